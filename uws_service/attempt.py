@@ -1,0 +1,158 @@
+"""One try of a job at a site, as pure data: what is wanted, what was seen, what it used.
+
+A job has attempts 1, 2, … and each of them is exactly one thing at its site: a process group, or a Kubernetes Job.
+Instants are milliseconds since the epoch, sizes bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class AttemptState(StrEnum):
+    """How far an attempt has come, as recorded in the store."""
+
+    WAITING = "WAITING"  # not yet handed to its site
+    SUBMITTED = "SUBMITTED"  # handed to its site, the command has not started
+    RUNNING = "RUNNING"  # the command runs
+    CLOSED = "CLOSED"  # ended, its outcome is recorded, nothing of it is left at the site
+
+
+class Reason(StrEnum):
+    """Why an attempt ended other than well; the words that error documents and metrics show."""
+
+    USAGE = "Usage"  # the parameters are not valid
+    EXIT_CODE = "ExitCode"  # the user's command ended with a code other than 0
+    OUT_OF_MEMORY = "OutOfMemory"
+    OUTPUT_TOO_LARGE = "OutputTooLarge"
+    DEADLINE = "Deadline"  # executionDuration exceeded
+    STAGE_IN = "StageIn"  # an input could not be fetched
+    STAGE_OUT = "StageOut"  # a result is missing or could not be stored
+    COMMAND = "Command"  # the command could not be started at all
+    AGENT_LOST = "AgentLost"  # what looked after the command is gone
+    ABORTED = "Aborted"  # stopped because somebody asked for it
+
+
+RETRYABLE = frozenset({Reason.AGENT_LOST, Reason.STAGE_OUT})
+"""Faults of the infrastructure; another attempt may succeed. The user's own failures are never tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one attempt used: seconds, bytes."""
+
+    wall: float = 0.0
+    cpu: float = 0.0
+    peak_memory: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A row of the attempt table; ``wanted`` False means that nothing of it may be left at the site."""
+
+    job_id: str
+    number: int
+    site: str
+    application: str
+    owner: str  # "" for anonymous
+    group: str = ""
+    wanted: bool = True
+    state: AttemptState = AttemptState.WAITING
+    created: int = 0
+    submitted: int | None = None
+    started: int | None = None
+    ended: int | None = None
+    not_before: int = 0  # a retry waits until then
+    exit_code: int | None = None
+    reason: str | None = None
+    message: str = ""
+    cpu_requested: float = 0.0  # cores
+    memory_requested: int = 0  # bytes
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A file that stage-in brings: from the depot (``depot_key``) or from the network (``url``).
+
+    ``path`` is where it lies, relative to ``UWS_INPUT_DIR``; ``max_size`` in bytes.
+    """
+
+    name: str
+    path: str
+    depot_key: str | None = None
+    url: str | None = None
+    max_size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedResult:
+    """A file that stage-out collects from ``UWS_OUTPUT_DIR``; ``path`` may hold ``*`` (then ids are the file names)."""
+
+    id: str
+    path: str
+    media_type: str
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """All that a site needs to run one attempt."""
+
+    job_id: str
+    number: int
+    application: str
+    owner: str
+    command: tuple[str, ...]
+    image: str
+    environment: Mapping[str, str]
+    parameters: str  # the JSON text of parameters.json in UWS_INPUT_DIR
+    inputs: tuple[Input, ...]
+    results: tuple[ExpectedResult, ...]
+    duration: int  # seconds, 0: no limit; the agent's safety net, the controller enforces it
+    cpu: float
+    memory: int  # bytes
+    max_output: int  # bytes, all results and logs together
+
+
+class Seen(StrEnum):
+    """What an executor sees of an attempt."""
+
+    STARTING = "STARTING"  # accepted by the site, staging in
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A collected file: a result or a log. ``source`` is the site's own way to find it."""
+
+    id: str
+    source: str
+    media_type: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One attempt as its site shows it at one moment."""
+
+    job_id: str
+    number: int
+    seen: Seen
+    started: int | None = None
+    ended: int | None = None
+    exit_code: int | None = None
+    reason: Reason | None = None
+    message: str = ""
+    progress: float | None = None  # 0..1
+    progress_text: str = ""
+    outputs: tuple[Output, ...] = ()
+    log_tail: str = ""
+    usage: Usage = field(default_factory=Usage)

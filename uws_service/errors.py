@@ -1,0 +1,112 @@
+"""The exceptions of the service; each knows its HTTP status and what to tell the client.
+
+    UwsError                       500
+    ├── UsageError                 400  the request is malformed: what, what is allowed, where
+    │   ├── TooLarge               413  a body, upload or count over its limit
+    │   ├── UnsupportedMediaType   415  a body of a type that the resource does not take
+    │   └── IdempotencyConflict    422  one Idempotency-Key for two different requests
+    ├── AuthenticationRequired     401
+    ├── Forbidden                  403  not the caller's, or illegal in the job's phase (U-002, U-161)
+    ├── NotFound                   404  no such job or child (U-001, D-042)
+    ├── MethodNotAllowed           405
+    ├── Conflict                   409  the job changed at the same moment, more often than we retry
+    ├── TooManyRequests            429  with Retry-After
+    ├── ServiceUnavailable         503  database or depot can't be reached; with Retry-After
+    ├── StorageFull                507  no room left on the disk
+    └── ConfigurationError              the service can't start: file, line and field
+
+The message is one line for a person; ``detail`` may hold more. Handlers never translate errors: they let them
+rise, and one place (``web/app.py``) writes them as VOTable, text, JSON or HTML (DALI 1.1 §4.2, §4.4.2).
+"""
+
+from __future__ import annotations
+
+
+class UwsError(Exception):
+    """Base of all errors that a client may see.
+
+    Parameters
+    ----------
+    message
+        One line for a person: what was wrong, what is allowed, where.
+    detail
+        More text, if there is any.
+    retry_after
+        Seconds after which the same request may succeed, sent as ``Retry-After``.
+    """
+
+    status = 500
+    title = "Error"
+
+    def __init__(self, message: str, *, detail: str = "", retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.detail = detail
+        self.retry_after = retry_after
+
+
+class UsageError(UwsError):
+    status = 400
+    title = "UsageError"
+
+
+class TooLarge(UsageError):
+    status = 413
+
+
+class UnsupportedMediaType(UsageError):
+    status = 415
+
+
+class IdempotencyConflict(UsageError):
+    status = 422
+
+
+class AuthenticationRequired(UwsError):
+    status = 401
+    title = "AuthenticationError"
+
+
+class Forbidden(UwsError):
+    status = 403
+    title = "AuthorizationError"
+
+
+class NotFound(UwsError):
+    status = 404
+    title = "NotFound"
+
+
+class MethodNotAllowed(UwsError):
+    """The resource exists and does not take this verb; ``allow`` lists those that it takes (U-042)."""
+
+    status = 405
+    title = "UsageError"
+
+    def __init__(self, message: str, *, allow: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.allow = allow
+
+
+class Conflict(UwsError):
+    status = 409
+    title = "Conflict"
+
+
+class TooManyRequests(UwsError):
+    status = 429
+    title = "ServiceUnavailable"
+
+
+class ServiceUnavailable(UwsError):
+    status = 503
+    title = "ServiceUnavailable"
+
+
+class StorageFull(UwsError):
+    status = 507
+    title = "ServiceUnavailable"
+
+
+class ConfigurationError(UwsError):
+    title = "ConfigurationError"
