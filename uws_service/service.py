@@ -1,0 +1,389 @@
+"""What a user may ask of jobs: create, read, list, run, abort, delete, set, wait.
+
+Each function takes the caller's identity, checks it against the job's owner, decides with the pure rules of
+``job.py`` and ``applications``, and writes one transaction. A change that meets another one is decided again on the
+job's newer version (compare-and-set).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from uws_service import sites
+from uws_service.applications import Application, Checked, check
+from uws_service.attempt import Attempt, Reason
+from uws_service.auth import Identity, require_access
+from uws_service.errors import Conflict, Forbidden, NotFound, UsageError
+from uws_service.job import BLOCKING, FINAL, MAX_DURATION, Action, ErrorSummary, Job, Parameter, Phase, apply
+from uws_service.store import JobRef, StaleJob, Store
+
+RETRIES = 8
+"""How often a change is decided anew when the job changed at the same moment."""
+
+
+def now_ms() -> int:
+    """The present instant in milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+def new_id(now: int) -> str:
+    """A job id: UUID version 7 in hex (RFC 9562 §5.7), so ids grow with time and 74 bits can't be guessed.
+
+    Hexadecimal digits need no escaping in a URL (U-009) and no client trips over them (C-35).
+    """
+    tail = int.from_bytes(os.urandom(10), "big")
+    random_a, random_b = tail >> 68, tail & ((1 << 62) - 1)
+    return f"{now:012x}7{random_a:03x}{(0b10 << 62) | random_b:016x}"
+
+
+def id_instant(job_id: str) -> int | None:
+    """When an id was made, in milliseconds since the epoch; None if it is not one of ours."""
+    try:
+        return int(job_id[:12], 16) if len(job_id) == 32 else None
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a client sent to make or change a job, taken apart (U-123): control words apart from parameters."""
+
+    parameters: tuple[Parameter, ...] = ()
+    run: bool = False
+    run_id: str | None = None
+    duration: int | None = None
+    destruction: int | None = None
+
+
+def fingerprint(request: Request, digests: Sequence[str]) -> str:
+    """What identifies a creating request beside its Idempotency-Key: all it said, and its files' checksums."""
+    whole = hashlib.sha256()
+    for parameter in request.parameters:
+        whole.update(repr((parameter.name, parameter.value, parameter.upload is not None)).encode())
+    whole.update(repr((request.run, request.run_id, request.duration, request.destruction, tuple(digests))).encode())
+    return whole.hexdigest()
+
+
+def merge(application: Application, old: Sequence[Parameter], new: Sequence[Parameter]) -> tuple[Parameter, ...]:
+    """Parameters after a POST to ``{job}/parameters`` (D-011, D-014).
+
+    A name that may be repeated gains values; for any other name the new values take the place of the old ones.
+    """
+    repeated = {spec.name.upper() for spec in application.parameters if spec.repeated} | {"UPLOAD"}
+    replaced = {parameter.name.upper() for parameter in new} - repeated
+    kept = [parameter for parameter in old if parameter.name.upper() not in replaced]
+    return (*kept, *new)
+
+
+def clamp_duration(application: Application, seconds: int) -> int:
+    """An executionDuration within what the application allows; 0 means no limit (U-136)."""
+    highest = application.limits.execution_duration.maximum
+    if highest and (seconds == 0 or seconds > highest):
+        return highest
+    return min(seconds, MAX_DURATION)
+
+
+def clamp_destruction(application: Application, created: int, instant: int, now: int) -> int:
+    """A destruction time within what the application allows; one in the past means at once (U-134, U-135)."""
+    highest = application.limits.retention.maximum
+    latest = created + highest * 1000 if highest else instant
+    return max(min(instant, latest), now)
+
+
+def quote(job: Job, start: int) -> int | None:
+    """When the job will have ended at the latest if it began at ``start`` (U-140, T-024)."""
+    return start + job.duration * 1000 if job.duration else None
+
+
+class Service:
+    """All that a caller can ask, over one store.
+
+    Parameters
+    ----------
+    store
+        The only truth about jobs.
+    applications
+        What may be run, by name.
+    site_slots
+        The sites that jobs can go to, and how many jobs each runs at once.
+    clock
+        The present instant in milliseconds.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        applications: Mapping[str, Application],
+        site_slots: Mapping[str, int],
+        *,
+        clock: Callable[[], int] = now_ms,
+        max_waiters: int = 50_000,
+    ) -> None:
+        self.store = store
+        self.applications = applications
+        self.site_slots = dict(site_slots)
+        self.clock = clock
+        self.max_waiters = max_waiters
+        self.waiters = 0
+
+    def application(self, name: str) -> Application:
+        """The application of this name, or `NotFound`."""
+        found = self.applications.get(name)
+        if found is None:
+            raise NotFound(f"There is no application {name!r} here. There are: {', '.join(self.applications)}.")
+        return found
+
+    async def get(self, application: str, job_id: str, identity: Identity) -> Job:
+        """A job of the caller's, or `NotFound`, or `Forbidden` (U-001, U-161)."""
+        job = await self.store.get(job_id)
+        if job is None or job.application != application:
+            raise NotFound(f"There is no job {job_id!r} of the application {application!r}.")
+        require_access(job.owner, identity)
+        return job
+
+    async def glance(self, application: str, job_id: str, identity: Identity) -> tuple[int, Phase]:
+        """Version and phase of a job, by the shortest way."""
+        seen = await self.store.glance(job_id)
+        if seen is None or seen.application != application:
+            raise NotFound(f"There is no job {job_id!r} of the application {application!r}.")
+        require_access(seen.owner, identity)
+        return seen.version, seen.phase
+
+    def list_jobs(
+        self,
+        application: str,
+        identity: Identity,
+        *,
+        phases: frozenset[Phase] | None = None,
+        after: int | None = None,
+        last: int | None = None,
+    ) -> AsyncIterator[list[JobRef]]:
+        """Pages of the caller's jobs, newest first (U-051…U-057)."""
+        self.application(application)
+        return self.store.list_jobs(
+            application, owner=identity.owner, everyone=False, phases=phases, after=after, last=last
+        )
+
+    async def create(
+        self,
+        application: Application,
+        identity: Identity,
+        request: Request,
+        *,
+        job_id: str | None = None,
+        origin: str = "",
+        idempotency: tuple[str, str] | None = None,
+        listed: bool = True,
+    ) -> tuple[Job, bool]:
+        """A new job, run at once if asked (U-120, U-123); False: the same request had made it before.
+
+        Bad parameters do not prevent it: they become an ERROR when the job is run (T-013).
+        """
+        now = self.clock()
+        limits = application.limits
+        destruction: int | None = now + limits.retention.default * 1000 if limits.retention.default else None
+        if request.destruction is not None:
+            destruction = clamp_destruction(application, now, request.destruction, now)
+        duration = request.duration if request.duration is not None else limits.execution_duration.default
+        job = Job(
+            id=job_id or new_id(now),
+            application=application.name,
+            owner=identity.owner,
+            phase=Phase.PENDING,
+            created=now,
+            duration=clamp_duration(application, duration),
+            destruction=destruction,
+            run_id=request.run_id,
+            parameters=request.parameters,
+            listed=listed,
+        )
+        job = replace(job, quote=quote(job, now))
+        attempt = None
+        if request.run:
+            job, attempt = self._started(job, identity, 1, now)
+        return await self.store.create(
+            job, actor=identity.actor, origin=origin, idempotency=idempotency, attempt=attempt
+        )
+
+    def checked(self, job: Job) -> Checked:
+        """The job's parameters, checked against its application; raises `UsageError`."""
+        return check(self.application(job.application), job.parameters)
+
+    def _started(self, job: Job, identity: Identity, number: int, now: int) -> tuple[Job, Attempt | None]:
+        """The job after RUN, and its attempt; or in ERROR if its parameters are wrong."""
+        application = self.application(job.application)
+        try:
+            check(application, job.parameters)
+        except UsageError as error:
+            summary = ErrorSummary(error.message, transient=False, reason=Reason.USAGE, detail=error.detail)
+            return apply(job, Action.REFUSE, now, error=summary), None
+        queued = apply(job, Action.RUN, now)
+        site, why = sites.choose([sites.SiteView(name, slots) for name, slots in self.site_slots.items()])
+        info = {"site": site, "site_reason": why, "attempt": number, "waiting": f"waiting for a free slot at {site}"}
+        attempt = Attempt(
+            job_id=job.id,
+            number=number,
+            site=site,
+            application=job.application,
+            owner=job.owner or "",
+            group=identity.group,
+            created=now,
+            cpu_requested=application.resources.cpu,
+            memory_requested=application.resources.memory,
+        )
+        return replace(queued, quote=quote(queued, now), info=info), attempt
+
+    async def _change(
+        self,
+        application: str,
+        job_id: str,
+        identity: Identity,
+        kind: str,
+        origin: str,
+        decide: Callable[[Job], Job],
+    ) -> Job:
+        """Read, decide, compare-and-set; decide again if somebody was faster."""
+        for _ in range(RETRIES):
+            job = await self.get(application, job_id, identity)
+            after = decide(job)
+            if after is job:
+                return job
+            try:
+                return await self.store.save(job, after, kind=kind, actor=identity.actor, origin=origin)
+            except StaleJob:
+                continue
+        raise Conflict("The job is being changed by others all the time. Try again.", retry_after=1)
+
+    async def run(self, application: str, job_id: str, identity: Identity, *, origin: str = "") -> Job:
+        """PHASE=RUN (U-026); when this returns, nobody sees the job PENDING any more (U-105)."""
+        for _ in range(RETRIES):
+            job = await self.get(application, job_id, identity)
+            number = 1 + max((attempt.number for attempt in await self.store.attempts(job_id)), default=0)
+            after, attempt = self._started(apply_check(job), identity, number, self.clock())
+            attempts = (attempt,) if attempt is not None else ()
+            try:
+                return await self.store.save(
+                    job, after, kind="PHASE", actor=identity.actor, origin=origin, attempts=attempts
+                )
+            except StaleJob:
+                continue
+        raise Conflict("The job is being changed by others all the time. Try again.", retry_after=1)
+
+    async def abort(self, application: str, job_id: str, identity: Identity, *, origin: str = "") -> Job:
+        """PHASE=ABORT (U-027, U-107, U-108); on an aborted job nothing changes, on another ended one 403 (U-109)."""
+        for _ in range(RETRIES):
+            job = await self.get(application, job_id, identity)
+            if job.phase is Phase.ABORTED:
+                return job
+            error = ErrorSummary("Aborted at the owner's request.", reason=Reason.ABORTED)
+            after = apply(job, Action.ABORT, self.clock(), error=error)
+            attempts = [replace(attempt, wanted=False) for attempt in await self.store.attempts(job_id)]
+            try:
+                return await self.store.save(
+                    job, after, kind="PHASE", actor=identity.actor, origin=origin, attempts=attempts
+                )
+            except StaleJob:
+                continue
+        raise Conflict("The job is being changed by others all the time. Try again.", retry_after=1)
+
+    async def delete(self, application: str, job_id: str, identity: Identity, *, origin: str = "") -> None:
+        """Destroy a job: it is forgotten at once, what runs of it is stopped, its files are removed (U-130…U-132)."""
+        for _ in range(RETRIES):
+            job = await self.get(application, job_id, identity)
+            try:
+                return await self.store.delete(job, actor=identity.actor, origin=origin)
+            except StaleJob:
+                continue
+        raise Conflict("The job is being changed by others all the time. Try again.", retry_after=1)
+
+    async def set_duration(
+        self, application: str, job_id: str, identity: Identity, seconds: int, *, origin: str = ""
+    ) -> Job:
+        """EXECUTIONDURATION, clamped to what the application allows (U-029, U-136)."""
+
+        def decide(job: Job) -> Job:
+            if job.phase in FINAL:
+                raise Forbidden(f"The job has ended ({job.phase.value}); its executionDuration can't be changed.")
+            after = replace(job, duration=clamp_duration(self.application(application), seconds))
+            return replace(after, quote=quote(after, job.started or job.queued or job.created))
+
+        return await self._change(application, job_id, identity, "DURATION", origin, decide)
+
+    async def set_destruction(
+        self, application: str, job_id: str, identity: Identity, instant: int, *, origin: str = ""
+    ) -> Job:
+        """DESTRUCTION, clamped to what the application allows (U-031, U-134)."""
+
+        def decide(job: Job) -> Job:
+            if job.phase is Phase.ARCHIVED:
+                raise Forbidden("The job is archived; its destruction time can't be changed.")
+            limited = clamp_destruction(self.application(application), job.created, instant, self.clock())
+            return replace(job, destruction=limited)
+
+        return await self._change(application, job_id, identity, "DESTRUCTION", origin, decide)
+
+    async def set_parameters(
+        self, application: str, job_id: str, identity: Identity, request: Request, *, origin: str = ""
+    ) -> Job:
+        """Add or replace parameters of a PENDING job (U-037, D-011, D-013)."""
+
+        def decide(job: Job) -> Job:
+            require_pending(job)
+            parameters = merge(self.application(application), job.parameters, request.parameters)
+            run_id = request.run_id if request.run_id is not None else job.run_id
+            return replace(job, parameters=parameters, run_id=run_id)
+
+        return await self._change(application, job_id, identity, "PARAMETERS", origin, decide)
+
+    async def wait(
+        self, application: str, job_id: str, identity: Identity, *, seconds: float, phase: Phase | None = None
+    ) -> None:
+        """Return when the phase changes, the job is deleted, or the time is over (U-150…U-154).
+
+        ``phase`` is the phase that the client believes the job to be in: if it is not, nothing is waited for.
+        """
+        version, current = await self.glance(application, job_id, identity)
+        if seconds <= 0 or current not in BLOCKING or (phase is not None and phase is not current):
+            return
+        if self.waiters >= self.max_waiters:  # early return under load is allowed (U-156)
+            return
+        deadline = asyncio.get_running_loop().time() + seconds
+        self.waiters += 1
+        try:
+            while (left := deadline - asyncio.get_running_loop().time()) > 0:
+                await self.store.feed.wait_change(job_id, version, left)
+                seen = await self.store.glance(job_id)
+                if seen is None or seen.phase is not current:
+                    return
+                version = seen.version
+        finally:
+            self.waiters -= 1
+
+    async def wait_final(self, job: Job, seconds: float) -> Job | None:
+        """The job once it has ended, or None if it has not after so many seconds."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        current: Job | None = job
+        while current is not None and current.phase not in FINAL:
+            left = deadline - asyncio.get_running_loop().time()
+            if left <= 0:
+                return None
+            await self.store.feed.wait_change(current.id, current.version, left)
+            current = await self.store.get(current.id)
+        return current
+
+
+def require_pending(job: Job) -> None:
+    """Raise `Forbidden` unless parameters may still be changed (D-013)."""
+    if job.phase is not Phase.PENDING:
+        raise Forbidden(f"Parameters can be changed only while the job is PENDING; it is {job.phase.value}.")
+
+
+def apply_check(job: Job) -> Job:
+    """The job itself if RUN is legal in its phase, else `Forbidden`: also when its parameters are wrong."""
+    apply(job, Action.RUN, job.created)
+    return job

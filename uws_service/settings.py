@@ -1,0 +1,217 @@
+"""The settings of one service: from the environment (``UWS_…``), one YAML file, and defaults that just work.
+
+What comes first wins: arguments of the command line, then the environment, then the file, then the defaults.
+With no settings at all the service runs embedded: SQLite, a local folder, local processes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from uws_service.errors import ConfigurationError
+
+
+class Limits(BaseModel):
+    """What one request, one job or one client may ask for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    body: int = Field(1024**3, ge=1024, description="Largest request body, in bytes.")
+    upload: int = Field(512 * 1024**2, ge=1, description="Largest uploaded file, in bytes.")
+    value: int = Field(1024**2, ge=16, description="Largest value of one parameter, in bytes.")
+    parameters: int = Field(1000, ge=1, description="Most parameters in one job.")
+    files: int = Field(50, ge=0, description="Most uploaded files in one job.")
+    wait: int = Field(50, ge=1, description="Longest WAIT, in seconds; keep it below every proxy's read timeout.")
+    waiters: int = Field(50_000, ge=1, description="Most requests that may block in WAIT at once; more return early.")
+
+
+class Fetch(BaseModel):
+    """What stage-in may fetch when a parameter names a URL."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    allow_private: bool = Field(
+        False, description="Let jobs fetch from loopback, private and link-local addresses. Only for closed networks."
+    )
+    allow_hosts: tuple[str, ...] = Field(
+        (), description="Host names that may be fetched from even if their address is private."
+    )
+    timeout: float = Field(60.0, gt=0, description="Seconds without a byte after which a fetch fails.")
+
+
+class LocalSite(BaseModel):
+    """A site that runs jobs as processes on this machine."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field("local", pattern=r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$", description="The site's name.")
+    kind: Literal["local"] = Field("local", description="`local`: processes on this machine.")
+    slots: int = Field(4, ge=1, description="How many jobs run at once.")
+
+
+class Settings(BaseSettings):
+    """All settings of the service."""
+
+    model_config = SettingsConfigDict(env_prefix="UWS_", env_nested_delimiter="__", extra="forbid")
+
+    base_url: str | None = Field(
+        None,
+        description="The public URL of the service's root. Unset: taken from each request (Host header, and the "
+        "X-Forwarded headers of trusted proxies).",
+    )
+    root_path: str = Field("", description="Path under which a proxy serves us, if the proxy strips it.")
+    trusted_proxies: tuple[str, ...] = Field(
+        ("127.0.0.1", "::1"),
+        description="Addresses or networks of proxies whose X-Forwarded-* headers are believed.",
+    )
+    identity_header: str | None = Field(
+        None,
+        description="Header in which a trusted proxy names the authenticated user; ignored from anyone else. "
+        "Unset: every caller is anonymous.",
+    )
+    data: Path = Field(Path("uws-data"), description="Folder for the embedded database, depot and work folders.")
+    database: str | None = Field(
+        None, description="`sqlite:////absolute/path.db` or `postgresql://…`. Unset: SQLite in the data folder."
+    )
+    depot: str | None = Field(
+        None,
+        description="A folder, or `s3://bucket/prefix?endpoint=…` for results, uploads and logs. Unset: a folder in "
+        "the data folder.",
+    )
+    work: Path | None = Field(None, description="Folder in which local jobs run. Unset: in the data folder.")
+    applications: tuple[Path, ...] = Field((), description="YAML files or folders that declare applications.")
+    builtin_applications: bool = Field(True, description="Offer the applications that ship with the service.")
+    sites: tuple[LocalSite, ...] = Field((LocalSite(),), min_length=1, description="Where jobs run.")
+    limits: Limits = Field(default_factory=Limits, description="Limits of requests.")
+    fetch: Fetch = Field(default_factory=Fetch, description="What jobs may fetch from the network.")
+    auto_migrate: bool | None = Field(
+        None, description="Bring the database's schema up to date at start. Unset: only for SQLite."
+    )
+    controller: bool = Field(True, description="Run the sites' controllers in this process.")
+    reap_interval: float = Field(5.0, gt=0, description="Seconds between two looks for jobs whose time is over.")
+    orphan_interval: float = Field(3600.0, gt=0, description="Seconds between two searches for orphans in the depot.")
+    orphan_age: float = Field(3600.0, ge=0, description="Seconds that an object of no job must be old to be removed.")
+    event_retention: int = Field(90 * 86400, ge=0, description="Seconds for which the history of jobs is kept.")
+    log_format: Literal["json", "text"] = Field("text", description="Form of the log lines.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+
+    @field_validator("base_url")
+    @classmethod
+    def _base_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if not value.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        return value.rstrip("/")
+
+    @field_validator("root_path")
+    @classmethod
+    def _root_path(cls, value: str) -> str:
+        if value and not value.startswith("/"):
+            raise ValueError("must begin with /")
+        return value.rstrip("/")
+
+    @field_validator("sites")
+    @classmethod
+    def _sites(cls, value: tuple[LocalSite, ...]) -> tuple[LocalSite, ...]:
+        names = [site.name for site in value]
+        if len(set(names)) != len(names):
+            raise ValueError("two sites have the same name")
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, environment, then the YAML file that `load` read."""
+        return (init_settings, env_settings, _FileSource(settings_cls))
+
+    @classmethod
+    def load(cls, config: Path | None = None, **overrides: Any) -> Settings:
+        """Read the file and the environment.
+
+        Raises
+        ------
+        ConfigurationError
+            Names the file or variable, the field, what was given and what is allowed.
+        """
+        _FileSource.values = _read(config) if config is not None else {}
+        given = {key: value for key, value in overrides.items() if value is not None}
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            where = str(config) if config is not None else "settings"
+            lines = [
+                f"{where}: {'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+                + (f" (given: {problem['input']!r})" if problem["type"] != "extra_forbidden" else "")
+                for problem in error.errors()
+            ]
+            raise ConfigurationError("\n".join(lines)) from None
+        finally:
+            _FileSource.values = {}
+
+    @property
+    def database_url(self) -> str:
+        """The database; SQLite in the data folder when none is named."""
+        return self.database or f"sqlite:///{self.data.absolute() / 'uws.db'}"
+
+    @property
+    def depot_url(self) -> str:
+        """The depot; a folder in the data folder when none is named."""
+        return self.depot or str(self.data.absolute() / "depot")
+
+    @property
+    def work_folder(self) -> Path:
+        """Where local jobs run."""
+        return (self.work or self.data / "work").absolute()
+
+    @property
+    def migrate_at_start(self) -> bool:
+        """Whether `serve` brings the schema up to date by itself."""
+        if self.auto_migrate is not None:
+            return self.auto_migrate
+        return self.database_url.startswith("sqlite")
+
+
+class _FileSource(PydanticBaseSettingsSource):
+    """The values of the YAML file; paths in it are relative to the file's folder."""
+
+    values: dict[str, Any] = {}  # noqa: RUF012 -- set by Settings.load for the length of one call
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        return self.values.get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        return dict(self.values)
+
+
+def _read(config: Path) -> dict[str, Any]:
+    """The mapping in a YAML file, its relative paths made absolute."""
+    try:
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{config}: {error.strerror or error}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark is not None else ""
+        raise ConfigurationError(f"{config}{line}: {getattr(error, 'problem', None) or error}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"{config}:1: must be a mapping of setting names to values")
+    for name in ("data", "work"):
+        if isinstance(content.get(name), str):
+            content[name] = str(config.parent / content[name])
+    if isinstance(content.get("applications"), list):
+        content["applications"] = [str(config.parent / str(path)) for path in content["applications"]]
+    return content
