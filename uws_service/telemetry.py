@@ -1,0 +1,71 @@
+"""Seeing inside: the metrics (Prometheus) and the form of the log lines (structlog)."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+REGISTRY = CollectorRegistry(auto_describe=True)
+
+REQUESTS = Counter("uws_requests", "Requests answered.", ["route", "method", "status"], registry=REGISTRY)
+REQUEST_SECONDS = Histogram(
+    "uws_request_seconds",
+    "Time to answer a request, WAIT excluded.",
+    ["route"],
+    registry=REGISTRY,
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30),
+)
+WAITERS = Gauge("uws_waiters", "Requests that block in WAIT now.", registry=REGISTRY)
+WAKE_UPS = Counter("uws_wait_wakeups", "WAIT requests answered, by why.", ["why"], registry=REGISTRY)
+PHASES = Counter("uws_phase_changes", "Phases that jobs came to.", ["application", "phase"], registry=REGISTRY)
+JOBS = Gauge("uws_jobs", "Jobs in the store.", ["application", "phase"], registry=REGISTRY)
+QUEUE_WAIT = Histogram(
+    "uws_queue_wait_seconds",
+    "Time from RUN to the hand-over to a site.",
+    ["application"],
+    registry=REGISTRY,
+    buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 1800, 7200, 43200),
+)
+CONTROLLER_ROUND = Histogram(
+    "uws_controller_round_seconds", "Time of one round of a site's controller.", ["site"], registry=REGISTRY
+)
+CONTROLLER_LAG = Gauge(
+    "uws_controller_lag_seconds", "Time since a site's controller last finished a round.", ["site"], registry=REGISTRY
+)
+SITE_RUNNING = Gauge("uws_site_attempts", "Attempts at a site.", ["site"], registry=REGISTRY)
+
+
+def configure_logging(form: str, level: str) -> None:
+    """One line an event to standard error, as JSON or as text; other libraries' lines take the same way."""
+    numeric = getattr(logging, level.upper())
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
+        if form == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[*shared, structlog.processors.format_exc_info, renderer]
+        if form == "json"
+        else [*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(numeric),
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(max(numeric, logging.INFO))
