@@ -1,0 +1,70 @@
+# Everything a person does with a checkout. `make` alone lists the targets.
+# The virtual environment is made, and refreshed when a lock file changes, by the stamps below.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+PORT ?= 8080
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+# Tests to run and options: make test ARGS="tests/unit -k phase"
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench soak docs generate lock clean
+
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.demo ## Start the service and run a real job with pyvo (PORT=8080; ONCE=1 stops afterwards)
+	@$(BIN)/python scripts/demo.py --port $(PORT) $(if $(ONCE),--once)
+
+test: $(VENV)/.dev ## Run the tests (ARGS="…" goes to pytest; UWS_TEST_REQUIRE=all makes missing tools fail)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev ## Lint, format check, strict types, import layers, docs without warnings
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/generate_docs.py --check
+	$(BIN)/python -m sphinx -W --keep-going -n -q -b html docs build/docs
+
+format: $(VENV)/.dev ## Format the code and fix what can be fixed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev ## Measure against a bare app in the same run; table and build/bench.json
+	$(BIN)/python -m tests.bench $(ARGS)
+
+soak: $(VENV)/.dev ## Kill the service again and again with jobs in flight, and look for lost ones
+	UWS_TEST_SOAK=1 $(BIN)/python -m pytest tests/crash $(ARGS)
+
+docs: $(VENV)/.dev ## Generate the reference pages from the code and build build/docs
+	$(BIN)/python scripts/generate_docs.py
+	$(BIN)/python -m sphinx -W --keep-going -n -q -b html docs build/docs
+	@echo "Open build/docs/index.html"
+
+generate: $(VENV)/.dev ## Only generate the reference pages from the code
+	$(BIN)/python scripts/generate_docs.py
+
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade
+lock: $(VENV)/.dev ## Pin the newest versions in requirements/*.txt
+	$(LOCK) --all-extras pyproject.toml requirements/build.in -o requirements/dev.txt
+	$(LOCK) --extra apps --extra demo -c requirements/dev.txt pyproject.toml requirements/build.in -o requirements/demo.txt
+	$(LOCK) --extra apps -c requirements/dev.txt pyproject.toml requirements/build.in -o requirements/runtime.txt
+
+clean: ## Remove what the targets above made, the virtual environment too
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is older than Python 3.11; say which to use: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.%: requirements/%.txt pyproject.toml | $(BIN)/python
+	@echo "Installing requirements/$*.txt into $(VENV) …"
+	@$(PIP) install --require-hashes -r requirements/$*.txt
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
