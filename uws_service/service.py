@@ -130,6 +130,11 @@ class Service:
         self.clock = clock
         self.max_waiters = max_waiters
         self.waiters = 0
+        self._draining = asyncio.Event()
+
+    def drain(self) -> None:
+        """Let every WAIT return now."""
+        self._draining.set()
 
     def application(self, name: str) -> Application:
         """The application of this name, or `NotFound`."""

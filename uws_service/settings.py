@@ -87,6 +87,9 @@ class Settings(BaseSettings):
     applications: tuple[Path, ...] = Field((), description="YAML files or folders that declare applications.")
     builtin_applications: bool = Field(True, description="Offer the applications that ship with the service.")
     sites: tuple[LocalSite, ...] = Field((LocalSite(),), min_length=1, description="Where jobs run.")
+    cors_origins: tuple[str, ...] = Field(
+        (), description="Origins whose pages may call the service from a browser; none by default."
+    )
     limits: Limits = Field(default_factory=Limits, description="Limits of requests.")
     fetch: Fetch = Field(default_factory=Fetch, description="What jobs may fetch from the network.")
     auto_migrate: bool | None = Field(

@@ -1,0 +1,167 @@
+"""The parts of one running service, put together from its settings, started and stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from uws_service import telemetry
+from uws_service.applications import Application, load_applications
+from uws_service.attempt import Attempt
+from uws_service.controller import Controller
+from uws_service.depot import Depot
+from uws_service.errors import ConfigurationError, UwsError
+from uws_service.executors.base import Executor
+from uws_service.executors.local import LocalExecutor
+from uws_service.reaper import Reaper
+from uws_service.service import Service, now_ms
+from uws_service.settings import Settings
+from uws_service.store import Store
+
+log = structlog.get_logger(__name__)
+
+RESERVED = frozenset({"static", "metrics", "livez", "readyz"})
+"""Names that no application can have: the service's own resources have them."""
+CHECK_SECONDS = 5.0
+"""How long the answer of a health check is used again."""
+
+
+@dataclass(slots=True)
+class Runtime:
+    """Everything that handlers need."""
+
+    settings: Settings
+    applications: Mapping[str, Application]
+    store: Store
+    depot: Depot
+    service: Service
+    executors: Mapping[str, Executor]
+    controllers: list[Controller] = field(default_factory=list)
+    up_since: int = 0
+    draining: bool = False
+    _checked: tuple[float, list[str]] = (0.0, [])
+
+    async def problems(self) -> list[str]:
+        """What does not work now, one sentence each; really tried, at most every few seconds (V-020)."""
+        at, found = self._checked
+        if time.monotonic() - at > CHECK_SECONDS or found:
+            found = []
+            for part, check in (("database", self.store.ping()), ("depot", self.depot.check())):
+                try:
+                    await asyncio.wait_for(check, 10)
+                except (UwsError, TimeoutError) as error:
+                    found.append(f"{part}: {getattr(error, 'message', 'no answer in 10 s')}")
+            found += self._late_controllers()
+            self._checked = (time.monotonic(), found)
+        return [*found, *(["The service is shutting down."] if self.draining else [])]
+
+    def _late_controllers(self) -> list[str]:
+        late = []
+        for controller in self.controllers:
+            site = controller.executor.site
+            lag = time.monotonic() - controller.last_round if controller.last_round is not None else None
+            telemetry.CONTROLLER_LAG.labels(site).set(lag if lag is not None else -1)
+            if lag is None or lag > 30:
+                since = "has not begun" if lag is None else f"finished its last round {lag:.0f} s ago"
+                late.append(f"site {site}: its controller {since}.")
+        return late
+
+    async def live_log(self, attempt: Attempt, name: str) -> bytes | None:
+        """The end of a running attempt's log, if its site can be asked from here."""
+        executor = self.executors.get(attempt.site)
+        return await executor.read_log(attempt.job_id, attempt.number, name) if executor is not None else None
+
+    def drain(self) -> None:
+        """Answer every waiting request now: the process is about to end (C-26)."""
+        self.draining = True
+        self.service.drain()
+
+
+def applications_of(settings: Settings) -> dict[str, Application]:
+    """The declared applications; wrong ones stop the start with file, line and field."""
+    applications = load_applications(settings.applications, builtin=settings.builtin_applications)
+    if not applications:
+        raise ConfigurationError("No application is declared; name files or folders in `applications`.")
+    for name in RESERVED & applications.keys():
+        raise ConfigurationError(f"An application can't be called {name!r}: the service uses that path itself.")
+    return applications
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Runtime]:
+    """Open the parts, run the loops, and close all in reverse; jobs at the sites go on running."""
+    telemetry.configure_logging(settings.log_format, settings.log_level)
+    applications = applications_of(settings)
+    if settings.database is None or settings.depot is None:
+        Path(settings.data).mkdir(parents=True, exist_ok=True)
+    async with contextlib.AsyncExitStack() as stack:
+        store = await Store.open(settings.database_url, create=settings.migrate_at_start)
+        stack.push_async_callback(store.close)
+        await store.feed.start()
+        stack.push_async_callback(store.feed.stop)
+        depot = Depot.open(settings.depot_url)
+        service = Service(
+            store,
+            applications,
+            {site.name: site.slots for site in settings.sites},
+            max_waiters=settings.limits.waiters,
+        )
+        executors: dict[str, Executor] = {}
+        runtime = Runtime(settings, applications, store, depot, service, executors, up_since=now_ms())
+        if settings.controller:
+            await _start_sites(runtime, executors, stack)
+            reaper = Reaper(
+                store,
+                depot,
+                applications,
+                interval=settings.reap_interval,
+                orphan_interval=settings.orphan_interval,
+                orphan_age=settings.orphan_age,
+                event_retention=settings.event_retention,
+            )
+            stack.push_async_callback(_stop, asyncio.create_task(reaper.run()))
+        log.info("service is up", applications=sorted(applications), sites=[site.name for site in settings.sites])
+        yield runtime
+        log.info("service stops")
+
+
+async def _start_sites(runtime: Runtime, executors: dict[str, Executor], stack: contextlib.AsyncExitStack) -> None:
+    settings = runtime.settings
+    for site in settings.sites:
+        executor = LocalExecutor(
+            site.name,
+            settings.work_folder / site.name,
+            runtime.depot,
+            capacity=site.slots,
+            allow_private=settings.fetch.allow_private,
+            allow_hosts=settings.fetch.allow_hosts,
+            fetch_timeout=settings.fetch.timeout,
+        )
+        await executor.start()
+        stack.push_async_callback(executor.stop)
+        executors[site.name] = executor
+        controller = Controller(runtime.store, executor, runtime.applications)
+        runtime.controllers.append(controller)
+        stack.push_async_callback(_stop, asyncio.create_task(_always(controller.run())))
+
+
+async def _always(work: Coroutine[Any, Any, None]) -> None:
+    """A loop that must not end: its end is in the log, and the readiness probe turns red."""
+    try:
+        await work
+    except Exception:
+        log.exception("a controller ended")
+
+
+async def _stop(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,79 @@
+"""The ASGI application: all routes in one table, behind one edge."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute, Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from uws_service.errors import NotFound
+from uws_service.runtime import Runtime, running
+from uws_service.settings import Settings
+from uws_service.web.edge import Edge
+from uws_service.web.jobs import Jobs
+from uws_service.web.meta import Meta
+from uws_service.web.sync import Sync
+
+
+def routes(runtime: Runtime) -> list[BaseRoute]:
+    """The one routes table; what is asked for most is looked at first."""
+    jobs, meta, sync = Jobs(runtime), Meta(runtime), Sync(runtime)
+    table: dict[str, Any] = {f"/{{application}}/async{path}": one for path, one in jobs.resources().items()}
+    table["/{application}/sync"] = sync.resource()
+    table.update(meta.resources())
+    return [Route(path, endpoint=resource, name=path) for path, resource in table.items()]
+
+
+class App:
+    """The service as ASGI: opens its parts at startup, closes them at shutdown.
+
+    Parameters
+    ----------
+    settings
+        All of the service's settings.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.runtime: Runtime | None = None
+        self._router = Router(lifespan=self._lifespan, default=_no_route, redirect_slashes=False)
+        edge: ASGIApp = Edge(self._router, settings)
+        if settings.cors_origins:
+            edge = CORSMiddleware(
+                edge,
+                allow_origins=list(settings.cors_origins),
+                allow_methods=["GET", "POST", "PUT", "DELETE"],
+                allow_headers=["authorization", "idempotency-key", "range"],
+                expose_headers=["location", "www-authenticate", "content-range"],
+            )
+        self._edge = edge
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._edge(scope, receive, send)
+
+    @asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        async with running(self.settings) as runtime:
+            self.runtime = runtime
+            self._router.routes[:] = routes(runtime)
+            yield
+
+    def drain(self) -> None:
+        """Answer all waiting requests: the server is about to stop."""
+        if self.runtime is not None:
+            self.runtime.drain()
+
+
+async def _no_route(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "http":
+        raise NotFound(f"There is nothing at {scope['path'][:256]!r}. The root lists the applications.")
+
+
+def create_app(settings: Settings | None = None) -> App:
+    """The application for an ASGI server."""
+    return App(settings if settings is not None else Settings.load())

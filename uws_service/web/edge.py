@@ -1,0 +1,205 @@
+"""The outermost layer: what every request goes through, on one short ASGI path.
+
+It finds the public base URL (configured, or from X-Forwarded-* of trusted proxies, or from Host), the caller, serves
+both slash forms of every path (U-044), turns exceptions into error documents, and counts.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from uws_service import telemetry
+from uws_service.auth import ANONYMOUS, Identity, Network, identify, is_trusted, networks
+from uws_service.errors import MethodNotAllowed, UsageError, UwsError
+from uws_service.settings import Settings
+from uws_service.web.errors import error_response
+
+log = structlog.get_logger(__name__)
+
+_HOST = re.compile(r"[A-Za-z0-9._~:\[\]-]{1,255}")
+_PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")
+
+
+@dataclass(slots=True)
+class Call:
+    """What is known of one request beside its path and body."""
+
+    identity: Identity
+    base: str
+    """Public URL of the service's root, without a slash at the end."""
+    origin: str
+    """Address that the request came from, for the history of jobs."""
+
+
+def call_of(request: Request) -> Call:
+    """The `Call` that `Edge` made for this request."""
+    call: Call = request.scope["uws.call"]
+    return call
+
+
+class Edge:
+    """ASGI middleware around the routes."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self.app = app
+        self.base_url = settings.base_url
+        self.root_path = settings.root_path
+        self.trusted: tuple[Network, ...] = networks(settings.trusted_proxies)
+        self.identity_header = settings.identity_header.lower().encode() if settings.identity_header else None
+        self._trust: dict[str | None, bool] = {}
+        self._counters: dict[tuple[str, str, int], Any] = {}
+        self._histograms: dict[str, Any] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        status = 0
+
+        async def counted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            self._prepare(scope)
+            await self.app(scope, receive, counted)
+        except UwsError as error:
+            if status:
+                raise
+            await self._answer(error, scope, receive, counted)
+        except Exception as error:
+            log.exception("request failed", method=scope["method"], path=scope["path"])
+            if status:
+                raise
+            await self._answer(_unexpected(error), scope, receive, counted)
+        finally:
+            self._count(scope, status, time.perf_counter() - began)
+
+    def _prepare(self, scope: Scope) -> None:
+        """Find the caller and the public base URL; take the prefix and the last slash off the path."""
+        host = forwarded_host = forwarded_proto = forwarded_prefix = identity_value = None
+        for name, value in scope["headers"]:
+            if name == b"host":
+                host = value
+            elif name.startswith(b"x-forwarded-"):
+                if name == b"x-forwarded-host":
+                    forwarded_host = value
+                elif name == b"x-forwarded-proto":
+                    forwarded_proto = value
+                elif name == b"x-forwarded-prefix":
+                    forwarded_prefix = value
+            elif name == self.identity_header:
+                identity_value = value
+        client = scope["client"][0] if scope.get("client") else None
+        prefix = self.root_path or scope.get("root_path", "")
+        scheme = scope["scheme"]
+        identity = ANONYMOUS
+        if forwarded_host or forwarded_proto or forwarded_prefix or identity_value:
+            if self._trusts(client):
+                host = _first(forwarded_host) or host
+                scheme = (_first(forwarded_proto) or scheme.encode()).decode("latin-1").lower()
+                if forwarded_prefix:
+                    prefix = (_first(forwarded_prefix) or b"").decode("latin-1").rstrip("/")
+                identity = identify(identity_value.decode("utf-8", "replace") if identity_value else None)
+        base = self.base_url or _base(scheme, host, scope, prefix)
+        scope["uws.call"] = Call(identity, base, client or "")
+        path: str = scope["path"]
+        if prefix and (path == prefix or path.startswith(prefix + "/")):
+            path = path[len(prefix) :] or "/"
+        if len(path) > 1 and path[-1] == "/":
+            path = path.rstrip("/") or "/"
+        scope["path"] = path
+        scope["root_path"] = ""
+
+    def _trusts(self, client: str | None) -> bool:
+        known = self._trust.get(client)
+        if known is None:
+            if len(self._trust) > 10_000:
+                self._trust.clear()
+            known = self._trust[client] = is_trusted(client, self.trusted)
+        return known
+
+    async def _answer(self, error: UwsError, scope: Scope, receive: Receive, send: Send) -> None:
+        scope.setdefault("uws.call", Call(ANONYMOUS, self.base_url or "", ""))
+        response = error_response(error, Request(scope, receive))
+        await response(scope, receive, send)
+
+    def _count(self, scope: Scope, status: int, seconds: float) -> None:
+        route = scope.get("uws.route", "none")
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        key = (route, method, status)
+        counter = self._counters.get(key)
+        if counter is None:
+            counter = self._counters[key] = telemetry.REQUESTS.labels(route, method, str(status))
+        counter.inc()
+        if "uws.waited" not in scope:
+            histogram = self._histograms.get(route)
+            if histogram is None:
+                histogram = self._histograms[route] = telemetry.REQUEST_SECONDS.labels(route)
+            histogram.observe(seconds)
+
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
+
+
+def _unexpected(error: Exception) -> UwsError:
+    return UwsError("Something went wrong inside the service; its log says what. Nothing was changed by this request.")
+
+
+def _first(value: bytes | None) -> bytes | None:
+    """The first of the values that a chain of proxies put together."""
+    return value.split(b",", 1)[0].strip() if value else None
+
+
+def _base(scheme: str, host: bytes | None, scope: Scope, prefix: str) -> str:
+    """The public root as the request shows it; names that could not be in a URL are refused."""
+    if host is None:
+        server = scope.get("server") or ("localhost", None)
+        authority = f"{server[0]}:{server[1]}" if server[1] else str(server[0])
+    else:
+        authority = host.decode("latin-1")
+    if not _HOST.fullmatch(authority):
+        raise UsageError("The Host header is not a host name.")
+    if scheme not in ("http", "https"):
+        raise UsageError("The X-Forwarded-Proto header must be http or https.")
+    if not _PREFIX.fullmatch(prefix):
+        raise UsageError("The X-Forwarded-Prefix header is not a path.")
+    return f"{scheme}://{authority}{prefix}"
+
+
+class Resource:
+    """One resource: its name in metrics, and a handler for each verb that it takes.
+
+    HEAD works wherever GET does; OPTIONS tells the verbs; any other answers 405 with Allow (U-042).
+    """
+
+    def __init__(self, name: str, **handlers: Any) -> None:
+        self.__name__ = name
+        self.handlers = {verb.upper(): handler for verb, handler in handlers.items()}
+        verbs = dict.fromkeys([*self.handlers, *(["HEAD"] if "GET" in self.handlers else []), "OPTIONS"])
+        self.allow = tuple(verbs)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["uws.route"] = self.__name__
+        method = scope["method"]
+        handler = self.handlers.get("GET" if method == "HEAD" else method)
+        if handler is None:
+            if method != "OPTIONS":
+                raise MethodNotAllowed(
+                    f"{method} is not possible here; possible: {', '.join(self.allow)}.", allow=self.allow
+                )
+            response = Response(status_code=204, headers={"allow": ", ".join(self.allow)})
+        else:
+            response = await handler(Request(scope, receive))
+        await response(scope, receive, send)

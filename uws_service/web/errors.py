@@ -1,0 +1,38 @@
+"""Errors as the client can read them: VOTable for DALI resources, text, JSON, or a page (DALI 1.1 §4.2, §4.4.2)."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from uws_service.errors import AuthenticationRequired, MethodNotAllowed, UwsError
+from uws_service.protocol import dali, negotiation
+from uws_service.web import pages
+
+VOTABLE = "application/x-votable+xml"
+
+
+def error_response(error: UwsError, request: Request) -> Response:
+    """The error in the form that the client asked for.
+
+    Programs get one line of text, which pyvo and STILTS show to their users as it is; DALI-sync answers with an
+    error VOTable (D-045, D-048), as does whoever accepts that type by name.
+    """
+    headers = {"cache-control": "no-store"}
+    if error.retry_after is not None:
+        headers["retry-after"] = str(error.retry_after)
+    if isinstance(error, MethodNotAllowed):
+        headers["allow"] = ", ".join(error.allow)
+    if isinstance(error, AuthenticationRequired):
+        headers["www-authenticate"] = 'Basic realm="uws-service"'
+    accept = request.headers.get("accept")
+    form = negotiation.choose(accept, ("text", "json", "html"))
+    if form == "html":
+        page = pages.error_page(error.status, error.title, error.message, error.detail)
+        return Response(page, error.status, headers, "text/html")
+    if form == "json":
+        body = {"status": error.status, "error": error.title, "message": error.message, "detail": error.detail}
+        return JSONResponse(body, error.status, headers)
+    if request.scope.get("uws.route") == "sync" or (accept and "votable" in accept):
+        return Response(dali.error_votable(error.message, error.detail), error.status, headers, VOTABLE)
+    return Response(dali.error_text(error.message, error.detail), error.status, headers, "text/plain")

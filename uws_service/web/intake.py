@@ -1,0 +1,124 @@
+"""What a client posts: a form read as a stream, its files put into the depot, its control words taken out (U-122…).
+
+Nothing of a request that is refused is left behind: its files are removed again.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from starlette.requests import Request as HttpRequest
+
+from uws_service.depot import Depot
+from uws_service.errors import UsageError
+from uws_service.job import Parameter
+from uws_service.protocol.uws import parse_duration, parse_instant
+from uws_service.service import Request
+from uws_service.settings import Limits
+from uws_service.web.forms import DepotSink, FilePart, FormLimits, read_form
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """A form as it came: values in order, and files that lie in the depot."""
+
+    fields: tuple[tuple[str, str], ...]
+    files: tuple[Parameter, ...] = ()
+    digests: tuple[str, ...] = ()
+
+    def word(self, name: str) -> str | None:
+        """The only value of a control word, whatever its case (D-020, D-021)."""
+        values = [value for key, value in self.fields if key.upper() == name]
+        if len(values) > 1:
+            raise UsageError(f"{name} was given {len(values)} times; it takes one value.")
+        return values[0] if values else None
+
+
+@asynccontextmanager
+async def posted(request: HttpRequest, depot: Depot, limits: Limits, job_id: str) -> AsyncIterator[Posted]:
+    """The posted form and the query; its files are in the depot under the job, unless the block fails."""
+    prefix = f"jobs/{job_id}/uploads/{secrets.token_hex(6)}"
+    keys: list[str] = []
+
+    def open_file(number: int) -> DepotSink:
+        keys.append(f"{prefix}-{number}")
+        return DepotSink(depot, keys[-1], limits.upload)
+
+    try:
+        form = await read_form(
+            request.headers,
+            request.stream(),
+            limits=FormLimits(
+                body=limits.body,
+                fields=limits.parameters,
+                field_size=limits.value,
+                files=limits.files,
+                file_size=limits.upload,
+            ),
+            open_file=open_file,
+        )
+        fields = [*request.query_params.multi_items(), *form.fields]
+        _check_names([name for name, _ in fields], [part.name for part in form.files])
+        files = tuple(_file(part, key) for part, key in zip(form.files, keys, strict=True))
+        yield Posted(tuple(fields), files, tuple(part.stored.sha256 for part in form.files))
+    except Exception:  # a cancelled request may already be recorded; the search for orphans sees to its files
+        for key in keys:
+            await depot.delete_prefix(key)
+        raise
+
+
+def _file(part: FilePart, key: str) -> Parameter:
+    return Parameter(
+        name=part.name,
+        value=_CONTROL.sub("", part.filename)[:255],
+        upload=key,
+        media_type=part.media_type,
+        size=part.stored.size,
+    )
+
+
+def _check_names(fields: Sequence[str], files: Sequence[str]) -> None:
+    """Names must be able to stand in a URL (files) and in XML (all)."""
+    for name in fields:
+        if not name or len(name) > 256 or _CONTROL.search(name):
+            raise UsageError("A parameter's name must have 1 to 256 characters and no control characters.")
+    seen: set[str] = set()
+    taken = {name.upper() for name in fields}
+    for name in files:
+        if not _FILE_NAME.fullmatch(name):
+            raise UsageError(
+                f"The name of a file part, {name[:64]!r}, must be made of letters, digits, '.', '_' and '-'."
+            )
+        if name.upper() in seen or name.upper() in taken:
+            raise UsageError(f"The name {name!r} is used by a file and by another parameter.")
+        seen.add(name.upper())
+
+
+def job_request(form: Posted, *, creating: bool = True) -> Request:
+    """The form as a request for a job; `creating` False where control words are not taken (U-123, D-012)."""
+    control = ("PHASE", "DESTRUCTION", "EXECUTIONDURATION", "RUNID") if creating else ("RUNID",)
+    words = {name: form.word(name) for name in control}
+    phase = words.get("PHASE")
+    if phase is not None and phase.upper() != "RUN":
+        raise UsageError(f"PHASE={phase[:32]!r} is not possible when a job is made; possible: RUN.")
+    run_id = words["RUNID"]
+    if run_id is not None and len(run_id) > 64:
+        raise UsageError("RUNID must have at most 64 characters.")  # D-027
+    if run_id is not None and _CONTROL.search(run_id):
+        raise UsageError("RUNID must have no control characters.")
+    duration, destruction = words.get("EXECUTIONDURATION"), words.get("DESTRUCTION")
+    values = [Parameter(name, value) for name, value in form.fields if name.upper() not in control]
+    return Request(
+        parameters=(*values, *form.files),
+        run=phase is not None,
+        run_id=run_id,
+        duration=parse_duration(duration) if duration is not None else None,
+        destruction=parse_instant(destruction) if destruction is not None else None,
+    )

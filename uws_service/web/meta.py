@@ -1,0 +1,140 @@
+"""What describes the service rather than its jobs: the root, each application, VOSI, examples, probes, metrics."""
+
+from __future__ import annotations
+
+from importlib.resources import files as package_files
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from uws_service import __version__, telemetry
+from uws_service.applications import Application
+from uws_service.errors import NotFound
+from uws_service.protocol import dali, negotiation, vosi
+from uws_service.runtime import Runtime
+from uws_service.web import pages
+from uws_service.web.edge import Resource, call_of
+
+XML = "text/xml"
+STATIC_TYPES = {".css": "text/css", ".svg": "image/svg+xml", ".png": "image/png"}
+
+
+class Meta:
+    """Handlers of the resources that are not jobs."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self.applications = runtime.applications
+
+    def _application(self, request: Request) -> Application:
+        return self.runtime.service.application(request.path_params["application"])
+
+    async def root(self, request: Request) -> Response:
+        """GET /: the applications, as a page for people and as JSON for programs."""
+        base = call_of(request).base
+        if negotiation.choose(request.headers.get("accept"), ("json", "html")) == "html":
+            return _html(pages.root_page(tuple(self.applications.values()), base))
+        listed = [_described(one, base) for one in self.applications.values()]
+        return JSONResponse({"service": "uws-service", "version": __version__, "applications": listed})
+
+    async def application(self, request: Request) -> Response:
+        """GET /{application}: what it does and takes."""
+        application, base = self._application(request), call_of(request).base
+        if negotiation.choose(request.headers.get("accept"), ("json", "html")) == "html":
+            return _html(pages.application_page(application, base))
+        return JSONResponse(_described(application, base))
+
+    async def availability(self, request: Request) -> Response:
+        """GET /{application}/availability: the parts were really tried (V-020); always anonymous (V-002)."""
+        self._application(request)
+        problems = await self.runtime.problems()
+        document = vosi.availability_xml(not problems, up_since=self.runtime.up_since, notes=tuple(problems))
+        return Response(document, 200, {"cache-control": "no-store"}, XML)
+
+    async def capabilities(self, request: Request) -> Response:
+        """GET /{application}/capabilities: V-010…V-013."""
+        application = self._application(request)
+        document = vosi.capabilities_xml(application, f"{call_of(request).base}/{application.name}")
+        headers = {"last-modified": vosi.http_date(self.runtime.up_since)}  # V-011: applications are read at start
+        return Response(document, 200, headers, XML)
+
+    async def examples(self, request: Request) -> Response:
+        """GET /{application}/examples: DALI-examples (D-017), 404 when the application has none (D-005)."""
+        application = self._application(request)
+        if not application.examples:
+            raise NotFound(f"The application {application.name!r} has no examples.")
+        document = dali.examples_xhtml(application, f"{call_of(request).base}/{application.name}")
+        return Response(document, 200, media_type="application/xhtml+xml")
+
+    async def live(self, request: Request) -> Response:
+        """GET /livez: the process answers."""
+        return Response("ok", media_type="text/plain")
+
+    async def ready(self, request: Request) -> Response:
+        """GET /readyz: the parts work, and the process is not about to end."""
+        problems = await self.runtime.problems()
+        return Response("\n".join(problems) or "ok", 503 if problems else 200, media_type="text/plain")
+
+    async def metrics(self, request: Request) -> Response:
+        """GET /metrics: Prometheus."""
+        for (application, phase), count in (await self.runtime.store.phase_counts()).items():
+            telemetry.JOBS.labels(application, phase).set(count)
+        await self.runtime.problems()
+        return Response(generate_latest(telemetry.REGISTRY), media_type=CONTENT_TYPE_LATEST)
+
+    async def static(self, request: Request) -> Response:
+        """GET /static/{name}: the pages' style."""
+        name = request.path_params["name"]
+        folder = package_files("uws_service.web").joinpath("static")
+        found = [one for one in folder.iterdir() if one.name == name and one.is_file()]
+        if not found:
+            raise NotFound(f"There is no file {name!r}.")
+        media_type = STATIC_TYPES.get(name[name.rfind(".") :], "application/octet-stream")
+        headers = {"cache-control": "public, max-age=3600", "x-content-type-options": "nosniff"}
+        return Response(found[0].read_bytes(), 200, headers, media_type)
+
+    def resources(self) -> dict[str, Resource]:
+        """Path → resource."""
+        return {
+            "/": Resource("root", get=self.root),
+            "/livez": Resource("livez", get=self.live),
+            "/readyz": Resource("readyz", get=self.ready),
+            "/metrics": Resource("metrics", get=self.metrics),
+            "/static/{name}": Resource("static", get=self.static),
+            "/{application}/availability": Resource("availability", get=self.availability),
+            "/{application}/capabilities": Resource("capabilities", get=self.capabilities),
+            "/{application}/examples": Resource("examples", get=self.examples),
+            "/{application}": Resource("application", get=self.application),
+        }
+
+
+def _described(application: Application, base: str) -> dict[str, object]:
+    root = f"{base}/{application.name}"
+    return {
+        "name": application.name,
+        "title": application.title,
+        "description": application.description,
+        "async": f"{root}/async",
+        "sync": f"{root}/sync",
+        "availability": f"{root}/availability",
+        "capabilities": f"{root}/capabilities",
+        "examples": f"{root}/examples" if application.examples else None,
+        "parameters": [
+            {
+                "name": one.name,
+                "datatype": one.datatype,
+                "unit": one.unit,
+                "ucd": one.ucd,
+                "required": one.required,
+                "repeated": one.repeated,
+                "description": one.description,
+                "default": one.default,
+            }
+            for one in application.parameters
+        ],
+    }
+
+
+def _html(page: str) -> Response:
+    return Response(page, 200, {"cache-control": "no-store", **pages.HEADERS}, "text/html")
