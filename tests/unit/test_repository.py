@@ -1,0 +1,117 @@
+"""What lies in the repository: no registry hosts, no development paths, docstrings, locks that can be trusted."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SELF = Path(__file__).relative_to(ROOT)
+LOCKS = ("requirements/runtime.txt", "requirements/demo.txt", "requirements/dev.txt")
+# Written in pieces so that this file does not hold what it looks for.
+HOSTS = ("pypi" + ".org", "pythonhosted" + ".org", "npmjs" + ".org", "crates" + ".io", "proxy.golang" + ".org")
+PATHS = ("/" + "work/main", "/" + "work/shared", "/" + "work/.library", "/" + "root/", "/tmp/" + "v/")
+
+
+def tracked() -> list[Path]:
+    """The files under version control, or all files outside build folders when there is no git."""
+    listing = subprocess.run(
+        ["git", "-c", f"safe.directory={ROOT}", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True
+    )
+    if listing.returncode == 0:
+        names = [Path(name) for name in listing.stdout.split("\0") if name]
+    else:
+        skip = {".venv", "build", "dist"}
+        names = [
+            (Path(folder) / file).relative_to(ROOT)
+            for folder, folders, files in os.walk(ROOT)
+            for file in files
+            if not folders.sort() and not skip & set(Path(folder).relative_to(ROOT).parts)
+        ]
+    return [name for name in names if (ROOT / name).is_file()]
+
+
+def texts() -> dict[Path, str]:
+    """Path -> content of each tracked text file."""
+    found = {}
+    for name in tracked():
+        content = (ROOT / name).read_bytes()
+        if b"\0" not in content[:4096]:
+            found[name] = content.decode("utf-8", "replace")
+    return found
+
+
+def test_no_registry_hosts() -> None:
+    """Each machine's own package client knows where its packages come from."""
+    hits = [f"{name}: {host}" for name, text in texts().items() for host in HOSTS if host in text.lower()]
+    assert not hits, hits
+
+
+def test_no_development_paths() -> None:
+    """Absolute paths of somebody's machine work nowhere else."""
+    hits = [f"{name}: {path}" for name, text in texts().items() if name != SELF for path in PATHS if path in text]
+    assert not hits, hits
+
+
+def test_every_module_has_a_docstring() -> None:
+    """A module says in its first lines what it is for; only empty ``__init__.py`` files need not."""
+    bare = [
+        str(name)
+        for name, text in texts().items()
+        if name.suffix == ".py" and text.strip() and not (ast.get_docstring(ast.parse(text)) or "").strip()
+    ]
+    assert not bare, bare
+
+
+def test_no_merge_marks_and_no_stray_files() -> None:
+    """Left-overs of merges, editors and builds do not belong here."""
+    stray = [
+        str(name)
+        for name in tracked()
+        if name.suffix in {".orig", ".rej", ".pyc", ".swp"} or name.name in {".DS_Store", "nohup.out"}
+    ]
+    marks = [str(name) for name, text in texts().items() if re.search(r"^(<{7} |>{7} )", text, re.MULTILINE)]
+    assert not stray + marks, stray + marks
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_locks_are_pinned_with_hashes_and_without_addresses(lock: str) -> None:
+    """Each requirement has an exact version and a hash; nothing says where to download it."""
+    text = (ROOT / lock).read_text(encoding="utf-8")
+    assert "://" not in text
+    assert not re.search(r"^\s*(-i|--index-url|--extra-index-url|--find-links|-f)\b", text, re.MULTILINE)
+    entries = re.split(r"\n(?=[a-z0-9])", text.replace("\\\n", " "))
+    loose = [e.split()[0] for e in entries if not re.match(r"[a-z0-9._-]+(\[[a-z,]+\])?==\S+ ", e) or "--hash=" not in e]
+    assert not loose, loose
+
+
+def test_locks_cover_what_the_project_declares() -> None:
+    """A dependency in pyproject.toml that is in no lock would not be installed (``make lock`` puts it there)."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    extras = project["project"]["optional-dependencies"]
+    needed = {
+        "requirements/runtime.txt": project["project"]["dependencies"] + extras["apps"],
+        "requirements/demo.txt": project["project"]["dependencies"] + extras["apps"] + extras["demo"],
+        "requirements/dev.txt": project["project"]["dependencies"] + [r for group in extras.values() for r in group],
+    }
+    for lock, requirements in needed.items():
+        pinned = set(re.findall(r"^([a-z0-9._-]+)(?:\[[a-z,]+\])?==", (ROOT / lock).read_text(), re.MULTILINE))
+        names = {re.split(r"[\[>=<~! ]", r)[0].lower().replace("_", "-") for r in requirements}
+        assert names | {"hatchling", "editables"} <= pinned, (lock, names - pinned)
+
+
+def test_locks_agree_with_each_other() -> None:
+    """The tests run with the very versions that a user gets."""
+    pins = {
+        lock: dict(re.findall(r"^([a-z0-9._-]+)(?:\[[a-z,]+\])?==(\S+)", (ROOT / lock).read_text(), re.MULTILINE))
+        for lock in LOCKS
+    }
+    full = pins["requirements/dev.txt"]
+    for lock in LOCKS:
+        assert {n: v for n, v in pins[lock].items() if full.get(n) != v} == {}, lock
