@@ -1,0 +1,167 @@
+"""``make demo``: start the service, run a real cross-match with pyvo, print the table, keep serving.
+
+Everything is embedded: SQLite, a folder and local processes under ``build/demo``. Nothing is deleted, so the job and
+its results can be looked at with any client afterwards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+HOST = "127.0.0.1"
+START_SECONDS = 60
+JOB_SECONDS = 300
+
+
+def main() -> int:
+    """Run the demonstration; the exit status is 0 when a result was printed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, default=8080, help="port to serve at")
+    parser.add_argument("--once", action="store_true", help="stop the service at the end instead of serving on")
+    parser.add_argument("--folder", type=Path, default=ROOT / "build" / "demo", help="where the data are kept")
+    arguments = parser.parse_args()
+    if not is_free(arguments.port):
+        print(
+            f"Port {arguments.port} is taken by another program. "
+            f"Choose another one: make demo PORT={arguments.port + 1}",
+            file=sys.stderr,
+        )
+        return 1
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        with service(arguments.port, arguments.folder.resolve()) as process:
+            url = f"http://{HOST}:{arguments.port}"
+            job = crossmatch(url)
+            print_result(job)
+            print_urls(url, job.url)
+            if not arguments.once:
+                print("\nThe service keeps running. Ctrl-C stops it.", flush=True)
+                process.wait()
+                print(f"The service ended with exit status {process.returncode}.", file=sys.stderr)
+                return 1
+    except DemoFailed as failure:
+        print(f"\nThe demonstration failed: {failure}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped.")
+    return 0
+
+
+class DemoFailed(Exception):
+    """One line for the person who typed ``make demo``."""
+
+
+def is_free(port: int) -> bool:
+    """Whether a server can listen there."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+@contextlib.contextmanager
+def service(port: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The service in a process of its own, from ready to stopped."""
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "service.log"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("UWS_")}
+    with log.open("wb") as sink:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "uws_service", "serve", "--host", HOST, "--port", str(port)],
+            env={**environment, "UWS_DATA": str(folder / "data")},
+            cwd=folder,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        await_ready(process, port, log)
+        print(f"Serving   http://{HOST}:{port}  (log: {log})")
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def await_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    """Return when the readiness probe is green; tell why if the service ends or does not come up."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            tail = log.read_text(errors="replace")[-2000:]
+            raise DemoFailed(f"the service ended at once with exit status {process.returncode}:\n{tail}")
+        try:
+            with urllib.request.urlopen(f"http://{HOST}:{port}/readyz", timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+    raise DemoFailed(f"the service was not ready after {START_SECONDS} s; its log is {log}")
+
+
+def crossmatch(url: str) -> Any:
+    """Upload a real table with pyvo, run the job, wait for its end; the finished pyvo job."""
+    from pyvo.dal import AsyncTAPJob
+    from pyvo.dal.exceptions import DALServiceError
+    from pyvo.utils.http import create_session
+
+    from uws_service.apps import demo_table
+
+    table = demo_table()
+    session = create_session()
+    begun = time.monotonic()
+    try:
+        # pyvo's job class speaks plain UWS; only its `create` is for TAP queries, so the job is made by hand.
+        created = session.post(f"{url}/crossmatch/async", data={"RUNID": "make demo", "RADIUS": "30"})
+        created.raise_for_status()
+        job = AsyncTAPJob(created.url, session=session, delete=False)
+        print(f"Created   {job.url}  ({job.phase})")
+        job.upload(objects=str(table))
+        print(f"Uploaded  {table.name}")
+        job.run()
+        job.wait(timeout=JOB_SECONDS)
+        print(f"Finished  {job.phase} after {time.monotonic() - begun:.1f} s")
+        job.raise_if_error()
+    except DALServiceError as error:
+        raise DemoFailed(str(error)) from error
+    return job
+
+
+def print_result(job: Any) -> None:
+    """The first rows of the result as a table, with units."""
+    table = job.fetch_result().to_table()
+    if len(table) == 0:
+        raise DemoFailed(f"the result of {job.url} has no rows")
+    print(f"\nThe result has {len(table)} rows; the first ones:\n")
+    for line in table[:12].pformat(max_width=118, show_unit=True):
+        print(f"  {line}")
+
+
+def print_urls(url: str, job_url: str) -> None:
+    """Where to go on, with a browser or with curl."""
+    print(f"\nLook at it in a browser:  {url}/")
+    print(f"This job:                 {job_url}")
+    print(f"All its results:          {job_url}/results")
+    print(f"With curl:                curl {job_url}/phase")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
