@@ -1,0 +1,96 @@
+"""A plain HTTP client for tests: follows no redirect, and validates every XML document that it receives."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import httpx2
+from lxml import etree
+
+from tests.schemas import validate
+
+UWS = "{http://www.ivoa.net/xml/UWS/v1.0}"
+XLINK = "{http://www.w3.org/1999/xlink}"
+NIL = "{http://www.w3.org/2001/XMLSchema-instance}nil"
+Pairs = Sequence[tuple[str, str]]
+
+
+class Uws:
+    """Talks to one application of a service, as one user."""
+
+    def __init__(self, root: str, application: str = "probe", user: str | None = None) -> None:
+        headers = {"X-Auth-Request-User": user} if user else {}
+        self.root = root
+        self.base = f"{root}/{application}"
+        self.jobs = f"{self.base}/async"
+        self.http = httpx2.Client(timeout=60, headers=headers)
+        self.made: list[str] = []
+
+    def __enter__(self) -> Uws:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for job in self.made:
+            self.http.delete(job)
+        self.http.close()
+
+    def request(self, method: str, url: str, **more: Any) -> httpx2.Response:
+        """One request; XML that comes back must be valid against our schemas."""
+        answer = self.http.request(method, url, **more)
+        kind = answer.headers.get("content-type", "")
+        if method != "HEAD" and kind.startswith("text/xml") and answer.content:
+            validate(answer.content)
+        return answer
+
+    def get(self, url: str, **more: Any) -> httpx2.Response:
+        return self.request("GET", url, **more)
+
+    def post(self, url: str, data: dict[str, Any] | None = None, **more: Any) -> httpx2.Response:
+        return self.request("POST", url, data=data, **more)
+
+    def create(self, data: dict[str, Any] | None = None, **more: Any) -> str:
+        """A new job's URL; the answer must be a 303 (U-021, U-120)."""
+        answer = self.post(self.jobs, data, **more)
+        assert answer.status_code == 303, answer.text
+        job = answer.headers["location"]
+        self.made.append(job)
+        return str(job)
+
+    def run(self, job: str) -> None:
+        assert self.post(f"{job}/phase", {"PHASE": "RUN"}).status_code == 303
+
+    def phase(self, job: str) -> str:
+        answer = self.get(f"{job}/phase")
+        assert answer.status_code == 200, answer.text
+        return answer.text
+
+    def document(self, job: str, query: str = "") -> Any:
+        answer = self.get(job + query)
+        assert answer.status_code == 200, answer.text
+        return etree.fromstring(answer.content)
+
+    def wait(self, job: str, *phases: str, timeout: float = 60) -> str:
+        """Until the job is in one of the phases (by default: has ended)."""
+        wanted = phases or ("COMPLETED", "ERROR", "ABORTED")
+        deadline = time.monotonic() + timeout
+        while (phase := self.phase(job)) not in wanted:
+            assert time.monotonic() < deadline, f"still {phase}, not {wanted}"
+            self.get(f"{job}?WAIT=2&PHASE={phase}")
+        return phase
+
+    def listed(self, query: str = "") -> list[Any]:
+        answer = self.get(self.jobs + query)
+        assert answer.status_code == 200, answer.text
+        return list(etree.fromstring(answer.content))
+
+
+def text(document: Any, name: str) -> str | None:
+    """The text of a child of a job document; None if it is nil or absent."""
+    found = document.find(UWS + name)
+    return None if found is None or found.get(NIL) == "true" else found.text
+
+
+def job_id(job: str) -> str:
+    return job.rpartition("/")[2]
