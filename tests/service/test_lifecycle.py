@@ -1,0 +1,329 @@
+"""Creating, running, aborting, deleting, limits and WAIT (standards: U-100…U-163)."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.server import Server
+from tests.service.client import UWS, Uws, job_id, text
+
+
+def instant(seconds: float) -> str:
+    """An instant so many seconds from now, as clients write it."""
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+
+
+def test_creation_forms(uws: Uws) -> None:
+    """U-120, U-122, U-125, D-004, D-010: urlencoded, multipart, and an empty POST make the same job."""
+    one = uws.create({"SECONDS": "1", "TAG": "é<&>"})
+    two = uws.create(None, files=[("SECONDS", (None, b"1")), ("TAG", (None, "é<&>".encode()))])
+    shown = [[(p.get("id"), p.text) for p in uws.document(job).find(UWS + "parameters")] for job in (one, two)]
+    assert shown[0] == shown[1] == [("SECONDS", "1"), ("TAG", "é<&>")]
+    empty = uws.create()
+    assert uws.phase(empty) == "PENDING"  # U-104
+    assert uws.document(empty).find(UWS + "parameters") is not None
+
+
+@pytest.mark.parametrize("where", ["body", "query", "multipart"])
+@pytest.mark.parametrize("spelling", ["PHASE", "phase"])
+def test_run_at_creation(uws: Uws, where: str, spelling: str) -> None:
+    """U-105, U-123, D-020: PHASE=RUN in the body or the query; it is no parameter, and PENDING is never seen."""
+    if where == "body":
+        job = uws.create({spelling: "RUN", "SECONDS": "0"})
+    elif where == "query":
+        answer = uws.post(f"{uws.jobs}?{spelling}=RUN", {"SECONDS": "0"})
+        job = answer.headers["location"]
+        assert "?" not in job
+        uws.made.append(job)
+    else:
+        job = uws.create(None, files=[(spelling, (None, b"RUN")), ("SECONDS", (None, b"0"))])
+    assert uws.phase(job) in ("QUEUED", "EXECUTING", "COMPLETED")
+    assert [p.get("id") for p in uws.document(job).find(UWS + "parameters")] == ["SECONDS"]
+    assert uws.wait(job) == "COMPLETED"
+
+
+def test_whole_life(uws: Uws) -> None:
+    """U-026, U-101, U-105: after RUN the job goes on by itself, and only forwards."""
+    job = uws.create({"SECONDS": "1"})
+    uws.run(job)
+    trace = []
+    while not trace or trace[-1] not in ("COMPLETED", "ERROR", "ABORTED"):
+        phase = uws.phase(job)
+        if not trace or trace[-1] != phase:
+            trace.append(phase)
+        uws.get(f"{job}?WAIT=1&PHASE={phase}")
+    order = ["QUEUED", "EXECUTING", "COMPLETED"]
+    assert trace == [phase for phase in order if phase in trace] and trace[-1] == "COMPLETED"
+
+
+def test_illegal_changes(uws: Uws) -> None:
+    """U-002, U-103, U-109, U-110: 403 for what the phase does not allow, 400 for nonsense; nothing changes."""
+    job = uws.create({"PHASE": "RUN"})
+    uws.wait(job)
+    assert uws.post(f"{job}/phase", {"PHASE": "RUN"}).status_code == 403
+    assert uws.post(f"{job}/phase", {"PHASE": "ABORT"}).status_code == 403
+    assert uws.post(f"{job}/executionduration", {"EXECUTIONDURATION": "5"}).status_code == 403
+    for body in ({"PHASE": "FOO"}, {"PHASE": ""}, {}, {"OTHER": "RUN"}):
+        answer = uws.post(f"{job}/phase", body)
+        assert answer.status_code == 400 and "RUN" in answer.text
+    twice = uws.request(
+        "POST", f"{job}/phase", content="PHASE=RUN&phase=ABORT", headers={"content-type": "application/x-www-form-urlencoded"}
+    )
+    assert twice.status_code == 400
+    assert uws.phase(job) == "COMPLETED"
+
+
+def test_run_in_lower_case(uws: Uws) -> None:
+    """U-110: clients have sent phase=run."""
+    job = uws.create()
+    assert uws.post(f"{job}/phase", {"phase": "run"}).status_code == 303
+    assert uws.wait(job) == "COMPLETED"
+
+
+def test_abort_pending(uws: Uws) -> None:
+    """U-027, U-108, U-106: ABORT before RUN; a second ABORT changes nothing."""
+    job = uws.create()
+    for _ in range(2):
+        assert uws.post(f"{job}/phase", {"PHASE": "ABORT"}).status_code == 303
+        assert uws.phase(job) == "ABORTED"
+    document = uws.document(job)
+    assert text(document, "endTime") and not text(document, "startTime")
+
+
+def test_abort_running(uws: Uws) -> None:
+    """U-107, T-021: the job stays, ABORTED; what ran is gone; the reason can be read."""
+    job = uws.create({"SECONDS": "60", "PHASE": "RUN"})
+    uws.wait(job, "EXECUTING")
+    assert uws.post(f"{job}/phase", {"PHASE": "ABORT"}).status_code == 303
+    assert uws.phase(job) == "ABORTED"
+    document = uws.document(job)
+    assert text(document, "startTime") and text(document, "endTime")
+    assert uws.get(f"{job}/error").status_code == 200
+
+
+def test_abort_queued(uws: Uws) -> None:
+    """U-108: a job that waits for a slot is aborted too; jobInfo says for what it waits and how many are ahead."""
+    busy = [uws.create({"SECONDS": "60", "PHASE": "RUN"}) for _ in range(4)]
+    for job in busy:
+        uws.wait(job, "EXECUTING")
+    ahead = uws.create({"PHASE": "RUN"})
+    job = uws.create({"PHASE": "RUN"})
+    assert uws.phase(job) == "QUEUED"
+    info = uws.get(job).text
+    assert "waiting for a free slot" in info and "jobinfo" in info  # U-087
+    assert uws.post(f"{job}/phase", {"PHASE": "ABORT"}).status_code == 303
+    assert uws.phase(job) == "ABORTED"
+    for one in busy:
+        uws.post(f"{one}/phase", {"PHASE": "ABORT"})
+    assert uws.wait(ahead) == "COMPLETED"
+
+
+@pytest.mark.parametrize("how", ["DELETE", "ACTION", "action"])
+def test_delete(uws: Uws, how: str) -> None:
+    """U-023, U-024, U-130, U-131: 303 to the list, then 404."""
+    job = uws.create()
+    answer = uws.request("DELETE", job) if how == "DELETE" else uws.post(job, {how: "DELETE"})
+    assert answer.status_code == 303 and answer.headers["location"] == uws.jobs
+    assert uws.get(job).status_code == 404 and uws.get(f"{job}/phase").status_code == 404
+
+
+def test_delete_running(uws: Uws, server: Server) -> None:
+    """U-132: nothing of it runs on, nothing of it is kept."""
+    job = uws.create({"SECONDS": "60", "OUTPUT": "10", "PHASE": "RUN"})
+    uws.wait(job, "EXECUTING")
+    work = server.folder / "data" / "work"
+    assert list(work.rglob(f"{job_id(job)}-1"))
+    assert uws.request("DELETE", job).status_code == 303
+    assert uws.get(job).status_code == 404
+    deadline = time.monotonic() + 20
+    while list(work.rglob(f"{job_id(job)}*")) or list((server.folder / "data" / "depot").rglob(job_id(job))):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_posting_to_the_job(uws: Uws) -> None:
+    """D-012, C-19: parameters are not taken at the job's URL; PHASE is, for old clients."""
+    job = uws.create({"SECONDS": "60"})
+    answer = uws.post(job, {"FOO": "bar"})
+    assert answer.status_code == 400 and "/parameters" in answer.text
+    assert uws.post(job, {"ACTION": "EXPLODE"}).status_code == 400
+    assert b"FOO" not in uws.get(f"{job}/parameters").content
+    assert uws.post(job, {"PHASE": "ABORT"}).status_code == 303 and uws.phase(job) == "ABORTED"
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"), [("7", "7"), ("10.0", "10"), ("0", "60"), ("99999999999", "60"), ("60", "60")]
+)
+def test_duration(uws: Uws, asked: str, given: str) -> None:
+    """U-029, U-136, U-139: clamped to what the application allows; 0 means without limit, so the limit."""
+    job = uws.create()
+    assert uws.post(f"{job}/executionduration", {"EXECUTIONDURATION": asked}).status_code == 303
+    assert uws.get(f"{job}/executionduration").text == given
+
+
+@pytest.mark.parametrize("value", ["-1", "abc", "", "1e", "NaN", "inf", "1 2"])
+def test_bad_duration(uws: Uws, value: str) -> None:
+    """U-136: 400, and nothing changes."""
+    job = uws.create()
+    answer = uws.post(f"{job}/executionduration", {"EXECUTIONDURATION": value})
+    assert answer.status_code == 400 and answer.text.strip()
+    assert uws.get(f"{job}/executionduration").text == "30"
+    assert uws.post(uws.jobs, {"EXECUTIONDURATION": value}).status_code == 400
+
+
+def test_duration_exceeded(uws: Uws) -> None:
+    """U-137: ABORTED, not ERROR, with the reason."""
+    job = uws.create({"SECONDS": "60", "EXECUTIONDURATION": "1", "PHASE": "RUN"})
+    assert uws.wait(job) == "ABORTED"
+    assert "execution duration of 1 s" in uws.get(f"{job}/error").text
+
+
+def test_destruction_is_set_and_clamped(uws: Uws) -> None:
+    """U-031, U-134, U-135, C-33: kept to the millisecond, with or without Z and fraction; clamped to the longest."""
+    job = uws.create()
+    wanted = instant(3600)
+    for form in (wanted, wanted[:-1], wanted[:-1] + "000Z", wanted.replace("T", " ")):
+        assert uws.post(f"{job}/destruction", {"DESTRUCTION": form}).status_code == 303, form
+        assert uws.get(f"{job}/destruction").text == wanted
+    assert uws.post(f"{job}/destruction", {"DESTRUCTION": "9999-12-31T00:00:00Z"}).status_code == 303
+    assert wanted < uws.get(f"{job}/destruction").text < instant(7300)
+    for bad in ("tomorrow", "", "2026-13-01T00:00:00Z", "2030-01-01T00:00:00+01:00", "5"):
+        answer = uws.post(f"{job}/destruction", {"DESTRUCTION": bad})
+        assert answer.status_code == 400 and answer.text.strip(), bad
+
+
+def test_destruction_comes(uws: Uws) -> None:
+    """U-054, U-133: at its time the job is archived (results gone) or deleted, whatever it was doing."""
+    done = uws.create({"PHASE": "RUN"})
+    uws.wait(done)
+    running = uws.create({"SECONDS": "60", "PHASE": "RUN"})
+    uws.wait(running, "EXECUTING")
+    for job in (done, running):
+        assert uws.post(f"{job}/destruction", {"DESTRUCTION": instant(-5)}).status_code == 303
+    for job in (done, running):
+        deadline = time.monotonic() + 30
+        while uws.phase(job) != "ARCHIVED":
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        document = uws.document(job)
+        assert len(document.find(UWS + "results")) == 0
+        assert uws.get(f"{job}/destruction").text == ""  # U-074
+        assert uws.get(f"{job}/results/result").status_code == 404
+        assert job_id(job) not in [ref.get("id") for ref in uws.listed("?LAST=1000")]
+        assert job_id(job) in [ref.get("id") for ref in uws.listed("?PHASE=ARCHIVED")]
+        assert uws.post(f"{job}/phase", {"PHASE": "RUN"}).status_code == 403
+        assert uws.post(f"{job}/destruction", {"DESTRUCTION": instant(50)}).status_code == 403
+        assert uws.request("DELETE", job).status_code == 303 and uws.get(job).status_code == 404
+
+
+def test_jobs_without_an_archive_vanish(server: Server) -> None:
+    """U-133: deleted at the destruction time."""
+    with Uws(server.url, "sleep") as uws:
+        job = uws.create({"SECONDS": "0"})
+        assert uws.post(f"{job}/destruction", {"DESTRUCTION": instant(0.2)}).status_code == 303
+        deadline = time.monotonic() + 30
+        while uws.get(job).status_code != 404:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
+def test_quote(uws: Uws) -> None:
+    """U-033, U-140: the instant at which the job will have ended at the latest."""
+    job = uws.create({"EXECUTIONDURATION": "40"})
+    created = datetime.fromisoformat(text(uws.document(job), "creationTime") or "")
+    assert datetime.fromisoformat(uws.get(f"{job}/quote").text) - created == timedelta(seconds=40)
+
+
+# --- WAIT ------------------------------------------------------------------------------------------------------
+
+
+def timed(uws: Uws, url: str) -> float:
+    began = time.monotonic()
+    assert uws.get(url).status_code == 200
+    return time.monotonic() - began
+
+
+def test_wait_blocks(uws: Uws) -> None:
+    """U-150, U-154: held for the time asked while nothing changes, then 200 with the document."""
+    job = uws.create()
+    assert 1 <= timed(uws, f"{job}?WAIT=1") < 4
+    assert 1 <= timed(uws, f"{job}?wait=1&PHASE=PENDING") < 4
+
+
+def test_wait_is_limited(uws: Uws) -> None:
+    """U-153, C-26: -1 and great numbers end at the service's own limit, with 200."""
+    job = uws.create()
+    with ThreadPoolExecutor(2) as pool:
+        for took in pool.map(lambda wait: timed(uws, f"{job}?WAIT={wait}"), ("-1", "9999")):
+            assert 8 <= took < 14
+
+
+@pytest.mark.parametrize("query", ["?WAIT=0", "?WAIT=8&PHASE=QUEUED", "?WAIT=8&PHASE=COMPLETED", "?PHASE=QUEUED"])
+def test_wait_returns_at_once(uws: Uws, query: str) -> None:
+    """U-154, U-155, U-157: another phase than the one given; 0; PHASE without WAIT."""
+    assert timed(uws, uws.create() + query) < 2
+
+
+def test_wait_in_a_final_phase(uws: Uws) -> None:
+    """U-152: only active phases block."""
+    job = uws.create()
+    uws.post(f"{job}/phase", {"PHASE": "ABORT"})
+    assert timed(uws, f"{job}?WAIT=8") < 2 and timed(uws, f"{job}?WAIT=8&PHASE=ABORTED") < 2
+
+
+@pytest.mark.parametrize("value", ["", "x", "1.5", "1e3", "99999999999999999999999x"])
+def test_bad_wait(uws: Uws, value: str) -> None:
+    """U-155: 400 with what is allowed."""
+    answer = uws.get(f"{uws.create()}?WAIT={value}")
+    assert answer.status_code == 400 and "WAIT" in answer.text
+    assert uws.get(f"{uws.create()}?WAIT=1&WAIT=2").status_code == 400
+
+
+@pytest.mark.parametrize("change", ["RUN", "ABORT", "DELETE"])
+def test_wait_wakes_up(uws: Uws, change: str) -> None:
+    """U-151, U-156: the answer comes with the change, long before the time is over."""
+    job = uws.create({"SECONDS": "30"})
+    with ThreadPoolExecutor(1) as pool:
+        began = time.monotonic()
+        waiting = pool.submit(uws.http.get, f"{job}?WAIT=8&PHASE=PENDING")
+        time.sleep(0.5)  # the request must have arrived; if it has not, the answer is prompt all the same
+        if change == "DELETE":
+            uws.request("DELETE", job)
+        else:
+            uws.post(f"{job}/phase", {"PHASE": change})
+        answer = waiting.result(10)
+    assert time.monotonic() - began < 6
+    assert answer.status_code == (404 if change == "DELETE" else 200)
+
+
+def test_version_tells_that_wait_works(uws: Uws) -> None:
+    """U-007, U-158: version 1.1 on job and list."""
+    assert uws.document(uws.create()).get("version") == "1.1"
+    assert uws.document(uws.jobs).get("version") == "1.1"
+
+
+# --- owners ----------------------------------------------------------------------------------------------------
+
+
+def test_owners(server: Server) -> None:
+    """U-040, U-160…U-163: the owner is shown; others get 403 on all of it and do not find it in their list."""
+    with Uws(server.url, user="alice") as alice, Uws(server.url, user="bob") as bob, Uws(server.url) as nobody:
+        job = alice.create({"SECONDS": "0", "PHASE": "RUN"})
+        alice.wait(job)
+        assert text(alice.document(job), "ownerId") == "alice" == alice.get(f"{job}/owner").text
+        children = ("phase", "results", "results/result", "parameters", "parameters/SECONDS", "owner", "quote")
+        for other in (bob, nobody):
+            for url in (job, *(f"{job}/{child}" for child in (*children, "error", "logs/stdout", "destruction"))):
+                assert other.get(url).status_code == 403, url
+            assert other.get(job + "?WAIT=5").status_code == 403
+            for child in ("phase", "destruction", "executionduration", "parameters"):
+                assert other.post(f"{job}/{child}", {"PHASE": "ABORT"}).status_code in (400, 403)
+            assert other.post(job, {"ACTION": "DELETE"}).status_code == 403
+            assert other.request("DELETE", job).status_code == 403
+            assert job_id(job) not in [ref.get("id") for ref in other.listed()]
+        assert [ref.get("id") for ref in alice.listed("?LAST=1")] == [job_id(job)]
+        assert alice.phase(job) == "COMPLETED"
