@@ -25,8 +25,8 @@ class Reason(StrEnum):
 
     USAGE = "Usage"  # the parameters are not valid
     EXIT_CODE = "ExitCode"  # the user's command ended with a code other than 0
-    OUT_OF_MEMORY = "OutOfMemory"
-    OUTPUT_TOO_LARGE = "OutputTooLarge"
+    OUT_OF_MEMORY = "OutOfMemory"  # more memory than the application may have
+    OUTPUT_TOO_LARGE = "OutputTooLarge"  # more output than the application may write
     DEADLINE = "Deadline"  # executionDuration exceeded
     STAGE_IN = "StageIn"  # an input could not be fetched
     STAGE_OUT = "StageOut"  # a result is missing or could not be stored

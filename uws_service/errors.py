@@ -1,14 +1,14 @@
 """The exceptions of the service; each knows its HTTP status and what to tell the client.
 
-    UwsError                       500
+    UwsError                       500  a fault of the service itself
     ├── UsageError                 400  the request is malformed: what, what is allowed, where
     │   ├── TooLarge               413  a body, upload or count over its limit
     │   ├── UnsupportedMediaType   415  a body of a type that the resource does not take
     │   └── IdempotencyConflict    422  one Idempotency-Key for two different requests
-    ├── AuthenticationRequired     401
+    ├── AuthenticationRequired     401  the caller must say who it is
     ├── Forbidden                  403  not the caller's, or illegal in the job's phase (U-002, U-161)
     ├── NotFound                   404  no such job or child (U-001, D-042)
-    ├── MethodNotAllowed           405
+    ├── MethodNotAllowed           405  the resource does not take this verb; with Allow (U-042)
     ├── Conflict                   409  the job changed at the same moment, more often than we retry
     ├── TooManyRequests            429  with Retry-After
     ├── ServiceUnavailable         503  database or depot can't be reached; with Retry-After
