@@ -1,0 +1,122 @@
+"""``kill -9`` of the service at random moments with 200 jobs in flight, 20 times over.
+
+Each job writes its id into one file, so a command that ran twice shows. The client submits with idempotency keys and
+repeats what got no answer, so a job that was made twice shows too.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import httpx2
+import pytest
+from lxml import etree
+
+from tests import databases
+from tests.server import Server
+
+KILLS = 20
+IN_FLIGHT = 200
+
+APPLICATION = """
+name: ledger
+title: Writes its id
+description: Appends its job id to a file, once, and gives one result.
+command: ["sh", "-c", "echo $UWS_JOB_ID >> {ledger}; sleep 0.02; echo done > $UWS_OUTPUT_DIR/result"]
+image: local/none
+limits:
+  execution_duration: {{default: 600, maximum: 600}}
+  retention: {{default: 86400, maximum: 86400}}
+results:
+  - id: result
+    path: result
+    media_type: text/plain
+"""
+
+
+class Submitter(threading.Thread):
+    """Keeps so many jobs unfinished, whatever happens to the service."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(daemon=True)
+        self.url = f"{url}/ledger/async"
+        self.jobs: dict[str, str] = {}
+        self.stopped = threading.Event()
+        self.surprises: list[str] = []
+
+    def run(self) -> None:
+        number = 0
+        with httpx2.Client(timeout=20) as http:
+            while not self.stopped.is_set():
+                try:
+                    if self._unfinished(http) >= IN_FLIGHT:
+                        time.sleep(0.05)
+                        continue
+                    for _ in range(20):
+                        key = f"key-{number}"
+                        answer = http.post(self.url, data={"PHASE": "RUN"}, headers={"idempotency-key": key})
+                        if answer.status_code == 303:
+                            self.jobs[key] = answer.headers["location"]
+                            number += 1
+                        elif answer.status_code not in (500, 503):
+                            self.surprises.append(f"{answer.status_code} {answer.text}")
+                except (httpx2.TransportError, OSError):
+                    time.sleep(0.05)
+
+    def _unfinished(self, http: httpx2.Client) -> int:
+        return len(etree.fromstring(http.get(f"{self.url}?PHASE=QUEUED&PHASE=EXECUTING").content))
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_kill_at_random_moments(database: str, tmp_path: Path) -> None:
+    """No job lost, none run twice, none left in a wrong phase (U-103, U-105, U-106)."""
+    ledger = tmp_path / "ledger"
+    ledger.touch()
+    descriptor = tmp_path / "ledger.yaml"
+    descriptor.write_text(APPLICATION.format(ledger=ledger))
+    settings = {"UWS_APPLICATIONS": f'["{descriptor}"]', "UWS_BUILTIN_APPLICATIONS": "false"}
+    if database == "postgresql":
+        settings |= {"UWS_DATABASE": databases.new_postgresql(), "UWS_AUTO_MIGRATE": "true"}
+    server = Server(tmp_path / "service", settings)
+    seed = random.randrange(1 << 30)
+    print("seed", seed)
+    moments = random.Random(seed)
+    server.start()
+    submitter = Submitter(server.url)
+    try:
+        submitter.start()
+        with httpx2.Client(timeout=20) as http:
+            _wait_until(lambda: submitter._unfinished(http) >= IN_FLIGHT - 20, 60)
+        for _ in range(KILLS):
+            time.sleep(moments.uniform(0.05, 1.5))  # the random moment is what is tested
+            server.kill()
+            server.start()
+        submitter.stopped.set()
+        submitter.join(60)
+        assert not submitter.surprises
+        with httpx2.Client(timeout=60) as http:
+            _wait_until(lambda: submitter._unfinished(http) == 0, 300)
+            listed = etree.fromstring(http.get(submitter.url).content)
+            phases = Counter(ref.findtext("{*}phase") for ref in listed)
+            made = {url.rpartition("/")[2] for url in submitter.jobs.values()}
+            assert phases == {"COMPLETED": len(made)}
+            assert {ref.get("id") for ref in listed} == made and len(made) >= IN_FLIGHT
+            ran = Counter(ledger.read_text().split())
+            assert set(ran) == made and set(ran.values()) == {1}
+            for url in moments.sample(sorted(submitter.jobs.values()), 20):
+                assert http.get(f"{url}/results/result").text == "done\n"
+        assert not [one for one in (server.folder / "data" / "work" / "local").iterdir() if one.is_dir()]
+    finally:
+        submitter.stopped.set()
+        server.stop()
+
+
+def _wait_until(condition: object, timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
