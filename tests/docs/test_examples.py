@@ -1,0 +1,194 @@
+"""The examples of the documentation run as printed, against a real service.
+
+Marks in the pages, each an HTML comment on the line before a fence:
+
+``<!-- run -->``         a ``console`` block: each line after ``$ `` is run in one shell; the lines below a command
+                         are what it must print, ``…`` stands for anything; a block without such lines only has to
+                         succeed
+``<!-- file: NAME -->``  the block is the content of a file that the page tells the reader to write
+``<!-- serve -->``       a ``console`` block that starts the service and leaves it running
+
+Pages talk to ``http://127.0.0.1:8080``; here the service gets a free port instead.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.server import free_port
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = ("tutorial/first-job.md", "howto/write-an-application.md", "howto/operate.md")
+FENCE = re.compile(r"^<!-- (run|serve|file: \S+) -->\n```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+END = "@@end-of-command@@"
+
+
+@dataclass(frozen=True)
+class Block:
+    """One marked fence of a page."""
+
+    mark: str
+    text: str
+    line: int
+
+
+def blocks(page: str) -> list[Block]:
+    """The marked fences of a page, in order."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    return [
+        Block(found.group(1), found.group(3), text.count("\n", 0, found.start(3)) + 1) for found in FENCE.finditer(text)
+    ]
+
+
+def commands(block: Block) -> list[tuple[str, list[str]]]:
+    """Each command of a console block with the lines that it must print; ``\\`` carries a command on."""
+    found: list[tuple[str, list[str]]] = []
+    for line in block.text.splitlines():
+        if line.startswith("$ "):
+            found.append((line[2:], []))
+        elif found and found[-1][0].endswith("\\") and not found[-1][1]:
+            found[-1] = (found[-1][0] + "\n" + line.removeprefix("> "), [])
+        elif found:
+            found[-1][1].append(line)
+    return found
+
+
+def matches(expected: list[str], printed: str) -> bool:
+    """Whether the printed text is the expected one; ``…`` stands for anything, also for several lines."""
+    pattern = re.escape("\n".join(line.rstrip() for line in expected)).replace("…", ".*?")
+    actual = "\n".join(line.rstrip() for line in printed.splitlines())
+    return re.fullmatch(pattern, actual, re.DOTALL) is not None
+
+
+class Reader:
+    """Somebody who follows one page: a folder, a shell, and the service that the page starts."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("UWS_")}
+        path = f"{Path(sys.executable).parent}:{clean.get('PATH', '')}"
+        self.environment = {**clean, "PATH": path, "COLUMNS": "120", "NO_COLOR": "1"}
+        self.service: subprocess.Popen[bytes] | None = None
+        self.shell: subprocess.Popen[str] = subprocess.Popen(
+            ["bash", "--noprofile", "--norc"],
+            cwd=folder,
+            env=self.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def here(self, text: str) -> str:
+        """A page's text with the port of this run."""
+        return text.replace("127.0.0.1:8080", f"127.0.0.1:{self.port}").replace("--port 8080", f"--port {self.port}")
+
+    def run(self, command: str) -> tuple[int, str]:
+        """Exit status and output of one command in the page's shell."""
+        assert self.shell.stdin is not None and self.shell.stdout is not None
+        self.shell.stdin.write(f"{self.here(command)}\nprintf '\\n%s %s\\n' '{END}' $?\n")
+        self.shell.stdin.flush()
+        printed: list[str] = []
+        for line in self.shell.stdout:
+            if line.startswith(END):
+                return int(line.split()[1]), "".join(printed).removesuffix("\n")
+            printed.append(line)
+        raise AssertionError(f"the shell ended in {command!r}:\n{''.join(printed)}")
+
+    def serve(self, command: str) -> None:
+        """Start the service with a page's command, and wait until it is ready."""
+        log = (self.folder / "service.log").open("ab")
+        with log:
+            self.service = subprocess.Popen(
+                ["bash", "-c", command],
+                cwd=self.folder,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            assert self.service.poll() is None, (self.folder / "service.log").read_text()
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=5):
+                    return
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.05)
+        raise AssertionError((self.folder / "service.log").read_text())
+
+    def leave(self) -> None:
+        """Stop the shell and the service."""
+        assert self.shell.stdin is not None and self.shell.stdout is not None
+        self.shell.stdin.close()
+        try:
+            self.shell.wait(20)
+        except subprocess.TimeoutExpired:
+            self.shell.kill()
+            self.shell.wait()
+        self.shell.stdout.close()
+        if self.service is not None:
+            os.killpg(self.service.pid, signal.SIGTERM)
+            try:
+                self.service.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.service.pid, signal.SIGKILL)
+                self.service.wait()
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> Iterator[Reader]:
+    """A reader in an empty folder."""
+    one = Reader(tmp_path)
+    yield one
+    one.leave()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page(page: str, reader: Reader) -> None:
+    """Follow the page from its top to its end."""
+    if shutil.which("curl") is None:
+        message = "curl is not installed"
+        pytest.fail(message) if os.environ.get("UWS_TEST_REQUIRE") == "all" else pytest.skip(message)
+    found = blocks(page)
+    assert any(block.mark == "run" for block in found), f"{page} has no example that runs"
+    for block in found:
+        where = f"docs/{page}:{block.line}"
+        if block.mark.startswith("file: "):
+            target = reader.folder / block.mark.removeprefix("file: ")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(block.text, encoding="utf-8")
+            continue
+        for command, expected in commands(block):
+            if block.mark == "serve":
+                reader.serve(reader.here(command))
+                continue
+            status, printed = reader.run(command)
+            assert status == 0, f"{where}: {command}\nended with {status}:\n{printed}"
+            if expected:
+                wanted = [reader.here(line) for line in expected]
+                shown = "\n".join(wanted)
+                assert matches(wanted, printed), f"{where}: {command}\nprinted:\n{printed}\ninstead of:\n{shown}"
+
+
+def test_expectations_can_fail() -> None:
+    """The comparison is no rubber stamp."""
+    assert matches(["PHASE …", "end"], "PHASE QUEUED\nend\n")
+    assert matches(["a", "…", "z"], "a\nb\nc\nz")
+    assert not matches(["COMPLETED"], "ERROR")
+    assert not matches(["COMPLETED"], "COMPLETED\nmore")

@@ -1,0 +1,73 @@
+"""The reference pages say what the code says, and every setting, phase, error and command is in them."""
+
+from __future__ import annotations
+
+import importlib.util
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from uws_service.job import TRANSITIONS, Action, Phase
+from uws_service.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+REFERENCE = ROOT / "docs" / "reference"
+
+
+def load() -> ModuleType:
+    """The generator script as a module."""
+    spec = importlib.util.spec_from_file_location("generate_docs", ROOT / "scripts" / "generate_docs.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+GENERATOR = load()
+
+
+@pytest.mark.parametrize("name", sorted(GENERATOR.PAGES))
+def test_committed_page_is_what_the_code_says(name: str) -> None:
+    """A change of the code without `make docs` would leave the reference wrong."""
+    committed = (REFERENCE / name).read_text(encoding="utf-8")
+    assert committed == GENERATOR.PAGES[name](), f"docs/reference/{name} is out of date: run `make docs`"
+
+
+def test_check_notices_a_changed_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison itself must be able to fail."""
+    for name in GENERATOR.PAGES:
+        (tmp_path / name).write_text((REFERENCE / name).read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.setattr(GENERATOR, "FOLDER", tmp_path)
+    assert GENERATOR.outdated() == []
+    page = tmp_path / "phases.md"
+    page.write_text(page.read_text(encoding="utf-8").replace("`QUEUED`", "`WAITING`", 1), encoding="utf-8")
+    assert GENERATOR.outdated() == ["phases.md"]
+
+
+def test_drawing_shows_every_transition() -> None:
+    """U-101, U-102: what is not drawn would seem to be impossible."""
+    root = ElementTree.fromstring(GENERATOR.phases_svg())
+    texts = [node.text or "" for node in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert {str(phase) for phase in Phase} <= set(texts)
+    words = {word for text in texts for word in text.split(", ")}
+    assert {str(action) for _, action in TRANSITIONS} <= words
+    assert {str(action) for action in Action} <= words
+    # Arrows into each phase: one from each source, or one from a frame that holds several.
+    lines = len(list(root.iter("{http://www.w3.org/2000/svg}line")))
+    pairs = {(source, target) for (source, _), target in TRANSITIONS.items()}
+    merged = {
+        (frame, target)
+        for frame, inside in GENERATOR._inside().items()
+        for target in GENERATOR.PLACES
+        if target not in inside and all((Phase(one), Phase(target)) in pairs for one in inside)
+    }
+    covered = {(Phase(one), Phase(target)) for frame, target in merged for one in GENERATOR._inside()[frame]}
+    assert lines == len(pairs - covered) + len({target for _, target in merged})
+
+
+def test_every_setting_is_documented() -> None:
+    """A setting without a meaning can't be set."""
+    for path, field in GENERATOR._fields(Settings, ()):
+        assert field.description, ".".join(path)
