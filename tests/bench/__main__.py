@@ -1,0 +1,96 @@
+"""``make bench``: figures as ratios within one run, as a table and as ``build/bench.json``.
+
+Nothing is asserted: machines differ and are noisy. Each line says what was measured, how, and against what target.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import tempfile
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured value; ``target`` is a bound in the same unit, ``met`` says whether it holds."""
+
+    name: str
+    value: float
+    unit: str
+    target: float | None
+    met: bool | None
+    how: str
+
+    @staticmethod
+    def least(name: str, value: float, target: float, how: str, unit: str = "ratio") -> Figure:
+        """A figure that should not be below its target."""
+        return Figure(name, round(value, 3), unit, target, value >= target, how)
+
+    @staticmethod
+    def most(name: str, value: float, target: float, how: str, unit: str = "ratio") -> Figure:
+        """A figure that should not be above its target."""
+        return Figure(name, round(value, 3), unit, target, value <= target, how)
+
+    @staticmethod
+    def plain(name: str, value: float, how: str, unit: str) -> Figure:
+        """A figure without a target."""
+        return Figure(name, round(value, 3), unit, None, None, how)
+
+
+Scenario = Callable[[Path], Awaitable[list[Figure]]]
+
+
+def scenarios() -> dict[str, Scenario]:
+    """The measurements by name, in the order in which they are made."""
+    from tests.bench import http, listing, site, waiters
+
+    return {"http": http.measure, "list": listing.measure, "wait": waiters.measure, "site": site.measure}
+
+
+def show(figures: list[Figure]) -> None:
+    """The table for a person."""
+    table = Table("what", "value", "unit", "target", "met", "how")
+    for one in figures:
+        met = "" if one.met is None else "yes" if one.met else "NO"
+        table.add_row(one.name, f"{one.value:g}", one.unit, "" if one.target is None else f"{one.target:g}", met, one.how)
+    Console(width=180).print(table)
+
+
+async def run(names: list[str]) -> list[Figure]:
+    """The chosen scenarios, each in a fresh folder."""
+    figures: list[Figure] = []
+    for name, measure in scenarios().items():
+        if names and name not in names:
+            continue
+        print(f"measuring {name} …", flush=True)
+        with tempfile.TemporaryDirectory(prefix="uws-bench-") as folder:
+            figures += await measure(Path(folder))
+    return figures
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("names", nargs="*", help=f"only these: {', '.join(scenarios())}")
+    names = parser.parse_args().names
+    if unknown := set(names) - set(scenarios()):
+        parser.error(f"unknown: {', '.join(unknown)}; there are: {', '.join(scenarios())}")
+    figures = asyncio.run(run(names))
+    show(figures)
+    target = ROOT / "build" / "bench.json"
+    target.parent.mkdir(exist_ok=True)
+    target.write_text(json.dumps([asdict(one) for one in figures], indent=1) + "\n")
+    print(f"written: {target.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

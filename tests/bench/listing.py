@@ -1,0 +1,75 @@
+"""GET of the job list with LAST=100, with 1,000 and with 1,000,000 jobs in the store."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from pathlib import Path
+
+import httpx2
+
+from tests.bench.__main__ import Figure
+from tests.server import Server
+from uws_service.job import Job, Phase
+from uws_service.service import new_id
+from uws_service.store import Store
+
+PHASES = (Phase.COMPLETED,) * 8 + (Phase.ERROR, Phase.ABORTED)
+
+
+async def fill(url: str, count: int) -> None:
+    """That many finished jobs, as the service would have written them."""
+    store = await Store.open(url, create=True)
+    start = time.time_ns() // 1_000_000 - 10 * count
+    limit = asyncio.Semaphore(2000)
+
+    async def one(number: int) -> None:
+        at = start + 10 * number
+        async with limit:
+            await store.create(
+                Job(
+                    id=new_id(at),
+                    application="sleep",
+                    owner=None,
+                    phase=PHASES[number % len(PHASES)],
+                    created=at,
+                    duration=60,
+                    destruction=at + 10**11,
+                ),
+                actor="bench",
+            )
+
+    for begin in range(0, count, 20_000):
+        await asyncio.gather(*(one(number) for number in range(begin, min(begin + 20_000, count))))
+    await store.close()
+
+
+async def measure(folder: Path) -> list[Figure]:
+    """The same requests on a small and on a large store, in turns."""
+    servers = {}
+    for count in (1_000, 1_000_000):
+        server = Server(folder / str(count))
+        (folder / str(count) / "data").mkdir(parents=True)
+        began = time.monotonic()
+        await fill(f"sqlite:///{folder / str(count) / 'data' / 'uws.db'}", count)
+        print(f"  {count} jobs written in {time.monotonic() - began:.0f} s", flush=True)
+        server.start()
+        servers[count] = server
+    figures = []
+    try:
+        for name, query in (("LAST=100", "?LAST=100"), ("PHASE=ERROR&LAST=100", "?PHASE=ERROR&LAST=100")):
+            times: dict[int, list[float]] = {count: [] for count in servers}
+            with httpx2.Client(timeout=60) as http:
+                for _ in range(300):
+                    for count, server in servers.items():
+                        began = time.perf_counter()
+                        assert http.get(f"{server.url}/sleep/async{query}").status_code == 200
+                        times[count].append(time.perf_counter() - began)
+            small, large = (statistics.median(times[count]) for count in (1_000, 1_000_000))
+            how = f"median {large * 1e3:.2f} ms at 1,000,000 jobs, {small * 1e3:.2f} ms at 1,000; 300 each in turns"
+            figures.append(Figure.most(f"list {name}", large / small, 1.5, how))
+    finally:
+        for server in servers.values():
+            server.stop()
+    return figures
