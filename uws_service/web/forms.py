@@ -1,0 +1,318 @@
+"""Forms read from a stream: fields in order, files straight into a sink, never whole in memory (U-122, U-126, D-026).
+
+Built on python-multipart's low-level parsers. A part is a file when it names a ``filename``: clients differ in all
+else. What is malformed, cut short or over a limit is refused with what is allowed, and sinks are told to undo.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+from urllib.parse import unquote_to_bytes
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from uws_service.depot import Depot, Stored
+from uws_service.errors import TooLarge, UnsupportedMediaType, UsageError
+
+URLENCODED = "application/x-www-form-urlencoded"
+MULTIPART = "multipart/form-data"
+
+
+@dataclass(frozen=True, slots=True)
+class FormLimits:
+    """Bounds of one form: ``body``, ``field_size``, ``file_size`` in bytes, ``fields`` and ``files`` in pieces."""
+
+    body: int
+    fields: int
+    field_size: int
+    files: int
+    file_size: int
+
+
+class FileSink(Protocol):
+    """Takes the bytes of one file part."""
+
+    async def write(self, data: bytes) -> None:
+        """The next bytes; raises `TooLarge` beyond the sink's limit."""
+
+    async def close(self) -> Stored:
+        """All bytes are there: size and checksum."""
+
+    async def abort(self) -> None:
+        """Undo: nothing of the part may be left."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilePart:
+    """One uploaded file."""
+
+    name: str
+    filename: str
+    media_type: str | None
+    stored: Stored
+
+
+@dataclass(slots=True)
+class Form:
+    """A form in the order in which it came."""
+
+    fields: list[tuple[str, str]] = field(default_factory=list)
+    files: list[FilePart] = field(default_factory=list)
+
+
+class DepotSink:
+    """A `FileSink` that feeds `Depot.put` through a short queue, so that a slow depot slows the client down."""
+
+    def __init__(self, depot: Depot, key: str, max_size: int) -> None:
+        self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(4)
+        self._task = asyncio.create_task(depot.put(key, self._chunks(), max_size=max_size))
+        self._depot, self._key = depot, key
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        while (chunk := await self._queue.get()) is not None:
+            yield chunk
+
+    async def write(self, data: bytes) -> None:
+        """Hand bytes over, or raise what the depot raised."""
+        putting = asyncio.ensure_future(self._queue.put(data))
+        await asyncio.wait((putting, self._task), return_when=asyncio.FIRST_COMPLETED)
+        if not putting.done():
+            putting.cancel()
+            self._task.result()
+
+    async def close(self) -> Stored:
+        """Wait until the depot has all of it."""
+        if not self._task.done():
+            await asyncio.wait(
+                (asyncio.ensure_future(self._queue.put(None)), self._task), return_when=asyncio.FIRST_COMPLETED
+            )
+        return await self._task
+
+    async def abort(self) -> None:
+        """Stop, and remove what may have arrived."""
+        self._task.cancel()
+        with contextlib.suppress(BaseException):
+            await self._task
+        await self._depot.delete_prefix(self._key)
+
+
+async def read_form(
+    headers: Mapping[str, str],
+    stream: AsyncIterator[bytes],
+    *,
+    limits: FormLimits,
+    open_file: Callable[[int], FileSink],
+) -> Form:
+    """The posted form.
+
+    Parameters
+    ----------
+    headers
+        Lower-case names.
+    open_file
+        Gives the sink of the n-th file, n from 0.
+
+    Raises
+    ------
+    UsageError
+        Malformed or truncated.
+    TooLarge
+        Over a limit, which is named.
+    UnsupportedMediaType
+        Neither urlencoded nor multipart; a POST without a body needs no type (U-125).
+    """
+    kind, options = parse_options_header(headers.get("content-type"))
+    length = headers.get("content-length")
+    if length is not None and length.isdigit() and int(length) > limits.body:
+        raise TooLarge(f"The request body has {length} bytes; at most {limits.body} are taken.")
+    bounded = _bounded(stream, limits.body)
+    media_type = kind.decode("latin-1").lower()
+    if media_type == MULTIPART:
+        boundary = options.get(b"boundary")
+        if not boundary:
+            raise UsageError("The multipart form names no boundary.")
+        return await _Multipart(boundary, limits, open_file).read(bounded)
+    body = bytearray()
+    async for chunk in bounded:
+        if media_type != URLENCODED and chunk:
+            raise UnsupportedMediaType(
+                f"A body of type {media_type[:80] or 'unknown'!r} is not taken here; send {URLENCODED} or {MULTIPART}."
+            )
+        body += chunk
+        if body.count(b"&", len(body) - len(chunk)) and body.count(b"&") >= limits.fields + limits.files + 100:
+            raise _too_many(limits.fields)
+    return Form(_urlencoded(bytes(body), limits))
+
+
+async def _bounded(stream: AsyncIterator[bytes], limit: int) -> AsyncIterator[bytes]:
+    size = 0
+    async for chunk in stream:
+        size += len(chunk)
+        if size > limit:
+            raise TooLarge(f"The request body is larger than the {limit} bytes that are taken.")
+        yield chunk
+
+
+def _too_many(limit: int) -> TooLarge:
+    return TooLarge(f"The form has too many parameters; at most {limit} are taken.")
+
+
+def _too_long(name: str, limit: int) -> TooLarge:
+    return TooLarge(f"The value of {name[:64]!r} is larger than {limit} bytes; send it as a file.")
+
+
+def _urlencoded(body: bytes, limits: FormLimits) -> list[tuple[str, str]]:
+    pieces = [piece for piece in body.split(b"&") if piece]
+    if len(pieces) > limits.fields:
+        raise _too_many(limits.fields)
+    fields = []
+    for piece in pieces:
+        name, _, value = piece.partition(b"=")
+        decoded = _text(unquote_to_bytes(name.replace(b"+", b" ")), "utf-8", "A parameter's name")
+        if len(value) > limits.field_size:
+            raise _too_long(decoded, limits.field_size)
+        raw = unquote_to_bytes(value.replace(b"+", b" "))
+        fields.append((decoded, _text(raw, "utf-8", f"The value of {decoded[:64]!r}")))
+    return fields
+
+
+def _text(raw: bytes, charset: str, what: str) -> str:
+    try:
+        return raw.decode(charset)
+    except LookupError:
+        raise UsageError(f"{what} has the charset {charset[:40]!r}, which is not known here; use UTF-8.") from None
+    except (UnicodeDecodeError, UnicodeError):
+        raise UsageError(f"{what} is not text in {charset.upper()[:40]}.") from None
+
+
+@dataclass(slots=True)
+class _Part:
+    """The part that is being read."""
+
+    headers: dict[str, bytes] = field(default_factory=dict)
+    name: str = ""
+    filename: str | None = None
+    value: bytearray = field(default_factory=bytearray)
+    sink: FileSink | None = None
+
+
+class _Multipart:
+    """Turns the parser's callbacks into a list of events, which are carried out between two chunks."""
+
+    def __init__(self, boundary: bytes, limits: FormLimits, open_file: Callable[[int], FileSink]) -> None:
+        self.limits = limits
+        self.open_file = open_file
+        self.form = Form()
+        self.sinks: list[FileSink] = []
+        self._events: list[tuple[str, bytes]] = []
+        self._ended = False
+        self._part: _Part | None = None
+        self._header = (b"", b"")
+
+        def on(kind: str) -> Callable[[bytes, int, int], None]:
+            return lambda data, start, end: self._events.append((kind, data[start:end]))
+
+        def mark(kind: str) -> Callable[[], None]:
+            return lambda: self._events.append((kind, b""))
+
+        try:
+            self._parser = MultipartParser(
+                boundary,
+                {
+                    "on_part_begin": mark("begin"),
+                    "on_part_data": on("data"),
+                    "on_part_end": mark("end"),
+                    "on_header_field": on("field"),
+                    "on_header_value": on("value"),
+                    "on_header_end": mark("header"),
+                    "on_headers_finished": mark("headers"),
+                    "on_end": mark("finish"),
+                },
+            )
+        except FormParserError as error:
+            raise UsageError(f"The multipart form can't be read: {error}.") from None
+
+    async def read(self, stream: AsyncIterator[bytes]) -> Form:
+        """The whole form; whatever goes wrong, all sinks are told to undo."""
+        try:
+            started = False
+            async for chunk in stream:
+                if not started:
+                    chunk = chunk.lstrip(b"\r\n")  # some clients begin with an empty line (U-126)
+                    started = bool(chunk)
+                await self._feed(chunk)
+            if not self._ended:
+                raise UsageError("The multipart form is cut short: its last boundary is missing.")
+            return self.form
+        except BaseException:
+            for sink in self.sinks:
+                await sink.abort()
+            raise
+
+    async def _feed(self, chunk: bytes) -> None:
+        try:
+            self._parser.write(chunk)
+        except FormParserError as error:
+            raise UsageError(f"The multipart form can't be read: {error}.") from None
+        events, self._events = self._events, []
+        for kind, data in events:
+            await self._handle(kind, data)
+
+    async def _handle(self, kind: str, data: bytes) -> None:
+        part = self._part
+        if kind == "begin":
+            self._part = _Part()
+        elif kind == "finish":
+            self._ended = True
+        elif part is None:
+            return
+        elif kind == "field":
+            self._header = (self._header[0] + data, self._header[1])
+        elif kind == "value":
+            self._header = (self._header[0], self._header[1] + data)
+        elif kind == "header":
+            part.headers[self._header[0].decode("latin-1").lower()] = self._header[1]
+            self._header = (b"", b"")
+        elif kind == "headers":
+            self._begin(part)
+        elif kind == "data" and part.sink is not None:
+            await part.sink.write(data)
+        elif kind == "data":
+            part.value += data
+            if len(part.value) > self.limits.field_size:
+                raise _too_long(part.name, self.limits.field_size)
+        elif kind == "end":
+            await self._finish(part)
+
+    def _begin(self, part: _Part) -> None:
+        disposition, options = parse_options_header(part.headers.get("content-disposition"))
+        if disposition != b"form-data" or b"name" not in options:
+            raise UsageError("A part of the multipart form has no Content-Disposition: form-data with a name.")
+        coding = part.headers.get("content-transfer-encoding", b"binary").lower()
+        if coding not in (b"binary", b"8bit", b"7bit"):
+            raise UsageError("Content-Transfer-Encoding is not taken in a form; send the bytes as they are.")
+        part.name = _text(options[b"name"], "utf-8", "A part's name")
+        if b"filename" in options:
+            part.filename = _text(options[b"filename"], "utf-8", "A file's name")
+            if len(self.sinks) >= self.limits.files:
+                raise TooLarge(f"The form has too many files; at most {self.limits.files} are taken.")
+            part.sink = self.open_file(len(self.sinks))
+            self.sinks.append(part.sink)
+        elif len(self.form.fields) >= self.limits.fields:
+            raise _too_many(self.limits.fields)
+
+    async def _finish(self, part: _Part) -> None:
+        self._part = None
+        kind, options = parse_options_header(part.headers.get("content-type"))
+        if part.sink is not None:
+            stored = await part.sink.close()
+            media_type = kind.decode("latin-1") or None
+            self.form.files.append(FilePart(part.name, part.filename or "", media_type, stored))
+            return
+        charset = options.get(b"charset", b"utf-8").decode("latin-1")
+        self.form.fields.append((part.name, _text(bytes(part.value), charset, f"The value of {part.name[:64]!r}")))
