@@ -5,6 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 PORT ?= 8080
+ROUNDS ?= 3
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 # Tests to run and options: make test ARGS="tests/unit -k phase"
@@ -37,8 +38,8 @@ format: $(VENV)/.dev ## Format the code and fix what can be fixed
 bench: $(VENV)/.dev ## Measure against a bare app in the same run; table and build/bench.json
 	$(BIN)/python -m tests.bench $(ARGS)
 
-soak: $(VENV)/.dev ## Kill the service again and again with jobs in flight, and look for lost ones
-	UWS_TEST_SOAK=1 $(BIN)/python -m pytest tests/crash $(ARGS)
+soak: $(VENV)/.dev ## Kill the service again and again with jobs in flight, and look for lost ones (ROUNDS=3)
+	for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; $(BIN)/python -m pytest tests/crash $(ARGS) || exit; done
 
 docs: $(VENV)/.dev ## Generate the reference pages from the code and build build/docs
 	$(BIN)/python scripts/generate_docs.py
