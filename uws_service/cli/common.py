@@ -1,0 +1,137 @@
+"""What the commands share: exit codes, options, how words from a server are shown, JSON."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from uws_service.client import UwsClient
+
+EXIT_OK, EXIT_JOB, EXIT_USAGE, EXIT_FAILURE, EXIT_TIMEOUT, EXIT_INTERRUPTED = 0, 1, 2, 3, 4, 130
+EXIT_CODES = {
+    EXIT_OK: "all went well",
+    EXIT_JOB: "the job ended in ERROR or ABORTED, or waits for somebody to start it",
+    EXIT_USAGE: "the command line or the configuration is wrong",
+    EXIT_FAILURE: "the server or the network failed, or the server refused",
+    EXIT_TIMEOUT: "the time given with --timeout is over, the job goes on",
+    EXIT_INTERRUPTED: "interrupted by Ctrl-C",
+}
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
+
+
+class Stop(Exception):
+    """End the command with an exit code and, if there is one, a line on standard error."""
+
+    def __init__(self, code: int, message: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+def one_line(text: str, limit: int = 500) -> str:
+    """A text from elsewhere in one line, without characters that could steer the terminal."""
+    line = " ".join(_CONTROL.sub(" ", text).split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def complain(message: str) -> None:
+    """One line on standard error."""
+    print(f"uws-service: {one_line(message, 2000)}", file=sys.stderr)
+
+
+def note(message: str) -> None:
+    """One line for a person, on standard error."""
+    print(one_line(message), file=sys.stderr)
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that takes no markup from the texts that it prints."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+
+
+def print_json(value: Any) -> None:
+    """A value for machines, on standard output."""
+    import json
+
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _header(value: str) -> str:
+    name, colon, _ = value.partition(":")
+    if not colon or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name.strip()) or re.search(r"[\r\n]", value):
+        raise typer.BadParameter("must have the form 'Name: value'")
+    return value
+
+
+JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="URL of the job.", show_default=False)]
+JobsArgument = Annotated[
+    str, typer.Argument(metavar="URL", help="URL of the job list (often ends in /async).", show_default=False)
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text for people.")]
+HeaderOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--header",
+        "-H",
+        metavar="NAME:VALUE",
+        callback=lambda values: [_header(value) for value in values or []],
+        help="Send this header with each request to the server of the given URL, and to no other. "
+        "The environment variable UWS_CLIENT_TOKEN does the same for a bearer token.",
+    ),
+]
+HttpTimeoutOption = Annotated[
+    float, typer.Option("--http-timeout", metavar="SECONDS", min=0.1, help="Patience with one answer of the server.")
+]
+
+
+def open_client(url: str, headers: list[str] | None, timeout: float) -> UwsClient:
+    """A client for the service at this URL, with the credentials from the options and the environment."""
+    import os
+
+    from uws_service.client import UwsClient
+
+    given = {}
+    token = os.environ.get("UWS_CLIENT_TOKEN")
+    if token:
+        given["Authorization"] = f"Bearer {token.strip()}"
+    for header in headers or []:
+        name, _, value = header.partition(":")
+        given[name.strip()] = value.strip()
+    return UwsClient(url, headers=given, timeout=timeout)
+
+
+@contextmanager
+def guarded(after: str = "") -> Iterator[None]:
+    """The client's errors as one line and the exit code for them; ``after`` is put at the line's end."""
+    from uws_service.client import ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        if is_debugging():
+            raise
+        raise Stop(EXIT_FAILURE, f"{error.message}{after}") from None
+
+
+def is_debugging() -> bool:
+    """Whether ``--debug`` was given."""
+    return bool(_STATE.get("debug"))
+
+
+def set_debugging(value: bool) -> None:
+    """Remember ``--debug`` for the length of this command line."""
+    _STATE["debug"] = value
+
+
+_STATE: dict[str, bool] = {}

@@ -1,0 +1,209 @@
+"""Commands for what a job leaves: ``results`` and ``logs``."""
+
+from __future__ import annotations
+
+import mimetypes
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from uws_service.cli.common import (
+    EXIT_FAILURE,
+    EXIT_USAGE,
+    HeaderOption,
+    HttpTimeoutOption,
+    JobArgument,
+    JsonOption,
+    Stop,
+    console,
+    guarded,
+    one_line,
+    open_client,
+    print_json,
+)
+from uws_service.cli.values import url_of
+
+if TYPE_CHECKING:
+    from uws_service.client import JobDocument, JobLog, JobResult, UwsClient
+
+SUFFIXES = {
+    "application/x-votable+xml": ".vot",
+    "application/fits": ".fits",
+    "image/fits": ".fits",
+    "text/csv": ".csv",
+    "text/tab-separated-values": ".tsv",
+    "text/plain": ".txt",
+    "application/json": ".json",
+}
+_STEERING = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+def results(
+    job: JobArgument,
+    ids: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="ID", help="Only these results; all by default.", show_default=False),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FOLDER", help="Download into this folder.", show_default=False),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
+    as_json: JsonOption = False,
+    header: HeaderOption = None,
+    http_timeout: HttpTimeoutOption = 30.0,
+) -> None:
+    """List the results of a job, or download them with -o FOLDER.
+
+    A file is named after the result's id. It appears only when all of it has arrived and has the size that the job's
+    document says.
+    """
+    with guarded(), open_client(url_of(job), header, http_timeout) as client:
+        document = client.job(job)
+        chosen = _chosen(document, ids or [])
+        if output is None:
+            _list(chosen, as_json=as_json)
+            return
+        files = _names(chosen, output)
+        _check_folder(output, files, force=force)
+        sizes = _download(client, chosen, files)
+    if as_json:
+        print_json(
+            [
+                {"id": one.id, "href": one.href, "media_type": one.media_type, "size": size, "path": str(path)}
+                for one, path, size in zip(chosen, files, sizes, strict=True)
+            ]
+        )
+    else:
+        for path in files:
+            print(path)
+
+
+def _chosen(job: JobDocument, ids: list[str]) -> list[JobResult]:
+    known = {one.id: one for one in job.results}
+    missing = [one for one in ids if one not in known]
+    if missing:
+        names = ", ".join(known) or "none"
+        raise Stop(EXIT_FAILURE, f"the job has no result {missing[0]!r}; it has: {names}; its phase is {job.phase}")
+    return [known[one] for one in dict.fromkeys(ids)] if ids else list(job.results)
+
+
+def _list(chosen: list[JobResult], *, as_json: bool) -> None:
+    if as_json:
+        print_json([{"id": one.id, "href": one.href, "media_type": one.media_type, "size": one.size} for one in chosen])
+        return
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("id", no_wrap=True)
+    table.add_column("type", no_wrap=True)
+    table.add_column("bytes", justify="right", no_wrap=True)
+    table.add_column("link", no_wrap=True, overflow="ignore")
+    for one in chosen:
+        size = str(one.size) if one.size is not None else ""
+        table.add_row(one_line(one.id), one_line(one.media_type or ""), size, one_line(one.href, 4000))
+    console().print(table, soft_wrap=True, crop=False)
+
+
+def _names(chosen: list[JobResult], folder: Path) -> list[Path]:
+    """A file for each result: safe in any folder, and no two the same."""
+    taken: set[str] = set()
+    files = []
+    for one in chosen:
+        name = re.sub(r"[^A-Za-z0-9._+-]+", "_", one.id).lstrip(".-")[:150] or "result"
+        kind = (one.media_type or "").partition(";")[0].strip().lower()
+        suffix = SUFFIXES.get(kind) or (mimetypes.guess_extension(kind) if kind else None) or ""
+        if not Path(name).suffix and kind != "application/octet-stream":
+            name += suffix
+        base, number = Path(name), 1
+        while name.lower() in taken:
+            number += 1
+            name = f"{base.stem}-{number}{base.suffix}"
+        taken.add(name.lower())
+        files.append(folder / name)
+    return files
+
+
+def _check_folder(folder: Path, files: list[Path], *, force: bool) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Stop(EXIT_USAGE, f"{folder}: {error.strerror}") from None
+    there = [path for path in files if path.exists()]
+    if there and not force:
+        raise Stop(EXIT_USAGE, f"{there[0]} exists already; --force replaces it")
+
+
+def _download(client: UwsClient, chosen: list[JobResult], files: list[Path]) -> list[int]:
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=30),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+    )
+    sizes = []
+    with Progress(*columns, console=console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+        for one, path in zip(chosen, files, strict=True):
+            task = progress.add_task(path.name, total=one.size)
+
+            def moved(got: int, total: int | None, task: int = task) -> None:
+                progress.update(task, completed=got, total=total)  # type: ignore[arg-type]
+
+            sizes.append(client.download(one.href, path, size=one.size, progress=moved))
+    return sizes
+
+
+def logs(
+    job: JobArgument,
+    stream: Annotated[str, typer.Option("--stream", metavar="NAME", help="stdout, stderr, or both.")] = "both",
+    header: HeaderOption = None,
+    http_timeout: HttpTimeoutOption = 30.0,
+) -> None:
+    """Print what a job printed: its standard output on ours, its standard error on ours.
+
+    UWS has no logs; this works with services of our own kind, which link to them in jobInfo.
+    """
+    if stream not in ("stdout", "stderr", "both"):
+        raise typer.BadParameter(f"{stream!r} must be stdout, stderr or both")
+    with guarded(), open_client(url_of(job), header, http_timeout) as client:
+        document = client.job(job)
+        wanted = [one for one in _links(document) if stream in (one.name, "both")]
+        found = [_print_log(client, one) for one in wanted]
+    if not any(found):
+        raise Stop(EXIT_FAILURE, f"{document.url} has no logs; its phase is {document.phase}")
+
+
+def _links(job: JobDocument) -> list[JobLog]:
+    from uws_service.client import JobLog
+
+    if job.logs:
+        return list(job.logs)
+    return [JobLog(name, f"{job.url.rstrip('/')}/logs/{name}") for name in ("stdout", "stderr")]
+
+
+def _print_log(client: UwsClient, log: JobLog) -> bool:
+    """Copy one log; whether there was one."""
+    from uws_service.client import ServerError
+
+    sink = sys.stderr if log.name == "stderr" else sys.stdout
+    steering = sink.isatty()
+    try:
+        for chunk in client.read(log.href):
+            sink.buffer.write(_STEERING.sub(b"?", chunk) if steering else chunk)
+    except ServerError as error:
+        if error.status == 404:
+            return False
+        raise
+    sink.flush()
+    return True
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    app.command("results")(results)
+    app.command("logs", short_help="Print what a job printed.")(logs)

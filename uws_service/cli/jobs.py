@@ -1,0 +1,241 @@
+"""Commands for jobs at any UWS service: ``submit``, ``run``, ``wait``, ``list``, ``show``, ``abort``, ``delete``."""
+
+from __future__ import annotations
+
+import re
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from uws_service.cli.common import (
+    HeaderOption,
+    HttpTimeoutOption,
+    JobArgument,
+    JobsArgument,
+    JsonOption,
+    Stop,
+    console,
+    guarded,
+    note,
+    open_client,
+    print_json,
+)
+from uws_service.cli.show import ended, job_json, print_job, print_list, watch
+from uws_service.cli.values import after_instant, destruction_instant, duration_seconds, pair, url_of
+
+if TYPE_CHECKING:
+    from uws_service.client import Upload, UwsClient
+
+TimeoutOption = Annotated[
+    float | None,
+    typer.Option("--timeout", metavar="SECONDS", min=0, help="Wait no longer than this.", show_default=False),
+]
+
+
+def submit(
+    url: JobsArgument,
+    parameters: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME=VALUE", help="Parameters of the job.", show_default=False)
+    ] = None,
+    file: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=@PATH", help="Send a file as the parameter NAME; may be repeated."),
+    ] = None,
+    upload: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TABLE=PATH|URL", help="Send a table, or name its URL, by UPLOAD; may be repeated."),
+    ] = None,
+    run: Annotated[bool, typer.Option("--run/--no-run", help="Start the job.")] = True,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end of the job.")] = False,
+    timeout: TimeoutOption = None,
+    run_id: Annotated[str | None, typer.Option(metavar="TEXT", help="A name for the job.", show_default=False)] = None,
+    duration: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Longest run, such as 90 (seconds), 30m or 2h.", show_default=False),
+    ] = None,
+    destruction: Annotated[
+        str | None,
+        typer.Option(metavar="WHEN", help="Deletion: 2030-01-31T12:00:00Z, or 2d from now.", show_default=False),
+    ] = None,
+    idempotency_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY", help="Requests with one key make one job. By default a random key.", show_default=False
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+    header: HeaderOption = None,
+    http_timeout: HttpTimeoutOption = 30.0,
+) -> None:
+    """Make a job, start it, and print its URL.
+
+    If the connection breaks, the request is sent once more with the same Idempotency-Key, so that a service that
+    knows this header makes no second job. The job is started by a request of its own: what another service may make
+    twice is at most an idle job.
+    """
+    url = url_of(url)
+    fields = [pair(word) for word in parameters or []]
+    uploads = [_file(word) for word in file or []]
+    tables, names = _tables(upload or [], {name.upper() for name, _ in fields} | {one.name.upper() for one in uploads})
+    if names:
+        fields.append(("UPLOAD", ";".join(names)))  # one value: some servers know no repeated UPLOAD (C-17)
+    seconds = duration_seconds(duration) if duration is not None else None
+    instant = destruction_instant(destruction) if destruction is not None else None
+    if wait and not run:
+        raise typer.BadParameter("--wait makes no sense with --no-run")
+    with guarded(), open_client(url, header, http_timeout) as client:
+        job = client.create(url, fields, [*uploads, *tables], run_id=run_id, idempotency_key=idempotency_key)
+        with _naming(job):
+            if seconds is not None:
+                client.set_duration(job, seconds)
+            if instant is not None:
+                client.set_destruction(job, instant)
+            if run:
+                client.run(job)
+        if wait:
+            if not as_json:
+                print(job, flush=True)
+            _wait(client, job, timeout, as_json=as_json)
+        elif as_json:
+            print_json(job_json(client.job(job)))
+        else:
+            print(job)
+
+
+def _naming(job: str) -> AbstractContextManager[None]:
+    """Errors after the job was made say where it is."""
+    return guarded(after=f"; the job was made: {job}")
+
+
+def _file(word: str) -> Upload:
+    from uws_service.client import Upload
+
+    name, value = pair(word)
+    path = Path(value.removeprefix("@")).expanduser()
+    if not path.is_file():
+        raise typer.BadParameter(f"there is no file {path}")
+    return Upload(name, path)
+
+
+def _tables(words: list[str], taken: set[str]) -> tuple[list[Upload], list[str]]:
+    """The files to send, and the entries of UPLOAD that name them (D-026)."""
+    from uws_service.client import Upload
+
+    uploads: list[Upload] = []
+    entries: list[str] = []
+    for word in words:
+        name, value = pair(word)
+        if re.search(r"[;,]", name):
+            raise typer.BadParameter(f"the table's name {name!r} must have no ',' or ';'")
+        if re.match(r"(?i)[a-z][a-z0-9+-]*://", value):
+            entries.append(f"{name},{value}")
+            continue
+        path = _file(word).path
+        part = name if name.upper() not in taken else f"upload_{name}"
+        taken.add(part.upper())
+        uploads.append(Upload(part, path))
+        entries.append(f"{name},param:{part}")
+    return uploads, entries
+
+
+def _wait(client: UwsClient, job: str, timeout: float | None, *, as_json: bool) -> None:
+    document = watch(client, job, timeout)
+    detail = client.error_text(document) if document.error is not None and document.error.has_detail else ""
+    if as_json:
+        print_json(job_json(document))
+    code, message = ended(document, detail)
+    raise Stop(code, message)
+
+
+def run(job: JobArgument, header: HeaderOption = None, http_timeout: HttpTimeoutOption = 30.0) -> None:
+    """Start a job that was made with --no-run."""
+    with guarded(), open_client(url_of(job), header, http_timeout) as client:
+        client.run(job)
+
+
+def wait(
+    job: JobArgument,
+    timeout: TimeoutOption = None,
+    as_json: JsonOption = False,
+    header: HeaderOption = None,
+    http_timeout: HttpTimeoutOption = 30.0,
+) -> None:
+    """Wait for the end of a job and show its progress.
+
+    The server is asked to answer when the phase changes (WAIT with PHASE); a server of UWS 1.0, which can't do that, is
+    asked at growing intervals.
+    """
+    with guarded(), open_client(url_of(job), header, http_timeout) as client:
+        _wait(client, job, timeout, as_json=as_json)
+
+
+def list_jobs(
+    url: JobsArgument,
+    phase: Annotated[
+        list[str] | None, typer.Option(metavar="PHASE", help="Only jobs in this phase; may be repeated.")
+    ] = None,
+    after: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHEN", help="Only jobs made after 2026-01-31T12:00:00Z, or within the last 2h.", show_default=False
+        ),
+    ] = None,
+    last: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Only the newest N jobs.", show_default=False)
+    ] = None,
+    as_json: JsonOption = False,
+    header: HeaderOption = None,
+    http_timeout: HttpTimeoutOption = 30.0,
+) -> None:
+    """List jobs."""
+    instant = after_instant(after) if after is not None else None
+    with guarded(), open_client(url_of(url), header, http_timeout) as client:
+        found = client.jobs(url, phases=phase or (), after=instant, last=last)
+    print_list(found, as_json=as_json)
+
+
+def show(
+    job: JobArgument,
+    as_json: JsonOption = False,
+    header: HeaderOption = None,
+    http_timeout: HttpTimeoutOption = 30.0,
+) -> None:
+    """Show a job: phase, times, parameters, results, error."""
+    with guarded(), open_client(url_of(job), header, http_timeout) as client:
+        document = client.job(job)
+        detail = client.error_text(document) if document.error is not None and document.error.has_detail else ""
+    if as_json:
+        print_json(job_json(document))
+    else:
+        print_job(console(), document, detail)
+
+
+def abort(job: JobArgument, header: HeaderOption = None, http_timeout: HttpTimeoutOption = 30.0) -> None:
+    """Stop a job; it stays in the list as ABORTED."""
+    with guarded(), open_client(url_of(job), header, http_timeout) as client:
+        client.abort(job)
+
+
+def delete(
+    jobs: Annotated[list[str], typer.Argument(metavar="JOB", help="URLs of jobs.", show_default=False)],
+    header: HeaderOption = None,
+    http_timeout: HttpTimeoutOption = 30.0,
+) -> None:
+    """Delete jobs with their results; a running job is stopped."""
+    for job in jobs:
+        with guarded(), open_client(url_of(job), header, http_timeout) as client:
+            client.delete(job)
+        note(f"deleted {job}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    app.command("submit")(submit)
+    app.command("run")(run)
+    app.command("wait")(wait)
+    app.command("list")(list_jobs)
+    app.command("show")(show)
+    app.command("abort")(abort)
+    app.command("delete")(delete)

@@ -1,0 +1,173 @@
+"""How jobs are shown: tables for people, JSON for machines, a moving line while one waits."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from uws_service.cli.common import (
+    EXIT_JOB,
+    EXIT_OK,
+    EXIT_TIMEOUT,
+    Stop,
+    console,
+    note,
+    one_line,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from uws_service.client import JobDocument, JobList, UwsClient
+
+INSTANTS = ("quote", "created", "started", "ended", "destruction")
+LIVE_SECONDS = 2
+"""Time between two looks at the progress while a person watches."""
+COLOURS = {"COMPLETED": "green", "ERROR": "red", "ABORTED": "yellow", "EXECUTING": "cyan"}
+
+
+def job_json(job: JobDocument) -> dict[str, Any]:
+    """A job for machines: instants as ISO 8601 in UTC, durations in seconds, sizes in bytes."""
+    from uws_service.client import format_instant
+
+    shown = asdict(job)
+    for name in INSTANTS:
+        shown[name] = format_instant(shown[name]) if shown[name] is not None else None
+    return shown
+
+
+def print_list(found: JobList, *, as_json: bool) -> None:
+    """A job list on standard output."""
+    from uws_service.client import format_instant
+
+    rows = [{**asdict(job), "created": format_instant(job.created) if job.created else None} for job in found.jobs]
+    if as_json:
+        print_json(rows)
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("phase", "created", "run id", "owner", "job"):
+        # URLs are for copying, so they are never cut or wrapped.
+        table.add_column(heading, no_wrap=True, overflow="ignore" if heading == "job" else "ellipsis")
+    for job in found.jobs:
+        phase = Text(one_line(job.phase), style=COLOURS.get(job.phase, ""))
+        created = format_instant(job.created) if job.created is not None else ""
+        table.add_row(phase, created, one_line(job.run_id or ""), one_line(job.owner or ""), one_line(job.url, 4000))
+    out = console()
+    out.print(table, soft_wrap=True, crop=False)
+    note(f"{len(found.jobs)} job{'s' if len(found.jobs) != 1 else ''}")
+
+
+def print_job(out: Console, job: JobDocument, detail: str = "") -> None:
+    """One job in full on standard output."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from uws_service.client import format_instant
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column("name", style="bold", no_wrap=True)
+    table.add_column("value", overflow="fold")
+
+    def row(name: str, value: str | None, style: str = "") -> None:
+        if value:
+            table.add_row(name, Text(one_line(value, 4000), style=style))
+
+    row("job", job.url)
+    row("phase", job.phase, COLOURS.get(job.phase, ""))
+    row("run id", job.run_id)
+    row("owner", job.owner)
+    for name in INSTANTS[1:]:
+        value = getattr(job, name)
+        row(name, format_instant(value) if value is not None else None)
+    row("quote", format_instant(job.quote) if job.quote is not None else None)
+    if job.duration is not None:
+        row("duration", f"{job.duration} s" if job.duration else "no limit")
+    row("site", job.site)
+    row("progress", progress_text(job))
+    for parameter in job.parameters:
+        row(f"  {one_line(parameter.name, 40)}", parameter.value)
+    for result in job.results:
+        facts = ", ".join(
+            fact for fact in (result.media_type, f"{result.size} bytes" if result.size is not None else None) if fact
+        )
+        row(f"result {one_line(result.id, 40)}", f"{result.href}{f' ({facts})' if facts else ''}")
+    for log in job.logs:
+        row(f"log {one_line(log.name, 40)}", log.href)
+    if job.error is not None:
+        row("error", f"{job.error.message} ({'transient' if job.error.transient else 'fatal'})", "red")
+        row("detail", detail if detail != job.error.message else "")
+    out.print(table)
+
+
+def progress_text(job: JobDocument) -> str:
+    """``42 % some words``, as far as the server tells."""
+    percent = f"{job.progress:.0%}".replace("%", " %") if job.progress is not None else ""
+    return " ".join(part for part in (percent, one_line(job.message, 200)) if part)
+
+
+def ended(job: JobDocument, detail: str = "") -> tuple[int, str]:
+    """Exit code, and what to say on standard error, for a job that one waited for."""
+    if job.phase == "COMPLETED":
+        return EXIT_OK, ""
+    if job.phase in ("PENDING", "HELD"):
+        return EXIT_JOB, f"{job.url} is {job.phase}: it will not start until it is told to (uws-service run {job.url})"
+    why = job.error.message if job.error is not None else ""
+    if detail and why not in detail:
+        why = f"{why} ({detail})" if why else detail
+    return EXIT_JOB, f"{job.url} ended in {job.phase}{': ' if why else ''}{detail if why in detail and why else why}"
+
+
+def watch(client: UwsClient, job: str, timeout: float | None) -> JobDocument:
+    """Wait for a job; on a terminal with a moving line, else with one line for each phase."""
+    from uws_service.client import WaitTimeout
+
+    try:
+        if sys.stderr.isatty():
+            return _watch_live(client, job, timeout)
+        return _watch_lines(client, job, timeout)
+    except WaitTimeout as error:
+        raise Stop(EXIT_TIMEOUT, error.message) from None
+
+
+def _watch_lines(client: UwsClient, job: str, timeout: float | None) -> JobDocument:
+    seen = ""
+
+    def changed(document: JobDocument) -> None:
+        nonlocal seen
+        if document.phase != seen:
+            seen = document.phase
+            note(f"{document.phase} {progress_text(document)}".rstrip())
+
+    return client.wait(job, timeout=timeout, on_change=changed)
+
+
+def _watch_live(client: UwsClient, job: str, timeout: float | None) -> JobDocument:
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.fields[phase]}", markup=False),
+        BarColumn(bar_width=30),
+        TextColumn("{task.fields[words]}", markup=False),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console(stderr=True)) as progress:
+        task = progress.add_task("", total=None, phase="…", words="")
+
+        def changed(document: JobDocument) -> None:
+            done = document.phase == "COMPLETED"
+            fraction = 1.0 if done else document.progress
+            progress.update(
+                task,
+                total=1.0 if fraction is not None else None,
+                completed=fraction or 0.0,
+                phase=one_line(document.phase, 20),
+                words=progress_text(document),
+            )
+
+        return client.wait(job, timeout=timeout, interval=LIVE_SECONDS, on_change=changed)
