@@ -1,0 +1,59 @@
+"""DALI documents: errors as VOTable or text (DALI 1.1 §4.2, §4.4.2), examples as XHTML with RDFa (§2.3)."""
+
+from __future__ import annotations
+
+from lxml import etree
+
+from uws_service.applications import Application
+from uws_service.protocol.uws import xml_text
+
+VOTABLE_NS = "http://www.ivoa.net/xml/VOTable/v1.3"
+XHTML_NS = "http://www.w3.org/1999/xhtml"
+VOCABULARY = "http://www.ivoa.net/rdf/examples#"
+
+
+def error_votable(message: str, detail: str = "") -> bytes:
+    """A VOTable that says ERROR: one RESOURCE, the message in INFO QUERY_STATUS (D-046, D-048).
+
+    The namespace is the default one: TOPCAT looks for the elements without regard to namespaces (D-050).
+    """
+    root = etree.Element(f"{{{VOTABLE_NS}}}VOTABLE", {"version": "1.4"}, nsmap={None: VOTABLE_NS})
+    resource = etree.SubElement(root, f"{{{VOTABLE_NS}}}RESOURCE", {"type": "results"})
+    attributes = {"name": "QUERY_STATUS", "value": "ERROR"}
+    etree.SubElement(resource, f"{{{VOTABLE_NS}}}INFO", attributes).text = xml_text(message)
+    if detail:
+        attributes = {"name": "DETAIL", "value": "see text"}
+        etree.SubElement(resource, f"{{{VOTABLE_NS}}}INFO", attributes).text = xml_text(detail)
+    return b'<?xml version="1.0" encoding="UTF-8"?>\n' + etree.tostring(root, encoding="UTF-8")
+
+
+def error_text(message: str, detail: str = "") -> str:
+    """The error as plain text."""
+    return f"{message}\n\n{detail}" if detail else message
+
+
+def examples_xhtml(application: Application, base: str) -> bytes:
+    """The application's examples (D-017); only RDFa attributes, one vocabulary."""
+
+    def element(parent: etree._Element, name: str, text: str = "", **attributes: str) -> etree._Element:
+        child = etree.SubElement(parent, f"{{{XHTML_NS}}}{name}", attributes)
+        child.text = xml_text(text) or None
+        return child
+
+    root = etree.Element(f"{{{XHTML_NS}}}html", nsmap={None: XHTML_NS})
+    title = f"Examples of {application.title}"
+    element(element(root, "head"), "title", title)
+    body = element(root, "body", vocab=VOCABULARY)
+    element(body, "h1", title)
+    for number, example in enumerate(application.examples, 1):
+        one = element(body, "div", typeof="example", id=f"example-{number}", resource=f"#example-{number}")
+        element(one, "h2", example.name, property="name")
+        element(one, "p", example.description)
+        listed = element(one, "ul")
+        for key, value in example.parameters.items():
+            for single in value if isinstance(value, (list, tuple)) else (value,):
+                pair = element(listed, "li", property="generic-parameter", typeof="keyval")
+                element(pair, "span", key, property="key")
+                element(pair, "span", str(single), property="value")
+        element(one, "p", f"Send it to {base}/sync, or to {base}/async with PHASE=RUN.")
+    return b'<?xml version="1.0" encoding="UTF-8"?>\n' + etree.tostring(root, encoding="UTF-8")

@@ -1,0 +1,82 @@
+"""VOSI 1.1 documents: availability and capabilities of one application."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from email.utils import format_datetime
+
+from lxml import etree
+
+from uws_service.applications import Application
+from uws_service.protocol.uws import format_instant, xml_text
+
+AVAILABILITY_NS = "http://www.ivoa.net/xml/VOSIAvailability/v1.0"
+CAPABILITIES_NS = "http://www.ivoa.net/xml/VOSICapabilities/v1.0"
+VR_NS = "http://www.ivoa.net/xml/VOResource/v1.0"
+VS_NS = "http://www.ivoa.net/xml/VODataService/v1.1"
+XSI_NS = "http://www.w3.org/2001/XMLSchema-instance"
+
+_TYPE = f"{{{XSI_NS}}}type"
+_DECLARATION = b'<?xml version="1.0" encoding="UTF-8"?>\n'
+
+
+def http_date(ms: int) -> str:
+    """An instant as HTTP headers show it."""
+    return format_datetime(datetime.fromtimestamp(ms // 1000, UTC), usegmt=True)
+
+
+def availability_xml(available: bool, *, up_since: int | None = None, notes: tuple[str, ...] = ()) -> bytes:
+    """Whether the service can be used, since when, and what is wrong (V-020)."""
+    prefix = f"{{{AVAILABILITY_NS}}}"
+    root = etree.Element(prefix + "availability", nsmap={"vosi": AVAILABILITY_NS})
+    etree.SubElement(root, prefix + "available").text = "true" if available else "false"
+    if up_since is not None:
+        etree.SubElement(root, prefix + "upSince").text = format_instant(up_since)
+    for note in notes:
+        etree.SubElement(root, prefix + "note").text = xml_text(note)
+    return _DECLARATION + etree.tostring(root, encoding="UTF-8")
+
+
+def capabilities_xml(application: Application, base: str) -> bytes:
+    """What the application offers and where (V-010…V-013, U-170, D-003); ``base`` is its URL."""
+    root = etree.Element(
+        f"{{{CAPABILITIES_NS}}}capabilities",
+        nsmap={"vosi": CAPABILITIES_NS, "vr": VR_NS, "vs": VS_NS, "xsi": XSI_NS},
+    )
+    _capability(root, "ivo://ivoa.net/std/VOSI#capabilities", f"{base}/capabilities", "text/xml")
+    _capability(root, "ivo://ivoa.net/std/VOSI#availability", f"{base}/availability", "text/xml")
+    jobs = _capability(root, "ivo://ivoa.net/std/UWS#rest-1.1", f"{base}/async", "text/xml", role="std", version="1.1")
+    _parameters(jobs, application)
+    if application.examples:
+        _capability(root, "ivo://ivoa.net/std/DALI#examples", f"{base}/examples", "application/xhtml+xml")
+    sync = _capability(root, None, f"{base}/sync", application.results[0].media_type if application.results else None)
+    _parameters(sync, application)
+    return _DECLARATION + etree.tostring(root, encoding="UTF-8")
+
+
+def _capability(
+    root: etree._Element, standard: str | None, url: str, result: str | None, **attributes: str
+) -> etree._Element:
+    """A capability with one interface; returns the interface."""
+    capability = etree.SubElement(root, "capability", {"standardID": standard} if standard else {})
+    interface = etree.SubElement(capability, "interface", {_TYPE: "vs:ParamHTTP", **attributes})
+    etree.SubElement(interface, "accessURL", {"use": "full"}).text = url
+    if standard is None or "UWS" in standard:
+        for query in ("GET", "POST"):
+            etree.SubElement(interface, "queryType").text = query
+    if result:
+        etree.SubElement(interface, "resultType").text = result
+    return interface
+
+
+def _parameters(interface: etree._Element, application: Application) -> None:
+    """What may be sent, with units and UCDs (vs:InputParam)."""
+    for one in application.parameters:
+        use = "required" if one.required else "optional"
+        param = etree.SubElement(interface, "param", {"std": "false", "use": use})
+        etree.SubElement(param, "name").text = one.name
+        for name, text in (("description", one.description), ("unit", one.unit), ("ucd", one.ucd)):
+            if text:
+                etree.SubElement(param, name).text = xml_text(text)
+        size = {"arraysize": one.arraysize} if one.arraysize else {}
+        etree.SubElement(param, "dataType", {_TYPE: "vs:VOTableType", **size}).text = one.datatype
