@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -213,10 +214,8 @@ def test_what_is_not_a_job_is_said_to_be_so(content: str, media_type: str, words
 @given(st.one_of(st.binary(max_size=200), st.text(alphabet='<>/&;!"= aw:job?[]x', max_size=120).map(str.encode)))
 def test_any_bytes_give_a_document_or_our_error(content: bytes) -> None:
     """No input makes the reader fail in another way."""
-    try:
+    with contextlib.suppress(BadDocument):
         read_xml(content)
-    except BadDocument:
-        pass
 
 
 def test_encodings() -> None:

@@ -285,9 +285,12 @@ def test_a_document_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is read into memory has a limit, compressed or not."""
     monkeypatch.setattr(http_module, "MAX_BODY", 10_000)
     bomb = Reply(200, gzip.compress(b" " * 1_000_000), {"Content-Type": "text/xml", "Content-Encoding": "gzip"})
-    with Foreign(lambda _: bomb) as server, UwsClient(server.url) as client:
-        with pytest.raises(BadDocument, match="more than 10000 bytes"):
-            client.job(f"{server.url}/42")
+    with (
+        Foreign(lambda _: bomb) as server,
+        UwsClient(server.url) as client,
+        pytest.raises(BadDocument, match="more than 10000 bytes"),
+    ):
+        client.job(f"{server.url}/42")
 
 
 def test_list_filters_for_servers_without_filters() -> None:

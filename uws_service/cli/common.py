@@ -53,11 +53,15 @@ def note(message: str) -> None:
     print(one_line(message), file=sys.stderr)
 
 
-def console(*, stderr: bool = False) -> Console:
+def console(*, stderr: bool = False, width: int | None = None) -> Console:
     """A console that takes no markup from the texts that it prints."""
     from rich.console import Console
 
-    return Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+    return Console(stderr=stderr, markup=False, highlight=False, emoji=False, width=width)
+
+
+WIDE = 10_000
+"""Columns for tables with URLs, which are for copying and so are never cut or wrapped."""
 
 
 def print_json(value: Any) -> None:

@@ -13,6 +13,7 @@ import typer
 from uws_service.cli.common import (
     EXIT_FAILURE,
     EXIT_USAGE,
+    WIDE,
     HeaderOption,
     HttpTimeoutOption,
     JobArgument,
@@ -101,11 +102,11 @@ def _list(chosen: list[JobResult], *, as_json: bool) -> None:
     table.add_column("id", no_wrap=True)
     table.add_column("type", no_wrap=True)
     table.add_column("bytes", justify="right", no_wrap=True)
-    table.add_column("link", no_wrap=True, overflow="ignore")
+    table.add_column("link", no_wrap=True)
     for one in chosen:
         size = str(one.size) if one.size is not None else ""
         table.add_row(one_line(one.id), one_line(one.media_type or ""), size, one_line(one.href, 4000))
-    console().print(table, soft_wrap=True, crop=False)
+    console(width=WIDE).print(table)
 
 
 def _names(chosen: list[JobResult], folder: Path) -> list[Path]:

@@ -10,6 +10,7 @@ from uws_service.cli.common import (
     EXIT_JOB,
     EXIT_OK,
     EXIT_TIMEOUT,
+    WIDE,
     Stop,
     console,
     note,
@@ -51,14 +52,12 @@ def print_list(found: JobList, *, as_json: bool) -> None:
 
     table = Table(box=None, pad_edge=False)
     for heading in ("phase", "created", "run id", "owner", "job"):
-        # URLs are for copying, so they are never cut or wrapped.
-        table.add_column(heading, no_wrap=True, overflow="ignore" if heading == "job" else "ellipsis")
+        table.add_column(heading, no_wrap=True)
     for job in found.jobs:
         phase = Text(one_line(job.phase), style=COLOURS.get(job.phase, ""))
         created = format_instant(job.created) if job.created is not None else ""
         table.add_row(phase, created, one_line(job.run_id or ""), one_line(job.owner or ""), one_line(job.url, 4000))
-    out = console()
-    out.print(table, soft_wrap=True, crop=False)
+    console(width=WIDE).print(table)
     note(f"{len(found.jobs)} job{'s' if len(found.jobs) != 1 else ''}")
 
 
