@@ -117,6 +117,7 @@ class Launch:
     cpu: float
     memory: int  # bytes
     max_output: int  # bytes, all results and logs together
+    disk: int = 0  # bytes of working files; 0: as many as max_output
 
 
 class Seen(StrEnum):

@@ -1,0 +1,116 @@
+"""The work folder of one attempt: its files, its lock and its status; what the agent and the executor both know.
+
+    spec.json    everything about the attempt; written last, so that a folder without it was never handed over
+    started      made by whoever takes the attempt; nobody else may take it afterwards
+    alive        locked by the agent for as long as it lives (a record lock: the kernel tells whose it is)
+    status.json  what there is to tell, replaced as a whole
+    input/  output/  scratch/  progress   what the command sees
+    log/stdout  log/stderr                what the command says
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import struct
+from typing import Any
+
+SPEC, STATUS, STARTED, ALIVE = "spec.json", "status.json", "started", "alive"
+INPUT, OUTPUT, SCRATCH, PROGRESS, LOG = "input", "output", "scratch", "progress", "log"
+STDOUT, STDERR = "log/stdout", "log/stderr"
+
+_FLOCK = "hhqqi4x"  # struct flock of 64-bit Linux: type, whence, start, length, pid
+
+
+def write_json(path: str, value: Any) -> None:
+    """Replace a file by a JSON text: readers see the old one or the new one, never a part."""
+    draft = f"{path}.{os.getpid()}"
+    with open(draft, "w", encoding="utf-8") as file:
+        json.dump(value, file)
+    os.replace(draft, path)
+
+
+def read_json(path: str) -> dict[str, Any] | None:
+    """The JSON object in a file; None if there is none (or a crash of the machine left it empty)."""
+    try:
+        with open(path, "rb") as file:
+            value = json.load(file)
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def claim(folder: str) -> bool:
+    """Take the attempt; False if somebody took it before, or if the folder is gone."""
+    try:
+        os.close(os.open(os.path.join(folder, STARTED), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except (FileExistsError, FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def is_claimed(folder: str) -> bool:
+    """Whether somebody took the attempt."""
+    return os.path.exists(os.path.join(folder, STARTED))
+
+
+def begin(folder: str) -> int | None:
+    """The agent's entry: the lock's descriptor, or None if another agent is or was here.
+
+    The lock comes before the mark, so a mark without a lock means an agent that has died.
+    """
+    if is_claimed(folder):
+        return None
+    try:
+        lock = os.open(os.path.join(folder, ALIVE), os.O_CREAT | os.O_RDWR, 0o600)
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return None
+    return lock if claim(folder) else None
+
+
+def agent_pid(folder: str) -> int | None:
+    """The process that holds the agent's lock now, as the kernel says; None if there is none."""
+    try:
+        file = os.open(os.path.join(folder, ALIVE), os.O_RDWR)
+    except OSError:
+        return None
+    try:
+        asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        kind, _, _, _, pid = struct.unpack(_FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, asked))
+    finally:
+        os.close(file)
+    return None if kind == fcntl.F_UNLCK else int(pid)
+
+
+def ring(bell: str) -> None:
+    """Tell the service, if it listens, that something has changed."""
+    with contextlib.suppress(OSError):
+        pipe = os.open(bell, os.O_WRONLY | os.O_NONBLOCK)
+        try:
+            os.write(pipe, b"!")
+        finally:
+            os.close(pipe)
+
+
+def clean(text: bytes | str, limit: int) -> str:
+    """Text of a user's program made fit for documents: no control characters but line ends and tabs."""
+    words = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+    return "".join(c for c in words if (c.isprintable() and not "\ud800" <= c <= "\udfff") or c in "\n\t")[:limit]
+
+
+def log_tail(folder: str, limit: int = 4096) -> str:
+    """The end of what the command said: of stderr, or of stdout if that is empty."""
+    for name in (STDERR, STDOUT):
+        try:
+            with open(os.path.join(folder, name), "rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - limit))
+                tail = clean(file.read(limit), limit)
+        except OSError:
+            continue
+        if tail.strip():
+            return tail
+    return ""

@@ -1,0 +1,389 @@
+"""One attempt from its beginning to its end: stage-in, the command under its limits, stage-out, and what to tell.
+
+Single-threaded. Signals are blocked and waited for, so nothing happens between two lines that is not written here;
+only during stage-in SIGTERM interrupts, since a download may take long.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from uws_service.agent import folder as layout
+from uws_service.agent import outputs, processes
+
+STOP = (signal.SIGTERM, signal.SIGINT)
+GRACE = 2.0
+"""Seconds between SIGTERM and SIGKILL for the command."""
+TICK = 0.1
+"""Seconds between two looks at memory and progress."""
+DISK_TICK = 0.5
+"""Seconds between two looks at the size of the output; longer if looking takes long."""
+PROGRESS_TICK = 0.5
+"""At most one report of progress in so many seconds."""
+_VALUE_MAX = 100_000  # Linux takes no single environment variable above 128 KiB
+_VALUES_MAX = 1_000_000
+
+
+class Stopped(BaseException):
+    """SIGTERM came during stage-in. No `Exception`, so that no handler on the way can swallow it."""
+
+
+class Ended(Exception):
+    """The attempt did not end well."""
+
+    def __init__(self, reason: str, message: str, exit_code: int | None = None) -> None:
+        super().__init__(message)
+        self.reason, self.message, self.exit_code = reason, message, exit_code
+
+
+class Status:
+    """What ``status.json`` says; each `write` replaces it and rings the service's bell."""
+
+    def __init__(self, work: str, bell: str) -> None:
+        self.work, self.bell = work, bell
+        self.said: dict[str, Any] = {"state": "STARTING", "step": "stage-in", "outputs": [], "usage": {}}
+
+    def write(self, **changes: Any) -> None:
+        self.said.update(changes)
+        layout.write_json(os.path.join(self.work, layout.STATUS), self.said)
+        layout.ring(self.bell)
+
+
+class Progress:
+    """Reads the last line that the command wrote to ``UWS_PROGRESS_FILE``: a fraction and a text."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._seen = -1
+
+    def read(self) -> tuple[float, str] | None:
+        """The fraction (0..1) and the text, if there is something new."""
+        try:
+            # The command may have put anything there: a named pipe would block, a link would lead elsewhere.
+            file = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            return None
+        try:
+            entry = os.fstat(file)
+            if entry.st_size == self._seen or not stat.S_ISREG(entry.st_mode):
+                return None
+            self._seen = entry.st_size
+            tail = os.pread(file, 4096, max(0, entry.st_size - 4096))
+        finally:
+            os.close(file)
+        for line in reversed(tail.split(b"\n")[:-1]):  # what follows the last line end is not complete
+            fraction, _, text = line.strip().partition(b" ")
+            with contextlib.suppress(ValueError):
+                value = float(fraction)
+                if value == value:
+                    return min(1.0, max(0.0, value)), layout.clean(text, 200).strip()
+        return None
+
+
+class Attempt:
+    """One attempt and its processes."""
+
+    def __init__(self, work: str, spec: Mapping[str, Any]) -> None:
+        self.work, self.spec = work, spec
+        self.status = Status(work, spec["bell"])
+        self.input = os.path.join(work, layout.INPUT)
+        self.output = os.path.join(work, layout.OUTPUT)
+        self.scratch = os.path.join(work, layout.SCRATCH)
+        self.progress = Progress(os.path.join(work, layout.PROGRESS))
+        self.command = 0
+        self.code: int | None = None  # as `os.waitpid` gives it
+        self.peak = 0
+        self.bytes_in = 0
+        self.incomplete: set[outputs.Identity] = set()
+        self.began = 0.0
+
+    def run(self) -> None:
+        """Everything, up to the final status."""
+        try:
+            self._stage_in()
+            self._start()
+            exit_code = self._watch()
+            processes.kill_below(os.getpid(), self._reap)
+            self._judge(exit_code)
+            self.status.write(step="stage-out")
+            found = outputs.collect_results(self.work, self.spec["results"])
+            self._finish("SUCCEEDED", found, exit_code=exit_code, reason=None, message="")
+        except Ended as end:
+            found = []
+            processes.kill_below(os.getpid(), self._reap)
+            if end.reason in ("Aborted", "Deadline"):
+                self.status.write(step="stage-out")
+                found = outputs.collect_results(self.work, self.spec["results"], incomplete=self.incomplete)
+            self._finish("FAILED", found, exit_code=end.exit_code, reason=end.reason, message=end.message)
+        except outputs.StageOutError as error:
+            self._finish("FAILED", [], exit_code=0, reason="StageOut", message=str(error))
+
+    def _stage_in(self) -> None:
+        """Fetch the inputs that have a URL; the others lie there already."""
+        wanted = [item for item in self.spec["inputs"] if item["url"]]
+        if wanted:
+            self.status.write()
+            with _interruptible():
+                for item in wanted:
+                    self._fetch(item)
+        self.bytes_in = outputs.measure([self.input], 0)[0]
+
+    def _fetch(self, item: Mapping[str, Any]) -> None:
+        from uws_service.agent.fetch import FetchError, Policy, fetch  # TLS and HTTP: slow to import
+
+        policy = self.spec["fetch"]
+        path = os.path.join(self.input, item["path"])
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        try:
+            fetch(
+                item["url"],
+                path,
+                max_size=item["max_size"],
+                policy=Policy(
+                    allow_private=policy["allow_private"],
+                    allow_hosts=tuple(policy["allow_hosts"]),
+                    timeout=policy["timeout"],
+                ),
+            )
+        except FetchError as error:
+            raise Ended("StageIn", f"{item['name']}: {error}") from None
+        except OSError as error:
+            raise Ended("StageIn", f"{item['name']}: {error.strerror or error}") from None
+
+    def _start(self) -> None:
+        spec = self.spec
+        if signal.sigtimedwait(STOP, 0):
+            raise Ended("Aborted", "Stopped before the command started.")
+        environment = self._environment()
+        command = [self._expanded(word) for word in spec["command"]]
+        self.began = time.monotonic()
+        try:
+            self.command = processes.spawn(
+                command,
+                environment,
+                folder=self.scratch,
+                stdout=os.path.join(self.work, layout.STDOUT),
+                stderr=os.path.join(self.work, layout.STDERR),
+                # One byte more than may be: a file that the kernel stopped there is seen to be too large.
+                file_size=max(spec["max_output"], spec["disk"]) + 1 if spec["max_output"] else 0,
+            )
+        except processes.CannotStart as error:
+            raise Ended("Command", str(error)) from None
+        self.status.write(state="RUNNING", step="command", started=_now())
+
+    def _expanded(self, word: str) -> str:
+        """The two folders' names put in; nothing else is a variable."""
+        return word.replace("${UWS_INPUT_DIR}", self.input).replace("${UWS_OUTPUT_DIR}", self.output)
+
+    def _environment(self) -> dict[str, str]:
+        """What the command gets: nothing of the service's environment, and no value that the system would refuse."""
+        room = _VALUES_MAX
+        kept = {}
+        for name, value in self.spec["environment"].items():
+            with contextlib.suppress(UnicodeEncodeError):  # such a value is in parameters.json all the same
+                size = len(os.fsencode(value))
+                if "\0" not in value and size <= min(_VALUE_MAX, room):
+                    kept[name] = value
+                    room -= size
+        return {
+            "LANG": "C.UTF-8",
+            "TZ": "UTC",
+            "HOME": self.scratch,
+            "TMPDIR": self.scratch,
+            **self.spec["base_environment"],
+            **kept,
+            "UWS_JOB_ID": self.spec["job_id"],
+            "UWS_INPUT_DIR": self.input,
+            "UWS_OUTPUT_DIR": self.output,
+            "UWS_PROGRESS_FILE": self.progress.path,
+        }
+
+    def _watch(self) -> int:
+        """Wait until the command ends by itself, and return its exit code; `Ended` if a limit or a signal ends it."""
+        spec = self.spec
+        deadline = self.began + spec["duration"] if spec["duration"] else float("inf")
+        look_at_disk = self.began + TICK
+        report = 0.0
+        while True:
+            told = signal.sigtimedwait((*STOP, signal.SIGCHLD), TICK)
+            self._reap()
+            if self.code is not None:
+                return _exit_code(self.code)
+            now = time.monotonic()
+            if told is not None and told.si_signo in STOP:
+                self._stop_softly()
+                raise Ended("Aborted", "Stopped on request.", self._code_if_ended())
+            if now >= deadline:
+                self._stop_softly()
+                raise Ended("Deadline", f"The limit of {spec['duration']} s was exceeded.", self._code_if_ended())
+            pids = processes.descendants(os.getpid())
+            self._look_at_memory(pids)
+            if now >= look_at_disk:
+                self._look_at_disk()
+                spent = time.monotonic() - now
+                look_at_disk = now + max(DISK_TICK, 20 * spent)
+            if now >= report:
+                report = now + PROGRESS_TICK if self._report_progress() else report
+
+    def _look_at_memory(self, pids: list[int]) -> None:
+        limit = self.spec["memory"]
+        held = processes.memory(pids, limit)
+        self.peak = max(self.peak, held)
+        if limit and held > limit:
+            processes.kill_below(os.getpid(), self._reap)
+            raise Ended("OutOfMemory", f"The command used more than {limit} bytes of memory.", self._code_if_ended())
+
+    def _look_at_disk(self) -> None:
+        """Results and logs have one limit; working files another, which is the same unless one is given."""
+        limit = self.spec["max_output"]
+        problem = ""
+        size, files = outputs.measure([self.output, os.path.join(self.work, layout.LOG), self.progress.path], limit)
+        room = self.spec["disk"] or limit
+        used, more = outputs.measure([self.scratch], room)
+        if limit and size > limit:
+            problem = f"The results and logs are larger than {limit} bytes."
+        elif room and used > room:
+            problem = f"The working files are larger than {room} bytes."
+        elif max(files, more) > outputs.MAX_FILES:
+            problem = f"The command wrote more than {outputs.MAX_FILES} files."
+        if problem:
+            processes.kill_below(os.getpid(), self._reap)
+            raise Ended("OutputTooLarge", problem, self._code_if_ended())
+
+    def _report_progress(self) -> bool:
+        told = self.progress.read()
+        if told is None:
+            return False
+        self.status.write(progress=told[0], progress_text=told[1])
+        return True
+
+    def _judge(self, exit_code: int) -> None:
+        """Whether the command ended well, once nothing of it runs any more."""
+        self._look_at_disk()
+        if exit_code == 0:
+            return
+        assert self.code is not None
+        memory = self.spec["memory"]
+        killed = os.WIFSIGNALED(self.code) and os.WTERMSIG(self.code) == signal.SIGKILL
+        if killed and memory and self._peak() > memory:
+            raise Ended("OutOfMemory", f"The command used more than {memory} bytes of memory.", exit_code)
+        last = layout.log_tail(self.work).strip().rpartition("\n")[2]
+        if os.WIFSIGNALED(self.code):
+            name = signal.Signals(os.WTERMSIG(self.code)).name
+            message = f"The command was ended by the signal {name}"
+        else:
+            message = f"The command ended with exit code {exit_code}"
+        raise Ended("ExitCode", f"{message}: {last[:300]}" if last else f"{message}.", exit_code)
+
+    def _stop_softly(self) -> None:
+        """Ask everything to end, wait a little, then kill; remember first what is only half written."""
+        pids = processes.descendants(os.getpid())
+        self.incomplete = processes.being_written(pids)
+        processes.signal_all(pids, signal.SIGTERM)
+        end = time.monotonic() + GRACE
+        while self._reap() and time.monotonic() < end:
+            signal.sigtimedwait((signal.SIGCHLD,), 0.05)
+        processes.kill_below(os.getpid(), self._reap)
+
+    def _reap(self) -> bool:
+        """Collect the dead, orphans too; whether any child is left."""
+        while True:
+            try:
+                pid, code = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if pid == 0:
+                return True
+            if pid == self.command:
+                self.code = code
+
+    def _code_if_ended(self) -> int | None:
+        return _exit_code(self.code) if self.code is not None else None
+
+    def _peak(self) -> int:
+        """The most memory that was seen; for what was over too soon to be seen, the kernel's own figure."""
+        return max(self.peak, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 if self.command else 0)
+
+    def _finish(
+        self, state: str, found: list[dict[str, Any]], *, exit_code: int | None, reason: str | None, message: str
+    ) -> None:
+        last = self.progress.read()
+        if last is not None:
+            self.status.said.update(progress=last[0], progress_text=last[1])
+        files = [*found, *outputs.describe_logs(self.work)]
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        usage = {
+            "wall": round(time.monotonic() - self.began, 3) if self.began else 0.0,
+            "cpu": round(used.ru_utime + used.ru_stime, 3),
+            "peak_memory": self._peak(),
+            "bytes_in": self.bytes_in,
+            "bytes_out": sum(file["size"] for file in files),
+        }
+        self.status.write(
+            state=state,
+            step="ended",
+            ended=_now(),
+            exit_code=exit_code,
+            reason=reason,
+            message=message,
+            outputs=files,
+            log_tail=layout.log_tail(self.work),
+            usage=usage,
+        )
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM ends what is inside at once, as `Ended`."""
+
+    def stop(_number: int, _frame: object) -> NoReturn:
+        raise Stopped
+
+    for kind in STOP:
+        signal.signal(kind, stop)
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP)
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
+    except Stopped:
+        raise Ended("Aborted", "Stopped while its inputs were fetched.") from None
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _exit_code(code: int) -> int:
+    """As a shell shows it: 128 and the signal's number for a command that a signal ended."""
+    return os.WEXITSTATUS(code) if os.WIFEXITED(code) else 128 + os.WTERMSIG(code)
+
+
+def main(work: str) -> int:
+    """Look after the attempt in a work folder; 0 also if somebody else does or did so already."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, (*STOP, signal.SIGCHLD))
+    os.umask(0o077)
+    lock = layout.begin(work)
+    if lock is None:
+        return 0
+    spec = layout.read_json(os.path.join(work, layout.SPEC))
+    if spec is None:
+        return 2
+    processes.become_reaper()
+    attempt = Attempt(work, spec)
+    try:
+        attempt.run()
+    except Exception as error:  # a fault here or of the machine (a full disk): say so while we can
+        processes.kill_below(os.getpid(), attempt._reap)
+        attempt.status.write(state="FAILED", step="ended", ended=_now(), reason="AgentLost", message=repr(error))
+        raise
+    return 0
