@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.client.foreign import UWS, Foreign, Reply, job
-from uws_service.client import BadDocument, format_instant, parse_instant, parse_job, parse_jobs
+from uws_service.client import BadDocument, JobResult, format_instant, parse_instant, parse_job, parse_jobs
 from uws_service.client.documents import read_xml, resolve
+from uws_service.job import Job, Phase, Result
+from uws_service.protocol.uws import JobInfoView, JobUrls, job_xml
 
 URL = "https://example.org/svc/async/42"
 XLINK = 'xmlns:xlink="http://www.w3.org/1999/xlink"'
@@ -80,13 +82,29 @@ def test_a_full_job() -> None:
 def test_our_own_job_info() -> None:
     """Progress and logs come from our own namespace only; unknown elements of it do no harm."""
     info = (
-        '<w:jobInfo xmlns:info="urn:uws-service:jobinfo:1"><info:progress percent="42">half way</info:progress>'
+        '<w:results><w:result id="r"/></w:results><w:jobInfo xmlns:info="urn:uws-service:jobinfo:1"><info:info>'
+        '<info:progress percent="42.0">half way</info:progress>'
         '<info:site>local</info:site><info:new deep="1"><info:er/></info:new>'
-        '<info:log name="stdout" l:href="logs/stdout"/><info:log name="stderr" l:href="http://h/e"/></w:jobInfo>'
+        '<info:checksum result="r" algorithm="SHA-256">AB12</info:checksum>'
+        '<info:log name="stdout" l:href="logs/stdout"/><info:log name="stderr" l:href="http://h/e"/>'
+        "</info:info></w:jobInfo>"
     )
     found = parse_job(job("EXECUTING", info).encode(), URL)
     assert (found.progress, found.message, found.site) == (0.42, "half way", "local")
+    assert found.results[0].sha256 == "ab12"
     assert [(log.name, log.href) for log in found.logs] == [("stdout", f"{URL}/logs/stdout"), ("stderr", "http://h/e")]
+
+
+def test_our_own_writer_is_understood() -> None:
+    """What the service writes is what the client reads: the two agree on jobInfo."""
+    result = Result("r", "key", "text/csv", 12, "ab" * 32)
+    info = {"waiting": "waiting for a free slot", "ahead": 3, "site": "local"}
+    value = Job("42", "probe", "me", Phase.QUEUED, 1000, 60, 2000, run_id="x", results=(result,), info=info)
+    urls = JobUrls("https://example.org/svc/async")
+    found = parse_job(job_xml(value, urls=urls, info=JobInfoView.of(value, urls)), URL)
+    assert (found.id, found.owner, found.phase, found.created, found.destruction) == ("42", "me", "QUEUED", 1000, 2000)
+    assert (found.message, found.site) == ("waiting for a free slot (3 ahead)", "local")
+    assert found.results == (JobResult("r", f"{URL}/results/r", "text/csv", 12, "ab" * 32),)
 
 
 def test_a_job_list() -> None:

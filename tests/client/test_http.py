@@ -264,6 +264,8 @@ def test_download_is_whole_or_not_there(tmp_path: Path) -> None:
         path.unlink()
         with pytest.raises(BadDocument, match="has 1000 bytes; the job's document says 999"):
             client.download(f"{server.url}/r", path, size=999)
+        with pytest.raises(BadDocument, match="SHA-256"):
+            client.download(f"{server.url}/r", path, sha256="0" * 64)
         server.answer = lambda _: Reply(200, b"x" * 1000, drop="body")
         with pytest.raises(NetworkError):
             client.download(f"{server.url}/r", path)

@@ -59,8 +59,8 @@ def results(
 ) -> None:
     """List the results of a job, or download them with -o FOLDER.
 
-    A file is named after the result's id. It appears only when all of it has arrived and has the size that the job's
-    document says.
+    A file is named after the result's id. It appears only when all of it has arrived, with the size (and the SHA-256,
+    if the server tells it) of the job's document.
     """
     with guarded(), open_client(url_of(job), header, http_timeout) as client:
         document = client.job(job)
@@ -155,7 +155,7 @@ def _download(client: UwsClient, chosen: list[JobResult], files: list[Path]) -> 
             def moved(got: int, total: int | None, task: int = task) -> None:
                 progress.update(task, completed=got, total=total)  # type: ignore[arg-type]
 
-            sizes.append(client.download(one.href, path, size=one.size, progress=moved))
+            sizes.append(client.download(one.href, path, size=one.size, sha256=one.sha256, progress=moved))
     return sizes
 
 

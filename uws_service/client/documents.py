@@ -7,7 +7,7 @@ in a way that can't be understood, is None: a client that only wants the phase m
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -38,12 +38,13 @@ class JobParameter:
 
 @dataclass(frozen=True, slots=True)
 class JobResult:
-    """A result; ``href`` is absolute, ``size`` in bytes if the server tells it."""
+    """A result; ``href`` is absolute, ``size`` in bytes and ``sha256`` in lower-case hex if the server tells them."""
 
     id: str
     href: str
     media_type: str | None = None
     size: int | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ def parse_job(content: bytes, url: str, media_type: str = "") -> JobDocument:
     phase = _text(child.get("phase"))
     if phase is None:
         raise BadDocument(f"{url} describes a job without a phase")
-    progress, message, site, logs = _job_info(child.get("jobInfo"), url)
+    info = _job_info(child.get("jobInfo"), url)
     return JobDocument(
         url=url,
         id=identifier,
@@ -133,12 +134,12 @@ def parse_job(content: bytes, url: str, media_type: str = "") -> JobDocument:
         duration=_integer(_text(child.get("executionDuration"))),
         destruction=_instant(child.get("destruction")),
         parameters=tuple(_parameters(child.get("parameters"), namespace)),
-        results=tuple(_results(child.get("results"), namespace, url)),
+        results=tuple(_results(child.get("results"), namespace, url, info.checksums)),
         error=_error(child.get("errorSummary"), namespace),
-        progress=progress,
-        message=message,
-        site=site,
-        logs=logs,
+        progress=info.progress,
+        message=next((one for one in info.messages if one), ""),
+        site=info.site,
+        logs=tuple(info.logs),
     )
 
 
@@ -313,7 +314,7 @@ def _parameters(element: Element | None, namespace: str) -> Iterator[JobParamete
         yield JobParameter(one.get("id", ""), "".join(one.itertext()), by_reference)
 
 
-def _results(element: Element | None, namespace: str, url: str) -> Iterator[JobResult]:
+def _results(element: Element | None, namespace: str, url: str, checksums: Mapping[str, str]) -> Iterator[JobResult]:
     for one in element.iter(f"{namespace}result") if element is not None else ():
         identifier, href = one.get("id", ""), _href(one)
         if href is None:
@@ -326,6 +327,7 @@ def _results(element: Element | None, namespace: str, url: str) -> Iterator[JobR
             href=resolve(url, href),
             media_type=one.get("mime-type") or None,
             size=size if size is not None and size >= 0 else None,
+            sha256=checksums.get(identifier),
         )
 
 
@@ -340,12 +342,19 @@ def _error(element: Element | None, namespace: str) -> JobError | None:
     )
 
 
-def _job_info(element: Element | None, url: str) -> tuple[float | None, str, str | None, tuple[JobLog, ...]]:
-    """What a server of our own kind tells beside UWS: progress, message, site, logs."""
+@dataclass(slots=True)
+class _Info:
+    """What a server of our own kind tells beside UWS."""
+
     progress: float | None = None
-    messages: list[str] = []
+    messages: list[str] = field(default_factory=list)
     site: str | None = None
-    logs: list[JobLog] = []
+    logs: list[JobLog] = field(default_factory=list)
+    checksums: dict[str, str] = field(default_factory=dict)
+
+
+def _job_info(element: Element | None, url: str) -> _Info:
+    info = _Info()
     for one in element.iter() if element is not None else ():
         namespace, name = _split(one.tag)
         if namespace != JOB_INFO:
@@ -353,15 +362,18 @@ def _job_info(element: Element | None, url: str) -> tuple[float | None, str, str
         text = " ".join((one.text or "").split())
         href = _href(one)
         if name == "progress":
-            progress = _fraction(one.get("percent") or text)
-            messages.append(one.get("text") or ("" if _fraction(text) is not None else text))
-        elif name in ("waiting", "message"):
-            messages.append(one.get("text") or text)
+            info.progress = _fraction(one.get("percent", ""))
+            info.messages.append(text)
+        elif name == "waiting":
+            ahead = one.get("ahead")
+            info.messages.append(f"{text} ({ahead} ahead)" if ahead else text)
         elif name == "site":
-            site = text or one.get("name")
-        elif href is not None:
-            logs.append(JobLog(one.get("name") or one.get("id") or href.rpartition("/")[2], resolve(url, href)))
-    return progress, next((one for one in messages if one), ""), site, tuple(logs)
+            info.site = text
+        elif name == "checksum" and one.get("algorithm") == "SHA-256":
+            info.checksums[one.get("result", "")] = text.lower()
+        elif name == "log" and href is not None:
+            info.logs.append(JobLog(one.get("name") or href.rpartition("/")[2], resolve(url, href)))
+    return info
 
 
 def _fraction(percent: str) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import mimetypes
 import os
 import time
@@ -127,24 +128,30 @@ class UwsClient:
         path: Path,
         *,
         size: int | None = None,
+        sha256: str | None = None,
         progress: Callable[[int, int | None], None] | None = None,
     ) -> int:
         """Put what is at a link into a file; the number of bytes.
 
-        The file appears under its name only when all of it is there. ``size`` is what the job's document says;
-        a different number of bytes is an error, and so is a connection that ends early. A broken connection is
+        The file appears under its name only when all of it is there. ``size`` and ``sha256`` are what the job's
+        document says; other bytes are an error, and so is a connection that ends early. A broken connection is
         tried once more from the beginning. ``progress`` is called with bytes so far and in total.
         """
         try:
-            return self._download(href, path, size, progress)
+            return self._download(href, path, size, sha256, progress)
         except NetworkError:
-            return self._download(href, path, size, progress)
+            return self._download(href, path, size, sha256, progress)
 
     def _download(
-        self, href: str, path: Path, size: int | None, progress: Callable[[int, int | None], None] | None
+        self,
+        href: str,
+        path: Path,
+        size: int | None,
+        sha256: str | None,
+        progress: Callable[[int, int | None], None] | None,
     ) -> int:
         part = path.with_name(f"{path.name}.part-{os.getpid()}")
-        got = 0
+        got, digest = 0, hashlib.sha256()
         # Without compression on the way, as then Content-Length and size count the same bytes (C-28).
         headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
         try:
@@ -154,11 +161,14 @@ class UwsClient:
                 total = size if size is not None else int(length) if length.isdigit() and not encoded else None
                 for chunk in self.http.chunks(response):
                     file.write(chunk)
+                    digest.update(chunk)
                     got += len(chunk)
                     if progress is not None:
                         progress(got, total)
             if size is not None and got != size:
                 raise BadDocument(f"{href} has {got} bytes; the job's document says {size}")
+            if sha256 is not None and digest.hexdigest() != sha256:
+                raise BadDocument(f"{href} has other content than the job's document says (SHA-256)")
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
