@@ -20,7 +20,7 @@ def pair(word: str) -> tuple[str, str]:
 
 
 def url_of(text: str) -> str:
-    """A URL that can be asked; without a slash at its end."""
+    """A URL that can be asked."""
     if not re.match(r"https?://[^/]", text):
         raise typer.BadParameter(f"{text!r} must be a URL that begins with http:// or https://")
     return text

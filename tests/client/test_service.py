@@ -1,0 +1,296 @@
+"""The command line against the real service: what a person does, from configuration to results."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.server import ROOT, Server, free_port
+from uws_service.cli import run
+from uws_service.client import UwsClient
+
+PROBE = ROOT / "tests" / "service" / "probe.yaml"
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One service with the tests' own application."""
+    running = Server(tmp_path_factory.mktemp("service"), {"UWS_APPLICATIONS": json.dumps([str(PROBE)])})
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def jobs(service: Server) -> str:
+    return f"{service.url}/probe/async"
+
+
+def test_from_submit_to_delete(jobs: str, tmp_path: Path, capsys: Capture) -> None:
+    """The whole way of a job by commands only (U-021…U-027, U-081, U-124, U-130)."""
+    table = tmp_path / "table.csv"
+    table.write_text("ra,dec\n1,2\n")
+    upload = ["--upload", f"t1={table}", "--file", f"extra=@{table}"]
+    code = run(
+        ["submit", jobs, "SECONDS=0.5", "OUTPUT=1234", "--run-id", "mine", "--duration", "20", *upload, "--wait"]
+    )
+    out, err = capsys.readouterr()
+    job = out.strip()
+    assert code == 0 and job.startswith(jobs + "/"), err
+    assert err.split()[-1] == "COMPLETED"
+
+    assert run(["show", job, "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["phase"], shown["run_id"], shown["duration"], shown["version"]) == ("COMPLETED", "mine", 20, "1.1")
+    assert shown["created"] <= shown["started"] <= shown["ended"]
+    assert {one["name"]: one["by_reference"] for one in shown["parameters"]}["extra"] is True
+    assert run(["show", job]) == 0
+    assert "COMPLETED" in capsys.readouterr().out
+
+    assert run(["results", job, "-o", str(tmp_path / "out")]) == 0
+    (path,) = capsys.readouterr().out.split()
+    assert Path(path).stat().st_size == 1234
+    assert run(["logs", job]) == 0
+    capsys.readouterr()
+
+    assert run(["list", jobs, "--last", "1", "--phase", "COMPLETED", "--json"]) == 0
+    assert [one["url"] for one in json.loads(capsys.readouterr().out)] == [job]
+    assert run(["delete", job]) == 0
+    capsys.readouterr()
+    assert run(["show", job]) == 3
+    assert "404" in capsys.readouterr().err
+
+
+def test_failure_and_abort(jobs: str, capsys: Capture) -> None:
+    """U-084, U-107: exit code 1, and the reason in words."""
+    assert run(["submit", jobs, "EXIT=3", "--wait"]) == 1
+    assert "ended in ERROR: " in capsys.readouterr().err
+    assert run(["submit", jobs, "SECONDS=60"]) == 0
+    job = capsys.readouterr().out.strip()
+    assert run(["abort", job]) == 0
+    assert run(["wait", job]) == 1
+    assert "ended in ABORTED" in capsys.readouterr().err
+
+
+def test_no_run_then_run(jobs: str, capsys: Capture) -> None:
+    """A job that nobody started is not waited for; `run` starts it."""
+    assert run(["submit", jobs, "--no-run"]) == 0
+    job = capsys.readouterr().out.strip()
+    assert run(["wait", job]) == 1
+    assert "uws-service run" in capsys.readouterr().err
+    assert run(["run", job]) == run(["wait", job]) == 0
+
+
+def test_one_key_one_job(jobs: str, capsys: Capture) -> None:
+    """The same Idempotency-Key finds the first job again; for another request it is refused."""
+    command = ["submit", jobs, "SECONDS=0", "--no-run", "--idempotency-key", "k1"]
+    assert run(command) == run(command) == 0
+    first, second = capsys.readouterr().out.split()
+    assert first == second
+    assert run(["submit", jobs, "SECONDS=1", "--no-run", "--idempotency-key", "k1"]) == 3
+    assert "422" in capsys.readouterr().err
+
+
+def test_wait_is_prompt_and_shows_progress(jobs: str) -> None:
+    """U-151: the end is seen at once; the application's progress comes through."""
+    with UwsClient(jobs) as client:
+        job = client.create(jobs, [("SECONDS", "2")])
+        client.run(job)
+        fractions: list[float | None] = []
+        done = client.wait(job, interval=1, on_change=lambda one: fractions.append(one.progress))
+        assert done.phase == "COMPLETED" and done.ended is not None
+        assert time.time() * 1000 - done.ended < 2000
+        assert any(one is not None and 0 < one < 1 for one in fractions)
+
+
+def test_a_waiter_survives_a_restart(tmp_path: Path) -> None:
+    """C-26: the service stops and starts again while a client waits and the job runs."""
+    service = Server(tmp_path, {"UWS_APPLICATIONS": json.dumps([str(PROBE)])})
+    service.start()
+    try:
+        run_it = [sys.executable, "-m", "uws_service", "submit", f"{service.url}/probe/async", "SECONDS=3", "--wait"]
+        waiter = subprocess.Popen(
+            run_it, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=clean()
+        )
+        assert waiter.stdout is not None and waiter.stdout.readline().startswith(service.url)
+        service.stop()
+        assert service.process is not None and service.process.returncode == 0
+        service.start()
+        out, err = waiter.communicate(timeout=60)
+        assert waiter.returncode == 0, out + err
+    finally:
+        service.stop()
+
+
+# --- serve ------------------------------------------------------------------------------------------------------
+
+
+def clean(**more: str) -> dict[str, str]:
+    """The environment without settings of the service."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("UWS_")}
+    return {**kept, "PYTHONPATH": str(ROOT), **more}
+
+
+def program(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """The program in a process of its own, to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "uws_service", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=folder,
+        env=clean(**env),
+    )
+
+
+def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    """One line, and nothing was made."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        ended = program(tmp_path, "serve", "--port", str(taken.getsockname()[1]))
+    assert ended.returncode == 3 and ended.stderr.count("\n") == 1, ended.stderr
+    assert "can't listen at 127.0.0.1" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ("port: 1", "settings.yaml: port: "),
+        ("limits: {wait: many}", "limits.wait"),
+        ("a: [", "settings.yaml:"),
+        ("- 1", "settings.yaml:1: must be a mapping"),
+        ("applications: [no-such.yaml]", "no-such.yaml"),
+        ("applications: [bad.yaml]", "bad.yaml:2: "),
+    ],
+)
+@pytest.mark.parametrize("command", ["serve", "check-config"])
+def test_wrong_settings(config: str, words: str, command: str, tmp_path: Path) -> None:
+    """Exit code 2; file, line and field, without a traceback."""
+    (tmp_path / "settings.yaml").write_text(config)
+    (tmp_path / "bad.yaml").write_text("name: bad\ncommand: 7\n")
+    ended = program(tmp_path, command, "--config", "settings.yaml")
+    assert ended.returncode == 2, ended
+    assert words in ended.stderr and "Traceback" not in ended.stderr
+    assert all(line.startswith("uws-service: ") for line in ended.stderr.splitlines() if "Serving at" not in line)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--database", "mysql://h/d"],
+        ["--database", "sqlite:////no/such/folder/x.db"],
+        ["--database", "postgresql://me:geheim@127.0.0.1:1/d"],
+    ],
+)
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_database_that_does_not_work(options: list[str], workers: str, tmp_path: Path) -> None:
+    """The service does not start, and says why, without the password."""
+    ended = program(tmp_path, "serve", "--port", "0", "--workers", workers, *options)
+    assert ended.returncode in (2, 3), ended
+    assert "Traceback" not in ended.stderr and "geheim" not in ended.stderr
+    assert any(line.startswith("uws-service: ") for line in ended.stderr.splitlines()), ended.stderr
+
+
+def test_check_config_tells_what_it_found(tmp_path: Path) -> None:
+    """Settings in force, applications; passwords are not shown; nothing is made on the disk."""
+    (tmp_path / "s.yaml").write_text(
+        f"applications: [{PROBE}]\ndatabase: postgresql://me:geheim@db/uws\nlimits:\n  wait: 7\n"
+    )
+    ended = program(tmp_path, "check-config", "--config", "s.yaml", "--json", UWS_LIMITS__FILES="3")
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    assert found["settings"]["database"] == "postgresql://me:***@db/uws"
+    assert (found["settings"]["limits"]["wait"], found["settings"]["limits"]["files"]) == (7, 3)
+    assert "probe" in [one["name"] for one in found["applications"]]
+    text = program(tmp_path, "check-config", "--config", "s.yaml").stdout
+    assert "limits.wait" in text and "probe" in text and "geheim" not in text
+    assert [one.name for one in tmp_path.iterdir()] == ["s.yaml"]
+
+
+def test_migrate(tmp_path: Path) -> None:
+    """Makes the tables, and does no harm the second time; `serve` needs it unless told otherwise."""
+    database = f"sqlite:///{tmp_path}/a.db"
+    ended = program(tmp_path, "serve", "--port", "0", "--database", database, UWS_AUTO_MIGRATE="false")
+    assert ended.returncode == 2 and "uws-service migrate" in ended.stderr, ended.stderr
+    for _ in range(2):
+        ended = program(tmp_path, "migrate", "--database", database)
+        assert ended.returncode == 0 and "is up to date" in ended.stderr, ended.stderr
+    assert (tmp_path / "a.db").stat().st_size > 0
+
+
+def test_options_of_serve(tmp_path: Path) -> None:
+    """Options win over the environment and the file; several processes; an orderly end."""
+    port = free_port()
+    (tmp_path / "s.yaml").write_text(f"applications: [{PROBE}]\ndata: from-file\n")
+    options = ["--config", "s.yaml", "--data", "from-option", "--work", "w", "--base-url", "https://uws.example.org/x"]
+    command = [sys.executable, "-m", "uws_service", "serve", "--port", str(port), "--workers", "2", *options]
+    with (tmp_path / "log").open("wb") as log:
+        server = subprocess.Popen(command, cwd=tmp_path, env=clean(UWS_DATA="from-env"), stdout=log, stderr=log)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        wait_until_up(url, server, tmp_path / "log")
+        with UwsClient(url) as client:
+            public = client.create(f"{url}/probe/async", [("SECONDS", "0")])
+            assert public.startswith("https://uws.example.org/x/probe/async/")
+            job = public.replace("https://uws.example.org/x", url)
+            client.run(job)
+            assert client.wait(job, timeout=30).phase == "COMPLETED"
+            assert "server" not in client.http.get(job).headers
+        assert (tmp_path / "from-option" / "uws.db").exists() and (tmp_path / "w").is_dir()
+        assert not (tmp_path / "from-file").exists() and not (tmp_path / "from-env").exists()
+    finally:
+        server.send_signal(signal.SIGTERM)
+        code = server.wait(20)
+    assert code == 0, (tmp_path / "log").read_text()
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def wait_until_up(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    """Until the service says that it is ready."""
+    deadline = time.monotonic() + 40
+    with UwsClient(url) as client:
+        while True:
+            assert server.poll() is None and time.monotonic() < deadline, log.read_text()
+            try:
+                client.http.get(f"{url}/readyz", tries=1)
+                return
+            except Exception:
+                time.sleep(0.05)
+
+
+def test_stopping_answers_the_waiters(tmp_path: Path) -> None:
+    """C-26: SIGTERM answers a blocked WAIT at once, and the service ends with code 0."""
+    service = Server(tmp_path, {"UWS_APPLICATIONS": json.dumps([str(PROBE)])})
+    service.start()
+    with UwsClient(service.url) as client:
+        job = client.create(f"{service.url}/probe/async")
+        waiter = subprocess.Popen(
+            ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code} %{time_total}", f"{job}?WAIT=40"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        wait_until_waiting(client, service.url)
+    service.stop()
+    assert service.process is not None and service.process.returncode == 0, service.tail()
+    status, seconds = waiter.communicate(timeout=10)[0].split()
+    assert status == "200" and float(seconds) < 5
+    assert "Traceback" not in service.tail()
+
+
+def wait_until_waiting(client: UwsClient, url: str) -> None:
+    """Until the metrics say that a request blocks in WAIT."""
+    deadline = time.monotonic() + 10
+    while b"\nuws_waiters 1.0" not in client.http.get(f"{url}/metrics").body:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
