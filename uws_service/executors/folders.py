@@ -14,6 +14,8 @@ from typing import Any
 from uws_service.agent import folder as layout
 from uws_service.attempt import Observation, Output, Reason, Seen, Usage
 
+Key = tuple[str, int]
+"""Job id and number of an attempt."""
 LOG_END = 1024 * 1024
 """Bytes of a log that are shown while its command runs."""
 

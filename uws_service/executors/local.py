@@ -31,7 +31,7 @@ from uws_service.attempt import Launch, Observation, Output, Reason, Seen
 from uws_service.depot import Depot
 from uws_service.errors import ConfigurationError, NotFound, ServiceUnavailable, StorageFull, UsageError, UwsError
 from uws_service.executors.base import Collected, log_key, result_key
-from uws_service.executors.folders import kill_leftovers, log_end, observation, remove, signal_agent
+from uws_service.executors.folders import Key, kill_leftovers, log_end, observation, remove, signal_agent
 from uws_service.job import Result
 
 log = structlog.get_logger(__name__)
@@ -44,8 +44,6 @@ KILL_AFTER = 10.0
 STAGE_OUT_MAX = 600.0
 """Seconds that a stopped agent may go on to collect results that are complete."""
 ENDED = (Seen.SUCCEEDED, Seen.FAILED)
-
-Key = tuple[str, int]
 
 
 class LocalExecutor:

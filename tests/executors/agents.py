@@ -1,0 +1,111 @@
+"""Work folders and agents for tests, started as the executor starts them, but without an executor."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from uws_service.agent import folder as layout
+from uws_service.executors.local import AGENT
+
+MiB = 1024 * 1024
+
+
+def eventually(condition: Callable[[], Any], seconds: float = 20) -> Any:
+    """The first true value of a condition."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.01)
+    raise AssertionError(f"not within {seconds} s: {condition}")
+
+
+class Work:
+    """One work folder, and the agents that look after it."""
+
+    def __init__(self, folder: Path, command: list[str], **changes: Any) -> None:
+        self.folder = folder
+        for name in (layout.INPUT, layout.OUTPUT, layout.SCRATCH, layout.LOG):
+            (folder / name).mkdir(parents=True)
+        self.spec: dict[str, Any] = {
+            "job_id": "job",
+            "number": 1,
+            "command": command,
+            "environment": {},
+            "base_environment": {"PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"},
+            "inputs": [],
+            "results": [],
+            "duration": 0,
+            "memory": 0,
+            "max_output": 10 * MiB,
+            "disk": 0,
+            "fetch": {"allow_private": False, "allow_hosts": [], "timeout": 10},
+            "bell": str(folder / "bell"),
+            **changes,
+        }
+        layout.write_json(str(folder / layout.SPEC), self.spec)
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """An agent in a process of its own."""
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", "-X", "utf8", str(AGENT), str(self.folder)],
+            start_new_session=True,
+            env={"LANG": "C.UTF-8"},
+        )
+
+    def run(self, seconds: float = 20) -> dict[str, Any]:
+        """Start an agent, wait for its end, and return the status."""
+        agent = self.start()
+        try:
+            assert agent.wait(seconds) == 0
+        finally:
+            agent.kill()
+            agent.wait()
+        return self.status
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """What the agent tells now."""
+        return layout.read_json(str(self.folder / layout.STATUS)) or {}
+
+    def write(self, path: str, content: str | bytes) -> Path:
+        """A file in the input folder."""
+        target = self.folder / layout.INPUT / path
+        target.write_bytes(content.encode() if isinstance(content, str) else content)
+        return target
+
+
+def result(path: str, *, id: str = "result", required: bool = True, media_type: str = "text/plain") -> dict[str, Any]:
+    """An expected result, as the spec has it."""
+    return {"id": id, "path": path, "media_type": media_type, "required": required}
+
+
+def alive(mark: str) -> list[int]:
+    """The processes whose command line holds a mark."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            line = Path(f"/proc/{name}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if mark.encode() in line and int(name) != os.getpid():
+            found.append(int(name))
+    return found
+
+
+def python(code: str) -> list[str]:
+    """A command that runs some Python."""
+    return ["python", "-I", "-S", "-c", code]
+
+
+def as_json(path: Path) -> Any:
+    """The JSON value in a file."""
+    return json.loads(path.read_text())
