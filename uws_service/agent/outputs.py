@@ -138,13 +138,18 @@ def _describe(work: str, path: str, media_type: str, skip: Collection[Identity])
         file = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         raise StageOutError(f"{shown!r} can't be read: {error.strerror}.") from None
-    with open(file, "rb") as content:
+    try:
         entry = os.fstat(file)
         if not stat.S_ISREG(entry.st_mode):
             raise StageOutError(f"{shown!r} is not a regular file.")
         if (entry.st_dev, entry.st_ino) in skip:
             return None
-        digest = hashlib.file_digest(content, "sha256").hexdigest()
+        with open(file, "rb", closefd=False) as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+    except OSError as error:
+        raise StageOutError(f"{shown!r} can't be read: {error.strerror}.") from None
+    finally:
+        os.close(file)
     source = os.path.relpath(real, os.path.realpath(work))
     return {"source": source, "media_type": media_type, "size": entry.st_size, "sha256": digest}
 
