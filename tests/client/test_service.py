@@ -189,7 +189,7 @@ def test_wrong_settings(config: str, words: str, command: str, tmp_path: Path) -
     "options",
     [
         ["--database", "mysql://h/d"],
-        ["--database", "sqlite:////no/such/folder/x.db"],
+        ["--database", "sqlite:////dev/null/x.db"],
         ["--database", "postgresql://me:geheim@127.0.0.1:1/d"],
     ],
 )
@@ -223,9 +223,9 @@ def test_migrate(tmp_path: Path) -> None:
     database = f"sqlite:///{tmp_path}/a.db"
     ended = program(tmp_path, "serve", "--port", "0", "--database", database, UWS_AUTO_MIGRATE="false")
     assert ended.returncode == 2 and "uws-service migrate" in ended.stderr, ended.stderr
-    for _ in range(2):
+    for words in ("was at nothing and is now at", "is up to date"):
         ended = program(tmp_path, "migrate", "--database", database)
-        assert ended.returncode == 0 and "is up to date" in ended.stderr, ended.stderr
+        assert ended.returncode == 0 and words in ended.stderr, ended.stderr
     assert (tmp_path / "a.db").stat().st_size > 0
 
 

@@ -148,8 +148,9 @@ def migrate(config: ConfigOption = None, data: DataOption = None, database: Data
     settings = Settings.load(config, data=data, database=database)
     if settings.database is None:
         _make_folder(settings.data)
-    migrate_store(settings.database_url)
-    note(f"The database {_hidden(settings.database_url)} is up to date.")
+    before, after = migrate_store(settings.database_url)
+    done = f"was at {before or 'nothing'} and is now at {after}" if before != after else f"is up to date, at {after}"
+    note(f"The database {_hidden(settings.database_url)} {done}.")
 
 
 def _make_folder(folder: Path) -> None:
