@@ -171,7 +171,7 @@ class Service:
         """Pages of the caller's jobs, newest first (U-051…U-057)."""
         self.application(application)
         return self.store.list_jobs(
-            application, owner=identity.owner, everyone=False, phases=phases, after=after, last=last
+            application, owner=identity.owner, phases=phases, after=after, last=last
         )
 
     async def create(

@@ -1,0 +1,11 @@
+"""The store: the only place that knows SQL.
+
+`Store` is all that the rest of the service sees. Tables are SQLModel classes (``tables``), statements are made once
+(``queries``), two databases stand behind one face (``sqlite``, ``postgresql``), ``feed`` follows the event table.
+"""
+
+from uws_service.store.jobs import StaleJob, Store
+from uws_service.store.rows import Event, Glance, JobRef
+from uws_service.store.schema import head, migrate
+
+__all__ = ["Event", "Glance", "JobRef", "StaleJob", "Store", "head", "migrate"]

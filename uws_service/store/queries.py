@@ -1,0 +1,182 @@
+"""All statements, made once from the tables for both databases."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import and_, bindparam, case, delete, func, insert, literal_column, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from uws_service.store.database import Query
+from uws_service.store.rows import ATTEMPT_COLUMNS, JOB_COLUMNS
+from uws_service.store.tables import AttemptRow, EventRow, GarbageRow, JobRow, LeaseRow
+
+job: Any = JobRow.__table__.c  # type: ignore[attr-defined]
+attempt: Any = AttemptRow.__table__.c  # type: ignore[attr-defined]
+event: Any = EventRow.__table__.c  # type: ignore[attr-defined]
+garbage: Any = GarbageRow.__table__.c  # type: ignore[attr-defined]
+lease: Any = LeaseRow.__table__.c  # type: ignore[attr-defined]
+
+_JOB = [job[name] for name in JOB_COLUMNS]
+_ATTEMPT = [attempt[name] for name in ATTEMPT_COLUMNS]
+_REF = [job.id, job.phase, job.run_id, job.owner, job.created]
+
+p = bindparam
+
+GLANCE = Query(select(job.version, job.application, job.owner, job.phase).where(job.id == p("id")))
+GET_JOB = Query(select(*_JOB).where(job.id == p("id")))
+INSERT_JOB = Query(
+    insert(JobRow).values({name: p(name) for name in (*JOB_COLUMNS, "owner_key", "idempotency_key", "fingerprint")})
+)
+_CHANGED = [name for name in JOB_COLUMNS if name not in ("id", "application", "owner", "created", "listed", "version")]
+UPDATE_JOB = Query(
+    update(JobRow)
+    .where(job.id == p("key"), job.version == p("expected"))
+    .values({**{name: p(name) for name in _CHANGED}, "version": p("version")})
+)
+DELETE_JOB = Query(delete(JobRow).where(job.id == p("key"), job.version == p("expected")))
+BY_IDEMPOTENCY = Query(
+    select(job.id, job.fingerprint).where(
+        job.application == p("application"), job.owner_key == p("owner_key"), job.idempotency_key == p("key")
+    )
+)
+
+
+@lru_cache(256)
+def list_jobs(phases: frozenset[str] | None, after: bool, before: bool) -> Query:
+    """Entries of a list, newest first, from ``last_created``/``last_id`` on downwards.
+
+    One statement for each phase, united, so that each part walks an index in order and stops early.
+    """
+
+    def part(phase: str | None) -> Any:
+        where = [job.application == p("application"), job.listed.is_(True), job.owner_key == p("owner_key")]
+        where.append(job.phase == literal_column(f"'{phase}'") if phase else job.phase != literal_column("'ARCHIVED'"))
+        if after:
+            where.append(job.created > p("after"))
+        if before:
+            older = and_(job.created == p("last_created"), job.id < p("last_id"))
+            where.append(and_(job.created <= p("last_created"), or_(job.created < p("last_created"), older)))
+        return select(*_REF).where(*where).order_by(job.created.desc(), job.id.desc()).limit(p("page", required=True))
+
+    if phases is None:
+        return Query(part(None))
+    if len(phases) == 1:
+        return Query(part(next(iter(phases))))
+    united = select(part(sorted(phases)[0]).subquery())
+    rest = [select(part(phase).subquery()) for phase in sorted(phases)[1:]]
+    whole = united.union_all(*rest).subquery()
+    return Query(select(whole).order_by(whole.c.created.desc(), whole.c.id.desc()).limit(p("page", required=True)))
+
+
+ATTEMPTS = Query(select(*_ATTEMPT).where(attempt.job_id == p("job_id")).order_by(attempt.number))
+_OPEN = and_(
+    attempt.site == p("site"), attempt.state.in_([literal_column("'SUBMITTED'"), literal_column("'RUNNING'")])
+)
+_LEFT = and_(attempt.site == p("site"), attempt.wanted.is_(False), attempt.state != literal_column("'CLOSED'"))
+LIVE_ATTEMPTS = Query(select(*_ATTEMPT).where(_OPEN).union(select(*_ATTEMPT).where(_LEFT)))
+_WAITING = and_(attempt.site == p("site"), attempt.state == literal_column("'WAITING'"))
+NEXT_OWNER = Query(
+    select(attempt.owner).where(_WAITING, attempt.owner > p("owner")).order_by(attempt.owner).limit(p("one", 1))
+)
+FIRST_OWNER = Query(select(attempt.owner).where(_WAITING).order_by(attempt.owner).limit(p("one", 1)))
+OPEN_BY_OWNER = Query(
+    select(attempt.owner, func.count())
+    .where(attempt.site == p("site"), attempt.state.in_([literal_column("'SUBMITTED'"), literal_column("'RUNNING'")]))
+    .group_by(attempt.owner)
+)
+OLDEST_OF_OWNER = Query(
+    select(*_ATTEMPT)
+    .where(_WAITING, attempt.owner == p("owner"), attempt.wanted.is_(True), attempt.not_before <= p("now"))
+    .order_by(attempt.created, attempt.job_id)
+    .limit(p("free", required=True))
+)
+AHEAD = Query(
+    select(func.count()).select_from(
+        select(attempt.job_id).where(_WAITING, attempt.created < p("created")).limit(p("cap", required=True)).subquery()
+    )
+)
+UNWANT = Query(update(AttemptRow).where(attempt.job_id == p("key")).values(wanted=literal_column("false")))
+
+
+def _upsert_attempt(kind: Any) -> Any:
+    """Insert or update. An attempt that is no longer wanted stays so, and a closed one stays closed (compare-and-set
+    of the job guards its own row; these two rules guard attempts against a writer that read an older row)."""
+    statement = kind.insert(AttemptRow).values({name: p(f"v_{name}") for name in ATTEMPT_COLUMNS})
+    new = statement.excluded
+    closed = attempt.state == literal_column("'CLOSED'")
+    fields = {name: case((closed, attempt[name]), else_=new[name]) for name in ATTEMPT_COLUMNS[2:]}
+    fields["wanted"] = and_(attempt.wanted, new.wanted)
+    started = and_(attempt.state == literal_column("'RUNNING'"), new.state == literal_column("'SUBMITTED'"))
+    fields["state"] = case((or_(closed, started), attempt.state), else_=new.state)
+    return statement.on_conflict_do_update(index_elements=["job_id", "number"], set_=fields)
+
+
+UPSERT_ATTEMPT = Query(_upsert_attempt(sqlite), _upsert_attempt(postgresql))
+_EVENT = ("job_id", "at", "kind", "phase", "version", "actor", "origin", "detail")
+INSERT_EVENT = Query(insert(EventRow).values({name: p(name) for name in _EVENT}).returning(event.seq))
+EVENTS = Query(
+    select(event.seq, event.at, event.kind, event.phase, event.version, event.actor, event.origin, event.detail)
+    .where(event.job_id == p("job_id"))
+    .order_by(event.seq)
+)
+LAST_EVENT = Query(select(func.coalesce(func.max(event.seq), literal_column("0"))))
+EVENTS_SINCE = Query(
+    select(event.seq, event.job_id, event.version)
+    .where(event.seq > p("since"))
+    .order_by(event.seq)
+    .limit(p("page", required=True))
+)
+EVENTS_BETWEEN = Query(
+    select(event.seq, event.job_id, event.version).where(event.seq >= p("first"), event.seq <= p("final"))
+)
+TRIM_EVENTS = Query(delete(EventRow).where(event.at < p("before")))
+NOTIFY = Query(select(func.pg_notify(p("channel"), p("payload"))))
+
+DUE = Query(
+    select(*_JOB)
+    .where(job.destruction.is_not(None), job.phase != literal_column("'ARCHIVED'"), job.destruction <= p("now"))
+    .order_by(job.destruction)
+    .limit(p("page", required=True))
+)
+INSERT_GARBAGE = Query(insert(GarbageRow).values(job_id=p("job_id"), since=p("since")))
+GARBAGE = Query(
+    select(garbage.job_id)
+    .where(
+        ~select(attempt.job_id)
+        .where(attempt.job_id == garbage.job_id, attempt.state != literal_column("'CLOSED'"))
+        .exists()
+    )
+    .order_by(garbage.since)
+    .limit(p("page", required=True))
+)
+GARBAGE_DONE = Query(delete(GarbageRow).where(garbage.job_id == p("key")))
+KNOWN = Query(
+    select(job.id).where(job.id == p("id")).union_all(select(garbage.job_id).where(garbage.job_id == p("id")))
+)
+COUNTS = Query(select(job.application, job.phase, func.count()).group_by(job.application, job.phase))
+USAGE = Query(
+    select(*_ATTEMPT)
+    .where(
+        attempt.state == literal_column("'CLOSED'"),
+        attempt.ended >= p("since"),
+        attempt.ended < p("until"),
+        or_(attempt.ended > p("last_ended"), and_(attempt.ended == p("last_ended"), attempt.job_id > p("last_id"))),
+    )
+    .order_by(attempt.ended, attempt.job_id, attempt.number)
+    .limit(p("page", required=True))
+)
+GET_LEASE = Query(select(lease.holder, lease.until, lease.fencing).where(lease.name == p("key")))
+INSERT_LEASE = Query(
+    insert(LeaseRow).values(name=p("name"), holder=p("holder"), until=p("until"), fencing=p("fencing"))
+)
+UPDATE_LEASE = Query(
+    update(LeaseRow)
+    .where(lease.name == p("key"), lease.fencing == p("expected"), lease.holder == p("before"))
+    .values(holder=p("holder"), until=p("until"), fencing=p("fencing"))
+)
+RELEASE_LEASE = Query(
+    update(LeaseRow).where(lease.name == p("key"), lease.holder == p("before")).values(until=literal_column("0"))
+)
+PING = Query(select(literal_column("1")))

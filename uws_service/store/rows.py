@@ -1,0 +1,160 @@
+"""Rows to values and back: by hand, so that a job costs microseconds and the tables stay inside this package."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from uws_service.attempt import Attempt, AttemptState, Usage
+from uws_service.job import ErrorSummary, Job, Parameter, Phase, Result
+from uws_service.store.database import Row
+
+_PHASES = {phase.value: phase for phase in Phase}
+_STATES = {state.value: state for state in AttemptState}
+
+
+class Glance(NamedTuple):
+    """The least that a request needs to know of a job."""
+
+    version: int
+    application: str
+    owner: str | None
+    phase: Phase
+
+
+class JobRef(NamedTuple):
+    """What a job list shows (U-050)."""
+
+    id: str
+    phase: Phase
+    run_id: str | None
+    owner: str | None
+    created: int
+
+
+class Event(NamedTuple):
+    """One line of a job's history."""
+
+    seq: int
+    at: int
+    kind: str
+    phase: str
+    version: int
+    actor: str
+    origin: str
+    detail: Mapping[str, Any]
+
+
+JOB_COLUMNS = (
+    "id", "application", "owner", "phase", "version", "run_id", "created", "queued", "started", "ended", "quote",
+    "destruction", "duration", "parameters", "results", "error", "info", "listed",
+)  # fmt: skip
+
+
+def job_values(job: Job) -> dict[str, Any]:
+    """A job as parameters of a statement."""
+    error = job.error
+    return {
+        "id": job.id,
+        "application": job.application,
+        "owner": job.owner,
+        "owner_key": job.owner or "",
+        "phase": job.phase.value,
+        "version": job.version,
+        "run_id": job.run_id,
+        "created": job.created,
+        "queued": job.queued,
+        "started": job.started,
+        "ended": job.ended,
+        "quote": job.quote,
+        "destruction": job.destruction,
+        "duration": job.duration,
+        "parameters": _dumps([[p.name, p.value, p.upload, p.media_type, p.size] for p in job.parameters]),
+        "results": _dumps([[r.id, r.key, r.media_type, r.size, r.sha256] for r in job.results]),
+        "error": None if error is None else _dumps([error.message, error.transient, str(error.reason), error.detail]),
+        "info": _dumps(dict(job.info)),
+        "listed": job.listed,
+    }
+
+
+def _dumps(value: object) -> str:
+    """JSON in ASCII: PostgreSQL's text can't hold a NUL, and its escape can stand in any text."""
+    return json.dumps(value, separators=(",", ":"))
+
+
+def job_of(row: Row) -> Job:
+    """A job from the columns `JOB_COLUMNS`."""
+    (job_id, application, owner, phase, version, run_id, created, queued, started, ended, quote, destruction, duration,
+     parameters, results, error, info, listed) = row  # fmt: skip
+    summary = None
+    if error is not None:
+        message, transient, reason, detail = json.loads(error)
+        summary = ErrorSummary(message, transient, reason, detail)
+    return Job(
+        id=job_id,
+        application=application,
+        owner=owner,
+        phase=_PHASES[phase],
+        created=created,
+        duration=duration,
+        destruction=destruction,
+        run_id=run_id,
+        quote=quote,
+        queued=queued,
+        started=started,
+        ended=ended,
+        parameters=tuple(Parameter(*one) for one in json.loads(parameters)),
+        results=tuple(Result(*one) for one in json.loads(results)),
+        error=summary,
+        info=json.loads(info),
+        listed=bool(listed),
+        version=version,
+    )
+
+
+def ref_of(row: Row) -> JobRef:
+    """A list entry from (id, phase, run_id, owner, created)."""
+    return JobRef(row[0], _PHASES[row[1]], row[2], row[3], row[4])
+
+
+def glance_of(row: Row) -> Glance:
+    """From (version, application, owner, phase)."""
+    return Glance(row[0], row[1], row[2], _PHASES[row[3]])
+
+
+ATTEMPT_COLUMNS = (
+    "job_id", "number", "site", "application", "owner", "group", "wanted", "state", "created", "submitted", "started",
+    "ended", "not_before", "exit_code", "reason", "message", "cpu_requested", "memory_requested", "wall", "cpu",
+    "peak_memory", "bytes_in", "bytes_out",
+)  # fmt: skip
+
+
+def attempt_values(attempt: Attempt) -> dict[str, Any]:
+    """An attempt as parameters of a statement."""
+    usage = attempt.usage
+    values = {name: getattr(attempt, name) for name in ATTEMPT_COLUMNS[:18]}
+    return {
+        **values,
+        "state": attempt.state.value,
+        "reason": None if attempt.reason is None else str(attempt.reason),
+        "message": attempt.message.replace("\0", ""),
+        "wall": usage.wall,
+        "cpu": usage.cpu,
+        "peak_memory": usage.peak_memory,
+        "bytes_in": usage.bytes_in,
+        "bytes_out": usage.bytes_out,
+    }
+
+
+def attempt_of(row: Row) -> Attempt:
+    """An attempt from the columns `ATTEMPT_COLUMNS`."""
+    values = dict(zip(ATTEMPT_COLUMNS[:18], row[:18], strict=True))
+    values["wanted"] = bool(values["wanted"])
+    values["state"] = _STATES[values["state"]]
+    return Attempt(**values, usage=Usage(*row[18:]))
+
+
+def event_of(row: Row) -> Event:
+    """From (seq, at, kind, phase, version, actor, origin, detail)."""
+    return Event(*row[:7], json.loads(row[7]) if row[7] else {})

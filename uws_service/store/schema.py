@@ -1,0 +1,88 @@
+"""The schema's versions: Alembic migrations, and the check that the database has the one that the code wants."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.exc import DBAPIError
+
+from uws_service.errors import ConfigurationError, ServiceUnavailable
+
+SQLITE_PREFIX = "sqlite:///"
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def is_postgresql(url: str) -> bool:
+    """Whether a URL names a PostgreSQL database."""
+    return url.startswith(("postgresql://", "postgres://"))
+
+
+def _engine(url: str) -> sqlalchemy.Engine:
+    if is_postgresql(url):
+        url = "postgresql+psycopg://" + url.partition("://")[2]
+    elif url.startswith(SQLITE_PREFIX):
+        Path(url.removeprefix(SQLITE_PREFIX)).parent.mkdir(parents=True, exist_ok=True)
+    else:
+        raise ConfigurationError(f"database: {url.split(':')[0]!r} is not known; use sqlite:////… or postgresql://…")
+    return sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    return config
+
+
+def head() -> str:
+    """The version that this code wants."""
+    return str(ScriptDirectory.from_config(_config()).get_current_head())
+
+
+def migrate(url: str) -> tuple[str | None, str]:
+    """Bring the schema up to date; the versions before and after."""
+    engine = _engine(url)
+    try:
+        with engine.begin() as connection:
+            if is_postgresql(url):  # several replicas may start at once
+                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(875309)")
+            before = MigrationContext.configure(connection).get_current_revision()
+            config = _config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            after = MigrationContext.configure(connection).get_current_revision()
+    except DBAPIError as error:
+        raise _unreachable(error) from error
+    finally:
+        engine.dispose()
+    return before, str(after)
+
+
+def _unreachable(error: DBAPIError) -> ServiceUnavailable:
+    return ServiceUnavailable(f"The database can't be used: {error.orig}.", retry_after=5)
+
+
+def _revision(url: str) -> str | None:
+    engine = _engine(url)
+    try:
+        with engine.connect() as connection:
+            return MigrationContext.configure(connection).get_current_revision()
+    except DBAPIError as error:
+        raise _unreachable(error) from error
+    finally:
+        engine.dispose()
+
+
+async def prepare(url: str, *, upgrade: bool) -> None:
+    """Upgrade if asked; else raise ConfigurationError when the schema is not the one that is wanted."""
+    found: Any = await asyncio.to_thread(migrate, url) if upgrade else (None, await asyncio.to_thread(_revision, url))
+    if found[1] != head():
+        raise ConfigurationError(
+            f"The database's schema is {found[1] or 'empty'}, this version wants {head()}; run `uws-service migrate`."
+        )

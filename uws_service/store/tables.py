@@ -1,0 +1,178 @@
+"""The tables: the schema's only truth, from which statements and migrations are made.
+
+A job is one row; what belongs to it alone (parameters, results, error, notes) is JSON text in that row, so that a
+job is read by one look-up and changed by one compare-and-set. Instants are milliseconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Index, Integer, Text, text
+from sqlmodel import Field, SQLModel
+
+
+def _instant(*, nullable: bool = False) -> Column[int]:
+    return Column(BigInteger, nullable=nullable)
+
+
+class JobRow(SQLModel, table=True):
+    """A UWS job."""
+
+    __tablename__ = "job"
+    __table_args__ = (
+        # Lists of one owner, newest first, with and without a phase; the first column makes one index of NULLs too.
+        Index(
+            "job_list",
+            "application",
+            "owner_key",
+            "created",
+            "id",
+            sqlite_where=text("listed IS 1"),
+            postgresql_where=text("listed IS true"),
+        ),
+        Index(
+            "job_list_phase",
+            "application",
+            "owner_key",
+            "phase",
+            "created",
+            "id",
+            sqlite_where=text("listed IS 1"),
+            postgresql_where=text("listed IS true"),
+        ),
+        Index(
+            "job_destruction",
+            "destruction",
+            sqlite_where=text("destruction IS NOT NULL AND phase != 'ARCHIVED'"),
+            postgresql_where=text("destruction IS NOT NULL AND phase != 'ARCHIVED'"),
+        ),
+        Index("job_phases", "application", "phase"),
+        Index(
+            "job_idempotency",
+            "application",
+            "owner_key",
+            "idempotency_key",
+            unique=True,
+            sqlite_where=text("idempotency_key IS NOT NULL"),
+            postgresql_where=text("idempotency_key IS NOT NULL"),
+        ),
+    )
+
+    id: str = Field(primary_key=True)
+    application: str
+    owner: str | None = None
+    owner_key: str
+    """The owner, or the empty string for anonymous jobs: NULLs are not equal to each other in an index."""
+    phase: str
+    version: int
+    run_id: str | None = None
+    created: int = Field(sa_column=_instant())
+    queued: int | None = Field(default=None, sa_column=_instant(nullable=True))
+    started: int | None = Field(default=None, sa_column=_instant(nullable=True))
+    ended: int | None = Field(default=None, sa_column=_instant(nullable=True))
+    quote: int | None = Field(default=None, sa_column=_instant(nullable=True))
+    destruction: int | None = Field(default=None, sa_column=_instant(nullable=True))
+    duration: int
+    parameters: str = Field(sa_column=Column(Text, nullable=False))
+    results: str = Field(sa_column=Column(Text, nullable=False))
+    error: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
+    info: str = Field(sa_column=Column(Text, nullable=False))
+    listed: bool
+    idempotency_key: str | None = None
+    fingerprint: str | None = None
+
+
+class AttemptRow(SQLModel, table=True):
+    """One try of a job at a site; kept after the job for the accounts."""
+
+    __tablename__ = "attempt"
+    __table_args__ = (
+        Index(
+            "attempt_waiting",
+            "site",
+            "owner",
+            "created",
+            "job_id",
+            sqlite_where=text("state = 'WAITING'"),
+            postgresql_where=text("state = 'WAITING'"),
+        ),
+        Index(
+            "attempt_open",
+            "site",
+            "owner",
+            sqlite_where=text("state IN ('SUBMITTED', 'RUNNING')"),
+            postgresql_where=text("state IN ('SUBMITTED', 'RUNNING')"),
+        ),
+        Index(
+            "attempt_unwanted",
+            "site",
+            sqlite_where=text("wanted IS 0 AND state != 'CLOSED'"),
+            postgresql_where=text("wanted IS false AND state != 'CLOSED'"),
+        ),
+        Index(
+            "attempt_ended", "ended", sqlite_where=text("state = 'CLOSED'"), postgresql_where=text("state = 'CLOSED'")
+        ),
+    )
+
+    job_id: str = Field(primary_key=True)
+    number: int = Field(primary_key=True)
+    site: str
+    application: str
+    owner: str
+    group: str
+    wanted: bool
+    state: str
+    created: int = Field(sa_column=_instant())
+    submitted: int | None = Field(default=None, sa_column=_instant(nullable=True))
+    started: int | None = Field(default=None, sa_column=_instant(nullable=True))
+    ended: int | None = Field(default=None, sa_column=_instant(nullable=True))
+    not_before: int = Field(sa_column=_instant())
+    exit_code: int | None = None
+    reason: str | None = None
+    message: str = Field(sa_column=Column(Text, nullable=False))
+    cpu_requested: float
+    memory_requested: int = Field(sa_column=_instant())
+    wall: float
+    cpu: float
+    peak_memory: int = Field(sa_column=_instant())
+    bytes_in: int = Field(sa_column=_instant())
+    bytes_out: int = Field(sa_column=_instant())
+
+
+class EventRow(SQLModel, table=True):
+    """One line of a job's history; the growing number makes the table the feed of changes."""
+
+    __tablename__ = "event"
+    __table_args__ = (Index("event_job", "job_id", "seq"), Index("event_at", "at"), {"sqlite_autoincrement": True})
+
+    seq: int | None = Field(
+        default=None,
+        sa_column=Column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    )
+    job_id: str
+    at: int = Field(sa_column=_instant())
+    kind: str
+    phase: str
+    version: int
+    actor: str
+    origin: str
+    detail: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
+
+
+class GarbageRow(SQLModel, table=True):
+    """A deleted job whose files are still to be removed."""
+
+    __tablename__ = "garbage"
+
+    job_id: str = Field(primary_key=True)
+    since: int = Field(sa_column=_instant())
+
+
+class LeaseRow(SQLModel, table=True):
+    """Who may act for a site, until when; the fencing number grows with each new holder."""
+
+    __tablename__ = "lease"
+
+    name: str = Field(primary_key=True)
+    holder: str
+    until: int = Field(sa_column=_instant())
+    fencing: int = Field(sa_column=_instant())
