@@ -164,8 +164,8 @@ def phases_page() -> str:
         "The ten phases of UWS 1.1 and every change between them. The service applies this one table; what is not in "
         "it answers 403 and changes nothing.",
         "![The phases and the changes between them](phases.svg)",
-        "Blue arrows can be the client's doing, grey ones are the service's. An arrow from a frame holds for each phase "
-        "in it.",
+        "Blue arrows can be the client's doing, grey ones are the service's. An arrow from a frame holds for each "
+        "phase in it.",
         "## Phases",
         table(("phase", "meaning", "`WAIT` blocks", "final"), phases),
         "## Actions",

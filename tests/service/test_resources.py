@@ -1,4 +1,4 @@
-"""The resource tree: every URI and verb, types, statuses (standards: U-001…U-047, U-070…U-088)."""
+"""The resource tree: every URI and verb, types, statuses (standards: U-001…U-044, U-070…U-088)."""
 
 from __future__ import annotations
 

@@ -87,7 +87,8 @@ def test_locks_are_pinned_with_hashes_and_without_addresses(lock: str) -> None:
     assert "://" not in text
     assert not re.search(r"^\s*(-i|--index-url|--extra-index-url|--find-links|-f)\b", text, re.MULTILINE)
     entries = re.split(r"\n(?=[a-z0-9])", text.replace("\\\n", " "))
-    loose = [e.split()[0] for e in entries if not re.match(r"[a-z0-9._-]+(\[[a-z,]+\])?==\S+ ", e) or "--hash=" not in e]
+    pinned = re.compile(r"[a-z0-9._-]+(\[[a-z,]+\])?==\S+ ")
+    loose = [entry.split()[0] for entry in entries if not pinned.match(entry) or "--hash=" not in entry]
     assert not loose, loose
 
 
