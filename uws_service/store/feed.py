@@ -105,7 +105,8 @@ class Feed:
                 await self._read()
             while not self._bell.is_set():
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._bell.wait(), pause)
+                    async with asyncio.timeout(pause):
+                        await self._bell.wait()
                 if sqlite is None:
                     break
                 version = sqlite.data_version()

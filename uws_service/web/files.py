@@ -78,6 +78,6 @@ async def file_response(
     status = 206 if wanted is not None else 200
     if size == 0 or request.method == "HEAD":
         return Response(status_code=status, headers={**headers, "content-type": media_type})
-    response = StreamingResponse(depot.open(key, begin, end), status, headers)
+    response = StreamingResponse(depot.read(key, begin, end), status, headers)
     response.headers["content-type"] = media_type
     return response

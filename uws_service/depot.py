@@ -1,0 +1,250 @@
+"""The depot: results, uploads and logs in a folder or on S3, streamed in constant memory (obstore).
+
+Keys are made by the service, such as ``jobs/{id}/results/{name}``; they never come from a client as they are.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import LocalStore, S3Store
+
+from uws_service.errors import ConfigurationError, NotFound, ServiceUnavailable, StorageFull, TooLarge, UwsError
+
+CHUNK = 1024 * 1024
+PART = 8 * 1024 * 1024
+"""Size of one part of a multipart upload to S3, in bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What was put: size in bytes, SHA-256 in lower-case hex."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What is there: size in bytes, and the store's tag if it has one."""
+
+    size: int
+    etag: str
+
+
+def check_key(key: str) -> str:
+    """The key itself if it can't leave the depot; ValueError otherwise."""
+    parts = key.split("/")
+    if any(part in ("", ".", "..") for part in parts) or "\0" in key or "\\" in key:
+        raise ValueError(f"{key!r} is not a key of the depot")
+    return key
+
+
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    """Errors of the store as the service's own."""
+    try:
+        yield
+    except UwsError:
+        raise
+    except FileNotFoundError as error:
+        raise NotFound(f"{what} is not there.") from error
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise StorageFull("The depot's disk is full.", retry_after=60) from error
+        raise ServiceUnavailable(f"The depot can't be used: {error.strerror or error}.", retry_after=10) from error
+    except BaseError as error:
+        text = str(error)
+        if "No space left" in text or "os error 28" in text or "os error 27" in text:
+            raise StorageFull("The depot's disk is full.", retry_after=60) from error
+        first = text.strip().splitlines()[0][:200] if text.strip() else type(error).__name__
+        raise ServiceUnavailable(f"The depot can't be used: {first}", retry_after=10) from error
+
+
+class Depot:
+    """Objects by key; made by `open`."""
+
+    def __init__(self, store: LocalStore | S3Store, folder: Path | None) -> None:
+        self._store: Any = store
+        self.folder = folder
+
+    @classmethod
+    def open(cls, url: str, **options: Any) -> Depot:
+        """A folder (a path or ``file:///path``), or ``s3://bucket/prefix?endpoint=…&region=…``.
+
+        Credentials for S3 come from the environment (``AWS_ACCESS_KEY_ID`` …) or from ``options``, never from the URL.
+        """
+        parts = urlsplit(url)
+        if parts.scheme == "s3":
+            query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+            unknown = set(query) - {"endpoint", "region"}
+            if unknown or not parts.netloc or parts.username or parts.password:
+                raise ConfigurationError("depot: write s3://bucket/prefix?endpoint=URL&region=NAME, no credentials.")
+            config: dict[str, Any] = {"region": query.get("region", "us-east-1"), **options}
+            if endpoint := query.get("endpoint"):
+                config["endpoint"] = endpoint
+                config["virtual_hosted_style_request"] = False
+            client: Any = {"allow_http": bool(endpoint and endpoint.startswith("http:")), "timeout": "300s",
+                           "connect_timeout": "5s"}  # fmt: skip
+            retry: Any = {"max_retries": 3, "retry_timeout": _seconds(20)}
+            store = S3Store(
+                parts.netloc,
+                prefix=parts.path.strip("/") or None,
+                config=config,
+                client_options=client,
+                retry_config=retry,
+            )
+            return cls(store, None)
+        if parts.scheme not in ("", "file"):
+            raise ConfigurationError(f"depot: {parts.scheme!r} is not known; use a folder or s3://bucket/prefix.")
+        folder = Path(parts.path if parts.scheme == "file" else url).absolute()
+        with _translated("The depot's folder"):
+            folder.mkdir(parents=True, exist_ok=True)
+            return cls(LocalStore(folder, automatic_cleanup=False), folder)
+
+    async def put(self, key: str, chunks: AsyncIterator[bytes], *, max_size: int) -> Stored:
+        """Store a stream; `TooLarge` beyond ``max_size`` bytes. What fails leaves nothing behind."""
+        check_key(key)
+        digest = hashlib.sha256()
+        size = 0
+
+        async def counted() -> AsyncIterator[bytes]:
+            nonlocal size
+            async for chunk in chunks:
+                size += len(chunk)
+                if size > max_size:
+                    raise TooLarge(f"The file is larger than the {max_size} bytes that are allowed.")
+                digest.update(chunk)
+                yield chunk
+
+        problem: list[UwsError] = []
+
+        async def guarded() -> AsyncIterator[bytes]:
+            # The library wraps what its source raises; the service's own errors are kept beside.
+            try:
+                async for chunk in counted():
+                    yield chunk
+            except UwsError as error:
+                problem.append(error)
+                raise
+
+        with _translated(key):
+            try:
+                await obstore.put_async(self._store, key, guarded(), chunk_size=PART, max_concurrency=2)
+            except Exception:
+                if problem:
+                    raise problem[0] from None
+                raise
+        return Stored(size, digest.hexdigest())
+
+    async def put_file(self, key: str, path: Path) -> None:
+        """Store a file that nobody changes any more; linked where the depot is a folder on the same disk."""
+        check_key(key)
+        if self.folder is not None:
+            with _translated(key):
+                target = self.folder / key
+                target.parent.mkdir(parents=True, exist_ok=True)
+                staged = target.with_name(f".{uuid.uuid4().hex}")
+                try:
+                    os.link(path, staged)
+                except OSError:
+                    shutil.copyfile(path, staged)
+                staged.replace(target)
+            return
+        with _translated(key), path.open("rb") as file:
+            await obstore.put_async(self._store, key, file, chunk_size=PART, max_concurrency=2)
+
+    async def get_file(self, key: str, path: Path) -> None:
+        """Write an object to a file."""
+        with _translated(key):
+            if self.folder is not None:
+                shutil.copyfile(self.folder / check_key(key), path)
+                return
+            with path.open("wb") as file:
+                async for chunk in self.read(key):
+                    file.write(chunk)
+
+    async def head(self, key: str) -> ObjectInfo | None:
+        """Size and tag, or None."""
+        check_key(key)
+        if self.folder is not None:  # a stat, without the way through the library
+            try:
+                found = (self.folder / key).stat()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            return ObjectInfo(found.st_size, f"{found.st_mtime_ns:x}-{found.st_size:x}")
+        with _translated(key):
+            try:
+                meta = await obstore.head_async(self._store, key)
+            except FileNotFoundError:
+                return None
+        return ObjectInfo(meta["size"], meta["e_tag"] or "")
+
+    async def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """The bytes from ``start`` up to, not with, ``end``; `NotFound` before the first of them."""
+        check_key(key)
+        with _translated(key):
+            options: Any = {"range": (start, end) if end is not None else {"offset": start}}
+            found = await obstore.get_async(self._store, key, options=options if start or end is not None else None)
+            async for chunk in found.stream(min_chunk_size=CHUNK):
+                yield bytes(chunk)
+
+    async def delete_prefix(self, prefix: str) -> int:
+        """Remove all objects whose key begins so; how many."""
+        count = 0
+        with _translated(prefix):
+            stream = obstore.list(self._store, prefix=_folder(prefix), chunk_size=500)
+            async for batch in stream:
+                keys = [one["path"] for one in batch if one["path"].startswith(prefix)]
+                if keys:
+                    await obstore.delete_async(self._store, keys)
+                    count += len(keys)
+            if self.folder is not None and prefix.endswith("/"):
+                shutil.rmtree(self.folder / prefix, ignore_errors=True)  # folders that are empty now
+        return count
+
+    async def list_prefixes(self, prefix: str) -> AsyncIterator[str]:
+        """The folders right below a prefix."""
+        with _translated(prefix):
+            if self.folder is not None:
+                top = self.folder / prefix
+                for entry in os.scandir(top) if top.is_dir() else ():
+                    yield f"{prefix}{entry.name}/"
+                return
+            found = await obstore.list_with_delimiter_async(self._store, prefix=prefix.rstrip("/"))
+            for one in found["common_prefixes"]:
+                yield one.rstrip("/") + "/"
+
+    async def check(self) -> None:
+        """Write, read and delete a small object; raises what does not work (V-020)."""
+        key = f"health/{uuid.uuid4().hex}"
+        with _translated("The depot's test object"):
+            await obstore.put_async(self._store, key, b"ok")
+            read = await obstore.get_async(self._store, key)
+            content = bytes(await read.bytes_async())
+            await obstore.delete_async(self._store, key)
+        if content != b"ok":
+            raise ServiceUnavailable("The depot gave back other bytes than were put in.", retry_after=10)
+
+
+def _seconds(number: int) -> Any:
+    from datetime import timedelta
+
+    return timedelta(seconds=number)
+
+
+def _folder(prefix: str) -> str:
+    """The listing goes by whole path segments: the part of a prefix up to its last slash."""
+    return prefix.rpartition("/")[0]
