@@ -1,0 +1,139 @@
+"""Fetch a file that a user's parameter names, and nothing that only this machine's network can reach.
+
+Standard library only. Every address that a name resolves to is checked, the connection goes to the very address that
+was checked (so the name can't change in between), and each redirect is checked anew. Proxies in the environment are
+not used.
+"""
+
+from __future__ import annotations
+
+import http.client
+import ipaddress
+import socket
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urljoin, urlsplit
+
+CHUNK = 1 << 16
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
+class FetchError(Exception):
+    """The file could not be fetched; the text says why, for the user."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What may be fetched. ``timeout`` is in seconds without a byte; ``allow_hosts`` may have inner addresses."""
+
+    allow_private: bool = False
+    allow_hosts: tuple[str, ...] = ()
+    max_redirects: int = 5
+    timeout: float = 60.0
+
+
+def fetch(url: str, path: str | Path, *, max_size: int, policy: Policy) -> int:
+    """Write what a URL gives to a file; its size in bytes.
+
+    Raises
+    ------
+    FetchError
+        Wrong scheme, inner address, too many redirects, status other than 200, larger than ``max_size``, no answer.
+    """
+    for _ in range(policy.max_redirects + 1):
+        connection, target = _connect(url, policy)
+        try:
+            connection.request("GET", target, headers={"Accept": "*/*", "User-Agent": "uws-service"})
+            answer = connection.getresponse()
+            if answer.status in REDIRECTS and answer.headers.get("Location"):
+                url = urljoin(url, answer.headers["Location"])
+                continue
+            if answer.status != 200:
+                raise FetchError(f"{_shown(url)} answered {answer.status} {answer.reason}.")
+            return _save(answer, Path(path), max_size, url)
+        except (OSError, http.client.HTTPException) as error:
+            raise FetchError(f"{_shown(url)} could not be fetched: {error or type(error).__name__}.") from error
+        finally:
+            connection.close()
+    raise FetchError(f"{_shown(url)}: more than {policy.max_redirects} redirects.")
+
+
+def _save(answer: http.client.HTTPResponse, path: Path, max_size: int, url: str) -> int:
+    size = 0
+    length = answer.headers.get("Content-Length", "")
+    if length.isdigit() and int(length) > max_size:
+        raise FetchError(f"{_shown(url)} has {length} bytes; at most {max_size} are allowed.")
+    with path.open("wb") as file:
+        while chunk := answer.read(CHUNK):
+            size += len(chunk)
+            if size > max_size:
+                raise FetchError(f"{_shown(url)} is larger than the {max_size} bytes that are allowed.")
+            file.write(chunk)
+    if length.isdigit() and size != int(length):
+        raise FetchError(f"{_shown(url)} was cut short: {size} of {length} bytes.")
+    return size
+
+
+def _shown(url: str) -> str:
+    """A URL as an error may show it: without user, password and query."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"[:200]
+
+
+def _connect(url: str, policy: Policy) -> tuple[http.client.HTTPConnection, str]:
+    """A connection to a checked address, and the request's target."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise FetchError(f"{url[:200]!r} is not a URL: {error}.") from error
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise FetchError(f"{_shown(url)} is not allowed: only http and https URLs are fetched.")
+    if any(character <= " " or character == "\x7f" for character in url):
+        raise FetchError("A URL must not contain spaces or control characters.")
+    host = parts.hostname
+    port = port or (443 if parts.scheme == "https" else 80)
+    address = _resolve(host, port, policy)
+    connection: http.client.HTTPConnection
+    if parts.scheme == "https":
+        connection = http.client.HTTPSConnection(host, port, timeout=policy.timeout)
+    else:
+        connection = http.client.HTTPConnection(host, port, timeout=policy.timeout)
+    try:
+        plain = socket.create_connection((address, port), timeout=policy.timeout)
+        connection.sock = (
+            ssl.create_default_context().wrap_socket(plain, server_hostname=host) if parts.scheme == "https" else plain
+        )
+    except OSError as error:
+        raise FetchError(f"{_shown(url)} could not be reached: {error}.") from error
+    return connection, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+
+def _resolve(host: str, port: int, policy: Policy) -> str:
+    """One address of the host; every one of them must be allowed."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise FetchError(f"The host {host[:100]!r} is not known: {error}.") from error
+    addresses = [str(one[4][0]) for one in found]
+    if not (policy.allow_private or host.lower() in {name.lower() for name in policy.allow_hosts}):
+        for address in addresses:
+            if not is_public(address):
+                raise FetchError(f"The host {host[:100]!r} is not allowed: it has an address of an inner network.")
+    return addresses[0]
+
+
+def is_public(address: str) -> bool:
+    """Whether an address belongs to the open internet, also when it is wrapped in an IPv6 one."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(parsed, ipaddress.IPv6Address):
+        inner = parsed.ipv4_mapped or parsed.sixtofour or (parsed.teredo[1] if parsed.teredo else None)
+        if inner is None and parsed in ipaddress.ip_network("64:ff9b::/96"):
+            inner = ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)
+        if inner is not None:
+            return is_public(str(inner))
+    return parsed.is_global and not parsed.is_multicast
