@@ -374,7 +374,7 @@ time.sleep(300)
 
 def test_a_command_may_end_properly_when_it_is_stopped(tmp_path: Path) -> None:
     """U-107: SIGTERM comes first, so a command can save what it has."""
-    script = 'trap "echo saved > $UWS_OUTPUT_DIR/r; exit 0" TERM; touch $UWS_OUTPUT_DIR/go; while :; do sleep 0.05; done'
+    script = 'trap "echo saved > $UWS_OUTPUT_DIR/r; exit" TERM; touch $UWS_OUTPUT_DIR/go; while :; do sleep 0.05; done'
     work = Work(tmp_path / "w", ["sh", "-c", script], results=[result("r")])
     agent = work.start()
     eventually(lambda: (work.folder / "output" / "go").exists())

@@ -43,10 +43,10 @@ def read_json(path: str) -> dict[str, Any] | None:
 
 
 def claim(folder: str) -> bool:
-    """Take the attempt; False if somebody took it before, or if the folder is gone."""
+    """Take the attempt; False if somebody took it before, or if it can't be done (folder gone, disk full)."""
     try:
         os.close(os.open(os.path.join(folder, STARTED), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    except (FileExistsError, FileNotFoundError, NotADirectoryError):
+    except OSError:
         return False
     return True
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,13 @@ def log_end(path: Path) -> bytes | None:
             return file.read(LOG_END)
     except OSError:
         return None
+
+
+async def chunks_of(path: Path) -> AsyncIterator[bytes]:
+    """The content of a file, piece by piece."""
+    with path.open("rb") as file:
+        while chunk := await asyncio.to_thread(file.read, 1024 * 1024):
+            yield chunk
 
 
 def kill_leftovers(folder: Path, seconds: float = 5.0) -> int:

@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
-import shutil
 import signal
-import site as python_site
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator
-from dataclasses import asdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +27,10 @@ from uws_service.agent import folder as layout
 from uws_service.agent.outputs import describe_logs
 from uws_service.attempt import Launch, Observation, Output, Reason, Seen
 from uws_service.depot import Depot
-from uws_service.errors import ConfigurationError, NotFound, ServiceUnavailable, StorageFull, UsageError, UwsError
+from uws_service.errors import ConfigurationError, NotFound, ServiceUnavailable, StorageFull, UwsError
 from uws_service.executors.base import Collected, log_key, result_key
-from uws_service.executors.folders import Key, kill_leftovers, log_end, observation, remove, signal_agent
+from uws_service.executors.folders import Key, chunks_of, kill_leftovers, log_end, observation, remove, signal_agent
+from uws_service.executors.placing import place, search_paths
 from uws_service.job import Result
 
 log = structlog.get_logger(__name__)
@@ -82,7 +81,12 @@ class LocalExecutor:
         self.work = Path(work).absolute()
         self.depot = depot
         self.python = python
-        self.fetch = {"allow_private": allow_private, "allow_hosts": list(allow_hosts), "timeout": fetch_timeout}
+        self.surroundings = {
+            "base_environment": search_paths(python),
+            "fetch": {"allow_private": allow_private, "allow_hosts": list(allow_hosts), "timeout": fetch_timeout},
+            "bell": str(self._bell_path),
+        }
+        """What every attempt here is told beside its launch."""
         self._bringing: dict[Key, asyncio.Task[None]] = {}
         self._agents: dict[Key, tuple[int, int]] = {}  # process id, and a handle that tells of its end
         self._killing: dict[Key, asyncio.Task[None]] = {}
@@ -95,6 +99,8 @@ class LocalExecutor:
 
     async def start(self) -> None:
         """Take the work folder, and follow the agents that an earlier service left."""
+        if not os.access(self.python, os.X_OK):
+            raise ConfigurationError(f"site {self.site}: {self.python} is no program that can be run.")
         try:
             self.work.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = os.open(self.work / ".lock", os.O_CREAT | os.O_RDWR, 0o600)
@@ -108,7 +114,8 @@ class LocalExecutor:
         asyncio.get_running_loop().add_reader(self._bell, self._rung)
         for key, folder in self._folders():
             self._adopt(key, folder)
-        await asyncio.to_thread(shutil.rmtree, self._trash, True)
+        for left in self.work.glob(".trash-*"):
+            await asyncio.to_thread(remove, left)
 
     async def _take_lock(self) -> None:
         end = time.monotonic() + LOCK_WAIT
@@ -146,10 +153,6 @@ class LocalExecutor:
     def _bell_path(self) -> Path:
         return self.work / ".bell"
 
-    @property
-    def _trash(self) -> Path:
-        return self.work / ".trash"
-
     def _folder(self, job_id: str, number: int) -> Path:
         return self.work / f"{job_id}-{number}"
 
@@ -166,6 +169,15 @@ class LocalExecutor:
         """Return when there is something new since the last `observe`, or after so many seconds."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._change.wait(), timeout)
+
+    @contextlib.contextmanager
+    def _disk(self) -> Iterator[None]:
+        """Faults of the work folder's disk as errors that pass."""
+        try:
+            yield
+        except OSError as error:
+            kind = StorageFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else ServiceUnavailable
+            raise kind(f"work folder {self.work}: {error.strerror or error}", retry_after=5) from None
 
     def _rung(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -190,7 +202,7 @@ class LocalExecutor:
                 try:
                     # The spec is written last. If it is there, an agent may be starting: change nothing under it.
                     if not (folder / layout.SPEC).exists():
-                        await self._place(folder, launch)
+                        await place(folder, launch, self.depot, self.surroundings)
                     self._spawn(key, folder)
                     return
                 except (ServiceUnavailable, StorageFull, OSError) as error:
@@ -203,42 +215,6 @@ class LocalExecutor:
         finally:
             del self._bringing[key]
             self._change.set()
-
-    async def _place(self, folder: Path, launch: Launch) -> None:
-        """Everything that the agent needs; a half-placed folder of an earlier try is thrown away."""
-        await asyncio.to_thread(remove, folder)
-        for path in (layout.INPUT, layout.OUTPUT, layout.SCRATCH, layout.LOG):
-            (folder / path).mkdir(parents=True, mode=0o700)
-        inputs = folder / layout.INPUT
-        for item in launch.inputs:
-            target = inputs / item.path
-            if Path(item.path).is_absolute() or ".." in Path(item.path).parts or target == inputs:
-                raise UsageError(f"{item.name}: the path {item.path!r} leaves the input folder.")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if item.depot_key is not None:
-                await self._get_input(item.name, item.depot_key, target)
-        (inputs / "parameters.json").write_text(launch.parameters, encoding="utf-8")
-        spec = asdict(launch) | {
-            "environment": dict(launch.environment),
-            "base_environment": self._base_environment(),
-            "fetch": self.fetch,
-            "bell": str(self._bell_path),
-        }
-        layout.write_json(str(folder / layout.SPEC), spec)
-
-    async def _get_input(self, name: str, key: str, target: Path) -> None:
-        try:
-            await self.depot.get_file(key, target)
-        except NotFound as error:
-            raise NotFound(f"{name}: {error.message}") from None
-
-    def _base_environment(self) -> dict[str, str]:
-        """The search paths of commands: our interpreter's folder first, so that ``python`` is the one that we run."""
-        found = {"PATH": f"{Path(self.python).parent}:/usr/local/bin:/usr/bin:/bin"}
-        root = str(Path(__file__).parents[2])
-        if root not in [*python_site.getsitepackages(), python_site.getusersitepackages()]:
-            found["PYTHONPATH"] = root  # run from a source tree: the applications that ship must be found
-        return found
 
     def _spawn(self, key: Key, folder: Path) -> None:
         """Start an agent that outlives this process; a second one for the same folder ends by itself."""
@@ -301,10 +277,12 @@ class LocalExecutor:
     async def observe(self) -> list[Observation]:
         """What the work folders say; an attempt whose agent is gone without a last word has failed."""
         self._change.clear()
-        expected = self._bringing.keys() | self._agents.keys()
-        found = await asyncio.to_thread(self._look, expected)
-        seen = {(one.job_id, one.number) for one in found}
-        return found + [Observation(*key, Seen.STARTING) for key in self._bringing.keys() - seen]
+        brought = set(self._bringing)
+        with self._disk():
+            found = await asyncio.to_thread(self._look, brought | self._agents.keys())
+        # Those whose folder was not there yet when we looked, and that nobody has stopped since.
+        missed = brought & (self._bringing.keys() | self._agents.keys()) - {(one.job_id, one.number) for one in found}
+        return found + [Observation(*key, Seen.STARTING) for key in missed]
 
     def _look(self, expected: set[Key]) -> list[Observation]:
         found = []
@@ -411,7 +389,7 @@ class LocalExecutor:
         if entry.st_size != output.size:
             raise NotFound(f"The file {output.id!r} has changed since it was collected.")
         if entry.st_nlink > 1:  # another name for the same file must not lead into the depot
-            await self.depot.put(key, _chunks(path), max_size=output.size)
+            await self.depot.put(key, chunks_of(path), max_size=output.size)
         else:
             await self.depot.put_file(key, path)
 
@@ -424,10 +402,9 @@ class LocalExecutor:
             return
         layout.claim(str(folder))
         await self._end_agent(folder)
-        self._trash.mkdir(exist_ok=True)
-        moved = self._trash / f"{folder.name}-{time.time_ns()}"
+        moved = self.work / f".trash-{folder.name}-{time.time_ns()}"
         # Moved away first: an agent that starts late finds no folder, never a half-empty one.
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError), self._disk():
             folder.rename(moved)
             await asyncio.to_thread(remove, moved)
 
@@ -442,9 +419,3 @@ class LocalExecutor:
             await asyncio.sleep(0.01)
         if killed:
             await asyncio.to_thread(kill_leftovers, folder)
-
-
-async def _chunks(path: Path) -> AsyncIterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := await asyncio.to_thread(file.read, 1024 * 1024):
-            yield chunk

@@ -1,0 +1,29 @@
+"""A depot in a folder and a local site, for the tests of this folder."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from uws_service.depot import Depot
+from uws_service.executors.local import LocalExecutor
+
+
+@pytest.fixture
+def depot(tmp_path: Path) -> Depot:
+    """An empty depot."""
+    (tmp_path / "depot").mkdir()
+    return Depot.open(str(tmp_path / "depot"))
+
+
+@pytest.fixture
+async def executor(tmp_path: Path, depot: Depot) -> AsyncIterator[LocalExecutor]:
+    """A site that has started; what still runs at the end is removed."""
+    site = LocalExecutor("local", tmp_path / "work", depot, capacity=4, allow_private=True)
+    await site.start()
+    yield site
+    for seen in await site.observe():
+        await site.forget(seen.job_id, seen.number)
+    await site.stop()
