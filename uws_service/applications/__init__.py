@@ -1,0 +1,33 @@
+"""Applications: what may be run, declared in YAML, checked, and turned into what a site needs to run it."""
+
+from uws_service.applications.checking import Checked, check
+from uws_service.applications.launching import launch
+from uws_service.applications.loading import descriptor_reference, load_applications
+from uws_service.applications.model import (
+    Application,
+    Bound,
+    Example,
+    Limits,
+    MaxrecSpec,
+    ParameterSpec,
+    Resources,
+    ResultSpec,
+    UploadSpec,
+)
+
+__all__ = [
+    "Application",
+    "Bound",
+    "Checked",
+    "Example",
+    "Limits",
+    "MaxrecSpec",
+    "ParameterSpec",
+    "Resources",
+    "ResultSpec",
+    "UploadSpec",
+    "check",
+    "descriptor_reference",
+    "launch",
+    "load_applications",
+]

@@ -1,0 +1,74 @@
+"""From a checked job to what a site needs to run it: command, environment, inputs, expected results. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+
+from uws_service.applications.checking import Checked, main_result
+from uws_service.applications.model import Application
+from uws_service.attempt import ExpectedResult, Launch
+from uws_service.job import Job
+
+PLACEHOLDER = re.compile(r"\{(?:(INPUT):)?([A-Za-z][A-Za-z0-9_]*)\}")
+"""``{NAME}`` a parameter's value, ``{INPUT:NAME}`` the path of a staged file."""
+
+
+def launch(application: Application, job: Job, checked: Checked, number: int) -> Launch:
+    """All that attempt ``number`` needs, without the site's own settings."""
+    environment = {"UWS_JOB_ID": job.id}
+    for name, values in checked.values.items():
+        environment[f"UWS_PARAM_{name.upper()}"] = "\n".join(value.replace("\0", "") for value in values)
+    if checked.format is not None:
+        environment["UWS_RESPONSEFORMAT"] = checked.format
+    if checked.maxrec is not None:
+        environment["UWS_MAXREC"] = str(checked.maxrec)
+    described = {name: values[0] if len(values) == 1 else list(values) for name, values in checked.values.items()}
+    return Launch(
+        job_id=job.id,
+        number=number,
+        application=application.name,
+        owner=job.owner or "",
+        command=render(application.command, checked),
+        image=application.image,
+        environment=environment,
+        parameters=json.dumps(described),
+        inputs=checked.inputs,
+        results=_results(application, checked),
+        duration=job.duration,
+        cpu=application.resources.cpu,
+        memory=application.resources.memory,
+        max_output=application.limits.output,
+    )
+
+
+def render(command: tuple[str, ...], checked: Checked) -> tuple[str, ...]:
+    """The command with its placeholders filled.
+
+    An element whose parameter has no value is left out; one with several values is repeated. A value is always part
+    of one element, so it can't become an argument of its own.
+    """
+    paths = {one.name.upper(): f"${{UWS_INPUT_DIR}}/{one.path}" for one in checked.inputs}
+    values = {name.upper(): value for name, value in checked.values.items()}
+    rendered: list[str] = []
+    for element in command:
+        names = [(kind, name.upper()) for kind, name in PLACEHOLDER.findall(element)]
+        choices = [(paths[name],) if kind and name in paths else () if kind else values.get(name, ()) for kind, name in names]
+        if any(not choice for choice in choices):
+            continue
+        for index in range(max((len(choice) for choice in choices), default=1)):
+            picked = iter([choice[min(index, len(choice) - 1)] for choice in choices])
+            rendered.append(PLACEHOLDER.sub(lambda _, picked=picked: next(picked).replace("\0", ""), element))
+    return tuple(rendered)
+
+
+def _results(application: Application, checked: Checked) -> tuple[ExpectedResult, ...]:
+    chosen = main_result(application)
+    found = []
+    for one in application.results:
+        expected = ExpectedResult(one.id, one.path, one.media_type, one.required)
+        if one is chosen and checked.media_type is not None:
+            expected = replace(expected, media_type=checked.media_type)
+        found.append(expected)
+    return tuple(found)

@@ -1,0 +1,123 @@
+"""An application as pure data: its parameters in VO terms, its command, resources, limits and results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+Scalar = str | int | float | bool
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterSpec:
+    """A parameter; ``datatype``, ``arraysize`` and ``xtype`` as in VOTable and DALI.
+
+    ``minimum`` and ``maximum`` bound each number of the value; ``file`` takes an uploaded file or an http(s) URL.
+    """
+
+    name: str
+    datatype: str = "char"
+    arraysize: str | None = None
+    xtype: str | None = None
+    unit: str | None = None
+    ucd: str | None = None
+    utype: str | None = None
+    description: str = ""
+    required: bool = False
+    repeated: bool = False
+    minimum: float | None = None
+    maximum: float | None = None
+    options: tuple[str, ...] = ()
+    default: str | None = None
+    file: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UploadSpec:
+    """Tables given with DALI's UPLOAD: at least ``minimum``, at most ``maximum``, each of at most ``size`` bytes."""
+
+    minimum: int = 0
+    maximum: int = 1
+    size: int = 256 * 1024**2
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ResultSpec:
+    """A result; ``formats`` are the names that RESPONSEFORMAT may have, each with its media type, the first by default."""
+
+    id: str
+    path: str
+    media_type: str
+    required: bool = True
+    formats: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class MaxrecSpec:
+    """Bounds of MAXREC."""
+
+    default: int
+    maximum: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What one job asks for: cores, bytes, bytes, devices."""
+
+    cpu: float = 1.0
+    memory: int = 1024**3
+    disk: int = 1024**3
+    gpus: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A default and the most that a user may ask for, in seconds; 0: none."""
+
+    default: int
+    maximum: int
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of one job: seconds, seconds, bytes of all results and logs, tries, seconds of a synchronous request."""
+
+    execution_duration: Bound = Bound(3600, 86400)
+    retention: Bound = Bound(7 * 86400, 30 * 86400)
+    output: int = 1024**3
+    attempts: int = 3
+    sync_duration: int = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A request that works, for people and for DALI-examples."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Scalar | tuple[Scalar, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """What a job runs."""
+
+    name: str
+    title: str
+    description: str
+    command: tuple[str, ...]
+    image: str = ""
+    parameters: tuple[ParameterSpec, ...] = ()
+    uploads: UploadSpec | None = None
+    resources: Resources = Resources()
+    limits: Limits = Limits()
+    results: tuple[ResultSpec, ...] = ()
+    maxrec: MaxrecSpec | None = None
+    examples: tuple[Example, ...] = ()
+    archive: bool = False
+
+    def parameter(self, name: str) -> ParameterSpec | None:
+        """The parameter of this name, whatever its case (D-020)."""
+        folded = name.upper()
+        return next((one for one in self.parameters if one.name.upper() == folded), None)
