@@ -93,7 +93,7 @@ async def test_submit_twice(executor: LocalExecutor) -> None:
 async def test_an_attempt_is_seen_from_its_submission_on(executor: LocalExecutor) -> None:
     """There is no moment in which a submitted attempt looks lost, up to its end."""
     await executor.submit(launch(["sleep", "0.3"]))
-    kinds = []
+    kinds: list[Seen] = []
     while not kinds or kinds[-1] is not Seen.SUCCEEDED:
         seen = await look(executor)
         assert seen is not None
@@ -419,6 +419,20 @@ async def test_one_service_for_each_work_folder(
     other = LocalExecutor("local", executor.work, depot, capacity=1)
     with pytest.raises(ConfigurationError, match="Another process runs jobs"):
         await other.start()
+
+
+async def test_a_work_folder_behind_a_link(depot: Depot, tmp_path: Path) -> None:
+    """Results are found inside the folder whatever name it goes by."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    executor = LocalExecutor("local", tmp_path / "link" / "work", depot, capacity=1)
+    await executor.start()
+    try:
+        await executor.submit(launch(["sh", "-c", "echo data > $UWS_OUTPUT_DIR/r"], results=(RESULT,)))
+        results, _ = await executor.collect(await until(executor, ended))
+        assert [one.size for one in results] == [5]
+    finally:
+        await executor.stop()
 
 
 async def test_an_interpreter_that_is_not_there(depot: Depot, tmp_path: Path) -> None:

@@ -26,14 +26,14 @@ class StageOutError(Exception):
     """A result can't be given; the text says which and why."""
 
 
-def measure(paths: Iterable[str], limit: int) -> tuple[int, int]:
-    """Bytes and number of the files below some paths; counting ends soon after either is too much.
+def measure(paths: Iterable[str], limit: int, most: int = MAX_FILES) -> tuple[int, int]:
+    """Bytes and number of the files below some paths; counting ends once either is over its limit (0: no limit).
 
     Symbolic links are not followed. Whoever nests folders deeper than the system can name them has too many files.
     """
     total = count = 0
     ahead = list(paths)
-    while ahead and count <= MAX_FILES and not (limit and total > limit):
+    while ahead and count <= most and not (limit and total > limit):
         path = ahead.pop()
         try:
             entries = os.scandir(path)
@@ -44,7 +44,7 @@ def measure(paths: Iterable[str], limit: int) -> tuple[int, int]:
             continue
         except OSError as error:
             if error.errno == errno.ENAMETOOLONG:
-                return total, MAX_FILES + 1
+                return total, most + 1
             continue
         with entries:
             for entry in entries:
@@ -54,7 +54,7 @@ def measure(paths: Iterable[str], limit: int) -> tuple[int, int]:
                         ahead.append(entry.path)
                     else:
                         total += entry.stat(follow_symlinks=False).st_size
-                if count > MAX_FILES or (limit and total > limit):
+                if count > most or (limit and total > limit):
                     break
     return total, count
 

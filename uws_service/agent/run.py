@@ -244,16 +244,18 @@ class Attempt:
     def _look_at_disk(self) -> None:
         """Results and logs have one limit; working files another, which is the same unless one is given."""
         limit = self.spec["max_output"]
+        most = self.spec.get("max_files", outputs.MAX_FILES)
+        said = [os.path.join(self.work, layout.LOG), self.progress.path]
         problem = ""
-        size, files = outputs.measure([self.output, os.path.join(self.work, layout.LOG), self.progress.path], limit)
+        size, files = outputs.measure([self.output, *said], limit, most)
         room = self.spec["disk"] or limit
-        used, more = outputs.measure([self.scratch], room)
+        used, more = outputs.measure([self.scratch], room, most)
         if limit and size > limit:
             problem = f"The results and logs are larger than {limit} bytes."
         elif room and used > room:
             problem = f"The working files are larger than {room} bytes."
-        elif max(files, more) > outputs.MAX_FILES:
-            problem = f"The command wrote more than {outputs.MAX_FILES} files."
+        elif max(files, more) > most:
+            problem = f"The command wrote more than {most} files."
         if problem:
             processes.kill_below(os.getpid(), self._reap)
             raise Ended("OutputTooLarge", problem, self._code_if_ended())

@@ -78,7 +78,7 @@ class LocalExecutor:
     ) -> None:
         self.site = site
         self.capacity = capacity
-        self.work = Path(work).absolute()
+        self.work = Path(work).resolve()
         self.depot = depot
         self.python = python
         self.surroundings = {
@@ -404,7 +404,7 @@ class LocalExecutor:
         await self._end_agent(folder)
         moved = self.work / f".trash-{folder.name}-{time.time_ns()}"
         # Moved away first: an agent that starts late finds no folder, never a half-empty one.
-        with contextlib.suppress(FileNotFoundError), self._disk():
+        with self._disk(), contextlib.suppress(FileNotFoundError):
             folder.rename(moved)
             await asyncio.to_thread(remove, moved)
 
