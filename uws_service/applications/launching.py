@@ -11,7 +11,7 @@ from uws_service.applications.model import Application
 from uws_service.attempt import ExpectedResult, Launch
 from uws_service.job import Job
 
-PLACEHOLDER = re.compile(r"\{(?:(INPUT):)?([A-Za-z][A-Za-z0-9_]*)\}")
+PLACEHOLDER = re.compile(r"(?<!\$)\{(?:(INPUT):)?([A-Za-z][A-Za-z0-9_]*)\}")
 """``{NAME}`` a parameter's value, ``{INPUT:NAME}`` the path of a staged file."""
 
 
