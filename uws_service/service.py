@@ -135,6 +135,7 @@ class Service:
     def drain(self) -> None:
         """Let every WAIT return now."""
         self._draining.set()
+        self.store.feed.wake_all()
 
     def application(self, name: str) -> Application:
         """The application of this name, or `NotFound`."""
@@ -360,7 +361,7 @@ class Service:
         deadline = asyncio.get_running_loop().time() + seconds
         self.waiters += 1
         try:
-            while (left := deadline - asyncio.get_running_loop().time()) > 0:
+            while (left := deadline - asyncio.get_running_loop().time()) > 0 and not self._draining.is_set():
                 await self.store.feed.wait_change(job_id, version, left)
                 seen = await self.store.glance(job_id)
                 if seen is None or seen.phase is not current:
@@ -375,7 +376,7 @@ class Service:
         current: Job | None = job
         while current is not None and current.phase not in FINAL:
             left = deadline - asyncio.get_running_loop().time()
-            if left <= 0:
+            if left <= 0 or self._draining.is_set():
                 return None
             await self.store.feed.wait_change(current.id, current.version, left)
             current = await self.store.get(current.id)
