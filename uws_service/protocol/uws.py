@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
@@ -31,8 +31,8 @@ _NIL = f"{{{XSI_NS}}}nil"
 _NSMAP = {"uws": UWS_NS, "xlink": XLINK_NS, "xsi": XSI_NS}
 _INFO_NSMAP = {"info": INFO_NS}
 
-_XML_ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|\r")
-"""Characters that XML 1.0 can't hold; a carriage return would come back as a newline."""
+_XML_ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that XML 1.0 can't hold. A carriage return can be, as ``&#13;``; TOPCAT sends queries with them."""
 
 
 class JobRefLike(Protocol):
@@ -61,11 +61,12 @@ class JobUrls(NamedTuple):
 
     def result(self, job_id: str, result_id: str) -> str:
         """A result (D-041, C-10)."""
-        return f"{self.jobs}/{job_id}/results/{url_quote(result_id, safe='')}"
+        return f"{self.jobs}/{job_id}/results/{url_quote(result_id, safe='', errors='replace')}"
 
-    def parameter(self, job_id: str, name: str) -> str:
-        """A parameter that is given by reference (U-038)."""
-        return f"{self.jobs}/{job_id}/parameters/{url_quote(name, safe='')}"
+    def parameter(self, job_id: str, name: str, number: int = 1) -> str:
+        """A parameter that is given by reference (U-038); ``number`` counts the values of one name."""
+        which = f"?value={number}" if number > 1 else ""
+        return f"{self.jobs}/{job_id}/parameters/{url_quote(name, safe='', errors='replace')}{which}"
 
     def log(self, job_id: str, name: str) -> str:
         """What the job's command printed."""
@@ -107,9 +108,7 @@ class JobInfoView:
 
 # --- values -------------------------------------------------------------------------------------------------------
 
-_INSTANT = re.compile(
-    r"(\d{4})(?:-?(\d\d)(?:-?(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,12}))?)?)?)?)?Z?", re.ASCII
-)
+_INSTANT = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,12}))?)?)?Z?", re.ASCII)
 _INSTANT_HINT = "YYYY-MM-DDThh:mm:ss.sssZ (UTC; time, fraction and Z may be left out, no other offset)"
 
 
@@ -126,7 +125,7 @@ def parse_instant(text: str, name: str = "DESTRUCTION") -> int:
         year, month, day, hour, minute, second, fraction = match.groups()
         try:
             at = datetime(
-                int(year), int(month or 1), int(day or 1), int(hour or 0), int(minute or 0), int(second or 0), tzinfo=UTC
+                int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0), tzinfo=UTC
             )
             return int(at.timestamp()) * 1000 + int((fraction or "0").ljust(3, "0")[:3])
         except ValueError:
@@ -182,6 +181,15 @@ def is_reference(parameter: Parameter) -> bool:
     return parameter.upload is not None or _XML_ILLEGAL.search(parameter.value) is not None
 
 
+def numbered(parameters: Iterable[Parameter]) -> Iterator[tuple[Parameter, int]]:
+    """Each value with its number among those of the same name, from 1 on; names in any case (D-020)."""
+    counts: dict[str, int] = {}
+    for parameter in parameters:
+        key = parameter.name.upper()
+        counts[key] = counts.get(key, 0) + 1
+        yield parameter, counts[key]
+
+
 def xml_text(text: str) -> str:
     """Text with what XML can't hold replaced by U+FFFD."""
     return _XML_ILLEGAL.sub("\ufffd", text)
@@ -233,15 +241,11 @@ def job_xml(job: Job, *, urls: JobUrls, info: JobInfoView | None = None) -> byte
 
 
 def _add_parameters(parent: etree._Element, job: Job, urls: JobUrls) -> None:
-    counts: dict[str, int] = {}
-    for parameter in job.parameters:
-        key = parameter.name.upper()
-        counts[key] = counts.get(key, 0) + 1
-        child = etree.SubElement(parent, _U + "parameter", {"id": parameter.name})
+    for parameter, number in numbered(job.parameters):
+        child = etree.SubElement(parent, _U + "parameter", {"id": xml_text(parameter.name)})
         if is_reference(parameter):
             child.set("byReference", "true")
-            number = f"?value={counts[key]}" if counts[key] > 1 else ""
-            child.text = urls.parameter(job.id, parameter.name) + number
+            child.text = urls.parameter(job.id, parameter.name, number)
         else:
             child.text = parameter.value
 
@@ -249,10 +253,10 @@ def _add_parameters(parent: etree._Element, job: Job, urls: JobUrls) -> None:
 def _add_results(parent: etree._Element, job: Job, urls: JobUrls) -> None:
     for result in job.results:
         attributes = {
-            "id": result.id,
+            "id": xml_text(result.id),
             _HREF: urls.result(job.id, result.id),
             "size": str(result.size),
-            "mime-type": result.media_type,
+            "mime-type": xml_text(result.media_type),
         }
         etree.SubElement(parent, _U + "result", attributes)
 
@@ -273,13 +277,14 @@ def _add_info(root: etree._Element, info: JobInfoView, job: Job) -> None:
         site = etree.SubElement(told, _I + "site")
         if info.site_reason:
             site.set("reason", xml_text(info.site_reason))
-        site.text = info.site
+        site.text = xml_text(info.site)
     if info.attempt is not None:
         etree.SubElement(told, _I + "attempt").text = str(info.attempt)
     if job.error is not None:
         etree.SubElement(told, _I + "reason").text = xml_text(job.error.reason)
     for result in job.results:
-        etree.SubElement(told, _I + "checksum", {"result": result.id, "algorithm": "SHA-256"}).text = result.sha256
+        attributes = {"result": xml_text(result.id), "algorithm": "SHA-256"}
+        etree.SubElement(told, _I + "checksum", attributes).text = result.sha256
     for name, url, size in info.logs:
         log = etree.SubElement(told, _I + "log", {"name": name, _HREF: url})
         if size is not None:
@@ -318,8 +323,12 @@ def jobs_close() -> bytes:
     return b"</uws:jobs>\n"
 
 
+_ESCAPES = {ord(one): f"&#{ord(one)};" for one in '&<>"\r\n\t'}
+
+
 def _escape(text: str) -> str:
-    return xml_text(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
+    """Text for an element or an attribute; white space survives as it is (U-077)."""
+    return xml_text(text).translate(_ESCAPES)
 
 
 def jobrefs(refs: Iterable[JobRefLike], urls: JobUrls) -> bytes:
@@ -376,7 +385,7 @@ def job_json(job: Job, *, urls: JobUrls, info: JobInfoView | None = None) -> dic
         "endTime": _instant(job.ended),
         "executionDuration": job.duration,
         "destruction": _instant(job.destruction),
-        "parameters": [_parameter_json(one, job, urls) for one in job.parameters],
+        "parameters": [_parameter_json(one, number, job, urls) for one, number in numbered(job.parameters)],
         "results": [
             {
                 "id": one.id,
@@ -399,9 +408,9 @@ def job_json(job: Job, *, urls: JobUrls, info: JobInfoView | None = None) -> dic
     }
 
 
-def _parameter_json(parameter: Parameter, job: Job, urls: JobUrls) -> Mapping[str, Any]:
+def _parameter_json(parameter: Parameter, number: int, job: Job, urls: JobUrls) -> Mapping[str, Any]:
     if is_reference(parameter):
-        href = urls.parameter(job.id, parameter.name)
+        href = urls.parameter(job.id, parameter.name, number)
         return {"id": parameter.name, "byReference": True, "value": href, "size": parameter.size}
     return {"id": parameter.name, "byReference": False, "value": parameter.value}
 

@@ -1,120 +1,306 @@
-"""Pages for people: the same jobs as in XML and JSON, rendered on the server, without any script.
+"""Pages for people: plain HTML made from templates, with no script, so that they work in any browser (U-005).
 
-The content security policy allows the pages' own style sheet and forms, and nothing else.
+Pure functions from values to text. Everything is escaped by the templates; `HEADERS` allow the pages nothing but
+their own style sheet and forms.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache
-from typing import Any
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from uws_service.applications import Application
+from uws_service.applications.model import Example, ParameterSpec
 from uws_service.attempt import Attempt
-from uws_service.job import FINAL, PHASE_MEANING, Action, Job, Phase, allowed_actions
-from uws_service.protocol.uws import JobInfoView, JobUrls, format_instant, is_reference
-from uws_service.store import JobRef
+from uws_service.job import PHASE_MEANING, Action, Job, Phase, allowed_actions
+from uws_service.protocol.uws import JobInfoView, JobRefLike, JobUrls, format_instant, is_reference, numbered, xml_text
 
-HEADERS = {
-    "content-security-policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
-    "frame-ancestors 'none'; base-uri 'none'",
-    "x-content-type-options": "nosniff",
+HEADERS: Mapping[str, str] = {
+    "content-security-policy": (
+        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
+        "frame-ancestors 'none'"
+    ),
     "referrer-policy": "same-origin",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "vary": "accept",
 }
-REFRESH = frozenset({Phase.QUEUED, Phase.EXECUTING, Phase.SUSPENDED, Phase.UNKNOWN})
-"""Phases in which the page of a job reloads itself."""
+"""Sent with each page."""
+
+ACTIVE = frozenset({Phase.QUEUED, Phase.EXECUTING, Phase.SUSPENDED, Phase.UNKNOWN})
+"""Phases that change without the user's doing: their pages refresh themselves."""
+
+REFRESH = 3
+"""Seconds between two refreshes of an active job's page."""
+
+SEVERAL = 3
+"""Inputs for a parameter, or for tables, that may be given several times."""
+
+_FLOATING = frozenset({"float", "double"})
+_INTEGER = frozenset({"unsignedByte", "short", "int", "long"})
+_PART = re.compile(r"param:([\w.-]+)")
 
 
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("uws_service.web", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["instant"] = lambda ms: "" if ms is None else format_instant(ms).replace("T", " ")
-    environment.filters["bytes"] = human_size
-    return environment
+class Field(NamedTuple):
+    """One input of a form; ``kind`` is an input's type, or ``select``."""
+
+    name: str
+    label: str
+    kind: str
+    value: str = ""
+    hint: str = ""
+    required: bool = False
+    options: tuple[str, ...] = ()
+    minimum: str = ""
+    maximum: str = ""
+    step: str = ""
 
 
-def _page(name: str, **values: Any) -> str:
-    return _environment().get_template(name).render(**values)
+# --- how values are shown -----------------------------------------------------------------------------------------
 
 
-def human_size(number: int | None) -> str:
-    """A size as a person reads it, the exact bytes beside."""
-    if number is None:
-        return ""
-    value, unit = float(number), "B"
-    for bigger in ("KiB", "MiB", "GiB", "TiB"):
-        if value < 1024:
+def _bytes(size: int) -> str:
+    """A size for people: ``512 B``, ``1.5 MiB``."""
+    if size < 1024:
+        return f"{size} B"
+    value = float(size)
+    for unit in ("KiB", "MiB", "GiB", "TiB"):
+        value /= 1024
+        if value < 1023.95 or unit == "TiB":
             break
-        value, unit = value / 1024, bigger
-    return f"{number} B" if unit == "B" else f"{value:.1f} {unit} ({number} B)"
+    return f"{value:.1f} {unit}"
 
 
-def root_page(applications: Sequence[Application], base: str) -> str:
-    """The applications of the service."""
-    return _page("root.html", applications=applications, base=base)
+def _seconds(seconds: float) -> str:
+    """A length of time for people: ``3.2 s``, ``5 min 3 s``, ``2 d 4 h``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds != int(seconds) else f"{int(seconds)} s"
+    left, parts = int(seconds), []
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        if left >= length or parts:
+            parts.append((left // length, unit))
+            left %= length
+    return " ".join(f"{count} {unit}" for count, unit in parts[:2] if count)
+
+
+def _instant(ms: int) -> str:
+    """An instant for people, in UTC."""
+    return format_instant(ms)[:19].replace("T", " ") + " UTC"
+
+
+def _number(value: float | None) -> str:
+    """A bound without the ``.0`` of whole numbers."""
+    if value is None:
+        return ""
+    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
+
+
+def _datatype(spec: ParameterSpec) -> str:
+    """VOTable's type in short: ``double``, ``char[*]``, ``double[3] circle``."""
+    if spec.file:
+        return "file"
+    size = f"[{spec.arraysize}]" if spec.arraysize else ""
+    return f"{spec.datatype}{size}{' ' + spec.xtype if spec.xtype else ''}"
+
+
+def _range(spec: ParameterSpec) -> str:
+    """What values are allowed."""
+    if spec.options:
+        return ", ".join(spec.options)
+    low, high = _number(spec.minimum), _number(spec.maximum)
+    if low and high:
+        return f"{low} … {high}"
+    return f"≥ {low}" if low else f"≤ {high}" if high else ""
+
+
+# --- the form that makes a job ------------------------------------------------------------------------------------
+
+
+def _field(spec: ParameterSpec) -> Field:
+    """The input that suits a parameter's type."""
+    field = Field(
+        name=spec.name,
+        label=f"{spec.name} ({spec.unit})" if spec.unit else spec.name,
+        kind="text",
+        value=spec.default or "",
+        hint=spec.description,
+        required=spec.required and spec.default is None,
+    )
+    bounds = {"minimum": _number(spec.minimum), "maximum": _number(spec.maximum)}
+    if spec.file:
+        return field._replace(kind="file", value="")
+    if spec.options:
+        return field._replace(kind="select", options=spec.options)
+    if spec.datatype == "boolean" and not spec.arraysize:
+        return field._replace(kind="select", options=("true", "false"))
+    if spec.datatype in _INTEGER and not spec.arraysize:
+        return field._replace(kind="number", step="1", **bounds)
+    if spec.datatype in _FLOATING and not spec.arraysize and bounds["minimum"] and bounds["maximum"]:
+        return field._replace(kind="number", step="any", **bounds)  # without bounds it may be NaN or Inf: text
+    return field
+
+
+def _fields(application: Application) -> list[Field]:
+    fields: list[Field] = []
+    for spec in application.parameters:
+        field = _field(spec)
+        fields.append(field)
+        if spec.repeated and not spec.file:
+            fields += [
+                field._replace(label=f"{field.label}, value {number}", value="", hint="", required=False)
+                for number in range(2, SEVERAL + 1)
+            ]
+    formats = next((one.formats for one in application.results if one.formats), {})
+    if formats:
+        fields.append(Field("RESPONSEFORMAT", "RESPONSEFORMAT", "select", next(iter(formats)), "", False, tuple(formats)))
+    if application.maxrec is not None:
+        limit = str(application.maxrec.maximum)
+        hint = "How many rows the result has at most."
+        default = str(application.maxrec.default)
+        fields.append(Field("MAXREC", "MAXREC", "number", default, hint, False, (), "0", limit, "1"))
+    return fields
+
+
+def _tables(application: Application) -> list[tuple[Field, Field]]:
+    """For each table an UPLOAD value and the file that it may refer to (D-026)."""
+    uploads = application.uploads
+    if uploads is None:
+        return []
+    tables = []
+    for number in range(1, max(uploads.minimum, min(uploads.maximum, SEVERAL)) + 1):
+        needed = number <= uploads.minimum
+        value = f"table{number},param:file{number}"
+        hint = f"{value} for the file below, or table{number},https://… for a table on the web"
+        text = Field("UPLOAD", f"UPLOAD {number}", "text", value if needed else "", hint, needed)
+        tables.append((text, Field(f"file{number}", f"File {number}", "file")))
+    return tables
+
+
+def _duration_field(application: Application) -> Field:
+    bound = application.limits.execution_duration
+    limit = str(bound.maximum) if bound.maximum else ""
+    hint = f"Seconds of running time, at most {limit}." if limit else "Seconds of running time, 0 for no limit."
+    value = str(bound.default)
+    low = "1" if limit and bound.default else "0"
+    return Field("EXECUTIONDURATION", "Time limit (s)", "number", value, hint, True, (), low, limit, "1")
+
+
+def _curl(example: Example, url: str, *more: str) -> str:
+    """A command line that sends an example."""
+    pairs = [
+        f"{key}={one}"
+        for key, value in example.parameters.items()
+        for one in (value if isinstance(value, (list, tuple)) else (value,))
+    ]
+    parts = [part for pair in pairs for part in _PART.findall(pair)]
+    option = "-F" if parts else "--data-urlencode"
+    words = ["curl", "-L"]
+    for pair in [*pairs, *[f"{part}=@{part}" for part in parts], *more]:
+        words += [option, shlex.quote(pair)]
+    return " ".join([*words, shlex.quote(url)])
+
+
+# --- pages --------------------------------------------------------------------------------------------------------
+
+_templates = Environment(
+    loader=PackageLoader("uws_service.web", "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_templates.filters.update(bytes=_bytes, seconds=_seconds, instant=_instant, iso=format_instant, shown=xml_text)
+_templates.globals.update(meaning=PHASE_MEANING)
+
+
+def _render(template: str, base: str, **values: Any) -> str:
+    return _templates.get_template(template).render(base=base, **values)
+
+
+def _root_of(urls: JobUrls) -> str:
+    """The service's root, two steps above a job list."""
+    return urls.jobs.rsplit("/", 2)[0]
+
+
+def root_page(applications: Iterable[Application], base: str) -> str:
+    """The first page: all applications and where they are; ``base`` is the service's URL without a slash at the end."""
+    return _render("root.html", base, applications=tuple(applications))
 
 
 def application_page(application: Application, base: str) -> str:
-    """What an application does and takes, and a form that makes a job."""
-    return _page("application.html", application=application, base=base, url=f"{base}/{application.name}")
+    """What an application does, its parameters, and a form that makes a job of it."""
+    parameters = [(one, _datatype(one), _range(one)) for one in application.parameters]
+    url = f"{base}/{application.name}"
+    examples = [
+        (one, _curl(one, f"{url}/async", "PHASE=RUN"), _curl(one, f"{url}/sync")) for one in application.examples
+    ]
+    return _render(
+        "application.html",
+        base,
+        application=application,
+        url=url,
+        parameters=parameters,
+        examples=examples,
+        fields=_fields(application),
+        tables=_tables(application),
+        duration=_duration_field(application),
+    )
 
 
 def jobs_page(
-    application: Application, refs: Sequence[JobRef], urls: JobUrls, phases: frozenset[Phase] | None, last: int | None
+    application: Application,
+    refs: Sequence[JobRefLike],
+    urls: JobUrls,
+    phases: frozenset[Phase] | None,
+    last: int | None,
 ) -> str:
-    """The caller's jobs."""
-    return _page(
+    """The caller's jobs, newest first; links for each phase (U-052). ``last`` is the most that were looked for."""
+    cut = last is not None and len(refs) >= last
+    chosen = sorted(phases or (), key=list(Phase).index)
+    more = f"{urls.jobs}?{urlencode([*(('PHASE', one.value) for one in chosen), ('LAST', 10 * last)])}" if last else ""
+    return _render(
         "jobs.html",
+        _root_of(urls),
         application=application,
-        base=_base(urls, application),
         refs=refs,
         urls=urls,
-        phases=phases or (),
-        all_phases=list(Phase),
-        last=last,
+        phases=frozenset(chosen),
+        every_phase=tuple(Phase),
+        more=more if cut else "",
     )
 
 
 def job_page(job: Job, application: Application, attempts: Sequence[Attempt], urls: JobUrls, now: int) -> str:
-    """One job: all that its document says, and what the caller may do with it."""
-    actions = [action for action in allowed_actions(job.phase) if action in (Action.RUN, Action.ABORT)]
-    return _page(
+    """One job with all that is known of it; ``now`` in milliseconds since the epoch."""
+    actions = allowed_actions(job.phase)
+    parameters = [
+        (one, application.parameter(one.name), urls.parameter(job.id, one.name, number) if is_reference(one) else None)
+        for one, number in numbered(job.parameters)
+    ]
+    return _render(
         "job.html",
+        _root_of(urls),
         job=job,
         application=application,
-        attempts=attempts,
-        urls=urls,
-        base=_base(urls, application),
         url=urls.job(job.id),
+        urls=urls,
+        attempts=sorted(attempts, key=lambda one: one.number),
         info=JobInfoView.of(job, urls),
-        meaning=PHASE_MEANING[job.phase],
-        parameters=[(one, is_reference(one)) for one in job.parameters],
-        actions=actions,
-        refresh=job.phase in REFRESH,
-        final=job.phase in FINAL,
-        age=_age(job, now),
+        parameters=parameters,
+        refresh=REFRESH if job.phase in ACTIVE else None,
+        can_run=Action.RUN in actions,
+        can_abort=Action.ABORT in actions,
+        running=(now - job.started) / 1000 if job.started is not None and job.ended is None else None,
+        took=(job.ended - job.started) / 1000 if job.started is not None and job.ended is not None else None,
+        left=max(0, job.destruction - now) / 1000 if job.destruction is not None else None,
     )
 
 
-def error_page(status: int, title: str, message: str, detail: str) -> str:
-    """An error, for people."""
-    return _page("error.html", status=status, title=title, message=message, detail=detail, base="")
-
-
-def _base(urls: JobUrls, application: Application) -> str:
-    return urls.jobs.removesuffix(f"/{application.name}/async")
-
-
-def _age(job: Job, now: int) -> str:
-    """How long a job has run, or ran."""
-    if job.started is None:
-        return ""
-    return f"{((job.ended or now) - job.started) / 1000:.1f} s"
+def error_page(status: int, title: str, message: str, detail: str = "", base: str = "") -> str:
+    """What went wrong; ``status`` is that of the response, 200 where the error is a job's."""
+    return _render("error.html", base, status=status, title=title, message=message, detail=detail)
