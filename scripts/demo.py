@@ -22,6 +22,10 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 HOST = "127.0.0.1"
+TABLE = ROOT / "uws_service" / "apps" / "data" / "alfalfa.csv"
+# The table has positions of the radio sources (HI) and of their optical counterparts (OC).
+PARAMETERS = {"RUNID": "make demo", "RADIUS": "30", "RA": "RAdeg_OC", "DEC": "DECdeg_OC"}
+SHOWN = ["AGCNr", "Name", "RAdeg_OC", "DECdeg_OC", "ngc_name", "ngc_type", "separation"]
 START_SECONDS = 60
 JOB_SECONDS = 300
 
@@ -123,19 +127,16 @@ def crossmatch(url: str) -> Any:
     from pyvo.dal.exceptions import DALServiceError
     from pyvo.utils.http import create_session
 
-    from uws_service.apps import demo_table
-
-    table = demo_table()
     session = create_session()
     begun = time.monotonic()
     try:
         # pyvo's job class speaks plain UWS; only its `create` is for TAP queries, so the job is made by hand.
-        created = session.post(f"{url}/crossmatch/async", data={"RUNID": "make demo", "RADIUS": "30"})
+        created = session.post(f"{url}/crossmatch/async", data=PARAMETERS)
         created.raise_for_status()
         job = AsyncTAPJob(created.url, session=session, delete=False)
         print(f"Created   {job.url}  ({job.phase})")
-        job.upload(objects=str(table))
-        print(f"Uploaded  {table.name}")
+        job.upload(objects=str(TABLE))
+        print(f"Uploaded  {TABLE.name}: 45 galaxies of the ALFALFA survey")
         job.run()
         job.wait(timeout=JOB_SECONDS)
         print(f"Finished  {job.phase} after {time.monotonic() - begun:.1f} s")
@@ -146,12 +147,13 @@ def crossmatch(url: str) -> Any:
 
 
 def print_result(job: Any) -> None:
-    """The first rows of the result as a table, with units."""
+    """The result as a table: columns of the input beside those of the catalogue."""
     table = job.fetch_result().to_table()
     if len(table) == 0:
         raise DemoFailed(f"the result of {job.url} has no rows")
-    print(f"\nThe result has {len(table)} rows; the first ones:\n")
-    for line in table[:12].pformat(max_width=118, show_unit=True):
+    table["separation"].info.format = ".2f"
+    print(f"\n{len(table)} of them are NGC or IC objects (some of the result's {len(table.colnames)} columns):\n")
+    for line in table[SHOWN].pformat(max_lines=30, max_width=118, show_unit=True):
         print(f"  {line}")
 
 
