@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lxml import etree
 
 from uws_service.applications import Application
@@ -11,13 +13,16 @@ VOTABLE_NS = "http://www.ivoa.net/xml/VOTable/v1.3"
 XHTML_NS = "http://www.w3.org/1999/xhtml"
 VOCABULARY = "http://www.ivoa.net/rdf/examples#"
 
+_VOTABLE_NSMAP: Any = {None: VOTABLE_NS}
+_XHTML_NSMAP: Any = {None: XHTML_NS}
+
 
 def error_votable(message: str, detail: str = "") -> bytes:
     """A VOTable that says ERROR: one RESOURCE, the message in INFO QUERY_STATUS (D-046, D-048).
 
     The namespace is the default one: TOPCAT looks for the elements without regard to namespaces (D-050).
     """
-    root = etree.Element(f"{{{VOTABLE_NS}}}VOTABLE", {"version": "1.4"}, nsmap={None: VOTABLE_NS})
+    root = etree.Element(f"{{{VOTABLE_NS}}}VOTABLE", {"version": "1.4"}, nsmap=_VOTABLE_NSMAP)
     resource = etree.SubElement(root, f"{{{VOTABLE_NS}}}RESOURCE", {"type": "results"})
     attributes = {"name": "QUERY_STATUS", "value": "ERROR"}
     etree.SubElement(resource, f"{{{VOTABLE_NS}}}INFO", attributes).text = xml_text(message)
@@ -40,7 +45,7 @@ def examples_xhtml(application: Application, base: str) -> bytes:
         child.text = xml_text(text) or None
         return child
 
-    root = etree.Element(f"{{{XHTML_NS}}}html", nsmap={None: XHTML_NS})
+    root = etree.Element(f"{{{XHTML_NS}}}html", nsmap=_XHTML_NSMAP)
     title = f"Examples of {application.title}"
     element(element(root, "head"), "title", title)
     body = element(root, "body", vocab=VOCABULARY)

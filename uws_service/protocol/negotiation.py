@@ -6,7 +6,6 @@ Programs get the first form on offer unless they name another one; only a browse
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 
 _TYPES = {
@@ -15,42 +14,48 @@ _TYPES = {
     "json": ("application/json",),
     "html": ("text/html",),
 }
+_LONGEST = 512
+"""Characters of an Accept header that are looked at: no client needs more, and what is kept stays small."""
 
 
 @lru_cache(1024)
 def _parsed(accept: str) -> dict[str, float]:
     """Media ranges with their weights (RFC 9110 §12.5.1); malformed weights count as 1."""
     found: dict[str, float] = {}
-    for part in accept[:2000].split(","):
+    for part in accept.split(","):
         name, *options = (piece.strip().lower() for piece in part.split(";"))
         weight = 1.0
         for option in options:
             if option.startswith("q="):
                 try:
-                    weight = min(max(float(option[2:]), 0.0), 1.0)
+                    weight = float(option[2:])
                 except ValueError:
                     weight = 1.0
         if name:
-            found[name] = weight
+            found[name] = weight if 0 <= weight <= 1 else 1.0
     return found
 
 
 def names(accept: str | None, media_type: str) -> bool:
     """Whether the client names this very type."""
-    return accept is not None and _parsed(accept).get(media_type, 0.0) > 0
+    return accept is not None and _parsed(accept[:_LONGEST]).get(media_type, 0.0) > 0
+
+
+def choose(accept: str | None, offered: tuple[str, ...]) -> str:
+    """One of the offered forms (``xml``, ``text``, ``json``, ``html``); the first is what programs get by default."""
+    return _chosen(accept[:_LONGEST], offered) if accept else offered[0]
 
 
 @lru_cache(1024)
-def choose(accept: str | None, offered: Sequence[str]) -> str:
-    """One of the offered forms; the first one is what programs get by default."""
-    if not accept:
-        return offered[0]
+def _chosen(accept: str, offered: tuple[str, ...]) -> str:
     ranges = _parsed(accept)
+    plain = [form for form in offered if form not in ("html", "json")]
+    rival = max((ranges.get(kind, 0.0) for form in plain for kind in _TYPES[form]), default=0.0)
     html = ranges.get("text/html", 0.0)
-    if "html" in offered and html > 0 and ranges.get("application/xhtml+xml", 0.0) > 0:
+    browser = ranges.get("application/xhtml+xml", 0.0) > 0
+    if "html" in offered and browser and html > 0 and html >= rival:
         return "html"
-    rivals = [ranges.get(kind, 0.0) for form in offered if form not in ("html", "json") for kind in _TYPES[form]]
     json = ranges.get("application/json", 0.0)
-    if "json" in offered and json > 0 and json >= max([*rivals, 0.0]):
+    if "json" in offered and json > 0 and json >= rival:
         return "json"
     return offered[0]

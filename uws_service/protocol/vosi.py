@@ -8,6 +8,7 @@ from email.utils import format_datetime
 from lxml import etree
 
 from uws_service.applications import Application
+from uws_service.applications.model import ParameterSpec
 from uws_service.protocol.uws import format_instant, xml_text
 
 AVAILABILITY_NS = "http://www.ivoa.net/xml/VOSIAvailability/v1.0"
@@ -43,12 +44,13 @@ def capabilities_xml(application: Application, base: str) -> bytes:
         f"{{{CAPABILITIES_NS}}}capabilities",
         nsmap={"vosi": CAPABILITIES_NS, "vr": VR_NS, "vs": VS_NS, "xsi": XSI_NS},
     )
-    _capability(root, "ivo://ivoa.net/std/VOSI#capabilities", f"{base}/capabilities", "text/xml")
-    _capability(root, "ivo://ivoa.net/std/VOSI#availability", f"{base}/availability", "text/xml")
-    jobs = _capability(root, "ivo://ivoa.net/std/UWS#rest-1.1", f"{base}/async", "text/xml", role="std", version="1.1")
+    std = {"role": "std"}
+    _capability(root, "ivo://ivoa.net/std/VOSI#capabilities", f"{base}/capabilities", "text/xml", **std)
+    _capability(root, "ivo://ivoa.net/std/VOSI#availability", f"{base}/availability", "text/xml", **std)
+    jobs = _capability(root, "ivo://ivoa.net/std/UWS#rest-1.1", f"{base}/async", "text/xml", version="1.1", **std)
     _parameters(jobs, application)
     if application.examples:
-        _capability(root, "ivo://ivoa.net/std/DALI#examples", f"{base}/examples", "application/xhtml+xml")
+        _capability(root, "ivo://ivoa.net/std/DALI#examples", f"{base}/examples", "application/xhtml+xml", **std)
     sync = _capability(root, None, f"{base}/sync", application.results[0].media_type if application.results else None)
     _parameters(sync, application)
     return _DECLARATION + etree.tostring(root, encoding="UTF-8")
@@ -72,11 +74,37 @@ def _capability(
 def _parameters(interface: etree._Element, application: Application) -> None:
     """What may be sent, with units and UCDs (vs:InputParam)."""
     for one in application.parameters:
-        use = "required" if one.required else "optional"
-        param = etree.SubElement(interface, "param", {"std": "false", "use": use})
-        etree.SubElement(param, "name").text = one.name
-        for name, text in (("description", one.description), ("unit", one.unit), ("ucd", one.ucd)):
-            if text:
-                etree.SubElement(param, name).text = xml_text(text)
-        size = {"arraysize": one.arraysize} if one.arraysize else {}
-        etree.SubElement(param, "dataType", {_TYPE: "vs:VOTableType", **size}).text = one.datatype
+        _parameter(interface, one, std=False)
+    for one in _standard_parameters(application):
+        _parameter(interface, one, std=True)
+
+
+def _standard_parameters(application: Application) -> list[ParameterSpec]:
+    """Those of DALI's own parameters that the application takes (D-024…D-026)."""
+    found = []
+    uploads = application.uploads
+    if uploads is not None:
+        text = uploads.description or f"Tables as name,URI: {uploads.minimum} to {uploads.maximum}."
+        found.append(ParameterSpec("UPLOAD", arraysize="*", description=text, required=uploads.minimum > 0))
+    formats = next((one.formats for one in application.results if one.formats), {})
+    if formats:
+        found.append(ParameterSpec("RESPONSEFORMAT", arraysize="*", description=f"One of {', '.join(formats)}."))
+    if application.maxrec is not None:
+        text = f"Rows of the result, {application.maxrec.default} by default, at most {application.maxrec.maximum}."
+        found.append(ParameterSpec("MAXREC", datatype="long", description=text))
+    return found
+
+
+def _parameter(interface: etree._Element, one: ParameterSpec, *, std: bool) -> None:
+    use = "required" if one.required else "optional"
+    param = etree.SubElement(interface, "param", {"std": str(std).lower(), "use": use})
+    etree.SubElement(param, "name").text = one.name
+    for name, text in (("description", one.description), ("unit", one.unit), ("ucd", one.ucd), ("utype", one.utype)):
+        if text:
+            etree.SubElement(param, name).text = xml_text(text)
+    attributes = {_TYPE: "vs:VOTableType"}
+    if one.arraysize:
+        attributes["arraysize"] = one.arraysize
+    if one.xtype:
+        attributes["extendedType"] = one.xtype
+    etree.SubElement(param, "dataType", attributes).text = one.datatype

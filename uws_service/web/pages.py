@@ -80,7 +80,8 @@ def _seconds(seconds: float) -> str:
     """A length of time for people: ``3.2 s``, ``5 min 3 s``, ``2 d 4 h``."""
     if seconds < 60:
         return f"{seconds:.1f} s" if seconds != int(seconds) else f"{int(seconds)} s"
-    left, parts = int(seconds), []
+    left = int(seconds)
+    parts: list[tuple[int, str]] = []
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
         if left >= length or parts:
             parts.append((left // length, unit))
@@ -130,8 +131,9 @@ def _field(spec: ParameterSpec) -> Field:
         value=spec.default or "",
         hint=spec.description,
         required=spec.required and spec.default is None,
+        minimum=_number(spec.minimum),
+        maximum=_number(spec.maximum),
     )
-    bounds = {"minimum": _number(spec.minimum), "maximum": _number(spec.maximum)}
     if spec.file:
         return field._replace(kind="file", value="")
     if spec.options:
@@ -139,10 +141,10 @@ def _field(spec: ParameterSpec) -> Field:
     if spec.datatype == "boolean" and not spec.arraysize:
         return field._replace(kind="select", options=("true", "false"))
     if spec.datatype in _INTEGER and not spec.arraysize:
-        return field._replace(kind="number", step="1", **bounds)
-    if spec.datatype in _FLOATING and not spec.arraysize and bounds["minimum"] and bounds["maximum"]:
-        return field._replace(kind="number", step="any", **bounds)  # without bounds it may be NaN or Inf: text
-    return field
+        return field._replace(kind="number", step="1")
+    if spec.datatype in _FLOATING and not spec.arraysize and field.minimum and field.maximum:
+        return field._replace(kind="number", step="any")  # without bounds it may be NaN or Inf: text
+    return field._replace(minimum="", maximum="")
 
 
 def _fields(application: Application) -> list[Field]:
@@ -157,7 +159,8 @@ def _fields(application: Application) -> list[Field]:
             ]
     formats = next((one.formats for one in application.results if one.formats), {})
     if formats:
-        fields.append(Field("RESPONSEFORMAT", "RESPONSEFORMAT", "select", next(iter(formats)), "", False, tuple(formats)))
+        name = "RESPONSEFORMAT"
+        fields.append(Field(name, name, "select", next(iter(formats)), "", options=tuple(formats)))
     if application.maxrec is not None:
         limit = str(application.maxrec.maximum)
         hint = "How many rows the result has at most."
