@@ -378,6 +378,28 @@ async def test_jobs_outlive_the_service(depot: Depot, tmp_path: Path) -> None:
         await second.stop()
 
 
+async def test_an_adopted_agent_that_is_killed(depot: Depot, tmp_path: Path) -> None:
+    """The next service hears at once of the death of an agent that it did not start; it has a session of its own."""
+    first = LocalExecutor("local", tmp_path / "work", depot, capacity=1)
+    await first.start()
+    await first.submit(launch(["sleep", "300"]))
+    await until(first, running)
+    await first.stop()
+    second = LocalExecutor("local", tmp_path / "work", depot, capacity=1)
+    await second.start()
+    try:
+        await second.observe()
+        agent = layout.agent_pid(str(folder_of(second)))
+        assert agent is not None and os.getsid(agent) == agent
+        os.kill(agent, signal.SIGKILL)
+        began = time.monotonic()
+        await second.wait_change(20)
+        assert time.monotonic() - began < 5
+        assert (await until(second, ended)).reason is Reason.AGENT_LOST
+    finally:
+        await second.stop()
+
+
 @pytest.mark.parametrize("placed", [False, True])
 async def test_a_service_killed_before_it_started_the_agent(executor: LocalExecutor, placed: bool) -> None:
     """A folder that nobody took is not shown; submitting again makes it run, once."""
@@ -386,12 +408,13 @@ async def test_a_service_killed_before_it_started_the_agent(executor: LocalExecu
         await place(folder_of(executor), plan, executor.depot, executor.surroundings)
     else:
         (folder_of(executor) / "input").mkdir(parents=True)
-        (folder_of(executor) / "input/half").write_text("half of an inp")
+    (folder_of(executor) / "input/before").write_text("before ")
     assert await executor.observe() == []
     await executor.submit(plan)
     seen = await until(executor, ended)
     assert seen.seen is Seen.SUCCEEDED
-    assert await executor.read_log("job", 1, "stdout") == b"{}ran\n"
+    # What was complete is left alone, since an agent may be starting in it; what was not is made anew.
+    assert await executor.read_log("job", 1, "stdout") == (b"before {}ran\n" if placed else b"{}ran\n")
 
 
 @pytest.mark.parametrize("step", ["kill", "forget"])
@@ -564,7 +587,7 @@ async def test_a_status_that_makes_no_sense(executor: LocalExecutor) -> None:
 
 async def test_a_status_that_points_elsewhere(executor: LocalExecutor, tmp_path: Path) -> None:
     """No file outside of the work folder gets into the depot, whatever the status file claims."""
-    (tmp_path / "secret").write_text("hush")
+    (tmp_path / "secret").write_text("hush\n")  # as long as the real one
     await executor.submit(launch(["sh", "-c", "echo data > $UWS_OUTPUT_DIR/r"], results=(RESULT,)))
     seen = await until(executor, ended)
     path = folder_of(executor) / layout.STATUS
