@@ -136,7 +136,9 @@ def _default(field: Any) -> str:
     if value is None:
         return "unset"
     if isinstance(value, tuple):
-        inner = [", ".join(f"{k}: {v}" for k, v in one) if hasattr(one, "model_fields") else str(one) for one in value]
+        inner = [
+            ", ".join(f"{k}: {v}" for k, v in one) if hasattr(type(one), "model_fields") else str(one) for one in value
+        ]
         return f"`[{', '.join(inner)}]`" if inner else "`[]`"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
@@ -363,41 +365,70 @@ def _tree_comments(text: str) -> dict[str, str]:
 # --- resources and metrics ------------------------------------------------------------------------------------
 
 
-def resources_page() -> str:
-    """Paths and verbs, from the routes and their handlers' docstrings."""
+RESOURCES = {
+    "GET /": "The applications: a page for people, JSON for programs.",
+    "GET /livez": "200 as long as the process answers.",
+    "GET /readyz": "200 if database, depot and controllers work and the process is not about to end; else 503.",
+    "GET /metrics": "[Metrics](metrics.md) for Prometheus.",
+    "GET /static/{name}": "The style of the pages.",
+    "GET /{application}": "What the application does and takes.",
+    "GET /{application}/availability": "VOSI availability; the parts were really tried.",
+    "GET /{application}/capabilities": "VOSI capabilities.",
+    "GET /{application}/examples": "DALI examples; 404 if there are none.",
+    "GET /{application}/sync": "Run a job and answer with its main result, or with an error document.",
+    "POST /{application}/sync": "The same; needed for files.",
+    "GET {jobs}": "The caller's jobs, newest first. `PHASE` (repeatable), `AFTER` and `LAST` filter.",
+    "POST {jobs}": "A new job; 303 to it. `PHASE=RUN` starts it at once. A repeated `Idempotency-Key` finds the first.",
+    "GET {job}": "The job. `WAIT=seconds` answers when the phase changes; with `PHASE=…` it waits in that phase only.",
+    "POST {job}": "`ACTION=DELETE` deletes it; 303 to `{jobs}`.",
+    "DELETE {job}": "Delete it with its files, stop it if it runs; 303 to `{jobs}`.",
+    "GET {job}/phase": "The phase, one word.",
+    "POST {job}/phase": "`PHASE=RUN` or `PHASE=ABORT`; 303 to `{job}`.",
+    "GET {job}/executionduration": "Longest run in seconds; 0: no limit.",
+    "POST {job}/executionduration": "`EXECUTIONDURATION=seconds`, cut to what the application allows.",
+    "GET {job}/destruction": "When the job will be destroyed; empty if never.",
+    "POST {job}/destruction": "`DESTRUCTION=instant`, cut to what the application allows.",
+    "GET {job}/quote": "When the job will have ended at the latest; empty if unknown.",
+    "GET {job}/owner": "Who made it; empty for anonymous callers.",
+    "GET {job}/error": "Why it failed, as VOTable, or as text, JSON or page if `Accept` says so. 404 without an error.",
+    "GET {job}/parameters": "The parameters.",
+    "POST {job}/parameters": "Add parameters and files while the job is PENDING; 303 to `{job}`.",
+    "GET {job}/parameters/{name}": "An uploaded file's bytes, or a value as text.",
+    "PUT {job}/parameters/{name}": "The body is the new value, while the job is PENDING.",
+    "GET {job}/results": "The results: ids, links, sizes, media types.",
+    "GET {job}/results/{name}": "One result; `Range` and `ETag` work.",
+    "GET {job}/logs/{name}": "What the command printed, `stdout` or `stderr`; while it runs, the end of it so far.",
+}
+"""What each resource is for, in words; which ones there are comes from the routes."""
+
+
+def routes() -> list[str]:
+    """Verb and path of every resource, from the service's own tables."""
     from uws_service.web.jobs import Jobs
     from uws_service.web.meta import Meta
     from uws_service.web.sync import Sync
 
     # The handlers are only looked at, not called, so they need no running service.
     jobs, meta, sync = Jobs.__new__(Jobs), Meta.__new__(Meta), Sync.__new__(Sync)
-    tree: dict[str, Any] = {f"/{{application}}/async{path}": one for path, one in jobs.resources().items()}
-    tree["/{application}/sync"] = sync.resource()
-    tree.update(meta.resources())
-    rows = [(f"`{path}`", verb, text) for path, one in sorted(tree.items()) for verb, text in _verbs(one)]
+    tree: dict[str, Any] = {**meta.resources(), "/{application}/sync": sync.resource()}
+    for path, resource in jobs.resources().items():
+        tree[path.replace("/{job_id}", "{job}") if path else "{jobs}"] = resource
+    return [f"{verb} {path}" for path, resource in tree.items() for verb in resource.handlers]
+
+
+def resources_page() -> str:
+    """Paths and verbs: the routes of the code with the words above; one without the other is an error."""
+    there = routes()
+    if set(there) != set(RESOURCES):
+        raise SystemExit(f"RESOURCES does not fit the routes: {sorted(set(there) ^ set(RESOURCES))}")
+    rows = [(f"`{one.split()[1]}`", one.split()[0], RESOURCES[one]) for one in RESOURCES]
     return page(
         "# HTTP resources",
         "`{jobs}` is `/{application}/async`, `{job}` is `{jobs}/{id}`. Each path also answers with a slash at its "
-        "end, and `HEAD` works wherever `GET` does. The words like U-020 are our short names for rules of UWS 1.1 and "
-        "DALI 1.1; `tests/rules.txt` lists them.",
+        "end. `HEAD` works wherever `GET` does, `OPTIONS` tells the verbs, and other verbs answer 405.",
         table(("path", "verb", "what it does"), rows),
+        "Documents are XML; `Accept: application/json` gets JSON, a browser gets pages.",
     )
-
-
-def _verbs(resource: Any) -> list[tuple[str, str]]:
-    handlers = resource.handlers if hasattr(resource, "handlers") else vars(resource)
-    rows = []
-    for verb, handler in handlers.items():
-        if verb.upper() in {"GET", "POST", "PUT", "DELETE"} and callable(handler):
-            text = " ".join((inspect.getdoc(handler) or "").split("\n\n")[0].split())
-            text = re.sub(r"^(GET|POST|PUT|DELETE)( or (GET|POST|PUT))? \S+: ", "", text)
-            rows.append((verb.upper(), _code(text)))
-    return rows
-
-
-def _code(text: str) -> str:
-    """Braces and double backquotes of docstrings as Markdown."""
-    return re.sub(r"(?<!`)(\{\w+\}[\w/{}]*)(?!`)", r"`\1`", text.replace("``", "`"))
 
 
 def metrics_page() -> str:

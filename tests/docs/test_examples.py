@@ -172,7 +172,7 @@ def test_page(page: str, reader: Reader) -> None:
         if block.mark.startswith("file: "):
             target = reader.folder / block.mark.removeprefix("file: ")
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(block.text, encoding="utf-8")
+            target.write_text(reader.here(block.text), encoding="utf-8")
             continue
         for command, expected in commands(block):
             if block.mark == "serve":

@@ -55,7 +55,9 @@ def _name(parameter: Any, context: Any) -> str:
     value = parameter.metavar or parameter.display_type(context)
     if parameter.param_type_name == "argument":
         return f"`{value}`"
-    names = ", ".join(f"`{one}`" for one in [*parameter.opts, *parameter.secondary_opts])
+    opts = parameter.opts  # those of --help come out of a set, in any order
+    opts = sorted(opts, key=len, reverse=True) if "--help" in opts else opts
+    names = ", ".join(f"`{one}`" for one in [*opts, *parameter.secondary_opts])
     return names if getattr(parameter, "is_flag", False) else f"{names} `{value.strip('<>')}`"
 
 
