@@ -47,7 +47,7 @@ def test_a_job_from_the_first_page_to_its_end(server: Server, page: Page) -> Non
     page.get_by_role("link", name="probe").or_(page.get_by_role("link", name="A probe for tests")).first.click()
     page.wait_for_url("**/probe")
     page.screenshot(path=SHOTS / "application.png", full_page=True)
-    page.locator("[name=SECONDS]").fill("2")
+    page.locator("[name=SECONDS]").fill("8")
     page.locator("[name=OUTPUT]").fill("2048")
     page.get_by_role("button", name="Create and run").click()
     page.wait_for_url("**/probe/async/*")

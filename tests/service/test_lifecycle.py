@@ -124,7 +124,7 @@ def test_abort_queued(uws: Uws) -> None:
 
 @pytest.mark.parametrize("how", ["DELETE", "ACTION", "action"])
 def test_delete(uws: Uws, how: str) -> None:
-    """U-023, U-024, U-130, U-131: 303 to the list, then 404."""
+    """U-023, U-024, U-058, U-130, U-131: 303 to the list (whole, without LAST), then 404."""
     job = uws.create()
     answer = uws.request("DELETE", job) if how == "DELETE" else uws.post(job, {how: "DELETE"})
     assert answer.status_code == 303 and answer.headers["location"] == uws.jobs

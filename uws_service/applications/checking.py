@@ -139,7 +139,7 @@ def main_result(application: Application) -> ResultSpec | None:
 
 def _format(application: Application, given: Mapping[str, list[Parameter]]) -> tuple[str | None, str | None]:
     """RESPONSEFORMAT: a short name or a media type; what was asked for is what the result is called (D-024)."""
-    asked = _single(given, "RESPONSEFORMAT") or _single(given, "FORMAT")
+    asked = _single(given, "RESPONSEFORMAT")
     result = main_result(application)
     if result is None:
         kinds = {one.media_type for one in application.results}

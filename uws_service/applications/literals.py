@@ -38,7 +38,7 @@ def check_literal(spec: ParameterSpec, text: str) -> None:
     elif spec.datatype in TEXTS:
         if spec.xtype == "timestamp" and not _TIMESTAMP.fullmatch(text):
             raise _wrong(spec, text, "an instant YYYY-MM-DDThh:mm:ss")
-        size = (spec.arraysize or "1").rstrip("*")
+        size = (spec.arraysize or "").rstrip("*")
         if size.isdigit() and len(text) > int(size):
             raise _wrong(spec, text, f"a text of at most {size} characters")
     else:
