@@ -7,6 +7,7 @@ user that may create databases).
 from __future__ import annotations
 
 import atexit
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -60,10 +61,8 @@ class PostgreSQLServer:
 
     def remove(self) -> None:
         """Stop, and delete the folder."""
-        try:
+        with contextlib.suppress(RuntimeError):
             self.stop()
-        except RuntimeError:
-            pass
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @property

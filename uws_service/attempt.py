@@ -35,7 +35,7 @@ class Reason(StrEnum):
     ABORTED = "Aborted"  # stopped because somebody asked for it
 
 
-RETRYABLE = frozenset({Reason.AGENT_LOST, Reason.STAGE_OUT})
+RETRYABLE = frozenset({Reason.AGENT_LOST})
 """Faults of the infrastructure; another attempt may succeed. The user's own failures are never tried again."""
 
 

@@ -358,9 +358,7 @@ class Controller:
         info = {**_info(job, logs), "progress": 1.0}
         await self._finish(job, replace(after, info=info), _closed(attempt, seen, None, "", self.clock()))
 
-    async def _fail(
-        self, job: Job, attempt: Attempt, seen: Observation | None, reason: Reason, message: str
-    ) -> None:
+    async def _fail(self, job: Job, attempt: Attempt, seen: Observation | None, reason: Reason, message: str) -> None:
         logs: tuple[Result, ...] = ()
         if seen is not None:
             _, logs = await self.executor.collect(seen)
@@ -401,9 +399,7 @@ class Controller:
         waiting = f"attempt {attempt.number} was lost ({message or reason.value}); another one follows"
         info = {**job.info, "attempt": following.number, "waiting": waiting}
         closed = _closed(attempt, seen, reason, message, self.clock())
-        await self.store.save(
-            job, replace(after, info=info), kind="PHASE", actor=ACTOR, attempts=[closed, following]
-        )
+        await self.store.save(job, replace(after, info=info), kind="PHASE", actor=ACTOR, attempts=[closed, following])
         log.warning("attempt lost", job=job.id, attempt=attempt.number, reason=reason, error=message)
         await self.executor.forget(attempt.job_id, attempt.number)
 

@@ -92,7 +92,7 @@ class Depot:
             unknown = set(query) - {"endpoint", "region"}
             if unknown or not parts.netloc or parts.username or parts.password:
                 raise ConfigurationError("depot: write s3://bucket/prefix?endpoint=URL&region=NAME, no credentials.")
-            config: dict[str, Any] = {"region": query.get("region", "us-east-1"), **options}
+            config: Any = {"region": query.get("region", "us-east-1"), **options}
             if endpoint := query.get("endpoint"):
                 config["endpoint"] = endpoint
                 config["virtual_hosted_style_request"] = False

@@ -101,7 +101,7 @@ async def running(settings: Settings) -> AsyncIterator[Runtime]:
     telemetry.configure_logging(settings.log_format, settings.log_level)
     applications = applications_of(settings)
     if settings.database is None or settings.depot is None:
-        Path(settings.data).mkdir(parents=True, exist_ok=True)
+        _make_folder(settings.data)
     async with contextlib.AsyncExitStack() as stack:
         store = await Store.open(settings.database_url, create=settings.migrate_at_start)
         stack.push_async_callback(store.close)
@@ -131,6 +131,13 @@ async def running(settings: Settings) -> AsyncIterator[Runtime]:
         log.info("service is up", applications=sorted(applications), sites=[site.name for site in settings.sites])
         yield runtime
         log.info("service stops")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"settings: data: {folder}: {error.strerror or error}") from None
 
 
 async def _start_sites(runtime: Runtime, executors: dict[str, Executor], stack: contextlib.AsyncExitStack) -> None:

@@ -171,9 +171,7 @@ class Service:
     ) -> AsyncIterator[list[JobRef]]:
         """Pages of the caller's jobs, newest first (U-051…U-057)."""
         self.application(application)
-        return self.store.list_jobs(
-            application, owner=identity.owner, phases=phases, after=after, last=last
-        )
+        return self.store.list_jobs(application, owner=identity.owner, phases=phases, after=after, last=last)
 
     async def create(
         self,

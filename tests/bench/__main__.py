@@ -61,7 +61,8 @@ def show(figures: list[Figure]) -> None:
     table = Table("what", "value", "unit", "target", "met", "how")
     for one in figures:
         met = "" if one.met is None else "yes" if one.met else "NO"
-        table.add_row(one.name, f"{one.value:g}", one.unit, "" if one.target is None else f"{one.target:g}", met, one.how)
+        target = "" if one.target is None else f"{one.target:g}"
+        table.add_row(one.name, f"{one.value:g}", one.unit, target, met, one.how)
     Console(width=180).print(table)
 
 

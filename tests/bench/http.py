@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -72,13 +72,13 @@ async def _one(server: Server, name: str, factor: float) -> list[Figure]:
         async def compared(
             what: str, target: float, method: str, tail: str, body: bytes, status: int, connections: int
         ) -> Figure:
-            def load(root: str, path: str) -> object:
+            def load(root: str, path: str) -> Awaitable[float]:
                 sent = request_bytes(root + path + tail, method, body)
                 return rate(root, lambda _: sent, expect=status, connections=connections)
 
             ratio, ours, reference = await median_ratio(
-                lambda: load(server.url, path if method == "GET" else "/sleep/async"),  # type: ignore[arg-type, return-value]
-                lambda: load(bare, path if method == "GET" else "/sleep/async"),  # type: ignore[arg-type, return-value]
+                lambda: load(server.url, path if method == "GET" else "/sleep/async"),
+                lambda: load(bare, path if method == "GET" else "/sleep/async"),
             )
             how = f"{ours:.0f}/s against {reference:.0f}/s of the bare app, {connections} connections, median of 5"
             return Figure.least(f"{what}, {name}", ratio, target, how)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 CONNECTIONS = 16
@@ -64,7 +64,7 @@ async def rate(
 
 
 async def median_ratio(
-    ours: Callable[[], "asyncio.Future[float]"], bare: Callable[[], "asyncio.Future[float]"], rounds: int = 5
+    ours: Callable[[], Awaitable[float]], bare: Callable[[], Awaitable[float]], rounds: int = 5
 ) -> tuple[float, float, float]:
     """Ours against the bare app in turns, so that the machine's moods meet both: median ratio, ours/s, bare/s."""
     pairs = []

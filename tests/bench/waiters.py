@@ -63,9 +63,9 @@ async def _measured(server: Server) -> list[Figure]:
             woken[job] = time.perf_counter()
             assert status == 200 and b"ABORTED" in body, (status, body[:300])
 
-        tasks = []
+        waiting: dict[str, asyncio.Task[None]] = {}
         for begin in range(0, WAITERS, 200):
-            tasks += [asyncio.create_task(wait(job)) for job in jobs[begin : begin + 200]]
+            waiting |= {job: asyncio.create_task(wait(job)) for job in jobs[begin : begin + 200]}
             await asyncio.sleep(0.02)
         while (blocked := await _blocked(http, server)) < WAITERS:
             print(f"  {blocked} waiters block", flush=True)
@@ -77,21 +77,20 @@ async def _measured(server: Server) -> list[Figure]:
             answered = await http.post(f"{job}/phase", data={"PHASE": "ABORT"})
             assert answered.status_code == 303
             changed = time.perf_counter()
-            while job not in woken and time.perf_counter() < changed + 30:
-                await asyncio.sleep(0.0005)
+            await asyncio.wait_for(asyncio.shield(waiting[job]), 30)
             delays.append(max(woken[job] - changed, 0.0))
             await asyncio.sleep(max(0.0, 1 / RATE - (time.perf_counter() - changed)))
         delays.sort()
         for writer in connections:
             writer.close()
-        for task in tasks:
+        for task in waiting.values():
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    how = f"{WAITERS} waiters blocked; {len(chosen)} aborted one by one; from the answer to ABORT to the waiter's answer"
+        await asyncio.gather(*waiting.values(), return_exceptions=True)
+    how = f"{WAITERS} waiters blocked, {len(chosen)} aborted one by one; from ABORT's answer to the waiter's"
     return [
         Figure.plain("WAIT wake-up p50", statistics.median(delays) * 1e3, how, "ms"),
         Figure.most("WAIT wake-up p99", delays[int(len(delays) * 0.99)] * 1e3, 250, how, "ms"),
-        Figure.most("memory per waiter", memory, 40, "growth of the service's resident memory, connections included", "KiB"),
+        Figure.most("memory per waiter", memory, 40, "growth of the service's memory, connections included", "KiB"),
     ]
 
 

@@ -88,6 +88,7 @@ def test_a_page_can_not_be_made_to_run_a_script(server: Server, page: Page) -> N
     assert evil in page.inner_text("body")
     assert not fired
     policy = page.request.get(answer.headers["location"], headers={"accept": "text/html,application/xhtml+xml"})
-    assert "script-src" in policy.headers["content-security-policy"] or "default-src" in policy.headers[
-        "content-security-policy"
-    ]
+    assert (
+        "script-src" in policy.headers["content-security-policy"]
+        or "default-src" in policy.headers["content-security-policy"]
+    )

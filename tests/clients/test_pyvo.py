@@ -127,9 +127,7 @@ def test_astroquery_creates_and_polls(server: Server) -> None:
     """C-18: PHASE=RUN in the creating POST, unknown parameters, the id from Location, polling of /phase."""
     from astroquery.utils.tap.conn.tapconn import TapConn
 
-    connection = TapConn(
-        ishttps=False, host="127.0.0.1", port=server.port, server_context="/probe", tap_context=""
-    )
+    connection = TapConn(ishttps=False, host="127.0.0.1", port=server.port, server_context="/probe", tap_context="")
     body = "REQUEST=doQuery&FORMAT=votable&tapclient=x&PHASE=RUN&jobname=j&SECONDS=0"
     answer = connection.execute_tappost("async", body)
     assert answer.status == 303

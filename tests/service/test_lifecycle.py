@@ -70,9 +70,8 @@ def test_illegal_changes(uws: Uws) -> None:
     for body in ({"PHASE": "FOO"}, {"PHASE": ""}, {}, {"OTHER": "RUN"}):
         answer = uws.post(f"{job}/phase", body)
         assert answer.status_code == 400 and "RUN" in answer.text
-    twice = uws.request(
-        "POST", f"{job}/phase", content="PHASE=RUN&phase=ABORT", headers={"content-type": "application/x-www-form-urlencoded"}
-    )
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    twice = uws.request("POST", f"{job}/phase", content="PHASE=RUN&phase=ABORT", headers=form)
     assert twice.status_code == 400
     assert uws.phase(job) == "COMPLETED"
 

@@ -112,7 +112,8 @@ def test_stilts_bytes(server: Server, uws: Uws) -> None:
     """U-126, C-16: chunked, a quoted boundary with angle brackets, text parts with a type, an empty first line."""
     parts = [
         b'Content-Type: text/plain; charset=UTF-8\r\nContent-Disposition: form-data; name="UPLOAD"\r\n\r\nu1,param:up',
-        b'Content-Disposition: form-data; name="up"; filename="up"\r\nContent-Type: application/x-votable+xml\r\n\r\n<V/>',
+        b'Content-Disposition: form-data; name="up"; filename="up"\r\n'
+        b"Content-Type: application/x-votable+xml\r\n\r\n<V/>",
     ]
     body = b"\r\n" + b"".join(b"--" + STILTS + b"\r\n" + part + b"\r\n" for part in parts) + b"--" + STILTS + b"--\r\n"
     chunks = b"".join(b"%x\r\n%s\r\n" % (len(c), c) for c in (body[:7], body[7:100], body[100:])) + b"0\r\n\r\n"
@@ -190,7 +191,11 @@ def test_refused_bodies(uws: Uws) -> None:
         (415, {"content-type": "text/xml"}, b"<job/>"),
         (400, FORM, b"TAG=%ff%fe"),
         (400, {"content-type": "multipart/form-data"}, b"--x--"),
-        (400, {"content-type": "multipart/form-data; boundary=x"}, b"--x\r\nContent-Disposition: form-data; name=a\r\n\r\nb"),
+        (
+            400,
+            {"content-type": "multipart/form-data; boundary=x"},
+            b"--x\r\nContent-Disposition: form-data; name=a\r\n\r\n",
+        ),
         (400, {"content-type": "multipart/form-data; boundary=x"}, b"nothing at all"),
         (400, FORM, b"=1"),
         (400, FORM, b"PHASE=ABORT"),

@@ -1,11 +1,11 @@
 """The work folder of one attempt: its files, its lock and its status; what the agent and the executor both know.
 
-    spec.json    everything about the attempt; written last, so that a folder without it was never handed over
-    started      made by whoever takes the attempt; nobody else may take it afterwards
-    alive        locked by the agent for as long as it lives (a record lock: the kernel tells whose it is)
-    status.json  what there is to tell, replaced as a whole
-    input/  output/  scratch/  progress   what the command sees
-    log/stdout  log/stderr                what the command says
+spec.json    everything about the attempt; written last, so that a folder without it was never handed over
+started      made by whoever takes the attempt; nobody else may take it afterwards
+alive        locked by the agent for as long as it lives (a record lock: the kernel tells whose it is)
+status.json  what there is to tell, replaced as a whole
+input/  output/  scratch/  progress   what the command sees
+log/stdout  log/stderr                what the command says
 """
 
 from __future__ import annotations

@@ -143,7 +143,7 @@ def _format(application: Application, given: Mapping[str, list[Parameter]]) -> t
     result = main_result(application)
     if result is None:
         kinds = {one.media_type for one in application.results}
-        if asked and _base(asked) not in kinds and not any(_base(asked) in ALIASES and kind in ALIASES[_base(asked)] for kind in kinds):
+        if asked and not kinds & {_base(asked), *ALIASES.get(_base(asked), ())}:
             raise UsageError(f"RESPONSEFORMAT={asked[:80]!r} is not offered; offered: {', '.join(sorted(kinds))}.")
         return None, None
     if not asked:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 
 from uws_service.applications.checking import Checked, main_result
@@ -36,10 +37,11 @@ def launch(application: Application, job: Job, checked: Checked, number: int) ->
         parameters=json.dumps(described),
         inputs=checked.inputs,
         results=_results(application, checked),
-        duration=job.duration,
+        duration=application.limits.execution_duration.maximum,  # the job's own may still be changed
         cpu=application.resources.cpu,
         memory=application.resources.memory,
         max_output=application.limits.output,
+        disk=application.resources.disk,
     )
 
 
@@ -54,13 +56,19 @@ def render(command: tuple[str, ...], checked: Checked) -> tuple[str, ...]:
     rendered: list[str] = []
     for element in command:
         names = [(kind, name.upper()) for kind, name in PLACEHOLDER.findall(element)]
-        choices = [(paths[name],) if kind and name in paths else () if kind else values.get(name, ()) for kind, name in names]
+        files = {name: (path,) for name, path in paths.items()}
+        choices = [files.get(name, ()) if kind else values.get(name, ()) for kind, name in names]
         if any(not choice for choice in choices):
             continue
         for index in range(max((len(choice) for choice in choices), default=1)):
             picked = iter([choice[min(index, len(choice) - 1)] for choice in choices])
-            rendered.append(PLACEHOLDER.sub(lambda _, picked=picked: next(picked).replace("\0", ""), element))
+            rendered.append(_filled(element, picked))
     return tuple(rendered)
+
+
+def _filled(element: str, values: Iterator[str]) -> str:
+    """A word with its placeholders replaced in order; an argument can't hold a NUL."""
+    return PLACEHOLDER.sub(lambda _: next(values).replace("\0", ""), element)
 
 
 def _results(application: Application, checked: Checked) -> tuple[ExpectedResult, ...]:

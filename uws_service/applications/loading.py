@@ -98,7 +98,7 @@ def load_application(file: Path) -> Application:
         line = mark.line + 1 if mark is not None else 1
         raise ConfigurationError(f"{file}:{line}: not YAML: {getattr(error, 'problem', None) or error}") from None
     if not isinstance(content, dict):
-        raise ConfigurationError(f"{file}:1: must be a mapping with at least name, title, description, command, results")
+        raise ConfigurationError(f"{file}:1: must be a mapping with name, title, description, command, results")
     problems = [
         (list(error.absolute_path), _said(error))
         for error in sorted(_validator().iter_errors(content), key=lambda one: list(map(str, one.absolute_path)))
@@ -115,18 +115,21 @@ def load_application(file: Path) -> Application:
 def _said(error: jsonschema.ValidationError) -> str:
     """A schema error in words for a person."""
     value = json.dumps(error.instance, default=str)[:80]
+    rule: Any = error.validator_value
+    schema: Any = error.schema
+    instance: Any = error.instance
     match error.validator:
         case "enum":
-            return f"{value} is not known; allowed: {', '.join(map(str, error.validator_value))}"
+            return f"{value} is not known; allowed: {', '.join(map(str, rule))}"
         case "required":
-            missing = [name for name in error.validator_value if name not in error.instance]
+            missing = [name for name in rule if name not in instance]
             return f"{', '.join(missing)} is missing"
         case "additionalProperties":
-            known = error.schema.get("properties", {})
-            unknown = [name for name in error.instance if name not in known]
+            known = schema.get("properties", {})
+            unknown = [name for name in instance if name not in known]
             return f"{', '.join(map(str, unknown))} is not known; allowed: {', '.join(known)}"
         case "pattern" | "type" | "oneOf" | "anyOf":
-            return f"{value} is not allowed; it must be {error.schema.get('description', error.schema.get('type'))}"
+            return f"{value} is not allowed; it must be {schema.get('description', schema.get('type'))}"
         case _:
             return error.message
 
@@ -254,7 +257,7 @@ def _inconsistencies(application: Application) -> Iterator[tuple[list[Any], str]
     for index, element in enumerate(application.command):
         for kind, name in PLACEHOLDER.findall(element):
             if not kind and name.upper() not in names:
-                yield ["command", index], f"{{{name}}} is not a declared parameter; declared: {', '.join(sorted(names))}"
+                yield ["command", index], f"{{{name}}} is not declared; declared: {', '.join(sorted(names))}"
     ids = [one.id for one in application.results]
     for index, result in enumerate(application.results):
         if result.id in ids[:index]:

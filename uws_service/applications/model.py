@@ -44,7 +44,7 @@ class UploadSpec:
 
 @dataclass(frozen=True, slots=True)
 class ResultSpec:
-    """A result; ``formats`` are the names that RESPONSEFORMAT may have, each with its media type, the first by default."""
+    """A result; ``formats``: names that RESPONSEFORMAT may have, with media types, the first one by default."""
 
     id: str
     path: str

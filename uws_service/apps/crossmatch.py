@@ -14,7 +14,10 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-UCDS = {"ra": ("pos.eq.ra;meta.main", "pos.eq.ra", "POS_EQ_RA_MAIN"), "dec": ("pos.eq.dec;meta.main", "pos.eq.dec", "POS_EQ_DEC_MAIN")}  # fmt: skip
+UCDS = {
+    "ra": ("pos.eq.ra;meta.main", "pos.eq.ra", "POS_EQ_RA_MAIN"),
+    "dec": ("pos.eq.dec;meta.main", "pos.eq.dec", "POS_EQ_DEC_MAIN"),
+}
 NAMES = {
     "ra": r"(_?raj2000|ra|ra_?deg|right_?ascension|ra_?icrs|radeg_hi|alpha\w*)",
     "dec": r"(_?dej2000|dec|dec_?deg|de_?deg|declination|de_?icrs|decdeg_hi|delta\w*)",
@@ -95,7 +98,7 @@ def positions(table: Any, ra: str, dec: str) -> Any:
         column = table[name]
         unit = column.unit or units.deg
         try:
-            values = np.ma.filled(np.ma.asarray(column, dtype=float), np.nan)
+            values: Any = np.ma.filled(np.ma.asarray(column, dtype=float), np.nan)
             angles.append((values * units.Unit(unit)).to(units.deg))
         except (TypeError, ValueError, units.UnitsError):
             fail(f"The column {name!r} (unit {unit}) does not hold angles as numbers.")
@@ -137,7 +140,7 @@ def match(table: Any, ra: str, dec: str, radius: float) -> Any:
         index, near, separation = np.zeros(0, int), np.zeros(0, bool), np.zeros(0) * units.deg
     matched = table[rows[near]]
     picked = [entries[number] for number in np.atleast_1d(index)[near]]
-    values = {
+    values: dict[str, Any] = {
         "ngc_name": [row[0] for row in picked],
         "ngc_type": [row[1] for row in picked],
         "ngc_ra": np.degrees([row[2] for row in picked]),

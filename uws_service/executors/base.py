@@ -53,7 +53,7 @@ class Executor(Protocol):
     async def observe(self) -> list[Observation]:
         """Everything that is at the site, whoever asked for it."""
 
-    async def wait_change(self, timeout: float) -> None:  # noqa: ASYNC109 -- no error when the time is over
+    async def wait_change(self, timeout: float) -> None:
         """Return when something at the site has changed, or after so many seconds."""
 
     async def kill(self, job_id: str, number: int) -> None:

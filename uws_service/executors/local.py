@@ -165,7 +165,7 @@ class LocalExecutor:
                 found.append(((job_id, int(number)), path))
         return found
 
-    async def wait_change(self, timeout: float) -> None:  # noqa: ASYNC109 -- no error when the time is over
+    async def wait_change(self, timeout: float) -> None:
         """Return when there is something new since the last `observe`, or after so many seconds."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._change.wait(), timeout)

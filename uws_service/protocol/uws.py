@@ -106,6 +106,9 @@ class JobInfoView:
         )
 
 
+_NOTHING = JobInfoView()
+
+
 # --- values -------------------------------------------------------------------------------------------------------
 
 _INSTANT = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,12}))?)?)?Z?", re.ASCII)
@@ -262,7 +265,9 @@ def _add_results(parent: etree._Element, job: Job, urls: JobUrls) -> None:
 
 
 def _add_info(root: etree._Element, info: JobInfoView, job: Job) -> None:
-    told = etree.Element(_I + "info", nsmap=_INFO_NSMAP)
+    if info == _NOTHING and job.error is None and not job.results:
+        return
+    told = etree.SubElement(etree.SubElement(root, _U + "jobInfo"), _I + "info", nsmap=_INFO_NSMAP)
     if info.progress is not None or info.message:
         progress = etree.SubElement(told, _I + "progress")
         if info.progress is not None:
@@ -289,8 +294,6 @@ def _add_info(root: etree._Element, info: JobInfoView, job: Job) -> None:
         log = etree.SubElement(told, _I + "log", {"name": name, _HREF: url})
         if size is not None:
             log.set("size", str(size))
-    if len(told):
-        etree.SubElement(root, _U + "jobInfo").append(told)
 
 
 def parameters_xml(job: Job, *, urls: JobUrls) -> bytes:

@@ -40,10 +40,10 @@ class _Tx:
         self._connection = connection
 
     def rows(self, query: Query, params: Params) -> Sequence[Row]:
-        return self._connection.execute(query.postgresql, {**query.defaults, **params}).fetchall()  # type: ignore[arg-type]
+        return self._connection.execute(query.postgresql, {**query.defaults, **params}).fetchall()
 
     def change(self, query: Query, params: Params) -> int:
-        return self._connection.execute(query.postgresql, {**query.defaults, **params}).rowcount  # type: ignore[arg-type]
+        return self._connection.execute(query.postgresql, {**query.defaults, **params}).rowcount
 
 
 class PostgreSQL:
@@ -82,7 +82,8 @@ class PostgreSQL:
                 try:
                     async with self._readers.connection() as connection:
                         cursor = await connection.execute(query.postgresql, {**query.defaults, **params})
-                        return await cursor.fetchall()
+                        rows: Sequence[Row] = await cursor.fetchall()
+                        return rows
                 except (psycopg.OperationalError, psycopg.InterfaceError):
                     if last:
                         raise
@@ -117,7 +118,7 @@ class PostgreSQL:
         with _translated():
             connection = await psycopg.AsyncConnection.connect(self.url, autocommit=True, connect_timeout=5)
             async with connection:
-                await connection.execute(f"LISTEN {channel}")  # type: ignore[arg-type]
+                await connection.execute(f"LISTEN {channel}")
                 yield connection
 
     async def close(self) -> None:

@@ -71,9 +71,7 @@ def list_jobs(phases: frozenset[str] | None, after: bool, before: bool) -> Query
 
 
 ATTEMPTS = Query(select(*_ATTEMPT).where(attempt.job_id == p("job_id")).order_by(attempt.number))
-_OPEN = and_(
-    attempt.site == p("site"), attempt.state.in_([literal_column("'SUBMITTED'"), literal_column("'RUNNING'")])
-)
+_OPEN = and_(attempt.site == p("site"), attempt.state.in_([literal_column("'SUBMITTED'"), literal_column("'RUNNING'")]))
 _LEFT = and_(attempt.site == p("site"), attempt.wanted.is_(False), attempt.state != literal_column("'CLOSED'"))
 LIVE_ATTEMPTS = Query(select(*_ATTEMPT).where(_OPEN).union(select(*_ATTEMPT).where(_LEFT)))
 _WAITING = and_(attempt.site == p("site"), attempt.state == literal_column("'WAITING'"))
@@ -106,7 +104,7 @@ def _upsert_attempt(kind: Any) -> Any:
     statement = kind.insert(AttemptRow).values({name: p(f"v_{name}") for name in ATTEMPT_COLUMNS})
     new = statement.excluded
     closed = attempt.state == literal_column("'CLOSED'")
-    fields = {name: case((closed, attempt[name]), else_=new[name]) for name in ATTEMPT_COLUMNS[2:]}
+    fields: dict[str, Any] = {name: case((closed, attempt[name]), else_=new[name]) for name in ATTEMPT_COLUMNS[2:]}
     fields["wanted"] = and_(attempt.wanted, new.wanted)
     started = and_(attempt.state == literal_column("'RUNNING'"), new.state == literal_column("'SUBMITTED'"))
     fields["state"] = case((or_(closed, started), attempt.state), else_=new.state)

@@ -157,4 +157,5 @@ def attempt_of(row: Row) -> Attempt:
 
 def event_of(row: Row) -> Event:
     """From (seq, at, kind, phase, version, actor, origin, detail)."""
-    return Event(*row[:7], json.loads(row[7]) if row[7] else {})
+    seq, at, kind, phase, version, actor, origin, detail = row
+    return Event(seq, at, kind, phase, version, actor, origin, json.loads(detail) if detail else {})

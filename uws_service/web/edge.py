@@ -105,13 +105,13 @@ class Edge:
         prefix = self.root_path or scope.get("root_path", "")
         scheme = scope["scheme"]
         identity = ANONYMOUS
-        if forwarded_host or forwarded_proto or forwarded_prefix or identity_value:
-            if self._trusts(client):
-                host = _first(forwarded_host) or host
-                scheme = (_first(forwarded_proto) or scheme.encode()).decode("latin-1").lower()
-                if forwarded_prefix:
-                    prefix = (_first(forwarded_prefix) or b"").decode("latin-1").rstrip("/")
-                identity = identify(identity_value.decode("utf-8", "replace") if identity_value else None)
+        forwarded = forwarded_host or forwarded_proto or forwarded_prefix or identity_value
+        if forwarded and self._trusts(client):
+            host = _first(forwarded_host) or host
+            scheme = (_first(forwarded_proto) or scheme.encode()).decode("latin-1").lower()
+            if forwarded_prefix:
+                prefix = (_first(forwarded_prefix) or b"").decode("latin-1").rstrip("/")
+            identity = identify(identity_value.decode("utf-8", "replace") if identity_value else None)
         base = self.base_url or _base(scheme, host, scope, prefix)
         scope["uws.call"] = Call(identity, base, client or "")
         path: str = scope["path"]

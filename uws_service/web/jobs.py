@@ -66,7 +66,7 @@ class Jobs:
         if form == "json":
             refs = [ref async for page in found for ref in page]
             return JSONResponse(uws.jobs_json(refs, urls), headers=NO_STORE)
-        first = await anext(aiter(found), [])
+        first: list[JobRef] = await anext(aiter(found), [])
         if len(first) < 1000:
             return Response(uws.jobs_open() + uws.jobrefs(first, urls) + uws.jobs_close(), 200, NO_STORE, XML)
         return StreamingResponse(_stream_list(first, found, urls), 200, NO_STORE, XML)
@@ -418,9 +418,7 @@ class Jobs:
         }
 
 
-async def _stream_list(
-    first: list[JobRef], rest: AsyncIterator[list[JobRef]], urls: Any
-) -> AsyncIterator[bytes]:
+async def _stream_list(first: list[JobRef], rest: AsyncIterator[list[JobRef]], urls: Any) -> AsyncIterator[bytes]:
     """A long list as it is read, page by page."""
     yield uws.jobs_open()
     yield uws.jobrefs(first, urls)
@@ -454,5 +452,3 @@ def _instant(instant: int | None) -> Response:
 
 def _html(page: str) -> Response:
     return Response(page, 200, {**NO_STORE, **pages.HEADERS}, "text/html")
-
-
