@@ -8,11 +8,12 @@ import shutil
 import pytest
 
 
-def require(tool: str) -> None:
-    """Skip the test when a tool is missing; fail instead with ``UWS_TEST_REQUIRE=all``."""
-    if shutil.which(tool) is not None:
-        return
-    reason = f"{tool} is not installed"
-    if os.environ.get("UWS_TEST_REQUIRE") == "all":
-        pytest.fail(reason)
-    pytest.skip(reason)
+def require(tool: str) -> str:
+    """The path of a tool; skips the test when it is missing, or fails it with ``UWS_TEST_REQUIRE=all``."""
+    found = shutil.which(tool)
+    if found is None:
+        reason = f"{tool} is not installed"
+        if os.environ.get("UWS_TEST_REQUIRE") == "all":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found

@@ -144,7 +144,7 @@ def parse_duration(text: str, name: str = "EXECUTIONDURATION") -> int:
         value = math.nan
     if not value >= 0:
         raise UsageError(f"{name}={text[:40]!r} is not a number of seconds; write a whole number, 0 for no limit.")
-    return int(min(math.ceil(value), MAX_DURATION))
+    return math.ceil(min(value, MAX_DURATION))
 
 
 def parse_wait(text: str) -> int:

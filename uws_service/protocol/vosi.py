@@ -59,13 +59,13 @@ def capabilities_xml(application: Application, base: str) -> bytes:
 def _capability(
     root: etree._Element, standard: str | None, url: str, result: str | None, **attributes: str
 ) -> etree._Element:
-    """A capability with one interface; returns the interface."""
+    """A capability with one interface; returns the interface.
+
+    ``queryType`` is left out: DALI has GET and POST everywhere, and pyvo warns when both are named.
+    """
     capability = etree.SubElement(root, "capability", {"standardID": standard} if standard else {})
     interface = etree.SubElement(capability, "interface", {_TYPE: "vs:ParamHTTP", **attributes})
     etree.SubElement(interface, "accessURL", {"use": "full"}).text = url
-    if standard is None or "UWS" in standard:
-        for query in ("GET", "POST"):
-            etree.SubElement(interface, "queryType").text = query
     if result:
         etree.SubElement(interface, "resultType").text = result
     return interface
