@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
+from psycopg_pool import ConnectionPool, PoolTimeout
 
 from uws_service.errors import ServiceUnavailable, StorageFull
 from uws_service.store.database import Params, Query, Row, Transaction
@@ -23,6 +23,12 @@ WRITERS = 8
 WAIT = 5.0
 """Seconds to wait for a free connection."""
 RETRIES = 5
+_Reader = psycopg.AsyncConnection[tuple[Any, ...]]
+
+
+async def _fetch(connection: _Reader, query: Query, params: Params) -> Sequence[Row]:
+    cursor = await connection.execute(query.postgresql, params)
+    return await cursor.fetchall()
 
 
 @contextlib.contextmanager
@@ -51,7 +57,11 @@ class PostgreSQL:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._readers: AsyncConnectionPool[Any] | None = None
+        # Connections that rest, the last used one first; None: one may be opened. The library's pool costs as much
+        # as a third of a read by primary key.
+        self._readers: asyncio.LifoQueue[_Reader | None] = asyncio.LifoQueue()
+        for _ in range(READERS):
+            self._readers.put_nowait(None)
         self._writers: ConnectionPool[psycopg.Connection[Row]] | None = None
         self._threads = ThreadPoolExecutor(WRITERS, thread_name_prefix="uws-store-writer")
 
@@ -59,10 +69,6 @@ class PostgreSQL:
         """Open the pools; raises ServiceUnavailable when the database does not answer."""
         options = {"autocommit": True, "prepare_threshold": 2, "connect_timeout": 5}
         with _translated():
-            self._readers = AsyncConnectionPool(
-                self.url, min_size=1, max_size=READERS, open=False, kwargs=options, timeout=WAIT, reconnect_timeout=30
-            )
-            await self._readers.open(wait=True, timeout=15)
             self._writers = ConnectionPool(
                 self.url,
                 min_size=1,
@@ -76,19 +82,25 @@ class PostgreSQL:
 
     async def read(self, query: Query, params: Params) -> Sequence[Row]:
         """Rows; tried once more when the connection turns out to be dead."""
-        assert self._readers is not None
+        values = {**query.defaults, **params} if query.defaults else params
         with _translated():
-            for last in (False, True):
+            connection = await self._readers.get()
+            try:
                 try:
-                    async with self._readers.connection() as connection:
-                        cursor = await connection.execute(query.postgresql, {**query.defaults, **params})
-                        rows: Sequence[Row] = await cursor.fetchall()
-                        return rows
+                    connection = connection or await self._connect()
+                    return await _fetch(connection, query, values)
                 except (psycopg.OperationalError, psycopg.InterfaceError):
-                    if last:
-                        raise
-                    await self._readers.check()
-        raise AssertionError("unreachable")
+                    if connection is not None:
+                        await connection.close()
+                    connection = None
+                    connection = await self._connect()
+                    return await _fetch(connection, query, values)
+            finally:
+                usable = connection is not None and not connection.closed
+                self._readers.put_nowait(connection if usable else None)
+
+    async def _connect(self) -> _Reader:
+        return await psycopg.AsyncConnection.connect(self.url, autocommit=True, prepare_threshold=2, connect_timeout=5)
 
     async def write(self, operation: Callable[[Transaction], T]) -> T:
         """The operation in a transaction of its own, again if it met another one."""
@@ -123,8 +135,9 @@ class PostgreSQL:
 
     async def close(self) -> None:
         """Close the pools."""
-        if self._readers is not None:
-            await self._readers.close()
+        for _ in range(READERS):
+            if (connection := await self._readers.get()) is not None:
+                await connection.close()
         if self._writers is not None:
             await asyncio.to_thread(self._writers.close)
         self._threads.shutdown(wait=False)

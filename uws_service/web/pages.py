@@ -78,9 +78,10 @@ def _bytes(size: int) -> str:
 
 def _seconds(seconds: float) -> str:
     """A length of time for people: ``3.2 s``, ``5 min 3 s``, ``2 d 4 h``."""
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds != int(seconds) else f"{int(seconds)} s"
-    left = int(seconds)
+    rounded = round(seconds, 1)
+    if rounded < 60:
+        return f"{rounded:.1f} s" if rounded != int(rounded) else f"{int(rounded)} s"
+    left = int(rounded)
     parts: list[tuple[int, str]] = []
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
         if left >= length or parts:
