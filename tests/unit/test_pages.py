@@ -226,7 +226,7 @@ def test_a_job_is_shown_with_all_that_is_known() -> None:
     text = re.sub(r"\s+", " ", tree.text_content())
     for words in (
         "exit code 3 <&>", "line 1 line 2", "Error: ExitCode", "a b&c<é", "alice@example.org", "half & half",
-        "2.0 KiB (2048 bytes)", "ab" * 32, "application/x-votable+xml", "after 3.0 s", "in 23 h 59 min", "1 h",
+        "2.0 KiB (2048 bytes)", "ab" * 32, "application/x-votable+xml", "after 3 s", "in 23 h 59 min", "1 h",
         "12.5 s, CPU 3 s, 5.0 MiB of memory", EVIL, "arcsec", "only one",
     ):  # fmt: skip
         assert words in text, words
