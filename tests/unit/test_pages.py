@@ -24,7 +24,7 @@ from uws_service.applications.model import (
     UploadSpec,
 )
 from uws_service.attempt import Attempt, AttemptState, Usage
-from uws_service.job import ErrorSummary, Job, Phase
+from uws_service.job import ErrorSummary, Job, Parameter, Phase
 from uws_service.store import JobRef
 from uws_service.web import pages
 
@@ -247,6 +247,14 @@ def test_a_waiting_job_says_for_what() -> None:
     queued = replace(PENDING, phase=Phase.QUEUED, info={"waiting": "waiting for a free slot", "ahead": 7})
     text = parsed(pages.job_page(queued, APPLICATION, [], URLS, CREATED)).text_content()
     assert "waiting for a free slot (7 ahead)" in text
+
+
+def test_what_a_form_left_empty_is_not_listed() -> None:
+    """A browser sends every field; those without a value are counted, not shown."""
+    given_ = (Parameter("A", "x"), Parameter("B", ""), Parameter("C", "", upload="k", size=0), Parameter("D", " "))
+    tree = parsed(pages.job_page(replace(PENDING, parameters=given_), APPLICATION, [], URLS, CREATED))
+    assert [one.text_content() for one in tree.findall(".//tbody/tr/th")] == ["A", "D"]
+    assert "2 without a value are not shown" in tree.text_content()
 
 
 def test_a_running_job_says_for_how_long() -> None:

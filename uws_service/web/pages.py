@@ -285,6 +285,7 @@ def job_page(job: Job, application: Application, attempts: Sequence[Attempt], ur
     parameters = [
         (one, application.parameter(one.name), urls.parameter(job.id, one.name, number) if is_reference(one) else None)
         for one, number in numbered(job.parameters)
+        if one.value or one.size  # a form sends what its user left empty too
     ]
     return _render(
         "job.html",
@@ -296,6 +297,7 @@ def job_page(job: Job, application: Application, attempts: Sequence[Attempt], ur
         attempts=sorted(attempts, key=lambda one: one.number),
         info=JobInfoView.of(job, urls),
         parameters=parameters,
+        empty=len(job.parameters) - len(parameters),
         refresh=REFRESH if job.phase in ACTIVE else None,
         can_run=Action.RUN in actions,
         can_abort=Action.ABORT in actions,
