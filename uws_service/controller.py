@@ -355,7 +355,7 @@ class Controller:
         after = apply(
             job, Action.COMPLETE, self.clock(), started=seen.started, ended=seen.ended, results=tuple(results)
         )
-        info = {**_info(job, logs), "progress": 1.0}
+        info = {**_info(job, logs), "progress": 1.0, "message": seen.progress_text or job.info.get("message", "")}
         await self._finish(job, replace(after, info=info), _closed(attempt, seen, None, "", self.clock()))
 
     async def _fail(self, job: Job, attempt: Attempt, seen: Observation | None, reason: Reason, message: str) -> None:

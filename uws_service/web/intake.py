@@ -65,9 +65,13 @@ async def posted(request: HttpRequest, depot: Depot, limits: Limits, job_id: str
             open_file=open_file,
         )
         fields = [*request.query_params.multi_items(), *form.fields]
-        _check_names([name for name, _ in fields], [part.name for part in form.files])
-        files = tuple(_file(part, key) for part, key in zip(form.files, keys, strict=True))
-        yield Posted(tuple(fields), files, tuple(part.stored.sha256 for part in form.files))
+        # A browser sends an empty part for each file that was not chosen.
+        parts = [(part, key) for part, key in zip(form.files, keys, strict=True) if part.filename or part.stored.size]
+        _check_names([name for name, _ in fields], [part.name for part, _ in parts])
+        files = tuple(_file(part, key) for part, key in parts)
+        for key in set(keys) - {key for _, key in parts}:
+            await depot.delete_prefix(key)
+        yield Posted(tuple(fields), files, tuple(part.stored.sha256 for part, _ in parts))
     except Exception:  # a cancelled request may already be recorded; the search for orphans sees to its files
         for key in keys:
             await depot.delete_prefix(key)
