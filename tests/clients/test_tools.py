@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
+from tests import official
 from tests.server import Server
 from tests.tiers import require
 
@@ -72,6 +73,16 @@ def test_official_schema(server: Server, tmp_path: Path, document: str) -> None:
     file.write_text(run("curl", "-s", url))
     assert etree.parse(file).getroot().tag.startswith("{http://www.ivoa.net/xml/UWS/v1.0}")
     run("stilts", "xsdvalidate", "uselocals=true", f"doc={file}")
+
+
+def test_official_schemas_are_at_hand() -> None:
+    """U-006: where STILTS is installed, every document of the service's tests meets the official schema."""
+    require("stilts")
+    assert official.available()
+    with pytest.raises(etree.DocumentInvalid):
+        official.validate(
+            b'<uws:job xmlns:uws="http://www.ivoa.net/xml/UWS/v1.0"><uws:phase>DONE</uws:phase></uws:job>'
+        )
 
 
 def test_stilts_runs_a_job(server: Server, tmp_path: Path) -> None:

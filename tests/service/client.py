@@ -1,4 +1,5 @@
-"""A plain HTTP client for tests: follows no redirect, and validates every XML document that it receives."""
+"""A plain HTTP client for tests: follows no redirect, and validates every XML document that it receives, against our
+schemas and the official ones."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from typing import Any
 import httpx2
 from lxml import etree
 
+from tests import official
 from tests.schemas import validate
 
 UWS = "{http://www.ivoa.net/xml/UWS/v1.0}"
@@ -42,6 +44,7 @@ class Uws:
         kind = answer.headers.get("content-type", "")
         if method != "HEAD" and kind.startswith("text/xml") and answer.content:
             validate(answer.content)
+            official.validate(answer.content)
         return answer
 
     def get(self, url: str, **more: Any) -> httpx2.Response:

@@ -28,8 +28,9 @@ def error_response(error: UwsError, request: Request) -> Response:
     accept = request.headers.get("accept")
     form = negotiation.choose(accept, ("text", "json", "html"))
     if form == "html":
-        page = pages.error_page(error.status, error.title, error.message, error.detail)
-        return Response(page, error.status, headers, "text/html")
+        base = request.scope["uws.call"].base
+        page = pages.error_page(error.status, error.title, error.message, error.detail, base)
+        return Response(page, error.status, {**headers, **pages.HEADERS}, "text/html")
     if form == "json":
         body = {"status": error.status, "error": error.title, "message": error.message, "detail": error.detail}
         return JSONResponse(body, error.status, headers)

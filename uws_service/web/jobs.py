@@ -213,7 +213,7 @@ class Jobs:
         message, detail = job.error.message, job.error.detail
         form = negotiation.choose(request.headers.get("accept"), ("xml", "json", "html"))
         if form == "html":
-            return _html(pages.error_page(200, job.error.reason, message, detail))
+            return _html(pages.error_page(200, job.error.reason, message, detail, call_of(request).base))
         if form == "json":
             body = {"type": "transient" if job.error.transient else "fatal", "reason": job.error.reason}
             return JSONResponse({**body, "message": message, "detail": detail}, headers=NO_STORE)
