@@ -434,5 +434,6 @@ def test_python_defaults_are_not_passed_on(tmp_path: Path) -> None:
     work = Work(tmp_path / "w", command)
     work.run()
     blocked, ignored, core = (work.folder / layout.STDOUT).read_text().splitlines()
-    assert [int(line.split()[1], 16) for line in (blocked, ignored)] == [0, 0]
+    own = ~(0b11 << 31)  # signals 32 and 33 are the C library's own; no program can set them
+    assert [int(line.split()[1], 16) & own for line in (blocked, ignored)] == [0, 0]
     assert core.split()[-3:] == ["0", "0", "bytes"]
