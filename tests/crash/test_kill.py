@@ -50,18 +50,21 @@ class Submitter(threading.Thread):
 
     def run(self) -> None:
         number = 0
+        unanswered = False  # a request whose answer was lost may have made a job: it must be repeated before the end
         with httpx2.Client(timeout=20) as http:
-            while not self.stopped.is_set():
+            while unanswered or not self.stopped.is_set():
                 try:
-                    if self._unfinished(http) >= IN_FLIGHT:
+                    if not unanswered and self._unfinished(http) >= IN_FLIGHT:
                         time.sleep(0.05)
                         continue
                     for _ in range(20):
                         key = f"key-{number}"
+                        unanswered = True
                         answer = http.post(self.url, data={"PHASE": "RUN"}, headers={"idempotency-key": key})
                         if answer.status_code == 303:
                             self.jobs[key] = answer.headers["location"]
                             number += 1
+                            unanswered = False
                         elif answer.status_code not in (500, 503):
                             self.surprises.append(f"{answer.status_code} {answer.text}")
                 except (httpx2.TransportError, OSError):
