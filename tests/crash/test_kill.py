@@ -26,7 +26,7 @@ APPLICATION = """
 name: ledger
 title: Writes its id
 description: Appends its job id to a file, once, and gives one result.
-command: ["sh", "-c", "echo $UWS_JOB_ID >> {ledger}; sleep 0.02; echo done > $UWS_OUTPUT_DIR/result"]
+command: ["sh", "-c", "echo $UWS_JOB_ID >> {ledger}; sleep 0.2; echo done > $UWS_OUTPUT_DIR/result"]
 image: local/none
 limits:
   execution_duration: {{default: 600, maximum: 600}}
@@ -93,7 +93,7 @@ def test_kill_at_random_moments(database: str, tmp_path: Path) -> None:
     try:
         submitter.start()
         with httpx2.Client(timeout=20) as http:
-            _wait_until(lambda: submitter._unfinished(http) >= IN_FLIGHT - 20, 60)
+            _wait_until(lambda: submitter._unfinished(http) >= IN_FLIGHT - 20, 180)
         for _ in range(KILLS):
             time.sleep(moments.uniform(0.05, 1.5))  # the random moment is what is tested
             server.kill()
