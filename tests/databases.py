@@ -60,7 +60,9 @@ class PostgreSQLServer:
         self._run("pg_ctl", "-D", str(self.folder / "data"), "-m", "immediate", "-w", "stop")
 
     def remove(self) -> None:
-        """Stop, and delete the folder."""
+        """Stop, and delete the folder; a second time it does nothing."""
+        if not self.folder.exists():
+            return
         with contextlib.suppress(RuntimeError):
             self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -74,7 +74,7 @@ class Uws:
         assert answer.status_code == 200, answer.text
         return etree.fromstring(answer.content)
 
-    def wait(self, job: str, *phases: str, timeout: float = 60) -> str:
+    def wait(self, job: str, *phases: str, timeout: float = 240) -> str:
         """Until the job is in one of the phases (by default: has ended)."""
         wanted = phases or ("COMPLETED", "ERROR", "ABORTED")
         deadline = time.monotonic() + timeout
