@@ -2,7 +2,7 @@
 
 from uws_service.applications.checking import Checked, check
 from uws_service.applications.launching import launch
-from uws_service.applications.loading import descriptor_reference, load_applications
+from uws_service.applications.loading import load_applications
 from uws_service.applications.model import (
     Application,
     Bound,
@@ -14,6 +14,7 @@ from uws_service.applications.model import (
     ResultSpec,
     UploadSpec,
 )
+from uws_service.applications.reference import descriptor_reference
 
 __all__ = [
     "Application",

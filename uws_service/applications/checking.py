@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from uws_service.applications.literals import check_literal
-from uws_service.applications.model import Application, ParameterSpec, ResultSpec
+from uws_service.applications.model import PLACEHOLDER, Application, ParameterSpec, ResultSpec
 from uws_service.attempt import Input
 from uws_service.errors import UsageError
 from uws_service.job import Parameter
 
 _TABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}")
+_MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+( ?; ?[\w.+-]+=([\w.+-]+|\"[\w .:/+-]*\"))*", re.ASCII)
+LONGEST_WORD = 100_000
+"""Bytes; the kernel takes no argument and no variable above 128 KiB."""
 STANDARD = frozenset({"RESPONSEFORMAT", "FORMAT", "MAXREC", "UPLOAD", "RUNID", "REQUEST", "VERSION", "LANG"})
 """Names that DALI or older clients give a meaning of their own."""
 ALIASES = {
@@ -53,29 +56,40 @@ def check(application: Application, parameters: Sequence[Parameter]) -> Checked:
         if not found:
             if spec.required:
                 raise UsageError(f"{spec.name} is required{': ' + spec.description if spec.description else ''}.")
-            if spec.default is not None:
+            if spec.default is not None and spec.file:
+                inputs.append(_file(spec, Parameter(spec.name, spec.default), application))
+            elif spec.default is not None:
                 values[spec.name] = (spec.default,)
         elif spec.file:
             inputs.append(_file(spec, found[0], application))
         else:
-            values[spec.name] = tuple(_value(spec, one) for one in found)
+            values[spec.name] = tuple(_value(spec, one, application) for one in found)
     inputs += _uploads(application, given)
     name, media_type = _format(application, given)
     return Checked(values, tuple(inputs), name, media_type, _maxrec(application, given))
 
 
-def _value(spec: ParameterSpec, parameter: Parameter) -> str:
+def _value(spec: ParameterSpec, parameter: Parameter, application: Application) -> str:
     if parameter.upload is not None:
         raise UsageError(f"{spec.name} takes a value, not a file.")
     check_literal(spec, parameter.value)
+    length = len(parameter.value.encode(errors="replace"))
+    if length > LONGEST_WORD and spec.name.upper() in in_command(application):
+        raise UsageError(f"{spec.name} has {length} bytes; at most {LONGEST_WORD} fit into the command.")
     return parameter.value
 
 
+def in_command(application: Application) -> set[str]:
+    """Names, in upper case, of the parameters whose values are words of the command."""
+    return {name.upper() for word in application.command for kind, name in PLACEHOLDER.findall(word) if kind != "INPUT"}
+
+
 def _single(given: Mapping[str, list[Parameter]], name: str) -> str | None:
+    """The value of a standard parameter; an empty one counts as not given."""
     found = given.get(name, [])
     if len(found) > 1:
         raise UsageError(f"{name} was given {len(found)} times; it takes one value.")  # D-021
-    return found[0].value if found else None
+    return found[0].value.strip() or None if found else None
 
 
 def _url(url: str, where: str) -> str:
@@ -89,6 +103,8 @@ def _file(spec: ParameterSpec, parameter: Parameter, application: Application) -
     limit = application.uploads.size if application.uploads is not None else 512 * 1024**2
     path = f"files/{spec.name}"
     if parameter.upload is not None:
+        if parameter.size is not None and parameter.size > limit:
+            raise UsageError(f"{spec.name}: the file has {parameter.size} bytes; at most {limit} are taken.")
         return Input(spec.name, path, depot_key=parameter.upload, max_size=limit)
     return Input(spec.name, path, url=_url(parameter.value, spec.name), max_size=limit)
 
@@ -146,7 +162,7 @@ def _format(application: Application, given: Mapping[str, list[Parameter]]) -> t
         if asked and not kinds & {_base(asked), *ALIASES.get(_base(asked), ())}:
             raise UsageError(f"RESPONSEFORMAT={asked[:80]!r} is not offered; offered: {', '.join(sorted(kinds))}.")
         return None, None
-    if not asked:
+    if asked is None:
         name = next(iter(result.formats))
         return name, result.formats[name]
     wanted = _base(asked)
@@ -154,7 +170,9 @@ def _format(application: Application, given: Mapping[str, list[Parameter]]) -> t
         if wanted == name.lower():
             return name, media_type
         if wanted == _base(media_type) or wanted in ALIASES.get(name.lower(), ()):
-            return name, asked.strip()
+            if not _MEDIA_TYPE.fullmatch(asked):  # it becomes a header of the answer
+                raise UsageError(f"RESPONSEFORMAT={asked[:80]!r} is not a media type, such as {media_type}.")
+            return name, asked
     offered = ", ".join(f"{name} ({media_type})" for name, media_type in result.formats.items())
     raise UsageError(f"RESPONSEFORMAT={asked[:80]!r} is not offered; offered: {offered}.")
 

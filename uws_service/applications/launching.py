@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from uws_service.applications.checking import Checked, main_result
-from uws_service.applications.model import Application
+from uws_service.applications.checking import LONGEST_WORD, Checked, main_result
+from uws_service.applications.model import PLACEHOLDER, Application
 from uws_service.attempt import ExpectedResult, Launch
 from uws_service.job import Job
-
-PLACEHOLDER = re.compile(r"(?<!\$)\{(?:(INPUT):)?([A-Za-z][A-Za-z0-9_]*)\}")
-"""``{NAME}`` a parameter's value, ``{INPUT:NAME}`` the path of a staged file."""
 
 
 def launch(application: Application, job: Job, checked: Checked, number: int) -> Launch:
     """All that attempt ``number`` needs, without the site's own settings."""
     environment = {"UWS_JOB_ID": job.id}
     for name, values in checked.values.items():
-        environment[f"UWS_PARAM_{name.upper()}"] = "\n".join(value.replace("\0", "") for value in values)
+        text = "\n".join(value.replace("\0", "") for value in values)
+        if len(text.encode(errors="replace")) <= LONGEST_WORD:  # a longer one is in parameters.json only
+            environment[f"UWS_PARAM_{name.upper()}"] = text
     if checked.format is not None:
         environment["UWS_RESPONSEFORMAT"] = checked.format
     if checked.maxrec is not None:
@@ -51,7 +49,9 @@ def render(command: tuple[str, ...], checked: Checked) -> tuple[str, ...]:
     An element whose parameter has no value is left out; one with several values is repeated. A value is always part
     of one element, so it can't become an argument of its own.
     """
-    paths = {one.name.upper(): f"${{UWS_INPUT_DIR}}/{one.path}" for one in checked.inputs}
+    # A table may have the name of a file parameter; the declared one counts.
+    staged = sorted(checked.inputs, key=lambda one: one.path.startswith("files/"))
+    paths = {one.name.upper(): f"${{UWS_INPUT_DIR}}/{one.path}" for one in staged}
     values = {name.upper(): value for name, value in checked.values.items()}
     rendered: list[str] = []
     for element in command:

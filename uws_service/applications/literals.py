@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from datetime import datetime
 
 from uws_service.applications.model import ParameterSpec
 from uws_service.errors import UsageError
@@ -16,12 +17,14 @@ INTEGERS = {
 }
 FLOATS = frozenset({"float", "double"})
 TEXTS = frozenset({"char", "unicodeChar"})
-XTYPES = frozenset({"timestamp", "interval", "point", "circle", "polygon", "uri"})
+LARGEST = {"float": 3.4028235677973366e38, "double": math.inf}
+"""From here on a number can't be held by its type."""
 BOOLEANS = frozenset({"true", "t", "1", "false", "f", "0"})
 
 _INTEGER = re.compile(r"[+-]?\d{1,20}", re.ASCII)
-_FLOAT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
-_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d:\d\d(\.\d+)?)?Z?", re.ASCII)
+_FLOAT = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)  # linear, however long the text is
+_TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d:\d\d)(?:\.\d{1,12})?)?Z?", re.ASCII)
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`]+")
 _SPECIAL = {"nan": math.nan, "inf": math.inf, "+inf": math.inf, "-inf": -math.inf}
 
 
@@ -36,13 +39,27 @@ def check_literal(spec: ParameterSpec, text: str) -> None:
         if text.lower() not in BOOLEANS:
             raise _wrong(spec, text, "true or false")
     elif spec.datatype in TEXTS:
-        if spec.xtype == "timestamp" and not _TIMESTAMP.fullmatch(text):
+        if spec.xtype == "timestamp" and not _is_instant(text):
             raise _wrong(spec, text, "an instant YYYY-MM-DDThh:mm:ss")
+        if spec.xtype == "uri" and not _URI.fullmatch(text):
+            raise _wrong(spec, text, "a URI with its scheme")
         size = (spec.arraysize or "").rstrip("*")
         if size.isdigit() and len(text) > int(size):
             raise _wrong(spec, text, f"a text of at most {size} characters")
     else:
         _check_numbers(spec, text)
+
+
+def _is_instant(text: str) -> bool:
+    """Whether a text is a date, or a date and a time, that exist."""
+    match = _TIMESTAMP.fullmatch(text)
+    if match is None:
+        return False
+    try:
+        datetime.fromisoformat(f"{match[1]}T{match[2] or '00:00:00'}")
+    except ValueError:
+        return False
+    return True
 
 
 def _check_numbers(spec: ParameterSpec, text: str) -> None:
@@ -69,7 +86,10 @@ def _number(spec: ParameterSpec, word: str, text: str) -> float:
         return special
     if not _FLOAT.fullmatch(word):
         raise _wrong(spec, text, f"a number {_range(spec)}".rstrip())
-    return float(word)
+    number = float(word)
+    if abs(number) >= LARGEST.get(spec.datatype, math.inf):
+        raise _wrong(spec, text, f"a number that the type {spec.datatype} can hold")
+    return number
 
 
 def _check_shape(spec: ParameterSpec, numbers: list[float], text: str) -> None:
@@ -80,7 +100,8 @@ def _check_shape(spec: ParameterSpec, numbers: list[float], text: str) -> None:
         raise _wrong(spec, text, f"{size} number{'s' if size != '1' else ''}")
     if size.endswith("*") and size[:-1].isdigit() and count > int(size[:-1]):
         raise _wrong(spec, text, f"at most {size[:-1]} numbers")
-    if spec.xtype == "interval" and (count % 2 or any(numbers[i] > numbers[i + 1] for i in range(0, count - 1, 2))):
+    pairs = zip(numbers[::2], numbers[1::2], strict=False)
+    if spec.xtype == "interval" and (count % 2 or not all(low <= high for low, high in pairs)):
         raise _wrong(spec, text, "an interval: two numbers, the smaller one first")
     if spec.xtype == "point" and (count != 2 or not _on_sky(numbers)):
         raise _wrong(spec, text, "a point: longitude 0..360 and latitude -90..90 in degrees")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 Scalar = str | int | float | bool
+
+PLACEHOLDER = re.compile(r"(?<!\$)\{(?:(INPUT):)?([A-Za-z][A-Za-z0-9_]*)\}")
+"""In a command: ``{NAME}`` a parameter's value, ``{INPUT:NAME}`` the path of a staged file."""
 
 
 @dataclass(frozen=True, slots=True)

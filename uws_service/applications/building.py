@@ -1,0 +1,108 @@
+"""From a descriptor that fits the JSON Schema to an `Application`: human sizes and durations, defaults. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from uws_service.applications.model import (
+    Application,
+    Bound,
+    Example,
+    Limits,
+    MaxrecSpec,
+    ParameterSpec,
+    Resources,
+    ResultSpec,
+    UploadSpec,
+)
+
+_SIZES = {"": 1, "B": 1, "K": 10**3, "KB": 10**3, "KIB": 2**10, "M": 10**6, "MB": 10**6, "MIB": 2**20,
+          "G": 10**9, "GB": 10**9, "GIB": 2**30, "T": 10**12, "TB": 10**12, "TIB": 2**40}  # fmt: skip
+_SECONDS = {"": 1, "s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+def size(value: int | str) -> int:
+    """Bytes from a number or a text such as 512MiB."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", str(value))
+    if match is None or match[2].upper() not in _SIZES:
+        raise ValueError(value)
+    return int(float(match[1]) * _SIZES[match[2].upper()])
+
+
+def seconds(value: int | str) -> int:
+    """Seconds from a number or a text such as 2h."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", str(value))
+    if match is None or match[2] not in _SECONDS:
+        raise ValueError(value)
+    return int(float(match[1]) * _SECONDS[match[2]])
+
+
+def _text(value: Any) -> str:
+    """A scalar as the user would have written it."""
+    return ("true" if value else "false") if isinstance(value, bool) else str(value)
+
+
+def _parameter(raw: Mapping[str, Any]) -> ParameterSpec:
+    values = dict(raw)
+    values["options"] = tuple(_text(one) for one in raw.get("options", ()))
+    if "default" in raw:
+        values["default"] = _text(raw["default"])
+    if "arraysize" in raw:
+        values["arraysize"] = str(raw["arraysize"])
+    return ParameterSpec(**values)
+
+
+def _bound(raw: Mapping[str, Any] | None, fallback: Bound) -> Bound:
+    if raw is None:
+        return fallback
+    highest = seconds(raw["maximum"]) if "maximum" in raw else fallback.maximum
+    default = seconds(raw["default"]) if "default" in raw else fallback.default
+    return Bound(min(default, highest) if highest and "default" not in raw else default, highest)
+
+
+def application(raw: Mapping[str, Any]) -> Application:
+    """The application of a valid descriptor."""
+    limits, resources, uploads = raw.get("limits", {}), raw.get("resources", {}), raw.get("uploads")
+    standard, ordinary = Limits(), Resources()
+    return Application(
+        name=raw["name"],
+        title=raw["title"],
+        description=raw["description"].strip(),
+        command=tuple(raw["command"]),
+        image=raw.get("image", ""),
+        parameters=tuple(_parameter(one) for one in raw.get("parameters", ())),
+        uploads=None
+        if uploads is None
+        else UploadSpec(
+            minimum=uploads.get("minimum", 0),
+            maximum=uploads.get("maximum", 1),
+            size=size(uploads.get("size", "256MiB")),
+            description=uploads.get("description", ""),
+        ),
+        resources=Resources(
+            cpu=float(resources.get("cpu", ordinary.cpu)),
+            memory=size(resources.get("memory", ordinary.memory)),
+            disk=size(resources.get("disk", ordinary.disk)),
+            gpus=resources.get("gpus", ordinary.gpus),
+        ),
+        limits=Limits(
+            execution_duration=_bound(limits.get("execution_duration"), standard.execution_duration),
+            retention=_bound(limits.get("retention"), standard.retention),
+            output=size(limits.get("output", standard.output)),
+            attempts=limits.get("attempts", standard.attempts),
+            sync_duration=seconds(limits.get("sync_duration", standard.sync_duration)),
+        ),
+        results=tuple(ResultSpec(**{"required": True, **one}) for one in raw["results"]),
+        maxrec=MaxrecSpec(**raw["maxrec"]) if "maxrec" in raw else None,
+        examples=tuple(
+            Example(
+                one["name"],
+                one.get("description", "").strip(),
+                {key: tuple(value) if isinstance(value, list) else value for key, value in one["parameters"].items()},
+            )
+            for one in raw.get("examples", ())
+        ),
+        archive=raw.get("archive", False),
+    )

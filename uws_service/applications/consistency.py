@@ -1,0 +1,153 @@
+"""What a schema can't say about a descriptor: parts that must fit each other. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+from uws_service.applications.checking import STANDARD, check
+from uws_service.applications.literals import FLOATS, INTEGERS, TEXTS, check_literal
+from uws_service.applications.model import PLACEHOLDER, Application, Bound, Example, ParameterSpec
+from uws_service.errors import UsageError
+from uws_service.job import Parameter
+
+Problem = tuple[list[Any], str]
+"""Where (keys and indices from the root), and what is wrong with what is allowed."""
+
+UWS_WORDS = frozenset({"PHASE", "DESTRUCTION", "EXECUTIONDURATION", "ACTION"})
+"""Names that mean something to UWS itself when they are posted."""
+SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "ash"})
+SHAPES = {"point": ("2",), "circle": ("3",), "polygon": ("*",), "interval": ("2",)}
+"""The arraysize that DALI gives to each xtype made of numbers."""
+
+
+def inconsistencies(application: Application) -> Iterator[Problem]:
+    """Everything that is wrong; nothing if the application can be used."""
+    problems = [*_parameters(application), *_command(application), *_results(application), *_bounds(application)]
+    yield from problems
+    if not problems:
+        for index, example in enumerate(application.examples):
+            yield from (
+                ([*["examples", index, "parameters"], *path], what) for path, what in _example(application, example)
+            )
+
+
+def _parameters(application: Application) -> Iterator[Problem]:
+    names: set[str] = set()
+    for index, one in enumerate(application.parameters):
+        where = ["parameters", index]
+        if one.name.upper() in names:
+            yield [*where, "name"], f"{one.name!r} is declared twice (names do not depend on case)"
+        if one.name.upper() in STANDARD | UWS_WORDS:
+            yield [*where, "name"], f"{one.name!r} has a meaning of its own in UWS or DALI; choose another"
+        names.add(one.name.upper())
+        yield from (([*where, field], what) for field, what in _parameter(one))
+
+
+def _parameter(one: ParameterSpec) -> Iterator[tuple[str, str]]:
+    """Fields of one parameter that do not fit each other."""
+    numeric = one.datatype in FLOATS or one.datatype in INTEGERS
+    if one.minimum is not None and one.maximum is not None and one.minimum > one.maximum:
+        yield "minimum", f"{one.minimum:g} is above the maximum of {one.maximum:g}"
+    for field in ("minimum", "maximum"):
+        if getattr(one, field) is not None and not numeric:
+            yield field, f"values of datatype {one.datatype} have no order; use it with numbers only"
+    if one.xtype in SHAPES:
+        kinds = sorted(FLOATS) if one.xtype != "interval" else [*sorted(FLOATS), *INTEGERS]
+        if one.datatype not in kinds:
+            yield "xtype", f"{one.xtype!r} needs a datatype of {', '.join(kinds)}, not {one.datatype}"
+        if one.arraysize not in SHAPES[one.xtype]:
+            yield "xtype", f"{one.xtype!r} needs the arraysize {SHAPES[one.xtype][0]!r}, not {one.arraysize or 'none'}"
+    elif one.xtype in ("timestamp", "uri") and one.datatype not in TEXTS:
+        yield "xtype", f"{one.xtype!r} needs the datatype char, not {one.datatype}"
+    if one.file and one.repeated:
+        yield "repeated", "a file parameter takes one file; declare several parameters, or take tables as uploads"
+    if one.file and one.default is not None and not one.default.lower().startswith(("http://", "https://")):
+        yield "default", f"{one.default!r} is not allowed; the default of a file parameter is an http(s) URL"
+    if one.required and one.default is not None:
+        yield "default", "a required parameter never takes its default; leave one of the two out"
+    for field, text in [*(("options", text) for text in one.options), ("default", one.default)]:
+        try:
+            if text is not None and not one.file:
+                check_literal(one, text)
+        except UsageError as error:
+            yield field, error.message
+
+
+def _command(application: Application) -> Iterator[Problem]:
+    values = {one.name.upper() for one in application.parameters if not one.file}
+    files = {one.name.upper() for one in application.parameters if one.file}
+    script = _script(application.command)
+    for index, element in enumerate(application.command):
+        for kind, name in PLACEHOLDER.findall(element):
+            if kind and name.upper() not in files and application.uploads is None:
+                yield ["command", index], f"{{INPUT:{name}}} is no file; files: {', '.join(sorted(files)) or 'none'}"
+            elif not kind and name.upper() in files:
+                yield ["command", index], f"{{{name}}} is a file; write {{INPUT:{name}}}"
+            elif not kind and name.upper() not in values:
+                yield ["command", index], f"{{{name}}} is not declared; declared: {', '.join(sorted(values)) or 'none'}"
+            elif index == script and not kind:
+                yield (
+                    ["command", index],
+                    (f'{{{name}}} inside a shell\'s script lets a user run anything; use "$UWS_PARAM_{name.upper()}"'),
+                )
+
+
+def _script(command: tuple[str, ...]) -> int | None:
+    """Which word of the command a shell takes as its script."""
+    if PurePosixPath(command[0]).name not in SHELLS:
+        return None
+    options = [index for index, word in enumerate(command) if word.startswith("-") and word.endswith("c")]
+    return options[0] + 1 if options else None
+
+
+def _results(application: Application) -> Iterator[Problem]:
+    ids = [one.id for one in application.results]
+    formats = [index for index, one in enumerate(application.results) if one.formats]
+    for index, one in enumerate(application.results):
+        if one.id in ids[:index]:
+            yield ["results", index, "id"], f"{one.id!r} is declared twice"
+        if one.path.startswith("/") or ".." in one.path.split("/"):
+            yield ["results", index, "path"], f"{one.path!r} must lie in the output folder"
+        if index in formats[1:]:
+            yield (
+                ["results", index, "formats"],
+                "RESPONSEFORMAT chooses the format of one result; another has formats too",
+            )
+
+
+def _bounds(application: Application) -> Iterator[Problem]:
+    for name in ("execution_duration", "retention"):
+        bound: Bound = getattr(application.limits, name)
+        if bound.maximum and (bound.default > bound.maximum or bound.default == 0):
+            default = f"{bound.default} s" if bound.default else "0 (no limit)"
+            yield ["limits", name, "default"], f"{default} is above the maximum of {bound.maximum} s"
+    if application.maxrec is not None and application.maxrec.default > application.maxrec.maximum:
+        yield (
+            ["maxrec", "default"],
+            f"{application.maxrec.default} is above the maximum of {application.maxrec.maximum}",
+        )
+    if application.uploads is not None and application.uploads.minimum > application.uploads.maximum:
+        what = f"{application.uploads.minimum} is above the maximum of {application.uploads.maximum}"
+        yield ["uploads", "minimum"], what
+
+
+def _example(application: Application, example: Example) -> Iterator[Problem]:
+    """An example must be a request that the application takes; the file parts that it names count as sent."""
+    known = {one.name.upper() for one in application.parameters} | STANDARD | UWS_WORDS
+    given: list[Parameter] = []
+    for name, value in example.parameters.items():
+        if name.upper() not in known:
+            yield [name], f"{name} is not declared; declared: {', '.join(sorted(known - STANDARD - UWS_WORDS))}"
+        given += [Parameter(name, _text(one)) for one in (value if isinstance(value, tuple) else (value,))]
+    parts = [pair.partition(",")[2] for one in given if one.name.upper() == "UPLOAD" for pair in one.value.split(";")]
+    given += [Parameter(uri[6:], "file", upload="example") for uri in parts if uri.startswith("param:")]
+    try:
+        check(application, given)
+    except UsageError as error:
+        yield [], error.message
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
