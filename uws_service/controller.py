@@ -57,6 +57,8 @@ FEW = 200
 SAY_SECONDS = 10.0
 """How often the site's state is recorded while it does not change."""
 MOVE_PAGE = 200
+REMOVE_SECONDS = 10.0
+"""What should not be at a site is removed again if it is still there after this time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,7 @@ class Controller:
         self._full = -FULL_SECONDS
         self._touched: set[str] = set()
         self._quiet: dict[Key, _Quiet] = {}
+        self._removed: dict[Key, float] = {}
         self._said: tuple[float, bool] = (-SAY_SECONDS, False)
         self._since = 0
         self.last_round: float | None = None
@@ -182,6 +185,7 @@ class Controller:
                 self._dispatch(key, self._advance(attempt, observed.get(key)))
         for key in observed.keys() - self._live.keys() - self._busy.keys():
             await self._orphan(key, observed[key])
+        self._removed = {key: at for key, at in self._removed.items() if key in observed}
         taken = sum(1 for attempt in self._live.values() if attempt.state is not AttemptState.WAITING)
         free = self.executor.capacity - taken - sum(1 for key in self._busy if key not in self._live)
         if free > 0:
@@ -233,9 +237,13 @@ class Controller:
 
     async def _orphan(self, key: Key, seen: Observation) -> None:
         """Something at the site for which there is no live attempt: read its row again, then remove it."""
+        now = time.monotonic()
+        if now - self._removed.get(key, -REMOVE_SECONDS) < REMOVE_SECONDS:
+            return
         rows = [attempt for attempt in await self.store.attempts(key[0]) if attempt.number == key[1]]
         if rows and rows[0].state is not AttemptState.CLOSED and rows[0].site == self.executor.site:
             return
+        self._removed[key] = now
         log.info("removing what is left of an attempt", job=key[0], attempt=key[1], site=self.executor.site)
         if seen.seen in (Seen.STARTING, Seen.RUNNING, Seen.SUSPENDED):
             await self.executor.kill(*key)
@@ -483,6 +491,7 @@ class Controller:
     async def _forget(self, closed: Attempt) -> None:
         """Nothing shall be left at the site; if it can't be told now, the search for orphans does it later."""
         key = closed.job_id, closed.number
+        self._removed[key] = time.monotonic()  # it may be seen for a while
         self._progress.pop(key, None)
         self._quiet.pop(key, None)
         self._live.pop(key, None)

@@ -73,7 +73,7 @@ class Processes:
         self._write({**self._read(), name: (process.pid, began)})
         return process.pid
 
-    def signal(self, name: str, kind: int) -> None:
+    def send(self, name: str, kind: int) -> None:
         """Send a signal, if the process lives."""
         pid = self.pid(name)
         if pid is not None:
@@ -82,13 +82,13 @@ class Processes:
 
     def end(self, name: str, patience: float = 15.0, kind: int = signal.SIGTERM) -> None:
         """End a process, by force if it takes too long, and forget it."""
-        self.signal(name, kind)
+        self.send(name, kind)
         until = time.monotonic() + patience
         while (pid := self.pid(name)) is not None:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
             if time.monotonic() > until:
-                self.signal(name, signal.SIGKILL)
+                self.send(name, signal.SIGKILL)
             time.sleep(0.02)
         self._write({key: value for key, value in self._read().items() if key != name})
 

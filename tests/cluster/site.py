@@ -110,7 +110,7 @@ class Site:
                  "kubernetes.default.svc", "10.96.0.1"]  # fmt: skip
         authority.issue("apiserver", "kube-apiserver", hosts=hosts)
         authority.issue("apiserver-kubelet", "kube-apiserver-kubelet-client", ["system:masters"])
-        authority.issue("kubelet", f"system:node:{NODE}", ["system:nodes"], [NODE, "localhost", "127.0.0.1"])
+        authority.issue("kubelet", f"system:node:{NODE}", ["system:nodes"], [NODE, "localhost", "127.0.0.1", self.address])
         authority.signing_key("accounts")
         clients = {
             "admin": ("admin", ["system:masters"], self.url),
