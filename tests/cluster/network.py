@@ -28,32 +28,32 @@ class Network:
     @property
     def namespace(self) -> str:
         """The network namespace's name."""
-        return f"uws-{self.name}"
+        return f"uwsk-{self.name}"
 
     @property
     def host_link(self) -> str:
         """The link's end on this machine."""
-        return f"uwsh-{self.name}"
+        return f"uwskh-{self.name}"
 
     @property
     def site_link(self) -> str:
         """The link's end in the namespace."""
-        return f"uwss-{self.name}"
+        return f"uwsks-{self.name}"
 
     @property
     def host_address(self) -> str:
         """This machine, as the site sees it."""
-        return f"10.213.{self.index}.1"
+        return f"10.223.{self.index}.1"
 
     @property
     def address(self) -> str:
         """The site, as this machine sees it."""
-        return f"10.213.{self.index}.2"
+        return f"10.223.{self.index}.2"
 
     @property
     def pods(self) -> str:
         """The pods' addresses."""
-        return f"10.214.{self.index}.0/24"
+        return f"10.224.{self.index}.0/24"
 
     def enter(self) -> list[str]:
         """What a command line must begin with to run inside; the mounts stay those of this machine."""

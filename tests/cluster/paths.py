@@ -9,4 +9,4 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 CACHE = Path(os.environ.get("UWS_CLUSTER_CACHE") or Path.home() / ".cache" / "uws-service" / "cluster")
 # Short, since the paths of sockets may have at most 107 characters.
-STATE = Path(os.environ.get("UWS_CLUSTER_STATE") or "/var/tmp/uws-cluster")
+STATE = Path(os.environ.get("UWS_CLUSTER_STATE") or "/var/tmp/uwsk")

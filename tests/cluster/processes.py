@@ -21,6 +21,10 @@ def started_at(pid: int) -> str | None:
     return None if words[0] == "Z" else words[19]
 
 
+_STARTED: list[subprocess.Popen[bytes]] = []
+"""Kept, since they shall live on: a process object that is forgotten complains."""
+
+
 class Processes:
     """The processes of one site.
 
@@ -67,6 +71,7 @@ class Processes:
                 start_new_session=True,
                 cwd="/",
             )
+        _STARTED.append(process)
         began = started_at(process.pid)
         if began is None:
             raise RuntimeError(f"{name} ended at once: {self.tail(name)}")

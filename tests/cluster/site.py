@@ -110,7 +110,9 @@ class Site:
                  "kubernetes.default.svc", "10.96.0.1"]  # fmt: skip
         authority.issue("apiserver", "kube-apiserver", hosts=hosts)
         authority.issue("apiserver-kubelet", "kube-apiserver-kubelet-client", ["system:masters"])
-        authority.issue("kubelet", f"system:node:{NODE}", ["system:nodes"], [NODE, "localhost", "127.0.0.1", self.address])
+        authority.issue(
+            "kubelet", f"system:node:{NODE}", ["system:nodes"], [NODE, "localhost", "127.0.0.1", self.address]
+        )
         authority.signing_key("accounts")
         clients = {
             "admin": ("admin", ["system:masters"], self.url),
@@ -128,7 +130,7 @@ class Site:
         (self.folder / "audit-policy.yaml").write_text(_AUDIT)
         (self.folder / "containerd.toml").write_text(self._containerd_toml())
         (self.folder / "kubelet.yaml").write_text(json.dumps(self._kubelet_configuration()))
-        _make_cgroups(f"uws-{self.name}")
+        _make_cgroups(f"uwsk-{self.name}")
 
     def _write_kubeconfig(self, file: str, pair: Pair, server: str) -> None:
         user = {
@@ -190,7 +192,7 @@ disabled_plugins = ["io.containerd.internal.v1.opt"]
             "tlsPrivateKeyFile": f"{self.folder}/pki/kubelet.key",
             "containerRuntimeEndpoint": f"unix://{self.folder}/run/containerd.sock",
             "cgroupDriver": "cgroupfs",
-            "cgroupRoot": f"/uws-{self.name}",
+            "cgroupRoot": f"/uwsk-{self.name}",
             "failCgroupV1": False,
             "failSwapOn": False,
             "makeIPTablesUtilChains": False,
@@ -351,7 +353,7 @@ disabled_plugins = ["io.containerd.internal.v1.opt"]
         self._end_strays()
         _unmount_below(self.folder)
         self.network.down()
-        _remove_cgroups(f"uws-{self.name}")
+        _remove_cgroups(f"uwsk-{self.name}")
         shutil.rmtree(self.folder, ignore_errors=True)
         if not any(STATE.glob("*/index")):
             _restore_sysctls()
@@ -384,7 +386,7 @@ disabled_plugins = ["io.containerd.internal.v1.opt"]
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
             if b"containerd-shim" in words[0] and os.fsencode(self.folder) in b" ".join(words):
                 return True
-            return f"/uws-{self.name}/" in Path(f"/proc/{pid}/cgroup").read_text()
+            return f"/uwsk-{self.name}/" in Path(f"/proc/{pid}/cgroup").read_text()
         return False
 
     # -- small things ----------------------------------------------------------------------------------------------
