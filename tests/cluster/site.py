@@ -1,0 +1,497 @@
+"""One complete Kubernetes cluster of a single node on this machine, for tests and development.
+
+A site lives in namespaces of its own (mounts, network, processes) under a first process that only waits; components
+are started in them and recorded, each with a log file. When the first process is killed, the kernel ends everything
+else and takes mounts and network interfaces away: nothing can be left over, however a site was started or broke.
+What is left to remove are folders: the site's own, and those of its control groups.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import shutil
+import signal
+import ssl
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from . import audit, build, cgroups, components, images, kubeconfigs, network, pki
+from .components import Layout
+from .errors import ClusterError, Unable
+from .network import Block, Cable
+from .paths import locked, state_folder
+from .processes import Recorded, record, start_first, start_inside, wait_for
+
+T = TypeVar("T")
+FIRST = "first"
+
+
+class Site:
+    """One cluster; made by ``Site.up`` or ``Site.find``, in any process and at any time.
+
+    Attributes
+    ----------
+    name
+        Its name; also that of its node, after ``node-``.
+    folder
+        Everything that it keeps: data, logs, certificates.
+    address
+        The API server's address; it listens on port 443.
+    host_address
+        The address at which the site's pods reach servers on this machine.
+    kubeconfig
+        For the administrator.
+    audit_log
+        Each creation and deletion of Jobs and pods, as the API server answered it.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.name = layout.name
+        self.folder = layout.folder
+        self.address = layout.block.site
+        self.server = layout.server
+        self.host_address = layout.block.host
+        self.kubeconfig = layout.folder / "kubeconfigs" / "admin"
+        self.audit_log = layout.folder / "logs" / "audit.log"
+
+    def __repr__(self) -> str:
+        return f"<Site {self.name} {self.server}>"
+
+    # Life
+
+    @classmethod
+    def up(cls, name: str, *, kueue: bool = False, kwok: bool = False) -> Site:
+        """A running site of that name; one that runs already is used as it is, what is down in it is started."""
+        check_name(name)
+        check_machine()
+        programs = build.ensure("kubernetes")["kubernetes"].parent
+        with locked(state_folder() / f"{name}.lock"):
+            site = cls._recorded(name)
+            if site is not None and not site._sound():
+                site._remove()
+                site = None
+            if site is None:
+                site = cls._create(name, programs)
+            try:
+                site._start_all()
+            except ClusterError as error:
+                raise ClusterError(f"site {name} did not start: {error}\n{site._excerpts()}") from error
+        return site
+
+    @classmethod
+    def find(cls, name: str) -> Site | None:
+        """The running site of that name."""
+        site = cls._recorded(name)
+        return site if site is not None and site._sound() else None
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """The names of all sites that were started and not stopped, also of such as broke."""
+        return sorted(path.parent.name for path in state_folder().glob("*/site.json"))
+
+    def down(self) -> None:
+        """Stop everything and remove what the site kept, but its logs (``last/NAME`` in the folder of all sites)."""
+        with locked(state_folder() / f"{self.name}.lock"):
+            self._remove()
+
+    @classmethod
+    def remove(cls, name: str) -> bool:
+        """Remove a site in whatever state it is; whether there was anything of it."""
+        check_name(name)
+        with locked(state_folder() / f"{name}.lock"):
+            site = cls._recorded(name)
+            if site is not None:
+                site._remove()
+        return site is not None
+
+    @classmethod
+    def _recorded(cls, name: str) -> Site | None:
+        folder = state_folder() / name
+        try:
+            known = json.loads((folder / "site.json").read_text())
+        except FileNotFoundError:
+            return cls._stray(name)
+        block = Block(known["index"], network.parse(known["network"]))
+        return cls(Layout(name, folder, block, Path(known["programs"])))
+
+    @classmethod
+    def _stray(cls, name: str) -> Site | None:
+        """A site whose record is gone and whose first process still runs, as one that can be removed."""
+        folder = state_folder() / name
+        program = str(images.pause_program())
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (process / "cmdline").read_text(errors="replace").split("\0")
+            except OSError:
+                continue
+            if words[:2] == [program, str(folder)]:
+                layout = Layout(name, folder, Block(int(words[2]), network.parse(words[3])), folder)
+                layout.pidfile(FIRST).parent.mkdir(parents=True, exist_ok=True)
+                record(int(process.name), layout.pidfile(FIRST))
+                return cls(layout)
+        return None
+
+    @classmethod
+    def _create(cls, name: str, programs: Path) -> Site:
+        """Choose addresses, write every file, make the namespaces and the network."""
+        folder = state_folder() / name
+        # Without a record nothing runs from it: that was written before anything was started.
+        shutil.rmtree(folder, ignore_errors=True)
+        for part in ("run", "logs/pods", "kubeconfigs", "cni", "volume-plugins"):
+            (folder / part).mkdir(parents=True)
+        with locked(Path("/run/lock/uws-cluster-network.lock")):
+            block = network.free_block()
+            known = {"index": block.index, "network": str(block.network), "programs": str(programs)}
+            (folder / "site.json.new").write_text(json.dumps(known))
+            (folder / "site.json.new").rename(folder / "site.json")
+            network.fence(block)
+        site = cls(Layout(name, folder, block, programs))
+        layout = site.layout
+        pki.issue_all(folder / "pki", layout.node, site.address, str(network.KUBERNETES_SERVICE))
+        for user in ("admin", "controller-manager", "scheduler", "kubelet"):
+            text = kubeconfigs.render(layout, kubeconfigs.certificate_user(layout, user))
+            kubeconfigs.write(folder / "kubeconfigs" / user, text)
+        components.write_configuration(layout, containerd_version(), images.PAUSE)
+        script = folder / "run" / "first.sh"
+        script.write_text(components.first_process_script())
+        # Its arguments, which it does not read, tell what it holds, should the folder be lost.
+        command = [str(images.pause_program()), str(folder), str(block.index), str(block.network)]
+        first = start_first(layout.pidfile(FIRST), layout.log(FIRST), script, command)
+        # The script has run once the program in its place is ours.
+        wait_for(
+            "the site's namespaces",
+            lambda: Path(f"/proc/{first.pid}/exe").resolve() == images.pause_program(),
+            10,
+            unless=lambda: "" if first.alive else layout.log(FIRST).read_text(),
+        )
+        Cable(layout.label, block, first.pid).lay()
+        cgroups.make(layout.label)
+        return site
+
+    def _start_all(self) -> None:
+        """Start what does not run, in order; return when the node is ready."""
+        new_runtime = not self.alive("containerd")
+        for component in components.ORDER:
+            if not self.alive(component):
+                self._launch(component)
+            if component == "kube-apiserver":
+                if new_runtime:  # while the API server starts
+                    self._import_basics()
+                self._wait_ready("kube-apiserver", 90)
+        for component in components.ORDER:
+            self._wait_ready(component, 90)
+
+    def _remove(self) -> None:
+        layout = self.layout
+        first = self._process(FIRST)
+        if first is not None:
+            first.send(signal.SIGKILL)
+            if not first.wait(30):
+                raise ClusterError(f"the first process of site {self.name}, {first.pid}, does not end")
+        cgroups.remove(layout.label)
+        # The interface goes with the namespace; the kernel takes a moment.
+        wait_for("removal of the network interface", lambda: not Path("/sys/class/net", layout.label).exists(), 30)
+        network.unfence(layout.block)
+        last = state_folder() / "last" / self.name
+        shutil.rmtree(last, ignore_errors=True)
+        last.parent.mkdir(exist_ok=True)
+        if (self.folder / "logs").is_dir():
+            (self.folder / "logs").rename(last)
+        shutil.rmtree(self.folder)
+
+    # Components
+
+    def start(self, component: str) -> None:
+        """Start a component that was killed or stopped; return when it serves."""
+        self._check_component(component)
+        if self.alive(component):
+            raise ClusterError(f"{component} of site {self.name} runs already")
+        self._launch(component)
+        self._wait_ready(component, 90)
+
+    def kill(self, component: str, signal: int = signal.SIGKILL) -> None:
+        """Send a component a signal; after SIGKILL it has ended when this returns."""
+        process = self._running(component)
+        process.send(signal)
+        if signal == 9 and not process.wait(10):
+            raise ClusterError(f"{component} of site {self.name} does not end")
+
+    def stop_component(self, component: str, patience: float = 15) -> None:
+        """Let a component end in order; kill it if it takes longer than the patience."""
+        self._running(component).end(patience)
+
+    def alive(self, component: str) -> bool:
+        """Whether a component's process runs."""
+        self._check_component(component)
+        process = self._process(component)
+        return process is not None and process.alive
+
+    def log(self, component: str) -> str:
+        """What a component has written."""
+        return self.layout.log(component).read_text(errors="replace")
+
+    def _check_component(self, component: str) -> None:
+        if component not in components.ORDER:
+            raise ClusterError(f"{component!r} is no component; there are: {', '.join(components.ORDER)}")
+
+    def _process(self, name: str) -> Recorded | None:
+        return Recorded.read(self.layout.pidfile(name))
+
+    def _sound(self) -> bool:
+        """Whether its namespaces and its record are there; what runs in them is another question."""
+        first = self._process(FIRST)
+        return first is not None and first.alive and (self.folder / "site.json").exists()
+
+    def _running(self, component: str) -> Recorded:
+        self._check_component(component)
+        process = self._process(component)
+        if process is None or not process.alive:
+            raise ClusterError(f"{component} of site {self.name} does not run")
+        return process
+
+    def _launch(self, component: str) -> None:
+        self.run_inside(component, components.command(component, self.layout))
+
+    def run_inside(self, name: str, command: list[str], env: dict[str, str] | None = None) -> Recorded:
+        """Start a process in the site's namespaces, recorded and logged under a name."""
+        first = self._process(FIRST)
+        if first is None or not first.alive:
+            raise ClusterError(f"site {self.name} does not run")
+        return start_inside(first, self.layout.pidfile(name), self.layout.log(name), command, env)
+
+    def _wait_ready(self, component: str, timeout: float) -> None:
+        process = self._process(component)
+        assert process is not None
+        wait_for(
+            f"{component} of site {self.name}",
+            lambda: self.ready(component),
+            timeout,
+            unless=lambda: "" if process.alive else f"it ended; the end of its log:\n{self.log(component)[-2000:]}",
+        )
+
+    def ready(self, component: str) -> bool:
+        """Whether a component serves, asked from inside the site, so that a cut does not matter."""
+        if not self.alive(component):
+            return False
+        if component == "containerd":
+            return self._ctr("version", check=False).returncode == 0
+        url = {
+            "etcd": "http://127.0.0.1:2379/readyz",
+            "kube-apiserver": "https://127.0.0.1/readyz",
+            "kube-controller-manager": "https://127.0.0.1:10257/healthz",
+            "kube-scheduler": "https://127.0.0.1:10259/healthz",
+            "kubelet": "http://127.0.0.1:10248/healthz",
+        }[component]
+        return self._answers(url) and (component != "kubelet" or self._node_ready())
+
+    def _node_ready(self) -> bool:
+        nodes = json.loads(
+            self._kubectl_inside("get", "nodes", self.layout.node, "--ignore-not-found", "-o", "json") or "{}"
+        )
+        conditions = nodes.get("status", {}).get("conditions", [])
+        accounts = self._kubectl_inside("get", "serviceaccount", "default", "--ignore-not-found", "-o", "name")
+        return bool(accounts) and any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+    def _answers(self, url: str) -> bool:
+        # Only whether it serves is asked here, on the site's own loopback; some components sign for themselves.
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+
+        def ask() -> bool:
+            try:
+                with urllib.request.urlopen(url, timeout=5, context=context) as answer:
+                    return bool(answer.status == 200)
+            except (urllib.error.URLError, OSError):
+                return False
+
+        return self.in_network(ask)
+
+    def in_network(self, do: Callable[[], T]) -> T:
+        """Run a function in the site's network namespace, in a thread of its own."""
+        first = self._process(FIRST)
+        assert first is not None
+        results: list[T] = []
+        errors: list[BaseException] = []
+
+        def enter() -> None:
+            try:
+                handle = os.open(f"/proc/{first.pid}/ns/net", os.O_RDONLY)
+                try:
+                    if ctypes.CDLL(None, use_errno=True).setns(handle, 0x40000000) != 0:
+                        raise ClusterError(
+                            f"entering the network of site {self.name}: {os.strerror(ctypes.get_errno())}"
+                        )
+                finally:
+                    os.close(handle)
+                results.append(do())
+            except BaseException as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=enter)
+        thread.start()
+        thread.join()
+        if errors:
+            raise errors[0]
+        return results[0]
+
+    # Partition
+
+    def cut(self) -> None:
+        """Lose every packet between the site and this machine, both ways, in silence."""
+        self._cable().cut()
+
+    def mend(self) -> None:
+        """Let packets through again."""
+        self._cable().mend()
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the site is cut off."""
+        return self._cable().is_cut
+
+    def _cable(self) -> Cable:
+        first = self._process(FIRST)
+        if first is None or not first.alive:
+            raise ClusterError(f"site {self.name} does not run")
+        return Cable(self.layout.label, self.layout.block, first.pid)
+
+    # Images
+
+    def _ctr(self, *arguments: str, check: bool = True, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+        # Without a server ctr waits for ever, hence its own limit.
+        command = ["ctr", "--address", str(self.layout.containerd_socket), "--connect-timeout", "2s", "-n", "k8s.io"]
+        first = self._process(FIRST)
+        assert first is not None
+        # Unpacking mounts: in the site's own mounts.
+        enter = ["nsenter", f"--target={first.pid}", "--mount", "--net", "--pid", "--"]
+        try:
+            done = subprocess.run([*enter, *command, *arguments], capture_output=True, text=True, timeout=timeout)
+        except subprocess.TimeoutExpired as error:
+            raise ClusterError(f"ctr {' '.join(arguments)}: no answer in {timeout:g} s") from error
+        if check and done.returncode != 0:
+            raise ClusterError(f"ctr {' '.join(arguments)}: {done.stderr.strip()}")
+        return done
+
+    def import_image(self, path: Path) -> None:
+        """Make the images of an archive (docker save or OCI) known to the node."""
+        self._ctr("images", "import", str(path.absolute()))
+
+    def images(self) -> list[str]:
+        """The names of the images that the node has."""
+        listed = self._ctr("images", "list", "--quiet").stdout.split()
+        return sorted(name for name in listed if not name.startswith("sha256:"))
+
+    def _import_basics(self) -> None:
+        self._wait_ready("containerd", 30)
+        for path in (images.pause_image(), images.busybox_image()):
+            self.import_image(path)
+
+    # Talking to the API server
+
+    def kubectl(self, *arguments: str, input: str | None = None, check: bool = True, timeout: float = 120) -> str:
+        """Run kubectl as the administrator; its output, or an error with what it said."""
+        return kubectl(self.kubeconfig, *arguments, input=input, check=check, timeout=timeout)
+
+    def _kubectl_inside(self, *arguments: str) -> str:
+        first = self._process(FIRST)
+        assert first is not None
+        command = [str(self.layout.programs / "kubectl"), "--kubeconfig", str(self.kubeconfig), *arguments]
+        enter = ["nsenter", f"--net=/proc/{first.pid}/ns/net", "--"]
+        done = subprocess.run([*enter, *command], capture_output=True, text=True, timeout=30)
+        return done.stdout if done.returncode == 0 else ""
+
+    def kubeconfig_for(self, service_account: str, namespace: str, lifetime: float = 3600) -> Path:
+        """A kubeconfig with a token of a service account; each call writes a new token to the same file.
+
+        The API server issues no tokens for less than ten minutes: shorter ones are signed with the site's own key, and
+        are what the API server would have issued in every other way.
+        """
+        if lifetime >= 600:
+            token = self.kubectl(
+                "create", "token", service_account, "-n", namespace, f"--duration={lifetime:.0f}s"
+            ).strip()
+        else:
+            token = kubeconfigs.short_token(
+                self.layout,
+                namespace,
+                service_account,
+                uid=self.kubectl(
+                    "get", "serviceaccount", service_account, "-n", namespace, "-o", "jsonpath={.metadata.uid}"
+                ),
+                now=time.time(),
+                lifetime=lifetime,
+            )
+        path = self.folder / "kubeconfigs" / f"{namespace}.{service_account}"
+        kubeconfigs.write(path, kubeconfigs.render(self.layout, {"token": token}, namespace))
+        return path
+
+    # Counting
+
+    def job_creations(self, namespace: str) -> Counter[str]:
+        """How often the API server created a Job of each name."""
+        return audit.count(self.audit_log, namespace, "jobs", "create", {201})
+
+    def job_deletions(self, namespace: str) -> Counter[str]:
+        """How often the API server accepted the deletion of a Job of each name."""
+        return audit.count(self.audit_log, namespace, "jobs", "delete", {200, 202})
+
+    def _excerpts(self) -> str:
+        logs = (self.layout.log(name) for name in (FIRST, *components.ORDER))
+        ends = (f"--- {path}\n{path.read_text(errors='replace')[-800:]}" for path in logs if path.exists())
+        return "\n".join(ends)
+
+
+def kubectl(
+    kubeconfig: Path, *arguments: str, input: str | None = None, check: bool = True, timeout: float = 120
+) -> str:
+    """Run kubectl with a kubeconfig; its output, or an error with what it said."""
+    program = shutil.which("kubectl") if not build.built("kubernetes") and not shutil.which("go") else None
+    command = program or str(build.ensure("kubernetes")["kubernetes"].parent / "kubectl")
+    try:
+        done = subprocess.run(
+            [command, "--kubeconfig", str(kubeconfig), *arguments],
+            input=input,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ClusterError(f"kubectl {' '.join(arguments)}: not done in {timeout:g} s") from error
+    if check and done.returncode != 0:
+        raise ClusterError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
+    return done.stdout if done.returncode == 0 else done.stdout + done.stderr
+
+
+def check_name(name: str) -> None:
+    """A site's name becomes part of those of its node and its network interface."""
+    if not (name.isascii() and name.isalnum() and name == name.lower() and len(name) <= 8) or name == "last":
+        raise ClusterError(f"{name!r} is no name for a site: up to eight small letters and digits, but not 'last'")
+
+
+def check_machine() -> None:
+    """That this machine can carry a site; an error that names everything that is missing."""
+    if os.geteuid() != 0:
+        raise Unable("a cluster needs root: it makes namespaces, mounts and control groups")
+    build.paths(["containerd", "ctr", "runc", "ip", "tc", "nsenter", "mount", "busybox"])
+    for plugin in ("bridge", "host-local", "loopback"):
+        if not Path(components.CNI_PLUGINS, plugin).exists():
+            raise Unable(f"{components.CNI_PLUGINS}/{plugin} not found; Debian has it in: containernetworking-plugins")
+    if not build.built("kubernetes"):
+        build.go()
+
+
+def containerd_version() -> int:
+    """The first number of containerd's version, which decides the form of its configuration."""
+    said = subprocess.run(["containerd", "--version"], capture_output=True, text=True, check=True).stdout
+    return 2 if any(word.lstrip("v").startswith("2.") for word in said.split()) else 1
