@@ -31,11 +31,18 @@ class Reason(StrEnum):
     STAGE_IN = "StageIn"  # an input could not be fetched
     STAGE_OUT = "StageOut"  # a result is missing or could not be stored
     COMMAND = "Command"  # the command could not be started at all
+    IMAGE = "Image"  # the container image can't be had
+    REFUSED = "Refused"  # the site does not take such a job
+    UNSCHEDULABLE = "Unschedulable"  # no place was found for it in the time that the site allows
     AGENT_LOST = "AgentLost"  # what looked after the command is gone
+    EVICTED = "Evicted"  # put out by its machine or its site
+    NODE_LOST = "NodeLost"  # the machine that it ran on is gone
+    DELETED = "Deleted"  # removed at its site by somebody else
+    SITE_LOST = "SiteLost"  # its site could not be reached for too long
     ABORTED = "Aborted"  # stopped because somebody asked for it
 
 
-RETRYABLE = frozenset({Reason.AGENT_LOST})
+RETRYABLE = frozenset({Reason.AGENT_LOST, Reason.EVICTED, Reason.NODE_LOST, Reason.DELETED, Reason.SITE_LOST})
 """Faults of the infrastructure; another attempt may succeed. The user's own failures are never tried again."""
 
 
@@ -48,6 +55,31 @@ class Usage:
     peak_memory: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A collected file: a result or a log. ``source`` is the site's own way to find it."""
+
+    id: str
+    source: str
+    media_type: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The last word of an agent that hands its files over itself: its manifest of results, or why there is none.
+
+    ``settled`` names the outputs that were complete well before the end: they can be kept when it was an abort.
+    """
+
+    outputs: tuple[Output, ...] = ()
+    settled: tuple[str, ...] = ()
+    reason: Reason | None = None
+    message: str = ""
+    bytes_in: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +105,8 @@ class Attempt:
     cpu_requested: float = 0.0  # cores
     memory_requested: int = 0  # bytes
     usage: Usage = field(default_factory=Usage)
+    claimed: str = ""  # which pod's agent speaks for it; the last one to claim it
+    report: Report | None = None  # what that agent said at its end
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,26 +152,18 @@ class Launch:
     memory: int  # bytes
     max_output: int  # bytes, all results and logs together
     disk: int = 0  # bytes of working files; 0: as many as max_output
+    gpus: int = 0
+    group: str = ""  # of the owner, whose share it counts to
 
 
 class Seen(StrEnum):
     """What an executor sees of an attempt."""
 
-    STARTING = "STARTING"  # accepted by the site, staging in
+    STARTING = "STARTING"  # accepted by the site; waiting for a place, or staging in
     RUNNING = "RUNNING"
+    SUSPENDED = "SUSPENDED"  # put back by the site; it will start it again
     SUCCEEDED = "SUCCEEDED"
     FAILED = "FAILED"
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """A collected file: a result or a log. ``source`` is the site's own way to find it."""
-
-    id: str
-    source: str
-    media_type: str
-    size: int
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,3 +183,7 @@ class Observation:
     outputs: tuple[Output, ...] = ()
     log_tail: str = ""
     usage: Usage = field(default_factory=Usage)
+    waiting: str = ""  # why it has not started, in words for its owner
+    place: int | None = None  # how many are before it in the site's own queue
+    reports: bool = False  # its agent hands the results over itself: they are in `Attempt.report`
+    gone: bool = False  # nothing of it runs any more, its agent included

@@ -1,8 +1,7 @@
 """The loop of one site: it makes the site agree with the attempt rows, and the job rows with what the site shows.
 
-`decide` is the pure core: an attempt, its job, what the site shows of it, the time → what to do next. The loop
-around it reads rows and observations, and carries the steps out. Every step can be repeated, so a service that is
-killed between any two lines goes on where it stood.
+What to do is decided in ``deciding``; here rows and observations are read, and the steps carried out. Only what has
+changed is looked at in a round, so that thousands of attempts at a site cost little while nothing happens to them.
 """
 
 from __future__ import annotations
@@ -12,140 +11,70 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
 from uws_service import telemetry
 from uws_service.applications import Application, check, launch
 from uws_service.attempt import RETRYABLE, Attempt, AttemptState, Observation, Reason, Seen, Usage
+from uws_service.deciding import (
+    Close,
+    Complete,
+    Execute,
+    Fail,
+    Kill,
+    Lose,
+    Progress,
+    Requeue,
+    Retry,
+    Salvage,
+    Step,
+    Stop,
+    Submit,
+    Suspend,
+    Wait,
+    decide,
+    decide_unreachable,
+)
 from uws_service.errors import Forbidden, ServiceUnavailable, StorageFull, UsageError, UwsError
-from uws_service.executors.base import Executor
+from uws_service.executors.base import Executor, Health, NotNow, Refused
 from uws_service.job import FINAL, Action, ErrorSummary, Job, Phase, Result, apply
+from uws_service.placing import Placer
 from uws_service.service import now_ms, quote
-from uws_service.store import StaleJob, Store
+from uws_service.store import SiteState, StaleJob, Store
 
 log = structlog.get_logger(__name__)
 
 ACTOR = "controller"
-BACKOFF_MS = 2_000
-"""Wait before the second attempt; doubled for each further one."""
 PROGRESS_MS = 1_000
 """At most one write of progress for a job in this time."""
+RECHECK_MS = 30_000
+"""An attempt of which there is no news is looked at again after this time."""
+FULL_SECONDS = 10.0
+"""All live attempts are read from the store at least this often; with few of them in every round."""
+FEW = 200
+SAY_SECONDS = 10.0
+"""How often the site's state is recorded while it does not change."""
+MOVE_PAGE = 200
+REMOVE_SECONDS = 10.0
+"""What should not be at a site is removed again if it is still there after this time."""
 
 
 @dataclass(frozen=True, slots=True)
-class Submit:
-    """Hand the attempt to the site (again, if that may have been lost)."""
+class Absence:
+    """How long a site may be silent before its jobs are UNKNOWN, and before they are given up; milliseconds."""
+
+    unknown: int = 30_000
+    lost: int = 6 * 3_600_000
 
 
-@dataclass(frozen=True, slots=True)
-class Execute:
-    """The command runs since ``started``."""
+class _Quiet(NamedTuple):
+    """What a look at an attempt found when there was nothing to do, and when to look again."""
 
-    started: int
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """What the command says of itself has changed."""
-
-    fraction: float | None
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """executionDuration is exceeded: the job is ABORTED, the attempt no longer wanted (U-137)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Kill:
-    """Nothing of this attempt shall run any more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Complete:
-    """It ended well: collect, record, COMPLETED."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fail:
-    """It failed for good: keep its logs, record why, ERROR."""
-
-    reason: Reason
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """It was lost by no fault of the job: another attempt, not before ``not_before``."""
-
-    reason: Reason
-    message: str
-    not_before: int
-
-
-@dataclass(frozen=True, slots=True)
-class Salvage:
-    """It was stopped and has ended: keep results and logs that were complete, then forget it (U-107)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    """Nothing of it is at the site, and nobody waits for its outcome."""
-
-
-Step = Submit | Execute | Progress | Stop | Kill | Complete | Fail | Retry | Salvage | Close
-
-
-def decide(job: Job | None, attempt: Attempt, seen: Observation | None, now: int, *, attempts: int) -> Step | None:
-    """What to do next about one attempt; None: nothing, look again later.
-
-    ``attempts`` is how many attempts the application allows. The job is None when it was deleted.
-    """
-    if job is None or not attempt.wanted or job.phase in FINAL:
-        return _unwanted(job, seen)
-    if seen is None:
-        if attempt.state is AttemptState.RUNNING:
-            return _failed(attempt, Reason.AGENT_LOST, "Nothing is left of the attempt at its site.", now, attempts)
-        return Submit()
-    if seen.seen is Seen.STARTING:
-        return None
-    if seen.seen is Seen.SUCCEEDED:
-        return Complete()
-    if seen.seen is Seen.FAILED:
-        reason = seen.reason or Reason.AGENT_LOST
-        if reason is Reason.DEADLINE:
-            return Stop()
-        if reason is Reason.ABORTED:  # nobody asked for it here: somebody stopped it at the site
-            reason = Reason.AGENT_LOST
-        return _failed(attempt, reason, seen.message, now, attempts)
-    started = seen.started or now
-    if job.phase is not Phase.EXECUTING or attempt.state is not AttemptState.RUNNING:
-        return Execute(started)
-    if job.duration and now >= (job.started or started) + job.duration * 1000:
-        return Stop()
-    known = job.info.get("progress"), job.info.get("message", "")
-    if (seen.progress, seen.progress_text) != known and (seen.progress is not None or seen.progress_text):
-        return Progress(seen.progress, seen.progress_text)
-    return None
-
-
-def _unwanted(job: Job | None, seen: Observation | None) -> Step:
-    """An attempt that was aborted, or whose job is gone or has its outcome already."""
-    if seen is None:
-        return Close()
-    if seen.seen in (Seen.STARTING, Seen.RUNNING):
-        return Kill()
-    return Salvage() if job is not None and job.phase is Phase.ABORTED else Close()
-
-
-def _failed(attempt: Attempt, reason: Reason, message: str, now: int, attempts: int) -> Step:
-    """Try again what the infrastructure broke, up to the limit; never what the user's command did itself."""
-    if reason in RETRYABLE and attempt.number < attempts:
-        return Retry(reason, message, now + BACKOFF_MS * 2 ** (attempt.number - 1))
-    return Fail(reason, message)
+    attempt: Attempt
+    seen: Observation | None
+    until: int
 
 
 Key = tuple[str, int]
@@ -160,8 +89,12 @@ class Controller:
         The rows, and the site.
     applications
         What the jobs run, by name.
+    placer
+        Finds another site for what can't stay at this one.
     clock
         The present instant in milliseconds.
+    absence
+        How long the site may be silent.
     """
 
     def __init__(
@@ -169,35 +102,52 @@ class Controller:
         store: Store,
         executor: Executor,
         applications: Mapping[str, Application],
+        placer: Placer,
         *,
         clock: Callable[[], int] = now_ms,
         interval: float = 1.0,
+        absence: Absence | None = None,
     ) -> None:
         self.store = store
         self.executor = executor
         self.applications = applications
+        self.placer = placer
         self.clock = clock
         self.interval = interval
+        self.absence = absence or Absence()
         self._busy: dict[Key, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
         self._progress: dict[Key, int] = {}
+        self._live: dict[Key, Attempt] = {}
+        self._full = -FULL_SECONDS
+        self._touched: set[str] = set()
+        self._quiet: dict[Key, _Quiet] = {}
+        self._removed: dict[Key, float] = {}
+        self._said: tuple[float, bool] = (-SAY_SECONDS, False)
+        self._since = 0
         self.last_round: float | None = None
         """Monotonic time of the last complete round, for the readiness probe."""
 
     async def run(self) -> None:
         """Loop until cancelled; what the database or the site refuses is tried again."""
+        self._touched = self.store.feed.follow()
+        self._full = -FULL_SECONDS
         try:
             while True:
                 self._wake.clear()
+                began = time.monotonic()
                 try:
-                    began = time.monotonic()
                     await self._round()
                     self.last_round = time.monotonic()
                     telemetry.CONTROLLER_ROUND.labels(self.executor.site).observe(self.last_round - began)
                 except UwsError as error:
                     log.warning("controller round failed", site=self.executor.site, error=error.message)
+                spent = time.monotonic() - began
                 await self._pause()
+                # However much happens, other work in this process gets most of the time.
+                await asyncio.sleep(max(0.0, 4 * spent - (time.monotonic() - began)))
         finally:
+            self.store.feed.unfollow(self._touched)
             for task in self._busy.values():
                 task.cancel()
             await asyncio.gather(*self._busy.values(), return_exceptions=True)
@@ -216,30 +166,86 @@ class Controller:
                 wait.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
 
+    # -- one round -------------------------------------------------------------------------------------------------
+
     async def _round(self) -> None:
         """One look at everything that is at the site or should be."""
         site = self.executor.site
-        observed = {(seen.job_id, seen.number): seen for seen in await self.executor.observe()}
-        live = {(attempt.job_id, attempt.number): attempt for attempt in await self.store.live_attempts(site)}
+        health = self.executor.health()
+        await self._say(health)
+        await self._read_live()
         now = self.clock()
-        for key, attempt in live.items():
-            self._dispatch(key, self._advance(attempt, observed.get(key)))
-        for key in observed.keys() - live.keys() - self._busy.keys():
+        if not health.reachable:
+            await self._unreachable(health, now)
+            return
+        observed = {(seen.job_id, seen.number): seen for seen in await self.executor.observe()}
+        for key, attempt in self._live.items():
+            quiet = self._quiet.get(key)
+            if quiet is None or quiet.until <= now or quiet.attempt != attempt or quiet.seen != observed.get(key):
+                self._dispatch(key, self._advance(attempt, observed.get(key)))
+        for key in observed.keys() - self._live.keys() - self._busy.keys():
             await self._orphan(key, observed[key])
-        taken = sum(1 for attempt in live.values() if attempt.state is not AttemptState.WAITING)
-        free = self.executor.capacity - taken - sum(1 for key in self._busy if key not in live)
+        self._removed = {key: at for key, at in self._removed.items() if key in observed}
+        taken = sum(1 for attempt in self._live.values() if attempt.state is not AttemptState.WAITING)
+        free = self.executor.capacity - taken - sum(1 for key in self._busy if key not in self._live)
         if free > 0:
             for attempt in await self.store.next_waiting(site, free, now):
                 self._dispatch((attempt.job_id, attempt.number), self._begin(attempt))
         telemetry.SITE_RUNNING.labels(site).set(taken)
 
+    async def _read_live(self) -> None:
+        """The attempts at the site: all of them, or only those of jobs of which there is news."""
+        touched = set(self._touched)
+        self._touched.difference_update(touched)
+        for key in [key for key in self._quiet if key[0] in touched]:
+            del self._quiet[key]
+        if len(self._live) <= FEW or time.monotonic() - self._full >= FULL_SECONDS:
+            rows = await self.store.live_attempts(self.executor.site)
+            self._live = {(row.job_id, row.number): row for row in rows}
+            self._quiet = {key: quiet for key, quiet in self._quiet.items() if key in self._live}
+            self._full = time.monotonic()
+            return
+        for job_id in touched:
+            await self._read_one(job_id)
+
+    async def _read_one(self, job_id: str) -> None:
+        for row in await self.store.attempts(job_id):
+            key = row.job_id, row.number
+            here = row.site == self.executor.site and row.state is not AttemptState.CLOSED
+            if here and (row.state is not AttemptState.WAITING or not row.wanted):
+                self._live[key] = row
+            else:
+                self._live.pop(key, None)
+
+    async def _say(self, health: Health) -> None:
+        """Record how the site is, for whoever places jobs."""
+        site = self.executor.site
+        at, said = self._said
+        changed = said != health.reachable or self._since == 0
+        if not changed and time.monotonic() - at < SAY_SECONDS:
+            return
+        now = self.clock()
+        if changed:
+            known = (await self.store.sites()).get(site)
+            same = known is not None and known.reachable == health.reachable
+            self._since = known.since if known is not None and same else now
+            if not health.reachable and not same and health.since:
+                self._since = max(health.since, known.updated if known is not None else 0)
+        await self.store.put_site(SiteState(site, health.reachable, self._since, health.message[:500], now))
+        self._said = (time.monotonic(), health.reachable)
+        telemetry.SITE_REACHABLE.labels(site).set(1 if health.reachable else 0)
+
     async def _orphan(self, key: Key, seen: Observation) -> None:
         """Something at the site for which there is no live attempt: read its row again, then remove it."""
-        rows = [attempt for attempt in await self.store.attempts(key[0]) if attempt.number == key[1]]
-        if rows and rows[0].state is not AttemptState.CLOSED:
+        now = time.monotonic()
+        if now - self._removed.get(key, -REMOVE_SECONDS) < REMOVE_SECONDS:
             return
+        rows = [attempt for attempt in await self.store.attempts(key[0]) if attempt.number == key[1]]
+        if rows and rows[0].state is not AttemptState.CLOSED and rows[0].site == self.executor.site:
+            return
+        self._removed[key] = now
         log.info("removing what is left of an attempt", job=key[0], attempt=key[1], site=self.executor.site)
-        if seen.seen in (Seen.STARTING, Seen.RUNNING):
+        if seen.seen in (Seen.STARTING, Seen.RUNNING, Seen.SUSPENDED):
             await self.executor.kill(*key)
         else:
             await self.executor.forget(*key)
@@ -254,7 +260,7 @@ class Controller:
             try:
                 await work
             except (StaleJob, Forbidden):
-                pass  # the job moved on; the next round sees how
+                self._touched.add(key[0])  # the job moved on; the next round sees how
             except UwsError as error:
                 log.warning("step failed", job=key[0], attempt=key[1], error=error.message)
                 await asyncio.sleep(1)
@@ -267,15 +273,67 @@ class Controller:
 
         self._busy[key] = asyncio.create_task(guarded())
 
+    # -- a site that does not answer -------------------------------------------------------------------------------
+
+    async def _unreachable(self, health: Health, now: int) -> None:
+        """Say of the jobs there what can be said, and take away what never came there."""
+        for key, attempt in self._live.items():
+            quiet = self._quiet.get(key)
+            if quiet is None or quiet.until <= now or quiet.attempt != attempt:
+                self._dispatch(key, self._advance_blind(attempt))
+        if now - self._since >= self.absence.unknown:
+            for attempt in await self.store.waiting_at(self.executor.site, MOVE_PAGE):
+                self._dispatch((attempt.job_id, attempt.number), self._move(attempt, health))
+
+    async def _advance_blind(self, attempt: Attempt) -> None:
+        job = await self.store.get(attempt.job_id)
+        now = self.clock()
+        step = decide_unreachable(
+            job,
+            attempt,
+            self._since,
+            now,
+            attempts=self._attempts(attempt),
+            unknown_ms=self.absence.unknown,
+            lost_ms=self.absence.lost,
+        )
+        if step is None or job is None:
+            self._quiet[attempt.job_id, attempt.number] = _Quiet(attempt, None, now + 1000)
+            return
+        await self._outcome(job, attempt, None, step)
+
+    async def _move(self, attempt: Attempt, health: Health) -> None:
+        """Another site for a job that was never handed to this one; none: it waits here."""
+        job = await self.store.get(attempt.job_id)
+        application = self.applications.get(attempt.application)
+        if job is None or application is None or job.phase in FINAL:
+            return
+        try:
+            site, _ = await self.placer.choose(job, application, group=attempt.group, without=attempt.site)
+        except UsageError:
+            return
+        if not (await self.placer.reachable()).get(site):
+            return
+        reason = f"moved here because {attempt.site} can't be reached"
+        info = {**job.info, "site": site, "site_reason": reason, "waiting": f"waiting for a free slot at {site}"}
+        await self.store.save(job, replace(job, info=info), kind="SITE", actor=ACTOR, move=(attempt, site))
+        log.info("job moved", job=job.id, attempt=attempt.number, to=site, why=health.message)
+
+    # -- handing over ----------------------------------------------------------------------------------------------
+
     async def _begin(self, attempt: Attempt) -> None:
         """Record that the attempt goes to the site, then hand it over: in this order, so that nothing is lost."""
-        submitted = replace(attempt, state=AttemptState.SUBMITTED, submitted=self.clock())
-        await self.store.save_attempt(submitted)
+        now = self.clock()
+        if not await self.store.begin_attempt(attempt, now):
+            return
+        submitted = replace(attempt, state=AttemptState.SUBMITTED, submitted=now)
+        self._live[attempt.job_id, attempt.number] = submitted
         await self._submit(submitted)
 
     async def _submit(self, attempt: Attempt) -> None:
         job = await self.store.get(attempt.job_id)
         if job is None or job.phase in FINAL:
+            self._touched.add(attempt.job_id)
             return
         application = self.applications.get(job.application)
         if application is None:
@@ -287,44 +345,70 @@ class Controller:
             await self._fail(job, attempt, None, Reason.USAGE, error.message)
             return
         try:
-            await self.executor.submit(plan)
+            await self.executor.submit(replace(plan, group=attempt.group))
+        except NotNow as error:
+            if error.sent:
+                raise
+            # It certainly is not there: another site may take it, if this one stays away.
+            await self.store.give_back(attempt, self.clock() + (error.retry_after or 1) * 1000)
+            self._live.pop((attempt.job_id, attempt.number), None)
+            raise
         except (ServiceUnavailable, StorageFull):
             raise
+        except Refused as error:
+            await self._fail(job, attempt, None, Reason.REFUSED, error.message)
+            return
         except UwsError as error:
             await self._fail(job, attempt, None, Reason.STAGE_IN, error.message)
             return
         telemetry.QUEUE_WAIT.labels(job.application).observe((self.clock() - (job.queued or job.created)) / 1000)
 
+    # -- carrying out ----------------------------------------------------------------------------------------------
+
+    def _attempts(self, attempt: Attempt) -> int:
+        application = self.applications.get(attempt.application)
+        return application.limits.attempts if application is not None else 1
+
     async def _advance(self, attempt: Attempt, seen: Observation | None) -> None:
         """Carry out the next step of one live attempt."""
         job = await self.store.get(attempt.job_id)
-        application = self.applications.get(attempt.application)
-        limit = application.limits.attempts if application is not None else 1
-        step = decide(job, attempt, seen, self.clock(), attempts=limit)
+        now = self.clock()
+        step = decide(job, attempt, seen, now, attempts=self._attempts(attempt))
         match step:
             case None:
+                until = now + (1000 if seen is not None and seen.gone else RECHECK_MS)
+                if job is not None and job.duration and job.started is not None:
+                    until = min(until, job.started + job.duration * 1000)
+                self._quiet[attempt.job_id, attempt.number] = _Quiet(attempt, seen, until)
                 return
             case Submit():
                 await self._submit(attempt)
             case Kill():
                 await self.executor.kill(attempt.job_id, attempt.number)
+                self._quiet[attempt.job_id, attempt.number] = _Quiet(attempt, seen, now + 1000)
+                return
             case Close():
                 await self._close(attempt, seen)
             case _ if job is not None:
                 await self._outcome(job, attempt, seen, step)
+        self._touched.add(attempt.job_id)
 
     async def _outcome(self, job: Job, attempt: Attempt, seen: Observation | None, step: Step) -> None:
         """The steps that change the job's row."""
         match step:
             case Execute(started):
-                after = job if job.phase is Phase.EXECUTING else apply(job, Action.EXECUTE, started, started=started)
-                info = {key: value for key, value in job.info.items() if key != "waiting"}
-                running = replace(attempt, state=AttemptState.RUNNING, started=started)
-                after = replace(after, info=info, quote=quote(job, started))
-                await self.store.save(job, after, kind="PHASE", actor=ACTOR, attempts=[running])
-                telemetry.PHASES.labels(job.application, after.phase).inc()
+                await self._execute(job, attempt, started)
             case Progress(fraction, text):
                 await self._save_progress(job, attempt, fraction, text)
+            case Wait(why, place):
+                info = {**job.info, "waiting": why, "place": place}
+                await self.store.save(job, replace(job, info=info), kind="INFO", actor=ACTOR)
+            case Suspend(why):
+                await self._change(job, Action.SUSPEND, waiting=why)
+            case Requeue():
+                await self._change(job, Action.REQUEUE)
+            case Lose(why):
+                await self._change(job, Action.LOSE, waiting=why)
             case Stop():
                 message = f"The execution duration of {job.duration} s was exceeded."
                 error = ErrorSummary(message, reason=Reason.DEADLINE)
@@ -338,8 +422,25 @@ class Controller:
                 await self._fail(job, attempt, seen, reason, message)
             case Retry(reason, message, not_before):
                 await self._retry(job, attempt, seen, reason, message, not_before)
-            case Salvage() if seen is not None:
+            case Salvage():
                 await self._salvage(job, attempt, seen)
+
+    async def _execute(self, job: Job, attempt: Attempt, started: int) -> None:
+        after = job if job.phase is Phase.EXECUTING else apply(job, Action.EXECUTE, started, started=started)
+        info = {key: value for key, value in job.info.items() if key not in ("waiting", "place")}
+        running = replace(attempt, state=AttemptState.RUNNING, started=started)
+        after = replace(after, info=info, quote=quote(job, started))
+        await self.store.save(job, after, kind="PHASE", actor=ACTOR, attempts=[running])
+        telemetry.PHASES.labels(job.application, after.phase).inc()
+
+    async def _change(self, job: Job, action: Action, *, waiting: str = "") -> None:
+        """A change of phase that says nothing about the attempt's end."""
+        after = apply(job, action, self.clock())
+        info = {key: value for key, value in job.info.items() if key not in ("waiting", "place")}
+        if waiting:
+            info["waiting"] = waiting
+        await self.store.save(job, replace(after, info=info), kind="PHASE", actor=ACTOR)
+        telemetry.PHASES.labels(job.application, after.phase).inc()
 
     async def _save_progress(self, job: Job, attempt: Attempt, fraction: float | None, text: str) -> None:
         key = attempt.job_id, attempt.number
@@ -351,18 +452,25 @@ class Controller:
         await self.store.save(job, replace(job, info=info), kind="INFO", actor=ACTOR)
 
     async def _complete(self, job: Job, attempt: Attempt, seen: Observation) -> None:
-        results, logs = await self.executor.collect(seen)
+        found = await self.executor.collect(seen, attempt)
         after = apply(
-            job, Action.COMPLETE, self.clock(), started=seen.started, ended=seen.ended, results=tuple(results)
+            job, Action.COMPLETE, self.clock(), started=seen.started, ended=seen.ended, results=tuple(found.results)
         )
-        info = {**_info(job, logs), "progress": 1.0, "message": seen.progress_text or job.info.get("message", "")}
+        info = {
+            **_info(job, found.logs),
+            "progress": 1.0,
+            "message": seen.progress_text or job.info.get("message", ""),
+        }
         await self._finish(job, replace(after, info=info), _closed(attempt, seen, None, "", self.clock()))
 
     async def _fail(self, job: Job, attempt: Attempt, seen: Observation | None, reason: Reason, message: str) -> None:
         logs: tuple[Result, ...] = ()
+        detail = ""
         if seen is not None:
-            _, logs = await self.executor.collect(seen)
-        detail = seen.log_tail if seen is not None else ""
+            _, logs, detail = await self.executor.collect(seen, attempt)
+        if reason is Reason.EXIT_CODE and seen is not None and seen.reports:
+            last = detail.strip().rpartition("\n")[2]
+            message = f"{message}: {last[:300]}" if last else f"{message}."
         transient = reason in RETRYABLE
         error = ErrorSummary(message or reason.value, transient=transient, reason=reason, detail=detail)
         started = seen.started if seen is not None else None
@@ -376,17 +484,38 @@ class Controller:
         """The outcome and the end of the attempt in one transaction; only then is it forgotten at the site."""
         await self.store.save(job, after, kind="PHASE", actor=ACTOR, attempts=[closed])
         telemetry.PHASES.labels(job.application, after.phase).inc()
+        telemetry.ATTEMPTS.labels(closed.site, closed.reason or "Done").inc()
         log.info("job ended", job=job.id, application=job.application, phase=after.phase, attempt=closed.number)
-        self._progress.pop((closed.job_id, closed.number), None)
-        await self.executor.forget(closed.job_id, closed.number)
+        await self._forget(closed)
+
+    async def _forget(self, closed: Attempt) -> None:
+        """Nothing shall be left at the site; if it can't be told now, the search for orphans does it later."""
+        key = closed.job_id, closed.number
+        self._removed[key] = time.monotonic()  # it may be seen for a while
+        self._progress.pop(key, None)
+        self._quiet.pop(key, None)
+        self._live.pop(key, None)
+        with contextlib.suppress(NotNow):
+            await self.executor.forget(*key)
 
     async def _retry(
         self, job: Job, attempt: Attempt, seen: Observation | None, reason: Reason, message: str, not_before: int
     ) -> None:
+        site = attempt.site
+        why = job.info.get("site_reason", "")
+        application = self.applications.get(attempt.application)
+        if application is not None:
+            elsewhere = attempt.site if reason is Reason.SITE_LOST else None
+            try:
+                site, why = await self.placer.choose(job, application, group=attempt.group, without=elsewhere)
+            except UsageError:
+                if elsewhere is not None:  # no other site takes it: it stays UNKNOWN until this one is back
+                    self._quiet[attempt.job_id, attempt.number] = _Quiet(attempt, None, self.clock() + 10_000)
+                    return
         following = Attempt(
             job_id=job.id,
             number=attempt.number + 1,
-            site=attempt.site,
+            site=site,
             application=attempt.application,
             owner=attempt.owner,
             group=attempt.group,
@@ -396,47 +525,70 @@ class Controller:
             memory_requested=attempt.memory_requested,
         )
         after = job if job.phase is Phase.QUEUED else apply(job, Action.REQUEUE, self.clock())
-        waiting = f"attempt {attempt.number} was lost ({message or reason.value}); another one follows"
-        info = {**job.info, "attempt": following.number, "waiting": waiting}
+        lost = {"attempt": attempt.number, "site": attempt.site, "reason": reason.value, "message": message}
+        info = {
+            **job.info,
+            "attempt": following.number,
+            "waiting": f"attempt {attempt.number} was lost ({message or reason.value}); another one follows",
+            "site": site,
+            "site_reason": why,
+            "lost": [*job.info.get("lost", ()), lost],
+        }
         closed = _closed(attempt, seen, reason, message, self.clock())
         await self.store.save(job, replace(after, info=info), kind="PHASE", actor=ACTOR, attempts=[closed, following])
+        telemetry.ATTEMPTS.labels(closed.site, reason.value).inc()
         log.warning("attempt lost", job=job.id, attempt=attempt.number, reason=reason, error=message)
-        await self.executor.forget(attempt.job_id, attempt.number)
+        await self._forget(closed)
 
-    async def _salvage(self, job: Job, attempt: Attempt, seen: Observation) -> None:
-        results, logs = await self.executor.collect(seen)
-        after = replace(job, results=tuple(results), info=_info(job, logs))
-        if job.started is None and seen.started is not None:
-            after = replace(after, started=min(max(seen.started, job.created), job.ended or seen.started))
+    async def _salvage(self, job: Job, attempt: Attempt, seen: Observation | None) -> None:
+        """Keep what was complete of an aborted attempt."""
+        shown = seen or Observation(
+            attempt.job_id, attempt.number, Seen.FAILED, started=attempt.started, reports=True, gone=True
+        )
+        found = await self.executor.collect(shown, attempt)
+        after = replace(job, results=tuple(found.results), info=_info(job, found.logs))
+        if job.started is None and shown.started is not None:
+            after = replace(after, started=min(max(shown.started, job.created), job.ended or shown.started))
         reason = Reason(attempt.reason) if attempt.reason else Reason.ABORTED
         closed = _closed(attempt, seen, reason, job.error.message if job.error else "", self.clock())
         await self.store.save(job, after, kind="RESULTS", actor=ACTOR, attempts=[closed])
-        await self.executor.forget(attempt.job_id, attempt.number)
+        telemetry.ATTEMPTS.labels(closed.site, reason.value).inc()
+        await self._forget(closed)
 
     async def _close(self, attempt: Attempt, seen: Observation | None) -> None:
         reason = Reason.ABORTED if attempt.reason is None else Reason(attempt.reason)
         await self.store.save_attempt(_closed(attempt, seen, reason, attempt.message, self.clock()))
         with contextlib.suppress(UwsError):
-            await self.executor.forget(attempt.job_id, attempt.number)
+            await self._forget(attempt)
 
 
 def _info(job: Job, logs: tuple[Result, ...]) -> dict[str, Any]:
     """jobInfo of a job that has ended: nothing is waited for, the logs can be read."""
-    kept = {key: value for key, value in job.info.items() if key != "waiting"}
+    kept = {key: value for key, value in job.info.items() if key not in ("waiting", "place")}
     kept["logs"] = [{"id": one.id, "size": one.size, "media_type": one.media_type} for one in logs]
     return kept
 
 
 def _closed(attempt: Attempt, seen: Observation | None, reason: Reason | None, message: str, now: int) -> Attempt:
     """The attempt with its outcome and what it used."""
+    started = (seen.started if seen is not None else None) or attempt.started
+    ended = (seen.ended if seen is not None else None) or now
+    usage = seen.usage if seen is not None else Usage()
+    if seen is not None and seen.reports:  # its agent could not measure the command: at least how long it ran
+        report = attempt.report
+        usage = Usage(
+            wall=max(0, ended - started) / 1000 if started is not None else 0.0,
+            bytes_in=report.bytes_in if report is not None else 0,
+            bytes_out=sum(one.size for one in report.outputs) if report is not None else 0,
+        )
     return replace(
         attempt,
         wanted=False,
         state=AttemptState.CLOSED,
-        started=(seen.started if seen is not None else None) or attempt.started,
-        ended=(seen.ended if seen is not None else None) or now,
+        started=started,
+        ended=ended,
         exit_code=seen.exit_code if seen is not None else None,
         reason=reason,
         message=message,
-        usage=seen.usage if seen is not None else Usage(),
+        usage=usage,
     )

@@ -122,6 +122,7 @@ TRANSITIONS: Mapping[tuple[Phase, Action], Phase] = {
     (_P.QUEUED, _A.HOLD): _P.HELD,
     (_P.EXECUTING, _A.HOLD): _P.HELD,
     (_P.EXECUTING, _A.SUSPEND): _P.SUSPENDED,
+    (_P.UNKNOWN, _A.SUSPEND): _P.SUSPENDED,
     (_P.QUEUED, _A.LOSE): _P.UNKNOWN,
     (_P.EXECUTING, _A.LOSE): _P.UNKNOWN,
     (_P.SUSPENDED, _A.LOSE): _P.UNKNOWN,

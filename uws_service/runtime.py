@@ -14,21 +14,25 @@ from typing import Any
 import structlog
 
 from uws_service import telemetry
+from uws_service.agents import Agents
 from uws_service.applications import Application, load_applications
 from uws_service.attempt import Attempt
-from uws_service.controller import Controller
+from uws_service.controller import Absence, Controller
 from uws_service.depot import Depot
 from uws_service.errors import ConfigurationError, UwsError
 from uws_service.executors.base import Executor
+from uws_service.executors.kubernetes import AgentTokens, Cluster, KubernetesExecutor
 from uws_service.executors.local import LocalExecutor
+from uws_service.leading import Leader
+from uws_service.placing import Placer
 from uws_service.reaper import Reaper
 from uws_service.service import Service, now_ms
-from uws_service.settings import Settings
+from uws_service.settings import KubernetesSite, LocalSite, Settings
 from uws_service.store import Store
 
 log = structlog.get_logger(__name__)
 
-RESERVED = frozenset({"static", "metrics", "livez", "readyz"})
+RESERVED = frozenset({"static", "metrics", "livez", "readyz", "agent"})
 """Names that no application can have: the service's own resources have them."""
 CHECK_SECONDS = 5.0
 """How long the answer of a health check is used again."""
@@ -44,7 +48,10 @@ class Runtime:
     depot: Depot
     service: Service
     executors: Mapping[str, Executor]
+    agents: Agents
+    tokens: AgentTokens
     controllers: list[Controller] = field(default_factory=list)
+    leaders: list[Leader] = field(default_factory=list)
     up_since: int = 0
     draining: bool = False
     _checked: tuple[float, list[str]] = (0.0, [])
@@ -65,7 +72,8 @@ class Runtime:
 
     def _late_controllers(self) -> list[str]:
         late = []
-        for controller in self.controllers:
+        driven = [leader.controller for leader in self.leaders if leader.leading]
+        for controller in [*self.controllers, *driven]:
             site = controller.executor.site
             lag = time.monotonic() - controller.last_round if controller.last_round is not None else None
             telemetry.CONTROLLER_LAG.labels(site).set(lag if lag is not None else -1)
@@ -108,16 +116,18 @@ async def running(settings: Settings) -> AsyncIterator[Runtime]:
         await store.feed.start()
         stack.push_async_callback(store.feed.stop)
         depot = Depot.open(settings.depot_url)
-        service = Service(
-            store,
-            applications,
-            {site.name: site.slots for site in settings.sites},
-            max_waiters=settings.limits.waiters,
+        placer = Placer(store, settings.sites)
+        service = Service(store, applications, placer, max_waiters=settings.limits.waiters)
+        clusters = [Cluster(site) for site in settings.sites if isinstance(site, KubernetesSite)]
+        executors = _executors(settings, depot, clusters, await store.name() if clusters else "")
+        for executor in executors.values():
+            stack.push_async_callback(executor.close)
+        agents = Agents(store, depot, applications, settings.fetch)
+        runtime = Runtime(
+            settings, applications, store, depot, service, executors, agents, AgentTokens(clusters), up_since=now_ms()
         )
-        executors: dict[str, Executor] = {}
-        runtime = Runtime(settings, applications, store, depot, service, executors, up_since=now_ms())
         if settings.controller:
-            await _start_sites(runtime, executors, stack)
+            await _drive_sites(runtime, placer, stack)
             reaper = Reaper(
                 store,
                 depot,
@@ -140,24 +150,43 @@ def _make_folder(folder: Path) -> None:
         raise ConfigurationError(f"settings: data: {folder}: {error.strerror or error}") from None
 
 
-async def _start_sites(runtime: Runtime, executors: dict[str, Executor], stack: contextlib.AsyncExitStack) -> None:
-    settings = runtime.settings
+def _executors(settings: Settings, depot: Depot, clusters: list[Cluster], instance: str) -> dict[str, Executor]:
+    """All sites, in every process: any replica shows live logs, one of them drives each site."""
+    found: dict[str, Executor] = {}
+    by_name = {cluster.site.name: cluster for cluster in clusters}
     for site in settings.sites:
-        executor = LocalExecutor(
-            site.name,
-            settings.work_folder / site.name,
-            runtime.depot,
-            capacity=site.slots,
-            allow_private=settings.fetch.allow_private,
-            allow_hosts=settings.fetch.allow_hosts,
-            fetch_timeout=settings.fetch.timeout,
-        )
-        await executor.start()
-        stack.push_async_callback(executor.stop)
-        executors[site.name] = executor
-        controller = Controller(runtime.store, executor, runtime.applications)
-        runtime.controllers.append(controller)
-        stack.push_async_callback(_stop, asyncio.create_task(_always(controller.run())))
+        if isinstance(site, LocalSite):
+            found[site.name] = LocalExecutor(
+                site.name,
+                settings.work_folder / site.name,
+                depot,
+                capacity=site.slots,
+                allow_private=settings.fetch.allow_private,
+                allow_hosts=settings.fetch.allow_hosts,
+                fetch_timeout=settings.fetch.timeout,
+            )
+        else:
+            found[site.name] = KubernetesExecutor(site, depot, instance, by_name[site.name])
+    return found
+
+
+async def _drive_sites(runtime: Runtime, placer: Placer, stack: contextlib.AsyncExitStack) -> None:
+    """Local sites belong to this machine; of the others, whoever holds the lease drives them."""
+    for site in runtime.settings.sites:
+        executor = runtime.executors[site.name]
+        if isinstance(site, LocalSite):
+            await executor.start()
+            stack.push_async_callback(executor.stop)
+            controller = Controller(runtime.store, executor, runtime.applications, placer)
+            runtime.controllers.append(controller)
+            work = controller.run()
+        else:
+            absence = Absence(site.unknown_after * 1000, site.lost_after * 1000)
+            controller = Controller(runtime.store, executor, runtime.applications, placer, absence=absence)
+            leader = Leader(runtime.store, executor, controller)
+            runtime.leaders.append(leader)
+            work = leader.run()
+        stack.push_async_callback(_stop, asyncio.create_task(_always(work)))
 
 
 async def _always(work: Coroutine[Any, Any, None]) -> None:

@@ -14,12 +14,12 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from uws_service import sites
 from uws_service.applications import Application, Checked, check
 from uws_service.attempt import Attempt, Reason
 from uws_service.auth import Identity, require_access
 from uws_service.errors import Conflict, Forbidden, NotFound, UsageError
 from uws_service.job import BLOCKING, FINAL, MAX_DURATION, Action, ErrorSummary, Job, Parameter, Phase, apply
+from uws_service.placing import Placer
 from uws_service.store import JobRef, StaleJob, Store
 
 RETRIES = 8
@@ -109,8 +109,8 @@ class Service:
         The only truth about jobs.
     applications
         What may be run, by name.
-    site_slots
-        The sites that jobs can go to, and how many jobs each runs at once.
+    placer
+        Chooses the site that a job goes to.
     clock
         The present instant in milliseconds.
     """
@@ -119,14 +119,14 @@ class Service:
         self,
         store: Store,
         applications: Mapping[str, Application],
-        site_slots: Mapping[str, int],
+        placer: Placer,
         *,
         clock: Callable[[], int] = now_ms,
         max_waiters: int = 50_000,
     ) -> None:
         self.store = store
         self.applications = applications
-        self.site_slots = dict(site_slots)
+        self.placer = placer
         self.clock = clock
         self.max_waiters = max_waiters
         self.waiters = 0
@@ -209,7 +209,7 @@ class Service:
         job = replace(job, quote=quote(job, now))
         attempt = None
         if request.run:
-            job, attempt = self._started(job, identity, 1, now)
+            job, attempt = await self._started(job, identity, 1, now)
         return await self.store.create(
             job, actor=identity.actor, origin=origin, idempotency=idempotency, attempt=attempt
         )
@@ -218,16 +218,16 @@ class Service:
         """The job's parameters, checked against its application; raises `UsageError`."""
         return check(self.application(job.application), job.parameters)
 
-    def _started(self, job: Job, identity: Identity, number: int, now: int) -> tuple[Job, Attempt | None]:
+    async def _started(self, job: Job, identity: Identity, number: int, now: int) -> tuple[Job, Attempt | None]:
         """The job after RUN, and its attempt; or in ERROR if its parameters are wrong."""
         application = self.application(job.application)
         try:
             check(application, job.parameters)
+            site, why = await self.placer.choose(job, application, group=identity.group)
         except UsageError as error:
             summary = ErrorSummary(error.message, transient=False, reason=Reason.USAGE, detail=error.detail)
             return apply(job, Action.REFUSE, now, error=summary), None
         queued = apply(job, Action.RUN, now)
-        site, why = sites.choose([sites.SiteView(name, slots) for name, slots in self.site_slots.items()])
         info = {"site": site, "site_reason": why, "attempt": number, "waiting": f"waiting for a free slot at {site}"}
         attempt = Attempt(
             job_id=job.id,
@@ -268,7 +268,7 @@ class Service:
         for _ in range(RETRIES):
             job = await self.get(application, job_id, identity)
             number = 1 + max((attempt.number for attempt in await self.store.attempts(job_id)), default=0)
-            after, attempt = self._started(apply_check(job), identity, number, self.clock())
+            after, attempt = await self._started(apply_check(job), identity, number, self.clock())
             attempts = (attempt,) if attempt is not None else ()
             try:
                 return await self.store.save(

@@ -7,7 +7,7 @@ With no settings at all the service runs embedded: SQLite, a local folder, local
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -44,14 +44,109 @@ class Fetch(BaseModel):
     timeout: float = Field(60.0, gt=0, description="Seconds without a byte after which a fetch fails.")
 
 
+_NAME = r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$"
+
+
+class Access(BaseModel):
+    """Which jobs a site takes; what is empty allows all."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    applications: tuple[str, ...] = Field((), description="Only these applications run here.")
+    owners: tuple[str, ...] = Field((), description="Only jobs of these owners run here.")
+    groups: tuple[str, ...] = Field((), description="Only jobs of members of these groups run here.")
+    cpu: float | None = Field(None, gt=0, description="Most CPUs that one job may ask for.")
+    memory: int | None = Field(None, gt=0, description="Most bytes of memory that one job may ask for.")
+    gpus: int | None = Field(None, ge=0, description="Most GPUs that one job may ask for.")
+
+
 class LocalSite(BaseModel):
     """A site that runs jobs as processes on this machine."""
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str = Field("local", pattern=r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$", description="The site's name.")
+    name: str = Field("local", pattern=_NAME, description="The site's name.")
     kind: Literal["local"] = Field("local", description="`local`: processes on this machine.")
     slots: int = Field(4, ge=1, description="How many jobs run at once.")
+    access: Access = Field(default_factory=Access, description="Which jobs the site takes.")
+
+
+class KubernetesSite(BaseModel):
+    """A site that is one namespace of a Kubernetes cluster; each attempt of a job is one `batch/v1` Job there."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(pattern=_NAME, description="The site's name.")
+    kind: Literal["kubernetes"] = Field(description="`kubernetes`: a namespace of a cluster.")
+    kubeconfig: Path | None = Field(
+        None,
+        description="File that says how to reach the cluster. Unset: the service account of the service's own pod.",
+    )
+    context: str | None = Field(None, description="Context in the kubeconfig. Unset: its current one.")
+    namespace: str = Field(
+        "default", pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", description="Where Jobs are made."
+    )
+    slots: int = Field(
+        100,
+        ge=1,
+        description="How many Jobs may be there at once, those included that wait in the cluster's own queues.",
+    )
+    access: Access = Field(default_factory=Access, description="Which jobs the site takes.")
+    agent_url: str = Field(
+        description="The URL under which the site's pods reach this service; agents bring inputs and results there.",
+    )
+    agent_ca: str | None = Field(
+        None, description="ConfigMap of the namespace whose `ca.crt` verifies `agent_url`, if its CA is a private one."
+    )
+    agent_image: str = Field(description="Image of the agent: the service's own image.")
+    image: str | None = Field(
+        None, description="Image for applications that name none, such as those that ship. Unset: the agent's image."
+    )
+    images: tuple[str, ...] = Field(
+        ("*",), description="Patterns (`*`, `?`) of the images that applications may use at this site."
+    )
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(
+        "IfNotPresent", description="When images are pulled."
+    )
+    image_pull_secrets: tuple[str, ...] = Field((), description="Secrets of the namespace for private registries.")
+    service_account: str = Field("default", description="Service account of the pods; it needs no rights at all.")
+    audience: str = Field("uws-service", min_length=1, description="Audience of the tokens that agents show.")
+    queue: str | None = Field(None, description="Kueue LocalQueue of the namespace. Unset: Jobs start without Kueue.")
+    priority_classes: dict[str, str] = Field(
+        {},
+        description="PriorityClass (with a queue: WorkloadPriorityClass) by `application:NAME`, `group:NAME` or `*`.",
+    )
+    node_selector: dict[str, str] = Field({}, description="Labels that a node must have.")
+    tolerations: tuple[dict[str, Any], ...] = Field((), description="Tolerations, as in a pod's specification.")
+    gpu_resource: str = Field("nvidia.com/gpu", description="Resource that an application's `gpus` ask for.")
+    cpu_limit: bool = Field(False, description="Also limit the CPU to what was asked for; memory and disk always are.")
+    volumes: tuple[dict[str, Any], ...] = Field(
+        (),
+        description="More volumes of the pods, such as shared data: a pod's `volumes` entries, each with a "
+        "`mountPath`, mounted read-only into the command's container.",
+    )
+    user: int = Field(65534, ge=1, description="User and group id of the containers.")
+    grace: int = Field(30, ge=5, le=600, description="Seconds between SIGTERM and SIGKILL for a pod.")
+    ttl: int = Field(7 * 86400, ge=60, description="Seconds after which the cluster removes an ended Job by itself.")
+    patch: dict[str, Any] = Field(
+        {}, description="Merged into every Job last (JSON merge patch), for what else a site wants."
+    )
+    image_patience: int = Field(
+        300, ge=0, description="Seconds that the pull of an image may fail before the job does."
+    )
+    schedule_patience: int = Field(
+        0, ge=0, description="Seconds that a pod may wait for a node before the job fails; 0: for ever."
+    )
+    unknown_after: int = Field(30, ge=1, description="Seconds without the site after which its jobs are UNKNOWN.")
+    lost_after: int = Field(
+        6 * 3600,
+        ge=1,
+        description="Seconds without the site after which its jobs are given up there and tried elsewhere.",
+    )
+    qps: float = Field(100.0, gt=0, description="Most requests a second to the API server, watches not counted.")
+
+
+Site = Annotated[LocalSite | KubernetesSite, Field(discriminator="kind")]
 
 
 class Settings(BaseSettings):
@@ -86,7 +181,7 @@ class Settings(BaseSettings):
     work: Path | None = Field(None, description="Folder in which local jobs run. Unset: in the data folder.")
     applications: tuple[Path, ...] = Field((), description="YAML files or folders that declare applications.")
     builtin_applications: bool = Field(True, description="Offer the applications that ship with the service.")
-    sites: tuple[LocalSite, ...] = Field((LocalSite(),), min_length=1, description="Where jobs run.")
+    sites: tuple[Site, ...] = Field((LocalSite(),), min_length=1, description="Where jobs run.")
     cors_origins: tuple[str, ...] = Field(
         (), description="Origins whose pages may call the service from a browser; none by default."
     )
@@ -119,9 +214,17 @@ class Settings(BaseSettings):
             raise ValueError("must begin with /")
         return value.rstrip("/")
 
+    @field_validator("sites", mode="before")
+    @classmethod
+    def _kinds(cls, value: Any) -> Any:
+        """A site of no kind is a local one."""
+        if not isinstance(value, list | tuple):
+            return value
+        return [{"kind": "local", **one} if isinstance(one, dict) else one for one in value]
+
     @field_validator("sites")
     @classmethod
-    def _sites(cls, value: tuple[LocalSite, ...]) -> tuple[LocalSite, ...]:
+    def _sites(cls, value: tuple[Site, ...]) -> tuple[Site, ...]:
         names = [site.name for site in value]
         if len(set(names)) != len(names):
             raise ValueError("two sites have the same name")
@@ -215,6 +318,9 @@ def _read(config: Path) -> dict[str, Any]:
     for name in ("data", "work"):
         if isinstance(content.get(name), str):
             content[name] = str(config.parent / content[name])
+    for site in content["sites"] if isinstance(content.get("sites"), list) else ():
+        if isinstance(site, dict) and isinstance(site.get("kubeconfig"), str):
+            site["kubeconfig"] = str(config.parent / site["kubeconfig"])
     if isinstance(content.get("applications"), list):
         content["applications"] = [str(config.parent / str(path)) for path in content["applications"]]
     return content

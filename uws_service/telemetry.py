@@ -36,6 +36,11 @@ CONTROLLER_LAG = Gauge(
     "uws_controller_lag_seconds", "Time since a site's controller last finished a round.", ["site"], registry=REGISTRY
 )
 SITE_RUNNING = Gauge("uws_site_attempts", "Attempts at a site.", ["site"], registry=REGISTRY)
+SITE_WAITING = Gauge("uws_site_waiting", "Attempts that wait to be handed to a site.", ["site"], registry=REGISTRY)
+SITE_REACHABLE = Gauge("uws_site_reachable", "1 if the site can be asked, 0 if not.", ["site"], registry=REGISTRY)
+SITE_LEADER = Gauge("uws_site_leader", "1 in the process that drives the site.", ["site"], registry=REGISTRY)
+SITE_CREATE = Histogram("uws_site_create_seconds", "Time in which a cluster took a Job.", ["site"], registry=REGISTRY)
+ATTEMPTS = Counter("uws_attempts", "Attempts that ended, by why; Done if well.", ["site", "reason"], registry=REGISTRY)
 
 
 def configure_logging(form: str, level: str) -> None:

@@ -63,7 +63,7 @@ async def test_from_submit_to_forget(executor: LocalExecutor, depot: Depot, tmp_
     assert (seen.seen, seen.exit_code, seen.reason) == (Seen.SUCCEEDED, 0, None)
     assert seen.usage.bytes_in == len(b'table{"A": "1"}')
     for _ in range(2):  # U-105 needs it to be repeatable: the service may be killed after the first time
-        results, logs = await site.collect(seen)
+        results, logs, _ = await site.collect(seen)
         assert [(one.id, one.key, one.size) for one in results] == [("result", "jobs/job/results/result", 15)]
         assert results[0].sha256 == hashlib.sha256(b'table{"A": "1"}').hexdigest()
         assert [(one.id, one.key, one.size) for one in logs] == [
@@ -274,7 +274,7 @@ async def test_kill_a_command_that_will_not_end(executor: LocalExecutor) -> None
     seen = await until(executor, ended)
     assert (seen.seen, seen.reason) == (Seen.FAILED, Reason.ABORTED)
     assert not alive(mark)
-    results, logs = await executor.collect(seen)
+    results, logs, _ = await executor.collect(seen)
     assert [one.id for one in results] == ["ready"] and len(logs) == 2
 
 
@@ -350,7 +350,7 @@ async def test_an_agent_that_is_killed(executor: LocalExecutor) -> None:
     assert (seen.seen, seen.reason) == (Seen.FAILED, Reason.AGENT_LOST) and seen.started is not None
     assert not alive(mark)
     assert await look(executor) == seen
-    _, logs = await executor.collect(seen)
+    _, logs, _ = await executor.collect(seen)
     assert [(one.id, one.size) for one in logs] == [("stdout", 7), ("stderr", 0)]
 
 
@@ -452,7 +452,7 @@ async def test_a_work_folder_behind_a_link(depot: Depot, tmp_path: Path) -> None
     await executor.start()
     try:
         await executor.submit(launch(["sh", "-c", "echo data > $UWS_OUTPUT_DIR/r"], results=(RESULT,)))
-        results, _ = await executor.collect(await until(executor, ended))
+        results, *_ = await executor.collect(await until(executor, ended))
         assert [one.size for one in results] == [5]
     finally:
         await executor.stop()
@@ -559,7 +559,7 @@ async def test_a_second_name_for_a_file_does_not_reach_the_depot(executor: Local
         launch(["sh", "-c", f"echo data > $UWS_OUTPUT_DIR/r; ln $UWS_OUTPUT_DIR/r {keep}"], results=(RESULT,))
     )
     seen = await until(executor, ended)
-    results, _ = await executor.collect(seen)
+    results, *_ = await executor.collect(seen)
     keep.write_text("changed")
     await executor.depot.get_file(results[0].key, tmp_path / "copy")
     assert (tmp_path / "copy").read_text() == "data\n"

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from uws_service.attempt import Attempt, AttemptState, Observation, Reason, Seen
-from uws_service.controller import (
+from uws_service.deciding import (
     BACKOFF_MS,
     Close,
     Complete,
@@ -29,7 +29,7 @@ JOB = Job(
 )
 QUEUED = replace(JOB, phase=Phase.QUEUED, started=None)
 SUBMITTED = Attempt("j", 1, "local", "sleep", "", state=AttemptState.SUBMITTED)
-RUNNING = replace(SUBMITTED, state=AttemptState.RUNNING)
+RUNNING = replace(SUBMITTED, state=AttemptState.RUNNING, started=50)
 
 
 def seen(what: Seen, **more: object) -> Observation:
@@ -62,9 +62,9 @@ def test_start_and_progress() -> None:
 def test_duration_is_counted_from_the_start() -> None:
     """U-137: exceeded executionDuration stops the job; 0 is no limit (U-136)."""
     limited = replace(JOB, duration=10, started=NOW - 9_999)
-    assert decide(limited, RUNNING, seen(Seen.RUNNING, started=1), NOW, attempts=3) is None
+    assert decide(limited, RUNNING, seen(Seen.RUNNING, started=50), NOW, attempts=3) is None
     assert decide(replace(limited, started=NOW - 10_000), RUNNING, seen(Seen.RUNNING), NOW, attempts=3) == Stop()
-    assert decide(replace(JOB, started=1), RUNNING, seen(Seen.RUNNING), NOW, attempts=3) is None
+    assert decide(replace(JOB, started=50), RUNNING, seen(Seen.RUNNING), NOW, attempts=3) is None
     late = seen(Seen.FAILED, reason=Reason.DEADLINE)
     assert decide(limited, RUNNING, late, NOW, attempts=3) == Stop()
 

@@ -17,7 +17,7 @@ _TABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}")
 _MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+( ?; ?[\w.+-]+=([\w.+-]+|\"[\w .:/+-]*\"))*", re.ASCII)
 LONGEST_WORD = 100_000
 """Bytes; the kernel takes no argument and no variable above 128 KiB."""
-STANDARD = frozenset({"RESPONSEFORMAT", "FORMAT", "MAXREC", "UPLOAD", "RUNID", "REQUEST", "VERSION", "LANG"})
+STANDARD = frozenset({"RESPONSEFORMAT", "FORMAT", "MAXREC", "UPLOAD", "RUNID", "REQUEST", "VERSION", "LANG", "SITE"})
 """Names that DALI or older clients give a meaning of their own."""
 ALIASES = {
     "votable": ("application/x-votable+xml", "text/xml"),

@@ -40,6 +40,7 @@ def launch(application: Application, job: Job, checked: Checked, number: int) ->
         memory=application.resources.memory,
         max_output=application.limits.output,
         disk=application.resources.disk,
+        gpus=application.resources.gpus,
     )
 
 

@@ -6,13 +6,41 @@ files to the depot. Each call can be repeated without harm, since the service ma
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from uws_service.attempt import Launch, Observation
+from uws_service.attempt import Attempt, Launch, Observation
+from uws_service.errors import ServiceUnavailable, UwsError
 from uws_service.job import Result
 
-Collected = tuple[tuple[Result, ...], tuple[Result, ...]]
-"""Results and logs, now in the depot."""
+
+class Collected(NamedTuple):
+    """Results and logs, now in the depot, and the end of what the command said."""
+
+    results: tuple[Result, ...]
+    logs: tuple[Result, ...]
+    tail: str = ""
+
+
+class NotNow(ServiceUnavailable):
+    """The site can't take or do it at the moment; ``sent``: it may have been done all the same."""
+
+    def __init__(self, message: str, *, sent: bool = True, retry_after: int = 10) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.sent = sent
+
+
+class Refused(UwsError):
+    """The site does not take this attempt, and never will."""
+
+    status = 422
+
+
+class Health(NamedTuple):
+    """Whether a site can be asked; ``since`` (milliseconds) is when it last could, if it can't."""
+
+    reachable: bool
+    since: int = 0
+    message: str = ""
 
 
 def result_key(job_id: str, result_id: str) -> str:
@@ -44,6 +72,12 @@ class Executor(Protocol):
     async def stop(self) -> None:
         """Let go of the site; what runs there goes on."""
 
+    async def close(self) -> None:
+        """Let go of what was opened, whether or not it was started."""
+
+    def health(self) -> Health:
+        """Whether the site can be asked at the moment."""
+
     async def submit(self, launch: Launch) -> None:
         """Hand an attempt to the site. An attempt that is there already is left alone.
 
@@ -59,7 +93,7 @@ class Executor(Protocol):
     async def kill(self, job_id: str, number: int) -> None:
         """Begin to stop an attempt: softly, then by force. `observe` shows when it has ended."""
 
-    async def collect(self, observation: Observation) -> Collected:
+    async def collect(self, observation: Observation, attempt: Attempt) -> Collected:
         """Put the files of an ended attempt into the depot, and say what they are.
 
         Raises

@@ -25,10 +25,10 @@ import structlog
 
 from uws_service.agent import folder as layout
 from uws_service.agent.outputs import describe_logs
-from uws_service.attempt import Launch, Observation, Output, Reason, Seen
+from uws_service.attempt import Attempt, Launch, Observation, Output, Reason, Seen
 from uws_service.depot import Depot
 from uws_service.errors import ConfigurationError, NotFound, ServiceUnavailable, StorageFull, UwsError
-from uws_service.executors.base import Collected, log_key, result_key
+from uws_service.executors.base import Collected, Health, log_key, result_key
 from uws_service.executors.folders import Key, chunks_of, kill_leftovers, log_end, observation, remove, signal_agent
 from uws_service.executors.placing import place, search_paths
 from uws_service.job import Result
@@ -185,6 +185,13 @@ class LocalExecutor:
         self._change.set()
 
     # -- bring an attempt -----------------------------------------------------------------------------------------
+
+    async def close(self) -> None:
+        """Nothing is open but what `stop` closes."""
+
+    def health(self) -> Health:
+        """This machine can always be asked."""
+        return Health(True)
 
     async def submit(self, launch: Launch) -> None:
         """Begin to bring an attempt; nothing happens if it is here already."""
@@ -363,7 +370,7 @@ class LocalExecutor:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def collect(self, observation: Observation) -> Collected:
+    async def collect(self, observation: Observation, attempt: Attempt | None = None) -> Collected:
         """Put results and logs into the depot. What is there already, from an earlier call, is not put again."""
         folder = self._folder(observation.job_id, observation.number)
         results: list[Result] = []
@@ -373,7 +380,7 @@ class LocalExecutor:
             key = (log_key if is_log else result_key)(observation.job_id, output.id)
             await self._store(folder, output, key)
             (logs if is_log else results).append(Result(output.id, key, output.media_type, output.size, output.sha256))
-        return tuple(results), tuple(logs)
+        return Collected(tuple(results), tuple(logs), observation.log_tail)
 
     async def _store(self, folder: Path, output: Output, key: str) -> None:
         path = folder / output.source

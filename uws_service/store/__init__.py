@@ -5,7 +5,7 @@
 """
 
 from uws_service.store.jobs import StaleJob, Store
-from uws_service.store.rows import Event, Glance, JobRef
+from uws_service.store.rows import Event, Glance, JobRef, SiteState
 from uws_service.store.schema import head, migrate
 
-__all__ = ["Event", "Glance", "JobRef", "StaleJob", "Store", "head", "migrate"]
+__all__ = ["Event", "Glance", "JobRef", "SiteState", "StaleJob", "Store", "head", "migrate"]

@@ -31,6 +31,7 @@ class Feed:
     def __init__(self) -> None:
         self._waiters: dict[str, set[asyncio.Future[None]]] = {}
         self._anybody: set[asyncio.Future[None]] = set()
+        self._followers: list[set[str]] = []
         self._bell = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._last = 0
@@ -66,6 +67,16 @@ class Feed:
         for waiters in list(self._waiters.values()):
             _wake(waiters)
         _wake(self._anybody)
+
+    def follow(self) -> set[str]:
+        """A set that the ids of changed jobs are added to from now on; whoever asked for it empties it."""
+        follower: set[str] = set()
+        self._followers.append(follower)
+        return follower
+
+    def unfollow(self, follower: set[str]) -> None:
+        """Add to this set no longer."""
+        self._followers = [one for one in self._followers if one is not follower]
 
     async def wait_change(self, job_id: str, version: int, timeout: float) -> None:
         """Return at the next event of this job above ``version``, or when the time is over.
@@ -136,6 +147,8 @@ class Feed:
                 return
 
     def _wake(self, job_id: str) -> None:
+        for follower in self._followers:
+            follower.add(job_id)
         waiters = self._waiters.get(job_id)
         if waiters:
             _wake(waiters)

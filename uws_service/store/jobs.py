@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from uws_service.attempt import Attempt
+from uws_service.attempt import Attempt, Report
 from uws_service.errors import ConfigurationError, IdempotencyConflict, NotFound, UwsError
 from uws_service.job import Job, Phase
 from uws_service.store import queries
@@ -18,6 +19,7 @@ from uws_service.store.rows import (
     Event,
     Glance,
     JobRef,
+    SiteState,
     _dumps,
     attempt_of,
     attempt_values,
@@ -26,6 +28,7 @@ from uws_service.store.rows import (
     job_of,
     job_values,
     ref_of,
+    report_text,
 )
 from uws_service.store.schema import SQLITE_PREFIX, is_postgresql, prepare
 from uws_service.store.sqlite import SQLite
@@ -195,10 +198,12 @@ class Store:
         origin: str = "",
         detail: Mapping[str, Any] | None = None,
         attempts: Sequence[Attempt] = (),
+        move: tuple[Attempt, str] | None = None,
     ) -> Job:
         """Compare-and-set: the row must still be ``before``'s version; the event and attempts go with it.
 
-        ``kind`` INFO writes no event: nobody waits for progress.
+        ``kind`` INFO writes no event: nobody waits for progress. ``move`` takes an attempt that was not yet handed to
+        its site to another one.
 
         Raises
         ------
@@ -214,6 +219,11 @@ class Store:
                 raise StaleJob("The job was changed by somebody else at the same moment.")
             for attempt in attempts:
                 self._put_attempt(tx, attempt)
+            if move is not None:
+                one, to = move
+                values_ = {"job_id": one.job_id, "number": one.number, "at": one.site, "to": to}
+                if tx.change(queries.MOVE, values_) != 1:
+                    raise StaleJob("The attempt was handed to its site at the same moment.")
             if kind != "INFO":
                 self._event(tx, saved, kind, actor, origin, detail)
             return saved
@@ -241,15 +251,30 @@ class Store:
         origin: str,
         detail: Mapping[str, Any] | None = None,
     ) -> None:
+        told = _dumps(dict(detail)) if detail else None
+        self._ring(tx, job.id, kind, job.phase.value, job.version, actor, origin, told)
+
+    def _ring(
+        self,
+        tx: Transaction,
+        job_id: str,
+        kind: str,
+        phase: str,
+        version: int,
+        actor: str,
+        origin: str = "",
+        detail: str | None = None,
+    ) -> None:
+        """One line of the history, and word of it to whoever follows the feed."""
         values = {
-            "job_id": job.id,
+            "job_id": job_id,
             "at": _now(),
             "kind": kind,
-            "phase": job.phase.value,
-            "version": job.version,
+            "phase": phase,
+            "version": version,
             "actor": actor,
             "origin": origin,
-            "detail": _dumps(dict(detail)) if detail else None,
+            "detail": detail,
         }
         tx.rows(queries.INSERT_EVENT, values)
         if self._notify:
@@ -267,6 +292,45 @@ class Store:
     async def save_attempt(self, attempt: Attempt) -> None:
         """Insert or update; what is no longer wanted stays so, and what is closed stays closed."""
         await self._database.write(lambda tx: self._put_attempt(tx, attempt))
+
+    async def begin_attempt(self, attempt: Attempt, now: int) -> bool:
+        """Record that a waiting attempt goes to its site; False if it was moved, begun or given up meanwhile."""
+        values = {"job_id": attempt.job_id, "number": attempt.number, "at": attempt.site, "now": now}
+        return await self._database.write(lambda tx: tx.change(queries.BEGIN, values)) == 1
+
+    async def give_back(self, attempt: Attempt, not_before: int) -> None:
+        """A begun attempt that certainly never reached its site waits again."""
+        values = {"job_id": attempt.job_id, "number": attempt.number, "at": attempt.site, "not_before": not_before}
+        await self._database.write(lambda tx: tx.change(queries.GIVE_BACK, values))
+
+    async def claim(self, job_id: str, number: int, pod: str) -> bool:
+        """Let one pod's agent speak for an attempt; False if nobody wants it any more."""
+        values = {"job_id": job_id, "number": number, "pod": pod}
+        return await self._database.write(lambda tx: tx.change(queries.CLAIM, values)) == 1
+
+    async def report(self, job_id: str, number: int, pod: str, report: Report) -> bool:
+        """Record an agent's last word; False if it no longer speaks for the attempt, or that is given up: fencing."""
+        values = {"job_id": job_id, "number": number, "pod": pod, "report": report_text(report)}
+
+        def operation(tx: Transaction) -> bool:
+            if tx.change(queries.REPORT, values) != 1:
+                return False
+            rows = tx.rows(queries.GLANCE, {"id": job_id})
+            if rows:
+                glance = glance_of(rows[0])
+                self._ring(tx, job_id, "REPORT", glance.phase.value, glance.version, "agent")
+            return True
+
+        return await self._database.write(operation)
+
+    async def waiting_at(self, site: str, limit: int) -> list[Attempt]:
+        """Attempts that were not yet handed to a site, oldest first."""
+        rows = await self._database.read(queries.WAITING_AT, {"site": site, "page": limit})
+        return [attempt_of(row) for row in rows]
+
+    async def waiting_counts(self) -> dict[str, int]:
+        """How many attempts wait for each site."""
+        return {row[0]: int(row[1]) for row in await self._database.read(queries.WAITING_COUNTS, {})}
 
     async def live_attempts(self, site: str) -> list[Attempt]:
         """What is at a site, or must be brought to its end there."""
@@ -363,6 +427,25 @@ class Store:
             number = fencing if current == holder and until > now else fencing + 1
             where = {"key": name, "expected": fencing, "before": current}
             return number if tx.change(queries.UPDATE_LEASE, {**values, "fencing": number, **where}) == 1 else None
+
+        return await self._database.write(operation)
+
+    async def put_site(self, state: SiteState) -> None:
+        """Record how a site is."""
+        values = {f"v_{name}": value for name, value in state._asdict().items()}
+        await self._database.write(lambda tx: tx.change(queries.UPSERT_SITE, values))
+
+    async def sites(self) -> dict[str, SiteState]:
+        """How the sites were at the last look."""
+        rows = await self._database.read(queries.SITES, {})
+        return {row[0]: SiteState(row[0], bool(row[1]), *row[2:]) for row in rows}
+
+    async def name(self) -> str:
+        """A name that this database got once: two services with one namespace tell their Jobs apart by it."""
+
+        def operation(tx: Transaction) -> str:
+            tx.change(queries.INSERT_META, {"name": "instance", "value": secrets.token_hex(6)})
+            return str(tx.rows(queries.GET_META, {"name": "instance"})[0][0])
 
         return await self._database.write(operation)
 

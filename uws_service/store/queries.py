@@ -10,13 +10,15 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from uws_service.store.database import Query
 from uws_service.store.rows import ATTEMPT_COLUMNS, JOB_COLUMNS
-from uws_service.store.tables import AttemptRow, EventRow, GarbageRow, JobRow, LeaseRow
+from uws_service.store.tables import AttemptRow, EventRow, GarbageRow, JobRow, LeaseRow, MetaRow, SiteRow
 
 job: Any = JobRow.__table__.c  # type: ignore[attr-defined]
 attempt: Any = AttemptRow.__table__.c  # type: ignore[attr-defined]
 event: Any = EventRow.__table__.c  # type: ignore[attr-defined]
 garbage: Any = GarbageRow.__table__.c  # type: ignore[attr-defined]
 lease: Any = LeaseRow.__table__.c  # type: ignore[attr-defined]
+site: Any = SiteRow.__table__.c  # type: ignore[attr-defined]
+meta: Any = MetaRow.__table__.c  # type: ignore[attr-defined]
 
 _JOB = [job[name] for name in JOB_COLUMNS]
 _ATTEMPT = [attempt[name] for name in ATTEMPT_COLUMNS]
@@ -104,12 +106,49 @@ def _upsert_attempt(kind: Any) -> Any:
     statement = kind.insert(AttemptRow).values({name: p(f"v_{name}") for name in ATTEMPT_COLUMNS})
     new = statement.excluded
     closed = attempt.state == literal_column("'CLOSED'")
-    fields: dict[str, Any] = {name: case((closed, attempt[name]), else_=new[name]) for name in ATTEMPT_COLUMNS[2:]}
+    told = ("claimed", "report")  # what agents write has statements of its own
+    names = [name for name in ATTEMPT_COLUMNS[2:] if name not in told]
+    fields: dict[str, Any] = {name: case((closed, attempt[name]), else_=new[name]) for name in names}
     fields["wanted"] = and_(attempt.wanted, new.wanted)
     started = and_(attempt.state == literal_column("'RUNNING'"), new.state == literal_column("'SUBMITTED'"))
     fields["state"] = case((or_(closed, started), attempt.state), else_=new.state)
     return statement.on_conflict_do_update(index_elements=["job_id", "number"], set_=fields)
 
+
+_OPEN_STATE = attempt.state != literal_column("'CLOSED'")
+_ONE = and_(attempt.job_id == p("job_id"), attempt.number == p("number"))
+# Hand a waiting attempt to its site, give it back, or to another site: only one of several writers can.
+BEGIN = Query(
+    update(AttemptRow)
+    .where(_ONE, attempt.site == p("at"), attempt.state == literal_column("'WAITING'"), attempt.wanted.is_(True))
+    .values(state=literal_column("'SUBMITTED'"), submitted=p("now"))
+)
+GIVE_BACK = Query(
+    update(AttemptRow)
+    .where(_ONE, attempt.site == p("at"), attempt.state == literal_column("'SUBMITTED'"))
+    .values(state=literal_column("'WAITING'"), submitted=None, not_before=p("not_before"))
+)
+MOVE = Query(
+    update(AttemptRow)
+    .where(_ONE, attempt.site == p("at"), attempt.state == literal_column("'WAITING'"), attempt.wanted.is_(True))
+    .values(site=p("to"))
+)
+# The last pod to claim an attempt speaks for it; what an earlier one said is void.
+CLAIM = Query(
+    update(AttemptRow)
+    .where(_ONE, _OPEN_STATE, attempt.wanted.is_(True))
+    .values(claimed=p("pod"), report=case((attempt.claimed == p("pod"), attempt.report), else_=None))
+)
+REPORT = Query(update(AttemptRow).where(_ONE, _OPEN_STATE, attempt.claimed == p("pod")).values(report=p("report")))
+WAITING_AT = Query(
+    select(*_ATTEMPT)
+    .where(_WAITING, attempt.wanted.is_(True))
+    .order_by(attempt.created, attempt.job_id)
+    .limit(p("page", required=True))
+)
+WAITING_COUNTS = Query(
+    select(attempt.site, func.count()).where(attempt.state == literal_column("'WAITING'")).group_by(attempt.site)
+)
 
 UPSERT_ATTEMPT = Query(_upsert_attempt(sqlite), _upsert_attempt(postgresql))
 _EVENT = ("job_id", "at", "kind", "phase", "version", "actor", "origin", "detail")
@@ -177,4 +216,25 @@ UPDATE_LEASE = Query(
 RELEASE_LEASE = Query(
     update(LeaseRow).where(lease.name == p("key"), lease.holder == p("before")).values(until=literal_column("0"))
 )
+SITES = Query(select(site.name, site.reachable, site.since, site.message, site.updated))
+
+
+def _upsert_site(kind: Any) -> Any:
+    statement = kind.insert(SiteRow).values(
+        {name: p(f"v_{name}") for name in ("name", "reachable", "since", "message", "updated")}
+    )
+    new = statement.excluded
+    fields = {"reachable": new.reachable, "since": new.since, "message": new.message, "updated": new.updated}
+    return statement.on_conflict_do_update(index_elements=["name"], set_=fields)
+
+
+UPSERT_SITE = Query(_upsert_site(sqlite), _upsert_site(postgresql))
+GET_META = Query(select(meta.value).where(meta.name == p("name")))
+
+
+def _insert_meta(kind: Any) -> Any:
+    return kind.insert(MetaRow).values(name=p("name"), value=p("value")).on_conflict_do_nothing()
+
+
+INSERT_META = Query(_insert_meta(sqlite), _insert_meta(postgresql))
 PING = Query(select(literal_column("1")))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from uws_service.attempt import Attempt, AttemptState, Usage
+from uws_service.attempt import Attempt, AttemptState, Output, Reason, Report, Usage
 from uws_service.job import ErrorSummary, Job, Parameter, Phase, Result
 from uws_service.store.database import Row
 
@@ -126,7 +126,7 @@ def glance_of(row: Row) -> Glance:
 ATTEMPT_COLUMNS = (
     "job_id", "number", "site", "application", "owner", "group", "wanted", "state", "created", "submitted", "started",
     "ended", "not_before", "exit_code", "reason", "message", "cpu_requested", "memory_requested", "wall", "cpu",
-    "peak_memory", "bytes_in", "bytes_out",
+    "peak_memory", "bytes_in", "bytes_out", "claimed", "report",
 )  # fmt: skip
 
 
@@ -144,7 +144,21 @@ def attempt_values(attempt: Attempt) -> dict[str, Any]:
         "peak_memory": usage.peak_memory,
         "bytes_in": usage.bytes_in,
         "bytes_out": usage.bytes_out,
+        "claimed": attempt.claimed,
+        "report": None if attempt.report is None else report_text(attempt.report),
     }
+
+
+def report_text(report: Report) -> str:
+    """An agent's last word as JSON."""
+    outputs = [[one.id, one.source, one.media_type, one.size, one.sha256] for one in report.outputs]
+    return _dumps([outputs, report.settled, report.reason, report.message, report.bytes_in])
+
+
+def _report_of(text: str) -> Report:
+    outputs, settled, reason, message, bytes_in = json.loads(text)
+    found = tuple(Output(*one) for one in outputs)
+    return Report(found, tuple(settled), Reason(reason) if reason else None, message, bytes_in)
 
 
 def attempt_of(row: Row) -> Attempt:
@@ -152,7 +166,18 @@ def attempt_of(row: Row) -> Attempt:
     values = dict(zip(ATTEMPT_COLUMNS[:18], row[:18], strict=True))
     values["wanted"] = bool(values["wanted"])
     values["state"] = _STATES[values["state"]]
-    return Attempt(**values, usage=Usage(*row[18:]))
+    report = _report_of(row[24]) if row[24] else None
+    return Attempt(**values, usage=Usage(*row[18:23]), claimed=row[23], report=report)
+
+
+class SiteState(NamedTuple):
+    """How a site was at the last look; instants in milliseconds."""
+
+    name: str
+    reachable: bool
+    since: int
+    message: str
+    updated: int
 
 
 def event_of(row: Row) -> Event:

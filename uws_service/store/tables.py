@@ -136,6 +136,8 @@ class AttemptRow(SQLModel, table=True):
     peak_memory: int = Field(sa_column=_instant())
     bytes_in: int = Field(sa_column=_instant())
     bytes_out: int = Field(sa_column=_instant())
+    claimed: str
+    report: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
 
 
 class EventRow(SQLModel, table=True):
@@ -176,3 +178,25 @@ class LeaseRow(SQLModel, table=True):
     holder: str
     until: int = Field(sa_column=_instant())
     fencing: int = Field(sa_column=_instant())
+
+
+class SiteRow(SQLModel, table=True):
+    """How a site was at the last look of whoever drives it."""
+
+    __tablename__ = "site"
+
+    name: str = Field(primary_key=True)
+    reachable: bool
+    since: int = Field(sa_column=_instant())
+    """The instant from which it has been so."""
+    message: str = Field(sa_column=Column(Text, nullable=False))
+    updated: int = Field(sa_column=_instant())
+
+
+class MetaRow(SQLModel, table=True):
+    """What is known of the database itself, by name."""
+
+    __tablename__ = "meta"
+
+    name: str = Field(primary_key=True)
+    value: str

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uws_service.errors import NotFound
 from uws_service.runtime import Runtime, running
 from uws_service.settings import Settings
+from uws_service.web.agent import AgentResources
 from uws_service.web.edge import Edge
 from uws_service.web.jobs import Jobs
 from uws_service.web.meta import Meta
@@ -25,6 +26,7 @@ def routes(runtime: Runtime) -> list[BaseRoute]:
     jobs, meta, sync = Jobs(runtime), Meta(runtime), Sync(runtime)
     table: dict[str, Any] = {f"/{{application}}/async{path}": one for path, one in jobs.resources().items()}
     table["/{application}/sync"] = sync.resource()
+    table.update(AgentResources(runtime).resources())
     table.update(meta.resources())
     return [Route(path, endpoint=resource, name=path) for path, resource in table.items()]
 

@@ -1,0 +1,256 @@
+"""Entry of the agent in a pod: ``python -I -m uws_service.agent.pod`` (``… ready`` is its startup probe).
+
+It runs as a native sidecar. First it claims the attempt and brings the inputs; then the probe lets Kubernetes start
+the user's command; while that runs it passes on what the command says of its progress; when Kubernetes has ended the
+command it sends SIGTERM here, and the results go to the service, with a report as the last word. Everything that can
+fail for a while is tried again until the pod is killed. Nothing is kept between two starts but the files in the pod.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from uws_service.agent import closing, folder, outputs
+from uws_service.agent.run import Progress
+from uws_service.agent.upstream import Refused, Unreachable, Upstream
+
+TICK = 0.5
+"""Seconds between two looks at the command's progress."""
+PROBE = 25.0
+"""Seconds that the probe waits for the inputs; Kubernetes gives it thirty, then asks again."""
+LONGEST_PAUSE = 10.0
+SETTLED = 2.0
+"""A file that was closed so many seconds before the end was not closed by the end itself."""
+
+
+class Stopped(BaseException):
+    """SIGTERM: the command has ended, or the pod must go."""
+
+
+class Gone(Exception):
+    """The service does not want this attempt any more."""
+
+
+def say(text: str) -> None:
+    """A line for the operator: the agent's log."""
+    print(text, file=sys.stderr, flush=True)
+
+
+class Agent:
+    """One pod's agent.
+
+    Parameters
+    ----------
+    root
+        The folder with ``input``, ``output``, ``progress`` and ``agent``.
+    upstream
+        The service.
+    """
+
+    def __init__(self, root: str, upstream: Upstream) -> None:
+        self.root = root
+        self.upstream = upstream
+        self.input = os.path.join(root, folder.INPUT)
+        self.output = os.path.join(root, folder.OUTPUT)
+        self.marker = ready_marker(root)
+        self.progress = Progress(os.path.join(root, "progress", "progress"))
+        self.closed = closing.Watch(self.output)
+        self.stopping = False
+        self.launch: Mapping[str, Any] = {}
+
+    # -- the way through -------------------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Everything from the claim to the report."""
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, self._stop)
+        try:
+            self.launch = self._insist("the claim", self._claim)
+            if not os.path.exists(self.marker):
+                self._stage_in()
+            self.closed.start()
+            with open(self.marker, "w", encoding="utf-8"):
+                pass
+            self._watch()
+        except Gone as error:
+            say(f"not wanted any more: {error}")
+            self._idle()
+        except Stopped:
+            pass
+        self.stopping = True
+        if not self.launch or not os.path.exists(self.marker):
+            return 0  # the command never ran
+        try:
+            self._stage_out()
+        except Gone as error:
+            say(f"the results were refused: {error}")
+        return 0
+
+    def _stop(self, _number: int, _frame: object) -> None:
+        if not self.stopping:
+            self.stopping = True
+            raise Stopped
+
+    def _idle(self) -> None:
+        """Never ready: Kubernetes does not start the command, and the service removes the pod."""
+        with contextlib.suppress(Stopped):
+            while True:
+                time.sleep(3600)
+
+    def _insist(self, what: str, ask: Any) -> Any:
+        """Ask until the service answers; `Gone` if it refuses."""
+        pause = 0.2
+        while True:
+            try:
+                return ask()
+            except Unreachable as error:
+                say(f"{what}: {error}; again in {pause:.1f} s")
+                time.sleep(pause)
+                pause = min(LONGEST_PAUSE, pause * 1.7)
+            except Refused as error:
+                raise Gone(str(error)) from None
+
+    # -- stage-in --------------------------------------------------------------------------------------------------
+
+    def _claim(self) -> Any:
+        return self.upstream.post("claim", {})
+
+    def _stage_in(self) -> None:
+        """Bring the inputs; what goes wrong with one is the attempt's end, and the command never starts."""
+        try:
+            for index, item in enumerate(self.launch["inputs"]):
+                self._bring(index, item)
+            with open(os.path.join(self.input, "parameters.json"), "w", encoding="utf-8") as file:
+                file.write(self.launch["parameters"])
+        except Problem as error:
+            why = str(error)
+            say(f"stage-in failed: {why}")
+            self._insist("the report", lambda: self._report([], "StageIn", why))
+            self._idle()
+            raise Stopped from None
+
+    def _bring(self, index: int, item: Mapping[str, Any]) -> None:
+        path = os.path.realpath(os.path.join(self.input, item["path"]))
+        if not path.startswith(os.path.realpath(self.input) + "/"):
+            raise Problem(f"{item['name']}: the path {item['path']!r} leaves the input folder.")
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        try:
+            if item["url"]:
+                self._fetch(item, path)
+            else:
+                self._insist(item["name"], lambda: self.upstream.download(f"inputs/{index}", path))
+        except Gone as error:
+            raise Problem(f"{item['name']}: {error}") from None
+        except OSError as error:
+            raise Problem(f"{item['name']}: {error.strerror or error}") from None
+
+    def _fetch(self, item: Mapping[str, Any], path: str) -> None:
+        from uws_service.agent.fetch import FetchError, Policy, fetch  # TLS: slow to import, and seldom wanted
+
+        policy = self.launch["fetch"]
+        allowed = Policy(
+            allow_private=policy["allow_private"], allow_hosts=tuple(policy["allow_hosts"]), timeout=policy["timeout"]
+        )
+        try:
+            fetch(item["url"], path, max_size=item["max_size"], policy=allowed)
+        except FetchError as error:
+            raise Problem(f"{item['name']}: {error}") from None
+
+    # -- while the command runs ------------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        """Pass progress on until SIGTERM."""
+        while True:
+            time.sleep(TICK)
+            self.closed.read()
+            told = self.progress.read()
+            if told is not None:
+                with contextlib.suppress(Unreachable, Refused):  # the next line will tell as much
+                    self.upstream.post("progress", {"fraction": told[0], "text": told[1]})
+
+    # -- stage-out -------------------------------------------------------------------------------------------------
+
+    def _stage_out(self) -> None:
+        """Hand over the results, then say that this was all."""
+        settled = time.monotonic() - SETTLED
+        self.closed.read()
+        told = self.progress.read()
+        try:
+            found = outputs.collect_results(self.root, self.launch["results"])
+        except outputs.StageOutError as error:
+            found = outputs.collect_results(self.root, self.launch["results"], incomplete=())
+            complaint: tuple[str | None, str] = ("StageOut", str(error))
+        else:
+            complaint = (None, "")
+        handed = []
+        for one in found:
+            path = os.path.join(self.root, one["source"])
+            try:
+                self._insist(one["id"], lambda one=one, path=path: self._hand_over(one, path))
+            except OSError as error:
+                complaint = ("StageOut", f"{one['id']}: {error.strerror or error}")
+                continue
+            except Gone as error:
+                complaint = ("StageOut", f"{one['id']}: {error}")
+                continue
+            whole = self.closed.was_closed(path, settled)
+            handed.append({key: one[key] for key in ("id", "media_type", "size", "sha256")} | {"settled": whole})
+        if told is not None:
+            with contextlib.suppress(Unreachable, Refused):
+                self.upstream.post("progress", {"fraction": told[0], "text": told[1]})
+        self._insist("the report", lambda: self._report(handed, *complaint))
+
+    def _hand_over(self, one: Mapping[str, Any], path: str) -> None:
+        self.upstream.upload(f"outputs/{one['id']}", path, one["size"], one["sha256"])
+
+    def _report(self, handed: list[dict[str, Any]], reason: str | None, message: str) -> None:
+        self.upstream.post(
+            "report",
+            {
+                "outputs": handed,
+                "reason": reason,
+                "message": message,
+                "bytes_in": outputs.measure([self.input], 0)[0],
+            },
+        )
+
+
+class Problem(Exception):
+    """An input can't be had; the text is for the job's owner."""
+
+
+def ready_marker(root: str) -> str:
+    """The file that says that the inputs are there and the agent listens."""
+    return os.path.join(root, "agent", "ready")
+
+
+def probe(root: str) -> int:
+    """Wait for the agent; 0 once the command may start."""
+    end = time.monotonic() + PROBE
+    while not os.path.exists(ready_marker(root)):
+        if time.monotonic() > end:
+            return 1
+        time.sleep(0.02)
+    return 0
+
+
+def main(arguments: list[str]) -> int:
+    """The agent, or its probe."""
+    root = os.environ["UWS_AGENT_ROOT"]
+    if arguments == ["ready"]:
+        return probe(root)
+    os.umask(0o022)
+    upstream = Upstream(
+        os.environ["UWS_AGENT_URL"], os.environ["UWS_AGENT_TOKEN"], os.environ.get("UWS_AGENT_CA") or None
+    )
+    return Agent(root, upstream).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

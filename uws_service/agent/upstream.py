@@ -1,0 +1,120 @@
+"""The agent's way to the service: HTTP with the pod's own token. Standard library only."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import ssl
+from typing import IO, Any
+from urllib.parse import quote, urlsplit
+
+CHUNK = 1 << 18
+TIMEOUT = 60.0
+TEMPORARY = frozenset({401, 408, 425, 429, 500, 502, 503, 504, 507})
+"""Statuses after which the same request may succeed; 401 too: tokens are renewed, and keys may be fetched late."""
+
+
+class Unreachable(Exception):
+    """No answer, or one that may be different later."""
+
+
+class Refused(Exception):
+    """The service's answer is no, and will stay so."""
+
+
+class Upstream:
+    """The service's resources for agents.
+
+    Parameters
+    ----------
+    url
+        Root of the service as the pod reaches it.
+    token
+        File with the token; Kubernetes renews it, so it is read for each request.
+    ca
+        File with the certificates that verify the service; None: those of the system.
+    """
+
+    def __init__(self, url: str, token: str, ca: str | None = None) -> None:
+        parts = urlsplit(url)
+        self.secure = parts.scheme == "https"
+        self.host = parts.hostname or ""
+        self.port = parts.port
+        self.prefix = parts.path.rstrip("/") + "/agent/v1/"
+        self.token = token
+        self.ca = ca
+
+    def post(self, path: str, body: Any) -> Any:
+        """Send JSON, and the JSON that comes back."""
+        payload = json.dumps(body).encode()
+        with _Answer(self, "POST", path, {"Content-Type": "application/json"}, payload) as answer:
+            text = answer.read()
+        try:
+            return json.loads(text) if text else None
+        except ValueError:
+            raise Unreachable(f"{path}: the answer is not JSON") from None
+
+    def download(self, path: str, target: str) -> None:
+        """Write a file; complete or not at all."""
+        draft = f"{target}.part"
+        with _Answer(self, "GET", path, {}, None) as answer, open(draft, "wb") as file:
+            wanted = answer.headers.get("Content-Length", "")
+            try:
+                while chunk := answer.read(CHUNK):
+                    file.write(chunk)
+            except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
+                raise Unreachable(f"{path}: {error!r}") from None
+            if wanted.isdigit() and file.tell() != int(wanted):
+                raise Unreachable(f"{path}: cut short")
+        os.replace(draft, target)
+
+    def upload(self, path: str, source: str, size: int, sha256: str) -> None:
+        """Send a file of a known size and digest."""
+        headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream", "X-Content-SHA256": sha256}
+        with open(source, "rb") as file, _Answer(self, "PUT", path, headers, file) as answer:
+            answer.read()
+
+
+class _Answer:
+    """One request's answer, checked; the connection is closed at the end."""
+
+    def __init__(
+        self, upstream: Upstream, method: str, path: str, headers: dict[str, str], body: bytes | IO[bytes] | None
+    ) -> None:
+        self.upstream, self.method, self.path, self.headers, self.body = upstream, method, path, headers, body
+
+    def __enter__(self) -> http.client.HTTPResponse:
+        up = self.upstream
+        with open(up.token, encoding="ascii") as file:
+            token = file.read().strip()
+        if up.secure:
+            context = ssl.create_default_context(cafile=up.ca)
+            self.connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+                up.host, up.port, timeout=TIMEOUT, context=context
+            )
+        else:
+            self.connection = http.client.HTTPConnection(up.host, up.port, timeout=TIMEOUT)
+        try:
+            headers = {"Authorization": f"Bearer {token}", "Connection": "close", **self.headers}
+            self.connection.request(self.method, up.prefix + quote(self.path), body=self.body, headers=headers)
+            answer = self.connection.getresponse()
+            if answer.status >= 300:
+                self._complain(answer)
+            return answer
+        except (OSError, http.client.HTTPException) as error:
+            self.connection.close()
+            raise Unreachable(f"{self.path}: {error!r}") from None
+        except (Unreachable, Refused):
+            self.connection.close()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self.connection.close()
+
+    def _complain(self, answer: http.client.HTTPResponse) -> None:
+        text = answer.read(2000).decode("utf-8", "replace").strip()
+        message = text.splitlines()[0] if text else answer.reason
+        if answer.status in TEMPORARY:
+            raise Unreachable(f"{self.path}: {answer.status} {message}")
+        raise Refused(message)

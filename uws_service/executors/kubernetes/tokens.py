@@ -1,0 +1,137 @@
+"""Who an agent is: its pod's projected service-account token, verified with the keys of its own cluster.
+
+The token is bound to the pod and meant for this service alone (its audience), and its claims are signed by the
+cluster: namespace, service account, pod. The pod's name is made from the Job's, which names job and attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
+
+from uws_service.agents import Pod
+from uws_service.errors import AuthenticationRequired, ServiceUnavailable
+from uws_service.executors.kubernetes.cluster import Cluster, Missing, SiteDown, SiteRefuses
+from uws_service.executors.kubernetes.manifest import attempt_of_pod
+
+log = structlog.get_logger(__name__)
+
+ALGORITHMS = ["RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256"]
+LEEWAY = 30
+"""Seconds by which clocks may differ."""
+KEEP = 3600.0
+"""Seconds for which a cluster's keys are used without asking again."""
+AGAIN = 5.0
+"""An unknown key is looked for at most every so many seconds."""
+LONGEST = 8192
+
+
+@dataclass(slots=True)
+class _Keys:
+    """What a cluster's issuer says of itself."""
+
+    cluster: Cluster
+    issuer: str = ""
+    keys: KeySet | None = None
+    ids: frozenset[str] = frozenset()
+    at: float = -KEEP
+    tried: float = -AGAIN
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class AgentTokens:
+    """Verifies the tokens of all sites that are clusters."""
+
+    def __init__(self, clusters: Sequence[Cluster]) -> None:
+        self._sites = [_Keys(cluster) for cluster in clusters]
+
+    async def verify(self, token: str) -> Pod:
+        """The pod that shows this token.
+
+        Raises
+        ------
+        AuthenticationRequired
+            It is not a token of an agent of one of our sites, or no longer.
+        ServiceUnavailable
+            The keys that could verify it can't be fetched now.
+        """
+        key_id = _key_id(token)
+        found: list[tuple[_Keys, Mapping[str, Any]]] = []
+        for site in self._sites:
+            await self._refresh(site, key_id)
+            if site.keys is not None and key_id in site.ids:
+                claims = self._claims(token, site)
+                if claims is not None:
+                    found.append((site, claims))
+        if not found:
+            if any(site.keys is None for site in self._sites):
+                raise ServiceUnavailable("The keys of a site can't be fetched now.", retry_after=2)
+            raise AuthenticationRequired("The token is not one of an agent at a site of this service, or has expired.")
+        bound = found[0][1]["kubernetes.io"]["pod"]
+        attempt = attempt_of_pod(str(bound.get("name")))
+        if attempt is None:
+            raise AuthenticationRequired("The token belongs to a pod that is none of this service's jobs.")
+        sites = frozenset(site.cluster.site.name for site, _ in found)
+        return Pod(sites, attempt[0], attempt[1], str(bound["uid"]))
+
+    def _claims(self, token: str, site: _Keys) -> Mapping[str, Any] | None:
+        """The claims if the token is for us, from this site's namespace and account; None otherwise."""
+        assert site.keys is not None
+        settings = site.cluster.site
+        try:
+            claims = jwt.decode(token, site.keys, algorithms=ALGORITHMS).claims
+            jwt.JWTClaimsRegistry(
+                leeway=LEEWAY,
+                iss={"essential": True, "value": site.issuer},
+                aud={"essential": True, "value": settings.audience},
+                exp={"essential": True},
+            ).validate(claims)
+        except (JoseError, ValueError) as error:
+            log.info("agent's token refused", site=settings.name, error=str(error))
+            return None
+        bound = claims.get("kubernetes.io")
+        if not isinstance(bound, dict) or bound.get("namespace") != settings.namespace:
+            return None
+        account, pod = bound.get("serviceaccount"), bound.get("pod")
+        if not isinstance(account, dict) or account.get("name") != settings.service_account:
+            return None
+        return claims if isinstance(pod, dict) and pod.get("uid") else None
+
+    async def _refresh(self, site: _Keys, key_id: str) -> None:
+        """Fetch a site's keys when they are old, or when this one is not among them; old ones are kept on failure."""
+        async with site.lock:
+            now = time.monotonic()
+            fresh = now - site.at < KEEP and key_id in site.ids
+            if fresh or now - site.tried < AGAIN:
+                return
+            site.tried = now
+            try:
+                told = await site.cluster.ask("/.well-known/openid-configuration")
+                keys = await site.cluster.ask("/openid/v1/jwks")
+                site.keys = KeySet.import_key_set(keys)
+                site.ids = frozenset(str(one.get("kid")) for one in keys["keys"])
+                site.issuer = told["issuer"]
+                site.at = now
+            except (SiteDown, SiteRefuses, Missing, KeyError, TypeError, JoseError, ValueError) as error:
+                log.warning("keys of a site can't be fetched", site=site.cluster.site.name, error=str(error))
+
+
+def _key_id(token: str) -> str:
+    try:
+        if len(token) > LONGEST or token.count(".") != 2:
+            raise ValueError
+        head = token.partition(".")[0]
+        header = json.loads(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4)))
+        return str(header["kid"])
+    except (ValueError, KeyError, TypeError):
+        raise AuthenticationRequired("That is not a service-account token.") from None

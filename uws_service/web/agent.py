@@ -1,0 +1,98 @@
+"""The resources for agents in pods, below ``/agent/v1``: no part of UWS, and of no use without a pod's token."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from uws_service.agents import Pod
+from uws_service.errors import AuthenticationRequired, TooLarge, UsageError
+from uws_service.runtime import Runtime
+from uws_service.web.edge import Resource
+
+MOST_JSON = 1024 * 1024
+
+
+class AgentResources:
+    """What agents ask for."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.agents = runtime.agents
+        self.tokens = runtime.tokens
+
+    def resources(self) -> dict[str, Resource]:
+        """Their part of the routes table."""
+        return {
+            "/agent/v1/claim": Resource("agent", post=self.claim),
+            "/agent/v1/inputs/{index:int}": Resource("agent", get=self.read_input),
+            "/agent/v1/outputs/{name}": Resource("agent", put=self.put_output),
+            "/agent/v1/progress": Resource("agent", post=self.progress),
+            "/agent/v1/report": Resource("agent", post=self.report),
+        }
+
+    async def claim(self, request: Request) -> Response:
+        """POST: this pod speaks for its attempt from now on; the answer says what it has to bring and to collect."""
+        return JSONResponse(await self.agents.claim(await self._pod(request)))
+
+    async def read_input(self, request: Request) -> Response:
+        """GET: one uploaded file."""
+        size, chunks = await self.agents.read_input(await self._pod(request), request.path_params["index"])
+        return StreamingResponse(chunks, headers={"content-length": str(size)}, media_type="application/octet-stream")
+
+    async def put_output(self, request: Request) -> Response:
+        """PUT: one output, with its size and its SHA-256 in headers."""
+        pod = await self._pod(request)
+        length, digest = request.headers.get("content-length", ""), request.headers.get("x-content-sha256", "")
+        if not length.isdigit():
+            raise UsageError("The Content-Length header is missing.")
+        chunks = self._chunks(request)
+        await self.agents.put_output(pod, request.path_params["name"], chunks, int(length), digest.lower())
+        return Response(status_code=204)
+
+    async def progress(self, request: Request) -> Response:
+        """POST ``{"fraction": 0.5, "text": "…"}``."""
+        pod = await self._pod(request)
+        told = await _json(request)
+        try:
+            fraction = float(told["fraction"])
+        except (KeyError, TypeError, ValueError):
+            raise UsageError("fraction: must be a number from 0 to 1.") from None
+        await self.agents.progress(pod, fraction if fraction == fraction else 0.0, str(told.get("text", "")))
+        return Response(status_code=204)
+
+    async def report(self, request: Request) -> Response:
+        """POST: the agent's last word."""
+        pod = await self._pod(request)
+        await self.agents.report(pod, await _json(request))
+        return Response(status_code=204)
+
+    async def _pod(self, request: Request) -> Pod:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise AuthenticationRequired("These resources are for agents in pods, with their service-account token.")
+        return await self.tokens.verify(token.strip())
+
+    @staticmethod
+    async def _chunks(request: Request) -> AsyncIterator[bytes]:
+        async for chunk in request.stream():
+            if chunk:
+                yield chunk
+
+
+async def _json(request: Request) -> Any:
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MOST_JSON:
+            raise TooLarge(f"The body is larger than {MOST_JSON} bytes.")
+    try:
+        value = json.loads(body)
+    except ValueError as error:
+        raise UsageError(f"The body is not JSON: {error}.") from None
+    if not isinstance(value, dict):
+        raise UsageError("The body must be a JSON object.")
+    return value
