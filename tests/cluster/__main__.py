@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from pathlib import Path
 
-from . import build, components
-from .errors import ClusterError
-from .site import Site
+from tests.cluster import build, components, images
+from tests.cluster.errors import ClusterError
+from tests.cluster.site import Site
 
 
 def main(arguments: list[str]) -> int:
@@ -38,7 +39,7 @@ def main(arguments: list[str]) -> int:
     load.add_argument("images", nargs="+", metavar="FILE|service|agent", help="an archive, or one of this checkout's")
     given = parser.parse_args(arguments)
     try:
-        return int(globals()[f"_{given.command}"](given))
+        return COMMANDS[given.command](given)
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -93,6 +94,14 @@ def _mend(given: argparse.Namespace) -> int:
     return 0
 
 
+def _image(given: argparse.Namespace) -> int:
+    own = {"service": images.service, "agent": images.agent}
+    for image in given.images:
+        _site(given).import_image(own[image]() if image in own else Path(image))
+    print("\n".join(_site(given).images()))
+    return 0
+
+
 def _build(given: argparse.Namespace) -> int:
     for path in build.ensure(*(given.tools or build.TOOLS)).values():
         print(path)
@@ -109,6 +118,18 @@ def _site(given: argparse.Namespace) -> Site:
         raise ClusterError(f"site {given.name} does not run; `python -m tests.cluster up {given.name}` starts it")
     return site
 
+
+COMMANDS = {
+    "up": _up,
+    "down": _down,
+    "status": _status,
+    "kubectl": _kubectl,
+    "enter": _enter,
+    "cut": _cut,
+    "mend": _mend,
+    "build": _build,
+    "image": _image,
+}
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -22,7 +22,7 @@ def events(log: Path) -> Iterator[dict[str, Any]]:
                         continue
 
 
-def count(log: Path, namespace: str, resource: str, verb: str, codes: Collection[int]) -> Counter[str]:
+def count(log: Path, verb: str, resource: str, namespace: str | None, codes: Collection[int]) -> Counter[str]:
     """How often requests of that kind were answered with one of these codes, by the object's name."""
     counted: Counter[str] = Counter()
     for event in events(log):
@@ -30,7 +30,7 @@ def count(log: Path, namespace: str, resource: str, verb: str, codes: Collection
         if (
             event["verb"] == verb
             and target.get("resource") == resource
-            and target.get("namespace") == namespace
+            and namespace in (None, target.get("namespace"))
             and not target.get("subresource")
             and event.get("responseStatus", {}).get("code") in codes
         ):

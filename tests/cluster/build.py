@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from .errors import ClusterError, Unable
-from .paths import HERE, cache_folder, locked
+from tests.cluster.errors import ClusterError, Unable
+from tests.cluster.paths import HERE, cache_folder, locked
 
 KUBERNETES = "1.36.3"
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kubelet")

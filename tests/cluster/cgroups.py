@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from .errors import ClusterError
-from .processes import wait_for
+from tests.cluster.errors import ClusterError
+from tests.cluster.processes import wait_for
 
 ROOT = Path("/sys/fs/cgroup")
 
@@ -45,7 +46,7 @@ def remove(label: str) -> None:
     for hierarchy in hierarchies():
         top = hierarchy / label
         for parent, _, _ in os.walk(top, topdown=False):
-            wait_for(f"removal of {parent}", lambda folder=Path(parent): _removed(folder), 30)
+            wait_for(f"removal of {parent}", functools.partial(_removed, Path(parent)), 30)
 
 
 def _removed(folder: Path) -> bool:

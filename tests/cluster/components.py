@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .network import SERVICES, Block
+from tests.cluster.network import SERVICES, Block
 
 # In the order in which they start.
 ORDER = ("etcd", "containerd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet")
@@ -124,6 +124,7 @@ def _apiserver(layout: Layout) -> Mapping[str, object]:
         "audit-policy-file": layout.folder / "audit-policy.json",
         "audit-log-path": layout.folder / "logs" / "audit.log",
         "audit-log-maxsize": 1000,
+        "allow-privileged": "true",
         "profiling": "false",
     }
 
@@ -140,6 +141,9 @@ def _controller_manager(layout: Layout) -> Mapping[str, object]:
         "kube-api-qps": 400,
         "kube-api-burst": 800,
         "concurrent-job-syncs": 20,
+        "concurrent-gc-syncs": 20,
+        # Half the default, so that tests of a lost node need not wait that long.
+        "node-monitor-grace-period": "25s",
         "profiling": "false",
     }
 

@@ -11,7 +11,7 @@ import yaml
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from .components import Layout
+from tests.cluster.components import Layout
 
 
 def render(layout: Layout, user: Mapping[str, str], namespace: str = "default") -> str:

@@ -1,7 +1,7 @@
 """The network of a site: a namespace of its own, joined to this machine by one virtual cable (veth).
 
-Each site gets a block of private addresses that nothing on this machine uses (``Block``). The first four are those of the
-cable, this machine at one end and the site at the other; the upper half are pods'. A site has no route beyond this
+Each site gets a block of private addresses that nothing on this machine uses (``Block``). The first four are those of
+the cable, this machine at one end and the site at the other; the upper half are pods'. A site has no route beyond this
 machine, and packets for its block never leave it either. ``cut`` makes both ends of the cable lose every packet in
 silence, as a broken line far away does: nobody is told, connections stay open and nothing arrives.
 """
@@ -15,7 +15,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .errors import ClusterError
+from tests.cluster.errors import ClusterError
 
 # Blocks are taken from here, unless the environment names another network.
 NETWORK = "10.213.0.0/16"
@@ -66,10 +66,10 @@ def used() -> Iterator[ipaddress.IPv4Network]:
     """Every network that this machine has an address in or a route to."""
     for interface in json.loads(run("ip", "-j", "-4", "address")):
         for address in interface["addr_info"]:
-            yield ipaddress.ip_network(f"{address['local']}/{address['prefixlen']}", strict=False)
+            yield ipaddress.IPv4Network(f"{address['local']}/{address['prefixlen']}", strict=False)
     for route in json.loads(run("ip", "-j", "-4", "route", "show", "table", "all")):
         if route["dst"] != "default":
-            yield ipaddress.ip_network(route["dst"])
+            yield ipaddress.IPv4Network(route["dst"])
 
 
 def free_block() -> Block:

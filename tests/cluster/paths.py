@@ -1,4 +1,4 @@
-"""Where the clusters' things lie: built programs in a cache, each site in a folder of its own, both outside the checkout."""
+"""Where things lie: built programs in a cache, each site in a folder of its own, both outside the checkout."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from .errors import ClusterError
+from tests.cluster.errors import ClusterError
 
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent.parent

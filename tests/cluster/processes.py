@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from .errors import ClusterError
-from .paths import HERE
+from tests.cluster.errors import ClusterError
+from tests.cluster.paths import HERE
 
 LAUNCH = [sys.executable, "-S", "-E", str(HERE / "launch.py")]
 

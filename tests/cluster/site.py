@@ -20,16 +20,16 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from . import audit, build, cgroups, components, images, kubeconfigs, network, pki
-from .components import Layout
-from .errors import ClusterError, Unable
-from .network import Block, Cable
-from .paths import locked, state_folder
-from .processes import Recorded, record, start_first, start_inside, wait_for
+from tests.cluster import audit, build, cgroups, components, images, kubeconfigs, network, pki
+from tests.cluster.components import Layout
+from tests.cluster.errors import ClusterError, Unable
+from tests.cluster.network import Block, Cable
+from tests.cluster.paths import locked, state_folder
+from tests.cluster.processes import Recorded, record, start_first, start_inside, wait_for
 
 T = TypeVar("T")
 FIRST = "first"
@@ -345,6 +345,16 @@ class Site:
             raise errors[0]
         return results[0]
 
+    def enter(self, command: Sequence[str]) -> int:
+        """Run a command inside the site, on this terminal; its exit code."""
+        return subprocess.run([*self._entering("mount", "net", "pid"), *command]).returncode
+
+    def _entering(self, *namespaces: str) -> list[str]:
+        first = self._process(FIRST)
+        if first is None or not first.alive:
+            raise ClusterError(f"site {self.name} does not run")
+        return ["nsenter", f"--target={first.pid}", *(f"--{each}" for each in namespaces), "--"]
+
     # Partition
 
     def cut(self) -> None:
@@ -371,10 +381,8 @@ class Site:
     def _ctr(self, *arguments: str, check: bool = True, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         # Without a server ctr waits for ever, hence its own limit.
         command = ["ctr", "--address", str(self.layout.containerd_socket), "--connect-timeout", "2s", "-n", "k8s.io"]
-        first = self._process(FIRST)
-        assert first is not None
-        # Unpacking mounts: in the site's own mounts.
-        enter = ["nsenter", f"--target={first.pid}", "--mount", "--net", "--pid", "--"]
+        # Unpacking mounts, which is to be among the site's own mounts.
+        enter = self._entering("mount", "net", "pid")
         try:
             done = subprocess.run([*enter, *command, *arguments], capture_output=True, text=True, timeout=timeout)
         except subprocess.TimeoutExpired as error:
@@ -394,7 +402,7 @@ class Site:
 
     def _import_basics(self) -> None:
         self._wait_ready("containerd", 30)
-        for path in (images.pause_image(), images.busybox_image()):
+        for path in (images.pause(), images.busybox()):
             self.import_image(path)
 
     # Talking to the API server
@@ -403,12 +411,17 @@ class Site:
         """Run kubectl as the administrator; its output, or an error with what it said."""
         return kubectl(self.kubeconfig, *arguments, input=input, check=check, timeout=timeout)
 
+    def apply(self, *objects: Mapping[str, Any]) -> None:
+        """Make objects so, as ``kubectl apply`` does."""
+        self.kubectl("apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
+
+    def get(self, *arguments: str) -> Any:
+        """What ``kubectl get`` finds, as JSON."""
+        return json.loads(self.kubectl("get", *arguments, "-o", "json"))
+
     def _kubectl_inside(self, *arguments: str) -> str:
-        first = self._process(FIRST)
-        assert first is not None
         command = [str(self.layout.programs / "kubectl"), "--kubeconfig", str(self.kubeconfig), *arguments]
-        enter = ["nsenter", f"--net=/proc/{first.pid}/ns/net", "--"]
-        done = subprocess.run([*enter, *command], capture_output=True, text=True, timeout=30)
+        done = subprocess.run([*self._entering("net"), *command], capture_output=True, text=True, timeout=30)
         return done.stdout if done.returncode == 0 else ""
 
     def kubeconfig_for(self, service_account: str, namespace: str, lifetime: float = 3600) -> Path:
@@ -438,13 +451,17 @@ class Site:
 
     # Counting
 
+    def audited(self, verb: str, resource: str = "jobs", namespace: str | None = None) -> Counter[str]:
+        """How often the API server did that to an object of each name; without a namespace, in all."""
+        return audit.count(self.audit_log, verb, resource, namespace, {200, 201, 202})
+
     def job_creations(self, namespace: str) -> Counter[str]:
         """How often the API server created a Job of each name."""
-        return audit.count(self.audit_log, namespace, "jobs", "create", {201})
+        return audit.count(self.audit_log, "create", "jobs", namespace, {201})
 
     def job_deletions(self, namespace: str) -> Counter[str]:
         """How often the API server accepted the deletion of a Job of each name."""
-        return audit.count(self.audit_log, namespace, "jobs", "delete", {200, 202})
+        return audit.count(self.audit_log, "delete", "jobs", namespace, {200, 202})
 
     def _excerpts(self) -> str:
         logs = (self.layout.log(name) for name in (FIRST, *components.ORDER))

@@ -1,8 +1,8 @@
-"""Images of this checkout: ``local/service``, which can do everything, and ``local/agent``, which only stages files.
+"""Images of this checkout: the service, which can do everything, and the agent, which only stages files.
 
 They are put together from what this machine has: the interpreter that runs this, its standard library, the shared
-libraries that these need, the installed packages that ``uws_service`` and its applications depend on, and the checkout's
-own code. ``Containerfile`` at the root of the repository makes the same image for real from the registries' parts.
+libraries that these need, the installed packages that ``uws_service`` and its applications depend on, and the code of
+this checkout. ``Containerfile`` at the root of the repository makes the same image for real from the registries' parts.
 
 Three layers, so that a change of the code costs little: the interpreter, the packages, the code. In the image the
 packages and the code lie in a virtual environment, ``/opt/uws``, whatever the layout of this machine's Python is.
@@ -27,8 +27,8 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from .images import ACCOUNTS, Entry, Layer, folder, images_folder, write_image, write_layer
-from .paths import CHECKOUT, locked
+from tests.cluster.archives import ACCOUNTS, Entry, Layer, folder, images_folder, write_image, write_layer
+from tests.cluster.paths import CHECKOUT, locked
 
 VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
 STDLIB = f"usr/lib/{VERSION}"
@@ -41,7 +41,7 @@ CONFIG = {
     "User": "65534:65534",
     "WorkingDir": "/tmp",
     "Env": [
-        "PATH=/opt/uws/bin:/usr/bin",
+        "PATH=/opt/uws/bin:/usr/bin:/bin",
         "HOME=/tmp",
         "LANG=C.UTF-8",
         "PYTHONDONTWRITEBYTECODE=1",
@@ -50,26 +50,27 @@ CONFIG = {
 }
 
 
-def service_image(tag: str = "test") -> Path:
-    """The archive of ``docker.io/local/service:TAG``: ``python -m uws_service`` and the applications that ship."""
-    return _image("service", tag, [_interpreter_layer, _packages_layer, _code_layer], "uws_service")
+def service(name: str, shell: list[Entry]) -> Path:
+    """The archive of the service's image; with a shell, which the applications of tests use."""
+    layers = [_interpreter_layer(), _shell_layer(shell), _packages_layer(), _code_layer()]
+    return _image(name, layers, ["-m", "uws_service"])
 
 
-def agent_image(tag: str = "test") -> Path:
-    """The archive of ``docker.io/local/agent:TAG``: an interpreter and ``uws_service.agent``, nothing else."""
-    return _image("agent", tag, [_interpreter_layer, _agent_layer], "uws_service.agent")
+def agent(name: str) -> Path:
+    """The archive of the agent's image."""
+    return _image(name, [_interpreter_layer(), _agent_layer()], ["-I", "-m", "uws_service.agent.pod"])
 
 
-def _image(name: str, tag: str, layers: list[Callable[[], Layer]], module: str) -> Path:
+def _image(name: str, layers: list[Layer], arguments: list[str]) -> Path:
+    config = {**CONFIG, "Entrypoint": ["/opt/uws/bin/python", *arguments]}
+    key = hashlib.sha256(repr((name, config, [layer.digest for layer in layers])).encode()).hexdigest()[:12]
+    short = name.rpartition("/")[2].partition(":")[0]
+    target = images_folder() / f"{short}-{key}.tar"
     with locked(images_folder() / "python.lock"):
-        made = [layer() for layer in layers]
-        key = hashlib.sha256(repr((CONFIG, module, tag, [layer.digest for layer in made])).encode()).hexdigest()[:12]
-        target = images_folder() / f"{name}-{key}.tar"
         if not target.exists():
-            config = {**CONFIG, "Entrypoint": ["/opt/uws/bin/python", "-m", module]}
-            write_image(f"docker.io/local/{name}:{tag}", made, target, config)
-            _prune(f"{name}-*.tar", target)
-        return target
+            write_image(name, layers, target, config)
+            _prune(f"{short}-*.tar", target)
+    return target
 
 
 def _layer(name: str, key: Iterable[object], entries: Callable[[], Iterable[Entry]]) -> Layer:
@@ -79,12 +80,14 @@ def _layer(name: str, key: Iterable[object], entries: Callable[[], Iterable[Entr
         digest.update(f"{part}\n".encode())
     target = images_folder() / f"{name}-{digest.hexdigest()[:12]}.layer"
     record = target.with_suffix(".digest")
-    if record.exists():
-        sha, size = record.read_text().split()
-        return Layer(target, sha, int(size))
-    layer = write_layer(entries(), target)
-    record.write_text(f"{layer.digest} {layer.size}")
-    _prune(f"{name}-*", target, record)
+    with locked(images_folder() / "python.lock"):
+        if record.exists():
+            sha, size = record.read_text().split()
+            return Layer(target, sha, int(size))
+        layer = write_layer(entries(), target)
+        record.write_text(f"{layer.digest} {layer.size}")
+        for pattern in (f"{name}-*.layer", f"{name}-*.digest"):
+            _prune(pattern, target, record)
     return layer
 
 
@@ -186,6 +189,11 @@ def _libraries(binaries: Iterable[Path]) -> Iterator[Entry]:
         yield Entry(target.lstrip("/"), Path(path), mode=0o755)
 
 
+def _shell_layer(entries: list[Entry]) -> Layer:
+    key = [(entry.path, entry.link, entry.source and entry.source.stat().st_mtime_ns) for entry in entries]
+    return _layer("shell", key, lambda: entries)
+
+
 # The packages
 
 
@@ -193,8 +201,6 @@ def needed_distributions() -> list[importlib.metadata.Distribution]:
     """The installed distributions that the service and its applications need, by following their requirements."""
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
     wanted = [*project["dependencies"], *project["optional-dependencies"]["apps"]]
-    # Sites on Kubernetes are an extra: it is in the image once there is one.
-    wanted += project["optional-dependencies"].get("kubernetes", [])
     found: dict[str, importlib.metadata.Distribution] = {}
     seen: set[tuple[str, str]] = set()
     queue = [Requirement(text) for text in wanted]
@@ -227,7 +233,8 @@ def _packages(distributions: list[importlib.metadata.Distribution]) -> Iterator[
             path = Path(str(distribution.locate_file(file)))
             parts = file.parts
             # Scripts lie outside; tests of the numeric packages are a third of their size.
-            if ".." in parts or "__pycache__" in parts or "tests" in parts[1:-1] and parts[:2] != ("astropy", "tests"):
+            tests = "tests" in parts[1:-1] and parts[:2] != ("astropy", "tests")
+            if tests or ".." in parts or "__pycache__" in parts:
                 continue
             if not path.is_file():
                 continue
