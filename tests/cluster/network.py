@@ -1,101 +1,155 @@
-"""The network of one test site: a namespace of its own, joined to this machine by one link that can be cut.
+"""The network of a site: a namespace of its own, joined to this machine by one virtual cable (veth).
 
-Pods hang on a bridge inside the namespace. Nothing leads from there to anywhere but this machine.
+Each site gets a block of private addresses that nothing on this machine uses (``Block``). The first four are those of
+the cable, this machine at one end and the site at the other; the upper half are pods'. A site has no route beyond this
+machine, and packets for its block never leave it either. ``cut`` makes both ends of the cable lose every packet in
+silence, as a broken line far away does: nobody is told, connections stay open and nothing arrives.
 """
 
 from __future__ import annotations
 
+import ipaddress
+import json
+import os
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
+from tests.cluster.errors import ClusterError
 
-def run(*command: str, check: bool = True) -> str:
-    """Carry a command out; its output."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
-    if check and done.returncode:
-        raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
-    return done.stdout
+# Blocks are taken from here, unless the environment names another network.
+NETWORK = "10.213.0.0/16"
+PREFIX = 22
+
+# Inside a site only: no packet with such an address leaves it.
+SERVICES = ipaddress.IPv4Network("10.96.0.0/16")
+KUBERNETES_SERVICE = SERVICES[1]
 
 
 @dataclass(frozen=True)
-class Network:
-    """The addresses of site number ``index`` (0…200), and what is made of them."""
+class Block:
+    """The addresses of one site and the names that follow from them."""
 
-    name: str
     index: int
+    network: ipaddress.IPv4Network
 
     @property
-    def namespace(self) -> str:
-        """The network namespace's name."""
-        return f"uwsk-{self.name}"
+    def cable(self) -> ipaddress.IPv4Network:
+        """The addresses of the cable's two ends."""
+        return ipaddress.IPv4Network((self.network.network_address, 30))
 
     @property
-    def host_link(self) -> str:
-        """The link's end on this machine."""
-        return f"uwskh-{self.name}"
+    def host(self) -> str:
+        """This machine's end: where a site's pods reach servers that run here."""
+        return str(self.cable[1])
 
     @property
-    def site_link(self) -> str:
-        """The link's end in the namespace."""
-        return f"uwsks-{self.name}"
+    def site(self) -> str:
+        """The site's end: the API server's address."""
+        return str(self.cable[2])
 
     @property
-    def host_address(self) -> str:
-        """This machine, as the site sees it."""
-        return f"10.223.{self.index}.1"
-
-    @property
-    def address(self) -> str:
-        """The site, as this machine sees it."""
-        return f"10.223.{self.index}.2"
-
-    @property
-    def pods(self) -> str:
+    def pods(self) -> ipaddress.IPv4Network:
         """The pods' addresses."""
-        return f"10.224.{self.index}.0/24"
+        return list(self.network.subnets(1))[1]
 
-    def enter(self) -> list[str]:
-        """What a command line must begin with to run inside; the mounts stay those of this machine."""
-        return ["nsenter", f"--net=/var/run/netns/{self.namespace}"]
 
-    def up(self) -> None:
-        """Make all of it, in place of what may be left of an earlier one."""
-        self.down()
-        run("ip", "netns", "add", self.namespace)
-        run("ip", "link", "add", self.host_link, "type", "veth", "peer", "name", self.site_link)
-        run("ip", "link", "set", self.site_link, "netns", self.namespace)
-        run("ip", "address", "add", f"{self.host_address}/30", "dev", self.host_link)
-        run("ip", "link", "set", self.host_link, "up")
-        inside = ("ip", "-n", self.namespace)
-        run(*inside, "link", "set", "lo", "up")
-        run(*inside, "address", "add", f"{self.address}/30", "dev", self.site_link)
-        run(*inside, "link", "set", self.site_link, "up")
-        run(*inside, "route", "add", "default", "via", self.host_address)
-        run("ip", "route", "add", self.pods, "via", self.address)
-        run(*self.enter(), "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
+def run(*command: str, input: str | None = None, check: bool = True) -> str:
+    """Run a short command; its output, or an error with what it said."""
+    done = subprocess.run(command, input=input, capture_output=True, text=True, timeout=30)
+    if check and done.returncode != 0:
+        raise ClusterError(f"{' '.join(command)}: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
+
+
+def used() -> Iterator[ipaddress.IPv4Network]:
+    """Every network that this machine has an address in or a route to."""
+    for interface in json.loads(run("ip", "-j", "-4", "address")):
+        for address in interface["addr_info"]:
+            yield ipaddress.IPv4Network(f"{address['local']}/{address['prefixlen']}", strict=False)
+    for route in json.loads(run("ip", "-j", "-4", "route", "show", "table", "all")):
+        if route["dst"] != "default":
+            yield ipaddress.IPv4Network(route["dst"])
+
+
+def free_block() -> Block:
+    """The first block that nothing on this machine overlaps; the caller holds the lock on blocks."""
+    whole = ipaddress.IPv4Network(os.environ.get("UWS_CLUSTER_NETWORK") or NETWORK)
+    if not whole.is_private or whole.prefixlen > PREFIX:
+        raise ClusterError(f"UWS_CLUSTER_NETWORK is {whole}: a private network of at least /{PREFIX} is needed")
+    taken = list(used())
+    for index, network in enumerate(whole.subnets(new_prefix=PREFIX)):
+        if not any(network.overlaps(other) for other in taken):
+            return Block(index, network)
+    raise ClusterError(f"no free block of addresses in {whole}; UWS_CLUSTER_NETWORK=… names another network")
+
+
+class Cable:
+    """The cable between this machine and the site whose first process is ``pid``."""
+
+    def __init__(self, name: str, block: Block, pid: int) -> None:
+        self.name = name
+        self.block = block
+        self._inside = ("nsenter", f"--net=/proc/{pid}/ns/net", "--")
+        self._pid = pid
+
+    def lay(self) -> None:
+        """Make both ends, with their addresses and routes."""
+        block, name = self.block, self.name
+        macs = [f"02:55:57:53:{block.index:02x}:{end:02x}" for end in (1, 2)]
+        # Neighbours are fixed: a cut then loses packets and tells nobody, as behind a router of another network.
+        self._batch(
+            f"link add {name} address {macs[0]} type veth peer name eth0 address {macs[1]} netns {self._pid}",
+            f"link set {name} addrgenmode none",
+            f"address add {block.host}/30 dev {name}",
+            f"link set {name} up",
+            f"neighbour replace {block.site} lladdr {macs[1]} dev {name} nud permanent",
+            f"route add {block.pods} via {block.site} dev {name}",
+        )
+        self._batch(
+            "link set lo up",
+            "link set eth0 addrgenmode none",
+            f"address add {block.site}/30 dev eth0",
+            "link set eth0 up",
+            f"neighbour replace {block.host} lladdr {macs[0]} dev eth0 nud permanent",
+            # In place of kube-proxy: the one Service that pods need, on the API server's own port.
+            f"address add {KUBERNETES_SERVICE}/32 dev lo",
+            inside=True,
+        )
+        run(*self._inside, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
+
+    def _batch(self, *lines: str, inside: bool = False) -> None:
+        run(*(self._inside if inside else ()), "ip", "-batch", "-", input="\n".join(lines) + "\n")
 
     def cut(self) -> None:
-        """Let nothing through, without a word to either side."""
-        run("ip", "link", "set", self.host_link, "down")
+        """Lose every packet, both ways."""
+        run("tc", "qdisc", "replace", "dev", self.name, "root", "blackhole")
+        run(*self._inside, "tc", "qdisc", "replace", "dev", "eth0", "root", "blackhole")
 
     def mend(self) -> None:
-        """Let everything through again."""
-        run("ip", "link", "set", self.host_link, "up")
-        run("ip", "route", "replace", self.pods, "via", self.address)
+        """Let packets through again."""
+        if self.is_cut:
+            run("tc", "qdisc", "delete", "dev", self.name, "root")
+            run(*self._inside, "tc", "qdisc", "delete", "dev", "eth0", "root")
 
-    def down(self) -> None:
-        """Remove all of it."""
-        run("ip", "link", "delete", self.host_link, check=False)
-        run("ip", "netns", "delete", self.namespace, check=False)
-
-    def configuration(self, folder: Path) -> None:
-        """Write what the CNI plugins need."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "10-bridge.conflist").write_text(
-            f"""{{"cniVersion": "0.4.0", "name": "pods", "plugins": [
-  {{"type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": false, "hairpinMode": true,
-    "ipam": {{"type": "host-local", "dataDir": "{folder.parent}/cni-addresses",
-             "ranges": [[{{"subnet": "{self.pods}"}}]], "routes": [{{"dst": "0.0.0.0/0"}}]}}}}]}}
-"""
+    @property
+    def is_cut(self) -> bool:
+        """Whether the cable is cut at this machine's end."""
+        return any(
+            each["kind"] == "blackhole" for each in json.loads(run("tc", "-j", "qdisc", "show", "dev", self.name))
         )
+
+
+def fence(block: Block) -> None:
+    """Never let a packet for a block leave this machine, also while the site is not there."""
+    run("ip", "route", "replace", "unreachable", str(block.network), "metric", "4000")
+
+
+def unfence(block: Block) -> None:
+    """Give a block back; what is not there is no error."""
+    run("ip", "route", "delete", "unreachable", str(block.network), "metric", "4000", check=False)
+
+
+def parse(text: str) -> ipaddress.IPv4Network:
+    """A network as it was recorded."""
+    return ipaddress.IPv4Network(text)

@@ -1,11 +1,10 @@
-"""The certificates of one test cluster: a CA of its own, and a certificate for each component."""
+"""The certificates and keys of one site: a certificate authority of its own, one certificate per component."""
 
 from __future__ import annotations
 
+import datetime
 import ipaddress
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
@@ -13,90 +12,95 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-VALID = timedelta(days=30)
+LIFETIME = datetime.timedelta(days=30)
 
 
-@dataclass(frozen=True)
-class Pair:
-    """Files of a certificate and its key."""
-
-    certificate: Path
-    key: Path
+def write_key(path: Path, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> None:
+    """Write a private key, for its owner only."""
+    path.touch(mode=0o600)
+    path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
 
 
 class Authority:
-    """Makes certificates in a folder.
+    """A site's certificate authority; certificates lie as ``NAME.crt`` and ``NAME.key`` in its folder.
 
-    Parameters
-    ----------
-    folder
-        Where ``ca.crt``, ``ca.key`` and all that `issue` makes are written.
+    A folder that has an authority already keeps it.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.certificate = folder / "ca.crt"
         folder.mkdir(parents=True, exist_ok=True)
+        if self.certificate.exists():
+            key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), None)
+            assert isinstance(key, ec.EllipticCurvePrivateKey)
+            self._key = key
+            self._name = x509.load_pem_x509_certificate(self.certificate.read_bytes()).subject
+            return
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "uws-service test cluster")])
-        builder = self._builder(self._name, self._key.public_key())
-        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        usage = x509.KeyUsage(True, False, True, False, False, True, True, False, False)
-        builder = builder.add_extension(usage, critical=True)
-        self.pair = self._write("ca", builder.sign(self._key, hashes.SHA256()), self._key)
+        usage = x509.KeyUsage(True, False, False, False, False, True, True, False, False)
+        builder = self._builder(self._name, self._key).add_extension(usage, critical=True)
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        write_key(folder / "ca.key", self._key)
+        self.certificate.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, file: str, name: str, groups: Sequence[str] = (), hosts: Sequence[str] = ()) -> Pair:
-        """A certificate for a client (name, groups) that is also a server (hosts: names and addresses)."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
-        subject.append(x509.NameAttribute(NameOID.COMMON_NAME, name))
-        builder = self._builder(x509.Name(subject), key.public_key())
-        both = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH])
-        builder = builder.add_extension(both, critical=False)
-        if hosts:
-            builder = builder.add_extension(x509.SubjectAlternativeName([_host(one) for one in hosts]), critical=False)
-        return self._write(file, builder.sign(self._key, hashes.SHA256()), key)
-
-    def signing_key(self, file: str) -> Pair:
-        """A key pair for service-account tokens; the first file is the public key."""
-        key = rsa.generate_private_key(65537, 2048)
-        public = key.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-        (self.folder / f"{file}.pub").write_bytes(public)
-        return Pair(self.folder / f"{file}.pub", self._save_key(file, key))
-
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-        now = datetime.now(UTC)
+    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+        now = datetime.datetime.now(datetime.UTC)
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(self._name)
-            .public_key(key)
+            .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(hours=1))
-            .not_valid_after(now + VALID)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+            .not_valid_before(now - datetime.timedelta(minutes=5))
+            .not_valid_after(now + LIFETIME)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )
 
-    def _write(self, file: str, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Pair:
-        path = self.folder / f"{file}.crt"
-        path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        return Pair(path, self._save_key(file, key))
+    def issue(self, name: str, common_name: str, organization: str = "", hosts: Sequence[str] = ()) -> None:
+        """A certificate for a client, and for a server too when it has names or addresses."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = [x509.NameAttribute(NameOID.COMMON_NAME, common_name)]
+        if organization:
+            subject.insert(0, x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization))
+        usages = [ExtendedKeyUsageOID.CLIENT_AUTH]
+        builder = self._builder(x509.Name(subject), key)
+        if hosts:
+            usages.append(ExtendedKeyUsageOID.SERVER_AUTH)
+            builder = builder.add_extension(x509.SubjectAlternativeName([_host(host) for host in hosts]), False)
+        builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+        write_key(self.folder / f"{name}.key", key)
+        certificate = builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+        (self.folder / f"{name}.crt").write_bytes(certificate)
 
-    def _save_key(self, file: str, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> Path:
-        path = self.folder / f"{file}.key"
-        path.touch(mode=0o600)
-        path.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
-        return path
 
-
-def _host(text: str) -> x509.GeneralName:
+def _host(host: str) -> x509.GeneralName:
     try:
-        return x509.IPAddress(ipaddress.ip_address(text))
+        return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
-        return x509.DNSName(text)
+        return x509.DNSName(host)
+
+
+def issue_all(folder: Path, node: str, address: str, service_address: str) -> Authority:
+    """Everything that the components of one site show each other."""
+    authority = Authority(folder)
+    kubernetes = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"]
+    authority.issue(
+        "apiserver", "kube-apiserver", hosts=["localhost", "127.0.0.1", address, service_address, *kubernetes]
+    )
+    authority.issue("apiserver-kubelet", "kube-apiserver-kubelet", "system:masters")
+    authority.issue("admin", "admin", "system:masters")
+    authority.issue("controller-manager", "system:kube-controller-manager")
+    authority.issue("scheduler", "system:kube-scheduler")
+    authority.issue("kubelet", f"system:node:{node}", "system:nodes", hosts=[node, "localhost", "127.0.0.1", address])
+    # Signs the tokens of service accounts; RSA, as real clusters have it.
+    tokens = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    write_key(folder / "tokens.key", tokens)
+    (folder / "tokens.pub").write_bytes(
+        tokens.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+    return authority

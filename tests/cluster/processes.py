@@ -1,107 +1,129 @@
-"""Processes that outlive who started them: recorded in a file, and never mistaken for others with the same number."""
+"""Processes in a site's namespaces, each recorded by id and start time, so that only our own are ever signalled."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+from tests.cluster.errors import ClusterError
+from tests.cluster.paths import HERE
+
+LAUNCH = [sys.executable, "-S", "-E", str(HERE / "launch.py")]
 
 
-def started_at(pid: int) -> str | None:
-    """The kernel's start time of a process; None if there is none (a zombie counts as none)."""
-    try:
-        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if words[0] == "Z" else words[19]
+T = TypeVar("T")
 
 
-_STARTED: list[subprocess.Popen[bytes]] = []
-"""Kept, since they shall live on: a process object that is forgotten complains."""
+def wait_for(
+    what: str, condition: Callable[[], T], timeout: float, every: float = 0.05, unless: Callable[[], str] = str
+) -> T:
+    """What the condition gives once it is true.
 
-
-class Processes:
-    """The processes of one site.
-
-    Parameters
-    ----------
-    folder
-        Holds ``processes.json`` and the folder of logs.
+    Raises
+    ------
+    ClusterError
+        When the time is over, or as soon as ``unless`` gives a reason why waiting is vain.
     """
+    deadline = time.monotonic() + timeout
+    while True:
+        if found := condition():
+            return found
+        if reason := unless():
+            raise ClusterError(f"{what}: {reason}")
+        if time.monotonic() > deadline:
+            raise ClusterError(f"{what}: not within {timeout:g} s")
+        time.sleep(every)
 
-    def __init__(self, folder: Path) -> None:
-        self.file = folder / "processes.json"
-        self.logs = folder / "log"
 
-    def _read(self) -> dict[str, tuple[int, str]]:
+@dataclass(frozen=True)
+class Recorded:
+    """A process that may have ended: its id and start time as recorded."""
+
+    pid: int
+    started: str
+
+    @classmethod
+    def read(cls, pidfile: Path) -> Recorded | None:
+        """The process that a file names, if there is such a file."""
         try:
-            return {name: (pid, began) for name, (pid, began) in json.loads(self.file.read_text()).items()}
-        except (OSError, ValueError):
-            return {}
+            pid, started = pidfile.read_text().split()
+        except FileNotFoundError:
+            return None
+        return cls(int(pid), started)
 
-    def _write(self, known: Mapping[str, tuple[int, str]]) -> None:
-        draft = self.file.with_suffix(".draft")
-        draft.write_text(json.dumps(known))
-        draft.replace(self.file)
+    @property
+    def alive(self) -> bool:
+        """Whether this very process runs; one that ended and only waits to be collected does not."""
+        try:
+            fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        return fields[19] == self.started and fields[0] not in ("Z", "X")
 
-    def pid(self, name: str) -> int | None:
-        """The process of this name, if it lives."""
-        pid, began = self._read().get(name, (0, ""))
-        return pid if pid and started_at(pid) == began else None
+    def send(self, number: int) -> None:
+        """Signal this process and no other that got its id since."""
+        if not self.alive:
+            return
+        # A handle of the process first: between the look and the signal it could end and its id be given anew.
+        try:
+            handle = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return
+        try:
+            if self.alive:
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(handle, number)
+        finally:
+            os.close(handle)
 
-    def names(self) -> list[str]:
-        """All names that are recorded."""
-        return list(self._read())
-
-    def start(self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> int:
-        """Start a process in a session of its own; its output is appended to a log."""
-        self.logs.mkdir(parents=True, exist_ok=True)
-        with self.log(name).open("ab") as log:
-            process = subprocess.Popen(
-                command,
-                env={**os.environ, **(environment or {})},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                cwd="/",
-            )
-        _STARTED.append(process)
-        began = started_at(process.pid)
-        if began is None:
-            raise RuntimeError(f"{name} ended at once: {self.tail(name)}")
-        self._write({**self._read(), name: (process.pid, began)})
-        return process.pid
-
-    def send(self, name: str, kind: int) -> None:
-        """Send a signal, if the process lives."""
-        pid = self.pid(name)
-        if pid is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, kind)
-
-    def end(self, name: str, patience: float = 15.0, kind: int = signal.SIGTERM) -> None:
-        """End a process, by force if it takes too long, and forget it."""
-        self.send(name, kind)
-        until = time.monotonic() + patience
-        while (pid := self.pid(name)) is not None:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
-            if time.monotonic() > until:
-                self.send(name, signal.SIGKILL)
+    def wait(self, timeout: float) -> bool:
+        """Whether it has ended within that time."""
+        deadline = time.monotonic() + timeout
+        while self.alive:
+            if time.monotonic() > deadline:
+                return False
             time.sleep(0.02)
-        self._write({key: value for key, value in self._read().items() if key != name})
+        return True
 
-    def log(self, name: str) -> Path:
-        """Where a process's output goes."""
-        return self.logs / f"{name}.log"
+    def end(self, patience: float = 10) -> None:
+        """Ask it to end, and kill it if it does not."""
+        self.send(signal.SIGTERM)
+        if not self.wait(patience):
+            self.send(signal.SIGKILL)
+            if not self.wait(10):
+                raise ClusterError(f"process {self.pid} does not end")
 
-    def tail(self, name: str, size: int = 3000) -> str:
-        """The end of that."""
-        path = self.log(name)
-        return path.read_text(errors="replace")[-size:] if path.exists() else ""
+
+def record(pid: int, pidfile: Path) -> None:
+    """Record a process that runs already."""
+    started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    pidfile.write_text(f"{pid} {started}\n")
+
+
+def start_first(pidfile: Path, log: Path, script: Path, command: Sequence[str]) -> Recorded:
+    """Make new namespaces, run a shell script in them and then the command as their first process."""
+    return _launch(["new", str(pidfile), str(log), str(script), *command], pidfile)
+
+
+def start_inside(
+    first: Recorded, pidfile: Path, log: Path, command: Sequence[str], env: Mapping[str, str] | None = None
+) -> Recorded:
+    """Run a command in the namespaces of a site's first process."""
+    return _launch(["join", str(first.pid), str(pidfile), str(log), *command], pidfile, env)
+
+
+def _launch(arguments: list[str], pidfile: Path, env: Mapping[str, str] | None = None) -> Recorded:
+    clean = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", **(env or {})}
+    done = subprocess.run([*LAUNCH, *arguments], env=clean, capture_output=True, text=True, timeout=60)
+    process = Recorded.read(pidfile)
+    if done.returncode != 0 or process is None:
+        raise ClusterError(f"could not start {arguments[-1]}: {done.stderr.strip()}")
+    return process

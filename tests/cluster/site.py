@@ -1,494 +1,514 @@
-"""One complete single-node Kubernetes cluster on this machine: real components, in a network namespace of its own."""
+"""One complete Kubernetes cluster of a single node on this machine, for tests and development.
+
+A site lives in namespaces of its own (mounts, network, processes) under a first process that only waits; components
+are started in them and recorded, each with a log file. When the first process is killed, the kernel ends everything
+else and takes mounts and network interfaces away: nothing can be left over, however a site was started or broke.
+What is left to remove are folders: the site's own, and those of its control groups.
+"""
 
 from __future__ import annotations
 
-import base64
-import contextlib
+import ctypes
 import json
 import os
 import shutil
 import signal
 import ssl
 import subprocess
+import threading
 import time
+import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from tests.cluster import images
-from tests.cluster.building import built
-from tests.cluster.network import Network
-from tests.cluster.paths import STATE
-from tests.cluster.pki import Authority, Pair
-from tests.cluster.processes import Processes
+from tests.cluster import audit, build, cgroups, components, images, kubeconfigs, network, pki
+from tests.cluster.components import Layout
+from tests.cluster.errors import ClusterError, Unable
+from tests.cluster.network import Block, Cable
+from tests.cluster.paths import locked, state_folder
+from tests.cluster.processes import Recorded, record, start_first, start_inside, wait_for
 
-PORT = 6443
-SERVICES = "10.96.0.0/16"
-ISSUER = "https://kubernetes.default.svc.cluster.local"
-ORDER = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "containerd", "kubelet")
-"""The components, in the order in which they start; they end in reverse."""
-CGROUPS = Path("/sys/fs/cgroup")
-SYSCTLS = ("vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops")
-"""What the kubelet changes on the whole machine; put back when the last site goes."""
-NODE = "node"
-_AUDIT = """apiVersion: audit.k8s.io/v1
-kind: Policy
-omitStages: [RequestReceived]
-rules:
-- level: Metadata
-  verbs: [create, delete, deletecollection, update, patch]
-  resources: [{group: batch, resources: [jobs]}, {group: "", resources: [pods]}]
-- level: None
-"""
+T = TypeVar("T")
+FIRST = "first"
 
 
 class Site:
-    """A cluster by its name; `up` makes it or finds it running.
+    """One cluster; made by ``Site.up`` or ``Site.find``, in any process and at any time.
 
     Attributes
     ----------
-    kubeconfig
-        File with the rights of a cluster administrator.
+    name
+        Its name; also that of its node, after ``node-``.
+    folder
+        Everything that it keeps: data, logs, certificates.
+    address
+        The API server's address; it listens on port 443.
     host_address
         The address at which the site's pods reach servers on this machine.
+    kubeconfig
+        For the administrator.
+    audit_log
+        Each creation and deletion of Jobs and pods, as the API server answered it.
     """
 
-    def __init__(self, name: str, index: int) -> None:
-        self.name = name
-        self.network = Network(name, index)
-        self.folder = STATE / name
-        self.processes = Processes(self.folder)
-        self.kubeconfig = self.folder / "admin.kubeconfig"
-        self.audit_log = self.folder / "audit.log"
-        self.address = self.network.address
-        self.host_address = self.network.host_address
-        self.url = f"https://{self.address}:{PORT}"
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.name = layout.name
+        self.folder = layout.folder
+        self.address = layout.block.site
+        self.server = layout.server
+        self.host_address = layout.block.host
+        self.kubeconfig = layout.folder / "kubeconfigs" / "admin"
+        self.audit_log = layout.folder / "logs" / "audit.log"
 
-    # -- finding and making ----------------------------------------------------------------------------------------
+    def __repr__(self) -> str:
+        return f"<Site {self.name} {self.server}>"
+
+    # Life
+
+    @classmethod
+    def up(cls, name: str, *, kueue: bool = False, kwok: bool = False) -> Site:
+        """A running site of that name; one that runs already is used as it is, what is down in it is started."""
+        check_name(name)
+        check_machine()
+        programs = build.ensure("kubernetes")["kubernetes"].parent
+        with locked(state_folder() / f"{name}.lock"):
+            site = cls._recorded(name)
+            if site is not None and not site._sound():
+                site._remove()
+                site = None
+            if site is None:
+                site = cls._create(name, programs)
+            try:
+                site._start_all()
+            except ClusterError as error:
+                raise ClusterError(f"site {name} did not start: {error}\n{site._excerpts()}") from error
+        return site
 
     @classmethod
     def find(cls, name: str) -> Site | None:
-        """The site of this name if it runs."""
-        site = cls(name, _index(name))
-        return site if all(site.alive(one) for one in ORDER) else None
+        """The running site of that name."""
+        site = cls._recorded(name)
+        return site if site is not None and site._sound() else None
 
     @classmethod
-    def up(cls, name: str, *, say: Callable[[str], None] = print) -> Site:
-        """The site of this name, ready for pods."""
-        found = cls.find(name)
-        if found is not None:
-            return found
-        site = cls(name, _index(name))
-        began = time.monotonic()
-        program = built("kubernetes")
-        if site.folder.exists():
-            site.down()
-        _remember_sysctls()
-        site.folder.mkdir(parents=True)
-        (site.folder / "index").write_text(str(site.network.index))
-        try:
-            site._prepare(program)
-            for component in ORDER:
-                site.start(component)
-            site._wait("the node to be ready", site._node_is_ready, 90)
-            site.import_image(images.busybox())
-            site._wait("the default service account", site._has_account, 30)
-        except BaseException:
-            if not os.environ.get("UWS_CLUSTER_KEEP"):
-                site.down()
-            raise
-        say(f"site {name} is up after {time.monotonic() - began:.1f} s")
-        return site
-
-    def _prepare(self, program: Path) -> None:
-        self.network.up()
-        self.network.configuration(self.folder / "cni")
-        authority = Authority(self.folder / "pki")
-        hosts = ["localhost", "127.0.0.1", self.address, "kubernetes", "kubernetes.default",
-                 "kubernetes.default.svc", "10.96.0.1"]  # fmt: skip
-        authority.issue("apiserver", "kube-apiserver", hosts=hosts)
-        authority.issue("apiserver-kubelet", "kube-apiserver-kubelet-client", ["system:masters"])
-        authority.issue(
-            "kubelet", f"system:node:{NODE}", ["system:nodes"], [NODE, "localhost", "127.0.0.1", self.address]
-        )
-        authority.signing_key("accounts")
-        clients = {
-            "admin": ("admin", ["system:masters"], self.url),
-            "kube-controller-manager": ("system:kube-controller-manager", [], f"https://127.0.0.1:{PORT}"),
-            "kube-scheduler": ("system:kube-scheduler", [], f"https://127.0.0.1:{PORT}"),
-        }
-        for file, (name, groups, server) in clients.items():
-            self._write_kubeconfig(file, authority.issue(file, name, groups), server)
-        kubelet = Pair(self.folder / "pki/kubelet.crt", self.folder / "pki/kubelet.key")
-        self._write_kubeconfig("kubelet", kubelet, f"https://127.0.0.1:{PORT}")
-        for component in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "etcd", "kubectl"):
-            wrapper = self.folder / component
-            wrapper.write_text(f'#!/bin/sh\nexec "{program}" {component} "$@"\n')
-            wrapper.chmod(0o755)
-        (self.folder / "audit-policy.yaml").write_text(_AUDIT)
-        (self.folder / "containerd.toml").write_text(self._containerd_toml())
-        (self.folder / "kubelet.yaml").write_text(json.dumps(self._kubelet_configuration()))
-        _make_cgroups(f"uwsk-{self.name}")
-
-    def _write_kubeconfig(self, file: str, pair: Pair, server: str) -> None:
-        user = {
-            "client-certificate-data": _base64(pair.certificate),
-            "client-key-data": _base64(pair.key),
-        }
-        path = self.folder / f"{file}.kubeconfig"
-        path.touch(mode=0o600)
-        path.write_text(json.dumps(self._kubeconfig(server, user)))
-
-    def _kubeconfig(self, server: str, user: Mapping[str, str], namespace: str = "default") -> dict[str, Any]:
-        cluster = {"server": server, "certificate-authority-data": _base64(self.folder / "pki/ca.crt")}
-        context = {"cluster": self.name, "user": "user", "namespace": namespace}
-        return {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "current-context": self.name,
-            "clusters": [{"name": self.name, "cluster": cluster}],
-            "users": [{"name": "user", "user": dict(user)}],
-            "contexts": [{"name": self.name, "context": context}],
-        }
-
-    def _containerd_toml(self) -> str:
-        run = self.folder / "run"
-        return f"""version = 2
-root = "{self.folder}/containerd"
-state = "{run}/containerd"
-disabled_plugins = ["io.containerd.internal.v1.opt"]
-[grpc]
-  address = "{run}/containerd.sock"
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "docker.io/local/pause:1"
-  disable_tcp_service = true
-  disable_apparmor = true
-  restrict_oom_score_adj = true
-  [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "/usr/lib/cni"
-    conf_dir = "{self.folder}/cni"
-  [plugins."io.containerd.grpc.v1.cri".containerd]
-    snapshotter = "overlayfs"
-    default_runtime_name = "runc"
-    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-      runtime_type = "io.containerd.runc.v2"
-      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
-        SystemdCgroup = false
-"""
-
-    def _kubelet_configuration(self) -> dict[str, Any]:
-        return {
-            "apiVersion": "kubelet.config.k8s.io/v1beta1",
-            "kind": "KubeletConfiguration",
-            "authentication": {
-                "anonymous": {"enabled": False},
-                "webhook": {"enabled": True},
-                "x509": {"clientCAFile": f"{self.folder}/pki/ca.crt"},
-            },
-            "authorization": {"mode": "Webhook"},
-            "tlsCertFile": f"{self.folder}/pki/kubelet.crt",
-            "tlsPrivateKeyFile": f"{self.folder}/pki/kubelet.key",
-            "containerRuntimeEndpoint": f"unix://{self.folder}/run/containerd.sock",
-            "cgroupDriver": "cgroupfs",
-            "cgroupRoot": f"/uwsk-{self.name}",
-            "failCgroupV1": False,
-            "failSwapOn": False,
-            "makeIPTablesUtilChains": False,
-            "resolvConf": "",
-            "clusterDomain": "cluster.local",
-            "podLogsDir": f"{self.folder}/pods",
-            "maxPods": 250,
-            "registerNode": True,
-            "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
-            "imageGCHighThresholdPercent": 100,
-            "nodeStatusUpdateFrequency": "4s",
-            "nodeLeaseDurationSeconds": 20,
-            "syncFrequency": "10s",
-            "serializeImagePulls": False,
-            "localStorageCapacityIsolation": True,
-        }
-
-    # -- components ------------------------------------------------------------------------------------------------
-
-    def start(self, component: str) -> None:
-        """Start a component, and return when it serves."""
-        if self.alive(component):
-            return
-        command = self._commands()[component]
-        self.processes.start(component, [*self.network.enter(), *command])
-        check = {
-            "etcd": lambda: self._answers("http://127.0.0.1:2379/health"),
-            "kube-apiserver": self._apiserver_is_ready,
-            "containerd": lambda: self._ctr("version"),
-        }.get(component)
-        if check is not None:
-            self._wait(f"{component} to serve", check, 90, component)
-
-    def _commands(self) -> dict[str, list[str]]:
-        here, pki = str(self.folder), str(self.folder / "pki")
-        fast = ["--kube-api-qps=400", "--kube-api-burst=800"]
-        local = ["--bind-address=127.0.0.1", "--leader-elect=false"]
-        return {
-            "etcd": [
-                f"{here}/etcd", f"--data-dir={here}/etcd-data", "--unsafe-no-fsync", "--logger=zap",
-                "--listen-client-urls=http://127.0.0.1:2379", "--advertise-client-urls=http://127.0.0.1:2379",
-                "--listen-peer-urls=http://127.0.0.1:2380", "--quota-backend-bytes=2147483648",
-                "--auto-compaction-retention=5m", "--log-level=warn",
-            ],
-            "kube-apiserver": [
-                f"{here}/kube-apiserver", "--etcd-servers=http://127.0.0.1:2379", f"--secure-port={PORT}",
-                "--bind-address=0.0.0.0", f"--advertise-address={self.address}",
-                f"--client-ca-file={pki}/ca.crt", f"--tls-cert-file={pki}/apiserver.crt",
-                f"--tls-private-key-file={pki}/apiserver.key",
-                f"--kubelet-client-certificate={pki}/apiserver-kubelet.crt",
-                f"--kubelet-client-key={pki}/apiserver-kubelet.key",
-                f"--kubelet-certificate-authority={pki}/ca.crt",
-                "--kubelet-preferred-address-types=InternalIP,Hostname",
-                "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
-                f"--service-account-issuer={ISSUER}", f"--service-account-key-file={pki}/accounts.pub",
-                f"--service-account-signing-key-file={pki}/accounts.key", f"--service-cluster-ip-range={SERVICES}",
-                "--endpoint-reconciler-type=none", "--allow-privileged=true",
-                f"--audit-policy-file={here}/audit-policy.yaml", f"--audit-log-path={self.audit_log}",
-                "--audit-log-maxsize=1000", "--shutdown-delay-duration=0s",
-            ],
-            "kube-controller-manager": [
-                f"{here}/kube-controller-manager", f"--kubeconfig={here}/kube-controller-manager.kubeconfig",
-                f"--authentication-kubeconfig={here}/kube-controller-manager.kubeconfig",
-                f"--authorization-kubeconfig={here}/kube-controller-manager.kubeconfig",
-                "--use-service-account-credentials", f"--root-ca-file={pki}/ca.crt",
-                f"--service-account-private-key-file={pki}/accounts.key", *local, *fast,
-                "--concurrent-job-syncs=20", "--concurrent-gc-syncs=20", "--node-monitor-grace-period=25s",
-                "--node-monitor-period=2s",
-            ],
-            "kube-scheduler": [
-                f"{here}/kube-scheduler", f"--kubeconfig={here}/kube-scheduler.kubeconfig",
-                f"--authentication-kubeconfig={here}/kube-scheduler.kubeconfig",
-                f"--authorization-kubeconfig={here}/kube-scheduler.kubeconfig", *local, *fast,
-            ],
-            "containerd": ["containerd", "--config", f"{here}/containerd.toml"],
-            "kubelet": [
-                f"{here}/kubelet", f"--config={here}/kubelet.yaml", f"--kubeconfig={here}/kubelet.kubeconfig",
-                f"--root-dir={here}/kubelet-data", f"--hostname-override={NODE}", f"--node-ip={self.address}",
-            ],
-        }  # fmt: skip
-
-    def alive(self, component: str) -> bool:
-        """Whether a component's process lives."""
-        return self.processes.pid(component) is not None
-
-    def kill(self, component: str, kind: int = signal.SIGKILL) -> None:
-        """End a component without mercy; `start` brings it back."""
-        self.processes.end(component, kind=kind)
-
-    def cut(self) -> None:
-        """Part the site from this machine: neither hears of the other, while both go on."""
-        self.network.cut()
-
-    def mend(self) -> None:
-        """Join them again."""
-        self.network.mend()
-
-    # -- use -------------------------------------------------------------------------------------------------------
-
-    def kubectl(self, *arguments: str, given: str | None = None, check: bool = True) -> str:
-        """Run kubectl as administrator; its output."""
-        done = subprocess.run(
-            [str(self.folder / "kubectl"), f"--kubeconfig={self.kubeconfig}", *arguments],
-            input=given, capture_output=True, text=True, check=False, timeout=120,
-        )  # fmt: skip
-        if check and done.returncode:
-            raise RuntimeError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
-        return done.stdout
-
-    def apply(self, *objects: Mapping[str, Any]) -> None:
-        """Make or change objects."""
-        self.kubectl("apply", "--server-side", "-f", "-", given="\n---\n".join(json.dumps(one) for one in objects))
-
-    def get(self, *arguments: str) -> Any:
-        """What ``kubectl get … -o json`` shows."""
-        return json.loads(self.kubectl("get", *arguments, "-o", "json"))
-
-    def import_image(self, archive: Path) -> None:
-        """Make an image known to the node."""
-        mark = self.folder / "imported" / archive.name
-        if mark.exists():
-            return
-        self._ctr("-n", "k8s.io", "images", "import", "--digests=false", str(archive), timeout=300)
-        mark.parent.mkdir(exist_ok=True)
-        mark.touch()
-
-    def kubeconfig_for(self, account: str, namespace: str, *, seconds: int = 3600) -> Path:
-        """A kubeconfig with a token of a service account."""
-        token = self.kubectl("create", "token", account, "-n", namespace, f"--duration={seconds}s").strip()
-        path = self.folder / f"{namespace}-{account}.kubeconfig"
-        path.touch(mode=0o600)
-        path.write_text(json.dumps(self._kubeconfig(self.url, {"token": token}, namespace)))
-        return path
-
-    def audited(self, verb: str, resource: str = "jobs", namespace: str | None = None) -> Counter[str]:
-        """How often the API server carried out a request, by the object's name: its own word, the audit log."""
-        found: Counter[str] = Counter()
-        with self.audit_log.open() as log:
-            for line in log:
-                event = json.loads(line)
-                thing = event.get("objectRef", {})
-                done = event["stage"] == "ResponseComplete" and event.get("responseStatus", {}).get("code", 0) < 300
-                here = namespace in (None, thing.get("namespace"))
-                if done and here and event["verb"] == verb and thing.get("resource") == resource:
-                    found[thing.get("name", "")] += 1
-        return found
-
-    # -- ending ----------------------------------------------------------------------------------------------------
+    def names(cls) -> list[str]:
+        """The names of all sites that were started and not stopped, also of such as broke."""
+        return sorted(path.parent.name for path in state_folder().glob("*/site.json"))
 
     def down(self) -> None:
-        """End everything and remove all traces; also after half a start, or a crash of whoever started it."""
-        for name in [one for one in self.processes.names() if one not in ORDER]:
-            self.processes.end(name)
-        self.processes.end("kubelet", kind=signal.SIGKILL)
-        self._end_containers()
-        for name in reversed(ORDER):
-            self.processes.end(name, kind=signal.SIGKILL if name == "etcd" else signal.SIGTERM)
-        self._end_strays()
-        _unmount_below(self.folder)
-        self.network.down()
-        _remove_cgroups(f"uwsk-{self.name}")
-        shutil.rmtree(self.folder, ignore_errors=True)
-        if not any(STATE.glob("*/index")):
-            _restore_sysctls()
+        """Stop everything and remove what the site kept, but its logs (``last/NAME`` in the folder of all sites)."""
+        with locked(state_folder() / f"{self.name}.lock"):
+            self._remove()
 
-    def _end_containers(self) -> None:
-        if not self.alive("containerd"):
-            return
-        with contextlib.suppress(RuntimeError, subprocess.TimeoutExpired):
-            for task in self._ctr("-n", "k8s.io", "tasks", "ls", "-q").split():
-                self._ctr("-n", "k8s.io", "tasks", "kill", "-s", "SIGKILL", task, check=False)
-            until = time.monotonic() + 10
-            while "RUNNING" in self._ctr("-n", "k8s.io", "tasks", "ls") and time.monotonic() < until:
-                time.sleep(0.1)
+    @classmethod
+    def remove(cls, name: str) -> bool:
+        """Remove a site in whatever state it is; whether there was anything of it."""
+        check_name(name)
+        with locked(state_folder() / f"{name}.lock"):
+            site = cls._recorded(name)
+            if site is not None:
+                site._remove()
+        return site is not None
 
-    def _end_strays(self) -> None:
-        """Shims and what hangs below them: known by the site's folder on their command line, or its cgroups."""
-        for _ in range(50):
-            found = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if self._is_ours(pid)]
-            if not found:
-                return
-            for pid in found:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            time.sleep(0.1)
+    @classmethod
+    def _recorded(cls, name: str) -> Site | None:
+        folder = state_folder() / name
+        try:
+            known = json.loads((folder / "site.json").read_text())
+        except FileNotFoundError:
+            return cls._stray(name)
+        block = Block(known["index"], network.parse(known["network"]))
+        return cls(Layout(name, folder, block, Path(known["programs"])))
 
-    def _is_ours(self, pid: int) -> bool:
-        if pid == os.getpid():
+    @classmethod
+    def _stray(cls, name: str) -> Site | None:
+        """A site whose record is gone and whose first process still runs, as one that can be removed."""
+        folder = state_folder() / name
+        program = str(images.pause_program())
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (process / "cmdline").read_text(errors="replace").split("\0")
+            except OSError:
+                continue
+            if words[:2] == [program, str(folder)]:
+                layout = Layout(name, folder, Block(int(words[2]), network.parse(words[3])), folder)
+                layout.pidfile(FIRST).parent.mkdir(parents=True, exist_ok=True)
+                record(int(process.name), layout.pidfile(FIRST))
+                return cls(layout)
+        return None
+
+    @classmethod
+    def _create(cls, name: str, programs: Path) -> Site:
+        """Choose addresses, write every file, make the namespaces and the network."""
+        folder = state_folder() / name
+        # Without a record nothing runs from it: that was written before anything was started.
+        shutil.rmtree(folder, ignore_errors=True)
+        for part in ("run", "logs/pods", "kubeconfigs", "cni", "volume-plugins"):
+            (folder / part).mkdir(parents=True)
+        with locked(Path("/run/lock/uws-cluster-network.lock")):
+            block = network.free_block()
+            known = {"index": block.index, "network": str(block.network), "programs": str(programs)}
+            (folder / "site.json.new").write_text(json.dumps(known))
+            (folder / "site.json.new").rename(folder / "site.json")
+            network.fence(block)
+        site = cls(Layout(name, folder, block, programs))
+        layout = site.layout
+        pki.issue_all(folder / "pki", layout.node, site.address, str(network.KUBERNETES_SERVICE))
+        for user in ("admin", "controller-manager", "scheduler", "kubelet"):
+            text = kubeconfigs.render(layout, kubeconfigs.certificate_user(layout, user))
+            kubeconfigs.write(folder / "kubeconfigs" / user, text)
+        components.write_configuration(layout, containerd_version(), images.PAUSE)
+        script = folder / "run" / "first.sh"
+        script.write_text(components.first_process_script())
+        # Its arguments, which it does not read, tell what it holds, should the folder be lost.
+        command = [str(images.pause_program()), str(folder), str(block.index), str(block.network)]
+        first = start_first(layout.pidfile(FIRST), layout.log(FIRST), script, command)
+        # The script has run once the program in its place is ours.
+        wait_for(
+            "the site's namespaces",
+            lambda: Path(f"/proc/{first.pid}/exe").resolve() == images.pause_program(),
+            10,
+            unless=lambda: "" if first.alive else layout.log(FIRST).read_text(),
+        )
+        Cable(layout.label, block, first.pid).lay()
+        cgroups.make(layout.label)
+        return site
+
+    def _start_all(self) -> None:
+        """Start what does not run, in order; return when the node is ready."""
+        new_runtime = not self.alive("containerd")
+        for component in components.ORDER:
+            if not self.alive(component):
+                self._launch(component)
+            if component == "kube-apiserver":
+                if new_runtime:  # while the API server starts
+                    self._import_basics()
+                self._wait_ready("kube-apiserver", 90)
+        for component in components.ORDER:
+            self._wait_ready(component, 90)
+
+    def _remove(self) -> None:
+        layout = self.layout
+        first = self._process(FIRST)
+        if first is not None:
+            first.send(signal.SIGKILL)
+            if not first.wait(30):
+                raise ClusterError(f"the first process of site {self.name}, {first.pid}, does not end")
+        cgroups.remove(layout.label)
+        # The interface goes with the namespace; the kernel takes a moment.
+        wait_for("removal of the network interface", lambda: not Path("/sys/class/net", layout.label).exists(), 30)
+        network.unfence(layout.block)
+        last = state_folder() / "last" / self.name
+        shutil.rmtree(last, ignore_errors=True)
+        last.parent.mkdir(exist_ok=True)
+        if (self.folder / "logs").is_dir():
+            (self.folder / "logs").rename(last)
+        shutil.rmtree(self.folder)
+
+    # Components
+
+    def start(self, component: str) -> None:
+        """Start a component that was killed or stopped; return when it serves."""
+        self._check_component(component)
+        if self.alive(component):
+            raise ClusterError(f"{component} of site {self.name} runs already")
+        self._launch(component)
+        self._wait_ready(component, 90)
+
+    def kill(self, component: str, signal: int = signal.SIGKILL) -> None:
+        """Send a component a signal; after SIGKILL it has ended when this returns."""
+        process = self._running(component)
+        process.send(signal)
+        if signal == 9 and not process.wait(10):
+            raise ClusterError(f"{component} of site {self.name} does not end")
+
+    def stop_component(self, component: str, patience: float = 15) -> None:
+        """Let a component end in order; kill it if it takes longer than the patience."""
+        self._running(component).end(patience)
+
+    def alive(self, component: str) -> bool:
+        """Whether a component's process runs."""
+        self._check_component(component)
+        process = self._process(component)
+        return process is not None and process.alive
+
+    def log(self, component: str) -> str:
+        """What a component has written."""
+        return self.layout.log(component).read_text(errors="replace")
+
+    def _check_component(self, component: str) -> None:
+        if component not in components.ORDER:
+            raise ClusterError(f"{component!r} is no component; there are: {', '.join(components.ORDER)}")
+
+    def _process(self, name: str) -> Recorded | None:
+        return Recorded.read(self.layout.pidfile(name))
+
+    def _sound(self) -> bool:
+        """Whether its namespaces and its record are there; what runs in them is another question."""
+        first = self._process(FIRST)
+        return first is not None and first.alive and (self.folder / "site.json").exists()
+
+    def _running(self, component: str) -> Recorded:
+        self._check_component(component)
+        process = self._process(component)
+        if process is None or not process.alive:
+            raise ClusterError(f"{component} of site {self.name} does not run")
+        return process
+
+    def _launch(self, component: str) -> None:
+        self.run_inside(component, components.command(component, self.layout))
+
+    def run_inside(self, name: str, command: list[str], env: dict[str, str] | None = None) -> Recorded:
+        """Start a process in the site's namespaces, recorded and logged under a name."""
+        first = self._process(FIRST)
+        if first is None or not first.alive:
+            raise ClusterError(f"site {self.name} does not run")
+        return start_inside(first, self.layout.pidfile(name), self.layout.log(name), command, env)
+
+    def _wait_ready(self, component: str, timeout: float) -> None:
+        process = self._process(component)
+        assert process is not None
+        wait_for(
+            f"{component} of site {self.name}",
+            lambda: self.ready(component),
+            timeout,
+            unless=lambda: "" if process.alive else f"it ended; the end of its log:\n{self.log(component)[-2000:]}",
+        )
+
+    def ready(self, component: str) -> bool:
+        """Whether a component serves, asked from inside the site, so that a cut does not matter."""
+        if not self.alive(component):
             return False
-        with contextlib.suppress(OSError):
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            if b"containerd-shim" in words[0] and os.fsencode(self.folder) in b" ".join(words):
-                return True
-            return f"/uwsk-{self.name}/" in Path(f"/proc/{pid}/cgroup").read_text()
-        return False
+        if component == "containerd":
+            return self._ctr("version", check=False).returncode == 0
+        url = {
+            "etcd": "http://127.0.0.1:2379/readyz",
+            "kube-apiserver": "https://127.0.0.1/readyz",
+            "kube-controller-manager": "https://127.0.0.1:10257/healthz",
+            "kube-scheduler": "https://127.0.0.1:10259/healthz",
+            "kubelet": "http://127.0.0.1:10248/healthz",
+        }[component]
+        return self._answers(url) and (component != "kubelet" or self._node_ready())
 
-    # -- small things ----------------------------------------------------------------------------------------------
-
-    def _ctr(self, *arguments: str, check: bool = True, timeout: float = 20) -> str:
-        done = subprocess.run(
-            ["ctr", "--address", f"{self.folder}/run/containerd.sock", *arguments],
-            capture_output=True, text=True, check=False, timeout=timeout,
-        )  # fmt: skip
-        if check and done.returncode:
-            raise RuntimeError(f"ctr {' '.join(arguments)}: {done.stderr.strip()}")
-        return done.stdout or "done"
+    def _node_ready(self) -> bool:
+        nodes = json.loads(
+            self._kubectl_inside("get", "nodes", self.layout.node, "--ignore-not-found", "-o", "json") or "{}"
+        )
+        conditions = nodes.get("status", {}).get("conditions", [])
+        accounts = self._kubectl_inside("get", "serviceaccount", "default", "--ignore-not-found", "-o", "name")
+        return bool(accounts) and any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
     def _answers(self, url: str) -> bool:
-        done = subprocess.run(
-            [*self.network.enter(), "curl", "-sf", "-m", "2", url], capture_output=True, check=False, timeout=10
-        )
-        return done.returncode == 0
+        # Only whether it serves is asked here, on the site's own loopback; some components sign for themselves.
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
 
-    def _apiserver_is_ready(self) -> bool:
-        context = ssl.create_default_context(cafile=str(self.folder / "pki/ca.crt"))
-        context.load_cert_chain(self.folder / "pki/admin.crt", self.folder / "pki/admin.key")
-        with urllib.request.urlopen(f"{self.url}/readyz", timeout=3, context=context) as answer:
-            return bool(answer.status == 200)
-
-    def _node_is_ready(self) -> bool:
-        nodes = self.get("nodes")["items"]
-        return any(
-            one["type"] == "Ready" and one["status"] == "True" for node in nodes for one in node["status"]["conditions"]
-        )
-
-    def _has_account(self) -> bool:
-        return bool(self.kubectl("get", "serviceaccount", "default", "-o", "name"))
-
-    def _wait(self, what: str, check: Callable[[], object], seconds: float, component: str | None = None) -> None:
-        until = time.monotonic() + seconds
-        why: object = ""
-        while time.monotonic() < until:
-            if component is not None and not self.alive(component):
-                raise RuntimeError(f"{component} ended:\n{self.processes.tail(component)}")
+        def ask() -> bool:
             try:
-                if check():
-                    return
-            except (OSError, RuntimeError, subprocess.TimeoutExpired) as error:
-                why = error
-            time.sleep(0.05)
-        raise RuntimeError(f"site {self.name}: waited {seconds} s for {what}: {why}\n{self.processes.tail('kubelet')}")
+                with urllib.request.urlopen(url, timeout=5, context=context) as answer:
+                    return bool(answer.status == 200)
+            except (urllib.error.URLError, OSError):
+                return False
+
+        return self.in_network(ask)
+
+    def in_network(self, do: Callable[[], T]) -> T:
+        """Run a function in the site's network namespace, in a thread of its own."""
+        first = self._process(FIRST)
+        assert first is not None
+        results: list[T] = []
+        errors: list[BaseException] = []
+
+        def enter() -> None:
+            try:
+                handle = os.open(f"/proc/{first.pid}/ns/net", os.O_RDONLY)
+                try:
+                    if ctypes.CDLL(None, use_errno=True).setns(handle, 0x40000000) != 0:
+                        raise ClusterError(
+                            f"entering the network of site {self.name}: {os.strerror(ctypes.get_errno())}"
+                        )
+                finally:
+                    os.close(handle)
+                results.append(do())
+            except BaseException as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=enter)
+        thread.start()
+        thread.join()
+        if errors:
+            raise errors[0]
+        return results[0]
+
+    def enter(self, command: Sequence[str]) -> int:
+        """Run a command inside the site, on this terminal; its exit code."""
+        return subprocess.run([*self._entering("mount", "net", "pid"), *command]).returncode
+
+    def _entering(self, *namespaces: str) -> list[str]:
+        first = self._process(FIRST)
+        if first is None or not first.alive:
+            raise ClusterError(f"site {self.name} does not run")
+        return ["nsenter", f"--target={first.pid}", *(f"--{each}" for each in namespaces), "--"]
+
+    # Partition
+
+    def cut(self) -> None:
+        """Lose every packet between the site and this machine, both ways, in silence."""
+        self._cable().cut()
+
+    def mend(self) -> None:
+        """Let packets through again."""
+        self._cable().mend()
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the site is cut off."""
+        return self._cable().is_cut
+
+    def _cable(self) -> Cable:
+        first = self._process(FIRST)
+        if first is None or not first.alive:
+            raise ClusterError(f"site {self.name} does not run")
+        return Cable(self.layout.label, self.layout.block, first.pid)
+
+    # Images
+
+    def _ctr(self, *arguments: str, check: bool = True, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+        # Without a server ctr waits for ever, hence its own limit.
+        command = ["ctr", "--address", str(self.layout.containerd_socket), "--connect-timeout", "2s", "-n", "k8s.io"]
+        # Unpacking mounts, which is to be among the site's own mounts.
+        enter = self._entering("mount", "net", "pid")
+        try:
+            done = subprocess.run([*enter, *command, *arguments], capture_output=True, text=True, timeout=timeout)
+        except subprocess.TimeoutExpired as error:
+            raise ClusterError(f"ctr {' '.join(arguments)}: no answer in {timeout:g} s") from error
+        if check and done.returncode != 0:
+            raise ClusterError(f"ctr {' '.join(arguments)}: {done.stderr.strip()}")
+        return done
+
+    def import_image(self, path: Path) -> None:
+        """Make the images of an archive (docker save or OCI) known to the node."""
+        self._ctr("images", "import", str(path.absolute()))
+
+    def images(self) -> list[str]:
+        """The names of the images that the node has."""
+        listed = self._ctr("images", "list", "--quiet").stdout.split()
+        return sorted(name for name in listed if not name.startswith("sha256:"))
+
+    def _import_basics(self) -> None:
+        self._wait_ready("containerd", 30)
+        for path in (images.pause(), images.busybox()):
+            self.import_image(path)
+
+    # Talking to the API server
+
+    def kubectl(self, *arguments: str, input: str | None = None, check: bool = True, timeout: float = 120) -> str:
+        """Run kubectl as the administrator; its output, or an error with what it said."""
+        return kubectl(self.kubeconfig, *arguments, input=input, check=check, timeout=timeout)
+
+    def apply(self, *objects: Mapping[str, Any]) -> None:
+        """Make objects so, as ``kubectl apply`` does."""
+        self.kubectl("apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
+
+    def get(self, *arguments: str) -> Any:
+        """What ``kubectl get`` finds, as JSON."""
+        return json.loads(self.kubectl("get", *arguments, "-o", "json"))
+
+    def _kubectl_inside(self, *arguments: str) -> str:
+        command = [str(self.layout.programs / "kubectl"), "--kubeconfig", str(self.kubeconfig), *arguments]
+        done = subprocess.run([*self._entering("net"), *command], capture_output=True, text=True, timeout=30)
+        return done.stdout if done.returncode == 0 else ""
+
+    def kubeconfig_for(self, service_account: str, namespace: str, lifetime: float = 3600) -> Path:
+        """A kubeconfig with a token of a service account; each call writes a new token to the same file.
+
+        The API server issues no tokens for less than ten minutes: shorter ones are signed with the site's own key, and
+        are what the API server would have issued in every other way.
+        """
+        if lifetime >= 600:
+            token = self.kubectl(
+                "create", "token", service_account, "-n", namespace, f"--duration={lifetime:.0f}s"
+            ).strip()
+        else:
+            token = kubeconfigs.short_token(
+                self.layout,
+                namespace,
+                service_account,
+                uid=self.kubectl(
+                    "get", "serviceaccount", service_account, "-n", namespace, "-o", "jsonpath={.metadata.uid}"
+                ),
+                now=time.time(),
+                lifetime=lifetime,
+            )
+        path = self.folder / "kubeconfigs" / f"{namespace}.{service_account}"
+        kubeconfigs.write(path, kubeconfigs.render(self.layout, {"token": token}, namespace))
+        return path
+
+    # Counting
+
+    def audited(self, verb: str, resource: str = "jobs", namespace: str | None = None) -> Counter[str]:
+        """How often the API server did that to an object of each name; without a namespace, in all."""
+        return audit.count(self.audit_log, verb, resource, namespace, {200, 201, 202})
+
+    def job_creations(self, namespace: str) -> Counter[str]:
+        """How often the API server created a Job of each name."""
+        return audit.count(self.audit_log, "create", "jobs", namespace, {201})
+
+    def job_deletions(self, namespace: str) -> Counter[str]:
+        """How often the API server accepted the deletion of a Job of each name."""
+        return audit.count(self.audit_log, "delete", "jobs", namespace, {200, 202})
+
+    def _excerpts(self) -> str:
+        logs = (self.layout.log(name) for name in (FIRST, *components.ORDER))
+        ends = (f"--- {path}\n{path.read_text(errors='replace')[-800:]}" for path in logs if path.exists())
+        return "\n".join(ends)
 
 
-def _index(name: str) -> int:
-    """The site's number: the one it has, or the first that is free."""
+def kubectl(
+    kubeconfig: Path, *arguments: str, input: str | None = None, check: bool = True, timeout: float = 120
+) -> str:
+    """Run kubectl with a kubeconfig; its output, or an error with what it said."""
+    program = shutil.which("kubectl") if not build.built("kubernetes") and not shutil.which("go") else None
+    command = program or str(build.ensure("kubernetes")["kubernetes"].parent / "kubectl")
     try:
-        return int((STATE / name / "index").read_text())
-    except (OSError, ValueError):
-        pass
-    taken = set()
-    for file in STATE.glob("*/index"):
-        with contextlib.suppress(OSError, ValueError):
-            taken.add(int(file.read_text()))
-    return next(number for number in range(200) if number not in taken)
+        done = subprocess.run(
+            [command, "--kubeconfig", str(kubeconfig), *arguments],
+            input=input,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ClusterError(f"kubectl {' '.join(arguments)}: not done in {timeout:g} s") from error
+    if check and done.returncode != 0:
+        raise ClusterError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
+    return done.stdout if done.returncode == 0 else done.stdout + done.stderr
 
 
-def _base64(path: Path) -> str:
-    return base64.b64encode(path.read_bytes()).decode()
+def check_name(name: str) -> None:
+    """A site's name becomes part of those of its node and its network interface."""
+    if not (name.isascii() and name.isalnum() and name == name.lower() and len(name) <= 8) or name == "last":
+        raise ClusterError(f"{name!r} is no name for a site: up to eight small letters and digits, but not 'last'")
 
 
-def _make_cgroups(name: str) -> None:
-    for controller in CGROUPS.iterdir():
-        if controller.name == "unified" or not (controller / "tasks").exists():
-            continue
-        folder = controller / name
-        folder.mkdir(exist_ok=True)
-        for file in ("cpuset.cpus", "cpuset.mems"):
-            if (folder / file).exists():
-                (folder / file).write_text((controller / file).read_text())
+def check_machine() -> None:
+    """That this machine can carry a site; an error that names everything that is missing."""
+    if os.geteuid() != 0:
+        raise Unable("a cluster needs root: it makes namespaces, mounts and control groups")
+    build.paths(["containerd", "ctr", "runc", "ip", "tc", "nsenter", "mount", "busybox"])
+    for plugin in ("bridge", "host-local", "loopback"):
+        if not Path(components.CNI_PLUGINS, plugin).exists():
+            raise Unable(f"{components.CNI_PLUGINS}/{plugin} not found; Debian has it in: containernetworking-plugins")
+    if not build.built("kubernetes"):
+        build.go()
 
 
-def _remove_cgroups(name: str) -> None:
-    for controller in CGROUPS.iterdir():
-        top = controller / name
-        if top.is_dir():
-            for folder in sorted([top, *(one for one in top.rglob("*") if one.is_dir())], reverse=True):
-                with contextlib.suppress(OSError):
-                    folder.rmdir()
-
-
-def _unmount_below(folder: Path) -> None:
-    mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-    for path in sorted((one for one in mounted if one.startswith(f"{folder}/")), reverse=True):
-        subprocess.run(["umount", "-l", path], check=False, capture_output=True)
-
-
-def _remember_sysctls() -> None:
-    STATE.mkdir(parents=True, exist_ok=True)
-    kept = STATE / "sysctls.json"
-    if not kept.exists():
-        kept.write_text(json.dumps({name: Path("/proc/sys", name).read_text() for name in SYSCTLS}))
-
-
-def _restore_sysctls() -> None:
-    kept = STATE / "sysctls.json"
-    with contextlib.suppress(OSError, ValueError):
-        for name, value in json.loads(kept.read_text()).items():
-            Path("/proc/sys", name).write_text(value)
-        kept.unlink()
+def containerd_version() -> int:
+    """The first number of containerd's version, which decides the form of its configuration."""
+    said = subprocess.run(["containerd", "--version"], capture_output=True, text=True, check=True).stdout
+    return 2 if any(word.lstrip("v").startswith("2.") for word in said.split()) else 1
