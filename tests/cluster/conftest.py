@@ -3,38 +3,27 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.cluster import images
-from tests.cluster.building import CannotBuild, built
+from tests.cluster.build import built
+from tests.cluster.errors import Unable
 from tests.cluster.service import NAMESPACE, ClusterServer, settings_of
-from tests.cluster.site import Site
-
-NEEDED = {
-    "containerd": "containerd", "runc": "runc", "ip": "iproute2", "busybox": "busybox-static", "nsenter": "util-linux",
-    "gcc": "gcc",
-}  # fmt: skip
+from tests.cluster.site import Site, check_machine
 
 
 def _check() -> None:
     """Skip, with the reason, where no cluster can be brought up; fail there if all tests are required."""
     if os.environ.get("UWS_TEST_CLUSTER") != "1":
         pytest.skip("tests on a real cluster are run by `make test-cluster`")
-    missing = [package for tool, package in NEEDED.items() if shutil.which(tool) is None]
-    reason = f"not installed: {', '.join(missing)}" if missing else ""
-    if os.geteuid() != 0:
-        reason = "a cluster can only be brought up by root"
     try:
-        if not reason:
-            built("kubernetes")
-    except CannotBuild as error:
-        reason = str(error)
-    if reason:
-        pytest.fail(reason) if os.environ.get("UWS_TEST_REQUIRE") == "all" else pytest.skip(reason)
+        check_machine()
+        built("kubernetes")
+    except Unable as error:
+        pytest.fail(str(error)) if os.environ.get("UWS_TEST_REQUIRE") == "all" else pytest.skip(str(error))
 
 
 def _site(name: str) -> Iterator[Site]:
@@ -42,6 +31,7 @@ def _site(name: str) -> Iterator[Site]:
     there = Site.find(name) is not None
     site = Site.up(name)
     site.import_image(images.service())
+    site.import_image(images.agent())
     site.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
     yield site
     if not there and os.environ.get("UWS_CLUSTER_KEEP") != "1":
