@@ -33,6 +33,7 @@ def settings_of(site: Site, namespace: str = NAMESPACE, **more: Any) -> dict[str
         "schedule_patience": 4,
         "unknown_after": 3,
         "grace": 5,
+        "stage_out": 60,
         **more,
     }
 

@@ -22,7 +22,8 @@ def server(site_a: Site, folder: Path) -> Iterator[ClusterServer]:
     yield made
     made.stop()
     for component in ("kube-apiserver", "kubelet", "kube-controller-manager", "kube-scheduler"):
-        site_a.start(component)
+        if not site_a.alive(component):
+            site_a.start(component)
 
 
 def _once(site: Site, url: str) -> None:
@@ -58,7 +59,6 @@ def test_service_killed(server: ClusterServer, site_a: Site) -> None:
         urls = [client.script(WORK.format(seconds)) for seconds in (0, 2, 4, 8)]
         client.wait(urls[1], "EXECUTING", "COMPLETED")
         server.kill()
-        until(lambda: True, "")
         server.start()
         for url in urls:
             told = client.ended(url)
@@ -95,7 +95,7 @@ def test_credentials_expire(site_a: Site, folder: Path) -> None:
     server.start()
     try:
         with server.client() as client:
-            running = client.script(WORK.format(30))
+            running = client.script(WORK.format(60))
             client.wait(running, "EXECUTING")
             client.wait(running, "UNKNOWN")
             until(lambda: "does not accept our credentials" in server.log.read_text(), "the reason in the log")

@@ -328,9 +328,11 @@ class Store:
         rows = await self._database.read(queries.WAITING_AT, {"site": site, "page": limit})
         return [attempt_of(row) for row in rows]
 
-    async def waiting_counts(self) -> dict[str, int]:
-        """How many attempts wait for each site."""
-        return {row[0]: int(row[1]) for row in await self._database.read(queries.WAITING_COUNTS, {})}
+    async def loads(self) -> dict[str, tuple[int, int]]:
+        """How many attempts wait for each site, and how many are there."""
+        waiting = {row[0]: int(row[1]) for row in await self._database.read(queries.WAITING_COUNTS, {})}
+        there = {row[0]: int(row[1]) for row in await self._database.read(queries.OPEN_COUNTS, {})}
+        return {site: (waiting.get(site, 0), there.get(site, 0)) for site in waiting.keys() | there.keys()}
 
     async def live_attempts(self, site: str) -> list[Attempt]:
         """What is at a site, or must be brought to its end there."""

@@ -149,6 +149,11 @@ WAITING_AT = Query(
 WAITING_COUNTS = Query(
     select(attempt.site, func.count()).where(attempt.state == literal_column("'WAITING'")).group_by(attempt.site)
 )
+OPEN_COUNTS = Query(
+    select(attempt.site, func.count())
+    .where(attempt.state.in_([literal_column("'SUBMITTED'"), literal_column("'RUNNING'")]))
+    .group_by(attempt.site)
+)
 
 UPSERT_ATTEMPT = Query(_upsert_attempt(sqlite), _upsert_attempt(postgresql))
 _EVENT = ("job_id", "at", "kind", "phase", "version", "actor", "origin", "detail")

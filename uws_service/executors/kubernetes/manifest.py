@@ -189,7 +189,7 @@ def _pod(launch: Launch, site: KubernetesSite) -> dict[str, Any]:
         "serviceAccountName": site.service_account,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": site.grace,
+        "terminationGracePeriodSeconds": max(site.stage_out, site.grace),
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": site.user,
