@@ -230,7 +230,7 @@ class Controller:
             same = known is not None and known.reachable == health.reachable
             self._since = known.since if known is not None and same else now
             if not health.reachable and not same and health.since:
-                self._since = max(health.since, known.updated if known is not None else 0)
+                self._since = health.since
         await self.store.put_site(SiteState(site, health.reachable, self._since, health.message[:500], now))
         self._said = (time.monotonic(), health.reachable)
         telemetry.SITE_REACHABLE.labels(site).set(1 if health.reachable else 0)
@@ -510,7 +510,9 @@ class Controller:
             try:
                 site, why = await self.placer.choose(job, application, group=attempt.group, without=elsewhere)
             except UsageError:
-                if elsewhere is not None:  # no other site takes it: it stays UNKNOWN until this one is back
+                if elsewhere is not None:  # no other site takes it: it is UNKNOWN until this one is back
+                    if job.phase is not Phase.UNKNOWN:
+                        await self._change(job, Action.LOSE, waiting=message)
                     self._quiet[attempt.job_id, attempt.number] = _Quiet(attempt, None, self.clock() + 10_000)
                     return
         following = Attempt(
