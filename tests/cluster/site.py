@@ -24,15 +24,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tests.cluster import audit, build, cgroups, components, images, kubeconfigs, network, pki
+from tests.cluster import audit, build, cgroups, components, images, kubeconfigs, kueue, kwok, network, pki
 from tests.cluster.components import Layout
 from tests.cluster.errors import ClusterError, Unable
 from tests.cluster.network import Block, Cable
 from tests.cluster.paths import locked, state_folder
-from tests.cluster.processes import Recorded, record, start_first, start_inside, wait_for
+from tests.cluster.processes import Recorded, command_lines, record, start_first, start_inside, wait_for
 
 T = TypeVar("T")
 FIRST = "first"
+EXTRAS = (kueue.NAME, kwok.NAME)
 
 
 class Site:
@@ -71,9 +72,25 @@ class Site:
 
     @classmethod
     def up(cls, name: str, *, kueue: bool = False, kwok: bool = False) -> Site:
-        """A running site of that name; one that runs already is used as it is, what is down in it is started."""
+        """A running site of that name; one that runs already is used as it is, what is down in it is started.
+
+        Parameters
+        ----------
+        kueue
+            With Kueue's controller (``kueue.queue`` makes queues for it).
+        kwok
+            With KWOK's controller (``kwok.node`` makes nodes for it).
+
+        Raises
+        ------
+        Unable
+            When this machine lacks what a site needs.
+        ClusterError
+            When it did not start, with the ends of the logs.
+        """
         check_name(name)
         check_machine()
+        wanted = [name for name, flag in (("kueue", kueue), ("kwok", kwok)) if flag]
         programs = build.ensure("kubernetes")["kubernetes"].parent
         with locked(state_folder() / f"{name}.lock"):
             site = cls._recorded(name)
@@ -83,7 +100,7 @@ class Site:
             if site is None:
                 site = cls._create(name, programs)
             try:
-                site._start_all()
+                site._start_all(wanted)
             except ClusterError as error:
                 raise ClusterError(f"site {name} did not start: {error}\n{site._excerpts()}") from error
         return site
@@ -97,7 +114,10 @@ class Site:
     @classmethod
     def names(cls) -> list[str]:
         """The names of all sites that were started and not stopped, also of such as broke."""
-        return sorted(path.parent.name for path in state_folder().glob("*/site.json"))
+        recorded = {path.parent.name for path in state_folder().glob("*/site.json")}
+        first = (words for _, words in command_lines() if Path(words[0]).name.startswith("pause-") and len(words) > 3)
+        strays = {Path(words[1]).name for words in first if Path(words[1]).parent == state_folder()}
+        return sorted(recorded | strays)
 
     def down(self) -> None:
         """Stop everything and remove what the site kept, but its logs (``last/NAME`` in the folder of all sites)."""
@@ -128,16 +148,11 @@ class Site:
     def _stray(cls, name: str) -> Site | None:
         """A site whose record is gone and whose first process still runs, as one that can be removed."""
         folder = state_folder() / name
-        program = str(images.pause_program())
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                words = (process / "cmdline").read_text(errors="replace").split("\0")
-            except OSError:
-                continue
-            if words[:2] == [program, str(folder)]:
+        for pid, words in command_lines():
+            if Path(words[0]).name.startswith("pause-") and words[1:2] == [str(folder)]:
                 layout = Layout(name, folder, Block(int(words[2]), network.parse(words[3])), folder)
                 layout.pidfile(FIRST).parent.mkdir(parents=True, exist_ok=True)
-                record(int(process.name), layout.pidfile(FIRST))
+                record(pid, layout.pidfile(FIRST))
                 return cls(layout)
         return None
 
@@ -176,10 +191,11 @@ class Site:
         )
         Cable(layout.label, block, first.pid).lay()
         cgroups.make(layout.label)
+        site._mark(FIRST).touch()
         return site
 
-    def _start_all(self) -> None:
-        """Start what does not run, in order; return when the node is ready."""
+    def _start_all(self, wanted: Sequence[str]) -> None:
+        """Start what does not run, in order; return when the node is ready and so are the extras."""
         new_runtime = not self.alive("containerd")
         for component in components.ORDER:
             if not self.alive(component):
@@ -190,6 +206,29 @@ class Site:
                 self._wait_ready("kube-apiserver", 90)
         for component in components.ORDER:
             self._wait_ready(component, 90)
+        for extra in EXTRAS:
+            if self._has(extra) or extra in wanted:
+                self._start_extra(extra)
+
+    def _start_extra(self, extra: str) -> None:
+        known = self._has(extra)
+        if not known and extra == kueue.NAME:
+            kueue.prepare(self)
+        elif not known:
+            kwok.prepare(self.layout)
+        if not self.alive(extra):
+            self._launch(extra)
+        self._wait_ready(extra, 90)
+        if not known and extra == kueue.NAME:
+            kueue.finish(self)
+        self._mark(extra).touch()
+
+    def _mark(self, step: str) -> Path:
+        """A file that says that a step of making the site is complete."""
+        return self.folder / "run" / f"{step}.made"
+
+    def _has(self, extra: str) -> bool:
+        return self._mark(extra).exists()
 
     def _remove(self) -> None:
         layout = self.layout
@@ -241,8 +280,9 @@ class Site:
         return self.layout.log(component).read_text(errors="replace")
 
     def _check_component(self, component: str) -> None:
-        if component not in components.ORDER:
-            raise ClusterError(f"{component!r} is no component; there are: {', '.join(components.ORDER)}")
+        names = (*components.ORDER, *EXTRAS)
+        if component not in names:
+            raise ClusterError(f"{component!r} is no component; there are: {', '.join(names)}")
 
     def _process(self, name: str) -> Recorded | None:
         return Recorded.read(self.layout.pidfile(name))
@@ -250,7 +290,7 @@ class Site:
     def _sound(self) -> bool:
         """Whether its namespaces and its record are there; what runs in them is another question."""
         first = self._process(FIRST)
-        return first is not None and first.alive and (self.folder / "site.json").exists()
+        return first is not None and first.alive and self._mark(FIRST).exists()
 
     def _running(self, component: str) -> Recorded:
         self._check_component(component)
@@ -260,7 +300,12 @@ class Site:
         return process
 
     def _launch(self, component: str) -> None:
-        self.run_inside(component, components.command(component, self.layout))
+        if component == kueue.NAME:
+            self.run_inside(component, kueue.command(self.layout), kueue.environment())
+        elif component == kwok.NAME:
+            self.run_inside(component, kwok.command(self.layout))
+        else:
+            self.run_inside(component, components.command(component, self.layout))
 
     def run_inside(self, name: str, command: list[str], env: dict[str, str] | None = None) -> Recorded:
         """Start a process in the site's namespaces, recorded and logged under a name."""
@@ -291,6 +336,8 @@ class Site:
             "kube-controller-manager": "https://127.0.0.1:10257/healthz",
             "kube-scheduler": "https://127.0.0.1:10259/healthz",
             "kubelet": "http://127.0.0.1:10248/healthz",
+            kueue.NAME: kueue.READY,
+            kwok.NAME: kwok.READY,
         }[component]
         return self._answers(url) and (component != "kubelet" or self._node_ready())
 
@@ -473,7 +520,7 @@ def kubectl(
     kubeconfig: Path, *arguments: str, input: str | None = None, check: bool = True, timeout: float = 120
 ) -> str:
     """Run kubectl with a kubeconfig; its output, or an error with what it said."""
-    program = shutil.which("kubectl") if not build.built("kubernetes") and not shutil.which("go") else None
+    program = None if build.built("kubernetes") or shutil.which("go") else shutil.which("kubectl")
     command = program or str(build.ensure("kubernetes")["kubernetes"].parent / "kubectl")
     try:
         done = subprocess.run(
