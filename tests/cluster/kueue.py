@@ -11,13 +11,13 @@ import base64
 import json
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import yaml
 
 from tests.cluster import build
+from tests.cluster.cluster import Cluster
 from tests.cluster.components import Layout
 from tests.cluster.errors import ClusterError
 
@@ -31,17 +31,6 @@ READY = "http://127.0.0.1:8081/readyz"
 CONVERTED = {"clusterqueues", "cohorts", "localqueues", "workloads", "multikueueclusters"}
 # Webhooks for kinds that these clusters have.
 WATCHED = {"job", "workload", "clusterqueue", "resourceflavor", "cohort"}
-
-
-class Cluster(Protocol):
-    """What is needed of a site here."""
-
-    @property
-    def layout(self) -> Layout: ...
-
-    def kubectl(self, *arguments: str, input: str | None = None, check: bool = True, timeout: float = 120) -> str: ...
-
-    def apply(self, *objects: Mapping[str, Any]) -> None: ...
 
 
 def root(layout: Layout) -> Path:
@@ -59,11 +48,11 @@ def environment() -> dict[str, str]:
     return {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
 
 
-def prepare(site: Cluster) -> None:
+def prepare(site: Cluster, layout: Layout) -> None:
     """Everything that the controller needs before it starts."""
     program = build.ensure(NAME)[NAME]
     files = program.parent / "config" / "components"
-    authority = Path(site.layout.certificate("ca.crt")).read_bytes()
+    authority = Path(layout.certificate("ca.crt")).read_bytes()
     definitions = [
         convert(yaml.safe_load(path.read_text()), authority)
         for path in sorted((files / "crd" / "bases").glob("*.yaml"))
@@ -82,11 +71,11 @@ def prepare(site: Cluster) -> None:
             "subjects": [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": NAMESPACE}],
         },
     )
-    _fill_root(site, program, authority)
+    _fill_root(site, layout, program, authority)
 
 
-def _fill_root(site: Cluster, program: Path, authority: bytes) -> None:
-    top = root(site.layout)
+def _fill_root(site: Cluster, layout: Layout, program: Path, authority: bytes) -> None:
+    top = root(layout)
     account = top / "var" / "run" / "secrets" / "kubernetes.io" / "serviceaccount"
     account.mkdir(parents=True, exist_ok=True)
     if not (top / NAME).exists():
@@ -101,7 +90,7 @@ def _fill_root(site: Cluster, program: Path, authority: bytes) -> None:
     for folder in ("webhooks", "visibility", "etc/kueue/metrics/certs"):
         (top / folder).mkdir(parents=True, exist_ok=True)
         for suffix in ("crt", "key"):
-            shutil.copyfile(site.layout.certificate(f"kueue.{suffix}"), top / folder / f"tls.{suffix}")
+            shutil.copyfile(layout.certificate(f"kueue.{suffix}"), top / folder / f"tls.{suffix}")
     (top / "config.json").write_text(json.dumps(configuration(), indent=1))
 
 
@@ -121,17 +110,17 @@ def configuration() -> dict[str, Any]:
     }
 
 
-def finish(site: Cluster) -> None:
+def finish(site: Cluster, layout: Layout) -> None:
     """What may only be there once the controller serves: the API server would refuse objects for want of an answer."""
     files = build.ensure(NAME)[NAME].parent / "config" / "components"
-    authority = Path(site.layout.certificate("ca.crt")).read_bytes()
+    authority = Path(layout.certificate("ca.crt")).read_bytes()
     documents = yaml.safe_load_all((files / "webhook" / "manifests.yaml").read_text())
     configurations = [webhooks(each, authority) for each in documents if each]
     services = [yaml.safe_load(path.read_text()) for path in sorted((files / "visibility").glob("apiservice_*.yaml"))]
     for each in services:
         each["spec"]["insecureSkipTLSVerify"] = False
         each["spec"]["caBundle"] = base64.b64encode(authority).decode()
-    _apply_server_side(site, [*configurations, *services, *_visibility_service(site.layout)])
+    _apply_server_side(site, [*configurations, *services, *_visibility_service(layout)])
 
 
 def _visibility_service(layout: Layout) -> list[dict[str, Any]]:

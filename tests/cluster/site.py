@@ -20,11 +20,12 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from tests.cluster import audit, build, cgroups, components, images, kubeconfigs, kueue, kwok, network, pki
+from tests.cluster.cluster import Cluster
 from tests.cluster.components import Layout
 from tests.cluster.errors import ClusterError, Unable
 from tests.cluster.network import Block, Cable
@@ -36,7 +37,7 @@ FIRST = "first"
 EXTRAS = (kueue.NAME, kwok.NAME)
 
 
-class Site:
+class Site(Cluster):
     """One cluster; made by ``Site.up`` or ``Site.find``, in any process and at any time.
 
     Attributes
@@ -49,20 +50,18 @@ class Site:
         The API server's address; it listens on port 443.
     host_address
         The address at which the site's pods reach servers on this machine.
-    kubeconfig
-        For the administrator.
     audit_log
         Each creation and deletion of Jobs and pods, as the API server answered it.
     """
 
     def __init__(self, layout: Layout) -> None:
+        super().__init__(layout.folder / "kubeconfigs" / "admin", images.BUSYBOX)
         self.layout = layout
         self.name = layout.name
         self.folder = layout.folder
         self.address = layout.block.site
         self.server = layout.server
         self.host_address = layout.block.host
-        self.kubeconfig = layout.folder / "kubeconfigs" / "admin"
         self.audit_log = layout.folder / "logs" / "audit.log"
 
     def __repr__(self) -> str:
@@ -213,14 +212,14 @@ class Site:
     def _start_extra(self, extra: str) -> None:
         known = self._has(extra)
         if not known and extra == kueue.NAME:
-            kueue.prepare(self)
+            kueue.prepare(self, self.layout)
         elif not known:
             kwok.prepare(self.layout)
         if not self.alive(extra):
             self._launch(extra)
         self._wait_ready(extra, 90)
         if not known and extra == kueue.NAME:
-            kueue.finish(self)
+            kueue.finish(self, self.layout)
         self._mark(extra).touch()
 
     def _mark(self, step: str) -> Path:
@@ -454,18 +453,6 @@ class Site:
 
     # Talking to the API server
 
-    def kubectl(self, *arguments: str, input: str | None = None, check: bool = True, timeout: float = 120) -> str:
-        """Run kubectl as the administrator; its output, or an error with what it said."""
-        return kubectl(self.kubeconfig, *arguments, input=input, check=check, timeout=timeout)
-
-    def apply(self, *objects: Mapping[str, Any]) -> None:
-        """Make objects so, as ``kubectl apply`` does."""
-        self.kubectl("apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
-
-    def get(self, *arguments: str) -> Any:
-        """What ``kubectl get`` finds, as JSON."""
-        return json.loads(self.kubectl("get", *arguments, "-o", "json"))
-
     def _kubectl_inside(self, *arguments: str) -> str:
         command = [str(self.layout.programs / "kubectl"), "--kubeconfig", str(self.kubeconfig), *arguments]
         done = subprocess.run([*self._entering("net"), *command], capture_output=True, text=True, timeout=30)
@@ -514,27 +501,6 @@ class Site:
         logs = (self.layout.log(name) for name in (FIRST, *components.ORDER))
         ends = (f"--- {path}\n{path.read_text(errors='replace')[-800:]}" for path in logs if path.exists())
         return "\n".join(ends)
-
-
-def kubectl(
-    kubeconfig: Path, *arguments: str, input: str | None = None, check: bool = True, timeout: float = 120
-) -> str:
-    """Run kubectl with a kubeconfig; its output, or an error with what it said."""
-    program = None if build.built("kubernetes") or shutil.which("go") else shutil.which("kubectl")
-    command = program or str(build.ensure("kubernetes")["kubernetes"].parent / "kubectl")
-    try:
-        done = subprocess.run(
-            [command, "--kubeconfig", str(kubeconfig), *arguments],
-            input=input,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ClusterError(f"kubectl {' '.join(arguments)}: not done in {timeout:g} s") from error
-    if check and done.returncode != 0:
-        raise ClusterError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
-    return done.stdout if done.returncode == 0 else done.stdout + done.stderr
 
 
 def check_name(name: str) -> None:
