@@ -12,16 +12,26 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench soak docs generate lock clean
+.PHONY: help demo test cluster cluster-down test-cluster check format bench soak docs generate lock clean
 
 help: ## List the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo ## Start the service and run a real job with pyvo (PORT=8080; ONCE=1 stops afterwards)
 	@$(BIN)/python scripts/demo.py --port $(PORT) $(if $(ONCE),--once)
 
 test: $(VENV)/.dev ## Run the tests (ARGS="…" goes to pytest; UWS_TEST_REQUIRE=all makes missing tools fail)
 	$(BIN)/python -m pytest $(ARGS)
+
+SITES ?= a
+cluster: $(VENV)/.dev ## Bring a real test cluster up (SITES="a b"; as root, with Go and containerd)
+	$(BIN)/python -m tests.cluster up $(SITES)
+
+cluster-down: $(VENV)/.dev ## Take the test clusters away
+	$(BIN)/python -m tests.cluster down
+
+test-cluster: $(VENV)/.dev ## Run the tests that need a real cluster, on clusters that they bring up
+	UWS_TEST_CLUSTER=1 $(BIN)/python -m pytest tests/cluster $(ARGS)
 
 check: $(VENV)/.dev ## Lint, format check, strict types, import layers, docs without warnings
 	$(BIN)/ruff check .

@@ -428,6 +428,7 @@ class Controller:
     async def _execute(self, job: Job, attempt: Attempt, started: int) -> None:
         after = job if job.phase is Phase.EXECUTING else apply(job, Action.EXECUTE, started, started=started)
         info = {key: value for key, value in job.info.items() if key not in ("waiting", "place")}
+        info["streams"] = list(self.executor.streams)
         running = replace(attempt, state=AttemptState.RUNNING, started=started)
         after = replace(after, info=info, quote=quote(job, started))
         await self.store.save(job, after, kind="PHASE", actor=ACTOR, attempts=[running])

@@ -62,9 +62,7 @@ CASES: dict[str, tuple[Launch, KubernetesSite]] = {
                 "agent_ca": "uws-ca",
                 "priority_classes": {"*": "low"},
                 "service_account": "uws-agent",
-                "volumes": (
-                    {"name": "data", "persistentVolumeClaim": {"claimName": "data"}, "mountPath": "/data"},
-                ),
+                "volumes": ({"name": "data", "persistentVolumeClaim": {"claimName": "data"}, "mountPath": "/data"},),
                 "patch": {"spec": {"template": {"spec": {"schedulerName": "batch"}}, "ttlSecondsAfterFinished": None}},
             }
         ),

@@ -52,6 +52,8 @@ class KubernetesExecutor:
         The way to the API server.
     """
 
+    streams: tuple[str, ...] = ("stdout",)
+
     def __init__(self, site: KubernetesSite, depot: Depot, instance: str, cluster: Cluster) -> None:
         self.site = site.name
         self.capacity = site.slots
