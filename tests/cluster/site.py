@@ -15,6 +15,7 @@ import shutil
 import signal
 import ssl
 import subprocess
+import tempfile
 import threading
 import time
 import urllib.error
@@ -24,7 +25,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from tests.cluster import audit, build, cgroups, components, images, kubeconfigs, kueue, kwok, network, pki
+from tests.cluster import archives, audit, build, cgroups, components, images, kubeconfigs, kueue, kwok, network, pki
 from tests.cluster.cluster import Cluster
 from tests.cluster.components import Layout
 from tests.cluster.errors import ClusterError, Unable
@@ -439,7 +440,13 @@ class Site(Cluster):
 
     def import_image(self, path: Path) -> None:
         """Make the images of an archive (docker save or OCI) known to the node."""
-        self._ctr("images", "import", str(path.absolute()))
+        known = {
+            line.strip().removeprefix("sha256:") for line in self._ctr("content", "list", "--quiet").stdout.split()
+        }
+        with tempfile.NamedTemporaryFile(dir=self.folder / "run") as thin:
+            archives.write_thin(path, known, thin)
+            thin.flush()
+            self._ctr("images", "import", thin.name)
 
     def images(self) -> list[str]:
         """The names of the images that the node has."""
