@@ -469,7 +469,8 @@ class Site(Cluster):
         """A kubeconfig with a token of a service account; each call writes a new token to the same file.
 
         The API server issues no tokens for less than ten minutes: shorter ones are signed with the site's own key, and
-        are what the API server would have issued in every other way.
+        are what the API server would have issued in every other way. It remembers a token for ten seconds, so that one
+        may be accepted that much longer.
         """
         if lifetime >= 600:
             token = self.kubectl(

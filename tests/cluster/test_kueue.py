@@ -18,8 +18,8 @@ ONE_CPU = {"requests": {"cpu": "1"}}
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    """The first site, with Kueue."""
-    yield from site_named("a", kueue=True)
+    """A site with Kueue, apart from those where other tests count and break things."""
+    yield from site_named("kueue", kueue=True)
 
 
 @pytest.fixture

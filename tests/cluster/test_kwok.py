@@ -17,8 +17,8 @@ FAKE = {"tolerations": [kwok.TOLERATION], "nodeSelector": {"type": "kwok"}}
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    """The first site, with KWOK and two fake nodes."""
-    for site in site_named("a", kwok=True):
+    """A site with KWOK and two fake nodes."""
+    for site in site_named("kwok", kwok=True):
         site.apply(kwok.node("fake-0"), kwok.node("fake-1"))
         site.kubectl("wait", "--for=condition=Ready", "--timeout=60s", "node/fake-0", "node/fake-1")
         yield site
@@ -39,7 +39,7 @@ def test_jobs_on_fake_nodes_complete(site: Site, namespace: str) -> None:
     wait_complete(site, "real", namespace)
     pods = site.get("pods", "-n", namespace)["items"]
     nodes = {pod["metadata"]["labels"]["job-name"]: pod["spec"]["nodeName"] for pod in pods}
-    assert nodes.pop("real") == "node-a"
+    assert nodes.pop("real") == "node-kwok"
     assert set(nodes.values()) == {"fake-0", "fake-1"}
     assert set(site.job_creations(namespace).values()) == {1}
 
