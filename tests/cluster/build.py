@@ -42,7 +42,7 @@ class Tool:
     names
         Names that the program is found by, beside its own.
     files
-        Folders of the program's module that are kept beside it.
+        Files and folders of the program's module that are kept beside it.
     minutes
         About how long it takes on two cores with nothing cached.
     """
@@ -95,6 +95,8 @@ TOOLS = {
             5,
             tuple(HERE / name for name in ("main.go", "go.mod", "go.sum")),
             names=COMPONENTS,
+            module="k8s.io/kubernetes",
+            files=("api/openapi-spec/swagger.json",),
         ),
         Tool(
             "kueue",
@@ -126,6 +128,16 @@ def ensure(*names: str, report: TextIO = sys.stderr) -> dict[str, Path]:
     return {name: _ensure(TOOLS[name], report) for name in names}
 
 
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_file():
+        shutil.copyfile(source, target)
+        return
+    shutil.copytree(source, target, copy_function=shutil.copyfile)
+    for folder in (target, *target.rglob("*/")):
+        folder.chmod(0o755)
+
+
 def _go(*arguments: str) -> str:
     return subprocess.run([go(), *arguments], capture_output=True, text=True, check=True).stdout.strip()
 
@@ -151,10 +163,7 @@ def _ensure(tool: Tool, report: TextIO) -> Path:
                 (work / name).symlink_to(tool.name)
             for name in tool.files:
                 # Modules are read-only in Go's cache; here anyone may throw the copies away.
-                source = Path(_go("env", "GOMODCACHE"), f"{tool.module}@v{tool.version}", name)
-                shutil.copytree(source, work / name, copy_function=shutil.copyfile)
-                for folder in (work / name).rglob("*/"):
-                    folder.chmod(0o755)
+                _copy(Path(_go("env", "GOMODCACHE"), f"{tool.module}@v{tool.version}", name), work / name)
             work.chmod(0o755)
             work.rename(tool.home)
         finally:
