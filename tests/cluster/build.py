@@ -128,6 +128,13 @@ def ensure(*names: str, report: TextIO = sys.stderr) -> dict[str, Path]:
     return {name: _ensure(TOOLS[name], report) for name in names}
 
 
+def _prune(tool: Tool) -> None:
+    """Remove what was built two weeks ago or earlier of other versions: another checkout may use what is newer."""
+    for old in cache_folder().glob(f"{tool.name}-[0-9]*"):
+        if old != tool.home and time.time() - old.stat().st_mtime > 14 * 86400:
+            shutil.rmtree(old, ignore_errors=True)
+
+
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_file():
@@ -166,6 +173,7 @@ def _ensure(tool: Tool, report: TextIO) -> Path:
                 _copy(Path(_go("env", "GOMODCACHE"), f"{tool.module}@v{tool.version}", name), work / name)
             work.chmod(0o755)
             work.rename(tool.home)
+            _prune(tool)
         finally:
             shutil.rmtree(work, ignore_errors=True)
     return program
