@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import cgroups, components, images, paths
+from tests.cluster import cgroups, components, images, machine, paths
 from tests.cluster.errors import ClusterError, Unable
 from tests.cluster.jobs import job
 from tests.cluster.processes import command_lines, wait_for
-from tests.cluster.site import Site, check_machine
+from tests.cluster.site import Site
 from tests.tiers import lacking
 
 NAME = "life"
@@ -28,7 +28,7 @@ PARAMETERS = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel
 def name() -> Iterator[str]:
     """The name of a site that is not there, before and after."""
     try:
-        check_machine()
+        machine.check()
     except Unable as error:
         lacking(str(error))
     Site.remove(NAME)

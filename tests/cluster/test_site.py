@@ -123,7 +123,7 @@ def test_pod_reaches_nothing_else(site_a: Site, own_namespace: str) -> None:
     script = f"{ask('198.51.100.1', 80)} && exit 1; nc -w 2 -z {site_a.host_address} 9; ip route get 198.51.100.1; true"
     site_a.apply(job("lost", own_namespace, images.BUSYBOX, "sh", "-c", script))
     wait_complete(site_a, "lost", own_namespace)
-    assert site_a.in_network(lambda: _route("198.51.100.1")) == "unreachable"
+    assert site_a.inside.in_network(lambda: _route("198.51.100.1")) == "unreachable"
 
 
 def _route(address: str) -> str:
