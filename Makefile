@@ -24,14 +24,14 @@ test: $(VENV)/.dev ## Run the tests (ARGS="…" goes to pytest; UWS_TEST_REQUIRE
 	$(BIN)/python -m pytest $(ARGS)
 
 SITES ?= a
-cluster: $(VENV)/.dev ## Bring a real test cluster up (SITES="a b"; as root, with Go and containerd)
-	$(BIN)/python -m tests.cluster up $(SITES)
+cluster: $(VENV)/.dev ## Start real Kubernetes clusters on this machine (SITES="a b" KUEUE=1 KWOK=1; root, Go, containerd)
+	$(BIN)/python -m tests.cluster up $(SITES) $(if $(KUEUE),--kueue) $(if $(KWOK),--kwok)
 
-cluster-down: $(VENV)/.dev ## Take the test clusters away
+cluster-down: $(VENV)/.dev ## Stop them and remove everything of theirs but the logs
 	$(BIN)/python -m tests.cluster down
 
-test-cluster: $(VENV)/.dev ## Run the tests that need a real cluster, on clusters that they bring up
-	UWS_TEST_CLUSTER=1 $(BIN)/python -m pytest tests/cluster $(ARGS)
+test-cluster: $(VENV)/.dev ## Run the tests on real clusters, which they start (or with KUBECONFIG=… in part on yours)
+	$(BIN)/python -m pytest tests/cluster $(ARGS)
 
 check: $(VENV)/.dev ## Lint, format check, strict types, import layers, docs without warnings
 	$(BIN)/ruff check .
@@ -65,7 +65,7 @@ lock: $(VENV)/.dev ## Pin the newest versions in requirements/*.txt
 	$(LOCK) --extra apps --extra demo -c requirements/dev.txt pyproject.toml requirements/build.in -o requirements/demo.txt
 	$(LOCK) --extra apps -c requirements/dev.txt pyproject.toml requirements/build.in -o requirements/runtime.txt
 
-clean: ## Remove what the targets above made, the virtual environment too
+clean: ## Remove what the targets above made in the checkout, the virtual environment too
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(BIN)/python:

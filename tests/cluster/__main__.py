@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
     for name, text in (("cut", "lose every packet between a site and this machine"), ("mend", "end that")):
         commands.add_parser(name, help=text).add_argument("name", metavar="NAME")
     tools = commands.add_parser("build", help="build programs into the cache, and print where they are")
-    tools.add_argument("tools", nargs="*", choices=[*build.TOOLS], metavar="TOOL", help=", ".join(build.TOOLS))
+    tools.add_argument("tools", nargs="*", metavar="TOOL", help=f"default: all of {', '.join(build.TOOLS)}")
     load = commands.add_parser("image", help="make images known to a site")
     load.add_argument("name", metavar="NAME")
     load.add_argument("images", nargs="+", metavar="FILE|service|agent", help="an archive, or one of this checkout's")
@@ -103,6 +103,9 @@ def _image(given: argparse.Namespace) -> int:
 
 
 def _build(given: argparse.Namespace) -> int:
+    unknown = [name for name in given.tools if name not in build.TOOLS]
+    if unknown:
+        raise ClusterError(f"{', '.join(unknown)}: no such program; there are: {', '.join(build.TOOLS)}")
     for path in build.ensure(*(given.tools or build.TOOLS)).values():
         print(path)
     return 0

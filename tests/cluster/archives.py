@@ -12,9 +12,10 @@ import json
 import platform
 import tarfile
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from tests.cluster.paths import cache_folder, locked
 
@@ -174,3 +175,13 @@ def small_image(name: str, entries: list[Entry], config: Mapping[str, object]) -
             write_image(name, [layer], target, config)
             layer.path.unlink()
     return target
+
+
+def write_thin(archive: Path, known: Collection[str], target: IO[bytes]) -> None:
+    """Copy an archive without the blobs that a node has already, of which most are large layers."""
+    with tarfile.open(archive) as source, tarfile.open(fileobj=target, mode="w") as thin:
+        for member in source:
+            folder, _, digest = member.name.rpartition("/")
+            if folder == "blobs/sha256" and digest in known:
+                continue
+            thin.addfile(member, source.extractfile(member) if member.isfile() else None)

@@ -41,6 +41,8 @@ class Tool:
         Where ``go`` runs.
     names
         Names that the program is found by, beside its own.
+    files
+        Files and folders of the program's module that are kept beside it.
     minutes
         About how long it takes on two cores with nothing cached.
     """
@@ -52,11 +54,13 @@ class Tool:
     sources: tuple[Path, ...] = ()
     folder: Path = HERE
     names: tuple[str, ...] = ()
+    module: str = ""
+    files: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
         """A hash of everything that decides what comes out."""
-        digest = hashlib.sha256(repr((self.name, self.version, self.arguments, self.names)).encode())
+        digest = hashlib.sha256(repr((self.name, self.version, self.arguments, self.names, self.files)).encode())
         for source in self.sources:
             digest.update(source.read_bytes())
         return digest.hexdigest()[:12]
@@ -70,12 +74,15 @@ class Tool:
 def _version_flags(version: str) -> str:
     major, minor, _ = version.split(".")
     package = "k8s.io/component-base/version"
-    values = {"gitVersion": f"v{version}", "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
-    return " ".join(["-s -w", *(f"-X {package}.{name}={value}" for name, value in values.items())])
+    values = {f"{package}.gitMajor": major, f"{package}.gitMinor": minor, f"{package}.gitTreeState": "clean"}
+    for each in (package, "k8s.io/client-go/pkg/version"):
+        values[f"{each}.gitVersion"] = f"v{version}"
+    return " ".join(["-s -w", *(f"-X {name}={value}" for name, value in values.items())])
 
 
-def _installed(name: str, package: str, version: str, minutes: float) -> Tool:
-    return Tool(name, version, ("install", "-ldflags=-s -w", f"{package}@v{version}"), minutes)
+def _installed(module: str, command: str, version: str, minutes: float, files: tuple[str, ...] = ()) -> Tool:
+    arguments = ("install", "-ldflags=-s -w", f"{module}/{command}@v{version}")
+    return Tool(command.rpartition("/")[2], version, arguments, minutes, module=module, files=files)
 
 
 TOOLS = {
@@ -88,6 +95,8 @@ TOOLS = {
             5,
             tuple(HERE / name for name in ("main.go", "go.mod", "go.sum")),
             names=COMPONENTS,
+            module="k8s.io/kubernetes",
+            files=("api/openapi-spec/swagger.json",),
         ),
         Tool(
             "kueue",
@@ -96,10 +105,12 @@ TOOLS = {
             3,
             (HERE / "kueue" / "go.mod", HERE / "kueue" / "go.sum"),
             folder=HERE / "kueue",
+            module="sigs.k8s.io/kueue",
+            files=("config/components/crd/bases", "config/components/webhook", "config/components/visibility"),
         ),
-        _installed("kwok", "sigs.k8s.io/kwok/cmd/kwok", "0.8.0", 2),
-        _installed("helm", "helm.sh/helm/v3/cmd/helm", "3.22.0", 1),
-        _installed("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform", "0.8.0", 0.5),
+        _installed("sigs.k8s.io/kwok", "cmd/kwok", "0.8.0", 2, ("kustomize/stage",)),
+        _installed("helm.sh/helm/v3", "cmd/helm", "3.22.0", 1),
+        _installed("github.com/yannh/kubeconform", "cmd/kubeconform", "0.8.0", 0.5),
     )
 }
 
@@ -115,6 +126,27 @@ def go() -> str:
 def ensure(*names: str, report: TextIO = sys.stderr) -> dict[str, Path]:
     """The paths of programs by name; what is missing is built first, in the order given."""
     return {name: _ensure(TOOLS[name], report) for name in names}
+
+
+def _prune(tool: Tool) -> None:
+    """Remove what was built two weeks ago or earlier of other versions: another checkout may use what is newer."""
+    for old in cache_folder().glob(f"{tool.name}-[0-9]*"):
+        if old != tool.home and time.time() - old.stat().st_mtime > 14 * 86400:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_file():
+        shutil.copyfile(source, target)
+        return
+    shutil.copytree(source, target, copy_function=shutil.copyfile)
+    for folder in (target, *target.rglob("*/")):
+        folder.chmod(0o755)
+
+
+def _go(*arguments: str) -> str:
+    return subprocess.run([go(), *arguments], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def built(name: str) -> bool:
@@ -136,8 +168,12 @@ def _ensure(tool: Tool, report: TextIO) -> Path:
             _build(tool, command, work, report)
             for name in tool.names:
                 (work / name).symlink_to(tool.name)
+            for name in tool.files:
+                # Modules are read-only in Go's cache; here anyone may throw the copies away.
+                _copy(Path(_go("env", "GOMODCACHE"), f"{tool.module}@v{tool.version}", name), work / name)
             work.chmod(0o755)
             work.rename(tool.home)
+            _prune(tool)
         finally:
             shutil.rmtree(work, ignore_errors=True)
     return program

@@ -77,7 +77,12 @@ def command(component: str, layout: Layout) -> list[str]:
     """The command line of a component."""
     flags = _FLAGS[component](layout)
     program = component if component == "containerd" else str(layout.programs / component)
-    return [program, *(f"--{flag}={value}" if value != "" else f"--{flag}" for flag, value in flags.items())]
+    return [program, *as_flags(flags)]
+
+
+def as_flags(flags: Mapping[str, object]) -> list[str]:
+    """Flags as a command line has them; an empty value is a flag without one."""
+    return [f"--{flag}={value}" if value != "" else f"--{flag}" for flag, value in flags.items()]
 
 
 def _etcd(layout: Layout) -> Mapping[str, object]:
@@ -115,6 +120,15 @@ def _apiserver(layout: Layout) -> Mapping[str, object]:
         "kubelet-client-certificate": certificate("apiserver-kubelet.crt"),
         "kubelet-client-key": certificate("apiserver-kubelet.key"),
         "kubelet-preferred-address-types": "InternalIP",
+        # Aggregated APIs, such as Kueue's of pending workloads, at their endpoints: no Service address would do.
+        "enable-aggregator-routing": "true",
+        "proxy-client-cert-file": certificate("front-proxy.crt"),
+        "proxy-client-key-file": certificate("front-proxy.key"),
+        "requestheader-client-ca-file": certificate("ca.crt"),
+        "requestheader-allowed-names": "front-proxy",
+        "requestheader-username-headers": "X-Remote-User",
+        "requestheader-group-headers": "X-Remote-Group",
+        "requestheader-extra-headers-prefix": "X-Remote-Extra-",
         "authorization-mode": "Node,RBAC",
         "enable-admission-plugins": "NodeRestriction",
         # One issuer per site, where the keys are published too.

@@ -13,6 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from tests.cluster.components import Layout
 
+LEEWAY = 60
+
 
 def render(layout: Layout, user: Mapping[str, str], namespace: str = "default") -> str:
     """The text of a kubeconfig for a user."""
@@ -49,16 +51,19 @@ def certificate_user(layout: Layout, name: str) -> dict[str, str]:
 
 
 def short_token(layout: Layout, namespace: str, service_account: str, *, uid: str, now: float, lifetime: float) -> str:
-    """A service account's token, signed with the site's own key."""
+    """A service account's token, signed with the site's own key, that is accepted for about so many seconds.
+
+    The API server accepts a token for a minute beyond its end, and one that it has just seen for ten seconds more.
+    """
     key = serialization.load_pem_private_key(Path(layout.certificate("tokens.key")).read_bytes(), None)
     assert isinstance(key, rsa.RSAPrivateKey)
     claims = {
         "iss": layout.server,
         "aud": [layout.server],
         "sub": f"system:serviceaccount:{namespace}:{service_account}",
-        "iat": int(now),
-        "nbf": int(now),
-        "exp": int(now + lifetime),
+        "iat": int(now - LEEWAY),
+        "nbf": int(now - LEEWAY),
+        "exp": int(now + lifetime - LEEWAY),
         "kubernetes.io": {"namespace": namespace, "serviceaccount": {"name": service_account, "uid": uid}},
     }
     text = ".".join(_encode(json.dumps(part).encode()) for part in ({"alg": "RS256", "typ": "JWT"}, claims))

@@ -128,9 +128,11 @@ class Cable:
 
     def mend(self) -> None:
         """Let packets through again."""
+        # Where nothing is cut there is nothing to delete, which is no error.
+        run(*self._inside, "tc", "qdisc", "delete", "dev", "eth0", "root", check=False)
+        run("tc", "qdisc", "delete", "dev", self.name, "root", check=False)
         if self.is_cut:
-            run("tc", "qdisc", "delete", "dev", self.name, "root")
-            run(*self._inside, "tc", "qdisc", "delete", "dev", "eth0", "root")
+            raise ClusterError(f"{self.name} is still cut")
 
     @property
     def is_cut(self) -> bool:

@@ -93,6 +93,8 @@ def issue_all(folder: Path, node: str, address: str, service_address: str) -> Au
         "apiserver", "kube-apiserver", hosts=["localhost", "127.0.0.1", address, service_address, *kubernetes]
     )
     authority.issue("apiserver-kubelet", "kube-apiserver-kubelet", "system:masters")
+    authority.issue("front-proxy", "front-proxy")
+    authority.issue("kueue", "kueue", hosts=["127.0.0.1", "visibility-server.kueue-system.svc"])
     authority.issue("admin", "admin", "system:masters")
     authority.issue("controller-manager", "system:kube-controller-manager")
     authority.issue("scheduler", "system:kube-scheduler")

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -100,6 +100,16 @@ class Recorded:
             self.send(signal.SIGKILL)
             if not self.wait(10):
                 raise ClusterError(f"process {self.pid} does not end")
+
+
+def command_lines() -> Iterator[tuple[int, list[str]]]:
+    """The words of every process's command line."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_text(errors="replace").rstrip("\0").split("\0")
+        except OSError:  # it has ended
+            continue
+        yield int(process.name), words
 
 
 def record(pid: int, pidfile: Path) -> None:

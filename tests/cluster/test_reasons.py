@@ -131,6 +131,6 @@ def test_evicted(shell: Client, site_a: Site) -> None:
     name = objects(site_a, "pods", url)[0]["metadata"]["name"]
     eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": NAMESPACE}}
     path = f"/api/v1/namespaces/{NAMESPACE}/pods/{name}/eviction"
-    site_a.kubectl("create", "--raw", path, "-f", "-", given=json.dumps(eviction))
+    site_a.kubectl("create", "--raw", path, "-f", "-", input=json.dumps(eviction))
     _second_attempt(shell, url, "Evicted")
     assert shell.ended(url)["phase"] == "COMPLETED"
