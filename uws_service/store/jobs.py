@@ -178,7 +178,7 @@ class Store:
         return existing, False
 
     async def _once_more(self, operation: Callable[[Transaction], T]) -> T:
-        """Two requests with one key at the same moment: the later one meets the unique index and looks again."""
+        """Two that insert the same key at the same moment: the later one meets the unique index and looks again."""
         import sqlite3
 
         import psycopg
@@ -367,14 +367,21 @@ class Store:
 
     async def usage(self, since: int, until: int, page: int = 1000) -> AsyncIterator[list[Attempt]]:
         """Closed attempts that ended in [since, until), in order of their end: the accounts."""
-        params: dict[str, Any] = {"since": since, "until": until, "last_ended": since - 1, "last_id": ""}
+        params: dict[str, Any] = {
+            "since": since,
+            "until": until,
+            "last_ended": since - 1,
+            "last_id": "",
+            "last_number": 0,
+        }
         while True:
             rows = [attempt_of(row) for row in await self._database.read(queries.USAGE, {**params, "page": page})]
             if rows:
                 yield rows
             if len(rows) < page:
                 return
-            params |= {"last_ended": rows[-1].ended, "last_id": rows[-1].job_id}
+            last = rows[-1]
+            params |= {"last_ended": last.ended, "last_id": last.job_id, "last_number": last.number}
 
     # --- the end of jobs ------------------------------------------------------------------------------------------
 
@@ -430,7 +437,7 @@ class Store:
             where = {"key": name, "expected": fencing, "before": current}
             return number if tx.change(queries.UPDATE_LEASE, {**values, "fencing": number, **where}) == 1 else None
 
-        return await self._database.write(operation)
+        return await self._once_more(operation)
 
     async def put_site(self, state: SiteState) -> None:
         """Record how a site is."""
