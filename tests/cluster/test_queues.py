@@ -91,7 +91,8 @@ def test_why_it_waits(core: Client) -> None:
 
 def test_preempted(server: ClusterServer, core: Client, site_k: Site) -> None:
     """EXECUTING, SUSPENDED, EXECUTING again under the same attempt, and one set of results."""
-    low = [core.script(f"trap 'exit 1' TERM; echo begun; {WORK.format(15)}") for _ in range(2)]
+    heeding = "trap 'exit 1' TERM; sleep 15 & wait $!; echo $UWS_JOB_ID > $UWS_OUTPUT_DIR/result"
+    low = [core.script(heeding) for _ in range(2)]
     for url in low:
         core.wait(url, "EXECUTING")
     with server.client("urgent") as urgent:
