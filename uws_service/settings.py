@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from uws_service.errors import ConfigurationError
+from uws_service.settings_auth import Auth
 
 
 class Limits(BaseModel):
@@ -169,6 +170,7 @@ class Settings(BaseSettings):
         description="Header in which a trusted proxy names the authenticated user; ignored from anyone else. "
         "Unset: every caller is anonymous.",
     )
+    auth: Auth = Field(default_factory=Auth, description="Tokens, access and quotas.")
     data: Path = Field(Path("uws-data"), description="Folder for the embedded database, depot and work folders.")
     database: str | None = Field(
         None, description="`sqlite:////absolute/path.db` or `postgresql://…`. Unset: SQLite in the data folder."

@@ -42,6 +42,8 @@ SITE_LEADER = Gauge("uws_site_leader", "1 in the process that drives the site.",
 SITE_CREATE = Histogram("uws_site_create_seconds", "Time in which a cluster took a Job.", ["site"], registry=REGISTRY)
 ATTEMPTS = Counter("uws_attempts", "Attempts that ended, by why; Done if well.", ["site", "reason"], registry=REGISTRY)
 
+TOKENS = Counter("uws_tokens", "Tokens looked at that were not remembered, by outcome.", ["outcome"], registry=REGISTRY)
+
 
 def configure_logging(form: str, level: str) -> None:
     """One line an event to standard error, as JSON or as text; other libraries' lines take the same way."""

@@ -16,6 +16,7 @@ from uws_service.runtime import Runtime, running
 from uws_service.settings import Settings
 from uws_service.web.agent import AgentResources
 from uws_service.web.edge import Edge
+from uws_service.web.gate import Gate
 from uws_service.web.jobs import Jobs
 from uws_service.web.meta import Meta
 from uws_service.web.sync import Sync
@@ -44,14 +45,15 @@ class App:
         self.settings = settings
         self.runtime: Runtime | None = None
         self._router = Router(lifespan=self._lifespan, default=_no_route, redirect_slashes=False)
-        edge: ASGIApp = Edge(self._router, settings)
+        self._inner = Edge(self._router, settings)
+        edge: ASGIApp = self._inner
         if settings.cors_origins:
             edge = CORSMiddleware(
                 edge,
                 allow_origins=list(settings.cors_origins),
                 allow_methods=["GET", "POST", "PUT", "DELETE"],
                 allow_headers=["authorization", "idempotency-key", "range"],
-                expose_headers=["location", "www-authenticate", "content-range"],
+                expose_headers=["location", "www-authenticate", "content-range", "x-vo-authenticated"],
             )
         self._edge = edge
 
@@ -62,6 +64,7 @@ class App:
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         async with running(self.settings) as runtime:
             self.runtime = runtime
+            self._inner.gate = Gate(runtime)
             self._router.routes[:] = routes(runtime)
             yield
 

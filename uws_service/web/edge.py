@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
+from urllib.parse import quote
 
 import structlog
 from starlette.requests import Request
@@ -18,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from uws_service import telemetry
 from uws_service.auth import ANONYMOUS, Identity, Network, identify, is_trusted, networks
+from uws_service.auth.policy import Policy
 from uws_service.errors import MethodNotAllowed, UsageError, UwsError
 from uws_service.settings import Settings
 from uws_service.web.errors import error_response
@@ -37,6 +39,25 @@ class Call:
     """Public URL of the service's root, without a slash at the end."""
     origin: str
     """Address that the request came from, for the history of jobs."""
+    authorization: list[bytes] | None = None
+    """The Authorization headers, not yet looked at."""
+    cookie: bytes | None = None
+    direct: bool = True
+    """Whether no proxy says that it handed the request on."""
+    token: str | None = None
+    """The token behind the identity, if it was one."""
+    session: str | None = None
+    """The secret of the browser's session, if the identity came from one."""
+
+
+class Gate(Protocol):
+    """Lets callers in; see `uws_service.web.gate`."""
+
+    async def admit(self, scope: Scope, policy: Policy) -> None:
+        """Find out who calls, and raise unless the policy lets that caller on."""
+
+    def challenges(self, scope: Scope, *, error: str = "", message: str = "") -> list[str]:
+        """How the caller could log in: values for WWW-Authenticate headers."""
 
 
 def call_of(request: Request) -> Call:
@@ -54,6 +75,7 @@ class Edge:
         self.root_path = settings.root_path
         self.trusted: tuple[Network, ...] = networks(settings.trusted_proxies)
         self.identity_header = settings.identity_header.lower().encode() if settings.identity_header else None
+        self.gate: Gate | None = None
         self._trust: dict[str | None, bool] = {}
         self._counters: dict[tuple[str, str, int], Any] = {}
         self._histograms: dict[str, Any] = {}
@@ -69,9 +91,13 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                call = scope.get("uws.call")
+                if call is not None and call.identity.owner is not None:  # A-005
+                    message["headers"].append((b"x-vo-authenticated", quote(call.identity.owner, _SHOWN).encode()))
             await send(message)
 
         try:
+            scope["uws.gate"] = self.gate
             self._prepare(scope)
             await self.app(scope, receive, counted)
         except UwsError as error:
@@ -88,7 +114,8 @@ class Edge:
 
     def _prepare(self, scope: Scope) -> None:
         """Find the caller and the public base URL; take the prefix and the last slash off the path."""
-        host = forwarded_host = forwarded_proto = forwarded_prefix = identity_value = None
+        host = forwarded_host = forwarded_proto = forwarded_prefix = identity_value = cookie = None
+        authorization: list[bytes] | None = None
         for name, value in scope["headers"]:
             if name == b"host":
                 host = value
@@ -101,6 +128,10 @@ class Edge:
                     forwarded_prefix = value
             elif name == self.identity_header:
                 identity_value = value
+            elif name == b"authorization":
+                authorization = [*(authorization or ()), value]
+            elif name == b"cookie":
+                cookie = value if cookie is None else cookie + b"; " + value
         client = scope["client"][0] if scope.get("client") else None
         prefix = self.root_path or scope.get("root_path", "")
         scheme = scope["scheme"]
@@ -113,7 +144,8 @@ class Edge:
                 prefix = (_first(forwarded_prefix) or b"").decode("latin-1").rstrip("/")
             identity = identify(identity_value.decode("utf-8", "replace") if identity_value else None)
         base = self.base_url or _base(scheme, host, scope, prefix)
-        scope["uws.call"] = Call(identity, base, client or "")
+        direct = not (forwarded_host or forwarded_proto or forwarded_prefix)
+        scope["uws.call"] = Call(identity, base, client or "", authorization, cookie, direct)
         path: str = scope["path"]
         if prefix and (path == prefix or path.startswith(prefix + "/")):
             path = path[len(prefix) :] or "/"
@@ -150,6 +182,8 @@ class Edge:
             histogram.observe(seconds)
 
 
+_SHOWN = "@/:!$&'()*+,;=~ "
+"""Characters of an owner that stand in a header as they are."""
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 
 
@@ -179,21 +213,30 @@ def _base(scheme: str, host: bytes | None, scope: Scope, prefix: str) -> str:
 
 
 class Resource:
-    """One resource: its name in metrics, and a handler for each verb that it takes.
+    """One resource: its name in metrics, its policy, and a handler for each verb that it takes.
 
     HEAD works wherever GET does; OPTIONS tells the verbs; any other answers 405 with Allow (U-042).
+
+    Parameters
+    ----------
+    read
+        Who may GET it.
+    write
+        Who may use any other verb; by default as ``read``.
     """
 
-    def __init__(self, name: str, **handlers: Any) -> None:
+    def __init__(self, name: str, read: Policy, write: Policy | None = None, **handlers: Any) -> None:
         self.__name__ = name
         self.handlers = {verb.upper(): handler for verb, handler in handlers.items()}
-        verbs = dict.fromkeys([*self.handlers, *(["HEAD"] if "GET" in self.handlers else []), "OPTIONS"])
-        self.allow = tuple(verbs)
+        self.policies = {verb: read if verb == "GET" else write or read for verb in self.handlers}
+        if "GET" in self.handlers:
+            self.handlers["HEAD"], self.policies["HEAD"] = self.handlers["GET"], read
+        self.allow = (*self.handlers, "OPTIONS")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["uws.route"] = self.__name__
         method = scope["method"]
-        handler = self.handlers.get("GET" if method == "HEAD" else method)
+        handler = self.handlers.get(method)
         if handler is None:
             if method != "OPTIONS":
                 raise MethodNotAllowed(
@@ -201,5 +244,6 @@ class Resource:
                 )
             response = Response(status_code=204, headers={"allow": ", ".join(self.allow)})
         else:
+            await scope["uws.gate"].admit(scope, self.policies[method])
             response = await handler(Request(scope, receive))
         await response(scope, receive, send)

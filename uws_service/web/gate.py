@@ -1,0 +1,116 @@
+"""The gate before every resource: who calls, and whether the resource's policy lets that caller on.
+
+What is cheap comes first. A request without credentials, and one with a token that was verified a moment ago, wait
+for nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from urllib.parse import urlsplit
+
+from starlette.types import Scope
+
+from uws_service.auth import ANONYMOUS, Identity
+from uws_service.auth.credentials import refuse_in_query, token_of
+from uws_service.auth.policy import Policy
+from uws_service.auth.quotas import Rates
+from uws_service.errors import Forbidden
+from uws_service.protocol import negotiation
+from uws_service.protocol.challenges import challenges
+from uws_service.runtime import Runtime
+from uws_service.web.edge import Call
+
+UNKNOWN = Identity(challenged=True)
+"""An anonymous caller who could log in."""
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Gate:
+    """Decides for each request, with the rules of the settings."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.rules = runtime.rules
+        self.service = runtime.service
+        self.tokens = runtime.user_tokens
+        self.realm = runtime.settings.auth.realm
+        self.origins = frozenset(runtime.settings.cors_origins)
+        self.rates = Rates() if self.rules.has_rates else None
+        self.discovery = [
+            one.url.rstrip("/") + "/.well-known/openid-configuration" for one in runtime.settings.auth.issuers
+        ]
+
+    async def admit(self, scope: Scope, policy: Policy) -> None:
+        """Raise unless the caller may use this verb of this resource.
+
+        READ and WRITE are decided where the job is read: its owner is not known before.
+        """
+        if policy is Policy.PROBE or policy is Policy.AGENT:
+            return
+        call: Call = scope["uws.call"]
+        if self.tokens is not None:
+            await self._identify(scope, call)
+        if scope["method"] not in _SAFE:
+            self._refuse_foreign_page(scope, call)
+        if self.rates is not None:
+            self._count(call)
+        if policy is Policy.USE:
+            self.rules.require_use(self.service.application(scope["path_params"]["application"]), call.identity)
+        elif policy is Policy.LIST:
+            self.rules.require_list(self.service.application(scope["path_params"]["application"]), call.identity)
+        elif policy is Policy.OPERATE:
+            self.rules.require_operator(call.identity, call.origin or None, direct=call.direct)
+
+    async def _identify(self, scope: Scope, call: Call) -> None:
+        """The caller behind the request's credentials; what a trusted proxy said holds if there are none."""
+        assert self.tokens is not None
+        if scope["query_string"]:
+            refuse_in_query(scope["query_string"])
+        if call.authorization is not None:
+            token = token_of(call.authorization)
+            identity = self.tokens.known(token)
+            if identity is None:
+                identity, _ = await self.tokens.verify(token)
+            call.identity, call.token = self.rules.ranked(identity), token
+        elif call.identity is ANONYMOUS:
+            call.identity = UNKNOWN
+
+    def _count(self, call: Call) -> None:
+        assert self.rates is not None
+        quota = self.rules.quota(call.identity)
+        if quota.rate is not None:
+            who = call.identity.owner or f"address {call.origin}"
+            self.rates.take(who, quota.rate, time.monotonic())
+
+    def _refuse_foreign_page(self, scope: Scope, call: Call) -> None:
+        """Refuse what a page of another site makes a browser send: forms need no CORS (CSRF).
+
+        Browsers say where a request comes from in headers that pages can't set; programs send neither of them. This
+        guards jobs of people who are not logged in too. Besides, session cookies are SameSite=Lax.
+        """
+        origin = site = None
+        for name, value in scope["headers"]:
+            if name == b"origin":
+                origin = value.decode("latin-1")
+            elif name == b"sec-fetch-site":
+                site = value
+        if site in (b"same-origin", b"none") or (site is None and origin is None):
+            return
+        if origin is not None:
+            if call.session is None and (origin in self.origins or "*" in self.origins):
+                return
+            ours = urlsplit(call.base)
+            if site is None and origin == f"{ours.scheme}://{ours.netloc}":
+                return
+        raise Forbidden(
+            "The request was made by a page of another site. Use the service's own pages; "
+            "`cors_origins` in its settings names other sites that may use it."
+        )
+
+    def challenges(self, scope: Scope, *, error: str = "", message: str = "") -> list[str]:
+        """How to log in, for WWW-Authenticate; a browser gets no Basic, it would ask for a password by itself."""
+        call: Call = scope["uws.call"]
+        accept = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"accept"), None)
+        basic = negotiation.choose(accept, ("text", "html")) != "html"
+        url = f"{call.base}/login"
+        return challenges(self.realm, url, self.discovery, error=error, message=message, basic=basic)
