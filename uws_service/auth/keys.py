@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -83,7 +84,9 @@ def usable_keys(document: Any) -> dict[str, list[Key]]:
         if not isinstance(key_id, str):
             continue
         try:
-            key = import_key(one)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of weak keys; they are left out below
+                key = import_key(one)
         except (JoseError, ValueError, TypeError, KeyError):
             continue
         if isinstance(key, RSAKey) and key.raw_value.key_size < LEAST_RSA:
