@@ -10,14 +10,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 from uws_service.applications import Application, Checked, check
 from uws_service.attempt import Attempt, Reason
-from uws_service.auth import Identity, require_access
+from uws_service.auth import Identity, normal_group, require_access
 from uws_service.auth.policy import Rules
 from uws_service.auth.quotas import Holding, require_room
 from uws_service.errors import Conflict, Forbidden, NotFound, UsageError, UwsError
@@ -25,10 +27,13 @@ from uws_service.job import BLOCKING, FINAL, MAX_DURATION, Action, ErrorSummary,
 from uws_service.placing import Placer
 from uws_service.settings_auth import Auth
 from uws_service.store import JobRef, StaleJob, Store
-from uws_service.store.access import hashed
+from uws_service.store.access import Share, hashed
 
 RETRIES = 8
 """How often a change is decided anew when the job changed at the same moment."""
+
+LONGEST_SHARE = 365 * 86400
+"""Seconds for which a job can be shared at once."""
 
 
 def now_ms() -> int:
@@ -295,6 +300,7 @@ class Service:
         kind: str,
         origin: str,
         decide: Callable[[Job], Job],
+        detail: Mapping[str, Any] | None = None,
     ) -> Job:
         """Read, decide, compare-and-set; decide again if somebody was faster."""
         for _ in range(RETRIES):
@@ -303,7 +309,7 @@ class Service:
             if after is job:
                 return job
             try:
-                return await self.store.save(job, after, kind=kind, actor=identity.actor, origin=origin)
+                return await self.store.save(job, after, kind=kind, actor=identity.actor, origin=origin, detail=detail)
             except StaleJob:
                 continue
         raise Conflict("The job is being changed by others all the time. Try again.", retry_after=1)
@@ -391,6 +397,59 @@ class Service:
 
         return await self._change(application, job_id, identity, "PARAMETERS", origin, decide)
 
+    # --- sharing ------------------------------------------------------------------------------------------------
+
+    async def share(
+        self,
+        application: str,
+        job_id: str,
+        identity: Identity,
+        *,
+        expires: int,
+        group: str | None = None,
+        origin: str = "",
+    ) -> tuple[Share, str | None]:
+        """Let a group, or whoever has a link, read a job until an instant; the share, and the link's secret.
+
+        The secret is told this once: the store keeps its hash.
+        """
+        now = self.clock()
+        if not now < expires <= now + LONGEST_SHARE * 1000:
+            raise UsageError(f"A share ends in the future, and in at most {LONGEST_SHARE // 86400} days.")
+        secret = secrets.token_urlsafe(32) if group is None else None
+        share = Share(
+            id=secrets.token_hex(8),
+            job_id=job_id,
+            key=hashed(secret) if secret is not None else None,
+            group=normal_group(group) if group is not None else None,
+            actor=identity.actor,
+            created=now,
+            expires=expires,
+        )
+        told = {"share": share.id, "group": share.group, "expires": expires}
+        await self._change(
+            application, job_id, identity, "SHARED", origin, lambda job: replace(require_owned(job)), detail=told
+        )
+        await self.store.access.add_share(share, now)
+        return share, secret
+
+    async def shares(self, application: str, job_id: str, identity: Identity) -> list[Share]:
+        """The shares of a job that have not ended."""
+        await self.glance(application, job_id, identity, write=True)
+        return await self.store.access.shares(job_id, self.clock())
+
+    async def end_share(
+        self, application: str, job_id: str, identity: Identity, share_id: str, *, origin: str = ""
+    ) -> None:
+        """Take a share back; it ends at once."""
+        await self.glance(application, job_id, identity, write=True)
+        if not await self.store.access.end_share(job_id, share_id):
+            raise NotFound(f"The job has no share {share_id[:64]!r}.")
+        told = {"share": share_id}
+        await self._change(application, job_id, identity, "UNSHARED", origin, replace, detail=told)
+
+    # --- waiting ------------------------------------------------------------------------------------------------
+
     async def wait(
         self, application: str, job_id: str, identity: Identity, *, seconds: float, phase: Phase | None = None
     ) -> None:
@@ -433,6 +492,13 @@ async def _nothing() -> AsyncIterator[list[JobRef]]:
     nothing: tuple[list[JobRef], ...] = ()
     for page in nothing:
         yield page
+
+
+def require_owned(job: Job) -> Job:
+    """The job itself, or `Forbidden` if it belongs to nobody."""
+    if job.owner is None:
+        raise Forbidden("The job is anonymous: whoever knows its URL may use it. There is nothing to share.")
+    return job
 
 
 def require_pending(job: Job) -> None:

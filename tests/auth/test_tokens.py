@@ -176,7 +176,7 @@ def bad_tokens(nano: NanoIdp) -> dict[str, tuple[str, str]]:
         ),
         "changed": (f"{head}.{segment({**claims, 'sub': 'root'})}.{good.rpartition('.')[2]}", "signature"),
         "cut": (good[:-40], "signature"),
-        "not base64": ("ey!.ey!.!", "can't be read"),
+        "not JSON": ("eyA.eyB.C", "can't be read"),
     }
 
 

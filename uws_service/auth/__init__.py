@@ -12,7 +12,8 @@ from uws_service.auth.identity import (
     identify,
     is_trusted,
     networks,
+    normal_group,
     require_access,
 )
 
-__all__ = ["ANONYMOUS", "Identity", "Network", "identify", "is_trusted", "networks", "require_access"]
+__all__ = ["ANONYMOUS", "Identity", "Network", "identify", "is_trusted", "networks", "normal_group", "require_access"]

@@ -105,13 +105,17 @@ def audiences(claims: Mapping[str, Any]) -> list[str]:
     return [value] if isinstance(value, str) else _words(value)
 
 
-def require_claims(claims: Mapping[str, Any], issuer: Issuer, named: str, now: float, leeway: float) -> float:
+def require_claims(
+    claims: Mapping[str, Any], issuer: Issuer, named: str, now: float, leeway: float, *, id_token: bool = False
+) -> float:
     """The instant at which the token ends, if all its claims are good.
 
     Parameters
     ----------
     named
         The issuer as its discovery document writes it.
+    id_token
+        It is one, and not an access token: it names a person to us, and permits nothing.
 
     Raises
     ------
@@ -132,6 +136,8 @@ def require_claims(claims: Mapping[str, Any], issuer: Issuer, named: str, now: f
     if not issuer.any_audience and issuer.audience not in audiences(claims):
         shown = ", ".join(audiences(claims))[:200] or "none"
         raise invalid(f"The token is for another service (aud: {shown}); this one is {issuer.audience!r}.")
+    if id_token:
+        return expires
     if str(claims.get("typ", "")).lower() in ("id", "refresh", "offline"):  # Keycloak's own mark
         raise invalid("The token is an ID or refresh token; send an access token.")
     for name, wanted in issuer.required.items():

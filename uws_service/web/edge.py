@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import quote
 
 import structlog
@@ -18,52 +17,19 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from uws_service import telemetry
-from uws_service.auth import ANONYMOUS, Identity, Network, identify, is_trusted, networks
+from uws_service.auth import ANONYMOUS, Network, identify, is_trusted, networks
 from uws_service.auth.policy import Policy
 from uws_service.errors import MethodNotAllowed, UsageError, UwsError
 from uws_service.settings import Settings
+from uws_service.web.callers import Call, Gate, account_of, call_of
 from uws_service.web.errors import error_response
+
+__all__ = ["Call", "Edge", "Resource", "account_of", "call_of"]
 
 log = structlog.get_logger(__name__)
 
 _HOST = re.compile(r"[A-Za-z0-9._~:\[\]-]{1,255}")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")
-
-
-@dataclass(slots=True)
-class Call:
-    """What is known of one request beside its path and body."""
-
-    identity: Identity
-    base: str
-    """Public URL of the service's root, without a slash at the end."""
-    origin: str
-    """Address that the request came from, for the history of jobs."""
-    authorization: list[bytes] | None = None
-    """The Authorization headers, not yet looked at."""
-    cookie: bytes | None = None
-    direct: bool = True
-    """Whether no proxy says that it handed the request on."""
-    token: str | None = None
-    """The token behind the identity, if it was one."""
-    session: str | None = None
-    """The secret of the browser's session, if the identity came from one."""
-
-
-class Gate(Protocol):
-    """Lets callers in; see `uws_service.web.gate`."""
-
-    async def admit(self, scope: Scope, policy: Policy) -> None:
-        """Find out who calls, and raise unless the policy lets that caller on."""
-
-    def challenges(self, scope: Scope, *, error: str = "", message: str = "") -> list[str]:
-        """How the caller could log in: values for WWW-Authenticate headers."""
-
-
-def call_of(request: Request) -> Call:
-    """The `Call` that `Edge` made for this request."""
-    call: Call = request.scope["uws.call"]
-    return call
 
 
 class Edge:
@@ -111,6 +77,24 @@ class Edge:
             await self._answer(_unexpected(error), scope, receive, counted)
         finally:
             self._count(scope, status, time.perf_counter() - began)
+            if self.gate is not None and (scope["method"] not in _READING or status in _REFUSED):
+                self._audit(self.gate, scope, status)
+
+    def _audit(self, gate: Gate, scope: Scope, status: int) -> None:
+        """Who did, or tried, what from where; the path without its query, which may hold a secret."""
+        call: Call | None = scope.get("uws.call")
+        if not gate.audits or call is None:
+            return
+        log.info(
+            "audit",
+            actor=call.identity.actor,
+            issuer=call.identity.issuer,
+            by="session" if call.session else "token" if call.token else "",
+            method=scope["method"],
+            path=scope["path"][:512],
+            status=status,
+            origin=call.origin,
+        )
 
     def _prepare(self, scope: Scope) -> None:
         """Find the caller and the public base URL; take the prefix and the last slash off the path."""
@@ -184,6 +168,8 @@ class Edge:
 
 _SHOWN = "@/:!$&'()*+,;=~ "
 """Characters of an owner that stand in a header as they are."""
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_REFUSED = frozenset({401, 403, 429})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 
 

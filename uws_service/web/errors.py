@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse, Response
 from uws_service.errors import AuthenticationRequired, MethodNotAllowed, UwsError
 from uws_service.protocol import dali, negotiation
 from uws_service.web import pages
+from uws_service.web.callers import account_of
 
 VOTABLE = "application/x-votable+xml"
 
@@ -40,7 +41,8 @@ def _in_form(error: UwsError, request: Request) -> Response:
     form = negotiation.choose(accept, ("text", "json", "html"))
     if form == "html":
         base = request.scope["uws.call"].base
-        page = pages.error_page(error.status, error.title, error.message, error.detail, base)
+        account, here = account_of(request), request.scope["path"] if request.method in ("GET", "HEAD") else ""
+        page = pages.error_page(error.status, error.title, error.message, error.detail, base, account, here)
         return Response(page, error.status, {**headers, **pages.HEADERS}, "text/html")
     if form == "json":
         body = {"status": error.status, "error": error.title, "message": error.message, "detail": error.detail}

@@ -7,7 +7,8 @@ for nothing.
 from __future__ import annotations
 
 import time
-from urllib.parse import urlsplit
+from dataclasses import replace
+from urllib.parse import parse_qsl, urlsplit
 
 from starlette.types import Scope
 
@@ -19,7 +20,9 @@ from uws_service.errors import Forbidden
 from uws_service.protocol import negotiation
 from uws_service.protocol.challenges import challenges
 from uws_service.runtime import Runtime
-from uws_service.web.edge import Call
+from uws_service.web.callers import Call
+from uws_service.web.pages import Account
+from uws_service.web.sessions import SHARE_COOKIE, Sessions, cookie_value
 
 UNKNOWN = Identity(challenged=True)
 """An anonymous caller who could log in."""
@@ -29,10 +32,12 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 class Gate:
     """Decides for each request, with the rules of the settings."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, sessions: Sessions | None) -> None:
         self.rules = runtime.rules
         self.service = runtime.service
         self.tokens = runtime.user_tokens
+        self.sessions = sessions
+        self.audits = self.rules.has_issuers
         self.realm = runtime.settings.auth.realm
         self.origins = frozenset(runtime.settings.cors_origins)
         self.rates = Rates() if self.rules.has_rates else None
@@ -43,7 +48,7 @@ class Gate:
     async def admit(self, scope: Scope, policy: Policy) -> None:
         """Raise unless the caller may use this verb of this resource.
 
-        READ and WRITE are decided where the job is read: its owner is not known before.
+        READ is decided where the job is read; WRITE here, before a body is read, and there once more.
         """
         if policy is Policy.PROBE or policy is Policy.AGENT:
             return
@@ -54,10 +59,15 @@ class Gate:
             self._refuse_foreign_page(scope, call)
         if self.rates is not None:
             self._count(call)
-        if policy is Policy.USE:
-            self.rules.require_use(self.service.application(scope["path_params"]["application"]), call.identity)
+        path = scope["path_params"]
+        if policy is Policy.READ:
+            _take_share(scope, call)
+        elif policy is Policy.WRITE:
+            await self.service.glance(path["application"], path["job_id"], call.identity, write=True)
+        elif policy is Policy.USE:
+            self.rules.require_use(self.service.application(path["application"]), call.identity)
         elif policy is Policy.LIST:
-            self.rules.require_list(self.service.application(scope["path_params"]["application"]), call.identity)
+            self.rules.require_list(self.service.application(path["application"]), call.identity)
         elif policy is Policy.OPERATE:
             self.rules.require_operator(call.identity, call.origin or None, direct=call.direct)
 
@@ -72,6 +82,10 @@ class Gate:
             if identity is None:
                 identity, _ = await self.tokens.verify(token)
             call.identity, call.token = self.rules.ranked(identity), token
+            return
+        found = await self.sessions.find(call.cookie) if call.cookie is not None and self.sessions else None
+        if found is not None:
+            call.identity, call.session = self.rules.ranked(found[0]), found[1]
         elif call.identity is ANONYMOUS:
             call.identity = UNKNOWN
 
@@ -107,6 +121,11 @@ class Gate:
             "`cors_origins` in its settings names other sites that may use it."
         )
 
+    def account(self, scope: Scope) -> Account | None:
+        """Who looks at a page; None if nobody can log in here."""
+        call: Call = scope["uws.call"]
+        return Account.of(call.identity) if self.tokens is not None else None
+
     def challenges(self, scope: Scope, *, error: str = "", message: str = "") -> list[str]:
         """How to log in, for WWW-Authenticate; a browser gets no Basic, it would ask for a password by itself."""
         call: Call = scope["uws.call"]
@@ -114,3 +133,15 @@ class Gate:
         basic = negotiation.choose(accept, ("text", "html")) != "html"
         url = f"{call.base}/login"
         return challenges(self.realm, url, self.discovery, error=error, message=message, basic=basic)
+
+
+def _take_share(scope: Scope, call: Call) -> None:
+    """The secret of a link, from the query or from the cookie that its page set."""
+    query: bytes = scope["query_string"]
+    if b"share=" in query.lower():
+        found = [value for name, value in parse_qsl(query.decode("latin-1")) if name.upper() == "SHARE"]
+        call.share = found[0] if found else ""
+    elif call.cookie is not None and b"uws_share" in call.cookie:
+        call.share = cookie_value(call.cookie, SHARE_COOKIE) or ""
+    if call.share:
+        call.identity = replace(call.identity, share=call.share)

@@ -18,10 +18,11 @@ from uws_service.runtime import Runtime
 from uws_service.service import fingerprint, new_id
 from uws_service.store import JobRef
 from uws_service.web import pages
-from uws_service.web.edge import Call, Resource, call_of
+from uws_service.web.edge import Call, Resource, account_of, call_of
 from uws_service.web.errors import VOTABLE
 from uws_service.web.files import file_response
 from uws_service.web.intake import Posted, job_request, posted
+from uws_service.web.sessions import SHARE_COOKIE, set_cookie
 from uws_service.web.views import info_view, job_urls
 
 NO_STORE = {"cache-control": "no-store"}  # C-27
@@ -63,7 +64,7 @@ class Jobs:
         urls = job_urls(call, application.name)
         if form == "html":
             refs = [ref async for page in found for ref in page]
-            return _html(pages.jobs_page(application, refs, urls, phases, last))
+            return _html(pages.jobs_page(application, refs, urls, phases, last, account_of(request)))
         if form == "json":
             refs = [ref async for page in found for ref in page]
             return JSONResponse(uws.jobs_json(refs, urls), headers=NO_STORE)
@@ -112,7 +113,10 @@ class Jobs:
             return JSONResponse(uws.job_json(job, urls=urls, info=view), headers=NO_STORE)
         application = self.service.application(name)
         attempts = await self.store.attempts(job_id)
-        return _html(pages.job_page(job, application, attempts, urls, self.service.clock()))
+        response = _html(pages.job_page(job, application, attempts, urls, self.service.clock(), account_of(request)))
+        if call.share and call.share == call.identity.share:  # the page's own links do not carry it
+            set_cookie(response, call.base, SHARE_COOKIE, call.share, 86400, below=f"/{name}/async/{job_id}")
+        return response
 
     async def _wait(self, request: Request, call: Call, name: str, job_id: str) -> None:
         query = _query(request)
@@ -151,7 +155,6 @@ class Jobs:
         """POST {job}: ACTION=DELETE (U-024, U-131); PHASE is taken here too, as some clients send it (C-19)."""
         call = call_of(request)
         name, job_id = request.path_params["application"], request.path_params["job_id"]
-        await self.service.glance(name, job_id, call.identity, write=True)
         async with self._small_form(request, job_id) as form:
             action, phase = form.word("ACTION"), form.word("PHASE")
         if action is not None:

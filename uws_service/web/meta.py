@@ -16,7 +16,7 @@ from uws_service.protocol import dali, negotiation, vosi
 from uws_service.protocol.challenges import security_methods
 from uws_service.runtime import Runtime
 from uws_service.web import pages
-from uws_service.web.edge import Resource, call_of
+from uws_service.web.edge import Resource, account_of, call_of
 
 XML = "text/xml"
 STATIC_TYPES = {".css": "text/css", ".svg": "image/svg+xml", ".png": "image/png"}
@@ -36,7 +36,7 @@ class Meta:
         """GET /: the applications, as a page for people and as JSON for programs."""
         base = call_of(request).base
         if negotiation.choose(request.headers.get("accept"), ("json", "html")) == "html":
-            return _html(pages.root_page(tuple(self.applications.values()), base))
+            return _html(pages.root_page(tuple(self.applications.values()), base, account_of(request)))
         listed = [_described(one, base) for one in self.applications.values()]
         return JSONResponse({"service": "uws-service", "version": __version__, "applications": listed})
 
@@ -44,7 +44,7 @@ class Meta:
         """GET /{application}: what it does and takes."""
         application, base = self._application(request), call_of(request).base
         if negotiation.choose(request.headers.get("accept"), ("json", "html")) == "html":
-            return _html(pages.application_page(application, base))
+            return _html(pages.application_page(application, base, account_of(request)))
         return JSONResponse(_described(application, base))
 
     async def availability(self, request: Request) -> Response:
