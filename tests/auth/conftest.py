@@ -12,6 +12,8 @@ from tests.issuers import AUDIENCE, CLI, CLIENT, SECRET, NanoIdp, OidcProvider
 from tests.server import Server
 
 PROBE = Path(__file__).parent.parent / "service" / "probe.yaml"
+ROWS = Path(__file__).parent / "rows.yaml"
+"""For members of /ska/team, says its own description."""
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +65,7 @@ def secured(server_port_holder: Server, nano: NanoIdp, provider: OidcProvider) -
     """The service: `probe` for verified callers, `sleep` for all, `crossmatch` for a group."""
     server = server_port_holder
     server.settings |= {
-        "UWS_APPLICATIONS": f'["{PROBE}"]',
+        "UWS_APPLICATIONS": f'["{PROBE}", "{ROWS}"]',
         "UWS_REAP_INTERVAL": "0.3",
         "UWS_LIMITS__WAIT": "8",
         "UWS_LOG_FORMAT": "json",

@@ -50,6 +50,7 @@ def test_pyvo_with_a_header(secured: Server, nano: NanoIdp) -> None:
     follow(job, session)
 
 
+@pytest.mark.filterwarnings("ignore::pyvo.utils.xml.exceptions.UnknownElementWarning")
 def test_pyvo_auth_session(secured: Server, nano: NanoIdp) -> None:
     """A-012: capabilities alone tell AuthSession where the credentials go, thanks to ``use="base"``."""
     session = requests.Session()
@@ -64,10 +65,12 @@ def test_pyvo_auth_session(secured: Server, nano: NanoIdp) -> None:
     follow(job, session)
 
 
-def test_pyvo_without_a_token(secured: Server) -> None:
+def test_pyvo_without_a_token(secured: Server, nano: NanoIdp) -> None:
     """The words of the refusal are for its user."""
-    with pytest.raises(DALServiceError, match=r"(?i)log in, or send a token|Unauthorized"):
-        _ = AsyncTAPJob(f"{secured.url}/probe/async/{'0' * 32}").phase
+    headers = {"Authorization": f"Bearer {nano.token('alice')}"}
+    made = requests.post(f"{secured.url}/probe/async", headers=headers, timeout=30)
+    with pytest.raises(DALServiceError, match="log in, or send a token"):
+        _ = AsyncTAPJob(made.url).phase
 
 
 # --- curl ---------------------------------------------------------------------------------------------------------
@@ -115,22 +118,24 @@ def test_a_token_that_ends_in_mid_polling(secured: Server, nano: NanoIdp) -> Non
 
 
 def test_stilts(secured: Server, nano: NanoIdp, tmp_path: Path) -> None:
-    """A-010: Basic with the token as password, for an application that a group may use."""
+    """A-010, C-36: Basic with the token as password, for an application that a group may use.
+
+    STILTS sends an upload in a stream, which Java can't send again after a 401; so there is none here.
+    """
     require("stilts")
-    table, out = tmp_path / "in.csv", tmp_path / "out.csv"
-    table.write_text("name,ra,dec\nm31,10.6847,41.2687\n")
+    out = tmp_path / "out.csv"
 
     def query(*options: str) -> subprocess.CompletedProcess[str]:
-        words = [f"tapurl={secured.url}/crossmatch", "sync=false", "adql=SELECT 1", "nupload=1", f"upload1={table}"]
-        words += ["ufmt1=csv", "upname1=mine", "ofmt=csv", f"out={out}"]
+        words = [f"tapurl={secured.url}/rows", "sync=false", "adql=SELECT 1", "ofmt=csv", f"out={out}"]
         return subprocess.run(["stilts", *options, "tapquery", *words], capture_output=True, text=True, timeout=120)
 
     refused = query()
     assert refused.returncode != 0 and "401" in refused.stdout + refused.stderr
-    token = nano.token("alice")
-    done = query("-Dstar.basicauth.user=x-oauth-basic", f"-Dstar.basicauth.password={token}")
+    stranger = query("-Dstar.basicauth.user=x", f"-Dstar.basicauth.password={nano.token('bob')}")
+    assert stranger.returncode != 0 and "403" in stranger.stdout + stranger.stderr
+    done = query("-Dstar.basicauth.user=x", f"-Dstar.basicauth.password={nano.token('alice')}")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "0224" in out.read_text()
+    assert out.read_text().split() == ["n", "42"]
 
 
 # --- a browser ----------------------------------------------------------------------------------------------------
@@ -148,7 +153,7 @@ def page() -> Iterator[Page]:
 
 @pytest.mark.parametrize("issuer", ["Nano", "Provider"])
 def test_browser(secured: Server, nano: NanoIdp, provider: OidcProvider, page: Page, issuer: str) -> None:
-    """From the refusal over the issuer's own pages (code flow with PKCE) to a private job, its result, and out again."""
+    """From the refusal over the issuer's own pages (code flow, PKCE) to a private job, its result, and out again."""
     page.goto(f"{secured.url}/probe/async")
     assert "for known users" in page.inner_text("main")
     page.get_by_role("main").get_by_role("link", name="Log in").click()
