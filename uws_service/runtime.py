@@ -124,7 +124,7 @@ async def running(settings: Settings) -> AsyncIterator[Runtime]:
         placer = Placer(store, settings.sites)
         rules = _rules(settings, applications)
         service = Service(store, applications, placer, rules=rules, max_waiters=settings.limits.waiters)
-        user_tokens = Tokens(settings.auth) if settings.auth.issuers else None
+        user_tokens = Tokens(settings.auth, rank=rules.ranked) if settings.auth.issuers else None
         if user_tokens is not None:
             stack.push_async_callback(user_tokens.close)
         clusters = [Cluster(site) for site in settings.sites if isinstance(site, KubernetesSite)]

@@ -138,7 +138,7 @@ class OidcProvider:
     def __init__(self, folder: Path, *, redirects: tuple[str, ...] = ()) -> None:
         require("node")
         if not (HERE / "node" / "node_modules" / "oidc-provider").is_dir():
-            require("oidc-provider")  # never a program: skips, or fails where everything is required
+            require("oidc-provider")  # no program has this name: skips, or fails where everything is required
         self.folder = folder
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"

@@ -46,10 +46,19 @@ class Tokens:
     ----------
     clock
         The present instant in seconds since the epoch.
+    rank
+        Adds to an identity what it is here, such as an administrator.
     """
 
-    def __init__(self, settings: Auth, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        settings: Auth,
+        *,
+        clock: Callable[[], float] = time.time,
+        rank: Callable[[Identity], Identity] = lambda identity: identity,
+    ) -> None:
         self.settings = settings
+        self._rank = rank
         self._clock = clock
         self.http = httpx2.AsyncClient(
             timeout=settings.timeout, follow_redirects=False, trust_env=False, headers={"user-agent": "uws-service"}
@@ -59,6 +68,7 @@ class Tokens:
             for one in settings.issuers
         }
         self._known: dict[bytes, tuple[Identity, float]] = {}
+        self._headers: dict[bytes, tuple[Identity, float]] = {}
         self._refused: dict[bytes, float] = {}
         self._asking = asyncio.Semaphore(AT_ONCE)
 
@@ -69,6 +79,20 @@ class Tokens:
     def forget(self) -> None:
         """Verify every token anew."""
         self._known.clear()
+        self._headers.clear()
+
+    def seen(self, header: bytes) -> Identity | None:
+        """The identity behind an Authorization header that was looked at a short while ago: nothing is parsed."""
+        found = self._headers.get(hashlib.sha256(header).digest())
+        return found[0] if found is not None and self._clock() < found[1] else None
+
+    def note(self, header: bytes, token: str) -> None:
+        """Remember a header as long as the token in it, which was just verified."""
+        found = self._known.get(hashlib.sha256(token.encode()).digest())
+        if found is not None:
+            while len(self._headers) >= KEPT:
+                del self._headers[next(iter(self._headers))]
+            self._headers[hashlib.sha256(header).digest()] = found
 
     def known(self, token: str) -> Identity | None:
         """The identity behind a token that was verified a short while ago."""
@@ -97,6 +121,7 @@ class Tokens:
             telemetry.TOKENS.labels("unavailable" if isinstance(error, ServiceUnavailable) else "refused").inc()
             raise
         telemetry.TOKENS.labels("verified").inc()
+        identity = self._rank(identity)
         while len(self._known) >= KEPT:
             del self._known[next(iter(self._known))]
         self._known[key] = (identity, until)

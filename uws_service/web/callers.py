@@ -27,8 +27,8 @@ class Call:
     cookie: bytes | None = None
     direct: bool = True
     """Whether no proxy says that it handed the request on."""
-    token: str | None = None
-    """The token behind the identity, if it was one."""
+    by: str = ""
+    """Where the identity comes from: ``token``, ``session``, or neither."""
     session: str | None = None
     """The secret of the browser's session, if the identity came from one."""
     share: str = ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -59,7 +60,7 @@ class Edge:
                 status = message["status"]
                 call = scope.get("uws.call")
                 if call is not None and call.identity.owner is not None:  # A-005
-                    message["headers"].append((b"x-vo-authenticated", quote(call.identity.owner, _SHOWN).encode()))
+                    message["headers"].append((b"x-vo-authenticated", _shown(call.identity.owner)))
             await send(message)
 
         try:
@@ -89,7 +90,7 @@ class Edge:
             "audit",
             actor=call.identity.actor,
             issuer=call.identity.issuer,
-            by="session" if call.session else "token" if call.token else "",
+            by=call.by,
             method=scope["method"],
             path=scope["path"][:512],
             status=status,
@@ -171,6 +172,11 @@ _SHOWN = "@/:!$&'()*+,;=~ "
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _REFUSED = frozenset({401, 403, 429})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
+
+
+@lru_cache(4096)
+def _shown(owner: str) -> bytes:
+    return quote(owner, _SHOWN).encode()
 
 
 def _unexpected(error: Exception) -> UwsError:

@@ -77,15 +77,19 @@ class Gate:
         if scope["query_string"]:
             refuse_in_query(scope["query_string"])
         if call.authorization is not None:
+            call.by = "token"
+            seen = self.tokens.seen(call.authorization[0]) if len(call.authorization) == 1 else None
+            if seen is not None:
+                call.identity = seen
+                return
             token = token_of(call.authorization)
-            identity = self.tokens.known(token)
-            if identity is None:
-                identity, _ = await self.tokens.verify(token)
-            call.identity, call.token = self.rules.ranked(identity), token
+            known = self.tokens.known(token)
+            call.identity = known if known is not None else (await self.tokens.verify(token))[0]
+            self.tokens.note(call.authorization[0], token)
             return
         found = await self.sessions.find(call.cookie) if call.cookie is not None and self.sessions else None
         if found is not None:
-            call.identity, call.session = self.rules.ranked(found[0]), found[1]
+            call.identity, call.session, call.by = self.rules.ranked(found[0]), found[1], "session"
         elif call.identity is ANONYMOUS:
             call.identity = UNKNOWN
 

@@ -86,7 +86,7 @@ class Login:
             raise UsageError("Post username and password here; the password is a token.")
         identity, ends = await self.tokens.verify(checked(token.strip()))
         call = call_of(request)
-        call.identity = self.rules.ranked(identity)
+        call.identity, call.by = identity, "token"
         until = min(int(ends * 1000), self._latest())
         if _wants_page(request):
             response = Response(status_code=303, headers={"location": call.base + _path(form.get("next")), **NO_STORE})
@@ -140,7 +140,7 @@ class Login:
             redirect_uri=f"{call.base}/login/callback",
             now=time.time(),
         )
-        call.identity = self.rules.ranked(identity)
+        call.identity, call.by = self.rules.ranked(identity), "session"
         response = Response(status_code=303, headers={"location": call.base + _path(kept["next"]), **NO_STORE})
         set_cookie(response, call.base, STARTED, "", 0, below="/login")
         await self._open(call, response, self._latest())
