@@ -17,6 +17,7 @@ from uws_service import telemetry
 from uws_service.agents import Agents
 from uws_service.applications import Application, load_applications
 from uws_service.attempt import Attempt
+from uws_service.auth.permissions import PermissionsApi
 from uws_service.auth.policy import Rules
 from uws_service.auth.tokens import Tokens
 from uws_service.controller import Absence, Controller
@@ -55,6 +56,7 @@ class Runtime:
     rules: Rules
     user_tokens: Tokens | None = None
     """None: there is no issuer, and no token is looked at."""
+    permissions: PermissionsApi | None = None
     controllers: list[Controller] = field(default_factory=list)
     leaders: list[Leader] = field(default_factory=list)
     up_since: int = 0
@@ -127,6 +129,9 @@ async def running(settings: Settings) -> AsyncIterator[Runtime]:
         user_tokens = Tokens(settings.auth, rank=rules.ranked) if settings.auth.issuers else None
         if user_tokens is not None:
             stack.push_async_callback(user_tokens.close)
+        permissions = PermissionsApi(settings.auth.permissions) if settings.auth.permissions is not None else None
+        if permissions is not None:
+            stack.push_async_callback(permissions.close)
         clusters = [Cluster(site) for site in settings.sites if isinstance(site, KubernetesSite)]
         executors = _executors(settings, depot, clusters, await store.name() if clusters else "")
         for executor in executors.values():
@@ -143,6 +148,7 @@ async def running(settings: Settings) -> AsyncIterator[Runtime]:
             AgentTokens(clusters),
             rules,
             user_tokens,
+            permissions,
             up_since=now_ms(),
         )
         if settings.controller:

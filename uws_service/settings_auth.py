@@ -197,6 +197,12 @@ class Auth(BaseModel):
     quotas: Quotas = Field(default_factory=Quotas, description="What one owner may have at once.")
     permissions: Permissions | None = Field(None, description="SRCNet's Permissions API. Unset: it is not asked.")
 
+    @model_validator(mode="after")
+    def _tokens_for_permissions(self) -> Auth:
+        if self.permissions is not None and not self.issuers:
+            raise ValueError("permissions needs issuers: the Permissions API decides by token")
+        return self
+
     @field_validator("issuers")
     @classmethod
     def _issuers(cls, value: tuple[Issuer, ...]) -> tuple[Issuer, ...]:

@@ -96,6 +96,7 @@ def configure_logging(form: str, level: str) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *traces, _scrub, renderer],
         )
     )
+    logging.getLogger("httpx2").setLevel(max(numeric, logging.WARNING))  # at INFO it writes each URL with its query
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(numeric, logging.INFO))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
@@ -15,7 +14,7 @@ from uws_service.errors import NotFound
 from uws_service.runtime import Runtime, running
 from uws_service.settings import Settings
 from uws_service.web.agent import AgentResources
-from uws_service.web.edge import Edge
+from uws_service.web.edge import Edge, Resource
 from uws_service.web.gate import Gate
 from uws_service.web.jobs import Jobs
 from uws_service.web.login import Login
@@ -29,12 +28,14 @@ def routes(runtime: Runtime, login: Login | None = None) -> list[BaseRoute]:
     """The one routes table; what is asked for most is looked at first."""
     jobs, meta, sync = Jobs(runtime), Meta(runtime), Sync(runtime)
     below = {**jobs.resources(), **Sharing(runtime).resources()}
-    table: dict[str, Any] = {f"/{{application}}/async{path}": one for path, one in below.items()}
+    table: dict[str, Resource] = {f"/{{application}}/async{path}": one for path, one in below.items()}
     table["/{application}/sync"] = sync.resource()
     table.update(AgentResources(runtime).resources())
     if login is not None:
         table.update(login.resources())
     table.update(meta.resources())
+    for path, resource in table.items():
+        resource.path = path
     return [Route(path, endpoint=resource, name=path) for path, resource in table.items()]
 
 

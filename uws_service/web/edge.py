@@ -219,6 +219,8 @@ class Resource:
 
     def __init__(self, name: str, read: Policy, write: Policy | None = None, **handlers: Any) -> None:
         self.__name__ = name
+        self.path = ""
+        """The template of its path, once it is in the routes table."""
         self.handlers = {verb.upper(): handler for verb, handler in handlers.items()}
         self.policies = {verb: read if verb == "GET" else write or read for verb in self.handlers}
         if "GET" in self.handlers:
@@ -227,6 +229,7 @@ class Resource:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["uws.route"] = self.__name__
+        scope["uws.path"] = self.path
         method = scope["method"]
         handler = self.handlers.get(method)
         if handler is None:

@@ -14,6 +14,7 @@ from starlette.types import Scope
 
 from uws_service.auth import ANONYMOUS, Identity
 from uws_service.auth.credentials import refuse_in_query, token_of
+from uws_service.auth.permissions import PermissionsApi
 from uws_service.auth.policy import Policy
 from uws_service.auth.quotas import Rates
 from uws_service.errors import Forbidden
@@ -37,6 +38,9 @@ class Gate:
         self.service = runtime.service
         self.tokens = runtime.user_tokens
         self.sessions = sessions
+        self.permissions = runtime.permissions
+        reads = runtime.settings.auth.permissions is not None and runtime.settings.auth.permissions.reads
+        self.asked = frozenset({Policy.USE, Policy.WRITE, *((Policy.READ, Policy.LIST) if reads else ())})
         self.audits = self.rules.has_issuers
         self.realm = runtime.settings.auth.realm
         self.origins = frozenset(runtime.settings.cors_origins)
@@ -70,6 +74,19 @@ class Gate:
             self.rules.require_list(self.service.application(path["application"]), call.identity)
         elif policy is Policy.OPERATE:
             self.rules.require_operator(call.identity, call.origin or None, direct=call.direct)
+        if self.permissions is not None and policy in self.asked and call.identity.owner is not None:
+            await self._ask(self.permissions, scope, call, policy)
+
+    async def _ask(self, permissions: PermissionsApi, scope: Scope, call: Call, policy: Policy) -> None:
+        """The Permissions API's word on a request that the local rules let on."""
+        path = scope["path_params"]
+        if policy is Policy.READ:
+            await self.service.glance(path["application"], path["job_id"], call.identity)
+        if call.by != "token" or call.authorization is None:
+            raise Forbidden("The Permissions API decides by token; send one in the Authorization header.")
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        parameters = {name: str(value) for name, value in path.items()}
+        await permissions.require(token_of(call.authorization), scope["uws.path"], method, parameters)
 
     async def _identify(self, scope: Scope, call: Call) -> None:
         """The caller behind the request's credentials; what a trusted proxy said holds if there are none."""
