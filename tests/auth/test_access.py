@@ -162,7 +162,7 @@ def expected(policy: Policy, path: str, who: str) -> set[int] | None:
 
 @pytest.mark.parametrize("path", POLICIES)
 def test_matrix(path: str, callers: dict[str, Caller], secured: Server) -> None:
-    """U-161: another's job is 403 on every resource and verb; without a token 401 with challenges."""
+    """U-161, U-163, A-005: another's job is 403 on every resource and verb; without a token 401 with challenges."""
     for who, caller in callers.items():
         for verb, policy in requests_of(path):
             job = callers["alice"].create(TAG="x").rpartition("/")[2] if "{job_id}" in path else ""
