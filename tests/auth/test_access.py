@@ -525,6 +525,15 @@ def test_metrics(small: Server, nano: NanoIdp) -> None:
     assert httpx2.get(url, headers=admin).status_code == 200
 
 
+def test_where_a_request_comes_from(secured: Server) -> None:
+    """A trusted proxy says from where; what the caller wrote before it does not count, and /metrics is not for it."""
+    headers = {"X-Forwarded-For": "127.0.0.1, 198.51.100.7, 203.0.113.9"}
+    assert httpx2.post(f"{secured.url}/probe/async", headers=headers).status_code == 401
+    assert '"origin": "203.0.113.9"' in secured.log.read_text()
+    assert httpx2.get(f"{secured.url}/metrics").status_code == 200
+    assert httpx2.get(f"{secured.url}/metrics", headers=headers).status_code == 401
+
+
 # --- traces -------------------------------------------------------------------------------------------------------
 
 

@@ -99,7 +99,7 @@ class Edge:
 
     def _prepare(self, scope: Scope) -> None:
         """Find the caller and the public base URL; take the prefix and the last slash off the path."""
-        host = forwarded_host = forwarded_proto = forwarded_prefix = identity_value = cookie = None
+        host = forwarded_host = forwarded_proto = forwarded_prefix = forwarded_for = identity_value = cookie = None
         authorization: list[bytes] | None = None
         for name, value in scope["headers"]:
             if name == b"host":
@@ -111,6 +111,8 @@ class Edge:
                     forwarded_proto = value
                 elif name == b"x-forwarded-prefix":
                     forwarded_prefix = value
+                elif name == b"x-forwarded-for":
+                    forwarded_for = value if forwarded_for is None else forwarded_for + b"," + value
             elif name == self.identity_header:
                 identity_value = value
             elif name == b"authorization":
@@ -121,16 +123,18 @@ class Edge:
         prefix = self.root_path or scope.get("root_path", "")
         scheme = scope["scheme"]
         identity = ANONYMOUS
-        forwarded = forwarded_host or forwarded_proto or forwarded_prefix or identity_value
-        if forwarded and self._trusts(client):
+        origin = client or ""
+        direct = not (forwarded_host or forwarded_proto or forwarded_prefix or forwarded_for)
+        if (identity_value or not direct) and self._trusts(client):
             host = _first(forwarded_host) or host
             scheme = (_first(forwarded_proto) or scheme.encode()).decode("latin-1").lower()
             if forwarded_prefix:
                 prefix = (_first(forwarded_prefix) or b"").decode("latin-1").rstrip("/")
             identity = identify(identity_value.decode("utf-8", "replace") if identity_value else None)
+            if forwarded_for is not None:
+                origin = self._origin(forwarded_for) or origin
         base = self.base_url or _base(scheme, host, scope, prefix)
-        direct = not (forwarded_host or forwarded_proto or forwarded_prefix)
-        scope["uws.call"] = Call(identity, base, client or "", authorization, cookie, direct)
+        scope["uws.call"] = Call(identity, base, origin, authorization, cookie, direct)
         path: str = scope["path"]
         if prefix and (path == prefix or path.startswith(prefix + "/")):
             path = path[len(prefix) :] or "/"
@@ -138,6 +142,16 @@ class Edge:
             path = path.rstrip("/") or "/"
         scope["path"] = path
         scope["root_path"] = ""
+
+    def _origin(self, forwarded_for: bytes) -> str:
+        """The address that the outermost trusted proxy saw: each adds, at the end, whom it heard; others may lie."""
+        for one in reversed(forwarded_for.decode("latin-1").split(",")):
+            address = one.strip()[:64]
+            if not address.isprintable():
+                return ""
+            if not self._trusts(address):
+                return address
+        return ""
 
     def _trusts(self, client: str | None) -> bool:
         known = self._trust.get(client)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
 from starlette.responses import Response
@@ -74,14 +73,13 @@ class Sessions:
 
 
 def cookie_value(header: bytes, name: str) -> str | None:
-    """A cookie's value in a Cookie header."""
-    if name.encode() not in header:
-        return None
-    try:
-        found = SimpleCookie(header.decode("latin-1")).get(name)
-    except CookieError:
-        return None
-    return found.value if found is not None else None
+    """A cookie's value in a Cookie header; what other programs on this host put beside it does not matter."""
+    wanted = name.encode() + b"="
+    for part in header.split(b";"):
+        part = part.strip()
+        if part.startswith(wanted):
+            return part[len(wanted) :].strip(b'"').decode("latin-1")
+    return None
 
 
 def set_cookie(response: Response, base: str, name: str, value: str, seconds: int, *, below: str = "") -> None:
