@@ -189,6 +189,11 @@ class Auth(BaseModel):
     )
     administrators: tuple[str, ...] = Field((), description="Owners who may see and change everybody's jobs.")
     administrator_groups: tuple[str, ...] = Field((), description="Groups whose members may do so too.")
+    accounting_groups: tuple[str, ...] = Field(
+        (),
+        description="Groups that usage is counted under and that sites ask for; of each caller's, the first one here. "
+        "Unset: the first group of the token.",
+    )
     metrics_from: tuple[str, ...] = Field(
         ("127.0.0.1", "::1"),
         description="Addresses or networks that may read /metrics without being administrators, if there are issuers.",

@@ -2,8 +2,8 @@
 
 Keys are kept as long as the issuer's Cache-Control says. Then they are used further while one request fetches them
 anew in the background; if the issuer is down they are used for ``stale_keys`` seconds. An unknown key id makes one
-fetch for all requests that wait for it, and at most one in `AGAIN` seconds, so that a flood of invented ids costs the
-issuer nothing.
+fetch for all requests that wait for it. There are `BURST` fetches at once and then one in `AGAIN` seconds, so that a
+flood of invented ids costs the issuer nothing; what can't be looked up then answers 503, since it may be a new key.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ log = structlog.get_logger(__name__)
 Key = RSAKey | ECKey | OKPKey
 
 AGAIN = 10.0
-"""Seconds between two fetches for keys that are not known, or from an issuer that does not answer."""
+"""Seconds for which a key that the issuer does not have is not looked for again, nor an issuer that failed asked."""
+BURST = 3
+"""Fetches that may follow each other at once."""
+MANY_ABSENT = 10_000
 SHORTEST, USUAL, LONGEST = 60.0, 3600.0, 86400.0
 """Seconds for which keys are kept, at least, without Cache-Control, and at most."""
 LARGEST = 512 * 1024
@@ -124,7 +127,9 @@ class IssuerKeys:
         self._metadata: tuple[Metadata, float] | None = None
         self._keys: dict[str, list[Key]] = {}
         self._fetched = self._until = float("-inf")
-        self._tried = float("-inf")
+        self._failed = self._began = float("-inf")
+        self._budget, self._budgeted = float(BURST), clock()
+        self._absent: dict[str, float] = {}
         self._fault = ""
         self._running: asyncio.Task[None] | None = None
         self.fetches = 0
@@ -154,28 +159,48 @@ class IssuerKeys:
         """
         now = self._clock()
         age = now - self._fetched
+        found: list[Key] | None = None
         if now < self._until or (key_id in self._keys and age <= self._stale):
             if now >= self._until and self._may_try(now):
                 self._start()  # in the background: this request does not wait for it
             found = self._keys.get(key_id)
             if found is not None and self._metadata is not None:
                 return self._metadata[0].issuer, found
-        if self._running is not None or self._may_try(now):
+        if found is None and self._absent.get(key_id, float("-inf")) > now and self._metadata is not None:
+            return self._metadata[0].issuer, []
+        for _ in range(2):  # a fetch that began before this request may have come too early for a new key
+            if self._running is None and not self._may_try(self._clock()):
+                break
             await asyncio.shield(self._running or self._start())
-        if self._metadata is None or self._clock() - self._fetched > self._stale:
-            log.warning("issuer can't be asked", issuer=self.settings.url, problem=self._fault)
+            found = self._keys.get(key_id)
+            if found is not None:
+                break
+            if self._fetched >= self._began >= now:
+                if len(self._absent) >= MANY_ABSENT:
+                    self._absent.clear()
+                self._absent[key_id] = self._clock() + AGAIN
+                return self._issuer_name(), []
+        if found is None or self._clock() - self._fetched > self._stale:
+            log.warning("issuer can't be asked", issuer=self.settings.url, problem=self._fault or "asked too often")
             raise ServiceUnavailable(
                 f"The issuer {self.settings.host} can't be asked for its keys now; the token can't be verified.",
                 retry_after=int(AGAIN),
             )
-        return self._metadata[0].issuer, self._keys.get(key_id, [])
+        return self._issuer_name(), found
+
+    def _issuer_name(self) -> str:
+        assert self._metadata is not None
+        return self._metadata[0].issuer
 
     def _may_try(self, now: float) -> bool:
-        return now - self._tried >= AGAIN
+        self._budget = min(float(BURST), self._budget + (now - self._budgeted) / AGAIN)
+        self._budgeted = now
+        return self._budget >= 1 and now - self._failed >= AGAIN
 
     def _start(self) -> asyncio.Task[None]:
         if self._running is None:
-            self._tried = self._clock()
+            self._budget -= 1
+            self._began = self._clock()
             self._running = asyncio.create_task(self._fetch())
         return self._running
 
@@ -194,7 +219,7 @@ class IssuerKeys:
             if vanished:
                 self._changed()
         except IssuerFault as error:
-            self._fault = str(error)
+            self._fault, self._failed = str(error), self._clock()
             log.warning("keys of an issuer can't be fetched", issuer=self.settings.url, problem=str(error))
         finally:
             self._running = None

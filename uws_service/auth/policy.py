@@ -64,6 +64,7 @@ class Rules:
         self.has_issuers = bool(settings.issuers)
         self._administrators = frozenset(settings.administrators)
         self._administrator_groups = frozenset(map(normal_group, settings.administrator_groups))
+        self._accounting = tuple(map(normal_group, settings.accounting_groups))
         self._metrics: tuple[Network, ...] = networks(settings.metrics_from, "auth.metrics_from")
         self._group_quotas = {normal_group(name): quota for name, quota in settings.quotas.groups.items()}
         quotas = settings.quotas
@@ -78,9 +79,12 @@ class Rules:
         )
 
     def ranked(self, identity: Identity) -> Identity:
-        """The identity with what it is here: an administrator or not."""
+        """The identity with what it is here: an administrator or not, and whose share its usage counts to."""
         admin = identity.owner in self._administrators or bool(identity.groups & self._administrator_groups)
-        return replace(identity, admin=True) if admin else identity
+        group = identity.group
+        if self._accounting:
+            group = next((one for one in self._accounting if one in identity.groups), "")
+        return replace(identity, admin=admin, group=group)
 
     def access(self, application: Application) -> AccessSpec:
         """Who may use an application: the settings' word on it, its own, the settings' on all, the default."""
