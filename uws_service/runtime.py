@@ -107,6 +107,10 @@ def applications_of(settings: Settings) -> dict[str, Application]:
         raise ConfigurationError("No application is declared; name files or folders in `applications`.")
     for name in RESERVED & applications.keys():
         raise ConfigurationError(f"An application can't be called {name!r}: the service uses that path itself.")
+    for name in settings.auth.applications.keys() - applications.keys():
+        raise ConfigurationError(
+            f"settings: auth.applications: there is no application {name!r}; there are: {', '.join(applications)}"
+        )
     return applications
 
 
@@ -124,7 +128,7 @@ async def running(settings: Settings) -> AsyncIterator[Runtime]:
         stack.push_async_callback(store.feed.stop)
         depot = Depot.open(settings.depot_url)
         placer = Placer(store, settings.sites)
-        rules = _rules(settings, applications)
+        rules = Rules(settings.auth)
         service = Service(store, applications, placer, rules=rules, max_waiters=settings.limits.waiters)
         user_tokens = Tokens(settings.auth, rank=rules.ranked) if settings.auth.issuers else None
         if user_tokens is not None:
@@ -173,14 +177,6 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(f"settings: data: {folder}: {error.strerror or error}") from None
-
-
-def _rules(settings: Settings, applications: Mapping[str, Application]) -> Rules:
-    for name in settings.auth.applications.keys() - applications.keys():
-        raise ConfigurationError(
-            f"settings: auth.applications: there is no application {name!r}; there are: {', '.join(applications)}"
-        )
-    return Rules(settings.auth, named_by_proxy=settings.identity_header is not None)
 
 
 def _executors(settings: Settings, depot: Depot, clusters: list[Cluster], instance: str) -> dict[str, Executor]:

@@ -261,7 +261,7 @@ class Settings(BaseSettings):
             where = str(config) if config is not None else "settings"
             lines = [
                 f"{where}: {'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
-                + (f" (given: {problem['input']!r})" if problem["type"] != "extra_forbidden" else "")
+                + (f" (given: {problem['input']!r})" if _may_be_shown(problem) else "")
                 for problem in error.errors()
             ]
             raise ConfigurationError("\n".join(lines)) from None
@@ -289,6 +289,12 @@ class Settings(BaseSettings):
         if self.auto_migrate is not None:
             return self.auto_migrate
         return self.database_url.startswith("sqlite")
+
+
+def _may_be_shown(problem: Any) -> bool:
+    """Whether a wrong value can be repeated in the message: whole sections may hold secrets."""
+    secret = any("secret" in str(part) for part in problem["loc"])
+    return problem["type"] != "extra_forbidden" and not secret and not isinstance(problem["input"], dict | list | tuple)
 
 
 class _FileSource(PydanticBaseSettingsSource):

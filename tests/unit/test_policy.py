@@ -11,9 +11,12 @@ from uws_service.auth import ANONYMOUS, Identity
 from uws_service.auth.policy import Rules, most_generous
 from uws_service.auth.quotas import Holding, Rates, require_room
 from uws_service.auth.sealing import pack, seal, unpack, unseal
-from uws_service.errors import AuthenticationRequired, Forbidden, TooManyRequests
+from uws_service.cli.server import shown_settings
+from uws_service.errors import AuthenticationRequired, ConfigurationError, Forbidden, TooManyRequests
 from uws_service.job import Phase
 from uws_service.protocol.challenges import challenges, quoted
+from uws_service.runtime import applications_of
+from uws_service.settings import Settings
 from uws_service.settings_auth import Auth, Quota
 from uws_service.telemetry import scrubbed
 from uws_service.web.sessions import cookie_value
@@ -178,3 +181,15 @@ def test_what_is_scrubbed() -> None:
         assert "dXNlcjpw" not in shown and "abcdefghijkl" not in shown
     for text in ("the basic idea of the service", "a job of alice@iam.example.org was made", "PHASE=EXECUTING"):
         assert scrubbed(text) == text
+
+
+def test_settings_that_are_wrong_do_not_tell_secrets() -> None:
+    """The message names the field; a section that holds a secret is not repeated."""
+    issuer = {"url": "https://iam.example.org", "client_id": "uws", "client_secret": "very-secret-word"}
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.load(auth={"issuers": [issuer]})
+    assert "audience is missing" in caught.value.message and "very-secret-word" not in caught.value.message
+    settings = Settings.load(auth={"issuers": [{**issuer, "audience": "a"}]})
+    assert "very-secret-word" not in f"{settings!r} {shown_settings(settings)}"
+    with pytest.raises(ConfigurationError, match="no application 'none'"):
+        applications_of(Settings.load(auth={"applications": {"none": {}}}))

@@ -54,13 +54,10 @@ class Rules:
     ----------
     settings
         The section ``auth``.
-    named_by_proxy
-        Whether a trusted proxy may name callers.
     """
 
-    def __init__(self, settings: Auth, *, named_by_proxy: bool = False) -> None:
+    def __init__(self, settings: Auth) -> None:
         self.settings = settings
-        self.named_by_proxy = named_by_proxy
         self.has_issuers = bool(settings.issuers)
         self._administrators = frozenset(settings.administrators)
         self._administrator_groups = frozenset(map(normal_group, settings.administrator_groups))
