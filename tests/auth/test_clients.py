@@ -249,9 +249,9 @@ def shell(tmp_path: Path) -> Shell:
     return Shell(tmp_path)
 
 
-def logged_in(shell: Shell, server: Server, nano: NanoIdp, user: str) -> None:
+def logged_in(shell: Shell, server: Server, nano: NanoIdp, user: str, *options: str) -> None:
     """``login``, while somebody opens the link that it prints."""
-    process = shell.start("login", f"{server.url}/probe/async", "--issuer", nano.url)
+    process = shell.start("login", f"{server.url}/probe/async", "--issuer", nano.url, *options)
     assert process.stderr is not None
     line = process.stderr.readline()
     link = next(word for word in line.split() if word.startswith("http"))
@@ -286,6 +286,31 @@ def test_command_line(secured: Server, nano: NanoIdp, shell: Shell) -> None:
     assert "Logged out" in shell.run("logout", jobs)
     assert "there is no login" in shell.run("logout", jobs)
     assert "wants you to authenticate" in shell.run("list", jobs)
+
+
+def test_keyring(secured: Server, nano: NanoIdp, shell: Shell) -> None:
+    """The tokens are in the keyring alone, also after a refresh."""
+    pytest.importorskip("keyring")
+    kept = shell.home / "keyring"
+    shell.environment |= {
+        "PYTHON_KEYRING_BACKEND": "tests.auth.keyring_file.FileKeyring",
+        "KEYRING_FILE": str(kept),
+    }
+    jobs = f"{secured.url}/probe/async"
+    logged_in(shell, secured, nano, "carol", "--keyring")
+    file = shell.home / ".config" / "uws-service" / "tokens.json"
+    assert json.loads(file.read_text()) == {secured.url: {"keyring": True}}
+    first = shell.run("token", jobs).strip()
+    assert first in kept.read_text() and first.count(".") == 2
+    content = json.loads(kept.read_text())
+    name = next(iter(content))
+    content[name] = json.dumps({**json.loads(content[name]), "expires": 0})
+    kept.write_text(json.dumps(content))
+    second = shell.run("token", jobs).strip()
+    assert second != first and second in kept.read_text()
+    assert json.loads(file.read_text()) == {secured.url: {"keyring": True}}
+    assert "Logged out" in shell.run("logout", jobs)
+    assert json.loads(kept.read_text()) == {} and json.loads(file.read_text()) == {}
 
 
 def test_where_tokens_are_found(secured: Server, nano: NanoIdp, shell: Shell, tmp_path: Path) -> None:
