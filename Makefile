@@ -12,16 +12,26 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench soak docs generate lock clean
+.PHONY: help demo test cluster cluster-down test-cluster check format bench soak docs generate lock clean
 
 help: ## List the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.$(if $(AUTH),dev,demo) ## Start the service and run a real job with pyvo (PORT=8080; ONCE=1 stops afterwards; AUTH=1 with tokens)
 	@$(BIN)/python scripts/demo.py --port $(PORT) $(if $(ONCE),--once) $(if $(AUTH),--auth)
 
 test: $(VENV)/.dev ## Run the tests (ARGS="…" goes to pytest; UWS_TEST_REQUIRE=all makes missing tools fail)
 	$(BIN)/python -m pytest $(ARGS)
+
+SITES ?= a
+cluster: $(VENV)/.dev ## Start real Kubernetes clusters on this machine (SITES="a b" KUEUE=1 KWOK=1; root, Go, containerd)
+	$(BIN)/python -m tests.cluster up $(SITES) $(if $(KUEUE),--kueue) $(if $(KWOK),--kwok)
+
+cluster-down: $(VENV)/.dev ## Stop them and remove everything of theirs but the logs
+	$(BIN)/python -m tests.cluster down
+
+test-cluster: $(VENV)/.dev ## Run the tests on real clusters, which they start (or with KUBECONFIG=… in part on yours)
+	$(BIN)/python -m pytest tests/cluster $(ARGS)
 
 check: $(VENV)/.dev ## Lint, format check, strict types, import layers, docs without warnings
 	$(BIN)/ruff check .
@@ -55,7 +65,7 @@ lock: $(VENV)/.dev ## Pin the newest versions in requirements/*.txt
 	$(LOCK) --extra apps --extra demo -c requirements/dev.txt pyproject.toml requirements/build.in -o requirements/demo.txt
 	$(LOCK) --extra apps -c requirements/dev.txt pyproject.toml requirements/build.in -o requirements/runtime.txt
 
-clean: ## Remove what the targets above made, the virtual environment too
+clean: ## Remove what the targets above made in the checkout, the virtual environment too
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(BIN)/python:

@@ -1,11 +1,39 @@
-"""Fixtures for the whole suite."""
+"""Fixtures for the whole suite, and which tests a run leaves out."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+
+CLUSTER = Path(__file__).resolve().parent / "cluster"
+LEFT_OUT = pytest.StashKey[int]()
 
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     """The service runs on asyncio; so do its tests."""
     return "asyncio"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests on real clusters take minutes and need root: they run when they are asked for by path or by marker."""
+    for item in items:
+        if CLUSTER in item.path.parents:
+            item.add_marker("cluster")
+    named = (Path(config.invocation_params.dir, argument.partition("::")[0]).resolve() for argument in config.args)
+    if config.option.markexpr or any(path == CLUSTER or CLUSTER in path.parents for path in named):
+        return
+    left_out = [item for item in items if item.get_closest_marker("cluster")]
+    items[:] = [item for item in items if not item.get_closest_marker("cluster")]
+    config.hook.pytest_deselected(items=left_out)
+    config.stash[LEFT_OUT] = len(left_out)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say what was left out, and how to run it."""
+    if number := config.stash.get(LEFT_OUT, 0):
+        terminalreporter.write_line(
+            f"{number} tests on real Kubernetes clusters were not run: `make test-cluster` runs them (as root, with Go "
+            "and containerd; see tests/cluster/README.md)"
+        )

@@ -32,12 +32,20 @@ class Server:
         Where the data folder and the log lie.
     settings
         Environment variables ``UWS_…`` beside the defaults.
+    host
+        The address to listen on.
+    config
+        The text of a settings file, in which ``PORT`` stands for the port.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, settings: Mapping[str, str] | None = None, *, host: str = "127.0.0.1", config: str = ""
+    ) -> None:
         self.folder = folder
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.host = host
+        self.url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{self.port}"
+        self.config = config
         self.settings = {"UWS_DATA": str(folder / "data"), **(settings or {})}
         self.log = folder / "service.log"
         self.process: subprocess.Popen[bytes] | None = None
@@ -46,9 +54,13 @@ class Server:
         """Start, and return once the service says that it is ready."""
         self.folder.mkdir(parents=True, exist_ok=True)
         clean = {key: value for key, value in os.environ.items() if not key.startswith("UWS_")}
+        command = [sys.executable, "-m", "uws_service", "serve", "--host", self.host, "--port", str(self.port)]
+        if self.config:
+            (self.folder / "service.yaml").write_text(self.config.replace("PORT", str(self.port)))
+            command += ["--config", str(self.folder / "service.yaml")]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "uws_service", "serve", "--host", "127.0.0.1", "--port", str(self.port)],
+                command,
                 env={**clean, **self.settings, "PYTHONPATH": str(ROOT)},
                 stdout=log,
                 stderr=log,

@@ -57,6 +57,8 @@ FEW = 200
 SAY_SECONDS = 10.0
 """How often the site's state is recorded while it does not change."""
 MOVE_PAGE = 200
+REMOVE_SECONDS = 10.0
+"""What should not be at a site is removed again if it is still there after this time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,7 @@ class Controller:
         self._full = -FULL_SECONDS
         self._touched: set[str] = set()
         self._quiet: dict[Key, _Quiet] = {}
+        self._removed: dict[Key, float] = {}
         self._said: tuple[float, bool] = (-SAY_SECONDS, False)
         self._since = 0
         self.last_round: float | None = None
@@ -182,6 +185,7 @@ class Controller:
                 self._dispatch(key, self._advance(attempt, observed.get(key)))
         for key in observed.keys() - self._live.keys() - self._busy.keys():
             await self._orphan(key, observed[key])
+        self._removed = {key: at for key, at in self._removed.items() if key in observed}
         taken = sum(1 for attempt in self._live.values() if attempt.state is not AttemptState.WAITING)
         free = self.executor.capacity - taken - sum(1 for key in self._busy if key not in self._live)
         if free > 0:
@@ -226,16 +230,20 @@ class Controller:
             same = known is not None and known.reachable == health.reachable
             self._since = known.since if known is not None and same else now
             if not health.reachable and not same and health.since:
-                self._since = max(health.since, known.updated if known is not None else 0)
+                self._since = health.since
         await self.store.put_site(SiteState(site, health.reachable, self._since, health.message[:500], now))
         self._said = (time.monotonic(), health.reachable)
         telemetry.SITE_REACHABLE.labels(site).set(1 if health.reachable else 0)
 
     async def _orphan(self, key: Key, seen: Observation) -> None:
         """Something at the site for which there is no live attempt: read its row again, then remove it."""
+        now = time.monotonic()
+        if now - self._removed.get(key, -REMOVE_SECONDS) < REMOVE_SECONDS:
+            return
         rows = [attempt for attempt in await self.store.attempts(key[0]) if attempt.number == key[1]]
         if rows and rows[0].state is not AttemptState.CLOSED and rows[0].site == self.executor.site:
             return
+        self._removed[key] = now
         log.info("removing what is left of an attempt", job=key[0], attempt=key[1], site=self.executor.site)
         if seen.seen in (Seen.STARTING, Seen.RUNNING, Seen.SUSPENDED):
             await self.executor.kill(*key)
@@ -420,6 +428,7 @@ class Controller:
     async def _execute(self, job: Job, attempt: Attempt, started: int) -> None:
         after = job if job.phase is Phase.EXECUTING else apply(job, Action.EXECUTE, started, started=started)
         info = {key: value for key, value in job.info.items() if key not in ("waiting", "place")}
+        info["streams"] = list(self.executor.streams)
         running = replace(attempt, state=AttemptState.RUNNING, started=started)
         after = replace(after, info=info, quote=quote(job, started))
         await self.store.save(job, after, kind="PHASE", actor=ACTOR, attempts=[running])
@@ -483,6 +492,7 @@ class Controller:
     async def _forget(self, closed: Attempt) -> None:
         """Nothing shall be left at the site; if it can't be told now, the search for orphans does it later."""
         key = closed.job_id, closed.number
+        self._removed[key] = time.monotonic()  # it may be seen for a while
         self._progress.pop(key, None)
         self._quiet.pop(key, None)
         self._live.pop(key, None)
@@ -500,7 +510,9 @@ class Controller:
             try:
                 site, why = await self.placer.choose(job, application, group=attempt.group, without=elsewhere)
             except UsageError:
-                if elsewhere is not None:  # no other site takes it: it stays UNKNOWN until this one is back
+                if elsewhere is not None:  # no other site takes it: it is UNKNOWN until this one is back
+                    if job.phase is not Phase.UNKNOWN:
+                        await self._change(job, Action.LOSE, waiting=message)
                     self._quiet[attempt.job_id, attempt.number] = _Quiet(attempt, None, self.clock() + 10_000)
                     return
         following = Attempt(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from uws_service import sites
 from uws_service.applications import Application
@@ -48,7 +49,12 @@ class Placer:
             memory=application.resources.memory,
             gpus=application.resources.gpus,
         )
-        return sites.choose(await self._look(), wish, without=without)
+        choice = sites.choose(await self._look(), wish, without=without)
+        # What was placed since the last look counts too, or a burst would go to one site.
+        self._views = [
+            replace(view, waiting=view.waiting + 1) if view.name == choice.site else view for view in self._views
+        ]
+        return choice
 
     async def reachable(self) -> Mapping[str, bool]:
         """Which sites answer."""
@@ -56,26 +62,27 @@ class Placer:
 
     async def _look(self) -> list[sites.SiteView]:
         if len(self.configured) == 1:  # there is no choice, so nothing to look at
-            return [_view(site, 0, True) for site in self.configured.values()]
+            return [_view(site, (0, 0), True) for site in self.configured.values()]
         if time.monotonic() - self._at > FRESH or not self._views:
-            counts = await self.store.waiting_counts()
+            loads = await self.store.loads()
             states = await self.store.sites()
             now = time.time() * 1000
             self._views = []
             for name, site in self.configured.items():
                 state = states.get(name)
                 told = state is not None and state.reachable and now - state.updated < STALE_MS
-                self._views.append(_view(site, counts.get(name, 0), site.kind == "local" or told))
+                self._views.append(_view(site, loads.get(name, (0, 0)), site.kind == "local" or told))
             self._at = time.monotonic()
         return self._views
 
 
-def _view(site: Site, waiting: int, reachable: bool) -> sites.SiteView:
+def _view(site: Site, load: tuple[int, int], reachable: bool) -> sites.SiteView:
     access = site.access
     return sites.SiteView(
         name=site.name,
         slots=site.slots,
-        waiting=waiting,
+        waiting=load[0],
+        running=load[1],
         reachable=reachable,
         applications=access.applications,
         owners=access.owners,

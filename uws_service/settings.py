@@ -127,7 +127,17 @@ class KubernetesSite(BaseModel):
         "`mountPath`, mounted read-only into the command's container.",
     )
     user: int = Field(65534, ge=1, description="User and group id of the containers.")
-    grace: int = Field(30, ge=5, le=600, description="Seconds between SIGTERM and SIGKILL for a pod.")
+    grace: int = Field(
+        30, ge=2, le=600, description="Seconds between SIGTERM and SIGKILL for a command that is aborted."
+    )
+    stage_out: int = Field(
+        600,
+        ge=10,
+        le=86400,
+        description="Seconds that an agent has to hand over the results after its command's end, outages of this "
+        "service included. It is the pods' `terminationGracePeriodSeconds`: who drains a node or preempts a job "
+        "waits as long for a command that does not heed SIGTERM.",
+    )
     ttl: int = Field(7 * 86400, ge=60, description="Seconds after which the cluster removes an ended Job by itself.")
     patch: dict[str, Any] = Field(
         {}, description="Merged into every Job last (JSON merge patch), for what else a site wants."

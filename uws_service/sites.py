@@ -16,6 +16,7 @@ class SiteView:
     name: str
     slots: int
     waiting: int = 0
+    running: int = 0
     reachable: bool = True
     applications: tuple[str, ...] = ()
     owners: tuple[str, ...] = ()
@@ -47,7 +48,7 @@ class Choice(NamedTuple):
 
 
 def choose(sites: Sequence[SiteView], wish: Wish, *, without: str | None = None) -> Choice:
-    """The site that takes the job, answers, and has the fewest jobs waiting for each of its slots.
+    """The site that takes the job, answers, and has the fewest jobs for each of its slots.
 
     Parameters
     ----------
@@ -69,7 +70,7 @@ def choose(sites: Sequence[SiteView], wish: Wish, *, without: str | None = None)
         why = "; ".join(f"{name}: {objection}" for name, objection in against.items()) or "there is no other site"
         raise UsageError(f"No site takes this job. {why}.")
     answering = [site for site in taking if site.reachable]
-    best = min(answering or taking, key=lambda site: (site.waiting / site.slots, site.name))
+    best = min(answering or taking, key=lambda site: ((site.waiting + site.running) / site.slots, site.name))
     return Choice(best.name, _reason(best, wish, sites, taking, answering))
 
 
@@ -103,4 +104,5 @@ def _reason(
         return "the only site that takes such jobs"
     if len(answering) == 1:
         return "the only site that takes such jobs and answers at the moment"
-    return f"{best.waiting} waiting for {best.slots} slots, the fewest of {len(answering)} sites"
+    load = f"{best.waiting} waiting and {best.running} running for {best.slots} slots"
+    return f"{load}, the fewest of {len(answering)} sites"

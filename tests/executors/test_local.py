@@ -63,7 +63,7 @@ async def test_from_submit_to_forget(executor: LocalExecutor, depot: Depot, tmp_
     assert (seen.seen, seen.exit_code, seen.reason) == (Seen.SUCCEEDED, 0, None)
     assert seen.usage.bytes_in == len(b'table{"A": "1"}')
     for _ in range(2):  # U-105 needs it to be repeatable: the service may be killed after the first time
-        results, logs = await site.collect(seen)
+        results, logs, _ = await site.collect(seen)
         assert [(one.id, one.key, one.size) for one in results] == [("result", "jobs/job/results/result", 15)]
         assert results[0].sha256 == hashlib.sha256(b'table{"A": "1"}').hexdigest()
         assert [(one.id, one.key, one.size) for one in logs] == [

@@ -44,6 +44,8 @@ class Watch:
                 for entry in entries:  # made before the watch was there
                     if entry.is_dir(follow_symlinks=False):
                         self._add(entry.path)
+                    else:  # if it is still open, its closing will be told
+                        self._closed.setdefault(entry.path, time.monotonic())
 
     def read(self) -> None:
         """Take in what has happened since the last call."""

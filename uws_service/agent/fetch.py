@@ -7,15 +7,19 @@ not used.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import ipaddress
 import socket
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 CHUNK = 1 << 16
+GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+"""All that IPv6 has given out; other blocks hold wrapped, local and retired addresses."""
+NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -45,13 +49,13 @@ def fetch(url: str, path: str | Path, *, max_size: int, policy: Policy) -> int:
         connection, target = _connect(url, policy)
         try:
             connection.request("GET", target, headers={"Accept": "*/*", "User-Agent": "uws-service"})
-            answer = connection.getresponse()
-            if answer.status in REDIRECTS and answer.headers.get("Location"):
-                url = urljoin(url, answer.headers["Location"])
-                continue
-            if answer.status != 200:
-                raise FetchError(f"{_shown(url)} answered {answer.status} {answer.reason}.")
-            return _save(answer, Path(path), max_size, url)
+            with connection.getresponse() as answer:
+                if answer.status in REDIRECTS and answer.headers.get("Location"):
+                    url = _redirected(url, answer.headers["Location"])
+                    continue
+                if answer.status != 200:
+                    raise FetchError(f"{_shown(url)} answered {answer.status} {answer.reason}.")
+                return _save(answer, Path(path), max_size, url)
         except (OSError, http.client.HTTPException) as error:
             raise FetchError(f"{_shown(url)} could not be fetched: {error or type(error).__name__}.") from error
         finally:
@@ -59,10 +63,17 @@ def fetch(url: str, path: str | Path, *, max_size: int, policy: Policy) -> int:
     raise FetchError(f"{_shown(url)}: more than {policy.max_redirects} redirects.")
 
 
+def _redirected(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError as error:
+        raise FetchError(f"{_shown(url)} leads to something that is not a URL: {error}.") from error
+
+
 def _save(answer: http.client.HTTPResponse, path: Path, max_size: int, url: str) -> int:
     size = 0
-    length = answer.headers.get("Content-Length", "")
-    if length.isdigit() and int(length) > max_size:
+    length = answer.length  # None if the server did not say
+    if length is not None and length > max_size:
         raise FetchError(f"{_shown(url)} has {length} bytes; at most {max_size} are allowed.")
     with path.open("wb") as file:
         while chunk := answer.read(CHUNK):
@@ -70,7 +81,7 @@ def _save(answer: http.client.HTTPResponse, path: Path, max_size: int, url: str)
             if size > max_size:
                 raise FetchError(f"{_shown(url)} is larger than the {max_size} bytes that are allowed.")
             file.write(chunk)
-    if length.isdigit() and size != int(length):
+    if length is not None and size != length:
         raise FetchError(f"{_shown(url)} was cut short: {size} of {length} bytes.")
     return size
 
@@ -87,41 +98,50 @@ def _connect(url: str, policy: Policy) -> tuple[http.client.HTTPConnection, str]
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise FetchError(f"{url[:200]!r} is not a URL: {error}.") from error
+        # Nothing of it is shown: without its parts nobody knows where a password ends.
+        raise FetchError(f"A URL that was given can't be read: {error}.") from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise FetchError(f"{_shown(url)} is not allowed: only http and https URLs are fetched.")
     if any(character <= " " or character == "\x7f" for character in url):
         raise FetchError("A URL must not contain spaces or control characters.")
     host = parts.hostname
     port = port or (443 if parts.scheme == "https" else 80)
-    address = _resolve(host, port, policy)
     connection: http.client.HTTPConnection
     if parts.scheme == "https":
         connection = http.client.HTTPSConnection(host, port, timeout=policy.timeout)
     else:
         connection = http.client.HTTPConnection(host, port, timeout=policy.timeout)
     try:
-        plain = socket.create_connection((address, port), timeout=policy.timeout)
+        plain = _dial(_resolve(host, port, policy), port, policy.timeout)
         connection.sock = (
             ssl.create_default_context().wrap_socket(plain, server_hostname=host) if parts.scheme == "https" else plain
         )
     except OSError as error:
         raise FetchError(f"{_shown(url)} could not be reached: {error}.") from error
-    return connection, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return connection, quote(target, safe="%/:=&?~#+!$,;'@()*[]|^`{}\"\\<>")  # only what is not ASCII
 
 
-def _resolve(host: str, port: int, policy: Policy) -> str:
-    """One address of the host; every one of them must be allowed."""
+def _dial(addresses: list[str], port: int, timeout: float) -> socket.socket:
+    """A connection to the first address that takes one."""
+    for address in addresses[:-1]:
+        with contextlib.suppress(OSError):
+            return socket.create_connection((address, port), timeout=timeout)
+    return socket.create_connection((addresses[-1], port), timeout=timeout)
+
+
+def _resolve(host: str, port: int, policy: Policy) -> list[str]:
+    """The addresses of the host; every one of them must be allowed."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise FetchError(f"The host {host[:100]!r} is not known: {error}.") from error
-    addresses = [str(one[4][0]) for one in found]
+    addresses = list(dict.fromkeys(str(one[4][0]) for one in found))
     if not (policy.allow_private or host.lower() in {name.lower() for name in policy.allow_hosts}):
         for address in addresses:
             if not is_public(address):
                 raise FetchError(f"The host {host[:100]!r} is not allowed: it has an address of an inner network.")
-    return addresses[0]
+    return addresses
 
 
 def is_public(address: str) -> bool:
@@ -132,8 +152,10 @@ def is_public(address: str) -> bool:
         return False
     if isinstance(parsed, ipaddress.IPv6Address):
         inner = parsed.ipv4_mapped or parsed.sixtofour or (parsed.teredo[1] if parsed.teredo else None)
-        if inner is None and parsed in ipaddress.ip_network("64:ff9b::/96"):
+        if inner is None and parsed in NAT64:
             inner = ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(str(inner))
+        if parsed not in GLOBAL_UNICAST:
+            return False
     return parsed.is_global and not parsed.is_multicast

@@ -59,6 +59,8 @@ class Executor(Protocol):
     site: str
     capacity: int
     """How many attempts may be at the site at once."""
+    streams: tuple[str, ...]
+    """The logs that it has of a command: ``stdout``, ``stderr``, or both in one as ``stdout``."""
 
     async def start(self) -> None:
         """Get ready, and find again what an earlier service left running.

@@ -64,6 +64,8 @@ class LocalExecutor:
         What the agent may fetch: private addresses, hosts that are excepted, seconds without a byte.
     """
 
+    streams: tuple[str, ...] = ("stdout", "stderr")
+
     def __init__(
         self,
         site: str,

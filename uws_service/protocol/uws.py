@@ -30,6 +30,7 @@ _HREF = f"{{{XLINK_NS}}}href"
 _NIL = f"{{{XSI_NS}}}nil"
 _NSMAP = {"uws": UWS_NS, "xlink": XLINK_NS, "xsi": XSI_NS}
 _INFO_NSMAP = {"info": INFO_NS}
+STREAMS = ("stdout", "stderr")
 
 _XML_ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 can't hold. A carriage return can be, as ``&#13;``; TOPCAT sends queries with them."""
@@ -73,6 +74,15 @@ class JobUrls(NamedTuple):
         return f"{self.jobs}/{job_id}/logs/{name}"
 
 
+class LostAttempt(NamedTuple):
+    """An earlier attempt that was lost: its number, where it was, why in one word and in a sentence."""
+
+    number: int
+    site: str
+    reason: str
+    message: str
+
+
 @dataclass(frozen=True, slots=True)
 class JobInfoView:
     """What jobInfo tells: progress 0..1, why the job waits and how many are ahead, where it runs, its logs."""
@@ -84,6 +94,7 @@ class JobInfoView:
     site: str = ""
     site_reason: str = ""
     attempt: int | None = None
+    lost: tuple[LostAttempt, ...] = ()
     logs: tuple[tuple[str, str, int | None], ...] = ()
     """Name, URL, size in bytes if it is final."""
 
@@ -93,15 +104,18 @@ class JobInfoView:
         info = job.info
         logs = [(one["id"], urls.log(job.id, one["id"]), one["size"]) for one in info.get("logs", ())]
         if not logs and job.phase is Phase.EXECUTING:
-            logs = [(name, urls.log(job.id, name), None) for name in ("stdout", "stderr")]
+            logs = [(name, urls.log(job.id, name), None) for name in info.get("streams", STREAMS)]
         return JobInfoView(
             progress=info.get("progress"),
             message=info.get("message", ""),
             waiting=info.get("waiting", ""),
-            ahead=info.get("ahead"),
+            ahead=info.get("place", info.get("ahead")),
             site=info.get("site", ""),
             site_reason=info.get("site_reason", ""),
             attempt=info.get("attempt"),
+            lost=tuple(
+                LostAttempt(one["attempt"], one["site"], one["reason"], one["message"]) for one in info.get("lost", ())
+            ),
             logs=tuple(logs),
         )
 
@@ -285,6 +299,9 @@ def _add_info(root: etree._Element, info: JobInfoView, job: Job) -> None:
         site.text = xml_text(info.site)
     if info.attempt is not None:
         etree.SubElement(told, _I + "attempt").text = str(info.attempt)
+    for one in info.lost:
+        attributes = {"attempt": str(one.number), "site": xml_text(one.site), "reason": xml_text(one.reason)}
+        etree.SubElement(told, _I + "lost", attributes).text = xml_text(one.message)
     if job.error is not None:
         etree.SubElement(told, _I + "reason").text = xml_text(job.error.reason)
     for result in job.results:
@@ -427,5 +444,8 @@ def _info_json(info: JobInfoView) -> dict[str, Any]:
         "site": info.site or None,
         "siteReason": info.site_reason or None,
         "attempt": info.attempt,
+        "lost": [
+            {"attempt": one.number, "site": one.site, "reason": one.reason, "message": one.message} for one in info.lost
+        ],
         "logs": [{"name": name, "href": url, "size": size} for name, url, size in info.logs],
     }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Iterable
 
 from uws_service.errors import UwsError
 from uws_service.store import queries
@@ -29,7 +30,7 @@ class Feed:
     """Follows the events of one store."""
 
     def __init__(self) -> None:
-        self._waiters: dict[str, set[asyncio.Future[None]]] = {}
+        self._waiters: dict[str, dict[asyncio.Future[None], int]] = {}  # with the version that each knows
         self._anybody: set[asyncio.Future[None]] = set()
         self._followers: list[set[str]] = []
         self._bell = asyncio.Event()
@@ -84,8 +85,8 @@ class Feed:
         The row is read once after the waiter stands in the dictionary, so that no change can slip by in between.
         """
         future = asyncio.get_running_loop().create_future()
-        waiters = self._waiters.setdefault(job_id, set())
-        waiters.add(future)
+        waiters = self._waiters.setdefault(job_id, {})
+        waiters[future] = version
         try:
             assert self._database is not None
             seen = await self._database.read(queries.GLANCE, {"id": job_id})
@@ -93,7 +94,7 @@ class Feed:
                 return
             await _until(future, timeout)
         finally:
-            waiters.discard(future)
+            del waiters[future]
             if not waiters and self._waiters.get(job_id) is waiters:
                 del self._waiters[job_id]
 
@@ -120,38 +121,37 @@ class Feed:
                         await self._bell.wait()
                 if sqlite is None:
                     break
-                version = sqlite.data_version()
-                if version != known:
-                    known = version
-                    break
+                with contextlib.suppress(UwsError):
+                    version = sqlite.data_version()
+                    if version != known:
+                        known = version
+                        break
 
     async def _read(self) -> None:
         assert self._database is not None
         if self._gaps:
             first, final = min(self._gaps), max(self._gaps)
             found = await self._database.read(queries.EVENTS_BETWEEN, {"first": first, "final": final})
-            for seq, job_id, _ in found:
+            for seq, job_id, version in found:
                 if self._gaps.pop(seq, None) is not None:
-                    self._wake(job_id)
+                    self._wake(job_id, version)
             oldest = time.monotonic() - GAP_SECONDS
             self._gaps = {seq: since for seq, since in self._gaps.items() if since > oldest}
         while True:
             rows = await self._database.read(queries.EVENTS_SINCE, {"since": self._last, "page": PAGE})
-            for seq, job_id, _ in rows:
+            for seq, job_id, version in rows:
                 if seq > self._last + 1:
                     now = time.monotonic()
                     self._gaps.update(dict.fromkeys(range(max(self._last + 1, seq - PAGE), seq), now))
                 self._last = seq
-                self._wake(job_id)
+                self._wake(job_id, version)
             if len(rows) < PAGE:
                 return
 
-    def _wake(self, job_id: str) -> None:
+    def _wake(self, job_id: str, version: int) -> None:
         for follower in self._followers:
             follower.add(job_id)
-        waiters = self._waiters.get(job_id)
-        if waiters:
-            _wake(waiters)
+        _wake([future for future, known in self._waiters.get(job_id, {}).items() if known < version])
         _wake(self._anybody)
 
     async def _listen(self, database: PostgreSQL) -> None:
@@ -164,7 +164,7 @@ class Feed:
                 await asyncio.sleep(1)
 
 
-def _wake(waiters: set[asyncio.Future[None]]) -> None:
+def _wake(waiters: Iterable[asyncio.Future[None]]) -> None:
     for future in waiters:
         if not future.done():
             future.set_result(None)

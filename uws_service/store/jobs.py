@@ -180,7 +180,7 @@ class Store:
         return existing, False
 
     async def _once_more(self, operation: Callable[[Transaction], T]) -> T:
-        """Two requests with one key at the same moment: the later one meets the unique index and looks again."""
+        """Two that insert the same key at the same moment: the later one meets the unique index and looks again."""
         import sqlite3
 
         import psycopg
@@ -330,9 +330,11 @@ class Store:
         rows = await self._database.read(queries.WAITING_AT, {"site": site, "page": limit})
         return [attempt_of(row) for row in rows]
 
-    async def waiting_counts(self) -> dict[str, int]:
-        """How many attempts wait for each site."""
-        return {row[0]: int(row[1]) for row in await self._database.read(queries.WAITING_COUNTS, {})}
+    async def loads(self) -> dict[str, tuple[int, int]]:
+        """How many attempts wait for each site, and how many are there."""
+        waiting = {row[0]: int(row[1]) for row in await self._database.read(queries.WAITING_COUNTS, {})}
+        there = {row[0]: int(row[1]) for row in await self._database.read(queries.OPEN_COUNTS, {})}
+        return {site: (waiting.get(site, 0), there.get(site, 0)) for site in waiting.keys() | there.keys()}
 
     async def live_attempts(self, site: str) -> list[Attempt]:
         """What is at a site, or must be brought to its end there."""
@@ -367,14 +369,21 @@ class Store:
 
     async def usage(self, since: int, until: int, page: int = 1000) -> AsyncIterator[list[Attempt]]:
         """Closed attempts that ended in [since, until), in order of their end: the accounts."""
-        params: dict[str, Any] = {"since": since, "until": until, "last_ended": since - 1, "last_id": ""}
+        params: dict[str, Any] = {
+            "since": since,
+            "until": until,
+            "last_ended": since - 1,
+            "last_id": "",
+            "last_number": 0,
+        }
         while True:
             rows = [attempt_of(row) for row in await self._database.read(queries.USAGE, {**params, "page": page})]
             if rows:
                 yield rows
             if len(rows) < page:
                 return
-            params |= {"last_ended": rows[-1].ended, "last_id": rows[-1].job_id}
+            last = rows[-1]
+            params |= {"last_ended": last.ended, "last_id": last.job_id, "last_number": last.number}
 
     # --- the end of jobs ------------------------------------------------------------------------------------------
 
@@ -430,7 +439,7 @@ class Store:
             where = {"key": name, "expected": fencing, "before": current}
             return number if tx.change(queries.UPDATE_LEASE, {**values, "fencing": number, **where}) == 1 else None
 
-        return await self._database.write(operation)
+        return await self._once_more(operation)
 
     async def put_site(self, state: SiteState) -> None:
         """Record how a site is."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import and_, bindparam, case, delete, func, insert, literal_column, or_, select, update
+from sqlalchemy import and_, bindparam, case, delete, func, insert, literal_column, or_, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from uws_service.store.database import Query
@@ -151,6 +151,11 @@ WAITING_AT = Query(
 WAITING_COUNTS = Query(
     select(attempt.site, func.count()).where(attempt.state == literal_column("'WAITING'")).group_by(attempt.site)
 )
+OPEN_COUNTS = Query(
+    select(attempt.site, func.count())
+    .where(attempt.state.in_([literal_column("'SUBMITTED'"), literal_column("'RUNNING'")]))
+    .group_by(attempt.site)
+)
 
 UPSERT_ATTEMPT = Query(_upsert_attempt(sqlite), _upsert_attempt(postgresql))
 _EVENT = ("job_id", "at", "kind", "phase", "version", "actor", "origin", "detail")
@@ -195,15 +200,17 @@ KNOWN = Query(
     select(job.id).where(job.id == p("id")).union_all(select(garbage.job_id).where(garbage.job_id == p("id")))
 )
 COUNTS = Query(select(job.application, job.phase, func.count()).group_by(job.application, job.phase))
+_USAGE_KEY = (attempt.ended, attempt.job_id, attempt.number)
 USAGE = Query(
     select(*_ATTEMPT)
     .where(
         attempt.state == literal_column("'CLOSED'"),
         attempt.ended >= p("since"),
         attempt.ended < p("until"),
-        or_(attempt.ended > p("last_ended"), and_(attempt.ended == p("last_ended"), attempt.job_id > p("last_id"))),
+        attempt.ended >= p("last_ended"),
+        tuple_(*_USAGE_KEY) > tuple_(p("last_ended"), p("last_id"), p("last_number")),
     )
-    .order_by(attempt.ended, attempt.job_id, attempt.number)
+    .order_by(*_USAGE_KEY)
     .limit(p("page", required=True))
 )
 GET_LEASE = Query(select(lease.holder, lease.until, lease.fencing).where(lease.name == p("key")))

@@ -11,6 +11,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
 from uws_service.errors import ConfigurationError, ServiceUnavailable
@@ -46,8 +47,9 @@ def head() -> str:
 
 
 def migrate(url: str) -> tuple[str | None, str]:
-    """Bring the schema up to date; the versions before and after."""
+    """Bring the schema up to date; the versions before and after. One that is newer than this code is left alone."""
     engine = _engine(url)
+    before = None
     try:
         with engine.begin() as connection:
             if is_postgresql(url):  # several replicas may start at once
@@ -59,6 +61,10 @@ def migrate(url: str) -> tuple[str | None, str]:
             after = MigrationContext.configure(connection).get_current_revision()
     except DBAPIError as error:
         raise _unreachable(error) from error
+    except CommandError as error:
+        raise ConfigurationError(
+            f"The database's schema {before} is unknown to this version of the service."
+        ) from error
     finally:
         engine.dispose()
     return before, str(after)

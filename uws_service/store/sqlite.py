@@ -91,7 +91,8 @@ class SQLite:
 
     def data_version(self) -> int:
         """A number that changes when another connection has committed."""
-        return int(self._reader.execute("PRAGMA data_version").fetchone()[0])
+        with _translated():
+            return int(self._reader.execute("PRAGMA data_version").fetchone()[0])
 
     async def write(self, operation: Callable[[Transaction], T]) -> T:
         """Run the operation on the writer's thread; return once it is on disk."""

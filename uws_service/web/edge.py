@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 import structlog
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -29,6 +29,8 @@ __all__ = ["Call", "Edge", "Resource", "account_of", "call_of"]
 
 log = structlog.get_logger(__name__)
 
+CLIENT_GONE = 499
+"""What metrics show for a client that went away before its answer."""
 _HOST = re.compile(r"[A-Za-z0-9._~:\[\]-]{1,255}")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 
@@ -71,6 +73,8 @@ class Edge:
             if status:
                 raise
             await self._answer(error, scope, receive, counted)
+        except ClientDisconnect:
+            status = status or CLIENT_GONE  # nobody is left to answer
         except Exception as error:
             log.exception("request failed", method=scope["method"], path=scope["path"])
             if status:

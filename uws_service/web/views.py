@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from uws_service.attempt import AttemptState
 from uws_service.job import Job, Phase
 from uws_service.protocol.uws import JobInfoView, JobUrls
 from uws_service.store import Store
@@ -22,6 +23,7 @@ async def info_view(store: Store, job: Job, urls: JobUrls) -> tuple[Job, JobInfo
     """The job and its jobInfo; for a queued job with its place in the queue as it is now."""
     if job.phase is Phase.QUEUED:
         attempts = await store.attempts(job.id)
-        ahead = await store.waiting_ahead(attempts[-1], cap=MANY) if attempts else 0
-        job = replace(job, info={**job.info, "ahead": ahead})
+        if not attempts or attempts[-1].state is AttemptState.WAITING:
+            ahead = await store.waiting_ahead(attempts[-1], cap=MANY) if attempts else 0
+            job = replace(job, info={**job.info, "ahead": ahead})
     return job, JobInfoView.of(job, urls)

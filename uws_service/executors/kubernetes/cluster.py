@@ -154,9 +154,10 @@ class Cluster:
             return
 
     async def delete_pod(self, name: str, uid: str) -> None:
-        """Remove a pod."""
+        """End a pod, with the grace of the site's settings."""
+        body = {"preconditions": {"uid": uid}, "gracePeriodSeconds": self.site.grace}
         try:
-            await self._ask("DELETE", f"{self._path('pods')}/{name}", body={"preconditions": {"uid": uid}})
+            await self._ask("DELETE", f"{self._path('pods')}/{name}", body=body)
         except (Missing, Exists):
             return
 

@@ -52,6 +52,8 @@ class KubernetesExecutor:
         The way to the API server.
     """
 
+    streams: tuple[str, ...] = ("stdout",)
+
     def __init__(self, site: KubernetesSite, depot: Depot, instance: str, cluster: Cluster) -> None:
         self.site = site.name
         self.capacity = site.slots
@@ -276,6 +278,7 @@ class KubernetesExecutor:
         key = job_id, number
         if key in self._job_of and key not in self._deleting:
             await self._keep_log(key)
+            await self._remove_pods(key)  # before the Job: whoever removes them after it gives them more time
         await self._delete(key)
 
     async def _delete(self, key: Key) -> None:
@@ -295,7 +298,7 @@ class KubernetesExecutor:
         self._touch(key)
 
     async def _remove_pods(self, key: Key) -> None:
-        """Pods whose Job is gone: the garbage collector may have missed them."""
+        """Ask the pods to end that were not asked yet."""
         for pod in list(self._pods_of.get(key, {}).values()):
             if not pod.deleting:
                 await self.cluster.delete_pod(pod.name, pod.uid)

@@ -105,7 +105,7 @@ def job_manifest(launch: Launch, site: KubernetesSite, instance: str) -> dict[st
             "ttlSecondsAfterFinished": site.ttl,
             "suspend": site.queue is not None,
             **deadline,
-            "template": {"metadata": {"labels": labels, "annotations": annotations}, "spec": pod},
+            "template": {"metadata": {"labels": dict(labels), "annotations": dict(annotations)}, "spec": pod},
         },
     }
     patched: dict[str, Any] = merge_patch(manifest, site.patch)
@@ -189,7 +189,7 @@ def _pod(launch: Launch, site: KubernetesSite) -> dict[str, Any]:
         "serviceAccountName": site.service_account,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": site.grace,
+        "terminationGracePeriodSeconds": max(site.stage_out, site.grace),
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": site.user,

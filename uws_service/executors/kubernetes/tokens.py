@@ -11,7 +11,7 @@ import base64
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -20,8 +20,8 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from uws_service.agents import Pod
-from uws_service.errors import AuthenticationRequired, ServiceUnavailable
-from uws_service.executors.kubernetes.cluster import Cluster, Missing, SiteDown, SiteRefuses
+from uws_service.errors import AuthenticationRequired, ServiceUnavailable, UwsError
+from uws_service.executors.kubernetes.cluster import Cluster, Missing
 from uws_service.executors.kubernetes.manifest import attempt_of_pod
 
 log = structlog.get_logger(__name__)
@@ -31,8 +31,10 @@ LEEWAY = 30
 """Seconds by which clocks may differ."""
 KEEP = 3600.0
 """Seconds for which a cluster's keys are used without asking again."""
-AGAIN = 5.0
-"""An unknown key is looked for at most every so many seconds."""
+AGAIN = 2.0
+"""An unknown key is looked for at most every so many seconds; less often at a site that does not answer."""
+PATIENCE = 6.0
+"""Seconds for which a token with an unknown key is kept waiting."""
 LONGEST = 8192
 
 
@@ -45,8 +47,10 @@ class _Keys:
     keys: KeySet | None = None
     ids: frozenset[str] = frozenset()
     at: float = -KEEP
-    tried: float = -AGAIN
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """When the keys were fetched (monotonic seconds)."""
+    next_try: float = 0.0
+    failures: int = 0
+    fetching: asyncio.Task[None] | None = None
 
 
 class AgentTokens:
@@ -66,10 +70,12 @@ class AgentTokens:
             The keys that could verify it can't be fetched now.
         """
         key_id = _key_id(token)
+        if not any(key_id in site.ids for site in self._sites):
+            await self._fetch_all()
         found: list[tuple[_Keys, Mapping[str, Any]]] = []
         for site in self._sites:
-            await self._refresh(site, key_id)
             if site.keys is not None and key_id in site.ids:
+                self._freshen(site)
                 claims = self._claims(token, site)
                 if claims is not None:
                     found.append((site, claims))
@@ -107,23 +113,41 @@ class AgentTokens:
             return None
         return claims if isinstance(pod, dict) and pod.get("uid") else None
 
-    async def _refresh(self, site: _Keys, key_id: str) -> None:
-        """Fetch a site's keys when they are old, or when this one is not among them; old ones are kept on failure."""
-        async with site.lock:
-            now = time.monotonic()
-            fresh = now - site.at < KEEP and key_id in site.ids
-            if fresh or now - site.tried < AGAIN:
-                return
-            site.tried = now
-            try:
-                told = await site.cluster.ask("/.well-known/openid-configuration")
-                keys = await site.cluster.ask("/openid/v1/jwks")
-                site.keys = KeySet.import_key_set(keys)
-                site.ids = frozenset(str(one.get("kid")) for one in keys["keys"])
-                site.issuer = told["issuer"]
-                site.at = now
-            except (SiteDown, SiteRefuses, Missing, KeyError, TypeError, JoseError, ValueError) as error:
-                log.warning("keys of a site can't be fetched", site=site.cluster.site.name, error=str(error))
+    async def _fetch_all(self) -> None:
+        """Look for a key that no site is known to have; a site that does not answer is not waited for long."""
+        tasks = [task for site in self._sites if (task := self._fetch_soon(site)) is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=PATIENCE)
+
+    def _freshen(self, site: _Keys) -> None:
+        """Fetch keys that are old once more, while they go on being used."""
+        if time.monotonic() - site.at > KEEP:
+            self._fetch_soon(site)
+
+    def _fetch_soon(self, site: _Keys) -> asyncio.Task[None] | None:
+        """One fetch at a time, and not again at once; None: not now."""
+        if site.fetching is not None and not site.fetching.done():
+            return site.fetching
+        if time.monotonic() < site.next_try:
+            return None
+        site.fetching = asyncio.create_task(self._fetch(site))
+        return site.fetching
+
+    async def _fetch(self, site: _Keys) -> None:
+        """Get a site's keys; those that are known are kept if that fails."""
+        site.next_try = time.monotonic() + AGAIN
+        try:
+            told = await site.cluster.ask("/.well-known/openid-configuration")
+            keys = await site.cluster.ask("/openid/v1/jwks")
+            site.keys = KeySet.import_key_set(keys)
+            site.ids = frozenset(str(one.get("kid")) for one in keys["keys"])
+            site.issuer = told["issuer"]
+            site.at = time.monotonic()
+            site.failures = 0
+        except (UwsError, Missing, KeyError, TypeError, JoseError, ValueError) as error:
+            site.failures += 1
+            site.next_try = time.monotonic() + min(60.0, AGAIN * 2**site.failures)
+            log.warning("keys of a site can't be fetched", site=site.cluster.site.name, error=str(error))
 
 
 def _key_id(token: str) -> str:

@@ -1,0 +1,90 @@
+"""Test sites, brought up when a test first wants one; what ran before the tests still runs after them."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster import images
+from tests.cluster.cluster import Cluster
+from tests.cluster.errors import Unable
+from tests.cluster.service import NAMESPACE, ClusterServer, settings_of
+from tests.cluster.site import Site
+from tests.tiers import lacking
+
+
+def site_named(name: str, *, kueue: bool = False, kwok: bool = False) -> Iterator[Site]:
+    """A site for the tests; skips with the reason, or fails where everything is required, if there can be none."""
+    there = Site.find(name) is not None
+    try:
+        site = Site.up(name, kueue=kueue, kwok=kwok)
+    except Unable as error:
+        lacking(str(error))
+    yield site
+    if not there and os.environ.get("UWS_CLUSTER_KEEP") != "1":
+        site.down()
+
+
+def with_service(site: Site) -> Site:
+    """The site, with the images of this checkout and the namespace that its jobs run in."""
+    site.import_image(images.service())
+    site.import_image(images.agent())
+    site.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+    return site
+
+
+@pytest.fixture(scope="session")
+def site_a() -> Iterator[Site]:
+    """The first site."""
+    for site in site_named("a"):
+        yield with_service(site)
+
+
+@pytest.fixture(scope="session")
+def site_b() -> Iterator[Site]:
+    """The second site."""
+    for site in site_named("b"):
+        yield with_service(site)
+
+
+@pytest.fixture(scope="session")
+def cluster(request: pytest.FixtureRequest) -> Cluster:
+    """Any cluster: the one that ``KUBECONFIG`` names, or else the first site."""
+    named = Cluster.named_by_user()
+    if named is not None:
+        return named
+    site: Site = request.getfixturevalue("site_a")
+    return site
+
+
+def temporary_namespace(cluster: Cluster) -> Iterator[str]:
+    """A namespace of its own for a test, removed afterwards."""
+    name = f"test-{secrets.token_hex(4)}"
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    yield name
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[str]:
+    """A namespace of its own on ``cluster``."""
+    yield from temporary_namespace(cluster)
+
+
+@pytest.fixture(scope="module")
+def service(site_a: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterServer]:
+    """A service whose only site is the first one."""
+    server = ClusterServer(tmp_path_factory.mktemp("service"), [settings_of(site_a)], site_a.host_address)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder for one service."""
+    return tmp_path / "service"

@@ -1,0 +1,74 @@
+"""The images that sites get, all from local files: ``pause``, ``busybox``, and two of this checkout.
+
+Each function gives the path of an archive, made if what it is made of has changed. There is no registry: a pod that
+names one of these needs ``imagePullPolicy: Never`` or ``IfNotPresent``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+from pathlib import Path
+
+from tests.cluster import python_image
+from tests.cluster.archives import ACCOUNTS, Entry, folder, small_image
+from tests.cluster.errors import ClusterError, Unable
+from tests.cluster.paths import HERE, cache_folder, locked
+
+# The names under which containerd knows them; a pod may leave out "docker.io/".
+PAUSE = "docker.io/local/pause:1"
+BUSYBOX = "docker.io/local/busybox:1"
+SERVICE = "docker.io/local/uws-service:test"
+AGENT = "docker.io/local/uws-agent:test"
+
+
+def service(name: str = SERVICE) -> Path:
+    """The service with all its applications, and busybox's shell; its entry point is ``python -m uws_service``."""
+    return python_image.service(name, shell())
+
+
+def agent(name: str = AGENT) -> Path:
+    """An interpreter with ``uws_service.agent`` and nothing else; its entry point is the pod's agent."""
+    return python_image.agent(name)
+
+
+def pause_program() -> Path:
+    """The static program of the pause image, which is also a site's first process."""
+    source = HERE / "pause.c"
+    key = hashlib.sha256(source.read_bytes()).hexdigest()[:12]
+    program = cache_folder() / f"pause-{key}"
+    with locked(cache_folder() / "pause.lock"):
+        if not program.exists():
+            compiler = shutil.which("cc") or shutil.which("gcc")
+            if compiler is None:
+                raise Unable("no C compiler: Debian has one in the packages gcc and libc6-dev")
+            work = program.with_suffix(".new")
+            done = subprocess.run(
+                [compiler, "-Os", "-static", "-s", "-o", str(work), str(source)], capture_output=True, text=True
+            )
+            if done.returncode != 0:
+                raise ClusterError(f"pause.c could not be compiled: {done.stderr}")
+            work.rename(program)
+    return program
+
+
+def pause() -> Path:
+    """The image that holds a pod's namespaces."""
+    return small_image(PAUSE, [Entry("pause", pause_program(), mode=0o755)], {"Entrypoint": ["/pause"]})
+
+
+def shell() -> list[Entry]:
+    """Busybox, a shell and the common tools in one static program, under all its names."""
+    program = shutil.which("busybox")
+    if program is None:
+        raise Unable("busybox not found: Debian has it in the package busybox-static")
+    listed = subprocess.run([program, "--list"], capture_output=True, text=True, check=True).stdout.split()
+    links = [Entry(f"bin/{name}", link="busybox", mode=0o777) for name in listed if name != "busybox"]
+    return [Entry("bin/busybox", Path(program), mode=0o755), *links]
+
+
+def busybox() -> Path:
+    """The image that most tests run their commands in."""
+    config = {"Cmd": ["sh"], "Env": ["PATH=/bin"]}
+    return small_image(BUSYBOX, [*shell(), folder("tmp", 0o1777), *ACCOUNTS], config)

@@ -1,0 +1,107 @@
+"""A real service that runs its jobs at test sites, and a client for it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.cluster import images
+from tests.cluster.paths import HERE
+from tests.cluster.site import Site
+from tests.server import Server
+from tests.service.client import Uws
+
+NAMESPACE = "jobs"
+
+
+def settings_of(site: Site, namespace: str = NAMESPACE, **more: Any) -> dict[str, Any]:
+    """A test site as the service's settings name it; ``PORT`` is the service's."""
+    return {
+        "name": site.name,
+        "kind": "kubernetes",
+        "kubeconfig": str(site.kubeconfig),
+        "namespace": namespace,
+        "agent_url": f"http://{site.host_address}:PORT",
+        "agent_image": images.AGENT,
+        "image": images.SERVICE,
+        "image_pull_policy": "Never",
+        "slots": 20,
+        "image_patience": 3,
+        "schedule_patience": 4,
+        "unknown_after": 3,
+        "grace": 5,
+        "stage_out": 60,
+        **more,
+    }
+
+
+class ClusterServer(Server):
+    """A service with sites that are clusters; it listens where their pods reach it.
+
+    Parameters
+    ----------
+    sites
+        The sites' settings, as `settings_of` makes them.
+    more
+        Settings of the whole service.
+    """
+
+    def __init__(self, folder: Path, sites: list[dict[str, Any]], host: str, **more: Any) -> None:
+        config = {
+            "applications": [str(HERE / "applications")],
+            "sites": sites,
+            "fetch": {"allow_private": True},
+            **more,
+        }
+        super().__init__(folder, {"UWS_IDENTITY_HEADER": "X-Auth-Request-User", "UWS_TRUSTED_PROXIES": '["0.0.0.0/0"]'},
+                         host=host, config=json.dumps(config))  # fmt: skip
+
+    def client(self, application: str = "shell", user: str | None = None) -> Client:
+        """A client of one application."""
+        return Client(self.url, application, user)
+
+
+class Client(Uws):
+    """The plain client, with what tests of jobs in pods want."""
+
+    def script(self, text: str, **parameters: str) -> str:
+        """A job that runs a script of the shell application; its URL."""
+        return self.create({"SCRIPT": text, "PHASE": "RUN", **parameters})
+
+    def json(self, job: str) -> Any:
+        """The job as JSON."""
+        return self.http.get(job, headers={"Accept": "application/json"}).json()
+
+    def ended(self, job: str, timeout: float = 120) -> Any:
+        """The job as JSON once it has ended."""
+        self.wait(job, timeout=timeout)
+        return self.json(job)
+
+    def log(self, job: str) -> str:
+        """What its command printed."""
+        return str(self.http.get(f"{job}/logs/stdout").text)
+
+
+def job_id(url: str) -> str:
+    """The id in a job's URL."""
+    return url.rstrip("/").rpartition("/")[2]
+
+
+def until(check: Callable[[], Any], what: str, seconds: float = 60) -> Any:
+    """The first true answer of a check; fails when the time is over."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = check()
+        if found:
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"waited {seconds} s for {what}")
+
+
+def objects(site: Site, kind: str, url: str, namespace: str = NAMESPACE) -> list[Mapping[str, Any]]:
+    """The Jobs or pods of one UWS job."""
+    items: list[Mapping[str, Any]] = site.get(kind, "-n", namespace, "-l", f"uws-service/job={job_id(url)}")["items"]
+    return items

@@ -1,0 +1,130 @@
+"""Jobs that run as Kubernetes Jobs: the whole life cycle, on a real cluster."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+import pyvo
+from astropy.table import Table
+
+from tests.cluster.service import NAMESPACE, Client, ClusterServer, job_id, objects, until
+from tests.cluster.site import Site
+
+ALFALFA = Path(__file__).resolve().parents[2] / "uws_service/apps/data/alfalfa.csv"
+
+
+@pytest.fixture
+def shell(service: ClusterServer) -> Iterator[Client]:
+    with service.client() as client:
+        yield client
+
+
+def test_crossmatch_by_pyvo(service: ClusterServer) -> None:
+    """The demonstration's job, in a pod: results, log, times and jobInfo are right."""
+    with service.client("crossmatch") as client:
+        answer = client.post(
+            client.jobs,
+            {"UPLOAD": "mine,param:table", "RADIUS": "60", "PHASE": "RUN", "RESPONSEFORMAT": "votable"},
+            files={"table": ("alfalfa.csv", ALFALFA.read_bytes(), "text/csv")},
+        )
+        url = answer.headers["location"]
+        job = pyvo.dal.AsyncTAPJob(url)
+        job.wait(phases=["COMPLETED", "ERROR", "ABORTED"], timeout=120)
+        assert job.phase == "COMPLETED", client.json(url)["errorSummary"]
+        table = Table.read(io.BytesIO(client.http.get(job.result_uri).content), format="votable")
+        assert len(table) > 0
+        told = client.json(url)
+        times = [datetime.fromisoformat(told[name]) for name in ("creationTime", "startTime", "endTime")]
+        assert times == sorted(times)
+        assert told["jobInfo"]["site"] == "a" and told["jobInfo"]["attempt"] == 1
+        assert client.http.get(f"{url}/logs/stdout").status_code == 200
+
+
+def test_results_and_log(shell: Client, site_a: Site) -> None:
+    """Files of any name come out with their digests; nothing of the job is left in the cluster."""
+    url = shell.script(
+        "echo said; echo complained >&2; echo 42 > $UWS_OUTPUT_DIR/result; mkdir $UWS_OUTPUT_DIR/more;"
+        "head -c 3000000 /dev/urandom > $UWS_OUTPUT_DIR/more/big; echo 0.5 half way > $UWS_PROGRESS_FILE; sleep 2"
+    )
+    told = shell.ended(url)
+    assert told["phase"] == "COMPLETED", told["errorSummary"]
+    assert {one["id"]: one["size"] for one in told["results"]} == {"result": 3, "big": 3_000_000}
+    for one in told["results"]:
+        content = shell.http.get(f"{url}/results/{one['id']}").content
+        assert hashlib.sha256(content).hexdigest() == one["sha256"]
+    assert sorted(shell.log(url).split()) == ["complained", "said"]
+    assert told["jobInfo"]["message"] == "half way"
+    until(lambda: not objects(site_a, "jobs,pods", url), "the Job and its pod to be removed")
+    assert site_a.audited("create", namespace=NAMESPACE)[f"uws-{job_id(url)}-1"] == 1
+
+
+def test_inputs(shell: Client) -> None:
+    """Uploads, fetched files and parameters lie where they should, and can't be changed."""
+    script = "cat $UWS_INPUT_DIR/uploads/t $UWS_INPUT_DIR/files/FILE $UWS_INPUT_DIR/parameters.json; "
+    script += "touch $UWS_INPUT_DIR/x 2>/dev/null || echo read-only"
+    answer = shell.post(
+        shell.jobs,
+        {"UPLOAD": "t,param:one", "SCRIPT": script, "PHASE": "RUN"},
+        files={"one": ("t.txt", b"table\n"), "FILE": ("f.txt", b"file\n")},
+    )
+    url = answer.headers["location"]
+    told = shell.ended(url)
+    assert told["phase"] == "COMPLETED", told["errorSummary"]
+    lines = shell.log(url).splitlines()
+    assert lines[:2] == ["table", "file"] and "SCRIPT" in lines[2] and lines[2].endswith("read-only")
+
+
+def test_odd_values_arrive_as_they_are(shell: Client) -> None:
+    """What Kubernetes would expand or what a shell would read is only text."""
+    url = shell.script("echo '$(UWS_JOB_ID) $$ ${HOME} `id`' \"$UWS_JOB_ID\"")
+    assert shell.ended(url)["phase"] == "COMPLETED"
+    assert shell.log(url) == f"$(UWS_JOB_ID) $$ ${{HOME}} `id` {job_id(url)}\n"
+
+
+def test_live_log_and_progress(shell: Client) -> None:
+    """While it runs, its log and its progress can be read."""
+    url = shell.script("echo early; echo 0.25 a quarter > $UWS_PROGRESS_FILE; sleep 60")
+    shell.wait(url, "EXECUTING")
+    until(lambda: "early" in shell.log(url), "the log of a running job")
+    until(lambda: shell.json(url)["jobInfo"]["progress"] == 0.25, "its progress")
+    assert shell.post(f"{url}/phase", {"PHASE": "ABORT"}).status_code == 303
+
+
+def test_abort(shell: Client, site_a: Site) -> None:
+    """An abort ends the pod; what was complete stays, what was being written does not (U-107)."""
+    url = shell.script(
+        "trap 'echo asked to end; exit 3' TERM; mkdir $UWS_OUTPUT_DIR/more; echo done > $UWS_OUTPUT_DIR/more/done;"
+        "exec 3> $UWS_OUTPUT_DIR/result; echo half >&3; sleep 3; echo started; while true; do sleep 0.2; done"
+    )
+    shell.wait(url, "EXECUTING")
+    until(lambda: "started" in shell.log(url), "the command to have begun")
+    assert shell.post(f"{url}/phase", {"PHASE": "ABORT"}).status_code == 303
+    assert shell.phase(url) == "ABORTED"
+    until(lambda: not objects(site_a, "jobs,pods", url), "the pod to end")
+    told = until(lambda: (found := shell.json(url))["results"] and found, "the results to be kept")
+    assert [one["id"] for one in told["results"]] == ["done"]
+    assert "started" in shell.log(url)
+
+
+def test_delete_while_running(shell: Client, site_a: Site) -> None:
+    """A deleted job leaves nothing anywhere."""
+    url = shell.script("sleep 600")
+    shell.wait(url, "EXECUTING")
+    assert shell.http.delete(url).status_code == 303
+    assert shell.http.get(url).status_code == 404
+    until(lambda: not objects(site_a, "jobs,pods", url), "the pod to end")
+
+
+def test_abort_before_it_starts(shell: Client, site_a: Site) -> None:
+    """A job that is aborted at once leaves nothing either."""
+    urls = [shell.script("sleep 600") for _ in range(3)]
+    for url in urls:
+        assert shell.post(f"{url}/phase", {"PHASE": "ABORT"}).status_code == 303
+    for url in urls:
+        assert shell.phase(url) == "ABORTED"
+        until(lambda url=url: not objects(site_a, "jobs,pods", url), "the Job to go")

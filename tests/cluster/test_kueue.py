@@ -1,0 +1,84 @@
+"""A site's Kueue is the real one: it holds what a queue has no room for, and tells why and at which place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster import images, kueue
+from tests.cluster.conftest import site_named, temporary_namespace
+from tests.cluster.jobs import conditions, job, wait_complete
+from tests.cluster.processes import wait_for
+from tests.cluster.site import Site
+
+ONE_CPU = {"requests": {"cpu": "1"}}
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    """A site with Kueue, apart from those where other tests count and break things."""
+    yield from site_named("kueue", kueue=True)
+
+
+@pytest.fixture
+def namespace(site: Site) -> Iterator[str]:
+    """A namespace with a queue ``main`` of one CPU."""
+    for name in temporary_namespace(site):
+        site.apply(*kueue.queue("main", name, cpu=1))
+        yield name
+        site.kubectl("delete", "clusterqueue", f"{name}-main", "--wait=false")
+
+
+def queued(name: str, namespace: str, command: str) -> dict[str, object]:
+    """A Job of one CPU for the queue."""
+    made = job(name, namespace, images.BUSYBOX, "sh", "-c", command, labels={"kueue.x-k8s.io/queue-name": "main"})
+    made["spec"]["template"]["spec"]["containers"][0]["resources"] = ONE_CPU
+    return made
+
+
+def pending(site: Site, namespace: str) -> list[tuple[str, int]]:
+    """Who waits in the queue, and at which place."""
+    path = f"/apis/visibility.kueue.x-k8s.io/v1beta2/namespaces/{namespace}/localqueues/main/pendingworkloads"
+    items = json.loads(site.kubectl("get", "--raw", path))["items"]
+    return [(each["metadata"]["ownerReferences"][0]["name"], each["positionInLocalQueue"]) for each in items]
+
+
+def test_the_second_waits_for_the_first(site: Site, namespace: str) -> None:
+    """In a queue of one CPU one Job runs; the next are held, their workloads tell why, and all complete in the end."""
+    site.apply(queued("first", namespace, "while [ ! -e /tmp/go ]; do sleep 0.1; done"))
+    wait_for("the first", lambda: "Running" in site.kubectl("get", "pods", "-n", namespace), 60, every=0.2)
+    site.apply(queued("second", namespace, "true"))
+    site.apply(queued("third", namespace, "true"))
+    wait_for("the places", lambda: pending(site, namespace) == [("second", 0), ("third", 1)], 30, every=0.2)
+    assert "Suspended" in conditions(site, "job", "second", namespace)
+    (workload,) = [
+        each
+        for each in site.get("workloads.kueue.x-k8s.io", "-n", namespace)["items"]
+        if each["metadata"]["ownerReferences"][0]["name"] == "second"
+    ]
+    reasons = {each["type"]: each["message"] for each in workload["status"]["conditions"]}
+    assert "insufficient unused quota for cpu in flavor default, 1 more needed" in reasons["QuotaReserved"]
+    site.kubectl("exec", "-n", namespace, "job/first", "--", "touch", "/tmp/go")
+    for name in ("first", "second", "third"):
+        wait_complete(site, name, namespace, timeout=90)
+
+
+def test_killed_controller_goes_on(site: Site, namespace: str) -> None:
+    """Without its controller no Job is let in; with it again, they are."""
+    site.apply(queued("before", namespace, "true"))
+    wait_complete(site, "before", namespace)
+    site.kill("kueue")
+    assert "failed calling webhook" in site.kubectl(
+        "create", "-f", "-", input=json.dumps(queued("without", namespace, "true")), check=False
+    )
+    site.start("kueue")
+    wait_for(
+        "the webhook",
+        lambda: "created" in site.kubectl(
+            "create", "-f", "-", input=json.dumps(queued("after", namespace, "true")), check=False
+        ),
+        30, every=0.5,
+    )  # fmt: skip
+    wait_complete(site, "after", namespace)

@@ -1,0 +1,49 @@
+"""A site's fake nodes: many pods without a container, beside the real node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster import images, kwok
+from tests.cluster.conftest import site_named, temporary_namespace
+from tests.cluster.jobs import job, wait_complete
+from tests.cluster.processes import wait_for
+from tests.cluster.site import Site
+
+FAKE = {"tolerations": [kwok.TOLERATION], "nodeSelector": {"type": "kwok"}}
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    """A site with KWOK and two fake nodes."""
+    for site in site_named("kwok", kwok=True):
+        site.apply(kwok.node("fake-0"), kwok.node("fake-1"))
+        site.kubectl("wait", "--for=condition=Ready", "--timeout=60s", "node/fake-0", "node/fake-1")
+        yield site
+        site.kubectl("delete", "node", "fake-0", "fake-1")
+
+
+@pytest.fixture
+def namespace(site: Site) -> Iterator[str]:
+    """A namespace of its own."""
+    yield from temporary_namespace(site)
+
+
+def test_jobs_on_fake_nodes_complete(site: Site, namespace: str) -> None:
+    """Twenty Jobs complete on fake nodes; one that does not ask for these runs on the real node."""
+    fake = [job(f"fake-{number}", namespace, "no/such:image", "true", pod=FAKE) for number in range(20)]
+    site.apply(*fake, job("real", namespace, images.BUSYBOX, "true"))
+    wait_for("twenty Jobs", lambda: {each["metadata"]["name"] for each in fake} <= _complete(site, namespace), 90)
+    wait_complete(site, "real", namespace)
+    pods = site.get("pods", "-n", namespace)["items"]
+    nodes = {pod["metadata"]["labels"]["job-name"]: pod["spec"]["nodeName"] for pod in pods}
+    assert nodes.pop("real") == "node-kwok"
+    assert set(nodes.values()) == {"fake-0", "fake-1"}
+    assert set(site.job_creations(namespace).values()) == {1}
+
+
+def _complete(site: Site, namespace: str) -> set[str]:
+    jobs = site.get("jobs", "-n", namespace)["items"]
+    return {each["metadata"]["name"] for each in jobs if each["status"].get("succeeded") == 1}

@@ -1,0 +1,133 @@
+"""Nothing stays behind: sites that are stopped, that were half started, whose starter or whose files are gone."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster import cgroups, components, images, machine, paths
+from tests.cluster.errors import ClusterError, Unable
+from tests.cluster.jobs import job
+from tests.cluster.processes import command_lines, wait_for
+from tests.cluster.site import Site
+from tests.tiers import lacking
+
+NAME = "life"
+PARAMETERS = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops")
+
+
+@pytest.fixture
+def name() -> Iterator[str]:
+    """The name of a site that is not there, before and after."""
+    try:
+        machine.check()
+    except Unable as error:
+        lacking(str(error))
+    Site.remove(NAME)
+    yield NAME
+    Site.remove(NAME)
+
+
+def traces() -> dict[str, object]:
+    """Everything that a site could leave on this machine, but for files."""
+    folder = str(paths.state_folder() / NAME)
+    ip = ["ip", "-j", "-4"]
+    return {
+        "processes": [words for _, words in command_lines() if any(folder in word for word in words)],
+        "mounts": sorted(line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()),
+        "namespaces": subprocess.run(["ip", "netns"], capture_output=True, text=True, check=True).stdout,
+        "interfaces": [each["ifname"] for each in json.loads(subprocess.check_output([*ip, "link"]))],
+        "routes": [each["dst"] for each in json.loads(subprocess.check_output([*ip, "route"]))],
+        "control groups": [str(path) for top in cgroups.hierarchies() for path in top.glob(f"uws*-{NAME}")],
+        "parameters": [Path("/proc/sys", parameter).read_text() for parameter in PARAMETERS],
+        "folders": [str(path) for path in (Path("/run/netns"), Path("/run/containerd"), Path("/var/lib/kubelet"))
+                    if path.exists()],
+    }  # fmt: skip
+
+
+def test_down_leaves_nothing(name: str) -> None:
+    """After a site with a running pod is stopped, the machine is as it was, and its logs are kept."""
+    before = traces()
+    site = Site.up(name)
+    site.apply(job("stays", "default", images.BUSYBOX, "sleep", "1000"))
+    wait_for("the pod", lambda: "Running" in site.kubectl("get", "pods"), 60, every=0.2)
+    inside = [pid for pid, words in command_lines() if words == ["sleep", "1000"]]
+    assert inside and traces() != before
+    site.down()
+    assert traces() == before
+    assert not any(words == ["sleep", "1000"] for pid, words in command_lines() if pid in inside)
+    assert Site.find(name) is None and name not in Site.names()
+    assert not site.folder.exists()
+    kept = paths.state_folder() / "last" / name
+    assert "Successfully registered node" in (kept / "kubelet.log").read_text()
+
+
+def test_up_uses_what_runs_and_starts_what_does_not(name: str) -> None:
+    """A second ``up`` changes nothing, but for starting a component that had died."""
+    first = Site.up(name)
+    pids = {each: first.layout.pidfile(each).read_text() for each in components.ORDER}
+    first.kill("kube-scheduler")
+    second = Site.up(name)
+    changed = {each for each in pids if second.layout.pidfile(each).read_text() != pids[each]}
+    assert changed == {"kube-scheduler"} and second.ready("kube-scheduler")
+    assert second.address == first.address
+
+
+@pytest.mark.parametrize("moment", ["site.json", "first.pid", "etcd.pid", "kubelet.pid"])
+def test_starter_is_killed(name: str, moment: str) -> None:
+    """However far a start had come when its process was killed, everything can be removed, or started anew."""
+    before = traces()
+    starter = subprocess.Popen(
+        [sys.executable, "-m", "tests.cluster", "up", name], cwd=paths.CHECKOUT, stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    folder = paths.state_folder() / name
+    reached = folder / moment if moment == "site.json" else folder / "run" / moment
+    wait_for(f"{moment} of the start", reached.exists, 60, every=0.002)
+    os.killpg(starter.pid, signal.SIGKILL)
+    starter.wait()
+    if moment == "first.pid":
+        assert Site.up(name).ready("kubelet")
+    assert Site.remove(name)
+    assert traces() == before
+
+
+def test_folder_is_lost(name: str) -> None:
+    """A site whose folder somebody removed is still found and stopped."""
+    before = traces()
+    site = Site.up(name)
+    shutil.rmtree(site.folder, ignore_errors=True)
+    assert name in Site.names() and Site.find(name) is None
+    assert Site.remove(name)
+    assert traces() == before
+
+
+def test_processes_of_others_are_spared(name: str) -> None:
+    """A recorded process id that belongs to another process by now is not signalled."""
+    site = Site.up(name)
+    with subprocess.Popen(["sleep", "100"]) as bystander:
+        pidfile = site.layout.pidfile("kube-scheduler")
+        site.kill("kube-scheduler")
+        _, started = pidfile.read_text().split()
+        pidfile.write_text(f"{bystander.pid} {started}\n")
+        assert not site.alive("kube-scheduler")
+        with pytest.raises(ClusterError, match="kube-scheduler of site life does not run"):
+            site.kill("kube-scheduler")
+        site.down()
+        assert bystander.poll() is None
+        bystander.kill()
+
+
+@pytest.mark.parametrize("bad", ["", "A", "a-b", "toolonganame", "last", "../x"])
+def test_names(bad: str) -> None:
+    """A name that could not be part of a host's is refused, with what is allowed."""
+    with pytest.raises(ClusterError, match="up to eight small letters and digits"):
+        Site.up(bad)

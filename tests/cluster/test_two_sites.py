@@ -1,0 +1,139 @@
+"""Two clusters behind one service, one of them cut off: for a minute, and for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.service import NAMESPACE, Client, ClusterServer, job_id, settings_of, until
+from tests.cluster.site import Site
+
+WORK = "echo at $UWS_JOB_ID; sleep {}; echo x > $UWS_OUTPUT_DIR/result"
+
+
+@pytest.fixture
+def whole(site_a: Site, site_b: Site) -> Iterator[None]:
+    """Whatever a test cuts is mended after it."""
+    yield
+    for site in (site_a, site_b):
+        if site.is_cut:
+            site.mend()
+
+
+def _server(folder: Path, site_a: Site, site_b: Site, **more: object) -> ClusterServer:
+    sites = [settings_of(site_a, **more), settings_of(site_b, **more)]
+    return ClusterServer(folder, sites, "0.0.0.0")
+
+
+def _made(site: Site, urls: list[str]) -> dict[str, int]:
+    """The Kubernetes Jobs of some UWS jobs that a site's API server ever made."""
+    ids = {job_id(url) for url in urls}
+    return {name: count for name, count in site.job_creations(NAMESPACE).items() if name.split("-")[1] in ids}
+
+
+def _spread(client: Client, number: int, seconds: int) -> dict[str, list[str]]:
+    """Jobs at both sites, all running."""
+    urls = [client.script(WORK.format(seconds), SITE="a" if index % 2 else "b") for index in range(number)]
+    for url in urls:
+        client.wait(url, "EXECUTING")
+    return {name: [url for url in urls if client.json(url)["jobInfo"]["site"] == name] for name in ("a", "b")}
+
+
+@pytest.mark.usefixtures("whole")
+def test_choice_and_reason(site_a: Site, site_b: Site, folder: Path) -> None:
+    """SITE is obeyed, an unknown one is refused with the names, and the reason for a choice is told."""
+    server = _server(folder, site_a, site_b)
+    server.start()
+    try:
+        with server.client() as client:
+            url = client.script("true", SITE="b")
+            assert client.json(url)["jobInfo"]["siteReason"] == "asked for by SITE"
+            wrong = client.script("true", SITE="moon")
+            told = client.ended(wrong)
+            assert told["phase"] == "ERROR" and "sites: a, b" in told["errorSummary"]["message"]
+            free = client.script("true")
+            assert client.ended(free)["phase"] == "COMPLETED"
+            assert "fewest" in client.json(free)["jobInfo"]["siteReason"]
+            assert client.ended(url)["phase"] == "COMPLETED"
+    finally:
+        server.stop()
+
+
+@pytest.mark.usefixtures("whole")
+def test_cut_off_for_a_while(site_a: Site, site_b: Site, folder: Path) -> None:
+    """UNKNOWN while it lasts; then each job ends in its first and only attempt, and nothing was made twice."""
+    server = _server(folder, site_a, site_b)
+    server.start()
+    try:
+        with server.client() as client:
+            at = _spread(client, 6, 10)
+            site_b.cut()
+            for url in at["b"]:
+                client.wait(url, "UNKNOWN")
+            for url in at["a"]:
+                assert client.ended(url)["phase"] == "COMPLETED"
+            # What is asked for meanwhile goes where it can.
+            late = client.script("echo x > $UWS_OUTPUT_DIR/result")
+            assert client.ended(late)["phase"] == "COMPLETED"
+            assert client.json(late)["jobInfo"]["site"] == "a"
+            site_b.mend()
+            for url in at["b"]:
+                told = client.ended(url)
+                assert told["phase"] == "COMPLETED", told["errorSummary"]
+                assert told["jobInfo"]["attempt"] == 1 and [one["id"] for one in told["results"]] == ["result"]
+            assert set(_made(site_b, at["b"]).values()) == {1} and len(_made(site_b, at["b"])) == 3
+            assert not _made(site_a, at["b"])
+    finally:
+        server.stop()
+
+
+@pytest.mark.usefixtures("whole")
+def test_cut_off_for_ever(site_a: Site, site_b: Site, folder: Path) -> None:
+    """After the time that was set, a second attempt elsewhere; what the first one hands over late is refused."""
+    server = _server(folder, site_a, site_b, lost_after=8)
+    server.start()
+    try:
+        with server.client() as client:
+            urls = [client.script(WORK.format(15)) for _ in range(4)]
+            pinned = client.script(WORK.format(15), SITE="b")
+            for url in [*urls, pinned]:
+                client.wait(url, "EXECUTING")
+            there = [url for url in urls if client.json(url)["jobInfo"]["site"] == "b"]
+            assert there, "no job went to site b"
+            site_b.cut()
+            for url in urls:
+                told = client.ended(url, timeout=180)
+                assert told["phase"] == "COMPLETED", told["errorSummary"]
+                assert told["jobInfo"]["site"] == "a"
+            for url in there:
+                told = client.json(url)
+                assert [one["reason"] for one in told["jobInfo"]["lost"]] == ["SiteLost"]
+                assert told["jobInfo"]["attempt"] == 2
+            assert client.phase(pinned) == "UNKNOWN"  # its owner wants it there and nowhere else
+            site_b.mend()
+            until(lambda: "refused" in site_b_agents(site_b, there), "the late manifests to be refused", 60)
+            assert client.ended(pinned)["phase"] == "COMPLETED"
+            until(lambda: not left(site_b, there), "the given-up Jobs to be removed")
+            for url in there:
+                told = client.json(url)
+                assert told["phase"] == "COMPLETED" and [one["id"] for one in told["results"]] == ["result"]
+                assert set(_made(site_b, [url]).values()) == set(_made(site_a, [url]).values()) == {1}
+    finally:
+        server.stop()
+
+
+def site_b_agents(site: Site, urls: list[str]) -> str:
+    """What the agents of some jobs said at a site."""
+    text = ""
+    for pod in site.get("pods", "-n", NAMESPACE)["items"]:
+        if any(job_id(url) in pod["metadata"]["name"] for url in urls):
+            text += site.kubectl("logs", "-n", NAMESPACE, pod["metadata"]["name"], "-c", "agent", check=False)
+    return text
+
+
+def left(site: Site, urls: list[str]) -> list[str]:
+    """Jobs and pods of some UWS jobs that a site still has."""
+    items = site.get("jobs,pods", "-n", NAMESPACE)["items"]
+    return [one["metadata"]["name"] for one in items if any(job_id(url) in one["metadata"]["name"] for url in urls)]

@@ -1,0 +1,183 @@
+"""The Job that an attempt becomes: golden files, the cluster's own schema, and what must never be in it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from uws_service.attempt import ExpectedResult, Input, Launch
+from uws_service.errors import UsageError
+from uws_service.executors.kubernetes.manifest import (
+    attempt_of_pod,
+    job_manifest,
+    job_name,
+    merge_patch,
+)
+from uws_service.settings import KubernetesSite
+
+GOLDEN = Path(__file__).parent / "golden"
+JOB = "0192f0c1a2b37abc8def0123456789ab"
+SITE = KubernetesSite(
+    name="a", kind="kubernetes", namespace="jobs", agent_url="https://uws.example.org/", agent_image="uws-service:1"
+)
+LAUNCH = Launch(
+    job_id=JOB,
+    number=2,
+    application="crossmatch",
+    owner="ivo://auth.example.org/people?ada",
+    command=("python", "-m", "app", "--table=${UWS_INPUT_DIR}/uploads/t", "--radius=5"),
+    image="",
+    environment={"UWS_PARAM_RADIUS": "5"},
+    parameters='{"RADIUS": "5"}',
+    inputs=(Input("t", "uploads/t", depot_key="jobs/x/uploads/t", max_size=1000),),
+    results=(ExpectedResult("result", "result.vot", "application/x-votable+xml"),),
+    duration=600,
+    cpu=1.0,
+    memory=512 * 2**20,
+    max_output=100 * 2**20,
+    disk=2**30,
+)
+CASES: dict[str, tuple[Launch, KubernetesSite]] = {
+    "plain": (LAUNCH, SITE),
+    "queue": (
+        replace(LAUNCH, group="survey", gpus=2, duration=0),
+        SITE.model_copy(update={"queue": "astro", "priority_classes": {"group:survey": "high"}, "cpu_limit": True}),
+    ),
+    "everything": (
+        replace(LAUNCH, image="registry.example.org/astro/app:3", owner=""),
+        SITE.model_copy(
+            update={
+                "node_selector": {"disk": "ssd"},
+                "tolerations": ({"key": "batch", "operator": "Exists", "effect": "NoSchedule"},),
+                "image_pull_secrets": ("registry",),
+                "images": ("registry.example.org/astro/*",),
+                "agent_ca": "uws-ca",
+                "priority_classes": {"*": "low"},
+                "service_account": "uws-agent",
+                "volumes": ({"name": "data", "persistentVolumeClaim": {"claimName": "data"}, "mountPath": "/data"},),
+                "patch": {"spec": {"template": {"spec": {"schedulerName": "batch"}}, "ttlSecondsAfterFinished": None}},
+            }
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_golden(name: str) -> None:
+    """What is committed is what is made; `UWS_TEST_GOLDEN=write` writes it anew, for a person to look at."""
+    launch, site = CASES[name]
+    text = yaml.safe_dump(job_manifest(launch, site, "0a1b2c"), sort_keys=True, width=120)
+    path = GOLDEN / f"{name}.yaml"
+    if os.environ.get("UWS_TEST_GOLDEN") == "write":
+        path.write_text(text)
+    assert text == path.read_text()
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("version", ["1.34", "1.36"])
+def test_schema(name: str, version: str) -> None:
+    """Kubernetes' own schema takes it, unknown fields forbidden."""
+    manifest = job_manifest(*CASES[name], "0a1b2c")
+    kubernetes_validate.validate(manifest, version, strict=True)
+
+
+def _pod(name: str = "plain") -> dict[str, Any]:
+    pod: dict[str, Any] = job_manifest(*CASES[name], "0a1b2c")["spec"]["template"]["spec"]
+    return pod
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_restricted(name: str) -> None:
+    """Both containers keep Kubernetes' "restricted" standard, and more."""
+    pod = _pod(name)
+    assert pod["automountServiceAccountToken"] is False and pod["restartPolicy"] == "Never"
+    assert not {"hostNetwork", "hostPID", "hostIPC", "hostUsers"} & pod.keys()
+    for container in (*pod["containers"], *pod["initContainers"]):
+        rights = container["securityContext"]
+        assert rights["runAsNonRoot"] and rights["readOnlyRootFilesystem"] and rights["runAsUser"] > 0
+        assert rights["allowPrivilegeEscalation"] is False and rights["capabilities"] == {"drop": ["ALL"]}
+        assert rights["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert container["resources"]["limits"]["memory"]
+
+
+def test_only_the_agent_has_the_token() -> None:
+    """The user's container mounts neither the token nor the agent's folder, and can't write its inputs."""
+    pod = _pod()
+    (command,) = pod["containers"]
+    (agent,) = pod["initContainers"]
+    mounts = {one["name"]: one for one in command["volumeMounts"]}
+    assert "token" not in mounts and "agent" not in mounts and mounts["input"]["readOnly"]
+    assert {one["name"]: one.get("readOnly", False) for one in agent["volumeMounts"]} == {
+        "input": False, "output": True, "progress": True, "agent": False, "token": True,
+    }  # fmt: skip
+    assert agent["restartPolicy"] == "Always" and "startupProbe" in agent
+    token = next(one for one in pod["volumes"] if one["name"] == "token")["projected"]["sources"][0]
+    assert token["serviceAccountToken"]["audience"] == "uws-service"
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=60))
+def test_values_are_left_alone(value: str) -> None:
+    """Kubernetes expands ``$(NAME)`` and halves ``$$``; what the command gets is what the user sent."""
+    launch = replace(LAUNCH, command=("app", value), environment={"UWS_PARAM_X": value})
+    (command,) = job_manifest(launch, SITE, "i")["spec"]["template"]["spec"]["containers"]
+    sent = next(one["value"] for one in command["env"] if one["name"] == "UWS_PARAM_X")
+    assert _expanded(sent) == value
+    folders = value.replace("${UWS_INPUT_DIR}", "/uws/input").replace("${UWS_OUTPUT_DIR}", "/uws/output")
+    assert _expanded(command["command"][1]) == folders
+
+
+def _expanded(text: str) -> str:
+    """As the kubelet does it (k8s.io/kubernetes/third_party/forked/golang/expansion), for no known variables."""
+    out, index = "", 0
+    while index < len(text):
+        if text[index] == "$" and index + 1 < len(text):
+            following = text[index + 1]
+            if following == "$":
+                out, index = out + "$", index + 2
+                continue
+            assert following != "(", "a reference to a variable"
+        out, index = out + text[index], index + 1
+    return out
+
+
+def test_images_outside_the_list_are_refused() -> None:
+    """An application can't bring an image that the site does not allow; the message says which are."""
+    site = SITE.model_copy(update={"images": ("registry.example.org/*",)})
+    with pytest.raises(UsageError, match=r"'evil:1'.*registry\.example\.org/\*"):
+        job_manifest(replace(LAUNCH, image="evil:1"), site, "i")
+    assert job_manifest(LAUNCH, site, "i")  # the site's own image needs no entry
+
+
+def test_a_patch_can_not_hide_the_job() -> None:
+    """Whatever a site patches, the Job and its pod are found by their labels."""
+    patch = {"metadata": {"name": "x", "labels": None}, "spec": {"template": {"metadata": {"labels": {"a": "b"}}}}}
+    made = job_manifest(LAUNCH, SITE.model_copy(update={"patch": patch}), "i")
+    assert made["metadata"]["name"] == job_name(JOB, 2)
+    for part in (made["metadata"], made["spec"]["template"]["metadata"]):
+        assert part["labels"]["uws-service/job"] == JOB and part["labels"]["uws-service/instance"] == "i"
+    assert made["spec"]["template"]["metadata"]["labels"]["a"] == "b"
+
+
+def test_merge_patch() -> None:
+    """The example of RFC 7386 §3."""
+    target = {"title": "Goodbye!", "author": {"given": "John", "family": "Doe"}, "tags": ["a"], "content": "x"}
+    patch = {"title": "Hello!", "phone": "1", "author": {"family": None}, "tags": ["b"]}
+    assert merge_patch(target, patch) == {
+        "title": "Hello!", "author": {"given": "John"}, "tags": ["b"], "content": "x", "phone": "1",
+    }  # fmt: skip
+
+
+def test_names() -> None:
+    """A pod's name tells its attempt, and only a whole name does."""
+    assert attempt_of_pod(f"{job_name(JOB, 12)}-x7k2p") == (JOB, 12)
+    for wrong in (job_name(JOB, 1), f"x{job_name(JOB, 1)}-abcde", f"uws-{JOB[:-1]}-1-abcde", f"uws-{JOB}-0-abcde", ""):
+        assert attempt_of_pod(wrong) is None
+    assert len(f"{job_name(JOB, 9999)}-abcde") <= 63

@@ -1,0 +1,159 @@
+"""Attempts and leases in the store: fairness, no way back, the accounts, one holder at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from tests.store.samples import attempt, job
+from uws_service.attempt import Attempt, AttemptState
+from uws_service.store import Store
+
+pytestmark = pytest.mark.anyio
+S = AttemptState
+
+
+async def put(store: Store, *attempts: Attempt) -> None:
+    await asyncio.gather(*(store.save_attempt(one) for one in attempts))
+
+
+async def chosen(store: Store, free: int, now: int = 5000, site: str = "local") -> list[str]:
+    return [one.job_id for one in await store.next_waiting(site, free, now)]
+
+
+async def test_oldest_first(store: Store) -> None:
+    """One owner's attempts in the order of their creation; other sites, times to come and unwanted ones left out."""
+    await put(
+        store,
+        attempt("new", created=30),
+        attempt("old", created=10),
+        attempt("middle", created=20),
+        attempt("elsewhere", created=1, site="other"),
+        attempt("later", created=2, not_before=6000),
+        attempt("unwanted", created=3, wanted=False),
+        attempt("open", created=4, state=S.SUBMITTED),
+        attempt("closed", created=5, state=S.CLOSED),
+    )
+    assert await chosen(store, 10) == ["old", "middle", "new"]
+    assert await chosen(store, 2) == ["old", "middle"]
+    assert await chosen(store, 0) == []
+    assert await chosen(store, 10, now=5999) == ["old", "middle", "new"]
+    assert await chosen(store, 10, now=6000) == ["later", "old", "middle", "new"]
+    assert await chosen(store, 10, site="other") == ["elsewhere"]
+    assert await chosen(store, 10, site="nowhere") == []
+
+
+async def test_owners_take_turns(store: Store) -> None:
+    """A long queue of one owner does not keep the others waiting; who runs less comes first."""
+    await put(store, *(attempt(f"a{n}", owner="a", created=n) for n in range(50)))
+    await put(store, attempt("b1", owner="b", created=100), attempt("b2", owner="b", created=101))
+    await put(store, attempt("anonymous", owner="", created=200))
+    assert await chosen(store, 4) == ["a0", "b1", "anonymous", "a1"]
+    await put(store, *(attempt(f"r{n}", owner="a", state=S.RUNNING) for n in range(2)))
+    await put(store, attempt("s", owner="b", state=S.SUBMITTED), attempt("x", owner="", site="other", state=S.RUNNING))
+    assert await chosen(store, 4) == ["anonymous", "b1", "a0", "b2"]  # loads: a 2, b 1, anonymous 0 here
+    assert await chosen(store, 1) == ["anonymous"]
+    assert len(await chosen(store, 100)) == 53
+
+
+async def test_waiting_ahead(store: Store) -> None:
+    """What the job's page shows, counted up to a cap."""
+    await put(store, *(attempt(f"a{n}", created=n) for n in range(9)), attempt("x", site="other", created=0))
+    assert await store.waiting_ahead(attempt("a4", created=4)) == 4
+    assert await store.waiting_ahead(attempt("a8", created=8), cap=3) == 3
+    assert await store.waiting_ahead(attempt("a0", created=0)) == 0
+
+
+async def test_no_way_back(store: Store) -> None:
+    """A writer that read an older row makes nothing wanted again, running less, or closed open."""
+    await put(store, attempt(state=S.RUNNING, started=5))
+    await put(store, attempt(state=S.SUBMITTED, submitted=4))
+    (one,) = await store.attempts("a")
+    assert one.state is S.RUNNING
+    await put(store, replace(one, wanted=False))
+    await put(store, replace(one, wanted=True))
+    (one,) = await store.attempts("a")
+    assert not one.wanted and one.state is S.RUNNING
+    closed = replace(one, state=S.CLOSED, ended=9, exit_code=3, reason="ExitCode", message="m")
+    await put(store, closed)
+    await put(store, attempt(state=S.RUNNING, started=99, message="late"))
+    assert await store.attempts("a") == [closed]
+
+
+async def test_live_attempts(store: Store) -> None:
+    """What a site must look at: what is there, and what is no longer wanted; nothing twice."""
+    await put(
+        store,
+        attempt("waiting"),
+        attempt("taken back", wanted=False),
+        attempt("submitted", state=S.SUBMITTED),
+        attempt("running", state=S.RUNNING),
+        attempt("unwanted", state=S.RUNNING, wanted=False),
+        attempt("closed", state=S.CLOSED, ended=1),
+        attempt("elsewhere", state=S.RUNNING, site="other"),
+    )
+    live = sorted(one.job_id for one in await store.live_attempts("local"))
+    assert live == ["running", "submitted", "taken back", "unwanted"]
+
+
+async def test_usage(store: Store) -> None:
+    """The accounts: closed attempts of a span of time, in order, none twice and none left out on any page."""
+    ended = [10, 20, 20, 20, 30, 40]
+    await put(store, *(attempt(f"j{n}", state=S.CLOSED, ended=end) for n, end in enumerate(ended)))
+    # A job's first attempt may be found lost in the very moment in which its second one is closed.
+    await put(store, *(attempt("j2", number, state=S.CLOSED, ended=20) for number in (2, 3)))
+    await put(store, attempt("open", state=S.RUNNING, ended=20))
+    expected = [("j1", 1), ("j2", 1), ("j2", 2), ("j2", 3), ("j3", 1), ("j4", 1)]
+    for page in (1, 2, 3, 4, 1000):
+        pages = [rows async for rows in store.usage(20, 40, page)]
+        assert [(one.job_id, one.number) for rows in pages for one in rows] == expected, page
+        assert all(0 < len(rows) <= page for rows in pages)
+    assert [rows async for rows in store.usage(41, 99)] == []
+    assert [one.job_id async for rows in store.usage(-5, 11) for one in rows] == ["j0"]
+
+
+async def test_accounts_outlive_the_job(store: Store) -> None:
+    """Attempts stay when their job is deleted."""
+    made, _ = await store.create(job(), actor="me", attempt=attempt(state=S.CLOSED, ended=5))
+    await store.delete(made, actor="me")
+    assert [one.job_id async for rows in store.usage(0, 10) for one in rows] == ["a"]
+
+
+async def test_lease(store: Store, other: Store) -> None:
+    """One holder until the time is over; a new holder has a higher fencing number, the same one keeps its own."""
+    assert await store.acquire_lease("site", "one", 1000, 500) == 1
+    assert await other.acquire_lease("site", "two", 1499, 500) is None
+    assert await store.acquire_lease("site", "one", 1400, 500) == 1  # until 1900 now
+    assert await other.acquire_lease("site", "two", 1500, 500) is None
+    assert await other.acquire_lease("elsewhere", "two", 1500, 500) == 1
+    assert await other.acquire_lease("site", "two", 1900, 500) == 2
+    assert await store.acquire_lease("site", "one", 1901, 500) is None
+    assert await store.acquire_lease("site", "one", 2400, 500) == 3  # a holder that lost it begins anew
+
+
+async def test_expired_lease_of_the_same_holder(store: Store) -> None:
+    """Between its expiry and now somebody else may have acted: the number grows."""
+    assert await store.acquire_lease("site", "one", 1000, 500) == 1
+    assert await store.acquire_lease("site", "one", 1500, 500) == 2
+
+
+async def test_release(store: Store, other: Store) -> None:
+    """Only the holder can give a lease back; it is free at once then."""
+    assert await store.acquire_lease("site", "one", 1000, 500) == 1
+    await other.release_lease("site", "two")
+    await other.release_lease("nothing", "two")
+    assert await other.acquire_lease("site", "two", 1100, 500) is None
+    await store.release_lease("site", "one")
+    assert await other.acquire_lease("site", "two", 1100, 500) == 2
+
+
+async def test_many_want_one_lease(store: Store, other: Store) -> None:
+    """Processes that start at the same moment: exactly one has it, the others are told so."""
+    for name in ("first", "second", "third"):
+        for now in (1000, 3000):  # when it is new, and when it has expired
+            numbers = await asyncio.gather(
+                *((store, other)[n % 2].acquire_lease(name, f"h{n}", now, 500) for n in range(10))
+            )
+            assert len([number for number in numbers if number is not None]) == 1, numbers

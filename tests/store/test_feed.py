@@ -1,0 +1,192 @@
+"""The change feed: who waits is woken by changes of this process and of others, and by nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+
+import psycopg
+import pytest
+
+from tests.store.samples import job
+from uws_service.job import Job, Phase
+from uws_service.store import Store
+from uws_service.store.schema import is_postgresql
+
+pytestmark = pytest.mark.anyio
+LONG = 60.0
+"""Seconds; whoever waits in these tests is woken or has failed."""
+
+
+@pytest.fixture
+async def following(store: Store) -> AsyncIterator[Store]:
+    await store.feed.start()
+    yield store
+    await store.feed.stop()
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    deadline = time.monotonic() + LONG
+    while not await condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+async def change(store: Store, before: Job, run_id: str = "changed") -> Job:
+    return await store.save(before, replace(before, run_id=run_id), kind="SET", actor="me")
+
+
+async def waits(store: Store, one: Job) -> asyncio.Task[None]:
+    """A task that waits for a change of a job, and does so already."""
+    task = asyncio.create_task(store.feed.wait_change(one.id, one.version, LONG))
+
+    async def registered() -> bool:
+        return task.done() or one.id in store.feed._waiters
+
+    await until(registered)
+    await asyncio.sleep(0.05)  # its look at the row is over, so that only the feed can wake it
+    assert not task.done()
+    return task
+
+
+@pytest.mark.parametrize("writer", ["own", "other"])
+async def test_woken_by_a_change(following: Store, other: Store, writer: str) -> None:
+    """Of this process or another one; the waiters of other jobs sleep on."""
+    mine, _ = await following.create(job("mine"), actor="me")
+    yours, _ = await following.create(job("yours"), actor="me")
+    first, second, quiet = await waits(following, mine), await waits(following, mine), await waits(following, yours)
+    began = time.monotonic()
+    await change(following if writer == "own" else other, mine)
+    await asyncio.wait_for(asyncio.gather(first, second), LONG)
+    assert time.monotonic() - began < 10  # the poll of the feed itself needs a second at most
+    assert not quiet.done()
+    await other.delete(yours, actor="me")
+    await asyncio.wait_for(quiet, LONG)
+    assert following.feed._waiters == {}
+
+
+async def test_a_change_before_the_wait_is_not_missed(following: Store) -> None:
+    """An older version, or a job that is gone, returns at once."""
+    before, _ = await following.create(job(), actor="me")
+    after = await change(following, before)
+    await asyncio.wait_for(following.feed.wait_change("a", before.version, LONG), 10)
+    await following.delete(after, actor="me")
+    await asyncio.wait_for(following.feed.wait_change("a", after.version, LONG), 10)
+
+
+async def test_time_over(following: Store) -> None:
+    """Without a change the wait ends with its time, and leaves nothing behind."""
+    before, _ = await following.create(job(), actor="me")
+    await following.feed.wait_change("a", before.version, 0.01)
+    await following.feed.wait_any(0.01)
+    assert following.feed._waiters == {} and following.feed._anybody == set()
+
+
+async def test_progress_wakes_nobody(following: Store) -> None:
+    """INFO is a change without an event."""
+    before, _ = await following.create(job(), actor="me")
+    task = await waits(following, before)
+    after = await following.save(before, replace(before, info={"progress": 0.5}), kind="INFO", actor="c")
+    await change(following, after)
+    await asyncio.wait_for(task, LONG)
+    kinds = [one.kind for one in await following.events("a")]
+    assert kinds == ["CREATED", "SET"]
+
+
+async def test_anybody(following: Store, other: Store) -> None:
+    """What the controllers wait for: an event of any job."""
+    task = asyncio.create_task(following.feed.wait_any(LONG))
+    await asyncio.sleep(0)
+    await other.create(job(), actor="me")
+    await asyncio.wait_for(task, LONG)
+
+
+async def test_more_events_than_a_page(following: Store, other: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A burst of another process's changes wakes everybody who waits for one of them."""
+    monkeypatch.setattr("uws_service.store.feed.PAGE", 7)
+    jobs = [(await following.create(job(f"j{number}"), actor="me"))[0] for number in range(40)]
+    tasks = [await waits(following, one) for one in jobs[::5]]
+    await asyncio.gather(*(change(other, one) for one in jobs))
+    await asyncio.wait_for(asyncio.gather(*tasks), LONG)
+
+
+async def test_stop_wakes_everybody(store: Store) -> None:
+    """The service ends without waiting for those who wait."""
+    await store.feed.start()
+    before, _ = await store.create(job(), actor="me")
+    task = await waits(store, before)
+    anybody = asyncio.create_task(store.feed.wait_any(LONG))
+    await asyncio.sleep(0)
+    await store.feed.stop()
+    await asyncio.wait_for(asyncio.gather(task, anybody), 10)
+
+
+async def test_a_transaction_that_commits_late(following: Store, url: str) -> None:
+    """PostgreSQL: numbers are given before the commit, so a lower one may appear after a higher one was read."""
+    if not is_postgresql(url):
+        pytest.skip("SQLite has one writer at a time")
+    late, _ = await following.create(job("late"), actor="me")
+    early, _ = await following.create(job("early"), actor="me")
+    task, quick = await waits(following, late), await waits(following, early)
+    async with await psycopg.AsyncConnection.connect(url) as slow:
+        await slow.execute(
+            "INSERT INTO event (job_id, at, kind, phase, version, actor, origin) "
+            "VALUES ('late', 1, 'SET', 'PENDING', 2, 'slow', '')"
+        )
+        await change(following, early)
+        await asyncio.wait_for(quick, LONG)
+        assert not task.done()
+        await slow.commit()
+        await asyncio.wait_for(task, LONG)
+
+
+async def test_listener_comes_back(following: Store, other: Store, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL: a listener that was cut off listens again, and nothing is missed meanwhile."""
+    if not is_postgresql(url):
+        pytest.skip("SQLite has no connection to lose")
+    before, _ = await following.create(job(), actor="me")
+    task = await waits(following, before)
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as admin:
+        here = "datname = current_database() AND pid != pg_backend_pid()"
+        listening = f"SELECT pid FROM pg_stat_activity WHERE {here} AND query LIKE 'LISTEN%'"
+
+        async def listeners() -> set[int]:
+            return {row[0] for row in await (await admin.execute(listening)).fetchall()}
+
+        async def one_listens() -> bool:
+            return bool(await listeners())
+
+        await until(one_listens)
+        gone = await listeners()
+        await admin.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {here}")
+        await change(other, before)
+        await asyncio.wait_for(task, LONG)
+
+        async def another_listens() -> bool:
+            return bool(await listeners() - gone)
+
+        await until(another_listens)
+        # With the slow poll out of the way only a notification can wake.
+        monkeypatch.setattr("uws_service.store.feed.POLL_POSTGRESQL", 10 * LONG)
+        await change(following, (await following.get("a")) or before)  # the poll that is under way goes by
+        await asyncio.sleep(1.2)
+        current = await following.get("a")
+        assert current is not None
+        task = await waits(following, current)
+        await change(other, current)
+        await asyncio.wait_for(task, LONG)
+
+
+async def test_a_thousand_waiters(following: Store, other: Store) -> None:
+    """Each is woken once for the change of its job."""
+    before, _ = await following.create(job(), actor="me")
+    tasks = [asyncio.create_task(following.feed.wait_change("a", before.version, LONG)) for _ in range(1000)]
+
+    async def all_wait() -> bool:
+        return len(following.feed._waiters.get("a", ())) == 1000
+
+    await until(all_wait)
+    await other.save(before, replace(before, phase=Phase.ABORTED), kind="ABORT", actor="me")
+    await asyncio.wait_for(asyncio.gather(*tasks), LONG)

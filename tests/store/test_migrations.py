@@ -1,0 +1,100 @@
+"""Alembic's migrations and the tables' metadata are one and the same schema, on both databases."""
+
+from __future__ import annotations
+
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+import sqlalchemy
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlmodel import SQLModel
+
+from uws_service.errors import ConfigurationError, ServiceUnavailable
+from uws_service.store import Store, head, migrate
+from uws_service.store.schema import SQLITE_PREFIX, _engine, is_postgresql
+
+pytestmark = pytest.mark.anyio
+
+
+def shape(connection: sqlalchemy.Connection) -> dict[str, object]:
+    """Columns and indexes as the database itself describes them, conditions of partial indexes too."""
+    inspector = sqlalchemy.inspect(connection)
+    if connection.dialect.name == "sqlite":
+        where = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+    else:
+        where = "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = current_schema()"
+    indexes = {name: " ".join(text.split()) for name, text in connection.exec_driver_sql(where).all()}
+    indexes.pop("alembic_version_pkc", None)
+    columns = {
+        table: sorted((one["name"], str(one["type"]), one["nullable"]) for one in inspector.get_columns(table))
+        for table in inspector.get_table_names()
+        if table != "alembic_version"
+    }
+    keys = {table: inspector.get_pk_constraint(table)["constrained_columns"] for table in columns}
+    return {"columns": columns, "keys": keys, "indexes": indexes}
+
+
+def test_migrations_make_what_the_tables_say(url: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Alembic finds nothing to do, and a database made from the metadata alone looks the same."""
+    assert migrate(url) == (None, head())
+    engine = _engine(url)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, SQLModel.metadata) == []
+        migrated = shape(connection)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE alembic_version")
+        SQLModel.metadata.drop_all(connection)
+        assert shape(connection) == {"columns": {}, "keys": {}, "indexes": {}}
+        SQLModel.metadata.create_all(connection)
+        assert shape(connection) == migrated
+    engine.dispose()
+
+
+def test_a_second_time_changes_nothing(url: str) -> None:
+    """Every start may migrate, also several at the same moment."""
+    if is_postgresql(url):
+        with ThreadPoolExecutor(4) as pool:
+            done = list(pool.map(migrate, [url] * 4))
+        assert sorted(done, key=lambda one: one[0] or "") == [(None, head()), *[(head(), head())] * 3]
+    else:
+        assert migrate(url) == (None, head())
+    assert migrate(url) == (head(), head())
+
+
+async def test_an_empty_database_is_not_used(url: str) -> None:
+    """The error says what to do."""
+    with pytest.raises(ConfigurationError, match=r"schema is empty.*run `uws-service migrate`"):
+        await Store.open(url)
+
+
+async def test_a_newer_schema_is_not_used(url: str) -> None:
+    """A service that was rolled back leaves alone what it does not know."""
+    migrate(url)
+    newer = "UPDATE alembic_version SET version_num = '9999'"
+    if is_postgresql(url):
+        with psycopg.connect(url) as connection:
+            connection.execute(newer)
+    else:
+        lite = sqlite3.connect(url.removeprefix(SQLITE_PREFIX))
+        lite.execute(newer)
+        lite.commit()
+        lite.close()
+    with pytest.raises(ConfigurationError, match=r"schema is 9999, this version wants"):
+        await Store.open(url)
+    with pytest.raises(ConfigurationError, match=r"9999"):
+        await Store.open(url, create=True)
+
+
+async def test_no_server(url: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A database that is not there is told with its cause, and is no fault of the service."""
+    if is_postgresql(url):
+        away = "postgresql://postgres@127.0.0.1:1/nothing"
+    else:
+        away = f"sqlite:///{tmp_path_factory.mktemp('folder')}"  # a folder is no database
+    for create in (False, True):
+        with pytest.raises(ServiceUnavailable, match=r"can't be used"):
+            await Store.open(away, create=create)

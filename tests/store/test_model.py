@@ -1,0 +1,249 @@
+"""The store against a model: whatever is done in whatever order, it holds what a few dictionaries hold."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
+
+from tests.store.samples import attempt, job
+from uws_service.attempt import Attempt, AttemptState
+from uws_service.errors import IdempotencyConflict
+from uws_service.job import Job, Phase
+from uws_service.store import StaleJob, Store
+
+T = TypeVar("T")
+RANK = [AttemptState.WAITING, AttemptState.SUBMITTED, AttemptState.RUNNING, AttemptState.CLOSED]
+_names = itertools.count()
+
+
+class Model(RuleBasedStateMachine):
+    """Each run has an application and a site of its own in one shared database."""
+
+    runner: asyncio.Runner
+    store: Store
+
+    jobs = Bundle("jobs")
+
+    @initialize()
+    def begin(self) -> None:
+        self.name = f"run{next(_names)}"
+        self.rows: dict[str, Job] = {}
+        self.events: dict[str, list[tuple[str, int]]] = {}
+        self.attempts: dict[tuple[str, int], Attempt] = {}
+        self.keys: dict[tuple[str, str], tuple[str, str]] = {}
+        self.garbage: set[str] = set()
+
+    def do(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(coroutine)
+
+    def put(self, one: Attempt) -> None:
+        """What the store promises: never wanted again, never open again, never back from running to submitted."""
+        old = self.attempts.get((one.job_id, one.number))
+        if old is None:
+            self.attempts[one.job_id, one.number] = one
+            return
+        wanted = old.wanted and one.wanted
+        if old.state is AttemptState.CLOSED:
+            one = old
+        elif (old.state, one.state) == (AttemptState.RUNNING, AttemptState.SUBMITTED):
+            one = replace(one, state=old.state)
+        self.attempts[one.job_id, one.number] = replace(one, wanted=wanted)
+
+    @rule(
+        target=jobs,
+        owner=st.sampled_from([None, "a", "b"]),
+        created=st.integers(1, 5),
+        listed=st.booleans(),
+        key=st.sampled_from([None, "k1", "k2"]),
+        fingerprint=st.sampled_from(["f1", "f2"]),
+        run=st.booleans(),
+    )
+    def create(
+        self, owner: str | None, created: int, listed: bool, key: str | None, fingerprint: str, run: bool
+    ) -> Any:
+        one = job(f"{self.name}-{next(_names):06}", application=self.name, owner=owner, created=created, listed=listed)
+        one = replace(one, destruction=created * 10)
+        first = attempt(one.id, site=self.name, owner=owner or "", created=created) if run else None
+        idempotency = None if key is None else (key, fingerprint)
+        made = self.store.create(one, actor="me", idempotency=idempotency, attempt=first)
+        known = None if key is None else self.keys.get((owner or "", key))
+        if known is not None and known[1] != fingerprint:
+            with pytest.raises(IdempotencyConflict):
+                self.do(made)
+            return multiple()
+        if known is not None:
+            assert self.do(made) == (self.rows[known[0]], False)
+            return multiple()
+        assert self.do(made) == (one, True)
+        self.rows[one.id] = one
+        self.events[one.id] = [("CREATED", 1)]
+        if first is not None:
+            self.put(first)
+        if key is not None:
+            self.keys[owner or "", key] = (one.id, fingerprint)
+        return one
+
+    @rule(
+        target=jobs,
+        before=jobs,
+        phase=st.sampled_from(Phase),
+        silent=st.booleans(),
+        number=st.integers(0, 2),
+        state=st.sampled_from(RANK),
+        wanted=st.booleans(),
+    )
+    def save(self, before: Job, phase: Phase, silent: bool, number: int, state: AttemptState, wanted: bool) -> Any:
+        """With any version that was ever read, so that most of the older ones are stale."""
+        after = replace(before, phase=phase)
+        ended = before.created if state is AttemptState.CLOSED else None
+        with_it = [
+            attempt(
+                before.id, number, site=self.name, owner=before.owner or "", state=state, wanted=wanted, ended=ended
+            )
+        ][: number > 0]
+        saving = self.store.save(before, after, kind="INFO" if silent else "SET", actor="me", attempts=with_it)
+        current = self.rows.get(before.id)
+        if current is None or current.version != before.version:
+            with pytest.raises(StaleJob):
+                self.do(saving)
+            return multiple()
+        saved = self.do(saving)
+        assert saved == replace(after, version=before.version + 1)
+        self.rows[before.id] = saved
+        for one in with_it:
+            self.put(one)
+        if not silent:
+            self.events[before.id].append(("SET", saved.version))
+        return saved
+
+    @rule(before=jobs)
+    def delete(self, before: Job) -> None:
+        current = self.rows.get(before.id)
+        if current is None or current.version != before.version:
+            with pytest.raises(StaleJob):
+                self.do(self.store.delete(before, actor="me"))
+            return
+        self.do(self.store.delete(before, actor="me"))
+        del self.rows[before.id]
+        self.keys = {key: value for key, value in self.keys.items() if value[0] != before.id}
+        self.garbage.add(before.id)
+        self.events[before.id].append(("DELETED", before.version + 1))
+        for place, one in self.attempts.items():
+            if place[0] == before.id:
+                self.attempts[place] = replace(one, wanted=False)
+
+    @rule(which=jobs)
+    def collect(self, which: Job) -> None:
+        if which.id in self.garbage:
+            self.do(self.store.garbage_done(which.id))
+            self.garbage.discard(which.id)
+
+    @rule(
+        owner=st.sampled_from([None, "a", "b", "c"]),
+        phases=st.none() | st.frozensets(st.sampled_from(Phase), min_size=1, max_size=3),
+        after=st.none() | st.integers(0, 5),
+        last=st.none() | st.integers(0, 6),
+        page=st.integers(1, 4),
+    )
+    def lists(
+        self, owner: str | None, phases: frozenset[Phase] | None, after: int | None, last: int | None, page: int
+    ) -> None:
+        async def ids() -> list[str]:
+            pages = self.store.list_jobs(self.name, owner=owner, phases=phases, after=after, last=last, page=page)
+            return [ref.id async for refs in pages for ref in refs]
+
+        expected = [
+            one
+            for one in self.rows.values()
+            if one.listed
+            and one.owner == owner
+            and (one.phase in phases if phases is not None else one.phase is not Phase.ARCHIVED)
+            and (after is None or one.created > after)
+        ]
+        expected.sort(key=lambda one: (one.created, one.id), reverse=True)
+        assert self.do(ids()) == [one.id for one in expected][:last]
+
+    @rule(free=st.integers(0, 5))
+    def waiting(self, free: int) -> None:
+        """Nobody is passed over for somebody who has more at the site."""
+        waiting = [one for one in self.attempts.values() if one.state is AttemptState.WAITING and one.wanted]
+        opened = [one.owner for one in self.attempts.values() if one.state in RANK[1:3]]
+        order = []
+        for owner in {one.owner for one in waiting}:
+            own = sorted((one.created, one.job_id) for one in waiting if one.owner == owner)
+            order += [(opened.count(owner) + rank, *one) for rank, one in enumerate(own)]
+        taken = self.do(self.store.next_waiting(self.name, free, 10**6))
+        assert [(one.created, one.job_id) for one in taken] == [one[1:] for one in sorted(order)[:free]]
+
+    @rule()
+    def live(self) -> None:
+        expected = {
+            place
+            for place, one in self.attempts.items()
+            if one.state in RANK[1:3] or (not one.wanted and one.state is not AttemptState.CLOSED)
+        }
+        found = self.do(self.store.live_attempts(self.name))
+        assert {(one.job_id, one.number) for one in found} == expected and len(found) == len(expected)
+
+    @rule(which=jobs)
+    def look(self, which: Job) -> None:
+        """Everything that there is about one job."""
+        current = self.rows.get(which.id)
+        assert self.do(self.store.get(which.id)) == current
+        glance = self.do(self.store.glance(which.id))
+        assert (glance and (glance.version, glance.phase)) == (current and (current.version, current.phase))
+        history = self.do(self.store.events(which.id))
+        assert [(one.kind, one.version) for one in history] == self.events[which.id]
+        own = [one for place, one in sorted(self.attempts.items()) if place[0] == which.id]
+        assert self.do(self.store.attempts(which.id)) == own
+        known = self.do(self.store.known([which.id]))
+        assert (which.id in known) == (which.id in self.rows or which.id in self.garbage)
+
+    @rule(now=st.integers(0, 60))
+    def due(self, now: int) -> None:
+        found = [one.id for one in self.do(self.store.due(now, 10**6)) if one.application == self.name]
+        assert set(found) == {
+            one.id for one in self.rows.values() if (one.destruction or 0) <= now and one.phase is not Phase.ARCHIVED
+        }
+
+    @invariant()
+    def garbage_waits_for_what_runs(self) -> None:
+        busy = {place[0] for place, one in self.attempts.items() if one.state is not AttemptState.CLOSED}
+        found = {one for one in self.do(self.store.garbage(10**6)) if one.startswith(f"{self.name}-")}
+        assert found == self.garbage - busy
+
+
+def test_store_does_what_the_model_does(url: str) -> None:
+    """On both databases; commits that wait for a disk make this slow, so the runs are few and long."""
+    with asyncio.Runner() as runner:
+        store = runner.run(Store.open(url, create=True))
+        bound = type("BoundModel", (Model,), {"runner": runner, "store": store})
+        try:
+            run_state_machine_as_test(
+                bound,
+                settings=settings(
+                    max_examples=30,
+                    stateful_step_count=40,
+                    deadline=None,
+                    suppress_health_check=list(HealthCheck),
+                    database=None,
+                ),
+            )
+        finally:
+            runner.run(store.close())

@@ -1,0 +1,165 @@
+"""Query plans: with many rows, each statement of a request or of a loop finds its rows by an index."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests import databases
+from uws_service.store import migrate, queries
+from uws_service.store.database import Query
+from uws_service.store.schema import SQLITE_PREFIX, is_postgresql
+from uws_service.store.tables import AttemptRow, EventRow, JobRow
+
+ROWS = 20_000
+PHASES = ("COMPLETED", "COMPLETED", "COMPLETED", "ERROR", "ARCHIVED", "PENDING")
+LIST = {
+    "application": "app",
+    "owner_key": "o7",
+    "page": 100,
+    "after": 500,
+    "last_created": 9000,
+    "last_id": "job00009000",
+}
+SPAN = {"since": 5000, "until": 6000, "last_ended": 4999, "last_id": "", "last_number": 0, "page": 100}
+JOB = "job00000100"
+HOT: dict[str, tuple[Query, dict[str, Any]]] = {
+    "GLANCE": (queries.GLANCE, {"id": JOB}),
+    "GET_JOB": (queries.GET_JOB, {"id": JOB}),
+    "DELETE_JOB": (queries.DELETE_JOB, {"key": JOB, "expected": 1}),
+    "BY_IDEMPOTENCY": (queries.BY_IDEMPOTENCY, {**LIST, "key": "k100"}),
+    "list": (queries.list_jobs(None, False, False), LIST),
+    "list, next page": (queries.list_jobs(None, False, True), LIST),
+    "list AFTER": (queries.list_jobs(None, True, True), LIST),
+    "list of one phase": (queries.list_jobs(frozenset({"PENDING"}), False, False), LIST),
+    "list of phases": (queries.list_jobs(frozenset({"PENDING", "ERROR"}), True, True), LIST),
+    "ATTEMPTS": (queries.ATTEMPTS, {"job_id": JOB}),
+    "LIVE_ATTEMPTS": (queries.LIVE_ATTEMPTS, {"site": "local"}),
+    "FIRST_OWNER": (queries.FIRST_OWNER, {"site": "local"}),
+    "NEXT_OWNER": (queries.NEXT_OWNER, {"site": "local", "owner": "o3"}),
+    "OPEN_BY_OWNER": (queries.OPEN_BY_OWNER, {"site": "local"}),
+    "OLDEST_OF_OWNER": (queries.OLDEST_OF_OWNER, {"site": "local", "owner": "o3", "now": 10**6, "free": 4}),
+    "AHEAD": (queries.AHEAD, {"site": "local", "created": 10**6, "cap": 100}),
+    "UNWANT": (queries.UNWANT, {"key": JOB}),
+    "EVENTS": (queries.EVENTS, {"job_id": JOB}),
+    "LAST_EVENT": (queries.LAST_EVENT, {}),
+    "EVENTS_SINCE": (queries.EVENTS_SINCE, {"since": ROWS - 5, "page": 1000}),
+    "EVENTS_BETWEEN": (queries.EVENTS_BETWEEN, {"first": ROWS - 9, "final": ROWS - 5}),
+    "TRIM_EVENTS": (queries.TRIM_EVENTS, {"before": 5}),
+    "DUE": (queries.DUE, {"now": 5, "page": 100}),
+    "GARBAGE": (queries.GARBAGE, {"page": 100}),
+    "KNOWN": (queries.KNOWN, {"id": JOB}),
+    "USAGE": (queries.USAGE, SPAN),
+}
+BIG = {"job", "attempt", "event"}
+
+
+def rows() -> Iterator[tuple[Any, dict[str, Any]]]:
+    """A service with a long past: most jobs have ended, a few wait or run."""
+    for number in range(ROWS):
+        job_id, owner = f"job{number:08}", f"o{number % 50}"
+        phase = PHASES[number % len(PHASES)] if number % 50 != 7 else PHASES[number // 50 % len(PHASES)]
+        filled = {"parameters": "[]", "results": "[]", "info": "{}", "version": 1, "duration": 60, "listed": True}
+        yield (
+            JobRow,
+            {"id": job_id, "application": "app", "owner": owner, "owner_key": owner, "phase": phase, "created": number,
+             "destruction": 10**6 + number, "idempotency_key": f"k{number}", **filled},
+        )  # fmt: skip
+        state = "WAITING" if number % 400 == 0 else "RUNNING" if number % 401 == 0 else "CLOSED"
+        zeros = dict.fromkeys(("cpu_requested", "memory_requested", "wall", "cpu", "peak_memory"), 0)
+        yield (
+            AttemptRow,
+            {"job_id": job_id, "number": 1, "site": "local", "application": "app", "owner": owner, "group": "",
+             "wanted": True, "state": state, "created": number, "ended": number if state == "CLOSED" else None,
+             "not_before": 0, "message": "", "bytes_in": 0, "bytes_out": 0, "claimed": "", **zeros},
+        )  # fmt: skip
+        yield (
+            EventRow,
+            {"job_id": job_id, "at": number, "kind": "CREATED", "phase": "PENDING", "version": 1, "actor": "me",
+             "origin": ""},
+        )  # fmt: skip
+
+
+def fill(execute: Any, mark: str) -> None:
+    """All rows, table by table."""
+    tables: dict[Any, list[dict[str, Any]]] = {}
+    for table, values in rows():
+        tables.setdefault(table, []).append(values)
+    for table, many in tables.items():
+        names = list(many[0])
+        columns = ", ".join(f'"{name}"' for name in names)
+        statement = f"INSERT INTO {table.__tablename__} ({columns}) VALUES ({', '.join([mark] * len(names))})"
+        execute(statement, [tuple(one.values()) for one in many])
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    if request.param == "sqlite":
+        url = databases.new_sqlite(tmp_path_factory.mktemp("plans"))
+        migrate(url)
+        connection = sqlite3.connect(url.removeprefix(SQLITE_PREFIX))
+        fill(connection.executemany, "?")
+        connection.commit()
+        connection.close()
+        return url
+    url = databases.new_postgresql()
+    migrate(url)
+    with psycopg.connect(url) as post:
+        fill(post.cursor().executemany, "%s")
+    with psycopg.connect(url, autocommit=True) as post:
+        post.execute("VACUUM ANALYZE")
+    return url
+
+
+def plans(url: str, query: Query, params: dict[str, Any]) -> list[str]:
+    """How the database would carry a statement out: for these values, and for any values."""
+    values = {**query.defaults, **params}
+    if not is_postgresql(url):
+        lite = sqlite3.connect(url.removeprefix(SQLITE_PREFIX))
+        steps = lite.execute(f"EXPLAIN QUERY PLAN {query.sqlite}", values).fetchall()
+        lite.close()
+        return ["\n".join(str(step[3]) for step in steps)]
+    names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", query.postgresql)))
+    numbered = re.sub(r"%\((\w+)\)s", lambda match: f"${names.index(match[1]) + 1}", query.postgresql)
+    with psycopg.connect(url) as post, psycopg.ClientCursor(post) as cursor:
+        cursor.execute(f"EXPLAIN {query.postgresql}", values)  # type: ignore[arg-type]
+        custom = cursor.fetchall()
+        cursor.execute(f"EXPLAIN (GENERIC_PLAN) {numbered}")  # type: ignore[arg-type]
+        return ["\n".join(row[0] for row in steps) for steps in (custom, cursor.fetchall())]
+
+
+def scans(plan: str) -> set[str]:
+    """Tables that a plan reads from one end to the other."""
+    full = re.findall(r"^(?:SCAN (\w+)$|.*Seq Scan on (\w+))", plan, re.MULTILINE)
+    return {one or other for one, other in full} & BIG
+
+
+@pytest.mark.parametrize("name", HOT)
+def test_no_full_scan(filled: str, name: str) -> None:
+    """Neither the plan for these values nor the one for all values reads a whole table that grows."""
+    for plan in plans(filled, *HOT[name]):
+        assert not scans(plan), plan
+
+
+@pytest.mark.parametrize("name", ["list", "list, next page", "list AFTER", "list of one phase", "list of phases"])
+def test_lists_are_not_sorted(filled: str, name: str) -> None:
+    """A page of a list is read in the order of its index, so its cost does not grow with the list."""
+    plan = plans(filled, *HOT[name])[0]
+    # The parts of a list of several phases, each of at most a page, are sorted together.
+    united = name == "list of phases"
+    if is_postgresql(filled):
+        assert len(re.findall(r"(?<!Incremental )\bSort  ", plan)) <= united, plan
+    else:
+        assert not re.search(r"SEARCH job .*\n.*TEMP B-TREE", plan), plan
+        assert united or "TEMP B-TREE" not in plan, plan
+
+
+def test_this_would_be_seen(filled: str) -> None:
+    """The tests above find a scan where there is one."""
+    unindexed = Query(queries.select(queries.event.seq).where(queries.event.actor == "x"))
+    assert all(scans(plan) == {"event"} for plan in plans(filled, unindexed, {}))
