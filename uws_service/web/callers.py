@@ -38,6 +38,8 @@ class Call:
 class Gate(Protocol):
     """Lets callers in; see `uws_service.web.gate`."""
 
+    idle: bool
+    """Whether it looks at no credentials, counts no requests and asks nobody."""
     audits: bool
     """Whether what callers do is written into the log."""
 

@@ -244,6 +244,9 @@ class Resource:
         if "GET" in self.handlers:
             self.handlers["HEAD"], self.policies["HEAD"] = self.handlers["GET"], read
         self.allow = (*self.handlers, "OPTIONS")
+        light = (Policy.PROBE, Policy.OPEN, Policy.READ)
+        self.light = frozenset(verb for verb, policy in self.policies.items() if verb in _READING and policy in light)
+        """Verbs that an idle gate has nothing to say about."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["uws.route"] = self.__name__
@@ -257,6 +260,9 @@ class Resource:
                 )
             response = Response(status_code=204, headers={"allow": ", ".join(self.allow)})
         else:
-            await scope["uws.gate"].admit(scope, self.policies[method])
+            gate: Gate = scope["uws.gate"]
+            # Only to save time: for such a request `admit` would find nothing to do.
+            if not gate.idle or method not in self.light or scope["query_string"] or scope["uws.call"].cookie:
+                await gate.admit(scope, self.policies[method])
             response = await handler(Request(scope, receive))
         await response(scope, receive, send)

@@ -45,6 +45,7 @@ class Gate:
         self.realm = runtime.settings.auth.realm
         self.origins = frozenset(runtime.settings.cors_origins)
         self.rates = Rates() if self.rules.has_rates else None
+        self.idle = self.tokens is None and self.rates is None and self.permissions is None
         self.discovery = [
             one.url.rstrip("/") + "/.well-known/openid-configuration" for one in runtime.settings.auth.issuers
         ]
