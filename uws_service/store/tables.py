@@ -81,7 +81,7 @@ class JobRow(SQLModel, table=True):
     listed: bool
     idempotency_key: str | None = None
     fingerprint: str | None = None
-    stored: int = Field(sa_column=_instant())
+    stored: int = Field(sa_column=Column(BigInteger, nullable=False, server_default="0"))
     """Bytes of its uploads and results."""
 
 

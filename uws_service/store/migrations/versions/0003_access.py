@@ -16,11 +16,10 @@ PAGE = 1000
 
 
 def upgrade() -> None:
+    # The default stays: during an upgrade, processes of the version before make jobs without this column.
     with op.batch_alter_table("job") as job:
         job.add_column(sa.Column("stored", sa.BigInteger(), nullable=False, server_default="0"))
     _count_stored()
-    with op.batch_alter_table("job") as job:
-        job.alter_column("stored", server_default=None)
     op.create_index("job_owner", "job", ["owner_key", "phase", "stored"], unique=False)
     op.create_table(
         "session",
