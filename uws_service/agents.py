@@ -14,7 +14,7 @@ from typing import Any
 from uws_service.applications import Application, check, launch
 from uws_service.attempt import Attempt, AttemptState, Launch, Output, Reason, Report
 from uws_service.depot import Depot
-from uws_service.errors import Forbidden, NotFound, UsageError
+from uws_service.errors import Forbidden, NotFound, ServiceUnavailable, UsageError
 from uws_service.job import Job, Phase
 from uws_service.settings import Fetch
 from uws_service.store import StaleJob, Store
@@ -58,8 +58,15 @@ class Agents:
         ------
         Forbidden
             The attempt is not wanted any more, or belongs to another site.
+        ServiceUnavailable
+            Another pod of it counts as running; ask again.
         """
-        _, plan = await self._plan(pod)
+        attempt, plan = await self._plan(pod)
+        job = await self.store.get(pod.job_id)
+        running = job is not None and job.phase in (Phase.EXECUTING, Phase.UNKNOWN)
+        if running and attempt.claimed not in ("", pod.uid):
+            # Its earlier pod may have ended by itself; whether this one may begin is seen once the site was looked at.
+            raise ServiceUnavailable("Another pod of this attempt counts as running.", retry_after=1)
         if not await self.store.claim(pod.job_id, pod.number, pod.uid):
             raise Forbidden("This attempt has ended or was given up.")
         return {

@@ -120,6 +120,11 @@ class KubernetesSite(BaseModel):
     node_selector: dict[str, str] = Field({}, description="Labels that a node must have.")
     tolerations: tuple[dict[str, Any], ...] = Field((), description="Tolerations, as in a pod's specification.")
     gpu_resource: str = Field("nvidia.com/gpu", description="Resource that an application's `gpus` ask for.")
+    request_disk: bool = Field(
+        True,
+        description="Ask for ephemeral storage. Off for a queue whose quota does not cover it: Kueue would never admit "
+        "such a job. What a job may write is limited all the same.",
+    )
     cpu_limit: bool = Field(False, description="Also limit the CPU to what was asked for; memory and disk always are.")
     volumes: tuple[dict[str, Any], ...] = Field(
         (),

@@ -12,6 +12,7 @@ from typing import Any
 
 from tests.cluster import build
 from tests.cluster.errors import ClusterError
+from tests.cluster.paths import state_folder
 
 
 class Cluster:
@@ -33,7 +34,9 @@ class Cluster:
     def named_by_user(cls) -> Cluster | None:
         """The cluster that ``KUBECONFIG`` names; ``UWS_TEST_BUSYBOX`` says which image its nodes can pull."""
         named = os.environ.get("KUBECONFIG")
-        return cls(Path(named), os.environ.get("UWS_TEST_BUSYBOX") or "busybox:stable") if named else None
+        if not named or Path(named).absolute().is_relative_to(state_folder()):  # none, or a site of ours
+            return None
+        return cls(Path(named), os.environ.get("UWS_TEST_BUSYBOX") or "busybox:stable")
 
     def kubectl(self, *arguments: str, input: str | None = None, check: bool = True, timeout: float = 120) -> str:
         """Run kubectl; its output, or an error with what it said.

@@ -54,8 +54,7 @@ def prepare(site: Cluster, layout: Layout) -> None:
     files = program.parent / "config" / "components"
     authority = Path(layout.certificate("ca.crt")).read_bytes()
     definitions = [
-        convert(yaml.safe_load(path.read_text()), authority)
-        for path in sorted((files / "crd" / "bases").glob("*.yaml"))
+        convert(load(path.read_text()), authority) for path in sorted((files / "crd" / "bases").glob("*.yaml"))
     ]
     _apply_server_side(site, definitions)
     names = [f"crd/{each['metadata']['name']}" for each in definitions]
@@ -142,6 +141,11 @@ def _visibility_service(layout: Layout) -> list[dict[str, Any]]:
             "endpoints": [{"addresses": [layout.block.site], "conditions": {"ready": True}}],
         },
     ]
+
+
+def load(text: str) -> Any:
+    """A YAML document, read by the fast reader where there is one: the definitions are long."""
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def convert(definition: dict[str, Any], authority: bytes) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def test_jobs_on_fake_nodes_complete(site: Site, namespace: str) -> None:
     pods = site.get("pods", "-n", namespace)["items"]
     nodes = {pod["metadata"]["labels"]["job-name"]: pod["spec"]["nodeName"] for pod in pods}
     assert nodes.pop("real") == "node-kwok"
-    assert set(nodes.values()) == {"fake-0", "fake-1"}
+    assert set(nodes.values()) <= {"fake-0", "fake-1"}
     assert set(site.job_creations(namespace).values()) == {1}
 
 

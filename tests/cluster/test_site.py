@@ -17,6 +17,8 @@ from tests.cluster.jobs import conditions, job, log, wait_complete
 from tests.cluster.processes import wait_for
 from tests.cluster.site import Site
 
+# Seconds in which what must not happen would have happened many times over: no condition can be waited for there.
+ENOUGH = 2
 RESTRICTED = {
     "automountServiceAccountToken": False,
     "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
@@ -167,7 +169,7 @@ def test_cut_and_mend(site_a: Site, own_namespace: str) -> None:
                 site_a.kubectl("get", "nodes", "--request-timeout=2s")
             before = len(greeter.asked)
             assert all(site_a.ready(each) for each in ("kube-apiserver", "kubelet", "kube-scheduler"))
-            # Two requests' worth of patience of the pod (nc -w 2) and nothing came.
+            # That nothing comes can't be waited for: this is fifteen times the pause between two requests.
             time.sleep(3)
             assert len(greeter.asked) == before
         finally:
@@ -196,7 +198,7 @@ def test_killed_controller_manager(site_a: Site, own_namespace: str) -> None:
     """Without it a Job gets no pod; with it again, it does."""
     site_a.kill("kube-controller-manager")
     site_a.apply(job("later", own_namespace, images.BUSYBOX, "true"))
-    time.sleep(2)
+    time.sleep(ENOUGH)
     assert not site_a.get("pods", "-n", own_namespace)["items"]
     site_a.start("kube-controller-manager")
     wait_complete(site_a, "later", own_namespace)
@@ -209,7 +211,7 @@ def test_stopped_and_started(site_a: Site, own_namespace: str, component: str) -
     assert not site_a.alive(component)
     site_a.apply(job("later", own_namespace, images.BUSYBOX, "true"))
     wait_for("the pod", lambda: site_a.get("pods", "-n", own_namespace)["items"], 30)
-    time.sleep(2)
+    time.sleep(ENOUGH)
     (pod,) = site_a.get("pods", "-n", own_namespace)["items"]
     assert pod["status"]["phase"] == "Pending"
     site_a.start(component)

@@ -29,6 +29,7 @@ TIMEOUT = aiohttp.ClientTimeout(total=30, connect=5)
 WATCH_SECONDS = 240
 """After so long the API server ends a watch by itself, and we resume it."""
 PAGE = 500
+KUEUE = "kueue.x-k8s.io"
 RELOAD_SECONDS = 10.0
 """Credentials are read anew at most this often."""
 
@@ -220,6 +221,17 @@ class Cluster:
         except Missing:
             raise SiteDown(f"site {self.site.name}: there is no Kueue in the cluster.", sent=False) from None
         self._kueue = group["preferredVersion"]["version"]
+
+    async def places(self, queue: str) -> dict[str, int]:
+        """How many are before each one that waits in a local queue, by the Job's name (Kueue's visibility)."""
+        path = f"/apis/visibility.{KUEUE}/{self._kueue}/namespaces/{self.site.namespace}/localqueues/{queue}"
+        told = await self._ask("GET", f"{path}/pendingworkloads", query=[("limit", "1000")])
+        found = {}
+        for item in told.get("items") or ():
+            for owner in item["metadata"].get("ownerReferences") or ():
+                if owner.get("kind") == "Job":
+                    found[owner["name"]] = int(item["positionInLocalQueue"])
+        return found
 
     async def is_there(self) -> None:
         """Ask for as little as possible; raises `SiteDown` if there is no answer."""

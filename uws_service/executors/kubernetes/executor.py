@@ -33,6 +33,10 @@ APPEARS = 30.0
 """Seconds in which a Job that was made must be seen."""
 AGAIN = 5.0
 """Seconds after which a deletion is repeated if it shows no effect."""
+PLACES = 2.0
+"""Seconds between two looks at the places in a queue."""
+NO_PLACES = 60.0
+"""The same where the cluster does not tell them."""
 HEARTBEAT = 5.0
 """Seconds between two questions whether the API server is there; a silent watch tells nothing."""
 
@@ -72,6 +76,7 @@ class KubernetesExecutor:
         self._job_of: dict[Key, JobView] = {}
         self._pods_of: dict[Key, dict[str, PodView]] = {}
         self._workload_of: dict[str, WorkloadView] = {}
+        self._place_of: dict[str, int] = {}
         self._stuck_since: dict[str, int] = {}
         self._seen: dict[Key, Observation] = {}
         self._made: dict[Key, float | None] = {}
@@ -90,6 +95,8 @@ class KubernetesExecutor:
         await self.cluster.open()
         self._tasks = [asyncio.create_task(mirror.run()) for mirror in self._mirrors]
         self._tasks.append(asyncio.create_task(self._beat()))
+        if self.settings.queue:
+            self._tasks.append(asyncio.create_task(self._follow_queue(self.settings.queue)))
 
     async def stop(self) -> None:
         """Follow no more; the Jobs go on."""
@@ -148,6 +155,23 @@ class KubernetesExecutor:
                 mirror.complete.clear()
             self._change.set()
         self._problem = problem
+
+    async def _follow_queue(self, queue: str) -> None:
+        """Ask Kueue for the places of what it holds, while it holds anything; a cluster need not tell."""
+        while True:
+            pause = PLACES
+            if any(job.suspended for job in self._job_of.values()):
+                try:
+                    places = await self.cluster.places(queue)
+                except (Missing, SiteRefuses, SiteDown) as error:
+                    log.debug("places in the queue are not told", site=self.site, error=str(error))
+                    places, pause = {}, NO_PLACES
+                for name in [name for name in places.keys() | self._place_of.keys()]:
+                    found = self._jobs.known.get(name)
+                    if found is not None and places.get(name) != self._place_of.get(name):
+                        self._touch(found.key)
+                self._place_of = places
+            await asyncio.sleep(pause)
 
     # -- look ------------------------------------------------------------------------------------------------------
 
@@ -215,8 +239,9 @@ class KubernetesExecutor:
                 self._seen[key] = missing
             return
         workload = self._workload_of.get(job.name) if job is not None else None
+        place = self._place_of.get(job.name) if job is not None else None
         stuck = min((self._stuck_since[pod.name] for pod in pods if pod.name in self._stuck_since), default=None)
-        self._seen[key] = seeing.observe(key, job, pods, workload, now, self.patience, stuck)
+        self._seen[key] = seeing.observe(key, job, pods, workload, now, self.patience, stuck, place)
 
     def _missing(self, key: Key) -> Observation | None:
         """A Job that is not in the namespace: not seen there yet, deleted by us, or by somebody else."""

@@ -31,6 +31,8 @@ AGENT_CPU = 0.01
 AGENT_MEMORY_REQUEST, AGENT_MEMORY_LIMIT = 32 * 2**20, 128 * 2**20
 SLACK = 3600
 """Seconds beyond executionDuration after which Kubernetes itself ends a Job: it counts image pull and stage-in too."""
+PREEMPTIONS = 1000
+"""How often Kueue may put a job back before Kubernetes takes that for a failure."""
 LOGS = 64 * 2**20
 ENVIRONMENT_MAX = 256 * 1024
 """Bytes of parameter values that go into the environment; an object of the cluster must stay below 1.5 MB."""
@@ -98,7 +100,8 @@ def job_manifest(launch: Launch, site: KubernetesSite, instance: str) -> dict[st
             "annotations": annotations,
         },
         "spec": {
-            "backoffLimit": 0,  # another try is another attempt, and that the service decides
+            # Another try is another attempt, and that the service decides. But what Kueue puts back counts here too.
+            "backoffLimit": 0 if site.queue is None else PREEMPTIONS,
             "completions": 1,
             "parallelism": 1,
             "podReplacementPolicy": "Failed",  # never two pods at once
@@ -257,7 +260,7 @@ def _command(launch: Launch, site: KubernetesSite) -> dict[str, Any]:
     limits: dict[str, str] = {"cpu": _cpu(launch.cpu)} if site.cpu_limit else {}
     if launch.memory:
         requests["memory"] = limits["memory"] = str(launch.memory)
-    if room:
+    if room and site.request_disk:
         requests["ephemeral-storage"] = str(launch.max_output + room)
         limits["ephemeral-storage"] = str(launch.max_output + room + LOGS)
     if launch.gpus:

@@ -218,6 +218,7 @@ def observe(
     now: int,
     patience: Patience,
     first_stuck: int | None = None,
+    place: int | None = None,
 ) -> Observation:
     """One attempt as its site shows it now.
 
@@ -229,18 +230,23 @@ def observe(
         All pods of the Job that are still known; there is more than one only after a suspension.
     first_stuck
         Since when (milliseconds) the newest pod has had trouble with its image.
+    place
+        How many are before it in the cluster's queue, where that tells.
     """
     pod = max(pods, key=lambda one: (one.created, one.name), default=None)
     gone = not any(one.phase in ("Pending", "Running", "Unknown") and not one.agent_ended for one in pods)
-    if pod is not None and pod.ended is not None and not _was_taken_away(job, pod):
-        return _ended(key, pod, gone)
+    own = [one for one in pods if one.ended is not None and not _was_taken_away(job, one)]
+    if own:  # it counts even if another pod was made since: the command is never run again after its own end
+        return _ended(key, max(own, key=lambda one: one.created), gone)
     if job is not None and job.failed:
         return _job_failed(key, job, pod, gone)
     if job is not None and job.complete:
         return Observation(
             *key, Seen.SUCCEEDED, started=job.started, ended=job.ended, exit_code=0, reports=True, gone=gone
         )
-    if pod is not None and pod.phase == "Failed":
+    if job is not None and job.suspended:
+        return _suspended(key, job, pods, workload, place)
+    if pod is not None and pod.phase == "Failed" and not (pod.deleting and job is not None):
         return _pod_failed(key, pod, gone)
     if job is None:  # the Job was deleted; its pods are about to follow
         if gone:
@@ -248,11 +254,9 @@ def observe(
         return Observation(
             *key, Seen.RUNNING if pod and pod.started else Seen.STARTING, started=pod.started if pod else None
         )
-    if job.suspended:
-        return _suspended(key, job, pods, workload)
     if pod is None:
         return Observation(*key, Seen.STARTING, waiting="the site is making a pod for it")
-    if pod.started is not None and not pod.deleting:
+    if pod.started is not None:  # a pod that is being deleted runs until the Job says how that ended
         return Observation(*key, Seen.RUNNING, started=pod.started, reports=True)
     return _starting(key, pod, now, patience, first_stuck)
 
@@ -351,13 +355,15 @@ def _too_large(message: str) -> str:
     return "The files that it wrote are larger than is allowed."
 
 
-def _suspended(key: Key, job: JobView, pods: Sequence[PodView], workload: WorkloadView | None) -> Observation:
+def _suspended(
+    key: Key, job: JobView, pods: Sequence[PodView], workload: WorkloadView | None, place: int | None
+) -> Observation:
     """Held back by Kueue (or by hand): before the start it waits, after it it is suspended."""
     waiting = waiting_words(workload, job.queue)
     if any(one.started is not None for one in pods) or (workload is not None and workload.evicted):
         text = f"put back by the site: {workload.evicted}" if workload and workload.evicted else waiting
-        return Observation(*key, Seen.SUSPENDED, waiting=text)
-    return Observation(*key, Seen.STARTING, waiting=waiting)
+        return Observation(*key, Seen.SUSPENDED, waiting=text, place=place)
+    return Observation(*key, Seen.STARTING, waiting=waiting, place=place)
 
 
 def waiting_words(workload: WorkloadView | None, queue: str) -> str:
@@ -411,5 +417,6 @@ def _starting(key: Key, pod: PodView, now: int, patience: Patience, first_stuck:
 
 
 def no_node_words(message: str) -> str:
-    """The scheduler's message without what only it understands (``preemption: …``)."""
-    return message.partition(" preemption:")[0].strip().rstrip(".") or "none fits"
+    """The scheduler's message without what only it understands (``no new claims …``, ``preemption: …``)."""
+    told = message.partition(" preemption:")[0].partition(" no new claims")[0]
+    return told.strip().rstrip(".,") or "none fits"

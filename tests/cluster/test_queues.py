@@ -1,0 +1,137 @@
+"""Jobs in Kueue's queues: told why they wait, put back and started again, and each ended once."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster import kueue
+from tests.cluster.conftest import site_named, with_service
+from tests.cluster.service import NAMESPACE, Client, ClusterServer, job_id, objects, settings_of, until
+from tests.cluster.site import Site
+
+MANY = int(os.environ.get("UWS_TEST_QUEUED_JOBS", "24"))
+"""Jobs of the test with three owners; `make soak` takes 100."""
+WORK = "sleep {}; echo $UWS_JOB_ID > $UWS_OUTPUT_DIR/result"
+PREEMPTION = {"withinClusterQueue": "LowerPriority"}
+
+
+def _queued(name: str) -> Iterator[Site]:
+    for site in site_named(name, kueue=True):
+        with_service(site)
+        site.apply(*kueue.queue("astro", NAMESPACE, cpu=2, preemption=PREEMPTION))
+        for priority, value in (("low", 1), ("high", 100)):
+            site.apply(
+                {
+                    "apiVersion": "kueue.x-k8s.io/v1beta1",
+                    "kind": "WorkloadPriorityClass",
+                    "metadata": {"name": priority},
+                    "value": value,
+                }
+            )
+        yield site
+
+
+@pytest.fixture(scope="module")
+def site_k() -> Iterator[Site]:
+    """A site with a queue of two CPUs."""
+    yield from _queued("kueue")
+
+
+@pytest.fixture(scope="module")
+def site_l() -> Iterator[Site]:
+    """Another one."""
+    yield from _queued("kueue2")
+
+
+def _settings(site: Site) -> dict[str, object]:
+    classes = {"application:urgent": "high", "*": "low"}
+    return settings_of(
+        site, queue="astro", request_disk=False, priority_classes=classes, slots=200, schedule_patience=0
+    )
+
+
+@pytest.fixture
+def server(site_k: Site, folder: Path) -> Iterator[ClusterServer]:
+    made = ClusterServer(folder, [_settings(site_k)], site_k.host_address)
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def core(server: ClusterServer) -> Iterator[Client]:
+    with server.client("core") as client:
+        yield client
+
+
+def test_why_it_waits(core: Client) -> None:
+    """A held job is QUEUED, says what it waits for in words, and how many are before it."""
+    busy = [core.script(WORK.format(600)) for _ in range(2)]
+    for url in busy:
+        core.wait(url, "EXECUTING")
+    held = [core.script(WORK.format(0)) for _ in range(2)]
+    for place, url in enumerate(held):
+        told = until(
+            lambda url=url, place=place: (found := core.json(url))["jobInfo"]["ahead"] == place and found, "the place"
+        )
+        assert told["phase"] == "QUEUED"
+        assert told["jobInfo"]["waiting"] == "waiting for 1 more CPU in the queue astro"
+    # Abort while it is held, delete while it is held: nothing is left, the other one starts.
+    assert core.post(f"{held[0]}/phase", {"PHASE": "ABORT"}).status_code == 303
+    assert core.http.delete(busy[0]).status_code == 303
+    assert core.ended(held[1])["phase"] == "COMPLETED"
+    assert core.http.delete(busy[1]).status_code == 303
+    assert core.phase(held[0]) == "ABORTED"
+
+
+def test_preempted(server: ClusterServer, core: Client, site_k: Site) -> None:
+    """EXECUTING, SUSPENDED, EXECUTING again under the same attempt, and one set of results."""
+    low = [core.script(f"trap 'exit 1' TERM; echo begun; {WORK.format(15)}") for _ in range(2)]
+    for url in low:
+        core.wait(url, "EXECUTING")
+    with server.client("urgent") as urgent:
+        soon = urgent.script(WORK.format(3))
+        put_back = until(lambda: [url for url in low if core.phase(url) == "SUSPENDED"], "a job to be put back")
+        assert len(put_back) == 1
+        assert "put back" in core.json(put_back[0])["jobInfo"]["waiting"]
+        told = urgent.ended(soon)
+        assert told["phase"] == "COMPLETED", told["errorSummary"]
+    core.wait(put_back[0], "EXECUTING")
+    for url in low:
+        told = core.ended(url)
+        assert told["phase"] == "COMPLETED", told["errorSummary"]
+        assert told["jobInfo"]["attempt"] == 1 and [one["id"] for one in told["results"]] == ["result"]
+        assert core.http.get(f"{url}/results/result").text.strip() == job_id(url)
+        until(lambda url=url: not objects(site_k, "jobs,pods", url), "the Job to go")
+
+
+def test_three_owners_two_sites(site_k: Site, site_l: Site, folder: Path) -> None:
+    """More than the queues hold: all complete, none twice, and each was told why it waited."""
+    server = ClusterServer(folder, [_settings(site_k), _settings(site_l)], "0.0.0.0")
+    server.start()
+    clients = [server.client("core", user) for user in ("ada", "ben", "eve")]
+    try:
+        urls = [(clients[index % 3], clients[index % 3].script(WORK.format(0))) for index in range(MANY)]
+        waited: dict[str, str] = {}
+        for client, url in urls:
+            if client.phase(url) == "QUEUED":
+                waited[url] = str(client.json(url)["jobInfo"]["waiting"])
+        for client, url in urls:
+            told = client.ended(url, timeout=400)
+            assert told["phase"] == "COMPLETED", told["errorSummary"]
+            assert client.http.get(f"{url}/results/result").text.strip() == job_id(url)
+            assert told["jobInfo"]["attempt"] == 1
+        made = site_k.job_creations(NAMESPACE) + site_l.job_creations(NAMESPACE)
+        for _, url in urls:
+            assert {name: count for name, count in made.items() if job_id(url) in name} == {f"uws-{job_id(url)}-1": 1}
+        assert len(waited) > MANY // 2 and all(waited.values())
+        assert any(re.search(r"more CPU|its turn|slot", words) for words in waited.values()), waited
+    finally:
+        for client in clients:
+            client.http.close()
+        server.stop()
