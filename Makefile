@@ -17,8 +17,8 @@ ARGS ?=
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.demo ## Start the service and run a real job with pyvo (PORT=8080; ONCE=1 stops afterwards)
-	@$(BIN)/python scripts/demo.py --port $(PORT) $(if $(ONCE),--once)
+demo: $(VENV)/.$(if $(AUTH),dev,demo) ## Start the service and run a real job with pyvo (PORT=8080; ONCE=1 stops afterwards; AUTH=1 with tokens)
+	@$(BIN)/python scripts/demo.py --port $(PORT) $(if $(ONCE),--once) $(if $(AUTH),--auth)
 
 test: $(VENV)/.dev ## Run the tests (ARGS="…" goes to pytest; UWS_TEST_REQUIRE=all makes missing tools fail)
 	$(BIN)/python -m pytest $(ARGS)

@@ -1,7 +1,8 @@
 """``make demo``: start the service, run a real cross-match with pyvo, print the table, keep serving.
 
 Everything is embedded: SQLite, a folder and local processes under ``build/demo``. Nothing is deleted, so the job and
-its results can be looked at with any client afterwards.
+its results can be looked at with any client afterwards. With ``--auth`` an issuer of tokens runs beside the service,
+somebody logs in by device flow, and the job is private.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=8080, help="port to serve at")
     parser.add_argument("--once", action="store_true", help="stop the service at the end instead of serving on")
+    parser.add_argument("--auth", action="store_true", help="with an issuer of tokens and a private job")
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "demo", help="where the data are kept")
     arguments = parser.parse_args()
     if not is_free(arguments.port):
@@ -46,11 +48,20 @@ def main() -> int:
         return 1
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        with service(arguments.port, arguments.folder.resolve()) as process:
+        with contextlib.ExitStack() as stack:
+            folder, token, settings = arguments.folder.resolve(), None, {}
             url = f"http://{HOST}:{arguments.port}"
-            job = crossmatch(url)
+            if arguments.auth:
+                import demo_issuer
+
+                folder = folder.with_name(f"{folder.name}-auth")
+                settings = stack.enter_context(demo_issuer.issuer(folder / "issuer", url))
+            process = stack.enter_context(service(arguments.port, folder, settings))
+            if arguments.auth:
+                token = demo_issuer.log_in(url, alone=arguments.once)
+            job = crossmatch(url, token)
             print_result(job)
-            print_urls(url, job.url)
+            print_urls(url, job.url, private=token is not None)
             if not arguments.once:
                 print("\nThe service keeps running. Ctrl-C stops it.", flush=True)
                 process.wait()
@@ -80,7 +91,7 @@ def is_free(port: int) -> bool:
 
 
 @contextlib.contextmanager
-def service(port: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def service(port: int, folder: Path, settings: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     """The service in a process of its own, from ready to stopped."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "service.log"
@@ -88,7 +99,7 @@ def service(port: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("wb") as sink:
         process = subprocess.Popen(
             [sys.executable, "-m", "uws_service", "serve", "--host", HOST, "--port", str(port)],
-            env={**environment, "UWS_DATA": str(folder / "data")},
+            env={**environment, "UWS_DATA": str(folder / "data"), **settings},
             cwd=folder,
             stdout=sink,
             stderr=subprocess.STDOUT,
@@ -121,20 +132,22 @@ def await_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
     raise DemoFailed(f"the service was not ready after {START_SECONDS} s; its log is {log}")
 
 
-def crossmatch(url: str) -> Any:
+def crossmatch(url: str, token: str | None = None) -> Any:
     """Upload a real table with pyvo, run the job, wait for its end; the finished pyvo job."""
     from pyvo.dal import AsyncTAPJob
     from pyvo.dal.exceptions import DALServiceError
     from pyvo.utils.http import create_session
 
     session = create_session()
+    if token is not None:
+        session.headers["Authorization"] = f"Bearer {token}"
     begun = time.monotonic()
     try:
         # pyvo's job class speaks plain UWS; only its `create` is for TAP queries, so the job is made by hand.
         created = session.post(f"{url}/crossmatch/async", data=PARAMETERS)
         created.raise_for_status()
         job = AsyncTAPJob(created.url, session=session, delete=False)
-        print(f"Created   {job.url}  ({job.phase})")
+        print(f"Created   {job.url}  ({job.phase}{f', of {job.owner}' if job.owner else ''})")
         job.upload(objects=str(TABLE))
         print(f"Uploaded  {TABLE.name}: 45 galaxies of the ALFALFA survey")
         job.run()
@@ -157,12 +170,13 @@ def print_result(job: Any) -> None:
         print(f"  {line}")
 
 
-def print_urls(url: str, job_url: str) -> None:
+def print_urls(url: str, job_url: str, *, private: bool = False) -> None:
     """Where to go on, with a browser or with curl."""
     print(f"\nLook at it in a browser:  {url}/")
     print(f"This job:                 {job_url}")
     print(f"All its results:          {job_url}/results")
-    print(f"With curl:                curl {job_url}/phase")
+    header = f' -H "Authorization: Bearer $(uws-service token {url})"' if private else ""
+    print(f"With curl:                curl{header} {job_url}/phase")
 
 
 if __name__ == "__main__":

@@ -397,23 +397,40 @@ RESOURCES = {
     "PUT {job}/parameters/{name}": "The body is the new value, while the job is PENDING.",
     "GET {job}/results": "The results: ids, links, sizes, media types.",
     "GET {job}/results/{name}": "One result; `Range` and `ETag` work.",
+    "GET /login": "Who one is, and how to log in; as JSON the issuers, audiences and clients.",
+    "POST /login": "`username` and `password`, which is a token: a session cookie, and `X-VO-Bearer` for programs.",
+    "GET /login/start/{number}": "To the pages of an issuer.",
+    "GET /login/callback": "Back from there.",
+    "POST /logout": "End the session.",
+    "GET {job}/shares": "With whom the job is shared, as JSON.",
+    "POST {job}/shares": "`GROUP=name` shares it with a group, no `GROUP` makes a link; `EXPIRES=seconds`.",
+    "DELETE {job}/shares/{share_id}": "Take a share back.",
     "GET {job}/logs/{name}": "What the command printed, `stdout` or `stderr`; while it runs, the end of it so far.",
 }
 """What each resource is for, in words; which ones there are comes from the routes."""
 
 
-def routes() -> list[str]:
-    """Verb and path of every resource, from the service's own tables."""
+def routes() -> dict[str, str]:
+    """Verb and path of every resource, and its policy, from the service's own tables."""
     from uws_service.web.jobs import Jobs
+    from uws_service.web.login import Login
     from uws_service.web.meta import Meta
+    from uws_service.web.sharing import Sharing
     from uws_service.web.sync import Sync
 
     # The handlers are only looked at, not called, so they need no running service.
     jobs, meta, sync = Jobs.__new__(Jobs), Meta.__new__(Meta), Sync.__new__(Sync)
+    login, sharing = Login.__new__(Login), Sharing.__new__(Sharing)
     tree: dict[str, Any] = {**meta.resources(), "/{application}/sync": sync.resource()}
-    for path, resource in jobs.resources().items():
+    tree |= {path.replace(":int", ""): resource for path, resource in login.resources().items()}
+    for path, resource in {**jobs.resources(), **sharing.resources()}.items():
         tree[path.replace("/{job_id}", "{job}") if path else "{jobs}"] = resource
-    return [f"{verb} {path}" for path, resource in tree.items() for verb in resource.handlers]
+    return {
+        f"{verb} {path}": policy
+        for path, resource in tree.items()
+        for verb, policy in resource.policies.items()
+        if verb != "HEAD"
+    }
 
 
 def resources_page() -> str:
@@ -421,13 +438,21 @@ def resources_page() -> str:
     there = routes()
     if set(there) != set(RESOURCES):
         raise SystemExit(f"RESOURCES does not fit the routes: {sorted(set(there) ^ set(RESOURCES))}")
-    rows = [(f"`{one.split()[1]}`", one.split()[0], RESOURCES[one]) for one in RESOURCES]
+    from uws_service.auth.policy import POLICY_MEANING, Policy
+
+    rows = [(f"`{one.split()[1]}`", one.split()[0], RESOURCES[one], there[one]) for one in RESOURCES]
+    policies = [(one.value, POLICY_MEANING[one]) for one in Policy]
     return page(
         "# HTTP resources",
         "`{jobs}` is `/{application}/async`, `{job}` is `{jobs}/{id}`. Each path also answers with a slash at its "
         "end. `HEAD` works wherever `GET` does, `OPTIONS` tells the verbs, and other verbs answer 405.",
-        table(("path", "verb", "what it does"), rows),
-        "Documents are XML; `Accept: application/json` gets JSON, a browser gets pages.",
+        table(("path", "verb", "what it does", "who may"), rows),
+        "Documents are XML; `Accept: application/json` gets JSON, a browser gets pages. `/login` and `/logout` are "
+        "there if the settings name an issuer.",
+        "## Who may",
+        table(("policy", "meaning"), policies),
+        "What is refused to an unknown caller who could log in answers 401 with challenges, what is refused to a known "
+        "one 403.",
     )
 
 

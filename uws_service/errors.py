@@ -63,8 +63,14 @@ class IdempotencyConflict(UsageError):
 
 
 class AuthenticationRequired(UwsError):
+    """The caller must say who it is; ``error`` is the word of RFC 6750 for what was wrong with a token, if any."""
+
     status = 401
     title = "AuthenticationError"
+
+    def __init__(self, message: str, *, error: str = "") -> None:
+        super().__init__(message)
+        self.error = error
 
 
 class Forbidden(UwsError):

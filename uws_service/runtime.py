@@ -17,6 +17,9 @@ from uws_service import telemetry
 from uws_service.agents import Agents
 from uws_service.applications import Application, load_applications
 from uws_service.attempt import Attempt
+from uws_service.auth.permissions import PermissionsApi
+from uws_service.auth.policy import Rules
+from uws_service.auth.tokens import Tokens
 from uws_service.controller import Absence, Controller
 from uws_service.depot import Depot
 from uws_service.errors import ConfigurationError, UwsError
@@ -32,7 +35,7 @@ from uws_service.store import Store
 
 log = structlog.get_logger(__name__)
 
-RESERVED = frozenset({"static", "metrics", "livez", "readyz", "agent"})
+RESERVED = frozenset({"static", "metrics", "livez", "readyz", "agent", "login", "logout"})
 """Names that no application can have: the service's own resources have them."""
 CHECK_SECONDS = 5.0
 """How long the answer of a health check is used again."""
@@ -50,6 +53,10 @@ class Runtime:
     executors: Mapping[str, Executor]
     agents: Agents
     tokens: AgentTokens
+    rules: Rules
+    user_tokens: Tokens | None = None
+    """None: there is no issuer, and no token is looked at."""
+    permissions: PermissionsApi | None = None
     controllers: list[Controller] = field(default_factory=list)
     leaders: list[Leader] = field(default_factory=list)
     up_since: int = 0
@@ -100,6 +107,10 @@ def applications_of(settings: Settings) -> dict[str, Application]:
         raise ConfigurationError("No application is declared; name files or folders in `applications`.")
     for name in RESERVED & applications.keys():
         raise ConfigurationError(f"An application can't be called {name!r}: the service uses that path itself.")
+    for name in settings.auth.applications.keys() - applications.keys():
+        raise ConfigurationError(
+            f"settings: auth.applications: there is no application {name!r}; there are: {', '.join(applications)}"
+        )
     return applications
 
 
@@ -117,14 +128,32 @@ async def running(settings: Settings) -> AsyncIterator[Runtime]:
         stack.push_async_callback(store.feed.stop)
         depot = Depot.open(settings.depot_url)
         placer = Placer(store, settings.sites)
-        service = Service(store, applications, placer, max_waiters=settings.limits.waiters)
+        rules = Rules(settings.auth)
+        service = Service(store, applications, placer, rules=rules, max_waiters=settings.limits.waiters)
+        user_tokens = Tokens(settings.auth, rank=rules.ranked) if settings.auth.issuers else None
+        if user_tokens is not None:
+            stack.push_async_callback(user_tokens.close)
+        permissions = PermissionsApi(settings.auth.permissions) if settings.auth.permissions is not None else None
+        if permissions is not None:
+            stack.push_async_callback(permissions.close)
         clusters = [Cluster(site) for site in settings.sites if isinstance(site, KubernetesSite)]
         executors = _executors(settings, depot, clusters, await store.name() if clusters else "")
         for executor in executors.values():
             stack.push_async_callback(executor.close)
         agents = Agents(store, depot, applications, settings.fetch)
         runtime = Runtime(
-            settings, applications, store, depot, service, executors, agents, AgentTokens(clusters), up_since=now_ms()
+            settings,
+            applications,
+            store,
+            depot,
+            service,
+            executors,
+            agents,
+            AgentTokens(clusters),
+            rules,
+            user_tokens,
+            permissions,
+            up_since=now_ms(),
         )
         if settings.controller:
             await _drive_sites(runtime, placer, stack)

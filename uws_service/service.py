@@ -10,20 +10,30 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 from uws_service.applications import Application, Checked, check
 from uws_service.attempt import Attempt, Reason
-from uws_service.auth import Identity, require_access
-from uws_service.errors import Conflict, Forbidden, NotFound, UsageError
+from uws_service.auth import Identity, normal_group, require_access
+from uws_service.auth.policy import Rules
+from uws_service.auth.quotas import Holding, require_room
+from uws_service.errors import Conflict, Forbidden, NotFound, UsageError, UwsError
 from uws_service.job import BLOCKING, FINAL, MAX_DURATION, Action, ErrorSummary, Job, Parameter, Phase, apply
 from uws_service.placing import Placer
+from uws_service.settings_auth import Auth
 from uws_service.store import JobRef, StaleJob, Store
+from uws_service.store.access import Share, hashed
 
 RETRIES = 8
 """How often a change is decided anew when the job changed at the same moment."""
+
+LONGEST_SHARE = 365 * 86400
+"""Seconds for which a job can be shared at once."""
 
 
 def now_ms() -> int:
@@ -111,6 +121,8 @@ class Service:
         What may be run, by name.
     placer
         Chooses the site that a job goes to.
+    rules
+        Who may use which application, and how much of it.
     clock
         The present instant in milliseconds.
     """
@@ -121,16 +133,19 @@ class Service:
         applications: Mapping[str, Application],
         placer: Placer,
         *,
+        rules: Rules | None = None,
         clock: Callable[[], int] = now_ms,
         max_waiters: int = 50_000,
     ) -> None:
         self.store = store
         self.applications = applications
         self.placer = placer
+        self.rules = rules or Rules(Auth())
         self.clock = clock
         self.max_waiters = max_waiters
         self.waiters = 0
         self._draining = asyncio.Event()
+        self._counting: dict[str | None, asyncio.Lock] = {}
 
     def drain(self) -> None:
         """Let every WAIT return now."""
@@ -144,21 +159,52 @@ class Service:
             raise NotFound(f"There is no application {name!r} here. There are: {', '.join(self.applications)}.")
         return found
 
-    async def get(self, application: str, job_id: str, identity: Identity) -> Job:
-        """A job of the caller's, or `NotFound`, or `Forbidden` (U-001, U-161)."""
+    async def get(self, application: str, job_id: str, identity: Identity, *, write: bool = False) -> Job:
+        """A job that the caller may read, or change; else `NotFound`, `Forbidden`, `AuthenticationRequired`."""
         job = await self.store.get(job_id)
         if job is None or job.application != application:
             raise NotFound(f"There is no job {job_id!r} of the application {application!r}.")
-        require_access(job.owner, identity)
+        await self._require(job_id, job.owner, identity, write)
         return job
 
-    async def glance(self, application: str, job_id: str, identity: Identity) -> tuple[int, Phase]:
+    async def glance(
+        self, application: str, job_id: str, identity: Identity, *, write: bool = False
+    ) -> tuple[int, Phase]:
         """Version and phase of a job, by the shortest way."""
         seen = await self.store.glance(job_id)
         if seen is None or seen.application != application:
             raise NotFound(f"There is no job {job_id!r} of the application {application!r}.")
-        require_access(seen.owner, identity)
+        if seen.owner is not None and seen.owner != identity.owner:
+            await self._require(job_id, seen.owner, identity, write)
         return seen.version, seen.phase
+
+    async def _require(self, job_id: str, owner: str | None, identity: Identity, write: bool) -> None:
+        """Raise unless the job is the caller's (U-161), or is only to be read and is shared with the caller."""
+        try:
+            require_access(owner, identity)
+        except UwsError:
+            if write or not (identity.share or identity.groups) or not await self._is_shared(job_id, identity):
+                raise
+
+    async def _is_shared(self, job_id: str, identity: Identity) -> bool:
+        shares = await self.store.access.shares(job_id, self.clock())
+        key = hashed(identity.share) if identity.share else None
+        return any((one.key is not None and one.key == key) or one.group in identity.groups for one in shares)
+
+    @asynccontextmanager
+    async def _room(self, identity: Identity, *, run: bool, new: bool) -> AsyncIterator[None]:
+        """What is done inside fits the caller's quota; two requests of one caller do not count at once."""
+        if not self.rules.has_quotas:
+            yield
+            return
+        if len(self._counting) > 10_000:
+            self._counting = {owner: lock for owner, lock in self._counting.items() if lock.locked()}
+        async with self._counting.setdefault(identity.owner, asyncio.Lock()):
+            found = await self.store.access.holding(identity.owner)
+            phases = {Phase(phase): count for phase, (count, _) in found.items()}
+            holding = Holding(phases, sum(stored for _, stored in found.values()))
+            require_room(self.rules.quota(identity), holding, run=run, new=new)
+            yield
 
     def list_jobs(
         self,
@@ -171,6 +217,8 @@ class Service:
     ) -> AsyncIterator[list[JobRef]]:
         """Pages of the caller's jobs, newest first (U-051…U-057)."""
         self.application(application)
+        if identity.owner is None and not self.rules.lists_anonymous():
+            return _nothing()
         return self.store.list_jobs(application, owner=identity.owner, phases=phases, after=after, last=last)
 
     async def create(
@@ -188,6 +236,7 @@ class Service:
 
         Bad parameters do not prevent it: they become an ERROR when the job is run (T-013).
         """
+        self.rules.require_use(application, identity)
         now = self.clock()
         limits = application.limits
         destruction: int | None = now + limits.retention.default * 1000 if limits.retention.default else None
@@ -208,11 +257,12 @@ class Service:
         )
         job = replace(job, quote=quote(job, now))
         attempt = None
-        if request.run:
-            job, attempt = await self._started(job, identity, 1, now)
-        return await self.store.create(
-            job, actor=identity.actor, origin=origin, idempotency=idempotency, attempt=attempt
-        )
+        async with self._room(identity, run=request.run, new=True):
+            if request.run:
+                job, attempt = await self._started(job, identity, 1, now)
+            return await self.store.create(
+                job, actor=identity.actor, origin=origin, idempotency=idempotency, attempt=attempt
+            )
 
     def checked(self, job: Job) -> Checked:
         """The job's parameters, checked against its application; raises `UsageError`."""
@@ -250,15 +300,16 @@ class Service:
         kind: str,
         origin: str,
         decide: Callable[[Job], Job],
+        detail: Mapping[str, Any] | None = None,
     ) -> Job:
         """Read, decide, compare-and-set; decide again if somebody was faster."""
         for _ in range(RETRIES):
-            job = await self.get(application, job_id, identity)
+            job = await self.get(application, job_id, identity, write=True)
             after = decide(job)
             if after is job:
                 return job
             try:
-                return await self.store.save(job, after, kind=kind, actor=identity.actor, origin=origin)
+                return await self.store.save(job, after, kind=kind, actor=identity.actor, origin=origin, detail=detail)
             except StaleJob:
                 continue
         raise Conflict("The job is being changed by others all the time. Try again.", retry_after=1)
@@ -266,22 +317,24 @@ class Service:
     async def run(self, application: str, job_id: str, identity: Identity, *, origin: str = "") -> Job:
         """PHASE=RUN (U-026); when this returns, nobody sees the job PENDING any more (U-105)."""
         for _ in range(RETRIES):
-            job = await self.get(application, job_id, identity)
+            job = apply_check(await self.get(application, job_id, identity, write=True))
+            self.rules.require_use(self.application(application), identity)
             number = 1 + max((attempt.number for attempt in await self.store.attempts(job_id)), default=0)
-            after, attempt = await self._started(apply_check(job), identity, number, self.clock())
-            attempts = (attempt,) if attempt is not None else ()
-            try:
-                return await self.store.save(
-                    job, after, kind="PHASE", actor=identity.actor, origin=origin, attempts=attempts
-                )
-            except StaleJob:
-                continue
+            async with self._room(identity, run=True, new=False):
+                after, attempt = await self._started(job, identity, number, self.clock())
+                attempts = (attempt,) if attempt is not None else ()
+                try:
+                    return await self.store.save(
+                        job, after, kind="PHASE", actor=identity.actor, origin=origin, attempts=attempts
+                    )
+                except StaleJob:
+                    continue
         raise Conflict("The job is being changed by others all the time. Try again.", retry_after=1)
 
     async def abort(self, application: str, job_id: str, identity: Identity, *, origin: str = "") -> Job:
         """PHASE=ABORT (U-027, U-107, U-108); on an aborted job nothing changes, on another ended one 403 (U-109)."""
         for _ in range(RETRIES):
-            job = await self.get(application, job_id, identity)
+            job = await self.get(application, job_id, identity, write=True)
             if job.phase is Phase.ABORTED:
                 return job
             error = ErrorSummary("Aborted at the owner's request.", reason=Reason.ABORTED)
@@ -298,7 +351,7 @@ class Service:
     async def delete(self, application: str, job_id: str, identity: Identity, *, origin: str = "") -> None:
         """Destroy a job: it is forgotten at once, what runs of it is stopped, its files are removed (U-130…U-132)."""
         for _ in range(RETRIES):
-            job = await self.get(application, job_id, identity)
+            job = await self.get(application, job_id, identity, write=True)
             try:
                 return await self.store.delete(job, actor=identity.actor, origin=origin)
             except StaleJob:
@@ -344,6 +397,59 @@ class Service:
 
         return await self._change(application, job_id, identity, "PARAMETERS", origin, decide)
 
+    # --- sharing ------------------------------------------------------------------------------------------------
+
+    async def share(
+        self,
+        application: str,
+        job_id: str,
+        identity: Identity,
+        *,
+        expires: int,
+        group: str | None = None,
+        origin: str = "",
+    ) -> tuple[Share, str | None]:
+        """Let a group, or whoever has a link, read a job until an instant; the share, and the link's secret.
+
+        The secret is told this once: the store keeps its hash.
+        """
+        now = self.clock()
+        if not now < expires <= now + LONGEST_SHARE * 1000:
+            raise UsageError(f"A share ends in the future, and in at most {LONGEST_SHARE // 86400} days.")
+        secret = secrets.token_urlsafe(32) if group is None else None
+        share = Share(
+            id=secrets.token_hex(8),
+            job_id=job_id,
+            key=hashed(secret) if secret is not None else None,
+            group=normal_group(group) if group is not None else None,
+            actor=identity.actor,
+            created=now,
+            expires=expires,
+        )
+        told = {"share": share.id, "group": share.group, "expires": expires}
+        await self._change(
+            application, job_id, identity, "SHARED", origin, lambda job: replace(require_owned(job)), detail=told
+        )
+        await self.store.access.add_share(share, now)
+        return share, secret
+
+    async def shares(self, application: str, job_id: str, identity: Identity) -> list[Share]:
+        """The shares of a job that have not ended."""
+        await self.glance(application, job_id, identity, write=True)
+        return await self.store.access.shares(job_id, self.clock())
+
+    async def end_share(
+        self, application: str, job_id: str, identity: Identity, share_id: str, *, origin: str = ""
+    ) -> None:
+        """Take a share back; it ends at once."""
+        await self.glance(application, job_id, identity, write=True)
+        if not await self.store.access.end_share(job_id, share_id):
+            raise NotFound(f"The job has no share {share_id[:64]!r}.")
+        told = {"share": share_id}
+        await self._change(application, job_id, identity, "UNSHARED", origin, replace, detail=told)
+
+    # --- waiting ------------------------------------------------------------------------------------------------
+
     async def wait(
         self, application: str, job_id: str, identity: Identity, *, seconds: float, phase: Phase | None = None
     ) -> None:
@@ -379,6 +485,20 @@ class Service:
             await self.store.feed.wait_change(current.id, current.version, left)
             current = await self.store.get(current.id)
         return current
+
+
+async def _nothing() -> AsyncIterator[list[JobRef]]:
+    """A list that shows nothing: who is not known could see others' jobs in it."""
+    nothing: tuple[list[JobRef], ...] = ()
+    for page in nothing:
+        yield page
+
+
+def require_owned(job: Job) -> Job:
+    """The job itself, or `Forbidden` if it belongs to nobody."""
+    if job.owner is None:
+        raise Forbidden("The job is anonymous: whoever knows its URL may use it. There is nothing to share.")
+    return job
 
 
 def require_pending(job: Job) -> None:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from uws_service.errors import ConfigurationError
+from uws_service.settings_auth import Auth
 
 
 class Limits(BaseModel):
@@ -184,6 +185,7 @@ class Settings(BaseSettings):
         description="Header in which a trusted proxy names the authenticated user; ignored from anyone else. "
         "Unset: every caller is anonymous.",
     )
+    auth: Auth = Field(default_factory=Auth, description="Tokens, access and quotas.")
     data: Path = Field(Path("uws-data"), description="Folder for the embedded database, depot and work folders.")
     database: str | None = Field(
         None, description="`sqlite:////absolute/path.db` or `postgresql://…`. Unset: SQLite in the data folder."
@@ -274,7 +276,7 @@ class Settings(BaseSettings):
             where = str(config) if config is not None else "settings"
             lines = [
                 f"{where}: {'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
-                + (f" (given: {problem['input']!r})" if problem["type"] != "extra_forbidden" else "")
+                + (f" (given: {problem['input']!r})" if _may_be_shown(problem) else "")
                 for problem in error.errors()
             ]
             raise ConfigurationError("\n".join(lines)) from None
@@ -302,6 +304,12 @@ class Settings(BaseSettings):
         if self.auto_migrate is not None:
             return self.auto_migrate
         return self.database_url.startswith("sqlite")
+
+
+def _may_be_shown(problem: Any) -> bool:
+    """Whether a wrong value can be repeated in the message: whole sections may hold secrets."""
+    secret = any("secret" in str(part) for part in problem["loc"])
+    return problem["type"] != "extra_forbidden" and not secret and not isinstance(problem["input"], dict | list | tuple)
 
 
 class _FileSource(PydanticBaseSettingsSource):

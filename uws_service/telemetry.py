@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
+from collections.abc import MutableMapping
+from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -42,6 +45,29 @@ SITE_LEADER = Gauge("uws_site_leader", "1 in the process that drives the site.",
 SITE_CREATE = Histogram("uws_site_create_seconds", "Time in which a cluster took a Job.", ["site"], registry=REGISTRY)
 ATTEMPTS = Counter("uws_attempts", "Attempts that ended, by why; Done if well.", ["site", "reason"], registry=REGISTRY)
 
+TOKENS = Counter("uws_tokens", "Tokens looked at that were not remembered, by outcome.", ["outcome"], registry=REGISTRY)
+
+
+_SECRET = re.compile(
+    r"(?P<jwt>\bey[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?)"
+    r"|(?P<name>\b(?:bearer|basic|access_token|refresh_token|id_token|token|code|client_secret|password|share|uws_session"
+    r"|uws_share|uws_login)(?:=|%3d|\s+|[\"']?:\s*[\"']?))(?P<value>[A-Za-z0-9._~+/%=-]{16,})",
+    re.IGNORECASE,
+)
+
+
+def scrubbed(text: str) -> str:
+    """The text without what looks like a token, a password or a session's secret."""
+    return _SECRET.sub(lambda found: f"{found['name'] or ''}[removed]", text)
+
+
+def _scrub(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """The last step before a line is written: tracebacks and other libraries' words are scrubbed too."""
+    for name, value in event.items():
+        if isinstance(value, str) and len(value) >= 16:
+            event[name] = scrubbed(value)
+    return event
+
 
 def configure_logging(form: str, level: str) -> None:
     """One line an event to standard error, as JSON or as text; other libraries' lines take the same way."""
@@ -56,8 +82,9 @@ def configure_logging(form: str, level: str) -> None:
         if form == "json"
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
+    traces: list[structlog.typing.Processor] = [structlog.processors.format_exc_info]
     structlog.configure(
-        processors=[*shared, structlog.processors.format_exc_info, renderer] if form == "json" else [*shared, renderer],
+        processors=[*shared, *traces, _scrub, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(numeric),
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
@@ -66,9 +93,10 @@ def configure_logging(form: str, level: str) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *traces, _scrub, renderer],
         )
     )
+    logging.getLogger("httpx2").setLevel(max(numeric, logging.WARNING))  # at INFO it writes each URL with its query
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(numeric, logging.INFO))

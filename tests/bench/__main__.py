@@ -51,9 +51,15 @@ Scenario = Callable[[Path], Awaitable[list[Figure]]]
 
 def scenarios() -> dict[str, Scenario]:
     """The measurements by name, in the order in which they are made."""
-    from tests.bench import http, listing, site, waiters
+    from tests.bench import auth, http, listing, site, waiters
 
-    return {"http": http.measure, "list": listing.measure, "wait": waiters.measure, "site": site.measure}
+    return {
+        "http": http.measure,
+        "auth": auth.measure,
+        "list": listing.measure,
+        "wait": waiters.measure,
+        "site": site.measure,
+    }
 
 
 def show(figures: list[Figure]) -> None:

@@ -4,6 +4,7 @@ from uws_service.applications.checking import Checked, check
 from uws_service.applications.launching import launch
 from uws_service.applications.loading import load_applications
 from uws_service.applications.model import (
+    AccessSpec,
     Application,
     Bound,
     Example,
@@ -17,6 +18,7 @@ from uws_service.applications.model import (
 from uws_service.applications.reference import descriptor_reference
 
 __all__ = [
+    "AccessSpec",
     "Application",
     "Bound",
     "Checked",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from uws_service.applications.model import (
+    AccessSpec,
     Application,
     Bound,
     Example,
@@ -62,6 +63,10 @@ def _bound(raw: Mapping[str, Any] | None, fallback: Bound) -> Bound:
     return Bound(min(default, highest) if highest and "default" not in raw else default, highest)
 
 
+def _access(raw: Mapping[str, Any]) -> AccessSpec:
+    return AccessSpec(raw.get("anonymous", False), tuple(raw.get("groups", ())), tuple(raw.get("scopes", ())))
+
+
 def application(raw: Mapping[str, Any]) -> Application:
     """The application of a valid descriptor."""
     limits, resources, uploads = raw.get("limits", {}), raw.get("resources", {}), raw.get("uploads")
@@ -105,4 +110,5 @@ def application(raw: Mapping[str, Any]) -> Application:
             for one in raw.get("examples", ())
         ),
         archive=raw.get("archive", False),
+        access=_access(raw["access"]) if "access" in raw else None,
     )

@@ -25,6 +25,9 @@ SHAPES = {"point": ("2",), "circle": ("3",), "polygon": ("*",), "interval": ("2"
 def inconsistencies(application: Application) -> Iterator[Problem]:
     """Everything that is wrong; nothing if the application can be used."""
     problems = [*_parameters(application), *_command(application), *_results(application), *_bounds(application)]
+    if application.access is not None and application.access.anonymous:
+        closed = [name for name in ("groups", "scopes") if getattr(application.access, name)]
+        problems += [(["access", name], f"{name} means nothing beside anonymous: true") for name in closed]
     yield from problems
     if not problems:
         for index, example in enumerate(application.examples):

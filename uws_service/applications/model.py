@@ -104,6 +104,15 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
+class AccessSpec:
+    """Who may use an application: everybody, or verified callers in any of the groups and with all of the scopes."""
+
+    anonymous: bool = False
+    groups: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Application:
     """What a job runs."""
 
@@ -120,6 +129,8 @@ class Application:
     maxrec: MaxrecSpec | None = None
     examples: tuple[Example, ...] = ()
     archive: bool = False
+    access: AccessSpec | None = None
+    """None: as the settings say for all applications."""
 
     def parameter(self, name: str) -> ParameterSpec | None:
         """The parameter of this name, whatever its case (D-020)."""

@@ -90,8 +90,16 @@ HeaderOption = Annotated[
         "-H",
         metavar="NAME:VALUE",
         callback=lambda values: [_header(value) for value in values or []],
-        help="Send this header with each request to the server of the given URL, and to no other. "
-        "The environment variable UWS_CLIENT_TOKEN does the same for a bearer token.",
+        help="Send this header with each request to the server of the given URL, and to no other.",
+    ),
+]
+TokenOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TOKEN",
+        help="Bearer token; @FILE reads it from a file, which others can't see in the list of processes. By default "
+        "UWS_CLIENT_TOKEN, BEARER_TOKEN, BEARER_TOKEN_FILE, that of `login`, or that of WLCG's tools.",
+        show_default=False,
     ),
 ]
 HttpTimeoutOption = Annotated[
@@ -99,20 +107,34 @@ HttpTimeoutOption = Annotated[
 ]
 
 
-def open_client(url: str, headers: list[str] | None, timeout: float) -> UwsClient:
-    """A client for the service at this URL, with the credentials from the options and the environment."""
+def open_client(url: str, headers: list[str] | None, timeout: float, token: str | None = None) -> UwsClient:
+    """A client for the service at this URL, with the credentials from the options, the environment, or a login."""
     import os
 
     from uws_service.client import UwsClient
+    from uws_service.client.tokens import Source
 
     given = {}
-    token = os.environ.get("UWS_CLIENT_TOKEN")
-    if token:
-        given["Authorization"] = f"Bearer {token.strip()}"
     for header in headers or []:
         name, _, value = header.partition(":")
         given[name.strip()] = value.strip()
-    return UwsClient(url, headers=given, timeout=timeout)
+    named = any(name.lower() == "authorization" for name in given) or "@" in url.partition("://")[2].partition("/")[0]
+    source = None if named else Source(url, os.environ, token=_token(token))
+    return UwsClient(url, headers=given, authorize=source, timeout=timeout)
+
+
+def _token(text: str | None) -> str | None:
+    """The token that ``--token`` names."""
+    from pathlib import Path
+
+    from uws_service.client.tokens import checked
+
+    if text is None or not text.startswith("@"):
+        return checked(text, "--token") if text is not None else None
+    try:
+        return checked(Path(text[1:]).expanduser().read_text(encoding="utf-8"), text[1:])
+    except OSError as error:
+        raise typer.BadParameter(f"{text[1:]}: {error.strerror}") from None
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from uws_service.cli.common import (
     JobArgument,
     JsonOption,
     Stop,
+    TokenOption,
     console,
     guarded,
     one_line,
@@ -55,6 +56,7 @@ def results(
     force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
     as_json: JsonOption = False,
     header: HeaderOption = None,
+    token: TokenOption = None,
     http_timeout: HttpTimeoutOption = 30.0,
 ) -> None:
     """List the results of a job, or download them with -o FOLDER.
@@ -62,7 +64,7 @@ def results(
     A file is named after the result's id. It appears only when all of it has arrived, with the size (and the SHA-256,
     if the server tells it) of the job's document.
     """
-    with guarded(), open_client(url_of(job), header, http_timeout) as client:
+    with guarded(), open_client(url_of(job), header, http_timeout, token) as client:
         document = client.job(job)
         chosen = _chosen(document, ids or [])
         if output is None:
@@ -163,6 +165,7 @@ def logs(
     job: JobArgument,
     stream: Annotated[str, typer.Option("--stream", metavar="NAME", help="stdout, stderr, or both.")] = "both",
     header: HeaderOption = None,
+    token: TokenOption = None,
     http_timeout: HttpTimeoutOption = 30.0,
 ) -> None:
     """Print what a job printed: its standard output on ours, its standard error on ours.
@@ -171,7 +174,7 @@ def logs(
     """
     if stream not in ("stdout", "stderr", "both"):
         raise typer.BadParameter(f"{stream!r} must be stdout, stderr or both")
-    with guarded(), open_client(url_of(job), header, http_timeout) as client:
+    with guarded(), open_client(url_of(job), header, http_timeout, token) as client:
         document = client.job(job)
         wanted = [one for one in _links(document) if stream in (one.name, "both")]
         found = [_print_log(client, one) for one in wanted]

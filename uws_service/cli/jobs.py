@@ -16,6 +16,7 @@ from uws_service.cli.common import (
     JobsArgument,
     JsonOption,
     Stop,
+    TokenOption,
     console,
     guarded,
     note,
@@ -67,6 +68,7 @@ def submit(
     ] = None,
     as_json: JsonOption = False,
     header: HeaderOption = None,
+    token: TokenOption = None,
     http_timeout: HttpTimeoutOption = 30.0,
 ) -> None:
     """Make a job, start it, and print its URL.
@@ -85,7 +87,7 @@ def submit(
     instant = destruction_instant(destruction) if destruction is not None else None
     if wait and not run:
         raise typer.BadParameter("--wait makes no sense with --no-run")
-    with guarded(), open_client(url, header, http_timeout) as client:
+    with guarded(), open_client(url, header, http_timeout, token) as client:
         job = client.create(url, fields, [*uploads, *tables], run_id=run_id, idempotency_key=idempotency_key)
         with _naming(job):
             if seconds is not None:
@@ -149,9 +151,11 @@ def _wait(client: UwsClient, job: str, timeout: float | None, *, as_json: bool) 
     raise Stop(code, message)
 
 
-def run(job: JobArgument, header: HeaderOption = None, http_timeout: HttpTimeoutOption = 30.0) -> None:
+def run(
+    job: JobArgument, header: HeaderOption = None, token: TokenOption = None, http_timeout: HttpTimeoutOption = 30.0
+) -> None:
     """Start a job that was made with --no-run."""
-    with guarded(), open_client(url_of(job), header, http_timeout) as client:
+    with guarded(), open_client(url_of(job), header, http_timeout, token) as client:
         client.run(job)
 
 
@@ -160,6 +164,7 @@ def wait(
     timeout: TimeoutOption = None,
     as_json: JsonOption = False,
     header: HeaderOption = None,
+    token: TokenOption = None,
     http_timeout: HttpTimeoutOption = 30.0,
 ) -> None:
     """Wait for the end of a job and show its progress.
@@ -167,7 +172,7 @@ def wait(
     The server is asked to answer when the phase changes (WAIT with PHASE); a server of UWS 1.0, which can't do that, is
     asked at growing intervals.
     """
-    with guarded(), open_client(url_of(job), header, http_timeout) as client:
+    with guarded(), open_client(url_of(job), header, http_timeout, token) as client:
         _wait(client, job, timeout, as_json=as_json)
 
 
@@ -187,11 +192,12 @@ def list_jobs(
     ] = None,
     as_json: JsonOption = False,
     header: HeaderOption = None,
+    token: TokenOption = None,
     http_timeout: HttpTimeoutOption = 30.0,
 ) -> None:
     """List jobs."""
     instant = after_instant(after) if after is not None else None
-    with guarded(), open_client(url_of(url), header, http_timeout) as client:
+    with guarded(), open_client(url_of(url), header, http_timeout, token) as client:
         found = client.jobs(url, phases=phase or (), after=instant, last=last)
     print_list(found, as_json=as_json)
 
@@ -200,10 +206,11 @@ def show(
     job: JobArgument,
     as_json: JsonOption = False,
     header: HeaderOption = None,
+    token: TokenOption = None,
     http_timeout: HttpTimeoutOption = 30.0,
 ) -> None:
     """Show a job: phase, times, parameters, results, error."""
-    with guarded(), open_client(url_of(job), header, http_timeout) as client:
+    with guarded(), open_client(url_of(job), header, http_timeout, token) as client:
         document = client.job(job)
         detail = client.error_text(document) if document.error is not None and document.error.has_detail else ""
     if as_json:
@@ -212,20 +219,23 @@ def show(
         print_job(console(), document, detail)
 
 
-def abort(job: JobArgument, header: HeaderOption = None, http_timeout: HttpTimeoutOption = 30.0) -> None:
+def abort(
+    job: JobArgument, header: HeaderOption = None, token: TokenOption = None, http_timeout: HttpTimeoutOption = 30.0
+) -> None:
     """Stop a job; it stays in the list as ABORTED."""
-    with guarded(), open_client(url_of(job), header, http_timeout) as client:
+    with guarded(), open_client(url_of(job), header, http_timeout, token) as client:
         client.abort(job)
 
 
 def delete(
     jobs: Annotated[list[str], typer.Argument(metavar="JOB", help="URLs of jobs.", show_default=False)],
     header: HeaderOption = None,
+    token: TokenOption = None,
     http_timeout: HttpTimeoutOption = 30.0,
 ) -> None:
     """Delete jobs with their results; a running job is stopped."""
     for job in jobs:
-        with guarded(), open_client(url_of(job), header, http_timeout) as client:
+        with guarded(), open_client(url_of(job), header, http_timeout, token) as client:
             client.delete(job)
         note(f"deleted {job}")
 

@@ -6,7 +6,7 @@ import base64
 import contextlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -58,12 +58,23 @@ class Http:
         password in the URL, are ever sent to.
     headers
         Credentials and the like.
+    authorize
+        Gives the Authorization header of each request, unless ``headers`` or the URL hold one; asked every time, as
+        a token may have to be refreshed.
     timeout
         Seconds without a byte after which an answer is given up.
     """
 
-    def __init__(self, url: str, *, headers: Mapping[str, str] | None = None, timeout: float = 30.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        authorize: Callable[[], str | None] | None = None,
+        timeout: float = 30.0,
+    ) -> None:
         parts = _parts(url)
+        self.authorize = authorize
         self.timeout = timeout
         self.headers = dict(headers or {})
         self.origin = _origin(parts)
@@ -146,6 +157,9 @@ class Http:
         given = dict(more.get("headers") or {})
         if _origin(_parts(url)) == self.origin:
             given = {**self.headers, **given}
+            if self.authorize is not None and not any(name.lower() == "authorization" for name in given):
+                value = self.authorize()
+                given |= {"Authorization": value} if value else {}
         rest = {key: value for key, value in more.items() if key != "headers"}
         with _translated(url, seconds):
             timeouts = httpx2.Timeout(seconds, connect=min(seconds, 15))

@@ -69,12 +69,21 @@ class UwsClient:
         The job list or any job of the service; it decides where ``headers`` are sent to.
     headers
         Credentials, sent to that origin only.
+    authorize
+        Gives the Authorization header of each request to that origin.
     timeout
         Seconds without a byte after which an answer is given up.
     """
 
-    def __init__(self, url: str, *, headers: Mapping[str, str] | None = None, timeout: float = 30.0) -> None:
-        self.http = Http(url, headers=headers, timeout=timeout)
+    def __init__(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        authorize: Callable[[], str | None] | None = None,
+        timeout: float = 30.0,
+    ) -> None:
+        self.http = Http(url, headers=headers, authorize=authorize, timeout=timeout)
 
     def __enter__(self) -> UwsClient:
         return self

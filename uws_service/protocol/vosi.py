@@ -38,34 +38,51 @@ def availability_xml(available: bool, *, up_since: int | None = None, notes: tup
     return _DECLARATION + etree.tostring(root, encoding="UTF-8")
 
 
-def capabilities_xml(application: Application, base: str) -> bytes:
-    """What the application offers and where (V-010…V-013, U-170, D-003); ``base`` is its URL."""
+def capabilities_xml(application: Application, base: str, methods: tuple[str, ...] = ()) -> bytes:
+    """What the application offers and where (V-010…V-013, U-170, D-003); ``base`` is its URL.
+
+    ``methods`` are the ways to log in, the empty one stands for anonymous use (A-001); capabilities and availability
+    never ask for any (V-002).
+    """
     root = etree.Element(
         f"{{{CAPABILITIES_NS}}}capabilities",
         nsmap={"vosi": CAPABILITIES_NS, "vr": VR_NS, "vs": VS_NS, "xsi": XSI_NS},
     )
     std = {"role": "std"}
-    _capability(root, "ivo://ivoa.net/std/VOSI#capabilities", f"{base}/capabilities", "text/xml", **std)
-    _capability(root, "ivo://ivoa.net/std/VOSI#availability", f"{base}/availability", "text/xml", **std)
-    jobs = _capability(root, "ivo://ivoa.net/std/UWS#rest-1.1", f"{base}/async", "text/xml", version="1.1", **std)
+    _capability(root, "ivo://ivoa.net/std/VOSI#capabilities", f"{base}/capabilities", "text/xml", (), **std)
+    _capability(root, "ivo://ivoa.net/std/VOSI#availability", f"{base}/availability", "text/xml", (), **std)
+    jobs = _capability(
+        root, "ivo://ivoa.net/std/UWS#rest-1.1", f"{base}/async", "text/xml", methods, version="1.1", **std
+    )
     _parameters(jobs, application)
     if application.examples:
-        _capability(root, "ivo://ivoa.net/std/DALI#examples", f"{base}/examples", "application/xhtml+xml", **std)
-    sync = _capability(root, None, f"{base}/sync", application.results[0].media_type if application.results else None)
+        _capability(root, "ivo://ivoa.net/std/DALI#examples", f"{base}/examples", "application/xhtml+xml", (), **std)
+    main = application.results[0].media_type if application.results else None
+    sync = _capability(root, None, f"{base}/sync", main, methods)
     _parameters(sync, application)
     return _DECLARATION + etree.tostring(root, encoding="UTF-8")
 
 
 def _capability(
-    root: etree._Element, standard: str | None, url: str, result: str | None, **attributes: str
+    root: etree._Element,
+    standard: str | None,
+    url: str,
+    result: str | None,
+    methods: tuple[str, ...] = (),
+    **attributes: str,
 ) -> etree._Element:
     """A capability with one interface; returns the interface.
+
+    Where one may log in the URL is a ``base``: pyvo then sends its credentials to all that is below it, not only to
+    this very URL (T-002, A-012).
 
     ``queryType`` is left out: DALI has GET and POST everywhere, and pyvo warns when both are named.
     """
     capability = etree.SubElement(root, "capability", {"standardID": standard} if standard else {})
     interface = etree.SubElement(capability, "interface", {_TYPE: "vs:ParamHTTP", **attributes})
-    etree.SubElement(interface, "accessURL", {"use": "full"}).text = url
+    etree.SubElement(interface, "accessURL", {"use": "base" if methods else "full"}).text = url
+    for method in methods:
+        etree.SubElement(interface, "securityMethod", {"standardID": method} if method else {})
     if result:
         etree.SubElement(interface, "resultType").text = result
     return interface

@@ -12,6 +12,7 @@ from uws_service.attempt import Attempt, Report
 from uws_service.errors import ConfigurationError, IdempotencyConflict, NotFound, UwsError
 from uws_service.job import Job, Phase
 from uws_service.store import queries
+from uws_service.store.access import AccessStore
 from uws_service.store.database import Database, Transaction
 from uws_service.store.feed import CHANNEL, Feed
 from uws_service.store.postgresql import PostgreSQL
@@ -59,6 +60,7 @@ class Store:
         self._notify = isinstance(database, PostgreSQL)
         self._counts: tuple[float, dict[tuple[str, str], int]] = (-COUNT_SECONDS, {})
         self.feed = feed
+        self.access = AccessStore(database)
 
     @classmethod
     async def open(cls, url: str, *, create: bool = False) -> Store:

@@ -29,13 +29,15 @@ p = bindparam
 GLANCE = Query(select(job.version, job.application, job.owner, job.phase).where(job.id == p("id")))
 GET_JOB = Query(select(*_JOB).where(job.id == p("id")))
 INSERT_JOB = Query(
-    insert(JobRow).values({name: p(name) for name in (*JOB_COLUMNS, "owner_key", "idempotency_key", "fingerprint")})
+    insert(JobRow).values(
+        {name: p(name) for name in (*JOB_COLUMNS, "owner_key", "idempotency_key", "fingerprint", "stored")}
+    )
 )
 _CHANGED = [name for name in JOB_COLUMNS if name not in ("id", "application", "owner", "created", "listed", "version")]
 UPDATE_JOB = Query(
     update(JobRow)
     .where(job.id == p("key"), job.version == p("expected"))
-    .values({**{name: p(name) for name in _CHANGED}, "version": p("version")})
+    .values({**{name: p(name) for name in (*_CHANGED, "stored")}, "version": p("version")})
 )
 DELETE_JOB = Query(delete(JobRow).where(job.id == p("key"), job.version == p("expected")))
 BY_IDEMPOTENCY = Query(

@@ -46,6 +46,8 @@ class JobRow(SQLModel, table=True):
             postgresql_where=text("destruction IS NOT NULL AND phase != 'ARCHIVED'"),
         ),
         Index("job_phases", "application", "phase"),
+        # What one owner has, for quotas, from the index alone.
+        Index("job_owner", "owner_key", "phase", "stored"),
         Index(
             "job_idempotency",
             "application",
@@ -79,6 +81,8 @@ class JobRow(SQLModel, table=True):
     listed: bool
     idempotency_key: str | None = None
     fingerprint: str | None = None
+    stored: int = Field(sa_column=Column(BigInteger, nullable=False, server_default="0"))
+    """Bytes of its uploads and results."""
 
 
 class AttemptRow(SQLModel, table=True):
@@ -200,3 +204,31 @@ class MetaRow(SQLModel, table=True):
 
     name: str = Field(primary_key=True)
     value: str
+
+
+class SessionRow(SQLModel, table=True):
+    """A browser that is logged in (kind ``session``) or is about to (``login``); under the hash of its secret."""
+
+    __tablename__ = "session"
+    __table_args__ = (Index("session_expires", "expires"),)
+
+    key: str = Field(primary_key=True)
+    kind: str
+    content: str = Field(sa_column=Column(Text, nullable=False))
+    created: int = Field(sa_column=_instant())
+    expires: int = Field(sa_column=_instant())
+
+
+class ShareRow(SQLModel, table=True):
+    """A job that others may read: whoever has the secret of this hash, or the members of a group."""
+
+    __tablename__ = "share"
+    __table_args__ = (Index("share_job", "job_id"), Index("share_expires", "expires"))
+
+    id: str = Field(primary_key=True)
+    job_id: str
+    key: str | None = None
+    group: str | None = None
+    actor: str
+    created: int = Field(sa_column=_instant())
+    expires: int = Field(sa_column=_instant())

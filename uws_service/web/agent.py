@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from uws_service.agents import Pod
+from uws_service.auth.policy import Policy
 from uws_service.errors import AuthenticationRequired, TooLarge, UsageError
 from uws_service.runtime import Runtime
 from uws_service.web.edge import Resource
@@ -27,11 +28,11 @@ class AgentResources:
     def resources(self) -> dict[str, Resource]:
         """Their part of the routes table."""
         return {
-            "/agent/v1/claim": Resource("agent", post=self.claim),
-            "/agent/v1/inputs/{index:int}": Resource("agent", get=self.read_input),
-            "/agent/v1/outputs/{name}": Resource("agent", put=self.put_output),
-            "/agent/v1/progress": Resource("agent", post=self.progress),
-            "/agent/v1/report": Resource("agent", post=self.report),
+            "/agent/v1/claim": Resource("agent", Policy.AGENT, post=self.claim),
+            "/agent/v1/inputs/{index:int}": Resource("agent", Policy.AGENT, get=self.read_input),
+            "/agent/v1/outputs/{name}": Resource("agent", Policy.AGENT, put=self.put_output),
+            "/agent/v1/progress": Resource("agent", Policy.AGENT, post=self.progress),
+            "/agent/v1/report": Resource("agent", Policy.AGENT, post=self.report),
         }
 
     async def claim(self, request: Request) -> Response:

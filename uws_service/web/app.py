@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
@@ -15,19 +14,28 @@ from uws_service.errors import NotFound
 from uws_service.runtime import Runtime, running
 from uws_service.settings import Settings
 from uws_service.web.agent import AgentResources
-from uws_service.web.edge import Edge
+from uws_service.web.edge import Edge, Resource
+from uws_service.web.gate import Gate
 from uws_service.web.jobs import Jobs
+from uws_service.web.login import Login
 from uws_service.web.meta import Meta
+from uws_service.web.sessions import Sessions
+from uws_service.web.sharing import Sharing
 from uws_service.web.sync import Sync
 
 
-def routes(runtime: Runtime) -> list[BaseRoute]:
+def routes(runtime: Runtime, login: Login | None = None) -> list[BaseRoute]:
     """The one routes table; what is asked for most is looked at first."""
     jobs, meta, sync = Jobs(runtime), Meta(runtime), Sync(runtime)
-    table: dict[str, Any] = {f"/{{application}}/async{path}": one for path, one in jobs.resources().items()}
+    below = {**jobs.resources(), **Sharing(runtime).resources()}
+    table: dict[str, Resource] = {f"/{{application}}/async{path}": one for path, one in below.items()}
     table["/{application}/sync"] = sync.resource()
     table.update(AgentResources(runtime).resources())
+    if login is not None:
+        table.update(login.resources())
     table.update(meta.resources())
+    for path, resource in table.items():
+        resource.path = path
     return [Route(path, endpoint=resource, name=path) for path, resource in table.items()]
 
 
@@ -44,14 +52,15 @@ class App:
         self.settings = settings
         self.runtime: Runtime | None = None
         self._router = Router(lifespan=self._lifespan, default=_no_route, redirect_slashes=False)
-        edge: ASGIApp = Edge(self._router, settings)
+        self._inner = Edge(self._router, settings)
+        edge: ASGIApp = self._inner
         if settings.cors_origins:
             edge = CORSMiddleware(
                 edge,
                 allow_origins=list(settings.cors_origins),
                 allow_methods=["GET", "POST", "PUT", "DELETE"],
                 allow_headers=["authorization", "idempotency-key", "range"],
-                expose_headers=["location", "www-authenticate", "content-range"],
+                expose_headers=["location", "www-authenticate", "content-range", "x-vo-authenticated"],
             )
         self._edge = edge
 
@@ -62,7 +71,13 @@ class App:
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         async with running(self.settings) as runtime:
             self.runtime = runtime
-            self._router.routes[:] = routes(runtime)
+            sessions = login = None
+            if runtime.user_tokens is not None:
+                key = await runtime.store.access.secret("cookies")
+                sessions = Sessions(runtime.store.access, key, runtime.service.clock)
+                login = Login(runtime, sessions, key)
+            self._inner.gate = Gate(runtime, sessions)
+            self._router.routes[:] = routes(runtime, login)
             yield
 
     def drain(self) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
+from urllib.parse import quote
 
 import structlog
 from starlette.requests import ClientDisconnect, Request
@@ -17,10 +18,14 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from uws_service import telemetry
-from uws_service.auth import ANONYMOUS, Identity, Network, identify, is_trusted, networks
+from uws_service.auth import ANONYMOUS, Network, identify, is_trusted, networks
+from uws_service.auth.policy import Policy
 from uws_service.errors import MethodNotAllowed, UsageError, UwsError
 from uws_service.settings import Settings
+from uws_service.web.callers import Call, Gate, account_of, call_of
 from uws_service.web.errors import error_response
+
+__all__ = ["Call", "Edge", "Resource", "account_of", "call_of"]
 
 log = structlog.get_logger(__name__)
 
@@ -28,23 +33,6 @@ CLIENT_GONE = 499
 """What metrics show for a client that went away before its answer."""
 _HOST = re.compile(r"[A-Za-z0-9._~:\[\]-]{1,255}")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")
-
-
-@dataclass(slots=True)
-class Call:
-    """What is known of one request beside its path and body."""
-
-    identity: Identity
-    base: str
-    """Public URL of the service's root, without a slash at the end."""
-    origin: str
-    """Address that the request came from, for the history of jobs."""
-
-
-def call_of(request: Request) -> Call:
-    """The `Call` that `Edge` made for this request."""
-    call: Call = request.scope["uws.call"]
-    return call
 
 
 class Edge:
@@ -56,6 +44,7 @@ class Edge:
         self.root_path = settings.root_path
         self.trusted: tuple[Network, ...] = networks(settings.trusted_proxies)
         self.identity_header = settings.identity_header.lower().encode() if settings.identity_header else None
+        self.gate: Gate | None = None
         self._trust: dict[str | None, bool] = {}
         self._counters: dict[tuple[str, str, int], Any] = {}
         self._histograms: dict[str, Any] = {}
@@ -71,9 +60,13 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                call = scope.get("uws.call")
+                if call is not None and call.identity.owner is not None:  # A-005
+                    message["headers"].append((b"x-vo-authenticated", _shown(call.identity.owner)))
             await send(message)
 
         try:
+            scope["uws.gate"] = self.gate
             self._prepare(scope)
             await self.app(scope, receive, counted)
         except UwsError as error:
@@ -89,10 +82,29 @@ class Edge:
             await self._answer(_unexpected(error), scope, receive, counted)
         finally:
             self._count(scope, status, time.perf_counter() - began)
+            if self.gate is not None and (scope["method"] not in _READING or status in _REFUSED):
+                self._audit(self.gate, scope, status)
+
+    def _audit(self, gate: Gate, scope: Scope, status: int) -> None:
+        """Who did, or tried, what from where; the path without its query, which may hold a secret."""
+        call: Call | None = scope.get("uws.call")
+        if not gate.audits or call is None:
+            return
+        log.info(
+            "audit",
+            actor=call.identity.actor,
+            issuer=call.identity.issuer,
+            by=call.by,
+            method=scope["method"],
+            path=scope["path"][:512],
+            status=status,
+            origin=call.origin,
+        )
 
     def _prepare(self, scope: Scope) -> None:
         """Find the caller and the public base URL; take the prefix and the last slash off the path."""
-        host = forwarded_host = forwarded_proto = forwarded_prefix = identity_value = None
+        host = forwarded_host = forwarded_proto = forwarded_prefix = forwarded_for = identity_value = cookie = None
+        authorization: list[bytes] | None = None
         for name, value in scope["headers"]:
             if name == b"host":
                 host = value
@@ -103,21 +115,30 @@ class Edge:
                     forwarded_proto = value
                 elif name == b"x-forwarded-prefix":
                     forwarded_prefix = value
+                elif name == b"x-forwarded-for":
+                    forwarded_for = value if forwarded_for is None else forwarded_for + b"," + value
             elif name == self.identity_header:
                 identity_value = value
+            elif name == b"authorization":
+                authorization = [*(authorization or ()), value]
+            elif name == b"cookie":
+                cookie = value if cookie is None else cookie + b"; " + value
         client = scope["client"][0] if scope.get("client") else None
         prefix = self.root_path or scope.get("root_path", "")
         scheme = scope["scheme"]
         identity = ANONYMOUS
-        forwarded = forwarded_host or forwarded_proto or forwarded_prefix or identity_value
-        if forwarded and self._trusts(client):
+        origin = client or ""
+        direct = not (forwarded_host or forwarded_proto or forwarded_prefix or forwarded_for)
+        if (identity_value or not direct) and self._trusts(client):
             host = _first(forwarded_host) or host
             scheme = (_first(forwarded_proto) or scheme.encode()).decode("latin-1").lower()
             if forwarded_prefix:
                 prefix = (_first(forwarded_prefix) or b"").decode("latin-1").rstrip("/")
             identity = identify(identity_value.decode("utf-8", "replace") if identity_value else None)
+            if forwarded_for is not None:
+                origin = self._origin(forwarded_for) or origin
         base = self.base_url or _base(scheme, host, scope, prefix)
-        scope["uws.call"] = Call(identity, base, client or "")
+        scope["uws.call"] = Call(identity, base, origin, authorization, cookie, direct)
         path: str = scope["path"]
         if prefix and (path == prefix or path.startswith(prefix + "/")):
             path = path[len(prefix) :] or "/"
@@ -125,6 +146,16 @@ class Edge:
             path = path.rstrip("/") or "/"
         scope["path"] = path
         scope["root_path"] = ""
+
+    def _origin(self, forwarded_for: bytes) -> str:
+        """The address that the outermost trusted proxy saw: each adds, at the end, whom it heard; others may lie."""
+        for one in reversed(forwarded_for.decode("latin-1").split(",")):
+            address = one.strip()[:64]
+            if not address.isprintable():
+                return ""
+            if not self._trusts(address):
+                return address
+        return ""
 
     def _trusts(self, client: str | None) -> bool:
         known = self._trust.get(client)
@@ -154,7 +185,16 @@ class Edge:
             histogram.observe(seconds)
 
 
+_SHOWN = "@/:!$&'()*+,;=~ "
+"""Characters of an owner that stand in a header as they are."""
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_REFUSED = frozenset({401, 403, 429})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
+
+
+@lru_cache(4096)
+def _shown(owner: str) -> bytes:
+    return quote(owner, _SHOWN).encode()
 
 
 def _unexpected(error: Exception) -> UwsError:
@@ -183,21 +223,36 @@ def _base(scheme: str, host: bytes | None, scope: Scope, prefix: str) -> str:
 
 
 class Resource:
-    """One resource: its name in metrics, and a handler for each verb that it takes.
+    """One resource: its name in metrics, its policy, and a handler for each verb that it takes.
 
     HEAD works wherever GET does; OPTIONS tells the verbs; any other answers 405 with Allow (U-042).
+
+    Parameters
+    ----------
+    read
+        Who may GET it.
+    write
+        Who may use any other verb; by default as ``read``.
     """
 
-    def __init__(self, name: str, **handlers: Any) -> None:
+    def __init__(self, name: str, read: Policy, write: Policy | None = None, **handlers: Any) -> None:
         self.__name__ = name
+        self.path = ""
+        """The template of its path, once it is in the routes table."""
         self.handlers = {verb.upper(): handler for verb, handler in handlers.items()}
-        verbs = dict.fromkeys([*self.handlers, *(["HEAD"] if "GET" in self.handlers else []), "OPTIONS"])
-        self.allow = tuple(verbs)
+        self.policies = {verb: read if verb == "GET" else write or read for verb in self.handlers}
+        if "GET" in self.handlers:
+            self.handlers["HEAD"], self.policies["HEAD"] = self.handlers["GET"], read
+        self.allow = (*self.handlers, "OPTIONS")
+        light = (Policy.PROBE, Policy.OPEN, Policy.READ)
+        self.light = frozenset(verb for verb, policy in self.policies.items() if verb in _READING and policy in light)
+        """Verbs that an idle gate has nothing to say about."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["uws.route"] = self.__name__
+        scope["uws.path"] = self.path
         method = scope["method"]
-        handler = self.handlers.get("GET" if method == "HEAD" else method)
+        handler = self.handlers.get(method)
         if handler is None:
             if method != "OPTIONS":
                 raise MethodNotAllowed(
@@ -205,5 +260,9 @@ class Resource:
                 )
             response = Response(status_code=204, headers={"allow": ", ".join(self.allow)})
         else:
+            gate: Gate = scope["uws.gate"]
+            # Only to save time: for such a request `admit` would find nothing to do.
+            if not gate.idle or method not in self.light or scope["query_string"] or scope["uws.call"].cookie:
+                await gate.admit(scope, self.policies[method])
             response = await handler(Request(scope, receive))
         await response(scope, receive, send)

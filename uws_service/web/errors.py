@@ -8,12 +8,26 @@ from starlette.responses import JSONResponse, Response
 from uws_service.errors import AuthenticationRequired, MethodNotAllowed, UwsError
 from uws_service.protocol import dali, negotiation
 from uws_service.web import pages
+from uws_service.web.callers import account_of
 
 VOTABLE = "application/x-votable+xml"
 
 
 def error_response(error: UwsError, request: Request) -> Response:
-    """The error in the form that the client asked for.
+    """The error in the form that the client asked for; with challenges if the caller has to log in (A-011)."""
+    response = _in_form(error, request)
+    gate = request.scope.get("uws.gate")
+    if isinstance(error, AuthenticationRequired):
+        challenges = ["Bearer"]
+        if gate is not None and request.scope.get("uws.route") != "agent":
+            challenges = gate.challenges(request.scope, error=error.error, message=error.message)
+        for challenge in challenges:
+            response.headers.append("www-authenticate", challenge)
+    return response
+
+
+def _in_form(error: UwsError, request: Request) -> Response:
+    """The error as the client can read it.
 
     Programs get one line of text, which pyvo and STILTS show to their users as it is; DALI-sync answers with an
     error VOTable (D-045, D-048), as does whoever accepts that type by name.
@@ -23,13 +37,12 @@ def error_response(error: UwsError, request: Request) -> Response:
         headers["retry-after"] = str(error.retry_after)
     if isinstance(error, MethodNotAllowed):
         headers["allow"] = ", ".join(error.allow)
-    if isinstance(error, AuthenticationRequired):
-        headers["www-authenticate"] = 'Basic realm="uws-service"'
     accept = request.headers.get("accept")
     form = negotiation.choose(accept, ("text", "json", "html"))
     if form == "html":
         base = request.scope["uws.call"].base
-        page = pages.error_page(error.status, error.title, error.message, error.detail, base)
+        account, here = account_of(request), request.scope["path"] if request.method in ("GET", "HEAD") else ""
+        page = pages.error_page(error.status, error.title, error.message, error.detail, base, account, here)
         return Response(page, error.status, {**headers, **pages.HEADERS}, "text/html")
     if form == "json":
         body = {"status": error.status, "error": error.title, "message": error.message, "detail": error.detail}

@@ -93,6 +93,8 @@ def _check_names(fields: Sequence[str], files: Sequence[str]) -> None:
     for name in fields:
         if not name or len(name) > 256 or _CONTROL.search(name):
             raise UsageError("A parameter's name must have 1 to 256 characters and no control characters.")
+        if name.upper() == "ACCESS_TOKEN":  # it would be stored and shown with the job
+            raise UsageError("A token is no parameter; send it in the Authorization header.")
     seen: set[str] = set()
     taken = {name.upper() for name in fields}
     for name in files:

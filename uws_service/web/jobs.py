@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from uws_service import telemetry
+from uws_service.auth.policy import Policy
 from uws_service.errors import Forbidden, NotFound, UsageError
 from uws_service.job import Action, Job, Parameter, Phase
 from uws_service.protocol import dali, negotiation, uws
@@ -17,10 +18,11 @@ from uws_service.runtime import Runtime
 from uws_service.service import fingerprint, new_id
 from uws_service.store import JobRef
 from uws_service.web import pages
-from uws_service.web.edge import Call, Resource, call_of
+from uws_service.web.edge import Call, Resource, account_of, call_of
 from uws_service.web.errors import VOTABLE
 from uws_service.web.files import file_response
 from uws_service.web.intake import Posted, job_request, posted
+from uws_service.web.sessions import SHARE_COOKIE, set_cookie
 from uws_service.web.views import info_view, job_urls
 
 NO_STORE = {"cache-control": "no-store"}  # C-27
@@ -62,7 +64,7 @@ class Jobs:
         urls = job_urls(call, application.name)
         if form == "html":
             refs = [ref async for page in found for ref in page]
-            return _html(pages.jobs_page(application, refs, urls, phases, last))
+            return _html(pages.jobs_page(application, refs, urls, phases, last, account_of(request)))
         if form == "json":
             refs = [ref async for page in found for ref in page]
             return JSONResponse(uws.jobs_json(refs, urls), headers=NO_STORE)
@@ -111,7 +113,10 @@ class Jobs:
             return JSONResponse(uws.job_json(job, urls=urls, info=view), headers=NO_STORE)
         application = self.service.application(name)
         attempts = await self.store.attempts(job_id)
-        return _html(pages.job_page(job, application, attempts, urls, self.service.clock()))
+        response = _html(pages.job_page(job, application, attempts, urls, self.service.clock(), account_of(request)))
+        if call.share and call.share == call.identity.share:  # the page's own links do not carry it
+            set_cookie(response, call.base, SHARE_COOKIE, call.share, 86400, below=f"/{name}/async/{job_id}")
+        return response
 
     async def _wait(self, request: Request, call: Call, name: str, job_id: str) -> None:
         query = _query(request)
@@ -150,7 +155,6 @@ class Jobs:
         """POST {job}: ACTION=DELETE (U-024, U-131); PHASE is taken here too, as some clients send it (C-19)."""
         call = call_of(request)
         name, job_id = request.path_params["application"], request.path_params["job_id"]
-        await self.service.glance(name, job_id, call.identity)
         async with self._small_form(request, job_id) as form:
             action, phase = form.word("ACTION"), form.word("PHASE")
         if action is not None:
@@ -185,9 +189,9 @@ class Jobs:
         _, phase = await self.service.glance(path["application"], path["job_id"], call_of(request).identity)
         return Response(phase, 200, NO_STORE, TEXT)
 
-    async def _job(self, request: Request) -> Job:
+    async def _job(self, request: Request, *, write: bool = False) -> Job:
         path = request.path_params
-        return await self.service.get(path["application"], path["job_id"], call_of(request).identity)
+        return await self.service.get(path["application"], path["job_id"], call_of(request).identity, write=write)
 
     async def duration(self, request: Request) -> Response:
         """GET {job}/executionduration: U-028."""
@@ -296,7 +300,7 @@ class Jobs:
 
     async def _pending(self, request: Request) -> Job:
         """The job, if its parameters may be changed: known before a body is read."""
-        job = await self._job(request)
+        job = await self._job(request, write=True)
         if job.phase is not Phase.PENDING:
             raise Forbidden(f"Parameters can be changed only while the job is PENDING; it is {job.phase.value}.")
         return job
@@ -402,19 +406,27 @@ class Jobs:
     def resources(self) -> dict[str, Resource]:
         """Path below ``/{application}/async`` → resource; the ones that are asked for most come first."""
         return {
-            "/{job_id}/phase": Resource("phase", get=self.phase, post=self.set_phase),
-            "/{job_id}": Resource("job", get=self.show, post=self.act, delete=self.delete),
-            "": Resource("jobs", get=self.list, post=self.create),
-            "/{job_id}/results/{name}": Resource("result", get=self.result),
-            "/{job_id}/results": Resource("results", get=self.results),
-            "/{job_id}/parameters": Resource("parameters", get=self.parameters, post=self.set_parameters),
-            "/{job_id}/parameters/{name}": Resource("parameter", get=self.parameter, put=self.put_parameter),
-            "/{job_id}/executionduration": Resource("executionduration", get=self.duration, post=self.set_duration),
-            "/{job_id}/destruction": Resource("destruction", get=self.destruction, post=self.set_destruction),
-            "/{job_id}/quote": Resource("quote", get=self.quote),
-            "/{job_id}/owner": Resource("owner", get=self.owner),
-            "/{job_id}/error": Resource("error", get=self.error),
-            "/{job_id}/logs/{name}": Resource("log", get=self.log),
+            "/{job_id}/phase": Resource("phase", Policy.READ, Policy.WRITE, get=self.phase, post=self.set_phase),
+            "/{job_id}": Resource("job", Policy.READ, Policy.WRITE, get=self.show, post=self.act, delete=self.delete),
+            "": Resource("jobs", Policy.LIST, Policy.USE, get=self.list, post=self.create),
+            "/{job_id}/results/{name}": Resource("result", Policy.READ, get=self.result),
+            "/{job_id}/results": Resource("results", Policy.READ, get=self.results),
+            "/{job_id}/parameters": Resource(
+                "parameters", Policy.READ, Policy.WRITE, get=self.parameters, post=self.set_parameters
+            ),
+            "/{job_id}/parameters/{name}": Resource(
+                "parameter", Policy.READ, Policy.WRITE, get=self.parameter, put=self.put_parameter
+            ),
+            "/{job_id}/executionduration": Resource(
+                "executionduration", Policy.READ, Policy.WRITE, get=self.duration, post=self.set_duration
+            ),
+            "/{job_id}/destruction": Resource(
+                "destruction", Policy.READ, Policy.WRITE, get=self.destruction, post=self.set_destruction
+            ),
+            "/{job_id}/quote": Resource("quote", Policy.READ, get=self.quote),
+            "/{job_id}/owner": Resource("owner", Policy.READ, get=self.owner),
+            "/{job_id}/error": Resource("error", Policy.READ, get=self.error),
+            "/{job_id}/logs/{name}": Resource("log", Policy.READ, get=self.log),
         }
 
 

@@ -10,11 +10,13 @@ from starlette.responses import JSONResponse, Response
 
 from uws_service import __version__, telemetry
 from uws_service.applications import Application
+from uws_service.auth.policy import Policy
 from uws_service.errors import NotFound
 from uws_service.protocol import dali, negotiation, vosi
+from uws_service.protocol.challenges import security_methods
 from uws_service.runtime import Runtime
 from uws_service.web import pages
-from uws_service.web.edge import Resource, call_of
+from uws_service.web.edge import Resource, account_of, call_of
 
 XML = "text/xml"
 STATIC_TYPES = {".css": "text/css", ".svg": "image/svg+xml", ".png": "image/png"}
@@ -34,7 +36,7 @@ class Meta:
         """GET /: the applications, as a page for people and as JSON for programs."""
         base = call_of(request).base
         if negotiation.choose(request.headers.get("accept"), ("json", "html")) == "html":
-            return _html(pages.root_page(tuple(self.applications.values()), base))
+            return _html(pages.root_page(tuple(self.applications.values()), base, account_of(request)))
         listed = [_described(one, base) for one in self.applications.values()]
         return JSONResponse({"service": "uws-service", "version": __version__, "applications": listed})
 
@@ -42,7 +44,7 @@ class Meta:
         """GET /{application}: what it does and takes."""
         application, base = self._application(request), call_of(request).base
         if negotiation.choose(request.headers.get("accept"), ("json", "html")) == "html":
-            return _html(pages.application_page(application, base))
+            return _html(pages.application_page(application, base, account_of(request)))
         return JSONResponse(_described(application, base))
 
     async def availability(self, request: Request) -> Response:
@@ -55,9 +57,15 @@ class Meta:
     async def capabilities(self, request: Request) -> Response:
         """GET /{application}/capabilities: V-010…V-013."""
         application = self._application(request)
-        document = vosi.capabilities_xml(application, f"{call_of(request).base}/{application.name}")
+        call, rules = call_of(request), self.runtime.rules
+        methods = security_methods(anonymous=rules.access(application).anonymous) if rules.has_issuers else ()
+        document = vosi.capabilities_xml(application, f"{call.base}/{application.name}", methods)
         headers = {"last-modified": vosi.http_date(self.runtime.up_since)}  # V-011: applications are read at start
-        return Response(document, 200, headers, XML)
+        response = Response(document, 200, headers, XML)
+        if rules.has_issuers and call.identity.owner is None:  # A-003: one may log in
+            for challenge in request.scope["uws.gate"].challenges(request.scope):
+                response.headers.append("www-authenticate", challenge)
+        return response
 
     async def examples(self, request: Request) -> Response:
         """GET /{application}/examples: DALI-examples (D-017), 404 when the application has none (D-005)."""
@@ -97,15 +105,15 @@ class Meta:
     def resources(self) -> dict[str, Resource]:
         """Path → resource."""
         return {
-            "/": Resource("root", get=self.root),
-            "/livez": Resource("livez", get=self.live),
-            "/readyz": Resource("readyz", get=self.ready),
-            "/metrics": Resource("metrics", get=self.metrics),
-            "/static/{name}": Resource("static", get=self.static),
-            "/{application}/availability": Resource("availability", get=self.availability),
-            "/{application}/capabilities": Resource("capabilities", get=self.capabilities),
-            "/{application}/examples": Resource("examples", get=self.examples),
-            "/{application}": Resource("application", get=self.application),
+            "/": Resource("root", Policy.OPEN, get=self.root),
+            "/livez": Resource("livez", Policy.PROBE, get=self.live),
+            "/readyz": Resource("readyz", Policy.PROBE, get=self.ready),
+            "/metrics": Resource("metrics", Policy.OPERATE, get=self.metrics),
+            "/static/{name}": Resource("static", Policy.PROBE, get=self.static),
+            "/{application}/availability": Resource("availability", Policy.PROBE, get=self.availability),
+            "/{application}/capabilities": Resource("capabilities", Policy.OPEN, get=self.capabilities),
+            "/{application}/examples": Resource("examples", Policy.OPEN, get=self.examples),
+            "/{application}": Resource("application", Policy.OPEN, get=self.application),
         }
 
 

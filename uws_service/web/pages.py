@@ -17,6 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from uws_service.applications import Application
 from uws_service.applications.model import Example, ParameterSpec
 from uws_service.attempt import Attempt
+from uws_service.auth import Identity
 from uws_service.job import PHASE_MEANING, Action, Job, Phase, allowed_actions
 from uws_service.protocol.uws import JobInfoView, JobRefLike, JobUrls, format_instant, is_reference, numbered, xml_text
 
@@ -59,6 +60,19 @@ class Field(NamedTuple):
     minimum: str = ""
     maximum: str = ""
     step: str = ""
+
+
+class Account(NamedTuple):
+    """Who looks at the page; without an owner, somebody who could log in."""
+
+    owner: str = ""
+    name: str = ""
+    groups: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, identity: Identity) -> Account:
+        """From an identity."""
+        return cls(identity.owner or "", identity.name, tuple(sorted(identity.groups)))
 
 
 # --- how values are shown -----------------------------------------------------------------------------------------
@@ -222,8 +236,9 @@ _templates.filters.update(bytes=_bytes, seconds=_seconds, instant=_instant, iso=
 _templates.globals.update(meaning=PHASE_MEANING)
 
 
-def _render(template: str, base: str, **values: Any) -> str:
-    return _templates.get_template(template).render(base=base, **values)
+def _render(template: str, base: str, account: Account | None = None, here: str = "", **values: Any) -> str:
+    """``account`` None: nobody can log in here; ``here``: the path to come back to after a login."""
+    return _templates.get_template(template).render(base=base, account=account, here=here, **values)
 
 
 def _root_of(urls: JobUrls) -> str:
@@ -231,12 +246,12 @@ def _root_of(urls: JobUrls) -> str:
     return urls.jobs.rsplit("/", 2)[0]
 
 
-def root_page(applications: Iterable[Application], base: str) -> str:
+def root_page(applications: Iterable[Application], base: str, account: Account | None = None) -> str:
     """The first page: all applications and where they are; ``base`` is the service's URL without a slash at the end."""
-    return _render("root.html", base, applications=tuple(applications))
+    return _render("root.html", base, account, applications=tuple(applications))
 
 
-def application_page(application: Application, base: str) -> str:
+def application_page(application: Application, base: str, account: Account | None = None) -> str:
     """What an application does, its parameters, and a form that makes a job of it."""
     parameters = [(one, _datatype(one), _range(one)) for one in application.parameters]
     url = f"{base}/{application.name}"
@@ -246,6 +261,8 @@ def application_page(application: Application, base: str) -> str:
     return _render(
         "application.html",
         base,
+        account,
+        f"/{application.name}",
         application=application,
         url=url,
         parameters=parameters,
@@ -262,6 +279,7 @@ def jobs_page(
     urls: JobUrls,
     phases: frozenset[Phase] | None,
     last: int | None,
+    account: Account | None = None,
 ) -> str:
     """The caller's jobs, newest first; links for each phase (U-052). ``last`` is the most that were looked for."""
     cut = last is not None and len(refs) >= last
@@ -270,6 +288,8 @@ def jobs_page(
     return _render(
         "jobs.html",
         _root_of(urls),
+        account,
+        f"/{application.name}/async",
         application=application,
         refs=refs,
         urls=urls,
@@ -279,7 +299,14 @@ def jobs_page(
     )
 
 
-def job_page(job: Job, application: Application, attempts: Sequence[Attempt], urls: JobUrls, now: int) -> str:
+def job_page(
+    job: Job,
+    application: Application,
+    attempts: Sequence[Attempt],
+    urls: JobUrls,
+    now: int,
+    account: Account | None = None,
+) -> str:
     """One job with all that is known of it; ``now`` in milliseconds since the epoch."""
     actions = allowed_actions(job.phase)
     parameters = [
@@ -290,6 +317,8 @@ def job_page(job: Job, application: Application, attempts: Sequence[Attempt], ur
     return _render(
         "job.html",
         _root_of(urls),
+        account,
+        f"/{application.name}/async/{job.id}",
         job=job,
         application=application,
         url=urls.job(job.id),
@@ -307,6 +336,19 @@ def job_page(job: Job, application: Application, attempts: Sequence[Attempt], ur
     )
 
 
-def error_page(status: int, title: str, message: str, detail: str = "", base: str = "") -> str:
+def error_page(
+    status: int,
+    title: str,
+    message: str,
+    detail: str = "",
+    base: str = "",
+    account: Account | None = None,
+    here: str = "",
+) -> str:
     """What went wrong; ``status`` is that of the response, 200 where the error is a job's."""
-    return _render("error.html", base, status=status, title=title, message=message, detail=detail)
+    return _render("error.html", base, account, here, status=status, title=title, message=message, detail=detail)
+
+
+def login_page(base: str, choices: Sequence[tuple[int, str]], account: Account, next_path: str) -> str:
+    """How to log in: the issuers by number and title, or with a token; for who is logged in, their account."""
+    return _render("login.html", base, account, choices=choices, next=next_path)

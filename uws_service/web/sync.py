@@ -13,6 +13,7 @@ from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response
 
+from uws_service.auth.policy import Policy
 from uws_service.errors import NotFound, ServiceUnavailable, UsageError, UwsError
 from uws_service.job import Job, Phase, Result
 from uws_service.runtime import Runtime
@@ -102,7 +103,7 @@ class Sync:
 
     def resource(self) -> Resource:
         """The routes' entry."""
-        return Resource("sync", get=self.answer, post=self.answer)
+        return Resource("sync", Policy.USE, get=self.answer, post=self.answer)
 
 
 class JobFailed(UwsError):

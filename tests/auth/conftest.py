@@ -1,0 +1,76 @@
+"""Two real issuers, and a real service that believes them both."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.issuers import AUDIENCE, CLI, CLIENT, SECRET, NanoIdp, OidcProvider
+from tests.server import Server
+
+PROBE = Path(__file__).parent.parent / "service" / "probe.yaml"
+ROWS = Path(__file__).parent / "rows.yaml"
+"""For members of /ska/team, says its own description."""
+
+
+@pytest.fixture(scope="session")
+def server_port_holder(tmp_path_factory: pytest.TempPathFactory) -> Server:
+    """The service, not yet started: issuers must know its address before it knows theirs."""
+    return Server(tmp_path_factory.mktemp("secured"))
+
+
+@pytest.fixture(scope="session")
+def nano(tmp_path_factory: pytest.TempPathFactory, server_port_holder: Server) -> Iterator[NanoIdp]:
+    """nanoidp."""
+    issuer = NanoIdp(tmp_path_factory.mktemp("nano"), redirects=(f"{server_port_holder.url}/login/callback",))
+    issuer.start()
+    yield issuer
+    issuer.stop()
+
+
+@pytest.fixture(scope="session")
+def provider(tmp_path_factory: pytest.TempPathFactory, server_port_holder: Server) -> Iterator[OidcProvider]:
+    """oidc-provider."""
+    issuer = OidcProvider(tmp_path_factory.mktemp("provider"), redirects=(f"{server_port_holder.url}/login/callback",))
+    issuer.start()
+    yield issuer
+    issuer.stop()
+
+
+def auth_settings(nano: NanoIdp, provider: OidcProvider | None) -> dict[str, object]:
+    """The section ``auth`` that the tests run with."""
+    client = {"client_id": CLIENT, "client_secret": SECRET, "cli_client_id": CLI}
+    issuers = [nano.settings(**client)]
+    if provider is not None:
+        issuers.append(
+            provider.settings(
+                **client,
+                introspection=True,
+                login_scopes="openid profile uws",
+                resource=f"https://{AUDIENCE}.example.org",
+            )
+        )
+    return {
+        "issuers": issuers,
+        "administrator_groups": ["/ska/uws/admin"],
+        "applications": {"sleep": {"anonymous": True}, "crossmatch": {"groups": ["/ska/team"]}},
+    }
+
+
+@pytest.fixture(scope="session")
+def secured(server_port_holder: Server, nano: NanoIdp, provider: OidcProvider) -> Iterator[Server]:
+    """The service: `probe` for verified callers, `sleep` for all, `crossmatch` for a group."""
+    server = server_port_holder
+    server.settings |= {
+        "UWS_APPLICATIONS": f'["{PROBE}", "{ROWS}"]',
+        "UWS_REAP_INTERVAL": "0.3",
+        "UWS_LIMITS__WAIT": "8",
+        "UWS_LOG_FORMAT": "json",
+        "UWS_AUTH": json.dumps(auth_settings(nano, provider)),
+    }
+    server.start()
+    yield server
+    server.stop()

@@ -1,0 +1,141 @@
+"""The plug-in for SRCNet's Permissions API, against a server that speaks its contract over HTTP."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx2
+import pytest
+
+from tests.auth.conftest import PROBE, auth_settings
+from tests.issuers import NanoIdp
+from tests.server import Server
+
+Question = tuple[str, str, str, dict[str, Any]]
+
+
+class Api:
+    """Answers as ``answers`` says, and remembers what it was asked: path, route, method, body."""
+
+    def __init__(self) -> None:
+        self.asked: list[Question] = []
+        self.answer: tuple[int, bytes] = (200, b'{"is_authorised": true}')
+        self.delay = 0.0
+        api = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                parts = urlsplit(self.path)
+                query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                assert query["version"] == "1" and query["token"].count(".") == 2
+                api.asked.append((parts.path, query["route"], query["method"], body))
+                time.sleep(api.delay)
+                self.send_response(api.answer[0])
+                self.send_header("content-length", str(len(api.answer[1])))
+                self.end_headers()
+                self.wfile.write(api.answer[1])
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/api/v1"
+        Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[Api]:
+    running = Api()
+    yield running
+    running.server.shutdown()
+    running.server.server_close()
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory, nano: NanoIdp, api: Api) -> Iterator[Server]:
+    """A service that asks."""
+    permissions = {"url": api.url, "timeout": 1, "cache": 1}
+    settings = {
+        "UWS_APPLICATIONS": f'["{PROBE}"]',
+        "UWS_AUTH": json.dumps({**auth_settings(nano, None), "permissions": permissions}),
+    }
+    server = Server(tmp_path_factory.mktemp("guarded"), settings)
+    server.start()
+    yield server
+    server.stop()
+
+
+def test_what_is_asked(guarded: Server, nano: NanoIdp, api: Api) -> None:
+    """Templates of routes and what stands in them; local checks first; reads of one's own jobs are not asked for."""
+    with httpx2.Client(headers={"Authorization": f"Bearer {nano.token('alice')}"}) as alice:
+        api.asked.clear()
+        url = f"{guarded.url}/probe/async"
+        job = alice.post(url).headers["location"]
+        name = job.rpartition("/")[2]
+        assert alice.get(job).status_code == 200 and alice.get(url).status_code == 200
+        assert alice.post(f"{job}/phase", data={"PHASE": "ABORT"}).status_code == 303
+        route = "/api/v1/authorise/route/uws-api"
+        assert api.asked == [
+            (route, "/{application}/async", "POST", {"application": "probe"}),
+            (route, "/{application}/async/{job_id}/phase", "POST", {"application": "probe", "job_id": name}),
+        ]
+        bob = {"Authorization": f"Bearer {nano.token('bob')}"}
+        assert httpx2.delete(job, headers=bob).status_code == 403
+        assert httpx2.delete(job).status_code == 401
+        assert len(api.asked) == 2
+        assert alice.post(url).status_code == 303  # remembered
+        assert len(api.asked) == 2
+        entered = httpx2.post(f"{guarded.url}/login", data={"password": nano.token("alice")})
+        by_cookie = httpx2.post(url, cookies={"uws_session": entered.cookies["uws_session"]})
+        assert by_cookie.status_code == 403 and "decides by token" in by_cookie.text
+    assert httpx2.post(f"{guarded.url}/sleep/async").status_code == 303  # open to all: there is no token to ask about
+    assert len(api.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        ((200, b'{"is_authorised": false}'), 403),
+        ((401, b"{}"), 403),
+        ((403, b"<html>"), 403),
+        ((500, b"{}"), 503),
+        ((200, b"<html>"), 503),
+        ((200, b"[]"), 503),
+        ((200, b'{"is_authorised": "yes"}'), 503),
+        ((302, b'{"is_authorised": true}'), 503),
+    ],
+)
+def test_answers(guarded: Server, nano: NanoIdp, api: Api, answer: tuple[int, bytes], status: int) -> None:
+    """A refusal is 403, a fault 503 with Retry-After; neither is remembered."""
+    headers = {"Authorization": f"Bearer {nano.token('carol')}"}
+    url = f"{guarded.url}/probe/async"
+    api.answer = answer
+    try:
+        refused = httpx2.post(url, headers=headers)
+    finally:
+        api.answer = (200, b'{"is_authorised": true}')
+    assert refused.status_code == status, refused.text
+    assert ("retry-after" in refused.headers) is (status == 503)
+    assert httpx2.post(url, headers=headers).status_code == 303
+
+
+def test_an_outage(guarded: Server, nano: NanoIdp, api: Api) -> None:
+    """Slow is as good as down; reading one's own jobs goes on; the token is in no log."""
+    token = nano.token("root")
+    headers = {"Authorization": f"Bearer {token}"}
+    api.delay = 2.0
+    try:
+        assert httpx2.post(f"{guarded.url}/probe/async", headers=headers, timeout=20).status_code == 503
+        assert httpx2.get(f"{guarded.url}/probe/async", headers=headers).status_code == 200
+    finally:
+        api.delay = 0.0
+    log = Path(guarded.log).read_text()
+    assert "can't be asked" in log and token.rpartition(".")[2] not in log

@@ -1,0 +1,83 @@
+"""What a token costs: GET of a private job with one against GET of the same job of a service without issuers."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx2
+from joserfc import jwt
+from joserfc.jwk import RSAKey
+
+from tests.bench.__main__ import Figure
+from tests.bench.load import median_ratio, rate, request_bytes
+from tests.issuers import AUDIENCE, NanoIdp
+from tests.server import Server
+
+FRESH = 5_000
+"""Tokens that were never seen before; each is used once."""
+
+
+async def measure(folder: Path) -> list[Figure]:
+    """A remembered token, and one that is verified anew in each request."""
+    issuer = NanoIdp(folder / "issuer")
+    issuer.start()
+    plain = Server(folder / "plain")
+    secured = Server(folder / "secured", {"UWS_AUTH": json.dumps({"issuers": [issuer.settings()]})})
+    plain.start()
+    secured.start()
+    try:
+        token = issuer.token("alice")
+        fresh = iter(_fresh(issuer))
+        jobs = {
+            server.url: _job(server, {"Authorization": f"Bearer {token}"} if server is secured else {})
+            for server in (plain, secured)
+        }
+
+        async def load(server: Server, tail: str, header: Callable[[], str], seconds: float = 2.0) -> float:
+            url = jobs[server.url] + tail
+            return await rate(server.url, lambda _: request_bytes(url, headers=header()), seconds=seconds)
+
+        figures = []
+        for what, tail in (("GET job", ""), ("GET phase", "/phase")):
+            same = f"Authorization: Bearer {token}\r\n"
+            ratio, ours, bare = await median_ratio(
+                lambda tail=tail, same=same: load(secured, tail, lambda: same),  # type: ignore[misc]
+                lambda tail=tail: load(plain, tail, lambda: ""),  # type: ignore[misc]
+            )
+            how = f"{ours:.0f}/s with a remembered token against {bare:.0f}/s without issuers, median of 5"
+            name = f"{what} with a token"
+            figures.append(
+                Figure.least(name, ratio, 0.85, how) if not tail else Figure.plain(name, ratio, how, "ratio")
+            )
+        ratio, ours, bare = await median_ratio(
+            lambda: load(secured, "/phase", lambda: f"Authorization: Bearer {next(fresh)}\r\n", 0.3),
+            lambda: load(plain, "/phase", lambda: "", 0.3),
+            rounds=3,
+        )
+        how = f"{ours:.0f}/s, each with another token, against {bare:.0f}/s without issuers"
+        figures.append(Figure.plain("GET phase with a new token each", ratio, how, "ratio"))
+        figures.append(Figure.plain("verifying one token", 1e6 * (1 / ours - 1 / bare), how, "µs"))
+        return figures
+    finally:
+        for one in (plain, secured, issuer):
+            one.stop()
+
+
+def _fresh(issuer: NanoIdp) -> list[str]:
+    key = RSAKey.import_key((issuer.folder / "keys" / "rsa_private.pem").read_bytes())
+    now = int(time.time())
+    claims = {"iss": issuer.url, "sub": "alice", "aud": AUDIENCE, "iat": now, "exp": now + 3600}
+    head = {"alg": "RS256", "kid": issuer.key_id, "typ": "JWT"}
+    return [jwt.encode(head, {**claims, "jti": str(number)}, key) for number in range(FRESH)]
+
+
+def _job(server: Server, headers: dict[str, str]) -> str:
+    with httpx2.Client(timeout=60, headers=headers) as http:
+        made = http.post(f"{server.url}/sleep/async", data={"SECONDS": "0", "PHASE": "RUN"})
+        job = str(made.headers["location"])
+        while http.get(f"{job}/phase").text != "COMPLETED":
+            http.get(f"{job}?WAIT=5")
+    return job

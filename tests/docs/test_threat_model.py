@@ -1,0 +1,23 @@
+"""Each line of the threat model names a test that is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "explanation" / "threat-model.md"
+
+
+def test_every_protection_has_its_test() -> None:
+    section = PAGE.read_text(encoding="utf-8").partition("## What protects what")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| ") and "---" not in line][1:]
+    assert len(rows) > 20
+    for row in rows:
+        named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", row)
+        assert named, f"no test: {row}"
+        for file, test in named:
+            found = [
+                path for path in (ROOT / "tests").rglob(file) if f"def {test}(" in path.read_text(encoding="utf-8")
+            ]
+            assert found, f"{file} has no {test}"

@@ -1,0 +1,203 @@
+"""Two real, independent OpenID Connect issuers on the loopback address: nanoidp (Python), oidc-provider (Node).
+
+Tokens that no honest issuer would make (expired, for others, without claims) are signed with nanoidp's own key, which
+lies in its folder: they differ from good ones in nothing but what is wrong with them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import yaml
+from joserfc import jwt
+from joserfc.jwk import RSAKey
+
+from tests.server import free_port
+from tests.tiers import require
+
+HERE = Path(__file__).parent
+AUDIENCE = "uws-api"
+CLIENT, SECRET, CLI = "uws", "uws-secret", "uws-cli"
+USERS: dict[str, list[str]] = {
+    "alice": ["/ska/users", "/ska/team"],
+    "bob": ["/ska/users"],
+    "carol": ["/ska/users", "/ska/team"],
+    "root": ["/ska/uws/admin"],
+}
+"""The people of nanoidp, with their groups; a password is the name and ``-password``."""
+
+
+class NanoIdp:
+    """One nanoidp in a folder; it keeps its keys when it is stopped and started again."""
+
+    def __init__(self, folder: Path, *, redirects: tuple[str, ...] = ()) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.redirects = redirects
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start, and return when it answers."""
+        config = self.folder / "config"
+        config.mkdir(parents=True, exist_ok=True)
+        settings = {
+            "config_version": 1,
+            "server": {"host": "127.0.0.1", "port": self.port},
+            "oauth": {
+                "issuer": self.url,
+                "audience": AUDIENCE,
+                "token_expiry_minutes": 60,
+                "clients": [
+                    {"client_id": CLIENT, "client_secret": SECRET, "redirect_uris": list(self.redirects)},
+                    {"client_id": CLI, "token_endpoint_auth_method": "none"},
+                ],
+            },
+            "device_flow": {"polling_interval": 1},
+        }
+        users = {
+            name: {"password": f"{name}-password", "email": f"{name}@example.org", "groups": groups}
+            for name, groups in USERS.items()
+        }
+        (config / "settings.yaml").write_text(yaml.safe_dump(settings))
+        (config / "users.yaml").write_text(yaml.safe_dump({"config_version": 1, "users": users}))
+        program = Path(sys.executable).parent / "nanoidp"
+        with (self.folder / "nanoidp.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [str(program), "--config", str(config), "--port", str(self.port)],
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+            )
+        _until_ready(self.url, self.process)
+
+    def stop(self) -> None:
+        """Kill it: an outage."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(10)
+            self.process = None
+
+    def token(self, user: str, *, scope: str = "openid profile") -> str:
+        """A good access token of a person."""
+        return str(self.grant(user, scope=scope)["access_token"])
+
+    def grant(self, user: str, *, scope: str = "openid profile") -> dict[str, Any]:
+        """All tokens of a person."""
+        form = {"grant_type": "password", "username": user, "password": f"{user}-password", "scope": scope}
+        answer = httpx2.post(f"{self.url}/token", data=form, auth=(CLIENT, SECRET))
+        answer.raise_for_status()
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def rotate(self) -> None:
+        """A new key to sign with; the old one stays published."""
+        httpx2.post(f"{self.url}/api/keys/rotate").raise_for_status()
+
+    @property
+    def key_id(self) -> str:
+        """The id of the key that signs now."""
+        return (self.folder / "keys" / "kid.txt").read_text().strip()
+
+    def signed(self, header: dict[str, Any] | None = None, **claims: Any) -> str:
+        """A token with the issuer's own signature and any claims; a claim of None is left out."""
+        now = int(time.time())
+        usual = {"iss": self.url, "sub": "alice", "aud": AUDIENCE, "iat": now, "nbf": now, "exp": now + 600}
+        content = {name: value for name, value in {**usual, **claims}.items() if value is not None}
+        head = {"alg": "RS256", "kid": self.key_id, "typ": "JWT", **(header or {})}
+        key = RSAKey.import_key((self.folder / "keys" / "rsa_private.pem").read_bytes())
+        return jwt.encode({name: value for name, value in head.items() if value is not None}, content, key)
+
+    def public_key(self) -> bytes:
+        """The public key as PEM."""
+        return (self.folder / "keys" / "rsa_public.pem").read_bytes()
+
+    def approve(self, uri: str, user: str) -> None:
+        """Somebody opens a device's link and logs in there."""
+        page, _, code = uri.partition("?user_code=")
+        form = {"user_code": code, "username": user, "password": f"{user}-password", "action": "authorize"}
+        answer = httpx2.post(page, data=form)
+        assert answer.status_code == 200, answer.text
+
+    def settings(self, **more: Any) -> dict[str, Any]:
+        """This issuer as one of the service's settings."""
+        return {"url": self.url, "audience": AUDIENCE, "title": "Nano", **more}
+
+
+class OidcProvider:
+    """One oidc-provider: ES256, opaque tokens without a resource, claims as SKA IAM has them."""
+
+    def __init__(self, folder: Path, *, redirects: tuple[str, ...] = ()) -> None:
+        require("node")
+        if not (HERE / "node" / "node_modules" / "oidc-provider").is_dir():
+            require("oidc-provider")  # no program has this name: skips, or fails where everything is required
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.redirects = redirects
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start, with new keys, and return when it answers."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        settings = {
+            "url": self.url,
+            "port": self.port,
+            "audience": AUDIENCE,
+            "client": CLIENT,
+            "secret": SECRET,
+            "cli": CLI,
+            "redirects": self.redirects,
+            "users": USERS,
+        }
+        node = shutil.which("node")
+        assert node is not None
+        with (self.folder / "provider.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [node, str(HERE / "node" / "provider.mjs")],
+                env={**os.environ, "PROVIDER": json.dumps(settings)},
+                stdout=log,
+                stderr=log,
+            )
+        _until_ready(self.url, self.process)
+
+    def stop(self) -> None:
+        """Kill it."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(10)
+            self.process = None
+
+    def token(self, client: str, *, opaque: bool = False, scope: str = "uws") -> str:
+        """An access token of a program (client credentials): a JWT for this service, or an opaque one."""
+        resource = f"https://{'opaque' if opaque else AUDIENCE}.example.org"
+        form = {"grant_type": "client_credentials", "scope": scope, "resource": resource}
+        answer = httpx2.post(f"{self.url}/token", data=form, auth=(client, f"{client}-secret"))
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["access_token"])
+
+    def settings(self, **more: Any) -> dict[str, Any]:
+        """This issuer as one of the service's settings."""
+        return {"url": self.url, "audience": AUDIENCE, "title": "Provider", **more}
+
+
+def _until_ready(url: str, process: subprocess.Popen[bytes], timeout: float = 60) -> None:
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"the issuer ended with {process.returncode}")
+        try:
+            if httpx2.get(f"{url}/.well-known/openid-configuration", timeout=5).status_code == 200:
+                return
+        except httpx2.TransportError:
+            time.sleep(0.05)
+    process.kill()
+    raise RuntimeError(f"the issuer was not ready in {timeout} s")

@@ -1,0 +1,195 @@
+"""The rules of access without any network: who may use what, quotas, challenges, cookies, what is scrubbed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from uws_service.applications import AccessSpec, Application
+from uws_service.auth import ANONYMOUS, Identity
+from uws_service.auth.policy import Rules, most_generous
+from uws_service.auth.quotas import Holding, Rates, require_room
+from uws_service.auth.sealing import pack, seal, unpack, unseal
+from uws_service.cli.server import shown_settings
+from uws_service.errors import AuthenticationRequired, ConfigurationError, Forbidden, TooManyRequests
+from uws_service.job import Phase
+from uws_service.protocol.challenges import challenges, quoted
+from uws_service.runtime import applications_of
+from uws_service.settings import Settings
+from uws_service.settings_auth import Auth, Quota
+from uws_service.telemetry import scrubbed
+from uws_service.web.sessions import cookie_value
+
+ISSUER = {"url": "https://iam.example.org", "audience": "uws-api"}
+UNKNOWN = Identity(challenged=True)
+ALICE = Identity("alice@iam", groups=frozenset({"/ska/a", "/ska/b"}), scopes=frozenset({"compute"}))
+
+
+def rules(**auth: Any) -> Rules:
+    return Rules(Auth.model_validate({"issuers": [ISSUER], **auth}))
+
+
+def application(access: AccessSpec | None = None) -> Application:
+    return Application("app", "title", "description", ("true",), access=access)
+
+
+def test_what_applies_when_nothing_is_said() -> None:
+    """Embedded: everybody. With an issuer: verified callers only."""
+    Rules(Auth()).require_use(application(), ANONYMOUS)
+    with pytest.raises(AuthenticationRequired):
+        rules().require_use(application(), UNKNOWN)
+    rules().require_use(application(), ALICE)
+
+
+@pytest.mark.parametrize(
+    ("access", "reason"),
+    [
+        (AccessSpec(groups=("/ska/c",)), "members of /ska/c"),
+        (AccessSpec(scopes=("compute", "more")), "scope 'more'"),
+        (AccessSpec(groups=("ska/a",), scopes=("none",)), "scope 'none'"),
+    ],
+)
+def test_what_is_refused(access: AccessSpec, reason: str) -> None:
+    with pytest.raises(Forbidden, match=reason):
+        rules().require_use(application(access), ALICE)
+    with pytest.raises(AuthenticationRequired):
+        rules().require_use(application(access), UNKNOWN)
+    with pytest.raises(Forbidden, match="not for anonymous"):
+        Rules(Auth()).require_use(application(access), ANONYMOUS)
+    chief = rules(administrators=["alice@iam"]).ranked(ALICE)
+    rules().require_use(application(access), chief)
+
+
+def test_what_wins() -> None:
+    """The settings' word on one application, its own, the settings' on all."""
+    opened = application(AccessSpec(anonymous=True))
+    rules().require_use(opened, UNKNOWN)
+    rules(access={"anonymous": True}).require_use(application(), UNKNOWN)
+    with pytest.raises(Forbidden):
+        rules(access={"anonymous": True}).require_use(application(AccessSpec(groups=("/x",))), ALICE)
+    with pytest.raises(AuthenticationRequired):
+        rules(applications={"app": {}}).require_use(opened, UNKNOWN)
+    rules().require_use(application(AccessSpec(groups=("ska/b/",), scopes=("compute",))), ALICE)
+
+
+def test_access_that_contradicts_itself() -> None:
+    with pytest.raises(ValueError, match="opens the application to all"):
+        Auth.model_validate({"access": {"anonymous": True, "groups": ["a"]}})
+    with pytest.raises(ValueError, match="permissions needs issuers"):
+        Auth.model_validate({"permissions": {"url": "https://x/api/v1"}})
+
+
+def test_whose_share_counts() -> None:
+    """The first of the accounting groups that the caller is a member of."""
+    assert rules().ranked(Identity("a", group="/x", groups=frozenset({"/x"}))).group == "/x"
+    chosen = rules(accounting_groups=["ska/c", "ska/b", "ska/a"])
+    assert chosen.ranked(ALICE).group == "/ska/b"
+    assert chosen.ranked(Identity("a", group="/x", groups=frozenset({"/x"}))).group == ""
+
+
+def test_quotas_of_a_caller() -> None:
+    found = rules(
+        quotas={
+            "default": {"queued": 1},
+            "anonymous": {"queued": 0},
+            "groups": {"ska/a": {"queued": 5, "running": 2}, "/ska/b": {"queued": 3}},
+            "owners": {"bob@iam": {"queued": 99}},
+        }
+    )
+    assert found.quota(Identity("x")).queued == 1
+    assert found.quota(UNKNOWN).queued == 0
+    assert found.quota(Identity("bob@iam", groups=ALICE.groups)).queued == 99
+    mixed = found.quota(ALICE)
+    assert mixed.queued == 5 and mixed.running is None  # no limit is more generous than any
+    assert found.has_quotas and not found.has_rates and not rules().has_quotas
+    assert most_generous([Quota(stored=1), Quota(stored=2)]).stored == 2
+
+
+def test_room() -> None:
+    full = Holding({Phase.QUEUED: 2, Phase.EXECUTING: 1, Phase.COMPLETED: 50}, stored=1000)
+    require_room(Quota(queued=3, running=2, stored=1001), full, run=True, new=True)
+    require_room(Quota(queued=2, running=1), full, run=False, new=True)
+    require_room(Quota(stored=10), full, run=True, new=False)
+    for quota in (Quota(queued=2), Quota(running=1)):
+        with pytest.raises(TooManyRequests) as caught:
+            require_room(quota, full, run=True, new=False)
+        assert caught.value.retry_after
+    with pytest.raises(Forbidden, match="Delete jobs"):
+        require_room(Quota(stored=1000), full, run=False, new=True)
+
+
+def test_rates() -> None:
+    """Ten seconds' worth at once; then one for each that time gives back; each caller alone."""
+    rates = Rates()
+    for _ in range(20):
+        rates.take("a", 2.0, 100.0)
+    with pytest.raises(TooManyRequests) as caught:
+        rates.take("a", 2.0, 100.0)
+    assert caught.value.retry_after == 1
+    rates.take("b", 2.0, 100.0)
+    rates.take("a", 2.0, 100.5)
+    with pytest.raises(TooManyRequests):
+        rates.take("a", 2.0, 100.5)
+    slow = Rates()
+    slow.take("a", 0.01, 0.0)
+    with pytest.raises(TooManyRequests) as caught:
+        slow.take("a", 0.01, 0.0)
+    assert caught.value.retry_after == 100
+
+
+def test_challenges_are_well_formed() -> None:
+    """A-004, A-011: parameters are quoted; nothing in a message can make another header or parameter."""
+    evil = 'x" y\r\nSet-Cookie: a=b\\'
+    found = challenges("r", "https://x/login", ["https://a/.well-known"], error="invalid_token", message=evil)
+    assert not any("\r" in one or "\n" in one for one in found)
+    assert quoted(evil) == '"x\\" y??Set-Cookie: a=b\\\\"'
+    assert [one.split()[0] for one in found] == ["Bearer", "Basic", "ivoa_cookie", "ivoa_bearer"]
+    assert len(challenges("r", "https://x/login", [], basic=False)) == 2
+
+
+def test_seals() -> None:
+    key = b"k" * 32
+    sealed = seal(key, "login", pack({"a": "ü", "n": 1}))
+    assert unpack(unseal(key, "login", sealed) or "") == {"a": "ü", "n": 1}
+    assert unseal(key, "session", sealed) is None
+    assert unseal(b"other" * 8, "login", sealed) is None
+    for broken in ("", ".", "a", "a.b", sealed[:-1], sealed + "a", "x" + sealed, "ü.ü"):
+        assert unseal(key, "login", broken) is None, broken
+
+
+def test_cookies_beside_ours() -> None:
+    header = b'other="; {bad}; uws_session=abc.def; uws_session2=x'
+    assert cookie_value(header, "uws_session") == "abc.def"
+    assert cookie_value(header, "uws_login") is None
+
+
+def test_what_is_scrubbed() -> None:
+    """Tokens wherever they stand; words of people stay."""
+    token = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
+    for text in (
+        f"GET /x?access_token={token} failed",
+        f"Authorization: Bearer {token}",
+        f"{{'token': '{token}'}}",
+        "POST https://x/token?code=0123456789abcdef0123",
+        "cookie uws_session=0123456789abcdef0123.abcdef",
+        "Basic dXNlcjpwYXNzd29yZC1vZi11c2Vy",
+        "https://x/sleep/async/1?SHARE=abcdefghijklmnopqrstuvwx",
+    ):
+        shown = scrubbed(text)
+        assert "[removed]" in shown and token not in shown and "0123456789abcdef" not in shown, shown
+        assert "dXNlcjpw" not in shown and "abcdefghijkl" not in shown
+    for text in ("the basic idea of the service", "a job of alice@iam.example.org was made", "PHASE=EXECUTING"):
+        assert scrubbed(text) == text
+
+
+def test_settings_that_are_wrong_do_not_tell_secrets() -> None:
+    """The message names the field; a section that holds a secret is not repeated."""
+    issuer = {"url": "https://iam.example.org", "client_id": "uws", "client_secret": "very-secret-word"}
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.load(auth={"issuers": [issuer]})
+    assert "audience is missing" in caught.value.message and "very-secret-word" not in caught.value.message
+    settings = Settings.load(auth={"issuers": [{**issuer, "audience": "a"}]})
+    assert "very-secret-word" not in f"{settings!r} {shown_settings(settings)}"
+    with pytest.raises(ConfigurationError, match="no application 'none'"):
+        applications_of(Settings.load(auth={"applications": {"none": {}}}))

@@ -1,0 +1,194 @@
+"""What a token says of itself, and whether that is enough (RFC 7519, RFC 9068, WLCG profile). Pure.
+
+The signature is not looked at here: ``tokens`` verifies it before it believes any claim, and takes from an unverified
+token nothing but the issuer and the key to verify it with.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from uws_service.auth.credentials import invalid
+from uws_service.auth.identity import Identity, normal_group
+from uws_service.errors import Forbidden
+from uws_service.settings_auth import Issuer
+
+MANY_GROUPS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Peek:
+    """What must be known of a token before it can be verified."""
+
+    algorithm: str
+    key_id: str
+    issuer: str
+
+
+def is_jwt(token: str) -> bool:
+    """Whether a token has the form of a signed JWT; others are opaque."""
+    return token.count(".") == 2 and token.startswith("ey")
+
+
+def _segment(part: str) -> dict[str, Any]:
+    raw = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+    value = json.loads(raw)
+    if not isinstance(value, dict):
+        raise ValueError
+    return value
+
+
+def peek(token: str) -> tuple[Peek, str]:
+    """Header and issuer of a token, unverified, and its ``typ`` in lower case.
+
+    Raises
+    ------
+    AuthenticationRequired
+        It can't be read, or asks for something that we do not do.
+    """
+    head, body, _ = token.split(".")
+    try:
+        header, payload = _segment(head), _segment(body)
+    except (ValueError, RecursionError):
+        raise invalid("The token can't be read: it is not a signed JWT.") from None
+    if "crit" in header or "enc" in header or str(header.get("cty", "")).lower() == "jwt":
+        raise invalid("The token is nested, encrypted or has critical extensions; a plain signed JWT is taken.")
+    algorithm, key_id, issuer = header.get("alg"), header.get("kid"), payload.get("iss")
+    if not isinstance(algorithm, str):
+        raise invalid("The token's header names no algorithm.")
+    if not isinstance(key_id, str) or not 0 < len(key_id) <= 256:
+        raise invalid("The token's header names no key (kid).")
+    if not isinstance(issuer, str):
+        raise invalid("The token names no issuer (iss).")
+    kind = header.get("typ", "")
+    return Peek(algorithm, key_id, issuer), str(kind).lower().removeprefix("application/")
+
+
+def require_form(peeked: Peek, kind: str, issuer: Issuer) -> None:
+    """Refuse algorithms and types that this issuer's tokens must not have."""
+    if peeked.algorithm not in issuer.algorithms:
+        raise invalid(
+            f"The token's algorithm {peeked.algorithm[:16]!r} is not taken; taken: {', '.join(issuer.algorithms)}."
+        )
+    if kind not in issuer.types:
+        known = ", ".join(one or "none" for one in issuer.types)
+        raise invalid(f"The token's type {kind[:32]!r} is not taken; taken: {known}. Is it an access token?")
+
+
+def _instant(claims: Mapping[str, Any], name: str) -> float | None:
+    value = claims.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e11:
+        raise invalid(f"The token's {name} is not an instant.")
+    return float(value)
+
+
+def _when(instant: float) -> str:
+    return datetime.fromtimestamp(instant, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _words(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return value.split()
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+
+
+def audiences(claims: Mapping[str, Any]) -> list[str]:
+    """All audiences of a token."""
+    value = claims.get("aud")
+    return [value] if isinstance(value, str) else _words(value)
+
+
+def require_claims(
+    claims: Mapping[str, Any], issuer: Issuer, named: str, now: float, leeway: float, *, id_token: bool = False
+) -> float:
+    """The instant at which the token ends, if all its claims are good.
+
+    Parameters
+    ----------
+    named
+        The issuer as its discovery document writes it.
+    id_token
+        It is one, and not an access token: it names a person to us, and permits nothing.
+
+    Raises
+    ------
+    AuthenticationRequired
+        What is wrong, and what would be right.
+    """
+    if claims.get("iss") != named:
+        raise invalid(f"The token's issuer is {str(claims.get('iss'))[:200]!r}, not {named!r}.")
+    expires, begins, issued = (_instant(claims, name) for name in ("exp", "nbf", "iat"))
+    if expires is None:
+        raise invalid("The token has no end (exp).")
+    if now >= expires + leeway:
+        raise invalid(f"The token has expired, at {_when(expires)}; get a new one.")
+    if begins is not None and now < begins - leeway:
+        raise invalid(f"The token is not valid before {_when(begins)}.")
+    if issued is not None and now < issued - leeway:
+        raise invalid(f"The token was issued in the future, at {_when(issued)}; a clock is wrong.")
+    if not issuer.any_audience and issuer.audience not in audiences(claims):
+        shown = ", ".join(audiences(claims))[:200] or "none"
+        raise invalid(f"The token is for another service (aud: {shown}); this one is {issuer.audience!r}.")
+    if id_token:
+        return expires
+    if str(claims.get("typ", "")).lower() in ("id", "refresh", "offline"):  # Keycloak's own mark
+        raise invalid("The token is an ID or refresh token; send an access token.")
+    for name, wanted in issuer.required.items():
+        value = _at(claims, name)
+        if value != wanted and not (isinstance(value, list) and wanted in value):
+            raise invalid(f"The token's claim {name} must be {wanted!r}.")
+    scopes = scopes_of(claims)
+    missing = [one for one in issuer.scopes if one not in scopes]
+    if missing:
+        raise Forbidden(f"The token lacks the scope {' '.join(missing)!r}, which this service asks for.")
+    return expires
+
+
+def _at(claims: Mapping[str, Any], path: str) -> Any:
+    """A claim by its name, or by names with dots between that lead into objects."""
+    if path in claims:
+        return claims[path]
+    value: Any = claims
+    for part in path.split("."):
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(part)
+    return value
+
+
+def scopes_of(claims: Mapping[str, Any]) -> frozenset[str]:
+    """The scopes of a token: ``scope`` as text, or ``scp`` as some issuers have it."""
+    return frozenset([*_words(claims.get("scope")), *_words(claims.get("scp"))])
+
+
+def identity_of(claims: Mapping[str, Any], issuer: Issuer) -> Identity:
+    """The caller that a verified token speaks for.
+
+    The owner is ``subject@issuer``: an issuer never gives a subject to somebody else, while names change hands.
+    """
+    subject = claims.get("sub")
+    if not isinstance(subject, str) or not 0 < len(subject) <= 255 or not subject.isprintable():
+        raise invalid("The token's subject (sub) must have 1 to 255 printable characters.")
+    name = next((one for one in (claims.get(key) for key in issuer.name_claims) if isinstance(one, str) and one), "")
+    groups = [
+        normal_group(one)
+        for key in issuer.group_claims
+        for one in _words(_at(claims, key))
+        if len(one) <= 256 and one.isprintable() and one.strip("/")
+    ]
+    return Identity(
+        owner=f"{subject}@{issuer.host}",
+        group=groups[0] if groups else "",
+        name=name[:128] if name.isprintable() else "",
+        groups=frozenset(groups[:MANY_GROUPS]),
+        scopes=scopes_of(claims),
+        issuer=issuer.url,
+        challenged=True,
+    )

@@ -1,0 +1,96 @@
+"""The caller as a value, and what an identity may see.
+
+It comes from a verified token, a session of the browser, or a trusted proxy's header (``identity_header`` in the
+settings); else the caller is anonymous. Whoever may not see a job gets 403 on all of it (UWS 1.1 §3, U-161).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+
+from uws_service.errors import AuthenticationRequired, ConfigurationError, Forbidden, UsageError
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The caller.
+
+    ``owner`` is what jobs belong to, made of issuer and subject, so that it is never given to anybody else; None for
+    anonymous callers. ``group`` is what usage is counted under, ``name`` what people read.
+    """
+
+    owner: str | None = None
+    group: str = ""
+    name: str = ""
+    groups: frozenset[str] = frozenset()
+    scopes: frozenset[str] = frozenset()
+    issuer: str = ""
+    admin: bool = False
+    challenged: bool = False
+    """Whether the caller, being anonymous, could have logged in: 401 and not 403 is then the answer."""
+
+    share: str = ""
+    """The secret of a link that the request came with, for reading one job."""
+
+    @property
+    def actor(self) -> str:
+        """The word for this caller in the history of a job."""
+        return self.owner if self.owner is not None else "anonymous"
+
+
+ANONYMOUS = Identity()
+
+
+def networks(addresses: tuple[str, ...], setting: str = "trusted_proxies") -> tuple[Network, ...]:
+    """Addresses or networks in CIDR form, parsed."""
+    try:
+        return tuple(ipaddress.ip_network(address, strict=False) for address in addresses)
+    except ValueError as error:
+        raise ConfigurationError(f"settings: {setting}: {error}") from None
+
+
+def is_trusted(client: str | None, trusted: tuple[Network, ...]) -> bool:
+    """Whether a client's address is one of the trusted proxies'."""
+    if client is None:  # a unix socket: only this machine can reach it
+        return True
+    try:
+        address = ipaddress.ip_address(client)
+    except ValueError:
+        return False
+    return any(address in network for network in trusted)
+
+
+def identify(value: str | None) -> Identity:
+    """The identity that a trusted proxy named in its header; None or empty: anonymous."""
+    if not value:
+        return ANONYMOUS
+    if len(value) > 256 or not value.isprintable():
+        raise UsageError("The identity header holds more than 256 characters or unprintable ones.")
+    return Identity(owner=value)
+
+
+def normal_group(name: str) -> str:
+    """A group with the slash that some issuers write before it and others do not."""
+    return "/" + name.strip("/")
+
+
+def require_access(owner: str | None, identity: Identity) -> None:
+    """Raise unless the identity may touch a job of this owner (U-161).
+
+    An anonymous job is open to whoever knows its id, which can't be guessed.
+
+    Raises
+    ------
+    AuthenticationRequired
+        The caller is unknown and could log in (A-003).
+    Forbidden
+        The caller is somebody else.
+    """
+    if owner is None or owner == identity.owner or identity.admin:
+        return
+    if identity.owner is None and identity.challenged:
+        raise AuthenticationRequired("This job belongs to somebody; log in, or send a token.")
+    raise Forbidden("This job belongs to somebody else.")

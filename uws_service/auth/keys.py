@@ -1,0 +1,261 @@
+"""An issuer as it describes itself: discovery document and keys, fetched over HTTP and kept.
+
+Keys are kept as long as the issuer's Cache-Control says. Then they are used further while one request fetches them
+anew in the background; if the issuer is down they are used for ``stale_keys`` seconds. An unknown key id makes one
+fetch for all requests that wait for it. There are `BURST` fetches at once and then one in `AGAIN` seconds, so that a
+flood of invented ids costs the issuer nothing; what can't be looked up then answers 503, since it may be a new key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+import structlog
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, OKPKey, RSAKey, import_key
+
+from uws_service.errors import ServiceUnavailable
+from uws_service.settings_auth import Issuer
+
+log = structlog.get_logger(__name__)
+
+Key = RSAKey | ECKey | OKPKey
+
+AGAIN = 10.0
+"""Seconds for which a key that the issuer does not have is not looked for again, nor an issuer that failed asked."""
+BURST = 3
+"""Fetches that may follow each other at once."""
+MANY_ABSENT = 10_000
+SHORTEST, USUAL, LONGEST = 60.0, 3600.0, 86400.0
+"""Seconds for which keys are kept, at least, without Cache-Control, and at most."""
+LARGEST = 512 * 1024
+"""Bytes of a document of the issuer."""
+MOST_KEYS = 100
+LEAST_RSA = 2048
+_MAX_AGE = re.compile(r"max-age\s*=\s*\"?(\d{1,9})")
+
+
+class IssuerFault(Exception):
+    """The issuer gave no answer that could be used; the message says why."""
+
+
+@dataclass(slots=True)
+class Metadata:
+    """What matters of a discovery document (OpenID Connect Discovery 1.0 §3)."""
+
+    issuer: str
+    jwks_uri: str
+    endpoints: Mapping[str, str] = field(default_factory=dict)
+
+    def endpoint(self, name: str) -> str:
+        """An end point by its name in the document."""
+        found = self.endpoints.get(name)
+        if found is None:
+            raise IssuerFault(f"its discovery document names no {name}")
+        return found
+
+
+def kept_for(cache_control: str | None) -> float:
+    """Seconds for which an answer may be kept."""
+    text = (cache_control or "").lower()
+    if "no-store" in text or "no-cache" in text:
+        return SHORTEST
+    match = _MAX_AGE.search(text)
+    return min(max(float(match[1]), SHORTEST), LONGEST) if match else USUAL
+
+
+def usable_keys(document: Any) -> dict[str, list[Key]]:
+    """The keys that verify signatures, by id; symmetric, weak, private-use and unreadable ones are left out."""
+    listed = document.get("keys") if isinstance(document, dict) else None
+    if not isinstance(listed, list):
+        raise IssuerFault("its key set has no list of keys")
+    if len(listed) > MOST_KEYS:
+        raise IssuerFault(f"its key set has {len(listed)} keys, more than the {MOST_KEYS} that are looked at")
+    found: dict[str, list[Key]] = {}
+    for one in listed:
+        if not isinstance(one, dict) or one.get("kty") not in ("RSA", "EC", "OKP") or one.get("use", "sig") != "sig":
+            continue
+        key_id = one.get("kid")
+        if not isinstance(key_id, str):
+            continue
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of weak keys; they are left out below
+                key = import_key(one)
+        except (JoseError, ValueError, TypeError, KeyError):
+            continue
+        if isinstance(key, RSAKey) and key.raw_value.key_size < LEAST_RSA:
+            continue
+        if isinstance(key, RSAKey | ECKey | OKPKey):
+            found.setdefault(key_id, []).append(key)
+    return found
+
+
+class IssuerKeys:
+    """One issuer's metadata and keys.
+
+    Parameters
+    ----------
+    changed
+        Called when a key has vanished: what it verified must not be believed any longer.
+    clock
+        Seconds; any zero point.
+    """
+
+    def __init__(
+        self,
+        settings: Issuer,
+        http: httpx2.AsyncClient,
+        clock: Callable[[], float],
+        *,
+        stale: float,
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.settings = settings
+        self._http = http
+        self._clock = clock
+        self._stale = stale
+        self._changed = changed
+        self._metadata: tuple[Metadata, float] | None = None
+        self._keys: dict[str, list[Key]] = {}
+        self._fetched = self._until = float("-inf")
+        self._failed = self._began = float("-inf")
+        self._budget, self._budgeted = float(BURST), clock()
+        self._absent: dict[str, float] = {}
+        self._fault = ""
+        self._running: asyncio.Task[None] | None = None
+        self.fetches = 0
+
+    async def metadata(self) -> Metadata:
+        """The discovery document; raises `IssuerFault`."""
+        now = self._clock()
+        if self._metadata is not None and now < self._metadata[1]:
+            return self._metadata[0]
+        try:
+            document, keep = await self._get(self.settings.url.rstrip("/") + "/.well-known/openid-configuration")
+            made = _metadata(document, self.settings)
+        except IssuerFault:
+            if self._metadata is not None:  # where end points are changes rarely
+                return self._metadata[0]
+            raise
+        self._metadata = (made, now + keep)
+        return made
+
+    async def keys(self, key_id: str) -> tuple[str, list[Key]]:
+        """The issuer's name of itself and its keys of this id, none if it has no such key.
+
+        Raises
+        ------
+        ServiceUnavailable
+            It can't be known now: the issuer does not answer and its keys are not known, or are too old.
+        """
+        now = self._clock()
+        age = now - self._fetched
+        found: list[Key] | None = None
+        if now < self._until or (key_id in self._keys and age <= self._stale):
+            if now >= self._until and self._may_try(now):
+                self._start()  # in the background: this request does not wait for it
+            found = self._keys.get(key_id)
+            if found is not None and self._metadata is not None:
+                return self._metadata[0].issuer, found
+        if found is None and self._absent.get(key_id, float("-inf")) > now and self._metadata is not None:
+            return self._metadata[0].issuer, []
+        for _ in range(2):  # a fetch that began before this request may have come too early for a new key
+            if self._running is None and not self._may_try(self._clock()):
+                break
+            await asyncio.shield(self._running or self._start())
+            found = self._keys.get(key_id)
+            if found is not None:
+                break
+            if self._fetched >= self._began >= now:
+                if len(self._absent) >= MANY_ABSENT:
+                    self._absent.clear()
+                self._absent[key_id] = self._clock() + AGAIN
+                return self._issuer_name(), []
+        if found is None or self._clock() - self._fetched > self._stale:
+            log.warning("issuer can't be asked", issuer=self.settings.url, problem=self._fault or "asked too often")
+            raise ServiceUnavailable(
+                f"The issuer {self.settings.host} can't be asked for its keys now; the token can't be verified.",
+                retry_after=int(AGAIN),
+            )
+        return self._issuer_name(), found
+
+    def _issuer_name(self) -> str:
+        assert self._metadata is not None
+        return self._metadata[0].issuer
+
+    def _may_try(self, now: float) -> bool:
+        self._budget = min(float(BURST), self._budget + (now - self._budgeted) / AGAIN)
+        self._budgeted = now
+        return self._budget >= 1 and now - self._failed >= AGAIN
+
+    def _start(self) -> asyncio.Task[None]:
+        if self._running is None:
+            self._budget -= 1
+            self._began = self._clock()
+            self._running = asyncio.create_task(self._fetch())
+        return self._running
+
+    async def _fetch(self) -> None:
+        self.fetches += 1
+        try:
+            metadata = await self.metadata()
+            document, keep = await self._get(metadata.jwks_uri)
+            keys = usable_keys(document)
+            vanished = self._keys.keys() - keys.keys() or any(
+                {one.thumbprint() for one in old} - {one.thumbprint() for one in keys.get(name, [])}
+                for name, old in self._keys.items()
+            )
+            self._keys, self._fetched, self._fault = keys, self._clock(), ""
+            self._until = self._fetched + keep
+            if vanished:
+                self._changed()
+        except IssuerFault as error:
+            self._fault, self._failed = str(error), self._clock()
+            log.warning("keys of an issuer can't be fetched", issuer=self.settings.url, problem=str(error))
+        finally:
+            self._running = None
+
+    async def _get(self, url: str) -> tuple[Any, float]:
+        """A JSON document and the seconds for which it may be kept; redirects are not followed."""
+        body = bytearray()
+        try:
+            async with self._http.stream("GET", url, headers={"accept": "application/json"}) as answer:
+                if answer.status_code != 200:
+                    raise IssuerFault(f"{url} answers {answer.status_code}")
+                async for chunk in answer.aiter_bytes():
+                    body += chunk
+                    if len(body) > LARGEST:
+                        raise IssuerFault(f"{url} answers with more than {LARGEST} bytes")
+                keep = kept_for(answer.headers.get("cache-control"))
+            return json.loads(bytes(body)), keep
+        except httpx2.HTTPError as error:
+            raise IssuerFault(f"{url}: {type(error).__name__} {error}".rstrip()) from None
+        except (ValueError, RecursionError):
+            raise IssuerFault(f"{url} does not answer with JSON") from None
+
+
+def _metadata(document: Any, settings: Issuer) -> Metadata:
+    if not isinstance(document, dict):
+        raise IssuerFault("its discovery document is no JSON object")
+    named = document.get("issuer")
+    if not isinstance(named, str) or named.rstrip("/") != settings.url.rstrip("/"):
+        raise IssuerFault(f"its discovery document names another issuer: {str(named)[:200]!r}")
+    texts = {name: value for name, value in document.items() if isinstance(value, str)}
+    for name, value in texts.items():
+        if name == "jwks_uri" or name.endswith("_endpoint"):
+            there = urlsplit(value)
+            if there.scheme not in ("http", "https") or (there.scheme == "http" and settings.url.startswith("https:")):
+                raise IssuerFault(f"its discovery document leads to an unsafe place: {name} is {value[:200]!r}")
+    jwks_uri = texts.get("jwks_uri")
+    if jwks_uri is None:
+        raise IssuerFault("its discovery document names no jwks_uri")
+    return Metadata(named, jwks_uri, {name: value for name, value in texts.items() if name.endswith("_endpoint")})

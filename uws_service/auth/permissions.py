@@ -1,0 +1,92 @@
+"""SRCNet's Permissions API: may this token use this route? Asked after every local check has passed.
+
+One POST for each question, the token in its query, as that API wants it; so its URL is written nowhere. Permissions
+are used again for a short while, refusals never. No answer is a fault of ours (503), not a refusal (403).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+
+import httpx2
+import structlog
+
+from uws_service.errors import Forbidden, ServiceUnavailable
+from uws_service.settings_auth import Permissions
+
+log = structlog.get_logger(__name__)
+
+KEPT = 20_000
+RETRY_SECONDS = 10
+
+
+class PermissionsApi:
+    """Asks one Permissions API.
+
+    Parameters
+    ----------
+    clock
+        Seconds; any zero point.
+    """
+
+    def __init__(self, settings: Permissions, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.settings = settings
+        self._clock = clock
+        self._http = httpx2.AsyncClient(timeout=settings.timeout, follow_redirects=False, trust_env=False)
+        self._granted: dict[bytes, float] = {}
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._http.aclose()
+
+    async def require(self, token: str, route: str, method: str, parameters: Mapping[str, str]) -> None:
+        """Raise unless the token may use the route.
+
+        Parameters
+        ----------
+        route
+            The path's template, such as ``/{application}/async``.
+        parameters
+            What stands for the names in it.
+
+        Raises
+        ------
+        Forbidden
+            It may not.
+        ServiceUnavailable
+            Nobody knows at the moment.
+        """
+        body = dict(sorted(parameters.items()))
+        key = hashlib.sha256(json.dumps([token, route, method, body]).encode()).digest()
+        if self._granted.get(key, float("-inf")) > self._clock():
+            return
+        if not await self._ask(token, route, method, body):
+            raise Forbidden(f"SRCNet's Permissions API does not let you use {method} {route}.")
+        if len(self._granted) >= KEPT:
+            self._granted.clear()
+        self._granted[key] = self._clock() + self.settings.cache
+
+    async def _ask(self, token: str, route: str, method: str, body: Mapping[str, str]) -> bool:
+        url = f"{self.settings.url}/authorise/route/{self.settings.service}"
+        query = {"route": route, "method": method, "version": self.settings.version, "token": token}
+        try:
+            answer = await self._http.post(url, params=query, json=dict(body))
+        except httpx2.HTTPError as error:
+            raise self._unavailable(type(error).__name__) from None
+        if answer.status_code in (401, 403):
+            return False
+        try:
+            told = answer.json()
+        except (ValueError, RecursionError):
+            raise self._unavailable(f"status {answer.status_code}, no JSON") from None
+        granted = told.get("is_authorised") if isinstance(told, dict) else None
+        if answer.status_code != 200 or not isinstance(granted, bool):
+            raise self._unavailable(f"status {answer.status_code}")
+        return granted
+
+    def _unavailable(self, problem: str) -> ServiceUnavailable:
+        log.warning("the Permissions API can't be asked", url=self.settings.url, problem=problem)
+        return ServiceUnavailable("The Permissions API can't be asked now.", retry_after=RETRY_SECONDS)

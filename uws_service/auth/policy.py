@@ -1,0 +1,149 @@
+"""Who may do what: one policy for each verb of each resource, and access to each application. Pure.
+
+Deny by default: a resource can't be made without a policy, and an application that says nothing takes verified
+callers only, as soon as there is an issuer that could verify them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from enum import StrEnum
+from typing import Any
+
+from uws_service.applications import Application
+from uws_service.applications.model import AccessSpec
+from uws_service.auth.identity import Identity, Network, is_trusted, networks, normal_group
+from uws_service.errors import AuthenticationRequired, Forbidden
+from uws_service.settings_auth import ApplicationAccess, Auth, Quota
+
+
+class Policy(StrEnum):
+    """What a verb of a resource asks of its caller."""
+
+    PROBE = "PROBE"
+    OPEN = "OPEN"
+    LIST = "LIST"
+    USE = "USE"
+    READ = "READ"
+    WRITE = "WRITE"
+    OPERATE = "OPERATE"
+    AGENT = "AGENT"
+
+
+POLICY_MEANING: Mapping[Policy, str] = {
+    Policy.PROBE: "Everybody; nobody is asked who they are.",
+    Policy.OPEN: "Everybody; but a token that is shown must be good.",
+    Policy.LIST: "Whoever may have jobs of the application; shows their own alone.",
+    Policy.USE: "Whoever has access to the application.",
+    Policy.READ: "The job's owner, those it is shared with, administrators; of an anonymous job: all who know its id.",
+    Policy.WRITE: "The job's owner, administrators; of an anonymous job: all who know its id.",
+    Policy.OPERATE: "Administrators, and the networks that the settings name.",
+    Policy.AGENT: "An agent at a site, with the token of its pod.",
+}
+
+
+def _spec(access: ApplicationAccess) -> AccessSpec:
+    return AccessSpec(access.anonymous, access.groups, access.scopes)
+
+
+class Rules:
+    """The settings' rules, ready to be applied.
+
+    Parameters
+    ----------
+    settings
+        The section ``auth``.
+    """
+
+    def __init__(self, settings: Auth) -> None:
+        self.settings = settings
+        self.has_issuers = bool(settings.issuers)
+        self._administrators = frozenset(settings.administrators)
+        self._administrator_groups = frozenset(map(normal_group, settings.administrator_groups))
+        self._accounting = tuple(map(normal_group, settings.accounting_groups))
+        self._metrics: tuple[Network, ...] = networks(settings.metrics_from, "auth.metrics_from")
+        self._group_quotas = {normal_group(name): quota for name, quota in settings.quotas.groups.items()}
+        quotas = settings.quotas
+        self.has_quotas = any(
+            value is not None
+            for quota in (quotas.default, quotas.anonymous, *quotas.groups.values(), *quotas.owners.values())
+            for value in (quota.queued, quota.running, quota.stored)
+        )
+        self.has_rates = any(
+            quota.rate is not None
+            for quota in (quotas.default, quotas.anonymous, *quotas.groups.values(), *quotas.owners.values())
+        )
+
+    def ranked(self, identity: Identity) -> Identity:
+        """The identity with what it is here: an administrator or not, and whose share its usage counts to."""
+        admin = identity.owner in self._administrators or bool(identity.groups & self._administrator_groups)
+        group = identity.group
+        if self._accounting:
+            group = next((one for one in self._accounting if one in identity.groups), "")
+        return replace(identity, admin=admin, group=group)
+
+    def access(self, application: Application) -> AccessSpec:
+        """Who may use an application: the settings' word on it, its own, the settings' on all, the default."""
+        special = self.settings.applications.get(application.name)
+        if special is not None:
+            return _spec(special)
+        if application.access is not None:
+            return application.access
+        if self.settings.access is not None:
+            return _spec(self.settings.access)
+        return AccessSpec(anonymous=not self.has_issuers)
+
+    def require_use(self, application: Application, identity: Identity) -> None:
+        """Raise unless the caller has access to the application."""
+        access = self.access(application)
+        if access.anonymous or identity.admin:
+            return
+        if identity.owner is None:
+            if identity.challenged:
+                raise AuthenticationRequired(
+                    f"The application {application.name!r} is for known users; log in, or send a token."
+                )
+            raise Forbidden(f"The application {application.name!r} is not for anonymous callers.")
+        missing = [one for one in access.scopes if one not in identity.scopes]
+        if missing:
+            raise Forbidden(f"The token lacks the scope {' '.join(missing)!r}, which {application.name!r} asks for.")
+        if access.groups and identity.groups.isdisjoint(map(normal_group, access.groups)):
+            raise Forbidden(f"The application {application.name!r} is for members of {' or '.join(access.groups)}.")
+
+    def require_list(self, application: Application, identity: Identity) -> None:
+        """Raise unless the caller could have jobs of the application."""
+        if identity.owner is None and not self.access(application).anonymous:
+            self.require_use(application, identity)
+
+    def require_operator(self, identity: Identity, client: str | None, *, direct: bool) -> None:
+        """Raise unless the caller may look into the running of the service."""
+        if not self.has_issuers or identity.admin or (direct and is_trusted(client, self._metrics)):
+            return
+        if identity.owner is None:
+            raise AuthenticationRequired("This is for administrators; send a token.")
+        raise Forbidden("This is for administrators.")
+
+    def lists_anonymous(self) -> bool:
+        """Whether anonymous callers see the list of all anonymous jobs; with issuers, ids stay secret."""
+        return not self.has_issuers
+
+    def quota(self, identity: Identity) -> Quota:
+        """The caller's quota; of several groups' the most generous value each."""
+        quotas = self.settings.quotas
+        if identity.owner is None:
+            return quotas.anonymous
+        if identity.owner in quotas.owners:
+            return quotas.owners[identity.owner]
+        found = [quota for name, quota in self._group_quotas.items() if name in identity.groups]
+        return most_generous(found) if found else quotas.default
+
+
+def most_generous(quotas: list[Quota]) -> Quota:
+    """The largest value of each kind; none at all is larger than any."""
+
+    def best(name: str) -> Any:
+        values = [getattr(one, name) for one in quotas]
+        return None if None in values else max(values)
+
+    return Quota(queued=best("queued"), running=best("running"), stored=best("stored"), rate=best("rate"))

@@ -1,0 +1,75 @@
+"""Quotas: what an owner has against what it may have, and requests a second. Pure but for the counters it keeps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from uws_service.errors import Forbidden, TooManyRequests
+from uws_service.job import Phase
+from uws_service.settings_auth import Quota
+
+BURST_SECONDS = 10.0
+"""So many seconds' worth of requests may come at once."""
+KEPT = 50_000
+RETRY_SECONDS = 15
+"""When a job may have ended, for Retry-After."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What an owner has in the store."""
+
+    phases: Mapping[Phase, int]
+    stored: int
+
+
+def require_room(quota: Quota, holding: Holding, *, run: bool, new: bool) -> None:
+    """Raise if one more job, or one more that runs, is too many.
+
+    Raises
+    ------
+    TooManyRequests
+        It will do once other jobs have gone on: 429 with Retry-After.
+    Forbidden
+        Something must be deleted first.
+    """
+    if new and quota.stored is not None and holding.stored >= quota.stored:
+        raise Forbidden(
+            f"Your jobs hold {holding.stored} bytes of uploads and results; {quota.stored} are allowed. "
+            "Delete jobs that are no longer needed."
+        )
+    if not run:
+        return
+    queued = holding.phases.get(Phase.QUEUED, 0)
+    running = holding.phases.get(Phase.EXECUTING, 0)
+    if quota.queued is not None and queued >= quota.queued:
+        raise TooManyRequests(
+            f"You have {queued} jobs that wait to run; {quota.queued} are allowed.", retry_after=RETRY_SECONDS
+        )
+    if quota.running is not None and running >= quota.running:
+        raise TooManyRequests(
+            f"You have {running} jobs that run; {quota.running} are allowed.", retry_after=RETRY_SECONDS
+        )
+
+
+class Rates:
+    """A token bucket for each caller, in this process."""
+
+    def __init__(self) -> None:
+        self._buckets: dict[str, tuple[float, float]] = {}
+
+    def take(self, who: str, rate: float, now: float) -> None:
+        """Count one request; raise `TooManyRequests` if there were too many."""
+        most = max(1.0, rate * BURST_SECONDS)
+        left, at = self._buckets.get(who, (most, now))
+        left = min(most, left + (now - at) * rate)
+        if left < 1:
+            raise TooManyRequests(
+                f"More than {rate:g} requests a second; slow down, and use WAIT instead of asking again and again.",
+                retry_after=max(1, math.ceil((1 - left) / rate)),
+            )
+        if len(self._buckets) >= KEPT:
+            self._buckets.clear()
+        self._buckets[who] = (left - 1, now)

@@ -1,0 +1,208 @@
+"""From a token to an identity: signature, claims, introspection, and a short memory of what was verified.
+
+The memory is keyed by the token's SHA-256, holds good answers only, ends with the token, and is emptied when an
+issuer withdraws a key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+import httpx2
+import structlog
+from joserfc import jwt
+from joserfc.errors import JoseError
+
+from uws_service import telemetry
+from uws_service.auth.claims import identity_of, is_jwt, peek, require_claims, require_form
+from uws_service.auth.credentials import invalid
+from uws_service.auth.identity import Identity
+from uws_service.auth.keys import IssuerFault, IssuerKeys
+from uws_service.errors import ServiceUnavailable
+from uws_service.settings_auth import Auth
+
+log = structlog.get_logger(__name__)
+
+KEPT = 20_000
+"""Tokens that are remembered at once."""
+OPAQUE_SECONDS = 60.0
+"""An answer of introspection is used again for at most so long: a revoked token ends soon."""
+UNKNOWN_SECONDS = 10.0
+"""And a refusal for so long, so that nobody can make us ask the issuer all the time."""
+AT_ONCE = 20
+"""Introspections at once."""
+
+
+class Tokens:
+    """Verifies tokens of all issuers in the settings.
+
+    Parameters
+    ----------
+    clock
+        The present instant in seconds since the epoch.
+    rank
+        Adds to an identity what it is here, such as an administrator.
+    """
+
+    def __init__(
+        self,
+        settings: Auth,
+        *,
+        clock: Callable[[], float] = time.time,
+        rank: Callable[[Identity], Identity] = lambda identity: identity,
+    ) -> None:
+        self.settings = settings
+        self._rank = rank
+        self._clock = clock
+        self.http = httpx2.AsyncClient(
+            timeout=settings.timeout, follow_redirects=False, trust_env=False, headers={"user-agent": "uws-service"}
+        )
+        self.issuers = {
+            one.url.rstrip("/"): IssuerKeys(one, self.http, clock, stale=settings.stale_keys, changed=self.forget)
+            for one in settings.issuers
+        }
+        self._known: dict[bytes, tuple[Identity, float]] = {}
+        self._headers: dict[bytes, tuple[Identity, float]] = {}
+        self._refused: dict[bytes, float] = {}
+        self._asking = asyncio.Semaphore(AT_ONCE)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.http.aclose()
+
+    def forget(self) -> None:
+        """Verify every token anew."""
+        self._known.clear()
+        self._headers.clear()
+
+    def seen(self, header: bytes) -> Identity | None:
+        """The identity behind an Authorization header that was looked at a short while ago: nothing is parsed."""
+        found = self._headers.get(hashlib.sha256(header).digest())
+        return found[0] if found is not None and self._clock() < found[1] else None
+
+    def note(self, header: bytes, token: str) -> None:
+        """Remember a header as long as the token in it, which was just verified."""
+        found = self._known.get(hashlib.sha256(token.encode()).digest())
+        if found is not None:
+            while len(self._headers) >= KEPT:
+                del self._headers[next(iter(self._headers))]
+            self._headers[hashlib.sha256(header).digest()] = found
+
+    def known(self, token: str) -> Identity | None:
+        """The identity behind a token that was verified a short while ago."""
+        found = self._known.get(hashlib.sha256(token.encode()).digest())
+        return found[0] if found is not None and self._clock() < found[1] else None
+
+    async def verify(self, token: str) -> tuple[Identity, float]:
+        """The identity behind a token, and the instant at which the token ends.
+
+        Raises
+        ------
+        AuthenticationRequired
+            The token is not good; the message says why.
+        ServiceUnavailable
+            The issuer can't be asked now.
+        """
+        key = hashlib.sha256(token.encode()).digest()
+        try:
+            if is_jwt(token):
+                identity, ends = await self._verify_jwt(token)
+                until = min(ends + self.settings.leeway, self._clock() + self.settings.cache)
+            else:
+                identity, ends = await self._introspect(token, key)
+                until = min(ends, self._clock() + min(OPAQUE_SECONDS, self.settings.cache))
+        except Exception as error:
+            telemetry.TOKENS.labels("unavailable" if isinstance(error, ServiceUnavailable) else "refused").inc()
+            raise
+        telemetry.TOKENS.labels("verified").inc()
+        identity = self._rank(identity)
+        while len(self._known) >= KEPT:
+            del self._known[next(iter(self._known))]
+        self._known[key] = (identity, until)
+        return identity, ends
+
+    async def _verify_jwt(self, token: str) -> tuple[Identity, float]:
+        peeked, kind = peek(token)
+        issuer = self.issuers.get(peeked.issuer.rstrip("/"))
+        if issuer is None:
+            known = ", ".join(one.settings.url for one in self.issuers.values())
+            raise invalid(f"Tokens of the issuer {peeked.issuer[:200]!r} are not taken; taken: {known}.")
+        require_form(peeked, kind, issuer.settings)
+        claims, named = await self.verified(issuer, token, peeked.key_id)
+        ends = require_claims(claims, issuer.settings, named, self._clock(), self.settings.leeway)
+        return identity_of(claims, issuer.settings), ends
+
+    async def verified(self, issuer: IssuerKeys, token: str, key_id: str) -> tuple[Mapping[str, Any], str]:
+        """The claims of a token whose signature is the issuer's, and the issuer's name of itself."""
+        named, keys = await issuer.keys(key_id)
+        if not keys:
+            raise invalid(f"The token is signed with a key that {issuer.settings.host} does not have.")
+        for key in keys:
+            try:
+                return jwt.decode(token, key, algorithms=list(issuer.settings.algorithms)).claims, named
+            except (JoseError, ValueError, TypeError):
+                continue
+        raise invalid(f"The token's signature is not that of {issuer.settings.host}.")
+
+    async def _introspect(self, token: str, key: bytes) -> tuple[Identity, float]:
+        askable = [one for one in self.issuers.values() if one.settings.introspection]
+        if not askable:
+            raise invalid("The token is not a signed JWT.")
+        now = self._clock()
+        if self._refused.get(key, 0) > now:
+            raise invalid("The token is not known to its issuer, or no longer.")
+        faults = []
+        for issuer in askable:
+            try:
+                async with self._asking:
+                    claims = await self._ask(issuer, token)
+                    named = (await issuer.metadata()).issuer
+            except IssuerFault as error:
+                faults.append(error)
+                log.warning("an issuer can't be asked about a token", issuer=issuer.settings.url, problem=str(error))
+                continue
+            if claims.get("active") is not True:
+                continue
+            claims = {"iss": named, **claims}
+            ends = require_claims(claims, issuer.settings, named, now, self.settings.leeway)
+            return identity_of(claims, issuer.settings), ends
+        if faults:
+            raise ServiceUnavailable("The issuer of this token can't be asked now.", retry_after=5)
+        if len(self._refused) >= KEPT:
+            self._refused.clear()
+        self._refused[key] = now + UNKNOWN_SECONDS
+        raise invalid("The token is not known to its issuer, or no longer.")
+
+    async def _ask(self, issuer: IssuerKeys, token: str) -> dict[str, Any]:
+        settings = issuer.settings
+        url = (await issuer.metadata()).endpoint("introspection_endpoint")
+        return await self.post(issuer, url, {"token": token, "token_type_hint": "access_token"}, settings.client_id)
+
+    async def post(
+        self, issuer: IssuerKeys, url: str, form: Mapping[str, str], client_id: str | None
+    ) -> dict[str, Any]:
+        """A form to an end point of the issuer, as the client that we are there; raises `IssuerFault`."""
+        secret = issuer.settings.client_secret
+        headers, data = {"accept": "application/json"}, dict(form)
+        if secret is not None and client_id is not None:
+            pair = f"{quote(client_id, safe='')}:{quote(secret.get_secret_value(), safe='')}"  # RFC 6749 §2.3.1
+            headers["authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+        elif client_id is not None:
+            data["client_id"] = client_id
+        try:
+            answer = await self.http.post(url, data=data, headers=headers)
+            value = answer.json()
+        except httpx2.HTTPError as error:
+            raise IssuerFault(f"{url}: {type(error).__name__}") from None
+        except (ValueError, RecursionError):
+            raise IssuerFault(f"{url} does not answer with JSON") from None
+        if answer.status_code != 200 or not isinstance(value, dict):
+            word = value.get("error") if isinstance(value, dict) else None
+            raise IssuerFault(f"{url} answers {answer.status_code} {str(word or '')[:100]}".rstrip())
+        return value

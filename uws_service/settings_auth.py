@@ -1,0 +1,217 @@
+"""The settings of authentication and policy: the section ``auth``.
+
+Without an issuer in it nothing changes: every caller is anonymous, or whom ``identity_header`` names.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+ASYMMETRIC = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519")
+"""Signatures that only the issuer can make: with HMAC, whoever can verify can forge."""
+
+Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"]
+
+
+def _is_safe(url: str) -> bool:
+    """Whether what is fetched from here can't be changed on its way: https, or this very machine."""
+    parts = urlsplit(url)
+    if parts.scheme == "https":
+        return bool(parts.hostname)
+    if parts.scheme != "http":
+        return False
+    if parts.hostname == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        return False
+
+
+class Issuer(BaseModel):
+    """An OpenID Connect issuer whose tokens are believed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    url: str = Field(description="The issuer's URL; its discovery document must name the same.")
+    title: str = Field("", description="What people read on the login page. Unset: the URL's host.")
+    audience: str | None = Field(None, description="This service's name in the claim `aud` of tokens.")
+    any_audience: bool = Field(
+        False, description="Believe tokens that were made for other services. Only if the issuer knows no audiences."
+    )
+    algorithms: tuple[Algorithm, ...] = Field(
+        ("RS256", "ES256", "PS256", "EdDSA"), min_length=1, description="Signatures that are taken."
+    )
+    types: tuple[str, ...] = Field(
+        ("at+jwt", "jwt", ""),
+        min_length=1,
+        description="Values of the header `typ` that are taken, in lower case; the empty one is for tokens without.",
+    )
+    name_claims: tuple[str, ...] = Field(
+        ("preferred_username", "name", "email"), description="Claims that may hold the name to show; the first counts."
+    )
+    group_claims: tuple[str, ...] = Field(
+        ("groups", "wlcg.groups"), description="Claims that hold groups; dots also lead into nested objects."
+    )
+    required: Mapping[str, str] = Field(
+        default_factory=dict,
+        description="Claims that a token must have, each with the value that it must be or hold.",
+    )
+    scopes: tuple[str, ...] = Field((), description="Scopes that every token must have.")
+    introspection: bool = Field(
+        False, description="Ask the issuer about tokens that are no JWT (RFC 7662), as `client_id` and `client_secret`."
+    )
+    client_id: str | None = Field(
+        None, description="This service as a client of the issuer: for people with a browser, and for introspection."
+    )
+    client_secret: SecretStr | None = Field(None, description="Its secret, if it has one.")
+    login: bool = Field(True, description="Let people log in with a browser at this issuer, if `client_id` is set.")
+    login_scopes: str = Field("openid profile", description="Scopes that are asked for when somebody logs in.")
+    resource: str | None = Field(
+        None, description="Resource indicator (RFC 8707) sent when somebody logs in. Unset: none is sent."
+    )
+    cli_client_id: str | None = Field(
+        None, description="Public client with which `uws-service login` asks for tokens by device flow."
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        if not _is_safe(value):
+            raise ValueError("must begin with https:// (http:// is taken for this machine alone)")
+        return value
+
+    @field_validator("types")
+    @classmethod
+    def _types(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(one.lower().removeprefix("application/") for one in value)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Issuer:
+        if not self.audience and not self.any_audience:
+            raise ValueError("audience is missing; or say any_audience: true to believe tokens for other services")
+        if self.introspection and (self.client_id is None or self.client_secret is None):
+            raise ValueError("introspection needs client_id and client_secret")
+        return self
+
+    @property
+    def host(self) -> str:
+        """The URL without its scheme, as it stands in owners."""
+        parts = urlsplit(self.url)
+        return (parts.netloc + parts.path).rstrip("/")
+
+
+class ApplicationAccess(BaseModel):
+    """Who may use an application; what is empty asks for nothing more than a verified caller."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    anonymous: bool = Field(False, description="Everybody may, unknown callers too.")
+    groups: tuple[str, ...] = Field((), description="Members of any of these groups may.")
+    scopes: tuple[str, ...] = Field((), description="The token must have all of these scopes.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ApplicationAccess:
+        if self.anonymous and (self.groups or self.scopes):
+            raise ValueError("anonymous: true opens the application to all; groups and scopes then mean nothing")
+        return self
+
+
+class Quota(BaseModel):
+    """What one owner may have at once; what is unset has no limit."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    queued: int | None = Field(None, ge=0, description="Jobs that wait to run; one more answers 429.")
+    running: int | None = Field(None, ge=0, description="Jobs that run; while there are so many, RUN answers 429.")
+    stored: int | None = Field(None, ge=0, description="Bytes of uploads and results; beyond it new jobs answer 403.")
+    rate: float | None = Field(None, gt=0, description="Requests a second to each process, ten seconds' worth at once.")
+
+
+class Quotas(BaseModel):
+    """Quotas of owners; the most generous of those that apply to a caller counts."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    default: Quota = Field(default_factory=Quota, description="Of owners for whom nothing else is said.")
+    anonymous: Quota = Field(
+        default_factory=Quota, description="Of all anonymous callers together; the rate of each address."
+    )
+    groups: Mapping[str, Quota] = Field(default_factory=dict, description="Of each member of these groups.")
+    owners: Mapping[str, Quota] = Field(default_factory=dict, description="Of these owners, whatever their groups.")
+
+
+class Permissions(BaseModel):
+    """SRCNet's Permissions API, asked after all local checks have passed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    url: str = Field(description="Its base URL, which ends in /api/v1.")
+    service: str = Field("uws-api", description="This service's name there.")
+    version: str = Field("1", description="The version of this service's policy there.")
+    reads: bool = Field(False, description="Ask it for reads of one's own jobs too; these then fail while it is down.")
+    cache: float = Field(60.0, ge=0, description="Seconds for which a permission is used again.")
+    timeout: float = Field(5.0, gt=0, description="Seconds after which no answer is an outage.")
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        if not _is_safe(value):
+            raise ValueError("must begin with https:// (http:// is taken for this machine alone)")
+        return value.rstrip("/")
+
+
+class Auth(BaseModel):
+    """Who callers are, and what they may do."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    issuers: tuple[Issuer, ...] = Field((), description="Issuers of tokens; none: no token is looked at.")
+    realm: str = Field("uws-service", pattern=r"^[A-Za-z0-9 ._:/-]{1,64}$", description="The realm in challenges.")
+    leeway: int = Field(30, ge=0, le=300, description="Seconds by which clocks may differ.")
+    cache: int = Field(300, ge=0, le=3600, description="Seconds for which a verified token is not verified again.")
+    stale_keys: int = Field(
+        86400, ge=0, description="Seconds for which an issuer's keys are used while it can't be reached."
+    )
+    timeout: float = Field(5.0, gt=0, description="Seconds after which an issuer has not answered.")
+    access: ApplicationAccess | None = Field(
+        None,
+        description="Access to applications whose descriptors do not say. Unset: everybody without issuers, every "
+        "verified caller with issuers.",
+    )
+    applications: Mapping[str, ApplicationAccess] = Field(
+        default_factory=dict, description="Access to single applications, whatever their descriptors say."
+    )
+    administrators: tuple[str, ...] = Field((), description="Owners who may see and change everybody's jobs.")
+    administrator_groups: tuple[str, ...] = Field((), description="Groups whose members may do so too.")
+    accounting_groups: tuple[str, ...] = Field(
+        (),
+        description="Groups that usage is counted under and that sites ask for; of each caller's, the first one here. "
+        "Unset: the first group of the token.",
+    )
+    metrics_from: tuple[str, ...] = Field(
+        ("127.0.0.1", "::1"),
+        description="Addresses or networks that may read /metrics without being administrators, if there are issuers.",
+    )
+    session: int = Field(8 * 3600, ge=60, description="Seconds after which a person with a browser logs in anew.")
+    quotas: Quotas = Field(default_factory=Quotas, description="What one owner may have at once.")
+    permissions: Permissions | None = Field(None, description="SRCNet's Permissions API. Unset: it is not asked.")
+
+    @model_validator(mode="after")
+    def _tokens_for_permissions(self) -> Auth:
+        if self.permissions is not None and not self.issuers:
+            raise ValueError("permissions needs issuers: the Permissions API decides by token")
+        return self
+
+    @field_validator("issuers")
+    @classmethod
+    def _issuers(cls, value: tuple[Issuer, ...]) -> tuple[Issuer, ...]:
+        hosts = [one.host for one in value]
+        if len(set(hosts)) != len(hosts):
+            raise ValueError("two issuers have the same URL")
+        return value

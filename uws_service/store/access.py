@@ -1,0 +1,127 @@
+"""What access needs of the database: secrets, sessions, shares, and what an owner has.
+
+Of the secrets that callers carry only hashes are kept: whoever reads the database can't act as anybody.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import bindparam, delete, func, insert, or_, select
+
+from uws_service.store import queries
+from uws_service.store.database import Database, Query, Transaction
+from uws_service.store.tables import JobRow, SessionRow, ShareRow
+
+p = bindparam
+_session: Any = SessionRow.__table__.c  # type: ignore[attr-defined]
+_share: Any = ShareRow.__table__.c  # type: ignore[attr-defined]
+_job: Any = JobRow.__table__.c  # type: ignore[attr-defined]
+
+_HOLDING = Query(
+    select(_job.phase, func.count(), func.coalesce(func.sum(_job.stored), 0))
+    .where(_job.owner_key == p("owner_key"))
+    .group_by(_job.phase)
+)
+_INSERT_SESSION = Query(
+    insert(SessionRow).values({name: p(name) for name in ("key", "kind", "content", "created", "expires")})
+)
+_GET_SESSION = Query(
+    select(_session.content, _session.expires).where(
+        _session.key == p("id"), _session.kind == p("what"), _session.expires > p("now")
+    )
+)
+_END_SESSION = Query(delete(SessionRow).where(_session.key == p("id")))
+_TRIM_SESSIONS = Query(delete(SessionRow).where(_session.expires <= p("now")))
+_SHARE = ("id", "job_id", "key", "group", "actor", "created", "expires")
+_INSERT_SHARE = Query(insert(ShareRow).values({name: p(f"v_{name}") for name in _SHARE}))
+_SHARES = Query(
+    select(*[_share[name] for name in _SHARE])
+    .where(_share.job_id == p("job"), _share.expires > p("now"))
+    .order_by(_share.created, _share.id)
+)
+_END_SHARE = Query(delete(ShareRow).where(_share.job_id == p("job"), _share.id == p("one")))
+_TRIM_SHARES = Query(
+    delete(ShareRow).where(or_(_share.expires <= p("now"), ~select(_job.id).where(_job.id == _share.job_id).exists()))
+)
+
+
+def hashed(secret: str) -> str:
+    """How a secret stands in the database; it is random and long, so a plain hash is enough."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A permission to read one job, until an instant in milliseconds: for a link's secret, or for a group."""
+
+    id: str
+    job_id: str
+    key: str | None
+    group: str | None
+    actor: str
+    created: int
+    expires: int
+
+
+class AccessStore:
+    """The part of the store that knows callers."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def holding(self, owner: str | None) -> dict[str, tuple[int, int]]:
+        """An owner's jobs: phase → how many, and how many bytes; None: the anonymous ones."""
+        rows = await self._database.read(_HOLDING, {"owner_key": owner or ""})
+        return {row[0]: (int(row[1]), int(row[2])) for row in rows}
+
+    async def secret(self, name: str) -> bytes:
+        """A secret of this service that all its processes share; made at the first call."""
+
+        def operation(tx: Transaction) -> str:
+            tx.change(queries.INSERT_META, {"name": name, "value": secrets.token_hex(32)})
+            return str(tx.rows(queries.GET_META, {"name": name})[0][0])
+
+        return bytes.fromhex(await self._database.write(operation))
+
+    async def open_session(self, kind: str, content: str, now: int, expires: int) -> str:
+        """A new session; its secret, which is told this once."""
+        secret = secrets.token_urlsafe(32)
+        values = {"key": hashed(secret), "kind": kind, "content": content, "created": now, "expires": expires}
+
+        def operation(tx: Transaction) -> None:
+            tx.change(_TRIM_SESSIONS, {"now": now})
+            tx.change(_INSERT_SESSION, values)
+
+        await self._database.write(operation)
+        return secret
+
+    async def session(self, kind: str, secret: str, now: int) -> tuple[str, int] | None:
+        """Content and end of a session that has not ended."""
+        rows = await self._database.read(_GET_SESSION, {"id": hashed(secret), "what": kind, "now": now})
+        return (rows[0][0], int(rows[0][1])) if rows else None
+
+    async def end_session(self, secret: str) -> bool:
+        """Forget a session; False if it had ended."""
+        return await self._database.write(lambda tx: tx.change(_END_SESSION, {"id": hashed(secret)})) == 1
+
+    async def add_share(self, share: Share, now: int) -> None:
+        """Record a share; those that have ended, or whose job is gone, go."""
+        values = {f"v_{name}": getattr(share, name) for name in _SHARE}
+
+        def operation(tx: Transaction) -> None:
+            tx.change(_TRIM_SHARES, {"now": now})
+            tx.change(_INSERT_SHARE, values)
+
+        await self._database.write(operation)
+
+    async def shares(self, job_id: str, now: int) -> list[Share]:
+        """The shares of a job that have not ended."""
+        return [Share(*row) for row in await self._database.read(_SHARES, {"job": job_id, "now": now})]
+
+    async def end_share(self, job_id: str, share_id: str) -> bool:
+        """Take a share back; False if there was none."""
+        return await self._database.write(lambda tx: tx.change(_END_SHARE, {"job": job_id, "one": share_id})) == 1

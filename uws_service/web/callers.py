@@ -1,0 +1,65 @@
+"""What is known of the caller of one request; made by the edge, completed by the gate, read by the resources."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from starlette.requests import Request
+from starlette.types import Scope
+
+from uws_service.auth import Identity
+from uws_service.auth.policy import Policy
+from uws_service.web.pages import Account
+
+
+@dataclass(slots=True)
+class Call:
+    """What is known of one request beside its path and body."""
+
+    identity: Identity
+    base: str
+    """Public URL of the service's root, without a slash at the end."""
+    origin: str
+    """Address that the request came from, for the history of jobs."""
+    authorization: list[bytes] | None = None
+    """The Authorization headers, not yet looked at."""
+    cookie: bytes | None = None
+    direct: bool = True
+    """Whether no proxy says that it handed the request on."""
+    by: str = ""
+    """Where the identity comes from: ``token``, ``session``, or neither."""
+    session: str | None = None
+    """The secret of the browser's session, if the identity came from one."""
+    share: str = ""
+    """The secret of a link to one job."""
+
+
+class Gate(Protocol):
+    """Lets callers in; see `uws_service.web.gate`."""
+
+    idle: bool
+    """Whether it looks at no credentials, counts no requests and asks nobody."""
+    audits: bool
+    """Whether what callers do is written into the log."""
+
+    async def admit(self, scope: Scope, policy: Policy) -> None:
+        """Find out who calls, and raise unless the policy lets that caller on."""
+
+    def challenges(self, scope: Scope, *, error: str = "", message: str = "") -> list[str]:
+        """How the caller could log in: values for WWW-Authenticate headers."""
+
+    def account(self, scope: Scope) -> Account | None:
+        """Who looks at a page; None if nobody can log in here."""
+
+
+def call_of(request: Request) -> Call:
+    """The `Call` that `Edge` made for this request."""
+    call: Call = request.scope["uws.call"]
+    return call
+
+
+def account_of(request: Request) -> Account | None:
+    """Who looks at this page; None if nobody can log in here."""
+    gate: Gate | None = request.scope.get("uws.gate")
+    return gate.account(request.scope) if gate is not None else None

@@ -1,0 +1,169 @@
+"""The gate before every resource: who calls, and whether the resource's policy lets that caller on.
+
+What is cheap comes first. A request without credentials, and one with a token that was verified a moment ago, wait
+for nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from urllib.parse import parse_qsl, urlsplit
+
+from starlette.types import Scope
+
+from uws_service.auth import ANONYMOUS, Identity
+from uws_service.auth.credentials import refuse_in_query, token_of
+from uws_service.auth.permissions import PermissionsApi
+from uws_service.auth.policy import Policy
+from uws_service.auth.quotas import Rates
+from uws_service.errors import Forbidden
+from uws_service.protocol import negotiation
+from uws_service.protocol.challenges import challenges
+from uws_service.runtime import Runtime
+from uws_service.web.callers import Call
+from uws_service.web.pages import Account
+from uws_service.web.sessions import SHARE_COOKIE, Sessions, cookie_value
+
+UNKNOWN = Identity(challenged=True)
+"""An anonymous caller who could log in."""
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Gate:
+    """Decides for each request, with the rules of the settings."""
+
+    def __init__(self, runtime: Runtime, sessions: Sessions | None) -> None:
+        self.rules = runtime.rules
+        self.service = runtime.service
+        self.tokens = runtime.user_tokens
+        self.sessions = sessions
+        self.permissions = runtime.permissions
+        reads = runtime.settings.auth.permissions is not None and runtime.settings.auth.permissions.reads
+        self.asked = frozenset({Policy.USE, Policy.WRITE, *((Policy.READ, Policy.LIST) if reads else ())})
+        self.audits = self.rules.has_issuers
+        self.realm = runtime.settings.auth.realm
+        self.origins = frozenset(runtime.settings.cors_origins)
+        self.rates = Rates() if self.rules.has_rates else None
+        self.idle = self.tokens is None and self.rates is None and self.permissions is None
+        self.discovery = [
+            one.url.rstrip("/") + "/.well-known/openid-configuration" for one in runtime.settings.auth.issuers
+        ]
+
+    async def admit(self, scope: Scope, policy: Policy) -> None:
+        """Raise unless the caller may use this verb of this resource.
+
+        READ is decided where the job is read; WRITE here, before a body is read, and there once more.
+        """
+        if policy is Policy.PROBE or policy is Policy.AGENT:
+            return
+        call: Call = scope["uws.call"]
+        if self.tokens is not None:
+            await self._identify(scope, call)
+        if scope["method"] not in _SAFE:
+            self._refuse_foreign_page(scope, call)
+        if self.rates is not None:
+            self._count(call)
+        path = scope["path_params"]
+        if policy is Policy.READ:
+            _take_share(scope, call)
+        elif policy is Policy.WRITE:
+            await self.service.glance(path["application"], path["job_id"], call.identity, write=True)
+        elif policy is Policy.USE:
+            self.rules.require_use(self.service.application(path["application"]), call.identity)
+        elif policy is Policy.LIST:
+            self.rules.require_list(self.service.application(path["application"]), call.identity)
+        elif policy is Policy.OPERATE:
+            self.rules.require_operator(call.identity, call.origin or None, direct=call.direct)
+        if self.permissions is not None and policy in self.asked and call.identity.owner is not None:
+            await self._ask(self.permissions, scope, call, policy)
+
+    async def _ask(self, permissions: PermissionsApi, scope: Scope, call: Call, policy: Policy) -> None:
+        """The Permissions API's word on a request that the local rules let on."""
+        path = scope["path_params"]
+        if policy is Policy.READ:
+            await self.service.glance(path["application"], path["job_id"], call.identity)
+        if call.by != "token" or call.authorization is None:
+            raise Forbidden("The Permissions API decides by token; send one in the Authorization header.")
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        parameters = {name: str(value) for name, value in path.items()}
+        await permissions.require(token_of(call.authorization), scope["uws.path"], method, parameters)
+
+    async def _identify(self, scope: Scope, call: Call) -> None:
+        """The caller behind the request's credentials; what a trusted proxy said holds if there are none."""
+        assert self.tokens is not None
+        if scope["query_string"]:
+            refuse_in_query(scope["query_string"])
+        if call.authorization is not None:
+            call.by = "token"
+            seen = self.tokens.seen(call.authorization[0]) if len(call.authorization) == 1 else None
+            if seen is not None:
+                call.identity = seen
+                return
+            token = token_of(call.authorization)
+            known = self.tokens.known(token)
+            call.identity = known if known is not None else (await self.tokens.verify(token))[0]
+            self.tokens.note(call.authorization[0], token)
+            return
+        found = await self.sessions.find(call.cookie) if call.cookie is not None and self.sessions else None
+        if found is not None:
+            call.identity, call.session, call.by = self.rules.ranked(found[0]), found[1], "session"
+        elif call.identity is ANONYMOUS:
+            call.identity = UNKNOWN
+
+    def _count(self, call: Call) -> None:
+        assert self.rates is not None
+        quota = self.rules.quota(call.identity)
+        if quota.rate is not None:
+            who = call.identity.owner or f"address {call.origin}"
+            self.rates.take(who, quota.rate, time.monotonic())
+
+    def _refuse_foreign_page(self, scope: Scope, call: Call) -> None:
+        """Refuse what a page of another site makes a browser send: forms need no CORS (CSRF).
+
+        Browsers say where a request comes from in headers that pages can't set; programs send neither of them. This
+        guards jobs of people who are not logged in too. Besides, session cookies are SameSite=Lax.
+        """
+        origin = site = None
+        for name, value in scope["headers"]:
+            if name == b"origin":
+                origin = value.decode("latin-1")
+            elif name == b"sec-fetch-site":
+                site = value
+        if site in (b"same-origin", b"none") or (site is None and origin is None):
+            return
+        if origin is not None:
+            if call.session is None and (origin in self.origins or "*" in self.origins):
+                return
+            ours = urlsplit(call.base)
+            if site is None and origin == f"{ours.scheme}://{ours.netloc}":
+                return
+        raise Forbidden(
+            "The request was made by a page of another site. Use the service's own pages; "
+            "`cors_origins` in its settings names other sites that may use it."
+        )
+
+    def account(self, scope: Scope) -> Account | None:
+        """Who looks at a page; None if nobody can log in here."""
+        call: Call = scope["uws.call"]
+        return Account.of(call.identity) if self.tokens is not None else None
+
+    def challenges(self, scope: Scope, *, error: str = "", message: str = "") -> list[str]:
+        """How to log in, for WWW-Authenticate; a browser gets no Basic, it would ask for a password by itself."""
+        call: Call = scope["uws.call"]
+        accept = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"accept"), None)
+        basic = negotiation.choose(accept, ("text", "html")) != "html"
+        url = f"{call.base}/login"
+        return challenges(self.realm, url, self.discovery, error=error, message=message, basic=basic)
+
+
+def _take_share(scope: Scope, call: Call) -> None:
+    """The secret of a link, from the query or from the cookie that its page set."""
+    query: bytes = scope["query_string"]
+    if b"share=" in query.lower():
+        found = [value for name, value in parse_qsl(query.decode("latin-1")) if name.upper() == "SHARE"]
+        call.share = found[0] if found else ""
+    elif call.cookie is not None and b"uws_share" in call.cookie:
+        call.share = cookie_value(call.cookie, SHARE_COOKIE) or ""
+    if call.share:
+        call.identity = replace(call.identity, share=call.share)

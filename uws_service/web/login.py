@@ -1,0 +1,200 @@
+"""Logging in and out: for people with a browser, and for programs that post a name and a token (A-002, A-004).
+
+``GET /login`` tells people and programs how; ``POST /login`` takes a token as password; ``/login/start/{number}`` and
+``/login/callback`` are the two ends of the way over an issuer's own pages.
+"""
+
+from __future__ import annotations
+
+import time
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from uws_service.auth.credentials import checked
+from uws_service.auth.keys import IssuerKeys
+from uws_service.auth.policy import Policy
+from uws_service.auth.sealing import pack, seal, unpack, unseal
+from uws_service.auth.signing_in import begin, finish
+from uws_service.errors import AuthenticationRequired, NotFound, UsageError
+from uws_service.protocol import negotiation
+from uws_service.runtime import Runtime
+from uws_service.web import pages
+from uws_service.web.edge import Call, Resource, call_of
+from uws_service.web.forms import FileSink, FormLimits, read_form
+from uws_service.web.sessions import COOKIE, Sessions, cookie_value, set_cookie
+
+STARTED = "uws_login"
+START_SECONDS = 600
+"""Time that a person has to log in at the issuer."""
+NO_STORE = {"cache-control": "no-store"}
+
+
+class Login:
+    """Handlers of ``/login`` and ``/logout``."""
+
+    def __init__(self, runtime: Runtime, sessions: Sessions, key: bytes) -> None:
+        assert runtime.user_tokens is not None
+        self.tokens = runtime.user_tokens
+        self.rules = runtime.rules
+        self.sessions = sessions
+        self.lifetime = runtime.settings.auth.session
+        self._key = key
+        self.issuers: list[IssuerKeys] = list(self.tokens.issuers.values())
+
+    def resources(self) -> dict[str, Resource]:
+        """Their part of the routes table."""
+        return {
+            "/login": Resource("login", Policy.OPEN, get=self.show, post=self.enter),
+            "/login/start/{number:int}": Resource("login", Policy.OPEN, get=self.start),
+            "/login/callback": Resource("login", Policy.OPEN, get=self.callback),
+            "/logout": Resource("logout", Policy.OPEN, post=self.leave),
+        }
+
+    async def show(self, request: Request) -> Response:
+        """GET /login: who one is, and how to log in; as JSON what a program needs for it."""
+        call = call_of(request)
+        if _wants_page(request):
+            choices = [
+                (number, one.settings.title or one.settings.host)
+                for number, one in enumerate(self.issuers)
+                if one.settings.login and one.settings.client_id is not None
+            ]
+            page = pages.login_page(call.base, choices, pages.Account.of(call.identity), _next(request))
+            return Response(page, 200, {**NO_STORE, **pages.HEADERS}, "text/html")
+        issuers = [
+            {
+                "issuer": one.settings.url,
+                "discovery_url": one.settings.url.rstrip("/") + "/.well-known/openid-configuration",
+                "audience": one.settings.audience,
+                "resource": one.settings.resource,
+                "scope": one.settings.login_scopes,
+                "client_id": one.settings.cli_client_id,
+            }
+            for one in self.issuers
+        ]
+        identity = call.identity
+        caller = {"owner": identity.owner, "name": identity.name, "groups": sorted(identity.groups)}
+        return JSONResponse({"issuers": issuers, "caller": caller if identity.owner else None}, headers=NO_STORE)
+
+    async def enter(self, request: Request) -> Response:
+        """POST /login with ``password=<token>``: 200 with a session for a program, 303 for a browser."""
+        form = await _form(request)
+        token = form.get("password", "")
+        if not token:
+            raise UsageError("Post username and password here; the password is a token.")
+        identity, ends = await self.tokens.verify(checked(token.strip()))
+        call = call_of(request)
+        call.identity, call.by = identity, "token"
+        until = min(int(ends * 1000), self._latest())
+        if _wants_page(request):
+            response = Response(status_code=303, headers={"location": call.base + _path(form.get("next")), **NO_STORE})
+        else:
+            headers = {"x-vo-bearer": token.strip(), **NO_STORE}
+            response = Response(f"You are {identity.owner}.\n", 200, headers, "text/plain")
+        await self._open(call, response, until)
+        return response
+
+    async def start(self, request: Request) -> Response:
+        """GET /login/start/{number}: to the issuer's own pages."""
+        number = request.path_params["number"]
+        issuer = self.issuers[number] if number < len(self.issuers) else None
+        if issuer is None or not issuer.settings.login or issuer.settings.client_id is None:
+            raise NotFound("There is no such issuer to log in at; /login shows those that there are.")
+        call = call_of(request)
+        begun = await begin(issuer, f"{call.base}/login/callback")
+        kept = {
+            "issuer": number,
+            "state": begun.state,
+            "nonce": begun.nonce,
+            "verifier": begun.verifier,
+            "next": _next(request),
+            "until": time.time() + START_SECONDS,
+        }
+        response = Response(status_code=303, headers={"location": begun.url, **NO_STORE})
+        value = seal(self._key, STARTED, pack(kept))
+        set_cookie(response, call.base, STARTED, value, START_SECONDS, below="/login")
+        return response
+
+    async def callback(self, request: Request) -> Response:
+        """GET /login/callback: back from the issuer, with a code for the browser that began this login alone."""
+        call, query = call_of(request), request.query_params
+        sealed = cookie_value(call.cookie, STARTED) if call.cookie else None
+        value = unseal(self._key, STARTED, sealed) if sealed else None
+        kept = unpack(value) if value is not None else None
+        if kept is None or kept["until"] < time.time() or query.get("state") != kept["state"]:
+            raise AuthenticationRequired("This login was not begun by this browser, or too long ago. Log in again.")
+        issuer = self.issuers[kept["issuer"]]
+        if query.get("iss", issuer.settings.url).rstrip("/") != issuer.settings.url.rstrip("/"):  # RFC 9207
+            raise AuthenticationRequired("The answer came from another issuer. Log in again.")
+        if "code" not in query:
+            why = query.get("error_description") or query.get("error") or "no code"
+            raise AuthenticationRequired(f"The issuer did not let you in: {why[:200]}")
+        identity = await finish(
+            self.tokens,
+            issuer,
+            code=query["code"],
+            nonce=kept["nonce"],
+            verifier=kept["verifier"],
+            redirect_uri=f"{call.base}/login/callback",
+            now=time.time(),
+        )
+        call.identity, call.by = self.rules.ranked(identity), "session"
+        response = Response(status_code=303, headers={"location": call.base + _path(kept["next"]), **NO_STORE})
+        set_cookie(response, call.base, STARTED, "", 0, below="/login")
+        await self._open(call, response, self._latest())
+        return response
+
+    async def leave(self, request: Request) -> Response:
+        """POST /logout: the session ends, and with it the cookie, wherever a copy of it may be."""
+        call = call_of(request)
+        if call.session is not None:
+            await self.sessions.end(call.session)
+        if _wants_page(request):
+            response = Response(status_code=303, headers={"location": f"{call.base}/", **NO_STORE})
+        else:
+            response = Response("You are logged out.\n", 200, NO_STORE, "text/plain")
+        set_cookie(response, call.base, COOKIE, "", 0)
+        return response
+
+    def _latest(self) -> int:
+        return int((time.time() + self.lifetime) * 1000)
+
+    async def _open(self, call: Call, response: Response, until: int) -> None:
+        """A session with a secret of its own: one from before the login is not taken over (session fixation)."""
+        if call.session is not None:
+            await self.sessions.end(call.session)
+        seconds = max(1, until // 1000 - int(time.time()))
+        set_cookie(response, call.base, COOKIE, await self.sessions.open(call.identity, until), seconds)
+
+
+def login_link(base: str, path: str) -> str:
+    """The login page, which leads back to a path of the service."""
+    return f"{base}/login?next={quote(path, safe='/')}"
+
+
+def _wants_page(request: Request) -> bool:
+    return negotiation.choose(request.headers.get("accept"), ("json", "html")) == "html"
+
+
+def _next(request: Request) -> str:
+    return _path(request.query_params.get("next"))
+
+
+def _path(text: str | None) -> str:
+    """A path below the service's root to go on to; whatever could lead elsewhere leads to the root."""
+    if not text or not text.startswith("/") or text.startswith("//") or not text.isascii() or not text.isprintable():
+        return "/"
+    return "/" if "\\" in text or text.startswith(("/login", "/logout")) else text[:1000]
+
+
+async def _form(request: Request) -> dict[str, str]:
+    """The fields of a short form; no files."""
+
+    def no_file(_: int) -> FileSink:
+        raise UsageError("No files are taken here.")
+
+    limits = FormLimits(body=65536, fields=20, field_size=32768, files=0, file_size=0)
+    form = await read_form(request.headers, request.stream(), limits=limits, open_file=no_file)
+    return {name.lower(): value for name, value in form.fields}

@@ -1,0 +1,122 @@
+"""Browsers that are logged in: a signed cookie holds a random secret, the database what it stands for.
+
+No token is kept. A session ends when the person logs out, with the time that the settings give, and with the token
+it was opened with. A process remembers a session for a few seconds, so a logout reaches other processes that late.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from starlette.responses import Response
+
+from uws_service.auth import Identity
+from uws_service.auth.sealing import seal, unseal
+from uws_service.store.access import AccessStore
+
+COOKIE = "uws_session"
+SHARE_COOKIE = "uws_share"
+REMEMBERED = 5.0
+"""Seconds."""
+KEPT = 10_000
+
+
+class Sessions:
+    """Opens, finds and ends sessions.
+
+    Parameters
+    ----------
+    key
+        Signs cookies; the same in all processes.
+    clock
+        The present instant in milliseconds.
+    """
+
+    def __init__(self, store: AccessStore, key: bytes, clock: Callable[[], int]) -> None:
+        self._store = store
+        self._key = key
+        self._clock = clock
+        self._known: dict[str, tuple[Identity, float]] = {}
+
+    async def open(self, identity: Identity, ends: int) -> str:
+        """A new session until an instant in milliseconds; the cookie's value."""
+        secret = await self._store.open_session("session", _written(identity), self._clock(), ends)
+        return seal(self._key, COOKIE, secret)
+
+    async def find(self, cookie: bytes) -> tuple[Identity, str] | None:
+        """Who a request's cookies stand for, and the session's secret; None if they are not ours, or no longer."""
+        sealed = cookie_value(cookie, COOKIE)
+        secret = unseal(self._key, COOKIE, sealed) if sealed else None
+        if secret is None:
+            return None
+        known = self._known.get(secret)
+        if known is not None and time.monotonic() < known[1]:
+            return known[0], secret
+        found = await self._store.session("session", secret, self._clock())
+        if found is None:
+            self._known.pop(secret, None)
+            return None
+        identity = _read(found[0])
+        if len(self._known) >= KEPT:
+            self._known.clear()
+        left = (found[1] - self._clock()) / 1000
+        self._known[secret] = (identity, time.monotonic() + min(REMEMBERED, left))
+        return identity, secret
+
+    async def end(self, secret: str) -> None:
+        """Log out."""
+        self._known.pop(secret, None)
+        await self._store.end_session(secret)
+
+
+def cookie_value(header: bytes, name: str) -> str | None:
+    """A cookie's value in a Cookie header; what other programs on this host put beside it does not matter."""
+    wanted = name.encode() + b"="
+    for part in header.split(b";"):
+        part = part.strip()
+        if part.startswith(wanted):
+            return part[len(wanted) :].strip(b'"').decode("latin-1")
+    return None
+
+
+def set_cookie(response: Response, base: str, name: str, value: str, seconds: int, *, below: str = "") -> None:
+    """Give the browser a cookie that scripts can't read and other sites' forms do not send; 0 seconds take it away."""
+    parts = urlsplit(base)
+    response.set_cookie(
+        name,
+        value,
+        max_age=seconds,
+        path=(parts.path.rstrip("/") + below) or "/",
+        secure=parts.scheme == "https",
+        httponly=True,
+        samesite="lax",
+    )
+
+
+def _written(identity: Identity) -> str:
+    return json.dumps(
+        {
+            "owner": identity.owner,
+            "group": identity.group,
+            "name": identity.name,
+            "groups": sorted(identity.groups),
+            "scopes": sorted(identity.scopes),
+            "issuer": identity.issuer,
+        }
+    )
+
+
+def _read(text: str) -> Identity:
+    found = json.loads(text)
+    return Identity(
+        owner=found["owner"],
+        group=found["group"],
+        name=found["name"],
+        groups=frozenset(found["groups"]),
+        scopes=frozenset(found["scopes"]),
+        issuer=found["issuer"],
+        challenged=True,
+    )
