@@ -201,8 +201,8 @@ def _ended_badly(attempt: Attempt, seen: Observation, now: int, attempts: int) -
 
 def _starting(job: Job, attempt: Attempt, seen: Observation, now: int, attempts: int) -> Step | None:
     """Not yet running: its agent may have found that it never can."""
-    if attempt.report is not None and attempt.report.reason is not None:
-        return Fail(attempt.report.reason, attempt.report.message)
+    if attempt.report is not None and attempt.report.reason is Reason.STAGE_IN:  # others are of a pod that was put back
+        return Fail(Reason.STAGE_IN, attempt.report.message)
     if job.phase is Phase.UNKNOWN:
         return Requeue()
     if job.phase is Phase.EXECUTING and seen.waiting:  # its pod was replaced, and the new one has not begun
