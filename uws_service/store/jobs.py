@@ -195,10 +195,11 @@ class Store:
         origin: str = "",
         detail: Mapping[str, Any] | None = None,
         attempts: Sequence[Attempt] = (),
+        discard: bool = False,
     ) -> Job:
         """Compare-and-set: the row must still be ``before``'s version; the event and attempts go with it.
 
-        ``kind`` INFO writes no event: nobody waits for progress.
+        ``kind`` INFO writes no event: nobody waits for progress. ``discard`` makes the job's files garbage.
 
         Raises
         ------
@@ -214,6 +215,8 @@ class Store:
                 raise StaleJob("The job was changed by somebody else at the same moment.")
             for attempt in attempts:
                 self._put_attempt(tx, attempt)
+            if discard:
+                tx.change(queries.INSERT_GARBAGE, {"job_id": before.id, "since": _now()})
             if kind != "INFO":
                 self._event(tx, saved, kind, actor, origin, detail)
             return saved
@@ -324,11 +327,11 @@ class Store:
         return [job_of(row) for row in await self._database.read(queries.DUE, {"now": now, "page": limit})]
 
     async def garbage(self, limit: int) -> list[str]:
-        """Deleted jobs of which nothing runs any more, and whose files are still there."""
+        """Deleted and archived jobs of which nothing runs any more, and whose files are still there."""
         return [row[0] for row in await self._database.read(queries.GARBAGE, {"page": limit})]
 
     async def garbage_done(self, job_id: str) -> None:
-        """The files of this deleted job are gone."""
+        """The files of this job are gone."""
         await self._database.write(lambda tx: tx.change(queries.GARBAGE_DONE, {"key": job_id}))
 
     async def known(self, ids: Sequence[str]) -> set[str]:
