@@ -8,6 +8,7 @@ import subprocess
 import sysconfig
 import time
 from pathlib import Path
+from typing import Any
 
 import boto3
 from botocore.config import Config
@@ -43,14 +44,7 @@ class S3Server:
         self._make_bucket()
 
     def _make_bucket(self) -> None:
-        client = boto3.client(
-            "s3",
-            endpoint_url=self.endpoint,
-            aws_access_key_id=KEY,
-            aws_secret_access_key=SECRET,
-            region_name="us-east-1",
-            config=Config(retries={"max_attempts": 1}, connect_timeout=2, read_timeout=10),
-        )
+        client = self.client()
         deadline = time.monotonic() + 90
         while True:
             try:
@@ -66,10 +60,30 @@ class S3Server:
                     raise
                 time.sleep(0.3)
 
+    def client(self) -> Any:
+        """boto3's client: another way to see what is in the bucket."""
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            aws_access_key_id=KEY,
+            aws_secret_access_key=SECRET,
+            region_name="us-east-1",
+            config=Config(retries={"max_attempts": 1}, connect_timeout=2, read_timeout=10),
+        )
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """The objects below a prefix."""
+        pages = self.client().get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
+        return [one["Key"] for page in pages for one in page.get("Contents", ())]
+
     @property
     def url(self) -> str:
         """What the service's setting ``depot`` would be."""
-        return f"s3://{BUCKET}/prefix?endpoint={self.endpoint}"
+        return self.url_of("prefix")
+
+    def url_of(self, prefix: str) -> str:
+        """The same with another prefix."""
+        return f"s3://{BUCKET}/{prefix}?endpoint={self.endpoint}"
 
     def stop(self) -> None:
         """End it; it may take long to end by itself, so it is killed."""

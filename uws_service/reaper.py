@@ -108,13 +108,13 @@ class Reaper:
         if any(attempt.state is not AttemptState.CLOSED for attempt in attempts):
             return False
         archived = replace(apply(job, Action.ARCHIVE, self.clock()), destruction=None)
-        await self.store.save(job, replace(archived, info={}), kind="PHASE", actor=ACTOR)
-        await self.depot.delete_prefix(f"jobs/{job.id}/")
+        # The sweep removes the files, also when the depot can't be reached just now.
+        await self.store.save(job, replace(archived, info={}), kind="PHASE", actor=ACTOR, discard=True)
         log.info("job archived", job=job.id)
         return True
 
     async def sweep(self) -> None:
-        """Remove the files of deleted jobs of which nothing runs any more."""
+        """Remove the files of deleted and archived jobs of which nothing runs any more."""
         while found := await self.store.garbage(BATCH):
             for job_id in found:
                 await self.depot.delete_prefix(f"jobs/{job_id}/")

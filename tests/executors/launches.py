@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 from tests.executors.agents import MiB
@@ -64,3 +65,13 @@ def ended(seen: Observation) -> bool:
 def running(seen: Observation) -> bool:
     """Whether the command runs."""
     return seen.seen is Seen.RUNNING
+
+
+def folder_of(executor: LocalExecutor, name: str = "job-1") -> Path:
+    """The work folder of an attempt."""
+    return executor.work / name
+
+
+async def chunks(content: bytes) -> AsyncIterator[bytes]:
+    """Content as the depot takes it."""
+    yield content

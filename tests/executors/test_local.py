@@ -1,50 +1,29 @@
-"""The site that is this machine: real agents and commands, a real depot, and services that come and go."""
+"""The site that is this machine: an attempt's life from submission to collection, with a real agent and depot."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import os
-import random
-import signal
-import socket
-import subprocess
 import sys
 import time
-import uuid
-from collections import Counter
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.executors.agents import alive, eventually, python
-from tests.executors.launches import RESULT, ended, launch, look, running, until
-from tests.executors.test_agent import ESCAPE
+from tests.executors.agents import eventually
+from tests.executors.launches import RESULT, chunks, ended, folder_of, launch, look, running, until
 from uws_service.agent import folder as layout
-from uws_service.attempt import ExpectedResult, Input, Reason, Seen
+from uws_service.attempt import Input, Reason, Seen
 from uws_service.depot import Depot
-from uws_service.errors import ConfigurationError, NotFound, ServiceUnavailable
-from uws_service.executors import local
+from uws_service.errors import NotFound
 from uws_service.executors.base import Executor
-from uws_service.executors.folders import signal_agent
 from uws_service.executors.local import LocalExecutor
-from uws_service.executors.placing import place
 
 pytestmark = pytest.mark.anyio
 
-ROOT = Path(__file__).parents[2]
 
-
-async def chunks(content: bytes) -> AsyncIterator[bytes]:
-    yield content
-
-
-def folder_of(executor: LocalExecutor, name: str = "job-1") -> Path:
-    return executor.work / name
-
-
-# -- an attempt's life --------------------------------------------------------------------------------------------
+# -- an attempt's life ---------------------------------------------------------------------------------------------
 
 
 async def test_from_submit_to_forget(executor: LocalExecutor, depot: Depot, tmp_path: Path) -> None:
@@ -161,6 +140,7 @@ async def test_waiting_when_nothing_changes(executor: LocalExecutor) -> None:
     assert time.monotonic() - began < 1
 
 
+<<<<<<< HEAD
 # -- what goes wrong before the command ---------------------------------------------------------------------------
 
 
@@ -550,6 +530,9 @@ async def test_kill_the_service_at_random_moments(depot: Depot, tmp_path: Path) 
 
 
 # -- collect ------------------------------------------------------------------------------------------------------
+=======
+# -- collect -------------------------------------------------------------------------------------------------------
+>>>>>>> c1534471fbf13532b9744c789a139383255dcf57
 
 
 async def test_a_second_name_for_a_file_does_not_reach_the_depot(executor: LocalExecutor, tmp_path: Path) -> None:

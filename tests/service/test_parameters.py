@@ -349,3 +349,13 @@ def test_idempotency_with_files(uws: Uws, key: dict[str, str]) -> None:
     assert uws.post(uws.jobs, {}, files={"f": ("f", b"2")}, headers=key).status_code == 422
     assert uws.get(f"{one}/parameters/f").content == b"1"
     assert json.loads(uws.get(one, headers={"accept": "application/json"}).content)["jobId"] == job_id(one)
+
+
+def test_what_a_page_s_form_left_empty(uws: Uws) -> None:
+    """A browser sends every field; those that its user left empty are not given, a program's empty values are."""
+    browser = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+    form = {"TAG": "", "SECONDS": "2", "OUTPUT": "", "EXECUTIONDURATION": "", "RUNID": ""}
+    made = uws.create(form, headers=browser)
+    assert parameters(uws, made) == [("SECONDS", "2")]
+    assert text(uws.document(made), "runId") is None
+    assert parameters(uws, uws.create({"TAG": "", "SECONDS": "2"})) == [("TAG", None), ("SECONDS", "2")]

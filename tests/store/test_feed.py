@@ -13,7 +13,6 @@ import pytest
 from tests.store.samples import job
 from uws_service.job import Job, Phase
 from uws_service.store import Store
-from uws_service.store.schema import is_postgresql
 
 pytestmark = pytest.mark.anyio
 LONG = 60.0
@@ -123,10 +122,9 @@ async def test_stop_wakes_everybody(store: Store) -> None:
     await asyncio.wait_for(asyncio.gather(task, anybody), 10)
 
 
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
 async def test_a_transaction_that_commits_late(following: Store, url: str) -> None:
     """PostgreSQL: numbers are given before the commit, so a lower one may appear after a higher one was read."""
-    if not is_postgresql(url):
-        pytest.skip("SQLite has one writer at a time")
     late, _ = await following.create(job("late"), actor="me")
     early, _ = await following.create(job("early"), actor="me")
     task, quick = await waits(following, late), await waits(following, early)
@@ -142,10 +140,9 @@ async def test_a_transaction_that_commits_late(following: Store, url: str) -> No
         await asyncio.wait_for(task, LONG)
 
 
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
 async def test_listener_comes_back(following: Store, other: Store, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """PostgreSQL: a listener that was cut off listens again, and nothing is missed meanwhile."""
-    if not is_postgresql(url):
-        pytest.skip("SQLite has no connection to lose")
     before, _ = await following.create(job(), actor="me")
     task = await waits(following, before)
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as admin:

@@ -65,6 +65,9 @@ class Model(RuleBasedStateMachine):
             one = replace(one, state=old.state)
         self.attempts[one.job_id, one.number] = replace(one, wanted=wanted)
 
+    def attempts_of(self, job_id: str) -> list[Attempt]:
+        return [one for place, one in sorted(self.attempts.items()) if place[0] == job_id]
+
     @rule(
         target=jobs,
         owner=st.sampled_from([None, "a", "b"]),
@@ -104,19 +107,14 @@ class Model(RuleBasedStateMachine):
         before=jobs,
         phase=st.sampled_from(Phase),
         silent=st.booleans(),
-        number=st.integers(0, 2),
+        number=st.sampled_from([0, 1, 1, 2]),
         state=st.sampled_from(RANK),
         wanted=st.booleans(),
     )
     def save(self, before: Job, phase: Phase, silent: bool, number: int, state: AttemptState, wanted: bool) -> Any:
         """With any version that was ever read, so that most of the older ones are stale."""
         after = replace(before, phase=phase)
-        ended = before.created if state is AttemptState.CLOSED else None
-        with_it = [
-            attempt(
-                before.id, number, site=self.name, owner=before.owner or "", state=state, wanted=wanted, ended=ended
-            )
-        ][: number > 0]
+        with_it = [self.attempt(before, number, state, wanted)][: number > 0]
         saving = self.store.save(before, after, kind="INFO" if silent else "SET", actor="me", attempts=with_it)
         current = self.rows.get(before.id)
         if current is None or current.version != before.version:
@@ -130,7 +128,21 @@ class Model(RuleBasedStateMachine):
             self.put(one)
         if not silent:
             self.events[before.id].append(("SET", saved.version))
+        assert self.do(self.store.attempts(before.id)) == self.attempts_of(before.id)
         return saved
+
+    def attempt(self, of: Job, number: int, state: AttemptState, wanted: bool) -> Attempt:
+        ended = of.created if state is AttemptState.CLOSED else None
+        more = {"site": self.name, "owner": of.owner or "", "created": of.created}
+        return attempt(of.id, number, state=state, wanted=wanted, ended=ended, **more)
+
+    @rule(of=jobs, number=st.integers(1, 2), state=st.sampled_from(RANK), wanted=st.booleans())
+    def save_attempt(self, of: Job, number: int, state: AttemptState, wanted: bool) -> None:
+        """As a controller does it, whatever has become of the job meanwhile."""
+        one = self.attempt(of, number, state, wanted)
+        self.do(self.store.save_attempt(one))
+        self.put(one)
+        assert self.do(self.store.attempts(of.id)) == self.attempts_of(of.id)
 
     @rule(before=jobs)
     def delete(self, before: Job) -> None:
@@ -210,8 +222,7 @@ class Model(RuleBasedStateMachine):
         assert (glance and (glance.version, glance.phase)) == (current and (current.version, current.phase))
         history = self.do(self.store.events(which.id))
         assert [(one.kind, one.version) for one in history] == self.events[which.id]
-        own = [one for place, one in sorted(self.attempts.items()) if place[0] == which.id]
-        assert self.do(self.store.attempts(which.id)) == own
+        assert self.do(self.store.attempts(which.id)) == self.attempts_of(which.id)
         known = self.do(self.store.known([which.id]))
         assert (which.id in known) == (which.id in self.rows or which.id in self.garbage)
 

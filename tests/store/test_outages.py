@@ -69,10 +69,9 @@ async def test_postgresql_goes_away(server: databases.PostgreSQLServer) -> None:
     await store.close()
 
 
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
 async def test_postgresql_drops_connections(url: str) -> None:
     """Connections that were cut while they rested are replaced; nobody notices."""
-    if not url.startswith("postgresql"):
-        pytest.skip("SQLite has no connections to drop")
     store = await Store.open(url, create=True)
     current, _ = await store.create(job(), actor="me")
     for number in range(3):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
@@ -81,7 +82,7 @@ def _parameter(one: ParameterSpec) -> Iterator[tuple[str, str]]:
 def _command(application: Application) -> Iterator[Problem]:
     values = {one.name.upper() for one in application.parameters if not one.file}
     files = {one.name.upper() for one in application.parameters if one.file}
-    script = _script(application.command)
+    scripts = _scripts(application.command)
     for index, element in enumerate(application.command):
         for kind, name in PLACEHOLDER.findall(element):
             if kind and name.upper() not in files and application.uploads is None:
@@ -90,19 +91,30 @@ def _command(application: Application) -> Iterator[Problem]:
                 yield ["command", index], f"{{{name}}} is a file; write {{INPUT:{name}}}"
             elif not kind and name.upper() not in values:
                 yield ["command", index], f"{{{name}}} is not declared; declared: {', '.join(sorted(values)) or 'none'}"
-            elif index == script and not kind:
+            elif index in scripts and not kind:
                 yield (
                     ["command", index],
                     (f'{{{name}}} inside a shell\'s script lets a user run anything; use "$UWS_PARAM_{name.upper()}"'),
                 )
 
 
-def _script(command: tuple[str, ...]) -> int | None:
-    """Which word of the command a shell takes as its script."""
-    if PurePosixPath(command[0]).name not in SHELLS:
-        return None
-    options = [index for index, word in enumerate(command) if word.startswith("-") and word.endswith("c")]
-    return options[0] + 1 if options else None
+def _scripts(command: tuple[str, ...]) -> set[int]:
+    """Which words of the command a shell takes as its script, also behind ``env``, ``timeout`` and the like."""
+    found: set[int] = set()
+    for shell, word in enumerate(command):
+        if PurePosixPath(word).name not in SHELLS:
+            continue
+        index, script = shell + 1, False
+        while index < len(command) and command[index][:1] in ("-", "+") and command[index] != "--":
+            option = command[index]
+            script |= re.fullmatch(r"-[A-Za-z]*c[A-Za-z]*", option) is not None
+            # These have a word of their own; a long option is no script.
+            index += 2 if re.fullmatch(r"[-+][A-Za-z]*[oO]|--(init-file|rcfile)", option) else 1
+        if index < len(command) and command[index] == "--":
+            index += 1
+        if script and index < len(command):
+            found.add(index)
+    return found
 
 
 def _results(application: Application) -> Iterator[Problem]:

@@ -98,7 +98,10 @@ def load_application(file: Path) -> Application:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark is not None else 1
-        raise ConfigurationError(f"{file}:{line}: not YAML: {getattr(error, 'problem', None) or error}") from None
+        what = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise ConfigurationError(f"{file}:{line}: not YAML: {what}") from None
+    if (inside := _inside_itself(node, ())) is not None:
+        raise ConfigurationError(f"{file}:{inside}: a part of the descriptor holds itself by an alias")
     if not isinstance(content, dict):
         raise ConfigurationError(f"{file}:1: must be a mapping with name, title, description, command, results")
     problems = [problem for error in _validator().iter_errors(content) for problem in _said(error)]
@@ -110,6 +113,16 @@ def load_application(file: Path) -> Application:
         lines = sorted((_line(node, path), f"{_field(path)}: {what}") for path, what in problems)
         raise ConfigurationError("\n".join(f"{file}:{line}: {text}" for line, text in lines))
     return application
+
+
+def _inside_itself(node: yaml.Node | None, above: tuple[yaml.Node, ...]) -> int | None:
+    """The line of a mapping or list that is inside itself, if there is one."""
+    if node is None or isinstance(node, yaml.ScalarNode):
+        return None
+    if any(node is one for one in above):
+        return int(node.start_mark.line) + 1
+    children = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
+    return next((line for one in children if (line := _inside_itself(one, (*above, node))) is not None), None)
 
 
 def _twice(node: yaml.Node | None, path: list[Any]) -> Iterator[list[Any]]:

@@ -63,7 +63,7 @@ def read_table(path: Path) -> Any:
             return parse(path).get_first_table().to_table(use_names_over_ids=True)
         if kind == "fits":
             return Table.read(path, format="fits")
-        return Table.read(path.read_text(encoding="utf-8").splitlines(), format="ascii.csv")
+        return Table.read(path.read_text(encoding="utf-8-sig").splitlines(), format="ascii.csv")
     except SystemExit:
         raise
     except Exception as error:  # any reader's complaint is the user's table's fault
@@ -99,6 +99,8 @@ def positions(table: Any, ra: str, dec: str) -> Any:
         unit = column.unit or units.deg
         try:
             values: Any = np.ma.filled(np.ma.asarray(column, dtype=float), np.nan)
+            if values.ndim != 1:
+                raise ValueError(name)
             angles.append((values * units.Unit(unit)).to(units.deg))
         except (TypeError, ValueError, units.UnitsError):
             fail(f"The column {name!r} (unit {unit}) does not hold angles as numbers.")
@@ -210,7 +212,12 @@ def main() -> int:
         "columns": f"{ra}, {dec}",
         "radius_arcsec": f"{options.radius:g}",
     }
-    write(matched[: options.maxrec], Path(os.environ["UWS_OUTPUT_DIR"]) / "result", options.format, overflow, info)
+    path = Path(os.environ["UWS_OUTPUT_DIR"]) / "result"
+    try:
+        write(matched[: options.maxrec], path, options.format, overflow, info)
+    except (TypeError, ValueError) as error:  # columns of arrays, in CSV for one
+        path.unlink(missing_ok=True)
+        fail(f"The table's columns can't be written as {options.format}: {' '.join(str(error).split())[:300]}")
     print(f"{len(table)} rows read, {total} matched within {options.radius:g} arcsec ({ra}, {dec})")
     progress(1.0, f"{total} of {len(table)} rows matched")
     return 0

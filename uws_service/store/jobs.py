@@ -200,12 +200,20 @@ class Store:
         origin: str = "",
         detail: Mapping[str, Any] | None = None,
         attempts: Sequence[Attempt] = (),
+<<<<<<< HEAD
         move: tuple[Attempt, str] | None = None,
     ) -> Job:
         """Compare-and-set: the row must still be ``before``'s version; the event and attempts go with it.
 
         ``kind`` INFO writes no event: nobody waits for progress. ``move`` takes an attempt that was not yet handed to
         its site to another one.
+=======
+        discard: bool = False,
+    ) -> Job:
+        """Compare-and-set: the row must still be ``before``'s version; the event and attempts go with it.
+
+        ``kind`` INFO writes no event: nobody waits for progress. ``discard`` makes the job's files garbage.
+>>>>>>> c1534471fbf13532b9744c789a139383255dcf57
 
         Raises
         ------
@@ -221,11 +229,16 @@ class Store:
                 raise StaleJob("The job was changed by somebody else at the same moment.")
             for attempt in attempts:
                 self._put_attempt(tx, attempt)
+<<<<<<< HEAD
             if move is not None:
                 one, to = move
                 values_ = {"job_id": one.job_id, "number": one.number, "at": one.site, "to": to}
                 if tx.change(queries.MOVE, values_) != 1:
                     raise StaleJob("The attempt was handed to its site at the same moment.")
+=======
+            if discard:
+                tx.change(queries.INSERT_GARBAGE, {"job_id": before.id, "since": _now()})
+>>>>>>> c1534471fbf13532b9744c789a139383255dcf57
             if kind != "INFO":
                 self._event(tx, saved, kind, actor, origin, detail)
             return saved
@@ -392,11 +405,11 @@ class Store:
         return [job_of(row) for row in await self._database.read(queries.DUE, {"now": now, "page": limit})]
 
     async def garbage(self, limit: int) -> list[str]:
-        """Deleted jobs of which nothing runs any more, and whose files are still there."""
+        """Deleted and archived jobs of which nothing runs any more, and whose files are still there."""
         return [row[0] for row in await self._database.read(queries.GARBAGE, {"page": limit})]
 
     async def garbage_done(self, job_id: str) -> None:
-        """The files of this deleted job are gone."""
+        """The files of this job are gone."""
         await self._database.write(lambda tx: tx.change(queries.GARBAGE_DONE, {"key": job_id}))
 
     async def known(self, ids: Sequence[str]) -> set[str]:

@@ -184,7 +184,15 @@ DUE = Query(
     .order_by(job.destruction)
     .limit(p("page", required=True))
 )
-INSERT_GARBAGE = Query(insert(GarbageRow).values(job_id=p("job_id"), since=p("since")))
+
+
+def _insert_garbage(kind: Any) -> Any:
+    """An archived job that is deleted later may be garbage already."""
+    values: dict[str, Any] = {"job_id": p("job_id"), "since": p("since")}
+    return kind.insert(GarbageRow).values(values).on_conflict_do_nothing(index_elements=["job_id"])
+
+
+INSERT_GARBAGE = Query(_insert_garbage(sqlite), _insert_garbage(postgresql))
 GARBAGE = Query(
     select(garbage.job_id)
     .where(

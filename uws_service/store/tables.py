@@ -165,7 +165,7 @@ class EventRow(SQLModel, table=True):
 
 
 class GarbageRow(SQLModel, table=True):
-    """A deleted job whose files are still to be removed."""
+    """A deleted or archived job whose files are still to be removed."""
 
     __tablename__ = "garbage"
 

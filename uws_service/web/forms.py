@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
+from email.message import Message
 from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
@@ -174,9 +175,9 @@ def _urlencoded(body: bytes, limits: FormLimits) -> list[tuple[str, str]]:
     for piece in pieces:
         name, _, value = piece.partition(b"=")
         decoded = _text(unquote_to_bytes(name.replace(b"+", b" ")), "utf-8", "A parameter's name")
-        if len(value) > limits.field_size:
-            raise _too_long(decoded, limits.field_size)
         raw = unquote_to_bytes(value.replace(b"+", b" "))
+        if len(raw) > limits.field_size:
+            raise _too_long(decoded, limits.field_size)
         fields.append((decoded, _text(raw, "utf-8", f"The value of {decoded[:64]!r}")))
     return fields
 
@@ -184,10 +185,18 @@ def _urlencoded(body: bytes, limits: FormLimits) -> list[tuple[str, str]]:
 def _text(raw: bytes, charset: str, what: str) -> str:
     try:
         return raw.decode(charset)
-    except LookupError:
-        raise UsageError(f"{what} has the charset {charset[:40]!r}, which is not known here; use UTF-8.") from None
-    except (UnicodeDecodeError, UnicodeError):
+    except UnicodeError:
         raise UsageError(f"{what} is not text in {charset.upper()[:40]}.") from None
+    except (LookupError, ValueError):  # no codec has a NUL in its name
+        raise UsageError(f"{what} has the charset {charset[:40]!r}, which is not known here; use UTF-8.") from None
+
+
+def _extended(disposition: bytes) -> bytes | None:
+    """The file name in the form that RFC 7578 forbids and some libraries send: ``filename*=UTF-8''a%20b``."""
+    message = Message()
+    message["content-disposition"] = disposition.decode("latin-1")
+    found = message.get_param("filename", header="content-disposition")
+    return found[2].encode("latin-1", "replace") if isinstance(found, tuple) else None
 
 
 @dataclass(slots=True)
@@ -297,8 +306,9 @@ class _Multipart:
         if coding not in (b"binary", b"8bit", b"7bit"):
             raise UsageError("Content-Transfer-Encoding is not taken in a form; send the bytes as they are.")
         part.name = _text(options[b"name"], "utf-8", "A part's name")
-        if b"filename" in options:
-            part.filename = _text(options[b"filename"], "utf-8", "A file's name")
+        filename = options.get(b"filename", _extended(part.headers.get("content-disposition", b"")))
+        if filename is not None:
+            part.filename = _text(filename, "utf-8", "A file's name")
             if len(self.sinks) >= self.limits.files:
                 raise TooLarge(f"The form has too many files; at most {self.limits.files} are taken.")
             part.sink = self.open_file(len(self.sinks))

@@ -42,8 +42,13 @@ class Posted:
 
 
 @asynccontextmanager
-async def posted(request: HttpRequest, depot: Depot, limits: Limits, job_id: str) -> AsyncIterator[Posted]:
-    """The posted form and the query; its files are in the depot under the job, unless the block fails."""
+async def posted(
+    request: HttpRequest, depot: Depot, limits: Limits, job_id: str, *, leave_out_empty: bool = False
+) -> AsyncIterator[Posted]:
+    """The posted form and the query; its files are in the depot under the job, unless the block fails.
+
+    ``leave_out_empty``: a page's form sends the fields that its user left empty too; they count as not given.
+    """
     prefix = f"jobs/{job_id}/uploads/{secrets.token_hex(6)}"
     keys: list[str] = []
 
@@ -64,7 +69,8 @@ async def posted(request: HttpRequest, depot: Depot, limits: Limits, job_id: str
             ),
             open_file=open_file,
         )
-        fields = [*request.query_params.multi_items(), *form.fields]
+        sent = [pair for pair in form.fields if pair[1] or not leave_out_empty]
+        fields = [*request.query_params.multi_items(), *sent]
         # A browser sends an empty part for each file that was not chosen.
         parts = [(part, key) for part, key in zip(form.files, keys, strict=True) if part.filename or part.stored.size]
         _check_names([name for name, _ in fields], [part.name for part, _ in parts])

@@ -81,7 +81,8 @@ class Jobs:
         if key is not None and not (0 < len(key) <= 255 and key.isprintable()):
             raise UsageError("Idempotency-Key must have 1 to 255 printable characters.")
         job_id = new_id(self.service.clock())
-        async with posted(request, self.runtime.depot, self.limits, job_id) as form:
+        page = negotiation.choose(request.headers.get("accept"), ("xml", "html")) == "html"
+        async with posted(request, self.runtime.depot, self.limits, job_id, leave_out_empty=page) as form:
             wanted = job_request(form)
             job, fresh = await self.service.create(
                 application,
