@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.s3 import S3Server
+
 CLUSTER = Path(__file__).resolve().parent / "cluster"
 LEFT_OUT = pytest.StashKey[int]()
-=======
-from collections.abc import Iterator
-
-import pytest
-
-from tests.s3 import S3Server
->>>>>>> c1534471fbf13532b9744c789a139383255dcf57
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +19,6 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-<<<<<<< HEAD
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests on real clusters take minutes and need root: they run when they are asked for by path or by marker."""
     for item in items:
@@ -46,11 +40,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             f"{number} tests on real Kubernetes clusters were not run: `make test-cluster` runs them (as root, with Go "
             "and containerd; see tests/cluster/README.md)"
         )
-=======
+
+
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """One S3 server with a bucket, for all tests that need one."""
     server = S3Server(tmp_path_factory.mktemp("s3"))
     yield server
     server.stop()
->>>>>>> c1534471fbf13532b9744c789a139383255dcf57

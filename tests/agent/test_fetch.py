@@ -313,12 +313,7 @@ def test_self_signed_certificate(server: Server, get: Callable[..., bytes], tmp_
     subprocess.run(
         [require("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
          "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
-<<<<<<< HEAD
-         "-keyout", str(key),
-         "-out", str(certificate)],
-=======
          "-keyout", str(key), "-out", str(certificate)],
->>>>>>> c1534471fbf13532b9744c789a139383255dcf57
         check=True,
         capture_output=True,
     )  # fmt: skip

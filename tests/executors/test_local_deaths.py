@@ -48,7 +48,7 @@ async def test_an_agent_that_is_killed(executor: LocalExecutor) -> None:
     assert (seen.seen, seen.reason) == (Seen.FAILED, Reason.AGENT_LOST) and seen.started is not None
     assert not alive(mark)
     assert await look(executor) == seen
-    _, logs = await executor.collect(seen)
+    _, logs, _ = await executor.collect(seen)
     assert [(one.id, one.size) for one in logs] == [("stdout", 7), ("stderr", 0)]
 
 
@@ -150,7 +150,7 @@ async def test_a_work_folder_behind_a_link(depot: Depot, tmp_path: Path) -> None
     await executor.start()
     try:
         await executor.submit(launch(["sh", "-c", "echo data > $UWS_OUTPUT_DIR/r"], results=(RESULT,)))
-        results, _ = await executor.collect(await until(executor, ended))
+        results, *_ = await executor.collect(await until(executor, ended))
         assert [one.size for one in results] == [5]
     finally:
         await executor.stop()

@@ -200,20 +200,13 @@ class Store:
         origin: str = "",
         detail: Mapping[str, Any] | None = None,
         attempts: Sequence[Attempt] = (),
-<<<<<<< HEAD
         move: tuple[Attempt, str] | None = None,
-    ) -> Job:
-        """Compare-and-set: the row must still be ``before``'s version; the event and attempts go with it.
-
-        ``kind`` INFO writes no event: nobody waits for progress. ``move`` takes an attempt that was not yet handed to
-        its site to another one.
-=======
         discard: bool = False,
     ) -> Job:
         """Compare-and-set: the row must still be ``before``'s version; the event and attempts go with it.
 
-        ``kind`` INFO writes no event: nobody waits for progress. ``discard`` makes the job's files garbage.
->>>>>>> c1534471fbf13532b9744c789a139383255dcf57
+        ``kind`` INFO writes no event: nobody waits for progress. ``move`` takes an attempt that was not yet handed to
+        its site to another one. ``discard`` makes the job's files garbage.
 
         Raises
         ------
@@ -229,16 +222,13 @@ class Store:
                 raise StaleJob("The job was changed by somebody else at the same moment.")
             for attempt in attempts:
                 self._put_attempt(tx, attempt)
-<<<<<<< HEAD
             if move is not None:
                 one, to = move
                 values_ = {"job_id": one.job_id, "number": one.number, "at": one.site, "to": to}
                 if tx.change(queries.MOVE, values_) != 1:
                     raise StaleJob("The attempt was handed to its site at the same moment.")
-=======
             if discard:
                 tx.change(queries.INSERT_GARBAGE, {"job_id": before.id, "since": _now()})
->>>>>>> c1534471fbf13532b9744c789a139383255dcf57
             if kind != "INFO":
                 self._event(tx, saved, kind, actor, origin, detail)
             return saved
