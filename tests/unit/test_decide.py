@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from uws_service.attempt import Attempt, AttemptState, Observation, Reason, Seen
+from uws_service.attempt import Attempt, AttemptState, Observation, Reason, Report, Seen
 from uws_service.deciding import (
     BACKOFF_MS,
     Close,
@@ -14,12 +14,17 @@ from uws_service.deciding import (
     Execute,
     Fail,
     Kill,
+    Lose,
     Progress,
+    Requeue,
     Retry,
     Salvage,
     Stop,
     Submit,
+    Suspend,
+    Wait,
     decide,
+    decide_unreachable,
 )
 from uws_service.job import Job, Phase
 
@@ -99,3 +104,78 @@ def test_a_late_outcome_changes_nothing() -> None:
     """U-103: the job has its outcome already."""
     done = replace(JOB, phase=Phase.COMPLETED)
     assert decide(done, RUNNING, seen(Seen.SUCCEEDED), NOW, attempts=3) == Close()
+
+
+# --- sites that are elsewhere ---------------------------------------------------------------------------------------
+
+CLAIMED = replace(SUBMITTED, claimed="pod")
+
+
+def test_what_an_agent_has_claimed_is_never_made_again() -> None:
+    """The Job is gone and its agent had begun: the command may have run, so it is another attempt or none."""
+    assert isinstance(decide(QUEUED, CLAIMED, None, NOW, attempts=3), Retry)
+    assert isinstance(decide(QUEUED, replace(CLAIMED, number=3), None, NOW, attempts=3), Fail)
+
+
+def test_results_that_come_apart_are_waited_for() -> None:
+    """Exit code 0 and the agent's report make it COMPLETED; without a report it is lost once the agent is gone."""
+    done = seen(Seen.SUCCEEDED, ended=NOW - 20_000, reports=True)
+    assert decide(JOB, RUNNING, done, NOW, attempts=3) is None
+    gone = replace(done, gone=True)
+    assert isinstance(decide(JOB, RUNNING, gone, NOW, attempts=3), Retry)
+    assert decide(JOB, RUNNING, replace(gone, ended=NOW - 1_000), NOW, attempts=3) is None
+    assert decide(JOB, replace(RUNNING, report=Report()), done, NOW, attempts=3) == Complete()
+    bad = replace(RUNNING, report=Report(reason=Reason.STAGE_OUT, message="no result"))
+    assert decide(JOB, bad, done, NOW, attempts=3) == Fail(Reason.STAGE_OUT, "no result")
+
+
+def test_a_failed_stage_in_ends_it_before_it_starts() -> None:
+    report = replace(CLAIMED, report=Report(reason=Reason.STAGE_IN, message="404"))
+    assert decide(QUEUED, report, seen(Seen.STARTING), NOW, attempts=3) == Fail(Reason.STAGE_IN, "404")
+    # What a pod that was put back could not hand over is no reason against the next one.
+    other = replace(CLAIMED, report=Report(reason=Reason.STAGE_OUT, message="half"))
+    assert decide(QUEUED, other, seen(Seen.STARTING), NOW, attempts=3) is None
+
+
+def test_put_back_and_started_again() -> None:
+    """EXECUTING, SUSPENDED, EXECUTING under one attempt; the new start counts (U-110)."""
+    held = seen(Seen.SUSPENDED, waiting="put back")
+    assert decide(JOB, RUNNING, held, NOW, attempts=3) == Suspend("put back")
+    suspended = replace(JOB, phase=Phase.SUSPENDED, info={"waiting": "put back"})
+    assert decide(suspended, RUNNING, held, NOW, attempts=3) is None
+    assert decide(suspended, RUNNING, replace(held, waiting="1 CPU", place=2), NOW, attempts=3) == Wait("1 CPU", 2)
+    assert decide(suspended, RUNNING, seen(Seen.RUNNING, started=90), NOW, attempts=3) == Execute(90)
+    assert decide(JOB, RUNNING, seen(Seen.STARTING, waiting="a new pod"), NOW, attempts=3) == Suspend("a new pod")
+
+
+def test_a_site_that_is_silent() -> None:
+    """UNKNOWN after a while; given up after a long while; never for what has ended."""
+    times = {"attempts": 3, "unknown_ms": 10_000, "lost_ms": 60_000}
+    assert decide_unreachable(JOB, RUNNING, NOW - 9_999, NOW, **times) is None
+    assert isinstance(decide_unreachable(JOB, RUNNING, NOW - 10_000, NOW, **times), Lose)
+    unknown = replace(JOB, phase=Phase.UNKNOWN)
+    assert decide_unreachable(unknown, RUNNING, NOW - 59_999, NOW, **times) is None
+    step = decide_unreachable(unknown, RUNNING, NOW - 60_000, NOW, **times)
+    assert isinstance(step, Retry) and step.reason is Reason.SITE_LOST and step.not_before == NOW
+    last = decide_unreachable(unknown, replace(RUNNING, number=3), NOW - 60_000, NOW, **times)
+    assert isinstance(last, Fail) and last.reason is Reason.SITE_LOST
+    assert decide_unreachable(unknown, replace(RUNNING, wanted=False), 0, NOW, **times) is None
+    assert decide_unreachable(None, RUNNING, 0, NOW, **times) is None
+
+
+def test_known_again() -> None:
+    """The site is back: what is seen there decides."""
+    unknown = replace(JOB, phase=Phase.UNKNOWN)
+    assert decide(unknown, RUNNING, seen(Seen.RUNNING, started=50), NOW, attempts=3) == Execute(50)
+    assert decide(unknown, SUBMITTED, seen(Seen.STARTING), NOW, attempts=3) == Requeue()
+    assert decide(unknown, RUNNING, seen(Seen.SUSPENDED), NOW, attempts=3) == Suspend("")
+
+
+def test_an_abort_waits_for_the_agent() -> None:
+    """What was complete is handed over after the command's end; only then is it collected (U-107)."""
+    aborted, unwanted = replace(JOB, phase=Phase.ABORTED), replace(RUNNING, wanted=False, claimed="pod")
+    assert decide(aborted, unwanted, seen(Seen.RUNNING), NOW, attempts=3) == Kill()
+    assert decide(aborted, unwanted, seen(Seen.FAILED, reports=True), NOW, attempts=3) == Kill()
+    assert decide(aborted, unwanted, seen(Seen.FAILED, reports=True, gone=True), NOW, attempts=3) == Salvage()
+    assert decide(aborted, unwanted, None, NOW, attempts=3) == Salvage()
+    assert decide(None, unwanted, None, NOW, attempts=3) == Close()

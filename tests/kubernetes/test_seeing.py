@@ -1,0 +1,233 @@
+"""Jobs, pods and Workloads as the API server shows them, read as observations: pure, case by case."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from uws_service.attempt import Observation, Reason, Seen
+from uws_service.errors import UwsError
+from uws_service.executors.kubernetes.cluster import Exists, Missing, SiteBusy, SiteDown, SiteRefuses, refusal
+from uws_service.executors.kubernetes.seeing import (
+    Patience,
+    job_view,
+    no_node_words,
+    observe,
+    pod_view,
+    waiting_words,
+    workload_view,
+)
+
+LABELS = {"uws-service/job": "0192f0c1a2b37abc8def0123456789ab", "uws-service/attempt": "1"}
+KEY = (LABELS["uws-service/job"], 1)
+T0 = 1_790_000_000_000
+STARTED, ENDED = "2026-11-23T10:00:05Z", "2026-11-23T10:00:09Z"
+
+
+def a_job(*, suspend: bool = False, deleting: bool = False, **conditions: tuple[str, str]) -> dict[str, Any]:
+    meta = {"name": "j", "uid": "u", "creationTimestamp": "2026-11-23T10:00:00Z", "labels": LABELS}
+    told = [
+        {"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": ENDED}
+        for kind, (reason, message) in conditions.items()
+    ]
+    if deleting:
+        meta["deletionTimestamp"] = ENDED
+    return {"metadata": meta, "spec": {"suspend": suspend}, "status": {"conditions": told}}
+
+
+def a_pod(
+    state: dict[str, Any] | None = None,
+    *,
+    phase: str = "Running",
+    created: str = "2026-11-23T10:00:01Z",
+    name: str = "p",
+    deleting: bool = False,
+    agent: dict[str, Any] | None = None,
+    **status: Any,
+) -> dict[str, Any]:
+    meta = {"name": name, "uid": name, "creationTimestamp": created, "labels": LABELS}
+    if deleting:
+        meta["deletionTimestamp"] = ENDED
+    return {
+        "metadata": meta,
+        "spec": {"nodeName": "node"},
+        "status": {
+            "phase": phase,
+            "containerStatuses": [{"name": "job", "state": state or {}}],
+            "initContainerStatuses": [{"name": "agent", "started": True, "state": agent or {"running": {}}}],
+            **status,
+        },
+    }
+
+
+def ended(code: int, reason: str = "Error", started: str = STARTED) -> dict[str, Any]:
+    return {"terminated": {"exitCode": code, "reason": reason, "startedAt": started, "finishedAt": ENDED}}
+
+
+RUNNING = {"running": {"startedAt": STARTED}}
+
+
+def seen(
+    job: dict[str, Any] | None, *pods: dict[str, Any], workload: Any = None, now: int = T0, **more: Any
+) -> Observation:
+    views = [view for view in map(pod_view, pods) if view is not None]
+    found = job_view(job) if job is not None else None
+    held = workload_view(workload) if workload is not None else None
+    return observe(KEY, found, views, held, now, more.pop("patience", Patience()), **more)
+
+
+def test_the_way_of_a_good_job() -> None:
+    """Waiting, starting, running, ended; start and end are the container's own (U-106)."""
+    assert seen(a_job()).waiting == "the site is making a pod for it"
+    assert seen(a_job(), a_pod(phase="Pending")).seen is Seen.STARTING
+    running = seen(a_job(), a_pod(RUNNING))
+    assert running.seen is Seen.RUNNING and running.started == 1_795_428_005_000
+    done = seen(a_job(), a_pod(ended(0, "Completed")))
+    assert (done.seen, done.exit_code, done.ended) == (Seen.SUCCEEDED, 0, 1_795_428_009_000)
+    assert done.reports and not done.gone
+    last = a_pod(ended(0, "Completed"), phase="Succeeded", agent={"terminated": {"reason": "Completed"}})
+    assert seen(a_job(), last).gone
+
+
+def test_conditions_that_only_announce_are_left_alone() -> None:
+    """FailureTarget and SuccessCriteriaMet come before the end; nothing is done about them."""
+    assert seen(a_job(FailureTarget=("BackoffLimitExceeded", "")), a_pod(RUNNING)).seen is Seen.RUNNING
+    assert seen(a_job(SuccessCriteriaMet=("CompletionsReached", "")), a_pod(RUNNING)).seen is Seen.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("job", "pod", "reason", "words"),
+    [
+        (a_job(), a_pod(ended(3)), Reason.EXIT_CODE, "exit code 3"),
+        (a_job(), a_pod(ended(137, "OOMKilled")), Reason.OUT_OF_MEMORY, "more memory"),
+        (a_job(), a_pod(ended(128, "StartError", "1970-01-01T00:00:00Z")), Reason.COMMAND, "could not be started"),
+        (a_job(), a_pod({"waiting": {"reason": "CreateContainerConfigError", "message": "why"}}, phase="Pending"),
+         Reason.COMMAND, "why"),
+        (a_job(), a_pod({"waiting": {"reason": "ErrImageNeverPull", "message": "no image"}}, phase="Pending"),
+         Reason.IMAGE, "no image"),
+        (a_job(Failed=("DeadlineExceeded", "")), a_pod(RUNNING), Reason.DEADLINE, ""),
+        (a_job(Failed=("BackoffLimitExceeded", "")), None, Reason.DELETED, "removed"),
+        (None, a_pod(phase="Failed", deleting=True), Reason.DELETED, "removed"),
+        (a_job(), a_pod(phase="Failed", reason="Evicted", message="The node was low on resource: memory."),
+         Reason.EVICTED, "low on resource"),
+        (a_job(), a_pod(phase="Failed", reason="Evicted",
+                        message='Usage of EmptyDir volume "output" exceeds the limit "10M". '),
+         Reason.OUTPUT_TOO_LARGE, "The results are larger than the 10M"),
+        (a_job(), a_pod(phase="Failed", conditions=[{"type": "DisruptionTarget", "status": "True",
+                                                     "reason": "DeletionByTaintManager"}]),
+         Reason.NODE_LOST, "machine"),
+        (a_job(), a_pod(phase="Failed", reason="OutOfcpu", message="Node didn't have enough resource"),
+         Reason.EVICTED, "did not take it"),
+    ],
+)  # fmt: skip
+def test_bad_ends(job: Any, pod: Any, reason: Reason, words: str) -> None:
+    found = seen(job, *([pod] if pod is not None else []))
+    assert found.seen is Seen.FAILED and found.reason is reason and words in found.message
+
+
+def test_killed_from_outside_is_no_exit_code() -> None:
+    """143 after a deletion says nothing about the command; the Job's condition tells the rest."""
+    taken = a_pod(ended(143), deleting=True)
+    assert seen(a_job(), taken).seen is Seen.RUNNING
+    assert seen(a_job(Failed=("BackoffLimitExceeded", "")), taken).reason is Reason.DELETED
+    put_back = seen(a_job(suspend=True), taken)
+    assert put_back.seen is Seen.SUSPENDED
+    # But what ended by itself counts, also when a new pod was made since.
+    newer = a_pod(phase="Pending", name="q", created="2026-11-23T10:00:20Z")
+    assert seen(a_job(), a_pod(ended(1), phase="Failed"), newer).reason is Reason.EXIT_CODE
+    assert seen(a_job(), taken, newer).seen is Seen.STARTING
+
+
+def test_patience_with_images_and_nodes() -> None:
+    """A pull may fail for a while, a node may be missing for as long as the site allows."""
+    pulling = a_pod({"waiting": {"reason": "ImagePullBackOff", "message": "back-off"}}, phase="Pending")
+    kind = Patience(image=60)
+    assert seen(a_job(), pulling, patience=kind, first_stuck=T0 - 59_000).seen is Seen.STARTING
+    assert seen(a_job(), pulling, patience=kind, first_stuck=T0 - 60_000).reason is Reason.IMAGE
+    no_node = a_pod(
+        phase="Pending",
+        conditions=[
+            {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "lastTransitionTime": STARTED,
+             "message": "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes"},
+        ],
+    )  # fmt: skip
+    no_node["spec"] = {}
+    waits = seen(a_job(), no_node)
+    assert waits.waiting == "waiting for a machine with room: 0/1 nodes are available: 1 Insufficient cpu"
+    since = 1_795_428_005_000
+    assert seen(a_job(), no_node, now=since + 9_000, patience=Patience(schedule=10)).seen is Seen.STARTING
+    assert seen(a_job(), no_node, now=since + 10_000, patience=Patience(schedule=10)).reason is Reason.UNSCHEDULABLE
+
+
+def a_workload(**conditions: tuple[str, str]) -> dict[str, Any]:
+    told = [{"type": kind, "status": state, "message": message} for kind, (state, message) in conditions.items()]
+    return {
+        "metadata": {
+            "name": "w",
+            "creationTimestamp": STARTED,
+            "ownerReferences": [{"kind": "Job", "name": "j"}],
+        },
+        "spec": {"queueName": "astro"},
+        "status": {"conditions": told},
+    }
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        ("couldn't assign flavors to pod set main: insufficient unused quota for cpu in flavor default, 1 more needed",
+         "waiting for 1 more CPU in the queue q"),
+        ("pod set main: insufficient unused quota for cpu in flavor default, 500m more needed",
+         "waiting for 0.5 more CPUs in the queue q"),
+        ("insufficient unused quota for memory in flavor default, 4Gi more needed",
+         "waiting for 4Gi more of memory in the queue q"),
+        ("ClusterQueue astro is inactive", "the site's queue q does not take jobs at the moment"),
+        ("", "waiting for its turn in the queue q"),
+    ],
+)  # fmt: skip
+def test_kueue_in_words(message: str, words: str) -> None:
+    view = workload_view(a_workload(QuotaReserved=("False", message)))
+    assert waiting_words(view, "q").startswith(words)
+
+
+def test_held_and_put_back() -> None:
+    """Before its first start a held job waits; one that was put back is suspended, and says by whom."""
+    held = seen(a_job(suspend=True), workload=a_workload(QuotaReserved=("False", "")), place=3)
+    assert held.seen is Seen.STARTING and held.place == 3
+    evicted = a_workload(QuotaReserved=("False", "x"), Evicted=("True", "Preempted to accommodate a workload"))
+    back = seen(a_job(suspend=True), workload=evicted)
+    assert back.seen is Seen.SUSPENDED and "Preempted" in back.waiting
+
+
+def test_what_is_none_of_ours() -> None:
+    other = a_pod()
+    other["metadata"]["labels"] = {"app": "x"}
+    assert pod_view(other) is None
+    assert no_node_words("") == "none fits"
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "kind"),
+    [
+        (404, 'namespaces "x" not found', SiteDown),
+        (404, 'jobs.batch "x" not found', Missing),
+        (409, "already exists", Exists),
+        (429, "too many requests", SiteBusy),
+        (403, 'jobs "x" is forbidden: exceeded quota: q', SiteBusy),
+        (403, 'jobs is forbidden: User "u" cannot create resource "jobs"', SiteDown),
+        (403, "admission webhook denied the request: no", SiteRefuses),
+        (401, "Unauthorized", SiteDown),
+        (422, "spec.template: Invalid value", SiteRefuses),
+        (500, "etcd", SiteDown),
+        (503, "apiserver is shutting down", SiteDown),
+    ],
+)
+def test_answers_of_the_api_server(status: int, message: str, kind: type[Exception]) -> None:
+    """Try again later, go elsewhere, or give up: each answer is sorted."""
+    error = refusal("a", status, message, "7")
+    assert isinstance(error, kind)
+    if isinstance(error, SiteBusy):
+        assert error.retry_after == 7 and not error.sent
+    if isinstance(error, UwsError):
+        assert message.split()[0] in error.message or "credentials" in error.message
