@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test cluster cluster-down test-cluster check format bench soak docs generate lock clean
+.PHONY: help demo test cluster cluster-down test-cluster check format bench soak soak-cluster docs generate lock clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ docs: $(VENV)/.dev ## Generate the reference pages from the code and build build
 	$(BIN)/python scripts/generate_docs.py
 	$(BIN)/python -m sphinx -W --keep-going -n -q -b html docs build/docs
 	@echo "Open build/docs/index.html"
+
+soak-cluster: $(VENV)/.dev ## Kill everything with 200 jobs in flight, and 100 jobs in full queues, on real clusters
+	UWS_TEST_CHAOS_JOBS=200 UWS_TEST_QUEUED_JOBS=100 $(BIN)/python -m pytest -s tests/cluster/test_chaos.py tests/cluster/test_queues.py $(ARGS)
 
 generate: $(VENV)/.dev ## Only generate the reference pages from the code
 	$(BIN)/python scripts/generate_docs.py
