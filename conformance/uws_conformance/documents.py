@@ -45,7 +45,7 @@ def valid(root: etree._Element, file: str, what: str) -> None:
     with JUDGING:  # a compiled schema keeps its log of errors in itself
         judge = schema(file)
         fine = judge.validate(root)
-        first = None if fine else judge.error_log[0]
+        first = None if fine else next(iter(judge.error_log))
     if first is not None:
         raise Broken(f"{what} is not valid: line {first.line}: {first.message}")
 

@@ -49,7 +49,7 @@ def check(
         key = f"{rule}.{title}"
         if key in CHECKS:
             raise ValueError(f"two checks are called {key}")
-        CHECKS[key] = Check(key, rule, Level(level), standard, number, requires, hint or requires, function)
+        CHECKS[key] = Check(key, rule, Level(level), standard, number, requires, hint, function)
         return function
 
     return register

@@ -87,7 +87,8 @@ def as_html(report: Report) -> str:
         "</details>"
         for number, call in enumerate(report.exchanges)
     )
-    return f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>UWS conformance of {escape(report.url)}</title>
+    return f"""<!doctype html><html lang="en"><meta charset="utf-8">
+<title>UWS conformance of {escape(report.url)}</title>
 <meta name="viewport" content="width=device-width"><style>
 body{{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem;color:#1f2328}}
 table{{border-collapse:collapse;width:100%}}td,th{{border-bottom:1px solid #d0d7de;padding:.3rem .5rem;text-align:left;

@@ -79,7 +79,8 @@ def jobref_parts(see: Bench) -> str:
 
 @check("U-051", "SHOULD", AT, "The list holds every job that the caller may see, the ones just made included.")
 def list_has_new_jobs(see: Bench) -> str:
-    found, wanted = ids(see), [name(job) for job in three(see)]
+    wanted = [name(job) for job in three(see)]
+    found = ids(see)
     missing = [one for one in wanted if one not in found]
     expect(not missing, f"not in the list: {', '.join(missing)}")
     return f"{len(found)} jobs"
