@@ -18,8 +18,8 @@ from uws_conformance.registry import all_checks
 from uws_conformance.runner import Report, run
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "conformance-matrix.md"
-# Checks that no mutant breaks so far.
-ALIVE: set[str] = set()
+# Checks that no mutant breaks so far: when the job is not there at all, they are skipped.
+ALIVE = {"C-04.never-held", "U-003.failed-answers", "U-120.location-is-job"}
 PROFILE = parse(
     {
         "short": {"MODE": "short"}, "long": {"MODE": "long"}, "failing": {"MODE": "failing"},
@@ -74,8 +74,8 @@ def page(found: dict[str, list[str]]) -> str:
     lines = [
         "# Checks and mutants", "",
         "<!-- Written by `make conformance-matrix`; do not edit. -->", "",
-        "A correct reference server passes every check. A mutant is that server with one deliberate fault. For each check",
-        "the table names the mutants that break it, at most three, the most specific first.", "",
+        "A correct reference server passes every check. A mutant is that server with one deliberate fault.",
+        "For each check the table names the mutants that break it, at most three, the most specific first.", "",
         f"{len(killers)} checks, {len(found)} mutants, {sum(map(len, found.values()))} pairs.", "",
         "| check | level | mutants |", "| --- | --- | --- |",
     ]  # fmt: skip

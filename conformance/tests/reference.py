@@ -195,9 +195,11 @@ class Reference:
         run_id = "" if job.run_id is None else f"<uws:runId>{escape(job.run_id)}</uws:runId>"
         error = ""
         if job.phase == "ERROR":
-            error = '<uws:errorSummary type="fatal" hasDetail="true"><uws:message>it failed</uws:message></uws:errorSummary>'
+            message = "<uws:message>it failed</uws:message>"
+            error = f'<uws:errorSummary type="fatal" hasDetail="true">{message}</uws:errorSummary>'
         return (
-            f'<uws:job {ROOT} version="1.1"><uws:jobId>{job.id}</uws:jobId>{run_id}<uws:ownerId>{job.owner}</uws:ownerId>'
+            f'<uws:job {ROOT} version="1.1"><uws:jobId>{job.id}</uws:jobId>{run_id}'
+            f"<uws:ownerId>{job.owner}</uws:ownerId>"
             f"<uws:phase>{job.phase}</uws:phase>{when('quote', job.created + timedelta(hours=1))}"
             f"{when('creationTime', job.created)}{when('startTime', job.started)}{when('endTime', job.ended)}"
             f"<uws:executionDuration>{job.duration}</uws:executionDuration>{when('destruction', job.destruction)}"

@@ -79,6 +79,15 @@ class Bench:
             raise Skipped(f"no {key} to look at: {found}")
         return found  # type: ignore[return-value]  # what make() returned
 
+    def prove(self, key: str, make: Callable[[], object]) -> None:
+        """The check of the making itself: what others are skipped for breaks this one."""
+        try:
+            make()
+        except Skipped:
+            if isinstance(cause := self._shared.get(key), Broken):
+                raise cause from None
+            raise
+
     # Jobs
 
     def create(
