@@ -45,7 +45,7 @@ def valid(root: etree._Element, file: str, what: str) -> None:
     with JUDGING:  # a compiled schema keeps its log of errors in itself
         judge = schema(file)
         fine = judge.validate(root)
-        first = None if fine else next(iter(judge.error_log))
+        first = None if fine else next(iter(judge.error_log))  # type: ignore[call-overload]  # the stubs lack it
     if first is not None:
         raise Broken(f"{what} is not valid: line {first.line}: {first.message}")
 
