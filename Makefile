@@ -12,10 +12,10 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test cluster cluster-down test-cluster check format bench soak soak-cluster docs generate lock clean
+.PHONY: help demo test cluster cluster-down test-cluster check format bench soak soak-cluster docs generate lock clean conformance conformance-matrix
 
 help: ## List the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.$(if $(AUTH),dev,demo) ## Start the service and run a real job with pyvo (PORT=8080; ONCE=1 stops afterwards; AUTH=1 with tokens)
 	@$(BIN)/python scripts/demo.py --port $(PORT) $(if $(ONCE),--once) $(if $(AUTH),--auth)
@@ -50,6 +50,12 @@ bench: $(VENV)/.dev ## Measure against a bare app in the same run; table and bui
 
 soak: $(VENV)/.dev ## Kill the service again and again with jobs in flight, and look for lost ones (ROUNDS=3)
 	for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; $(BIN)/python -m pytest tests/crash $(ARGS) || exit; done
+
+conformance: $(VENV)/.dev ## Check a UWS server (ARGS="https://host/tap/async --profile tap")
+	PYTHONPATH=conformance $(BIN)/python -m uws_conformance $(ARGS)
+
+conformance-matrix: $(VENV)/.dev ## Run all conformance checks on all mutants and write the table of the docs
+	PYTHONPATH=conformance $(BIN)/python conformance/tests/matrix.py
 
 docs: $(VENV)/.dev ## Generate the reference pages from the code and build build/docs
 	$(BIN)/python scripts/generate_docs.py

@@ -1,4 +1,4 @@
-"""Everything killed, one after another and at random, with jobs in flight: nothing lost, nothing twice, nothing left."""
+"""Everything killed, at random, with jobs in flight: nothing lost, nothing twice, nothing left."""
 
 from __future__ import annotations
 

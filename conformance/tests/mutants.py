@@ -1,0 +1,552 @@
+"""The mutants: each is the reference server with one deliberate fault, in its answers or in one of its methods."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from reference import Answer, Job, Reference, Request
+
+LIST, JOB = r"/async", r"/async/\w{32}"
+Rewrite = Callable[[Request, Answer], Answer]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One fault."""
+
+    name: str
+    rewrite: Rewrite | None = None
+    methods: dict[str, Callable[..., Any]] = field(default_factory=dict)
+
+
+MUTANTS: list[Mutant] = []
+
+
+def build(mutant: Mutant | None) -> Reference:
+    """The server with the fault, or without any."""
+    if mutant is None:
+        return Reference()
+    reference: Reference = type("Mutated", (Reference,), dict(mutant.methods))()
+    reference.rewrite = mutant.rewrite
+    return reference
+
+
+def on(name: str, method: str, path: str, change: Callable[[Answer], Answer], body: str = "", query: str = "") -> None:
+    """A fault in the answers to some requests: method and path match, the answer holds ``body``."""
+
+    def rewrite(request: Request, answer: Answer) -> Answer:
+        asked = "&".join(f"{key}={value}" for key, value in request.query)
+        hit = re.fullmatch(method, request.method) and re.fullmatch(path, request.path.rstrip("/") or "/")
+        return change(answer) if hit and body in answer.body and re.search(query, asked) else answer
+
+    MUTANTS.append(Mutant(name, rewrite))
+
+
+def when(name: str, test: Callable[[Request, Answer], bool], change: Callable[[Answer], Answer]) -> None:
+    MUTANTS.append(Mutant(name, lambda request, answer: change(answer) if test(request, answer) else answer))
+
+
+def method(name: str, **methods: Callable[..., Any]) -> None:
+    MUTANTS.append(Mutant(name, None, methods))
+
+
+def status(code: int) -> Callable[[Answer], Answer]:
+    return lambda answer: replace(answer, status=code)
+
+
+def typed(media_type: str) -> Callable[[Answer], Answer]:
+    return lambda answer: replace(answer, type=media_type)
+
+
+def swap(pattern: str, by: str) -> Callable[[Answer], Answer]:
+    return lambda answer: replace(answer, body=re.sub(pattern, by, answer.body))
+
+
+def header(name: str, value: str) -> Callable[[Answer], Answer]:
+    return lambda answer: replace(answer, headers={**answer.headers, name: value})
+
+
+def says(body: str) -> Callable[[Answer], Answer]:
+    return lambda answer: replace(answer, body=body)
+
+
+def posts(field_name: str, value: str = "") -> Callable[[Request, Answer], bool]:
+    """Requests whose form has the field."""
+    return lambda request, _answer: any(
+        key == field_name and (not value or given == value) for key, given in request.form
+    )
+
+
+# Resources that do not answer, or answer as something else.
+for child in ("phase", "executionduration", "destruction", "quote", "owner", "results", "parameters"):
+    on(f"{child}-500", "GET", f"{JOB}/{child}", status(500))
+    on(f"{child}-json", "GET", f"{JOB}/{child}", typed("application/json"))
+    on(f"{child}-of-unknown-200", "GET", f"{LIST}/no-such-job-5b1d0c/{child}", status(200))
+for child in ("phase", "executionduration", "destruction", "quote", "owner"):
+    on(f"{child}-other-value", "GET", f"{JOB}/{child}", says("other"))
+    on(f"{child}-deletable", "DELETE", f"{JOB}/{child}", status(200))
+for child in ("results", "parameters"):
+    on(f"{child}-deletable", "DELETE", f"{JOB}/{child}", status(204))
+    on(f"{child}-no-ids", "GET", f"{JOB}/{child}", swap(r' id="[^"]*"', ""))
+    on(f"{child}-empty-list", "GET", f"{JOB}/{child}", swap(r"<uws:(result|parameter) .*(/>|</uws:parameter>)", ""))
+    on(f"{child}-wrong-root", "GET", f"{JOB}/{child}", swap(f"uws:{child}", "uws:job"))
+on("unknown-job-200", "GET", f"{LIST}/no-such-job-5b1d0c", status(200))
+on("unknown-child-200", "GET", f"{JOB}/no-such-child", status(200))
+on("unknown-delete-303", "DELETE", f"{LIST}/no-such-job-5b1d0c", status(303))
+on("unknown-run-303", "POST", f"{LIST}/no-such-job-5b1d0c/phase", status(303))
+on("unknown-result-200", "GET", f"{JOB}/results/no-such-result", status(200))
+on("unknown-resource-200", "GET", "/no-such-resource-5b1d0c", status(200))
+on("results-post-303", "POST", f"{JOB}/results", status(303))
+on("results-put-200", "PUT", f"{JOB}/results", status(200))
+on("list-put-501", "PUT", LIST, status(501))
+on("405-without-allow", "PUT", LIST, header("Allow", ""))
+on("list-no-head", "HEAD", LIST, status(405))
+on("job-no-head", "HEAD", JOB, status(405))
+when("list-slash-404", lambda request, _: request.method == "GET" and request.path == "/async/", status(404))
+when("create-slash-301", lambda request, _: request.method == "POST" and request.path == "/async/", status(301))
+on("error-404", "GET", f"{JOB}/error", status(404))
+on("error-empty", "GET", f"{JOB}/error", says(""))
+on("error-always", "GET", f"{JOB}/error", status(200))
+
+# The list.
+on("list-500", "GET", LIST, status(500))
+on("list-json", "GET", LIST, typed("application/json"))
+on("list-html-for-anything", "GET", LIST, typed("text/html"))
+on("list-no-version", "GET", LIST, swap(r' version="1.1"', ""))
+on("list-wrong-root", "GET", LIST, swap("uws:jobs", "uws:list"))
+on("list-no-ids", "GET", LIST, swap(r' id="\w+"', ""))
+on("list-unknown-phase", "GET", LIST, swap(">PENDING<", ">WAITING<"))
+on("list-phase-lags", "GET", LIST, swap(">ABORTED<", ">EXECUTING<"))
+on("list-relative-href", "GET", LIST, swap(r'xlink:href="[^"]*/', 'xlink:href="'))
+on("list-foreign-href", "GET", LIST, swap(r'xlink:href="([^"]*)/\w+"', r'xlink:href="\1/none"'))
+on("list-no-creation-time", "GET", LIST, swap(r"<uws:creationTime>[^<]*</uws:creationTime>", ""))
+on("list-out-of-order", "GET", LIST, swap(r"(<uws:phase>\w+</uws:phase>)(<uws:ownerId>\w+</uws:ownerId>)", r"\2\1"))
+on(
+    "list-prefix",
+    "GET",
+    LIST,
+    lambda answer: replace(answer, body=answer.body.replace("xmlns:uws", "xmlns:u").replace("uws:", "u:")),
+)
+on("list-shows-archived", "GET", LIST, swap(">PENDING<", ">ARCHIVED<"), query="^$|LAST|AFTER")
+for odd in ("PHASE=nonsense", "LAST=-1", "LAST=x", "AFTER=x"):
+    on(f"list-{odd}-500", "GET", LIST, status(500), query=f"^{odd}$")
+method(
+    "list-of-old-jobs",
+    listed=lambda self, request: sorted(
+        [job for job in self.jobs.values() if job.owner == request.who], key=lambda job: job.created
+    )[:1],
+)
+method("phase-filter-ignored", by_phase=lambda self, jobs, phases: jobs)
+method("phase-filter-first-only", by_phase=lambda self, jobs, phases: [job for job in jobs if job.phase == phases[0]])
+method("phase-filter-empty", by_phase=lambda self, jobs, phases: [])
+for word in "PENDING QUEUED EXECUTING COMPLETED ERROR ABORTED UNKNOWN HELD SUSPENDED ARCHIVED".split():
+    method(
+        f"phase-filter-{word.lower()}-ignored",
+        by_phase=lambda self, jobs, phases, word=word: (
+            jobs if phases == [word] else Reference.by_phase(self, jobs, phases)
+        ),
+    )
+method("after-ignored", by_after=lambda self, jobs, after: jobs)
+method(
+    "after-inclusive",
+    by_after=lambda self, jobs, after: (
+        [job for job in jobs if job.created >= datetime.fromisoformat(after.replace("Z", "")).replace(tzinfo=UTC)]
+        if after[0] == "2"
+        else jobs
+    ),
+)
+method("after-empty", by_after=lambda self, jobs, after: [])
+on("after-needs-z", "GET", LIST, status(400), query=r"AFTER=[^&]*\d$")
+method("last-ignored", by_last=lambda self, jobs, last: jobs)
+method("last-ascending", by_last=lambda self, jobs, last: list(reversed(Reference.by_last(self, jobs, last))))
+method("last-oldest", by_last=lambda self, jobs, last: jobs[-int(last) :] if last.isdigit() else jobs)
+method(
+    "last-before-phase",
+    listed=lambda self, request: [
+        job
+        for job in Reference.listed(
+            self, replace(request, query=[pair for pair in request.query if pair[0] != "PHASE"])
+        )
+        if not request.one("PHASE") or job.phase in [v for k, v in request.query if k.upper() == "PHASE"]
+    ],
+)
+method(
+    "filter-names-upper-only",
+    listed=lambda self, request: Reference.listed(
+        self, replace(request, query=[pair for pair in request.query if pair[0].isupper()])
+    ),
+)
+
+# The job document.
+on("job-500", "GET", JOB, status(500))
+on("job-404", "GET", JOB, status(404))
+on("job-json", "GET", JOB, typed("application/json"))
+on("job-no-version", "GET", JOB, swap(r' version="1.1"', ""))
+on("job-wrong-namespace", "GET", JOB, swap("UWS/v1.0", "UWS/v1.1"))
+on(
+    "job-prefix",
+    "GET",
+    JOB,
+    lambda answer: replace(answer, body=answer.body.replace("xmlns:uws", "xmlns:u").replace("uws:", "u:")),
+)
+on(
+    "job-xlink-prefix",
+    "GET",
+    JOB,
+    lambda answer: replace(answer, body=answer.body.replace("xmlns:xlink", "xmlns:x").replace("xlink:", "x:")),
+)
+on("job-id-other", "GET", JOB, swap(r"<uws:jobId>", "<uws:jobId>x"))
+on("job-id-escaped", "GET", JOB, swap(r"<uws:jobId>", "<uws:jobId>a b"))
+on("job-no-creation-time", "GET", JOB, swap(r"<uws:creationTime>[^<]*</uws:creationTime>", ""))
+on("job-offset-dates", "GET", JOB, swap(r"Z</uws:", "+00:00</uws:"))
+on("job-no-fractions", "GET", JOB, swap(r"\.\d+Z</uws:", "Z</uws:"))
+for element in ("quote", "creationTime", "startTime", "endTime", "destruction"):
+    on(f"job-{element}-without-z", "GET", JOB, swap(rf"Z</uws:{element}>", f"</uws:{element}>"))
+for element in ("startTime", "endTime", "ownerId", "executionDuration", "destruction"):
+    on(f"job-no-{element}", "GET", JOB, swap(rf"<uws:{element}.*?(/>|</uws:{element}>)", ""))
+    on(
+        f"job-empty-{element}",
+        "GET",
+        JOB,
+        swap(rf"<uws:{element}.*?(/>|</uws:{element}>)", f"<uws:{element}></uws:{element}>"),
+    )
+on("job-times-swapped", "GET", JOB, swap(r"<uws:startTime>[^<]*<", "<uws:startTime>2001-01-01T00:00:00.000Z<"))
+on(
+    "job-end-while-running",
+    "GET",
+    JOB,
+    swap(r'<uws:endTime xsi:nil="true"/>', "<uws:endTime>2001-01-01T00:00:00.000Z</uws:endTime>"),
+)
+on(
+    "job-start-while-pending",
+    "GET",
+    JOB,
+    swap(r'<uws:startTime xsi:nil="true"/>', "<uws:startTime>2001-01-01T00:00:00.000Z</uws:startTime>"),
+    body=">PENDING<",
+)
+on("job-never-started", "GET", JOB, swap(r"<uws:startTime>[^<]*</uws:startTime>", '<uws:startTime xsi:nil="true"/>'))
+on("job-never-ended", "GET", JOB, swap(r"<uws:endTime>[^<]*</uws:endTime>", '<uws:endTime xsi:nil="true"/>'))
+on("job-duration-huge", "GET", JOB, swap(r"<uws:executionDuration>", "<uws:executionDuration>99999999"))
+on("job-out-of-order", "GET", JOB, swap(r"(<uws:jobId>.*</uws:ownerId>)(<uws:phase>\w+</uws:phase>)", r"\2\1"))
+for word in ("PENDING", "EXECUTING", "COMPLETED", "ERROR", "ABORTED"):
+    on(f"job-{word.lower()}-invalid", "GET", JOB, swap("</uws:job>", "<uws:extra/></uws:job>"), body=f">{word}<")
+    on(f"job-{word.lower()}-unreadable", "GET", JOB, swap("</uws:job>", ""), body=f">{word}<")
+    on(f"job-{word.lower()}-is-500", "GET", JOB, status(500), body=f">{word}<")
+on("job-other-parameters", "GET", JOB, swap(r">short</uws:parameter>", ">long</uws:parameter>"))
+on("job-other-results", "GET", JOB, swap(r'id="result"', 'id="other"'))
+on("parameters-changed", "GET", f"{JOB}/parameters", swap(">short<", ">SHORT?<"))
+method("parameters-lost", parameters=lambda self, job, root="": f"<uws:parameters{root}/>")
+method(
+    "results-twice",
+    results=lambda self, job, root="": re.sub(r"(<uws:result .*?/>)", r"\1\1", Reference.results(self, job, root)),
+)
+method(
+    "results-relative",
+    results=lambda self, job, root="": re.sub(
+        r'href="[^"]*/results', 'href="results', Reference.results(self, job, root)
+    ),
+)
+method(
+    "results-wrong-size",
+    results=lambda self, job, root="": Reference.results(self, job, root).replace('size="5"', 'size="7"'),
+)
+method(
+    "results-wrong-type",
+    results=lambda self, job, root="": Reference.results(self, job, root).replace("text/plain", "image/fits"),
+)
+on("result-410", "GET", f"{JOB}/results/result", status(410))
+on("no-error-summary", "GET", JOB, swap("<uws:errorSummary.*</uws:errorSummary>", ""))
+on("error-type-other", "GET", JOB, swap('type="fatal"', 'type="deadly"'))
+on("error-message-empty", "GET", JOB, swap("it failed", ""))
+on("cacheable", "GET", JOB, header("Cache-Control", "max-age=60"))
+on("phase-newline", "GET", f"{JOB}/phase", lambda answer: replace(answer, body=answer.body + "\n"))
+on("phase-unknown-word", "GET", f"{JOB}/phase", says("WAITING"))
+
+# Creating, phases, changes.
+on("create-201", "POST", LIST, status(201))
+on("create-no-location", "POST", LIST, header("Location", ""))
+on(
+    "create-relative",
+    "POST",
+    LIST,
+    lambda answer: header("Location", "/async/" + answer.headers.get("Location", "").rsplit("/", 1)[-1])(answer),
+)
+on(
+    "create-location-query",
+    "POST",
+    LIST,
+    lambda answer: header("Location", answer.headers.get("Location", "") + "?new=1")(answer),
+)
+on(
+    "create-location-slash",
+    "POST",
+    LIST,
+    lambda answer: header("Location", answer.headers.get("Location", "") + "/")(answer),
+)
+when(
+    "create-empty-400",
+    lambda request, _: request.method == "POST" and request.path == "/async" and not request.form,
+    lambda _: Answer(400, "parameters!"),
+)
+when("create-unknown-400", posts("ZZZ_UNKNOWN"), lambda _: Answer(400, "unknown"))
+method(
+    "starts-at-once",
+    create=lambda self, request: Reference.create(self, replace(request, form=[*request.form, ("PHASE", "RUN")])),
+)
+method(
+    "create-run-body-ignored",
+    create=lambda self, request: Reference.create(
+        self, replace(request, form=[pair for pair in request.form if pair[0] != "PHASE"])
+    ),
+)
+method("create-run-query-ignored", create=lambda self, request: Reference.create(self, replace(request, query=[])))
+
+
+def keeps_phase(self: Reference, request: Request) -> Answer:
+    answer = Reference.create(self, request)
+    self.jobs[answer.headers["Location"].rsplit("/", 1)[-1]].parameters += [p for p in request.form if p[0] == "PHASE"]
+    return answer
+
+
+def run_ids(change: Callable[[str], str | None]) -> Callable[..., Answer]:
+    def create(self: Reference, request: Request) -> Answer:
+        answer = Reference.create(self, request)
+        job = self.jobs[answer.headers["Location"].rsplit("/", 1)[-1]]
+        job.run_id = change(job.run_id) if job.run_id is not None else None
+        return answer
+
+    return create
+
+
+method("phase-kept-as-parameter", create=keeps_phase)
+method("run-id-trimmed", create=run_ids(lambda value: value.replace("<", "").replace("&", "")))
+method("run-id-lost", create=run_ids(lambda value: None))
+
+
+def ends(phase: str) -> Callable[..., None]:
+    return lambda self, job, _phase: Reference.finish(self, job, phase)
+
+
+def sets_phase(word: str, then: int = 303) -> Callable[..., Answer]:
+    def change(self: Reference, job: Job) -> Answer:
+        job.phase = word
+        return replace(self.to(job), status=then)
+
+    return change
+
+
+def advance_slowly(self: Reference, job: Job) -> None:
+    """Stays PENDING for a moment after RUN."""
+    mark = getattr(job, "run_at", 0.0)
+    if mark and job.phase == "PENDING" and time.monotonic() - mark > 0.3:
+        Reference.run(self, job)
+    Reference.advance(self, job)
+
+
+def run_later(self: Reference, job: Job) -> Answer:
+    job.run_at = time.monotonic()  # type: ignore[attr-defined]
+    return self.to(job)
+
+
+method("run-commits-late", run=run_later, advance=advance_slowly)
+method("run-holds", run=sets_phase("HELD"))
+method(
+    "run-200",
+    run=lambda self, job: replace(Reference.run(self, job), status=200) if job.phase == "PENDING" else Answer(403),
+)
+method("run-again-restarts", run=sets_phase("QUEUED"))
+method("run-again-303", run=lambda self, job: Reference.run(self, job) if job.phase == "PENDING" else self.to(job))
+method(
+    "abort-again-303",
+    abort=lambda self, job: (
+        self.to(job) if job.phase in ("COMPLETED", "ABORTED", "ERROR") else Reference.abort(self, job)
+    ),
+)
+method("abort-changes-completed", abort=sets_phase("ABORTED"))
+method("abort-ignored", abort=lambda self, job: self.to(job))
+method("abort-error", abort=sets_phase("ERROR"))
+method("abort-200", abort=lambda self, job: replace(Reference.abort(self, job), status=200))
+method("never-ends", finish=lambda self, job, phase: None)
+method("always-completes", finish=ends("COMPLETED"))
+method("always-fails", finish=ends("ERROR"))
+method("over-time-error", exceeded=lambda self, job: self.finish(job, "ERROR"))
+when("unknown-phase-303", posts("PHASE", "FOO"), status(303))
+method(
+    "unknown-phase-aborts",
+    change=lambda self, request, job, child: Reference.change(
+        self, replace(request, form=[(k, "ABORT" if v == "FOO" else v) for k, v in request.form]), job, child
+    ),
+)
+method(
+    "form-names-upper-only",
+    change=lambda self, request, job, child: Reference.change(
+        self, replace(request, form=[p for p in request.form if p[0].isupper()]), job, child
+    ),
+)
+method(
+    "creation-names-upper-only",
+    create=lambda self, request: Reference.create(
+        self, replace(request, form=[p for p in request.form if p[0].isupper()])
+    ),
+)
+on("change-duration-200", "POST", f"{JOB}/executionduration", status(200))
+on("change-destruction-200", "POST", f"{JOB}/destruction", status(200))
+on("change-parameters-200", "POST", f"{JOB}/parameters", status(200))
+when("far-destruction-400", posts("DESTRUCTION", "9999-01-01T00:00:00Z"), status(400))
+when("bad-duration-303", posts("EXECUTIONDURATION", "soon"), status(303))
+when("bad-destruction-303", posts("DESTRUCTION", "tomorrow"), status(303))
+
+
+def ignores(*children: str) -> Callable[..., Answer]:
+    return lambda self, request, job, child: (
+        self.to(job) if child in children else Reference.change(self, request, job, child)
+    )
+
+
+method("duration-ignored", change=ignores("executionduration"))
+method("destruction-ignored", change=ignores("destruction"))
+method("parameters-ignored", change=ignores("parameters"))
+
+
+def no_limit(self: Reference, request: Request, job: Job, child: str) -> Answer:
+    answer = Reference.change(self, request, job, child)
+    if child == "destruction" and answer.status == 303:
+        job.destruction += timedelta(days=400)
+    return answer
+
+
+method("destruction-later-than-asked", change=no_limit)
+
+
+def job_takes_parameters(self: Reference, request: Request, job: Job) -> Answer:
+    if request.method == "POST" and not any(key.upper() in ("ACTION", "PHASE") for key, _ in request.form):
+        job.parameters += request.form
+        return self.to(job)
+    return Reference.at_job(self, request, job)
+
+
+method("job-takes-parameters", at_job=job_takes_parameters)
+method("delete-keeps", destroy=lambda self, job: None)
+method(
+    "destruction-time-ignored",
+    advance=lambda self, job: Reference.advance(self, job) if datetime.now(UTC) < job.destruction else None,
+)
+on("delete-200", "DELETE", JOB, status(200))
+on("delete-to-root", "DELETE", JOB, header("Location", "/"))
+for spelling in ("ACTION", "action"):
+    when(f"{spelling}-delete-400", posts(spelling, "DELETE"), status(400))
+    when(f"{spelling}-delete-to-root", posts(spelling, "DELETE"), header("Location", "/"))
+method(
+    "action-upper-only",
+    at_job=lambda self, request, job: (
+        Answer(400) if any(k == "action" for k, _ in request.form) else Reference.at_job(self, request, job)
+    ),
+)
+method(
+    "delete-needs-pending", destroy=lambda self, job: None if job.phase != "PENDING" else Reference.destroy(self, job)
+)
+
+
+def ghost(self: Reference, jobs: list[Job]) -> str:
+    self.seen = {**getattr(self, "seen", {}), **{job.id: job for job in jobs}, **self.jobs}  # type: ignore[attr-defined]
+    return Reference.list_document(self, list(self.seen.values()))  # type: ignore[attr-defined]
+
+
+def remember(self: Reference, job: Job) -> None:
+    self.seen = {**getattr(self, "seen", {}), job.id: job}  # type: ignore[attr-defined]
+    Reference.destroy(self, job)
+
+
+method("deleted-still-listed", list_document=ghost, destroy=remember)
+
+# WAIT.
+method("wait-ignored", blocks=lambda self, job, request: 0.0)
+method("wait-too-long", blocks=lambda self, job, request: Reference.blocks(self, job, request) and 4.5)
+method(
+    "wait-finished-too",
+    blocks=lambda self, job, request: (
+        min(float(abs(int(request.one("WAIT") or 0))), 2.0)
+        if (request.one("WAIT") or "0").lstrip("-").isdigit() and not request.one("PHASE")
+        else Reference.blocks(self, job, request)
+    ),
+)
+method(
+    "wait-minus-one-finished",
+    blocks=lambda self, job, request: 1.0 if request.one("WAIT") == "-1" else Reference.blocks(self, job, request),
+)
+method(
+    "wait-phase-ignored",
+    blocks=lambda self, job, request: Reference.blocks(
+        self, job, replace(request, query=[p for p in request.query if p[0] != "PHASE"])
+    ),
+)
+method(
+    "wait-zero-is-default",
+    blocks=lambda self, job, request: 1.0 if request.one("WAIT") == "0" else Reference.blocks(self, job, request),
+)
+method(
+    "wait-phase-alone",
+    blocks=lambda self, job, request: (
+        1.0 if request.one("PHASE") and not request.one("WAIT") else Reference.blocks(self, job, request)
+    ),
+)
+method(
+    "wait-with-phase-at-once",
+    blocks=lambda self, job, request: 0.0 if request.one("PHASE") else Reference.blocks(self, job, request),
+)
+method("wait-notices-nothing", hold=lambda self, job, limit: time.sleep(limit))
+on("wait-504", "GET", JOB, status(504), query="WAIT=[12]$")
+on("wait-soon-500", "GET", JOB, status(500), query="WAIT=soon")
+on("wait-old-phase", "GET", JOB, swap(">ABORTED<", ">PENDING<"), query="WAIT")
+
+# VOSI and DALI.
+for resource in ("capabilities", "availability", "examples", "sync"):
+    on(f"{resource}-500", "GET|POST|HEAD", f"/{resource}", status(500))
+    on(f"{resource}-malformed", "GET", f"/{resource}", says("<oops"))
+    on(f"{resource}-wrong-root", "GET", f"/{resource}", says("<other/>"))
+on("capabilities-json", "GET", "/capabilities", typed("application/json"))
+on("capabilities-qualified", "GET", "/capabilities", swap(r"(</?)capability", r"\1v:capability"))
+on("capabilities-anonymous-names", "GET", "/capabilities", swap("VOSI#capabilities", "VOSI#other"))
+on("capabilities-relative", "GET", "/capabilities", swap(r">http://[^/]*/", ">/"))
+on("capabilities-post-200", "POST", "/capabilities", status(200))
+on("capabilities-no-head", "HEAD", "/capabilities", status(405))
+when("capabilities-private", lambda request, _: request.path == "/capabilities" and not request.who, status(401))
+on("availability-perhaps", "GET", "/availability", swap(">true<", ">perhaps<"))
+
+
+# Identities.
+def hides(self: Reference, request: Request, parts: list[str]) -> Answer:
+    answer = Reference.route(self, request, parts)
+    return replace(answer, status=404) if answer.status == 403 and answer.body.startswith("somebody") else answer
+
+
+method("everybody-sees-all", visible=lambda self, job, who: True)
+method("others-404", route=hides)
+on("owner-nil", "GET", JOB, swap(r"<uws:ownerId>\w+</uws:ownerId>", '<uws:ownerId xsi:nil="true"/>'))
+on("identity-untold", "GET", "/capabilities", header("X-VO-Authenticated", ""))
+when("identity-for-anonymous", lambda request, _: not request.who, header("X-VO-Authenticated", "nobody"))
+when("401-without-challenge", lambda _, answer: answer.status == 401, header("WWW-Authenticate", ""))
+when(
+    "401-is-login-page",
+    lambda _, answer: answer.status == 401,
+    lambda _: Answer(302, "<html>", "text/html", {"Location": "/login"}),
+)
+
+# Faults that the families above make and no rule forbids, or no check looks at.
+UNSEEN = """executionduration-of-unknown-200
+destruction-of-unknown-200
+quote-of-unknown-200
+owner-of-unknown-200
+parameters-of-unknown-200
+executionduration-deletable
+destruction-deletable
+quote-deletable
+examples-wrong-root
+sync-malformed
+sync-wrong-root""".split()
+MUTANTS = [mutant for mutant in MUTANTS if mutant.name not in UNSEEN]

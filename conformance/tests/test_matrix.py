@@ -1,0 +1,37 @@
+"""Every check can fail: the correct server breaks none, and each check has the mutant that the page names."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import matrix
+from mutants import MUTANTS
+from uws_conformance.outcomes import Outcome
+from uws_conformance.registry import all_checks
+
+
+def test_correct_server_breaks_nothing() -> None:
+    report = matrix.look(None)
+    assert matrix.broken(report) == []
+    assert report.left == ()
+    assert report.count(Outcome.PASS) > 200
+
+
+def test_every_check_is_killed_by_the_mutant_of_the_page() -> None:
+    recorded = {check: mutant for check, mutant in matrix.recorded().items() if mutant}
+    assert set(recorded) | matrix.ALIVE == {check.id for check in all_checks()}, "run `make conformance-matrix`"
+    mutants = {mutant.name: mutant for mutant in MUTANTS}
+    wanted: dict[str, list[str]] = {}
+    for check, mutant in recorded.items():
+        wanted.setdefault(mutant, []).append(check)
+    with ThreadPoolExecutor(8) as pool:
+        reports = pool.map(lambda name: matrix.look(mutants[name], wanted[name]), wanted)
+    alive = {
+        check: name
+        for name, report in zip(wanted, reports, strict=True)
+        for check in set(wanted[name]) - set(matrix.broken(report))
+    }
+    # Some checks need the jobs that other checks make: these mutants meet all checks.
+    alive = {check: name for check, name in alive.items() if check not in matrix.broken(matrix.look(mutants[name]))}
+    assert alive == {}
+    assert len(wanted) >= 60 and len(MUTANTS) >= 100

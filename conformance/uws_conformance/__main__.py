@@ -1,0 +1,7 @@
+"""``python -m uws_conformance``."""
+
+import sys
+
+from uws_conformance.cli import main
+
+sys.exit(main())

@@ -1,0 +1,240 @@
+"""The work bench of the checks: the server, two identities, and jobs that many checks share.
+
+Each kind of job is made once, when the first check asks for it; what went wrong then is the skip reason of all others.
+Every job is remembered by its URL and deleted at the end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+from urllib.parse import urljoin
+
+from lxml import etree
+
+from uws_conformance import documents
+from uws_conformance.http import ANONYMOUS, Client, Form, Identity, Reply
+from uws_conformance.outcomes import Broken, Skipped, Unsupported, expect
+from uws_conformance.profile import Profile
+
+T = TypeVar("T")
+
+
+@dataclass
+class Job:
+    """A job of ours with the answers that were seen while it was made and driven."""
+
+    url: str
+    created: Reply
+    replies: dict[str, Reply] = field(default_factory=dict)
+    documents: dict[str, etree._Element] = field(default_factory=dict)
+
+
+class Bench:
+    """What a check gets: requests, shared jobs, documents."""
+
+    def __init__(
+        self, url: str, profile: Profile, client: Client, other: Identity | None = None, max_jobs: int = 60
+    ) -> None:
+        self.jobs = url.rstrip("/")
+        self.profile, self.client, self.other, self.max_jobs = profile, client, other, max_jobs
+        self.base = (
+            urljoin(self.jobs, profile.base).rstrip("/") if profile.base != ".." else self.jobs.rsplit("/", 1)[0]
+        )
+        self.made: list[str] = []
+        self._shared: dict[str, object] = {}
+
+    # Requests
+
+    def get(self, url: str, **options: str) -> Reply:
+        """GET with ``options`` as headers (``accept=…``)."""
+        return self.client.send("GET", url, headers=options or None)
+
+    def post(self, url: str, *form: tuple[str, str]) -> Reply:
+        return self.client.send("POST", url, form)
+
+    def xml(self, url: str) -> etree._Element:
+        """The document at a URL, which answers 200."""
+        reply = self.get(url)
+        expect(reply.status == 200, str(reply))
+        return documents.parse(reply.body, url)
+
+    def phase(self, job: Job) -> str:
+        """The phase that the job document tells now."""
+        return documents.value(self.xml(job.url), "phase") or ""
+
+    def share(self, key: str, make: Callable[[], T]) -> T:
+        """``make()`` once; whoever asks later gets the same value, or is told why there is none."""
+        if key not in self._shared:
+            try:
+                self._shared[key] = make()
+            except (Broken, Skipped, Unsupported) as error:
+                self._shared[key] = error
+        found = self._shared[key]
+        if isinstance(found, Skipped | Unsupported):
+            raise Skipped(str(found))
+        if isinstance(found, Broken):
+            raise Skipped(f"no {key} to look at: {found}")
+        return found  # type: ignore[return-value]  # what make() returned
+
+    def prove(self, key: str, make: Callable[[], object]) -> None:
+        """The check of the making itself: what others are skipped for breaks this one."""
+        try:
+            make()
+        except Skipped:
+            if isinstance(cause := self._shared.get(key), Broken):
+                raise cause from None
+            raise
+
+    # Jobs
+
+    def create(
+        self, form: Form | None, *, files: dict[str, tuple[str, bytes, str]] | None = None, query: str = ""
+    ) -> Reply:
+        """POST to the job list; the job is remembered for the end."""
+        if form is None:
+            raise Skipped("the profile says no way to make this kind of job")
+        if len(self.made) >= self.max_jobs:
+            raise Skipped(f"the limit of {self.max_jobs} jobs is reached")
+        reply = self.client.send("POST", self.jobs + query, tuple(form), files=files)
+        if reply.location:
+            self.made.append(reply.location)
+        return reply
+
+    def new(self, form: Form | None, **options: str) -> Job:
+        """A new job, or a broken rule if there is none."""
+        reply = self.create(form, **options)  # type: ignore[arg-type]  # only query is text
+        expect(reply.location, f"{reply}, no Location")
+        return Job(reply.location, reply)
+
+    def kind(self, name: str) -> Form:
+        """The parameters of a kind of job, or a skip."""
+        form = self.profile.form(name)
+        if form is None:
+            raise Skipped(f"the profile says no way to make a {name} job")
+        return form
+
+    def until(self, job: Job, *phases: str) -> str:
+        """Poll until the job is in one of the phases."""
+        deadline = time.monotonic() + self.profile.patience
+        while (now := self.phase(job)) not in phases:
+            if time.monotonic() > deadline:
+                raise Broken(f"{job.url} is {now} after {self.profile.patience:g} s, waited for {' or '.join(phases)}")
+            if now in documents.FINAL:
+                raise Broken(f"{job.url} became {now}, waited for {' or '.join(phases)}")
+            time.sleep(self.profile.poll)
+        return now
+
+    def pending(self) -> Job:
+        """A job that nobody starts or changes."""
+
+        def make() -> Job:
+            job = self.new(self.kind("short"))
+            reply = self.get(job.url)
+            expect(reply.status == 200, str(reply))
+            job.replies["get"] = reply
+            job.documents["get"] = documents.parse(reply.body, job.url)
+            return job
+
+        return self.share("pending job", make)
+
+    def edited(self) -> Job:
+        """A pending job whose times and parameters are changed."""
+        return self.share("pending job for changes", lambda: self.new(self.kind("short")))
+
+    def ran(self, kind: str, phase: str) -> Job:
+        """A job of a kind that was started and has ended in the phase."""
+
+        def make() -> Job:
+            job = self.new(self.kind(kind))
+            job.replies["run"] = self.post(f"{job.url}/phase", ("PHASE", "RUN"))
+            job.documents["after run"] = self.xml(job.url)
+            self.until(job, phase)
+            job.replies["get"] = self.get(job.url)
+            job.documents["get"] = documents.parse(job.replies["get"].body, job.url)
+            return job
+
+        return self.share(f"{phase} job", make)
+
+    def completed(self) -> Job:
+        return self.ran("short", "COMPLETED")
+
+    def failed(self) -> Job:
+        return self.ran("failing", "ERROR")
+
+    def aborted(self) -> Job:
+        """A job that was aborted while it was pending."""
+
+        def make() -> Job:
+            job = self.new(self.kind("short"))
+            job.replies["abort"] = self.post(f"{job.url}/phase", ("PHASE", "ABORT"))
+            job.documents["get"] = self.xml(job.url)
+            return job
+
+        return self.share("aborted job", make)
+
+    def running(self) -> Job:
+        """A long job that runs, is looked at and asked for changes, and is then aborted."""
+
+        def make() -> Job:
+            job = self.new(self.kind("long"))
+            self.post(f"{job.url}/phase", ("PHASE", "RUN"))
+            self.until(job, "EXECUTING")
+            job.documents["executing"] = self.xml(job.url)
+            job.replies["parameters"] = self.post(f"{job.url}/parameters", self.parameter())
+            job.replies["parameters after"] = self.get(f"{job.url}/parameters")
+            job.replies["wait other"] = self.get(f"{job.url}?WAIT={self.profile.wait}&PHASE=QUEUED")
+            job.replies["wait"] = self.get(f"{job.url}?WAIT={self.profile.wait}")
+            job.replies["abort"] = self.post(f"{job.url}/phase", ("PHASE", "ABORT"))
+            job.documents["aborted"] = self.xml(job.url)
+            return job
+
+        return self.share("long job", make)
+
+    def deleted(self, by: str = "DELETE") -> Job:
+        """A job that was deleted by the verb or by ``ACTION=DELETE``; the reply is ``replies["delete"]``."""
+
+        def make() -> Job:
+            job = self.new(self.kind("short"))
+            if by == "DELETE":
+                job.replies["delete"] = self.client.send("DELETE", job.url)
+            else:
+                job.replies["delete"] = self.post(job.url, (by, "DELETE"))
+            job.replies["get"] = self.get(job.url)
+            job.replies["list"] = self.get(self.jobs)
+            return job
+
+        return self.share(f"job deleted by {by}", make)
+
+    def parameter(self) -> tuple[str, str]:
+        """A parameter that may be posted to a pending job."""
+        if not self.profile.parameter[0]:
+            raise Skipped("the profile names no parameter that may be changed")
+        return self.profile.parameter
+
+    def anonymous(self, method: str, url: str, form: Form | None = None) -> Reply:
+        """A request without credentials."""
+        return self.client.send(method, url, form, identity=ANONYMOUS)
+
+    def second(self, method: str, url: str, form: Form | None = None) -> Reply:
+        """A request of the second identity."""
+        if self.other is None:
+            raise Skipped("no second identity was given (--token-other)")
+        return self.client.send(method, url, form, identity=self.other)
+
+    def clean(self) -> list[str]:
+        """Delete every job that was made and is still there; returns those that could not be deleted."""
+        left = []
+        for url in self.made:
+            try:
+                reply = self.client.send("DELETE", url, timeout=10)
+                if (reply.status >= 400 and reply.status not in (404, 403)) or reply.status == 403:
+                    again = self.get(url)
+                    if again.status == 200:
+                        left.append(url)
+            except (Broken, Skipped):
+                left.append(url)
+        self.made = []
+        return left

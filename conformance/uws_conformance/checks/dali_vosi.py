@@ -1,0 +1,194 @@
+"""DALI 1.1 §2 and §3.4, VOSI 1.1: the resources beside the job list."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+from lxml import etree
+
+from uws_conformance import documents
+from uws_conformance.bench import Bench
+from uws_conformance.http import Reply
+from uws_conformance.outcomes import Skipped, Unsupported, expect
+from uws_conformance.registry import check
+
+CAPABILITIES = "{http://www.ivoa.net/xml/VOSICapabilities/v1.0}capabilities"
+AVAILABILITY = "{http://www.ivoa.net/xml/VOSIAvailability/v1.0}availability"
+XML = ("text/xml", "application/xml")
+
+
+def capabilities(see: Bench) -> Reply:
+    return see.share("capabilities", lambda: see.get(f"{see.base}/capabilities"))
+
+
+def availability(see: Bench) -> Reply:
+    return see.share("availability", lambda: see.get(f"{see.base}/availability"))
+
+
+def root(reply: Reply) -> etree._Element:
+    if reply.status != 200:
+        raise Skipped(str(reply))
+    return documents.parse(reply.body, reply.url)
+
+
+@check("D-002", "MUST", "DALI 1.1 §2", "capabilities answers 200 beside the job list.")
+def capabilities_answers(see: Bench) -> str:
+    reply = capabilities(see)
+    expect(reply.status == 200, str(reply))
+    return str(reply)
+
+
+@check(
+    "D-002",
+    "SHOULD",
+    "DALI 1.1 §2",
+    "availability answers 200 beside the job list.",
+    "DALI 1.1 requires it, 1.2 no longer; it may lie elsewhere.",
+)
+def availability_answers(see: Bench) -> str:
+    reply = availability(see)
+    expect(reply.status == 200, str(reply))
+    return str(reply)
+
+
+@check("V-010", "MUST", "VOSI 1.1 §3.1", "The document element of capabilities is capabilities of VOSI.")
+def capabilities_root(see: Bench) -> str:
+    tag = root(capabilities(see)).tag
+    expect(tag == CAPABILITIES, f"the root is {tag}")
+    return str(tag)
+
+
+@check(
+    "V-010", "MUST", "VOSI 1.1 §3.1", "There is at least one capability, unqualified.", "No namespace on capability."
+)
+def capability_elements(see: Bench) -> str:
+    found = root(capabilities(see)).findall("capability")
+    expect(found, "no unqualified capability")
+    return f"{len(found)} capabilities"
+
+
+@check("V-012", "MUST", "VOSI 1.1 §2", "capabilities is text/xml or application/xml.")
+def capabilities_type(see: Bench) -> str:
+    found = capabilities(see)
+    root(found)
+    expect(found.media_type in XML, f"Content-Type {found.media_type!r}")
+    return found.media_type
+
+
+@check("V-013", "SHOULD", "VOSI 1.1 §3.1", "capabilities names itself: ivo://ivoa.net/std/VOSI#capabilities.")
+def names_itself(see: Bench) -> str:
+    found = [one.get("standardID") or "" for one in root(capabilities(see)).findall("capability")]
+    expect("ivo://ivoa.net/std/vosi#capabilities" in map(str.lower, found), f"standardIDs are {found}")
+    return ", ".join(found)
+
+
+@check("V-010", "MUST", "VOSI 1.1 §3.1", "Each interface has an absolute accessURL.")
+def access_urls(see: Bench) -> str:
+    found = [(one.findtext("accessURL") or "").strip() for one in root(capabilities(see)).iter("interface")]
+    expect(found, "no interface")
+    expect(all(url.startswith(("http://", "https://")) for url in found), f"accessURLs are {found}")
+    return f"{len(found)} interfaces"
+
+
+@check("U-170", "MAY", "UWS 1.1 §2.2.1.1", "A UWS capability, if there is one, names the job list.")
+def uws_capability(see: Bench) -> str:
+    for one in root(capabilities(see)).findall("capability"):
+        if (one.get("standardID") or "").lower().startswith("ivo://ivoa.net/std/uws"):
+            found = [(url.text or "").strip().rstrip("/") for url in one.iter("accessURL")]
+            expect(see.jobs in found, f"accessURLs are {found}, the list is {see.jobs}")
+            return see.jobs
+    raise Unsupported("no capability of UWS")
+
+
+@check("V-020", "MUST", "VOSI 1.1 §4", "The document element of availability is availability of VOSI.")
+def availability_root(see: Bench) -> str:
+    tag = root(availability(see)).tag
+    expect(tag == AVAILABILITY, f"the root is {tag}")
+    return str(tag)
+
+
+@check("V-020", "MUST", "VOSI 1.1 §4", "The availability document is valid against its schema.")
+def availability_valid(see: Bench) -> str:
+    documents.valid(root(availability(see)), "vosi-availability.xsd", "availability")
+    return "valid"
+
+
+@check("V-020", "MUST", "VOSI 1.1 §4", "available is a boolean.")
+def available(see: Bench) -> str:
+    found = root(availability(see)).findtext("{*}available")
+    expect((found or "").strip() in ("true", "false", "0", "1"), f"available is {found!r}")
+    return str(found)
+
+
+@check("V-001", "SHOULD", "VOSI 1.1 §2", "HEAD of capabilities works.", "TOPCAT probes it for challenges.")
+def capabilities_head(see: Bench) -> str:
+    reply = see.client.send("HEAD", f"{see.base}/capabilities")
+    expect(reply.status == 200, str(reply))
+    return str(reply)
+
+
+@check("V-001", "SHOULD", "VOSI 1.1 §2", "POST to capabilities is refused.")
+def capabilities_post(see: Bench) -> str:
+    reply = see.post(f"{see.base}/capabilities", ("A", "1"))
+    expect(400 <= reply.status < 500, str(reply))
+    return str(reply)
+
+
+@check("V-002", "MUST", "VOSI 1.1 §4", "capabilities can be read without credentials.")
+def capabilities_anonymous(see: Bench) -> str:
+    reply = see.anonymous("GET", f"{see.base}/capabilities")
+    expect(reply.status == 200, str(reply))
+    return str(reply)
+
+
+@check("D-005", "MUST", "DALI 1.1 §2", "A resource that is not there answers 404.")
+def nothing_there(see: Bench) -> str:
+    reply = see.get(f"{see.base}/no-such-resource-5b1d0c")
+    expect(reply.status == 404, str(reply))
+    return str(reply)
+
+
+@check("D-017", "MUST", "DALI 1.1 §2.3", "examples is well-formed XML, or is not there (404).")
+def examples(see: Bench) -> str:
+    reply = see.get(f"{see.base}/examples")
+    if reply.status == 404:
+        raise Unsupported(str(reply))
+    expect(reply.status == 200, str(reply))
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
+    try:
+        etree.fromstring(reply.body, parser)
+    except etree.XMLSyntaxError as error:
+        expect(False, f"{reply}: {error}")
+    return str(reply)
+
+
+def sync(see: Bench, method: str) -> Reply:
+    """The short job at the synchronous face; redirects are followed."""
+    if not see.profile.sync:
+        raise Skipped("the profile says that there is no synchronous face")
+    url = f"{see.base}/sync"
+    form = see.kind("short")
+    reply = see.client.send("GET", f"{url}?{urlencode(form)}") if method == "GET" else see.post(url, *form)
+    for _ in range(5):
+        if reply.status not in (302, 303, 307):
+            break
+        reply = see.get(reply.location)
+    return reply
+
+
+def sync_by(method: str) -> None:
+    @check(
+        "D-015",
+        "MUST",
+        "DALI 1.1 §2.2",
+        f"{method} to sync ends in 200 with the result.",
+        name=f"sync-{method.lower()}",
+    )
+    def answers(see: Bench) -> str:
+        reply = sync(see, method)
+        expect(reply.status == 200, str(reply))
+        return str(reply)
+
+
+sync_by("GET")
+sync_by("POST")

@@ -1,0 +1,27 @@
+"""A profile chosen from VOSI capabilities: TAP and SODA say by their standardID how their jobs are made."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from uws_conformance import documents
+from uws_conformance.http import Client
+from uws_conformance.outcomes import Broken
+from uws_conformance.profile import Profile, load
+
+KNOWN = {"ivo://ivoa.net/std/tap": "tap", "ivo://ivoa.net/std/soda": "soda"}
+
+
+def discover(url: str, client: Client, fallback: Profile) -> Profile:
+    """The ready profile of the first standard that the capabilities beside the job list name, else ``fallback``."""
+    where = url.rstrip("/").rsplit("/", 1)[0] + "/capabilities"
+    reply = client.send("GET", where)
+    if reply.status != 200:
+        raise Broken(f"--discover: {reply}")
+    root = documents.parse(reply.body, where)
+    for capability in root.iter("capability", "{*}capability"):
+        standard = (capability.get("standardID") or "").lower()
+        for prefix, name in KNOWN.items():
+            if standard == prefix or standard.startswith(f"{prefix}#"):
+                return load(name)
+    return replace(fallback, name=fallback.name)

@@ -1,0 +1,97 @@
+"""Server profiles: how this server is asked for a short, a long and a failing job, and for an upload. YAML."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+Form = tuple[tuple[str, str], ...]
+FORMS = ("short", "long", "failing", "upload")
+
+
+class ProfileError(Exception):
+    """The profile cannot be used; the text says why and what is allowed."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What the checks have to know about a server beside its URL; a missing job kind skips its checks."""
+
+    name: str = "empty"
+    short: Form | None = ()
+    long: Form | None = None
+    failing: Form | None = None
+    upload: Form | None = None  # the parameters beside the part; "{part}" stands for its name
+    parameter: tuple[str, str] = ("", "")  # one that may be set on a pending job
+    chapters: tuple[str, ...] = ("UWS 1.1", "DALI 1.1", "VOSI 1.1", "SSO 2.0", "Clients")
+    base: str = ".."  # from the job list to the folder of capabilities
+    sync: bool = False
+    patience: float = 60.0  # seconds for a short job to end, or a long one to begin
+    poll: float = 0.25
+    wait: int = 2  # seconds for the checks of WAIT
+
+    def form(self, kind: str) -> Form | None:
+        """The parameters of one kind of job."""
+        value: Form | None = getattr(self, kind)
+        return value
+
+
+def shipped() -> list[str]:
+    """The names of the ready profiles."""
+    folder = resources.files("uws_conformance") / "profiles"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load(name_or_path: str) -> Profile:
+    """A ready profile by its name, or one from a file."""
+    if name_or_path in shipped():
+        text = (resources.files("uws_conformance") / "profiles" / f"{name_or_path}.yaml").read_text()
+    else:
+        path = Path(name_or_path)
+        if not path.is_file():
+            raise ProfileError(f"no profile {name_or_path!r}: give a YAML file or one of {', '.join(shipped())}")
+        text = path.read_text()
+    try:
+        return parse(yaml.safe_load(text) or {}, Path(name_or_path).stem)
+    except yaml.YAMLError as error:
+        raise ProfileError(f"{name_or_path} is not YAML: {error}") from error
+
+
+def parse(data: object, name: str) -> Profile:
+    """A profile from what YAML gave; unknown keys and wrong shapes are errors."""
+    if not isinstance(data, dict):
+        raise ProfileError(f"{name}: a profile is a mapping, not {type(data).__name__}")
+    known = {field.name for field in fields(Profile)}
+    if strange := sorted(set(map(str, data)) - known):
+        raise ProfileError(f"{name}: unknown key {strange[0]!r}; allowed are {', '.join(sorted(known))}")
+    values: dict[str, Any] = {"name": name, **data}
+    for kind in FORMS:
+        if kind in values:
+            values[kind] = pairs(values[kind], f"{name}: {kind}")
+    if "parameter" in values:
+        one = pairs(values["parameter"], f"{name}: parameter") or ()
+        if len(one) != 1:
+            raise ProfileError(f"{name}: parameter is one NAME: value")
+        values["parameter"] = one[0]
+    if "chapters" in values:
+        values["chapters"] = tuple(values["chapters"])
+    for key in ("patience", "poll", "wait"):
+        if key in values and not (isinstance(values[key], int | float) and values[key] > 0):
+            raise ProfileError(f"{name}: {key} is a positive number of seconds, not {values[key]!r}")
+    return Profile(**values)
+
+
+def pairs(value: object, where: str) -> Form | None:
+    """``{NAME: value}`` with lists for repeated names, as pairs; null says that there is no such job."""
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise ProfileError(f"{where} is a mapping of parameters, not {value!r}")
+    found: list[tuple[str, str]] = []
+    for key, given in value.items():
+        found += [(str(key), str(one)) for one in (given if isinstance(given, list) else [given])]
+    return tuple(found)

@@ -1,0 +1,149 @@
+"""Reports: JSON, JUnit XML, one self-contained HTML page, a badge, and a comparison with an older run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from html import escape
+from pathlib import Path
+
+from lxml import etree
+
+from uws_conformance.outcomes import Outcome, Result
+from uws_conformance.runner import Report
+
+COLOURS = {"pass": "#1a7f37", "fail": "#cf222e", "warn": "#9a6700", "skip": "#57606a", "unsupported": "#0969da"}
+LINKS = {
+    "UWS 1.1": "https://www.ivoa.net/documents/UWS/20161024/",
+    "DALI 1.1": "https://www.ivoa.net/documents/DALI/20170517/",
+    "VOSI 1.1": "https://www.ivoa.net/documents/VOSI/20170524/",
+    "TAP 1.1": "https://www.ivoa.net/documents/TAP/20190927/",
+    "SODA 1.0": "https://www.ivoa.net/documents/SODA/20170517/",
+    "SSO 2.0": "https://www.ivoa.net/documents/SSO/20170524/",
+}
+NOT_XML = {code: None for code in range(32) if code not in (9, 10, 13)}
+
+
+def as_json(report: Report) -> str:
+    """A list of results."""
+    rows = [
+        {
+            "id": result.id,
+            "rule": result.rule,
+            "level": result.level,
+            "section": f"{result.standard} §{result.section}",
+            "outcome": result.outcome,
+            "seen": result.seen,
+            "requires": result.requires,
+            "seconds": round(result.seconds, 3),
+        }
+        for result in report.results
+    ]
+    return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+
+
+def as_junit(report: Report) -> str:
+    """JUnit XML: fail and warn are failures of their type, skip and unsupported are skipped."""
+    suite = etree.Element(
+        "testsuite",
+        name="uws-conformance",
+        tests=str(len(report.results)),
+        failures=str(report.count(Outcome.FAIL)),
+        skipped=str(len(report.results) - report.count(Outcome.FAIL) - report.count(Outcome.PASS)),
+    )
+    for result in report.results:
+        name = f"{result.standard} {result.section}"
+        case = etree.SubElement(suite, "testcase", classname=name, name=result.id, time=f"{result.seconds:.3f}")
+        seen = result.seen.translate(NOT_XML)
+        if result.outcome is Outcome.FAIL:
+            etree.SubElement(case, "failure", type=result.level, message=seen).text = result.requires
+        elif result.outcome is not Outcome.PASS:
+            etree.SubElement(case, "skipped", message=f"{result.outcome}: {seen}")
+    return etree.tostring(suite, pretty_print=True, xml_declaration=True, encoding="UTF-8").decode()
+
+
+def scores(results: Iterable[Result]) -> dict[str, tuple[int, int]]:
+    """For each standard: checks that passed, checks that were judged."""
+    found: dict[str, tuple[int, int]] = {}
+    for result in results:
+        good, judged = found.get(result.standard, (0, 0))
+        if result.outcome in (Outcome.PASS, Outcome.FAIL, Outcome.WARN):
+            good, judged = good + (result.outcome is Outcome.PASS), judged + 1
+        found[result.standard] = good, judged
+    return found
+
+
+def as_html(report: Report) -> str:
+    """One page without scripts and without anything from elsewhere."""
+    score = "".join(
+        f'<tr><td><a href="{LINKS.get(name, "#")}">{escape(name)}</a></td><td>{good} of {judged}</td></tr>'
+        for name, (good, judged) in scores(report.results).items()
+    )
+    rows = "".join(map(row, report.results))
+    calls = "".join(
+        f'<details id="x{number}"><summary>{number}. {escape(call.method)} {escape(call.url)} → {call.status} '
+        f"({call.seconds * 1000:.0f} ms)</summary><pre>{escape(headers(call.request_headers))}\n"
+        f"{escape(call.request_body)}</pre><pre>{escape(headers(call.reply_headers))}\n{escape(call.reply_body)}</pre>"
+        "</details>"
+        for number, call in enumerate(report.exchanges)
+    )
+    return f"""<!doctype html><html lang="en"><meta charset="utf-8">
+<title>UWS conformance of {escape(report.url)}</title>
+<meta name="viewport" content="width=device-width"><style>
+body{{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem;color:#1f2328}}
+table{{border-collapse:collapse;width:100%}}td,th{{border-bottom:1px solid #d0d7de;padding:.3rem .5rem;text-align:left;
+vertical-align:top}}pre{{background:#f6f8fa;padding:.6rem;overflow:auto;max-height:24rem;white-space:pre-wrap}}
+b.o{{color:#fff;border-radius:3px;padding:0 .4rem}}small{{color:#57606a}}</style>
+<h1>UWS conformance</h1><p>{escape(report.url)} · profile {escape(report.profile)} · {summary(report)}</p>
+<h2>Score</h2><table>{score}</table><h2>Checks</h2>
+<table><tr><th>outcome</th><th>check</th><th>required</th><th>seen</th><th>requests</th></tr>{rows}</table>
+<h2>Requests and answers</h2>{calls}</html>
+"""
+
+
+def headers(values: object) -> str:
+    return "\n".join(f"{key}: {value}" for key, value in dict(values).items())  # type: ignore[call-overload]
+
+
+def row(result: Result) -> str:
+    """One check in the HTML table."""
+    mend = "" if result.outcome is Outcome.PASS else f"<br><small>{escape(result.hint)}</small>"
+    calls = " ".join(f'<a href="#x{number}">{number}</a>' for number in result.exchanges)
+    link = LINKS.get(result.standard, "#")
+    return (
+        f'<tr><td><b class="o" style="background:{COLOURS[result.outcome]}">{result.outcome}</b></td>'
+        f'<td>{escape(result.id)}<br><small>{result.level} · <a href="{link}">{escape(result.standard)}</a> '
+        f"§{escape(result.section)}</small></td><td>{escape(result.requires)}{mend}</td>"
+        f"<td>{escape(result.seen)}</td><td>{calls}</td></tr>"
+    )
+
+
+def summary(report: Report) -> str:
+    """The counts in one line."""
+    return ", ".join(f"{report.count(outcome)} {outcome}" for outcome in Outcome)
+
+
+def badge(report: Report) -> str:
+    """An SVG that tells how many of the judged checks passed."""
+    pairs = scores(report.results).values()
+    good, judged = sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
+    colour = COLOURS["fail" if report.count(Outcome.FAIL) else "warn" if good < judged else "pass"]
+    text = f"{good}/{judged}"
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" width="160" height="20" role="img" '
+        f'aria-label="UWS conformance {text}"><rect width="160" height="20" rx="3" fill="#555"/>'
+        f'<rect x="100" width="60" height="20" rx="3" fill="{colour}"/><g fill="#fff" font-family="sans-serif" '
+        'font-size="11" text-anchor="middle"><text x="50" y="14">UWS 1.1</text>'
+        f'<text x="130" y="14">{text}</text></g></svg>\n'
+    )
+
+
+def compare(report: Report, old: Path) -> list[str]:
+    """What is different from an older JSON report, one line a check."""
+    before = {str(entry["id"]): str(entry["outcome"]) for entry in json.loads(old.read_text())}
+    now = {result.id: str(result.outcome) for result in report.results}
+    return [
+        f"{key}: {before.get(key, '(new)')} → {now.get(key, '(gone)')}"
+        for key in sorted(before | now)
+        if before.get(key) != now.get(key)
+    ]

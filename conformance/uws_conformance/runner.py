@@ -1,0 +1,81 @@
+"""Runs checks one after another, turns what they raise into outcomes, and cleans up whatever happens."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from uws_conformance.bench import Bench
+from uws_conformance.http import Exchange
+from uws_conformance.outcomes import Broken, Level, Outcome, Result, Skipped, Unsupported
+from uws_conformance.registry import Check
+
+Seen = Callable[[Result], None]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that one run found."""
+
+    url: str
+    profile: str
+    results: tuple[Result, ...]
+    exchanges: tuple[Exchange, ...]
+    left: tuple[str, ...] = ()
+    interrupted: bool = False
+
+    def count(self, outcome: Outcome) -> int:
+        return sum(result.outcome is outcome for result in self.results)
+
+    def status(self, strict: bool = False) -> int:
+        """The exit status: 1 if a MUST is broken (with ``strict`` any rule), 130 after Ctrl-C, else 0."""
+        if self.interrupted:
+            return 130
+        return int(bool(self.count(Outcome.FAIL) or (strict and self.count(Outcome.WARN))))
+
+
+def run_one(check: Check, bench: Bench) -> Result:
+    """One check; whatever the server sent, the answer is a result."""
+    first = len(bench.client.exchanges)
+    started = time.monotonic()
+    outcome, seen = Outcome.PASS, ""
+    try:
+        seen = check.run(bench) or "as required"
+    except Broken as error:
+        outcome, seen = (Outcome.FAIL if check.level is Level.MUST else Outcome.WARN), str(error)
+    except Skipped as error:
+        outcome, seen = Outcome.SKIP, str(error)
+    except Unsupported as error:
+        outcome, seen = Outcome.UNSUPPORTED, str(error)
+    return Result(
+        check.id, check.rule, check.level, check.standard, check.section, check.requires, check.hint,
+        outcome, seen, time.monotonic() - started, tuple(range(first, len(bench.client.exchanges))),
+    )  # fmt: skip
+
+
+def run(bench: Bench, checks: Iterable[Check], tell: Seen = lambda _result: None) -> Report:
+    """Run the checks of the profile's chapters; all jobs are deleted at the end, also after Ctrl-C."""
+    results: list[Result] = []
+    interrupted = False
+    try:
+        for check in checks:
+            if check.standard not in bench.profile.chapters:
+                continue
+            results.append(run_one(check, bench))
+            tell(results[-1])
+    except KeyboardInterrupt:
+        interrupted = True
+    left = bench.clean() if not bench.client.limits.read_only else []
+    return Report(
+        bench.jobs, bench.profile.name, tuple(results), tuple(bench.client.exchanges), tuple(left), interrupted
+    )
+
+
+def reachable(bench: Bench) -> None:
+    """Look at the job list once; raises Broken with a clear line if there is nothing to check."""
+    reply = bench.get(bench.jobs)
+    if reply.status >= 500:
+        raise Broken(f"{reply}; is this the job list?")
+    if reply.status == 404:
+        raise Broken(f"{reply}; give the URL of a job list, such as https://host/tap/async")
