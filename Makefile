@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test cluster cluster-down test-cluster check format bench soak soak-cluster docs generate lock clean conformance conformance-matrix
+.PHONY: help demo test cluster cluster-down test-cluster check format bench bench-cluster soak soak-cluster docs generate lock clean conformance conformance-matrix
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ format: $(VENV)/.dev ## Format the code and fix what can be fixed
 
 bench: $(VENV)/.dev ## Measure against a bare app in the same run; table and build/bench.json
 	$(BIN)/python -m tests.bench $(ARGS)
+
+bench-cluster: $(VENV)/.dev ## Measure jobs on a real cluster against raw Kubernetes calls; build/bench-cluster.json
+	$(BIN)/python -m tests.bench cluster
 
 soak: $(VENV)/.dev ## Kill the service again and again with jobs in flight, and look for lost ones (ROUNDS=3)
 	for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; $(BIN)/python -m pytest tests/crash $(ARGS) || exit; done
