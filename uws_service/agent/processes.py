@@ -95,8 +95,10 @@ def _enter(parent: int, folder: str, stdout: str, stderr: str, file_size: int) -
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if file_size:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
-    for kind in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores these, and exec would pass that on
-        signal.signal(kind, signal.SIG_DFL)
+    # What is ignored stays so through exec: by Python SIGPIPE and SIGXFSZ, under nohup others.
+    for kind in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        with contextlib.suppress(OSError):  # the C library's own
+            signal.signal(kind, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     for number, path, flags in (
         (0, os.devnull, os.O_RDONLY),
