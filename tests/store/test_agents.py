@@ -1,0 +1,167 @@
+"""What agents hand over, and when it is refused: fencing, on real databases and a real depot."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.store import samples
+from uws_service.agents import Agents, Pod
+from uws_service.applications import load_applications
+from uws_service.attempt import AttemptState, Reason, Report
+from uws_service.depot import Depot
+from uws_service.errors import Forbidden, NotFound, ServiceUnavailable, TooLarge, UsageError
+from uws_service.job import Job, Parameter, Phase
+from uws_service.settings import Fetch
+from uws_service.store import Store
+
+DATA = b"result\n"
+DIGEST = hashlib.sha256(DATA).hexdigest()
+JOB = "0192f0c1a2b37abc8def0123456789ab"
+
+
+def pod(uid: str = "pod-1", number: int = 1, site: str = "a") -> Pod:
+    return Pod(frozenset({site}), JOB, number, uid)
+
+
+async def pieces(*parts: bytes) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
+
+
+@pytest.fixture
+async def job(store: Store) -> Job:
+    """A job of the shipped application, at site a."""
+    parameters = (Parameter("SECONDS", "0"),)
+    made = replace(samples.job(JOB), application="sleep", phase=Phase.QUEUED, parameters=parameters)
+    attempt = replace(samples.attempt(JOB), site="a", application="sleep", state=AttemptState.SUBMITTED)
+    found, _ = await store.create(made, actor="me", attempt=attempt)
+    return found
+
+
+@pytest.fixture
+def agents(store: Store, tmp_path: Path) -> Agents:
+    return Agents(store, Depot.open(str(tmp_path / "depot")), load_applications([]), Fetch())
+
+
+async def hand_over(agents: Agents, who: Pod, name: str = "result") -> dict[str, Any]:
+    await agents.put_output(who, name, pieces(DATA), len(DATA), DIGEST)
+    kind = "application/octet-stream"
+    return {"outputs": [{"id": name, "media_type": kind, "size": len(DATA), "sha256": DIGEST, "settled": True}]}
+
+
+@pytest.mark.anyio
+async def test_from_claim_to_report(agents: Agents, store: Store, job: Job) -> None:
+    """The way of a good attempt; what is told is what the application says, not what the agent believes."""
+    plan = await agents.claim(pod())
+    assert plan["results"][0]["id"] == "result" and plan["inputs"] == [] and "SECONDS" in plan["parameters"]
+    told = await hand_over(agents, pod())
+    await agents.report(pod(), {**told, "bytes_in": 3})
+    (attempt,) = await store.attempts(job.id)
+    report = attempt.report
+    assert report is not None and report.reason is None and report.settled == ("result",) and report.bytes_in == 3
+    assert report.outputs[0].source == f"jobs/{JOB}/attempts/1-pod-1/result"
+    assert (await store.events(job.id))[-1].kind == "REPORT"
+    await agents.report(pod(), {**told, "bytes_in": 3})  # an answer that was lost is asked for again
+
+
+@pytest.mark.anyio
+async def test_the_last_to_claim_speaks(agents: Agents, store: Store, job: Job) -> None:
+    """A pod whose place was taken is refused, and what it had said is void."""
+    await agents.claim(pod("old"))
+    told = await hand_over(agents, pod("old"))
+    await agents.report(pod("old"), told)
+    await agents.claim(pod("new"))
+    (attempt,) = await store.attempts(job.id)
+    assert attempt.claimed == "new" and attempt.report is None
+    for refused in (agents.report(pod("old"), told), agents.put_output(pod("old"), "result", pieces(DATA), 7, DIGEST)):
+        with pytest.raises(Forbidden, match="Another pod"):
+            await refused
+
+
+@pytest.mark.anyio
+async def test_no_second_pod_beside_a_running_one(agents: Agents, store: Store, job: Job) -> None:
+    """While its pod counts as running, another one has to wait; the same one may ask again."""
+    await agents.claim(pod("first"))
+    running = await store.save(job, replace(job, phase=Phase.EXECUTING, started=1), kind="PHASE", actor="me")
+    with pytest.raises(ServiceUnavailable):
+        await agents.claim(pod("second"))
+    await agents.claim(pod("first"))
+    await store.save(running, replace(running, phase=Phase.SUSPENDED), kind="PHASE", actor="me")
+    await agents.claim(pod("second"))
+
+
+@pytest.mark.anyio
+async def test_given_up_is_refused_for_ever(agents: Agents, store: Store, job: Job) -> None:
+    """Fencing: a closed attempt's agent gets nothing and leaves nothing; the next attempt is another one."""
+    await agents.claim(pod())
+    told = await hand_over(agents, pod())
+    (attempt,) = await store.attempts(job.id)
+    lost = replace(attempt, state=AttemptState.CLOSED, wanted=False, reason=Reason.SITE_LOST)
+    following = replace(attempt, number=2, site="b", claimed="", report=None)
+    await store.save(job, job, kind="PHASE", actor="me", attempts=[lost, following])
+    for late in (agents.report(pod(), told), agents.claim(pod()), agents.claim(pod("other"))):
+        with pytest.raises(Forbidden):
+            await late
+    assert not await store.report(JOB, 1, "pod-1", Report())  # the row itself refuses
+    with pytest.raises(Forbidden):  # nor may a pod of the lost site speak for the next one
+        await agents.claim(pod(number=2))
+    await agents.claim(pod("there", 2, "b"))
+
+
+@pytest.mark.anyio
+async def test_not_wanted_but_still_heard(agents: Agents, store: Store, job: Job) -> None:
+    """An aborted attempt can't be begun any more, but what was ready is taken (U-107)."""
+    await agents.claim(pod())
+    (attempt,) = await store.attempts(job.id)
+    await store.save_attempt(replace(attempt, wanted=False))
+    with pytest.raises(Forbidden):
+        await agents.claim(pod())
+    await agents.report(pod(), await hand_over(agents, pod()))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"outputs": "all"},
+        {"outputs": [{"id": "result"}]},
+        {"outputs": [{"id": "../x", "media_type": "application/octet-stream", "size": 7, "sha256": DIGEST}]},
+        {"outputs": [{"id": "result", "media_type": "text/html", "size": 7, "sha256": DIGEST}]},
+        {"outputs": [{"id": "result", "media_type": "application/octet-stream", "size": 7, "sha256": "x"}]},
+        {"outputs": [{"id": "never", "media_type": "application/octet-stream", "size": 7, "sha256": DIGEST}]},
+        {"outputs": [{"id": "result", "media_type": "application/octet-stream", "size": 8, "sha256": DIGEST}]},
+        {"reason": "OutOfMemory"},
+    ],
+)
+@pytest.mark.usefixtures("job")
+async def test_reports_that_make_no_sense(agents: Agents, store: Store, told: dict[str, Any]) -> None:
+    """Nothing is recorded of a report that names what was not handed over."""
+    await agents.claim(pod())
+    await hand_over(agents, pod())
+    with pytest.raises(UsageError):
+        await agents.report(pod(), told)
+    assert (await store.attempts(JOB))[0].report is None
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("job")
+async def test_outputs_that_are_refused(agents: Agents) -> None:
+    """Other bytes than were announced, names that leave the folder, inputs that are not there."""
+    await agents.claim(pod())
+    with pytest.raises(UsageError, match="announced"):
+        await agents.put_output(pod(), "result", pieces(b"other"), len(DATA), DIGEST)
+    for name in ("..", "a/b", "", "x" * 300):
+        with pytest.raises(UsageError):
+            await agents.put_output(pod(), name, pieces(DATA), len(DATA), DIGEST)
+    with pytest.raises(NotFound):
+        await agents.read_input(pod(), 0)
+    large = agents.applications["sleep"].limits.output
+    if large:
+        with pytest.raises(TooLarge):
+            await agents.put_output(pod(), "result", pieces(*[bytes(2**20)] * (large // 2**20 + 1)), 1, DIGEST)
