@@ -11,19 +11,21 @@ from typing import Any
 import httpx2
 
 from tests.bench.__main__ import Figure
-from tests.cluster import images
+from tests.cluster import images, kwok
 from tests.cluster.service import NAMESPACE, ClusterServer, job_id, settings_of
 from tests.cluster.site import Site
 from uws_service.executors.kubernetes import Cluster
 from uws_service.settings import KubernetesSite
 
 ROUNDS = 7
+MANY = 500
+"""Jobs at once on fake nodes."""
 
 
 async def measure(folder: Path) -> list[Figure]:
     """A trivial job from RUN to COMPLETED, and how soon EXECUTING is seen; one at a time."""
     there = Site.find("bench") is not None
-    site = Site.up("bench")
+    site = Site.up("bench", kwok=True)
     site.import_image(images.service())
     site.import_image(images.agent())
     site.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
@@ -39,6 +41,8 @@ async def measure(folder: Path) -> list[Figure]:
                 (await _ours(http, server.url), await _bare(cluster, f"bare-{number}")) for number in range(ROUNDS)
             ]
             lags = [await _lag(http, server.url, cluster) for _ in range(ROUNDS)]
+        server.stop()
+        many = await _many(folder, site)
     finally:
         await cluster.close()
         server.stop()
@@ -50,6 +54,7 @@ async def measure(folder: Path) -> list[Figure]:
     return [
         Figure.most("trivial job on a cluster", ours / bare, 1.15, how),
         Figure.most("EXECUTING is seen after", statistics.median(lags) * 1000, 150, lag, "ms"),
+        many,
     ]
 
 
@@ -119,3 +124,121 @@ async def _lag(http: httpx2.AsyncClient, url: str, cluster: Cluster) -> float:
     seen, shown = await asyncio.gather(watching, executing())
     await http.delete(job)
     return max(0.0, shown - seen)
+
+
+# --- many jobs on fake nodes ----------------------------------------------------------------------------------------
+
+
+async def _many(folder: Path, site: Site) -> Figure:
+    """500 jobs through the service against 500 bare Jobs, on KWOK's nodes, where pods cost nothing but their objects.
+
+    No agent runs in such a pod, so a stand-in claims and reports with tokens that the API server makes for each pod.
+    """
+    names = ("fake-0", "fake-1")
+    site.apply(*(kwok.node(name) for name in names))
+    site.kubectl("wait", "--for=condition=Ready", "--timeout=60s", *(f"node/{name}" for name in names))
+    settings = settings_of(
+        site, slots=2 * MANY, qps=1000, node_selector={"type": "kwok"}, tolerations=[dict(kwok.TOLERATION)]
+    )
+    server = ClusterServer(folder / "many", [settings], site.host_address)
+    server.start()
+    cluster = Cluster(KubernetesSite(**settings))
+    standing_in = asyncio.create_task(_stand_in(cluster, server.url))
+    try:
+        async with httpx2.AsyncClient(timeout=60) as http:
+            await _burst_ours(http, server.url, 20)
+            await _burst_bare(cluster, 20)
+            ours = MANY / await _burst_ours(http, server.url, MANY)
+            bare = MANY / await _burst_bare(cluster, MANY)
+    finally:
+        standing_in.cancel()
+        await asyncio.gather(standing_in, return_exceptions=True)
+        await cluster.close()
+        server.stop()
+        site.kubectl("delete", "node", *names)
+    how = f"{ours:.1f} jobs/s against {bare:.1f}/s of bare Jobs, {MANY} at once on fake nodes"
+    return Figure.least("many jobs on a cluster", ours / bare, 0.9, how)
+
+
+async def _burst_ours(http: httpx2.AsyncClient, url: str, number: int) -> float:
+    began = time.perf_counter()
+    gate = asyncio.Semaphore(16)
+
+    async def one() -> None:
+        async with gate:
+            answer = await http.post(f"{url}/shell/async", data={"SCRIPT": "true", "PHASE": "RUN", "RUNID": "burst"})
+            assert answer.status_code == 303, answer.text
+
+    await asyncio.gather(*(one() for _ in range(number)))
+    while True:
+        listed = (await http.get(f"{url}/shell/async?PHASE=QUEUED&PHASE=EXECUTING&LAST=1")).text
+        if "jobref" not in listed:
+            break
+        await asyncio.sleep(0.1)
+    spent = time.perf_counter() - began
+    failed = (await http.get(f"{url}/shell/async?PHASE=ERROR&LAST=1")).text
+    assert "jobref" not in failed, failed
+    return spent
+
+
+async def _burst_bare(cluster: Cluster, number: int) -> float:
+    run = f"burst-{time.time_ns()}"
+    container = {"name": "job", "image": images.SERVICE, "command": ["true"]}
+    pod = {
+        "restartPolicy": "Never",
+        "containers": [container],
+        "nodeSelector": {"type": "kwok"},
+        "tolerations": [dict(kwok.TOLERATION)],
+    }
+    gate = asyncio.Semaphore(16)
+    began = time.perf_counter()
+
+    async def one(index: int) -> None:
+        metadata = {"name": f"{run}-{index}", "namespace": NAMESPACE, "labels": {"bench": run}}
+        spec = {"backoffLimit": 0, "template": {"spec": pod}}
+        async with gate:
+            await cluster.create({"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec})
+
+    _, version = await cluster.all("jobs", f"bench={run}")
+    making = asyncio.gather(*(one(index) for index in range(number)))
+    done: set[str] = set()
+    async for _, found in cluster.watch("jobs", f"bench={run}", version):
+        kinds = {one["type"] for one in found.get("status", {}).get("conditions", ()) if one["status"] == "True"}
+        if "Complete" in kinds:
+            done.add(found["metadata"]["name"])
+        if len(done) == number:
+            break
+    spent = time.perf_counter() - began
+    await making
+    for name in done:
+        await cluster.delete(name)
+    return spent
+
+
+async def _stand_in(cluster: Cluster, url: str) -> None:
+    """Do for every pod of the service what its agent would do."""
+    tasks: set[asyncio.Task[None]] = set()
+    gate = asyncio.Semaphore(32)
+
+    async def speak(pod: dict[str, Any], http: httpx2.AsyncClient) -> None:
+        bound = {"apiVersion": "v1", "kind": "Pod", "name": pod["metadata"]["name"], "uid": pod["metadata"]["uid"]}
+        spec = {"audiences": ["uws-service"], "boundObjectRef": bound, "expirationSeconds": 600}
+        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
+        async with gate:
+            made = await cluster.ask(f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/default/token", body)
+            headers = {"Authorization": f"Bearer {made['status']['token']}"}
+            for path, told in (("claim", {}), ("report", {"outputs": [], "reason": None, "message": ""})):
+                for _ in range(50):
+                    answer = await http.post(f"{url}/agent/v1/{path}", json=told, headers=headers)
+                    if answer.status_code < 500:
+                        break
+                    await asyncio.sleep(0.1)
+
+    async with httpx2.AsyncClient(timeout=60) as http:
+        selector = "app.kubernetes.io/managed-by=uws-service"
+        _, version = await cluster.all("pods", selector)
+        async for kind, pod in cluster.watch("pods", selector, version):
+            if kind == "ADDED":
+                task = asyncio.create_task(speak(pod, http))
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)

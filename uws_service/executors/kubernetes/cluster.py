@@ -210,9 +210,9 @@ class Cluster:
             async for chunk in _pieces(response):
                 yield chunk
 
-    async def ask(self, path: str) -> Any:
-        """GET any path of the API server, as JSON."""
-        return await self._ask("GET", path)
+    async def ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """GET any path of the API server, or POST a body to it; JSON both ways."""
+        return await self._ask("GET" if body is None else "POST", path, body=body)
 
     async def find_kueue(self) -> None:
         """Which version of its API Kueue serves; raises `SiteDown` if there is no Kueue."""
