@@ -233,6 +233,8 @@ class Controller:
                 self._since = health.since
         await self.store.put_site(SiteState(site, health.reachable, self._since, health.message[:500], now))
         self._said = (time.monotonic(), health.reachable)
+        waiting, _ = (await self.store.loads()).get(site, (0, 0))
+        telemetry.SITE_WAITING.labels(site).set(waiting)
         telemetry.SITE_REACHABLE.labels(site).set(1 if health.reachable else 0)
 
     async def _orphan(self, key: Key, seen: Observation) -> None:

@@ -78,7 +78,7 @@ def namespace(cluster: Cluster) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def service(site_a: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterServer]:
     """A service whose only site is the first one."""
-    server = ClusterServer(tmp_path_factory.mktemp("service"), [settings_of(site_a)], site_a.host_address)
+    server = ClusterServer(tmp_path_factory.mktemp("service"), [settings_of(site_a, stage_out=10)], site_a.host_address)
     server.start()
     yield server
     server.stop()

@@ -93,6 +93,10 @@ def test_input_that_can_not_be_fetched(shell: Client, service: ClusterServer) ->
     assert reason == "StageIn" and "404" in words and "FILE" in words
 
 
+LONGER = "echo begun; sleep 20; echo x > $UWS_OUTPUT_DIR/result"
+"""Longer than a pod has to end once it was asked to, so that it can't end well all the same."""
+
+
 def _second_attempt(client: Client, url: str, reason: str) -> Any:
     """The job goes on under the same id after its first attempt was lost."""
     told = until(
@@ -104,7 +108,7 @@ def _second_attempt(client: Client, url: str, reason: str) -> Any:
 
 def test_pod_deleted(shell: Client, site_a: Site) -> None:
     """Somebody deletes the pod: another attempt, the same job."""
-    url = shell.script("echo ran; sleep 6; echo x > $UWS_OUTPUT_DIR/result")
+    url = shell.script(LONGER)
     shell.wait(url, "EXECUTING")
     site_a.kubectl(
         "delete", "pod", "-n", NAMESPACE, objects(site_a, "pods", url)[0]["metadata"]["name"], "--wait=false"
@@ -115,7 +119,7 @@ def test_pod_deleted(shell: Client, site_a: Site) -> None:
 
 def test_job_deleted(shell: Client, site_a: Site) -> None:
     """Somebody deletes the Job."""
-    url = shell.script("sleep 6; echo x > $UWS_OUTPUT_DIR/result")
+    url = shell.script(LONGER)
     shell.wait(url, "EXECUTING")
     site_a.kubectl(
         "delete", "job", "-n", NAMESPACE, objects(site_a, "jobs", url)[0]["metadata"]["name"], "--wait=false"
@@ -126,7 +130,7 @@ def test_job_deleted(shell: Client, site_a: Site) -> None:
 
 def test_evicted(shell: Client, site_a: Site) -> None:
     """The site asks the pod to leave, as it does to empty a machine."""
-    url = shell.script("sleep 6; echo x > $UWS_OUTPUT_DIR/result")
+    url = shell.script(LONGER)
     shell.wait(url, "EXECUTING")
     name = objects(site_a, "pods", url)[0]["metadata"]["name"]
     eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": NAMESPACE}}
