@@ -131,6 +131,10 @@ def test_killed_from_outside_is_no_exit_code() -> None:
     taken = a_pod(ended(143), deleting=True)
     assert seen(a_job(), taken).seen is Seen.RUNNING
     assert seen(a_job(Failed=("BackoffLimitExceeded", "")), taken).reason is Reason.DELETED
+    evicted = a_pod(ended(143), phase="Failed", deleting=True, conditions=[
+        {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": "Eviction API"},
+    ])  # fmt: skip
+    assert seen(a_job(), evicted).reason is Reason.EVICTED
     put_back = seen(a_job(suspend=True), taken)
     assert put_back.seen is Seen.SUSPENDED
     # But what ended by itself counts, also when a new pod was made since.

@@ -246,7 +246,7 @@ def observe(
         )
     if job is not None and job.suspended:
         return _suspended(key, job, pods, workload, place)
-    if pod is not None and pod.phase == "Failed" and not (pod.deleting and job is not None):
+    if pod is not None and pod.phase == "Failed" and (job is None or not pod.deleting or pod.disruption):
         return _pod_failed(key, pod, gone)
     if job is None:  # the Job was deleted; its pods are about to follow
         if gone:
