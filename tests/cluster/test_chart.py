@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import subprocess
-import threading
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +15,7 @@ import yaml
 from tests.cluster import build, images, schemas
 from tests.cluster.service import Client, objects, until
 from tests.cluster.site import Site
+from tests.server import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "k8s" / "uws-service"
@@ -97,83 +98,54 @@ def test_rights_are_of_one_namespace() -> None:
 
 
 @contextmanager
-def _forwarder(address: str, target: list[str]) -> Iterator[int]:
+def _forwarder(address: str, port: int, target: str) -> Iterator[None]:
     """Passes connections on to the pod: the test clusters have no Services of their own."""
-    listener = socket.create_server((address, 0))
-    port = int(listener.getsockname()[1])
-
-    def pump(source: socket.socket, sink: socket.socket) -> None:
-        try:
-            while data := source.recv(65536):
-                sink.sendall(data)
-            sink.shutdown(socket.SHUT_WR)
-        except OSError:
-            sink.close()
-
-    def serve() -> None:
-        while True:
-            try:
-                client, _ = listener.accept()
-                pod = socket.create_connection((target[0], 8080), timeout=10)
-            except OSError:
-                if listener.fileno() < 0:
-                    return
-                continue
-            pod.settimeout(None)
-            for pair in ((client, pod), (pod, client)):
-                threading.Thread(target=pump, args=pair, daemon=True).start()
-
-    threading.Thread(target=serve, daemon=True).start()
+    command = [sys.executable, "-m", "tests.cluster.forward", address, str(port), target, "8080"]
+    process = subprocess.Popen(command, cwd=ROOT)
     try:
-        yield port
+        until(lambda: _listens(address, port), "the forwarder")
+        yield
     finally:
-        listener.close()
+        process.kill()
+        process.wait(10)
+
+
+def _listens(address: str, port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((address, port)) == 0
 
 
 def test_installed_it_runs_a_job(site_a: Site) -> None:
     """With the chart's rights and no others: a job from RUN to its result, its log, and nothing left behind."""
     namespace, kubeconfig = "chart", str(site_a.kubeconfig)
-    target = [""]
     repository, tag = images.SERVICE.rsplit(":", 1)
-    with _forwarder(site_a.host_address, target) as port:
-        url = f"http://{site_a.host_address}:{port}"
-        values = [
-            f"image.repository={repository}", f"image.tag={tag}", "image.pullPolicy=Never",
-            "persistence.enabled=false", f"site.agentUrl={url}", f"settings.base_url={url}",
-        ]  # fmt: skip
-        given = [word for value in values for word in ("--set", value)]
-        where = ("--namespace", namespace, "--kubeconfig", kubeconfig)
-        helm(
-            "upgrade",
-            "--install",
-            "uws",
-            str(CHART),
-            *where,
-            "--create-namespace",
-            "--wait",
-            "--timeout",
-            "120s",
-            *given,
-        )
-        try:
-            (pod,) = site_a.get("pods", "-n", namespace, "-l", "app.kubernetes.io/name=uws-service")["items"]
-            target[0] = pod["status"]["podIP"]
-            with Client(url, "sleep") as client:
-                job = client.create({"SECONDS": "0", "PHASE": "RUN"})
-                told = client.ended(job)
-                assert told["phase"] == "COMPLETED", told["errorSummary"]
-                assert told["jobInfo"]["site"] == "cluster"
-                assert client.http.get(told["results"][0]["href"]).status_code == 200
-                assert client.http.get(f"{job}/logs/stdout").status_code == 200
-                until(lambda: not objects(site_a, "jobs,pods", job, namespace), "the Job to go")
-                aborted = client.create({"SECONDS": "90", "PHASE": "RUN"})
-                client.wait(aborted, "EXECUTING")
-                client.post(f"{aborted}/phase", {"PHASE": "ABORT"})
-                until(lambda: not objects(site_a, "jobs,pods", aborted, namespace), "the aborted one to go")
-            account = f"--as=system:serviceaccount:{namespace}:uws"
-            for what in ("create pods", "get secrets", "list jobs -A", "delete deployments.apps", "create pods/exec"):
-                said = site_a.kubectl("auth", "can-i", *what.split(), "-n", namespace, account, check=False)
-                assert said.strip().startswith("no"), what
-        finally:
-            helm("uninstall", "uws", *where)
-            site_a.kubectl("delete", "namespace", namespace, "--wait=false")
+    port = free_port()
+    url = f"http://{site_a.host_address}:{port}"
+    values = [
+        f"image.repository={repository}", f"image.tag={tag}", "image.pullPolicy=Never", "persistence.enabled=false",
+        f"site.agentUrl={url}", f"settings.base_url={url}",
+    ]  # fmt: skip
+    given = [word for value in values for word in ("--set", value)]
+    where = ("--namespace", namespace, "--kubeconfig", kubeconfig)
+    helm("upgrade", "--install", "uws", str(CHART), *where, "--create-namespace", "--wait", "--timeout", "120s", *given)
+    try:
+        (pod,) = site_a.get("pods", "-n", namespace, "-l", "app.kubernetes.io/name=uws-service")["items"]
+        with _forwarder(site_a.host_address, port, pod["status"]["podIP"]), Client(url, "sleep") as client:
+            job = client.create({"SECONDS": "0", "PHASE": "RUN"})
+            told = client.ended(job)
+            assert told["phase"] == "COMPLETED", told["errorSummary"]
+            assert told["jobInfo"]["site"] == "cluster"
+            assert client.http.get(told["results"][0]["href"]).status_code == 200
+            assert client.http.get(f"{job}/logs/stdout").status_code == 200
+            until(lambda: not objects(site_a, "jobs,pods", job, namespace), "the Job to go")
+            aborted = client.create({"SECONDS": "90", "PHASE": "RUN"})
+            client.wait(aborted, "EXECUTING")
+            client.post(f"{aborted}/phase", {"PHASE": "ABORT"})
+            until(lambda: not objects(site_a, "jobs,pods", aborted, namespace), "the aborted one to go")
+        account = f"--as=system:serviceaccount:{namespace}:uws"
+        for what in ("create pods", "get secrets", "list jobs -A", "delete deployments.apps", "create pods/exec"):
+            said = site_a.kubectl("auth", "can-i", *what.split(), "-n", namespace, account, check=False)
+            assert said.strip().startswith("no"), what
+    finally:
+        helm("uninstall", "uws", *where)
+        site_a.kubectl("delete", "namespace", namespace, "--wait=false")

@@ -22,9 +22,12 @@ def whole(site_a: Site, site_b: Site) -> Iterator[None]:
             site.mend()
 
 
-def _server(folder: Path, site_a: Site, site_b: Site, **more: object) -> ClusterServer:
-    sites = [settings_of(site_a, **more), settings_of(site_b, **more)]
-    return ClusterServer(folder, sites, "0.0.0.0")
+def _started(folder: Path, site_a: Site, site_b: Site, **more: object) -> ClusterServer:
+    """A service that has found both sites."""
+    server = ClusterServer(folder, [settings_of(site_a, **more), settings_of(site_b, **more)], "0.0.0.0")
+    server.start()
+    until(lambda: server.log.read_text().count("site is reachable") == 2, "both sites to be reached")
+    return server
 
 
 def _made(site: Site, urls: list[str]) -> dict[str, int]:
@@ -44,8 +47,7 @@ def _spread(client: Client, number: int, seconds: int) -> dict[str, list[str]]:
 @pytest.mark.usefixtures("whole")
 def test_choice_and_reason(site_a: Site, site_b: Site, folder: Path) -> None:
     """SITE is obeyed, an unknown one is refused with the names, and the reason for a choice is told."""
-    server = _server(folder, site_a, site_b)
-    server.start()
+    server = _started(folder, site_a, site_b)
     try:
         with server.client() as client:
             url = client.script("true", SITE="b")
@@ -64,8 +66,7 @@ def test_choice_and_reason(site_a: Site, site_b: Site, folder: Path) -> None:
 @pytest.mark.usefixtures("whole")
 def test_cut_off_for_a_while(site_a: Site, site_b: Site, folder: Path) -> None:
     """UNKNOWN while it lasts; then each job ends in its first and only attempt, and nothing was made twice."""
-    server = _server(folder, site_a, site_b)
-    server.start()
+    server = _started(folder, site_a, site_b)
     try:
         with server.client() as client:
             at = _spread(client, 6, 10)
@@ -92,8 +93,7 @@ def test_cut_off_for_a_while(site_a: Site, site_b: Site, folder: Path) -> None:
 @pytest.mark.usefixtures("whole")
 def test_cut_off_for_ever(site_a: Site, site_b: Site, folder: Path) -> None:
     """After the time that was set, a second attempt elsewhere; what the first one hands over late is refused."""
-    server = _server(folder, site_a, site_b, lost_after=8)
-    server.start()
+    server = _started(folder, site_a, site_b, lost_after=8)
     try:
         with server.client() as client:
             urls = [client.script(WORK.format(15)) for _ in range(4)]
