@@ -138,7 +138,12 @@ async def _many(folder: Path, site: Site) -> Figure:
     site.apply(*(kwok.node(name) for name in names))
     site.kubectl("wait", "--for=condition=Ready", "--timeout=60s", *(f"node/{name}" for name in names))
     settings = settings_of(
-        site, slots=2 * MANY, qps=1000, node_selector={"type": "kwok"}, tolerations=[dict(kwok.TOLERATION)]
+        site,
+        slots=2 * MANY,
+        qps=1000,
+        schedule_patience=0,
+        node_selector={"type": "kwok"},
+        tolerations=[dict(kwok.TOLERATION)],
     )
     server = ClusterServer(folder / "many", [settings], site.host_address)
     server.start()
