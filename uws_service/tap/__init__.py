@@ -1,0 +1,1 @@
+"""TAP 1.1: tables published from files or PostgreSQL, queried in ADQL."""
