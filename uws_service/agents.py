@@ -21,7 +21,7 @@ from uws_service.store import StaleJob, Store
 
 _RESULT = re.compile(r"[A-Za-z0-9._-]{1,255}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-REASONS = frozenset({Reason.STAGE_IN, Reason.STAGE_OUT})
+REASONS = frozenset({Reason.STAGE_IN, Reason.STAGE_OUT, Reason.OUTPUT_TOO_LARGE})
 """The ends that an agent can tell of; the command's own end is in its pod's status."""
 MOST_OUTPUTS = 1_000
 
@@ -75,6 +75,7 @@ class Agents:
             ],
             "parameters": plan.parameters,
             "results": [asdict(one) for one in plan.results],
+            "max_output": plan.max_output,
             "fetch": {
                 "allow_private": self.fetch.allow_private,
                 "allow_hosts": list(self.fetch.allow_hosts),

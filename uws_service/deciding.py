@@ -144,6 +144,8 @@ def decide(job: Job | None, attempt: Attempt, seen: Observation | None, now: int
         if job.phase in (Phase.EXECUTING, Phase.UNKNOWN):
             return Suspend(seen.waiting)
         return _waiting(job, seen)
+    if attempt.report is not None and attempt.report.reason is Reason.OUTPUT_TOO_LARGE:
+        return Fail(attempt.report.reason, attempt.report.message)
     started = seen.started or now
     anew = seen.started is not None and seen.started != attempt.started
     if job.phase is not Phase.EXECUTING or attempt.state is not AttemptState.RUNNING or anew:

@@ -222,6 +222,8 @@ def kubelet_configuration(layout: Layout) -> dict[str, Any]:
         "volumePluginDir": str(layout.folder / "volume-plugins"),
         "maxPods": 250,
         "serializeImagePulls": False,
+        # How long a folder may be too large before it is seen: once or twice this time, a minute by default.
+        "volumeStatsAggPeriod": "5s",
         # Images come from local files and nowhere else: none may be thrown away because a disk fills.
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,

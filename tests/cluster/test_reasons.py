@@ -29,8 +29,11 @@ def _error(client: Client, url: str, phase: str = "ERROR") -> tuple[str, str]:
 
 
 def test_exit_code(shell: Client) -> None:
-    """The user's own failure is never tried again; its last words are in the message."""
-    url = shell.script("echo first; echo the last word >&2; exit 3")
+    """The user's own failure is never tried again; its last words are in the message.
+
+    Both lines go to one stream: the container runtime does not keep the order between two.
+    """
+    url = shell.script("echo first >&2; echo the last word >&2; exit 3")
     reason, words = _error(shell, url)
     assert reason == "ExitCode" and "exit code 3" in words and "the last word" in words
     assert shell.json(url)["jobInfo"]["attempt"] == 1
@@ -81,10 +84,17 @@ def test_result_that_was_not_written(service: ClusterServer) -> None:
 
 
 def test_too_much_output(shell: Client) -> None:
-    """More than the application may write."""
+    """More than the application may write: its agent sees it."""
     url = shell.script("head -c 30000000 /dev/zero > $UWS_OUTPUT_DIR/result; sleep 100")
     reason, words = _error(shell, url)
-    assert reason == "OutputTooLarge" and "larger than" in words
+    assert reason == "OutputTooLarge" and "results are larger than 10000000 bytes" in words
+
+
+def test_too_many_working_files(shell: Client) -> None:
+    """The agent can't see these; the machine does."""
+    url = shell.script("head -c 60000000 /dev/zero > large; sleep 110")
+    reason, words = _error(shell, url)
+    assert reason == "OutputTooLarge" and "working files are larger than" in words
 
 
 def test_input_that_can_not_be_fetched(shell: Client, service: ClusterServer) -> None:

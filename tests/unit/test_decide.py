@@ -137,6 +137,12 @@ def test_a_failed_stage_in_ends_it_before_it_starts() -> None:
     assert decide(QUEUED, other, seen(Seen.STARTING), NOW, attempts=3) is None
 
 
+def test_too_much_output_ends_a_running_attempt() -> None:
+    """Its agent tells of it; the site itself would take minutes."""
+    report = replace(RUNNING, report=Report(reason=Reason.OUTPUT_TOO_LARGE, message="larger"))
+    assert decide(JOB, report, seen(Seen.RUNNING), NOW, attempts=3) == Fail(Reason.OUTPUT_TOO_LARGE, "larger")
+
+
 def test_put_back_and_started_again() -> None:
     """EXECUTING, SUSPENDED, EXECUTING under one attempt; the new start counts (U-110)."""
     held = seen(Seen.SUSPENDED, waiting="put back")

@@ -24,6 +24,8 @@ TICK = 0.5
 """Seconds between two looks at the command's progress."""
 PROBE = 25.0
 """Seconds that the probe waits for the inputs; Kubernetes gives it thirty, then asks again."""
+MEASURE = 2.0
+"""Seconds between two looks at how much it has written; Kubernetes itself takes up to two minutes."""
 LONGEST_PAUSE = 10.0
 SETTLED = 2.0
 """A file that was closed so many seconds before the end was not closed by the end itself."""
@@ -34,7 +36,7 @@ class Stopped(BaseException):
 
 
 class Gone(Exception):
-    """The service does not want this attempt any more."""
+    """The attempt is over for the service: whatever else it writes is not wanted."""
 
 
 def say(text: str) -> None:
@@ -81,6 +83,7 @@ class Agent:
         except Gone as error:
             say(f"not wanted any more: {error}")
             self._idle()
+            return 0
         except Stopped:
             pass
         self.stopping = True
@@ -165,14 +168,32 @@ class Agent:
     # -- while the command runs ------------------------------------------------------------------------------------
 
     def _watch(self) -> None:
-        """Pass progress on until SIGTERM."""
+        """Pass progress on, and see that the results do not outgrow their limit, until SIGTERM."""
+        measured = time.monotonic()
         while True:
             time.sleep(TICK)
             self.closed.read()
+            if time.monotonic() - measured >= MEASURE:
+                self._look_at_disk()
+                measured = time.monotonic()
             told = self.progress.read()
             if told is not None:
                 with contextlib.suppress(Unreachable, Refused):  # the next line will tell as much
                     self.upstream.post("progress", {"fraction": told[0], "text": told[1]})
+
+    def _look_at_disk(self) -> None:
+        """Tell the service of too much output, which ends the attempt; nothing of it is handed over."""
+        limit = self.launch["max_output"]
+        size, files = outputs.measure([self.output], limit)
+        if limit and size > limit:
+            why = f"The results are larger than {limit} bytes."
+        elif files > outputs.MAX_FILES:
+            why = f"The command wrote more than {outputs.MAX_FILES} files."
+        else:
+            return
+        say(why)
+        self._insist("the report", lambda: self._report([], "OutputTooLarge", why))
+        raise Gone(why)
 
     # -- stage-out -------------------------------------------------------------------------------------------------
 

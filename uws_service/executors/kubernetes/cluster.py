@@ -270,7 +270,10 @@ class Cluster:
             yield response
         finally:
             # An answer that was not read to its end can't be followed by another one on the same connection.
-            response.close() if not response.content.at_eof() else response.release()
+            if response.content.at_eof():
+                response.release()
+            else:
+                response.close()
 
     async def _send(
         self, method: str, path: str, query: Query | None, body: Any, timeout: aiohttp.ClientTimeout

@@ -163,10 +163,10 @@ class KubernetesExecutor:
             if any(job.suspended for job in self._job_of.values()):
                 try:
                     places = await self.cluster.places(queue)
-                except (Missing, SiteRefuses, SiteDown) as error:
+                except (UwsError, Missing, SiteRefuses, LookupError, ValueError) as error:
                     log.debug("places in the queue are not told", site=self.site, error=str(error))
                     places, pause = {}, NO_PLACES
-                for name in [name for name in places.keys() | self._place_of.keys()]:
+                for name in places.keys() | self._place_of.keys():
                     found = self._jobs.known.get(name)
                     if found is not None and places.get(name) != self._place_of.get(name):
                         self._touch(found.key)
@@ -182,7 +182,8 @@ class KubernetesExecutor:
             self._job_of.pop(view.key, None)
         else:
             self._job_of[view.key] = after
-            self._made[view.key] = None
+            if view.key not in self._deleting:  # its end is then our own doing
+                self._made[view.key] = None
         self._touch(view.key)
 
     def _pod_changed(self, name: str, before: PodView | None, after: PodView | None) -> None:
@@ -352,7 +353,7 @@ class KubernetesExecutor:
         return max(pods, key=lambda one: one.created, default=None)
 
     async def _keep_log(self, key: Key) -> tuple[Result, ...]:
-        """Put the command's log into the depot, once; what an earlier call put there counts."""
+        """Put the command's log into the depot; where it is not to be had, what an earlier call put there counts."""
         target = log_key(key[0], "stdout")
         pod = self._told_by(key)
         if pod is not None:

@@ -35,7 +35,6 @@ class JobView:
     uid: str
     created: int
     suspended: bool = False
-    active: int = 0
     started: int | None = None
     deleting: bool = False
     complete: bool = False
@@ -70,7 +69,6 @@ class PodView:
     exit_code: int | None = None
     exit_reason: str = ""
     agent_ended: bool = False
-    agent_exit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +76,9 @@ class WorkloadView:
     """What counts of a Kueue Workload."""
 
     job: str  # the Job's name
-    admitted: bool
     queue: str = ""
     waiting: str = ""
     evicted: str = ""
-    created: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +120,6 @@ def job_view(found: Mapping[str, Any]) -> JobView | None:
         uid=meta["uid"],
         created=_ms(meta["creationTimestamp"]) or 0,
         suspended=bool(spec.get("suspend")),
-        active=int(status.get("active") or 0),
         started=_ms(status.get("startTime")),
         deleting="deletionTimestamp" in meta,
         complete="Complete" in conditions,
@@ -174,7 +169,6 @@ def pod_view(found: Mapping[str, Any]) -> PodView | None:
         exit_code=ended.get("exitCode"),
         exit_reason=ended.get("reason", ""),
         agent_ended=agent_ended is not None and status.get("phase") in ("Succeeded", "Failed"),
-        agent_exit=str((agent_ended or {}).get("reason", "")),
     )
 
 
@@ -189,11 +183,9 @@ def workload_view(found: Mapping[str, Any]) -> WorkloadView | None:
     reserved = every.get("QuotaReserved", {})
     return WorkloadView(
         job=job,
-        admitted="Admitted" in conditions,
         queue=found.get("spec", {}).get("queueName", ""),
         waiting=str(reserved.get("message", "")) if "QuotaReserved" not in conditions else "",
         evicted=str(conditions["Evicted"].get("message", "")) if "Evicted" in conditions else "",
-        created=_ms(found["metadata"]["creationTimestamp"]) or 0,
     )
 
 
