@@ -1,13 +1,12 @@
 """The loop of one site: it makes the site agree with the attempt rows, and the job rows with what the site shows.
 
-What to do is decided in ``deciding``; here rows and observations are read, and the steps carried out. Only what has
+What to do is decided in ``deciding`` and recorded in ``outcomes``; here rows and observations are read. Only what has
 changed is looked at in a round, so that thousands of attempts at a site cost little while nothing happens to them.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -17,38 +16,24 @@ import structlog
 
 from uws_service import telemetry
 from uws_service.applications import Application, check, launch
-from uws_service.attempt import RETRYABLE, Attempt, AttemptState, Observation, Reason, Seen, Usage
+from uws_service.attempt import Attempt, AttemptState, Observation, Reason, Seen
 from uws_service.deciding import (
     Close,
-    Complete,
-    Execute,
-    Fail,
     Kill,
-    Lose,
-    Progress,
-    Requeue,
-    Retry,
-    Salvage,
-    Step,
-    Stop,
     Submit,
-    Suspend,
-    Wait,
     decide,
     decide_unreachable,
 )
 from uws_service.errors import Forbidden, ServiceUnavailable, StorageFull, UsageError, UwsError
 from uws_service.executors.base import Executor, Health, NotNow, Refused
-from uws_service.job import FINAL, Action, ErrorSummary, Job, Phase, Result, apply
+from uws_service.job import FINAL
+from uws_service.outcomes import ACTOR, Outcomes
 from uws_service.placing import Placer
-from uws_service.service import now_ms, quote
+from uws_service.service import now_ms
 from uws_service.store import SiteState, StaleJob, Store
 
 log = structlog.get_logger(__name__)
 
-ACTOR = "controller"
-PROGRESS_MS = 1_000
-"""At most one write of progress for a job in this time."""
 RECHECK_MS = 30_000
 """An attempt of which there is no news is looked at again after this time."""
 FULL_SECONDS = 10.0
@@ -57,6 +42,8 @@ FEW = 200
 SAY_SECONDS = 10.0
 """How often the site's state is recorded while it does not change."""
 MOVE_PAGE = 200
+SWEEPERS = 4
+"""So many at a time are removed at the site: nobody waits for it, and those that are to start go first."""
 REMOVE_SECONDS = 10.0
 """What should not be at a site is removed again if it is still there after this time."""
 
@@ -117,12 +104,16 @@ class Controller:
         self.absence = absence or Absence()
         self._busy: dict[Key, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
-        self._progress: dict[Key, int] = {}
+        self.outcomes = Outcomes(store, executor, applications, placer, clock, self._over)
         self._live: dict[Key, Attempt] = {}
         self._full = -FULL_SECONDS
         self._touched: set[str] = set()
         self._quiet: dict[Key, _Quiet] = {}
         self._removed: dict[Key, float] = {}
+        self._leaving: dict[Key, bool] = {}
+        """What is to be removed at the site, and whether it may still run."""
+        self._sweeping: set[Key] = set()
+        self._leaves = asyncio.Event()
         self._said: tuple[float, bool] = (-SAY_SECONDS, False)
         self._since = 0
         self.last_round: float | None = None
@@ -132,6 +123,7 @@ class Controller:
         """Loop until cancelled; what the database or the site refuses is tried again."""
         self._touched = self.store.feed.follow()
         self._full = -FULL_SECONDS
+        sweepers = [asyncio.create_task(self._sweep()) for _ in range(SWEEPERS)]
         try:
             while True:
                 self._wake.clear()
@@ -148,9 +140,10 @@ class Controller:
                 await asyncio.sleep(max(0.0, 4 * spent - (time.monotonic() - began)))
         finally:
             self.store.feed.unfollow(self._touched)
-            for task in self._busy.values():
+            ending = [*self._busy.values(), *sweepers]
+            for task in ending:
                 task.cancel()
-            await asyncio.gather(*self._busy.values(), return_exceptions=True)
+            await asyncio.gather(*ending, return_exceptions=True)
 
     async def _pause(self) -> None:
         """Until the store, the site or a finished step has news, or the interval is over."""
@@ -180,18 +173,25 @@ class Controller:
             return
         observed = {(seen.job_id, seen.number): seen for seen in await self.executor.observe()}
         for key, attempt in self._live.items():
-            quiet = self._quiet.get(key)
-            if quiet is None or quiet.until <= now or quiet.attempt != attempt or quiet.seen != observed.get(key):
+            if not self._is_quiet(key, attempt, observed.get(key), now):
                 self._dispatch(key, self._advance(attempt, observed.get(key)))
         for key in observed.keys() - self._live.keys() - self._busy.keys():
             await self._orphan(key, observed[key])
-        self._removed = {key: at for key, at in self._removed.items() if key in observed}
+        self._removed = {key: at for key, at in self._removed.items() if key in observed or key in self._leaving}
         taken = sum(1 for attempt in self._live.values() if attempt.state is not AttemptState.WAITING)
         free = self.executor.capacity - taken - sum(1 for key in self._busy if key not in self._live)
         if free > 0:
             for attempt in await self.store.next_waiting(site, free, now):
                 self._dispatch((attempt.job_id, attempt.number), self._begin(attempt))
         telemetry.SITE_RUNNING.labels(site).set(taken)
+
+    def _is_quiet(self, key: Key, attempt: Attempt, seen: Observation | None, now: int) -> bool:
+        """Whether nothing has changed since a look found nothing to do; mostly they are the very same objects."""
+        quiet = self._quiet.get(key)
+        if quiet is None or quiet.until <= now:
+            return False
+        same = quiet.attempt is attempt or quiet.attempt == attempt
+        return same and (quiet.seen is seen or quiet.seen == seen)
 
     async def _read_live(self) -> None:
         """The attempts at the site: all of them, or only those of jobs of which there is news."""
@@ -240,17 +240,49 @@ class Controller:
     async def _orphan(self, key: Key, seen: Observation) -> None:
         """Something at the site for which there is no live attempt: read its row again, then remove it."""
         now = time.monotonic()
-        if now - self._removed.get(key, -REMOVE_SECONDS) < REMOVE_SECONDS:
+        if key in self._leaving or now - self._removed.get(key, -REMOVE_SECONDS) < REMOVE_SECONDS:
             return
         rows = [attempt for attempt in await self.store.attempts(key[0]) if attempt.number == key[1]]
         if rows and rows[0].state is not AttemptState.CLOSED and rows[0].site == self.executor.site:
             return
-        self._removed[key] = now
         log.info("removing what is left of an attempt", job=key[0], attempt=key[1], site=self.executor.site)
-        if seen.seen in (Seen.STARTING, Seen.RUNNING, Seen.SUSPENDED):
-            await self.executor.kill(*key)
-        else:
-            await self.executor.forget(*key)
+        self._remove(key, running=seen.seen in (Seen.STARTING, Seen.RUNNING, Seen.SUSPENDED))
+
+    # -- removing --------------------------------------------------------------------------------------------------
+
+    def _over(self, key: Key) -> None:
+        """The end of an attempt is recorded: nothing of it shall be left at the site."""
+        self._quiet.pop(key, None)
+        self._live.pop(key, None)
+        self._remove(key, running=False)
+
+    def _remove(self, key: Key, *, running: bool) -> None:
+        self._removed[key] = time.monotonic()  # it may be seen for a while
+        self._leaving[key] = running
+        self._leaves.set()
+
+    async def _sweep(self) -> None:
+        """Remove one after the other; what can't be removed now, the search for orphans finds later."""
+        while True:
+            key = next((one for one in self._leaving if one not in self._sweeping), None)
+            if key is None:
+                self._leaves.clear()
+                await self._leaves.wait()
+                continue
+            self._sweeping.add(key)
+            try:
+                if self._leaving[key]:
+                    await self.executor.kill(*key)
+                else:
+                    await self.executor.forget(*key)
+            except UwsError as error:
+                log.info("not removed yet", job=key[0], attempt=key[1], error=error.message)
+            except Exception:
+                log.exception("removal failed", job=key[0], attempt=key[1])
+            finally:
+                self._removed[key] = time.monotonic()
+                self._leaving.pop(key, None)
+                self._sweeping.discard(key)
 
     def _dispatch(self, key: Key, work: Any) -> None:
         """One step of one attempt at a time; attempts do not wait for each other."""
@@ -281,7 +313,7 @@ class Controller:
         """Say of the jobs there what can be said, and take away what never came there."""
         for key, attempt in self._live.items():
             quiet = self._quiet.get(key)
-            if quiet is None or quiet.until <= now or quiet.attempt != attempt:
+            if quiet is None or not self._is_quiet(key, attempt, quiet.seen, now):
                 self._dispatch(key, self._advance_blind(attempt))
         if now - self._since >= self.absence.unknown:
             for attempt in await self.store.waiting_at(self.executor.site, MOVE_PAGE):
@@ -302,7 +334,9 @@ class Controller:
         if step is None or job is None:
             self._quiet[attempt.job_id, attempt.number] = _Quiet(attempt, None, now + 1000)
             return
-        await self._outcome(job, attempt, None, step)
+        again = await self.outcomes.record(job, attempt, None, step)
+        if again is not None:
+            self._quiet[attempt.job_id, attempt.number] = _Quiet(attempt, None, again)
 
     async def _move(self, attempt: Attempt, health: Health) -> None:
         """Another site for a job that was never handed to this one; none: it waits here."""
@@ -339,12 +373,13 @@ class Controller:
             return
         application = self.applications.get(job.application)
         if application is None:
-            await self._fail(job, attempt, None, Reason.COMMAND, f"There is no application {job.application!r} now.")
+            message = f"There is no application {job.application!r} now."
+            await self.outcomes.fail(job, attempt, None, Reason.COMMAND, message)
             return
         try:
             plan = launch(application, job, check(application, job.parameters), attempt.number)
         except UsageError as error:  # the descriptor changed after RUN
-            await self._fail(job, attempt, None, Reason.USAGE, error.message)
+            await self.outcomes.fail(job, attempt, None, Reason.USAGE, error.message)
             return
         try:
             await self.executor.submit(replace(plan, group=attempt.group))
@@ -358,10 +393,10 @@ class Controller:
         except (ServiceUnavailable, StorageFull):
             raise
         except Refused as error:
-            await self._fail(job, attempt, None, Reason.REFUSED, error.message)
+            await self.outcomes.fail(job, attempt, None, Reason.REFUSED, error.message)
             return
         except UwsError as error:
-            await self._fail(job, attempt, None, Reason.STAGE_IN, error.message)
+            await self.outcomes.fail(job, attempt, None, Reason.STAGE_IN, error.message)
             return
         telemetry.QUEUE_WAIT.labels(job.application).observe((self.clock() - (job.queued or job.created)) / 1000)
 
@@ -390,210 +425,10 @@ class Controller:
                 self._quiet[attempt.job_id, attempt.number] = _Quiet(attempt, seen, now + 1000)
                 return
             case Close():
-                await self._close(attempt, seen)
+                await self.outcomes.close(attempt, seen)
             case _ if job is not None:
-                await self._outcome(job, attempt, seen, step)
-        self._touched.add(attempt.job_id)
-
-    async def _outcome(self, job: Job, attempt: Attempt, seen: Observation | None, step: Step) -> None:
-        """The steps that change the job's row."""
-        match step:
-            case Execute(started):
-                await self._execute(job, attempt, started)
-            case Progress(fraction, text):
-                await self._save_progress(job, attempt, fraction, text)
-            case Wait(why, place):
-                info = {**job.info, "waiting": why, "place": place}
-                await self.store.save(job, replace(job, info=info), kind="INFO", actor=ACTOR)
-            case Suspend(why):
-                await self._change(job, Action.SUSPEND, waiting=why)
-            case Requeue():
-                await self._change(job, Action.REQUEUE)
-            case Lose(why):
-                await self._change(job, Action.LOSE, waiting=why)
-            case Stop():
-                message = f"The execution duration of {job.duration} s was exceeded."
-                error = ErrorSummary(message, reason=Reason.DEADLINE)
-                after = apply(job, Action.STOP, self.clock(), error=error)
-                unwanted = replace(attempt, wanted=False, reason=Reason.DEADLINE)
-                await self.store.save(job, after, kind="PHASE", actor=ACTOR, attempts=[unwanted])
-                telemetry.PHASES.labels(job.application, after.phase).inc()
-            case Complete() if seen is not None:
-                await self._complete(job, attempt, seen)
-            case Fail(reason, message):
-                await self._fail(job, attempt, seen, reason, message)
-            case Retry(reason, message, not_before):
-                await self._retry(job, attempt, seen, reason, message, not_before)
-            case Salvage():
-                await self._salvage(job, attempt, seen)
-
-    async def _execute(self, job: Job, attempt: Attempt, started: int) -> None:
-        after = job if job.phase is Phase.EXECUTING else apply(job, Action.EXECUTE, started, started=started)
-        info = {key: value for key, value in job.info.items() if key not in ("waiting", "place")}
-        info["streams"] = list(self.executor.streams)
-        running = replace(attempt, state=AttemptState.RUNNING, started=started)
-        after = replace(after, info=info, quote=quote(job, started))
-        await self.store.save(job, after, kind="PHASE", actor=ACTOR, attempts=[running])
-        telemetry.PHASES.labels(job.application, after.phase).inc()
-
-    async def _change(self, job: Job, action: Action, *, waiting: str = "") -> None:
-        """A change of phase that says nothing about the attempt's end."""
-        after = apply(job, action, self.clock())
-        info = {key: value for key, value in job.info.items() if key not in ("waiting", "place")}
-        if waiting:
-            info["waiting"] = waiting
-        await self.store.save(job, replace(after, info=info), kind="PHASE", actor=ACTOR)
-        telemetry.PHASES.labels(job.application, after.phase).inc()
-
-    async def _save_progress(self, job: Job, attempt: Attempt, fraction: float | None, text: str) -> None:
-        key = attempt.job_id, attempt.number
-        now = self.clock()
-        if now - self._progress.get(key, 0) < PROGRESS_MS:
-            return
-        self._progress[key] = now
-        info = {**job.info, "progress": fraction, "message": text}
-        await self.store.save(job, replace(job, info=info), kind="INFO", actor=ACTOR)
-
-    async def _complete(self, job: Job, attempt: Attempt, seen: Observation) -> None:
-        found = await self.executor.collect(seen, attempt)
-        after = apply(
-            job, Action.COMPLETE, self.clock(), started=seen.started, ended=seen.ended, results=tuple(found.results)
-        )
-        info = {
-            **_info(job, found.logs),
-            "progress": 1.0,
-            "message": seen.progress_text or job.info.get("message", ""),
-        }
-        await self._finish(job, replace(after, info=info), _closed(attempt, seen, None, "", self.clock()))
-
-    async def _fail(self, job: Job, attempt: Attempt, seen: Observation | None, reason: Reason, message: str) -> None:
-        logs: tuple[Result, ...] = ()
-        detail = ""
-        if seen is not None:
-            _, logs, detail = await self.executor.collect(seen, attempt)
-        if reason is Reason.EXIT_CODE and seen is not None and seen.reports:
-            last = detail.strip().rpartition("\n")[2]
-            message = f"{message}: {last[:300]}" if last else f"{message}."
-        transient = reason in RETRYABLE
-        error = ErrorSummary(message or reason.value, transient=transient, reason=reason, detail=detail)
-        started = seen.started if seen is not None else None
-        ended = seen.ended if seen is not None else None
-        after = apply(job, Action.FAIL, self.clock(), started=started, ended=ended, error=error)
-        await self._finish(
-            job, replace(after, info=_info(job, logs)), _closed(attempt, seen, reason, message, self.clock())
-        )
-
-    async def _finish(self, job: Job, after: Job, closed: Attempt) -> None:
-        """The outcome and the end of the attempt in one transaction; only then is it forgotten at the site."""
-        await self.store.save(job, after, kind="PHASE", actor=ACTOR, attempts=[closed])
-        telemetry.PHASES.labels(job.application, after.phase).inc()
-        telemetry.ATTEMPTS.labels(closed.site, closed.reason or "Done").inc()
-        log.info("job ended", job=job.id, application=job.application, phase=after.phase, attempt=closed.number)
-        await self._forget(closed)
-
-    async def _forget(self, closed: Attempt) -> None:
-        """Nothing shall be left at the site; if it can't be told now, the search for orphans does it later."""
-        key = closed.job_id, closed.number
-        self._removed[key] = time.monotonic()  # it may be seen for a while
-        self._progress.pop(key, None)
-        self._quiet.pop(key, None)
-        self._live.pop(key, None)
-        with contextlib.suppress(NotNow):
-            await self.executor.forget(*key)
-
-    async def _retry(
-        self, job: Job, attempt: Attempt, seen: Observation | None, reason: Reason, message: str, not_before: int
-    ) -> None:
-        site = attempt.site
-        why = job.info.get("site_reason", "")
-        application = self.applications.get(attempt.application)
-        if application is not None:
-            elsewhere = attempt.site if reason is Reason.SITE_LOST else None
-            try:
-                site, why = await self.placer.choose(job, application, group=attempt.group, without=elsewhere)
-            except UsageError:
-                if elsewhere is not None:  # no other site takes it: it is UNKNOWN until this one is back
-                    if job.phase is not Phase.UNKNOWN:
-                        await self._change(job, Action.LOSE, waiting=message)
-                    self._quiet[attempt.job_id, attempt.number] = _Quiet(attempt, None, self.clock() + 10_000)
+                again = await self.outcomes.record(job, attempt, seen, step)
+                if again is not None:
+                    self._quiet[attempt.job_id, attempt.number] = _Quiet(attempt, seen, again)
                     return
-        following = Attempt(
-            job_id=job.id,
-            number=attempt.number + 1,
-            site=site,
-            application=attempt.application,
-            owner=attempt.owner,
-            group=attempt.group,
-            created=self.clock(),
-            not_before=not_before,
-            cpu_requested=attempt.cpu_requested,
-            memory_requested=attempt.memory_requested,
-        )
-        after = job if job.phase is Phase.QUEUED else apply(job, Action.REQUEUE, self.clock())
-        lost = {"attempt": attempt.number, "site": attempt.site, "reason": reason.value, "message": message}
-        info = {
-            **job.info,
-            "attempt": following.number,
-            "waiting": f"attempt {attempt.number} was lost ({message or reason.value}); another one follows",
-            "site": site,
-            "site_reason": why,
-            "lost": [*job.info.get("lost", ()), lost],
-        }
-        closed = _closed(attempt, seen, reason, message, self.clock())
-        await self.store.save(job, replace(after, info=info), kind="PHASE", actor=ACTOR, attempts=[closed, following])
-        telemetry.ATTEMPTS.labels(closed.site, reason.value).inc()
-        log.warning("attempt lost", job=job.id, attempt=attempt.number, reason=reason, error=message)
-        await self._forget(closed)
-
-    async def _salvage(self, job: Job, attempt: Attempt, seen: Observation | None) -> None:
-        """Keep what was complete of an aborted attempt."""
-        shown = seen or Observation(
-            attempt.job_id, attempt.number, Seen.FAILED, started=attempt.started, reports=True, gone=True
-        )
-        found = await self.executor.collect(shown, attempt)
-        after = replace(job, results=tuple(found.results), info=_info(job, found.logs))
-        if job.started is None and shown.started is not None:
-            after = replace(after, started=min(max(shown.started, job.created), job.ended or shown.started))
-        reason = Reason(attempt.reason) if attempt.reason else Reason.ABORTED
-        closed = _closed(attempt, seen, reason, job.error.message if job.error else "", self.clock())
-        await self.store.save(job, after, kind="RESULTS", actor=ACTOR, attempts=[closed])
-        telemetry.ATTEMPTS.labels(closed.site, reason.value).inc()
-        await self._forget(closed)
-
-    async def _close(self, attempt: Attempt, seen: Observation | None) -> None:
-        reason = Reason.ABORTED if attempt.reason is None else Reason(attempt.reason)
-        await self.store.save_attempt(_closed(attempt, seen, reason, attempt.message, self.clock()))
-        with contextlib.suppress(UwsError):
-            await self._forget(attempt)
-
-
-def _info(job: Job, logs: tuple[Result, ...]) -> dict[str, Any]:
-    """jobInfo of a job that has ended: nothing is waited for, the logs can be read."""
-    kept = {key: value for key, value in job.info.items() if key not in ("waiting", "place")}
-    kept["logs"] = [{"id": one.id, "size": one.size, "media_type": one.media_type} for one in logs]
-    return kept
-
-
-def _closed(attempt: Attempt, seen: Observation | None, reason: Reason | None, message: str, now: int) -> Attempt:
-    """The attempt with its outcome and what it used."""
-    started = (seen.started if seen is not None else None) or attempt.started
-    ended = (seen.ended if seen is not None else None) or now
-    usage = seen.usage if seen is not None else Usage()
-    if seen is not None and seen.reports:  # its agent could not measure the command: at least how long it ran
-        report = attempt.report
-        usage = Usage(
-            wall=max(0, ended - started) / 1000 if started is not None else 0.0,
-            bytes_in=report.bytes_in if report is not None else 0,
-            bytes_out=sum(one.size for one in report.outputs) if report is not None else 0,
-        )
-    return replace(
-        attempt,
-        wanted=False,
-        state=AttemptState.CLOSED,
-        started=started,
-        ended=ended,
-        exit_code=seen.exit_code if seen is not None else None,
-        reason=reason,
-        message=message,
-        usage=usage,
-    )
+        self._touched.add(attempt.job_id)

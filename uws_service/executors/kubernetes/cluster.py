@@ -234,8 +234,11 @@ class Cluster:
         return found
 
     async def is_there(self) -> None:
-        """Ask for as little as possible; raises `SiteDown` if there is no answer."""
-        await self._ask("GET", self._path("jobs"), query=[("limit", "1"), ("resourceVersion", "0")])
+        """Ask for as little as possible; raises `SiteDown` if there is no answer.
+
+        Without a resource version: with one, the API server answers from its cache and ignores the limit.
+        """
+        await self._ask("GET", self._path("jobs"), query=[("limit", "1")])
 
     def _path(self, kind: str) -> str:
         return RESOURCES[kind].format(namespace=self.site.namespace, kueue=self._kueue)
