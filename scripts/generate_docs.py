@@ -402,6 +402,7 @@ RESOURCES = {
     "GET /login/start/{number}": "To the pages of an issuer.",
     "GET /login/callback": "Back from there.",
     "POST /logout": "End the session.",
+    "POST /{application}/bulk": "A job for each line of the CSV file `TABLE`, all under one `RUNID`; 303 to their list.",
     "GET {job}/shares": "With whom the job is shared, as JSON.",
     "POST {job}/shares": "`GROUP=name` shares it with a group, no `GROUP` makes a link; `EXPIRES=seconds`.",
     "DELETE {job}/shares/{share_id}": "Take a share back.",
@@ -412,6 +413,7 @@ RESOURCES = {
 
 def routes() -> dict[str, str]:
     """Verb and path of every resource, and its policy, from the service's own tables."""
+    from uws_service.web.bulk import Bulk
     from uws_service.web.jobs import Jobs
     from uws_service.web.login import Login
     from uws_service.web.meta import Meta
@@ -422,6 +424,7 @@ def routes() -> dict[str, str]:
     jobs, meta, sync = Jobs.__new__(Jobs), Meta.__new__(Meta), Sync.__new__(Sync)
     login, sharing = Login.__new__(Login), Sharing.__new__(Sharing)
     tree: dict[str, Any] = {**meta.resources(), "/{application}/sync": sync.resource()}
+    tree |= Bulk.__new__(Bulk).resources()
     tree |= {path.replace(":int", ""): resource for path, resource in login.resources().items()}
     for path, resource in {**jobs.resources(), **sharing.resources()}.items():
         tree[path.replace("/{job_id}", "{job}") if path else "{jobs}"] = resource

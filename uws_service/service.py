@@ -22,7 +22,7 @@ from uws_service.attempt import Attempt, Reason
 from uws_service.auth import Identity, normal_group, require_access
 from uws_service.auth.policy import Rules
 from uws_service.auth.quotas import Holding, require_room
-from uws_service.errors import Conflict, Forbidden, NotFound, UsageError, UwsError
+from uws_service.errors import AuthenticationRequired, Conflict, Forbidden, NotFound, UsageError, UwsError
 from uws_service.job import BLOCKING, FINAL, MAX_DURATION, Action, ErrorSummary, Job, Parameter, Phase, apply
 from uws_service.placing import Placer
 from uws_service.settings_auth import Auth
@@ -192,7 +192,7 @@ class Service:
         return any((one.key is not None and one.key == key) or one.group in identity.groups for one in shares)
 
     @asynccontextmanager
-    async def _room(self, identity: Identity, *, run: bool, new: bool) -> AsyncIterator[None]:
+    async def _room(self, identity: Identity, *, run: bool, new: bool, jobs: int = 1) -> AsyncIterator[None]:
         """What is done inside fits the caller's quota; two requests of one caller do not count at once."""
         if not self.rules.has_quotas:
             yield
@@ -203,7 +203,7 @@ class Service:
             found = await self.store.access.holding(identity.owner)
             phases = {Phase(phase): count for phase, (count, _) in found.items()}
             holding = Holding(phases, sum(stored for _, stored in found.values()))
-            require_room(self.rules.quota(identity), holding, run=run, new=new)
+            require_room(self.rules.quota(identity), holding, run=run, new=new, jobs=jobs)
             yield
 
     def list_jobs(
@@ -214,12 +214,15 @@ class Service:
         phases: frozenset[Phase] | None = None,
         after: int | None = None,
         last: int | None = None,
+        run_id: str | None = None,
     ) -> AsyncIterator[list[JobRef]]:
-        """Pages of the caller's jobs, newest first (U-051…U-057)."""
+        """Pages of the caller's jobs, newest first (U-051…U-057); with ``run_id`` only those of one RUNID."""
         self.application(application)
         if identity.owner is None and not self.rules.lists_anonymous():
             return _nothing()
-        return self.store.list_jobs(application, owner=identity.owner, phases=phases, after=after, last=last)
+        return self.store.list_jobs(
+            application, owner=identity.owner, phases=phases, after=after, last=last, run_id=run_id
+        )
 
     async def create(
         self,
@@ -238,13 +241,69 @@ class Service:
         """
         self.rules.require_use(application, identity)
         now = self.clock()
+        job = self._new(application, identity, request, job_id or new_id(now), now, listed=listed)
+        attempt = None
+        async with self._room(identity, run=request.run, new=True):
+            if request.run:
+                job, attempt = await self._started(job, identity, 1, now)
+            return await self.store.create(
+                job, actor=identity.actor, origin=origin, idempotency=idempotency, attempt=attempt
+            )
+
+    async def create_many(
+        self,
+        application: Application,
+        identity: Identity,
+        request: Request,
+        rows: Sequence[tuple[Parameter, ...]],
+        *,
+        origin: str = "",
+        idempotency: tuple[str, str] | None = None,
+    ) -> str:
+        """A job for each row of parameters, all or none; returns the RUNID that finds them.
+
+        Parameters
+        ----------
+        request
+            What they have in common.
+        rows
+            All parameters of each, checked.
+        """
+        self.rules.require_use(application, identity)
+        if identity.owner is None and not self.rules.lists_anonymous():
+            raise AuthenticationRequired("Log in, or send a token: jobs of unknown callers are in no list.")
+        now = self.clock()
+        run_id = request.run_id or f"bulk-{secrets.token_hex(8)}"
+        ids = sorted(new_id(now) for _ in rows)
+        made: list[tuple[Job, Attempt | None]] = []
+        async with self._room(identity, run=request.run, new=True, jobs=len(rows)):
+            for number, (job_id, parameters) in enumerate(zip(ids, rows, strict=True), 1):
+                wanted = replace(request, parameters=parameters, run_id=run_id)
+                job = replace(self._new(application, identity, wanted, job_id, now), info={"row": number})
+                made.append(await self._started(job, identity, 1, now) if request.run else (job, None))
+                if number % 100 == 0:
+                    await asyncio.sleep(0)  # others have their turn
+            first, _ = await self.store.create_many(made, actor=identity.actor, origin=origin, idempotency=idempotency)
+        return first.run_id or run_id
+
+    def _new(
+        self,
+        application: Application,
+        identity: Identity,
+        request: Request,
+        job_id: str,
+        now: int,
+        *,
+        listed: bool = True,
+    ) -> Job:
+        """A PENDING job, its times within what the application allows."""
         limits = application.limits
         destruction: int | None = now + limits.retention.default * 1000 if limits.retention.default else None
         if request.destruction is not None:
             destruction = clamp_destruction(application, now, request.destruction, now)
         duration = request.duration if request.duration is not None else limits.execution_duration.default
         job = Job(
-            id=job_id or new_id(now),
+            id=job_id,
             application=application.name,
             owner=identity.owner,
             phase=Phase.PENDING,
@@ -255,14 +314,7 @@ class Service:
             parameters=request.parameters,
             listed=listed,
         )
-        job = replace(job, quote=quote(job, now))
-        attempt = None
-        async with self._room(identity, run=request.run, new=True):
-            if request.run:
-                job, attempt = await self._started(job, identity, 1, now)
-            return await self.store.create(
-                job, actor=identity.actor, origin=origin, idempotency=idempotency, attempt=attempt
-            )
+        return replace(job, quote=quote(job, now))
 
     def checked(self, job: Job) -> Checked:
         """The job's parameters, checked against its application; raises `UsageError`."""
@@ -278,7 +330,8 @@ class Service:
             summary = ErrorSummary(error.message, transient=False, reason=Reason.USAGE, detail=error.detail)
             return apply(job, Action.REFUSE, now, error=summary), None
         queued = apply(job, Action.RUN, now)
-        info = {"site": site, "site_reason": why, "attempt": number, "waiting": f"waiting for a free slot at {site}"}
+        waiting = f"waiting for a free slot at {site}"
+        info = {**job.info, "site": site, "site_reason": why, "attempt": number, "waiting": waiting}
         attempt = Attempt(
             job_id=job.id,
             number=number,

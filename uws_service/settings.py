@@ -27,6 +27,7 @@ class Limits(BaseModel):
     value: int = Field(1024**2, ge=16, description="Largest value of one parameter, in bytes.")
     parameters: int = Field(1000, ge=1, description="Most parameters in one job.")
     files: int = Field(50, ge=0, description="Most uploaded files in one job.")
+    bulk: int = Field(10_000, ge=1, description="Most jobs that one table makes, whatever an application allows.")
     wait: int = Field(50, ge=1, description="Longest WAIT, in seconds; keep it below every proxy's read timeout.")
     waiters: int = Field(50_000, ge=1, description="Most requests that may block in WAIT at once; more return early.")
 

@@ -109,6 +109,7 @@ def application(raw: Mapping[str, Any]) -> Application:
             )
             for one in raw.get("examples", ())
         ),
+        bulk=raw.get("bulk", {}).get("maximum", 0),
         archive=raw.get("archive", False),
         access=_access(raw["access"]) if "access" in raw else None,
     )

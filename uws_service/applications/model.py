@@ -128,6 +128,8 @@ class Application:
     results: tuple[ResultSpec, ...] = ()
     maxrec: MaxrecSpec | None = None
     examples: tuple[Example, ...] = ()
+    bulk: int = 0
+    """Rows that a table of jobs may have; 0: no tables."""
     archive: bool = False
     access: AccessSpec | None = None
     """None: as the settings say for all applications."""

@@ -25,8 +25,8 @@ class Holding:
     stored: int
 
 
-def require_room(quota: Quota, holding: Holding, *, run: bool, new: bool) -> None:
-    """Raise if one more job, or one more that runs, is too many.
+def require_room(quota: Quota, holding: Holding, *, run: bool, new: bool, jobs: int = 1) -> None:
+    """Raise if one more job, or one more that runs, is too many; or so many ``jobs``.
 
     Raises
     ------
@@ -44,7 +44,9 @@ def require_room(quota: Quota, holding: Holding, *, run: bool, new: bool) -> Non
         return
     queued = holding.phases.get(Phase.QUEUED, 0)
     running = holding.phases.get(Phase.EXECUTING, 0)
-    if quota.queued is not None and queued >= quota.queued:
+    if quota.queued is not None and jobs > max(1, quota.queued):
+        raise Forbidden(f"These are {jobs} jobs at once; {quota.queued} of yours may wait to run.")
+    if quota.queued is not None and queued + jobs > quota.queued:
         raise TooManyRequests(
             f"You have {queued} jobs that wait to run; {quota.queued} are allowed.", retry_after=RETRY_SECONDS
         )

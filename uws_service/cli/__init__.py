@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from uws_service import __version__
-from uws_service.cli import files, jobs, login, server
+from uws_service.cli import bulk, files, jobs, login, server
 from uws_service.cli.common import (
     EXIT_CODES,
     EXIT_FAILURE,
@@ -61,6 +61,7 @@ def root(
 
 server.register(app)
 jobs.register(app)
+bulk.register(app)
 files.register(app)
 login.register(app)
 

@@ -208,6 +208,25 @@ class UwsClient:
             answer = self._post(url, fields, uploads, headers)
         return _job_url(answer)
 
+    def create_many(
+        self, url: str, table: Path, parameters: Pairs = (), *, run: bool = True, run_id: str | None = None
+    ) -> str:
+        """Make a job for each row of a CSV file, at an application of this service's kind; the URL of their list."""
+        base = url.rstrip("/").removesuffix("/async").removesuffix("/bulk")
+        fields = [
+            *parameters,
+            *([("RUNID", run_id)] if run_id is not None else []),
+            *([("PHASE", "RUN")] if run else []),
+        ]
+        headers = {"Idempotency-Key": str(uuid.uuid4())}
+        upload = Upload("TABLE", table)
+        try:
+            answer = self._post(f"{base}/bulk", fields, [upload], headers)
+        except NetworkError:
+            time.sleep(FIRST_PAUSE)
+            answer = self._post(f"{base}/bulk", fields, [upload], headers)
+        return _job_url(answer)
+
     def _post(self, url: str, fields: Pairs, uploads: Sequence[Upload], headers: Mapping[str, str]) -> Answer:
         if not uploads:
             form = {"Content-Type": "application/x-www-form-urlencoded"}

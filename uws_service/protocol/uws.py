@@ -94,6 +94,7 @@ class JobInfoView:
     site: str = ""
     site_reason: str = ""
     attempt: int | None = None
+    row: int | None = None
     lost: tuple[LostAttempt, ...] = ()
     logs: tuple[tuple[str, str, int | None], ...] = ()
     """Name, URL, size in bytes if it is final."""
@@ -113,6 +114,7 @@ class JobInfoView:
             site=info.get("site", ""),
             site_reason=info.get("site_reason", ""),
             attempt=info.get("attempt"),
+            row=info.get("row"),
             lost=tuple(
                 LostAttempt(one["attempt"], one["site"], one["reason"], one["message"]) for one in info.get("lost", ())
             ),
@@ -299,6 +301,8 @@ def _add_info(root: etree._Element, info: JobInfoView, job: Job) -> None:
         site.text = xml_text(info.site)
     if info.attempt is not None:
         etree.SubElement(told, _I + "attempt").text = str(info.attempt)
+    if info.row is not None:
+        etree.SubElement(told, _I + "row").text = str(info.row)
     for one in info.lost:
         attributes = {"attempt": str(one.number), "site": xml_text(one.site), "reason": xml_text(one.reason)}
         etree.SubElement(told, _I + "lost", attributes).text = xml_text(one.message)
@@ -444,6 +448,7 @@ def _info_json(info: JobInfoView) -> dict[str, Any]:
         "site": info.site or None,
         "siteReason": info.site_reason or None,
         "attempt": info.attempt,
+        "row": info.row,
         "lost": [
             {"attempt": one.number, "site": one.site, "reason": one.reason, "message": one.message} for one in info.lost
         ],

@@ -48,6 +48,9 @@ def _now() -> int:
     return time.time_ns() // 1_000_000
 
 
+_NO_KEY = {"idempotency_key": None, "fingerprint": None}
+
+
 class Store:
     """All that is known of jobs, attempts and events; made by `open`.
 
@@ -115,6 +118,7 @@ class Store:
         phases: frozenset[Phase] | None = None,
         after: int | None = None,
         last: int | None = None,
+        run_id: str | None = None,
         page: int = 1000,
     ) -> AsyncIterator[list[JobRef]]:
         """Pages of one owner's jobs (None: the anonymous ones), newest first (U-051…U-057).
@@ -124,11 +128,13 @@ class Store:
         params: dict[str, Any] = {"application": application, "owner_key": owner or ""}
         if after is not None:
             params["after"] = after
+        if run_id is not None:
+            params["run_id"] = run_id
         left = last
         while left is None or left > 0:
             size = page if left is None else min(page, left)
             names = None if phases is None else frozenset(phase.value for phase in phases)
-            query = queries.list_jobs(names, after is not None, "last_id" in params)
+            query = queries.list_jobs(names, after is not None, "last_id" in params, run_id is not None)
             refs = [ref_of(row) for row in await self._database.read(query, {**params, "page": size})]
             if refs:
                 yield refs
@@ -153,7 +159,19 @@ class Store:
         IdempotencyConflict
             The key was used for another request.
         """
+        return await self.create_many([(job, attempt)], actor=actor, origin=origin, idempotency=idempotency)
+
+    async def create_many(
+        self,
+        jobs: Sequence[tuple[Job, Attempt | None]],
+        *,
+        actor: str,
+        origin: str = "",
+        idempotency: tuple[str, str] | None = None,
+    ) -> tuple[Job, bool]:
+        """`create` for all of these jobs or none; the key and what is returned are those of the first one."""
         key, fingerprint = idempotency or (None, None)
+        job = jobs[0][0]
 
         def operation(tx: Transaction) -> tuple[str, bool]:
             if key is not None:
@@ -165,10 +183,12 @@ class Store:
                     if found[0][1] != fingerprint:
                         raise IdempotencyConflict("This Idempotency-Key was used for another request; use a new one.")
                     return found[0][0], False
-            tx.change(queries.INSERT_JOB, {**job_values(job), "idempotency_key": key, "fingerprint": fingerprint})
-            self._event(tx, job, "CREATED", actor, origin)
-            if attempt is not None:
-                self._put_attempt(tx, attempt)
+            for one, attempt in jobs:
+                known = {"idempotency_key": key, "fingerprint": fingerprint} if one is job else _NO_KEY
+                tx.change(queries.INSERT_JOB, {**job_values(one), **known})
+                self._event(tx, one, "CREATED", actor, origin)
+                if attempt is not None:
+                    self._put_attempt(tx, attempt)
             return job.id, True
 
         job_id, fresh = await self._once_more(operation) if key is not None else await self._database.write(operation)

@@ -48,7 +48,7 @@ BY_IDEMPOTENCY = Query(
 
 
 @lru_cache(256)
-def list_jobs(phases: frozenset[str] | None, after: bool, before: bool) -> Query:
+def list_jobs(phases: frozenset[str] | None, after: bool, before: bool, run: bool = False) -> Query:
     """Entries of a list, newest first, from ``last_created``/``last_id`` on downwards.
 
     One statement for each phase, united, so that each part walks an index in order and stops early.
@@ -59,6 +59,8 @@ def list_jobs(phases: frozenset[str] | None, after: bool, before: bool) -> Query
         where.append(job.phase == literal_column(f"'{phase}'") if phase else job.phase != literal_column("'ARCHIVED'"))
         if after:
             where.append(job.created > p("after"))
+        if run:
+            where.append(job.run_id == p("run_id"))
         if before:
             older = and_(job.created == p("last_created"), job.id < p("last_id"))
             where.append(and_(job.created <= p("last_created"), or_(job.created < p("last_created"), older)))

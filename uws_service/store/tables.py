@@ -46,6 +46,17 @@ class JobRow(SQLModel, table=True):
             postgresql_where=text("destruction IS NOT NULL AND phase != 'ARCHIVED'"),
         ),
         Index("job_phases", "application", "phase"),
+        # The jobs of one RUNID.
+        Index(
+            "job_run",
+            "application",
+            "owner_key",
+            "run_id",
+            "created",
+            "id",
+            sqlite_where=text("run_id IS NOT NULL"),
+            postgresql_where=text("run_id IS NOT NULL"),
+        ),
         # What one owner has, for quotas, from the index alone.
         Index("job_owner", "owner_key", "phase", "stored"),
         Index(

@@ -14,6 +14,7 @@ from uws_service.errors import NotFound
 from uws_service.runtime import Runtime, running
 from uws_service.settings import Settings
 from uws_service.web.agent import AgentResources
+from uws_service.web.bulk import Bulk
 from uws_service.web.edge import Edge, Resource
 from uws_service.web.gate import Gate
 from uws_service.web.jobs import Jobs
@@ -30,6 +31,7 @@ def routes(runtime: Runtime, login: Login | None = None) -> list[BaseRoute]:
     below = {**jobs.resources(), **Sharing(runtime).resources()}
     table: dict[str, Resource] = {f"/{{application}}/async{path}": one for path, one in below.items()}
     table["/{application}/sync"] = sync.resource()
+    table.update(Bulk(runtime).resources())
     table.update(AgentResources(runtime).resources())
     if login is not None:
         table.update(login.resources())

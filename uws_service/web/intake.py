@@ -113,6 +113,14 @@ def _check_names(fields: Sequence[str], files: Sequence[str]) -> None:
         seen.add(name.upper())
 
 
+def idempotency_key(request: HttpRequest) -> str | None:
+    """The header by which a repeated request is known, or None."""
+    key = request.headers.get("idempotency-key")
+    if key is not None and not (0 < len(key) <= 255 and key.isprintable()):
+        raise UsageError("Idempotency-Key must have 1 to 255 printable characters.")
+    return key
+
+
 def job_request(form: Posted, *, creating: bool = True) -> Request:
     """The form as a request for a job; `creating` False where control words are not taken (U-123, D-012)."""
     control = ("PHASE", "DESTRUCTION", "EXECUTIONDURATION", "RUNID") if creating else ("RUNID",)

@@ -21,7 +21,7 @@ from uws_service.web import pages
 from uws_service.web.edge import Call, Resource, account_of, call_of
 from uws_service.web.errors import VOTABLE
 from uws_service.web.files import file_response
-from uws_service.web.intake import Posted, job_request, posted
+from uws_service.web.intake import Posted, idempotency_key, job_request, posted
 from uws_service.web.sessions import SHARE_COOKIE, set_cookie
 from uws_service.web.views import info_view, job_urls
 
@@ -57,10 +57,13 @@ class Jobs:
         phases = uws.parse_phases(query.get("PHASE", []))
         after = uws.parse_after(_single(query, "AFTER"))
         last = uws.parse_last(_single(query, "LAST"))
+        run_id = _single(query, "RUNID")  # our own, for the jobs of one table
         form = negotiation.choose(request.headers.get("accept"), ("xml", "json", "html"))
         if form != "xml" and last is None:
             last = 1000 if form == "html" else None
-        found = self.service.list_jobs(application.name, call.identity, phases=phases, after=after, last=last)
+        found = self.service.list_jobs(
+            application.name, call.identity, phases=phases, after=after, last=last, run_id=run_id
+        )
         urls = job_urls(call, application.name)
         if form == "html":
             refs = [ref async for page in found for ref in page]
@@ -77,9 +80,7 @@ class Jobs:
         """POST {jobs}: a new job, 303 to it (U-021, U-120…U-126); a repeated Idempotency-Key finds the first one."""
         call = call_of(request)
         application = self.service.application(request.path_params["application"])
-        key = request.headers.get("idempotency-key")
-        if key is not None and not (0 < len(key) <= 255 and key.isprintable()):
-            raise UsageError("Idempotency-Key must have 1 to 255 printable characters.")
+        key = idempotency_key(request)
         job_id = new_id(self.service.clock())
         page = negotiation.choose(request.headers.get("accept"), ("xml", "html")) == "html"
         async with posted(request, self.runtime.depot, self.limits, job_id, leave_out_empty=page) as form:

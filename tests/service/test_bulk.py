@@ -1,0 +1,125 @@
+"""Tables of jobs: a job for each row, all under one RUNID, all or none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.client.test_cli import program
+from tests.server import Server
+from tests.service.client import Uws, text
+
+
+@pytest.fixture
+def uws(server: Server) -> Iterator[Uws]:
+    with Uws(server.url, user="bulk") as client:
+        yield client
+        client.made += [ref.get("{http://www.w3.org/1999/xlink}href") for ref in client.listed()]
+
+
+def post(uws: Uws, table: bytes | str, data: dict[str, str] | None = None, name: str = "TABLE", **more: object) -> str:
+    """The answer's Location, or its status and text."""
+    answer = uws.post(f"{uws.base}/bulk", data, files={name: ("jobs.csv", table, "text/csv")}, **more)
+    return answer.headers["location"] if answer.status_code == 303 else f"{answer.status_code} {answer.text}"
+
+
+def rows(uws: Uws, listed: str) -> dict[int, dict[str, object]]:
+    """The jobs of a list by the row that they were made from."""
+    told = [uws.get(ref["href"], headers={"accept": "application/json"}).json() for ref in
+            uws.get(listed, headers={"accept": "application/json"}).json()["jobs"]]  # fmt: skip
+    return {one["jobInfo"]["row"]: one for one in told}
+
+
+def test_a_job_for_each_row(uws: Uws) -> None:
+    listed = post(uws, "SECONDS,exit\n0,0\n\n0,7\n", {"PHASE": "RUN", "TAG": "x & y"})
+    assert "RUNID=bulk-" in listed
+    found = rows(uws, listed)
+    assert sorted(found) == [1, 2]
+    for one in found.values():
+        uws.wait(f"{uws.jobs}/{one['jobId']}")
+    found = rows(uws, listed)
+    assert (found[1]["phase"], found[2]["phase"]) == ("COMPLETED", "ERROR")
+    given = {one["id"]: one["value"] for one in found[2]["parameters"]}
+    assert given == {"TAG": "x & y", "SECONDS": "0", "EXIT": "7"}
+
+
+def test_found_by_runid_alone(uws: Uws) -> None:
+    """The list's filter joins the others (U-052)."""
+    other = uws.create({"RUNID": "other"})
+    listed = post(uws, "TAG\n1\n2\n3\n", {"RUNID": "mine & yours"})
+    assert listed == f"{uws.jobs}?RUNID=mine%20%26%20yours"
+    found = uws.listed("?RUNID=mine%20%26%20yours")
+    assert [text(ref, "runId") for ref in found] == ["mine & yours"] * 3
+    assert len(uws.listed("?RUNID=mine%20%26%20yours&LAST=2")) == 2
+    assert not uws.listed("?RUNID=mine%20%26%20yours&PHASE=ERROR") and uws.phase(other) == "PENDING"
+
+
+def test_a_thousand_and_one(uws: Uws) -> None:
+    listed = post(uws, "TAG\n" + "\n".join(map(str, range(100))), {"RUNID": "many"})
+    assert len(uws.listed(listed.removeprefix(uws.jobs))) == 100
+    assert "more than the 100 rows" in post(uws, "TAG\n" + "\n".join(map(str, range(101))), {"RUNID": "more"})
+    assert not uws.listed("?RUNID=more")
+
+
+def test_repeated_request(uws: Uws) -> None:
+    """An Idempotency-Key makes the same jobs once."""
+    key = {"headers": {"Idempotency-Key": "table-1"}}
+    first = post(uws, "TAG\n1\n2\n", **key)
+    assert post(uws, "TAG\n1\n2\n", **key) == first
+    assert len(uws.listed(first.removeprefix(uws.jobs))) == 2
+    assert "another request" in post(uws, "TAG\n1\n3\n", **key)
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("", "has no rows"),
+        ("SECONDS\n", "has no rows"),
+        ("COLOUR\nred\n", "'COLOUR' is no parameter"),
+        ("SECONDS,seconds\n1,2\n", "more than once"),
+        ("SECONDS\n1\nfast\n200\n", "row 2: "),
+        ("SECONDS,EXIT\n1\n", "row 1 has 1 cells"),
+        ('SECONDS\n"1\n', "no CSV"),
+        (b"SECONDS\n\xff\n", "not UTF-8"),
+        ("TAG\n1\n", "column of the table and a parameter"),
+    ],
+)
+def test_bad_tables(uws: Uws, table: str | bytes, words: str) -> None:
+    """Nothing is made; the message says what is wrong, and where."""
+    answer = post(uws, table, {"RUNID": "bad", "TAG": "also"})
+    assert answer.startswith("400") and words in answer, answer
+    assert not uws.listed("?RUNID=bad")
+
+
+def test_other_requests(uws: Uws, server: Server) -> None:
+    assert "named TABLE" in post(uws, "TAG\n1\n", name="OTHER")
+    assert uws.post(f"{uws.base}/bulk", {"PHASE": "RUN"}).status_code == 400
+    assert uws.get(f"{uws.base}/bulk").status_code == 405
+    with Uws(server.url, "crossmatch", user="bulk") as other:
+        assert "takes no tables" in post(other, "RADIUS\n1\n")
+
+
+def test_another_sees_nothing(uws: Uws, server: Server) -> None:
+    """U-162: the RUNID opens nothing."""
+    post(uws, "TAG\n1\n", {"RUNID": "private"})
+    with Uws(server.url, user="eve") as eve:
+        assert eve.listed("?RUNID=private") == []
+
+
+def test_from_the_command_line(uws: Uws, server: Server, tmp_path: Path) -> None:
+    """One bar for all of them, and an exit code that tells whether all ended well."""
+    table = tmp_path / "jobs.csv"
+    table.write_text("EXIT\n0\n0\n")
+    arguments = [f"{uws.base}/async", str(table), "SECONDS=0", "--wait", "--header", "X-Auth-Request-User: bulk"]
+    ended = program("bulk", *arguments)
+    assert ended.returncode == 0, ended.stderr
+    assert "2 COMPLETED" in ended.stderr and len(uws.listed("?" + ended.stdout.strip().partition("?")[2])) == 2
+    table.write_text("EXIT\n0\n9\n")
+    assert "1 COMPLETED, 1 ERROR" in program("bulk", *arguments).stderr
+
+
+def test_the_page_has_a_form(uws: Uws) -> None:
+    page = uws.get(uws.base, headers={"accept": "text/html,application/xhtml+xml"}).text
+    assert f'action="{uws.base}/bulk"' in page and "at most 100" in page

@@ -1,0 +1,90 @@
+"""A table of parameters to the parameters of many jobs, one for each row: pure."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+
+from uws_service.applications.checking import check
+from uws_service.applications.model import Application
+from uws_service.errors import UsageError
+from uws_service.job import Parameter
+
+TOLD = 5
+"""So many rows that are wrong are named."""
+ALSO = ("RESPONSEFORMAT", "MAXREC", "SITE")
+"""Standard parameters that may be columns too."""
+
+
+def read_rows(
+    application: Application, text: str, common: Sequence[Parameter], maximum: int
+) -> list[tuple[Parameter, ...]]:
+    """The parameters of each row, checked.
+
+    Parameters
+    ----------
+    text
+        CSV, or TSV if its first line has a tab: a line of parameter names, then a line for each job. An empty cell is
+        a parameter that is not given.
+    common
+        What all jobs have besides.
+    maximum
+        Rows that are allowed.
+
+    Raises
+    ------
+    UsageError
+        The table can't be read, or jobs of it could not run; names the rows.
+    """
+    first = text.partition("\n")[0]
+    reader = csv.reader(io.StringIO(text), delimiter="\t" if "\t" in first else ",", strict=True)
+    found: list[tuple[Parameter, ...]] = []
+    wrong: list[str] = []
+    names: list[str] = []
+    try:
+        for cells in reader:
+            if not any(cell.strip() for cell in cells):
+                continue
+            if not names:
+                names = _names(application, cells, common)
+                continue
+            if len(found) + len(wrong) >= maximum:
+                raise UsageError(f"The table has more than the {maximum} rows that are allowed.")
+            row = len(found) + len(wrong) + 1
+            if len(cells) != len(names):
+                wrong.append(f"row {row} has {len(cells)} cells, the first line has {len(names)}")
+                continue
+            given = tuple(Parameter(name, cell) for name, cell in zip(names, cells, strict=True) if cell != "")
+            try:
+                check(application, (*common, *given))
+            except UsageError as error:
+                wrong.append(f"row {row}: {error.message}")
+            found.append((*common, *given))
+    except csv.Error as error:
+        raise UsageError(f"The table is no CSV: line {reader.line_num}: {error}.") from None
+    if wrong:
+        more = f"; and {len(wrong) - TOLD} more" if len(wrong) > TOLD else ""
+        raise UsageError(f"No job was made. {'; '.join(wrong[:TOLD])}{more}.")
+    if not found:
+        raise UsageError("The table has no rows; it needs a line of parameter names and a line for each job.")
+    return found
+
+
+def _names(application: Application, cells: Sequence[str], common: Sequence[Parameter]) -> list[str]:
+    """The columns as parameters of the application."""
+    names = [cell.strip() for cell in cells]
+    known = {one.name.upper(): one.name for one in application.parameters} | {name: name for name in ALSO}
+    unknown = [name for name in names if name.upper() not in known]
+    if unknown:
+        possible = ", ".join(known.values())
+        message = f"The column {unknown[0][:64]!r} is no parameter of {application.name!r}"
+        raise UsageError(f"{message}; possible: {possible}.")
+    folded = [name.upper() for name in names]
+    twice = [name for name in names if folded.count(name.upper()) > 1]
+    if twice:
+        raise UsageError(f"The column {twice[0]!r} is there more than once.")
+    both = [one.name for one in common if one.name.upper() in folded]
+    if both:
+        raise UsageError(f"{both[0]} is a column of the table and a parameter beside it; give it once.")
+    return [known[name] for name in folded]

@@ -1,0 +1,94 @@
+"""``bulk``: a job for each row of a table, and a bar that shows how far they all are."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from uws_service.cli.common import (
+    EXIT_JOB,
+    EXIT_TIMEOUT,
+    HeaderOption,
+    HttpTimeoutOption,
+    Stop,
+    TokenOption,
+    console,
+    guarded,
+    note,
+    open_client,
+)
+from uws_service.cli.jobs import TimeoutOption
+from uws_service.cli.values import pair, url_of
+
+if TYPE_CHECKING:
+    from uws_service.client import UwsClient
+
+PAUSE = 2.0
+"""Seconds between two looks at the list."""
+ENDED = ("COMPLETED", "ERROR", "ABORTED")
+
+
+def bulk(
+    url: Annotated[str, typer.Argument(metavar="URL", help="The application, such as https://host/sleep.")],
+    table: Annotated[Path, typer.Argument(metavar="TABLE", exists=True, dir_okay=False, help="A CSV file.")],
+    parameters: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME=VALUE", help="Parameters that all jobs have.", show_default=False),
+    ] = None,
+    run: Annotated[bool, typer.Option("--run/--no-run", help="Start the jobs.")] = True,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end of all of them.")] = False,
+    timeout: TimeoutOption = None,
+    run_id: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="A name for all of the jobs.", show_default=False)
+    ] = None,
+    header: HeaderOption = None,
+    token: TokenOption = None,
+    http_timeout: HttpTimeoutOption = 120.0,
+) -> None:
+    """Make a job for each row of a table, and print the URL of their list.
+
+    The table's first line has names of parameters. All jobs are made, or none: a table with a wrong row is refused.
+    """
+    if wait and not run:
+        raise typer.BadParameter("--wait makes no sense with --no-run")
+    fields = [pair(word) for word in parameters or []]
+    with guarded(), open_client(url_of(url), header, http_timeout, token) as client:
+        listed = client.create_many(url_of(url), table, fields, run=run, run_id=run_id)
+        print(listed, flush=True)
+        if wait:
+            _wait(client, listed, timeout)
+
+
+def _wait(client: UwsClient, listed: str, timeout: float | None) -> None:
+    """Look at the list until all have ended; 1 as exit code if not all are COMPLETED."""
+    from rich.progress import Progress
+
+    end = time.monotonic() + timeout if timeout is not None else None
+    said = ""
+    with Progress(console=console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+        bar = progress.add_task("", total=None)
+        while True:
+            phases = Counter(job.phase for job in client.jobs(listed).jobs)
+            over = sum(phases[phase] for phase in ENDED)
+            words = ", ".join(f"{count} {phase}" for phase, count in sorted(phases.items()))
+            progress.update(bar, total=phases.total(), completed=over, description=words)
+            if progress.disable and words != said:
+                note(words)
+                said = words
+            if over == phases.total():
+                break
+            if end is not None and time.monotonic() > end:
+                raise Stop(EXIT_TIMEOUT, f"not all have ended: {words}")
+            time.sleep(PAUSE)
+    if phases["COMPLETED"] != phases.total():
+        raise Stop(EXIT_JOB, f"not all ended well: {words}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command("bulk")(bulk)

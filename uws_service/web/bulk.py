@@ -1,0 +1,78 @@
+"""Many jobs by one request: a table of parameters, a job for each row, all under one RUNID."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from uws_service.applications.bulk import read_rows
+from uws_service.auth.policy import Policy
+from uws_service.errors import NotFound, TooLarge, UsageError
+from uws_service.job import Parameter
+from uws_service.runtime import Runtime
+from uws_service.service import fingerprint, new_id
+from uws_service.web.edge import Resource, call_of
+from uws_service.web.intake import idempotency_key, job_request, posted
+from uws_service.web.jobs import see_other
+
+TABLE = "TABLE"
+LARGEST = 16 * 1024**2
+"""Bytes of a table."""
+
+
+class Bulk:
+    """Handler of ``/{application}/bulk``."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self.service = runtime.service
+
+    async def create(self, request: Request) -> Response:
+        """POST: the file TABLE, and what all its jobs have in common; 303 to the list of the jobs.
+
+        All of the jobs are made, or none.
+        """
+        call = call_of(request)
+        application = self.service.application(request.path_params["application"])
+        if not application.bulk:
+            raise NotFound(f"The application {application.name!r} takes no tables of jobs.")
+        self.service.rules.require_use(application, call.identity)
+        key = idempotency_key(request)
+        limits = self.runtime.settings.limits
+        place = new_id(self.service.clock())
+        try:
+            async with posted(request, self.runtime.depot, limits, place) as form:
+                text = await self._table(form.files)
+                wanted = job_request(type(form)(form.fields))
+                maximum = min(application.bulk, limits.bulk)
+                rows = read_rows(application, text, wanted.parameters, maximum)
+                run_id = await self.service.create_many(
+                    application,
+                    call.identity,
+                    wanted,
+                    rows,
+                    origin=call.origin,
+                    idempotency=(key, fingerprint(wanted, form.digests)) if key else None,
+                )
+        finally:
+            await self.runtime.depot.delete_prefix(f"jobs/{place}/")
+        return see_other(f"{call.base}/{application.name}/async?RUNID={quote(run_id, safe='')}")
+
+    async def _table(self, files: Sequence[Parameter]) -> str:
+        """The table's text."""
+        if len(files) != 1 or files[0].name.upper() != TABLE or files[0].upload is None:
+            raise UsageError(f"Send one file, named {TABLE}: CSV with a line of parameter names.")
+        if (files[0].size or 0) > LARGEST:
+            raise TooLarge(f"The table has {files[0].size} bytes; at most {LARGEST} are taken.")
+        data = b"".join([chunk async for chunk in self.runtime.depot.read(files[0].upload)])
+        try:
+            return data.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise UsageError("The table is not UTF-8 text.") from None
+
+    def resources(self) -> dict[str, Resource]:
+        """Path → resource."""
+        return {"/{application}/bulk": Resource("bulk", Policy.USE, post=self.create)}
