@@ -402,7 +402,7 @@ RESOURCES = {
     "GET /login/start/{number}": "To the pages of an issuer.",
     "GET /login/callback": "Back from there.",
     "POST /logout": "End the session.",
-    "POST /{application}/bulk": "A job for each line of the CSV file `TABLE`, all under one `RUNID`; 303 to their list.",
+    "POST /{application}/bulk": "A job for each line of the CSV file `TABLE`, under one `RUNID`; 303 to their list.",
     "GET {job}/shares": "With whom the job is shared, as JSON.",
     "POST {job}/shares": "`GROUP=name` shares it with a group, no `GROUP` makes a link; `EXPIRES=seconds`.",
     "DELETE {job}/shares/{share_id}": "Take a share back.",
