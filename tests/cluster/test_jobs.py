@@ -45,6 +45,18 @@ def test_crossmatch_by_pyvo(service: ClusterServer) -> None:
         assert client.http.get(f"{url}/logs/stdout").status_code == 200
 
 
+def test_results_go_as_they_are_closed(shell: Client, service: ClusterServer) -> None:
+    """While the command still runs they are in the depot; what is written again afterwards is what counts."""
+    url = shell.script("echo early > $UWS_OUTPUT_DIR/result; sleep 10; echo late > $UWS_OUTPUT_DIR/result")
+    depot = service.folder / "data" / "depot" / "jobs" / job_id(url)
+    until(lambda: "early\n" in {one.read_text() for one in depot.rglob("result")}, "the result")
+    assert shell.phase(url) == "EXECUTING"
+    told = shell.ended(url)
+    assert told["phase"] == "COMPLETED", told["errorSummary"]
+    assert shell.http.get(f"{url}/results/result").text == "late\n"
+    assert told["results"][0]["sha256"] == hashlib.sha256(b"late\n").hexdigest()
+
+
 def test_results_and_log(shell: Client, site_a: Site) -> None:
     """Files of any name come out with their digests; nothing of the job is left in the cluster."""
     url = shell.script(

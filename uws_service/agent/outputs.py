@@ -87,7 +87,7 @@ def collect_results(
             if not paths and want["required"]:
                 raise StageOutError(f"The command did not write the result {want['id']!r} ({want['path']}).")
             for path in paths:
-                one = _describe(work, path, want["media_type"], incomplete or ())
+                one = describe(work, path, want["media_type"], incomplete or ())
                 if one is not None:
                     pattern = "*" in want["path"]
                     found.append({"id": _unique(_name(path) if pattern else want["id"], taken), **one})
@@ -102,7 +102,7 @@ def describe_logs(work: str) -> list[dict[str, Any]]:
     found = []
     for name, path in (("stdout", layout.STDOUT), ("stderr", layout.STDERR)):
         with contextlib.suppress(StageOutError):
-            one = _describe(work, os.path.join(work, path), "text/plain", ())
+            one = describe(work, os.path.join(work, path), "text/plain")
             found.append({"id": name, **(one or {})})
     return found
 
@@ -123,7 +123,7 @@ def _matches(work: str, pattern: str) -> list[str]:
     return [os.path.join(output, name) for name in sorted(names)]
 
 
-def _describe(work: str, path: str, media_type: str, skip: Collection[Identity]) -> dict[str, Any] | None:
+def describe(work: str, path: str, media_type: str, skip: Collection[Identity] = ()) -> dict[str, Any] | None:
     """Source, size and digest of one file; None if it is among those to skip."""
     import hashlib  # 3 ms that only the end of an attempt needs
 
