@@ -165,6 +165,9 @@ def _said(error: jsonschema.ValidationError) -> Iterator[Problem]:
                 path,
                 f"{value} is not allowed; it must be of type {kinds}: {schema.get('description', '')}".rstrip(": "),
             )
+        case None:  # a property that is `false` in the schema
+            known = "`protocol: tap` brings it" if path != ["catalogue"] else "only `protocol: tap` has one"
+            yield path, f"{path[-1]} can't be given here; {known}"
         case _:
             yield path, error.message
 
