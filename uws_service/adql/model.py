@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 # The engines that SQL is made for; PostgreSQL with the extensions that the server has.
-Dialect = Literal[
-    "duckdb", "postgresql", "postgresql+pgsphere", "postgresql+q3c", "postgresql+pgsphere+q3c"
-]
+Dialect = Literal["duckdb", "postgresql", "postgresql+pgsphere", "postgresql+q3c", "postgresql+pgsphere+q3c"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Literal
 from uws_service.adql.errors import Fault, nearest
 from uws_service.adql.syntax import (
     Body,
+    Condition,
     Derived,
     Item,
     Join,
@@ -32,7 +33,7 @@ _MOST_ITEMS = 2000
 def parse(text: str) -> Query:
     """The one query of a text; raises `Fault`."""
     parser = Parser(text)
-    if parser.token.kind is Kind.END:
+    if parser.at_end():
         raise Fault("the query is empty", 0, "Write SELECT … FROM …")
     if parser.token.upper not in ("SELECT", "WITH", "("):
         hint = nearest(parser.token.upper, ["SELECT", "WITH"]) or "Only queries are answered, nothing is changed."
@@ -40,9 +41,9 @@ def parse(text: str) -> Query:
     query = parser.query()
     if parser.token.upper == ";":
         parser.take()
-        if parser.token.kind is not Kind.END:
+        if not parser.at_end():
             raise Fault("a second statement follows", parser.token.at, "One query is answered at a time.")
-    if parser.token.kind is not Kind.END:
+    if not parser.at_end():
         raise parser.unexpected("the end of the query")
     return query
 
@@ -109,7 +110,7 @@ class Parser(ValueParser):
             sources.append(self._source())
             while self.accept(","):
                 sources.append(self._source())
-        elif self.token.kind not in (Kind.END,) and self.token.upper not in (
+        elif not self.at_end() and self.token.upper not in (
             *("WHERE", "GROUP", "HAVING", "ORDER", "OFFSET", "UNION", "EXCEPT", "INTERSECT", ")", ";"),
         ):
             raise self.unexpected("',' or 'FROM' after a column of the select list")
@@ -138,7 +139,9 @@ class Parser(ValueParser):
         value = self.value()
         if self.token.upper in ("=", "<", ">", "<>", "!=", "<=", ">=", "BETWEEN", "IN", "LIKE", "ILIKE", "IS"):
             raise Fault(
-                "a condition can't be a column of the result", self.token.at, "Conditions stand after WHERE, ON, HAVING."
+                "a condition can't be a column of the result",
+                self.token.at,
+                "Conditions stand after WHERE, ON, HAVING.",
             )
         return Item(value, self.alias("the column"), at)
 
@@ -153,7 +156,8 @@ class Parser(ValueParser):
                     raise self.unexpected("'JOIN' after NATURAL")
                 return left
             right = self._single_source()
-            on, using = None, ()
+            on: Condition | None = None
+            using: tuple[Name, ...] = ()
             if not natural and kind != "CROSS":
                 if self.accept("ON"):
                     on = self.condition()

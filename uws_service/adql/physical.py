@@ -49,7 +49,7 @@ def table_sql(table: Table) -> str:
 
 
 def column_names(table: Table, dialect: Dialect) -> tuple[str, ...]:
-    """The names of its columns in the engine, unquoted. DuckDB does not tell "a" from "A", so one of them gets a number."""
+    """The names of its columns in the engine, unquoted; as DuckDB takes "a" for "A", one of them gets a number."""
     names: list[str] = []
     taken = {HEALPIX}
     for column in table.columns:

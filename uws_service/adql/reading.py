@@ -42,6 +42,10 @@ class Reader:
         """The next token."""
         return self._tokens[self._place]
 
+    def at_end(self) -> bool:
+        """Whether nothing follows."""
+        return self.token.kind is Kind.END
+
     def ahead(self, steps: int) -> Token:
         """The token that many steps further; the end of the query when it is beyond."""
         return self._tokens[min(self._place + steps, len(self._tokens) - 1)]

@@ -9,7 +9,8 @@ from typing import ClassVar
 
 from sqlglot.dialects.dialect import Dialect
 from sqlglot.errors import TokenError
-from sqlglot.tokens import Tokenizer, TokenType
+from sqlglot.tokenizer_core import TokenType
+from sqlglot.tokens import Tokenizer as AnyTokenizer
 
 from uws_service.adql.errors import Fault
 
@@ -46,14 +47,16 @@ _NUMBER = re.compile(r"(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\Z")
 class Adql(Dialect):
     """The dialect as sqlglot sees it: only its tokens, since the grammar is stricter than any of sqlglot's."""
 
-    class Tokenizer(Tokenizer):
+    class Tokenizer(AnyTokenizer):
         QUOTES: ClassVar = ["'"]
         IDENTIFIERS: ClassVar = ['"']
         STRING_ESCAPES: ClassVar = ["'"]
         IDENTIFIER_ESCAPES: ClassVar = ['"']
         COMMENTS: ClassVar = ["--"]
         # Words stay words; the parser knows which are reserved.
-        KEYWORDS: ClassVar = {mark: kind for mark, kind in Tokenizer.KEYWORDS.items() if mark in ("<>", "!=", "<=", ">=", "||")}
+        KEYWORDS: ClassVar = {
+            mark: kind for mark, kind in AnyTokenizer.KEYWORDS.items() if mark in ("<>", "!=", "<=", ">=", "||")
+        }
         COMMANDS: ClassVar[set[TokenType]] = set()
 
 

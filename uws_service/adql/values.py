@@ -33,7 +33,19 @@ from uws_service.adql.syntax import (
 from uws_service.adql.tokens import Kind
 
 _COMPARISONS = {"=": "=", "<>": "<>", "!=": "<>", "<": "<", ">": ">", "<=": "<=", ">=": ">="}
-_TYPES = ("CHAR", "VARCHAR", "SMALLINT", "INTEGER", "BIGINT", "REAL", "DOUBLE", "TIMESTAMP", "POINT", "CIRCLE", "POLYGON")
+_TYPES = (
+    "CHAR",
+    "VARCHAR",
+    "SMALLINT",
+    "INTEGER",
+    "BIGINT",
+    "REAL",
+    "DOUBLE",
+    "TIMESTAMP",
+    "POINT",
+    "CIRCLE",
+    "POLYGON",
+)
 
 
 class ValueParser(Reader):

@@ -11,6 +11,7 @@ from uws_service.adql.model import Dialect, Table, Translation
 if TYPE_CHECKING:
     import pyarrow
 
+
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """What one query may take: rows (one more is asked for, to see the overflow), seconds, bytes of memory."""
