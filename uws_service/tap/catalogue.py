@@ -1,6 +1,7 @@
 """A folder of published tables: what is known of each as JSON, the rows beside it as the engine keeps them.
 
-``{schema}.{table}.json`` is written last and removed first, so a table that is described is complete.
+``{schema}.{table}.json`` is written last and removed first, so a table that is described is complete. It names the
+folder of the rows, which is another one each time the table is written.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,10 +27,11 @@ TAKEN = frozenset({"tap_schema", "tap_upload", "ivoa", "information_schema", "pg
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A table with its number of rows, None where nobody counted."""
+    """A table with its number of rows, None where nobody counted, and the folder of its rows if they lie in one."""
 
     table: Table
     rows: int | None = None
+    folder: str = ""
 
 
 def check_name(full_name: str) -> tuple[str, str]:
@@ -84,40 +87,49 @@ class Folder:
                 raise ConfigurationError(f"{path}: not the description of a table: {error}") from None
         return tuple(sorted(found, key=lambda one: one.table.full_name.lower()))
 
-    def describe(self, published: Published) -> None:
-        """Publish a table whose rows are there."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        path = self._description(published.table)
-        draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        draft.write_text(json.dumps(_to_json(published), indent=1, ensure_ascii=False), encoding="utf-8")
-        draft.replace(path)
+    def room(self, table: Table) -> Path:
+        """A folder, not there yet, for the rows of a table."""
+        return self.path / f"{table.full_name.lower()}-{secrets.token_hex(4)}"
 
-    def withdraw(self, full_name: str) -> Table:
-        """Take a table's description away and return what it said; its rows are still there."""
-        for one in self.tables():
-            if one.table.full_name.lower() == full_name.lower():
-                self._description(one.table).unlink(missing_ok=True)
-                return one.table
-        known = ", ".join(one.table.full_name for one in self.tables()) or "none"
-        raise NotFound(f"There is no table {full_name!r} in {self.path}; there are: {known}.")
+    def describe(self, table: Table, rows: int, room: Path) -> None:
+        """Publish a table whose rows are there; earlier rows of it go."""
+        before = self._find(table.full_name)
+        path = self._description(table)
+        draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        content = {"rows": rows, "folder": room.name, **asdict(table)}
+        draft.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+        draft.replace(path)
+        if before is not None and before.folder != room.name:
+            shutil.rmtree(self.path / before.folder, ignore_errors=True)
+
+    def remove(self, full_name: str) -> Published:
+        """Withdraw a table and delete its rows."""
+        found = self._find(full_name)
+        if found is None:
+            known = ", ".join(one.table.full_name for one in self.tables()) or "none"
+            raise NotFound(f"There is no table {full_name!r} in {self.path}; there are: {known}.")
+        self._description(found.table).unlink(missing_ok=True)
+        shutil.rmtree(self.path / found.folder, ignore_errors=True)
+        return found
+
+    def _find(self, full_name: str) -> Published | None:
+        return next((one for one in self.tables() if one.table.full_name.lower() == full_name.lower()), None)
 
     def _description(self, table: Table) -> Path:
         return self.path / f"{table.full_name.lower()}.json"
 
 
-def _to_json(published: Published) -> dict[str, Any]:
-    return {"rows": published.rows, **asdict(published.table)}
-
-
 def _from_json(raw: dict[str, Any]) -> Published:
-    rows = raw.pop("rows")
+    rows, folder = raw.pop("rows"), raw.pop("folder")
+    if not re.fullmatch(r"[a-z0-9_.-]+", folder) or folder.startswith("."):
+        raise ValueError(f"{folder!r} is not the name of a folder beside it")
     raw["columns"] = tuple(Column(**one) for one in raw["columns"])
     raw["foreign_keys"] = tuple(
         ForeignKey(tuple(one["columns"]), one["target"], tuple(one["target_columns"]), one["description"])
         for one in raw["foreign_keys"]
     )
     raw["position"] = tuple(raw["position"]) if raw["position"] else None
-    return Published(Table(**raw), rows)
+    return Published(Table(**raw), rows, folder)
 
 
 def schemas_of(tables: Sequence[Table]) -> tuple[str, ...]:

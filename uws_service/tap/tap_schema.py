@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from uws_service.adql.scope import needs_quotes
 from uws_service.adql.model import Column, ForeignKey, Table
 from uws_service.tap.catalogue import schemas_of
 from uws_service.tap.types import arrow_schema, fixed_size
@@ -107,8 +108,6 @@ TABLES: tuple[Table, ...] = (
 
 def quoted(name: str) -> str:
     """A column's name as a query must write it: in double quotes unless it is a regular identifier (T: §4.3)."""
-    from uws_service.adql import needs_quotes
-
     return '"' + name.replace('"', '""') + '"' if needs_quotes(name) else name
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from uws_service.tap.writers.base import Document, Rows
+from uws_service.tap.writers.base import Document, Rows, Watch
 from uws_service.tap.writers.delimited import csv, tsv
 from uws_service.tap.writers.fits import fits
 from uws_service.tap.writers.parquet import parquet
@@ -23,4 +23,4 @@ WRITERS: Mapping[str, Writer] = {
 }
 """By the names of `uws_service.applications.protocols.TAP_FORMATS`."""
 
-__all__ = ["WRITERS", "Document", "Rows", "Writer"]
+__all__ = ["WRITERS", "Document", "Rows", "Watch", "Writer"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,20 +23,30 @@ class Document:
     infos: tuple[tuple[str, str], ...] = ()
 
 
+Watch = Callable[[Iterator[Any], Sequence[Column]], Iterator[Any]]
+"""Passes batches on and may look at them."""
+
+
 class Rows:
     """The rows of a result up to ``limit``, in the declared types; afterwards, whether there were more.
 
     MAXREC=0 asks for no rows and counts as an overflow (D-025, T-012).
     """
 
-    def __init__(self, batches: Iterable[Any], columns: Sequence[Column], limit: int) -> None:
+    def __init__(
+        self, batches: Iterable[Any], columns: Sequence[Column], limit: int, watch: Watch | None = None
+    ) -> None:
         self._batches = batches
         self._columns = columns
         self.limit = limit
         self.count = 0
         self.overflow = limit == 0
+        self._watch = watch
 
     def __iter__(self) -> Iterator[Any]:
+        return self._watch(self._rows(), self._columns) if self._watch is not None else self._rows()
+
+    def _rows(self) -> Iterator[Any]:
         if self.limit == 0:
             return
         for batch in self._batches:
