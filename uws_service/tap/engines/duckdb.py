@@ -16,7 +16,7 @@ from uws_service.adql.physical import bare, column_names, identifier, table_name
 from uws_service.errors import UwsError
 from uws_service.tap.engines.arrow import conform, schema
 from uws_service.tap.engines.base import Bounds
-from uws_service.tap.engines.limits import bad_value, too_big, too_slow, unknown
+from uws_service.tap.engines.limits import bad_value, limited, too_big, too_slow, unknown
 from uws_service.tap.engines.parquet import FILE
 from uws_service.tap.engines.sandbox import lock, open_sandbox
 
@@ -135,15 +135,6 @@ class DuckDBEngine:
             for database in self._databases.values():
                 database.close()
             self._databases.clear()
-
-
-def limited(translation: Translation, rows: int) -> str:
-    """The SQL with at most that many rows."""
-    if translation.limit is None:
-        return f"{translation.sql} LIMIT {rows}"
-    if translation.limit <= rows:
-        return translation.sql
-    return f"{translation.sql.removesuffix(f' LIMIT {translation.limit}')} LIMIT {rows}"
 
 
 def _in_words(error: Exception, bounds: Bounds, out_of_time: bool) -> UwsError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from uws_service.adql.model import Translation
 from uws_service.errors import UsageError, UwsError
 from uws_service.tap.engines.base import Bounds
 
@@ -58,3 +59,12 @@ def bad_value(message: str) -> UsageError | None:
 def unknown() -> UwsError:
     """What the translator should have refused: the engine's own words stay in the log."""
     return UwsError("The query engine failed on this query. The operator finds the reason in the log.")
+
+
+def limited(translation: Translation, rows: int) -> str:
+    """The SQL with at most that many rows."""
+    if translation.limit is None:
+        return f"{translation.sql} LIMIT {rows}"
+    if translation.limit <= rows:
+        return translation.sql
+    return f"{translation.sql.removesuffix(f' LIMIT {translation.limit}')} LIMIT {rows}"
