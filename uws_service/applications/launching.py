@@ -25,7 +25,9 @@ def launch(application: Application, job: Job, checked: Checked, number: int) ->
         environment["UWS_MAXREC"] = str(checked.maxrec)
     if application.catalogue is not None:
         environment |= _catalogue(application.catalogue)
-        environment["UWS_QUERY_MEMORY"] = str(application.resources.memory // 2)  # the rest is for the rows on their way
+        environment["UWS_QUERY_MEMORY"] = str(
+            application.resources.memory // 2
+        )  # the rest is for the rows on their way
     described = {name: values[0] if len(values) == 1 else list(values) for name, values in checked.values.items()}
     return Launch(
         job_id=job.id,

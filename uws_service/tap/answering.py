@@ -53,9 +53,7 @@ class Answerer:
         self._engine: Engine | None = None
         self._opened_for: tuple[Table, ...] = ()
 
-    def answer(
-        self, question: Question, watch: Watch | None = None
-    ) -> Iterator[bytes]:
+    def answer(self, question: Question, watch: Watch | None = None) -> Iterator[bytes]:
         """The result in its form; the query has begun and its first rows are there when this returns.
 
         Raises

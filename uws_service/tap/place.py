@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import pyarrow as pa
 
 from uws_service.adql.model import Table
 from uws_service.applications.model import CatalogueSpec
@@ -48,6 +47,8 @@ class Place:
 
     def open(self, published: Sequence[Published], temporary: Path) -> Engine:
         """An engine on these tables and TAP_SCHEMA; what does not fit into memory goes into ``temporary``."""
+        import pyarrow as pa
+
         tables = with_itself([one.table for one in published])
         described = tap_schema.rows(tables)
         itself = [(one, pa.Table.from_batches([described[one.name]])) for one in tap_schema.TABLES]
@@ -70,9 +71,9 @@ class Place:
     def published(self) -> tuple[Published, ...]:
         """The tables with their numbers of rows, without TAP_SCHEMA."""
         if self.postgresql:
-            from uws_service.tap.engines.postgresql import published
+            from uws_service.tap.database import published
 
-            return tuple(published(self.url(), self.schemas))
+            return published(self.url(), self.schemas)
         return Folder(Path(self.folder)).tables()
 
     def state(self) -> object:
@@ -104,9 +105,14 @@ class Tables:
         return self._whole
 
 
+def has_sample(folder: Folder) -> bool:
+    """Whether OpenNGC is there."""
+    return {"openngc.objects", "openngc.identifiers"} <= {one.table.full_name for one in folder.tables()}
+
+
 def prepare(place: Place) -> None:
     """Put OpenNGC where it belongs and is not; several processes may do so at once."""
-    if not place.sample or place.postgresql:
+    if not place.sample or place.postgresql or has_sample(Folder(Path(place.folder))):
         return
     from uws_service.tap import sample
     from uws_service.tap.engines.parquet import write_table
@@ -117,11 +123,14 @@ def prepare(place: Place) -> None:
         folder = Folder(path)
         with (path / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            known = {one.table.full_name for one in folder.tables()}
-            if {sample.OBJECTS.full_name, sample.IDENTIFIERS.full_name} <= known:
+            if has_sample(folder):
                 return
             for table, batch in sample.tables():
                 room = folder.room(table)
                 folder.describe(table, write_table([batch], table, room), room)
     except OSError as error:
         raise ConfigurationError(f"catalogue folder {path}: {error.strerror or error}") from None
+
+
+if __name__ == "__main__":  # a process of its own, so that the service need not load the engine for it
+    prepare(Place(folder=sys.argv[1], sample=True))

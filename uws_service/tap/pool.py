@@ -35,11 +35,26 @@ class QueryFailed(UwsError):
     status = 422
 
 
+class Unreachable(ServiceUnavailable):
+    """The process says that it can't reach its tables."""
+
+
 class Process:
     """One warm process and the service's end of its socket."""
 
     def __init__(self, process: asyncio.subprocess.Process, reader: Any, writer: Any) -> None:
         self.process, self.reader, self.writer = process, reader, writer
+        self._watchdog: asyncio.TimerHandle | None = None
+
+    def limit(self, seconds: float | None) -> None:
+        """Kill the process unless this is called again within so many seconds; None: never."""
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        self._watchdog = asyncio.get_running_loop().call_later(seconds, self._expire) if seconds is not None else None
+
+    def _expire(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
 
     async def ask(self, question: dict[str, Any]) -> None:
         """Send a question; returns when it is known to be answerable, else raises its error."""
@@ -75,7 +90,10 @@ class Process:
 
 def _fault(content: bytes) -> UwsError:
     told = json.loads(content)
-    kind = UsageError if told["usage"] else QueryFailed
+    status = told["status"]
+    if status == ServiceUnavailable.status:
+        return Unreachable(told["message"], detail=told["detail"], retry_after=30)
+    kind = UsageError if 400 <= status < 500 else QueryFailed
     return kind(told["message"], detail=told["detail"])
 
 
@@ -113,12 +131,17 @@ class Pool:
             try:
                 yield one
                 done = True
-            except (UsageError, QueryFailed):  # the process has said so itself, and waits for the next question
+            except (
+                UsageError,
+                QueryFailed,
+                Unreachable,
+            ):  # the process has said so itself, and waits for the next question
                 done = True
                 raise
             except (asyncio.IncompleteReadError, ConnectionError) as error:
                 raise self._died(one, error) from error
             finally:
+                one.limit(None)
                 if done:
                     self._idle.append(one)
                 else:

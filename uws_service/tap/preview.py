@@ -47,9 +47,7 @@ class Preview:
     def to_json(self) -> str:
         """The whole as text."""
         described = [{"name": one.name, "unit": one.unit, "description": one.description} for one in self.columns]
-        return json.dumps(
-            {"columns": described, "rows": self.rows, "count": self.count, "positions": self.positions}
-        )
+        return json.dumps({"columns": described, "rows": self.rows, "count": self.count, "positions": self.positions})
 
 
 def position_columns(columns: Sequence[Column]) -> tuple[int, int] | None:

@@ -56,9 +56,7 @@ _COLUMNS: tuple[tuple[Column, str], ...] = (
     (Column("common_names", "unicodeChar", "*", ucd="meta.id", description="Common names"), "o.commonnames"),
     (Column("notes", "unicodeChar", "*", ucd="meta.note", description="Notes of OpenNGC"), "o.ongcnotes"),
 )  # fmt: skip
-OBJECTS = Table(
-    "openngc", "objects", tuple(column for column, _ in _COLUMNS), _DESCRIPTION, position=("ra", "dec")
-)
+OBJECTS = Table("openngc", "objects", tuple(column for column, _ in _COLUMNS), _DESCRIPTION, position=("ra", "dec"))
 IDENTIFIERS = Table(
     "openngc",
     "identifiers",
@@ -85,16 +83,16 @@ def tables() -> Iterator[tuple[Table, Any]]:
         known = {row[0] for row in found}
         others = database.execute("SELECT name, identifier FROM objIdentifiers ORDER BY id").fetchall()
     angles = {number for number, (_, name) in enumerate(_COLUMNS) if name in ("o.ra", "o.dec")}
-    rows = [
-        [math.degrees(value) if number in angles else value for number, value in enumerate(row)] for row in found
-    ]
+    rows = [[math.degrees(value) if number in angles else value for number, value in enumerate(row)] for row in found]
     yield OBJECTS, _batch(OBJECTS, rows)
     yield IDENTIFIERS, _batch(IDENTIFIERS, [row for row in others if row[0] in known])
 
 
 def _batch(table: Table, rows: list[Any]) -> Any:
     kinds = arrow_schema(table.columns)
-    columns = [pa.array([_value(row[number]) for row in rows], kinds.field(number).type) for number in range(len(kinds))]
+    columns = [
+        pa.array([_value(row[number]) for row in rows], kinds.field(number).type) for number in range(len(kinds))
+    ]
     return pa.RecordBatch.from_arrays(columns, schema=kinds)
 
 

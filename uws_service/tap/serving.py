@@ -5,6 +5,7 @@ Nothing here imports the engines: they are in the query processes alone.
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -41,8 +42,14 @@ class Queries:
     """
 
     def __init__(self, spec: CatalogueSpec, temporary: Path, processes: int) -> None:
-        from uws_service.tap.place import Place, Tables
-        from uws_service.tap.pool import Pool
+        try:
+            from uws_service.tap.place import Place, Tables
+            from uws_service.tap.pool import Pool
+        except ImportError as error:
+            raise ConfigurationError(
+                f"TAP needs the package {error.name}: install uws-service[apps], or leave TAP applications out "
+                "(`builtin_applications: false` for the one that ships)."
+            ) from None
 
         self.place = Place.of(spec)
         self.temporary = temporary
@@ -51,10 +58,21 @@ class Queries:
 
     def prepare(self) -> None:
         """What must be there before the first query; `ConfigurationError` if it can't be."""
-        from uws_service.tap.place import prepare
+        from uws_service.tap.catalogue import Folder
+        from uws_service.tap.place import has_sample
 
-        self.temporary.mkdir(parents=True, exist_ok=True)
-        prepare(self.place)
+        try:
+            shutil.rmtree(self.temporary, ignore_errors=True)
+            self.temporary.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"work folder {self.temporary}: {error.strerror or error}") from None
+        if self.place.sample and not has_sample(Folder(Path(self.place.folder))):
+            # In a process of its own: what writes tables takes much memory, and the service never needs it again.
+            command = [sys.executable, "-m", "uws_service.tap.place", self.place.folder]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                last = done.stderr.strip().rpartition("\n")[2]
+                raise ConfigurationError(f"catalogue folder {self.place.folder}: OpenNGC can't be put there: {last}")
         self.published()
 
     def published(self) -> tuple[Published, ...]:

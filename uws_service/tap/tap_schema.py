@@ -6,12 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pyarrow as pa
-
-from uws_service.adql.scope import needs_quotes
 from uws_service.adql.model import Column, ForeignKey, Table
+from uws_service.adql.scope import needs_quotes
 from uws_service.tap.catalogue import schemas_of
-from uws_service.tap.types import arrow_schema, fixed_size
 
 SCHEMA = "TAP_SCHEMA"
 DESCRIPTIONS = {
@@ -123,9 +120,7 @@ def rows(tables: Sequence[Table]) -> Mapping[str, Any]:
         for number, (table, key) in enumerate(((one, key) for one in tables for key in one.foreign_keys), 1)
     ]
     found: dict[str, list[tuple[Any, ...]]] = {
-        "schemas": [
-            (name, None, DESCRIPTIONS.get(name), number) for number, name in enumerate(schemas_of(tables), 1)
-        ],
+        "schemas": [(name, None, DESCRIPTIONS.get(name), number) for number, name in enumerate(schemas_of(tables), 1)],
         "tables": [
             (one.schema, one.full_name, one.kind, one.utype, one.description or None, number)
             for number, one in enumerate(tables, 1)
@@ -166,12 +161,15 @@ def size_of(column: Column) -> int | None:
     """The number in an arraysize (TAP 1.1 §4.3: deprecated, but it must be there)."""
     if column.arraysize in (None, "1"):
         return None
-    size = fixed_size(column)
-    bound = re.fullmatch(r"(\d+)\*", column.arraysize or "")
-    return size if size is not None else int(bound[1]) if bound else None
+    bound = re.fullmatch(r"(\d+)\*?", column.arraysize or "")
+    return int(bound[1]) if bound else None
 
 
 def _batch(table: Table, values: Sequence[tuple[Any, ...]]) -> Any:
+    import pyarrow as pa  # the service itself reads only the definitions above
+
+    from uws_service.tap.types import arrow_schema
+
     kinds = arrow_schema(table.columns)
     columns = [pa.array([row[number] for row in values], kinds.field(number).type) for number in range(len(kinds))]
     return pa.RecordBatch.from_arrays(columns, schema=kinds)

@@ -49,8 +49,7 @@ def serve(connection: socket.socket, answerer: Answerer) -> None:
                 connection.sendall(part)
             connection.sendall(frame(Kind.END))
         except UwsError as error:
-            usage = isinstance(error, UsageError)
-            told = {"usage": usage, "message": error.message, "detail": error.detail}
+            told = {"status": error.status, "message": error.message, "detail": error.detail}
             connection.sendall(json_frame(Kind.FAULT, told))
 
 

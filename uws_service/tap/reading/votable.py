@@ -76,7 +76,7 @@ def _column(element: Any) -> Column:
     datatype = element.get("datatype") or "char"
     size = (element.get("arraysize") or "").strip() or None
     if datatype in _TYPES and datatype != "bit":
-        size = {None: "2"}.get(size, "*")
+        size = "2" if size is None else "*"
     datatype = _TYPES.get(datatype, datatype)
     if size is not None and "x" in size:
         size = "*"  # a table here has no arrays of more than one dimension
@@ -108,7 +108,9 @@ def _tabledata(events: Iterator[tuple[str, Any]], columns: Sequence[Column], nul
         if tag == "TR":
             texts = [one.text for one in element if _tag(one) == "TD"]
             if len(texts) != len(columns):
-                raise Unreadable(f"Row {count + 1} of the VOTable has {len(texts)} cells; the table has {len(columns)}.")
+                raise Unreadable(
+                    f"Row {count + 1} of the VOTable has {len(texts)} cells; the table has {len(columns)}."
+                )
             for cell, text in zip(cells, texts, strict=True):
                 cell.append(text)
             count += 1
@@ -134,9 +136,7 @@ def _batch(cells: Sequence[Sequence[str | None]], columns: Sequence[Column], nul
     return pa.RecordBatch.from_arrays(arrays, schema=kinds)
 
 
-def _binary(
-    events: Iterator[tuple[str, Any]], columns: Sequence[Column], nulls: Nulls, tag: str
-) -> Iterator[Any]:
+def _binary(events: Iterator[tuple[str, Any]], columns: Sequence[Column], nulls: Nulls, tag: str) -> Iterator[Any]:
     for event, element in events:
         if _tag(element) != "STREAM":
             continue
