@@ -11,7 +11,7 @@ from typing import Any
 
 from uws_service.adql import Table, Translation, translate
 from uws_service.adql.model import Dialect
-from uws_service.errors import UsageError
+from uws_service.errors import UsageError, UwsError
 from uws_service.tap.catalogue import NAME
 from uws_service.tap.engines.base import Bounds, Engine
 from uws_service.tap.place import Place, Tables
@@ -62,7 +62,8 @@ class Answerer:
             With words for a person: the query, an upload or a limit.
         """
         tables = self.tables.all()
-        uploads = {name: _uploaded(name, path) for name, path in question.uploads.items()}
+        faults: list[UsageError] = []
+        uploads = {name: _uploaded(name, path, faults) for name, path in question.uploads.items()}
         engine = self._opened(tables)
         translation = _translated(question.query, (*tables, *(table for table, _ in uploads.values())), engine.dialect)
         document = Document(translation.columns, question.query)
@@ -71,7 +72,10 @@ class Answerer:
         else:
             bounds = Bounds(question.maxrec, question.seconds, question.memory)
             batches = iter(engine.query(translation, bounds, uploads))
-            first = next(batches, None)
+            try:
+                first = next(batches, None)
+            except UwsError as error:  # what is wrong with an upload reaches us as the engine's failure
+                raise (faults[0] if faults else error) from None
             found = itertools.chain([first], batches) if first is not None else iter(())
             rows = Rows(found, translation.columns, question.maxrec, watch)
         return WRITERS[question.form](document, rows)
@@ -96,7 +100,7 @@ def _translated(query: str, tables: tuple[Table, ...], dialect: Dialect) -> Tran
     return translate(query, tables, dialect)
 
 
-def _uploaded(name: str, path: Path) -> Upload:
+def _uploaded(name: str, path: Path, faults: list[UsageError]) -> Upload:
     """An uploaded table as TAP_UPLOAD.name (T-014); its rows are read when the engine asks for them."""
     if not NAME.fullmatch(name):
         raise UsageError(f"UPLOAD: the table name {name[:80]!r} must be a letter and then letters, digits or '_'.")
@@ -104,13 +108,17 @@ def _uploaded(name: str, path: Path) -> Upload:
         source = read_table(path)
     except UsageError as error:
         raise UsageError(f"UPLOAD {name}: {error.message}") from None
-    return Table("TAP_UPLOAD", name, source.columns), _counted(source.batches, name)
+    return Table("TAP_UPLOAD", name, source.columns), _counted(source.batches, name, faults)
 
 
-def _counted(batches: Iterator[Any], name: str) -> Iterator[Any]:
+def _counted(batches: Iterator[Any], name: str, faults: list[UsageError]) -> Iterator[Any]:
     count = 0
-    for batch in batches:
-        count += batch.num_rows
-        if count > MOST_UPLOADED:
-            raise UsageError(f"UPLOAD {name}: the table has more than {MOST_UPLOADED} rows.")
-        yield batch
+    try:
+        for batch in batches:
+            count += batch.num_rows
+            if count > MOST_UPLOADED:
+                raise UsageError(f"the table has more than {MOST_UPLOADED} rows.")
+            yield batch
+    except UsageError as error:
+        faults.append(UsageError(f"UPLOAD {name}: {error.message}"))
+        raise faults[-1] from None

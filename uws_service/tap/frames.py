@@ -13,8 +13,9 @@ LONGEST = 1 << 20
 
 
 class Kind(StrEnum):
-    """QUESTION goes to the process; BEGIN, DATA and END come back, or a FAULT instead of BEGIN or before END."""
+    """READY comes from a new process. QUESTION goes to it; BEGIN, DATA and END come back, or a FAULT instead."""
 
+    READY = "R"
     QUESTION = "Q"
     BEGIN = "B"
     DATA = "D"

@@ -25,7 +25,9 @@ from uws_service.tap.frames import HEAD, Kind, json_frame, opened
 from uws_service.tap.place import Place
 
 log = structlog.get_logger(__name__)
-PATIENCE = 5.0
+START = 60.0
+"""Seconds that a new process has to load what it needs."""
+PATIENCE = 10.0
 """Seconds beyond its own limit after which a query's process is killed."""
 
 
@@ -55,6 +57,12 @@ class Process:
     def _expire(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
+
+    async def ready(self) -> None:
+        """Return once it has loaded all it needs."""
+        kind, _ = await self._read()
+        if kind is not Kind.READY:
+            raise ConnectionError(kind)
 
     async def ask(self, question: dict[str, Any]) -> None:
         """Send a question; returns when it is known to be answerable, else raises its error."""
@@ -174,6 +182,14 @@ class Pool:
         reader, writer = await asyncio.open_connection(sock=ours, limit=1 << 21)
         one = Process(process, reader, writer)
         self._all.add(one)
+        try:
+            await asyncio.wait_for(one.ready(), START)
+        except BaseException as error:
+            self._all.discard(one)
+            await asyncio.shield(one.kill())
+            if isinstance(error, TimeoutError | ConnectionError | asyncio.IncompleteReadError):
+                raise ServiceUnavailable("No query process can be started; the service's log says why.") from error
+            raise
         return one
 
     async def close(self) -> None:

@@ -39,6 +39,7 @@ def received(connection: socket.socket, length: int) -> bytes:
 
 def serve(connection: socket.socket, answerer: Answerer) -> None:
     """Answer until the service has gone."""
+    connection.sendall(frame(Kind.READY))
     while True:
         kind, length = opened(received(connection, HEAD.size))
         content = received(connection, length)

@@ -80,9 +80,7 @@ def _column(element: Any) -> Column:
     datatype = _TYPES.get(datatype, datatype)
     if size is not None and "x" in size:
         size = "*"  # a table here has no arrays of more than one dimension
-    if datatype in ("char", "unicodeChar") and size is None:
-        size = "1"
-    if size == "1" and datatype not in ("char", "unicodeChar"):
+    if size == "1":
         size = None
     description = next((one.text or "" for one in element if _tag(one) == "DESCRIPTION"), "")
     return Column(
