@@ -22,10 +22,12 @@ from uws_service.adql.syntax import (
     Query,
 )
 from uws_service.adql.types import GEOMETRIES, NUMBERS, STRINGS, in_words
-from uws_service.adql.value import Translated, made, must_be_string
+from uws_service.adql.value import Translated, made, must_be_string, must_be_time
 
 
 class Conditions(Expressions):
+    _negated = False  # within NOT, where an index helps nothing
+
     @abstractmethod
     def subquery(self, query: Query, scope: Scope) -> tuple[str, tuple[Column, ...], tuple[str, ...]]:
         """SQL, columns and types of a query within another one."""
@@ -37,7 +39,9 @@ class Conditions(Expressions):
                 parts = [self.condition(c, scope) for c in node.conditions]
                 return made("(" + f" {node.operator} ".join(p.sql for p in parts) + ")", "boolean", node.at, *parts)
             case Not():
+                around, self._negated = self._negated, True
                 inner = self.condition(node.condition, scope)
+                self._negated = around
                 return made(f"(NOT {inner.sql})", "boolean", node.at, inner)
             case Comparison():
                 return self._comparison(node, scope)
@@ -65,13 +69,18 @@ class Conditions(Expressions):
         for one, other in ((left, right), (right, left)):
             if one.test is not None and other.number in (0, 1) and node.operator in ("=", "<>"):
                 true = (other.number == 1) == (node.operator == "=")
-                return made(one.test if true else f"(NOT {one.test})", "boolean", node.at, one, other)
+                test = one.test if true else f"(NOT {one.test})"
+                if true and one.beside and not self._negated:
+                    test = f"({one.beside} AND {test})"
+                return made(test, "boolean", node.at, one, other)
         self._comparable(node.operator, left, right, node.at, sized=node.operator not in ("=", "<>"))
         sql = f"({self._side(left, right)} {node.operator} {self._side(right, left)})"
         beside = self._index(node.operator, left, right)
         return made(f"({beside} AND {sql})" if beside else sql, "boolean", node.at, left, right)
 
     def _index(self, operator: str, left: Translated, right: Translated) -> str | None:
+        if self._negated:
+            return None
         if operator in ("<", "<="):
             return self.shapes.distance_index(left, right)
         if operator in (">", ">="):
@@ -98,6 +107,7 @@ class Conditions(Expressions):
 
     def _side(self, value: Translated, other: Translated) -> str:
         if other.type == "timestamp" and value.type in STRINGS:
+            must_be_time(value)
             return self.sql.cast(value, "timestamp")
         if other.type == "boolean" and value.number is not None:
             return "TRUE" if value.number else "FALSE"

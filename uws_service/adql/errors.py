@@ -47,5 +47,5 @@ class Fault(Exception):
 def nearest(word: str, known: Iterable[str], what: str = "") -> str:
     """A hint that names the most similar known word; empty when none is similar."""
     folded = {name.lower(): name for name in known}
-    found = get_close_matches(word.lower(), list(folded), n=1, cutoff=0.6)
+    found = get_close_matches(word.lower(), list(folded), n=1, cutoff=0.65)
     return f"Did you mean {what}{folded[found[0]]}?" if found else ""

@@ -27,7 +27,7 @@ from uws_service.adql.syntax import (
     Value,
 )
 from uws_service.adql.types import GEOMETRIES, INTEGERS, NUMBERS, STRINGS, in_words
-from uws_service.adql.value import Sql, Translated, made, must_be_number, must_be_string, wide, with_words
+from uws_service.adql.value import Sql, Translated, made, must_be_number, must_be_string, must_be_time, wide, with_words
 
 _CAST_TYPES = {
     "CHAR": "char",
@@ -143,7 +143,9 @@ class Expressions:
             "timestamp": (*STRINGS, "timestamp", "null"),
         }.get(target, (target, "null"))
         if source not in allowed:
-            raise Fault(f"CAST can't make a {node.target} of {in_words(source)}", value.at)
+            raise Fault(f"CAST can't make {in_words(source)} into {node.target}", value.at)
+        if target == "timestamp":
+            must_be_time(value)
         if target in INTEGERS and source in ("float", "double"):
             # To the nearest, halves away from zero, as in neither engine by default.
             number = self.sql.double(value)

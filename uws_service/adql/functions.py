@@ -28,7 +28,7 @@ class Maths:
 
 AGGREGATES = ("COUNT", "SUM", "AVG", "MIN", "MAX")
 
-# What PostgreSQL refuses by itself and DuckDB would answer with infinity or NaN.
+# What PostgreSQL refuses by itself and DuckDB would answer with infinity or NaN. PostgreSQL refuses underflow too.
 _EXP = "(CASE WHEN {0} > 709.782712893384e0 AND isfinite({0}) THEN error('overflow in EXP') ELSE exp({0}) END)"
 _POWER = (
     "(CASE WHEN {0} < 0 AND isfinite({1}) AND {1} <> floor({1}) THEN error('POWER of a negative number') "
@@ -44,7 +44,7 @@ def _same(sql: str, unit: str | None = None) -> Maths:
 MATHS = {
     "DEGREES": _same("degrees({0})", "deg"),
     "RADIANS": _same("radians({0})", "rad"),
-    "EXP": Maths(_EXP, "exp({0})"),
+    "EXP": Maths(_EXP, "(CASE WHEN {0} < -745.2 THEN 0 ELSE exp({0}) END)"),
     "LOG": _same("ln({0})"),
     "LOG10": Maths("log10({0})", "log({0})"),
     "POWER": Maths(_POWER, "power({0}, {1})"),

@@ -54,12 +54,13 @@ def _near_column(sql: Sql, column: Pair, other: Pair, radius: Translated) -> str
     if sql.has("q3c") and far is not None:
         here = f"{sql.double(column[0])}, {sql.double(column[1])}"
         there = f"{sql.double(other[0])}, {sql.double(other[1])}"
-        reach = sql.constant(_wider(far))
+        reach = sql.constant(_wider(far) + 1e-6)  # q3c finds nothing within 1e-9 degrees
         if constant:
             return f"q3c_radial_query({here}, {there}, {reach})"
         return f"q3c_join({there}, {here}, {reach})"
     if sql.has("pgsphere"):
-        reach = sql.constant(_wider(far)) if far is not None else f"({sql.double(radius)} + 1e-9)"
+        # pgsphere rounds angles of 1e-9 radians.
+        reach = sql.constant(_wider(far) + 1e-6) if far is not None else f"({sql.double(radius)} + 1e-6)"
         return f"{spoint(sql, column)} <@ scircle({spoint(sql, other)}, radians({reach}))"
     return _band(sql, column[1], other[1], radius)
 

@@ -64,7 +64,7 @@ class Parser(ValueParser):
                 if not self.accept(","):
                     break
         body = self._union()
-        order = self._order() if self.accept("ORDER", "BY") else ()
+        order = self._order() if self.accept_by("ORDER") else ()
         offset = self.whole_number("OFFSET") if self.accept("OFFSET") else None
         self.back()
         return Query(body, order, offset, tuple(common), at)
@@ -113,10 +113,13 @@ class Parser(ValueParser):
         elif not self.at_end() and self.token.upper not in (
             *("WHERE", "GROUP", "HAVING", "ORDER", "OFFSET", "UNION", "EXCEPT", "INTERSECT", ")", ";"),
         ):
+            last = items[-1]
+            if isinstance(last, Item) and last.alias and (hint := nearest(last.alias.text, ["FROM"])):
+                raise Fault(f"expected ',' or 'FROM', found '{last.alias.text}'", last.alias.at, hint)
             raise self.unexpected("',' or 'FROM' after a column of the select list")
         where = self.condition() if self.accept("WHERE") else None
         group: list[Value] = []
-        if self.accept("GROUP", "BY"):
+        if self.accept_by("GROUP"):
             group.append(self.value())
             while self.accept(","):
                 group.append(self.value())

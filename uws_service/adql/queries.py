@@ -335,7 +335,7 @@ class Queries(Conditions):
             )
             for column, name in zip(table.columns, column_names(table, self.sql.dialect), strict=True)
         )
-        return f"{table_sql(table)} AS {alias}", Visible((Relation(node.alias, table, fields),), fields)
+        return f"{table_sql(table)} AS {alias}", Visible((Relation(node.alias, table, fields, node.at),), fields)
 
     def _join(self, node: Join, parent: Scope | None) -> tuple[str, Visible]:
         left_sql, left = self._source(node.left, parent)
@@ -379,7 +379,7 @@ def _different(relations: Sequence[Relation]) -> None:
         else:
             key = ("table", relation.table.full_name if relation.table else "")
         if key in seen:
-            at = relation.alias.at if relation.alias else 0
+            at = relation.alias.at if relation.alias else relation.at
             raise Fault(f"FROM has '{key[1]}' twice", at, "Give the tables different names with AS.")
         seen.add(key)
 

@@ -28,6 +28,15 @@ _FOREIGN = {
 }
 
 
+# These are rather in the wrong place than meant as names.
+_STRUCTURE = frozenset(
+    """
+    SELECT FROM WHERE AND OR NOT ON USING JOIN AS BY ASC DESC UNION EXCEPT INTERSECT HAVING TOP DISTINCT IN LIKE DELETE
+    INSERT UPDATE DROP CREATE
+    """.split()
+)
+
+
 class Reader:
     """The place in a query, with the small steps that the grammar is made of."""
 
@@ -64,6 +73,13 @@ class Reader:
             return True
         return False
 
+    def accept_by(self, word: str) -> bool:
+        """Go past ``word BY``; the word alone is a fault."""
+        if not self.accept(word):
+            return False
+        self.expect("BY", f" after {word}")
+        return True
+
     def expect(self, word: str, context: str = "") -> Token:
         """Go past one word or mark that must follow."""
         if self.token.upper != word:
@@ -74,7 +90,8 @@ class Reader:
         """The fault that something else was expected here."""
         token = self.token
         word = token.upper
-        hint = _FOREIGN.get(word, "")
+        before = self._tokens[self._place - 1].upper if self._place else ""
+        hint = _FOREIGN.get(word, "") or _FOREIGN.get(before, "")
         if not hint and token.kind is Kind.WORD and word not in RESERVED and expected.startswith("'"):
             hint = nearest(word, [expected.strip("'").split("'")[0]])
         return Fault(f"expected {expected}, found {token}", token.at, hint)
@@ -88,7 +105,9 @@ class Reader:
         if token.kind is not Kind.WORD:
             raise self.unexpected(what)
         if token.upper in RESERVED:
-            hint = _FOREIGN.get(token.upper) or f'As a name it must be in double quotes: "{token.text}".'
+            hint = _FOREIGN.get(token.upper, "")
+            if not hint and token.upper not in _STRUCTURE:
+                hint = f'As a name it must be in double quotes: "{token.text}".'
             raise Fault(f"expected {what}, found the reserved word '{token.text}'", token.at, hint)
         self.take()
         return Name(token.text, False, token.at)

@@ -40,6 +40,7 @@ class Relation:
     alias: Name | None
     table: Table | None
     fields: tuple[Field, ...]
+    at: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,9 @@ class Shapes:
             if number.number is not None and place % 2 and not (kind == "circle" and place == 2):
                 _check_latitude(number)
         array = sql.array([sql.double(n) for n in numbers])
+        unknown = [f"{text} IS NULL" for text in dict.fromkeys(sql.double(n) for n in numbers if n.number is None)]
+        if unknown:
+            array = f"(CASE WHEN {' OR '.join(unknown)} THEN NULL ELSE {array} END)"
         return replace(made(array, kind, at, *numbers), shape=Shape(tuple(numbers)))
 
     def _point(self, at: int, arguments: list[Translated]) -> Translated:
@@ -264,10 +267,10 @@ class Shapes:
             beside = self._around_polygon(one, second)
         else:
             operator = "<@" if what == "contains" else "&&"
-            test = f"({self._pgsphere(one)} {operator} {self._pgsphere(other)})"
-        if beside is not None:
-            test = f"({beside} AND {test})"
-        return replace(made(f"CAST({test} AS INTEGER)", "int", at, one, other), test=test)
+            both = f"{self._pgsphere(one)} {operator} {self._pgsphere(other)}"
+            # Not the bare operator: pgsphere names wrong negators, which NOT would be replaced by.
+            test = f"(CASE {both} WHEN TRUE THEN TRUE WHEN FALSE THEN FALSE END)"
+        return replace(made(f"CAST({test} AS INTEGER)", "int", at, one, other), test=test, beside=beside)
 
     def _near_circle(self, one: Translated, circle: Translated, what: str) -> tuple[str, str | None]:
         """A point or circle in a circle, or a circle that meets one."""
@@ -348,7 +351,9 @@ class Shapes:
 
 def _count(name: str, at: int, arguments: list[Translated], wanted: int) -> None:
     if len(arguments) != wanted:
-        raise Fault(f"{name} has {len(arguments)} arguments", at, f"Write {FUNCTIONS[name].form}.")
+        raise Fault(
+            f"{name} has {len(arguments)} argument{'s' * (len(arguments) != 1)}", at, f"Write {FUNCTIONS[name].form}."
+        )
 
 
 def _check_latitude(number: Translated) -> None:

@@ -149,10 +149,12 @@ def _joined_numbers(tokens: list[Token], text: str) -> list[Token]:
     for token in tokens:
         before = found[-1] if found else None
         if before is not None and before.end == token.at:
+            if before.kind is Kind.NUMBER and (token.text == "." or token.kind is Kind.NUMBER):
+                raise Fault(f"'{text[before.at : token.end]}' is not a number", before.at)
             if token.kind is Kind.NUMBER and before.text == "." and before.kind is Kind.MARK and "." not in token.text:
                 found[-1] = Token(Kind.NUMBER, "." + token.text, before.at, token.end)
                 continue
-            if before.kind is Kind.NUMBER and token.kind in (Kind.WORD, Kind.NUMBER):
+            if before.kind is Kind.NUMBER and token.kind is Kind.WORD:
                 raise Fault(f"'{text[before.at : token.end]}' is neither a number nor a name", before.at)
         found.append(token)
     return found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Literal
 
 from uws_service.adql.errors import Fault
@@ -31,7 +33,8 @@ class Translated:
     """A value in SQL.
 
     ``free`` are the columns of grouped queries outside of aggregates, by number of the scope, SQL and place. ``test``
-    is the condition that a 1 or 0 stands for. ``words`` is what the result's column inherits.
+    is the condition that a 1 or 0 stands for, ``beside`` a condition of an index that follows from it. ``words`` is
+    what the result's column inherits.
     """
 
     sql: str
@@ -43,6 +46,7 @@ class Translated:
     number: float | None = None
     shape: Shape | None = None
     test: str | None = None
+    beside: str | None = None
     origin: Origin | None = None
     name: str = ""
     literal: bool = False
@@ -131,7 +135,7 @@ class Sql:
 
     def ordered(self, sql: str, kind: str) -> str:
         """A value to be sorted or compared by size: strings by their code points in both engines."""
-        return f'({sql}) COLLATE "C"' if kind in STRINGS and not self.duckdb else sql
+        return f'({sql} COLLATE "C")' if kind in STRINGS and not self.duckdb else sql
 
 
 def must_be_number(value: Translated, what: str) -> None:
@@ -146,6 +150,23 @@ def must_be_string(value: Translated, what: str) -> None:
     if value.type not in (*STRINGS, "null"):
         hint = "CAST(… AS VARCHAR) makes a string of it." if value.type in (*NUMBERS, "timestamp") else ""
         raise Fault(f"{what} takes strings, not {in_words(value.type)}", value.at, hint)
+
+
+_TIME = re.compile(r"(\d{4}-\d{2}-\d{2})([T ]\d{2}:\d{2}:\d{2}(\.\d{1,6})?)?Z?\Z")
+
+
+def must_be_time(value: Translated) -> None:
+    """Refuse a string constant that is no time of DALI 1.1 §3.3.3; engines know words such as 'now'."""
+    if not value.literal or value.type not in STRINGS:
+        return
+    text = value.sql[1:-1]
+    try:
+        if _TIME.match(text):
+            datetime.fromisoformat(text.removesuffix("Z"))
+            return
+    except ValueError:
+        pass
+    raise Fault(f"'{text}' is not a time", value.at, "Times are written as 2020-02-29T12:30:00.")
 
 
 def wide(kind: str) -> str:

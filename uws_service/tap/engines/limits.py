@@ -30,6 +30,7 @@ def too_big(bounds: Bounds) -> QueryTooLarge:
 
 
 _WORDS = (
+    (r"undefined outside|input is out of range", "a function of a number outside its range, such as ACOS(2)"),
     (r"division by zero", "a division by zero"),
     (r"zero raised to a negative power", "zero to a negative power"),
     (r"logarithm of", "the logarithm of a number that is not positive"),
@@ -39,7 +40,6 @@ _WORDS = (
         r"overflow|out of range|too large to|underflow|can't be cast because the value",
         "a number that is too large for its type",
     ),
-    (r"undefined outside|input is out of range", "a function of a number outside its range, such as ACOS(2)"),
     (r"more than one row returned|More than one row", "a subquery with more than one row in place of a value"),
     (
         r"invalid input syntax|could not convert|Conversion Error|invalid.*timestamp|date/time field",
