@@ -145,6 +145,10 @@ def _said(error: jsonschema.ValidationError) -> Iterator[Problem]:
     rule: Any = error.validator_value
     schema: Any = error.schema
     instance: Any = error.instance
+    if schema is False:
+        known = "`protocol: tap` brings it" if path != ["catalogue"] else "only `protocol: tap` has one"
+        yield path, f"{path[-1]} can't be given here; {known}"
+        return
     match error.validator:
         case "enum":
             yield path, f"{value} is not known; allowed: {', '.join(map(str, rule))}"

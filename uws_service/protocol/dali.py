@@ -54,11 +54,17 @@ def examples_xhtml(application: Application, base: str) -> bytes:
         one = element(body, "div", typeof="example", id=f"example-{number}", resource=f"#example-{number}")
         element(one, "h2", example.name, property="name")
         element(one, "p", example.description)
+        if application.protocol == "tap" and "QUERY" in example.parameters:
+            element(one, "pre", str(example.parameters["QUERY"]), property="query")
         listed = element(one, "ul")
         for key, value in example.parameters.items():
             for single in value if isinstance(value, (list, tuple)) else (value,):
+                if application.protocol == "tap" and key.upper() in ("LANG", "QUERY"):
+                    continue  # a query has a property of its own (T-030)
                 pair = element(listed, "li", property="generic-parameter", typeof="keyval")
                 element(pair, "span", key, property="key")
                 element(pair, "span", str(single), property="value")
+        if not len(listed):
+            one.remove(listed)
         element(one, "p", f"Send it to {base}/sync, or to {base}/async with PHASE=RUN.")
     return b'<?xml version="1.0" encoding="UTF-8"?>\n' + etree.tostring(root, encoding="UTF-8")

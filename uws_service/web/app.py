@@ -32,6 +32,7 @@ def routes(runtime: Runtime, login: Login | None = None) -> list[BaseRoute]:
     table: dict[str, Resource] = {f"/{{application}}/async{path}": one for path, one in below.items()}
     table["/{application}/sync"] = sync.resource()
     table.update(Bulk(runtime).resources())
+    table.update(sync.tap.resources())
     table.update(AgentResources(runtime).resources())
     if login is not None:
         table.update(login.resources())
