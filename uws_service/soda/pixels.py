@@ -40,9 +40,9 @@ class Celestial:
     Parameters
     ----------
     wcs
-        A WCS with two celestial axes, longitude first (``WCS.celestial``).
+        A WCS with two celestial axes, in the order of the image's.
     nx, ny
-        Pixels along both.
+        Pixels along the first and the second of them.
     """
 
     def __init__(self, wcs: Any, nx: int, ny: int) -> None:
@@ -52,11 +52,11 @@ class Celestial:
         except ValueError as error:
             raise BadImage(f"the celestial frame of the image is not known: {error}") from None
         self._icrs = isinstance(self.frame, ICRS)
+        self._latitude_first = wcs.wcs.lng == 1
 
     def to_sky(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
         """ICRS degrees; NaN where the image shows no sky."""
-        lon, lat = self.wcs.all_pix2world(x, y, 0)
-        lon, lat = np.asarray(lon, float), np.asarray(lat, float)
+        lon, lat = (np.asarray(one, float) for one in self._ordered(*self.wcs.all_pix2world(x, y, 0)))
         bad = ~(np.isfinite(lon) & (np.abs(lat) <= 90))
         if not self._icrs and lon.size:
             there = SkyCoord(np.where(bad, 0, lon), np.where(bad, 0, lat), unit="deg", frame=self.frame).icrs
@@ -70,7 +70,7 @@ class Celestial:
             there = SkyCoord(lon, lat, unit="deg", frame="icrs").transform_to(self.frame).spherical
             own_lon, own_lat = there.lon.deg, there.lat.deg
         with np.errstate(all="ignore"):
-            x, y = self.wcs.all_world2pix(own_lon, own_lat, 0, quiet=True)
+            x, y = self.wcs.all_world2pix(*self._ordered(own_lon, own_lat), 0, quiet=True)
             x, y = np.asarray(x, float), np.asarray(y, float)
             far = ~(np.isfinite(x) & np.isfinite(y))
             # Some projections put the far side of the sky on top of the near one: only what comes back counts.
@@ -78,6 +78,9 @@ class Celestial:
             size = self.pixel_size()
             far |= ~(np.linalg.norm(back - sky.vectors(lon, lat), axis=-1) < np.maximum(1e-6, 0.1 * size))
         return np.where(far, np.nan, x), np.where(far, np.nan, y)
+
+    def _ordered(self, one: Floats, other: Floats) -> tuple[Floats, Floats]:
+        return (other, one) if self._latitude_first else (one, other)
 
     def pixel_size(self) -> float:
         """Radians along a pixel's side, about."""
