@@ -161,7 +161,7 @@ def plan(image: Image, cut: Cut, known: Coverage, most: int) -> None:
         except NoOverlap as error:
             reasons.append(error)
             continue
-        _require_whole(image, hdu)
+        require_whole(image, hdu)
         image.pieces.append(Piece(hdu, picks, _header(hdu, picks, cut)))
     if not found:
         raise BadImage(f"{image.source.name} has no image with celestial coordinates.")
@@ -211,7 +211,7 @@ def _require_overlap(name: str, axis: str, wanted: Interval, known: Interval | N
         raise NoOverlap(f"The image has nothing in {name} {wanted}; it has {known}.")
 
 
-def _require_whole(image: Image, hdu: Any) -> None:
+def require_whole(image: Image, hdu: Any) -> None:
     """Raise `BadImage` if the file ends before the image does."""
     end = hdu._data_offset + hdu._data_size  # fileinfo() has no answer for files that are not of this machine
     if end > image.source.size:
