@@ -10,7 +10,9 @@ from uws_service.applications.model import (
     AccessSpec,
     Application,
     Bound,
+    CatalogueSpec,
     Example,
+    ImagesSpec,
     Limits,
     MaxrecSpec,
     ParameterSpec,
@@ -18,6 +20,7 @@ from uws_service.applications.model import (
     ResultSpec,
     UploadSpec,
 )
+from uws_service.applications.protocols import completed
 
 _SIZES = {"": 1, "B": 1, "K": 10**3, "KB": 10**3, "KIB": 2**10, "M": 10**6, "MB": 10**6, "MIB": 2**20,
           "G": 10**9, "GB": 10**9, "GIB": 2**30, "T": 10**12, "TB": 10**12, "TIB": 2**40}  # fmt: skip
@@ -67,8 +70,19 @@ def _access(raw: Mapping[str, Any]) -> AccessSpec:
     return AccessSpec(raw.get("anonymous", False), tuple(raw.get("groups", ())), tuple(raw.get("scopes", ())))
 
 
+def _catalogue(raw: Mapping[str, Any]) -> CatalogueSpec:
+    return CatalogueSpec(
+        raw.get("folder", ""), raw.get("postgresql", ""), tuple(raw.get("schemas", ())), raw.get("sample", False)
+    )
+
+
+def _images(raw: Mapping[str, Any]) -> ImagesSpec:
+    return ImagesSpec(raw["index"], raw.get("keys", ""), raw.get("cutouts", 500), size(raw.get("size", "1GiB")))
+
+
 def application(raw: Mapping[str, Any]) -> Application:
     """The application of a valid descriptor."""
+    raw = completed(raw)
     limits, resources, uploads = raw.get("limits", {}), raw.get("resources", {}), raw.get("uploads")
     standard, ordinary = Limits(), Resources()
     return Application(
@@ -111,4 +125,7 @@ def application(raw: Mapping[str, Any]) -> Application:
         ),
         archive=raw.get("archive", False),
         access=_access(raw["access"]) if "access" in raw else None,
+        protocol=raw.get("protocol", ""),
+        catalogue=_catalogue(raw["catalogue"]) if "catalogue" in raw else None,
+        images=_images(raw["images"]) if "images" in raw else None,
     )

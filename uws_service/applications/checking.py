@@ -156,6 +156,8 @@ def main_result(application: Application) -> ResultSpec | None:
 def _format(application: Application, given: Mapping[str, list[Parameter]]) -> tuple[str | None, str | None]:
     """RESPONSEFORMAT: a short name or a media type; what was asked for is what the result is called (D-024)."""
     asked = _single(given, "RESPONSEFORMAT")
+    if asked is None and application.protocol == "tap":
+        asked = _single(given, "FORMAT")  # T-011
     result = main_result(application)
     if result is None:
         kinds = {one.media_type for one in application.results}
@@ -166,6 +168,10 @@ def _format(application: Application, given: Mapping[str, list[Parameter]]) -> t
         name = next(iter(result.formats))
         return name, result.formats[name]
     wanted = _base(asked)
+    exact = asked.replace(" ", "").lower()
+    for name, media_type in result.formats.items():
+        if exact == media_type:
+            return name, asked
     for name, media_type in result.formats.items():
         if wanted == name.lower():
             return name, media_type

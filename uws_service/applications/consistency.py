@@ -43,7 +43,7 @@ def _parameters(application: Application) -> Iterator[Problem]:
         where = ["parameters", index]
         if one.name.upper() in names:
             yield [*where, "name"], f"{one.name!r} is declared twice (names do not depend on case)"
-        if one.name.upper() in STANDARD | UWS_WORDS:
+        if one.name.upper() in STANDARD | UWS_WORDS and not application.protocol:
             yield [*where, "name"], f"{one.name!r} has a meaning of its own in UWS or DALI; choose another"
         names.add(one.name.upper())
         yield from (([*where, field], what) for field, what in _parameter(one))

@@ -23,6 +23,9 @@ def launch(application: Application, job: Job, checked: Checked, number: int) ->
         environment["UWS_RESPONSEFORMAT"] = checked.format
     if checked.maxrec is not None:
         environment["UWS_MAXREC"] = str(checked.maxrec)
+    if (images := application.images) is not None:
+        environment |= {"UWS_IMAGES": images.index, "UWS_IMAGES_KEYS": images.keys}
+        environment |= {"UWS_IMAGES_CUTOUTS": str(images.cutouts), "UWS_IMAGES_SIZE": str(images.size)}
     described = {name: values[0] if len(values) == 1 else list(values) for name, values in checked.values.items()}
     return Launch(
         job_id=job.id,

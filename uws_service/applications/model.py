@@ -113,6 +113,29 @@ class AccessSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class CatalogueSpec:
+    """Where the tables of a TAP service are: a folder, or a PostgreSQL named by an environment variable.
+
+    Without either, the service's own catalogue folder. ``sample`` publishes OpenNGC beside the folder's tables.
+    """
+
+    folder: str = ""
+    postgresql: str = ""
+    schemas: tuple[str, ...] = ()
+    sample: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ImagesSpec:
+    """The collection of a SODA service: its index, keys for S3, cutouts of a job at most, and their bytes."""
+
+    index: str
+    keys: str = ""
+    cutouts: int = 500
+    size: int = 1024**3
+
+
+@dataclass(frozen=True, slots=True)
 class Application:
     """What a job runs."""
 
@@ -131,6 +154,10 @@ class Application:
     archive: bool = False
     access: AccessSpec | None = None
     """None: as the settings say for all applications."""
+    protocol: str = ""
+    """The standard whose service this is (``tap``, ``soda``); empty: UWS and DALI alone."""
+    catalogue: CatalogueSpec | None = None
+    images: ImagesSpec | None = None
 
     def parameter(self, name: str) -> ParameterSpec | None:
         """The parameter of this name, whatever its case (D-020)."""

@@ -30,10 +30,6 @@ from uws_service.soda.request import Cut, Interval, Request, parse
 if TYPE_CHECKING:
     from uws_service.soda import cutting
 
-MOST_CUTOUTS = 500
-"""Of one job."""
-MOST_BYTES = 1024**3
-"""Of all cutouts of one job."""
 PREVIEWS = 20
 """Of one job."""
 
@@ -60,13 +56,15 @@ def main() -> int:
 
 
 def _options() -> argparse.Namespace:
+    """All of them have their defaults from the service, by the environment."""
+    given = os.environ.get
     parser = argparse.ArgumentParser(prog="cut", description=__doc__)
-    parser.add_argument("--images", default=os.environ.get("UWS_IMAGES"), help="the collection's index")
-    parser.add_argument("--keys", type=Path, help="JSON file with keys for S3")
-    parser.add_argument("--most-cutouts", type=int, default=MOST_CUTOUTS)
-    parser.add_argument("--most-bytes", type=int, default=MOST_BYTES)
-    parser.add_argument("--input", type=Path, default=Path(os.environ.get("UWS_INPUT_DIR", ".")))
-    parser.add_argument("--output", type=Path, default=Path(os.environ.get("UWS_OUTPUT_DIR", ".")))
+    parser.add_argument("--images", default=given("UWS_IMAGES"), help="the collection's index")
+    parser.add_argument("--keys", default=given("UWS_IMAGES_KEYS", ""), help="JSON file with keys for S3")
+    parser.add_argument("--most-cutouts", type=int, default=int(given("UWS_IMAGES_CUTOUTS", "500")))
+    parser.add_argument("--most-bytes", type=int, default=int(given("UWS_IMAGES_SIZE", str(1024**3))))
+    parser.add_argument("--input", type=Path, default=Path(given("UWS_INPUT_DIR", ".")))
+    parser.add_argument("--output", type=Path, default=Path(given("UWS_OUTPUT_DIR", ".")))
     options = parser.parse_args()
     if not options.images:
         parser.error("--images is missing")
@@ -124,7 +122,7 @@ class Job:
         from uws_service.soda.sources import open_source
 
         entry = self.entries[cut.id]
-        source = open_source(entry.source, self.folder, self.options.keys)
+        source = open_source(entry.source, self.folder, Path(self.options.keys) if self.options.keys else None)
         image = cutting.open_image(source)
         target = self.options.output / f"{name}.fits"
         try:
@@ -136,7 +134,7 @@ class Job:
             raise
         finally:
             image.close()
-        size = target.stat().st_size
+        size: int = target.stat().st_size
         self.left = max(0, self.left - size)
         if preview:
             self._preview(target)
