@@ -52,7 +52,7 @@ def add(
 ) -> None:
     """Look at images and write them into an index; an image that is there already is described anew.
 
-    Only headers are read. What can't be cut is left out with the reason, and the exit code is 1.
+    Only headers are read. What can't be cut is left out with the reason, and the command fails in the end.
     """
     from uws_service.soda.index import Index
 
