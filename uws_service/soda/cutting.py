@@ -106,7 +106,7 @@ def shape_of(hdu: Any) -> tuple[int, ...]:
     """Pixels along each axis, in FITS's order; (0,) for none."""
     axes = tuple(int(hdu.header[f"NAXIS{number}"]) for number in range(1, int(hdu.header["NAXIS"]) + 1))
     if any(one < 0 for one in axes):
-        raise BadImage(f"a header says that an axis has {min(axes)} pixels")
+        raise ValueError(f"a header says that an axis has {min(axes)} pixels")
     return axes or (0,)
 
 

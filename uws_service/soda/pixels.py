@@ -23,6 +23,9 @@ Floats = sky.Floats
 COARSE = 256
 """Points along each side of the grid that is looked at when the sky does not fill the image."""
 
+TOUCH = 1e-6
+"""A region that reaches less far into a pixel, in pixels, only touches it: that is the noise of projections."""
+
 
 @dataclass(frozen=True, slots=True)
 class Box:
@@ -129,6 +132,6 @@ def _grid(nx: int, ny: int) -> tuple[Floats, Floats, float, float]:
 
 def _pixels(values: Floats, size: int) -> tuple[int, int]:
     """First pixel and the one after the last, for positions between the outer edges of the image."""
-    low = min(max(int(np.floor(values.min() + 0.5)), 0), size - 1)
-    high = min(max(int(np.ceil(values.max() - 0.5)), 0), size - 1)
+    low = min(max(int(np.floor(values.min() + 0.5 + TOUCH)), 0), size - 1)
+    high = min(max(int(np.ceil(values.max() - 0.5 - TOUCH)), 0), size - 1)
     return low, max(high, low) + 1
