@@ -114,7 +114,7 @@ def test_the_box_is_the_smallest_one(name: str) -> None:
     """S-007: nothing that was asked for is missing, and no row or column is there that the region does not touch."""
     celestial, wcs = image(name)
     met = 0
-    for number, shape in enumerate(shapes(celestial, 60, 7)):
+    for number, shape in enumerate(shapes(celestial, 36, 7)):
         expected = looked_at(celestial, wcs, shape)
         try:
             found = box(celestial, shape)
@@ -129,7 +129,7 @@ def test_the_box_is_the_smallest_one(name: str) -> None:
         high = (found.x1 - expected.x1, found.y1 - expected.y1)
         slack = 1 if name != "all the sky" else 2
         assert all(0 <= one <= slack for one in (*low, *high)), f"{number}: {shape}: {found}, expected {expected}"
-    assert met >= 20
+    assert met >= 12
 
 
 @pytest.mark.parametrize("name", ["tangential", "turned", "meridian 0", "north pole", "near the pole", "FK5"])

@@ -125,7 +125,7 @@ def open_source(text: str, folder: Path | None, keys: Path | None = None) -> Sou
         It can't be opened, or leaves its folder.
     """
     parts = urlsplit(text)
-    name = text.rpartition("/")[2].partition("?")[0]
+    name = text.partition("?")[0].rpartition("/")[2]
     if parts.scheme in ("http", "https"):
         return _http(text, name)
     if parts.scheme == "s3":
@@ -148,8 +148,8 @@ def package_file(text: str) -> Path:
 
 
 def _within(folder: Path, text: str) -> Path:
-    path = Path(os.path.realpath(folder / text))
-    if Path(text).is_absolute() or not path.is_relative_to(os.path.realpath(folder)):
+    path = Path(os.path.realpath(folder / text.replace("\0", "")))
+    if "\0" in text or Path(text).is_absolute() or not path.is_relative_to(os.path.realpath(folder)):
         raise BadImage(f"{Path(text).name} lies outside the folder of the collection.")
     return path
 
