@@ -1,4 +1,4 @@
-"""A small PNG of a cutout, for people: north is where the image has its last row."""
+"""A small PNG of a cutout, for people; the last row of the image is on top."""
 
 from __future__ import annotations
 
