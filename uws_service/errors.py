@@ -4,7 +4,8 @@
     ├── UsageError                 400  the request is malformed: what, what is allowed, where
     │   ├── TooLarge               413  a body, upload or count over its limit
     │   ├── UnsupportedMediaType   415  a body of a type that the resource does not take
-    │   └── IdempotencyConflict    422  one Idempotency-Key for two different requests
+    │   ├── IdempotencyConflict    422  one Idempotency-Key for two different requests
+    │   └── MultiValuedParamNotSupported  400  several values where one is possible (SODA 1.0, S-003)
     ├── AuthenticationRequired     401  the caller must say who it is
     ├── Forbidden                  403  not the caller's, or illegal in the job's phase (U-002, U-161)
     ├── NotFound                   404  no such job or child (U-001, D-042)
@@ -60,6 +61,10 @@ class UnsupportedMediaType(UsageError):
 
 class IdempotencyConflict(UsageError):
     status = 422
+
+
+class MultiValuedParamNotSupported(UsageError):
+    title = "MultiValuedParamNotSupported"
 
 
 class AuthenticationRequired(UwsError):

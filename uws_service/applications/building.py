@@ -12,6 +12,7 @@ from uws_service.applications.model import (
     Bound,
     CatalogueSpec,
     Example,
+    ImagesSpec,
     Limits,
     MaxrecSpec,
     ParameterSpec,
@@ -75,6 +76,10 @@ def _catalogue(raw: Mapping[str, Any]) -> CatalogueSpec:
     )
 
 
+def _images(raw: Mapping[str, Any]) -> ImagesSpec:
+    return ImagesSpec(raw["index"], raw.get("keys", ""), raw.get("cutouts", 500), size(raw.get("size", "1GiB")))
+
+
 def application(raw: Mapping[str, Any]) -> Application:
     """The application of a valid descriptor."""
     raw = completed(raw)
@@ -123,4 +128,5 @@ def application(raw: Mapping[str, Any]) -> Application:
         access=_access(raw["access"]) if "access" in raw else None,
         protocol=raw.get("protocol", ""),
         catalogue=_catalogue(raw["catalogue"]) if "catalogue" in raw else None,
+        images=_images(raw["images"]) if "images" in raw else None,
     )

@@ -28,6 +28,9 @@ def launch(application: Application, job: Job, checked: Checked, number: int) ->
         environment["UWS_QUERY_MEMORY"] = str(
             application.resources.memory // 2
         )  # the rest is for the rows on their way
+    if (images := application.images) is not None:
+        environment |= {"UWS_IMAGES": images.index, "UWS_IMAGES_KEYS": images.keys}
+        environment |= {"UWS_IMAGES_CUTOUTS": str(images.cutouts), "UWS_IMAGES_SIZE": str(images.size)}
     described = {name: values[0] if len(values) == 1 else list(values) for name, values in checked.values.items()}
     return Launch(
         job_id=job.id,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -107,12 +108,22 @@ def load_application(file: Path) -> Application:
     problems = [problem for error in _validator().iter_errors(content) for problem in _said(error)]
     problems += [(path, f"{path[-1]} is there twice") for path in _twice(node, [])]
     if not problems:
-        application = built(content)
+        application = _placed(built(content), file.parent)
         problems = list(inconsistencies(application))
     if problems:
         lines = sorted((_line(node, path), f"{_field(path)}: {what}") for path, what in problems)
         raise ConfigurationError("\n".join(f"{file}:{line}: {text}" for line, text in lines))
     return application
+
+
+def _placed(application: Application, folder: Path) -> Application:
+    """The application with the files that it names as absolute paths: they are relative to its descriptor."""
+    images = application.images
+    if images is None:
+        return application
+    index = images.index if images.index.startswith("package://") else str((folder / images.index).absolute())
+    keys = str((folder / images.keys).absolute()) if images.keys else ""
+    return replace(application, images=replace(images, index=index, keys=keys))
 
 
 def _inside_itself(node: yaml.Node | None, above: tuple[yaml.Node, ...]) -> int | None:
@@ -146,8 +157,8 @@ def _said(error: jsonschema.ValidationError) -> Iterator[Problem]:
     schema: Any = error.schema
     instance: Any = error.instance
     if schema is False:
-        known = "`protocol: tap` brings it" if path != ["catalogue"] else "only `protocol: tap` has one"
-        yield path, f"{path[-1]} can't be given here; {known}"
+        owners = {"catalogue": "only `protocol: tap` has one", "images": "only `protocol: soda` has one"}
+        yield path, f"{path[-1]} can't be given here; {owners.get(str(path[-1]), 'the protocol brings it')}"
         return
     match error.validator:
         case "enum":

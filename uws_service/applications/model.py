@@ -126,6 +126,16 @@ class CatalogueSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ImagesSpec:
+    """The collection of a SODA service: its index, keys for S3, cutouts of a job at most, and their bytes."""
+
+    index: str
+    keys: str = ""
+    cutouts: int = 500
+    size: int = 1024**3
+
+
+@dataclass(frozen=True, slots=True)
 class Application:
     """What a job runs."""
 
@@ -147,8 +157,9 @@ class Application:
     access: AccessSpec | None = None
     """None: as the settings say for all applications."""
     protocol: str = ""
-    """The standard whose service this is (``tap``); empty: UWS and DALI alone."""
+    """The standard whose service this is (``tap``, ``soda``); empty: UWS and DALI alone."""
     catalogue: CatalogueSpec | None = None
+    images: ImagesSpec | None = None
 
     def parameter(self, name: str) -> ParameterSpec | None:
         """The parameter of this name, whatever its case (D-020)."""

@@ -50,7 +50,48 @@ _TAP: Mapping[str, Any] = {
         "sync_duration": "60s",
     },
 }
-_KNOWN: Mapping[str, Mapping[str, Any]] = {"tap": _TAP}
+_FITS = "application/fits"
+
+
+def _filter(name: str, unit: str, ucd: str, description: str, **more: Any) -> dict[str, Any]:
+    known = {"name": name, "ucd": ucd, "description": description, "repeated": True, "arraysize": "*", **more}
+    return {**known, "unit": unit} if unit else known
+
+
+_SODA: Mapping[str, Any] = {
+    "command": ["python", "-m", "uws_service.soda.cut"],
+    "parameters": [  # SODA 1.0 §3, S-002
+        {
+            **_filter("ID", "", "meta.ref.url;meta.curation", "Identifier of an image: its publisher DID."),
+            "required": True,
+        },
+        _filter("CIRCLE", "deg", "pos.outline;obs", "Circle: longitude, latitude, radius; ICRS.",
+                datatype="double", arraysize="3", xtype="circle"),
+        _filter("POLYGON", "deg", "pos.outline;obs", "Polygon: pairs of longitude and latitude; ICRS.",
+                datatype="double", xtype="polygon"),
+        _filter("POS", "", "pos.outline;obs", "Region: CIRCLE, RANGE or POLYGON, and its numbers; ICRS, degrees."),
+        _filter("BAND", "m", "em.wl;stat.interval", "Interval of wavelengths.",
+                datatype="double", arraysize="2", xtype="interval"),
+        _filter("TIME", "d", "time.interval;obs.exposure", "Interval of time, as MJD (UTC).",
+                datatype="double", arraysize="2", xtype="interval"),
+        _filter("POL", "", "meta.code;phys.polarization", "Polarization: I, Q, U, V, RR …; several are one filter."),
+    ],
+    "results": [
+        {"id": "result", "path": "result.fits", "media_type": _FITS, "required": False},
+        {"id": "cutouts", "path": "cutout-*.fits", "media_type": _FITS, "required": False},
+        {"id": "reasons", "path": "*.txt", "media_type": "text/plain", "required": False},
+        {"id": "previews", "path": "*.png", "media_type": "image/png", "required": False},
+        {"id": "cutouts.csv", "path": "cutouts.csv", "media_type": "text/csv", "required": False},
+    ],
+    "resources": {"cpu": 1, "memory": "1GiB", "disk": "4GiB"},
+    "limits": {
+        "execution_duration": {"default": "10min", "maximum": "2h"},
+        "retention": {"default": "7d", "maximum": "30d"},
+        "output": "2GiB",
+        "sync_duration": "60s",
+    },
+}  # fmt: skip
+_KNOWN: Mapping[str, Mapping[str, Any]] = {"tap": _TAP, "soda": _SODA}
 
 
 def completed(raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -57,10 +57,26 @@ def capabilities_xml(application: Application, base: str, methods: tuple[str, ..
     _parameters(jobs, application)
     if application.examples:
         capability(root, "ivo://ivoa.net/std/DALI#examples", f"{base}/examples", "application/xhtml+xml", (), **std)
+    if application.protocol == "soda":
+        _soda(root, application, base, methods)
+        return _DECLARATION + etree.tostring(root, encoding="UTF-8")
     main = application.results[0].media_type if application.results else None
     sync = capability(root, None, f"{base}/sync", main, methods)
     _parameters(sync, application)
     return _DECLARATION + etree.tostring(root, encoding="UTF-8")
+
+
+def _soda(root: etree._Element, application: Application, base: str, methods: tuple[str, ...]) -> None:
+    """Both SODA services and DataLink (S-001)."""
+    for kind, result in (("sync", "application/fits"), ("async", "text/xml")):
+        standard = f"ivo://ivoa.net/std/SODA#{kind}-1.0"
+        interface = capability(root, standard, f"{base}/{kind}", result, methods, role="std", version="1.0")
+        _parameters(interface, application)
+    datalink = "application/x-votable+xml;content=datalink"
+    interface = capability(
+        root, "ivo://ivoa.net/std/DataLink#links-1.1", f"{base}/links", datalink, methods, role="std", version="1.1"
+    )
+    _parameter(interface, ParameterSpec("ID", arraysize="*", ucd="meta.id;meta.main", required=True), std=True)
 
 
 def capability(

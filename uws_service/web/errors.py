@@ -47,6 +47,9 @@ def _in_form(error: UwsError, request: Request) -> Response:
     if form == "json":
         body = {"status": error.status, "error": error.title, "message": error.message, "detail": error.detail}
         return JSONResponse(body, error.status, headers)
+    if request.scope.get("uws.labelled"):
+        text = dali.error_text(f"{error.title}: {error.message}", error.detail)
+        return Response(text, error.status, headers, "text/plain")
     if request.scope.get("uws.route") == "sync" or (accept and "votable" in accept):
         return Response(dali.error_votable(error.message, error.detail), error.status, headers, VOTABLE)
     return Response(dali.error_text(error.message, error.detail), error.status, headers, "text/plain")

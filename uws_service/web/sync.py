@@ -21,16 +21,18 @@ from uws_service.service import new_id
 from uws_service.web.edge import Call, Resource, call_of
 from uws_service.web.files import file_response
 from uws_service.web.intake import disconnected, job_request, posted
+from uws_service.web.soda import Soda, failure
 from uws_service.web.tap import Tap
 
 
 class Sync:
     """Handlers of ``/{application}/sync``."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, soda: Soda) -> None:
         self.runtime = runtime
         self.service = runtime.service
         self.tap = Tap(runtime)
+        self.soda = soda
 
     async def answer(self, request: Request) -> Response:
         """GET and POST (D-015): 200 with the main result, or an error document (D-045)."""
@@ -39,9 +41,14 @@ class Sync:
         if application.name in self.runtime.queries:
             return await self.tap.query(request, application)
         job_id = new_id(self.service.clock())
+        soda = application.protocol == "soda"
+        if soda:
+            request.scope["uws.labelled"] = True  # S-005
         async with posted(request, self.runtime.depot, self.runtime.settings.limits, job_id) as form:
             fields = tuple((name, value) for name, value in form.fields if name.upper() not in ("PHASE", "RUNID"))
             words = {name.upper(): value for name, value in form.fields}
+            if soda:
+                await self.soda.check_sync(application, fields)
             wanted = job_request(type(form)((*fields, ("PHASE", "RUN")), form.files, form.digests))
             if len(words.get("RUNID", "")) <= 64:
                 wanted = type(wanted)(wanted.parameters, True, words.get("RUNID"), wanted.duration, None)
@@ -51,7 +58,11 @@ class Sync:
         forget = BackgroundTask(self._forget, call, application.name, job_id)
         try:
             ended = await self._ended(request, job, application.limits.sync_duration)
+            if soda and (failed := failure(ended)) is not None:
+                raise failed
             result = self._result(ended)
+            if soda and result.media_type == "text/plain":  # why there is nothing to cut; a client gets no body
+                return Response(status_code=204, background=forget)
             response = await file_response(
                 request,
                 self.runtime.depot,

@@ -1,0 +1,60 @@
+"""An HTTP server of a folder that gives parts of files, and tells how many bytes it sent."""
+
+from __future__ import annotations
+
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+
+class Files:
+    """Serves a folder on a free port; ``ranges`` False: it ignores Range, as some servers do."""
+
+    def __init__(self, folder: Path, *, ranges: bool = True) -> None:
+        self.sent = self.requests = 0
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_HEAD(self) -> None:
+                self._answer(body=False)
+
+            def do_GET(self) -> None:
+                self._answer(body=True)
+
+            def _answer(self, *, body: bool) -> None:
+                path = folder / self.path.lstrip("/")
+                if not path.is_file():
+                    self.send_error(404)
+                    return
+                content = path.read_bytes()
+                found = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+                part = content[int(found[1]) : int(found[2]) + 1] if found and ranges else content
+                self.send_response(206 if found and ranges else 200)
+                if found and ranges:
+                    self.send_header(
+                        "Content-Range", f"bytes {found[1]}-{int(found[1]) + len(part) - 1}/{len(content)}"
+                    )
+                self.send_header("Content-Length", str(len(part)))
+                self.send_header("Last-Modified", "Mon, 23 Nov 2026 12:00:00 GMT")
+                self.end_headers()
+                outer.requests += 1
+                if body:
+                    outer.sent += len(part)
+                    self.wfile.write(part)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End it."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()

@@ -1,0 +1,171 @@
+"""The index of a collection of images: a text file, one JSON object a line, one line an image.
+
+``uws-service images add`` writes it; a line can be changed by hand. The service reads an image's place from here and
+from nowhere else: what a client sends is compared with the ids, and never becomes a path or a URL.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from uws_service.errors import ConfigurationError
+
+LONGEST_ID = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An image: where it is, and what ObsCore 1.1 wants to know of it.
+
+    ``id`` is its publisher DID; ``source`` a place as in `uws_service.soda.sources`; ``size`` bytes. ``circle`` is
+    longitude, latitude and radius of a circle that holds it, ``region`` its outline as pairs of longitude and latitude,
+    both in ICRS degrees. ``band`` in metres, ``time`` in MJD, ``exposure`` in seconds, ``scale`` arcseconds of a pixel;
+    ``axes`` are pixels along each axis of the first image, ``kind`` is ``image`` or ``cube``.
+    """
+
+    id: str
+    source: str
+    title: str
+    size: int
+    circle: tuple[float, float, float]
+    region: tuple[float, ...] = ()
+    axes: tuple[int, ...] = ()
+    kind: str = "image"
+    scale: float | None = None
+    band: tuple[float, float] | None = None
+    channels: int | None = None
+    time: tuple[float, float] | None = None
+    exposure: float | None = None
+    pol: tuple[str, ...] = ()
+    target: str = ""
+    collection: str = ""
+    facility: str = ""
+    instrument: str = ""
+    level: int = 2
+
+
+_FIELDS = {one.name for one in fields(Entry)}
+_TUPLES = {"circle", "region", "axes", "band", "time", "pol"}
+
+
+class Index:
+    """A collection's index.
+
+    Parameters
+    ----------
+    place
+        The file, or ``package://NAME/path`` for a file of an installed Python package.
+    """
+
+    def __init__(self, place: str) -> None:
+        self.path = _path(place)
+        self.folder = self.path.parent
+        self._entries: dict[str, Entry] = {}
+        self._stamp: tuple[int, int] | None = None
+
+    def entries(self) -> dict[str, Entry]:
+        """All images by id, in the order of the file; read again when the file has changed.
+
+        Raises
+        ------
+        ConfigurationError
+            Names file and line.
+        """
+        try:
+            found = self.path.stat()
+            stamp = (found.st_mtime_ns, found.st_size)
+            if stamp != self._stamp:
+                self._entries = {one.id: one for one in self._read(None)}
+                self._stamp = stamp
+        except OSError as error:
+            raise ConfigurationError(f"{self.path}: {error.strerror or error}") from None
+        return self._entries
+
+    def find(self, ids: Iterable[str]) -> dict[str, Entry]:
+        """The images with these ids, without reading the whole of the other lines."""
+        wanted = set(ids)
+        try:
+            return {one.id: one for one in self._read(wanted) if one.id in wanted}
+        except OSError as error:
+            raise ConfigurationError(f"{self.path.name}: {error.strerror or error}") from None
+
+    def _read(self, wanted: set[str] | None) -> Iterator[Entry]:
+        words = None if wanted is None else {json.dumps(one, ensure_ascii=False) for one in wanted}
+        with self.path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                if not line.strip() or (words is not None and not any(word in line for word in words)):
+                    continue
+                try:
+                    entry = from_json(json.loads(line))
+                except (ValueError, TypeError) as error:
+                    raise ConfigurationError(f"{self.path.name}:{number}: {error}") from None
+                if is_there(entry):
+                    yield entry
+
+    def write(self, entries: Iterable[Entry]) -> None:
+        """Replace the file at once, so that nobody reads half of it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=self.folder, prefix=".images-", text=True)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.writelines(json.dumps(to_json(one), ensure_ascii=False) + "\n" for one in entries)
+            os.chmod(name, 0o644)
+            os.replace(name, self.path)
+        except BaseException:
+            os.unlink(name)
+            raise
+
+
+def is_there(entry: Entry) -> bool:
+    """False for an image in a Python package that is not installed here."""
+    if not entry.source.startswith("package://"):
+        return True
+    return importlib.util.find_spec(entry.source.removeprefix("package://").partition("/")[0]) is not None
+
+
+def to_json(entry: Entry) -> dict[str, Any]:
+    """An entry as written: what is not known is left out."""
+    return {name: value for name, value in asdict(entry).items() if value not in (None, "", ())}
+
+
+def from_json(content: Any) -> Entry:
+    """An entry as read; ValueError says what is wrong."""
+    if not isinstance(content, dict):
+        raise ValueError("must be a JSON object")
+    if unknown := sorted(set(content) - _FIELDS):
+        raise ValueError(f"{unknown[0]} is not known; known: {', '.join(sorted(_FIELDS))}")
+    for name in ("id", "source", "title", "size", "circle"):
+        if name not in content:
+            raise ValueError(f"{name} is missing")
+    id_ = content["id"]
+    if not isinstance(id_, str) or not 0 < len(id_) <= LONGEST_ID or not id_.isprintable():
+        raise ValueError(f"id must be a text of 1 to {LONGEST_ID} printable characters")
+    values: dict[str, Any] = {name: tuple(value) if name in _TUPLES else value for name, value in content.items()}
+    for name, count in (("circle", 3), ("band", 2), ("time", 2)):
+        numbers = values.get(name)
+        if numbers is not None and (len(numbers) != count or not all(isinstance(one, int | float) for one in numbers)):
+            raise ValueError(f"{name} must be {count} numbers")
+    if not all(isinstance(one, int | float) for one in values.get("region", ())):
+        raise ValueError("region must be numbers")
+    if not isinstance(values["size"], int) or not isinstance(values["source"], str):
+        raise ValueError("size must be a whole number, and source a text")
+    return Entry(**values)
+
+
+def _path(place: str) -> Path:
+    """The file of an index; parts of packages are found without importing what reads images."""
+    if not place.startswith("package://"):
+        return Path(place).absolute()
+    top, _, rest = place.removeprefix("package://").partition("/")
+    found = importlib.util.find_spec(top) if top.isidentifier() else None
+    places = list(found.submodule_search_locations or ()) if found is not None else []
+    if not places:
+        raise ConfigurationError(f"{place}: the Python package {top!r} is not installed")
+    return Path(places[0]) / rest
