@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Collection
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from mutants import MUTANTS, Mutant, build
@@ -17,13 +18,14 @@ from uws_conformance.profile import parse
 from uws_conformance.registry import all_checks
 from uws_conformance.runner import Report, run
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "conformance-matrix.md"
-# Checks that no mutant breaks so far: when the job is not there at all, they are skipped.
-ALIVE = {"C-04.never-held", "U-003.failed-answers", "U-120.location-is-job"}
+HERE = Path(__file__).resolve().parent
+PAGE = HERE.parents[1] / "docs" / "reference" / "conformance-matrix.md"
+RULES_PAGE = PAGE.with_name("conformance-rules.md")
 PROFILE = parse(
     {
         "short": {"MODE": "short"}, "long": {"MODE": "long"}, "failing": {"MODE": "failing"},
-        "parameter": {"NOTE": "x"}, "sync": True, "patience": 1.5, "poll": 0.03, "wait": 1,
+        "upload": {"MODE": "short", "FILE": "param:{part}"}, "parameter": {"NOTE": "x"},
+        "sync": True, "patience": 1.5, "poll": 0.03, "wait": 1,
     },
     "reference",
 )  # fmt: skip
@@ -91,6 +93,48 @@ def recorded() -> dict[str, str]:
     return {row[1].strip().strip("`"): row[3].split(",")[0].strip() for row in rows}
 
 
+@dataclass(frozen=True)
+class Rule:
+    """One line of ``rules.txt``; the reason is given for rules without a check of their own."""
+
+    id: str
+    level: str
+    asks: str
+    reason: str
+
+
+def rules() -> list[Rule]:
+    """The rules of the standards, in their order."""
+    found = []
+    for line in (HERE / "rules.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            head, _, reason = line.partition(" :: ")
+            identifier, level, asks = head.split(None, 2)
+            found.append(Rule(identifier, level, asks, reason.strip()))
+    return found
+
+
+def rules_page() -> str:
+    """The table of the documentation: each rule with its checks, or why there is none."""
+    checks: dict[str, list[str]] = {}
+    for check in all_checks():
+        checks.setdefault(check.rule, []).append(check.id.partition(".")[2])
+    lines = [
+        "# Rules and checks", "",
+        "<!-- Written by `make conformance-matrix`; do not edit. -->", "",
+        "Every rule of UWS 1.1, DALI 1.1, VOSI 1.1, SODA 1.0, single sign-on and the jobs of TAP 1.1. \"As U-120\" means",
+        "that the checks of that rule see it too; a text in italics says why nobody can see it over HTTP.", "",
+        "| rule | level | what is asked | checks |", "| --- | --- | --- | --- |",
+    ]  # fmt: skip
+    for rule in rules():
+        if rule.reason.startswith("= "):
+            by = "as " + ", ".join(rule.reason[2:].split())
+        else:
+            by = ", ".join(f"`{name}`" for name in checks.get(rule.id, [])) or f"*{rule.reason}*"
+        lines.append(f"| {rule.id} | {rule.level} | {rule.asks.replace('|', ' ')} | {by} |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> int:
     """Run everything; exit status 1 if a check survives or a mutant is not seen."""
     started = time.monotonic()
@@ -103,7 +147,8 @@ def main() -> int:
     print("mutants that no check sees:", unseen)
     print("checks that no mutant breaks:", alive)
     PAGE.write_text(page(found))
-    return int(bool(correct or unseen or set(alive) != ALIVE))
+    RULES_PAGE.write_text(rules_page())
+    return int(bool(correct or unseen or alive))
 
 
 if __name__ == "__main__":

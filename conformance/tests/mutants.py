@@ -537,6 +537,73 @@ when(
     lambda _: Answer(302, "<html>", "text/html", {"Location": "/login"}),
 )
 
+# Files, bodies and parameters given again.
+on("upload-by-value", "GET", f"{JOB}/parameters", swap(' byReference="true"', ""))
+on("upload-altered", "GET", f"{JOB}/parameters/FILE", lambda answer: says(answer.body.replace("&lt;", "<"))(answer))
+on("upload-404", "GET", f"{JOB}/parameters/FILE", status(404))
+when("upload-refused", lambda request, _: bool(request.files), lambda _: Answer(400, "no files"))
+when("unreadable-500", lambda request, _: not request.readable, status(500))
+when("unreadable-created", lambda request, _: not request.readable, status(200))
+method("multipart-lost", create=lambda self, request: Reference.create(self, replace(request, form=[], files={})))
+when(
+    "quoted-boundary-400",
+    lambda request, answer: request.chunked and answer.status == 303,
+    lambda _: Answer(411, "no length"),
+)
+
+
+def first_value_stays(self: Reference, request: Request, job: Job, child: str) -> Answer:
+    taken = {name for name, _ in job.parameters}
+    form = [pair for pair in request.form if child != "parameters" or pair[0].upper() not in taken]
+    return Reference.change(self, replace(request, form=form), job, child)
+
+
+method("first-value-stays", change=first_value_stays)
+on("put-parameter-500", "PUT", f"{JOB}/parameters/NOTE", status(500))
+on("put-parameter-ignored", "PUT", f"{JOB}/parameters/NOTE", status(303))
+
+# More of capabilities, challenges and sync.
+on("capabilities-elsewhere", "GET", "/capabilities", swap(r">(http://[^/]*)/async<", r">\1/other/async<"))
+on("capabilities-without-date", "GET", "/capabilities", header("Last-Modified", ""))
+on("capabilities-other-xsi", "GET", "/capabilities", swap(r"xsi(:type|=)", r"i\1"))
+on(
+    "capabilities-strange-login",
+    "GET",
+    "/capabilities",
+    swap("</accessURL>", '</accessURL><securityMethod standardID="ivo://ivoa.net/sso#magic"/>'),
+)
+on("sync-error-200", "GET|POST", "/sync", status(200), body="it failed")
+on("sync-error-silent", "GET|POST", "/sync", says(""), body="it failed")
+on("capabilities-challenge-by-get", "GET", "/capabilities", header("WWW-Authenticate", "Bearer"))
+when("challenge-bearer-only", lambda _, answer: answer.status == 401, header("WWW-Authenticate", "Bearer"))
+when("challenges-joined", lambda _, answer: answer.status == 401, header("WWW-Authenticate", 'Bearer realm="x", Basic'))
+method(
+    "results-on-another-host",
+    results=lambda self, job, root="": re.sub(
+        r'href="http://[^/]*', 'href="http://store.example.org', Reference.results(self, job, root)
+    ),
+)
+
+# The three that only a server breaks that contradicts itself within one exchange.
+
+
+def holds(self: Reference, job: Job) -> Answer:
+    """HELD for a moment, then on as it should be."""
+    answer = Reference.run(self, job)
+    if job.phase == "QUEUED":
+        job.phase, job.started = "HELD", datetime.now(UTC)
+    return answer
+
+
+def released(self: Reference, job: Job) -> None:
+    if job.phase == "HELD" and job.started and datetime.now(UTC) - job.started > timedelta(seconds=0.2):
+        job.phase = "QUEUED"
+    Reference.advance(self, job)
+
+
+method("run-holds-first", run=holds, advance=released)
+
+
 # Faults that the families above make and no rule forbids, or no check looks at.
 UNSEEN = """executionduration-of-unknown-200
 destruction-of-unknown-200

@@ -6,6 +6,7 @@ Parameter MODE is short, long or failing.
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 import uuid
@@ -27,6 +28,7 @@ ROOT = (
     'xmlns:uws="http://www.ivoa.net/xml/UWS/v1.0" xmlns:xlink="http://www.w3.org/1999/xlink" '
     'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
 )
+CHALLENGES = 'Bearer realm="reference"\nBasic realm="reference"'
 Pairs = list[tuple[str, str]]
 
 
@@ -54,6 +56,7 @@ class Job:
     ended: datetime | None = None
     run_id: str | None = None
     parameters: Pairs = field(default_factory=list)
+    files: dict[str, bytes] = field(default_factory=dict)
 
 
 @dataclass
@@ -65,6 +68,9 @@ class Request:
     query: Pairs
     form: Pairs
     who: str | None
+    files: dict[str, bytes] = field(default_factory=dict)
+    readable: bool = True
+    chunked: bool = False
 
     def one(self, name: str) -> str | None:
         """The first value of a query parameter, its name in any case."""
@@ -184,7 +190,11 @@ class Reference:
 
     def parameters(self, job: Job, root: str = "") -> str:
         inside = "".join(
-            f"<uws:parameter id={quoteattr(key)}>{escape(value)}</uws:parameter>" for key, value in job.parameters
+            f'<uws:parameter id={quoteattr(key)} byReference="true">{self.url}/async/{job.id}/parameters/{key}'
+            "</uws:parameter>"
+            if key in job.files
+            else f"<uws:parameter id={quoteattr(key)}>{escape(value)}</uws:parameter>"
+            for key, value in job.parameters
         )
         return f"<uws:parameters{root}>{inside}</uws:parameters>"
 
@@ -255,18 +265,21 @@ class Reference:
 
     def route(self, request: Request, parts: list[str]) -> Answer:
         if parts == ["capabilities"]:
-            return Answer(200, self.capabilities(), "text/xml") if request.method in ("GET", "HEAD") else Answer(405)
+            changed = {"Last-Modified": "Mon, 23 Nov 2026 12:00:00 GMT"}
+            known = request.method in ("GET", "HEAD")
+            return Answer(200, self.capabilities(), "text/xml", changed) if known else Answer(405)
         if parts == ["availability"]:
             body = '<availability xmlns="http://www.ivoa.net/xml/VOSIAvailability/v1.0"><available>true</available></availability>'
             return Answer(200, body, "text/xml")
         if parts == ["examples"]:
             return Answer(200, "<html><body/></html>", "application/xhtml+xml")
         if parts == ["sync"]:
-            return Answer(200, "hello")
+            failing = ("MODE", "failing") in [*request.query, *request.form]
+            return Answer(422, "it failed") if failing else Answer(200, "hello")
         if parts[0] != "async":
             return Answer(404, "nothing here")
         if request.who is None:
-            return Answer(401, "who are you?", headers={"WWW-Authenticate": 'Bearer realm="reference"'})
+            return Answer(401, "who are you?", headers={"WWW-Authenticate": CHALLENGES})
         if len(parts) == 1:
             return self.at_list(request)
         with self.lock:
@@ -289,6 +302,8 @@ class Reference:
                 return Answer(200, self.list_document(self.listed(request)), "text/xml")
         if request.method != "POST":
             return Answer(405, headers={"Allow": "GET, HEAD, POST"})
+        if not request.readable:
+            return Answer(400, "no form")
         with self.lock:
             return self.create(request)
 
@@ -304,6 +319,8 @@ class Reference:
                 job.run_id = value
             else:
                 job.parameters.append((key.upper(), value))
+                if value.startswith("param:") and value[6:] in request.files:
+                    job.files[key.upper()] = request.files[value[6:]]
         self.jobs[job.id] = job
         if run:
             self.run(job)
@@ -337,6 +354,8 @@ class Reference:
             return Answer(200, "hello")
         if child == "parameters" and not rest:
             return Answer(200, self.parameters(job, f" {ROOT}"), "text/xml")
+        if child == "parameters" and rest[0] in job.files:
+            return Answer(200, job.files[rest[0]].decode(), "application/octet-stream")
         if child == "error" and job.phase == "ERROR":
             return Answer(200, "it failed")
         return Answer(404, "no such thing")
@@ -377,20 +396,32 @@ class Handler(BaseHTTPRequestHandler):
     wbufsize = -1
     reference: Reference
 
+    def body(self) -> bytes:
+        """The body, chunked or with its length."""
+        if "chunked" not in (self.headers.get("Transfer-Encoding") or ""):
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        data = b""
+        while size := int(self.rfile.readline(), 16):
+            data += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return data
+
     def serve(self) -> None:
-        data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        data = self.body()
         split = urlsplit(self.path)
         token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
         who = token if token in ("alice", "bob") else None
-        request = Request(
-            self.command, split.path, parse_qsl(split.query, keep_blank_values=True), form(self.headers, data), who
-        )
-        reply = self.reference.answer(request)
+        pairs, files = form(self.headers, data)
+        query = parse_qsl(split.query, keep_blank_values=True)
+        readable = self.headers.get("Content-Type", "") != "multipart/form-data"  # which names no boundary
+        chunked = "Transfer-Encoding" in self.headers
+        reply = self.reference.answer(Request(self.command, split.path, query, pairs, who, files, readable, chunked))
         body = reply.body.encode()
         self.send_response(reply.status)
         for key, value in reply.headers.items():
-            if value:
-                self.send_header(key, value)
+            for one in filter(None, value.split("\n")):  # a line for each header of that name
+                self.send_header(key, one)
         self.send_header("Content-Type", reply.type)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -403,20 +434,26 @@ class Handler(BaseHTTPRequestHandler):
         """Silence."""
 
 
-def form(headers: Message, data: bytes) -> Pairs:
-    """The fields of a form body."""
+def form(headers: Message, data: bytes) -> tuple[Pairs, dict[str, bytes]]:
+    """The fields of a form body, and its files by the names of their parts."""
     kind = headers.get("Content-Type", "")
-    if kind.startswith("multipart/"):
-        message = BytesParser().parsebytes(f"Content-Type: {kind}\r\n\r\n".encode() + data)
-        parts = message.get_payload() if message.is_multipart() else []
-        found = []
-        for part in parts:
-            assert isinstance(part, Message)
-            content = part.get_payload(decode=True)
-            name = part.get_param("name", header="content-disposition")
-            found.append((str(name), content.decode() if isinstance(content, bytes) else ""))
-        return found
-    return parse_qsl(data.decode("utf-8", "replace"), keep_blank_values=True)
+    if not kind.startswith("multipart/"):
+        return parse_qsl(data.decode("utf-8", "replace"), keep_blank_values=True), {}
+    if odd := re.search(r'boundary="(<[^"]*>)"', kind):  # the parser would take the angle brackets away
+        kind, data = kind.replace(odd[1], "plain"), data.replace(odd[1].encode(), b"plain")
+    message = BytesParser().parsebytes(f"Content-Type: {kind}\r\n\r\n".encode() + data)
+    found: Pairs = []
+    files = {}
+    for part in message.get_payload() if message.is_multipart() else []:
+        assert isinstance(part, Message)
+        content = part.get_payload(decode=True)
+        assert isinstance(content, bytes)
+        name = str(part.get_param("name", header="content-disposition"))
+        if part.get_filename():
+            files[name] = content
+        else:
+            found.append((name, content.decode()))
+    return found, files
 
 
 class Quiet(ThreadingHTTPServer):

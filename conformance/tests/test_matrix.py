@@ -19,7 +19,7 @@ def test_correct_server_breaks_nothing() -> None:
 
 def test_every_check_is_killed_by_the_mutant_of_the_page() -> None:
     recorded = {check: mutant for check, mutant in matrix.recorded().items() if mutant}
-    assert set(recorded) | matrix.ALIVE == {check.id for check in all_checks()}, "run `make conformance-matrix`"
+    assert set(recorded) == {check.id for check in all_checks()}, "run `make conformance-matrix`"
     mutants = {mutant.name: mutant for mutant in MUTANTS}
     wanted: dict[str, list[str]] = {}
     for check, mutant in recorded.items():

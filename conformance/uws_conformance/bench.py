@@ -9,8 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
-from urllib.parse import urljoin
+from typing import Any, TypeVar
+from urllib.parse import urlencode, urljoin
 
 from lxml import etree
 
@@ -20,6 +20,15 @@ from uws_conformance.outcomes import Broken, Skipped, Unsupported, expect
 from uws_conformance.profile import Profile
 
 T = TypeVar("T")
+PART = "conformance_part"
+VOTABLE = b"""<?xml version="1.0"?>
+<VOTABLE version="1.3" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE><TABLE>
+<FIELD name="ra" datatype="double" ucd="pos.eq.ra;meta.main" unit="deg"/>
+<FIELD name="dec" datatype="double" ucd="pos.eq.dec;meta.main" unit="deg"/>
+<FIELD name="label" datatype="char" arraysize="*"/>
+<DATA><TABLEDATA><TR><TD>10.5</TD><TD>-20.25</TD><TD>one</TD></TR><TR><TD>11.5</TD><TD>41</TD><TD>a &lt; b</TD></TR>
+</TABLEDATA></DATA></TABLE></RESOURCE></VOTABLE>
+"""
 
 
 @dataclass
@@ -91,21 +100,26 @@ class Bench:
     # Jobs
 
     def create(
-        self, form: Form | None, *, files: dict[str, tuple[str, bytes, str]] | None = None, query: str = ""
+        self,
+        form: Form | None,
+        *,
+        files: dict[str, tuple[str, bytes, str]] | None = None,
+        query: str = "",
+        **options: Any,
     ) -> Reply:
         """POST to the job list; the job is remembered for the end."""
         if form is None:
             raise Skipped("the profile says no way to make this kind of job")
         if len(self.made) >= self.max_jobs:
             raise Skipped(f"the limit of {self.max_jobs} jobs is reached")
-        reply = self.client.send("POST", self.jobs + query, tuple(form), files=files)
+        reply = self.client.send("POST", self.jobs + query, tuple(form), files=files, **options)
         if reply.location:
             self.made.append(reply.location)
         return reply
 
-    def new(self, form: Form | None, **options: str) -> Job:
+    def new(self, form: Form | None, **options: Any) -> Job:
         """A new job, or a broken rule if there is none."""
-        reply = self.create(form, **options)  # type: ignore[arg-type]  # only query is text
+        reply = self.create(form, **options)
         expect(reply.location, f"{reply}, no Location")
         return Job(reply.location, reply)
 
@@ -207,6 +221,36 @@ class Bench:
             return job
 
         return self.share(f"job deleted by {by}", make)
+
+    def sync(self, form: Form, method: str = "GET", **options: Any) -> Reply:
+        """A request to the synchronous face; redirects are followed."""
+        if not self.profile.sync:
+            raise Skipped("the profile says that there is no synchronous face")
+        url = f"{self.base}/sync"
+        if method == "GET":
+            reply = self.get(f"{url}?{urlencode(form)}")
+        else:
+            reply = self.client.send("POST", url, form, **options)
+        return self.follow(reply)
+
+    def follow(self, reply: Reply) -> Reply:
+        """The answer at the end of at most five redirects."""
+        for _ in range(5):
+            if reply.status not in (301, 302, 303, 307, 308) or not reply.location:
+                break
+            reply = self.get(reply.location)
+        return reply
+
+    def upload(self) -> Job:
+        """A pending job with a file of ours, as the profile's ``upload`` says; ``{part}`` stands for the part's name."""
+
+        def make() -> Job:
+            form = tuple((key, value.replace("{part}", PART)) for key, value in self.kind("upload"))
+            job = self.new(form, files={PART: ("table.vot", VOTABLE, "application/x-votable+xml")})
+            job.documents["parameters"] = self.xml(f"{job.url}/parameters")
+            return job
+
+        return self.share("job with an upload", make)
 
     def parameter(self) -> tuple[str, str]:
         """A parameter that may be posted to a pending job."""

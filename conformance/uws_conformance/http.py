@@ -14,6 +14,7 @@ import httpx2
 from uws_conformance.outcomes import Broken, Skipped
 
 KEPT = 20_000  # characters of a body that a report shows
+BOUNDARY = "uws-conformance-boundary-5b1d0c"
 SECRET = ("authorization", "cookie", "set-cookie", "x-vo-bearer", "proxy-authorization")
 Form = Sequence[tuple[str, str]]
 
@@ -106,6 +107,8 @@ class Client:
         headers: Mapping[str, str] | None = None,
         content: bytes | None = None,
         files: Mapping[str, tuple[str, bytes, str]] | None = None,
+        boundary: str = BOUNDARY,
+        chunked: bool = False,
         identity: Identity | None = None,
         timeout: float | None = None,
     ) -> Reply:
@@ -118,15 +121,16 @@ class Client:
         sent = {"Accept": "*/*", "User-Agent": "uws-conformance", "Accept-Encoding": "identity", **who.headers}
         sent |= headers or {}
         if files is not None:
-            content, sent["Content-Type"] = multipart(form or (), files)
-        elif form is not None:
+            content, sent["Content-Type"] = multipart(form or (), files, boundary)
+        elif form is not None and content is None:
             content = urlencode(form).encode()
             sent.setdefault("Content-Type", "application/x-www-form-urlencoded")
         limit = timeout or self.limits.timeout
         started = time.monotonic()
         body = bytearray()
         try:
-            with self._http.stream(method, url, content=content, headers=sent, timeout=limit) as answer:
+            out = iter([content]) if chunked and content else content
+            with self._http.stream(method, url, content=out, headers=sent, timeout=limit) as answer:
                 for chunk in answer.iter_raw():
                     body += chunk
                     if len(body) > self.limits.size:
@@ -178,9 +182,8 @@ class Client:
         return re.sub(r"(//)[^/@\s]+@", r"\1(redacted)@", text)
 
 
-def multipart(form: Form, files: Mapping[str, tuple[str, bytes, str]]) -> tuple[bytes, str]:
+def multipart(form: Form, files: Mapping[str, tuple[str, bytes, str]], boundary: str = BOUNDARY) -> tuple[bytes, str]:
     """A multipart body with its Content-Type; ``files`` maps part names to file name, bytes and media type."""
-    boundary = "uws-conformance-boundary-5b1d0c"
     lines: list[bytes] = []
     for name, value in form:
         head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'

@@ -30,7 +30,9 @@ def create_303(see: Bench) -> str:
 
 @check("U-120", "MUST", CREATE, "Location of a creation is the URL of the new job, which answers 200.")
 def location_is_job(see: Bench) -> str:
-    reply = see.pending().replies["get"]
+    created = see.create(see.kind("short"))
+    expect(created.location, f"{created} without Location")
+    reply = see.get(created.location)
     expect(reply.status == 200, str(reply))
     return reply.url
 
