@@ -42,6 +42,8 @@ FEW = 200
 SAY_SECONDS = 10.0
 """How often the site's state is recorded while it does not change."""
 MOVE_PAGE = 200
+BEGIN_AT_ONCE = 64
+"""So many are handed to the site at a time, so that news of the others is not kept waiting."""
 SWEEPERS = 4
 """So many at a time are removed at the site: nobody waits for it, and those that are to start go first."""
 REMOVE_SECONDS = 10.0
@@ -103,6 +105,7 @@ class Controller:
         self.interval = interval
         self.absence = absence or Absence()
         self._busy: dict[Key, asyncio.Task[None]] = {}
+        self._beginning = 0
         self._wake = asyncio.Event()
         self.outcomes = Outcomes(store, executor, applications, placer, clock, self._over)
         self._live: dict[Key, Attempt] = {}
@@ -180,6 +183,7 @@ class Controller:
         self._removed = {key: at for key, at in self._removed.items() if key in observed or key in self._leaving}
         taken = sum(1 for attempt in self._live.values() if attempt.state is not AttemptState.WAITING)
         free = self.executor.capacity - taken - sum(1 for key in self._busy if key not in self._live)
+        free = min(free, BEGIN_AT_ONCE - self._beginning)
         if free > 0:
             for attempt in await self.store.next_waiting(site, free, now):
                 self._dispatch((attempt.job_id, attempt.number), self._begin(attempt))
@@ -360,11 +364,15 @@ class Controller:
     async def _begin(self, attempt: Attempt) -> None:
         """Record that the attempt goes to the site, then hand it over: in this order, so that nothing is lost."""
         now = self.clock()
-        if not await self.store.begin_attempt(attempt, now):
-            return
-        submitted = replace(attempt, state=AttemptState.SUBMITTED, submitted=now)
-        self._live[attempt.job_id, attempt.number] = submitted
-        await self._submit(submitted)
+        self._beginning += 1
+        try:
+            if not await self.store.begin_attempt(attempt, now):
+                return
+            submitted = replace(attempt, state=AttemptState.SUBMITTED, submitted=now)
+            self._live[attempt.job_id, attempt.number] = submitted
+            await self._submit(submitted)
+        finally:
+            self._beginning -= 1
 
     async def _submit(self, attempt: Attempt) -> None:
         job = await self.store.get(attempt.job_id)

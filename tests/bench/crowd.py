@@ -164,8 +164,9 @@ async def _stand_in(cluster: Cluster, url: str) -> None:
 
 async def live(folder: Path, site: Site) -> list[Figure]:
     """What a service costs that drives thousands of live Jobs to which nothing happens: their pods fit no node."""
+    site.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "live"}})
     settings = settings_of(
-        site, slots=LIVE, qps=1000, schedule_patience=0, node_selector={"type": "none"}, tolerations=[]
+        site, "live", slots=LIVE, qps=1000, schedule_patience=0, node_selector={"type": "none"}, tolerations=[]
     )
     server = ClusterServer(folder / "live", [settings], site.host_address)
     server.start()
@@ -181,7 +182,7 @@ async def live(folder: Path, site: Site) -> list[Figure]:
                 answer = await http.post(f"{server.url}/shell/bulk", data=data, files=files)
                 assert answer.status_code == 303, answer.text
             began = time.monotonic()
-            while (there := len(site.kubectl("get", "pods", "-n", NAMESPACE, "-o", "name").splitlines())) < LIVE:
+            while (there := len(site.kubectl("get", "pods", "-n", "live", "-o", "name").splitlines())) < LIVE:
                 if time.monotonic() - began > 900:
                     raise RuntimeError(f"only {there} of {LIVE} pods after 900 s")
                 await asyncio.sleep(5)
@@ -192,7 +193,7 @@ async def live(folder: Path, site: Site) -> list[Figure]:
             held = process.memory_info().rss - empty
     finally:
         server.stop()
-        site.kubectl("delete", "jobs", "-n", NAMESPACE, "--all", "--wait=false", "--cascade=background")
+        site.kubectl("delete", "namespace", "live", "--wait=false")
     how = f"of one core, over {LOOK:.0f} s in which nothing happens to {LIVE} live Jobs"
     return [
         Figure.plain("controller's CPU", 100 * share, how, "%"),

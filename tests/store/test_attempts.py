@@ -45,6 +45,18 @@ async def test_oldest_first(store: Store) -> None:
     assert await chosen(store, 10, site="nowhere") == []
 
 
+async def test_begun_and_given_back(store: Store) -> None:
+    """Only one begins an attempt; one that never came to its site waits again, and not before an instant."""
+    await put(store, attempt("one", created=10))
+    (waiting,) = await store.next_waiting("local", 5, 5000)
+    assert await store.begin_attempt(waiting, 5000) and not await store.begin_attempt(waiting, 5000)
+    assert await chosen(store, 5) == []
+    await store.give_back(waiting, 7000)
+    (back,) = await store.attempts("one")
+    assert (back.state, back.submitted, back.not_before) == (S.WAITING, None, 7000)
+    assert await chosen(store, 5, now=6999) == [] and await chosen(store, 5, now=7000) == ["one"]
+
+
 async def test_owners_take_turns(store: Store) -> None:
     """A long queue of one owner does not keep the others waiting; who runs less comes first."""
     await put(store, *(attempt(f"a{n}", owner="a", created=n) for n in range(50)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import and_, bindparam, case, delete, func, insert, literal_column, or_, select, tuple_, update
+from sqlalchemy import and_, bindparam, case, delete, func, insert, literal_column, null, or_, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from uws_service.store.database import Query
@@ -130,7 +130,7 @@ BEGIN = Query(
 GIVE_BACK = Query(
     update(AttemptRow)
     .where(_ONE, attempt.site == p("at"), attempt.state == literal_column("'SUBMITTED'"))
-    .values(state=literal_column("'WAITING'"), submitted=None, not_before=p("not_before"))
+    .values(state=literal_column("'WAITING'"), submitted=null(), not_before=p("not_before"))
 )
 MOVE = Query(
     update(AttemptRow)

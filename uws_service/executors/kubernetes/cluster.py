@@ -28,6 +28,9 @@ Query = list[tuple[str, str]]
 TIMEOUT = aiohttp.ClientTimeout(total=30, connect=5)
 WATCH_SECONDS = 240
 """After so long the API server ends a watch by itself, and we resume it."""
+AT_ONCE = 32
+"""So many requests are under way at a time, fewer than the pool has connections: the wait for one would count as the
+API server's silence. Watches and the question whether it is there do not wait."""
 PAGE = 500
 KUEUE = "kueue.x-k8s.io"
 RELOAD_SECONDS = 10.0
@@ -70,6 +73,7 @@ class Cluster:
         self._loaded = 0.0
         self._tick = 0.0
         self._kueue = "v1beta1"
+        self._gate = asyncio.Semaphore(AT_ONCE)
 
     # -- connection ------------------------------------------------------------------------------------------------
 
@@ -184,7 +188,7 @@ class Cluster:
             ("timeoutSeconds", str(WATCH_SECONDS)),
         ]
         timeout = aiohttp.ClientTimeout(total=None, connect=5, sock_read=WATCH_SECONDS + 30)
-        async with self._response("GET", self._path(kind), query=query, timeout=timeout) as response:
+        async with self._answer("GET", self._path(kind), query=query, timeout=timeout) as response:
             rest = b""
             async for chunk in _pieces(response):
                 *lines, rest = (rest + chunk).split(b"\n")
@@ -238,7 +242,8 @@ class Cluster:
 
         Without a resource version: with one, the API server answers from its cache and ignores the limit.
         """
-        await self._ask("GET", self._path("jobs"), query=[("limit", "1")])
+        async with self._answer("GET", self._path("jobs"), query=[("limit", "1")]) as response:
+            await response.read()
 
     def _path(self, kind: str) -> str:
         return RESOURCES[kind].format(namespace=self.site.namespace, kueue=self._kueue)
@@ -252,6 +257,16 @@ class Cluster:
 
     @asynccontextmanager
     async def _response(
+        self, method: str, path: str, *, query: Query | None = None, body: Any = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """An answer in its turn."""
+        async with self._gate:
+            await self._throttle()
+            async with self._answer(method, path, query=query, body=body) as response:
+                yield response
+
+    @asynccontextmanager
+    async def _answer(
         self,
         method: str,
         path: str,
@@ -261,7 +276,6 @@ class Cluster:
         timeout: aiohttp.ClientTimeout = TIMEOUT,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         await self.open()
-        await self._throttle()
         response = await self._send(method, path, query, body, timeout)
         if response.status == 401:
             response.release()
