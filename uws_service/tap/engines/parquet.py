@@ -6,19 +6,18 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import duckdb
-import numpy as np
 import pyarrow as pa
 
 from uws_service.adql.model import Table
 from uws_service.adql.physical import HEALPIX, bare, column_names, has_healpix, identifier
-from uws_service.tap.engines.arrow import conform, schema
+from uws_service.tap.engines.arrow import Stream, conform, schema
+from uws_service.tap.engines.places import healpix
 
 FILE = "rows.parquet"
-# Small enough that a cone reads little, large enough that ten million rows have few hundred groups.
-_ROWS_IN_GROUP = 20_480
+# Small enough that a cone reads little, large enough that the index of ten million rows is short.
+_ROWS_IN_GROUP = 61_440
 _MEMORY = "1GB"
 
 
@@ -47,13 +46,19 @@ def write_table(
     try:
         connection = duckdb.connect(config={"memory_limit": _MEMORY, "temp_directory": str(work / "sorting")})
         try:
-            connection.register("rows", pa.RecordBatchReader.from_batches(wanted, rows))
+            stream = Stream(rows, wanted)
+            connection.register("rows", stream.reader)
             order = f"ORDER BY {identifier(HEALPIX)}" if sky else ""
             target = str(work / FILE).replace("'", "''")
-            connection.execute(
-                f"COPY (SELECT * FROM rows {order}) TO '{target}' "
-                f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_ROWS_IN_GROUP})"
-            )
+            try:
+                connection.execute(
+                    f"COPY (SELECT * FROM rows {order}) TO '{target}' "
+                    f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_ROWS_IN_GROUP})"
+                )
+            except duckdb.Error:
+                if stream.error is not None:
+                    raise stream.error from None
+                raise
         finally:
             connection.close()
         shutil.rmtree(work / "sorting", ignore_errors=True)
@@ -88,19 +93,3 @@ def _with_healpix(
     for batch in batches:
         cells = healpix(batch.column(lon), batch.column(lat))
         yield pa.RecordBatch.from_arrays([*batch.columns, cells], schema=wanted)
-
-
-def healpix(lon: Any, lat: Any) -> pa.Array:
-    """Nested HEALPix numbers of depth 29; NULL where there is no position."""
-    import astropy.units as u
-    from astropy.coordinates import Latitude, Longitude
-    from cdshealpix.nested import lonlat_to_healpix
-
-    lons = np.asarray(lon.cast(pa.float64()).fill_null(np.nan))
-    lats = np.asarray(lat.cast(pa.float64()).fill_null(np.nan))
-    good = np.isfinite(lons) & (np.abs(lats) <= 90)
-    cells = np.zeros(len(lons), dtype=np.int64)
-    if good.any():
-        found = lonlat_to_healpix(Longitude(lons[good] % 360.0, u.deg), Latitude(lats[good], u.deg), 29)
-        cells[good] = found.astype(np.int64)
-    return pa.array(cells, pa.int64(), mask=~good)
