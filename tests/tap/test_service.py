@@ -257,7 +257,7 @@ def test_a_job(server: Server, table: Path) -> None:
 
 
 def test_a_job_fails(server: Server) -> None:
-    """T-013, T-021: bad parameters fail at the run, a bad query in the job; the error is a VOTable, no result is left."""
+    """T-013, T-021: bad parameters fail at the run, a bad query in the job; a VOTable tells, no result is left."""
     made = requests.post(f"{server.url}/tap/async", data={"LANG": "nonsense"}, timeout=30, allow_redirects=False)
     assert made.status_code == 303
     for url in (made.headers["location"], job(server, "SELECT nme FROM openngc.objects")):

@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from uws_service import __version__
-from uws_service.cli import files, jobs, login, server
+from uws_service.cli import catalogue, files, jobs, login, server
 from uws_service.cli.common import (
     EXIT_CODES,
     EXIT_FAILURE,
@@ -63,6 +63,7 @@ server.register(app)
 jobs.register(app)
 files.register(app)
 login.register(app)
+catalogue.register(app)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -19,7 +19,7 @@ def reference(command: Any, program: str) -> str:
         "## Commands",
         "\n".join(
             ["| command | does |", "|---|---|"]
-            + [f"| [`{name}`](#{program}-{name}) | {_short(one)} |" for name, one in _sorted(command)]
+            + [f"| [`{name}`](#{program}-{name.replace(' ', '-')}) | {_short(one)} |" for name, one in _sorted(command)]
         ),
     ]
     for name, one in _sorted(command):
@@ -28,7 +28,12 @@ def reference(command: Any, program: str) -> str:
 
 
 def _sorted(command: Any) -> list[tuple[str, Any]]:
-    return list(command.commands.items())
+    """The commands; those of a group with its name before theirs."""
+    found: list[tuple[str, Any]] = []
+    for name, one in command.commands.items():
+        below = _sorted(one) if hasattr(one, "commands") else [("", one)]
+        found += [(f"{name} {word}".strip(), each) for word, each in below]
+    return found
 
 
 def _short(command: Any) -> str:
