@@ -83,7 +83,6 @@ class Tap:
         application = self.runtime.service.application(request.path_params["application"])
         if application.name not in self.runtime.queries:
             raise NotFound(f"The application {application.name!r} has no tables.")
-        self.runtime.rules.require_use(application, call_of(request).identity)
         return application
 
     async def tables(self, request: Request) -> Response:
@@ -108,8 +107,8 @@ class Tap:
     def resources(self) -> dict[str, Resource]:
         """Path → resource."""
         return {
-            "/{application}/tables": Resource("tables", Policy.OPEN, get=self.tables),
-            "/{application}/tables/{name}": Resource("table", Policy.OPEN, get=self.table),
+            "/{application}/tables": Resource("tables", Policy.USE, get=self.tables),
+            "/{application}/tables/{name}": Resource("table", Policy.USE, get=self.table),
         }
 
 
