@@ -36,11 +36,14 @@ class Conditions(Expressions):
         """A condition as a value of type boolean; raises `Fault`."""
         match node:
             case Logical():
-                parts = [self.condition(c, scope) for c in node.conditions]
+                spread = self.shapes.spread
+                with spread.allowing(spread.allowed if node.operator == "AND" else frozenset()):
+                    parts = [self.condition(c, scope) for c in node.conditions]
                 return made("(" + f" {node.operator} ".join(p.sql for p in parts) + ")", "boolean", node.at, *parts)
             case Not():
                 around, self._negated = self._negated, True
-                inner = self.condition(node.condition, scope)
+                with self.shapes.spread.allowing(frozenset()):
+                    inner = self.condition(node.condition, scope)
                 self._negated = around
                 return made(f"(NOT {inner.sql})", "boolean", node.at, inner)
             case Comparison():

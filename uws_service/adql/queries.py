@@ -7,20 +7,29 @@ decides what the SQL means.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from uws_service.adql import types
 from uws_service.adql.conditions import Conditions
 from uws_service.adql.errors import Fault
 from uws_service.adql.joins import joined
 from uws_service.adql.model import Column, Table
+from uws_service.adql.outputs import (
+    Output,
+    Written,
+    aggregates,
+    derived,
+    different,
+    is_alias,
+    must_be_grouped,
+    ordinal,
+    result_column,
+    tail,
+)
 from uws_service.adql.physical import bare, column_names, identifier, table_sql
 from uws_service.adql.scope import Field, Origin, Relation, Scope, Visible, find_table, needs_quotes, same
 from uws_service.adql.syntax import (
-    Aggregate,
     Body,
-    Call,
-    Cast,
     ColumnName,
     Condition,
     Derived,
@@ -28,12 +37,10 @@ from uws_service.adql.syntax import (
     Join,
     Name,
     Number,
-    Operation,
     Order,
     Query,
     Select,
     SetOperation,
-    Sign,
     Source,
     Star,
     TableName,
@@ -45,25 +52,6 @@ from uws_service.adql.value import Sql, Translated
 _MOST_SOURCES = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
-    """A column that a query gives."""
-
-    name: str
-    delimited: bool
-    column: Column
-    type: str
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A query in SQL, with its columns c1, c2 …"""
-
-    sql: str
-    outputs: tuple[Output, ...]
-    limit: int | None = None
-
-
 class Queries(Conditions):
     def __init__(self, sql: Sql, tables: Sequence[Table]) -> None:
         super().__init__(sql)
@@ -71,12 +59,23 @@ class Queries(Conditions):
         self.read: dict[str, None] = {}
         self._aliases = 0
         self._scopes = 0
+        self._tables: dict[str, str] = {}
         self._common: list[tuple[Name, str, tuple[Output, ...]]] = []
+
+    def complete(self, sql: str) -> str:
+        """The SQL with its tables written in, which is possible when all its conditions are known."""
+        for alias, table in self._tables.items():
+            sql = sql.replace(f"\0{alias}\0", self.shapes.spread.tables.get(alias, table))
+        return sql
 
     # Queries.
 
     def query(self, node: Query, parent: Scope | None) -> Written:
         """A whole query; raises `Fault`."""
+        with self.shapes.spread.allowing(frozenset()):
+            return self._query(node, parent)
+
+    def _query(self, node: Query, parent: Scope | None) -> Written:
         before = len(self._common)
         common: list[str] = []
         for name, query in node.common:
@@ -139,7 +138,7 @@ class Queries(Conditions):
         scope = self._scope(Visible((), fields), None)
         keys: list[str] = []
         for term in order:
-            number = _ordinal(term.value, len(fields))
+            number = ordinal(term.value, len(fields))
             value = (
                 Translated(fields[number - 1].sql, fields[number - 1].type, term.at)
                 if number
@@ -147,7 +146,7 @@ class Queries(Conditions):
             )
             keys.append(self._key(value, term))
         names = ", ".join(f.sql for f in fields)
-        sql = f"SELECT {names} FROM ({written.sql}) AS {alias}" + _tail(keys, offset, limit)
+        sql = f"SELECT {names} FROM ({written.sql}) AS {alias}" + tail(keys, offset, limit)
         return Written(sql, written.outputs, limit)
 
     def subquery(self, query: Query, scope: Scope) -> tuple[str, tuple[Column, ...], tuple[str, ...]]:
@@ -165,16 +164,18 @@ class Queries(Conditions):
     def _select(self, node: Select, order: tuple[Order, ...], offset: int | None, parent: Scope | None) -> Written:
         sources, visible = self._from(node, parent)
         scope = self._scope(visible, parent)
-        where = self.condition(node.where, scope).sql if node.where else None
+        with self.shapes.spread.allowing(visible.inner):
+            where = self.condition(node.where, scope).sql if node.where else None
         groups = [self._group_term(term, node, scope) for term in node.group]
-        if groups or node.having or any(isinstance(i, Item) and _aggregates(i.value) for i in node.items):
+        if groups or node.having or any(isinstance(i, Item) and aggregates(i.value) for i in node.items):
             scope.grouped = frozenset(g.sql for g in groups)
         values, outputs = self._items(node, scope)
-        having = self.condition(node.having, scope) if node.having else None
+        with self.shapes.spread.allowing(frozenset()):
+            having = self.condition(node.having, scope) if node.having else None
         keys = [self._order_value(term, values, outputs, scope) for term in order]
         if scope.grouped is not None:
             for value in (*values, *((having,) if having else ()), *keys):
-                _must_be_grouped(value, scope)
+                must_be_grouped(value, scope)
         listed = ", ".join(f"{v.sql} AS {identifier(f'c{number}')}" for number, v in enumerate(values, 1))
         sql = f"SELECT {'DISTINCT ' if node.distinct else ''}{listed}"
         sql += f" FROM {', '.join(sources)}" if sources else ""
@@ -183,8 +184,8 @@ class Queries(Conditions):
         sql += f" HAVING {having.sql}" if having else ""
         if node.distinct and order:
             return self._distinct_ordered(Written(sql, outputs), node, order, offset, values, keys)
-        tail = _tail([self._key(k, t) for k, t in zip(keys, order, strict=True)], offset, node.top)
-        return Written(sql + tail, outputs, node.top)
+        ending = tail([self._key(k, t) for k, t in zip(keys, order, strict=True)], offset, node.top)
+        return Written(sql + ending, outputs, node.top)
 
     def _distinct_ordered(
         self,
@@ -209,7 +210,7 @@ class Queries(Conditions):
         try:
             found = self.value(term, scope)
         except Fault:
-            named = [i for i in node.items if isinstance(i, Item) and i.alias and _is_alias(term, i.alias)]
+            named = [i for i in node.items if isinstance(i, Item) and i.alias and is_alias(term, i.alias)]
             if not named:
                 raise
             found = self.value(named[0].value, scope)
@@ -247,7 +248,7 @@ class Queries(Conditions):
                 number += 1
                 unique = f"{name}_{number}"
             taken.add(unique.lower())
-            outputs.append(Output(unique, delimited, _result_column(value, unique), value.type))
+            outputs.append(Output(unique, delimited, result_column(value, unique), value.type))
         return values, tuple(outputs)
 
     def _star(self, item: Star, scope: Scope) -> Sequence[Field]:
@@ -261,14 +262,14 @@ class Queries(Conditions):
         self, term: Order, values: list[Translated], outputs: tuple[Output, ...], scope: Scope
     ) -> Translated:
         """A number or a name of a result's column, or anything that the rows have."""
-        if number := _ordinal(term.value, len(values)):
+        if number := ordinal(term.value, len(values)):
             return values[number - 1]
         if isinstance(term.value, ColumnName) and len(term.value.parts) == 1:
             name = term.value.parts[0]
             for value, output in zip(values, outputs, strict=True):
                 if same(name, output.name, output.delimited):
                     return value
-        if scope.grouped is None and _aggregates(term.value):
+        if scope.grouped is None and aggregates(term.value):
             raise Fault("ORDER BY has an aggregate, but the rows are not grouped", term.at)
         return self.value(term.value, scope)
 
@@ -294,15 +295,17 @@ class Queries(Conditions):
         sources: list[str] = []
         relations: list[Relation] = []
         fields: list[Field] = []
+        inner: frozenset[str] = frozenset()
         for source in node.sources:
             sql, visible = self._source(source, parent)
             sources.append(sql)
             relations += visible.relations
             fields += visible.fields
+            inner |= visible.inner
         if len(relations) > _MOST_SOURCES:
             raise Fault(f"FROM has {len(relations)} tables", node.at, f"At most {_MOST_SOURCES} are joined.")
-        _different(relations)
-        return sources, Visible(tuple(relations), tuple(fields))
+        different(relations)
+        return sources, Visible(tuple(relations), tuple(fields), inner)
 
     def _source(self, node: Source, parent: Scope | None) -> tuple[str, Visible]:
         match node:
@@ -311,7 +314,7 @@ class Queries(Conditions):
             case Derived():
                 written = self.query(node.query, None)
                 alias = self._alias()
-                return f"({written.sql}) AS {alias}", _derived(node.alias, alias, written.outputs)
+                return f"({written.sql}) AS {alias}", derived(node.alias, alias, written.outputs)
             case Join():
                 return self._join(node, parent)
 
@@ -320,7 +323,7 @@ class Queries(Conditions):
             for name, sql, outputs in reversed(self._common):
                 if same(node.parts[0], name.text, name.delimited):
                     alias = self._alias()
-                    return f"{sql} AS {alias}", _derived(node.alias or name, alias, outputs)
+                    return f"{sql} AS {alias}", derived(node.alias or name, alias, outputs)
         table = find_table(node.parts, self.tables, node.at)
         self.read[table.full_name] = None
         alias = self._alias()
@@ -335,21 +338,31 @@ class Queries(Conditions):
             )
             for column, name in zip(table.columns, column_names(table, self.sql.dialect), strict=True)
         )
-        return f"{table_sql(table)} AS {alias}", Visible((Relation(node.alias, table, fields, node.at),), fields)
+        self._tables[alias] = table_sql(table)
+        visible = Visible((Relation(node.alias, table, fields, node.at),), fields, frozenset({alias}))
+        return f"\0{alias}\0 AS {alias}", visible
 
     def _join(self, node: Join, parent: Scope | None) -> tuple[str, Visible]:
         left_sql, left = self._source(node.left, parent)
         right_sql, right = self._source(node.right, parent)
         relations = (*left.relations, *right.relations)
-        _different(relations)
+        different(relations)
+        inner = {
+            "LEFT": left.inner,
+            "RIGHT": right.inner,
+            "FULL": frozenset[str](),
+        }.get(node.kind, left.inner | right.inner)
         if node.kind == "CROSS":
-            return f"({left_sql} CROSS JOIN {right_sql})", Visible(relations, (*left.fields, *right.fields))
+            return f"({left_sql} CROSS JOIN {right_sql})", Visible(relations, (*left.fields, *right.fields), inner)
         if node.on is None:
             on, fields = joined(node, left, right)
         else:
             fields = (*left.fields, *right.fields)
-            on = self._on(node.on, Visible(relations, fields), parent)
-        return f"({left_sql} {node.kind} JOIN {right_sql} ON {on})", Visible(relations, fields)
+            # Of an outer join, rows of the other side are kept.
+            spreadable = {"LEFT": right.inner, "RIGHT": left.inner}.get(node.kind, inner)
+            with self.shapes.spread.allowing(spreadable):
+                on = self._on(node.on, Visible(relations, fields), parent)
+        return f"({left_sql} {node.kind} JOIN {right_sql} ON {on})", Visible(relations, fields, inner)
 
     def _on(self, node: Condition, visible: Visible, parent: Scope | None) -> str:
         return self.condition(node, self._scope(visible, parent)).sql
@@ -361,78 +374,3 @@ class Queries(Conditions):
     def _scope(self, visible: Visible, parent: Scope | None) -> Scope:
         self._scopes += 1
         return Scope(self._scopes, visible, parent)
-
-
-def _derived(name: Name, alias: str, outputs: tuple[Output, ...]) -> Visible:
-    fields = tuple(
-        Field(o.name, o.delimited, f"{alias}.{identifier(f'c{number}')}", o.column, o.type)
-        for number, o in enumerate(outputs, 1)
-    )
-    return Visible((Relation(name, None, fields),), fields)
-
-
-def _different(relations: Sequence[Relation]) -> None:
-    seen: set[tuple[str, str]] = set()
-    for relation in relations:
-        if relation.alias is not None:
-            key = ("alias", relation.alias.text if relation.alias.delimited else relation.alias.text.lower())
-        else:
-            key = ("table", relation.table.full_name if relation.table else "")
-        if key in seen:
-            at = relation.alias.at if relation.alias else relation.at
-            raise Fault(f"FROM has '{key[1]}' twice", at, "Give the tables different names with AS.")
-        seen.add(key)
-
-
-def _result_column(value: Translated, name: str) -> Column:
-    plain = types.column_of(value.type, name)
-    if value.words is None:
-        return plain
-    if value.type == "other":
-        return replace(value.words, name=name)
-    if value.words.name and type_of(value.words) == value.type:
-        return replace(value.words, name=name)
-    return replace(plain, unit=value.words.unit, ucd=value.words.ucd, description=value.words.description)
-
-
-def _ordinal(value: Value, count: int) -> int | None:
-    """The number of a result's column that ORDER BY names."""
-    if not isinstance(value, Number):
-        return None
-    if not value.text.isdigit() or not 1 <= int(value.text) <= count:
-        raise Fault(f"ORDER BY {value.text} names no column", value.at, f"The result has {count}.")
-    return int(value.text)
-
-
-def _aggregates(value: Value) -> bool:
-    match value:
-        case Aggregate():
-            return True
-        case Call():
-            return any(_aggregates(a) for a in value.arguments)
-        case Operation():
-            return _aggregates(value.left) or _aggregates(value.right)
-        case Cast() | Sign():
-            return _aggregates(value.value)
-        case _:
-            return False
-
-
-def _is_alias(term: Value, alias: Name) -> bool:
-    return isinstance(term, ColumnName) and len(term.parts) == 1 and same(term.parts[0], alias.text, alias.delimited)
-
-
-def _must_be_grouped(value: Translated, scope: Scope) -> None:
-    loose = sorted((at, sql) for number, sql, at in value.free if number == scope.number)
-    for at, _ in loose:
-        hint = "Name it in GROUP BY, or put it into COUNT, SUM, AVG, MIN or MAX."
-        raise Fault("this column has more than one value in a group", at, hint)
-
-
-def _tail(keys: list[str], offset: int | None, limit: int | None) -> str:
-    sql = f" ORDER BY {', '.join(keys)}" if keys else ""
-    sql += f" OFFSET {offset}" if offset is not None else ""
-    return sql + (f" LIMIT {limit}" if limit is not None else "")
-
-
-__all__ = ["Queries", "Sql", "Written"]

@@ -45,10 +45,14 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class Visible:
-    """What is in FROM: the relations for qualified names, and the columns that ``*`` gives, each common one once."""
+    """What is in FROM: the relations for qualified names, and the columns that ``*`` gives, each common one once.
+
+    ``inner`` are the SQL aliases of tables that no outer join keeps or fills.
+    """
 
     relations: tuple[Relation, ...] = ()
     fields: tuple[Field, ...] = ()
+    inner: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)

@@ -27,6 +27,7 @@ class Shapes:
 
     def __init__(self, sql: Sql) -> None:
         self.sql = sql
+        self.spread = index.Spread()
         self._functions: dict[str, Callable[[int, list[Translated]], Translated]] = {
             "POINT": self._point,
             "CIRCLE": self._circle,
@@ -186,7 +187,7 @@ class Shapes:
         if value.name != "distance" or value.shape is None:
             return None
         numbers = value.shape.numbers
-        return index.near(self.sql, (numbers[0], numbers[1]), (numbers[2], numbers[3]), radius)
+        return index.near(self.sql, self.spread, (numbers[0], numbers[1]), (numbers[2], numbers[3]), radius)
 
     def _area(self, at: int, arguments: list[Translated]) -> Translated:
         (region,) = self._geometries("AREA", arguments)
@@ -277,7 +278,7 @@ class Shapes:
         a, b, radius = self.numbers(circle)
         mine = self.numbers(one)
         if one.type == "point":
-            beside = index.near(self.sql, (mine[0], mine[1]), (a, b), radius)
+            beside = index.near(self.sql, self.spread, (mine[0], mine[1]), (a, b), radius)
             chord = self._half_chord((mine[0], mine[1]), (a, b))
             limit = f"power(sin(radians({self.sql.double(radius)}) / 2), 2)"
             if radius.number is None:  # the sine falls again beyond 180 degrees
@@ -296,7 +297,7 @@ class Shapes:
             return None
         lon, lat, radius = (self._constant(n, one.at) for n in sphere.bounding_circle(sphere.polygon(polygon)))
         mine = self.numbers(one)
-        return index.near(self.sql, (mine[0], mine[1]), (lon, lat), radius)
+        return index.near(self.sql, self.spread, (mine[0], mine[1]), (lon, lat), radius)
 
     def _in_polygon(self, point: Translated, polygon: list[float]) -> str:
         """A point in a constant polygon in plain SQL, as `sphere.in_polygon` does it."""

@@ -34,4 +34,4 @@ def translate(text: str, tables: Sequence[Table], dialect: Dialect) -> Translati
     except Fault as fault:
         raise fault.located(text) from None
     columns = tuple(o.column for o in written.outputs)
-    return Translation(written.sql, columns, tuple(queries.read), written.limit)
+    return Translation(queries.complete(written.sql), columns, tuple(queries.read), written.limit)

@@ -19,7 +19,8 @@ from uws_service.adql.physical import HEALPIX
 from uws_service.errors import UsageError
 from uws_service.tap.engines.base import Bounds
 from uws_service.tap.engines.duckdb import DuckDBEngine
-from uws_service.tap.engines.parquet import FILE, healpix, write_table
+from uws_service.tap.engines.parquet import FILE, write_table
+from uws_service.tap.engines.places import healpix
 
 ROWS = 400_000
 BOUNDS = Bounds(100_000, 60, 500_000_000)
@@ -145,3 +146,63 @@ def test_columns_that_differ_in_case_only_stay_apart(tmp_path: Path) -> None:
         assert found.to_pydict() == {"A": [2], "a_2": [1], 'weird "name"': ["x"]}
     finally:
         engine.close()
+
+
+SMALL = 40_000
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBEngine]:
+    place = tmp_path_factory.mktemp("small")
+    write_table(rows(SMALL), SKY, place / "sky")
+    found = DuckDBEngine([(SKY, place / "sky")], place / "temporary")
+    yield found
+    found.close()
+
+
+PAIRS = Table(
+    "TAP_UPLOAD", "u", (Column("n", "int"), Column("ra", "double"), Column("dec", "double")), position=("ra", "dec")
+)
+
+
+@pytest.mark.parametrize("radius", [0.0003, 0.05, 1.5])
+@pytest.mark.parametrize(
+    "join",
+    [
+        "TAP_UPLOAD.u AS u JOIN bench.sky AS s ON DISTANCE(u.ra, u.dec, s.ra, s.dec) < {r}",
+        "bench.sky s, TAP_UPLOAD.u u WHERE 1 = CONTAINS(POINT(s.ra, s.dec), CIRCLE(u.ra, u.dec, {r})) AND u.n >= 0",
+        "TAP_UPLOAD.u AS u LEFT JOIN bench.sky AS s ON DISTANCE(u.ra, u.dec, s.ra, s.dec) < {r}",
+        "bench.sky AS s RIGHT JOIN TAP_UPLOAD.u AS u ON DISTANCE(POINT(u.ra, u.dec), POINT(s.ra, s.dec)) <= {r}",
+        "(SELECT * FROM bench.sky WHERE id < 9) s FULL JOIN TAP_UPLOAD.u u ON DISTANCE(u.ra, u.dec, s.ra, s.dec) < {r}",
+        "bench.sky s JOIN TAP_UPLOAD.u u ON s.id = u.n OR (DISTANCE(u.ra, u.dec, s.ra, s.dec) < {r} AND s.id < 2000)",
+        "TAP_UPLOAD.u AS u LEFT JOIN bench.sky AS s ON s.id > 500 AND DISTANCE(u.ra, u.dec, s.ra, s.dec) < {r}",
+        "bench.sky AS s LEFT JOIN TAP_UPLOAD.u AS u ON DISTANCE(u.ra, u.dec, s.ra, s.dec) < {r}",
+        "TAP_UPLOAD.u LEFT JOIN (bench.sky s JOIN bench.sky z USING (id)) ON DISTANCE(u.ra, u.dec, s.ra, s.dec) < {r}",
+        "TAP_UPLOAD.u JOIN bench.sky s ON DISTANCE(u.ra, u.dec, s.ra, s.dec) < {r}"
+        " JOIN (SELECT * FROM bench.sky WHERE id < 600) z ON DISTANCE(u.ra, u.dec, z.ra, z.dec) < 10",
+        "TAP_UPLOAD.u, bench.sky s, bench.sky z WHERE DISTANCE(u.ra, u.dec, s.ra, s.dec) < {r}"
+        " AND DISTANCE(u.ra, u.dec, z.ra, z.dec) < {r} AND z.id < 900",
+        "TAP_UPLOAD.u JOIN (SELECT * FROM bench.sky) AS s ON DISTANCE(u.ra, u.dec, s.ra, s.dec) < {r}",
+    ],
+)
+def test_a_join_by_place_finds_what_one_without_index_finds(small: DuckDBEngine, join: str, radius: float) -> None:
+    random = np.random.default_rng(7)
+    count = 60
+    ra, dec = random.uniform(0, 360, count), np.degrees(np.arcsin(random.uniform(-1, 1, count)))
+    ra[:12] = [0, 0.0001, 359.9999, 45, 90, 0, 10, 200, 77, 123, 180, 270]
+    dec[:12] = [0, 41.81, -41.81, 0, 41.81, 90, -90, 89.9, -89.9, 0.0001, 41.8, -41.8]
+    upload = pa.RecordBatch.from_pydict({"n": pa.array(range(count), pa.int32()), "ra": ra, "dec": dec})
+    # Half of the places are those of stars, a little aside.
+    stars = next(iter(rows(SMALL)))
+    for name, values in (("ra", ra), ("dec", dec)):
+        values[30:] = np.clip(np.asarray(stars[name])[30:count] + radius / 3, -89, 359)
+    text = f"SELECT s.id, u.n FROM {join.format(r=radius)}"
+    plain = [Table(t.schema, t.name, t.columns) for t in (SKY, PAIRS)]
+    found = []
+    for tables in ([SKY, PAIRS], plain):
+        translation = translate(text, tables, "duckdb")
+        batches = small.query(translation, Bounds(10_000_000, 60, 500_000_000), {"u": (PAIRS, [upload])})
+        found.append(sorted(str(row) for b in batches for row in b.to_pylist()))
+    assert found[0] == found[1] and len(found[0]) >= 20
+    spread = "adql_cells" in translate(text, [SKY, PAIRS], "duckdb").sql
+    assert spread == ("FULL" not in join and " OR " not in join and "u JOIN (SELECT" not in join)

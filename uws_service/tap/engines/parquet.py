@@ -6,15 +6,14 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import duckdb
-import numpy as np
 import pyarrow as pa
 
 from uws_service.adql.model import Table
 from uws_service.adql.physical import HEALPIX, bare, column_names, has_healpix, identifier
 from uws_service.tap.engines.arrow import Stream, conform, schema
+from uws_service.tap.engines.places import healpix
 
 FILE = "rows.parquet"
 # Small enough that a cone reads little, large enough that the index of ten million rows is short.
@@ -94,19 +93,3 @@ def _with_healpix(
     for batch in batches:
         cells = healpix(batch.column(lon), batch.column(lat))
         yield pa.RecordBatch.from_arrays([*batch.columns, cells], schema=wanted)
-
-
-def healpix(lon: Any, lat: Any) -> pa.Array:
-    """Nested HEALPix numbers of depth 29; NULL where there is no position."""
-    import astropy.units as u
-    from astropy.coordinates import Latitude, Longitude
-    from cdshealpix.nested import lonlat_to_healpix
-
-    lons = np.asarray(lon.cast(pa.float64()).fill_null(np.nan))
-    lats = np.asarray(lat.cast(pa.float64()).fill_null(np.nan))
-    good = np.isfinite(lons) & (np.abs(lats) <= 90)
-    cells = np.zeros(len(lons), dtype=np.int64)
-    if good.any():
-        found = lonlat_to_healpix(Longitude(lons[good] % 360.0, u.deg), Latitude(lats[good], u.deg), 29)
-        cells[good] = found.astype(np.int64)
-    return pa.array(cells, pa.int64(), mask=~good)

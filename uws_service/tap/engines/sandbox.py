@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from uws_service.adql import sphere
+from uws_service.tap.engines.places import healpix
 
 _SQUARE_DEGREES = (180 / np.pi) ** 2
 
@@ -44,6 +45,7 @@ def open_sandbox(
         ("adql_intersects", _relation(sphere.intersects), ["DOUBLE[]", "DOUBLE[]"], "BOOLEAN"),
         ("adql_area", _area, ["DOUBLE[]"], "DOUBLE"),
         ("adql_centroid", _centroid, ["DOUBLE[]"], "DOUBLE[]"),
+        ("adql_cells", _cells, ["DOUBLE", "DOUBLE", "INTEGER"], "BIGINT[]"),
     ):
         connection.create_function(  # type: ignore[call-overload]
             name, function, kinds, result, type="arrow", null_handling="special"
@@ -120,3 +122,16 @@ def _centroid(values: Any) -> pa.Array:
     return _polygons(
         values, lambda corners: [float(n) for n in sphere.degrees(sphere.centroid(corners))], pa.list_(pa.float64())
     )
+
+
+def _cells(lon: Any, lat: Any, depth: Any) -> pa.Array:
+    """The cell of each position at that depth and those around it; NULL where there is no position."""
+    from cdshealpix.nested import neighbours
+
+    deep = depth[0].as_py()
+    cells = healpix(lon, lat, deep)
+    known = cells.is_valid().to_numpy(zero_copy_only=False)
+    around = neighbours(cells.fill_null(0).to_numpy(zero_copy_only=False).astype(np.uint64), deep)
+    there = (around >= 0) & known[:, None]  # some cells have seven neighbours
+    ends = np.concatenate([[0], there.sum(axis=1).cumsum()]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(ends), pa.array(around[there].astype(np.int64)))
