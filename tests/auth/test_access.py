@@ -44,6 +44,8 @@ POLICIES: dict[str, dict[str, Policy]] = {
     "/{application}/availability": {"GET": Policy.PROBE},
     "/{application}/capabilities": {"GET": Policy.OPEN},
     "/{application}/examples": {"GET": Policy.OPEN},
+    "/{application}/tables": {"GET": Policy.USE},
+    "/{application}/tables/{name}": {"GET": Policy.USE},
     "/{application}/sync": {"GET": Policy.USE, "POST": Policy.USE},
     "/{application}/bulk": {"POST": Policy.USE},
     "/{application}/async": {"GET": Policy.LIST, "POST": Policy.USE},

@@ -6,7 +6,7 @@ from typing import Any
 
 from lxml import etree
 
-from uws_service.applications import Application
+from uws_service.applications import Application, Example
 from uws_service.protocol.uws import xml_text
 
 VOTABLE_NS = "http://www.ivoa.net/xml/VOTable/v1.3"
@@ -35,6 +35,18 @@ def error_votable(message: str, detail: str = "") -> bytes:
 def error_text(message: str, detail: str = "") -> str:
     """The error as plain text."""
     return f"{message}\n\n{detail}" if detail else message
+
+
+def _button(parent: etree._Element, example: Example, url: str) -> None:
+    """A form that runs the example as a job."""
+
+    def element(above: etree._Element, tag: str, **attributes: str) -> etree._Element:
+        return etree.SubElement(above, f"{{{XHTML_NS}}}{tag}", attributes)
+
+    line = element(element(parent, "form", method="post", action=url), "p")
+    for key, value in example.parameters.items():
+        element(line, "input", type="hidden", name=key, value=xml_text(str(value)))
+    element(line, "button", type="submit", name="PHASE", value="RUN").text = "Run this query"
 
 
 def examples_xhtml(application: Application, base: str) -> bytes:
@@ -66,5 +78,7 @@ def examples_xhtml(application: Application, base: str) -> bytes:
                 element(pair, "span", str(single), property="value")
         if not len(listed):
             one.remove(listed)
+            if application.protocol == "tap":
+                _button(one, example, f"{base}/async")
         element(one, "p", f"Send it to {base}/sync, or to {base}/async with PHASE=RUN.")
     return b'<?xml version="1.0" encoding="UTF-8"?>\n' + etree.tostring(root, encoding="UTF-8")

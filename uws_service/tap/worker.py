@@ -46,9 +46,12 @@ def serve(connection: socket.socket, answerer: Answerer) -> None:
         if kind is not Kind.QUESTION:
             return
         try:
+            waiting = b""  # a small result goes out in one piece
             for part in _answer(json.loads(content), answerer):
-                connection.sendall(part)
-            connection.sendall(frame(Kind.END))
+                if waiting:
+                    connection.sendall(waiting)
+                waiting = part
+            connection.sendall(waiting + frame(Kind.END))
         except UwsError as error:
             told = {"status": error.status, "message": error.message, "detail": error.detail}
             connection.sendall(json_frame(Kind.FAULT, told))
@@ -64,12 +67,10 @@ def _answer(asked: dict[str, Any], answerer: Answerer) -> Iterator[bytes]:
             _fetch(name, one["url"], path, asked)
             uploads[name] = path
         question = Question(asked["query"], asked["form"], asked["maxrec"], uploads, asked["seconds"], asked["memory"])
-        begun = False
+        head = frame(Kind.BEGIN)
         for part in _gathered(answerer.answer(question)):
-            if not begun:
-                yield frame(Kind.BEGIN)
-                begun = True
-            yield frame(Kind.DATA, part)
+            yield head + frame(Kind.DATA, part)
+            head = b""
 
 
 def _gathered(parts: Iterator[bytes]) -> Iterator[bytes]:

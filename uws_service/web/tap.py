@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, contextmanager
 from typing import Any
 
@@ -54,11 +54,13 @@ class Tap:
         form = posted(request, self.runtime.depot, self.runtime.settings.limits, new_id(self.runtime.service.clock()))
         answer = Answer(self.runtime, request, application, form)
         stream = answer.parts(self._counted(call.identity, call.origin))
-        await anext(stream)  # raises what is wrong with the query
-        response = StreamingResponse(stream, 200, HEADERS)
-        response.headers["content-type"] = answer.media_type
+        first = await anext(stream)  # raises what is wrong with the query
+        second = await anext(stream, None)
         request.scope["uws.waited"] = True
-        return response
+        headers = {**HEADERS, "content-type": answer.media_type}
+        if second is None:
+            return Response(first, 200, headers)
+        return StreamingResponse(_chained(first, second, stream), 200, headers)
 
     @contextmanager
     def _counted(self, identity: Identity, origin: str) -> Iterator[None]:
@@ -81,7 +83,6 @@ class Tap:
         application = self.runtime.service.application(request.path_params["application"])
         if application.name not in self.runtime.queries:
             raise NotFound(f"The application {application.name!r} has no tables.")
-        self.runtime.rules.require_use(application, call_of(request).identity)
         return application
 
     async def tables(self, request: Request) -> Response:
@@ -106,8 +107,8 @@ class Tap:
     def resources(self) -> dict[str, Resource]:
         """Path → resource."""
         return {
-            "/{application}/tables": Resource("tables", Policy.OPEN, get=self.tables),
-            "/{application}/tables/{name}": Resource("table", Policy.OPEN, get=self.table),
+            "/{application}/tables": Resource("tables", Policy.USE, get=self.tables),
+            "/{application}/tables/{name}": Resource("table", Policy.USE, get=self.table),
         }
 
 
@@ -127,7 +128,7 @@ class Answer:
         self.media_type = "application/octet-stream"
 
     async def parts(self, counted: AbstractContextManager[None]) -> AsyncGenerator[bytes, None]:
-        """The bytes of the result; the first part is empty and comes once the query is known to work."""
+        """The bytes of the result; the first part comes once the query is known to work."""
         seconds = self.application.limits.sync_duration
         queries = self.runtime.queries[self.application.name]
         async with AsyncExitStack() as stack:
@@ -141,7 +142,6 @@ class Answer:
             process = await stack.enter_async_context(queries.pool.process(seconds))
             process.limit(seconds + PATIENCE)
             await self._asked(process, question)
-            yield b""
             async for part in process.parts():
                 process.limit(seconds + PATIENCE)  # a client that takes nothing does not hold the process for ever
                 yield part
@@ -192,6 +192,16 @@ class Answer:
                 "timeout": min(fetch.timeout, self.application.limits.sync_duration),
             },
         }
+
+
+async def _chained(first: bytes, second: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
+    try:
+        yield first
+        yield second
+        async for part in rest:
+            yield part
+    finally:
+        await rest.aclose()
 
 
 def _checked(application: Application, form: Posted) -> Checked:
