@@ -32,7 +32,13 @@ from tests.server import free_port
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = ("tutorial/first-job.md", "howto/write-an-application.md", "howto/operate.md", "howto/authenticate.md")
+PAGES = (
+    "tutorial/first-job.md",
+    "howto/write-an-application.md",
+    "howto/operate.md",
+    "howto/authenticate.md",
+    "howto/publish-images.md",
+)
 FENCE = re.compile(r"^<!-- (run|serve|file: \S+) -->\n```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 END = "@@end-of-command@@"
 

@@ -27,10 +27,10 @@ from uws_service.web.soda import Soda, failure
 class Sync:
     """Handlers of ``/{application}/sync``."""
 
-    def __init__(self, runtime: Runtime, soda: Soda) -> None:
+    def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
         self.service = runtime.service
-        self.soda = soda
+        self.soda = Soda(runtime)
 
     async def answer(self, request: Request) -> Response:
         """GET and POST (D-015): 200 with the main result, or an error document (D-045)."""
