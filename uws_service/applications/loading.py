@@ -176,7 +176,7 @@ def _said(error: jsonschema.ValidationError) -> Iterator[Problem]:
                 path,
                 f"{value} is not allowed; it must be of type {kinds}: {schema.get('description', '')}".rstrip(": "),
             )
-        case None:  # a property that is `false` in the schema
+        case "not":  # the schema writes `not: {}` where a field may not be; of `false` the library forgets the path
             owners = {"catalogue": "only `protocol: tap` has one", "images": "only `protocol: soda` has one"}
             yield path, f"{path[-1]} can't be given here; {owners.get(str(path[-1]), 'the protocol brings it')}"
         case _:

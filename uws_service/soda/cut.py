@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from uws_service.errors import ConfigurationError
-from uws_service.soda.errors import CutoutError, NoOverlap, Usage
+from uws_service.soda.errors import BadImage, CutoutError, NoOverlap, Usage
 from uws_service.soda.index import Entry, Index
 from uws_service.soda.request import Cut, Interval, Request, parse
 
@@ -124,17 +124,21 @@ class Job:
         entry = self.entries[cut.id]
         source = open_source(entry.source, self.folder, Path(self.options.keys) if self.options.keys else None)
         image = cutting.open_image(source)
-        target = self.options.output / f"{name}.fits"
+        target: Path = self.options.output / f"{name}.fits"
         try:
             cutting.plan(image, cut, coverage(entry), self.left)
             with target.open("wb") as out:
                 cutting.write(image, out)
-        except BaseException:
+        except (CutoutError, OSError):
             target.unlink(missing_ok=True)
             raise
+        except Exception as error:  # headers can be wrong in more ways than can be foreseen
+            target.unlink(missing_ok=True)
+            text = " ".join(str(error).split())[:200]
+            raise BadImage(f"{source.name} can't be cut: {type(error).__name__}: {text}") from None
         finally:
             image.close()
-        size: int = target.stat().st_size
+        size = target.stat().st_size
         self.left = max(0, self.left - size)
         if preview:
             self._preview(target)
