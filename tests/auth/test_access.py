@@ -45,6 +45,7 @@ POLICIES: dict[str, dict[str, Policy]] = {
     "/{application}/capabilities": {"GET": Policy.OPEN},
     "/{application}/examples": {"GET": Policy.OPEN},
     "/{application}/sync": {"GET": Policy.USE, "POST": Policy.USE},
+    "/{application}/links": {"GET": Policy.USE, "POST": Policy.USE},
     "/{application}/async": {"GET": Policy.LIST, "POST": Policy.USE},
     "/{application}/async/{job_id}": {"GET": Policy.READ, "POST": Policy.WRITE, "DELETE": Policy.WRITE},
     "/{application}/async/{job_id}/phase": {"GET": Policy.READ, "POST": Policy.WRITE},
