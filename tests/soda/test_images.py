@@ -95,6 +95,16 @@ def test_images_on_a_server(folder: Path) -> None:
         files.stop()
 
 
+def test_a_file_that_is_compressed_as_a_whole(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It can't be read in parts, and the message says what can."""
+    import gzip
+
+    path = skies.write(folder / "b.fits", skies.numbered(5, 6), skies.header(1, 2))
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    assert add("b.fits") != 0
+    assert "compressed as a whole; only tile compression" in capsys.readouterr().err
+
+
 def test_two_images_of_one_name(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An identifier belongs to one image."""
     for ending in ("fits", "fit"):

@@ -26,6 +26,7 @@ def launch(application: Application, job: Job, checked: Checked, number: int) ->
     if (images := application.images) is not None:
         environment |= {"UWS_IMAGES": images.index, "UWS_IMAGES_KEYS": images.keys}
         environment |= {"UWS_IMAGES_CUTOUTS": str(images.cutouts), "UWS_IMAGES_SIZE": str(images.size)}
+        environment["UWS_IMAGES_PREVIEWS"] = "20" if job.listed else "0"  # a synchronous request has no page
     described = {name: values[0] if len(values) == 1 else list(values) for name, values in checked.values.items()}
     return Launch(
         job_id=job.id,

@@ -30,9 +30,6 @@ from uws_service.soda.request import Cut, Interval, Request, parse
 if TYPE_CHECKING:
     from uws_service.soda import cutting
 
-PREVIEWS = 20
-"""Of one job."""
-
 
 def main() -> int:
     """Run the job."""
@@ -63,6 +60,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--keys", default=given("UWS_IMAGES_KEYS", ""), help="JSON file with keys for S3")
     parser.add_argument("--most-cutouts", type=int, default=int(given("UWS_IMAGES_CUTOUTS", "500")))
     parser.add_argument("--most-bytes", type=int, default=int(given("UWS_IMAGES_SIZE", str(1024**3))))
+    parser.add_argument("--previews", type=int, default=int(given("UWS_IMAGES_PREVIEWS", "20")), help="at most")
     parser.add_argument("--input", type=Path, default=Path(given("UWS_INPUT_DIR", ".")))
     parser.add_argument("--output", type=Path, default=Path(given("UWS_OUTPUT_DIR", ".")))
     options = parser.parse_args()
@@ -105,7 +103,7 @@ class Job:
         for number, cut in enumerate(self.request.cuts(), 1):
             name, size, message = f"cutout-{number:04d}", 0, ""
             try:
-                size = self._cut(cut, name, preview=number <= PREVIEWS)
+                size = self._cut(cut, name, number)
             except CutoutError as error:
                 failures.append(error)
                 message = error.message
@@ -116,8 +114,8 @@ class Job:
         if len(failures) == self.request.count and not any(isinstance(one, NoOverlap) for one in failures):
             raise failures[0]
 
-    def _cut(self, cut: Cut, name: str, *, preview: bool = True) -> int:
-        """Write one cutout; its size in bytes."""
+    def _cut(self, cut: Cut, name: str, number: int = 1) -> int:
+        """Write one cutout, and a preview unless there are enough; its size in bytes."""
         from uws_service.soda import cutting
         from uws_service.soda.sources import open_source
 
@@ -140,7 +138,7 @@ class Job:
             image.close()
         size = target.stat().st_size
         self.left = max(0, self.left - size)
-        if preview:
+        if number <= self.options.previews:
             self._preview(target)
         return size
 

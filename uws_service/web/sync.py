@@ -38,8 +38,6 @@ class Sync:
         application = self.service.application(request.path_params["application"])
         job_id = new_id(self.service.clock())
         soda = application.protocol == "soda"
-        if soda:
-            request.scope["uws.labelled"] = True  # S-005
         async with posted(request, self.runtime.depot, self.runtime.settings.limits, job_id) as form:
             fields = tuple((name, value) for name, value in form.fields if name.upper() not in ("PHASE", "RUNID"))
             words = {name.upper(): value for name, value in form.fields}
