@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test cluster cluster-down test-cluster check format bench bench-cluster soak soak-cluster docs generate lock clean conformance conformance-matrix
+.PHONY: help demo test cluster cluster-down test-cluster check format bench bench-cluster bench-tap soak soak-cluster docs generate lock clean conformance conformance-matrix
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ bench: $(VENV)/.dev ## Measure against a bare app in the same run; table and bui
 
 bench-cluster: $(VENV)/.dev ## Measure jobs on a real cluster against raw Kubernetes calls; build/bench-cluster.json
 	$(BIN)/python -m tests.bench cluster
+
+bench-tap: $(VENV)/.dev ## Measure TAP queries (UWS_BENCH_TAP_PEER=URL of another TAP service beside ours); build/bench-tap.json
+	$(BIN)/python -m tests.bench tap
 
 soak: $(VENV)/.dev ## Kill the service again and again with jobs in flight, and look for lost ones (ROUNDS=3)
 	for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; $(BIN)/python -m pytest tests/crash $(ARGS) || exit; done

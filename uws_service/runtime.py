@@ -32,6 +32,7 @@ from uws_service.reaper import Reaper
 from uws_service.service import Service, now_ms
 from uws_service.settings import KubernetesSite, LocalSite, Settings
 from uws_service.store import Store
+from uws_service.tap import Queries, located
 
 log = structlog.get_logger(__name__)
 
@@ -57,6 +58,8 @@ class Runtime:
     user_tokens: Tokens | None = None
     """None: there is no issuer, and no token is looked at."""
     permissions: PermissionsApi | None = None
+    queries: Mapping[str, Queries] = field(default_factory=dict)
+    """The TAP applications' tables and warm processes, by name."""
     controllers: list[Controller] = field(default_factory=list)
     leaders: list[Leader] = field(default_factory=list)
     up_since: int = 0
@@ -105,6 +108,7 @@ def applications_of(settings: Settings) -> dict[str, Application]:
     applications = load_applications(settings.applications, builtin=settings.builtin_applications)
     if not applications:
         raise ConfigurationError("No application is declared; name files or folders in `applications`.")
+    applications = {name: located(one, settings.catalogue_folder) for name, one in applications.items()}
     for name in RESERVED & applications.keys():
         raise ConfigurationError(f"An application can't be called {name!r}: the service uses that path itself.")
     for name in settings.auth.applications.keys() - applications.keys():
@@ -153,6 +157,7 @@ async def running(settings: Settings) -> AsyncIterator[Runtime]:
             rules,
             user_tokens,
             permissions,
+            await _queries(settings, applications, stack),
             up_since=now_ms(),
         )
         if settings.controller:
@@ -170,6 +175,20 @@ async def running(settings: Settings) -> AsyncIterator[Runtime]:
         log.info("service is up", applications=sorted(applications), sites=[site.name for site in settings.sites])
         yield runtime
         log.info("service stops")
+
+
+async def _queries(
+    settings: Settings, applications: Mapping[str, Application], stack: contextlib.AsyncExitStack
+) -> dict[str, Queries]:
+    """The tables of each TAP application, ready to be asked."""
+    found = {}
+    for name, one in applications.items():
+        if one.catalogue is not None:
+            queries = Queries(one.catalogue, settings.work_folder / "queries" / name, settings.query_processes)
+            await asyncio.to_thread(queries.prepare)
+            stack.push_async_callback(queries.close)
+            found[name] = queries
+    return found
 
 
 def _make_folder(folder: Path) -> None:

@@ -197,6 +197,18 @@ class Settings(BaseSettings):
     )
     work: Path | None = Field(None, description="Folder in which local jobs run. Unset: in the data folder.")
     applications: tuple[Path, ...] = Field((), description="YAML files or folders that declare applications.")
+    catalogues: Path | None = Field(
+        None,
+        description="Folder of the tables that TAP applications publish which name no place of their own; "
+        "`uws-service catalogue` fills it. Unset: in the data folder.",
+    )
+    query_processes: int = Field(
+        2,
+        ge=1,
+        le=64,
+        description="Most warm processes for synchronous queries, for each TAP application and each process that "
+        "answers requests.",
+    )
     builtin_applications: bool = Field(True, description="Offer the applications that ship with the service.")
     sites: tuple[Site, ...] = Field((LocalSite(),), min_length=1, description="Where jobs run.")
     cors_origins: tuple[str, ...] = Field(
@@ -299,6 +311,11 @@ class Settings(BaseSettings):
         return (self.work or self.data / "work").absolute()
 
     @property
+    def catalogue_folder(self) -> Path:
+        """The tables of TAP applications that name no place."""
+        return (self.catalogues or self.data / "catalogues").absolute()
+
+    @property
     def migrate_at_start(self) -> bool:
         """Whether `serve` brings the schema up to date by itself."""
         if self.auto_migrate is not None:
@@ -338,7 +355,7 @@ def _read(config: Path) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict):
         raise ConfigurationError(f"{config}:1: must be a mapping of setting names to values")
-    for name in ("data", "work"):
+    for name in ("data", "work", "catalogues"):
         if isinstance(content.get(name), str):
             content[name] = str(config.parent / content[name])
     for site in content["sites"] if isinstance(content.get("sites"), list) else ():

@@ -80,6 +80,10 @@ async def run(names: list[str]) -> list[Figure]:
         from tests.bench import cluster
 
         chosen["cluster"] = cluster.measure
+    if "tap" in names:
+        from tests.bench import tap
+
+        chosen["tap"] = tap.measure
     for name, measure in chosen.items():
         if names and name not in names:
             continue
@@ -92,14 +96,14 @@ async def run(names: list[str]) -> list[Figure]:
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("names", nargs="*", help=f"only these: {', '.join(scenarios())}; or cluster (root, Go)")
+    parser.add_argument("names", nargs="*", help=f"only these: {', '.join(scenarios())}; or cluster (root, Go), or tap")
     names = parser.parse_args().names
-    known = [*scenarios(), "cluster"]
+    known = [*scenarios(), "cluster", "tap"]
     if unknown := set(names) - set(known):
         parser.error(f"unknown: {', '.join(unknown)}; there are: {', '.join(known)}")
     figures = asyncio.run(run(names))
     show(figures)
-    target = ROOT / "build" / ("bench-cluster.json" if names == ["cluster"] else "bench.json")
+    target = ROOT / "build" / (f"bench-{names[0]}.json" if names in (["cluster"], ["tap"]) else "bench.json")
     target.parent.mkdir(exist_ok=True)
     target.write_text(json.dumps([asdict(one) for one in figures], indent=1) + "\n")
     print(f"written: {target.relative_to(ROOT)}")

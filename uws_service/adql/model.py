@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+# The engines that SQL is made for; PostgreSQL with the extensions that the server has.
+Dialect = Literal["duckdb", "postgresql", "postgresql+pgsphere", "postgresql+q3c", "postgresql+pgsphere+q3c"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,8 @@ class Translation:
     """A query in an engine's SQL.
 
     ``columns`` tell name, type, unit and UCD of what it returns, in order; ``tables`` the full names of the published
-    tables that it reads; ``limit`` its own TOP, None without one.
+    tables that it reads; ``limit`` its own TOP, None without one. Where there is a limit, the SQL ends with
+    `` LIMIT n``; where there is none, `` LIMIT n`` may be appended.
     """
 
     sql: str

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from uws_service.applications.checking import LONGEST_WORD, Checked, main_result
-from uws_service.applications.model import PLACEHOLDER, Application
+from uws_service.applications.model import PLACEHOLDER, Application, CatalogueSpec
 from uws_service.attempt import ExpectedResult, Launch
 from uws_service.job import Job
 
@@ -27,6 +27,11 @@ def launch(application: Application, job: Job, checked: Checked, number: int) ->
         environment |= {"UWS_IMAGES": images.index, "UWS_IMAGES_KEYS": images.keys}
         environment |= {"UWS_IMAGES_CUTOUTS": str(images.cutouts), "UWS_IMAGES_SIZE": str(images.size)}
         environment["UWS_IMAGES_PREVIEWS"] = "20" if job.listed else "0"  # a synchronous request has no page
+    if application.catalogue is not None:
+        environment |= _catalogue(application.catalogue)
+        environment["UWS_QUERY_MEMORY"] = str(
+            application.resources.memory // 2
+        )  # the rest is for the rows on their way
     described = {name: values[0] if len(values) == 1 else list(values) for name, values in checked.values.items()}
     return Launch(
         job_id=job.id,
@@ -46,6 +51,17 @@ def launch(application: Application, job: Job, checked: Checked, number: int) ->
         disk=application.resources.disk,
         gpus=application.resources.gpus,
     )
+
+
+def _catalogue(spec: CatalogueSpec) -> dict[str, str]:
+    """Where the tables are, for `uws_service.tap.place`; of a database only the name of the variable that tells."""
+    told = {
+        "UWS_CATALOGUE": spec.folder,
+        "UWS_CATALOGUE_DATABASE": spec.postgresql,
+        "UWS_CATALOGUE_SCHEMAS": " ".join(spec.schemas),
+        "UWS_CATALOGUE_SAMPLE": "1" if spec.sample else "",
+    }
+    return {name: value for name, value in told.items() if value}
 
 
 def render(command: tuple[str, ...], checked: Checked) -> tuple[str, ...]:

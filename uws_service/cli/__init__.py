@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from uws_service import __version__
-from uws_service.cli import files, images, jobs, login, server
+from uws_service.cli import catalogue, files, images, jobs, login, server
 from uws_service.cli.common import (
     EXIT_CODES,
     EXIT_FAILURE,
@@ -64,6 +64,7 @@ jobs.register(app)
 files.register(app)
 login.register(app)
 images.register(app)
+catalogue.register(app)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

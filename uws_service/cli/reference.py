@@ -28,11 +28,11 @@ def reference(command: Any, program: str) -> str:
 
 
 def _sorted(command: Any) -> list[tuple[str, Any]]:
-    """Commands by name; those of a group have the group's name before theirs."""
+    """The commands; those of a group with its name before theirs."""
     found: list[tuple[str, Any]] = []
     for name, one in command.commands.items():
-        inner = _sorted(one) if hasattr(one, "commands") else []
-        found += [(f"{name} {sub}", command) for sub, command in inner] or [(name, one)]
+        below = _sorted(one) if hasattr(one, "commands") else [("", one)]
+        found += [(f"{name} {word}".strip(), each) for word, each in below]
     return found
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from lxml import etree
 
-from uws_service.applications import Application
+from uws_service.applications import Application, Example
 from uws_service.protocol.uws import xml_text
 
 VOTABLE_NS = "http://www.ivoa.net/xml/VOTable/v1.3"
@@ -37,6 +37,18 @@ def error_text(message: str, detail: str = "") -> str:
     return f"{message}\n\n{detail}" if detail else message
 
 
+def _button(parent: etree._Element, example: Example, url: str) -> None:
+    """A form that runs the example as a job."""
+
+    def element(above: etree._Element, tag: str, **attributes: str) -> etree._Element:
+        return etree.SubElement(above, f"{{{XHTML_NS}}}{tag}", attributes)
+
+    line = element(element(parent, "form", method="post", action=url), "p")
+    for key, value in example.parameters.items():
+        element(line, "input", type="hidden", name=key, value=xml_text(str(value)))
+    element(line, "button", type="submit", name="PHASE", value="RUN").text = "Run this query"
+
+
 def examples_xhtml(application: Application, base: str) -> bytes:
     """The application's examples (D-017); only RDFa attributes, one vocabulary."""
 
@@ -54,11 +66,19 @@ def examples_xhtml(application: Application, base: str) -> bytes:
         one = element(body, "div", typeof="example", id=f"example-{number}", resource=f"#example-{number}")
         element(one, "h2", example.name, property="name")
         element(one, "p", example.description)
+        if application.protocol == "tap" and "QUERY" in example.parameters:
+            element(one, "pre", str(example.parameters["QUERY"]), property="query")
         listed = element(one, "ul")
         for key, value in example.parameters.items():
             for single in value if isinstance(value, (list, tuple)) else (value,):
+                if application.protocol == "tap" and key.upper() in ("LANG", "QUERY"):
+                    continue  # a query has a property of its own (T-030)
                 pair = element(listed, "li", property="generic-parameter", typeof="keyval")
                 element(pair, "span", key, property="key")
                 element(pair, "span", str(single), property="value")
+        if not len(listed):
+            one.remove(listed)
+            if application.protocol == "tap":
+                _button(one, example, f"{base}/async")
         element(one, "p", f"Send it to {base}/sync, or to {base}/async with PHASE=RUN.")
     return b'<?xml version="1.0" encoding="UTF-8"?>\n' + etree.tostring(root, encoding="UTF-8")

@@ -49,19 +49,19 @@ def capabilities_xml(application: Application, base: str, methods: tuple[str, ..
         nsmap={"vosi": CAPABILITIES_NS, "vr": VR_NS, "vs": VS_NS, "xsi": XSI_NS},
     )
     std = {"role": "std"}
-    _capability(root, "ivo://ivoa.net/std/VOSI#capabilities", f"{base}/capabilities", "text/xml", (), **std)
-    _capability(root, "ivo://ivoa.net/std/VOSI#availability", f"{base}/availability", "text/xml", (), **std)
-    jobs = _capability(
+    capability(root, "ivo://ivoa.net/std/VOSI#capabilities", f"{base}/capabilities", "text/xml", (), **std)
+    capability(root, "ivo://ivoa.net/std/VOSI#availability", f"{base}/availability", "text/xml", (), **std)
+    jobs = capability(
         root, "ivo://ivoa.net/std/UWS#rest-1.1", f"{base}/async", "text/xml", methods, version="1.1", **std
     )
     _parameters(jobs, application)
     if application.examples:
-        _capability(root, "ivo://ivoa.net/std/DALI#examples", f"{base}/examples", "application/xhtml+xml", (), **std)
+        capability(root, "ivo://ivoa.net/std/DALI#examples", f"{base}/examples", "application/xhtml+xml", (), **std)
     if application.protocol == "soda":
         _soda(root, application, base, methods)
         return _DECLARATION + etree.tostring(root, encoding="UTF-8")
     main = application.results[0].media_type if application.results else None
-    sync = _capability(root, None, f"{base}/sync", main, methods)
+    sync = capability(root, None, f"{base}/sync", main, methods)
     _parameters(sync, application)
     return _DECLARATION + etree.tostring(root, encoding="UTF-8")
 
@@ -70,16 +70,16 @@ def _soda(root: etree._Element, application: Application, base: str, methods: tu
     """Both SODA services and DataLink (S-001)."""
     for kind, result in (("sync", "application/fits"), ("async", "text/xml")):
         standard = f"ivo://ivoa.net/std/SODA#{kind}-1.0"
-        interface = _capability(root, standard, f"{base}/{kind}", result, methods, role="std", version="1.0")
+        interface = capability(root, standard, f"{base}/{kind}", result, methods, role="std", version="1.0")
         _parameters(interface, application)
     datalink = "application/x-votable+xml;content=datalink"
-    interface = _capability(
+    interface = capability(
         root, "ivo://ivoa.net/std/DataLink#links-1.1", f"{base}/links", datalink, methods, role="std", version="1.1"
     )
     _parameter(interface, ParameterSpec("ID", arraysize="*", ucd="meta.id;meta.main", required=True), std=True)
 
 
-def _capability(
+def capability(
     root: etree._Element,
     standard: str | None,
     url: str,
@@ -94,8 +94,8 @@ def _capability(
 
     ``queryType`` is left out: DALI has GET and POST everywhere, and pyvo warns when both are named.
     """
-    capability = etree.SubElement(root, "capability", {"standardID": standard} if standard else {})
-    interface = etree.SubElement(capability, "interface", {_TYPE: "vs:ParamHTTP", **attributes})
+    element = etree.SubElement(root, "capability", {"standardID": standard} if standard else {})
+    interface = etree.SubElement(element, "interface", {_TYPE: "vs:ParamHTTP", **attributes})
     etree.SubElement(interface, "accessURL", {"use": "base" if methods else "full"}).text = url
     for method in methods:
         etree.SubElement(interface, "securityMethod", {"standardID": method} if method else {})

@@ -1,1 +1,5 @@
-"""TAP 1.1: tables published from files or PostgreSQL, queried in ADQL."""
+"""TAP 1.1: published tables, queries on them in ADQL, and results in the formats of the Virtual Observatory."""
+
+from uws_service.tap.serving import Queries, located
+
+__all__ = ["Queries", "located"]

@@ -31,6 +31,7 @@ def routes(runtime: Runtime, login: Login | None = None) -> list[BaseRoute]:
     table: dict[str, Resource] = {f"/{{application}}/async{path}": one for path, one in below.items()}
     table["/{application}/sync"] = sync.resource()
     table["/{application}/links"] = sync.soda.resource()
+    table.update(sync.tap.resources())
     table.update(AgentResources(runtime).resources())
     if login is not None:
         table.update(login.resources())

@@ -134,3 +134,11 @@ def job_request(form: Posted, *, creating: bool = True) -> Request:
         duration=parse_duration(duration) if duration is not None else None,
         destruction=parse_instant(destruction) if destruction is not None else None,
     )
+
+
+async def disconnected(request: HttpRequest) -> None:
+    """Return when the client has closed the connection."""
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -17,6 +18,7 @@ from uws_service.protocol import dali, negotiation, uws
 from uws_service.runtime import Runtime
 from uws_service.service import fingerprint, new_id
 from uws_service.store import JobRef
+from uws_service.tap.shown import LARGEST, Shown, shown
 from uws_service.web import pages
 from uws_service.web.edge import Call, Resource, account_of, call_of
 from uws_service.web.errors import VOTABLE
@@ -114,10 +116,20 @@ class Jobs:
             return JSONResponse(uws.job_json(job, urls=urls, info=view), headers=NO_STORE)
         application = self.service.application(name)
         attempts = await self.store.attempts(job_id)
-        response = _html(pages.job_page(job, application, attempts, urls, self.service.clock(), account_of(request)))
+        preview = await self._preview(job) if application.protocol == "tap" else None
+        page = pages.job_page(job, application, attempts, urls, self.service.clock(), account_of(request), preview)
+        response = _html(page)
         if call.share and call.share == call.identity.share:  # the page's own links do not carry it
             set_cookie(response, call.base, SHARE_COOKIE, call.share, 86400, below=f"/{name}/async/{job_id}")
         return response
+
+    async def _preview(self, job: Job) -> Shown | None:
+        """The first rows of a query's result."""
+        found = next((one for one in job.results if one.id == "preview" and one.size <= LARGEST), None)
+        if found is None:
+            return None
+        content = b"".join([chunk async for chunk in self.runtime.depot.read(found.key)])
+        return await asyncio.to_thread(shown, content)
 
     async def _wait(self, request: Request, call: Call, name: str, job_id: str) -> None:
         query = _query(request)

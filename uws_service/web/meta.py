@@ -15,6 +15,7 @@ from uws_service.errors import NotFound
 from uws_service.protocol import dali, negotiation, vosi
 from uws_service.protocol.challenges import security_methods
 from uws_service.runtime import Runtime
+from uws_service.tap import documents
 from uws_service.web import pages
 from uws_service.web.edge import Resource, account_of, call_of
 
@@ -59,7 +60,8 @@ class Meta:
         application = self._application(request)
         call, rules = call_of(request), self.runtime.rules
         methods = security_methods(anonymous=rules.access(application).anonymous) if rules.has_issuers else ()
-        document = vosi.capabilities_xml(application, f"{call.base}/{application.name}", methods)
+        written = documents.capabilities_xml if application.protocol == "tap" else vosi.capabilities_xml
+        document = written(application, f"{call.base}/{application.name}", methods)
         headers = {"last-modified": vosi.http_date(self.runtime.up_since)}  # V-011: applications are read at start
         response = Response(document, 200, headers, XML)
         if rules.has_issuers and call.identity.owner is None:  # one may log in

@@ -20,6 +20,7 @@ from uws_service.attempt import Attempt
 from uws_service.auth import Identity
 from uws_service.job import PHASE_MEANING, Action, Job, Phase, allowed_actions
 from uws_service.protocol.uws import JobInfoView, JobRefLike, JobUrls, format_instant, is_reference, numbered, xml_text
+from uws_service.tap.shown import Shown
 
 HEADERS: Mapping[str, str] = {
     "content-security-policy": (
@@ -151,6 +152,8 @@ def _field(spec: ParameterSpec) -> Field:
     )
     if spec.file:
         return field._replace(kind="file", value="")
+    if spec.name == "QUERY":
+        return field._replace(kind="textarea")
     if spec.options:
         return field._replace(kind="select", options=spec.options)
     if spec.datatype == "boolean" and not spec.arraysize:
@@ -165,6 +168,8 @@ def _field(spec: ParameterSpec) -> Field:
 def _fields(application: Application) -> list[Field]:
     fields: list[Field] = []
     for spec in application.parameters:
+        if spec.name == "REQUEST":  # TAP 1.0's word that says nothing
+            continue
         field = _field(spec)
         fields.append(field)
         if spec.repeated and not spec.file:
@@ -306,8 +311,9 @@ def job_page(
     urls: JobUrls,
     now: int,
     account: Account | None = None,
+    preview: Shown | None = None,
 ) -> str:
-    """One job with all that is known of it; ``now`` in milliseconds since the epoch."""
+    """One job with all that is known of it; ``now`` in milliseconds since the epoch, ``preview`` of its result."""
     actions = allowed_actions(job.phase)
     parameters = [
         (one, application.parameter(one.name), urls.parameter(job.id, one.name, number) if is_reference(one) else None)
@@ -325,6 +331,7 @@ def job_page(
         urls=urls,
         attempts=sorted(attempts, key=lambda one: one.number),
         info=JobInfoView.of(job, urls),
+        preview=preview,
         parameters=parameters,
         empty=len(job.parameters) - len(parameters),
         refresh=REFRESH if job.phase in ACTIVE else None,

@@ -20,8 +20,9 @@ from uws_service.runtime import Runtime
 from uws_service.service import new_id
 from uws_service.web.edge import Call, Resource, call_of
 from uws_service.web.files import file_response
-from uws_service.web.intake import job_request, posted
+from uws_service.web.intake import disconnected, job_request, posted
 from uws_service.web.soda import Soda, failure
+from uws_service.web.tap import Tap
 
 
 class Sync:
@@ -31,11 +32,14 @@ class Sync:
         self.runtime = runtime
         self.service = runtime.service
         self.soda = Soda(runtime)
+        self.tap = Tap(runtime)
 
     async def answer(self, request: Request) -> Response:
         """GET and POST (D-015): 200 with the main result, or an error document (D-045)."""
         call = call_of(request)
         application = self.service.application(request.path_params["application"])
+        if application.name in self.runtime.queries:
+            return await self.tap.query(request, application)
         job_id = new_id(self.service.clock())
         soda = application.protocol == "soda"
         async with posted(request, self.runtime.depot, self.runtime.settings.limits, job_id) as form:
@@ -76,7 +80,7 @@ class Sync:
     async def _ended(self, request: Request, job: Job, seconds: int) -> Job:
         """The job after its end; the wait ends early when the client has gone away."""
         waiting = asyncio.ensure_future(self.service.wait_final(job, seconds))
-        gone = asyncio.ensure_future(_disconnected(request))
+        gone = asyncio.ensure_future(disconnected(request))
         try:
             await asyncio.wait((waiting, gone), return_when=asyncio.FIRST_COMPLETED)
             if not waiting.done():
@@ -120,11 +124,3 @@ class JobFailed(UwsError):
 
     status = 422
     title = "Error"
-
-
-async def _disconnected(request: Request) -> None:
-    """Return when the client has closed the connection."""
-    while True:
-        message = await request.receive()
-        if message["type"] == "http.disconnect":
-            return

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from uws_service.adql.model import Table, Translation
+from uws_service.adql.model import Dialect, Table, Translation
 
 if TYPE_CHECKING:
     import pyarrow
-
-Dialect = Literal["duckdb", "postgresql"]
 
 
 @dataclass(frozen=True, slots=True)

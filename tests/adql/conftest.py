@@ -1,0 +1,15 @@
+"""The engines with the corpus' tables, each made once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.adql.sky import MAKERS, engines
+from uws_service.tap.engines.base import Engine
+
+
+@pytest.fixture(scope="package", params=list(MAKERS))
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    yield from engines(tmp_path_factory.mktemp("sky"), request.param)

@@ -1,0 +1,199 @@
+"""TAP: small synchronous queries with many clients, and a million rows as VOTable beside astropy's own writer."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import urlencode, urlsplit
+
+import httpx2
+import numpy as np
+import psutil
+
+from tests.bench.__main__ import Figure
+from tests.bench.load import request_bytes
+from tests.server import ROOT, Server
+
+CLIENTS = 32
+SECONDS = 8.0
+ROWS = 1_000_000
+QUERY = "SELECT TOP 1 name, ra, dec FROM openngc.objects"
+PEER = os.environ.get("UWS_BENCH_TAP_PEER", "")
+"""The base URL of another TAP service on this machine, such as DaCHS, which gets the peer's query in the same run."""
+PEER_QUERY = os.environ.get("UWS_BENCH_TAP_PEER_QUERY", "SELECT TOP 1 schema_name FROM TAP_SCHEMA.schemas")
+HARD = 10.0
+"""How many times the peer's requests a second are wanted."""
+
+
+async def measure(folder: Path) -> list[Figure]:
+    """All figures."""
+    server = Server(folder / "service")
+    catalogue = folder / "service" / "data" / "catalogues"
+    await asyncio.to_thread(_publish, folder, catalogue)
+    server.start()
+    try:
+        return [*await _small(server.url), *await _large(server, folder)]
+    finally:
+        server.stop()
+
+
+# --- small queries ------------------------------------------------------------------------------------------------
+
+
+async def _small(url: str) -> list[Figure]:
+    await _load(f"{url}/tap", QUERY, 2.0)  # the processes are started by the first queries
+    ours, slow = await _load(f"{url}/tap", QUERY, SECONDS)
+    how = f"{CLIENTS} clients, GET /sync: {QUERY}"
+    found = [
+        Figure.plain("small TAP queries", ours, how, "requests/s"),
+        Figure.plain("95 % of them answered within", 1000 * slow, how, "ms"),
+    ]
+    if PEER:
+        theirs, theirs_slow = await _load(PEER, PEER_QUERY, SECONDS)
+        again, _ = await _load(f"{url}/tap", PEER_QUERY, SECONDS)
+        how = f"{CLIENTS} clients, GET /sync: {PEER_QUERY}"
+        found += [
+            Figure.plain("the peer's small queries", theirs, how, "requests/s"),
+            Figure.plain("95 % of the peer's answered within", 1000 * theirs_slow, how, "ms"),
+            Figure.least("small TAP queries, ours / the peer's", again / theirs, HARD, how),
+        ]
+    return found
+
+
+async def _load(base: str, query: str, seconds: float) -> tuple[float, float]:
+    """Requests a second, and the seconds within which 95 % were answered; every answer must be a good one."""
+    url = f"{base}/sync?{urlencode({'REQUEST': 'doQuery', 'LANG': 'ADQL', 'QUERY': query})}"
+    parts = urlsplit(url)
+    wire = request_bytes(url)
+    took: list[float] = []
+    end = time.perf_counter() + seconds
+
+    async def client() -> None:
+        reader = writer = None
+        while time.perf_counter() < end:
+            began = time.perf_counter()
+            if writer is None:
+                reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+            assert reader is not None
+            writer.write(wire)
+            body, stays = await _answer(reader)
+            if b'"QUERY_STATUS"' not in body or b"ERROR" in body:
+                raise RuntimeError(body[:300])
+            took.append(time.perf_counter() - began)
+            if not stays:
+                writer.close()
+                writer = None
+        if writer is not None:
+            writer.close()
+
+    began = time.perf_counter()
+    await asyncio.gather(*(client() for _ in range(CLIENTS)))
+    return len(took) / (time.perf_counter() - began), float(np.percentile(took, 95))
+
+
+async def _answer(reader: asyncio.StreamReader) -> tuple[bytes, bool]:
+    """The body, and whether the connection stays open."""
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    if not head.startswith((b"http/1.1 200", b"http/1.0 200")):
+        raise RuntimeError(head[:300])
+    stays = head.startswith(b"http/1.1") and b"connection: close" not in head
+    for line in head.split(b"\r\n"):
+        if line.startswith(b"content-length:"):
+            return await reader.readexactly(int(line[15:])), stays
+    if b"transfer-encoding: chunked" not in head:
+        return await reader.read(), False
+    body = b""
+    while size := int((await reader.readline()).split(b";")[0], 16):
+        body += (await reader.readexactly(size + 2))[:-2]
+    await reader.readline()
+    return body, stays
+
+
+# --- a million rows -----------------------------------------------------------------------------------------------
+
+_COLUMNS = """
+import numpy as np
+numbers = np.random.default_rng(11)
+rows = {rows}
+table = dict(
+    id=np.arange(rows), ra=numbers.uniform(0, 360, rows), dec=numbers.uniform(-90, 90, rows),
+    mag=numbers.normal(18, 2, rows).astype("f4"), flag=numbers.integers(0, 2, rows).astype("i2"),
+    name=np.char.add("star ", np.arange(rows).astype(str)),
+)
+"""
+_ASTROPY = """
+import sys, time
+from astropy.table import Table
+table = Table(table)
+began = time.perf_counter()
+table.write(sys.argv[1], format="votable", overwrite=True)
+print(time.perf_counter() - began)
+"""
+_PARQUET = """
+import sys, pyarrow, pyarrow.parquet
+pyarrow.parquet.write_table(pyarrow.table(table), sys.argv[1])
+"""
+
+
+def _run(program: str, *words: object) -> str:
+    done = subprocess.run([sys.executable, *map(str, words)] if not program else
+                          [sys.executable, "-c", program, *map(str, words)],
+                          check=True, capture_output=True, text=True, cwd=ROOT)  # fmt: skip
+    return done.stdout
+
+
+def _publish(folder: Path, catalogue: Path) -> None:
+    source = folder / "stars.parquet"
+    _run(_COLUMNS.format(rows=ROWS) + _PARQUET, source)
+    _run("", "-m", "uws_service", "catalogue", "add", source, "--name", "bench.stars", "--folder", catalogue)
+
+
+async def _large(server: Server, folder: Path) -> list[Figure]:
+    figures = []
+    peaks = {}
+    rates = {}
+    for form in ("votable", "votable/b2"):
+        for rows in (ROWS // 10, ROWS):
+            size, seconds, peaks[form, rows] = await asyncio.to_thread(_fetched, server, form, rows)
+            rates[form] = size / 1e6 / seconds
+        how = f"GET /sync of {ROWS} rows, 6 columns, as {form}, from the first byte sent to the last received"
+        figures.append(Figure.plain(f"a million rows as {form}", rates[form], how, "MB/s"))
+    target = folder / "astropy.vot"
+    seconds = float(await asyncio.to_thread(_run, _COLUMNS.format(rows=ROWS) + _ASTROPY, target))
+    theirs = target.stat().st_size / 1e6 / seconds
+    how = "the same table by Table.write(format='votable') into a file, without any query or network"
+    figures.append(Figure.plain("a million rows by astropy's writer", theirs, how, "MB/s"))
+    figures.append(Figure.least("a million rows as VOTable, ours / astropy's", rates["votable"] / theirs, 1.0, how))
+    for form in rates:
+        how = f"peak memory of the query process and the service: {ROWS} rows / {ROWS // 10} rows as {form}"
+        ratio = peaks[form, ROWS] / peaks[form, ROWS // 10]
+        figures.append(Figure.most(f"memory with ten times the rows, {form}", ratio, 1.25, how))
+    return figures
+
+
+def _fetched(server: Server, form: str, rows: int) -> tuple[int, float, int]:
+    """Bytes, seconds, and the most memory of the service's processes meanwhile, in bytes."""
+    assert server.process is not None
+    service = psutil.Process(server.process.pid)
+    words = {"LANG": "ADQL", "QUERY": f"SELECT TOP {rows} * FROM bench.stars", "MAXREC": str(ROWS + 1),
+             "RESPONSEFORMAT": form}  # fmt: skip
+    size = peak = 0
+    began = time.perf_counter()
+    with httpx2.stream("GET", f"{server.url}/tap/sync", params=words, timeout=120) as answer:
+        answer.raise_for_status()
+        for number, part in enumerate(answer.iter_raw()):
+            size += len(part)
+            if number % 50 == 0:
+                peak = max(peak, sum(_memory(one) for one in [service, *service.children(recursive=True)]))
+    return size, time.perf_counter() - began, peak
+
+
+def _memory(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_info().rss)
+    except psutil.NoSuchProcess:
+        return 0

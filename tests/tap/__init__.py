@@ -1,0 +1,1 @@
+"""TAP: writers, catalogues, the service by its clients."""

@@ -1,0 +1,161 @@
+"""The clients that people use, on the real service: pyvo, STILTS, astroquery."""
+
+from __future__ import annotations
+
+import csv
+import gc
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import pyvo
+import requests
+from astropy.table import Table
+
+from tests.server import Server
+from tests.tiers import require
+
+BRIGHT = "SELECT TOP 5 name, ra, dec, vmag FROM openngc.objects WHERE vmag IS NOT NULL ORDER BY vmag"
+MATCH = (
+    "SELECT mine.name AS given, o.name FROM TAP_UPLOAD.mine AS mine JOIN openngc.objects AS o"
+    " ON 1 = CONTAINS(POINT('ICRS', o.ra, o.dec), CIRCLE('ICRS', mine.ra, mine.dec, 0.02)) ORDER BY given"
+)
+
+
+@pytest.fixture
+def tap(server: Server) -> Iterator[pyvo.dal.TAPService]:
+    """pyvo's view of the service; it leaves its connections open unless it is given a session to be closed."""
+    with requests.Session() as session:
+        yield pyvo.dal.TAPService(f"{server.url}/tap", session=session)
+
+
+def test_pyvo_sync(tap: pyvo.dal.TAPService) -> None:
+    """run_sync, maxrec with its warning, errors with our words."""
+    found = tap.run_sync(BRIGHT)
+    assert len(found) == 5 and found.fieldnames == ("name", "ra", "dec", "vmag")
+    assert str(found.to_table()["ra"].unit) == "deg"
+    cut = tap.run_sync("SELECT name FROM openngc.objects", maxrec=3)
+    assert len(cut) == 3 and cut.query_status == "OVERFLOW"
+    with pytest.raises(pyvo.dal.DALQueryError, match="Did you mean name"):
+        tap.run_sync("SELECT nme FROM openngc.objects")
+
+
+@pytest.fixture
+def leaky() -> Iterator[None]:
+    """What the test leaves open is closed after it, without a word: pyvo's jobs have sessions that nobody can close."""
+    yield
+    with warnings.catch_warnings(action="ignore", category=ResourceWarning):
+        gc.collect()
+
+
+@pytest.mark.usefixtures("leaky")
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+def test_pyvo_async(tap: pyvo.dal.TAPService) -> None:
+    """run_async and submit_job, with an upload from memory."""
+    assert len(tap.run_async(BRIGHT)) == 5
+    mine = Table({"name": ["m31", "m33"], "ra": [10.6847, 23.4621], "dec": [41.2687, 30.6599]})
+    job = tap.submit_job(MATCH, uploads={"mine": mine})
+    job.run().wait(timeout=120)
+    job.raise_if_error()
+    assert list(job.fetch_result()["name"]) == ["NGC0224", "NGC0598"]
+    job.delete()
+    with pytest.raises(pyvo.dal.DALQueryError, match="column 8"):
+        tap.run_async("SELECT nme FROM openngc.objects")
+
+
+def test_pyvo_uploads(tap: pyvo.dal.TAPService, table: Path, tmp_path: Path, web: str) -> None:
+    """In a request: a table, a file, and one on the web."""
+    mine = Table.read(table, format="ascii.csv")
+    mine.write(tmp_path / "mine.vot", format="votable")
+    for upload in (mine, str(tmp_path / "mine.vot"), f"{web}/mine.vot"):
+        with warnings.catch_warnings(action="ignore", category=ResourceWarning):  # it leaves the file open
+            found = tap.run_sync(MATCH, uploads={"mine": upload})
+            gc.collect()
+        assert list(found["name"]) == ["NGC0224", "NGC0598"]
+
+
+def test_pyvo_reads_our_documents(tap: pyvo.dal.TAPService) -> None:
+    """tables, examples and capabilities."""
+    assert {one.name for one in tap.tables} >= {"openngc.objects", "TAP_SCHEMA.columns"}
+    columns = {one.name: one for one in tap.tables["openngc.objects"].columns}
+    assert columns["ra"].ucd == "pos.eq.ra;meta.main" and columns["ra"].unit == "deg"
+    assert tap.maxrec == 100_000 and tap.hardlimit == 10_000_000
+    assert {one.ivo_id.rpartition("-")[2] for one in tap.upload_methods} == {"inline", "http", "https"}
+    examples = tap.examples
+    assert len(examples) >= 4
+    assert len(examples[0].execute()) == 10
+
+
+def stilts(*words: str) -> str:
+    require("stilts")
+    done = subprocess.run(["stilts", *words], capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("sync", ["true", "false"])
+def test_stilts_tapquery(server: Server, table: Path, tmp_path: Path, sync: str) -> None:
+    """With an upload, in both ways."""
+    out = tmp_path / "out.csv"
+    stilts(
+        "tapquery", f"tapurl={server.url}/tap", f"sync={sync}", f"adql={MATCH}", "nupload=1", f"upload1={table}",
+        "ufmt1=csv", "upname1=mine", "ofmt=csv", f"out={out}",
+    )  # fmt: skip
+    found = list(csv.DictReader(out.read_text().splitlines()))
+    assert [(row["given"], row["name"]) for row in found] == [("m31", "NGC0224"), ("m33", "NGC0598")]
+
+
+@pytest.mark.usefixtures("leaky")
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+def test_stilts_tapresume(tap: pyvo.dal.TAPService, tmp_path: Path) -> None:
+    """A job that was left is fetched later."""
+    job = tap.submit_job(BRIGHT)
+    job.run().wait(timeout=120)
+    out = tmp_path / "out.csv"
+    stilts("tapresume", f"joburl={job.url}", "ofmt=csv", f"out={out}")
+    assert len(out.read_text().splitlines()) == 6
+
+
+def test_stilts_tapskymatch(server: Server, table: Path, tmp_path: Path) -> None:
+    """A local table against ours, in pieces that STILTS uploads."""
+    out = tmp_path / "out.csv"
+    stilts(
+        "tapskymatch", f"tapurl={server.url}/tap", "taptable=openngc.objects", "taplon=ra", "taplat=dec",
+        f"in={table}", "ifmt=csv", "inlon=ra", "inlat=dec", "sr=0.02", "ofmt=csv", f"out={out}",
+    )  # fmt: skip
+    text = out.read_text()
+    assert "NGC0224" in text and "NGC0598" in text and "nowhere" not in text
+
+
+def test_astroquery(server: Server, tmp_path: Path) -> None:
+    """C-18: TapPlus in both ways."""
+    program = f"""
+from astroquery.utils.tap.core import TapPlus
+tap = TapPlus(url="{server.url}/tap", verbose=False)
+print(len(tap.launch_job("{BRIGHT}").get_results()))
+print(len(tap.launch_job_async("{BRIGHT}").get_results()))
+"""
+    # A process of its own: it leaves sockets open and writes files where it is.
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=180,
+                          cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split().count("5") == 2
+
+
+def test_taplint(server: Server) -> None:
+    """STILTS' own suite, every stage: no error, no failure but a table of ObsLocTAP, which is optional.
+
+    The warnings are argued in docs/explanation/tap.md.
+    """
+    require("stilts")
+    done = subprocess.run(
+        ["stilts", "taplint", f"tapurl={server.url}/tap", "maxrepeat=20"], capture_output=True, text=True, timeout=600
+    )
+    lines = done.stdout.splitlines()
+    assert [line for line in lines if line.startswith("E-")] == [], done.stdout
+    assert [line[:10] for line in lines if line.startswith("F-")] == ["F-LOC-NOTP"]
+    warned = {line[2:10] for line in lines if line.startswith("W-")}
+    assert warned <= {"CAP-SVR0", "UWS-UNSC"}, [line for line in lines if line.startswith("W-")]

@@ -1,0 +1,75 @@
+"""What people see of a query: its rows and positions on the job's page, and examples that can be clicked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import requests
+from lxml import etree
+
+from tests.server import Server
+from tests.tap.test_service import finished, job
+from uws_service.tap.shown import shown
+from uws_service.tap.sky import sky_svg
+
+BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+
+
+def page(url: str) -> Any:
+    answer = requests.get(url, headers=BROWSER, timeout=30)
+    assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/html")
+    return etree.HTML(answer.content)
+
+
+def test_rows_and_sky(server: Server) -> None:
+    """The first rows with units, a dot for each position; a query without positions has a table alone."""
+    url = job(server, "SELECT TOP 30 name, ra, dec FROM openngc.objects WHERE type = 'Galaxy'")
+    assert finished(url) == "COMPLETED"
+    found = page(url)
+    (table,) = found.xpath("//section[@aria-labelledby='preview']//table")
+    assert [one.strip() for one in table.xpath(".//th/text()")] == ["name", "ra (deg)", "dec (deg)"]
+    assert len(table.xpath(".//tbody/tr")) == 20 and "20 of 30 rows" in table.xpath("string(caption)")
+    assert len(found.xpath("//figure[@class='sky']//circle")) >= 30
+    url = job(server, "SELECT COUNT(*) AS n FROM openngc.objects")
+    assert finished(url) == "COMPLETED"
+    assert page(url).xpath("//section[@aria-labelledby='preview']//td/text()") == ["13371"]
+    assert not page(url).xpath("//figure[@class='sky']")
+
+
+def test_markup_in_a_result_is_text(server: Server) -> None:
+    """A value can't become part of the page."""
+    url = job(server, "SELECT TOP 1 '<script>alert(1)</script>' AS a, name AS \"<b>\" FROM openngc.objects")
+    assert finished(url) == "COMPLETED"
+    assert not page(url).xpath("//script | //td//b | //th//b")
+
+
+def test_examples_can_be_clicked(server: Server) -> None:
+    """Each example that needs no upload has a button that makes a job of it."""
+    root = etree.fromstring(requests.get(f"{server.url}/tap/examples", timeout=30).content)
+    forms = list(root.iter("{*}form"))
+    assert len(forms) == 3
+    form = forms[1]
+    sent = {one.get("name"): one.get("value") for one in form.iter("{*}input")}
+    sent |= {one.get("name"): one.get("value") for one in form.iter("{*}button")}
+    made = requests.post(form.get("action"), data=sent, timeout=30, allow_redirects=False)
+    assert made.status_code == 303 and finished(made.headers["location"]) == "COMPLETED"
+
+
+def test_the_form_has_room_for_a_query(server: Server) -> None:
+    """QUERY is a text of several lines; REQUEST is not asked for."""
+    found = page(f"{server.url}/tap")
+    assert len(found.xpath("//form//textarea[@name='QUERY']")) == 1 and not found.xpath("//form//*[@name='REQUEST']")
+
+
+def test_sky() -> None:
+    """A small region is shown around its middle also at the pole and at RA 0; bad previews are none."""
+    assert sky_svg([]) == ""
+    for middle in ((0.0, 0.0), (10.0, 90.0), (359.99, -89.99)):
+        near = [(middle[0] + step, max(-90.0, min(90.0, middle[1] - step / 100))) for step in (0.0, 0.01, 0.02)]
+        svg = etree.fromstring(sky_svg([(lon % 360, lat) for lon, lat in near]))
+        assert svg.get("viewBox") == "0 0 360 360"
+        for dot in svg.iter("{*}circle"):
+            assert 0 <= float(dot.get("cx")) <= 360 and 0 <= float(dot.get("cy")) <= 360
+    assert etree.fromstring(sky_svg([(0.0, 0.0), (180.0, 0.0), (90.0, 89.0)])).get("viewBox") == "0 0 720 360"
+    for content in (b"", b"[]", b"{}", b'{"positions": [["x", 1]], "columns": [], "rows": [], "count": 1}'):
+        assert shown(content) is None

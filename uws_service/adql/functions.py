@@ -1,0 +1,92 @@
+"""The functions of ADQL: how many arguments, and the SQL of those that take and give numbers (ADQL 2.1 §2.3, §4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """``least`` to ``most`` arguments; ``form`` is how a person writes it."""
+
+    form: str
+    least: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class Maths:
+    """SQL of a function of doubles in both dialects, with ``{0}`` and ``{1}`` for arguments, and the result's unit.
+
+    A unit of ``=`` is that of the argument.
+    """
+
+    duckdb: str
+    postgresql: str
+    unit: str | None = None
+
+
+AGGREGATES = ("COUNT", "SUM", "AVG", "MIN", "MAX")
+
+# What PostgreSQL refuses by itself and DuckDB would answer with infinity or NaN. PostgreSQL refuses underflow too.
+_EXP = "(CASE WHEN {0} > 709.782712893384e0 AND isfinite({0}) THEN error('overflow in EXP') ELSE exp({0}) END)"
+_POWER = (
+    "(CASE WHEN {0} < 0 AND isfinite({1}) AND {1} <> floor({1}) THEN error('POWER of a negative number') "
+    "WHEN isinf(power({0}, {1})) AND isfinite({0}) AND isfinite({1}) THEN error('overflow in POWER') "
+    "ELSE power({0}, {1}) END)"
+)
+
+
+def _same(sql: str, unit: str | None = None) -> Maths:
+    return Maths(sql, sql, unit)
+
+
+MATHS = {
+    "DEGREES": _same("degrees({0})", "deg"),
+    "RADIANS": _same("radians({0})", "rad"),
+    "EXP": Maths(_EXP, "(CASE WHEN {0} < -745.2 THEN 0 ELSE exp({0}) END)"),
+    "LOG": _same("ln({0})"),
+    "LOG10": Maths("log10({0})", "log({0})"),
+    "POWER": Maths(_POWER, "power({0}, {1})"),
+    "SQRT": _same("sqrt({0})"),
+    "CEILING": _same("ceil({0})", "="),
+    "FLOOR": _same("floor({0})", "="),
+    "PI": _same("pi()"),
+    "ACOS": _same("acos({0})", "rad"),
+    "ASIN": _same("asin({0})", "rad"),
+    "ATAN": _same("atan({0})", "rad"),
+    "ATAN2": _same("atan2({0}, {1})", "rad"),
+    "COS": _same("cos({0})"),
+    "SIN": _same("sin({0})"),
+    "TAN": _same("tan({0})"),
+    "COT": _same("(1 / tan({0}))"),
+}
+
+_ONE = "DEGREES RADIANS EXP LOG LOG10 SQRT CEILING FLOOR ACOS ASIN ATAN COS SIN TAN COT ABS".split()
+
+FUNCTIONS: dict[str, Signature] = {
+    **{name: Signature(f"{name}(x)", 1, 1) for name in _ONE},
+    "PI": Signature("PI()", 0, 0),
+    "RAND": Signature("RAND()", 0, 1),
+    "ATAN2": Signature("ATAN2(y, x)", 2, 2),
+    "POWER": Signature("POWER(x, y)", 2, 2),
+    "MOD": Signature("MOD(x, y)", 2, 2),
+    "ROUND": Signature("ROUND(x, digits)", 1, 2),
+    "TRUNCATE": Signature("TRUNCATE(x, digits)", 1, 2),
+    "LOWER": Signature("LOWER(string)", 1, 1),
+    "UPPER": Signature("UPPER(string)", 1, 1),
+    "COALESCE": Signature("COALESCE(a, b, …)", 1, 200),
+    "IN_UNIT": Signature("IN_UNIT(value, 'unit')", 2, 2),
+    "POINT": Signature("POINT(lon, lat)", 2, 3),
+    "CIRCLE": Signature("CIRCLE(lon, lat, radius) or CIRCLE(point, radius)", 2, 4),
+    "BOX": Signature("BOX(lon, lat, width, height) or BOX(point, width, height)", 3, 5),
+    "POLYGON": Signature("POLYGON(lon1, lat1, lon2, lat2, lon3, lat3, …) or of points", 3, 2001),
+    "CONTAINS": Signature("CONTAINS(inner, outer)", 2, 2),
+    "INTERSECTS": Signature("INTERSECTS(one, other)", 2, 2),
+    "DISTANCE": Signature("DISTANCE(point, point) or DISTANCE(lon1, lat1, lon2, lat2)", 2, 4),
+    "AREA": Signature("AREA(region)", 1, 1),
+    "CENTROID": Signature("CENTROID(region)", 1, 1),
+    "COORD1": Signature("COORD1(point)", 1, 1),
+    "COORD2": Signature("COORD2(point)", 1, 1),
+    "COORDSYS": Signature("COORDSYS(geometry)", 1, 1),
+}

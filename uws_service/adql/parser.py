@@ -1,0 +1,236 @@
+"""One ADQL 2.1 query from text to syntax tree: the grammar's statements. Values and conditions are in `values`.
+
+Beyond the standard's grammar it takes a SELECT without FROM, CROSS JOIN, and subqueries in place of values.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from uws_service.adql.errors import Fault, nearest
+from uws_service.adql.syntax import (
+    Body,
+    Condition,
+    Derived,
+    Item,
+    Join,
+    Name,
+    Order,
+    Query,
+    Select,
+    SetOperation,
+    Source,
+    Star,
+    TableName,
+    Value,
+)
+from uws_service.adql.tokens import Kind
+from uws_service.adql.values import ValueParser
+
+_MOST_ITEMS = 2000
+
+
+def parse(text: str) -> Query:
+    """The one query of a text; raises `Fault`."""
+    parser = Parser(text)
+    if parser.at_end():
+        raise Fault("the query is empty", 0, "Write SELECT … FROM …")
+    if parser.token.upper not in ("SELECT", "WITH", "("):
+        hint = nearest(parser.token.upper, ["SELECT", "WITH"]) or "Only queries are answered, nothing is changed."
+        raise Fault(f"a query begins with SELECT or WITH, not with {parser.token}", parser.token.at, hint)
+    query = parser.query()
+    if parser.token.upper == ";":
+        parser.take()
+        if not parser.at_end():
+            raise Fault("a second statement follows", parser.token.at, "One query is answered at a time.")
+    if not parser.at_end():
+        raise parser.unexpected("the end of the query")
+    return query
+
+
+class Parser(ValueParser):
+    def query(self) -> Query:
+        """``[WITH …] set expression [ORDER BY …] [OFFSET n]``."""
+        at = self.token.at
+        self.deeper()
+        common: list[tuple[Name, Query]] = []
+        if self.accept("WITH"):
+            while True:
+                name = self.name("a name for the query")
+                self.expect("AS", " after the name of the query")
+                self.expect("(")
+                common.append((name, self.query()))
+                self.expect(")", " at the end of the query in WITH")
+                if not self.accept(","):
+                    break
+        body = self._union()
+        order = self._order() if self.accept_by("ORDER") else ()
+        offset = self.whole_number("OFFSET") if self.accept("OFFSET") else None
+        self.back()
+        return Query(body, order, offset, tuple(common), at)
+
+    def _union(self) -> Body:
+        left = self._intersection()
+        while self.token.upper in ("UNION", "EXCEPT"):
+            at = self.token.at
+            operator: Literal["UNION", "EXCEPT"] = "UNION" if self.take().upper == "UNION" else "EXCEPT"
+            left = SetOperation(operator, self.accept("ALL"), left, self._intersection(), at)
+        return left
+
+    def _intersection(self) -> Body:
+        left = self._operand()
+        while self.token.upper == "INTERSECT":
+            at = self.take().at
+            left = SetOperation("INTERSECT", self.accept("ALL"), left, self._operand(), at)
+        return left
+
+    def _operand(self) -> Body:
+        if self.accept("("):
+            inner = self.query()
+            self.expect(")", " at the end of the query in brackets")
+            return inner
+        return self._select()
+
+    def _select(self) -> Select:
+        at = self.token.at
+        self.expect("SELECT")
+        distinct = self.accept("DISTINCT")
+        if not distinct:
+            self.accept("ALL")
+        top = self.whole_number("TOP") if self.accept("TOP") else None
+        if self.token.upper in ("DISTINCT", "ALL"):
+            raise Fault(f"{self.token.upper} stands before TOP", self.token.at)
+        items = [self._item()]
+        while self.accept(","):
+            items.append(self._item())
+        if len(items) > _MOST_ITEMS:
+            raise Fault(f"the query has {len(items)} columns", at, f"At most {_MOST_ITEMS} are returned.")
+        sources: list[Source] = []
+        if self.accept("FROM"):
+            sources.append(self._source())
+            while self.accept(","):
+                sources.append(self._source())
+        elif not self.at_end() and self.token.upper not in (
+            *("WHERE", "GROUP", "HAVING", "ORDER", "OFFSET", "UNION", "EXCEPT", "INTERSECT", ")", ";"),
+        ):
+            last = items[-1]
+            if isinstance(last, Item) and last.alias and (hint := nearest(last.alias.text, ["FROM"])):
+                raise Fault(f"expected ',' or 'FROM', found '{last.alias.text}'", last.alias.at, hint)
+            raise self.unexpected("',' or 'FROM' after a column of the select list")
+        where = self.condition() if self.accept("WHERE") else None
+        group: list[Value] = []
+        if self.accept_by("GROUP"):
+            group.append(self.value())
+            while self.accept(","):
+                group.append(self.value())
+        having = self.condition() if self.accept("HAVING") else None
+        return Select(tuple(items), distinct, top, tuple(sources), where, tuple(group), having, at)
+
+    def _item(self) -> Item | Star:
+        at = self.token.at
+        if self.accept("*"):
+            return Star((), at)
+        if self.token.kind in (Kind.WORD, Kind.DELIMITED):
+            steps = 1
+            while self.ahead(steps).upper == "." and self.ahead(steps + 1).kind in (Kind.WORD, Kind.DELIMITED):
+                steps += 2
+            if self.ahead(steps).upper == "." and self.ahead(steps + 1).upper == "*":
+                parts = self.names("a table", 3)
+                self.expect(".")
+                self.expect("*")
+                return Star(parts, at)
+        value = self.value()
+        if self.token.upper in ("=", "<", ">", "<>", "!=", "<=", ">=", "BETWEEN", "IN", "LIKE", "ILIKE", "IS"):
+            raise Fault(
+                "a condition can't be a column of the result",
+                self.token.at,
+                "Conditions stand after WHERE, ON, HAVING.",
+            )
+        return Item(value, self.alias("the column"), at)
+
+    def _source(self) -> Source:
+        left = self._single_source()
+        while True:
+            at = self.token.at
+            natural = self.accept("NATURAL")
+            kind = self._join_kind()
+            if kind is None:
+                if natural:
+                    raise self.unexpected("'JOIN' after NATURAL")
+                return left
+            right = self._single_source()
+            on: Condition | None = None
+            using: tuple[Name, ...] = ()
+            if not natural and kind != "CROSS":
+                if self.accept("ON"):
+                    on = self.condition()
+                elif self.accept("USING"):
+                    using = self._using()
+                else:
+                    raise Fault("the JOIN has no condition", at, "Write ON …, USING (…) or NATURAL JOIN.")
+            left = Join(left, right, kind, natural, on, using, at)
+
+    def _join_kind(self) -> Literal["INNER", "LEFT", "RIGHT", "FULL", "CROSS"] | None:
+        if self.accept("JOIN") or self.accept("INNER", "JOIN"):
+            return "INNER"
+        if self.accept("CROSS", "JOIN"):
+            return "CROSS"
+        if self.accept("LEFT", "OUTER", "JOIN") or self.accept("LEFT", "JOIN"):
+            return "LEFT"
+        if self.accept("RIGHT", "OUTER", "JOIN") or self.accept("RIGHT", "JOIN"):
+            return "RIGHT"
+        if self.accept("FULL", "OUTER", "JOIN") or self.accept("FULL", "JOIN"):
+            return "FULL"
+        if self.token.upper in ("INNER", "LEFT", "RIGHT", "FULL", "CROSS"):
+            self.take()
+            raise self.unexpected("'JOIN'")
+        return None
+
+    def _using(self) -> tuple[Name, ...]:
+        self.expect("(", " after USING")
+        found = [self.name("a column")]
+        while self.accept(","):
+            found.append(self.name("a column"))
+        self.expect(")", " after the columns of USING")
+        return tuple(found)
+
+    def _single_source(self) -> Source:
+        at = self.token.at
+        if self.token.upper == "(":
+            if self.ahead(1).upper in ("SELECT", "WITH") or self._is_query():
+                self.take()
+                query = self.query()
+                self.expect(")", " at the end of the subquery")
+                alias = self.alias("the subquery")
+                if alias is None:
+                    raise Fault("the subquery has no name", self.token.at, "Write (SELECT …) AS name.")
+                return Derived(query, alias, at)
+            self.take()
+            self.deeper()
+            inner = self._source()
+            self.back()
+            self.expect(")", " at the end of the joined tables")
+            return inner
+        parts = self.names("a table", 3)
+        if self.token.upper == "(":
+            raise Fault("functions can't stand in FROM", at, "Only published tables, uploads and subqueries can.")
+        return TableName(parts, self.alias("the table"), at)
+
+    def _is_query(self) -> bool:
+        """Whether brackets within brackets begin with SELECT."""
+        steps = 0
+        while self.ahead(steps).upper == "(":
+            steps += 1
+        return self.ahead(steps).upper in ("SELECT", "WITH")
+
+    def _order(self) -> tuple[Order, ...]:
+        found: list[Order] = []
+        while True:
+            at = self.token.at
+            value = self.value()
+            descending = self.accept("DESC")
+            if not descending:
+                self.accept("ASC")
+            found.append(Order(value, descending, at))
+            if not self.accept(","):
+                return tuple(found)

@@ -1,0 +1,210 @@
+"""Geometry on the unit sphere with numpy: of constants in a query, and row by row for DuckDB. Angles in radians.
+
+A polygon is an array (n, 3) of unit vectors; its sides are great circles. It must fit into half the sky, and its inside
+is the side that does, whichever way round the corners are given. In the gnomonic plane around its centre its sides are
+straight lines, which makes the tests those of plane polygons.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+    Truth = NDArray[np.bool_]
+
+ON_EDGE = 1e-13  # radians: rounding of a point on a side or corner, 20 nanoarcseconds
+
+
+def vectors(lon: Any, lat: Any) -> Array:
+    """Unit vectors (…, 3) of longitudes and latitudes in degrees."""
+    lon, lat = np.radians(lon), np.radians(lat)
+    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
+
+
+def degrees(vector: Array) -> tuple[Any, Any]:
+    """Longitude in [0, 360) and latitude, in degrees."""
+    lon = np.degrees(np.arctan2(vector[..., 1], vector[..., 0])) % 360.0
+    return lon, np.degrees(np.arctan2(vector[..., 2], np.hypot(vector[..., 0], vector[..., 1])))
+
+
+def between(a: Array, b: Array) -> Array:
+    """Angles between unit vectors, right for small, large and middle ones."""
+    return np.asarray(2 * np.arctan2(np.linalg.norm(a - b, axis=-1), np.linalg.norm(a + b, axis=-1)))
+
+
+def polygon(numbers: Any) -> Array:
+    """The corners of a DALI polygon, in degrees; raises `ValueError` if they are too few or too far apart."""
+    numbers = np.asarray(numbers, dtype=float)
+    if len(numbers) < 6 or len(numbers) % 2:
+        raise ValueError("a polygon has at least three corners, each of two numbers")
+    if not np.isfinite(numbers).all():
+        raise ValueError("a corner of the polygon is not a number")
+    corners = vectors(numbers[0::2], numbers[1::2])
+    corners = corners[between(corners, np.roll(corners, 1, axis=0)) > ON_EDGE]  # a corner given twice
+    if len(corners) < 3:
+        raise ValueError("the polygon has fewer than three different corners")
+    _plane(corners)
+    return corners
+
+
+def _plane(corners: Array) -> tuple[Array, Array, Array]:
+    """Centre, and two axes at right angles to it, of the gnomonic plane."""
+    total = corners.sum(axis=0)
+    length = np.linalg.norm(total)
+    if length < 1e-9 or ((corners @ total) / length).min() <= 1e-6:
+        raise ValueError("the polygon does not fit into half the sky")
+    centre = total / length
+    first = np.cross(np.eye(3)[np.abs(centre).argmin()], centre)
+    first /= np.linalg.norm(first)
+    return centre, first, np.cross(centre, first)
+
+
+def plane_corners(corners: Array) -> tuple[Array, Array, Array, Array, Array]:
+    """Centre and axes of the gnomonic plane, and the corners' x and y in it."""
+    centre, first, second = _plane(corners)
+    away = corners @ centre
+    return centre, first, second, (corners @ first) / away, (corners @ second) / away
+
+
+def in_polygon(points: Array, corners: Array) -> Truth:
+    """For points (m, 3): whether each is inside the polygon or on its boundary."""
+    centre, first, second, x, y = plane_corners(corners)
+    away = points @ centre
+    ahead = away > 0
+    away = np.where(ahead, away, 1.0)
+    u, w = (points @ first) / away, (points @ second) / away
+    inside = np.zeros(len(points), dtype=bool)
+    for x1, y1, x2, y2 in zip(x, y, np.roll(x, -1), np.roll(y, -1), strict=True):
+        if x1 != x2:
+            inside ^= ((x1 > u) != (x2 > u)) & (w < y1 + (u - x1) * ((y2 - y1) / (x2 - x1)))
+    result: Truth = (inside & ahead) | (from_boundary(points, corners) <= ON_EDGE)
+    return result
+
+
+def from_boundary(points: Array, corners: Array) -> Array:
+    """For points (m, 3): the distance to the nearest side or corner."""
+    nearest = np.full(len(points), np.pi)
+    for a, b in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        normal = np.cross(a, b)
+        normal /= np.linalg.norm(normal)
+        height = points @ normal
+        # The foot of the perpendicular is on the side if it is right of a and left of b.
+        beside = (points @ np.cross(normal, a) >= 0) & (points @ np.cross(b, normal) >= 0)
+        distance = np.where(
+            beside, np.abs(np.arcsin(np.clip(height, -1, 1))), np.minimum(between(points, a), between(points, b))
+        )
+        nearest = np.minimum(nearest, distance)
+    return nearest
+
+
+def sides_cross(one: Array, other: Array) -> bool:
+    """Whether a side of one polygon crosses a side of the other one, not only touches it."""
+    a, b = one[:, None], np.roll(one, -1, axis=0)[:, None]
+    c, d = other[None], np.roll(other, -1, axis=0)[None]
+    first, second = np.cross(a, b), np.cross(c, d)
+    ca, da = (first * c).sum(-1), (first * d).sum(-1)
+    ac, bc = (second * a).sum(-1), (second * b).sum(-1)
+    tiny = ON_EDGE
+    parted = (ca * da < 0) & (ac * bc < 0) & (np.minimum(np.abs(ca), np.abs(da)) > tiny)
+    parted &= np.minimum(np.abs(ac), np.abs(bc)) > tiny
+    # Without this, sides that cross each other's antipodes would count.
+    return bool((parted & (ca * bc > 0)).any())
+
+
+def area(corners: Array) -> float:
+    """Steradians: the signed triangles of the centre with each side (Eriksson)."""
+    centre = _plane(corners)[0]
+    after = np.roll(corners, -1, axis=0)
+    volume = np.cross(corners, after) @ centre
+    around = 1 + (corners * after).sum(-1) + after @ centre + corners @ centre
+    return abs(float((2 * np.arctan2(volume, around)).sum()))
+
+
+def centroid(corners: Array) -> Array:
+    """The unit vector to the centre of mass of the surface: the sum of the sides' normals, as long as the sides are."""
+    after = np.roll(corners, -1, axis=0)
+    normals = np.cross(corners, after)
+    normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
+    total = (normals * between(corners, after)[:, None]).sum(axis=0)
+    length = np.linalg.norm(total)
+    centre = _plane(corners)[0]
+    if length < ON_EDGE:
+        return centre
+    total = total / length
+    return np.asarray(total if total @ centre > 0 else -total)
+
+
+def box(lon: float, lat: float, width: float, height: float) -> list[float]:
+    """The corners of a BOX in degrees as a DALI polygon: its sides cross the arms' ends at right angles (STC)."""
+    found: list[float] = []
+    for x, y in ((-1, -1), (1, -1), (1, 1), (-1, 1)):
+        east, north = x * np.tan(np.radians(width) / 2), y * np.tan(np.radians(height) / 2)
+        phi = np.radians(lat)
+        out, up = np.cos(phi) - north * np.sin(phi), np.sin(phi) + north * np.cos(phi)
+        found += [
+            float((lon + np.degrees(np.arctan2(east, out))) % 360.0),
+            float(np.degrees(np.arctan2(up, np.hypot(east, out)))),
+        ]
+    return found
+
+
+def contains(inner: Any, outer: Any) -> bool:
+    """Whether one DALI geometry, told by its length, lies within the other one, which has an inside."""
+    if len(outer) == 3:
+        middle, radius = vectors(outer[0], outer[1]), np.radians(outer[2])
+        if len(inner) == 3:
+            return bool(between(vectors(inner[0], inner[1]), middle) + np.radians(inner[2]) <= radius + ON_EDGE)
+        corners = vectors(np.asarray(inner)[0::2], np.asarray(inner)[1::2])
+        if len(inner) > 2:
+            polygon(inner)
+            if radius > np.pi / 2:  # the complement is a circle then, and must be free of the polygon
+                return not intersects([*_opposite(outer), 180 - outer[2] - 1e-11], inner)
+        return bool((between(corners, middle) <= radius + ON_EDGE).all())
+    corners = polygon(outer)
+    if len(inner) == 2:
+        return bool(in_polygon(vectors(inner[0], inner[1])[None], corners)[0])
+    if len(inner) == 3:
+        middle = vectors(inner[0], inner[1])[None]
+        return bool(
+            in_polygon(middle, corners)[0] and from_boundary(middle, corners)[0] >= np.radians(inner[2]) - ON_EDGE
+        )
+    within = polygon(inner)
+    middles = _halves(within)
+    return bool(in_polygon(np.concatenate([within, middles]), corners).all() and not sides_cross(within, corners))
+
+
+def _opposite(circle: Any) -> tuple[float, float]:
+    return (float(circle[0]) + 180.0) % 360.0, -float(circle[1])
+
+
+def _halves(corners: Array) -> Array:
+    middles = corners + np.roll(corners, -1, axis=0)
+    return np.asarray(middles / np.linalg.norm(middles, axis=-1, keepdims=True))
+
+
+def intersects(one: Any, other: Any) -> bool:
+    """Whether two DALI geometries have a point in common."""
+    if len(one) == 2 or len(other) == 2:
+        return contains(one, other) if len(one) == 2 else contains(other, one)
+    if len(one) == 3 and len(other) == 3:
+        apart = between(vectors(one[0], one[1]), vectors(other[0], other[1]))
+        return bool(apart <= np.radians(one[2]) + np.radians(other[2]) + ON_EDGE)
+    if len(one) == 3 or len(other) == 3:
+        circle, corners = (one, polygon(other)) if len(one) == 3 else (other, polygon(one))
+        middle = vectors(circle[0], circle[1])[None]
+        near = from_boundary(middle, corners)[0] <= np.radians(circle[2]) + ON_EDGE
+        return bool(near or in_polygon(middle, corners)[0])
+    first, second = polygon(one), polygon(other)
+    return bool(sides_cross(first, second) or in_polygon(first, second).any() or in_polygon(second, first).any())
+
+
+def bounding_circle(corners: Array) -> tuple[float, float, float]:
+    """Longitude, latitude and radius in degrees of a circle around a polygon's corners, and so around the polygon."""
+    centre = _plane(corners)[0]
+    lon, lat = degrees(centre)
+    return float(lon), float(lat), float(np.degrees(between(corners, centre).max()))

@@ -1,0 +1,37 @@
+"""The way in: an ADQL query to the SQL of an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from uws_service.adql.errors import Fault
+from uws_service.adql.model import Dialect, Table, Translation
+from uws_service.adql.parser import parse
+from uws_service.adql.queries import Queries
+from uws_service.adql.value import Sql
+
+
+def translate(text: str, tables: Sequence[Table], dialect: Dialect) -> Translation:
+    """One ADQL 2.1 query in an engine's SQL.
+
+    Parameters
+    ----------
+    text
+        The query.
+    tables
+        What it may read: published tables, TAP_SCHEMA, and uploads of the schema TAP_UPLOAD.
+    dialect
+        The engine's, as `Engine.dialect` tells it.
+
+    Raises
+    ------
+    AdqlError
+        With line, column and a hint, when the query is not ADQL, names what is not there or mixes types.
+    """
+    try:
+        queries = Queries(Sql(dialect), tables)
+        written = queries.query(parse(text), None)
+    except Fault as fault:
+        raise fault.located(text) from None
+    columns = tuple(o.column for o in written.outputs)
+    return Translation(written.sql, columns, tuple(queries.read), written.limit)

@@ -1,0 +1,134 @@
+"""The tables of a PostgreSQL as they are published: from its own TAP_SCHEMA if it has one, else from its catalogue.
+
+Without a ``tap_schema``, comments are descriptions, and a comment of a column may begin with its unit and UCD in
+brackets: ``[deg; pos.eq.ra;meta.main] Right ascension``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import psycopg
+
+from uws_service.adql.model import Column, ForeignKey, Table
+from uws_service.errors import ConfigurationError
+from uws_service.tap.catalogue import Published
+
+_TYPES = {
+    "boolean": ("boolean", None, None),
+    "smallint": ("short", None, None),
+    "integer": ("int", None, None),
+    "bigint": ("long", None, None),
+    "real": ("float", None, None),
+    "double precision": ("double", None, None),
+    "numeric": ("double", None, None),
+    "text": ("char", "*", None),
+    "character varying": ("char", "*", None),
+    "character": ("char", "*", None),
+    "uuid": ("char", "*", None),
+    "date": ("char", "*", "timestamp"),
+    "timestamp without time zone": ("char", "*", "timestamp"),
+    "timestamp with time zone": ("char", "*", "timestamp"),
+    "real[]": ("float", "*", None),
+    "double precision[]": ("double", "*", None),
+    "smallint[]": ("short", "*", None),
+    "integer[]": ("int", "*", None),
+    "bigint[]": ("long", "*", None),
+    "spoint": ("double", "2", "point"),
+    "scircle": ("double", "3", "circle"),
+    "spoly": ("double", "*", "polygon"),
+}
+_MARKED = re.compile(r"\[([^];]*);\s*([^]]*)\]\s*(.*)", re.DOTALL)
+_COLUMNS = """
+SELECT n.nspname, c.relname, c.relkind, c.reltuples, obj_description(c.oid, 'pg_class'), a.attname,
+       regexp_replace(format_type(a.atttypid, NULL), '^.*\\.', ''), col_description(c.oid, a.attnum),
+       EXISTS (SELECT 1 FROM pg_index i WHERE i.indrelid = c.oid AND i.indkey[0] = a.attnum)
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE n.nspname = ANY(%s) AND c.relkind IN ('r', 'v', 'm', 'p', 'f') AND has_table_privilege(c.oid, 'SELECT')
+ORDER BY n.nspname, c.relname, a.attnum
+"""
+_KEYS = """
+SELECT n.nspname || '.' || c.relname, fn.nspname || '.' || f.relname,
+       ARRAY(SELECT attname::text FROM unnest(k.conkey) WITH ORDINALITY u(num, ord)
+             JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.num ORDER BY ord),
+       ARRAY(SELECT attname::text FROM unnest(k.confkey) WITH ORDINALITY u(num, ord)
+             JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.num ORDER BY ord)
+FROM pg_constraint k
+JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_class f ON f.oid = k.confrelid JOIN pg_namespace fn ON fn.oid = f.relnamespace
+WHERE k.contype = 'f' AND n.nspname = ANY(%s) AND fn.nspname = ANY(%s) ORDER BY 1, k.conname
+"""
+_DESCRIBED = (
+    "SELECT table_name, column_name, description, unit, ucd, utype, xtype, principal, std FROM tap_schema.columns"
+)
+
+
+def published(url: str, schemas: Sequence[str]) -> tuple[Published, ...]:
+    """All tables and views of the schemas that our user may read; columns of unknown types are left out."""
+    names = list(schemas) or ["public"]
+    try:
+        with psycopg.connect(url, connect_timeout=10, options="-c default_transaction_read_only=on") as connection:
+            columns = connection.execute(_COLUMNS, (names,)).fetchall()
+            keys = connection.execute(_KEYS, (names, names)).fetchall()
+            described = connection.execute("SELECT to_regclass('tap_schema.columns') IS NOT NULL").fetchone()
+            words = connection.execute(_DESCRIBED).fetchall() if described and described[0] else []
+    except psycopg.Error as error:
+        # The driver's own words may repeat the URL.
+        raise ConfigurationError(f"The tables of the PostgreSQL can't be read ({type(error).__name__}).") from None
+    told = {(row[0].lower(), row[1].strip('"').lower()): row[2:] for row in words}
+    return tuple(_tables(columns, keys, told))
+
+
+def _tables(columns: list[Any], keys: list[Any], told: dict[Any, Any]) -> Iterator[Published]:
+    tables: dict[tuple[str, str], list[Any]] = {}
+    for row in columns:
+        tables.setdefault((row[0], row[1]), []).append(row)
+    for (schema, name), rows in tables.items():
+        found = tuple(one for row in rows if (one := _column(row, told)) is not None)
+        if not found:
+            continue
+        own = f"{schema}.{name}"
+        foreign = tuple(ForeignKey(tuple(key[2]), key[1], tuple(key[3])) for key in keys if key[0] == own)
+        kind = "view" if rows[0][2] in ("v", "m") else "table"
+        count = int(rows[0][3]) if rows[0][3] >= 0 and kind == "table" else None
+        yield Published(Table(schema, name, found, rows[0][4] or "", None, kind, position_of(found), foreign), count)
+
+
+def _column(row: Any, told: dict[Any, Any]) -> Column | None:
+    known = _TYPES.get(row[6])
+    if known is None:
+        return None
+    datatype, size, xtype = known
+    own = told.get((f"{row[0]}.{row[1]}".lower(), row[5].lower()))
+    if own is not None:
+        description, unit, ucd, utype, special, principal, std = own
+        return Column(row[5], datatype, size, special or xtype, unit, ucd, utype, description or "", row[8],
+                      bool(principal), bool(std))  # fmt: skip
+    marked = _MARKED.fullmatch(row[7] or "")
+    if marked:
+        unit, ucd, description = (marked[1].strip() or None, marked[2].strip() or None, marked[3])
+    else:
+        unit, ucd, description = None, None, row[7] or ""
+    return Column(row[5], datatype, size, xtype, unit, ucd, None, description, row[8])
+
+
+def position_of(columns: Sequence[Column]) -> tuple[str, str] | None:
+    """The columns of the main position in degrees, by UCD."""
+    found = []
+    for axis in ("pos.eq.ra", "pos.eq.dec"):
+        fits = [
+            (not (one.ucd or "").endswith("meta.main"), number, one.name)
+            for number, one in enumerate(columns)
+            if (one.ucd or "").split(";")[0].lower() == axis
+            and one.datatype in ("float", "double")
+            and one.arraysize is None
+            and one.unit in (None, "deg")
+        ]
+        if not fits:
+            return None
+        found.append(min(fits)[2])
+    return found[0], found[1]

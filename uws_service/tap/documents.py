@@ -1,0 +1,183 @@
+"""What a TAP service says of itself: tables (VOSI 1.1 §3.3) and capabilities (TAPRegExt 1.0, T-002…T-004)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lxml import etree
+
+from uws_service.adql.model import Column, ForeignKey, Table
+from uws_service.applications import Application
+from uws_service.applications.protocols import TAP_FORMATS
+from uws_service.protocol import vosi
+from uws_service.protocol.uws import xml_text
+from uws_service.tap.catalogue import Published, schemas_of
+from uws_service.tap.tap_schema import DESCRIPTIONS, TABLES, quoted, with_itself
+
+TABLES_NS = "http://www.ivoa.net/xml/VOSITables/v1.0"
+TAPREGEXT_NS = "http://www.ivoa.net/xml/TAPRegExt/v1.0"
+REGISTERED = "ivo://ivoa.net/std/TAPRegExt#"
+_TYPE = f"{{{vosi.XSI_NS}}}type"
+_DECLARATION = b'<?xml version="1.0" encoding="UTF-8"?>\n'
+_OUTPUTS = {"votable": "output-votable-td", "votable/td": "output-votable-td", "votable/b2": "output-votable-binary2"}
+GEOMETRY = ("AREA", "BOX", "CENTROID", "CIRCLE", "CONTAINS", "COORD1", "COORD2", "COORDSYS", "DISTANCE", "INTERSECTS",
+            "POINT", "POLYGON", "REGION")  # fmt: skip
+"""Functions of ADQL's geometry that are announced; REGION takes DALI's and simple STC-S words."""
+OPTIONAL = {
+    "features-adql-string": ("LOWER", "UPPER", "ILIKE"),
+    "features-adql-sets": ("UNION", "EXCEPT", "INTERSECT"),
+    "features-adql-common-table": ("WITH",),
+    "features-adql-type": ("CAST",),
+    "features-adql-unit": ("IN_UNIT",),
+    "features-adql-offset": ("OFFSET",),
+}
+"""Optional features of ADQL 2.1 (§4) that the translator knows.
+
+COALESCE is known too; its kind, features-adql-conditional, is an error to the STILTS of today's distributions.
+"""
+
+
+def tables_xml(published: Sequence[Published], *, columns: bool) -> bytes:
+    """All tables by schema, TAP_SCHEMA at the end; without columns for a short list."""
+    root = etree.Element(f"{{{TABLES_NS}}}tableset", nsmap=_namespaces())
+    everything = with_itself([one.table for one in published])
+    rows = {one.table.full_name: one.rows for one in published}
+    for name in schemas_of(everything):
+        schema = etree.SubElement(root, "schema")
+        etree.SubElement(schema, "name").text = name
+        if name in DESCRIPTIONS:
+            etree.SubElement(schema, "description").text = DESCRIPTIONS[name]
+        for table in everything:
+            if table.schema == name:
+                _fill(etree.SubElement(schema, "table"), table, rows.get(table.full_name), columns=columns)
+    return _DECLARATION + etree.tostring(root, encoding="UTF-8")
+
+
+def table_xml(published: Sequence[Published], name: str) -> bytes | None:
+    """One table in full, by its name with schema, whatever its case; None if there is none."""
+    for one in (*published, *(Published(table) for table in TABLES)):
+        if one.table.full_name.lower() == name.lower():
+            root = etree.Element(f"{{{TABLES_NS}}}table", nsmap=_namespaces())
+            _fill(root, one.table, one.rows, columns=True)
+            return _DECLARATION + etree.tostring(root, encoding="UTF-8")
+    return None
+
+
+def _namespaces() -> dict[str, str]:
+    return {"vosi": TABLES_NS, "vs": vosi.VS_NS, "xsi": vosi.XSI_NS}
+
+
+def _fill(element: etree._Element, table: Table, rows: int | None, *, columns: bool) -> None:
+    element.set("type", table.kind)
+    _words(element, name=table.full_name, description=table.description, utype=table.utype)
+    if rows is not None:
+        etree.SubElement(element, "nrows").text = str(rows)
+    if columns:
+        for column in table.columns:
+            _column(etree.SubElement(element, "column", {"std": "true"} if column.std else {}), column)
+        for key in table.foreign_keys:
+            _key(etree.SubElement(element, "foreignKey"), key)
+
+
+def _words(element: etree._Element, **words: str | None) -> None:
+    for name, text in words.items():
+        if text:
+            etree.SubElement(element, name).text = xml_text(text)
+
+
+def _column(element: etree._Element, column: Column) -> None:
+    _words(
+        element,
+        name=quoted(column.name),
+        description=column.description,
+        unit=column.unit,
+        ucd=column.ucd,
+        utype=column.utype,
+    )
+    attributes = {_TYPE: "vs:VOTableType"}
+    if column.arraysize:
+        attributes["arraysize"] = column.arraysize
+    if column.xtype:
+        attributes["extendedType"] = column.xtype
+    etree.SubElement(element, "dataType", attributes).text = column.datatype
+    for flag in ("indexed", "principal"):
+        if getattr(column, flag):
+            etree.SubElement(element, "flag").text = flag
+
+
+def _key(element: etree._Element, key: ForeignKey) -> None:
+    etree.SubElement(element, "targetTable").text = key.target
+    for own, other in zip(key.columns, key.target_columns, strict=True):
+        pair = etree.SubElement(element, "fkColumn")
+        etree.SubElement(pair, "fromColumn").text = own
+        etree.SubElement(pair, "targetColumn").text = other
+    _words(element, description=key.description)
+
+
+def capabilities_xml(application: Application, base: str, methods: tuple[str, ...] = ()) -> bytes:
+    """The capabilities of a TAP service at ``base``; ``methods`` as for `vosi.capabilities_xml`."""
+    namespaces = {
+        "vosi": vosi.CAPABILITIES_NS,
+        "vr": vosi.VR_NS,
+        "vs": vosi.VS_NS,
+        "tr": TAPREGEXT_NS,
+        "xsi": vosi.XSI_NS,
+    }
+    root = etree.Element(f"{{{vosi.CAPABILITIES_NS}}}capabilities", nsmap=namespaces)
+    std = {"role": "std"}
+    interface = vosi.capability(root, "ivo://ivoa.net/std/TAP", base, None, methods, version="1.1", **std)
+    url = interface.find("accessURL")
+    assert url is not None
+    url.set("use", "base")
+    capability = interface.getparent()
+    assert capability is not None
+    capability.set(_TYPE, "tr:TableAccess")
+    _language(capability)
+    _outputs(capability)
+    _limits(capability, application)
+    for name, path in (("capabilities", "capabilities"), ("availability", "availability"), ("tables-1.1", "tables")):
+        vosi.capability(root, f"ivo://ivoa.net/std/VOSI#{name}", f"{base}/{path}", "text/xml", (), **std)
+    if application.examples:
+        kind = "application/xhtml+xml"
+        vosi.capability(root, "ivo://ivoa.net/std/DALI#examples", f"{base}/examples", kind, (), **std)
+    return _DECLARATION + etree.tostring(root, encoding="UTF-8")
+
+
+def _language(parent: etree._Element) -> None:
+    language = etree.SubElement(parent, "language")
+    etree.SubElement(language, "name").text = "ADQL"
+    for version in ("2.1", "2.0"):
+        known = {"ivo-id": f"ivo://ivoa.net/std/ADQL#v{version}"}
+        etree.SubElement(language, "version", known).text = version
+    etree.SubElement(language, "description").text = "Astronomical Data Query Language"
+    for kind, forms in {"features-adqlgeo": GEOMETRY, **OPTIONAL}.items():
+        features = etree.SubElement(language, "languageFeatures", {"type": REGISTERED + kind})
+        for form in forms:
+            etree.SubElement(etree.SubElement(features, "feature"), "form").text = form
+
+
+def _outputs(parent: etree._Element) -> None:
+    for name, media_type in TAP_FORMATS.items():
+        known = {"ivo-id": REGISTERED + _OUTPUTS[name]} if name in _OUTPUTS else {}
+        output = etree.SubElement(parent, "outputFormat", known)
+        etree.SubElement(output, "mime").text = media_type
+        etree.SubElement(output, "alias").text = name
+
+
+def _limits(parent: etree._Element, application: Application) -> None:
+    uploads, limits, maxrec = application.uploads, application.limits, application.maxrec
+    if uploads is not None:
+        for method in ("inline", "http", "https"):
+            etree.SubElement(parent, "uploadMethod", {"ivo-id": f"{REGISTERED}upload-{method}"})
+    for name, bound in (("retentionPeriod", limits.retention), ("executionDuration", limits.execution_duration)):
+        element = etree.SubElement(parent, name)
+        for word, seconds in (("default", bound.default), ("hard", bound.maximum)):
+            if seconds:
+                etree.SubElement(element, word).text = str(seconds)
+    if maxrec is not None:
+        element = etree.SubElement(parent, "outputLimit")
+        etree.SubElement(element, "default", {"unit": "row"}).text = str(maxrec.default)
+        etree.SubElement(element, "hard", {"unit": "row"}).text = str(maxrec.maximum)
+    if uploads is not None:
+        element = etree.SubElement(parent, "uploadLimit")
+        etree.SubElement(element, "hard", {"unit": "byte"}).text = str(uploads.size)

@@ -1,0 +1,69 @@
+"""Arrow types of VOTable's columns, and batches brought to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from uws_service.adql.model import Column
+from uws_service.adql.types import type_of
+from uws_service.errors import UsageError
+
+_TYPES = {
+    "boolean": pa.bool_(),
+    "unsignedByte": pa.uint8(),
+    "short": pa.int16(),
+    "int": pa.int32(),
+    "long": pa.int64(),
+    "float": pa.float32(),
+    "double": pa.float64(),
+    "char": pa.string(),
+    "unicodeChar": pa.string(),
+    "timestamp": pa.timestamp("us"),
+    "point": pa.list_(pa.float64()),
+    "circle": pa.list_(pa.float64()),
+    "polygon": pa.list_(pa.float64()),
+}
+
+
+def arrow_type(column: Column) -> pa.DataType:
+    """The Arrow type that a column has in every engine and result.
+
+    Times (xtype ``timestamp``) are ``timestamp[us]`` without zone, in UTC; geometries and arrays are lists.
+    """
+    kind = type_of(column)
+    if kind in _TYPES:
+        return _TYPES[kind]
+    if column.datatype in _TYPES:
+        return pa.list_(_TYPES[column.datatype])
+    if column.datatype in ("floatComplex", "doubleComplex"):
+        return pa.list_(pa.float32() if column.datatype == "floatComplex" else pa.float64())
+    return pa.binary()
+
+
+def schema(columns: Sequence[Column], names: Sequence[str]) -> pa.Schema:
+    """A schema of these columns under these names."""
+    return pa.schema([(name, arrow_type(column)) for column, name in zip(columns, names, strict=True)])
+
+
+def conform(batches: Iterable[pa.RecordBatch], wanted: pa.Schema, what: str) -> Iterator[pa.RecordBatch]:
+    """The batches with the names and types of a schema; raises `UsageError` that names the column."""
+    for batch in batches:
+        if batch.num_columns != len(wanted):
+            raise UsageError(f"{what} has rows of {batch.num_columns} columns instead of {len(wanted)}.")
+        arrays = [_cast(array, field, what) for array, field in zip(batch.columns, wanted, strict=True)]
+        yield pa.RecordBatch.from_arrays(arrays, schema=wanted)
+
+
+def _cast(array: pa.Array, field: pa.Field, what: str) -> pa.Array:
+    if array.type == field.type:
+        return array
+    try:
+        if pa.types.is_string(array.type) and pa.types.is_timestamp(field.type):
+            array = pc.replace_substring_regex(array, r"Z$", "")
+        return array.cast(field.type)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        name, reason = field.name, f"{array.type} can't be read as {field.type}"
+        raise UsageError(f"{what}, column '{name}': a value of type {reason}.") from None

@@ -1,0 +1,149 @@
+"""Queries on Parquet files with DuckDB, within this process."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import structlog
+
+from uws_service.adql.model import Dialect, Table, Translation
+from uws_service.adql.physical import bare, column_names, identifier, table_name, table_sql
+from uws_service.errors import UwsError
+from uws_service.tap.engines.arrow import conform, schema
+from uws_service.tap.engines.base import Bounds
+from uws_service.tap.engines.limits import bad_value, limited, too_big, too_slow, unknown
+from uws_service.tap.engines.parquet import FILE
+from uws_service.tap.engines.sandbox import lock, open_sandbox
+
+_BATCH = 10_000  # rows
+log = structlog.get_logger(__name__)
+
+
+class DuckDBEngine:
+    """Runs queries on tables that `write_table` wrote, and on small ones in memory.
+
+    Parameters
+    ----------
+    published
+        Each table with the folder of its files, or with its rows (TAP_SCHEMA).
+    temporary
+        A folder for what does not fit into memory.
+    temporary_bytes
+        How large that may get, for all queries together.
+    threads
+        How many threads a database uses; all cores by default.
+
+    Queries with the same memory bound share a database, and so that memory. Every query has a cursor of its own, so
+    several threads may run queries.
+    """
+
+    dialect: Dialect = "duckdb"
+
+    def __init__(
+        self,
+        published: Sequence[tuple[Table, Path | pa.Table]],
+        temporary: Path,
+        temporary_bytes: int = 10_000_000_000,
+        threads: int | None = None,
+    ) -> None:
+        self._published = tuple(published)
+        self._temporary = temporary
+        self._temporary_bytes = temporary_bytes
+        self._threads = threads or os.cpu_count() or 1
+        self._databases: dict[int, duckdb.DuckDBPyConnection] = {}
+        self._lock = threading.Lock()
+
+    def query(
+        self,
+        translation: Translation,
+        bounds: Bounds,
+        uploads: Mapping[str, tuple[Table, Iterable[pa.RecordBatch]]],
+    ) -> Iterator[pa.RecordBatch]:
+        """See `Engine.query`."""
+        with self._lock:
+            cursor = self._database(bounds.memory).cursor()
+        out_of_time = threading.Event()
+
+        def stop() -> None:
+            out_of_time.set()
+            cursor.interrupt()
+
+        timer = threading.Timer(bounds.seconds, stop)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield from self._run(cursor, translation, bounds, uploads)
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
+            raise _in_words(error, bounds, out_of_time.is_set()) from error
+        finally:
+            timer.cancel()
+            cursor.close()
+
+    def _run(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        translation: Translation,
+        bounds: Bounds,
+        uploads: Mapping[str, tuple[Table, Iterable[pa.RecordBatch]]],
+    ) -> Iterator[pa.RecordBatch]:
+        for table, batches in uploads.values():
+            names = schema(table.columns, column_names(table, self.dialect))
+            reader = pa.RecordBatchReader.from_batches(names, conform(batches, names, table.full_name))
+            cursor.register("arriving", reader)
+            cursor.execute(f"CREATE TEMP TABLE {table_sql(table)} AS SELECT * FROM arriving")
+            cursor.unregister("arriving")
+        wanted = schema(translation.columns, [c.name for c in translation.columns])
+        left = bounds.rows + 1
+        reader = cursor.sql(limited(translation, left)).to_arrow_reader(_BATCH)
+        for batch in conform(reader, wanted, "The result"):
+            if batch.num_rows:
+                yield batch.slice(0, left)
+                left -= batch.num_rows
+            if left <= 0:
+                return
+
+    def _database(self, memory: int) -> duckdb.DuckDBPyConnection:
+        found = self._databases.get(memory)
+        if found is not None:
+            return found
+        self._temporary.mkdir(parents=True, exist_ok=True)
+        folders = [place for _, place in self._published if isinstance(place, Path)]
+        database = open_sandbox(folders, memory, self._temporary, self._temporary_bytes, self._threads)
+        for table, place in self._published:
+            if isinstance(place, Path):
+                path = str(place.resolve() / FILE).replace("'", "''")
+                database.execute(f"CREATE SCHEMA IF NOT EXISTS {identifier(bare(table.schema))}")
+                database.execute(f"CREATE VIEW {table_sql(table)} AS SELECT * FROM read_parquet('{path}')")
+            else:
+                wanted = schema(table.columns, column_names(table, self.dialect))
+                rows = pa.Table.from_batches(conform(place.to_batches(), wanted, table.full_name), wanted)
+                database.register("arriving", rows)
+                database.execute(f"CREATE TABLE {identifier(table_name(table))} AS SELECT * FROM arriving")
+                database.unregister("arriving")
+        lock(database)
+        self._databases[memory] = database
+        return database
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        with self._lock:
+            for database in self._databases.values():
+                database.close()
+            self._databases.clear()
+
+
+def _in_words(error: Exception, bounds: Bounds, out_of_time: bool) -> UwsError:
+    message = str(error)
+    if out_of_time or isinstance(error, duckdb.InterruptException) or "INTERRUPT" in message:
+        return too_slow(bounds)
+    if isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory" in message or "max_temp_directory" in message:
+        return too_big(bounds)
+    known = bad_value(message)
+    if known is None:
+        log.error("query engine failed", engine="duckdb", error=message)
+    return known or unknown()

@@ -1,0 +1,106 @@
+"""Published tables as Parquet files: sorted by place on the sky, so that a look at a small region reads little."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from uws_service.adql.model import Table
+from uws_service.adql.physical import HEALPIX, bare, column_names, has_healpix, identifier
+from uws_service.tap.engines.arrow import conform, schema
+
+FILE = "rows.parquet"
+# Small enough that a cone reads little, large enough that ten million rows have few hundred groups.
+_ROWS_IN_GROUP = 20_480
+_MEMORY = "1GB"
+
+
+def write_table(
+    batches: Iterable[pa.RecordBatch],
+    table: Table,
+    folder: Path,
+    progress: Callable[[int], None] | None = None,
+) -> int:
+    """Write the rows of a table into a folder that does not exist yet, and return how many there are.
+
+    The batches have the columns of the table in its order. ``progress`` hears how many rows were read so far. Sorting
+    takes at most 1 GB of memory, and disk space beside the folder. Raises `uws_service.errors.UsageError` when a value
+    does not fit its column.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    names = column_names(table, "duckdb")
+    wanted = schema(table.columns, names)
+    sky = has_healpix(table, "duckdb")
+    counted = _Counting(conform(batches, wanted, table.full_name), progress)
+    rows: Iterator[pa.RecordBatch] = iter(counted)
+    if sky:
+        wanted = wanted.append(pa.field(HEALPIX, pa.int64()))
+        rows = _with_healpix(rows, table, names, wanted)
+    try:
+        connection = duckdb.connect(config={"memory_limit": _MEMORY, "temp_directory": str(work / "sorting")})
+        try:
+            connection.register("rows", pa.RecordBatchReader.from_batches(wanted, rows))
+            order = f"ORDER BY {identifier(HEALPIX)}" if sky else ""
+            target = str(work / FILE).replace("'", "''")
+            connection.execute(
+                f"COPY (SELECT * FROM rows {order}) TO '{target}' "
+                f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_ROWS_IN_GROUP})"
+            )
+        finally:
+            connection.close()
+        shutil.rmtree(work / "sorting", ignore_errors=True)
+        work.chmod(0o755)
+        work.rename(folder)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    return counted.rows
+
+
+class _Counting:
+    def __init__(self, batches: Iterable[pa.RecordBatch], progress: Callable[[int], None] | None) -> None:
+        self._batches = batches
+        self._progress = progress
+        self.rows = 0
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        for batch in self._batches:
+            self.rows += batch.num_rows
+            yield batch
+            if self._progress:
+                self._progress(self.rows)
+
+
+def _with_healpix(
+    batches: Iterable[pa.RecordBatch], table: Table, names: tuple[str, ...], wanted: pa.Schema
+) -> Iterator[pa.RecordBatch]:
+    assert table.position is not None
+    places = [bare(c.name) for c in table.columns]
+    lon, lat = (names[places.index(bare(p))] for p in table.position)
+    for batch in batches:
+        cells = healpix(batch.column(lon), batch.column(lat))
+        yield pa.RecordBatch.from_arrays([*batch.columns, cells], schema=wanted)
+
+
+def healpix(lon: Any, lat: Any) -> pa.Array:
+    """Nested HEALPix numbers of depth 29; NULL where there is no position."""
+    import astropy.units as u
+    from astropy.coordinates import Latitude, Longitude
+    from cdshealpix.nested import lonlat_to_healpix
+
+    lons = np.asarray(lon.cast(pa.float64()).fill_null(np.nan))
+    lats = np.asarray(lat.cast(pa.float64()).fill_null(np.nan))
+    good = np.isfinite(lons) & (np.abs(lats) <= 90)
+    cells = np.zeros(len(lons), dtype=np.int64)
+    if good.any():
+        found = lonlat_to_healpix(Longitude(lons[good] % 360.0, u.deg), Latitude(lats[good], u.deg), 29)
+        cells[good] = found.astype(np.int64)
+    return pa.array(cells, pa.int64(), mask=~good)

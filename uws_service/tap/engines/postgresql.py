@@ -1,0 +1,212 @@
+"""Queries on the tables of a PostgreSQL, with pgsphere and q3c where it has them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, cast
+
+import psycopg
+import pyarrow as pa
+import structlog
+from psycopg import sql
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from uws_service.adql.model import Dialect, Table, Translation
+from uws_service.adql.physical import column_names, table_name
+from uws_service.adql.types import type_of
+from uws_service.errors import ServiceUnavailable, UwsError
+from uws_service.tap.engines.arrow import conform, schema
+from uws_service.tap.engines.base import Bounds
+from uws_service.tap.engines.limits import bad_value, limited, too_big, too_slow, unknown
+
+_BATCH = 10_000  # rows
+_CONNECT_SECONDS = 10.0
+_TYPES = {
+    "boolean": "boolean",
+    "unsignedByte": "smallint",
+    "short": "smallint",
+    "int": "integer",
+    "long": "bigint",
+    "float": "real",
+    "double": "double precision",
+    "char": "text",
+    "unicodeChar": "text",
+    "timestamp": "timestamp",
+}
+log = structlog.get_logger(__name__)
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+class PostgreSQLEngine:
+    """Runs queries in read-only transactions.
+
+    Parameters
+    ----------
+    url
+        The database, with a user that may read the published tables and nothing else, and create temporary tables.
+    passing
+        Small tables that the database does not have (TAP_SCHEMA), with their rows.
+    connections
+        How many queries run at the same time; more wait for their turn.
+    """
+
+    def __init__(self, url: str, passing: Sequence[tuple[Table, pa.Table]] = (), connections: int = 4) -> None:
+        self._passing = {table.full_name: (table, rows) for table, rows in passing}
+        self._pool = ConnectionPool(
+            url,
+            min_size=1,
+            max_size=connections,
+            open=True,
+            timeout=_CONNECT_SECONDS,
+            kwargs={"autocommit": True, "application_name": "uws-service tap"},
+            name="tap",
+        )
+        self._extensions: dict[str, str] = {}
+        try:
+            with self._pool.connection() as connection:
+                self._extensions = _extensions(connection)
+        except (PoolTimeout, psycopg.OperationalError) as error:
+            self._pool.close()
+            raise ServiceUnavailable("The database of the tables can't be reached.", retry_after=30) from error
+        self.dialect = cast(Dialect, "+".join(["postgresql", *sorted(self._extensions)]))
+
+    def query(
+        self,
+        translation: Translation,
+        bounds: Bounds,
+        uploads: Mapping[str, tuple[Table, Iterable[pa.RecordBatch]]],
+    ) -> Iterator[pa.RecordBatch]:
+        """See `Engine.query`."""
+        try:
+            with self._pool.connection(timeout=bounds.seconds) as connection:
+                yield from self._on(connection, translation, bounds, uploads)
+        except PoolTimeout as error:
+            raise ServiceUnavailable("Too many queries are running.", retry_after=30) from error
+        except psycopg.Error as error:
+            raise _in_words(error, bounds) from error
+
+    def _on(
+        self,
+        connection: Connection,
+        translation: Translation,
+        bounds: Bounds,
+        uploads: Mapping[str, tuple[Table, Iterable[pa.RecordBatch]]],
+    ) -> Iterator[pa.RecordBatch]:
+        timer = threading.Timer(bounds.seconds, connection.cancel_safe)
+        timer.daemon = True
+        timer.start()
+        made: list[str] = []
+        try:
+            for name in translation.tables:
+                if name in self._passing:
+                    table, rows = self._passing[name]
+                    made.append(_load(connection, table, rows.to_batches()))
+            for table, batches in uploads.values():
+                made.append(_load(connection, table, batches))
+            yield from self._rows(connection, translation, bounds)
+        finally:
+            timer.cancel()
+            if not connection.closed and connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
+                for name in made:
+                    connection.execute(sql.SQL("DROP TABLE IF EXISTS pg_temp.{}").format(sql.Identifier(name)))
+
+    def _rows(self, connection: Connection, translation: Translation, bounds: Bounds) -> Iterator[pa.RecordBatch]:
+        wanted = schema(translation.columns, [c.name for c in translation.columns])
+        left = bounds.rows + 1
+        with connection.transaction(force_rollback=True):
+            connection.execute("SET TRANSACTION READ ONLY")
+            for name, value in self._settings(bounds):
+                connection.execute("SELECT set_config(%s, %s, true)", (name, value))
+            with connection.cursor(name="rows", binary=True) as cursor:
+                cursor.execute(cast(Any, limited(translation, left)))
+                while rows := cursor.fetchmany(_BATCH):
+                    columns = zip(*rows, strict=True)
+                    arrays = [_array(values, field.type) for values, field in zip(columns, wanted, strict=True)]
+                    yield pa.RecordBatch.from_arrays(arrays, schema=wanted)
+
+    def _settings(self, bounds: Bounds) -> list[tuple[str, str]]:
+        schemas = ["pg_catalog", *dict.fromkeys(self._extensions.values()), "pg_temp"]
+        path = ", ".join('"' + name.replace('"', '""') + '"' for name in schemas)
+        return [
+            ("statement_timeout", f"{max(1, int(bounds.seconds * 1000))}"),
+            ("work_mem", f"{min(max(64, bounds.memory // 8 // 1024), 1_000_000)}kB"),
+            # Only what is named with its schema is found, besides functions and this session's temporary tables.
+            ("search_path", path),
+            ("standard_conforming_strings", "on"),
+            ("timezone", "UTC"),
+            ("datestyle", "ISO"),
+            ("extra_float_digits", "1"),
+        ]
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self._pool.close()
+
+
+def _extensions(connection: Connection) -> dict[str, str]:
+    """The sky extensions of the database by their names in `Dialect`, with their schemas."""
+    found = connection.execute(
+        "SELECT e.extname, n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace"
+        " WHERE e.extname IN ('pg_sphere', 'q3c')"
+    ).fetchall()
+    return {name.replace("_", ""): schema for name, schema in found}
+
+
+def _load(connection: Connection, table: Table, batches: Iterable[pa.RecordBatch]) -> str:
+    """Make a temporary table of rows and return its name."""
+    name = table_name(table)
+    names = column_names(table, "postgresql")
+    types = [_TYPES.get(type_of(c)) or _TYPES.get(c.datatype, "bytea") + "[]" for c in table.columns]
+    target = sql.Identifier("pg_temp", name)
+    connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(target))
+    columns = sql.SQL(", ").join(
+        sql.SQL("{} {}").format(sql.Identifier(n), sql.SQL(cast(Any, t))) for n, t in zip(names, types, strict=True)
+    )
+    connection.execute(sql.SQL("CREATE TEMP TABLE {} ({})").format(sql.Identifier(name), columns))
+    wanted = schema(table.columns, names)
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(target)) as copy,
+    ):
+        copy.set_types(["float8[]" if t.startswith("double precision[") else t for t in types])
+        for batch in conform(batches, wanted, table.full_name):
+            for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                copy.write_row(tuple(_storable(value) for value in row))
+    connection.execute(sql.SQL("ANALYZE {}").format(target))
+    return name
+
+
+def _storable(value: Any) -> Any:
+    """PostgreSQL's text has no NUL characters."""
+    return value.replace("\0", "") if isinstance(value, str) and "\0" in value else value
+
+
+def _array(values: tuple[Any, ...], kind: pa.DataType) -> pa.Array:
+    try:
+        return pa.array(values, kind)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError):
+        if pa.types.is_floating(kind) or pa.types.is_integer(kind):  # numeric
+            change = float if pa.types.is_floating(kind) else int
+            return pa.array([None if v is None else change(v) for v in values], kind)
+        if pa.types.is_string(kind):
+            return pa.array([None if v is None else str(v) for v in values], kind)
+        raise
+
+
+def _in_words(error: psycopg.Error, bounds: Bounds) -> UwsError:
+    message = str(error)
+    if isinstance(error, psycopg.errors.QueryCanceled):
+        return too_slow(bounds)
+    if isinstance(
+        error, (psycopg.errors.OutOfMemory, psycopg.errors.DiskFull, psycopg.errors.ConfigurationLimitExceeded)
+    ):
+        return too_big(bounds)
+    if isinstance(error, (psycopg.DataError, psycopg.errors.CardinalityViolation)):
+        known = bad_value(message)
+        if known is not None:
+            return known
+    log.error("query engine failed", engine="postgresql", error=message)
+    if isinstance(error, psycopg.OperationalError):
+        return ServiceUnavailable("The database of the tables can't be reached.", retry_after=30)
+    return unknown()

@@ -1,0 +1,122 @@
+"""A DuckDB that reads the published files and nothing else: the configuration, and the functions of geometry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from uws_service.adql import sphere
+
+_SQUARE_DEGREES = (180 / np.pi) ** 2
+
+
+def open_sandbox(
+    folders: Sequence[Path], memory: int, temporary: Path, temporary_bytes: int, threads: int
+) -> duckdb.DuckDBPyConnection:
+    """A database in memory that may read these folders; `lock` it when the views are made."""
+    connection = duckdb.connect(
+        ":memory:",
+        config={
+            "threads": str(threads),
+            "memory_limit": f"{memory}B",
+            "temp_directory": str(temporary),
+            "max_temp_directory_size": f"{temporary_bytes}B",
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "allow_community_extensions": "false",
+            "python_enable_replacements": "false",
+            # Division by zero, roots of negative numbers and logarithms of zero are errors, as in PostgreSQL.
+            "ieee_floating_point_ops": "false",
+            "default_null_order": "nulls_last",
+            "preserve_insertion_order": "true",
+        },
+    )
+    quoted = ", ".join("'" + str(f.resolve()).replace("'", "''") + "/'" for f in folders)
+    connection.execute(f"SET allowed_directories = [{quoted}]")
+    connection.execute("SET enable_external_access = false")
+    for name, function, kinds, result in (
+        ("adql_contains", _relation(sphere.contains), ["DOUBLE[]", "DOUBLE[]"], "BOOLEAN"),
+        ("adql_intersects", _relation(sphere.intersects), ["DOUBLE[]", "DOUBLE[]"], "BOOLEAN"),
+        ("adql_area", _area, ["DOUBLE[]"], "DOUBLE"),
+        ("adql_centroid", _centroid, ["DOUBLE[]"], "DOUBLE[]"),
+    ):
+        connection.create_function(  # type: ignore[call-overload]
+            name, function, kinds, result, type="arrow", null_handling="special"
+        )
+    return connection
+
+
+def lock(connection: duckdb.DuckDBPyConnection) -> None:
+    """From here on no setting can be changed."""
+    connection.execute("SET lock_configuration = true")
+
+
+def _relation(function: Callable[[Any, Any], bool]) -> Callable[[Any, Any], pa.Array]:
+    def relation(one: Any, other: Any) -> pa.Array:
+        left, right = _rows(one), _rows(other)
+        if function is sphere.contains and len(right) > 1 and (fast := _points_in_one(left, right)) is not None:
+            return fast
+        return pa.array([_answer(function, a, b) for a, b in zip(left, right, strict=True)], pa.bool_())
+
+    return relation
+
+
+def _rows(values: Any) -> list[Any]:
+    array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    flat = array.flatten().to_numpy(zero_copy_only=False)
+    ends = np.cumsum(array.value_lengths().fill_null(0).to_numpy(zero_copy_only=False))
+    starts = np.concatenate([[0], ends[:-1]]) if len(ends) else ends
+    valid = array.is_valid().to_numpy(zero_copy_only=False)
+    return [flat[a:b] if ok else None for a, b, ok in zip(starts, ends, valid, strict=True)]
+
+
+def _points_in_one(points: list[Any], polygons: list[Any]) -> pa.Array | None:
+    """Many points in one polygon at once; None if that is not what is asked."""
+    first = polygons[0]
+    if first is None or len(first) < 6 or any(p is None or len(p) != 2 for p in points):
+        return None
+    if not all(p is not None and len(p) == len(first) and (p == first).all() for p in polygons):
+        return None
+    numbers = np.array(points)
+    known = np.isfinite(numbers).all(axis=1)
+    try:
+        corners = sphere.polygon(first)
+    except ValueError:
+        return pa.nulls(len(points), pa.bool_())
+    inside = sphere.in_polygon(sphere.vectors(numbers[:, 0], numbers[:, 1]), corners)
+    return pa.array(inside, pa.bool_(), mask=~known)
+
+
+def _answer(function: Callable[[Any, Any], bool], one: Any, other: Any) -> bool | None:
+    """NULL for what is unknown or no region: one bad row does not end a query on millions."""
+    if one is None or other is None or not (np.isfinite(one).all() and np.isfinite(other).all()):
+        return None
+    try:
+        return function(one, other)
+    except ValueError:
+        return None
+
+
+def _polygons(values: Any, function: Callable[[Any], Any], kind: pa.DataType) -> pa.Array:
+    found = []
+    for row in _rows(values):
+        try:
+            found.append(None if row is None else function(sphere.polygon(row)))
+        except ValueError:
+            found.append(None)
+    return pa.array(found, kind)
+
+
+def _area(values: Any) -> pa.Array:
+    return _polygons(values, lambda corners: sphere.area(corners) * _SQUARE_DEGREES, pa.float64())
+
+
+def _centroid(values: Any) -> pa.Array:
+    return _polygons(
+        values, lambda corners: [float(n) for n in sphere.degrees(sphere.centroid(corners))], pa.list_(pa.float64())
+    )

@@ -1,0 +1,120 @@
+"""VOTable's types and Arrow's, both ways, and batches brought into the declared types.
+
+VOTable 1.4 §2.1 has the types and §6 their meaning; DALI 1.1 §3.3 the xtypes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from uws_service.adql.model import Column
+
+_ARROW = {
+    "boolean": pa.bool_(),
+    "unsignedByte": pa.uint8(),
+    "short": pa.int16(),
+    "int": pa.int32(),
+    "long": pa.int64(),
+    "float": pa.float32(),
+    "double": pa.float64(),
+    "char": pa.string(),
+    "unicodeChar": pa.string(),
+}
+TEXTS = frozenset({"char", "unicodeChar"})
+_TEXTUAL = {"bool": "boolean", "uint8": "unsignedByte", "int8": "short", "int16": "short", "int32": "int",
+            "int64": "long", "uint16": "int", "uint32": "long", "uint64": "long", "halffloat": "float",
+            "float": "float", "double": "double", "string": "char", "large_string": "char"}  # fmt: skip
+
+
+def is_array(column: Column) -> bool:
+    """Whether a value of the column is several numbers; an array of characters is one text."""
+    return column.arraysize not in (None, "", "1") and column.datatype not in TEXTS
+
+
+def fixed_size(column: Column) -> int | None:
+    """How many numbers or characters each value has, if all have the same."""
+    size = column.arraysize or ""
+    return int(size) if re.fullmatch(r"\d+", size) else None
+
+
+def arrow_type(column: Column) -> Any:
+    """The Arrow type in which a column is written."""
+    if column.datatype not in _ARROW:
+        raise ValueError(f"{column.name}: the datatype {column.datatype!r} is not known")
+    one = _ARROW[column.datatype]
+    return pa.list_(one) if is_array(column) else one
+
+
+def arrow_schema(columns: Sequence[Column]) -> Any:
+    """The types of all columns; the fields keep the columns' names."""
+    return pa.schema([pa.field(column.name, arrow_type(column)) for column in columns])
+
+
+def column_type(kind: Any) -> tuple[str, str | None, str | None]:
+    """Datatype, arraysize and xtype of an Arrow type; ValueError for what VOTable has no words for."""
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        return "char", "*", "timestamp"
+    if pa.types.is_dictionary(kind):
+        return column_type(kind.value_type)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        inner, size, _ = column_type(kind.value_type)
+        if size is not None:
+            raise ValueError("arrays of texts or of arrays have no form in VOTable's tables here")
+        return inner, str(kind.list_size) if pa.types.is_fixed_size_list(kind) else "*", None
+    if pa.types.is_decimal(kind):
+        return "double", None, None
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return "unsignedByte", "*", None
+    if pa.types.is_null(kind):
+        return "char", "*", None
+    name = _TEXTUAL.get(str(kind))
+    if name is None:
+        raise ValueError(f"the type {kind} has no form in VOTable")
+    return name, "*" if name == "char" else None, None
+
+
+def conform(batch: Any, columns: Sequence[Column]) -> Any:
+    """The batch with the columns' names and declared types.
+
+    Raises
+    ------
+    ValueError
+        A value does not fit its declared type; the text names the column.
+    """
+    arrays = []
+    for array, column in zip(batch.columns, columns, strict=True):
+        try:
+            arrays.append(_conformed(array, column))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise ValueError(f"the column {column.name!r}: {' '.join(str(error).split())[:200]}") from error
+    return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema(columns))
+
+
+def _conformed(array: Any, column: Column) -> Any:
+    wanted = arrow_type(column)
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if array.type == wanted:
+        return array
+    if column.datatype in TEXTS and (pa.types.is_timestamp(array.type) or pa.types.is_date(array.type)):
+        return timestamps(array)
+    if pa.types.is_list(wanted) and (pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type)):
+        return pa.array([None if one is None else list(one) for one in array.to_pylist()], wanted)
+    if pa.types.is_decimal(array.type) and pa.types.is_integer(wanted):
+        return pc.cast(array, wanted, safe=True)
+    return pc.cast(array, wanted, safe=not pa.types.is_floating(wanted))
+
+
+def timestamps(array: Any) -> Any:
+    """Instants as DALI writes them, in UTC without a zone; fractions of a second where there are any."""
+    if pa.types.is_timestamp(array.type) and array.type.tz is not None:
+        array = pc.cast(array, pa.timestamp(array.type.unit, "UTC"))
+        array = pc.cast(array, pa.timestamp(array.type.unit))
+    array = pc.cast(array, pa.timestamp("us"), safe=False)
+    text = pc.strftime(array, format="%Y-%m-%dT%H:%M:%S")
+    return pc.replace_substring_regex(pc.replace_substring_regex(text, r"\.0+$", ""), r"(\.\d*?[1-9])0+$", r"\1")

@@ -1,0 +1,115 @@
+"""A warm query process: answers one question after the other, told and given back over a socket (`frames`).
+
+It ends when the service closes the socket. The service kills it when a query takes too long.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from uws_service.agent.fetch import FetchError, Policy, fetch
+from uws_service.errors import UsageError, UwsError
+from uws_service.tap.answering import Answerer, Question
+from uws_service.tap.frames import HEAD, LONGEST, Kind, frame, json_frame, opened
+from uws_service.tap.place import Place
+
+
+class Gone(Exception):
+    """The service has closed its end."""
+
+
+def received(connection: socket.socket, length: int) -> bytes:
+    """So many bytes."""
+    parts = bytearray()
+    while len(parts) < length:
+        part = connection.recv(min(length - len(parts), 1 << 20))
+        if not part:
+            raise Gone
+        parts += part
+    return bytes(parts)
+
+
+def serve(connection: socket.socket, answerer: Answerer) -> None:
+    """Answer until the service has gone."""
+    connection.sendall(frame(Kind.READY))
+    while True:
+        kind, length = opened(received(connection, HEAD.size))
+        content = received(connection, length)
+        if kind is not Kind.QUESTION:
+            return
+        try:
+            waiting = b""  # a small result goes out in one piece
+            for part in _answer(json.loads(content), answerer):
+                if waiting:
+                    connection.sendall(waiting)
+                waiting = part
+            connection.sendall(waiting + frame(Kind.END))
+        except UwsError as error:
+            told = {"status": error.status, "message": error.message, "detail": error.detail}
+            connection.sendall(json_frame(Kind.FAULT, told))
+
+
+def _answer(asked: dict[str, Any], answerer: Answerer) -> Iterator[bytes]:
+    """Frames of the result: BEGIN once the query is known to work, small parts of it put together."""
+    with contextlib.ExitStack() as fetched:
+        uploads = {name: Path(path) for name, path in asked["files"].items()}
+        for name, one in asked["urls"].items():
+            path = Path(one["path"])
+            fetched.callback(path.unlink, missing_ok=True)
+            _fetch(name, one["url"], path, asked)
+            uploads[name] = path
+        question = Question(asked["query"], asked["form"], asked["maxrec"], uploads, asked["seconds"], asked["memory"])
+        head = frame(Kind.BEGIN)
+        for part in _gathered(answerer.answer(question)):
+            yield head + frame(Kind.DATA, part)
+            head = b""
+
+
+def _gathered(parts: Iterator[bytes]) -> Iterator[bytes]:
+    waiting = bytearray()
+    for part in parts:
+        waiting += part
+        while len(waiting) > LONGEST:
+            yield bytes(waiting[:LONGEST])
+            del waiting[:LONGEST]
+    yield bytes(waiting)
+
+
+def _fetch(name: str, url: str, path: Path, asked: dict[str, Any]) -> None:
+    policy = Policy(
+        asked["fetch"]["allow_private"], tuple(asked["fetch"]["allow_hosts"]), timeout=asked["fetch"]["timeout"]
+    )
+    try:
+        fetch(url, path, max_size=asked["upload_size"], policy=policy)
+    except FetchError as error:
+        raise UsageError(f"UPLOAD {name}: {error}") from None
+
+
+def main() -> int:
+    """Serve the socket whose number is given."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--socket", type=int, required=True)
+    parser.add_argument("--temporary", type=Path, required=True)
+    parser.add_argument("--folder", default="")
+    parser.add_argument("--postgresql", default="")
+    parser.add_argument("--schemas", default="")
+    options = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the service, which then closes the socket
+    place = Place(options.folder, options.postgresql, tuple(options.schemas.split()))
+    answerer = Answerer(place, options.temporary)
+    with contextlib.suppress(Gone, ConnectionError), socket.socket(fileno=options.socket) as connection:
+        serve(connection, answerer)
+    answerer.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

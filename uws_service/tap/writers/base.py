@@ -1,0 +1,68 @@
+"""What every writer of results is given and offers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from uws_service.adql.model import Column
+from uws_service.errors import UwsError
+from uws_service.tap.types import conform
+
+ROWS = 65_536
+"""Rows that are turned into bytes at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What a result says of itself: its columns, the query, and more words for people as (name, value)."""
+
+    columns: tuple[Column, ...]
+    query: str = ""
+    infos: tuple[tuple[str, str], ...] = ()
+
+
+Watch = Callable[[Iterator[Any], Sequence[Column]], Iterator[Any]]
+"""Passes batches on and may look at them."""
+
+
+class Rows:
+    """The rows of a result up to ``limit``, in the declared types; afterwards, whether there were more.
+
+    MAXREC=0 asks for no rows and counts as an overflow (D-025, T-012).
+    """
+
+    def __init__(
+        self, batches: Iterable[Any], columns: Sequence[Column], limit: int, watch: Watch | None = None
+    ) -> None:
+        self._batches = batches
+        self._columns = columns
+        self.limit = limit
+        self.count = 0
+        self.overflow = limit == 0
+        self._watch = watch
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._watch(self._rows(), self._columns) if self._watch is not None else self._rows()
+
+    def _rows(self) -> Iterator[Any]:
+        if self.limit == 0:
+            return
+        for batch in self._batches:
+            left = self.limit - self.count
+            if batch.num_rows > left:
+                self.overflow = True
+                batch = batch.slice(0, left)
+            for begin in range(0, batch.num_rows, ROWS):
+                part = self._conformed(batch.slice(begin, ROWS))
+                self.count += part.num_rows
+                yield part
+            if self.overflow:
+                return
+
+    def _conformed(self, batch: Any) -> Any:
+        try:
+            return conform(batch, self._columns)
+        except ValueError as error:
+            raise UwsError(f"The result can't be written: {error}.") from error

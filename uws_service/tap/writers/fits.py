@@ -1,0 +1,218 @@
+"""FITS 4.0 binary tables (§7.3): the rows pass through a temporary file, since their number and widths come first.
+
+Arrays of no fixed size lie in the heap (§7.3.5). FITS knows ASCII only, so other characters become their nearest
+ASCII ones, or ``?``. Null integers are a number that no row has, named by TNULL.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from uws_service.adql.model import Column
+from uws_service.tap.types import TEXTS, arrow_schema, arrow_type, fixed_size, is_array
+from uws_service.tap.writers.base import Document, Rows
+from uws_service.tap.writers.binary import BIG_ENDIAN
+
+BLOCK = 2880
+_CODES = {"boolean": "L", "unsignedByte": "B", "short": "I", "int": "J", "long": "K", "float": "E", "double": "D"}
+_WHOLE = {"unsignedByte": (0, 255), "short": (-(2**15), 2**15 - 1), "int": (-(2**31), 2**31 - 1),
+          "long": (-(2**63), 2**63 - 1)}  # fmt: skip
+_WIDER = {"unsignedByte": "short", "short": "int", "int": "long"}
+"""Where a column with nulls goes whose values take all of its type."""
+
+
+@dataclass(slots=True)
+class Shape:
+    """What the rows told about a column: longest text or array in elements, least and greatest number, nulls."""
+
+    width: int = 0
+    least: int | None = None
+    most: int | None = None
+    nulls: bool = False
+
+    def see(self, array: Any, column: Column) -> None:
+        self.nulls |= array.null_count > 0
+        if column.datatype in TEXTS:
+            self.width = max(self.width, pc.max(pc.utf8_length(array)).as_py() or 0)
+        elif is_array(column):
+            self.width = max(self.width, pc.max(pc.list_value_length(array)).as_py() or 0)
+        elif column.datatype in _WHOLE and len(array) > array.null_count:
+            found = pc.min_max(array).as_py()
+            self.least = found["min"] if self.least is None else min(self.least, found["min"])
+            self.most = found["max"] if self.most is None else max(self.most, found["max"])
+
+    def null(self, column: Column) -> int | None:
+        """A number for null that no row has; None if none is needed or left in the type."""
+        if column.datatype not in _WHOLE or is_array(column) or not self.nulls:
+            return None
+        low, high = _WHOLE[column.datatype]
+        if self.least is None or self.least > low:
+            return low
+        return high if self.most is not None and self.most < high else None
+
+
+def fits(document: Document, result: Rows) -> Iterator[bytes]:
+    """The table as its first extension; what comes out is whole blocks of 2880 bytes."""
+    shapes = [Shape() for _ in document.columns]
+    with tempfile.TemporaryFile() as spool:
+        with pa.ipc.new_stream(spool, arrow_schema(document.columns)) as writer:
+            for batch in result:
+                for array, column, shape in zip(batch.columns, document.columns, shapes, strict=True):
+                    shape.see(array, column)
+                writer.write_batch(batch)
+        columns = [Packed(column, shape) for column, shape in zip(document.columns, shapes, strict=True)]
+        yield _primary()
+        size = result.count * sum(one.width for one in columns)
+        heap = sum(one.heap for one in _measured(spool, columns))
+        yield _header(document, columns, result, heap)
+        place = 0
+        for batch in _batches(spool):
+            cells = []
+            for array, one in zip(batch.columns, columns, strict=True):
+                cell, place = one.cells(array, place)
+                cells.append(cell)
+            yield np.hstack(cells).tobytes() if cells else b""
+        for batch in _batches(spool):
+            for array, one in zip(batch.columns, columns, strict=True):
+                if one.loose:
+                    yield one.elements(array.flatten())
+        yield b"\0" * (-(size + heap) % BLOCK)
+
+
+def _batches(spool: Any) -> Iterator[Any]:
+    spool.seek(0)
+    with pa.ipc.open_stream(spool) as reader:
+        yield from reader
+
+
+def _measured(spool: Any, columns: Sequence[Packed]) -> Sequence[Packed]:
+    """The columns with the bytes that they take in the heap."""
+    if any(one.loose for one in columns):
+        for batch in _batches(spool):
+            for array, one in zip(batch.columns, columns, strict=True):
+                if one.loose:
+                    one.heap += len(array.flatten()) * one.size
+    return columns
+
+
+class Packed:
+    """A column as FITS has it.
+
+    Parameters
+    ----------
+    column, shape
+        What it is, and what its values told.
+    """
+
+    def __init__(self, column: Column, shape: Shape) -> None:
+        self.null = shape.null(column)
+        while self.null is None and shape.nulls and column.datatype in _WIDER and not is_array(column):
+            column = replace(column, datatype=_WIDER[column.datatype])
+            self.null = shape.null(column)
+        self.column = column
+        self.heap = 0
+        self.text = column.datatype in TEXTS
+        fixed = fixed_size(column)
+        self.loose = is_array(column) and fixed is None
+        self.count = 1
+        self.size = 1 if self.text or column.datatype == "boolean" else np.dtype(BIG_ENDIAN[column.datatype]).itemsize
+        if self.text:
+            self.count = max(fixed or shape.width, 1)
+            self.form = f"{self.count}A"
+        elif self.loose:
+            self.form = f"1Q{_CODES[column.datatype]}({shape.width})"
+        else:
+            self.count = fixed or 1
+            self.form = f"{self.count}{_CODES[column.datatype]}"
+        self.width = 16 if self.loose else self.count * self.size
+
+    def cells(self, array: Any, place: int) -> tuple[Any, int]:
+        """Bytes of shape (rows, width), and the place in the heap after them."""
+        if self.text:
+            words = [_ascii(one or "")[: self.count].ljust(self.count, b"\0") for one in array.to_pylist()]
+            return np.frombuffer(b"".join(words), np.uint8).reshape(-1, self.width), place
+        if self.loose:
+            lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy().astype(np.int64)
+            begins = np.cumsum(lengths * self.size) - lengths * self.size + place
+            pairs = np.column_stack([lengths, begins]).astype(">i8")
+            return np.ascontiguousarray(pairs).view(np.uint8).reshape(-1, 16), place + int(lengths.sum()) * self.size
+        if pa.types.is_list(array.type):
+            filler = [None] * self.count
+            flat = pa.array([one if one is not None else filler for one in array.to_pylist()], array.type).flatten()
+            return np.frombuffer(self.elements(flat), np.uint8).reshape(-1, self.width), place
+        return np.frombuffer(self.elements(array), np.uint8).reshape(-1, self.width), place
+
+    def elements(self, array: Any) -> bytes:
+        """Single values in FITS' form."""
+        if self.column.datatype == "boolean":
+            values = array.to_numpy(zero_copy_only=False)
+            found = np.zeros(len(array), np.uint8)
+            found[values == True] = ord("T")  # noqa: E712 -- an array of objects where there are nulls
+            found[values == False] = ord("F")  # noqa: E712
+            return found.tobytes()
+        filler = float("nan") if pa.types.is_floating(array.type) else (self.null or 0)
+        if self.null is not None:
+            array = pc.cast(array, arrow_type(self.column))
+        values = pc.fill_null(array, pa.scalar(filler, array.type)).to_numpy(zero_copy_only=False)
+        return bytes(values.astype(BIG_ENDIAN[self.column.datatype]).tobytes())
+
+
+def _ascii(text: str) -> bytes:
+    if text.isascii():
+        return text.encode()
+    plain = "".join(one for one in unicodedata.normalize("NFKD", text) if not unicodedata.combining(one))
+    return plain.encode("ascii", "replace")
+
+
+def _primary() -> bytes:
+    return _cards([("SIMPLE", True, ""), ("BITPIX", 8, ""), ("NAXIS", 0, ""), ("EXTEND", True, "")])
+
+
+def _header(document: Document, columns: Sequence[Packed], result: Rows, heap: int) -> bytes:
+    cards: list[tuple[str, Any, str]] = [
+        ("XTENSION", "BINTABLE", ""),
+        ("BITPIX", 8, ""),
+        ("NAXIS", 2, ""),
+        ("NAXIS1", sum(one.width for one in columns), "bytes of a row"),
+        ("NAXIS2", result.count, "rows"),
+        ("PCOUNT", heap, "bytes of the heap"),
+        ("GCOUNT", 1, ""),
+        ("TFIELDS", len(columns), ""),
+    ]
+    for number, one in enumerate(columns, 1):
+        column = one.column
+        cards += [(f"TTYPE{number}", column.name, ""), (f"TFORM{number}", one.form, "")]
+        cards += [(f"TUNIT{number}", column.unit, "")] if column.unit else []
+        cards += [(f"TNULL{number}", one.null, "")] if one.null is not None else []
+        cards += [(f"TCOMM{number}", column.description, "")] if column.description else []
+        cards += [(f"TUCD{number}", column.ucd, "")] if column.ucd else []
+    cards.append(("QSTATUS", "OVERFLOW" if result.overflow else "OK", "status of the query"))
+    return _cards(cards)
+
+
+def _cards(cards: Sequence[tuple[str, Any, str]]) -> bytes:
+    lines = [_card(*card) for card in cards]
+    text = "".join(line.ljust(80) for line in [*lines, "END"])
+    return text.ljust(-(-len(text) // BLOCK) * BLOCK).encode("ascii")
+
+
+def _card(name: str, value: Any, comment: str) -> str:
+    if isinstance(value, bool):
+        text = ("T" if value else "F").rjust(20)
+    elif isinstance(value, int):
+        text = str(value).rjust(20)
+    else:
+        printable = "".join(one for one in _ascii(str(value)).decode() if " " <= one <= "~").replace("'", "''")
+        kept = printable[:68]
+        kept = kept[:-1] if kept.endswith("'") and (len(kept) - len(kept.rstrip("'"))) % 2 else kept
+        text = f"'{kept.ljust(8)}'"
+    line = f"{name.ljust(8)}= {text}"
+    return f"{line} / {comment}" if comment and len(line) + len(comment) < 77 else line

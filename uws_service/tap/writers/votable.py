@@ -1,0 +1,116 @@
+"""VOTable 1.4 as a stream: TABLEDATA (§5.1) and BINARY2 (§5.4), with the status after the rows (DALI 1.1 §4.4).
+
+The first INFO says OK, since nothing more is known then; an overflow, or an error that comes while rows are
+written, follows the table (D-046…D-048, T-012).
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from typing import Any
+from xml.sax.saxutils import escape, quoteattr
+
+import pyarrow.compute as pc
+
+from uws_service.adql.model import Column
+from uws_service.errors import UwsError
+from uws_service.protocol.dali import VOTABLE_NS
+from uws_service.protocol.uws import xml_text
+from uws_service.tap.types import TEXTS, fixed_size, is_array
+from uws_service.tap.writers import binary
+from uws_service.tap.writers.base import Document, Rows
+from uws_service.tap.writers.text import escaped, rows, texts
+
+_XML = (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"))
+_NOT_XML = "[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\ufffe\uffff]"
+
+
+def field_xml(column: Column) -> str:
+    """The FIELD of a column; without an ID, which astropy would take for the column's name."""
+    attributes = {
+        "name": column.name,
+        "datatype": column.datatype,
+        "arraysize": column.arraysize,
+        "xtype": column.xtype,
+        "unit": column.unit,
+        "ucd": column.ucd,
+        "utype": column.utype,
+    }
+    text = "".join(f" {name}={quoteattr(xml_text(value))}" for name, value in attributes.items() if value)
+    if not column.description:
+        return f"<FIELD{text}/>\n"
+    return f"<FIELD{text}><DESCRIPTION>{escape(xml_text(column.description))}</DESCRIPTION></FIELD>\n"
+
+
+def info_xml(name: str, value: str, text: str = "") -> str:
+    """An INFO."""
+    start = f"<INFO name={quoteattr(name)} value={quoteattr(xml_text(value))}"
+    return f"{start}>{escape(xml_text(text))}</INFO>\n" if text else f"{start}/>\n"
+
+
+def head(document: Document) -> str:
+    """All that stands before the data."""
+    parts = [
+        '<?xml version="1.0" encoding="UTF-8"?>\n',
+        f'<VOTABLE version="1.4" xmlns="{VOTABLE_NS}">\n<RESOURCE type="results">\n',
+        info_xml("QUERY_STATUS", "OK"),
+        info_xml("QUERY", "see text", document.query) if document.query else "",
+        *(info_xml(name, value) for name, value in document.infos),
+        "<TABLE>\n",
+        *(map(field_xml, document.columns)),
+    ]
+    return "".join(parts)
+
+
+def _tail(result: Rows, error: str) -> str:
+    text = "</TABLE>\n"
+    if error:
+        text += info_xml("QUERY_STATUS", "ERROR", error)
+    elif result.overflow:
+        text += info_xml("QUERY_STATUS", "OVERFLOW", f"There are more rows than the {result.limit} that were allowed.")
+    return text + "</RESOURCE>\n</VOTABLE>\n"
+
+
+def tabledata(document: Document, result: Rows) -> Iterator[bytes]:
+    """A VOTable that people can read."""
+    yield (head(document) + "<DATA><TABLEDATA>\n").encode()
+    error = ""
+    try:
+        for batch in result:
+            columns = [_cells(array, column) for array, column in zip(batch.columns, document.columns, strict=True)]
+            yield rows(columns, "<TR><TD>", "</TD><TD>", "</TD></TR>\n")
+    except UwsError as problem:
+        error = problem.message
+    yield ("</TABLEDATA></DATA>\n" + _tail(result, error)).encode()
+
+
+def _cells(array: Any, column: Column) -> Any:
+    size = fixed_size(column)
+    numbers = is_array(column) and column.datatype in ("float", "double") and size is not None
+    cells = texts(array, " ".join(["NaN"] * size) if numbers and size else "")
+    if column.datatype not in TEXTS:
+        return cells
+    if pc.any(pc.match_substring_regex(cells, "[&<>\\x00-\\x1f\ufffe\uffff]")).as_py():
+        cells = escaped(pc.replace_substring_regex(cells, _NOT_XML, "?"), _XML)
+    return cells
+
+
+def binary2(document: Document, result: Rows) -> Iterator[bytes]:
+    """A VOTable for programs: base64 of rows with their null flags."""
+    yield (head(document) + '<DATA><BINARY2><STREAM encoding="base64">\n').encode()
+    error, rest = "", b""
+    try:
+        for batch in result:
+            data = rest + binary.rows(batch, document.columns)
+            whole = len(data) // 48 * 48
+            rest = data[whole:]
+            yield _lines(data[:whole])
+    except UwsError as problem:
+        error = problem.message
+    yield _lines(rest)
+    yield ("</STREAM></BINARY2></DATA>\n" + _tail(result, error)).encode()
+
+
+def _lines(data: bytes) -> bytes:
+    return base64.b64encode(data) + b"\n" if data else b""
