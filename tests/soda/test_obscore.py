@@ -31,7 +31,8 @@ def test_from_a_query_to_pixels(published: str) -> None:
 
     query = (
         "SELECT obs_publisher_did, access_url, access_format, s_region FROM ivoa.ObsCore "
-        "WHERE 1 = CONTAINS(POINT(s_ra, s_dec), CIRCLE(0, 90, 1)) AND t_exptime > 10 ORDER BY 1"
+        "WHERE 1 = CONTAINS(POINT(s_ra, s_dec), CIRCLE(0, 90, 1)) "
+        "AND 1 = CONTAINS(POINT(15, 89.9), s_region) AND t_exptime > 10 ORDER BY 1"
     )
     rows = TAPService(published).search(query)
     assert list(rows["obs_publisher_did"]) == [f"{DID}?broken", f"{DID}?pole"]
