@@ -7,7 +7,6 @@ of its columns. ``access_url`` leads to the DataLink of an image, from which a c
 # ruff: noqa: E501 -- a table of columns
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
 
 BATCH = 10_000
 """Rows of one batch."""
-CORNERS = 16
-"""Of the polygon around a circle."""
 UTYPE = "ivo://ivoa.net/std/ObsCore#core-1.1"
 """Of the table, and of the data model in TAP's capabilities."""
 
@@ -33,7 +30,7 @@ def _column(name: str, datatype: str, unit: str | None, ucd: str, utype: str, de
         name=name,
         datatype=kind,
         arraysize=f"{size}*" if star else None,
-        xtype="polygon" if name == "s_region" else None,
+        xtype="adql:REGION" if name == "s_region" else None,
         unit=unit,
         ucd=ucd,
         utype=f"obscore:{utype}" if utype else None,
@@ -60,7 +57,7 @@ _COLUMNS = tuple(
         ("s_ra", "double", "deg", "pos.eq.ra", "Char.SpatialAxis.Coverage.Location.Coord.Position2D.Value2.C1", "Right ascension of the centre, ICRS"),
         ("s_dec", "double", "deg", "pos.eq.dec", "Char.SpatialAxis.Coverage.Location.Coord.Position2D.Value2.C2", "Declination of the centre, ICRS"),
         ("s_fov", "double", "deg", "phys.angSize;instr.fov", "Char.SpatialAxis.Coverage.Bounds.Extent.diameter", "Diameter of a circle that holds the image"),
-        ("s_region", "double*", None, "pos.outline;obs.field", "Char.SpatialAxis.Coverage.Support.Area", "Outline of the image, ICRS"),
+        ("s_region", "char*", None, "pos.outline;obs.field", "Char.SpatialAxis.Coverage.Support.Area", "Outline of the image, ICRS"),
         ("s_resolution", "double", "arcsec", "pos.angResolution", "Char.SpatialAxis.Resolution.Refval.value", "Resolution on the sky"),
         ("s_xel1", "long", None, "meta.number", "Char.SpatialAxis.numBins1", "Pixels along the first axis of the sky"),
         ("s_xel2", "long", None, "meta.number", "Char.SpatialAxis.numBins2", "Pixels along the second axis of the sky"),
@@ -130,29 +127,11 @@ def row(entry: Entry, base: str) -> dict[str, Any]:
     }
 
 
-def region(entry: Entry) -> list[float] | None:
-    """The outline as pairs of longitude and latitude; of a circle, that of a polygon around it; None for half the sky.
-
-    As a DALI polygon it is a geometry in ADQL too: ``CONTAINS(POINT(…), s_region)``.
-    """
+def region(entry: Entry) -> str:
+    """The outline as STC-S with the old type adql:REGION: STILTS' taplint wants ObsCore's s_region so."""
     if entry.region:
-        return list(entry.region)
-    lon, lat, radius = entry.circle
-    if not 0 < radius < 80:
-        return None
-    out = math.atan(math.tan(math.radians(radius)) / math.cos(math.pi / CORNERS))
-    pairs = (_offset(math.radians(lon), math.radians(lat), out, 2 * math.pi * n / CORNERS) for n in range(CORNERS))
-    return [round(one, 9) for pair in pairs for one in pair]
-
-
-def _offset(lon: float, lat: float, distance: float, angle: float) -> tuple[float, float]:
-    """The point in a direction; the angles turn counter-clockwise as seen on the sky."""
-    sine = math.sin(lat) * math.cos(distance) + math.cos(lat) * math.sin(distance) * math.cos(angle)
-    up = math.asin(max(-1.0, min(1.0, sine)))
-    along = math.atan2(
-        math.sin(angle) * math.sin(distance) * math.cos(lat), math.cos(distance) - math.sin(lat) * math.sin(up)
-    )
-    return math.degrees(lon + along) % 360, math.degrees(up)
+        return "POLYGON ICRS " + " ".join(f"{one:.9g}" for one in entry.region)
+    return "CIRCLE ICRS " + " ".join(f"{one:.9g}" for one in entry.circle)
 
 
 _ARROW = {"char": "string", "int": "int32", "long": "int64", "double": "float64"}
@@ -162,8 +141,7 @@ def schema() -> pyarrow.Schema:
     """The Arrow types of the columns."""
     import pyarrow
 
-    kinds = [(one, getattr(pyarrow, _ARROW[one.datatype])()) for one in _COLUMNS]
-    return pyarrow.schema([(one.name, pyarrow.list_(kind) if one.xtype else kind) for one, kind in kinds])
+    return pyarrow.schema([(one.name, getattr(pyarrow, _ARROW[one.datatype])()) for one in _COLUMNS])
 
 
 def batches(entries: Iterable[Entry], base: str) -> Iterator[pyarrow.RecordBatch]:
