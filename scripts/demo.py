@@ -64,6 +64,7 @@ def main() -> int:
             job = crossmatch(url, token)
             print_result(job)
             demo_cutout.cutout(url, folder, token)
+            cone_search(url, token)
             print_urls(url, job.url, private=token is not None)
             if not arguments.once:
                 print("\nThe service keeps running. Ctrl-C stops it.", flush=True)
@@ -173,9 +174,43 @@ def print_result(job: Any) -> None:
         print(f"  {line}")
 
 
+CONE = """\
+SELECT name, type, ra, dec, vmag
+FROM openngc.objects
+WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE(187.7, 12.4, 1.0))
+ORDER BY vmag"""
+
+
+def cone_search(url: str, token: str | None = None) -> None:
+    """Ask the service's own TAP, by pyvo, for what is around the galaxy M 87."""
+    from pyvo.dal import TAPService
+    from pyvo.dal.exceptions import DALServiceError
+    from pyvo.utils.http import create_session
+
+    session = create_session()
+    if token is not None:
+        session.headers["Authorization"] = f"Bearer {token}"
+    begun = time.monotonic()
+    try:
+        table = TAPService(f"{url}/tap", session=session).run_sync(CONE).to_table()
+    except DALServiceError as error:
+        raise DemoFailed(str(error)) from error
+    if len(table) == 0:
+        raise DemoFailed("the cone search has found nothing")
+    print("\nA cone search in ADQL on OpenNGC, by pyvo:\n")
+    for line in CONE.splitlines():
+        print(f"  {line}")
+    print(f"\n{len(table)} objects after {time.monotonic() - begun:.1f} s:\n")
+    for name in ("ra", "dec"):
+        table[name].info.format = ".4f"
+    for line in table.pformat(max_lines=15, max_width=118, show_unit=True):
+        print(f"  {line}")
+
+
 def print_urls(url: str, job_url: str, *, private: bool = False) -> None:
     """Where to go on, with a browser or with curl."""
     print(f"\nLook at it in a browser:  {url}/")
+    print(f"Queries in ADQL:          {url}/tap/examples")
     print(f"This job:                 {job_url}")
     print(f"All its results:          {job_url}/results")
     header = f' -H "Authorization: Bearer $(uws-service token {url})"' if private else ""

@@ -154,6 +154,7 @@ class Launch:
     disk: int = 0  # bytes of working files; 0: as many as max_output
     gpus: int = 0
     group: str = ""  # of the owner, whose share it counts to
+    passed: tuple[str, ...] = ()  # environment variables, such as URLs with passwords, that each site has of its own
 
 
 class Seen(StrEnum):

@@ -225,7 +225,7 @@ def fill(connection: psycopg.Connection[Any], table: Table, rows: pa.RecordBatch
     target = sql.Identifier(table.schema, table.name)
     types = [_TYPES.get(type_of(c)) or _TYPES[c.datatype] + "[]" for c in table.columns]
     columns = sql.SQL(", ").join(
-        sql.SQL("{} {}").format(sql.Identifier(bare(c.name)), sql.SQL(t))  # type: ignore[arg-type]
+        sql.SQL("{} {}").format(sql.Identifier(bare(c.name)), sql.SQL(t))
         for c, t in zip(table.columns, types, strict=True)
     )
     connection.execute(sql.SQL("CREATE TABLE {} ({})").format(target, columns))

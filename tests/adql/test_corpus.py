@@ -72,7 +72,7 @@ def _close(found: Any, wanted: Any) -> bool:
     if isinstance(found, float) and math.isnan(found):
         return bool(wanted == "NaN")
     if isinstance(found, datetime.datetime):
-        return found.isoformat() == wanted
+        return bool(found.isoformat() == wanted)
     if isinstance(found, bool) or isinstance(wanted, bool):
         return found is wanted
     if isinstance(found, (int, float)) and isinstance(wanted, (int, float)):

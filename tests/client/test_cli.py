@@ -16,6 +16,7 @@ from tests.client.foreign import UWS, Asked, Foreign, Reply, Runner, job, xml
 from tests.server import ROOT, free_port
 from uws_service import __version__
 from uws_service.cli import _command, cli_reference, run
+from uws_service.cli.reference import commands_of
 from uws_service.client import parse_instant
 
 HEAVY = ("sqlmodel", "sqlalchemy", "kubernetes", "pyvo", "astropy", "starlette", "lxml", "httpx2", "rich", "uvicorn")
@@ -400,7 +401,7 @@ def test_a_service_without_logs(capsys: Capture) -> None:
 def test_the_reference_has_everything() -> None:
     """Each command and each option of the real command line."""
     text = cli_reference()
-    for name, command in _command().commands.items():
+    for name, command in commands_of(_command()):
         section = text.split(f"### uws-service {name}\n")[1].split("\n### ")[0]
         for parameter in command.params:
             assert all(f"`{option}`" in section for option in parameter.opts if option.startswith("-")), parameter.name

@@ -48,7 +48,7 @@ def statuses(document: bytes) -> list[str | None]:
 
 
 def test_a_cone(server: Server) -> None:
-    """D-015: GET and POST give the same table, with the metadata of its columns (T-023)."""
+    """T-001, D-015: GET and POST give the same table, with the metadata of its columns (T-023)."""
     query = f"SELECT name, ra, dec FROM openngc.objects WHERE {CONE} ORDER BY name"
     posted, got = ask(server, query), ask(server, query, method="GET")
     assert posted.status_code == got.status_code == 200
@@ -244,6 +244,7 @@ def test_a_job(server: Server, table: Path) -> None:
     """T-020: the result is called result; with an upload, as a job like any other."""
     query = f"SELECT o.name, ra, dec FROM openngc.objects AS o WHERE {CONE} ORDER BY name"
     url = job(server, query, RESPONSEFORMAT="votable/b2")
+    assert requests.get(f"{url}/quote", timeout=30).text  # T-024
     assert finished(url) == "COMPLETED", requests.get(f"{url}/error", timeout=30).text
     answer = requests.get(f"{url}/results/result", timeout=30)
     assert answer.headers["content-type"] == "application/x-votable+xml;serialization=binary2"
@@ -257,7 +258,7 @@ def test_a_job(server: Server, table: Path) -> None:
 
 
 def test_a_job_fails(server: Server) -> None:
-    """T-013, T-021: bad parameters fail at the run, a bad query in the job; a VOTable tells, no result is left."""
+    """T-013, T-021, T-022: bad parameters fail at the run, a bad query in the job; no result is left."""
     made = requests.post(f"{server.url}/tap/async", data={"LANG": "nonsense"}, timeout=30, allow_redirects=False)
     assert made.status_code == 303
     for url in (made.headers["location"], job(server, "SELECT nme FROM openngc.objects")):

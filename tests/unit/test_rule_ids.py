@@ -1,4 +1,4 @@
-"""Each rule of UWS, DALI, SODA and single sign-on that we hold ourselves to is named by a test (tests/rules.txt).
+"""Each rule of UWS, DALI, SODA, TAP and single sign-on that we hold ourselves to is named by a test (tests/rules.txt).
 
 An id counts where a test names it: in its docstring, its code or a comment. The docstring of a whole module counts
 for nothing, since it names more than any one test checks.
@@ -12,8 +12,8 @@ from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
 LEVELS = {"MUST", "SHOULD", "MAY", "OPT", "TRAP", "AMBIG", "FREE"}
-ID = re.compile(r"\b([UDAS]-\d{3})\b")
-RANGE = re.compile(r"\b([UDAS])-(\d{3})\s?(?:…|\.\.\.?|–|to)\s?(?:\1-)?(\d{3})\b")
+ID = re.compile(r"\b([UDAST]-\d{3})\b")
+RANGE = re.compile(r"\b([UDAST])-(\d{3})\s?(?:…|\.\.\.?|–|to)\s?(?:\1-)?(\d{3})\b")
 
 
 def rules() -> dict[str, str]:
@@ -22,7 +22,7 @@ def rules() -> dict[str, str]:
     for number, line in enumerate((TESTS / "rules.txt").read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
-        match = re.fullmatch(r"([UDAS]-\d{3}) ([A-Z]+) +(\S.*)", line)
+        match = re.fullmatch(r"([UDAST]-\d{3}) ([A-Z]+) +(\S.*)", line)
         assert match, f"tests/rules.txt:{number}: not 'id LEVEL text': {line!r}"
         identifier, level, _ = match.groups()
         assert level in LEVELS, f"tests/rules.txt:{number}: unknown level {level}"

@@ -11,7 +11,7 @@ import math
 from uws_service.adql.physical import HEALPIX, bare, has_healpix, identifier, is_passing
 from uws_service.adql.value import Sql, Translated
 
-_MOST_RANGES = 64
+_MOST_RANGES = 16
 _WIDEST = 60.0  # degrees; wider circles read the table
 Pair = tuple[Translated, Translated]
 

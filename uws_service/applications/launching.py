@@ -50,6 +50,7 @@ def launch(application: Application, job: Job, checked: Checked, number: int) ->
         max_output=application.limits.output,
         disk=application.resources.disk,
         gpus=application.resources.gpus,
+        passed=_passed(application),
     )
 
 
@@ -62,6 +63,11 @@ def _catalogue(spec: CatalogueSpec) -> dict[str, str]:
         "UWS_CATALOGUE_SAMPLE": "1" if spec.sample else "",
     }
     return {name: value for name, value in told.items() if value}
+
+
+def _passed(application: Application) -> tuple[str, ...]:
+    catalogue = application.catalogue
+    return (catalogue.postgresql,) if catalogue is not None and catalogue.postgresql else ()
 
 
 def render(command: tuple[str, ...], checked: Checked) -> tuple[str, ...]:

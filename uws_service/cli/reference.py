@@ -19,19 +19,22 @@ def reference(command: Any, program: str) -> str:
         "## Commands",
         "\n".join(
             ["| command | does |", "|---|---|"]
-            + [f"| [`{name}`](#{program}-{name.replace(' ', '-')}) | {_short(one)} |" for name, one in _sorted(command)]
+            + [
+                f"| [`{name}`](#{program}-{name.replace(' ', '-')}) | {_short(one)} |"
+                for name, one in commands_of(command)
+            ]
         ),
     ]
-    for name, one in _sorted(command):
+    for name, one in commands_of(command):
         parts += _command(name, one, context, program)
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _sorted(command: Any) -> list[tuple[str, Any]]:
+def commands_of(command: Any) -> list[tuple[str, Any]]:
     """The commands; those of a group with its name before theirs."""
     found: list[tuple[str, Any]] = []
     for name, one in command.commands.items():
-        below = _sorted(one) if hasattr(one, "commands") else [("", one)]
+        below = commands_of(one) if hasattr(one, "commands") else [("", one)]
         found += [(f"{name} {word}".strip(), each) for word, each in below]
     return found
 

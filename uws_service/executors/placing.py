@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import site
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -34,7 +35,8 @@ async def place(folder: Path, launch: Launch, depot: Depot, surroundings: Mappin
     for item in launch.inputs:
         await _bring(folder / layout.INPUT, item, depot)
     (folder / layout.INPUT / "parameters.json").write_text(launch.parameters, encoding="utf-8")
-    spec = asdict(launch) | {"environment": dict(launch.environment), **surroundings}
+    passed = {name: os.environ[name] for name in launch.passed if name in os.environ}
+    spec = asdict(launch) | {"environment": {**launch.environment, **passed}, **surroundings}
     layout.write_json(str(folder / layout.SPEC), spec)
 
 

@@ -147,6 +147,9 @@ def _is_angle(column: Column) -> bool:
 
 def _missing(table: Table) -> Iterator[str]:
     """What a good table would have, one line for each kind."""
+    quoted = [one.name for one in table.columns if needs_quotes(one.name)]
+    if quoted:
+        yield f"names that queries must write in double quotes: {_some(quoted)}"
     if not table.description:
         yield "the table has no description (--description)"
     numbers = [one for one in table.columns if one.datatype in ("float", "double")]
@@ -156,5 +159,8 @@ def _missing(table: Table) -> Iterator[str]:
         ("description", [one.name for one in table.columns if not one.description]),
     ):
         if lacking:
-            shown = ", ".join(lacking[:6]) + (f" and {len(lacking) - 6} more" if len(lacking) > 6 else "")
-            yield f"no {what}: {shown}"
+            yield f"no {what}: {_some(lacking)}"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")

@@ -80,4 +80,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stderr.flush()
+    os._exit(code)  # the engine's library writes words of its own to standard error when Python clears up

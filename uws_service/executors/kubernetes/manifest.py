@@ -271,7 +271,10 @@ def _command(launch: Launch, site: KubernetesSite) -> dict[str, Any]:
         "imagePullPolicy": site.image_pull_policy,
         "command": [_literal(word) for word in words],
         "workingDir": SCRATCH,
-        "env": [{"name": name, "value": _literal(value)} for name, value in _environment(launch).items()],
+        "env": [
+            *({"name": name, "value": _literal(value)} for name, value in _environment(launch).items()),
+            *({"name": name, "valueFrom": {"secretKeyRef": _secret(name)}} for name in launch.passed),
+        ],
         "resources": {"requests": requests, "limits": limits},
         "securityContext": _restricted(site),
         "terminationMessagePolicy": "File",
@@ -284,6 +287,11 @@ def _command(launch: Launch, site: KubernetesSite) -> dict[str, Any]:
             *({"name": one["name"], "mountPath": one["mountPath"], "readOnly": True} for one in site.volumes),
         ],
     }
+
+
+def _secret(name: str) -> dict[str, str]:
+    """Where a variable that the site has of its own comes from: STARS_DATABASE is ``value`` in stars-database."""
+    return {"name": name.lower().replace("_", "-"), "key": "value"}
 
 
 def _environment(launch: Launch) -> dict[str, str]:

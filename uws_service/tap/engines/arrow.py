@@ -57,6 +57,27 @@ def conform(batches: Iterable[pa.RecordBatch], wanted: pa.Schema, what: str) -> 
         yield pa.RecordBatch.from_arrays(arrays, schema=wanted)
 
 
+class Stream:
+    """Batches on their way into an engine, which would make one error of its own of whatever goes wrong with them.
+
+    ``error`` is what really went wrong, if anything did.
+    """
+
+    def __init__(self, batches: Iterable[pa.RecordBatch], wanted: pa.Schema) -> None:
+        self._batches = batches
+        self.error: BaseException | None = None
+        self.reader = pa.RecordBatchReader.from_batches(wanted, self._listen())
+
+    def _listen(self) -> Iterator[pa.RecordBatch]:
+        try:
+            yield from self._batches
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self.error = error
+            raise
+
+
 def _cast(array: pa.Array, field: pa.Field, what: str) -> pa.Array:
     if array.type == field.type:
         return array

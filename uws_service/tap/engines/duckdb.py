@@ -14,7 +14,7 @@ import structlog
 from uws_service.adql.model import Dialect, Table, Translation
 from uws_service.adql.physical import bare, column_names, identifier, table_name, table_sql
 from uws_service.errors import UwsError
-from uws_service.tap.engines.arrow import conform, schema
+from uws_service.tap.engines.arrow import Stream, conform, schema
 from uws_service.tap.engines.base import Bounds
 from uws_service.tap.engines.limits import bad_value, limited, too_big, too_slow, unknown
 from uws_service.tap.engines.parquet import FILE
@@ -93,13 +93,21 @@ class DuckDBEngine:
     ) -> Iterator[pa.RecordBatch]:
         for table, batches in uploads.values():
             names = schema(table.columns, column_names(table, self.dialect))
-            reader = pa.RecordBatchReader.from_batches(names, conform(batches, names, table.full_name))
-            cursor.register("arriving", reader)
-            cursor.execute(f"CREATE TEMP TABLE {table_sql(table)} AS SELECT * FROM arriving")
+            stream = Stream(conform(batches, names, table.full_name), names)
+            cursor.register("arriving", stream.reader)
+            try:
+                cursor.execute(f"CREATE TEMP TABLE {table_sql(table)} AS SELECT * FROM arriving")
+            except duckdb.Error:
+                if stream.error is not None:
+                    raise stream.error from None
+                raise
             cursor.unregister("arriving")
         wanted = schema(translation.columns, [c.name for c in translation.columns])
         left = bounds.rows + 1
-        reader = cursor.sql(limited(translation, left)).to_arrow_reader(_BATCH)
+        statements = cursor.extract_statements(limited(translation, left))
+        if [s.type for s in statements] != [duckdb.StatementType.SELECT]:
+            raise duckdb.PermissionException("the SQL is not one SELECT")
+        reader = cursor.sql(statements[0]).to_arrow_reader(_BATCH)
         for batch in conform(reader, wanted, "The result"):
             if batch.num_rows:
                 yield batch.slice(0, left)

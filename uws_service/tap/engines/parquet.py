@@ -14,11 +14,11 @@ import pyarrow as pa
 
 from uws_service.adql.model import Table
 from uws_service.adql.physical import HEALPIX, bare, column_names, has_healpix, identifier
-from uws_service.tap.engines.arrow import conform, schema
+from uws_service.tap.engines.arrow import Stream, conform, schema
 
 FILE = "rows.parquet"
-# Small enough that a cone reads little, large enough that ten million rows have few hundred groups.
-_ROWS_IN_GROUP = 20_480
+# Small enough that a cone reads little, large enough that the index of ten million rows is short.
+_ROWS_IN_GROUP = 61_440
 _MEMORY = "1GB"
 
 
@@ -47,13 +47,19 @@ def write_table(
     try:
         connection = duckdb.connect(config={"memory_limit": _MEMORY, "temp_directory": str(work / "sorting")})
         try:
-            connection.register("rows", pa.RecordBatchReader.from_batches(wanted, rows))
+            stream = Stream(rows, wanted)
+            connection.register("rows", stream.reader)
             order = f"ORDER BY {identifier(HEALPIX)}" if sky else ""
             target = str(work / FILE).replace("'", "''")
-            connection.execute(
-                f"COPY (SELECT * FROM rows {order}) TO '{target}' "
-                f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_ROWS_IN_GROUP})"
-            )
+            try:
+                connection.execute(
+                    f"COPY (SELECT * FROM rows {order}) TO '{target}' "
+                    f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_ROWS_IN_GROUP})"
+                )
+            except duckdb.Error:
+                if stream.error is not None:
+                    raise stream.error from None
+                raise
         finally:
             connection.close()
         shutil.rmtree(work / "sorting", ignore_errors=True)
