@@ -21,6 +21,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import demo_cutout
+
 ROOT = Path(__file__).resolve().parents[1]
 HOST = "127.0.0.1"
 TABLE = ROOT / "uws_service" / "apps" / "data" / "alfalfa.csv"
@@ -61,6 +63,7 @@ def main() -> int:
                 token = demo_issuer.log_in(url, alone=arguments.once)
             job = crossmatch(url, token)
             print_result(job)
+            demo_cutout.cutout(url, folder, token)
             cone_search(url, token)
             print_urls(url, job.url, private=token is not None)
             if not arguments.once:

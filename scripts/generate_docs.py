@@ -377,6 +377,8 @@ RESOURCES = {
     "GET /{application}/examples": "DALI examples; 404 if there are none.",
     "GET /{application}/sync": "Run a job and answer with its main result, or with an error document.",
     "POST /{application}/sync": "The same; needed for files.",
+    "GET /{application}/links": "DataLink of images (`ID`, repeatable); 404 if the application is no SODA service.",
+    "POST /{application}/links": "The same, for many ids.",
     "GET {jobs}": "The caller's jobs, newest first. `PHASE` (repeatable), `AFTER` and `LAST` filter.",
     "POST {jobs}": "A new job; 303 to it. `PHASE=RUN` starts it at once. A repeated `Idempotency-Key` finds the first.",
     "GET {job}": "The job. `WAIT=seconds` answers when the phase changes; with `PHASE=…` it waits in that phase only.",
@@ -418,6 +420,7 @@ def routes() -> dict[str, str]:
     from uws_service.web.login import Login
     from uws_service.web.meta import Meta
     from uws_service.web.sharing import Sharing
+    from uws_service.web.soda import Soda
     from uws_service.web.sync import Sync
 
     # The handlers are only looked at, not called, so they need no running service.
@@ -425,6 +428,7 @@ def routes() -> dict[str, str]:
     login, sharing = Login.__new__(Login), Sharing.__new__(Sharing)
     tree: dict[str, Any] = {**meta.resources(), "/{application}/sync": sync.resource()}
     tree |= Bulk.__new__(Bulk).resources()
+    tree["/{application}/links"] = Soda.__new__(Soda).resource()
     tree |= {path.replace(":int", ""): resource for path, resource in login.resources().items()}
     for path, resource in {**jobs.resources(), **sharing.resources()}.items():
         tree[path.replace("/{job_id}", "{job}") if path else "{jobs}"] = resource

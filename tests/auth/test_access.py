@@ -48,6 +48,7 @@ POLICIES: dict[str, dict[str, Policy]] = {
     "/{application}/tables/{name}": {"GET": Policy.USE},
     "/{application}/sync": {"GET": Policy.USE, "POST": Policy.USE},
     "/{application}/bulk": {"POST": Policy.USE},
+    "/{application}/links": {"GET": Policy.USE, "POST": Policy.USE},
     "/{application}/async": {"GET": Policy.LIST, "POST": Policy.USE},
     "/{application}/async/{job_id}": {"GET": Policy.READ, "POST": Policy.WRITE, "DELETE": Policy.WRITE},
     "/{application}/async/{job_id}/phase": {"GET": Policy.READ, "POST": Policy.WRITE},

@@ -37,6 +37,7 @@ PAGES = (
     "howto/write-an-application.md",
     "howto/operate.md",
     "howto/authenticate.md",
+    "howto/publish-images.md",
     "howto/publish-a-catalogue.md",
 )
 FENCE = re.compile(r"^<!-- (run|serve|file: \S+) -->\n```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -24,6 +24,9 @@ def test_the_job_page_shows_the_cutout(server: Server, page: Page) -> None:
     page.get_by_text("COMPLETED").first.wait_for(timeout=60_000)
     pictures = page.locator("figure img")
     assert pictures.count() == 2
+    for number in range(2):
+        pictures.nth(number).scroll_into_view_if_needed()
+    page.wait_for_function("Array.from(document.images).every(one => one.complete)")
     assert page.evaluate("Array.from(document.images).map(one => one.naturalWidth > 100)") == [True, True]
     SHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SHOTS / "cutout.png", full_page=True)

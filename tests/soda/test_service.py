@@ -266,6 +266,23 @@ def test_obscore_rows_lead_to_the_links(soda: Uws, sky: Path) -> None:
     assert soda.http.get(cube["access_url"]).headers["content-type"] == cube["access_format"]
 
 
+def test_who_may_not_is_told_in_the_same_way(sky: Path, tmp_path: Path) -> None:
+    """S-005: AuthorizationError as text where the application is for a group."""
+    closed = tmp_path / "closed.yaml"
+    text = (sky / "images.yaml").read_text().replace("images.jsonl", str(sky / "images.jsonl"))
+    closed.write_text(text + "access:\n  groups: [friends]\n")
+    running = Server(tmp_path, {"UWS_APPLICATIONS": f'["{closed}"]', "UWS_IDENTITY_HEADER": "X-User"})
+    running.start()
+    try:
+        asked = httpx2.get(f"{running.url}/images/sync", params={"ID": POLE}, headers={"X-User": "somebody"})
+        assert asked.status_code == 403
+        assert asked.headers["content-type"].startswith("text/plain")
+        assert asked.text.startswith("AuthorizationError: ")
+        assert httpx2.get(f"{running.url}/images/links", params={"ID": POLE}).status_code in (401, 403)
+    finally:
+        running.stop()
+
+
 def test_the_images_that_ship(server: Server) -> None:
     """The application `cutout` works as it comes: its examples run (real images of astropy's)."""
     with Uws(server.url, "cutout") as cutout, warnings.catch_warnings():

@@ -64,8 +64,10 @@ def parsed(page: str) -> Any:
     tree = html.document_fromstring(page)
     assert tree.get("lang") == "en" and tree.findtext(".//title")
     assert len(tree.findall(".//h1")) == 1 and tree.find(".//main[@id='main']") is not None
-    for name in ("script", "style", "iframe", "object", "img"):
+    for name in ("script", "style", "iframe", "object"):
         assert not tree.findall(f".//{name}"), name
+    for picture in tree.findall(".//img"):  # results alone, of the job that is shown
+        assert re.match(rf"{BASE}/\w+/async/[\w-]+/results/", picture.get("src")) and picture.get("alt")
     for element in tree.iter():
         assert not [name for name in element.attrib if name == "style" or name.startswith("on")], element.attrib
         for name in ("href", "action"):

@@ -1,4 +1,4 @@
-"""Each rule of UWS, DALI, TAP, SODA and single sign-on that we hold ourselves to is named by a test (tests/rules.txt).
+"""Each rule of UWS, DALI, SODA, TAP and single sign-on that we hold ourselves to is named by a test (tests/rules.txt).
 
 An id counts where a test names it: in its docstring, its code or a comment. The docstring of a whole module counts
 for nothing, since it names more than any one test checks.

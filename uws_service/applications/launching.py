@@ -23,14 +23,15 @@ def launch(application: Application, job: Job, checked: Checked, number: int) ->
         environment["UWS_RESPONSEFORMAT"] = checked.format
     if checked.maxrec is not None:
         environment["UWS_MAXREC"] = str(checked.maxrec)
+    if (images := application.images) is not None:
+        environment |= {"UWS_IMAGES": images.index, "UWS_IMAGES_KEYS": images.keys}
+        environment |= {"UWS_IMAGES_CUTOUTS": str(images.cutouts), "UWS_IMAGES_SIZE": str(images.size)}
+        environment["UWS_IMAGES_PREVIEWS"] = "20" if job.listed else "0"  # a synchronous request has no page
     if application.catalogue is not None:
         environment |= _catalogue(application.catalogue)
         environment["UWS_QUERY_MEMORY"] = str(
             application.resources.memory // 2
         )  # the rest is for the rows on their way
-    if (images := application.images) is not None:
-        environment |= {"UWS_IMAGES": images.index, "UWS_IMAGES_KEYS": images.keys}
-        environment |= {"UWS_IMAGES_CUTOUTS": str(images.cutouts), "UWS_IMAGES_SIZE": str(images.size)}
     described = {name: values[0] if len(values) == 1 else list(values) for name, values in checked.values.items()}
     return Launch(
         job_id=job.id,

@@ -156,10 +156,6 @@ def _said(error: jsonschema.ValidationError) -> Iterator[Problem]:
     rule: Any = error.validator_value
     schema: Any = error.schema
     instance: Any = error.instance
-    if schema is False:
-        owners = {"catalogue": "only `protocol: tap` has one", "images": "only `protocol: soda` has one"}
-        yield path, f"{path[-1]} can't be given here; {owners.get(str(path[-1]), 'the protocol brings it')}"
-        return
     match error.validator:
         case "enum":
             yield path, f"{value} is not known; allowed: {', '.join(map(str, rule))}"
@@ -180,6 +176,9 @@ def _said(error: jsonschema.ValidationError) -> Iterator[Problem]:
                 path,
                 f"{value} is not allowed; it must be of type {kinds}: {schema.get('description', '')}".rstrip(": "),
             )
+        case "not":  # the schema writes `not: {}` where a field may not be; of `false` the library forgets the path
+            owners = {"catalogue": "only `protocol: tap` has one", "images": "only `protocol: soda` has one"}
+            yield path, f"{path[-1]} can't be given here; {owners.get(str(path[-1]), 'the protocol brings it')}"
         case _:
             yield path, error.message
 

@@ -1,4 +1,4 @@
-"""Commands for collections of images: ``images add``, ``images list``, ``images remove``."""
+"""Commands for collections of images: ``images add``, ``list``, ``remove`` and ``publish``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from urllib.parse import urlsplit
 
 import typer
 
+from uws_service.cli.catalogue import FolderOption
 from uws_service.cli.common import EXIT_FAILURE, JsonOption, Stop, complain, console, note, print_json
+from uws_service.cli.server import ConfigOption, DataOption
 
 if TYPE_CHECKING:
     from uws_service.soda.describe import Given
@@ -108,6 +110,44 @@ def remove(
             raise Stop(EXIT_FAILURE, f"{one}: there is no such image in {index}")
     book.write(entries.values())
     note(f"{len(entries)} images left in {index}.")
+
+
+@images.command("publish")
+def publish(
+    url: Annotated[str, typer.Argument(metavar="URL", help="Public URL of the SODA application of the index.")],
+    index: IndexOption = Path("images.jsonl"),
+    folder: FolderOption = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+) -> None:
+    """Write the images into the table ivoa.ObsCore of the TAP service's catalogue, in place of an earlier one.
+
+    Each row's access_url is the DataLink of its image below URL. Run it again after `images add`.
+    """
+    import fcntl
+
+    from uws_service.errors import ConfigurationError
+    from uws_service.settings import Settings
+    from uws_service.soda import obscore
+    from uws_service.soda.index import Index
+    from uws_service.tap.catalogue import Folder
+    from uws_service.tap.engines.parquet import write_table
+
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise typer.BadParameter(f"{url[:200]!r} is no http or https URL")
+    entries = Index(str(index)).entries().values()
+    path = folder.absolute() if folder is not None else Settings.load(config, data=data).catalogue_folder
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with (path / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            place = Folder(path)
+            room = place.room(obscore.TABLE)
+            rows = write_table(obscore.batches(entries, url.rstrip("/")), obscore.TABLE, room)
+            place.describe(obscore.TABLE, rows, room)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror or error}") from None
+    note(f"{rows} images in {obscore.TABLE.full_name}, in {path}.")
 
 
 def _given(band: str, time: str, pol: str, collection: str, facility: str, instrument: str) -> Given:

@@ -23,15 +23,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from uws_service.errors import ConfigurationError
-from uws_service.soda.errors import CutoutError, NoOverlap, Usage
+from uws_service.soda.errors import BadImage, CutoutError, NoOverlap, Usage
 from uws_service.soda.index import Entry, Index
 from uws_service.soda.request import Cut, Interval, Request, parse
 
 if TYPE_CHECKING:
     from uws_service.soda import cutting
-
-PREVIEWS = 20
-"""Of one job."""
 
 
 def main() -> int:
@@ -63,6 +60,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--keys", default=given("UWS_IMAGES_KEYS", ""), help="JSON file with keys for S3")
     parser.add_argument("--most-cutouts", type=int, default=int(given("UWS_IMAGES_CUTOUTS", "500")))
     parser.add_argument("--most-bytes", type=int, default=int(given("UWS_IMAGES_SIZE", str(1024**3))))
+    parser.add_argument("--previews", type=int, default=int(given("UWS_IMAGES_PREVIEWS", "20")), help="at most")
     parser.add_argument("--input", type=Path, default=Path(given("UWS_INPUT_DIR", ".")))
     parser.add_argument("--output", type=Path, default=Path(given("UWS_OUTPUT_DIR", ".")))
     options = parser.parse_args()
@@ -105,7 +103,7 @@ class Job:
         for number, cut in enumerate(self.request.cuts(), 1):
             name, size, message = f"cutout-{number:04d}", 0, ""
             try:
-                size = self._cut(cut, name, preview=number <= PREVIEWS)
+                size = self._cut(cut, name, number)
             except CutoutError as error:
                 failures.append(error)
                 message = error.message
@@ -116,27 +114,31 @@ class Job:
         if len(failures) == self.request.count and not any(isinstance(one, NoOverlap) for one in failures):
             raise failures[0]
 
-    def _cut(self, cut: Cut, name: str, *, preview: bool = True) -> int:
-        """Write one cutout; its size in bytes."""
+    def _cut(self, cut: Cut, name: str, number: int = 1) -> int:
+        """Write one cutout, and a preview unless there are enough; its size in bytes."""
         from uws_service.soda import cutting
         from uws_service.soda.sources import open_source
 
         entry = self.entries[cut.id]
         source = open_source(entry.source, self.folder, Path(self.options.keys) if self.options.keys else None)
         image = cutting.open_image(source)
-        target = self.options.output / f"{name}.fits"
+        target: Path = self.options.output / f"{name}.fits"
         try:
             cutting.plan(image, cut, coverage(entry), self.left)
             with target.open("wb") as out:
                 cutting.write(image, out)
-        except BaseException:
+        except (CutoutError, OSError):
             target.unlink(missing_ok=True)
             raise
+        except Exception as error:  # headers can be wrong in more ways than can be foreseen
+            target.unlink(missing_ok=True)
+            text = " ".join(str(error).split())[:200]
+            raise BadImage(f"{source.name} can't be cut: {type(error).__name__}: {text}") from None
         finally:
             image.close()
-        size: int = target.stat().st_size
+        size = target.stat().st_size
         self.left = max(0, self.left - size)
-        if preview:
+        if number <= self.options.previews:
             self._preview(target)
         return size
 

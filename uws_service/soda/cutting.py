@@ -73,6 +73,10 @@ class Image:
 def open_image(source: Source) -> Image:
     """The headers of a file, read as far as they are needed."""
     try:
+        if source.size > 2 and source.read([(0, 2)])[0] == b"\x1f\x8b":
+            raise BadImage(
+                f"{source.name} is compressed as a whole; only tile compression (fpack) can be read in parts."
+            )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             hdus = fits.open(Reader(source), lazy_load_hdus=True, do_not_scale_image_data=True, memmap=False)

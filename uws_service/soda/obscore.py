@@ -128,7 +128,7 @@ def row(entry: Entry, base: str) -> dict[str, Any]:
 
 
 def region(entry: Entry) -> str:
-    """The outline as STC-S, as ObsCore's s_region has it."""
+    """The outline as STC-S with the old type adql:REGION: STILTS' taplint wants ObsCore's s_region so."""
     if entry.region:
         return "POLYGON ICRS " + " ".join(f"{one:.9g}" for one in entry.region)
     return "CIRCLE ICRS " + " ".join(f"{one:.9g}" for one in entry.circle)

@@ -22,7 +22,7 @@ def write_preview(cutout: Path, target: Path) -> None:
     """A PNG of the first image in a FITS file; a cube is averaged over some of its planes."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with fits.open(cutout, memmap=True) as hdus:
+        with fits.open(cutout, memmap=False) as hdus:
             hdu = next(one for one in hdus if isinstance(one, fits.PrimaryHDU | fits.ImageHDU) and one.header["NAXIS"])
             plane = _plane(hdu)
         grey = _grey(plane)[::-1]
@@ -36,19 +36,23 @@ def write_preview(cutout: Path, target: Path) -> None:
 def _plane(hdu: Any) -> Any:
     """Every n-th pixel of the image, or the mean of some planes of a cube."""
     shape = tuple(int(hdu.header[f"NAXIS{number}"]) for number in range(hdu.header["NAXIS"], 0, -1))
-    steps = [max(1, -(-size // SIDE)) for size in shape[-2:]]
-    last = tuple(slice(None, None, step) for step in steps) if len(shape) > 1 else (slice(None, None, steps[0]),)
+    if len(shape) == 1:
+        return _read(hdu, (), 1, shape[0], 1)
     outer = shape[:-2]
-    if not outer:
-        return np.atleast_2d(_read(hdu, last))
     total = int(np.prod(outer))
-    numbers = np.unique(np.linspace(0, total - 1, min(total, MOST_PLANES)).astype(int))
-    planes = [_read(hdu, (*(int(one) for one in np.unravel_index(number, outer)), *last)) for number in numbers]
-    return np.nanmean(np.stack(planes), axis=0)
+    numbers = np.unique(np.linspace(0, total - 1, min(total, MOST_PLANES)).astype(int)) if outer else [0]
+    wheres = [tuple(int(one) for one in np.unravel_index(number, outer)) if outer else () for number in numbers]
+    planes = [_read(hdu, where, shape[-2], shape[-1], len(shape)) for where in wheres]
+    return np.nanmean(np.stack(planes), axis=0) if len(planes) > 1 else planes[0]
 
 
-def _read(hdu: Any, slices: tuple[Any, ...]) -> Any:
-    return np.asarray(hdu.section[slices], dtype=float)
+def _read(hdu: Any, where: tuple[int, ...], rows: int, columns: int, axes: int) -> Any:
+    """Some rows of a plane, each with some of its pixels; only those rows are in memory."""
+    down, across = (max(1, -(-size // SIDE)) for size in (rows, columns))
+    if axes == 1:
+        return np.atleast_2d(np.asarray(hdu.section[:], dtype=float)[::across])
+    section = hdu.section
+    return np.stack([np.array(section[(*where, row, slice(None))][::across], float) for row in range(0, rows, down)])
 
 
 def _grey(plane: Any) -> Any:

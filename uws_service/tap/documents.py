@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from lxml import etree
 
@@ -114,8 +114,17 @@ def _key(element: etree._Element, key: ForeignKey) -> None:
     _words(element, description=key.description)
 
 
-def capabilities_xml(application: Application, base: str, methods: tuple[str, ...] = ()) -> bytes:
-    """The capabilities of a TAP service at ``base``; ``methods`` as for `vosi.capabilities_xml`."""
+MODELS = {"ivo://ivoa.net/std/ObsCore#core-1.1": "ObsCore-1.1"}
+"""Data models by the utype of their tables."""
+
+
+def capabilities_xml(
+    application: Application, base: str, methods: tuple[str, ...] = (), utypes: Iterable[str | None] = ()
+) -> bytes:
+    """The capabilities of a TAP service at ``base``; ``methods`` as for `vosi.capabilities_xml`.
+
+    ``utypes`` are those of its tables: a table that is one of a data model declares it (T-003).
+    """
     namespaces = {
         "vosi": vosi.CAPABILITIES_NS,
         "vr": vosi.VR_NS,
@@ -132,6 +141,8 @@ def capabilities_xml(application: Application, base: str, methods: tuple[str, ..
     capability = interface.getparent()
     assert capability is not None
     capability.set(_TYPE, "tr:TableAccess")
+    for utype in sorted({one for one in utypes if one in MODELS}):
+        etree.SubElement(capability, "dataModel", {"ivo-id": utype}).text = MODELS[utype]
     _language(capability)
     _outputs(capability)
     _limits(capability, application)

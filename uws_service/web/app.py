@@ -22,20 +22,18 @@ from uws_service.web.login import Login
 from uws_service.web.meta import Meta
 from uws_service.web.sessions import Sessions
 from uws_service.web.sharing import Sharing
-from uws_service.web.soda import Soda
 from uws_service.web.sync import Sync
 
 
 def routes(runtime: Runtime, login: Login | None = None) -> list[BaseRoute]:
     """The one routes table; what is asked for most is looked at first."""
-    jobs, meta, soda = Jobs(runtime), Meta(runtime), Soda(runtime)
-    sync = Sync(runtime, soda)
+    jobs, meta, sync = Jobs(runtime), Meta(runtime), Sync(runtime)
     below = {**jobs.resources(), **Sharing(runtime).resources()}
     table: dict[str, Resource] = {f"/{{application}}/async{path}": one for path, one in below.items()}
     table["/{application}/sync"] = sync.resource()
     table.update(Bulk(runtime).resources())
+    table["/{application}/links"] = sync.soda.resource()
     table.update(sync.tap.resources())
-    table["/{application}/links"] = soda.resource()
     table.update(AgentResources(runtime).resources())
     if login is not None:
         table.update(login.resources())

@@ -26,6 +26,15 @@ def error_response(error: UwsError, request: Request) -> Response:
     return response
 
 
+def _is_soda(request: Request) -> bool:
+    """Whether SODA's own words are expected: text that begins with a label (S-005)."""
+    gate, name = request.scope.get("uws.gate"), request.path_params.get("application")
+    if request.scope.get("uws.route") != "sync" or gate is None:
+        return False
+    application = gate.service.applications.get(name)
+    return application is not None and application.protocol == "soda"
+
+
 def _in_form(error: UwsError, request: Request) -> Response:
     """The error as the client can read it.
 
@@ -47,7 +56,7 @@ def _in_form(error: UwsError, request: Request) -> Response:
     if form == "json":
         body = {"status": error.status, "error": error.title, "message": error.message, "detail": error.detail}
         return JSONResponse(body, error.status, headers)
-    if request.scope.get("uws.labelled"):
+    if _is_soda(request):
         text = dali.error_text(f"{error.title}: {error.message}", error.detail)
         return Response(text, error.status, headers, "text/plain")
     if request.scope.get("uws.route") == "sync" or (accept and "votable" in accept):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from importlib.resources import files as package_files
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -60,8 +61,12 @@ class Meta:
         application = self._application(request)
         call, rules = call_of(request), self.runtime.rules
         methods = security_methods(anonymous=rules.access(application).anonymous) if rules.has_issuers else ()
-        written = documents.capabilities_xml if application.protocol == "tap" else vosi.capabilities_xml
-        document = written(application, f"{call.base}/{application.name}", methods)
+        base = f"{call.base}/{application.name}"
+        if application.protocol == "tap":
+            found = await asyncio.to_thread(self.runtime.queries[application.name].published)
+            document = documents.capabilities_xml(application, base, methods, [one.table.utype for one in found])
+        else:
+            document = vosi.capabilities_xml(application, base, methods)
         headers = {"last-modified": vosi.http_date(self.runtime.up_since)}  # V-011: applications are read at start
         response = Response(document, 200, headers, XML)
         if rules.has_issuers and call.identity.owner is None:  # one may log in

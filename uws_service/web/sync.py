@@ -28,11 +28,11 @@ from uws_service.web.tap import Tap
 class Sync:
     """Handlers of ``/{application}/sync``."""
 
-    def __init__(self, runtime: Runtime, soda: Soda) -> None:
+    def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
         self.service = runtime.service
+        self.soda = Soda(runtime)
         self.tap = Tap(runtime)
-        self.soda = soda
 
     async def answer(self, request: Request) -> Response:
         """GET and POST (D-015): 200 with the main result, or an error document (D-045)."""
@@ -42,8 +42,6 @@ class Sync:
             return await self.tap.query(request, application)
         job_id = new_id(self.service.clock())
         soda = application.protocol == "soda"
-        if soda:
-            request.scope["uws.labelled"] = True  # S-005
         async with posted(request, self.runtime.depot, self.runtime.settings.limits, job_id) as form:
             fields = tuple((name, value) for name, value in form.fields if name.upper() not in ("PHASE", "RUNID"))
             words = {name.upper(): value for name, value in form.fields}

@@ -1,0 +1,49 @@
+"""ObsCore in TAP: from a query to an image's pixels, with pyvo; STILTS looks at the table."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+from pathlib import Path
+
+import pytest
+from astropy.io import fits
+
+from tests.server import Server
+from tests.soda.conftest import DID
+from tests.tiers import require
+from uws_service.cli import run
+
+
+@pytest.fixture
+def published(server: Server, sky: Path) -> str:
+    """The images in the catalogue of the running service; its TAP URL."""
+    place = str(server.folder / "data" / "catalogues")
+    assert (
+        run(["images", "publish", f"{server.url}/images", "--index", str(sky / "images.jsonl"), "--folder", place]) == 0
+    )
+    return f"{server.url}/tap"
+
+
+def test_from_a_query_to_pixels(published: str) -> None:
+    """A cone on the sky finds the image that lies over the pole; its DataLink cuts it."""
+    from pyvo.dal import TAPService
+
+    query = (
+        "SELECT obs_publisher_did, access_url, access_format, s_region FROM ivoa.ObsCore "
+        "WHERE 1 = CONTAINS(POINT(s_ra, s_dec), CIRCLE(0, 90, 1)) AND t_exptime > 10 ORDER BY 1"
+    )
+    rows = TAPService(published).search(query)
+    assert list(rows["obs_publisher_did"]) == [f"{DID}?broken", f"{DID}?pole"]
+    link = rows[1].getdatalink()
+    found = link.get_first_proc().process(circle=(0.0, 90.0, 0.05))
+    with fits.open(io.BytesIO(found.read())) as hdus:
+        assert hdus[0].data.shape == (12, 12)
+
+
+def test_stilts_knows_the_table(published: str) -> None:
+    """taplint finds the data model in the capabilities (T-003) and all columns of ObsCore in the table: no error."""
+    words = [require("stilts"), "taplint", f"tapurl={published}", "stages=TME CAP OBS", "report=EWFS"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=240, check=False)
+    assert "Errors: 0;" in done.stdout, done.stdout + done.stderr
+    assert "ivoa.ObsCore columns: 30/30 required" in done.stdout, done.stdout
