@@ -113,7 +113,8 @@ class Bench:
         if len(self.made) >= self.max_jobs:
             raise Skipped(f"the limit of {self.max_jobs} jobs is reached")
         reply = self.client.send("POST", self.jobs + query, tuple(form), files=files, **options)
-        if reply.location:
+        moved = reply.status in (301, 302, 307, 308)  # Location is then no job
+        if reply.location and not moved and reply.location.rstrip("/") != self.jobs:
             self.made.append(reply.location)
         return reply
 
@@ -242,7 +243,7 @@ class Bench:
         return reply
 
     def upload(self) -> Job:
-        """A pending job with a file of ours, as the profile's ``upload`` says; ``{part}`` stands for the part's name."""
+        """A pending job with a file of ours; ``{part}`` in the profile's ``upload`` stands for the part's name."""
 
         def make() -> Job:
             form = tuple((key, value.replace("{part}", PART)) for key, value in self.kind("upload"))

@@ -48,6 +48,9 @@ def run_one(check: Check, bench: Bench) -> Result:
         outcome, seen = Outcome.SKIP, str(error)
     except Unsupported as error:
         outcome, seen = Outcome.UNSUPPORTED, str(error)
+    except Exception as error:  # an answer that the check was not written for; the others go on
+        outcome = Outcome.FAIL if check.level is Level.MUST else Outcome.WARN
+        seen = f"the answer could not be understood ({type(error).__name__}: {error})"
     return Result(
         check.id, check.rule, check.level, check.standard, check.section, check.requires, check.hint,
         outcome, seen, time.monotonic() - started, tuple(range(first, len(bench.client.exchanges))),
