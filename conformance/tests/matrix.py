@@ -148,7 +148,8 @@ def rules_page() -> str:
         "# Rules and checks", "",
         "<!-- Written by `make conformance-matrix`; do not edit. -->", "",
         "Every rule of UWS 1.1, DALI 1.1, VOSI 1.1, SODA 1.0, single sign-on and the jobs of TAP 1.1.",
-        "\"As U-120\" means that the checks of that rule see it too.", "A text in italics says why nobody can see it over HTTP.", "",
+        "\"As U-120\" means that the checks of that rule see it too.",
+        "A text in italics says why nobody can see it over HTTP.", "",
         "| rule | level | what is asked | checks |", "| --- | --- | --- | --- |",
     ]  # fmt: skip
     for rule in rules():

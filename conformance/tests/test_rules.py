@@ -8,7 +8,6 @@ from collections.abc import Mapping
 import matrix
 from uws_conformance.registry import all_checks
 
-
 # MUSTs that are only warned about, since the standards contradict each other or all servers do otherwise.
 WARNED = {
     "U-002": "most servers answer 303 to an illegal change of phase and ignore it",

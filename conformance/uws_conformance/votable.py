@@ -47,8 +47,7 @@ def read(body: bytes, what: str) -> Votable:
     """The table of the resource of type "results"."""
     root = documents.parse(body, what)
     expect(local(root) == "VOTABLE", f"the root of {what} is {root.tag}, not VOTABLE")
-    resources = [one for one in root if isinstance(one.tag, str) and local(one) == "RESOURCE"]
-    results = [one for one in resources if one.get("type") == "results"]
+    results = [one for one in root.iterchildren("{*}RESOURCE") if one.get("type") == "results"]
     if len(results) != 1:
         raise Broken(f"{what} has {len(results)} RESOURCE elements of type results, not one")
     before: list[tuple[str, str, str]] = []
@@ -56,14 +55,12 @@ def read(body: bytes, what: str) -> Votable:
     fields: tuple[str, ...] = ()
     cells: tuple[tuple[str, ...], ...] | None = ()
     side = before
-    for node in results[0]:
-        if not isinstance(node.tag, str):
-            continue
+    for node in results[0].iterchildren("{*}INFO", "{*}TABLE"):
         if local(node) == "INFO":
             side.append((node.get("name") or "", node.get("value") or "", (node.text or "").strip()))
-        elif local(node) == "TABLE":
+        else:
             side = after
-            fields = tuple(one.get("name") or "" for one in node if isinstance(one.tag, str) and local(one) == "FIELD")
+            fields = tuple(one.get("name") or "" for one in node.iterchildren("{*}FIELD"))
             cells = rows(node)
     return Votable(root.get("version") or "", tuple(before), tuple(after), fields, cells, root.prefix is not None)
 
