@@ -114,8 +114,9 @@ def several_circles(see: Bench) -> str:
     if phase(job) == "ERROR":
         expect(SEVERAL in error(see, job), f"the error is {error(see, job)[:200]!r}")
         return SEVERAL
-    expect(len(results(see, job)) == 2, f"{len(results(see, job))} results")
-    return "2 results"
+    found = len(results(see, job))
+    expect(found >= 2, f"{found} results")  # previews may lie beside them
+    return f"{found} results"
 
 
 @check("S-004", "MUST", "SODA 1.0 §5", "Every combination of values is a result, also one without overlap.")
@@ -123,8 +124,9 @@ def combinations(see: Bench) -> str:
     job = cut(see, ("CIRCLE", values(see, "CIRCLE")[0]), ("CIRCLE", values(see, "OUTSIDE")[0]))
     if phase(job) == "ERROR" and SEVERAL in error(see, job):
         raise Skipped("several values are not supported")
-    expect(len(results(see, job)) == 2, f"{len(results(see, job))} results of 2 circles")
-    return "2 results"
+    found = len(results(see, job))
+    expect(found >= 2, f"{found} results of 2 circles")
+    return f"{found} results"
 
 
 @check(
@@ -132,7 +134,7 @@ def combinations(see: Bench) -> str:
 )
 def empty_result(see: Bench) -> str:
     found = results(see, cut(see, ("CIRCLE", values(see, "OUTSIDE")[0])))
-    expect(len(found) == 1, f"{len(found)} results")
+    expect(found, "no result")
     expect(found[0].media_type == "text/plain", f"Content-Type {found[0].media_type!r}")
     expect(found[0].text.startswith(LABELS), f"it begins with {found[0].text[:60]!r}")
     return found[0].text[:60]
