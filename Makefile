@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test cluster cluster-down test-cluster check format bench bench-cluster bench-tap soak soak-cluster docs generate lock clean conformance conformance-matrix
+.PHONY: help demo test cluster cluster-down test-cluster check format bench bench-cluster bench-tap soak soak-cluster docs generate lock clean conformance conformance-matrix conformance-peers
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ conformance: $(VENV)/.dev ## Check a UWS server (ARGS="https://host/tap/async --
 
 conformance-matrix: $(VENV)/.dev ## Run all conformance checks on all mutants and write the table of the docs
 	PYTHONPATH=conformance $(BIN)/python conformance/tests/matrix.py
+
+conformance-peers: $(VENV)/.dev ## Check DaCHS from Debian's packages, a server of others (needs apt and PostgreSQL with pgsphere, q3c)
+	PYTHONPATH=.:conformance $(BIN)/python conformance/tests/peers.py
 
 docs: $(VENV)/.dev ## Generate the reference pages from the code and build build/docs
 	$(BIN)/python scripts/generate_docs.py

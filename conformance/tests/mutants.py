@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from faces import Soda, Tap
 from reference import Answer, Job, Reference, Request
 
 LIST, JOB = r"/async", r"/async/\w{32}"
@@ -22,16 +23,20 @@ class Mutant:
     name: str
     rewrite: Rewrite | None = None
     methods: dict[str, Callable[..., Any]] = field(default_factory=dict)
+    face: str = "uws"
 
 
 MUTANTS: list[Mutant] = []
 
 
-def build(mutant: Mutant | None) -> Reference:
+FACES: dict[str, type[Reference]] = {"uws": Reference, "tap": Tap, "soda": Soda}
+
+
+def build(mutant: Mutant | None, face: str = "uws") -> Reference:
     """The server with the fault, or without any."""
     if mutant is None:
-        return Reference()
-    reference: Reference = type("Mutated", (Reference,), dict(mutant.methods))()
+        return FACES[face]()
+    reference: Reference = type("Mutated", (FACES[mutant.face],), dict(mutant.methods))()
     reference.rewrite = mutant.rewrite
     return reference
 
@@ -604,16 +609,9 @@ def released(self: Reference, job: Job) -> None:
 method("run-holds-first", run=holds, advance=released)
 
 
-# Faults that the families above make and no rule forbids, or no check looks at.
-UNSEEN = """executionduration-of-unknown-200
-destruction-of-unknown-200
-quote-of-unknown-200
-owner-of-unknown-200
-parameters-of-unknown-200
-executionduration-deletable
-destruction-deletable
-quote-deletable
-examples-wrong-root
-sync-malformed
-sync-wrong-root""".split()
+on("examples-without-name", "GET", "/examples", swap('property="name"', 'property="title"'))
+on("examples-of-nothing", "GET", "/examples", swap('resource="#a"', 'resource="#b"'))
+
+# Faults that the families above make and no rule forbids: what a synchronous request gives is the application's own.
+UNSEEN = ["sync-malformed", "sync-wrong-root"]
 MUTANTS = [mutant for mutant in MUTANTS if mutant.name not in UNSEEN]

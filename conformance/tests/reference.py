@@ -29,6 +29,10 @@ ROOT = (
     'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
 )
 CHALLENGES = 'Bearer realm="reference"\nBasic realm="reference"'
+EXAMPLES = (
+    '<html><body vocab="http://www.ivoa.net/rdf/examples#"><div typeof="example" id="a" resource="#a">'
+    '<b property="name">A</b></div></body></html>'
+)
 Pairs = list[tuple[str, str]]
 
 
@@ -272,7 +276,7 @@ class Reference:
             body = '<availability xmlns="http://www.ivoa.net/xml/VOSIAvailability/v1.0"><available>true</available></availability>'
             return Answer(200, body, "text/xml")
         if parts == ["examples"]:
-            return Answer(200, "<html><body/></html>", "application/xhtml+xml")
+            return Answer(200, EXAMPLES, "application/xhtml+xml")
         if parts == ["sync"]:
             failing = ("MODE", "failing") in [*request.query, *request.form]
             return Answer(422, "it failed") if failing else Answer(200, "hello")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import matrix
+import pytest
 from mutants import MUTANTS
 from uws_conformance.outcomes import Outcome
 from uws_conformance.registry import all_checks
@@ -15,6 +16,12 @@ def test_correct_server_breaks_nothing() -> None:
     assert matrix.broken(report) == []
     assert report.left == ()
     assert report.count(Outcome.PASS) > 200
+
+
+@pytest.mark.parametrize("face", ["tap", "soda"])
+def test_correct_tap_and_soda_services_break_nothing(face: str) -> None:
+    report = matrix.look(None, face=face)
+    assert report.results and report.count(Outcome.PASS) == len(report.results), matrix.broken(report)
 
 
 def test_every_check_is_killed_by_the_mutant_of_the_page() -> None:

@@ -20,6 +20,7 @@ from uws_conformance.outcomes import Broken, Skipped, Unsupported, expect
 from uws_conformance.profile import Profile
 
 T = TypeVar("T")
+CLEANING = 60  # seconds at most for deleting all jobs
 PART = "conformance_part"
 VOTABLE = b"""<?xml version="1.0"?>
 <VOTABLE version="1.3" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE><TABLE>
@@ -113,7 +114,8 @@ class Bench:
         if len(self.made) >= self.max_jobs:
             raise Skipped(f"the limit of {self.max_jobs} jobs is reached")
         reply = self.client.send("POST", self.jobs + query, tuple(form), files=files, **options)
-        if reply.location:
+        moved = reply.status in (301, 302, 307, 308)  # Location is then no job
+        if reply.location and not moved and reply.location.rstrip("/") != self.jobs:
             self.made.append(reply.location)
         return reply
 
@@ -242,7 +244,7 @@ class Bench:
         return reply
 
     def upload(self) -> Job:
-        """A pending job with a file of ours, as the profile's ``upload`` says; ``{part}`` stands for the part's name."""
+        """A pending job with a file of ours; ``{part}`` in the profile's ``upload`` stands for the part's name."""
 
         def make() -> Job:
             form = tuple((key, value.replace("{part}", PART)) for key, value in self.kind("upload"))
@@ -271,13 +273,15 @@ class Bench:
     def clean(self) -> list[str]:
         """Delete every job that was made and is still there; returns those that could not be deleted."""
         left = []
+        deadline = time.monotonic() + CLEANING
         for url in self.made:
+            if time.monotonic() > deadline:
+                left.append(url)
+                continue
             try:
                 reply = self.client.send("DELETE", url, timeout=10)
-                if (reply.status >= 400 and reply.status not in (404, 403)) or reply.status == 403:
-                    again = self.get(url)
-                    if again.status == 200:
-                        left.append(url)
+                if reply.status >= 400 and reply.status != 404 and self.get(url).status not in (404, 410):
+                    left.append(url)
             except (Broken, Skipped):
                 left.append(url)
         self.made = []

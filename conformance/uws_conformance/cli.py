@@ -44,6 +44,9 @@ def parser() -> argparse.ArgumentParser:
     manners.add_argument("--dry-run", action="store_true", help="send nothing; list the checks and the jobs")
     manners.add_argument("--rate", type=float, default=0.0, help="at most so many requests in a second")
     manners.add_argument("--timeout", type=float, default=30.0, help="seconds for one request")
+    manners.add_argument(
+        "--time-limit", type=float, default=900.0, help="seconds for all checks; then the rest is skipped"
+    )
     manners.add_argument("--max-jobs", type=int, default=60)
     manners.add_argument("--insecure", action="store_true", help="do not verify TLS certificates")
     out = main.add_argument_group("reports")
@@ -70,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Check one server."""
     options = parser().parse_args(arguments)
     console = Console(soft_wrap=True, highlight=False)
-    limits = Limits(options.timeout, rate=options.rate, read_only=options.read_only)
+    limits = Limits(options.timeout, total=options.time_limit, rate=options.rate, read_only=options.read_only)
     client = Client(limits, identity(options), verify=not options.insecure)
     other = Identity("other", {"Authorization": f"Bearer {options.token_other}"}) if options.token_other else None
     try:
@@ -103,6 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if before:
         for line in report.compare(found, before):
             console.print(escape(line))
+    if found.trouble:
+        print(f"uws-conformance: {found.trouble}", file=sys.stderr)
     return found.status(options.strict)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlencode, urljoin
 
@@ -69,6 +69,7 @@ class Limits:
 
     timeout: float = 30.0
     size: int = 8_000_000
+    total: float = 900.0  # seconds for all checks together
     rate: float = 0.0  # requests in a second, 0: as fast as they come
     read_only: bool = False
 
@@ -126,11 +127,38 @@ class Client:
             content = urlencode(form).encode()
             sent.setdefault("Content-Type", "application/x-www-form-urlencoded")
         limit = timeout or self.limits.timeout
+        reply = self._within(limit, method, url, sent, iter([content]) if chunked and content else content)
+        self._record(reply, sent, content or b"")
+        return reply
+
+    def _within(
+        self, limit: float, method: str, url: str, sent: Mapping[str, str], content: bytes | Iterator[bytes] | None
+    ) -> Reply:
+        """The exchange in a thread of its own: a server may also send headers so slowly that no read times out."""
+        found: list[Reply | BaseException] = []
+
+        def exchange() -> None:
+            try:
+                found.append(self._exchange(limit, method, url, sent, content))
+            except Exception as error:  # raised again below, by the caller's thread
+                found.append(error)
+
+        thread = threading.Thread(target=exchange, daemon=True)
+        thread.start()
+        thread.join(limit + 1)
+        if not found:
+            raise Broken(f"{method} {url}: no whole answer within {limit:g} s")
+        if isinstance(found[0], BaseException):
+            raise found[0]
+        return found[0]
+
+    def _exchange(
+        self, limit: float, method: str, url: str, sent: Mapping[str, str], content: bytes | Iterator[bytes] | None
+    ) -> Reply:
         started = time.monotonic()
         body = bytearray()
         try:
-            out = iter([content]) if chunked and content else content
-            with self._http.stream(method, url, content=out, headers=sent, timeout=limit) as answer:
+            with self._http.stream(method, url, content=content, headers=sent, timeout=limit) as answer:
                 for chunk in answer.iter_raw():
                     body += chunk
                     if len(body) > self.limits.size:
@@ -139,14 +167,12 @@ class Client:
                         raise Broken(f"{method} {url}: the answer did not end within {limit:g} s")
         except httpx2.TimeoutException as error:
             raise Broken(f"{method} {url}: no answer within {limit:g} s") from error
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
             raise Broken(f"{method} {url}: {error or type(error).__name__}") from error
         seconds = time.monotonic() - started
-        found = {name.lower(): value for name, value in answer.headers.items()}
+        headers = {name.lower(): value for name, value in answer.headers.items()}
         challenges = tuple(answer.headers.get_list("www-authenticate"))
-        reply = Reply(method, url, answer.status_code, found, bytes(body), seconds, challenges)
-        self._record(reply, sent, content or b"")
-        return reply
+        return Reply(method, url, answer.status_code, headers, bytes(body), seconds, challenges)
 
     def _pace(self) -> None:
         if self.limits.rate <= 0:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ class Profile:
     failing: Form | None = None
     upload: Form | None = None  # the parameters beside the part; "{part}" stands for its name
     parameter: tuple[str, str] = ("", "")  # one that may be set on a pending job
+    soda: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # a data set and regions of it
     chapters: tuple[str, ...] = ("UWS 1.1", "DALI 1.1", "VOSI 1.1", "SSO 2.0", "Clients")
     base: str = ".."  # from the job list to the folder of capabilities
     sync: bool = False
@@ -65,7 +67,7 @@ def parse(data: object, name: str) -> Profile:
     """A profile from what YAML gave; unknown keys and wrong shapes are errors."""
     if not isinstance(data, dict):
         raise ProfileError(f"{name}: a profile is a mapping, not {type(data).__name__}")
-    known = {field.name for field in fields(Profile)}
+    known = {one.name for one in fields(Profile)}
     if strange := sorted(set(map(str, data)) - known):
         raise ProfileError(f"{name}: unknown key {strange[0]!r}; allowed are {', '.join(sorted(known))}")
     values: dict[str, Any] = {"name": name, **data}
@@ -77,6 +79,11 @@ def parse(data: object, name: str) -> Profile:
         if len(one) != 1:
             raise ProfileError(f"{name}: parameter is one NAME: value")
         values["parameter"] = one[0]
+    if "soda" in values:
+        found: dict[str, tuple[str, ...]] = {}
+        for key, value in pairs(values["soda"], f"{name}: soda") or ():
+            found[key] = (*found.get(key, ()), value)
+        values["soda"] = found
     if "chapters" in values:
         values["chapters"] = tuple(values["chapters"])
     for key in ("patience", "poll", "wait"):

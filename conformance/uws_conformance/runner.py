@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from uws_conformance.bench import Bench
-from uws_conformance.http import Exchange
+from uws_conformance.http import ANONYMOUS, Exchange
 from uws_conformance.outcomes import Broken, Level, Outcome, Result, Skipped, Unsupported
 from uws_conformance.registry import Check
 
@@ -24,14 +24,17 @@ class Report:
     exchanges: tuple[Exchange, ...]
     left: tuple[str, ...] = ()
     interrupted: bool = False
+    trouble: str = ""  # why the run ended early
 
     def count(self, outcome: Outcome) -> int:
         return sum(result.outcome is outcome for result in self.results)
 
     def status(self, strict: bool = False) -> int:
-        """The exit status: 1 if a MUST is broken (with ``strict`` any rule), 130 after Ctrl-C, else 0."""
+        """The exit status: 130 after Ctrl-C, 2 if it ended early, 1 if a MUST is broken (with ``strict`` any rule)."""
         if self.interrupted:
             return 130
+        if self.trouble:
+            return 2
         return int(bool(self.count(Outcome.FAIL) or (strict and self.count(Outcome.WARN))))
 
 
@@ -48,33 +51,63 @@ def run_one(check: Check, bench: Bench) -> Result:
         outcome, seen = Outcome.SKIP, str(error)
     except Unsupported as error:
         outcome, seen = Outcome.UNSUPPORTED, str(error)
+    except Exception as error:  # an answer that the check was not written for; the others go on
+        outcome = Outcome.FAIL if check.level is Level.MUST else Outcome.WARN
+        seen = f"the answer could not be understood ({type(error).__name__}: {error})"
     return Result(
         check.id, check.rule, check.level, check.standard, check.section, check.requires, check.hint,
         outcome, seen, time.monotonic() - started, tuple(range(first, len(bench.client.exchanges))),
     )  # fmt: skip
 
 
+def skipped(check: Check, why: str) -> Result:
+    """A check that was not made."""
+    return Result(
+        check.id, check.rule, check.level, check.standard, check.section, check.requires, check.hint,
+        Outcome.SKIP, why, 0.0, (),
+    )  # fmt: skip
+
+
+def unwelcome(bench: Bench, result: Result) -> str:
+    """Why nothing more can be seen: the credentials were taken at first and are no longer."""
+    if bench.client.identity is ANONYMOUS or not any(bench.client.exchanges[n].status == 401 for n in result.exchanges):
+        return ""
+    try:
+        reply = bench.get(bench.jobs)
+    except Broken:
+        return ""
+    return f"the credentials are no longer accepted: {reply}" if reply.status == 401 else ""
+
+
 def run(bench: Bench, checks: Iterable[Check], tell: Seen = lambda _result: None) -> Report:
     """Run the checks of the profile's chapters; all jobs are deleted at the end, also after Ctrl-C."""
     results: list[Result] = []
-    interrupted = False
+    interrupted, trouble = False, ""
+    deadline = time.monotonic() + bench.client.limits.total
     try:
         for check in checks:
             if check.standard not in bench.profile.chapters:
                 continue
-            results.append(run_one(check, bench))
-            tell(results[-1])
+            if not trouble and time.monotonic() > deadline:
+                trouble = f"the time limit of {bench.client.limits.total:g} s is reached"
+            result = skipped(check, trouble) if trouble else run_one(check, bench)
+            if not trouble and (trouble := unwelcome(bench, result)):
+                result = skipped(check, trouble)
+            results.append(result)
+            tell(result)
     except KeyboardInterrupt:
         interrupted = True
     left = bench.clean() if not bench.client.limits.read_only else []
     return Report(
-        bench.jobs, bench.profile.name, tuple(results), tuple(bench.client.exchanges), tuple(left), interrupted
+        bench.jobs, bench.profile.name, tuple(results), tuple(bench.client.exchanges), tuple(left), interrupted, trouble
     )
 
 
 def reachable(bench: Bench) -> None:
     """Look at the job list once; raises Broken with a clear line if there is nothing to check."""
     reply = bench.get(bench.jobs)
+    if reply.status == 401:
+        raise Broken(f"{reply}; give credentials that it accepts: --token, --basic or --cookie")
     if reply.status >= 500:
         raise Broken(f"{reply}; is this the job list?")
     if reply.status == 404:

@@ -9,7 +9,7 @@ from lxml import etree
 from uws_conformance import documents
 from uws_conformance.bench import Bench
 from uws_conformance.http import Reply
-from uws_conformance.outcomes import Skipped, Unsupported, expect
+from uws_conformance.outcomes import Broken, Skipped, Unsupported, expect
 from uws_conformance.registry import check
 
 CAPABILITIES = "{http://www.ivoa.net/xml/VOSICapabilities/v1.0}capabilities"
@@ -148,18 +148,42 @@ def nothing_there(see: Bench) -> str:
     return str(reply)
 
 
-@check("D-017", "MUST", "DALI 1.1 §2.3", "examples is well-formed XML, or is not there (404).")
-def examples(see: Bench) -> str:
-    reply = see.get(f"{see.base}/examples")
+def examples(see: Bench) -> etree._Element:
+    """The document of examples; a document type is allowed here, its entities are not read."""
+    reply = see.share("examples", lambda: see.get(f"{see.base}/examples"))
     if reply.status == 404:
         raise Unsupported(str(reply))
     expect(reply.status == 200, str(reply))
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
     try:
-        etree.fromstring(reply.body, parser)
-    except etree.XMLSyntaxError as error:
-        expect(False, f"{reply}: {error}")
-    return str(reply)
+        return etree.fromstring(reply.body, parser)
+    except (etree.XMLSyntaxError, ValueError) as error:
+        raise Broken(f"{reply}: {error}") from error
+
+
+@check("D-017", "MUST", "DALI 1.1 §2.3", "examples is well-formed XML, or is not there (404).")
+def examples_xml(see: Bench) -> str:
+    return str(examples(see).tag)
+
+
+@check("D-017", "SHOULD", "DALI 1.1 §2.3", "examples is an XHTML page.")
+def examples_page(see: Bench) -> str:
+    tag = str(examples(see).tag)
+    expect(tag.rpartition("}")[2] == "html", f"the root is {tag}")
+    return tag
+
+
+@check("D-017", "MUST", "DALI 1.1 §2.3", "Each example has an id, itself as resource, and one name.")
+def examples_parts(see: Bench) -> str:
+    found = examples(see).findall(".//*[@typeof='example']")
+    for one in found:
+        where = f"the example {one.get('id')!r}"
+        expect(
+            one.get("id") and one.get("resource") == f"#{one.get('id')}", f"{where} has resource {one.get('resource')}"
+        )
+        names = one.findall(".//*[@property='name']")
+        expect(len(names) == 1, f"{where} has {len(names)} names")
+    return f"{len(found)} examples"
 
 
 def sync_by(method: str) -> None:

@@ -98,7 +98,7 @@ def other_403(see: Bench) -> str:
     return str(reply)
 
 
-@check("U-162", "MUST", "UWS 1.1 §3", "The list of somebody else does not show the job.", "Never list others' jobs.")
+@check("U-162", "TRAP", "UWS 1.1 §3", "The list of somebody else does not show the job.", "Never list others' jobs.")
 def other_list(see: Bench) -> str:
     known(see)
     name = see.pending().url.rsplit("/", 1)[-1]

@@ -23,12 +23,9 @@ def missing(what: str, tail: str) -> None:
         return str(reply)
 
 
-for _what, _tail in (
-    ("An unknown job", ""),
-    ("The phase of an unknown job", "/phase"),
-    ("The results of an unknown job", "/results"),
-):
-    missing(_what, _tail)
+missing("An unknown job", "")
+for _child in ("phase", "results", "parameters", *ATOMS[1:]):
+    missing(f"The {_child} of an unknown job", f"/{_child}")
 
 
 @check("U-001", "MUST", "UWS 1.1 §2.2", "An unknown child of a job answers 404.")
@@ -194,7 +191,7 @@ def no_deleting(child: str) -> None:
         return str(reply)
 
 
-for _child in ("phase", "results", "parameters", "owner"):
+for _child in ("results", "parameters", *ATOMS):
     no_deleting(_child)
 
 

@@ -1,0 +1,66 @@
+"""Every rule of the standards has a check, or the stated reason why it cannot be seen over HTTP."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import matrix
+from uws_conformance.registry import all_checks
+
+# MUSTs that are only warned about, since the standards contradict each other or all servers do otherwise.
+WARNED = {
+    "U-002": "most servers answer 303 to an illegal change of phase and ignore it",
+    "D-012": "examples of TAP 1.1 show what DALI forbids",
+}
+
+
+def checked() -> Mapping[str, list[str]]:
+    """Rule id -> ids of its checks."""
+    found: dict[str, list[str]] = {}
+    for check in all_checks():
+        found.setdefault(check.rule, []).append(check.id)
+    return found
+
+
+def test_every_rule_has_a_check_or_a_reason() -> None:
+    known = checked()
+    missing = [rule.id for rule in matrix.rules() if rule.id not in known and not rule.reason]
+    assert missing == []
+
+
+def test_a_reason_is_only_given_where_there_is_no_check() -> None:
+    known = checked()
+    both = [rule.id for rule in matrix.rules() if rule.id in known and rule.reason]
+    assert both == []
+
+
+def test_rules_that_are_seen_elsewhere_have_checks_there() -> None:
+    known = checked()
+    for rule in matrix.rules():
+        if rule.reason.startswith("= "):
+            named = rule.reason[2:].split()
+            assert all(re.fullmatch(r"[A-Z]-\d{2,3}", one) for one in named), rule
+            assert [one for one in named if one not in known] == [], rule
+
+
+def test_every_check_belongs_to_a_rule_of_the_list() -> None:
+    listed = {rule.id for rule in matrix.rules()}
+    strange = [check.id for check in all_checks() if check.rule not in listed and check.rule[0] != "C"]
+    assert strange == []
+
+
+def test_no_must_is_weakened_and_no_may_is_made_a_must() -> None:
+    """A rule that binds has a check that can fail; an optional one has none."""
+    level = {rule.id: rule.level for rule in matrix.rules()}
+    by_rule: dict[str, set[str]] = {}
+    for check in all_checks():
+        by_rule.setdefault(check.rule, set()).add(check.level)
+    weak = {rule for rule, levels in by_rule.items() if level.get(rule) == "MUST" and "MUST" not in levels}
+    hard = [rule for rule, levels in by_rule.items() if level.get(rule) in ("MAY", "FREE") and "MUST" in levels]
+    assert weak == set(WARNED)
+    assert hard == []
+
+
+def test_the_page_of_rules_is_up_to_date() -> None:
+    assert matrix.RULES_PAGE.read_text() == matrix.rules_page(), "run `make conformance-matrix`"
