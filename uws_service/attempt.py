@@ -154,6 +154,7 @@ class Launch:
     disk: int = 0  # bytes of working files; 0: as many as max_output
     gpus: int = 0
     group: str = ""  # of the owner, whose share it counts to
+    token_variable: str = ""  # the environment variable with the name of the file with a data token; "": there is none
 
 
 class Seen(StrEnum):

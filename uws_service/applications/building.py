@@ -10,6 +10,7 @@ from uws_service.applications.model import (
     AccessSpec,
     Application,
     Bound,
+    DataTokenSpec,
     Example,
     Limits,
     MaxrecSpec,
@@ -63,6 +64,10 @@ def _bound(raw: Mapping[str, Any] | None, fallback: Bound) -> Bound:
     return Bound(min(default, highest) if highest and "default" not in raw else default, highest)
 
 
+def _data_token(raw: Mapping[str, Any]) -> DataTokenSpec:
+    return DataTokenSpec(raw["variable"], raw["audience"], tuple(raw.get("scopes", ())))
+
+
 def _access(raw: Mapping[str, Any]) -> AccessSpec:
     return AccessSpec(raw.get("anonymous", False), tuple(raw.get("groups", ())), tuple(raw.get("scopes", ())))
 
@@ -111,4 +116,5 @@ def application(raw: Mapping[str, Any]) -> Application:
         ),
         archive=raw.get("archive", False),
         access=_access(raw["access"]) if "access" in raw else None,
+        data_token=_data_token(raw["data_token"]) if "data_token" in raw else None,
     )

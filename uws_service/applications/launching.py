@@ -41,6 +41,7 @@ def launch(application: Application, job: Job, checked: Checked, number: int) ->
         max_output=application.limits.output,
         disk=application.resources.disk,
         gpus=application.resources.gpus,
+        token_variable=application.data_token.variable if application.data_token is not None else "",
     )
 
 

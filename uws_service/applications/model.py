@@ -113,6 +113,15 @@ class AccessSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class DataTokenSpec:
+    """A token that the command itself is given: in a file, whose name the environment variable holds."""
+
+    variable: str
+    audience: str
+    scopes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Application:
     """What a job runs."""
 
@@ -131,6 +140,9 @@ class Application:
     archive: bool = False
     access: AccessSpec | None = None
     """None: as the settings say for all applications."""
+
+    data_token: DataTokenSpec | None = None
+    """None: the command gets no token."""
 
     def parameter(self, name: str) -> ParameterSpec | None:
         """The parameter of this name, whatever its case (D-020)."""
