@@ -64,7 +64,7 @@ class Archive:
         if not sent.startswith("Bearer "):
             return False
         claims = _segment(sent.split(".")[1])
-        return claims["aud"] == AUDIENCE and claims["scope"] == "storage.read" and claims["exp"] > time.time()
+        return bool(claims["aud"] == AUDIENCE and claims["scope"] == "storage.read" and claims["exp"] > time.time())
 
     def tokens(self) -> list[str]:
         """All tokens that came."""
@@ -228,3 +228,155 @@ def test_a_token_for_the_command(ready: Server, issuer: OidcProvider) -> None:
     refused = httpx2.post(f"{pending}/phase", data={"PHASE": "RUN"}, headers=admin.headers)
     assert refused.status_code == 403 and "its owner must start the job" in refused.text
     assert user.get(f"{pending}/phase").text == "PENDING"
+
+
+def test_an_issuer_that_says_no(tmp_path: Path, issuer: OidcProvider, archive: Archive) -> None:
+    """The answer says who refused what, and there is no job."""
+    wrong = [{"hosts": [archive.host], "audience": "https://other.example.org", "scopes": ["storage.read"]}]
+    with service(tmp_path, issuer, archive, data_access=wrong) as server:
+        user = User(server, issuer.token("robot"))
+        refused = user.post("fetcher", PHASE="RUN", FILE=f"{archive.url}/file")
+        assert refused.status_code == 403
+        assert "https://other.example.org" in refused.text and "invalid_target" in refused.text
+        assert (user.token or "") not in refused.text
+        assert "<uws:jobref" not in user.get(f"{server.url}/fetcher/async").text
+        pending = user.post("fetcher", FILE=f"{archive.url}/file").headers["location"]
+        assert httpx2.post(f"{pending}/phase", data={"PHASE": "RUN"}, headers=user.headers).status_code == 403
+        assert user.get(f"{pending}/phase").text == "PENDING" and not grants(server)
+
+
+def test_an_issuer_that_is_down_at_the_start(ready: Server, issuer: OidcProvider, archive: Archive) -> None:
+    """503 with Retry-After, and nothing is half done: no job, or one that is PENDING as before."""
+    user = User(ready, issuer.token("robot"))
+    pending = user.post("fetcher", FILE=f"{archive.url}/file").headers["location"]
+    before = user.get(f"{ready.url}/fetcher/async").text
+    issuer.pause()
+    try:
+        for answer in (
+            user.post("fetcher", PHASE="RUN", FILE=f"{archive.url}/file"),
+            httpx2.post(f"{pending}/phase", data={"PHASE": "RUN"}, headers=user.headers, timeout=30),
+        ):
+            assert answer.status_code == 503 and int(answer.headers["retry-after"]) > 0, answer.text
+            assert "can't be asked now for access to data" in answer.text and "Traceback" not in answer.text
+        assert user.get(f"{ready.url}/fetcher/async").text == before
+        assert user.get(f"{pending}/phase").text == "PENDING" and not grants(ready)
+    finally:
+        issuer.go_on()
+    started = httpx2.post(f"{pending}/phase", data={"PHASE": "RUN"}, headers=user.headers)
+    assert started.status_code == 303 and user.wait(pending) == "COMPLETED"
+
+
+@pytest.mark.parametrize("refresh", [True, False], ids=["refresh token", "caller's token"])
+def test_a_job_that_waits_longer_than_its_token(
+    tmp_path: Path, archive: Archive, stranger: Archive, refresh: bool
+) -> None:
+    """Renewed while it waits; while the issuer is down it waits on and says why; refused for good is an error.
+
+    All the while the database holds no token that can be read.
+    """
+    issuer = OidcProvider(tmp_path / "issuer", redirects=REDIRECTS, data_ttl=8, data_refresh=refresh)
+    issuer.start()
+    try:
+        with service(tmp_path, issuer, archive) as server:
+            user = User(server, issuer.token("robot"))
+            first = user.run("fetcher", FILE=f"{stranger.url}/open", SECONDS="60")
+            assert user.wait(first, "EXECUTING")
+            second = user.run("fetcher", FILE=f"{archive.url}/file")
+            third = user.run("fetcher", FILE=f"{archive.url}/file")
+            rows = {row[0]: row for row in grants(server)}
+            assert len(rows) == 2
+            assert (user.token or "") not in str(rows) and "access" not in str(rows)
+            mine = second.rpartition("/")[2]
+            eventually(lambda: {row[0]: row for row in grants(server)}[mine][2] != rows[mine][2])
+            httpx2.delete(first, headers=user.headers)
+            assert user.wait(second) == "COMPLETED", user.get(f"{second}/error").text
+            assert user.wait(third) == "COMPLETED"
+            assert not grants(server)
+
+            first = user.run("fetcher", FILE=f"{stranger.url}/open", SECONDS="60")
+            assert user.wait(first, "EXECUTING")
+            second = user.run("fetcher", FILE=f"{archive.url}/file")
+            issuer.pause()
+            ends = next(row[3] for row in grants(server) if row[0] == second.rpartition("/")[2])
+            eventually(lambda: time.time() * 1000 > ends)
+            httpx2.delete(first, headers=user.headers)
+            told = {**user.headers, "Accept": "application/json"}
+
+            def waits() -> bool:
+                info = httpx2.get(second, headers=told).text
+                return "access to data" in info
+
+            eventually(waits)
+            assert user.get(f"{second}/phase").text == "QUEUED"
+            issuer.go_on()
+            assert user.wait(second) == "COMPLETED", user.get(f"{second}/error").text
+
+            first = user.run("fetcher", FILE=f"{stranger.url}/open", SECONDS="60")
+            assert user.wait(first, "EXECUTING")
+            second = user.run("fetcher", FILE=f"{archive.url}/file")
+            issuer.stop()
+            issuer.start()  # with new keys and without memory: it knows neither token any more
+            eventually(lambda: time.time() * 1000 > rows_end(server, second))
+            httpx2.delete(first, headers=user.headers)
+            assert eventually(lambda: "ERROR" in httpx2.get(f"{second}/phase", headers=user.headers).text)
+            error = user.get(f"{second}/error").text
+            assert "access to data" in error and "Run the job again" in error and "Traceback" not in error
+            assert not grants(server)
+    finally:
+        issuer.stop()
+
+
+def rows_end(server: Server, job: str) -> int:
+    """When the token of a job ends, in milliseconds."""
+    return next((int(row[3]) for row in grants(server) if row[0] == job.rpartition("/")[2]), 0)
+
+
+def test_nothing_of_it_is_left_behind(ready: Server, issuer: OidcProvider, archive: Archive) -> None:
+    """After all of the above: no token in any log, column, or file of the service, and the key is its own alone."""
+    user = User(ready, issuer.token("robot"))
+    assert user.wait(user.run("fetcher", FILE=f"{archive.url}/file")) == "COMPLETED"
+    running = user.run("fetcher", FILE=f"{archive.url}/file", SECONDS="50")
+    assert user.wait(running, "EXECUTING")
+    secrets = {*archive.tokens(), user.token or ""}
+    assert len(secrets) >= 3
+    files = [path for path in (ready.folder, issuer.folder) for path in path.rglob("*") if path.is_file()]
+    assert any("uws.db" in path.name for path in files) and any(path.name == "spec.json" for path in files)
+    for path in files:
+        content = path.read_bytes()
+        for secret in secrets:
+            assert secret.encode() not in content and secret.rpartition(".")[2].encode() not in content, path
+    environments = [
+        (Path("/proc") / name / kind).read_bytes() for name in pids_below(ready) for kind in ("environ", "cmdline")
+    ]
+    assert len(environments) >= 4
+    for content in environments:
+        assert not any(secret.encode() in content for secret in secrets)
+    key = ready.folder / "data" / "sealing.key"
+    assert key.stat().st_mode & 0o777 == 0o600
+    with sqlite3.connect(f"file:{ready.folder}/data/uws.db?mode=ro", uri=True) as database:
+        tables = [row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        content = b"\n".join(
+            str(row).encode() for table in tables for row in database.execute(f'SELECT * FROM "{table}"')
+        )
+    assert key.read_bytes() not in content and SECRET.encode() not in content
+    for secret in secrets:
+        assert secret.encode() not in content
+    for page in ("", "/parameters", "/results", "/logs/stdout", "/logs/stderr"):
+        shown = user.get(running + page).text
+        assert not any(secret in shown for secret in secrets)
+    httpx2.delete(running, headers=user.headers)
+    assert "Traceback" not in ready.log.read_text()
+
+
+def pids_below(server: Server) -> list[str]:
+    """The processes of the service's agents and their commands, known by the folder in their words."""
+    mark = str(server.folder / "data").encode()
+    found = []
+    for path in Path("/proc").iterdir():
+        if path.name.isdigit():
+            try:
+                if mark in (path / "environ").read_bytes() + (path / "cmdline").read_bytes():
+                    found.append(path.name)
+            except OSError:
+                continue
+    return found
