@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,8 +119,15 @@ def applications_of(settings: Settings) -> dict[str, Application]:
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Runtime]:
-    """Open the parts, run the loops, and close all in reverse; jobs at the sites go on running."""
+async def running(settings: Settings, *, clock: Callable[[], float] = time.time) -> AsyncIterator[Runtime]:
+    """Open the parts, run the loops, and close all in reverse; jobs at the sites go on running.
+
+    ``clock`` gives the present instant in seconds to all that looks at callers; the sites have their own.
+    """
+
+    def now() -> int:
+        return int(clock() * 1000)
+
     telemetry.configure_logging(settings.log_format, settings.log_level)
     applications = applications_of(settings)
     if settings.database is None or settings.depot is None:
@@ -133,11 +140,13 @@ async def running(settings: Settings) -> AsyncIterator[Runtime]:
         depot = Depot.open(settings.depot_url)
         placer = Placer(store, settings.sites)
         rules = Rules(settings.auth)
-        user_tokens = Tokens(settings.auth, rank=rules.ranked) if settings.auth.issuers else None
+        user_tokens = Tokens(settings.auth, rank=rules.ranked, clock=clock) if settings.auth.issuers else None
         if user_tokens is not None:
             stack.push_async_callback(user_tokens.close)
-        data = _data_access(settings, applications, user_tokens, store)
-        service = Service(store, applications, placer, rules=rules, data=data, max_waiters=settings.limits.waiters)
+        data = _data_access(settings, applications, user_tokens, store, now)
+        service = Service(
+            store, applications, placer, rules=rules, data=data, clock=now, max_waiters=settings.limits.waiters
+        )
         permissions = PermissionsApi(settings.auth.permissions) if settings.auth.permissions is not None else None
         if permissions is not None:
             stack.push_async_callback(permissions.close)
@@ -188,7 +197,11 @@ def _make_folder(folder: Path) -> None:
 
 
 def _data_access(
-    settings: Settings, applications: Mapping[str, Application], tokens: Tokens | None, store: Store
+    settings: Settings,
+    applications: Mapping[str, Application],
+    tokens: Tokens | None,
+    store: Store,
+    clock: Callable[[], int],
 ) -> DataAccess | None:
     """Access to data for jobs, if the settings or an application ask for it."""
     asked = settings.auth.data_access or any(one.data_token is not None for one in applications.values())
@@ -203,7 +216,7 @@ def _data_access(
         raise ConfigurationError(
             "settings: auth.sealing_key is missing: with PostgreSQL all processes need the same one for data_access"
         )
-    return DataAccess(settings.auth, tokens, store, key, now_ms)
+    return DataAccess(settings.auth, tokens, store, key, clock)
 
 
 def _executors(
