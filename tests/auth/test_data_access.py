@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,8 +21,18 @@ import pytest
 
 from tests.auth.conftest import PROBE
 from tests.issuers import CLIENT, SECRET, OidcProvider
-from tests.server import Server
+from tests.server import ROOT, Server
+from uws_service.agents import Pod
+from uws_service.applications import check, launch
 from uws_service.auth.claims import _segment
+from uws_service.auth.locking import key_in, lock, unlock
+from uws_service.errors import Forbidden
+from uws_service.executors.kubernetes.manifest import job_manifest
+from uws_service.job import Parameter
+from uws_service.runtime import running
+from uws_service.service import Request
+from uws_service.settings import KubernetesSite, Settings
+from uws_service.settings_auth import Auth
 
 HERE = Path(__file__).parent
 AUDIENCE = "https://data.example.org"
@@ -384,3 +397,131 @@ def pids_below(server: Server) -> list[str]:
             except OSError:
                 continue
     return found
+
+
+@contextmanager
+def upstream(claim: dict[str, Any]) -> Iterator[str]:
+    """The service's end of the agents' resources, with one claim's answer."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            body = json.dumps(claim).encode() if self.path.endswith("/claim") else b"null"
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+def pod_of(folder: Path, claim: dict[str, Any]) -> Path:
+    """The files of a pod whose agent was answered with this claim, once the command could start."""
+    root = folder / "pod"
+    for name in ("input", "output", "progress", "agent"):
+        (root / name).mkdir(parents=True)
+    (root / "token").write_text("of the pod")
+    with upstream(claim) as url, (folder / "agent.log").open("wb") as log:
+        environment = {"UWS_AGENT_URL": url, "UWS_AGENT_TOKEN": str(root / "token"), "UWS_AGENT_ROOT": str(root)}
+        agent = subprocess.Popen(
+            [sys.executable, "-m", "uws_service.agent.pod"],
+            env={**environment, "PYTHONPATH": str(ROOT)},
+            stderr=log,
+        )
+        try:
+            eventually((root / "agent" / "ready").exists)
+        finally:
+            agent.kill()
+            agent.wait(10)
+    return root
+
+
+@pytest.mark.anyio
+async def test_an_agent_in_a_pod(tmp_path: Path, issuer: OidcProvider, archive: Archive) -> None:
+    """It gets tokens in the answer to its claim, and nobody after the job's end; the pod's files hold none."""
+    auth = {
+        "issuers": [issuer.settings(client_id=CLIENT, client_secret=SECRET)],
+        "data_access": [{"hosts": [archive.host], "audience": AUDIENCE, "scopes": ["storage.read"]}],
+    }
+    settings = Settings.load(
+        data=tmp_path / "data",
+        auth=auth,
+        applications=[HERE / "fetcher.yaml"],
+        controller=False,
+        fetch={"allow_private": True},
+    )
+    token = issuer.token("robot")
+    async with running(settings) as runtime:
+        assert runtime.user_tokens is not None
+        identity, _ = await runtime.user_tokens.verify(token)
+        wanted = Request(parameters=(Parameter("FILE", f"{archive.url}/file"),), run=True)
+        application = runtime.applications["fetcher"]
+        job, _ = await runtime.service.create(application, identity, wanted, token=token)
+        (attempt,) = await runtime.store.attempts(job.id)
+        assert await runtime.store.begin_attempt(attempt, 1)
+        pod = Pod(frozenset({"local"}), job.id, 1, "pod-1")
+        claim = await runtime.agents.claim(pod)
+        held = claim["data"]["tokens"]
+        assert list(held) == [archive.host] and held[archive.host] != token and claim["data"]["command"] is None
+        manifest = json.dumps(
+            job_manifest(
+                launch(application, job, check(application, job.parameters), 1),
+                KubernetesSite(name="a", kind="kubernetes", namespace="n", agent_url="https://x", agent_image="i"),
+                "instance",
+            )
+        )
+        assert held[archive.host] not in manifest and token not in manifest
+        await runtime.service.abort("fetcher", job.id, identity)
+        assert not await runtime.store.grants.of(job.id)
+        with pytest.raises(Forbidden):
+            await runtime.agents.claim(pod)
+    before = len(archive.tokens())
+    root = pod_of(tmp_path, claim)
+    assert (root / "input" / "files" / "FILE").read_bytes() == CONTENT
+    assert archive.tokens()[before:] == [held[archive.host]]
+    for path in (*root.rglob("*"), tmp_path / "agent.log"):
+        assert path.is_dir() or held[archive.host].encode() not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"hosts": ["https://data.example.org"]}, "no scheme"),
+        ({"hosts": ["*.example.org"]}, "no scheme, path or wildcard"),
+        ({"hosts": ["a.example.org", "A.example.org:443"]}, "names a host twice"),
+        ({"issuer": "https://other.example.org"}, "no URL of an issuer with client_id"),
+    ],
+)
+def test_settings_that_can_not_be(more: dict[str, Any], words: str) -> None:
+    """Each says what is wrong and what is allowed."""
+    issuer = {"url": "https://iam.example.org", "audience": "uws-api", "client_id": "uws"}
+    data = {"hosts": ["data.example.org"], "audience": AUDIENCE, **more}
+    with pytest.raises(ValueError, match=words):
+        Auth.model_validate({"issuers": [issuer], "data_access": [data]})
+    with pytest.raises(ValueError, match="needs an issuer with client_id"):
+        Auth.model_validate({"data_access": [{"hosts": ["data.example.org"], "audience": AUDIENCE}]})
+
+
+def test_what_is_locked() -> None:
+    """Only with the key, only for its purpose, only unchanged."""
+    locked = lock(b"key", "job 1", "secret")
+    assert "secret" not in locked and lock(b"key", "job 1", "secret") != locked
+    assert unlock(b"key", "job 1", locked) == "secret"
+    for key, purpose, text in ((b"other", "job 1", locked), (b"key", "job 2", locked), (b"key", "job 1", "AAAA"),
+                               (b"key", "job 1", locked[:-8] + "AAAAAAA=")):  # fmt: skip
+        assert unlock(key, purpose, text) is None
+
+
+def test_a_key_that_two_make_at_once(tmp_path: Path) -> None:
+    """Both get the same one."""
+    file = tmp_path / "key"
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(lambda _: key_in(file), range(16)))) == 1
+    assert file.stat().st_mode & 0o777 == 0o600 and [one.name for one in tmp_path.iterdir()] == ["key"]
