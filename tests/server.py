@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,16 +36,25 @@ class Server:
         The address to listen on.
     config
         The text of a settings file, in which ``PORT`` stands for the port.
+    program
+        What Python runs.
     """
 
     def __init__(
-        self, folder: Path, settings: Mapping[str, str] | None = None, *, host: str = "127.0.0.1", config: str = ""
+        self,
+        folder: Path,
+        settings: Mapping[str, str] | None = None,
+        *,
+        host: str = "127.0.0.1",
+        config: str = "",
+        program: Sequence[str] = ("-m", "uws_service", "serve"),
     ) -> None:
         self.folder = folder
         self.port = free_port()
         self.host = host
         self.url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{self.port}"
         self.config = config
+        self.program = program
         self.settings = {"UWS_DATA": str(folder / "data"), **(settings or {})}
         self.log = folder / "service.log"
         self.process: subprocess.Popen[bytes] | None = None
@@ -54,7 +63,7 @@ class Server:
         """Start, and return once the service says that it is ready."""
         self.folder.mkdir(parents=True, exist_ok=True)
         clean = {key: value for key, value in os.environ.items() if not key.startswith("UWS_")}
-        command = [sys.executable, "-m", "uws_service", "serve", "--host", self.host, "--port", str(self.port)]
+        command = [sys.executable, *self.program, "--host", self.host, "--port", str(self.port)]
         if self.config:
             (self.folder / "service.yaml").write_text(self.config.replace("PORT", str(self.port)))
             command += ["--config", str(self.folder / "service.yaml")]

@@ -13,6 +13,7 @@ from typing import Any
 
 from uws_service.applications import Application, check, launch
 from uws_service.attempt import Attempt, AttemptState, Launch, Output, Reason, Report
+from uws_service.data_access import DataAccess, tell_waiting
 from uws_service.depot import Depot
 from uws_service.errors import Forbidden, NotFound, ServiceUnavailable, UsageError
 from uws_service.job import Job, Phase
@@ -45,11 +46,19 @@ class Pod:
 class Agents:
     """All that agents can ask, over one store."""
 
-    def __init__(self, store: Store, depot: Depot, applications: Mapping[str, Application], fetch: Fetch) -> None:
+    def __init__(
+        self,
+        store: Store,
+        depot: Depot,
+        applications: Mapping[str, Application],
+        fetch: Fetch,
+        data: DataAccess | None = None,
+    ) -> None:
         self.store = store
         self.depot = depot
         self.applications = applications
         self.fetch = fetch
+        self.data = data
 
     async def claim(self, pod: Pod) -> dict[str, Any]:
         """Let this pod speak for its attempt; what it needs to know, as JSON values.
@@ -59,7 +68,7 @@ class Agents:
         Forbidden
             The attempt is not wanted any more, or belongs to another site.
         ServiceUnavailable
-            Another pod of it counts as running; ask again.
+            Another pod of it counts as running, or its access to data can't be renewed now; ask again.
         """
         attempt, plan = await self._plan(pod)
         job = await self.store.get(pod.job_id)
@@ -70,6 +79,7 @@ class Agents:
         if not await self.store.claim(pod.job_id, pod.number, pod.uid):
             raise Forbidden("This attempt has ended or was given up.")
         return {
+            "data": await self._data(pod.job_id),
             "inputs": [
                 {key: value for key, value in asdict(item).items() if key != "depot_key"} for item in plan.inputs
             ],
@@ -82,6 +92,18 @@ class Agents:
                 "timeout": self.fetch.timeout,
             },
         }
+
+    async def _data(self, job_id: str) -> dict[str, Any]:
+        """The tokens for the attempt's data; why there are none now stands in jobInfo."""
+        if self.data is None:
+            return {"tokens": {}, "command": None}
+        try:
+            return await self.data.held(job_id)
+        except ServiceUnavailable as error:
+            await tell_waiting(self.store, job_id, error.message)
+            raise
+        except Forbidden as error:
+            return {"tokens": {}, "command": None, "problem": error.message}
 
     async def read_input(self, pod: Pod, index: int) -> tuple[int, AsyncIterator[bytes]]:
         """Size and content of an input that the depot has."""

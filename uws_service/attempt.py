@@ -155,6 +155,7 @@ class Launch:
     gpus: int = 0
     group: str = ""  # of the owner, whose share it counts to
     passed: tuple[str, ...] = ()  # environment variables, such as URLs with passwords, that each site has of its own
+    token_variable: str = ""  # the environment variable with the name of the file with a data token; "": there is none
 
 
 class Seen(StrEnum):

@@ -17,6 +17,7 @@ import structlog
 from uws_service import telemetry
 from uws_service.applications import Application, check, launch
 from uws_service.attempt import Attempt, AttemptState, Observation, Reason, Seen
+from uws_service.data_access import DataAccess, tell_waiting
 from uws_service.deciding import (
     Close,
     Kill,
@@ -84,6 +85,8 @@ class Controller:
         The present instant in milliseconds.
     absence
         How long the site may be silent.
+    data
+        The jobs' access to data, which must be good when a job is handed over.
     """
 
     def __init__(
@@ -96,6 +99,7 @@ class Controller:
         clock: Callable[[], int] = now_ms,
         interval: float = 1.0,
         absence: Absence | None = None,
+        data: DataAccess | None = None,
     ) -> None:
         self.store = store
         self.executor = executor
@@ -104,6 +108,7 @@ class Controller:
         self.clock = clock
         self.interval = interval
         self.absence = absence or Absence()
+        self.data = data
         self._busy: dict[Key, asyncio.Task[None]] = {}
         self._beginning = 0
         self._wake = asyncio.Event()
@@ -370,9 +375,28 @@ class Controller:
                 return
             submitted = replace(attempt, state=AttemptState.SUBMITTED, submitted=now)
             self._live[attempt.job_id, attempt.number] = submitted
-            await self._submit(submitted)
+            if await self._has_data(submitted):
+                await self._submit(submitted)
         finally:
             self._beginning -= 1
+
+    async def _has_data(self, attempt: Attempt) -> bool:
+        """Whether the job's access to data is good; if its issuer is down the job waits on, and says so."""
+        if self.data is None:
+            return True
+        try:
+            await self.data.held(attempt.job_id)
+        except ServiceUnavailable as error:
+            await tell_waiting(self.store, attempt.job_id, error.message)
+            await self.store.give_back(attempt, self.clock() + (error.retry_after or 1) * 1000)
+            self._live.pop((attempt.job_id, attempt.number), None)
+            return False
+        except UwsError as error:
+            job = await self.store.get(attempt.job_id)
+            if job is not None and job.phase not in FINAL:
+                await self.outcomes.fail(job, attempt, None, Reason.STAGE_IN, error.message)
+            return False
+        return True
 
     async def _submit(self, attempt: Attempt) -> None:
         job = await self.store.get(attempt.job_id)

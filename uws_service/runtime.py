@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +17,12 @@ from uws_service import telemetry
 from uws_service.agents import Agents
 from uws_service.applications import Application, load_applications
 from uws_service.attempt import Attempt
+from uws_service.auth.locking import key_in
 from uws_service.auth.permissions import PermissionsApi
 from uws_service.auth.policy import Rules
 from uws_service.auth.tokens import Tokens
 from uws_service.controller import Absence, Controller
+from uws_service.data_access import DataAccess
 from uws_service.depot import Depot
 from uws_service.errors import ConfigurationError, UwsError
 from uws_service.executors.base import Executor
@@ -60,6 +62,8 @@ class Runtime:
     permissions: PermissionsApi | None = None
     queries: Mapping[str, Queries] = field(default_factory=dict)
     """The TAP applications' tables and warm processes, by name."""
+    data: DataAccess | None = None
+    """None: no job gets a token for what it fetches."""
     controllers: list[Controller] = field(default_factory=list)
     leaders: list[Leader] = field(default_factory=list)
     up_since: int = 0
@@ -119,8 +123,15 @@ def applications_of(settings: Settings) -> dict[str, Application]:
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Runtime]:
-    """Open the parts, run the loops, and close all in reverse; jobs at the sites go on running."""
+async def running(settings: Settings, *, clock: Callable[[], float] = time.time) -> AsyncIterator[Runtime]:
+    """Open the parts, run the loops, and close all in reverse; jobs at the sites go on running.
+
+    ``clock`` gives the present instant in seconds to all that looks at callers; the sites have their own.
+    """
+
+    def now() -> int:
+        return int(clock() * 1000)
+
     telemetry.configure_logging(settings.log_format, settings.log_level)
     applications = applications_of(settings)
     if settings.database is None or settings.depot is None:
@@ -133,18 +144,21 @@ async def running(settings: Settings) -> AsyncIterator[Runtime]:
         depot = Depot.open(settings.depot_url)
         placer = Placer(store, settings.sites)
         rules = Rules(settings.auth)
-        service = Service(store, applications, placer, rules=rules, max_waiters=settings.limits.waiters)
-        user_tokens = Tokens(settings.auth, rank=rules.ranked) if settings.auth.issuers else None
+        user_tokens = Tokens(settings.auth, rank=rules.ranked, clock=clock) if settings.auth.issuers else None
         if user_tokens is not None:
             stack.push_async_callback(user_tokens.close)
+        data = _data_access(settings, applications, user_tokens, store, now)
+        service = Service(
+            store, applications, placer, rules=rules, data=data, clock=now, max_waiters=settings.limits.waiters
+        )
         permissions = PermissionsApi(settings.auth.permissions) if settings.auth.permissions is not None else None
         if permissions is not None:
             stack.push_async_callback(permissions.close)
         clusters = [Cluster(site) for site in settings.sites if isinstance(site, KubernetesSite)]
-        executors = _executors(settings, depot, clusters, await store.name() if clusters else "")
+        executors = _executors(settings, depot, clusters, await store.name() if clusters else "", data)
         for executor in executors.values():
             stack.push_async_callback(executor.close)
-        agents = Agents(store, depot, applications, settings.fetch)
+        agents = Agents(store, depot, applications, settings.fetch, data)
         runtime = Runtime(
             settings,
             applications,
@@ -158,8 +172,11 @@ async def running(settings: Settings) -> AsyncIterator[Runtime]:
             user_tokens,
             permissions,
             await _queries(settings, applications, stack),
+            data,
             up_since=now_ms(),
         )
+        if data is not None:
+            stack.push_async_callback(_stop, asyncio.create_task(_always(data.run())))
         if settings.controller:
             await _drive_sites(runtime, placer, stack)
             reaper = Reaper(
@@ -198,7 +215,32 @@ def _make_folder(folder: Path) -> None:
         raise ConfigurationError(f"settings: data: {folder}: {error.strerror or error}") from None
 
 
-def _executors(settings: Settings, depot: Depot, clusters: list[Cluster], instance: str) -> dict[str, Executor]:
+def _data_access(
+    settings: Settings,
+    applications: Mapping[str, Application],
+    tokens: Tokens | None,
+    store: Store,
+    clock: Callable[[], int],
+) -> DataAccess | None:
+    """Access to data for jobs, if the settings or an application ask for it."""
+    asked = settings.auth.data_access or any(one.data_token is not None for one in applications.values())
+    if tokens is None or not asked:
+        return None
+    if settings.auth.sealing_key is not None:
+        key = settings.auth.sealing_key.get_secret_value().encode()
+    elif settings.database_url.startswith("sqlite"):
+        _make_folder(settings.data)
+        key = key_in(settings.data / "sealing.key")
+    else:
+        raise ConfigurationError(
+            "settings: auth.sealing_key is missing: with PostgreSQL all processes need the same one for data_access"
+        )
+    return DataAccess(settings.auth, tokens, store, key, clock)
+
+
+def _executors(
+    settings: Settings, depot: Depot, clusters: list[Cluster], instance: str, data: DataAccess | None
+) -> dict[str, Executor]:
     """All sites, in every process: any replica shows live logs, one of them drives each site."""
     found: dict[str, Executor] = {}
     by_name = {cluster.site.name: cluster for cluster in clusters}
@@ -212,6 +254,7 @@ def _executors(settings: Settings, depot: Depot, clusters: list[Cluster], instan
                 allow_private=settings.fetch.allow_private,
                 allow_hosts=settings.fetch.allow_hosts,
                 fetch_timeout=settings.fetch.timeout,
+                data=data,
             )
         else:
             found[site.name] = KubernetesExecutor(site, depot, instance, by_name[site.name])
@@ -225,12 +268,14 @@ async def _drive_sites(runtime: Runtime, placer: Placer, stack: contextlib.Async
         if isinstance(site, LocalSite):
             await executor.start()
             stack.push_async_callback(executor.stop)
-            controller = Controller(runtime.store, executor, runtime.applications, placer)
+            controller = Controller(runtime.store, executor, runtime.applications, placer, data=runtime.data)
             runtime.controllers.append(controller)
             work = controller.run()
         else:
             absence = Absence(site.unknown_after * 1000, site.lost_after * 1000)
-            controller = Controller(runtime.store, executor, runtime.applications, placer, absence=absence)
+            controller = Controller(
+                runtime.store, executor, runtime.applications, placer, absence=absence, data=runtime.data
+            )
             leader = Leader(runtime.store, executor, controller)
             runtime.leaders.append(leader)
             work = leader.run()

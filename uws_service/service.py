@@ -22,12 +22,14 @@ from uws_service.attempt import Attempt, Reason
 from uws_service.auth import Identity, normal_group, require_access
 from uws_service.auth.policy import Rules
 from uws_service.auth.quotas import Holding, require_room
+from uws_service.data_access import DataAccess
 from uws_service.errors import AuthenticationRequired, Conflict, Forbidden, NotFound, UsageError, UwsError
 from uws_service.job import BLOCKING, FINAL, MAX_DURATION, Action, ErrorSummary, Job, Parameter, Phase, apply
 from uws_service.placing import Placer
 from uws_service.settings_auth import Auth
-from uws_service.store import JobRef, StaleJob, Store
+from uws_service.store import JobRef, Made, StaleJob, Store
 from uws_service.store.access import Share, hashed
+from uws_service.store.grants import Grant
 
 RETRIES = 8
 """How often a change is decided anew when the job changed at the same moment."""
@@ -123,6 +125,8 @@ class Service:
         Chooses the site that a job goes to.
     rules
         Who may use which application, and how much of it.
+    data
+        Gets tokens for what jobs fetch; None: no job has any.
     clock
         The present instant in milliseconds.
     """
@@ -134,6 +138,7 @@ class Service:
         placer: Placer,
         *,
         rules: Rules | None = None,
+        data: DataAccess | None = None,
         clock: Callable[[], int] = now_ms,
         max_waiters: int = 50_000,
     ) -> None:
@@ -141,6 +146,7 @@ class Service:
         self.applications = applications
         self.placer = placer
         self.rules = rules or Rules(Auth())
+        self.data = data
         self.clock = clock
         self.max_waiters = max_waiters
         self.waiters = 0
@@ -234,21 +240,21 @@ class Service:
         origin: str = "",
         idempotency: tuple[str, str] | None = None,
         listed: bool = True,
+        token: str | None = None,
     ) -> tuple[Job, bool]:
         """A new job, run at once if asked (U-120, U-123); False: the same request had made it before.
 
-        Bad parameters do not prevent it: they become an ERROR when the job is run (T-013).
+        Bad parameters do not prevent it: they become an ERROR when the job is run (T-013). ``token`` is what the
+        caller is known by, to be exchanged for access to the job's data.
         """
         self.rules.require_use(application, identity)
         now = self.clock()
         job = self._new(application, identity, request, job_id or new_id(now), now, listed=listed)
-        attempt = None
+        made: Made = (job, None, ())
         async with self._room(identity, run=request.run, new=True):
             if request.run:
-                job, attempt = await self._started(job, identity, 1, now)
-            return await self.store.create(
-                job, actor=identity.actor, origin=origin, idempotency=idempotency, attempt=attempt
-            )
+                made = await self._started(job, identity, 1, now, token)
+            return await self.store.create_many([made], actor=identity.actor, origin=origin, idempotency=idempotency)
 
     async def create_many(
         self,
@@ -259,6 +265,7 @@ class Service:
         *,
         origin: str = "",
         idempotency: tuple[str, str] | None = None,
+        token: str | None = None,
     ) -> str:
         """A job for each row of parameters, all or none; returns the RUNID that finds them.
 
@@ -275,12 +282,12 @@ class Service:
         now = self.clock()
         run_id = request.run_id or f"bulk-{secrets.token_hex(8)}"
         ids = sorted(new_id(now) for _ in rows)
-        made: list[tuple[Job, Attempt | None]] = []
+        made: list[Made] = []
         async with self._room(identity, run=request.run, new=True, jobs=len(rows)):
             for number, (job_id, parameters) in enumerate(zip(ids, rows, strict=True), 1):
                 wanted = replace(request, parameters=parameters, run_id=run_id)
                 job = replace(self._new(application, identity, wanted, job_id, now), info={"row": number})
-                made.append(await self._started(job, identity, 1, now) if request.run else (job, None))
+                made.append(await self._started(job, identity, 1, now, token) if request.run else (job, None, ()))
                 if number % 100 == 0:
                     await asyncio.sleep(0)  # others have their turn
             first, _ = await self.store.create_many(made, actor=identity.actor, origin=origin, idempotency=idempotency)
@@ -320,15 +327,16 @@ class Service:
         """The job's parameters, checked against its application; raises `UsageError`."""
         return check(self.application(job.application), job.parameters)
 
-    async def _started(self, job: Job, identity: Identity, number: int, now: int) -> tuple[Job, Attempt | None]:
-        """The job after RUN, and its attempt; or in ERROR if its parameters are wrong."""
+    async def _started(self, job: Job, identity: Identity, number: int, now: int, token: str | None) -> Made:
+        """The job after RUN, its attempt and its access to data; or in ERROR if its parameters are wrong."""
         application = self.application(job.application)
         try:
-            check(application, job.parameters)
+            checked = check(application, job.parameters)
             site, why = await self.placer.choose(job, application, group=identity.group)
         except UsageError as error:
             summary = ErrorSummary(error.message, transient=False, reason=Reason.USAGE, detail=error.detail)
-            return apply(job, Action.REFUSE, now, error=summary), None
+            return apply(job, Action.REFUSE, now, error=summary), None, ()
+        grants = await self._grants(job, application, checked, identity, token)
         queued = apply(job, Action.RUN, now)
         waiting = f"waiting for a free slot at {site}"
         info = {**job.info, "site": site, "site_reason": why, "attempt": number, "waiting": waiting}
@@ -343,7 +351,16 @@ class Service:
             cpu_requested=application.resources.cpu,
             memory_requested=application.resources.memory,
         )
-        return replace(queued, quote=quote(queued, now), info=info), attempt
+        return replace(queued, quote=quote(queued, now), info=info), attempt, grants
+
+    async def _grants(
+        self, job: Job, application: Application, checked: Checked, identity: Identity, token: str | None
+    ) -> tuple[Grant, ...]:
+        if self.data is not None:
+            return await self.data.obtain(job, application, checked.inputs, identity, token)
+        if application.data_token is not None:
+            raise Forbidden(f"The application {application.name!r} needs access to data, and no issuer gives it here.")
+        return ()
 
     async def _change(
         self,
@@ -367,18 +384,26 @@ class Service:
                 continue
         raise Conflict("The job is being changed by others all the time. Try again.", retry_after=1)
 
-    async def run(self, application: str, job_id: str, identity: Identity, *, origin: str = "") -> Job:
+    async def run(
+        self, application: str, job_id: str, identity: Identity, *, origin: str = "", token: str | None = None
+    ) -> Job:
         """PHASE=RUN (U-026); when this returns, nobody sees the job PENDING any more (U-105)."""
         for _ in range(RETRIES):
             job = apply_check(await self.get(application, job_id, identity, write=True))
             self.rules.require_use(self.application(application), identity)
             number = 1 + max((attempt.number for attempt in await self.store.attempts(job_id)), default=0)
             async with self._room(identity, run=True, new=False):
-                after, attempt = await self._started(job, identity, number, self.clock())
+                after, attempt, grants = await self._started(job, identity, number, self.clock(), token)
                 attempts = (attempt,) if attempt is not None else ()
                 try:
                     return await self.store.save(
-                        job, after, kind="PHASE", actor=identity.actor, origin=origin, attempts=attempts
+                        job,
+                        after,
+                        kind="PHASE",
+                        actor=identity.actor,
+                        origin=origin,
+                        attempts=attempts,
+                        grants=grants,
                     )
                 except StaleJob:
                     continue

@@ -6,6 +6,7 @@ Without an issuer in it nothing changes: every caller is anonymous, or whom ``id
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from typing import Literal
 from urllib.parse import urlsplit
@@ -16,6 +17,9 @@ ASYMMETRIC = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES
 """Signatures that only the issuer can make: with HMAC, whoever can verify can forge."""
 
 Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"]
+
+
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[1-9][0-9]{0,4})?")
 
 
 def _is_safe(url: str) -> bool:
@@ -166,6 +170,29 @@ class Permissions(BaseModel):
         return value.rstrip("/")
 
 
+class DataAccess(BaseModel):
+    """Hosts to which a job's inputs are fetched from with a token of the caller's, made for them (RFC 8693)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    hosts: tuple[str, ...] = Field(
+        min_length=1, description="Names of hosts, each with `:port` unless that is 443. Only https is used."
+    )
+    audience: str = Field(min_length=1, description="The audience that tokens for these hosts must have.")
+    scopes: tuple[str, ...] = Field((), description="The scopes that are asked for, and no more are taken.")
+    issuer: str | None = Field(
+        None, description="Only for callers of the issuer with this URL. Unset: of every issuer with `client_id`."
+    )
+
+    @field_validator("hosts")
+    @classmethod
+    def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            if not _HOST.fullmatch(one):
+                raise ValueError(f"{one[:100]!r} is not the name of a host, or host:port (no scheme, path or wildcard)")
+        return tuple(one.lower().removesuffix(":443") for one in value)
+
+
 class Auth(BaseModel):
     """Who callers are, and what they may do."""
 
@@ -200,12 +227,34 @@ class Auth(BaseModel):
     )
     session: int = Field(8 * 3600, ge=60, description="Seconds after which a person with a browser logs in anew.")
     quotas: Quotas = Field(default_factory=Quotas, description="What one owner may have at once.")
+    data_access: tuple[DataAccess, ...] = Field(
+        (), description="Hosts whose files jobs fetch with a token that the issuer gives in exchange for the caller's."
+    )
+    sealing_key: SecretStr | None = Field(
+        None,
+        min_length=32,
+        description="What tokens of waiting jobs are encrypted with, the same for all processes. Unset: a key in the "
+        "data folder, made when it is first needed.",
+    )
     permissions: Permissions | None = Field(None, description="SRCNet's Permissions API. Unset: it is not asked.")
 
     @model_validator(mode="after")
     def _tokens_for_permissions(self) -> Auth:
         if self.permissions is not None and not self.issuers:
             raise ValueError("permissions needs issuers: the Permissions API decides by token")
+        return self
+
+    @model_validator(mode="after")
+    def _issuers_for_data(self) -> Auth:
+        able = {one.url.rstrip("/") for one in self.issuers if one.client_id is not None}
+        for index, one in enumerate(self.data_access):
+            if one.issuer is None and not able:
+                raise ValueError(f"data_access[{index}] needs an issuer with client_id: tokens are exchanged there")
+            if one.issuer is not None and one.issuer.rstrip("/") not in able:
+                raise ValueError(f"data_access[{index}].issuer is no URL of an issuer with client_id")
+        hosts = [host for one in self.data_access for host in one.hosts]
+        if len(set(hosts)) != len(hosts):
+            raise ValueError("data_access names a host twice")
         return self
 
     @field_validator("issuers")

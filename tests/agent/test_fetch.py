@@ -16,7 +16,7 @@ import pytest
 
 from tests.server import free_port
 from tests.tiers import require
-from uws_service.agent.fetch import FetchError, Policy, fetch, is_public
+from uws_service.agent.fetch import FetchError, Policy, authority, fetch, is_public
 
 OPEN = Policy(allow_private=True, timeout=20)
 """The servers of these tests have inner addresses, so what is no test of the guard allows them."""
@@ -140,6 +140,44 @@ def get(tmp_path: Path) -> Callable[..., bytes]:
         return content
 
     return get
+
+
+def test_a_token_goes_to_its_host_only(server: Server, tmp_path: Path) -> None:
+    """Not to another port, nor back again from there; only as long as the host stays the same."""
+    other = Server()
+    thread = threading.Thread(target=other.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    tokens = {f"127.0.0.1:{server.server_port}": "secret"}
+    try:
+        for url in (server.url + "/hops/1", server.leading_to(other.url + "/"), other.leading_to(server.url + "/")):
+            fetch(url, tmp_path / "file", max_size=10**6, policy=OPEN, tokens=tokens)
+    finally:
+        other.shutdown()
+        thread.join()
+        other.server_close()
+    assert [headers.get("Authorization") for _, headers in server.asked] == ["Bearer secret"] * 3 + [None]
+    assert [headers.get("Authorization") for _, headers in other.asked] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("url", "meant"),
+    [
+        ("https://Data.example.org/a", "data.example.org"),
+        ("https://data.example.org:443", "data.example.org"),
+        ("https://data.example.org:8443/a", "data.example.org:8443"),
+        ("https://data.example.org@evil.example.org/", "evil.example.org"),
+        ("http://data.example.org/", None),
+        ("http://data.example.org:443/", None),
+        ("http://127.0.0.1/", "127.0.0.1:80"),
+        ("ftp://127.0.0.1/", None),
+        ("https://[broken", None),
+        ("https://data.example.org:x/", None),
+        ("data.example.org", None),
+    ],
+)
+def test_what_a_token_is_meant_for(url: str, meant: str | None) -> None:
+    """Only https, or this very machine."""
+    assert authority(url) == meant
 
 
 @pytest.mark.parametrize("path", ["/", "/chunked", "/untold", "/hops/5", "", "/a%20b?x=1&y=%2F#part"])

@@ -57,6 +57,7 @@ class Work:
         """An agent in a process of its own."""
         return subprocess.Popen(
             [sys.executable, "-I", "-S", "-X", "utf8", str(AGENT), str(self.folder)],
+            stdin=subprocess.DEVNULL,
             start_new_session=True,
             env={"LANG": "C.UTF-8"},
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -135,7 +136,9 @@ class NanoIdp:
 class OidcProvider:
     """One oidc-provider: ES256, opaque tokens without a resource, claims as SKA IAM has them."""
 
-    def __init__(self, folder: Path, *, redirects: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, folder: Path, *, redirects: tuple[str, ...] = (), data_ttl: int = 3600, data_refresh: bool = True
+    ) -> None:
         require("node")
         if not (HERE / "node" / "node_modules" / "oidc-provider").is_dir():
             require("oidc-provider")  # no program has this name: skips, or fails where everything is required
@@ -143,6 +146,10 @@ class OidcProvider:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.redirects = redirects
+        self.data_ttl = data_ttl
+        """Seconds for which a token for data is good that came by exchange."""
+        self.data_refresh = data_refresh
+        """Whether a refresh token comes with it."""
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -157,6 +164,8 @@ class OidcProvider:
             "cli": CLI,
             "redirects": self.redirects,
             "users": USERS,
+            "dataTtl": self.data_ttl,
+            "dataRefresh": self.data_refresh,
         }
         node = shutil.which("node")
         assert node is not None
@@ -168,6 +177,16 @@ class OidcProvider:
                 stderr=log,
             )
         _until_ready(self.url, self.process)
+
+    def pause(self) -> None:
+        """An outage that leaves its keys and what it issued: the process stands still, connections hang."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """The end of the outage."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         """Kill it."""

@@ -12,6 +12,7 @@ import http.client
 import ipaddress
 import socket
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urljoin, urlsplit
@@ -37,18 +38,46 @@ class Policy:
     timeout: float = 60.0
 
 
-def fetch(url: str, path: str | Path, *, max_size: int, policy: Policy) -> int:
+def authority(url: str) -> str | None:
+    """The host of a URL as a token may be meant for it, with its port unless that is 443.
+
+    None if nothing secret may be sent there: it is neither https nor this very machine.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = (parts.hostname or "").lower(), parts.port
+    except ValueError:
+        return None
+    local = False
+    if parts.scheme == "http":
+        with contextlib.suppress(ValueError):
+            local = ipaddress.ip_address(host).is_loopback
+    if not host or not (local or parts.scheme == "https"):
+        return None
+    port = port or (443 if parts.scheme == "https" else 80)
+    return host if port == 443 else f"{host}:{port}"
+
+
+def fetch(url: str, path: str | Path, *, max_size: int, policy: Policy, tokens: Mapping[str, str] | None = None) -> int:
     """Write what a URL gives to a file; its size in bytes.
+
+    ``tokens`` by `authority`: the one of the URL that was asked for is sent to it, and to no other host or port that
+    it leads to.
 
     Raises
     ------
     FetchError
         Wrong scheme, inner address, too many redirects, status other than 200, larger than ``max_size``, no answer.
     """
+    meant = authority(url)
+    token = (tokens or {}).get(meant) if meant is not None else None
     for _ in range(policy.max_redirects + 1):
         connection, target = _connect(url, policy)
         try:
-            connection.request("GET", target, headers={"Accept": "*/*", "User-Agent": "uws-service"})
+            headers = {"Accept": "*/*", "User-Agent": "uws-service"}
+            if token is not None and authority(url) == meant:
+                headers["Authorization"] = f"Bearer {token}"
+            connection.request("GET", target, headers=headers)
             with connection.getresponse() as answer:
                 if answer.status in REDIRECTS and answer.headers.get("Location"):
                     url = _redirected(url, answer.headers["Location"])

@@ -19,6 +19,8 @@ from typing import Any
 
 SPEC, STATUS, STARTED, ALIVE = "spec.json", "status.json", "started", "alive"
 INPUT, OUTPUT, SCRATCH, PROGRESS, LOG = "input", "output", "scratch", "progress", "log"
+TOKEN = ".bearer_token"
+"""In the input folder: the token that the application asks for by name."""
 STDOUT, STDERR = "log/stdout", "log/stderr"
 
 _FLOCK = "hhqqi4x"  # struct flock of 64-bit Linux: type, whence, start, length, pid
@@ -40,6 +42,15 @@ def read_json(path: str) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def write_token(folder: str, token: str, mode: int = 0o600) -> None:
+    """Leave a token for the command in its input folder."""
+    path = os.path.join(folder, TOKEN)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode), "w", encoding="ascii") as file:
+        file.write(token)
 
 
 def claim(folder: str) -> bool:

@@ -132,8 +132,13 @@ class Agent:
     def _stage_in(self) -> None:
         """Bring the inputs; what goes wrong with one is the attempt's end, and the command never starts."""
         try:
+            data = self.launch["data"]
+            if data.get("problem"):
+                raise Problem(data["problem"])
             for index, item in enumerate(self.launch["inputs"]):
                 self._bring(index, item)
+            if data["command"]:
+                folder.write_token(self.input, data["command"], 0o644)  # the command may run as somebody else
             with open(os.path.join(self.input, "parameters.json"), "w", encoding="utf-8") as file:
                 file.write(self.launch["parameters"])
         except Problem as error:
@@ -166,7 +171,7 @@ class Agent:
             allow_private=policy["allow_private"], allow_hosts=tuple(policy["allow_hosts"]), timeout=policy["timeout"]
         )
         try:
-            fetch(item["url"], path, max_size=item["max_size"], policy=allowed)
+            fetch(item["url"], path, max_size=item["max_size"], policy=allowed, tokens=self.launch["data"]["tokens"])
         except FetchError as error:
             raise Problem(f"{item['name']}: {error}") from None
 

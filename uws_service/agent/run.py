@@ -7,6 +7,7 @@ only during stage-in SIGTERM interrupts, since a download may take long.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import resource
 import signal
@@ -91,8 +92,9 @@ class Progress:
 class Attempt:
     """One attempt and its processes."""
 
-    def __init__(self, work: str, spec: Mapping[str, Any]) -> None:
+    def __init__(self, work: str, spec: Mapping[str, Any], secrets: Mapping[str, Any] | None = None) -> None:
         self.work, self.spec = work, spec
+        self.secrets = secrets or {}
         self.status = Status(work, spec["bell"])
         self.input = os.path.join(work, layout.INPUT)
         self.output = os.path.join(work, layout.OUTPUT)
@@ -134,6 +136,9 @@ class Attempt:
             with _interruptible():
                 for item in wanted:
                     self._fetch(item)
+        if self.secrets.get("command"):
+            layout.write_token(self.input, self.secrets["command"])
+        self.secrets = {}
         self.bytes_in = outputs.measure([self.input], 0)[0]
 
     def _fetch(self, item: Mapping[str, Any]) -> None:
@@ -152,6 +157,7 @@ class Attempt:
                     allow_hosts=tuple(policy["allow_hosts"]),
                     timeout=policy["timeout"],
                 ),
+                tokens=self.secrets.get("tokens"),
             )
         except FetchError as error:
             raise Ended("StageIn", f"{item['name']}: {error}") from None
@@ -200,11 +206,16 @@ class Attempt:
             "TMPDIR": self.scratch,
             **self.spec["base_environment"],
             **kept,
+            **self._token_variable(),
             "UWS_JOB_ID": self.spec["job_id"],
             "UWS_INPUT_DIR": self.input,
             "UWS_OUTPUT_DIR": self.output,
             "UWS_PROGRESS_FILE": self.progress.path,
         }
+
+    def _token_variable(self) -> dict[str, str]:
+        name = self.spec.get("token_variable")
+        return {name: os.path.join(self.input, layout.TOKEN)} if name else {}
 
     def _watch(self) -> int:
         """Wait until the command ends by itself, and return its exit code; `Ended` if a limit or a signal ends it."""
@@ -370,6 +381,17 @@ def _exit_code(code: int) -> int:
     return os.WEXITSTATUS(code) if os.WIFEXITED(code) else 128 + os.WTERMSIG(code)
 
 
+def _secrets() -> dict[str, Any]:
+    """What the service says on standard input, which is then closed: the command must not find it there."""
+    with open(0, "rb", closefd=False) as file:
+        text = file.read()
+    empty = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(empty, 0)
+    os.close(empty)
+    value = json.loads(text) if text else {}
+    return value if isinstance(value, dict) else {}
+
+
 def main(work: str) -> int:
     """Look after the attempt in a work folder; 0 also if somebody else does or did so already."""
     signal.pthread_sigmask(signal.SIG_BLOCK, (*STOP, signal.SIGCHLD))
@@ -377,11 +399,12 @@ def main(work: str) -> int:
     lock = layout.begin(work)
     if lock is None:
         return 0
+    secrets = _secrets()
     spec = layout.read_json(os.path.join(work, layout.SPEC))
     if spec is None:
         return 2
     processes.become_reaper()
-    attempt = Attempt(work, spec)
+    attempt = Attempt(work, spec, secrets)
     try:
         attempt.run()
     except Exception as error:  # a fault here or of the machine (a full disk): say so while we can

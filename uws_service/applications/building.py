@@ -11,6 +11,7 @@ from uws_service.applications.model import (
     Application,
     Bound,
     CatalogueSpec,
+    DataTokenSpec,
     Example,
     ImagesSpec,
     Limits,
@@ -64,6 +65,10 @@ def _bound(raw: Mapping[str, Any] | None, fallback: Bound) -> Bound:
     highest = seconds(raw["maximum"]) if "maximum" in raw else fallback.maximum
     default = seconds(raw["default"]) if "default" in raw else fallback.default
     return Bound(min(default, highest) if highest and "default" not in raw else default, highest)
+
+
+def _data_token(raw: Mapping[str, Any]) -> DataTokenSpec:
+    return DataTokenSpec(raw["variable"], raw["audience"], tuple(raw.get("scopes", ())))
 
 
 def _access(raw: Mapping[str, Any]) -> AccessSpec:
@@ -129,4 +134,5 @@ def application(raw: Mapping[str, Any]) -> Application:
         protocol=raw.get("protocol", ""),
         catalogue=_catalogue(raw["catalogue"]) if "catalogue" in raw else None,
         images=_images(raw["images"]) if "images" in raw else None,
+        data_token=_data_token(raw["data_token"]) if "data_token" in raw else None,
     )

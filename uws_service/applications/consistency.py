@@ -29,6 +29,8 @@ def inconsistencies(application: Application) -> Iterator[Problem]:
     if application.access is not None and application.access.anonymous:
         closed = [name for name in ("groups", "scopes") if getattr(application.access, name)]
         problems += [(["access", name], f"{name} means nothing beside anonymous: true") for name in closed]
+    if application.access is not None and application.access.anonymous and application.data_token is not None:
+        problems.append((["data_token"], "data_token needs a caller who is known; access says anonymous: true"))
     yield from problems
     if not problems:
         for index, example in enumerate(application.examples):

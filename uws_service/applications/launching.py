@@ -51,6 +51,7 @@ def launch(application: Application, job: Job, checked: Checked, number: int) ->
         disk=application.resources.disk,
         gpus=application.resources.gpus,
         passed=_passed(application),
+        token_variable=application.data_token.variable if application.data_token is not None else "",
     )
 
 

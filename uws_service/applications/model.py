@@ -136,6 +136,15 @@ class ImagesSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class DataTokenSpec:
+    """A token that the command itself is given: in a file, whose name the environment variable holds."""
+
+    variable: str
+    audience: str
+    scopes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Application:
     """What a job runs."""
 
@@ -160,6 +169,9 @@ class Application:
     """The standard whose service this is (``tap``, ``soda``); empty: UWS and DALI alone."""
     catalogue: CatalogueSpec | None = None
     images: ImagesSpec | None = None
+
+    data_token: DataTokenSpec | None = None
+    """None: the command gets no token."""
 
     def parameter(self, name: str) -> ParameterSpec | None:
         """The parameter of this name, whatever its case (D-020)."""

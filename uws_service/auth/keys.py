@@ -44,7 +44,14 @@ _MAX_AGE = re.compile(r"max-age\s*=\s*\"?(\d{1,9})")
 
 
 class IssuerFault(Exception):
-    """The issuer gave no answer that could be used; the message says why."""
+    """The issuer gave no answer that could be used; the message says why.
+
+    ``refusal`` is its error code (RFC 6749 §5.2) if it did answer, and the answer was no.
+    """
+
+    def __init__(self, message: str, refusal: str = "") -> None:
+        super().__init__(message)
+        self.refusal = refusal
 
 
 @dataclass(slots=True)

@@ -203,6 +203,7 @@ class Tokens:
         except (ValueError, RecursionError):
             raise IssuerFault(f"{url} does not answer with JSON") from None
         if answer.status_code != 200 or not isinstance(value, dict):
-            word = value.get("error") if isinstance(value, dict) else None
-            raise IssuerFault(f"{url} answers {answer.status_code} {str(word or '')[:100]}".rstrip())
+            word = str((value.get("error") if isinstance(value, dict) else None) or "")[:100]
+            refusal = word if answer.status_code in (400, 401, 403) else ""
+            raise IssuerFault(f"{url} answers {answer.status_code} {word}".rstrip(), refusal)
         return value

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import json
 import os
 import signal
 import sys
@@ -26,6 +27,7 @@ import structlog
 from uws_service.agent import folder as layout
 from uws_service.agent.outputs import describe_logs
 from uws_service.attempt import Attempt, Launch, Observation, Output, Reason, Seen
+from uws_service.data_access import DataAccess
 from uws_service.depot import Depot
 from uws_service.errors import ConfigurationError, NotFound, ServiceUnavailable, StorageFull, UwsError
 from uws_service.executors.base import Collected, Health, log_key, result_key
@@ -62,6 +64,8 @@ class LocalExecutor:
         The interpreter that runs the agent; its folder comes first in the commands' ``PATH``.
     allow_private, allow_hosts, fetch_timeout
         What the agent may fetch: private addresses, hosts that are excepted, seconds without a byte.
+    data
+        Where tokens for the jobs' data come from.
     """
 
     streams: tuple[str, ...] = ("stdout", "stderr")
@@ -77,11 +81,13 @@ class LocalExecutor:
         allow_private: bool = False,
         allow_hosts: tuple[str, ...] = (),
         fetch_timeout: float = 60.0,
+        data: DataAccess | None = None,
     ) -> None:
         self.site = site
         self.capacity = capacity
         self.work = Path(work).resolve()
         self.depot = depot
+        self.data = data
         self.python = python
         self.surroundings = {
             "base_environment": search_paths(python),
@@ -212,7 +218,7 @@ class LocalExecutor:
                     # The spec is written last. If it is there, an agent may be starting: change nothing under it.
                     if not (folder / layout.SPEC).exists():
                         await place(folder, launch, self.depot, self.surroundings)
-                    self._spawn(key, folder)
+                    self._spawn(key, folder, await self.data.held(launch.job_id) if self.data is not None else None)
                     return
                 except (ServiceUnavailable, StorageFull, OSError) as error:
                     log.warning("attempt can't be brought yet", job=key[0], attempt=key[1], error=str(error))
@@ -225,15 +231,27 @@ class LocalExecutor:
             del self._bringing[key]
             self._change.set()
 
-    def _spawn(self, key: Key, folder: Path) -> None:
-        """Start an agent that outlives this process; a second one for the same folder ends by itself."""
+    def _spawn(self, key: Key, folder: Path, secrets: dict[str, Any] | None) -> None:
+        """Start an agent that outlives this process; a second one for the same folder ends by itself.
+
+        Tokens come by its standard input, out of memory: they are in no file, no argument and no environment.
+        """
+        told = os.memfd_create("tokens")
+        try:
+            os.write(told, json.dumps(secrets or {}).encode())
+            os.lseek(told, 0, os.SEEK_SET)
+            self._start_agent(key, folder, told)
+        finally:
+            os.close(told)
+
+    def _start_agent(self, key: Key, folder: Path, told: int) -> None:
         said = str(folder / "agent.log")
         pid = os.posix_spawn(
             self.python,
             [self.python, "-I", "-S", "-X", "utf8", str(AGENT), str(folder)],
             {"LANG": "C.UTF-8", "PATH": "/usr/bin:/bin"},
             file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, told, 0),
                 (os.POSIX_SPAWN_OPEN, 1, said, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
                 (os.POSIX_SPAWN_DUP2, 1, 2),
             ],

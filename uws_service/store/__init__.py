@@ -4,8 +4,8 @@
 (``queries``), two databases stand behind one face (``sqlite``, ``postgresql``), ``feed`` follows the event table.
 """
 
-from uws_service.store.jobs import StaleJob, Store
+from uws_service.store.jobs import Made, StaleJob, Store
 from uws_service.store.rows import Event, Glance, JobRef, SiteState
 from uws_service.store.schema import head, migrate
 
-__all__ = ["Event", "Glance", "JobRef", "SiteState", "StaleJob", "Store", "head", "migrate"]
+__all__ = ["Event", "Glance", "JobRef", "Made", "SiteState", "StaleJob", "Store", "head", "migrate"]

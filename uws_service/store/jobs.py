@@ -10,11 +10,12 @@ from typing import Any, TypeVar
 
 from uws_service.attempt import Attempt, Report
 from uws_service.errors import ConfigurationError, IdempotencyConflict, NotFound, UwsError
-from uws_service.job import Job, Phase
+from uws_service.job import FINAL, Job, Phase
 from uws_service.store import queries
 from uws_service.store.access import AccessStore
 from uws_service.store.database import Database, Transaction
 from uws_service.store.feed import CHANNEL, Feed
+from uws_service.store.grants import Grant, GrantStore, end_grants, put_grant
 from uws_service.store.postgresql import PostgreSQL
 from uws_service.store.rows import (
     Event,
@@ -48,6 +49,8 @@ def _now() -> int:
     return time.time_ns() // 1_000_000
 
 
+Made = tuple[Job, Attempt | None, Sequence[Grant]]
+"""A new job; its first attempt and its access to data, if it is to run."""
 _NO_KEY = {"idempotency_key": None, "fingerprint": None}
 
 
@@ -64,6 +67,7 @@ class Store:
         self._counts: tuple[float, dict[tuple[str, str], int]] = (-COUNT_SECONDS, {})
         self.feed = feed
         self.access = AccessStore(database)
+        self.grants = GrantStore(database)
 
     @classmethod
     async def open(cls, url: str, *, create: bool = False) -> Store:
@@ -151,19 +155,20 @@ class Store:
         origin: str = "",
         idempotency: tuple[str, str] | None = None,
         attempt: Attempt | None = None,
+        grants: Sequence[Grant] = (),
     ) -> tuple[Job, bool]:
-        """Insert a job, with its first attempt if it is to run; False: this key had made a job before.
+        """Insert a job, with its first attempt and access to data if it is to run; False: this key had made one before.
 
         Raises
         ------
         IdempotencyConflict
             The key was used for another request.
         """
-        return await self.create_many([(job, attempt)], actor=actor, origin=origin, idempotency=idempotency)
+        return await self.create_many([(job, attempt, grants)], actor=actor, origin=origin, idempotency=idempotency)
 
     async def create_many(
         self,
-        jobs: Sequence[tuple[Job, Attempt | None]],
+        jobs: Sequence[Made],
         *,
         actor: str,
         origin: str = "",
@@ -183,12 +188,14 @@ class Store:
                     if found[0][1] != fingerprint:
                         raise IdempotencyConflict("This Idempotency-Key was used for another request; use a new one.")
                     return found[0][0], False
-            for one, attempt in jobs:
+            for one, attempt, grants in jobs:
                 known = {"idempotency_key": key, "fingerprint": fingerprint} if one is job else _NO_KEY
                 tx.change(queries.INSERT_JOB, {**job_values(one), **known})
                 self._event(tx, one, "CREATED", actor, origin)
                 if attempt is not None:
                     self._put_attempt(tx, attempt)
+                for grant in grants:
+                    put_grant(tx, grant)
             return job.id, True
 
         job_id, fresh = await self._once_more(operation) if key is not None else await self._database.write(operation)
@@ -222,8 +229,11 @@ class Store:
         attempts: Sequence[Attempt] = (),
         move: tuple[Attempt, str] | None = None,
         discard: bool = False,
+        grants: Sequence[Grant] = (),
     ) -> Job:
-        """Compare-and-set: the row must still be ``before``'s version; the event and attempts go with it.
+        """Compare-and-set: the row must still be ``before``'s version; event, attempts and grants go with it.
+
+        A job that ends keeps no access to data.
 
         ``kind`` INFO writes no event: nobody waits for progress. ``move`` takes an attempt that was not yet handed to
         its site to another one. ``discard`` makes the job's files garbage.
@@ -242,6 +252,10 @@ class Store:
                 raise StaleJob("The job was changed by somebody else at the same moment.")
             for attempt in attempts:
                 self._put_attempt(tx, attempt)
+            for grant in grants:
+                put_grant(tx, grant)
+            if after.phase in FINAL and before.phase not in FINAL:
+                end_grants(tx, before.id)
             if move is not None:
                 one, to = move
                 values_ = {"job_id": one.job_id, "number": one.number, "at": one.site, "to": to}
@@ -262,6 +276,7 @@ class Store:
             if tx.change(queries.DELETE_JOB, {"key": before.id, "expected": before.version}) != 1:
                 raise StaleJob("The job was changed by somebody else at the same moment.")
             tx.change(queries.UNWANT, {"key": before.id})
+            end_grants(tx, before.id)
             tx.change(queries.INSERT_GARBAGE, {"job_id": before.id, "since": _now()})
             self._event(tx, replace(before, version=before.version + 1), "DELETED", actor, origin)
 

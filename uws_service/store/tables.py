@@ -243,3 +243,17 @@ class ShareRow(SQLModel, table=True):
     actor: str
     created: int = Field(sa_column=_instant())
     expires: int = Field(sa_column=_instant())
+
+
+class GrantRow(SQLModel, table=True):
+    """A token with which a job fetches data, encrypted; there from its start to its end."""
+
+    __tablename__ = "data_grant"
+    __table_args__ = (Index("data_grant_renew", "renew"),)
+
+    job_id: str = Field(primary_key=True)
+    target: str = Field(primary_key=True)
+    locked: str = Field(sa_column=Column(Text, nullable=False))
+    expires: int = Field(sa_column=_instant())
+    renew: int = Field(sa_column=_instant())
+    busy: int = Field(sa_column=_instant())

@@ -37,7 +37,8 @@ class AgentResources:
 
     async def claim(self, request: Request) -> Response:
         """POST: this pod speaks for its attempt from now on; the answer says what it has to bring and to collect."""
-        return JSONResponse(await self.agents.claim(await self._pod(request)))
+        told = await self.agents.claim(await self._pod(request))
+        return JSONResponse(told, headers={"cache-control": "no-store"})
 
     async def read_input(self, request: Request) -> Response:
         """GET: one uploaded file."""

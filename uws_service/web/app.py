@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
@@ -50,10 +51,13 @@ class App:
     ----------
     settings
         All of the service's settings.
+    clock
+        The present instant in seconds since the epoch, for callers' tokens, sessions and requests.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.time) -> None:
         self.settings = settings
+        self._clock = clock
         self.runtime: Runtime | None = None
         self._router = Router(lifespan=self._lifespan, default=_no_route, redirect_slashes=False)
         self._inner = Edge(self._router, settings)
@@ -73,7 +77,7 @@ class App:
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
-        async with running(self.settings) as runtime:
+        async with running(self.settings, clock=self._clock) as runtime:
             self.runtime = runtime
             sessions = login = None
             if runtime.user_tokens is not None:

@@ -56,6 +56,7 @@ class Bulk:
                     rows,
                     origin=call.origin,
                     idempotency=(key, fingerprint(wanted, form.digests)) if key else None,
+                    token=call.token,
                 )
         finally:
             await self.runtime.depot.delete_prefix(f"jobs/{place}/")

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from uws_service.auth import Identity
+from uws_service.auth.credentials import token_of
 from uws_service.auth.policy import Policy
 from uws_service.web.pages import Account
 
@@ -33,6 +34,11 @@ class Call:
     """The secret of the browser's session, if the identity came from one."""
     share: str = ""
     """The secret of a link to one job."""
+
+    @property
+    def token(self) -> str | None:
+        """The token that the caller was verified by; None for browsers' sessions and unknown callers."""
+        return token_of(self.authorization) if self.by == "token" and self.authorization is not None else None
 
 
 class Gate(Protocol):

@@ -94,6 +94,7 @@ class Jobs:
                 job_id=job_id,
                 origin=call.origin,
                 idempotency=(key, fingerprint(wanted, form.digests)) if key else None,
+                token=call.token,
             )
         if not fresh:
             await self.runtime.depot.delete_prefix(f"jobs/{job_id}/")
@@ -254,7 +255,7 @@ class Jobs:
     async def _set_phase(self, call: Call, name: str, job_id: str, phase: str) -> Response:
         word = phase.strip().upper()  # values are case-sensitive, but clients have sent "run" (U-110)
         if word == Action.RUN:
-            await self.service.run(name, job_id, call.identity, origin=call.origin)
+            await self.service.run(name, job_id, call.identity, origin=call.origin, token=call.token)
         elif word == Action.ABORT:
             await self.service.abort(name, job_id, call.identity, origin=call.origin)
         else:

@@ -51,7 +51,13 @@ class Sync:
             if len(words.get("RUNID", "")) <= 64:
                 wanted = type(wanted)(wanted.parameters, True, words.get("RUNID"), wanted.duration, None)
             job, _ = await self.service.create(
-                application, call.identity, wanted, job_id=job_id, origin=call.origin, listed=False
+                application,
+                call.identity,
+                wanted,
+                job_id=job_id,
+                origin=call.origin,
+                listed=False,
+                token=call.token,
             )
         forget = BackgroundTask(self._forget, call, application.name, job_id)
         try:

@@ -15,6 +15,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from uws_service.agent.folder import TOKEN
 from uws_service.attempt import Launch
 from uws_service.errors import UsageError
 from uws_service.settings import KubernetesSite
@@ -309,6 +310,7 @@ def _environment(launch: Launch) -> dict[str, str]:
         "HOME": SCRATCH,
         "TMPDIR": SCRATCH,
         **kept,
+        **({launch.token_variable: f"{INPUT}/{TOKEN}"} if launch.token_variable else {}),
         "UWS_JOB_ID": launch.job_id,
         "UWS_INPUT_DIR": INPUT,
         "UWS_OUTPUT_DIR": OUTPUT,

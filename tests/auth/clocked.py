@@ -1,0 +1,27 @@
+"""The service with a clock that a test moves on: how many seconds it is ahead stands in the file that CLOCK names."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+
+import uvicorn
+
+from uws_service.settings import Settings
+from uws_service.web.app import App
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--host")
+    parser.add_argument("--port", type=int)
+    given = parser.parse_args()
+    ahead = Path(os.environ["CLOCK"])
+    app = App(Settings.load(), clock=lambda: time.time() + float(ahead.read_text()))
+    uvicorn.run(app, host=given.host, port=given.port, lifespan="on", log_config=None, access_log=False)
+
+
+if __name__ == "__main__":
+    main()
