@@ -21,7 +21,7 @@ from uws_service.tap.engines.base import Bounds
 from uws_service.tap.engines.limits import bad_value, limited, too_big, too_slow, unknown
 
 _BATCH = 10_000  # rows
-_CONNECT_SECONDS = 10.0
+_CONNECT_SECONDS = 10
 _TYPES = {
     "boolean": "boolean",
     "unsignedByte": "smallint",
@@ -53,6 +53,11 @@ class PostgreSQLEngine:
 
     def __init__(self, url: str, passing: Sequence[tuple[Table, pa.Table]] = (), connections: int = 4) -> None:
         self._passing = {table.full_name: (table, rows) for table, rows in passing}
+        try:  # a connection of its own first, since a pool goes on trying
+            with psycopg.connect(url, autocommit=True, connect_timeout=_CONNECT_SECONDS) as connection:
+                self._extensions = _extensions(connection)
+        except psycopg.OperationalError as error:
+            raise ServiceUnavailable("The database of the tables can't be reached.", retry_after=30) from error
         self._pool = ConnectionPool(
             url,
             min_size=1,
@@ -62,13 +67,6 @@ class PostgreSQLEngine:
             kwargs={"autocommit": True, "application_name": "uws-service tap"},
             name="tap",
         )
-        self._extensions: dict[str, str] = {}
-        try:
-            with self._pool.connection() as connection:
-                self._extensions = _extensions(connection)
-        except (PoolTimeout, psycopg.OperationalError) as error:
-            self._pool.close()
-            raise ServiceUnavailable("The database of the tables can't be reached.", retry_after=30) from error
         self.dialect = cast(Dialect, "+".join(["postgresql", *sorted(self._extensions)]))
 
     def query(
