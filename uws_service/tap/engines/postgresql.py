@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 import psycopg
 import pyarrow as pa
@@ -53,6 +54,7 @@ class PostgreSQLEngine:
 
     def __init__(self, url: str, passing: Sequence[tuple[Table, pa.Table]] = (), connections: int = 4) -> None:
         self._deadlines = Deadlines()
+        self._loaded: WeakKeyDictionary[Connection, set[str]] = WeakKeyDictionary()
         self._passing = {table.full_name: (table, rows) for table, rows in passing}
         try:  # a connection of its own first, since a pool goes on trying
             with psycopg.connect(url, autocommit=True, connect_timeout=_CONNECT_SECONDS) as connection:
@@ -95,10 +97,7 @@ class PostgreSQLEngine:
         made: list[str] = []
         with self._deadlines.within(bounds.seconds, connection.cancel_safe) as deadline:
             try:
-                for name in translation.tables:
-                    if name in self._passing:
-                        table, rows = self._passing[name]
-                        made.append(_load(connection, table, rows.to_batches()))
+                self._load_passing(connection, translation)
                 for table, batches in uploads.values():
                     made.append(_load(connection, table, batches))
                 yield from self._rows(connection, translation, bounds)
@@ -108,6 +107,15 @@ class PostgreSQLEngine:
                 if not connection.closed and idle:
                     for name in made:
                         connection.execute(sql.SQL("DROP TABLE IF EXISTS pg_temp.{}").format(sql.Identifier(name)))
+
+    def _load_passing(self, connection: Connection, translation: Translation) -> None:
+        """Load what the query reads of the small tables; they stay as long as the connection."""
+        loaded = self._loaded.setdefault(connection, set())
+        for name in translation.tables:
+            if name in self._passing and name not in loaded:
+                table, rows = self._passing[name]
+                _load(connection, table, rows.to_batches())
+                loaded.add(name)
 
     def _rows(self, connection: Connection, translation: Translation, bounds: Bounds) -> Iterator[pa.RecordBatch]:
         wanted = schema(translation.columns, [c.name for c in translation.columns])
