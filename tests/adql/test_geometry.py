@@ -6,6 +6,7 @@ angles, areas with triangles by L'Huilier: neither is how the engines compute.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 from astropy import units as u
 from astropy.coordinates import SkyCoord, angular_separation, offset_by, position_angle
 
+from tests.adql.sky import engines
 from uws_service.adql import Column, Table, sphere, translate
 from uws_service.tap.engines.base import Bounds, Engine
 
@@ -194,3 +196,37 @@ def test_circles_and_polygons_against_points_drawn_in_them() -> None:
         assert around == bool((distances <= circle[2]).all())
         seen[meets] += 1
     assert min(seen.values()) > 30
+
+
+def test_polygons_against_pgsphere(tmp_path: Path) -> None:
+    """Pairs of polygons, near each other and at difficult places, on DuckDB and by pgsphere."""
+    random = np.random.default_rng(25)
+    pairs: list[tuple[list[float], list[float]]] = []
+    for number in range(400):
+        place = PLACES[number % len(PLACES)]
+        one = _polygon(random, place)
+        size = float(np.degrees(angular_separation(*np.radians([*place, *one[0]]))))
+        lon, lat = offset_by(
+            place[0] * u.deg, place[1] * u.deg, random.uniform(0, 360) * u.deg, random.uniform(0, 2) * size * u.deg
+        )
+        other = _polygon(random, (float(lon.to_value(u.deg)) % 360, float(lat.to_value(u.deg))))
+        pairs.append((one.ravel().tolist(), other.ravel().tolist()))
+    table = Table(
+        "TAP_UPLOAD",
+        "t",
+        (Column("n", "int"), Column("a", "double", "*", "polygon"), Column("b", "double", "*", "polygon")),
+    )
+    rows = pa.RecordBatch.from_pydict(
+        {"n": pa.array(range(len(pairs)), pa.int32()), "a": [p[0] for p in pairs], "b": [p[1] for p in pairs]}
+    )
+    query = "SELECT INTERSECTS(a, b) AS i, CONTAINS(a, b) AS c, CONTAINS(b, a) AS d, AREA(a) AS s FROM TAP_UPLOAD.t ORDER BY n"
+    found = []
+    for name in ("duckdb", "pgsphere"):
+        for engine in engines(tmp_path / name, name):
+            translation = translate(query, [table], engine.dialect)
+            batches = list(engine.query(translation, BOUNDS, {"t": (table, [rows])}))
+            found.append(pa.Table.from_batches(batches).to_pydict())
+    for name, least in (("i", 100), ("c", 10), ("d", 10)):
+        assert found[0][name] == found[1][name]
+        assert least < sum(found[0][name]) < len(pairs)
+    assert found[0]["s"] == pytest.approx(found[1]["s"], rel=1e-6, abs=1e-8)

@@ -28,6 +28,7 @@ from uws_service.adql.tokens import Kind
 from uws_service.adql.values import ValueParser
 
 _MOST_ITEMS = 2000
+_MOST_TOGETHER = 64
 
 
 def parse(text: str) -> Query:
@@ -70,17 +71,19 @@ class Parser(ValueParser):
         return Query(body, order, offset, tuple(common), at)
 
     def _union(self) -> Body:
-        left = self._intersection()
+        left, chain = self._intersection(), 0
         while self.token.upper in ("UNION", "EXCEPT"):
-            at = self.token.at
+            at, chain = self.token.at, chain + 1
+            self.not_too_many(chain, _MOST_TOGETHER, "set operations in a row", at)
             operator: Literal["UNION", "EXCEPT"] = "UNION" if self.take().upper == "UNION" else "EXCEPT"
             left = SetOperation(operator, self.accept("ALL"), left, self._intersection(), at)
         return left
 
     def _intersection(self) -> Body:
-        left = self._operand()
+        left, chain = self._operand(), 0
         while self.token.upper == "INTERSECT":
-            at = self.take().at
+            at, chain = self.take().at, chain + 1
+            self.not_too_many(chain, _MOST_TOGETHER, "set operations in a row", at)
             left = SetOperation("INTERSECT", self.accept("ALL"), left, self._operand(), at)
         return left
 
@@ -149,9 +152,10 @@ class Parser(ValueParser):
         return Item(value, self.alias("the column"), at)
 
     def _source(self) -> Source:
-        left = self._single_source()
+        left, chain = self._single_source(), 0
         while True:
-            at = self.token.at
+            at, chain = self.token.at, chain + 1
+            self.not_too_many(chain, _MOST_TOGETHER, "joins in a row", at)
             natural = self.accept("NATURAL")
             kind = self._join_kind()
             if kind is None:

@@ -149,6 +149,11 @@ class Reader:
         if self._depth > DEEPEST:
             raise Fault("too many brackets within each other", self.token.at, f"At most {DEEPEST} are read.")
 
+    def not_too_many(self, count: int, most: int, what: str, at: int) -> None:
+        """Refuse what would make a tree too deep to be walked."""
+        if count > most:
+            raise Fault(f"there are more than {most} {what}", at)
+
     def back(self) -> None:
         """Leave it."""
         self._depth -= 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from uws_service.adql.errors import Fault
+from uws_service.adql.errors import AdqlError, Fault
 from uws_service.adql.model import Dialect, Table, Translation
 from uws_service.adql.parser import parse
 from uws_service.adql.queries import Queries
@@ -33,5 +33,7 @@ def translate(text: str, tables: Sequence[Table], dialect: Dialect) -> Translati
         written = queries.query(parse(text), None)
     except Fault as fault:
         raise fault.located(text) from None
+    except RecursionError:
+        raise AdqlError("the query is nested too deeply", 1, 1, "Compute parts of it in WITH or a subquery.") from None
     columns = tuple(o.column for o in written.outputs)
     return Translation(queries.complete(written.sql), columns, tuple(queries.read), written.limit)

@@ -164,7 +164,7 @@ class ValueParser(Reader):
             token = self.take()
             left = Operation(token.upper, left, self._term(), token.at)
             chain += 1
-            self._not_too_long(chain, token.at)
+            self.not_too_many(chain, 200, "operators in a row", token.at)
         return left
 
     def _term(self) -> Value:
@@ -174,12 +174,8 @@ class ValueParser(Reader):
             token = self.take()
             left = Operation(token.upper, left, self._factor(), token.at)
             chain += 1
-            self._not_too_long(chain, token.at)
+            self.not_too_many(chain, 200, "operators in a row", token.at)
         return left
-
-    def _not_too_long(self, chain: int, at: int) -> None:
-        if chain > 200:
-            raise Fault("too many operators in a row", at, "At most 200 are read.")
 
     def _factor(self) -> Value:
         token = self.token

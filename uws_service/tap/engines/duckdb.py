@@ -16,6 +16,7 @@ from uws_service.adql.physical import bare, column_names, identifier, table_name
 from uws_service.errors import UwsError
 from uws_service.tap.engines.arrow import Stream, conform, schema
 from uws_service.tap.engines.base import Bounds
+from uws_service.tap.engines.deadlines import Deadlines
 from uws_service.tap.engines.limits import bad_value, limited, too_big, too_slow, unknown
 from uws_service.tap.engines.parquet import FILE
 from uws_service.tap.engines.sandbox import lock, open_sandbox
@@ -57,6 +58,7 @@ class DuckDBEngine:
         self._threads = threads or os.cpu_count() or 1
         self._databases: dict[int, duckdb.DuckDBPyConnection] = {}
         self._lock = threading.Lock()
+        self._deadlines = Deadlines()
 
     def query(
         self,
@@ -67,22 +69,14 @@ class DuckDBEngine:
         """See `Engine.query`."""
         with self._lock:
             cursor = self._database(bounds.memory).cursor()
-        out_of_time = threading.Event()
-
-        def stop() -> None:
-            out_of_time.set()
-            cursor.interrupt()
-
-        timer = threading.Timer(bounds.seconds, stop)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield from self._run(cursor, translation, bounds, uploads)
-        except (duckdb.Error, pa.ArrowException, OSError) as error:
-            raise _in_words(error, bounds, out_of_time.is_set()) from error
-        finally:
-            timer.cancel()
-            cursor.close()
+        with self._deadlines.within(bounds.seconds, cursor.interrupt) as deadline:
+            try:
+                yield from self._run(cursor, translation, bounds, uploads)
+            except (duckdb.Error, pa.ArrowException, OSError) as error:
+                raise _in_words(error, bounds, deadline.passed) from error
+            finally:
+                deadline.call_off()
+                cursor.close()
 
     def _run(
         self,

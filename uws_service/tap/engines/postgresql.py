@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 import psycopg
 import pyarrow as pa
@@ -18,10 +18,11 @@ from uws_service.adql.types import type_of
 from uws_service.errors import ServiceUnavailable, UwsError
 from uws_service.tap.engines.arrow import conform, schema
 from uws_service.tap.engines.base import Bounds
+from uws_service.tap.engines.deadlines import Deadlines
 from uws_service.tap.engines.limits import bad_value, limited, too_big, too_slow, unknown
 
 _BATCH = 10_000  # rows
-_CONNECT_SECONDS = 10.0
+_CONNECT_SECONDS = 10
 _TYPES = {
     "boolean": "boolean",
     "unsignedByte": "smallint",
@@ -52,7 +53,14 @@ class PostgreSQLEngine:
     """
 
     def __init__(self, url: str, passing: Sequence[tuple[Table, pa.Table]] = (), connections: int = 4) -> None:
+        self._deadlines = Deadlines()
+        self._loaded: WeakKeyDictionary[Connection, set[str]] = WeakKeyDictionary()
         self._passing = {table.full_name: (table, rows) for table, rows in passing}
+        try:  # a connection of its own first, since a pool goes on trying
+            with psycopg.connect(url, autocommit=True, connect_timeout=_CONNECT_SECONDS) as connection:
+                self._extensions = _extensions(connection)
+        except psycopg.OperationalError as error:
+            raise ServiceUnavailable("The database of the tables can't be reached.", retry_after=30) from error
         self._pool = ConnectionPool(
             url,
             min_size=1,
@@ -62,13 +70,6 @@ class PostgreSQLEngine:
             kwargs={"autocommit": True, "application_name": "uws-service tap"},
             name="tap",
         )
-        self._extensions: dict[str, str] = {}
-        try:
-            with self._pool.connection() as connection:
-                self._extensions = _extensions(connection)
-        except (PoolTimeout, psycopg.OperationalError) as error:
-            self._pool.close()
-            raise ServiceUnavailable("The database of the tables can't be reached.", retry_after=30) from error
         self.dialect = cast(Dialect, "+".join(["postgresql", *sorted(self._extensions)]))
 
     def query(
@@ -93,23 +94,28 @@ class PostgreSQLEngine:
         bounds: Bounds,
         uploads: Mapping[str, tuple[Table, Iterable[pa.RecordBatch]]],
     ) -> Iterator[pa.RecordBatch]:
-        timer = threading.Timer(bounds.seconds, connection.cancel_safe)
-        timer.daemon = True
-        timer.start()
         made: list[str] = []
-        try:
-            for name in translation.tables:
-                if name in self._passing:
-                    table, rows = self._passing[name]
-                    made.append(_load(connection, table, rows.to_batches()))
-            for table, batches in uploads.values():
-                made.append(_load(connection, table, batches))
-            yield from self._rows(connection, translation, bounds)
-        finally:
-            timer.cancel()
-            if not connection.closed and connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
-                for name in made:
-                    connection.execute(sql.SQL("DROP TABLE IF EXISTS pg_temp.{}").format(sql.Identifier(name)))
+        with self._deadlines.within(bounds.seconds, connection.cancel_safe) as deadline:
+            try:
+                self._load_passing(connection, translation)
+                for table, batches in uploads.values():
+                    made.append(_load(connection, table, batches))
+                yield from self._rows(connection, translation, bounds)
+            finally:
+                deadline.call_off()
+                idle = connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+                if not connection.closed and idle:
+                    for name in made:
+                        connection.execute(sql.SQL("DROP TABLE IF EXISTS pg_temp.{}").format(sql.Identifier(name)))
+
+    def _load_passing(self, connection: Connection, translation: Translation) -> None:
+        """Load what the query reads of the small tables; they stay as long as the connection."""
+        loaded = self._loaded.setdefault(connection, set())
+        for name in translation.tables:
+            if name in self._passing and name not in loaded:
+                table, rows = self._passing[name]
+                _load(connection, table, rows.to_batches())
+                loaded.add(name)
 
     def _rows(self, connection: Connection, translation: Translation, bounds: Bounds) -> Iterator[pa.RecordBatch]:
         wanted = schema(translation.columns, [c.name for c in translation.columns])
