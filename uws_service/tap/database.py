@@ -15,6 +15,7 @@ import psycopg
 from uws_service.adql.model import Column, ForeignKey, Table
 from uws_service.errors import ConfigurationError
 from uws_service.tap.catalogue import Published
+from uws_service.tap.tap_schema import quoted
 
 _TYPES = {
     "boolean": ("boolean", None, None),
@@ -52,7 +53,7 @@ WHERE n.nspname = ANY(%s) AND c.relkind IN ('r', 'v', 'm', 'p', 'f') AND has_tab
 ORDER BY n.nspname, c.relname, a.attnum
 """
 _KEYS = """
-SELECT n.nspname || '.' || c.relname, fn.nspname || '.' || f.relname,
+SELECT n.nspname, c.relname, fn.nspname, f.relname,
        ARRAY(SELECT attname::text FROM unnest(k.conkey) WITH ORDINALITY u(num, ord)
              JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.num ORDER BY ord),
        ARRAY(SELECT attname::text FROM unnest(k.confkey) WITH ORDINALITY u(num, ord)
@@ -60,7 +61,7 @@ SELECT n.nspname || '.' || c.relname, fn.nspname || '.' || f.relname,
 FROM pg_constraint k
 JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_class f ON f.oid = k.confrelid JOIN pg_namespace fn ON fn.oid = f.relnamespace
-WHERE k.contype = 'f' AND n.nspname = ANY(%s) AND fn.nspname = ANY(%s) ORDER BY 1, k.conname
+WHERE k.contype = 'f' AND n.nspname = ANY(%s) AND fn.nspname = ANY(%s) ORDER BY 1, 2, k.conname
 """
 _DESCRIBED = (
     "SELECT table_name, column_name, description, unit, ucd, utype, xtype, principal, std FROM tap_schema.columns"
@@ -91,11 +92,16 @@ def _tables(columns: list[Any], keys: list[Any], told: dict[Any, Any]) -> Iterat
         found = tuple(one for row in rows if (one := _column(row, told)) is not None)
         if not found:
             continue
-        own = f"{schema}.{name}"
-        foreign = tuple(ForeignKey(tuple(key[2]), key[1], tuple(key[3])) for key in keys if key[0] == own)
+        foreign = tuple(
+            ForeignKey(tuple(key[4]), f"{quoted(key[2])}.{quoted(key[3])}", tuple(key[5]))
+            for key in keys
+            if (key[0], key[1]) == (schema, name)
+        )
         kind = "view" if rows[0][2] in ("v", "m") else "table"
         count = int(rows[0][3]) if rows[0][3] >= 0 and kind == "table" else None
-        yield Published(Table(schema, name, found, rows[0][4] or "", None, kind, position_of(found), foreign), count)
+        yield Published(
+            Table(quoted(schema), quoted(name), found, rows[0][4] or "", None, kind, position_of(found), foreign), count
+        )
 
 
 def _column(row: Any, told: dict[Any, Any]) -> Column | None:

@@ -5,6 +5,7 @@ Nothing here imports the engines: they are in the query processes alone.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -52,9 +53,9 @@ class Queries:
             ) from None
 
         self.place = Place.of(spec)
-        self.temporary = temporary
+        self.temporary = temporary / str(os.getpid())  # several processes may serve one folder
         self.tables = Tables(self.place)
-        self.pool: Pool = Pool(self.place, temporary, processes)
+        self.pool: Pool = Pool(self.place, self.temporary, processes)
 
     def prepare(self) -> None:
         """What must be there before the first query; `ConfigurationError` if it can't be."""
@@ -62,7 +63,9 @@ class Queries:
         from uws_service.tap.place import has_sample
 
         try:
-            shutil.rmtree(self.temporary, ignore_errors=True)
+            for left in self.temporary.parent.glob("[0-9]*"):
+                if not Path("/proc", left.name).exists() or left == self.temporary:
+                    shutil.rmtree(left, ignore_errors=True)
             self.temporary.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigurationError(f"work folder {self.temporary}: {error.strerror or error}") from None
@@ -82,3 +85,4 @@ class Queries:
     async def close(self) -> None:
         """End the processes."""
         await self.pool.close()
+        shutil.rmtree(self.temporary, ignore_errors=True)

@@ -134,8 +134,9 @@ class Answer:
         async with AsyncExitStack() as stack:
             stack.enter_context(counted)
             form = await stack.enter_async_context(self.form)
-            for one in form.files:
-                stack.push_async_callback(self.runtime.depot.delete_prefix, str(one.upload))
+            if form.files:
+                folder = str(form.files[0].upload).partition("/uploads/")[0] + "/"
+                stack.push_async_callback(self.runtime.depot.delete_prefix, folder)
             checked = _checked(self.application, form)
             self.media_type = str(checked.media_type)
             question = await self._question(checked, queries, stack)
