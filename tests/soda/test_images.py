@@ -163,6 +163,17 @@ def test_an_index_that_changes_is_read_again(folder: Path) -> None:
     assert len(book.entries()) == 2
 
 
+def test_images_of_a_package_that_is_not_installed(folder: Path) -> None:
+    """They are left out, so that an index can name images of packages that only some sites have."""
+    place = "package://astropy/io/fits/hdu/compressed/tests/data/m13.fits"
+    assert add(place) == 0
+    lines = (folder / "images.jsonl").read_text()
+    (folder / "images.jsonl").write_text(
+        lines + lines.replace("package://astropy", "package://absent").replace("?", "?x")
+    )
+    assert [one.source for one in entries(folder).values()] == [place]
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
