@@ -266,6 +266,23 @@ def test_obscore_rows_lead_to_the_links(soda: Uws, sky: Path) -> None:
     assert soda.http.get(cube["access_url"]).headers["content-type"] == cube["access_format"]
 
 
+def test_an_index_that_is_not_there(tmp_path: Path) -> None:
+    """503 without the place; the service runs, and answers once the index is there."""
+    text = "name: late\ntitle: t\ndescription: d\nprotocol: soda\nimages: {index: late.jsonl}\n"
+    (tmp_path / "late.yaml").write_text(text)
+    running = Server(tmp_path / "server", {"UWS_APPLICATIONS": f'["{tmp_path / "late.yaml"}"]'})
+    running.start()
+    try:
+        for resource in ("sync", "links"):
+            answer = httpx2.get(f"{running.url}/late/{resource}", params={"ID": POLE})
+            assert answer.status_code == 503 and "retry-after" in answer.headers
+            assert "late.jsonl" not in answer.text and str(tmp_path) not in answer.text
+        (tmp_path / "late.jsonl").write_text("")
+        assert httpx2.get(f"{running.url}/late/links", params={"ID": POLE}).status_code == 200
+    finally:
+        running.stop()
+
+
 def test_who_may_not_is_told_in_the_same_way(sky: Path, tmp_path: Path) -> None:
     """S-005: AuthorizationError as text where the application is for a group."""
     closed = tmp_path / "closed.yaml"

@@ -69,10 +69,9 @@ def links_votable(
 def _links(entry: Entry, number: int, base: str) -> list[dict[str, str]]:
     whole = {
         "access_url": f"{base}/sync?{urlencode({'ID': entry.id})}",
-        "description": f"{entry.title}: the whole file",
+        "description": f"{entry.title}: all of it",
         "semantics": "#this",
         "content_type": "application/fits",
-        "content_length": str(entry.size),
     }
     cuts = [
         {

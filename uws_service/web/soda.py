@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Never
 
+import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -33,6 +34,8 @@ from uws_service.soda.request import NAMES, parse
 from uws_service.web.edge import Resource, call_of
 from uws_service.web.forms import FormLimits, read_form
 
+log = structlog.get_logger(__name__)
+
 _SAID = re.compile(r"\b(UsageError|MultiValuedParamNotSupported|Error): (.+)")
 
 
@@ -50,7 +53,8 @@ class Soda:
         try:
             return await asyncio.to_thread(self._indexes[application.name].entries)
         except ConfigurationError as error:
-            raise ServiceUnavailable("The index of the images can't be read.", detail=error.message) from None
+            log.error("index of images", application=application.name, error=error.message)
+            raise ServiceUnavailable("The index of the images can't be read.", retry_after=10) from None
 
     async def check_sync(self, application: Application, fields: Sequence[tuple[str, str]]) -> None:
         """Raise `UsageError` unless the request is for one cutout of an image that is there."""
