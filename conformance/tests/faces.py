@@ -181,7 +181,11 @@ class Tap(Reference):
             "<outputFormat><mime>application/x-votable+xml</mime></outputFormat>"
             f'<uploadMethod ivo-id="{regext}upload-inline"/><uploadMethod ivo-id="{regext}upload-http"/></capability>'
         )
-        return super().capabilities().replace("</v:capabilities>", f"{tap}</v:capabilities>")
+        tables = (
+            '<capability standardID="ivo://ivoa.net/std/VOSI#tables"><interface xsi:type="vs:ParamHTTP" role="std">'
+            f'<accessURL use="full">{self.url}/tables</accessURL></interface></capability>'
+        )
+        return super().capabilities().replace("</v:capabilities>", f"{tap}{tables}</v:capabilities>")
 
     def route(self, request: Request, parts: list[str]) -> Answer:
         if parts == ["sync"]:

@@ -55,6 +55,8 @@ class Bench:
         )
         self.made: list[str] = []
         self._shared: dict[str, object] = {}
+        self._calls: dict[str, range] = {}
+        self.leaned_on: set[int] = set()  # numbers of the exchanges that made what the current check shares
 
     # Requests
 
@@ -78,10 +80,13 @@ class Bench:
     def share(self, key: str, make: Callable[[], T]) -> T:
         """``make()`` once; whoever asks later gets the same value, or is told why there is none."""
         if key not in self._shared:
+            first = len(self.client.exchanges)
             try:
                 self._shared[key] = make()
             except (Broken, Skipped, Unsupported) as error:
                 self._shared[key] = error
+            self._calls[key] = range(first, len(self.client.exchanges))
+        self.leaned_on.update(self._calls[key])
         found = self._shared[key]
         if isinstance(found, Skipped | Unsupported):
             raise Skipped(str(found))

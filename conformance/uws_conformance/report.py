@@ -73,32 +73,60 @@ def scores(results: Iterable[Result]) -> dict[str, tuple[int, int]]:
     return found
 
 
+STYLE = """
+body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem;color:#1f2328;background:#fff}
+table{border-collapse:collapse;width:100%;table-layout:fixed}td,th{border-bottom:1px solid #d0d7de;
+padding:.3rem .5rem;text-align:left;vertical-align:top;overflow-wrap:anywhere}th:nth-child(1){width:7.5rem}
+th:nth-child(2){width:13rem}th:nth-child(5){width:6rem}pre{background:#f6f8fa;padding:.6rem;overflow:auto;
+max-height:24rem;white-space:pre-wrap;overflow-wrap:anywhere}b.o{color:#fff;border-radius:3px;padding:0 .4rem}
+small{color:#57606a}table.score{width:auto}table.score th{width:auto}meter{width:16rem}summary{cursor:pointer}
+h2{margin-top:2rem}
+"""
+
+
 def as_html(report: Report) -> str:
-    """One page without scripts and without anything from elsewhere."""
+    """One page without scripts and without anything from elsewhere; what is broken comes first."""
     score = "".join(
-        f'<tr><td><a href="{LINKS.get(name, "#")}">{escape(name)}</a></td><td>{good} of {judged}</td></tr>'
+        f"<tr><td>{standard(name)}</td><td>{good} of {judged}</td>"
+        f'<td><meter max="{judged or 1}" value="{good}" aria-label="{escape(name)}"></meter></td></tr>'
         for name, (good, judged) in scores(report.results).items()
     )
-    rows = "".join(map(row, report.results))
+    broken = [one for one in report.results if one.outcome in (Outcome.FAIL, Outcome.WARN)]
+    broken.sort(key=lambda one: one.outcome is Outcome.WARN)
+    parts = [f"<h2>To mend</h2>{checks(broken)}" if broken else "<h2>Nothing to mend</h2>"]
+    for outcome, title in (
+        (Outcome.SKIP, "Not checked"),
+        (Outcome.UNSUPPORTED, "Rightly refused"),
+        (Outcome.PASS, "As required"),
+    ):
+        found = [one for one in report.results if one.outcome is outcome]
+        parts.append(f"<details><summary><b>{title}: {len(found)}</b></summary>{checks(found)}</details>")
     calls = "".join(
-        f'<details id="x{number}"><summary>{number}. {escape(call.method)} {escape(call.url)} → {call.status} '
-        f"({call.seconds * 1000:.0f} ms)</summary><pre>{escape(headers(call.request_headers))}\n"
-        f"{escape(call.request_body)}</pre><pre>{escape(headers(call.reply_headers))}\n{escape(call.reply_body)}</pre>"
+        f"<details><summary>{number}. {escape(call.method)} {escape(call.url)} → {call.status} "
+        f'({call.seconds * 1000:.0f} ms)</summary><pre id="x{number}">{escape(headers(call.request_headers))}\n\n'
+        f"{escape(call.request_body)}</pre><pre>{escape(headers(call.reply_headers))}\n\n{escape(call.reply_body)}</pre>"
         "</details>"
         for number, call in enumerate(report.exchanges)
     )
+    early = f"<p><b>Ended early:</b> {escape(report.trouble)}</p>" if report.trouble else ""
     return f"""<!doctype html><html lang="en"><meta charset="utf-8">
 <title>UWS conformance of {escape(report.url)}</title>
-<meta name="viewport" content="width=device-width"><style>
-body{{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem;color:#1f2328}}
-table{{border-collapse:collapse;width:100%}}td,th{{border-bottom:1px solid #d0d7de;padding:.3rem .5rem;text-align:left;
-vertical-align:top}}pre{{background:#f6f8fa;padding:.6rem;overflow:auto;max-height:24rem;white-space:pre-wrap}}
-b.o{{color:#fff;border-radius:3px;padding:0 .4rem}}small{{color:#57606a}}</style>
-<h1>UWS conformance</h1><p>{escape(report.url)} · profile {escape(report.profile)} · {summary(report)}</p>
-<h2>Score</h2><table>{score}</table><h2>Checks</h2>
-<table><tr><th>outcome</th><th>check</th><th>required</th><th>seen</th><th>requests</th></tr>{rows}</table>
+<meta name="viewport" content="width=device-width"><style>{STYLE}</style>
+<h1>UWS conformance</h1><p>{escape(report.url)} · profile {escape(report.profile)} · {summary(report)}</p>{early}
+<table class="score">{score}</table>{"".join(parts)}
 <h2>Requests and answers</h2>{calls}</html>
 """
+
+
+def standard(name: str) -> str:
+    """A standard, with a link to its text if it has one."""
+    return f'<a href="{LINKS[name]}">{escape(name)}</a>' if name in LINKS else escape(name)
+
+
+def checks(results: Iterable[Result]) -> str:
+    """A table of checks."""
+    head = "<tr><th>outcome</th><th>check</th><th>required</th><th>seen</th><th>requests</th></tr>"
+    return f"<table>{head}{''.join(map(row, results))}</table>"
 
 
 def headers(values: object) -> str:
@@ -108,11 +136,10 @@ def headers(values: object) -> str:
 def row(result: Result) -> str:
     """One check in the HTML table."""
     mend = "" if result.outcome is Outcome.PASS else f"<br><small>{escape(result.hint)}</small>"
-    calls = " ".join(f'<a href="#x{number}">{number}</a>' for number in result.exchanges)
-    link = LINKS.get(result.standard, "#")
+    calls = " ".join(f'<a href="#x{number}">{number}</a>' for number in result.exchanges[:20])
     return (
         f'<tr><td><b class="o" style="background:{COLOURS[result.outcome]}">{result.outcome}</b></td>'
-        f'<td>{escape(result.id)}<br><small>{result.level} · <a href="{link}">{escape(result.standard)}</a> '
+        f"<td>{escape(result.id)}<br><small>{result.level} · {standard(result.standard)} "
         f"§{escape(result.section)}</small></td><td>{escape(result.requires)}{mend}</td>"
         f"<td>{escape(result.seen)}</td><td>{calls}</td></tr>"
     )

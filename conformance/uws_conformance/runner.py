@@ -41,6 +41,7 @@ class Report:
 def run_one(check: Check, bench: Bench) -> Result:
     """One check; whatever the server sent, the answer is a result."""
     first = len(bench.client.exchanges)
+    bench.leaned_on.clear()
     started = time.monotonic()
     outcome, seen = Outcome.PASS, ""
     try:
@@ -54,9 +55,10 @@ def run_one(check: Check, bench: Bench) -> Result:
     except Exception as error:  # an answer that the check was not written for; the others go on
         outcome = Outcome.FAIL if check.level is Level.MUST else Outcome.WARN
         seen = f"the answer could not be understood ({type(error).__name__}: {error})"
+    calls = tuple(sorted(bench.leaned_on.union(range(first, len(bench.client.exchanges)))))
     return Result(
         check.id, check.rule, check.level, check.standard, check.section, check.requires, check.hint,
-        outcome, seen, time.monotonic() - started, tuple(range(first, len(bench.client.exchanges))),
+        outcome, seen, time.monotonic() - started, calls,
     )  # fmt: skip
 
 
