@@ -343,6 +343,24 @@ def test_a_job_that_waits_longer_than_its_token(
         issuer.stop()
 
 
+def test_a_service_that_is_killed(tmp_path: Path, issuer: OidcProvider, archive: Archive, stranger: Archive) -> None:
+    """A job that waits keeps its access; what a browser's session starts has none."""
+    with service(tmp_path, issuer, archive) as server:
+        user = User(server, issuer.token("robot"))
+        first = user.run("fetcher", FILE=f"{stranger.url}/open", SECONDS="60")
+        assert user.wait(first, "EXECUTING")
+        second = user.run("fetcher", FILE=f"{archive.url}/file")
+        server.kill()
+        server.start()
+        httpx2.delete(first, headers=user.headers)
+        assert user.wait(second) == "COMPLETED", user.get(f"{second}/error").text
+        with httpx2.Client() as browser:
+            assert browser.post(f"{server.url}/login", data={"password": user.token or ""}).status_code == 200
+            data = {"PHASE": "RUN", "FILE": f"{archive.url}/file"}
+            third = browser.post(f"{server.url}/fetcher/async", data=data).headers["location"]
+        assert user.wait(third) == "ERROR" and "answered 401" in user.get(f"{third}/error").text
+
+
 def rows_end(server: Server, job: str) -> int:
     """When the token of a job ends, in milliseconds."""
     return next((int(row[3]) for row in grants(server) if row[0] == job.rpartition("/")[2]), 0)
