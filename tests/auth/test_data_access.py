@@ -307,6 +307,8 @@ def test_a_job_that_waits_longer_than_its_token(
             assert user.wait(second) == "COMPLETED", user.get(f"{second}/error").text
             assert user.wait(third) == "COMPLETED"
             assert not grants(server)
+            if not refresh:
+                return  # what follows would be the same
 
             first = user.run("fetcher", FILE=f"{stranger.url}/open", SECONDS="60")
             assert user.wait(first, "EXECUTING")
@@ -326,8 +328,6 @@ def test_a_job_that_waits_longer_than_its_token(
             issuer.go_on()
             assert user.wait(second) == "COMPLETED", user.get(f"{second}/error").text
 
-            if not refresh:
-                return  # what follows would be the same
             first = user.run("fetcher", FILE=f"{stranger.url}/open", SECONDS="60")
             assert user.wait(first, "EXECUTING")
             second = user.run("fetcher", FILE=f"{archive.url}/file")
