@@ -119,7 +119,22 @@ def applications_of(settings: Settings) -> dict[str, Application]:
         raise ConfigurationError(
             f"settings: auth.applications: there is no application {name!r}; there are: {', '.join(applications)}"
         )
+    if (
+        _wants_data(settings, applications)
+        and settings.auth.sealing_key is None
+        and not settings.database_url.startswith("sqlite")
+    ):
+        raise ConfigurationError(
+            "settings: auth.sealing_key is missing: jobs get tokens for data, and with PostgreSQL all processes need "
+            "the same key to encrypt them; give 32 characters or more"
+        )
     return applications
+
+
+def _wants_data(settings: Settings, applications: Mapping[str, Application]) -> bool:
+    """Whether any job may get a token for what it fetches."""
+    asked = settings.auth.data_access or any(one.data_token is not None for one in applications.values())
+    return bool(settings.auth.issuers and asked)
 
 
 @asynccontextmanager
@@ -223,18 +238,13 @@ def _data_access(
     clock: Callable[[], int],
 ) -> DataAccess | None:
     """Access to data for jobs, if the settings or an application ask for it."""
-    asked = settings.auth.data_access or any(one.data_token is not None for one in applications.values())
-    if tokens is None or not asked:
+    if tokens is None or not _wants_data(settings, applications):
         return None
     if settings.auth.sealing_key is not None:
         key = settings.auth.sealing_key.get_secret_value().encode()
-    elif settings.database_url.startswith("sqlite"):
+    else:
         _make_folder(settings.data)
         key = key_in(settings.data / "sealing.key")
-    else:
-        raise ConfigurationError(
-            "settings: auth.sealing_key is missing: with PostgreSQL all processes need the same one for data_access"
-        )
     return DataAccess(settings.auth, tokens, store, key, clock)
 
 

@@ -326,7 +326,7 @@ class Settings(BaseSettings):
 
 def _may_be_shown(problem: Any) -> bool:
     """Whether a wrong value can be repeated in the message: whole sections may hold secrets."""
-    secret = any("secret" in str(part) for part in problem["loc"])
+    secret = any(word in str(part) for part in problem["loc"] for word in ("secret", "key"))
     return problem["type"] != "extra_forbidden" and not secret and not isinstance(problem["input"], dict | list | tuple)
 
 
