@@ -219,7 +219,8 @@ def test_polygons_against_pgsphere(tmp_path: Path) -> None:
     rows = pa.RecordBatch.from_pydict(
         {"n": pa.array(range(len(pairs)), pa.int32()), "a": [p[0] for p in pairs], "b": [p[1] for p in pairs]}
     )
-    query = "SELECT INTERSECTS(a, b) AS i, CONTAINS(a, b) AS c, CONTAINS(b, a) AS d, AREA(a) AS s FROM TAP_UPLOAD.t ORDER BY n"
+    columns = "INTERSECTS(a, b) AS i, CONTAINS(a, b) AS c, CONTAINS(b, a) AS d, AREA(a) AS s"
+    query = f"SELECT {columns} FROM TAP_UPLOAD.t ORDER BY n"
     found = []
     for name in ("duckdb", "pgsphere"):
         for engine in engines(tmp_path / name, name):
