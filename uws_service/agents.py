@@ -25,6 +25,8 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 REASONS = frozenset({Reason.STAGE_IN, Reason.STAGE_OUT, Reason.OUTPUT_TOO_LARGE})
 """The ends that an agent can tell of; the command's own end is in its pod's status."""
 MOST_OUTPUTS = 1_000
+LARGEST = 2**53
+"""Of numbers in a report; more is nonsense, and databases do not hold much more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +188,13 @@ class Agents:
                 raise UsageError(f"reason: must be one of {', '.join(sorted(REASONS))}, or null.")
             reason = Reason(told["reason"])
         return Report(
-            tuple(outputs), tuple(settled), reason, str(told.get("message", ""))[:2000], int(told.get("bytes_in", 0))
+            tuple(outputs),
+            tuple(settled),
+            reason,
+            str(told.get("message", ""))[:2000],
+            int(_number(told, "bytes_in")),
+            float(_number(told, "cpu")),
+            int(_number(told, "peak_memory")),
         )
 
     async def _attempt(self, pod: Pod) -> Attempt:
@@ -222,3 +230,10 @@ def _key(pod: Pod, result_id: str) -> str:
     if not _RESULT.fullmatch(result_id) or not result_id.strip("."):
         raise UsageError(f"{result_id[:64]!r} can't be the name of a result.")
     return f"{pod.folder}/{result_id}"
+
+
+def _number(told: Mapping[str, Any], name: str) -> float:
+    value = told.get(name, 0)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LARGEST:
+        raise UsageError(f"{name}: must be a number from 0 to {LARGEST}.")
+    return value

@@ -80,6 +80,8 @@ class Report:
     reason: Reason | None = None
     message: str = ""
     bytes_in: int = 0
+    cpu: float = 0.0
+    peak_memory: int = 0
 
 
 @dataclass(frozen=True, slots=True)

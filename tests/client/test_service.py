@@ -294,3 +294,43 @@ def wait_until_waiting(client: UwsClient, url: str) -> None:
     while b"\nuws_waiters 1.0" not in client.http.get(f"{url}/metrics").body:
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_usage(service: Server, jobs: str, capsys: Capture) -> None:
+    """What a job used is in the accounts of the service, which goes on running."""
+    assert run(["submit", jobs, "SECONDS=0.3", "OUTPUT=3000", "--wait"]) == 0
+    job = capsys.readouterr().out.strip().rpartition("/")[2]
+    data = ["--data", str(service.folder / "data")]
+    end = time.monotonic() + 30
+    while True:  # the account is closed just after the job has ended
+        assert run(["usage", "--records", "--json", *data]) == 0
+        found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        mine = [one for one in found if one["job_id"] == job]
+        if mine:
+            break
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    (record,) = mine
+    assert record["wall"] >= 0.3 and record["cpu"] > 0 and record["peak_memory"] > 1e6 and record["bytes_out"] >= 3000
+    assert run(["usage", "--by", "application,site", "--csv", "--since", record["ended"], *data]) == 0
+    heading, *lines = capsys.readouterr().out.splitlines()
+    assert heading.startswith("application,site,jobs,attempts,wall_hours") and lines[0].startswith("probe,local,")
+    assert run(["usage", *data]) == 0
+    assert "wall hours" in capsys.readouterr().out
+    assert run(["usage", "--until", "2001-01-01", *data]) == 0
+    assert "No attempt" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--by", "owner,colour"], "colour: allowed are owner, group"),
+        (["--since", "yesterday"], "'yesterday' is no date"),
+        (["--since", "2026-02-01", "--until", "2026-01-01"], "must be later"),
+        (["--csv", "--json"], "two ways"),
+        (["--data", "nowhere"], "There is no database"),
+    ],
+)
+def test_usage_that_is_wrong(options: list[str], words: str, capsys: Capture) -> None:
+    assert run(["usage", *options]) == 2
+    assert words in capsys.readouterr().err

@@ -6,15 +6,15 @@ names one of these needs ``imagePullPolicy: Never`` or ``IfNotPresent``.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import subprocess
 from pathlib import Path
 
 from tests.cluster import python_image
 from tests.cluster.archives import ACCOUNTS, Entry, folder, small_image
-from tests.cluster.errors import ClusterError, Unable
-from tests.cluster.paths import HERE, cache_folder, locked
+from tests.cluster.compiling import static_program
+from tests.cluster.errors import Unable
+from tests.cluster.paths import HERE
 
 # The names under which containerd knows them; a pod may leave out "docker.io/".
 PAUSE = "docker.io/local/pause:1"
@@ -35,22 +35,7 @@ def agent(name: str = AGENT) -> Path:
 
 def pause_program() -> Path:
     """The static program of the pause image, which is also a site's first process."""
-    source = HERE / "pause.c"
-    key = hashlib.sha256(source.read_bytes()).hexdigest()[:12]
-    program = cache_folder() / f"pause-{key}"
-    with locked(cache_folder() / "pause.lock"):
-        if not program.exists():
-            compiler = shutil.which("cc") or shutil.which("gcc")
-            if compiler is None:
-                raise Unable("no C compiler: Debian has one in the packages gcc and libc6-dev")
-            work = program.with_suffix(".new")
-            done = subprocess.run(
-                [compiler, "-Os", "-static", "-s", "-o", str(work), str(source)], capture_output=True, text=True
-            )
-            if done.returncode != 0:
-                raise ClusterError(f"pause.c could not be compiled: {done.stderr}")
-            work.rename(program)
-    return program
+    return static_program(HERE / "pause.c")
 
 
 def pause() -> Path:

@@ -28,6 +28,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from tests.cluster.archives import ACCOUNTS, Entry, Layer, folder, images_folder, write_image, write_layer
+from tests.cluster.compiling import static_program
 from tests.cluster.paths import CHECKOUT, locked
 
 VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -252,13 +253,21 @@ def _code_layer() -> Layer:
     files += _files(CHECKOUT / "schemas", f"{SITE}/uws_service/schemas")
     script = b"#!/opt/uws/bin/python\nimport sys\nfrom uws_service.cli import main\n\nsys.exit(main())\n"
     command = Entry("opt/uws/bin/uws-service", content=script, mode=0o755)
-    return _layer("code", _contents(files), lambda: [command, *_with_compiled(files)])
+    launcher = _launcher()
+    return _layer("code", _contents([*files, launcher]), lambda: [command, launcher, *_with_compiled(files)])
 
 
 def _agent_layer() -> Layer:
     files = [*_files(CHECKOUT / "uws_service" / "agent", f"{SITE}/uws_service/agent")]
     files.append(Entry(f"{SITE}/uws_service/__init__.py", CHECKOUT / "uws_service" / "__init__.py"))
-    return _layer("agent-code", _contents(files), lambda: _with_compiled(files))
+    launcher = _launcher()
+    return _layer("agent-code", _contents([*files, launcher]), lambda: [launcher, *_with_compiled(files)])
+
+
+def _launcher() -> Entry:
+    """What runs the commands of pods."""
+    program = static_program(CHECKOUT / "uws_service" / "agent" / "launch.c")
+    return Entry("opt/uws/bin/uws-launch", program, mode=0o755)
 
 
 def _files(top: Path, target: str) -> Iterator[Entry]:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pyvo
@@ -73,6 +77,28 @@ def test_results_and_log(shell: Client, site_a: Site) -> None:
     assert told["jobInfo"]["message"] == "half way"
     until(lambda: not objects(site_a, "jobs,pods", url), "the Job and its pod to be removed")
     assert site_a.audited("create", namespace=NAMESPACE)[f"uws-{job_id(url)}-1"] == 1
+
+
+def test_usage(shell: Client, service: ClusterServer) -> None:
+    """What a command used is measured in its container, also of one that is killed for its memory."""
+    urls = [
+        shell.script(
+            "dd if=/dev/zero of=/dev/null bs=40M count=20 2>/dev/null; sleep 2; echo > $UWS_OUTPUT_DIR/result"
+        ),
+        shell.script("i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; sleep 7; x=x; while true; do x=$x$x; done"),
+    ]
+    phases = {job_id(url): shell.ended(url)["phase"] for url in urls}
+    assert list(phases.values()) == ["COMPLETED", "ERROR"]
+
+    def records() -> dict[str, dict[str, Any]]:
+        command = [sys.executable, "-m", "uws_service", "usage", "--records", "--json", "--data"]
+        told = subprocess.run([*command, str(service.folder / "data")], capture_output=True, text=True, check=True)
+        found = [json.loads(line) for line in told.stdout.splitlines()]
+        return {one["job_id"]: one for one in found if one["job_id"] in phases}
+
+    done, killed = until(lambda: len(found := records()) == 2 and [found[one] for one in phases], "their accounts")
+    assert done["wall"] >= 2 and done["peak_memory"] > 40 * 2**20 and done["bytes_out"] == 1
+    assert killed["reason"] == "OutOfMemory" and killed["cpu"] > 0.1 and killed["memory_requested"] > 0
 
 
 def test_inputs(shell: Client) -> None:

@@ -114,9 +114,9 @@ def test_only_the_agent_has_the_token() -> None:
     (command,) = pod["containers"]
     (agent,) = pod["initContainers"]
     mounts = {one["name"]: one for one in command["volumeMounts"]}
-    assert "token" not in mounts and "agent" not in mounts and mounts["input"]["readOnly"]
+    assert "token" not in mounts and "agent" not in mounts and mounts["input"]["readOnly"] and mounts["bin"]["readOnly"]
     assert {one["name"]: one.get("readOnly", False) for one in agent["volumeMounts"]} == {
-        "input": False, "output": True, "progress": True, "agent": False, "token": True,
+        "input": False, "output": True, "progress": True, "agent": False, "bin": False, "token": True,
     }  # fmt: skip
     assert agent["restartPolicy"] == "Always" and "startupProbe" in agent
     token = next(one for one in pod["volumes"] if one["name"] == "token")["projected"]["sources"][0]
@@ -131,7 +131,7 @@ def test_values_are_left_alone(value: str) -> None:
     sent = next(one["value"] for one in command["env"] if one["name"] == "UWS_PARAM_X")
     assert _expanded(sent) == value
     folders = value.replace("${UWS_INPUT_DIR}", "/uws/input").replace("${UWS_OUTPUT_DIR}", "/uws/output")
-    assert _expanded(command["command"][1]) == folders
+    assert _expanded(command["command"][3]) == folders
 
 
 def _expanded(text: str) -> str:

@@ -61,8 +61,9 @@ def a_pod(
     }
 
 
-def ended(code: int, reason: str = "Error", started: str = STARTED) -> dict[str, Any]:
-    return {"terminated": {"exitCode": code, "reason": reason, "startedAt": started, "finishedAt": ENDED}}
+def ended(code: int, reason: str = "Error", started: str = STARTED, message: str = "") -> dict[str, Any]:
+    told = {"exitCode": code, "reason": reason, "startedAt": started, "finishedAt": ENDED, "message": message}
+    return {"terminated": told}
 
 
 RUNNING = {"running": {"startedAt": STARTED}}
@@ -102,6 +103,9 @@ def test_conditions_that_only_announce_are_left_alone() -> None:
         (a_job(), a_pod(ended(3)), Reason.EXIT_CODE, "exit code 3"),
         (a_job(), a_pod(ended(137, "OOMKilled")), Reason.OUT_OF_MEMORY, "more memory"),
         (a_job(), a_pod(ended(128, "StartError", "1970-01-01T00:00:00Z")), Reason.COMMAND, "could not be started"),
+        (a_job(), a_pod(ended(127, message="uws-launch: solve: No such file or directory")), Reason.COMMAND,
+         "could not be started: solve: No such file or directory"),
+        (a_job(), a_pod(ended(1, message="uws-launch: not so")), Reason.EXIT_CODE, "exit code 1"),
         (a_job(), a_pod({"waiting": {"reason": "CreateContainerConfigError", "message": "why"}}, phase="Pending"),
          Reason.COMMAND, "why"),
         (a_job(), a_pod({"waiting": {"reason": "ErrImageNeverPull", "message": "no image"}}, phase="Pending"),

@@ -61,10 +61,11 @@ async def test_from_claim_to_report(agents: Agents, store: Store, job: Job) -> N
     plan = await agents.claim(pod())
     assert plan["results"][0]["id"] == "result" and plan["inputs"] == [] and "SECONDS" in plan["parameters"]
     told = await hand_over(agents, pod())
-    await agents.report(pod(), {**told, "bytes_in": 3})
+    await agents.report(pod(), {**told, "bytes_in": 3, "cpu": 1.5, "peak_memory": 4096})
     (attempt,) = await store.attempts(job.id)
     report = attempt.report
     assert report is not None and report.reason is None and report.settled == ("result",) and report.bytes_in == 3
+    assert (report.cpu, report.peak_memory) == (1.5, 4096)
     assert report.outputs[0].source == f"jobs/{JOB}/attempts/1-pod-1/result"
     assert (await store.events(job.id))[-1].kind == "REPORT"
     await agents.report(pod(), {**told, "bytes_in": 3})  # an answer that was lost is asked for again
@@ -137,6 +138,9 @@ async def test_not_wanted_but_still_heard(agents: Agents, store: Store, job: Job
         {"outputs": [{"id": "never", "media_type": "application/octet-stream", "size": 7, "sha256": DIGEST}]},
         {"outputs": [{"id": "result", "media_type": "application/octet-stream", "size": 8, "sha256": DIGEST}]},
         {"reason": "OutOfMemory"},
+        {"cpu": -1},
+        {"peak_memory": "much"},
+        {"bytes_in": 2**60},
     ],
 )
 @pytest.mark.usefixtures("job")

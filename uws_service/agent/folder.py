@@ -22,6 +22,8 @@ INPUT, OUTPUT, SCRATCH, PROGRESS, LOG = "input", "output", "scratch", "progress"
 TOKEN = ".bearer_token"
 """In the input folder: the token that the application asks for by name."""
 STDOUT, STDERR = "log/stdout", "log/stderr"
+LAUNCHER, USAGE = "uws-launch", "usage"
+"""In a pod: the program that runs the command (``launch.c``), and the file in which it tells what that used."""
 
 _FLOCK = "hhqqi4x"  # struct flock of 64-bit Linux: type, whence, start, length, pid
 

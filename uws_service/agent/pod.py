@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import sys
 import time
@@ -132,6 +133,7 @@ class Agent:
     def _stage_in(self) -> None:
         """Bring the inputs; what goes wrong with one is the attempt's end, and the command never starts."""
         try:
+            self._bring_launcher()
             data = self.launch["data"]
             if data.get("problem"):
                 raise Problem(data["problem"])
@@ -147,6 +149,15 @@ class Agent:
             self._insist("the report", lambda: self._report([], "StageIn", why))
             self._idle()
             raise Stopped from None
+
+    def _bring_launcher(self) -> None:
+        """The command's image may hold nothing but the command, so what runs and measures it comes from this one."""
+        target = os.path.join(self.root, "bin", folder.LAUNCHER)
+        try:
+            shutil.copyfile(os.path.join(sys.prefix, "bin", folder.LAUNCHER), target)
+            os.chmod(target, 0o755)
+        except OSError as error:
+            raise Problem(f"The image of the site's agent is not complete: {error}") from None
 
     def _bring(self, index: int, item: Mapping[str, Any]) -> None:
         path = os.path.realpath(os.path.join(self.input, item["path"]))
@@ -273,12 +284,23 @@ class Agent:
                 "reason": reason,
                 "message": message,
                 "bytes_in": outputs.measure([self.input], 0)[0],
+                **usage(os.path.join(self.root, "progress", folder.USAGE)),
             },
         )
 
 
 class Problem(Exception):
     """An input can't be had; the text is for the job's owner."""
+
+
+def usage(path: str) -> dict[str, float]:
+    """Seconds of CPU and bytes of memory, as ``launch.c`` wrote them; nothing if the command has spoilt its file."""
+    try:
+        with open(path, "rb") as file:
+            cpu, memory = (min(int(word), 2**53) for word in file.read(64).split() if word.isdigit())
+    except (OSError, ValueError):
+        return {}
+    return {"cpu": cpu / 1e6, "peak_memory": memory}
 
 
 def ready_marker(root: str) -> str:

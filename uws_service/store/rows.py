@@ -153,13 +153,14 @@ def attempt_values(attempt: Attempt) -> dict[str, Any]:
 def report_text(report: Report) -> str:
     """An agent's last word as JSON."""
     outputs = [[one.id, one.source, one.media_type, one.size, one.sha256] for one in report.outputs]
-    return _dumps([outputs, report.settled, report.reason, report.message, report.bytes_in])
+    measured = [report.bytes_in, report.cpu, report.peak_memory]
+    return _dumps([outputs, report.settled, report.reason, report.message, *measured])
 
 
 def _report_of(text: str) -> Report:
-    outputs, settled, reason, message, bytes_in = json.loads(text)
+    outputs, settled, reason, message, *measured = json.loads(text)
     found = tuple(Output(*one) for one in outputs)
-    return Report(found, tuple(settled), Reason(reason) if reason else None, message, bytes_in)
+    return Report(found, tuple(settled), Reason(reason) if reason else None, message, *measured)
 
 
 def attempt_of(row: Row) -> Attempt:

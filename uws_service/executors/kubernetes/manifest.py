@@ -2,9 +2,9 @@
 
 The pod holds two containers. ``agent`` is a native sidecar: it brings the inputs, says so through its startup probe
 (only then does Kubernetes start the command), and after the command's end hands over the results. ``job`` is the
-user's command, with nothing but its folders and parameters. Both run restricted (Kubernetes' Pod Security Standard
-"restricted"), on a read-only root, and only the agent has a token: one for this service, which the cluster's own API
-does not take.
+user's command, with nothing but its folders and parameters, under a small program that measures it
+(``agent/launch.c``). Both run restricted (Kubernetes' Pod Security Standard "restricted"), on a read-only root, and
+only the agent has a token: one for this service, which the cluster's own API does not take.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from uws_service.agent.folder import TOKEN
+from uws_service.agent import folder
 from uws_service.attempt import Launch
 from uws_service.errors import UsageError
 from uws_service.settings import KubernetesSite
@@ -27,6 +27,7 @@ COMMAND, AGENT = "job", "agent"
 """Names of the two containers."""
 ROOT = "/uws"
 INPUT, OUTPUT, SCRATCH, PROGRESS = (f"{ROOT}/{name}" for name in ("input", "output", "scratch", "progress"))
+LAUNCHER, USAGE = f"{ROOT}/bin/{folder.LAUNCHER}", f"{PROGRESS}/{folder.USAGE}"
 TOKEN_FOLDER = "/var/run/uws-service"
 AGENT_CPU = 0.01
 AGENT_MEMORY_REQUEST, AGENT_MEMORY_LIMIT = 32 * 2**20, 128 * 2**20
@@ -209,6 +210,7 @@ def _pod(launch: Launch, site: KubernetesSite) -> dict[str, Any]:
             {"name": "scratch", "emptyDir": {"sizeLimit": str(room)} if room else {}},
             {"name": "progress", "emptyDir": {"sizeLimit": str(2**20)}},
             {"name": "agent", "emptyDir": {"sizeLimit": str(2**20)}},
+            {"name": "bin", "emptyDir": {"sizeLimit": str(4 * 2**20)}},
             {"name": "token", "projected": {"defaultMode": 0o440, "sources": token}},
             *more,
         ],
@@ -247,6 +249,7 @@ def _agent(launch: Launch, site: KubernetesSite) -> dict[str, Any]:
             {"name": "output", "mountPath": OUTPUT, "readOnly": True},
             {"name": "progress", "mountPath": PROGRESS, "readOnly": True},
             {"name": "agent", "mountPath": f"{ROOT}/agent"},
+            {"name": "bin", "mountPath": f"{ROOT}/bin"},
             {"name": "token", "mountPath": TOKEN_FOLDER, "readOnly": True},
         ],
     }
@@ -270,7 +273,7 @@ def _command(launch: Launch, site: KubernetesSite) -> dict[str, Any]:
         "name": COMMAND,
         "image": _image(launch, site),
         "imagePullPolicy": site.image_pull_policy,
-        "command": [_literal(word) for word in words],
+        "command": [LAUNCHER, USAGE, *(_literal(word) for word in words)],
         "workingDir": SCRATCH,
         "env": [
             *({"name": name, "value": _literal(value)} for name, value in _environment(launch).items()),
@@ -285,6 +288,7 @@ def _command(launch: Launch, site: KubernetesSite) -> dict[str, Any]:
             {"name": "scratch", "mountPath": SCRATCH},
             {"name": "scratch", "mountPath": "/tmp"},
             {"name": "progress", "mountPath": PROGRESS},
+            {"name": "bin", "mountPath": f"{ROOT}/bin", "readOnly": True},
             *({"name": one["name"], "mountPath": one["mountPath"], "readOnly": True} for one in site.volumes),
         ],
     }
@@ -310,7 +314,7 @@ def _environment(launch: Launch) -> dict[str, str]:
         "HOME": SCRATCH,
         "TMPDIR": SCRATCH,
         **kept,
-        **({launch.token_variable: f"{INPUT}/{TOKEN}"} if launch.token_variable else {}),
+        **({launch.token_variable: f"{INPUT}/{folder.TOKEN}"} if launch.token_variable else {}),
         "UWS_JOB_ID": launch.job_id,
         "UWS_INPUT_DIR": INPUT,
         "UWS_OUTPUT_DIR": OUTPUT,

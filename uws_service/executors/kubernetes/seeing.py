@@ -24,6 +24,8 @@ CANNOT_START = frozenset(
     {"CreateContainerConfigError", "CreateContainerError", "RunContainerError", "StartError", "ContainerCannotRun"}
 )
 """Reasons for which a container is not started, as the kubelet words them."""
+NOT_RUN, LAUNCHER_SAYS = (126, 127), "uws-launch: "
+"""How ``agent/launch.c`` tells that there was nothing to run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class PodView:
     ended: int | None = None
     exit_code: int | None = None
     exit_reason: str = ""
+    exit_message: str = ""
     agent_ended: bool = False
 
 
@@ -168,6 +171,7 @@ def pod_view(found: Mapping[str, Any]) -> PodView | None:
         ended=_ms(ended.get("finishedAt")),
         exit_code=ended.get("exitCode"),
         exit_reason=ended.get("reason", ""),
+        exit_message=ended.get("message", ""),
         agent_ended=agent_ended is not None and status.get("phase") in ("Succeeded", "Failed"),
     )
 
@@ -278,8 +282,9 @@ def _ended(key: Key, pod: PodView, gone: bool) -> Observation:
     if pod.exit_reason == "OOMKilled":
         message = "The command used more memory than the application may have."
         return Observation(*key, Seen.FAILED, reason=Reason.OUT_OF_MEMORY, message=message, **common)
-    if pod.exit_reason in CANNOT_START:
-        message = "The command could not be started."
+    if pod.exit_reason in CANNOT_START or (pod.exit_code in NOT_RUN and pod.exit_message.startswith(LAUNCHER_SAYS)):
+        why = pod.exit_message.removeprefix(LAUNCHER_SAYS).strip() if pod.exit_code in NOT_RUN else ""
+        message = f"The command could not be started: {why}" if why else "The command could not be started."
         return Observation(*key, Seen.FAILED, reason=Reason.COMMAND, message=message, **common)
     return Observation(
         *key,

@@ -1,0 +1,92 @@
+"""``launch.c``, the program that runs and measures the commands of pods: as they run it, without a pod."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.compiling import static_program
+from tests.cluster.paths import CHECKOUT
+from tests.tiers import lacking
+from uws_service.agent.pod import usage
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def launcher() -> Path:
+    if shutil.which("cc") is None and shutil.which("gcc") is None:
+        lacking("gcc is not installed")
+    return static_program(CHECKOUT / "uws_service/agent/launch.c")
+
+
+@pytest.fixture
+def run(launcher: Path, tmp_path: Path) -> Run:
+    def run(*command: str) -> subprocess.CompletedProcess[str]:
+        words = [str(launcher), str(tmp_path / "usage"), *command]
+        return subprocess.run(words, capture_output=True, text=True, timeout=60)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("script", "code"), [("exit 0", 0), ("exit 42", 42), ("kill -KILL $$", 137), ("kill -TERM $$", 143)]
+)
+def test_ends_as_the_command_ends(run: Run, script: str, code: int) -> None:
+    """Exit codes, and 128 + n for a signal, as runc tells it; what is printed passes through."""
+    done = run("sh", "-c", f"echo out; echo err >&2; {script}")
+    assert (done.returncode, done.stdout, done.stderr) == (code, "out\n", "err\n")
+
+
+@pytest.mark.parametrize(("command", "code"), [("no-such-command", 127), ("/etc/passwd", 126)])
+def test_no_command(run: Run, command: str, code: int) -> None:
+    """What can't be run is told apart from what fails."""
+    done = run(command)
+    assert done.returncode == code and done.stderr.startswith(f"uws-launch: {command}: ")
+
+
+def test_signals_are_passed_on(launcher: Path, tmp_path: Path) -> None:
+    """The command decides what becomes of a SIGTERM."""
+    script = "trap 'echo asked; exit 5' TERM; echo ready; while true; do sleep 0.05; done"
+    words = [str(launcher), str(tmp_path / "usage"), "sh", "-c", script]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.readline() == "asked\n"
+        assert process.wait(20) == 5
+
+
+def test_the_command_has_no_blocked_signals(run: Run) -> None:
+    """The launcher waits for its signals; the command starts as if there were none."""
+    done = run("sh", "-c", "grep SigBlk /proc/self/status")
+    assert int(done.stdout.split()[1], 16) == 0
+
+
+def test_usage(run: Run, tmp_path: Path) -> None:
+    """It is counted what the command used: memory that it touched, time that it burnt."""
+    done = run(sys.executable, "-c", "kept = b'x' * 150_000_000; sum(range(5_000_000))")
+    assert done.returncode == 0, done.stderr
+    told = usage(str(tmp_path / "usage"))
+    assert told["cpu"] > 0.05 and told["peak_memory"] > 150_000_000
+    assert os.listdir(tmp_path) == ["usage"]
+
+
+@pytest.mark.parametrize("text", ["", "x y", "1", "1 2 3", "-1 5", "1 nan", "9" * 60])
+def test_spoilt_usage(tmp_path: Path, text: str) -> None:
+    """The command may write there; what makes no sense is left out."""
+    (tmp_path / "usage").write_text(text)
+    assert usage(str(tmp_path / "usage")) == {}
+
+
+def test_no_usage_that_breaks_numbers(tmp_path: Path) -> None:
+    """Figures stay what a database and JSON can hold."""
+    (tmp_path / "usage").write_text(f"1500000 {'9' * 30}")
+    assert usage(str(tmp_path / "usage")) == {"cpu": 1.5, "peak_memory": 2**53}
+    assert usage(str(tmp_path / "none")) == {}
