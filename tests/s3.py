@@ -25,6 +25,7 @@ class S3Server:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        self.log = (folder / "log").open("wb")
         self.port = free_port()
         self.endpoint = f"http://127.0.0.1:{self.port}"
         credentials = [{"accessKey": KEY, "secretKey": SECRET}]
@@ -34,14 +35,19 @@ class S3Server:
         program = shutil.which("weed") or str(Path(sysconfig.get_path("scripts")) / "weed")
         ports = [f"-{part}.port={free_port()}" for part in ("master", "volume", "filer")]
         grpc = [f"-{part}.port.grpc={free_port()}" for part in ("master", "volume", "filer", "s3")]
-        self.log = (folder / "log").open("wb")
         self.process = subprocess.Popen(
             [program, "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder}", "-s3", f"-s3.port={self.port}",
-             f"-s3.config={folder / 's3.json'}", "-volume.max=20", "-master.volumeSizeLimitMB=64", *ports, *grpc],
+             f"-s3.config={folder / 's3.json'}", "-volume.max=20", "-master.volumeSizeLimitMB=64", *ports, *grpc,
+             # Not wanted, and by default at fixed ports, which two servers at once would fight for.
+             "-s3.port.iceberg=0", "-s3.port.lance=0"],
             stdout=self.log,
             stderr=self.log,
         )  # fmt: skip
-        self._make_bucket()
+        try:
+            self._make_bucket()
+        except BaseException:
+            self.stop()
+            raise
 
     def _make_bucket(self) -> None:
         client = self.client()
