@@ -134,17 +134,13 @@ class Pool:
                 "All query processes are busy. Try again, or use /async, which waits in a queue.", retry_after=10
             ) from None
         try:
-            one = self._idle.pop() if self._idle else await self._started()
+            one = self._living() or await self._started()
             done = False
             try:
                 yield one
                 done = True
-            except (
-                UsageError,
-                QueryFailed,
-                Unreachable,
-            ):  # the process has said so itself, and waits for the next question
-                done = True
+            except (UsageError, QueryFailed, Unreachable):
+                done = True  # the process has said so itself, and waits for the next question
                 raise
             except (asyncio.IncompleteReadError, ConnectionError) as error:
                 raise self._died(one, error) from error
@@ -157,6 +153,16 @@ class Pool:
                     await asyncio.shield(one.kill())
         finally:
             self._places.release()
+
+    def _living(self) -> Process | None:
+        """One that waits; the machine may have ended some of them for its memory meanwhile."""
+        while self._idle:
+            one = self._idle.pop()
+            if one.process.returncode is None and not one.reader.at_eof():
+                return one
+            self._all.discard(one)
+            one.writer.close()
+        return None
 
     def _died(self, one: Process, error: Exception) -> UwsError:
         log.error("a query process ended", code=one.process.returncode, error=repr(error))
