@@ -153,9 +153,15 @@ class Agents:
         UsageError
             It makes no sense, or names what was not handed over.
         Forbidden
-            The attempt was given up, or another pod speaks for it: nothing of it is recorded.
+            The attempt was given up, or another pod speaks for it: nothing of it is recorded but what was used. For a
+            command that fails is known to have failed before its agent has said anything.
         """
-        attempt, plan = await self._plan(pod)
+        try:
+            attempt, plan = await self._plan(pod)
+        except Forbidden:
+            cpu, memory = float(_number(told, "cpu")), int(_number(told, "peak_memory"))
+            await self.store.late_usage(pod.job_id, pod.number, pod.uid, cpu, memory)
+            raise
         _require_voice(attempt, pod)
         report = await self._checked(pod, plan, told)
         if not await self.store.report(pod.job_id, pod.number, pod.uid, report):

@@ -96,7 +96,11 @@ def test_usage(shell: Client, service: ClusterServer) -> None:
         found = [json.loads(line) for line in told.stdout.splitlines()]
         return {one["job_id"]: one for one in found if one["job_id"] in phases}
 
-    done, killed = until(lambda: len(found := records()) == 2 and [found[one] for one in phases], "their accounts")
+    def known() -> list[dict[str, Any]]:
+        found = records()
+        return [found[one] for one in phases if one in found and found[one]["peak_memory"]]
+
+    done, killed = until(lambda: len(told := known()) == 2 and told, "their accounts")
     assert done["wall"] >= 2 and done["peak_memory"] > 40 * 2**20 and done["bytes_out"] == 1
     assert killed["reason"] == "OutOfMemory" and killed["cpu"] > 0.1 and killed["memory_requested"] > 0
 

@@ -109,6 +109,11 @@ async def test_given_up_is_refused_for_ever(agents: Agents, store: Store, job: J
     for late in (agents.report(pod(), told), agents.claim(pod()), agents.claim(pod("other"))):
         with pytest.raises(Forbidden):
             await late
+    for who, cpu in (("other", 9), ("pod-1", 1.5), ("pod-1", 7)):  # only what was used is noted, once
+        with pytest.raises(Forbidden):
+            await agents.report(pod(who), {**told, "cpu": cpu, "peak_memory": 4096})
+    closed = (await store.attempts(job.id))[0]
+    assert (closed.usage.cpu, closed.usage.peak_memory, closed.report) == (1.5, 4096, None)
     assert not await store.report(JOB, 1, "pod-1", Report())  # the row itself refuses
     with pytest.raises(Forbidden):  # nor may a pod of the lost site speak for the next one
         await agents.claim(pod(number=2))

@@ -363,6 +363,11 @@ class Store:
 
         return await self._database.write(operation)
 
+    async def late_usage(self, job_id: str, number: int, pod: str, cpu: float, peak_memory: int) -> None:
+        """What a closed attempt's command used, from the agent that spoke for it, if that is not known yet."""
+        values = {"job_id": job_id, "number": number, "pod": pod, "cpu": cpu, "peak_memory": peak_memory}
+        await self._database.write(lambda tx: tx.change(queries.LATE_USAGE, values))
+
     async def waiting_at(self, site: str, limit: int) -> list[Attempt]:
         """Attempts that were not yet handed to a site, oldest first."""
         rows = await self._database.read(queries.WAITING_AT, {"site": site, "page": limit})

@@ -144,6 +144,17 @@ CLAIM = Query(
     .values(claimed=p("pod"), report=case((attempt.claimed == p("pod"), attempt.report), else_=None))
 )
 REPORT = Query(update(AttemptRow).where(_ONE, _OPEN_STATE, attempt.claimed == p("pod")).values(report=p("report")))
+LATE_USAGE = Query(
+    update(AttemptRow)
+    .where(
+        _ONE,
+        attempt.state == literal_column("'CLOSED'"),
+        attempt.claimed == p("pod"),
+        attempt.cpu == literal_column("0"),
+        attempt.peak_memory == literal_column("0"),
+    )
+    .values(cpu=p("cpu"), peak_memory=p("peak_memory"))
+)
 WAITING_AT = Query(
     select(*_ATTEMPT)
     .where(_WAITING, attempt.wanted.is_(True))
