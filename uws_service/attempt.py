@@ -80,7 +80,7 @@ class Report:
     reason: Reason | None = None
     message: str = ""
     bytes_in: int = 0
-    cpu: float = 0.0
+    cpu: float = 0.0  # both are kept in the attempt's usage
     peak_memory: int = 0
 
 

@@ -251,12 +251,12 @@ def _closed(attempt: Attempt, seen: Observation | None, reason: Reason | None, m
     started = (seen.started if seen is not None else None) or attempt.started
     ended = (seen.ended if seen is not None else None) or now
     usage = seen.usage if seen is not None else Usage()
-    if seen is not None and seen.reports:  # what the site can't see itself is in the report of its agent
+    if seen is not None and seen.reports:  # what the site can't see itself its agent has told
         report = attempt.report
         usage = Usage(
             wall=max(0, ended - started) / 1000 if started is not None else 0.0,
-            cpu=report.cpu if report is not None else 0.0,
-            peak_memory=report.peak_memory if report is not None else 0,
+            cpu=attempt.usage.cpu,
+            peak_memory=attempt.usage.peak_memory,
             bytes_in=report.bytes_in if report is not None else 0,
             bytes_out=sum(one.size for one in report.outputs) if report is not None else 0,
         )

@@ -13,7 +13,7 @@ import pytest
 from tests.store import samples
 from uws_service.agents import Agents, Pod
 from uws_service.applications import load_applications
-from uws_service.attempt import AttemptState, Reason, Report
+from uws_service.attempt import AttemptState, Reason, Report, Usage
 from uws_service.depot import Depot
 from uws_service.errors import Forbidden, NotFound, ServiceUnavailable, TooLarge, UsageError
 from uws_service.job import Job, Parameter, Phase
@@ -61,14 +61,18 @@ async def test_from_claim_to_report(agents: Agents, store: Store, job: Job) -> N
     plan = await agents.claim(pod())
     assert plan["results"][0]["id"] == "result" and plan["inputs"] == [] and "SECONDS" in plan["parameters"]
     told = await hand_over(agents, pod())
-    await agents.report(pod(), {**told, "bytes_in": 3, "cpu": 1.5, "peak_memory": 4096})
+    for _ in range(2):  # an answer that was lost is asked for again
+        await agents.report(pod(), {**told, "bytes_in": 3, "cpu": 1.5, "peak_memory": 4096})
     (attempt,) = await store.attempts(job.id)
     report = attempt.report
     assert report is not None and report.reason is None and report.settled == ("result",) and report.bytes_in == 3
-    assert (report.cpu, report.peak_memory) == (1.5, 4096)
+    assert (attempt.usage.cpu, attempt.usage.peak_memory) == (1.5, 4096)
+    older = replace(attempt, state=AttemptState.CLOSED, usage=Usage(wall=2.0))  # by who has not seen the report
+    await store.save_attempt(older)
+    (attempt,) = await store.attempts(job.id)
+    assert attempt.usage == Usage(wall=2.0, cpu=1.5, peak_memory=4096)
     assert report.outputs[0].source == f"jobs/{JOB}/attempts/1-pod-1/result"
     assert (await store.events(job.id))[-1].kind == "REPORT"
-    await agents.report(pod(), {**told, "bytes_in": 3})  # an answer that was lost is asked for again
 
 
 @pytest.mark.anyio

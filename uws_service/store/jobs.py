@@ -350,7 +350,14 @@ class Store:
 
     async def report(self, job_id: str, number: int, pod: str, report: Report) -> bool:
         """Record an agent's last word; False if it no longer speaks for the attempt, or that is given up: fencing."""
-        values = {"job_id": job_id, "number": number, "pod": pod, "report": report_text(report)}
+        values = {
+            "job_id": job_id,
+            "number": number,
+            "pod": pod,
+            "report": report_text(report),
+            "cpu": report.cpu,
+            "peak_memory": report.peak_memory,
+        }
 
         def operation(tx: Transaction) -> bool:
             if tx.change(queries.REPORT, values) != 1:

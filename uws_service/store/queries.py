@@ -111,8 +111,11 @@ def _upsert_attempt(kind: Any) -> Any:
     new = statement.excluded
     closed = attempt.state == literal_column("'CLOSED'")
     told = ("claimed", "report")  # what agents write has statements of its own
+    measured = ("cpu", "peak_memory")  # by agents, or by the site: who closes an attempt may not know of it yet
     names = [name for name in ATTEMPT_COLUMNS[2:] if name not in told]
     fields: dict[str, Any] = {name: case((closed, attempt[name]), else_=new[name]) for name in names}
+    for name in measured:
+        fields[name] = case((or_(closed, new[name] == literal_column("0")), attempt[name]), else_=new[name])
     fields["wanted"] = and_(attempt.wanted, new.wanted)
     started = and_(attempt.state == literal_column("'RUNNING'"), new.state == literal_column("'SUBMITTED'"))
     fields["state"] = case((or_(closed, started), attempt.state), else_=new.state)
@@ -143,7 +146,11 @@ CLAIM = Query(
     .where(_ONE, _OPEN_STATE, attempt.wanted.is_(True))
     .values(claimed=p("pod"), report=case((attempt.claimed == p("pod"), attempt.report), else_=None))
 )
-REPORT = Query(update(AttemptRow).where(_ONE, _OPEN_STATE, attempt.claimed == p("pod")).values(report=p("report")))
+REPORT = Query(
+    update(AttemptRow)
+    .where(_ONE, _OPEN_STATE, attempt.claimed == p("pod"))
+    .values(report=p("report"), cpu=p("cpu"), peak_memory=p("peak_memory"))
+)
 LATE_USAGE = Query(
     update(AttemptRow)
     .where(

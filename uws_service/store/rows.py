@@ -153,14 +153,13 @@ def attempt_values(attempt: Attempt) -> dict[str, Any]:
 def report_text(report: Report) -> str:
     """An agent's last word as JSON."""
     outputs = [[one.id, one.source, one.media_type, one.size, one.sha256] for one in report.outputs]
-    measured = [report.bytes_in, report.cpu, report.peak_memory]
-    return _dumps([outputs, report.settled, report.reason, report.message, *measured])
+    return _dumps([outputs, report.settled, report.reason, report.message, report.bytes_in])
 
 
 def _report_of(text: str) -> Report:
-    outputs, settled, reason, message, *measured = json.loads(text)
+    outputs, settled, reason, message, bytes_in = json.loads(text)
     found = tuple(Output(*one) for one in outputs)
-    return Report(found, tuple(settled), Reason(reason) if reason else None, message, *measured)
+    return Report(found, tuple(settled), Reason(reason) if reason else None, message, bytes_in)
 
 
 def attempt_of(row: Row) -> Attempt:
