@@ -1,14 +1,16 @@
-"""Uploads that claim what they do not hold, in every format: an error in words, little memory, no time lost."""
+"""Hostile uploads: files that claim what they do not hold, in every format, and names and values that are SQL."""
 
 from __future__ import annotations
 
 import base64
+import csv
 import io
 import os
 import re
 import struct
 import time
 from xml.etree import ElementTree
+from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 import psutil
@@ -128,3 +130,33 @@ def test_what_a_file_claims(server: Server, name: str) -> None:
     assert info is not None and info.get("value") == "ERROR" and info.text
     assert "UPLOAD t" in info.text and words in info.text
     assert "Traceback" not in info.text and os.sep + "tmp" not in info.text
+
+
+HOSTILE = (
+    "'; DROP TABLE openngc.objects; --",
+    '"; DROP TABLE openngc.objects; --',
+    "a\"b'c",
+    "read_csv('/etc/passwd')",
+    "TAP_SCHEMA.tables",
+    "/* */ SELECT 1",
+    "\\",
+)
+
+
+def test_names_and_values_that_are_sql(server: Server) -> None:
+    """They come back as what they are: columns with such names, rows with such texts."""
+    fields = "".join(f'<FIELD name={quoteattr(one)} datatype="char" arraysize="*"/>' for one in HOSTILE)
+    cells = "".join(f"<TD>{escape(one)}</TD>" for one in HOSTILE)
+    content = (
+        f"<VOTABLE><RESOURCE><TABLE>{fields}<DATA><TABLEDATA><TR>{cells}</TR></TABLEDATA></DATA></TABLE></RESOURCE>"
+        "</VOTABLE>"
+    ).encode()
+    data = {"LANG": "ADQL", "QUERY": "SELECT * FROM TAP_UPLOAD.t", "UPLOAD": "t,param:f", "RESPONSEFORMAT": "csv"}
+    answer = requests.post(f"{server.url}/tap/sync", data=data, files={"f": content}, timeout=60)
+    assert list(csv.reader(io.StringIO(answer.text))) == [list(HOSTILE), list(HOSTILE)], answer.text
+    for name in HOSTILE:
+        data = {"LANG": "ADQL", "QUERY": "SELECT 1 AS a", "UPLOAD": f"{name},param:f"}
+        answer = requests.post(f"{server.url}/tap/sync", data=data, files={"f": content}, timeout=60)
+        assert answer.status_code == 400 and "UPLOAD" in answer.text
+    count = {"LANG": "ADQL", "QUERY": "SELECT COUNT(*) AS n FROM openngc.objects", "RESPONSEFORMAT": "csv"}
+    assert int(requests.post(f"{server.url}/tap/sync", data=count, timeout=60).text.split()[1]) > 10_000
