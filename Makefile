@@ -51,8 +51,8 @@ bench: $(VENV)/.dev ## Measure against a bare app in the same run; table and bui
 bench-cluster: $(VENV)/.dev ## Measure jobs on a real cluster against raw Kubernetes calls; build/bench-cluster.json
 	$(BIN)/python -m tests.bench cluster
 
-bench-tap: $(VENV)/.dev ## Measure TAP queries (UWS_BENCH_TAP_PEER=URL of another TAP service beside ours); build/bench-tap.json
-	$(BIN)/python -m tests.bench tap
+bench-tap: $(VENV)/.dev ## Measure TAP queries, beside DaCHS if `make conformance-peers` has it; build/bench-tap.json
+	PYTHONPATH=.:conformance:conformance/tests $(BIN)/python -m tests.bench tap
 
 soak: $(VENV)/.dev ## Kill the service again and again with jobs in flight, and look for lost ones (ROUNDS=3)
 	for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; $(BIN)/python -m pytest tests/crash $(ARGS) || exit; done

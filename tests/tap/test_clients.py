@@ -44,14 +44,6 @@ def test_pyvo_sync(tap: pyvo.dal.TAPService) -> None:
         tap.run_sync("SELECT nme FROM openngc.objects")
 
 
-@pytest.fixture
-def leaky() -> Iterator[None]:
-    """What the test leaves open is closed after it, without a word: pyvo's jobs have sessions that nobody can close."""
-    yield
-    with warnings.catch_warnings(action="ignore", category=ResourceWarning):
-        gc.collect()
-
-
 @pytest.mark.usefixtures("leaky")
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 def test_pyvo_async(tap: pyvo.dal.TAPService) -> None:

@@ -116,5 +116,6 @@ def timestamps(array: Any) -> Any:
         array = pc.cast(array, pa.timestamp(array.type.unit, "UTC"))
         array = pc.cast(array, pa.timestamp(array.type.unit))
     array = pc.cast(array, pa.timestamp("us"), safe=False)
-    text = pc.strftime(array, format="%Y-%m-%dT%H:%M:%S")
+    # Not strftime, which looks for a database of time zones: images of pods may have none.
+    text = pc.replace_substring(pc.cast(array, pa.string()), " ", "T")
     return pc.replace_substring_regex(pc.replace_substring_regex(text, r"\.0+$", ""), r"(\.\d*?[1-9])0+$", r"\1")

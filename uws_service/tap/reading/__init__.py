@@ -15,6 +15,7 @@ from typing import Any
 from uws_service.adql.model import Column
 from uws_service.errors import UsageError
 
+MOST_COLUMNS = 2000
 FORMATS = ("votable", "fits", "ecsv", "csv", "parquet")
 
 
@@ -32,6 +33,12 @@ class Source:
 
 class Unreadable(UsageError):
     """A file that is not the table that it should be; one line says why."""
+
+
+def limited(columns: int) -> None:
+    """Refuse more columns than a table may have; readers ask before they take much trouble with them."""
+    if columns > MOST_COLUMNS:
+        raise Unreadable(f"The table has {columns} columns or more; at most {MOST_COLUMNS} are taken.")
 
 
 def read_table(path: Path, form: str | None = None) -> Source:
@@ -108,4 +115,5 @@ def _unique(columns: tuple[Column, ...]) -> tuple[Column, ...]:
         found.append(replace(column, name=name))
     if not found:
         raise Unreadable("The table has no columns.")
+    limited(len(found))
     return tuple(found)

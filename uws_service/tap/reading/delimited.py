@@ -11,7 +11,7 @@ import pyarrow.csv
 import yaml
 
 from uws_service.adql.model import Column
-from uws_service.tap.reading import Source, Unreadable
+from uws_service.tap.reading import Source, Unreadable, limited
 from uws_service.tap.types import column_type, conform
 
 _ECSV = {"bool": "boolean", "uint8": "unsignedByte", "int8": "short", "int16": "short", "int32": "int", "int64": "long",
@@ -27,6 +27,7 @@ def read(path: Path) -> Source:
         for _ in range(skipped):
             file.readline()
         names = file.readline().decode("utf-8-sig", "replace")
+    limited(1 + max(names.count(one) for one in ("\t", ",", ";")))
     separator = next((one for one in ("\t", ",", ";") if one in names), " " if head else ",")
     parse = pyarrow.csv.ParseOptions(delimiter=separator, newlines_in_values=separator != " ")
     convert = pyarrow.csv.ConvertOptions(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +12,14 @@ import numpy as np
 import pyarrow as pa
 
 from uws_service.adql.model import Column
-from uws_service.tap.reading import Source, Unreadable
+from uws_service.tap.reading import Source, Unreadable, limited
 from uws_service.tap.types import arrow_schema
 
 ROWS = 50_000
 _TYPES = {"b1": "boolean", "u1": "unsignedByte", "i1": "short", "i2": "short", "u2": "int", "i4": "int", "u4": "long",
           "i8": "long", "u8": "long", "f4": "float", "f8": "double"}  # fmt: skip
+# Bytes of an element in the heap, at least.
+_HEAP = {"L": 1, "X": 0.125, "B": 1, "A": 1, "I": 2, "J": 4, "E": 4, "K": 8, "D": 8, "C": 8, "M": 16}
 
 
 def read(path: Path) -> Source:
@@ -29,7 +32,14 @@ def read(path: Path) -> Source:
         table = next((one for one in file if isinstance(one, fits.BinTableHDU)), None)
         if table is None:
             raise Unreadable("The FITS file has no binary table.")
-        header, data = table.header, table.data
+        header = table.header
+        limited(int(header["TFIELDS"]))
+        if table.size > path.stat().st_size:
+            raise Unreadable("The FITS file is cut short.")
+        if header["NAXIS2"] > 0 and header["NAXIS1"] < 1:
+            raise Unreadable("The rows of the FITS table have no bytes.")
+        data = table.data
+        _check_heap(table)
         columns, kept, nulls, notes = [], [], [], []
         for number, name in enumerate(table.columns.names, 1):
             array = data.field(name)
@@ -40,11 +50,25 @@ def read(path: Path) -> Source:
             columns.append(described)
             kept.append(name)
             nulls.append(header.get(f"TNULL{number}"))
-    if len(data) and table.size > path.stat().st_size:
-        raise Unreadable("The FITS file is cut short.")
     found = tuple(columns)
     rows = _batches(file, data, kept, found, nulls)
     return Source(found, rows, len(data), name=str(header.get("EXTNAME", "")), notes=tuple(notes))
+
+
+def _check_heap(table: Any) -> None:
+    """Arrays of variable length lie in the table's heap, and no two of them in the same place (FITS 4.0 §7.3.5)."""
+    rows = table.header["NAXIS1"] * table.header["NAXIS2"]
+    size = table.header["PCOUNT"] - (table.header.get("THEAP", rows) - rows)
+    pointers = np.asarray(table.data).view(np.ndarray)
+    for column in table.columns:
+        descriptor = re.match(r"[01]?[PQ]([A-Z])", column.format)
+        if descriptor is None:
+            continue
+        counts, offsets = pointers[column.name].astype(float).reshape(-1, 2).T
+        lengths = counts * _HEAP[descriptor.group(1)]
+        if len(counts) and (counts.min() < 0 or offsets.min() < 0 or (offsets + lengths).max() > size
+                            or lengths.sum(dtype=float) > size):  # fmt: skip
+            raise Unreadable(f"The arrays of the column {column.name!r} do not lie in the FITS file.")
 
 
 def _column(name: str, array: Any, header: Any, number: int) -> Column | None:

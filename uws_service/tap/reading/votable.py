@@ -15,13 +15,12 @@ import pyarrow as pa
 from lxml import etree
 
 from uws_service.adql.model import Column
-from uws_service.tap.reading import Source, Unreadable
+from uws_service.tap.reading import Source, Unreadable, limited
 from uws_service.tap.reading.values import Nulls, binary_rows, from_texts
 from uws_service.tap.types import arrow_schema
 
 ROWS = 20_000
 """Rows of one batch."""
-MOST_COLUMNS = 2000
 _TYPES = {"bit": "boolean", "floatComplex": "float", "doubleComplex": "double"}
 
 
@@ -40,8 +39,7 @@ def read(path: Path) -> Source:
         elif event == "end" and tag == "FIELD":
             columns.append(_column(element))
             nulls.append(next((one.get("null") for one in element if _tag(one) == "VALUES"), None))
-            if len(columns) > MOST_COLUMNS:
-                raise Unreadable(f"The table has more than {MOST_COLUMNS} columns.")
+            limited(len(columns))
         elif event == "end" and tag == "DESCRIPTION" and _tag(element.getparent()) == "TABLE":
             description = " ".join((element.text or "").split())
         elif event == "start" and tag in ("TABLEDATA", "BINARY", "BINARY2"):

@@ -1,0 +1,133 @@
+"""TOPCAT itself, on a screen of its own, loads the result of a job: what it is told and what it says goes by SAMP."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pyvo
+from PIL import Image, ImageChops, ImageGrab
+from pyvo.samp import SAMPHubServer, SAMPIntegratedClient
+
+from tests.server import Server
+from tests.tiers import require
+
+QUERY = "SELECT name, type, ra, dec, vmag FROM openngc.objects WHERE vmag < 10"
+SCREENSHOT = os.environ.get("UWS_TOPCAT_SCREENSHOT", "")
+"""Where to keep the picture of the window, as for the documentation."""
+
+
+@dataclass
+class Topcat:
+    """TOPCAT as a client of a SAMP hub."""
+
+    client: SAMPIntegratedClient
+    name: str
+    display: str
+
+    def ask(self, message: str, **words: str) -> dict[str, Any]:
+        """Its answer to a message."""
+        answer: dict[str, Any] = self.client.ecall_and_wait(self.name, message, "60", **words)
+        return answer
+
+    def has_row(self, table: str, row: int) -> bool:
+        """Whether it has loaded that table, and marks that row of it."""
+        answer = self.ask("table.highlight.row", **{"table-id": table, "row": str(row)})
+        return bool(answer["samp.status"] == "samp.ok")
+
+    def window(self) -> Image.Image:
+        """What is on the screen, without what is empty."""
+        screen = ImageGrab.grab(xdisplay=self.display)
+        return screen.crop(ImageChops.difference(screen, Image.new("RGB", screen.size)).getbbox())
+
+    def at_rest(self) -> bool:
+        """Whether the window stays as it is for a second."""
+        before = self.window()
+        time.sleep(1)
+        return same(before, self.window())
+
+
+@contextmanager
+def ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.fixture
+def display() -> Iterator[str]:
+    """The name of a screen in memory."""
+    ours, theirs = os.pipe()
+    words = ["-displayfd", str(theirs), "-screen", "0", "1024x700x24", "-nolisten", "tcp"]
+    with ended(subprocess.Popen([require("Xvfb"), *words], pass_fds=[theirs], stderr=subprocess.DEVNULL)):
+        os.close(theirs)
+        with os.fdopen(ours) as told:
+            yield f":{told.readline().strip()}"
+
+
+@pytest.fixture
+def topcat(display: str, tmp_path: Path) -> Iterator[Topcat]:
+    """TOPCAT once it can be talked to."""
+    program = require("topcat")
+    lock = tmp_path / "samp"
+    hub = SAMPHubServer(lockfile=str(lock), addr="127.0.0.1", web_profile=False)
+    hub.start()
+    client = SAMPIntegratedClient(addr="127.0.0.1")
+    client.connect(hub=hub)
+    environment = {**os.environ, "DISPLAY": display, "SAMP_HUB": f"std-lockurl:file://{lock}"}
+    try:
+        with (
+            (tmp_path / "log").open("wb") as log,
+            ended(subprocess.Popen([program, f"-Duser.home={tmp_path}", "-nohub"], env=environment, stderr=log)),
+        ):
+            found = until(lambda: client.get_subscribed_clients("table.load.votable"), "TOPCAT")
+            yield Topcat(client, next(iter(found)), display)
+    finally:
+        client.disconnect()
+        hub.stop()
+
+
+def same(one: Image.Image, other: Image.Image) -> bool:
+    """Whether two pictures are the same."""
+    return one.size == other.size and ImageChops.difference(one, other).getbbox() is None
+
+
+def until(check: Callable[[], Any], what: str) -> Any:
+    """The first true answer of a check; fails after a minute."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if found := check():
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"waited for {what}")
+
+
+@pytest.mark.usefixtures("leaky")
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+def test_topcat_loads_a_result(server: Server, topcat: Topcat) -> None:
+    """It reads the VOTable of a job by its URL, knows its rows, shows it; an error document is an error to it."""
+    job = pyvo.dal.TAPService(f"{server.url}/tap").submit_job(QUERY)
+    job.run().wait(timeout=120)
+    job.raise_if_error()
+    rows = len(job.fetch_result())
+    empty = topcat.window()
+    loaded = topcat.ask("table.load.votable", **{"url": job.result_uri, "name": "Bright objects", "table-id": "bright"})
+    assert loaded["samp.status"] == "samp.ok", loaded
+    until(lambda: topcat.has_row("bright", rows - 1), "the last row in the window")
+    assert not topcat.has_row("bright", rows) and not topcat.has_row("other", 0)
+    until(lambda: not same(empty, topcat.window()), "the window to change")
+    if SCREENSHOT:
+        until(topcat.at_rest, "the window to come to rest")
+        topcat.window().quantize(64).save(SCREENSHOT, optimize=True)
+    wrong = f"{server.url}/tap/sync?LANG=ADQL&QUERY=SELECT+nme+FROM+openngc.objects"
+    failed = topcat.ask("table.load.votable", url=wrong)
+    assert failed["samp.status"] == "samp.error" and "400" in failed["samp.error"]["samp.errortxt"]
