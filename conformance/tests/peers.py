@@ -34,12 +34,19 @@ def run(*command: str, **options: object) -> str:
     return str(done.stdout)
 
 
-def unpacked() -> Path:
-    """The folder that stands for ``/``: the machine's own where DaCHS is installed, else its unpacked packages."""
+def installed() -> Path | None:
+    """The folder that stands for ``/``: the machine's own if DaCHS is installed, or that of its packages."""
     if shutil.which("dachs"):
         return Path("/")
     root = BUILD / "root"
-    if not (root / "usr" / "bin" / "dachs").exists():
+    return root if (root / "usr" / "bin" / "dachs").exists() else None
+
+
+def unpacked() -> Path:
+    """The same; the packages are fetched and unpacked first, if they are not there."""
+    root = installed()
+    if root is None:
+        root = BUILD / "root"
         plan = run("apt-get", "install", "--simulate", "--no-install-recommends", PACKAGE)
         names = [line.split()[1] for line in plan.splitlines() if line.startswith("Inst ")]
         archives = BUILD / "packages"
@@ -62,7 +69,7 @@ def postgresql() -> Path:
 
 
 class Dachs:
-    """One DaCHS server with its database."""
+    """One DaCHS server with its database, from ``with`` on."""
 
     def __init__(self, root: Path, folder: Path) -> None:
         self.folder, self.port, self.database = folder, free_port(), free_port()
@@ -124,6 +131,17 @@ class Dachs:
                 time.sleep(0.2)
         raise RuntimeError(f"DaCHS did not start:\n{(self.folder / 'log').read_text()[-3000:]}")
 
+    def __enter__(self) -> Dachs:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
     def stop(self) -> None:
         """End the server, then its database."""
         if self.server is not None:
@@ -138,13 +156,9 @@ def main() -> int:
     BUILD.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
-        dachs = Dachs(unpacked(), Path(folder))
-        try:
-            dachs.start()
+        with Dachs(unpacked(), Path(folder)) as dachs:
             reports = [f"--json={BUILD / 'dachs.json'}", f"--html={BUILD / 'dachs.html'}"]
             status = check([f"{dachs.url}/tap/async", "--profile", "dachs", "--quiet", *reports])
-        finally:
-            dachs.stop()
     print(f"the reports are {BUILD}/dachs.json and .html")
     return 0 if status in (0, 1) else status
 

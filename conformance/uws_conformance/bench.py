@@ -146,9 +146,15 @@ class Bench:
             if time.monotonic() > deadline:
                 raise Broken(f"{job.url} is {now} after {self.profile.patience:g} s, waited for {' or '.join(phases)}")
             if now in documents.FINAL:
-                raise Broken(f"{job.url} became {now}, waited for {' or '.join(phases)}")
+                raise Broken(f"{job.url} became {now}{self.why(job)}, waited for {' or '.join(phases)}")
             time.sleep(self.profile.poll)
         return now
+
+    def why(self, job: Job) -> str:
+        """What the server says of a job's failure, in brackets."""
+        summary = documents.child(self.xml(job.url), "errorSummary")
+        message = "" if summary is None else documents.value(summary, "message") or ""
+        return f" ({message.strip()[:300]})" if message else ""
 
     def pending(self) -> Job:
         """A job that nobody starts or changes."""

@@ -405,7 +405,7 @@ def duration_exceeded(see: Bench) -> str:
     started, ended = (documents.value(root, name) for name in ("startTime", "endTime"))
     if found == "COMPLETED" and started and ended and documents.instant(ended) - documents.instant(started) < SECOND:
         raise Skipped("the profile's long job ended within a second; make it longer")
-    expect(found == "ABORTED", f"the job became {found}")
+    expect(found == "ABORTED", f"the job became {found}{see.why(job)}")
     return found
 
 
