@@ -23,7 +23,7 @@ SAME: Mapping[str, tuple[str, ...]] = {
     "E-UWS-JDID": ("U-009.job-id",),
     "E-UWS-QFAA": ("U-120",),
     "E-UWS-PORE": ("U-010", "U-026", "U-104", "U-131.ACTION-303", "D-011"),
-    "E-UWS-RUPH": ("C-04",),
+    "E-UWS-RUPH": ("C-04", "U-101", "U-105"),
     "E-UWS-DENO": ("U-130.DELETE-gone",),
     "E-AVV": ("V-020",),
     "E-CAP": ("T-003", "T-004"),

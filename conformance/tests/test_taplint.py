@@ -31,7 +31,7 @@ SEEN = {
     "job-id-other": "E-UWS-JDID",
     "create-201": "E-UWS-QFAA",
     "ACTION-delete-400": "E-UWS-PORE",
-    "run-holds": "E-UWS-RUPH",
+    "run-holds-first": "E-UWS-RUPH",
     "delete-keeps": "E-UWS-DENO",
     "availability-wrong-root": "E-AVV-ELDF",
     "tap-upload-by-ftp": "E-CAP-MUPM",

@@ -232,8 +232,9 @@ def _packages(distributions: list[importlib.metadata.Distribution]) -> Iterator[
         for file in distribution.files or []:
             path = Path(str(distribution.locate_file(file)))
             parts = file.parts
-            # Scripts lie outside; tests of the numeric packages are a third of their size.
-            tests = "tests" in parts[1:-1] and parts[:2] != ("astropy", "tests")
+            # Scripts lie outside; tests of the numeric packages are a third of their size, but for two: astropy imports
+            # its own, and among those of compressed images is the picture of the application `cutout`.
+            tests = "tests" in parts[1:-1] and parts[:2] != ("astropy", "tests") and "compressed" not in parts
             if tests or ".." in parts or "__pycache__" in parts:
                 continue
             if not path.is_file():

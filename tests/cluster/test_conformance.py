@@ -37,7 +37,7 @@ def test_no_fail_and_no_warning(kind: str, site_a: Site, folder: Path, tmp_path:
             who = [Identity(name, {"Authorization": f"Bearer {issuer.token(name)}"}) for name in ("alice", "bob")]
         server.start()
         until.callback(server.stop)
-        found = looks(server, CHOSEN, *who, patience=180, at_once=2)
+        found = looks(server, CHOSEN, *who, patience=180, at_once=3)
     for application, report in found.items():
         judge(application, report, *(OPEN if kind == "open" else ()))
         judge_ownership(report, Outcome.SKIP if kind == "open" else Outcome.PASS)
