@@ -63,8 +63,8 @@ conformance: $(VENV)/.dev ## Check a UWS server (ARGS="https://host/tap/async --
 conformance-matrix: $(VENV)/.dev ## Run all conformance checks on all mutants and write the table of the docs
 	PYTHONPATH=conformance $(BIN)/python conformance/tests/matrix.py
 
-conformance-peers: $(VENV)/.dev ## Check DaCHS from Debian's packages, a server of others (needs apt and PostgreSQL with pgsphere, q3c)
-	PYTHONPATH=.:conformance $(BIN)/python conformance/tests/peers.py
+conformance-peers: $(VENV)/.dev ## Check servers of others: DaCHS, Daiquiri (ARGS=dachs: one; needs apt, and PostgreSQL with pgsphere and q3c)
+	PYTHONPATH=.:conformance $(BIN)/python conformance/tests/peers.py $(ARGS)
 
 docs: $(VENV)/.dev ## Generate the reference pages from the code and build build/docs
 	$(BIN)/python scripts/generate_docs.py

@@ -1,8 +1,8 @@
-"""Checks servers of others that can be had as packages: ``make conformance-peers``. So far DaCHS, from Debian.
+"""Checks servers of others that can be had as packages: ``make conformance-peers``. DaCHS, from Debian, and Daiquiri.
 
-DaCHS runs as a user without rights, with a database of its own, on free ports of this machine. Where it is not
-installed its packages are unpacked below ``build/peers``; PostgreSQL with pgsphere and q3c must be installed.
-Nothing is written elsewhere, and everything is stopped at the end. Reports: ``build/peers/dachs.json`` and ``.html``.
+Each runs as a user without rights, with a database of its own, on free ports of this machine. Packages are unpacked and
+installed below ``build/peers``; PostgreSQL with pgsphere and q3c must be installed. Nothing is written elsewhere, and
+everything is stopped at the end. The reports are ``build/peers/NAME.json`` and ``.html``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Self
 
 from uws_conformance.cli import main as check
 
@@ -34,12 +36,19 @@ def run(*command: str, **options: object) -> str:
     return str(done.stdout)
 
 
-def unpacked() -> Path:
-    """The folder that stands for ``/``: the machine's own where DaCHS is installed, else its unpacked packages."""
+def installed() -> Path | None:
+    """The folder that stands for ``/``: the machine's own if DaCHS is installed, or that of its packages."""
     if shutil.which("dachs"):
         return Path("/")
     root = BUILD / "root"
-    if not (root / "usr" / "bin" / "dachs").exists():
+    return root if (root / "usr" / "bin" / "dachs").exists() else None
+
+
+def unpacked() -> Path:
+    """The same; the packages are fetched and unpacked first, if they are not there."""
+    root = installed()
+    if root is None:
+        root = BUILD / "root"
         plan = run("apt-get", "install", "--simulate", "--no-install-recommends", PACKAGE)
         names = [line.split()[1] for line in plan.splitlines() if line.startswith("Inst ")]
         archives = BUILD / "packages"
@@ -61,23 +70,19 @@ def postgresql() -> Path:
     )
 
 
-class Dachs:
-    """One DaCHS server with its database."""
+class Peer:
+    """A server of others with a database of its own, from ``with`` on; both run as a user without rights."""
 
-    def __init__(self, root: Path, folder: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder, self.port, self.database = folder, free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        usr = root / "usr"
-        libraries = usr / "lib" / "x86_64-linux-gnu"
-        self.environment = {
-            "PATH": f"{usr / 'bin'}:/usr/bin:/bin", "HOME": str(folder), "GAVOSETTINGS": str(folder / "gavo.rc"),
-            "PYTHONPATH": f"{usr / 'lib/python3/dist-packages'}:{usr / 'lib/python3.11/dist-packages'}",
-            "LD_LIBRARY_PATH": ":".join(str(libraries / name) for name in ("", "blas", "lapack", "openblas-pthread")),
-            "PGHOST": "127.0.0.1", "PGPORT": str(self.database), "PGUSER": "dachs", "LC_ALL": "C.UTF-8",
-        }  # fmt: skip
-        self.python = ["/usr/bin/python3", str(usr / "bin" / "dachs")]
         self.bin = postgresql()
+        self.environment: dict[str, str] = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "LC_ALL": "C.UTF-8"}
         self.server: subprocess.Popen[bytes] | None = None
+
+    def prepare(self) -> list[str]:
+        """Make what the server needs, and return the command that serves."""
+        raise NotImplementedError
 
     def command(self, *words: str) -> list[str]:
         """A command, given to the user without rights where this is root."""
@@ -86,6 +91,7 @@ class Dachs:
         return ["setpriv", f"--reuid={UNPRIVILEGED}", "--regid=nogroup", "--clear-groups", *words]
 
     def do(self, *words: str) -> None:
+        """Run a command in the server's folder; what it says goes into the log."""
         with (self.folder / "log").open("ab") as log:
             subprocess.run(
                 self.command(*words),
@@ -97,23 +103,24 @@ class Dachs:
                 stderr=log,
             )
 
-    def start(self) -> None:
-        """Make the database and the tables of TAP, and serve."""
-        group = "nogroup" if os.geteuid() == 0 else run("id", "-gn").strip()
-        (self.folder / "gavo.rc").write_text(
-            f"[general]\nrootDir: {self.folder}/gavo\nlogDir: {self.folder}/gavo/logs\ngroup: {group}\n"
-            f"gavoGroup: {group}\n[web]\nserverURL: {self.url}\nbindAddress: 127.0.0.1\nserverPort: {self.port}\n"
-        )
+    def own(self) -> None:
+        """Give what was written so far to the server's user."""
         if os.geteuid() == 0:
-            run("chown", "-R", UNPRIVILEGED, str(self.folder))
-        self.do(str(self.bin / "initdb"), "-D", "pg", "-A", "trust", "-U", "dachs")
+            run("chown", "-R", f"{UNPRIVILEGED}:nogroup", str(self.folder))
+
+    def start_database(self, user: str, *names: str) -> None:
+        """PostgreSQL with empty databases."""
+        self.own()
+        self.do(str(self.bin / "initdb"), "-D", "pg", "-A", "trust", "-U", user)
         options = f"-p {self.database} -k {self.folder} -c listen_addresses=127.0.0.1"
         self.do(str(self.bin / "pg_ctl"), "-D", "pg", "-o", options, "-l", "pg.log", "-w", "start")
-        self.do(str(self.bin / "createdb"), "gavo")
-        self.do(*self.python, "init", "-d", f"host=127.0.0.1 port={self.database} dbname=gavo user=dachs")
-        self.do(*self.python, "imp", "-m", "//tap")
+        for name in names:
+            self.do(str(self.bin / "createdb"), "-h", "127.0.0.1", "-p", str(self.database), "-U", user, name)
+
+    def start(self) -> None:
+        """Prepare and serve; returns when the server answers."""
+        serve = self.command(*self.prepare())
         with (self.folder / "log").open("ab") as log:
-            serve = self.command(*self.python, "serve", "debug")
             self.server = subprocess.Popen(serve, env=self.environment, cwd=self.folder, stdout=log, stderr=log)
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and self.server.poll() is None:
@@ -122,7 +129,18 @@ class Dachs:
                     return
             except (urllib.error.URLError, OSError):
                 time.sleep(0.2)
-        raise RuntimeError(f"DaCHS did not start:\n{(self.folder / 'log').read_text()[-3000:]}")
+        raise RuntimeError(f"the server did not start:\n{(self.folder / 'log').read_text()[-3000:]}")
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def stop(self) -> None:
         """End the server, then its database."""
@@ -133,21 +151,130 @@ class Dachs:
             self.do(str(self.bin / "pg_ctl"), "-D", "pg", "-m", "fast", "-w", "stop")
 
 
-def main() -> int:
-    """Check DaCHS; the exit status tells only whether it could be checked."""
+class Dachs(Peer):
+    """DaCHS, from the packages below ``root``."""
+
+    def __init__(self, root: Path, folder: Path) -> None:
+        super().__init__(folder)
+        usr = root / "usr"
+        libraries = usr / "lib" / "x86_64-linux-gnu"
+        self.environment |= {
+            "PATH": f"{usr / 'bin'}:/usr/bin:/bin", "GAVOSETTINGS": str(folder / "gavo.rc"),
+            "PYTHONPATH": f"{usr / 'lib/python3/dist-packages'}:{usr / 'lib/python3.11/dist-packages'}",
+            "LD_LIBRARY_PATH": ":".join(str(libraries / name) for name in ("", "blas", "lapack", "openblas-pthread")),
+            "PGHOST": "127.0.0.1", "PGPORT": str(self.database), "PGUSER": "dachs",
+        }  # fmt: skip
+        self.python = ["/usr/bin/python3", str(usr / "bin" / "dachs")]
+
+    def prepare(self) -> list[str]:
+        """The tables of TAP, as ``dachs init`` makes them."""
+        group = "nogroup" if os.geteuid() == 0 else run("id", "-gn").strip()
+        (self.folder / "gavo.rc").write_text(
+            f"[general]\nrootDir: {self.folder}/gavo\nlogDir: {self.folder}/gavo/logs\ngroup: {group}\n"
+            f"gavoGroup: {group}\n[web]\nserverURL: {self.url}\nbindAddress: 127.0.0.1\nserverPort: {self.port}\n"
+        )
+        self.start_database("dachs", "gavo")
+        self.do(*self.python, "init", "-d", f"host=127.0.0.1 port={self.database} dbname=gavo user=dachs")
+        self.do(*self.python, "imp", "-m", "//tap")
+        return [*self.python, "serve", "debug"]
+
+
+DJANGO = {
+    "__init__.py": "",
+    "settings.py": """
+from importlib import import_module
+
+NAMES = "auth contact datalink files jobs metadata oai query registry serve stats tap uws".split()
+for name in ["core.settings.django", "core.settings.daiquiri", *(f"{each}.settings" for each in NAMES[:-1])]:
+    globals().update({key: value for key, value in vars(import_module(f"daiquiri.{name}")).items() if key.isupper()})
+INSTALLED_APPS = DJANGO_APPS + ["daiquiri.core", *(f"daiquiri.{name}" for name in NAMES)] + ADDITIONAL_APPS
+SITE_CREATED = SITE_UPDATED = "2026-01-01"
+SITE_TITLE, SITE_IDENTIFIER = "Peer", "example.org"
+ASYNC = False  # without a broker of messages a job runs in the request that starts it
+QUERY_ANONYMOUS, QUERY_MAX_ACTIVE_JOBS = True, {}
+REST_FRAMEWORK = {"DEFAULT_THROTTLE_CLASSES": (), "DEFAULT_THROTTLE_RATES": {"query.create": None}}
+""",
+    "urls.py": """
+from django.urls import include, path
+
+urlpatterns = [
+    path("tap/", include("daiquiri.tap.urls", namespace="tap")),
+    path("query/", include("daiquiri.query.urls", namespace="query")),
+    path("metadata/", include("daiquiri.metadata.urls", namespace="metadata")),
+    path("accounts/", include("daiquiri.auth.urls_accounts")),
+    path("auth/", include("daiquiri.auth.urls_auth", namespace="auth")),
+]
+""",
+    "wsgi.py": """
+from django.core.wsgi import get_wsgi_application
+
+application = get_wsgi_application()
+""",
+}
+
+
+class Daiquiri(Peer):
+    """Daiquiri, from the package index, in a virtual environment below ``build/peers``."""
+
+    def __init__(self, environment: Path, folder: Path) -> None:
+        super().__init__(folder)
+        self.python = [str(environment / "bin" / "python"), "-m", "django"]
+        here = f"postgresql://daiquiri@127.0.0.1:{self.database}"
+        self.environment |= {
+            "DJANGO_SETTINGS_MODULE": "config.settings", "PYTHONPATH": str(folder), "SITE_URL": self.url,
+            "DATABASE_APP": f"{here}/app", "DATABASE_DATA": f"{here}/data", "SECRET_KEY": "of-this-run", "DEBUG": "1",
+            "QUERY_DOWNLOAD_DIR": str(folder / "down"), "QUERY_UPLOAD_DIR": str(folder / "up"),
+            "FILES_BASE_PATH": str(folder / "files"), "ARCHIVE_BASE_PATH": str(folder / "files"),
+        }  # fmt: skip
+
+    def prepare(self) -> list[str]:
+        """A site with nothing but TAP_SCHEMA."""
+        (self.folder / "config").mkdir()
+        for name, text in DJANGO.items():
+            (self.folder / "config" / name).write_text(text)
+        for name in ("down", "up", "files"):
+            (self.folder / name).mkdir()
+        self.start_database("daiquiri", "app", "data")
+        schemas = "CREATE SCHEMA tap_schema; CREATE SCHEMA oai_schema; CREATE EXTENSION pg_sphere"
+        where = ("-h", "127.0.0.1", "-p", str(self.database), "-U", "daiquiri")
+        self.do(str(self.bin / "psql"), *where, "data", "-c", schemas)
+        for database in ("default", "tap", "oai", "data"):
+            self.do(*self.python, "migrate", "--database", database)
+        self.do(*self.python, "setup_tap_metadata")
+        self.do(*self.python, "rebuild_tap_schema")
+        return [*self.python, "runserver", "--noreload", str(self.port)]
+
+
+def daiquiri_installed() -> Path:
+    """The virtual environment with Daiquiri, made if it is not there."""
+    environment = BUILD / "daiquiri"
+    if not (environment / "bin" / "daiquiri-admin").exists():
+        run(sys.executable, "-m", "venv", str(environment))
+        pip = [str(environment / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
+        run(*pip, "django-daiquiri", "psycopg[binary]", "psycopg2-binary")
+    return environment
+
+
+PEERS: dict[str, tuple[str, Callable[[Path], Peer]]] = {
+    "dachs": ("dachs", lambda folder: Dachs(unpacked(), folder)),
+    "daiquiri": ("tap", lambda folder: Daiquiri(daiquiri_installed(), folder)),
+}
+
+
+def main(names: Sequence[str] = ()) -> int:
+    """Check the servers with these names, or all; the exit status tells only whether they could be checked."""
     BUILD.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)
-        dachs = Dachs(unpacked(), Path(folder))
-        try:
-            dachs.start()
-            reports = [f"--json={BUILD / 'dachs.json'}", f"--html={BUILD / 'dachs.html'}"]
-            status = check([f"{dachs.url}/tap/async", "--profile", "dachs", "--quiet", *reports])
-        finally:
-            dachs.stop()
-    print(f"the reports are {BUILD}/dachs.json and .html")
-    return 0 if status in (0, 1) else status
+    status = 0
+    for name in names or PEERS:
+        profile, make = PEERS[name]
+        reports = [f"--json={BUILD / name}.json", f"--html={BUILD / name}.html"]
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder).chmod(0o755)  # the server's user has to get in
+            with make(Path(folder)) as peer:
+                status = max(status, check([f"{peer.url}/tap/async", "--profile", profile, "--quiet", *reports]) & 2)
+        print(f"the reports on {name} are {BUILD / name}.json and .html")
+    return status
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

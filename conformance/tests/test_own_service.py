@@ -1,29 +1,61 @@
-"""The service of this project, started as its operators do: nothing broken, nothing warned about."""
+"""The service of this project, open and with tokens: all its faces, nothing broken, nothing warned about."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from uws_conformance.cli import main
+from uws_conformance.http import Identity
+from uws_conformance.outcomes import Outcome
+from uws_conformance.runner import Report
 
+from tests.conformance import DID, OPEN, REASONS, judge, judge_ownership, looks
+from tests.issuers import NanoIdp
 from tests.server import Server
+from tests.soda import skies
+from uws_service.cli import run as uws_service
+
+CHOSEN = {"open": ("sleep", "tap", "images"), "tokens": tuple(REASONS)}
 
 
-def test_no_fail_and_no_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    server = Server(tmp_path / "service")
-    server.start()
-    files = {name: tmp_path / f"report.{name}" for name in ("json", "junit", "html", "badge")}
-    options = [text for name, path in files.items() for text in (f"--{name}", str(path))]
-    try:
-        status = main([f"{server.url}/sleep/async", "--profile", "uws-service", "--strict", "--quiet", *options])
-    finally:
-        server.stop()
-    shown = capsys.readouterr().out
-    assert status == 0, shown
-    results = json.loads(files["json"].read_text())
-    assert sum(one["outcome"] == "pass" for one in results) > 200, shown
-    assert "could not be deleted" not in shown
-    assert files["html"].read_text().startswith("<!doctype html>")
-    assert "<testcase" in files["junit"].read_text() and "<svg" in files["badge"].read_text()
+@pytest.fixture(scope="module")
+def sky(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The descriptor of an image service with a cube."""
+    folder = tmp_path_factory.mktemp("sky")
+    skies.cube(folder / "cube.fits")
+    descriptor = folder / "images.yaml"
+    where = ["--index", str(folder / "images.jsonl"), "--did", DID, "--application", str(descriptor)]
+    assert uws_service(["images", "add", str(folder), *where, "--collection", "Tests"]) == 0
+    return descriptor
+
+
+@pytest.fixture(scope="module", params=["open", "tokens"])
+def reports(request: pytest.FixtureRequest, sky: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Found]:
+    """What is found on the service that is open to all, and on the one that knows its callers by tokens."""
+    settings = {"UWS_APPLICATIONS": f'["{sky}"]', "UWS_REAP_INTERVAL": "0.3"}
+    with ExitStack() as until:
+        who: list[Identity] = []
+        if request.param == "tokens":
+            issuer = NanoIdp(tmp_path_factory.mktemp("issuer"))
+            issuer.start()
+            until.callback(issuer.stop)
+            settings["UWS_AUTH"] = json.dumps({"issuers": [issuer.settings()]})
+            who = [Identity(name, {"Authorization": f"Bearer {issuer.token(name)}"}) for name in ("alice", "bob")]
+        server = Server(tmp_path_factory.mktemp(request.param), settings)
+        server.start()
+        until.callback(server.stop)
+        yield request.param, looks(server, CHOSEN[request.param], *who)
+
+
+Found = tuple[str, dict[str, Report]]
+
+
+def test_no_fail_and_no_warning(reports: Found) -> None:
+    kind, found = reports
+    assert set(found) == set(CHOSEN[kind])
+    for application, report in found.items():
+        judge(application, report, *(OPEN if kind == "open" else ()))
+        judge_ownership(report, Outcome.SKIP if kind == "open" else Outcome.PASS)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import matrix
 from uws_conformance.registry import all_checks
+from uws_conformance.remedies import REMEDIES
 
 # MUSTs that are only warned about, since the standards contradict each other or all servers do otherwise.
 WARNED = {
@@ -60,6 +61,11 @@ def test_no_must_is_weakened_and_no_may_is_made_a_must() -> None:
     hard = [rule for rule, levels in by_rule.items() if level.get(rule) in ("MAY", "FREE") and "MUST" in levels]
     assert weak == set(WARNED)
     assert hard == []
+
+
+def test_every_check_says_how_to_mend() -> None:
+    assert [check.id for check in all_checks() if not check.hint.endswith(".")] == []
+    assert set(REMEDIES) <= {check.rule for check in all_checks()}
 
 
 def test_the_page_of_rules_is_up_to_date() -> None:

@@ -20,6 +20,7 @@ from uws_conformance.outcomes import Broken, Skipped, Unsupported, expect
 from uws_conformance.profile import Profile
 
 T = TypeVar("T")
+Files = dict[str, tuple[str, bytes, str]]  # part name -> file name, bytes, media type
 CLEANING = 60  # seconds at most for deleting all jobs
 PART = "conformance_part"
 VOTABLE = b"""<?xml version="1.0"?>
@@ -30,6 +31,13 @@ VOTABLE = b"""<?xml version="1.0"?>
 <DATA><TABLEDATA><TR><TD>10.5</TD><TD>-20.25</TD><TD>one</TD></TR><TR><TD>11.5</TD><TD>41</TD><TD>a &lt; b</TD></TR>
 </TABLEDATA></DATA></TABLE></RESOURCE></VOTABLE>
 """
+
+
+def with_table(form: Form, files: Files | None) -> Files | None:
+    """The files of a request: our table is among them where the form names its part."""
+    if not any(PART in value for _, value in form):
+        return files
+    return {PART: ("table.vot", VOTABLE, "application/x-votable+xml"), **(files or {})}
 
 
 @dataclass
@@ -105,19 +113,13 @@ class Bench:
 
     # Jobs
 
-    def create(
-        self,
-        form: Form | None,
-        *,
-        files: dict[str, tuple[str, bytes, str]] | None = None,
-        query: str = "",
-        **options: Any,
-    ) -> Reply:
-        """POST to the job list; the job is remembered for the end."""
+    def create(self, form: Form | None, *, files: Files | None = None, query: str = "", **options: Any) -> Reply:
+        """POST to the job list, with our table where the form names its part; the job is remembered for the end."""
         if form is None:
             raise Skipped("the profile says no way to make this kind of job")
         if len(self.made) >= self.max_jobs:
             raise Skipped(f"the limit of {self.max_jobs} jobs is reached")
+        files = with_table(form, files)
         reply = self.client.send("POST", self.jobs + query, tuple(form), files=files, **options)
         moved = reply.status in (301, 302, 307, 308)  # Location is then no job
         if reply.location and not moved and reply.location.rstrip("/") != self.jobs:
@@ -131,11 +133,11 @@ class Bench:
         return Job(reply.location, reply)
 
     def kind(self, name: str) -> Form:
-        """The parameters of a kind of job, or a skip."""
+        """The parameters of a kind of job, or a skip; ``{part}`` in a value becomes the part of our table."""
         form = self.profile.form(name)
         if form is None:
-            raise Skipped(f"the profile says no way to make a {name} job")
-        return form
+            raise Skipped(f"the profile says no way to make a job of the kind {name!r}")
+        return tuple((key, value.replace("{part}", PART)) for key, value in form)
 
     def until(self, job: Job, *phases: str) -> str:
         """Poll until the job is in one of the phases."""
@@ -144,9 +146,15 @@ class Bench:
             if time.monotonic() > deadline:
                 raise Broken(f"{job.url} is {now} after {self.profile.patience:g} s, waited for {' or '.join(phases)}")
             if now in documents.FINAL:
-                raise Broken(f"{job.url} became {now}, waited for {' or '.join(phases)}")
+                raise Broken(f"{job.url} became {now}{self.why(job)}, waited for {' or '.join(phases)}")
             time.sleep(self.profile.poll)
         return now
+
+    def why(self, job: Job) -> str:
+        """What the server says of a job's failure, in brackets."""
+        summary = documents.child(self.xml(job.url), "errorSummary")
+        message = "" if summary is None else documents.value(summary, "message") or ""
+        return f" ({message.strip()[:300]})" if message else ""
 
     def pending(self) -> Job:
         """A job that nobody starts or changes."""
@@ -208,11 +216,17 @@ class Bench:
             job.replies["parameters after"] = self.get(f"{job.url}/parameters")
             job.replies["wait other"] = self.get(f"{job.url}?WAIT={self.profile.wait}&PHASE=QUEUED")
             job.replies["wait"] = self.get(f"{job.url}?WAIT={self.profile.wait}")
+            self.still_runs(job)
             job.replies["abort"] = self.post(f"{job.url}/phase", ("PHASE", "ABORT"))
             job.documents["aborted"] = self.xml(job.url)
             return job
 
         return self.share("long job", make)
+
+    def still_runs(self, job: Job) -> None:
+        """What is to be seen on a running job cannot be seen on one that was too short for it."""
+        if self.phase(job) == "COMPLETED":
+            raise Skipped("the profile's long job ended by itself; make it longer")
 
     def deleted(self, by: str = "DELETE") -> Job:
         """A job that was deleted by the verb or by ``ACTION=DELETE``; the reply is ``replies["delete"]``."""
@@ -234,11 +248,12 @@ class Bench:
         if not self.profile.sync:
             raise Skipped("the profile says that there is no synchronous face")
         url = f"{self.base}/sync"
-        if method == "GET":
-            reply = self.get(f"{url}?{urlencode(form)}")
-        else:
-            reply = self.client.send("POST", url, form, **options)
-        return self.follow(reply)
+        files = with_table(form, options.pop("files", None))
+        if method != "GET":
+            return self.follow(self.client.send("POST", url, form, files=files, **options))
+        if files:
+            raise Skipped("the profile's job needs a file, which GET cannot send")
+        return self.follow(self.get(f"{url}?{urlencode(form)}"))
 
     def follow(self, reply: Reply) -> Reply:
         """The answer at the end of at most five redirects."""
@@ -249,11 +264,10 @@ class Bench:
         return reply
 
     def upload(self) -> Job:
-        """A pending job with a file of ours; ``{part}`` in the profile's ``upload`` stands for the part's name."""
+        """A pending job with a table of ours."""
 
         def make() -> Job:
-            form = tuple((key, value.replace("{part}", PART)) for key, value in self.kind("upload"))
-            job = self.new(form, files={PART: ("table.vot", VOTABLE, "application/x-votable+xml")})
+            job = self.new(self.kind("upload"))
             job.documents["parameters"] = self.xml(f"{job.url}/parameters")
             return job
 

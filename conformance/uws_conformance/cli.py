@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import Progress
 
 from uws_conformance import __version__, report, runner
 from uws_conformance.bench import Bench
@@ -86,12 +87,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         profile = load(options.profile) if options.profile else Profile(name="plain")
         if options.discover and not options.dry_run:
             profile = discover(options.url, client, profile)
-        chosen = [one for one in all_checks() if not options.only or any(text in one.id for text in options.only)]
+        chosen = [one for one in all_checks() if one.standard in profile.chapters and wanted(one, options.only)]
         if options.dry_run:
             return dry_run(console, profile, chosen)
         bench = Bench(options.url, profile, client, other, options.max_jobs)
         runner.reachable(bench)
-        found = runner.run(bench, chosen, lambda result: tell(console, result, options.quiet))
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+            task = bar.add_task("checks", total=len(chosen))
+
+            def seen(result: Result) -> None:
+                tell(console, result, options.quiet)
+                bar.advance(task)
+
+            found = runner.run(bench, chosen, seen)
         write(found, options)
     except (Broken, ProfileError, OSError, ValueError) as error:
         print(f"uws-conformance: {error}", file=sys.stderr)
@@ -111,6 +119,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return found.status(options.strict)
 
 
+def wanted(check: Check, texts: Sequence[str]) -> bool:
+    """Whether ``--only`` chooses the check."""
+    return not texts or any(text in check.id for text in texts)
+
+
 def tell(console: Console, result: Result, quiet: bool) -> None:
     """One line of the live table, and for a broken rule what to do."""
     if quiet and result.outcome is Outcome.PASS:
@@ -118,18 +131,18 @@ def tell(console: Console, result: Result, quiet: bool) -> None:
     style = STYLES[result.outcome]
     console.print(f"[{style}]{result.outcome:<11}[/] {result.level:<6} {escape(result.id)}  {escape(result.seen)}")
     if result.outcome in (Outcome.FAIL, Outcome.WARN):
-        console.print(f"            {escape(f'{result.standard} §{result.section}: {result.requires} {result.hint}')}")
+        asked = f"{result.standard} §{result.section}: {result.requires} {result.hint}".rstrip()
+        console.print(f"            {escape(asked)}")
 
 
 def dry_run(console: Console, profile: Profile, chosen: Sequence[Check]) -> int:
     """What would be sent: the jobs of the profile and the checks."""
     for kind in FORMS:
-        console.print(
-            f"{kind} job: {escape(str(dict(profile.form(kind) or {}) if profile.form(kind) is not None else 'none'))}"
-        )
+        form = profile.form(kind)
+        shown = "none" if form is None else ", ".join(f"{name}={value}" for name, value in form) or "no parameters"
+        console.print(f"{kind} job: {escape(shown)}")
     for one in chosen:
-        if one.standard in profile.chapters:
-            console.print(f"{one.level:<6} {escape(one.id)}: {escape(one.requires)}")
+        console.print(f"{one.level:<6} {escape(one.id)}: {escape(one.requires)}")
     return 0
 
 

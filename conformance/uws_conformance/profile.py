@@ -26,7 +26,7 @@ class Profile:
     short: Form | None = ()
     long: Form | None = None
     failing: Form | None = None
-    upload: Form | None = None  # the parameters beside the part; "{part}" stands for its name
+    upload: Form | None = None  # "{part}" in a value, here and above, stands for the part with a table of ours
     parameter: tuple[str, str] = ("", "")  # one that may be set on a pending job
     soda: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # a data set and regions of it
     chapters: tuple[str, ...] = ("UWS 1.1", "DALI 1.1", "VOSI 1.1", "SSO 2.0", "Clients")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from uws_conformance.outcomes import Level
+from uws_conformance.remedies import REMEDIES
 
 if TYPE_CHECKING:
     from uws_conformance.bench import Bench
@@ -29,11 +30,6 @@ class Check:
     hint: str
     run: Function
 
-    @property
-    def chapter(self) -> str:
-        """The standard with its main section, for scores."""
-        return self.standard
-
 
 CHECKS: dict[str, Check] = {}
 
@@ -49,7 +45,9 @@ def check(
         key = f"{rule}.{title}"
         if key in CHECKS:
             raise ValueError(f"two checks are called {key}")
-        CHECKS[key] = Check(key, rule, Level(level), standard, number, requires, hint, function)
+        CHECKS[key] = Check(
+            key, rule, Level(level), standard, number, requires, hint or REMEDIES.get(rule, ""), function
+        )
         return function
 
     return register

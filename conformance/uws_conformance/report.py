@@ -35,6 +35,7 @@ def as_json(report: Report) -> str:
             "outcome": result.outcome,
             "seen": result.seen,
             "requires": result.requires,
+            "mend": result.hint,
             "seconds": round(result.seconds, 3),
         }
         for result in report.results

@@ -36,6 +36,8 @@ STDLIB = f"usr/lib/{VERSION}"
 SITE = f"opt/uws/lib/{VERSION}/site-packages"
 
 # Parts of the standard library that nothing of ours imports.
+# astropy imports the first; the second has the picture of the application `cutout`.
+KEPT_TESTS = ("astropy/tests/", "astropy/io/fits/hdu/compressed/tests/")
 UNUSED = {"test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3", "site-packages", "dist-packages"}
 
 CONFIG = {
@@ -223,7 +225,7 @@ def needed_distributions() -> list[importlib.metadata.Distribution]:
 
 def _packages_layer() -> Layer:
     distributions = needed_distributions()
-    key = [f"{each.name} {each.version}" for each in distributions]
+    key = [*(f"{each.name} {each.version}" for each in distributions), *KEPT_TESTS]
     return _layer("packages", key, lambda: _packages(distributions))
 
 
@@ -234,7 +236,7 @@ def _packages(distributions: list[importlib.metadata.Distribution]) -> Iterator[
             path = Path(str(distribution.locate_file(file)))
             parts = file.parts
             # Scripts lie outside; tests of the numeric packages are a third of their size.
-            tests = "tests" in parts[1:-1] and parts[:2] != ("astropy", "tests")
+            tests = "tests" in parts[1:-1] and not str(file).startswith(KEPT_TESTS)
             if tests or ".." in parts or "__pycache__" in parts:
                 continue
             if not path.is_file():

@@ -39,6 +39,7 @@ PAGES = (
     "howto/authenticate.md",
     "howto/publish-images.md",
     "howto/publish-a-catalogue.md",
+    "howto/check-a-server.md",
 )
 FENCE = re.compile(r"^<!-- (run|serve|file: \S+) -->\n```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 END = "@@end-of-command@@"
@@ -81,6 +82,15 @@ def matches(expected: list[str], printed: str) -> bool:
     return re.fullmatch(pattern, actual, re.DOTALL) is not None
 
 
+def install_checker(folder: Path) -> Path:
+    """What ``pip install ./conformance`` does, without a network; test_install.py does it in earnest."""
+    folder.mkdir()
+    program = folder / "uws-conformance"
+    program.write_text('#!/bin/sh\nexec python -m uws_conformance "$@"\n')
+    program.chmod(0o755)
+    return folder
+
+
 class Reader:
     """Somebody who follows one page: a folder, a shell, and the service that the page starts."""
 
@@ -88,8 +98,15 @@ class Reader:
         self.folder = folder
         self.port = free_port()
         clean = {name: value for name, value in os.environ.items() if not name.startswith("UWS_")}
-        path = f"{Path(sys.executable).parent}:{clean.get('PATH', '')}"
-        self.environment = {**clean, "PATH": path, "COLUMNS": "120", "NO_COLOR": "1"}
+        path = f"{install_checker(folder / '.bin')}:{Path(sys.executable).parent}:{clean.get('PATH', '')}"
+        self.environment = {
+            **clean,
+            "PATH": path,
+            "COLUMNS": "120",
+            "NO_COLOR": "1",
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'conformance'}",
+            "PYTEST_PLUGINS": "uws_conformance.pytest_plugin",
+        }
         self.service: subprocess.Popen[bytes] | None = None
         self.shell: subprocess.Popen[str] = subprocess.Popen(
             ["bash", "--noprofile", "--norc"],

@@ -95,7 +95,13 @@ def languages(see: Bench) -> str:
     return f"{', '.join(names)}; {', '.join(formats)}"
 
 
-@check("T-004", "MUST", AT, "ADQL is declared with an IVOID of the standard.", "ivo://ivoa.net/std/ADQL#v2.0 or #v2.1")
+@check(
+    "T-004",
+    "MUST",
+    AT,
+    "ADQL is declared with an IVOID of the standard.",
+    "Such as ivo://ivoa.net/std/ADQL#v2.1.",
+)
 def adql_ids(see: Bench) -> str:
     found = [
         (one.get("ivo-id") or "").lower()

@@ -1,0 +1,43 @@
+"""The conformance suite on the service whose jobs run in pods: nothing broken, with and without tokens."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from uws_conformance.http import Identity
+from uws_conformance.outcomes import Outcome
+
+from tests.cluster.service import ClusterServer, settings_of
+from tests.cluster.site import Site
+from tests.conformance import OPEN, judge, judge_ownership, looks
+from tests.issuers import NanoIdp
+
+CHOSEN = ("sleep", "tap", "cutout", "crossmatch")
+
+
+@pytest.mark.parametrize("kind", ["open", "tokens"])
+def test_no_fail_and_no_warning(kind: str, site_a: Site, folder: Path, tmp_path: Path) -> None:
+    """All faces of the service, side by side; the same jobs as on the embedded one."""
+    # The machine is busy with the pods of several jobs: the site's patience is that of a real one.
+    settings = settings_of(site_a, image_patience=120, schedule_patience=120)
+    server = ClusterServer(folder, [settings], site_a.host_address, reap_interval=0.3)
+    with ExitStack() as until:
+        who: list[Identity] = []
+        if kind == "tokens":
+            issuer = NanoIdp(tmp_path)
+            issuer.start()
+            until.callback(issuer.stop)
+            server.settings = {
+                "UWS_DATA": server.settings["UWS_DATA"],
+                "UWS_AUTH": json.dumps({"issuers": [issuer.settings()]}),
+            }
+            who = [Identity(name, {"Authorization": f"Bearer {issuer.token(name)}"}) for name in ("alice", "bob")]
+        server.start()
+        until.callback(server.stop)
+        found = looks(server, CHOSEN, *who, patience=180, at_once=3)
+    for application, report in found.items():
+        judge(application, report, *(OPEN if kind == "open" else ()))
+        judge_ownership(report, Outcome.SKIP if kind == "open" else Outcome.PASS)
