@@ -511,6 +511,21 @@ def _quotas(small: Server, alice: Caller, bob: Caller) -> None:
     assert bob.http.post(bob.jobs).status_code == 303
 
 
+def test_a_table_of_jobs_has_no_quota_of_its_own(small: Server, nano: NanoIdp) -> None:
+    """Its rows count as jobs: all are made, or none; waiting would not help (403)."""
+    headers = {"Authorization": f"Bearer {nano.token('alice')}"}
+    with httpx2.Client(timeout=60, headers=headers) as http:
+        for rows, status in ((3, 403), (2, 303)):
+            table = "SECONDS\n" + "60\n" * rows
+            data = {"PHASE": "RUN", "RUNID": f"rows{rows}"}
+            answer = http.post(f"{small.url}/sleep/bulk", data=data, files={"TABLE": ("t.csv", table)})
+            listed = http.get(f"{small.url}/sleep/async?RUNID=rows{rows}")
+            made = [one.get("id") for one in etree.fromstring(listed.content)]
+            assert (answer.status_code, len(made)) == (status, rows if status == 303 else 0), answer.text
+            for one in made:
+                assert http.delete(f"{small.url}/sleep/async/{one}").status_code == 303
+
+
 def test_rates(small: Server, nano: NanoIdp) -> None:
     """Ten seconds' worth at once, then 429; others are not slowed down."""
     with Caller(small, nano.token("root")) as root, Caller(small, nano.token("bob")) as bob:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -136,6 +137,37 @@ def test_stilts(secured: Server, nano: NanoIdp, tmp_path: Path) -> None:
     done = query("-Dstar.basicauth.user=x", f"-Dstar.basicauth.password={nano.token('alice')}")
     assert done.returncode == 0, done.stdout + done.stderr
     assert out.read_text().split() == ["n", "42"]
+
+
+def test_topcat_with_ivoa_cookie(secured: Server, nano: NanoIdp) -> None:
+    """A-004, A-010: what STILTS 3.5.4 and TOPCAT 4.10 send (Debian's know Basic alone), request by request.
+
+    Place and way of the login come from the challenge; every request after it has the cookie and nothing else.
+    """
+    jobs = f"{secured.url}/rows/async"
+    query = {"REQUEST": "doQuery", "LANG": "ADQL", "QUERY": "SELECT 1"}
+    with httpx2.Client(timeout=60) as http:
+        refused = http.post(jobs, data=query)
+        assert refused.status_code == 401
+        challenges = refused.headers.get_list("www-authenticate")
+        told = re.fullmatch(
+            r'ivoa_cookie standard_id="ivo://ivoa\.net/sso#tls-with-password", access_url="(.*)"',
+            next(one for one in challenges if one.startswith("ivoa_cookie ")),
+        )
+        assert told is not None
+        assert http.post(told[1], data={"username": "x", "password": "wrong"}).status_code in (401, 403)
+        entered = http.post(told[1], data={"username": "x", "password": nano.token("alice")})
+        assert entered.status_code == 200 and "set-cookie" in entered.headers
+        made = http.post(jobs, data=query)
+        assert made.status_code == 303
+        job = made.headers["location"]
+        assert http.post(f"{job}/phase", data={"PHASE": "RUN"}).status_code == 303
+        while (phase := http.get(f"{job}/phase").text) in ("QUEUED", "EXECUTING"):
+            http.get(f"{job}?WAIT=5&PHASE={phase}")
+        result = http.get(f"{job}/results/result")
+        assert phase == "COMPLETED" and result.status_code == 200 and b"42" in result.content
+        assert httpx2.get(job).status_code == 401
+        assert http.delete(job).status_code == 303
 
 
 # --- a browser ----------------------------------------------------------------------------------------------------
