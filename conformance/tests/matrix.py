@@ -9,9 +9,8 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import mutants_faces  # noqa: F401  # adds its mutants
 from mutants import MUTANTS, Mutant, build
-from reference import serving
+from reference_http import serving
 from uws_conformance.bench import Bench
 from uws_conformance.http import Client, Identity, Limits
 from uws_conformance.outcomes import Outcome

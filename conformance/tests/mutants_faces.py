@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from faces import Refused, Soda, Tap, one
-from mutants import JOB, MUTANTS, method, on, posts, says, status, swap, typed, when
+from mutation import JOB, MUTANTS, method, on, posts, says, status, swap, typed, when
 from reference import Answer, Job, Pairs, Reference, Request
 
 FIRST = len(MUTANTS)

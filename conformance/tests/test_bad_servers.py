@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 from mutants import MUTANTS, build
-from reference import Answer, Reference, Request, serving
+from reference import Answer, Reference, Request
+from reference_http import serving
 from uws_conformance.cli import main
 
 from tests.tiers import require

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from mutants import MUTANTS, build
 from playwright.sync_api import Request, sync_playwright
-from reference import serving
+from reference_http import serving
 from uws_conformance.cli import main
 
 from tests.clients.test_browser import FLAGS

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from mutants import MUTANTS, build
-from reference import Reference, serving
+from reference import Reference
+from reference_http import serving
 
 from tests.server import free_port
 

@@ -13,7 +13,8 @@ import peers
 import pytest
 import taplint
 from mutants import MUTANTS, Mutant, build
-from reference import Answer, Reference, Request, serving
+from reference import Answer, Reference, Request
+from reference_http import serving
 from uws_conformance.profile import load
 from uws_conformance.registry import all_checks
 

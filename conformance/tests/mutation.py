@@ -1,0 +1,85 @@
+"""How mutants are made: each is the reference server with one deliberate fault, in its answers or in its methods."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from faces import Soda, Tap
+from reference import Answer, Reference, Request
+
+LIST, JOB = r"/async", r"/async/\w{32}"
+Rewrite = Callable[[Request, Answer], Answer]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One fault."""
+
+    name: str
+    rewrite: Rewrite | None = None
+    methods: dict[str, Callable[..., Any]] = field(default_factory=dict)
+    face: str = "uws"
+
+
+MUTANTS: list[Mutant] = []
+
+
+FACES: dict[str, type[Reference]] = {"uws": Reference, "tap": Tap, "soda": Soda}
+
+
+def build(mutant: Mutant | None, face: str = "uws") -> Reference:
+    """The server with the fault, or without any."""
+    if mutant is None:
+        return FACES[face]()
+    reference: Reference = type("Mutated", (FACES[mutant.face],), dict(mutant.methods))()
+    reference.rewrite = mutant.rewrite
+    return reference
+
+
+def on(name: str, method: str, path: str, change: Callable[[Answer], Answer], body: str = "", query: str = "") -> None:
+    """A fault in the answers to some requests: method and path match, the answer holds ``body``."""
+
+    def rewrite(request: Request, answer: Answer) -> Answer:
+        asked = "&".join(f"{key}={value}" for key, value in request.query)
+        hit = re.fullmatch(method, request.method) and re.fullmatch(path, request.path.rstrip("/") or "/")
+        return change(answer) if hit and body in answer.body and re.search(query, asked) else answer
+
+    MUTANTS.append(Mutant(name, rewrite))
+
+
+def when(name: str, test: Callable[[Request, Answer], bool], change: Callable[[Answer], Answer]) -> None:
+    MUTANTS.append(Mutant(name, lambda request, answer: change(answer) if test(request, answer) else answer))
+
+
+def method(name: str, **methods: Callable[..., Any]) -> None:
+    MUTANTS.append(Mutant(name, None, methods))
+
+
+def status(code: int) -> Callable[[Answer], Answer]:
+    return lambda answer: replace(answer, status=code)
+
+
+def typed(media_type: str) -> Callable[[Answer], Answer]:
+    return lambda answer: replace(answer, type=media_type)
+
+
+def swap(pattern: str, by: str) -> Callable[[Answer], Answer]:
+    return lambda answer: replace(answer, body=re.sub(pattern, by, answer.body))
+
+
+def header(name: str, value: str) -> Callable[[Answer], Answer]:
+    return lambda answer: replace(answer, headers={**answer.headers, name: value})
+
+
+def says(body: str) -> Callable[[Answer], Answer]:
+    return lambda answer: replace(answer, body=body)
+
+
+def posts(field_name: str, value: str = "") -> Callable[[Request, Answer], bool]:
+    """Requests whose form has the field."""
+    return lambda request, _answer: any(
+        key == field_name and (not value or given == value) for key, given in request.form
+    )
