@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -39,6 +40,7 @@ class Deadlines:
         self._changed = threading.Condition()
         self._numbers = count()
         self._thread: threading.Thread | None = None
+        self._wakes = math.inf
 
     @contextmanager
     def within(self, seconds: float, stop: Callable[[], None]) -> Iterator[Deadline]:
@@ -46,12 +48,11 @@ class Deadlines:
         deadline = Deadline(stop)
         at = time.monotonic() + seconds
         with self._changed:
-            soonest = not self._waiting or at < self._waiting[0][0]
             heapq.heappush(self._waiting, (at, next(self._numbers), deadline))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, daemon=True, name="tap deadlines")
                 self._thread.start()
-            elif soonest:
+            elif at < self._wakes:  # mostly it wakes in time anyhow, for a query that has ended long since
                 self._changed.notify()
         try:
             yield deadline
@@ -69,6 +70,7 @@ class Deadlines:
                 while self._waiting and self._waiting[0][0] <= now:
                     due.append(heapq.heappop(self._waiting)[2])
                 if not due:
-                    self._changed.wait(self._waiting[0][0] - now if self._waiting else None)
+                    self._wakes = self._waiting[0][0] if self._waiting else math.inf
+                    self._changed.wait(self._wakes - now if self._waiting else None)
             while due:
                 due.pop().fire()
