@@ -71,8 +71,9 @@ docs: $(VENV)/.dev ## Generate the reference pages from the code and build build
 	$(BIN)/python -m sphinx -W --keep-going -n -q -b html docs build/docs
 	@echo "Open build/docs/index.html"
 
-soak-cluster: $(VENV)/.dev ## Kill everything with 200 jobs in flight, and 100 jobs in full queues, on real clusters
-	UWS_TEST_CHAOS_JOBS=200 UWS_TEST_QUEUED_JOBS=100 $(BIN)/python -m pytest -s tests/cluster/test_chaos.py tests/cluster/test_queues.py $(ARGS)
+soak-cluster: $(VENV)/.dev ## Kill everything with 200 jobs in flight, 100 jobs in full queues, all of the conformance suite, on real clusters
+	UWS_TEST_CHAOS_JOBS=200 UWS_TEST_QUEUED_JOBS=100 UWS_TEST_CONFORMANCE=all $(BIN)/python -m pytest -s \
+		tests/cluster/test_chaos.py tests/cluster/test_queues.py tests/cluster/test_conformance.py $(ARGS)
 
 generate: $(VENV)/.dev ## Only generate the reference pages from the code
 	$(BIN)/python scripts/generate_docs.py
