@@ -24,7 +24,9 @@ class Limits(BaseModel):
 
     body: int = Field(1024**3, ge=1024, description="Largest request body, in bytes.")
     upload: int = Field(512 * 1024**2, ge=1, description="Largest uploaded file, in bytes.")
-    value: int = Field(1024**2, ge=16, description="Largest value of one parameter, in bytes.")
+    value: int = Field(
+        1024**2, ge=16, description="Largest value of one parameter, in bytes; all values of a request: 16 times that."
+    )
     parameters: int = Field(1000, ge=1, description="Most parameters in one job.")
     files: int = Field(50, ge=0, description="Most uploaded files in one job.")
     bulk: int = Field(10_000, ge=1, description="Most jobs that one table makes, whatever an application allows.")

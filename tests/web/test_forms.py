@@ -441,6 +441,9 @@ LIMIT_CASES = {
     "parts": (KIND, [many(21)], {}, "too many parameters; at most 20"),
     "files": (KIND, [many(4, filename="f")], {}, "too many files; at most 3"),
     "value": (URLENCODED, [b"a=" + b"x" * 1001], {}, "'a' is larger than 1000 bytes"),
+    "all values": (URLENCODED, [b"&".join([b"a=" + b"x" * 1000] * 17)], {}, "together are larger than 16000 bytes"),
+    "all values, endless": (URLENCODED, [b"x" * 32_000] * 2, {}, "together are larger than 16000 bytes"),
+    "all values of parts": (KIND, [part("a", "x" * 1000, end="")] * 17, {}, "together are larger than 16000 bytes"),
     "value of a part": (KIND, [part("a", "x" * 1001)], {}, "'a' is larger than 1000 bytes"),
     "file": (KIND, [part('f"; filename="x', "x" * 50_001)], {}, "file is too large"),
 }

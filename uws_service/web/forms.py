@@ -34,6 +34,11 @@ class FormLimits:
     files: int
     file_size: int
 
+    @property
+    def text(self) -> int:
+        """Bytes of all values together: they are in memory at once, and stored with a job."""
+        return 16 * self.field_size
+
 
 class FileSink(Protocol):
     """Takes the bytes of one file part."""
@@ -145,6 +150,8 @@ async def read_form(
                 f"A body of type {media_type[:80] or 'unknown'!r} is not taken here; send {URLENCODED} or {MULTIPART}."
             )
         body += chunk
+        if len(body) > 3 * (limits.text + 256 * limits.fields):  # each byte may be written as three
+            raise _too_much(limits)
         if body.count(b"&", len(body) - len(chunk)) and body.count(b"&") >= limits.fields + limits.files + 100:
             raise _too_many(limits.fields)
     return Form(_urlencoded(bytes(body), limits))
@@ -167,17 +174,25 @@ def _too_long(name: str, limit: int) -> TooLarge:
     return TooLarge(f"The value of {name[:64]!r} is larger than {limit} bytes; send it as a file.")
 
 
+def _too_much(limits: FormLimits) -> TooLarge:
+    return TooLarge(f"The values of all parameters together are larger than {limits.text} bytes; send files.")
+
+
 def _urlencoded(body: bytes, limits: FormLimits) -> list[tuple[str, str]]:
     pieces = [piece for piece in body.split(b"&") if piece]
     if len(pieces) > limits.fields:
         raise _too_many(limits.fields)
     fields = []
+    size = 0
     for piece in pieces:
         name, _, value = piece.partition(b"=")
         decoded = _text(unquote_to_bytes(name.replace(b"+", b" ")), "utf-8", "A parameter's name")
         raw = unquote_to_bytes(value.replace(b"+", b" "))
         if len(raw) > limits.field_size:
             raise _too_long(decoded, limits.field_size)
+        size += len(raw)
+        if size > limits.text:
+            raise _too_much(limits)
         fields.append((decoded, _text(raw, "utf-8", f"The value of {decoded[:64]!r}")))
     return fields
 
@@ -220,6 +235,7 @@ class _Multipart:
         self.sinks: list[FileSink] = []
         self._events: list[tuple[str, bytes]] = []
         self._ended = False
+        self._size = 0
         self._part: _Part | None = None
         self._header = (b"", b"")
 
@@ -293,6 +309,9 @@ class _Multipart:
             await part.sink.write(data)
         elif kind == "data":
             part.value += data
+            self._size += len(data)
+            if self._size > self.limits.text:
+                raise _too_much(self.limits)
             if len(part.value) > self.limits.field_size:
                 raise _too_long(part.name, self.limits.field_size)
         elif kind == "end":
