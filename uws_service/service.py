@@ -34,6 +34,8 @@ from uws_service.store.grants import Grant
 RETRIES = 8
 """How often a change is decided anew when the job changed at the same moment."""
 
+SECRET_KEY = 22
+"""Characters of an Idempotency-Key that is as hard to guess as a job's id: 128 bits in base64."""
 LONGEST_SHARE = 365 * 86400
 """Seconds for which a job can be shared at once."""
 
@@ -248,6 +250,12 @@ class Service:
         caller is known by, to be exchanged for access to the job's data.
         """
         self.rules.require_use(application, identity)
+        hidden = identity.owner is None and not self.rules.lists_anonymous()
+        if idempotency is not None and hidden and len(idempotency[0]) < SECRET_KEY:
+            raise UsageError(
+                f"The Idempotency-Key of an unknown caller must have at least {SECRET_KEY} random characters: whoever "
+                "repeats the request with it is led to the job."
+            )
         now = self.clock()
         job = self._new(application, identity, request, job_id or new_id(now), now, listed=listed)
         made: Made = (job, None, ())
