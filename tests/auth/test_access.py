@@ -329,12 +329,12 @@ def test_challenges(secured: Server, nano: NanoIdp, provider: OidcProvider) -> N
 
 def test_security_methods(secured: Server) -> None:
     """A-001, T-002: alternatives on base URLs; capabilities and availability ask for none (V-002)."""
-    for application, anonymous in (("probe", False), ("sleep", True)):
+    for application, anonymous in (("probe", False), ("sleep", True), ("tap", False), ("cutout", False)):
         document = etree.fromstring(httpx2.get(f"{secured.url}/{application}/capabilities").content)
         for interface in document.iter("interface"):
             url = interface.find("accessURL")
             methods = [one.get("standardID") for one in interface.findall("securityMethod")]
-            if url.text.endswith(("/async", "/sync")):
+            if url.text.endswith(("/async", "/sync", "/links", "/tables", "/tap")):
                 assert url.get("use") == "base"
                 assert (None in methods) is anonymous
                 assert "ivo://ivoa.net/sso#OAuth" in methods and "ivo://ivoa.net/sso#BasicAA" in methods
