@@ -3,6 +3,7 @@ quotas, browsers' forms, and what is left in logs and database."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -637,7 +638,7 @@ def test_where_a_request_comes_from(secured: Server) -> None:
 
 
 def test_no_secret_is_left_behind(secured: Server, callers: dict[str, Caller], nano: NanoIdp) -> None:
-    """After all of the above: no token, cookie or link's secret in the log or in any column; who did what is there."""
+    """After all of the above: no token, cookie or link's secret in log, columns or files; who did what is there."""
     alice = callers["alice"]
     with httpx2.Client() as http:
         http.post(f"{secured.url}/login", data={"password": alice.token or ""})
@@ -647,6 +648,11 @@ def test_no_secret_is_left_behind(secured: Server, callers: dict[str, Caller], n
     job = alice.create(PHASE="RUN")
     link = alice.http.post(f"{job}/shares").json()["link"].partition("SHARE=")[2]
     httpx2.get(f"{job}?SHARE={link}")
+    httpx2.get(f"{secured.url}/tap/sync?SHARE={link}", cookies={"uws_session": cookie, "uws_share": link})
+    query = {"LANG": "ADQL", "QUERY": "SELECT 1 AS a", "PHASE": "RUN"}
+    assert alice.wait(alice.http.post(f"{secured.url}/tap/async", data=query).headers["location"]) == "COMPLETED"
+    alice.http.post(f"{secured.url}/probe/bulk", files={"TABLE": b"TAG\n1\n2\n"}, data={"PHASE": "RUN"})
+    alice.http.post(f"{secured.url}/tap/sync", data={**query, "UPLOAD": f"t,http://x:{alice.token}@[::1]/"})
     alice.wait(job)
     secrets = [one.token for one in callers.values() if one.token] + [cookie, cookie.partition(".")[0], link]
     secrets += [token for token, _ in bad_tokens(nano).values() if len(token) > 60]
@@ -660,6 +666,13 @@ def test_no_secret_is_left_behind(secured: Server, callers: dict[str, Caller], n
             if len(part) >= 16:
                 assert part not in log
                 assert part not in content
+    files = [one for one in (secured.folder / "data").rglob("*") if one.is_file()]
+    assert any("depot" in one.parts for one in files) and any("work" in one.parts for one in files)
+    for one in files:
+        kept = b""
+        with contextlib.suppress(FileNotFoundError):  # a work folder that has just been cleared
+            kept = one.read_bytes()
+        assert not [secret for secret in secrets if len(secret) >= 16 and secret.encode() in kept], one
     assert "Traceback" not in log
     assert "/nothing/[removed]" in log
     audit = [json.loads(line) for line in log.splitlines() if '"audit"' in line]
