@@ -449,6 +449,13 @@ def test_shares_that_can_not_be(secured: Server, callers: dict[str, Caller]) -> 
 def test_forms_of_other_sites(secured: Server, callers: dict[str, Caller], who: str) -> None:
     """CSRF: what a page elsewhere makes a browser send is refused, also of people who are not logged in."""
     http, url = callers[who].http, f"{secured.url}/sleep/async"
+    job = http.post(url).headers["location"]
+    for path in ("/sleep/sync", "/sleep/bulk", "/tap/sync", "/tap/async", "/cutout/sync", "/cutout/links", "/login"):
+        refused = http.post(f"{secured.url}{path}", headers={"Sec-Fetch-Site": "cross-site", "Sec-Fetch-User": "?1"})
+        assert refused.status_code == 403 and "page of another site" in refused.text, path
+    for method, path in [("POST", "/shares"), ("POST", "/phase"), ("PUT", "/parameters/SECONDS"), ("DELETE", "")]:
+        refused = http.request(method, job + path, headers={"Origin": "https://evil.example.org"})
+        assert refused.status_code == 403 and "page of another site" in refused.text, path
     for headers in (
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
@@ -460,6 +467,19 @@ def test_forms_of_other_sites(secured: Server, callers: dict[str, Caller], who: 
         assert refused.status_code == 403 and "page of another site" in refused.text, headers
     for headers in ({"Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"}, {"Origin": secured.url}):
         assert http.post(url, headers=headers).status_code == 303, headers
+
+
+def test_a_link_to_sync(secured: Server, nano: NanoIdp) -> None:
+    """A page elsewhere can't spend what somebody who is logged in may use; a link that is followed works."""
+    url = f"{secured.url}/tap/sync?LANG=ADQL&QUERY=SELECT+1+AS+a"
+    with httpx2.Client() as http:
+        http.post(f"{secured.url}/login", data={"password": nano.token("bob")})
+        assert http.get(url).status_code == 200
+        sent = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+        assert http.get(url, headers=sent).status_code == 403
+        assert http.get(url, headers={**sent, "Sec-Fetch-User": "?1"}).status_code == 200
+        assert http.get(url, headers={**sent, "Sec-Fetch-Site": "none"}).status_code == 200
+        assert http.get(f"{secured.url}/tap/capabilities", headers=sent).status_code == 200
 
 
 def test_login_with_a_token_and_logout(secured: Server, nano: NanoIdp, callers: dict[str, Caller]) -> None:
