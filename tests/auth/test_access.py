@@ -593,11 +593,13 @@ def _quotas(small: Server, alice: Caller, bob: Caller) -> None:
     assert alice.http.get(f"{small.url}/cutout/sync", params=cutout).status_code == 429
     for job in (first, *queued):
         alice.http.delete(job)
-    upload = {"FILE": ("f", b"x" * 1000)}
-    made = bob.http.post(bob.jobs, files=upload)
+    upload = {"FILE": ("f", b"x" * 900)}
+    made = bob.http.post(bob.jobs, data={"TAG": "x" * 100}, files=upload)
     assert made.status_code == 303
     full = bob.http.post(bob.jobs)
     assert full.status_code == 403 and "1000 are allowed" in full.text
+    for words in ({"data": {"TAG": "x"}}, {"files": upload}):
+        assert bob.http.post(f"{pending}/parameters", **words).status_code == 403, words
     bob.http.delete(made.headers["location"])
     assert bob.http.post(bob.jobs).status_code == 303
 

@@ -26,18 +26,14 @@ MULTIPART = "multipart/form-data"
 
 @dataclass(frozen=True, slots=True)
 class FormLimits:
-    """Bounds of one form: ``body``, ``field_size``, ``file_size`` in bytes, ``fields`` and ``files`` in pieces."""
+    """Bounds of one form: ``fields`` and ``files`` in pieces, the others in bytes; ``text`` of all values together."""
 
     body: int
     fields: int
     field_size: int
     files: int
     file_size: int
-
-    @property
-    def text(self) -> int:
-        """Bytes of all values together: they are in memory at once, and stored with a job."""
-        return 16 * self.field_size
+    text: int
 
 
 class FileSink(Protocol):

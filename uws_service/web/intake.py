@@ -66,6 +66,7 @@ async def posted(
                 field_size=limits.value,
                 files=limits.files,
                 file_size=limits.upload,
+                text=limits.text,
             ),
             open_file=open_file,
         )
