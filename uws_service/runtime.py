@@ -163,9 +163,7 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
         if user_tokens is not None:
             stack.push_async_callback(user_tokens.close)
         data = _data_access(settings, applications, user_tokens, store, now)
-        service = Service(
-            store, applications, placer, rules=rules, data=data, clock=now, max_waiters=settings.limits.waiters
-        )
+        service = Service(store, applications, placer, rules=rules, data=data, clock=now, limits=settings.limits)
         permissions = PermissionsApi(settings.auth.permissions) if settings.auth.permissions is not None else None
         if permissions is not None:
             stack.push_async_callback(permissions.close)

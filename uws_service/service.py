@@ -23,9 +23,10 @@ from uws_service.auth import Identity, normal_group, require_access
 from uws_service.auth.policy import Rules
 from uws_service.auth.quotas import Holding, require_room
 from uws_service.data_access import DataAccess
-from uws_service.errors import AuthenticationRequired, Conflict, Forbidden, NotFound, UsageError, UwsError
+from uws_service.errors import AuthenticationRequired, Conflict, Forbidden, NotFound, TooLarge, UsageError, UwsError
 from uws_service.job import BLOCKING, FINAL, MAX_DURATION, Action, ErrorSummary, Job, Parameter, Phase, apply
 from uws_service.placing import Placer
+from uws_service.settings import Limits
 from uws_service.settings_auth import Auth
 from uws_service.store import JobRef, Made, StaleJob, Store
 from uws_service.store.access import Share, hashed
@@ -34,6 +35,8 @@ from uws_service.store.grants import Grant
 RETRIES = 8
 """How often a change is decided anew when the job changed at the same moment."""
 
+SECRET_KEY = 22
+"""Characters of an Idempotency-Key that is as hard to guess as a job's id: 128 bits in base64."""
 LONGEST_SHARE = 365 * 86400
 """Seconds for which a job can be shared at once."""
 
@@ -92,6 +95,14 @@ def merge(application: Application, old: Sequence[Parameter], new: Sequence[Para
     return (*kept, *new)
 
 
+def require_fitting(parameters: Sequence[Parameter], limits: Limits) -> None:
+    """Refuse parameters that came by many requests and are too much for one job."""
+    if len(parameters) > limits.parameters + limits.files:
+        raise UsageError(f"A job has at most {limits.parameters} parameters.")
+    if sum(len(one.value.encode(errors="replace")) for one in parameters) > limits.text:
+        raise TooLarge(f"The values of a job's parameters have at most {limits.text} bytes together; send files.")
+
+
 def clamp_duration(application: Application, seconds: int) -> int:
     """An executionDuration within what the application allows; 0 means no limit (U-136)."""
     highest = application.limits.execution_duration.maximum
@@ -140,7 +151,7 @@ class Service:
         rules: Rules | None = None,
         data: DataAccess | None = None,
         clock: Callable[[], int] = now_ms,
-        max_waiters: int = 50_000,
+        limits: Limits | None = None,
     ) -> None:
         self.store = store
         self.applications = applications
@@ -148,7 +159,7 @@ class Service:
         self.rules = rules or Rules(Auth())
         self.data = data
         self.clock = clock
-        self.max_waiters = max_waiters
+        self.limits = limits or Limits()
         self.waiters = 0
         self._draining = asyncio.Event()
         self._counting: dict[str | None, asyncio.Lock] = {}
@@ -248,6 +259,12 @@ class Service:
         caller is known by, to be exchanged for access to the job's data.
         """
         self.rules.require_use(application, identity)
+        hidden = identity.owner is None and not self.rules.lists_anonymous()
+        if idempotency is not None and hidden and len(idempotency[0]) < SECRET_KEY:
+            raise UsageError(
+                f"The Idempotency-Key of an unknown caller must have at least {SECRET_KEY} random characters: whoever "
+                "repeats the request with it is led to the job."
+            )
         now = self.clock()
         job = self._new(application, identity, request, job_id or new_id(now), now, listed=listed)
         made: Made = (job, None, ())
@@ -470,10 +487,12 @@ class Service:
         def decide(job: Job) -> Job:
             require_pending(job)
             parameters = merge(self.application(application), job.parameters, request.parameters)
+            require_fitting(parameters, self.limits)
             run_id = request.run_id if request.run_id is not None else job.run_id
             return replace(job, parameters=parameters, run_id=run_id)
 
-        return await self._change(application, job_id, identity, "PARAMETERS", origin, decide)
+        async with self._room(identity, run=False, new=True):
+            return await self._change(application, job_id, identity, "PARAMETERS", origin, decide)
 
     # --- sharing ------------------------------------------------------------------------------------------------
 
@@ -538,7 +557,7 @@ class Service:
         version, current = await self.glance(application, job_id, identity)
         if seconds <= 0 or current not in BLOCKING or (phase is not None and phase is not current):
             return
-        if self.waiters >= self.max_waiters:  # early return under load is allowed (U-156)
+        if self.waiters >= self.limits.waiters:  # early return under load is allowed (U-156)
             return
         deadline = asyncio.get_running_loop().time() + seconds
         self.waiters += 1

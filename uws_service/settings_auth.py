@@ -133,7 +133,9 @@ class Quota(BaseModel):
 
     queued: int | None = Field(None, ge=0, description="Jobs that wait to run; one more answers 429.")
     running: int | None = Field(None, ge=0, description="Jobs that run; while there are so many, RUN answers 429.")
-    stored: int | None = Field(None, ge=0, description="Bytes of uploads and results; beyond it new jobs answer 403.")
+    stored: int | None = Field(
+        None, ge=0, description="Bytes of parameters, uploads and results; beyond it new ones answer 403."
+    )
     rate: float | None = Field(None, gt=0, description="Requests a second to each process, ten seconds' worth at once.")
 
 

@@ -56,16 +56,25 @@ _SECRET = re.compile(
 )
 
 
+_STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters but tab and line feed, and those that turn the direction of writing."""
+
+
 def scrubbed(text: str) -> str:
     """The text without what looks like a token, a password or a session's secret."""
     return _SECRET.sub(lambda found: f"{found['name'] or ''}[removed]", text)
 
 
 def _scrub(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """The last step before a line is written: tracebacks and other libraries' words are scrubbed too."""
+    """The last step before a line is written: tracebacks and other libraries' words are scrubbed too.
+
+    What a caller wrote must not steer the terminal on which somebody reads it.
+    """
     for name, value in event.items():
-        if isinstance(value, str) and len(value) >= 16:
-            event[name] = scrubbed(value)
+        if isinstance(value, str):
+            if len(value) >= 16:
+                value = scrubbed(value)
+            event[name] = value if value.isprintable() else _STEERING.sub(lambda found: ascii(found[0])[1:-1], value)
     return event
 
 

@@ -250,12 +250,32 @@ def test_hosts_that_the_operator_allows(server: Server, get: Callable[..., bytes
     [
         ("8.8.8.8", True), ("2606:4700::1111", True), ("64:ff9b::808:808", True), ("2002:808:808::1", True),
         ("::ffff:8.8.8.8", True), ("2002:a00:1::1", False), ("64:ff9b::a00:1", False), ("::ffff:10.0.0.1", False),
+        ("169.254.169.254", False), ("100.100.100.200", False), ("192.0.0.192", False), ("fd00:ec2::254", False),
+        ("168.63.129.16", False), ("::ffff:168.63.129.16", False), ("64:ff9b::a83f:8110", False), ("0.0.0.0", False),
         ("64:ff9b:1::808:808", False), ("::808:808", False), ("fe80::1%eth0", False), ("not an address", False),
     ],
 )  # fmt: skip
 def test_is_public(address: str, public: bool) -> None:
-    """Wrapped addresses are judged by what they wrap."""
+    """Wrapped addresses are judged by what they wrap; what clouds tell their machines is not public."""
     assert is_public(address) is public
+
+
+@pytest.mark.parametrize("answers", [[["2001:4860:ffff::1"], ["127.0.0.1"]], [["2001:4860:ffff::1", "127.0.0.1"]]])
+def test_a_name_that_changes(
+    server: Server, get: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch, answers: list[list[str]]
+) -> None:
+    """DNS rebinding: a name is looked up once, each of its addresses is judged, and one of those is dialled."""
+    real, left = socket.getaddrinfo, iter(answers)
+
+    def resolve(host: str, *more: object, **words: object) -> object:
+        if host != "changing.example":
+            return real(host, *more, **words)  # type: ignore[arg-type]
+        return [found for one in next(left) for found in real(one, *more, **words)]  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    with pytest.raises(FetchError, match=r"could not be reached|inner network"):
+        get(f"http://changing.example:{server.server_port}/", Policy(timeout=2))
+    assert server.asked == []
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,7 @@ def test_uploads() -> None:
         "../x,http://h/": "must be a letter and then",
         "1a,http://h/": "must be a letter and then",
         "a,file:///etc/passwd": "are not taken; use http, https or param:",
+        "a,http://[::1": "UPLOAD=a: the URL can't be read",
         "a,param:x": "which was not sent",
         "a,http://h/;A,http://h/": "names the table 'A' twice",
         "a,http://h/;b,http://h/;c,http://h/;d,http://h/": "names 4 tables; at most 3",

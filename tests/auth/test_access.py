@@ -3,6 +3,7 @@ quotas, browsers' forms, and what is left in logs and database."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -141,7 +142,8 @@ def requests_of(path: str) -> list[tuple[str, Policy]]:
 
 
 def filled(path: str, job: str) -> str:
-    values = {"application": "probe", "job_id": job, "name": "stdout", "share_id": "none"}
+    application = {"/{application}/links": "cutout"}.get(path, "tap" if "/tables" in path else "probe")
+    values = {"application": application, "job_id": job, "name": "stdout", "share_id": "none"}
     return path.replace("{number:int}", "0").replace("{index:int}", "0").format(**values)
 
 
@@ -202,6 +204,56 @@ def test_matrix_of_bad_tokens(path: str, nano: NanoIdp, secured: Server, callers
             assert 'error="invalid_token"' in bad.headers["www-authenticate"], told
             if verb != "HEAD":
                 assert words in bad.text and "Traceback" not in bad.text, told
+
+
+@pytest.mark.parametrize("application", ["tap", "cutout"])
+def test_tables_and_images(application: str, callers: dict[str, Caller], secured: Server, nano: NanoIdp) -> None:
+    """T-002, S-001: what a TAP and a SODA service have beside jobs follows the same policy; a query leaves no job."""
+    asked = {
+        "tap": {"LANG": "ADQL", "QUERY": "SELECT TOP 1 name FROM openngc.objects", "RESPONSEFORMAT": "csv"},
+        "cutout": {"ID": "ivo://uws-service.example/images?m13", "CIRCLE": "250.4226 36.4602 0.005"},
+    }[application]
+    base = f"{secured.url}/{application}"
+    paths = {"tap": ["tables", "tables/openngc.objects"], "cutout": ["links?ID=x"]}[application]
+    bad = bad_tokens(nano)["expired"][0]
+    for who, http in {**{who: one.http for who, one in callers.items()}, "bad": callers["nobody"].http}.items():
+        headers = {"Authorization": f"Bearer {bad}"} if who == "bad" else {}
+        answers = [http.get(f"{base}/{path}", headers=headers) for path in paths]
+        answers += [http.get(f"{base}/sync", params=asked, headers=headers)]
+        answers += [http.post(f"{base}/sync", data=asked, headers=headers)]
+        for answer in answers:
+            wanted = 401 if who in ("nobody", "bad") else 200
+            assert answer.status_code == wanted, (who, str(answer.url), answer.text[:300])
+        made = http.post(f"{base}/async", data={**asked, "PHASE": "RUN"}, headers=headers)
+        assert made.status_code == (401 if who in ("nobody", "bad") else 303)
+        if who not in ("nobody", "bad"):
+            job = made.headers["location"]
+            phase = callers[who].wait(job)
+            assert phase == "COMPLETED", http.get(f"{job}/error").text
+            result = http.get(job, headers={"Accept": "application/json"}).json()["results"][0]["href"]
+            found = {name: one.http.get(result).status_code for name, one in callers.items()}
+            allowed = {who, "root"}
+            assert found == {name: 200 if name in allowed else 401 if name == "nobody" else 403 for name in found}
+            assert http.get(f"{base}/async").text.count("<uws:jobref ") == 1
+
+
+def test_bulk(callers: dict[str, Caller], secured: Server, nano: NanoIdp) -> None:
+    """Each job of a table is its maker's alone; unknown callers and bad tokens make none."""
+    url, files = f"{secured.url}/probe/bulk", {"TABLE": ("t.csv", b"TAG\n1\n2\n")}
+    made = callers["alice"].http.post(url, files=files, data={"RUNID": "table"})
+    assert made.status_code == 303
+    accept = {"Accept": "application/json"}
+    jobs = [one["href"] for one in callers["alice"].http.get(made.headers["location"], headers=accept).json()["jobs"]]
+    assert len(jobs) == 2
+    for who, wanted in {"alice": 200, "root": 200, "bob": 403, "carol": 403, "nobody": 401}.items():
+        assert {callers[who].http.get(job).status_code for job in jobs} == {wanted}, who
+    for who in ("bob", "carol", "root"):
+        assert callers[who].http.get(made.headers["location"], headers=accept).json()["jobs"] == []
+    assert callers["nobody"].http.post(url, files=files).status_code == 401
+    assert httpx2.post(f"{secured.url}/sleep/bulk", files={"TABLE": b"SECONDS\n1\n"}).status_code == 401
+    for what, (token, _) in bad_tokens(nano).items():
+        headers = {"Authorization": f"Bearer {token}"}
+        assert httpx2.post(url, files=files, headers=headers).status_code == 401, what
 
 
 def test_agents_are_not_callers(secured: Server, nano: NanoIdp) -> None:
@@ -278,12 +330,12 @@ def test_challenges(secured: Server, nano: NanoIdp, provider: OidcProvider) -> N
 
 def test_security_methods(secured: Server) -> None:
     """A-001, T-002: alternatives on base URLs; capabilities and availability ask for none (V-002)."""
-    for application, anonymous in (("probe", False), ("sleep", True)):
+    for application, anonymous in (("probe", False), ("sleep", True), ("tap", False), ("cutout", False)):
         document = etree.fromstring(httpx2.get(f"{secured.url}/{application}/capabilities").content)
         for interface in document.iter("interface"):
             url = interface.find("accessURL")
             methods = [one.get("standardID") for one in interface.findall("securityMethod")]
-            if url.text.endswith(("/async", "/sync")):
+            if url.text.endswith(("/async", "/sync", "/links", "/tables", "/tap")):
                 assert url.get("use") == "base"
                 assert (None in methods) is anonymous
                 assert "ivo://ivoa.net/sso#OAuth" in methods and "ivo://ivoa.net/sso#BasicAA" in methods
@@ -311,6 +363,16 @@ def test_anonymous_jobs(secured: Server, callers: dict[str, Caller]) -> None:
     assert listed.status_code == 200 and job.rpartition("/")[2] not in listed.text
     assert job.rpartition("/")[2] not in callers["bob"].http.get(f"{secured.url}/sleep/async").text
     assert nobody.post(f"{job}/phase", data={"PHASE": "RUN"}).status_code == 303
+
+
+def test_an_idempotency_key_is_no_way_in(secured: Server) -> None:
+    """A key that can be guessed would lead to an unknown caller's job."""
+    url, data = f"{secured.url}/sleep/async", {"SECONDS": "0"}
+    refused = httpx2.post(url, data=data, headers={"Idempotency-Key": "1"})
+    assert refused.status_code == 400 and "random" in refused.text
+    headers = {"Idempotency-Key": "0198c1f4-77de-4f3a-9d0e-0d6f2f4f9a11"}
+    made = [httpx2.post(url, data=data, headers=headers).headers["location"] for _ in range(2)]
+    assert made[0] == made[1]
 
 
 def test_access_by_group(secured: Server, callers: dict[str, Caller]) -> None:
@@ -387,6 +449,13 @@ def test_shares_that_can_not_be(secured: Server, callers: dict[str, Caller]) -> 
 def test_forms_of_other_sites(secured: Server, callers: dict[str, Caller], who: str) -> None:
     """CSRF: what a page elsewhere makes a browser send is refused, also of people who are not logged in."""
     http, url = callers[who].http, f"{secured.url}/sleep/async"
+    job = http.post(url).headers["location"]
+    for path in ("/sleep/sync", "/sleep/bulk", "/tap/sync", "/tap/async", "/cutout/sync", "/cutout/links", "/login"):
+        refused = http.post(f"{secured.url}{path}", headers={"Sec-Fetch-Site": "cross-site", "Sec-Fetch-User": "?1"})
+        assert refused.status_code == 403 and "page of another site" in refused.text, path
+    for method, path in [("POST", "/shares"), ("POST", "/phase"), ("PUT", "/parameters/SECONDS"), ("DELETE", "")]:
+        refused = http.request(method, job + path, headers={"Origin": "https://evil.example.org"})
+        assert refused.status_code == 403 and "page of another site" in refused.text, path
     for headers in (
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
@@ -398,6 +467,19 @@ def test_forms_of_other_sites(secured: Server, callers: dict[str, Caller], who: 
         assert refused.status_code == 403 and "page of another site" in refused.text, headers
     for headers in ({"Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"}, {"Origin": secured.url}):
         assert http.post(url, headers=headers).status_code == 303, headers
+
+
+def test_a_link_to_sync(secured: Server, nano: NanoIdp) -> None:
+    """A page elsewhere can't spend what somebody who is logged in may use; a link that is followed works."""
+    url = f"{secured.url}/tap/sync?LANG=ADQL&QUERY=SELECT+1+AS+a"
+    with httpx2.Client() as http:
+        http.post(f"{secured.url}/login", data={"password": nano.token("bob")})
+        assert http.get(url).status_code == 200
+        sent = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+        assert http.get(url, headers=sent).status_code == 403
+        assert http.get(url, headers={**sent, "Sec-Fetch-User": "?1"}).status_code == 200
+        assert http.get(url, headers={**sent, "Sec-Fetch-Site": "none"}).status_code == 200
+        assert http.get(f"{secured.url}/tap/capabilities", headers=sent).status_code == 200
 
 
 def test_login_with_a_token_and_logout(secured: Server, nano: NanoIdp, callers: dict[str, Caller]) -> None:
@@ -465,7 +547,7 @@ def small(tmp_path_factory: pytest.TempPathFactory, nano: NanoIdp) -> Iterator[S
     quotas = {
         "default": {"queued": 0, "running": 1, "stored": 1000},
         "groups": {"/ska/team": {"queued": 2}},
-        "owners": {f"root@127.0.0.1:{nano.port}": {"rate": 1}},
+        "owners": {f"root@127.0.0.1:{nano.port}": {"rate": 1}, f"dave@127.0.0.1:{nano.port}": {"running": 1}},
         "anonymous": {"queued": 0},
     }
     auth = {**auth_settings(nano, None), "quotas": quotas, "metrics_from": []}
@@ -500,30 +582,51 @@ def _quotas(small: Server, alice: Caller, bob: Caller) -> None:
     assert over.status_code == 429 and "2 jobs that wait" in over.text
     votable = alice.http.get(f"{small.url}/probe/sync")
     assert votable.status_code == 429 and b"QUERY_STATUS" in votable.content
+    table = {"TABLE": b"TAG\n1\n2\n3\n"}
+    whole = alice.http.post(f"{small.url}/probe/bulk", files=table, data={"PHASE": "RUN", "RUNID": "whole"})
+    assert whole.status_code == 403 and "3 jobs at once" in whole.text
+    table = {"TABLE": b"TAG\n1\n2\n"}
+    whole = alice.http.post(f"{small.url}/probe/bulk", files=table, data={"PHASE": "RUN", "RUNID": "whole"})
+    assert whole.status_code == 429 and int(whole.headers["retry-after"]) > 0
+    assert "<uws:jobref " not in alice.http.get(f"{alice.jobs}?RUNID=whole").text
+    cutout = {"ID": "ivo://uws-service.example/images?m13", "CIRCLE": "250.4226 36.4602 0.005"}
+    assert alice.http.get(f"{small.url}/cutout/sync", params=cutout).status_code == 429
     for job in (first, *queued):
         alice.http.delete(job)
-    upload = {"FILE": ("f", b"x" * 1000)}
-    made = bob.http.post(bob.jobs, files=upload)
+    upload = {"FILE": ("f", b"x" * 900)}
+    made = bob.http.post(bob.jobs, data={"TAG": "x" * 100}, files=upload)
     assert made.status_code == 303
     full = bob.http.post(bob.jobs)
     assert full.status_code == 403 and "1000 are allowed" in full.text
+    for words in ({"data": {"TAG": "x"}}, {"files": upload}):
+        assert bob.http.post(f"{pending}/parameters", **words).status_code == 403, words
     bob.http.delete(made.headers["location"])
     assert bob.http.post(bob.jobs).status_code == 303
 
 
-def test_a_table_of_jobs_has_no_quota_of_its_own(small: Server, nano: NanoIdp) -> None:
-    """Its rows count as jobs: all are made, or none; waiting would not help (403)."""
-    headers = {"Authorization": f"Bearer {nano.token('alice')}"}
-    with httpx2.Client(timeout=60, headers=headers) as http:
-        for rows, status in ((3, 403), (2, 303)):
-            table = "SECONDS\n" + "60\n" * rows
-            data = {"PHASE": "RUN", "RUNID": f"rows{rows}"}
-            answer = http.post(f"{small.url}/sleep/bulk", data=data, files={"TABLE": ("t.csv", table)})
-            listed = http.get(f"{small.url}/sleep/async?RUNID=rows{rows}")
-            made = [one.get("id") for one in etree.fromstring(listed.content)]
-            assert (answer.status_code, len(made)) == (status, rows if status == 303 else 0), answer.text
-            for one in made:
-                assert http.delete(f"{small.url}/sleep/async/{one}").status_code == 303
+def test_queries_beside_jobs(small: Server, nano: NanoIdp) -> None:
+    """A synchronous query is one more that runs, beside the jobs."""
+    query = {"LANG": "ADQL", "QUERY": "SELECT TOP 1 name FROM openngc.objects"}
+    with Caller(small, nano.signed(sub="dave")) as dave:
+        job = dave.create(SECONDS="60", PHASE="RUN")
+        while dave.http.get(f"{job}/phase").text == "QUEUED":
+            dave.http.get(f"{job}?WAIT=2&PHASE=QUEUED")
+        refused = dave.http.post(f"{small.url}/tap/sync", data=query)
+        assert refused.status_code == 429 and refused.headers["retry-after"] and "1 jobs and 0 queries" in refused.text
+        dave.http.delete(job)
+        assert dave.http.post(f"{small.url}/tap/sync", data=query).status_code == 200
+
+
+def test_what_a_caller_writes_into_the_log(small: Server, nano: NanoIdp) -> None:
+    """It begins no line of its own, and does not steer a terminal."""
+    with Caller(small, nano.token("carol")) as carol:
+        assert carol.http.post(f"{small.url}/%1b[2Jcarol%0acarol writes%c2%9b31m").status_code == 405
+        query = {"LANG": "ADQL", "QUERY": "SELECT 1 AS a", "RUNID": "a\nb"}
+        assert "control characters" in carol.http.post(f"{small.url}/tap/sync", data=query).text
+        assert "control characters" in carol.http.post(f"{small.url}/probe/sync", data={"RUNID": "a\0"}).text
+    log = small.log.read_bytes()
+    assert b"[2Jcarol" in log and b"\x1b" not in log and b"\xc2\x9b" not in log
+    assert not any(line.startswith(b"carol") for line in log.splitlines())
 
 
 def test_rates(small: Server, nano: NanoIdp) -> None:
@@ -557,7 +660,7 @@ def test_where_a_request_comes_from(secured: Server) -> None:
 
 
 def test_no_secret_is_left_behind(secured: Server, callers: dict[str, Caller], nano: NanoIdp) -> None:
-    """After all of the above: no token, cookie or link's secret in the log or in any column; who did what is there."""
+    """After all of the above: no token, cookie or link's secret in log, columns or files; who did what is there."""
     alice = callers["alice"]
     with httpx2.Client() as http:
         http.post(f"{secured.url}/login", data={"password": alice.token or ""})
@@ -567,6 +670,11 @@ def test_no_secret_is_left_behind(secured: Server, callers: dict[str, Caller], n
     job = alice.create(PHASE="RUN")
     link = alice.http.post(f"{job}/shares").json()["link"].partition("SHARE=")[2]
     httpx2.get(f"{job}?SHARE={link}")
+    httpx2.get(f"{secured.url}/tap/sync?SHARE={link}", cookies={"uws_session": cookie, "uws_share": link})
+    query = {"LANG": "ADQL", "QUERY": "SELECT 1 AS a", "PHASE": "RUN"}
+    assert alice.wait(alice.http.post(f"{secured.url}/tap/async", data=query).headers["location"]) == "COMPLETED"
+    alice.http.post(f"{secured.url}/probe/bulk", files={"TABLE": b"TAG\n1\n2\n"}, data={"PHASE": "RUN"})
+    alice.http.post(f"{secured.url}/tap/sync", data={**query, "UPLOAD": f"t,http://x:{alice.token}@[::1]/"})
     alice.wait(job)
     secrets = [one.token for one in callers.values() if one.token] + [cookie, cookie.partition(".")[0], link]
     secrets += [token for token, _ in bad_tokens(nano).values() if len(token) > 60]
@@ -580,6 +688,13 @@ def test_no_secret_is_left_behind(secured: Server, callers: dict[str, Caller], n
             if len(part) >= 16:
                 assert part not in log
                 assert part not in content
+    files = [one for one in (secured.folder / "data").rglob("*") if one.is_file()]
+    assert any("depot" in one.parts for one in files) and any("work" in one.parts for one in files)
+    for one in files:
+        kept = b""
+        with contextlib.suppress(FileNotFoundError):  # a work folder that has just been cleared
+            kept = one.read_bytes()
+        assert not [secret for secret in secrets if len(secret) >= 16 and secret.encode() in kept], one
     assert "Traceback" not in log
     assert "/nothing/[removed]" in log
     audit = [json.loads(line) for line in log.splitlines() if '"audit"' in line]

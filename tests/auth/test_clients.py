@@ -66,6 +66,31 @@ def test_pyvo_auth_session(secured: Server, nano: NanoIdp) -> None:
     follow(job, session)
 
 
+@pytest.mark.filterwarnings("ignore::pyvo.utils.xml.exceptions.UnknownElementWarning")
+@pytest.mark.parametrize("how", ["header", "AuthSession"])
+def test_pyvo_asks_tables(secured: Server, nano: NanoIdp, how: str) -> None:
+    """A-012: TAPService finds its tables, asks at once and by a job, with either kind of session."""
+    session: requests.Session = requests.Session()
+    session.headers["Authorization"] = f"Bearer {nano.token('bob')}"
+    if how == "AuthSession":
+        plain, session = session, AuthSession()
+        session.credentials.set("ivo://ivoa.net/sso#OAuth", plain)
+        session.update_from_capabilities(TAPService(f"{secured.url}/tap", session=plain).capabilities)
+    service = TAPService(f"{secured.url}/tap", session=session)
+    query = "SELECT TOP 3 name FROM openngc.objects"
+    assert "openngc.objects" in service.tables
+    assert len(service.run_sync(query)) == 3
+    job = service.submit_job(query)
+    assert job.owner == f"bob@127.0.0.1:{nano.port}"
+    job.run()
+    job.wait(timeout=60)
+    assert len(job.fetch_result()) == 3
+    assert requests.get(job.result_uri, timeout=30).status_code == 401
+    job.delete()
+    with pytest.raises(DALServiceError, match=r"log in, or send a token|401"):
+        TAPService(f"{secured.url}/tap").submit_job(query)
+
+
 def test_pyvo_without_a_token(secured: Server, nano: NanoIdp) -> None:
     """The words of the refusal are for its user."""
     headers = {"Authorization": f"Bearer {nano.token('alice')}"}
@@ -139,34 +164,46 @@ def test_stilts(secured: Server, nano: NanoIdp, tmp_path: Path) -> None:
     assert out.read_text().split() == ["n", "42"]
 
 
-def test_topcat_with_ivoa_cookie(secured: Server, nano: NanoIdp) -> None:
-    """A-004, A-010: what STILTS 3.5.4 and TOPCAT 4.10 send (Debian's know Basic alone), request by request.
+@pytest.mark.parametrize("sync", ["true", "false"])
+def test_stilts_asks_tables(secured: Server, nano: NanoIdp, tmp_path: Path, sync: str) -> None:
+    """A-010: ``tapquery`` at once and by a job, with the token as password."""
+    require("stilts")
+    out = tmp_path / "out.csv"
+    user = ["-Dstar.basicauth.user=x", f"-Dstar.basicauth.password={nano.token('bob')}"]
+    words = [f"tapurl={secured.url}/tap", f"sync={sync}", "ofmt=csv", f"out={out}"]
+    query = "adql=SELECT TOP 2 name FROM openngc.objects ORDER BY name"
+    command = ["stilts", *user, "tapquery", *words, query]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert out.read_text().split() == ["name", "B033", "C009"]
 
-    Place and way of the login come from the challenge; every request after it has the cookie and nothing else.
-    """
-    jobs = f"{secured.url}/rows/async"
-    query = {"REQUEST": "doQuery", "LANG": "ADQL", "QUERY": "SELECT 1"}
+
+def test_cookie_by_challenge(secured: Server, nano: NanoIdp) -> None:
+    """A-002, A-004: what TOPCAT does with `ivoa_cookie`: it finds the login in a challenge, and then asks as ever."""
     with httpx2.Client(timeout=60) as http:
-        refused = http.post(jobs, data=query)
+        refused = http.head(f"{secured.url}/tap/tables")
         assert refused.status_code == 401
-        challenges = refused.headers.get_list("www-authenticate")
-        told = re.fullmatch(
-            r'ivoa_cookie standard_id="ivo://ivoa\.net/sso#tls-with-password", access_url="(.*)"',
-            next(one for one in challenges if one.startswith("ivoa_cookie ")),
-        )
-        assert told is not None
-        assert http.post(told[1], data={"username": "x", "password": "wrong"}).status_code in (401, 403)
-        entered = http.post(told[1], data={"username": "x", "password": nano.token("alice")})
+        (challenge,) = [one for one in refused.headers.get_list("www-authenticate") if one.startswith("ivoa_cookie ")]
+        told = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
+        assert told["standard_id"] == "ivo://ivoa.net/sso#tls-with-password"
+        assert http.post(told["access_url"], data={"username": "bob", "password": "wrong"}).status_code == 401
+        entered = http.post(told["access_url"], data={"username": "bob", "password": nano.token("bob")})
         assert entered.status_code == 200 and "set-cookie" in entered.headers
-        made = http.post(jobs, data=query)
+        query = {
+            "REQUEST": "doQuery",
+            "LANG": "ADQL",
+            "FORMAT": "application/x-votable+xml;serialization=binary2",
+            "QUERY": "SELECT TOP 2 name FROM openngc.objects",
+        }
+        made = http.post(f"{secured.url}/tap/async", data=query)
         assert made.status_code == 303
         job = made.headers["location"]
         assert http.post(f"{job}/phase", data={"PHASE": "RUN"}).status_code == 303
         while (phase := http.get(f"{job}/phase").text) in ("QUEUED", "EXECUTING"):
-            http.get(f"{job}?WAIT=5&PHASE={phase}")
+            http.get(f"{job}?WAIT=8&PHASE={phase}")
         result = http.get(f"{job}/results/result")
-        assert phase == "COMPLETED" and result.status_code == 200 and b"42" in result.content
-        assert httpx2.get(job).status_code == 401
+        assert phase == "COMPLETED" and b"<BINARY2>" in result.content
+        assert httpx2.get(f"{job}/results/result").status_code == 401
         assert http.delete(job).status_code == 303
 
 

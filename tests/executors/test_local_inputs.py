@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import time
 from collections.abc import Iterator
@@ -103,3 +104,22 @@ async def test_a_private_address_is_not_fetched(
             server.accept()
     finally:
         await executor.stop()
+
+
+async def test_a_server_that_drips(executor: LocalExecutor, silent_server: tuple[str, socket.socket]) -> None:
+    """The job's limit of time holds while its inputs are on their way, however often a byte of them comes."""
+    url, server = silent_server
+    await executor.submit(launch(["true"], inputs=(Input("t", "uploads/t", url=url, max_size=10**6),), duration=2))
+    connection, _ = await asyncio.to_thread(server.accept)
+
+    def drip() -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            for _ in range(600):
+                connection.sendall(b"x")
+                time.sleep(0.05)
+
+    dripping = asyncio.create_task(asyncio.to_thread(drip))
+    seen = await until(executor, ended)
+    assert seen.reason is Reason.DEADLINE and "while inputs were fetched" in seen.message
+    await dripping

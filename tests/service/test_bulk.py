@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from tests.client.test_cli import program
@@ -80,6 +83,8 @@ def test_repeated_request(uws: Uws) -> None:
         ("COLOUR\nred\n", "'COLOUR' is no parameter"),
         ("SECONDS,seconds\n1,2\n", "more than once"),
         ("SECONDS\n1\nfast\n200\n", "row 2: "),
+        ("SECONDS\nfast\nslow\n1,2\n", "row 3 has 2 cells"),
+        ("SECONDS" + ",SECONDS" * 200_000 + "\n1\n", "more than once"),
         ("SECONDS,EXIT\n1\n", "row 1 has 1 cells"),
         ('SECONDS\n"1\n', "no CSV"),
         (b"SECONDS\n\xff\n", "not UTF-8"),
@@ -91,6 +96,27 @@ def test_bad_tables(uws: Uws, table: str | bytes, words: str) -> None:
     answer = post(uws, table, {"RUNID": "bad", "TAG": "also"})
     assert answer.startswith("400") and words in answer, answer
     assert not uws.listed("?RUNID=bad")
+
+
+def test_tables_that_are_too_much(uws: Uws) -> None:
+    """What is common to all is stored with each: a small request must not make a large database."""
+    answer = post(uws, "EXIT\n" + "0\n" * 100, {"RUNID": "large", "TAG": "x" * 1_000_000})
+    assert answer.startswith("413") and "1000003 of each job" in answer
+    assert not uws.listed("?RUNID=large")
+    assert post(uws, b"x" * 3_000_000).startswith("413")
+
+
+def test_a_large_table_stops_nobody(uws: Uws, server: Server) -> None:
+    """Others are answered while a table of two million lines is read."""
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(post, uws, b"\n" * 1_900_000)
+        slowest = 0.0
+        while not reading.done():
+            began = time.monotonic()
+            assert httpx2.get(f"{server.url}/livez", timeout=60).status_code == 200
+            slowest = max(slowest, time.monotonic() - began)
+    assert "has no rows" in reading.result()
+    assert slowest < 5
 
 
 def test_other_requests(uws: Uws, server: Server) -> None:

@@ -359,3 +359,16 @@ def test_what_a_page_s_form_left_empty(uws: Uws) -> None:
     assert parameters(uws, made) == [("SECONDS", "2")]
     assert text(uws.document(made), "runId") is None
     assert parameters(uws, uws.create({"TAG": "", "SECONDS": "2"})) == [("TAG", None), ("SECONDS", "2")]
+
+
+def test_values_that_come_little_by_little(uws: Uws) -> None:
+    """All values of a job have one bound, however many requests bring them."""
+    job = uws.create({"TAG": "x"})
+    for number in range(5):
+        words = {f"Z{number}-{part}": "x" * 1_000_000 for part in range(3)}
+        assert uws.post(f"{job}/parameters", words).status_code == 303
+    more = uws.post(f"{job}/parameters", {"Z": "x" * 1_000_000, "Y": "x" * 1_000_000})
+    assert more.status_code == 413 and "bytes together" in more.text
+    assert uws.http.put(f"{job}/parameters/TAG", content=b"y" * 1_000_000).status_code == 303
+    assert uws.http.put(f"{job}/parameters/Z0-0", content=b"y" * 1_048_576).status_code == 303
+    assert uws.post(f"{job}/parameters", {"Z": "x" * 1_000_000}).status_code == 413

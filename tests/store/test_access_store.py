@@ -69,16 +69,16 @@ async def test_shares(store: Store) -> None:
 
 
 async def test_holding(store: Store) -> None:
-    """Jobs by phase, with the bytes of uploads and results, kept with each change."""
+    """Jobs by phase, with the bytes of values, uploads and results, kept with each change."""
     upload = Parameter("F", "f", "key", "text/csv", 300)
     made, _ = await store.create(job("one", parameters=(upload,)), actor="alice")
     await store.create(job("two"), actor="alice")
     await store.create(job("three", owner="bob"), actor="bob")
     await store.create(job("four", owner=None), actor="anonymous")
-    assert await store.access.holding("alice") == {"PENDING": (2, 300)}
+    assert await store.access.holding("alice") == {"PENDING": (2, 301)}
     assert await store.access.holding(None) == {"PENDING": (1, 0)}
     result = Result("result", "key", "text/plain", 700, "0")
     done = replace(made, phase=Phase.COMPLETED, results=(result,))
     await store.save(made, done, kind="PHASE", actor="site")
-    assert await store.access.holding("alice") == {"PENDING": (1, 0), "COMPLETED": (1, 1000)}
+    assert await store.access.holding("alice") == {"PENDING": (1, 0), "COMPLETED": (1, 1001)}
     assert await store.access.holding("nobody") == {}

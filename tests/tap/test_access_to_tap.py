@@ -100,6 +100,25 @@ def test_a_client_that_goes_away_stops_its_query(limited: Server) -> None:
     until(lambda: ask(limited, QUICK).status_code == 200)
 
 
+def test_bodies_that_never_end(server: Server) -> None:
+    """Forms that stop in the middle hold no query process, and leave no file behind when their clients go away."""
+    depot = server.folder / "data" / "depot"
+
+    def uploads() -> set[Path]:
+        return {one for one in depot.rglob("*") if one.is_file()}
+
+    before = uploads()
+    form = b'--b\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\n' + b"x" * 50_000
+    with contextlib.ExitStack() as stack:
+        for path in ("/tap/sync", "/tap/async", "/sleep/bulk", "/cutout/sync") * 5:
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            kind = "Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 1000000"
+            connection.sendall(f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{kind}\r\n\r\n".encode() + form)
+        until(lambda: len(uploads() - before) >= 20)
+        assert ask(server, QUICK).status_code == 200
+    until(lambda: uploads() <= before)
+
+
 def test_many_at_once(server: Server) -> None:
     """More clients than processes: all are answered, and no more processes are made."""
     with ThreadPoolExecutor(12) as pool:

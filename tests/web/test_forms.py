@@ -19,7 +19,7 @@ from uws_service.depot import Stored
 from uws_service.errors import TooLarge, UnsupportedMediaType, UsageError, UwsError
 from uws_service.web.forms import FilePart, Form, FormLimits, read_form
 
-LIMITS = FormLimits(body=100_000, fields=20, field_size=1000, files=3, file_size=50_000)
+LIMITS = FormLimits(body=100_000, fields=20, field_size=1000, files=3, file_size=50_000, text=16_000)
 URLENCODED = "application/x-www-form-urlencoded"
 
 
@@ -441,6 +441,9 @@ LIMIT_CASES = {
     "parts": (KIND, [many(21)], {}, "too many parameters; at most 20"),
     "files": (KIND, [many(4, filename="f")], {}, "too many files; at most 3"),
     "value": (URLENCODED, [b"a=" + b"x" * 1001], {}, "'a' is larger than 1000 bytes"),
+    "all values": (URLENCODED, [b"&".join([b"a=" + b"x" * 1000] * 17)], {}, "together are larger than 16000 bytes"),
+    "all values, endless": (URLENCODED, [b"x" * 32_000] * 2, {}, "together are larger than 16000 bytes"),
+    "all values of parts": (KIND, [part("a", "x" * 1000, end="")] * 17, {}, "together are larger than 16000 bytes"),
     "value of a part": (KIND, [part("a", "x" * 1001)], {}, "'a' is larger than 1000 bytes"),
     "file": (KIND, [part('f"; filename="x', "x" * 50_001)], {}, "file is too large"),
 }

@@ -21,6 +21,8 @@ CHUNK = 1 << 16
 GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 """All that IPv6 has given out; other blocks hold wrapped, local and retired addresses."""
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+INNER = (ipaddress.IPv4Network("192.0.0.0/24"), ipaddress.IPv4Network("168.63.129.16/32"))
+"""Looks like the open internet to Python's tables; clouds tell their machines secrets there (RFC 6890, Azure)."""
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -86,7 +88,8 @@ def fetch(url: str, path: str | Path, *, max_size: int, policy: Policy, tokens: 
                     raise FetchError(f"{_shown(url)} answered {answer.status} {answer.reason}.")
                 return _save(answer, Path(path), max_size, url)
         except (OSError, http.client.HTTPException) as error:
-            raise FetchError(f"{_shown(url)} could not be fetched: {error or type(error).__name__}.") from error
+            why = getattr(error, "strerror", None) or error or type(error).__name__  # without a path of ours
+            raise FetchError(f"{_shown(url)} could not be fetched: {why}.") from error
         finally:
             connection.close()
     raise FetchError(f"{_shown(url)}: more than {policy.max_redirects} redirects.")
@@ -187,4 +190,6 @@ def is_public(address: str) -> bool:
             return is_public(str(inner))
         if parsed not in GLOBAL_UNICAST:
             return False
+    elif any(parsed in network for network in INNER):
+        return False
     return parsed.is_global and not parsed.is_multicast

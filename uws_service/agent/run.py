@@ -133,7 +133,7 @@ class Attempt:
         wanted = [item for item in self.spec["inputs"] if item["url"]]
         if wanted:
             self.status.write()
-            with _interruptible():
+            with _interruptible(self.spec["duration"]):
                 for item in wanted:
                     self._fetch(item)
         if self.secrets.get("command"):
@@ -354,19 +354,28 @@ class Attempt:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
-    """SIGTERM ends what is inside at once, as `Ended`."""
+def _interruptible(seconds: int) -> Iterator[None]:
+    """SIGTERM ends what is inside at once, as `Ended`; so does the job's limit of time, unless it is 0.
+
+    A server that gives a byte now and then would hold a slot for ever: no silence is long enough to be noticed.
+    """
 
     def stop(_number: int, _frame: object) -> NoReturn:
         raise Stopped
 
+    def end(_number: int, _frame: object) -> NoReturn:
+        raise Ended("Deadline", f"The limit of {seconds} s was exceeded while inputs were fetched.")
+
     for kind in STOP:
         signal.signal(kind, stop)
+    signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP)
         try:
             yield
         finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
             signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
     except Stopped:
         raise Ended("Aborted", "Stopped while its inputs were fetched.") from None

@@ -8,13 +8,15 @@ from collections.abc import Sequence
 
 from uws_service.applications.checking import check
 from uws_service.applications.model import Application
-from uws_service.errors import UsageError
+from uws_service.errors import TooLarge, UsageError
 from uws_service.job import Parameter
 
 TOLD = 5
 """So many rows that are wrong are named."""
 ALSO = ("RESPONSEFORMAT", "MAXREC", "SITE")
 """Standard parameters that may be columns too."""
+TOGETHER = 64 * 1024**2
+"""Bytes of all parameters of all jobs: what they have in common is stored with each of them."""
 
 
 def read_rows(
@@ -36,12 +38,16 @@ def read_rows(
     ------
     UsageError
         The table can't be read, or jobs of it could not run; names the rows.
+    TooLarge
+        What all jobs have in common is too much for so many.
     """
     first = text.partition("\n")[0]
     reader = csv.reader(io.StringIO(text), delimiter="\t" if "\t" in first else ",", strict=True)
     found: list[tuple[Parameter, ...]] = []
     wrong: list[str] = []
     names: list[str] = []
+    rows = size = 0
+    shared = _size(common)
     try:
         for cells in reader:
             if not any(cell.strip() for cell in cells):
@@ -49,17 +55,23 @@ def read_rows(
             if not names:
                 names = _names(application, cells, common)
                 continue
-            if len(found) + len(wrong) >= maximum:
+            if rows >= maximum:
                 raise UsageError(f"The table has more than the {maximum} rows that are allowed.")
-            row = len(found) + len(wrong) + 1
+            rows += 1
             if len(cells) != len(names):
-                wrong.append(f"row {row} has {len(cells)} cells, the first line has {len(names)}")
+                wrong.append(f"row {rows} has {len(cells)} cells, the first line has {len(names)}")
                 continue
             given = tuple(Parameter(name, cell) for name, cell in zip(names, cells, strict=True) if cell != "")
+            size += shared + _size(given)
+            if size > TOGETHER:
+                raise TooLarge(
+                    f"The parameters of the first {rows} jobs have {size} bytes; those of a table's jobs may have "
+                    f"{TOGETHER}. {shared} of each job are common to all."
+                )
             try:
                 check(application, (*common, *given))
             except UsageError as error:
-                wrong.append(f"row {row}: {error.message}")
+                wrong.append(f"row {rows}: {error.message}")
             found.append((*common, *given))
     except csv.Error as error:
         raise UsageError(f"The table is no CSV: line {reader.line_num}: {error}.") from None
@@ -71,6 +83,10 @@ def read_rows(
     return found
 
 
+def _size(parameters: Sequence[Parameter]) -> int:
+    return sum(len(one.name.encode()) + len(one.value.encode(errors="replace")) for one in parameters)
+
+
 def _names(application: Application, cells: Sequence[str], common: Sequence[Parameter]) -> list[str]:
     """The columns as parameters of the application."""
     names = [cell.strip() for cell in cells]
@@ -80,10 +96,11 @@ def _names(application: Application, cells: Sequence[str], common: Sequence[Para
         possible = ", ".join(known.values())
         message = f"The column {unknown[0][:64]!r} is no parameter of {application.name!r}"
         raise UsageError(f"{message}; possible: {possible}.")
-    folded = [name.upper() for name in names]
-    twice = [name for name in names if folded.count(name.upper()) > 1]
-    if twice:
-        raise UsageError(f"The column {twice[0]!r} is there more than once.")
+    folded: dict[str, str] = {}
+    for name in names:
+        if name.upper() in folded:
+            raise UsageError(f"The column {name!r} is there more than once.")
+        folded[name.upper()] = name
     both = [one.name for one in common if one.name.upper() in folded]
     if both:
         raise UsageError(f"{both[0]} is a column of the table and a parameter beside it; give it once.")

@@ -93,7 +93,10 @@ def _single(given: Mapping[str, list[Parameter]], name: str) -> str | None:
 
 
 def _url(url: str, where: str) -> str:
-    scheme = urlsplit(url).scheme.lower()
+    try:
+        scheme = urlsplit(url).scheme.lower()
+    except ValueError as error:
+        raise UsageError(f"{where}: the URL can't be read: {error}.") from None
     if scheme not in ("http", "https"):
         raise UsageError(f"{where}: URLs of the scheme {scheme[:20]!r} are not taken; use http, https or param:.")
     return url

@@ -37,7 +37,7 @@ def require_room(quota: Quota, holding: Holding, *, run: bool, new: bool, jobs: 
     """
     if new and quota.stored is not None and holding.stored >= quota.stored:
         raise Forbidden(
-            f"Your jobs hold {holding.stored} bytes of uploads and results; {quota.stored} are allowed. "
+            f"Your jobs hold {holding.stored} bytes of parameters, uploads and results; {quota.stored} are allowed. "
             "Delete jobs that are no longer needed."
         )
     if not run:

@@ -75,7 +75,7 @@ def job_values(job: Job) -> dict[str, Any]:
         "error": None if error is None else _dumps([error.message, error.transient, str(error.reason), error.detail]),
         "info": _dumps(dict(job.info)),
         "listed": job.listed,
-        "stored": sum(p.size or 0 for p in job.parameters) + sum(r.size for r in job.results),
+        "stored": sum(len(p.value) + (p.size or 0) for p in job.parameters) + sum(r.size for r in job.results),
     }
 
 

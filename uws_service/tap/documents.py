@@ -146,8 +146,9 @@ def capabilities_xml(
     _language(capability)
     _outputs(capability)
     _limits(capability, application)
-    for name, path in (("capabilities", "capabilities"), ("availability", "availability"), ("tables-1.1", "tables")):
-        vosi.capability(root, f"ivo://ivoa.net/std/VOSI#{name}", f"{base}/{path}", "text/xml", (), **std)
+    for name in ("capabilities", "availability"):  # for all (V-002)
+        vosi.capability(root, f"ivo://ivoa.net/std/VOSI#{name}", f"{base}/{name}", "text/xml", (), **std)
+    vosi.capability(root, "ivo://ivoa.net/std/VOSI#tables-1.1", f"{base}/tables", "text/xml", methods, **std)
     if application.examples:
         kind = "application/xhtml+xml"
         vosi.capability(root, "ivo://ivoa.net/std/DALI#examples", f"{base}/examples", kind, (), **std)

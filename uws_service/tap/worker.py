@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
+import resource
 import signal
 import socket
 import sys
@@ -20,6 +22,11 @@ from uws_service.errors import UsageError, UwsError
 from uws_service.tap.answering import Answerer, Question
 from uws_service.tap.frames import HEAD, LONGEST, Kind, frame, json_frame, opened
 from uws_service.tap.place import Place
+
+SLACK = 512 * 1024**2
+"""Bytes for what is loaded with the first query."""
+STACKS = 16 * 1024**2
+"""Bytes for the stacks of the engine's threads, for each core."""
 
 
 class Gone(Exception):
@@ -37,17 +44,35 @@ def received(connection: socket.socket, length: int) -> bytes:
     return bytes(parts)
 
 
+def bind_memory(size: int) -> None:
+    """From here on this process gets so many bytes of memory, and is the first to go where the machine has none.
+
+    The engine keeps its own bound; readers of uploaded files have none, and a file of a kilobyte can hold a terabyte.
+    """
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
+        score.write("500")
+    with open("/proc/self/statm") as told:
+        held = int(told.read().split()[5]) * resource.getpagesize()
+    most = held + size + SLACK + STACKS * (os.cpu_count() or 1)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+
+
 def serve(connection: socket.socket, answerer: Answerer) -> None:
     """Answer until the service has gone."""
     connection.sendall(frame(Kind.READY))
+    bound = False
     while True:
         kind, length = opened(received(connection, HEAD.size))
         content = received(connection, length)
         if kind is not Kind.QUESTION:
             return
         try:
+            asked = json.loads(content)
+            if not bound:
+                bind_memory(2 * asked["memory"])  # the engine has one half
+                bound = True
             waiting = b""  # a small result goes out in one piece
-            for part in _answer(json.loads(content), answerer):
+            for part in _answer(asked, answerer):
                 if waiting:
                     connection.sendall(waiting)
                 waiting = part

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from urllib.parse import quote
 
@@ -10,7 +11,7 @@ from starlette.responses import Response
 
 from uws_service.applications.bulk import read_rows
 from uws_service.auth.policy import Policy
-from uws_service.errors import NotFound, TooLarge, UsageError
+from uws_service.errors import NotFound, UsageError
 from uws_service.job import Parameter
 from uws_service.runtime import Runtime
 from uws_service.service import fingerprint, new_id
@@ -42,13 +43,14 @@ class Bulk:
         self.service.rules.require_use(application, call.identity)
         key = idempotency_key(request)
         limits = self.runtime.settings.limits
+        taken = limits.model_copy(update={"upload": min(limits.upload, LARGEST), "files": 1})
         place = new_id(self.service.clock())
         try:
-            async with posted(request, self.runtime.depot, limits, place) as form:
+            async with posted(request, self.runtime.depot, taken, place) as form:
                 text = await self._table(form.files)
                 wanted = job_request(type(form)(form.fields))
                 maximum = min(application.bulk, limits.bulk)
-                rows = read_rows(application, text, wanted.parameters, maximum)
+                rows = await asyncio.to_thread(read_rows, application, text, wanted.parameters, maximum)
                 run_id = await self.service.create_many(
                     application,
                     call.identity,
@@ -66,8 +68,6 @@ class Bulk:
         """The table's text."""
         if len(files) != 1 or files[0].name.upper() != TABLE or files[0].upload is None:
             raise UsageError(f"Send one file, named {TABLE}: CSV with a line of parameter names.")
-        if (files[0].size or 0) > LARGEST:
-            raise TooLarge(f"The table has {files[0].size} bytes; at most {LARGEST} are taken.")
         data = b"".join([chunk async for chunk in self.runtime.depot.read(files[0].upload)])
         try:
             return data.decode("utf-8-sig")

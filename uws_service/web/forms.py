@@ -26,13 +26,14 @@ MULTIPART = "multipart/form-data"
 
 @dataclass(frozen=True, slots=True)
 class FormLimits:
-    """Bounds of one form: ``body``, ``field_size``, ``file_size`` in bytes, ``fields`` and ``files`` in pieces."""
+    """Bounds of one form: ``fields`` and ``files`` in pieces, the others in bytes; ``text`` of all values together."""
 
     body: int
     fields: int
     field_size: int
     files: int
     file_size: int
+    text: int
 
 
 class FileSink(Protocol):
@@ -145,6 +146,8 @@ async def read_form(
                 f"A body of type {media_type[:80] or 'unknown'!r} is not taken here; send {URLENCODED} or {MULTIPART}."
             )
         body += chunk
+        if len(body) > 3 * (limits.text + 256 * limits.fields):  # each byte may be written as three
+            raise _too_much(limits)
         if body.count(b"&", len(body) - len(chunk)) and body.count(b"&") >= limits.fields + limits.files + 100:
             raise _too_many(limits.fields)
     return Form(_urlencoded(bytes(body), limits))
@@ -167,17 +170,25 @@ def _too_long(name: str, limit: int) -> TooLarge:
     return TooLarge(f"The value of {name[:64]!r} is larger than {limit} bytes; send it as a file.")
 
 
+def _too_much(limits: FormLimits) -> TooLarge:
+    return TooLarge(f"The values of all parameters together are larger than {limits.text} bytes; send files.")
+
+
 def _urlencoded(body: bytes, limits: FormLimits) -> list[tuple[str, str]]:
     pieces = [piece for piece in body.split(b"&") if piece]
     if len(pieces) > limits.fields:
         raise _too_many(limits.fields)
     fields = []
+    size = 0
     for piece in pieces:
         name, _, value = piece.partition(b"=")
         decoded = _text(unquote_to_bytes(name.replace(b"+", b" ")), "utf-8", "A parameter's name")
         raw = unquote_to_bytes(value.replace(b"+", b" "))
         if len(raw) > limits.field_size:
             raise _too_long(decoded, limits.field_size)
+        size += len(raw)
+        if size > limits.text:
+            raise _too_much(limits)
         fields.append((decoded, _text(raw, "utf-8", f"The value of {decoded[:64]!r}")))
     return fields
 
@@ -220,6 +231,7 @@ class _Multipart:
         self.sinks: list[FileSink] = []
         self._events: list[tuple[str, bytes]] = []
         self._ended = False
+        self._size = 0
         self._part: _Part | None = None
         self._header = (b"", b"")
 
@@ -293,6 +305,9 @@ class _Multipart:
             await part.sink.write(data)
         elif kind == "data":
             part.value += data
+            self._size += len(data)
+            if self._size > self.limits.text:
+                raise _too_much(self.limits)
             if len(part.value) > self.limits.field_size:
                 raise _too_long(part.name, self.limits.field_size)
         elif kind == "end":

@@ -60,7 +60,7 @@ class Gate:
         call: Call = scope["uws.call"]
         if self.tokens is not None:
             await self._identify(scope, call)
-        if scope["method"] not in _SAFE:
+        if scope["method"] not in _SAFE or (policy is Policy.USE and call.session is not None):
             self._refuse_foreign_page(scope, call)
         if self.rates is not None:
             self._count(call)
@@ -123,14 +123,20 @@ class Gate:
 
         Browsers say where a request comes from in headers that pages can't set; programs send neither of them. This
         guards jobs of people who are not logged in too. Besides, session cookies are SameSite=Lax.
+
+        A GET of /sync runs something too: for people who are logged in, a link elsewhere that they follow themselves
+        is all right, a page that sends them there without being asked is not.
         """
         origin = site = None
+        followed = False
         for name, value in scope["headers"]:
             if name == b"origin":
                 origin = value.decode("latin-1")
             elif name == b"sec-fetch-site":
                 site = value
-        if site in (b"same-origin", b"none") or (site is None and origin is None):
+            elif name == b"sec-fetch-user":
+                followed = value == b"?1" and scope["method"] in _SAFE
+        if followed or site in (b"same-origin", b"none") or (site is None and origin is None):
             return
         if origin is not None:
             if call.session is None and (origin in self.origins or "*" in self.origins):

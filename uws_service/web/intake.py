@@ -66,6 +66,7 @@ async def posted(
                 field_size=limits.value,
                 files=limits.files,
                 file_size=limits.upload,
+                text=limits.text,
             ),
             open_file=open_file,
         )
@@ -121,6 +122,16 @@ def idempotency_key(request: HttpRequest) -> str | None:
     return key
 
 
+def run_id_of(form: Posted) -> str | None:
+    """RUNID, which is written into logs (D-027)."""
+    run_id = form.word("RUNID")
+    if run_id is not None and len(run_id) > 64:
+        raise UsageError("RUNID must have at most 64 characters.")
+    if run_id is not None and _CONTROL.search(run_id):
+        raise UsageError("RUNID must have no control characters.")
+    return run_id
+
+
 def job_request(form: Posted, *, creating: bool = True) -> Request:
     """The form as a request for a job; `creating` False where control words are not taken (U-123, D-012)."""
     control = ("PHASE", "DESTRUCTION", "EXECUTIONDURATION", "RUNID") if creating else ("RUNID",)
@@ -128,11 +139,7 @@ def job_request(form: Posted, *, creating: bool = True) -> Request:
     phase = words.get("PHASE")
     if phase is not None and phase.upper() != "RUN":
         raise UsageError(f"PHASE={phase[:32]!r} is not possible when a job is made; possible: RUN.")
-    run_id = words["RUNID"]
-    if run_id is not None and len(run_id) > 64:
-        raise UsageError("RUNID must have at most 64 characters.")  # D-027
-    if run_id is not None and _CONTROL.search(run_id):
-        raise UsageError("RUNID must have no control characters.")
+    run_id = run_id_of(form)
     duration, destruction = words.get("EXECUTIONDURATION"), words.get("DESTRUCTION")
     values = [Parameter(name, value) for name, value in form.fields if name.upper() not in control]
     return Request(

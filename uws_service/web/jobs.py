@@ -309,8 +309,6 @@ class Jobs:
         if misplaced:
             raise UsageError(f"{misplaced[0]} is not a parameter; post it to the job's /{misplaced[0].lower()}.")
         wanted = job_request(form, creating=False)
-        if len(job.parameters) + len(wanted.parameters) > self.limits.parameters + self.limits.files:
-            raise UsageError(f"A job has at most {self.limits.parameters} parameters.")
         await self.service.set_parameters(job.application, job.id, call.identity, wanted, origin=call.origin)
 
     async def _pending(self, request: Request) -> Job:

@@ -195,6 +195,6 @@ async def _form(request: Request) -> dict[str, str]:
     def no_file(_: int) -> FileSink:
         raise UsageError("No files are taken here.")
 
-    limits = FormLimits(body=65536, fields=20, field_size=32768, files=0, file_size=0)
+    limits = FormLimits(body=65536, fields=20, field_size=32768, files=0, file_size=0, text=65536)
     form = await read_form(request.headers, request.stream(), limits=limits, open_file=no_file)
     return {name.lower(): value for name, value in form.fields}

@@ -103,7 +103,7 @@ def _no_file(number: int) -> Never:
     raise UsageError("DataLink takes no files.")
 
 
-_LIMITS = FormLimits(body=0, fields=links.MOST_IDS + 10, field_size=10_000, files=0, file_size=0)
+_LIMITS = FormLimits(body=0, fields=links.MOST_IDS + 10, field_size=10_000, files=0, file_size=0, text=1 << 20)
 _FORMATS = frozenset({"votable", "application/x-votable+xml", "text/xml", ""})
 
 

@@ -20,7 +20,7 @@ from uws_service.runtime import Runtime
 from uws_service.service import new_id
 from uws_service.web.edge import Call, Resource, call_of
 from uws_service.web.files import file_response
-from uws_service.web.intake import disconnected, job_request, posted
+from uws_service.web.intake import disconnected, job_request, posted, run_id_of
 from uws_service.web.soda import Soda, failure
 from uws_service.web.tap import Tap
 
@@ -44,12 +44,10 @@ class Sync:
         soda = application.protocol == "soda"
         async with posted(request, self.runtime.depot, self.runtime.settings.limits, job_id) as form:
             fields = tuple((name, value) for name, value in form.fields if name.upper() not in ("PHASE", "RUNID"))
-            words = {name.upper(): value for name, value in form.fields}
             if soda:
                 await self.soda.check_sync(application, fields)
             wanted = job_request(type(form)((*fields, ("PHASE", "RUN")), form.files, form.digests))
-            if len(words.get("RUNID", "")) <= 64:
-                wanted = type(wanted)(wanted.parameters, True, words.get("RUNID"), wanted.duration, None)
+            wanted = type(wanted)(wanted.parameters, True, run_id_of(form), wanted.duration, None)
             job, _ = await self.service.create(
                 application,
                 call.identity,

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import structlog
@@ -20,13 +20,13 @@ from uws_service.applications import Application, Checked, check
 from uws_service.auth import Identity
 from uws_service.auth.policy import Policy
 from uws_service.errors import NotFound, TooManyRequests, UsageError
-from uws_service.job import Parameter
+from uws_service.job import Parameter, Phase
 from uws_service.runtime import Runtime
 from uws_service.service import new_id
 from uws_service.tap import Queries, documents
 from uws_service.tap.pool import PATIENCE, Process
 from uws_service.web.edge import Resource, call_of
-from uws_service.web.intake import Posted, disconnected, posted
+from uws_service.web.intake import Posted, disconnected, posted, run_id_of
 
 log = structlog.get_logger(__name__)
 NO_CACHE = {"cache-control": "no-cache"}
@@ -62,13 +62,19 @@ class Tap:
             return Response(first, 200, headers)
         return StreamingResponse(_chained(first, second, stream), 200, headers)
 
-    @contextmanager
-    def _counted(self, identity: Identity, origin: str) -> Iterator[None]:
-        """What is done inside counts as a running job of the caller's."""
+    @asynccontextmanager
+    async def _counted(self, identity: Identity, origin: str) -> AsyncIterator[None]:
+        """What is done inside counts as a running job of the caller's, beside those that are there."""
         quota = self.runtime.rules.quota(identity).running if self.runtime.rules.has_quotas else None
         who = identity.owner or f"address {origin}"
-        if quota is not None and self._running[who] >= quota:
-            raise TooManyRequests(f"You have {quota} queries that run; no more are allowed.", retry_after=5)
+        if quota is not None:
+            held = await self.runtime.store.access.holding(identity.owner)
+            jobs = held.get(Phase.EXECUTING.value, (0, 0))[0]
+            if jobs + self._running[who] >= quota:
+                raise TooManyRequests(
+                    f"You have {jobs} jobs and {self._running[who]} queries that run; {quota} are allowed.",
+                    retry_after=5,
+                )
         self._running[who] += 1
         try:
             yield
@@ -127,12 +133,12 @@ class Answer:
         self.runtime, self.request, self.application, self.form = runtime, request, application, form
         self.media_type = "application/octet-stream"
 
-    async def parts(self, counted: AbstractContextManager[None]) -> AsyncGenerator[bytes, None]:
+    async def parts(self, counted: AbstractAsyncContextManager[None]) -> AsyncGenerator[bytes, None]:
         """The bytes of the result; the first part comes once the query is known to work."""
         seconds = self.application.limits.sync_duration
         queries = self.runtime.queries[self.application.name]
         async with AsyncExitStack() as stack:
-            stack.enter_context(counted)
+            await stack.enter_async_context(counted)
             form = await stack.enter_async_context(self.form)
             if form.files:
                 folder = str(form.files[0].upload).partition("/uploads/")[0] + "/"
@@ -207,9 +213,7 @@ async def _chained(first: bytes, second: bytes, rest: AsyncGenerator[bytes, None
 
 def _checked(application: Application, form: Posted) -> Checked:
     fields = [Parameter(name, value) for name, value in form.fields if name.upper() not in CONTROL]
-    run_id = form.word("RUNID")
+    run_id = run_id_of(form)
     if run_id is not None:
-        if len(run_id) > 64:
-            raise UsageError("RUNID must have at most 64 characters.")
         log.info("query", application=application.name, run_id=run_id)  # D-027
     return check(application, [*fields, *form.files])
