@@ -443,11 +443,12 @@ def upstream(claim: dict[str, Any]) -> Iterator[str]:
 def pod_of(folder: Path, claim: dict[str, Any]) -> Path:
     """The files of a pod whose agent was answered with this claim, once the command could start."""
     root = folder / "pod"
-    for name in ("input", "output", "progress", "agent"):
+    for name in ("input", "output", "progress", "agent", "bin"):
         (root / name).mkdir(parents=True)
     (root / "token").write_text("of the pod")
     with upstream(claim) as url, (folder / "agent.log").open("wb") as log:
         environment = {"UWS_AGENT_URL": url, "UWS_AGENT_TOKEN": str(root / "token"), "UWS_AGENT_ROOT": str(root)}
+        environment["UWS_AGENT_LAUNCHER"] = sys.executable  # nothing is run in this pod
         agent = subprocess.Popen(
             [sys.executable, "-m", "uws_service.agent.pod"],
             env={**environment, "PYTHONPATH": str(ROOT)},

@@ -161,7 +161,9 @@ def test_wrong_credentials(s3: S3Server, tmp_path: Path) -> None:
     try:
         with pytest.raises(RuntimeError, match="was not ready"):
             server.start(timeout=4)
-        with httpx2.Client(timeout=60) as http:
+        with httpx2.Client(timeout=60, transport=httpx2.HTTPTransport(retries=8)) as http:  # it may still be starting
+            assert http.get(f"{server.url}/livez").status_code == 200
+            assert http.get(f"{server.url}/readyz").status_code == 503
             answer = http.post(f"{server.url}/sleep/async", files={"f": ("f", b"x")})
             assert answer.status_code == 503 and "depot" in answer.text
             availability = http.get(f"{server.url}/sleep/availability").text

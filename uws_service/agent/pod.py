@@ -56,11 +56,14 @@ class Agent:
         The folder with ``input``, ``output``, ``progress`` and ``agent``.
     upstream
         The service.
+    launcher
+        The program that runs the command.
     """
 
-    def __init__(self, root: str, upstream: Upstream) -> None:
+    def __init__(self, root: str, upstream: Upstream, launcher: str) -> None:
         self.root = root
         self.upstream = upstream
+        self.launcher = launcher
         self.input = os.path.join(root, folder.INPUT)
         self.output = os.path.join(root, folder.OUTPUT)
         self.marker = ready_marker(root)
@@ -154,7 +157,7 @@ class Agent:
         """The command's image may hold nothing but the command, so what runs and measures it comes from this one."""
         target = os.path.join(self.root, "bin", folder.LAUNCHER)
         try:
-            shutil.copyfile(os.path.join(sys.prefix, "bin", folder.LAUNCHER), target)
+            shutil.copyfile(self.launcher, target)
             os.chmod(target, 0o755)
         except OSError as error:
             raise Problem(f"The image of the site's agent is not complete: {error}") from None
@@ -327,7 +330,8 @@ def main(arguments: list[str]) -> int:
     upstream = Upstream(
         os.environ["UWS_AGENT_URL"], os.environ["UWS_AGENT_TOKEN"], os.environ.get("UWS_AGENT_CA") or None
     )
-    return Agent(root, upstream).run()
+    launcher = os.environ.get("UWS_AGENT_LAUNCHER") or os.path.join(sys.prefix, "bin", folder.LAUNCHER)
+    return Agent(root, upstream, launcher).run()
 
 
 if __name__ == "__main__":
