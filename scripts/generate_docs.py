@@ -149,9 +149,9 @@ def _default(field: Any) -> str:
 
 
 def phases_page() -> str:
-    """The life cycle: phases, actions, transitions, from the one table in `uws_service.job`."""
-    from uws_service.attempt import RETRYABLE, Reason
-    from uws_service.job import ACTION_MEANING, BLOCKING, FINAL, PHASE_MEANING, TRANSITIONS, Action, Phase
+    """The life cycle: phases, actions, transitions, from the one table in `uws_service.domain.job`."""
+    from uws_service.domain.attempt import RETRYABLE, Reason
+    from uws_service.domain.job import ACTION_MEANING, BLOCKING, FINAL, PHASE_MEANING, TRANSITIONS, Action, Phase
 
     def yes(value: bool) -> str:
         return "yes" if value else "–"
@@ -213,7 +213,7 @@ def phases_svg() -> str:
 
     A target that every phase of a frame leads to gets one arrow from the frame instead of one from each phase.
     """
-    from uws_service.job import TRANSITIONS, Action, Phase
+    from uws_service.domain.job import TRANSITIONS, Action, Phase
 
     assert set(PLACES) == {str(phase) for phase in Phase}
     edges: dict[tuple[str, str], list[str]] = {}
@@ -327,8 +327,8 @@ def _svg(width: int, height: int, parts: list[str]) -> str:
 
 
 def errors_page() -> str:
-    """Every error with its HTTP status, from `uws_service.errors`."""
-    from uws_service import errors
+    """Every error with its HTTP status, from `uws_service.domain.errors`."""
+    from uws_service.domain import errors
 
     comments = _tree_comments(inspect.getdoc(errors) or "")
     rows: list[tuple[str, ...]] = []
@@ -416,11 +416,11 @@ RESOURCES = {
 def routes() -> dict[str, str]:
     """Verb and path of every resource, and its policy, from the service's own tables."""
     from uws_service.web.bulk import Bulk
+    from uws_service.web.faces.soda import Soda
     from uws_service.web.jobs import Jobs
     from uws_service.web.login import Login
     from uws_service.web.meta import Meta
     from uws_service.web.sharing import Sharing
-    from uws_service.web.soda import Soda
     from uws_service.web.sync import Sync
 
     # The handlers are only looked at, not called, so they need no running service.

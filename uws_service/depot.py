@@ -21,7 +21,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, S3Store
 
-from uws_service.errors import ConfigurationError, NotFound, ServiceUnavailable, StorageFull, TooLarge, UwsError
+from uws_service.domain.errors import ConfigurationError, NotFound, ServiceUnavailable, StorageFull, TooLarge, UwsError
 
 CHUNK = 1024 * 1024
 PART = 8 * 1024 * 1024

@@ -14,25 +14,25 @@ from typing import Any
 import structlog
 
 from uws_service import telemetry
-from uws_service.agents import Agents
 from uws_service.applications import Application, load_applications
-from uws_service.attempt import Attempt
-from uws_service.auth.locking import key_in
+from uws_service.auth.data_tokens import DataAccess
+from uws_service.auth.encryption import key_in
 from uws_service.auth.permissions import PermissionsApi
 from uws_service.auth.policy import Rules
 from uws_service.auth.tokens import Tokens
-from uws_service.controller import Absence, Controller
-from uws_service.data_access import DataAccess
 from uws_service.depot import Depot
-from uws_service.errors import ConfigurationError, UwsError
-from uws_service.executors.base import Executor
-from uws_service.executors.kubernetes import AgentTokens, Cluster, KubernetesExecutor
-from uws_service.executors.local import LocalExecutor
-from uws_service.leading import Leader
-from uws_service.placing import Placer
-from uws_service.reaper import Reaper
-from uws_service.service import Service, now_ms
+from uws_service.domain.attempt import Attempt
+from uws_service.domain.errors import ConfigurationError, UwsError
+from uws_service.placement.placer import Placer
+from uws_service.service.jobs import Service, now_ms
+from uws_service.service.reaper import Reaper
 from uws_service.settings import KubernetesSite, LocalSite, Settings
+from uws_service.sites.agent_api import Agents
+from uws_service.sites.controller import Absence, Controller
+from uws_service.sites.executor import Executor
+from uws_service.sites.kubernetes import AgentTokens, Cluster, KubernetesExecutor
+from uws_service.sites.lease import Leader
+from uws_service.sites.local.executor import LocalExecutor
 from uws_service.store import Store
 from uws_service.tap import Queries, located
 

@@ -13,8 +13,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from uws_service.errors import ConfigurationError
-from uws_service.settings_auth import Auth
+from uws_service.auth.settings import Auth
+from uws_service.domain.errors import ConfigurationError
 
 
 class Limits(BaseModel):

@@ -16,7 +16,7 @@ import yaml
 
 from tests.adql.sky import ask
 from uws_service.adql import AdqlError
-from uws_service.errors import UsageError
+from uws_service.domain.errors import UsageError
 from uws_service.tap.engines.base import Engine
 
 RELATIVE, ABSOLUTE = 1e-9, 1e-11  # how far numbers may be from the corpus' ones

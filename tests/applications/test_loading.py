@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from uws_service.applications import Application, Bound, descriptor_reference, load_applications
-from uws_service.applications.loading import BUILTIN, load_application
-from uws_service.errors import ConfigurationError
+from uws_service.applications.files import BUILTIN, load_application
+from uws_service.domain.errors import ConfigurationError
 
 BASE = """\
 name: thing

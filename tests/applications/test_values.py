@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uws_service.applications import Application, ParameterSpec, ResultSpec, UploadSpec, check, launch
-from uws_service.applications.checking import LONGEST_WORD
 from uws_service.applications.literals import BOOLEANS, INTEGERS, check_literal
-from uws_service.errors import UsageError
-from uws_service.job import Job, Parameter, Phase
+from uws_service.applications.parameters import LONGEST_WORD
+from uws_service.domain.errors import UsageError
+from uws_service.domain.job import Job, Parameter, Phase
 
 JOB = Job(id="j", application="a", owner=None, phase=Phase.QUEUED, created=1, duration=5, destruction=None)
 

@@ -11,8 +11,8 @@ from typing import Any
 from tests.executors.agents import Work
 from uws_service.agent import folder as layout
 from uws_service.applications import check, launch, load_applications
-from uws_service.executors.placing import search_paths
-from uws_service.job import Job, Parameter, Phase
+from uws_service.domain.job import Job, Parameter, Phase
+from uws_service.sites.local.workfolder import search_paths
 
 APPLICATIONS = load_applications([])
 

@@ -22,17 +22,17 @@ import pytest
 from tests.auth.conftest import PROBE
 from tests.issuers import CLIENT, SECRET, OidcProvider
 from tests.server import ROOT, Server
-from uws_service.agents import Pod
 from uws_service.applications import check, launch
 from uws_service.auth.claims import _segment
-from uws_service.auth.locking import key_in, lock, unlock
-from uws_service.errors import ConfigurationError, Forbidden
-from uws_service.executors.kubernetes.manifest import job_manifest
-from uws_service.job import Parameter
+from uws_service.auth.encryption import key_in, lock, unlock
+from uws_service.auth.settings import Auth
+from uws_service.domain.errors import ConfigurationError, Forbidden
+from uws_service.domain.job import Parameter
 from uws_service.runtime import applications_of, running
-from uws_service.service import Request
+from uws_service.service.jobs import Request
 from uws_service.settings import KubernetesSite, Settings
-from uws_service.settings_auth import Auth
+from uws_service.sites.agent_api import Pod
+from uws_service.sites.kubernetes.manifest import job_manifest
 
 HERE = Path(__file__).parent
 AUDIENCE = "https://data.example.org"

@@ -12,9 +12,9 @@ from urllib.parse import parse_qsl
 import pytest
 
 from uws_service.auth.exchange import GRANT, exchange, refresh
+from uws_service.auth.settings import Auth
 from uws_service.auth.tokens import Tokens
-from uws_service.errors import Forbidden, ServiceUnavailable
-from uws_service.settings_auth import Auth
+from uws_service.domain.errors import Forbidden, ServiceUnavailable
 
 pytestmark = pytest.mark.anyio
 GOOD: dict[str, Any] = {"access_token": "new", "token_type": "Bearer", "expires_in": 60, "scope": "read"}

@@ -25,9 +25,9 @@ from joserfc.jwk import ECKey, RSAKey
 
 from tests.issuers import AUDIENCE, CLIENT, SECRET, NanoIdp, OidcProvider
 from uws_service.auth.keys import AGAIN, BURST, kept_for
+from uws_service.auth.settings import Auth
 from uws_service.auth.tokens import Tokens
-from uws_service.errors import AuthenticationRequired, Forbidden, ServiceUnavailable, UwsError
-from uws_service.settings_auth import Auth
+from uws_service.domain.errors import AuthenticationRequired, Forbidden, ServiceUnavailable, UwsError
 
 pytestmark = pytest.mark.anyio
 

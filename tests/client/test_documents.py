@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.client.foreign import UWS, Foreign, Reply, job
 from uws_service.client import BadDocument, JobResult, format_instant, parse_instant, parse_job, parse_jobs
 from uws_service.client.documents import read_xml, resolve
-from uws_service.job import Job, Phase, Result
+from uws_service.domain.job import Job, Phase, Result
 from uws_service.protocol.uws import JobInfoView, JobUrls, job_xml
 
 URL = "https://example.org/svc/async/42"

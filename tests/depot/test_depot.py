@@ -10,7 +10,7 @@ import pytest
 
 from tests.s3 import KEY, SECRET, S3Server
 from uws_service.depot import Depot
-from uws_service.errors import ConfigurationError, NotFound, ServiceUnavailable, TooLarge
+from uws_service.domain.errors import ConfigurationError, NotFound, ServiceUnavailable, TooLarge
 
 pytestmark = pytest.mark.anyio
 

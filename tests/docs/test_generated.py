@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from uws_service.job import TRANSITIONS, Action, Phase
+from uws_service.domain.job import TRANSITIONS, Action, Phase
 from uws_service.settings import Settings
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from uws_service.depot import Depot
-from uws_service.executors.local import LocalExecutor
+from uws_service.sites.local.executor import LocalExecutor
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.executors.agents import MiB
-from uws_service.attempt import ExpectedResult, Launch, Observation, Seen
-from uws_service.executors.local import LocalExecutor
+from uws_service.domain.attempt import ExpectedResult, Launch, Observation, Seen
+from uws_service.sites.local.executor import LocalExecutor
 
 RESULT = ExpectedResult("result", "r", "text/plain")
 

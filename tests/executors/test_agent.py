@@ -14,9 +14,9 @@ import pytest
 
 from tests.executors.agents import MiB, Work, alive, eventually, python, result
 from uws_service.agent import folder as layout
-from uws_service.agent.run import GRACE
-from uws_service.executors.folders import remove
-from uws_service.executors.local import AGENT
+from uws_service.agent.supervisor import GRACE
+from uws_service.sites.local.executor import AGENT
+from uws_service.sites.local.processes import remove
 
 
 def test_a_command_that_ends_well(tmp_path: Path) -> None:

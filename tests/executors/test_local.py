@@ -14,11 +14,11 @@ import pytest
 from tests.executors.agents import eventually
 from tests.executors.launches import RESULT, chunks, ended, folder_of, launch, look, running, until
 from uws_service.agent import folder as layout
-from uws_service.attempt import Input, Reason, Seen
 from uws_service.depot import Depot
-from uws_service.errors import NotFound
-from uws_service.executors.base import Executor
-from uws_service.executors.local import LocalExecutor
+from uws_service.domain.attempt import Input, Reason, Seen
+from uws_service.domain.errors import NotFound
+from uws_service.sites.executor import Executor
+from uws_service.sites.local.executor import LocalExecutor
 
 pytestmark = pytest.mark.anyio
 

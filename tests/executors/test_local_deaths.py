@@ -19,12 +19,11 @@ from tests.executors.agents import alive, eventually, python
 from tests.executors.launches import RESULT, ended, folder_of, launch, look, running, until
 from tests.executors.test_agent import ESCAPE
 from uws_service.agent import folder as layout
-from uws_service.attempt import Reason, Seen
 from uws_service.depot import Depot
-from uws_service.errors import ConfigurationError, ServiceUnavailable
-from uws_service.executors import local
-from uws_service.executors.local import LocalExecutor
-from uws_service.executors.placing import place
+from uws_service.domain.attempt import Reason, Seen
+from uws_service.domain.errors import ConfigurationError, ServiceUnavailable
+from uws_service.sites.local.executor import LocalExecutor
+from uws_service.sites.local.workfolder import place
 
 pytestmark = pytest.mark.anyio
 
@@ -127,7 +126,9 @@ async def test_an_unwanted_attempt_that_never_started(executor: LocalExecutor, s
     else:
         await executor.forget("job", 1)
         assert not folder_of(executor).exists()
-    agent = await asyncio.create_subprocess_exec(sys.executable, "-I", "-S", str(local.AGENT), str(folder_of(executor)))
+    agent = await asyncio.create_subprocess_exec(
+        sys.executable, "-I", "-S", str(executor.AGENT), str(folder_of(executor))
+    )
     assert await asyncio.wait_for(agent.wait(), 20) == 0
     assert not await executor.read_log("job", 1, "stdout")
 
@@ -136,7 +137,7 @@ async def test_one_service_for_each_work_folder(
     executor: LocalExecutor, depot: Depot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A second one says clearly why it can't start."""
-    monkeypatch.setattr(local, "LOCK_WAIT", 0.2)
+    monkeypatch.setattr(executor, "LOCK_WAIT", 0.2)
     other = LocalExecutor("local", executor.work, depot, capacity=1)
     with pytest.raises(ConfigurationError, match="Another process runs jobs"):
         await other.start()
@@ -188,7 +189,7 @@ import asyncio, sys
 from pathlib import Path
 from tests.executors.launches import RESULT, launch
 from uws_service.depot import Depot
-from uws_service.executors.local import LocalExecutor
+from uws_service.sites.local.executor import LocalExecutor
 
 async def main(work, depot, ledger, count):
     executor = LocalExecutor("local", Path(work), Depot.open(depot), capacity=99)

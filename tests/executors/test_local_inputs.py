@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.executors.launches import ended, launch, look, until
-from uws_service.attempt import Input, Reason, Seen
 from uws_service.depot import Depot
-from uws_service.executors.local import LocalExecutor
+from uws_service.domain.attempt import Input, Reason, Seen
+from uws_service.sites.local.executor import LocalExecutor
 
 pytestmark = pytest.mark.anyio
 

@@ -14,10 +14,9 @@ from tests.executors.agents import alive, eventually, python
 from tests.executors.launches import ended, folder_of, launch, look, running, until
 from tests.executors.test_agent import ESCAPE
 from uws_service.agent import folder as layout
-from uws_service.attempt import ExpectedResult, Reason, Seen
-from uws_service.executors import local
-from uws_service.executors.folders import signal_agent
-from uws_service.executors.local import LocalExecutor
+from uws_service.domain.attempt import ExpectedResult, Reason, Seen
+from uws_service.sites.local.executor import LocalExecutor
+from uws_service.sites.local.processes import signal_agent
 
 pytestmark = pytest.mark.anyio
 
@@ -51,7 +50,7 @@ async def test_kill_a_command_that_will_not_end(executor: LocalExecutor) -> None
 
 async def test_kill_an_agent_that_hangs(executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
     """An agent that does not react is killed by force, with everything that its command started."""
-    monkeypatch.setattr(local, "KILL_AFTER", 0.3)
+    monkeypatch.setattr(executor, "KILL_AFTER", 0.3)
     mark = uuid.uuid4().hex
     await executor.submit(launch([*python(ESCAPE), mark]))
     await until(executor, running)

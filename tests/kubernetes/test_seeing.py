@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from uws_service.attempt import Observation, Reason, Seen
-from uws_service.errors import UwsError
-from uws_service.executors.kubernetes.cluster import Exists, Missing, SiteBusy, SiteDown, SiteRefuses, refusal
-from uws_service.executors.kubernetes.seeing import (
+from uws_service.domain.attempt import Observation, Reason, Seen
+from uws_service.domain.errors import UwsError
+from uws_service.sites.kubernetes.cluster import Exists, Missing, SiteBusy, SiteDown, SiteRefuses, refusal
+from uws_service.sites.kubernetes.views import (
     Patience,
     job_view,
     no_node_words,

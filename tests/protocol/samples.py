@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from uws_service.job import MAX_DURATION, ErrorSummary, Job, Parameter, Phase, Result
+from uws_service.domain.job import MAX_DURATION, ErrorSummary, Job, Parameter, Phase, Result
 from uws_service.protocol.uws import JobInfoView, JobUrls, job_xml
 
 URLS = JobUrls("https://uws.example.org/compute/crossmatch/async")

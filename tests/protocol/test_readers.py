@@ -17,7 +17,7 @@ from tests.protocol.samples import FULL, PENDING, URLS, document, jobs
 from tests.protocol.test_vosi import APPLICATION
 from tests.schemas import validate
 from tests.tiers import require
-from uws_service.job import Job, Phase
+from uws_service.domain.job import Job, Phase
 from uws_service.protocol import uws, vosi
 from uws_service.store import JobRef
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.protocol.samples import instants
-from uws_service.errors import UsageError
-from uws_service.job import MAX_DURATION, Phase
+from uws_service.domain.errors import UsageError
+from uws_service.domain.job import MAX_DURATION, Phase
 from uws_service.protocol.uws import (
     format_instant,
     parse_after,

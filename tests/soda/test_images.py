@@ -17,9 +17,9 @@ from astropy.io import fits
 from tests.server import ROOT
 from tests.soda import skies
 from tests.soda.servers import Files
-from uws_service.applications.loading import load_application
+from uws_service.applications.files import load_application
 from uws_service.cli import run
-from uws_service.errors import ConfigurationError
+from uws_service.domain.errors import ConfigurationError
 from uws_service.soda.index import Index, from_json, to_json
 
 DID = "ivo://x/y"
@@ -194,7 +194,7 @@ def test_descriptors_that_are_wrong(folder: Path, text: str, told: str) -> None:
 PEAK = """
 import runpy
 try:
-    runpy.run_module("uws_service.soda.cut", run_name="__main__")
+    runpy.run_module("uws_service.soda.command", run_name="__main__")
 finally:
     print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
@@ -202,7 +202,7 @@ finally:
 
 
 def command(
-    folder: Path, parameters: dict[str, Any], *more: str, program: tuple[str, ...] = ("-m", "uws_service.soda.cut")
+    folder: Path, parameters: dict[str, Any], *more: str, program: tuple[str, ...] = ("-m", "uws_service.soda.command")
 ) -> subprocess.CompletedProcess[str]:
     """The job's command as the agent would run it."""
     (folder / "out").mkdir(exist_ok=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from uws_service.attempt import Attempt, AttemptState, Usage
-from uws_service.job import ErrorSummary, Job, Parameter, Phase, Result
+from uws_service.domain.attempt import Attempt, AttemptState, Usage
+from uws_service.domain.job import ErrorSummary, Job, Parameter, Phase, Result
 
 
 def job(job_id: str = "a", **more: Any) -> Job:

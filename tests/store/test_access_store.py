@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import databases
-from uws_service.job import Job, Parameter, Phase, Result
+from uws_service.domain.job import Job, Parameter, Phase, Result
 from uws_service.store import Store
 from uws_service.store.access import Share, hashed
 

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from tests.store import samples
-from uws_service.agents import Agents, Pod
 from uws_service.applications import load_applications
-from uws_service.attempt import AttemptState, Reason, Report, Usage
 from uws_service.depot import Depot
-from uws_service.errors import Forbidden, NotFound, ServiceUnavailable, TooLarge, UsageError
-from uws_service.job import Job, Parameter, Phase
+from uws_service.domain.attempt import AttemptState, Reason, Report, Usage
+from uws_service.domain.errors import Forbidden, NotFound, ServiceUnavailable, TooLarge, UsageError
+from uws_service.domain.job import Job, Parameter, Phase
 from uws_service.settings import Fetch
+from uws_service.sites.agent_api import Agents, Pod
 from uws_service.store import Store
 
 DATA = b"result\n"

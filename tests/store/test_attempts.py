@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.store.samples import attempt, job
-from uws_service.attempt import Attempt, AttemptState
+from uws_service.domain.attempt import Attempt, AttemptState
 from uws_service.store import Store
 
 pytestmark = pytest.mark.anyio

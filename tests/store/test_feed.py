@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from tests.store.samples import job
-from uws_service.job import Job, Phase
+from uws_service.domain.job import Job, Phase
 from uws_service.store import Store
 
 pytestmark = pytest.mark.anyio

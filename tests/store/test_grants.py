@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.store import samples
-from uws_service.job import Job, Phase
+from uws_service.domain.job import Job, Phase
 from uws_service.store import StaleJob, Store
 from uws_service.store.grants import Grant
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tests.store.samples import FULL, USED, attempt, job
-from uws_service.attempt import AttemptState
-from uws_service.errors import ConfigurationError, IdempotencyConflict
-from uws_service.job import Phase, Result
+from uws_service.domain.attempt import AttemptState
+from uws_service.domain.errors import ConfigurationError, IdempotencyConflict
+from uws_service.domain.job import Phase, Result
 from uws_service.store import StaleJob, Store
 
 pytestmark = pytest.mark.anyio

@@ -12,7 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlmodel import SQLModel
 
-from uws_service.errors import ConfigurationError, ServiceUnavailable
+from uws_service.domain.errors import ConfigurationError, ServiceUnavailable
 from uws_service.store import Store, head, migrate
 from uws_service.store.schema import SQLITE_PREFIX, _engine, is_postgresql
 

@@ -22,9 +22,9 @@ from hypothesis.stateful import (
 )
 
 from tests.store.samples import attempt, job
-from uws_service.attempt import Attempt, AttemptState
-from uws_service.errors import IdempotencyConflict
-from uws_service.job import Job, Phase
+from uws_service.domain.attempt import Attempt, AttemptState
+from uws_service.domain.errors import IdempotencyConflict
+from uws_service.domain.job import Job, Phase
 from uws_service.store import StaleJob, Store
 
 T = TypeVar("T")

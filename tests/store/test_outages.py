@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from tests import databases
 from tests.store.samples import attempt, job
-from uws_service.errors import ServiceUnavailable, StorageFull
+from uws_service.domain.errors import ServiceUnavailable, StorageFull
 from uws_service.store import Store
 from uws_service.store.database import Query
 from uws_service.store.sqlite import SQLite

@@ -10,11 +10,11 @@ import pytest
 
 from tests.store.samples import attempt, job
 from uws_service.applications import Application, ResultSpec
-from uws_service.attempt import AttemptState
 from uws_service.depot import Depot
-from uws_service.errors import ServiceUnavailable
-from uws_service.job import Phase
-from uws_service.reaper import Reaper
+from uws_service.domain.attempt import AttemptState
+from uws_service.domain.errors import ServiceUnavailable
+from uws_service.domain.job import Phase
+from uws_service.service.reaper import Reaper
 from uws_service.store import Store
 
 pytestmark = pytest.mark.anyio

@@ -9,7 +9,7 @@ from lxml import etree
 
 from tests.server import Server
 from tests.tap.test_service import finished, job
-from uws_service.tap.shown import shown
+from uws_service.tap.preview_read import shown
 from uws_service.tap.sky import sky_svg
 
 BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}

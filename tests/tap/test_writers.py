@@ -22,7 +22,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 
 from tests.tiers import require
 from uws_service.adql.model import Column
-from uws_service.errors import UwsError
+from uws_service.domain.errors import UwsError
 from uws_service.tap.types import arrow_schema
 from uws_service.tap.writers import WRITERS, Document, Rows
 

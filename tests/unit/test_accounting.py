@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from tests.store import samples
-from uws_service.accounting import GIB, KEYS, summed
-from uws_service.attempt import AttemptState, Reason, Usage
+from uws_service.domain.accounting import GIB, KEYS, summed
+from uws_service.domain.attempt import AttemptState, Reason, Usage
 
 NOVEMBER = 1_795_428_000_000  # 2026-11-23T10:00:00Z
 ONE = replace(

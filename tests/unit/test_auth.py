@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from uws_service.auth import ANONYMOUS, Identity, identify, is_trusted, networks, require_access
-from uws_service.errors import ConfigurationError, Forbidden, UsageError
+from uws_service.domain.errors import ConfigurationError, Forbidden, UsageError
 
 
 def test_trusted_addresses() -> None:

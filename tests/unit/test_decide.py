@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from uws_service.attempt import Attempt, AttemptState, Observation, Reason, Report, Seen
-from uws_service.deciding import (
+from uws_service.domain.attempt import Attempt, AttemptState, Observation, Reason, Report, Seen
+from uws_service.domain.decisions import (
     BACKOFF_MS,
     Close,
     Complete,
@@ -26,7 +26,7 @@ from uws_service.deciding import (
     decide,
     decide_unreachable,
 )
-from uws_service.job import Job, Phase
+from uws_service.domain.job import Job, Phase
 
 NOW = 100_000
 JOB = Job(

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uws_service.errors import Forbidden
-from uws_service.job import (
+from uws_service.domain.errors import Forbidden
+from uws_service.domain.job import (
     ACTION_MEANING,
     FINAL,
     PHASE_MEANING,

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from uws_service.applications import Application, ParameterSpec, ResultSpec, UploadSpec, check, launch
 from uws_service.applications.literals import check_literal
-from uws_service.errors import UsageError
-from uws_service.job import Job, Parameter, Phase
+from uws_service.domain.errors import UsageError
+from uws_service.domain.job import Job, Parameter, Phase
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ from uws_service.applications.model import (
     ResultSpec,
     UploadSpec,
 )
-from uws_service.attempt import Attempt, AttemptState, Usage
-from uws_service.job import ErrorSummary, Job, Parameter, Phase
+from uws_service.domain.attempt import Attempt, AttemptState, Usage
+from uws_service.domain.job import ErrorSummary, Job, Parameter, Phase
 from uws_service.store import JobRef
 from uws_service.web import pages
 

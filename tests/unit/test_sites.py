@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from uws_service.errors import UsageError
-from uws_service.sites import SiteView, Wish, choose
+from uws_service.domain.errors import UsageError
+from uws_service.placement.choice import SiteView, Wish, choose
 
 A, B = SiteView("a", 4), SiteView("b", 4)
 ANY = Wish("app")

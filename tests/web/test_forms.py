@@ -16,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from uws_service.depot import Stored
-from uws_service.errors import TooLarge, UnsupportedMediaType, UsageError, UwsError
+from uws_service.domain.errors import TooLarge, UnsupportedMediaType, UsageError, UwsError
 from uws_service.web.forms import FilePart, Form, FormLimits, read_form
 
 LIMITS = FormLimits(body=100_000, fields=20, field_size=1000, files=3, file_size=50_000, text=16_000)

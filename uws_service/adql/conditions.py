@@ -21,8 +21,8 @@ from uws_service.adql.syntax import (
     Not,
     Query,
 )
+from uws_service.adql.translated import Translated, made, must_be_string, must_be_time
 from uws_service.adql.types import GEOMETRIES, NUMBERS, STRINGS, in_words
-from uws_service.adql.value import Translated, made, must_be_string, must_be_time
 
 
 class Conditions(Expressions):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-from uws_service.errors import UsageError
+from uws_service.domain.errors import UsageError
 
 
 class AdqlError(UsageError):

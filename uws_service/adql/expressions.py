@@ -9,9 +9,9 @@ from dataclasses import replace
 from uws_service.adql import types, units
 from uws_service.adql.errors import Fault
 from uws_service.adql.functions import FUNCTIONS, MATHS
+from uws_service.adql.geometry import Shapes
 from uws_service.adql.model import Column
 from uws_service.adql.scope import Scope
-from uws_service.adql.shapes import Shapes
 from uws_service.adql.syntax import (
     Aggregate,
     Call,
@@ -26,8 +26,17 @@ from uws_service.adql.syntax import (
     String,
     Value,
 )
+from uws_service.adql.translated import (
+    Sql,
+    Translated,
+    made,
+    must_be_number,
+    must_be_string,
+    must_be_time,
+    wide,
+    with_words,
+)
 from uws_service.adql.types import GEOMETRIES, INTEGERS, NUMBERS, STRINGS, in_words
-from uws_service.adql.value import Sql, Translated, made, must_be_number, must_be_string, must_be_time, wide, with_words
 
 _CAST_TYPES = {
     "CHAR": "char",

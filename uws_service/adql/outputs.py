@@ -11,8 +11,8 @@ from uws_service.adql.model import Column
 from uws_service.adql.physical import identifier
 from uws_service.adql.scope import Field, Relation, Scope, Visible, same
 from uws_service.adql.syntax import Aggregate, Call, Cast, ColumnName, Name, Number, Operation, Sign, Value
+from uws_service.adql.translated import Translated
 from uws_service.adql.types import type_of
-from uws_service.adql.value import Translated
 
 
 @dataclass(frozen=True, slots=True)

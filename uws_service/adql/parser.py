@@ -25,7 +25,7 @@ from uws_service.adql.syntax import (
     Value,
 )
 from uws_service.adql.tokens import Kind
-from uws_service.adql.values import ValueParser
+from uws_service.adql.value_parser import ValueParser
 
 _MOST_ITEMS = 2000
 _MOST_TOGETHER = 64

@@ -46,8 +46,8 @@ from uws_service.adql.syntax import (
     TableName,
     Value,
 )
+from uws_service.adql.translated import Sql, Translated
 from uws_service.adql.types import in_words, type_of
-from uws_service.adql.value import Sql, Translated
 
 _MOST_SOURCES = 64
 

@@ -8,7 +8,7 @@ from uws_service.adql.errors import AdqlError, Fault
 from uws_service.adql.model import Dialect, Table, Translation
 from uws_service.adql.parser import parse
 from uws_service.adql.queries import Queries
-from uws_service.adql.value import Sql
+from uws_service.adql.translated import Sql
 
 
 def translate(text: str, tables: Sequence[Table], dialect: Dialect) -> Translation:

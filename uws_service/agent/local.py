@@ -11,6 +11,6 @@ if __name__ == "__main__":
     os.closerange(3, 1 << 16)
     # At the end of the path: nothing beside the package can shadow the standard library.
     sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-    from uws_service.agent.run import main
+    from uws_service.agent.supervisor import main
 
     sys.exit(main(sys.argv[1]))

@@ -17,8 +17,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from uws_service.agent import closing, folder, outputs
-from uws_service.agent.run import Progress
+from uws_service.agent import closed_files, folder, outputs
+from uws_service.agent.supervisor import Progress
 from uws_service.agent.upstream import Refused, Unreachable, Upstream
 
 TICK = 0.5
@@ -68,7 +68,7 @@ class Agent:
         self.output = os.path.join(root, folder.OUTPUT)
         self.marker = ready_marker(root)
         self.progress = Progress(os.path.join(root, "progress", "progress"))
-        self.closed = closing.Watch(self.output)
+        self.closed = closed_files.Watch(self.output)
         self.early: dict[str, Mapping[str, Any]] = {}
         """What was handed over already, by result id."""
         self._tried: dict[str, float] = {}

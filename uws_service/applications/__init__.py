@@ -1,8 +1,7 @@
 """Applications: what may be run, declared in YAML, checked, and turned into what a site needs to run it."""
 
-from uws_service.applications.checking import Checked, check
-from uws_service.applications.launching import launch
-from uws_service.applications.loading import load_applications
+from uws_service.applications.files import load_applications
+from uws_service.applications.launch import launch
 from uws_service.applications.model import (
     AccessSpec,
     Application,
@@ -17,6 +16,7 @@ from uws_service.applications.model import (
     ResultSpec,
     UploadSpec,
 )
+from uws_service.applications.parameters import Checked, check
 from uws_service.applications.reference import descriptor_reference
 
 __all__ = [

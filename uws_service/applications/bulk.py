@@ -6,10 +6,10 @@ import csv
 import io
 from collections.abc import Sequence
 
-from uws_service.applications.checking import check
 from uws_service.applications.model import Application
-from uws_service.errors import TooLarge, UsageError
-from uws_service.job import Parameter
+from uws_service.applications.parameters import check
+from uws_service.domain.errors import TooLarge, UsageError
+from uws_service.domain.job import Parameter
 
 TOLD = 5
 """So many rows that are wrong are named."""

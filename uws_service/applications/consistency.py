@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
-from uws_service.applications.checking import STANDARD, check
 from uws_service.applications.literals import FLOATS, INTEGERS, TEXTS, check_literal
 from uws_service.applications.model import PLACEHOLDER, Application, Bound, Example, ParameterSpec
-from uws_service.errors import UsageError
-from uws_service.job import Parameter
+from uws_service.applications.parameters import STANDARD, check
+from uws_service.domain.errors import UsageError
+from uws_service.domain.job import Parameter
 
 Problem = tuple[list[Any], str]
 """Where (keys and indices from the root), and what is wrong with what is allowed."""

@@ -7,7 +7,7 @@ import re
 from datetime import datetime
 
 from uws_service.applications.model import ParameterSpec
-from uws_service.errors import UsageError
+from uws_service.domain.errors import UsageError
 
 INTEGERS = {
     "unsignedByte": (0, 2**8 - 1),

@@ -19,7 +19,7 @@ TAP_LANGUAGES = ("ADQL", "ADQL-2.1", "ADQL-2.0")
 """Values of LANG (T-010)."""
 
 _TAP: Mapping[str, Any] = {
-    "command": ["python", "-m", "uws_service.tap.query"],
+    "command": ["python", "-m", "uws_service.tap.command"],
     "parameters": [
         {
             "name": "LANG",
@@ -59,7 +59,7 @@ def _filter(name: str, unit: str, ucd: str, description: str, **more: Any) -> di
 
 
 _SODA: Mapping[str, Any] = {
-    "command": ["python", "-m", "uws_service.soda.cut"],
+    "command": ["python", "-m", "uws_service.soda.command"],
     "parameters": [  # SODA 1.0 §3, S-002
         {
             **_filter("ID", "", "meta.ref.url;meta.curation", "Identifier of an image: its publisher DID."),

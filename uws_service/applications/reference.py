@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from uws_service.applications.loading import schema_path
+from uws_service.applications.files import schema_path
 
 
 def descriptor_reference() -> str:

@@ -15,8 +15,8 @@ from typing import Any
 
 from uws_service.auth.credentials import invalid
 from uws_service.auth.identity import Identity, normal_group
-from uws_service.errors import Forbidden
-from uws_service.settings_auth import Issuer
+from uws_service.auth.settings import Issuer
+from uws_service.domain.errors import Forbidden
 
 MANY_GROUPS = 1000
 

@@ -6,7 +6,7 @@ import base64
 import binascii
 import re
 
-from uws_service.errors import AuthenticationRequired, UsageError
+from uws_service.domain.errors import AuthenticationRequired, UsageError
 
 LONGEST = 16 * 1024
 """Characters of a token; issuers with hundreds of groups stay below."""

@@ -10,7 +10,7 @@ from typing import Any
 from uws_service.auth.credentials import checked
 from uws_service.auth.keys import IssuerFault, IssuerKeys
 from uws_service.auth.tokens import Tokens
-from uws_service.errors import AuthenticationRequired, Forbidden, ServiceUnavailable
+from uws_service.domain.errors import AuthenticationRequired, Forbidden, ServiceUnavailable
 
 GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"

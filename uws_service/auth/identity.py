@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 
-from uws_service.errors import AuthenticationRequired, ConfigurationError, Forbidden, UsageError
+from uws_service.domain.errors import AuthenticationRequired, ConfigurationError, Forbidden, UsageError
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 

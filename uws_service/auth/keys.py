@@ -22,8 +22,8 @@ import structlog
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey, import_key
 
-from uws_service.errors import ServiceUnavailable
-from uws_service.settings_auth import Issuer
+from uws_service.auth.settings import Issuer
+from uws_service.domain.errors import ServiceUnavailable
 
 log = structlog.get_logger(__name__)
 

@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 import httpx2
 import structlog
 
-from uws_service.errors import Forbidden, ServiceUnavailable
-from uws_service.settings_auth import Permissions
+from uws_service.auth.settings import Permissions
+from uws_service.domain.errors import Forbidden, ServiceUnavailable
 
 log = structlog.get_logger(__name__)
 

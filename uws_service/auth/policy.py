@@ -14,8 +14,8 @@ from typing import Any
 from uws_service.applications import Application
 from uws_service.applications.model import AccessSpec
 from uws_service.auth.identity import Identity, Network, is_trusted, networks, normal_group
-from uws_service.errors import AuthenticationRequired, Forbidden
-from uws_service.settings_auth import ApplicationAccess, Auth, Quota
+from uws_service.auth.settings import ApplicationAccess, Auth, Quota
+from uws_service.domain.errors import AuthenticationRequired, Forbidden
 
 
 class Policy(StrEnum):

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from uws_service.errors import Forbidden, TooManyRequests
-from uws_service.job import Phase
-from uws_service.settings_auth import Quota
+from uws_service.auth.settings import Quota
+from uws_service.domain.errors import Forbidden, TooManyRequests
+from uws_service.domain.job import Phase
 
 BURST_SECONDS = 10.0
 """So many seconds' worth of requests may come at once."""

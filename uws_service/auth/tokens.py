@@ -24,8 +24,8 @@ from uws_service.auth.claims import identity_of, is_jwt, peek, require_claims, r
 from uws_service.auth.credentials import invalid
 from uws_service.auth.identity import Identity
 from uws_service.auth.keys import IssuerFault, IssuerKeys
-from uws_service.errors import ServiceUnavailable
-from uws_service.settings_auth import Auth
+from uws_service.auth.settings import Auth
+from uws_service.domain.errors import ServiceUnavailable
 
 log = structlog.get_logger(__name__)
 

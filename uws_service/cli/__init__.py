@@ -27,7 +27,7 @@ from uws_service.cli.common import (
     one_line,
     set_debugging,
 )
-from uws_service.errors import ConfigurationError, UwsError
+from uws_service.domain.errors import ConfigurationError, UwsError
 
 PROGRAM = "uws-service"
 

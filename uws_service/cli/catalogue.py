@@ -11,7 +11,7 @@ import typer
 
 from uws_service.cli.common import JsonOption, console, note, print_json
 from uws_service.cli.server import ConfigOption, DataOption
-from uws_service.errors import ConfigurationError, UsageError
+from uws_service.domain.errors import ConfigurationError, UsageError
 
 if TYPE_CHECKING:
     from uws_service.tap.catalogue import Folder

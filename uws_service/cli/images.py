@@ -126,7 +126,7 @@ def publish(
     """
     import fcntl
 
-    from uws_service.errors import ConfigurationError
+    from uws_service.domain.errors import ConfigurationError
     from uws_service.settings import Settings
     from uws_service.soda import obscore
     from uws_service.soda.index import Index

@@ -51,7 +51,7 @@ def serve(
     With no options it runs embedded: SQLite, a folder and local processes. Options win over environment variables
     UWS_…, which win over the file.
     """
-    from uws_service.cli.serving import serve as serve_settings
+    from uws_service.cli.http_server import serve as serve_settings
     from uws_service.settings import Settings
 
     overrides = {"base_url": base_url, "data": data, "database": database, "depot": depot, "work": work}

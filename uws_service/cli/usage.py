@@ -14,8 +14,8 @@ from uws_service.cli.common import EXIT_USAGE, WIDE, JsonOption, Stop, console, 
 from uws_service.cli.server import ConfigOption, DatabaseOption, DataOption
 
 if TYPE_CHECKING:
-    from uws_service.accounting import Line
-    from uws_service.attempt import Attempt
+    from uws_service.domain.accounting import Line
+    from uws_service.domain.attempt import Attempt
 
 RECORD = (
     "job_id", "number", "site", "application", "owner", "group", "created", "submitted", "started", "ended",
@@ -52,7 +52,7 @@ def usage(
     """
     import asyncio
 
-    from uws_service.accounting import KEYS
+    from uws_service.domain.accounting import KEYS
     from uws_service.settings import Settings
 
     if as_csv and as_json:
@@ -102,7 +102,7 @@ def _exists(url: str) -> bool:
 
 
 async def _sums(url: str, period: tuple[int, int], keys: list[str]) -> list[Line]:
-    from uws_service.accounting import summed
+    from uws_service.domain.accounting import summed
 
     lines: dict[tuple[str, ...], Line] = {}
     async for page in _attempts(url, period):

@@ -24,7 +24,7 @@ from uws_service.client.documents import (
 )
 from uws_service.client.errors import BadDocument, ClientError, NetworkError, ServerError
 from uws_service.client.http import Answer, Http, error_words
-from uws_service.job import BLOCKING, FINAL, Phase
+from uws_service.domain.job import BLOCKING, FINAL, Phase
 
 STOPPED = frozenset({*(phase.value for phase in FINAL), Phase.PENDING.value, Phase.HELD.value})
 """Phases in which waiting is over: ended, or somebody has to send RUN."""

@@ -16,8 +16,8 @@ from urllib.parse import quote as url_quote
 
 from lxml import etree
 
-from uws_service.errors import UsageError
-from uws_service.job import MAX_DURATION, Job, Parameter, Phase
+from uws_service.domain.errors import UsageError
+from uws_service.domain.job import MAX_DURATION, Job, Parameter, Phase
 
 UWS_NS = "http://www.ivoa.net/xml/UWS/v1.0"
 XLINK_NS = "http://www.w3.org/1999/xlink"

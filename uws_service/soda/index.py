@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from uws_service.errors import ConfigurationError
+from uws_service.domain.errors import ConfigurationError
 
 LONGEST_ID = 1_000
 

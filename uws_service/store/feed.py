@@ -12,7 +12,7 @@ import contextlib
 import time
 from collections.abc import Iterable
 
-from uws_service.errors import UwsError
+from uws_service.domain.errors import UwsError
 from uws_service.store import queries
 from uws_service.store.database import Database
 from uws_service.store.postgresql import PostgreSQL

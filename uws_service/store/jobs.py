@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from uws_service.attempt import Attempt, Report
-from uws_service.errors import ConfigurationError, IdempotencyConflict, NotFound, UwsError
-from uws_service.job import FINAL, Job, Phase
+from uws_service.domain.attempt import Attempt, Report
+from uws_service.domain.errors import ConfigurationError, IdempotencyConflict, NotFound, UwsError
+from uws_service.domain.job import FINAL, Job, Phase
 from uws_service.store import queries
 from uws_service.store.access import AccessStore
 from uws_service.store.database import Database, Transaction

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from uws_service.errors import ServiceUnavailable, StorageFull
+from uws_service.domain.errors import ServiceUnavailable, StorageFull
 from uws_service.store.database import Params, Query, Row, Transaction
 
 T = TypeVar("T")

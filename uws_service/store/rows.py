@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from uws_service.attempt import Attempt, AttemptState, Output, Reason, Report, Usage
-from uws_service.job import ErrorSummary, Job, Parameter, Phase, Result
+from uws_service.domain.attempt import Attempt, AttemptState, Output, Reason, Report, Usage
+from uws_service.domain.job import ErrorSummary, Job, Parameter, Phase, Result
 from uws_service.store.database import Row
 
 _PHASES = {phase.value: phase for phase in Phase}

@@ -14,7 +14,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
-from uws_service.errors import ConfigurationError, ServiceUnavailable
+from uws_service.domain.errors import ConfigurationError, ServiceUnavailable
 
 SQLITE_PREFIX = "sqlite:///"
 MIGRATIONS = Path(__file__).parent / "migrations"

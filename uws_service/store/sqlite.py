@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from uws_service.errors import ServiceUnavailable, StorageFull, UwsError
+from uws_service.domain.errors import ServiceUnavailable, StorageFull, UwsError
 from uws_service.store.database import Params, Query, Row, Transaction
 
 T = TypeVar("T")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from uws_service.adql.model import Column, ForeignKey, Table
-from uws_service.errors import ConfigurationError, NotFound, UsageError
+from uws_service.domain.errors import ConfigurationError, NotFound, UsageError
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
 """What schemas and tables are called here: regular identifiers of ADQL."""

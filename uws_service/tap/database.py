@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 
 from uws_service.adql.model import Column, ForeignKey, Table
-from uws_service.errors import ConfigurationError
+from uws_service.domain.errors import ConfigurationError
 from uws_service.tap.catalogue import Published
 from uws_service.tap.tap_schema import quoted
 

@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 
 from uws_service.adql.model import Column, Table
 from uws_service.adql.scope import needs_quotes
-from uws_service.errors import UsageError
+from uws_service.domain.errors import UsageError
 from uws_service.tap.catalogue import Folder, check_name
 from uws_service.tap.database import position_of
 from uws_service.tap.engines.parquet import write_table
-from uws_service.tap.reading import Source, read_table
+from uws_service.tap.readers import Source, read_table
 
 UCDS = {"ra": "pos.eq.ra;meta.main", "dec": "pos.eq.dec;meta.main"}
 _NAMES = {

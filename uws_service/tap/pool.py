@@ -20,9 +20,9 @@ from typing import Any
 
 import structlog
 
-from uws_service.errors import ServiceUnavailable, UsageError, UwsError
+from uws_service.domain.errors import ServiceUnavailable, UsageError, UwsError
 from uws_service.tap.frames import HEAD, Kind, json_frame, opened
-from uws_service.tap.place import Place
+from uws_service.tap.tables_source import Place
 
 log = structlog.get_logger(__name__)
 START = 60.0

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from uws_service.agent.fetch import FetchError, Policy, fetch
-from uws_service.errors import UsageError, UwsError
-from uws_service.tap.answering import Answerer, Question
+from uws_service.domain.errors import UsageError, UwsError
+from uws_service.tap.answer import Answerer, Question
 from uws_service.tap.frames import HEAD, LONGEST, Kind, frame, json_frame, opened
-from uws_service.tap.place import Place
+from uws_service.tap.tables_source import Place
 
 SLACK = 512 * 1024**2
 """Bytes for what is loaded with the first query."""

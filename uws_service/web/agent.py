@@ -9,10 +9,10 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from uws_service.agents import Pod
 from uws_service.auth.policy import Policy
-from uws_service.errors import AuthenticationRequired, TooLarge, UsageError
+from uws_service.domain.errors import AuthenticationRequired, TooLarge, UsageError
 from uws_service.runtime import Runtime
+from uws_service.sites.agent_api import Pod
 from uws_service.web.edge import Resource
 
 MOST_JSON = 1024 * 1024

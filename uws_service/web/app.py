@@ -11,7 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from uws_service.errors import NotFound
+from uws_service.domain.errors import NotFound
 from uws_service.runtime import Runtime, running
 from uws_service.settings import Settings
 from uws_service.web.agent import AgentResources

@@ -20,9 +20,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uws_service import telemetry
 from uws_service.auth import ANONYMOUS, Network, identify, is_trusted, networks
 from uws_service.auth.policy import Policy
-from uws_service.errors import MethodNotAllowed, UsageError, UwsError
+from uws_service.domain.errors import MethodNotAllowed, UsageError, UwsError
 from uws_service.settings import Settings
-from uws_service.web.callers import Call, Gate, account_of, call_of
+from uws_service.web.call import Call, Gate, account_of, call_of
 from uws_service.web.errors import error_response
 
 __all__ = ["Call", "Edge", "Resource", "account_of", "call_of"]

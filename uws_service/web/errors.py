@@ -5,10 +5,10 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from uws_service.errors import AuthenticationRequired, MethodNotAllowed, UwsError
+from uws_service.domain.errors import AuthenticationRequired, MethodNotAllowed, UwsError
 from uws_service.protocol import dali, negotiation
 from uws_service.web import pages
-from uws_service.web.callers import account_of
+from uws_service.web.call import account_of
 
 VOTABLE = "application/x-votable+xml"
 

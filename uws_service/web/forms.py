@@ -18,7 +18,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from uws_service.depot import Depot, Stored
-from uws_service.errors import TooLarge, UnsupportedMediaType, UsageError
+from uws_service.domain.errors import TooLarge, UnsupportedMediaType, UsageError
 
 URLENCODED = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"

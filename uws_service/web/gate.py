@@ -17,11 +17,11 @@ from uws_service.auth.credentials import refuse_in_query, token_of
 from uws_service.auth.permissions import PermissionsApi
 from uws_service.auth.policy import Policy
 from uws_service.auth.quotas import Rates
-from uws_service.errors import Forbidden
+from uws_service.domain.errors import Forbidden
 from uws_service.protocol import negotiation
 from uws_service.protocol.challenges import challenges
 from uws_service.runtime import Runtime
-from uws_service.web.callers import Call
+from uws_service.web.call import Call
 from uws_service.web.pages import Account
 from uws_service.web.sessions import SHARE_COOKIE, Sessions, cookie_value
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from starlette.requests import Request as HttpRequest
 
 from uws_service.depot import Depot
-from uws_service.errors import UsageError
-from uws_service.job import Parameter
+from uws_service.domain.errors import UsageError
+from uws_service.domain.job import Parameter
 from uws_service.protocol.uws import parse_duration, parse_instant
-from uws_service.service import Request
+from uws_service.service.jobs import Request
 from uws_service.settings import Limits
 from uws_service.web.forms import DepotSink, FilePart, FormLimits, read_form
 

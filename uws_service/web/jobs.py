@@ -12,20 +12,20 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from uws_service import telemetry
 from uws_service.auth.policy import Policy
-from uws_service.errors import Forbidden, NotFound, UsageError
-from uws_service.job import Action, Job, Parameter, Phase
+from uws_service.domain.errors import Forbidden, NotFound, UsageError
+from uws_service.domain.job import Action, Job, Parameter, Phase
 from uws_service.protocol import dali, negotiation, uws
 from uws_service.runtime import Runtime
-from uws_service.service import fingerprint, new_id
+from uws_service.service.jobs import fingerprint, new_id
 from uws_service.store import JobRef
-from uws_service.tap.shown import LARGEST, Shown, shown
+from uws_service.tap.preview_read import LARGEST, Shown, shown
 from uws_service.web import pages
+from uws_service.web.downloads import file_response
 from uws_service.web.edge import Call, Resource, account_of, call_of
 from uws_service.web.errors import VOTABLE
-from uws_service.web.files import file_response
 from uws_service.web.intake import Posted, idempotency_key, job_request, posted
+from uws_service.web.job_view import info_view, job_urls
 from uws_service.web.sessions import SHARE_COOKIE, set_cookie
-from uws_service.web.views import info_view, job_urls
 
 NO_STORE = {"cache-control": "no-store"}  # C-27
 XML = "text/xml"

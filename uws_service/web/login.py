@@ -12,12 +12,12 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from uws_service.auth.browser_login import begin, finish
 from uws_service.auth.credentials import checked
 from uws_service.auth.keys import IssuerKeys
 from uws_service.auth.policy import Policy
-from uws_service.auth.sealing import pack, seal, unpack, unseal
-from uws_service.auth.signing_in import begin, finish
-from uws_service.errors import AuthenticationRequired, NotFound, UsageError
+from uws_service.auth.signed_cookies import pack, seal, unpack, unseal
+from uws_service.domain.errors import AuthenticationRequired, NotFound, UsageError
 from uws_service.protocol import negotiation
 from uws_service.runtime import Runtime
 from uws_service.web import pages

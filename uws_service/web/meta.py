@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from uws_service import __version__, telemetry
 from uws_service.applications import Application
 from uws_service.auth.policy import Policy
-from uws_service.errors import NotFound
+from uws_service.domain.errors import NotFound
 from uws_service.protocol import dali, negotiation, vosi
 from uws_service.protocol.challenges import security_methods
 from uws_service.runtime import Runtime

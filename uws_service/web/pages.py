@@ -16,11 +16,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from uws_service.applications import Application
 from uws_service.applications.model import Example, ParameterSpec
-from uws_service.attempt import Attempt
 from uws_service.auth import Identity
-from uws_service.job import PHASE_MEANING, Action, Job, Phase, allowed_actions
+from uws_service.domain.attempt import Attempt
+from uws_service.domain.job import PHASE_MEANING, Action, Job, Phase, allowed_actions
 from uws_service.protocol.uws import JobInfoView, JobRefLike, JobUrls, format_instant, is_reference, numbered, xml_text
-from uws_service.tap.shown import Shown
+from uws_service.tap.preview_read import Shown
 
 HEADERS: Mapping[str, str] = {
     "content-security-policy": (

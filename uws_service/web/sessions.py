@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from starlette.responses import Response
 
 from uws_service.auth import Identity
-from uws_service.auth.sealing import seal, unseal
+from uws_service.auth.signed_cookies import seal, unseal
 from uws_service.store.access import AccessStore
 
 COOKIE = "uws_session"

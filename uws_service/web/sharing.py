@@ -8,13 +8,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from uws_service.auth.policy import Policy
-from uws_service.errors import UsageError
+from uws_service.domain.errors import UsageError
 from uws_service.protocol import uws
 from uws_service.runtime import Runtime
 from uws_service.store.access import Share
 from uws_service.web.edge import Resource, call_of
 from uws_service.web.intake import posted
-from uws_service.web.views import job_urls
+from uws_service.web.job_view import job_urls
 
 USUAL = 7 * 86400
 """Seconds that a share lasts if nothing is said."""

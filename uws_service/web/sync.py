@@ -14,15 +14,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from uws_service.auth.policy import Policy
-from uws_service.errors import NotFound, ServiceUnavailable, UsageError, UwsError
-from uws_service.job import Job, Phase, Result
+from uws_service.domain.errors import NotFound, ServiceUnavailable, UsageError, UwsError
+from uws_service.domain.job import Job, Phase, Result
 from uws_service.runtime import Runtime
-from uws_service.service import new_id
+from uws_service.service.jobs import new_id
+from uws_service.web.downloads import file_response
 from uws_service.web.edge import Call, Resource, call_of
-from uws_service.web.files import file_response
+from uws_service.web.faces.soda import Soda, failure
+from uws_service.web.faces.tap import Tap
 from uws_service.web.intake import disconnected, job_request, posted, run_id_of
-from uws_service.web.soda import Soda, failure
-from uws_service.web.tap import Tap
 
 
 class Sync:

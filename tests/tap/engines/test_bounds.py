@@ -12,7 +12,7 @@ import pytest
 
 from tests.adql.sky import BOUNDS, MAKERS, STARS, TABLES, UPLOAD, ask, batch, engines
 from uws_service.adql import Column, Table, Translation, translate
-from uws_service.errors import UsageError, UwsError
+from uws_service.domain.errors import UsageError, UwsError
 from uws_service.tap.engines.base import Bounds, Engine
 from uws_service.tap.engines.limits import QueryTooLarge
 

@@ -14,13 +14,13 @@ import pytest
 
 from tests.bench.tap_index import SKY, rows
 from uws_service.adql import Column, Table, translate
-from uws_service.adql.index import healpix_ranges
 from uws_service.adql.physical import HEALPIX
-from uws_service.errors import UsageError
+from uws_service.adql.sky_index import healpix_ranges
+from uws_service.domain.errors import UsageError
 from uws_service.tap.engines.base import Bounds
 from uws_service.tap.engines.duckdb import DuckDBEngine
+from uws_service.tap.engines.healpix import healpix
 from uws_service.tap.engines.parquet import FILE, write_table
-from uws_service.tap.engines.places import healpix
 
 ROWS = 400_000
 BOUNDS = Bounds(100_000, 60, 500_000_000)

@@ -12,7 +12,7 @@ from tests.adql.sky import BOUNDS, fill, plain_postgresql, sky_postgresql
 from tests.bench.tap_index import SKY, rows
 from tests.server import free_port
 from uws_service.adql import Column, Table, translate
-from uws_service.errors import ServiceUnavailable
+from uws_service.domain.errors import ServiceUnavailable
 from uws_service.tap.engines.postgresql import PostgreSQLEngine
 
 ROWS = 50_000

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from uws_service.adql.model import Column
 from uws_service.adql.types import type_of
-from uws_service.errors import UsageError
+from uws_service.domain.errors import UsageError
 
 _TYPES = {
     "boolean": pa.bool_(),

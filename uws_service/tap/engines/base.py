@@ -34,7 +34,7 @@ class Engine(Protocol):
     ) -> Iterator[pyarrow.RecordBatch]:
         """Batches of the result in the order of ``translation.columns``, ``bounds.rows`` + 1 rows at most.
 
-        ``uploads`` are the tables of TAP_UPLOAD by name, seen by this query only. Raises `uws_service.errors.UwsError`
+        ``uploads`` are the tables of TAP_UPLOAD by name, seen by this query only. Raises `UwsError`
         with words for a person when a bound is hit or a value has no answer.
         """
         ...

@@ -13,7 +13,7 @@ import structlog
 
 from uws_service.adql.model import Dialect, Table, Translation
 from uws_service.adql.physical import bare, column_names, identifier, table_name, table_sql
-from uws_service.errors import UwsError
+from uws_service.domain.errors import UwsError
 from uws_service.tap.engines.arrow import Stream, conform, schema
 from uws_service.tap.engines.base import Bounds
 from uws_service.tap.engines.deadlines import Deadlines

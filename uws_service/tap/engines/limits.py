@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from uws_service.adql.model import Translation
-from uws_service.errors import UsageError, UwsError
+from uws_service.domain.errors import UsageError, UwsError
 from uws_service.tap.engines.base import Bounds
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from uws_service.adql.model import Table
 from uws_service.adql.physical import HEALPIX, bare, column_names, has_healpix, identifier
 from uws_service.tap.engines.arrow import Stream, conform, schema
-from uws_service.tap.engines.places import healpix
+from uws_service.tap.engines.healpix import healpix
 
 FILE = "rows.parquet"
 # Small enough that a cone reads little, large enough that the index of ten million rows is short.
@@ -30,7 +30,7 @@ def write_table(
     """Write the rows of a table into a folder that does not exist yet, and return how many there are.
 
     The batches have the columns of the table in its order. ``progress`` hears how many rows were read so far. Sorting
-    takes at most 1 GB of memory, and disk space beside the folder. Raises `uws_service.errors.UsageError` when a value
+    takes at most 1 GB of memory, and disk space beside the folder. Raises `UsageError` when a value
     does not fit its column.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)

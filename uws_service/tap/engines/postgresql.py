@@ -15,7 +15,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 from uws_service.adql.model import Dialect, Table, Translation
 from uws_service.adql.physical import column_names, table_name
 from uws_service.adql.types import type_of
-from uws_service.errors import ServiceUnavailable, UwsError
+from uws_service.domain.errors import ServiceUnavailable, UwsError
 from uws_service.tap.engines.arrow import conform, schema
 from uws_service.tap.engines.base import Bounds
 from uws_service.tap.engines.deadlines import Deadlines

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from uws_service.adql import sphere
-from uws_service.tap.engines.places import healpix
+from uws_service.tap.engines.healpix import healpix
 
 _SQUARE_DEGREES = (180 / np.pi) ** 2
 

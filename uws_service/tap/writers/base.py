@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from uws_service.adql.model import Column
-from uws_service.errors import UwsError
+from uws_service.domain.errors import UwsError
 from uws_service.tap.types import conform
 
 ROWS = 65_536

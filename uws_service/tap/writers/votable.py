@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape, quoteattr
 import pyarrow.compute as pc
 
 from uws_service.adql.model import Column
-from uws_service.errors import UwsError
+from uws_service.domain.errors import UwsError
 from uws_service.protocol.dali import VOTABLE_NS
 from uws_service.protocol.uws import xml_text
 from uws_service.tap.types import TEXTS, fixed_size, is_array

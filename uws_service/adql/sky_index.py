@@ -1,0 +1,185 @@
+"""Sky indexes: conditions that many rows fail at once, put beside the exact one that they follow from.
+
+DuckDB's tables are sorted by a HEALPix column: its ranges skip row groups, and joins go by equal cells. PostgreSQL gets
+the conditions of q3c or pgsphere, which use its indexes. Everything else gets a band of latitudes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from uws_service.adql.physical import (
+    HEALPIX,
+    bare,
+    column_names,
+    has_healpix,
+    identifier,
+    is_passing,
+    table_sql,
+)
+from uws_service.adql.scope import Origin
+from uws_service.adql.translated import Sql, Translated
+
+CELL, ROW = "__cell", "__row"
+_DEEPEST = 20  # of cells for joins: 0.1 arcsec; deeper ones gain nothing
+_MOST_RANGES = 16
+_WIDEST = 60.0  # degrees; wider circles read the table
+Pair = tuple[Translated, Translated]
+
+
+@dataclass(slots=True)
+class Spread:
+    """Tables that are replaced by others so that DuckDB joins positions by equal HEALPix cells.
+
+    The rows of one table stand once for each cell around their position. A row of the other table is in one cell, so a
+    pair is found once at most. That is right where the condition must hold, and where the first table's rows need not
+    be kept without a partner: ``allowed`` are such aliases at the place that is being translated. Where its rows must
+    be kept but not those of the second one (upload LEFT JOIN catalogue), the second one is replaced by its rows that
+    share a cell with some row, and that row's number. ``tables`` are the replacements by alias.
+    """
+
+    allowed: frozenset[str] = frozenset()
+    tables: dict[str, str] = field(default_factory=dict)
+
+    @contextmanager
+    def allowing(self, aliases: frozenset[str]) -> Iterator[None]:
+        """Translate a condition that must hold, in which these may be spread."""
+        around, self.allowed = self.allowed, aliases
+        try:
+            yield
+        finally:
+            self.allowed = around
+
+    def join(self, cells: Origin, lon: Origin, lat: Origin, radius: float) -> str | None:
+        """The condition that joins by cells; None where that is not possible."""
+        # In cells of this depth a circle reaches into direct neighbours only: the narrowest one of depth n is
+        # 40 / 2**n degrees wide.
+        depth = min(_DEEPEST, math.floor(math.log2(36.0 / max(_wider(radius), 1e-6))))
+        # A table is replaced for one pair only: the cells of a second partner would have to be equal too.
+        if depth < 0 or lon.alias == cells.alias or {lon.alias, cells.alias} & set(self.tables):
+            return None
+        places = [bare(c.name) for c in lon.table.columns]
+        names = column_names(lon.table, "duckdb")
+        x, y = (identifier(names[places.index(o.name)]) for o in (lon, lat))
+        spread = f"UNNEST(adql_cells(CAST({x} AS DOUBLE), CAST({y} AS DOUBLE), {depth})) AS {identifier(CELL)}"
+        if lon.alias in self.allowed:
+            self.tables[lon.alias] = f"(SELECT *, {spread} FROM {table_sql(lon.table)})"
+            return f"{_cell(cells.alias, depth)} = {lon.alias}.{identifier(CELL)}"
+        if cells.alias in self.allowed and is_passing(lon.table):
+            around = f"SELECT rowid AS {identifier(ROW)}, {spread} FROM {table_sql(lon.table)}"
+            on = f'{_cell(identifier("s"), depth)} = "u".{identifier(CELL)}'
+            candidates = f'{table_sql(cells.table)} AS "s" JOIN ({around}) AS "u" ON {on}'
+            self.tables[cells.alias] = f'(SELECT "s".*, "u".{identifier(ROW)} FROM {candidates})'
+            return f"{cells.alias}.{identifier(ROW)} = {lon.alias}.rowid"
+        return None
+
+
+def _cell(alias: str, depth: int) -> str:
+    return f"({alias}.{identifier(HEALPIX)} >> {2 * (29 - depth)})"
+
+
+def near(sql: Sql, spread: Spread, one: Pair, other: Pair, radius: Translated) -> str | None:
+    """A condition that holds wherever two points are at most ``radius`` degrees apart."""
+    if _indexed(one) and not (_indexed(other) and _driving(other, one)):
+        return _near_column(sql, spread, one, other, radius)
+    if _indexed(other):
+        return _near_column(sql, spread, other, one, radius)
+    return None
+
+
+def _driving(one: Pair, other: Pair) -> bool:
+    """Whether ``other`` is an upload, or the first table, whose rows look for partners in ``one``."""
+    first, second = one[0].origin, other[0].origin
+    assert first is not None and second is not None
+    if is_passing(first.table) != is_passing(second.table):
+        return is_passing(second.table)
+    return int(first.alias[2:-1]) > int(second.alias[2:-1])
+
+
+def _indexed(point: Pair) -> bool:
+    lon, lat = point[0].origin, point[1].origin
+    if lon is None or lat is None or lon.alias != lat.alias:
+        return False
+    position = lon.table.position
+    return position is not None and (lon.name, lat.name) == (bare(position[0]), bare(position[1]))
+
+
+def _near_column(sql: Sql, spread: Spread, column: Pair, other: Pair, radius: Translated) -> str | None:
+    lon, lat, far = other[0].number, other[1].number, radius.number
+    constant = lon is not None and lat is not None
+    if far is not None and not 0 <= far < _WIDEST:
+        return None
+    origin = column[0].origin
+    assert origin is not None
+    if has_healpix(origin.table, sql.dialect) and lon is not None and lat is not None and far is not None:
+        return _healpix(f"{origin.alias}.{identifier(HEALPIX)}", lon, lat, far)
+    if has_healpix(origin.table, sql.dialect) and far is not None:
+        x, y = other[0].origin, other[1].origin
+        if x is not None and y is not None and x.alias == y.alias and (by_cells := spread.join(origin, x, y, far)):
+            return by_cells
+    if sql.has("q3c") and far is not None:
+        here = f"{sql.double(column[0])}, {sql.double(column[1])}"
+        there = f"{sql.double(other[0])}, {sql.double(other[1])}"
+        reach = sql.constant(_wider(far) + 1e-6)  # q3c finds nothing within 1e-9 degrees
+        if constant:
+            return f"q3c_radial_query({here}, {there}, {reach})"
+        return f"q3c_join({there}, {here}, {reach})"
+    if sql.has("pgsphere"):
+        # pgsphere rounds angles of 1e-9 radians.
+        reach = sql.constant(_wider(far) + 1e-6) if far is not None else f"({sql.double(radius)} + 1e-6)"
+        return f"{spoint(sql, column)} <@ scircle({spoint(sql, other)}, radians({reach}))"
+    return _band(sql, column[1], other[1], radius)
+
+
+def _wider(degrees: float) -> float:
+    return degrees * (1 + 1e-9) + 1e-9
+
+
+def spoint(sql: Sql, point: Pair) -> str:
+    """A point of pgsphere, written as indexes on it are."""
+    return f"spoint(radians({sql.double(point[0])}), radians({sql.double(point[1])}))"
+
+
+def _band(sql: Sql, column: Translated, other: Translated, radius: Translated) -> str:
+    here, there = sql.double(column), sql.double(other)
+    if other.number is not None and radius.number is not None:
+        reach = _wider(radius.number)
+        return f"{here} >= {sql.constant(other.number - reach)} AND {here} <= {sql.constant(other.number + reach)}"
+    reach_sql = sql.constant(_wider(radius.number)) if radius.number is not None else f"({sql.double(radius)} + 1e-9)"
+    return f"{here} >= {there} - {reach_sql} AND {here} <= {there} + {reach_sql}"
+
+
+def _healpix(column: str, lon: float, lat: float, radius: float) -> str:
+    ranges = healpix_ranges(lon, lat, radius)
+    parts = [f"{column} BETWEEN {first} AND {last}" for first, last in ranges]
+    # The outer bounds let the engine skip files and row groups even where it does not look into an OR.
+    outer = f"{column} BETWEEN {ranges[0][0]} AND {ranges[-1][1]}"
+    return outer if len(parts) == 1 else f"{outer} AND ({' OR '.join(parts)})"
+
+
+def healpix_ranges(lon: float, lat: float, radius: float) -> list[tuple[int, int]]:
+    """Ranges of nested HEALPix numbers of depth 29, both ends inside, that cover a circle (degrees)."""
+    import astropy.units as u
+    from astropy.coordinates import Latitude, Longitude
+    from cdshealpix.nested import cone_search
+
+    reach = max(_wider(radius), 1e-6)
+    depth = min(29, max(0, math.floor(math.log2(58.6 / reach)) + 2))
+    cells, depths, _ = cone_search(Longitude(lon % 360.0, u.deg), Latitude(lat, u.deg), reach * u.deg, depth)
+    ranges: list[tuple[int, int]] = []
+    found = sorted(
+        (int(cell) << 2 * (29 - int(deep)), ((int(cell) + 1) << 2 * (29 - int(deep))) - 1)
+        for cell, deep in zip(cells, depths, strict=True)
+    )
+    for first, last in found:
+        if ranges and first == ranges[-1][1] + 1:
+            ranges[-1] = (ranges[-1][0], last)
+        else:
+            ranges.append((first, last))
+    while len(ranges) > _MOST_RANGES:
+        gap = min(range(len(ranges) - 1), key=lambda i: ranges[i + 1][0] - ranges[i][1])
+        ranges[gap : gap + 2] = [(ranges[gap][0], ranges[gap + 1][1])]
+    return ranges

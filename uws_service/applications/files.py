@@ -1,0 +1,205 @@
+"""Descriptors from YAML files: validated against the JSON Schema, errors with file, line and field."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from uws_service.applications.consistency import Problem, inconsistencies
+from uws_service.applications.descriptor import application as built
+from uws_service.applications.model import Application
+from uws_service.domain.errors import ConfigurationError
+
+PACKAGE = Path(__file__).resolve().parent.parent
+BUILTIN = PACKAGE / "apps"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with the scalars of version 1.2: ``no``, ``1:30``, ``010`` and dates are texts, ``1e6`` is a number."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 -- typed so by the library
+
+
+for _tag, _form, _first in (
+    ("bool", r"true|false|True|False|TRUE|FALSE", "tTfF"),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("int", r"[-+]?(0|[1-9][0-9]*)", "-+0123456789"),
+    ("float", r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?", "-+0123456789."),
+    ("merge", r"<<", "<"),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_form})$"), list(_first))
+
+
+def schema_path() -> Path:
+    """The JSON Schema: beside the package in a checkout, inside it when installed."""
+    for folder in (PACKAGE / "schemas", PACKAGE.parent / "schemas"):
+        if (folder / "application.schema.json").is_file():
+            return folder / "application.schema.json"
+    raise ConfigurationError("The JSON Schema of applications is not installed.")
+
+
+@cache
+def _validator() -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(json.loads(schema_path().read_text(encoding="utf-8")))
+
+
+def load_applications(paths: Iterable[Path], *, builtin: bool = True) -> dict[str, Application]:
+    """Applications by name from files and folders of ``*.yaml``.
+
+    Raises
+    ------
+    ConfigurationError
+        All that is wrong, one line each: ``file:line: field: what; what is allowed``.
+    """
+    files = list(_files([*([BUILTIN] if builtin else []), *paths]))
+    found: dict[str, Application] = {}
+    origin: dict[str, Path] = {}
+    problems: list[str] = []
+    for file in files:
+        try:
+            application = load_application(file)
+        except ConfigurationError as error:
+            problems.append(error.message)
+            continue
+        if application.name in found:
+            problems.append(f"{file}:1: name: {application.name!r} is declared in {origin[application.name]} too")
+        found[application.name] = application
+        origin[application.name] = file
+    if problems:
+        raise ConfigurationError("\n".join(problems))
+    return found
+
+
+def _files(paths: Iterable[Path]) -> Iterator[Path]:
+    for path in paths:
+        if path.is_dir():
+            yield from sorted([*path.glob("*.yaml"), *path.glob("*.yml")])
+        elif path.is_file():
+            yield path
+        else:
+            raise ConfigurationError(f"{path}: there is no such file or folder")
+
+
+def load_application(file: Path) -> Application:
+    """One descriptor."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        node = yaml.compose(text, Loader=_Loader)
+        content = yaml.load(text, Loader=_Loader)  # derived from SafeLoader
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{file}: can't be read: {error}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark is not None else 1
+        what = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise ConfigurationError(f"{file}:{line}: not YAML: {what}") from None
+    if (inside := _inside_itself(node, ())) is not None:
+        raise ConfigurationError(f"{file}:{inside}: a part of the descriptor holds itself by an alias")
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"{file}:1: must be a mapping with name, title, description, command, results")
+    problems = [problem for error in _validator().iter_errors(content) for problem in _said(error)]
+    problems += [(path, f"{path[-1]} is there twice") for path in _twice(node, [])]
+    if not problems:
+        application = _placed(built(content), file.parent)
+        problems = list(inconsistencies(application))
+    if problems:
+        lines = sorted((_line(node, path), f"{_field(path)}: {what}") for path, what in problems)
+        raise ConfigurationError("\n".join(f"{file}:{line}: {text}" for line, text in lines))
+    return application
+
+
+def _placed(application: Application, folder: Path) -> Application:
+    """The application with the files that it names as absolute paths: they are relative to its descriptor."""
+    images = application.images
+    if images is None:
+        return application
+    index = images.index if images.index.startswith("package://") else str((folder / images.index).absolute())
+    keys = str((folder / images.keys).absolute()) if images.keys else ""
+    return replace(application, images=replace(images, index=index, keys=keys))
+
+
+def _inside_itself(node: yaml.Node | None, above: tuple[yaml.Node, ...]) -> int | None:
+    """The line of a mapping or list that is inside itself, if there is one."""
+    if node is None or isinstance(node, yaml.ScalarNode):
+        return None
+    if any(node is one for one in above):
+        return int(node.start_mark.line) + 1
+    children = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
+    return next((line for one in children if (line := _inside_itself(one, (*above, node))) is not None), None)
+
+
+def _twice(node: yaml.Node | None, path: list[Any]) -> Iterator[list[Any]]:
+    """Keys that a mapping has twice; YAML itself would take the last one in silence."""
+    if isinstance(node, yaml.MappingNode):
+        keys = [str(key.value) for key, _ in node.value]
+        for index, (_, value) in enumerate(node.value):
+            if keys[index] in keys[:index]:
+                yield [*path, keys[index]]
+            yield from _twice(value, [*path, keys[index]])
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield from _twice(value, [*path, index])
+
+
+def _said(error: jsonschema.ValidationError) -> Iterator[Problem]:
+    """A schema error in words for a person, each at the field that is meant."""
+    path = list(error.absolute_path)
+    value = json.dumps(error.instance, default=str)[:80]
+    rule: Any = error.validator_value
+    schema: Any = error.schema
+    instance: Any = error.instance
+    match error.validator:
+        case "enum":
+            yield path, f"{value} is not known; allowed: {', '.join(map(str, rule))}"
+        case "required":
+            missing = re.match(r"'(.*?)' is", error.message)  # the library tells each missing name on its own
+            name = missing[1] if missing else ", ".join(one for one in rule if one not in instance)
+            yield path, f"{name} is missing"
+        case "additionalProperties":
+            known = schema.get("properties", {})
+            for name in instance:
+                if name not in known:
+                    yield [*path, name], f"{name} is not known; allowed: {', '.join(known)}"
+        case "pattern":
+            yield path, f"{value} is not allowed; it must be {schema['description']}"
+        case "type":
+            kinds = " or ".join(rule) if isinstance(rule, list) else rule
+            yield (
+                path,
+                f"{value} is not allowed; it must be of type {kinds}: {schema.get('description', '')}".rstrip(": "),
+            )
+        case "not":  # the schema writes `not: {}` where a field may not be; of `false` the library forgets the path
+            owners = {"catalogue": "only `protocol: tap` has one", "images": "only `protocol: soda` has one"}
+            yield path, f"{path[-1]} can't be given here; {owners.get(str(path[-1]), 'the protocol brings it')}"
+        case _:
+            yield path, error.message
+
+
+def _field(path: list[Any]) -> str:
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text or "descriptor"
+
+
+def _line(node: yaml.Node | None, path: list[Any]) -> int:
+    """The line on which a field stands; that of the nearest enclosing one if it is missing."""
+    line = 1
+    for part in path:
+        if isinstance(node, yaml.MappingNode):
+            pairs = [(key, value) for key, value in node.value if key.value == str(part)]
+            if not pairs:
+                return line
+            line, node = pairs[-1][0].start_mark.line + 1, pairs[-1][1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+    return line

@@ -1,0 +1,202 @@
+"""A job's parameters against its application: pure; whatever is wrong is said with what is allowed (DALI 1.1 §3)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from uws_service.applications.literals import check_literal
+from uws_service.applications.model import PLACEHOLDER, Application, ParameterSpec, ResultSpec
+from uws_service.domain.attempt import Input
+from uws_service.domain.errors import UsageError
+from uws_service.domain.job import Parameter
+
+_TABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}")
+_MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+( ?; ?[\w.+-]+=([\w.+-]+|\"[\w .:/+-]*\"))*", re.ASCII)
+LONGEST_WORD = 100_000
+"""Bytes; the kernel takes no argument and no variable above 128 KiB."""
+STANDARD = frozenset({"RESPONSEFORMAT", "FORMAT", "MAXREC", "UPLOAD", "RUNID", "REQUEST", "VERSION", "LANG", "SITE"})
+"""Names that DALI or older clients give a meaning of their own."""
+ALIASES = {
+    "votable": ("application/x-votable+xml", "text/xml"),
+    "csv": ("text/csv",),
+    "tsv": ("text/tab-separated-values",),
+    "fits": ("application/fits",),
+    "text": ("text/plain",),
+    "html": ("text/html",),
+    "parquet": ("application/vnd.apache.parquet",),
+}
+"""DALI's short names and the media types that they stand for (D-024)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Parameters that are valid: values as text by declared name, files to bring, format and row limit."""
+
+    values: Mapping[str, tuple[str, ...]]
+    inputs: tuple[Input, ...] = ()
+    format: str | None = None
+    media_type: str | None = None
+    maxrec: int | None = None
+
+
+def check(application: Application, parameters: Sequence[Parameter]) -> Checked:
+    """The parameters, or `UsageError` (D-020…D-027); names that nobody declared are ignored (D-022)."""
+    given: dict[str, list[Parameter]] = {}
+    for parameter in parameters:
+        given.setdefault(parameter.name.upper(), []).append(parameter)
+    values: dict[str, tuple[str, ...]] = {}
+    inputs: list[Input] = []
+    for spec in application.parameters:
+        found = [one for one in given.get(spec.name.upper(), []) if one.upload is not None or one.value != ""]
+        if len(found) > 1 and not spec.repeated:
+            raise UsageError(f"{spec.name} was given {len(found)} times; it takes one value.")
+        if not found:
+            if spec.required:
+                raise UsageError(f"{spec.name} is required{': ' + spec.description if spec.description else ''}.")
+            if spec.default is not None and spec.file:
+                inputs.append(_file(spec, Parameter(spec.name, spec.default), application))
+            elif spec.default is not None:
+                values[spec.name] = (spec.default,)
+        elif spec.file:
+            inputs.append(_file(spec, found[0], application))
+        else:
+            values[spec.name] = tuple(_value(spec, one, application) for one in found)
+    inputs += _uploads(application, given)
+    name, media_type = _format(application, given)
+    return Checked(values, tuple(inputs), name, media_type, _maxrec(application, given))
+
+
+def _value(spec: ParameterSpec, parameter: Parameter, application: Application) -> str:
+    if parameter.upload is not None:
+        raise UsageError(f"{spec.name} takes a value, not a file.")
+    check_literal(spec, parameter.value)
+    length = len(parameter.value.encode(errors="replace"))
+    if length > LONGEST_WORD and spec.name.upper() in in_command(application):
+        raise UsageError(f"{spec.name} has {length} bytes; at most {LONGEST_WORD} fit into the command.")
+    return parameter.value
+
+
+def in_command(application: Application) -> set[str]:
+    """Names, in upper case, of the parameters whose values are words of the command."""
+    return {name.upper() for word in application.command for kind, name in PLACEHOLDER.findall(word) if kind != "INPUT"}
+
+
+def _single(given: Mapping[str, list[Parameter]], name: str) -> str | None:
+    """The value of a standard parameter; an empty one counts as not given."""
+    found = given.get(name, [])
+    if len(found) > 1:
+        raise UsageError(f"{name} was given {len(found)} times; it takes one value.")  # D-021
+    return found[0].value.strip() or None if found else None
+
+
+def _url(url: str, where: str) -> str:
+    try:
+        scheme = urlsplit(url).scheme.lower()
+    except ValueError as error:
+        raise UsageError(f"{where}: the URL can't be read: {error}.") from None
+    if scheme not in ("http", "https"):
+        raise UsageError(f"{where}: URLs of the scheme {scheme[:20]!r} are not taken; use http, https or param:.")
+    return url
+
+
+def _file(spec: ParameterSpec, parameter: Parameter, application: Application) -> Input:
+    limit = application.uploads.size if application.uploads is not None else 512 * 1024**2
+    path = f"files/{spec.name}"
+    if parameter.upload is not None:
+        if parameter.size is not None and parameter.size > limit:
+            raise UsageError(f"{spec.name}: the file has {parameter.size} bytes; at most {limit} are taken.")
+        return Input(spec.name, path, depot_key=parameter.upload, max_size=limit)
+    return Input(spec.name, path, url=_url(parameter.value, spec.name), max_size=limit)
+
+
+def _uploads(application: Application, given: Mapping[str, list[Parameter]]) -> list[Input]:
+    """UPLOAD=name,URI, repeated or joined with ';' as older clients do (D-026, C-17)."""
+    pairs = [pair for one in given.get("UPLOAD", []) for pair in one.value.split(";") if pair.strip()]
+    spec = application.uploads
+    if spec is None:
+        if pairs:
+            raise UsageError(f"The application {application.name!r} takes no UPLOAD.")
+        return []
+    if len(pairs) > spec.maximum:
+        raise UsageError(f"UPLOAD names {len(pairs)} tables; at most {spec.maximum} are taken.")
+    inputs: list[Input] = []
+    for pair in pairs:
+        name, comma, uri = pair.strip().partition(",")
+        if not comma or not uri:
+            raise UsageError(f"UPLOAD={pair[:80]!r} must be a table name, a comma and a URI.")
+        if not _TABLE.fullmatch(name):
+            raise UsageError(f"UPLOAD: the table name {name[:80]!r} must be a letter and then letters, digits or '_'.")
+        if any(one.name.upper() == name.upper() for one in inputs):
+            raise UsageError(f"UPLOAD names the table {name!r} twice.")
+        path = f"uploads/{name}"
+        if uri.startswith("param:"):
+            inputs.append(Input(name, path, depot_key=_part(given, uri[6:], spec.size), max_size=spec.size))
+        else:
+            inputs.append(Input(name, path, url=_url(uri, f"UPLOAD={name}"), max_size=spec.size))
+    if len(inputs) < spec.minimum:
+        hint = "UPLOAD=name,param:part with a file part, or UPLOAD=name,URL"
+        raise UsageError(f"At least {spec.minimum} uploaded table is needed: {hint}.")
+    return inputs
+
+
+def _part(given: Mapping[str, list[Parameter]], part: str, limit: int) -> str:
+    for one in given.get(part.upper(), []):
+        if one.upload is not None:
+            if one.size is not None and one.size > limit:
+                raise UsageError(f"The uploaded file {part!r} has {one.size} bytes; at most {limit} are taken.")
+            return one.upload
+    raise UsageError(f"UPLOAD refers to the file part {part[:80]!r}, which was not sent.")
+
+
+def main_result(application: Application) -> ResultSpec | None:
+    """The result whose format RESPONSEFORMAT chooses."""
+    return next((one for one in application.results if one.formats), None)
+
+
+def _format(application: Application, given: Mapping[str, list[Parameter]]) -> tuple[str | None, str | None]:
+    """RESPONSEFORMAT: a short name or a media type; what was asked for is what the result is called (D-024)."""
+    asked = _single(given, "RESPONSEFORMAT")
+    if asked is None and application.protocol == "tap":
+        asked = _single(given, "FORMAT")  # T-011
+    result = main_result(application)
+    if result is None:
+        kinds = {one.media_type for one in application.results}
+        if asked and not kinds & {_base(asked), *ALIASES.get(_base(asked), ())}:
+            raise UsageError(f"RESPONSEFORMAT={asked[:80]!r} is not offered; offered: {', '.join(sorted(kinds))}.")
+        return None, None
+    if asked is None:
+        name = next(iter(result.formats))
+        return name, result.formats[name]
+    wanted = _base(asked)
+    exact = asked.replace(" ", "").lower()
+    for name, media_type in result.formats.items():
+        if exact == media_type:
+            return name, asked
+    for name, media_type in result.formats.items():
+        if wanted == name.lower():
+            return name, media_type
+        if wanted == _base(media_type) or wanted in ALIASES.get(name.lower(), ()):
+            if not _MEDIA_TYPE.fullmatch(asked):  # it becomes a header of the answer
+                raise UsageError(f"RESPONSEFORMAT={asked[:80]!r} is not a media type, such as {media_type}.")
+            return name, asked
+    offered = ", ".join(f"{name} ({media_type})" for name, media_type in result.formats.items())
+    raise UsageError(f"RESPONSEFORMAT={asked[:80]!r} is not offered; offered: {offered}.")
+
+
+def _base(media_type: str) -> str:
+    """A media type without its parameters, in lower case."""
+    return media_type.partition(";")[0].strip().lower()
+
+
+def _maxrec(application: Application, given: Mapping[str, list[Parameter]]) -> int | None:
+    """MAXREC: a whole number, cut to the application's limit (D-025)."""
+    text = _single(given, "MAXREC")
+    if text is not None and not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise UsageError(f"MAXREC={text[:40]!r} is not allowed; it must be a whole number, 0 or more.")
+    spec = application.maxrec
+    if spec is None:
+        return None
+    return spec.default if text is None else min(int(text), spec.maximum)

@@ -1,0 +1,104 @@
+"""Logging in with a browser: OpenID Connect's authorization-code flow with PKCE, the issuer's end of it."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+from urllib.parse import urlencode
+
+import structlog
+
+from uws_service.auth.claims import identity_of, is_jwt, peek, require_claims
+from uws_service.auth.credentials import invalid
+from uws_service.auth.identity import Identity
+from uws_service.auth.keys import IssuerFault, IssuerKeys
+from uws_service.auth.tokens import Tokens
+from uws_service.domain.errors import AuthenticationRequired, Forbidden, ServiceUnavailable
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A login that waits for the person to come back; ``url`` is where the browser goes meanwhile."""
+
+    url: str
+    state: str
+    nonce: str
+    verifier: str
+
+
+def _unavailable(issuer: IssuerKeys, error: IssuerFault) -> ServiceUnavailable:
+    log.warning("nobody can log in at an issuer", issuer=issuer.settings.url, problem=str(error))
+    return ServiceUnavailable(f"Nobody can log in at {issuer.settings.host} now.", retry_after=10)
+
+
+async def begin(issuer: IssuerKeys, redirect_uri: str) -> Begun:
+    """Where to send a browser to log in."""
+    settings = issuer.settings
+    try:
+        endpoint = (await issuer.metadata()).endpoint("authorization_endpoint")
+    except IssuerFault as error:
+        raise _unavailable(issuer, error) from None
+    state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
+    challenge = base64.urlsafe_b64encode(sha256(verifier.encode()).digest()).decode().rstrip("=")
+    query = {
+        "response_type": "code",
+        "client_id": str(settings.client_id),
+        "redirect_uri": redirect_uri,
+        "scope": settings.login_scopes,
+        "state": state,
+        "nonce": nonce,
+        "code_challenge": challenge,
+        "code_challenge_method": "S256",
+        **({"resource": settings.resource} if settings.resource else {}),
+    }
+    return Begun(f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query)}", state, nonce, verifier)
+
+
+async def finish(
+    tokens: Tokens, issuer: IssuerKeys, *, code: str, nonce: str, verifier: str, redirect_uri: str, now: float
+) -> Identity:
+    """Who logged in: from the access token if it is one for this service, else from the ID token."""
+    settings = issuer.settings
+    form = {
+        "grant_type": "authorization_code",
+        "code": code,
+        "redirect_uri": redirect_uri,
+        "code_verifier": verifier,
+        **({"resource": settings.resource} if settings.resource else {}),
+    }
+    try:
+        metadata = await issuer.metadata()
+        answer = await tokens.post(issuer, metadata.endpoint("token_endpoint"), form, settings.client_id)
+    except IssuerFault as error:
+        raise _unavailable(issuer, error) from None
+    claims = await _id_claims(tokens, issuer, answer.get("id_token"), nonce, now)
+    access = answer.get("access_token")
+    if isinstance(access, str):
+        try:
+            identity, _ = await tokens.verify(access)
+            if identity.owner == identity_of(claims, settings).owner:
+                return identity
+        except (AuthenticationRequired, Forbidden) as error:
+            log.info("the access token of a login is not for this service", reason=error.message)
+    return identity_of(claims, settings)
+
+
+async def _id_claims(tokens: Tokens, issuer: IssuerKeys, token: Any, nonce: str, now: float) -> Mapping[str, Any]:
+    """The claims of the ID token (OpenID Connect Core 1.0 §3.1.3.7)."""
+    if not isinstance(token, str) or not is_jwt(token):
+        raise invalid("The issuer gave no ID token; the scope openid must be among login_scopes.")
+    peeked, _ = peek(token)
+    if peeked.algorithm not in issuer.settings.algorithms:
+        raise invalid(f"The ID token's algorithm {peeked.algorithm[:16]!r} is not taken.")
+    claims, named = await tokens.verified(issuer, token, peeked.key_id)
+    asked = issuer.settings.model_copy(update={"audience": issuer.settings.client_id, "any_audience": False})
+    require_claims(claims, asked, named, now, tokens.settings.leeway, id_token=True)
+    if claims.get("nonce") != nonce:
+        raise invalid("The ID token belongs to another login.")
+    return claims

@@ -1,0 +1,211 @@
+"""The web server around the service: one process, or several that share one socket.
+
+The service itself is an ASGI application (`uws_service.web.app`); here are its process, its signals and what is said
+when it can't start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from uws_service.cli.common import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, Stop, complain, note
+from uws_service.domain.errors import UwsError
+from uws_service.runtime import applications_of
+from uws_service.settings import Settings
+from uws_service.store import Store
+from uws_service.web.app import App, create_app
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+GRACE_SECONDS = 5
+KEEP_ALIVE_SECONDS = 75
+"""Longer than the idle time of common proxies, so that none meets a connection that we are just closing."""
+
+
+class Process:
+    """The ASGI application of one process: opens quietly, and answers its waiters when it is told to stop."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+        self.failure: Exception | None = None
+
+    def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> Awaitable[None]:
+        if scope["type"] == "lifespan":
+            return self._lifespan(scope, receive, send)
+        return self.app(scope, receive, send)
+
+    async def _lifespan(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        told = False
+
+        async def quiet(message: Message) -> None:
+            nonlocal told
+            told = True
+            if message["type"] == "lifespan.startup.complete":
+                _drain_on_signals(self.app)
+            if message["type"].endswith(".failed"):
+                message = {"type": message["type"], "message": ""}  # we say in one line why
+            await send(message)
+
+        try:
+            await self.app(scope, receive, quiet)
+        except Exception as error:
+            self.failure = error
+            if not told:
+                await send({"type": "lifespan.startup.failed", "message": ""})
+
+
+def _drain_on_signals(app: App) -> None:
+    """Before the server's own handling of SIGTERM and SIGINT: answer every WAIT now (C-26)."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        before = signal.getsignal(number)
+
+        def handle(got: int, frame: FrameType | None, before: Any = before) -> None:
+            loop.call_soon_threadsafe(app.drain)
+            if callable(before):
+                before(got, frame)
+
+        signal.signal(number, handle)
+
+
+def serve(
+    settings: Settings, config: Path | None, overrides: Mapping[str, Any], *, host: str, port: int, workers: int
+) -> int:
+    """Serve until told to stop; the exit code."""
+    signal.signal(signal.SIGTERM, _end)  # also meets the signal that the server raises again when it has stopped
+    applications_of(settings)
+    listener = _listen(host, port)
+    try:
+        if workers == 1:
+            return _serve_one(settings, listener)
+        return _serve_many(settings, config, overrides, listener, workers)
+    except (KeyboardInterrupt, _Ended):
+        return EXIT_OK
+    finally:
+        listener.close()
+
+
+class _Ended(BaseException):
+    """SIGTERM came."""
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    raise _Ended
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        (family, _, _, _, address), *_ = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        listener = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise Stop(EXIT_USAGE, f"{host} is not an address to listen at: {error.strerror}") from None
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise Stop(EXIT_FAILURE, f"can't listen at {host} port {port}: {error.strerror}") from None
+    name, number = listener.getsockname()[:2]
+    note(f"Serving at http://{f'[{name}]' if ':' in name else name}:{number}/")
+    return listener
+
+
+def _options(workers: int = 1) -> dict[str, Any]:
+    return {
+        "workers": workers,
+        "lifespan": "on",
+        "interface": "asgi3",
+        "ws": "none",
+        "access_log": False,
+        "log_config": None,  # the service configures logging itself
+        "proxy_headers": False,  # the service decides itself which proxies it trusts
+        "server_header": False,
+        "timeout_keep_alive": KEEP_ALIVE_SECONDS,
+        "timeout_graceful_shutdown": GRACE_SECONDS,
+    }
+
+
+def _serve_one(settings: Settings, listener: socket.socket) -> int:
+    process = Process(create_app(settings))
+    logging.getLogger("uvicorn.error").addFilter(_told_by_us)
+    server = uvicorn.Server(uvicorn.Config(process, **_options()))
+    try:
+        server.run(sockets=[listener])
+    except SystemExit:
+        if process.failure is None:
+            raise
+    if process.failure is not None:
+        raise process.failure
+    return EXIT_OK if server.started else EXIT_FAILURE
+
+
+def _told_by_us(record: logging.LogRecord) -> bool:
+    return "startup failed" not in record.getMessage()
+
+
+def _serve_many(
+    settings: Settings, config: Path | None, overrides: Mapping[str, Any], listener: socket.socket, workers: int
+) -> int:
+    # What can't work is found once, here, and the tables are made by one process only.
+    if settings.database is None or settings.depot is None:
+        settings.data.mkdir(parents=True, exist_ok=True)
+    asyncio.run(_try_store(settings))
+    settings.work_folder.mkdir(parents=True, exist_ok=True)
+    factory = partial(_worker, config, dict(overrides))
+    Multiprocess(uvicorn.Config(factory, factory=True, **_options(workers)), sockets=[listener]).run()
+    return EXIT_OK
+
+
+async def _try_store(settings: Settings) -> None:
+    store = await Store.open(settings.database_url, create=settings.migrate_at_start)
+    await store.close()
+
+
+_controller_lock: list[IO[bytes]] = []
+
+
+def _worker(config: Path | None, overrides: dict[str, Any]) -> _Worker:
+    """The application of one of several processes; one of them, whichever is first, drives the sites."""
+    settings = Settings.load(config, **overrides)
+    if settings.controller and not _first(settings.work_folder / ".controller"):
+        settings = settings.model_copy(update={"controller": False})
+    return _Worker(create_app(settings))
+
+
+def _first(path: Path) -> bool:
+    """Whether this process got the lock; it is kept until the process ends, then another process gets it."""
+    handle = path.open("ab")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        handle.close()
+        return False
+    _controller_lock.append(handle)
+    return True
+
+
+class _Worker(Process):
+    """One of several processes: says itself why it can't start, as nobody else could."""
+
+    async def _lifespan(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        await super()._lifespan(scope, receive, send)
+        if isinstance(self.failure, UwsError):
+            complain(self.failure.message)
+        elif self.failure is not None:
+            complain(f"{type(self.failure).__name__}: {self.failure}")

@@ -1,0 +1,1 @@
+"""The words of the service as pure data: jobs, attempts, decisions, errors."""

@@ -1,0 +1,1 @@
+"""Which site a job goes to, and why."""

@@ -1,0 +1,143 @@
+"""What happens to jobs whose time is over, and to what deleted jobs leave behind.
+
+At its destruction time a job is deleted, or archived if its application says so (U-133); the files of deleted jobs
+are removed once nothing of them runs; objects in the depot that belong to no job are found and removed; old history
+is dropped. Every replica may run this: each step is compare-and-set or can be repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import structlog
+
+from uws_service.applications import Application
+from uws_service.depot import Depot
+from uws_service.domain.attempt import AttemptState
+from uws_service.domain.errors import UwsError
+from uws_service.domain.job import FINAL, Action, ErrorSummary, Job, apply
+from uws_service.service.jobs import id_instant, now_ms
+from uws_service.store import StaleJob, Store
+
+log = structlog.get_logger(__name__)
+
+ACTOR = "reaper"
+BATCH = 200
+
+
+class Reaper:
+    """Looks for what is due, every few seconds.
+
+    Parameters
+    ----------
+    interval, orphan_interval
+        Seconds between two looks at destruction times, and at the whole depot.
+    orphan_age
+        Seconds that an object of no job must be old before it is removed.
+    event_retention
+        Seconds for which events are kept.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        depot: Depot,
+        applications: Mapping[str, Application],
+        *,
+        interval: float,
+        orphan_interval: float,
+        orphan_age: float,
+        event_retention: int,
+        clock: Callable[[], int] = now_ms,
+    ) -> None:
+        self.store = store
+        self.depot = depot
+        self.applications = applications
+        self.interval = interval
+        self.orphan_interval = orphan_interval
+        self.orphan_age = orphan_age
+        self.event_retention = event_retention
+        self.clock = clock
+
+    async def run(self) -> None:
+        """Loop until cancelled; what fails is tried again at the next look."""
+        next_search = 0.0
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                await self.reap()
+                await self.sweep()
+                if loop.time() >= next_search:
+                    await self.search_orphans()
+                    await self.store.trim_events(self.clock() - self.event_retention * 1000)
+                    next_search = loop.time() + self.orphan_interval
+            except UwsError as error:
+                log.warning("reaper round failed", error=error.message)
+            except Exception:
+                log.exception("reaper round failed")
+            await asyncio.sleep(self.interval)
+
+    async def reap(self) -> None:
+        """Delete or archive every job whose destruction time has come."""
+        while due := await self.store.due(self.clock(), BATCH):
+            done = 0
+            for job in due:
+                try:
+                    done += await self._end(job)
+                except StaleJob:
+                    continue
+            if not done:
+                return
+
+    async def _end(self, job: Job) -> bool:
+        """True if this job is no longer due."""
+        application = self.applications.get(job.application)
+        if application is None or not application.archive or not job.listed:
+            await self.store.delete(job, actor=ACTOR, origin="")
+            log.info("job destroyed", job=job.id)
+            return True
+        attempts = await self.store.attempts(job.id)
+        if job.phase not in FINAL:
+            error = ErrorSummary("The job's destruction time came before it had ended.")
+            after = apply(job, Action.ABORT, self.clock(), error=error)
+            unwanted = [replace(attempt, wanted=False) for attempt in attempts]
+            await self.store.save(job, after, kind="PHASE", actor=ACTOR, attempts=unwanted)
+            return False
+        if any(attempt.state is not AttemptState.CLOSED for attempt in attempts):
+            return False
+        archived = replace(apply(job, Action.ARCHIVE, self.clock()), destruction=None)
+        # The sweep removes the files, also when the depot can't be reached just now.
+        await self.store.save(job, replace(archived, info={}), kind="PHASE", actor=ACTOR, discard=True)
+        log.info("job archived", job=job.id)
+        return True
+
+    async def sweep(self) -> None:
+        """Remove the files of deleted and archived jobs of which nothing runs any more."""
+        while found := await self.store.garbage(BATCH):
+            for job_id in found:
+                await self.depot.delete_prefix(f"jobs/{job_id}/")
+                await self.store.garbage_done(job_id)
+
+    async def search_orphans(self) -> None:
+        """Remove objects of no job, left by a service that was killed while it took an upload."""
+        batch: list[str] = []
+        oldest = self.clock() - int(self.orphan_age * 1000)
+        async for prefix in self.depot.list_prefixes("jobs/"):
+            job_id = prefix.rstrip("/").rpartition("/")[2]
+            made = id_instant(job_id)
+            if made is not None and made < oldest:
+                batch.append(job_id)
+            if len(batch) >= BATCH:
+                await self._remove_unknown(batch)
+                batch = []
+        if batch:
+            await self._remove_unknown(batch)
+
+    async def _remove_unknown(self, ids: list[str]) -> None:
+        known = await self.store.known(ids)
+        for job_id in ids:
+            if job_id not in known:
+                log.info("removing objects of no job", job=job_id)
+                await self.depot.delete_prefix(f"jobs/{job_id}/")

@@ -1,0 +1,245 @@
+"""What an agent in a pod may ask of the service: its attempt's inputs, and to hand over progress, results, a report.
+
+The last pod to claim an attempt speaks for it. What it hands over lies under a key of its own until the controller
+records the report, so an attempt that was given up can't touch the results of the one that took its place: fencing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from uws_service.applications import Application, check, launch
+from uws_service.auth.data_tokens import DataAccess, tell_waiting
+from uws_service.depot import Depot
+from uws_service.domain.attempt import Attempt, AttemptState, Launch, Output, Reason, Report
+from uws_service.domain.errors import Forbidden, NotFound, ServiceUnavailable, UsageError
+from uws_service.domain.job import Job, Phase
+from uws_service.settings import Fetch
+from uws_service.store import StaleJob, Store
+
+_RESULT = re.compile(r"[A-Za-z0-9._-]{1,255}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+REASONS = frozenset({Reason.STAGE_IN, Reason.STAGE_OUT, Reason.OUTPUT_TOO_LARGE})
+"""The ends that an agent can tell of; the command's own end is in its pod's status."""
+MOST_OUTPUTS = 1_000
+LARGEST = 2**53
+"""Of numbers in a report; more is nonsense, and databases do not hold much more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """Who asks: a pod, as its verified token says."""
+
+    sites: frozenset[str]
+    """The sites that it may belong to: several when they share a namespace."""
+    job_id: str
+    number: int
+    uid: str
+
+    @property
+    def folder(self) -> str:
+        """Where in the depot its outputs lie."""
+        return f"jobs/{self.job_id}/attempts/{self.number}-{self.uid}"
+
+
+class Agents:
+    """All that agents can ask, over one store."""
+
+    def __init__(
+        self,
+        store: Store,
+        depot: Depot,
+        applications: Mapping[str, Application],
+        fetch: Fetch,
+        data: DataAccess | None = None,
+    ) -> None:
+        self.store = store
+        self.depot = depot
+        self.applications = applications
+        self.fetch = fetch
+        self.data = data
+
+    async def claim(self, pod: Pod) -> dict[str, Any]:
+        """Let this pod speak for its attempt; what it needs to know, as JSON values.
+
+        Raises
+        ------
+        Forbidden
+            The attempt is not wanted any more, or belongs to another site.
+        ServiceUnavailable
+            Another pod of it counts as running, or its access to data can't be renewed now; ask again.
+        """
+        attempt, plan = await self._plan(pod)
+        job = await self.store.get(pod.job_id)
+        running = job is not None and job.phase in (Phase.EXECUTING, Phase.UNKNOWN)
+        if running and attempt.claimed not in ("", pod.uid):
+            # Its earlier pod may have ended by itself; whether this one may begin is seen once the site was looked at.
+            raise ServiceUnavailable("Another pod of this attempt counts as running.", retry_after=1)
+        if not await self.store.claim(pod.job_id, pod.number, pod.uid):
+            raise Forbidden("This attempt has ended or was given up.")
+        return {
+            "data": await self._data(pod.job_id),
+            "inputs": [
+                {key: value for key, value in asdict(item).items() if key != "depot_key"} for item in plan.inputs
+            ],
+            "parameters": plan.parameters,
+            "results": [asdict(one) for one in plan.results],
+            "max_output": plan.max_output,
+            "fetch": {
+                "allow_private": self.fetch.allow_private,
+                "allow_hosts": list(self.fetch.allow_hosts),
+                "timeout": self.fetch.timeout,
+            },
+        }
+
+    async def _data(self, job_id: str) -> dict[str, Any]:
+        """The tokens for the attempt's data; why there are none now stands in jobInfo."""
+        if self.data is None:
+            return {"tokens": {}, "command": None}
+        try:
+            return await self.data.held(job_id)
+        except ServiceUnavailable as error:
+            await tell_waiting(self.store, job_id, error.message)
+            raise
+        except Forbidden as error:
+            return {"tokens": {}, "command": None, "problem": error.message}
+
+    async def read_input(self, pod: Pod, index: int) -> tuple[int, AsyncIterator[bytes]]:
+        """Size and content of an input that the depot has."""
+        attempt, plan = await self._plan(pod)
+        _require_voice(attempt, pod)
+        if not 0 <= index < len(plan.inputs) or plan.inputs[index].depot_key is None:
+            raise NotFound(f"There is no input {index} in the depot for this attempt.")
+        key = str(plan.inputs[index].depot_key)
+        found = await self.depot.head(key)
+        if found is None:
+            raise NotFound(f"{plan.inputs[index].name}: the uploaded file is no longer there.")
+        return found.size, self.depot.read(key)
+
+    async def put_output(self, pod: Pod, result_id: str, chunks: AsyncIterator[bytes], size: int, sha256: str) -> None:
+        """Take one output; what does not have the announced size and digest is refused."""
+        attempt, plan = await self._plan(pod)
+        _require_voice(attempt, pod)
+        key = _key(pod, result_id)
+        stored = await self.depot.put(key, chunks, max_size=plan.max_output or size)
+        if (stored.size, stored.sha256) != (size, sha256):
+            raise UsageError(
+                f"{result_id}: what came ({stored.size} bytes, {stored.sha256}) is not what was announced."
+            )
+
+    async def progress(self, pod: Pod, fraction: float, text: str) -> None:
+        """Put the command's own words into jobInfo; in vain if the job has moved on."""
+        attempt = await self._attempt(pod)
+        _require_voice(attempt, pod)
+        for _ in range(5):
+            job = await self.store.get(pod.job_id)
+            if job is None or job.phase not in (Phase.QUEUED, Phase.EXECUTING):
+                return
+            info = {**job.info, "progress": min(1.0, max(0.0, fraction)), "message": text[:200]}
+            try:
+                await self.store.save(job, replace(job, info=info), kind="INFO", actor="agent")
+                return
+            except StaleJob:
+                continue
+
+    async def report(self, pod: Pod, told: Mapping[str, Any]) -> None:
+        """Record an agent's last word.
+
+        Raises
+        ------
+        UsageError
+            It makes no sense, or names what was not handed over.
+        Forbidden
+            The attempt was given up, or another pod speaks for it: nothing of it is recorded but what was used. For a
+            command that fails is known to have failed before its agent has said anything.
+        """
+        try:
+            attempt, plan = await self._plan(pod)
+        except Forbidden:
+            cpu, memory = float(_number(told, "cpu")), int(_number(told, "peak_memory"))
+            await self.store.late_usage(pod.job_id, pod.number, pod.uid, cpu, memory)
+            raise
+        _require_voice(attempt, pod)
+        report = await self._checked(pod, plan, told)
+        if not await self.store.report(pod.job_id, pod.number, pod.uid, report):
+            raise Forbidden("This attempt was given up, or another pod speaks for it now.")
+
+    async def _checked(self, pod: Pod, plan: Launch, told: Mapping[str, Any]) -> Report:
+        listed = told.get("outputs", [])
+        if not isinstance(listed, Sequence) or isinstance(listed, str) or len(listed) > MOST_OUTPUTS:
+            raise UsageError(f"outputs: must be a list of at most {MOST_OUTPUTS}.")
+        kinds = {one.media_type for one in plan.results}
+        outputs = []
+        settled = []
+        for one in listed:
+            try:
+                size, sha256, kind = int(one["size"]), str(one["sha256"]), str(one["media_type"])
+                key = _key(pod, str(one["id"]))
+            except (KeyError, TypeError, ValueError):
+                raise UsageError("outputs: each needs id, media_type, size and sha256.") from None
+            if kind not in kinds or not _SHA256.fullmatch(sha256):
+                raise UsageError(f"outputs: {one['id']}: wrong media type or digest.")
+            there = await self.depot.head(key)
+            if there is None or there.size != size:
+                raise UsageError(f"outputs: {one['id']} was not handed over with {size} bytes.")
+            outputs.append(Output(str(one["id"]), key, kind, size, sha256))
+            if one.get("settled") is True:
+                settled.append(str(one["id"]))
+        reason = None
+        if told.get("reason") is not None:
+            if told["reason"] not in REASONS:
+                raise UsageError(f"reason: must be one of {', '.join(sorted(REASONS))}, or null.")
+            reason = Reason(told["reason"])
+        return Report(
+            tuple(outputs),
+            tuple(settled),
+            reason,
+            str(told.get("message", ""))[:2000],
+            int(_number(told, "bytes_in")),
+            float(_number(told, "cpu")),
+            int(_number(told, "peak_memory")),
+        )
+
+    async def _attempt(self, pod: Pod) -> Attempt:
+        for attempt in await self.store.attempts(pod.job_id):
+            if attempt.number == pod.number and attempt.site in pod.sites:
+                return attempt
+        raise Forbidden("There is no such attempt at this site.")
+
+    async def _plan(self, pod: Pod) -> tuple[Attempt, Launch]:
+        """The attempt and what it runs, made anew: the agent's words are never taken for it."""
+        attempt = await self._attempt(pod)
+        job = await self.store.get(pod.job_id)
+        if job is None or attempt.state is AttemptState.CLOSED:
+            raise Forbidden("This attempt has ended or was given up.")
+        application = self._application(job)
+        return attempt, launch(application, job, check(application, job.parameters), attempt.number)
+
+    def _application(self, job: Job) -> Application:
+        found = self.applications.get(job.application)
+        if found is None:
+            raise Forbidden(f"There is no application {job.application!r} any more.")
+        return found
+
+
+def _require_voice(attempt: Attempt, pod: Pod) -> None:
+    if attempt.claimed != pod.uid:
+        raise Forbidden("Another pod speaks for this attempt now.")
+    if attempt.state is AttemptState.CLOSED:
+        raise Forbidden("This attempt has ended or was given up.")
+
+
+def _key(pod: Pod, result_id: str) -> str:
+    if not _RESULT.fullmatch(result_id) or not result_id.strip("."):
+        raise UsageError(f"{result_id[:64]!r} can't be the name of a result.")
+    return f"{pod.folder}/{result_id}"
+
+
+def _number(told: Mapping[str, Any], name: str) -> float:
+    value = told.get(name, 0)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LARGEST:
+        raise UsageError(f"{name}: must be a number from 0 to {LARGEST}.")
+    return value

@@ -1,0 +1,113 @@
+"""What every kind of site can do: the interface between the controller and the place where jobs run.
+
+An executor keeps no truth of its own. It takes attempts, shows what there is of them, stops them, and brings their
+files to the depot. Each call can be repeated without harm, since the service may be killed between any two of them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from uws_service.domain.attempt import Attempt, Launch, Observation
+from uws_service.domain.errors import ServiceUnavailable, UwsError
+from uws_service.domain.job import Result
+
+
+class Collected(NamedTuple):
+    """Results and logs, now in the depot, and the end of what the command said."""
+
+    results: tuple[Result, ...]
+    logs: tuple[Result, ...]
+    tail: str = ""
+
+
+class NotNow(ServiceUnavailable):
+    """The site can't take or do it at the moment; ``sent``: it may have been done all the same."""
+
+    def __init__(self, message: str, *, sent: bool = True, retry_after: int = 10) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.sent = sent
+
+
+class Refused(UwsError):
+    """The site does not take this attempt, and never will."""
+
+    status = 422
+
+
+class Health(NamedTuple):
+    """Whether a site can be asked; ``since`` (milliseconds) is when it last could, if it can't."""
+
+    reachable: bool
+    since: int = 0
+    message: str = ""
+
+
+def result_key(job_id: str, result_id: str) -> str:
+    """Where a result lies in the depot."""
+    return f"jobs/{job_id}/results/{result_id}"
+
+
+def log_key(job_id: str, name: str) -> str:
+    """Where a log (``stdout``, ``stderr``) lies in the depot."""
+    return f"jobs/{job_id}/logs/{name}"
+
+
+class Executor(Protocol):
+    """One site."""
+
+    site: str
+    capacity: int
+    """How many attempts may be at the site at once."""
+    streams: tuple[str, ...]
+    """The logs that it has of a command: ``stdout``, ``stderr``, or both in one as ``stdout``."""
+
+    async def start(self) -> None:
+        """Get ready, and find again what an earlier service left running.
+
+        Raises
+        ------
+        ConfigurationError
+            The site can't be used, or another process drives it.
+        """
+
+    async def stop(self) -> None:
+        """Let go of the site; what runs there goes on."""
+
+    async def close(self) -> None:
+        """Let go of what was opened, whether or not it was started."""
+
+    def health(self) -> Health:
+        """Whether the site can be asked at the moment."""
+
+    async def submit(self, launch: Launch) -> None:
+        """Hand an attempt to the site. An attempt that is there already is left alone.
+
+        Returns soon: files are brought in the background, and what goes wrong with them is in `observe`.
+        """
+
+    async def observe(self) -> list[Observation]:
+        """Everything that is at the site, whoever asked for it."""
+
+    async def wait_change(self, timeout: float) -> None:
+        """Return when something at the site has changed, or after so many seconds."""
+
+    async def kill(self, job_id: str, number: int) -> None:
+        """Begin to stop an attempt: softly, then by force. `observe` shows when it has ended."""
+
+    async def collect(self, observation: Observation, attempt: Attempt) -> Collected:
+        """Put the files of an ended attempt into the depot, and say what they are.
+
+        Raises
+        ------
+        NotFound
+            A file that was collected at the site is no longer there.
+        ServiceUnavailable, StorageFull
+            The depot can't take them now; call again.
+        """
+
+    async def forget(self, job_id: str, number: int) -> None:
+        """Remove everything of an attempt from the site; whatever of it still runs is killed."""
+
+    async def read_log(self, job_id: str, number: int, name: str) -> bytes | None:
+        """The end of a log (at most 1 MiB) as it is now; None if the site has none."""

@@ -1,0 +1,161 @@
+"""Who an agent is: its pod's projected service-account token, verified with the keys of its own cluster.
+
+The token is bound to the pod and meant for this service alone (its audience), and its claims are signed by the
+cluster: namespace, service account, pod. The pod's name is made from the Job's, which names job and attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
+
+from uws_service.domain.errors import AuthenticationRequired, ServiceUnavailable, UwsError
+from uws_service.sites.agent_api import Pod
+from uws_service.sites.kubernetes.cluster import Cluster, Missing
+from uws_service.sites.kubernetes.manifest import attempt_of_pod
+
+log = structlog.get_logger(__name__)
+
+ALGORITHMS = ["RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256"]
+LEEWAY = 30
+"""Seconds by which clocks may differ."""
+KEEP = 3600.0
+"""Seconds for which a cluster's keys are used without asking again."""
+AGAIN = 2.0
+"""An unknown key is looked for at most every so many seconds; less often at a site that does not answer."""
+PATIENCE = 6.0
+"""Seconds for which a token with an unknown key is kept waiting."""
+LONGEST = 8192
+
+
+@dataclass(slots=True)
+class _Keys:
+    """What a cluster's issuer says of itself."""
+
+    cluster: Cluster
+    issuer: str = ""
+    keys: KeySet | None = None
+    ids: frozenset[str] = frozenset()
+    at: float = -KEEP
+    """When the keys were fetched (monotonic seconds)."""
+    next_try: float = 0.0
+    failures: int = 0
+    fetching: asyncio.Task[None] | None = None
+
+
+class AgentTokens:
+    """Verifies the tokens of all sites that are clusters."""
+
+    def __init__(self, clusters: Sequence[Cluster]) -> None:
+        self._sites = [_Keys(cluster) for cluster in clusters]
+
+    async def verify(self, token: str) -> Pod:
+        """The pod that shows this token.
+
+        Raises
+        ------
+        AuthenticationRequired
+            It is not a token of an agent of one of our sites, or no longer.
+        ServiceUnavailable
+            The keys that could verify it can't be fetched now.
+        """
+        key_id = _key_id(token)
+        if not any(key_id in site.ids for site in self._sites):
+            await self._fetch_all()
+        found: list[tuple[_Keys, Mapping[str, Any]]] = []
+        for site in self._sites:
+            if site.keys is not None and key_id in site.ids:
+                self._freshen(site)
+                claims = self._claims(token, site)
+                if claims is not None:
+                    found.append((site, claims))
+        if not found:
+            if any(site.keys is None for site in self._sites):
+                raise ServiceUnavailable("The keys of a site can't be fetched now.", retry_after=2)
+            raise AuthenticationRequired("The token is not one of an agent at a site of this service, or has expired.")
+        bound = found[0][1]["kubernetes.io"]["pod"]
+        attempt = attempt_of_pod(str(bound.get("name")))
+        if attempt is None:
+            raise AuthenticationRequired("The token belongs to a pod that is none of this service's jobs.")
+        sites = frozenset(site.cluster.site.name for site, _ in found)
+        return Pod(sites, attempt[0], attempt[1], str(bound["uid"]))
+
+    def _claims(self, token: str, site: _Keys) -> Mapping[str, Any] | None:
+        """The claims if the token is for us, from this site's namespace and account; None otherwise."""
+        assert site.keys is not None
+        settings = site.cluster.site
+        try:
+            claims = jwt.decode(token, site.keys, algorithms=ALGORITHMS).claims
+            jwt.JWTClaimsRegistry(
+                leeway=LEEWAY,
+                iss={"essential": True, "value": site.issuer},
+                aud={"essential": True, "value": settings.audience},
+                exp={"essential": True},
+            ).validate(claims)
+        except (JoseError, ValueError) as error:
+            log.info("agent's token refused", site=settings.name, error=str(error))
+            return None
+        bound = claims.get("kubernetes.io")
+        if not isinstance(bound, dict) or bound.get("namespace") != settings.namespace:
+            return None
+        account, pod = bound.get("serviceaccount"), bound.get("pod")
+        if not isinstance(account, dict) or account.get("name") != settings.service_account:
+            return None
+        return claims if isinstance(pod, dict) and pod.get("uid") else None
+
+    async def _fetch_all(self) -> None:
+        """Look for a key that no site is known to have; a site that does not answer is not waited for long."""
+        tasks = [task for site in self._sites if (task := self._fetch_soon(site)) is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=PATIENCE)
+
+    def _freshen(self, site: _Keys) -> None:
+        """Fetch keys that are old once more, while they go on being used."""
+        if time.monotonic() - site.at > KEEP:
+            self._fetch_soon(site)
+
+    def _fetch_soon(self, site: _Keys) -> asyncio.Task[None] | None:
+        """One fetch at a time, and not again at once; None: not now."""
+        if site.fetching is not None and not site.fetching.done():
+            return site.fetching
+        if time.monotonic() < site.next_try:
+            return None
+        site.fetching = asyncio.create_task(self._fetch(site))
+        return site.fetching
+
+    async def _fetch(self, site: _Keys) -> None:
+        """Get a site's keys; those that are known are kept if that fails."""
+        site.next_try = time.monotonic() + AGAIN
+        try:
+            told = await site.cluster.ask("/.well-known/openid-configuration")
+            keys = await site.cluster.ask("/openid/v1/jwks")
+            site.keys = KeySet.import_key_set(keys)
+            site.ids = frozenset(str(one.get("kid")) for one in keys["keys"])
+            site.issuer = told["issuer"]
+            site.at = time.monotonic()
+            site.failures = 0
+        except (UwsError, Missing, KeyError, TypeError, JoseError, ValueError) as error:
+            site.failures += 1
+            site.next_try = time.monotonic() + min(60.0, AGAIN * 2**site.failures)
+            log.warning("keys of a site can't be fetched", site=site.cluster.site.name, error=str(error))
+
+
+def _key_id(token: str) -> str:
+    try:
+        if len(token) > LONGEST or token.count(".") != 2:
+            raise ValueError
+        head = token.partition(".")[0]
+        header = json.loads(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4)))
+        return str(header["kid"])
+    except (ValueError, KeyError, TypeError):
+        raise AuthenticationRequired("That is not a service-account token.") from None

@@ -1,0 +1,133 @@
+"""Work folders as the service sees them: what they tell, and how to end and remove what is in them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from uws_service.agent import folder as layout
+from uws_service.domain.attempt import Observation, Output, Reason, Seen, Usage
+
+Key = tuple[str, int]
+"""Job id and number of an attempt."""
+LOG_END = 1024 * 1024
+"""Bytes of a log that are shown while its command runs."""
+
+
+def observation(key: Key, status: dict[str, Any]) -> Observation:
+    """A status file as an observation; one that makes no sense is as good as none."""
+    try:
+        reason = status.get("reason")
+        return Observation(
+            *key,
+            Seen(status.get("state", Seen.STARTING)),
+            started=status.get("started"),
+            ended=status.get("ended"),
+            exit_code=status.get("exit_code"),
+            reason=Reason(reason) if reason else None,
+            message=status.get("message", ""),
+            progress=status.get("progress"),
+            progress_text=status.get("progress_text", ""),
+            outputs=tuple(Output(**output) for output in status.get("outputs", ())),
+            log_tail=status.get("log_tail", ""),
+            usage=Usage(**status.get("usage", {})),
+        )
+    except (TypeError, ValueError):
+        return Observation(*key, Seen.FAILED, reason=Reason.AGENT_LOST, message="The status file can't be read.")
+
+
+def signal_agent(folder: Path, kind: signal.Signals) -> bool:
+    """Send a signal to the process that holds the agent's lock, and to no other that may get its number."""
+    pid = layout.agent_pid(str(folder))
+    if pid is None:
+        return False
+    with contextlib.suppress(ProcessLookupError):
+        handle = os.pidfd_open(pid)
+        try:
+            if layout.agent_pid(str(folder)) == pid:
+                signal.pidfd_send_signal(handle, kind)
+                return True
+        finally:
+            os.close(handle)
+    return False
+
+
+def log_end(path: Path) -> bytes | None:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_END))
+            return file.read(LOG_END)
+    except OSError:
+        return None
+
+
+async def chunks_of(path: Path) -> AsyncIterator[bytes]:
+    """The content of a file, piece by piece."""
+    with path.open("rb") as file:
+        while chunk := await asyncio.to_thread(file.read, 1024 * 1024):
+            yield chunk
+
+
+def kill_leftovers(folder: Path, seconds: float = 5.0) -> int:
+    """Kill the processes of one work folder until none is found; returns how many were.
+
+    Only needed when an agent was itself killed. The command's first process dies with its agent; what it forked into
+    other sessions does not. Such processes are known by the name of their work folder in the environment that they
+    inherited, or by working in that folder.
+    """
+    killed = 0
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = sum(_kill_if_of(folder, int(name)) for name in os.listdir("/proc") if name.isdigit())
+        if not found:
+            break
+        killed += found
+        time.sleep(0.01)
+    return killed
+
+
+def _kill_if_of(folder: Path, pid: int) -> bool:
+    if pid == os.getpid():
+        return False
+    with contextlib.suppress(OSError):
+        handle = os.pidfd_open(pid)  # from here on nobody else can have this process id
+        try:
+            if _is_of(folder, pid):
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+                return True
+        finally:
+            os.close(handle)
+    return False
+
+
+def _is_of(folder: Path, pid: int) -> bool:
+    mark = b"UWS_OUTPUT_DIR=" + os.fsencode(folder / layout.OUTPUT)
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")  # empty for the dead
+        if mark in environment:
+            return True
+        return Path(os.readlink(f"/proc/{pid}/cwd")).is_relative_to(folder)
+    except OSError:
+        return False
+
+
+def remove(path: Path) -> None:
+    """Remove a tree whatever the command did to it: folders without rights, or nested a thousand deep."""
+
+    def open_up(_function: object, name: str, _error: object) -> None:
+        with contextlib.suppress(OSError):
+            os.chmod(os.path.dirname(name), 0o700)
+            os.chmod(name, 0o700)
+
+    with contextlib.suppress(OSError, RecursionError):
+        shutil.rmtree(path, onerror=open_up)
+    if path.exists():
+        subprocess.run(["rm", "-rf", "--", str(path)], check=False, stderr=subprocess.DEVNULL)

@@ -1,0 +1,273 @@
+"""What the steps of `deciding` write: the job's row, its attempts and its history, each in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import structlog
+
+from uws_service import telemetry
+from uws_service.applications import Application
+from uws_service.domain.attempt import RETRYABLE, Attempt, AttemptState, Observation, Reason, Seen, Usage
+from uws_service.domain.decisions import (
+    Complete,
+    Execute,
+    Fail,
+    Lose,
+    Progress,
+    Requeue,
+    Retry,
+    Salvage,
+    Step,
+    Stop,
+    Suspend,
+    Wait,
+)
+from uws_service.domain.errors import UsageError
+from uws_service.domain.job import Action, ErrorSummary, Job, Phase, Result, apply
+from uws_service.placement.placer import Placer
+from uws_service.service.jobs import quote
+from uws_service.sites.executor import Executor
+from uws_service.store import Store
+
+log = structlog.get_logger(__name__)
+
+ACTOR = "controller"
+PROGRESS_MS = 1_000
+"""At most one write of progress for a job in this time."""
+NO_SITE_MS = 10_000
+"""Pause before another site is looked for again."""
+
+
+class Outcomes:
+    """Writes down what becomes of the attempts of one site.
+
+    Parameters
+    ----------
+    store, executor, applications, placer, clock
+        Those of the site's controller.
+    over
+        Called with an attempt's job id and number once its end is recorded.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        executor: Executor,
+        applications: Mapping[str, Application],
+        placer: Placer,
+        clock: Callable[[], int],
+        over: Callable[[tuple[str, int]], None],
+    ) -> None:
+        self.store = store
+        self.executor = executor
+        self.applications = applications
+        self.placer = placer
+        self.clock = clock
+        self.over = over
+        self._progress: dict[tuple[str, int], int] = {}
+
+    async def record(self, job: Job, attempt: Attempt, seen: Observation | None, step: Step) -> int | None:
+        """Carry out a step that changes the job's row; an instant if there is nothing to do before it."""
+        match step:
+            case Execute(started):
+                await self._execute(job, attempt, started)
+            case Progress(fraction, text):
+                await self._save_progress(job, attempt, fraction, text)
+            case Wait(why, place):
+                info = {**job.info, "waiting": why, "place": place}
+                await self.store.save(job, replace(job, info=info), kind="INFO", actor=ACTOR)
+            case Suspend(why):
+                await self._change(job, Action.SUSPEND, waiting=why)
+            case Requeue():
+                await self._change(job, Action.REQUEUE)
+            case Lose(why):
+                await self._change(job, Action.LOSE, waiting=why)
+            case Stop():
+                message = f"The execution duration of {job.duration} s was exceeded."
+                error = ErrorSummary(message, reason=Reason.DEADLINE)
+                after = apply(job, Action.STOP, self.clock(), error=error)
+                unwanted = replace(attempt, wanted=False, reason=Reason.DEADLINE)
+                await self.store.save(job, after, kind="PHASE", actor=ACTOR, attempts=[unwanted])
+                telemetry.PHASES.labels(job.application, after.phase).inc()
+            case Complete() if seen is not None:
+                await self._complete(job, attempt, seen)
+            case Fail(reason, message):
+                await self.fail(job, attempt, seen, reason, message)
+            case Retry(reason, message, not_before):
+                return await self._retry(job, attempt, seen, reason, message, not_before)
+            case Salvage():
+                await self._salvage(job, attempt, seen)
+        return None
+
+    async def _execute(self, job: Job, attempt: Attempt, started: int) -> None:
+        after = job if job.phase is Phase.EXECUTING else apply(job, Action.EXECUTE, started, started=started)
+        info = {key: value for key, value in job.info.items() if key not in ("waiting", "place")}
+        info["streams"] = list(self.executor.streams)
+        running = replace(attempt, state=AttemptState.RUNNING, started=started)
+        after = replace(after, info=info, quote=quote(job, started))
+        await self.store.save(job, after, kind="PHASE", actor=ACTOR, attempts=[running])
+        telemetry.PHASES.labels(job.application, after.phase).inc()
+
+    async def _change(self, job: Job, action: Action, *, waiting: str = "") -> None:
+        """A change of phase that says nothing about the attempt's end."""
+        after = apply(job, action, self.clock())
+        info = {key: value for key, value in job.info.items() if key not in ("waiting", "place")}
+        if waiting:
+            info["waiting"] = waiting
+        await self.store.save(job, replace(after, info=info), kind="PHASE", actor=ACTOR)
+        telemetry.PHASES.labels(job.application, after.phase).inc()
+
+    async def _save_progress(self, job: Job, attempt: Attempt, fraction: float | None, text: str) -> None:
+        key = attempt.job_id, attempt.number
+        now = self.clock()
+        if now - self._progress.get(key, 0) < PROGRESS_MS:
+            return
+        self._progress[key] = now
+        info = {**job.info, "progress": fraction, "message": text}
+        await self.store.save(job, replace(job, info=info), kind="INFO", actor=ACTOR)
+
+    async def _complete(self, job: Job, attempt: Attempt, seen: Observation) -> None:
+        found = await self.executor.collect(seen, attempt)
+        after = apply(
+            job, Action.COMPLETE, self.clock(), started=seen.started, ended=seen.ended, results=tuple(found.results)
+        )
+        info = {
+            **_info(job, found.logs),
+            "progress": 1.0,
+            "message": seen.progress_text or job.info.get("message", ""),
+        }
+        await self._finish(job, replace(after, info=info), _closed(attempt, seen, None, "", self.clock()))
+
+    async def fail(self, job: Job, attempt: Attempt, seen: Observation | None, reason: Reason, message: str) -> None:
+        """The job ends in ERROR, with the last lines of its log as the detail."""
+        logs: tuple[Result, ...] = ()
+        detail = ""
+        if seen is not None:
+            _, logs, detail = await self.executor.collect(seen, attempt)
+        if reason is Reason.EXIT_CODE and seen is not None and seen.reports:
+            last = detail.strip().rpartition("\n")[2]
+            message = f"{message}: {last[:300]}" if last else f"{message}."
+        transient = reason in RETRYABLE
+        error = ErrorSummary(message or reason.value, transient=transient, reason=reason, detail=detail)
+        started = seen.started if seen is not None else None
+        ended = seen.ended if seen is not None else None
+        after = apply(job, Action.FAIL, self.clock(), started=started, ended=ended, error=error)
+        await self._finish(
+            job, replace(after, info=_info(job, logs)), _closed(attempt, seen, reason, message, self.clock())
+        )
+
+    async def _finish(self, job: Job, after: Job, closed: Attempt) -> None:
+        """The outcome and the end of the attempt in one transaction; only then is it forgotten at the site."""
+        await self.store.save(job, after, kind="PHASE", actor=ACTOR, attempts=[closed])
+        telemetry.PHASES.labels(job.application, after.phase).inc()
+        telemetry.ATTEMPTS.labels(closed.site, closed.reason or "Done").inc()
+        log.info("job ended", job=job.id, application=job.application, phase=after.phase, attempt=closed.number)
+        self._leave(closed)
+
+    def _leave(self, closed: Attempt) -> None:
+        key = closed.job_id, closed.number
+        self._progress.pop(key, None)
+        self.over(key)
+
+    async def _retry(
+        self, job: Job, attempt: Attempt, seen: Observation | None, reason: Reason, message: str, not_before: int
+    ) -> int | None:
+        """The next attempt, at the best site of the moment; no site: its instant to look again."""
+        site = attempt.site
+        why = job.info.get("site_reason", "")
+        application = self.applications.get(attempt.application)
+        if application is not None:
+            elsewhere = attempt.site if reason is Reason.SITE_LOST else None
+            try:
+                site, why = await self.placer.choose(job, application, group=attempt.group, without=elsewhere)
+            except UsageError:
+                if elsewhere is not None:  # no other site takes it: it is UNKNOWN until this one is back
+                    if job.phase is not Phase.UNKNOWN:
+                        await self._change(job, Action.LOSE, waiting=message)
+                    return self.clock() + NO_SITE_MS
+        following = Attempt(
+            job_id=job.id,
+            number=attempt.number + 1,
+            site=site,
+            application=attempt.application,
+            owner=attempt.owner,
+            group=attempt.group,
+            created=self.clock(),
+            not_before=not_before,
+            cpu_requested=attempt.cpu_requested,
+            memory_requested=attempt.memory_requested,
+        )
+        after = job if job.phase is Phase.QUEUED else apply(job, Action.REQUEUE, self.clock())
+        lost = {"attempt": attempt.number, "site": attempt.site, "reason": reason.value, "message": message}
+        info = {
+            **job.info,
+            "attempt": following.number,
+            "waiting": f"attempt {attempt.number} was lost ({message or reason.value}); another one follows",
+            "site": site,
+            "site_reason": why,
+            "lost": [*job.info.get("lost", ()), lost],
+        }
+        closed = _closed(attempt, seen, reason, message, self.clock())
+        await self.store.save(job, replace(after, info=info), kind="PHASE", actor=ACTOR, attempts=[closed, following])
+        telemetry.ATTEMPTS.labels(closed.site, reason.value).inc()
+        log.warning("attempt lost", job=job.id, attempt=attempt.number, reason=reason, error=message)
+        self._leave(closed)
+        return None
+
+    async def _salvage(self, job: Job, attempt: Attempt, seen: Observation | None) -> None:
+        """Keep what was complete of an aborted attempt."""
+        shown = seen or Observation(
+            attempt.job_id, attempt.number, Seen.FAILED, started=attempt.started, reports=True, gone=True
+        )
+        found = await self.executor.collect(shown, attempt)
+        after = replace(job, results=tuple(found.results), info=_info(job, found.logs))
+        if job.started is None and shown.started is not None:
+            after = replace(after, started=min(max(shown.started, job.created), job.ended or shown.started))
+        reason = Reason(attempt.reason) if attempt.reason else Reason.ABORTED
+        closed = _closed(attempt, seen, reason, job.error.message if job.error else "", self.clock())
+        await self.store.save(job, after, kind="RESULTS", actor=ACTOR, attempts=[closed])
+        telemetry.ATTEMPTS.labels(closed.site, reason.value).inc()
+        self._leave(closed)
+
+    async def close(self, attempt: Attempt, seen: Observation | None) -> None:
+        """An attempt whose outcome nobody waits for."""
+        reason = Reason.ABORTED if attempt.reason is None else Reason(attempt.reason)
+        await self.store.save_attempt(_closed(attempt, seen, reason, attempt.message, self.clock()))
+        self._leave(attempt)
+
+
+def _info(job: Job, logs: tuple[Result, ...]) -> dict[str, Any]:
+    """jobInfo of a job that has ended: nothing is waited for, the logs can be read."""
+    kept = {key: value for key, value in job.info.items() if key not in ("waiting", "place")}
+    kept["logs"] = [{"id": one.id, "size": one.size, "media_type": one.media_type} for one in logs]
+    return kept
+
+
+def _closed(attempt: Attempt, seen: Observation | None, reason: Reason | None, message: str, now: int) -> Attempt:
+    """The attempt with its outcome and what it used."""
+    started = (seen.started if seen is not None else None) or attempt.started
+    ended = (seen.ended if seen is not None else None) or now
+    usage = seen.usage if seen is not None else Usage()
+    if seen is not None and seen.reports:  # what the site can't see itself its agent has told
+        report = attempt.report
+        usage = Usage(
+            wall=max(0, ended - started) / 1000 if started is not None else 0.0,
+            cpu=attempt.usage.cpu,
+            peak_memory=attempt.usage.peak_memory,
+            bytes_in=report.bytes_in if report is not None else 0,
+            bytes_out=sum(one.size for one in report.outputs) if report is not None else 0,
+        )
+    return replace(
+        attempt,
+        wanted=False,
+        state=AttemptState.CLOSED,
+        started=started,
+        ended=ended,
+        exit_code=seen.exit_code if seen is not None else None,
+        reason=reason,
+        message=message,
+        usage=usage,
+    )

@@ -1,0 +1,124 @@
+"""One query from its text to a stream of bytes, in any process that has the tables."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from uws_service.adql import Table, Translation, translate
+from uws_service.adql.model import Dialect
+from uws_service.domain.errors import UsageError, UwsError
+from uws_service.tap.catalogue import NAME
+from uws_service.tap.engines.base import Bounds, Engine
+from uws_service.tap.readers import read_table
+from uws_service.tap.tables_source import Place, Tables
+from uws_service.tap.writers import WRITERS, Document, Rows, Watch
+
+MOST_UPLOADED = 10_000_000
+"""Rows of one uploaded table."""
+Upload = tuple[Table, Iterator[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A query as it is asked: its text, the form of the answer, rows at most, files of uploaded tables by name."""
+
+    query: str
+    form: str
+    maxrec: int
+    uploads: Mapping[str, Path]
+    seconds: float
+    memory: int
+
+
+class Answerer:
+    """Answers one query after the other on the tables of a place.
+
+    Parameters
+    ----------
+    place
+        Where the tables are.
+    temporary
+        Folder for what does not fit into memory.
+    """
+
+    def __init__(self, place: Place, temporary: Path) -> None:
+        self.tables = Tables(place)
+        self.place = place
+        self.temporary = temporary
+        self._engine: Engine | None = None
+        self._opened_for: tuple[Table, ...] = ()
+
+    def answer(self, question: Question, watch: Watch | None = None) -> Iterator[bytes]:
+        """The result in its form; the query has begun and its first rows are there when this returns.
+
+        Raises
+        ------
+        UwsError
+            With words for a person: the query, an upload or a limit.
+        """
+        tables = self.tables.all()
+        faults: list[UsageError] = []
+        uploads = {name: _uploaded(name, path, faults) for name, path in question.uploads.items()}
+        engine = self._opened(tables)
+        translation = _translated(question.query, (*tables, *(table for table, _ in uploads.values())), engine.dialect)
+        document = Document(translation.columns, question.query)
+        if question.maxrec == 0:
+            rows = Rows((), translation.columns, 0)
+        else:
+            bounds = Bounds(question.maxrec, question.seconds, question.memory)
+            batches = iter(engine.query(translation, bounds, uploads))
+            try:
+                first = next(batches, None)
+            except UwsError as error:  # what is wrong with an upload reaches us as the engine's failure
+                raise (faults[0] if faults else error) from None
+            found = itertools.chain([first], batches) if first is not None else iter(())
+            rows = Rows(found, translation.columns, question.maxrec, watch)
+        return WRITERS[question.form](document, rows)
+
+    def _opened(self, tables: tuple[Table, ...]) -> Engine:
+        """The engine; another one when other tables are published."""
+        if self._engine is None or self._opened_for is not tables:
+            self.close()
+            self._engine = self.place.open(self.tables.published(), self.temporary)
+            self._opened_for = tables
+        return self._engine
+
+    def close(self) -> None:
+        """Give back what the engine holds."""
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+
+@lru_cache(512)
+def _translated(query: str, tables: tuple[Table, ...], dialect: Dialect) -> Translation:
+    return translate(query, tables, dialect)
+
+
+def _uploaded(name: str, path: Path, faults: list[UsageError]) -> Upload:
+    """An uploaded table as TAP_UPLOAD.name (T-014); its rows are read when the engine asks for them."""
+    if not NAME.fullmatch(name):
+        raise UsageError(f"UPLOAD: the table name {name[:80]!r} must be a letter and then letters, digits or '_'.")
+    try:
+        source = read_table(path)
+    except UsageError as error:
+        raise UsageError(f"UPLOAD {name}: {error.message}") from None
+    return Table("TAP_UPLOAD", name, source.columns), _counted(source.batches, name, faults)
+
+
+def _counted(batches: Iterator[Any], name: str, faults: list[UsageError]) -> Iterator[Any]:
+    count = 0
+    try:
+        for batch in batches:
+            count += batch.num_rows
+            if count > MOST_UPLOADED:
+                raise UsageError(f"the table has more than {MOST_UPLOADED} rows.")
+            yield batch
+    except UsageError as error:
+        faults.append(UsageError(f"UPLOAD {name}: {error.message}"))
+        raise faults[-1] from None

@@ -1,0 +1,1 @@
+"""Faces: what a standard adds to an application over HTTP."""

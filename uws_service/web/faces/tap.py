@@ -1,0 +1,219 @@
+"""What a TAP service has beside its jobs: synchronous queries without a job, and the documents on its tables.
+
+A query is checked like a job's parameters and counts against its caller's quota of running jobs while it runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import structlog
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from uws_service.applications import Application, Checked, check
+from uws_service.auth import Identity
+from uws_service.auth.policy import Policy
+from uws_service.domain.errors import NotFound, TooManyRequests, UsageError
+from uws_service.domain.job import Parameter, Phase
+from uws_service.runtime import Runtime
+from uws_service.service.jobs import new_id
+from uws_service.tap import Queries, documents
+from uws_service.tap.pool import PATIENCE, Process
+from uws_service.web.edge import Resource, call_of
+from uws_service.web.intake import Posted, disconnected, posted, run_id_of
+
+log = structlog.get_logger(__name__)
+NO_CACHE = {"cache-control": "no-cache"}
+HEADERS = {
+    "cache-control": "private, no-cache",
+    "x-content-type-options": "nosniff",
+    "content-security-policy": "sandbox; default-src 'none'",
+}
+XML = "text/xml"
+CONTROL = frozenset({"PHASE", "RUNID", "DESTRUCTION", "EXECUTIONDURATION"})
+
+
+class Tap:
+    """Handlers of a TAP application's own resources."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self._running: Counter[str] = Counter()
+
+    # --- synchronous queries ----------------------------------------------------------------------------------
+
+    async def query(self, request: Request, application: Application) -> Response:
+        """GET and POST /sync: the result as it comes, without a job (D-015, T-012)."""
+        call = call_of(request)
+        form = posted(request, self.runtime.depot, self.runtime.settings.limits, new_id(self.runtime.service.clock()))
+        answer = Answer(self.runtime, request, application, form)
+        stream = answer.parts(self._counted(call.identity, call.origin))
+        first = await anext(stream)  # raises what is wrong with the query
+        second = await anext(stream, None)
+        request.scope["uws.waited"] = True
+        headers = {**HEADERS, "content-type": answer.media_type}
+        if second is None:
+            return Response(first, 200, headers)
+        return StreamingResponse(_chained(first, second, stream), 200, headers)
+
+    @asynccontextmanager
+    async def _counted(self, identity: Identity, origin: str) -> AsyncIterator[None]:
+        """What is done inside counts as a running job of the caller's, beside those that are there."""
+        quota = self.runtime.rules.quota(identity).running if self.runtime.rules.has_quotas else None
+        who = identity.owner or f"address {origin}"
+        if quota is not None:
+            held = await self.runtime.store.access.holding(identity.owner)
+            jobs = held.get(Phase.EXECUTING.value, (0, 0))[0]
+            if jobs + self._running[who] >= quota:
+                raise TooManyRequests(
+                    f"You have {jobs} jobs and {self._running[who]} queries that run; {quota} are allowed.",
+                    retry_after=5,
+                )
+        self._running[who] += 1
+        try:
+            yield
+        finally:
+            self._running[who] -= 1
+            if not self._running[who]:
+                del self._running[who]
+
+    # --- documents --------------------------------------------------------------------------------------------
+
+    def _application(self, request: Request) -> Application:
+        application = self.runtime.service.application(request.path_params["application"])
+        if application.name not in self.runtime.queries:
+            raise NotFound(f"The application {application.name!r} has no tables.")
+        return application
+
+    async def tables(self, request: Request) -> Response:
+        """GET /tables: all tables, with columns unless ``detail=min`` (V-030, V-031)."""
+        application = self._application(request)
+        words = {name.upper(): value for name, value in request.query_params.multi_items()}
+        detail = words.get("DETAIL", "max").lower()
+        if detail not in ("min", "max"):
+            raise UsageError(f"DETAIL={detail[:20]!r} is not known; allowed: min, max.")
+        published = self.runtime.queries[application.name].published()
+        return Response(documents.tables_xml(published, columns=detail == "max"), 200, NO_CACHE, XML)
+
+    async def table(self, request: Request) -> Response:
+        """GET /tables/{name}: one table in full (V-031)."""
+        application = self._application(request)
+        published = self.runtime.queries[application.name].published()
+        document = documents.table_xml(published, request.path_params["name"])
+        if document is None:
+            raise NotFound(f"There is no table {request.path_params['name'][:140]!r}; /tables lists them.")
+        return Response(document, 200, NO_CACHE, XML)
+
+    def resources(self) -> dict[str, Resource]:
+        """Path → resource."""
+        return {
+            "/{application}/tables": Resource("tables", Policy.USE, get=self.tables),
+            "/{application}/tables/{name}": Resource("table", Policy.USE, get=self.table),
+        }
+
+
+class Answer:
+    """One synchronous query on its way.
+
+    Parameters
+    ----------
+    form
+        What the client posts, not read yet.
+    """
+
+    def __init__(
+        self, runtime: Runtime, request: Request, application: Application, form: AbstractAsyncContextManager[Posted]
+    ) -> None:
+        self.runtime, self.request, self.application, self.form = runtime, request, application, form
+        self.media_type = "application/octet-stream"
+
+    async def parts(self, counted: AbstractAsyncContextManager[None]) -> AsyncGenerator[bytes, None]:
+        """The bytes of the result; the first part comes once the query is known to work."""
+        seconds = self.application.limits.sync_duration
+        queries = self.runtime.queries[self.application.name]
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(counted)
+            form = await stack.enter_async_context(self.form)
+            if form.files:
+                folder = str(form.files[0].upload).partition("/uploads/")[0] + "/"
+                stack.push_async_callback(self.runtime.depot.delete_prefix, folder)
+            checked = _checked(self.application, form)
+            self.media_type = str(checked.media_type)
+            question = await self._question(checked, queries, stack)
+            process = await stack.enter_async_context(queries.pool.process(seconds))
+            process.limit(seconds + PATIENCE)
+            await self._asked(process, question)
+            async for part in process.parts():
+                process.limit(seconds + PATIENCE)  # a client that takes nothing does not hold the process for ever
+                yield part
+            process.limit(None)
+
+    async def _asked(self, process: Process, question: dict[str, Any]) -> None:
+        """Ask, and give up when the client has gone away."""
+        asking = asyncio.ensure_future(process.ask(question))
+        done, _ = await asyncio.wait((asking,), timeout=0.25)
+        if not done:
+            gone = asyncio.ensure_future(disconnected(self.request))
+            try:
+                await asyncio.wait((asking, gone), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                gone.cancel()
+                if not asking.done():
+                    asking.cancel()
+        await asking
+
+    async def _question(self, checked: Checked, queries: Queries, stack: AsyncExitStack) -> dict[str, Any]:
+        """What the process is told: files of uploads by name, URLs that it fetches itself."""
+        files, urls = {}, {}
+        for one in checked.inputs:
+            draft = queries.temporary / f"upload-{secrets.token_hex(8)}"
+            if one.url is not None:
+                urls[one.name] = {"url": one.url, "path": str(draft)}
+            elif self.runtime.depot.folder is not None:
+                files[one.name] = str(self.runtime.depot.folder / str(one.depot_key))
+            else:
+                stack.callback(draft.unlink, missing_ok=True)
+                with draft.open("wb") as file:
+                    async for chunk in self.runtime.depot.read(str(one.depot_key)):
+                        file.write(chunk)
+                files[one.name] = str(draft)
+        fetch = self.runtime.settings.fetch
+        return {
+            "query": checked.values["QUERY"][0],
+            "form": checked.format,
+            "maxrec": checked.maxrec,
+            "files": files,
+            "urls": urls,
+            "upload_size": self.application.uploads.size if self.application.uploads is not None else 0,
+            "seconds": self.application.limits.sync_duration,
+            "memory": self.application.resources.memory // 2,
+            "fetch": {
+                "allow_private": fetch.allow_private,
+                "allow_hosts": list(fetch.allow_hosts),
+                "timeout": min(fetch.timeout, self.application.limits.sync_duration),
+            },
+        }
+
+
+async def _chained(first: bytes, second: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
+    try:
+        yield first
+        yield second
+        async for part in rest:
+            yield part
+    finally:
+        await rest.aclose()
+
+
+def _checked(application: Application, form: Posted) -> Checked:
+    fields = [Parameter(name, value) for name, value in form.fields if name.upper() not in CONTROL]
+    run_id = run_id_of(form)
+    if run_id is not None:
+        log.info("query", application=application.name, run_id=run_id)  # D-027
+    return check(application, [*fields, *form.files])
