@@ -23,8 +23,9 @@ from uws_service.auth.tokens import Tokens
 from uws_service.depot import Depot
 from uws_service.domain.attempt import Attempt
 from uws_service.domain.errors import ConfigurationError, UwsError
+from uws_service.domain.ids import now_ms
 from uws_service.placement.placer import Placer
-from uws_service.service.jobs import Service, now_ms
+from uws_service.service.jobs import Service
 from uws_service.service.reaper import Reaper
 from uws_service.settings import KubernetesSite, LocalSite, Settings
 from uws_service.sites.agent_api import Agents

@@ -11,8 +11,8 @@ import httpx2
 
 from tests.bench.__main__ import Figure
 from tests.server import Server
+from uws_service.domain.ids import new_id
 from uws_service.domain.job import Job, Phase
-from uws_service.service.jobs import new_id
 from uws_service.store import Store
 
 PHASES = (Phase.COMPLETED,) * 8 + (Phase.ERROR, Phase.ABORTED)

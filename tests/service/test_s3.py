@@ -15,7 +15,7 @@ import pytest
 from tests.s3 import BUCKET, KEY, SECRET, S3Server
 from tests.server import Server
 from tests.service.client import UWS, Uws, job_id
-from uws_service.service.jobs import new_id
+from uws_service.domain.ids import new_id
 
 PREFIX = "end-to-end"
 TABLE = b"name,ra,dec\nm31,10.6847,41.2687\nnothing,100,-89.9\n"

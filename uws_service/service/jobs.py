@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import secrets
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from uws_service.applications import Application, Checked, check
+from uws_service.applications.bounds import clamp_destruction, clamp_duration, quote
 from uws_service.auth import Identity, normal_group, require_access
 from uws_service.auth.data_tokens import DataAccess
 from uws_service.auth.policy import Rules
@@ -33,7 +32,8 @@ from uws_service.domain.errors import (
     UsageError,
     UwsError,
 )
-from uws_service.domain.job import BLOCKING, FINAL, MAX_DURATION, Action, ErrorSummary, Job, Parameter, Phase, apply
+from uws_service.domain.ids import new_id, now_ms
+from uws_service.domain.job import BLOCKING, FINAL, Action, ErrorSummary, Job, Parameter, Phase, apply
 from uws_service.placement.placer import Placer
 from uws_service.settings import Limits
 from uws_service.store import JobRef, Made, StaleJob, Store
@@ -47,29 +47,6 @@ SECRET_KEY = 22
 """Characters of an Idempotency-Key that is as hard to guess as a job's id: 128 bits in base64."""
 LONGEST_SHARE = 365 * 86400
 """Seconds for which a job can be shared at once."""
-
-
-def now_ms() -> int:
-    """The present instant in milliseconds since the epoch."""
-    return time.time_ns() // 1_000_000
-
-
-def new_id(now: int) -> str:
-    """A job id: UUID version 7 in hex (RFC 9562 §5.7), so ids grow with time and 74 bits can't be guessed.
-
-    Hexadecimal digits need no escaping in a URL (U-009) and no client trips over them (C-35).
-    """
-    tail = int.from_bytes(os.urandom(10), "big")
-    random_a, random_b = tail >> 68, tail & ((1 << 62) - 1)
-    return f"{now:012x}7{random_a:03x}{(0b10 << 62) | random_b:016x}"
-
-
-def id_instant(job_id: str) -> int | None:
-    """When an id was made, in milliseconds since the epoch; None if it is not one of ours."""
-    try:
-        return int(job_id[:12], 16) if len(job_id) == 32 else None
-    except ValueError:
-        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,26 +86,6 @@ def require_fitting(parameters: Sequence[Parameter], limits: Limits) -> None:
         raise UsageError(f"A job has at most {limits.parameters} parameters.")
     if sum(len(one.value.encode(errors="replace")) for one in parameters) > limits.text:
         raise TooLarge(f"The values of a job's parameters have at most {limits.text} bytes together; send files.")
-
-
-def clamp_duration(application: Application, seconds: int) -> int:
-    """An executionDuration within what the application allows; 0 means no limit (U-136)."""
-    highest = application.limits.execution_duration.maximum
-    if highest and (seconds == 0 or seconds > highest):
-        return highest
-    return min(seconds, MAX_DURATION)
-
-
-def clamp_destruction(application: Application, created: int, instant: int, now: int) -> int:
-    """A destruction time within what the application allows; one in the past means at once (U-134, U-135)."""
-    highest = application.limits.retention.maximum
-    latest = created + highest * 1000 if highest else instant
-    return max(min(instant, latest), now)
-
-
-def quote(job: Job, start: int) -> int | None:
-    """When the job will have ended at the latest if it began at ``start`` (U-140, T-024)."""
-    return start + job.duration * 1000 if job.duration else None
 
 
 class Service:

@@ -17,8 +17,8 @@ from uws_service.applications import Application
 from uws_service.depot import Depot
 from uws_service.domain.attempt import AttemptState
 from uws_service.domain.errors import UwsError
+from uws_service.domain.ids import id_instant, now_ms
 from uws_service.domain.job import FINAL, Action, ErrorSummary, Job, apply
-from uws_service.service.jobs import id_instant, now_ms
 from uws_service.store import StaleJob, Store
 
 log = structlog.get_logger(__name__)

@@ -26,9 +26,9 @@ from uws_service.domain.decisions import (
     decide_unreachable,
 )
 from uws_service.domain.errors import Forbidden, ServiceUnavailable, StorageFull, UsageError, UwsError
+from uws_service.domain.ids import now_ms
 from uws_service.domain.job import FINAL
 from uws_service.placement.placer import Placer
-from uws_service.service.jobs import now_ms
 from uws_service.sites.executor import Executor, Health, NotNow, Refused
 from uws_service.sites.recorder import ACTOR, Outcomes
 from uws_service.store import SiteState, StaleJob, Store

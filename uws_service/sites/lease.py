@@ -16,7 +16,7 @@ import structlog
 
 from uws_service import telemetry
 from uws_service.domain.errors import UwsError
-from uws_service.service.jobs import now_ms
+from uws_service.domain.ids import now_ms
 from uws_service.sites.controller import Controller
 from uws_service.sites.executor import Executor
 from uws_service.store import Store

@@ -10,6 +10,7 @@ import structlog
 
 from uws_service import telemetry
 from uws_service.applications import Application
+from uws_service.applications.bounds import quote
 from uws_service.domain.attempt import RETRYABLE, Attempt, AttemptState, Observation, Reason, Seen, Usage
 from uws_service.domain.decisions import (
     Complete,
@@ -28,7 +29,6 @@ from uws_service.domain.decisions import (
 from uws_service.domain.errors import UsageError
 from uws_service.domain.job import Action, ErrorSummary, Job, Phase, Result, apply
 from uws_service.placement.placer import Placer
-from uws_service.service.jobs import quote
 from uws_service.sites.executor import Executor
 from uws_service.store import Store
 

@@ -12,9 +12,10 @@ from starlette.responses import Response
 from uws_service.applications.bulk import read_rows
 from uws_service.auth.policy import Policy
 from uws_service.domain.errors import NotFound, UsageError
+from uws_service.domain.ids import new_id
 from uws_service.domain.job import Parameter
 from uws_service.runtime import Runtime
-from uws_service.service.jobs import fingerprint, new_id
+from uws_service.service.jobs import fingerprint
 from uws_service.web.edge import Resource, call_of
 from uws_service.web.intake import idempotency_key, job_request, posted
 from uws_service.web.jobs import see_other

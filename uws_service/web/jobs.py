@@ -13,10 +13,11 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from uws_service import telemetry
 from uws_service.auth.policy import Policy
 from uws_service.domain.errors import Forbidden, NotFound, UsageError
+from uws_service.domain.ids import new_id
 from uws_service.domain.job import Action, Job, Parameter, Phase
 from uws_service.protocol import dali, negotiation, uws
 from uws_service.runtime import Runtime
-from uws_service.service.jobs import fingerprint, new_id
+from uws_service.service.jobs import fingerprint
 from uws_service.store import JobRef
 from uws_service.tap.preview_read import LARGEST, Shown, shown
 from uws_service.web import pages

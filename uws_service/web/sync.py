@@ -15,9 +15,9 @@ from starlette.responses import Response
 
 from uws_service.auth.policy import Policy
 from uws_service.domain.errors import NotFound, ServiceUnavailable, UsageError, UwsError
+from uws_service.domain.ids import new_id
 from uws_service.domain.job import Job, Phase, Result
 from uws_service.runtime import Runtime
-from uws_service.service.jobs import new_id
 from uws_service.web.downloads import file_response
 from uws_service.web.edge import Call, Resource, call_of
 from uws_service.web.faces.soda import Soda, failure

@@ -20,9 +20,9 @@ from uws_service.applications import Application, Checked, check
 from uws_service.auth import Identity
 from uws_service.auth.policy import Policy
 from uws_service.domain.errors import NotFound, TooManyRequests, UsageError
+from uws_service.domain.ids import new_id
 from uws_service.domain.job import Parameter, Phase
 from uws_service.runtime import Runtime
-from uws_service.service.jobs import new_id
 from uws_service.tap import Queries, documents
 from uws_service.tap.pool import PATIENCE, Process
 from uws_service.web.edge import Resource, call_of
