@@ -25,17 +25,19 @@ from uws_service.domain.attempt import Attempt
 from uws_service.domain.errors import ConfigurationError, UwsError
 from uws_service.domain.ids import now_ms
 from uws_service.placement.placer import Placer
+from uws_service.service.backend import Backend, FetchRules
 from uws_service.service.jobs import Service
 from uws_service.service.reaper import Reaper
-from uws_service.settings import KubernetesSite, LocalSite, Settings
+from uws_service.service.sessions import Sessions
+from uws_service.settings import Settings
 from uws_service.sites.agent_api import Agents
-from uws_service.sites.controller import Absence, Controller
+from uws_service.sites.controller import Controller
 from uws_service.sites.executor import Executor
-from uws_service.sites.kubernetes import AgentTokens, Cluster, KubernetesExecutor
+from uws_service.sites.kinds import SiteParts, kind_of, open_sites, verifiers_of
 from uws_service.sites.lease import Leader
-from uws_service.sites.local.executor import LocalExecutor
 from uws_service.store import Store
 from uws_service.tap import Queries, located
+from uws_service.web.app import App
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +49,7 @@ CHECK_SECONDS = 5.0
 
 @dataclass(slots=True)
 class Runtime:
-    """Everything that handlers need."""
+    """The parts of a running service."""
 
     settings: Settings
     applications: Mapping[str, Application]
@@ -56,8 +58,10 @@ class Runtime:
     service: Service
     executors: Mapping[str, Executor]
     agents: Agents
-    tokens: AgentTokens
     rules: Rules
+    sessions: Sessions | None = None
+    """None: nobody can log in."""
+    cookie_key: bytes = b""
     user_tokens: Tokens | None = None
     """None: there is no issuer, and no token is looked at."""
     permissions: PermissionsApi | None = None
@@ -101,6 +105,30 @@ class Runtime:
         """The end of a running attempt's log, if its site can be asked from here."""
         executor = self.executors.get(attempt.site)
         return await executor.read_log(attempt.job_id, attempt.number, name) if executor is not None else None
+
+    def backend(self) -> Backend:
+        """Return what the web may see of all this."""
+        fetch = self.settings.fetch
+        return Backend(
+            service=self.service,
+            applications=self.applications,
+            depot=self.depot,
+            agents=self.agents,
+            rules=self.rules,
+            auth=self.settings.auth,
+            limits=self.settings.limits,
+            fetch=FetchRules(fetch.allow_private, fetch.allow_hosts, fetch.timeout),
+            live_log=self.live_log,
+            problems=self.problems,
+            drain=self.drain,
+            up_since=self.up_since,
+            cookie_key=self.cookie_key,
+            sessions=self.sessions,
+            user_tokens=self.user_tokens,
+            permissions=self.permissions,
+            queries=self.queries,
+            cors_origins=self.settings.cors_origins,
+        )
 
     def drain(self) -> None:
         """Answer every waiting request now: the process is about to end (C-26)."""
@@ -158,7 +186,8 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
         await store.feed.start()
         stack.push_async_callback(store.feed.stop)
         depot = Depot.open(settings.depot_url)
-        placer = Placer(store, settings.sites)
+        near = [site.name for site in settings.sites if not kind_of(site).leased]
+        placer = Placer(store, settings.sites, near)
         rules = Rules(settings.auth)
         user_tokens = Tokens(settings.auth, rank=rules.ranked, clock=clock) if settings.auth.issuers else None
         if user_tokens is not None:
@@ -168,11 +197,13 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
         permissions = PermissionsApi(settings.auth.permissions) if settings.auth.permissions is not None else None
         if permissions is not None:
             stack.push_async_callback(permissions.close)
-        clusters = [Cluster(site) for site in settings.sites if isinstance(site, KubernetesSite)]
-        executors = _executors(settings, depot, clusters, await store.name() if clusters else "", data)
+        parts = SiteParts(depot, settings.work_folder, await store.name(), settings.fetch, data)
+        executors = open_sites(settings.sites, parts)
         for executor in executors.values():
             stack.push_async_callback(executor.close)
-        agents = Agents(store, depot, applications, settings.fetch, data)
+        agents = Agents(
+            store, depot, applications, settings.fetch, data, verifiers=verifiers_of(executors, settings.sites)
+        )
         runtime = Runtime(
             settings,
             applications,
@@ -181,14 +212,16 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
             service,
             executors,
             agents,
-            AgentTokens(clusters),
             rules,
-            user_tokens,
-            permissions,
-            await _queries(settings, applications, stack),
-            data,
+            user_tokens=user_tokens,
+            permissions=permissions,
+            queries=await _queries(settings, applications, stack),
+            data=data,
             up_since=now_ms(),
         )
+        if user_tokens is not None:
+            runtime.cookie_key = await store.access.secret("cookies")
+            runtime.sessions = Sessions(store.access, runtime.cookie_key, service.clock)
         if data is not None:
             stack.push_async_callback(_stop, asyncio.create_task(_always(data.run())))
         if settings.controller:
@@ -247,47 +280,22 @@ def _data_access(
     return DataAccess(settings.auth, tokens, store, key, clock)
 
 
-def _executors(
-    settings: Settings, depot: Depot, clusters: list[Cluster], instance: str, data: DataAccess | None
-) -> dict[str, Executor]:
-    """All sites, in every process: any replica shows live logs, one of them drives each site."""
-    found: dict[str, Executor] = {}
-    by_name = {cluster.site.name: cluster for cluster in clusters}
-    for site in settings.sites:
-        if isinstance(site, LocalSite):
-            found[site.name] = LocalExecutor(
-                site.name,
-                settings.work_folder / site.name,
-                depot,
-                capacity=site.slots,
-                allow_private=settings.fetch.allow_private,
-                allow_hosts=settings.fetch.allow_hosts,
-                fetch_timeout=settings.fetch.timeout,
-                data=data,
-            )
-        else:
-            found[site.name] = KubernetesExecutor(site, depot, instance, by_name[site.name])
-    return found
-
-
 async def _drive_sites(runtime: Runtime, placer: Placer, stack: contextlib.AsyncExitStack) -> None:
     """Local sites belong to this machine; of the others, whoever holds the lease drives them."""
     for site in runtime.settings.sites:
         executor = runtime.executors[site.name]
-        if isinstance(site, LocalSite):
-            await executor.start()
-            stack.push_async_callback(executor.stop)
-            controller = Controller(runtime.store, executor, runtime.applications, placer, data=runtime.data)
-            runtime.controllers.append(controller)
-            work = controller.run()
-        else:
-            absence = Absence(site.unknown_after * 1000, site.lost_after * 1000)
-            controller = Controller(
-                runtime.store, executor, runtime.applications, placer, absence=absence, data=runtime.data
-            )
+        controller = Controller(
+            runtime.store, executor, runtime.applications, placer, absence=site.absence, data=runtime.data
+        )
+        if kind_of(site).leased:
             leader = Leader(runtime.store, executor, controller)
             runtime.leaders.append(leader)
             work = leader.run()
+        else:
+            await executor.start()
+            stack.push_async_callback(executor.stop)
+            runtime.controllers.append(controller)
+            work = controller.run()
         stack.push_async_callback(_stop, asyncio.create_task(_always(work)))
 
 
@@ -297,6 +305,21 @@ async def _always(work: Coroutine[Any, Any, None]) -> None:
         await work
     except Exception:
         log.exception("a controller ended")
+
+
+def create_app(settings: Settings | None = None, *, clock: Callable[[], float] = time.time) -> App:
+    """Return the service as an ASGI application.
+
+    ``clock`` gives the present instant in seconds since the epoch, for callers' tokens, sessions and requests.
+    """
+    settings = settings if settings is not None else Settings.load()
+
+    @asynccontextmanager
+    async def open_backend() -> AsyncIterator[Backend]:
+        async with running(settings, clock=clock) as runtime:
+            yield runtime.backend()
+
+    return App(settings, open_backend)
 
 
 async def _stop(task: asyncio.Task[None]) -> None:

@@ -7,172 +7,23 @@ With no settings at all the service runs embedded: SQLite, a local folder, local
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from uws_service.auth.settings import Auth
 from uws_service.domain.errors import ConfigurationError
+from uws_service.service.limits import Limits
+from uws_service.sites.kinds import KINDS
+from uws_service.sites.local.settings import LocalSite
+from uws_service.sites.settings import Fetch, SiteSettings
 
-
-class Limits(BaseModel):
-    """What one request, one job or one client may ask for."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    @property
-    def text(self) -> int:
-        """Bytes of all values together, in a request and in a job: they are in memory at once."""
-        return 16 * self.value
-
-    body: int = Field(1024**3, ge=1024, description="Largest request body, in bytes.")
-    upload: int = Field(512 * 1024**2, ge=1, description="Largest uploaded file, in bytes.")
-    value: int = Field(
-        1024**2,
-        ge=16,
-        description="Largest value of one parameter, in bytes; all of a request or a job: 16 times that.",
-    )
-    parameters: int = Field(1000, ge=1, description="Most parameters in one job.")
-    files: int = Field(50, ge=0, description="Most uploaded files in one job.")
-    bulk: int = Field(10_000, ge=1, description="Most jobs that one table makes, whatever an application allows.")
-    wait: int = Field(50, ge=1, description="Longest WAIT, in seconds; keep it below every proxy's read timeout.")
-    waiters: int = Field(50_000, ge=1, description="Most requests that may block in WAIT at once; more return early.")
-
-
-class Fetch(BaseModel):
-    """What stage-in may fetch when a parameter names a URL."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    allow_private: bool = Field(
-        False, description="Let jobs fetch from loopback, private and link-local addresses. Only for closed networks."
-    )
-    allow_hosts: tuple[str, ...] = Field(
-        (), description="Host names that may be fetched from even if their address is private."
-    )
-    timeout: float = Field(60.0, gt=0, description="Seconds without a byte after which a fetch fails.")
-
-
-_NAME = r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$"
-
-
-class Access(BaseModel):
-    """Which jobs a site takes; what is empty allows all."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    applications: tuple[str, ...] = Field((), description="Only these applications run here.")
-    owners: tuple[str, ...] = Field((), description="Only jobs of these owners run here.")
-    groups: tuple[str, ...] = Field((), description="Only jobs of members of these groups run here.")
-    cpu: float | None = Field(None, gt=0, description="Most CPUs that one job may ask for.")
-    memory: int | None = Field(None, gt=0, description="Most bytes of memory that one job may ask for.")
-    gpus: int | None = Field(None, ge=0, description="Most GPUs that one job may ask for.")
-
-
-class LocalSite(BaseModel):
-    """A site that runs jobs as processes on this machine."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: str = Field("local", pattern=_NAME, description="The site's name.")
-    kind: Literal["local"] = Field("local", description="`local`: processes on this machine.")
-    slots: int = Field(4, ge=1, description="How many jobs run at once.")
-    access: Access = Field(default_factory=Access, description="Which jobs the site takes.")
-
-
-class KubernetesSite(BaseModel):
-    """A site that is one namespace of a Kubernetes cluster; each attempt of a job is one `batch/v1` Job there."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: str = Field(pattern=_NAME, description="The site's name.")
-    kind: Literal["kubernetes"] = Field(description="`kubernetes`: a namespace of a cluster.")
-    kubeconfig: Path | None = Field(
-        None,
-        description="File that says how to reach the cluster. Unset: the service account of the service's own pod.",
-    )
-    context: str | None = Field(None, description="Context in the kubeconfig. Unset: its current one.")
-    namespace: str = Field(
-        "default", pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", description="Where Jobs are made."
-    )
-    slots: int = Field(
-        100,
-        ge=1,
-        description="How many Jobs may be there at once, those included that wait in the cluster's own queues.",
-    )
-    access: Access = Field(default_factory=Access, description="Which jobs the site takes.")
-    agent_url: str = Field(
-        description="The URL under which the site's pods reach this service; agents bring inputs and results there.",
-    )
-    agent_ca: str | None = Field(
-        None, description="ConfigMap of the namespace whose `ca.crt` verifies `agent_url`, if its CA is a private one."
-    )
-    agent_image: str = Field(description="Image of the agent: the service's own image.")
-    image: str | None = Field(
-        None, description="Image for applications that name none, such as those that ship. Unset: the agent's image."
-    )
-    images: tuple[str, ...] = Field(
-        ("*",), description="Patterns (`*`, `?`) of the images that applications may use at this site."
-    )
-    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(
-        "IfNotPresent", description="When images are pulled."
-    )
-    image_pull_secrets: tuple[str, ...] = Field((), description="Secrets of the namespace for private registries.")
-    service_account: str = Field("default", description="Service account of the pods; it needs no rights at all.")
-    audience: str = Field("uws-service", min_length=1, description="Audience of the tokens that agents show.")
-    queue: str | None = Field(None, description="Kueue LocalQueue of the namespace. Unset: Jobs start without Kueue.")
-    priority_classes: dict[str, str] = Field(
-        {},
-        description="PriorityClass (with a queue: WorkloadPriorityClass) by `application:NAME`, `group:NAME` or `*`.",
-    )
-    node_selector: dict[str, str] = Field({}, description="Labels that a node must have.")
-    tolerations: tuple[dict[str, Any], ...] = Field((), description="Tolerations, as in a pod's specification.")
-    gpu_resource: str = Field("nvidia.com/gpu", description="Resource that an application's `gpus` ask for.")
-    request_disk: bool = Field(
-        True,
-        description="Ask for ephemeral storage. Off for a queue whose quota does not cover it: Kueue would never admit "
-        "such a job. What a job may write is limited all the same.",
-    )
-    cpu_limit: bool = Field(False, description="Also limit the CPU to what was asked for; memory and disk always are.")
-    volumes: tuple[dict[str, Any], ...] = Field(
-        (),
-        description="More volumes of the pods, such as shared data: a pod's `volumes` entries, each with a "
-        "`mountPath`, mounted read-only into the command's container.",
-    )
-    user: int = Field(65534, ge=1, description="User and group id of the containers.")
-    grace: int = Field(
-        30, ge=2, le=600, description="Seconds between SIGTERM and SIGKILL for a command that is aborted."
-    )
-    stage_out: int = Field(
-        600,
-        ge=10,
-        le=86400,
-        description="Seconds that an agent has to hand over the results after its command's end, outages of this "
-        "service included. It is the pods' `terminationGracePeriodSeconds`: who drains a node or preempts a job "
-        "waits as long for a command that does not heed SIGTERM.",
-    )
-    ttl: int = Field(7 * 86400, ge=60, description="Seconds after which the cluster removes an ended Job by itself.")
-    patch: dict[str, Any] = Field(
-        {}, description="Merged into every Job last (JSON merge patch), for what else a site wants."
-    )
-    image_patience: int = Field(
-        300, ge=0, description="Seconds that the pull of an image may fail before the job does."
-    )
-    schedule_patience: int = Field(
-        0, ge=0, description="Seconds that a pod may wait for a node before the job fails; 0: for ever."
-    )
-    unknown_after: int = Field(30, ge=1, description="Seconds without the site after which its jobs are UNKNOWN.")
-    lost_after: int = Field(
-        6 * 3600,
-        ge=1,
-        description="Seconds without the site after which its jobs are given up there and tried elsewhere.",
-    )
-    qps: float = Field(100.0, gt=0, description="Most requests a second to the API server, watches not counted.")
-
-
-Site = Annotated[LocalSite | KubernetesSite, Field(discriminator="kind")]
+if TYPE_CHECKING:
+    Site = SiteSettings
+else:  # the union of the settings of all kinds, those of other packages too
+    Site = Annotated[Union[tuple(kind.settings for kind in KINDS.values())], Field(discriminator="kind")]  # noqa: UP007
 
 
 class Settings(BaseSettings):
@@ -351,6 +202,17 @@ class _FileSource(PydanticBaseSettingsSource):
         return dict(self.values)
 
 
+def _path_fields(site: dict[str, Any]) -> list[str]:
+    """Return which values of a site's settings are paths, as the settings of its kind say."""
+    kind = KINDS.get(str(site.get("kind", "local")))
+    fields = kind.settings.model_fields if kind is not None else {}
+    return [
+        name
+        for name, value in site.items()
+        if isinstance(value, str) and name in fields and fields[name].annotation in (Path, Path | None)
+    ]
+
+
 def _read(config: Path) -> dict[str, Any]:
     """The mapping in a YAML file, its relative paths made absolute."""
     try:
@@ -369,8 +231,9 @@ def _read(config: Path) -> dict[str, Any]:
         if isinstance(content.get(name), str):
             content[name] = str(config.parent / content[name])
     for site in content["sites"] if isinstance(content.get("sites"), list) else ():
-        if isinstance(site, dict) and isinstance(site.get("kubeconfig"), str):
-            site["kubeconfig"] = str(config.parent / site["kubeconfig"])
+        if isinstance(site, dict):
+            for name in _path_fields(site):
+                site[name] = str(config.parent / site[name])
     if isinstance(content.get("applications"), list):
         content["applications"] = [str(config.parent / str(path)) for path in content["applications"]]
     return content

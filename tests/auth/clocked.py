@@ -9,8 +9,8 @@ from pathlib import Path
 
 import uvicorn
 
+from uws_service.runtime import create_app
 from uws_service.settings import Settings
-from uws_service.web.app import App
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("--port", type=int)
     given = parser.parse_args()
     ahead = Path(os.environ["CLOCK"])
-    app = App(Settings.load(), clock=lambda: time.time() + float(ahead.read_text()))
+    app = create_app(Settings.load(), clock=lambda: time.time() + float(ahead.read_text()))
     uvicorn.run(app, host=given.host, port=given.port, lifespan="on", log_config=None, access_log=False)
 
 

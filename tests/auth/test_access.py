@@ -21,10 +21,8 @@ from tests.server import Server
 from uws_service.auth.policy import Policy
 from uws_service.runtime import running
 from uws_service.settings import Settings
-from uws_service.web.app import routes
 from uws_service.web.edge import Resource
-from uws_service.web.login import Login
-from uws_service.web.sessions import Sessions
+from uws_service.web.routes import routes
 
 POLICIES: dict[str, dict[str, Policy]] = {
     "/": {"GET": Policy.OPEN},
@@ -75,8 +73,7 @@ async def test_every_route_states_its_policy(tmp_path: Path) -> None:
     auth = {"issuers": [{"url": "https://iam.example.org", "audience": "uws-api"}]}
     settings = Settings.load(data=tmp_path, controller=False, auth=auth)
     async with running(settings) as runtime:
-        sessions = Sessions(runtime.store.access, b"key", runtime.service.clock)
-        table = routes(runtime, Login(runtime, sessions, b"key"))
+        table = routes(runtime.backend())
         found: dict[str, dict[str, Policy]] = {}
         for route in table:
             resource: Any = getattr(route, "endpoint", None)

@@ -26,13 +26,14 @@ from uws_service.applications import check, launch
 from uws_service.auth.claims import _segment
 from uws_service.auth.encryption import key_in, lock, unlock
 from uws_service.auth.settings import Auth
+from uws_service.domain.agent import AgentIdentity
 from uws_service.domain.errors import ConfigurationError, Forbidden
 from uws_service.domain.job import Parameter
 from uws_service.runtime import applications_of, running
 from uws_service.service.jobs import Request
-from uws_service.settings import KubernetesSite, Settings
-from uws_service.sites.agent_api import Pod
+from uws_service.settings import Settings
 from uws_service.sites.kubernetes.manifest import job_manifest
+from uws_service.sites.kubernetes.settings import KubernetesSite
 
 HERE = Path(__file__).parent
 AUDIENCE = "https://data.example.org"
@@ -485,7 +486,7 @@ async def test_an_agent_in_a_pod(tmp_path: Path, issuer: OidcProvider, archive: 
         job, _ = await runtime.service.create(application, identity, wanted, token=token)
         (attempt,) = await runtime.store.attempts(job.id)
         assert await runtime.store.begin_attempt(attempt, 1)
-        pod = Pod(frozenset({"local"}), job.id, 1, "pod-1")
+        pod = AgentIdentity(frozenset({"local"}), job.id, 1, "pod-1")
         claim = await runtime.agents.claim(pod)
         held = claim["data"]["tokens"]
         assert list(held) == [archive.host] and held[archive.host] != token and claim["data"]["command"] is None

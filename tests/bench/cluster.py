@@ -15,8 +15,8 @@ from tests.bench.crowd import live, many
 from tests.cluster import images
 from tests.cluster.service import NAMESPACE, ClusterServer, job_id, settings_of
 from tests.cluster.site import Site
-from uws_service.settings import KubernetesSite
 from uws_service.sites.kubernetes import Cluster
+from uws_service.sites.kubernetes.settings import KubernetesSite
 
 ROUNDS = 7
 

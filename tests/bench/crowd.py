@@ -18,9 +18,9 @@ from tests.cluster.site import Site
 from uws_service.applications import check, launch
 from uws_service.applications.files import load_application
 from uws_service.domain.job import Job, Parameter, Phase
-from uws_service.settings import KubernetesSite
 from uws_service.sites.kubernetes import Cluster
 from uws_service.sites.kubernetes.manifest import job_manifest
+from uws_service.sites.kubernetes.settings import KubernetesSite
 
 SHELL = Path(__file__).parents[1] / "cluster" / "applications" / "shell.yaml"
 RAW = "bench/raw"

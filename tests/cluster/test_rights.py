@@ -15,9 +15,9 @@ from tests.cluster.conftest import temporary_namespace
 from tests.cluster.service import settings_of, until
 from tests.cluster.site import Site
 from tests.cluster.test_chart import template
-from uws_service.settings import KubernetesSite
 from uws_service.sites.kubernetes import Cluster
 from uws_service.sites.kubernetes.cluster import Exists, SiteDown
+from uws_service.sites.kubernetes.settings import KubernetesSite
 
 ACCOUNT = "service"
 Ask = Callable[[Cluster], Awaitable[Any]]

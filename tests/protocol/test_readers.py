@@ -17,9 +17,8 @@ from tests.protocol.samples import FULL, PENDING, URLS, document, jobs
 from tests.protocol.test_vosi import APPLICATION
 from tests.schemas import validate
 from tests.tiers import require
-from uws_service.domain.job import Job, Phase
+from uws_service.domain.job import Job, JobRef, Phase
 from uws_service.protocol import uws, vosi
-from uws_service.store import JobRef
 
 REFS = [JobRef(str(number), phase, "a<b&c", None, number) for number, phase in enumerate(Phase)]
 LIST = uws.jobs_open() + uws.jobrefs(REFS, URLS) + uws.jobs_close()

@@ -14,9 +14,8 @@ from lxml import etree
 
 from tests.protocol.samples import CREATED, FULL, PENDING, URLS, document, instants, jobs, texts
 from tests.schemas import validate
-from uws_service.domain.job import Job, Parameter, Phase
+from uws_service.domain.job import Job, JobRef, Parameter, Phase
 from uws_service.protocol import uws
-from uws_service.store import JobRef
 
 U = f"{{{uws.UWS_NS}}}"
 HREF = f"{{{uws.XLINK_NS}}}href"

@@ -13,11 +13,12 @@ import pytest
 from tests.store import samples
 from uws_service.applications import load_applications
 from uws_service.depot import Depot
+from uws_service.domain.agent import AgentIdentity
 from uws_service.domain.attempt import AttemptState, Reason, Report, Usage
 from uws_service.domain.errors import Forbidden, NotFound, ServiceUnavailable, TooLarge, UsageError
 from uws_service.domain.job import Job, Parameter, Phase
-from uws_service.settings import Fetch
-from uws_service.sites.agent_api import Agents, Pod
+from uws_service.sites.agent_api import Agents
+from uws_service.sites.settings import Fetch
 from uws_service.store import Store
 
 DATA = b"result\n"
@@ -25,8 +26,8 @@ DIGEST = hashlib.sha256(DATA).hexdigest()
 JOB = "0192f0c1a2b37abc8def0123456789ab"
 
 
-def pod(uid: str = "pod-1", number: int = 1, site: str = "a") -> Pod:
-    return Pod(frozenset({site}), JOB, number, uid)
+def pod(uid: str = "pod-1", number: int = 1, site: str = "a") -> AgentIdentity:
+    return AgentIdentity(frozenset({site}), JOB, number, uid)
 
 
 async def pieces(*parts: bytes) -> AsyncIterator[bytes]:
@@ -49,7 +50,7 @@ def agents(store: Store, tmp_path: Path) -> Agents:
     return Agents(store, Depot.open(str(tmp_path / "depot")), load_applications([]), Fetch())
 
 
-async def hand_over(agents: Agents, who: Pod, name: str = "result") -> dict[str, Any]:
+async def hand_over(agents: Agents, who: AgentIdentity, name: str = "result") -> dict[str, Any]:
     await agents.put_output(who, name, pieces(DATA), len(DATA), DIGEST)
     kind = "application/octet-stream"
     return {"outputs": [{"id": name, "media_type": kind, "size": len(DATA), "sha256": DIGEST, "settled": True}]}

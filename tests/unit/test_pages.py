@@ -24,8 +24,7 @@ from uws_service.applications.model import (
     UploadSpec,
 )
 from uws_service.domain.attempt import Attempt, AttemptState, Usage
-from uws_service.domain.job import ErrorSummary, Job, Parameter, Phase
-from uws_service.store import JobRef
+from uws_service.domain.job import ErrorSummary, Job, JobRef, Parameter, Phase
 from uws_service.web import pages
 
 EVIL = "<script>alert(1)</script>'\"&<img src=x onerror=alert(2)>"

@@ -11,7 +11,7 @@ from uws_service.auth import ANONYMOUS, Identity
 from uws_service.auth.policy import Rules, most_generous
 from uws_service.auth.quotas import Holding, Rates, require_room
 from uws_service.auth.settings import Auth, Quota
-from uws_service.auth.signed_cookies import pack, seal, unpack, unseal
+from uws_service.auth.signed_cookies import cookie_value, pack, seal, unpack, unseal
 from uws_service.cli.server import shown_settings
 from uws_service.domain.errors import AuthenticationRequired, ConfigurationError, Forbidden, TooManyRequests
 from uws_service.domain.job import Phase
@@ -19,7 +19,6 @@ from uws_service.protocol.challenges import challenges, quoted
 from uws_service.runtime import applications_of
 from uws_service.settings import Settings
 from uws_service.telemetry import scrubbed
-from uws_service.web.sessions import cookie_value
 
 ISSUER = {"url": "https://iam.example.org", "audience": "uws-api"}
 UNKNOWN = Identity(challenged=True)

@@ -40,3 +40,13 @@ def unpack(text: str) -> dict[str, Any]:
     """The mapping again; only for what `unseal` has let through."""
     found: dict[str, Any] = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     return found
+
+
+def cookie_value(header: bytes, name: str) -> str | None:
+    """A cookie's value in a Cookie header; what other programs on this host put beside it does not matter."""
+    wanted = name.encode() + b"="
+    for part in header.split(b";"):
+        part = part.strip()
+        if part.startswith(wanted):
+            return part[len(wanted) :].strip(b'"').decode("latin-1")
+    return None

@@ -22,10 +22,10 @@ from uvicorn.supervisors import Multiprocess
 
 from uws_service.cli.common import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, Stop, complain, note
 from uws_service.domain.errors import UwsError
-from uws_service.runtime import applications_of
+from uws_service.runtime import applications_of, create_app
 from uws_service.settings import Settings
 from uws_service.store import Store
-from uws_service.web.app import App, create_app
+from uws_service.web.app import App
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from uws_service.domain.errors import Forbidden
 
@@ -245,3 +245,13 @@ def apply(
     if action is Action.ARCHIVE:
         changes["results"] = ()
     return replace(job, **changes)
+
+
+class JobRef(NamedTuple):
+    """What a job list shows (U-050)."""
+
+    id: str
+    phase: Phase
+    run_id: str | None
+    owner: str | None
+    created: int

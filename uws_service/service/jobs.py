@@ -22,7 +22,7 @@ from uws_service.auth.data_tokens import DataAccess
 from uws_service.auth.policy import Rules
 from uws_service.auth.quotas import Holding, require_room
 from uws_service.auth.settings import Auth
-from uws_service.domain.attempt import Attempt, Reason
+from uws_service.domain.attempt import Attempt, AttemptState, Reason
 from uws_service.domain.errors import (
     AuthenticationRequired,
     Conflict,
@@ -33,11 +33,12 @@ from uws_service.domain.errors import (
     UwsError,
 )
 from uws_service.domain.ids import new_id, now_ms
-from uws_service.domain.job import BLOCKING, FINAL, Action, ErrorSummary, Job, Parameter, Phase, apply
+from uws_service.domain.job import BLOCKING, FINAL, Action, ErrorSummary, Job, JobRef, Parameter, Phase, apply
+from uws_service.domain.share import Share
 from uws_service.placement.placer import Placer
-from uws_service.settings import Limits
-from uws_service.store import JobRef, Made, StaleJob, Store
-from uws_service.store.access import Share, hashed
+from uws_service.service.limits import Limits
+from uws_service.store import Made, StaleJob, Store
+from uws_service.store.access import hashed
 from uws_service.store.grants import Grant
 
 RETRIES = 8
@@ -45,6 +46,8 @@ RETRIES = 8
 
 SECRET_KEY = 22
 """Characters of an Idempotency-Key that is as hard to guess as a job's id: 128 bits in base64."""
+AHEAD_CAP = 1000
+"""Jobs ahead of a queued one are counted up to here."""
 LONGEST_SHARE = 365 * 86400
 """Seconds for which a job can be shared at once."""
 
@@ -458,6 +461,29 @@ class Service:
 
         async with self._room(identity, run=False, new=True):
             return await self._change(application, job_id, identity, "PARAMETERS", origin, decide)
+
+    # --- what pages show beside the job --------------------------------------------------------------------------
+
+    async def attempts(self, job_id: str) -> list[Attempt]:
+        """Return the attempts of a job that the caller may read, the first one first."""
+        return list(await self.store.attempts(job_id))
+
+    async def jobs_ahead(self, job: Job) -> int | None:
+        """Return how many waiting jobs come before a queued one, counted up to `AHEAD_CAP`; None: it does not wait."""
+        if job.phase is not Phase.QUEUED:
+            return None
+        attempts = await self.store.attempts(job.id)
+        if attempts and attempts[-1].state is not AttemptState.WAITING:
+            return None
+        return await self.store.waiting_ahead(attempts[-1], cap=AHEAD_CAP) if attempts else 0
+
+    async def phase_counts(self) -> Mapping[tuple[str, str], int]:
+        """Return the number of jobs by application and phase."""
+        return await self.store.phase_counts()
+
+    async def holding(self, owner: str | None) -> Mapping[str, tuple[int, int]]:
+        """Return an owner's jobs: phase to how many, and how many bytes."""
+        return await self.store.access.holding(owner)
 
     # --- sharing ------------------------------------------------------------------------------------------------
 

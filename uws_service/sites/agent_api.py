@@ -8,16 +8,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from uws_service.applications import Application, check, launch
 from uws_service.auth.data_tokens import DataAccess, tell_waiting
 from uws_service.depot import Depot
+from uws_service.domain.agent import AgentIdentity
 from uws_service.domain.attempt import Attempt, AttemptState, Launch, Output, Reason, Report
-from uws_service.domain.errors import Forbidden, NotFound, ServiceUnavailable, UsageError
+from uws_service.domain.errors import (
+    AuthenticationRequired,
+    Forbidden,
+    NotFound,
+    ServiceUnavailable,
+    UsageError,
+    UwsError,
+)
 from uws_service.domain.job import Job, Phase
-from uws_service.settings import Fetch
+from uws_service.sites.kind import AgentVerifier
+from uws_service.sites.settings import Fetch
 from uws_service.store import StaleJob, Store
 
 _RESULT = re.compile(r"[A-Za-z0-9._-]{1,255}")
@@ -27,22 +36,6 @@ REASONS = frozenset({Reason.STAGE_IN, Reason.STAGE_OUT, Reason.OUTPUT_TOO_LARGE}
 MOST_OUTPUTS = 1_000
 LARGEST = 2**53
 """Of numbers in a report; more is nonsense, and databases do not hold much more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pod:
-    """Who asks: a pod, as its verified token says."""
-
-    sites: frozenset[str]
-    """The sites that it may belong to: several when they share a namespace."""
-    job_id: str
-    number: int
-    uid: str
-
-    @property
-    def folder(self) -> str:
-        """Where in the depot its outputs lie."""
-        return f"jobs/{self.job_id}/attempts/{self.number}-{self.uid}"
 
 
 class Agents:
@@ -55,14 +48,36 @@ class Agents:
         applications: Mapping[str, Application],
         fetch: Fetch,
         data: DataAccess | None = None,
+        verifiers: Sequence[AgentVerifier] = (),
     ) -> None:
         self.store = store
         self.depot = depot
         self.applications = applications
         self.fetch = fetch
         self.data = data
+        self.verifiers = tuple(verifiers)
 
-    async def claim(self, pod: Pod) -> dict[str, Any]:
+    async def identify(self, token: str) -> AgentIdentity:
+        """Return the agent that shows a token.
+
+        Raises
+        ------
+        AuthenticationRequired
+            No kind of site knows it.
+        ServiceUnavailable
+            A kind of site that may know it can't say so now.
+        """
+        refusal: UwsError = AuthenticationRequired("No site of this service has agents that show tokens.")
+        for verifier in self.verifiers:
+            try:
+                return await verifier.verify(token)
+            except ServiceUnavailable as error:
+                refusal = error
+            except AuthenticationRequired as error:
+                refusal = refusal if isinstance(refusal, ServiceUnavailable) else error
+        raise refusal
+
+    async def claim(self, agent: AgentIdentity) -> dict[str, Any]:
         """Let this pod speak for its attempt; what it needs to know, as JSON values.
 
         Raises
@@ -72,16 +87,16 @@ class Agents:
         ServiceUnavailable
             Another pod of it counts as running, or its access to data can't be renewed now; ask again.
         """
-        attempt, plan = await self._plan(pod)
-        job = await self.store.get(pod.job_id)
+        attempt, plan = await self._plan(agent)
+        job = await self.store.get(agent.job_id)
         running = job is not None and job.phase in (Phase.EXECUTING, Phase.UNKNOWN)
-        if running and attempt.claimed not in ("", pod.uid):
+        if running and attempt.claimed not in ("", agent.uid):
             # Its earlier pod may have ended by itself; whether this one may begin is seen once the site was looked at.
             raise ServiceUnavailable("Another pod of this attempt counts as running.", retry_after=1)
-        if not await self.store.claim(pod.job_id, pod.number, pod.uid):
+        if not await self.store.claim(agent.job_id, agent.number, agent.uid):
             raise Forbidden("This attempt has ended or was given up.")
         return {
-            "data": await self._data(pod.job_id),
+            "data": await self._data(agent.job_id),
             "inputs": [
                 {key: value for key, value in asdict(item).items() if key != "depot_key"} for item in plan.inputs
             ],
@@ -107,10 +122,10 @@ class Agents:
         except Forbidden as error:
             return {"tokens": {}, "command": None, "problem": error.message}
 
-    async def read_input(self, pod: Pod, index: int) -> tuple[int, AsyncIterator[bytes]]:
+    async def read_input(self, agent: AgentIdentity, index: int) -> tuple[int, AsyncIterator[bytes]]:
         """Size and content of an input that the depot has."""
-        attempt, plan = await self._plan(pod)
-        _require_voice(attempt, pod)
+        attempt, plan = await self._plan(agent)
+        _require_voice(attempt, agent)
         if not 0 <= index < len(plan.inputs) or plan.inputs[index].depot_key is None:
             raise NotFound(f"There is no input {index} in the depot for this attempt.")
         key = str(plan.inputs[index].depot_key)
@@ -119,23 +134,25 @@ class Agents:
             raise NotFound(f"{plan.inputs[index].name}: the uploaded file is no longer there.")
         return found.size, self.depot.read(key)
 
-    async def put_output(self, pod: Pod, result_id: str, chunks: AsyncIterator[bytes], size: int, sha256: str) -> None:
+    async def put_output(
+        self, agent: AgentIdentity, result_id: str, chunks: AsyncIterator[bytes], size: int, sha256: str
+    ) -> None:
         """Take one output; what does not have the announced size and digest is refused."""
-        attempt, plan = await self._plan(pod)
-        _require_voice(attempt, pod)
-        key = _key(pod, result_id)
+        attempt, plan = await self._plan(agent)
+        _require_voice(attempt, agent)
+        key = _key(agent, result_id)
         stored = await self.depot.put(key, chunks, max_size=plan.max_output or size)
         if (stored.size, stored.sha256) != (size, sha256):
             raise UsageError(
                 f"{result_id}: what came ({stored.size} bytes, {stored.sha256}) is not what was announced."
             )
 
-    async def progress(self, pod: Pod, fraction: float, text: str) -> None:
+    async def progress(self, agent: AgentIdentity, fraction: float, text: str) -> None:
         """Put the command's own words into jobInfo; in vain if the job has moved on."""
-        attempt = await self._attempt(pod)
-        _require_voice(attempt, pod)
+        attempt = await self._attempt(agent)
+        _require_voice(attempt, agent)
         for _ in range(5):
-            job = await self.store.get(pod.job_id)
+            job = await self.store.get(agent.job_id)
             if job is None or job.phase not in (Phase.QUEUED, Phase.EXECUTING):
                 return
             info = {**job.info, "progress": min(1.0, max(0.0, fraction)), "message": text[:200]}
@@ -145,7 +162,7 @@ class Agents:
             except StaleJob:
                 continue
 
-    async def report(self, pod: Pod, told: Mapping[str, Any]) -> None:
+    async def report(self, agent: AgentIdentity, told: Mapping[str, Any]) -> None:
         """Record an agent's last word.
 
         Raises
@@ -157,17 +174,17 @@ class Agents:
             command that fails is known to have failed before its agent has said anything.
         """
         try:
-            attempt, plan = await self._plan(pod)
+            attempt, plan = await self._plan(agent)
         except Forbidden:
             cpu, memory = float(_number(told, "cpu")), int(_number(told, "peak_memory"))
-            await self.store.late_usage(pod.job_id, pod.number, pod.uid, cpu, memory)
+            await self.store.late_usage(agent.job_id, agent.number, agent.uid, cpu, memory)
             raise
-        _require_voice(attempt, pod)
-        report = await self._checked(pod, plan, told)
-        if not await self.store.report(pod.job_id, pod.number, pod.uid, report):
+        _require_voice(attempt, agent)
+        report = await self._checked(agent, plan, told)
+        if not await self.store.report(agent.job_id, agent.number, agent.uid, report):
             raise Forbidden("This attempt was given up, or another pod speaks for it now.")
 
-    async def _checked(self, pod: Pod, plan: Launch, told: Mapping[str, Any]) -> Report:
+    async def _checked(self, agent: AgentIdentity, plan: Launch, told: Mapping[str, Any]) -> Report:
         listed = told.get("outputs", [])
         if not isinstance(listed, Sequence) or isinstance(listed, str) or len(listed) > MOST_OUTPUTS:
             raise UsageError(f"outputs: must be a list of at most {MOST_OUTPUTS}.")
@@ -177,7 +194,7 @@ class Agents:
         for one in listed:
             try:
                 size, sha256, kind = int(one["size"]), str(one["sha256"]), str(one["media_type"])
-                key = _key(pod, str(one["id"]))
+                key = _key(agent, str(one["id"]))
             except (KeyError, TypeError, ValueError):
                 raise UsageError("outputs: each needs id, media_type, size and sha256.") from None
             if kind not in kinds or not _SHA256.fullmatch(sha256):
@@ -203,16 +220,16 @@ class Agents:
             int(_number(told, "peak_memory")),
         )
 
-    async def _attempt(self, pod: Pod) -> Attempt:
-        for attempt in await self.store.attempts(pod.job_id):
-            if attempt.number == pod.number and attempt.site in pod.sites:
+    async def _attempt(self, agent: AgentIdentity) -> Attempt:
+        for attempt in await self.store.attempts(agent.job_id):
+            if attempt.number == agent.number and attempt.site in agent.sites:
                 return attempt
         raise Forbidden("There is no such attempt at this site.")
 
-    async def _plan(self, pod: Pod) -> tuple[Attempt, Launch]:
+    async def _plan(self, agent: AgentIdentity) -> tuple[Attempt, Launch]:
         """The attempt and what it runs, made anew: the agent's words are never taken for it."""
-        attempt = await self._attempt(pod)
-        job = await self.store.get(pod.job_id)
+        attempt = await self._attempt(agent)
+        job = await self.store.get(agent.job_id)
         if job is None or attempt.state is AttemptState.CLOSED:
             raise Forbidden("This attempt has ended or was given up.")
         application = self._application(job)
@@ -225,17 +242,17 @@ class Agents:
         return found
 
 
-def _require_voice(attempt: Attempt, pod: Pod) -> None:
-    if attempt.claimed != pod.uid:
+def _require_voice(attempt: Attempt, agent: AgentIdentity) -> None:
+    if attempt.claimed != agent.uid:
         raise Forbidden("Another pod speaks for this attempt now.")
     if attempt.state is AttemptState.CLOSED:
         raise Forbidden("This attempt has ended or was given up.")
 
 
-def _key(pod: Pod, result_id: str) -> str:
+def _key(agent: AgentIdentity, result_id: str) -> str:
     if not _RESULT.fullmatch(result_id) or not result_id.strip("."):
         raise UsageError(f"{result_id[:64]!r} can't be the name of a result.")
-    return f"{pod.folder}/{result_id}"
+    return f"{agent.folder}/{result_id}"
 
 
 def _number(told: Mapping[str, Any], name: str) -> float:

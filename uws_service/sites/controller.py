@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import structlog
@@ -31,6 +31,7 @@ from uws_service.domain.job import FINAL
 from uws_service.placement.placer import Placer
 from uws_service.sites.executor import Executor, Health, NotNow, Refused
 from uws_service.sites.recorder import ACTOR, Outcomes
+from uws_service.sites.settings import Absence
 from uws_service.store import SiteState, StaleJob, Store
 
 log = structlog.get_logger(__name__)
@@ -49,14 +50,6 @@ SWEEPERS = 4
 """So many at a time are removed at the site: nobody waits for it, and those that are to start go first."""
 REMOVE_SECONDS = 10.0
 """What should not be at a site is removed again if it is still there after this time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Absence:
-    """How long a site may be silent before its jobs are UNKNOWN, and before they are given up; milliseconds."""
-
-    unknown: int = 30_000
-    lost: int = 6 * 3_600_000
 
 
 class _Quiet(NamedTuple):

@@ -5,7 +5,7 @@
 """
 
 from uws_service.store.jobs import Made, StaleJob, Store
-from uws_service.store.rows import Event, Glance, JobRef, SiteState
+from uws_service.store.rows import Event, Glance, SiteState
 from uws_service.store.schema import head, migrate
 
-__all__ = ["Event", "Glance", "JobRef", "Made", "SiteState", "StaleJob", "Store", "head", "migrate"]
+__all__ = ["Event", "Glance", "Made", "SiteState", "StaleJob", "Store", "head", "migrate"]

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import bindparam, delete, func, insert, or_, select
 
+from uws_service.domain.share import Share
 from uws_service.store import queries
 from uws_service.store.database import Database, Query, Transaction
 from uws_service.store.tables import JobRow, SessionRow, ShareRow
@@ -52,19 +52,6 @@ _TRIM_SHARES = Query(
 def hashed(secret: str) -> str:
     """How a secret stands in the database; it is random and long, so a plain hash is enough."""
     return hashlib.sha256(secret.encode()).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """A permission to read one job, until an instant in milliseconds: for a link's secret, or for a group."""
-
-    id: str
-    job_id: str
-    key: str | None
-    group: str | None
-    actor: str
-    created: int
-    expires: int
 
 
 class AccessStore:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from uws_service.domain.attempt import Attempt, Report
 from uws_service.domain.errors import ConfigurationError, IdempotencyConflict, NotFound, UwsError
-from uws_service.domain.job import FINAL, Job, Phase
+from uws_service.domain.job import FINAL, Job, JobRef, Phase
 from uws_service.store import queries
 from uws_service.store.access import AccessStore
 from uws_service.store.database import Database, Transaction
@@ -20,7 +20,6 @@ from uws_service.store.postgresql import PostgreSQL
 from uws_service.store.rows import (
     Event,
     Glance,
-    JobRef,
     SiteState,
     _dumps,
     attempt_of,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from uws_service.domain.attempt import Attempt, AttemptState, Output, Reason, Report, Usage
-from uws_service.domain.job import ErrorSummary, Job, Parameter, Phase, Result
+from uws_service.domain.job import ErrorSummary, Job, JobRef, Parameter, Phase, Result
 from uws_service.store.database import Row
 
 _PHASES = {phase.value: phase for phase in Phase}
@@ -21,16 +21,6 @@ class Glance(NamedTuple):
     application: str
     owner: str | None
     phase: Phase
-
-
-class JobRef(NamedTuple):
-    """What a job list shows (U-050)."""
-
-    id: str
-    phase: Phase
-    run_id: str | None
-    owner: str | None
-    created: int
 
 
 class Event(NamedTuple):

@@ -10,9 +10,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from uws_service.auth.policy import Policy
+from uws_service.domain.agent import AgentIdentity
 from uws_service.domain.errors import AuthenticationRequired, TooLarge, UsageError
-from uws_service.runtime import Runtime
-from uws_service.sites.agent_api import Pod
+from uws_service.service.backend import Backend
 from uws_service.web.edge import Resource
 
 MOST_JSON = 1024 * 1024
@@ -21,9 +21,8 @@ MOST_JSON = 1024 * 1024
 class AgentResources:
     """What agents ask for."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self.agents = runtime.agents
-        self.tokens = runtime.tokens
+    def __init__(self, backend: Backend) -> None:
+        self.agents = backend.agents
 
     def resources(self) -> dict[str, Resource]:
         """Their part of the routes table."""
@@ -37,46 +36,46 @@ class AgentResources:
 
     async def claim(self, request: Request) -> Response:
         """POST: this pod speaks for its attempt from now on; the answer says what it has to bring and to collect."""
-        told = await self.agents.claim(await self._pod(request))
+        told = await self.agents.claim(await self._agent(request))
         return JSONResponse(told, headers={"cache-control": "no-store"})
 
     async def read_input(self, request: Request) -> Response:
         """GET: one uploaded file."""
-        size, chunks = await self.agents.read_input(await self._pod(request), request.path_params["index"])
+        size, chunks = await self.agents.read_input(await self._agent(request), request.path_params["index"])
         return StreamingResponse(chunks, headers={"content-length": str(size)}, media_type="application/octet-stream")
 
     async def put_output(self, request: Request) -> Response:
         """PUT: one output, with its size and its SHA-256 in headers."""
-        pod = await self._pod(request)
+        agent = await self._agent(request)
         length, digest = request.headers.get("content-length", ""), request.headers.get("x-content-sha256", "")
         if not length.isdigit():
             raise UsageError("The Content-Length header is missing.")
         chunks = self._chunks(request)
-        await self.agents.put_output(pod, request.path_params["name"], chunks, int(length), digest.lower())
+        await self.agents.put_output(agent, request.path_params["name"], chunks, int(length), digest.lower())
         return Response(status_code=204)
 
     async def progress(self, request: Request) -> Response:
         """POST ``{"fraction": 0.5, "text": "…"}``."""
-        pod = await self._pod(request)
+        agent = await self._agent(request)
         told = await _json(request)
         try:
             fraction = float(told["fraction"])
         except (KeyError, TypeError, ValueError):
             raise UsageError("fraction: must be a number from 0 to 1.") from None
-        await self.agents.progress(pod, fraction if fraction == fraction else 0.0, str(told.get("text", "")))
+        await self.agents.progress(agent, fraction if fraction == fraction else 0.0, str(told.get("text", "")))
         return Response(status_code=204)
 
     async def report(self, request: Request) -> Response:
         """POST: the agent's last word."""
-        pod = await self._pod(request)
-        await self.agents.report(pod, await _json(request))
+        agent = await self._agent(request)
+        await self.agents.report(agent, await _json(request))
         return Response(status_code=204)
 
-    async def _pod(self, request: Request) -> Pod:
+    async def _agent(self, request: Request) -> AgentIdentity:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise AuthenticationRequired("These resources are for agents in pods, with their service-account token.")
-        return await self.tokens.verify(token.strip())
+        return await self.agents.identify(token.strip())
 
     @staticmethod
     async def _chunks(request: Request) -> AsyncIterator[bytes]:

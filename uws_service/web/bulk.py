@@ -14,7 +14,7 @@ from uws_service.auth.policy import Policy
 from uws_service.domain.errors import NotFound, UsageError
 from uws_service.domain.ids import new_id
 from uws_service.domain.job import Parameter
-from uws_service.runtime import Runtime
+from uws_service.service.backend import Backend
 from uws_service.service.jobs import fingerprint
 from uws_service.web.edge import Resource, call_of
 from uws_service.web.intake import idempotency_key, job_request, posted
@@ -28,9 +28,9 @@ LARGEST = 16 * 1024**2
 class Bulk:
     """Handler of ``/{application}/bulk``."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self.runtime = runtime
-        self.service = runtime.service
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.service = backend.service
 
     async def create(self, request: Request) -> Response:
         """POST: the file TABLE, and what all its jobs have in common; 303 to the list of the jobs.
@@ -43,11 +43,11 @@ class Bulk:
             raise NotFound(f"The application {application.name!r} takes no tables of jobs.")
         self.service.rules.require_use(application, call.identity)
         key = idempotency_key(request)
-        limits = self.runtime.settings.limits
+        limits = self.backend.limits
         taken = limits.model_copy(update={"upload": min(limits.upload, LARGEST), "files": 1})
         place = new_id(self.service.clock())
         try:
-            async with posted(request, self.runtime.depot, taken, place) as form:
+            async with posted(request, self.backend.depot, taken, place) as form:
                 text = await self._table(form.files)
                 wanted = job_request(type(form)(form.fields))
                 maximum = min(application.bulk, limits.bulk)
@@ -62,14 +62,14 @@ class Bulk:
                     token=call.token,
                 )
         finally:
-            await self.runtime.depot.delete_prefix(f"jobs/{place}/")
+            await self.backend.depot.delete_prefix(f"jobs/{place}/")
         return see_other(f"{call.base}/{application.name}/async?RUNID={quote(run_id, safe='')}")
 
     async def _table(self, files: Sequence[Parameter]) -> str:
         """The table's text."""
         if len(files) != 1 or files[0].name.upper() != TABLE or files[0].upload is None:
             raise UsageError(f"Send one file, named {TABLE}: CSV with a line of parameter names.")
-        data = b"".join([chunk async for chunk in self.runtime.depot.read(files[0].upload)])
+        data = b"".join([chunk async for chunk in self.backend.depot.read(files[0].upload)])
         try:
             return data.decode("utf-8-sig")
         except UnicodeDecodeError:

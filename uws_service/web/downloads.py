@@ -11,8 +11,8 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from uws_service.depot import Depot
 from uws_service.domain.errors import NotFound
+from uws_service.service.files import Files
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
@@ -43,7 +43,7 @@ def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
 
 async def file_response(
     request: Request,
-    depot: Depot,
+    depot: Files,
     key: str,
     *,
     size: int,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
 import structlog
@@ -21,7 +21,6 @@ from uws_service import telemetry
 from uws_service.auth import ANONYMOUS, Network, identify, is_trusted, networks
 from uws_service.auth.policy import Policy
 from uws_service.domain.errors import MethodNotAllowed, UsageError, UwsError
-from uws_service.settings import Settings
 from uws_service.web.call import Call, Gate, account_of, call_of
 from uws_service.web.errors import error_response
 
@@ -35,10 +34,30 @@ _HOST = re.compile(r"[A-Za-z0-9._~:\[\]-]{1,255}")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 
 
+class EdgeSettings(Protocol):
+    """The settings that the edge reads."""
+
+    @property
+    def base_url(self) -> str | None:
+        """The public URL of the service's root; None: taken from each request."""
+
+    @property
+    def root_path(self) -> str:
+        """The path under which a proxy serves us, if the proxy strips it."""
+
+    @property
+    def trusted_proxies(self) -> tuple[str, ...]:
+        """Addresses or networks of proxies whose headers are believed."""
+
+    @property
+    def identity_header(self) -> str | None:
+        """The header in which a trusted proxy names the user."""
+
+
 class Edge:
     """ASGI middleware around the routes."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: EdgeSettings) -> None:
         self.app = app
         self.base_url = settings.base_url
         self.root_path = settings.root_path

@@ -17,8 +17,8 @@ from urllib.parse import unquote_to_bytes
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from uws_service.depot import Depot, Stored
 from uws_service.domain.errors import TooLarge, UnsupportedMediaType, UsageError
+from uws_service.service.files import Files, StoredFile
 
 URLENCODED = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
@@ -42,7 +42,7 @@ class FileSink(Protocol):
     async def write(self, data: bytes) -> None:
         """The next bytes; raises `TooLarge` beyond the sink's limit."""
 
-    async def close(self) -> Stored:
+    async def close(self) -> StoredFile:
         """All bytes are there: size and checksum."""
 
     async def abort(self) -> None:
@@ -56,7 +56,7 @@ class FilePart:
     name: str
     filename: str
     media_type: str | None
-    stored: Stored
+    stored: StoredFile
 
 
 @dataclass(slots=True)
@@ -68,9 +68,9 @@ class Form:
 
 
 class DepotSink:
-    """A `FileSink` that feeds `Depot.put` through a short queue, so that a slow depot slows the client down."""
+    """A `FileSink` that feeds `Files.put` through a short queue, so that a slow depot slows the client down."""
 
-    def __init__(self, depot: Depot, key: str, max_size: int) -> None:
+    def __init__(self, depot: Files, key: str, max_size: int) -> None:
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(4)
         self._task = asyncio.create_task(depot.put(key, self._chunks(), max_size=max_size))
         self._depot, self._key = depot, key
@@ -87,7 +87,7 @@ class DepotSink:
             putting.cancel()
             self._task.result()
 
-    async def close(self) -> Stored:
+    async def close(self) -> StoredFile:
         """Wait until the depot has all of it."""
         if not self._task.done():
             await asyncio.wait(

@@ -17,13 +17,14 @@ from uws_service.auth.credentials import refuse_in_query, token_of
 from uws_service.auth.permissions import PermissionsApi
 from uws_service.auth.policy import Policy
 from uws_service.auth.quotas import Rates
+from uws_service.auth.signed_cookies import cookie_value
 from uws_service.domain.errors import Forbidden
 from uws_service.protocol import negotiation
 from uws_service.protocol.challenges import challenges
-from uws_service.runtime import Runtime
+from uws_service.service.backend import Backend
 from uws_service.web.call import Call
+from uws_service.web.cookies import SHARE_COOKIE
 from uws_service.web.pages import Account
-from uws_service.web.sessions import SHARE_COOKIE, Sessions, cookie_value
 
 UNKNOWN = Identity(challenged=True)
 """An anonymous caller who could log in."""
@@ -33,22 +34,20 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 class Gate:
     """Decides for each request, with the rules of the settings."""
 
-    def __init__(self, runtime: Runtime, sessions: Sessions | None) -> None:
-        self.rules = runtime.rules
-        self.service = runtime.service
-        self.tokens = runtime.user_tokens
-        self.sessions = sessions
-        self.permissions = runtime.permissions
-        reads = runtime.settings.auth.permissions is not None and runtime.settings.auth.permissions.reads
+    def __init__(self, backend: Backend) -> None:
+        self.rules = backend.rules
+        self.service = backend.service
+        self.tokens = backend.user_tokens
+        self.sessions = backend.sessions
+        self.permissions = backend.permissions
+        reads = backend.auth.permissions is not None and backend.auth.permissions.reads
         self.asked = frozenset({Policy.USE, Policy.WRITE, *((Policy.READ, Policy.LIST) if reads else ())})
         self.audits = self.rules.has_issuers
-        self.realm = runtime.settings.auth.realm
-        self.origins = frozenset(runtime.settings.cors_origins)
+        self.realm = backend.auth.realm
+        self.origins = frozenset(backend.cors_origins)
         self.rates = Rates() if self.rules.has_rates else None
         self.idle = self.tokens is None and self.rates is None and self.permissions is None
-        self.discovery = [
-            one.url.rstrip("/") + "/.well-known/openid-configuration" for one in runtime.settings.auth.issuers
-        ]
+        self.discovery = [one.url.rstrip("/") + "/.well-known/openid-configuration" for one in backend.auth.issuers]
 
     async def admit(self, scope: Scope, policy: Policy) -> None:
         """Raise unless the caller may use this verb of this resource.

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 from starlette.requests import Request as HttpRequest
 
-from uws_service.depot import Depot
 from uws_service.domain.errors import UsageError
 from uws_service.domain.job import Parameter
 from uws_service.protocol.uws import parse_duration, parse_instant
+from uws_service.service.files import Files
 from uws_service.service.jobs import Request
-from uws_service.settings import Limits
+from uws_service.service.limits import Limits
 from uws_service.web.forms import DepotSink, FilePart, FormLimits, read_form
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -43,7 +43,7 @@ class Posted:
 
 @asynccontextmanager
 async def posted(
-    request: HttpRequest, depot: Depot, limits: Limits, job_id: str, *, leave_out_empty: bool = False
+    request: HttpRequest, depot: Files, limits: Limits, job_id: str, *, leave_out_empty: bool = False
 ) -> AsyncIterator[Posted]:
     """The posted form and the query; its files are in the depot under the job, unless the block fails.
 

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from uws_service.domain.attempt import AttemptState
-from uws_service.domain.job import Job, Phase
+from uws_service.domain.job import Job
 from uws_service.protocol.uws import JobInfoView, JobUrls
-from uws_service.store import Store
+from uws_service.service.jobs import Service
 from uws_service.web.edge import Call
-
-MANY = 1000
-"""Jobs ahead are counted up to here."""
 
 
 def job_urls(call: Call, application: str) -> JobUrls:
@@ -19,11 +15,9 @@ def job_urls(call: Call, application: str) -> JobUrls:
     return JobUrls(f"{call.base}/{application}/async")
 
 
-async def info_view(store: Store, job: Job, urls: JobUrls) -> tuple[Job, JobInfoView]:
-    """The job and its jobInfo; for a queued job with its place in the queue as it is now."""
-    if job.phase is Phase.QUEUED:
-        attempts = await store.attempts(job.id)
-        if not attempts or attempts[-1].state is AttemptState.WAITING:
-            ahead = await store.waiting_ahead(attempts[-1], cap=MANY) if attempts else 0
-            job = replace(job, info={**job.info, "ahead": ahead})
+async def info_view(service: Service, job: Job, urls: JobUrls) -> tuple[Job, JobInfoView]:
+    """Return the job and its jobInfo; for a queued job with its place in the queue as it is now."""
+    ahead = await service.jobs_ahead(job)
+    if ahead is not None:
+        job = replace(job, info={**job.info, "ahead": ahead})
     return job, JobInfoView.of(job, urls)

@@ -14,19 +14,18 @@ from uws_service import telemetry
 from uws_service.auth.policy import Policy
 from uws_service.domain.errors import Forbidden, NotFound, UsageError
 from uws_service.domain.ids import new_id
-from uws_service.domain.job import Action, Job, Parameter, Phase
+from uws_service.domain.job import Action, Job, JobRef, Parameter, Phase
 from uws_service.protocol import dali, negotiation, uws
-from uws_service.runtime import Runtime
+from uws_service.service.backend import Backend
 from uws_service.service.jobs import fingerprint
-from uws_service.store import JobRef
 from uws_service.tap.preview_read import LARGEST, Shown, shown
 from uws_service.web import pages
+from uws_service.web.cookies import SHARE_COOKIE, set_cookie
 from uws_service.web.downloads import file_response
 from uws_service.web.edge import Call, Resource, account_of, call_of
 from uws_service.web.errors import VOTABLE
 from uws_service.web.intake import Posted, idempotency_key, job_request, posted
 from uws_service.web.job_view import info_view, job_urls
-from uws_service.web.sessions import SHARE_COOKIE, set_cookie
 
 NO_STORE = {"cache-control": "no-store"}  # C-27
 XML = "text/xml"
@@ -43,11 +42,10 @@ def see_other(url: str) -> Response:
 class Jobs:
     """Handlers of ``/{application}/async`` and below."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self.runtime = runtime
-        self.service = runtime.service
-        self.store = runtime.store
-        self.limits = runtime.settings.limits
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.service = backend.service
+        self.limits = backend.limits
         self._documents: dict[tuple[str, str], tuple[int, bytes]] = {}
 
     # --- the list ---------------------------------------------------------------------------------------------
@@ -86,7 +84,7 @@ class Jobs:
         key = idempotency_key(request)
         job_id = new_id(self.service.clock())
         page = negotiation.choose(request.headers.get("accept"), ("xml", "html")) == "html"
-        async with posted(request, self.runtime.depot, self.limits, job_id, leave_out_empty=page) as form:
+        async with posted(request, self.backend.depot, self.limits, job_id, leave_out_empty=page) as form:
             wanted = job_request(form)
             job, fresh = await self.service.create(
                 application,
@@ -98,7 +96,7 @@ class Jobs:
                 token=call.token,
             )
         if not fresh:
-            await self.runtime.depot.delete_prefix(f"jobs/{job_id}/")
+            await self.backend.depot.delete_prefix(f"jobs/{job_id}/")
         return see_other(job_urls(call, application.name).job(job.id))
 
     # --- the job ----------------------------------------------------------------------------------------------
@@ -114,11 +112,11 @@ class Jobs:
             return Response(await self._document(call, name, job_id), 200, NO_STORE, XML)
         job = await self.service.get(name, job_id, call.identity)
         urls = job_urls(call, name)
-        job, view = await info_view(self.store, job, urls)
+        job, view = await info_view(self.service, job, urls)
         if form == "json":
             return JSONResponse(uws.job_json(job, urls=urls, info=view), headers=NO_STORE)
         application = self.service.application(name)
-        attempts = await self.store.attempts(job_id)
+        attempts = await self.service.attempts(job_id)
         preview = await self._preview(job) if application.protocol == "tap" else None
         page = pages.job_page(job, application, attempts, urls, self.service.clock(), account_of(request), preview)
         response = _html(page)
@@ -131,7 +129,7 @@ class Jobs:
         found = next((one for one in job.results if one.id == "preview" and one.size <= LARGEST), None)
         if found is None:
             return None
-        content = b"".join([chunk async for chunk in self.runtime.depot.read(found.key)])
+        content = b"".join([chunk async for chunk in self.backend.depot.read(found.key)])
         return await asyncio.to_thread(shown, content)
 
     async def _wait(self, request: Request, call: Call, name: str, job_id: str) -> None:
@@ -160,7 +158,7 @@ class Jobs:
             return known[1]
         job = await self.service.get(name, job_id, call.identity)
         urls = job_urls(call, name)
-        job, view = await info_view(self.store, job, urls)
+        job, view = await info_view(self.service, job, urls)
         document = uws.job_xml(job, urls=urls, info=view)
         while len(self._documents) >= CACHE:
             del self._documents[next(iter(self._documents))]
@@ -195,7 +193,7 @@ class Jobs:
     def _small_form(self, request: Request, job_id: str) -> Any:
         """A form of a few control words, without files."""
         limits = self.limits.model_copy(update={"body": 65536, "files": 0, "parameters": 50})
-        return posted(request, self.runtime.depot, limits, job_id)
+        return posted(request, self.backend.depot, limits, job_id)
 
     # --- what can be read as text -----------------------------------------------------------------------------
 
@@ -301,7 +299,7 @@ class Jobs:
         """POST {job}/parameters: U-037, D-011, D-013."""
         job = await self._pending(request)
         call = call_of(request)
-        async with posted(request, self.runtime.depot, self.limits, job.id) as form:
+        async with posted(request, self.backend.depot, self.limits, job.id) as form:
             await self._save_parameters(call, job, form)
         return see_other(job_urls(call, job.application).job(job.id))
 
@@ -334,7 +332,7 @@ class Jobs:
             return _text(one.value)
         return await file_response(
             request,
-            self.runtime.depot,
+            self.backend.depot,
             one.upload,
             size=one.size or 0,
             media_type=one.media_type or "application/octet-stream",
@@ -381,7 +379,7 @@ class Jobs:
             if one.id == wanted:
                 return await file_response(
                     request,
-                    self.runtime.depot,
+                    self.backend.depot,
                     one.key,
                     size=one.size,
                     media_type=one.media_type,
@@ -398,20 +396,20 @@ class Jobs:
         if name not in ("stdout", "stderr"):
             raise NotFound(f"There is no log {name[:64]!r}; there are: stdout, stderr.")
         key = f"jobs/{job.id}/logs/{name}"
-        kept = await self.runtime.depot.head(key)
+        kept = await self.backend.depot.head(key)
         if kept is not None:
             return await file_response(
                 request,
-                self.runtime.depot,
+                self.backend.depot,
                 key,
                 size=kept.size,
                 media_type="text/plain; charset=utf-8",
                 etag=f"{job.id}-{name}-{kept.size}",
                 filename=f"{job.id}-{name}.txt",
             )
-        attempts = await self.store.attempts(job.id)
+        attempts = await self.service.attempts(job.id)
         for attempt in reversed(attempts):
-            text = await self.runtime.live_log(attempt, name)
+            text = await self.backend.live_log(attempt, name)
             if text is not None:
                 headers = {**NO_STORE, "x-content-type-options": "nosniff"}
                 return Response(text, 200, headers, TEXT)

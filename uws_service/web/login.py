@@ -16,14 +16,15 @@ from uws_service.auth.browser_login import begin, finish
 from uws_service.auth.credentials import checked
 from uws_service.auth.keys import IssuerKeys
 from uws_service.auth.policy import Policy
-from uws_service.auth.signed_cookies import pack, seal, unpack, unseal
+from uws_service.auth.signed_cookies import cookie_value, pack, seal, unpack, unseal
 from uws_service.domain.errors import AuthenticationRequired, NotFound, UsageError
 from uws_service.protocol import negotiation
-from uws_service.runtime import Runtime
+from uws_service.service.backend import Backend
+from uws_service.service.sessions import COOKIE
 from uws_service.web import pages
+from uws_service.web.cookies import set_cookie
 from uws_service.web.edge import Call, Resource, call_of
 from uws_service.web.forms import FileSink, FormLimits, read_form
-from uws_service.web.sessions import COOKIE, Sessions, cookie_value, set_cookie
 
 STARTED = "uws_login"
 START_SECONDS = 600
@@ -34,13 +35,13 @@ NO_STORE = {"cache-control": "no-store"}
 class Login:
     """Handlers of ``/login`` and ``/logout``."""
 
-    def __init__(self, runtime: Runtime, sessions: Sessions, key: bytes) -> None:
-        assert runtime.user_tokens is not None
-        self.tokens = runtime.user_tokens
-        self.rules = runtime.rules
-        self.sessions = sessions
-        self.lifetime = runtime.settings.auth.session
-        self._key = key
+    def __init__(self, backend: Backend) -> None:
+        assert backend.user_tokens is not None and backend.sessions is not None
+        self.tokens = backend.user_tokens
+        self.rules = backend.rules
+        self.sessions = backend.sessions
+        self.lifetime = backend.auth.session
+        self._key = backend.cookie_key
         self.issuers: list[IssuerKeys] = list(self.tokens.issuers.values())
 
     def resources(self) -> dict[str, Resource]:

@@ -15,7 +15,7 @@ from uws_service.auth.policy import Policy
 from uws_service.domain.errors import NotFound
 from uws_service.protocol import dali, negotiation, vosi
 from uws_service.protocol.challenges import security_methods
-from uws_service.runtime import Runtime
+from uws_service.service.backend import Backend
 from uws_service.tap import documents
 from uws_service.web import pages
 from uws_service.web.edge import Resource, account_of, call_of
@@ -27,12 +27,12 @@ STATIC_TYPES = {".css": "text/css", ".svg": "image/svg+xml", ".png": "image/png"
 class Meta:
     """Handlers of the resources that are not jobs."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self.runtime = runtime
-        self.applications = runtime.applications
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.applications = backend.applications
 
     def _application(self, request: Request) -> Application:
-        return self.runtime.service.application(request.path_params["application"])
+        return self.backend.service.application(request.path_params["application"])
 
     async def root(self, request: Request) -> Response:
         """GET /: the applications, as a page for people and as JSON for programs."""
@@ -52,22 +52,22 @@ class Meta:
     async def availability(self, request: Request) -> Response:
         """GET /{application}/availability: the parts were really tried (V-020); always anonymous (V-002)."""
         self._application(request)
-        problems = await self.runtime.problems()
-        document = vosi.availability_xml(not problems, up_since=self.runtime.up_since, notes=tuple(problems))
+        problems = await self.backend.problems()
+        document = vosi.availability_xml(not problems, up_since=self.backend.up_since, notes=tuple(problems))
         return Response(document, 200, {"cache-control": "no-store"}, XML)
 
     async def capabilities(self, request: Request) -> Response:
         """GET /{application}/capabilities: V-010…V-013."""
         application = self._application(request)
-        call, rules = call_of(request), self.runtime.rules
+        call, rules = call_of(request), self.backend.rules
         methods = security_methods(anonymous=rules.access(application).anonymous) if rules.has_issuers else ()
         base = f"{call.base}/{application.name}"
         if application.protocol == "tap":
-            found = await asyncio.to_thread(self.runtime.queries[application.name].published)
+            found = await asyncio.to_thread(self.backend.queries[application.name].published)
             document = documents.capabilities_xml(application, base, methods, [one.table.utype for one in found])
         else:
             document = vosi.capabilities_xml(application, base, methods)
-        headers = {"last-modified": vosi.http_date(self.runtime.up_since)}  # V-011: applications are read at start
+        headers = {"last-modified": vosi.http_date(self.backend.up_since)}  # V-011: applications are read at start
         response = Response(document, 200, headers, XML)
         if rules.has_issuers and call.identity.owner is None:  # A-003: one may log in
             for challenge in request.scope["uws.gate"].challenges(request.scope):
@@ -88,14 +88,14 @@ class Meta:
 
     async def ready(self, request: Request) -> Response:
         """GET /readyz: the parts work, and the process is not about to end."""
-        problems = await self.runtime.problems()
+        problems = await self.backend.problems()
         return Response("\n".join(problems) or "ok", 503 if problems else 200, media_type="text/plain")
 
     async def metrics(self, request: Request) -> Response:
         """GET /metrics: Prometheus."""
-        for (application, phase), count in (await self.runtime.store.phase_counts()).items():
+        for (application, phase), count in (await self.backend.service.phase_counts()).items():
             telemetry.JOBS.labels(application, phase).set(count)
-        await self.runtime.problems()
+        await self.backend.problems()
         return Response(generate_latest(telemetry.REGISTRY), media_type=CONTENT_TYPE_LATEST)
 
     async def static(self, request: Request) -> Response:

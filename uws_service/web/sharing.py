@@ -9,9 +9,9 @@ from starlette.responses import JSONResponse, Response
 
 from uws_service.auth.policy import Policy
 from uws_service.domain.errors import UsageError
+from uws_service.domain.share import Share
 from uws_service.protocol import uws
-from uws_service.runtime import Runtime
-from uws_service.store.access import Share
+from uws_service.service.backend import Backend
 from uws_service.web.edge import Resource, call_of
 from uws_service.web.intake import posted
 from uws_service.web.job_view import job_urls
@@ -24,10 +24,10 @@ NO_STORE = {"cache-control": "no-store"}
 class Sharing:
     """Handlers of ``{job}/shares``."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self.service = runtime.service
-        self.depot = runtime.depot
-        self.limits = runtime.settings.limits.model_copy(update={"body": 65536, "files": 0, "parameters": 10})
+    def __init__(self, backend: Backend) -> None:
+        self.service = backend.service
+        self.depot = backend.depot
+        self.limits = backend.limits.model_copy(update={"body": 65536, "files": 0, "parameters": 10})
 
     def resources(self) -> dict[str, Resource]:
         """Path below ``/{application}/async`` → resource. A sharer alone sees with whom a job is shared."""

@@ -17,7 +17,7 @@ from uws_service.auth.policy import Policy
 from uws_service.domain.errors import NotFound, ServiceUnavailable, UsageError, UwsError
 from uws_service.domain.ids import new_id
 from uws_service.domain.job import Job, Phase, Result
-from uws_service.runtime import Runtime
+from uws_service.service.backend import Backend
 from uws_service.web.downloads import file_response
 from uws_service.web.edge import Call, Resource, call_of
 from uws_service.web.faces.soda import Soda, failure
@@ -28,21 +28,21 @@ from uws_service.web.intake import disconnected, job_request, posted, run_id_of
 class Sync:
     """Handlers of ``/{application}/sync``."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self.runtime = runtime
-        self.service = runtime.service
-        self.soda = Soda(runtime)
-        self.tap = Tap(runtime)
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.service = backend.service
+        self.soda = Soda(backend)
+        self.tap = Tap(backend)
 
     async def answer(self, request: Request) -> Response:
         """GET and POST (D-015): 200 with the main result, or an error document (D-045)."""
         call = call_of(request)
         application = self.service.application(request.path_params["application"])
-        if application.name in self.runtime.queries:
+        if application.name in self.backend.queries:
             return await self.tap.query(request, application)
         job_id = new_id(self.service.clock())
         soda = application.protocol == "soda"
-        async with posted(request, self.runtime.depot, self.runtime.settings.limits, job_id) as form:
+        async with posted(request, self.backend.depot, self.backend.limits, job_id) as form:
             fields = tuple((name, value) for name, value in form.fields if name.upper() not in ("PHASE", "RUNID"))
             if soda:
                 await self.soda.check_sync(application, fields)
@@ -67,7 +67,7 @@ class Sync:
                 return Response(status_code=204, background=forget)
             response = await file_response(
                 request,
-                self.runtime.depot,
+                self.backend.depot,
                 result.key,
                 size=result.size,
                 media_type=result.media_type,

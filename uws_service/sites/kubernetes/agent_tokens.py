@@ -19,8 +19,8 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
+from uws_service.domain.agent import AgentIdentity
 from uws_service.domain.errors import AuthenticationRequired, ServiceUnavailable, UwsError
-from uws_service.sites.agent_api import Pod
 from uws_service.sites.kubernetes.cluster import Cluster, Missing
 from uws_service.sites.kubernetes.manifest import attempt_of_pod
 
@@ -59,7 +59,7 @@ class AgentTokens:
     def __init__(self, clusters: Sequence[Cluster]) -> None:
         self._sites = [_Keys(cluster) for cluster in clusters]
 
-    async def verify(self, token: str) -> Pod:
+    async def verify(self, token: str) -> AgentIdentity:
         """The pod that shows this token.
 
         Raises
@@ -88,7 +88,7 @@ class AgentTokens:
         if attempt is None:
             raise AuthenticationRequired("The token belongs to a pod that is none of this service's jobs.")
         sites = frozenset(site.cluster.site.name for site, _ in found)
-        return Pod(sites, attempt[0], attempt[1], str(bound["uid"]))
+        return AgentIdentity(sites, attempt[0], attempt[1], str(bound["uid"]))
 
     def _claims(self, token: str, site: _Keys) -> Mapping[str, Any] | None:
         """The claims if the token is for us, from this site's namespace and account; None otherwise."""

@@ -16,8 +16,8 @@ from typing import Any
 import aiohttp
 
 from uws_service.domain.errors import ConfigurationError, UwsError
-from uws_service.settings import KubernetesSite
 from uws_service.sites.executor import NotNow
+from uws_service.sites.kubernetes.settings import KubernetesSite
 
 RESOURCES = {
     "jobs": "/apis/batch/v1/namespaces/{namespace}/jobs",

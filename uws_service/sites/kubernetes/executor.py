@@ -15,12 +15,12 @@ from uws_service.depot import Depot
 from uws_service.domain.attempt import Attempt, Launch, Observation, Reason, Seen
 from uws_service.domain.errors import NotFound, UsageError, UwsError
 from uws_service.domain.job import Result
-from uws_service.settings import KubernetesSite
 from uws_service.sites.executor import Collected, Health, Refused, log_key
 from uws_service.sites.kubernetes import manifest
 from uws_service.sites.kubernetes import views as views_module
 from uws_service.sites.kubernetes.cluster import Cluster, Exists, Missing, SiteDown, SiteRefuses
 from uws_service.sites.kubernetes.mirror import Mirror
+from uws_service.sites.kubernetes.settings import KubernetesSite
 from uws_service.sites.kubernetes.views import JobView, Key, Patience, PodView, WorkloadView
 
 log = structlog.get_logger(__name__)

@@ -18,7 +18,7 @@ from typing import Any
 from uws_service.agent import folder
 from uws_service.domain.attempt import Launch
 from uws_service.domain.errors import UsageError
-from uws_service.settings import KubernetesSite
+from uws_service.sites.kubernetes.settings import KubernetesSite
 
 JOB, ATTEMPT, APPLICATION, OWNER = (f"uws-service/{name}" for name in ("job", "attempt", "application", "owner"))
 INSTANCE = "uws-service/instance"

@@ -24,6 +24,7 @@ from typing import Any
 
 import structlog
 
+import uws_service
 from uws_service.agent import folder as layout
 from uws_service.agent.outputs import describe_logs
 from uws_service.auth.data_tokens import DataAccess
@@ -37,7 +38,7 @@ from uws_service.sites.local.workfolder import place, search_paths
 
 log = structlog.get_logger(__name__)
 
-AGENT = Path(__file__).parents[1] / "agent" / "local.py"
+AGENT = Path(uws_service.__file__).parent / "agent" / "local.py"
 LOCK_WAIT = 10.0
 """Seconds to wait for an earlier service, which may still be ending, to let go of the work folder."""
 KILL_AFTER = 10.0

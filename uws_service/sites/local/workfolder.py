@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import uws_service
 from uws_service.agent import folder as layout
 from uws_service.depot import Depot
 from uws_service.domain.attempt import Input, Launch
@@ -57,7 +58,7 @@ async def _bring(inputs: Path, item: Input, depot: Depot) -> None:
 def search_paths(python: str) -> dict[str, str]:
     """Where commands are found: the interpreter's folder first, so that ``python`` is the one that runs us."""
     found = {"PATH": f"{Path(python).parent}:/usr/local/bin:/usr/bin:/bin"}
-    root = str(Path(__file__).parents[2])
+    root = str(Path(uws_service.__file__).parents[1])
     if root not in [*site.getsitepackages(), site.getusersitepackages()]:
         found["PYTHONPATH"] = root  # run from a source tree: the applications that ship must be found
     return found

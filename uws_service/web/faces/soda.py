@@ -26,7 +26,7 @@ from uws_service.domain.errors import (
     UwsError,
 )
 from uws_service.domain.job import Job
-from uws_service.runtime import Runtime
+from uws_service.service.backend import Backend
 from uws_service.soda import links
 from uws_service.soda.errors import MultiValued, Usage
 from uws_service.soda.index import Entry, Index
@@ -42,11 +42,11 @@ _SAID = re.compile(r"\b(UsageError|MultiValuedParamNotSupported|Error): (.+)")
 class Soda:
     """The collections of all applications of the protocol ``soda``."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self.service = runtime.service
-        self._body = runtime.settings.limits.body
+    def __init__(self, backend: Backend) -> None:
+        self.service = backend.service
+        self._body = backend.limits.body
         self._indexes = {
-            one.name: Index(one.images.index) for one in runtime.applications.values() if one.images is not None
+            one.name: Index(one.images.index) for one in backend.applications.values() if one.images is not None
         }
 
     async def _entries(self, application: Application) -> dict[str, Entry]:

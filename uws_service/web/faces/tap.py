@@ -22,7 +22,7 @@ from uws_service.auth.policy import Policy
 from uws_service.domain.errors import NotFound, TooManyRequests, UsageError
 from uws_service.domain.ids import new_id
 from uws_service.domain.job import Parameter, Phase
-from uws_service.runtime import Runtime
+from uws_service.service.backend import Backend
 from uws_service.tap import Queries, documents
 from uws_service.tap.pool import PATIENCE, Process
 from uws_service.web.edge import Resource, call_of
@@ -42,8 +42,8 @@ CONTROL = frozenset({"PHASE", "RUNID", "DESTRUCTION", "EXECUTIONDURATION"})
 class Tap:
     """Handlers of a TAP application's own resources."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self.runtime = runtime
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
         self._running: Counter[str] = Counter()
 
     # --- synchronous queries ----------------------------------------------------------------------------------
@@ -51,8 +51,8 @@ class Tap:
     async def query(self, request: Request, application: Application) -> Response:
         """GET and POST /sync: the result as it comes, without a job (D-015, T-012)."""
         call = call_of(request)
-        form = posted(request, self.runtime.depot, self.runtime.settings.limits, new_id(self.runtime.service.clock()))
-        answer = Answer(self.runtime, request, application, form)
+        form = posted(request, self.backend.depot, self.backend.limits, new_id(self.backend.service.clock()))
+        answer = Answer(self.backend, request, application, form)
         stream = answer.parts(self._counted(call.identity, call.origin))
         first = await anext(stream)  # raises what is wrong with the query
         second = await anext(stream, None)
@@ -65,10 +65,10 @@ class Tap:
     @asynccontextmanager
     async def _counted(self, identity: Identity, origin: str) -> AsyncIterator[None]:
         """What is done inside counts as a running job of the caller's, beside those that are there."""
-        quota = self.runtime.rules.quota(identity).running if self.runtime.rules.has_quotas else None
+        quota = self.backend.rules.quota(identity).running if self.backend.rules.has_quotas else None
         who = identity.owner or f"address {origin}"
         if quota is not None:
-            held = await self.runtime.store.access.holding(identity.owner)
+            held = await self.backend.service.holding(identity.owner)
             jobs = held.get(Phase.EXECUTING.value, (0, 0))[0]
             if jobs + self._running[who] >= quota:
                 raise TooManyRequests(
@@ -86,8 +86,8 @@ class Tap:
     # --- documents --------------------------------------------------------------------------------------------
 
     def _application(self, request: Request) -> Application:
-        application = self.runtime.service.application(request.path_params["application"])
-        if application.name not in self.runtime.queries:
+        application = self.backend.service.application(request.path_params["application"])
+        if application.name not in self.backend.queries:
             raise NotFound(f"The application {application.name!r} has no tables.")
         return application
 
@@ -98,13 +98,13 @@ class Tap:
         detail = words.get("DETAIL", "max").lower()
         if detail not in ("min", "max"):
             raise UsageError(f"DETAIL={detail[:20]!r} is not known; allowed: min, max.")
-        published = self.runtime.queries[application.name].published()
+        published = self.backend.queries[application.name].published()
         return Response(documents.tables_xml(published, columns=detail == "max"), 200, NO_CACHE, XML)
 
     async def table(self, request: Request) -> Response:
         """GET /tables/{name}: one table in full (V-031)."""
         application = self._application(request)
-        published = self.runtime.queries[application.name].published()
+        published = self.backend.queries[application.name].published()
         document = documents.table_xml(published, request.path_params["name"])
         if document is None:
             raise NotFound(f"There is no table {request.path_params['name'][:140]!r}; /tables lists them.")
@@ -128,21 +128,21 @@ class Answer:
     """
 
     def __init__(
-        self, runtime: Runtime, request: Request, application: Application, form: AbstractAsyncContextManager[Posted]
+        self, backend: Backend, request: Request, application: Application, form: AbstractAsyncContextManager[Posted]
     ) -> None:
-        self.runtime, self.request, self.application, self.form = runtime, request, application, form
+        self.backend, self.request, self.application, self.form = backend, request, application, form
         self.media_type = "application/octet-stream"
 
     async def parts(self, counted: AbstractAsyncContextManager[None]) -> AsyncGenerator[bytes, None]:
         """The bytes of the result; the first part comes once the query is known to work."""
         seconds = self.application.limits.sync_duration
-        queries = self.runtime.queries[self.application.name]
+        queries = self.backend.queries[self.application.name]
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(counted)
             form = await stack.enter_async_context(self.form)
             if form.files:
                 folder = str(form.files[0].upload).partition("/uploads/")[0] + "/"
-                stack.push_async_callback(self.runtime.depot.delete_prefix, folder)
+                stack.push_async_callback(self.backend.depot.delete_prefix, folder)
             checked = _checked(self.application, form)
             self.media_type = str(checked.media_type)
             question = await self._question(checked, queries, stack)
@@ -175,15 +175,15 @@ class Answer:
             draft = queries.temporary / f"upload-{secrets.token_hex(8)}"
             if one.url is not None:
                 urls[one.name] = {"url": one.url, "path": str(draft)}
-            elif self.runtime.depot.folder is not None:
-                files[one.name] = str(self.runtime.depot.folder / str(one.depot_key))
+            elif self.backend.depot.folder is not None:
+                files[one.name] = str(self.backend.depot.folder / str(one.depot_key))
             else:
                 stack.callback(draft.unlink, missing_ok=True)
                 with draft.open("wb") as file:
-                    async for chunk in self.runtime.depot.read(str(one.depot_key)):
+                    async for chunk in self.backend.depot.read(str(one.depot_key)):
                         file.write(chunk)
                 files[one.name] = str(draft)
-        fetch = self.runtime.settings.fetch
+        fetch = self.backend.fetch
         return {
             "query": checked.values["QUERY"][0],
             "form": checked.format,

@@ -9,16 +9,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from urllib.parse import urlsplit
-
-from starlette.responses import Response
 
 from uws_service.auth import Identity
-from uws_service.auth.signed_cookies import seal, unseal
+from uws_service.auth.signed_cookies import cookie_value, seal, unseal
 from uws_service.store.access import AccessStore
 
 COOKIE = "uws_session"
-SHARE_COOKIE = "uws_share"
 REMEMBERED = 5.0
 """Seconds."""
 KEPT = 10_000
@@ -70,30 +66,6 @@ class Sessions:
         """Log out."""
         self._known.pop(secret, None)
         await self._store.end_session(secret)
-
-
-def cookie_value(header: bytes, name: str) -> str | None:
-    """A cookie's value in a Cookie header; what other programs on this host put beside it does not matter."""
-    wanted = name.encode() + b"="
-    for part in header.split(b";"):
-        part = part.strip()
-        if part.startswith(wanted):
-            return part[len(wanted) :].strip(b'"').decode("latin-1")
-    return None
-
-
-def set_cookie(response: Response, base: str, name: str, value: str, seconds: int, *, below: str = "") -> None:
-    """Give the browser a cookie that scripts can't read and other sites' forms do not send; 0 seconds take it away."""
-    parts = urlsplit(base)
-    response.set_cookie(
-        name,
-        value,
-        max_age=seconds,
-        path=(parts.path.rstrip("/") + below) or "/",
-        secure=parts.scheme == "https",
-        httponly=True,
-        samesite="lax",
-    )
 
 
 def _written(identity: Identity) -> str:

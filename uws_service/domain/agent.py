@@ -1,0 +1,48 @@
+"""Who an agent is, and what agents may ask of the service."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class AgentIdentity:
+    """An agent, as its verified token says: the one that looks after an attempt at a site."""
+
+    sites: frozenset[str]
+    """The sites that it may belong to: several when they share a namespace."""
+    job_id: str
+    number: int
+    uid: str
+    """Of its pod or process: an attempt may have several after another, of which one speaks for it."""
+
+    @property
+    def folder(self) -> str:
+        """Where in the depot its outputs lie."""
+        return f"jobs/{self.job_id}/attempts/{self.number}-{self.uid}"
+
+
+class AgentApi(Protocol):
+    """What agents may ask."""
+
+    async def identify(self, token: str) -> AgentIdentity:
+        """Return the agent that shows a token; raises `AuthenticationRequired` if there is none."""
+
+    async def claim(self, agent: AgentIdentity) -> dict[str, Any]:
+        """Let an agent speak for its attempt; what it needs to know, as JSON values."""
+
+    async def read_input(self, agent: AgentIdentity, index: int) -> tuple[int, AsyncIterator[bytes]]:
+        """Return size and content of an input that the depot has."""
+
+    async def put_output(
+        self, agent: AgentIdentity, result_id: str, chunks: AsyncIterator[bytes], size: int, sha256: str
+    ) -> None:
+        """Take one output."""
+
+    async def progress(self, agent: AgentIdentity, fraction: float, text: str) -> None:
+        """Put the command's own words into jobInfo."""
+
+    async def report(self, agent: AgentIdentity, content: Mapping[str, Any]) -> None:
+        """Record an agent's report."""

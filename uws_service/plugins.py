@@ -1,0 +1,61 @@
+"""Parts that register by a Python entry point: kinds of site and faces, ours and those of other packages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.metadata import EntryPoint, entry_points
+from typing import Protocol, TypeVar
+
+from uws_service.domain.errors import ConfigurationError
+
+
+class Named(Protocol):
+    """What a registry holds: anything with a name."""
+
+    @property
+    def name(self) -> str:
+        """Its name in settings and descriptors."""
+
+
+T = TypeVar("T", bound=Named)
+
+
+def load_plugins(group: str, built_in: Iterable[T], base: type[T]) -> dict[str, T]:
+    """Return the built-in parts and those of installed packages, by name.
+
+    Parameters
+    ----------
+    group
+        The entry points' group, such as ``uws_service.sites``.
+    built_in
+        The parts that ship with the service.
+    base
+        The class that each part is an instance of.
+
+    Raises
+    ------
+    ConfigurationError
+        An entry point can't be loaded, is something else, or has a name that is in use.
+    """
+    parts = {part.name: part for part in built_in}
+    for point in sorted(entry_points(group=group)):
+        part = _load(point, base)
+        if part.name in parts:
+            raise ConfigurationError(f"{_origin(point)}: there is a {base.__name__} {part.name!r} already.")
+        parts[part.name] = part
+    return parts
+
+
+def _load(point: EntryPoint, base: type[T]) -> T:
+    try:
+        part = point.load()
+    except Exception as error:  # whatever a foreign module does when it is imported
+        raise ConfigurationError(f"{_origin(point)}: {type(error).__name__}: {error}") from error
+    if not isinstance(part, base):
+        raise ConfigurationError(f"{_origin(point)}: must be a {base.__name__}, is a {type(part).__name__}.")
+    return part
+
+
+def _origin(point: EntryPoint) -> str:
+    distribution = f" of {point.dist.name}" if point.dist is not None else ""
+    return f"entry point {point.group}: {point.name}{distribution}"

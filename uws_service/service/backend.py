@@ -1,0 +1,62 @@
+"""The service as the web sees it: one door to everything that a request may need."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from uws_service.applications import Application
+from uws_service.auth.permissions import PermissionsApi
+from uws_service.auth.policy import Rules
+from uws_service.auth.settings import Auth
+from uws_service.auth.tokens import Tokens
+from uws_service.domain.agent import AgentApi
+from uws_service.domain.attempt import Attempt
+from uws_service.service.files import Files
+from uws_service.service.jobs import Service
+from uws_service.service.limits import Limits
+from uws_service.service.sessions import Sessions
+from uws_service.tap import Queries
+
+
+@dataclass(frozen=True, slots=True)
+class FetchRules:
+    """What a synchronous query may fetch from the network."""
+
+    allow_private: bool = False
+    allow_hosts: tuple[str, ...] = ()
+    timeout: float = 60.0
+    """Seconds without a byte after which a fetch fails."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """Everything that handlers need."""
+
+    service: Service
+    applications: Mapping[str, Application]
+    depot: Files
+    agents: AgentApi
+    rules: Rules
+    auth: Auth
+    limits: Limits
+    fetch: FetchRules
+    live_log: Callable[[Attempt, str], Awaitable[bytes | None]]
+    """The end of a running attempt's log, if its site can be asked from here."""
+    problems: Callable[[], Awaitable[list[str]]]
+    """What does not work now, one sentence each (V-020)."""
+    drain: Callable[[], None]
+    """Answer every waiting request now: the process is about to end (C-26)."""
+    up_since: int
+    """When the service started, in milliseconds since the epoch."""
+    cookie_key: bytes = b""
+    """Signs cookies; the same in all processes."""
+    sessions: Sessions | None = None
+    """None: nobody can log in."""
+    user_tokens: Tokens | None = None
+    """None: there is no issuer, and no token is looked at."""
+    permissions: PermissionsApi | None = None
+    queries: Mapping[str, Queries] = field(default_factory=dict)
+    """The TAP applications' tables and warm processes, by name."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins whose pages may call the service from a browser."""

@@ -1,0 +1,46 @@
+"""What callers' requests do with the files of jobs: uploads, results, logs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Protocol
+
+
+class StoredFile(Protocol):
+    """A file that was just stored."""
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+
+    @property
+    def sha256(self) -> str:
+        """The digest of what was stored, in hex."""
+
+
+class FileInfo(Protocol):
+    """A file that is there."""
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+
+
+class Files(Protocol):
+    """The files of jobs, by key; the depot has them."""
+
+    folder: Path | None
+    """The folder in which the keys are paths, if there is one."""
+
+    async def put(self, key: str, chunks: AsyncIterator[bytes], *, max_size: int) -> StoredFile:
+        """Store a file as it comes; more than ``max_size`` bytes are refused, and nothing of it stays."""
+
+    async def head(self, key: str) -> FileInfo | None:
+        """Return what is there of a key; None if nothing is."""
+
+    def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """Return the bytes of a file, or a range of them, in chunks."""
+
+    async def delete_prefix(self, prefix: str) -> int:
+        """Remove everything below a prefix; how many files that were."""

@@ -1,0 +1,29 @@
+"""The section of the settings that limits requests."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Limits(BaseModel):
+    """What one request, one job or one client may ask for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    @property
+    def text(self) -> int:
+        """Bytes of all values together, in a request and in a job: they are in memory at once."""
+        return 16 * self.value
+
+    body: int = Field(1024**3, ge=1024, description="Largest request body, in bytes.")
+    upload: int = Field(512 * 1024**2, ge=1, description="Largest uploaded file, in bytes.")
+    value: int = Field(
+        1024**2,
+        ge=16,
+        description="Largest value of one parameter, in bytes; all of a request or a job: 16 times that.",
+    )
+    parameters: int = Field(1000, ge=1, description="Most parameters in one job.")
+    files: int = Field(50, ge=0, description="Most uploaded files in one job.")
+    bulk: int = Field(10_000, ge=1, description="Most jobs that one table makes, whatever an application allows.")
+    wait: int = Field(50, ge=1, description="Longest WAIT, in seconds; keep it below every proxy's read timeout.")
+    waiters: int = Field(50_000, ge=1, description="Most requests that may block in WAIT at once; more return early.")

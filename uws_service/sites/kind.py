@@ -1,0 +1,76 @@
+"""What a kind of site is: its settings, how it is opened, how its agents prove who they are, what routes it brings."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from uws_service.domain.agent import AgentIdentity
+from uws_service.sites.settings import Fetch, SiteSettings
+
+if TYPE_CHECKING:
+    from uws_service.auth.data_tokens import DataAccess
+    from uws_service.depot import Depot
+    from uws_service.sites.executor import Executor
+
+
+@dataclass(frozen=True, slots=True)
+class SiteParts:
+    """The parts of the service that a site is opened with."""
+
+    depot: Depot
+    """Where inputs come from, and where results and logs go."""
+    work: Path
+    """The folder below which sites of this machine keep their work folders."""
+    instance: str
+    """The name of the service's database: at a shared site only what carries it belongs to this service."""
+    fetch: Fetch
+    """What stage-in may fetch."""
+    data: DataAccess | None = None
+    """Where tokens for the jobs' data come from, if there are any."""
+
+
+class AgentVerifier(Protocol):
+    """Verifies the tokens that the agents of one kind of site show."""
+
+    async def verify(self, token: str) -> AgentIdentity:
+        """Return the agent that shows a token.
+
+        Raises
+        ------
+        AuthenticationRequired
+            The token is not valid, or is of another kind.
+        ServiceUnavailable
+            The token can't be verified now.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A resource that a kind of site adds to the service's routes, for its own agents."""
+
+    name: str
+    """Its name in metrics."""
+    handlers: Mapping[str, Callable[[Any], Awaitable[Any]]]
+    """Handlers by verb; each takes a starlette request and returns a response."""
+    sentence: str = ""
+    """What it is, for the table of resources."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of site."""
+
+    name: str
+    settings: type[SiteSettings]
+    """The class of its settings; the ``Literal`` type of its ``kind`` is the name."""
+    open: Callable[[Any, SiteParts], Executor]
+    """Make the executor of a site from its settings. It connects to nothing before its ``start``."""
+    leased: bool = True
+    """Whether any replica may drive such a site, the one that holds its lease; else it belongs to one machine."""
+    agents: Callable[[Sequence[Any]], AgentVerifier] | None = None
+    """Make what verifies the agents of all sites of this kind; None: its agents do not come over HTTP."""
+    endpoints: Callable[[Sequence[Any]], Mapping[str, Endpoint]] | None = None
+    """Make the routes that all sites of this kind share, by path."""

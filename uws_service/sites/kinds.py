@@ -1,0 +1,42 @@
+"""The registry of the kinds of site: one line for each.
+
+A package of somebody else's adds a kind by an entry point of the group ``uws_service.sites`` that names a `Kind`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from uws_service.plugins import load_plugins
+from uws_service.sites.kind import AgentVerifier, Endpoint, Kind, SiteParts
+from uws_service.sites.kubernetes.kind import KUBERNETES
+from uws_service.sites.local.kind import LOCAL
+from uws_service.sites.settings import SiteSettings
+
+if TYPE_CHECKING:
+    from uws_service.sites.executor import Executor
+
+__all__ = ["KINDS", "AgentVerifier", "Endpoint", "Kind", "SiteParts", "kind_of", "open_sites", "verifiers_of"]
+
+KINDS: Mapping[str, Kind] = load_plugins("uws_service.sites", (LOCAL, KUBERNETES), Kind)
+"""Every kind of site, by the name that ``kind`` has in the settings."""
+
+
+def kind_of(site: SiteSettings) -> Kind:
+    """Return the kind of a configured site."""
+    return KINDS[site.kind]
+
+
+def open_sites(sites: Iterable[SiteSettings], parts: SiteParts) -> dict[str, Executor]:
+    """Return an executor for each site, by name."""
+    return {site.name: kind_of(site).open(site, parts) for site in sites}
+
+
+def verifiers_of(executors: Mapping[str, Executor], sites: Iterable[SiteSettings]) -> list[AgentVerifier]:
+    """Return what verifies the agents of all sites, one verifier for each kind that has any."""
+    by_kind: dict[str, list[Executor]] = {}
+    for site in sites:
+        by_kind.setdefault(site.kind, []).append(executors[site.name])
+    pairs = ((KINDS[kind].agents, members) for kind, members in by_kind.items())
+    return [verifier(members) for verifier, members in pairs if verifier is not None]

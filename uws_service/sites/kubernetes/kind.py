@@ -1,0 +1,29 @@
+"""The kind of site that is a namespace of a Kubernetes cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from uws_service.sites.kind import AgentVerifier, Kind, SiteParts
+from uws_service.sites.kubernetes.settings import KubernetesSite
+
+if TYPE_CHECKING:
+    from uws_service.sites.executor import Executor
+    from uws_service.sites.kubernetes.executor import KubernetesExecutor
+
+
+def _open(site: KubernetesSite, parts: SiteParts) -> Executor:
+    from uws_service.sites.kubernetes.cluster import Cluster
+    from uws_service.sites.kubernetes.executor import KubernetesExecutor
+
+    return KubernetesExecutor(site, parts.depot, parts.instance, Cluster(site))
+
+
+def _agents(executors: Sequence[KubernetesExecutor]) -> AgentVerifier:
+    from uws_service.sites.kubernetes.agent_tokens import AgentTokens
+
+    return AgentTokens([executor.cluster for executor in executors])
+
+
+KUBERNETES = Kind("kubernetes", KubernetesSite, _open, agents=_agents)

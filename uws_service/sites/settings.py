@@ -1,0 +1,52 @@
+"""What the settings of every kind of site have, and what jobs may fetch at all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from uws_service.placement.access import Access
+
+SITE_NAME = r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$"
+
+
+class Fetch(BaseModel):
+    """What stage-in may fetch when a parameter names a URL."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    allow_private: bool = Field(
+        False, description="Let jobs fetch from loopback, private and link-local addresses. Only for closed networks."
+    )
+    allow_hosts: tuple[str, ...] = Field(
+        (), description="Host names that may be fetched from even if their address is private."
+    )
+    timeout: float = Field(60.0, gt=0, description="Seconds without a byte after which a fetch fails.")
+
+
+class SiteSettings(BaseModel):
+    """The settings of one site; each kind of site has a class of its own below this one.
+
+    A kind gives ``kind`` a ``Literal`` type with its name.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(pattern=SITE_NAME, description="The site's name.")
+    kind: str = Field(description="What the site is.")
+    slots: int = Field(1, ge=1, description="How many jobs run at once.")
+    access: Access = Field(default_factory=Access, description="Which jobs the site takes.")
+
+    @property
+    def absence(self) -> Absence:
+        """How long the site may be silent."""
+        return Absence()
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """How long a site may be silent before its jobs are UNKNOWN, and before they are given up; milliseconds."""
+
+    unknown: int = 30_000
+    lost: int = 6 * 3_600_000
