@@ -1,12 +1,10 @@
-"""What every kind of site can do: the interface between the controller and the place where jobs run.
-
-An executor keeps no truth of its own. It takes attempts, shows what there is of them, stops them, and brings their
-files to the depot. Each call can be repeated without harm, since the service may be killed between any two of them.
-"""
+"""The interface between the controller of a site and the place where jobs run."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+import asyncio
+from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 from uws_service.domain.attempt import Attempt, Launch, Observation
 from uws_service.domain.errors import ServiceUnavailable, UwsError
@@ -53,14 +51,64 @@ def log_key(job_id: str, name: str) -> str:
     return f"jobs/{job_id}/logs/{name}"
 
 
-class Executor(Protocol):
-    """One site."""
+class Executor(ABC):
+    """One site. Below are first what every kind of site must have, then what it may have.
+
+    An executor keeps no truth of its own. It takes attempts, shows what there is of them, stops them, and brings their
+    files to the depot. Each call can be repeated without harm, since the service may be killed between any two of them.
+    """
 
     site: str
     capacity: int
     """How many attempts may be at the site at once."""
-    streams: tuple[str, ...]
+    streams: tuple[str, ...] = ("stdout",)
     """The logs that it has of a command: ``stdout``, ``stderr``, or both in one as ``stdout``."""
+
+    # -- what every kind has ---------------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def submit(self, launch: Launch) -> None:
+        """Hand an attempt to the site. An attempt that is there already is left alone.
+
+        Return soon: files are brought in the background, and what goes wrong with them is in `observe`.
+
+        Raises
+        ------
+        NotNow
+            The site can't take it at the moment.
+        Refused
+            The site will never take it.
+        """
+
+    @abstractmethod
+    async def observe(self) -> list[Observation]:
+        """Return everything that is at the site, whoever asked for it."""
+
+    @abstractmethod
+    async def kill(self, job_id: str, number: int) -> None:
+        """Begin to stop an attempt: softly, then by force. `observe` shows when it has ended."""
+
+    @abstractmethod
+    async def collect(self, observation: Observation, attempt: Attempt) -> Collected:
+        """Put the files of an ended attempt into the depot, and return what they are.
+
+        Raises
+        ------
+        NotFound
+            A file that was collected at the site is no longer there.
+        ServiceUnavailable, StorageFull
+            The depot can't take them now; call again.
+        """
+
+    @abstractmethod
+    async def forget(self, job_id: str, number: int) -> None:
+        """Remove everything of an attempt from the site; whatever of it still runs is killed."""
+
+    # -- what a kind may have --------------------------------------------------------------------------------------
+
+    def health(self) -> Health:
+        """Return whether the site can be asked at the moment."""
+        return Health(True)
 
     async def start(self) -> None:
         """Get ready, and find again what an earlier service left running.
@@ -77,37 +125,10 @@ class Executor(Protocol):
     async def close(self) -> None:
         """Let go of what was opened, whether or not it was started."""
 
-    def health(self) -> Health:
-        """Whether the site can be asked at the moment."""
-
-    async def submit(self, launch: Launch) -> None:
-        """Hand an attempt to the site. An attempt that is there already is left alone.
-
-        Returns soon: files are brought in the background, and what goes wrong with them is in `observe`.
-        """
-
-    async def observe(self) -> list[Observation]:
-        """Everything that is at the site, whoever asked for it."""
-
     async def wait_change(self, timeout: float) -> None:
         """Return when something at the site has changed, or after so many seconds."""
-
-    async def kill(self, job_id: str, number: int) -> None:
-        """Begin to stop an attempt: softly, then by force. `observe` shows when it has ended."""
-
-    async def collect(self, observation: Observation, attempt: Attempt) -> Collected:
-        """Put the files of an ended attempt into the depot, and say what they are.
-
-        Raises
-        ------
-        NotFound
-            A file that was collected at the site is no longer there.
-        ServiceUnavailable, StorageFull
-            The depot can't take them now; call again.
-        """
-
-    async def forget(self, job_id: str, number: int) -> None:
-        """Remove everything of an attempt from the site; whatever of it still runs is killed."""
+        await asyncio.sleep(timeout)
 
     async def read_log(self, job_id: str, number: int, name: str) -> bytes | None:
-        """The end of a log (at most 1 MiB) as it is now; None if the site has none."""
+        """Return the end of a log (at most 1 MiB) as it is now; None if the site has none."""
+        return None

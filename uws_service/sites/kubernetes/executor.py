@@ -15,7 +15,7 @@ from uws_service.depot import Depot
 from uws_service.domain.attempt import Attempt, Launch, Observation, Reason, Seen
 from uws_service.domain.errors import NotFound, UsageError, UwsError
 from uws_service.domain.job import Result
-from uws_service.sites.executor import Collected, Health, Refused, log_key
+from uws_service.sites.executor import Collected, Executor, Health, Refused, log_key
 from uws_service.sites.kubernetes import manifest
 from uws_service.sites.kubernetes import views as views_module
 from uws_service.sites.kubernetes.cluster import Cluster, Exists, Missing, SiteDown, SiteRefuses
@@ -42,7 +42,7 @@ HEARTBEAT = 5.0
 """Seconds between two questions whether the API server is there; a silent watch tells nothing."""
 
 
-class KubernetesExecutor:
+class KubernetesExecutor(Executor):
     """Runs attempts as Jobs.
 
     Parameters

@@ -32,7 +32,7 @@ from uws_service.depot import Depot
 from uws_service.domain.attempt import Attempt, Launch, Observation, Output, Reason, Seen
 from uws_service.domain.errors import ConfigurationError, NotFound, ServiceUnavailable, StorageFull, UwsError
 from uws_service.domain.job import Result
-from uws_service.sites.executor import Collected, Health, log_key, result_key
+from uws_service.sites.executor import Collected, Executor, log_key, result_key
 from uws_service.sites.local.processes import Key, chunks_of, kill_leftovers, log_end, observation, remove, signal_agent
 from uws_service.sites.local.workfolder import place, search_paths
 
@@ -48,7 +48,7 @@ STAGE_OUT_MAX = 600.0
 ENDED = (Seen.SUCCEEDED, Seen.FAILED)
 
 
-class LocalExecutor:
+class LocalExecutor(Executor):
     """Runs attempts as processes on this machine.
 
     Parameters
@@ -194,13 +194,6 @@ class LocalExecutor:
         self._change.set()
 
     # -- bring an attempt -----------------------------------------------------------------------------------------
-
-    async def close(self) -> None:
-        """Nothing is open but what `stop` closes."""
-
-    def health(self) -> Health:
-        """This machine can always be asked."""
-        return Health(True)
 
     async def submit(self, launch: Launch) -> None:
         """Begin to bring an attempt; nothing happens if it is here already."""
