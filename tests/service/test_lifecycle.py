@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -251,6 +252,27 @@ def test_wait_blocks(uws: Uws) -> None:
     job = uws.create()
     assert 1 <= timed(uws, f"{job}?WAIT=1") < 4
     assert 1 <= timed(uws, f"{job}?wait=1&PHASE=PENDING") < 4
+
+
+def wake_ups(uws: Uws, reason: str) -> float:
+    """Return how many WAIT requests ended for a reason, as the metrics say."""
+    values = re.findall(rf'^uws_wait_wakeups_total{{why="{reason}"}} (\S+)$', uws.get(f"{uws.root}/metrics").text, re.M)
+    return float(values[0]) if values else 0.0
+
+
+def test_wait_is_counted(uws: Uws) -> None:
+    """The metrics tell how many requests waited to the end of their time, and how many were woken."""
+    job = uws.create()
+    timeouts, phases = wake_ups(uws, "timeout"), wake_ups(uws, "phase")
+    uws.get(f"{job}?WAIT=1")
+    assert wake_ups(uws, "timeout") == timeouts + 1
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(uws.get, f"{job}?WAIT=8")
+        while not re.search(r"^uws_waiters [1-9]", uws.get(f"{uws.root}/metrics").text, re.M):
+            time.sleep(0.05)
+        uws.post(f"{job}/phase", {"PHASE": "ABORT"})
+        waiting.result()
+    assert wake_ups(uws, "phase") == phases + 1
 
 
 def test_wait_is_limited(uws: Uws) -> None:

@@ -157,11 +157,3 @@ class Reader:
     def back(self) -> None:
         """Leave it."""
         self._depth -= 1
-
-    def place(self) -> tuple[int, int]:
-        """Where the reader stands."""
-        return self._place, self._depth
-
-    def return_to(self, place: tuple[int, int]) -> None:
-        """Go back there."""
-        self._place, self._depth = place

@@ -17,7 +17,7 @@
     └── ConfigurationError              the service can't start: file, line and field
 
 The message is one line for a person; ``detail`` may hold more. Handlers never translate errors: they let them
-rise, and one place (``web/app.py``) writes them as VOTable, text, JSON or HTML (DALI 1.1 §4.2, §4.4.2).
+rise, and one place (``web/edge.py``) writes them as VOTable, text, JSON or HTML (DALI 1.1 §4.2, §4.4.2).
 """
 
 from __future__ import annotations

@@ -40,6 +40,7 @@ from uws_service.service.limits import Limits
 from uws_service.store import Made, StaleJob, Store
 from uws_service.store.access import hashed
 from uws_service.store.grants import Grant
+from uws_service.telemetry import WAKE_UPS
 
 RETRIES = 8
 """How often a change is decided anew when the job changed at the same moment."""
@@ -549,6 +550,7 @@ class Service:
         if seconds <= 0 or current not in BLOCKING or (phase is not None and phase is not current):
             return
         if self.waiters >= self.limits.waiters:  # early return under load is allowed (U-156)
+            WAKE_UPS.labels("full").inc()
             return
         deadline = asyncio.get_running_loop().time() + seconds
         self.waiters += 1
@@ -557,8 +559,10 @@ class Service:
                 await self.store.feed.wait_change(job_id, version, left)
                 seen = await self.store.glance(job_id)
                 if seen is None or seen.phase is not current:
+                    WAKE_UPS.labels("deleted" if seen is None else "phase").inc()
                     return
                 version = seen.version
+            WAKE_UPS.labels("shutdown" if self._draining.is_set() else "timeout").inc()
         finally:
             self.waiters -= 1
 

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import time
-from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -168,11 +167,6 @@ class Login:
             await self.sessions.end(call.session)
         seconds = max(1, until // 1000 - int(time.time()))
         set_cookie(response, call.base, COOKIE, await self.sessions.open(call.identity, until), seconds)
-
-
-def login_link(base: str, path: str) -> str:
-    """The login page, which leads back to a path of the service."""
-    return f"{base}/login?next={quote(path, safe='/')}"
 
 
 def _wants_page(request: Request) -> bool:
