@@ -21,8 +21,8 @@ from uws_conformance.profile import Profile
 
 T = TypeVar("T")
 Files = dict[str, tuple[str, bytes, str]]  # part name -> file name, bytes, media type
-CLEANING = 60  # seconds at most for deleting all jobs
-PART = "conformance_part"
+DELETION_SECONDS = 60  # seconds at most for deleting all jobs
+PART_NAME = "conformance_part"
 VOTABLE = b"""<?xml version="1.0"?>
 <VOTABLE version="1.3" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE><TABLE>
 <FIELD name="ra" datatype="double" ucd="pos.eq.ra;meta.main" unit="deg"/>
@@ -33,11 +33,11 @@ VOTABLE = b"""<?xml version="1.0"?>
 """
 
 
-def with_table(form: Form, files: Files | None) -> Files | None:
+def with_upload(form: Form, files: Files | None) -> Files | None:
     """The files of a request: our table is among them where the form names its part."""
-    if not any(PART in value for _, value in form):
+    if not any(PART_NAME in value for _, value in form):
         return files
-    return {PART: ("table.vot", VOTABLE, "application/x-votable+xml"), **(files or {})}
+    return {PART_NAME: ("table.vot", VOTABLE, "application/x-votable+xml"), **(files or {})}
 
 
 @dataclass
@@ -54,17 +54,19 @@ class Bench:
     """What a check gets: requests, shared jobs, documents."""
 
     def __init__(
-        self, url: str, profile: Profile, client: Client, other: Identity | None = None, max_jobs: int = 60
+        self, url: str, profile: Profile, client: Client, other_identity: Identity | None = None, max_jobs: int = 60
     ) -> None:
-        self.jobs = url.rstrip("/")
-        self.profile, self.client, self.other, self.max_jobs = profile, client, other, max_jobs
-        self.base = (
-            urljoin(self.jobs, profile.base).rstrip("/") if profile.base != ".." else self.jobs.rsplit("/", 1)[0]
+        self.list_url = url.rstrip("/")
+        self.profile, self.client, self.other_identity, self.max_jobs = profile, client, other_identity, max_jobs
+        self.base_url = (
+            urljoin(self.list_url, profile.base).rstrip("/")
+            if profile.base != ".."
+            else self.list_url.rsplit("/", 1)[0]
         )
-        self.made: list[str] = []
+        self.job_urls: list[str] = []
         self._shared: dict[str, object] = {}
-        self._calls: dict[str, range] = {}
-        self.leaned_on: set[int] = set()  # numbers of the exchanges that made what the current check shares
+        self._exchanges_by_key: dict[str, range] = {}
+        self.shared_exchanges: set[int] = set()  # numbers of the exchanges that made what the current check shares
 
     # Requests
 
@@ -75,7 +77,7 @@ class Bench:
     def post(self, url: str, *form: tuple[str, str]) -> Reply:
         return self.client.send("POST", url, form)
 
-    def xml(self, url: str) -> etree._Element:
+    def get_xml(self, url: str) -> etree._Element:
         """The document at a URL, which answers 200."""
         reply = self.get(url)
         expect(reply.status == 200, str(reply))
@@ -83,7 +85,7 @@ class Bench:
 
     def phase(self, job: Job) -> str:
         """The phase that the job document tells now."""
-        return documents.value(self.xml(job.url), "phase") or ""
+        return documents.value(self.get_xml(job.url), "phase") or ""
 
     def share(self, key: str, make: Callable[[], T]) -> T:
         """``make()`` once; whoever asks later gets the same value, or is told why there is none."""
@@ -93,16 +95,16 @@ class Bench:
                 self._shared[key] = make()
             except (Broken, Skipped, Unsupported) as error:
                 self._shared[key] = error
-            self._calls[key] = range(first, len(self.client.exchanges))
-        self.leaned_on.update(self._calls[key])
-        found = self._shared[key]
-        if isinstance(found, Skipped | Unsupported):
-            raise Skipped(str(found))
-        if isinstance(found, Broken):
-            raise Skipped(f"no {key} to look at: {found}")
-        return found  # type: ignore[return-value]  # what make() returned
+            self._exchanges_by_key[key] = range(first, len(self.client.exchanges))
+        self.shared_exchanges.update(self._exchanges_by_key[key])
+        value = self._shared[key]
+        if isinstance(value, Skipped | Unsupported):
+            raise Skipped(str(value))
+        if isinstance(value, Broken):
+            raise Skipped(f"no {key} to look at: {value}")
+        return value  # type: ignore[return-value]  # what make() returned
 
-    def prove(self, key: str, make: Callable[[], object]) -> None:
+    def require(self, key: str, make: Callable[[], object]) -> None:
         """The check of the making itself: what others are skipped for breaks this one."""
         try:
             make()
@@ -117,42 +119,44 @@ class Bench:
         """POST to the job list, with our table where the form names its part; the job is remembered for the end."""
         if form is None:
             raise Skipped("the profile says no way to make this kind of job")
-        if len(self.made) >= self.max_jobs:
+        if len(self.job_urls) >= self.max_jobs:
             raise Skipped(f"the limit of {self.max_jobs} jobs is reached")
-        files = with_table(form, files)
-        reply = self.client.send("POST", self.jobs + query, tuple(form), files=files, **options)
+        files = with_upload(form, files)
+        reply = self.client.send("POST", self.list_url + query, tuple(form), files=files, **options)
         moved = reply.status in (301, 302, 307, 308)  # Location is then no job
-        if reply.location and not moved and reply.location.rstrip("/") != self.jobs:
-            self.made.append(reply.location)
+        if reply.location and not moved and reply.location.rstrip("/") != self.list_url:
+            self.job_urls.append(reply.location)
         return reply
 
-    def new(self, form: Form | None, **options: Any) -> Job:
+    def create_job(self, form: Form | None, **options: Any) -> Job:
         """A new job, or a broken rule if there is none."""
         reply = self.create(form, **options)
         expect(reply.location, f"{reply}, no Location")
         return Job(reply.location, reply)
 
-    def kind(self, name: str) -> Form:
+    def job_form(self, kind: str) -> Form:
         """The parameters of a kind of job, or a skip; ``{part}`` in a value becomes the part of our table."""
-        form = self.profile.form(name)
+        form = self.profile.form(kind)
         if form is None:
-            raise Skipped(f"the profile says no way to make a job of the kind {name!r}")
-        return tuple((key, value.replace("{part}", PART)) for key, value in form)
+            raise Skipped(f"the profile says no way to make a job of the kind {kind!r}")
+        return tuple((key, value.replace("{part}", PART_NAME)) for key, value in form)
 
-    def until(self, job: Job, *phases: str) -> str:
+    def wait_for_phase(self, job: Job, *phases: str) -> str:
         """Poll until the job is in one of the phases."""
         deadline = time.monotonic() + self.profile.patience
-        while (now := self.phase(job)) not in phases:
+        while (phase := self.phase(job)) not in phases:
             if time.monotonic() > deadline:
-                raise Broken(f"{job.url} is {now} after {self.profile.patience:g} s, waited for {' or '.join(phases)}")
-            if now in documents.FINAL:
-                raise Broken(f"{job.url} became {now}{self.why(job)}, waited for {' or '.join(phases)}")
+                raise Broken(
+                    f"{job.url} is {phase} after {self.profile.patience:g} s, waited for {' or '.join(phases)}"
+                )
+            if phase in documents.FINAL_PHASES:
+                raise Broken(f"{job.url} became {phase}{self.failure_message(job)}, waited for {' or '.join(phases)}")
             time.sleep(self.profile.poll)
-        return now
+        return phase
 
-    def why(self, job: Job) -> str:
+    def failure_message(self, job: Job) -> str:
         """What the server says of a job's failure, in brackets."""
-        summary = documents.child(self.xml(job.url), "errorSummary")
+        summary = documents.child(self.get_xml(job.url), "errorSummary")
         message = "" if summary is None else documents.value(summary, "message") or ""
         return f" ({message.strip()[:300]})" if message else ""
 
@@ -160,7 +164,7 @@ class Bench:
         """A job that nobody starts or changes."""
 
         def make() -> Job:
-            job = self.new(self.kind("short"))
+            job = self.create_job(self.job_form("short"))
             reply = self.get(job.url)
             expect(reply.status == 200, str(reply))
             job.replies["get"] = reply
@@ -169,18 +173,18 @@ class Bench:
 
         return self.share("pending job", make)
 
-    def edited(self) -> Job:
+    def editable(self) -> Job:
         """A pending job whose times and parameters are changed."""
-        return self.share("pending job for changes", lambda: self.new(self.kind("short")))
+        return self.share("pending job for changes", lambda: self.create_job(self.job_form("short")))
 
-    def ran(self, kind: str, phase: str) -> Job:
+    def run_to(self, kind: str, phase: str) -> Job:
         """A job of a kind that was started and has ended in the phase."""
 
         def make() -> Job:
-            job = self.new(self.kind(kind))
+            job = self.create_job(self.job_form(kind))
             job.replies["run"] = self.post(f"{job.url}/phase", ("PHASE", "RUN"))
-            job.documents["after run"] = self.xml(job.url)
-            self.until(job, phase)
+            job.documents["after run"] = self.get_xml(job.url)
+            self.wait_for_phase(job, phase)
             job.replies["get"] = self.get(job.url)
             job.documents["get"] = documents.parse(job.replies["get"].body, job.url)
             return job
@@ -188,18 +192,18 @@ class Bench:
         return self.share(f"{phase} job", make)
 
     def completed(self) -> Job:
-        return self.ran("short", "COMPLETED")
+        return self.run_to("short", "COMPLETED")
 
     def failed(self) -> Job:
-        return self.ran("failing", "ERROR")
+        return self.run_to("failing", "ERROR")
 
     def aborted(self) -> Job:
         """A job that was aborted while it was pending."""
 
         def make() -> Job:
-            job = self.new(self.kind("short"))
+            job = self.create_job(self.job_form("short"))
             job.replies["abort"] = self.post(f"{job.url}/phase", ("PHASE", "ABORT"))
-            job.documents["get"] = self.xml(job.url)
+            job.documents["get"] = self.get_xml(job.url)
             return job
 
         return self.share("aborted job", make)
@@ -208,22 +212,22 @@ class Bench:
         """A long job that runs, is looked at and asked for changes, and is then aborted."""
 
         def make() -> Job:
-            job = self.new(self.kind("long"))
+            job = self.create_job(self.job_form("long"))
             self.post(f"{job.url}/phase", ("PHASE", "RUN"))
-            self.until(job, "EXECUTING")
-            job.documents["executing"] = self.xml(job.url)
-            job.replies["parameters"] = self.post(f"{job.url}/parameters", self.parameter())
+            self.wait_for_phase(job, "EXECUTING")
+            job.documents["executing"] = self.get_xml(job.url)
+            job.replies["parameters"] = self.post(f"{job.url}/parameters", self.changeable_parameter())
             job.replies["parameters after"] = self.get(f"{job.url}/parameters")
             job.replies["wait other"] = self.get(f"{job.url}?WAIT={self.profile.wait}&PHASE=QUEUED")
             job.replies["wait"] = self.get(f"{job.url}?WAIT={self.profile.wait}")
-            self.still_runs(job)
+            self.require_running(job)
             job.replies["abort"] = self.post(f"{job.url}/phase", ("PHASE", "ABORT"))
-            job.documents["aborted"] = self.xml(job.url)
+            job.documents["aborted"] = self.get_xml(job.url)
             return job
 
         return self.share("long job", make)
 
-    def still_runs(self, job: Job) -> None:
+    def require_running(self, job: Job) -> None:
         """What is to be seen on a running job cannot be seen on one that was too short for it."""
         if self.phase(job) == "COMPLETED":
             raise Skipped("the profile's long job ended by itself; make it longer")
@@ -232,13 +236,13 @@ class Bench:
         """A job that was deleted by the verb or by ``ACTION=DELETE``; the reply is ``replies["delete"]``."""
 
         def make() -> Job:
-            job = self.new(self.kind("short"))
+            job = self.create_job(self.job_form("short"))
             if by == "DELETE":
                 job.replies["delete"] = self.client.send("DELETE", job.url)
             else:
                 job.replies["delete"] = self.post(job.url, (by, "DELETE"))
             job.replies["get"] = self.get(job.url)
-            job.replies["list"] = self.get(self.jobs)
+            job.replies["list"] = self.get(self.list_url)
             return job
 
         return self.share(f"job deleted by {by}", make)
@@ -247,8 +251,8 @@ class Bench:
         """A request to the synchronous face; redirects are followed."""
         if not self.profile.sync:
             raise Skipped("the profile says that there is no synchronous face")
-        url = f"{self.base}/sync"
-        files = with_table(form, options.pop("files", None))
+        url = f"{self.base_url}/sync"
+        files = with_upload(form, options.pop("files", None))
         if method != "GET":
             return self.follow(self.client.send("POST", url, form, files=files, **options))
         if files:
@@ -267,41 +271,41 @@ class Bench:
         """A pending job with a table of ours."""
 
         def make() -> Job:
-            job = self.new(self.kind("upload"))
-            job.documents["parameters"] = self.xml(f"{job.url}/parameters")
+            job = self.create_job(self.job_form("upload"))
+            job.documents["parameters"] = self.get_xml(f"{job.url}/parameters")
             return job
 
         return self.share("job with an upload", make)
 
-    def parameter(self) -> tuple[str, str]:
+    def changeable_parameter(self) -> tuple[str, str]:
         """A parameter that may be posted to a pending job."""
         if not self.profile.parameter[0]:
             raise Skipped("the profile names no parameter that may be changed")
         return self.profile.parameter
 
-    def anonymous(self, method: str, url: str, form: Form | None = None) -> Reply:
+    def send_anonymously(self, method: str, url: str, form: Form | None = None) -> Reply:
         """A request without credentials."""
         return self.client.send(method, url, form, identity=ANONYMOUS)
 
-    def second(self, method: str, url: str, form: Form | None = None) -> Reply:
+    def send_as_other(self, method: str, url: str, form: Form | None = None) -> Reply:
         """A request of the second identity."""
-        if self.other is None:
+        if self.other_identity is None:
             raise Skipped("no second identity was given (--token-other)")
-        return self.client.send(method, url, form, identity=self.other)
+        return self.client.send(method, url, form, identity=self.other_identity)
 
-    def clean(self) -> list[str]:
+    def delete_jobs(self) -> list[str]:
         """Delete every job that was made and is still there; returns those that could not be deleted."""
-        left = []
-        deadline = time.monotonic() + CLEANING
-        for url in self.made:
+        undeleted = []
+        deadline = time.monotonic() + DELETION_SECONDS
+        for url in self.job_urls:
             if time.monotonic() > deadline:
-                left.append(url)
+                undeleted.append(url)
                 continue
             try:
                 reply = self.client.send("DELETE", url, timeout=10)
                 if reply.status >= 400 and reply.status != 404 and self.get(url).status not in (404, 410):
-                    left.append(url)
+                    undeleted.append(url)
             except (Broken, Skipped):
-                left.append(url)
-        self.made = []
-        return left
+                undeleted.append(url)
+        self.job_urls = []
+        return undeleted

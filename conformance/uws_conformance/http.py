@@ -13,9 +13,9 @@ import httpx2
 
 from uws_conformance.outcomes import Broken, Skipped
 
-KEPT = 20_000  # characters of a body that a report shows
+MAX_BODY_CHARACTERS = 20_000  # characters of a body that a report shows
 BOUNDARY = "uws-conformance-boundary-5b1d0c"
-SECRET = ("authorization", "cookie", "set-cookie", "x-vo-bearer", "proxy-authorization")
+SECRET_HEADERS = ("authorization", "cookie", "set-cookie", "x-vo-bearer", "proxy-authorization")
 Form = Sequence[tuple[str, str]]
 
 
@@ -93,7 +93,7 @@ class Client:
         self.exchanges: list[Exchange] = []
         self.secrets: set[str] = set(identity.headers.values())
         self._lock = threading.Lock()
-        self._next = 0.0
+        self._next_start = 0.0
         self._http = httpx2.Client(verify=verify, follow_redirects=False, trust_env=False)
 
     def close(self) -> None:
@@ -116,50 +116,67 @@ class Client:
         """Send one request; trouble with the connection breaks the check with a clear line."""
         if self.limits.read_only and method not in ("GET", "HEAD", "OPTIONS"):
             raise Skipped("--read-only: nothing is created or changed")
-        self._pace()
-        who = self.identity if identity is None else identity
-        self.secrets.update(who.headers.values())
-        sent = {"Accept": "*/*", "User-Agent": "uws-conformance", "Accept-Encoding": "identity", **who.headers}
-        sent |= headers or {}
+        self._wait_for_turn()
+        sender = self.identity if identity is None else identity
+        self.secrets.update(sender.headers.values())
+        request_headers = {
+            "Accept": "*/*",
+            "User-Agent": "uws-conformance",
+            "Accept-Encoding": "identity",
+            **sender.headers,
+        }
+        request_headers |= headers or {}
         if files is not None:
-            content, sent["Content-Type"] = multipart(form or (), files, boundary)
+            content, request_headers["Content-Type"] = multipart(form or (), files, boundary)
         elif form is not None and content is None:
             content = urlencode(form).encode()
-            sent.setdefault("Content-Type", "application/x-www-form-urlencoded")
+            request_headers.setdefault("Content-Type", "application/x-www-form-urlencoded")
         limit = timeout or self.limits.timeout
-        reply = self._within(limit, method, url, sent, iter([content]) if chunked and content else content)
-        self._record(reply, sent, content or b"")
+        reply = self._send_within(
+            limit, method, url, request_headers, iter([content]) if chunked and content else content
+        )
+        self._record(reply, request_headers, content or b"")
         return reply
 
-    def _within(
-        self, limit: float, method: str, url: str, sent: Mapping[str, str], content: bytes | Iterator[bytes] | None
+    def _send_within(
+        self,
+        limit: float,
+        method: str,
+        url: str,
+        request_headers: Mapping[str, str],
+        content: bytes | Iterator[bytes] | None,
     ) -> Reply:
         """The exchange in a thread of its own: a server may also send headers so slowly that no read times out."""
-        found: list[Reply | BaseException] = []
+        outcome: list[Reply | BaseException] = []
 
         def exchange() -> None:
             try:
-                found.append(self._exchange(limit, method, url, sent, content))
+                outcome.append(self._exchange(limit, method, url, request_headers, content))
             except Exception as error:  # raised again below, by the caller's thread
-                found.append(error)
+                outcome.append(error)
 
         thread = threading.Thread(target=exchange, daemon=True)
         thread.start()
         thread.join(limit + 1)
-        if not found:
+        if not outcome:
             raise Broken(f"{method} {url}: no whole answer within {limit:g} s")
-        if isinstance(found[0], BaseException):
-            raise found[0]
-        return found[0]
+        if isinstance(outcome[0], BaseException):
+            raise outcome[0]
+        return outcome[0]
 
     def _exchange(
-        self, limit: float, method: str, url: str, sent: Mapping[str, str], content: bytes | Iterator[bytes] | None
+        self,
+        limit: float,
+        method: str,
+        url: str,
+        request_headers: Mapping[str, str],
+        content: bytes | Iterator[bytes] | None,
     ) -> Reply:
         started = time.monotonic()
         body = bytearray()
         try:
-            with self._http.stream(method, url, content=content, headers=sent, timeout=limit) as answer:
-                for chunk in answer.iter_raw():
+            with self._http.stream(method, url, content=content, headers=request_headers, timeout=limit) as response:
+                for chunk in response.iter_raw():
                     body += chunk
                     if len(body) > self.limits.size:
                         raise Broken(f"{method} {url}: the answer is longer than {self.limits.size} bytes")
@@ -170,37 +187,40 @@ class Client:
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
             raise Broken(f"{method} {url}: {error or type(error).__name__}") from error
         seconds = time.monotonic() - started
-        headers = {name.lower(): value for name, value in answer.headers.items()}
-        challenges = tuple(answer.headers.get_list("www-authenticate"))
-        return Reply(method, url, answer.status_code, headers, bytes(body), seconds, challenges)
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        challenges = tuple(response.headers.get_list("www-authenticate"))
+        return Reply(method, url, response.status_code, headers, bytes(body), seconds, challenges)
 
-    def _pace(self) -> None:
+    def _wait_for_turn(self) -> None:
         if self.limits.rate <= 0:
             return
         with self._lock:
             now = time.monotonic()
-            pause = max(0.0, self._next - now)
-            self._next = max(now, self._next) + 1 / self.limits.rate
+            pause = max(0.0, self._next_start - now)
+            self._next_start = max(now, self._next_start) + 1 / self.limits.rate
         time.sleep(pause)
 
-    def _record(self, reply: Reply, sent: Mapping[str, str], content: bytes) -> None:
+    def _record(self, reply: Reply, request_headers: Mapping[str, str], content: bytes) -> None:
         exchange = Exchange(
             reply.method,
-            self._clean(reply.url),
-            self._safe(sent),
-            self._clean(content.decode("utf-8", "replace")[:KEPT]),
+            self._redact(reply.url),
+            self._redact_headers(request_headers),
+            self._redact(content.decode("utf-8", "replace")[:MAX_BODY_CHARACTERS]),
             reply.status,
-            self._safe(reply.headers),
-            self._clean(reply.text[:KEPT]),
+            self._redact_headers(reply.headers),
+            self._redact(reply.text[:MAX_BODY_CHARACTERS]),
             reply.seconds,
         )
         with self._lock:
             self.exchanges.append(exchange)
 
-    def _safe(self, headers: Mapping[str, str]) -> dict[str, str]:
-        return {key: "(redacted)" if key.lower() in SECRET else self._clean(value) for key, value in headers.items()}
+    def _redact_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
+        return {
+            key: "(redacted)" if key.lower() in SECRET_HEADERS else self._redact(value)
+            for key, value in headers.items()
+        }
 
-    def _clean(self, text: str) -> str:
+    def _redact(self, text: str) -> str:
         for secret in self.secrets:
             for part in {secret, secret.rpartition(" ")[2]}:
                 if len(part) > 3:

@@ -50,12 +50,12 @@ class Result:
     requires: str
     hint: str
     outcome: Outcome
-    seen: str
+    observation: str
     seconds: float
     exchanges: tuple[int, ...]
 
 
-def expect(condition: object, seen: str) -> None:
+def expect(condition: object, observation: str) -> None:
     """Break the rule with what was seen, unless the condition holds."""
     if not condition:
-        raise Broken(seen)
+        raise Broken(observation)

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 Form = tuple[tuple[str, str], ...]
-FORMS = ("short", "long", "failing", "upload")
+JOB_KINDS = ("short", "long", "failing", "upload")
 
 
 class ProfileError(Exception):
@@ -67,23 +67,23 @@ def parse(data: object, name: str) -> Profile:
     """A profile from what YAML gave; unknown keys and wrong shapes are errors."""
     if not isinstance(data, dict):
         raise ProfileError(f"{name}: a profile is a mapping, not {type(data).__name__}")
-    known = {one.name for one in fields(Profile)}
-    if strange := sorted(set(map(str, data)) - known):
-        raise ProfileError(f"{name}: unknown key {strange[0]!r}; allowed are {', '.join(sorted(known))}")
+    allowed = {each.name for each in fields(Profile)}
+    if unknown := sorted(set(map(str, data)) - allowed):
+        raise ProfileError(f"{name}: unknown key {unknown[0]!r}; allowed are {', '.join(sorted(allowed))}")
     values: dict[str, Any] = {"name": name, **data}
-    for kind in FORMS:
+    for kind in JOB_KINDS:
         if kind in values:
             values[kind] = pairs(values[kind], f"{name}: {kind}")
     if "parameter" in values:
-        one = pairs(values["parameter"], f"{name}: parameter") or ()
-        if len(one) != 1:
+        each = pairs(values["parameter"], f"{name}: parameter") or ()
+        if len(each) != 1:
             raise ProfileError(f"{name}: parameter is one NAME: value")
-        values["parameter"] = one[0]
+        values["parameter"] = each[0]
     if "soda" in values:
-        found: dict[str, tuple[str, ...]] = {}
+        regions: dict[str, tuple[str, ...]] = {}
         for key, value in pairs(values["soda"], f"{name}: soda") or ():
-            found[key] = (*found.get(key, ()), value)
-        values["soda"] = found
+            regions[key] = (*regions.get(key, ()), value)
+        values["soda"] = regions
     if "chapters" in values:
         values["chapters"] = tuple(values["chapters"])
     for key in ("patience", "poll", "wait"):
@@ -92,13 +92,13 @@ def parse(data: object, name: str) -> Profile:
     return Profile(**values)
 
 
-def pairs(value: object, where: str) -> Form | None:
+def pairs(value: object, label: str) -> Form | None:
     """``{NAME: value}`` with lists for repeated names, as pairs; null says that there is no such job."""
     if value is None:
         return None
     if not isinstance(value, dict):
-        raise ProfileError(f"{where} is a mapping of parameters, not {value!r}")
-    found: list[tuple[str, str]] = []
-    for key, given in value.items():
-        found += [(str(key), str(one)) for one in (given if isinstance(given, list) else [given])]
-    return tuple(found)
+        raise ProfileError(f"{label} is a mapping of parameters, not {value!r}")
+    pairs_found: list[tuple[str, str]] = []
+    for key, entry in value.items():
+        pairs_found += [(str(key), str(item)) for item in (entry if isinstance(entry, list) else [entry])]
+    return tuple(pairs_found)

@@ -37,32 +37,32 @@ class Target:
             raise pytest.UsageError(f"--uws-profile: {error}") from error
         self.strict: bool = config.getoption("uws_strict")
         token = config.getoption("uws_token") or os.environ.get("UWS_CONFORMANCE_TOKEN", "")
-        other = config.getoption("uws_token_other") or os.environ.get("UWS_CONFORMANCE_TOKEN_OTHER", "")
-        me = Identity("token", {"Authorization": f"Bearer {token}"}) if token else ANONYMOUS
-        second = Identity("other", {"Authorization": f"Bearer {other}"}) if other else None
-        client = Client(Limits(config.getoption("uws_timeout")), me)
-        self.bench = Bench(self.url, self.profile, client, second, config.getoption("uws_max_jobs"))
-        self.trouble: str | None = None
-        self.met = False
+        other_token = config.getoption("uws_token_other") or os.environ.get("UWS_CONFORMANCE_TOKEN_OTHER", "")
+        identity = Identity("token", {"Authorization": f"Bearer {token}"}) if token else ANONYMOUS
+        other_identity = Identity("other", {"Authorization": f"Bearer {other_token}"}) if other_token else None
+        client = Client(Limits(config.getoption("uws_timeout")), identity)
+        self.bench = Bench(self.url, self.profile, client, other_identity, config.getoption("uws_max_jobs"))
+        self.unreachable_reason: str | None = None
+        self.contacted = False
 
     def run(self, check: Check) -> Result:
         """One check; a server that cannot be reached fails the first and skips the others."""
-        if self.trouble:
-            pytest.skip(self.trouble)
-        if not self.met:
-            self.met = True
+        if self.unreachable_reason:
+            pytest.skip(self.unreachable_reason)
+        if not self.contacted:
+            self.contacted = True
             try:
-                runner.reachable(self.bench)
+                runner.require_reachable(self.bench)
             except Broken as error:
-                self.trouble = str(error)
-                raise Failure(self.trouble) from None
-        return runner.run_one(check, self.bench)
+                self.unreachable_reason = str(error)
+                raise Failure(self.unreachable_reason) from None
+        return runner.run_check(check, self.bench)
 
     def close(self) -> list[str]:
         """Delete the jobs; returns those that are left."""
-        left = [] if self.trouble else self.bench.clean()
+        undeleted = [] if self.unreachable_reason else self.bench.delete_jobs()
         self.bench.client.close()
-        return left
+        return undeleted
 
 
 TARGET = pytest.StashKey[Target]()
@@ -76,13 +76,13 @@ class Item(pytest.Item):
     def runtest(self) -> None:
         target = self.config.stash[TARGET]
         result = target.run(self.check)
-        text = f"{result.standard} §{result.section} ({result.level}): {result.requires}\nseen: {result.seen}"
+        text = f"{result.standard} §{result.section} ({result.level}): {result.requires}\nseen: {result.observation}"
         if result.outcome is Outcome.FAIL or (result.outcome is Outcome.WARN and target.strict):
             raise Failure(f"{text}\n{result.hint}".rstrip())
         if result.outcome is Outcome.WARN:
-            pytest.xfail(f"{result.level}: {result.seen}")
+            pytest.xfail(f"{result.level}: {result.observation}")
         if result.outcome is not Outcome.PASS:
-            pytest.skip(f"{result.outcome}: {result.seen}")
+            pytest.skip(f"{result.outcome}: {result.observation}")
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None) -> str:
         if isinstance(excinfo.value, Failure):

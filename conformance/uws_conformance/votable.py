@@ -43,13 +43,13 @@ def local(node: etree._Element) -> str:
     return str(node.tag).rpartition("}")[2]
 
 
-def read(body: bytes, what: str) -> Votable:
+def read(body: bytes, subject: str) -> Votable:
     """The table of the resource of type "results"."""
-    root = documents.parse(body, what)
-    expect(local(root) == "VOTABLE", f"the root of {what} is {root.tag}, not VOTABLE")
-    results = [one for one in root.iterchildren("{*}RESOURCE") if one.get("type") == "results"]
+    root = documents.parse(body, subject)
+    expect(local(root) == "VOTABLE", f"the root of {subject} is {root.tag}, not VOTABLE")
+    results = [element for element in root.iterchildren("{*}RESOURCE") if element.get("type") == "results"]
     if len(results) != 1:
-        raise Broken(f"{what} has {len(results)} RESOURCE elements of type results, not one")
+        raise Broken(f"{subject} has {len(results)} RESOURCE elements of type results, not one")
     before: list[tuple[str, str, str]] = []
     after: list[tuple[str, str, str]] = []
     fields: tuple[str, ...] = ()
@@ -60,7 +60,7 @@ def read(body: bytes, what: str) -> Votable:
             side.append((node.get("name") or "", node.get("value") or "", (node.text or "").strip()))
         else:
             side = after
-            fields = tuple(one.get("name") or "" for one in node.iterchildren("{*}FIELD"))
+            fields = tuple(element.get("name") or "" for element in node.iterchildren("{*}FIELD"))
             cells = rows(node)
     return Votable(root.get("version") or "", tuple(before), tuple(after), fields, cells, root.prefix is not None)
 
@@ -70,7 +70,9 @@ def rows(table: etree._Element) -> tuple[tuple[str, ...], ...] | None:
     data = table.find("{*}DATA")
     if data is None:
         return ()
-    text = data.find("{*}TABLEDATA")
-    if text is None:
+    table_data = data.find("{*}TABLEDATA")
+    if table_data is None:
         return None
-    return tuple(tuple((cell.text or "").strip() for cell in row.iterfind("{*}TD")) for row in text.iterfind("{*}TR"))
+    return tuple(
+        tuple((cell.text or "").strip() for cell in row.iterfind("{*}TD")) for row in table_data.iterfind("{*}TR")
+    )
