@@ -87,10 +87,10 @@ def looks(
 
 def judge(application: str, report: Report, *reasons: str) -> None:
     """No fail, no warning, no job left, and no skip but for a reason that is argued."""
-    broken = [f"{one.id}: {one.seen}" for one in report.results if one.outcome in (Outcome.FAIL, Outcome.WARN)]
+    broken = [f"{one.id}: {one.observation}" for one in report.results if one.outcome in (Outcome.FAIL, Outcome.WARN)]
     assert not broken, broken
-    assert not report.left and not report.trouble, (report.left, report.trouble)
-    skips = [f"{one.id}: {one.seen}" for one in report.results if one.outcome is Outcome.SKIP]
+    assert not report.undeleted and not report.stop_reason, (report.undeleted, report.stop_reason)
+    skips = [f"{one.id}: {one.observation}" for one in report.results if one.outcome is Outcome.SKIP]
     allowed = (*REASONS[application], *reasons)
     strange = [one for one in skips if not any(re.search(reason, one) for reason in allowed)]
     assert not strange, strange

@@ -27,12 +27,12 @@ class Refused(Exception):
     """The query is wrong; the text says why."""
 
 
-def one(form: Pairs, name: str) -> str:
+def single_value(form: Pairs, name: str) -> str:
     """The value of a parameter that has one."""
-    found = [value for key, value in form if key.upper() == name]
-    if len(found) > 1:
-        raise Refused(f"{name} is given {len(found)} times")
-    return found[0] if found else ""
+    values = [value for key, value in form if key.upper() == name]
+    if len(values) > 1:
+        raise Refused(f"{name} is given {len(values)} times")
+    return values[0] if values else ""
 
 
 class Tap(Reference):
@@ -43,35 +43,35 @@ class Tap(Reference):
     # What a query gives
 
     def limit(self, form: Pairs) -> int:
-        maxrec = one(form, "MAXREC")
+        maxrec = single_value(form, "MAXREC")
         if maxrec and not maxrec.isdigit():
             raise Refused(f"MAXREC is {maxrec!r}")
         return min(int(maxrec), self.cap) if maxrec else self.cap
 
     def language(self, form: Pairs) -> None:
-        if one(form, "LANG") != "ADQL":
+        if single_value(form, "LANG") != "ADQL":
             raise Refused("unknown query language")
 
     def rows(self, form: Pairs, files: dict[str, bytes]) -> tuple[list[str], list[list[str]]]:
         """Columns and rows before the limit."""
-        query = one(form, "QUERY")
+        query = single_value(form, "QUERY")
         match = re.fullmatch(r"SELECT (?:TOP (\d+) )?(.+?) FROM (\S+)( .*)?", query)
         if not match:
             raise Refused(f"no query: {query!r}")
-        top, wanted, source, rest = match.groups()
+        top, columns, source, condition = match.groups()
         if source.upper().startswith("TAP_UPLOAD."):
-            return self.uploaded(form, files, source.partition(".")[2], wanted)
+            return self.uploaded(form, files, source.partition(".")[2], columns)
         if source.upper() not in ("TAP_SCHEMA.COLUMNS", "TAP_SCHEMA.SCHEMAS", "TAP_SCHEMA.TABLES"):
             raise Refused(f"no table {source}")
-        found = [] if "no such column" in (rest or "") else COLUMNS
+        source_rows = [] if "no such column" in (condition or "") else COLUMNS
         names, cells = [], []
-        for number, item in enumerate(re.split(r",\s*(?![^()]*\))", wanted)):
+        for number, item in enumerate(re.split(r",\s*(?![^()]*\))", columns)):
             column, _, alias = item.partition(" AS ")
             call = "(" in column
             if not call and column not in COLUMNS[0]:
                 raise Refused(f"no column {column}")
             names.append(alias or (self.generated(number) if call else column))
-            cells.append(["7"] if call else [row[column] for row in found])
+            cells.append(["7"] if call else [row[column] for row in source_rows])
         rows = [list(row) for row in zip(*cells, strict=True)]
         return names, rows[: int(top)] if top else rows
 
@@ -82,16 +82,16 @@ class Tap(Reference):
         return [part for key, value in form if key.upper() == "UPLOAD" for part in value.split(";") if part]
 
     def uploaded(
-        self, form: Pairs, files: dict[str, bytes], table: str, wanted: str
+        self, form: Pairs, files: dict[str, bytes], table: str, selection: str
     ) -> tuple[list[str], list[list[str]]]:
         tables = dict(entry.split(",", 1) for entry in self.upload_list(form))
         part = tables.get(table, "").removeprefix("param:")
-        if part not in files or ("o.ra" in wanted and len(tables) < 2):
+        if part not in files or ("o.ra" in selection and len(tables) < 2):
             raise Refused(f"no upload {table}")
         root = etree.fromstring(files[part])
         names = [field.get("name") or "" for field in root.iter("{*}FIELD")]
         rows = [[cell.text or "" for cell in row] for row in root.iter("{*}TR")]
-        columns = [item.strip().rpartition(".")[2] for item in wanted.split(",")]
+        columns = [item.strip().rpartition(".")[2] for item in selection.split(",")]
         return columns, [[row[names.index(column)] for column in columns] for row in rows]
 
     def names_of_uploads(self, form: Pairs, files: dict[str, bytes]) -> None:
@@ -110,9 +110,9 @@ class Tap(Reference):
         return self.write(format, names, rows[:limit], len(rows) > limit or limit == 0)
 
     def format(self, form: Pairs) -> str:
-        format = one(form, "RESPONSEFORMAT") or one(form, "FORMAT") or "votable"
-        known = ("votable", "csv", "tsv", "text/xml", "application/x-votable+xml")
-        if format.partition(";")[0] not in known:
+        format = single_value(form, "RESPONSEFORMAT") or single_value(form, "FORMAT") or "votable"
+        supported = ("votable", "csv", "tsv", "text/xml", "application/x-votable+xml")
+        if format.partition(";")[0] not in supported:
             raise Refused(f"no format {format!r}")
         return format
 
@@ -147,17 +147,17 @@ class Tap(Reference):
             return self.failure(str(error))
 
     def table_document(self, table: str) -> str:
-        inside = "".join(
+        columns = "".join(
             f"<column><name>{row['column_name']}</name></column>" for row in COLUMNS if row["table_name"] == table
         )
-        return f"<name>{table}</name>{inside}"
+        return f"<name>{table}</name>{columns}"
 
     def tables(self, parts: list[str]) -> Answer:
         names = sorted({row["table_name"] for row in COLUMNS})
         root = 'xmlns:v="http://www.ivoa.net/xml/VOSITables/v1.0"'
         if len(parts) == 1:
-            inside = "".join(f"<table>{self.table_document(name)}</table>" for name in names)
-            schema = f"<schema><name>TAP_SCHEMA</name>{inside}</schema>"
+            table_elements = "".join(f"<table>{self.table_document(name)}</table>" for name in names)
+            schema = f"<schema><name>TAP_SCHEMA</name>{table_elements}</schema>"
             return Answer(200, f"<v:tableset {root}>{schema}</v:tableset>", "text/xml")
         if parts[1] in names:
             return Answer(200, f"<v:table {root}>{self.table_document(parts[1])}</v:table>", "text/xml")
@@ -210,11 +210,11 @@ class Tap(Reference):
                 self.finish(job, "ERROR")
         super().advance(job)
 
-    def at_child(self, request: Request, job: Job, child: str, rest: list[str]) -> Answer:
+    def at_child(self, request: Request, job: Job, child: str, path: list[str]) -> Answer:
         answer: Answer | None = getattr(job, "answer", None)
-        if answer and (child, rest, job.phase) in (("results", ["result"], "COMPLETED"), ("error", [], "ERROR")):
+        if answer and (child, path, job.phase) in (("results", ["result"], "COMPLETED"), ("error", [], "ERROR")):
             return answer
-        return super().at_child(request, job, child, rest)
+        return super().at_child(request, job, child, path)
 
 
 class Soda(Reference):
@@ -233,7 +233,7 @@ class Soda(Reference):
 
     def answers(self, form: Pairs) -> list[Answer]:
         """One for each region."""
-        if one(form, "ID") != "ivo://example/data":
+        if single_value(form, "ID") != "ivo://example/data":
             raise Refused("UsageError: no such data set")
         circles = [value for key, value in form if key.upper() == "CIRCLE"]
         if len(circles) > 1 and not self.several:
@@ -242,10 +242,10 @@ class Soda(Reference):
 
     def sync(self, request: Request) -> Answer:
         try:
-            found = self.answers([*request.query, *request.form])
+            answers = self.answers([*request.query, *request.form])
         except Refused as error:
             return Answer(400, str(error))
-        return Answer(204) if found[0].body.startswith("Error") else found[0]
+        return Answer(204) if answers[0].body.startswith("Error") else answers[0]
 
     def capabilities(self) -> str:
         soda = (
@@ -269,17 +269,17 @@ class Soda(Reference):
         super().advance(job)
 
     def results(self, job: Job, root: str = "") -> str:
-        inside = "".join(
+        elements = "".join(
             f'<uws:result id="result{number}" xlink:href="{self.url}/async/{job.id}/results/result{number}"/>'
             for number, _ in enumerate(getattr(job, "answers", []))
         )
-        return f"<uws:results{root}>{inside}</uws:results>"
+        return f"<uws:results{root}>{elements}</uws:results>"
 
-    def at_child(self, request: Request, job: Job, child: str, rest: list[str]) -> Answer:
+    def at_child(self, request: Request, job: Job, child: str, path: list[str]) -> Answer:
         answers: list[Answer] = getattr(job, "answers", [])
-        if child == "results" and rest:
-            number = rest[0].removeprefix("result")
+        if child == "results" and path:
+            number = path[0].removeprefix("result")
             return answers[int(number)] if number.isdigit() and int(number) < len(answers) else Answer(404)
         if child == "error" and job.phase == "ERROR":
             return Answer(200, getattr(job, "message", ""))
-        return super().at_child(request, job, child, rest)
+        return super().at_child(request, job, child, path)

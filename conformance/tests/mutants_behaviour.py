@@ -196,17 +196,17 @@ method(
 )
 
 
-def ghost(self: Reference, jobs: list[Job]) -> str:
-    self.seen = {**getattr(self, "seen", {}), **{job.id: job for job in jobs}, **self.jobs}  # type: ignore[attr-defined]
-    return Reference.list_document(self, list(self.seen.values()))  # type: ignore[attr-defined]
+def list_every_job(self: Reference, jobs: list[Job]) -> str:
+    self.listed_jobs = {**getattr(self, "listed_jobs", {}), **{job.id: job for job in jobs}, **self.jobs}  # type: ignore[attr-defined]
+    return Reference.list_document(self, list(self.listed_jobs.values()))  # type: ignore[attr-defined]
 
 
-def remember(self: Reference, job: Job) -> None:
-    self.seen = {**getattr(self, "seen", {}), job.id: job}  # type: ignore[attr-defined]
+def destroy_but_list(self: Reference, job: Job) -> None:
+    self.listed_jobs = {**getattr(self, "listed_jobs", {}), job.id: job}  # type: ignore[attr-defined]
     Reference.destroy(self, job)
 
 
-method("deleted-still-listed", list_document=ghost, destroy=remember)
+method("deleted-still-listed", list_document=list_every_job, destroy=destroy_but_list)
 
 # WAIT.
 method("wait-ignored", blocks=lambda self, job, request: 0.0)
@@ -214,14 +214,16 @@ method("wait-too-long", blocks=lambda self, job, request: Reference.blocks(self,
 method(
     "wait-finished-too",
     blocks=lambda self, job, request: (
-        min(float(abs(int(request.one("WAIT") or 0))), 2.0)
-        if (request.one("WAIT") or "0").lstrip("-").isdigit() and not request.one("PHASE")
+        min(float(abs(int(request.query_value("WAIT") or 0))), 2.0)
+        if (request.query_value("WAIT") or "0").lstrip("-").isdigit() and not request.query_value("PHASE")
         else Reference.blocks(self, job, request)
     ),
 )
 method(
     "wait-minus-one-finished",
-    blocks=lambda self, job, request: 1.0 if request.one("WAIT") == "-1" else Reference.blocks(self, job, request),
+    blocks=lambda self, job, request: (
+        1.0 if request.query_value("WAIT") == "-1" else Reference.blocks(self, job, request)
+    ),
 )
 method(
     "wait-phase-ignored",
@@ -231,17 +233,21 @@ method(
 )
 method(
     "wait-zero-is-default",
-    blocks=lambda self, job, request: 1.0 if request.one("WAIT") == "0" else Reference.blocks(self, job, request),
+    blocks=lambda self, job, request: (
+        1.0 if request.query_value("WAIT") == "0" else Reference.blocks(self, job, request)
+    ),
 )
 method(
     "wait-phase-alone",
     blocks=lambda self, job, request: (
-        1.0 if request.one("PHASE") and not request.one("WAIT") else Reference.blocks(self, job, request)
+        1.0
+        if request.query_value("PHASE") and not request.query_value("WAIT")
+        else Reference.blocks(self, job, request)
     ),
 )
 method(
     "wait-with-phase-at-once",
-    blocks=lambda self, job, request: 0.0 if request.one("PHASE") else Reference.blocks(self, job, request),
+    blocks=lambda self, job, request: 0.0 if request.query_value("PHASE") else Reference.blocks(self, job, request),
 )
 method("wait-notices-nothing", hold=lambda self, job, limit: time.sleep(limit))
 on("wait-504", "GET", JOB, status(504), query="WAIT=[12]$")
@@ -259,21 +265,21 @@ on("capabilities-anonymous-names", "GET", "/capabilities", swap("VOSI#capabiliti
 on("capabilities-relative", "GET", "/capabilities", swap(r">http://[^/]*/", ">/"))
 on("capabilities-post-200", "POST", "/capabilities", status(200))
 on("capabilities-no-head", "HEAD", "/capabilities", status(405))
-when("capabilities-private", lambda request, _: request.path == "/capabilities" and not request.who, status(401))
+when("capabilities-private", lambda request, _: request.path == "/capabilities" and not request.caller, status(401))
 on("availability-perhaps", "GET", "/availability", swap(">true<", ">perhaps<"))
 
 
 # Identities.
-def hides(self: Reference, request: Request, parts: list[str]) -> Answer:
+def hide_jobs_of_others(self: Reference, request: Request, parts: list[str]) -> Answer:
     answer = Reference.route(self, request, parts)
     return replace(answer, status=404) if answer.status == 403 and answer.body.startswith("somebody") else answer
 
 
-method("everybody-sees-all", visible=lambda self, job, who: True)
-method("others-404", route=hides)
+method("everybody-sees-all", visible=lambda self, job, caller: True)
+method("others-404", route=hide_jobs_of_others)
 on("owner-nil", "GET", JOB, swap(r"<uws:ownerId>\w+</uws:ownerId>", '<uws:ownerId xsi:nil="true"/>'))
 on("identity-untold", "GET", "/capabilities", header("X-VO-Authenticated", ""))
-when("identity-for-anonymous", lambda request, _: not request.who, header("X-VO-Authenticated", "nobody"))
+when("identity-for-anonymous", lambda request, _: not request.caller, header("X-VO-Authenticated", "nobody"))
 when("401-without-challenge", lambda _, answer: answer.status == 401, header("WWW-Authenticate", ""))
 when(
     "401-is-login-page",
@@ -297,8 +303,8 @@ when(
 
 
 def first_value_stays(self: Reference, request: Request, job: Job, child: str) -> Answer:
-    taken = {name for name, _ in job.parameters}
-    form = [pair for pair in request.form if child != "parameters" or pair[0].upper() not in taken]
+    existing_names = {name for name, _ in job.parameters}
+    form = [pair for pair in request.form if child != "parameters" or pair[0].upper() not in existing_names]
     return Reference.change(self, replace(request, form=form), job, child)
 
 

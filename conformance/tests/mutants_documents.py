@@ -65,7 +65,7 @@ for odd in ("PHASE=nonsense", "LAST=-1", "LAST=x", "AFTER=x"):
 method(
     "list-of-old-jobs",
     listed=lambda self, request: sorted(
-        [job for job in self.jobs.values() if job.owner == request.who], key=lambda job: job.created
+        [job for job in self.jobs.values() if job.owner == request.caller], key=lambda job: job.created
     )[:1],
 )
 method("phase-filter-ignored", by_phase=lambda self, jobs, phases: jobs)
@@ -99,7 +99,7 @@ method(
         for job in Reference.listed(
             self, replace(request, query=[pair for pair in request.query if pair[0] != "PHASE"])
         )
-        if not request.one("PHASE") or job.phase in [v for k, v in request.query if k.upper() == "PHASE"]
+        if not request.query_value("PHASE") or job.phase in [v for k, v in request.query if k.upper() == "PHASE"]
     ],
 )
 method(

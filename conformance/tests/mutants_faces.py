@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from faces import Refused, Soda, Tap, one
+from faces import Refused, Soda, Tap, single_value
 from mutation import JOB, MUTANTS, method, on, posts, says, status, swap, typed, when
 from reference import Answer, Job, Pairs, Reference, Request
 
@@ -73,19 +73,19 @@ on("tap-default-type-plain", "POST", "/sync", typed("text/plain"), body="<TABLE>
 
 
 def formats(**changes: Any) -> Any:
-    return lambda self, form: changes.get(one(form, "RESPONSEFORMAT"), Tap.format(self, form))
+    return lambda self, form: changes.get(single_value(form, "RESPONSEFORMAT"), Tap.format(self, form))
 
 
 for _name in ("csv", "tsv"):
     method(f"tap-{_name}-is-votable", format=formats(**{_name: "votable"}))
 method("tap-format-ignored", format=lambda self, form: "votable")
 method("tap-votable-is-csv", format=formats(votable="csv"))
-method("tap-FORMAT-is-csv", format=lambda self, form: "csv" if one(form, "FORMAT") else Tap.format(self, form))
+method("tap-FORMAT-is-csv", format=lambda self, form: "csv" if single_value(form, "FORMAT") else Tap.format(self, form))
 method("tap-type-not-kept", format=formats(**{"text/xml": "votable"}))
 
 
 def counts(change: Any) -> Any:
-    return lambda self, form: change(self, form, one(form, "MAXREC"))
+    return lambda self, form: change(self, form, single_value(form, "MAXREC"))
 
 
 method("tap-maxrec-ignored", limit=lambda self, form: self.cap)
@@ -138,9 +138,9 @@ method(
 )
 
 
-def no_empty_result(self: Tap, request: Request, job: Job, child: str, rest: list[str]) -> Answer:
-    answer = Tap.at_child(self, request, job, child, rest)
-    return Answer(404) if child == "results" and rest and "<TR>" not in answer.body else answer
+def no_empty_result(self: Tap, request: Request, job: Job, child: str, path: list[str]) -> Answer:
+    answer = Tap.at_child(self, request, job, child, path)
+    return Answer(404) if child == "results" and path and "<TR>" not in answer.body else answer
 
 
 method("tap-empty-result-404", at_child=no_empty_result)

@@ -43,9 +43,9 @@ def on(name: str, method: str, path: str, change: Callable[[Answer], Answer], bo
     """A fault in the answers to some requests: method and path match, the answer holds ``body``."""
 
     def rewrite(request: Request, answer: Answer) -> Answer:
-        asked = "&".join(f"{key}={value}" for key, value in request.query)
-        hit = re.fullmatch(method, request.method) and re.fullmatch(path, request.path.rstrip("/") or "/")
-        return change(answer) if hit and body in answer.body and re.search(query, asked) else answer
+        query_string = "&".join(f"{key}={value}" for key, value in request.query)
+        matches = re.fullmatch(method, request.method) and re.fullmatch(path, request.path.rstrip("/") or "/")
+        return change(answer) if matches and body in answer.body and re.search(query, query_string) else answer
 
     MUTANTS.append(Mutant(name, rewrite))
 
@@ -81,5 +81,5 @@ def says(body: str) -> Callable[[Answer], Answer]:
 def posts(field_name: str, value: str = "") -> Callable[[Request, Answer], bool]:
     """Requests whose form has the field."""
     return lambda request, _answer: any(
-        key == field_name and (not value or given == value) for key, given in request.form
+        key == field_name and (not value or field_value == value) for key, field_value in request.form
     )

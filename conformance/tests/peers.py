@@ -32,11 +32,11 @@ UNPRIVILEGED = "nobody"
 
 def run(*command: str, **options: object) -> str:
     """The output of a command that succeeds."""
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600, **options)  # type: ignore[call-overload]
-    return str(done.stdout)
+    process = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600, **options)  # type: ignore[call-overload]
+    return str(process.stdout)
 
 
-def installed() -> Path | None:
+def dachs_root() -> Path | None:
     """The folder that stands for ``/``: the machine's own if DaCHS is installed, or that of its packages."""
     if shutil.which("dachs"):
         return Path("/")
@@ -44,9 +44,9 @@ def installed() -> Path | None:
     return root if (root / "usr" / "bin" / "dachs").exists() else None
 
 
-def unpacked() -> Path:
+def unpack_dachs() -> Path:
     """The same; the packages are fetched and unpacked first, if they are not there."""
-    root = installed()
+    root = dachs_root()
     if root is None:
         root = BUILD / "root"
         plan = run("apt-get", "install", "--simulate", "--no-install-recommends", PACKAGE)
@@ -219,10 +219,11 @@ class Daiquiri(Peer):
     def __init__(self, environment: Path, folder: Path) -> None:
         super().__init__(folder)
         self.python = [str(environment / "bin" / "python"), "-m", "django"]
-        here = f"postgresql://daiquiri@127.0.0.1:{self.database}"
+        database_url = f"postgresql://daiquiri@127.0.0.1:{self.database}"
         self.environment |= {
             "DJANGO_SETTINGS_MODULE": "config.settings", "PYTHONPATH": str(folder), "SITE_URL": self.url,
-            "DATABASE_APP": f"{here}/app", "DATABASE_DATA": f"{here}/data", "SECRET_KEY": "of-this-run", "DEBUG": "1",
+            "DATABASE_APP": f"{database_url}/app", "DATABASE_DATA": f"{database_url}/data",
+            "SECRET_KEY": "of-this-run", "DEBUG": "1",
             "QUERY_DOWNLOAD_DIR": str(folder / "down"), "QUERY_UPLOAD_DIR": str(folder / "up"),
             "FILES_BASE_PATH": str(folder / "files"), "ARCHIVE_BASE_PATH": str(folder / "files"),
         }  # fmt: skip
@@ -236,8 +237,8 @@ class Daiquiri(Peer):
             (self.folder / name).mkdir()
         self.start_database("daiquiri", "app", "data")
         schemas = "CREATE SCHEMA tap_schema; CREATE SCHEMA oai_schema; CREATE EXTENSION pg_sphere"
-        where = ("-h", "127.0.0.1", "-p", str(self.database), "-U", "daiquiri")
-        self.do(str(self.bin / "psql"), *where, "data", "-c", schemas)
+        connection = ("-h", "127.0.0.1", "-p", str(self.database), "-U", "daiquiri")
+        self.do(str(self.bin / "psql"), *connection, "data", "-c", schemas)
         for database in ("default", "tap", "oai", "data"):
             self.do(*self.python, "migrate", "--database", database)
         self.do(*self.python, "setup_tap_metadata")
@@ -256,7 +257,7 @@ def daiquiri_installed() -> Path:
 
 
 PEERS: dict[str, tuple[str, Callable[[Path], Peer]]] = {
-    "dachs": ("dachs", lambda folder: Dachs(unpacked(), folder)),
+    "dachs": ("dachs", lambda folder: Dachs(unpack_dachs(), folder)),
     "daiquiri": ("tap", lambda folder: Daiquiri(daiquiri_installed(), folder)),
 }
 

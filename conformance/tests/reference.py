@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import unquote
 from xml.sax.saxutils import escape, quoteattr
 
-WORDS = "PENDING QUEUED EXECUTING COMPLETED ERROR ABORTED UNKNOWN HELD SUSPENDED ARCHIVED".split()
+PHASES = "PENDING QUEUED EXECUTING COMPLETED ERROR ABORTED UNKNOWN HELD SUSPENDED ARCHIVED".split()
 FINAL = ("COMPLETED", "ERROR", "ABORTED")
 ACTIVE = ("PENDING", "QUEUED", "EXECUTING")
 ROOT = (
@@ -65,12 +65,12 @@ class Request:
     path: str
     query: Pairs
     form: Pairs
-    who: str | None
+    caller: str | None
     files: dict[str, bytes] = field(default_factory=dict)
     readable: bool = True
     chunked: bool = False
 
-    def one(self, name: str) -> str | None:
+    def query_value(self, name: str) -> str | None:
         """The first value of a query parameter, its name in any case."""
         return next((value for key, value in self.query if key.upper() == name), None)
 
@@ -134,8 +134,8 @@ class Reference:
         self.finish(job, "ABORTED")
         return self.to(job)
 
-    def visible(self, job: Job, who: str | None) -> bool:
-        return job.owner == who
+    def visible(self, job: Job, caller: str | None) -> bool:
+        return job.owner == caller
 
     # The list
 
@@ -153,16 +153,16 @@ class Reference:
         return jobs[: int(last)] if last.isdigit() and int(last) else jobs
 
     def listed(self, request: Request) -> list[Job]:
-        jobs = [job for job in list(self.jobs.values()) if self.visible(job, request.who)]
+        jobs = [job for job in list(self.jobs.values()) if self.visible(job, request.caller)]
         for job in jobs:
             self.advance(job)
         jobs.sort(key=lambda job: job.created, reverse=True)
         phases = [value for key, value in request.query if key.upper() == "PHASE"]
         if phases:
             jobs = self.by_phase(jobs, phases)
-        if after := request.one("AFTER"):
+        if after := request.query_value("AFTER"):
             jobs = self.by_after(jobs, after)
-        if last := request.one("LAST"):
+        if last := request.query_value("LAST"):
             jobs = self.by_last(jobs, last)
         return jobs
 
@@ -178,23 +178,23 @@ class Reference:
     # Documents
 
     def results(self, job: Job, root: str = "") -> str:
-        inside = ""
+        elements = ""
         if job.phase == "COMPLETED":
-            inside = (
+            elements = (
                 f'<uws:result id="result" xlink:href="{self.url}/async/{job.id}/results/result" size="5" '
                 'mime-type="text/plain"/>'
             )
-        return f"<uws:results{root}>{inside}</uws:results>"
+        return f"<uws:results{root}>{elements}</uws:results>"
 
     def parameters(self, job: Job, root: str = "") -> str:
-        inside = "".join(
+        elements = "".join(
             f'<uws:parameter id={quoteattr(key)} byReference="true">{self.url}/async/{job.id}/parameters/{key}'
             "</uws:parameter>"
             if key in job.files
             else f"<uws:parameter id={quoteattr(key)}>{escape(value)}</uws:parameter>"
             for key, value in job.parameters
         )
-        return f"<uws:parameters{root}>{inside}</uws:parameters>"
+        return f"<uws:parameters{root}>{elements}</uws:parameters>"
 
     def job_document(self, job: Job) -> str:
         def when(name: str, value: datetime | None) -> str:
@@ -215,7 +215,7 @@ class Reference:
         )
 
     def capabilities(self) -> str:
-        def one(standard: str, path: str) -> str:
+        def capability(standard: str, path: str) -> str:
             return (
                 f'<capability standardID="{standard}"><interface xsi:type="vs:ParamHTTP" role="std">'
                 f'<accessURL use="full">{self.url}{path}</accessURL></interface></capability>'
@@ -225,8 +225,8 @@ class Reference:
             '<v:capabilities xmlns:v="http://www.ivoa.net/xml/VOSICapabilities/v1.0" '
             'xmlns:vs="http://www.ivoa.net/xml/VODataService/v1.1" '
             'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">'
-            + one("ivo://ivoa.net/std/VOSI#capabilities", "/capabilities")
-            + one("ivo://ivoa.net/std/UWS#rest-1.1", "/async")
+            + capability("ivo://ivoa.net/std/VOSI#capabilities", "/capabilities")
+            + capability("ivo://ivoa.net/std/UWS#rest-1.1", "/async")
             + "</v:capabilities>"
         )
 
@@ -234,7 +234,7 @@ class Reference:
 
     def blocks(self, job: Job, request: Request) -> float:
         """How long a request for the job may be held."""
-        wait, phase = request.one("WAIT"), request.one("PHASE")
+        wait, phase = request.query_value("WAIT"), request.query_value("PHASE")
         if wait is None or not wait.lstrip("-").isdigit() or job.phase not in ACTIVE:
             return 0.0
         if phase is not None and phase != job.phase:
@@ -256,16 +256,16 @@ class Reference:
     def answer(self, request: Request) -> Answer:
         parts = [unquote(part) for part in request.path.strip("/").split("/")]
         reply = self.route(request, parts)
-        if request.who:
-            reply.headers.setdefault("X-VO-Authenticated", request.who)
+        if request.caller:
+            reply.headers.setdefault("X-VO-Authenticated", request.caller)
         reply.headers.setdefault("Cache-Control", "no-store")
         return self.rewrite(request, reply) if self.rewrite else reply
 
     def route(self, request: Request, parts: list[str]) -> Answer:
         if parts == ["capabilities"]:
             changed = {"Last-Modified": "Mon, 23 Nov 2026 12:00:00 GMT"}
-            known = request.method in ("GET", "HEAD")
-            return Answer(200, self.capabilities(), "text/xml", changed) if known else Answer(405)
+            is_read = request.method in ("GET", "HEAD")
+            return Answer(200, self.capabilities(), "text/xml", changed) if is_read else Answer(405)
         if parts == ["availability"]:
             body = '<availability xmlns="http://www.ivoa.net/xml/VOSIAvailability/v1.0"><available>true</available></availability>'
             return Answer(200, body, "text/xml")
@@ -276,7 +276,7 @@ class Reference:
             return Answer(422, "it failed") if failing else Answer(200, "hello")
         if parts[0] != "async":
             return Answer(404, "nothing here")
-        if request.who is None:
+        if request.caller is None:
             return Answer(401, "who are you?", headers={"WWW-Authenticate": CHALLENGES})
         if len(parts) == 1:
             return self.at_list(request)
@@ -287,7 +287,7 @@ class Reference:
             job = self.jobs.get(parts[1])
             if job is None:
                 return Answer(404, "no such job")
-            if not self.visible(job, request.who):
+            if not self.visible(job, request.caller):
                 return Answer(403, "somebody else's job")
         if len(parts) == 2:
             return self.at_job(request, job)
@@ -308,7 +308,7 @@ class Reference:
     def create(self, request: Request) -> Answer:
         now = datetime.now(UTC)
         now = now.replace(microsecond=now.microsecond // 1000 * 1000)
-        job = Job(uuid.uuid4().hex, request.who or "", now, now + timedelta(days=1))
+        job = Job(uuid.uuid4().hex, request.caller or "", now, now + timedelta(days=1))
         run = False
         for key, value in [*request.form, *request.query]:
             if key.upper() == "PHASE":
@@ -335,7 +335,7 @@ class Reference:
             return Answer(303, headers={"Location": f"{self.url}/async"})
         return Answer(400 if request.method == "POST" else 405, "not here")
 
-    def at_child(self, request: Request, job: Job, child: str, rest: list[str]) -> Answer:
+    def at_child(self, request: Request, job: Job, child: str, path: list[str]) -> Answer:
         if request.method == "POST":
             return self.change(request, job, child)
         if request.method not in ("GET", "HEAD"):
@@ -344,16 +344,16 @@ class Reference:
             "phase": job.phase, "executionduration": str(job.duration), "destruction": text(job.destruction),
             "quote": text(job.created + timedelta(hours=1)), "owner": job.owner,
         }  # fmt: skip
-        if child in atoms and not rest:
+        if child in atoms and not path:
             return Answer(200, atoms[child])
-        if child == "results" and not rest:
+        if child == "results" and not path:
             return Answer(200, self.results(job, f" {ROOT}"), "text/xml")
-        if child == "results" and rest == ["result"] and job.phase == "COMPLETED":
+        if child == "results" and path == ["result"] and job.phase == "COMPLETED":
             return Answer(200, "hello")
-        if child == "parameters" and not rest:
+        if child == "parameters" and not path:
             return Answer(200, self.parameters(job, f" {ROOT}"), "text/xml")
-        if child == "parameters" and rest[0] in job.files:
-            return Answer(200, job.files[rest[0]].decode(), "application/octet-stream")
+        if child == "parameters" and path[0] in job.files:
+            return Answer(200, job.files[path[0]].decode(), "application/octet-stream")
         if child == "error" and job.phase == "ERROR":
             return Answer(200, "it failed")
         return Answer(404, "no such thing")
@@ -380,7 +380,7 @@ class Reference:
             if job.phase != "PENDING":
                 return Answer(403, "too late")
             names = {key.upper() for key, _ in request.form}
-            kept = [pair for pair in job.parameters if pair[0] not in names]
-            job.parameters = kept + [(key.upper(), value) for key, value in request.form]
+            unchanged = [pair for pair in job.parameters if pair[0] not in names]
+            job.parameters = unchanged + [(key.upper(), value) for key, value in request.form]
             return self.to(job)
         return Answer(405, headers={"Allow": "GET, HEAD"})

@@ -38,17 +38,17 @@ class Handler(BaseHTTPRequestHandler):
         data = self.body()
         split = urlsplit(self.path)
         token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
-        who = token if token in ("alice", "bob") else None
+        caller = token if token in ("alice", "bob") else None
         pairs, files = form(self.headers, data)
         query = parse_qsl(split.query, keep_blank_values=True)
         readable = self.headers.get("Content-Type", "") != "multipart/form-data"  # which names no boundary
         chunked = "Transfer-Encoding" in self.headers
-        reply = self.reference.answer(Request(self.command, split.path, query, pairs, who, files, readable, chunked))
+        reply = self.reference.answer(Request(self.command, split.path, query, pairs, caller, files, readable, chunked))
         body = reply.body.encode()
         self.send_response(reply.status)
         for key, value in reply.headers.items():
-            for one in filter(None, value.split("\n")):  # a line for each header of that name
-                self.send_header(key, one)
+            for line in filter(None, value.split("\n")):  # a line for each header of that name
+                self.send_header(key, line)
         self.send_header("Content-Type", reply.type)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -69,7 +69,7 @@ def form(headers: Message, data: bytes) -> tuple[Pairs, dict[str, bytes]]:
     if odd := re.search(r'boundary="(<[^"]*>)"', kind):  # the parser would take the angle brackets away
         kind, data = kind.replace(odd[1], "plain"), data.replace(odd[1].encode(), b"plain")
     message = BytesParser().parsebytes(f"Content-Type: {kind}\r\n\r\n".encode() + data)
-    found: Pairs = []
+    fields: Pairs = []
     files = {}
     for part in message.get_payload() if message.is_multipart() else []:
         assert isinstance(part, Message)
@@ -79,8 +79,8 @@ def form(headers: Message, data: bytes) -> tuple[Pairs, dict[str, bytes]]:
         if part.get_filename():
             files[name] = content
         else:
-            found.append((name, content.decode()))
-    return found, files
+            fields.append((name, content.decode()))
+    return fields, files
 
 
 class Quiet(ThreadingHTTPServer):
@@ -94,7 +94,7 @@ class Quiet(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving(reference: Reference) -> Iterator[str]:
+def serve(reference: Reference) -> Iterator[str]:
     """The URL of the job list while the server runs."""
     server = Quiet(("127.0.0.1", 0), type("Bound", (Handler,), {"reference": reference}))
     reference.url = f"http://127.0.0.1:{server.server_address[1]}"

@@ -33,8 +33,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_few_dependencies_and_none_of_the_service(installed: Path) -> None:
     (metadata,) = installed.glob("uws_conformance-*.dist-info/METADATA")
-    needed = Parser().parsestr(metadata.read_text()).get_all("Requires-Dist") or []
-    assert sorted(one.partition(">")[0] for one in needed) == ["httpx2", "lxml", "pyyaml", "rich"]
+    requirements = Parser().parsestr(metadata.read_text()).get_all("Requires-Dist") or []
+    assert sorted(requirement.partition(">")[0] for requirement in requirements) == ["httpx2", "lxml", "pyyaml", "rich"]
     sources = (installed / "uws_conformance").rglob("*.py")
     assert not any("import uws_service" in path.read_text() for path in sources)
     (entry_points,) = installed.glob("uws_conformance-*.dist-info/entry_points.txt")
@@ -49,7 +49,7 @@ def test_command_checks_the_demo_service_within_a_minute(installed: Path, tmp_pa
     command = [sys.executable, str(installed / "bin" / "uws-conformance"), f"{server.url}/sleep/async", "--strict"]
     started = time.monotonic()
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             [*command, "--profile", "uws-service"],
             env=environment,
             cwd=tmp_path,
@@ -60,8 +60,8 @@ def test_command_checks_the_demo_service_within_a_minute(installed: Path, tmp_pa
     finally:
         server.stop()
     seconds = time.monotonic() - started
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
-    assert "0 fail, 0 warn" in done.stdout and done.stderr == ""
+    assert process.returncode == 0, process.stdout[-3000:] + process.stderr
+    assert "0 fail, 0 warn" in process.stdout and process.stderr == ""
     assert seconds < 60
 
 
@@ -73,8 +73,8 @@ def test_plugin_checks_the_demo_service(installed: Path, tmp_path: Path) -> None
     options = ["--uws-url", f"{server.url}/sleep/async", "--uws-profile", "uws-service", "--uws-strict"]
     command = [sys.executable, "-m", "pytest", "-q", "-k", "V-0 or D-0 or U-02 or U-05", *options]
     try:
-        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        process = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     finally:
         server.stop()
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
-    assert " passed" in done.stdout and "failed" not in done.stdout
+    assert process.returncode == 0, process.stdout[-3000:] + process.stderr
+    assert " passed" in process.stdout and "failed" not in process.stdout

@@ -16,33 +16,33 @@ WARNED = {
 }
 
 
-def checked() -> Mapping[str, list[str]]:
+def checks_by_rule() -> Mapping[str, list[str]]:
     """Rule id -> ids of its checks."""
-    found: dict[str, list[str]] = {}
+    checks: dict[str, list[str]] = {}
     for check in all_checks():
-        found.setdefault(check.rule, []).append(check.id)
-    return found
+        checks.setdefault(check.rule, []).append(check.id)
+    return checks
 
 
 def test_every_rule_has_a_check_or_a_reason() -> None:
-    known = checked()
-    missing = [rule.id for rule in matrix.rules() if rule.id not in known and not rule.reason]
+    checks = checks_by_rule()
+    missing = [rule.id for rule in matrix.rules() if rule.id not in checks and not rule.reason]
     assert missing == []
 
 
 def test_a_reason_is_only_given_where_there_is_no_check() -> None:
-    known = checked()
-    both = [rule.id for rule in matrix.rules() if rule.id in known and rule.reason]
-    assert both == []
+    checks = checks_by_rule()
+    rules_with_both = [rule.id for rule in matrix.rules() if rule.id in checks and rule.reason]
+    assert rules_with_both == []
 
 
 def test_rules_that_are_seen_elsewhere_have_checks_there() -> None:
-    known = checked()
+    checks = checks_by_rule()
     for rule in matrix.rules():
         if rule.reason.startswith("= "):
-            named = rule.reason[2:].split()
-            assert all(re.fullmatch(r"[A-Z]-\d{2,3}", one) for one in named), rule
-            assert [one for one in named if one not in known] == [], rule
+            rule_ids = rule.reason[2:].split()
+            assert all(re.fullmatch(r"[A-Z]-\d{2,3}", rule_id) for rule_id in rule_ids), rule
+            assert [rule_id for rule_id in rule_ids if rule_id not in checks] == [], rule
 
 
 def test_every_check_belongs_to_a_rule_of_the_list() -> None:

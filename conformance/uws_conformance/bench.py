@@ -1,7 +1,7 @@
-"""The work bench of the checks: the server, two identities, and jobs that many checks share.
+"""The test bench: a server, two identities, shared jobs.
 
-Each kind of job is made once, when the first check asks for it; what went wrong then is the skip reason of all others.
-Every job is remembered by its URL and deleted at the end.
+Each kind of job is made once, when the first check asks for it. If that fails, the other checks that need the job are
+skipped with the reason. Every job is remembered by its URL and deleted at the end.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ VOTABLE = b"""<?xml version="1.0"?>
 
 
 def with_upload(form: Form, files: Files | None) -> Files | None:
-    """The files of a request: our table is among them where the form names its part."""
+    """Add our table to the files of a request.
+
+    It is added where a value of the form names its part.
+    """
     if not any(PART_NAME in value for _, value in form):
         return files
     return {PART_NAME: ("table.vot", VOTABLE, "application/x-votable+xml"), **(files or {})}
@@ -42,7 +45,7 @@ def with_upload(form: Form, files: Files | None) -> Files | None:
 
 @dataclass
 class Job:
-    """A job of ours with the answers that were seen while it was made and driven."""
+    """A job of the bench, with the replies recorded for it."""
 
     url: str
     created: Reply
@@ -51,7 +54,7 @@ class Job:
 
 
 class Bench:
-    """What a check gets: requests, shared jobs, documents."""
+    """The requests, shared jobs and documents of the checks."""
 
     def __init__(
         self, url: str, profile: Profile, client: Client, other_identity: Identity | None = None, max_jobs: int = 60
@@ -75,20 +78,24 @@ class Bench:
         return self.client.send("GET", url, headers=options or None)
 
     def post(self, url: str, *form: tuple[str, str]) -> Reply:
+        """Send a form."""
         return self.client.send("POST", url, form)
 
     def get_xml(self, url: str) -> etree._Element:
-        """The document at a URL, which answers 200."""
+        """Return the document at a URL that must answer 200."""
         reply = self.get(url)
         expect(reply.status == 200, str(reply))
         return documents.parse(reply.body, url)
 
     def phase(self, job: Job) -> str:
-        """The phase that the job document tells now."""
+        """Return the phase in the job document."""
         return documents.value(self.get_xml(job.url), "phase") or ""
 
     def share(self, key: str, make: Callable[[], T]) -> T:
-        """``make()`` once; whoever asks later gets the same value, or is told why there is none."""
+        """Return what ``make`` returned when it was first called.
+
+        If it failed then, raise `Skipped` with the reason.
+        """
         if key not in self._shared:
             first = len(self.client.exchanges)
             try:
@@ -104,8 +111,11 @@ class Bench:
             raise Skipped(f"no {key} to look at: {value}")
         return value  # type: ignore[return-value]  # what make() returned
 
-    def require(self, key: str, make: Callable[[], object]) -> None:
-        """The check of the making itself: what others are skipped for breaks this one."""
+    def require_shared(self, key: str, make: Callable[[], object]) -> None:
+        """Make a shared object and raise why that failed.
+
+        `share` skips the checks that need the object; the check of its creation fails instead.
+        """
         try:
             make()
         except Skipped:
@@ -116,7 +126,10 @@ class Bench:
     # Jobs
 
     def create(self, form: Form | None, *, files: Files | None = None, query: str = "", **options: Any) -> Reply:
-        """POST to the job list, with our table where the form names its part; the job is remembered for the end."""
+        """POST to the job list.
+
+        Our table is sent along where the form names its part. A job that was created is deleted at the end.
+        """
         if form is None:
             raise Skipped("the profile says no way to make this kind of job")
         if len(self.job_urls) >= self.max_jobs:
@@ -129,13 +142,16 @@ class Bench:
         return reply
 
     def create_job(self, form: Form | None, **options: Any) -> Job:
-        """A new job, or a broken rule if there is none."""
+        """Create a job, or break the rule."""
         reply = self.create(form, **options)
         expect(reply.location, f"{reply}, no Location")
         return Job(reply.location, reply)
 
     def job_form(self, kind: str) -> Form:
-        """The parameters of a kind of job, or a skip; ``{part}`` in a value becomes the part of our table."""
+        """Return the parameters of a kind of job.
+
+        Raise `Skipped` if the profile has none. ``{part}`` in a value becomes the name of the part with our table.
+        """
         form = self.profile.form(kind)
         if form is None:
             raise Skipped(f"the profile says no way to make a job of the kind {kind!r}")
@@ -155,13 +171,13 @@ class Bench:
         return phase
 
     def failure_message(self, job: Job) -> str:
-        """What the server says of a job's failure, in brackets."""
+        """Return the job's error message in brackets, or nothing."""
         summary = documents.child(self.get_xml(job.url), "errorSummary")
         message = "" if summary is None else documents.value(summary, "message") or ""
         return f" ({message.strip()[:300]})" if message else ""
 
     def pending(self) -> Job:
-        """A job that nobody starts or changes."""
+        """Return a pending job that is never changed."""
 
         def make() -> Job:
             job = self.create_job(self.job_form("short"))
@@ -174,11 +190,11 @@ class Bench:
         return self.share("pending job", make)
 
     def editable(self) -> Job:
-        """A pending job whose times and parameters are changed."""
+        """Return a pending job whose times and parameters may change."""
         return self.share("pending job for changes", lambda: self.create_job(self.job_form("short")))
 
     def run_to(self, kind: str, phase: str) -> Job:
-        """A job of a kind that was started and has ended in the phase."""
+        """Return a job of a kind that ended in a phase."""
 
         def make() -> Job:
             job = self.create_job(self.job_form(kind))
@@ -192,13 +208,15 @@ class Bench:
         return self.share(f"{phase} job", make)
 
     def completed(self) -> Job:
+        """Return a completed job."""
         return self.run_to("short", "COMPLETED")
 
     def failed(self) -> Job:
+        """Return a failed job."""
         return self.run_to("failing", "ERROR")
 
     def aborted(self) -> Job:
-        """A job that was aborted while it was pending."""
+        """Return a job that was aborted while pending."""
 
         def make() -> Job:
             job = self.create_job(self.job_form("short"))
@@ -209,7 +227,10 @@ class Bench:
         return self.share("aborted job", make)
 
     def running(self) -> Job:
-        """A long job that runs, is looked at and asked for changes, and is then aborted."""
+        """Return a long job observed while it was executing.
+
+        Its documents and replies are recorded, then it is aborted.
+        """
 
         def make() -> Job:
             job = self.create_job(self.job_form("long"))
@@ -228,12 +249,15 @@ class Bench:
         return self.share("long job", make)
 
     def require_running(self, job: Job) -> None:
-        """What is to be seen on a running job cannot be seen on one that was too short for it."""
+        """Skip the check if the long job has ended."""
         if self.phase(job) == "COMPLETED":
             raise Skipped("the profile's long job ended by itself; make it longer")
 
     def deleted(self, by: str = "DELETE") -> Job:
-        """A job that was deleted by the verb or by ``ACTION=DELETE``; the reply is ``replies["delete"]``."""
+        """Return a deleted job.
+
+        ``by`` is the verb DELETE or the name of the parameter ACTION. The reply is ``replies["delete"]``.
+        """
 
         def make() -> Job:
             job = self.create_job(self.job_form("short"))
@@ -248,7 +272,7 @@ class Bench:
         return self.share(f"job deleted by {by}", make)
 
     def sync(self, form: Form, method: str = "GET", **options: Any) -> Reply:
-        """A request to the synchronous face; redirects are followed."""
+        """Send a request to sync and follow its redirects."""
         if not self.profile.sync:
             raise Skipped("the profile says that there is no synchronous face")
         url = f"{self.base_url}/sync"
@@ -260,7 +284,7 @@ class Bench:
         return self.follow(self.get(f"{url}?{urlencode(form)}"))
 
     def follow(self, reply: Reply) -> Reply:
-        """The answer at the end of at most five redirects."""
+        """Follow at most five redirects and return the last reply."""
         for _ in range(5):
             if reply.status not in (301, 302, 303, 307, 308) or not reply.location:
                 break
@@ -268,7 +292,7 @@ class Bench:
         return reply
 
     def upload(self) -> Job:
-        """A pending job with a table of ours."""
+        """Return a pending job with our table."""
 
         def make() -> Job:
             job = self.create_job(self.job_form("upload"))
@@ -278,23 +302,23 @@ class Bench:
         return self.share("job with an upload", make)
 
     def changeable_parameter(self) -> tuple[str, str]:
-        """A parameter that may be posted to a pending job."""
+        """Return a parameter to post to a pending job."""
         if not self.profile.parameter[0]:
             raise Skipped("the profile names no parameter that may be changed")
         return self.profile.parameter
 
     def send_anonymously(self, method: str, url: str, form: Form | None = None) -> Reply:
-        """A request without credentials."""
+        """Send a request without credentials."""
         return self.client.send(method, url, form, identity=ANONYMOUS)
 
     def send_as_other(self, method: str, url: str, form: Form | None = None) -> Reply:
-        """A request of the second identity."""
+        """Send a request with the second identity."""
         if self.other_identity is None:
             raise Skipped("no second identity was given (--token-other)")
         return self.client.send(method, url, form, identity=self.other_identity)
 
     def delete_jobs(self) -> list[str]:
-        """Delete every job that was made and is still there; returns those that could not be deleted."""
+        """Delete the jobs and return those that are left."""
         undeleted = []
         deadline = time.monotonic() + DELETION_SECONDS
         for url in self.job_urls:

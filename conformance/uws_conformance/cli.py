@@ -1,4 +1,7 @@
-"""The command line: ``uws-conformance URL``. Exit status 0 nothing broken, 1 rules broken, 2 could not check."""
+"""The command line: ``uws-conformance URL``.
+
+The exit status is 0 if no rule is broken, 1 if one is, and 2 if the server could not be checked.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ STYLES = {"pass": "green", "fail": "bold red", "warn": "yellow", "skip": "dim", 
 
 
 def parser() -> argparse.ArgumentParser:
-    """All options."""
+    """Return the parser of all options."""
     main = argparse.ArgumentParser(prog="uws-conformance", description="Check a UWS 1.1 and DALI server, rule by rule.")
     main.add_argument("url", help="the URL of the job list, such as https://host/tap/async")
     main.add_argument("--version", action="version", version=__version__)
@@ -60,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def identity_from(options: argparse.Namespace) -> Identity:
-    """The first identity, from whichever credential was given."""
+    """Return the identity of the credential in the options."""
     if options.token:
         return Identity("token", {"Authorization": f"Bearer {options.token}"})
     if options.basic:
@@ -71,10 +74,12 @@ def identity_from(options: argparse.Namespace) -> Identity:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Check one server."""
+    """Check a server and return the exit status."""
     options = parser().parse_args(arguments)
     console = Console(soft_wrap=True, highlight=False)
-    limits = Limits(options.timeout, total=options.time_limit, rate=options.rate, read_only=options.read_only)
+    limits = Limits(
+        options.timeout, total_seconds=options.time_limit, requests_per_second=options.rate, read_only=options.read_only
+    )
     client = Client(limits, identity_from(options), verify=not options.insecure)
     other_identity = (
         Identity("other", {"Authorization": f"Bearer {options.token_other}"}) if options.token_other else None
@@ -103,33 +108,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print_result(console, result, options.quiet)
                 bar.advance(task)
 
-            report_of_run = runner.run(bench, checks, show)
-        write_reports(report_of_run, options)
+            run_report = runner.run(bench, checks, show)
+        write_reports(run_report, options)
     except (Broken, ProfileError, OSError, ValueError) as error:
         print(f"uws-conformance: {error}", file=sys.stderr)
         return 2
     finally:
         client.close()
-    for name, (passed, judged) in report.scores(report_of_run.results).items():
+    for name, (passed, judged) in report.scores(run_report.results).items():
         console.print(f"{name}: {passed} of {judged}")
-    console.print(f"{report.summary(report_of_run)}; {len(report_of_run.exchanges)} requests")
-    for url in report_of_run.undeleted:
+    console.print(f"{report.summary(run_report)}; {len(run_report.exchanges)} requests")
+    for url in run_report.undeleted:
         console.print(f"[yellow]could not be deleted:[/] {escape(url)}")
     if old_report:
-        for line in report.compare(report_of_run, old_report):
+        for line in report.compare(run_report, old_report):
             console.print(escape(line))
-    if report_of_run.stop_reason:
-        print(f"uws-conformance: {report_of_run.stop_reason}", file=sys.stderr)
-    return report_of_run.status(options.strict)
+    if run_report.stop_reason:
+        print(f"uws-conformance: {run_report.stop_reason}", file=sys.stderr)
+    return run_report.status(options.strict)
 
 
 def is_selected(check: Check, texts: Sequence[str]) -> bool:
-    """Whether ``--only`` chooses the check."""
+    """Return whether ``--only`` selects the check."""
     return not texts or any(text in check.id for text in texts)
 
 
 def print_result(console: Console, result: Result, quiet: bool) -> None:
-    """One line of the live table, and for a broken rule what to do."""
+    """Print a result, and the remedy of a broken rule."""
     if quiet and result.outcome is Outcome.PASS:
         return
     style = STYLES[result.outcome]
@@ -142,7 +147,7 @@ def print_result(console: Console, result: Result, quiet: bool) -> None:
 
 
 def dry_run(console: Console, profile: Profile, checks: Sequence[Check]) -> int:
-    """What would be sent: the jobs of the profile and the checks."""
+    """Print the profile's jobs and the selected checks."""
     for kind in JOB_KINDS:
         form = profile.form(kind)
         parameters = "none" if form is None else ", ".join(f"{name}={value}" for name, value in form) or "no parameters"
@@ -152,9 +157,9 @@ def dry_run(console: Console, profile: Profile, checks: Sequence[Check]) -> int:
     return 0
 
 
-def write_reports(report_of_run: runner.Report, options: argparse.Namespace) -> None:
-    """The report files that were asked for."""
+def write_reports(run_report: runner.Report, options: argparse.Namespace) -> None:
+    """Write the reports named by the options."""
     writers = {"json": report.as_json, "junit": report.as_junit, "html": report.as_html, "badge": report.badge}
     for name, writer in writers.items():
         if path := getattr(options, name):
-            path.write_text(writer(report_of_run), encoding="utf-8")
+            path.write_text(writer(run_report), encoding="utf-8")

@@ -1,4 +1,7 @@
-"""A profile chosen from VOSI capabilities: TAP and SODA say by their standardID how their jobs are made."""
+"""Choice of a profile from VOSI capabilities.
+
+The standardIDs of TAP and SODA say how jobs of these services are made.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ PROFILES_BY_STANDARD = {"ivo://ivoa.net/std/tap": "tap", "ivo://ivoa.net/std/sod
 
 
 def discover(url: str, client: Client, fallback: Profile) -> Profile:
-    """The ready profile of the first standard that the capabilities beside the job list name, else ``fallback``."""
+    """Return the profile of the first standard found.
+
+    That is the first one in the capabilities beside the job list for which a profile is shipped, else ``fallback``.
+    """
     capabilities_url = url.rstrip("/").rsplit("/", 1)[0] + "/capabilities"
     reply = client.send("GET", capabilities_url)
     if reply.status != 200:

@@ -1,4 +1,7 @@
-"""XML that comes from a stranger: parsed without entities or network, held against schemas, read by name."""
+"""XML from untrusted servers: parsing, validation, access.
+
+Documents are parsed without entities and without network.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 def parse(body: bytes, subject: str) -> etree._Element:
-    """The root element, or what is wrong; a document type declaration is refused, so that no entity is expanded."""
+    """Return the root element of a document.
+
+    A document type declaration is refused, so that no entity is expanded.
+    """
     message = f"{subject} has a document type declaration; it was not read"
     if b"<!DOCTYPE" in body or b"<!ENTITY" in body:
         raise Broken(message)
@@ -39,13 +45,16 @@ def parse(body: bytes, subject: str) -> etree._Element:
 
 @cache
 def schema(file_name: str) -> etree.XMLSchema:
-    """A compiled schema; an installed package holds the files, a checkout has them at its root."""
+    """Return a compiled schema.
+
+    An installed package holds the files; a checkout has them at its root.
+    """
     packaged = PACKAGE / "schemas" / file_name
     return etree.XMLSchema(file=str(packaged if packaged.exists() else PACKAGE.parents[1] / "schemas" / file_name))
 
 
 def valid(root: etree._Element, file_name: str, subject: str) -> None:
-    """Hold a document against a schema."""
+    """Validate a document against a schema."""
     with VALIDATION_LOCK:  # a compiled schema keeps its log of errors in itself
         compiled = schema(file_name)
         is_valid = compiled.validate(root)
@@ -55,12 +64,15 @@ def valid(root: etree._Element, file_name: str, subject: str) -> None:
 
 
 def child(root: etree._Element, name: str) -> etree._Element | None:
-    """A child in the UWS namespace."""
+    """Return a child in the UWS namespace."""
     return root.find(f"{{{UWS}}}{name}")
 
 
 def value(root: etree._Element, name: str) -> str | None:
-    """The text of a child; None if it is not there or nil."""
+    """Return the text of a child.
+
+    The value is None if the child is missing or nil.
+    """
     element = child(root, name)
     if element is None or element.get(f"{{{XSI}}}nil") in ("true", "1"):
         return None
@@ -68,7 +80,7 @@ def value(root: etree._Element, name: str) -> str | None:
 
 
 def instant(text: str) -> datetime:
-    """An instant as the rules write it."""
+    """Parse an instant in the format of UWS."""
     if not INSTANT.fullmatch(text):
         raise Broken(f"{text!r} is no ISO 8601 instant with T and Z")
     seconds, _, fraction = text.rstrip("Z").partition(".")

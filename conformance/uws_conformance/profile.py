@@ -1,4 +1,7 @@
-"""Server profiles: how this server is asked for a short, a long and a failing job, and for an upload. YAML."""
+"""Server profiles in YAML.
+
+A profile says how a server is asked for a short, a long and a failing job, and for an upload.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,15 @@ JOB_KINDS = ("short", "long", "failing", "upload")
 
 
 class ProfileError(Exception):
-    """The profile cannot be used; the text says why and what is allowed."""
+    """An unusable profile; the text says what is allowed."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What the checks have to know about a server beside its URL; a missing job kind skips its checks."""
+    """What the checks must know about a server.
+
+    The checks of a kind of job that is missing are skipped.
+    """
 
     name: str = "empty"
     short: Form | None = ()
@@ -37,19 +43,19 @@ class Profile:
     wait: int = 2  # seconds for the checks of WAIT
 
     def form(self, kind: str) -> Form | None:
-        """The parameters of one kind of job."""
+        """Return the parameters of a kind of job."""
         value: Form | None = getattr(self, kind)
         return value
 
 
 def shipped() -> list[str]:
-    """The names of the ready profiles."""
+    """Return the names of the shipped profiles."""
     folder = resources.files("uws_conformance") / "profiles"
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
 def load(name_or_path: str) -> Profile:
-    """A ready profile by its name, or one from a file."""
+    """Load a shipped profile by name, or a file."""
     if name_or_path in shipped():
         text = (resources.files("uws_conformance") / "profiles" / f"{name_or_path}.yaml").read_text()
     else:
@@ -64,10 +70,13 @@ def load(name_or_path: str) -> Profile:
 
 
 def parse(data: object, name: str) -> Profile:
-    """A profile from what YAML gave; unknown keys and wrong shapes are errors."""
+    """Build a profile from YAML data.
+
+    Unknown keys and wrong types are errors.
+    """
     if not isinstance(data, dict):
         raise ProfileError(f"{name}: a profile is a mapping, not {type(data).__name__}")
-    allowed = {each.name for each in fields(Profile)}
+    allowed = {parameter.name for parameter in fields(Profile)}
     if unknown := sorted(set(map(str, data)) - allowed):
         raise ProfileError(f"{name}: unknown key {unknown[0]!r}; allowed are {', '.join(sorted(allowed))}")
     values: dict[str, Any] = {"name": name, **data}
@@ -75,10 +84,10 @@ def parse(data: object, name: str) -> Profile:
         if kind in values:
             values[kind] = pairs(values[kind], f"{name}: {kind}")
     if "parameter" in values:
-        each = pairs(values["parameter"], f"{name}: parameter") or ()
-        if len(each) != 1:
+        parameter = pairs(values["parameter"], f"{name}: parameter") or ()
+        if len(parameter) != 1:
             raise ProfileError(f"{name}: parameter is one NAME: value")
-        values["parameter"] = each[0]
+        values["parameter"] = parameter[0]
     if "soda" in values:
         regions: dict[str, tuple[str, ...]] = {}
         for key, value in pairs(values["soda"], f"{name}: soda") or ():
@@ -93,12 +102,15 @@ def parse(data: object, name: str) -> Profile:
 
 
 def pairs(value: object, label: str) -> Form | None:
-    """``{NAME: value}`` with lists for repeated names, as pairs; null says that there is no such job."""
+    """Convert a mapping of parameters to pairs.
+
+    A list gives a parameter several times; null means that there is no such job.
+    """
     if value is None:
         return None
     if not isinstance(value, dict):
         raise ProfileError(f"{label} is a mapping of parameters, not {value!r}")
-    pairs_found: list[tuple[str, str]] = []
+    form: list[tuple[str, str]] = []
     for key, entry in value.items():
-        pairs_found += [(str(key), str(item)) for item in (entry if isinstance(entry, list) else [entry])]
-    return tuple(pairs_found)
+        form += [(str(key), str(item)) for item in (entry if isinstance(entry, list) else [entry])]
+    return tuple(form)

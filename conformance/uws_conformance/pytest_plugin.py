@@ -1,7 +1,8 @@
-"""pytest plug-in: ``pytest --uws-url URL`` runs the same checks as tests, beside those of the project.
+"""The pytest plug-in: ``pytest --uws-url URL``.
 
-A broken MUST fails its test; another broken rule is an expected failure (xfail), with ``--uws-strict`` a failure too.
-What could not be checked, and what the server may refuse, is skipped with the reason.
+The checks run as tests, beside those of the project. A broken MUST fails its test; another broken rule is an expected
+failure (xfail), with ``--uws-strict`` a failure too. A check that could not be made and a feature that the server
+refuses are skipped with the reason.
 """
 
 from __future__ import annotations
@@ -22,11 +23,14 @@ NAME = "uws-conformance"
 
 
 class Failure(Exception):
-    """A broken rule; the text is what the terminal shows."""
+    """A broken rule, as the terminal shows it."""
 
 
 class Target:
-    """The server under test, looked at when the first check runs; its jobs are deleted at the end."""
+    """The server under test.
+
+    It is contacted when the first check runs; its jobs are deleted at the end.
+    """
 
     def __init__(self, config: pytest.Config) -> None:
         self.url: str = config.getoption("uws_url")
@@ -46,7 +50,10 @@ class Target:
         self.contacted = False
 
     def run(self, check: Check) -> Result:
-        """One check; a server that cannot be reached fails the first and skips the others."""
+        """Run a check.
+
+        If the server cannot be reached, the first check fails and the others are skipped.
+        """
         if self.unreachable_reason:
             pytest.skip(self.unreachable_reason)
         if not self.contacted:
@@ -59,7 +66,7 @@ class Target:
         return runner.run_check(check, self.bench)
 
     def close(self) -> list[str]:
-        """Delete the jobs; returns those that are left."""
+        """Delete the jobs and return those that are left."""
         undeleted = [] if self.unreachable_reason else self.bench.delete_jobs()
         self.bench.client.close()
         return undeleted
@@ -69,7 +76,7 @@ TARGET = pytest.StashKey[Target]()
 
 
 class Item(pytest.Item):
-    """One check."""
+    """A check as a test."""
 
     check: Check
 
@@ -107,7 +114,10 @@ class Checks(pytest.Collector):
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The options; without ``--uws-url`` the plug-in does nothing."""
+    """Add the options.
+
+    Without ``--uws-url`` the plug-in does nothing.
+    """
     group = parser.getgroup(NAME, "checks of a UWS server")
     group.addoption("--uws-url", default="", metavar="URL", help="the job list to check")
     group.addoption("--uws-profile", default="", metavar="NAME", help="a ready profile or a YAML file")

@@ -1,4 +1,7 @@
-"""How to mend what breaks a rule, by rule id; a check that knows it better says so itself."""
+"""Remedies by rule id.
+
+They are the default; a check may have its own.
+"""
 
 REMEDIES = {
     # Single sign-on

@@ -1,14 +1,15 @@
-"""Reports: JSON, JUnit XML, one self-contained HTML page, a badge, and a comparison with an older run."""
+"""Reports: JSON, JUnit XML, HTML, badge and comparison."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
 
 from lxml import etree
 
+from uws_conformance.http import Exchange
 from uws_conformance.outcomes import Outcome, Result
 from uws_conformance.runner import Report
 
@@ -25,7 +26,7 @@ NOT_IN_XML = {code: None for code in range(32) if code not in (9, 10, 13)}
 
 
 def as_json(report: Report) -> str:
-    """A list of results."""
+    """Return the results as a JSON list."""
     rows = [
         {
             "id": result.id,
@@ -44,7 +45,10 @@ def as_json(report: Report) -> str:
 
 
 def as_junit(report: Report) -> str:
-    """JUnit XML: fail and warn are failures of their type, skip and unsupported are skipped."""
+    """Return the results as JUnit XML.
+
+    A broken MUST is a failure; warnings, skips and refused features are skipped.
+    """
     suite = etree.Element(
         "testsuite",
         name="uws-conformance",
@@ -64,7 +68,7 @@ def as_junit(report: Report) -> str:
 
 
 def scores(results: Iterable[Result]) -> dict[str, tuple[int, int]]:
-    """For each standard: checks that passed, checks that were judged."""
+    """Count passed and judged checks for each standard."""
     counts: dict[str, tuple[int, int]] = {}
     for result in results:
         passed, judged = counts.get(result.standard, (0, 0))
@@ -86,7 +90,10 @@ h2{margin-top:2rem}
 
 
 def as_html(report: Report) -> str:
-    """One page without scripts and without anything from elsewhere; what is broken comes first."""
+    """Return the results as a self-contained page.
+
+    It has no scripts and loads nothing; broken rules come first.
+    """
     score = "".join(
         f"<tr><td>{standard(name)}</td><td>{passed} of {judged}</td>"
         f'<td><meter max="{judged or 1}" value="{passed}" aria-label="{escape(name)}"></meter></td></tr>'
@@ -102,13 +109,7 @@ def as_html(report: Report) -> str:
     ):
         matching = [result for result in report.results if result.outcome is outcome]
         parts.append(f"<details><summary><b>{title}: {len(matching)}</b></summary>{checks(matching)}</details>")
-    exchanges = "".join(
-        f"<details><summary>{number}. {escape(exchange.method)} {escape(exchange.url)} → {exchange.status} "
-        f'({exchange.seconds * 1000:.0f} ms)</summary><pre id="x{number}">{escape(headers(exchange.request_headers))}\n\n'
-        f"{escape(exchange.request_body)}</pre><pre>{escape(headers(exchange.reply_headers))}\n\n{escape(exchange.reply_body)}</pre>"
-        "</details>"
-        for number, exchange in enumerate(report.exchanges)
-    )
+    exchanges = "".join(transcript(number, exchange) for number, exchange in enumerate(report.exchanges))
     stopped = f"<p><b>Ended early:</b> {escape(report.stop_reason)}</p>" if report.stop_reason else ""
     return f"""<!doctype html><html lang="en"><meta charset="utf-8">
 <title>UWS conformance of {escape(report.url)}</title>
@@ -119,23 +120,34 @@ def as_html(report: Report) -> str:
 """
 
 
+def transcript(number: int, exchange: Exchange) -> str:
+    """Return a request and its reply as HTML."""
+    request = f"{escape(headers(exchange.request_headers))}\n\n{escape(exchange.request_body)}"
+    reply = f"{escape(headers(exchange.reply_headers))}\n\n{escape(exchange.reply_body)}"
+    return (
+        f"<details><summary>{number}. {escape(exchange.method)} {escape(exchange.url)} → {exchange.status} "
+        f'({exchange.seconds * 1000:.0f} ms)</summary><pre id="x{number}">{request}</pre><pre>{reply}</pre></details>'
+    )
+
+
 def standard(name: str) -> str:
-    """A standard, with a link to its text if it has one."""
+    """Return a standard, linked to its text."""
     return f'<a href="{LINKS[name]}">{escape(name)}</a>' if name in LINKS else escape(name)
 
 
 def checks(results: Iterable[Result]) -> str:
-    """A table of checks."""
+    """Return a table of checks."""
     head = "<tr><th>outcome</th><th>check</th><th>required</th><th>seen</th><th>requests</th></tr>"
     return f"<table>{head}{''.join(map(row, results))}</table>"
 
 
-def headers(values: object) -> str:
-    return "\n".join(f"{key}: {value}" for key, value in dict(values).items())  # type: ignore[call-overload]
+def headers(values: Mapping[str, str]) -> str:
+    """Return headers, one in a line."""
+    return "\n".join(f"{name}: {value}" for name, value in values.items())
 
 
 def row(result: Result) -> str:
-    """One check in the HTML table."""
+    """Return the table row of a check."""
     remedy = "" if result.outcome is Outcome.PASS else f"<br><small>{escape(result.hint)}</small>"
     exchanges = " ".join(f'<a href="#x{number}">{number}</a>' for number in result.exchanges[:20])
     return (
@@ -147,12 +159,12 @@ def row(result: Result) -> str:
 
 
 def summary(report: Report) -> str:
-    """The counts in one line."""
+    """Return the counts in a line."""
     return ", ".join(f"{report.count(outcome)} {outcome}" for outcome in Outcome)
 
 
 def badge(report: Report) -> str:
-    """An SVG that tells how many of the judged checks passed."""
+    """Return an SVG with the score."""
     pairs = scores(report.results).values()
     passed, judged = sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
     colour = COLOURS["fail" if report.count(Outcome.FAIL) else "warn" if passed < judged else "pass"]
@@ -167,7 +179,7 @@ def badge(report: Report) -> str:
 
 
 def compare(report: Report, old: Path) -> list[str]:
-    """What is different from an older JSON report, one line a check."""
+    """Return the differences to an older JSON report."""
     old_outcomes = {str(entry["id"]): str(entry["outcome"]) for entry in json.loads(old.read_text())}
     new_outcomes = {result.id: str(result.outcome) for result in report.results}
     return [

@@ -1,4 +1,7 @@
-"""Runs checks one after another, turns what they raise into outcomes, and cleans up whatever happens."""
+"""The runner of the checks.
+
+It runs them one after another, turns what they raise into outcomes, and always deletes the jobs.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ ReportResult = Callable[[Result], None]
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that one run found."""
+    """Everything that a run produced."""
 
     url: str
     profile: str
@@ -27,10 +30,14 @@ class Report:
     stop_reason: str = ""  # why the run ended early
 
     def count(self, outcome: Outcome) -> int:
+        """Return the number of results with an outcome."""
         return sum(result.outcome is outcome for result in self.results)
 
     def status(self, strict: bool = False) -> int:
-        """The exit status: 130 after Ctrl-C, 2 if it ended early, 1 if a MUST is broken (with ``strict`` any rule)."""
+        """Return the exit status.
+
+        It is 130 after Ctrl-C, 2 if the run ended early, 1 if a MUST is broken (with ``strict`` any rule).
+        """
         if self.interrupted:
             return 130
         if self.stop_reason:
@@ -39,7 +46,10 @@ class Report:
 
 
 def run_check(check: Check, bench: Bench) -> Result:
-    """One check; whatever the server sent, the answer is a result."""
+    """Run a check and return its result.
+
+    Whatever the server sent, nothing is raised.
+    """
     first = len(bench.client.exchanges)
     bench.shared_exchanges.clear()
     started = time.monotonic()
@@ -63,7 +73,7 @@ def run_check(check: Check, bench: Bench) -> Result:
 
 
 def skipped_result(check: Check, reason: str) -> Result:
-    """A check that was not made."""
+    """Return the result of a check not made."""
     return Result(
         check.id, check.rule, check.level, check.standard, check.section, check.requires, check.hint,
         Outcome.SKIP, reason, 0.0, (),
@@ -71,7 +81,10 @@ def skipped_result(check: Check, reason: str) -> Result:
 
 
 def rejection(bench: Bench, result: Result) -> str:
-    """Why nothing more can be seen: the credentials were taken at first and are no longer."""
+    """Return why the server no longer accepts the credentials.
+
+    The text is empty if it does, or if there are none.
+    """
     if bench.client.identity is ANONYMOUS or not any(bench.client.exchanges[n].status == 401 for n in result.exchanges):
         return ""
     try:
@@ -82,16 +95,19 @@ def rejection(bench: Bench, result: Result) -> str:
 
 
 def run(bench: Bench, checks: Iterable[Check], report_result: ReportResult = lambda _result: None) -> Report:
-    """Run the checks of the profile's chapters; all jobs are deleted at the end, also after Ctrl-C."""
+    """Run the checks of the profile's chapters.
+
+    All jobs are deleted at the end, also after Ctrl-C.
+    """
     results: list[Result] = []
     interrupted, stop_reason = False, ""
-    deadline = time.monotonic() + bench.client.limits.total
+    deadline = time.monotonic() + bench.client.limits.total_seconds
     try:
         for check in checks:
             if check.standard not in bench.profile.chapters:
                 continue
             if not stop_reason and time.monotonic() > deadline:
-                stop_reason = f"the time limit of {bench.client.limits.total:g} s is reached"
+                stop_reason = f"the time limit of {bench.client.limits.total_seconds:g} s is reached"
             result = skipped_result(check, stop_reason) if stop_reason else run_check(check, bench)
             if not stop_reason and (stop_reason := rejection(bench, result)):
                 result = skipped_result(check, stop_reason)
@@ -112,7 +128,10 @@ def run(bench: Bench, checks: Iterable[Check], report_result: ReportResult = lam
 
 
 def require_reachable(bench: Bench) -> None:
-    """Look at the job list once; raises Broken with a clear line if there is nothing to check."""
+    """Request the job list once.
+
+    Raise `Broken` with a clear message if there is nothing to check.
+    """
     reply = bench.get(bench.list_url)
     if reply.status == 401:
         raise Broken(f"{reply}; give credentials that it accepts: --token, --basic or --cookie")

@@ -1,4 +1,7 @@
-"""What the checks read of a VOTable: the state of the query, columns, and rows where they are text."""
+"""VOTables as far as the checks read them.
+
+Query status, columns, and rows where they are text.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ from uws_conformance.outcomes import Broken, Skipped, expect
 
 @dataclass(frozen=True)
 class Votable:
-    """One table of results; ``before`` and ``after`` are the INFOs on both sides of the TABLE, name and value."""
+    """A table of results.
+
+    ``before`` and ``after`` are the INFOs on either side of the TABLE: name, value and text.
+    """
 
     version: str
     before: tuple[tuple[str, str, str], ...]
@@ -23,28 +29,29 @@ class Votable:
 
     @property
     def states(self) -> list[str]:
-        """The values of QUERY_STATUS, in their order."""
+        """Return the values of QUERY_STATUS in order."""
         return [value for name, value, _ in self.before + self.after if name == "QUERY_STATUS"]
 
     @property
     def message(self) -> str:
-        """The text of the first QUERY_STATUS."""
+        """Return the text of the first QUERY_STATUS."""
         return next((text for name, _, text in self.before + self.after if name == "QUERY_STATUS"), "")
 
     @property
     def rows(self) -> tuple[tuple[str, ...], ...]:
-        """The rows; a check that needs them is skipped where they are binary."""
+        """Return the rows, or skip if they are binary."""
         if self.cells is None:
             raise Skipped("the rows are binary; this check reads TABLEDATA")
         return self.cells
 
 
 def local(node: etree._Element) -> str:
+    """Return the name of an element without namespace."""
     return str(node.tag).rpartition("}")[2]
 
 
 def read(body: bytes, subject: str) -> Votable:
-    """The table of the resource of type "results"."""
+    """Read the resource of type "results"."""
     root = documents.parse(body, subject)
     expect(local(root) == "VOTABLE", f"the root of {subject} is {root.tag}, not VOTABLE")
     results = [element for element in root.iterchildren("{*}RESOURCE") if element.get("type") == "results"]
@@ -66,7 +73,10 @@ def read(body: bytes, subject: str) -> Votable:
 
 
 def rows(table: etree._Element) -> tuple[tuple[str, ...], ...] | None:
-    """The cells of TABLEDATA; None for binary data."""
+    """Return the cells of TABLEDATA.
+
+    None stands for binary data.
+    """
     data = table.find("{*}DATA")
     if data is None:
         return ()

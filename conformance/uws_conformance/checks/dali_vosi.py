@@ -1,4 +1,4 @@
-"""DALI 1.1 §2 and §3.4, VOSI 1.1: the resources beside the job list."""
+"""DALI 1.1 §2 and §3.4, VOSI 1.1: sibling resources."""
 
 from __future__ import annotations
 
@@ -18,14 +18,17 @@ XML_TYPES = ("text/xml", "application/xml")
 
 
 def capabilities(bench: Bench) -> Reply:
+    """Return the reply of capabilities, requested once."""
     return bench.share("capabilities", lambda: bench.get(f"{bench.base_url}/capabilities"))
 
 
 def availability(bench: Bench) -> Reply:
+    """Return the reply of availability, requested once."""
     return bench.share("availability", lambda: bench.get(f"{bench.base_url}/availability"))
 
 
 def document_root(reply: Reply) -> etree._Element:
+    """Parse a reply, or skip if it is not 200."""
     if reply.status != 200:
         raise Skipped(str(reply))
     return documents.parse(reply.body, reply.url)
@@ -154,7 +157,10 @@ def nothing_there(bench: Bench) -> str:
 
 
 def examples(bench: Bench) -> etree._Element:
-    """The document of examples; a document type is allowed here, its entities are not read."""
+    """Return the root of the examples document.
+
+    It may have a document type declaration; entities are not expanded.
+    """
     reply = bench.share("examples", lambda: bench.get(f"{bench.base_url}/examples"))
     if reply.status == 404:
         raise Unsupported(str(reply))
@@ -193,6 +199,8 @@ def examples_parts(bench: Bench) -> str:
 
 
 def add_sync_check(method: str) -> None:
+    """Register the check of sync for a method."""
+
     @check(
         "D-015",
         "MUST",

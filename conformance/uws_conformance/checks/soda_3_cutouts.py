@@ -1,4 +1,4 @@
-"""SODA 1.0 §2 to §5: the capability, the parameters of regions, and what a job makes of them.
+"""SODA 1.0 §2 to §5: capability, regions and results.
 
 The profile's ``soda`` names a data set with regions: ``ID``, ``CIRCLE`` (two that overlap it), ``OUTSIDE`` (a circle
 that does not), and any of ``POS``, ``POLYGON``, ``BAND``, ``TIME``, ``POL`` with one value inside it.
@@ -22,7 +22,7 @@ NO_SEVERAL_VALUES = "MultiValuedParamNotSupported"
 
 
 def profile_values(bench: Bench, name: str) -> tuple[str, ...]:
-    """What the profile gives for a parameter."""
+    """Return the profile's values for a parameter."""
     given_values = bench.profile.soda.get(name)
     if not given_values:
         raise Skipped(f"the profile's soda has no {name}")
@@ -30,7 +30,7 @@ def profile_values(bench: Bench, name: str) -> tuple[str, ...]:
 
 
 def cutout_job(bench: Bench, *pairs: tuple[str, str]) -> Job:
-    """A job on the data set, at its end."""
+    """Return a finished job on the data set."""
 
     def make() -> Job:
         job = bench.create_job((("ID", profile_values(bench, "ID")[0]), *pairs))
@@ -44,18 +44,19 @@ def cutout_job(bench: Bench, *pairs: tuple[str, str]) -> Job:
 
 
 def final_phase(job: Job) -> str:
+    """Return the phase that the job ended in."""
     return documents.value(job.documents["get"], "phase") or ""
 
 
 def error_text(bench: Bench, job: Job) -> str:
-    """The text of a job's failure, from its summary or its error document."""
+    """Return the texts of errorSummary and error."""
     summary = documents.child(job.documents["get"], "errorSummary")
     text = "" if summary is None else documents.value(summary, "message") or ""
     return text + bench.follow(bench.get(f"{job.url}/error")).text
 
 
 def fetch_results(bench: Bench, job: Job) -> list[Reply]:
-    """Each result of a job, fetched."""
+    """Fetch each result of a job."""
     expect(final_phase(job) == "COMPLETED", f"{job.url} is {final_phase(job)}: {error_text(bench, job)[:200]}")
     urls = [result.get(f"{{{documents.XLINK}}}href") or "" for result in bench.get_xml(f"{job.url}/results")]
     return [bench.follow(bench.get(url)) for url in urls]
@@ -85,6 +86,8 @@ def async_interface(bench: Bench) -> str:
 
 
 def add_region_check(name: str) -> None:
+    """Register the check of a region parameter."""
+
     @check(
         "S-002",
         "MUST",
@@ -148,6 +151,7 @@ def empty_result(bench: Bench) -> str:
 
 
 def send_sync(bench: Bench, circle: str, dataset: str = "") -> Reply:
+    """Request a circle from sync."""
     return bench.sync((("ID", dataset or profile_values(bench, "ID")[0]), ("CIRCLE", circle)))
 
 

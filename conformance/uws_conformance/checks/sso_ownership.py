@@ -1,4 +1,4 @@
-"""UWS 1.1 §3 and SSO: identities, challenges and other people's jobs."""
+"""UWS 1.1 §3 and SSO 2.0: identities, challenges, ownership."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from uws_conformance.registry import check
 
 
 def require_credentials(bench: Bench) -> None:
+    """Skip the check unless credentials were given."""
     if bench.client.identity is ANONYMOUS:
         raise Skipped("no credentials were given (--token, --basic or --cookie)")
 
@@ -64,6 +65,7 @@ def bad_token(bench: Bench) -> str:
 
 
 def add_ownership_check(method: str, child: str, form: tuple[tuple[str, str], ...] | None) -> None:
+    """Register the check of a request by somebody else."""
     label = f"{method} {child or 'job'}"
 
     @check(
@@ -120,14 +122,15 @@ def security_methods(bench: Bench) -> str:
     reply = bench.get(f"{bench.base_url}/capabilities")
     expect(reply.status == 200, str(reply))
     method_ids = [
-        method_id.get("standardID") for method_id in documents.parse(reply.body, reply.url).iter("{*}securityMethod")
+        identifier.get("standardID") for identifier in documents.parse(reply.body, reply.url).iter("{*}securityMethod")
     ]
-    unknown = [method_id for method_id in method_ids if method_id and method_id.lower() not in METHOD_IDS]
+    unknown = [identifier for identifier in method_ids if identifier and identifier.lower() not in METHOD_IDS]
     expect(not unknown, f"unknown: {', '.join(map(str, unknown))}")
-    return ", ".join(str(method_id or "anonymous") for method_id in method_ids) or "none is named"
+    return ", ".join(str(identifier or "anonymous") for identifier in method_ids) or "none is named"
 
 
 def anonymous_challenges(bench: Bench) -> tuple[str, ...]:
+    """Return the challenges of a 401 reply."""
     reply = bench.send_anonymously("GET", bench.list_url)
     if reply.status != 401:
         raise Skipped(f"{reply}: no 401 to look at")
@@ -179,7 +182,7 @@ def challenges_of_head(bench: Bench) -> str:
 )
 def results_here(bench: Bench) -> str:
     require_credentials(bench)
-    urls = [url.get(f"{{{documents.XLINK}}}href") or "" for url in bench.get_xml(f"{bench.completed().url}/results")]
-    foreign_urls = [url for url in urls if urlsplit(url).netloc not in ("", urlsplit(bench.list_url).netloc)]
+    urls = [href.get(f"{{{documents.XLINK}}}href") or "" for href in bench.get_xml(f"{bench.completed().url}/results")]
+    foreign_urls = [href for href in urls if urlsplit(href).netloc not in ("", urlsplit(bench.list_url).netloc)]
     expect(not foreign_urls, f"elsewhere: {', '.join(foreign_urls)}")
     return f"{len(urls)} results"

@@ -1,4 +1,7 @@
-"""TAP 1.1 §2.7: parameters of queries and what comes back; asked of the synchronous face, which is quick."""
+"""TAP 1.1 §2.7: query parameters and answers.
+
+The checks use sync, which is quick.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +23,16 @@ TEXT_VOTABLE = "application/x-votable+xml;serialization=TABLEDATA"
 
 
 def send_query(bench: Bench, query: str, *extra: tuple[str, str], lang: str = "ADQL", **options: Any) -> Reply:
+    """Send a query to sync."""
     form = (("LANG", lang), ("QUERY", query), *extra)
     return bench.sync(tuple(pair for pair in form if pair[1]), "POST", **options)
 
 
 def query_table(bench: Bench, query: str, *extra: tuple[str, str], **options: Any) -> Votable:
-    """The answer of a query that succeeds, with its rows as text if the server can."""
+    """Return the table of a successful query.
+
+    Its rows are text if the server can write them so.
+    """
     reply = send_query(bench, query, *extra, ("RESPONSEFORMAT", TEXT_VOTABLE), **options)
     if reply.status >= 400 and not options:
         reply = send_query(bench, query, *extra)
@@ -34,7 +41,10 @@ def query_table(bench: Bench, query: str, *extra: tuple[str, str], **options: An
 
 
 def expect_error(reply: Reply) -> str:
-    """An error as TAP allows it: 4xx, or an error document with 200."""
+    """Expect an error as TAP allows it.
+
+    That is 4xx, or an error document with 200.
+    """
     if 400 <= reply.status < 500:
         return str(reply)
     expect(reply.status == 200, str(reply))
@@ -48,9 +58,9 @@ def expect_error(reply: Reply) -> str:
 
 @check("T-010", "MUST", LANG_SECTION, "LANG=ADQL with a QUERY answers 200 with a VOTable.")
 def adql(bench: Bench) -> str:
-    votable_read = query_table(bench, f"SELECT TOP 1 column_name {FROM_COLUMNS}")
-    expect("ERROR" not in votable_read.states, f"QUERY_STATUS is {votable_read.states}: {votable_read.message}")
-    return f"{len(votable_read.fields)} columns"
+    document = query_table(bench, f"SELECT TOP 1 column_name {FROM_COLUMNS}")
+    expect("ERROR" not in document.states, f"QUERY_STATUS is {document.states}: {document.message}")
+    return f"{len(document.fields)} columns"
 
 
 @check("T-010", "MUST", LANG_SECTION, "An unknown LANG is an error.")
@@ -93,6 +103,8 @@ def default_format(bench: Bench) -> str:
 
 
 def add_format_check(name: str, value: str, level: str, types: tuple[str, ...]) -> None:
+    """Register the check of an output format."""
+
     @check("T-011", level, FORMAT_SECTION, f"{name}={value} gives {types[0]}.", name=f"{name}-{value}".lower())
     def has_type(bench: Bench) -> str:
         reply = send_query(bench, f"SELECT TOP 1 column_name {FROM_COLUMNS}", (name, value))
@@ -132,6 +144,8 @@ def maxrec_zero(bench: Bench) -> str:
 
 
 def add_malformed_maxrec_check(value: str) -> None:
+    """Register the check of a malformed MAXREC."""
+
     @check("D-025", "MUST", MAXREC_SECTION, f"MAXREC={value} is an error.", name=f"maxrec-{value}")
     def refused(bench: Bench) -> str:
         return expect_error(send_query(bench, f"SELECT TOP 3 column_name {FROM_COLUMNS}", ("MAXREC", value)))
@@ -147,6 +161,7 @@ def maxrec_twice(bench: Bench) -> str:
 
 
 def add_limit_check(top: int, maxrec: int, rows: int, marked: bool) -> None:
+    """Register the check of TOP with MAXREC."""
     description = f"{rows} rows, {'with' if marked else 'without'} the overflow mark"
 
     @check(
@@ -231,11 +246,13 @@ def maxrec_case(bench: Bench) -> str:
 
 
 def require_uploads(bench: Bench) -> None:
+    """Skip the check unless uploads are declared."""
     if not tap_capability(bench).findall("uploadMethod"):
         raise Unsupported("no upload method is declared")
 
 
 def query_upload(bench: Bench, value: str, query: str) -> Votable:
+    """Return the table of a query with our upload."""
     require_uploads(bench)
     files = {PART_NAME: ("table.vot", VOTABLE, "application/x-votable+xml")}
     return query_table(bench, query, ("UPLOAD", value), files=files)

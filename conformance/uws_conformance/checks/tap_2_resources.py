@@ -1,4 +1,4 @@
-"""TAP 1.1 §2.4 to §2.6 and VOSI 1.1 §3.3: capabilities, tables and examples of a TAP service."""
+"""TAP 1.1 §2.4 to §2.6, VOSI 1.1 §3.3: TAP resources."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TABLE_TAG = "{http://www.ivoa.net/xml/VOSITables/v1.0}table"
 
 
 def tap_capabilities(bench: Bench) -> list[etree._Element]:
-    """The capabilities of TAP."""
+    """Return all capabilities of TAP."""
     return [
         element
         for element in document_root(capabilities(bench)).findall("capability")
@@ -32,13 +32,15 @@ def tap_capabilities(bench: Bench) -> list[etree._Element]:
 
 
 def tap_capability(bench: Bench) -> etree._Element:
-    capabilities_found = tap_capabilities(bench)
-    if not capabilities_found:
+    """Return the first capability of TAP."""
+    elements = tap_capabilities(bench)
+    if not elements:
         raise Skipped("the capabilities name no TAP")
-    return capabilities_found[0]
+    return elements[0]
 
 
 def std_interface(bench: Bench) -> etree._Element:
+    """Return its interface with the role "std"."""
     for interface in tap_capability(bench).findall("interface"):
         if interface.get("role") == "std":
             return interface
@@ -125,12 +127,14 @@ def languages(bench: Bench) -> str:
 )
 def adql_ids(bench: Bench) -> str:
     version_ids = [
-        (version.get("ivo-id") or "").lower()
+        (version_id.get("ivo-id") or "").lower()
         for language in tap_capability(bench).findall("language")
-        for version in language.findall("version")
+        for version_id in language.findall("version")
         if (language.findtext("name") or "").upper() == "ADQL"
     ]
-    suitable = [version for version in version_ids if re.fullmatch(r"ivo://ivoa\.net/std/adql#v?2\.[01]", version)]
+    suitable = [
+        version_id for version_id in version_ids if re.fullmatch(r"ivo://ivoa\.net/std/adql#v?2\.[01]", version_id)
+    ]
     expect(suitable, f"versions of ADQL are {version_ids}")
     return ", ".join(suitable)
 
@@ -147,21 +151,26 @@ def upload_ids(bench: Bench) -> str:
 
 @check("T-004", "MUST", CAPABILITIES_SECTION, "Sets of language features have the IVOIDs of TAPRegExt.")
 def feature_ids(bench: Bench) -> str:
-    types = [(element.get("type") or "").lower() for element in tap_capability(bench).iter("languageFeatures")]
+    types = [
+        (language_features.get("type") or "").lower()
+        for language_features in tap_capability(bench).iter("languageFeatures")
+    ]
     unknown = [
-        element
-        for element in types
-        if "ivoa.net/std/tapregext" in element and not element.startswith(f"{TAPREGEXT}features-")
+        language_features
+        for language_features in types
+        if "ivoa.net/std/tapregext" in language_features and not language_features.startswith(f"{TAPREGEXT}features-")
     ]
     expect(all(types) and not unknown, f"types are {types}")
     return f"{len(types)} sets"
 
 
 def tables_reply(bench: Bench) -> Reply:
+    """Return the reply of tables, requested once."""
     return bench.share("tables", lambda: bench.get(f"{bench.base_url}/tables"))
 
 
 def tableset(bench: Bench) -> etree._Element:
+    """Return the root of the tables document."""
     reply = tables_reply(bench)
     if reply.status != 200:
         raise Skipped(str(reply))

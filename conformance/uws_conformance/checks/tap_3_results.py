@@ -1,4 +1,4 @@
-"""TAP 1.1 §2.3 and §3: the asynchronous jobs, their result and their error document."""
+"""TAP 1.1 §2.3 and §3: asynchronous jobs, results, errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EMPTY_QUERY = "SELECT column_name FROM TAP_SCHEMA.columns WHERE column_name='no 
 
 
 def run_job(bench: Bench, key: str, form: tuple[tuple[str, str], ...], phase: str) -> Job:
-    """A job with these parameters, in its last phase."""
+    """Return a job that ended in a phase."""
 
     def make() -> Job:
         job = bench.create_job(form)
@@ -73,7 +73,7 @@ def created_with_bad_parameters(bench: Bench) -> str:
 @check("T-013", "MUST", "TAP 1.1 §2.7", "A job with an unknown LANG becomes ERROR when it is run.")
 def bad_parameters_fail(bench: Bench) -> str:
     form = (("LANG", "nonsense"), ("QUERY", "SELECT TOP 1 column_name FROM TAP_SCHEMA.columns"))
-    bench.require("job with an unknown LANG", lambda: run_job(bench, "job with an unknown LANG", form, "ERROR"))
+    bench.require_shared("job with an unknown LANG", lambda: run_job(bench, "job with an unknown LANG", form, "ERROR"))
     return "ERROR"
 
 

@@ -1,4 +1,4 @@
-"""UWS 1.1 §2.1.1 and §2.2.2.1: the job list and its filters."""
+"""UWS 1.1 §2.1.1 and §2.2.2.1: the job list."""
 
 from __future__ import annotations
 
@@ -16,27 +16,32 @@ SECTION = "UWS 1.1 §2.2.2.1"
 
 
 def jobrefs(bench: Bench, query: str = "") -> list[etree._Element]:
-    """The jobrefs of the list with a query."""
+    """Return the jobrefs of the list."""
     root = bench.get_xml(bench.list_url + query)
     expect(root.tag == f"{{{documents.UWS}}}jobs", f"the root of the list is {root.tag}")
     return list(root.iterfind(f"{{{documents.UWS}}}jobref"))
 
 
 def listed_ids(bench: Bench, query: str = "") -> list[str]:
+    """Return the ids of the listed jobs."""
     return [entry.get("id") or "" for entry in jobrefs(bench, query)]
 
 
 def listed_phases(bench: Bench, query: str) -> set[str]:
+    """Return the phases of the listed jobs."""
     return {documents.value(entry, "phase") or "" for entry in jobrefs(bench, query)}
 
 
 def job_id(job: Job) -> str:
-    """The id in the URL."""
+    """Return the id at the end of the URL."""
     return job.url.rstrip("/").rsplit("/", 1)[-1]
 
 
 def three_jobs(bench: Bench) -> list[Job]:
-    """Three jobs, made one after another with pauses that a clock of milliseconds can tell apart."""
+    """Return three jobs in the order of their creation.
+
+    The pauses between them are long enough for a clock of milliseconds.
+    """
 
     def make() -> list[Job]:
         jobs = []
@@ -49,6 +54,7 @@ def three_jobs(bench: Bench) -> list[Job]:
 
 
 def creation_time(bench: Bench, job: Job) -> str:
+    """Return the job's creationTime."""
     return bench.share(
         f"creation time of {job.url}", lambda: documents.value(bench.get_xml(job.url), "creationTime") or ""
     )
@@ -105,6 +111,8 @@ def list_without_archived(bench: Bench) -> str:
 
 
 def add_phase_filter_check(phase: str) -> None:
+    """Register the check of a phase filter."""
+
     @check("U-052", "SHOULD", SECTION, f"PHASE={phase} lists only jobs in that phase.", name=f"phase-{phase.lower()}")
     def only(bench: Bench) -> str:
         bench.pending(), bench.aborted()
@@ -246,6 +254,8 @@ def filter_name_case(bench: Bench) -> str:
 
 
 def add_malformed_filter_check(query: str) -> None:
+    """Register the check of a malformed filter."""
+
     @check(
         "U-059",
         "AMBIG",

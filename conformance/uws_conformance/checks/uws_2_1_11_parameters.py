@@ -1,4 +1,7 @@
-"""UWS 1.1 §2.1.11 and §2.2.2.4, DALI 1.1 §3.4.5: files by reference, refused bodies, parameters given again."""
+"""UWS 1.1 §2.1.11 and §2.2.2.4, DALI 1.1 §3.4.5: parameters.
+
+Files by reference, unreadable bodies, and parameters that are posted again.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,14 @@ TOPCAT_BOUNDARY = "<<<--------------MULTIPART-BOUNDARY------->>>"
 
 
 def listed_parameters(bench: Bench, url: str) -> list[tuple[str, str]]:
-    """Names in upper case with values."""
+    """Return upper-case names and values of parameters."""
     return [
         ((parameter.get("id") or "").upper(), parameter.text or "") for parameter in bench.get_xml(f"{url}/parameters")
     ]
 
 
 def parameter_by_reference(bench: Bench) -> etree._Element:
+    """Return the first parameter by reference."""
     job = bench.upload()
     for parameter in job.documents["parameters"]:
         if parameter.get("byReference") in ("true", "1"):
@@ -31,7 +35,7 @@ def parameter_by_reference(bench: Bench) -> etree._Element:
 
 @check("U-124", "MAY", SECTION, "A job can be made with a file in the multipart form.", "A part beside the parameters.")
 def upload_taken(bench: Bench) -> str:
-    bench.require("job with an upload", bench.upload)
+    bench.require_shared("job with an upload", bench.upload)
     return bench.upload().url
 
 

@@ -1,4 +1,4 @@
-"""UWS 1.1 §2.1.3, §2.2.3.1 and §2.2.3.5: creating jobs, running and aborting them, and their phases."""
+"""UWS 1.1 §2.1.3, §2.2.3.1, §2.2.3.5: creation and phases."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CREATE_SECTION = "UWS 1.1 §2.2.3.1"
 
 
 def parameter_values(bench: Bench, url: str) -> dict[str, list[str]]:
-    """The parameters of a job, names in upper case."""
+    """Map upper-case parameter names to their values."""
     values: dict[str, list[str]] = {}
     for parameter in bench.get_xml(f"{url}/parameters"):
         values.setdefault((parameter.get("id") or "").upper(), []).append(parameter.text or "")
@@ -75,6 +75,8 @@ def multipart_parameters(bench: Bench) -> str:
 
 
 def add_run_at_creation_check(part: str) -> None:
+    """Register the check of PHASE=RUN at creation."""
+
     @check(
         "U-123",
         "MAY",
@@ -160,13 +162,13 @@ def never_held(bench: Bench) -> str:
 
 @check("U-101", "MUST", "UWS 1.1 §2.1.3", "A short job becomes COMPLETED.")
 def completes(bench: Bench) -> str:
-    bench.require("COMPLETED job", bench.completed)
+    bench.require_shared("COMPLETED job", bench.completed)
     return "COMPLETED"
 
 
 @check("U-101", "MUST", "UWS 1.1 §2.1.3", "A failing job becomes ERROR.")
 def fails(bench: Bench) -> str:
-    bench.require("ERROR job", bench.failed)
+    bench.require_shared("ERROR job", bench.failed)
     return "ERROR"
 
 
@@ -201,6 +203,8 @@ def unknown_phase_no_change(bench: Bench) -> str:
 
 
 def add_final_phase_checks(job_kind: str, phase: str, command: str) -> None:
+    """Register the checks of commands to a finished job."""
+
     @check(
         "U-103",
         "MUST",

@@ -1,4 +1,4 @@
-"""UWS 1.1 §2.2.1.2: blocking until the phase changes."""
+"""UWS 1.1 §2.2.1.2: blocking with WAIT."""
 
 from __future__ import annotations
 
@@ -66,6 +66,7 @@ def wait_tells_change(bench: Bench) -> str:
 
 
 def add_prompt_answer_check(rule: str, job_kind: str, query: str, subject: str) -> None:
+    """Register the check of a WAIT that must not block."""
     level = "AMBIG" if rule in ("U-155", "U-157") else "MUST"  # not laid down
 
     @check(rule, level, SECTION, f"{subject} is answered at once.", name=f"at-once-{job_kind}{query}")

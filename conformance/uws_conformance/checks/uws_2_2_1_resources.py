@@ -1,4 +1,4 @@
-"""UWS 1.1 §2.2 and §2.2.1: status codes, media types and the resource tree."""
+"""UWS 1.1 §2.2 and §2.2.1: the resource tree."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ JAVA_ACCEPT = "text/html, image/gif, image/jpeg, */*; q=0.2"
 
 
 def add_not_found_check(subject: str, path: str) -> None:
+    """Register the check of an unknown job's resource."""
+
     @check(
         "U-001",
         "MUST",
@@ -57,6 +59,7 @@ def run_unknown(bench: Bench) -> str:
 
 
 def add_container_checks(rule: str, child: str) -> None:
+    """Register the checks of an XML resource."""
     label = child or "job"
 
     @check(rule, "MUST", "UWS 1.1 §2.2.1", f"GET of {label} answers 200 with XML.", name=f"{label}-answers")
@@ -87,6 +90,7 @@ RULES = {"phase": "U-025", "executionduration": "U-028", "destruction": "U-030",
 
 
 def add_value_checks(child: str) -> None:
+    """Register the checks of a text resource."""
     level = "SHOULD" if child == "quote" else "MUST"
 
     @check(RULES[child], level, "UWS 1.1 §2.2.1", f"GET of {child} answers 200.", name=f"{child}-answers")
@@ -141,6 +145,8 @@ def duration_integer(bench: Bench) -> str:
 
 
 def add_instant_check(child: str) -> None:
+    """Register the check of an instant."""
+
     @check(
         "U-008",
         "MUST",
@@ -160,6 +166,7 @@ add_instant_check("quote")
 
 
 def add_accept_check(target: str, accept: str, rule: str, label: str) -> None:
+    """Register the check of an Accept header."""
     section = "Clients §STILTS and TOPCAT on Java 17" if rule == "C-32" else "UWS 1.1 §2.2.2"
     level = "TRAP" if rule == "C-32" else "MUST"
 
@@ -185,6 +192,7 @@ for _target in ("list", "job"):
 
 
 def add_delete_refused_check(child: str) -> None:
+    """Register the check that DELETE is refused."""
     label = child or "the job list"
 
     @check(
@@ -236,6 +244,8 @@ def allow_header(bench: Bench) -> str:
 
 
 def add_head_check(target: str) -> None:
+    """Register the check of HEAD."""
+
     @check("U-042", "SHOULD", "UWS 1.1 §2.2", f"HEAD works for the {target}.", name=f"head-{target}")
     def works(bench: Bench) -> str:
         reply = bench.client.send("HEAD", bench.list_url if target == "list" else bench.pending().url)
@@ -266,7 +276,7 @@ def create_slash(bench: Bench) -> str:
 
 
 def expect_redirect(reply: Reply, url: str) -> None:
-    """303 to a URL, whatever query it has."""
+    """Expect 303 to a URL, with any query."""
     expect(reply.status == 303, f"{reply}, 303 is required")
     expect(reply.location, f"{reply} without Location")
     location = reply.location.partition("?")[0].rstrip("/")
@@ -274,6 +284,8 @@ def expect_redirect(reply: Reply, url: str) -> None:
 
 
 def add_redirect_check(child: str, form: tuple[str, str]) -> None:
+    """Register the check of the reply to a change."""
+
     @check("U-010", "MUST", "UWS 1.1 §2.2.3", f"POST to {child} answers 303 to the job.", name=f"post-{child}")
     def redirected(bench: Bench) -> str:
         job = bench.editable()

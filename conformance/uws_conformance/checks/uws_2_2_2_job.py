@@ -1,4 +1,4 @@
-"""UWS 1.1 §2.2.2.2 and appendix B: the job document and its schema."""
+"""UWS 1.1 §2.2.2.2 and appendix B: the job document."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ JOB_KINDS = {"pending": "pending", "completed": "completed", "failed": "failed",
 
 
 def document(job: Job) -> etree._Element:
+    """Return the job document of a shared job."""
     return job.documents["get"]
 
 
 def add_schema_check(job_kind: str) -> None:
+    """Register the validation of a job document."""
+
     @check(
         "U-006",
         "MUST",
@@ -52,6 +55,8 @@ def valid_list(bench: Bench) -> str:
 
 
 def add_child_schema_check(child: str) -> None:
+    """Register the validation of a child's document."""
+
     @check("U-006", "MUST", "UWS 1.1 §B", f"The {child} document is valid against the schema.", name=f"valid-{child}")
     def is_valid(bench: Bench) -> str:
         url = f"{bench.completed().url}/{child}"
@@ -108,6 +113,8 @@ def creation_time(bench: Bench) -> str:
 
 
 def add_instant_check(job_kind: str, element: str) -> None:
+    """Register the check of an instant's format."""
+
     @check(
         "U-008",
         "MUST",
@@ -135,6 +142,8 @@ for _label, _element in (
 
 
 def add_fraction_check(job_kind: str, element: str) -> None:
+    """Register the check of fractions of seconds."""
+
     @check(
         "C-33",
         "TRAP",
@@ -156,6 +165,8 @@ add_fraction_check("pending", "destruction")
 
 
 def add_nil_check(job_kind: str, element: str) -> None:
+    """Register the check of a nil element."""
+
     @check(
         "U-072",
         "MUST",
@@ -217,6 +228,8 @@ def start_time(bench: Bench) -> str:
 
 
 def add_end_time_check(job_kind: str) -> None:
+    """Register the check of an endTime."""
+
     @check("U-106", "MUST", "UWS 1.1 §2.1.7", f"A {job_kind} job has an endTime.", name=f"end-time-{job_kind}")
     def has_end_time(bench: Bench) -> str:
         end_time = documents.value(document(getattr(bench, job_kind)()), "endTime")

@@ -1,4 +1,4 @@
-"""UWS 1.1 §2.2.2.2 and DALI 1.1 §4: results and errors, in the job document and at their own URLs."""
+"""UWS 1.1 §2.2.2.2 and DALI 1.1 §4: results and errors."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from uws_conformance.registry import check
 
 
 def listed_results(bench: Bench) -> list[etree._Element]:
+    """Return the results of the completed job."""
     results = list(bench.get_xml(f"{bench.completed().url}/results"))
     if not results:
         raise Skipped("the completed job has no results")
@@ -102,6 +103,7 @@ def failed_answers(bench: Bench) -> str:
 
 
 def error_summary_element(bench: Bench) -> etree._Element:
+    """Return the errorSummary of the failed job."""
     element = documents.child(document(bench.failed()), "errorSummary")
     if element is None:
         raise Skipped("the failed job has no errorSummary")
@@ -146,6 +148,8 @@ def error_answers(bench: Bench) -> str:
 
 
 def add_prefix_check(name: str, document: str) -> None:
+    """Register the check of a namespace prefix."""
+
     @check(
         "C-01",
         "TRAP",

@@ -1,4 +1,7 @@
-"""UWS 1.1 §2.1.4, §2.1.5 and §2.2.3.2 to §2.2.3.4, and DALI 1.1 §2.1: changing and deleting jobs."""
+"""UWS 1.1 §2.1.4, §2.1.5, §2.2.3.2 to §2.2.3.4: changes.
+
+Also DALI 1.1 §2.1: parameters of existing jobs.
+"""
 
 from __future__ import annotations
 
@@ -118,6 +121,7 @@ WAYS = {"DELETE": "DELETE", "ACTION": "POST of ACTION=DELETE", "action": "POST o
 
 
 def add_deletion_checks(way: str) -> None:
+    """Register the checks of a way to delete."""
     rule = "U-130" if way == "DELETE" else "U-131"
 
     @check(
