@@ -1,4 +1,4 @@
-"""The reference server as a small TAP and a small SODA service: enough of both for their checks.
+"""The reference server as small TAP and SODA services.
 
 Queries are those that the checks send, read by regular expressions; a table has columns and rows of text.
 """
@@ -24,11 +24,11 @@ COLUMNS = [
 
 
 class Refused(Exception):
-    """The query is wrong; the text says why."""
+    """A wrong request; the text says why."""
 
 
 def single_value(form: Pairs, name: str) -> str:
-    """The value of a parameter that has one."""
+    """Return the value of a parameter given at most once."""
     values = [value for key, value in form if key.upper() == name]
     if len(values) > 1:
         raise Refused(f"{name} is given {len(values)} times")
@@ -43,17 +43,19 @@ class Tap(Reference):
     # What a query gives
 
     def limit(self, form: Pairs) -> int:
+        """Return the maximum number of rows."""
         maxrec = single_value(form, "MAXREC")
         if maxrec and not maxrec.isdigit():
             raise Refused(f"MAXREC is {maxrec!r}")
         return min(int(maxrec), self.cap) if maxrec else self.cap
 
     def language(self, form: Pairs) -> None:
+        """Refuse languages other than ADQL."""
         if single_value(form, "LANG") != "ADQL":
             raise Refused("unknown query language")
 
     def rows(self, form: Pairs, files: dict[str, bytes]) -> tuple[list[str], list[list[str]]]:
-        """Columns and rows before the limit."""
+        """Return columns and rows before the limit."""
         query = single_value(form, "QUERY")
         match = re.fullmatch(r"SELECT (?:TOP (\d+) )?(.+?) FROM (\S+)( .*)?", query)
         if not match:
@@ -76,14 +78,17 @@ class Tap(Reference):
         return names, rows[: int(top)] if top else rows
 
     def generated(self, number: int) -> str:
+        """Return the name of a computed column."""
         return f"col_{number}"
 
     def upload_list(self, form: Pairs) -> list[str]:
+        """Return the entries of all UPLOAD parameters."""
         return [part for key, value in form if key.upper() == "UPLOAD" for part in value.split(";") if part]
 
     def uploaded(
         self, form: Pairs, files: dict[str, bytes], table: str, selection: str
     ) -> tuple[list[str], list[list[str]]]:
+        """Return columns and rows of an uploaded table."""
         tables = dict(entry.split(",", 1) for entry in self.upload_list(form))
         part = tables.get(table, "").removeprefix("param:")
         if part not in files or ("o.ra" in selection and len(tables) < 2):
@@ -95,13 +100,14 @@ class Tap(Reference):
         return columns, [[row[names.index(column)] for column in columns] for row in rows]
 
     def names_of_uploads(self, form: Pairs, files: dict[str, bytes]) -> None:
+        """Refuse malformed entries of UPLOAD."""
         for entry in self.upload_list(form):
             name, _, uri = entry.partition(",")
             if not re.fullmatch(r"[A-Za-z]\w*", name) or uri.removeprefix("param:") not in files:
                 raise Refused(f"bad upload {entry!r}")
 
     def query(self, form: Pairs, files: dict[str, bytes]) -> Answer:
-        """The table, in the format asked for."""
+        """Answer a query in the requested format."""
         self.language(form)
         limit = self.limit(form)
         self.names_of_uploads(form, files)
@@ -110,6 +116,7 @@ class Tap(Reference):
         return self.write(format, names, rows[:limit], len(rows) > limit or limit == 0)
 
     def format(self, form: Pairs) -> str:
+        """Return the requested format."""
         format = single_value(form, "RESPONSEFORMAT") or single_value(form, "FORMAT") or "votable"
         supported = ("votable", "csv", "tsv", "text/xml", "application/x-votable+xml")
         if format.partition(";")[0] not in supported:
@@ -117,6 +124,7 @@ class Tap(Reference):
         return format
 
     def write(self, format: str, names: list[str], rows: list[list[str]], cut: bool) -> Answer:
+        """Write a table in a format."""
         if format in ("csv", "tsv"):
             out = io.StringIO()
             csv.writer(out, delimiter="," if format == "csv" else "\t").writerows([names, *rows])
@@ -132,6 +140,7 @@ class Tap(Reference):
         return Answer(200, body, "text/xml" if format == "text/xml" else "application/x-votable+xml")
 
     def failure(self, message: str, status: int = 400) -> Answer:
+        """Return an error document."""
         body = (
             '<VOTABLE version="1.3" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE type="results">'
             f'<INFO name="QUERY_STATUS" value="ERROR">{escape(message)}</INFO></RESOURCE></VOTABLE>'
@@ -218,11 +227,12 @@ class Tap(Reference):
 
 
 class Soda(Reference):
-    """A SODA service with one data set around 10, 10."""
+    """A SODA service with one data set."""
 
     several = True
 
     def cutout(self, circle: str) -> Answer:
+        """Cut out a circle."""
         try:
             lon, lat, _radius = (float(word) for word in circle.split())
         except ValueError as error:
@@ -232,7 +242,7 @@ class Soda(Reference):
         return Answer(200, f"pixels of {circle}", "application/fits")
 
     def answers(self, form: Pairs) -> list[Answer]:
-        """One for each region."""
+        """Return an answer for each region."""
         if single_value(form, "ID") != "ivo://example/data":
             raise Refused("UsageError: no such data set")
         circles = [value for key, value in form if key.upper() == "CIRCLE"]

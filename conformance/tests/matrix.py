@@ -1,4 +1,7 @@
-"""Checks against mutants: run as a script it tries all and writes the page of the documentation."""
+"""The checks against the mutants.
+
+Run as a script, this module tries all of them and writes the pages of the documentation.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,7 @@ FACES = {
 
 
 def run_checks(mutant: Mutant | None, check_ids: Collection[str] | None = None, face: str = "uws") -> Report:
-    """Run the checks on a mutant, or on a correct server."""
+    """Run the checks on a mutant or the correct server."""
     face = mutant.face if mutant else face
     reference = build(mutant, face)
     with serve(reference) as url:
@@ -68,22 +71,26 @@ def run_checks(mutant: Mutant | None, check_ids: Collection[str] | None = None, 
 
 
 def broken(report: Report) -> list[str]:
+    """Return the ids of the checks that broke."""
     return [result.id for result in report.results if result.outcome in (Outcome.FAIL, Outcome.WARN)]
 
 
 def broken_by(name: str) -> list[str]:
-    """The checks that break on a mutant."""
+    """Return the checks that a mutant breaks."""
     return broken(run_checks(next(mutant for mutant in MUTANTS if mutant.name == name)))
 
 
 def broken_by_each(names: list[str]) -> dict[str, list[str]]:
-    """Some mutants at once; they mostly wait."""
+    """Try several mutants at once; they mostly wait."""
     with ThreadPoolExecutor(12) as pool:
         return dict(zip(names, pool.map(broken_by, names), strict=True))
 
 
 def matrix() -> dict[str, list[str]]:
-    """For each mutant the checks that it breaks; in several processes, since Python runs one thread at a time."""
+    """Map each mutant to the checks that it breaks.
+
+    It takes several processes, since Python runs one thread at a time.
+    """
     names = [mutant.name for mutant in MUTANTS]
     with ProcessPoolExecutor(4) as pool:
         parts = pool.map(broken_by_each, [names[start::4] for start in range(4)])
@@ -92,7 +99,7 @@ def matrix() -> dict[str, list[str]]:
 
 
 def page(checks_by_mutant: dict[str, list[str]]) -> str:
-    """The table of the documentation: each check with the mutants that it tells from the correct server."""
+    """Return the page of checks and their mutants."""
     killers: dict[str, list[str]] = {check.id: [] for check in all_checks()}
     for mutant, checks in checks_by_mutant.items():
         for key in checks:
@@ -113,14 +120,17 @@ def page(checks_by_mutant: dict[str, list[str]]) -> str:
 
 
 def recorded() -> dict[str, str]:
-    """The first mutant of each check in the page."""
+    """Return the first mutant of each check on the page."""
     rows = [line.split("|") for line in MATRIX_PAGE.read_text().splitlines() if line.startswith("| `")]
     return {row[1].strip().strip("`"): row[3].split(",")[0].strip() for row in rows}
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One line of ``rules.txt``; the reason is given for rules without a check of their own."""
+    """A line of ``rules.txt``.
+
+    The reason is given for rules without a check of their own.
+    """
 
     id: str
     level: str
@@ -129,7 +139,7 @@ class Rule:
 
 
 def rules() -> list[Rule]:
-    """The rules of the standards, in their order."""
+    """Return the rules of the standards in order."""
     rule_list = []
     for line in (FOLDER / "rules.txt").read_text().splitlines():
         if line and not line.startswith("#"):
@@ -140,7 +150,10 @@ def rules() -> list[Rule]:
 
 
 def rules_page() -> str:
-    """The table of the documentation: each rule with its checks, or why there is none."""
+    """Return the page of rules and their checks.
+
+    A rule without a check has its reason instead.
+    """
     checks: dict[str, list[str]] = {}
     for check in all_checks():
         checks.setdefault(check.rule, []).append(check.id.partition(".")[2])
@@ -162,7 +175,10 @@ def rules_page() -> str:
 
 
 def main() -> int:
-    """Run everything; exit status 1 if a check survives or a mutant is not seen."""
+    """Run everything and write the pages.
+
+    The exit status is 1 if a check survives all mutants or a mutant goes unnoticed.
+    """
     start = time.monotonic()
     broken_on_correct = [key for face in FACES for key in broken(run_checks(None, face=face))]
     checks_by_mutant = matrix()

@@ -1,4 +1,7 @@
-"""Mutants that treat jobs, waits, identities and bodies wrongly; importing this module adds them to ``MUTANTS``."""
+"""Mutants with wrong jobs, waits, identities or bodies.
+
+Importing this module adds them to ``MUTANTS``.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +88,7 @@ def sets_phase(word: str, then: int = 303) -> Callable[..., Answer]:
 
 
 def advance_slowly(self: Reference, job: Job) -> None:
-    """Stays PENDING for a moment after RUN."""
+    """Stay PENDING for a moment after RUN."""
     mark = getattr(job, "run_at", 0.0)
     if mark and job.phase == "PENDING" and time.monotonic() - mark > 0.3:
         Reference.run(self, job)
@@ -338,7 +341,7 @@ method(
 
 
 def holds(self: Reference, job: Job) -> Answer:
-    """HELD for a moment, then on as it should be."""
+    """Hold the job for a moment, then go on."""
     answer = Reference.run(self, job)
     if job.phase == "QUEUED":
         job.phase, job.started = "HELD", datetime.now(UTC)

@@ -1,4 +1,7 @@
-"""Mutants whose resources, job list or job document are wrong; importing this module adds them to ``MUTANTS``."""
+"""Mutants with wrong resources, lists or job documents.
+
+Importing this module adds them to ``MUTANTS``.
+"""
 
 from __future__ import annotations
 

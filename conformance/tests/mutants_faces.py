@@ -1,4 +1,7 @@
-"""The mutants of the TAP and the SODA service; importing this module adds them to ``MUTANTS``."""
+"""Mutants of the TAP and SODA services.
+
+Importing this module adds them to ``MUTANTS``.
+"""
 
 from __future__ import annotations
 
@@ -147,7 +150,7 @@ method("tap-empty-result-404", at_child=no_empty_result)
 
 
 def without(name: str) -> Any:
-    """Jobs do not heed a parameter."""
+    """Make jobs ignore a parameter."""
 
     def advance(self: Tap, job: Job) -> None:
         job.parameters = [pair for pair in job.parameters if pair[0] != name]

@@ -1,4 +1,7 @@
-"""How mutants are made: each is the reference server with one deliberate fault, in its answers or in its methods."""
+"""The making of mutants.
+
+Each is the reference server with one deliberate fault, in its answers or in its methods.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ Rewrite = Callable[[Request, Answer], Answer]
 
 @dataclass(frozen=True)
 class Mutant:
-    """One fault."""
+    """A deliberate fault."""
 
     name: str
     rewrite: Rewrite | None = None
@@ -31,7 +34,7 @@ FACES: dict[str, type[Reference]] = {"uws": Reference, "tap": Tap, "soda": Soda}
 
 
 def build(mutant: Mutant | None, face: str = "uws") -> Reference:
-    """The server with the fault, or without any."""
+    """Build the server with the fault, or the correct one."""
     if mutant is None:
         return FACES[face]()
     reference: Reference = type("Mutated", (FACES[mutant.face],), dict(mutant.methods))()
@@ -40,7 +43,10 @@ def build(mutant: Mutant | None, face: str = "uws") -> Reference:
 
 
 def on(name: str, method: str, path: str, change: Callable[[Answer], Answer], body: str = "", query: str = "") -> None:
-    """A fault in the answers to some requests: method and path match, the answer holds ``body``."""
+    """Add a fault in the answers to some requests.
+
+    Method and path match, the answer contains ``body``, and the query matches ``query``.
+    """
 
     def rewrite(request: Request, answer: Answer) -> Answer:
         query_string = "&".join(f"{key}={value}" for key, value in request.query)
@@ -51,10 +57,12 @@ def on(name: str, method: str, path: str, change: Callable[[Answer], Answer], bo
 
 
 def when(name: str, test: Callable[[Request, Answer], bool], change: Callable[[Answer], Answer]) -> None:
+    """Add a fault in the answers that pass a test."""
     MUTANTS.append(Mutant(name, lambda request, answer: change(answer) if test(request, answer) else answer))
 
 
 def method(name: str, **methods: Callable[..., Any]) -> None:
+    """Add a fault in some methods."""
     MUTANTS.append(Mutant(name, None, methods))
 
 
@@ -79,7 +87,7 @@ def says(body: str) -> Callable[[Answer], Answer]:
 
 
 def posts(field_name: str, value: str = "") -> Callable[[Request, Answer], bool]:
-    """Requests whose form has the field."""
+    """Return a test for requests with a form field."""
     return lambda request, _answer: any(
         key == field_name and (not value or field_value == value) for key, field_value in request.form
     )

@@ -1,7 +1,8 @@
-"""A small correct UWS server for these tests: jobs in memory, bearer tokens ``alice`` and ``bob``, real HTTP.
+"""A small correct UWS server.
 
-A mutant is the same server with some methods replaced or with its answers rewritten (``mutation.py``).
-Parameter MODE is short, long or failing.
+Its jobs live in memory, its bearer tokens are ``alice`` and ``bob``, and it speaks real HTTP. A mutant is the same
+server with some methods replaced or with its answers rewritten (``mutation.py``). The parameter MODE is short, long
+or failing.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ Pairs = list[tuple[str, str]]
 
 @dataclass
 class Answer:
-    """What goes out."""
+    """An outgoing response."""
 
     status: int
     body: str = ""
@@ -42,7 +43,7 @@ class Answer:
 
 @dataclass
 class Job:
-    """One job."""
+    """A job."""
 
     id: str
     owner: str
@@ -59,7 +60,7 @@ class Job:
 
 @dataclass
 class Request:
-    """What came in."""
+    """An incoming request."""
 
     method: str
     path: str
@@ -71,22 +72,22 @@ class Request:
     chunked: bool = False
 
     def query_value(self, name: str) -> str | None:
-        """The first value of a query parameter, its name in any case."""
+        """Return a query parameter by its name in any case."""
         return next((value for key, value in self.query if key.upper() == name), None)
 
 
 def text(instant: datetime | None) -> str:
-    """An instant as UWS writes it."""
+    """Format an instant as UWS does."""
     return "" if instant is None else instant.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
 
 def read(value: str) -> datetime:
-    """An instant that a client sent."""
+    """Parse an instant sent by a client."""
     return datetime.fromisoformat(value.replace("Z", "+00:00").replace("Z", "")).replace(tzinfo=UTC)
 
 
 class Reference:
-    """The protocol; each method is a place where a mutant may go wrong."""
+    """The protocol; mutants replace its methods."""
 
     short = 0.05
 
@@ -99,7 +100,7 @@ class Reference:
     # Life of a job
 
     def advance(self, job: Job) -> None:
-        """What time has done to a job since the last look."""
+        """Bring a job up to date."""
         now = datetime.now(UTC)
         if job.phase == "QUEUED":
             job.phase, job.started = "EXECUTING", now
@@ -117,24 +118,29 @@ class Reference:
         job.phase, job.ended = phase, datetime.now(UTC)
 
     def exceeded(self, job: Job) -> None:
+        """End a job that ran for too long."""
         self.finish(job, "ABORTED")
 
     def destroy(self, job: Job) -> None:
+        """Remove a job."""
         self.jobs.pop(job.id, None)
 
     def run(self, job: Job) -> Answer:
+        """Start a pending job."""
         if job.phase != "PENDING":
             return Answer(403, f"job is {job.phase}")
         job.phase = "QUEUED"
         return self.to(job)
 
     def abort(self, job: Job) -> Answer:
+        """Abort an unfinished job."""
         if job.phase in FINAL:
             return Answer(403, f"job is {job.phase}")
         self.finish(job, "ABORTED")
         return self.to(job)
 
     def visible(self, job: Job, caller: str | None) -> bool:
+        """Return whether a caller may see a job."""
         return job.owner == caller
 
     # The list
@@ -153,6 +159,7 @@ class Reference:
         return jobs[: int(last)] if last.isdigit() and int(last) else jobs
 
     def listed(self, request: Request) -> list[Job]:
+        """Return the jobs that a request for the list selects."""
         jobs = [job for job in list(self.jobs.values()) if self.visible(job, request.caller)]
         for job in jobs:
             self.advance(job)
@@ -233,7 +240,7 @@ class Reference:
     # Waiting
 
     def blocks(self, job: Job, request: Request) -> float:
-        """How long a request for the job may be held."""
+        """Return how many seconds to hold a request."""
         wait, phase = request.query_value("WAIT"), request.query_value("PHASE")
         if wait is None or not wait.lstrip("-").isdigit() or job.phase not in ACTIVE:
             return 0.0
@@ -242,6 +249,7 @@ class Reference:
         return 5.0 if int(wait) < 0 else min(float(wait), 30.0)
 
     def hold(self, job: Job, limit: float) -> None:
+        """Wait until the phase changes, or for a while."""
         before, deadline = job.phase, time.monotonic() + limit
         while time.monotonic() < deadline and job.phase == before:
             time.sleep(0.02)
@@ -251,9 +259,11 @@ class Reference:
     # Requests
 
     def to(self, job: Job) -> Answer:
+        """Redirect to a job."""
         return Answer(303, headers={"Location": f"{self.url}/async/{job.id}"})
 
     def answer(self, request: Request) -> Answer:
+        """Answer a request, then apply the mutant's rewrite."""
         parts = [unquote(part) for part in request.path.strip("/").split("/")]
         reply = self.route(request, parts)
         if request.caller:

@@ -1,4 +1,7 @@
-"""HTTP around a reference server: real sockets, forms and multipart bodies, one thread a connection."""
+"""HTTP around a reference server.
+
+Real sockets, forms and multipart bodies, one thread for each connection.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from reference import Pairs, Reference, Request
 
 
 class Handler(BaseHTTPRequestHandler):
-    """HTTP around one Reference."""
+    """A handler that passes requests to a reference server."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -24,7 +27,7 @@ class Handler(BaseHTTPRequestHandler):
     reference: Reference
 
     def body(self) -> bytes:
-        """The body, chunked or with its length."""
+        """Read the body, chunked or with a length."""
         if "chunked" not in (self.headers.get("Transfer-Encoding") or ""):
             return self.rfile.read(int(self.headers.get("Content-Length") or 0))
         data = b""
@@ -35,6 +38,7 @@ class Handler(BaseHTTPRequestHandler):
         return data
 
     def serve(self) -> None:
+        """Answer a request."""
         data = self.body()
         split = urlsplit(self.path)
         token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
@@ -58,11 +62,11 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = serve
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Silence."""
+        """Log nothing."""
 
 
 def form(headers: Message, data: bytes) -> tuple[Pairs, dict[str, bytes]]:
-    """The fields of a form body, and its files by the names of their parts."""
+    """Return the fields of a form and its files."""
     kind = headers.get("Content-Type", "")
     if not kind.startswith("multipart/"):
         return parse_qsl(data.decode("utf-8", "replace"), keep_blank_values=True), {}
@@ -84,18 +88,18 @@ def form(headers: Message, data: bytes) -> tuple[Pairs, dict[str, bytes]]:
 
 
 class Quiet(ThreadingHTTPServer):
-    """Takes many connections at once."""
+    """A server with a long queue and no error messages."""
 
     daemon_threads = True
     request_queue_size = 64
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that went away is no news."""
+        """Ignore clients that went away."""
 
 
 @contextmanager
 def serve(reference: Reference) -> Iterator[str]:
-    """The URL of the job list while the server runs."""
+    """Serve while open, and give the job list's URL."""
     server = Quiet(("127.0.0.1", 0), type("Bound", (Handler,), {"reference": reference}))
     reference.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)

@@ -1,4 +1,4 @@
-"""STILTS' taplint beside our checks: what it finds where both look at the same thing."""
+"""STILTS' taplint beside the checks of this suite."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CHECKS_BY_CODE: Mapping[str, tuple[str, ...]] = {
 
 
 def reported_codes(tap_url: str, stages: str = STAGES) -> set[str]:
-    """The codes of errors that taplint reports."""
+    """Return the error codes that taplint reports."""
     command = [require("stilts"), "taplint", f"tapurl={tap_url}", f"stages={stages}", "report=EF", "maxrepeat=2"]
     process = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert "Totals: " in process.stdout, process.stdout + process.stderr
@@ -40,7 +40,10 @@ def reported_codes(tap_url: str, stages: str = STAGES) -> set[str]:
 
 
 def disagreements(codes: Collection[str], broken: Collection[str]) -> list[str]:
-    """What only one of the two says; ``broken`` are the ids of our checks that found something."""
+    """Return what only one of the two reports.
+
+    ``broken`` are the ids of the checks that broke.
+    """
     messages = []
     for code, checks in CHECKS_BY_CODE.items():
         taplint_codes = sorted(code_seen for code_seen in codes if code_seen.startswith(code))

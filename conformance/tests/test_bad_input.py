@@ -1,4 +1,7 @@
-"""Servers that are none: each ends in one clear line, exit status 2 or a broken rule, never in a traceback."""
+"""Servers that are no UWS at all.
+
+Each ends in a clear message, with exit status 2 or a broken rule, never in a traceback.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from tests.server import free_port
 
 @contextmanager
 def serve_answer(body: bytes, status: int = 200, location: str = "") -> Iterator[str]:
-    """A server that answers everything with the same."""
+    """Serve the same answer to every request."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

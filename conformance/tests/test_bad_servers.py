@@ -1,4 +1,7 @@
-"""Servers that mean ill or are ill: each ends in a clear line within its limit, never in a traceback."""
+"""Broken and malicious servers.
+
+Each ends in a clear message within its time limit, never in a traceback.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ Talk = Callable[[socket.socket], None]
 
 @contextlib.contextmanager
 def serve_talk(talk: Talk, context: ssl.SSLContext | None = None) -> Iterator[str]:
-    """A server that says what it likes on each connection, once the request's head has come."""
+    """Run a server that lets ``talk`` answer each connection.
+
+    It does so over and over, once the head of the request has come.
+    """
     stopped = threading.Event()
 
     def serve(connection: socket.socket) -> None:
@@ -54,7 +60,7 @@ def serve_talk(talk: Talk, context: ssl.SSLContext | None = None) -> Iterator[st
 
 
 def error_line(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 2, max_seconds: float = 10) -> str:
-    """The one line of an end with that exit status."""
+    """Return the error message, which must be one line."""
     started = time.monotonic()
     assert main(arguments) == status
     assert time.monotonic() - started < max_seconds
@@ -68,7 +74,7 @@ def error_line(capsys: pytest.CaptureFixture[str], *arguments: str, status: int 
 
 
 def send_bytes_slowly(first: bytes) -> Talk:
-    """One byte after the other, for ever."""
+    """Return a talk that sends bytes forever."""
     greeted: set[int] = set()
 
     def talk(connection: socket.socket) -> None:
@@ -130,7 +136,7 @@ def test_urls_that_are_none(url: str, capsys: pytest.CaptureFixture[str]) -> Non
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate that nobody vouches for, with its key."""
+    """Create a self-signed certificate with its key."""
     path = tmp_path_factory.mktemp("tls") / "both.pem"
     command = [require("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
     options = [
@@ -198,7 +204,7 @@ def test_run_that_takes_too_long(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 class Forgetful(Reference):
-    """Takes the token for the first requests only."""
+    """A server that accepts the token at first only."""
 
     requests_left = 40
 
@@ -237,7 +243,7 @@ EVIL = {
 
 @pytest.mark.parametrize("kind", EVIL)
 def test_evil_xml_everywhere(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every document of the server is evil; all checks that read XML end, and quickly."""
+    """Malicious documents neither hang nor crash a check."""
     reference = Reference()
     reference.rewrite = lambda request, answer: (
         Answer(answer.status, EVIL[kind], answer.type, answer.headers) if "xml" in answer.type else answer
@@ -252,7 +258,7 @@ def test_evil_xml_everywhere(kind: str, tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_evil_xml_in_utf16(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """In an encoding that hides the declaration from a search for bytes."""
+    """UTF-16 does not hide the declaration."""
     body = '<?xml version="1.0" encoding="UTF-16"?>' + EVIL["external"]
     text = body.encode("utf-16")
     with serve_talk(

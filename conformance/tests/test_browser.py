@@ -1,4 +1,4 @@
-"""The HTML report in a real browser: what is broken comes first, requests open, nothing is fetched from elsewhere."""
+"""The HTML report in a real browser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The distribution as its users get it: a wheel with the command, the plug-in, the profiles and the schemas."""
+"""The installed distribution: command, plug-in, profiles, schemas."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from tests.tiers import lacking
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder where the wheel is installed, without its dependencies: those come from this environment."""
+    """Install the wheel without its dependencies.
+
+    Those come from this environment.
+    """
     if importlib.util.find_spec("hatchling") is None or importlib.util.find_spec("pip") is None:
         lacking("hatchling or pip is not installed")
     folder = tmp_path_factory.mktemp("wheel")
@@ -66,7 +69,7 @@ def test_command_checks_the_demo_service_within_a_minute(installed: Path, tmp_pa
 
 
 def test_plugin_checks_the_demo_service(installed: Path, tmp_path: Path) -> None:
-    """As continuous integration does: the plug-in is found by its entry point."""
+    """The plug-in is found by its entry point."""
     server = Server(tmp_path / "service")
     server.start()
     environment = {**os.environ, "PYTHONPATH": str(installed), "PYTHONSAFEPATH": "1"}

@@ -1,4 +1,7 @@
-"""Every check can fail: the correct server breaks none, and each check has the mutant that the page names."""
+"""Proof that every check can fail.
+
+The correct server breaks none, and the mutant that the page names breaks each.
+"""
 
 from __future__ import annotations
 

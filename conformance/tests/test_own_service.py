@@ -1,4 +1,7 @@
-"""The service of this project, open and with tokens: all its faces, nothing broken, nothing warned about."""
+"""The service of this project, open and with tokens.
+
+No rule is broken and none is warned about, for any kind of application.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ APPLICATIONS = {"open": ("tap", "images"), "tokens": tuple(REASONS)}
 
 @pytest.fixture(scope="module")
 def sky(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The descriptor of an image service with a cube."""
+    """Return the descriptor of an image service."""
     folder = tmp_path_factory.mktemp("sky")
     skies.cube(folder / "cube.fits")
     descriptor = folder / "images.yaml"
@@ -35,7 +38,7 @@ def sky(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=["open", "tokens"])
 def reports(request: pytest.FixtureRequest, sky: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reports]:
-    """What is found on the service that is open to all, and on the one that knows its callers by tokens."""
+    """Check an open service, and one that requires tokens."""
     settings = {"UWS_APPLICATIONS": f'["{sky}"]', "UWS_REAP_INTERVAL": "0.3"}
     with ExitStack() as stack:
         identities: list[Identity] = []

@@ -1,4 +1,4 @@
-"""The pytest plug-in: the same checks as tests, beside a project's own."""
+"""The pytest plug-in beside a project's own tests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SELECTION = "U-02 or U-12 or U-160 or U-161"
 
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    """A project with a test of its own and a profile."""
+    """Create a project with a test and a profile."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
     pytester.makepyfile(test_own="def test_own(): pass")
     (pytester.path / "mine.yaml").write_text(PROFILE)

@@ -1,4 +1,4 @@
-"""Every rule of the standards has a check, or the stated reason why it cannot be seen over HTTP."""
+"""Every rule has a check, or a reason."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WARNED = {
 
 
 def checks_by_rule() -> Mapping[str, list[str]]:
-    """Rule id -> ids of its checks."""
+    """Map each rule to the ids of its checks."""
     checks: dict[str, list[str]] = {}
     for check in all_checks():
         checks.setdefault(check.rule, []).append(check.id)
@@ -52,7 +52,7 @@ def test_every_check_belongs_to_a_rule_of_the_list() -> None:
 
 
 def test_no_must_is_weakened_and_no_may_is_made_a_must() -> None:
-    """A rule that binds has a check that can fail; an optional one has none."""
+    """The check of a binding rule can fail."""
     level = {rule.id: rule.level for rule in matrix.rules()}
     by_rule: dict[str, set[str]] = {}
     for check in all_checks():

@@ -1,4 +1,7 @@
-"""Where STILTS' taplint looks at the same thing, it agrees: on correct servers, on mutants, on a server of others."""
+"""Agreement with STILTS' taplint.
+
+On correct servers, on mutants, and on another server.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,10 @@ SHARED = tuple(prefix for prefixes in taplint.CHECKS_BY_CODE.values() for prefix
 
 
 def open_reference(mutant: Mutant | None) -> Reference:
-    """The reference TAP service with the fault; it takes whoever says nothing for alice, since taplint has no token."""
+    """Build a TAP service that takes everybody for alice.
+
+    taplint sends no token.
+    """
     reference = build(replace(mutant, face="tap") if mutant else None, "tap")
     guarded = reference.answer
 
@@ -54,7 +60,10 @@ def open_reference(mutant: Mutant | None) -> Reference:
 
 
 def judge_both(name: str) -> tuple[set[str], list[str]]:
-    """What taplint and what our checks say of a mutant; of the correct server without a name."""
+    """Return what taplint and the checks say of a mutant.
+
+    An empty name stands for the correct server.
+    """
     mutant = next((one for one in MUTANTS if one.name == name), None)
     with serve(open_reference(mutant)) as url:
         codes = taplint.reported_codes(url.rpartition("/")[0])
@@ -65,7 +74,7 @@ def judge_both(name: str) -> tuple[set[str], list[str]]:
 
 @pytest.fixture(scope="module")
 def verdicts() -> Iterator[dict[str, tuple[set[str], list[str]]]]:
-    """What both say, two servers at a time."""
+    """Judge every mutant with both, two at a time."""
     require("stilts")
     names = ["", *CODES_BY_MUTANT]
     with ThreadPoolExecutor(2) as pool:
