@@ -11,7 +11,8 @@ import re
 from xml.sax.saxutils import escape
 
 from lxml import etree
-from reference import Answer, Job, Pairs, Reference, Request
+from reference import Reference
+from reference_documents import Answer, Job, Pairs, Request
 
 COLUMNS = [
     {"table_name": f"TAP_SCHEMA.{table}", "column_name": column, "datatype": "char", "schema_name": "TAP_SCHEMA"}
@@ -219,11 +220,11 @@ class Tap(Reference):
                 self.finish(job, "ERROR")
         super().advance(job)
 
-    def at_child(self, request: Request, job: Job, child: str, path: list[str]) -> Answer:
+    def answer_child(self, request: Request, job: Job, child: str, path: list[str]) -> Answer:
         answer: Answer | None = getattr(job, "answer", None)
         if answer and (child, path, job.phase) in (("results", ["result"], "COMPLETED"), ("error", [], "ERROR")):
             return answer
-        return super().at_child(request, job, child, path)
+        return super().answer_child(request, job, child, path)
 
 
 class Soda(Reference):
@@ -285,11 +286,11 @@ class Soda(Reference):
         )
         return f"<uws:results{root}>{elements}</uws:results>"
 
-    def at_child(self, request: Request, job: Job, child: str, path: list[str]) -> Answer:
+    def answer_child(self, request: Request, job: Job, child: str, path: list[str]) -> Answer:
         answers: list[Answer] = getattr(job, "answers", [])
         if child == "results" and path:
             number = path[0].removeprefix("result")
             return answers[int(number)] if number.isdigit() and int(number) < len(answers) else Answer(404)
         if child == "error" and job.phase == "ERROR":
             return Answer(200, getattr(job, "message", ""))
-        return super().at_child(request, job, child, path)
+        return super().answer_child(request, job, child, path)

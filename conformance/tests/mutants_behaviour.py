@@ -12,7 +12,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from mutation import JOB, LIST, MUTANTS, header, method, on, posts, says, status, swap, typed, when
-from reference import Answer, Job, Reference, Request
+from reference import Reference
+from reference_documents import Answer, Job, Request
 
 # Creating, phases, changes.
 on("create-201", "POST", LIST, status(201))
@@ -82,7 +83,7 @@ def ends(phase: str) -> Callable[..., None]:
 def sets_phase(word: str, then: int = 303) -> Callable[..., Answer]:
     def change(self: Reference, job: Job) -> Answer:
         job.phase = word
-        return replace(self.to(job), status=then)
+        return replace(self.redirect_to(job), status=then)
 
     return change
 
@@ -97,7 +98,7 @@ def advance_slowly(self: Reference, job: Job) -> None:
 
 def run_later(self: Reference, job: Job) -> Answer:
     job.run_at = time.monotonic()  # type: ignore[attr-defined]
-    return self.to(job)
+    return self.redirect_to(job)
 
 
 method("run-commits-late", run=run_later, advance=advance_slowly)
@@ -107,15 +108,17 @@ method(
     run=lambda self, job: replace(Reference.run(self, job), status=200) if job.phase == "PENDING" else Answer(403),
 )
 method("run-again-restarts", run=sets_phase("QUEUED"))
-method("run-again-303", run=lambda self, job: Reference.run(self, job) if job.phase == "PENDING" else self.to(job))
+method(
+    "run-again-303", run=lambda self, job: Reference.run(self, job) if job.phase == "PENDING" else self.redirect_to(job)
+)
 method(
     "abort-again-303",
     abort=lambda self, job: (
-        self.to(job) if job.phase in ("COMPLETED", "ABORTED", "ERROR") else Reference.abort(self, job)
+        self.redirect_to(job) if job.phase in ("COMPLETED", "ABORTED", "ERROR") else Reference.abort(self, job)
     ),
 )
 method("abort-changes-completed", abort=sets_phase("ABORTED"))
-method("abort-ignored", abort=lambda self, job: self.to(job))
+method("abort-ignored", abort=lambda self, job: self.redirect_to(job))
 method("abort-error", abort=sets_phase("ERROR"))
 method("abort-200", abort=lambda self, job: replace(Reference.abort(self, job), status=200))
 method("never-ends", finish=lambda self, job, phase: None)
@@ -151,7 +154,7 @@ when("bad-destruction-303", posts("DESTRUCTION", "tomorrow"), status(303))
 
 def ignores(*children: str) -> Callable[..., Answer]:
     return lambda self, request, job, child: (
-        self.to(job) if child in children else Reference.change(self, request, job, child)
+        self.redirect_to(job) if child in children else Reference.change(self, request, job, child)
     )
 
 
@@ -173,11 +176,11 @@ method("destruction-later-than-asked", change=no_limit)
 def job_takes_parameters(self: Reference, request: Request, job: Job) -> Answer:
     if request.method == "POST" and not any(key.upper() in ("ACTION", "PHASE") for key, _ in request.form):
         job.parameters += request.form
-        return self.to(job)
-    return Reference.at_job(self, request, job)
+        return self.redirect_to(job)
+    return Reference.answer_job(self, request, job)
 
 
-method("job-takes-parameters", at_job=job_takes_parameters)
+method("job-takes-parameters", answer_job=job_takes_parameters)
 method("delete-keeps", destroy=lambda self, job: None)
 method(
     "destruction-time-ignored",
@@ -190,8 +193,8 @@ for spelling in ("ACTION", "action"):
     when(f"{spelling}-delete-to-root", posts(spelling, "DELETE"), header("Location", "/"))
 method(
     "action-upper-only",
-    at_job=lambda self, request, job: (
-        Answer(400) if any(k == "action" for k, _ in request.form) else Reference.at_job(self, request, job)
+    answer_job=lambda self, request, job: (
+        Answer(400) if any(k == "action" for k, _ in request.form) else Reference.answer_job(self, request, job)
     ),
 )
 method(
@@ -212,45 +215,47 @@ def destroy_but_list(self: Reference, job: Job) -> None:
 method("deleted-still-listed", list_document=list_every_job, destroy=destroy_but_list)
 
 # WAIT.
-method("wait-ignored", blocks=lambda self, job, request: 0.0)
-method("wait-too-long", blocks=lambda self, job, request: Reference.blocks(self, job, request) and 4.5)
+method("wait-ignored", hold_seconds=lambda self, job, request: 0.0)
+method("wait-too-long", hold_seconds=lambda self, job, request: Reference.hold_seconds(self, job, request) and 4.5)
 method(
     "wait-finished-too",
-    blocks=lambda self, job, request: (
+    hold_seconds=lambda self, job, request: (
         min(float(abs(int(request.query_value("WAIT") or 0))), 2.0)
         if (request.query_value("WAIT") or "0").lstrip("-").isdigit() and not request.query_value("PHASE")
-        else Reference.blocks(self, job, request)
+        else Reference.hold_seconds(self, job, request)
     ),
 )
 method(
     "wait-minus-one-finished",
-    blocks=lambda self, job, request: (
-        1.0 if request.query_value("WAIT") == "-1" else Reference.blocks(self, job, request)
+    hold_seconds=lambda self, job, request: (
+        1.0 if request.query_value("WAIT") == "-1" else Reference.hold_seconds(self, job, request)
     ),
 )
 method(
     "wait-phase-ignored",
-    blocks=lambda self, job, request: Reference.blocks(
+    hold_seconds=lambda self, job, request: Reference.hold_seconds(
         self, job, replace(request, query=[p for p in request.query if p[0] != "PHASE"])
     ),
 )
 method(
     "wait-zero-is-default",
-    blocks=lambda self, job, request: (
-        1.0 if request.query_value("WAIT") == "0" else Reference.blocks(self, job, request)
+    hold_seconds=lambda self, job, request: (
+        1.0 if request.query_value("WAIT") == "0" else Reference.hold_seconds(self, job, request)
     ),
 )
 method(
     "wait-phase-alone",
-    blocks=lambda self, job, request: (
+    hold_seconds=lambda self, job, request: (
         1.0
         if request.query_value("PHASE") and not request.query_value("WAIT")
-        else Reference.blocks(self, job, request)
+        else Reference.hold_seconds(self, job, request)
     ),
 )
 method(
     "wait-with-phase-at-once",
-    blocks=lambda self, job, request: 0.0 if request.query_value("PHASE") else Reference.blocks(self, job, request),
+    hold_seconds=lambda self, job, request: (
+        0.0 if request.query_value("PHASE") else Reference.hold_seconds(self, job, request)
+    ),
 )
 method("wait-notices-nothing", hold=lambda self, job, limit: time.sleep(limit))
 on("wait-504", "GET", JOB, status(504), query="WAIT=[12]$")

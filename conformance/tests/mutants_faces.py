@@ -11,7 +11,8 @@ from typing import Any
 
 from faces import Refused, Soda, Tap, single_value
 from mutation import JOB, MUTANTS, method, on, posts, says, status, swap, typed, when
-from reference import Answer, Job, Pairs, Reference, Request
+from reference import Reference
+from reference_documents import Answer, Job, Pairs, Request
 
 FIRST = len(MUTANTS)
 CAPABILITIES = ("GET", "/capabilities")
@@ -142,11 +143,11 @@ method(
 
 
 def no_empty_result(self: Tap, request: Request, job: Job, child: str, path: list[str]) -> Answer:
-    answer = Tap.at_child(self, request, job, child, path)
+    answer = Tap.answer_child(self, request, job, child, path)
     return Answer(404) if child == "results" and path and "<TR>" not in answer.body else answer
 
 
-method("tap-empty-result-404", at_child=no_empty_result)
+method("tap-empty-result-404", answer_child=no_empty_result)
 
 
 def without(name: str) -> Any:

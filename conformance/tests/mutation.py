@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from faces import Soda, Tap
-from reference import Answer, Reference, Request
+from reference import Reference
+from reference_documents import Answer, Request
 
 LIST, JOB = r"/async", r"/async/\w{32}"
 Rewrite = Callable[[Request, Answer], Answer]

@@ -11,85 +11,24 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from urllib.parse import unquote
-from xml.sax.saxutils import escape, quoteattr
 
-PHASES = "PENDING QUEUED EXECUTING COMPLETED ERROR ABORTED UNKNOWN HELD SUSPENDED ARCHIVED".split()
-FINAL = ("COMPLETED", "ERROR", "ABORTED")
-ACTIVE = ("PENDING", "QUEUED", "EXECUTING")
-ROOT = (
-    'xmlns:uws="http://www.ivoa.net/xml/UWS/v1.0" xmlns:xlink="http://www.w3.org/1999/xlink" '
-    'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
-)
+from reference_documents import ROOT, Answer, Documents, Job, Request, format_instant, parse_instant
+
+FINAL_PHASES = ("COMPLETED", "ERROR", "ABORTED")
+ACTIVE_PHASES = ("PENDING", "QUEUED", "EXECUTING")
 CHALLENGES = 'Bearer realm="reference"\nBasic realm="reference"'
 EXAMPLES = (
     '<html><body vocab="http://www.ivoa.net/rdf/examples#"><div typeof="example" id="a" resource="#a">'
     '<b property="name">A</b></div></body></html>'
 )
-Pairs = list[tuple[str, str]]
 
 
-@dataclass
-class Answer:
-    """An outgoing response."""
-
-    status: int
-    body: str = ""
-    type: str = "text/plain"
-    headers: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass
-class Job:
-    """A job."""
-
-    id: str
-    owner: str
-    created: datetime
-    destruction: datetime
-    phase: str = "PENDING"
-    duration: int = 3600
-    started: datetime | None = None
-    ended: datetime | None = None
-    run_id: str | None = None
-    parameters: Pairs = field(default_factory=list)
-    files: dict[str, bytes] = field(default_factory=dict)
-
-
-@dataclass
-class Request:
-    """An incoming request."""
-
-    method: str
-    path: str
-    query: Pairs
-    form: Pairs
-    caller: str | None
-    files: dict[str, bytes] = field(default_factory=dict)
-    readable: bool = True
-    chunked: bool = False
-
-    def query_value(self, name: str) -> str | None:
-        """Return a query parameter by its name in any case."""
-        return next((value for key, value in self.query if key.upper() == name), None)
-
-
-def text(instant: datetime | None) -> str:
-    """Format an instant as UWS does."""
-    return "" if instant is None else instant.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
-
-
-def read(value: str) -> datetime:
-    """Parse an instant sent by a client."""
-    return datetime.fromisoformat(value.replace("Z", "+00:00").replace("Z", "")).replace(tzinfo=UTC)
-
-
-class Reference:
+class Reference(Documents):
     """The protocol; mutants replace its methods."""
 
-    short = 0.05
+    short_job_seconds = 0.05
 
     def __init__(self) -> None:
         self.jobs: dict[str, Job] = {}
@@ -107,7 +46,7 @@ class Reference:
         if job.phase == "EXECUTING" and job.started:
             mode = next((value for key, value in job.parameters if key == "MODE"), "short")
             ran = (now - job.started).total_seconds()
-            if mode != "long" and ran >= self.short:
+            if mode != "long" and ran >= self.short_job_seconds:
                 self.finish(job, "ERROR" if mode == "failing" else "COMPLETED")
             elif ran >= job.duration:
                 self.exceeded(job)
@@ -130,14 +69,14 @@ class Reference:
         if job.phase != "PENDING":
             return Answer(403, f"job is {job.phase}")
         job.phase = "QUEUED"
-        return self.to(job)
+        return self.redirect_to(job)
 
     def abort(self, job: Job) -> Answer:
         """Abort an unfinished job."""
-        if job.phase in FINAL:
+        if job.phase in FINAL_PHASES:
             return Answer(403, f"job is {job.phase}")
         self.finish(job, "ABORTED")
-        return self.to(job)
+        return self.redirect_to(job)
 
     def visible(self, job: Job, caller: str | None) -> bool:
         """Return whether a caller may see a job."""
@@ -150,7 +89,7 @@ class Reference:
 
     def by_after(self, jobs: list[Job], after: str) -> list[Job]:
         try:
-            limit = read(after)
+            limit = parse_instant(after)
         except ValueError:
             return jobs
         return [job for job in jobs if job.created > limit]
@@ -173,84 +112,20 @@ class Reference:
             jobs = self.by_last(jobs, last)
         return jobs
 
-    def list_document(self, jobs: list[Job]) -> str:
-        refs = "".join(
-            f'<uws:jobref id="{job.id}" xlink:href="{self.url}/async/{job.id}"><uws:phase>{job.phase}</uws:phase>'
-            f"<uws:ownerId>{job.owner}</uws:ownerId><uws:creationTime>{text(job.created)}"
-            "</uws:creationTime></uws:jobref>"
-            for job in jobs
-        )
-        return f'<uws:jobs {ROOT} version="1.1">{refs}</uws:jobs>'
-
-    # Documents
-
-    def results(self, job: Job, root: str = "") -> str:
-        elements = ""
-        if job.phase == "COMPLETED":
-            elements = (
-                f'<uws:result id="result" xlink:href="{self.url}/async/{job.id}/results/result" size="5" '
-                'mime-type="text/plain"/>'
-            )
-        return f"<uws:results{root}>{elements}</uws:results>"
-
-    def parameters(self, job: Job, root: str = "") -> str:
-        elements = "".join(
-            f'<uws:parameter id={quoteattr(key)} byReference="true">{self.url}/async/{job.id}/parameters/{key}'
-            "</uws:parameter>"
-            if key in job.files
-            else f"<uws:parameter id={quoteattr(key)}>{escape(value)}</uws:parameter>"
-            for key, value in job.parameters
-        )
-        return f"<uws:parameters{root}>{elements}</uws:parameters>"
-
-    def job_document(self, job: Job) -> str:
-        def when(name: str, value: datetime | None) -> str:
-            return f"<uws:{name}>{text(value)}</uws:{name}>" if value else f'<uws:{name} xsi:nil="true"/>'
-
-        run_id = "" if job.run_id is None else f"<uws:runId>{escape(job.run_id)}</uws:runId>"
-        error = ""
-        if job.phase == "ERROR":
-            message = "<uws:message>it failed</uws:message>"
-            error = f'<uws:errorSummary type="fatal" hasDetail="true">{message}</uws:errorSummary>'
-        return (
-            f'<uws:job {ROOT} version="1.1"><uws:jobId>{job.id}</uws:jobId>{run_id}'
-            f"<uws:ownerId>{job.owner}</uws:ownerId>"
-            f"<uws:phase>{job.phase}</uws:phase>{when('quote', job.created + timedelta(hours=1))}"
-            f"{when('creationTime', job.created)}{when('startTime', job.started)}{when('endTime', job.ended)}"
-            f"<uws:executionDuration>{job.duration}</uws:executionDuration>{when('destruction', job.destruction)}"
-            f"{self.parameters(job)}{self.results(job)}{error}</uws:job>"
-        )
-
-    def capabilities(self) -> str:
-        def capability(standard: str, path: str) -> str:
-            return (
-                f'<capability standardID="{standard}"><interface xsi:type="vs:ParamHTTP" role="std">'
-                f'<accessURL use="full">{self.url}{path}</accessURL></interface></capability>'
-            )
-
-        return (
-            '<v:capabilities xmlns:v="http://www.ivoa.net/xml/VOSICapabilities/v1.0" '
-            'xmlns:vs="http://www.ivoa.net/xml/VODataService/v1.1" '
-            'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">'
-            + capability("ivo://ivoa.net/std/VOSI#capabilities", "/capabilities")
-            + capability("ivo://ivoa.net/std/UWS#rest-1.1", "/async")
-            + "</v:capabilities>"
-        )
-
     # Waiting
 
-    def blocks(self, job: Job, request: Request) -> float:
+    def hold_seconds(self, job: Job, request: Request) -> float:
         """Return how many seconds to hold a request."""
         wait, phase = request.query_value("WAIT"), request.query_value("PHASE")
-        if wait is None or not wait.lstrip("-").isdigit() or job.phase not in ACTIVE:
+        if wait is None or not wait.lstrip("-").isdigit() or job.phase not in ACTIVE_PHASES:
             return 0.0
         if phase is not None and phase != job.phase:
             return 0.0
         return 5.0 if int(wait) < 0 else min(float(wait), 30.0)
 
-    def hold(self, job: Job, limit: float) -> None:
+    def hold(self, job: Job, max_seconds: float) -> None:
         """Wait until the phase changes, or for a while."""
-        before, deadline = job.phase, time.monotonic() + limit
+        before, deadline = job.phase, time.monotonic() + max_seconds
         while time.monotonic() < deadline and job.phase == before:
             time.sleep(0.02)
             with self.lock:
@@ -258,7 +133,7 @@ class Reference:
 
     # Requests
 
-    def to(self, job: Job) -> Answer:
+    def redirect_to(self, job: Job) -> Answer:
         """Redirect to a job."""
         return Answer(303, headers={"Location": f"{self.url}/async/{job.id}"})
 
@@ -289,7 +164,7 @@ class Reference:
         if request.caller is None:
             return Answer(401, "who are you?", headers={"WWW-Authenticate": CHALLENGES})
         if len(parts) == 1:
-            return self.at_list(request)
+            return self.answer_list(request)
         with self.lock:
             job = self.jobs.get(parts[1])
             if job:
@@ -300,11 +175,11 @@ class Reference:
             if not self.visible(job, request.caller):
                 return Answer(403, "somebody else's job")
         if len(parts) == 2:
-            return self.at_job(request, job)
+            return self.answer_job(request, job)
         with self.lock:
-            return self.at_child(request, job, parts[2], parts[3:])
+            return self.answer_child(request, job, parts[2], parts[3:])
 
-    def at_list(self, request: Request) -> Answer:
+    def answer_list(self, request: Request) -> Answer:
         if request.method in ("GET", "HEAD"):
             with self.lock:
                 return Answer(200, self.list_document(self.listed(request)), "text/xml")
@@ -332,12 +207,12 @@ class Reference:
         self.jobs[job.id] = job
         if run:
             self.run(job)
-        return self.to(job)
+        return self.redirect_to(job)
 
-    def at_job(self, request: Request, job: Job) -> Answer:
+    def answer_job(self, request: Request, job: Job) -> Answer:
         form = {key.upper(): value for key, value in request.form}
         if request.method in ("GET", "HEAD"):
-            self.hold(job, self.blocks(job, request))
+            self.hold(job, self.hold_seconds(job, request))
             with self.lock:
                 return Answer(200, self.job_document(job), "text/xml")
         if request.method == "DELETE" or (request.method == "POST" and form.get("ACTION") == "DELETE"):
@@ -345,14 +220,14 @@ class Reference:
             return Answer(303, headers={"Location": f"{self.url}/async"})
         return Answer(400 if request.method == "POST" else 405, "not here")
 
-    def at_child(self, request: Request, job: Job, child: str, path: list[str]) -> Answer:
+    def answer_child(self, request: Request, job: Job, child: str, path: list[str]) -> Answer:
         if request.method == "POST":
             return self.change(request, job, child)
         if request.method not in ("GET", "HEAD"):
             return Answer(405, headers={"Allow": "GET, HEAD, POST"})
         atoms = {
-            "phase": job.phase, "executionduration": str(job.duration), "destruction": text(job.destruction),
-            "quote": text(job.created + timedelta(hours=1)), "owner": job.owner,
+            "phase": job.phase, "executionduration": str(job.duration), "destruction": format_instant(job.destruction),
+            "quote": format_instant(job.created + timedelta(hours=1)), "owner": job.owner,
         }  # fmt: skip
         if child in atoms and not path:
             return Answer(200, atoms[child])
@@ -379,18 +254,18 @@ class Reference:
             if not value.isdigit():
                 return Answer(400, "seconds, please")
             job.duration = int(value)
-            return self.to(job)
+            return self.redirect_to(job)
         if child == "destruction":
             try:
-                job.destruction = min(read(form.get("DESTRUCTION", "")), job.created + timedelta(days=30))
+                job.destruction = min(parse_instant(form.get("DESTRUCTION", "")), job.created + timedelta(days=30))
             except ValueError:
                 return Answer(400, "an instant, please")
-            return self.to(job)
+            return self.redirect_to(job)
         if child == "parameters":
             if job.phase != "PENDING":
                 return Answer(403, "too late")
             names = {key.upper() for key, _ in request.form}
             unchanged = [pair for pair in job.parameters if pair[0] not in names]
             job.parameters = unchanged + [(key.upper(), value) for key, value in request.form]
-            return self.to(job)
+            return self.redirect_to(job)
         return Answer(405, headers={"Allow": "GET, HEAD"})

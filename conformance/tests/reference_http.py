@@ -15,7 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from reference import Pairs, Reference, Request
+from reference import Reference
+from reference_documents import Pairs, Request
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 from mutants import MUTANTS, build
-from reference import Answer, Reference, Request
+from reference import Reference
+from reference_documents import Answer, Request
 from reference_http import serve
 from uws_conformance.cli import main
 

@@ -16,7 +16,8 @@ import peers
 import pytest
 import taplint
 from mutants import MUTANTS, Mutant, build
-from reference import Answer, Reference, Request
+from reference import Reference
+from reference_documents import Answer, Request
 from reference_http import serve
 from uws_conformance.profile import load
 from uws_conformance.registry import all_checks
@@ -64,12 +65,12 @@ def judge_both(name: str) -> tuple[set[str], list[str]]:
 
     An empty name stands for the correct server.
     """
-    mutant = next((one for one in MUTANTS if one.name == name), None)
+    mutant = next((mutant for mutant in MUTANTS if mutant.name == name), None)
     with serve(open_reference(mutant)) as url:
         codes = taplint.reported_codes(url.rpartition("/")[0])
     only = [check.id for check in all_checks() if check.id.startswith(SHARED)]
     faces = {"uws", "tap"} if mutant is None else {mutant.face}
-    return codes, [one for face in faces for one in matrix.broken(matrix.run_checks(mutant, only, face))]
+    return codes, [check_id for face in faces for check_id in matrix.broken(matrix.run_checks(mutant, only, face))]
 
 
 @pytest.fixture(scope="module")

@@ -110,8 +110,8 @@ def other_list(bench: Bench) -> str:
 
 
 METHOD_IDS = {
-    f"ivo://ivoa.net/sso#{one}".lower()
-    for one in ("BasicAA", "tls-with-password", "tls-with-certificate", "cookie", "OAuth", "saml2.0", "OpenID")
+    f"ivo://ivoa.net/sso#{name}".lower()
+    for name in ("BasicAA", "tls-with-password", "tls-with-certificate", "cookie", "OAuth", "saml2.0", "OpenID")
 }
 
 
