@@ -200,7 +200,7 @@ def test_run_that_takes_too_long(tmp_path: Path, capsys: pytest.CaptureFixture[s
     reference = Reference()
     with serve(reference) as url:
         options = ("--token", "alice", "--quiet", "--profile", write_profile(tmp_path), "--time-limit", "1")
-        assert "the time limit of 1 s is reached" in error_line(capsys, url, *options, within=20)
+        assert "the time limit of 1 s is reached" in error_line(capsys, url, *options, max_seconds=20)
     assert reference.jobs == {}
 
 
