@@ -21,7 +21,7 @@ from uws_conformance.profile import Profile
 
 T = TypeVar("T")
 Files = dict[str, tuple[str, bytes, str]]  # part name -> file name, bytes, media type
-DELETION_SECONDS = 60  # seconds at most for deleting all jobs
+DELETION_SECONDS = 60  # at most, for all jobs together
 PART_NAME = "conformance_part"
 VOTABLE = b"""<?xml version="1.0"?>
 <VOTABLE version="1.3" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE><TABLE>
@@ -69,7 +69,9 @@ class Bench:
         self.job_urls: list[str] = []
         self._shared: dict[str, object] = {}
         self._exchanges_by_key: dict[str, range] = {}
-        self.shared_exchanges: set[int] = set()  # numbers of the exchanges that made what the current check shares
+        self.shared_exchanges: set[int] = (
+            set()
+        )  # numbers of the exchanges behind the shared objects of the current check
 
     # Requests
 
@@ -131,12 +133,12 @@ class Bench:
         Our table is sent along where the form names its part. A job that was created is deleted at the end.
         """
         if form is None:
-            raise Skipped("the profile says no way to make this kind of job")
+            raise Skipped("the profile has no way to create this kind of job")
         if len(self.job_urls) >= self.max_jobs:
             raise Skipped(f"the limit of {self.max_jobs} jobs is reached")
         files = with_upload(form, files)
         reply = self.client.send("POST", self.list_url + query, tuple(form), files=files, **options)
-        moved = reply.status in (301, 302, 307, 308)  # Location is then no job
+        moved = reply.status in (301, 302, 307, 308)  # Location is no job then
         if reply.location and not moved and reply.location.rstrip("/") != self.list_url:
             self.job_urls.append(reply.location)
         return reply
@@ -154,7 +156,7 @@ class Bench:
         """
         form = self.profile.form(kind)
         if form is None:
-            raise Skipped(f"the profile says no way to make a job of the kind {kind!r}")
+            raise Skipped(f"the profile has no way to create a job of the kind {kind!r}")
         return tuple((key, value.replace("{part}", PART_NAME)) for key, value in form)
 
     def wait_for_phase(self, job: Job, *phases: str) -> str:

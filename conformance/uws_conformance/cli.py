@@ -35,30 +35,34 @@ def parser() -> argparse.ArgumentParser:
     main.add_argument("--version", action="version", version=__version__)
     main.add_argument("--profile", default="", help=f"a YAML file or one of {', '.join(shipped())}")
     main.add_argument("--discover", action="store_true", help="choose the profile from the server's capabilities")
-    main.add_argument("--only", action="append", default=[], metavar="TEXT", help="only checks whose id has this text")
+    main.add_argument(
+        "--only", action="append", default=[], metavar="TEXT", help="only checks with this text in their id"
+    )
     identities = main.add_argument_group("identities")
     identities.add_argument("--token", default=os.environ.get("UWS_CONFORMANCE_TOKEN", ""), help="a bearer token")
     identities.add_argument(
-        "--token-other", default=os.environ.get("UWS_CONFORMANCE_TOKEN_OTHER", ""), help="of somebody else"
+        "--token-other",
+        default=os.environ.get("UWS_CONFORMANCE_TOKEN_OTHER", ""),
+        help="a bearer token of somebody else",
     )
     identities.add_argument("--basic", default="", metavar="USER:PASSWORD")
     identities.add_argument("--cookie", default="", metavar="NAME=VALUE")
-    manners = main.add_argument_group("manners")
-    manners.add_argument("--read-only", action="store_true", help="create and change nothing")
-    manners.add_argument("--dry-run", action="store_true", help="send nothing; list the checks and the jobs")
-    manners.add_argument("--rate", type=float, default=0.0, help="at most so many requests in a second")
-    manners.add_argument("--timeout", type=float, default=30.0, help="seconds for one request")
-    manners.add_argument(
-        "--time-limit", type=float, default=900.0, help="seconds for all checks; then the rest is skipped"
+    limits = main.add_argument_group("limits")
+    limits.add_argument("--read-only", action="store_true", help="create and change nothing")
+    limits.add_argument("--dry-run", action="store_true", help="send nothing; list the checks and the profile's jobs")
+    limits.add_argument("--rate", type=float, default=0.0, help="maximum number of requests per second")
+    limits.add_argument("--timeout", type=float, default=30.0, help="timeout of a request in seconds")
+    limits.add_argument(
+        "--time-limit", type=float, default=900.0, help="seconds for all checks; those that remain are skipped"
     )
-    manners.add_argument("--max-jobs", type=int, default=60)
-    manners.add_argument("--insecure", action="store_true", help="do not verify TLS certificates")
+    limits.add_argument("--max-jobs", type=int, default=60)
+    limits.add_argument("--insecure", action="store_true", help="do not verify TLS certificates")
     reports = main.add_argument_group("reports")
     reports.add_argument("--strict", action="store_true", help="warnings count as failures")
-    reports.add_argument("--quiet", action="store_true", help="only what is not a pass, and the sum")
+    reports.add_argument("--quiet", action="store_true", help="leave out passed checks")
     for name in ("json", "junit", "html", "badge"):
         reports.add_argument(f"--{name}", type=Path, metavar="FILE")
-    reports.add_argument("--compare", type=Path, metavar="OLD.json", help="tell what changed since that report")
+    reports.add_argument("--compare", type=Path, metavar="OLD.json", help="list what changed since that report")
     return main
 
 
@@ -88,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if other_identity:
             client.secrets.update(other_identity.headers.values())
         old_report = None
-        if options.compare:  # read first: a run is too long to find out at its end
+        if options.compare:  # read it first: a run is too long to fail at its end
             old_report = options.compare
             json.loads(old_report.read_text())
         profile = load(options.profile) if options.profile else Profile(name="plain")

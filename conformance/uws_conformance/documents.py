@@ -38,7 +38,7 @@ def parse(body: bytes, subject: str) -> etree._Element:
         root = etree.fromstring(body, parser)
     except (etree.XMLSyntaxError, ValueError) as error:
         raise Broken(f"{subject} is not well-formed XML: {error}") from error
-    if root.getroottree().docinfo.internalDTD is not None:  # in an encoding that hides it from the search above
+    if root.getroottree().docinfo.internalDTD is not None:  # its encoding may hide it from the search above
         raise Broken(message)
     return root
 
@@ -55,10 +55,10 @@ def schema(file_name: str) -> etree.XMLSchema:
 
 def valid(root: etree._Element, file_name: str, subject: str) -> None:
     """Validate a document against a schema."""
-    with VALIDATION_LOCK:  # a compiled schema keeps its log of errors in itself
+    with VALIDATION_LOCK:  # a compiled schema stores the errors of its last validation
         compiled = schema(file_name)
         is_valid = compiled.validate(root)
-        first_error = None if is_valid else next(iter(compiled.error_log))  # type: ignore[call-overload]  # the stubs lack it
+        first_error = None if is_valid else next(iter(compiled.error_log))  # type: ignore[call-overload]  # not in the stubs
     if first_error is not None:
         raise Broken(f"{subject} is not valid: line {first_error.line}: {first_error.message}")
 

@@ -16,7 +16,7 @@ import httpx2
 
 from uws_conformance.outcomes import Broken, Skipped
 
-MAX_BODY_CHARACTERS = 20_000  # characters of a body that a report shows
+MAX_BODY_CHARACTERS = 20_000  # of a body in a report
 BOUNDARY = "uws-conformance-boundary-5b1d0c"
 SECRET_HEADERS = ("authorization", "cookie", "set-cookie", "x-vo-bearer", "proxy-authorization")
 Form = Sequence[tuple[str, str]]
@@ -77,8 +77,8 @@ class Limits:
 
     timeout: float = 30.0
     max_body_bytes: int = 8_000_000
-    total_seconds: float = 900.0  # seconds for all checks together
-    requests_per_second: float = 0.0  # requests in a second, 0: as fast as they come
+    total_seconds: float = 900.0  # for all checks together
+    requests_per_second: float = 0.0  # 0: unlimited
     read_only: bool = False
 
 
@@ -170,14 +170,14 @@ class Client:
         def exchange() -> None:
             try:
                 outcome.append(self._exchange(timeout_seconds, method, url, request_headers, content))
-            except Exception as error:  # raised again below, by the caller's thread
+            except Exception as error:  # raised again below, in the caller's thread
                 outcome.append(error)
 
         thread = threading.Thread(target=exchange, daemon=True)
         thread.start()
         thread.join(timeout_seconds + 1)
         if not outcome:
-            raise Broken(f"{method} {url}: no whole answer within {timeout_seconds:g} s")
+            raise Broken(f"{method} {url}: no complete answer within {timeout_seconds:g} s")
         if isinstance(outcome[0], BaseException):
             raise outcome[0]
         return outcome[0]

@@ -32,13 +32,13 @@ class Profile:
     short: Form | None = ()
     long: Form | None = None
     failing: Form | None = None
-    upload: Form | None = None  # "{part}" in a value, here and above, stands for the part with a table of ours
-    parameter: tuple[str, str] = ("", "")  # one that may be set on a pending job
-    soda: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # a data set and regions of it
+    upload: Form | None = None  # "{part}" in a value, here and above, stands for the part with our table
+    parameter: tuple[str, str] = ("", "")  # may be set on a pending job
+    soda: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # a data set and regions in it
     chapters: tuple[str, ...] = ("UWS 1.1", "DALI 1.1", "VOSI 1.1", "SSO 2.0", "Clients")
-    base: str = ".."  # from the job list to the folder of capabilities
+    base: str = ".."  # of capabilities, relative to the job list
     sync: bool = False
-    patience: float = 60.0  # seconds for a short job to end, or a long one to begin
+    patience: float = 60.0  # seconds for a short job to end or a long job to start
     poll: float = 0.25
     wait: int = 2  # seconds for the checks of WAIT
 

@@ -119,16 +119,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     Without ``--uws-url`` the plug-in does nothing.
     """
     group = parser.getgroup(NAME, "checks of a UWS server")
-    group.addoption("--uws-url", default="", metavar="URL", help="the job list to check")
-    group.addoption("--uws-profile", default="", metavar="NAME", help="a ready profile or a YAML file")
+    group.addoption("--uws-url", default="", metavar="URL", help="the URL of the job list to check")
+    group.addoption("--uws-profile", default="", metavar="NAME", help="the name of a shipped profile or a YAML file")
     group.addoption("--uws-token", default="", metavar="TOKEN", help="a bearer token ($UWS_CONFORMANCE_TOKEN)")
-    group.addoption("--uws-token-other", default="", metavar="TOKEN", help="of somebody else")
-    group.addoption("--uws-strict", action="store_true", help="warnings fail too")
-    group.addoption("--uws-timeout", type=float, default=30.0, metavar="S", help="seconds for one request")
-    group.addoption("--uws-max-jobs", type=int, default=60, metavar="N", help="jobs at most")
+    group.addoption("--uws-token-other", default="", metavar="TOKEN", help="a bearer token of somebody else")
+    group.addoption("--uws-strict", action="store_true", help="treat warnings as failures")
+    group.addoption("--uws-timeout", type=float, default=30.0, metavar="S", help="timeout of a request in seconds")
+    group.addoption("--uws-max-jobs", type=int, default=60, metavar="N", help="maximum number of jobs")
 
 
-@pytest.hookimpl(tryfirst=True)  # before -k and -m choose
+@pytest.hookimpl(tryfirst=True)  # before -k and -m select
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
     """Add the checks to the tests."""
     if config.getoption("uws_url"):

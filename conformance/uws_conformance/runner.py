@@ -62,7 +62,7 @@ def run_check(check: Check, bench: Bench) -> Result:
         outcome, observation = Outcome.SKIP, str(error)
     except Unsupported as error:
         outcome, observation = Outcome.UNSUPPORTED, str(error)
-    except Exception as error:  # an answer that the check was not written for; the others go on
+    except Exception as error:  # a reply that the check does not expect; the run goes on
         outcome = Outcome.FAIL if check.level is Level.MUST else Outcome.WARN
         observation = f"the answer could not be understood ({type(error).__name__}: {error})"
     exchanges = tuple(sorted(bench.shared_exchanges.union(range(first, len(bench.client.exchanges)))))

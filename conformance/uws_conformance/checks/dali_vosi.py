@@ -149,7 +149,7 @@ def capabilities_anonymous(bench: Bench) -> str:
     return str(reply)
 
 
-@check("D-005", "MUST", "DALI 1.1 §2", "A resource that is not there answers 404.")
+@check("D-005", "MUST", "DALI 1.1 §2", "A resource that does not exist answers 404.")
 def nothing_there(bench: Bench) -> str:
     reply = bench.get(f"{bench.base_url}/no-such-resource-5b1d0c")
     expect(reply.status == 404, str(reply))
@@ -172,7 +172,7 @@ def examples(bench: Bench) -> etree._Element:
         raise Broken(f"{reply}: {error}") from error
 
 
-@check("D-017", "MUST", "DALI 1.1 §2.3", "examples is well-formed XML, or is not there (404).")
+@check("D-017", "MUST", "DALI 1.1 §2.3", "examples is well-formed XML, or does not exist (404).")
 def examples_xml(bench: Bench) -> str:
     return str(examples(bench).tag)
 
@@ -246,7 +246,7 @@ def siblings(bench: Bench) -> str:
     return ", ".join(set(folders.values())) or "no resource is named"
 
 
-@check("V-011", "SHOULD", "VOSI 1.1 §3.1", "Last-Modified of capabilities tells when they last changed.")
+@check("V-011", "SHOULD", "VOSI 1.1 §3.1", "Last-Modified tells when capabilities last changed.")
 def last_modified(bench: Bench) -> str:
     date = capabilities(bench).headers.get("last-modified")
     document_root(capabilities(bench))

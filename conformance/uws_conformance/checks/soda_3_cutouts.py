@@ -123,7 +123,7 @@ def several_circles(bench: Bench) -> str:
         expect(NO_SEVERAL_VALUES in error_text(bench, job), f"the error is {error_text(bench, job)[:200]!r}")
         return NO_SEVERAL_VALUES
     count = len(fetch_results(bench, job))
-    expect(count >= 2, f"{count} results")  # previews may lie beside them
+    expect(count >= 2, f"{count} results")  # previews may be among them
     return f"{count} results"
 
 
@@ -170,7 +170,7 @@ def sync_error_label(bench: Bench) -> str:
     return reply.text[:60]
 
 
-@check("S-007", "MUST", f"{SECTION}.2", "A region far beyond the data is reduced to them.")
+@check("S-007", "MUST", f"{SECTION}.2", "A region that reaches far beyond the data is reduced to it.")
 def reduced(bench: Bench) -> str:
     lon, lat, _ = profile_values(bench, "CIRCLE")[0].split()
     replies = fetch_results(bench, cutout_job(bench, ("CIRCLE", f"{lon} {lat} 60")))

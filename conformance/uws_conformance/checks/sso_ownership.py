@@ -26,7 +26,7 @@ def owner_known(bench: Bench) -> str:
     return str(owner)
 
 
-@check("A-005", "SHOULD", "SSO 2.0 §AuthVO 4.3", "An authenticated client is told who it is: X-VO-Authenticated.")
+@check("A-005", "SHOULD", "SSO 2.0 §AuthVO 4.3", "X-VO-Authenticated tells an authenticated client who it is.")
 def told_identity(bench: Bench) -> str:
     require_credentials(bench)
     identity = bench.get(f"{bench.base_url}/capabilities").headers.get("x-vo-authenticated")
@@ -115,9 +115,7 @@ METHOD_IDS = {
 }
 
 
-@check(
-    "A-001", "SHOULD", "SSO 2.0 §2", "Ways to log in are named by the standardIDs of SSO; an empty one is anonymous."
-)
+@check("A-001", "SHOULD", "SSO 2.0 §2", "Login methods have the standardIDs of SSO; an empty one is anonymous.")
 def security_methods(bench: Bench) -> str:
     reply = bench.get(f"{bench.base_url}/capabilities")
     expect(reply.status == 200, str(reply))

@@ -18,7 +18,7 @@ from uws_conformance.votable import Votable
 LANG_SECTION, QUERY_SECTION, MAXREC_SECTION, FORMAT_SECTION, UPLOAD_SECTION = (
     f"TAP 1.1 §2.7.{n}" for n in (1, 2, 4, 3, 5)
 )
-FROM_COLUMNS = "FROM TAP_SCHEMA.columns"  # it describes itself: there are more than five rows
+FROM_COLUMNS = "FROM TAP_SCHEMA.columns"  # describes itself, so it has more than five rows
 TEXT_VOTABLE = "application/x-votable+xml;serialization=TABLEDATA"
 
 
@@ -68,7 +68,7 @@ def unknown_language(bench: Bench) -> str:
     return expect_error(send_query(bench, f"SELECT TOP 1 column_name {FROM_COLUMNS}", lang="nonsense"))
 
 
-@check("T-010", "MUST", LANG_SECTION, "A QUERY that is none is an error.")
+@check("T-010", "MUST", LANG_SECTION, "A malformed QUERY is an error.")
 def no_query(bench: Bench) -> str:
     return expect_error(send_query(bench, "DUFF QUERY"))
 
@@ -202,7 +202,7 @@ def query_status(bench: Bench) -> str:
     return f"{states_before[0]}, {document.version}"
 
 
-@check("D-049", "SHOULD", "TAP 1.1 §3", "Further INFOs tell where the table comes from, such as the query.")
+@check("D-049", "SHOULD", "TAP 1.1 §3", "Further INFOs describe the origin of the table, such as the query.")
 def further_infos(bench: Bench) -> str:
     document = query_table(bench, f"SELECT TOP 1 column_name {FROM_COLUMNS}")
     names = [name for name, _, _ in document.before + document.after if name != "QUERY_STATUS"]
@@ -217,7 +217,7 @@ def columns(bench: Bench) -> str:
     return ", ".join(names)
 
 
-@check("T-023", "MUST", "TAP 1.1 §3.2", "Names of columns are unique, generated ones too.")
+@check("T-023", "MUST", "TAP 1.1 §3.2", "Column names are unique, generated ones too.")
 def unique_columns(bench: Bench) -> str:
     names = query_table(bench, f"SELECT COUNT(*), MAX(column_name), MIN(column_name) {FROM_COLUMNS}").fields
     expect(len(set(map(str.lower, names))) == 3, f"columns are {list(names)}")
@@ -274,7 +274,7 @@ def upload_bad_name(bench: Bench) -> str:
     return expect_error(send_query(bench, f"SELECT TOP 1 column_name {FROM_COLUMNS}", form, files=files))
 
 
-@check("D-026", "MUST", UPLOAD_SECTION, "UPLOAD of a part that is not there is an error.")
+@check("D-026", "MUST", UPLOAD_SECTION, "UPLOAD of a missing part is an error.")
 def upload_no_part(bench: Bench) -> str:
     require_uploads(bench)
     return expect_error(

@@ -70,7 +70,7 @@ def tap_interface(bench: Bench) -> str:
     "MUST",
     CAPABILITIES_SECTION,
     'Its interface has version="1.1".',
-    "Without it clients take you for TAP 1.0.",
+    "Without it clients treat the server as TAP 1.0.",
 )
 def tap_version(bench: Bench) -> str:
     version = std_interface(bench).get("version")
@@ -177,7 +177,7 @@ def tableset(bench: Bench) -> etree._Element:
     return documents.parse(reply.body, reply.url)
 
 
-@check("T-001", "MUST", "TAP 1.1 §2", "sync is there: it answers a query.")
+@check("T-001", "MUST", "TAP 1.1 §2", "sync exists and answers a query.")
 def sync_there(bench: Bench) -> str:
     reply = bench.sync(bench.job_form("short"), "POST")
     expect(reply.status == 200, str(reply))
@@ -249,7 +249,7 @@ def tables_detail(bench: Bench) -> str:
     return "200"
 
 
-@check("V-031", "MUST", TABLES_SECTION, "A table that is not there answers 404.")
+@check("V-031", "MUST", TABLES_SECTION, "A table that does not exist answers 404.")
 def unknown_table(bench: Bench) -> str:
     tableset(bench)
     reply = bench.get(f"{bench.base_url}/tables/no_such_table_5b1d0c")

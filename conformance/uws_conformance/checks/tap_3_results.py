@@ -63,7 +63,7 @@ def result_maxrec(bench: Bench) -> str:
     return "OVERFLOW"
 
 
-@check("T-013", "MUST", "TAP 1.1 §2.7", "Bad parameters are no obstacle to the creation of a job.")
+@check("T-013", "MUST", "TAP 1.1 §2.7", "Bad parameters do not prevent the creation of a job.")
 def created_with_bad_parameters(bench: Bench) -> str:
     reply = bench.create((("LANG", "nonsense"), ("QUERY", "DUFF"), ("MAXREC", "many")))
     expect(reply.status == 303, str(reply))

@@ -87,7 +87,7 @@ def jobref_parts(bench: Bench) -> str:
     return f"{len(entries)} jobs"
 
 
-@check("U-051", "SHOULD", SECTION, "The list holds every job that the caller may see, the ones just made included.")
+@check("U-051", "SHOULD", SECTION, "The list has every job that the caller may see, new ones included.")
 def list_has_new_jobs(bench: Bench) -> str:
     expected_ids = [job_id(job) for job in three_jobs(bench)]
     job_ids = listed_ids(bench)
@@ -96,14 +96,20 @@ def list_has_new_jobs(bench: Bench) -> str:
     return f"{len(job_ids)} jobs"
 
 
-@check("U-007", "MUST", "UWS 1.1 §2.2.1.1", 'The list has version="1.1".', "Without it clients take you for UWS 1.0.")
+@check(
+    "U-007",
+    "MUST",
+    "UWS 1.1 §2.2.1.1",
+    'The list has version="1.1".',
+    "Without it clients treat the server as UWS 1.0.",
+)
 def list_version(bench: Bench) -> str:
     version = bench.get_xml(bench.list_url).get("version")
     expect(version == "1.1", f"version is {version!r}")
     return f"version {version}"
 
 
-@check("U-054", "MUST", SECTION, "ARCHIVED jobs are only listed when PHASE=ARCHIVED is asked for.")
+@check("U-054", "MUST", SECTION, "ARCHIVED jobs are listed only with PHASE=ARCHIVED.")
 def list_without_archived(bench: Bench) -> str:
     for query in ("", "?LAST=1000", "?AFTER=2000-01-01T00:00:00Z"):
         expect("ARCHIVED" not in listed_phases(bench, query), f"ARCHIVED jobs in {bench.list_url}{query}")
@@ -303,7 +309,7 @@ def jobref_creation_time(bench: Bench) -> str:
     return "present"
 
 
-@check("U-076", "MUST", SECTION, "The list and the job document tell the same phase.")
+@check("U-076", "MUST", SECTION, "The list and the job document have the same phase.")
 def jobref_phase_agrees(bench: Bench) -> str:
     job = bench.aborted()
     for entry in jobrefs(bench, ""):

@@ -52,7 +52,7 @@ def upload_by_reference(bench: Bench) -> str:
 @check("U-038", "MUST", "UWS 1.1 §2.2.2.4", "The URL of a parameter by reference gives the bytes that were sent.")
 def upload_bytes(bench: Bench) -> str:
     text = (parameter_by_reference(bench).text or "").strip()
-    # DALI shows name,URL pairs where a service takes several tables.
+    # In DALI the value is name,URL where a service takes several tables.
     url = urljoin(f"{bench.upload().url}/parameters", text.rpartition(",")[2])
     reply = bench.get(url)
     expect(reply.status == 200, str(reply))

@@ -64,7 +64,7 @@ def create_multipart(bench: Bench) -> str:
     return str(reply)
 
 
-@check("U-122", "MUST", "DALI 1.1 §2", "Parameters of a multipart POST are kept like those of a form.")
+@check("U-122", "MUST", "DALI 1.1 §2", "Parameters of a multipart POST are stored like those of a form.")
 def multipart_parameters(bench: Bench) -> str:
     reply = bench.create(bench.job_form("short"), files={})
     expect(reply.location, str(reply))
@@ -100,21 +100,21 @@ add_run_at_creation_check("body")
 add_run_at_creation_check("query")
 
 
-@check("U-123", "SHOULD", CREATE_SECTION, "PHASE is not kept among the parameters of the job.")
+@check("U-123", "SHOULD", CREATE_SECTION, "PHASE is not stored among the parameters of the job.")
 def phase_no_parameter(bench: Bench) -> str:
     job = bench.create_job((*bench.job_form("short"), ("PHASE", "RUN")))
     expect("PHASE" not in parameter_values(bench, job.url), "PHASE is listed among the parameters")
     return "not listed"
 
 
-@check("D-022", "SHOULD", "DALI 1.1 §3", "An unknown parameter is no obstacle to creation.")
+@check("D-022", "SHOULD", "DALI 1.1 §3", "An unknown parameter does not prevent creation.")
 def unknown_parameter(bench: Bench) -> str:
     reply = bench.create((*bench.job_form("short"), ("ZZZ_UNKNOWN", "1")))
     expect(reply.status == 303, str(reply))
     return str(reply)
 
 
-@check("U-077", "MUST", "UWS 1.1 §2.1.9", "runId is given back as it was sent, markup and accents too.")
+@check("U-077", "MUST", "UWS 1.1 §2.1.9", "runId is returned as it was sent, with markup and accents.")
 def run_id(bench: Bench) -> str:
     sent_id = "a b&c<é"
     job = bench.create_job((*bench.job_form("short"), ("RUNID", sent_id)))
@@ -144,7 +144,7 @@ def phase_name_case(bench: Bench) -> str:
     "U-105",
     "MUST",
     "UWS 1.1 §2.1.3",
-    "Once PHASE=RUN was answered nobody sees the job PENDING.",
+    "After the reply to PHASE=RUN the job is never seen PENDING.",
     "Commit before you answer: pyvo stops at PENDING.",
 )
 def never_pending_again(bench: Bench) -> str:

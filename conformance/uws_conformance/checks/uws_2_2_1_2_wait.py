@@ -10,7 +10,7 @@ from uws_conformance.outcomes import expect
 from uws_conformance.registry import check
 
 SECTION = "UWS 1.1 §2.2.1.2"
-PROMPT_FRACTION = 0.5  # part of the wait by which an answer "at once" must have come
+PROMPT_FRACTION = 0.5  # of the wait, within which a prompt reply must arrive
 
 
 @check(
@@ -61,13 +61,13 @@ def wait_tells_change(bench: Bench) -> str:
     if reply.seconds < 0.15:
         return "answered before the change"
     phase = documents.value(documents.parse(reply.body, job.url), "phase")
-    expect(phase == "ABORTED", f"the phase told after the change is {phase}")
+    expect(phase == "ABORTED", f"the phase after the change is {phase}")
     return "ABORTED"
 
 
 def add_prompt_answer_check(rule: str, job_kind: str, query: str, subject: str) -> None:
     """Register the check of a WAIT that must not block."""
-    level = "AMBIG" if rule in ("U-155", "U-157") else "MUST"  # not laid down
+    level = "AMBIG" if rule in ("U-155", "U-157") else "MUST"  # the standard leaves it open
 
     @check(rule, level, SECTION, f"{subject} is answered at once.", name=f"at-once-{job_kind}{query}")
     def answers_at_once(bench: Bench) -> str:

@@ -105,7 +105,7 @@ def add_value_checks(child: str) -> None:
         expect(reply.media_type == "text/plain", f"{reply}, Content-Type {reply.media_type!r}")
         return reply.media_type
 
-    @check("U-076", "MUST", "UWS 1.1 §2.2.2.2", f"{child} says the same as the job document.", name=f"{child}-agrees")
+    @check("U-076", "MUST", "UWS 1.1 §2.2.2.2", f"{child} agrees with the job document.", name=f"{child}-agrees")
     def agrees(bench: Bench) -> str:
         job = bench.pending()
         element = {"executionduration": "executionDuration", "owner": "ownerId"}.get(child, child)

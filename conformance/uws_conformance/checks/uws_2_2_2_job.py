@@ -189,7 +189,7 @@ add_nil_check("pending", "endTime")
 add_nil_check("running", "endTime")
 
 
-@check("U-073", "MUST", SECTION, "The element ownerId is there; nil if nobody is known.")
+@check("U-073", "MUST", SECTION, "The element ownerId is there; nil if the owner is unknown.")
 def owner_element(bench: Bench) -> str:
     root = document(bench.pending())
     expect(documents.child(root, "ownerId") is not None, "no ownerId")
@@ -241,7 +241,7 @@ add_end_time_check("completed")
 add_end_time_check("failed")
 
 
-@check("U-076", "MUST", SECTION, "parameters says the same as the job document.")
+@check("U-076", "MUST", SECTION, "parameters agrees with the job document.")
 def parameters_agree(bench: Bench) -> str:
     job = bench.completed()
     element = documents.child(document(job), "parameters")
@@ -256,7 +256,7 @@ def parameters_agree(bench: Bench) -> str:
     return f"{len(job_parameters)} parameters"
 
 
-@check("U-076", "MUST", SECTION, "results says the same as the job document.")
+@check("U-076", "MUST", SECTION, "results agrees with the job document.")
 def results_agree(bench: Bench) -> str:
     job = bench.completed()
     element = documents.child(document(job), "results")

@@ -93,7 +93,7 @@ def failed_answers(bench: Bench) -> str:
     job = bench.create_job(bench.job_form("failing"))
     bench.post(f"{job.url}/phase", ("PHASE", "RUN"))
     deadline = time.monotonic() + bench.profile.patience
-    while (phase := bench.get(f"{job.url}/phase").text.strip()) != "ERROR":  # the document may not answer
+    while (phase := bench.get(f"{job.url}/phase").text.strip()) != "ERROR":  # the document may fail
         if phase in documents.FINAL_PHASES or time.monotonic() > deadline:
             raise Skipped(f"no failed job to look at: {job.url} is {phase[:40]!r}")
         time.sleep(bench.profile.poll)

@@ -25,7 +25,7 @@ def bad_duration(bench: Bench) -> str:
     return str(reply)
 
 
-@check("U-136", "MUST", "UWS 1.1 §2.2.3.4", "A new EXECUTIONDURATION is kept, or shown as the server clamped it.")
+@check("U-136", "MUST", "UWS 1.1 §2.2.3.4", "A new EXECUTIONDURATION is stored, or shown as the server limited it.")
 def set_duration(bench: Bench) -> str:
     job = bench.editable()
     reply = bench.post(f"{job.url}/executionduration", ("EXECUTIONDURATION", "20"))
@@ -43,7 +43,7 @@ def bad_destruction(bench: Bench) -> str:
     return str(reply)
 
 
-@check("U-134", "MUST", "UWS 1.1 §2.2.3.3", "A new DESTRUCTION is kept, or shown as the server clamped it.")
+@check("U-134", "MUST", "UWS 1.1 §2.2.3.3", "A new DESTRUCTION is stored, or shown as the server limited it.")
 def set_destruction(bench: Bench) -> str:
     job = bench.editable()
     requested = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
@@ -92,7 +92,7 @@ def posted_parameter(bench: Bench) -> str:
     "D-012",
     "AMBIG",
     "DALI 1.1 §2.1",
-    "Parameters posted to the job's own URL are not taken.",
+    "Parameters posted to the job's own URL are not stored.",
     "DALI forbids it, TAP 1.0 clients do it.",
 )
 def parameter_at_job(bench: Bench) -> str:
@@ -142,7 +142,7 @@ def add_deletion_checks(way: str) -> None:
         job = bench.deleted(way)
         reply = job.replies["delete"]
         location = reply.location.partition("?")[0].rstrip("/")
-        parent_url = job.url.rpartition("/")[0]  # the list may have a second name
+        parent_url = job.url.rpartition("/")[0]  # the list may have another URL
         expect(
             location in (bench.list_url, parent_url), f"Location is {reply.location!r}, the list is {bench.list_url}"
         )
