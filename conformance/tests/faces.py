@@ -41,7 +41,7 @@ class Tap(Reference):
 
     cap = 1000
 
-    # What a query gives
+    # Queries
 
     def limit(self, form: Pairs) -> int:
         """Return the maximum number of rows."""

@@ -62,32 +62,32 @@ def when(name: str, test: Callable[[Request, Answer], bool], change: Callable[[A
     MUTANTS.append(Mutant(name, lambda request, answer: change(answer) if test(request, answer) else answer))
 
 
-def method(name: str, **methods: Callable[..., Any]) -> None:
+def override(name: str, **methods: Callable[..., Any]) -> None:
     """Add a fault in some methods."""
     MUTANTS.append(Mutant(name, None, methods))
 
 
-def status(code: int) -> Callable[[Answer], Answer]:
+def with_status(code: int) -> Callable[[Answer], Answer]:
     return lambda answer: replace(answer, status=code)
 
 
-def typed(media_type: str) -> Callable[[Answer], Answer]:
+def with_type(media_type: str) -> Callable[[Answer], Answer]:
     return lambda answer: replace(answer, type=media_type)
 
 
-def swap(pattern: str, by: str) -> Callable[[Answer], Answer]:
+def with_substitution(pattern: str, by: str) -> Callable[[Answer], Answer]:
     return lambda answer: replace(answer, body=re.sub(pattern, by, answer.body))
 
 
-def header(name: str, value: str) -> Callable[[Answer], Answer]:
+def with_header(name: str, value: str) -> Callable[[Answer], Answer]:
     return lambda answer: replace(answer, headers={**answer.headers, name: value})
 
 
-def says(body: str) -> Callable[[Answer], Answer]:
+def with_body(body: str) -> Callable[[Answer], Answer]:
     return lambda answer: replace(answer, body=body)
 
 
-def posts(field_name: str, value: str = "") -> Callable[[Request, Answer], bool]:
+def has_form_field(field_name: str, value: str = "") -> Callable[[Request, Answer], bool]:
     """Return a test for requests with a form field."""
     return lambda request, _answer: any(
         key == field_name and (not value or field_value == value) for key, field_value in request.form

@@ -197,7 +197,7 @@ for name in ["core.settings.django", "core.settings.daiquiri", *(f"{each}.settin
 INSTALLED_APPS = DJANGO_APPS + ["daiquiri.core", *(f"daiquiri.{name}" for name in NAMES)] + ADDITIONAL_APPS
 SITE_CREATED = SITE_UPDATED = "2026-01-01"
 SITE_TITLE, SITE_IDENTIFIER = "Peer", "example.org"
-ASYNC = False  # without a broker of messages a job runs in the request that starts it
+ASYNC = False  # without a message broker, a job runs in the request that starts it
 QUERY_ANONYMOUS, QUERY_MAX_ACTIVE_JOBS = True, {}
 REST_FRAMEWORK = {"DEFAULT_THROTTLE_CLASSES": (), "DEFAULT_THROTTLE_RATES": {"query.create": None}}
 """,
@@ -280,7 +280,7 @@ def main(names: Sequence[str] = ()) -> int:
         profile, make = PEERS[name]
         reports = [f"--json={BUILD / name}.json", f"--html={BUILD / name}.html"]
         with tempfile.TemporaryDirectory() as folder:
-            Path(folder).chmod(0o755)  # the server's user has to get in
+            Path(folder).chmod(0o755)  # the server's user must be able to enter
             with make(Path(folder)) as peer:
                 status = max(status, check([f"{peer.url}/tap/async", "--profile", profile, "--quiet", *reports]) & 2)
         print(f"the reports on {name} are {BUILD / name}.json and .html")

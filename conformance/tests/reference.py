@@ -49,14 +49,14 @@ class Reference(Documents):
             if mode != "long" and ran >= self.short_job_seconds:
                 self.finish(job, "ERROR" if mode == "failing" else "COMPLETED")
             elif ran >= job.duration:
-                self.exceeded(job)
+                self.abort_overdue(job)
         if now >= job.destruction:
             self.destroy(job)
 
     def finish(self, job: Job, phase: str) -> None:
         job.phase, job.ended = phase, datetime.now(UTC)
 
-    def exceeded(self, job: Job) -> None:
+    def abort_overdue(self, job: Job) -> None:
         """End a job that ran for too long."""
         self.finish(job, "ABORTED")
 
@@ -78,38 +78,38 @@ class Reference(Documents):
         self.finish(job, "ABORTED")
         return self.redirect_to(job)
 
-    def visible(self, job: Job, caller: str | None) -> bool:
+    def is_visible(self, job: Job, caller: str | None) -> bool:
         """Return whether a caller may see a job."""
         return job.owner == caller
 
     # The list
 
-    def by_phase(self, jobs: list[Job], phases: list[str]) -> list[Job]:
+    def filter_by_phase(self, jobs: list[Job], phases: list[str]) -> list[Job]:
         return [job for job in jobs if job.phase in phases]
 
-    def by_after(self, jobs: list[Job], after: str) -> list[Job]:
+    def filter_by_after(self, jobs: list[Job], after: str) -> list[Job]:
         try:
             limit = parse_instant(after)
         except ValueError:
             return jobs
         return [job for job in jobs if job.created > limit]
 
-    def by_last(self, jobs: list[Job], last: str) -> list[Job]:
+    def filter_by_last(self, jobs: list[Job], last: str) -> list[Job]:
         return jobs[: int(last)] if last.isdigit() and int(last) else jobs
 
-    def listed(self, request: Request) -> list[Job]:
+    def select_jobs(self, request: Request) -> list[Job]:
         """Return the jobs that a request for the list selects."""
-        jobs = [job for job in list(self.jobs.values()) if self.visible(job, request.caller)]
+        jobs = [job for job in list(self.jobs.values()) if self.is_visible(job, request.caller)]
         for job in jobs:
             self.advance(job)
         jobs.sort(key=lambda job: job.created, reverse=True)
         phases = [value for key, value in request.query if key.upper() == "PHASE"]
         if phases:
-            jobs = self.by_phase(jobs, phases)
+            jobs = self.filter_by_phase(jobs, phases)
         if after := request.query_value("AFTER"):
-            jobs = self.by_after(jobs, after)
+            jobs = self.filter_by_after(jobs, after)
         if last := request.query_value("LAST"):
-            jobs = self.by_last(jobs, last)
+            jobs = self.filter_by_last(jobs, last)
         return jobs
 
     # Waiting
@@ -172,7 +172,7 @@ class Reference(Documents):
             job = self.jobs.get(parts[1])
             if job is None:
                 return Answer(404, "no such job")
-            if not self.visible(job, request.caller):
+            if not self.is_visible(job, request.caller):
                 return Answer(403, "somebody else's job")
         if len(parts) == 2:
             return self.answer_job(request, job)
@@ -182,7 +182,7 @@ class Reference(Documents):
     def answer_list(self, request: Request) -> Answer:
         if request.method in ("GET", "HEAD"):
             with self.lock:
-                return Answer(200, self.list_document(self.listed(request)), "text/xml")
+                return Answer(200, self.list_document(self.select_jobs(request)), "text/xml")
         if request.method != "POST":
             return Answer(405, headers={"Allow": "GET, HEAD, POST"})
         if not request.readable:

@@ -46,7 +46,7 @@ class Handler(BaseHTTPRequestHandler):
         caller = token if token in ("alice", "bob") else None
         pairs, files = form(self.headers, data)
         query = parse_qsl(split.query, keep_blank_values=True)
-        readable = self.headers.get("Content-Type", "") != "multipart/form-data"  # which names no boundary
+        readable = self.headers.get("Content-Type", "") != "multipart/form-data"  # without a boundary
         chunked = "Transfer-Encoding" in self.headers
         reply = self.reference.answer(Request(self.command, split.path, query, pairs, caller, files, readable, chunked))
         body = reply.body.encode()
@@ -71,7 +71,7 @@ def form(headers: Message, data: bytes) -> tuple[Pairs, dict[str, bytes]]:
     kind = headers.get("Content-Type", "")
     if not kind.startswith("multipart/"):
         return parse_qsl(data.decode("utf-8", "replace"), keep_blank_values=True), {}
-    if odd := re.search(r'boundary="(<[^"]*>)"', kind):  # the parser would take the angle brackets away
+    if odd := re.search(r'boundary="(<[^"]*>)"', kind):  # the parser would strip the angle brackets
         kind, data = kind.replace(odd[1], "plain"), data.replace(odd[1].encode(), b"plain")
     message = BytesParser().parsebytes(f"Content-Type: {kind}\r\n\r\n".encode() + data)
     fields: Pairs = []
@@ -88,7 +88,7 @@ def form(headers: Message, data: bytes) -> tuple[Pairs, dict[str, bytes]]:
     return fields, files
 
 
-class Quiet(ThreadingHTTPServer):
+class QuietServer(ThreadingHTTPServer):
     """A server with a long queue and no error messages."""
 
     daemon_threads = True
@@ -101,7 +101,7 @@ class Quiet(ThreadingHTTPServer):
 @contextmanager
 def serve(reference: Reference) -> Iterator[str]:
     """Serve while open, and give the job list's URL."""
-    server = Quiet(("127.0.0.1", 0), type("Bound", (Handler,), {"reference": reference}))
+    server = QuietServer(("127.0.0.1", 0), type("Bound", (Handler,), {"reference": reference}))
     reference.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()

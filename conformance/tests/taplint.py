@@ -11,8 +11,8 @@ from tests.tiers import require
 STAGES = "TME CPV CAP AVV UWS"
 LINE = re.compile(r"^([EF]-\w{3}-\w{4})", re.MULTILINE)
 
-# What taplint calls it -> the beginnings of the names of our checks that see the same; code and checks come together.
-# Codes of documents that are not valid are made from the message, so only their stage counts.
+# taplint code -> prefixes of the checks that find the same fault; either both report it or neither does.
+# Codes of invalid documents are derived from the message, so only their stage is listed.
 CHECKS_BY_CODE: Mapping[str, tuple[str, ...]] = {
     "E-UWS-NFND": ("U-022", "U-025.phase-answers", "U-028.executionduration-answers", "U-030", "U-033"),
     "E-UWS-GMIM": ("U-004.job-type", "U-004.phase-type", "U-004.executionduration-type", "U-004.destruction-type"),

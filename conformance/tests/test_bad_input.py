@@ -60,7 +60,7 @@ def test_host_that_is_down(capsys: pytest.CaptureFixture[str]) -> None:
     [b"<html><body>welcome</body></html>", b"", b"<a>", b'<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><a>&b;</a>'],
     ids=["html", "empty", "malformed", "entity"],
 )  # fmt: skip
-def test_no_uws_at_all(body: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+def test_documents_that_are_no_uws(body: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     with serve_answer(body) as url:
         assert main([url, "--quiet"]) == 1
     output = capsys.readouterr().out
@@ -99,7 +99,7 @@ def test_credentials_are_in_no_report() -> None:
 @pytest.mark.parametrize(
     "text", ["2026-01-01T00:00:00+00:00", "2026-01-01 00:00:00Z", "2026-01-01T00:00:00", "2026-13-01T00:00:00Z"]
 )
-def test_instants_that_are_none(text: str) -> None:
+def test_malformed_instants(text: str) -> None:
     with pytest.raises(Broken):
         documents.instant(text)
 

@@ -98,12 +98,12 @@ def test_headers_that_never_end(capsys: pytest.CaptureFixture[str]) -> None:
         assert "within 0.5 s" in error_line(capsys, url, "--timeout", "0.5")
 
 
-def test_silence(capsys: pytest.CaptureFixture[str]) -> None:
+def test_server_that_never_answers(capsys: pytest.CaptureFixture[str]) -> None:
     with serve_talk(lambda connection: time.sleep(0.05)) as url:
         assert "no answer within 0.5 s" in error_line(capsys, url, "--timeout", "0.5")
 
 
-def test_gigabytes_of_job_list(capsys: pytest.CaptureFixture[str]) -> None:
+def test_job_list_of_gigabytes(capsys: pytest.CaptureFixture[str]) -> None:
     chunk = b"<uws:jobref id='x'/>" * 50_000
     first = HEAD + b"Content-Length: 9000000000\r\n\r\n"
     greeted: set[int] = set()
@@ -116,7 +116,7 @@ def test_gigabytes_of_job_list(capsys: pytest.CaptureFixture[str]) -> None:
         assert "longer than 8000000 bytes" in error_line(capsys, url)
 
 
-def test_no_http_at_all(capsys: pytest.CaptureFixture[str]) -> None:
+def test_server_that_speaks_no_http(capsys: pytest.CaptureFixture[str]) -> None:
     with serve_talk(lambda connection: connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")) as url:
         assert "GET http://127.0.0.1" in error_line(capsys, url)
 
@@ -131,7 +131,7 @@ def test_connection_that_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("url", ["no-url", "ftp://host/async", "http://[bad/async", "http://", "https://host:99999/x"])
-def test_urls_that_are_none(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_malformed_urls(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     error_line(capsys, url)
 
 
@@ -164,7 +164,7 @@ def test_certificate_that_nobody_vouches_for(certificate: Path, capsys: pytest.C
         assert "certificate" in error_line(capsys, url)
 
 
-def test_no_tls_at_all(capsys: pytest.CaptureFixture[str]) -> None:
+def test_server_that_speaks_no_tls(capsys: pytest.CaptureFixture[str]) -> None:
     with serve_talk(lambda connection: connection.sendall(HEAD + b"\r\n")) as url:
         assert "SSL" in error_line(capsys, url.replace("http:", "https:"))
 

@@ -43,7 +43,7 @@ def test_report_in_a_browser(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         first = page.locator("h2:has-text('To mend') + table tr").nth(1)
         assert first.locator("b.o").inner_text() == "fail"
         assert first.locator("b.o").evaluate("node => getComputedStyle(node).backgroundColor") == "rgb(207, 34, 46)"
-        # The number of a request leads to it, and opens it.
+        # The number of a request links to it and opens it.
         page.locator("tr:has-text('U-120.create-303') a[href^='#x']").first.click()
         exchange = page.locator(":target")
         assert exchange.is_visible() and "uws-conformance" in exchange.inner_text()

@@ -47,7 +47,7 @@ def test_few_dependencies_and_none_of_the_service(installed: Path) -> None:
 def test_command_checks_the_demo_service_within_a_minute(installed: Path, tmp_path: Path) -> None:
     server = Server(tmp_path / "service")
     server.start()
-    # The first entry of the path is the installed package; what it needs is the environment's.
+    # The installed package comes first in the path; its dependencies are those of this environment.
     environment = {**os.environ, "PYTHONPATH": str(installed), "PYTHONSAFEPATH": "1"}
     command = [sys.executable, str(installed / "bin" / "uws-conformance"), f"{server.url}/sleep/async", "--strict"]
     started = time.monotonic()

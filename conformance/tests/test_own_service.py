@@ -15,13 +15,13 @@ from uws_conformance.http import Identity
 from uws_conformance.outcomes import Outcome
 from uws_conformance.runner import Report
 
-from tests.conformance import DID, OPEN, REASONS, judge, judge_ownership, looks
+from tests.conformance import DID, OPEN, REASONS, judge, judge_ownership, check_applications
 from tests.issuers import NanoIdp
 from tests.server import Server
 from tests.soda import skies
 from uws_service.cli import run as uws_service
 
-# test_install.py looks at the open `sleep`.
+# test_install.py checks the open `sleep`.
 APPLICATIONS = {"open": ("tap", "images"), "tokens": tuple(REASONS)}
 
 
@@ -53,7 +53,7 @@ def reports(request: pytest.FixtureRequest, sky: Path, tmp_path_factory: pytest.
         server = Server(tmp_path_factory.mktemp(request.param), settings)
         server.start()
         stack.callback(server.stop)
-        yield request.param, looks(server, APPLICATIONS[request.param], *identities)
+        yield request.param, check_applications(server, APPLICATIONS[request.param], *identities)
 
 
 Reports = tuple[str, dict[str, Report]]

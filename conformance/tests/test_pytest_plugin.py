@@ -74,7 +74,7 @@ def test_a_host_that_is_down_fails_one_test(project: pytest.Pytester) -> None:
     result.stdout.no_fnmatch_line("*Traceback*")
 
 
-def test_a_profile_that_is_none_is_said(project: pytest.Pytester) -> None:
+def test_an_unknown_profile_is_reported(project: pytest.Pytester) -> None:
     result = run(project, "http://127.0.0.1:1/async", "--uws-profile", "nothing")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*--uws-profile: no profile 'nothing'*"])

@@ -9,7 +9,7 @@ import matrix
 from uws_conformance.registry import all_checks
 from uws_conformance.remedies import REMEDIES
 
-# MUSTs that are only warned about, since the standards contradict each other or all servers do otherwise.
+# MUSTs whose checks only warn: the standards contradict each other, or all servers deviate.
 WARNED = {
     "U-002": "most servers answer 303 to an illegal change of phase and ignore it",
     "D-012": "examples of TAP 1.1 show what DALI forbids",
@@ -36,7 +36,7 @@ def test_a_reason_is_only_given_where_there_is_no_check() -> None:
     assert rules_with_both == []
 
 
-def test_rules_that_are_seen_elsewhere_have_checks_there() -> None:
+def test_rules_covered_elsewhere_have_checks_there() -> None:
     checks = checks_by_rule()
     for rule in matrix.rules():
         if rule.reason.startswith("= "):
@@ -63,7 +63,7 @@ def test_no_must_is_weakened_and_no_may_is_made_a_must() -> None:
     assert hard == []
 
 
-def test_every_check_says_how_to_mend() -> None:
+def test_every_check_has_a_remedy() -> None:
     assert [check.id for check in all_checks() if not check.hint.endswith(".")] == []
     assert set(REMEDIES) <= {check.rule for check in all_checks()}
 

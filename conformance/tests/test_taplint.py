@@ -22,11 +22,11 @@ from reference_http import serve
 from uws_conformance.profile import load
 from uws_conformance.registry import all_checks
 
-from tests.conformance import look
+from tests.conformance import check_list
 from tests.server import Server
 from tests.tiers import require
 
-# Faults that taplint can see, with what it calls them.
+# Mutants whose fault taplint can see, with its code.
 CODES_BY_MUTANT = {
     "quote-500": "E-UWS-NFND",
     "executionduration-json": "E-UWS-GMIM",
@@ -82,7 +82,7 @@ def verdicts() -> Iterator[dict[str, tuple[set[str], list[str]]]]:
         yield dict(zip(names, pool.map(judge_both, names), strict=True))
 
 
-def test_nothing_is_said_of_the_correct_server(verdicts: dict[str, tuple[set[str], list[str]]]) -> None:
+def test_both_accept_the_correct_server(verdicts: dict[str, tuple[set[str], list[str]]]) -> None:
     assert verdicts[""] == (set(), [])
 
 
@@ -94,24 +94,24 @@ def test_both_see_a_fault(name: str, verdicts: dict[str, tuple[set[str], list[st
     assert any(check_id.startswith(taplint.CHECKS_BY_CODE[shared_code]) for check_id in broken), (codes, broken)
 
 
-def test_nothing_is_said_of_our_service(tmp_path: Path) -> None:
+def test_both_accept_our_service(tmp_path: Path) -> None:
     server = Server(tmp_path / "service")
     server.start()
     try:
-        report = look(f"{server.url}/tap/async", load("uws-service-tap"), only=SHARED)
+        report = check_list(f"{server.url}/tap/async", load("uws-service-tap"), prefixes=SHARED)
         codes = taplint.reported_codes(f"{server.url}/tap")
     finally:
         server.stop()
     assert matrix.broken(report) == [] and codes == set()
 
 
-def test_both_say_the_same_of_dachs() -> None:
+def test_both_agree_on_dachs() -> None:
     root = peers.dachs_root()
     if root is None:
         pytest.skip("DaCHS is not installed: apt-get install gavodachs2-server, or make conformance-peers")
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)  # the server's user has to get in
+        Path(folder).chmod(0o755)  # the server's user must be able to enter
         with peers.Dachs(root, Path(folder)) as dachs:
-            report = look(f"{dachs.url}/tap/async", load("dachs"), only=SHARED)
+            report = check_list(f"{dachs.url}/tap/async", load("dachs"), prefixes=SHARED)
             codes = taplint.reported_codes(f"{dachs.url}/tap")
     assert taplint.disagreements(codes, matrix.broken(report)) == []

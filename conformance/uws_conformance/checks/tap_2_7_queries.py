@@ -147,7 +147,7 @@ def add_malformed_maxrec_check(value: str) -> None:
     """Register the check of a malformed MAXREC."""
 
     @check("D-025", "MUST", MAXREC_SECTION, f"MAXREC={value} is an error.", name=f"maxrec-{value}")
-    def refused(bench: Bench) -> str:
+    def refuses_maxrec(bench: Bench) -> str:
         return expect_error(send_query(bench, f"SELECT TOP 3 column_name {FROM_COLUMNS}", ("MAXREC", value)))
 
 
@@ -171,7 +171,7 @@ def add_limit_check(top: int, maxrec: int, rows: int, marked: bool) -> None:
         f"TOP {top} with MAXREC={maxrec} gives {description}.",
         name=f"top-{top}-maxrec-{maxrec}",
     )
-    def cut(bench: Bench) -> str:
+    def has_rows_and_mark(bench: Bench) -> str:
         document = query_table(bench, f"SELECT TOP {top} column_name {FROM_COLUMNS}", ("MAXREC", str(maxrec)))
         expect(len(document.rows) == rows, f"{len(document.rows)} rows")
         expect(("OVERFLOW" in document.states) == marked, f"QUERY_STATUS is {document.states}")

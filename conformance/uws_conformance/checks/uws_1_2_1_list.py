@@ -120,7 +120,7 @@ def add_phase_filter_check(phase: str) -> None:
     """Register the check of a phase filter."""
 
     @check("U-052", "SHOULD", SECTION, f"PHASE={phase} lists only jobs in that phase.", name=f"phase-{phase.lower()}")
-    def only(bench: Bench) -> str:
+    def lists_only_phase(bench: Bench) -> str:
         bench.pending(), bench.aborted()
         job_phases = listed_phases(bench, f"?PHASE={phase}")
         expect(job_phases <= {phase}, f"PHASE={phase} also lists {', '.join(sorted(job_phases - {phase}))}")

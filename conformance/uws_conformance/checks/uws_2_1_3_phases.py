@@ -84,7 +84,7 @@ def add_run_at_creation_check(part: str) -> None:
         f"PHASE=RUN in the {part} of the creating POST starts the job.",
         name=f"create-and-run-{part}",
     )
-    def starts(bench: Bench) -> str:
+    def starts_job(bench: Bench) -> str:
         form, query = bench.job_form("short"), ""
         if part == "body":
             form = (*form, ("PHASE", "RUN"))
@@ -212,7 +212,7 @@ def add_final_phase_checks(job_kind: str, phase: str, command: str) -> None:
         f"{command} leaves a job that is {phase} as it is.",
         name=f"{command.lower()}-{job_kind}",
     )
-    def stays(bench: Bench) -> str:
+    def keeps_phase(bench: Bench) -> str:
         job = getattr(bench, job_kind)()
         reply = bench.post(f"{job.url}/phase", ("PHASE", command))
         expect(bench.phase(job) == phase, f"after {reply} the job is {bench.phase(job)}")
@@ -228,7 +228,7 @@ def add_final_phase_checks(job_kind: str, phase: str, command: str) -> None:
         "It is illegal in this phase.",
         name=f"{command.lower()}-{job_kind}",
     )
-    def refused(bench: Bench) -> str:
+    def refuses_command(bench: Bench) -> str:
         reply = bench.post(f"{getattr(bench, job_kind)().url}/phase", ("PHASE", command))
         expect(400 <= reply.status < 500, str(reply))
         return str(reply)

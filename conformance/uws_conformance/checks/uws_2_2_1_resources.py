@@ -26,7 +26,7 @@ def add_not_found_check(subject: str, path: str) -> None:
         "Not 403, not 200, never 500.",
         name=f"404-{subject}",
     )
-    def unknown(bench: Bench) -> str:
+    def is_not_found(bench: Bench) -> str:
         reply = bench.get(f"{bench.list_url}/no-such-job-5b1d0c{path}")
         expect(reply.status == 404, str(reply))
         return str(reply)
@@ -154,7 +154,7 @@ def add_instant_check(child: str) -> None:
         f"The body of {child} is empty or ISO 8601 with T and Z.",
         name=f"{child}-instant",
     )
-    def body(bench: Bench) -> str:
+    def has_instant(bench: Bench) -> str:
         text = bench.get(f"{bench.pending().url}/{child}").text.strip()
         if text:
             documents.instant(text)
@@ -178,7 +178,7 @@ def add_accept_check(target: str, accept: str, rule: str, label: str) -> None:
         "XML is the default.",
         name=f"{target}-accept-{label}",
     )
-    def negotiated(bench: Bench) -> str:
+    def is_xml(bench: Bench) -> str:
         url = bench.list_url if target == "list" else bench.pending().url
         reply = bench.client.send("GET", url, headers={"Accept": accept})
         expect(reply.media_type in XML_TYPES, f"Accept: {accept} gives {reply.status} {reply.media_type!r}")
