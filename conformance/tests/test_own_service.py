@@ -15,7 +15,7 @@ from uws_conformance.http import Identity
 from uws_conformance.outcomes import Outcome
 from uws_conformance.runner import Report
 
-from tests.conformance import DID, OPEN, REASONS, judge, judge_ownership, check_applications
+from tests.conformance import DID, OPEN, REASONS, check_applications, judge, judge_ownership
 from tests.issuers import NanoIdp
 from tests.server import Server
 from tests.soda import skies

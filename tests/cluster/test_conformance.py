@@ -13,12 +13,12 @@ from uws_conformance.outcomes import Outcome
 
 from tests.cluster.service import ClusterServer, settings_of
 from tests.cluster.site import Site
-from tests.conformance import OPEN, judge, judge_ownership, check_applications
+from tests.conformance import OPEN, check_applications, judge, judge_ownership
 from tests.issuers import NanoIdp
 
 ALL = ("sleep", "tap", "cutout", "crossmatch")
 WHOLE = os.environ.get("UWS_TEST_CONFORMANCE") == "all"
-"""`make soak-cluster` check_applications at every application in both ways; otherwise each one is looked at in one of them."""
+"""`make soak-cluster` checks every application in both ways; otherwise each is checked in one of them."""
 
 
 @pytest.mark.parametrize(
