@@ -69,14 +69,13 @@ class Bench:
         self.job_urls: list[str] = []
         self._shared: dict[str, object] = {}
         self._exchanges_by_key: dict[str, range] = {}
-        self.shared_exchanges: set[int] = (
-            set()
-        )  # numbers of the exchanges behind the shared objects of the current check
+        # Numbers of the exchanges behind the shared objects of the current check.
+        self.shared_exchanges: set[int] = set()
 
     # Requests
 
     def get(self, url: str, **options: str) -> Reply:
-        """GET with ``options`` as headers (``accept=…``)."""
+        """Send GET with headers such as ``accept=…``."""
         return self.client.send("GET", url, headers=options or None)
 
     def post(self, url: str, *form: tuple[str, str]) -> Reply:

@@ -1,4 +1,4 @@
-"""The words of the source: names that say what a thing is, short docstrings, small functions and classes."""
+"""Names, docstrings and sizes: what keeps the source readable."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def too_long() -> tuple[set[str], set[str]]:
 
 @pytest.mark.parametrize("folder", CHECKED_FOLDERS)
 def test_names_say_what_they_name(folder: str) -> None:
-    """Hardly any name is a participle or a pronoun alone, in the folder as a whole and in any larger module."""
+    """Hardly any name in the folder is a participle or a pronoun alone."""
     total = 0
     vague: dict[str, list[str]] = {}
     for module, tree in sources(folder):

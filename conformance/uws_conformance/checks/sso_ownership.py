@@ -120,7 +120,7 @@ def security_methods(bench: Bench) -> str:
     reply = bench.get(f"{bench.base_url}/capabilities")
     expect(reply.status == 200, str(reply))
     method_ids = [
-        identifier.get("standardID") for identifier in documents.parse(reply.body, reply.url).iter("{*}securityMethod")
+        method.get("standardID") for method in documents.parse(reply.body, reply.url).iter("{*}securityMethod")
     ]
     unknown = [identifier for identifier in method_ids if identifier and identifier.lower() not in METHOD_IDS]
     expect(not unknown, f"unknown: {', '.join(map(str, unknown))}")
@@ -180,7 +180,8 @@ def challenges_of_head(bench: Bench) -> str:
 )
 def results_here(bench: Bench) -> str:
     require_credentials(bench)
-    urls = [href.get(f"{{{documents.XLINK}}}href") or "" for href in bench.get_xml(f"{bench.completed().url}/results")]
-    foreign_urls = [href for href in urls if urlsplit(href).netloc not in ("", urlsplit(bench.list_url).netloc)]
+    results = bench.get_xml(f"{bench.completed().url}/results")
+    urls = [result.get(f"{{{documents.XLINK}}}href") or "" for result in results]
+    foreign_urls = [url for url in urls if urlsplit(url).netloc not in ("", urlsplit(bench.list_url).netloc)]
     expect(not foreign_urls, f"elsewhere: {', '.join(foreign_urls)}")
     return f"{len(urls)} results"

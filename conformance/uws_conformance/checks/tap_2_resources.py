@@ -151,14 +151,9 @@ def upload_ids(bench: Bench) -> str:
 
 @check("T-004", "MUST", CAPABILITIES_SECTION, "Sets of language features have the IVOIDs of TAPRegExt.")
 def feature_ids(bench: Bench) -> str:
-    types = [
-        (language_features.get("type") or "").lower()
-        for language_features in tap_capability(bench).iter("languageFeatures")
-    ]
+    types = [(features.get("type") or "").lower() for features in tap_capability(bench).iter("languageFeatures")]
     unknown = [
-        language_features
-        for language_features in types
-        if "ivoa.net/std/tapregext" in language_features and not language_features.startswith(f"{TAPREGEXT}features-")
+        name for name in types if "ivoa.net/std/tapregext" in name and not name.startswith(f"{TAPREGEXT}features-")
     ]
     expect(all(types) and not unknown, f"types are {types}")
     return f"{len(types)} sets"
