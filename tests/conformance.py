@@ -49,55 +49,61 @@ SKY = {
 
 
 def profiles() -> dict[str, Profile]:
-    """Application -> its profile; with waits that are long enough on the own machine."""
-    ready = {"sleep": "uws-service", "tap": "uws-service-tap", "cutout": "cutout", "crossmatch": "crossmatch"}
-    found = {application: load(name) for application, name in ready.items()} | {"images": parse(SKY, "sky")}
-    return {application: replace(one, wait=1, poll=0.05) for application, one in found.items()}
+    """Return the profile of each application, with short waits."""
+    names = {"sleep": "uws-service", "tap": "uws-service-tap", "cutout": "cutout", "crossmatch": "crossmatch"}
+    by_application = {application: load(name) for application, name in names.items()} | {"images": parse(SKY, "sky")}
+    return {application: replace(profile, wait=1, poll=0.05) for application, profile in by_application.items()}
 
 
-def look(
+def check_list(
     url: str,
     profile: Profile,
-    me: Identity = ANONYMOUS,
-    other: Identity | None = None,
+    identity: Identity = ANONYMOUS,
+    other_identity: Identity | None = None,
     *,
-    only: tuple[str, ...] = ("",),
+    prefixes: tuple[str, ...] = ("",),
 ) -> Report:
-    """What the checks find at one job list; ``only`` has the beginnings of their ids."""
-    client = Client(Limits(), me)
+    """Run the checks whose ids begin with a prefix on a job list."""
+    client = Client(Limits(), identity)
     try:
-        chosen = [check for check in all_checks() if check.id.startswith(only)]
-        return run(Bench(url, profile, client, other), chosen)
+        checks = [check for check in all_checks() if check.id.startswith(prefixes)]
+        return run(Bench(url, profile, client, other_identity), checks)
     finally:
         client.close()
 
 
-def looks(
-    server: Server, applications: Iterable[str], *who: Identity, patience: float = 60, at_once: int = 5
+def check_applications(
+    server: Server, applications: Iterable[str], *identities: Identity, patience: float = 60, at_once: int = 5
 ) -> dict[str, Report]:
-    """The reports of several applications, made side by side: checks mostly wait."""
-    known = {application: replace(profile, patience=patience) for application, profile in profiles().items()}
+    """Check several applications at the same time; checks mostly wait."""
+    by_application = {application: replace(profile, patience=patience) for application, profile in profiles().items()}
     with ThreadPoolExecutor(at_once) as pool:
-        made = {
-            application: pool.submit(look, f"{server.url}/{application}/async", known[application], *who)
+        futures = {
+            application: pool.submit(
+                check_list, f"{server.url}/{application}/async", by_application[application], *identities
+            )
             for application in applications
         }
-        return {application: one.result() for application, one in made.items()}
+        return {application: future.result() for application, future in futures.items()}
 
 
 def judge(application: str, report: Report, *reasons: str) -> None:
-    """No fail, no warning, no job left, and no skip but for a reason that is argued."""
-    broken = [f"{one.id}: {one.seen}" for one in report.results if one.outcome in (Outcome.FAIL, Outcome.WARN)]
+    """Expect no failure, no warning, no job left, and only argued skips."""
+    broken = [
+        f"{result.id}: {result.observation}"
+        for result in report.results
+        if result.outcome in (Outcome.FAIL, Outcome.WARN)
+    ]
     assert not broken, broken
-    assert not report.left and not report.trouble, (report.left, report.trouble)
-    skips = [f"{one.id}: {one.seen}" for one in report.results if one.outcome is Outcome.SKIP]
+    assert not report.undeleted and not report.stop_reason, (report.undeleted, report.stop_reason)
+    skips = [f"{result.id}: {result.observation}" for result in report.results if result.outcome is Outcome.SKIP]
     allowed = (*REASONS[application], *reasons)
-    strange = [one for one in skips if not any(re.search(reason, one) for reason in allowed)]
-    assert not strange, strange
+    unexpected = [skip for skip in skips if not any(re.search(reason, skip) for reason in allowed)]
+    assert not unexpected, unexpected
     assert report.count(Outcome.PASS) > 220, report.count(Outcome.PASS)
 
 
-def judge_ownership(report: Report, wanted: Outcome) -> None:
-    """Whether other people's jobs and challenges were looked at (U-161, A-004)."""
-    seen = {one.id: one.outcome for one in report.results}
-    assert seen["U-161.other-DELETE-job"] is wanted and seen["A-004.challenge"] is wanted, seen
+def judge_ownership(report: Report, expected: Outcome) -> None:
+    """Expect an outcome of the checks of ownership and challenges (U-161, A-004)."""
+    outcomes = {result.id: result.outcome for result in report.results}
+    assert outcomes["U-161.other-DELETE-job"] is expected and outcomes["A-004.challenge"] is expected, outcomes

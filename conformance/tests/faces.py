@@ -1,4 +1,4 @@
-"""The reference server as a small TAP and a small SODA service: enough of both for their checks.
+"""The reference server as small TAP and SODA services.
 
 Queries are those that the checks send, read by regular expressions; a table has columns and rows of text.
 """
@@ -11,7 +11,8 @@ import re
 from xml.sax.saxutils import escape
 
 from lxml import etree
-from reference import Answer, Job, Pairs, Reference, Request
+from reference import Reference
+from reference_documents import Answer, Job, Pairs, Request
 
 COLUMNS = [
     {"table_name": f"TAP_SCHEMA.{table}", "column_name": column, "datatype": "char", "schema_name": "TAP_SCHEMA"}
@@ -24,15 +25,15 @@ COLUMNS = [
 
 
 class Refused(Exception):
-    """The query is wrong; the text says why."""
+    """A wrong request; the text says why."""
 
 
-def one(form: Pairs, name: str) -> str:
-    """The value of a parameter that has one."""
-    found = [value for key, value in form if key.upper() == name]
-    if len(found) > 1:
-        raise Refused(f"{name} is given {len(found)} times")
-    return found[0] if found else ""
+def single_value(form: Pairs, name: str) -> str:
+    """Return the value of a parameter given at most once."""
+    values = [value for key, value in form if key.upper() == name]
+    if len(values) > 1:
+        raise Refused(f"{name} is given {len(values)} times")
+    return values[0] if values else ""
 
 
 class Tap(Reference):
@@ -40,68 +41,74 @@ class Tap(Reference):
 
     cap = 1000
 
-    # What a query gives
+    # Queries
 
     def limit(self, form: Pairs) -> int:
-        maxrec = one(form, "MAXREC")
+        """Return the maximum number of rows."""
+        maxrec = single_value(form, "MAXREC")
         if maxrec and not maxrec.isdigit():
             raise Refused(f"MAXREC is {maxrec!r}")
         return min(int(maxrec), self.cap) if maxrec else self.cap
 
     def language(self, form: Pairs) -> None:
-        if one(form, "LANG") != "ADQL":
+        """Refuse languages other than ADQL."""
+        if single_value(form, "LANG") != "ADQL":
             raise Refused("unknown query language")
 
     def rows(self, form: Pairs, files: dict[str, bytes]) -> tuple[list[str], list[list[str]]]:
-        """Columns and rows before the limit."""
-        query = one(form, "QUERY")
+        """Return columns and rows before the limit."""
+        query = single_value(form, "QUERY")
         match = re.fullmatch(r"SELECT (?:TOP (\d+) )?(.+?) FROM (\S+)( .*)?", query)
         if not match:
             raise Refused(f"no query: {query!r}")
-        top, wanted, source, rest = match.groups()
+        top, columns, source, condition = match.groups()
         if source.upper().startswith("TAP_UPLOAD."):
-            return self.uploaded(form, files, source.partition(".")[2], wanted)
+            return self.uploaded(form, files, source.partition(".")[2], columns)
         if source.upper() not in ("TAP_SCHEMA.COLUMNS", "TAP_SCHEMA.SCHEMAS", "TAP_SCHEMA.TABLES"):
             raise Refused(f"no table {source}")
-        found = [] if "no such column" in (rest or "") else COLUMNS
+        source_rows = [] if "no such column" in (condition or "") else COLUMNS
         names, cells = [], []
-        for number, item in enumerate(re.split(r",\s*(?![^()]*\))", wanted)):
+        for number, item in enumerate(re.split(r",\s*(?![^()]*\))", columns)):
             column, _, alias = item.partition(" AS ")
             call = "(" in column
             if not call and column not in COLUMNS[0]:
                 raise Refused(f"no column {column}")
             names.append(alias or (self.generated(number) if call else column))
-            cells.append(["7"] if call else [row[column] for row in found])
+            cells.append(["7"] if call else [row[column] for row in source_rows])
         rows = [list(row) for row in zip(*cells, strict=True)]
         return names, rows[: int(top)] if top else rows
 
     def generated(self, number: int) -> str:
+        """Return the name of a computed column."""
         return f"col_{number}"
 
     def upload_list(self, form: Pairs) -> list[str]:
+        """Return the entries of all UPLOAD parameters."""
         return [part for key, value in form if key.upper() == "UPLOAD" for part in value.split(";") if part]
 
     def uploaded(
-        self, form: Pairs, files: dict[str, bytes], table: str, wanted: str
+        self, form: Pairs, files: dict[str, bytes], table: str, selection: str
     ) -> tuple[list[str], list[list[str]]]:
+        """Return columns and rows of an uploaded table."""
         tables = dict(entry.split(",", 1) for entry in self.upload_list(form))
         part = tables.get(table, "").removeprefix("param:")
-        if part not in files or ("o.ra" in wanted and len(tables) < 2):
+        if part not in files or ("o.ra" in selection and len(tables) < 2):
             raise Refused(f"no upload {table}")
         root = etree.fromstring(files[part])
         names = [field.get("name") or "" for field in root.iter("{*}FIELD")]
         rows = [[cell.text or "" for cell in row] for row in root.iter("{*}TR")]
-        columns = [item.strip().rpartition(".")[2] for item in wanted.split(",")]
+        columns = [item.strip().rpartition(".")[2] for item in selection.split(",")]
         return columns, [[row[names.index(column)] for column in columns] for row in rows]
 
     def names_of_uploads(self, form: Pairs, files: dict[str, bytes]) -> None:
+        """Refuse malformed entries of UPLOAD."""
         for entry in self.upload_list(form):
             name, _, uri = entry.partition(",")
             if not re.fullmatch(r"[A-Za-z]\w*", name) or uri.removeprefix("param:") not in files:
                 raise Refused(f"bad upload {entry!r}")
 
     def query(self, form: Pairs, files: dict[str, bytes]) -> Answer:
-        """The table, in the format asked for."""
+        """Answer a query in the requested format."""
         self.language(form)
         limit = self.limit(form)
         self.names_of_uploads(form, files)
@@ -110,13 +117,15 @@ class Tap(Reference):
         return self.write(format, names, rows[:limit], len(rows) > limit or limit == 0)
 
     def format(self, form: Pairs) -> str:
-        format = one(form, "RESPONSEFORMAT") or one(form, "FORMAT") or "votable"
-        known = ("votable", "csv", "tsv", "text/xml", "application/x-votable+xml")
-        if format.partition(";")[0] not in known:
+        """Return the requested format."""
+        format = single_value(form, "RESPONSEFORMAT") or single_value(form, "FORMAT") or "votable"
+        supported = ("votable", "csv", "tsv", "text/xml", "application/x-votable+xml")
+        if format.partition(";")[0] not in supported:
             raise Refused(f"no format {format!r}")
         return format
 
     def write(self, format: str, names: list[str], rows: list[list[str]], cut: bool) -> Answer:
+        """Write a table in a format."""
         if format in ("csv", "tsv"):
             out = io.StringIO()
             csv.writer(out, delimiter="," if format == "csv" else "\t").writerows([names, *rows])
@@ -132,6 +141,7 @@ class Tap(Reference):
         return Answer(200, body, "text/xml" if format == "text/xml" else "application/x-votable+xml")
 
     def failure(self, message: str, status: int = 400) -> Answer:
+        """Return an error document."""
         body = (
             '<VOTABLE version="1.3" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE type="results">'
             f'<INFO name="QUERY_STATUS" value="ERROR">{escape(message)}</INFO></RESOURCE></VOTABLE>'
@@ -147,17 +157,17 @@ class Tap(Reference):
             return self.failure(str(error))
 
     def table_document(self, table: str) -> str:
-        inside = "".join(
+        columns = "".join(
             f"<column><name>{row['column_name']}</name></column>" for row in COLUMNS if row["table_name"] == table
         )
-        return f"<name>{table}</name>{inside}"
+        return f"<name>{table}</name>{columns}"
 
     def tables(self, parts: list[str]) -> Answer:
         names = sorted({row["table_name"] for row in COLUMNS})
         root = 'xmlns:v="http://www.ivoa.net/xml/VOSITables/v1.0"'
         if len(parts) == 1:
-            inside = "".join(f"<table>{self.table_document(name)}</table>" for name in names)
-            schema = f"<schema><name>TAP_SCHEMA</name>{inside}</schema>"
+            table_elements = "".join(f"<table>{self.table_document(name)}</table>" for name in names)
+            schema = f"<schema><name>TAP_SCHEMA</name>{table_elements}</schema>"
             return Answer(200, f"<v:tableset {root}>{schema}</v:tableset>", "text/xml")
         if parts[1] in names:
             return Answer(200, f"<v:table {root}>{self.table_document(parts[1])}</v:table>", "text/xml")
@@ -210,19 +220,20 @@ class Tap(Reference):
                 self.finish(job, "ERROR")
         super().advance(job)
 
-    def at_child(self, request: Request, job: Job, child: str, rest: list[str]) -> Answer:
+    def answer_child(self, request: Request, job: Job, child: str, path: list[str]) -> Answer:
         answer: Answer | None = getattr(job, "answer", None)
-        if answer and (child, rest, job.phase) in (("results", ["result"], "COMPLETED"), ("error", [], "ERROR")):
+        if answer and (child, path, job.phase) in (("results", ["result"], "COMPLETED"), ("error", [], "ERROR")):
             return answer
-        return super().at_child(request, job, child, rest)
+        return super().answer_child(request, job, child, path)
 
 
 class Soda(Reference):
-    """A SODA service with one data set around 10, 10."""
+    """A SODA service with one data set."""
 
     several = True
 
     def cutout(self, circle: str) -> Answer:
+        """Cut out a circle."""
         try:
             lon, lat, _radius = (float(word) for word in circle.split())
         except ValueError as error:
@@ -232,8 +243,8 @@ class Soda(Reference):
         return Answer(200, f"pixels of {circle}", "application/fits")
 
     def answers(self, form: Pairs) -> list[Answer]:
-        """One for each region."""
-        if one(form, "ID") != "ivo://example/data":
+        """Return an answer for each region."""
+        if single_value(form, "ID") != "ivo://example/data":
             raise Refused("UsageError: no such data set")
         circles = [value for key, value in form if key.upper() == "CIRCLE"]
         if len(circles) > 1 and not self.several:
@@ -242,10 +253,10 @@ class Soda(Reference):
 
     def sync(self, request: Request) -> Answer:
         try:
-            found = self.answers([*request.query, *request.form])
+            answers = self.answers([*request.query, *request.form])
         except Refused as error:
             return Answer(400, str(error))
-        return Answer(204) if found[0].body.startswith("Error") else found[0]
+        return Answer(204) if answers[0].body.startswith("Error") else answers[0]
 
     def capabilities(self) -> str:
         soda = (
@@ -269,17 +280,17 @@ class Soda(Reference):
         super().advance(job)
 
     def results(self, job: Job, root: str = "") -> str:
-        inside = "".join(
+        elements = "".join(
             f'<uws:result id="result{number}" xlink:href="{self.url}/async/{job.id}/results/result{number}"/>'
             for number, _ in enumerate(getattr(job, "answers", []))
         )
-        return f"<uws:results{root}>{inside}</uws:results>"
+        return f"<uws:results{root}>{elements}</uws:results>"
 
-    def at_child(self, request: Request, job: Job, child: str, rest: list[str]) -> Answer:
+    def answer_child(self, request: Request, job: Job, child: str, path: list[str]) -> Answer:
         answers: list[Answer] = getattr(job, "answers", [])
-        if child == "results" and rest:
-            number = rest[0].removeprefix("result")
+        if child == "results" and path:
+            number = path[0].removeprefix("result")
             return answers[int(number)] if number.isdigit() and int(number) < len(answers) else Answer(404)
         if child == "error" and job.phase == "ERROR":
             return Answer(200, getattr(job, "message", ""))
-        return super().at_child(request, job, child, rest)
+        return super().answer_child(request, job, child, path)

@@ -1,4 +1,4 @@
-"""All mutants: the modules named here add theirs, in this order."""
+"""All mutants, in the order of the modules named here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""How mutants are made: each is the reference server with one deliberate fault, in its answers or in its methods."""
+"""The making of mutants.
+
+Each is the reference server with one deliberate fault, in its answers or in its methods.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from faces import Soda, Tap
-from reference import Answer, Reference, Request
+from reference import Reference
+from reference_documents import Answer, Request
 
 LIST, JOB = r"/async", r"/async/\w{32}"
 Rewrite = Callable[[Request, Answer], Answer]
@@ -16,7 +20,7 @@ Rewrite = Callable[[Request, Answer], Answer]
 
 @dataclass(frozen=True)
 class Mutant:
-    """One fault."""
+    """A deliberate fault."""
 
     name: str
     rewrite: Rewrite | None = None
@@ -31,7 +35,7 @@ FACES: dict[str, type[Reference]] = {"uws": Reference, "tap": Tap, "soda": Soda}
 
 
 def build(mutant: Mutant | None, face: str = "uws") -> Reference:
-    """The server with the fault, or without any."""
+    """Build the server with the fault, or the correct one."""
     if mutant is None:
         return FACES[face]()
     reference: Reference = type("Mutated", (FACES[mutant.face],), dict(mutant.methods))()
@@ -40,46 +44,51 @@ def build(mutant: Mutant | None, face: str = "uws") -> Reference:
 
 
 def on(name: str, method: str, path: str, change: Callable[[Answer], Answer], body: str = "", query: str = "") -> None:
-    """A fault in the answers to some requests: method and path match, the answer holds ``body``."""
+    """Add a fault in the answers to some requests.
+
+    Method and path match, the answer contains ``body``, and the query matches ``query``.
+    """
 
     def rewrite(request: Request, answer: Answer) -> Answer:
-        asked = "&".join(f"{key}={value}" for key, value in request.query)
-        hit = re.fullmatch(method, request.method) and re.fullmatch(path, request.path.rstrip("/") or "/")
-        return change(answer) if hit and body in answer.body and re.search(query, asked) else answer
+        query_string = "&".join(f"{key}={value}" for key, value in request.query)
+        matches = re.fullmatch(method, request.method) and re.fullmatch(path, request.path.rstrip("/") or "/")
+        return change(answer) if matches and body in answer.body and re.search(query, query_string) else answer
 
     MUTANTS.append(Mutant(name, rewrite))
 
 
 def when(name: str, test: Callable[[Request, Answer], bool], change: Callable[[Answer], Answer]) -> None:
+    """Add a fault in the answers that pass a test."""
     MUTANTS.append(Mutant(name, lambda request, answer: change(answer) if test(request, answer) else answer))
 
 
-def method(name: str, **methods: Callable[..., Any]) -> None:
+def override(name: str, **methods: Callable[..., Any]) -> None:
+    """Add a fault in some methods."""
     MUTANTS.append(Mutant(name, None, methods))
 
 
-def status(code: int) -> Callable[[Answer], Answer]:
+def with_status(code: int) -> Callable[[Answer], Answer]:
     return lambda answer: replace(answer, status=code)
 
 
-def typed(media_type: str) -> Callable[[Answer], Answer]:
+def with_type(media_type: str) -> Callable[[Answer], Answer]:
     return lambda answer: replace(answer, type=media_type)
 
 
-def swap(pattern: str, by: str) -> Callable[[Answer], Answer]:
+def with_substitution(pattern: str, by: str) -> Callable[[Answer], Answer]:
     return lambda answer: replace(answer, body=re.sub(pattern, by, answer.body))
 
 
-def header(name: str, value: str) -> Callable[[Answer], Answer]:
+def with_header(name: str, value: str) -> Callable[[Answer], Answer]:
     return lambda answer: replace(answer, headers={**answer.headers, name: value})
 
 
-def says(body: str) -> Callable[[Answer], Answer]:
+def with_body(body: str) -> Callable[[Answer], Answer]:
     return lambda answer: replace(answer, body=body)
 
 
-def posts(field_name: str, value: str = "") -> Callable[[Request, Answer], bool]:
-    """Requests whose form has the field."""
+def has_form_field(field_name: str, value: str = "") -> Callable[[Request, Answer], bool]:
+    """Return a test for requests with a form field."""
     return lambda request, _answer: any(
-        key == field_name and (not value or given == value) for key, given in request.form
+        key == field_name and (not value or field_value == value) for key, field_value in request.form
     )

@@ -1,8 +1,9 @@
-"""Checks servers of others that can be had as packages: ``make conformance-peers``. DaCHS, from Debian, and Daiquiri.
+"""Conformance of other servers: ``make conformance-peers``.
 
-Each runs as a user without rights, with a database of its own, on free ports of this machine. Packages are unpacked and
-installed below ``build/peers``; PostgreSQL with pgsphere and q3c must be installed. Nothing is written elsewhere, and
-everything is stopped at the end. The reports are ``build/peers/NAME.json`` and ``.html``.
+They are DaCHS, from Debian, and Daiquiri, from the package index. Each runs as a user without rights, with a database
+of its own, on free ports of this machine. Packages are unpacked and installed below ``build/peers``; PostgreSQL with
+pgsphere and q3c must be installed. Nothing is written elsewhere, and everything is stopped at the end. The reports
+are ``build/peers/NAME.json`` and ``.html``.
 """
 
 from __future__ import annotations
@@ -31,22 +32,25 @@ UNPRIVILEGED = "nobody"
 
 
 def run(*command: str, **options: object) -> str:
-    """The output of a command that succeeds."""
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600, **options)  # type: ignore[call-overload]
-    return str(done.stdout)
+    """Run a command and return its output."""
+    process = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600, **options)  # type: ignore[call-overload]
+    return str(process.stdout)
 
 
-def installed() -> Path | None:
-    """The folder that stands for ``/``: the machine's own if DaCHS is installed, or that of its packages."""
+def dachs_root() -> Path | None:
+    """Return the folder that stands for ``/``.
+
+    It is the machine's own if DaCHS is installed there, or that of its unpacked packages.
+    """
     if shutil.which("dachs"):
         return Path("/")
     root = BUILD / "root"
     return root if (root / "usr" / "bin" / "dachs").exists() else None
 
 
-def unpacked() -> Path:
-    """The same; the packages are fetched and unpacked first, if they are not there."""
-    root = installed()
+def unpack_dachs() -> Path:
+    """Download and unpack DaCHS where it is missing."""
+    root = dachs_root()
     if root is None:
         root = BUILD / "root"
         plan = run("apt-get", "install", "--simulate", "--no-install-recommends", PACKAGE)
@@ -60,7 +64,7 @@ def unpacked() -> Path:
 
 
 def postgresql() -> Path:
-    """The newest PostgreSQL with the extensions that DaCHS needs."""
+    """Return the newest PostgreSQL with DaCHS's extensions."""
     for folder in sorted(Path("/usr/lib/postgresql").glob("*"), reverse=True):
         extensions = Path("/usr/share/postgresql") / folder.name / "extension"
         if all((extensions / f"{name}.control").exists() for name in ("pg_sphere", "q3c")):
@@ -71,7 +75,10 @@ def postgresql() -> Path:
 
 
 class Peer:
-    """A server of others with a database of its own, from ``with`` on; both run as a user without rights."""
+    """Another server with a database of its own.
+
+    Both run from ``with`` on, as a user without rights.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.port, self.database = folder, free_port(), free_port()
@@ -81,17 +88,17 @@ class Peer:
         self.server: subprocess.Popen[bytes] | None = None
 
     def prepare(self) -> list[str]:
-        """Make what the server needs, and return the command that serves."""
+        """Make what the server needs and return its command."""
         raise NotImplementedError
 
     def command(self, *words: str) -> list[str]:
-        """A command, given to the user without rights where this is root."""
+        """Return a command for the user without rights."""
         if os.geteuid() != 0:
             return list(words)
         return ["setpriv", f"--reuid={UNPRIVILEGED}", "--regid=nogroup", "--clear-groups", *words]
 
     def do(self, *words: str) -> None:
-        """Run a command in the server's folder; what it says goes into the log."""
+        """Run a command in the server's folder; log its output."""
         with (self.folder / "log").open("ab") as log:
             subprocess.run(
                 self.command(*words),
@@ -104,12 +111,12 @@ class Peer:
             )
 
     def own(self) -> None:
-        """Give what was written so far to the server's user."""
+        """Give all files to the server's user."""
         if os.geteuid() == 0:
             run("chown", "-R", f"{UNPRIVILEGED}:nogroup", str(self.folder))
 
     def start_database(self, user: str, *names: str) -> None:
-        """PostgreSQL with empty databases."""
+        """Start PostgreSQL with empty databases."""
         self.own()
         self.do(str(self.bin / "initdb"), "-D", "pg", "-A", "trust", "-U", user)
         options = f"-p {self.database} -k {self.folder} -c listen_addresses=127.0.0.1"
@@ -118,7 +125,7 @@ class Peer:
             self.do(str(self.bin / "createdb"), "-h", "127.0.0.1", "-p", str(self.database), "-U", user, name)
 
     def start(self) -> None:
-        """Prepare and serve; returns when the server answers."""
+        """Prepare and start the server, and await its answer."""
         serve = self.command(*self.prepare())
         with (self.folder / "log").open("ab") as log:
             self.server = subprocess.Popen(serve, env=self.environment, cwd=self.folder, stdout=log, stderr=log)
@@ -143,7 +150,7 @@ class Peer:
         self.stop()
 
     def stop(self) -> None:
-        """End the server, then its database."""
+        """Stop the server, then its database."""
         if self.server is not None:
             self.server.terminate()
             self.server.wait(30)
@@ -167,7 +174,7 @@ class Dachs(Peer):
         self.python = ["/usr/bin/python3", str(usr / "bin" / "dachs")]
 
     def prepare(self) -> list[str]:
-        """The tables of TAP, as ``dachs init`` makes them."""
+        """Create the tables of TAP, as ``dachs init`` does."""
         group = "nogroup" if os.geteuid() == 0 else run("id", "-gn").strip()
         (self.folder / "gavo.rc").write_text(
             f"[general]\nrootDir: {self.folder}/gavo\nlogDir: {self.folder}/gavo/logs\ngroup: {group}\n"
@@ -190,7 +197,7 @@ for name in ["core.settings.django", "core.settings.daiquiri", *(f"{each}.settin
 INSTALLED_APPS = DJANGO_APPS + ["daiquiri.core", *(f"daiquiri.{name}" for name in NAMES)] + ADDITIONAL_APPS
 SITE_CREATED = SITE_UPDATED = "2026-01-01"
 SITE_TITLE, SITE_IDENTIFIER = "Peer", "example.org"
-ASYNC = False  # without a broker of messages a job runs in the request that starts it
+ASYNC = False  # without a message broker, a job runs in the request that starts it
 QUERY_ANONYMOUS, QUERY_MAX_ACTIVE_JOBS = True, {}
 REST_FRAMEWORK = {"DEFAULT_THROTTLE_CLASSES": (), "DEFAULT_THROTTLE_RATES": {"query.create": None}}
 """,
@@ -214,21 +221,22 @@ application = get_wsgi_application()
 
 
 class Daiquiri(Peer):
-    """Daiquiri, from the package index, in a virtual environment below ``build/peers``."""
+    """Daiquiri in a virtual environment below ``build/peers``."""
 
     def __init__(self, environment: Path, folder: Path) -> None:
         super().__init__(folder)
         self.python = [str(environment / "bin" / "python"), "-m", "django"]
-        here = f"postgresql://daiquiri@127.0.0.1:{self.database}"
+        database_url = f"postgresql://daiquiri@127.0.0.1:{self.database}"
         self.environment |= {
             "DJANGO_SETTINGS_MODULE": "config.settings", "PYTHONPATH": str(folder), "SITE_URL": self.url,
-            "DATABASE_APP": f"{here}/app", "DATABASE_DATA": f"{here}/data", "SECRET_KEY": "of-this-run", "DEBUG": "1",
+            "DATABASE_APP": f"{database_url}/app", "DATABASE_DATA": f"{database_url}/data",
+            "SECRET_KEY": "of-this-run", "DEBUG": "1",
             "QUERY_DOWNLOAD_DIR": str(folder / "down"), "QUERY_UPLOAD_DIR": str(folder / "up"),
             "FILES_BASE_PATH": str(folder / "files"), "ARCHIVE_BASE_PATH": str(folder / "files"),
         }  # fmt: skip
 
     def prepare(self) -> list[str]:
-        """A site with nothing but TAP_SCHEMA."""
+        """Create a site with nothing but TAP_SCHEMA."""
         (self.folder / "config").mkdir()
         for name, text in DJANGO.items():
             (self.folder / "config" / name).write_text(text)
@@ -236,8 +244,8 @@ class Daiquiri(Peer):
             (self.folder / name).mkdir()
         self.start_database("daiquiri", "app", "data")
         schemas = "CREATE SCHEMA tap_schema; CREATE SCHEMA oai_schema; CREATE EXTENSION pg_sphere"
-        where = ("-h", "127.0.0.1", "-p", str(self.database), "-U", "daiquiri")
-        self.do(str(self.bin / "psql"), *where, "data", "-c", schemas)
+        connection = ("-h", "127.0.0.1", "-p", str(self.database), "-U", "daiquiri")
+        self.do(str(self.bin / "psql"), *connection, "data", "-c", schemas)
         for database in ("default", "tap", "oai", "data"):
             self.do(*self.python, "migrate", "--database", database)
         self.do(*self.python, "setup_tap_metadata")
@@ -246,7 +254,7 @@ class Daiquiri(Peer):
 
 
 def daiquiri_installed() -> Path:
-    """The virtual environment with Daiquiri, made if it is not there."""
+    """Install Daiquiri where it is missing."""
     environment = BUILD / "daiquiri"
     if not (environment / "bin" / "daiquiri-admin").exists():
         run(sys.executable, "-m", "venv", str(environment))
@@ -256,20 +264,23 @@ def daiquiri_installed() -> Path:
 
 
 PEERS: dict[str, tuple[str, Callable[[Path], Peer]]] = {
-    "dachs": ("dachs", lambda folder: Dachs(unpacked(), folder)),
+    "dachs": ("dachs", lambda folder: Dachs(unpack_dachs(), folder)),
     "daiquiri": ("tap", lambda folder: Daiquiri(daiquiri_installed(), folder)),
 }
 
 
 def main(names: Sequence[str] = ()) -> int:
-    """Check the servers with these names, or all; the exit status tells only whether they could be checked."""
+    """Check the servers with these names, or all.
+
+    The exit status says only whether they could be checked.
+    """
     BUILD.mkdir(parents=True, exist_ok=True)
     status = 0
     for name in names or PEERS:
         profile, make = PEERS[name]
         reports = [f"--json={BUILD / name}.json", f"--html={BUILD / name}.html"]
         with tempfile.TemporaryDirectory() as folder:
-            Path(folder).chmod(0o755)  # the server's user has to get in
+            Path(folder).chmod(0o755)  # the server's user must be able to enter
             with make(Path(folder)) as peer:
                 status = max(status, check([f"{peer.url}/tap/async", "--profile", profile, "--quiet", *reports]) & 2)
         print(f"the reports on {name} are {BUILD / name}.json and .html")

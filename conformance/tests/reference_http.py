@@ -1,4 +1,7 @@
-"""HTTP around a reference server: real sockets, forms and multipart bodies, one thread a connection."""
+"""HTTP around a reference server.
+
+Real sockets, forms and multipart bodies, one thread for each connection.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from reference import Pairs, Reference, Request
+from reference import Reference
+from reference_documents import Pairs, Request
 
 
 class Handler(BaseHTTPRequestHandler):
-    """HTTP around one Reference."""
+    """A handler that passes requests to a reference server."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -24,7 +28,7 @@ class Handler(BaseHTTPRequestHandler):
     reference: Reference
 
     def body(self) -> bytes:
-        """The body, chunked or with its length."""
+        """Read the body, chunked or with a length."""
         if "chunked" not in (self.headers.get("Transfer-Encoding") or ""):
             return self.rfile.read(int(self.headers.get("Content-Length") or 0))
         data = b""
@@ -35,20 +39,21 @@ class Handler(BaseHTTPRequestHandler):
         return data
 
     def serve(self) -> None:
+        """Answer a request."""
         data = self.body()
         split = urlsplit(self.path)
         token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
-        who = token if token in ("alice", "bob") else None
+        caller = token if token in ("alice", "bob") else None
         pairs, files = form(self.headers, data)
         query = parse_qsl(split.query, keep_blank_values=True)
-        readable = self.headers.get("Content-Type", "") != "multipart/form-data"  # which names no boundary
+        readable = self.headers.get("Content-Type", "") != "multipart/form-data"  # without a boundary
         chunked = "Transfer-Encoding" in self.headers
-        reply = self.reference.answer(Request(self.command, split.path, query, pairs, who, files, readable, chunked))
+        reply = self.reference.answer(Request(self.command, split.path, query, pairs, caller, files, readable, chunked))
         body = reply.body.encode()
         self.send_response(reply.status)
         for key, value in reply.headers.items():
-            for one in filter(None, value.split("\n")):  # a line for each header of that name
-                self.send_header(key, one)
+            for line in filter(None, value.split("\n")):  # a line for each header of that name
+                self.send_header(key, line)
         self.send_header("Content-Type", reply.type)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -58,18 +63,18 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = serve
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Silence."""
+        """Log nothing."""
 
 
 def form(headers: Message, data: bytes) -> tuple[Pairs, dict[str, bytes]]:
-    """The fields of a form body, and its files by the names of their parts."""
+    """Return the fields of a form and its files."""
     kind = headers.get("Content-Type", "")
     if not kind.startswith("multipart/"):
         return parse_qsl(data.decode("utf-8", "replace"), keep_blank_values=True), {}
-    if odd := re.search(r'boundary="(<[^"]*>)"', kind):  # the parser would take the angle brackets away
+    if odd := re.search(r'boundary="(<[^"]*>)"', kind):  # the parser would strip the angle brackets
         kind, data = kind.replace(odd[1], "plain"), data.replace(odd[1].encode(), b"plain")
     message = BytesParser().parsebytes(f"Content-Type: {kind}\r\n\r\n".encode() + data)
-    found: Pairs = []
+    fields: Pairs = []
     files = {}
     for part in message.get_payload() if message.is_multipart() else []:
         assert isinstance(part, Message)
@@ -79,24 +84,24 @@ def form(headers: Message, data: bytes) -> tuple[Pairs, dict[str, bytes]]:
         if part.get_filename():
             files[name] = content
         else:
-            found.append((name, content.decode()))
-    return found, files
+            fields.append((name, content.decode()))
+    return fields, files
 
 
-class Quiet(ThreadingHTTPServer):
-    """Takes many connections at once."""
+class QuietServer(ThreadingHTTPServer):
+    """A server with a long queue and no error messages."""
 
     daemon_threads = True
     request_queue_size = 64
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that went away is no news."""
+        """Ignore clients that went away."""
 
 
 @contextmanager
-def serving(reference: Reference) -> Iterator[str]:
-    """The URL of the job list while the server runs."""
-    server = Quiet(("127.0.0.1", 0), type("Bound", (Handler,), {"reference": reference}))
+def serve(reference: Reference) -> Iterator[str]:
+    """Serve while open, and give the job list's URL."""
+    server = QuietServer(("127.0.0.1", 0), type("Bound", (Handler,), {"reference": reference}))
     reference.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()

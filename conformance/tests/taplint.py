@@ -1,4 +1,4 @@
-"""STILTS' taplint beside our checks: what it finds where both look at the same thing."""
+"""STILTS' taplint beside the checks of this suite."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from tests.tiers import require
 STAGES = "TME CPV CAP AVV UWS"
 LINE = re.compile(r"^([EF]-\w{3}-\w{4})", re.MULTILINE)
 
-# What taplint calls it -> the beginnings of the names of our checks that see the same; code and checks come together.
-# Codes of documents that are not valid are made from the message, so only their stage counts.
-SAME: Mapping[str, tuple[str, ...]] = {
+# taplint code -> prefixes of the checks that find the same fault; either both report it or neither does.
+# Codes of invalid documents are derived from the message, so only their stage is listed.
+CHECKS_BY_CODE: Mapping[str, tuple[str, ...]] = {
     "E-UWS-NFND": ("U-022", "U-025.phase-answers", "U-028.executionduration-answers", "U-030", "U-033"),
     "E-UWS-GMIM": ("U-004.job-type", "U-004.phase-type", "U-004.executionduration-type", "U-004.destruction-type"),
     "E-UWS-IFMT": ("U-028",),
@@ -31,20 +31,25 @@ SAME: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def found(tap_url: str, stages: str = STAGES) -> set[str]:
-    """The codes of errors that taplint reports."""
+def reported_codes(tap_url: str, stages: str = STAGES) -> set[str]:
+    """Return the error codes that taplint reports."""
     command = [require("stilts"), "taplint", f"tapurl={tap_url}", f"stages={stages}", "report=EF", "maxrepeat=2"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert "Totals: " in done.stdout, done.stdout + done.stderr
-    return set(LINE.findall(done.stdout))
+    process = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert "Totals: " in process.stdout, process.stdout + process.stderr
+    return set(LINE.findall(process.stdout))
 
 
 def disagreements(codes: Collection[str], broken: Collection[str]) -> list[str]:
-    """What only one of the two says; ``broken`` are the ids of our checks that found something."""
-    told = []
-    for code, checks in SAME.items():
-        theirs = sorted(one for one in codes if one.startswith(code))
-        ours = sorted(one for one in broken if one.startswith(checks))
-        if bool(theirs) != bool(ours):
-            told.append(f"{code}: taplint says {theirs or 'nothing'}, the checks break {ours or 'none'}")
-    return told
+    """Return what only one of the two reports.
+
+    ``broken`` are the ids of the checks that broke.
+    """
+    messages = []
+    for code, checks in CHECKS_BY_CODE.items():
+        taplint_codes = sorted(code_seen for code_seen in codes if code_seen.startswith(code))
+        broken_checks = sorted(check_id for check_id in broken if check_id.startswith(checks))
+        if bool(taplint_codes) != bool(broken_checks):
+            messages.append(
+                f"{code}: taplint says {taplint_codes or 'nothing'}, the checks break {broken_checks or 'none'}"
+            )
+    return messages

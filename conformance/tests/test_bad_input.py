@@ -1,4 +1,7 @@
-"""Servers that are none: each ends in one clear line, exit status 2 or a broken rule, never in a traceback."""
+"""Servers that are no UWS at all.
+
+Each ends in a clear message, with exit status 2 or a broken rule, never in a traceback.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,8 @@ from tests.server import free_port
 
 
 @contextmanager
-def answering(body: bytes, status: int = 200, location: str = "") -> Iterator[str]:
-    """A server that answers everything with the same."""
+def serve_answer(body: bytes, status: int = 200, location: str = "") -> Iterator[str]:
+    """Serve the same answer to every request."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -57,22 +60,22 @@ def test_host_that_is_down(capsys: pytest.CaptureFixture[str]) -> None:
     [b"<html><body>welcome</body></html>", b"", b"<a>", b'<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><a>&b;</a>'],
     ids=["html", "empty", "malformed", "entity"],
 )  # fmt: skip
-def test_no_uws_at_all(body: bytes, capsys: pytest.CaptureFixture[str]) -> None:
-    with answering(body) as url:
+def test_documents_that_are_no_uws(body: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    with serve_answer(body) as url:
         assert main([url, "--quiet"]) == 1
-    shown = capsys.readouterr().out
-    assert "list-root" in shown and "root:" not in shown
+    output = capsys.readouterr().out
+    assert "list-root" in output and "root:" not in output
 
 
 def test_redirect_loop(capsys: pytest.CaptureFixture[str]) -> None:
-    with answering(b"", 302, "/async") as url:
+    with serve_answer(b"", 302, "/async") as url:
         assert main([url, "--quiet"]) == 1
     assert "302" in capsys.readouterr().out
 
 
 def test_answer_that_is_too_long() -> None:
-    with answering(b"x" * 200_000) as url:
-        client = Client(Limits(size=100_000))
+    with serve_answer(b"x" * 200_000) as url:
+        client = Client(Limits(max_body_bytes=100_000))
         with pytest.raises(Broken, match="longer than 100000 bytes"):
             client.send("GET", url)
         client.close()
@@ -86,7 +89,7 @@ def test_read_only_sends_no_change() -> None:
 
 
 def test_credentials_are_in_no_report() -> None:
-    with answering(b"token abc-secret-xyz") as url:
+    with serve_answer(b"token abc-secret-xyz") as url:
         client = Client(Limits(), Identity("a", {"Authorization": "Bearer abc-secret-xyz"}))
         client.send("GET", url)
         client.close()
@@ -96,7 +99,7 @@ def test_credentials_are_in_no_report() -> None:
 @pytest.mark.parametrize(
     "text", ["2026-01-01T00:00:00+00:00", "2026-01-01 00:00:00Z", "2026-01-01T00:00:00", "2026-13-01T00:00:00Z"]
 )
-def test_instants_that_are_none(text: str) -> None:
+def test_malformed_instants(text: str) -> None:
     with pytest.raises(Broken):
         documents.instant(text)
 
@@ -117,7 +120,7 @@ def test_dry_run_sends_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_comparison_with_an_older_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     old = tmp_path / "old.json"
-    with answering(b"<a/>") as url:
+    with serve_answer(b"<a/>") as url:
         main([url, "--quiet", "--only", "U-020", "--json", str(old)])
         old.write_text(old.read_text().replace('"pass"', '"fail"'))
         main([url, "--quiet", "--only", "U-020", "--compare", str(old)])

@@ -1,4 +1,4 @@
-"""The distribution as its users get it: a wheel with the command, the plug-in, the profiles and the schemas."""
+"""The installed distribution: command, plug-in, profiles, schemas."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from tests.tiers import lacking
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder where the wheel is installed, without its dependencies: those come from this environment."""
+    """Install the wheel without its dependencies.
+
+    Those come from this environment.
+    """
     if importlib.util.find_spec("hatchling") is None or importlib.util.find_spec("pip") is None:
         lacking("hatchling or pip is not installed")
     folder = tmp_path_factory.mktemp("wheel")
@@ -33,8 +36,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_few_dependencies_and_none_of_the_service(installed: Path) -> None:
     (metadata,) = installed.glob("uws_conformance-*.dist-info/METADATA")
-    needed = Parser().parsestr(metadata.read_text()).get_all("Requires-Dist") or []
-    assert sorted(one.partition(">")[0] for one in needed) == ["httpx2", "lxml", "pyyaml", "rich"]
+    requirements = Parser().parsestr(metadata.read_text()).get_all("Requires-Dist") or []
+    assert sorted(requirement.partition(">")[0] for requirement in requirements) == ["httpx2", "lxml", "pyyaml", "rich"]
     sources = (installed / "uws_conformance").rglob("*.py")
     assert not any("import uws_service" in path.read_text() for path in sources)
     (entry_points,) = installed.glob("uws_conformance-*.dist-info/entry_points.txt")
@@ -44,12 +47,12 @@ def test_few_dependencies_and_none_of_the_service(installed: Path) -> None:
 def test_command_checks_the_demo_service_within_a_minute(installed: Path, tmp_path: Path) -> None:
     server = Server(tmp_path / "service")
     server.start()
-    # The first entry of the path is the installed package; what it needs is the environment's.
+    # The installed package comes first in the path; its dependencies are those of this environment.
     environment = {**os.environ, "PYTHONPATH": str(installed), "PYTHONSAFEPATH": "1"}
     command = [sys.executable, str(installed / "bin" / "uws-conformance"), f"{server.url}/sleep/async", "--strict"]
     started = time.monotonic()
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             [*command, "--profile", "uws-service"],
             env=environment,
             cwd=tmp_path,
@@ -60,21 +63,21 @@ def test_command_checks_the_demo_service_within_a_minute(installed: Path, tmp_pa
     finally:
         server.stop()
     seconds = time.monotonic() - started
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
-    assert "0 fail, 0 warn" in done.stdout and done.stderr == ""
+    assert process.returncode == 0, process.stdout[-3000:] + process.stderr
+    assert "0 fail, 0 warn" in process.stdout and process.stderr == ""
     assert seconds < 60
 
 
 def test_plugin_checks_the_demo_service(installed: Path, tmp_path: Path) -> None:
-    """As continuous integration does: the plug-in is found by its entry point."""
+    """The plug-in is found by its entry point."""
     server = Server(tmp_path / "service")
     server.start()
     environment = {**os.environ, "PYTHONPATH": str(installed), "PYTHONSAFEPATH": "1"}
     options = ["--uws-url", f"{server.url}/sleep/async", "--uws-profile", "uws-service", "--uws-strict"]
     command = [sys.executable, "-m", "pytest", "-q", "-k", "V-0 or D-0 or U-02 or U-05", *options]
     try:
-        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        process = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     finally:
         server.stop()
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
-    assert " passed" in done.stdout and "failed" not in done.stdout
+    assert process.returncode == 0, process.stdout[-3000:] + process.stderr
+    assert " passed" in process.stdout and "failed" not in process.stdout

@@ -1,4 +1,4 @@
-"""Every rule of the standards has a check, or the stated reason why it cannot be seen over HTTP."""
+"""Every rule has a check, or a reason."""
 
 from __future__ import annotations
 
@@ -9,40 +9,40 @@ import matrix
 from uws_conformance.registry import all_checks
 from uws_conformance.remedies import REMEDIES
 
-# MUSTs that are only warned about, since the standards contradict each other or all servers do otherwise.
+# MUSTs whose checks only warn: the standards contradict each other, or all servers deviate.
 WARNED = {
     "U-002": "most servers answer 303 to an illegal change of phase and ignore it",
     "D-012": "examples of TAP 1.1 show what DALI forbids",
 }
 
 
-def checked() -> Mapping[str, list[str]]:
-    """Rule id -> ids of its checks."""
-    found: dict[str, list[str]] = {}
+def checks_by_rule() -> Mapping[str, list[str]]:
+    """Map each rule to the ids of its checks."""
+    checks: dict[str, list[str]] = {}
     for check in all_checks():
-        found.setdefault(check.rule, []).append(check.id)
-    return found
+        checks.setdefault(check.rule, []).append(check.id)
+    return checks
 
 
 def test_every_rule_has_a_check_or_a_reason() -> None:
-    known = checked()
-    missing = [rule.id for rule in matrix.rules() if rule.id not in known and not rule.reason]
+    checks = checks_by_rule()
+    missing = [rule.id for rule in matrix.rules() if rule.id not in checks and not rule.reason]
     assert missing == []
 
 
 def test_a_reason_is_only_given_where_there_is_no_check() -> None:
-    known = checked()
-    both = [rule.id for rule in matrix.rules() if rule.id in known and rule.reason]
-    assert both == []
+    checks = checks_by_rule()
+    rules_with_both = [rule.id for rule in matrix.rules() if rule.id in checks and rule.reason]
+    assert rules_with_both == []
 
 
-def test_rules_that_are_seen_elsewhere_have_checks_there() -> None:
-    known = checked()
+def test_rules_covered_elsewhere_have_checks_there() -> None:
+    checks = checks_by_rule()
     for rule in matrix.rules():
         if rule.reason.startswith("= "):
-            named = rule.reason[2:].split()
-            assert all(re.fullmatch(r"[A-Z]-\d{2,3}", one) for one in named), rule
-            assert [one for one in named if one not in known] == [], rule
+            rule_ids = rule.reason[2:].split()
+            assert all(re.fullmatch(r"[A-Z]-\d{2,3}", rule_id) for rule_id in rule_ids), rule
+            assert [rule_id for rule_id in rule_ids if rule_id not in checks] == [], rule
 
 
 def test_every_check_belongs_to_a_rule_of_the_list() -> None:
@@ -52,7 +52,7 @@ def test_every_check_belongs_to_a_rule_of_the_list() -> None:
 
 
 def test_no_must_is_weakened_and_no_may_is_made_a_must() -> None:
-    """A rule that binds has a check that can fail; an optional one has none."""
+    """The check of a binding rule can fail."""
     level = {rule.id: rule.level for rule in matrix.rules()}
     by_rule: dict[str, set[str]] = {}
     for check in all_checks():
@@ -63,7 +63,7 @@ def test_no_must_is_weakened_and_no_may_is_made_a_must() -> None:
     assert hard == []
 
 
-def test_every_check_says_how_to_mend() -> None:
+def test_every_check_has_a_remedy() -> None:
     assert [check.id for check in all_checks() if not check.hint.endswith(".")] == []
     assert set(REMEDIES) <= {check.rule for check in all_checks()}
 

@@ -1,4 +1,7 @@
-"""Where STILTS' taplint looks at the same thing, it agrees: on correct servers, on mutants, on a server of others."""
+"""Agreement with STILTS' taplint.
+
+On correct servers, on mutants, and on another server.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +16,18 @@ import peers
 import pytest
 import taplint
 from mutants import MUTANTS, Mutant, build
-from reference import Answer, Reference, Request
-from reference_http import serving
+from reference import Reference
+from reference_documents import Answer, Request
+from reference_http import serve
 from uws_conformance.profile import load
 from uws_conformance.registry import all_checks
 
-from tests.conformance import look
+from tests.conformance import check_list
 from tests.server import Server
 from tests.tiers import require
 
-# Faults that taplint can see, with what it calls them.
-SEEN = {
+# Mutants whose fault taplint can see, with its code.
+CODES_BY_MUTANT = {
     "quote-500": "E-UWS-NFND",
     "executionduration-json": "E-UWS-GMIM",
     "executionduration-other-value": "E-UWS-IFMT",
@@ -38,70 +42,76 @@ SEEN = {
     "tap-upload-by-ftp": "E-CAP-MUPM",
     "tables-unnamed": "E-TME-TBLA",
 }
-SHARED = tuple(prefix for prefixes in taplint.SAME.values() for prefix in prefixes)
+SHARED = tuple(prefix for prefixes in taplint.CHECKS_BY_CODE.values() for prefix in prefixes)
 
 
-def opened(mutant: Mutant | None) -> Reference:
-    """The reference TAP service with the fault; it takes whoever says nothing for alice, since taplint has no token."""
+def open_reference(mutant: Mutant | None) -> Reference:
+    """Build a TAP service that takes everybody for alice.
+
+    taplint sends no token.
+    """
     reference = build(replace(mutant, face="tap") if mutant else None, "tap")
     guarded = reference.answer
 
     def answer(request: Request) -> Answer:
-        return guarded(replace(request, who=request.who or "alice"))
+        return guarded(replace(request, caller=request.caller or "alice"))
 
     reference.answer = answer  # type: ignore[method-assign]
     return reference
 
 
-def both(name: str) -> tuple[set[str], list[str]]:
-    """What taplint and what our checks say of a mutant; of the correct server without a name."""
-    mutant = next((one for one in MUTANTS if one.name == name), None)
-    with serving(opened(mutant)) as url:
-        codes = taplint.found(url.rpartition("/")[0])
+def judge_both(name: str) -> tuple[set[str], list[str]]:
+    """Return what taplint and the checks say of a mutant.
+
+    An empty name stands for the correct server.
+    """
+    mutant = next((mutant for mutant in MUTANTS if mutant.name == name), None)
+    with serve(open_reference(mutant)) as url:
+        codes = taplint.reported_codes(url.rpartition("/")[0])
     only = [check.id for check in all_checks() if check.id.startswith(SHARED)]
     faces = {"uws", "tap"} if mutant is None else {mutant.face}
-    return codes, [one for face in faces for one in matrix.broken(matrix.look(mutant, only, face))]
+    return codes, [check_id for face in faces for check_id in matrix.broken(matrix.run_checks(mutant, only, face))]
 
 
 @pytest.fixture(scope="module")
-def said() -> Iterator[dict[str, tuple[set[str], list[str]]]]:
-    """What both say, two servers at a time."""
+def verdicts() -> Iterator[dict[str, tuple[set[str], list[str]]]]:
+    """Judge every mutant with both, two at a time."""
     require("stilts")
-    names = ["", *SEEN]
+    names = ["", *CODES_BY_MUTANT]
     with ThreadPoolExecutor(2) as pool:
-        yield dict(zip(names, pool.map(both, names), strict=True))
+        yield dict(zip(names, pool.map(judge_both, names), strict=True))
 
 
-def test_nothing_is_said_of_the_correct_server(said: dict[str, tuple[set[str], list[str]]]) -> None:
-    assert said[""] == (set(), [])
+def test_both_accept_the_correct_server(verdicts: dict[str, tuple[set[str], list[str]]]) -> None:
+    assert verdicts[""] == (set(), [])
 
 
-@pytest.mark.parametrize("name", SEEN)
-def test_both_see_a_fault(name: str, said: dict[str, tuple[set[str], list[str]]]) -> None:
-    codes, broken = said[name]
-    assert SEEN[name] in codes
-    theirs = next(code for code in taplint.SAME if SEEN[name].startswith(code))
-    assert any(one.startswith(taplint.SAME[theirs]) for one in broken), (codes, broken)
+@pytest.mark.parametrize("name", CODES_BY_MUTANT)
+def test_both_see_a_fault(name: str, verdicts: dict[str, tuple[set[str], list[str]]]) -> None:
+    codes, broken = verdicts[name]
+    assert CODES_BY_MUTANT[name] in codes
+    shared_code = next(code for code in taplint.CHECKS_BY_CODE if CODES_BY_MUTANT[name].startswith(code))
+    assert any(check_id.startswith(taplint.CHECKS_BY_CODE[shared_code]) for check_id in broken), (codes, broken)
 
 
-def test_nothing_is_said_of_our_service(tmp_path: Path) -> None:
+def test_both_accept_our_service(tmp_path: Path) -> None:
     server = Server(tmp_path / "service")
     server.start()
     try:
-        report = look(f"{server.url}/tap/async", load("uws-service-tap"), only=SHARED)
-        codes = taplint.found(f"{server.url}/tap")
+        report = check_list(f"{server.url}/tap/async", load("uws-service-tap"), prefixes=SHARED)
+        codes = taplint.reported_codes(f"{server.url}/tap")
     finally:
         server.stop()
     assert matrix.broken(report) == [] and codes == set()
 
 
-def test_both_say_the_same_of_dachs() -> None:
-    root = peers.installed()
+def test_both_agree_on_dachs() -> None:
+    root = peers.dachs_root()
     if root is None:
         pytest.skip("DaCHS is not installed: apt-get install gavodachs2-server, or make conformance-peers")
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)  # the server's user has to get in
+        Path(folder).chmod(0o755)  # the server's user must be able to enter
         with peers.Dachs(root, Path(folder)) as dachs:
-            report = look(f"{dachs.url}/tap/async", load("dachs"), only=SHARED)
-            codes = taplint.found(f"{dachs.url}/tap")
+            report = check_list(f"{dachs.url}/tap/async", load("dachs"), prefixes=SHARED)
+            codes = taplint.reported_codes(f"{dachs.url}/tap")
     assert taplint.disagreements(codes, matrix.broken(report)) == []

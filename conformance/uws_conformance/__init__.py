@@ -1,3 +1,6 @@
-"""Checks of UWS 1.1 and DALI job services over HTTP; knows nothing of any particular server."""
+"""Conformance checks for UWS 1.1 and DALI services.
+
+They speak HTTP to any server and know nothing of a particular one.
+"""
 
 __version__ = "0.1.0"

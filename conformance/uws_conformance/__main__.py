@@ -1,4 +1,4 @@
-"""``python -m uws_conformance``."""
+"""Entry point of ``python -m uws_conformance``."""
 
 import sys
 

@@ -1,7 +1,7 @@
-"""The work bench of the checks: the server, two identities, and jobs that many checks share.
+"""The test bench: a server, two identities, shared jobs.
 
-Each kind of job is made once, when the first check asks for it; what went wrong then is the skip reason of all others.
-Every job is remembered by its URL and deleted at the end.
+Each kind of job is made once, when the first check asks for it. If that fails, the other checks that need the job are
+skipped with the reason. Every job is remembered by its URL and deleted at the end.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from uws_conformance.profile import Profile
 
 T = TypeVar("T")
 Files = dict[str, tuple[str, bytes, str]]  # part name -> file name, bytes, media type
-CLEANING = 60  # seconds at most for deleting all jobs
-PART = "conformance_part"
+DELETION_SECONDS = 60  # at most, for all jobs together
+PART_NAME = "conformance_part"
 VOTABLE = b"""<?xml version="1.0"?>
 <VOTABLE version="1.3" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE><TABLE>
 <FIELD name="ra" datatype="double" ucd="pos.eq.ra;meta.main" unit="deg"/>
@@ -33,16 +33,19 @@ VOTABLE = b"""<?xml version="1.0"?>
 """
 
 
-def with_table(form: Form, files: Files | None) -> Files | None:
-    """The files of a request: our table is among them where the form names its part."""
-    if not any(PART in value for _, value in form):
+def with_upload(form: Form, files: Files | None) -> Files | None:
+    """Add our table to the files of a request.
+
+    It is added where a value of the form names its part.
+    """
+    if not any(PART_NAME in value for _, value in form):
         return files
-    return {PART: ("table.vot", VOTABLE, "application/x-votable+xml"), **(files or {})}
+    return {PART_NAME: ("table.vot", VOTABLE, "application/x-votable+xml"), **(files or {})}
 
 
 @dataclass
 class Job:
-    """A job of ours with the answers that were seen while it was made and driven."""
+    """A job of the bench, with the replies recorded for it."""
 
     url: str
     created: Reply
@@ -51,59 +54,69 @@ class Job:
 
 
 class Bench:
-    """What a check gets: requests, shared jobs, documents."""
+    """The requests, shared jobs and documents of the checks."""
 
     def __init__(
-        self, url: str, profile: Profile, client: Client, other: Identity | None = None, max_jobs: int = 60
+        self, url: str, profile: Profile, client: Client, other_identity: Identity | None = None, max_jobs: int = 60
     ) -> None:
-        self.jobs = url.rstrip("/")
-        self.profile, self.client, self.other, self.max_jobs = profile, client, other, max_jobs
-        self.base = (
-            urljoin(self.jobs, profile.base).rstrip("/") if profile.base != ".." else self.jobs.rsplit("/", 1)[0]
+        self.list_url = url.rstrip("/")
+        self.profile, self.client, self.other_identity, self.max_jobs = profile, client, other_identity, max_jobs
+        self.base_url = (
+            urljoin(self.list_url, profile.base).rstrip("/")
+            if profile.base != ".."
+            else self.list_url.rsplit("/", 1)[0]
         )
-        self.made: list[str] = []
+        self.job_urls: list[str] = []
         self._shared: dict[str, object] = {}
-        self._calls: dict[str, range] = {}
-        self.leaned_on: set[int] = set()  # numbers of the exchanges that made what the current check shares
+        self._exchanges_by_key: dict[str, range] = {}
+        # Numbers of the exchanges behind the shared objects of the current check.
+        self.shared_exchanges: set[int] = set()
 
     # Requests
 
     def get(self, url: str, **options: str) -> Reply:
-        """GET with ``options`` as headers (``accept=…``)."""
+        """Send GET with headers such as ``accept=…``."""
         return self.client.send("GET", url, headers=options or None)
 
     def post(self, url: str, *form: tuple[str, str]) -> Reply:
+        """Send a form."""
         return self.client.send("POST", url, form)
 
-    def xml(self, url: str) -> etree._Element:
-        """The document at a URL, which answers 200."""
+    def get_xml(self, url: str) -> etree._Element:
+        """Return the document at a URL that must answer 200."""
         reply = self.get(url)
         expect(reply.status == 200, str(reply))
         return documents.parse(reply.body, url)
 
     def phase(self, job: Job) -> str:
-        """The phase that the job document tells now."""
-        return documents.value(self.xml(job.url), "phase") or ""
+        """Return the phase in the job document."""
+        return documents.value(self.get_xml(job.url), "phase") or ""
 
     def share(self, key: str, make: Callable[[], T]) -> T:
-        """``make()`` once; whoever asks later gets the same value, or is told why there is none."""
+        """Return what ``make`` returned when it was first called.
+
+        If it failed then, raise `Skipped` with the reason.
+        """
         if key not in self._shared:
             first = len(self.client.exchanges)
             try:
                 self._shared[key] = make()
             except (Broken, Skipped, Unsupported) as error:
                 self._shared[key] = error
-            self._calls[key] = range(first, len(self.client.exchanges))
-        self.leaned_on.update(self._calls[key])
-        found = self._shared[key]
-        if isinstance(found, Skipped | Unsupported):
-            raise Skipped(str(found))
-        if isinstance(found, Broken):
-            raise Skipped(f"no {key} to look at: {found}")
-        return found  # type: ignore[return-value]  # what make() returned
+            self._exchanges_by_key[key] = range(first, len(self.client.exchanges))
+        self.shared_exchanges.update(self._exchanges_by_key[key])
+        value = self._shared[key]
+        if isinstance(value, Skipped | Unsupported):
+            raise Skipped(str(value))
+        if isinstance(value, Broken):
+            raise Skipped(f"no {key} to look at: {value}")
+        return value  # type: ignore[return-value]  # what make() returned
 
-    def prove(self, key: str, make: Callable[[], object]) -> None:
-        """The check of the making itself: what others are skipped for breaks this one."""
+    def require_shared(self, key: str, make: Callable[[], object]) -> None:
+        """Make a shared object and raise why that failed.
+
+        `share` skips the checks that need the object; the check of its creation fails instead.
+        """
         try:
             make()
         except Skipped:
@@ -114,53 +127,61 @@ class Bench:
     # Jobs
 
     def create(self, form: Form | None, *, files: Files | None = None, query: str = "", **options: Any) -> Reply:
-        """POST to the job list, with our table where the form names its part; the job is remembered for the end."""
+        """POST to the job list.
+
+        Our table is sent along where the form names its part. A job that was created is deleted at the end.
+        """
         if form is None:
-            raise Skipped("the profile says no way to make this kind of job")
-        if len(self.made) >= self.max_jobs:
+            raise Skipped("the profile has no way to create this kind of job")
+        if len(self.job_urls) >= self.max_jobs:
             raise Skipped(f"the limit of {self.max_jobs} jobs is reached")
-        files = with_table(form, files)
-        reply = self.client.send("POST", self.jobs + query, tuple(form), files=files, **options)
-        moved = reply.status in (301, 302, 307, 308)  # Location is then no job
-        if reply.location and not moved and reply.location.rstrip("/") != self.jobs:
-            self.made.append(reply.location)
+        files = with_upload(form, files)
+        reply = self.client.send("POST", self.list_url + query, tuple(form), files=files, **options)
+        moved = reply.status in (301, 302, 307, 308)  # Location is no job then
+        if reply.location and not moved and reply.location.rstrip("/") != self.list_url:
+            self.job_urls.append(reply.location)
         return reply
 
-    def new(self, form: Form | None, **options: Any) -> Job:
-        """A new job, or a broken rule if there is none."""
+    def create_job(self, form: Form | None, **options: Any) -> Job:
+        """Create a job, or break the rule."""
         reply = self.create(form, **options)
         expect(reply.location, f"{reply}, no Location")
         return Job(reply.location, reply)
 
-    def kind(self, name: str) -> Form:
-        """The parameters of a kind of job, or a skip; ``{part}`` in a value becomes the part of our table."""
-        form = self.profile.form(name)
-        if form is None:
-            raise Skipped(f"the profile says no way to make a job of the kind {name!r}")
-        return tuple((key, value.replace("{part}", PART)) for key, value in form)
+    def job_form(self, kind: str) -> Form:
+        """Return the parameters of a kind of job.
 
-    def until(self, job: Job, *phases: str) -> str:
+        Raise `Skipped` if the profile has none. ``{part}`` in a value becomes the name of the part with our table.
+        """
+        form = self.profile.form(kind)
+        if form is None:
+            raise Skipped(f"the profile has no way to create a job of the kind {kind!r}")
+        return tuple((key, value.replace("{part}", PART_NAME)) for key, value in form)
+
+    def wait_for_phase(self, job: Job, *phases: str) -> str:
         """Poll until the job is in one of the phases."""
         deadline = time.monotonic() + self.profile.patience
-        while (now := self.phase(job)) not in phases:
+        while (phase := self.phase(job)) not in phases:
             if time.monotonic() > deadline:
-                raise Broken(f"{job.url} is {now} after {self.profile.patience:g} s, waited for {' or '.join(phases)}")
-            if now in documents.FINAL:
-                raise Broken(f"{job.url} became {now}{self.why(job)}, waited for {' or '.join(phases)}")
+                raise Broken(
+                    f"{job.url} is {phase} after {self.profile.patience:g} s, waited for {' or '.join(phases)}"
+                )
+            if phase in documents.FINAL_PHASES:
+                raise Broken(f"{job.url} became {phase}{self.failure_message(job)}, waited for {' or '.join(phases)}")
             time.sleep(self.profile.poll)
-        return now
+        return phase
 
-    def why(self, job: Job) -> str:
-        """What the server says of a job's failure, in brackets."""
-        summary = documents.child(self.xml(job.url), "errorSummary")
+    def failure_message(self, job: Job) -> str:
+        """Return the job's error message in brackets, or nothing."""
+        summary = documents.child(self.get_xml(job.url), "errorSummary")
         message = "" if summary is None else documents.value(summary, "message") or ""
         return f" ({message.strip()[:300]})" if message else ""
 
     def pending(self) -> Job:
-        """A job that nobody starts or changes."""
+        """Return a pending job that is never changed."""
 
         def make() -> Job:
-            job = self.new(self.kind("short"))
+            job = self.create_job(self.job_form("short"))
             reply = self.get(job.url)
             expect(reply.status == 200, str(reply))
             job.replies["get"] = reply
@@ -169,18 +190,18 @@ class Bench:
 
         return self.share("pending job", make)
 
-    def edited(self) -> Job:
-        """A pending job whose times and parameters are changed."""
-        return self.share("pending job for changes", lambda: self.new(self.kind("short")))
+    def editable(self) -> Job:
+        """Return a pending job whose times and parameters may change."""
+        return self.share("pending job for changes", lambda: self.create_job(self.job_form("short")))
 
-    def ran(self, kind: str, phase: str) -> Job:
-        """A job of a kind that was started and has ended in the phase."""
+    def run_to(self, kind: str, phase: str) -> Job:
+        """Return a job of a kind that ended in a phase."""
 
         def make() -> Job:
-            job = self.new(self.kind(kind))
+            job = self.create_job(self.job_form(kind))
             job.replies["run"] = self.post(f"{job.url}/phase", ("PHASE", "RUN"))
-            job.documents["after run"] = self.xml(job.url)
-            self.until(job, phase)
+            job.documents["after run"] = self.get_xml(job.url)
+            self.wait_for_phase(job, phase)
             job.replies["get"] = self.get(job.url)
             job.documents["get"] = documents.parse(job.replies["get"].body, job.url)
             return job
@@ -188,67 +209,75 @@ class Bench:
         return self.share(f"{phase} job", make)
 
     def completed(self) -> Job:
-        return self.ran("short", "COMPLETED")
+        """Return a completed job."""
+        return self.run_to("short", "COMPLETED")
 
     def failed(self) -> Job:
-        return self.ran("failing", "ERROR")
+        """Return a failed job."""
+        return self.run_to("failing", "ERROR")
 
     def aborted(self) -> Job:
-        """A job that was aborted while it was pending."""
+        """Return a job that was aborted while pending."""
 
         def make() -> Job:
-            job = self.new(self.kind("short"))
+            job = self.create_job(self.job_form("short"))
             job.replies["abort"] = self.post(f"{job.url}/phase", ("PHASE", "ABORT"))
-            job.documents["get"] = self.xml(job.url)
+            job.documents["get"] = self.get_xml(job.url)
             return job
 
         return self.share("aborted job", make)
 
     def running(self) -> Job:
-        """A long job that runs, is looked at and asked for changes, and is then aborted."""
+        """Return a long job observed while it was executing.
+
+        Its documents and replies are recorded, then it is aborted.
+        """
 
         def make() -> Job:
-            job = self.new(self.kind("long"))
+            job = self.create_job(self.job_form("long"))
             self.post(f"{job.url}/phase", ("PHASE", "RUN"))
-            self.until(job, "EXECUTING")
-            job.documents["executing"] = self.xml(job.url)
-            job.replies["parameters"] = self.post(f"{job.url}/parameters", self.parameter())
+            self.wait_for_phase(job, "EXECUTING")
+            job.documents["executing"] = self.get_xml(job.url)
+            job.replies["parameters"] = self.post(f"{job.url}/parameters", self.changeable_parameter())
             job.replies["parameters after"] = self.get(f"{job.url}/parameters")
             job.replies["wait other"] = self.get(f"{job.url}?WAIT={self.profile.wait}&PHASE=QUEUED")
             job.replies["wait"] = self.get(f"{job.url}?WAIT={self.profile.wait}")
-            self.still_runs(job)
+            self.require_running(job)
             job.replies["abort"] = self.post(f"{job.url}/phase", ("PHASE", "ABORT"))
-            job.documents["aborted"] = self.xml(job.url)
+            job.documents["aborted"] = self.get_xml(job.url)
             return job
 
         return self.share("long job", make)
 
-    def still_runs(self, job: Job) -> None:
-        """What is to be seen on a running job cannot be seen on one that was too short for it."""
+    def require_running(self, job: Job) -> None:
+        """Skip the check if the long job has ended."""
         if self.phase(job) == "COMPLETED":
             raise Skipped("the profile's long job ended by itself; make it longer")
 
     def deleted(self, by: str = "DELETE") -> Job:
-        """A job that was deleted by the verb or by ``ACTION=DELETE``; the reply is ``replies["delete"]``."""
+        """Return a deleted job.
+
+        ``by`` is the verb DELETE or the name of the parameter ACTION. The reply is ``replies["delete"]``.
+        """
 
         def make() -> Job:
-            job = self.new(self.kind("short"))
+            job = self.create_job(self.job_form("short"))
             if by == "DELETE":
                 job.replies["delete"] = self.client.send("DELETE", job.url)
             else:
                 job.replies["delete"] = self.post(job.url, (by, "DELETE"))
             job.replies["get"] = self.get(job.url)
-            job.replies["list"] = self.get(self.jobs)
+            job.replies["list"] = self.get(self.list_url)
             return job
 
         return self.share(f"job deleted by {by}", make)
 
     def sync(self, form: Form, method: str = "GET", **options: Any) -> Reply:
-        """A request to the synchronous face; redirects are followed."""
+        """Send a request to sync and follow its redirects."""
         if not self.profile.sync:
             raise Skipped("the profile says that there is no synchronous face")
-        url = f"{self.base}/sync"
-        files = with_table(form, options.pop("files", None))
+        url = f"{self.base_url}/sync"
+        files = with_upload(form, options.pop("files", None))
         if method != "GET":
             return self.follow(self.client.send("POST", url, form, files=files, **options))
         if files:
@@ -256,7 +285,7 @@ class Bench:
         return self.follow(self.get(f"{url}?{urlencode(form)}"))
 
     def follow(self, reply: Reply) -> Reply:
-        """The answer at the end of at most five redirects."""
+        """Follow at most five redirects and return the last reply."""
         for _ in range(5):
             if reply.status not in (301, 302, 303, 307, 308) or not reply.location:
                 break
@@ -264,44 +293,44 @@ class Bench:
         return reply
 
     def upload(self) -> Job:
-        """A pending job with a table of ours."""
+        """Return a pending job with our table."""
 
         def make() -> Job:
-            job = self.new(self.kind("upload"))
-            job.documents["parameters"] = self.xml(f"{job.url}/parameters")
+            job = self.create_job(self.job_form("upload"))
+            job.documents["parameters"] = self.get_xml(f"{job.url}/parameters")
             return job
 
         return self.share("job with an upload", make)
 
-    def parameter(self) -> tuple[str, str]:
-        """A parameter that may be posted to a pending job."""
+    def changeable_parameter(self) -> tuple[str, str]:
+        """Return a parameter to post to a pending job."""
         if not self.profile.parameter[0]:
             raise Skipped("the profile names no parameter that may be changed")
         return self.profile.parameter
 
-    def anonymous(self, method: str, url: str, form: Form | None = None) -> Reply:
-        """A request without credentials."""
+    def send_anonymously(self, method: str, url: str, form: Form | None = None) -> Reply:
+        """Send a request without credentials."""
         return self.client.send(method, url, form, identity=ANONYMOUS)
 
-    def second(self, method: str, url: str, form: Form | None = None) -> Reply:
-        """A request of the second identity."""
-        if self.other is None:
+    def send_as_other(self, method: str, url: str, form: Form | None = None) -> Reply:
+        """Send a request with the second identity."""
+        if self.other_identity is None:
             raise Skipped("no second identity was given (--token-other)")
-        return self.client.send(method, url, form, identity=self.other)
+        return self.client.send(method, url, form, identity=self.other_identity)
 
-    def clean(self) -> list[str]:
-        """Delete every job that was made and is still there; returns those that could not be deleted."""
-        left = []
-        deadline = time.monotonic() + CLEANING
-        for url in self.made:
+    def delete_jobs(self) -> list[str]:
+        """Delete the jobs and return those that are left."""
+        undeleted = []
+        deadline = time.monotonic() + DELETION_SECONDS
+        for url in self.job_urls:
             if time.monotonic() > deadline:
-                left.append(url)
+                undeleted.append(url)
                 continue
             try:
                 reply = self.client.send("DELETE", url, timeout=10)
                 if reply.status >= 400 and reply.status != 404 and self.get(url).status not in (404, 410):
-                    left.append(url)
+                    undeleted.append(url)
             except (Broken, Skipped):
-                left.append(url)
-        self.made = []
-        return left
+                undeleted.append(url)
+        self.job_urls = []
+        return undeleted

@@ -1,4 +1,7 @@
-"""The HTTP client: never follows a redirect by itself, records each exchange, bounds time, size and rate."""
+"""The HTTP client of the checks.
+
+It never follows a redirect by itself, records each exchange, and bounds time, size and rate.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,18 @@ import httpx2
 
 from uws_conformance.outcomes import Broken, Skipped
 
-KEPT = 20_000  # characters of a body that a report shows
+MAX_BODY_CHARACTERS = 20_000  # of a body in a report
 BOUNDARY = "uws-conformance-boundary-5b1d0c"
-SECRET = ("authorization", "cookie", "set-cookie", "x-vo-bearer", "proxy-authorization")
+SECRET_HEADERS = ("authorization", "cookie", "set-cookie", "x-vo-bearer", "proxy-authorization")
 Form = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer as it came: no redirect followed, header names in lower case."""
+    """A response as it was received.
+
+    No redirect was followed; header names are in lower case.
+    """
 
     method: str
     url: str
@@ -33,15 +39,17 @@ class Reply:
 
     @property
     def text(self) -> str:
+        """Return the body as text."""
         return self.body.decode("utf-8", "replace")
 
     @property
     def media_type(self) -> str:
+        """Return the media type without parameters."""
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     @property
     def location(self) -> str:
-        """``Location`` made absolute, or an empty string."""
+        """Return the absolute ``Location``, or an empty string."""
         raw = self.headers.get("location", "")
         return urljoin(self.url, raw) if raw else ""
 
@@ -51,7 +59,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class Exchange:
-    """A request and its reply for the reports, credentials taken out."""
+    """A recorded request and reply without credentials."""
 
     method: str
     url: str
@@ -65,18 +73,18 @@ class Exchange:
 
 @dataclass
 class Limits:
-    """The manners of the client."""
+    """The limits of the client."""
 
     timeout: float = 30.0
-    size: int = 8_000_000
-    total: float = 900.0  # seconds for all checks together
-    rate: float = 0.0  # requests in a second, 0: as fast as they come
+    max_body_bytes: int = 8_000_000
+    total_seconds: float = 900.0  # for all checks together
+    requests_per_second: float = 0.0  # 0: unlimited
     read_only: bool = False
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Who asks: headers that carry the credentials; none is anonymous."""
+    """Headers with credentials; without any it is anonymous."""
 
     name: str = "anonymous"
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -86,17 +94,21 @@ ANONYMOUS = Identity()
 
 
 class Client:
-    """Sends requests for one identity unless told another, and remembers them in ``exchanges``."""
+    """A client that records its exchanges.
+
+    Requests carry the identity of the client unless another is given.
+    """
 
     def __init__(self, limits: Limits, identity: Identity = ANONYMOUS, verify: bool = True) -> None:
         self.limits, self.identity = limits, identity
         self.exchanges: list[Exchange] = []
         self.secrets: set[str] = set(identity.headers.values())
         self._lock = threading.Lock()
-        self._next = 0.0
+        self._next_start = 0.0
         self._http = httpx2.Client(verify=verify, follow_redirects=False, trust_env=False)
 
     def close(self) -> None:
+        """Close the connections."""
         self._http.close()
 
     def send(
@@ -113,94 +125,122 @@ class Client:
         identity: Identity | None = None,
         timeout: float | None = None,
     ) -> Reply:
-        """Send one request; trouble with the connection breaks the check with a clear line."""
+        """Send a request and return the reply.
+
+        Trouble with the connection breaks the check with a clear message.
+        """
         if self.limits.read_only and method not in ("GET", "HEAD", "OPTIONS"):
             raise Skipped("--read-only: nothing is created or changed")
-        self._pace()
-        who = self.identity if identity is None else identity
-        self.secrets.update(who.headers.values())
-        sent = {"Accept": "*/*", "User-Agent": "uws-conformance", "Accept-Encoding": "identity", **who.headers}
-        sent |= headers or {}
+        self._wait_for_turn()
+        sender = self.identity if identity is None else identity
+        self.secrets.update(sender.headers.values())
+        request_headers = {
+            "Accept": "*/*",
+            "User-Agent": "uws-conformance",
+            "Accept-Encoding": "identity",
+            **sender.headers,
+        }
+        request_headers |= headers or {}
         if files is not None:
-            content, sent["Content-Type"] = multipart(form or (), files, boundary)
+            content, request_headers["Content-Type"] = multipart(form or (), files, boundary)
         elif form is not None and content is None:
             content = urlencode(form).encode()
-            sent.setdefault("Content-Type", "application/x-www-form-urlencoded")
-        limit = timeout or self.limits.timeout
-        reply = self._within(limit, method, url, sent, iter([content]) if chunked and content else content)
-        self._record(reply, sent, content or b"")
+            request_headers.setdefault("Content-Type", "application/x-www-form-urlencoded")
+        timeout_seconds = timeout or self.limits.timeout
+        reply = self._send_within(
+            timeout_seconds, method, url, request_headers, iter([content]) if chunked and content else content
+        )
+        self._record(reply, request_headers, content or b"")
         return reply
 
-    def _within(
-        self, limit: float, method: str, url: str, sent: Mapping[str, str], content: bytes | Iterator[bytes] | None
+    def _send_within(
+        self,
+        timeout_seconds: float,
+        method: str,
+        url: str,
+        request_headers: Mapping[str, str],
+        content: bytes | Iterator[bytes] | None,
     ) -> Reply:
-        """The exchange in a thread of its own: a server may also send headers so slowly that no read times out."""
-        found: list[Reply | BaseException] = []
+        """Exchange within a time limit, in a thread.
+
+        A server may send headers so slowly that no read times out.
+        """
+        outcome: list[Reply | BaseException] = []
 
         def exchange() -> None:
             try:
-                found.append(self._exchange(limit, method, url, sent, content))
-            except Exception as error:  # raised again below, by the caller's thread
-                found.append(error)
+                outcome.append(self._exchange(timeout_seconds, method, url, request_headers, content))
+            except Exception as error:  # raised again below, in the caller's thread
+                outcome.append(error)
 
         thread = threading.Thread(target=exchange, daemon=True)
         thread.start()
-        thread.join(limit + 1)
-        if not found:
-            raise Broken(f"{method} {url}: no whole answer within {limit:g} s")
-        if isinstance(found[0], BaseException):
-            raise found[0]
-        return found[0]
+        thread.join(timeout_seconds + 1)
+        if not outcome:
+            raise Broken(f"{method} {url}: no complete answer within {timeout_seconds:g} s")
+        if isinstance(outcome[0], BaseException):
+            raise outcome[0]
+        return outcome[0]
 
     def _exchange(
-        self, limit: float, method: str, url: str, sent: Mapping[str, str], content: bytes | Iterator[bytes] | None
+        self,
+        timeout_seconds: float,
+        method: str,
+        url: str,
+        request_headers: Mapping[str, str],
+        content: bytes | Iterator[bytes] | None,
     ) -> Reply:
         started = time.monotonic()
         body = bytearray()
         try:
-            with self._http.stream(method, url, content=content, headers=sent, timeout=limit) as answer:
-                for chunk in answer.iter_raw():
+            with self._http.stream(
+                method, url, content=content, headers=request_headers, timeout=timeout_seconds
+            ) as response:
+                for chunk in response.iter_raw():
                     body += chunk
-                    if len(body) > self.limits.size:
-                        raise Broken(f"{method} {url}: the answer is longer than {self.limits.size} bytes")
-                    if time.monotonic() - started > limit:
-                        raise Broken(f"{method} {url}: the answer did not end within {limit:g} s")
+                    if len(body) > self.limits.max_body_bytes:
+                        raise Broken(f"{method} {url}: the answer is longer than {self.limits.max_body_bytes} bytes")
+                    if time.monotonic() - started > timeout_seconds:
+                        raise Broken(f"{method} {url}: the answer did not end within {timeout_seconds:g} s")
         except httpx2.TimeoutException as error:
-            raise Broken(f"{method} {url}: no answer within {limit:g} s") from error
+            raise Broken(f"{method} {url}: no answer within {timeout_seconds:g} s") from error
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
             raise Broken(f"{method} {url}: {error or type(error).__name__}") from error
         seconds = time.monotonic() - started
-        headers = {name.lower(): value for name, value in answer.headers.items()}
-        challenges = tuple(answer.headers.get_list("www-authenticate"))
-        return Reply(method, url, answer.status_code, headers, bytes(body), seconds, challenges)
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        challenges = tuple(response.headers.get_list("www-authenticate"))
+        return Reply(method, url, response.status_code, headers, bytes(body), seconds, challenges)
 
-    def _pace(self) -> None:
-        if self.limits.rate <= 0:
+    def _wait_for_turn(self) -> None:
+        if self.limits.requests_per_second <= 0:
             return
         with self._lock:
             now = time.monotonic()
-            pause = max(0.0, self._next - now)
-            self._next = max(now, self._next) + 1 / self.limits.rate
+            pause = max(0.0, self._next_start - now)
+            self._next_start = max(now, self._next_start) + 1 / self.limits.requests_per_second
         time.sleep(pause)
 
-    def _record(self, reply: Reply, sent: Mapping[str, str], content: bytes) -> None:
+    def _record(self, reply: Reply, request_headers: Mapping[str, str], content: bytes) -> None:
         exchange = Exchange(
             reply.method,
-            self._clean(reply.url),
-            self._safe(sent),
-            self._clean(content.decode("utf-8", "replace")[:KEPT]),
+            self._redact(reply.url),
+            self._redact_headers(request_headers),
+            self._redact(content.decode("utf-8", "replace")[:MAX_BODY_CHARACTERS]),
             reply.status,
-            self._safe(reply.headers),
-            self._clean(reply.text[:KEPT]),
+            self._redact_headers(reply.headers),
+            self._redact(reply.text[:MAX_BODY_CHARACTERS]),
             reply.seconds,
         )
         with self._lock:
             self.exchanges.append(exchange)
 
-    def _safe(self, headers: Mapping[str, str]) -> dict[str, str]:
-        return {key: "(redacted)" if key.lower() in SECRET else self._clean(value) for key, value in headers.items()}
+    def _redact_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
+        return {
+            key: "(redacted)" if key.lower() in SECRET_HEADERS else self._redact(value)
+            for key, value in headers.items()
+        }
 
-    def _clean(self, text: str) -> str:
+    def _redact(self, text: str) -> str:
         for secret in self.secrets:
             for part in {secret, secret.rpartition(" ")[2]}:
                 if len(part) > 3:
@@ -209,7 +249,10 @@ class Client:
 
 
 def multipart(form: Form, files: Mapping[str, tuple[str, bytes, str]], boundary: str = BOUNDARY) -> tuple[bytes, str]:
-    """A multipart body with its Content-Type; ``files`` maps part names to file name, bytes and media type."""
+    """Return a multipart body and its Content-Type.
+
+    ``files`` maps part names to file name, bytes and media type.
+    """
     lines: list[bytes] = []
     for name, value in form:
         head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'

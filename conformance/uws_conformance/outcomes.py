@@ -1,4 +1,7 @@
-"""What a check can end in, and how it says so: it returns what it saw, or raises one of the exceptions below."""
+"""Levels, outcomes and results of checks.
+
+A check returns what it saw, or raises one of the exceptions below.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from enum import StrEnum
 
 
 class Level(StrEnum):
-    """How binding a rule is; only a broken MUST is a failure."""
+    """The level of a rule; only a broken MUST fails."""
 
     MUST = "MUST"
     SHOULD = "SHOULD"
@@ -17,7 +20,7 @@ class Level(StrEnum):
 
 
 class Outcome(StrEnum):
-    """The verdict on one check."""
+    """The verdict of a check."""
 
     PASS = "pass"
     FAIL = "fail"
@@ -27,20 +30,20 @@ class Outcome(StrEnum):
 
 
 class Broken(Exception):
-    """The rule is broken; the text says what was seen."""
+    """A broken rule; the text says what was seen."""
 
 
 class Skipped(Exception):
-    """The check could not be made; the text is the reason."""
+    """A check that could not be made, with the reason."""
 
 
 class Unsupported(Exception):
-    """The server rightly refuses an optional feature."""
+    """An optional feature that the server rightly refuses."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """One check made on one server."""
+    """The result of a check on a server."""
 
     id: str
     rule: str
@@ -50,12 +53,12 @@ class Result:
     requires: str
     hint: str
     outcome: Outcome
-    seen: str
+    observation: str
     seconds: float
     exchanges: tuple[int, ...]
 
 
-def expect(condition: object, seen: str) -> None:
-    """Break the rule with what was seen, unless the condition holds."""
+def expect(condition: object, observation: str) -> None:
+    """Raise `Broken` with the observation unless the condition holds."""
     if not condition:
-        raise Broken(seen)
+        raise Broken(observation)

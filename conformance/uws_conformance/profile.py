@@ -1,4 +1,7 @@
-"""Server profiles: how this server is asked for a short, a long and a failing job, and for an upload. YAML."""
+"""Server profiles in YAML.
+
+A profile says how a server is asked for a short, a long and a failing job, and for an upload.
+"""
 
 from __future__ import annotations
 
@@ -11,45 +14,48 @@ from typing import Any
 import yaml
 
 Form = tuple[tuple[str, str], ...]
-FORMS = ("short", "long", "failing", "upload")
+JOB_KINDS = ("short", "long", "failing", "upload")
 
 
 class ProfileError(Exception):
-    """The profile cannot be used; the text says why and what is allowed."""
+    """An unusable profile; the text says what is allowed."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What the checks have to know about a server beside its URL; a missing job kind skips its checks."""
+    """What the checks must know about a server.
+
+    The checks of a kind of job that is missing are skipped.
+    """
 
     name: str = "empty"
     short: Form | None = ()
     long: Form | None = None
     failing: Form | None = None
-    upload: Form | None = None  # "{part}" in a value, here and above, stands for the part with a table of ours
-    parameter: tuple[str, str] = ("", "")  # one that may be set on a pending job
-    soda: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # a data set and regions of it
+    upload: Form | None = None  # "{part}" in a value, here and above, stands for the part with our table
+    parameter: tuple[str, str] = ("", "")  # may be set on a pending job
+    soda: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # a data set and regions in it
     chapters: tuple[str, ...] = ("UWS 1.1", "DALI 1.1", "VOSI 1.1", "SSO 2.0", "Clients")
-    base: str = ".."  # from the job list to the folder of capabilities
+    base: str = ".."  # of capabilities, relative to the job list
     sync: bool = False
-    patience: float = 60.0  # seconds for a short job to end, or a long one to begin
+    patience: float = 60.0  # seconds for a short job to end or a long job to start
     poll: float = 0.25
     wait: int = 2  # seconds for the checks of WAIT
 
     def form(self, kind: str) -> Form | None:
-        """The parameters of one kind of job."""
+        """Return the parameters of a kind of job."""
         value: Form | None = getattr(self, kind)
         return value
 
 
 def shipped() -> list[str]:
-    """The names of the ready profiles."""
+    """Return the names of the shipped profiles."""
     folder = resources.files("uws_conformance") / "profiles"
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
 def load(name_or_path: str) -> Profile:
-    """A ready profile by its name, or one from a file."""
+    """Load a shipped profile by name, or a file."""
     if name_or_path in shipped():
         text = (resources.files("uws_conformance") / "profiles" / f"{name_or_path}.yaml").read_text()
     else:
@@ -64,26 +70,29 @@ def load(name_or_path: str) -> Profile:
 
 
 def parse(data: object, name: str) -> Profile:
-    """A profile from what YAML gave; unknown keys and wrong shapes are errors."""
+    """Build a profile from YAML data.
+
+    Unknown keys and wrong types are errors.
+    """
     if not isinstance(data, dict):
         raise ProfileError(f"{name}: a profile is a mapping, not {type(data).__name__}")
-    known = {one.name for one in fields(Profile)}
-    if strange := sorted(set(map(str, data)) - known):
-        raise ProfileError(f"{name}: unknown key {strange[0]!r}; allowed are {', '.join(sorted(known))}")
+    allowed = {parameter.name for parameter in fields(Profile)}
+    if unknown := sorted(set(map(str, data)) - allowed):
+        raise ProfileError(f"{name}: unknown key {unknown[0]!r}; allowed are {', '.join(sorted(allowed))}")
     values: dict[str, Any] = {"name": name, **data}
-    for kind in FORMS:
+    for kind in JOB_KINDS:
         if kind in values:
             values[kind] = pairs(values[kind], f"{name}: {kind}")
     if "parameter" in values:
-        one = pairs(values["parameter"], f"{name}: parameter") or ()
-        if len(one) != 1:
+        parameter = pairs(values["parameter"], f"{name}: parameter") or ()
+        if len(parameter) != 1:
             raise ProfileError(f"{name}: parameter is one NAME: value")
-        values["parameter"] = one[0]
+        values["parameter"] = parameter[0]
     if "soda" in values:
-        found: dict[str, tuple[str, ...]] = {}
+        regions: dict[str, tuple[str, ...]] = {}
         for key, value in pairs(values["soda"], f"{name}: soda") or ():
-            found[key] = (*found.get(key, ()), value)
-        values["soda"] = found
+            regions[key] = (*regions.get(key, ()), value)
+        values["soda"] = regions
     if "chapters" in values:
         values["chapters"] = tuple(values["chapters"])
     for key in ("patience", "poll", "wait"):
@@ -92,13 +101,16 @@ def parse(data: object, name: str) -> Profile:
     return Profile(**values)
 
 
-def pairs(value: object, where: str) -> Form | None:
-    """``{NAME: value}`` with lists for repeated names, as pairs; null says that there is no such job."""
+def pairs(value: object, label: str) -> Form | None:
+    """Convert a mapping of parameters to pairs.
+
+    A list gives a parameter several times; null means that there is no such job.
+    """
     if value is None:
         return None
     if not isinstance(value, dict):
-        raise ProfileError(f"{where} is a mapping of parameters, not {value!r}")
-    found: list[tuple[str, str]] = []
-    for key, given in value.items():
-        found += [(str(key), str(one)) for one in (given if isinstance(given, list) else [given])]
-    return tuple(found)
+        raise ProfileError(f"{label} is a mapping of parameters, not {value!r}")
+    form: list[tuple[str, str]] = []
+    for key, entry in value.items():
+        form += [(str(key), str(item)) for item in (entry if isinstance(entry, list) else [entry])]
+    return tuple(form)

@@ -1,7 +1,8 @@
-"""pytest plug-in: ``pytest --uws-url URL`` runs the same checks as tests, beside those of the project.
+"""The pytest plug-in: ``pytest --uws-url URL``.
 
-A broken MUST fails its test; another broken rule is an expected failure (xfail), with ``--uws-strict`` a failure too.
-What could not be checked, and what the server may refuse, is skipped with the reason.
+The checks run as tests, beside those of the project. A broken MUST fails its test; another broken rule is an expected
+failure (xfail), with ``--uws-strict`` a failure too. A check that could not be made and a feature that the server
+refuses are skipped with the reason.
 """
 
 from __future__ import annotations
@@ -22,11 +23,14 @@ NAME = "uws-conformance"
 
 
 class Failure(Exception):
-    """A broken rule; the text is what the terminal shows."""
+    """A broken rule, as the terminal shows it."""
 
 
 class Target:
-    """The server under test, looked at when the first check runs; its jobs are deleted at the end."""
+    """The server under test.
+
+    It is contacted when the first check runs; its jobs are deleted at the end.
+    """
 
     def __init__(self, config: pytest.Config) -> None:
         self.url: str = config.getoption("uws_url")
@@ -37,52 +41,55 @@ class Target:
             raise pytest.UsageError(f"--uws-profile: {error}") from error
         self.strict: bool = config.getoption("uws_strict")
         token = config.getoption("uws_token") or os.environ.get("UWS_CONFORMANCE_TOKEN", "")
-        other = config.getoption("uws_token_other") or os.environ.get("UWS_CONFORMANCE_TOKEN_OTHER", "")
-        me = Identity("token", {"Authorization": f"Bearer {token}"}) if token else ANONYMOUS
-        second = Identity("other", {"Authorization": f"Bearer {other}"}) if other else None
-        client = Client(Limits(config.getoption("uws_timeout")), me)
-        self.bench = Bench(self.url, self.profile, client, second, config.getoption("uws_max_jobs"))
-        self.trouble: str | None = None
-        self.met = False
+        other_token = config.getoption("uws_token_other") or os.environ.get("UWS_CONFORMANCE_TOKEN_OTHER", "")
+        identity = Identity("token", {"Authorization": f"Bearer {token}"}) if token else ANONYMOUS
+        other_identity = Identity("other", {"Authorization": f"Bearer {other_token}"}) if other_token else None
+        client = Client(Limits(config.getoption("uws_timeout")), identity)
+        self.bench = Bench(self.url, self.profile, client, other_identity, config.getoption("uws_max_jobs"))
+        self.unreachable_reason: str | None = None
+        self.contacted = False
 
     def run(self, check: Check) -> Result:
-        """One check; a server that cannot be reached fails the first and skips the others."""
-        if self.trouble:
-            pytest.skip(self.trouble)
-        if not self.met:
-            self.met = True
+        """Run a check.
+
+        If the server cannot be reached, the first check fails and the others are skipped.
+        """
+        if self.unreachable_reason:
+            pytest.skip(self.unreachable_reason)
+        if not self.contacted:
+            self.contacted = True
             try:
-                runner.reachable(self.bench)
+                runner.require_reachable(self.bench)
             except Broken as error:
-                self.trouble = str(error)
-                raise Failure(self.trouble) from None
-        return runner.run_one(check, self.bench)
+                self.unreachable_reason = str(error)
+                raise Failure(self.unreachable_reason) from None
+        return runner.run_check(check, self.bench)
 
     def close(self) -> list[str]:
-        """Delete the jobs; returns those that are left."""
-        left = [] if self.trouble else self.bench.clean()
+        """Delete the jobs and return those that are left."""
+        undeleted = [] if self.unreachable_reason else self.bench.delete_jobs()
         self.bench.client.close()
-        return left
+        return undeleted
 
 
 TARGET = pytest.StashKey[Target]()
 
 
 class Item(pytest.Item):
-    """One check."""
+    """A check as a test."""
 
     check: Check
 
     def runtest(self) -> None:
         target = self.config.stash[TARGET]
         result = target.run(self.check)
-        text = f"{result.standard} §{result.section} ({result.level}): {result.requires}\nseen: {result.seen}"
+        text = f"{result.standard} §{result.section} ({result.level}): {result.requires}\nseen: {result.observation}"
         if result.outcome is Outcome.FAIL or (result.outcome is Outcome.WARN and target.strict):
             raise Failure(f"{text}\n{result.hint}".rstrip())
         if result.outcome is Outcome.WARN:
-            pytest.xfail(f"{result.level}: {result.seen}")
+            pytest.xfail(f"{result.level}: {result.observation}")
         if result.outcome is not Outcome.PASS:
-            pytest.skip(f"{result.outcome}: {result.seen}")
+            pytest.skip(f"{result.outcome}: {result.observation}")
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None) -> str:
         if isinstance(excinfo.value, Failure):
@@ -107,18 +114,21 @@ class Checks(pytest.Collector):
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The options; without ``--uws-url`` the plug-in does nothing."""
+    """Add the options.
+
+    Without ``--uws-url`` the plug-in does nothing.
+    """
     group = parser.getgroup(NAME, "checks of a UWS server")
-    group.addoption("--uws-url", default="", metavar="URL", help="the job list to check")
-    group.addoption("--uws-profile", default="", metavar="NAME", help="a ready profile or a YAML file")
+    group.addoption("--uws-url", default="", metavar="URL", help="the URL of the job list to check")
+    group.addoption("--uws-profile", default="", metavar="NAME", help="the name of a shipped profile or a YAML file")
     group.addoption("--uws-token", default="", metavar="TOKEN", help="a bearer token ($UWS_CONFORMANCE_TOKEN)")
-    group.addoption("--uws-token-other", default="", metavar="TOKEN", help="of somebody else")
-    group.addoption("--uws-strict", action="store_true", help="warnings fail too")
-    group.addoption("--uws-timeout", type=float, default=30.0, metavar="S", help="seconds for one request")
-    group.addoption("--uws-max-jobs", type=int, default=60, metavar="N", help="jobs at most")
+    group.addoption("--uws-token-other", default="", metavar="TOKEN", help="a bearer token of somebody else")
+    group.addoption("--uws-strict", action="store_true", help="treat warnings as failures")
+    group.addoption("--uws-timeout", type=float, default=30.0, metavar="S", help="timeout of a request in seconds")
+    group.addoption("--uws-max-jobs", type=int, default=60, metavar="N", help="maximum number of jobs")
 
 
-@pytest.hookimpl(tryfirst=True)  # before -k and -m choose
+@pytest.hookimpl(tryfirst=True)  # before -k and -m select
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
     """Add the checks to the tests."""
     if config.getoption("uws_url"):

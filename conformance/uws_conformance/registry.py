@@ -1,4 +1,7 @@
-"""The registry of checks: each function under ``checks/`` names its rule, level, section, requirement and remedy."""
+"""The registry of checks.
+
+Each function under ``checks/`` names its rule, level, section, requirement and remedy.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ Function = Callable[["Bench"], str | None]
 
 @dataclass(frozen=True)
 class Check:
-    """One observable rule; ``run`` returns what was seen or raises an exception of ``outcomes``."""
+    """The check of a rule.
+
+    ``run`` returns what was seen or raises an exception of ``outcomes``.
+    """
 
     id: str
     rule: str
@@ -37,7 +43,10 @@ CHECKS: dict[str, Check] = {}
 def check(
     rule: str, level: str, section: str, requires: str, hint: str = "", name: str = ""
 ) -> Callable[[Function], Function]:
-    """Register a check; ``section`` reads "UWS 1.1 §2.2.1", ``name`` tells the members of a family apart."""
+    """Register a function as a check.
+
+    ``section`` reads "UWS 1.1 §2.2.1"; ``name`` tells the members of a family apart.
+    """
     standard, _, number = section.partition(" §")
 
     def register(function: Function) -> Function:
@@ -54,7 +63,7 @@ def check(
 
 
 def all_checks() -> list[Check]:
-    """Every check, in the order of the modules and within them of the source."""
+    """Return every check in order of the source."""
     package = importlib.import_module("uws_conformance.checks")
     for module in sorted(entry.name for entry in pkgutil.iter_modules(package.__path__)):
         importlib.import_module(f"uws_conformance.checks.{module}")

@@ -1,14 +1,15 @@
-"""Reports: JSON, JUnit XML, one self-contained HTML page, a badge, and a comparison with an older run."""
+"""Reports: JSON, JUnit XML, HTML, badge and comparison."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
 
 from lxml import etree
 
+from uws_conformance.http import Exchange
 from uws_conformance.outcomes import Outcome, Result
 from uws_conformance.runner import Report
 
@@ -21,11 +22,11 @@ LINKS = {
     "SODA 1.0": "https://www.ivoa.net/documents/SODA/20170517/",
     "SSO 2.0": "https://www.ivoa.net/documents/SSO/20170524/",
 }
-NOT_XML = {code: None for code in range(32) if code not in (9, 10, 13)}
+NOT_IN_XML = {code: None for code in range(32) if code not in (9, 10, 13)}
 
 
 def as_json(report: Report) -> str:
-    """A list of results."""
+    """Return the results as a JSON list."""
     rows = [
         {
             "id": result.id,
@@ -33,7 +34,7 @@ def as_json(report: Report) -> str:
             "level": result.level,
             "section": f"{result.standard} §{result.section}",
             "outcome": result.outcome,
-            "seen": result.seen,
+            "seen": result.observation,
             "requires": result.requires,
             "mend": result.hint,
             "seconds": round(result.seconds, 3),
@@ -44,7 +45,10 @@ def as_json(report: Report) -> str:
 
 
 def as_junit(report: Report) -> str:
-    """JUnit XML: fail and warn are failures of their type, skip and unsupported are skipped."""
+    """Return the results as JUnit XML.
+
+    A broken MUST is a failure; warnings, skips and refused features are skipped.
+    """
     suite = etree.Element(
         "testsuite",
         name="uws-conformance",
@@ -55,23 +59,23 @@ def as_junit(report: Report) -> str:
     for result in report.results:
         name = f"{result.standard} {result.section}"
         case = etree.SubElement(suite, "testcase", classname=name, name=result.id, time=f"{result.seconds:.3f}")
-        seen = result.seen.translate(NOT_XML)
+        observation = result.observation.translate(NOT_IN_XML)
         if result.outcome is Outcome.FAIL:
-            etree.SubElement(case, "failure", type=result.level, message=seen).text = result.requires
+            etree.SubElement(case, "failure", type=result.level, message=observation).text = result.requires
         elif result.outcome is not Outcome.PASS:
-            etree.SubElement(case, "skipped", message=f"{result.outcome}: {seen}")
+            etree.SubElement(case, "skipped", message=f"{result.outcome}: {observation}")
     return etree.tostring(suite, pretty_print=True, xml_declaration=True, encoding="UTF-8").decode()
 
 
 def scores(results: Iterable[Result]) -> dict[str, tuple[int, int]]:
-    """For each standard: checks that passed, checks that were judged."""
-    found: dict[str, tuple[int, int]] = {}
+    """Count passed and judged checks for each standard."""
+    counts: dict[str, tuple[int, int]] = {}
     for result in results:
-        good, judged = found.get(result.standard, (0, 0))
+        passed, judged = counts.get(result.standard, (0, 0))
         if result.outcome in (Outcome.PASS, Outcome.FAIL, Outcome.WARN):
-            good, judged = good + (result.outcome is Outcome.PASS), judged + 1
-        found[result.standard] = good, judged
-    return found
+            passed, judged = passed + (result.outcome is Outcome.PASS), judged + 1
+        counts[result.standard] = passed, judged
+    return counts
 
 
 STYLE = """
@@ -86,77 +90,85 @@ h2{margin-top:2rem}
 
 
 def as_html(report: Report) -> str:
-    """One page without scripts and without anything from elsewhere; what is broken comes first."""
+    """Return the results as a self-contained page.
+
+    It has no scripts and loads nothing; broken rules come first.
+    """
     score = "".join(
-        f"<tr><td>{standard(name)}</td><td>{good} of {judged}</td>"
-        f'<td><meter max="{judged or 1}" value="{good}" aria-label="{escape(name)}"></meter></td></tr>'
-        for name, (good, judged) in scores(report.results).items()
+        f"<tr><td>{standard(name)}</td><td>{passed} of {judged}</td>"
+        f'<td><meter max="{judged or 1}" value="{passed}" aria-label="{escape(name)}"></meter></td></tr>'
+        for name, (passed, judged) in scores(report.results).items()
     )
-    broken = [one for one in report.results if one.outcome in (Outcome.FAIL, Outcome.WARN)]
-    broken.sort(key=lambda one: one.outcome is Outcome.WARN)
+    broken = [result for result in report.results if result.outcome in (Outcome.FAIL, Outcome.WARN)]
+    broken.sort(key=lambda result: result.outcome is Outcome.WARN)
     parts = [f"<h2>To mend</h2>{checks(broken)}" if broken else "<h2>Nothing to mend</h2>"]
     for outcome, title in (
         (Outcome.SKIP, "Not checked"),
         (Outcome.UNSUPPORTED, "Rightly refused"),
         (Outcome.PASS, "As required"),
     ):
-        found = [one for one in report.results if one.outcome is outcome]
-        parts.append(f"<details><summary><b>{title}: {len(found)}</b></summary>{checks(found)}</details>")
-    calls = "".join(
-        f"<details><summary>{number}. {escape(call.method)} {escape(call.url)} → {call.status} "
-        f'({call.seconds * 1000:.0f} ms)</summary><pre id="x{number}">{escape(headers(call.request_headers))}\n\n'
-        f"{escape(call.request_body)}</pre><pre>{escape(headers(call.reply_headers))}\n\n{escape(call.reply_body)}</pre>"
-        "</details>"
-        for number, call in enumerate(report.exchanges)
-    )
-    early = f"<p><b>Ended early:</b> {escape(report.trouble)}</p>" if report.trouble else ""
+        matching = [result for result in report.results if result.outcome is outcome]
+        parts.append(f"<details><summary><b>{title}: {len(matching)}</b></summary>{checks(matching)}</details>")
+    exchanges = "".join(transcript(number, exchange) for number, exchange in enumerate(report.exchanges))
+    stopped = f"<p><b>Ended early:</b> {escape(report.stop_reason)}</p>" if report.stop_reason else ""
     return f"""<!doctype html><html lang="en"><meta charset="utf-8">
 <title>UWS conformance of {escape(report.url)}</title>
 <meta name="viewport" content="width=device-width"><style>{STYLE}</style>
-<h1>UWS conformance</h1><p>{escape(report.url)} · profile {escape(report.profile)} · {summary(report)}</p>{early}
+<h1>UWS conformance</h1><p>{escape(report.url)} · profile {escape(report.profile)} · {summary(report)}</p>{stopped}
 <table class="score">{score}</table>{"".join(parts)}
-<h2>Requests and answers</h2>{calls}</html>
+<h2>Requests and answers</h2>{exchanges}</html>
 """
 
 
+def transcript(number: int, exchange: Exchange) -> str:
+    """Return a request and its reply as HTML."""
+    request = f"{escape(headers(exchange.request_headers))}\n\n{escape(exchange.request_body)}"
+    reply = f"{escape(headers(exchange.reply_headers))}\n\n{escape(exchange.reply_body)}"
+    return (
+        f"<details><summary>{number}. {escape(exchange.method)} {escape(exchange.url)} → {exchange.status} "
+        f'({exchange.seconds * 1000:.0f} ms)</summary><pre id="x{number}">{request}</pre><pre>{reply}</pre></details>'
+    )
+
+
 def standard(name: str) -> str:
-    """A standard, with a link to its text if it has one."""
+    """Return a standard, linked to its text."""
     return f'<a href="{LINKS[name]}">{escape(name)}</a>' if name in LINKS else escape(name)
 
 
 def checks(results: Iterable[Result]) -> str:
-    """A table of checks."""
+    """Return a table of checks."""
     head = "<tr><th>outcome</th><th>check</th><th>required</th><th>seen</th><th>requests</th></tr>"
     return f"<table>{head}{''.join(map(row, results))}</table>"
 
 
-def headers(values: object) -> str:
-    return "\n".join(f"{key}: {value}" for key, value in dict(values).items())  # type: ignore[call-overload]
+def headers(values: Mapping[str, str]) -> str:
+    """Return headers, one in a line."""
+    return "\n".join(f"{name}: {value}" for name, value in values.items())
 
 
 def row(result: Result) -> str:
-    """One check in the HTML table."""
-    mend = "" if result.outcome is Outcome.PASS else f"<br><small>{escape(result.hint)}</small>"
-    calls = " ".join(f'<a href="#x{number}">{number}</a>' for number in result.exchanges[:20])
+    """Return the table row of a check."""
+    remedy = "" if result.outcome is Outcome.PASS else f"<br><small>{escape(result.hint)}</small>"
+    exchanges = " ".join(f'<a href="#x{number}">{number}</a>' for number in result.exchanges[:20])
     return (
         f'<tr><td><b class="o" style="background:{COLOURS[result.outcome]}">{result.outcome}</b></td>'
         f"<td>{escape(result.id)}<br><small>{result.level} · {standard(result.standard)} "
-        f"§{escape(result.section)}</small></td><td>{escape(result.requires)}{mend}</td>"
-        f"<td>{escape(result.seen)}</td><td>{calls}</td></tr>"
+        f"§{escape(result.section)}</small></td><td>{escape(result.requires)}{remedy}</td>"
+        f"<td>{escape(result.observation)}</td><td>{exchanges}</td></tr>"
     )
 
 
 def summary(report: Report) -> str:
-    """The counts in one line."""
+    """Return the counts in a line."""
     return ", ".join(f"{report.count(outcome)} {outcome}" for outcome in Outcome)
 
 
 def badge(report: Report) -> str:
-    """An SVG that tells how many of the judged checks passed."""
+    """Return an SVG with the score."""
     pairs = scores(report.results).values()
-    good, judged = sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
-    colour = COLOURS["fail" if report.count(Outcome.FAIL) else "warn" if good < judged else "pass"]
-    text = f"{good}/{judged}"
+    passed, judged = sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
+    colour = COLOURS["fail" if report.count(Outcome.FAIL) else "warn" if passed < judged else "pass"]
+    text = f"{passed}/{judged}"
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" width="160" height="20" role="img" '
         f'aria-label="UWS conformance {text}"><rect width="160" height="20" rx="3" fill="#555"/>'
@@ -167,11 +179,11 @@ def badge(report: Report) -> str:
 
 
 def compare(report: Report, old: Path) -> list[str]:
-    """What is different from an older JSON report, one line a check."""
-    before = {str(entry["id"]): str(entry["outcome"]) for entry in json.loads(old.read_text())}
-    now = {result.id: str(result.outcome) for result in report.results}
+    """Return the differences to an older JSON report."""
+    old_outcomes = {str(entry["id"]): str(entry["outcome"]) for entry in json.loads(old.read_text())}
+    new_outcomes = {result.id: str(result.outcome) for result in report.results}
     return [
-        f"{key}: {before.get(key, '(new)')} → {now.get(key, '(gone)')}"
-        for key in sorted(before | now)
-        if before.get(key) != now.get(key)
+        f"{key}: {old_outcomes.get(key, '(new)')} → {new_outcomes.get(key, '(gone)')}"
+        for key in sorted(old_outcomes | new_outcomes)
+        if old_outcomes.get(key) != new_outcomes.get(key)
     ]

@@ -1,4 +1,7 @@
-"""Runs checks one after another, turns what they raise into outcomes, and cleans up whatever happens."""
+"""The runner of the checks.
+
+It runs them one after another, turns what they raise into outcomes, and always deletes the jobs.
+"""
 
 from __future__ import annotations
 
@@ -11,103 +14,125 @@ from uws_conformance.http import ANONYMOUS, Exchange
 from uws_conformance.outcomes import Broken, Level, Outcome, Result, Skipped, Unsupported
 from uws_conformance.registry import Check
 
-Seen = Callable[[Result], None]
+ReportResult = Callable[[Result], None]
 
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that one run found."""
+    """Everything that a run produced."""
 
     url: str
     profile: str
     results: tuple[Result, ...]
     exchanges: tuple[Exchange, ...]
-    left: tuple[str, ...] = ()
+    undeleted: tuple[str, ...] = ()
     interrupted: bool = False
-    trouble: str = ""  # why the run ended early
+    stop_reason: str = ""  # why the run ended early
 
     def count(self, outcome: Outcome) -> int:
+        """Return the number of results with an outcome."""
         return sum(result.outcome is outcome for result in self.results)
 
     def status(self, strict: bool = False) -> int:
-        """The exit status: 130 after Ctrl-C, 2 if it ended early, 1 if a MUST is broken (with ``strict`` any rule)."""
+        """Return the exit status.
+
+        It is 130 after Ctrl-C, 2 if the run ended early, 1 if a MUST is broken (with ``strict`` any rule).
+        """
         if self.interrupted:
             return 130
-        if self.trouble:
+        if self.stop_reason:
             return 2
         return int(bool(self.count(Outcome.FAIL) or (strict and self.count(Outcome.WARN))))
 
 
-def run_one(check: Check, bench: Bench) -> Result:
-    """One check; whatever the server sent, the answer is a result."""
+def run_check(check: Check, bench: Bench) -> Result:
+    """Run a check and return its result.
+
+    Whatever the server sent, nothing is raised.
+    """
     first = len(bench.client.exchanges)
-    bench.leaned_on.clear()
+    bench.shared_exchanges.clear()
     started = time.monotonic()
-    outcome, seen = Outcome.PASS, ""
+    outcome, observation = Outcome.PASS, ""
     try:
-        seen = check.run(bench) or "as required"
+        observation = check.run(bench) or "as required"
     except Broken as error:
-        outcome, seen = (Outcome.FAIL if check.level is Level.MUST else Outcome.WARN), str(error)
+        outcome, observation = (Outcome.FAIL if check.level is Level.MUST else Outcome.WARN), str(error)
     except Skipped as error:
-        outcome, seen = Outcome.SKIP, str(error)
+        outcome, observation = Outcome.SKIP, str(error)
     except Unsupported as error:
-        outcome, seen = Outcome.UNSUPPORTED, str(error)
-    except Exception as error:  # an answer that the check was not written for; the others go on
+        outcome, observation = Outcome.UNSUPPORTED, str(error)
+    except Exception as error:  # a reply that the check does not expect; the run goes on
         outcome = Outcome.FAIL if check.level is Level.MUST else Outcome.WARN
-        seen = f"the answer could not be understood ({type(error).__name__}: {error})"
-    calls = tuple(sorted(bench.leaned_on.union(range(first, len(bench.client.exchanges)))))
+        observation = f"the answer could not be understood ({type(error).__name__}: {error})"
+    exchanges = tuple(sorted(bench.shared_exchanges.union(range(first, len(bench.client.exchanges)))))
     return Result(
         check.id, check.rule, check.level, check.standard, check.section, check.requires, check.hint,
-        outcome, seen, time.monotonic() - started, calls,
+        outcome, observation, time.monotonic() - started, exchanges,
     )  # fmt: skip
 
 
-def skipped(check: Check, why: str) -> Result:
-    """A check that was not made."""
+def skipped_result(check: Check, reason: str) -> Result:
+    """Return the result of a check not made."""
     return Result(
         check.id, check.rule, check.level, check.standard, check.section, check.requires, check.hint,
-        Outcome.SKIP, why, 0.0, (),
+        Outcome.SKIP, reason, 0.0, (),
     )  # fmt: skip
 
 
-def unwelcome(bench: Bench, result: Result) -> str:
-    """Why nothing more can be seen: the credentials were taken at first and are no longer."""
+def rejection(bench: Bench, result: Result) -> str:
+    """Return why the server no longer accepts the credentials.
+
+    The text is empty if it does, or if there are none.
+    """
     if bench.client.identity is ANONYMOUS or not any(bench.client.exchanges[n].status == 401 for n in result.exchanges):
         return ""
     try:
-        reply = bench.get(bench.jobs)
+        reply = bench.get(bench.list_url)
     except Broken:
         return ""
     return f"the credentials are no longer accepted: {reply}" if reply.status == 401 else ""
 
 
-def run(bench: Bench, checks: Iterable[Check], tell: Seen = lambda _result: None) -> Report:
-    """Run the checks of the profile's chapters; all jobs are deleted at the end, also after Ctrl-C."""
+def run(bench: Bench, checks: Iterable[Check], report_result: ReportResult = lambda _result: None) -> Report:
+    """Run the checks of the profile's chapters.
+
+    All jobs are deleted at the end, also after Ctrl-C.
+    """
     results: list[Result] = []
-    interrupted, trouble = False, ""
-    deadline = time.monotonic() + bench.client.limits.total
+    interrupted, stop_reason = False, ""
+    deadline = time.monotonic() + bench.client.limits.total_seconds
     try:
         for check in checks:
             if check.standard not in bench.profile.chapters:
                 continue
-            if not trouble and time.monotonic() > deadline:
-                trouble = f"the time limit of {bench.client.limits.total:g} s is reached"
-            result = skipped(check, trouble) if trouble else run_one(check, bench)
-            if not trouble and (trouble := unwelcome(bench, result)):
-                result = skipped(check, trouble)
+            if not stop_reason and time.monotonic() > deadline:
+                stop_reason = f"the time limit of {bench.client.limits.total_seconds:g} s is reached"
+            result = skipped_result(check, stop_reason) if stop_reason else run_check(check, bench)
+            if not stop_reason and (stop_reason := rejection(bench, result)):
+                result = skipped_result(check, stop_reason)
             results.append(result)
-            tell(result)
+            report_result(result)
     except KeyboardInterrupt:
         interrupted = True
-    left = bench.clean() if not bench.client.limits.read_only else []
+    undeleted = bench.delete_jobs() if not bench.client.limits.read_only else []
     return Report(
-        bench.jobs, bench.profile.name, tuple(results), tuple(bench.client.exchanges), tuple(left), interrupted, trouble
+        bench.list_url,
+        bench.profile.name,
+        tuple(results),
+        tuple(bench.client.exchanges),
+        tuple(undeleted),
+        interrupted,
+        stop_reason,
     )
 
 
-def reachable(bench: Bench) -> None:
-    """Look at the job list once; raises Broken with a clear line if there is nothing to check."""
-    reply = bench.get(bench.jobs)
+def require_reachable(bench: Bench) -> None:
+    """Request the job list once.
+
+    Raise `Broken` with a clear message if there is nothing to check.
+    """
+    reply = bench.get(bench.list_url)
     if reply.status == 401:
         raise Broken(f"{reply}; give credentials that it accepts: --token, --basic or --cookie")
     if reply.status >= 500:

@@ -1,4 +1,7 @@
-"""What the checks read of a VOTable: the state of the query, columns, and rows where they are text."""
+"""VOTables as far as the checks read them.
+
+Query status, columns, and rows where they are text.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ from uws_conformance.outcomes import Broken, Skipped, expect
 
 @dataclass(frozen=True)
 class Votable:
-    """One table of results; ``before`` and ``after`` are the INFOs on both sides of the TABLE, name and value."""
+    """A table of results.
+
+    ``before`` and ``after`` are the INFOs on either side of the TABLE: name, value and text.
+    """
 
     version: str
     before: tuple[tuple[str, str, str], ...]
@@ -23,33 +29,34 @@ class Votable:
 
     @property
     def states(self) -> list[str]:
-        """The values of QUERY_STATUS, in their order."""
+        """Return the values of QUERY_STATUS in order."""
         return [value for name, value, _ in self.before + self.after if name == "QUERY_STATUS"]
 
     @property
     def message(self) -> str:
-        """The text of the first QUERY_STATUS."""
+        """Return the text of the first QUERY_STATUS."""
         return next((text for name, _, text in self.before + self.after if name == "QUERY_STATUS"), "")
 
     @property
     def rows(self) -> tuple[tuple[str, ...], ...]:
-        """The rows; a check that needs them is skipped where they are binary."""
+        """Return the rows, or skip if they are binary."""
         if self.cells is None:
             raise Skipped("the rows are binary; this check reads TABLEDATA")
         return self.cells
 
 
 def local(node: etree._Element) -> str:
+    """Return the name of an element without namespace."""
     return str(node.tag).rpartition("}")[2]
 
 
-def read(body: bytes, what: str) -> Votable:
-    """The table of the resource of type "results"."""
-    root = documents.parse(body, what)
-    expect(local(root) == "VOTABLE", f"the root of {what} is {root.tag}, not VOTABLE")
-    results = [one for one in root.iterchildren("{*}RESOURCE") if one.get("type") == "results"]
+def read(body: bytes, subject: str) -> Votable:
+    """Read the resource of type "results"."""
+    root = documents.parse(body, subject)
+    expect(local(root) == "VOTABLE", f"the root of {subject} is {root.tag}, not VOTABLE")
+    results = [element for element in root.iterchildren("{*}RESOURCE") if element.get("type") == "results"]
     if len(results) != 1:
-        raise Broken(f"{what} has {len(results)} RESOURCE elements of type results, not one")
+        raise Broken(f"{subject} has {len(results)} RESOURCE elements of type results, not one")
     before: list[tuple[str, str, str]] = []
     after: list[tuple[str, str, str]] = []
     fields: tuple[str, ...] = ()
@@ -60,17 +67,22 @@ def read(body: bytes, what: str) -> Votable:
             side.append((node.get("name") or "", node.get("value") or "", (node.text or "").strip()))
         else:
             side = after
-            fields = tuple(one.get("name") or "" for one in node.iterchildren("{*}FIELD"))
+            fields = tuple(element.get("name") or "" for element in node.iterchildren("{*}FIELD"))
             cells = rows(node)
     return Votable(root.get("version") or "", tuple(before), tuple(after), fields, cells, root.prefix is not None)
 
 
 def rows(table: etree._Element) -> tuple[tuple[str, ...], ...] | None:
-    """The cells of TABLEDATA; None for binary data."""
+    """Return the cells of TABLEDATA.
+
+    None stands for binary data.
+    """
     data = table.find("{*}DATA")
     if data is None:
         return ()
-    text = data.find("{*}TABLEDATA")
-    if text is None:
+    table_data = data.find("{*}TABLEDATA")
+    if table_data is None:
         return None
-    return tuple(tuple((cell.text or "").strip() for cell in row.iterfind("{*}TD")) for row in text.iterfind("{*}TR"))
+    return tuple(
+        tuple((cell.text or "").strip() for cell in row.iterfind("{*}TD")) for row in table_data.iterfind("{*}TR")
+    )

@@ -39,7 +39,7 @@ def test_life(server: Server) -> None:
 
 
 def test_setters(server: Server) -> None:
-    """C-09: duration and destruction as pyvo writes them."""
+    """C-09, T-005: duration and destruction as pyvo writes them."""
     one = job(server)
     one.execution_duration = 12
     assert one.execution_duration.to_value("s") == 12

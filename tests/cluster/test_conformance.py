@@ -13,12 +13,12 @@ from uws_conformance.outcomes import Outcome
 
 from tests.cluster.service import ClusterServer, settings_of
 from tests.cluster.site import Site
-from tests.conformance import OPEN, judge, judge_ownership, looks
+from tests.conformance import OPEN, check_applications, judge, judge_ownership
 from tests.issuers import NanoIdp
 
 ALL = ("sleep", "tap", "cutout", "crossmatch")
 WHOLE = os.environ.get("UWS_TEST_CONFORMANCE") == "all"
-"""`make soak-cluster` looks at every application in both ways; otherwise each one is looked at in one of them."""
+"""`make soak-cluster` checks every application in both ways; otherwise each is checked in one of them."""
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_no_fail_and_no_warning(kind: str, chosen: tuple[str, ...], site_a: Site
             who = [Identity(name, {"Authorization": f"Bearer {issuer.token(name)}"}) for name in ("alice", "bob")]
         server.start()
         until.callback(server.stop)
-        found = looks(server, chosen, *who, patience=180, at_once=3)
+        found = check_applications(server, chosen, *who, patience=180, at_once=3)
     for application, report in found.items():
         judge(application, report, *(OPEN if kind == "open" else ()))
         judge_ownership(report, Outcome.SKIP if kind == "open" else Outcome.PASS)

@@ -51,7 +51,7 @@ def jobs_of(s3: S3Server, job: str = "") -> list[str]:
 
 
 def test_crossmatch_from_upload_to_deletion(s3: S3Server, service: Server) -> None:
-    """U-081, U-124, U-132: an uploaded table is matched; everything lies in the bucket, and nothing after DELETE."""
+    """A-014, U-081, U-124, U-132: all files lie in the bucket, URLs lead to the service, and DELETE removes them."""
     with Uws(service.url, "crossmatch") as uws:
         answer = uws.request(
             "POST",
@@ -72,6 +72,7 @@ def test_crossmatch_from_upload_to_deletion(s3: S3Server, service: Server) -> No
         assert result.headers["content-type"].startswith("text/csv") and b"NGC0224" in result.content
         (listed,) = uws.document(job).find(UWS + "results")
         assert int(listed.get("size")) == len(result.content)
+        assert listed.get("{http://www.w3.org/1999/xlink}href") == f"{job}/results/result"
         part = uws.get(f"{job}/results/result", headers={"range": "bytes=5-9"})
         assert part.status_code == 206 and part.content == result.content[5:10]
         assert b"2 rows read, 1 matched" in uws.get(f"{job}/logs/stdout").content

@@ -71,7 +71,7 @@ def test_pyvo_uploads(tap: pyvo.dal.TAPService, table: Path, tmp_path: Path, web
 
 
 def test_pyvo_reads_our_documents(tap: pyvo.dal.TAPService) -> None:
-    """tables, examples and capabilities."""
+    """V-032: tables, examples and capabilities."""
     assert {one.name for one in tap.tables} >= {"openngc.objects", "TAP_SCHEMA.columns"}
     columns = {one.name: one for one in tap.tables["openngc.objects"].columns}
     assert columns["ra"].ucd == "pos.eq.ra;meta.main" and columns["ra"].unit == "deg"

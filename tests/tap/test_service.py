@@ -121,7 +121,7 @@ def test_errors(server: Server) -> None:
 
 
 def test_ignored_and_tolerated(server: Server) -> None:
-    """D-020, D-022, D-023: names in any case, unknown ones, REQUEST, versions of LANG."""
+    """D-020, D-022, D-023, T-015: names in any case, unknown ones, REQUEST, versions of LANG."""
     answer = requests.post(
         f"{server.url}/tap/sync",
         data={"lang": "ADQL-2.0", "Query": "SELECT TOP 1 name FROM openngc.objects", "request": "doQuery", "ZZZ": "1"},
@@ -312,7 +312,7 @@ def test_a_slow_query_is_stopped(server: Server, tmp_path: Path) -> None:
 
 
 def test_documents_are_valid(server: Server, tmp_path: Path) -> None:
-    """V-010, V-030, T-003: against the official schemas, by STILTS."""
+    """V-010, V-012, V-030, V-031, T-003: against the official schemas, by STILTS."""
     import subprocess
 
     require("stilts")

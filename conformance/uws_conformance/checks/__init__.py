@@ -1,1 +1,1 @@
-"""The checks; each module is named after the sections of the standard that it walks through."""
+"""The checks, one module for each part of a standard."""

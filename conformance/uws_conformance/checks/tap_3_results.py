@@ -1,4 +1,4 @@
-"""TAP 1.1 §2.3 and §3: the asynchronous jobs, their result and their error document."""
+"""TAP 1.1 §2.3 and §3: asynchronous jobs, results, errors."""
 
 from __future__ import annotations
 
@@ -7,109 +7,109 @@ from uws_conformance.bench import Bench, Job
 from uws_conformance.outcomes import expect
 from uws_conformance.registry import check
 
-AT = "TAP 1.1 §2.3"
-EMPTY = "SELECT column_name FROM TAP_SCHEMA.columns WHERE column_name='no such column'"
+SECTION = "TAP 1.1 §2.3"
+EMPTY_QUERY = "SELECT column_name FROM TAP_SCHEMA.columns WHERE column_name='no such column'"
 
 
-def ended(see: Bench, key: str, form: tuple[tuple[str, str], ...], phase: str) -> Job:
-    """A job with these parameters, in its last phase."""
+def run_job(bench: Bench, key: str, form: tuple[tuple[str, str], ...], phase: str) -> Job:
+    """Return a job that ended in a phase."""
 
     def make() -> Job:
-        job = see.new(form)
-        see.post(f"{job.url}/phase", ("PHASE", "RUN"))
-        see.until(job, phase)
+        job = bench.create_job(form)
+        bench.post(f"{job.url}/phase", ("PHASE", "RUN"))
+        bench.wait_for_phase(job, phase)
         return job
 
-    return see.share(key, make)
+    return bench.share(key, make)
 
 
-@check("T-020", "MUST", AT, "The result of a query is {job}/results/result, directly or by redirect.")
-def result_name(see: Bench) -> str:
-    reply = see.follow(see.get(f"{see.completed().url}/results/result"))
+@check("T-020", "MUST", SECTION, "The result of a query is {job}/results/result, directly or by redirect.")
+def result_name(bench: Bench) -> str:
+    reply = bench.follow(bench.get(f"{bench.completed().url}/results/result"))
     expect(reply.status == 200, str(reply))
     return str(reply)
 
 
-@check("T-020", "MUST", AT, 'The list of results has the id "result".')
-def result_listed(see: Bench) -> str:
-    found = [one.get("id") for one in see.xml(f"{see.completed().url}/results")]
-    expect("result" in found, f"ids are {found}")
+@check("T-020", "MUST", SECTION, 'The list of results has the id "result".')
+def result_listed(bench: Bench) -> str:
+    result_ids = [result.get("id") for result in bench.get_xml(f"{bench.completed().url}/results")]
+    expect("result" in result_ids, f"ids are {result_ids}")
     return "result"
 
 
-@check("T-020", "MUST", AT, "A query without rows has a result too.")
-def result_without_rows(see: Bench) -> str:
-    job = ended(see, "job without rows", (("LANG", "ADQL"), ("QUERY", EMPTY)), "COMPLETED")
-    reply = see.follow(see.get(f"{job.url}/results/result"))
+@check("T-020", "MUST", SECTION, "A query without rows has a result too.")
+def result_without_rows(bench: Bench) -> str:
+    job = run_job(bench, "job without rows", (("LANG", "ADQL"), ("QUERY", EMPTY_QUERY)), "COMPLETED")
+    reply = bench.follow(bench.get(f"{job.url}/results/result"))
     expect(reply.status == 200, str(reply))
     return f"columns {', '.join(votable.read(reply.body, reply.url).fields)}"
 
 
-@check("D-024", "MUST", AT, "RESPONSEFORMAT governs the result of a job.")
-def result_format(see: Bench) -> str:
-    form = (*see.kind("short"), ("RESPONSEFORMAT", "text/xml"))
-    reply = see.follow(see.get(f"{ended(see, 'job with a format', form, 'COMPLETED').url}/results/result"))
+@check("D-024", "MUST", SECTION, "RESPONSEFORMAT governs the result of a job.")
+def result_format(bench: Bench) -> str:
+    form = (*bench.job_form("short"), ("RESPONSEFORMAT", "text/xml"))
+    reply = bench.follow(bench.get(f"{run_job(bench, 'job with a format', form, 'COMPLETED').url}/results/result"))
     expect(reply.status == 200 and reply.media_type == "text/xml", f"{reply}, Content-Type {reply.media_type!r}")
     return reply.media_type
 
 
-@check("D-025", "MUST", AT, "MAXREC governs the result of a job.")
-def result_maxrec(see: Bench) -> str:
+@check("D-025", "MUST", SECTION, "MAXREC governs the result of a job.")
+def result_maxrec(bench: Bench) -> str:
     form = (("LANG", "ADQL"), ("QUERY", "SELECT TOP 5 column_name FROM TAP_SCHEMA.columns"), ("MAXREC", "2"))
-    reply = see.follow(see.get(f"{ended(see, 'job with MAXREC', form, 'COMPLETED').url}/results/result"))
+    reply = bench.follow(bench.get(f"{run_job(bench, 'job with MAXREC', form, 'COMPLETED').url}/results/result"))
     expect(reply.status == 200, str(reply))
-    found = votable.read(reply.body, reply.url)
-    expect("OVERFLOW" in found.states, f"QUERY_STATUS is {found.states}")
+    document = votable.read(reply.body, reply.url)
+    expect("OVERFLOW" in document.states, f"QUERY_STATUS is {document.states}")
     return "OVERFLOW"
 
 
-@check("T-013", "MUST", "TAP 1.1 §2.7", "Bad parameters are no obstacle to the creation of a job.")
-def created_with_bad_parameters(see: Bench) -> str:
-    reply = see.create((("LANG", "nonsense"), ("QUERY", "DUFF"), ("MAXREC", "many")))
+@check("T-013", "MUST", "TAP 1.1 §2.7", "Bad parameters do not prevent the creation of a job.")
+def created_with_bad_parameters(bench: Bench) -> str:
+    reply = bench.create((("LANG", "nonsense"), ("QUERY", "DUFF"), ("MAXREC", "many")))
     expect(reply.status == 303, str(reply))
     return str(reply)
 
 
 @check("T-013", "MUST", "TAP 1.1 §2.7", "A job with an unknown LANG becomes ERROR when it is run.")
-def bad_parameters_fail(see: Bench) -> str:
+def bad_parameters_fail(bench: Bench) -> str:
     form = (("LANG", "nonsense"), ("QUERY", "SELECT TOP 1 column_name FROM TAP_SCHEMA.columns"))
-    see.prove("job with an unknown LANG", lambda: ended(see, "job with an unknown LANG", form, "ERROR"))
+    bench.require_shared("job with an unknown LANG", lambda: run_job(bench, "job with an unknown LANG", form, "ERROR"))
     return "ERROR"
 
 
-@check("T-021", "MUST", AT, "A failed query has its error document at {job}/error: 200, with a text.")
-def error_document(see: Bench) -> str:
-    reply = see.follow(see.get(f"{see.failed().url}/error"))
+@check("T-021", "MUST", SECTION, "A failed query has its error document at {job}/error: 200, with a text.")
+def error_document(bench: Bench) -> str:
+    reply = bench.follow(bench.get(f"{bench.failed().url}/error"))
     expect(reply.status == 200 and reply.body.strip(), f"{reply}, {len(reply.body)} bytes")
     return f"{reply}, {reply.media_type}"
 
 
-@check("T-021", "MUST", AT, "A failed query has no result: 404.")
-def no_result_of_failed(see: Bench) -> str:
-    reply = see.get(f"{see.failed().url}/results/result")
+@check("T-021", "MUST", SECTION, "A failed query has no result: 404.")
+def no_result_of_failed(bench: Bench) -> str:
+    reply = bench.get(f"{bench.failed().url}/results/result")
     expect(reply.status == 404, str(reply))
     return str(reply)
 
 
-@check("T-021", "MUST", AT, "An aborted query has no result: 404.")
-def no_result_of_aborted(see: Bench) -> str:
-    reply = see.get(f"{see.aborted().url}/results/result")
+@check("T-021", "MUST", SECTION, "An aborted query has no result: 404.")
+def no_result_of_aborted(bench: Bench) -> str:
+    reply = bench.get(f"{bench.aborted().url}/results/result")
     expect(reply.status == 404, str(reply))
     return str(reply)
 
 
 @check("T-022", "SHOULD", "TAP 1.1 §3.3", "The error document is a VOTable, as clients of TAP 1.0 expect.")
-def error_is_votable(see: Bench) -> str:
-    reply = see.follow(see.get(f"{see.failed().url}/error"))
+def error_is_votable(bench: Bench) -> str:
+    reply = bench.follow(bench.get(f"{bench.failed().url}/error"))
     expect(b"VOTABLE" in reply.body[:2000], f"{reply}, {reply.media_type}")
-    found = votable.read(reply.body, reply.url)
-    expect("ERROR" in found.states, f"QUERY_STATUS is {found.states}")
-    return found.message[:80]
+    document = votable.read(reply.body, reply.url)
+    expect("ERROR" in document.states, f"QUERY_STATUS is {document.states}")
+    return document.message[:80]
 
 
-@check("T-024", "SHOULD", AT, "The quote of a query is an instant, such as now and the execution duration.")
-def quote(see: Bench) -> str:
-    found = documents.value(see.pending().documents["get"], "quote")
-    expect(found, "quote is nil")
-    documents.instant(str(found))
-    return str(found)
+@check("T-024", "SHOULD", SECTION, "The quote of a query is an instant, such as now and the execution duration.")
+def quote(bench: Bench) -> str:
+    quote = documents.value(bench.pending().documents["get"], "quote")
+    expect(quote, "quote is nil")
+    documents.instant(str(quote))
+    return str(quote)

@@ -1,4 +1,4 @@
-"""UWS 1.1 §2.2.1.2: blocking until the phase changes."""
+"""UWS 1.1 §2.2.1.2: blocking with WAIT."""
 
 from __future__ import annotations
 
@@ -9,99 +9,100 @@ from uws_conformance.bench import Bench
 from uws_conformance.outcomes import expect
 from uws_conformance.registry import check
 
-AT = "UWS 1.1 §2.2.1.2"
-SOON = 0.5  # part of the wait by which an answer "at once" must have come
+SECTION = "UWS 1.1 §2.2.1.2"
+PROMPT_FRACTION = 0.5  # of the wait, within which a prompt reply must arrive
 
 
 @check(
     "U-150",
     "SHOULD",
-    AT,
+    SECTION,
     "WAIT=n of a pending job is held for about n seconds.",
     "A server of version 1.1 that ignores WAIT is polled in a tight loop.",
 )
-def wait_blocks(see: Bench) -> str:
-    reply = see.get(f"{see.pending().url}?WAIT={see.profile.wait}")
+def wait_blocks(bench: Bench) -> str:
+    reply = bench.get(f"{bench.pending().url}?WAIT={bench.profile.wait}")
     expect(reply.status == 200, str(reply))
-    expect(reply.seconds > see.profile.wait * 0.8, f"{reply} after {reply.seconds:.2f} s")
+    expect(reply.seconds > bench.profile.wait * 0.8, f"{reply} after {reply.seconds:.2f} s")
     return f"{reply.seconds:.2f} s"
 
 
-@check("U-150", "MUST", AT, "WAIT=n is answered after n seconds at the latest, with 200.")
-def wait_ends(see: Bench) -> str:
-    reply = see.get(f"{see.pending().url}?WAIT={see.profile.wait}")
+@check("U-150", "MUST", SECTION, "WAIT=n is answered after n seconds at the latest, with 200.")
+def wait_ends(bench: Bench) -> str:
+    reply = bench.get(f"{bench.pending().url}?WAIT={bench.profile.wait}")
     expect(reply.status == 200, str(reply))
-    expect(reply.seconds < see.profile.wait + 3, f"{reply} after {reply.seconds:.2f} s")
+    expect(reply.seconds < bench.profile.wait + 3, f"{reply} after {reply.seconds:.2f} s")
     return f"{reply.seconds:.2f} s"
 
 
-@check("U-151", "MUST", AT, "A waiting request is answered as soon as the phase changes.")
-def wait_notices(see: Bench) -> str:
-    job = see.new(see.kind("short"))
-    long = see.profile.wait * 4
-    timer = threading.Timer(0.2, lambda: see.post(f"{job.url}/phase", ("PHASE", "ABORT")))
+@check("U-151", "MUST", SECTION, "A waiting request is answered as soon as the phase changes.")
+def wait_notices(bench: Bench) -> str:
+    job = bench.create_job(bench.job_form("short"))
+    wait_seconds = bench.profile.wait * 4
+    timer = threading.Timer(0.2, lambda: bench.post(f"{job.url}/phase", ("PHASE", "ABORT")))
     timer.start()
     try:
-        reply = see.get(f"{job.url}?WAIT={long}")
+        reply = bench.get(f"{job.url}?WAIT={wait_seconds}")
     finally:
         timer.join()
-    expect(reply.seconds < long * 0.75, f"{reply} after {reply.seconds:.2f} s of {long}")
+    expect(reply.seconds < wait_seconds * 0.75, f"{reply} after {reply.seconds:.2f} s of {wait_seconds}")
     return f"{reply.seconds:.2f} s"
 
 
-@check("U-151", "MUST", AT, "The answer to a waiting request has the new phase.")
-def wait_tells_change(see: Bench) -> str:
-    job = see.new(see.kind("short"))
-    timer = threading.Timer(0.2, lambda: see.post(f"{job.url}/phase", ("PHASE", "ABORT")))
+@check("U-151", "MUST", SECTION, "The answer to a waiting request has the new phase.")
+def wait_tells_change(bench: Bench) -> str:
+    job = bench.create_job(bench.job_form("short"))
+    timer = threading.Timer(0.2, lambda: bench.post(f"{job.url}/phase", ("PHASE", "ABORT")))
     timer.start()
     try:
-        reply = see.get(f"{job.url}?WAIT={see.profile.wait * 2}")
+        reply = bench.get(f"{job.url}?WAIT={bench.profile.wait * 2}")
     finally:
         timer.join()
     if reply.seconds < 0.15:
         return "answered before the change"
-    found = documents.value(documents.parse(reply.body, job.url), "phase")
-    expect(found == "ABORTED", f"the phase told after the change is {found}")
+    phase = documents.value(documents.parse(reply.body, job.url), "phase")
+    expect(phase == "ABORTED", f"the phase after the change is {phase}")
     return "ABORTED"
 
 
-def at_once(rule: str, label: str, query: str, what: str) -> None:
-    level = "AMBIG" if rule in ("U-155", "U-157") else "MUST"  # not laid down
+def add_prompt_answer_check(rule: str, job_kind: str, query: str, subject: str) -> None:
+    """Register the check of a WAIT that must not block."""
+    level = "AMBIG" if rule in ("U-155", "U-157") else "MUST"  # the standard leaves it open
 
-    @check(rule, level, AT, f"{what} is answered at once.", name=f"at-once-{label}{query}")
-    def answered(see: Bench) -> str:
-        reply = see.get(f"{getattr(see, label)().url}?{query.format(n=see.profile.wait * 2)}")
+    @check(rule, level, SECTION, f"{subject} is answered at once.", name=f"at-once-{job_kind}{query}")
+    def answers_at_once(bench: Bench) -> str:
+        reply = bench.get(f"{getattr(bench, job_kind)().url}?{query.format(n=bench.profile.wait * 2)}")
         expect(reply.status == 200, str(reply))
-        expect(reply.seconds < see.profile.wait * SOON, f"{reply} after {reply.seconds:.2f} s")
+        expect(reply.seconds < bench.profile.wait * PROMPT_FRACTION, f"{reply} after {reply.seconds:.2f} s")
         return f"{reply.seconds:.2f} s"
 
 
-at_once("U-152", "aborted", "WAIT={n}", "WAIT on an aborted job")
-at_once("U-152", "completed", "WAIT={n}", "WAIT on a completed job")
-at_once("U-152", "failed", "WAIT={n}", "WAIT on a failed job")
-at_once("U-153", "completed", "WAIT=-1", "WAIT=-1 on a completed job")
-at_once("U-154", "pending", "WAIT={n}&PHASE=QUEUED", "WAIT for a phase that the job is not in")
-at_once("U-154", "pending", "WAIT={n}&PHASE=COMPLETED", "WAIT with a phase that is not active")
-at_once("U-155", "pending", "WAIT=0", "WAIT=0")
-at_once("U-157", "pending", "PHASE=PENDING", "PHASE without WAIT")
+add_prompt_answer_check("U-152", "aborted", "WAIT={n}", "WAIT on an aborted job")
+add_prompt_answer_check("U-152", "completed", "WAIT={n}", "WAIT on a completed job")
+add_prompt_answer_check("U-152", "failed", "WAIT={n}", "WAIT on a failed job")
+add_prompt_answer_check("U-153", "completed", "WAIT=-1", "WAIT=-1 on a completed job")
+add_prompt_answer_check("U-154", "pending", "WAIT={n}&PHASE=QUEUED", "WAIT for a phase that the job is not in")
+add_prompt_answer_check("U-154", "pending", "WAIT={n}&PHASE=COMPLETED", "WAIT with a phase that is not active")
+add_prompt_answer_check("U-155", "pending", "WAIT=0", "WAIT=0")
+add_prompt_answer_check("U-157", "pending", "PHASE=PENDING", "PHASE without WAIT")
 
 
-@check("U-154", "SHOULD", AT, "WAIT with the phase that the job is in is held.")
-def wait_in_phase(see: Bench) -> str:
-    reply = see.get(f"{see.pending().url}?WAIT={see.profile.wait}&PHASE=PENDING")
-    expect(reply.seconds > see.profile.wait * 0.8, f"{reply} after {reply.seconds:.2f} s")
+@check("U-154", "SHOULD", SECTION, "WAIT with the phase that the job is in is held.")
+def wait_in_phase(bench: Bench) -> str:
+    reply = bench.get(f"{bench.pending().url}?WAIT={bench.profile.wait}&PHASE=PENDING")
+    expect(reply.seconds > bench.profile.wait * 0.8, f"{reply} after {reply.seconds:.2f} s")
     return f"{reply.seconds:.2f} s"
 
 
-@check("U-154", "MUST", AT, "WAIT of a running job for another phase is answered at once.")
-def wait_other_phase(see: Bench) -> str:
-    reply = see.running().replies["wait other"]
-    expect(reply.seconds < see.profile.wait * SOON, f"{reply} after {reply.seconds:.2f} s")
+@check("U-154", "MUST", SECTION, "WAIT of a running job for another phase is answered at once.")
+def wait_other_phase(bench: Bench) -> str:
+    reply = bench.running().replies["wait other"]
+    expect(reply.seconds < bench.profile.wait * PROMPT_FRACTION, f"{reply} after {reply.seconds:.2f} s")
     return f"{reply.seconds:.2f} s"
 
 
-@check("U-155", "AMBIG", AT, "A malformed WAIT is ignored or refused with 4xx, no server fault.")
-def wait_malformed(see: Bench) -> str:
-    reply = see.get(f"{see.pending().url}?WAIT=soon")
+@check("U-155", "AMBIG", SECTION, "A malformed WAIT is ignored or refused with 4xx, no server fault.")
+def wait_malformed(bench: Bench) -> str:
+    reply = bench.get(f"{bench.pending().url}?WAIT=soon")
     expect(reply.status < 500, str(reply))
     return str(reply)

@@ -1,0 +1,243 @@
+"""Names, docstrings and sizes: what keeps the source readable."""
+
+from __future__ import annotations
+
+import ast
+import statistics
+import textwrap
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = ("uws_service", "conformance", "tests")
+# Folders whose words are checked; the others join when their names are mended.
+CHECKED_FOLDERS = ("conformance",)
+MAX_VAGUE_SHARE = 0.01
+MAX_SUMMARY_WORDS = 8  # in the median of a folder
+MAX_FUNCTION_LINES = 59
+MAX_CLASS_LINES = 299
+
+# Words that name nothing when they stand alone; "known_sites" and "wanted_phase" are fine.
+PRONOUNS = """
+    one ones another other others both each either neither some few many more most much enough less least rest same such
+    own it its me mine my we us our ours they them their theirs you your yours this that these those what which who whom
+    whose why how when where here there whole thing things stuff something anything everything nothing
+"""
+PARTICIPLES = """
+    found told known kept seen asked said wanted given taken made brought left shown begun got gotten gone come been
+    done heard held sent met lost spent caught meant sought thought chosen felt used needed tried wished looked named
+    called noted
+"""
+ADVERBS = """
+    again once ever never always soon later alone away apart elsewhere inside otherwise maybe
+    largest longest smallest shortest biggest
+"""
+VAGUE_WORDS = frozenset(f"{PRONOUNS}{PARTICIPLES}{ADVERBS}".split())
+
+# First words of a docstring that are no imperative: articles, pronouns, question words.
+NO_VERBS = frozenset(
+    """
+    a all an and another any as at both by each every everything few first for from has have how if in is it its last
+    many more most no none not nothing of on once one only our same several some such that the their there these they
+    this those three to two what whatever when where whether which who whoever whose why with without
+    """.split()
+)
+VERBS_IN_S = frozenset(
+    "access address bless bypass cross discuss dismiss express guess miss pass press process".split()
+)
+
+# What is too long today. Entries may only go: nothing new is added here.
+LONG_FUNCTIONS = frozenset(
+    {
+        "tests/cluster/test_chaos.py::test_killing_everything",
+        "uws_service/applications/bulk.py::read_rows",
+        "uws_service/cli/jobs.py::submit",
+        "uws_service/runtime.py::running",
+    }
+)
+LONG_CLASSES = frozenset(
+    {
+        "uws_service/adql/queries.py::Queries",
+        "uws_service/adql/shapes.py::Shapes",
+        "uws_service/controller.py::Controller",
+        "uws_service/executors/kubernetes/executor.py::KubernetesExecutor",
+        "uws_service/executors/local.py::LocalExecutor",
+        "uws_service/service.py::Service",
+        "uws_service/store/jobs.py::Store",
+        "uws_service/web/jobs.py::Jobs",
+    }
+)
+
+
+def sources(folder: str) -> Iterator[tuple[str, ast.Module]]:
+    """Yield each module of a folder with its syntax tree."""
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        parts = path.relative_to(ROOT).parts
+        if not {"build", "dist", ".venv", "node_modules"} & set(parts):
+            yield "/".join(parts), ast.parse(path.read_text(encoding="utf-8"))
+
+
+def assigned_names(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """Yield each name that code binds, with its line."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id, node.lineno
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr, node.lineno
+        elif isinstance(node, ast.arg) and node.arg not in ("self", "cls"):
+            yield node.arg, node.lineno
+        elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
+            yield node.name, node.lineno
+
+
+def is_vague(name: str) -> bool:
+    """Return whether a name is a vague word alone."""
+    return name.strip("_").lower() in VAGUE_WORDS
+
+
+def vague_names(tree: ast.AST) -> list[str]:
+    """Return the vague names of a module as "name:line"."""
+    return [f"{name}:{line}" for name, line in assigned_names(tree) if is_vague(name)]
+
+
+Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def summaries(tree: ast.AST) -> Iterator[tuple[Documented, str]]:
+    """Yield what has a docstring, with its first line."""
+    for node in ast.walk(tree):
+        if isinstance(node, Documented) and (docstring := ast.get_docstring(node)):
+            yield node, docstring.splitlines()[0]
+
+
+def has_imperative(summary: str) -> bool:
+    """Return whether a first line may begin with a verb in the imperative."""
+    first = summary.split()[0].strip("\"'`*.,:;").lower()
+    third_person = first.endswith("s") and first not in VERBS_IN_S
+    return first.isalpha() and first not in NO_VERBS and not third_person
+
+
+def lengths(tree: ast.AST, prefix: str = "") -> Iterator[tuple[str, bool, int]]:
+    """Yield each class and function by its qualified name: whether it is a class, and its lines."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            name = f"{prefix}{node.name}"
+            yield name, isinstance(node, ast.ClassDef), (node.end_lineno or node.lineno) - node.lineno + 1
+            yield from lengths(node, f"{name}.")
+        else:
+            yield from lengths(node, prefix)
+
+
+def too_long() -> tuple[set[str], set[str]]:
+    """Return the functions and the classes that are too long, migrations apart."""
+    functions: set[str] = set()
+    classes: set[str] = set()
+    for folder in FOLDERS:
+        for module, tree in sources(folder):
+            if "/migrations/" in module:
+                continue
+            for name, is_class, lines in lengths(tree):
+                if is_class and lines > MAX_CLASS_LINES:
+                    classes.add(f"{module}::{name}")
+                elif not is_class and lines > MAX_FUNCTION_LINES:
+                    functions.add(f"{module}::{name}")
+    return functions, classes
+
+
+@pytest.mark.parametrize("folder", CHECKED_FOLDERS)
+def test_names_say_what_they_name(folder: str) -> None:
+    """Hardly any name in the folder is a participle or a pronoun alone."""
+    total = 0
+    vague: dict[str, list[str]] = {}
+    for module, tree in sources(folder):
+        total += sum(1 for _ in assigned_names(tree))
+        if hits := vague_names(tree):
+            vague[module] = hits
+    share = sum(map(len, vague.values())) / total
+    assert share < MAX_VAGUE_SHARE, f"{share:.1%} of {total} names are vague: {vague}"
+
+
+@pytest.mark.parametrize("folder", CHECKED_FOLDERS)
+def test_docstrings_begin_with_a_short_line(folder: str) -> None:
+    """The first line of a docstring is a summary; details follow below it."""
+    words = [len(summary.split()) for _, tree in sources(folder) for _, summary in summaries(tree)]
+    median = statistics.median(words)
+    assert median <= MAX_SUMMARY_WORDS, f"the median is {median} words: {sorted(Counter(words).items())}"
+
+
+@pytest.mark.parametrize("folder", CHECKED_FOLDERS)
+def test_docstrings_of_functions_begin_with_a_verb(folder: str) -> None:
+    """A function's docstring is a command, as PEP 257 has it; a test's own may state what holds."""
+    hits = [
+        f"{module}:{node.lineno}: {summary}"
+        for module, tree in sources(folder)
+        for node, summary in summaries(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and not node.name.startswith("test_")
+        and not has_imperative(summary)
+    ]
+    assert not hits, "\n".join(hits)
+
+
+def test_functions_and_classes_are_short() -> None:
+    """Nothing new grows beyond the limits, and what was mended leaves the lists."""
+    functions, classes = too_long()
+    assert sorted(functions - LONG_FUNCTIONS) == [], f"functions of more than {MAX_FUNCTION_LINES} lines"
+    assert sorted(classes - LONG_CLASSES) == [], f"classes of more than {MAX_CLASS_LINES} lines"
+    assert sorted(LONG_FUNCTIONS - functions) == [], "short by now: take them out of LONG_FUNCTIONS"
+    assert sorted(LONG_CLASSES - classes) == [], "short by now: take them out of LONG_CLASSES"
+
+
+def test_every_kind_of_assignment_is_counted() -> None:
+    """The counter must not overlook a way to bind a name."""
+    code = """
+        found = 1
+        told: int = 2
+        self.kept, (seen, *made) = x
+        for one in y: pass
+        with z as given: pass
+        if (left := 3): pass
+        [q for taken in y]
+        def f(asked, /, said, *there, wanted=1, **more): pass
+        lambda known: 0
+        try: pass
+        except E as shown: pass
+        match m:
+            case [brought, *begun]: pass
+            case {"a": whole}: pass
+        BOTH = _again = 1
+        known_sites = wanted_phase = response = 1
+        print(one.found)
+    """
+    hits = [hit.partition(":")[0] for hit in vague_names(ast.parse(textwrap.dedent(code)))]
+    expected = """
+        found told kept seen made one given left taken asked said there wanted more known shown brought begun whole
+        BOTH _again
+    """
+    assert sorted(hits) == sorted(expected.split())
+
+
+@pytest.mark.parametrize(
+    ("summary", "imperative"),
+    [
+        ("Return the id of a job.", True),
+        ("Pass the request on.", True),
+        ("Returns the id of a job.", False),
+        ("The id of a job.", False),
+        ("What the job is called.", False),
+        ("``url`` of the job.", True),
+        ("303 to the job.", False),
+    ],
+)
+def test_imperatives_are_told_from_other_words(summary: str, imperative: bool) -> None:
+    assert has_imperative(summary) is imperative
+
+
+def test_long_code_is_measured() -> None:
+    """A method counts by itself, a nested function by its qualified name."""
+    body = "\n".join(["        pass"] * 3)
+    code = f"class A:\n    def b(self):\n{body}\n"
+    assert list(lengths(ast.parse(code))) == [("A", True, 5), ("A.b", False, 4)]
