@@ -1,7 +1,8 @@
 """Every query of the corpus on every engine: rows within tolerance, or the words, line and column of the error.
 
 A query of `corpus/*.yaml` has ``rows`` and ``columns``, or ``error`` with ``line`` and ``column``, or ``fails`` with
-what its values lead to. ``exact: true`` allows no tolerance. ``pgsphere: true`` marks what PostgreSQL needs pgsphere for.
+what its values lead to. ``exact: true`` allows no tolerance. ``pgsphere: true`` marks what PostgreSQL needs pgsphere
+for.
 """
 
 from __future__ import annotations

@@ -27,7 +27,9 @@ def test_doubles_are_rounded_to_the_nearest_whole_number(engine: Engine) -> None
     numbers = _numbers()
     for start in range(0, len(numbers), 40):
         part = numbers[start : start + 40]
-        _, rows = ask(engine, "SELECT " + ", ".join(f"ROUND({n!r}), CAST({n!r} AS BIGINT), TRUNCATE({n!r})" for n in part))
+        _, rows = ask(
+            engine, "SELECT " + ", ".join(f"ROUND({n!r}), CAST({n!r} AS BIGINT), TRUNCATE({n!r})" for n in part)
+        )
         for number, *found in zip(part, *(rows[0][place::3] for place in range(3)), strict=True):
             nearest = int(Decimal(number).quantize(ONE, ROUND_HALF_UP))
             cut = int(Decimal(number).quantize(ONE, ROUND_DOWN))

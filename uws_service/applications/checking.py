@@ -42,6 +42,18 @@ class Checked:
     maxrec: int | None = None
 
 
+def single_value(name: str, values: Sequence[str]) -> str | None:
+    """Return the only value of a parameter, or None (D-021).
+
+    Equal repetitions are one value: astroquery sends both FORMAT=votable and format=votable.
+    """
+    different = tuple(dict.fromkeys(values))
+    if len(different) > 1:
+        shown = ", ".join(repr(value[:80]) for value in different[:3]) + (", …" if len(different) > 3 else "")
+        raise UsageError(f"{name} was given {len(different)} different values ({shown}); it takes one value.")
+    return different[0] if different else None
+
+
 def check(application: Application, parameters: Sequence[Parameter]) -> Checked:
     """The parameters, or `UsageError` (D-020…D-027); names that nobody declared are ignored (D-022)."""
     given: dict[str, list[Parameter]] = {}
@@ -52,7 +64,8 @@ def check(application: Application, parameters: Sequence[Parameter]) -> Checked:
     for spec in application.parameters:
         found = [one for one in given.get(spec.name.upper(), []) if one.upload is not None or one.value != ""]
         if len(found) > 1 and not spec.repeated:
-            raise UsageError(f"{spec.name} was given {len(found)} times; it takes one value.")
+            single_value(spec.name, [one.upload or one.value for one in found])
+            found = found[:1]
         if not found:
             if spec.required:
                 raise UsageError(f"{spec.name} is required{': ' + spec.description if spec.description else ''}.")
@@ -86,10 +99,7 @@ def in_command(application: Application) -> set[str]:
 
 def _single(given: Mapping[str, list[Parameter]], name: str) -> str | None:
     """The value of a standard parameter; an empty one counts as not given."""
-    found = given.get(name, [])
-    if len(found) > 1:
-        raise UsageError(f"{name} was given {len(found)} times; it takes one value.")  # D-021
-    return found[0].value.strip() or None if found else None
+    return single_value(name, [value for one in given.get(name, []) if (value := one.value.strip())])
 
 
 def _url(url: str, where: str) -> str:
