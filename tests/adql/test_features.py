@@ -1,4 +1,4 @@
-"""What capabilities announce works, on every engine: one query for each form; and what the announced functions give."""
+"""T-006: what capabilities announce works, on every engine, by one query for each form; what the functions give."""
 
 from __future__ import annotations
 
@@ -153,8 +153,8 @@ def test_distance_to_a_region_is_that_to_its_centroid(engine: Engine) -> None:
         values = ", ".join(f"{number!r} + 0 * fid" for number in numbers)
         polygon = f"POLYGON({values})"
         query = (
-            f"SELECT DISTANCE({polygon}, POINT('', 12.5, -7)), DISTANCE(POINT(12.5, -7), {polygon}), CENTROID({polygon})"
-            " FROM fields WHERE fid = 1"
+            f"SELECT DISTANCE({polygon}, POINT('', 12.5, -7)), DISTANCE(POINT(12.5, -7), {polygon}),"
+            f" CENTROID({polygon}) FROM fields WHERE fid = 1"
         )
         (row,) = ask(engine, query)[1]
         middle = sphere.centroid(sphere.polygon(numbers))
