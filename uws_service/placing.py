@@ -56,6 +56,11 @@ class Placer:
         ]
         return choice
 
+    def runs_containers(self, site: str) -> bool:
+        """Whether the site runs jobs in the image of their application."""
+        configured = self.configured.get(site)
+        return configured is not None and configured.kind != "local"
+
     async def reachable(self) -> Mapping[str, bool]:
         """Which sites answer."""
         return {view.name: view.reachable for view in await self._look()}

@@ -185,7 +185,8 @@ class Tap(Reference):
             "udf": "ivo_healpix_index(hpxOrder INTEGER, long REAL, lat REAL) -&gt; BIGINT",
         }
         return "".join(
-            f'<languageFeatures type="{regext}features-{kind}"><feature><form>{form}</form></feature></languageFeatures>'
+            f'<languageFeatures type="{regext}features-{kind}"><feature><form>{form}</form></feature>'
+            "</languageFeatures>"
             for kind, form in forms.items()
         )
 

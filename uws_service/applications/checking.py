@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from uws_service.applications.literals import check_literal
 from uws_service.applications.model import PLACEHOLDER, Application, ParameterSpec, ResultSpec
+from uws_service.applications.provenance import unknown_parameters
 from uws_service.attempt import Input
 from uws_service.errors import UsageError
 from uws_service.job import Parameter
@@ -17,8 +18,6 @@ _TABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}")
 _MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+( ?; ?[\w.+-]+=([\w.+-]+|\"[\w .:/+-]*\"))*", re.ASCII)
 LONGEST_WORD = 100_000
 """Bytes; the kernel takes no argument and no variable above 128 KiB."""
-STANDARD = frozenset({"RESPONSEFORMAT", "FORMAT", "MAXREC", "UPLOAD", "RUNID", "REQUEST", "VERSION", "LANG", "SITE"})
-"""Names that DALI or older clients give a meaning of their own."""
 ALIASES = {
     "votable": ("application/x-votable+xml", "text/xml"),
     "csv": ("text/csv",),
@@ -55,7 +54,12 @@ def single_value(name: str, values: Sequence[str]) -> str | None:
 
 
 def check(application: Application, parameters: Sequence[Parameter]) -> Checked:
-    """The parameters, or `UsageError` (D-020…D-027); names that nobody declared are ignored (D-022)."""
+    """Return the parameters, or raise `UsageError` (D-020…D-027).
+
+    Names that nobody declared are ignored (D-022), unless the application refuses them.
+    """
+    if application.refuses_unknown and (unknown := unknown_parameters(application, parameters)):
+        raise UsageError(" ".join(unknown))
     given: dict[str, list[Parameter]] = {}
     for parameter in parameters:
         given.setdefault(parameter.name.upper(), []).append(parameter)
