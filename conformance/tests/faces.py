@@ -58,6 +58,8 @@ class Tap(Reference):
     def rows(self, form: Pairs, files: dict[str, bytes]) -> tuple[list[str], list[list[str]]]:
         """Return columns and rows before the limit."""
         query = single_value(form, "QUERY")
+        if common := re.fullmatch(r"WITH (\w+) AS \((.*)\) SELECT TOP 1 \w+ FROM \1", query):
+            query = common.group(2)
         match = re.fullmatch(r"SELECT (?:TOP (\d+) )?(.+?) FROM (\S+)( .*)?", query)
         if not match:
             raise Refused(f"no query: {query!r}")
@@ -180,6 +182,24 @@ class Tap(Reference):
         )
         return Answer(200, body, "application/xhtml+xml")
 
+    def features(self, regext: str) -> str:
+        """Return one announced feature of each kind."""
+        forms = {
+            "adqlgeo": "REGION",
+            "adql-string": "ILIKE",
+            "adql-sets": "INTERSECT",
+            "adql-common-table": "WITH",
+            "adql-type": "CAST",
+            "adql-conditional": "COALESCE",
+            "adql-offset": "OFFSET",
+            "udf": "ivo_healpix_index(hpxOrder INTEGER, long REAL, lat REAL) -&gt; BIGINT",
+        }
+        return "".join(
+            f'<languageFeatures type="{regext}features-{kind}"><feature><form>{form}</form></feature>'
+            "</languageFeatures>"
+            for kind, form in forms.items()
+        )
+
     def capabilities(self) -> str:
         regext = "ivo://ivoa.net/std/TAPRegExt#"
         tap = (
@@ -187,7 +207,7 @@ class Tap(Reference):
             'xmlns:tr="http://www.ivoa.net/xml/TAPRegExt/v1.0"><interface xsi:type="vs:ParamHTTP" role="std" '
             f'version="1.1"><accessURL use="base">{self.url}</accessURL></interface><language><name>ADQL</name>'
             '<version ivo-id="ivo://ivoa.net/std/ADQL#v2.1">2.1</version>'
-            f'<languageFeatures type="{regext}features-adqlgeo"/></language>'
+            f"{self.features(regext)}</language>"
             "<outputFormat><mime>application/x-votable+xml</mime></outputFormat>"
             f'<uploadMethod ivo-id="{regext}upload-inline"/><uploadMethod ivo-id="{regext}upload-http"/></capability>'
         )

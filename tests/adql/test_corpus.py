@@ -1,7 +1,8 @@
 """Every query of the corpus on every engine: rows within tolerance, or the words, line and column of the error.
 
 A query of `corpus/*.yaml` has ``rows`` and ``columns``, or ``error`` with ``line`` and ``column``, or ``fails`` with
-what its values lead to. ``pgsphere: true`` marks what PostgreSQL needs pgsphere for.
+what its values lead to. ``exact: true`` allows no tolerance. ``pgsphere: true`` marks what PostgreSQL needs pgsphere
+for.
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ def _fault(engine: Engine, entry: dict[str, Any]) -> str | None:
     wanted_rows = entry["rows"]
     if "ORDER BY" not in entry["query"].upper():
         rows, wanted_rows = sorted(rows, key=_key), sorted(wanted_rows, key=_key)
+    if entry.get("exact"):
+        return None if rows == wanted_rows else f"{rows} instead of exactly {wanted_rows}"
     return None if _close(rows, wanted_rows) else f"{rows} instead of {wanted_rows}"
 
 

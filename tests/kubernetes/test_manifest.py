@@ -15,12 +15,7 @@ from hypothesis import strategies as st
 
 from uws_service.domain.attempt import ExpectedResult, Input, Launch
 from uws_service.domain.errors import UsageError
-from uws_service.sites.kubernetes.manifest import (
-    attempt_of_pod,
-    job_manifest,
-    job_name,
-    merge_patch,
-)
+from uws_service.sites.kubernetes.manifest import attempt_of_pod, job_manifest, job_name, merge_patch
 from uws_service.sites.kubernetes.settings import KubernetesSite
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -136,8 +136,9 @@ def test_stilts_bytes(server: Server, uws: Uws) -> None:
         ({"SECONDS": "-1"}, ["SECONDS", "0"]),
         ({"SECONDS": "101"}, ["SECONDS", "100"]),
         ({"EXIT": "1.5"}, ["EXIT"]),
-        ({"SECONDS": ["1", "2"]}, ["SECONDS"]),
-        ({"MAXREC": ["1", "2"]}, ["MAXREC"]),
+        ({"SECONDS": ["1", "2"]}, ["SECONDS", "2 different values", "'1'", "'2'"]),
+        ({"SECONDS": ["1", "1", "2"]}, ["SECONDS", "2 different values"]),
+        ({"MAXREC": ["1", "2"]}, ["MAXREC", "2 different values"]),
         ({"RESPONSEFORMAT": "application/nonsense"}, ["RESPONSEFORMAT", "nonsense"]),
         ({"UPLOAD": "t1"}, ["UPLOAD"]),
         ({"UPLOAD": "t1,param:missing"}, ["UPLOAD", "missing"]),
@@ -158,6 +159,22 @@ def test_wrong_values_fail_at_run(uws: Uws, body: dict[str, str], words: list[st
     assert message in etree.fromstring(uws.get(f"{job}/error").content).xpath("string(//*[@name='QUERY_STATUS'])")
     sync = uws.post(f"{uws.base}/sync", body)  # D-045
     assert sync.status_code == 400 and "votable" in sync.headers["content-type"] and b'value="ERROR"' in sync.content
+
+
+def test_equal_repetitions_are_one_value(uws: Uws) -> None:
+    """D-020, D-021: whatever the parameter and its case; astroquery sends FORMAT and format."""
+    kind = "application/octet-stream"
+    body = f"SECONDS=0&seconds=0&MAXREC=5&maxrec=5&RESPONSEFORMAT={kind}&responseformat={kind}&RUNID=r&RunId=r"
+    for path in (f"{uws.base}/sync", f"{uws.base}/sync?Seconds=0"):
+        answer = uws.request("POST", path, content=body.encode(), headers=FORM)
+        assert answer.status_code in (200, 303), answer.text
+    answer = uws.request("POST", uws.jobs, content=f"{body}&PHASE=RUN&phase=RUN".encode(), headers=FORM)
+    assert answer.status_code == 303, answer.text
+    uws.made.append(answer.headers["location"])
+    assert uws.wait(answer.headers["location"]) == "COMPLETED"
+    assert uws.get(f"{uws.jobs}?LAST=1&last=1").status_code == 200
+    refused = uws.get(f"{uws.jobs}?LAST=1&last=2")
+    assert refused.status_code == 400 and "2 different values" in refused.text
 
 
 @pytest.mark.parametrize(
@@ -199,7 +216,7 @@ def test_refused_bodies(uws: Uws) -> None:
         (400, {"content-type": "multipart/form-data; boundary=x"}, b"nothing at all"),
         (400, FORM, b"=1"),
         (400, FORM, b"PHASE=ABORT"),
-        (400, FORM, b"PHASE=RUN&phase=RUN"),
+        (400, FORM, b"PHASE=RUN&phase=ABORT"),
         (400, FORM, b"DESTRUCTION=x"),
         (400, FORM, b"a%0ab=1"),
         (413, FORM, b"&".join(b"p%d=1" % n for n in range(100_000))),

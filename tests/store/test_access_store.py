@@ -10,8 +10,9 @@ import pytest
 
 from tests import databases
 from uws_service.domain.job import Job, Parameter, Phase, Result
+from uws_service.domain.share import Share
 from uws_service.store import Store
-from uws_service.store.access import Share, hashed
+from uws_service.store.access import hashed
 
 pytestmark = pytest.mark.anyio
 

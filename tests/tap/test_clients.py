@@ -138,6 +138,23 @@ print(len(tap.launch_job_async("{BRIGHT}").get_results()))
     assert done.stdout.split().count("5") == 2
 
 
+def test_astroquery_uploads_a_table(server: Server, tmp_path: Path) -> None:
+    """D-020: with a Table it sends FORMAT and format."""
+    program = f"""
+from astropy.table import Table
+from astroquery.utils.tap.core import TapPlus
+tap = TapPlus(url="{server.url}/tap", verbose=False)
+upload = dict(upload_resource=Table({{"id": [1, 2]}}), upload_table_name="mine")
+query = "SELECT * FROM tap_upload.mine ORDER BY id"
+print(list(tap.launch_job(query, **upload).get_results()["id"]) == [1, 2])
+print(list(tap.launch_job_async(query, **upload).get_results()["id"]) == [1, 2])
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=180,
+                          cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split().count("True") == 2
+
+
 def test_taplint(server: Server) -> None:
     """STILTS' own suite, every stage, on DuckDB."""
     check(f"{server.url}/tap")

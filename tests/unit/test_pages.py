@@ -14,15 +14,7 @@ from lxml import html
 
 from tests.protocol.samples import CREATED, FULL, PENDING, URLS, jobs
 from uws_service.applications import Application
-from uws_service.applications.model import (
-    Bound,
-    Example,
-    Limits,
-    MaxrecSpec,
-    ParameterSpec,
-    ResultSpec,
-    UploadSpec,
-)
+from uws_service.applications.model import Bound, Example, Limits, MaxrecSpec, ParameterSpec, ResultSpec, UploadSpec
 from uws_service.domain.attempt import Attempt, AttemptState, Usage
 from uws_service.domain.job import ErrorSummary, Job, JobRef, Parameter, Phase
 from uws_service.web import pages

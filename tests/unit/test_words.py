@@ -61,11 +61,11 @@ LONG_FUNCTIONS = frozenset(
 LONG_CLASSES = frozenset(
     {
         "uws_service/adql/queries.py::Queries",
-        "uws_service/adql/shapes.py::Shapes",
-        "uws_service/controller.py::Controller",
-        "uws_service/executors/kubernetes/executor.py::KubernetesExecutor",
-        "uws_service/executors/local.py::LocalExecutor",
-        "uws_service/service.py::Service",
+        "uws_service/adql/geometry.py::Shapes",
+        "uws_service/sites/controller.py::Controller",
+        "uws_service/sites/kubernetes/executor.py::KubernetesExecutor",
+        "uws_service/sites/local/executor.py::LocalExecutor",
+        "uws_service/service/jobs.py::Service",
         "uws_service/store/jobs.py::Store",
         "uws_service/web/jobs.py::Jobs",
     }

@@ -9,18 +9,7 @@ from uws_service.adql.errors import Fault
 from uws_service.adql.expressions import Expressions
 from uws_service.adql.model import Column
 from uws_service.adql.scope import Scope
-from uws_service.adql.syntax import (
-    Between,
-    Comparison,
-    Condition,
-    Exists,
-    In,
-    IsNull,
-    Like,
-    Logical,
-    Not,
-    Query,
-)
+from uws_service.adql.syntax import Between, Comparison, Condition, Exists, In, IsNull, Like, Logical, Not, Query
 from uws_service.adql.translated import Translated, made, must_be_string, must_be_time
 from uws_service.adql.types import GEOMETRIES, NUMBERS, STRINGS, in_words
 

@@ -6,7 +6,7 @@ import math
 from abc import abstractmethod
 from dataclasses import replace
 
-from uws_service.adql import types, units
+from uws_service.adql import rounding, types, units
 from uws_service.adql.errors import Fault
 from uws_service.adql.functions import FUNCTIONS, MATHS
 from uws_service.adql.geometry import Shapes
@@ -157,8 +157,8 @@ class Expressions:
             must_be_time(value)
         if target in INTEGERS and source in ("float", "double"):
             # To the nearest, halves away from zero, as in neither engine by default.
-            number = self.sql.double(value)
-            sql = f"CAST(trunc({number} + CASE WHEN {number} < 0 THEN -0.5 ELSE 0.5 END) AS {self.sql.type(target)})"
+            whole = rounding.nearest_whole(self.sql, self.sql.double(value))
+            sql = f"CAST({whole} AS {self.sql.type(target)})"
         elif target in (*INTEGERS, "float", "double") and source == "boolean":
             sql = f"CAST(CAST({value.sql} AS INTEGER) AS {self.sql.type(target)})"
         else:
@@ -230,6 +230,9 @@ class Expressions:
         if node.name == "ABS" and first is not None:
             kind = "double" if first.type == "null" else wide(first.type)
             return made(f"abs({self.sql.cast(first, kind)})", kind, node.at, first, unit=first.unit)
+        if node.name in ("CEILING", "FLOOR") and first is not None and first.type in INTEGERS:
+            sql, kind = rounding.rounded_integer(self.sql, node.name, first, 0)
+            return made(sql, kind, node.at, first, unit=first.unit)
         maths = MATHS[node.name]
         template = maths.duckdb if self.sql.duckdb else maths.postgresql
         unit = first.unit if maths.unit == "=" and first is not None else maths.unit
@@ -242,13 +245,11 @@ class Expressions:
             if places.number is None or not places.literal or places.type not in INTEGERS or abs(places.number) > 30:
                 raise Fault(f"the digits of {node.name} are no whole number from -30 to 30", places.at)
             digits = int(places.number)
-        number = self.sql.double(value)
-        scale = self.sql.constant(float(10 ** abs(digits)))
-        up, down = (f" * {scale}", f" / {scale}") if digits >= 0 else (f" / {scale}", f" * {scale}")
-        if not digits:
-            up = down = ""
-        half = f" + CASE WHEN {number} < 0 THEN -0.5 ELSE 0.5 END" if node.name == "ROUND" else ""
-        return made(f"(trunc({number}{up}{half}){down})", "double", node.at, value, unit=value.unit)
+        if rounding.is_exact(value, digits):
+            sql, kind = rounding.rounded_integer(self.sql, node.name, value, digits)
+        else:
+            sql, kind = rounding.rounded_double(self.sql, node.name, value, digits), "double"
+        return made(sql, kind, node.at, value, unit=value.unit)
 
     def _mod(self, node: Call, arguments: list[Translated]) -> Translated:
         left, right = arguments

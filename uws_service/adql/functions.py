@@ -7,11 +7,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """``least`` to ``most`` arguments; ``form`` is how a person writes it."""
+    """``least`` to ``most`` arguments; ``form`` is how a person writes it.
+
+    ``feature`` is the kind of optional features that it belongs to (TAPRegExt 1.0 §2.3), None for what every service
+    has; ``announced`` are its forms there if its name is not enough.
+    """
 
     form: str
     least: int
     most: int
+    feature: str | None = None
+    announced: tuple[str, ...] = ()
+    description: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +32,8 @@ class Maths:
     postgresql: str
     unit: str | None = None
 
+
+GEOMETRY, STRING, UNIT, USER_DEFINED = "features-adqlgeo", "features-adql-string", "features-adql-unit", "features-udf"
 
 AGGREGATES = ("COUNT", "SUM", "AVG", "MIN", "MAX")
 
@@ -73,20 +82,35 @@ FUNCTIONS: dict[str, Signature] = {
     "MOD": Signature("MOD(x, y)", 2, 2),
     "ROUND": Signature("ROUND(x, digits)", 1, 2),
     "TRUNCATE": Signature("TRUNCATE(x, digits)", 1, 2),
-    "LOWER": Signature("LOWER(string)", 1, 1),
-    "UPPER": Signature("UPPER(string)", 1, 1),
+    "LOWER": Signature("LOWER(string)", 1, 1, STRING),
+    "UPPER": Signature("UPPER(string)", 1, 1, STRING),
+    # Its kind, features-adql-conditional, is an error to the STILTS of today's distributions.
     "COALESCE": Signature("COALESCE(a, b, …)", 1, 200),
-    "IN_UNIT": Signature("IN_UNIT(value, 'unit')", 2, 2),
-    "POINT": Signature("POINT(lon, lat)", 2, 3),
-    "CIRCLE": Signature("CIRCLE(lon, lat, radius) or CIRCLE(point, radius)", 2, 4),
-    "BOX": Signature("BOX(lon, lat, width, height) or BOX(point, width, height)", 3, 5),
-    "POLYGON": Signature("POLYGON(lon1, lat1, lon2, lat2, lon3, lat3, …) or of points", 3, 2001),
-    "CONTAINS": Signature("CONTAINS(inner, outer)", 2, 2),
-    "INTERSECTS": Signature("INTERSECTS(one, other)", 2, 2),
-    "DISTANCE": Signature("DISTANCE(point, point) or DISTANCE(lon1, lat1, lon2, lat2)", 2, 4),
-    "AREA": Signature("AREA(region)", 1, 1),
-    "CENTROID": Signature("CENTROID(region)", 1, 1),
-    "COORD1": Signature("COORD1(point)", 1, 1),
-    "COORD2": Signature("COORD2(point)", 1, 1),
-    "COORDSYS": Signature("COORDSYS(geometry)", 1, 1),
+    "IN_UNIT": Signature("IN_UNIT(value, 'unit')", 2, 2, UNIT),
+    "POINT": Signature("POINT(lon, lat)", 2, 3, GEOMETRY),
+    "CIRCLE": Signature("CIRCLE(lon, lat, radius) or CIRCLE(point, radius)", 2, 4, GEOMETRY),
+    "BOX": Signature("BOX(lon, lat, width, height) or BOX(point, width, height)", 3, 5, GEOMETRY),
+    "POLYGON": Signature("POLYGON(lon1, lat1, lon2, lat2, lon3, lat3, …) or of points", 3, 2001, GEOMETRY),
+    "REGION": Signature("REGION('CIRCLE ICRS lon lat radius')", 1, 1, GEOMETRY),
+    "CONTAINS": Signature("CONTAINS(inner, outer)", 2, 2, GEOMETRY),
+    "INTERSECTS": Signature("INTERSECTS(one, other)", 2, 2, GEOMETRY),
+    "DISTANCE": Signature(
+        "DISTANCE(point, point), DISTANCE(region, point) or DISTANCE(lon1, lat1, lon2, lat2)", 2, 4, GEOMETRY
+    ),
+    "AREA": Signature("AREA(region)", 1, 1, GEOMETRY),
+    "CENTROID": Signature("CENTROID(region)", 1, 1, GEOMETRY),
+    "COORD1": Signature("COORD1(point)", 1, 1, GEOMETRY),
+    "COORD2": Signature("COORD2(point)", 1, 1, GEOMETRY),
+    "COORDSYS": Signature("COORDSYS(geometry)", 1, 1, GEOMETRY),
+    "IVO_HEALPIX_INDEX": Signature(
+        "IVO_HEALPIX_INDEX(order, lon, lat) or IVO_HEALPIX_INDEX(order, point)",
+        2,
+        3,
+        USER_DEFINED,
+        (
+            "ivo_healpix_index(hpxOrder INTEGER, long REAL, lat REAL) -> BIGINT",
+            "ivo_healpix_index(hpxOrder INTEGER, p POINT) -> BIGINT",
+        ),
+        "The number of the HEALPix cell in the nested scheme that a position lies in.",
+    ),
 }

@@ -12,11 +12,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
-from uws_service.adql import sky_index, sphere
+from uws_service.adql import regions, sky_index, sphere
+from uws_service.adql.centroids import centroid_sql
 from uws_service.adql.errors import Fault
 from uws_service.adql.functions import FUNCTIONS
+from uws_service.adql.healpix import nested_index_sql
 from uws_service.adql.translated import Shape, Sql, Translated, made, must_be_number
-from uws_service.adql.types import GEOMETRIES, STRINGS, in_words
+from uws_service.adql.types import GEOMETRIES, INTEGERS, STRINGS, in_words
 
 T = TypeVar("T")
 _SQUARE_DEGREES = (180 / math.pi) ** 2
@@ -33,6 +35,7 @@ class Shapes:
             "CIRCLE": self._circle,
             "BOX": self._box,
             "POLYGON": self._polygon,
+            "REGION": self._region,
             "CONTAINS": self._contains,
             "INTERSECTS": self._intersects,
             "DISTANCE": self._distance,
@@ -41,6 +44,7 @@ class Shapes:
             "COORD1": lambda at, a: self._coordinate(at, a[0], 0),
             "COORD2": lambda at, a: self._coordinate(at, a[0], 1),
             "COORDSYS": self._coordsys,
+            "IVO_HEALPIX_INDEX": self._healpix_index,
         }
 
     def call(self, name: str, at: int, arguments: list[Translated]) -> Translated | None:
@@ -51,6 +55,8 @@ class Shapes:
         if name in ("POINT", "CIRCLE", "BOX", "POLYGON") and arguments[0].type in STRINGS:
             if not arguments[0].literal:
                 raise Fault("the coordinate system is not a string constant", arguments[0].at, "It may be left out.")
+            if (frame := regions.other_frame(arguments[0].sql)) is not None:
+                raise Fault(f"positions are in ICRS here, not in {frame}", arguments[0].at)
             arguments = arguments[1:]
         return replace(function(at, arguments), name=name.lower())
 
@@ -138,6 +144,14 @@ class Shapes:
             _checked(sphere.polygon, at, constant)
         return found
 
+    def _region(self, at: int, arguments: list[Translated]) -> Translated:
+        """A region in words: the function that they name."""
+        text = arguments[0]
+        if text.type not in STRINGS or not text.literal:
+            raise Fault("the text of REGION is not a string constant", text.at, f"Write {FUNCTIONS['REGION'].form}.")
+        name, numbers = _checked(regions.parse_region, text.at, text.sql[1:-1].replace("''", "'"))
+        return self._functions[name](text.at, [self._constant(number, text.at) for number in numbers])
+
     def numbers(self, value: Translated) -> tuple[Translated, ...]:
         """The numbers of a point or circle, of a constant or a column."""
         if value.shape is not None:
@@ -166,11 +180,15 @@ class Shapes:
 
     def _distance(self, at: int, arguments: list[Translated]) -> Translated:
         if len(arguments) == 2:
-            for point in arguments:
-                if point.type != "point":
-                    hint = "Write DISTANCE(point, point) or DISTANCE(lon1, lat1, lon2, lat2)."
-                    raise Fault(f"DISTANCE takes points, not {in_words(point.type)}", point.at, hint)
-            numbers = [n for point in arguments for n in self.numbers(point)]
+            kinds = [value.type for value in arguments]
+            for value in arguments:
+                if value.type not in GEOMETRIES or "point" not in kinds:
+                    hint = "Write DISTANCE(point, point), DISTANCE(region, point) or DISTANCE(lon1, lat1, lon2, lat2)."
+                    raise Fault(f"DISTANCE takes points, not {in_words(value.type)}", value.at, hint)
+            if "polygon" in kinds:
+                return self._centroid_distance(at, *sorted(arguments, key=lambda value: value.type == "point"))
+            # That of a region is counted from its centroid, as the archives' examples for s_region want it.
+            numbers = [n for value in arguments for n in self.numbers(value)[:2]]
         else:
             _count("DISTANCE", at, arguments, 4)
             numbers = arguments
@@ -181,6 +199,17 @@ class Shapes:
         one, other = (numbers[0], numbers[1]), (numbers[2], numbers[3])
         found = made(self._separation(one, other), "double", at, *numbers, unit="deg")
         return replace(found, shape=Shape(tuple(numbers)))  # for `distance_index`
+
+    def _centroid_distance(self, at: int, polygon: Translated, point: Translated) -> Translated:
+        middle = self._centroid(at, [polygon])
+        if self.sql.duckdb or middle.shape is not None:
+            return self._distance(at, [middle, point])
+        # The centroid is computed once, not for each of its numbers.
+        here = [Translated(f"p[{place}]", "double", at) for place in (1, 2)]
+        there = self.numbers(point)
+        apart = self._separation((here[0], here[1]), (there[0], there[1]))
+        sql = f"(SELECT {apart} FROM (SELECT {middle.sql} AS p OFFSET 0) AS c)"
+        return made(sql, "double", at, polygon, point, unit="deg")
 
     def distance_index(self, value: Translated, radius: Translated) -> str | None:
         """A condition that follows from DISTANCE(…) <= radius; None if the value is no such distance."""
@@ -216,7 +245,7 @@ class Shapes:
             return self.shape("point", at, [self._constant(float(lon), at), self._constant(float(lat), at)])
         if self.sql.duckdb:
             return made(f"adql_centroid({region.sql})", "point", at, region)
-        raise Fault("CENTROID takes constant polygons here, not columns", region.at)
+        return made(centroid_sql(region.sql), "point", at, region)
 
     def _coordinate(self, at: int, point: Translated, place: int) -> Translated:
         if point.type != "point":
@@ -227,6 +256,22 @@ class Shapes:
     def _coordsys(self, at: int, arguments: list[Translated]) -> Translated:
         (region,) = self._geometries("COORDSYS", arguments)
         return made(f"CASE WHEN {region.sql} IS NULL THEN NULL ELSE 'ICRS' END", "char", at, region)
+
+    def _healpix_index(self, at: int, arguments: list[Translated]) -> Translated:
+        """The nested HEALPix number of a position, as in the IVOA's catalogue of user-defined functions."""
+        order, *position = arguments
+        if not order.literal or order.type not in INTEGERS or order.number is None or not 0 <= order.number <= 29:
+            raise Fault("the order of IVO_HEALPIX_INDEX is no whole number from 0 to 29", order.at)
+        if len(position) == 1 and position[0].type != "point":
+            hint = f"Write {FUNCTIONS['IVO_HEALPIX_INDEX'].form}."
+            raise Fault(f"IVO_HEALPIX_INDEX takes a POINT, not {in_words(position[0].type)}", position[0].at, hint)
+        lon, lat = self.numbers(position[0]) if len(position) == 1 else position
+        for number in (lon, lat):
+            must_be_number(number, "IVO_HEALPIX_INDEX")
+        _check_latitude(lat)
+        depth, x, y = int(order.number), self.sql.double(lon), self.sql.double(lat)
+        sql = f"adql_healpix({x}, {y}, {depth})" if self.sql.duckdb else nested_index_sql(depth, x, y)
+        return made(sql, "long", at, *arguments)
 
     def _geometries(self, name: str, arguments: list[Translated]) -> list[Translated]:
         for value in arguments:

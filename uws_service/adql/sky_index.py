@@ -11,15 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from uws_service.adql.physical import (
-    HEALPIX,
-    bare,
-    column_names,
-    has_healpix,
-    identifier,
-    is_passing,
-    table_sql,
-)
+from uws_service.adql.physical import HEALPIX, bare, column_names, has_healpix, identifier, is_passing, table_sql
 from uws_service.adql.scope import Origin
 from uws_service.adql.translated import Sql, Translated
 

@@ -9,15 +9,14 @@ from typing import Any
 
 from uws_service.applications.literals import FLOATS, INTEGERS, TEXTS, check_literal
 from uws_service.applications.model import PLACEHOLDER, Application, Bound, Example, ParameterSpec
-from uws_service.applications.parameters import STANDARD, check
+from uws_service.applications.parameters import check
+from uws_service.applications.provenance import STANDARD, UWS_WORDS
 from uws_service.domain.errors import UsageError
 from uws_service.domain.job import Parameter
 
 Problem = tuple[list[Any], str]
 """Where (keys and indices from the root), and what is wrong with what is allowed."""
 
-UWS_WORDS = frozenset({"PHASE", "DESTRUCTION", "EXECUTIONDURATION", "ACTION"})
-"""Names that mean something to UWS itself when they are posted."""
 SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "ash"})
 SHAPES = {"point": ("2",), "circle": ("3",), "polygon": ("*",), "interval": ("2",)}
 """The arraysize that DALI gives to each xtype made of numbers."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -85,6 +87,12 @@ def _images(raw: Mapping[str, Any]) -> ImagesSpec:
     return ImagesSpec(raw["index"], raw.get("keys", ""), raw.get("cutouts", 500), size(raw.get("size", "1GiB")))
 
 
+def _digest(raw: Mapping[str, Any]) -> str:
+    """Return what tells a descriptor without a version from its earlier and later states."""
+    text = json.dumps(raw, sort_keys=True, default=str)
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
 def application(raw: Mapping[str, Any]) -> Application:
     """The application of a valid descriptor."""
     raw = completed(raw)
@@ -96,6 +104,7 @@ def application(raw: Mapping[str, Any]) -> Application:
         description=raw["description"].strip(),
         command=tuple(raw["command"]),
         image=raw.get("image", ""),
+        version=str(raw.get("version", "")) or _digest(raw),
         parameters=tuple(_parameter(one) for one in raw.get("parameters", ())),
         uploads=None
         if uploads is None
@@ -129,6 +138,7 @@ def application(raw: Mapping[str, Any]) -> Application:
             for one in raw.get("examples", ())
         ),
         bulk=raw.get("bulk", {}).get("maximum", 0),
+        refuses_unknown=raw.get("unknown_parameters", "note") == "error",
         archive=raw.get("archive", False),
         access=_access(raw["access"]) if "access" in raw else None,
         protocol=raw.get("protocol", ""),

@@ -153,6 +153,8 @@ class Application:
     description: str
     command: tuple[str, ...]
     image: str = ""
+    version: str = ""
+    """What a job's record says of the application; never empty once it is loaded."""
     parameters: tuple[ParameterSpec, ...] = ()
     uploads: UploadSpec | None = None
     resources: Resources = Resources()
@@ -162,6 +164,8 @@ class Application:
     examples: tuple[Example, ...] = ()
     bulk: int = 0
     """Rows that a table of jobs may have; 0: no tables."""
+    refuses_unknown: bool = False
+    """Whether parameters that nobody declared are an error."""
     archive: bool = False
     access: AccessSpec | None = None
     """None: as the settings say for all applications."""

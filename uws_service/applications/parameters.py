@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from uws_service.applications.literals import check_literal
 from uws_service.applications.model import PLACEHOLDER, Application, ParameterSpec, ResultSpec
+from uws_service.applications.provenance import unknown_parameters
 from uws_service.domain.attempt import Input
 from uws_service.domain.errors import UsageError
 from uws_service.domain.job import Parameter
@@ -17,8 +18,6 @@ _TABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}")
 _MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+( ?; ?[\w.+-]+=([\w.+-]+|\"[\w .:/+-]*\"))*", re.ASCII)
 LONGEST_WORD = 100_000
 """Bytes; the kernel takes no argument and no variable above 128 KiB."""
-STANDARD = frozenset({"RESPONSEFORMAT", "FORMAT", "MAXREC", "UPLOAD", "RUNID", "REQUEST", "VERSION", "LANG", "SITE"})
-"""Names that DALI or older clients give a meaning of their own."""
 ALIASES = {
     "votable": ("application/x-votable+xml", "text/xml"),
     "csv": ("text/csv",),
@@ -42,8 +41,25 @@ class Checked:
     maxrec: int | None = None
 
 
+def single_value(name: str, values: Sequence[str]) -> str | None:
+    """Return the only value of a parameter, or None (D-021).
+
+    Equal repetitions are one value: astroquery sends both FORMAT=votable and format=votable.
+    """
+    different = tuple(dict.fromkeys(values))
+    if len(different) > 1:
+        shown = ", ".join(repr(value[:80]) for value in different[:3]) + (", …" if len(different) > 3 else "")
+        raise UsageError(f"{name} was given {len(different)} different values ({shown}); it takes one value.")
+    return different[0] if different else None
+
+
 def check(application: Application, parameters: Sequence[Parameter]) -> Checked:
-    """The parameters, or `UsageError` (D-020…D-027); names that nobody declared are ignored (D-022)."""
+    """Return the parameters, or raise `UsageError` (D-020…D-027).
+
+    Names that nobody declared are ignored (D-022), unless the application refuses them.
+    """
+    if application.refuses_unknown and (unknown := unknown_parameters(application, parameters)):
+        raise UsageError(" ".join(unknown))
     given: dict[str, list[Parameter]] = {}
     for parameter in parameters:
         given.setdefault(parameter.name.upper(), []).append(parameter)
@@ -52,7 +68,8 @@ def check(application: Application, parameters: Sequence[Parameter]) -> Checked:
     for spec in application.parameters:
         found = [one for one in given.get(spec.name.upper(), []) if one.upload is not None or one.value != ""]
         if len(found) > 1 and not spec.repeated:
-            raise UsageError(f"{spec.name} was given {len(found)} times; it takes one value.")
+            single_value(spec.name, [one.upload or one.value for one in found])
+            found = found[:1]
         if not found:
             if spec.required:
                 raise UsageError(f"{spec.name} is required{': ' + spec.description if spec.description else ''}.")
@@ -86,10 +103,7 @@ def in_command(application: Application) -> set[str]:
 
 def _single(given: Mapping[str, list[Parameter]], name: str) -> str | None:
     """The value of a standard parameter; an empty one counts as not given."""
-    found = given.get(name, [])
-    if len(found) > 1:
-        raise UsageError(f"{name} was given {len(found)} times; it takes one value.")  # D-021
-    return found[0].value.strip() or None if found else None
+    return single_value(name, [value for one in given.get(name, []) if (value := one.value.strip())])
 
 
 def _url(url: str, where: str) -> str:

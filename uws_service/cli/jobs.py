@@ -20,6 +20,7 @@ from uws_service.cli.common import (
     console,
     guarded,
     note,
+    one_line,
     open_client,
     print_json,
 )
@@ -96,12 +97,15 @@ def submit(
                 client.set_destruction(job, instant)
             if run:
                 client.run(job)
+            document = client.job(job) if fields or uploads or as_json else None
+        for notice in document.notices if document is not None else ():
+            note(one_line(notice, 400))
         if wait:
             if not as_json:
                 print(job, flush=True)
             _wait(client, job, timeout, as_json=as_json)
-        elif as_json:
-            print_json(job_json(client.job(job)))
+        elif as_json and document is not None:
+            print_json(job_json(document))
         else:
             print(job)
 

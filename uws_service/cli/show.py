@@ -6,17 +6,7 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from uws_service.cli.common import (
-    EXIT_JOB,
-    EXIT_OK,
-    EXIT_TIMEOUT,
-    WIDE,
-    Stop,
-    console,
-    note,
-    one_line,
-    print_json,
-)
+from uws_service.cli.common import EXIT_JOB, EXIT_OK, EXIT_TIMEOUT, WIDE, Stop, console, note, one_line, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -90,6 +80,13 @@ def print_job(out: Console, job: JobDocument, detail: str = "") -> None:
     row("progress", progress_text(job))
     for parameter in job.parameters:
         row(f"  {one_line(parameter.name, 40)}", parameter.value)
+    sent = {parameter.name.upper() for parameter in job.parameters}
+    for name, value in job.defaults:
+        row(f"  {one_line(name, 40)}", f"{value} ({'limit' if name.upper() in sent else 'default'})")
+    for name, version in job.versions:
+        row(f"{one_line(name, 40)} version", version)
+    for notice in job.notices:
+        row("notice", notice, "yellow")
     for result in job.results:
         facts = ", ".join(
             fact for fact in (result.media_type, f"{result.size} bytes" if result.size is not None else None) if fact

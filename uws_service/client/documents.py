@@ -89,6 +89,12 @@ class JobDocument:
     """What the job says of its progress, or why it waits."""
     site: str | None = None
     logs: tuple[JobLog, ...] = ()
+    notices: tuple[str, ...] = ()
+    """What may be wrong with the request, in the server's words."""
+    defaults: tuple[tuple[str, str], ...] = ()
+    """Names and values of parameters that the server chose."""
+    versions: tuple[tuple[str, str], ...] = ()
+    """What the job was run with, and its version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +146,9 @@ def parse_job(content: bytes, url: str, media_type: str = "") -> JobDocument:
         message=next((one for one in info.messages if one), ""),
         site=info.site,
         logs=tuple(info.logs),
+        notices=tuple(info.notices),
+        defaults=tuple(info.defaults),
+        versions=tuple(info.versions),
     )
 
 
@@ -351,6 +360,9 @@ class _Info:
     site: str | None = None
     logs: list[JobLog] = field(default_factory=list)
     checksums: dict[str, str] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
+    defaults: list[tuple[str, str]] = field(default_factory=list)
+    versions: list[tuple[str, str]] = field(default_factory=list)
 
 
 def _job_info(element: Element | None, url: str) -> _Info:
@@ -371,6 +383,12 @@ def _job_info(element: Element | None, url: str) -> _Info:
             info.site = text
         elif name == "checksum" and one.get("algorithm") == "SHA-256":
             info.checksums[one.get("result", "")] = text.lower()
+        elif name == "notice":
+            info.notices.append(text)
+        elif name == "default":
+            info.defaults.append((one.get("name", ""), one.text or ""))
+        elif name == "version":
+            info.versions.append((one.get("of", ""), text))
         elif name == "log" and href is not None:
             info.logs.append(JobLog(one.get("name") or href.rpartition("/")[2], resolve(url, href)))
     return info

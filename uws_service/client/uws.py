@@ -14,14 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
-from uws_service.client.documents import (
-    JobDocument,
-    JobEntry,
-    JobList,
-    format_instant,
-    parse_job,
-    parse_jobs,
-)
+from uws_service.client.documents import JobDocument, JobEntry, JobList, format_instant, parse_job, parse_jobs
 from uws_service.client.errors import BadDocument, ClientError, NetworkError, ServerError
 from uws_service.client.http import Answer, Http, error_words
 from uws_service.domain.job import BLOCKING, FINAL, Phase

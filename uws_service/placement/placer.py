@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from uws_service.applications import Application
 from uws_service.domain.job import Job
@@ -25,6 +25,7 @@ class PlacedSite(Protocol):
     name: str
     slots: int
     access: Access
+    runs_images: ClassVar[bool]
 
 
 class Placer:
@@ -67,6 +68,11 @@ class Placer:
             replace(view, waiting=view.waiting + 1) if view.name == choice.site else view for view in self._views
         ]
         return choice
+
+    def runs_containers(self, site: str) -> bool:
+        """Whether the site runs jobs in the image of their application."""
+        configured = self.configured.get(site)
+        return configured is not None and configured.runs_images
 
     async def reachable(self) -> Mapping[str, bool]:
         """Which sites answer."""

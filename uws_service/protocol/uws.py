@@ -98,6 +98,12 @@ class JobInfoView:
     lost: tuple[LostAttempt, ...] = ()
     logs: tuple[tuple[str, str, int | None], ...] = ()
     """Name, URL, size in bytes if it is final."""
+    notices: tuple[str, ...] = ()
+    """What may be wrong with the request, such as parameters that nobody declared."""
+    defaults: tuple[tuple[str, str], ...] = ()
+    """Names and values of the parameters that the service chose: defaults, limits."""
+    versions: tuple[tuple[str, str], ...] = ()
+    """Versions of service, application and image."""
 
     @staticmethod
     def of(job: Job, urls: JobUrls) -> JobInfoView:
@@ -119,6 +125,9 @@ class JobInfoView:
                 LostAttempt(one["attempt"], one["site"], one["reason"], one["message"]) for one in info.get("lost", ())
             ),
             logs=tuple(logs),
+            notices=tuple(info.get("notices", ())),
+            defaults=tuple(info.get("defaults", {}).items()),
+            versions=tuple(info.get("versions", {}).items()),
         )
 
 
@@ -315,6 +324,12 @@ def _add_info(root: etree._Element, info: JobInfoView, job: Job) -> None:
         log = etree.SubElement(told, _I + "log", {"name": name, _HREF: url})
         if size is not None:
             log.set("size", str(size))
+    for notice in info.notices:
+        etree.SubElement(told, _I + "notice").text = xml_text(notice)
+    for name, value in info.defaults:
+        etree.SubElement(told, _I + "default", {"name": xml_text(name)}).text = xml_text(value)
+    for name, version in info.versions:
+        etree.SubElement(told, _I + "version", {"of": name}).text = xml_text(version)
 
 
 def parameters_xml(job: Job, *, urls: JobUrls) -> bytes:
@@ -453,4 +468,7 @@ def _info_json(info: JobInfoView) -> dict[str, Any]:
             {"attempt": one.number, "site": one.site, "reason": one.reason, "message": one.message} for one in info.lost
         ],
         "logs": [{"name": name, "href": url, "size": size} for name, url, size in info.logs],
+        "notices": list(info.notices),
+        "defaults": dict(info.defaults),
+        "versions": dict(info.versions),
     }

@@ -17,6 +17,7 @@ from typing import Any
 
 from uws_service.applications import Application, Checked, check
 from uws_service.applications.bounds import clamp_destruction, clamp_duration, quote
+from uws_service.applications.provenance import chosen_values, unknown_parameters, versions
 from uws_service.auth import Identity, normal_group, require_access
 from uws_service.auth.data_tokens import DataAccess
 from uws_service.auth.policy import Rules
@@ -272,7 +273,8 @@ class Service:
         async with self._room(identity, run=request.run, new=True, jobs=len(rows)):
             for number, (job_id, parameters) in enumerate(zip(ids, rows, strict=True), 1):
                 wanted = replace(request, parameters=parameters, run_id=run_id)
-                job = replace(self._new(application, identity, wanted, job_id, now), info={"row": number})
+                job = self._new(application, identity, wanted, job_id, now)
+                job = replace(job, info={**job.info, "row": number})
                 made.append(await self._started(job, identity, 1, now, token) if request.run else (job, None, ()))
                 if number % 100 == 0:
                     await asyncio.sleep(0)  # others have their turn
@@ -295,6 +297,7 @@ class Service:
         if request.destruction is not None:
             destruction = clamp_destruction(application, now, request.destruction, now)
         duration = request.duration if request.duration is not None else limits.execution_duration.default
+        notices = unknown_parameters(application, request.parameters)
         job = Job(
             id=job_id,
             application=application.name,
@@ -305,6 +308,7 @@ class Service:
             destruction=destruction,
             run_id=request.run_id,
             parameters=request.parameters,
+            info={"notices": list(notices)} if notices else {},
             listed=listed,
         )
         return replace(job, quote=quote(job, now))
@@ -326,6 +330,8 @@ class Service:
         queued = apply(job, Action.RUN, now)
         waiting = f"waiting for a free slot at {site}"
         info = {**job.info, "site": site, "site_reason": why, "attempt": number, "waiting": waiting}
+        info["defaults"] = chosen_values(application, job.parameters, checked.format, checked.maxrec)
+        info["versions"] = versions(application, image=self.placer.runs_containers(site))
         attempt = Attempt(
             job_id=job.id,
             number=number,
@@ -458,7 +464,8 @@ class Service:
             parameters = merge(self.application(application), job.parameters, request.parameters)
             require_fitting(parameters, self.limits)
             run_id = request.run_id if request.run_id is not None else job.run_id
-            return replace(job, parameters=parameters, run_id=run_id)
+            info = {**job.info, "notices": list(unknown_parameters(self.application(application), parameters))}
+            return replace(job, parameters=parameters, run_id=run_id, info=info)
 
         async with self._room(identity, run=False, new=True):
             return await self._change(application, job_id, identity, "PARAMETERS", origin, decide)

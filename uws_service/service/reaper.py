@@ -108,8 +108,9 @@ class Reaper:
         if any(attempt.state is not AttemptState.CLOSED for attempt in attempts):
             return False
         archived = replace(apply(job, Action.ARCHIVE, self.clock()), destruction=None)
+        lasting = {name: job.info[name] for name in ("notices", "defaults", "versions") if name in job.info}
         # The sweep removes the files, also when the depot can't be reached just now.
-        await self.store.save(job, replace(archived, info={}), kind="PHASE", actor=ACTOR, discard=True)
+        await self.store.save(job, replace(archived, info=lasting), kind="PHASE", actor=ACTOR, discard=True)
         log.info("job archived", job=job.id)
         return True
 

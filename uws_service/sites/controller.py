@@ -16,15 +16,10 @@ import structlog
 
 from uws_service import telemetry
 from uws_service.applications import Application, check, launch
+from uws_service.applications.provenance import versions
 from uws_service.auth.data_tokens import DataAccess, tell_waiting
 from uws_service.domain.attempt import Attempt, AttemptState, Observation, Reason, Seen
-from uws_service.domain.decisions import (
-    Close,
-    Kill,
-    Submit,
-    decide,
-    decide_unreachable,
-)
+from uws_service.domain.decisions import Close, Kill, Submit, decide, decide_unreachable
 from uws_service.domain.errors import Forbidden, ServiceUnavailable, StorageFull, UsageError, UwsError
 from uws_service.domain.ids import now_ms
 from uws_service.domain.job import FINAL
@@ -354,6 +349,7 @@ class Controller:
             return
         reason = f"moved here because {attempt.site} can't be reached"
         info = {**job.info, "site": site, "site_reason": reason, "waiting": f"waiting for a free slot at {site}"}
+        info["versions"] = versions(application, image=self.placer.runs_containers(site))
         await self.store.save(job, replace(job, info=info), kind="SITE", actor=ACTOR, move=(attempt, site))
         log.info("job moved", job=job.id, attempt=attempt.number, to=site, why=health.message)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -32,6 +33,9 @@ class SiteSettings(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid")
+
+    runs_images: ClassVar[bool] = False
+    """Whether jobs run in the container image of their application."""
 
     name: str = Field(pattern=SITE_NAME, description="The site's name.")
     kind: str = Field(description="What the site is.")

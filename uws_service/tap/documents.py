@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from lxml import etree
 
+from uws_service.adql.features import announced_features
 from uws_service.adql.model import Column, ForeignKey, Table
 from uws_service.applications import Application
 from uws_service.applications.protocols import TAP_FORMATS
@@ -20,21 +21,6 @@ REGISTERED = "ivo://ivoa.net/std/TAPRegExt#"
 _TYPE = f"{{{vosi.XSI_NS}}}type"
 _DECLARATION = b'<?xml version="1.0" encoding="UTF-8"?>\n'
 _OUTPUTS = {"votable": "output-votable-td", "votable/td": "output-votable-td", "votable/b2": "output-votable-binary2"}
-GEOMETRY = ("AREA", "BOX", "CENTROID", "CIRCLE", "CONTAINS", "COORD1", "COORD2", "COORDSYS", "DISTANCE", "INTERSECTS",
-            "POINT", "POLYGON", "REGION")  # fmt: skip
-"""Functions of ADQL's geometry that are announced; REGION takes DALI's and simple STC-S words."""
-OPTIONAL = {
-    "features-adql-string": ("LOWER", "UPPER", "ILIKE"),
-    "features-adql-sets": ("UNION", "EXCEPT", "INTERSECT"),
-    "features-adql-common-table": ("WITH",),
-    "features-adql-type": ("CAST",),
-    "features-adql-unit": ("IN_UNIT",),
-    "features-adql-offset": ("OFFSET",),
-}
-"""Optional features of ADQL 2.1 (§4) that the translator knows.
-
-COALESCE is known too; its kind, features-adql-conditional, is an error to the STILTS of today's distributions.
-"""
 
 
 def tables_xml(published: Sequence[Published], *, columns: bool) -> bytes:
@@ -162,10 +148,13 @@ def _language(parent: etree._Element) -> None:
         known = {"ivo-id": f"ivo://ivoa.net/std/ADQL#v{version}"}
         etree.SubElement(language, "version", known).text = version
     etree.SubElement(language, "description").text = "Astronomical Data Query Language"
-    for kind, forms in {"features-adqlgeo": GEOMETRY, **OPTIONAL}.items():
-        features = etree.SubElement(language, "languageFeatures", {"type": REGISTERED + kind})
-        for form in forms:
-            etree.SubElement(etree.SubElement(features, "feature"), "form").text = form
+    for kind, features in announced_features().items():
+        listed = etree.SubElement(language, "languageFeatures", {"type": REGISTERED + kind})
+        for feature in features:
+            element = etree.SubElement(listed, "feature")
+            etree.SubElement(element, "form").text = feature.form
+            if feature.description:
+                etree.SubElement(element, "description").text = feature.description
 
 
 def _outputs(parent: etree._Element) -> None:

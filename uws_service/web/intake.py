@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from starlette.requests import Request as HttpRequest
 
+from uws_service.applications.parameters import single_value
 from uws_service.domain.errors import UsageError
 from uws_service.domain.job import Parameter
 from uws_service.protocol.uws import parse_duration, parse_instant
@@ -35,10 +36,7 @@ class Posted:
 
     def word(self, name: str) -> str | None:
         """The only value of a control word, whatever its case (D-020, D-021)."""
-        values = [value for key, value in self.fields if key.upper() == name]
-        if len(values) > 1:
-            raise UsageError(f"{name} was given {len(values)} times; it takes one value.")
-        return values[0] if values else None
+        return single_value(name, [value for key, value in self.fields if key.upper() == name])
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from uws_service import telemetry
+from uws_service.applications.parameters import single_value
 from uws_service.auth.policy import Policy
 from uws_service.domain.errors import Forbidden, NotFound, UsageError
 from uws_service.domain.ids import new_id
@@ -460,10 +461,7 @@ def _query(request: Request) -> dict[str, list[str]]:
 
 
 def _single(query: dict[str, list[str]], name: str) -> str | None:
-    values = query.get(name, [])
-    if len(values) > 1:
-        raise UsageError(f"{name} was given {len(values)} times; it takes one value.")
-    return values[0] if values else None
+    return single_value(name, query.get(name, []))
 
 
 def _text(text: str) -> Response:

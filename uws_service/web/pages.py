@@ -320,6 +320,12 @@ def job_page(
         for one, number in numbered(job.parameters)
         if one.value or one.size  # a form sends what its user left empty too
     ]
+    info = JobInfoView.of(job, urls)
+    sent = {one.name.upper() for one, _, _ in parameters}
+    defaults = [
+        (name, value, application.parameter(name), "limit" if name.upper() in sent else "default")
+        for name, value in info.defaults
+    ]
     return _render(
         "job.html",
         _root_of(urls),
@@ -330,7 +336,8 @@ def job_page(
         url=urls.job(job.id),
         urls=urls,
         attempts=sorted(attempts, key=lambda one: one.number),
-        info=JobInfoView.of(job, urls),
+        info=info,
+        defaults=defaults,
         preview=preview,
         parameters=parameters,
         empty=len(job.parameters) - len(parameters),

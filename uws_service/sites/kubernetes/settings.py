@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -12,6 +12,8 @@ from uws_service.sites.settings import SITE_NAME, Absence, SiteSettings
 
 class KubernetesSite(SiteSettings):
     """A site that is one namespace of a Kubernetes cluster; each attempt of a job is one `batch/v1` Job there."""
+
+    runs_images: ClassVar[bool] = True
 
     name: str = Field(pattern=SITE_NAME, description="The site's name.")
     kind: Literal["kubernetes"] = Field(description="`kubernetes`: a namespace of a cluster.")

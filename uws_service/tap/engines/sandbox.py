@@ -45,6 +45,7 @@ def open_sandbox(
         ("adql_intersects", _relation(sphere.intersects), ["DOUBLE[]", "DOUBLE[]"], "BOOLEAN"),
         ("adql_area", _area, ["DOUBLE[]"], "DOUBLE"),
         ("adql_centroid", _centroid, ["DOUBLE[]"], "DOUBLE[]"),
+        ("adql_healpix", _healpix_index, ["DOUBLE", "DOUBLE", "INTEGER"], "BIGINT"),
         ("adql_cells", _cells, ["DOUBLE", "DOUBLE", "INTEGER"], "BIGINT[]"),
     ):
         connection.create_function(  # type: ignore[call-overload]
@@ -122,6 +123,10 @@ def _centroid(values: Any) -> pa.Array:
     return _polygons(
         values, lambda corners: [float(n) for n in sphere.degrees(sphere.centroid(corners))], pa.list_(pa.float64())
     )
+
+
+def _healpix_index(lon: Any, lat: Any, depth: Any) -> pa.Array:
+    return healpix(lon, lat, depth[0].as_py()) if len(depth) else pa.array([], pa.int64())
 
 
 def _cells(lon: Any, lat: Any, depth: Any) -> pa.Array:

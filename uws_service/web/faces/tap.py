@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from uws_service.applications import Application, Checked, check
+from uws_service.applications.parameters import single_value
 from uws_service.auth import Identity
 from uws_service.auth.policy import Policy
 from uws_service.domain.errors import NotFound, TooManyRequests, UsageError
@@ -94,8 +95,8 @@ class Tap:
     async def tables(self, request: Request) -> Response:
         """GET /tables: all tables, with columns unless ``detail=min`` (V-030, V-031)."""
         application = self._application(request)
-        words = {name.upper(): value for name, value in request.query_params.multi_items()}
-        detail = words.get("DETAIL", "max").lower()
+        values = [value.lower() for name, value in request.query_params.multi_items() if name.upper() == "DETAIL"]
+        detail = single_value("DETAIL", values) or "max"
         if detail not in ("min", "max"):
             raise UsageError(f"DETAIL={detail[:20]!r} is not known; allowed: min, max.")
         published = self.backend.queries[application.name].published()

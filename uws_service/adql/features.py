@@ -1,0 +1,40 @@
+"""What the language of the translator has beyond ADQL's core, as a service announces it (TAPRegExt 1.0 §2.3).
+
+The functions announce themselves in `functions.FUNCTIONS`, which is what the parser knows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from uws_service.adql.functions import FUNCTIONS, GEOMETRY, STRING, UNIT, USER_DEFINED
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One feature: its form as TAPRegExt writes it, and what it does."""
+
+    form: str
+    description: str = ""
+
+
+_GRAMMAR = {
+    STRING: ("ILIKE",),
+    "features-adql-sets": ("UNION", "EXCEPT", "INTERSECT"),
+    "features-adql-common-table": ("WITH",),
+    "features-adql-type": ("CAST",),
+    "features-adql-offset": ("OFFSET",),
+}
+"""Features that are words of the grammar and no functions."""
+
+
+def announced_features() -> dict[str, tuple[Feature, ...]]:
+    """Return the features by the registered names of their kinds."""
+    found: dict[str, list[Feature]] = {kind: [] for kind in (GEOMETRY, STRING, *_GRAMMAR, UNIT, USER_DEFINED)}
+    for name, signature in FUNCTIONS.items():
+        if signature.feature is not None:
+            forms = signature.announced or (name,)
+            found[signature.feature] += [Feature(form, signature.description) for form in forms]
+    for kind, words in _GRAMMAR.items():
+        found[kind] += [Feature(word) for word in words]
+    return {kind: tuple(features) for kind, features in found.items()}

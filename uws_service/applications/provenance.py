@@ -1,0 +1,87 @@
+"""What a job's record says of its input: names that nobody declared, values that the service chose, versions. Pure."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+
+from uws_service import __version__
+from uws_service.applications.model import Application
+from uws_service.domain.job import Parameter
+
+STANDARD = frozenset({"RESPONSEFORMAT", "FORMAT", "MAXREC", "UPLOAD", "RUNID", "REQUEST", "VERSION", "LANG", "SITE"})
+"""Names that DALI or older clients give a meaning of their own."""
+UWS_WORDS = frozenset({"PHASE", "DESTRUCTION", "EXECUTIONDURATION", "ACTION"})
+"""Names that mean something to UWS itself when they are posted."""
+_CLIENTS = frozenset({"WAIT", "TAPCLIENT", "JOBNAME"})
+"""What clients send beside; the last two are astroquery's."""
+_GUESSABLE = ("RESPONSEFORMAT", "MAXREC", "RUNID", "PHASE", "DESTRUCTION", "EXECUTIONDURATION")
+_MAX_NOTICES = 10
+_MAX_GUESS_LENGTH = 64
+"""Characters; a guess takes time that grows with the square of the length."""
+_MAX_LISTED = 20
+
+
+def unknown_parameters(application: Application, parameters: Sequence[Parameter]) -> tuple[str, ...]:
+    """Return a sentence for each parameter that has no meaning here, with a guess at what was meant (D-022)."""
+    known = STANDARD | UWS_WORDS | _CLIENTS | {spec.name.upper() for spec in application.parameters}
+    names = {one.name.upper(): one for one in reversed(parameters) if one.name.upper() not in known}
+    if not names:
+        return ()
+    parts = _upload_parts(parameters)
+    unknown = [one for name, one in reversed(names.items()) if name not in parts]
+    sentences = [_sentence(application, one) for one in unknown[:_MAX_NOTICES]]
+    if len(unknown) > _MAX_NOTICES:
+        sentences.append(f"{len(unknown) - _MAX_NOTICES} more parameters are unknown here.")
+    return tuple(sentences)
+
+
+def _upload_parts(parameters: Sequence[Parameter]) -> set[str]:
+    """Names of form parts that UPLOAD refers to."""
+    pairs = [pair for one in parameters if one.name.upper() == "UPLOAD" for pair in one.value.split(";")]
+    return {uri.strip()[6:].upper() for pair in pairs if (uri := pair.partition(",")[2]).strip().startswith("param:")}
+
+
+def _sentence(application: Application, parameter: Parameter) -> str:
+    name = parameter.name[:_MAX_GUESS_LENGTH]
+    declared = [spec.name for spec in application.parameters]
+    possible = {one.upper(): one for one in (*_GUESSABLE, *(("UPLOAD",) if application.uploads else ()), *declared)}
+    close = difflib.get_close_matches(name.upper(), possible, 1, 0.6)
+    if close:
+        return f"{name} is no parameter here; did you mean {possible[close[0]]}?"
+    if parameter.upload is not None and application.uploads is not None:
+        return f"The file {name} is no parameter here, and no UPLOAD names it."
+    listed = ", ".join(declared[:_MAX_LISTED]) + (", …" if len(declared) > _MAX_LISTED else "")
+    return f"{name} is no parameter here{f'; there are: {listed}' if listed else ''}."
+
+
+def chosen_values(
+    application: Application, parameters: Sequence[Parameter], format_name: str | None, maxrec: int | None
+) -> dict[str, str]:
+    """Return the values that the request did not have: defaults, and what a limit made of them."""
+    sent = {one.name.upper(): one.value for one in parameters if one.value != "" or one.upload is not None}
+    values = {
+        spec.name: spec.default
+        for spec in application.parameters
+        if spec.default is not None and spec.name.upper() not in sent
+    }
+    asked = "RESPONSEFORMAT" in sent or (application.protocol == "tap" and "FORMAT" in sent)
+    if format_name is not None and not asked:
+        values["RESPONSEFORMAT"] = format_name
+    if maxrec is not None and _number(sent.get("MAXREC")) != maxrec:
+        values["MAXREC"] = str(maxrec)
+    return values
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.strip().isdigit() else None
+
+
+def versions(application: Application, *, image: bool) -> dict[str, str]:
+    """Return the versions of what runs the job; ``image`` where the site runs containers."""
+    found: Mapping[str, str] = {
+        "service": __version__,
+        "application": application.version,
+        "image": application.image if image else "",
+    }
+    return {name: version for name, version in found.items() if version}
