@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from astropy.time import Time
-from astropy.wcs import WCS, InvalidSubimageSpecificationError
+from astropy.wcs import WCS, WcsError
 
 from uws_service.soda.errors import BadImage, NoOverlap
 from uws_service.soda.request import Interval
@@ -141,7 +141,7 @@ class Axes:
         edges: Floats = np.arange(size + 1, dtype=np.float64) - 0.5
         try:
             alone = self.wcs.sub([axis + 1])
-        except InvalidSubimageSpecificationError:  # values that change along other axes too
+        except WcsError:  # values that change along other axes too
             return self._in_places(axis, edges), str(self.wcs.wcs.cunit[axis])
         values = np.atleast_2d(alone.wcs_pix2world(edges, 0)[0])
         if not np.isfinite(values).all():  # a table of values that ends at the middle of the last pixel

@@ -25,6 +25,7 @@ _LOOKUP = re.compile(r"(CPDIS|D2IMDIS)(\d+)([A-Z]?)")
 _TAB = re.compile(r"PS(\d+)_0([A-Z]?)")
 _NAMES = {"CPDIS": ("DP", "WCSDVARR"), "D2IMDIS": ("D2IM", "D2IMARR")}
 """Keyword of the record that says which table, and the table's name."""
+LOOKUPS = frozenset(name for _, name in _NAMES.values())
 
 
 @dataclass(frozen=True, slots=True)

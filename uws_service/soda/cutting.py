@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from uws_service.soda import headers
 from uws_service.soda.axes import Axes, Pick, overlapping, polarizations
-from uws_service.soda.companions import companions
+from uws_service.soda.companions import LOOKUPS, companions
 from uws_service.soda.errors import BadImage, CutoutError, NoOverlap, Usage
 from uws_service.soda.image import (
     Image,
@@ -60,6 +60,8 @@ def plan(image: Image, cut: Cut, known: Coverage, most: int) -> None:
     reasons: list[NoOverlap] = []
     found = False
     for _, hdu in images(image):
+        if hdu.name in LOOKUPS:  # these go with the images that name them
+            continue
         wcs, shape = world(image, hdu), shape_of(hdu)
         if cut.shape is not None and celestial(wcs, shape) is None:
             continue

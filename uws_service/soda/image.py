@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from astropy.wcs import WCS
+from astropy.wcs import WCS, WcsError
 
 from uws_service.soda import headers
 from uws_service.soda.axes import Axes, Pick
@@ -119,13 +119,29 @@ def celestial(wcs: Any, shape: tuple[int, ...]) -> tuple[Celestial, int, int] | 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            two = wcs if wcs.naxis == 2 else wcs.sub([first + 1, second + 1])
+            two = wcs if wcs.naxis == 2 else _two_axes(wcs, [first, second])
             matrix = two.pixel_scale_matrix
     except Exception as error:
         raise BadImage(f"its celestial axes can't be used: {line(error)}") from None
     if not np.isfinite(matrix).all() or not abs(np.linalg.det(matrix)) > 0:
         raise BadImage("its celestial axes have no scale (CDELT or CD is zero or not a number)")
     return Celestial(two, shape[first], shape[second]), first, second
+
+
+def _two_axes(wcs: Any, sky: list[int]) -> Any:
+    """The celestial axes alone, also where another axis, such as wavelength, changes along them."""
+    try:
+        return wcs.sub([one + 1 for one in sky])
+    except WcsError:
+        parted = wcs.deepcopy()
+        name = "cd" if parted.wcs.has_cd() else "pc"
+        matrix = np.array(getattr(parted.wcs, name))
+        others = [axis for axis in range(wcs.naxis) if axis not in sky]
+        if matrix[np.ix_(sky, others)].any():
+            raise
+        matrix[np.ix_(others, sky)] = 0
+        setattr(parted.wcs, name, matrix)
+        return parted.sub([one + 1 for one in sky])
 
 
 def require_whole(image: Image, hdu: Any) -> None:
