@@ -117,9 +117,9 @@ def test_sync_takes_one_of_each(soda: Uws) -> None:
 
 
 def test_a_broken_image(soda: Uws) -> None:
-    """The collection's fault: 500, a line for people, and no path of the machine."""
+    """The collection's fault: 422, a line for people, and no path of the machine."""
     answer = get(soda, ID=f"{DID}?broken", CIRCLE="0 90 0.1")
-    assert answer.status_code == 500
+    assert answer.status_code == 422
     assert answer.text.startswith("Error: broken.fits is cut short: it has 8000 of ")
     assert "/" not in answer.text
 

@@ -7,7 +7,8 @@ Reads the job's parameters and the collection's index, and writes into the outpu
   which (SODA 1.0 §4.2, S-004);
 - for the first of them a preview as PNG beside it.
 
-Exit code 2: the request is at fault; 1: the collection is.
+Exit code 2: the request is at fault; 1: the collection is, or the machine. The last line of stderr says so with one of
+SODA's labels.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from uws_service.domain.errors import ConfigurationError
-from uws_service.soda.errors import BadImage, CutoutError, NoOverlap, Usage
+from uws_service.soda.errors import BadImage, CutoutError, NoOverlap, Unavailable, Usage
 from uws_service.soda.index import Entry, Index
 from uws_service.soda.request import Cut, Interval, Request, parse
 
@@ -46,8 +47,9 @@ def main() -> int:
     except CutoutError as error:
         print(error, file=sys.stderr)
         return 2 if isinstance(error, Usage) else 1
-    except (ConfigurationError, OSError) as error:
-        print(f"Error: {error.message if isinstance(error, ConfigurationError) else error.strerror}", file=sys.stderr)
+    except (ConfigurationError, OSError) as error:  # an index that can't be read, a disk that is full
+        reason = error.message if isinstance(error, ConfigurationError) else error.strerror or type(error).__name__
+        print(Unavailable(reason), file=sys.stderr)
         return 1
     return 0
 

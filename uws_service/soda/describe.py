@@ -13,6 +13,7 @@ from astropy.time import Time
 from uws_service.soda import cutting, sky
 from uws_service.soda.axes import Axes
 from uws_service.soda.errors import BadImage, CutoutError
+from uws_service.soda.image import line
 from uws_service.soda.index import Entry
 from uws_service.soda.pixels import Celestial
 from uws_service.soda.sources import Source
@@ -49,6 +50,10 @@ def describe(source: Source, id_: str, place: str, given: Given) -> Entry:
         if not found:
             raise BadImage(f"{source.name} has no image with celestial coordinates.")
         return _entry(image, found, id_, place, given)
+    except CutoutError:
+        raise
+    except Exception as error:  # headers can be wrong in more ways than can be foreseen
+        raise BadImage(f"{source.name} can't be described: {type(error).__name__}: {line(error)}") from None
     finally:
         image.close()
 
@@ -104,14 +109,12 @@ def _axes(axes: Axes) -> tuple[Any, int | None, Any, tuple[str, ...]]:
     band = channels = time = None
     if axes.spectral is not None:
         try:
-            edges = axes.wavelengths()
-            if np.isfinite(edges).all():
-                band, channels = (float(edges.min()), float(edges.max())), edges.size - 1
+            band = axes.wavelengths().extent
+            channels = axes.shape[axes.spectral] if band else None
         except CutoutError:
             band = None  # a velocity without a rest frequency: the operator may say more
     if axes.time is not None:
-        instants = axes.instants()
-        time = (float(instants.min()), float(instants.max()))
+        time = axes.instants().extent
     pol = tuple(one for one in axes.states() if one != "?") if axes.stokes is not None else ()
     return band, channels, time, pol
 

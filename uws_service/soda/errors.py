@@ -5,6 +5,7 @@ CutoutError
 │   └── MultiValued  several values where one is possible
 ├── NoOverlap        nothing of the image lies in what was asked for; no error, but nothing to give either
 └── BadImage         a file can't be read, or its coordinates make no sense
+    └── Unavailable  the store of the images does not answer, or this machine has no room: later it may
 """
 
 from __future__ import annotations
@@ -38,3 +39,7 @@ class NoOverlap(CutoutError):
 
 class BadImage(CutoutError):
     label = "Error"
+
+
+class Unavailable(BadImage):
+    label = "ServiceUnavailable"

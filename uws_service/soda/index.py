@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -84,8 +85,8 @@ class Index:
             if stamp != self._stamp:
                 self._entries = {one.id: one for one in self._read(None)}
                 self._stamp = stamp
-        except OSError as error:
-            raise ConfigurationError(f"{self.path}: {error.strerror or error}") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{self.path}: {_reason(error)}") from None
         return self._entries
 
     def find(self, ids: Iterable[str]) -> dict[str, Entry]:
@@ -93,11 +94,13 @@ class Index:
         wanted = set(ids)
         try:
             return {one.id: one for one in self._read(wanted) if one.id in wanted}
-        except OSError as error:
-            raise ConfigurationError(f"{self.path.name}: {error.strerror or error}") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{self.path.name}: {_reason(error)}") from None
 
     def _read(self, wanted: set[str] | None) -> Iterator[Entry]:
-        words = None if wanted is None else {json.dumps(one, ensure_ascii=False) for one in wanted}
+        words = None
+        if wanted is not None:
+            words = {json.dumps(one, ensure_ascii=ascii_only) for one in wanted for ascii_only in (False, True)}
         with self.path.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, 1):
                 if not line.strip() or (words is not None and not any(word in line for word in words)):
@@ -127,7 +130,8 @@ def is_there(entry: Entry) -> bool:
     """False for an image in a Python package that is not installed here."""
     if not entry.source.startswith("package://"):
         return True
-    return importlib.util.find_spec(entry.source.removeprefix("package://").partition("/")[0]) is not None
+    top = entry.source.removeprefix("package://").partition("/")[0]
+    return top.isidentifier() and importlib.util.find_spec(top) is not None
 
 
 def to_json(entry: Entry) -> dict[str, Any]:
@@ -150,13 +154,42 @@ def from_json(content: Any) -> Entry:
     values: dict[str, Any] = {name: tuple(value) if name in _TUPLES else value for name, value in content.items()}
     for name, count in (("circle", 3), ("band", 2), ("time", 2)):
         numbers = values.get(name)
-        if numbers is not None and (len(numbers) != count or not all(isinstance(one, int | float) for one in numbers)):
+        allowed = _is_number if name == "circle" else _is_end
+        if numbers is not None and (len(numbers) != count or not all(map(allowed, numbers))):
             raise ValueError(f"{name} must be {count} numbers")
-    if not all(isinstance(one, int | float) for one in values.get("region", ())):
+    if not all(map(_is_number, values.get("region", ()))):
         raise ValueError("region must be numbers")
-    if not isinstance(values["size"], int) or not isinstance(values["source"], str):
-        raise ValueError("size must be a whole number, and source a text")
+    for name in ("scale", "exposure"):
+        if values.get(name) is not None and not _is_number(values[name]):
+            raise ValueError(f"{name} must be a number")
+    for name in ("size", "level", "channels"):
+        if values.get(name) is not None and not _is_count(values[name]):
+            raise ValueError(f"{name} must be a whole number")
+    if not all(map(_is_count, values.get("axes", ()))):
+        raise ValueError("axes must be whole numbers")
+    for name in ("source", "title", "kind", "target", "collection", "facility", "instrument"):
+        if not isinstance(values.get(name, ""), str):
+            raise ValueError(f"{name} must be a text")
+    if not all(isinstance(one, str) for one in values.get("pol", ())):
+        raise ValueError("pol must be texts")
     return Entry(**values)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_end(value: Any) -> bool:
+    """The end of an interval, which may be infinite."""
+    return _is_number(value) or value in (math.inf, -math.inf)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    return "is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error.strerror or error)
 
 
 def _path(place: str) -> Path:

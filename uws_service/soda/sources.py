@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from uws_service.soda.errors import BadImage
+from uws_service.soda.errors import BadImage, Unavailable
 
 BLOCK = 32 * 1024
 """Bytes that are asked for at least where headers are read."""
@@ -93,7 +93,7 @@ class RemoteSource:
         return [bytes(one) for one in found]
 
     def _asked(self, function: Any, *arguments: Any, **named: Any) -> Any:
-        from obstore.exceptions import BaseError
+        from obstore.exceptions import BaseError, GenericError, JoinError
 
         try:
             return function(*arguments, **named)
@@ -101,7 +101,9 @@ class RemoteSource:
             raise BadImage(f"{self.name} is not where the index says.") from None
         except (BaseError, OSError) as error:
             lines = re.sub(r"https?://\S+", "…", str(error)).strip().splitlines()
-            raise BadImage(f"{self.name} can't be read: {(lines or [type(error).__name__])[0][:200]}") from None
+            text = f"{self.name} can't be read: {(lines or [type(error).__name__])[0][:200]}"
+            transient = isinstance(error, GenericError | JoinError | OSError)
+            raise (Unavailable if transient else BadImage)(text) from None
 
     def close(self) -> None:
         """Nothing is held."""

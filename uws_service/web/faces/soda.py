@@ -36,7 +36,7 @@ from uws_service.web.forms import FormLimits, read_form
 
 log = structlog.get_logger(__name__)
 
-_SAID = re.compile(r"\b(UsageError|MultiValuedParamNotSupported|Error): (.+)")
+_LABEL = re.compile(r"\b(UsageError|MultiValuedParamNotSupported|ServiceUnavailable|Error): (.+)")
 
 
 class Soda:
@@ -112,15 +112,17 @@ def failure(job: Job) -> UwsError | None:
     if job.error is None:
         return None
     last = job.error.detail.strip().rpartition("\n")[2]
-    said = _SAID.search(last) or _SAID.search(job.error.message)
-    if said is None:
+    labelled = _LABEL.search(last) or _LABEL.search(job.error.message)
+    if labelled is None:
         return None
-    kind = UsageError if said[1] != "Error" else CutoutFailed
-    return kind(said[2])
+    label, message = labelled.groups()
+    if label == "ServiceUnavailable":
+        return ServiceUnavailable(message, retry_after=10)
+    return CutoutFailed(message) if label == "Error" else UsageError(message)
 
 
 class CutoutFailed(UwsError):
-    """The image can't be cut, by no fault of the request."""
+    """The image can't be cut: asking again is of no use, and the service itself is well."""
 
-    status = 500
+    status = 422
     title = "Error"

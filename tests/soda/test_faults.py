@@ -1,0 +1,186 @@
+"""Faults of a collection, over HTTP: each is told with SODA's label, at once and in jobs, and none is a 500."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from tests.server import Server
+from tests.service.client import Uws
+from tests.soda import kinds, skies
+from tests.soda.conftest import DID
+from tests.soda.servers import Files
+from uws_service.cli import run
+
+
+def _replaced(old: bytes, new: bytes) -> Callable[[Path], None]:
+    def spoil(path: Path) -> None:
+        content = path.read_bytes()
+        assert old in content
+        path.write_bytes(content.replace(old, new.ljust(len(old))[: len(old)]))
+
+    return spoil
+
+
+def _without(name: str) -> Callable[[Path], None]:
+    def spoil(path: Path) -> None:
+        with fits.open(path) as hdus:
+            kept = fits.HDUList([one.copy() for one in hdus if one.name != name])
+        kept.writeto(path, overwrite=True)
+
+    return spoil
+
+
+def _folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+SPOILED: dict[str, tuple[str, Callable[[Path], object], str]] = {
+    # name: kind of file, what happens to it after it was described, what is told
+    "short": ("plate", lambda path: path.write_bytes(path.read_bytes()[:9000]), "cut short"),
+    "table-short": ("tabular", lambda path: path.write_bytes(path.read_bytes()[:-2880]), "cut short"),
+    "beams-short": ("beams", lambda path: path.write_bytes(path.read_bytes()[:-2880]), "cut short"),
+    "gone": ("plate", lambda path: path.unlink(), "No such file"),
+    "folder": ("plate", _folder, "can't be read"),
+    "empty": ("plate", lambda path: path.write_bytes(b""), "not a FITS file"),
+    "text": ("plate", lambda path: path.write_text("<html>404</html>"), "not a FITS file"),
+    "noise": ("plate", lambda path: path.write_bytes(np.random.default_rng(1).bytes(20_000)), "not a FITS file"),
+    "gzipped": ("plate", lambda path: path.write_bytes(gzip.compress(path.read_bytes())), "compressed as a whole"),
+    "tableless": ("tabular", _without("WCS-TABLE"), "WCS-TABLE"),
+    "undistorted": ("distorted", _without("WCSDVARR"), "WCSDVARR"),
+    "projection": ("polynomial", _replaced(b"RA---TAN-SIP", b"RA---XYZ-SIP"), "can't be read"),
+    "flat": ("polynomial", _replaced(b"'RA---TAN-SIP'", b"'LINEAR'"), "no image with celestial coordinates"),
+    "scale": ("polynomial", _replaced(b"CDELT1  =                -0.01", b"CDELT1  =                  0.0"), "scale"),
+    "place": ("beams", _replaced(b"CRPIX1  =                 30.5", b"CRPIX1  = 'centre'"), "CRPIX1"),
+    "size": ("beams", _replaced(b"NAXIS1  =                   60", b"NAXIS1  =                  -60"), "-60 pixels"),
+    "bits": ("beams", _replaced(b"BITPIX  =                  -32", b"BITPIX  =                  -33"), "bits"),
+    "velocity": ("beams", _replaced(b"'FREQ    '", b"'VELO-XYZ'"), "velocity"),
+    "tiles": ("compressed", _replaced(b"'RICE_1  '", b"'RICE_9  '"), "tiles"),
+}
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files that were whole when they were described, a store that is gone, and a server that gives no parts."""
+    folder = tmp_path_factory.mktemp("faults")
+    for name, (kind, _, _) in SPOILED.items():
+        kinds.ALL[kind]().writeto(folder / f"{name}.fits", output_verify="silentfix")
+    arguments = ["images", "add", str(folder), "--index", str(folder / "images.jsonl"), "--did", DID]
+    assert run([*arguments, "--application", str(folder / "images.yaml")]) == 0
+    for name, (_, spoil, _) in SPOILED.items():
+        spoil(folder / f"{name}.fits")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def soda(collection: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Uws]:
+    running = Server(tmp_path_factory.mktemp("server"), {"UWS_APPLICATIONS": f'["{collection / "images.yaml"}"]'})
+    running.start()
+    with Uws(running.url, "images") as client:
+        yield client
+    running.stop()
+
+
+@pytest.mark.parametrize("name", SPOILED)
+def test_a_file_that_can_not_be_cut(soda: Uws, name: str) -> None:
+    """422 with a line for people: which file, what is wrong, no path of the machine and no traceback."""
+    parameters = {"ID": f"{DID}?{name}", "CIRCLE": "10 20 0.1"}
+    if "BAND" not in name and name in ("velocity", "beams-short"):
+        parameters["BAND"] = "0.2120 0.2130"
+    answer = soda.http.get(f"{soda.base}/sync", params=parameters)
+    assert answer.status_code == 422, answer.text
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert answer.text.startswith("Error: ") and f"{name}.fits" in answer.text
+    assert SPOILED[name][2] in answer.text
+    assert "Traceback" not in answer.text and str(Path.cwd()) not in answer.text
+
+
+def test_jobs_tell_the_same(soda: Uws) -> None:
+    """One broken image among others is told in its place; one alone ends the job in ERROR."""
+    job = soda.create({"ID": f"{DID}?gone", "CIRCLE": "10 20 0.1", "PHASE": "RUN"})
+    assert soda.wait(job) == "ERROR"
+    assert "gone.fits can't be read: No such file" in soda.get(f"{job}/error").text
+    several = [f"{DID}?{name}" for name in SPOILED]
+    job = soda.create({"ID": several, "CIRCLE": ["10 20 0.1", "10 20 0.05"], "PHASE": "RUN"})
+    assert soda.wait(job) == "ERROR"
+    assert "Traceback" not in soda.get(f"{job}/error").text
+
+
+def test_a_store_that_does_not_answer(tmp_path: Path) -> None:
+    """503 with SODA's word for what passes; a server that gives no parts of files is 422, since that stays."""
+    (tmp_path / "web").mkdir()
+    skies.write(tmp_path / "web" / "a.fits", skies.numbered(500, 600), skies.header(1, 2, size=(600, 500)))
+    index = tmp_path / "images.jsonl"
+    good = Files(tmp_path / "web")
+    arguments = ["--index", str(index), "--did", DID, "--application", str(tmp_path / "images.yaml")]
+    assert run(["images", "add", f"{good.url}/a.fits", *arguments]) == 0
+    poor = Files(tmp_path / "web", ranges=False)
+    line = json.loads(index.read_text())
+    more = [{**line, "id": f"{DID}?{name}", "source": f"{url}/a.fits"} for name, url in (("poor", poor.url),)]
+    more.append({**line, "id": f"{DID}?moved", "source": f"{good.url}/b.fits"})
+    index.write_text("".join(json.dumps(one) + "\n" for one in (line, *more)))
+    running = Server(tmp_path / "server", {"UWS_APPLICATIONS": f'["{tmp_path / "images.yaml"}"]'})
+    running.start()
+    try:
+        with Uws(running.url, "images") as soda:
+            for name, status, word in (("a", 200, ""), ("poor", 422, "Range"), ("moved", 422, "not where the index")):
+                answer = soda.http.get(f"{soda.base}/sync", params={"ID": f"{DID}?{name}", "CIRCLE": "1 2 0.1"})
+                assert answer.status_code == status, answer.text
+                assert not word or word in answer.text
+            good.stop()
+            answer = soda.http.get(f"{soda.base}/sync", params={"ID": f"{DID}?a", "CIRCLE": "1 2 0.1"})
+            assert answer.status_code == 503 and "retry-after" in answer.headers
+            assert answer.text.startswith("ServiceUnavailable: a.fits can't be read")
+            assert "127.0.0.1" not in answer.text
+    finally:
+        running.stop()
+        poor.stop()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"id": "\xff"}',
+        b"[1]",
+        b"not JSON",
+        b'{"id": "a", "source": "a.fits", "title": 5, "size": 1, "circle": [0, 0, 1]}',
+        b'{"id": "a", "source": "a.fits", "title": "t", "size": 1, "circle": [0, 0, 1], "band": [NaN, 1]}',
+        b'{"id": "a", "source": "a.fits", "title": "t", "size": 1, "circle": [0, 0, 1], "pol": [1]}',
+        b'{"id": "a", "source": "a.fits", "title": "t", "size": 1, "circle": [0, 0, 1], "scale": "x"}',
+        b'{"id": "a", "source": "a.fits", "title": "t", "size": 1, "circle": [0, 0, 1], "axes": ["x"]}',
+    ],
+)
+def test_an_index_that_is_spoiled(soda: Uws, collection: Path, line: bytes) -> None:
+    """503 for every image, without the words of the file; the service goes on once it is mended."""
+    index = collection / "images.jsonl"
+    whole = index.read_bytes()
+    try:
+        index.write_bytes(whole + line + b"\n")
+        for resource in ("sync", "links"):
+            answer = soda.http.get(f"{soda.base}/{resource}", params={"ID": f"{DID}?gone"})
+            assert answer.status_code == 503, answer.text
+            assert str(collection) not in answer.text
+    finally:
+        index.write_bytes(whole)
+    assert soda.http.get(f"{soda.base}/links", params={"ID": f"{DID}?gone"}).status_code == 200
+
+
+def test_a_package_with_no_name(soda: Uws, collection: Path) -> None:
+    """An image that lies in no Python package is not there; all others are."""
+    index = collection / "images.jsonl"
+    whole = index.read_text()
+    line = json.loads(whole.splitlines()[0])
+    try:
+        extra = [json.dumps({**line, "id": f"p{n}", "source": f"package://{n}"}) for n in ("", "..", "a b/c")]
+        index.write_text(whole + "\n".join(extra) + "\n")
+        assert soda.http.get(f"{soda.base}/links", params={"ID": f"{DID}?gone"}).status_code == 200
+        assert soda.http.get(f"{soda.base}/sync", params={"ID": "p.."}).status_code == 400
+    finally:
+        index.write_text(whole)

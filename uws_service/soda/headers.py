@@ -1,0 +1,189 @@
+"""The header of a part of an image: every keyword that names pixels is moved along. Pure.
+
+What can't be said of a part, such as sums over all pixels, is left out, and a HISTORY card says so. Pixel ``p`` of an
+axis of the whole image is pixel ``(p - 1 - start) / step + 1`` of the part (FITS 4.0 §8 counts from 1).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from astropy.io import fits
+
+from uws_service.soda import sections
+from uws_service.soda.axes import Pick
+from uws_service.soda.errors import BadImage
+
+SUMS = ("CHECKSUM", "DATASUM", "ZHECKSUM", "ZDATASUM")
+_WHOLE_ONLY = frozenset(
+    "DATAMIN DATAMAX IRAF-MIN IRAF-MAX GOODMIN GOODMAX GOODMEAN NGOODPIX SNRMIN SNRMAX SNRMEAN S_REGION".split()
+)
+"""Statistics of all pixels, and the outline of the whole."""
+_WORLD = re.compile(r"(?:WCSAXES|WCSNAME|(?:CTYPE|CRVAL|CRPIX|CDELT|CUNIT)\d+|(?:PC|CD|PV|PS)\d+_\d+)([A-Z]?)")
+"""Keywords of a coordinate system, with the letter of an alternative one."""
+_PIXELS = re.compile(
+    r"CRPIX\d+[A-Z]?|OCRPIX\d|CDELT\d+[A-Z]?|(?:PC|CD)\d+_\d+[A-Z]?|CNPIX[12]|LT[VM]\d+(?:_\d+)?|[XY]ORGSUBF"
+)
+"""Keywords whose value depends on where pixels lie, beside sections of CCDs."""
+_INHERITED = re.compile(
+    r"(?:CTYPE|CRVAL|CRPIX|CDELT|CUNIT|CROTA|CNAME|CRDER|CSYER)\d+[A-Z]?|(?:PC|CD|PV|PS)\d+_\d+[A-Z]?"
+    r"|[AB]P?_(?:ORDER|DMAX|\d+_\d+)|(?:CPDIS|CQDIS|D2IMDIS|CPERR|CQERR|D2IMERR)\d+[A-Z]?|(?:DP|DQ|D2IM)\d+[A-Z]?(?:\..*)?"
+    r"|(?:WCSAXES|WCSNAME|LONPOLE|LATPOLE|RADESYS|EQUINOX|SPECSYS|SSYSOBS|SSYSSRC|VELOSYS|ZSOURCE|VELANGL|RESTFRQ|RESTWAV"
+    r")[A-Z]?|RADECSYS|EPOCH|RESTFREQ|VELREF|MJDREF[IF]?|DATEREF|JDREF[IF]?|TIMESYS|TIMEUNIT|TREFPOS|WAT\d+_\d+"
+    r"|AMD[XY]\d+|PLT[A-Z]+|PPO\d|[XY]PIXELSZ|CNPIX[12]|LT[VM]\d+(?:_\d+)?|AXISCORR"
+)
+"""Keywords of coordinates, which an extension may have from the primary header."""
+_STRUCTURE = re.compile(r"SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|PCOUNT|GCOUNT|BSCALE|BZERO|BLANK|BUNIT|DATAM(?:IN|AX)")
+
+
+def effective(header: fits.Header, primary: fits.Header) -> fits.Header:
+    """An image's header with the coordinates that it inherits (FITS 4.0 §4.4.2.6).
+
+    A primary header that has an image of its own is not inherited: its coordinates are those of its pixels.
+    """
+    whole = header.copy()
+    if header.get("INHERIT") is not True or header is primary or primary.get("NAXIS") != 0:
+        return whole
+    own = set(header)
+    for card in primary.cards:
+        if card.keyword not in own and _is_inherited(card.keyword, card.value):
+            whole.append(card)
+    return whole
+
+
+def _is_inherited(key: str, value: Any) -> bool:
+    return _INHERITED.fullmatch(key) is not None or sections.parse(value) is not None
+
+
+def of_primary(primary: fits.Header, parts: Iterable[fits.Header]) -> fits.Header:
+    """The primary header of a file whose images are all extensions: no pixels, and no word of any."""
+    parts = list(parts)
+    bare = fits.PrimaryHDU().header
+    had_image = primary.get("NAXIS") != 0
+    inherited = any(one.get("INHERIT") is True for one in parts)
+    for card in primary.cards:
+        key = card.keyword
+        if key in SUMS or _STRUCTURE.fullmatch(key) or (had_image and key in _WHOLE_ONLY):
+            continue
+        placed = _PIXELS.fullmatch(key) is not None or sections.parse(card.value) is not None
+        if (had_image and _is_inherited(key, card.value)) or (inherited and placed):
+            continue  # the images have their own
+        bare.append(card, end=True)
+    bare["EXTEND"] = True
+    return bare
+
+
+def of_part(header: fits.Header, picks: Sequence[Pick], notes: Sequence[str] = ()) -> fits.Header:
+    """The header for a part of the image; ``notes`` go into its HISTORY.
+
+    Raises
+    ------
+    BadImage
+        A keyword that has to be moved is no number.
+    """
+    part = header.copy()
+    _settle_repeated(part)
+    for number, pick in enumerate(picks, 1):
+        _resize(part, number, pick)
+        if pick.is_whole:
+            continue
+        _move_world(part, number, pick)
+        _move_plate(part, number, pick)
+        _move_physical(part, number, pick)
+    dropped = [key for key in SUMS if key in part]
+    if not all(pick.is_whole for pick in picks):
+        lost = _cut_sections(part, header, picks) + [key for key in part if key in _WHOLE_ONLY]
+        dropped += lost
+        notes = [*notes, *([f"Not true of a part, left out: {', '.join(lost)}"] if lost else [])]
+    for key in dropped:
+        part.remove(key, ignore_missing=True, remove_all=True)
+    ranges = ",".join(f"{one.start + 1}:{one.stop}{':' + str(one.step) if one.step > 1 else ''}" for one in picks)
+    for text in (f"Cut out of [{ranges}]", *notes):
+        part.add_history(text)
+    return part
+
+
+def _settle_repeated(header: fits.Header) -> None:
+    """Of a repeated keyword the last one counts, as for wcslib; astropy would change the first."""
+    keys = [card.keyword for card in header.cards]
+    for key in {one for one in keys if keys.count(one) > 1} if len(set(keys)) < len(keys) else set():
+        if _PIXELS.fullmatch(key):
+            value = header[(key, keys.count(key) - 1)]
+            header.remove(key, remove_all=True)
+            header[key] = value
+
+
+def _resize(header: fits.Header, number: int, pick: Pick) -> None:
+    """NAXISn, and other keywords that repeat it."""
+    header[f"NAXIS{number}"] = pick.count
+    for key in (f"IMNAXIS{number}", f"ONAXIS{number}", {1: "IMAGEW", 2: "IMAGEH"}.get(number, "")):
+        if key and header.get(key) == pick.size:
+            header[key] = pick.count
+
+
+def _move_world(header: fits.Header, number: int, pick: Pick) -> None:
+    """Reference pixels and scales of all coordinate systems (FITS 4.0 §8.2)."""
+    for letter in sorted({found[1] for key in header if (found := _WORLD.fullmatch(key))}):
+        key = f"CRPIX{number}{letter}"
+        if key in header or number <= int(header.get(f"WCSAXES{letter}", number)):
+            header[key] = pick.place(_number(header, key))
+        if pick.step != 1:
+            _widen(header, number, letter, pick.step)
+    if f"OCRPIX{number}" in header:  # the coordinates before a correction, as STScI keeps them
+        header[f"OCRPIX{number}"] = pick.place(_number(header, f"OCRPIX{number}"))
+
+
+def _widen(header: fits.Header, axis: int, letter: str, step: int) -> None:
+    """Make each pixel of an axis as far from the next one as ``step`` were."""
+
+    def column(kind: str) -> list[str]:
+        return [key for key in header if re.fullmatch(rf"{kind}\d+_{axis}{letter}", key)]
+
+    turned = any(key != f"PC{axis}_{axis}{letter}" and header[key] for key in column("PC"))
+    if keys := column("CD"):
+        keys = [*keys, f"CDELT{axis}{letter}"] if f"CDELT{axis}{letter}" in header else keys
+    elif turned:
+        keys = list(dict.fromkeys([*column("PC"), f"PC{axis}_{axis}{letter}"]))
+    else:
+        keys = [f"CDELT{axis}{letter}"]
+    for key in keys:
+        header[key] = _number(header, key, 1.0) * step
+
+
+def _move_plate(header: fits.Header, number: int, pick: Pick) -> None:
+    """CNPIX of plates of the Digitized Sky Survey: where the image begins on the plate."""
+    key = f"CNPIX{number}"
+    if number <= 2 and (key in header or "AMDX1" in header):
+        header[key] = _number(header, key, 0) + pick.start
+    key = {1: "XORGSUBF", 2: "YORGSUBF"}.get(number, "")
+    if key in header:
+        header[key] = _number(header, key) + pick.start
+
+
+def _move_physical(header: fits.Header, number: int, pick: Pick) -> None:
+    """LTV and LTM: IRAF's way from pixels of the detector to those of the image."""
+    rows = [key for key in header if re.fullmatch(rf"LTM{number}_\d+", key)]
+    others = any(re.fullmatch(r"LTM\d+_\d+|LTV\d+|[AD]TV\d+|[AD]TM\d+_\d+", key) for key in header)
+    if others:
+        header[f"LTV{number}"] = pick.place(_number(header, f"LTV{number}"))
+    if others and pick.step != 1:
+        for key in rows or [f"LTM{number}_{number}"]:
+            header[key] = _number(header, key, 1.0) / pick.step
+
+
+def _cut_sections(part: fits.Header, header: fits.Header, picks: Sequence[Pick]) -> list[str]:
+    """Set the sections of CCDs; what has nothing in the part is returned."""
+    found = sections.moved(header, picks)
+    for key, text in found.items():
+        if text is not None:
+            part[key] = text
+    return [key for key, text in found.items() if text is None]
+
+
+def _number(header: fits.Header, key: str, default: float = 0.0) -> float:
+    value = header.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadImage(f"{key} is no number in its header")
+    return value

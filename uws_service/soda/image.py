@@ -1,0 +1,156 @@
+"""An open FITS file with several images, and what of each is to be cut."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from astropy.wcs import WCS, WcsError
+
+from uws_service.soda import headers
+from uws_service.soda.axes import Axes, Pick
+from uws_service.soda.errors import BadImage, CutoutError
+from uws_service.soda.pixels import Celestial
+from uws_service.soda.sources import Reader, Source
+
+RECORD = 2880
+"""Bytes; a FITS file is made of such records."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One image of the file: the part of each axis, in FITS's order, what the axes mean, and its new header."""
+
+    hdu: Any
+    picks: tuple[Pick, ...]
+    axes: Axes
+    header: fits.Header
+
+    @property
+    def size(self) -> int:
+        """Bytes of its pixels."""
+        return math.prod(one.count for one in self.picks) * abs(int(self.header["BITPIX"])) // 8
+
+
+@dataclass(slots=True)
+class Image:
+    """An open FITS file; `close` it."""
+
+    source: Source
+    hdus: Any
+    pieces: list[Piece] = field(default_factory=list)
+    companions: list[Any] = field(default_factory=list)
+
+    def close(self) -> None:
+        """Close file and source."""
+        self.hdus.close()
+        self.source.close()
+
+
+def open_image(source: Source) -> Image:
+    """The headers of a file, read as far as they are needed."""
+    try:
+        if source.size > 2 and source.read([(0, 2)])[0] == b"\x1f\x8b":
+            raise BadImage(
+                f"{source.name} is compressed as a whole; only tile compression (fpack) can be read in parts."
+            )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            hdus = fits.open(Reader(source), lazy_load_hdus=True, do_not_scale_image_data=True, memmap=False)
+            if hdus[0].header.get("SIMPLE") is not True:
+                raise OSError("its first card is not SIMPLE = T")
+    except CutoutError:
+        source.close()
+        raise
+    except Exception as error:  # astropy has many names for a broken file
+        source.close()
+        raise BadImage(f"{source.name} is not a FITS file: {line(error)}") from None
+    return Image(source, hdus)
+
+
+def images(image: Image) -> Iterator[tuple[int, Any]]:
+    """Number and HDU of each image with pixels."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for number, hdu in enumerate(image.hdus):
+                kinds = fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU
+                if isinstance(hdu, kinds) and not isinstance(hdu, fits.GroupsHDU) and all(shape_of(hdu)):
+                    yield number, hdu
+    except CutoutError:
+        raise
+    except Exception as error:
+        raise BadImage(f"{image.source.name} is broken: {line(error)}") from None
+
+
+def shape_of(hdu: Any) -> tuple[int, ...]:
+    """Pixels along each axis, in FITS's order; (0,) for none."""
+    axes = tuple(int(hdu.header[f"NAXIS{number}"]) for number in range(1, int(hdu.header["NAXIS"]) + 1))
+    if any(one < 0 for one in axes):
+        raise ValueError(f"a header says that an axis has {min(axes)} pixels")
+    return axes or (0,)
+
+
+def header_of(image: Image, hdu: Any) -> fits.Header:
+    """The header of an image, with the coordinates that it inherits from the primary one."""
+    return headers.effective(hdu.header, image.hdus[0].header)
+
+
+def world(image: Image, hdu: Any) -> Any:
+    """The WCS of an image."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return WCS(header_of(image, hdu), fobj=image.hdus)
+    except Exception as error:
+        raise BadImage(f"the coordinates of {image.source.name} can't be read: {line(error)}") from None
+
+
+def celestial(wcs: Any, shape: tuple[int, ...]) -> tuple[Celestial, int, int] | None:
+    """The image's sky, and its two axes in the image's order; None if it has none."""
+    first, second = sorted((int(wcs.wcs.lng), int(wcs.wcs.lat)))
+    if first < 0 or second >= len(shape):
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            two = wcs if wcs.naxis == 2 else _two_axes(wcs, [first, second])
+            matrix = two.pixel_scale_matrix
+    except Exception as error:
+        raise BadImage(f"its celestial axes can't be used: {line(error)}") from None
+    if not np.isfinite(matrix).all() or not abs(np.linalg.det(matrix)) > 0:
+        raise BadImage("its celestial axes have no scale (CDELT or CD is zero or not a number)")
+    return Celestial(two, shape[first], shape[second]), first, second
+
+
+def _two_axes(wcs: Any, sky: list[int]) -> Any:
+    """The celestial axes alone, also where another axis, such as wavelength, changes along them."""
+    try:
+        return wcs.sub([one + 1 for one in sky])
+    except WcsError:
+        parted = wcs.deepcopy()
+        name = "cd" if parted.wcs.has_cd() else "pc"
+        matrix = np.array(getattr(parted.wcs, name))
+        others = [axis for axis in range(wcs.naxis) if axis not in sky]
+        if matrix[np.ix_(sky, others)].any():
+            raise
+        matrix[np.ix_(others, sky)] = 0
+        setattr(parted.wcs, name, matrix)
+        return parted.sub([one + 1 for one in sky])
+
+
+def require_whole(image: Image, hdu: Any) -> None:
+    """Raise `BadImage` if the file ends before the image or table does."""
+    end = hdu._data_offset + hdu._data_size  # fileinfo() has no answer for files that are not of this machine
+    if end > image.source.size:
+        raise BadImage(f"{image.source.name} is cut short: it has {image.source.size} of {end} bytes.")
+
+
+def line(error: Exception) -> str:
+    """What an exception says, on one line."""
+    return (" ".join(str(error).split()) or type(error).__name__)[:300]
