@@ -28,7 +28,7 @@ def read(path: Path) -> Source:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # oddities of old files are not the reader's business
-        file = fits.open(path, memmap=True)
+        file = fits.open(path, memmap=True)  # noqa: TID251 -- a file here, which begins with SIMPLE
         table = next((one for one in file if isinstance(one, fits.BinTableHDU)), None)
         if table is None:
             raise Unreadable("The FITS file has no binary table.")

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from xml.parsers import expat
 
 import pyarrow as pa
 from lxml import etree
@@ -55,14 +57,31 @@ def read(path: Path) -> Source:
 
 def _events(path: Path) -> Iterator[tuple[str, Any]]:
     """Starts and ends of elements; no entity of the document's own is filled in, nothing is fetched."""
+    _check_prolog(path)
     try:
-        for event, element in etree.iterparse(
+        for event, element in etree.iterparse(  # noqa: TID251 -- nothing is filled in or fetched
             str(path), events=("start", "end"), resolve_entities=False, no_network=True, load_dtd=False, huge_tree=True
         ):
             if isinstance(element.tag, str):
                 yield event, element
     except etree.XMLSyntaxError as error:
         raise Unreadable(f"The VOTable is not well-formed XML: {' '.join(str(error).split())[:200]}") from None
+
+
+def _check_prolog(path: Path) -> None:
+    """Refuse entities of a document's own before its first element: they unpack without a bound, or name files."""
+
+    def refuse(name: str, *_: object) -> None:
+        raise Unreadable(f"The VOTable declares the entity {name[:40]!r}; write the text itself.")
+
+    def stop(*_: object) -> None:
+        raise StopIteration
+
+    parser = expat.ParserCreate()
+    parser.EntityDeclHandler = refuse
+    parser.StartElementHandler = stop
+    with contextlib.suppress(StopIteration, expat.ExpatError), path.open("rb") as file:  # lxml tells what is wrong
+        parser.ParseFile(file)
 
 
 def _tag(element: Any) -> str:
