@@ -20,12 +20,6 @@ OTHERS = {
     b"\x28\xb5\x2f\xfd": "zstd",
     b"\x1f\x9d": "compress",
 }
-    b"PK\x03\x04": "zip",
-    b"BZh": "bzip2",
-    b"\xfd7zXZ": "xz",
-    b"\x28\xb5\x2f\xfd": "zstd",
-    b"\x1f\x9d": "compress",
-}
 ALWAYS_BYTES = 64 << 20
 """So much may come out of any file."""
 RATIO = 50
