@@ -68,7 +68,7 @@ def read_table(path: Path, form: str | None = None) -> Source:
         else:
             from uws_service.tap.reading.delimited import read
         found = read(path)
-    return replace(found, columns=_unique(found.columns), batches=_watched(found.batches, form, holder))
+    return replace(found, columns=_unique(found.columns), batches=_watched(found, form, holder))
 
 
 def sniffed(path: Path) -> str:
@@ -111,13 +111,13 @@ def _told(form: str) -> Iterator[None]:
         raise Unreadable(f"The table can't be read as {form}: {text or type(error).__name__}") from error
 
 
-def _watched(batches: Iterator[Any], form: str, holder: Any) -> Iterator[Any]:
+def _watched(source: Source, form: str, holder: Any) -> Iterator[Any]:
     """The batches with one meaning of missing; ``holder`` keeps what they are read from."""
     from uws_service.tap.reading.missing import without_fillers
 
     with _told(form):
-        for batch in batches:
-            yield without_fillers(batch)
+        for batch in source.batches:
+            yield without_fillers(batch, source.columns)
     del holder
 
 

@@ -7,16 +7,38 @@ without an element that is there are null everywhere.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from uws_service.adql.model import Column
+from uws_service.tap.reading import Unreadable
+from uws_service.tap.types import fixed_size, is_array
 
-def without_fillers(batch: Any) -> Any:
-    """Return the batch with null for every value that stands for a missing one."""
-    return pa.RecordBatch.from_arrays([missing_as_null(array) for array in batch.columns], schema=batch.schema)
+
+def without_fillers(batch: Any, columns: Sequence[Column]) -> Any:
+    """Return the batch with null for every value that stands for a missing one.
+
+    Raises
+    ------
+    Unreadable
+        An array does not have the declared number of elements.
+    """
+    arrays = [missing_as_null(array) for array in batch.columns]
+    for array, column in zip(arrays, columns, strict=True):
+        size = fixed_size(column) if is_array(column) else None
+        if size is None:
+            continue
+        lengths = pc.list_value_length(array)
+        other = pc.not_equal(lengths, size)
+        if pc.any(other).as_py():
+            raise Unreadable(
+                f"A value of the column {column.name!r} has {lengths.filter(other)[0]} elements; {size} are declared."
+            )
+    return pa.RecordBatch.from_arrays(arrays, schema=batch.schema)
 
 
 def missing_as_null(array: Any) -> Any:
