@@ -39,6 +39,8 @@ class Layout:
     """Lines before the first row."""
     names: tuple[str, ...]
     separator: str
+    empty: bool = False
+    """Whether nothing follows the line of names."""
 
 
 def read(path: Path) -> Source:
@@ -103,6 +105,7 @@ def _layout(path: Path, encoding: str, comments: Sequence[str], head: Head | Non
         reader = csv.reader(itertools.islice(file, len(comments), None), delimiter=separator)
         cells = next((row for row in reader if any(cell.strip() for cell in row)), [])
         skipped = len(comments) + reader.line_num
+        empty = next(reader, None) is None
     if not cells:
         raise Unreadable("The table has no line of names.")
     limited(len(cells))
@@ -112,7 +115,7 @@ def _layout(path: Path, encoding: str, comments: Sequence[str], head: Head | Non
         if len(names) != len(cells) or all(_NUMBER.fullmatch(name) for name in names):
             raise Unreadable("The first line of the table holds numbers; put a line with the columns' names before it.")
         return Layout(path, encoding, len(comments), tuple(names), separator)
-    return Layout(path, encoding, skipped, tuple(cells), separator)
+    return Layout(path, encoding, skipped, tuple(cells), separator, empty)
 
 
 def _separator(line: str) -> str:
@@ -122,6 +125,8 @@ def _separator(line: str) -> str:
 
 def _texts(layout: Layout) -> Iterator[Any]:
     """All cells as texts, some rows at a time; an empty one is null, in quotes or not."""
+    if layout.empty:
+        return
     names = [str(number) for number in range(len(layout.names))]
     reading = pyarrow.csv.ReadOptions(
         skip_rows=layout.skipped,
