@@ -60,18 +60,19 @@ def _events(path: Path) -> Iterator[tuple[str, Any]]:
     """Starts and ends of elements; no entity of the document's own is filled in, nothing is fetched."""
     _check_prolog(path)
     try:
-        for event, element in etree.iterparse(  # noqa: TID251 -- nothing is filled in or fetched
-            str(path),
-            events=("start", "end"),
-            resolve_entities=False,
-            no_network=True,
-            load_dtd=False,
-            huge_tree=True,
-            remove_comments=True,
-            remove_pis=True,
-        ):
-            if isinstance(element.tag, str):
-                yield event, element
+        with path.open("rb") as file:
+            for event, element in etree.iterparse(  # noqa: TID251 -- nothing is filled in or fetched
+                file,
+                events=("start", "end"),
+                resolve_entities=False,
+                no_network=True,
+                load_dtd=False,
+                huge_tree=True,
+                remove_comments=True,
+                remove_pis=True,
+            ):
+                if isinstance(element.tag, str):
+                    yield event, element
     except etree.XMLSyntaxError as error:
         raise Unreadable(f"The VOTable is not well-formed XML: {' '.join(str(error).split())[:200]}") from None
 
