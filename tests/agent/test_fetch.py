@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import socket
 import ssl
 import subprocess
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,6 +23,19 @@ from uws_service.agent.fetch import FetchError, Policy, authority, fetch, is_pub
 OPEN = Policy(allow_private=True, timeout=20)
 """The servers of these tests have inner addresses, so what is no test of the guard allows them."""
 DATA = bytes(range(256)) * 1000
+CODED = {
+    "gzip": (gzip.compress(DATA), "gzip"),
+    "x-gzip": (gzip.compress(DATA), "X-GZip"),
+    "members": (gzip.compress(DATA[:1000]) + gzip.compress(DATA[1000:]), "gzip"),
+    "deflate": (zlib.compress(DATA), "deflate"),
+    "identity": (DATA, "identity"),
+    "cut": (gzip.compress(DATA)[:-20], "gzip"),
+    "not-gzip": (DATA, "gzip"),
+    "unknown": (DATA, "br"),
+    "twice": (gzip.compress(gzip.compress(DATA)), "gzip, gzip"),
+    "bomb": (gzip.compress(bytes(50_000_000)), "gzip"),
+}
+"""Bodies in content codings (RFC 9110 §8.4), some of them not what they declare."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -53,6 +68,10 @@ class Handler(BaseHTTPRequestHandler):
                 piece = DATA[start : start + 50_000]
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
             self.wfile.write(b"0\r\n\r\n")
+        elif path.startswith("/coded/"):
+            body, coding = CODED[path.rpartition("/")[2]]
+            self._head(200, {"Content-Length": str(len(body)), "Content-Encoding": coding})
+            self.wfile.write(body)
         elif path == "/endless":
             self._head(200, {})
             with contextlib.suppress(OSError):
@@ -184,6 +203,28 @@ def test_what_a_token_is_meant_for(url: str, meant: str | None) -> None:
 def test_what_can_be_fetched(server: Server, get: Callable[..., bytes], path: str) -> None:
     """Bodies with and without a length, in chunks, behind five redirects."""
     assert get(server.url + path) == DATA
+
+
+@pytest.mark.parametrize("name", ["gzip", "x-gzip", "members", "deflate", "identity"])
+def test_content_codings_are_undone(server: Server, get: Callable[..., bytes], name: str) -> None:
+    """What an object store sends compressed, unasked, arrives as it was before (RFC 9110 §8.4)."""
+    assert get(f"{server.url}/coded/{name}") == DATA
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("cut", "cut short"),
+        ("not-gzip", "not in the content coding"),
+        ("unknown", "'br'; gzip and deflate"),
+        ("twice", "'gzip, gzip'; gzip and deflate"),
+        ("bomb", "larger than the"),
+    ],
+)
+def test_content_codings_that_are_refused(server: Server, get: Callable[..., bytes], name: str, why: str) -> None:
+    """Each with its reason; the bound of size is on what comes out."""
+    with pytest.raises(FetchError, match=why):
+        get(f"{server.url}/coded/{name}")
 
 
 def test_the_request(server: Server, get: Callable[..., bytes]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import socket
+import struct
 import warnings
 from pathlib import Path
 from typing import Any
@@ -160,7 +162,7 @@ def test_empty_results(tmp_path: Path, case: str) -> None:
     more = {"MAXREC": 0} if case == "MAXREC=0" else {}
     table, document = matched(tmp_path, csv(*rows), **more)
     assert len(table) == 0 and "ngc_name" in table.colnames and "ra" in table.colnames
-    (status,) = [one.value for one in document.resources[0].infos if one.name == "QUERY_STATUS"]
+    status = [one.value for one in document.resources[0].infos if one.name == "QUERY_STATUS"][-1]
     assert status == ("OVERFLOW" if more else "OK")
 
 
@@ -180,13 +182,50 @@ def image() -> bytes:
     return file.getvalue()
 
 
+def elsewhere(place: str) -> bytes:
+    """A table of positions whose rows are said to lie in a file or at a URL."""
+    return (
+        '<VOTABLE version="1.4"><RESOURCE><TABLE><FIELD name="ra" datatype="double"/><FIELD name="dec"'
+        ' datatype="double"/><FIELD name="secret" datatype="char" arraysize="16"/><DATA><BINARY>'
+        f'<STREAM href="{place}"/></BINARY></DATA></TABLE></RESOURCE></VOTABLE>'
+    ).encode()
+
+
+@pytest.mark.parametrize("scheme", ["file", "http", "name"])
+@pytest.mark.parametrize("form", ["BINARY", "BINARY2", "FITS"])
+def test_nothing_that_a_table_names_is_opened(tmp_path: Path, scheme: str, form: str) -> None:
+    """A file of the service or an inner server is neither read nor asked; the user hears why."""
+    rows = struct.pack(">dd16s", *M31, b"a-secret-of-ours")
+    (tmp_path / "secret").write_bytes(rows)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setblocking(False)
+        place = {
+            "file": f"file://{tmp_path}/secret",
+            "http": f"http://127.0.0.1:{listening.getsockname()[1]}/secret",
+            "name": f"{tmp_path}/secret",
+        }[scheme]
+        table = elsewhere(place).replace(b"BINARY", form.encode())
+        said = refused(tmp_path, table)
+        with pytest.raises(BlockingIOError):
+            listening.accept()
+    assert "another place" in said or "FITS file" in said
+    assert "secret" not in said
+
+
+def test_an_array_in_csv(tmp_path: Path) -> None:
+    """Its numbers stand in one value, with blanks between them."""
+    table = as_votable(Table({"ra": [M31[0]], "dec": [M31[1]], "flux": [[1.0, 2.0]]}))
+    done = run(tmp_path, "crossmatch", {"mine": table}, RESPONSEFORMAT="csv")
+    assert done.result is not None and done.result.decode().splitlines()[1].startswith(f"{M31[0]},{M31[1]},1 2,NGC0224")
+
+
 BAD = {
     "empty file": (b"", {}, "table is empty"),
     "only spaces": (b"  \n ", {}, "table is empty"),
-    "not text": (bytes(range(128, 256)) * 20, {}, "can't be read as VOTable, FITS or CSV (it looks like ascii.csv)"),
-    "a FITS image": (image(), {}, "(it looks like fits)"),
-    "other XML": (b"<?xml version='1.0'?><a/>", {}, "(it looks like votable)"),
-    "half a VOTable": (as_votable(positions())[:900], {}, "(it looks like votable)"),
+    "not text": (bytes(range(128, 256)) * 20, {}, "The table is no text in UTF-8, ISO 8859-1 or windows-1252"),
+    "a FITS image": (image(), {}, "no binary table"),
+    "other XML": (b"<?xml version='1.0'?><a/>", {}, "no table"),
+    "half a VOTable": (as_votable(positions())[:900], {}, "not well-formed"),
     "no such column": (csv("a,1,2"), {"RA": "alpha"}, "no column 'alpha'; it has: id, ra, dec"),
     "no position": (csv("a,1,2", head="id,x,y"), {}, "No column for RA was found; name it with RA. Columns: id, x, y"),
     "no declination": (csv("a,1,2", head="id,ra,y"), {}, "No column for DEC was found"),
@@ -194,10 +233,11 @@ BAD = {
     "beyond the pole": (csv("a,1,90.5"), {}, "'dec' holds declinations beyond 90 degrees"),
     "no angle": (as_votable(Table({"ra": [1.0] * units.Jy, "dec": [2.0]})), {}, "'ra' (unit Jy) does not hold angles"),
     "a vector": (as_votable(Table({"ra": [[1.0, 2.0]], "dec": [2.0]})), {}, "'ra' (unit deg) does not hold angles"),
-    "an array in CSV": (
-        as_votable(Table({"ra": [M31[0]], "dec": [M31[1]], "flux": [[1.0, 2.0]]})),
-        {"RESPONSEFORMAT": "csv"},
-        "can't be written as csv",
+    "rows at another place": (elsewhere("/etc/passwd"), {}, "another place (STREAM href)"),
+    "an entity of its own": (
+        b'<!DOCTYPE VOTABLE [<!ENTITY x SYSTEM "file:///etc/passwd">]>' + elsewhere("/"),
+        {},
+        "declares the entity 'x'",
     ),
 }
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -116,3 +118,73 @@ def test_locks_agree_with_each_other() -> None:
     full = pins["requirements/dev.txt"]
     for lock in LOCKS:
         assert {n: v for n, v in pins[lock].items() if full.get(n) != v} == {}, lock
+
+
+# Where a parser that pyproject.toml bans is used with care; each line there says why it is safe.
+PARSERS = {
+    "conformance/uws_conformance/checks/dali_vosi.py",
+    "conformance/uws_conformance/checks/tap_2_resources.py",
+    "conformance/uws_conformance/documents.py",
+    "uws_service/applications/files.py",
+    "uws_service/soda/cutting.py",
+    "uws_service/soda/preview.py",
+    "uws_service/tap/readers/fits.py",
+    "uws_service/tap/readers/votable.py",
+}
+DANGEROUS = """
+import pickle
+import astropy.io.votable as votable
+from astropy.io.votable import parse
+from astropy.io.votable.table import parse_single_table
+from astropy.table import Table as T
+from lxml import etree
+import numpy as np
+import pandas
+import yaml
+
+votable.parse("f")
+T.read("f")
+etree.parse("f")
+np.load("f")
+yaml.load("f", yaml.Loader)
+"""
+
+
+def linted(code: str, path: str) -> list[str]:
+    """The lines that the linter complains about, were the code in a file of that name."""
+    ruff = Path(sys.executable).with_name("ruff")
+    done = subprocess.run(
+        [ruff, "check", "--select", "TID251", "--output-format", "json", "--stdin-filename", path, "-"],
+        input=code, capture_output=True, text=True, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode in (0, 1), done.stderr
+    return [code.splitlines()[one["location"]["row"] - 1] for one in json.loads(done.stdout)]
+
+
+def test_dangerous_parsers_are_refused() -> None:
+    """What follows the words of a file, or runs them, fails the linter; an application can't slip past it."""
+    wanted = {line for line in DANGEROUS.splitlines() if line} - {
+        "import astropy.io.votable as votable",
+        "from astropy.table import Table as T",
+        "from lxml import etree",
+        "import numpy as np",
+        "import yaml",
+    }
+    assert set(linted(DANGEROUS, "uws_service/apps/another.py")) == wanted
+
+
+def test_exceptions_for_parsers_are_listed() -> None:
+    """A line that is excused from the rule about parsers is seen in a review: its file stands here."""
+    word = "TID" + "251"
+    excused = {
+        str(name)
+        for name, text in texts().items()
+        if name.suffix == ".py"
+        and name != SELF
+        and re.search(rf"noqa: .*{word}|ruff: noqa *$|noqa *$", text, re.MULTILINE)
+    }
+    assert excused == PARSERS
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["ruff"]["lint"]
+    assert word in settings["select"] and word not in settings["ignore"]
+    ignored = {folder for folder, rules in settings["per-file-ignores"].items() if word in rules}
+    assert ignored == {"tests/**", "conformance/tests/**", "scripts/**", "docs/**"}

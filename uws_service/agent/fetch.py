@@ -12,7 +12,8 @@ import http.client
 import ipaddress
 import socket
 import ssl
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urljoin, urlsplit
@@ -107,15 +108,68 @@ def _save(answer: http.client.HTTPResponse, path: Path, max_size: int, url: str)
     length = answer.length  # None if the server did not say
     if length is not None and length > max_size:
         raise FetchError(f"{_shown(url)} has {length} bytes; at most {max_size} are allowed.")
+    decode = _decoder(answer, url)
+    written = 0
     with path.open("wb") as file:
         while chunk := answer.read(CHUNK):
             size += len(chunk)
-            if size > max_size:
-                raise FetchError(f"{_shown(url)} is larger than the {max_size} bytes that are allowed.")
-            file.write(chunk)
-    if length is not None and size != length:
-        raise FetchError(f"{_shown(url)} was cut short: {size} of {length} bytes.")
-    return size
+            for part in decode(chunk):
+                written += len(part)
+                if written > max_size:
+                    raise FetchError(f"{_shown(url)} is larger than the {max_size} bytes that are allowed.")
+                file.write(part)
+        if length is not None and size != length:
+            raise FetchError(f"{_shown(url)} was cut short: {size} of {length} bytes.")
+        if size and any(decode(b"")):
+            raise FetchError(f"{_shown(url)} was cut short: its gzip coding has no end.")
+    return written
+
+
+def _decoder(answer: http.client.HTTPResponse, url: str) -> Callable[[bytes], Iterator[bytes]]:
+    """What undoes the content codings of an answer (RFC 9110 §8.4), some bytes at a time.
+
+    Object stores send what was stored with a coding as it is, whatever Accept-Encoding says. Of the end, ``b""``, the
+    decoder makes nothing if the coding has ended too, and one word if not.
+    """
+    codings = [
+        name
+        for value in answer.headers.get_all("Content-Encoding", [])
+        for word in value.split(",")
+        if (name := word.strip().lower()) not in ("", "identity")
+    ]
+    if not codings:
+        return lambda chunk: iter((chunk,) if chunk else ())
+    if len(codings) > 1 or codings[0] not in ("gzip", "x-gzip", "deflate"):
+        named = ", ".join(codings)[:80]
+        raise FetchError(f"{_shown(url)} comes in the content coding {named!r}; gzip and deflate are undone.")
+    return _Inflater(codings[0] != "deflate", url).decode
+
+
+class _Inflater:
+    """Undoes gzip, which may have several members, or deflate, in pieces of bound size."""
+
+    def __init__(self, gzip: bool, url: str) -> None:
+        self._bits = zlib.MAX_WBITS | (16 if gzip else 0)
+        self._url = url
+        self._engine = zlib.decompressobj(self._bits)
+
+    def decode(self, chunk: bytes) -> Iterator[bytes]:
+        if not chunk:
+            if not self._engine.eof:
+                yield b"unfinished"
+            return
+        try:
+            while chunk:
+                if self._engine.eof:
+                    self._engine = zlib.decompressobj(self._bits)
+                part = self._engine.decompress(chunk, CHUNK)
+                if part:
+                    yield part
+                chunk = self._engine.unconsumed_tail or self._engine.unused_data
+            while not self._engine.eof and (part := self._engine.decompress(b"", CHUNK)):
+                yield part
+        except zlib.error as error:
+            raise FetchError(f"{_shown(self._url)} is not in the content coding that it declares: {error}.") from None
 
 
 def _shown(url: str) -> str:

@@ -93,7 +93,7 @@ def load_application(file: Path) -> Application:
     try:
         text = file.read_text(encoding="utf-8")
         node = yaml.compose(text, Loader=_Loader)
-        content = yaml.load(text, Loader=_Loader)  # derived from SafeLoader
+        content = yaml.load(text, Loader=_Loader)  # noqa: TID251 -- derived from SafeLoader
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{file}: can't be read: {error}") from None
     except yaml.YAMLError as error:

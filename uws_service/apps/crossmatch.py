@@ -1,7 +1,8 @@
 """The application ``crossmatch``: a table of positions against OpenNGC, by astropy.
 
 The catalogue is OpenNGC (NGC and IC objects, 14,000 entries), which the package ``pyongc`` carries. The input is a
-VOTable, FITS or CSV table; the columns of right ascension and declination are found by UCD or name unless named.
+table in any of the service's formats, read by its own reader; the columns of right ascension and declination are found
+by UCD or name unless named.
 """
 
 from __future__ import annotations
@@ -14,6 +15,12 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
+from uws_service.adql.model import Column
+from uws_service.domain.errors import UsageError, UwsError
+from uws_service.tables import UserTable, read_arrow
+from uws_service.tap.types import TEXTS, is_array
+from uws_service.tap.writers import WRITERS, Document, Rows
+
 UCDS = {
     "ra": ("pos.eq.ra;meta.main", "pos.eq.ra", "POS_EQ_RA_MAIN"),
     "dec": ("pos.eq.dec;meta.main", "pos.eq.dec", "POS_EQ_DEC_MAIN"),
@@ -22,7 +29,6 @@ NAMES = {
     "ra": r"(_?raj2000|ra|ra_?deg|right_?ascension|ra_?icrs|radeg_hi|alpha\w*)",
     "dec": r"(_?dej2000|dec|dec_?deg|de_?deg|declination|de_?icrs|decdeg_hi|delta\w*)",
 }
-MAGIC = {b"SIMPLE": "fits", b"<?xml": "votable", b"<VOTAB": "votable"}
 COLUMNS = {
     "ngc_name": ("meta.id;meta.main", None, "Name in OpenNGC"),
     "ngc_type": ("src.class", None, "Type of the object in OpenNGC"),
@@ -47,60 +53,53 @@ def progress(fraction: float, text: str) -> None:
             file.write(f"{fraction:.2f} {text}\n")
 
 
-def read_table(path: Path) -> Any:
-    """The table, whatever of the three formats it has."""
-    from astropy.table import Table
-
-    with path.open("rb") as file:
-        head = file.read(4096).lstrip()
-    if not head:
-        fail("The uploaded table is empty.")
-    kind = next((form for magic, form in MAGIC.items() if head.startswith(magic)), "ascii.csv")
+def read_table(path: Path) -> UserTable:
+    """The table, whatever of the formats it has; nothing that it names is opened."""
     try:
-        if kind == "votable":
-            from astropy.io.votable import parse
-
-            return parse(path).get_first_table().to_table(use_names_over_ids=True)
-        if kind == "fits":
-            return Table.read(path, format="fits")
-        return Table.read(path.read_text(encoding="utf-8-sig").splitlines(), format="ascii.csv")
-    except SystemExit:
-        raise
-    except Exception as error:  # any reader's complaint is the user's table's fault
-        text = " ".join(str(error).split())[:300]
-        fail(f"The uploaded table can't be read as VOTable, FITS or CSV (it looks like {kind}): {text}")
+        return read_arrow(path)
+    except UsageError as error:
+        fail(error.message)
 
 
-def find_column(table: Any, what: str, named: str | None) -> str:
+def find_column(table: UserTable, what: str, named: str | None) -> str:
     """The column of right ascension or declination."""
+    names = [column.name for column in table.columns]
     if named:
-        if named not in table.colnames:
-            fail(f"The table has no column {named!r}; it has: {', '.join(table.colnames)}.")
+        if named not in names:
+            fail(f"The table has no column {named!r}; it has: {', '.join(names)}.")
         return named
     for ucd in UCDS[what]:
-        for name in table.colnames:
-            if str(table[name].meta.get("ucd", "")).lower() == ucd.lower():
-                return str(name)
-    for name in table.colnames:
+        for column in table.columns:
+            if (column.ucd or "").lower() == ucd.lower():
+                return column.name
+    for name in names:
         if re.fullmatch(NAMES[what], name.lower()):
-            return str(name)
-    fail(f"No column for {what.upper()} was found; name it with {what.upper()}. Columns: {', '.join(table.colnames)}.")
+            return name
+    fail(f"No column for {what.upper()} was found; name it with {what.upper()}. Columns: {', '.join(names)}.")
 
 
-def positions(table: Any, ra: str, dec: str) -> Any:
+def is_number(column: Column) -> bool:
+    """Whether each value of the column is a number."""
+    return not is_array(column) and column.datatype not in TEXTS and column.datatype != "boolean"
+
+
+def positions(table: UserTable, ra: str, dec: str) -> Any:
     """Coordinates of the rows, in degrees unless the columns say otherwise."""
     import numpy as np
+    import pyarrow as pa
     from astropy import units
     from astropy.coordinates import SkyCoord
 
     angles = []
     for name in (ra, dec):
-        column = table[name]
-        unit = column.unit or units.deg
+        column = next(one for one in table.columns if one.name == name)
+        unit = column.unit or "deg"
         try:
-            values: Any = np.ma.filled(np.ma.asarray(column, dtype=float), np.nan)
-            if values.ndim != 1:
+            numbers = table.rows[name]
+            if numbers.null_count < len(numbers) and not is_number(column):
                 raise ValueError(name)
+            values: Any = pa.nulls(len(numbers), pa.float64()) if not is_number(column) else numbers.cast("double")
+            values = values.to_numpy(zero_copy_only=False)
             angles.append((values * units.Unit(unit)).to(units.deg))
         except (TypeError, ValueError, units.UnitsError):
             fail(f"The column {name!r} (unit {unit}) does not hold angles as numbers.")
@@ -125,11 +124,11 @@ def catalogue() -> tuple[Any, Any]:
     return rows, SkyCoord([row[2] for row in rows] * units.rad, [row[3] for row in rows] * units.rad)
 
 
-def match(table: Any, ra: str, dec: str, radius: float) -> Any:
+def match(table: UserTable, ra: str, dec: str, radius: float) -> UserTable:
     """The rows that have a counterpart within ``radius`` arcseconds, with the nearest one's columns beside."""
     import numpy as np
+    import pyarrow as pa
     from astropy import units
-    from astropy.table import Column, MaskedColumn
 
     own, rows = positions(table, ra, dec)
     progress(0.4, f"{len(own)} positions read")
@@ -140,46 +139,33 @@ def match(table: Any, ra: str, dec: str, radius: float) -> Any:
         near = separation.to(units.arcsec).value <= radius
     else:
         index, near, separation = np.zeros(0, int), np.zeros(0, bool), np.zeros(0) * units.deg
-    matched = table[rows[near]]
     picked = [entries[number] for number in np.atleast_1d(index)[near]]
     values: dict[str, Any] = {
         "ngc_name": [row[0] for row in picked],
         "ngc_type": [row[1] for row in picked],
         "ngc_ra": np.degrees([row[2] for row in picked]),
         "ngc_dec": np.degrees([row[3] for row in picked]),
-        "ngc_vmag": np.ma.masked_invalid([np.nan if row[4] is None else row[4] for row in picked]),
+        "ngc_vmag": [row[4] for row in picked],
         "separation": separation.to(units.arcsec).value[near],
     }
+    matched = table.rows.take(pa.array(rows[near]))
+    columns = list(table.columns)
+    present = {column.name.lower() for column in columns}
     for name, (ucd, unit, description) in COLUMNS.items():
-        kind = MaskedColumn if name == "ngc_vmag" else Column
-        dtype = "U64" if name in ("ngc_name", "ngc_type") else float
-        unique = name if name not in matched.colnames else f"{name}_2"
-        column = kind(values[name], name=unique, dtype=dtype, unit=unit, description=description, meta={"ucd": ucd})
-        matched.add_column(column)
-    return matched
+        text = name in ("ngc_name", "ngc_type")
+        unique = name if name not in present else f"{name}_2"
+        columns.append(Column(unique, "char" if text else "double", "*" if text else None, unit=unit, ucd=ucd,
+                              description=description))  # fmt: skip
+        matched = matched.append_column(unique, pa.array(values[name], pa.string() if text else pa.float64()))
+    return UserTable(tuple(columns), matched, table.notes)
 
 
-def write(table: Any, path: Path, form: str, overflow: bool, info: dict[str, str]) -> None:
+def write(table: UserTable, path: Path, form: str, maxrec: int, info: dict[str, str]) -> None:
     """The result in the format asked for; a VOTable tells its status and where the data came from (D-046…D-049)."""
-    if form == "votable":
-        from astropy.io.votable import from_table
-        from astropy.io.votable.tree import Info
-
-        document = from_table(table)
-        resource = document.resources[0]
-        resource.infos.append(Info(name="QUERY_STATUS", value="OVERFLOW" if overflow else "OK"))
-        for name, value in info.items():
-            resource.infos.append(Info(name=name, value=value))
-        for column in resource.tables[0].fields:
-            ucd = table[column.name].meta.get("ucd")
-            if ucd:
-                column.ucd = ucd
-        document.to_xml(str(path))
-    elif form == "fits":
-        table.meta.clear()
-        table.write(path, format="fits")
-    else:
-        table.write(path, format="ascii.csv" if form == "csv" else "ascii.tab")
+    document = Document(table.columns, infos=tuple(info.items()))
+    with path.open("wb") as file:
+        for part in WRITERS[form](document, Rows(table.rows.to_batches(), table.columns, maxrec)):
+            file.write(part)
 
 
 def main() -> int:
@@ -192,9 +178,6 @@ def main() -> int:
     parser.add_argument("--format", default=os.environ.get("UWS_RESPONSEFORMAT", "votable"))
     parser.add_argument("--maxrec", type=int, default=int(os.environ.get("UWS_MAXREC", "1000000")))
     options = parser.parse_args()
-    import warnings
-
-    warnings.simplefilter("ignore")  # units and dates of old tables: not the user's concern here
     files = sorted(options.table.iterdir()) if options.table.is_dir() else [options.table]
     if not files:
         fail("No table was uploaded: send UPLOAD=name,param:part with a file, or UPLOAD=name,URL.")
@@ -202,24 +185,26 @@ def main() -> int:
     table = read_table(files[0])
     ra, dec = find_column(table, "ra", options.ra), find_column(table, "dec", options.dec)
     matched = match(table, ra, dec, options.radius)
-    total = len(matched)
-    overflow = total > options.maxrec or options.maxrec == 0
+    total, read = matched.rows.num_rows, table.rows.num_rows
     progress(0.9, f"{total} matches")
     info = {
-        "rows_read": str(len(table)),
+        "rows_read": str(read),
         "matches": str(total),
         "catalogue": "OpenNGC by Mattia Verga, CC-BY-SA-4.0",
         "columns": f"{ra}, {dec}",
         "radius_arcsec": f"{options.radius:g}",
+        **{f"note_{number}": note for number, note in enumerate(table.notes, 1)},
     }
     path = Path(os.environ["UWS_OUTPUT_DIR"]) / "result"
     try:
-        write(matched[: options.maxrec], path, options.format, overflow, info)
-    except (TypeError, ValueError) as error:  # columns of arrays, in CSV for one
+        write(matched, path, options.format, options.maxrec, info)
+    except UwsError as error:
         path.unlink(missing_ok=True)
-        fail(f"The table's columns can't be written as {options.format}: {' '.join(str(error).split())[:300]}")
-    print(f"{len(table)} rows read, {total} matched within {options.radius:g} arcsec ({ra}, {dec})")
-    progress(1.0, f"{total} of {len(table)} rows matched")
+        fail(error.message)
+    for note in table.notes:
+        print(f"Note: {note}.")
+    print(f"{read} rows read, {total} matched within {options.radius:g} arcsec ({ra}, {dec})")
+    progress(1.0, f"{total} of {read} rows matched")
     return 0
 
 

@@ -198,6 +198,6 @@ def _encoded(table: fits.BinTableHDU) -> Companion:
     for key in ("CHECKSUM", "DATASUM"):
         table.header.remove(key, ignore_missing=True)
     fits.HDUList([fits.PrimaryHDU(), table]).writeto(out, output_verify="silentfix")
-    whole = fits.open(io.BytesIO(out.getvalue()))
+    whole = fits.open(io.BytesIO(out.getvalue()))  # noqa: TID251 -- what was written in the line above
     start = whole[1]._data_offset
     return Companion(whole[1].header, content=out.getvalue()[start : start + whole[1]._data_size])

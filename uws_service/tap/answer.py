@@ -52,6 +52,8 @@ class Answerer:
         self.temporary = temporary
         self._engine: Engine | None = None
         self._opened_for: tuple[Table, ...] = ()
+        self.notes: tuple[str, ...] = ()
+        """What the last question's uploads lost or changed, for people."""
 
     def answer(self, question: Question, watch: Watch | None = None) -> Iterator[bytes]:
         """The result in its form; the query has begun and its first rows are there when this returns.
@@ -63,10 +65,13 @@ class Answerer:
         """
         tables = self.tables.all()
         faults: list[UsageError] = []
-        uploads = {name: _uploaded(name, path, faults) for name, path in question.uploads.items()}
+        read = {name: _uploaded(name, path, faults) for name, path in question.uploads.items()}
+        uploads = {name: upload for name, (upload, _) in read.items()}
+        self.notes = tuple(f"UPLOAD {name}: {note}" for name, (_, notes) in read.items() for note in notes)
         engine = self._opened(tables)
         translation = _translated(question.query, (*tables, *(table for table, _ in uploads.values())), engine.dialect)
-        document = Document(translation.columns, question.query)
+        infos = tuple(("UPLOAD_NOTE", note) for note in self.notes)
+        document = Document(translation.columns, question.query, infos)
         if question.maxrec == 0:
             rows = Rows((), translation.columns, 0)
         else:
@@ -100,15 +105,15 @@ def _translated(query: str, tables: tuple[Table, ...], dialect: Dialect) -> Tran
     return translate(query, tables, dialect)
 
 
-def _uploaded(name: str, path: Path, faults: list[UsageError]) -> Upload:
-    """An uploaded table as TAP_UPLOAD.name (T-014); its rows are read when the engine asks for them."""
+def _uploaded(name: str, path: Path, faults: list[UsageError]) -> tuple[Upload, tuple[str, ...]]:
+    """An uploaded table as TAP_UPLOAD.name (T-014), and notes on it; rows are read when the engine asks for them."""
     if not NAME.fullmatch(name):
         raise UsageError(f"UPLOAD: the table name {name[:80]!r} must be a letter and then letters, digits or '_'.")
     try:
         source = read_table(path)
     except UsageError as error:
         raise UsageError(f"UPLOAD {name}: {error.message}") from None
-    return Table("TAP_UPLOAD", name, source.columns), _counted(source.batches, name, faults)
+    return (Table("TAP_UPLOAD", name, source.columns), _counted(source.batches, name, faults)), source.notes
 
 
 def _counted(batches: Iterator[Any], name: str, faults: list[UsageError]) -> Iterator[Any]:

@@ -68,7 +68,9 @@ def main() -> int:
                     progress(0.5, f"{preview.count} rows written")
                 written += len(part)
         (output / "preview.json").write_text(preview.to_json(), encoding="utf-8")
-        progress(1.0, f"{preview.count} rows")
+        for note in answerer.notes:
+            print(f"Note: {note}.")
+        progress(1.0, "; ".join((f"{preview.count} rows", *answerer.notes[:5])))
     except UwsError as error:
         (output / "result").unlink(missing_ok=True)
         print(error.message, file=sys.stderr)

@@ -6,10 +6,6 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from uws_service.adql.model import Column, Table
 from uws_service.adql.scope import needs_quotes
@@ -17,7 +13,7 @@ from uws_service.domain.errors import UsageError
 from uws_service.tap.catalogue import Folder, check_name
 from uws_service.tap.database import position_of
 from uws_service.tap.engines.parquet import write_table
-from uws_service.tap.readers import Source, read_table
+from uws_service.tap.readers import read_table
 
 UCDS = {"ra": "pos.eq.ra;meta.main", "dec": "pos.eq.dec;meta.main"}
 _NAMES = {
@@ -71,33 +67,9 @@ def ingest(path: Path, folder: Folder, wishes: Wishes, progress: Callable[[int, 
     columns, position, warnings = _placed(source.columns, wishes)
     table = Table(schema, name, columns, wishes.description or source.description, position=position)
     room = folder.room(table)
-    seen = _Seen(source, columns)
-    rows = write_table(seen, table, room, lambda count: progress(count, source.rows))
-    table = replace(table, columns=tuple(seen.described()))
+    rows = write_table(source.batches, table, room, lambda count: progress(count, source.rows))
     folder.describe(table, rows, room)
     return Ingested(table, rows, (*source.notes, *warnings, *_missing(table)))
-
-
-class _Seen:
-    """The batches as they pass; afterwards, which texts were not ASCII."""
-
-    def __init__(self, source: Source, columns: Sequence[Column]) -> None:
-        self.source, self.columns = source, columns
-        self.wide: set[int] = set()
-
-    def __iter__(self) -> Iterator[Any]:
-        for batch in self.source.batches:
-            for number, array in enumerate(batch.columns):
-                if number not in self.wide and pa.types.is_string(array.type):
-                    ascii_only = pc.all(pc.string_is_ascii(array)).as_py()
-                    self.wide |= {number} if ascii_only is False else set()
-            yield batch
-
-    def described(self) -> Iterator[Column]:
-        """The columns; those with other characters than ASCII are unicodeChar."""
-        for number, column in enumerate(self.columns):
-            wide = number in self.wide and column.datatype == "char"
-            yield replace(column, datatype="unicodeChar") if wide else column
 
 
 def _placed(

@@ -115,7 +115,8 @@ def timestamps(array: Any) -> Any:
     if pa.types.is_timestamp(array.type) and array.type.tz is not None:
         array = pc.cast(array, pa.timestamp(array.type.unit, "UTC"))
         array = pc.cast(array, pa.timestamp(array.type.unit))
-    array = pc.cast(array, pa.timestamp("us"), safe=False)
+    if pa.types.is_date(array.type):
+        array = pc.cast(array, pa.timestamp("ms"), safe=False)
     # Not strftime, which looks for a database of time zones: images of pods may have none.
     text = pc.replace_substring(pc.cast(array, pa.string()), " ", "T")
     return pc.replace_substring_regex(pc.replace_substring_regex(text, r"\.0+$", ""), r"(\.\d*?[1-9])0+$", r"\1")

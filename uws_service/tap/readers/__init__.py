@@ -49,6 +49,14 @@ def read_table(path: Path, form: str | None = None) -> Source:
     Unreadable
         It is no table, or one that is broken; while batches are read, too.
     """
+    from uws_service.tap.readers.compressed import GZIP, unpacked
+
+    holder: Any = None
+    with path.open("rb") as file:
+        if file.read(2) == GZIP:
+            with _told("gzip"):
+                holder = unpacked(path)
+            path = holder.path
     form = form or sniffed(path)
     with _told(form):
         if form == "votable":
@@ -60,14 +68,18 @@ def read_table(path: Path, form: str | None = None) -> Source:
         else:
             from uws_service.tap.readers.delimited import read
         found = read(path)
-    return replace(found, columns=_unique(found.columns), batches=_watched(found.batches, form))
+    return replace(found, columns=_unique(found.columns), batches=_watched(found, form, holder))
 
 
 def sniffed(path: Path) -> str:
     """The format by the first bytes."""
+    from uws_service.tap.readers.compressed import GZIP, OTHERS
+
     with path.open("rb") as file:
         head = file.read(4096)
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        text = head[: len(head) // 2 * 2].decode("utf-16", "replace").lstrip().encode()
     if not text:
         raise Unreadable("The table is empty.")
     if head.startswith(b"PAR1"):
@@ -76,10 +88,13 @@ def sniffed(path: Path) -> str:
         return "fits"
     if text.startswith((b"<?xml", b"<VOTABLE", b"<!--", b"<!DOCTYPE")) or re.match(rb"<\w+:VOTABLE", text):
         return "votable"
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "votable"  # XML in UTF-16
-    if b"\0" in head:
-        raise Unreadable("The table is none of VOTable, FITS, CSV and Parquet.")
+    for magic, name in OTHERS.items():
+        if head.startswith(magic):
+            raise Unreadable(f"The table is compressed with {name}; of such files gzip alone is unpacked.")
+    if head.startswith(GZIP):
+        raise Unreadable("The table is compressed with gzip twice.")
+    if b"\0" in text:
+        raise Unreadable("The table is none of VOTable, FITS, CSV, ECSV and Parquet.")
     return "ecsv" if text.startswith(b"# %ECSV") else "csv"
 
 
@@ -96,9 +111,14 @@ def _told(form: str) -> Iterator[None]:
         raise Unreadable(f"The table can't be read as {form}: {text or type(error).__name__}") from error
 
 
-def _watched(batches: Iterator[Any], form: str) -> Iterator[Any]:
+def _watched(source: Source, form: str, holder: Any) -> Iterator[Any]:
+    """The batches with one meaning of missing; ``holder`` keeps what they are read from."""
+    from uws_service.tap.readers.missing import without_fillers
+
     with _told(form):
-        yield from batches
+        for batch in source.batches:
+            yield without_fillers(batch, source.columns)
+    del holder
 
 
 def _unique(columns: tuple[Column, ...]) -> tuple[Column, ...]:

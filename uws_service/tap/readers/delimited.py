@@ -1,109 +1,270 @@
-"""CSV and ECSV: types from the values, metadata where ECSV has it."""
+"""CSV and ECSV: the types that ECSV declares, or those that all the values of a column have."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import codecs
+import csv
+import itertools
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
-import yaml
 
 from uws_service.adql.model import Column
 from uws_service.tap.readers import Source, Unreadable, limited
-from uws_service.tap.types import column_type, conform
+from uws_service.tap.readers.ecsv import Declared, Head, read_head
+from uws_service.tap.readers.guessing import Guess
+from uws_service.tap.readers.words import typed
+from uws_service.tap.types import TEXTS, arrow_schema, arrow_type
 
-_ECSV = {"bool": "boolean", "uint8": "unsignedByte", "int8": "short", "int16": "short", "int32": "int", "int64": "long",
-         "float32": "float", "float64": "double", "string": "char"}  # fmt: skip
-_NULLS = ["", "NULL", "null", "NaN", "nan", "N/A"]
+SEPARATORS = ",\t;|"
+BLOCK_BYTES = 8 << 20
+_CHUNK = 1 << 20
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the rows of a text file begin and how they are written."""
+
+    path: Path
+    encoding: str
+    skipped: int
+    """Lines before the first row."""
+    names: tuple[str, ...]
+    separator: str
+    empty: bool = False
+    """Whether nothing follows the line of names."""
 
 
 def read(path: Path) -> Source:
-    """One table; the separator is found among comma, tab, semicolon and (in ECSV) space."""
-    head, skipped = _head(path)
-    described = _described(head)
+    """One table; the separator is found among comma, tab, semicolon and bar, or declared."""
+    encoding = _encoding(path)
+    comments = _comments(path, encoding)
+    head = None
+    if comments and comments[0].startswith("%ECSV"):
+        head = read_head("\n".join(line for line in comments[1:] if line.strip() != "---"))
+    layout = _layout(path, encoding, comments, head)
+    source = _declared(layout, head) if head else _guessed(layout)
+    if encoding in ("iso8859-1", "cp1252"):
+        note = f"the text is no UTF-8, and is read as {'ISO 8859-1' if encoding == 'iso8859-1' else 'windows-1252'}"
+        source = replace(source, notes=(note, *source.notes))
+    return source
+
+
+def _encoding(path: Path) -> str:
+    """The encoding of all bytes: ASCII, UTF-8, UTF-16 with its mark, or one of the two of Western Europe."""
     with path.open("rb") as file:
-        for _ in range(skipped):
-            file.readline()
-        names = file.readline().decode("utf-8-sig", "replace")
-    limited(1 + max(names.count(one) for one in ("\t", ",", ";")))
-    separator = next((one for one in ("\t", ",", ";") if one in names), " " if head else ",")
-    parse = pyarrow.csv.ParseOptions(delimiter=separator, newlines_in_values=separator != " ")
-    convert = pyarrow.csv.ConvertOptions(
-        null_values=_NULLS,
-        strings_can_be_null=True,
-        quoted_strings_can_be_null=False,
-        true_values=["true", "True", "TRUE", "T"],
-        false_values=["false", "False", "FALSE", "F"],
-    )
-    reading = pyarrow.csv.ReadOptions(skip_rows=skipped, block_size=8 << 20)
-    try:
-        reader = pyarrow.csv.open_csv(path, reading, parse, convert)
-    except pa.ArrowInvalid as error:
-        raise Unreadable(f"The table can't be read as CSV: {' '.join(str(error).split())[:200]}") from None
-    columns = tuple(described.get(field.name) or _guessed(field) for field in reader.schema)
-    return Source(columns, _batches(reader, columns))
+        if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            return "utf-16"
+    encodings = ["ascii", "utf-8", "iso8859-1", "cp1252"]
+    decoders = [codecs.getincrementaldecoder(one)() for one in encodings]
+    with path.open("rb") as file:
+        while encodings:
+            chunk = file.read(_CHUNK)
+            try:
+                text = decoders[0].decode(chunk, final=not chunk)
+                if encodings[0] == "iso8859-1" and re.search("[\x80-\x9f]", text):
+                    raise UnicodeError("control characters")
+            except UnicodeError:
+                del encodings[0], decoders[0]
+                file.seek(0)
+                continue
+            if not chunk:
+                return encodings[0]
+    raise Unreadable("The table is no text in UTF-8, ISO 8859-1 or windows-1252.")
 
 
-def _head(path: Path) -> tuple[str, int]:
-    """What ECSV says in its comments, and how many lines stand before the names."""
-    lines: list[str] = []
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
+def _opened(path: Path, encoding: str) -> Any:
+    return path.open(encoding="utf-8-sig" if encoding == "utf-8" else encoding, newline="")
+
+
+def _comments(path: Path, encoding: str) -> list[str]:
+    """The lines at the beginning that are comments, without their sign."""
+    lines = []
+    with _opened(path, encoding) as file:
         for line in file:
             if not line.startswith("#"):
                 break
-            lines.append(line[1:].removeprefix(" "))
-    ecsv = bool(lines) and lines[0].startswith("%ECSV")
-    return "".join(line for line in lines[1:] if line.strip() != "---") if ecsv else "", len(lines)
+            lines.append(line[1:].removeprefix(" ").rstrip("\r\n"))
+    return lines
 
 
-def _described(head: str) -> dict[str, Column]:
+def _layout(path: Path, encoding: str, comments: Sequence[str], head: Head | None) -> Layout:
+    with _opened(path, encoding) as file:
+        first = next((line for line in itertools.islice(file, len(comments), None) if line.strip()), "")
+    separator = head.delimiter if head else _separator(first)
+    limited(1 + first.count(separator))
+    with _opened(path, encoding) as file:
+        reader = csv.reader(itertools.islice(file, len(comments), None), delimiter=separator)
+        cells = next((row for row in reader if any(cell.strip() for cell in row)), [])
+        skipped = len(comments) + reader.line_num
+        empty = next(reader, None) is None
+    if not cells:
+        raise Unreadable("The table has no line of names.")
+    limited(len(cells))
+    if head is None and all(_NUMBER.fullmatch(cell) for cell in cells):
+        # The line of names may be a comment, as numpy.savetxt writes it.
+        names = next(csv.reader([comments[-1]], delimiter=separator), []) if comments else []
+        if len(names) != len(cells) or all(_NUMBER.fullmatch(name) for name in names):
+            raise Unreadable("The first line of the table holds numbers; put a line with the columns' names before it.")
+        return Layout(path, encoding, len(comments), tuple(names), separator)
+    return Layout(path, encoding, skipped, tuple(cells), separator, empty)
+
+
+def _separator(line: str) -> str:
+    bare = re.sub(r'"[^"]*"', "", line)
+    return max(SEPARATORS, key=bare.count)
+
+
+def _texts(layout: Layout) -> Iterator[Any]:
+    """All cells as texts, some rows at a time; an empty one is null, in quotes or not."""
+    if layout.empty:
+        return
+    names = [str(number) for number in range(len(layout.names))]
+    reading = pyarrow.csv.ReadOptions(
+        skip_rows=layout.skipped,
+        column_names=names,
+        block_size=BLOCK_BYTES,
+        encoding="utf8" if layout.encoding == "ascii" else layout.encoding,
+    )
+    parsing = pyarrow.csv.ParseOptions(delimiter=layout.separator, newlines_in_values=True)
+    converting = pyarrow.csv.ConvertOptions(
+        column_types={name: pa.string() for name in names},
+        null_values=[""],
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=True,
+    )
     try:
-        content = yaml.load(head, Loader=_Ecsv) if head else None
-    except yaml.YAMLError as error:
-        raise Unreadable(f"The head of the ECSV can't be read: {' '.join(str(error).split())[:200]}") from None
-    found = {}
-    for one in content.get("datatype", ()) if isinstance(content, dict) else ():
-        datatype = _ECSV.get(str(one.get("datatype")))
-        if datatype is None or one.get("subtype"):
-            continue
-        meta = one.get("meta") if isinstance(one.get("meta"), dict) else {}
-        name = str(one.get("name"))
-        unit = str(one["unit"]) if one.get("unit") else None
-        found[name] = Column(name, datatype, "*" if datatype == "char" else None, meta.get("xtype"), unit,
-                             meta.get("ucd"), meta.get("utype"), str(one.get("description") or ""))  # fmt: skip
-    return found
-
-
-class _Ecsv(yaml.SafeLoader):
-    """Safe YAML that takes any tag for plain data, such as the ordered maps and units of ECSV."""
-
-
-def _plain(loader: Any, _: str, node: Any) -> Any:
-    if isinstance(node, yaml.MappingNode):
-        return loader.construct_mapping(node)
-    if isinstance(node, yaml.SequenceNode):
-        parts = loader.construct_sequence(node, deep=True)
-        if parts and all(isinstance(one, dict) for one in parts):
-            return {key: value for one in parts for key, value in one.items()}
-        return parts
-    return loader.construct_scalar(node)
-
-
-_Ecsv.add_multi_constructor("!", _plain)
-_Ecsv.add_constructor("tag:yaml.org,2002:omap", lambda loader, node: _plain(loader, "", node))
-
-
-def _guessed(field: Any) -> Column:
-    datatype, size, xtype = column_type(field.type)
-    return Column(field.name, datatype, size, xtype)
-
-
-def _batches(reader: Any, columns: tuple[Column, ...]) -> Iterator[Any]:
-    try:
-        for batch in reader:
-            if batch.num_rows:
-                yield conform(batch, columns)
+        with pyarrow.csv.open_csv(layout.path, reading, parsing, converting) as batches:
+            for batch in batches:
+                if batch.num_rows:
+                    yield batch
     except pa.ArrowInvalid as error:
-        raise Unreadable(f"The table can't be read as CSV: {' '.join(str(error).split())[:200]}") from None
+        said = " ".join(str(error).split())[:200]
+        if "Empty CSV" not in said:  # only a line of names
+            raise Unreadable(f"The table can't be read as CSV: {said}") from None
+
+
+def _guessed(layout: Layout) -> Source:
+    guesses = [Guess() for _ in layout.names]
+    rows = 0
+    for batch in _texts(layout):
+        rows += batch.num_rows
+        for guess, texts in zip(guesses, batch.columns, strict=True):
+            guess.observe(texts)
+    described = [guess.column(name) for guess, name in zip(guesses, layout.names, strict=True)]
+    columns = tuple(column for column, _ in described)
+    notes = tuple(f"the column {column.name!r} is read as text: {why}" for column, why in described if why)
+    return Source(columns, _guessed_batches(layout, guesses, columns), rows, notes=notes)
+
+
+def _guessed_batches(layout: Layout, guesses: Sequence[Guess], columns: tuple[Column, ...]) -> Iterator[Any]:
+    schema = arrow_schema(columns)
+    for batch in _texts(layout):
+        arrays = [
+            typed(guess.words(texts), column)
+            for guess, texts, column in zip(guesses, batch.columns, columns, strict=True)
+        ]
+        yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _declared(layout: Layout, head: Head) -> Source:
+    names = tuple(one.name for one in head.columns)
+    if names != layout.names:
+        raise Unreadable(
+            f"The head of the ECSV declares the columns {', '.join(names)[:200]}; its line of names has "
+            f"{', '.join(layout.names)[:200]}."
+        )
+    notes = [f"the column {one.name!r} is left out: {one.why}" for one in head.columns if one.column is None]
+    columns, kept = [], []
+    wide, beyond = _look_ahead(layout, head.columns)
+    for number, one in enumerate(head.columns):
+        if one.column is None:
+            continue
+        column = one.column
+        if number in wide:
+            column = replace(column, datatype="unicodeChar")
+        if number in beyond:
+            column = replace(column, datatype="char", arraysize="*")
+            notes.append(f"the column {one.name!r} is read as text: some of its whole numbers have more than 63 bits")
+        columns.append(column)
+        kept.append((number, one))
+    found = tuple(columns)
+    return Source(found, _declared_batches(layout, kept, found), notes=tuple(notes))
+
+
+def _look_ahead(layout: Layout, declared: Sequence[Declared]) -> tuple[set[int], set[int]]:
+    """The columns with texts that are not ASCII, and those with numbers that no column of a table here can hold."""
+    texts = {n for n, one in enumerate(declared) if one.column is not None and one.column.datatype in TEXTS}
+    unsigned = {n for n, one in enumerate(declared) if one.unsigned and not one.json}
+    if layout.encoding == "ascii":
+        texts = set()
+    wide: set[int] = set()
+    beyond: set[int] = set()
+    for batch in _texts(layout) if texts or unsigned else ():
+        wide |= {n for n in texts - wide if pc.all(pc.string_is_ascii(batch.column(n))).as_py() is False}
+        for number in unsigned - beyond:
+            guess = Guess()
+            guess.observe(batch.column(number))
+            if guess.beyond_long:
+                beyond.add(number)
+    return wide, beyond
+
+
+def _declared_batches(
+    layout: Layout, kept: Sequence[tuple[int, Declared]], columns: tuple[Column, ...]
+) -> Iterator[Any]:
+    schema = arrow_schema(columns)
+    for batch in _texts(layout):
+        arrays = []
+        for (number, one), column in zip(kept, columns, strict=True):
+            texts = batch.column(number)
+            if one.json:
+                arrays.append(_json_arrays(texts, column))
+            else:
+                arrays.append(typed(_pairs(texts) if one.complex else texts, column))
+        yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _json_arrays(texts: Any, column: Column) -> Any:
+    """Arrays in JSON, nested ones flattened."""
+    values = []
+    for text in texts.to_pylist():
+        try:
+            values.append(None if text is None else list(_flat(json.loads(text))))
+        except (ValueError, TypeError):
+            raise Unreadable(f"A value of the column {column.name!r} is no array in JSON: {text[:80]!r}.") from None
+    try:
+        return pa.array(values, arrow_type(column))
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+        said = " ".join(str(error).split())[:120]
+        raise Unreadable(f"A value of the column {column.name!r} is no array of {column.datatype}: {said}.") from None
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    if not isinstance(value, list):
+        raise TypeError(value)
+    for one in value:
+        if isinstance(one, list):
+            yield from _flat(one)
+        else:
+            yield one
+
+
+def _pairs(texts: Any) -> Any:
+    """Complex numbers in Python's words as two numbers."""
+    found = []
+    for text in texts.to_pylist():
+        try:
+            number = None if text is None else complex(text)
+        except ValueError:
+            raise Unreadable(f"A value is no complex number: {text[:80]!r}.") from None
+        found.append(None if number is None else f"{number.real!r} {number.imag!r}")
+    return pa.array(found, pa.string())

@@ -1,119 +1,142 @@
-"""The first binary table of a FITS file, some rows at a time (FITS 4.0 §7.3); astropy reads the rows."""
+"""The first binary table of a FITS file, some rows at a time (FITS 4.0 §7.3). astropy reads the header alone.
+
+TNULL counts in stored numbers, before TSCAL and TZERO, so the stored bytes are what is looked at here.
+"""
 
 from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from uws_service.adql.model import Column
 from uws_service.tap.readers import Source, Unreadable, limited
+from uws_service.tap.readers.fits_cells import BITS, STORED, Stored, Values
 from uws_service.tap.types import arrow_schema
 
 ROWS = 50_000
-_TYPES = {"b1": "boolean", "u1": "unsignedByte", "i1": "short", "i2": "short", "u2": "int", "i4": "int", "u4": "long",
-          "i8": "long", "u8": "long", "f4": "float", "f8": "double"}  # fmt: skip
-# Bytes of an element in the heap, at least.
-_HEAP = {"L": 1, "X": 0.125, "B": 1, "A": 1, "I": 2, "J": 4, "E": 4, "K": 8, "D": 8, "C": 8, "M": 16}
+BATCH_BYTES = 16 << 20
+_WORDS = {"L": "boolean", "X": "boolean", "B": "unsignedByte", "I": "short", "J": "int", "K": "long", "A": "char",
+          "E": "float", "D": "double", "C": "float", "M": "double"}  # fmt: skip
 
 
 def read(path: Path) -> Source:
     """Units, UCDs (TUCDn) and comments (TCOMMn) come along; columns with no form in VOTable are left out."""
+    header, place = _header(path)
+    number = int(header["TFIELDS"])
+    limited(number)
+    width, rows = int(header["NAXIS1"]), int(header["NAXIS2"])
+    extra = int(header.get("PCOUNT", 0))
+    if min(width, rows, extra) < 0 or place + width * rows + extra > path.stat().st_size:
+        raise Unreadable("The FITS file is cut short.")
+    if rows and not width:
+        raise Unreadable("The rows of the FITS table have no bytes.")
+    table = np.memmap(path, np.uint8, "r", place, (rows, width)) if rows else np.zeros((0, width), np.uint8)
+    gap = int(header.get("THEAP", width * rows)) - width * rows
+    if not 0 <= gap <= extra:
+        raise Unreadable("The heap of the FITS table does not lie behind its rows.")
+    begin = place + width * rows + gap
+    heap = np.memmap(path, np.uint8, "r", begin, (extra - gap,)) if extra > gap else np.zeros(0, np.uint8)
+    columns: list[Column] = []
+    values: list[Values] = []
+    notes: list[str] = []
+    offset = 0
+    for place_of_column in range(1, number + 1):
+        stored = _stored(header, place_of_column, offset)
+        offset += stored.width
+        if offset > width:
+            raise Unreadable("The columns of the FITS table are wider than its rows.")
+        column, why = _column(header, place_of_column, stored)
+        if column is None:
+            notes.append(f"the column {stored.name!r} is left out: {why}")
+            continue
+        cells = Values(stored, table, heap)
+        if column.datatype == "char" and cells.is_wide():
+            column = replace(column, datatype="unicodeChar")
+        if cells.beyond_long():
+            column = replace(column, datatype="char", arraysize="*")
+            notes.append(f"the column {stored.name!r} is read as text: some of its numbers have more than 63 bits")
+        columns.append(column)
+        values.append(cells)
+    found = tuple(columns)
+    return Source(found, _batches(values, found, rows, width), rows, name=str(header.get("EXTNAME", "")),
+                  notes=tuple(notes))  # fmt: skip
+
+
+def _header(path: Path) -> tuple[Any, int]:
+    """The header of the first binary table, and the place of its rows in the file."""
     from astropy.io import fits
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # oddities of old files are not the reader's business
-        file = fits.open(path, memmap=True)
-        table = next((one for one in file if isinstance(one, fits.BinTableHDU)), None)
-        if table is None:
-            raise Unreadable("The FITS file has no binary table.")
-        header = table.header
-        limited(int(header["TFIELDS"]))
-        if table.size > path.stat().st_size:
-            raise Unreadable("The FITS file is cut short.")
-        if header["NAXIS2"] > 0 and header["NAXIS1"] < 1:
-            raise Unreadable("The rows of the FITS table have no bytes.")
-        data = table.data
-        _check_heap(table)
-        columns, kept, nulls, notes = [], [], [], []
-        for number, name in enumerate(table.columns.names, 1):
-            array = data.field(name)
-            described = _column(name, array, header, number)
-            if described is None:
-                notes.append(f"the column {name!r} is left out: arrays of texts or of arrays are not taken")
-                continue
-            columns.append(described)
-            kept.append(name)
-            nulls.append(header.get(f"TNULL{number}"))
-    found = tuple(columns)
-    rows = _batches(file, data, kept, found, nulls)
-    return Source(found, rows, len(data), name=str(header.get("EXTNAME", "")), notes=tuple(notes))
+        with fits.open(path, memmap=True) as file:  # noqa: TID251 -- a file here, which begins with SIMPLE
+            table = next((one for one in file if isinstance(one, fits.BinTableHDU)), None)
+            if table is None:
+                raise Unreadable("The FITS file has no binary table.")
+            return table.header.copy(), int(table.fileinfo()["datLoc"])
 
 
-def _check_heap(table: Any) -> None:
-    """Arrays of variable length lie in the table's heap, and no two of them in the same place (FITS 4.0 §7.3.5)."""
-    rows = table.header["NAXIS1"] * table.header["NAXIS2"]
-    size = table.header["PCOUNT"] - (table.header.get("THEAP", rows) - rows)
-    pointers = np.asarray(table.data).view(np.ndarray)
-    for column in table.columns:
-        descriptor = re.match(r"[01]?[PQ]([A-Z])", column.format)
-        if descriptor is None:
-            continue
-        counts, offsets = pointers[column.name].astype(float).reshape(-1, 2).T
-        lengths = counts * _HEAP[descriptor.group(1)]
-        if len(counts) and (counts.min() < 0 or offsets.min() < 0 or (offsets + lengths).max() > size
-                            or lengths.sum(dtype=float) > size):  # fmt: skip
-            raise Unreadable(f"The arrays of the column {column.name!r} do not lie in the FITS file.")
+def _stored(header: Any, number: int, offset: int) -> Stored:
+    """What TFORMn, TSCALn, TZEROn, TNULLn and TDIMn say."""
+    form = str(header[f"TFORM{number}"]).strip()
+    found = re.fullmatch(r"(\d{0,9})([LXBIJKAEDCMPQ])(.*)", form)
+    if found is None:
+        raise Unreadable(f"The format {form[:40]!r} of column {number} of the FITS table is not known.")
+    count = int(found.group(1)) if found.group(1) else 1
+    code, rest = found.group(2), found.group(3)
+    pointer = ""
+    if code in "PQ":
+        if count > 1 or not rest or rest[0] not in STORED:
+            raise Unreadable(f"The format {form[:40]!r} of column {number} of the FITS table is not known.")
+        pointer, code, rest = code, rest[0], ""
+    part = re.match(r"\d+", rest)
+    several = code == "A" and part is not None and 0 < int(part.group()) < count
+    shape = re.findall(r"\d+", str(header.get(f"TDIM{number}", "")))
+    null = header.get(f"TNULL{number}")
+    return Stored(
+        name=str(header.get(f"TTYPE{number}", "")).strip(),
+        code=code,
+        count=count,
+        pointer=pointer,
+        offset=offset,
+        scale=header.get(f"TSCAL{number}", 1),
+        zero=header.get(f"TZERO{number}", 0),
+        null=int(null) if isinstance(null, int) and code in "BIJK" else None,
+        texts=code == "A" and (several or len(shape) > 1),
+    )
 
 
-def _column(name: str, array: Any, header: Any, number: int) -> Column | None:
-    kind = array.dtype
+def _column(header: Any, number: int, stored: Stored) -> tuple[Column | None, str]:
+    if stored.texts:
+        return None, "arrays of texts are not taken"
+    if not stored.count:
+        return None, "it has no values"
+    datatype = stored.becomes or _WORDS[stored.code]
     size: str | None = None
-    if kind.kind == "O":  # an array without a fixed size, from the heap
-        element = next((one.dtype for one in array if len(one)), np.dtype("f8"))
-        datatype, size = _TYPES.get(element.str[1:]), "*"
-    elif kind.kind in "SU":
-        if array.ndim > 1:
-            return None
-        datatype, size = "char", "*"
-    else:
-        datatype = _TYPES.get(kind.str[1:])
-        if array.ndim > 1:
-            size = "*" if array.ndim > 2 else str(array.shape[1])
-    if datatype is None:
-        return None
-    words = {word: str(header.get(f"{word}{number}", "")).strip() for word in ("TUNIT", "TUCD", "TCOMM", "TUTYP")}
-    return Column(name, datatype, size, None, words["TUNIT"] or None, words["TUCD"] or None, words["TUTYP"] or None,
-                  words["TCOMM"])  # fmt: skip
+    if datatype == "char" or stored.pointer:
+        size = "*"
+    elif stored.code in "CM":
+        size = str(2 * stored.count)
+    elif stored.count > 1 or (stored.code == BITS and header.get(f"TDIM{number}")):
+        size = str(stored.count)
+    words = {
+        word: str(header.get(f"{word}{number}", "")).strip() for word in ("TUNIT", "TUCD", "TCOMM", "TUTYP", "TXTYP")
+    }
+    return Column(stored.name, datatype, size, words["TXTYP"] or None, words["TUNIT"] or None, words["TUCD"] or None,
+                  words["TUTYP"] or None, words["TCOMM"]), ""  # fmt: skip
 
 
-def _batches(file: Any, data: Any, kept: list[str], columns: tuple[Column, ...], nulls: list[Any]) -> Iterator[Any]:
-    kinds = arrow_schema(columns)
-    with file:
-        for begin in range(0, len(data), ROWS):
-            part = data[begin : begin + ROWS]
-            arrays = [
-                _array(part.field(name), kinds.field(number).type, nulls[number]) for number, name in enumerate(kept)
-            ]
-            yield pa.RecordBatch.from_arrays(arrays, schema=kinds)
+def _batches(values: Sequence[Values], columns: tuple[Column, ...], rows: int, width: int) -> Iterator[Any]:
+    import pyarrow as pa
 
-
-def _array(values: Any, kind: Any, null: Any) -> Any:
-    if values.dtype.kind in "SU":
-        return pa.array([one.rstrip() or None for one in values.astype("U").tolist()], kind)
-    if values.dtype.kind == "O":
-        return pa.array([np.asarray(one).tolist() for one in values], kind)
-    if values.ndim > 1:
-        return pa.array([one.reshape(-1).tolist() for one in values], kind)
-    native = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
-    mask = None
-    if native.dtype.kind == "f":
-        mask = np.isnan(native)
-    elif null is not None:
-        mask = native == null
-    return pa.array(native, mask=mask).cast(kind)
+    schema = arrow_schema(columns)
+    step = max(1, min(ROWS, BATCH_BYTES // max(width, 1)))
+    for begin in range(0, rows, step):
+        end = min(begin + step, rows)
+        arrays = [one.array(begin, end, schema.field(number).type) for number, one in enumerate(values)]
+        yield pa.RecordBatch.from_arrays(arrays, schema=schema)

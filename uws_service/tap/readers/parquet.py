@@ -3,46 +3,153 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet
 
 from uws_service.adql.model import Column
-from uws_service.tap.readers import Source
-from uws_service.tap.types import column_type, conform
+from uws_service.tap.readers import Source, Unreadable
+from uws_service.tap.types import TEXTS, column_type, conform
+
+ROWS = 10_000
+"""Rows of one batch, fewer where they hold long arrays."""
+MOST_ELEMENTS = 2_000_000
+"""Elements of arrays in one batch, by what the file says of them."""
+MOST_BYTES = 512 << 20
+"""What one batch of texts may unpack to: a dictionary makes of a kilobyte as much as somebody likes."""
 
 
 def read(path: Path) -> Source:
     """Columns that VOTable has no words for are left out, and the notes say so."""
-    file = pyarrow.parquet.ParquetFile(path)
-    schema = file.schema_arrow
+    plain = pyarrow.parquet.ParquetFile(path)
+    texts = [one.name for one in plain.schema_arrow if _is_text(one.type)]
+    file = pyarrow.parquet.ParquetFile(path, read_dictionary=texts)
+    schema = plain.schema_arrow
     known = _described(schema.metadata or {})
-    columns, kept, notes = [], [], []
-    for field in schema:
+    columns: list[Column] = []
+    kept: list[int] = []
+    notes: list[str] = []
+    for number, field in enumerate(schema):
         try:
-            datatype, size, xtype = column_type(field.type)
+            datatype, size, xtype, why = _type(file, number, field.type)
         except ValueError as error:
             notes.append(f"the column {field.name!r} is left out: {error}")
             continue
+        if why:
+            notes.append(f"the column {field.name!r} is read as text: {why}")
         words = {name.decode(): value.decode("utf-8", "replace") for name, value in (field.metadata or {}).items()}
         column = Column(field.name, datatype, size, xtype, words.get("unit"), words.get("ucd"), words.get("utype"),
                         words.get("description", ""))  # fmt: skip
-        told = known.get(field.name)
-        if told is not None:
-            column = replace(column, xtype=told.xtype or xtype, unit=told.unit, ucd=told.ucd, utype=told.utype,
-                             description=told.description)  # fmt: skip
+        described = known.get(field.name)
+        if described is not None:
+            column = replace(column, xtype=described.xtype or xtype, unit=described.unit, ucd=described.ucd,
+                             utype=described.utype, description=described.description)  # fmt: skip
         columns.append(column)
-        kept.append(field.name)
+        kept.append(number)
     found = tuple(columns)
     return Source(found, _batches(file, kept, found), file.metadata.num_rows, notes=tuple(notes))
 
 
-def _batches(file: Any, kept: list[str], columns: tuple[Column, ...]) -> Iterator[Any]:
-    for batch in file.iter_batches(columns=kept):
+def _is_text(kind: Any) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _type(file: Any, number: int, kind: Any) -> tuple[str, str | None, str | None, str]:
+    """Datatype, arraysize, xtype, and why numbers are read as texts; no value loses a digit."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pa.types.is_time(kind):
+        return "char", "*", None, ""
+    datatype, size, xtype = column_type(kind)
+    if pa.types.is_uint64(kind) and not _every(file, number, _fits_long):
+        return "char", "*", None, "some of its numbers have more than 63 bits"
+    if pa.types.is_decimal(kind):
+        if kind.scale <= 0 and _every(file, number, _fits_long):
+            return "long", None, None, ""
+        if not _every(file, number, _fits_double):
+            return "char", "*", None, "some of its numbers have more digits than a double"
+    if pa.types.is_timestamp(kind) and kind.unit == "ns" and not _every(file, number, _fits_microseconds):
+        return "char", "*", None, "its times are finer than a microsecond"
+    if datatype in TEXTS and _is_text(kind) and not _every(file, number, _is_ascii):
+        datatype = "unicodeChar"
+    return datatype, size, xtype, ""
+
+
+def _every(file: Any, number: int, condition: Callable[[Any], bool]) -> bool:
+    """Whether all values of a column meet a condition."""
+    return all(condition(batch.column(0)) for batch in _read(file, [number]))
+
+
+def _is_ascii(array: Any) -> bool:
+    values = array.dictionary if pa.types.is_dictionary(array.type) else array
+    try:
+        values.validate(full=True)
+    except pa.ArrowInvalid:
+        raise Unreadable("A text of the table is no UTF-8.") from None
+    return pc.all(pc.string_is_ascii(values)).as_py() is not False
+
+
+def _fits_long(array: Any) -> bool:
+    return _casts(array, pa.int64())
+
+
+def _fits_microseconds(array: Any) -> bool:
+    return _casts(array, pa.timestamp("us", array.type.tz))
+
+
+def _casts(array: Any, kind: Any) -> bool:
+    try:
+        pc.cast(array, kind, safe=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _fits_double(array: Any) -> bool:
+    """Whether every decimal is the shortest text of its double."""
+    doubles = pc.cast(array, pa.float64()).to_pylist()
+    return all(
+        exact is None or exact == type(exact)(repr(near))
+        for exact, near in zip(array.to_pylist(), doubles, strict=True)
+    )
+
+
+def _read(file: Any, numbers: list[int]) -> Iterator[Any]:
+    """Batches of some columns, with as many rows as their arrays let fit."""
+    schema = file.schema_arrow
+    metadata, rows = file.metadata, ROWS
+    arrays = {schema.field(number).name for number in numbers if pa.types.is_nested(schema.field(number).type)}
+    for group in range(metadata.num_row_groups if arrays else 0):
+        part = metadata.row_group(group)
+        for place in range(part.num_columns):
+            chunk = part.column(place)
+            if chunk.path_in_schema.partition(".")[0] in arrays and part.num_rows:
+                rows = min(rows, max(1, MOST_ELEMENTS * part.num_rows // max(1, chunk.num_values)))
+    names = [schema.field(number).name for number in numbers]
+    if len(set(schema.names)) < len(schema.names):
+        raise Unreadable("Two columns of the Parquet file have the same name.")
+    for batch in file.iter_batches(batch_size=rows, columns=names):
+        yield batch.select(names)
+
+
+def _batches(file: Any, kept: list[int], columns: tuple[Column, ...]) -> Iterator[Any]:
+    for batch in _read(file, kept):
+        if sum(map(_unpacked_bytes, batch.columns)) > MOST_BYTES:
+            raise Unreadable("The texts of the table need more memory than there is.")
         yield conform(batch, columns)
+
+
+def _unpacked_bytes(array: Any) -> int:
+    """Bytes of texts that a dictionary stands for."""
+    if not pa.types.is_dictionary(array.type):
+        return 0
+    lengths = pc.binary_length(array.dictionary).cast(pa.int64())
+    return int(pc.sum(pc.take(lengths, array.indices)).as_py() or 0)
 
 
 def _described(metadata: dict[bytes, bytes]) -> dict[str, Column]:

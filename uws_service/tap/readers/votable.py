@@ -1,4 +1,4 @@
-"""The first table of a VOTable (1.0 to 1.5) as a stream: TABLEDATA, BINARY and BINARY2 (VOTable 1.4 §5).
+"""The first table of a VOTable (1.0 to 1.5): TABLEDATA as a stream, BINARY and BINARY2 (VOTable 1.4 §5).
 
 A parser of our own, since a general one opens what STREAM names and makes room for as many rows as a document claims.
 """
@@ -7,28 +7,33 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
+import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.parsers import expat
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from lxml import etree
 
 from uws_service.adql.model import Column
 from uws_service.tap.readers import Source, Unreadable, limited
-from uws_service.tap.readers.values import Nulls, binary_rows, from_texts
+from uws_service.tap.readers.binary import ROWS, Table
+from uws_service.tap.readers.fields import Field, field_of
+from uws_service.tap.readers.words import typed
 from uws_service.tap.types import arrow_schema
 
-ROWS = 20_000
-"""Rows of one batch."""
-_TYPES = {"bit": "boolean", "floatComplex": "float", "doubleComplex": "double"}
+BATCH_CHARACTERS = 8 << 20
+_CHUNK = 1 << 20
 
 
 def read(path: Path) -> Source:
-    """Its columns at once, its rows when they are asked for."""
+    """Return its columns, and its rows when they are asked for."""
     events = _events(path)
-    columns: list[Column] = []
-    nulls: Nulls = []
+    fields: list[Field] = []
     name = description = ""
     for event, element in events:
         tag = _tag(element)
@@ -37,32 +42,55 @@ def read(path: Path) -> Source:
                 raise Unreadable("The VOTable's first table takes its columns from another one by reference.")
             name = element.get("name") or element.get("ID") or ""
         elif event == "end" and tag == "FIELD":
-            columns.append(_column(element))
-            nulls.append(next((one.get("null") for one in element if _tag(one) == "VALUES"), None))
-            limited(len(columns))
+            fields.append(_field(element))
+            limited(len(fields))
         elif event == "end" and tag == "DESCRIPTION" and _tag(element.getparent()) == "TABLE":
             description = " ".join((element.text or "").split())
         elif event == "start" and tag in ("TABLEDATA", "BINARY", "BINARY2"):
-            found = tuple(columns)
-            rows = _tabledata(events, found, nulls) if tag == "TABLEDATA" else _binary(events, found, nulls, tag)
-            return Source(found, rows, None, description, name)
+            source = _tabledata(path, events, fields) if tag == "TABLEDATA" else _binary(events, fields, tag)
+            return replace(source, description=description, name=name)
         elif event == "start" and tag == "FITS":
             raise Unreadable("The VOTable has its rows in a FITS file; send the FITS file itself.")
         elif event == "end" and tag == "TABLE":
-            return Source(tuple(columns), iter(()), 0, description, name)
+            return Source(_columns(fields, set()), iter(()), 0, description, name, _notes(fields))
     raise Unreadable("The VOTable has no table.")
 
 
 def _events(path: Path) -> Iterator[tuple[str, Any]]:
     """Starts and ends of elements; no entity of the document's own is filled in, nothing is fetched."""
+    _check_prolog(path)
     try:
-        for event, element in etree.iterparse(
-            str(path), events=("start", "end"), resolve_entities=False, no_network=True, load_dtd=False, huge_tree=True
-        ):
-            if isinstance(element.tag, str):
-                yield event, element
+        with path.open("rb") as file:
+            for event, element in etree.iterparse(  # noqa: TID251 -- nothing is filled in or fetched
+                file,
+                events=("start", "end"),
+                resolve_entities=False,
+                no_network=True,
+                load_dtd=False,
+                huge_tree=True,
+                remove_comments=True,
+                remove_pis=True,
+            ):
+                if isinstance(element.tag, str):
+                    yield event, element
     except etree.XMLSyntaxError as error:
         raise Unreadable(f"The VOTable is not well-formed XML: {' '.join(str(error).split())[:200]}") from None
+
+
+def _check_prolog(path: Path) -> None:
+    """Refuse entities of a document's own before its first element: they unpack without a bound, or name files."""
+
+    def refuse(name: str, *_: object) -> None:
+        raise Unreadable(f"The VOTable declares the entity {name[:40]!r}; write the text itself.")
+
+    def stop(*_: object) -> None:
+        raise StopIteration
+
+    parser = expat.ParserCreate()
+    parser.EntityDeclHandler = refuse
+    parser.StartElementHandler = stop
+    with contextlib.suppress(StopIteration, expat.ExpatError), path.open("rb") as file:  # lxml tells what is wrong
+        parser.ParseFile(file)
 
 
 def _tag(element: Any) -> str:
@@ -70,80 +98,132 @@ def _tag(element: Any) -> str:
     return str(tag).rpartition("}")[2] if isinstance(tag, str) else ""
 
 
-def _column(element: Any) -> Column:
-    datatype = element.get("datatype") or "char"
-    size = (element.get("arraysize") or "").strip() or None
-    if datatype in _TYPES and datatype != "bit":
-        size = "2" if size is None else "*"
-    datatype = _TYPES.get(datatype, datatype)
-    if size is not None and "x" in size:
-        size = "*"  # a table here has no arrays of more than one dimension
-    if size == "1":
-        size = None
+def _field(element: Any) -> Field:
     description = next((one.text or "" for one in element if _tag(one) == "DESCRIPTION"), "")
-    return Column(
-        element.get("name") or element.get("ID") or "",
-        datatype,
-        size,
-        element.get("xtype"),
-        element.get("unit"),
-        element.get("ucd"),
-        element.get("utype"),
-        " ".join(description.split()),
+    null = next((one.get("null") for one in element if _tag(one) == "VALUES"), None)
+    try:
+        return field_of(element, " ".join(description.split()), null)
+    except ValueError as error:
+        raise Unreadable(f"The VOTable can't be read: {error}.") from None
+
+
+def _columns(fields: Sequence[Field], wide: set[int]) -> tuple[Column, ...]:
+    """The columns of the fields that have one; those of char with other characters than ASCII are unicodeChar."""
+    return tuple(
+        replace(one.column, datatype="unicodeChar") if number in wide else one.column
+        for number, one in enumerate(fields)
+        if one.column is not None
     )
 
 
-def _tabledata(events: Iterator[tuple[str, Any]], columns: Sequence[Column], nulls: Nulls) -> Iterator[Any]:
-    kinds = arrow_schema(columns)
-    cells: list[list[str | None]] = [[] for _ in columns]
+def _notes(fields: Sequence[Field]) -> tuple[str, ...]:
+    return tuple(f"the column {one.name!r} is left out: {one.why}" for one in fields if one.column is None)
+
+
+def _tabledata(path: Path, events: Iterator[tuple[str, Any]], fields: Sequence[Field]) -> Source:
+    columns = _columns(fields, _wide(path, fields))
+    return Source(columns, _batches(_rows(events, len(fields)), fields, columns), None, notes=_notes(fields))
+
+
+def _wide(path: Path, fields: Sequence[Field]) -> set[int]:
+    """Columns of char with characters beyond ASCII; only a document that has any is read twice."""
+    chars = {number for number, one in enumerate(fields) if one.datatype == "char" and one.column is not None}
+    if not chars or _is_ascii(path):
+        return set()
+    events = _events(path)
+    for event, element in events:
+        if event == "start" and _tag(element) == "TABLEDATA":
+            break
+    found: set[int] = set()
+    for row in _rows(events, len(fields)):
+        found |= {number for number in chars - found if not (row[number] or "").isascii()}
+        if found == chars:
+            break
+    return found
+
+
+def _is_ascii(path: Path) -> bool:
+    """Whether no character beyond ASCII can be in the document: neither as it is nor by a number (``&#``)."""
+    last = b""
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            if not chunk.isascii() or b"\0" in chunk or b"&#" in last + chunk:
+                return False
+            last = chunk[-1:]
+    return True
+
+
+def _rows(events: Iterator[tuple[str, Any]], width: int) -> Iterator[list[str | None]]:
+    """The texts of the cells of each row."""
     count = 0
     for event, element in events:
         if event != "end":
             continue
         tag = _tag(element)
         if tag == "TR":
-            texts = [one.text for one in element if _tag(one) == "TD"]
-            if len(texts) != len(columns):
-                raise Unreadable(
-                    f"Row {count + 1} of the VOTable has {len(texts)} cells; the table has {len(columns)}."
-                )
-            for cell, text in zip(cells, texts, strict=True):
-                cell.append(text)
+            cells = [one for one in element if _tag(one) == "TD"]
             count += 1
-            _forget(element)
-            if count % ROWS == 0:
-                yield _batch(cells, columns, nulls, kinds)
-                cells = [[] for _ in columns]
+            if len(cells) != width:
+                raise Unreadable(f"Row {count} of the VOTable has {len(cells)} cells; the table has {width}.")
+            if any(len(one) or one.get("encoding") for one in cells):
+                raise Unreadable(f"Row {count} of the VOTable has a cell with something else than text.")
+            texts = [one.text for one in cells]
+            element.clear()  # what has been read takes no memory any more
+            while element.getprevious() is not None:
+                del element.getparent()[0]
+            yield texts
         elif tag == "TABLEDATA":
-            break
-    if cells and cells[0]:
-        yield _batch(cells, columns, nulls, kinds)
+            return
 
 
-def _forget(element: Any) -> None:
-    """What has been read takes no memory any more."""
-    element.clear()
-    while element.getprevious() is not None:
-        del element.getparent()[0]
+def _batches(rows: Iterator[list[str | None]], fields: Sequence[Field], columns: Sequence[Column]) -> Iterator[Any]:
+    schema = arrow_schema(columns)
+    taken = [(number, one) for number, one in enumerate(fields) if one.column is not None]
+    waiting: list[list[str | None]] = []
+    size = 0
+    for row in rows:
+        waiting.append(row)
+        size += sum(len(text) for text in row if text)
+        if len(waiting) == ROWS or size > BATCH_CHARACTERS:
+            yield _batch(waiting, taken, columns, schema)
+            waiting, size = [], 0
+    if waiting:
+        yield _batch(waiting, taken, columns, schema)
 
 
-def _batch(cells: Sequence[Sequence[str | None]], columns: Sequence[Column], nulls: Nulls, kinds: Any) -> Any:
-    arrays = [from_texts(cell, column, null) for cell, column, null in zip(cells, columns, nulls, strict=True)]
-    return pa.RecordBatch.from_arrays(arrays, schema=kinds)
+def _batch(
+    rows: list[list[str | None]], taken: Sequence[tuple[int, Field]], columns: Sequence[Column], schema: Any
+) -> Any:
+    arrays = []
+    for (number, one), column in zip(taken, columns, strict=True):
+        texts = pa.array([row[number] for row in rows], pa.string())
+        if one.datatype == "bit" and not one.scalar:
+            # Bits may stand side by side, or with blanks between them.
+            texts = pc.replace_substring_regex(texts, r"([01])\s*", r"\1 ")
+        arrays.append(typed(texts, column, one.null))
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _binary(events: Iterator[tuple[str, Any]], columns: Sequence[Column], nulls: Nulls, tag: str) -> Iterator[Any]:
+def _binary(events: Iterator[tuple[str, Any]], fields: Sequence[Field], tag: str) -> Source:
     for event, element in events:
         if _tag(element) != "STREAM":
             continue
         if element.get("href"):
             raise Unreadable("The VOTable has its rows at another place (STREAM href); send them inside it.")
         if event == "end":
-            if (element.get("encoding") or "base64") != "base64":
-                raise Unreadable(f"The encoding {element.get('encoding')!r} of the rows is not read; use base64.")
-            try:
-                data = base64.b64decode(element.text or "")
-            except binascii.Error as error:
-                raise Unreadable(f"The rows of the VOTable are not base64: {error}.") from None
-            yield from binary_rows(data, columns, nulls, flags=tag == "BINARY2", size=ROWS)
-            return
+            table = Table(_decoded(element), fields, flags=tag == "BINARY2")
+            element.clear()
+            columns = _columns(fields, table.wide())
+            return Source(columns, table.batches(columns), len(table.places.rows), notes=_notes(fields))
+    raise Unreadable("The VOTable has no rows in its STREAM.")
+
+
+def _decoded(stream: Any) -> bytes:
+    if (stream.get("encoding") or "base64") != "base64":
+        raise Unreadable(f"The encoding {stream.get('encoding')!r} of the rows is not read; use base64.")
+    if len(stream):
+        raise Unreadable("The STREAM of the VOTable has elements in it.")
+    try:
+        return base64.b64decode(re.sub(r"\s+", "", stream.text or ""), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise Unreadable(f"The rows of the VOTable are not base64: {error}.") from None

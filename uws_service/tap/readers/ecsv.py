@@ -1,0 +1,140 @@
+"""The head of ECSV 1.0: what it declares of the columns. Its YAML is read as nodes; no object is made of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from uws_service.adql.model import Column
+from uws_service.tap.readers import Unreadable, limited
+
+_TYPES = {"bool": "boolean", "uint8": "unsignedByte", "int8": "short", "int16": "short", "uint16": "int",
+          "int32": "int", "uint32": "long", "int64": "long", "uint64": "long", "float16": "float", "float32": "float",
+          "float64": "double", "float128": "double", "complex64": "float", "complex128": "double",
+          "string": "char"}  # fmt: skip
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LONGEST = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A column as the head declares it.
+
+    ``json``: its cells hold arrays in JSON. ``column`` is None if no table here has its type, and ``why`` says so.
+    """
+
+    name: str
+    column: Column | None
+    json: bool = False
+    complex: bool = False
+    unsigned: bool = False
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What an ECSV says before its rows."""
+
+    delimiter: str
+    columns: tuple[Declared, ...]
+    description: str = ""
+
+
+def read_head(text: str) -> Head:
+    """Return what the YAML of a head declares.
+
+    Raises
+    ------
+    Unreadable
+        It is no YAML, or no head of ECSV.
+    """
+    if len(text) > LONGEST:
+        raise Unreadable(f"The head of the ECSV is longer than {LONGEST} characters.")
+    try:
+        node = yaml.compose(text, Loader=_LOADER)
+    except yaml.YAMLError as error:
+        raise Unreadable(f"The head of the ECSV can't be read: {' '.join(str(error).split())[:200]}") from None
+    content = _mapping(node)
+    columns = content.get("datatype")
+    if not isinstance(columns, yaml.SequenceNode):
+        raise Unreadable("The head of the ECSV has no list 'datatype' of its columns.")
+    limited(len(columns.value))
+    delimiter = _text(content.get("delimiter")) or " "
+    if delimiter not in (" ", ","):
+        raise Unreadable(f"The delimiter {delimiter[:10]!r} of the ECSV is neither a space nor a comma.")
+    return Head(delimiter, tuple(map(_declared, columns.value)))
+
+
+def _declared(node: Any) -> Declared:
+    words = _mapping(node)
+    name, kind = _text(words.get("name")), _text(words.get("datatype"))
+    if not name or not kind:
+        raise Unreadable("A column in the head of the ECSV has no name or no datatype.")
+    subtype = _text(words.get("subtype"))
+    json, size = False, None
+    if subtype:
+        found = re.fullmatch(r"(\w+)\[([\d, ]*(?:null)?)\]", subtype)
+        if found is None or found.group(1) == "string":
+            return Declared(name, None, why=f"values of the subtype {subtype[:40]!r} are not taken")
+        json, kind, size = True, found.group(1), _size(found.group(2))
+    datatype = _TYPES.get(kind)
+    if datatype is None:
+        return Declared(name, None, why=f"values of the datatype {kind[:40]!r} are not taken")
+    pair = kind.startswith("complex")
+    if pair and json:
+        return Declared(name, None, why="arrays of complex numbers are not taken")
+    if datatype == "char":
+        size = "*"
+    elif pair:
+        size = "2"
+    meta = _mapping(words.get("meta"))
+    column = Column(
+        name,
+        datatype,
+        size,
+        _text(meta.get("xtype")) or None,
+        _text(words.get("unit")) or None,
+        _text(meta.get("ucd")) or None,
+        _text(meta.get("utype")) or None,
+        " ".join(_text(words.get("description")).split()),
+    )
+    return Declared(name, column, json, pair, kind == "uint64")
+
+
+def _size(shape: str) -> str:
+    sizes = [one.strip() for one in shape.split(",") if one.strip()]
+    if not sizes or "null" in sizes:
+        return "*"
+    total = 1
+    for one in sizes:
+        total *= int(one)
+    return str(total)
+
+
+def _mapping(node: Any) -> dict[str, Any]:
+    """The nodes of a mapping by their keys; also of an ordered one, which is a list of mappings."""
+    return dict(_pairs(node))
+
+
+def _pairs(node: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield _text(key), value
+    elif isinstance(node, yaml.SequenceNode):
+        for part in node.value:
+            if isinstance(part, yaml.MappingNode):
+                for key, value in part.value:
+                    yield _text(key), value
+
+
+def _text(node: Any) -> str:
+    """A scalar as it is written, tags such as ``!astropy.units.Unit`` included; the unit's name from its mapping."""
+    if isinstance(node, yaml.ScalarNode):
+        return "" if node.tag == "tag:yaml.org,2002:null" else str(node.value)
+    if isinstance(node, yaml.MappingNode):
+        return next((str(v.value) for k, v in node.value if _text(k) == "unit" and isinstance(v, yaml.ScalarNode)), "")
+    return ""
