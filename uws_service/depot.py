@@ -5,6 +5,7 @@ Keys are made by the service, such as ``jobs/{id}/results/{name}``; they never c
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -21,7 +22,15 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, S3Store
 
-from uws_service.errors import ConfigurationError, NotFound, ServiceUnavailable, StorageFull, TooLarge, UwsError
+from uws_service.errors import (
+    ConfigurationError,
+    NotFound,
+    ServiceUnavailable,
+    StorageFull,
+    TooLarge,
+    UsageError,
+    UwsError,
+)
 
 CHUNK = 1024 * 1024
 PART = 8 * 1024 * 1024
@@ -114,8 +123,20 @@ class Depot:
             folder.mkdir(parents=True, exist_ok=True)
             return cls(LocalStore(folder, automatic_cleanup=False), folder)
 
-    async def put(self, key: str, chunks: AsyncIterator[bytes], *, max_size: int) -> Stored:
-        """Store a stream; `TooLarge` beyond ``max_size`` bytes. What fails leaves nothing behind."""
+    async def put(
+        self, key: str, chunks: AsyncIterator[bytes], *, max_size: int, expected: Stored | None = None
+    ) -> Stored:
+        """Store a stream; the object is there, whole, only once its last byte is accepted.
+
+        Until then nothing is under its key but what was there before: an upload in parts, or a file of another name.
+
+        Raises
+        ------
+        TooLarge
+            Beyond ``max_size`` bytes.
+        UsageError
+            Other bytes than ``expected``.
+        """
         check_key(key)
         digest = hashlib.sha256()
         size = 0
@@ -128,6 +149,11 @@ class Depot:
                     raise TooLarge(f"The file is larger than the {max_size} bytes that are allowed.")
                 digest.update(chunk)
                 yield chunk
+            if expected is not None and Stored(size, digest.hexdigest()) != expected:
+                raise UsageError(
+                    f"What came ({size} bytes, SHA-256 {digest.hexdigest()}) is not what was announced "
+                    f"({expected.size} bytes, {expected.sha256})."
+                )
 
         problem: list[UwsError] = []
 
@@ -148,23 +174,6 @@ class Depot:
                     raise problem[0] from None
                 raise
         return Stored(size, digest.hexdigest())
-
-    async def put_file(self, key: str, path: Path) -> None:
-        """Store a file that nobody changes any more; linked where the depot is a folder on the same disk."""
-        check_key(key)
-        if self.folder is not None:
-            with _translated(key):
-                target = self.folder / key
-                target.parent.mkdir(parents=True, exist_ok=True)
-                staged = target.with_name(f".{uuid.uuid4().hex}")
-                try:
-                    os.link(path, staged)
-                except OSError:
-                    shutil.copyfile(path, staged)
-                staged.replace(target)
-            return
-        with _translated(key), path.open("rb") as file:
-            await obstore.put_async(self._store, key, file, chunk_size=PART, max_concurrency=2)
 
     async def get_file(self, key: str, path: Path) -> None:
         """Write an object to a file."""
@@ -200,6 +209,19 @@ class Depot:
             found = await obstore.get_async(self._store, key, options=options if start or end is not None else None)
             async for chunk in found.stream(min_chunk_size=CHUNK):
                 yield bytes(chunk)
+
+    async def list(self, prefix: str) -> AsyncIterator[str]:
+        """The keys that begin so."""
+        with _translated(prefix):
+            async for batch in obstore.list(self._store, prefix=_folder(prefix), chunk_size=500):
+                for one in batch:
+                    if one["path"].startswith(prefix):
+                        yield one["path"]
+
+    async def delete(self, key: str) -> None:
+        """Remove an object, if it is there."""
+        with _translated(check_key(key)), contextlib.suppress(FileNotFoundError):
+            await obstore.delete_async(self._store, key)
 
     async def delete_prefix(self, prefix: str) -> int:
         """Remove all objects whose key begins so; how many."""
