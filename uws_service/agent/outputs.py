@@ -170,8 +170,11 @@ def describe(
     here, once; the file itself is opened without following any.
     """
     shown = os.path.relpath(path, work)
-    real = os.path.realpath(path)
     trusted = os.path.realpath(work)
+    try:
+        real = os.path.realpath(path)
+    except OSError as error:  # what was a link a moment ago is none now
+        raise StageOutError(f"{shown!r} can't be read: {error.strerror}.") from None
     # Only the work folder's own path is resolved: the command may have put a link in place of its output folder.
     if not real.startswith(os.path.join(trusted, shown.split("/")[0]) + "/"):
         raise StageOutError(f"{shown!r} is a link that leads out of its folder.")
