@@ -213,8 +213,7 @@ async def test_an_agent_beside_a_hostile_command(
                 sys.executable, "-m", "uws_service.agent.pod", env=environment, stderr=subprocess.DEVNULL
             )
             try:
-                while not (root / "agent" / "ready").exists():
-                    await asyncio.sleep(0.01)
+                await asyncio.to_thread(eventually, (root / "agent" / "ready").exists)
                 with attacked(root / "output", "result", root / "token" / "result", *how):
                     agent.send_signal(signal.SIGTERM)
                     await asyncio.wait_for(agent.wait(), 30)
