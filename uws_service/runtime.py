@@ -23,7 +23,7 @@ from uws_service.auth.policy import Rules
 from uws_service.auth.tokens import Tokens
 from uws_service.controller import Absence, Controller
 from uws_service.data_access import DataAccess
-from uws_service.depot import Depot
+from uws_service.depot import Depot, renewal
 from uws_service.errors import ConfigurationError, UwsError
 from uws_service.executors.base import Executor
 from uws_service.executors.kubernetes import AgentTokens, Cluster, KubernetesExecutor
@@ -157,6 +157,7 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
         await store.feed.start()
         stack.push_async_callback(store.feed.stop)
         depot = Depot.open(settings.depot_url)
+        depot.renewal = renewal(settings.orphan_age)
         placer = Placer(store, settings.sites)
         rules = Rules(settings.auth)
         user_tokens = Tokens(settings.auth, rank=rules.ranked, clock=clock) if settings.auth.issuers else None
