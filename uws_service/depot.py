@@ -5,13 +5,15 @@ Keys are made by the service, such as ``jobs/{id}/results/{name}``; they never c
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import errno
 import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +23,18 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, S3Store
 
-from uws_service.domain.errors import ConfigurationError, NotFound, ServiceUnavailable, StorageFull, TooLarge, UwsError
+from uws_service.domain.errors import (
+    ConfigurationError,
+    NotFound,
+    ServiceUnavailable,
+    StorageFull,
+    TooLarge,
+    UsageError,
+    UwsError,
+)
 
 CHUNK = 1024 * 1024
+LONGEST_RENEWAL = 30.0
 PART = 8 * 1024 * 1024
 """Size of one part of a multipart upload to S3, in bytes."""
 
@@ -79,6 +90,8 @@ class Depot:
     def __init__(self, store: LocalStore | S3Store, folder: Path | None) -> None:
         self._store: Any = store
         self.folder = folder
+        self.renewal = LONGEST_RENEWAL
+        """Seconds between two signs of life of what is open."""
 
     @classmethod
     def open(cls, url: str, **options: Any) -> Depot:
@@ -114,8 +127,20 @@ class Depot:
             folder.mkdir(parents=True, exist_ok=True)
             return cls(LocalStore(folder, automatic_cleanup=False), folder)
 
-    async def put(self, key: str, chunks: AsyncIterator[bytes], *, max_size: int) -> Stored:
-        """Store a stream; `TooLarge` beyond ``max_size`` bytes. What fails leaves nothing behind."""
+    async def put(
+        self, key: str, chunks: AsyncIterator[bytes], *, max_size: int, expected: Stored | None = None
+    ) -> Stored:
+        """Store a stream; the object is there, whole, only once its last byte is accepted.
+
+        Until then nothing is under its key but what was there before: an upload in parts, or a file of another name.
+
+        Raises
+        ------
+        TooLarge
+            Beyond ``max_size`` bytes.
+        UsageError
+            Other bytes than ``expected``.
+        """
         check_key(key)
         digest = hashlib.sha256()
         size = 0
@@ -128,6 +153,11 @@ class Depot:
                     raise TooLarge(f"The file is larger than the {max_size} bytes that are allowed.")
                 digest.update(chunk)
                 yield chunk
+            if expected is not None and Stored(size, digest.hexdigest()) != expected:
+                raise UsageError(
+                    f"What came ({size} bytes, SHA-256 {digest.hexdigest()}) is not what was announced "
+                    f"({expected.size} bytes, {expected.sha256})."
+                )
 
         problem: list[UwsError] = []
 
@@ -148,23 +178,6 @@ class Depot:
                     raise problem[0] from None
                 raise
         return Stored(size, digest.hexdigest())
-
-    async def put_file(self, key: str, path: Path) -> None:
-        """Store a file that nobody changes any more; linked where the depot is a folder on the same disk."""
-        check_key(key)
-        if self.folder is not None:
-            with _translated(key):
-                target = self.folder / key
-                target.parent.mkdir(parents=True, exist_ok=True)
-                staged = target.with_name(f".{uuid.uuid4().hex}")
-                try:
-                    os.link(path, staged)
-                except OSError:
-                    shutil.copyfile(path, staged)
-                staged.replace(target)
-            return
-        with _translated(key), path.open("rb") as file:
-            await obstore.put_async(self._store, key, file, chunk_size=PART, max_concurrency=2)
 
     async def get_file(self, key: str, path: Path) -> None:
         """Write an object to a file."""
@@ -200,6 +213,70 @@ class Depot:
             found = await obstore.get_async(self._store, key, options=options if start or end is not None else None)
             async for chunk in found.stream(min_chunk_size=CHUNK):
                 yield bytes(chunk)
+
+    async def list(self, prefix: str) -> AsyncIterator[str]:
+        """The keys that begin so."""
+        with _translated(prefix):
+            async for batch in obstore.list(self._store, prefix=_folder(prefix), chunk_size=500):
+                for one in batch:
+                    if one["path"].startswith(prefix):
+                        yield one["path"]
+
+    @asynccontextmanager
+    async def held(self, prefix: str) -> AsyncIterator[Callable[[], None]]:
+        """While the block runs, show to every process that what lies below a prefix is in use.
+
+        What it gives is called with the first object that is put there. From then on a small object beside it is
+        written anew every `renewal` seconds, so its age by the depot's own clock tells whether anybody is there.
+        """
+        key = f"{prefix}.open-{uuid.uuid4().hex}"
+        tasks: list[asyncio.Task[None]] = []
+
+        async def renew() -> None:
+            while True:
+                await asyncio.sleep(self.renewal)
+                with contextlib.suppress(UwsError), _translated(key):
+                    await obstore.put_async(self._store, key, b"")
+
+        try:
+            yield lambda: tasks.append(asyncio.create_task(renew())) if not tasks else None
+        finally:
+            for task in tasks:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+                with contextlib.suppress(UwsError):
+                    await self.delete(key)
+
+    async def now(self) -> float:
+        """The present instant by the depot's own clock, in seconds since the epoch."""
+        if self.folder is not None:  # that of its disk, which may be another machine's
+            with _translated("The depot's folder"):
+                os.utime(self.folder)
+                return self.folder.stat().st_mtime
+        key = f"health/{uuid.uuid4().hex}"
+        with _translated("The depot's test object"):
+            await obstore.put_async(self._store, key, b"")
+            try:
+                return float((await obstore.head_async(self._store, key))["last_modified"].timestamp())
+            finally:
+                await obstore.delete_async(self._store, key)
+
+    async def newest(self, prefix: str) -> float | None:
+        """When anything below a prefix, which ends with a slash, was last changed; None if nothing is there."""
+        with _translated(prefix):
+            if self.folder is not None:  # drafts and empty folders count too
+                return await asyncio.to_thread(_newest_below, self.folder / prefix)
+            latest = None
+            async for batch in obstore.list(self._store, prefix=_folder(prefix), chunk_size=500):
+                for one in batch:
+                    if one["path"].startswith(prefix):
+                        latest = max(latest or 0.0, one["last_modified"].timestamp())
+            return latest
+
+    async def delete(self, key: str) -> None:
+        """Remove an object, if it is there."""
+        with _translated(check_key(key)), contextlib.suppress(FileNotFoundError):
+            await obstore.delete_async(self._store, key)
 
     async def delete_prefix(self, prefix: str) -> int:
         """Remove all objects whose key begins so; how many."""
@@ -237,6 +314,20 @@ class Depot:
             await obstore.delete_async(self._store, key)
         if content != b"ok":
             raise ServiceUnavailable("The depot gave back other bytes than were put in.", retry_after=10)
+
+
+def _newest_below(top: Path) -> float | None:
+    latest: float | None = None
+    for folder, _, names in os.walk(top):
+        for path in (folder, *(os.path.join(folder, name) for name in names)):
+            with contextlib.suppress(FileNotFoundError):
+                latest = max(latest or 0.0, os.lstat(path).st_mtime)
+    return latest
+
+
+def renewal(orphan_age: float) -> float:
+    """How often what is open gives a sign of life, in seconds, so that it never looks as old as an orphan."""
+    return min(LONGEST_RENEWAL, max(0.2, orphan_age / 4))
 
 
 def _seconds(number: int) -> Any:

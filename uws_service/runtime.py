@@ -20,7 +20,7 @@ from uws_service.auth.encryption import key_in
 from uws_service.auth.permissions import PermissionsApi
 from uws_service.auth.policy import Rules
 from uws_service.auth.tokens import Tokens
-from uws_service.depot import Depot
+from uws_service.depot import Depot, renewal
 from uws_service.domain.attempt import Attempt
 from uws_service.domain.errors import ConfigurationError, UwsError
 from uws_service.domain.ids import now_ms
@@ -186,6 +186,7 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
         await store.feed.start()
         stack.push_async_callback(store.feed.stop)
         depot = Depot.open(settings.depot_url)
+        depot.renewal = renewal(settings.orphan_age)
         near = [site.name for site in settings.sites if not kind_of(site).leased]
         placer = Placer(store, settings.sites, near)
         rules = Rules(settings.auth)

@@ -83,7 +83,11 @@ class Settings(BaseSettings):
     controller: bool = Field(True, description="Run the sites' controllers in this process.")
     reap_interval: float = Field(5.0, gt=0, description="Seconds between two looks for jobs whose time is over.")
     orphan_interval: float = Field(3600.0, gt=0, description="Seconds between two searches for orphans in the depot.")
-    orphan_age: float = Field(3600.0, ge=0, description="Seconds that an object of no job must be old to be removed.")
+    orphan_age: float = Field(
+        3600.0,
+        ge=0,
+        description="Seconds that an object of no job must be old to be removed; the same in all processes.",
+    )
     event_retention: int = Field(90 * 86400, ge=0, description="Seconds for which the history of jobs is kept.")
     log_format: Literal["json", "text"] = Field("text", description="Form of the log lines.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")

@@ -46,7 +46,7 @@ async def test_round_trip(depot: Depot, tmp_path: Path) -> None:
     file = tmp_path / "file"
     await depot.get_file("jobs/a/results/result", file)
     assert file.read_bytes() == DATA
-    await depot.put_file("jobs/b/logs/stdout", file)
+    await depot.put("jobs/b/logs/stdout", chunks(DATA), max_size=len(DATA))
     assert await read(depot, "jobs/b/logs/stdout") == DATA
     assert sorted([one async for one in depot.list_prefixes("jobs/")]) == ["jobs/a/", "jobs/b/"]
     for job in ("a", "b"):

@@ -16,7 +16,6 @@ from tests.executors.launches import RESULT, chunks, ended, folder_of, launch, l
 from uws_service.agent import folder as layout
 from uws_service.depot import Depot
 from uws_service.domain.attempt import Input, Reason, Seen
-from uws_service.domain.errors import NotFound
 from uws_service.sites.executor import Executor
 from uws_service.sites.local.executor import LocalExecutor
 
@@ -42,7 +41,7 @@ async def test_from_submit_to_forget(executor: LocalExecutor, depot: Depot, tmp_
     assert (seen.seen, seen.exit_code, seen.reason) == (Seen.SUCCEEDED, 0, None)
     assert seen.usage.bytes_in == len(b'table{"A": "1"}')
     for _ in range(2):  # U-105 needs it to be repeatable: the service may be killed after the first time
-        results, logs, _ = await site.collect(seen)
+        results, logs, *_ = await site.collect(seen)
         assert [(one.id, one.key, one.size) for one in results] == [("result", "jobs/job/results/result", 15)]
         assert results[0].sha256 == hashlib.sha256(b'table{"A": "1"}').hexdigest()
         assert [(one.id, one.key, one.size) for one in logs] == [
@@ -161,8 +160,8 @@ async def test_a_result_that_vanished(executor: LocalExecutor) -> None:
     await executor.submit(launch(["sh", "-c", "echo data > $UWS_OUTPUT_DIR/r"], results=(RESULT,)))
     seen = await until(executor, ended)
     (folder_of(executor) / "output/r").unlink()
-    with pytest.raises(NotFound, match="no longer"):
-        await executor.collect(seen)
+    found = await executor.collect(seen)
+    assert not found.results and "no longer" in found.problem and len(found.logs) == 2
 
 
 async def test_a_status_that_makes_no_sense(executor: LocalExecutor) -> None:
@@ -184,5 +183,5 @@ async def test_a_status_that_points_elsewhere(executor: LocalExecutor, tmp_path:
     path = folder_of(executor) / layout.STATUS
     path.write_text(path.read_text().replace("output/r", "output/../../../secret"))
     seen = await until(executor, ended)
-    with pytest.raises(NotFound):
-        await executor.collect(seen)
+    found = await executor.collect(seen)
+    assert not found.results and "not what the agent saw" in found.problem

@@ -47,7 +47,7 @@ async def test_an_agent_that_is_killed(executor: LocalExecutor) -> None:
     assert (seen.seen, seen.reason) == (Seen.FAILED, Reason.AGENT_LOST) and seen.started is not None
     assert not alive(mark)
     assert await look(executor) == seen
-    _, logs, _ = await executor.collect(seen)
+    _, logs, *_ = await executor.collect(seen)
     assert [(one.id, one.size) for one in logs] == [("stdout", 7), ("stderr", 0)]
 
 

@@ -44,7 +44,7 @@ async def test_kill_a_command_that_will_not_end(executor: LocalExecutor) -> None
     seen = await until(executor, ended)
     assert (seen.seen, seen.reason) == (Seen.FAILED, Reason.ABORTED)
     assert not alive(mark)
-    results, logs, _ = await executor.collect(seen)
+    results, logs, *_ = await executor.collect(seen)
     assert [one.id for one in results] == ["ready"] and len(logs) == 2
 
 

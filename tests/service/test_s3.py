@@ -147,6 +147,29 @@ def test_orphans(s3: S3Server, service: Server) -> None:
             client.delete_object(Bucket=BUCKET, Key=key)
 
 
+def test_a_form_that_takes_long(s3: S3Server, service: Server) -> None:
+    """Files of a form that is open for several times the age of orphans stay, and the job has them."""
+    address = urlsplit(service.url)
+    parts = [f'--b\r\nContent-Disposition: form-data; name="{name}"; filename="f"\r\n\r\n{name}\r\n' for name in "fg"]
+    body = "".join([*parts, "--b--\r\n"]).encode()
+    first = len(parts[0]) + len(parts[1]) // 2
+    with Uws(service.url, "sleep") as uws, socket.create_connection((address.hostname, address.port)) as connection:
+        connection.sendall(
+            b"POST /sleep/async HTTP/1.1\r\nHost: h\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+            + f"Content-Length: {len(body)}\r\n\r\n".encode()
+            + body[:first]
+        )
+        time.sleep(8)  # four times the age of orphans, and sixteen searches
+        connection.sendall(body[first:])
+        head = connection.recv(65536).decode()
+        assert " 303 " in head.splitlines()[0]
+        job = next(line.split(" ")[1] for line in head.splitlines() if line.lower().startswith("location:"))
+        path = urlsplit(job).path
+        assert [uws.get(f"{service.url}{path}/parameters/{name}").content for name in "fg"] == [b"f", b"g"]
+        uws.request("DELETE", service.url + path)
+        until(lambda: jobs_of(s3, job_id(job)) == [])
+
+
 def test_credentials_stay_with_the_service(service: Server) -> None:
     """No page, document or log shows them."""
     with httpx2.Client(timeout=30) as http:

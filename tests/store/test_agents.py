@@ -72,7 +72,7 @@ async def test_from_claim_to_report(agents: Agents, store: Store, job: Job) -> N
     await store.save_attempt(older)
     (attempt,) = await store.attempts(job.id)
     assert attempt.usage == Usage(wall=2.0, cpu=1.5, peak_memory=4096)
-    assert report.outputs[0].source == f"jobs/{JOB}/attempts/1-pod-1/result"
+    assert report.outputs[0].source == f"jobs/{JOB}/attempts/1-pod-1/{DIGEST}/result"
     assert (await store.events(job.id))[-1].kind == "REPORT"
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.s3 import KEY, SECRET, S3Server
 from tests.store.samples import attempt, job
 from uws_service.applications import Application, ResultSpec
-from uws_service.depot import Depot
+from uws_service.depot import Depot, renewal
 from uws_service.domain.attempt import AttemptState
 from uws_service.domain.errors import ServiceUnavailable
+from uws_service.domain.ids import new_id, now_ms
 from uws_service.domain.job import Phase
 from uws_service.service.reaper import Reaper
 from uws_service.store import Store
@@ -94,3 +99,81 @@ async def test_a_job_that_runs_is_stopped_first(store: Store, depot: Depot) -> N
     archived = await store.get("a")
     assert archived is not None and archived.phase is Phase.ARCHIVED
     assert await depot.head("jobs/a/results/r") is None
+
+
+# -- objects of no job ---------------------------------------------------------------------------------------------
+
+YEAR = 365 * 86_400
+
+
+@pytest.fixture(params=["folder", "s3"])
+def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Depot]:
+    """Opens one depot anew, as each process does."""
+
+    def opened() -> Depot:
+        if request.param == "folder":
+            made = Depot.open(str(tmp_path / "shared"))
+        else:
+            server: S3Server = request.getfixturevalue("s3")
+            made = Depot.open(server.url_of(f"reaper-{id(tmp_path)}"), access_key_id=KEY, secret_access_key=SECRET)
+        made.renewal = renewal(1)
+        return made
+
+    return opened
+
+
+def searching(store: Store, depot: Depot, clock: Callable[[], int] = now_ms) -> Reaper:
+    return Reaper(store, depot, {}, interval=1, orphan_interval=1, orphan_age=1, event_retention=1, clock=clock)
+
+
+async def searched(reaper: Reaper, seconds: float) -> None:
+    """Search again and again for so long."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        await reaper.search_orphans()
+        await asyncio.sleep(0.1)
+
+
+async def test_a_form_that_is_open_in_another_process(store: Store, shared: Callable[[], Depot]) -> None:
+    """Its files stay, however much older than an orphan they get; they go once nobody is there any more."""
+    theirs = shared()
+    job_id = new_id(now_ms() - 3_600_000)
+    one = searching(store, shared())
+    async with theirs.held(f"jobs/{job_id}/uploads/x") as begin:
+        begin()
+        await theirs.put(f"jobs/{job_id}/uploads/x-0", content(), max_size=100)
+        await searched(one, 5)
+        assert await theirs.head(f"jobs/{job_id}/uploads/x-0") is not None
+    end = time.monotonic() + 60
+    while await theirs.head(f"jobs/{job_id}/uploads/x-0") is not None:  # its process was killed
+        assert time.monotonic() < end
+        await searched(one, 0.5)
+
+
+async def test_a_clock_that_jumps(store: Store, shared: Callable[[], Depot]) -> None:
+    """Neither this machine's clock nor the depot's makes an open form's files orphans."""
+    depot = shared()
+    job_id = new_id(now_ms() - 1000)
+    ahead = 0
+    one = searching(store, shared(), clock=lambda: now_ms() + ahead)
+    async with depot.held(f"jobs/{job_id}/uploads/x") as begin:
+        begin()
+        await depot.put(f"jobs/{job_id}/uploads/x-0", content(), max_size=100)
+        for ahead in (0, YEAR * 1000):
+            if ahead and depot.folder is not None:  # a folder's clock is the machine's: all that is there gets old
+                for path in (depot.folder / "jobs" / job_id).rglob("*"):
+                    os.utime(path, (time.time() - YEAR,) * 2)
+                os.utime(depot.folder / "jobs" / job_id, (time.time() - YEAR,) * 2)
+            await searched(one, 3)
+            assert await depot.head(f"jobs/{job_id}/uploads/x-0") is not None
+
+
+async def test_young_objects_of_an_old_id(store: Store, shared: Callable[[], Depot]) -> None:
+    """What counts is when the object was written, not when its job's id was made."""
+    depot = shared()
+    job_id = new_id(now_ms() - YEAR)
+    one = searching(store, depot)
+    one.orphan_age = 3600
+    await depot.put(f"jobs/{job_id}/uploads/x-0", content(), max_size=100)
+    await searched(one, 3)
+    assert await depot.head(f"jobs/{job_id}/uploads/x-0") is not None

@@ -13,9 +13,12 @@ import struct
 import time
 
 _IN_MODIFY, _IN_CLOSE_WRITE, _IN_MOVED_TO, _IN_CREATE, _IN_ISDIR = 0x2, 0x8, 0x80, 0x100, 0x40000000
-_MASK = _IN_MODIFY | _IN_CLOSE_WRITE | _IN_MOVED_TO | _IN_CREATE
+_IN_ONLYDIR, _IN_DONT_FOLLOW = 0x1000000, 0x2000000
+_MASK = _IN_MODIFY | _IN_CLOSE_WRITE | _IN_MOVED_TO | _IN_CREATE | _IN_ONLYDIR | _IN_DONT_FOLLOW
 _HEAD = struct.Struct("iIII")
 MOST_FOLDERS = 1000
+MOST_FILES = 100_000
+"""Of more names than this all are forgotten: then nothing counts as complete, and memory has a bound."""
 
 
 class Watch:
@@ -65,6 +68,8 @@ class Watch:
         if mask & _IN_ISDIR:
             self._add(path)
         elif mask & (_IN_CLOSE_WRITE | _IN_MOVED_TO):
+            if len(self._closed) >= MOST_FILES:
+                self._closed.clear()
             self._closed[path] = time.monotonic()
         elif mask & _IN_MODIFY:
             self._closed.pop(path, None)

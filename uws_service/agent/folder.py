@@ -14,8 +14,11 @@ import contextlib
 import fcntl
 import json
 import os
+import stat
 import struct
 from typing import Any
+
+from uws_service.agent import confined
 
 SPEC, STATUS, STARTED, ALIVE = "spec.json", "status.json", "started", "alive"
 INPUT, OUTPUT, SCRATCH, PROGRESS, LOG = "input", "output", "scratch", "progress", "log"
@@ -30,18 +33,17 @@ _FLOCK = "hhqqi4x"  # struct flock of 64-bit Linux: type, whence, start, length,
 
 def write_json(path: str, value: Any) -> None:
     """Replace a file by a JSON text: readers see the old one or the new one, never a part."""
-    draft = f"{path}.{os.getpid()}"
-    with open(draft, "w", encoding="utf-8") as file:
+    draft = f"{path}.{os.urandom(8).hex()}"  # the command can't have put something in its place
+    with open(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
         json.dump(value, file)
     os.replace(draft, path)
 
 
 def read_json(path: str) -> dict[str, Any] | None:
-    """The JSON object in a file; None if there is none (or a crash of the machine left it empty)."""
+    """The JSON object in a file; None if there is none, or nothing that makes sense."""
     try:
-        with open(path, "rb") as file:
-            value = json.load(file)
-    except (OSError, ValueError):
+        value = json.loads(confined.read_small(os.path.dirname(path) or ".", os.path.basename(path)))
+    except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 
@@ -87,10 +89,13 @@ def begin(folder: str) -> int | None:
 def agent_pid(folder: str) -> int | None:
     """The process that holds the agent's lock now, as the kernel says; None if there is none."""
     try:
-        file = os.open(os.path.join(folder, ALIVE), os.O_RDWR)
+        file = os.open(os.path.join(folder, ALIVE), os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
     try:
+        entry = os.fstat(file)
+        if not stat.S_ISREG(entry.st_mode) or entry.st_nlink != 1:
+            return None  # the command's own, or a file that somebody else locks: nobody to send signals to
         asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
         kind, _, _, _, pid = struct.unpack(_FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, asked))
     finally:
@@ -118,10 +123,7 @@ def log_tail(folder: str, limit: int = 4096) -> str:
     """The end of what the command said: of stderr, or of stdout if that is empty."""
     for name in (STDERR, STDOUT):
         try:
-            with open(os.path.join(folder, name), "rb") as file:
-                size = file.seek(0, os.SEEK_END)
-                file.seek(max(0, size - limit))
-                tail = clean(file.read(limit), limit)
+            tail = clean(confined.read_tail(folder, name, limit), limit)
         except OSError:
             continue
         if tail.strip():

@@ -7,9 +7,10 @@ import errno
 import glob
 import os
 import stat
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
+from uws_service.agent import confined
 from uws_service.agent import folder as layout
 
 MAX_FILES = 100_000
@@ -26,6 +27,23 @@ class StageOutError(Exception):
     """A result can't be given; the text says which and why."""
 
 
+class Found(NamedTuple):
+    """A regular file of the work folder, open: what was checked of it is what its descriptor reads."""
+
+    file: int
+    source: str
+    size: int
+    sha256: str
+
+    def content(self) -> confined.Content:
+        """Its bytes from the start, as many as were hashed."""
+        return confined.Content(self.file, self.size)
+
+
+Deliver = Callable[[dict[str, Any], Found], bool]
+"""Called with what is to be told of a result, and the open file; False: it is left out."""
+
+
 def measure(paths: Iterable[str], limit: int, most: int = MAX_FILES) -> tuple[int, int]:
     """Bytes and number of the files below some paths; counting ends once either is over its limit (0: no limit).
 
@@ -36,22 +54,21 @@ def measure(paths: Iterable[str], limit: int, most: int = MAX_FILES) -> tuple[in
     while ahead and count <= most and not (limit and total > limit):
         path = ahead.pop()
         try:
-            entries = os.scandir(path)
-        except NotADirectoryError:
-            with contextlib.suppress(OSError):
-                total += os.lstat(path).st_size
-            count += 1
-            continue
+            folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         except OSError as error:
             if error.errno == errno.ENAMETOOLONG:
                 return total, most + 1
+            if error.errno in (errno.ENOTDIR, errno.ELOOP):  # a file, or a link in its place
+                with contextlib.suppress(OSError):
+                    total += os.lstat(path).st_size
+                count += 1
             continue
-        with entries:
+        with contextlib.closing(_Folder(folder)), os.scandir(folder) as entries:
             for entry in entries:
                 count += 1
                 with contextlib.suppress(OSError):
                     if entry.is_dir(follow_symlinks=False):
-                        ahead.append(entry.path)
+                        ahead.append(os.path.join(path, entry.name))
                     else:
                         total += entry.stat(follow_symlinks=False).st_size
                 if count > most or (limit and total > limit):
@@ -59,8 +76,22 @@ def measure(paths: Iterable[str], limit: int, most: int = MAX_FILES) -> tuple[in
     return total, count
 
 
+class _Folder:
+    """A folder's descriptor, for `contextlib.closing`."""
+
+    def __init__(self, file: int) -> None:
+        self.file = file
+
+    def close(self) -> None:
+        os.close(self.file)
+
+
 def collect_results(
-    work: str, expected: Sequence[Mapping[str, Any]], *, incomplete: Collection[Identity] | None = None
+    work: str,
+    expected: Sequence[Mapping[str, Any]],
+    *,
+    incomplete: Collection[Identity] | None = None,
+    deliver: Deliver | None = None,
 ) -> list[dict[str, Any]]:
     """The expected results that are there, with size and SHA-256.
 
@@ -73,6 +104,8 @@ def collect_results(
     incomplete
         Given when the command was stopped: files that were still being written then. They are left out, and nothing
         that is missing is an error (UWS 1.1 §2.1.4: results already made are kept).
+    deliver
+        Takes each file while it is open.
 
     Raises
     ------
@@ -87,10 +120,11 @@ def collect_results(
             if not paths and want["required"]:
                 raise StageOutError(f"The command did not write the result {want['id']!r} ({want['path']}).")
             for path in paths:
-                one = describe(work, path, want["media_type"], incomplete or ())
+                name = _unique(_name(path) if "*" in want["path"] else want["id"], taken)
+                one = describe(work, path, {"id": name, "media_type": want["media_type"]}, incomplete or (), deliver)
                 if one is not None:
-                    pattern = "*" in want["path"]
-                    found.append({"id": _unique(_name(path) if pattern else want["id"], taken), **one})
+                    found.append(one)
+                    taken.add(name)
         except StageOutError:
             if incomplete is None:
                 raise
@@ -102,8 +136,8 @@ def describe_logs(work: str) -> list[dict[str, Any]]:
     found = []
     for name, path in (("stdout", layout.STDOUT), ("stderr", layout.STDERR)):
         with contextlib.suppress(StageOutError):
-            one = describe(work, os.path.join(work, path), "text/plain")
-            found.append({"id": name, **(one or {})})
+            one = describe(work, os.path.join(work, path), {"id": name, "media_type": "text/plain"})
+            found.append(one or {})
     return found
 
 
@@ -123,19 +157,30 @@ def _matches(work: str, pattern: str) -> list[str]:
     return [os.path.join(output, name) for name in sorted(names)]
 
 
-def describe(work: str, path: str, media_type: str, skip: Collection[Identity] = ()) -> dict[str, Any] | None:
-    """Source, size and digest of one file; None if it is among those to skip."""
-    import hashlib  # 3 ms that only the end of an attempt needs
+def describe(
+    work: str,
+    path: str,
+    told: Mapping[str, Any],
+    skip: Collection[Identity] = (),
+    deliver: Deliver | None = None,
+) -> dict[str, Any] | None:
+    """What was ``told`` of a file, with its source, size and digest; None if it is skipped or not delivered.
 
+    One descriptor serves for looking, hashing and delivering. A link to another file of the same folder is followed
+    here, once; the file itself is opened without following any.
+    """
     shown = os.path.relpath(path, work)
-    real = os.path.realpath(path)
-    # Only the work folder's own path is resolved: the command may have put a link in place of its output folder.
-    base = os.path.join(os.path.realpath(work), shown.split("/")[0])
-    if not real.startswith(base + "/"):
-        raise StageOutError(f"{shown!r} is a link that leads out of its folder.")
+    trusted = os.path.realpath(work)
     try:
-        # Not blocking: a named pipe would wait for a writer for ever.
-        file = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        real = os.path.realpath(path)
+    except OSError as error:  # what was a link a moment ago is none now
+        raise StageOutError(f"{shown!r} can't be read: {error.strerror}.") from None
+    # Only the work folder's own path is resolved: the command may have put a link in place of its output folder.
+    if not real.startswith(os.path.join(trusted, shown.split("/")[0]) + "/"):
+        raise StageOutError(f"{shown!r} is a link that leads out of its folder.")
+    source = os.path.relpath(real, trusted)
+    try:
+        file = confined.open_below(trusted, source)
     except OSError as error:
         raise StageOutError(f"{shown!r} can't be read: {error.strerror}.") from None
     try:
@@ -144,14 +189,15 @@ def describe(work: str, path: str, media_type: str, skip: Collection[Identity] =
             raise StageOutError(f"{shown!r} is not a regular file.")
         if (entry.st_dev, entry.st_ino) in skip:
             return None
-        with open(file, "rb", closefd=False) as content:
-            digest = hashlib.file_digest(content, "sha256").hexdigest()
-    except OSError as error:
-        raise StageOutError(f"{shown!r} can't be read: {error.strerror}.") from None
+        found = Found(file, source, entry.st_size, confined.digest_of(file, entry.st_size))
+        if os.fstat(file).st_size != entry.st_size:
+            raise StageOutError(f"{shown!r} has grown while it was read.")
+        one = {**told, "source": source, "size": found.size, "sha256": found.sha256}
+        return one if deliver is None or deliver(one, found) else None
+    except confined.Changed as error:
+        raise StageOutError(f"{shown!r} {error}.") from None
     finally:
         os.close(file)
-    source = os.path.relpath(real, os.path.realpath(work))
-    return {"source": source, "media_type": media_type, "size": entry.st_size, "sha256": digest}
 
 
 def _name(path: str) -> str:
@@ -160,11 +206,10 @@ def _name(path: str) -> str:
     return name if name.strip(".") else "_" * len(name)
 
 
-def _unique(name: str, taken: set[str]) -> str:
+def _unique(name: str, taken: Collection[str]) -> str:
     """The name, or the name with the first number that makes it unique."""
     candidate, number = name, 1
     while candidate in taken:
         number += 1
         candidate = f"{name}-{number}"
-    taken.add(candidate)
     return candidate

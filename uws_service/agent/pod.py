@@ -17,7 +17,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from uws_service.agent import closed_files, folder, outputs
+from uws_service.agent import closed_files, confined, folder, outputs
 from uws_service.agent.supervisor import Progress
 from uws_service.agent.upstream import Refused, Unreachable, Upstream
 
@@ -233,11 +233,9 @@ class Agent:
             if "*" in want["path"] or not again or not self.closed.was_closed(path, now - SETTLED):
                 continue
             self._tried[want["id"]] = now
+            told = {"id": want["id"], "media_type": want["media_type"]}
             with contextlib.suppress(outputs.StageOutError, OSError, Unreachable, Refused):
-                one = outputs.describe(self.root, path, want["media_type"])
-                if one is not None and not self._is_handed(want["id"], one):
-                    self._hand_over({"id": want["id"], **one}, path)
-                    self.early[want["id"]] = one
+                outputs.describe(self.root, path, told, deliver=self._hand_over)
 
     def _is_handed(self, name: str, one: Mapping[str, Any]) -> bool:
         known = self.early.get(name)
@@ -250,34 +248,39 @@ class Agent:
         settled = time.monotonic() - SETTLED
         self.closed.read()
         told = self.progress.read()
-        try:
-            found = outputs.collect_results(self.root, self.launch["results"])
-        except outputs.StageOutError as error:
-            found = outputs.collect_results(self.root, self.launch["results"], incomplete=())
-            complaint: tuple[str | None, str] = ("StageOut", str(error))
-        else:
-            complaint = (None, "")
-        handed = []
-        for one in found:
-            path = os.path.join(self.root, one["source"])
+        complaint: tuple[str | None, str] = (None, "")
+        expected = self.launch["results"]
+
+        def deliver(one: Mapping[str, Any], found: outputs.Found) -> bool:
+            nonlocal complaint
             try:
-                if not self._is_handed(one["id"], one):
-                    self._insist(one["id"], lambda one=one, path=path: self._hand_over(one, path))
-            except OSError as error:
-                complaint = ("StageOut", f"{one['id']}: {error.strerror or error}")
-                continue
+                self._insist(one["id"], lambda: self._hand_over(one, found))
             except Gone as error:
                 complaint = ("StageOut", f"{one['id']}: {error}")
-                continue
-            whole = self.closed.was_closed(path, settled)
+                return False
+            return True
+
+        try:
+            results = outputs.collect_results(self.root, expected, deliver=deliver)
+        except outputs.StageOutError as error:
+            results = outputs.collect_results(self.root, expected, incomplete=(), deliver=deliver)
+            complaint = ("StageOut", str(error))
+        handed = []
+        for one in results:
+            whole = self.closed.was_closed(os.path.join(self.root, one["source"]), settled)
             handed.append({key: one[key] for key in ("id", "media_type", "size", "sha256")} | {"settled": whole})
         if told is not None:
             with contextlib.suppress(Unreachable, Refused):
                 self.upstream.post("progress", {"fraction": told[0], "text": told[1]})
         self._insist("the report", lambda: self._report(handed, *complaint))
 
-    def _hand_over(self, one: Mapping[str, Any], path: str) -> None:
-        self.upstream.upload(f"outputs/{one['id']}", path, one["size"], one["sha256"])
+    def _hand_over(self, one: Mapping[str, Any], found: outputs.Found) -> bool:
+        """Send an open result, unless the service has it; until its answer the service may have either."""
+        if not self._is_handed(one["id"], one):
+            self.early.pop(one["id"], None)
+            self.upstream.upload(f"outputs/{one['id']}", found.content(), found.sha256)
+            self.early[one["id"]] = one
+        return True
 
     def _report(self, handed: list[dict[str, Any]], reason: str | None, message: str) -> None:
         self.upstream.post(
@@ -299,8 +302,8 @@ class Problem(Exception):
 def usage(path: str) -> dict[str, float]:
     """Seconds of CPU and bytes of memory, as ``launch.c`` wrote them; nothing if the command has spoilt its file."""
     try:
-        with open(path, "rb") as file:
-            cpu, memory = (min(int(word), 2**53) for word in file.read(64).split() if word.isdigit())
+        words = confined.read_small(*os.path.split(path), limit=1024).split()
+        cpu, memory = (min(int(word), 2**53) for word in words if word.isdigit())
     except (OSError, ValueError):
         return {}
     return {"cpu": cpu / 1e6, "peak_memory": memory}

@@ -11,14 +11,13 @@ import json
 import os
 import resource
 import signal
-import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+from uws_service.agent import confined, outputs, processes
 from uws_service.agent import folder as layout
-from uws_service.agent import outputs, processes
 
 STOP = (signal.SIGTERM, signal.SIGINT)
 GRACE = 2.0
@@ -69,17 +68,14 @@ class Progress:
         """The fraction (0..1) and the text, if there is something new."""
         try:
             # The command may have put anything there: a named pipe would block, a link would lead elsewhere.
-            file = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            with confined.regular(*os.path.split(self.path)) as file:
+                size = os.fstat(file).st_size
+                if size == self._seen:
+                    return None
+                self._seen = size
+                tail = os.pread(file, 4096, max(0, size - 4096))
         except OSError:
             return None
-        try:
-            entry = os.fstat(file)
-            if entry.st_size == self._seen or not stat.S_ISREG(entry.st_mode):
-                return None
-            self._seen = entry.st_size
-            tail = os.pread(file, 4096, max(0, entry.st_size - 4096))
-        finally:
-            os.close(file)
         for line in reversed(tail.split(b"\n")[:-1]):  # what follows the last line end is not complete
             fraction, _, text = line.strip().partition(b" ")
             with contextlib.suppress(ValueError):

@@ -6,8 +6,10 @@ import http.client
 import json
 import os
 import ssl
-from typing import IO, Any
+from typing import Any
 from urllib.parse import quote, urlsplit
+
+from uws_service.agent.confined import Content
 
 CHUNK = 1 << 18
 TIMEOUT = 60.0
@@ -69,10 +71,14 @@ class Upstream:
                 raise Unreachable(f"{path}: cut short")
         os.replace(draft, target)
 
-    def upload(self, path: str, source: str, size: int, sha256: str) -> None:
-        """Send a file of a known size and digest."""
-        headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream", "X-Content-SHA256": sha256}
-        with open(source, "rb") as file, _Answer(self, "PUT", path, headers, file) as answer:
+    def upload(self, path: str, content: Content, sha256: str) -> None:
+        """Send an open file of a known size and digest; `Changed` if there is less of it now."""
+        headers = {
+            "Content-Length": str(content.size),
+            "Content-Type": "application/octet-stream",
+            "X-Content-SHA256": sha256,
+        }
+        with _Answer(self, "PUT", path, headers, content) as answer:
             answer.read()
 
 
@@ -80,7 +86,7 @@ class _Answer:
     """One request's answer, checked; the connection is closed at the end."""
 
     def __init__(
-        self, upstream: Upstream, method: str, path: str, headers: dict[str, str], body: bytes | IO[bytes] | None
+        self, upstream: Upstream, method: str, path: str, headers: dict[str, str], body: bytes | Content | None
     ) -> None:
         self.upstream, self.method, self.path, self.headers, self.body = upstream, method, path, headers, body
 
@@ -97,7 +103,8 @@ class _Answer:
             self.connection = http.client.HTTPConnection(up.host, up.port, timeout=TIMEOUT)
         try:
             headers = {"Authorization": f"Bearer {token}", "Connection": "close", **self.headers}
-            self.connection.request(self.method, up.prefix + quote(self.path), body=self.body, headers=headers)
+            body: Any = self.body  # a `Content` has all that http.client asks of a body
+            self.connection.request(self.method, up.prefix + quote(self.path), body=body, headers=headers)
             answer = self.connection.getresponse()
             if answer.status >= 300:
                 self._complain(answer)
@@ -105,7 +112,7 @@ class _Answer:
         except (OSError, http.client.HTTPException) as error:
             self.connection.close()
             raise Unreachable(f"{self.path}: {error!r}") from None
-        except (Unreachable, Refused):
+        except BaseException:  # a refusal, a file that changed, or SIGTERM
             self.connection.close()
             raise
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
@@ -41,6 +42,12 @@ class Files(Protocol):
 
     def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """Return the bytes of a file, or a range of them, in chunks."""
+
+    def held(self, prefix: str) -> AbstractAsyncContextManager[Callable[[], None]]:
+        """While the block runs, show to every process that what lies below a prefix is in use.
+
+        What it gives is called with the first file that is put there.
+        """
 
     async def delete_prefix(self, prefix: str) -> int:
         """Remove everything below a prefix; how many files that were."""

@@ -8,6 +8,7 @@ is dropped. Every replica may run this: each step is compare-and-set or can be r
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -60,6 +61,7 @@ class Reaper:
         self.orphan_age = orphan_age
         self.event_retention = event_retention
         self.clock = clock
+        self._suspects: dict[str, float] = {}
 
     async def run(self) -> None:
         """Loop until cancelled; what fails is tried again at the next look."""
@@ -122,23 +124,43 @@ class Reaper:
                 await self.store.garbage_done(job_id)
 
     async def search_orphans(self) -> None:
-        """Remove objects of no job, left by a service that was killed while it took an upload."""
+        """Remove objects of no job, left by a service that was killed while it took an upload.
+
+        How old they are is a matter of the depot's own clock. Only what was too old at an earlier search too goes:
+        whatever a clock does, forms that are open give a sign of life in between, in whichever process.
+        """
         batch: list[str] = []
+        seen: dict[str, float] = {}
         oldest = self.clock() - int(self.orphan_age * 1000)
+        now = await self.depot.now()
         async for prefix in self.depot.list_prefixes("jobs/"):
             job_id = prefix.rstrip("/").rpartition("/")[2]
             made = id_instant(job_id)
             if made is not None and made < oldest:
                 batch.append(job_id)
             if len(batch) >= BATCH:
-                await self._remove_unknown(batch)
+                seen |= await self._look_at_unknown(batch, now)
                 batch = []
         if batch:
-            await self._remove_unknown(batch)
+            seen |= await self._look_at_unknown(batch, now)
+        self._suspects = seen
 
-    async def _remove_unknown(self, ids: list[str]) -> None:
+    async def _look_at_unknown(self, ids: list[str], now: float) -> dict[str, float]:
+        """Remove those whose time is over; the others that are too old, and when (monotonic) that was seen first."""
         known = await self.store.known(ids)
+        confirmed = 4 * self.depot.renewal
+        suspects = {}
         for job_id in ids:
-            if job_id not in known:
+            if job_id in known or not await self._is_old(job_id, now):
+                continue
+            since = self._suspects.get(job_id, time.monotonic())
+            if time.monotonic() - since < confirmed:
+                suspects[job_id] = since
+            elif not await self.store.known([job_id]):
                 log.info("removing objects of no job", job=job_id)
                 await self.depot.delete_prefix(f"jobs/{job_id}/")
+        return suspects
+
+    async def _is_old(self, job_id: str, now: float) -> bool:
+        changed = await self.depot.newest(f"jobs/{job_id}/")
+        return changed is None or now - changed > max(self.orphan_age, 4 * self.depot.renewal)

@@ -13,7 +13,7 @@ from typing import Any
 
 from uws_service.applications import Application, check, launch
 from uws_service.auth.data_tokens import DataAccess, tell_waiting
-from uws_service.depot import Depot
+from uws_service.depot import Depot, Stored
 from uws_service.domain.agent import AgentIdentity
 from uws_service.domain.attempt import Attempt, AttemptState, Launch, Output, Reason, Report
 from uws_service.domain.errors import (
@@ -137,15 +137,19 @@ class Agents:
     async def put_output(
         self, agent: AgentIdentity, result_id: str, chunks: AsyncIterator[bytes], size: int, sha256: str
     ) -> None:
-        """Take one output; what does not have the announced size and digest is refused."""
+        """Take one output; what does not have the announced size and digest is refused, and never lies in the depot.
+
+        Its key holds its digest: whoever names both in a report names these very bytes. Earlier versions of it go.
+        """
         attempt, plan = await self._plan(agent)
         _require_voice(attempt, agent)
-        key = _key(agent, result_id)
-        stored = await self.depot.put(key, chunks, max_size=plan.max_output or size)
-        if (stored.size, stored.sha256) != (size, sha256):
-            raise UsageError(
-                f"{result_id}: what came ({stored.size} bytes, {stored.sha256}) is not what was announced."
-            )
+        key = _key(agent, result_id, sha256)
+        # Those that are there now: a request that ends late removes nothing that came after it began.
+        earlier = [one async for one in self.depot.list(f"{agent.folder}/") if one.rpartition("/")[2] == result_id]
+        await self.depot.put(key, chunks, max_size=plan.max_output or size, expected=Stored(size, sha256))
+        for one in earlier:
+            if one != key:
+                await self.depot.delete(one)
 
     async def progress(self, agent: AgentIdentity, fraction: float, text: str) -> None:
         """Put the command's own words into jobInfo; in vain if the job has moved on."""
@@ -194,14 +198,14 @@ class Agents:
         for one in listed:
             try:
                 size, sha256, kind = int(one["size"]), str(one["sha256"]), str(one["media_type"])
-                key = _key(agent, str(one["id"]))
+                key = _key(agent, str(one["id"]), sha256)
             except (KeyError, TypeError, ValueError):
                 raise UsageError("outputs: each needs id, media_type, size and sha256.") from None
-            if kind not in kinds or not _SHA256.fullmatch(sha256):
-                raise UsageError(f"outputs: {one['id']}: wrong media type or digest.")
+            if kind not in kinds:
+                raise UsageError(f"outputs: {one['id']}: wrong media type.")
             there = await self.depot.head(key)
             if there is None or there.size != size:
-                raise UsageError(f"outputs: {one['id']} was not handed over with {size} bytes.")
+                raise UsageError(f"outputs: {one['id']} was not handed over with {size} bytes and this digest.")
             outputs.append(Output(str(one["id"]), key, kind, size, sha256))
             if one.get("settled") is True:
                 settled.append(str(one["id"]))
@@ -249,10 +253,12 @@ def _require_voice(attempt: Attempt, agent: AgentIdentity) -> None:
         raise Forbidden("This attempt has ended or was given up.")
 
 
-def _key(agent: AgentIdentity, result_id: str) -> str:
+def _key(agent: AgentIdentity, result_id: str, sha256: str) -> str:
     if not _RESULT.fullmatch(result_id) or not result_id.strip("."):
         raise UsageError(f"{result_id[:64]!r} can't be the name of a result.")
-    return f"{agent.folder}/{result_id}"
+    if not _SHA256.fullmatch(sha256):
+        raise UsageError(f"{result_id}: its SHA-256 must be 64 hexadecimal digits.")
+    return f"{agent.folder}/{sha256}/{result_id}"
 
 
 def _number(told: Mapping[str, Any], name: str) -> float:

@@ -17,6 +17,8 @@ class Collected(NamedTuple):
     results: tuple[Result, ...]
     logs: tuple[Result, ...]
     tail: str = ""
+    problem: str = ""
+    """Why a result is not among them that was there when the attempt ended."""
 
 
 class NotNow(ServiceUnavailable):
@@ -90,12 +92,10 @@ class Executor(ABC):
 
     @abstractmethod
     async def collect(self, observation: Observation, attempt: Attempt) -> Collected:
-        """Put the files of an ended attempt into the depot, and return what they are.
+        """Put the files of an ended attempt into the depot, and return what they are and what is lost.
 
         Raises
         ------
-        NotFound
-            A file that was collected at the site is no longer there.
         ServiceUnavailable, StorageFull
             The depot can't take them now; call again.
         """

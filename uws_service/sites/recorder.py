@@ -131,6 +131,9 @@ class Outcomes:
 
     async def _complete(self, job: Job, attempt: Attempt, seen: Observation) -> None:
         found = await self.executor.collect(seen, attempt)
+        if found.problem:  # it can't be had at a later try either
+            await self.fail(job, attempt, seen, Reason.STAGE_OUT, found.problem)
+            return
         after = apply(
             job, Action.COMPLETE, self.clock(), started=seen.started, ended=seen.ended, results=tuple(found.results)
         )
@@ -146,7 +149,8 @@ class Outcomes:
         logs: tuple[Result, ...] = ()
         detail = ""
         if seen is not None:
-            _, logs, detail = await self.executor.collect(seen, attempt)
+            found = await self.executor.collect(seen, attempt)
+            logs, detail = found.logs, found.tail
         if reason is Reason.EXIT_CODE and seen is not None and seen.reports:
             last = detail.strip().rpartition("\n")[2]
             message = f"{message}: {last[:300]}" if last else f"{message}."

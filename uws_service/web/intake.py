@@ -49,38 +49,42 @@ async def posted(
     """
     prefix = f"jobs/{job_id}/uploads/{secrets.token_hex(6)}"
     keys: list[str] = []
+    async with depot.held(prefix) as begin:  # however long the form is open, nobody takes its files for orphans
 
-    def open_file(number: int) -> DepotSink:
-        keys.append(f"{prefix}-{number}")
-        return DepotSink(depot, keys[-1], limits.upload)
+        def open_file(number: int) -> DepotSink:
+            begin()
+            keys.append(f"{prefix}-{number}")
+            return DepotSink(depot, keys[-1], limits.upload)
 
-    try:
-        form = await read_form(
-            request.headers,
-            request.stream(),
-            limits=FormLimits(
-                body=limits.body,
-                fields=limits.parameters,
-                field_size=limits.value,
-                files=limits.files,
-                file_size=limits.upload,
-                text=limits.text,
-            ),
-            open_file=open_file,
-        )
-        sent = [pair for pair in form.fields if pair[1] or not leave_out_empty]
-        fields = [*request.query_params.multi_items(), *sent]
-        # A browser sends an empty part for each file that was not chosen.
-        parts = [(part, key) for part, key in zip(form.files, keys, strict=True) if part.filename or part.stored.size]
-        _check_names([name for name, _ in fields], [part.name for part, _ in parts])
-        files = tuple(_file(part, key) for part, key in parts)
-        for key in set(keys) - {key for _, key in parts}:
-            await depot.delete_prefix(key)
-        yield Posted(tuple(fields), files, tuple(part.stored.sha256 for part, _ in parts))
-    except Exception:  # a cancelled request may already be recorded; the search for orphans sees to its files
-        for key in keys:
-            await depot.delete_prefix(key)
-        raise
+        try:
+            form = await read_form(
+                request.headers,
+                request.stream(),
+                limits=FormLimits(
+                    body=limits.body,
+                    fields=limits.parameters,
+                    field_size=limits.value,
+                    files=limits.files,
+                    file_size=limits.upload,
+                    text=limits.text,
+                ),
+                open_file=open_file,
+            )
+            sent = [pair for pair in form.fields if pair[1] or not leave_out_empty]
+            fields = [*request.query_params.multi_items(), *sent]
+            # A browser sends an empty part for each file that was not chosen.
+            parts = [
+                (part, key) for part, key in zip(form.files, keys, strict=True) if part.filename or part.stored.size
+            ]
+            _check_names([name for name, _ in fields], [part.name for part, _ in parts])
+            files = tuple(_file(part, key) for part, key in parts)
+            for key in set(keys) - {key for _, key in parts}:
+                await depot.delete_prefix(key)
+            yield Posted(tuple(fields), files, tuple(part.stored.sha256 for part, _ in parts))
+        except Exception:  # a cancelled request may already be recorded; the search for orphans sees to its files
+            for key in keys:
+                await depot.delete_prefix(key)
+            raise
 
 
 def _file(part: FilePart, key: str) -> Parameter:

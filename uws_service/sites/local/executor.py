@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import signal
@@ -25,12 +26,20 @@ from typing import Any
 import structlog
 
 import uws_service
+from uws_service.agent import confined
 from uws_service.agent import folder as layout
 from uws_service.agent.outputs import describe_logs
 from uws_service.auth.data_tokens import DataAccess
-from uws_service.depot import Depot
+from uws_service.depot import Depot, Stored, check_key
 from uws_service.domain.attempt import Attempt, Launch, Observation, Output, Reason, Seen
-from uws_service.domain.errors import ConfigurationError, NotFound, ServiceUnavailable, StorageFull, UwsError
+from uws_service.domain.errors import (
+    ConfigurationError,
+    NotFound,
+    ServiceUnavailable,
+    StorageFull,
+    UsageError,
+    UwsError,
+)
 from uws_service.domain.job import Result
 from uws_service.sites.executor import Collected, Executor, log_key, result_key
 from uws_service.sites.local.processes import Key, chunks_of, kill_leftovers, log_end, observation, remove, signal_agent
@@ -286,7 +295,7 @@ class LocalExecutor(Executor):
         """The agent ended before it took the attempt: Python itself does not run, or the disk is full."""
         folder = self._folder(*key)
         try:
-            said = layout.clean(log_end(folder / "agent.log") or b"", 1000).strip()
+            said = layout.clean(log_end(folder, "agent.log") or b"", 1000).strip()
             message = f"The agent could not start: {said}"
             await asyncio.to_thread(self._conclude, folder, Reason.AGENT_LOST, message)
         finally:
@@ -347,7 +356,7 @@ class LocalExecutor(Executor):
         """The last MiB of ``stdout`` or ``stderr`` as it is now."""
         if name not in ("stdout", "stderr"):
             return None
-        return await asyncio.to_thread(log_end, self._folder(job_id, number) / layout.LOG / name)
+        return await asyncio.to_thread(log_end, self._folder(job_id, number), f"{layout.LOG}/{name}")
 
     # -- end ------------------------------------------------------------------------------------------------------
 
@@ -385,34 +394,51 @@ class LocalExecutor(Executor):
             await asyncio.gather(task, return_exceptions=True)
 
     async def collect(self, observation: Observation, attempt: Attempt | None = None) -> Collected:
-        """Put results and logs into the depot. What is there already, from an earlier call, is not put again."""
+        """Put results and logs into the depot, as the agent described them or not at all."""
         folder = self._folder(observation.job_id, observation.number)
         results: list[Result] = []
         logs: list[Result] = []
+        problem = ""
         for output in observation.outputs:
             is_log = output.source.startswith(f"{layout.LOG}/")
             key = (log_key if is_log else result_key)(observation.job_id, output.id)
-            await self._store(folder, output, key)
+            try:
+                await self._store(folder, output, key)
+            except NotFound as error:
+                log.warning("a file is lost", job=observation.job_id, attempt=observation.number, error=error.message)
+                problem = problem or ("" if is_log else error.message)
+                continue
             (logs if is_log else results).append(Result(output.id, key, output.media_type, output.size, output.sha256))
-        return Collected(tuple(results), tuple(logs), observation.log_tail)
+        return Collected(tuple(results), tuple(logs), observation.log_tail, problem)
 
     async def _store(self, folder: Path, output: Output, key: str) -> None:
-        path = folder / output.source
+        """Put one file into the depot, through one descriptor; `NotFound` if it is not what the agent described."""
+        expected = Stored(output.size, output.sha256)
         try:
-            if not path.resolve().is_relative_to(folder):
-                raise NotFound(f"The file {output.id!r} is not in the attempt's folder.")
-            entry = path.lstat()
+            check_key(key)
+            with confined.regular(str(folder), output.source) as file:
+                content = confined.Content(file, os.fstat(file).st_size)
+                await self.depot.put(key, chunks_of(content), max_size=content.size, expected=expected)
         except FileNotFoundError:
-            there = await self.depot.head(key)
-            if there is None or there.size != output.size:
+            if not await self._is_stored(key, expected):
                 raise NotFound(f"The file {output.id!r} is no longer at the site.") from None
-            return
-        if entry.st_size != output.size:
-            raise NotFound(f"The file {output.id!r} has changed since it was collected.")
-        if entry.st_nlink > 1:  # another name for the same file must not lead into the depot
-            await self.depot.put(key, chunks_of(path), max_size=output.size)
-        else:
-            await self.depot.put_file(key, path)
+        except (UsageError, confined.Changed):
+            raise NotFound(f"The file {output.id!r} has changed since the command ended.") from None
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise NotFound(f"The file {output.id!r} is not what the agent saw: {why}.") from None
+
+    async def _is_stored(self, key: str, expected: Stored) -> bool:
+        """Whether an earlier call has put the very same bytes."""
+        digest = hashlib.sha256()
+        size = 0
+        try:
+            async for chunk in self.depot.read(key):
+                digest.update(chunk)
+                size += len(chunk)
+        except NotFound:
+            return False
+        return Stored(size, digest.hexdigest()) == expected
 
     async def forget(self, job_id: str, number: int) -> None:
         """Remove the work folder and whatever still runs in it."""

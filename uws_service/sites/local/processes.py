@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from uws_service.agent import confined
 from uws_service.agent import folder as layout
 from uws_service.domain.attempt import Observation, Output, Reason, Seen, Usage
 
@@ -60,20 +61,18 @@ def signal_agent(folder: Path, kind: signal.Signals) -> bool:
     return False
 
 
-def log_end(path: Path) -> bytes | None:
+def log_end(folder: Path, name: str) -> bytes | None:
+    """The end of a log, at most `LOG_END` bytes."""
     try:
-        with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_END))
-            return file.read(LOG_END)
+        return confined.read_tail(str(folder), name, LOG_END)
     except OSError:
         return None
 
 
-async def chunks_of(path: Path) -> AsyncIterator[bytes]:
-    """The content of a file, piece by piece."""
-    with path.open("rb") as file:
-        while chunk := await asyncio.to_thread(file.read, 1024 * 1024):
-            yield chunk
+async def chunks_of(content: confined.Content) -> AsyncIterator[bytes]:
+    """The content of an open file, piece by piece."""
+    while chunk := await asyncio.to_thread(content.read, 1024 * 1024):
+        yield chunk
 
 
 def kill_leftovers(folder: Path, seconds: float = 5.0) -> int:
@@ -123,11 +122,20 @@ def remove(path: Path) -> None:
     """Remove a tree whatever the command did to it: folders without rights, or nested a thousand deep."""
 
     def open_up(_function: object, name: str, _error: object) -> None:
-        with contextlib.suppress(OSError):
-            os.chmod(os.path.dirname(name), 0o700)
-            os.chmod(name, 0o700)
+        for folder in (os.path.dirname(name), name):
+            with contextlib.suppress(OSError):
+                _give_rights(folder)
 
     with contextlib.suppress(OSError, RecursionError):
         shutil.rmtree(path, onerror=open_up)
     if path.exists():
         subprocess.run(["rm", "-rf", "--", str(path)], check=False, stderr=subprocess.DEVNULL)
+
+
+def _give_rights(folder: str) -> None:
+    """Let its owner into a folder; a link in its place leads nowhere."""
+    file = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        os.chmod(f"/proc/self/fd/{file}", 0o700)
+    finally:
+        os.close(file)

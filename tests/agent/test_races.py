@@ -1,0 +1,291 @@
+"""Files that a command changes while its agent looks at them, reads them and sends them: thousands of tries."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from tests.executors.agents import eventually
+from tests.server import ROOT, free_port
+from uws_service.agent import confined, outputs
+from uws_service.agent.pod import Agent
+from uws_service.agent.upstream import Refused, Unreachable, Upstream
+from uws_service.auth import ANONYMOUS
+from uws_service.domain.agent import AgentIdentity
+from uws_service.domain.job import Parameter
+from uws_service.service.jobs import Request
+from uws_service.settings import Settings
+from uws_service.sites.kubernetes import AgentTokens
+from uws_service.web.app import App
+
+SECRET = b"the agent's own token " * 40
+TRIES = 4000
+
+
+@contextmanager
+def attacked(folder: Path, name: str, secret: Path, *how: str) -> Iterator[None]:
+    """While the block runs, another process changes what lies under the name."""
+    program = Path(__file__).with_name("attacker.py")
+    attacker = subprocess.Popen([sys.executable, "-S", program, folder, name, secret, *how])
+    try:
+        eventually(lambda: os.path.lexists(folder / name) and os.path.lexists(folder / "inner"))
+        yield
+        assert attacker.poll() is None
+    finally:
+        attacker.kill()
+        attacker.wait()
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    (tmp_path / "private").mkdir()
+    path = tmp_path / "private" / "result"
+    path.write_bytes(SECRET)
+    return path
+
+
+@pytest.mark.parametrize("kernel", [True, False], ids=["openat2", "part-by-part"])
+def test_no_link_is_followed_whenever_it_comes(tmp_path: Path, secret: Path, kernel: bool) -> None:
+    """What is opened below a folder lies below it, at each of thousands of tries; pipes and links hold nobody up."""
+    folder = tmp_path / "output"
+    folder.mkdir()
+    outcomes: Counter[str] = Counter()
+    with attacked(folder, "result", secret):
+        end = time.monotonic() + 120
+        while outcomes.total() < 2 * TRIES or len(outcomes) < 2:
+            assert time.monotonic() < end, outcomes
+            path = "result" if outcomes.total() % 2 else "inner/result"
+            try:
+                file = confined.open_below(str(folder), path, kernel=kernel)
+            except OSError:
+                outcomes["refused"] += 1
+                continue
+            try:
+                if stat.S_ISREG(os.fstat(file).st_mode):
+                    assert SECRET[:10] not in os.pread(file, 4096, 0)
+                    outcomes["opened"] += 1
+            finally:
+                os.close(file)
+
+
+@pytest.mark.parametrize("kernel", [True, False], ids=["openat2", "part-by-part"])
+def test_paths_that_lead_out(tmp_path: Path, kernel: bool) -> None:
+    """Both ways refuse the same, and open the same."""
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    (tmp_path / "in" / "deep" / "file").write_text("data")
+    (tmp_path / "in" / "link").symlink_to("deep")
+    (tmp_path / "in" / "deep" / "link").symlink_to("file")
+    for path in ("../in/deep/file", "/etc/passwd", "link/file", "deep/link", "deep/../deep/file", "", "deep//file"):
+        with pytest.raises(OSError):
+            confined.open_below(str(tmp_path / "in"), path, kernel=kernel)
+    file = confined.open_below(str(tmp_path / "in"), "deep/file", kernel=kernel)
+    assert os.read(file, 10) == b"data"
+    os.close(file)
+
+
+# -- a pod's agent and the service ---------------------------------------------------------------------------------
+
+
+class Service:
+    """A service with one attempt, whose pod's token is its uid."""
+
+    def __init__(self, app: App, url: str, job_id: str, folder: Path) -> None:
+        self.app, self.url, self.job_id, self.folder = app, url, job_id, folder
+
+    def stored(self) -> dict[str, bytes]:
+        """All that lies in the depot of the job, whatever its name."""
+        assert self.app.runtime is not None and self.app.runtime.depot.folder is not None
+        top = self.app.runtime.depot.folder / "jobs" / self.job_id
+        return {str(path.relative_to(top)): path.read_bytes() for path in top.rglob("*") if path.is_file()}
+
+
+@asynccontextmanager
+async def serving(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Service]:
+    """A service on a port, with a job of `sleep` that waits for its pod."""
+    port = free_port()
+    sleep = ROOT / "uws_service" / "apps" / "sleep.yaml"
+    app = App(Settings.load(data=folder / "data", controller=False, builtin_applications=False, applications=[sleep]))
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, access_log=False))
+    ids: list[str] = []
+
+    async def verify(_: AgentTokens, token: str) -> AgentIdentity:
+        return AgentIdentity(frozenset({"local"}), ids[0], 1, "pod-1")
+
+    monkeypatch.setattr(AgentTokens, "verify", verify)  # clusters' signatures are tested elsewhere
+    running = asyncio.create_task(server.serve())
+    try:
+        while not server.started:
+            await asyncio.sleep(0.01)
+            assert not running.done()
+        runtime = app.runtime
+        assert runtime is not None
+        wanted = Request(parameters=(Parameter("SECONDS", "0"),), run=True)
+        job, _ = await runtime.service.create(runtime.applications["sleep"], ANONYMOUS, wanted)
+        ids.append(job.id)
+        (attempt,) = await runtime.store.attempts(job.id)
+        assert await runtime.store.begin_attempt(attempt, 1)
+        yield Service(app, f"http://127.0.0.1:{port}", job.id, folder)
+    finally:
+        server.should_exit = True
+        await running
+
+
+def pod_folders(folder: Path) -> Path:
+    """The volumes of a pod, as its agent sees them, and its token beside them."""
+    for name in ("input", "output", "progress", "agent", "bin", "token"):
+        (folder / name).mkdir(parents=True)
+    (folder / "token" / "result").write_bytes(SECRET)
+    return folder
+
+
+@pytest.mark.anyio
+async def test_what_is_sent_is_what_was_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of hand-overs of a file that changes all the time: no byte of the token gets into the depot.
+
+    What the service has is either what its key names, by digest, or nothing.
+    """
+    root = pod_folders(tmp_path / "pod")
+    outcomes: Counter[str] = Counter()
+    async with serving(tmp_path, monkeypatch) as service:
+        (root / "token" / "short").write_text("pod-1")
+        upstream = Upstream(service.url, str(root / "token" / "short"))
+        agent = Agent(str(root), upstream, "")
+        await asyncio.to_thread(upstream.post, "claim", {})
+
+        def hand_over() -> str:
+            path = str(root / "output" / ("result" if outcomes.total() % 2 else "inner/result"))
+            told = {"id": "result", "media_type": "application/octet-stream"}
+            agent.early.clear()  # each is sent
+            try:
+                return "sent" if outputs.describe(str(root), path, told, deliver=agent._hand_over) else "skipped"
+            except outputs.StageOutError:
+                return "refused by the agent"
+            except (Refused, Unreachable) as error:
+                assert "not what was announced" in str(error), error
+                return "refused by the service"
+
+        with attacked(root / "output", "result", root / "token" / "result"):
+            end = time.monotonic() + 120
+            while outcomes.total() < TRIES or outcomes["sent"] < TRIES / 20:
+                assert time.monotonic() < end, outcomes
+                outcomes[await asyncio.to_thread(hand_over)] += 1
+                if outcomes.total() % 50 == 0:
+                    for key, content in service.stored().items():
+                        assert SECRET[:10] not in content
+                        digest, name = key.split("/")[-2:]
+                        assert name == "result" and hashlib.sha256(content).hexdigest() == digest
+        assert outcomes["refused by the agent"], outcomes
+        assert len(service.stored()) == 1  # earlier versions went
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("how", [(), ("patient",)], ids=["at-random", "patient"])
+async def test_an_agent_beside_a_hostile_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: tuple[str, ...]
+) -> None:
+    """The agent as its pod runs it, ended again and again while the command changes its result."""
+    for number in range(6):
+        async with serving(tmp_path / f"{number}", monkeypatch) as service:
+            root = pod_folders(tmp_path / f"{number}" / "pod")
+            (root / "token" / "short").write_text("pod-1")
+            environment = {
+                "UWS_AGENT_ROOT": str(root),
+                "UWS_AGENT_URL": service.url,
+                "UWS_AGENT_TOKEN": str(root / "token" / "short"),
+                "UWS_AGENT_LAUNCHER": "/bin/true",
+                "PYTHONPATH": str(ROOT),
+            }
+            agent = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "uws_service.agent.pod", env=environment, stderr=subprocess.DEVNULL
+            )
+            try:
+                await asyncio.to_thread(eventually, (root / "agent" / "ready").exists)
+                with attacked(root / "output", "result", root / "token" / "result", *how):
+                    agent.send_signal(signal.SIGTERM)
+                    await asyncio.wait_for(agent.wait(), 30)
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    agent.kill()
+                await agent.wait()
+            for key, content in service.stored().items():
+                assert SECRET[:10] not in content
+                assert hashlib.sha256(content).hexdigest() in key
+            assert service.app.runtime is not None
+            (attempt,) = await service.app.runtime.store.attempts(service.job_id)
+            assert attempt.report is not None  # it said its last word, good or bad
+            for one in attempt.report.outputs:
+                assert hashlib.sha256(service.stored()[one.source.partition(f"{service.job_id}/")[2]]).hexdigest() == (
+                    one.sha256
+                )
+
+
+@pytest.mark.anyio
+async def test_a_file_that_grows_or_shrinks_while_it_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exactly the announced bytes are sent: no more, that could pass for another request, and never half of them."""
+    root = pod_folders(tmp_path / "pod")
+    file = root / "output" / "result"
+    (root / "token" / "short").write_text("pod-1")
+    async with serving(tmp_path, monkeypatch) as service:
+        upstream = Upstream(service.url, str(root / "token" / "short"))
+        await asyncio.to_thread(upstream.post, "claim", {})
+
+        def hand_over(change: str) -> None:
+            file.write_bytes(bytes(300_000))
+
+            def deliver(one: object, found: outputs.Found) -> bool:
+                if change == "grow":
+                    with file.open("ab") as more:
+                        more.write(b"POST /agent/v1/report HTTP/1.1\r\n\r\n" * 1000)
+                else:
+                    os.truncate(file, 100_000)
+                upstream.upload("outputs/result", found.content(), found.sha256)
+                return True
+
+            outputs.describe(str(root), str(file), {"id": "result"}, deliver=deliver)
+
+        await asyncio.to_thread(hand_over, "grow")
+        assert [len(content) for content in service.stored().values()] == [300_000]
+        with pytest.raises(outputs.StageOutError, match="was cut to 100000 of 300000"):
+            await asyncio.to_thread(hand_over, "cut")
+        assert [len(content) for content in service.stored().values()] == [300_000]
+
+
+def test_small_files_of_a_hostile_command(tmp_path: Path) -> None:
+    """Usage and progress files that are pipes, links, endless or no numbers hold nobody up and tell nothing."""
+    from uws_service.agent.pod import usage
+    from uws_service.agent.supervisor import Progress
+
+    (tmp_path / "secret").write_text("12 34\n0.5 secret\n")
+    path = tmp_path / "p" / "file"
+    path.parent.mkdir()
+    for make in (
+        os.mkfifo,
+        Path.mkdir,
+        lambda at: at.symlink_to(tmp_path / "secret"),
+        lambda at: at.symlink_to("/dev/zero"),
+        lambda at: at.write_bytes(b"9" * 5000),
+        lambda at: at.write_bytes(b"\xff\x00 x"),
+    ):
+        make(path)
+        began = time.monotonic()
+        assert usage(str(path)) == {}
+        assert Progress(str(path)).read() is None
+        assert time.monotonic() - began < 5
+        if path.is_dir() and not path.is_symlink():
+            path.rmdir()
+        else:
+            path.unlink()
