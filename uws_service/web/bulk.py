@@ -13,6 +13,7 @@ from uws_service.applications.bulk import read_rows
 from uws_service.auth.policy import Policy
 from uws_service.errors import NotFound, UsageError
 from uws_service.job import Parameter
+from uws_service.offload import offload
 from uws_service.runtime import Runtime
 from uws_service.service import fingerprint, new_id
 from uws_service.web.edge import Resource, call_of
@@ -57,7 +58,7 @@ class Bulk:
                     wanted,
                     rows,
                     origin=call.origin,
-                    idempotency=(key, fingerprint(wanted, form.digests)) if key else None,
+                    idempotency=(key, await offload(form.weight, fingerprint, wanted, form.digests)) if key else None,
                     token=call.token,
                 )
         finally:

@@ -14,7 +14,7 @@ from starlette.responses import Response, StreamingResponse
 from uws_service.depot import Depot
 from uws_service.errors import NotFound
 
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
 def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
