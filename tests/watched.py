@@ -29,7 +29,7 @@ async def watch(path: Path) -> None:
         await asyncio.sleep(TICK_SECONDS)
         cpu, wall = time.thread_time() - cpu, time.monotonic() - wall - TICK_SECONDS
         if max(cpu, wall) > NOTED_SECONDS:
-            with path.open("a") as file:  # noqa: ASYNC230
+            with path.open("a") as file:
                 file.write(f"{cpu:.3f} {wall:.3f}\n")
 
 

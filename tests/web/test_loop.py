@@ -27,7 +27,12 @@ class Watched:
 
     def __init__(self, folder: Path) -> None:
         self.watch = folder / "watch"
-        settings = {"WATCH": str(self.watch), "UWS_APPLICATIONS": f'["{PROBE}"]', "UWS_LIMITS__BULK": "5000", "UWS_SITES": SITES}
+        settings = {
+            "WATCH": str(self.watch),
+            "UWS_APPLICATIONS": f'["{PROBE}"]',
+            "UWS_LIMITS__BULK": "5000",
+            "UWS_SITES": SITES,
+        }
         self.server = Server(folder, settings, program=("-m", "tests.watched", "serve"))
 
     def require_swift(self, answer: httpx2.Response, *statuses: int) -> None:
@@ -68,8 +73,7 @@ def multipart(*parts: tuple[str, str, bytes]) -> dict[str, object]:
 @pytest.mark.parametrize("charset", ["punycode", "utf-7", "idna", "unicode_escape", "utf-16", "cp932", "zlib", "x\0y"])
 def test_charsets(watched: Watched, client: httpx2.Client, charset: str) -> None:
     """Codecs of Python's that are slow, or no charsets at all, are refused by name."""
-    value = "".join(chr(0x100 + n % 20_000) for n in range(20_000)).encode("punycode") * 2
-    answer = client.post(JOBS, **multipart(("TAG", f"text/plain; charset={charset}", value)))  # type: ignore[arg-type]
+    answer = client.post(JOBS, **multipart(("TAG", f"text/plain; charset={charset}", b"a" * 200_000)))  # type: ignore[arg-type]
     watched.require_swift(answer, 400)
     assert "utf-8, us-ascii, iso-8859-1, windows-1252" in answer.text
 
