@@ -51,6 +51,10 @@ class UsageError(UwsError):
     title = "UsageError"
 
 
+class Misdirected(UsageError):
+    status = 421
+
+
 class TooLarge(UsageError):
     status = 413
 

@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -24,6 +26,16 @@ from uws_service.web.meta import Meta
 from uws_service.web.sessions import Sessions
 from uws_service.web.sharing import Sharing
 from uws_service.web.sync import Sync
+
+
+class Cors(CORSMiddleware):
+    """Answers of its own, to preflights, are as those of the edge."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """What a page may do."""
+        response = super().preflight_response(request_headers)
+        response.headers["x-content-type-options"] = "nosniff"
+        return response
 
 
 def routes(runtime: Runtime, login: Login | None = None) -> list[BaseRoute]:
@@ -63,7 +75,7 @@ class App:
         self._inner = Edge(self._router, settings)
         edge: ASGIApp = self._inner
         if settings.cors_origins:
-            edge = CORSMiddleware(
+            edge = Cors(
                 edge,
                 allow_origins=list(settings.cors_origins),
                 allow_methods=["GET", "POST", "PUT", "DELETE"],

@@ -57,7 +57,6 @@ async def file_response(
         "etag": tag,
         "accept-ranges": "bytes",
         "cache-control": "private, no-cache",
-        "x-content-type-options": "nosniff",
         "content-security-policy": "sandbox; default-src 'none'",
         "content-disposition": f"inline; filename*=UTF-8''{quote(filename, safe='')}",
     }

@@ -422,7 +422,7 @@ class Jobs:
         for attempt in reversed(attempts):
             text = await self.runtime.live_log(attempt, name)
             if text is not None:
-                headers = {**NO_STORE, "x-content-type-options": "nosniff"}
+                headers = NO_STORE
                 return Response(text, 200, headers, TEXT)
         raise NotFound("There is no log yet." if job.phase in (Phase.PENDING, Phase.QUEUED) else "There is no log.")
 

@@ -28,7 +28,6 @@ HEADERS: Mapping[str, str] = {
         "frame-ancestors 'none'"
     ),
     "referrer-policy": "same-origin",
-    "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
     "vary": "accept",
 }

@@ -33,7 +33,6 @@ log = structlog.get_logger(__name__)
 NO_CACHE = {"cache-control": "no-cache"}
 HEADERS = {
     "cache-control": "private, no-cache",
-    "x-content-type-options": "nosniff",
     "content-security-policy": "sandbox; default-src 'none'",
 }
 XML = "text/xml"
