@@ -36,6 +36,11 @@ class Settings(BaseSettings):
         description="The public URL of the service's root. Unset: taken from each request (Host header, and the "
         "X-Forwarded headers of trusted proxies).",
     )
+    hosts: tuple[str, ...] = Field(
+        (),
+        description="Names by which the service may be called at a loopback address, such as those that a proxy on "
+        "this machine passes on, beside `localhost`, this machine's name and that of `base_url`; `*`: any.",
+    )
     root_path: str = Field("", description="Path under which a proxy serves us, if the proxy strips it.")
     trusted_proxies: tuple[str, ...] = Field(
         ("127.0.0.1", "::1"),
@@ -73,7 +78,9 @@ class Settings(BaseSettings):
     builtin_applications: bool = Field(True, description="Offer the applications that ship with the service.")
     sites: tuple[Site, ...] = Field((LocalSite(),), min_length=1, description="Where jobs run.")
     cors_origins: tuple[str, ...] = Field(
-        (), description="Origins whose pages may call the service from a browser; none by default."
+        (),
+        description="Origins whose pages may call the service from a browser; none by default. `*`: any, but for "
+        "callers whom their address or a proxy lets in; their jobs are made from the service's own pages.",
     )
     limits: Limits = Field(default_factory=Limits, description="Limits of requests.")
     fetch: Fetch = Field(default_factory=Fetch, description="What jobs may fetch from the network.")

@@ -63,6 +63,14 @@ def is_trusted(client: str | None, trusted: tuple[Network, ...]) -> bool:
     return any(address in network for network in trusted)
 
 
+def is_global(address: str) -> bool:
+    """Whether an address is one of the public Internet's; False if it is none at all."""
+    try:
+        return ipaddress.ip_address(address).is_global
+    except ValueError:
+        return False
+
+
 def identify(value: str | None) -> Identity:
     """The identity that a trusted proxy named in its header; None or empty: anonymous."""
     if not value:

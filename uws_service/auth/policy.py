@@ -118,11 +118,11 @@ class Rules:
 
     def require_operator(self, identity: Identity, client: str | None, *, direct: bool) -> None:
         """Raise unless the caller may look into the running of the service."""
-        if not self.has_issuers or identity.admin or (direct and is_trusted(client, self._metrics)):
+        if identity.admin or (direct and is_trusted(client, self._metrics)):
             return
-        if identity.owner is None:
+        if identity.owner is None and self.has_issuers:
             raise AuthenticationRequired("This is for administrators; send a token.")
-        raise Forbidden("This is for administrators.")
+        raise Forbidden("This is for administrators, and for the addresses that `auth.metrics_from` names.")
 
     def lists_anonymous(self) -> bool:
         """Whether anonymous callers see the list of all anonymous jobs; with issuers, ids stay secret."""

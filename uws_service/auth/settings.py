@@ -225,7 +225,7 @@ class Auth(BaseModel):
     )
     metrics_from: tuple[str, ...] = Field(
         ("127.0.0.1", "::1"),
-        description="Addresses or networks that may read /metrics without being administrators, if there are issuers.",
+        description="Addresses or networks that may read /metrics without being administrators.",
     )
     session: int = Field(8 * 3600, ge=60, description="Seconds after which a person with a browser logs in anew.")
     quotas: Quotas = Field(default_factory=Quotas, description="What one owner may have at once.")

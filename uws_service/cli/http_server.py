@@ -21,6 +21,7 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from uws_service.cli.common import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, Stop, complain, note
+from uws_service.cli.connections import BoundedProtocol, most_connections, raise_descriptor_limit
 from uws_service.domain.errors import UwsError
 from uws_service.runtime import applications_of, create_app
 from uws_service.settings import Settings
@@ -32,8 +33,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 GRACE_SECONDS = 5
-KEEP_ALIVE_SECONDS = 75
-"""Longer than the idle time of common proxies, so that none meets a connection that we are just closing."""
 
 
 class Process:
@@ -88,6 +87,7 @@ def serve(
     """Serve until told to stop; the exit code."""
     signal.signal(signal.SIGTERM, _end)  # also meets the signal that the server raises again when it has stopped
     applications_of(settings)
+    raise_descriptor_limit()
     listener = _listen(host, port)
     try:
         if workers == 1:
@@ -136,13 +136,13 @@ def _options(workers: int = 1) -> dict[str, Any]:
         "log_config": None,  # the service configures logging itself
         "proxy_headers": False,  # the service decides itself which proxies it trusts
         "server_header": False,
-        "timeout_keep_alive": KEEP_ALIVE_SECONDS,
+        "http": BoundedProtocol,
         "timeout_graceful_shutdown": GRACE_SECONDS,
     }
 
 
 def _serve_one(settings: Settings, listener: socket.socket) -> int:
-    process = Process(create_app(settings))
+    process = Process(create_app(_fitting(settings)))
     logging.getLogger("uvicorn.error").addFilter(_told_by_us)
     server = uvicorn.Server(uvicorn.Config(process, **_options()))
     try:
@@ -153,6 +153,12 @@ def _serve_one(settings: Settings, listener: socket.socket) -> int:
     if process.failure is not None:
         raise process.failure
     return EXIT_OK if server.started else EXIT_FAILURE
+
+
+def _fitting(settings: Settings) -> Settings:
+    """Requests that block in WAIT leave a quarter of the connections to others."""
+    waiters = min(settings.limits.waiters, max(1, most_connections() * 3 // 4))
+    return settings.model_copy(update={"limits": settings.limits.model_copy(update={"waiters": waiters})})
 
 
 def _told_by_us(record: logging.LogRecord) -> bool:
@@ -185,7 +191,7 @@ def _worker(config: Path | None, overrides: dict[str, Any]) -> _Worker:
     settings = Settings.load(config, **overrides)
     if settings.controller and not _first(settings.work_folder / ".controller"):
         settings = settings.model_copy(update={"controller": False})
-    return _Worker(create_app(settings))
+    return _Worker(create_app(_fitting(settings)))
 
 
 def _first(path: Path) -> bool:

@@ -34,8 +34,19 @@ from uws_service.domain.errors import (
     UwsError,
 )
 from uws_service.domain.ids import new_id, now_ms
-from uws_service.domain.job import BLOCKING, FINAL, Action, ErrorSummary, Job, JobRef, Parameter, Phase, apply
+from uws_service.domain.job import (
+    BLOCKING,
+    FINAL,
+    Action,
+    ErrorSummary,
+    Job,
+    JobRef,
+    Parameter,
+    Phase,
+    apply,
+)
 from uws_service.domain.share import Share
+from uws_service.offload import offload
 from uws_service.placement.placer import Placer
 from uws_service.service.limits import Limits
 from uws_service.store import Made, StaleJob, Store
@@ -143,14 +154,14 @@ class Service:
         """The application of this name, or `NotFound`."""
         found = self.applications.get(name)
         if found is None:
-            raise NotFound(f"There is no application {name!r} here. There are: {', '.join(self.applications)}.")
+            raise NotFound(f"There is no application {name[:64]!r} here. There are: {', '.join(self.applications)}.")
         return found
 
     async def get(self, application: str, job_id: str, identity: Identity, *, write: bool = False) -> Job:
         """A job that the caller may read, or change; else `NotFound`, `Forbidden`, `AuthenticationRequired`."""
         job = await self.store.get(job_id)
         if job is None or job.application != application:
-            raise NotFound(f"There is no job {job_id!r} of the application {application!r}.")
+            raise NotFound(f"There is no job {job_id[:64]!r} of the application {application[:64]!r}.")
         await self._require(job_id, job.owner, identity, write)
         return job
 
@@ -160,7 +171,7 @@ class Service:
         """Version and phase of a job, by the shortest way."""
         seen = await self.store.glance(job_id)
         if seen is None or seen.application != application:
-            raise NotFound(f"There is no job {job_id!r} of the application {application!r}.")
+            raise NotFound(f"There is no job {job_id[:64]!r} of the application {application[:64]!r}.")
         if seen.owner is not None and seen.owner != identity.owner:
             await self._require(job_id, seen.owner, identity, write)
         return seen.version, seen.phase
@@ -321,7 +332,8 @@ class Service:
         """The job after RUN, its attempt and its access to data; or in ERROR if its parameters are wrong."""
         application = self.application(job.application)
         try:
-            checked = check(application, job.parameters)
+            weight = sum(len(one.value) for one in job.parameters)
+            checked = await offload(weight, check, application, job.parameters)
             site, why = await self.placer.choose(job, application, group=identity.group)
         except UsageError as error:
             summary = ErrorSummary(error.message, transient=False, reason=Reason.USAGE, detail=error.detail)

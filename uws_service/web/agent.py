@@ -48,7 +48,7 @@ class AgentResources:
         """PUT: one output, with its size and its SHA-256 in headers."""
         agent = await self._agent(request)
         length, digest = request.headers.get("content-length", ""), request.headers.get("x-content-sha256", "")
-        if not length.isdigit():
+        if not (length.isascii() and length.isdigit() and len(length) < 19):
             raise UsageError("The Content-Length header is missing.")
         chunks = self._chunks(request)
         await self.agents.put_output(agent, request.path_params["name"], chunks, int(length), digest.lower())
@@ -60,7 +60,7 @@ class AgentResources:
         told = await _json(request)
         try:
             fraction = float(told["fraction"])
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise UsageError("fraction: must be a number from 0 to 1.") from None
         await self.agents.progress(agent, fraction if fraction == fraction else 0.0, str(told.get("text", "")))
         return Response(status_code=204)
@@ -85,14 +85,14 @@ class AgentResources:
 
 
 async def _json(request: Request) -> Any:
-    body = b""
+    body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > MOST_JSON:
             raise TooLarge(f"The body is larger than {MOST_JSON} bytes.")
     try:
         value = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"The body is not JSON: {error}.") from None
     if not isinstance(value, dict):
         raise UsageError("The body must be a JSON object.")

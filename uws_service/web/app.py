@@ -4,26 +4,30 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Protocol
 
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
 from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from uws_service.domain.errors import NotFound
 from uws_service.service.backend import Backend
-from uws_service.web.edge import Edge, EdgeSettings
+from uws_service.web.edge import Edge
 from uws_service.web.gate import Gate
 from uws_service.web.routes import routes
+from uws_service.web.settings import WebSettings
 
 
-class WebSettings(EdgeSettings, Protocol):
-    """The settings that the web reads."""
+class Cors(CORSMiddleware):
+    """Answers of its own, to preflights, are as those of the edge."""
 
-    @property
-    def cors_origins(self) -> tuple[str, ...]:
-        """Origins whose pages may call the service from a browser."""
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """What a page may do."""
+        response = super().preflight_response(request_headers)
+        response.headers["x-content-type-options"] = "nosniff"
+        return response
 
 
 class App:
@@ -44,7 +48,7 @@ class App:
         self._inner = Edge(self._router, settings)
         edge: ASGIApp = self._inner
         if settings.cors_origins:
-            edge = CORSMiddleware(
+            edge = Cors(
                 edge,
                 allow_origins=list(settings.cors_origins),
                 allow_methods=["GET", "POST", "PUT", "DELETE"],

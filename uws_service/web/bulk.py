@@ -14,6 +14,7 @@ from uws_service.auth.policy import Policy
 from uws_service.domain.errors import NotFound, UsageError
 from uws_service.domain.ids import new_id
 from uws_service.domain.job import Parameter
+from uws_service.offload import offload
 from uws_service.service.backend import Backend
 from uws_service.service.jobs import fingerprint
 from uws_service.web.edge import Resource, call_of
@@ -58,7 +59,7 @@ class Bulk:
                     wanted,
                     rows,
                     origin=call.origin,
-                    idempotency=(key, fingerprint(wanted, form.digests)) if key else None,
+                    idempotency=(key, await offload(form.weight, fingerprint, wanted, form.digests)) if key else None,
                     token=call.token,
                 )
         finally:

@@ -14,7 +14,7 @@ from starlette.responses import Response, StreamingResponse
 from uws_service.domain.errors import NotFound
 from uws_service.service.files import Files
 
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
 def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
@@ -57,7 +57,6 @@ async def file_response(
         "etag": tag,
         "accept-ranges": "bytes",
         "cache-control": "private, no-cache",
-        "x-content-type-options": "nosniff",
         "content-security-policy": "sandbox; default-src 'none'",
         "content-disposition": f"inline; filename*=UTF-8''{quote(filename, safe='')}",
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import quote
 
 import structlog
@@ -23,6 +23,8 @@ from uws_service.auth.policy import Policy
 from uws_service.domain.errors import MethodNotAllowed, UsageError, UwsError
 from uws_service.web.call import Call, Gate, account_of, call_of
 from uws_service.web.errors import error_response
+from uws_service.web.hosts import LocalNames
+from uws_service.web.settings import EdgeSettings
 
 __all__ = ["Call", "Edge", "Resource", "account_of", "call_of"]
 
@@ -30,28 +32,9 @@ log = structlog.get_logger(__name__)
 
 CLIENT_GONE = 499
 """What metrics show for a client that went away before its answer."""
+NOSNIFF = (b"x-content-type-options", b"nosniff")
 _HOST = re.compile(r"[A-Za-z0-9._~:\[\]-]{1,255}")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")
-
-
-class EdgeSettings(Protocol):
-    """The settings that the edge reads."""
-
-    @property
-    def base_url(self) -> str | None:
-        """The public URL of the service's root; None: taken from each request."""
-
-    @property
-    def root_path(self) -> str:
-        """The path under which a proxy serves us, if the proxy strips it."""
-
-    @property
-    def trusted_proxies(self) -> tuple[str, ...]:
-        """Addresses or networks of proxies whose headers are believed."""
-
-    @property
-    def identity_header(self) -> str | None:
-        """The header in which a trusted proxy names the user."""
 
 
 class Edge:
@@ -64,6 +47,7 @@ class Edge:
         self.trusted: tuple[Network, ...] = networks(settings.trusted_proxies)
         self.identity_header = settings.identity_header.lower().encode() if settings.identity_header else None
         self.gate: Gate | None = None
+        self.local_names = LocalNames(settings)
         self._trust: dict[str | None, bool] = {}
         self._counters: dict[tuple[str, str, int], Any] = {}
         self._histograms: dict[str, Any] = {}
@@ -79,6 +63,7 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message["headers"].append(NOSNIFF)
                 call = scope.get("uws.call")
                 if call is not None and call.identity.owner is not None:  # A-005
                     message["headers"].append((b"x-vo-authenticated", _shown(call.identity.owner)))
@@ -143,6 +128,7 @@ class Edge:
             elif name == b"cookie":
                 cookie = value if cookie is None else cookie + b"; " + value
         client = scope["client"][0] if scope.get("client") else None
+        called = host
         prefix = self.root_path or scope.get("root_path", "")
         scheme = scope["scheme"]
         identity = ANONYMOUS
@@ -157,6 +143,8 @@ class Edge:
             if forwarded_for is not None:
                 origin = self._origin(forwarded_for) or origin
         base = self.base_url or _base(scheme, host, scope, prefix)
+        if authorization is None:  # a token is no page's that was led here under a name of its own
+            self.local_names.require(scope, called)
         scope["uws.call"] = Call(identity, base, origin, authorization, cookie, direct)
         path: str = scope["path"]
         if prefix and (path == prefix or path.startswith(prefix + "/")):

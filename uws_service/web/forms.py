@@ -8,18 +8,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
 from typing import Protocol
-from urllib.parse import unquote_to_bytes
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from uws_service.domain.errors import TooLarge, UnsupportedMediaType, UsageError
+from uws_service.offload import offload
 from uws_service.service.files import Files, StoredFile
 
+CHARSETS = {
+    "utf-8": "utf-8",
+    "utf8": "utf-8",
+    "us-ascii": "ascii",
+    "ascii": "ascii",
+    "iso-8859-1": "latin-1",
+    "latin1": "latin-1",
+    "windows-1252": "cp1252",
+}
+"""Charsets of a part's text, with Python's codecs: those that are linear and that forms are written in."""
+LONGEST_CONTENT_TYPE = 1000
+"""Characters of a Content-Type header; its parser is quadratic."""
+_ESCAPES = re.compile(rb"(?:%[0-9A-Fa-f]{2})+")
 URLENCODED = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
 
@@ -128,7 +142,10 @@ async def read_form(
     UnsupportedMediaType
         Neither urlencoded nor multipart; a POST without a body needs no type (U-125).
     """
-    kind, options = parse_options_header(headers.get("content-type"))
+    content_type = headers.get("content-type")
+    if content_type is not None and len(content_type) > LONGEST_CONTENT_TYPE:
+        raise UsageError(f"The Content-Type header is longer than {LONGEST_CONTENT_TYPE} characters.")
+    kind, options = parse_options_header(content_type)
     length = headers.get("content-length")
     if length is not None and length.isdigit() and int(length) > limits.body:
         raise TooLarge(f"The request body has {length} bytes; at most {limits.body} are taken.")
@@ -140,6 +157,7 @@ async def read_form(
             raise UsageError("The multipart form names no boundary.")
         return await _Multipart(boundary, limits, open_file).read(bounded)
     body = bytearray()
+    pieces = 1
     async for chunk in bounded:
         if media_type != URLENCODED and chunk:
             raise UnsupportedMediaType(
@@ -148,9 +166,10 @@ async def read_form(
         body += chunk
         if len(body) > 3 * (limits.text + 256 * limits.fields):  # each byte may be written as three
             raise _too_much(limits)
-        if body.count(b"&", len(body) - len(chunk)) and body.count(b"&") >= limits.fields + limits.files + 100:
+        pieces += chunk.count(b"&")
+        if pieces > limits.fields + limits.files + 100:
             raise _too_many(limits.fields)
-    return Form(_urlencoded(bytes(body), limits))
+    return Form(await offload(len(body), _urlencoded, bytes(body), limits))
 
 
 async def _bounded(stream: AsyncIterator[bytes], limit: int) -> AsyncIterator[bytes]:
@@ -182,8 +201,12 @@ def _urlencoded(body: bytes, limits: FormLimits) -> list[tuple[str, str]]:
     size = 0
     for piece in pieces:
         name, _, value = piece.partition(b"=")
-        decoded = _text(unquote_to_bytes(name.replace(b"+", b" ")), "utf-8", "A parameter's name")
-        raw = unquote_to_bytes(value.replace(b"+", b" "))
+        if len(name) > 3 * 1024:
+            raise UsageError("A parameter's name must have 1 to 256 characters and no control characters.")
+        decoded = _text(_unquoted(name), "utf-8", "A parameter's name")
+        if len(value) > 3 * limits.field_size:  # before it is decoded: that takes much memory
+            raise _too_long(decoded, limits.field_size)
+        raw = _unquoted(value)
         if len(raw) > limits.field_size:
             raise _too_long(decoded, limits.field_size)
         size += len(raw)
@@ -193,13 +216,20 @@ def _urlencoded(body: bytes, limits: FormLimits) -> list[tuple[str, str]]:
     return fields
 
 
+def _unquoted(piece: bytes) -> bytes:
+    """The bytes that a name or a value stands for; what is no escape stays as it is."""
+    return _ESCAPES.sub(lambda run: bytes.fromhex(run[0].replace(b"%", b"").decode()), piece.replace(b"+", b" "))
+
+
 def _text(raw: bytes, charset: str, what: str) -> str:
+    codec = CHARSETS.get(charset.strip().lower())
+    if codec is None:
+        allowed = "utf-8, us-ascii, iso-8859-1, windows-1252"
+        raise UsageError(f"{what} has the charset {charset[:40]!r}, which is not taken here; allowed: {allowed}.")
     try:
-        return raw.decode(charset)
+        return raw.decode(codec)
     except UnicodeError:
         raise UsageError(f"{what} is not text in {charset.upper()[:40]}.") from None
-    except (LookupError, ValueError):  # no codec has a NUL in its name
-        raise UsageError(f"{what} has the charset {charset[:40]!r}, which is not known here; use UTF-8.") from None
 
 
 def _extended(disposition: bytes) -> bytes | None:

@@ -14,6 +14,7 @@ from starlette.types import Scope
 
 from uws_service.auth import ANONYMOUS, Identity
 from uws_service.auth.credentials import refuse_in_query, token_of
+from uws_service.auth.identity import is_global
 from uws_service.auth.permissions import PermissionsApi
 from uws_service.auth.policy import Policy
 from uws_service.auth.quotas import Rates
@@ -59,7 +60,7 @@ class Gate:
         call: Call = scope["uws.call"]
         if self.tokens is not None:
             await self._identify(scope, call)
-        if scope["method"] not in _SAFE or (policy is Policy.USE and call.session is not None):
+        if scope["method"] not in _SAFE or (policy is Policy.USE and (call.session or scope["uws.route"] == "sync")):
             self._refuse_foreign_page(scope, call)
         if self.rates is not None:
             self._count(call)
@@ -123,9 +124,14 @@ class Gate:
         Browsers say where a request comes from in headers that pages can't set; programs send neither of them. This
         guards jobs of people who are not logged in too. Besides, session cookies are SameSite=Lax.
 
-        A GET of /sync runs something too: for people who are logged in, a link elsewhere that they follow themselves
-        is all right, a page that sends them there without being asked is not.
+        A GET of /sync runs something too: for callers whom a cookie, a proxy or their address lets in, a link
+        elsewhere that they follow themselves is all right, a page that sends them there without being asked is not.
         """
+        credentials = call.session is not None or (not call.by and call.identity.owner is not None)
+        near = not call.by and not is_global(call.origin)
+        safe = scope["method"] in _SAFE
+        if safe and not credentials and not near:
+            return
         origin = site = None
         followed = False
         for name, value in scope["headers"]:
@@ -134,17 +140,17 @@ class Gate:
             elif name == b"sec-fetch-site":
                 site = value
             elif name == b"sec-fetch-user":
-                followed = value == b"?1" and scope["method"] in _SAFE
+                followed = safe and value == b"?1"
         if followed or site in (b"same-origin", b"none") or (site is None and origin is None):
             return
         if origin is not None:
-            if call.session is None and (origin in self.origins or "*" in self.origins):
+            if not credentials and (origin in self.origins or ("*" in self.origins and not near)):
                 return
             ours = urlsplit(call.base)
             if site is None and origin == f"{ours.scheme}://{ours.netloc}":
                 return
         raise Forbidden(
-            "The request was made by a page of another site. Use the service's own pages; "
+            "The request was made by a page of another site. Use the service's own pages, or a token; "
             "`cors_origins` in its settings names other sites that may use it."
         )
 

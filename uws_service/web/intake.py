@@ -34,6 +34,11 @@ class Posted:
     files: tuple[Parameter, ...] = ()
     digests: tuple[str, ...] = ()
 
+    @property
+    def weight(self) -> int:
+        """Bytes of all values, roughly."""
+        return sum(len(value) for _, value in self.fields)
+
     def word(self, name: str) -> str | None:
         """The only value of a control word, whatever its case (D-020, D-021)."""
         return single_value(name, [value for key, value in self.fields if key.upper() == name])

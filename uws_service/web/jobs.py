@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import json
+import re
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -16,6 +19,7 @@ from uws_service.auth.policy import Policy
 from uws_service.domain.errors import Forbidden, NotFound, UsageError
 from uws_service.domain.ids import new_id
 from uws_service.domain.job import Action, Job, JobRef, Parameter, Phase
+from uws_service.offload import offload
 from uws_service.protocol import dali, negotiation, uws
 from uws_service.service.backend import Backend
 from uws_service.service.jobs import fingerprint
@@ -31,6 +35,8 @@ from uws_service.web.job_view import info_view, job_urls
 NO_STORE = {"cache-control": "no-store"}  # C-27
 XML = "text/xml"
 TEXT = "text/plain"
+REF_BYTES = 500
+"""Of one job in a list, roughly."""
 CACHE = 4096
 """How many job documents are kept as bytes, each for one version of a job."""
 
@@ -61,19 +67,21 @@ class Jobs:
         last = uws.parse_last(_single(query, "LAST"))
         run_id = _single(query, "RUNID")  # our own, for the jobs of one table
         form = negotiation.choose(request.headers.get("accept"), ("xml", "json", "html"))
-        if form != "xml" and last is None:
-            last = 1000 if form == "html" else None
+        if form == "html":
+            last = min(last or 1000, pages.MOST_JOBS)
         found = self.service.list_jobs(
             application.name, call.identity, phases=phases, after=after, last=last, run_id=run_id
         )
         urls = job_urls(call, application.name)
         if form == "html":
             refs = [ref async for page in found for ref in page]
-            return _html(pages.jobs_page(application, refs, urls, phases, last, account_of(request)))
-        if form == "json":
-            refs = [ref async for page in found for ref in page]
-            return JSONResponse(uws.jobs_json(refs, urls), headers=NO_STORE)
+            page = partial(pages.jobs_page, application, refs, urls, phases, last, account_of(request))
+            return _html(await offload(REF_BYTES * len(refs), page))
         first: list[JobRef] = await anext(aiter(found), [])
+        if form == "json":
+            if len(first) < 1000:
+                return JSONResponse(uws.jobs_json(first, urls), headers=NO_STORE)
+            return StreamingResponse(_stream_json(first, found, urls), 200, NO_STORE, "application/json")
         if len(first) < 1000:
             return Response(uws.jobs_open() + uws.jobrefs(first, urls) + uws.jobs_close(), 200, NO_STORE, XML)
         return StreamingResponse(_stream_list(first, found, urls), 200, NO_STORE, XML)
@@ -93,7 +101,7 @@ class Jobs:
                 wanted,
                 job_id=job_id,
                 origin=call.origin,
-                idempotency=(key, fingerprint(wanted, form.digests)) if key else None,
+                idempotency=(key, await offload(form.weight, fingerprint, wanted, form.digests)) if key else None,
                 token=call.token,
             )
         if not fresh:
@@ -115,12 +123,14 @@ class Jobs:
         urls = job_urls(call, name)
         job, view = await info_view(self.service, job, urls)
         if form == "json":
-            return JSONResponse(uws.job_json(job, urls=urls, info=view), headers=NO_STORE)
+            return await offload(_weight(job), _json, partial(uws.job_json, job, urls=urls, info=view))
         application = self.service.application(name)
         attempts = await self.service.attempts(job_id)
         preview = await self._preview(job) if application.protocol == "tap" else None
-        page = pages.job_page(job, application, attempts, urls, self.service.clock(), account_of(request), preview)
-        response = _html(page)
+        page = partial(
+            pages.job_page, job, application, attempts, urls, self.service.clock(), account_of(request), preview
+        )
+        response = _html(await offload(_weight(job), page))
         if call.share and call.share == call.identity.share:  # the page's own links do not carry it
             set_cookie(response, call.base, SHARE_COOKIE, call.share, 86400, below=f"/{name}/async/{job_id}")
         return response
@@ -160,7 +170,7 @@ class Jobs:
         job = await self.service.get(name, job_id, call.identity)
         urls = job_urls(call, name)
         job, view = await info_view(self.service, job, urls)
-        document = uws.job_xml(job, urls=urls, info=view)
+        document = await offload(_weight(job), uws.job_xml, job, urls=urls, info=view)
         while len(self._documents) >= CACHE:
             del self._documents[next(iter(self._documents))]
         self._documents[key] = (job.version, document)
@@ -293,8 +303,8 @@ class Jobs:
         job = await self._job(request)
         urls = job_urls(call_of(request), job.application)
         if negotiation.choose(request.headers.get("accept"), ("xml", "json")) == "json":
-            return JSONResponse(uws.job_json(job, urls=urls, info=None)["parameters"], headers=NO_STORE)
-        return Response(uws.parameters_xml(job, urls=urls), 200, NO_STORE, XML)
+            return await offload(_weight(job), _json, lambda: uws.job_json(job, urls=urls)["parameters"])
+        return Response(await offload(_weight(job), uws.parameters_xml, job, urls=urls), 200, NO_STORE, XML)
 
     async def set_parameters(self, request: Request) -> Response:
         """POST {job}/parameters: U-037, D-011, D-013."""
@@ -326,7 +336,7 @@ class Jobs:
         if not found:
             raise NotFound(f"The job has no parameter {request.path_params['name']!r}.")
         number = request.query_params.get("value", "1")
-        if not number.isascii() or not number.isdigit() or not 1 <= int(number) <= len(found):
+        if not re.fullmatch(r"\d{1,9}", number, re.ASCII) or not 1 <= int(number) <= len(found):
             raise NotFound(f"The parameter has {len(found)} values; value={number[:16]!r} is not one of them.")
         one = found[int(number) - 1]
         if one.upload is None:
@@ -369,8 +379,8 @@ class Jobs:
         job = await self._job(request)
         urls = job_urls(call_of(request), job.application)
         if negotiation.choose(request.headers.get("accept"), ("xml", "json")) == "json":
-            return JSONResponse(uws.job_json(job, urls=urls, info=None)["results"], headers=NO_STORE)
-        return Response(uws.results_xml(job, urls=urls), 200, NO_STORE, XML)
+            return await offload(_weight(job), _json, lambda: uws.job_json(job, urls=urls)["results"])
+        return Response(await offload(_weight(job), uws.results_xml, job, urls=urls), 200, NO_STORE, XML)
 
     async def result(self, request: Request) -> Response:
         """GET {job}/results/{id}: U-035, D-041."""
@@ -412,7 +422,7 @@ class Jobs:
         for attempt in reversed(attempts):
             text = await self.backend.live_log(attempt, name)
             if text is not None:
-                headers = {**NO_STORE, "x-content-type-options": "nosniff"}
+                headers = NO_STORE
                 return Response(text, 200, headers, TEXT)
         raise NotFound("There is no log yet." if job.phase in (Phase.PENDING, Phase.QUEUED) else "There is no log.")
 
@@ -450,6 +460,31 @@ async def _stream_list(first: list[JobRef], rest: AsyncIterator[list[JobRef]], u
     async for page in rest:
         yield uws.jobrefs(page, urls)
     yield uws.jobs_close()
+
+
+async def _stream_json(first: list[JobRef], rest: AsyncIterator[list[JobRef]], urls: Any) -> AsyncIterator[bytes]:
+    """A long list as JSON, page by page; the same document as a short one."""
+    yield b'{"version":"1.1","jobs":[' + _refs_json(first, urls)
+    async for page in rest:
+        if page:
+            yield b"," + _refs_json(page, urls)
+    yield b"]}"
+
+
+def _refs_json(refs: list[JobRef], urls: Any) -> bytes:
+    text = json.dumps(uws.jobs_json(refs, urls)["jobs"], ensure_ascii=False, separators=(",", ":"))
+    return text[1:-1].encode(errors="replace")
+
+
+def _json(document: Callable[[], Any]) -> Response:
+    return JSONResponse(document(), headers=NO_STORE)
+
+
+def _weight(job: Job) -> int:
+    """Bytes that a document of a job has, roughly."""
+    values = sum(len(one.value) for one in job.parameters)
+    detail = len(job.error.detail) if job.error is not None else 0
+    return values + detail + REF_BYTES * (len(job.parameters) + len(job.results))
 
 
 def _query(request: Request) -> dict[str, list[str]]:

@@ -106,7 +106,7 @@ class Meta:
         if not found:
             raise NotFound(f"There is no file {name!r}.")
         media_type = STATIC_TYPES.get(name[name.rfind(".") :], "application/octet-stream")
-        headers = {"cache-control": "public, max-age=3600", "x-content-type-options": "nosniff"}
+        headers = {"cache-control": "public, max-age=3600"}
         return Response(found[0].read_bytes(), 200, headers, media_type)
 
     def resources(self) -> dict[str, Resource]:

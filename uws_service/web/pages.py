@@ -28,7 +28,6 @@ HEADERS: Mapping[str, str] = {
         "frame-ancestors 'none'"
     ),
     "referrer-policy": "same-origin",
-    "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
     "vary": "accept",
 }
@@ -40,6 +39,10 @@ ACTIVE = frozenset({Phase.QUEUED, Phase.EXECUTING, Phase.SUSPENDED, Phase.UNKNOW
 REFRESH = 3
 """Seconds between two refreshes of an active job's page."""
 
+MOST_JOBS = 10_000
+"""Jobs that a page lists."""
+LONGEST_VALUE = 10_000
+"""Characters of a parameter's value that a job's page shows; it has a link to the rest."""
 SEVERAL = 3
 """Inputs for a parameter, or for tables, that may be given several times."""
 
@@ -287,7 +290,7 @@ def jobs_page(
     account: Account | None = None,
 ) -> str:
     """The caller's jobs, newest first; links for each phase (U-052). ``last`` is the most that were looked for."""
-    cut = last is not None and len(refs) >= last
+    cut = last is not None and len(refs) >= last and last < MOST_JOBS
     chosen = sorted(phases or (), key=list(Phase).index)
     more = f"{urls.jobs}?{urlencode([*(('PHASE', one.value) for one in chosen), ('LAST', 10 * last)])}" if last else ""
     return _render(
@@ -316,12 +319,17 @@ def job_page(
     """One job with all that is known of it; ``now`` in milliseconds since the epoch, ``preview`` of its result."""
     actions = allowed_actions(job.phase)
     parameters = [
-        (one, application.parameter(one.name), urls.parameter(job.id, one.name, number) if is_reference(one) else None)
+        (
+            one,
+            number,
+            application.parameter(one.name),
+            urls.parameter(job.id, one.name, number) if is_reference(one) else None,
+        )
         for one, number in numbered(job.parameters)
         if one.value or one.size  # a form sends what its user left empty too
     ]
     info = JobInfoView.of(job, urls)
-    sent = {one.name.upper() for one, _, _ in parameters}
+    sent = {one.name.upper() for one, *_ in parameters}
     defaults = [
         (name, value, application.parameter(name), "limit" if name.upper() in sent else "default")
         for name, value in info.defaults
@@ -340,6 +348,7 @@ def job_page(
         defaults=defaults,
         preview=preview,
         parameters=parameters,
+        longest=LONGEST_VALUE,
         empty=len(job.parameters) - len(parameters),
         refresh=REFRESH if job.phase in ACTIVE else None,
         can_run=Action.RUN in actions,

@@ -23,6 +23,7 @@ from uws_service.auth.policy import Policy
 from uws_service.domain.errors import NotFound, TooManyRequests, UsageError
 from uws_service.domain.ids import new_id
 from uws_service.domain.job import Parameter, Phase
+from uws_service.offload import offload
 from uws_service.service.backend import Backend
 from uws_service.tap import Queries, documents
 from uws_service.tap.pool import PATIENCE, Process
@@ -33,7 +34,6 @@ log = structlog.get_logger(__name__)
 NO_CACHE = {"cache-control": "no-cache"}
 HEADERS = {
     "cache-control": "private, no-cache",
-    "x-content-type-options": "nosniff",
     "content-security-policy": "sandbox; default-src 'none'",
 }
 XML = "text/xml"
@@ -99,14 +99,15 @@ class Tap:
         detail = single_value("DETAIL", values) or "max"
         if detail not in ("min", "max"):
             raise UsageError(f"DETAIL={detail[:20]!r} is not known; allowed: min, max.")
-        published = self.backend.queries[application.name].published()
-        return Response(documents.tables_xml(published, columns=detail == "max"), 200, NO_CACHE, XML)
+        queries = self.backend.queries[application.name]
+        document = await asyncio.to_thread(_tables_document, queries, columns=detail == "max")
+        return Response(document, 200, NO_CACHE, XML)
 
     async def table(self, request: Request) -> Response:
         """GET /tables/{name}: one table in full (V-031)."""
         application = self._application(request)
-        published = self.backend.queries[application.name].published()
-        document = documents.table_xml(published, request.path_params["name"])
+        published = await asyncio.to_thread(self.backend.queries[application.name].published)
+        document = await asyncio.to_thread(documents.table_xml, published, request.path_params["name"])
         if document is None:
             raise NotFound(f"There is no table {request.path_params['name'][:140]!r}; /tables lists them.")
         return Response(document, 200, NO_CACHE, XML)
@@ -144,7 +145,7 @@ class Answer:
             if form.files:
                 folder = str(form.files[0].upload).partition("/uploads/")[0] + "/"
                 stack.push_async_callback(self.backend.depot.delete_prefix, folder)
-            checked = _checked(self.application, form)
+            checked = await offload(form.weight, _checked, self.application, form)
             self.media_type = str(checked.media_type)
             question = await self._question(checked, queries, stack)
             process = await stack.enter_async_context(queries.pool.process(seconds))
@@ -200,6 +201,10 @@ class Answer:
                 "timeout": min(fetch.timeout, self.application.limits.sync_duration),
             },
         }
+
+
+def _tables_document(queries: Queries, *, columns: bool) -> bytes:
+    return documents.tables_xml(queries.published(), columns=columns)
 
 
 async def _chained(first: bytes, second: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:

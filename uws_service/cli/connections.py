@@ -1,0 +1,314 @@
+"""Connections to the web server, bounded: in size of a head, in time, and in number.
+
+Each connection is in one of four states: between requests, sending a head, sending a body, or waiting for us. Once a
+second all are looked at, so that a request costs no timer. When there are as many as there may be, those that keep us
+waiting the longest make room for new ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from enum import IntEnum
+from typing import Any, ClassVar
+
+import structlog
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+log = structlog.get_logger(__name__)
+
+MOST_HEAD_BYTES = 64 * 1024
+MOST_FIELDS = 100
+HEAD_SECONDS = 20.0
+"""For all of a head, however it comes."""
+BODY_SECONDS = 30.0
+"""For a body before its rate counts, and for an answer that nobody takes."""
+LEAST_RATE = 512
+"""Bytes a second of a body, and of an answer that waits for its reader."""
+EVICTION_RATE = 16 * 1024
+"""Bytes a second; a body that comes slower may make room when there are too many connections."""
+LINGER_SECONDS = 10.0
+"""For the rest of a body whose request is answered."""
+REFUSED_SECONDS = 2.0
+"""For a client to read why it is refused: closed at once, the connection would be reset before."""
+MOST_PIPELINED = 32
+"""Requests that wait in one connection."""
+KEEP_ALIVE_SECONDS = 75.0
+"""Longer than the idle time of common proxies, so that none meets a connection that we are just closing."""
+SWEEP_SECONDS = 1.0
+RESERVED_DESCRIPTORS = 256
+"""For the controllers, the database, the depot and the files of answers."""
+MOST_DESCRIPTORS = 65_536
+"""What the soft limit is raised to; some programs take the longer to start, the higher it is."""
+
+
+def raise_descriptor_limit() -> int:
+    """Raise the soft limit of open files as far as it may be; returns it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < highest:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest, hard))
+        soft = highest
+    return MOST_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
+
+
+def most_connections() -> int:
+    """How many connections this process may have: each may need a file beside it, and the rest of the service some."""
+    descriptors = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], MOST_DESCRIPTORS)
+    if descriptors < 0:  # no limit
+        descriptors = MOST_DESCRIPTORS
+    return max(descriptors - RESERVED_DESCRIPTORS, descriptors // 2) // 2
+
+
+class State(IntEnum):
+    """Whom a connection waits for."""
+
+    IDLE = 0
+    HEAD = 1
+    BODY = 2
+    OURS = 3
+    REFUSED = 4
+
+
+class TooLargeHead(Exception):
+    """More bytes or fields than are taken."""
+
+
+class Sweeper:
+    """Ends the connections of one process that take too long, or are too many.
+
+    Parameters
+    ----------
+    most
+        How many there may be.
+    """
+
+    def __init__(self, connections: set[BoundedProtocol], most: int) -> None:
+        self.connections = connections
+        self.most = most
+        self._warned = float("-inf")
+        self._loop = asyncio.get_running_loop()
+        self._loop.call_later(SWEEP_SECONDS, self._sweep)
+
+    def _sweep(self) -> None:
+        now = self._loop.time()
+        try:
+            for one in list(self.connections):
+                one.check(now)
+        finally:
+            self._loop.call_later(SWEEP_SECONDS, self._sweep)
+
+    def make_room(self, latest: BoundedProtocol) -> bool:
+        """Whether there is room for the connection that has just come, if need be at the cost of others."""
+        now = self._loop.time()
+        lagging = [(one.behind(now), one) for one in self.connections if one is not latest]
+        waiting = sorted(((lag, one) for lag, one in lagging if lag > 0), key=lambda pair: -pair[0])
+        for _, one in waiting[: max(1, self.most // 16)]:
+            self.connections.discard(one)
+            one.transport.abort()
+        if now - self._warned > 10:
+            self._warned = now
+            log.warning("too many connections", most=self.most, ended=min(len(waiting), max(1, self.most // 16)))
+        return bool(waiting)
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, with bounds."""
+
+    sweeper: ClassVar[Sweeper | None] = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.state = State.IDLE
+        self.since = 0.0
+        self._head_bytes = self._fields = 0
+        self._silent_bytes = 0
+        """Bytes since the parser came to the end of a head or to bytes of a body."""
+        self._body_bytes = 0
+        self._progress = False
+        self._full = False
+        self._unread: tuple[float, int] | None = None
+        """Since when an answer waits for its reader, and how many bytes of it waited then."""
+
+    # --- what uvicorn's protocol tells ------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.state, self.since = State.HEAD, self.loop.time()
+        sweeper = self.sweeper
+        if sweeper is None or sweeper.connections is not self.connections:
+            sweeper = BoundedProtocol.sweeper = Sweeper(self.connections, most_connections())  # type: ignore[arg-type]
+        if len(self.connections) > sweeper.most and not sweeper.make_room(self):
+            self._refuse(503, "The service has too many connections; try again in a few seconds.")
+
+    def data_received(self, data: bytes) -> None:
+        if self.state is State.REFUSED or self.transport.is_closing():
+            return
+        if self.state is State.IDLE:
+            self.state, self.since = State.HEAD, self.loop.time()
+        self._progress = False
+        super().data_received(data)
+        if self._progress:
+            self._silent_bytes = 0
+        else:
+            self._silent_bytes += len(data)
+            if self._silent_bytes > MOST_HEAD_BYTES:
+                self._refuse_head()
+
+    def on_message_begin(self) -> None:
+        self._head_bytes = self._fields = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        self._head_bytes += len(url)
+        if self._head_bytes > MOST_HEAD_BYTES:
+            self._full = True
+            raise TooLargeHead
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._fields += 1
+        self._head_bytes += len(name) + len(value) + 4
+        if self._fields > MOST_FIELDS or self._head_bytes > MOST_HEAD_BYTES:
+            self._full = True
+            raise TooLargeHead
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._progress = True
+        if len(self.pipeline) >= MOST_PIPELINED:
+            raise TooLargeHead
+        self.state, self.since, self._body_bytes = State.BODY, self.loop.time(), 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._progress = True
+        self._body_bytes += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._progress = True
+        complete = self.cycle is None or self.cycle.response_complete
+        self.state, self.since = (State.IDLE if complete else State.OURS), self.loop.time()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """As uvicorn's, without its timer: the sweeper ends what is idle for too long."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        else:
+            if self.state is State.OURS:
+                self.state = State.IDLE
+            self.since = self.loop.time()  # of the rest of a body too, if all of it did not come
+
+    def send_400_response(self, msg: str) -> None:
+        """What uvicorn says when the parser refuses; the parser's word on our own bounds has its own status."""
+        if self._full:
+            self._refuse_head()
+        else:
+            self._refuse(400, msg)
+
+    # --- bounds -----------------------------------------------------------------------------------------------
+
+    def behind(self, now: float) -> float:
+        """Seconds that the connection's client keeps us waiting; 0: it does not. Idle ones are far behind."""
+        if self.state is State.IDLE or self.state is State.REFUSED or self.transport.is_closing():
+            return 1e6 + now - self.since
+        if self.state is State.HEAD:
+            return now - self.since
+        if self._unread is not None:
+            return now - self._unread[0] - 1
+        if self.state is State.BODY and not self._we_wait():
+            return now - self.since - 1 - self._body_bytes / EVICTION_RATE
+        return 0.0
+
+    def check(self, now: float) -> None:
+        """End the connection if its client takes too long."""
+        if self.flow.write_paused or self.transport.is_closing():
+            self._check_reader(now)
+            return
+        self._unread = None
+        waited = now - self.since
+        if self.state is State.HEAD and waited > HEAD_SECONDS:
+            if self._silent_bytes:
+                self._refuse(408, f"The head of the request did not come within {HEAD_SECONDS:.0f} s.")
+            else:
+                self.transport.close()
+        elif self.state is State.IDLE and waited > KEEP_ALIVE_SECONDS:
+            self.transport.close()
+        elif self.state is State.REFUSED and waited > REFUSED_SECONDS:
+            self.transport.abort()
+        elif self.state is State.BODY:
+            self._check_body(now, waited)
+
+    def _we_wait(self) -> bool:
+        """Whether it is we who keep a body from coming."""
+        cycle = self.cycle
+        return self.flow.read_paused or (cycle.waiting_for_100_continue and not cycle.response_complete)
+
+    def _check_body(self, now: float, waited: float) -> None:
+        if self.cycle.response_complete:
+            if waited > LINGER_SECONDS:
+                self.transport.close()
+        elif self._we_wait():  # the time does not count
+            self.since, self._body_bytes = now, 0
+        elif waited > BODY_SECONDS:
+            if self._body_bytes < LEAST_RATE * waited:
+                self._refuse(408, f"The body of the request comes slower than {LEAST_RATE} bytes a second.")
+            else:
+                self.since, self._body_bytes = now, 0
+
+    def _check_reader(self, now: float) -> None:
+        """End a connection whose client does not take its answer."""
+        size = self.transport.get_write_buffer_size()
+        if self._unread is None:
+            self._unread = (now, size)
+            return
+        waited = now - self._unread[0]
+        if waited > BODY_SECONDS:
+            if self._unread[1] - size < LEAST_RATE * waited:
+                self.transport.abort()
+            else:
+                self._unread = (now, size)
+
+    def _refuse_head(self) -> None:
+        self._refuse(
+            431, f"The head of a request has at most {MOST_FIELDS} fields and {MOST_HEAD_BYTES} bytes together."
+        )
+
+    def _refuse(self, status: int, message: str) -> None:
+        """Answer and close; only close if another answer is on its way."""
+        if self.state is State.REFUSED or self.transport.is_closing():
+            return
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+            if cycle.response_started or self.pipeline:
+                self.transport.abort()
+                return
+        body = message.encode()
+        self.transport.write(
+            b"HTTP/1.1 %d %s\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n"
+            b"x-content-type-options: nosniff\r\nconnection: close\r\n%s\r\n%s"
+            % (status, _PHRASES[status], len(body), b"retry-after: 5\r\n" if status == 503 else b"", body)
+        )
+        if status == 503 or not self.transport.can_write_eof():  # its descriptor is needed
+            self.transport.close()
+            return
+        self.state, self.since = State.REFUSED, self.loop.time()
+        self.flow.resume_reading()
+        self.transport.write_eof()
+
+
+_PHRASES = {
+    400: b"Bad Request",
+    408: b"Request Timeout",
+    431: b"Request Header Fields Too Large",
+    503: b"Service Unavailable",
+}
