@@ -189,5 +189,6 @@ class Observation:
     usage: Usage = field(default_factory=Usage)
     waiting: str = ""  # why it has not started, in words for its owner
     place: int | None = None  # how many are before it in the site's own queue
+    warning: str = ""  # what its owner should know although it ended well
     reports: bool = False  # its agent hands the results over itself: they are in `Attempt.report`
     gone: bool = False  # nothing of it runs any more, its agent included

@@ -137,7 +137,7 @@ class Outcomes:
         info = {
             **_info(job, found.logs),
             "progress": 1.0,
-            "message": seen.progress_text or job.info.get("message", ""),
+            "message": seen.warning or seen.progress_text or job.info.get("message", ""),
         }
         await self._finish(job, replace(after, info=info), _closed(attempt, seen, None, "", self.clock()))
 
