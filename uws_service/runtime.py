@@ -28,7 +28,7 @@ from uws_service.errors import ConfigurationError, UwsError
 from uws_service.executors.base import Executor
 from uws_service.executors.kubernetes import AgentTokens, Cluster, KubernetesExecutor
 from uws_service.executors.local import LocalExecutor
-from uws_service.leading import Leader
+from uws_service.leading import FolderLease, Lease, Leader, ProcessLease
 from uws_service.placing import Placer
 from uws_service.reaper import Reaper
 from uws_service.service import Service, now_ms
@@ -64,7 +64,6 @@ class Runtime:
     """The TAP applications' tables and warm processes, by name."""
     data: DataAccess | None = None
     """None: no job gets a token for what it fetches."""
-    controllers: list[Controller] = field(default_factory=list)
     leaders: list[Leader] = field(default_factory=list)
     up_since: int = 0
     draining: bool = False
@@ -86,8 +85,10 @@ class Runtime:
 
     def _late_controllers(self) -> list[str]:
         late = []
-        driven = [leader.controller for leader in self.leaders if leader.leading]
-        for controller in [*self.controllers, *driven]:
+        for leader in self.leaders:
+            if leader.decided and not leader.leading:
+                continue
+            controller = leader.controller
             site = controller.executor.site
             lag = time.monotonic() - controller.last_round if controller.last_round is not None else None
             telemetry.CONTROLLER_LAG.labels(site).set(lag if lag is not None else -1)
@@ -95,6 +96,14 @@ class Runtime:
                 since = "has not begun" if lag is None else f"finished its last round {lag:.0f} s ago"
                 late.append(f"site {site}: its controller {since}.")
         return late
+
+    def remarks(self) -> list[str]:
+        """What an operator should know although this process works; no names of machines."""
+        return [
+            f"site {leader.executor.site}: another process drives it."
+            for leader in self.leaders
+            if leader.decided and not leader.leading
+        ]
 
     async def live_log(self, attempt: Attempt, name: str) -> bytes | None:
         """The end of a running attempt's log, if its site can be asked from here."""
@@ -270,24 +279,23 @@ def _executors(
 
 
 async def _drive_sites(runtime: Runtime, placer: Placer, stack: contextlib.AsyncExitStack) -> None:
-    """Local sites belong to this machine; of the others, whoever holds the lease drives them."""
+    """Whoever holds a site's lease drives it; a local site's lease belongs to the work folder of its jobs."""
     for site in runtime.settings.sites:
         executor = runtime.executors[site.name]
-        if isinstance(site, LocalSite):
+        absence = Absence()
+        lease: Lease = ProcessLease(runtime.store, site.name)
+        if isinstance(site, KubernetesSite):
+            absence = Absence(site.unknown_after * 1000, site.lost_after * 1000)
+        if isinstance(site, LocalSite) and isinstance(executor, LocalExecutor):
             await executor.start()
             stack.push_async_callback(executor.stop)
-            controller = Controller(runtime.store, executor, runtime.applications, placer, data=runtime.data)
-            runtime.controllers.append(controller)
-            work = controller.run()
-        else:
-            absence = Absence(site.unknown_after * 1000, site.lost_after * 1000)
-            controller = Controller(
-                runtime.store, executor, runtime.applications, placer, absence=absence, data=runtime.data
-            )
-            leader = Leader(runtime.store, executor, controller)
-            runtime.leaders.append(leader)
-            work = leader.run()
-        stack.push_async_callback(_stop, asyncio.create_task(_always(work)))
+            lease = FolderLease(runtime.store, site.name, executor.identity, site.lost_after)
+        controller = Controller(
+            runtime.store, executor, runtime.applications, placer, absence=absence, data=runtime.data
+        )
+        leader = Leader(lease, executor, controller, is_started=isinstance(executor, LocalExecutor))
+        runtime.leaders.append(leader)
+        stack.push_async_callback(_stop, asyncio.create_task(_always(leader.run())))
 
 
 async def _always(work: Coroutine[Any, Any, None]) -> None:

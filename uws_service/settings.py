@@ -80,6 +80,12 @@ class LocalSite(BaseModel):
     kind: Literal["local"] = Field("local", description="`local`: processes on this machine.")
     slots: int = Field(4, ge=1, description="How many jobs run at once.")
     access: Access = Field(default_factory=Access, description="Which jobs the site takes.")
+    lost_after: int = Field(
+        3600,
+        ge=60,
+        description="With several processes on one database: seconds after which another one takes the site over, "
+        "although jobs of the process that drove it may still run on its machine.",
+    )
 
 
 class KubernetesSite(BaseModel):

@@ -7,5 +7,19 @@
 from uws_service.store.jobs import Made, StaleJob, Store
 from uws_service.store.rows import Event, Glance, JobRef, SiteState
 from uws_service.store.schema import head, migrate
+from uws_service.store.sites import SiteOwner, WorkFolder, lease_of
 
-__all__ = ["Event", "Glance", "JobRef", "Made", "SiteState", "StaleJob", "Store", "head", "migrate"]
+__all__ = [
+    "Event",
+    "Glance",
+    "JobRef",
+    "Made",
+    "SiteOwner",
+    "SiteState",
+    "StaleJob",
+    "Store",
+    "WorkFolder",
+    "head",
+    "lease_of",
+    "migrate",
+]

@@ -33,6 +33,7 @@ from uws_service.store.rows import (
     report_text,
 )
 from uws_service.store.schema import SQLITE_PREFIX, is_postgresql, prepare
+from uws_service.store.sites import SiteStore, is_held
 from uws_service.store.sqlite import SQLite
 
 T = TypeVar("T")
@@ -68,6 +69,7 @@ class Store:
         self.feed = feed
         self.access = AccessStore(database)
         self.grants = GrantStore(database)
+        self.owners = SiteStore(database)
 
     @classmethod
     async def open(cls, url: str, *, create: bool = False) -> Store:
@@ -333,10 +335,19 @@ class Store:
         """Insert or update; what is no longer wanted stays so, and what is closed stays closed."""
         await self._database.write(lambda tx: self._put_attempt(tx, attempt))
 
-    async def begin_attempt(self, attempt: Attempt, now: int) -> bool:
-        """Record that a waiting attempt goes to its site; False if it was moved, begun or given up meanwhile."""
+    async def begin_attempt(self, attempt: Attempt, now: int, *, driver: str = "") -> bool:
+        """Record that a waiting attempt goes to its site; False if it was moved, begun or given up meanwhile.
+
+        With a ``driver`` that no longer holds the site's lease nothing happens either.
+        """
         values = {"job_id": attempt.job_id, "number": attempt.number, "at": attempt.site, "now": now}
-        return await self._database.write(lambda tx: tx.change(queries.BEGIN, values)) == 1
+
+        def operation(tx: Transaction) -> bool:
+            if driver and not is_held(tx, attempt.site, driver):
+                return False
+            return tx.change(queries.BEGIN, values) == 1
+
+        return await self._database.write(operation)
 
     async def give_back(self, attempt: Attempt, not_before: int) -> None:
         """A begun attempt that certainly never reached its site waits again."""
@@ -457,7 +468,7 @@ class Store:
         """Forget the history before an instant; how many lines that were."""
         return await self._database.write(lambda tx: tx.change(queries.TRIM_EVENTS, {"before": before}))
 
-    # --- history, counts, leases ----------------------------------------------------------------------------------
+    # --- history, counts, sites -----------------------------------------------------------------------------------
 
     async def events(self, job_id: str) -> list[Event]:
         """The history of a job."""
@@ -472,24 +483,6 @@ class Store:
             counts = {**dict.fromkeys(counts, 0), **fresh}  # what has vanished is shown as 0
             self._counts = (time.monotonic(), counts)
         return counts
-
-    async def acquire_lease(self, name: str, holder: str, now: int, ttl_ms: int) -> int | None:
-        """Take or keep a lease; its fencing number, or None while somebody else holds it."""
-
-        def operation(tx: Transaction) -> int | None:
-            rows = tx.rows(queries.GET_LEASE, {"key": name})
-            values = {"holder": holder, "until": now + ttl_ms}
-            if not rows:
-                tx.change(queries.INSERT_LEASE, {"name": name, **values, "fencing": 1})
-                return 1
-            current, until, fencing = rows[0]
-            if current != holder and until > now:
-                return None
-            number = fencing if current == holder and until > now else fencing + 1
-            where = {"key": name, "expected": fencing, "before": current}
-            return number if tx.change(queries.UPDATE_LEASE, {**values, "fencing": number, **where}) == 1 else None
-
-        return await self._once_more(operation)
 
     async def put_site(self, state: SiteState) -> None:
         """Record how a site is."""
@@ -509,7 +502,3 @@ class Store:
             return str(tx.rows(queries.GET_META, {"name": "instance"})[0][0])
 
         return await self._database.write(operation)
-
-    async def release_lease(self, name: str, holder: str) -> None:
-        """Give a lease back."""
-        await self._database.write(lambda tx: tx.change(queries.RELEASE_LEASE, {"key": name, "before": holder}))

@@ -10,13 +10,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from uws_service.store.database import Query
 from uws_service.store.rows import ATTEMPT_COLUMNS, JOB_COLUMNS
-from uws_service.store.tables import AttemptRow, EventRow, GarbageRow, JobRow, LeaseRow, MetaRow, SiteRow
+from uws_service.store.tables import AttemptRow, EventRow, GarbageRow, JobRow, MetaRow, SiteRow
 
 job: Any = JobRow.__table__.c  # type: ignore[attr-defined]
 attempt: Any = AttemptRow.__table__.c  # type: ignore[attr-defined]
 event: Any = EventRow.__table__.c  # type: ignore[attr-defined]
 garbage: Any = GarbageRow.__table__.c  # type: ignore[attr-defined]
-lease: Any = LeaseRow.__table__.c  # type: ignore[attr-defined]
 site: Any = SiteRow.__table__.c  # type: ignore[attr-defined]
 meta: Any = MetaRow.__table__.c  # type: ignore[attr-defined]
 
@@ -240,18 +239,6 @@ USAGE = Query(
     )
     .order_by(*_USAGE_KEY)
     .limit(p("page", required=True))
-)
-GET_LEASE = Query(select(lease.holder, lease.until, lease.fencing).where(lease.name == p("key")))
-INSERT_LEASE = Query(
-    insert(LeaseRow).values(name=p("name"), holder=p("holder"), until=p("until"), fencing=p("fencing"))
-)
-UPDATE_LEASE = Query(
-    update(LeaseRow)
-    .where(lease.name == p("key"), lease.fencing == p("expected"), lease.holder == p("before"))
-    .values(holder=p("holder"), until=p("until"), fencing=p("fencing"))
-)
-RELEASE_LEASE = Query(
-    update(LeaseRow).where(lease.name == p("key"), lease.holder == p("before")).values(until=literal_column("0"))
 )
 SITES = Query(select(site.name, site.reachable, site.since, site.message, site.updated))
 
