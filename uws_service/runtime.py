@@ -28,7 +28,7 @@ from uws_service.errors import ConfigurationError, UwsError
 from uws_service.executors.base import Executor
 from uws_service.executors.kubernetes import AgentTokens, Cluster, KubernetesExecutor
 from uws_service.executors.local import LocalExecutor
-from uws_service.leading import FolderLease, Lease, Leader, ProcessLease
+from uws_service.leading import FolderLease, Leader, Lease, ProcessLease
 from uws_service.placing import Placer
 from uws_service.reaper import Reaper
 from uws_service.service import Service, now_ms

@@ -65,7 +65,9 @@ def test_signals_are_passed_on(launcher: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1])
 @pytest.mark.parametrize(("answer", "code"), [("exit 0", 143), ("exit 5", 5)])
-def test_asked_from_outside_to_end(launcher: Path, tmp_path: Path, kind: signal.Signals, answer: str, code: int) -> None:
+def test_asked_from_outside_to_end(
+    launcher: Path, tmp_path: Path, kind: signal.Signals, answer: str, code: int
+) -> None:
     """Outside is whoever is in no process namespace of the container; an image may name any signal for it."""
     if os.geteuid() != 0 or shutil.which("unshare") is None:
         lacking("a process namespace needs root and unshare")

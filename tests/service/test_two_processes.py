@@ -20,12 +20,16 @@ import pytest
 
 from tests import databases
 from tests.server import ROOT, Server
+from uws_service.cli.common import EXIT_FAILURE
 
 APPLICATION = """
 name: ledger
 title: Writes its id
 description: Appends its job id to a file when it starts and when it ends.
-command: ["sh", "-c", "echo $UWS_JOB_ID >> {folder}/started; sleep $UWS_PARAM_SECONDS; echo $UWS_JOB_ID >> {folder}/ended"]
+command:
+  - sh
+  - -c
+  - echo $UWS_JOB_ID >> {folder}/started; sleep $UWS_PARAM_SECONDS; echo $UWS_JOB_ID >> {folder}/ended
 image: local/none
 parameters:
   - name: SECONDS
@@ -140,7 +144,7 @@ def test_the_owner_is_killed_and_comes_back(pair: Pair) -> None:
     time.sleep(3)  # the second one must do nothing in all of this time
     assert len(pair.runs()) == 4 and {pair.phase(pair.second, path) for path in waiting} == {"QUEUED"}
     refused = pair.command("sites", "--release", "local")
-    assert refused.returncode == 1 and "is driven by a process on" in refused.stderr, refused
+    assert refused.returncode == EXIT_FAILURE and "is driven by a process on" in refused.stderr, refused
     began = time.monotonic()
     pair.first.start()
     until(lambda: "driving the site" in pair.first.log.read_text().rpartition("service is up")[2], "the owner", 20)
@@ -186,7 +190,7 @@ def test_the_site_moves_when_nothing_runs_there(pair: Pair) -> None:
     until(lambda: pair.phase(pair.second, path) == "EXECUTING", "the job to run at the second")
     pair.second.kill()
     pair.first.start()
-    _expire(pair, 59)
+    _expire(pair)
     until(lambda: "may still run" in pair.first.log.read_text(), "the reason in the log")
     _expire(pair, 61)
     assert pair.ended(pair.first, [path]) == {"COMPLETED": 1}
@@ -228,7 +232,7 @@ def test_several_workers_of_one_service(tmp_path: Path) -> None:
     pair = Pair(tmp_path, databases.new_postgresql())
     program = ("-m", "uws_service", "serve", "--workers", "3")
     pair.first = Server(tmp_path / "first", pair.settings, program=program)
-    pair.first.start()
+    pair.first.start(timeout=180)
     try:
         paths = [pair.submit(pair.first, seconds=2) for _ in range(4)]
         until(lambda: len(pair.runs()) == 4, "four commands")

@@ -151,6 +151,7 @@ async def test_taking_over_while_an_attempt_begins(store: Store, url: str) -> No
     assert await store.owners.own("here", HERE, TTL, LOST) is None
     await let_pass(store, lease_of("here"), TTL + 1)
     with psycopg.connect(url) as connection:  # a transaction that has looked at the lease and goes on
+
         class Slow:
             def rows(self, query, params):  # type: ignore[no-untyped-def]
                 return connection.execute(query.postgresql, {**query.defaults, **params}).fetchall()

@@ -9,7 +9,6 @@ flood of invented ids costs the issuer nothing; what can't be looked up then ans
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import warnings
 from collections.abc import Callable, Mapping
@@ -22,6 +21,7 @@ import structlog
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey, import_key
 
+from uws_service.auth.answers import BadAnswer, fetch_answer
 from uws_service.errors import ServiceUnavailable
 from uws_service.settings_auth import Issuer
 
@@ -36,8 +36,6 @@ BURST = 3
 MANY_ABSENT = 10_000
 SHORTEST, USUAL, LONGEST = 60.0, 3600.0, 86400.0
 """Seconds for which keys are kept, at least, without Cache-Control, and at most."""
-LARGEST = 512 * 1024
-"""Bytes of a document of the issuer."""
 MOST_KEYS = 100
 LEAST_RSA = 2048
 _MAX_AGE = re.compile(r"max-age\s*=\s*\"?(\d{1,9})")
@@ -233,21 +231,13 @@ class IssuerKeys:
 
     async def _get(self, url: str) -> tuple[Any, float]:
         """A JSON document and the seconds for which it may be kept; redirects are not followed."""
-        body = bytearray()
         try:
-            async with self._http.stream("GET", url, headers={"accept": "application/json"}) as answer:
-                if answer.status_code != 200:
-                    raise IssuerFault(f"{url} answers {answer.status_code}")
-                async for chunk in answer.aiter_bytes():
-                    body += chunk
-                    if len(body) > LARGEST:
-                        raise IssuerFault(f"{url} answers with more than {LARGEST} bytes")
-                keep = kept_for(answer.headers.get("cache-control"))
-            return json.loads(bytes(body)), keep
-        except httpx2.HTTPError as error:
-            raise IssuerFault(f"{url}: {type(error).__name__} {error}".rstrip()) from None
-        except (ValueError, RecursionError):
-            raise IssuerFault(f"{url} does not answer with JSON") from None
+            answer = await fetch_answer(self._http, "GET", url)
+            if answer.status != 200:
+                raise IssuerFault(f"{url} answers {answer.status}")
+            return answer.json(), kept_for(answer.headers.get("cache-control"))
+        except BadAnswer as error:
+            raise IssuerFault(f"{url}: {error}") from None
 
 
 def _metadata(document: Any, settings: Issuer) -> Metadata:

@@ -147,10 +147,10 @@ class SiteStore:
             if not _take(tx, name, current, fencing, (holder, now + ttl_ms, number)):
                 return self._owner(tx, site)
             replaced = (owner.host, owner.path) == (folder.host, folder.path)
-            if moves and owner.id and not replaced and now - until < lost_ms:
-                # Counted after the lease is taken: the former owner can't begin another attempt any more.
-                if tx.rows(_OPEN, {"site": site})[0][0]:
-                    raise _Occupied
+            may_run = moves and owner.id and not replaced and now - until < lost_ms
+            # Counted after the lease is taken: the former owner can't begin another attempt any more.
+            if may_run and tx.rows(_OPEN, {"site": site})[0][0]:
+                raise _Occupied
             return None
 
         try:

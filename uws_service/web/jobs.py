@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from uws_service import telemetry
 from uws_service.auth.policy import Policy
+from uws_service.caching import ByteCache
 from uws_service.errors import Forbidden, NotFound, UsageError
 from uws_service.job import Action, Job, Parameter, Phase
 from uws_service.protocol import dali, negotiation, uws
@@ -30,8 +31,10 @@ from uws_service.web.views import info_view, job_urls
 NO_STORE = {"cache-control": "no-store"}  # C-27
 XML = "text/xml"
 TEXT = "text/plain"
-CACHE = 4096
-"""How many job documents are kept as bytes, each for one version of a job."""
+CACHE_BYTES = 32 * 1024 * 1024
+"""Bytes of all job documents that are kept, each for one version of a job."""
+LARGEST_DOCUMENT = 256 * 1024
+"""Bytes of a document beyond which it is made anew each time."""
 
 
 def see_other(url: str) -> Response:
@@ -47,7 +50,7 @@ class Jobs:
         self.service = runtime.service
         self.store = runtime.store
         self.limits = runtime.settings.limits
-        self._documents: dict[tuple[str, str], tuple[int, bytes]] = {}
+        self._documents: ByteCache[tuple[str, str], tuple[int, bytes]] = ByteCache(CACHE_BYTES, LARGEST_DOCUMENT)
 
     # --- the list ---------------------------------------------------------------------------------------------
 
@@ -161,9 +164,7 @@ class Jobs:
         urls = job_urls(call, name)
         job, view = await info_view(self.store, job, urls)
         document = uws.job_xml(job, urls=urls, info=view)
-        while len(self._documents) >= CACHE:
-            del self._documents[next(iter(self._documents))]
-        self._documents[key] = (job.version, document)
+        self._documents.put(key, (job.version, document), len(document) + len(job_id) + 4 * len(call.base))
         return document
 
     async def act(self, request: Request) -> Response:

@@ -30,9 +30,7 @@ STOPPED = "uws-launch: stopped from outside"
 """How it tells that its container was asked to end."""
 CHILD_KILLED = "uws-launch: out of memory"
 """How it tells that the kernel killed a process of its container for want of memory."""
-BY_KUBELET = frozenset(
-    {"Evicted", "NodeLost", "NodeShutdown", "Terminated", "Preempting", "DeadlineExceeded"}
-)
+BY_KUBELET = frozenset({"Evicted", "NodeLost", "NodeShutdown", "Terminated", "Preempting", "DeadlineExceeded"})
 """A pod's reasons if its machine has ended it."""
 
 
@@ -282,8 +280,8 @@ def observe(
 
 
 INCOMPLETE = (
-    "A process of the command was killed, as it used more memory than the application may have; the command itself ended "
-    "well, but its results may lack something."
+    "A process of the command was killed, as it used more memory than the application may have; the command itself "
+    "ended well, but its results may lack something."
 )
 DELETED = "Somebody removed the job at its site."
 
