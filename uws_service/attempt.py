@@ -106,6 +106,7 @@ class Attempt:
     message: str = ""
     cpu_requested: float = 0.0  # cores
     memory_requested: int = 0  # bytes
+    owner_slots: int | None = None  # how many attempts of its owner may run at once; None: any number
     usage: Usage = field(default_factory=Usage)
     claimed: str = ""  # which pod's agent speaks for it; the last one to claim it
     report: Report | None = None  # what that agent said at its end

@@ -199,6 +199,7 @@ class Outcomes:
             not_before=not_before,
             cpu_requested=attempt.cpu_requested,
             memory_requested=attempt.memory_requested,
+            owner_slots=attempt.owner_slots,
         )
         after = job if job.phase is Phase.QUEUED else apply(job, Action.REQUEUE, self.clock())
         lost = {"attempt": attempt.number, "site": attempt.site, "reason": reason.value, "message": message}

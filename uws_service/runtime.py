@@ -35,6 +35,7 @@ from uws_service.service import Service, now_ms
 from uws_service.settings import KubernetesSite, LocalSite, Settings
 from uws_service.store import Store
 from uws_service.tap import Queries, located
+from uws_service.uploads import Uploads
 
 log = structlog.get_logger(__name__)
 
@@ -55,6 +56,7 @@ class Runtime:
     service: Service
     executors: Mapping[str, Executor]
     agents: Agents
+    uploads: Uploads
     tokens: AgentTokens
     rules: Rules
     user_tokens: Tokens | None = None
@@ -189,6 +191,7 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
             service,
             executors,
             agents,
+            Uploads(depot, store, rules, settings.limits.unfinished),
             AgentTokens(clusters),
             rules,
             user_tokens,

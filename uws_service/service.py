@@ -28,7 +28,7 @@ from uws_service.job import BLOCKING, FINAL, MAX_DURATION, Action, ErrorSummary,
 from uws_service.placing import Placer
 from uws_service.settings import Limits
 from uws_service.settings_auth import Auth
-from uws_service.store import JobRef, Made, StaleJob, Store
+from uws_service.store import JobRef, Made, StaleJob, Store, stored_bytes
 from uws_service.store.access import Share, hashed
 from uws_service.store.grants import Grant
 
@@ -209,8 +209,13 @@ class Service:
         return any((one.key is not None and one.key == key) or one.group in identity.groups for one in shares)
 
     @asynccontextmanager
-    async def _room(self, identity: Identity, *, run: bool, new: bool, jobs: int = 1) -> AsyncIterator[None]:
-        """What is done inside fits the caller's quota; two requests of one caller do not count at once."""
+    async def _room(
+        self, identity: Identity, *, run: bool, new: bool, jobs: int = 1, size: int = 0
+    ) -> AsyncIterator[None]:
+        """What is done inside, which stores so many bytes, fits the caller's quota.
+
+        Two requests of one caller do not count at once.
+        """
         if not self.rules.has_quotas:
             yield
             return
@@ -220,7 +225,7 @@ class Service:
             found = await self.store.access.holding(identity.owner)
             phases = {Phase(phase): count for phase, (count, _) in found.items()}
             holding = Holding(phases, sum(stored for _, stored in found.values()))
-            require_room(self.rules.quota(identity), holding, run=run, new=new, jobs=jobs)
+            require_room(self.rules.quota(identity), holding, run=run, new=new, jobs=jobs, size=size)
             yield
 
     def list_jobs(
@@ -268,7 +273,7 @@ class Service:
         now = self.clock()
         job = self._new(application, identity, request, job_id or new_id(now), now, listed=listed)
         made: Made = (job, None, ())
-        async with self._room(identity, run=request.run, new=True):
+        async with self._room(identity, run=request.run, new=True, size=stored_bytes(job)):
             if request.run:
                 made = await self._started(job, identity, 1, now, token)
             return await self.store.create_many([made], actor=identity.actor, origin=origin, idempotency=idempotency)
@@ -300,7 +305,8 @@ class Service:
         run_id = request.run_id or f"bulk-{secrets.token_hex(8)}"
         ids = sorted(new_id(now) for _ in rows)
         made: list[Made] = []
-        async with self._room(identity, run=request.run, new=True, jobs=len(rows)):
+        size = sum(len(one.value) + (one.size or 0) for row in rows for one in row)
+        async with self._room(identity, run=request.run, new=True, jobs=len(rows), size=size):
             for number, (job_id, parameters) in enumerate(zip(ids, rows, strict=True), 1):
                 wanted = replace(request, parameters=parameters, run_id=run_id)
                 job = replace(self._new(application, identity, wanted, job_id, now), info={"row": number})
@@ -367,6 +373,7 @@ class Service:
             created=now,
             cpu_requested=application.resources.cpu,
             memory_requested=application.resources.memory,
+            owner_slots=self.rules.quota(identity).running if self.rules.has_quotas else None,
         )
         return replace(queued, quote=quote(queued, now), info=info), attempt, grants
 
@@ -491,7 +498,8 @@ class Service:
             run_id = request.run_id if request.run_id is not None else job.run_id
             return replace(job, parameters=parameters, run_id=run_id)
 
-        async with self._room(identity, run=False, new=True):
+        size = sum(len(one.value) + (one.size or 0) for one in request.parameters)
+        async with self._room(identity, run=False, new=True, size=size):
             return await self._change(application, job_id, identity, "PARAMETERS", origin, decide)
 
     # --- sharing ------------------------------------------------------------------------------------------------

@@ -238,6 +238,9 @@ def test_several_workers_of_one_service(tmp_path: Path) -> None:
         until(lambda: len(pair.runs()) == 4, "four commands")
         driver = _holder_of(tmp_path / "first/data/work/local/.lock")
         subprocess.run(["kill", "-9", str(driver)], check=True)
+        until(lambda: not Path(f"/proc/{driver}").exists(), "the end of the driver")
+        pair.http.close()
+        pair.http = httpx2.Client(timeout=20)  # without connections to the dead
         paths += [pair.submit(pair.first) for _ in range(4)]
         assert pair.ended(pair.first, paths) == {"COMPLETED": 8}
         assert set(pair.runs().values()) == {1}

@@ -34,6 +34,8 @@ Send = Callable[[Message], Awaitable[None]]
 GRACE_SECONDS = 5
 KEEP_ALIVE_SECONDS = 75
 """Longer than the idle time of common proxies, so that none meets a connection that we are just closing."""
+WORKER_ANSWER_SECONDS = 60
+"""A worker that is silent for longer is replaced; one that only starts is silent for seconds on a loaded machine."""
 
 
 class Process:
@@ -138,6 +140,7 @@ def _options(workers: int = 1) -> dict[str, Any]:
         "server_header": False,
         "timeout_keep_alive": KEEP_ALIVE_SECONDS,
         "timeout_graceful_shutdown": GRACE_SECONDS,
+        "timeout_worker_healthcheck": WORKER_ANSWER_SECONDS,
     }
 
 

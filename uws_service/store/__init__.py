@@ -5,7 +5,7 @@
 """
 
 from uws_service.store.jobs import Made, StaleJob, Store
-from uws_service.store.rows import Event, Glance, JobRef, SiteState
+from uws_service.store.rows import Event, Glance, JobRef, SiteState, stored_bytes
 from uws_service.store.schema import head, migrate
 from uws_service.store.sites import SiteOwner, WorkFolder, lease_of
 
@@ -22,4 +22,5 @@ __all__ = [
     "head",
     "lease_of",
     "migrate",
+    "stored_bytes",
 ]

@@ -338,13 +338,18 @@ class Store:
     async def begin_attempt(self, attempt: Attempt, now: int, *, driver: str = "") -> bool:
         """Record that a waiting attempt goes to its site; False if it was moved, begun or given up meanwhile.
 
-        With a ``driver`` that no longer holds the site's lease nothing happens either.
+        Nothing happens either if the ``driver`` no longer holds the site's lease, or as many attempts of the owner as
+        may run are at work at all sites.
         """
         values = {"job_id": attempt.job_id, "number": attempt.number, "at": attempt.site, "now": now}
 
         def operation(tx: Transaction) -> bool:
             if driver and not is_held(tx, attempt.site, driver):
                 return False
+            if attempt.owner_slots is not None:
+                tx.rows(queries.LOCK_OWNER, {"owner": attempt.owner})
+                if tx.rows(queries.AT_WORK_OF_OWNER, {"owner": attempt.owner})[0][0] >= attempt.owner_slots:
+                    return False
             return tx.change(queries.BEGIN, values) == 1
 
         return await self._database.write(operation)
@@ -414,14 +419,24 @@ class Store:
         if not owners:
             return []
         load = {row[0]: row[1] for row in await self._database.read(queries.OPEN_BY_OWNER, {"site": site})}
+        at_work: dict[str, int] | None = None  # at all sites
         candidates: list[tuple[int, int, str, Attempt]] = []
         for owner in owners:
             params = {"site": site, "owner": owner, "now": now, "free": free}
             for rank, row in enumerate(await self._database.read(queries.OLDEST_OF_OWNER, params)):
                 attempt = attempt_of(row)
+                if attempt.owner_slots is not None:
+                    if at_work is None:
+                        at_work = {row[0]: row[1] for row in await self._database.read(queries.AT_WORK_OF_OWNERS, {})}
+                    if at_work.get(owner, 0) + rank >= attempt.owner_slots:
+                        break
                 candidates.append((load.get(owner, 0) + rank, attempt.created, attempt.job_id, attempt))
         candidates.sort(key=lambda one: one[:3])
         return [one[3] for one in candidates[:free]]
+
+    async def at_work(self, owner: str) -> int:
+        """How many attempts of an owner are at the sites."""
+        return int((await self._database.read(queries.AT_WORK_OF_OWNER, {"owner": owner}))[0][0])
 
     async def waiting_ahead(self, attempt: Attempt, cap: int = 1000) -> int:
         """How many attempts were waiting at the same site before this one, counted up to ``cap``."""

@@ -89,6 +89,14 @@ OPEN_BY_OWNER = Query(
     .where(attempt.site == p("site"), attempt.state.in_([literal_column("'SUBMITTED'"), literal_column("'RUNNING'")]))
     .group_by(attempt.owner)
 )
+_AT_WORK = attempt.state.in_([literal_column("'SUBMITTED'"), literal_column("'RUNNING'")])
+AT_WORK_OF_OWNERS = Query(select(attempt.owner, func.count()).where(_AT_WORK).group_by(attempt.owner))
+AT_WORK_OF_OWNER = Query(select(func.count()).where(_AT_WORK, attempt.owner == p("owner")))
+# Two processes that begin attempts of one owner do so one after the other. SQLite has one writer at a time.
+LOCK_OWNER = Query(
+    select(literal_column("1")).where(p("owner") == p("owner")),
+    select(func.pg_advisory_xact_lock(func.hashtextextended(p("owner"), literal_column("875310")))),
+)
 OLDEST_OF_OWNER = Query(
     select(*_ATTEMPT)
     .where(_WAITING, attempt.owner == p("owner"), attempt.wanted.is_(True), attempt.not_before <= p("now"))

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 
 from starlette.requests import Request as HttpRequest
 
-from uws_service.depot import Depot
 from uws_service.errors import UsageError
 from uws_service.job import Parameter
 from uws_service.protocol.uws import parse_duration, parse_instant
 from uws_service.service import Request
 from uws_service.settings import Limits
+from uws_service.uploads import Uploads
+from uws_service.web.callers import call_of
 from uws_service.web.forms import DepotSink, FilePart, FormLimits, read_form
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -43,46 +44,49 @@ class Posted:
 
 @asynccontextmanager
 async def posted(
-    request: HttpRequest, depot: Depot, limits: Limits, job_id: str, *, leave_out_empty: bool = False
+    request: HttpRequest, uploads: Uploads, limits: Limits, job_id: str, *, leave_out_empty: bool = False
 ) -> AsyncIterator[Posted]:
     """The posted form and the query; its files are in the depot under the job, unless the block fails.
 
     ``leave_out_empty``: a page's form sends the fields that its user left empty too; they count as not given.
     """
     prefix = f"jobs/{job_id}/uploads/{secrets.token_hex(6)}"
-    keys: list[str] = []
+    async with uploads.account(call_of(request).identity) as account:
+        depot, keys = uploads.depot, list[str]()
 
-    def open_file(number: int) -> DepotSink:
-        keys.append(f"{prefix}-{number}")
-        return DepotSink(depot, keys[-1], limits.upload)
+        def open_file(number: int) -> DepotSink:
+            keys.append(f"{prefix}-{number}")
+            return DepotSink(depot, keys[-1], limits.upload, account.spend)
 
-    try:
-        form = await read_form(
-            request.headers,
-            request.stream(),
-            limits=FormLimits(
-                body=limits.body,
-                fields=limits.parameters,
-                field_size=limits.value,
-                files=limits.files,
-                file_size=limits.upload,
-                text=limits.text,
-            ),
-            open_file=open_file,
-        )
-        sent = [pair for pair in form.fields if pair[1] or not leave_out_empty]
-        fields = [*request.query_params.multi_items(), *sent]
-        # A browser sends an empty part for each file that was not chosen.
-        parts = [(part, key) for part, key in zip(form.files, keys, strict=True) if part.filename or part.stored.size]
-        _check_names([name for name, _ in fields], [part.name for part, _ in parts])
-        files = tuple(_file(part, key) for part, key in parts)
-        for key in set(keys) - {key for _, key in parts}:
-            await depot.delete_prefix(key)
-        yield Posted(tuple(fields), files, tuple(part.stored.sha256 for part, _ in parts))
-    except Exception:  # a cancelled request may already be recorded; the search for orphans sees to its files
-        for key in keys:
-            await depot.delete_prefix(key)
-        raise
+        try:
+            form = await read_form(
+                request.headers,
+                request.stream(),
+                limits=FormLimits(
+                    body=limits.body,
+                    fields=limits.parameters,
+                    field_size=limits.value,
+                    files=limits.files,
+                    file_size=limits.upload,
+                    text=limits.text,
+                ),
+                open_file=open_file,
+            )
+            sent = [pair for pair in form.fields if pair[1] or not leave_out_empty]
+            fields = [*request.query_params.multi_items(), *sent]
+            # A browser sends an empty part for each file that was not chosen.
+            parts = [
+                (part, key) for part, key in zip(form.files, keys, strict=True) if part.filename or part.stored.size
+            ]
+            _check_names([name for name, _ in fields], [part.name for part, _ in parts])
+            files = tuple(_file(part, key) for part, key in parts)
+            for key in set(keys) - {key for _, key in parts}:
+                await depot.delete_prefix(key)
+            yield Posted(tuple(fields), files, tuple(part.stored.sha256 for part, _ in parts))
+        except Exception:  # a cancelled request may already be recorded; the search for orphans sees to its files
+            for key in keys:
+                await depot.delete_prefix(key)
+            raise
 
 
 def _file(part: FilePart, key: str) -> Parameter:

@@ -88,7 +88,7 @@ class Jobs:
         key = idempotency_key(request)
         job_id = new_id(self.service.clock())
         page = negotiation.choose(request.headers.get("accept"), ("xml", "html")) == "html"
-        async with posted(request, self.runtime.depot, self.limits, job_id, leave_out_empty=page) as form:
+        async with posted(request, self.runtime.uploads, self.limits, job_id, leave_out_empty=page) as form:
             wanted = job_request(form)
             job, fresh = await self.service.create(
                 application,
@@ -195,7 +195,7 @@ class Jobs:
     def _small_form(self, request: Request, job_id: str) -> Any:
         """A form of a few control words, without files."""
         limits = self.limits.model_copy(update={"body": 65536, "files": 0, "parameters": 50})
-        return posted(request, self.runtime.depot, limits, job_id)
+        return posted(request, self.runtime.uploads, limits, job_id)
 
     # --- what can be read as text -----------------------------------------------------------------------------
 
@@ -301,7 +301,7 @@ class Jobs:
         """POST {job}/parameters: U-037, D-011, D-013."""
         job = await self._pending(request)
         call = call_of(request)
-        async with posted(request, self.runtime.depot, self.limits, job.id) as form:
+        async with posted(request, self.runtime.uploads, self.limits, job.id) as form:
             await self._save_parameters(call, job, form)
         return see_other(job_urls(call, job.application).job(job.id))
 

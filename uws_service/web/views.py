@@ -25,5 +25,9 @@ async def info_view(store: Store, job: Job, urls: JobUrls) -> tuple[Job, JobInfo
         attempts = await store.attempts(job.id)
         if not attempts or attempts[-1].state is AttemptState.WAITING:
             ahead = await store.waiting_ahead(attempts[-1], cap=MANY) if attempts else 0
-            job = replace(job, info={**job.info, "ahead": ahead})
+            info = {**job.info, "ahead": ahead}
+            slots = attempts[-1].owner_slots if attempts else None
+            if slots is not None and await store.at_work(attempts[-1].owner) >= slots:
+                info["waiting"] = f"{slots} of your jobs run; more of them wait"
+            job = replace(job, info=info)
     return job, JobInfoView.of(job, urls)
