@@ -131,3 +131,18 @@ async def test_accounts_outlive_the_job(store: Store) -> None:
     made, _ = await store.create(job(), actor="me", attempt=attempt(state=S.CLOSED, ended=5))
     await store.delete(made, actor="me")
     assert [one.job_id async for rows in store.usage(0, 10) for one in rows] == ["a"]
+
+
+async def test_an_owner_with_a_limit(store: Store, other: Store) -> None:
+    """Its attempts wait for each other across all sites, and take no place in the queue from those of others."""
+    mine = [attempt(f"mine{n}", owner="me", owner_slots=2, created=n) for n in range(4)]
+    await put(store, *mine, attempt("theirs", owner="them", created=9))
+    await put(store, attempt("busy", owner="me", site="elsewhere", state=S.RUNNING))
+    assert await chosen(store, 9) == ["mine0", "theirs"]
+    assert await store.begin_attempt(mine[0], 5)
+    assert await chosen(store, 9) == ["theirs"]
+    assert not await store.begin_attempt(mine[1], 5)
+    await put(store, attempt("busy", owner="me", site="elsewhere", state=S.CLOSED))
+    begun = await asyncio.gather(*((store, other)[n % 2].begin_attempt(one, 5) for n, one in enumerate(mine[1:], 1)))
+    assert sorted(begun) == [False, False, True]  # never more, however many begin at once
+    assert await store.at_work("me") == 2
