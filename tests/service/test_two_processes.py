@@ -232,7 +232,7 @@ def test_several_workers_of_one_service(tmp_path: Path) -> None:
     pair = Pair(tmp_path, databases.new_postgresql())
     program = ("-m", "uws_service", "serve", "--workers", "3")
     pair.first = Server(tmp_path / "first", pair.settings, program=program)
-    pair.first.start(timeout=180)
+    pair.first.start()
     try:
         paths = [pair.submit(pair.first, seconds=2) for _ in range(4)]
         until(lambda: len(pair.runs()) == 4, "four commands")

@@ -34,6 +34,8 @@ AGAIN = 10.0
 BURST = 3
 """Fetches that may follow each other at once."""
 MANY_ABSENT = 10_000
+LONGEST_ABSENT = 200
+"""Characters of a key's id that is remembered as absent; the fetches that follow each other are bounded anyway."""
 SHORTEST, USUAL, LONGEST = 60.0, 3600.0, 86400.0
 """Seconds for which keys are kept, at least, without Cache-Control, and at most."""
 MOST_KEYS = 100
@@ -183,7 +185,8 @@ class IssuerKeys:
             if self._fetched >= self._began >= now:
                 if len(self._absent) >= MANY_ABSENT:
                     self._absent.clear()
-                self._absent[key_id] = self._clock() + AGAIN
+                if len(key_id) <= LONGEST_ABSENT:
+                    self._absent[key_id] = self._clock() + AGAIN
                 return self._issuer_name(), []
         if found is None or self._clock() - self._fetched > self._stale:
             log.warning("issuer can't be asked", issuer=self.settings.url, problem=self._fault or "asked too often")

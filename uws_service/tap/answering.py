@@ -65,7 +65,9 @@ class Answerer:
         faults: list[UsageError] = []
         uploads = {name: _uploaded(name, path, faults) for name, path in question.uploads.items()}
         engine = self._opened(tables)
-        translation = _translated(question.query, (*tables, *(table for table, _ in uploads.values())), engine.dialect)
+        # Long queries, and tables that their callers bring, would fill the memory of what is kept.
+        translated = translate if uploads or len(question.query) > LONGEST_KEPT else _translated
+        translation = translated(question.query, (*tables, *(table for table, _ in uploads.values())), engine.dialect)
         document = Document(translation.columns, question.query)
         if question.maxrec == 0:
             rows = Rows((), translation.columns, 0)
@@ -93,6 +95,10 @@ class Answerer:
         if self._engine is not None:
             self._engine.close()
             self._engine = None
+
+
+LONGEST_KEPT = 10_000
+"""Characters of a query whose translation is kept."""
 
 
 @lru_cache(512)
