@@ -52,7 +52,9 @@ def _delete_job(site: Site, pod: str) -> None:
 def _drain(site: Site, pod: str) -> None:
     node = site.get("pod", pod, "-n", NAMESPACE)["spec"]["nodeName"]
     try:
-        site.kubectl("drain", node, f"--pod-selector={_label(site, pod)}", "--force", "--timeout=60s")
+        site.kubectl(
+            "drain", node, f"--pod-selector={_label(site, pod)}", "--force", "--delete-emptydir-data", "--timeout=60s"
+        )
     finally:
         site.kubectl("uncordon", node)
 
