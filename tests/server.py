@@ -59,7 +59,7 @@ class Server:
         self.log = folder / "service.log"
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, timeout: float = 60) -> None:
+    def start(self, timeout: float = 180) -> None:
         """Start, and return once the service says that it is ready."""
         self.folder.mkdir(parents=True, exist_ok=True)
         clean = {key: value for key, value in os.environ.items() if not key.startswith("UWS_")}

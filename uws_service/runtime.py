@@ -29,12 +29,13 @@ from uws_service.service.backend import Backend, FetchRules
 from uws_service.service.jobs import Service
 from uws_service.service.reaper import Reaper
 from uws_service.service.sessions import Sessions
+from uws_service.service.uploads import Uploads
 from uws_service.settings import Settings
 from uws_service.sites.agent_api import Agents
 from uws_service.sites.controller import Controller
 from uws_service.sites.executor import Executor
 from uws_service.sites.kinds import SiteParts, kind_of, open_sites, verifiers_of
-from uws_service.sites.lease import Leader
+from uws_service.sites.lease import FolderLease, Leader, Lease, ProcessLease
 from uws_service.store import Store
 from uws_service.tap import Queries, located
 from uws_service.web.app import App
@@ -58,6 +59,7 @@ class Runtime:
     service: Service
     executors: Mapping[str, Executor]
     agents: Agents
+    uploads: Uploads
     rules: Rules
     sessions: Sessions | None = None
     """None: nobody can log in."""
@@ -69,7 +71,6 @@ class Runtime:
     """The TAP applications' tables and warm processes, by name."""
     data: DataAccess | None = None
     """None: no job gets a token for what it fetches."""
-    controllers: list[Controller] = field(default_factory=list)
     leaders: list[Leader] = field(default_factory=list)
     up_since: int = 0
     draining: bool = False
@@ -91,8 +92,10 @@ class Runtime:
 
     def _late_controllers(self) -> list[str]:
         late = []
-        driven = [leader.controller for leader in self.leaders if leader.leading]
-        for controller in [*self.controllers, *driven]:
+        for leader in self.leaders:
+            if leader.decided and not leader.leading:
+                continue
+            controller = leader.controller
             site = controller.executor.site
             lag = time.monotonic() - controller.last_round if controller.last_round is not None else None
             telemetry.CONTROLLER_LAG.labels(site).set(lag if lag is not None else -1)
@@ -100,6 +103,14 @@ class Runtime:
                 since = "has not begun" if lag is None else f"finished its last round {lag:.0f} s ago"
                 late.append(f"site {site}: its controller {since}.")
         return late
+
+    def remarks(self) -> list[str]:
+        """What an operator should know although this process works; no names of machines."""
+        return [
+            f"site {leader.executor.site}: another process drives it."
+            for leader in self.leaders
+            if leader.decided and not leader.leading
+        ]
 
     async def live_log(self, attempt: Attempt, name: str) -> bytes | None:
         """The end of a running attempt's log, if its site can be asked from here."""
@@ -113,6 +124,7 @@ class Runtime:
             service=self.service,
             applications=self.applications,
             depot=self.depot,
+            uploads=self.uploads,
             agents=self.agents,
             rules=self.rules,
             auth=self.settings.auth,
@@ -120,6 +132,7 @@ class Runtime:
             fetch=FetchRules(fetch.allow_private, fetch.allow_hosts, fetch.timeout),
             live_log=self.live_log,
             problems=self.problems,
+            remarks=self.remarks,
             drain=self.drain,
             up_since=self.up_since,
             cookie_key=self.cookie_key,
@@ -213,6 +226,7 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
             service,
             executors,
             agents,
+            Uploads(depot, store, rules, settings.limits.unfinished),
             rules,
             user_tokens=user_tokens,
             permissions=permissions,
@@ -282,22 +296,21 @@ def _data_access(
 
 
 async def _drive_sites(runtime: Runtime, placer: Placer, stack: contextlib.AsyncExitStack) -> None:
-    """Local sites belong to this machine; of the others, whoever holds the lease drives them."""
+    """Whoever holds a site's lease drives it; a local site's lease belongs to the work folder of its jobs."""
     for site in runtime.settings.sites:
         executor = runtime.executors[site.name]
+        lease: Lease = ProcessLease(runtime.store, site.name)
+        if not kind_of(site).leased:
+            await executor.start()
+            stack.push_async_callback(executor.stop)
+            assert executor.identity is not None, f"a started site of the kind {site.kind} has a work folder"
+            lease = FolderLease(runtime.store, site.name, executor.identity, site.absence.lost / 1000)
         controller = Controller(
             runtime.store, executor, runtime.applications, placer, absence=site.absence, data=runtime.data
         )
-        if kind_of(site).leased:
-            leader = Leader(runtime.store, executor, controller)
-            runtime.leaders.append(leader)
-            work = leader.run()
-        else:
-            await executor.start()
-            stack.push_async_callback(executor.stop)
-            runtime.controllers.append(controller)
-            work = controller.run()
-        stack.push_async_callback(_stop, asyncio.create_task(_always(work)))
+        leader = Leader(lease, executor, controller, is_started=not kind_of(site).leased)
+        runtime.leaders.append(leader)
+        stack.push_async_callback(_stop, asyncio.create_task(_always(leader.run())))
 
 
 async def _always(work: Coroutine[Any, Any, None]) -> None:

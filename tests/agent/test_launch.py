@@ -63,6 +63,31 @@ def test_signals_are_passed_on(launcher: Path, tmp_path: Path) -> None:
         assert process.wait(20) == 5
 
 
+@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1])
+@pytest.mark.parametrize(("answer", "code"), [("exit 0", 143), ("exit 5", 5)])
+def test_asked_from_outside_to_end(
+    launcher: Path, tmp_path: Path, kind: signal.Signals, answer: str, code: int
+) -> None:
+    """Outside is whoever is in no process namespace of the container; an image may name any signal for it."""
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
+        lacking("a process namespace needs root and unshare")
+    script = f"trap '{answer}' TERM INT QUIT USR1; echo ready; while true; do sleep 0.05; done"
+    words = [str(launcher), str(tmp_path / "usage"), "sh", "-c", script]
+    with subprocess.Popen(["unshare", "--pid", "--fork", *words], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(child), kind)
+        assert process.wait(20) == code
+
+
+def test_asked_from_inside_to_end(launcher: Path, tmp_path: Path) -> None:
+    """What the command does to itself is its own affair."""
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
+        lacking("a process namespace needs root and unshare")
+    words = [str(launcher), str(tmp_path / "usage"), "sh", "-c", "trap 'exit 0' TERM; kill -TERM 1; sleep 5 & wait"]
+    assert subprocess.run(["unshare", "--pid", "--fork", *words], timeout=20).returncode == 0
+
+
 def test_the_command_has_no_blocked_signals(run: Run) -> None:
     """The launcher waits for its signals; the command starts as if there were none."""
     done = run("sh", "-c", "grep SigBlk /proc/self/status")

@@ -590,7 +590,7 @@ def _quotas(small: Server, alice: Caller, bob: Caller) -> None:
     assert alice.http.get(f"{small.url}/cutout/sync", params=cutout).status_code == 429
     for job in (first, *queued):
         alice.http.delete(job)
-    upload = {"FILE": ("f", b"x" * 900)}
+    upload = {"FILE": ("f", b"x" * 899)}
     made = bob.http.post(bob.jobs, data={"TAG": "x" * 100}, files=upload)
     assert made.status_code == 303
     full = bob.http.post(bob.jobs)

@@ -89,9 +89,10 @@ def test_why_it_waits(core: Client) -> None:
     assert core.phase(held[0]) == "ABORTED"
 
 
-def test_preempted(server: ClusterServer, core: Client, site_k: Site) -> None:
-    """EXECUTING, SUSPENDED, EXECUTING again under the same attempt, and one set of results."""
-    heeding = "trap 'exit 1' TERM; sleep 15 & wait $!; echo $UWS_JOB_ID > $UWS_OUTPUT_DIR/result"
+@pytest.mark.parametrize("code", [0, 1])
+def test_preempted(server: ClusterServer, core: Client, site_k: Site, code: int) -> None:
+    """EXECUTING, SUSPENDED, EXECUTING again under the same attempt, and one set of results; whatever it answers."""
+    heeding = f"trap 'exit {code}' TERM; sleep 15 & wait $!; echo $UWS_JOB_ID > $UWS_OUTPUT_DIR/result"
     low = [core.script(heeding) for _ in range(2)]
     for url in low:
         core.wait(url, "EXECUTING")

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 import uuid
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from tests.executors.agents import alive, eventually, python
 from tests.executors.launches import ended, folder_of, launch, look, running, until
 from tests.executors.test_agent import ESCAPE
 from uws_service.agent import folder as layout
+from uws_service.agent.processes import descendants
 from uws_service.domain.attempt import ExpectedResult, Reason, Seen
 from uws_service.sites.local.executor import LocalExecutor
 from uws_service.sites.local.processes import signal_agent
@@ -62,6 +64,41 @@ async def test_kill_an_agent_that_hangs(executor: LocalExecutor, monkeypatch: py
     seen = await until(executor, ended)
     assert seen.reason is Reason.AGENT_LOST
     assert not alive(mark)
+
+
+COMPLIANT = ["sh", "-c", "trap 'exit 0' TERM; echo half > $UWS_OUTPUT_DIR/result; while true; do sleep 0.05; done"]
+"""Answers the request to end with 0, as a program with checkpoints does."""
+
+
+@pytest.mark.parametrize("order", ["command first", "agent first"])
+async def test_a_machine_that_asks_all_to_end(executor: LocalExecutor, order: str) -> None:
+    """A shutdown signals every process: what was cut short has not ended well, whatever its exit code."""
+    await executor.submit(launch(COMPLIANT, results=(ExpectedResult("result", "result", "text/plain"),)))
+    await until(executor, running)
+    eventually(lambda: (folder_of(executor) / "output/result").exists())
+    agent = layout.agent_pid(str(folder_of(executor)))
+    assert agent is not None
+    (command,) = descendants(agent)[:1]
+    os.kill(agent, signal.SIGSTOP)  # so that both signals are there when it looks
+    for pid in (command, agent) if order == "command first" else (agent, command):
+        os.kill(pid, signal.SIGTERM)
+    eventually(lambda: "Z" in Path(f"/proc/{command}/stat").read_text().rpartition(")")[2].split()[0])
+    os.kill(agent, signal.SIGCONT)
+    seen = await until(executor, ended)
+    assert (seen.seen, seen.reason, seen.exit_code) == (Seen.FAILED, Reason.ABORTED, 0)
+
+
+@pytest.mark.parametrize("duration", [0, 1], ids=["abort", "deadline"])
+async def test_a_command_that_ends_well_when_it_is_stopped(executor: LocalExecutor, duration: int) -> None:
+    """Its exit code 0 is no success."""
+    await executor.submit(launch(COMPLIANT, duration=duration))
+    await until(executor, running)
+    eventually(lambda: (folder_of(executor) / "output/result").exists())
+    if not duration:
+        await executor.kill("job", 1)
+    seen = await until(executor, ended)
+    assert (seen.seen, seen.exit_code) == (Seen.FAILED, 0)
+    assert seen.reason is (Reason.DEADLINE if duration else Reason.ABORTED)
 
 
 async def test_kill_what_is_not_there(executor: LocalExecutor) -> None:

@@ -43,12 +43,17 @@ def a_pod(
     created: str = "2026-11-23T10:00:01Z",
     name: str = "p",
     deleting: bool = False,
+    asked: str = "",
     agent: dict[str, Any] | None = None,
     **status: Any,
 ) -> dict[str, Any]:
-    meta = {"name": name, "uid": name, "creationTimestamp": created, "labels": LABELS}
+    """``asked``: when it was deleted; it has until 10:00:40 to end."""
+    meta: dict[str, Any] = {"name": name, "uid": name, "creationTimestamp": created, "labels": LABELS}
     if deleting:
         meta["deletionTimestamp"] = ENDED
+    if asked:
+        seconds = 40 - int(asked[-3:-1])
+        meta |= {"deletionTimestamp": "2026-11-23T10:00:40Z", "deletionGracePeriodSeconds": seconds}
     return {
         "metadata": meta,
         "spec": {"nodeName": "node"},
@@ -145,6 +150,103 @@ def test_killed_from_outside_is_no_exit_code() -> None:
     newer = a_pod(phase="Pending", name="q", created="2026-11-23T10:00:20Z")
     assert seen(a_job(), a_pod(ended(1), phase="Failed"), newer).reason is Reason.EXIT_CODE
     assert seen(a_job(), taken, newer).seen is Seen.STARTING
+
+
+BEFORE, DURING, AFTER = (f"2026-11-23T10:00:{second:02}Z" for second in (4, 8, 12))
+"""Of a command that ends at 10:00:09."""
+
+
+def disrupted(reason: str, at: str = DURING, message: str = "why") -> dict[str, Any]:
+    told = {"type": "DisruptionTarget", "status": "True", "reason": reason, "message": message}
+    return {"conditions": [{**told, "lastTransitionTime": at}]}
+
+
+COMPLETE = a_job(Complete=("CompletionsReached", ""))
+OVERDUE = a_job(Failed=("DeadlineExceeded", "Job was active longer than specified deadline"))
+STOPPED_MESSAGE = "uws-launch: stopped from outside\n"
+
+
+@pytest.mark.parametrize("code", [0, 143], ids=["answers with 0", "ends by the signal"])
+@pytest.mark.parametrize(
+    ("job", "pod", "reason"),
+    [
+        pytest.param(a_job(), {"asked": DURING, **disrupted("PreemptionByScheduler")}, Reason.EVICTED,
+                     id="preempted by the scheduler"),
+        pytest.param(a_job(), {"asked": DURING, **disrupted("EvictionByEvictionAPI")}, Reason.EVICTED,
+                     id="evicted, as to drain a node"),
+        pytest.param(a_job(), {"deleting": True, **disrupted("EvictionByEvictionAPI")}, Reason.EVICTED,
+                     id="with no time to end"),
+        pytest.param(a_job(), {"asked": DURING, **disrupted("DeletionByTaintManager")}, Reason.NODE_LOST, id="tainted"),
+        pytest.param(a_job(), {"asked": DURING, **disrupted("DeletionByPodGC")}, Reason.NODE_LOST, id="node is gone"),
+        pytest.param(a_job(), {"reason": "Evicted", "message": "The node was low on resource: memory.",
+                               **disrupted("TerminationByKubelet", AFTER)}, Reason.EVICTED, id="node pressure"),
+        pytest.param(a_job(), {"reason": "Evicted", "message": "low on resource"}, Reason.EVICTED,
+                     id="node pressure of an old kubelet"),
+        pytest.param(a_job(), {"reason": "Terminated", "message": "Pod was terminated in response to imminent node "
+                               "shutdown.", **disrupted("TerminationByKubelet", AFTER)}, Reason.EVICTED, id="shutdown"),
+        pytest.param(a_job(), {"reason": "Preempting", "message": "for a critical pod"}, Reason.EVICTED,
+                     id="preempted by the kubelet"),
+        pytest.param(a_job(), disrupted("TerminationByKubelet", AFTER), Reason.EVICTED, id="told after the end"),
+        pytest.param(a_job(), {"reason": "Evicted", "message": 'Usage of EmptyDir volume "output" exceeds the limit '
+                               '"10M". '}, Reason.OUTPUT_TOO_LARGE, id="too much output"),
+        pytest.param(a_job(), {"reason": "DeadlineExceeded"}, Reason.DEADLINE, id="deadline of the pod"),
+        pytest.param(OVERDUE, {"asked": DURING}, Reason.DEADLINE, id="deadline of the Job"),
+        pytest.param(COMPLETE, {"asked": DURING}, Reason.DELETED, id="deleted, and the Job counts it as complete"),
+        pytest.param(COMPLETE, {"asked": DURING, **disrupted("EvictionByEvictionAPI")}, Reason.EVICTED,
+                     id="evicted, and the Job counts it as complete"),
+        pytest.param(None, {"asked": DURING}, Reason.DELETED, id="deleted with its Job"),
+        pytest.param(a_job(deleting=True), {"asked": DURING, **disrupted("EvictionByEvictionAPI")}, Reason.EVICTED,
+                     id="evicted while its Job is deleted"),
+    ],
+)  # fmt: skip
+def test_cut_short_whatever_the_exit_code(job: Any, pod: dict[str, Any], reason: Reason, code: int) -> None:
+    """What came from outside decides: a command may answer SIGTERM with 0."""
+    phase = "Failed" if code or pod.get("reason") else "Succeeded"
+    found = seen(job, a_pod(ended(code), phase=phase, **pod))
+    assert (found.seen, found.reason) == (Seen.FAILED, reason), found
+
+
+@pytest.mark.parametrize("code", [0, 143])
+@pytest.mark.parametrize("pod", [{"asked": DURING}, {"asked": DURING, **disrupted("EvictionByEvictionAPI")}])
+def test_suspended_whatever_the_exit_code(pod: dict[str, Any], code: int) -> None:
+    """Kueue takes the place back: the job goes on later, from its start."""
+    job = a_job(suspend=True)
+    assert seen(job, a_pod(ended(code), phase="Failed" if code else "Succeeded", **pod)).seen is Seen.SUSPENDED
+
+
+@pytest.mark.parametrize(
+    ("job", "pod"),
+    [
+        pytest.param(a_job(), {"asked": AFTER, **disrupted("EvictionByEvictionAPI", AFTER)}, id="evicted"),
+        pytest.param(a_job(), {"asked": AFTER}, id="deleted"),
+        pytest.param(a_job(suspend=True), {"asked": AFTER}, id="suspended"),
+        pytest.param(a_job(suspend=True), {}, id="suspended, and its pod is not yet deleted"),
+        pytest.param(None, {"asked": AFTER}, id="Job deleted"),
+    ],
+)
+def test_ended_before_it_was_to_go(job: Any, pod: dict[str, Any]) -> None:
+    """A command that had ended well when its pod was asked to leave was not cut short."""
+    found = seen(job, a_pod(ended(0, "Completed"), **pod))
+    assert (found.seen, found.exit_code) == (Seen.SUCCEEDED, 0)
+
+
+def test_stopped_without_a_trace() -> None:
+    """The launcher tells of a signal from outside when nothing else does: the container was stopped on its machine."""
+    cut = a_pod(ended(143, message=STOPPED_MESSAGE), phase="Failed")
+    assert seen(a_job(), cut).reason is Reason.EVICTED
+    assert seen(a_job(), a_pod(ended(143, message=STOPPED_MESSAGE))).seen is Seen.RUNNING  # its agent goes on
+    assert seen(a_job(suspend=True), cut).seen is Seen.SUSPENDED
+    assert seen(OVERDUE, cut).reason is Reason.DEADLINE
+    assert seen(a_job(), a_pod(ended(143), phase="Failed")).reason is Reason.EXIT_CODE  # its own doing
+
+
+@pytest.mark.parametrize("told", [{"reason": "OOMKilled"}, {"message": "uws-launch: out of memory\n"}])
+def test_a_process_of_the_command_was_killed(told: dict[str, str]) -> None:
+    """A command that goes on without it may end well, and its owner hears of it; one that fails failed for that."""
+    survived = seen(a_job(), a_pod(ended(0, **told)))
+    assert survived.seen is Seen.SUCCEEDED and "more memory" in survived.warning
+    assert seen(a_job(), a_pod(ended(1, **told))).reason is Reason.OUT_OF_MEMORY
+    assert seen(a_job(), a_pod(ended(0, "Completed"))).warning == ""
 
 
 def test_patience_with_images_and_nodes() -> None:

@@ -1,4 +1,4 @@
-"""Attempts and leases in the store: fairness, no way back, the accounts, one holder at a time."""
+"""Attempts in the store: fairness, no way back, the accounts."""
 
 from __future__ import annotations
 
@@ -133,39 +133,16 @@ async def test_accounts_outlive_the_job(store: Store) -> None:
     assert [one.job_id async for rows in store.usage(0, 10) for one in rows] == ["a"]
 
 
-async def test_lease(store: Store, other: Store) -> None:
-    """One holder until the time is over; a new holder has a higher fencing number, the same one keeps its own."""
-    assert await store.acquire_lease("site", "one", 1000, 500) == 1
-    assert await other.acquire_lease("site", "two", 1499, 500) is None
-    assert await store.acquire_lease("site", "one", 1400, 500) == 1  # until 1900 now
-    assert await other.acquire_lease("site", "two", 1500, 500) is None
-    assert await other.acquire_lease("elsewhere", "two", 1500, 500) == 1
-    assert await other.acquire_lease("site", "two", 1900, 500) == 2
-    assert await store.acquire_lease("site", "one", 1901, 500) is None
-    assert await store.acquire_lease("site", "one", 2400, 500) == 3  # a holder that lost it begins anew
-
-
-async def test_expired_lease_of_the_same_holder(store: Store) -> None:
-    """Between its expiry and now somebody else may have acted: the number grows."""
-    assert await store.acquire_lease("site", "one", 1000, 500) == 1
-    assert await store.acquire_lease("site", "one", 1500, 500) == 2
-
-
-async def test_release(store: Store, other: Store) -> None:
-    """Only the holder can give a lease back; it is free at once then."""
-    assert await store.acquire_lease("site", "one", 1000, 500) == 1
-    await other.release_lease("site", "two")
-    await other.release_lease("nothing", "two")
-    assert await other.acquire_lease("site", "two", 1100, 500) is None
-    await store.release_lease("site", "one")
-    assert await other.acquire_lease("site", "two", 1100, 500) == 2
-
-
-async def test_many_want_one_lease(store: Store, other: Store) -> None:
-    """Processes that start at the same moment: exactly one has it, the others are told so."""
-    for name in ("first", "second", "third"):
-        for now in (1000, 3000):  # when it is new, and when it has expired
-            numbers = await asyncio.gather(
-                *((store, other)[n % 2].acquire_lease(name, f"h{n}", now, 500) for n in range(10))
-            )
-            assert len([number for number in numbers if number is not None]) == 1, numbers
+async def test_an_owner_with_a_limit(store: Store, other: Store) -> None:
+    """Its attempts wait for each other across all sites, and take no place in the queue from those of others."""
+    mine = [attempt(f"mine{n}", owner="me", owner_slots=2, created=n) for n in range(4)]
+    await put(store, *mine, attempt("theirs", owner="them", created=9))
+    await put(store, attempt("busy", owner="me", site="elsewhere", state=S.RUNNING))
+    assert await chosen(store, 9) == ["mine0", "theirs"]
+    assert await store.begin_attempt(mine[0], 5)
+    assert await chosen(store, 9) == ["theirs"]
+    assert not await store.begin_attempt(mine[1], 5)
+    await put(store, attempt("busy", owner="me", site="elsewhere", state=S.CLOSED))
+    begun = await asyncio.gather(*((store, other)[n % 2].begin_attempt(one, 5) for n, one in enumerate(mine[1:], 1)))
+    assert sorted(begun) == [False, False, True]  # never more, however many begin at once
+    assert await store.at_work("me") == 2

@@ -29,7 +29,7 @@ async def healed(store: Store) -> None:
     while True:
         try:
             await store.ping()
-            await store.release_lease("nothing", "nobody")
+            await store.owners.release_lease("nothing", "nobody")
             return
         except ServiceUnavailable:
             assert time.monotonic() < deadline

@@ -5,6 +5,9 @@
    are written from within: USAGE-FILE holds "CPU-MICROSECONDS PEAK-MEMORY-BYTES", anew every few seconds, so that they
    are there too for a command that is killed.
 
+   A command that was asked from outside its container to end has not ended by itself, even if it ends with 0: then 143
+   is told in place of 0, and why in the termination log. So is a process that the kernel killed for want of memory.
+
    Built static, since it runs in any image: cc -Os -static -s -o uws-launch launch.c */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -21,6 +24,7 @@
 static const char *const CPU[] = {"/sys/fs/cgroup/cpu.stat", "/sys/fs/cgroup/cpuacct/cpuacct.usage",
                                   "/sys/fs/cgroup/cpu,cpuacct/cpuacct.usage"};
 static const char *const MEMORY[] = {"/sys/fs/cgroup/memory.stat", "/sys/fs/cgroup/memory/memory.stat"};
+static const char *const KILLS[] = {"/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"};
 enum { LOOK_SECONDS = 1, WRITE_SECONDS = 5 };
 
 static char target[4096], draft[4104];
@@ -86,6 +90,25 @@ static void write_usage(void) {
         rename(draft, target);
 }
 
+/* How many processes of the container were killed for want of memory. */
+static long long kills(void) {
+    char text[4096];
+    for (size_t i = 0; i < sizeof KILLS / sizeof *KILLS; i++)
+        if (text_of(KILLS[i], text, sizeof text) && after(text, "oom_kill") >= 0)
+            return after(text, "oom_kill");
+    return 0;
+}
+
+/* A word for the service, in place of what the command may have written there. */
+static void tell(const char *text) {
+    int file = open("/dev/termination-log", O_WRONLY | O_TRUNC | O_CLOEXEC);
+    if (file < 0)
+        return;
+    if (write(file, text, strlen(text)) < 0)
+        perror("uws-launch: /dev/termination-log");
+    close(file);
+}
+
 /* For the service to tell a command that can't be started from one that failed. */
 static void cannot(const char *command, int why) {
     char text[512];
@@ -121,9 +144,14 @@ int main(int count, char **words) {
     }
 
     const struct timespec look = {.tv_sec = LOOK_SECONDS};
-    int code = -1, looks = 0;
+    const long long kills_before = kills();
+    int code = -1, looks = 0, stopped = 0;
     while (code < 0) {
-        int signal = sigtimedwait(&every, 0, &look);
+        siginfo_t from = {0};
+        int signal = sigtimedwait(&every, &from, &look);
+        /* Who is in no process namespace of ours has no number here. */
+        if (signal > 0 && signal != SIGCHLD && from.si_code == SI_USER && from.si_pid == 0)
+            stopped = 1;
         if (signal > 0 && signal != SIGCHLD)
             kill(command, signal);
         int status;
@@ -136,5 +164,11 @@ int main(int count, char **words) {
             write_usage();
     }
     write_usage();
+    if (stopped) {
+        tell("uws-launch: stopped from outside\n");
+        return code ? code : 128 + SIGTERM;
+    }
+    if (kills() > kills_before)
+        tell("uws-launch: out of memory\n");
     return code;
 }

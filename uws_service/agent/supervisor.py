@@ -223,6 +223,7 @@ class Attempt:
             told = signal.sigtimedwait((*STOP, signal.SIGCHLD), TICK)
             self._reap()
             if self.code is not None:
+                self._see_whether_stopped(told)
                 return _exit_code(self.code)
             now = time.monotonic()
             if told is not None and told.si_signo in STOP:
@@ -239,6 +240,14 @@ class Attempt:
                 look_at_disk = now + max(DISK_TICK, 20 * spent)
             if now >= report:
                 report = now + PROGRESS_TICK if self._report_progress() else report
+
+    def _see_whether_stopped(self, told: signal.struct_siginfo | None) -> None:
+        """Check that no request to end came before the command's end.
+
+        A machine that shuts down, or a service manager, asks all processes at once, and a command may answer with 0.
+        """
+        if (told is not None and told.si_signo in STOP) or signal.sigtimedwait(STOP, 0):
+            raise Ended("Aborted", "Stopped on request.", self._code_if_ended())
 
     def _look_at_memory(self, pids: list[int]) -> None:
         limit = self.spec["memory"]

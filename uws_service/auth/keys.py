@@ -9,7 +9,6 @@ flood of invented ids costs the issuer nothing; what can't be looked up then ans
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import warnings
 from collections.abc import Callable, Mapping
@@ -22,6 +21,7 @@ import structlog
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey, import_key
 
+from uws_service.auth.answers import BadAnswer, fetch_answer
 from uws_service.auth.settings import Issuer
 from uws_service.domain.errors import ServiceUnavailable
 
@@ -34,10 +34,10 @@ AGAIN = 10.0
 BURST = 3
 """Fetches that may follow each other at once."""
 MANY_ABSENT = 10_000
+LONGEST_ABSENT = 200
+"""Characters of a key's id that is remembered as absent; the fetches that follow each other are bounded anyway."""
 SHORTEST, USUAL, LONGEST = 60.0, 3600.0, 86400.0
 """Seconds for which keys are kept, at least, without Cache-Control, and at most."""
-LARGEST = 512 * 1024
-"""Bytes of a document of the issuer."""
 MOST_KEYS = 100
 LEAST_RSA = 2048
 _MAX_AGE = re.compile(r"max-age\s*=\s*\"?(\d{1,9})")
@@ -185,7 +185,8 @@ class IssuerKeys:
             if self._fetched >= self._began >= now:
                 if len(self._absent) >= MANY_ABSENT:
                     self._absent.clear()
-                self._absent[key_id] = self._clock() + AGAIN
+                if len(key_id) <= LONGEST_ABSENT:
+                    self._absent[key_id] = self._clock() + AGAIN
                 return self._issuer_name(), []
         if found is None or self._clock() - self._fetched > self._stale:
             log.warning("issuer can't be asked", issuer=self.settings.url, problem=self._fault or "asked too often")
@@ -233,21 +234,13 @@ class IssuerKeys:
 
     async def _get(self, url: str) -> tuple[Any, float]:
         """A JSON document and the seconds for which it may be kept; redirects are not followed."""
-        body = bytearray()
         try:
-            async with self._http.stream("GET", url, headers={"accept": "application/json"}) as answer:
-                if answer.status_code != 200:
-                    raise IssuerFault(f"{url} answers {answer.status_code}")
-                async for chunk in answer.aiter_bytes():
-                    body += chunk
-                    if len(body) > LARGEST:
-                        raise IssuerFault(f"{url} answers with more than {LARGEST} bytes")
-                keep = kept_for(answer.headers.get("cache-control"))
-            return json.loads(bytes(body)), keep
-        except httpx2.HTTPError as error:
-            raise IssuerFault(f"{url}: {type(error).__name__} {error}".rstrip()) from None
-        except (ValueError, RecursionError):
-            raise IssuerFault(f"{url} does not answer with JSON") from None
+            answer = await fetch_answer(self._http, "GET", url)
+            if answer.status != 200:
+                raise IssuerFault(f"{url} answers {answer.status}")
+            return answer.json(), kept_for(answer.headers.get("cache-control"))
+        except BadAnswer as error:
+            raise IssuerFault(f"{url}: {error}") from None
 
 
 def _metadata(document: Any, settings: Issuer) -> Metadata:

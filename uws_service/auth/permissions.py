@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 import httpx2
 import structlog
 
+from uws_service.auth.answers import BadAnswer, fetch_answer
 from uws_service.auth.settings import Permissions
 from uws_service.domain.errors import Forbidden, ServiceUnavailable
 
@@ -73,18 +74,18 @@ class PermissionsApi:
         url = f"{self.settings.url}/authorise/route/{self.settings.service}"
         query = {"route": route, "method": method, "version": self.settings.version, "token": token}
         try:
-            answer = await self._http.post(url, params=query, json=dict(body))
-        except httpx2.HTTPError as error:
-            raise self._unavailable(type(error).__name__) from None
-        if answer.status_code in (401, 403):
+            answer = await fetch_answer(self._http, "POST", url, params=query, json=dict(body))
+        except BadAnswer as error:
+            raise self._unavailable(str(error)) from None
+        if answer.status in (401, 403):
             return False
         try:
             told = answer.json()
-        except (ValueError, RecursionError):
-            raise self._unavailable(f"status {answer.status_code}, no JSON") from None
+        except BadAnswer as error:
+            raise self._unavailable(f"status {answer.status}, {error}") from None
         granted = told.get("is_authorised") if isinstance(told, dict) else None
-        if answer.status_code != 200 or not isinstance(granted, bool):
-            raise self._unavailable(f"status {answer.status_code}")
+        if answer.status != 200 or not isinstance(granted, bool):
+            raise self._unavailable(f"status {answer.status}")
         return granted
 
     def _unavailable(self, problem: str) -> ServiceUnavailable:

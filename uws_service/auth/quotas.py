@@ -25,8 +25,10 @@ class Holding:
     stored: int
 
 
-def require_room(quota: Quota, holding: Holding, *, run: bool, new: bool, jobs: int = 1) -> None:
-    """Raise if one more job, or one more that runs, is too many; or so many ``jobs``.
+def require_room(quota: Quota, holding: Holding, *, run: bool, new: bool, jobs: int = 1, size: int = 0) -> None:
+    """Raise if one more job, or one more that is to run, is too many; or so many ``jobs`` of so many bytes.
+
+    How many run at once is no matter here: those that are too many wait.
 
     Raises
     ------
@@ -35,25 +37,24 @@ def require_room(quota: Quota, holding: Holding, *, run: bool, new: bool, jobs: 
     Forbidden
         Something must be deleted first.
     """
-    if new and quota.stored is not None and holding.stored >= quota.stored:
+    full = quota.stored is not None and (holding.stored >= quota.stored or holding.stored + size > quota.stored)
+    if new and full:
+        more = f", and {size} more would come" if size else ""
         raise Forbidden(
-            f"Your jobs hold {holding.stored} bytes of parameters, uploads and results; {quota.stored} are allowed. "
-            "Delete jobs that are no longer needed."
+            f"Your jobs hold {holding.stored} bytes of parameters, uploads and results{more}; {quota.stored} are "
+            "allowed. Delete jobs that are no longer needed."
         )
     if not run:
         return
     queued = holding.phases.get(Phase.QUEUED, 0)
-    running = holding.phases.get(Phase.EXECUTING, 0)
     if quota.queued is not None and jobs > max(1, quota.queued):
         raise Forbidden(f"These are {jobs} jobs at once; {quota.queued} of yours may wait to run.")
     if quota.queued is not None and queued + jobs > quota.queued:
         raise TooManyRequests(
             f"You have {queued} jobs that wait to run; {quota.queued} are allowed.", retry_after=RETRY_SECONDS
         )
-    if quota.running is not None and running >= quota.running:
-        raise TooManyRequests(
-            f"You have {running} jobs that run; {quota.running} are allowed.", retry_after=RETRY_SECONDS
-        )
+    if quota.running == 0:
+        raise Forbidden("You may store jobs here, but none of yours may run.")
 
 
 class Rates:

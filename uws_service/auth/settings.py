@@ -132,7 +132,7 @@ class Quota(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     queued: int | None = Field(None, ge=0, description="Jobs that wait to run; one more answers 429.")
-    running: int | None = Field(None, ge=0, description="Jobs that run; while there are so many, RUN answers 429.")
+    running: int | None = Field(None, ge=0, description="Jobs that run; further ones wait in the queue.")
     stored: int | None = Field(
         None, ge=0, description="Bytes of parameters, uploads and results; beyond it new ones answer 403."
     )

@@ -20,16 +20,21 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 
 from uws_service import telemetry
+from uws_service.auth.answers import BadAnswer, fetch_answer
 from uws_service.auth.claims import identity_of, is_jwt, peek, require_claims, require_form
 from uws_service.auth.credentials import invalid
 from uws_service.auth.identity import Identity
 from uws_service.auth.keys import IssuerFault, IssuerKeys
 from uws_service.auth.settings import Auth
+from uws_service.byte_cache import ByteCache
 from uws_service.domain.errors import ServiceUnavailable
 
 log = structlog.get_logger(__name__)
 
 KEPT = 20_000
+KEPT_BYTES = 32 * 1024 * 1024
+"""Bytes of the identities that are remembered."""
+LARGEST_IDENTITY = 64 * 1024
 """Tokens that are remembered at once."""
 OPAQUE_SECONDS = 60.0
 """An answer of introspection is used again for at most so long: a revoked token ends soon."""
@@ -67,8 +72,8 @@ class Tokens:
             one.url.rstrip("/"): IssuerKeys(one, self.http, clock, stale=settings.stale_keys, changed=self.forget)
             for one in settings.issuers
         }
-        self._known: dict[bytes, tuple[Identity, float]] = {}
-        self._headers: dict[bytes, tuple[Identity, float]] = {}
+        self._known: ByteCache[bytes, tuple[Identity, float]] = ByteCache(KEPT_BYTES, LARGEST_IDENTITY)
+        self._headers: ByteCache[bytes, tuple[Identity, float]] = ByteCache(KEPT_BYTES, LARGEST_IDENTITY)
         self._refused: dict[bytes, float] = {}
         self._asking = asyncio.Semaphore(AT_ONCE)
 
@@ -90,9 +95,7 @@ class Tokens:
         """Remember a header as long as the token in it, which was just verified."""
         found = self._known.get(hashlib.sha256(token.encode()).digest())
         if found is not None:
-            while len(self._headers) >= KEPT:
-                del self._headers[next(iter(self._headers))]
-            self._headers[hashlib.sha256(header).digest()] = found
+            self._headers.put(hashlib.sha256(header).digest(), found, _size(found[0]))
 
     def known(self, token: str) -> Identity | None:
         """The identity behind a token that was verified a short while ago."""
@@ -122,9 +125,7 @@ class Tokens:
             raise
         telemetry.TOKENS.labels("verified").inc()
         identity = self._rank(identity)
-        while len(self._known) >= KEPT:
-            del self._known[next(iter(self._known))]
-        self._known[key] = (identity, until)
+        self._known.put(key, (identity, until), _size(identity))
         return identity, ends
 
     async def _verify_jwt(self, token: str) -> tuple[Identity, float]:
@@ -196,14 +197,17 @@ class Tokens:
         elif client_id is not None:
             data["client_id"] = client_id
         try:
-            answer = await self.http.post(url, data=data, headers=headers)
+            answer = await fetch_answer(self.http, "POST", url, data=data, headers=headers)
             value = answer.json()
-        except httpx2.HTTPError as error:
-            raise IssuerFault(f"{url}: {type(error).__name__}") from None
-        except (ValueError, RecursionError):
-            raise IssuerFault(f"{url} does not answer with JSON") from None
-        if answer.status_code != 200 or not isinstance(value, dict):
+        except BadAnswer as error:
+            raise IssuerFault(f"{url}: {error}") from None
+        if answer.status != 200 or not isinstance(value, dict):
             word = str((value.get("error") if isinstance(value, dict) else None) or "")[:100]
-            refusal = word if answer.status_code in (400, 401, 403) else ""
-            raise IssuerFault(f"{url} answers {answer.status_code} {word}".rstrip(), refusal)
+            refusal = word if answer.status in (400, 401, 403) else ""
+            raise IssuerFault(f"{url} answers {answer.status} {word}".rstrip(), refusal)
         return value
+
+
+def _size(identity: Identity) -> int:
+    """Return about how many bytes an identity has, beside its key of 32."""
+    return 32 + 2 * len(repr(identity))

@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from uws_service import __version__
-from uws_service.cli import bulk, catalogue, files, images, jobs, login, server, usage
+from uws_service.cli import bulk, catalogue, files, images, jobs, login, server, sites, usage
 from uws_service.cli.common import (
     EXIT_CODES,
     EXIT_FAILURE,
@@ -67,6 +67,7 @@ login.register(app)
 images.register(app)
 catalogue.register(app)
 usage.register(app)
+sites.register(app)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -33,6 +33,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 GRACE_SECONDS = 5
+WORKER_ANSWER_SECONDS = 60
+"""A worker that is silent for longer is replaced; one that only starts is silent for seconds on a loaded machine."""
 
 
 class Process:
@@ -138,6 +140,7 @@ def _options(workers: int = 1) -> dict[str, Any]:
         "server_header": False,
         "http": BoundedProtocol,
         "timeout_graceful_shutdown": GRACE_SECONDS,
+        "timeout_worker_healthcheck": WORKER_ANSWER_SECONDS,
     }
 
 

@@ -106,6 +106,7 @@ class Attempt:
     message: str = ""
     cpu_requested: float = 0.0  # cores
     memory_requested: int = 0  # bytes
+    owner_slots: int | None = None  # how many attempts of its owner may run at once; None: any number
     usage: Usage = field(default_factory=Usage)
     claimed: str = ""  # which pod's agent speaks for it; the last one to claim it
     report: Report | None = None  # what that agent said at its end
@@ -189,5 +190,6 @@ class Observation:
     usage: Usage = field(default_factory=Usage)
     waiting: str = ""  # why it has not started, in words for its owner
     place: int | None = None  # how many are before it in the site's own queue
+    warning: str = ""  # what its owner should know although it ended well
     reports: bool = False  # its agent hands the results over itself: they are in `Attempt.report`
     gone: bool = False  # nothing of it runs any more, its agent included

@@ -16,6 +16,7 @@ from uws_service.service.files import Files
 from uws_service.service.jobs import Service
 from uws_service.service.limits import Limits
 from uws_service.service.sessions import Sessions
+from uws_service.service.uploads import Uploads
 from uws_service.tap import Queries
 
 
@@ -36,6 +37,7 @@ class Backend:
     service: Service
     applications: Mapping[str, Application]
     depot: Files
+    uploads: Uploads
     agents: AgentApi
     rules: Rules
     auth: Auth
@@ -45,6 +47,8 @@ class Backend:
     """The end of a running attempt's log, if its site can be asked from here."""
     problems: Callable[[], Awaitable[list[str]]]
     """What does not work now, one sentence each (V-020)."""
+    remarks: Callable[[], list[str]]
+    """What an operator should know although the service works."""
     drain: Callable[[], None]
     """Answer every waiting request now: the process is about to end (C-26)."""
     up_since: int

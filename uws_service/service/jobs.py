@@ -49,7 +49,7 @@ from uws_service.domain.share import Share
 from uws_service.offload import offload
 from uws_service.placement.placer import Placer
 from uws_service.service.limits import Limits
-from uws_service.store import Made, StaleJob, Store
+from uws_service.store import Made, StaleJob, Store, stored_bytes
 from uws_service.store.access import hashed
 from uws_service.store.grants import Grant
 from uws_service.telemetry import WAKE_UPS
@@ -190,8 +190,13 @@ class Service:
         return any((one.key is not None and one.key == key) or one.group in identity.groups for one in shares)
 
     @asynccontextmanager
-    async def _room(self, identity: Identity, *, run: bool, new: bool, jobs: int = 1) -> AsyncIterator[None]:
-        """What is done inside fits the caller's quota; two requests of one caller do not count at once."""
+    async def _room(
+        self, identity: Identity, *, run: bool, new: bool, jobs: int = 1, size: int = 0
+    ) -> AsyncIterator[None]:
+        """What is done inside, which stores so many bytes, fits the caller's quota.
+
+        Two requests of one caller do not count at once.
+        """
         if not self.rules.has_quotas:
             yield
             return
@@ -201,7 +206,7 @@ class Service:
             found = await self.store.access.holding(identity.owner)
             phases = {Phase(phase): count for phase, (count, _) in found.items()}
             holding = Holding(phases, sum(stored for _, stored in found.values()))
-            require_room(self.rules.quota(identity), holding, run=run, new=new, jobs=jobs)
+            require_room(self.rules.quota(identity), holding, run=run, new=new, jobs=jobs, size=size)
             yield
 
     def list_jobs(
@@ -249,7 +254,7 @@ class Service:
         now = self.clock()
         job = self._new(application, identity, request, job_id or new_id(now), now, listed=listed)
         made: Made = (job, None, ())
-        async with self._room(identity, run=request.run, new=True):
+        async with self._room(identity, run=request.run, new=True, size=stored_bytes(job)):
             if request.run:
                 made = await self._started(job, identity, 1, now, token)
             return await self.store.create_many([made], actor=identity.actor, origin=origin, idempotency=idempotency)
@@ -281,7 +286,8 @@ class Service:
         run_id = request.run_id or f"bulk-{secrets.token_hex(8)}"
         ids = sorted(new_id(now) for _ in rows)
         made: list[Made] = []
-        async with self._room(identity, run=request.run, new=True, jobs=len(rows)):
+        size = sum(len(one.value) + (one.size or 0) for row in rows for one in row)
+        async with self._room(identity, run=request.run, new=True, jobs=len(rows), size=size):
             for number, (job_id, parameters) in enumerate(zip(ids, rows, strict=True), 1):
                 wanted = replace(request, parameters=parameters, run_id=run_id)
                 job = self._new(application, identity, wanted, job_id, now)
@@ -354,6 +360,7 @@ class Service:
             created=now,
             cpu_requested=application.resources.cpu,
             memory_requested=application.resources.memory,
+            owner_slots=self.rules.quota(identity).running if self.rules.has_quotas else None,
         )
         return replace(queued, quote=quote(queued, now), info=info), attempt, grants
 
@@ -479,7 +486,8 @@ class Service:
             info = {**job.info, "notices": list(unknown_parameters(self.application(application), parameters))}
             return replace(job, parameters=parameters, run_id=run_id, info=info)
 
-        async with self._room(identity, run=False, new=True):
+        size = sum(len(one.value) + (one.size or 0) for one in request.parameters)
+        async with self._room(identity, run=False, new=True, size=size):
             return await self._change(application, job_id, identity, "PARAMETERS", origin, decide)
 
     # --- what pages show beside the job --------------------------------------------------------------------------
@@ -488,14 +496,20 @@ class Service:
         """Return the attempts of a job that the caller may read, the first one first."""
         return list(await self.store.attempts(job_id))
 
-    async def jobs_ahead(self, job: Job) -> int | None:
-        """Return how many waiting jobs come before a queued one, counted up to `AHEAD_CAP`; None: it does not wait."""
+    async def queue_info(self, job: Job) -> Mapping[str, Any]:
+        """Return what jobInfo says of a job's place in the queue as it is now; nothing if it does not wait."""
         if job.phase is not Phase.QUEUED:
-            return None
+            return {}
         attempts = await self.store.attempts(job.id)
-        if attempts and attempts[-1].state is not AttemptState.WAITING:
-            return None
-        return await self.store.waiting_ahead(attempts[-1], cap=AHEAD_CAP) if attempts else 0
+        if not attempts:
+            return {"ahead": 0}
+        attempt = attempts[-1]
+        if attempt.state is not AttemptState.WAITING:
+            return {}
+        info: dict[str, Any] = {"ahead": await self.store.waiting_ahead(attempt, cap=AHEAD_CAP)}
+        if attempt.owner_slots is not None and await self.store.at_work(attempt.owner) >= attempt.owner_slots:
+            info["waiting"] = f"{attempt.owner_slots} of your jobs run; more of them wait"
+        return info
 
     async def phase_counts(self) -> Mapping[tuple[str, str], int]:
         """Return the number of jobs by application and phase."""

@@ -25,5 +25,8 @@ class Limits(BaseModel):
     parameters: int = Field(1000, ge=1, description="Most parameters in one job.")
     files: int = Field(50, ge=0, description="Most uploaded files in one job.")
     bulk: int = Field(10_000, ge=1, description="Most jobs that one table makes, whatever an application allows.")
+    unfinished: int = Field(
+        20 * 1024**3, ge=1024, description="Bytes of files that may be on their way to one process at once."
+    )
     wait: int = Field(50, ge=1, description="Longest WAIT, in seconds; keep it below every proxy's read timeout.")
     waiters: int = Field(50_000, ge=1, description="Most requests that may block in WAIT at once; more return early.")

@@ -12,12 +12,14 @@ from collections.abc import Callable
 
 from uws_service.auth import Identity
 from uws_service.auth.signed_cookies import cookie_value, seal, unseal
+from uws_service.byte_cache import ByteCache
 from uws_service.store.access import AccessStore
 
 COOKIE = "uws_session"
 REMEMBERED = 5.0
 """Seconds."""
-KEPT = 10_000
+KEPT_BYTES = 16 * 1024 * 1024
+"""Bytes of the identities that are remembered."""
 
 
 class Sessions:
@@ -35,7 +37,7 @@ class Sessions:
         self._store = store
         self._key = key
         self._clock = clock
-        self._known: dict[str, tuple[Identity, float]] = {}
+        self._known: ByteCache[str, tuple[Identity, float]] = ByteCache(KEPT_BYTES)
 
     async def open(self, identity: Identity, ends: int) -> str:
         """A new session until an instant in milliseconds; the cookie's value."""
@@ -53,18 +55,16 @@ class Sessions:
             return known[0], secret
         found = await self._store.session("session", secret, self._clock())
         if found is None:
-            self._known.pop(secret, None)
+            self._known.drop(secret)
             return None
         identity = _read(found[0])
-        if len(self._known) >= KEPT:
-            self._known.clear()
         left = (found[1] - self._clock()) / 1000
-        self._known[secret] = (identity, time.monotonic() + min(REMEMBERED, left))
+        self._known.put(secret, (identity, time.monotonic() + min(REMEMBERED, left)), 2 * (len(found[0]) + len(secret)))
         return identity, secret
 
     async def end(self, secret: str) -> None:
         """Log out."""
-        self._known.pop(secret, None)
+        self._known.drop(secret)
         await self._store.end_session(secret)
 
 

@@ -112,6 +112,10 @@ class Controller:
         self._leaves = asyncio.Event()
         self._said: tuple[float, bool] = (-SAY_SECONDS, False)
         self._since = 0
+        self.driver = ""
+        """The holder of the site's lease, if there is one: it must be held when an attempt begins."""
+        self.may_drive: Callable[[], bool] = lambda: True
+        """Whether the lease is certainly held now."""
         self.last_round: float | None = None
         """Monotonic time of the last complete round, for the readiness probe."""
 
@@ -163,6 +167,8 @@ class Controller:
         health = self.executor.health()
         await self._say(health)
         await self._read_live()
+        if not self.may_drive():  # the attempts that were read may be those of another driver
+            return
         now = self.clock()
         if not health.reachable:
             await self._unreachable(health, now)
@@ -360,7 +366,7 @@ class Controller:
         now = self.clock()
         self._beginning += 1
         try:
-            if not await self.store.begin_attempt(attempt, now):
+            if not await self.store.begin_attempt(attempt, now, driver=self.driver):
                 return
             submitted = replace(attempt, state=AttemptState.SUBMITTED, submitted=now)
             self._live[attempt.job_id, attempt.number] = submitted

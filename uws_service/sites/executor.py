@@ -9,6 +9,7 @@ from typing import NamedTuple
 from uws_service.domain.attempt import Attempt, Launch, Observation
 from uws_service.domain.errors import ServiceUnavailable, UwsError
 from uws_service.domain.job import Result
+from uws_service.store import WorkFolder
 
 
 class Collected(NamedTuple):
@@ -65,6 +66,9 @@ class Executor(ABC):
     """How many attempts may be at the site at once."""
     streams: tuple[str, ...] = ("stdout",)
     """The logs that it has of a command: ``stdout``, ``stderr``, or both in one as ``stdout``."""
+
+    identity: WorkFolder | None = None
+    """The work folder in which its jobs run, once it is started, for a site that belongs to one machine."""
 
     # -- what every kind has ---------------------------------------------------------------------------------------
 

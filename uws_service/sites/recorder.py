@@ -140,7 +140,7 @@ class Outcomes:
         info = {
             **_info(job, found.logs),
             "progress": 1.0,
-            "message": seen.progress_text or job.info.get("message", ""),
+            "message": seen.warning or seen.progress_text or job.info.get("message", ""),
         }
         await self._finish(job, replace(after, info=info), _closed(attempt, seen, None, "", self.clock()))
 
@@ -203,6 +203,7 @@ class Outcomes:
             not_before=not_before,
             cpu_requested=attempt.cpu_requested,
             memory_requested=attempt.memory_requested,
+            owner_slots=attempt.owner_slots,
         )
         after = job if job.phase is Phase.QUEUED else apply(job, Action.REQUEUE, self.clock())
         lost = {"attempt": attempt.number, "site": attempt.site, "reason": reason.value, "message": message}

@@ -5,7 +5,21 @@
 """
 
 from uws_service.store.jobs import Made, StaleJob, Store
-from uws_service.store.rows import Event, Glance, SiteState
+from uws_service.store.rows import Event, Glance, SiteState, stored_bytes
 from uws_service.store.schema import head, migrate
+from uws_service.store.sites import SiteOwner, WorkFolder, lease_of
 
-__all__ = ["Event", "Glance", "Made", "SiteState", "StaleJob", "Store", "head", "migrate"]
+__all__ = [
+    "Event",
+    "Glance",
+    "Made",
+    "SiteOwner",
+    "SiteState",
+    "StaleJob",
+    "Store",
+    "WorkFolder",
+    "head",
+    "lease_of",
+    "migrate",
+    "stored_bytes",
+]

@@ -32,6 +32,7 @@ from uws_service.store.rows import (
     report_text,
 )
 from uws_service.store.schema import SQLITE_PREFIX, is_postgresql, prepare
+from uws_service.store.sites import SiteStore, is_held
 from uws_service.store.sqlite import SQLite
 
 T = TypeVar("T")
@@ -67,6 +68,7 @@ class Store:
         self.feed = feed
         self.access = AccessStore(database)
         self.grants = GrantStore(database)
+        self.owners = SiteStore(database)
 
     @classmethod
     async def open(cls, url: str, *, create: bool = False) -> Store:
@@ -332,10 +334,24 @@ class Store:
         """Insert or update; what is no longer wanted stays so, and what is closed stays closed."""
         await self._database.write(lambda tx: self._put_attempt(tx, attempt))
 
-    async def begin_attempt(self, attempt: Attempt, now: int) -> bool:
-        """Record that a waiting attempt goes to its site; False if it was moved, begun or given up meanwhile."""
+    async def begin_attempt(self, attempt: Attempt, now: int, *, driver: str = "") -> bool:
+        """Record that a waiting attempt goes to its site; False if it was moved, begun or given up meanwhile.
+
+        Nothing happens either if the ``driver`` no longer holds the site's lease, or as many attempts of the owner as
+        may run are at work at all sites.
+        """
         values = {"job_id": attempt.job_id, "number": attempt.number, "at": attempt.site, "now": now}
-        return await self._database.write(lambda tx: tx.change(queries.BEGIN, values)) == 1
+
+        def operation(tx: Transaction) -> bool:
+            if driver and not is_held(tx, attempt.site, driver):
+                return False
+            if attempt.owner_slots is not None:
+                tx.rows(queries.LOCK_OWNER, {"owner": attempt.owner})
+                if tx.rows(queries.AT_WORK_OF_OWNER, {"owner": attempt.owner})[0][0] >= attempt.owner_slots:
+                    return False
+            return tx.change(queries.BEGIN, values) == 1
+
+        return await self._database.write(operation)
 
     async def give_back(self, attempt: Attempt, not_before: int) -> None:
         """A begun attempt that certainly never reached its site waits again."""
@@ -402,14 +418,24 @@ class Store:
         if not owners:
             return []
         load = {row[0]: row[1] for row in await self._database.read(queries.OPEN_BY_OWNER, {"site": site})}
+        at_work: dict[str, int] | None = None  # at all sites
         candidates: list[tuple[int, int, str, Attempt]] = []
         for owner in owners:
             params = {"site": site, "owner": owner, "now": now, "free": free}
             for rank, row in enumerate(await self._database.read(queries.OLDEST_OF_OWNER, params)):
                 attempt = attempt_of(row)
+                if attempt.owner_slots is not None:
+                    if at_work is None:
+                        at_work = {row[0]: row[1] for row in await self._database.read(queries.AT_WORK_OF_OWNERS, {})}
+                    if at_work.get(owner, 0) + rank >= attempt.owner_slots:
+                        break
                 candidates.append((load.get(owner, 0) + rank, attempt.created, attempt.job_id, attempt))
         candidates.sort(key=lambda one: one[:3])
         return [one[3] for one in candidates[:free]]
+
+    async def at_work(self, owner: str) -> int:
+        """How many attempts of an owner are at the sites."""
+        return int((await self._database.read(queries.AT_WORK_OF_OWNER, {"owner": owner}))[0][0])
 
     async def waiting_ahead(self, attempt: Attempt, cap: int = 1000) -> int:
         """How many attempts were waiting at the same site before this one, counted up to ``cap``."""
@@ -456,7 +482,7 @@ class Store:
         """Forget the history before an instant; how many lines that were."""
         return await self._database.write(lambda tx: tx.change(queries.TRIM_EVENTS, {"before": before}))
 
-    # --- history, counts, leases ----------------------------------------------------------------------------------
+    # --- history, counts, sites -----------------------------------------------------------------------------------
 
     async def events(self, job_id: str) -> list[Event]:
         """The history of a job."""
@@ -471,24 +497,6 @@ class Store:
             counts = {**dict.fromkeys(counts, 0), **fresh}  # what has vanished is shown as 0
             self._counts = (time.monotonic(), counts)
         return counts
-
-    async def acquire_lease(self, name: str, holder: str, now: int, ttl_ms: int) -> int | None:
-        """Take or keep a lease; its fencing number, or None while somebody else holds it."""
-
-        def operation(tx: Transaction) -> int | None:
-            rows = tx.rows(queries.GET_LEASE, {"key": name})
-            values = {"holder": holder, "until": now + ttl_ms}
-            if not rows:
-                tx.change(queries.INSERT_LEASE, {"name": name, **values, "fencing": 1})
-                return 1
-            current, until, fencing = rows[0]
-            if current != holder and until > now:
-                return None
-            number = fencing if current == holder and until > now else fencing + 1
-            where = {"key": name, "expected": fencing, "before": current}
-            return number if tx.change(queries.UPDATE_LEASE, {**values, "fencing": number, **where}) == 1 else None
-
-        return await self._once_more(operation)
 
     async def put_site(self, state: SiteState) -> None:
         """Record how a site is."""
@@ -508,7 +516,3 @@ class Store:
             return str(tx.rows(queries.GET_META, {"name": "instance"})[0][0])
 
         return await self._database.write(operation)
-
-    async def release_lease(self, name: str, holder: str) -> None:
-        """Give a lease back."""
-        await self._database.write(lambda tx: tx.change(queries.RELEASE_LEASE, {"key": name, "before": holder}))

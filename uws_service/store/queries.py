@@ -10,13 +10,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from uws_service.store.database import Query
 from uws_service.store.rows import ATTEMPT_COLUMNS, JOB_COLUMNS
-from uws_service.store.tables import AttemptRow, EventRow, GarbageRow, JobRow, LeaseRow, MetaRow, SiteRow
+from uws_service.store.tables import AttemptRow, EventRow, GarbageRow, JobRow, MetaRow, SiteRow
 
 job: Any = JobRow.__table__.c  # type: ignore[attr-defined]
 attempt: Any = AttemptRow.__table__.c  # type: ignore[attr-defined]
 event: Any = EventRow.__table__.c  # type: ignore[attr-defined]
 garbage: Any = GarbageRow.__table__.c  # type: ignore[attr-defined]
-lease: Any = LeaseRow.__table__.c  # type: ignore[attr-defined]
 site: Any = SiteRow.__table__.c  # type: ignore[attr-defined]
 meta: Any = MetaRow.__table__.c  # type: ignore[attr-defined]
 
@@ -89,6 +88,14 @@ OPEN_BY_OWNER = Query(
     select(attempt.owner, func.count())
     .where(attempt.site == p("site"), attempt.state.in_([literal_column("'SUBMITTED'"), literal_column("'RUNNING'")]))
     .group_by(attempt.owner)
+)
+_AT_WORK = attempt.state.in_([literal_column("'SUBMITTED'"), literal_column("'RUNNING'")])
+AT_WORK_OF_OWNERS = Query(select(attempt.owner, func.count()).where(_AT_WORK).group_by(attempt.owner))
+AT_WORK_OF_OWNER = Query(select(func.count()).where(_AT_WORK, attempt.owner == p("owner")))
+# Two processes that begin attempts of one owner do so one after the other. SQLite has one writer at a time.
+LOCK_OWNER = Query(
+    select(literal_column("1")).where(p("owner") == p("owner")),
+    select(func.pg_advisory_xact_lock(func.hashtextextended(p("owner"), literal_column("875310")))),
 )
 OLDEST_OF_OWNER = Query(
     select(*_ATTEMPT)
@@ -240,18 +247,6 @@ USAGE = Query(
     )
     .order_by(*_USAGE_KEY)
     .limit(p("page", required=True))
-)
-GET_LEASE = Query(select(lease.holder, lease.until, lease.fencing).where(lease.name == p("key")))
-INSERT_LEASE = Query(
-    insert(LeaseRow).values(name=p("name"), holder=p("holder"), until=p("until"), fencing=p("fencing"))
-)
-UPDATE_LEASE = Query(
-    update(LeaseRow)
-    .where(lease.name == p("key"), lease.fencing == p("expected"), lease.holder == p("before"))
-    .values(holder=p("holder"), until=p("until"), fencing=p("fencing"))
-)
-RELEASE_LEASE = Query(
-    update(LeaseRow).where(lease.name == p("key"), lease.holder == p("before")).values(until=literal_column("0"))
 )
 SITES = Query(select(site.name, site.reachable, site.since, site.message, site.updated))
 

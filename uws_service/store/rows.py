@@ -65,7 +65,7 @@ def job_values(job: Job) -> dict[str, Any]:
         "error": None if error is None else _dumps([error.message, error.transient, str(error.reason), error.detail]),
         "info": _dumps(dict(job.info)),
         "listed": job.listed,
-        "stored": sum(len(p.value) + (p.size or 0) for p in job.parameters) + sum(r.size for r in job.results),
+        "stored": stored_bytes(job),
     }
 
 
@@ -117,7 +117,7 @@ def glance_of(row: Row) -> Glance:
 ATTEMPT_COLUMNS = (
     "job_id", "number", "site", "application", "owner", "group", "wanted", "state", "created", "submitted", "started",
     "ended", "not_before", "exit_code", "reason", "message", "cpu_requested", "memory_requested", "wall", "cpu",
-    "peak_memory", "bytes_in", "bytes_out", "claimed", "report",
+    "peak_memory", "bytes_in", "bytes_out", "claimed", "report", "owner_slots",
 )  # fmt: skip
 
 
@@ -137,7 +137,13 @@ def attempt_values(attempt: Attempt) -> dict[str, Any]:
         "bytes_out": usage.bytes_out,
         "claimed": attempt.claimed,
         "report": None if attempt.report is None else report_text(attempt.report),
+        "owner_slots": attempt.owner_slots,
     }
+
+
+def stored_bytes(job: Job) -> int:
+    """Return the bytes of a job's parameters, uploads and results."""
+    return sum(len(p.value) + (p.size or 0) for p in job.parameters) + sum(r.size for r in job.results)
 
 
 def report_text(report: Report) -> str:
@@ -158,7 +164,7 @@ def attempt_of(row: Row) -> Attempt:
     values["wanted"] = bool(values["wanted"])
     values["state"] = _STATES[values["state"]]
     report = _report_of(row[24]) if row[24] else None
-    return Attempt(**values, usage=Usage(*row[18:23]), claimed=row[23], report=report)
+    return Attempt(**values, usage=Usage(*row[18:23]), claimed=row[23], report=report, owner_slots=row[25])
 
 
 class SiteState(NamedTuple):

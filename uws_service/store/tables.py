@@ -153,6 +153,8 @@ class AttemptRow(SQLModel, table=True):
     bytes_out: int = Field(sa_column=_instant())
     claimed: str
     report: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
+    owner_slots: int | None = None
+    """How many attempts of its owner may run at once."""
 
 
 class EventRow(SQLModel, table=True):

@@ -69,7 +69,9 @@ class Answerer:
         uploads = {name: upload for name, (upload, _) in read.items()}
         self.notes = tuple(f"UPLOAD {name}: {note}" for name, (_, notes) in read.items() for note in notes)
         engine = self._opened(tables)
-        translation = _translated(question.query, (*tables, *(table for table, _ in uploads.values())), engine.dialect)
+        # Long queries, and tables that their callers bring, would fill the memory of what is kept.
+        translated = translate if uploads or len(question.query) > LONGEST_KEPT else _translated
+        translation = translated(question.query, (*tables, *(table for table, _ in uploads.values())), engine.dialect)
         infos = tuple(("UPLOAD_NOTE", note) for note in self.notes)
         document = Document(translation.columns, question.query, infos)
         if question.maxrec == 0:
@@ -98,6 +100,10 @@ class Answerer:
         if self._engine is not None:
             self._engine.close()
             self._engine = None
+
+
+LONGEST_KEPT = 10_000
+"""Characters of a query whose translation is kept."""
 
 
 @lru_cache(512)

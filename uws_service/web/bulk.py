@@ -48,7 +48,7 @@ class Bulk:
         taken = limits.model_copy(update={"upload": min(limits.upload, LARGEST), "files": 1})
         place = new_id(self.service.clock())
         try:
-            async with posted(request, self.backend.depot, taken, place) as form:
+            async with posted(request, self.backend.uploads, taken, place) as form:
                 text = await self._table(form.files)
                 wanted = job_request(type(form)(form.fields))
                 maximum = min(application.bulk, limits.bulk)

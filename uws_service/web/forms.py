@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
 from typing import Protocol
@@ -84,7 +84,10 @@ class Form:
 class DepotSink:
     """A `FileSink` that feeds `Files.put` through a short queue, so that a slow depot slows the client down."""
 
-    def __init__(self, depot: Files, key: str, max_size: int) -> None:
+    def __init__(
+        self, depot: Files, key: str, max_size: int, spend: Callable[[int], Awaitable[None]] | None = None
+    ) -> None:
+        self._spend = spend
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(4)
         self._task = asyncio.create_task(depot.put(key, self._chunks(), max_size=max_size))
         self._depot, self._key = depot, key
@@ -94,7 +97,9 @@ class DepotSink:
             yield chunk
 
     async def write(self, data: bytes) -> None:
-        """Hand bytes over, or raise what the depot raised."""
+        """Hand bytes over, or raise what the depot raised, or what counts them."""
+        if self._spend is not None:
+            await self._spend(len(data))
         putting = asyncio.ensure_future(self._queue.put(data))
         await asyncio.wait((putting, self._task), return_when=asyncio.FIRST_COMPLETED)
         if not putting.done():

@@ -17,9 +17,10 @@ from uws_service.applications.parameters import single_value
 from uws_service.domain.errors import UsageError
 from uws_service.domain.job import Parameter
 from uws_service.protocol.uws import parse_duration, parse_instant
-from uws_service.service.files import Files
 from uws_service.service.jobs import Request
 from uws_service.service.limits import Limits
+from uws_service.service.uploads import Uploads
+from uws_service.web.call import call_of
 from uws_service.web.forms import DepotSink, FilePart, FormLimits, read_form
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -46,7 +47,7 @@ class Posted:
 
 @asynccontextmanager
 async def posted(
-    request: HttpRequest, depot: Files, limits: Limits, job_id: str, *, leave_out_empty: bool = False
+    request: HttpRequest, uploads: Uploads, limits: Limits, job_id: str, *, leave_out_empty: bool = False
 ) -> AsyncIterator[Posted]:
     """The posted form and the query; its files are in the depot under the job, unless the block fails.
 
@@ -54,12 +55,14 @@ async def posted(
     """
     prefix = f"jobs/{job_id}/uploads/{secrets.token_hex(6)}"
     keys: list[str] = []
-    async with depot.held(prefix) as begin:  # however long the form is open, nobody takes its files for orphans
+    depot = uploads.depot
+    # However long the form is open, nobody takes its files for orphans.
+    async with uploads.account(call_of(request).identity) as account, depot.held(prefix) as begin:
 
         def open_file(number: int) -> DepotSink:
             begin()
             keys.append(f"{prefix}-{number}")
-            return DepotSink(depot, keys[-1], limits.upload)
+            return DepotSink(depot, keys[-1], limits.upload, account.spend)
 
         try:
             form = await read_form(

@@ -17,7 +17,6 @@ def job_urls(call: Call, application: str) -> JobUrls:
 
 async def info_view(service: Service, job: Job, urls: JobUrls) -> tuple[Job, JobInfoView]:
     """Return the job and its jobInfo; for a queued job with its place in the queue as it is now."""
-    ahead = await service.jobs_ahead(job)
-    if ahead is not None:
-        job = replace(job, info={**job.info, "ahead": ahead})
+    if changes := await service.queue_info(job):
+        job = replace(job, info={**job.info, **changes})
     return job, JobInfoView.of(job, urls)

@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from uws_service import telemetry
 from uws_service.applications.parameters import single_value
 from uws_service.auth.policy import Policy
+from uws_service.byte_cache import ByteCache
 from uws_service.domain.errors import Forbidden, NotFound, UsageError
 from uws_service.domain.ids import new_id
 from uws_service.domain.job import Action, Job, JobRef, Parameter, Phase
@@ -37,8 +38,10 @@ XML = "text/xml"
 TEXT = "text/plain"
 REF_BYTES = 500
 """Of one job in a list, roughly."""
-CACHE = 4096
-"""How many job documents are kept as bytes, each for one version of a job."""
+CACHE_BYTES = 32 * 1024 * 1024
+"""Bytes of all job documents that are kept, each for one version of a job."""
+LARGEST_DOCUMENT = 256 * 1024
+"""Bytes of a document beyond which it is made anew each time."""
 
 
 def see_other(url: str) -> Response:
@@ -53,7 +56,7 @@ class Jobs:
         self.backend = backend
         self.service = backend.service
         self.limits = backend.limits
-        self._documents: dict[tuple[str, str], tuple[int, bytes]] = {}
+        self._documents: ByteCache[tuple[str, str], tuple[int, bytes]] = ByteCache(CACHE_BYTES, LARGEST_DOCUMENT)
 
     # --- the list ---------------------------------------------------------------------------------------------
 
@@ -93,7 +96,7 @@ class Jobs:
         key = idempotency_key(request)
         job_id = new_id(self.service.clock())
         page = negotiation.choose(request.headers.get("accept"), ("xml", "html")) == "html"
-        async with posted(request, self.backend.depot, self.limits, job_id, leave_out_empty=page) as form:
+        async with posted(request, self.backend.uploads, self.limits, job_id, leave_out_empty=page) as form:
             wanted = job_request(form)
             job, fresh = await self.service.create(
                 application,
@@ -171,9 +174,7 @@ class Jobs:
         urls = job_urls(call, name)
         job, view = await info_view(self.service, job, urls)
         document = await offload(_weight(job), uws.job_xml, job, urls=urls, info=view)
-        while len(self._documents) >= CACHE:
-            del self._documents[next(iter(self._documents))]
-        self._documents[key] = (job.version, document)
+        self._documents.put(key, (job.version, document), len(document) + len(job_id) + 4 * len(call.base))
         return document
 
     async def act(self, request: Request) -> Response:
@@ -204,7 +205,7 @@ class Jobs:
     def _small_form(self, request: Request, job_id: str) -> Any:
         """A form of a few control words, without files."""
         limits = self.limits.model_copy(update={"body": 65536, "files": 0, "parameters": 50})
-        return posted(request, self.backend.depot, limits, job_id)
+        return posted(request, self.backend.uploads, limits, job_id)
 
     # --- what can be read as text -----------------------------------------------------------------------------
 
@@ -310,7 +311,7 @@ class Jobs:
         """POST {job}/parameters: U-037, D-011, D-013."""
         job = await self._pending(request)
         call = call_of(request)
-        async with posted(request, self.backend.depot, self.limits, job.id) as form:
+        async with posted(request, self.backend.uploads, self.limits, job.id) as form:
             await self._save_parameters(call, job, form)
         return see_other(job_urls(call, job.application).job(job.id))
 

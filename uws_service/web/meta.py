@@ -89,7 +89,8 @@ class Meta:
     async def ready(self, request: Request) -> Response:
         """GET /readyz: the parts work, and the process is not about to end."""
         problems = await self.backend.problems()
-        return Response("\n".join(problems) or "ok", 503 if problems else 200, media_type="text/plain")
+        text = "\n".join(problems or ["ok", *self.backend.remarks()])
+        return Response(text, 503 if problems else 200, media_type="text/plain")
 
     async def metrics(self, request: Request) -> Response:
         """GET /metrics: Prometheus."""

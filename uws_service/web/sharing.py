@@ -26,7 +26,7 @@ class Sharing:
 
     def __init__(self, backend: Backend) -> None:
         self.service = backend.service
-        self.depot = backend.depot
+        self.uploads = backend.uploads
         self.limits = backend.limits.model_copy(update={"body": 65536, "files": 0, "parameters": 10})
 
     def resources(self) -> dict[str, Resource]:
@@ -45,7 +45,7 @@ class Sharing:
     async def share(self, request: Request) -> Response:
         """POST {job}/shares: GROUP shares with a group, none makes a link; EXPIRES in seconds from now."""
         call, path = call_of(request), request.path_params
-        async with posted(request, self.depot, self.limits, path["job_id"]) as form:
+        async with posted(request, self.uploads, self.limits, path["job_id"]) as form:
             group, expires = form.word("GROUP"), form.word("EXPIRES")
         if group is not None and not (0 < len(group.strip("/")) <= 256 and group.isprintable()):
             raise UsageError("GROUP must be the name of a group.")

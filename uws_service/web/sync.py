@@ -42,7 +42,7 @@ class Sync:
             return await self.tap.query(request, application)
         job_id = new_id(self.service.clock())
         soda = application.protocol == "soda"
-        async with posted(request, self.backend.depot, self.backend.limits, job_id) as form:
+        async with posted(request, self.backend.uploads, self.backend.limits, job_id) as form:
             fields = tuple((name, value) for name, value in form.fields if name.upper() not in ("PHASE", "RUNID"))
             if soda:
                 await self.soda.check_sync(application, fields)

@@ -26,6 +26,12 @@ CANNOT_START = frozenset(
 """Reasons for which a container is not started, as the kubelet words them."""
 NOT_RUN, LAUNCHER_SAYS = (126, 127), "uws-launch: "
 """How ``agent/launch.c`` tells that there was nothing to run."""
+STOPPED = "uws-launch: stopped from outside"
+"""How it tells that its container was asked to end."""
+CHILD_KILLED = "uws-launch: out of memory"
+"""How it tells that the kernel killed a process of its container for want of memory."""
+BY_KUBELET = frozenset({"Evicted", "NodeLost", "NodeShutdown", "Terminated", "Preempting", "DeadlineExceeded"})
+"""A pod's reasons if its machine has ended it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,7 @@ class PodView:
     phase: str
     node: str = ""
     deleting: bool = False
+    leaving: int | None = None  # since when it must go
     reason: str = ""
     message: str = ""
     unschedulable: str = ""
@@ -158,6 +165,7 @@ def pod_view(found: Mapping[str, Any]) -> PodView | None:
         phase=status.get("phase", "Pending"),
         node=found.get("spec", {}).get("nodeName", ""),
         deleting="deletionTimestamp" in meta,
+        leaving=_leaving(meta, disruption),
         reason=status.get("reason", ""),
         message=status.get("message", ""),
         unschedulable=scheduled.get("message", "") if refused else "",
@@ -174,6 +182,18 @@ def pod_view(found: Mapping[str, Any]) -> PodView | None:
         exit_message=ended.get("message", ""),
         agent_ended=agent_ended is not None and status.get("phase") in ("Succeeded", "Failed"),
     )
+
+
+def _leaving(meta: Mapping[str, Any], disruption: Mapping[str, Any]) -> int | None:
+    """Return the instant from which a pod had to go; 0 if that is not certain."""
+    instants = []
+    if "deletionTimestamp" in meta:  # the instant at which its time to end is over
+        grace = meta.get("deletionGracePeriodSeconds")
+        instants.append((_ms(meta["deletionTimestamp"]) or 0) - grace * 1000 if grace is not None else 0)
+    if disruption:  # the machine itself may write this after the end
+        told = disruption.get("reason") != "TerminationByKubelet"
+        instants.append((_ms(disruption.get("lastTransitionTime")) or 0) if told else 0)
+    return min(instants, default=None)
 
 
 def workload_view(found: Mapping[str, Any]) -> WorkloadView | None:
@@ -236,13 +256,15 @@ def observe(
         return _ended(key, max(own, key=lambda one: one.created), gone)
     if job is not None and job.failed:
         return _job_failed(key, job, pod, gone)
-    if job is not None and job.complete:
+    taken = pod is not None and pod.ended is not None
+    if job is not None and job.complete and not taken:
         return Observation(
             *key, Seen.SUCCEEDED, started=job.started, ended=job.ended, exit_code=0, reports=True, gone=gone
         )
     if job is not None and job.suspended:
         return _suspended(key, job, pods, workload, place)
-    if pod is not None and pod.phase == "Failed" and (job is None or not pod.deleting or pod.disruption):
+    over = pod is not None and (pod.phase == "Failed" or (taken and pod.phase == "Succeeded"))
+    if pod is not None and over and (job is None or job.complete or pod.disruption or not pod.deleting):
         return _pod_failed(key, pod, gone)
     if job is None:  # the Job was deleted; its pods are about to follow
         if gone:
@@ -257,15 +279,25 @@ def observe(
     return _starting(key, pod, now, patience, first_stuck)
 
 
+INCOMPLETE = (
+    "A process of the command was killed, as it used more memory than the application may have; the command itself "
+    "ended well, but its results may lack something."
+)
 DELETED = "Somebody removed the job at its site."
 
 
 def _was_taken_away(job: JobView | None, pod: PodView) -> bool:
-    """Whether a command that ended with an error was ended from outside: then its exit code means nothing."""
+    """Return whether a command was ended from outside: then its exit code means nothing.
+
+    A command may answer the signal that asks it to go with 0. What ended well before its pod had to go has ended by
+    itself, though its agent may still be handing results over.
+    """
+    if pod.reason in BY_KUBELET or pod.exit_message.startswith(STOPPED):
+        return True
     if pod.exit_code == 0:
-        return False
-    outside = pod.deleting or bool(pod.disruption) or pod.reason in ("Evicted", "NodeLost", "Preempting")
-    return outside or (job is not None and (job.suspended or job.deleting)) or (job is None)
+        return pod.leaving is not None and (pod.ended or 0) >= pod.leaving
+    outside = pod.deleting or bool(pod.disruption)
+    return outside or job is None or job.suspended or job.deleting
 
 
 def _ended(key: Key, pod: PodView, gone: bool) -> Observation:
@@ -277,9 +309,10 @@ def _ended(key: Key, pod: PodView, gone: bool) -> Observation:
         "reports": True,
         "gone": gone,
     }
+    out_of_memory = pod.exit_reason == "OOMKilled" or pod.exit_message.startswith(CHILD_KILLED)
     if pod.exit_code == 0:
-        return Observation(*key, Seen.SUCCEEDED, **common)
-    if pod.exit_reason == "OOMKilled":
+        return Observation(*key, Seen.SUCCEEDED, warning=INCOMPLETE if out_of_memory else "", **common)
+    if out_of_memory:
         message = "The command used more memory than the application may have."
         return Observation(*key, Seen.FAILED, reason=Reason.OUT_OF_MEMORY, message=message, **common)
     if pod.exit_reason in CANNOT_START or (pod.exit_code in NOT_RUN and pod.exit_message.startswith(LAUNCHER_SAYS)):
@@ -337,6 +370,9 @@ def _pod_failed(key: Key, pod: PodView, gone: bool) -> Observation:
     if pod.deleting:
         message = "The job's pod was removed at its site."
         return Observation(*key, Seen.FAILED, reason=Reason.DELETED, message=message, **common)
+    if pod.exit_message.startswith(STOPPED):
+        message = "The site stopped it."
+        return Observation(*key, Seen.FAILED, reason=Reason.EVICTED, message=message, **common)
     if pod.exit_reason == "OOMKilled":
         return _ended(key, pod, gone)
     message = f"The pod failed: {pod.message or pod.reason or pod.exit_reason or 'no reason given'}"

@@ -15,7 +15,9 @@ import fcntl
 import hashlib
 import json
 import os
+import secrets
 import signal
+import socket
 import sys
 import threading
 import time
@@ -44,6 +46,7 @@ from uws_service.domain.job import Result
 from uws_service.sites.executor import Collected, Executor, log_key, result_key
 from uws_service.sites.local.processes import Key, chunks_of, kill_leftovers, log_end, observation, remove, signal_agent
 from uws_service.sites.local.workfolder import place, search_paths
+from uws_service.store import WorkFolder
 
 log = structlog.get_logger(__name__)
 
@@ -105,6 +108,8 @@ class LocalExecutor(Executor):
             "bell": str(self._bell_path),
         }
         """What every attempt here is told beside its launch."""
+        self.identity = WorkFolder("")
+        """The work folder as the database knows it, once it is taken."""
         self._bringing: dict[Key, asyncio.Task[None]] = {}
         self._agents: dict[Key, tuple[int, int]] = {}  # process id, and a handle that tells of its end
         self._killing: dict[Key, asyncio.Task[None]] = {}
@@ -123,6 +128,7 @@ class LocalExecutor(Executor):
             self.work.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = os.open(self.work / ".lock", os.O_CREAT | os.O_RDWR, 0o600)
             await self._take_lock()
+            self.identity = WorkFolder(_identity(self.work / ".identity"), socket.gethostname(), str(self.work))
             with contextlib.suppress(FileExistsError):
                 os.mkfifo(self._bell_path, 0o600)
             self._bell = os.open(self._bell_path, os.O_RDWR | os.O_NONBLOCK)
@@ -145,7 +151,9 @@ class LocalExecutor(Executor):
                 if time.monotonic() > end:
                     await self.stop()
                     raise ConfigurationError(
-                        f"Another process runs jobs in the work folder {self.work}; give each service its own."
+                        f"Another process runs jobs in the work folder {self.work}. Start this one with `controller: "
+                        "false` to answer requests only, or have one service with `--workers`; only a service with "
+                        "another database may have jobs of its own here, in a work folder of its own."
                     ) from None
                 await asyncio.sleep(0.1)
 
@@ -466,3 +474,17 @@ class LocalExecutor(Executor):
             await asyncio.sleep(0.01)
         if killed:
             await asyncio.to_thread(kill_leftovers, folder)
+
+
+def _identity(path: Path) -> str:
+    """Return the work folder's own name, which it gets once."""
+    with contextlib.suppress(FileNotFoundError):
+        if identity := path.read_text().strip():
+            return identity
+    fresh = path.with_name(f"{path.name}.new")
+    with fresh.open("w") as file:
+        file.write(secrets.token_hex(16))
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.rename(path)
+    return path.read_text()

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from uws_service.sites.settings import SITE_NAME, SiteSettings
+from uws_service.sites.settings import SITE_NAME, Absence, SiteSettings
 
 
 class LocalSite(SiteSettings):
@@ -15,3 +15,14 @@ class LocalSite(SiteSettings):
     name: str = Field("local", pattern=SITE_NAME, description="The site's name.")
     kind: Literal["local"] = Field("local", description="`local`: processes on this machine.")
     slots: int = Field(4, ge=1, description="How many jobs run at once.")
+    lost_after: int = Field(
+        3600,
+        ge=60,
+        description="With several processes on one database: seconds after which another one takes the site over, "
+        "although jobs of the process that drove it may still run on its machine.",
+    )
+
+    @property
+    def absence(self) -> Absence:
+        """How long the site may be silent."""
+        return Absence(lost=self.lost_after * 1000)

@@ -52,7 +52,7 @@ class Tap:
     async def query(self, request: Request, application: Application) -> Response:
         """GET and POST /sync: the result as it comes, without a job (D-015, T-012)."""
         call = call_of(request)
-        form = posted(request, self.backend.depot, self.backend.limits, new_id(self.backend.service.clock()))
+        form = posted(request, self.backend.uploads, self.backend.limits, new_id(self.backend.service.clock()))
         answer = Answer(self.backend, request, application, form)
         stream = answer.parts(self._counted(call.identity, call.origin))
         first = await anext(stream)  # raises what is wrong with the query

@@ -1,0 +1,230 @@
+"""Quotas and caches that count bytes, and what runs at once: whatever comes at the same time."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import httpx2
+import pytest
+from lxml import etree
+
+from tests import databases
+from tests.server import Server
+from tests.service.conftest import PROBE
+
+MB = 1_000_000
+QUOTAS = {"owners": {"ada": {"running": 1}, "ben": {"stored": MB}, "none": {"running": 0}}}
+UWS = "{http://www.ivoa.net/xml/UWS/v1.0}"
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    settings = {
+        "UWS_APPLICATIONS": f'["{PROBE}"]',
+        "UWS_IDENTITY_HEADER": "X-Auth-Request-User",
+        "UWS_AUTH": json.dumps({"quotas": QUOTAS}),
+        "UWS_LIMITS__UNFINISHED": str(20 * MB),
+        "UWS_SITES": '[{"name": "local", "slots": 4}]',
+    }
+    if request.param == "postgresql":
+        settings |= {"UWS_DATABASE": databases.new_postgresql(), "UWS_AUTO_MIGRATE": "true"}
+    running = Server(tmp_path_factory.mktemp("bounds"), settings)
+    running.start()
+    yield running
+    running.stop()
+
+
+def http_of(user: str) -> httpx2.Client:
+    return httpx2.Client(timeout=60, headers={"X-Auth-Request-User": user})
+
+
+def span(http: httpx2.Client, job: str) -> tuple[float, float]:
+    """Wait for a job's end; when it began and ended."""
+    for _ in range(60):
+        document = etree.fromstring(http.get(f"{job}?WAIT=5").content)
+        if document.findtext(f"{UWS}phase") == "COMPLETED":
+            begin, end = (document.findtext(f"{UWS}{name}") or "" for name in ("startTime", "endTime"))
+            return datetime.fromisoformat(begin).timestamp(), datetime.fromisoformat(end).timestamp()
+    raise AssertionError(etree.tostring(document))
+
+
+def test_jobs_beyond_the_running_quota_wait(server: Server) -> None:
+    """Requests at the same moment are all taken; one job runs after the other, and others are not held up."""
+    jobs: list[str] = []
+
+    def start() -> None:
+        with http_of("ada") as http:
+            answer = http.post(f"{server.url}/probe/async", data={"SECONDS": "1", "PHASE": "RUN"})
+            assert answer.status_code == 303, answer.text
+            jobs.append(answer.headers["location"])
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with http_of("ada") as ada, http_of("eve") as eve:
+        assert len(jobs) == 4
+        other = eve.post(f"{server.url}/probe/async", data={"PHASE": "RUN"}).headers["location"]
+        words = ""
+        while "1 of your jobs run" not in words and any(ada.get(f"{job}/phase").text == "QUEUED" for job in jobs):
+            words += "".join(ada.get(job).text for job in jobs)
+        assert "1 of your jobs run" in words
+        _, other_end = span(eve, other)
+        spans = sorted(span(ada, job) for job in jobs)
+    assert all(first[1] <= second[0] for first, second in itertools.pairwise(spans)), spans
+    assert other_end < spans[-1][0]
+
+
+def test_who_may_run_nothing(server: Server) -> None:
+    with http_of("none") as http:
+        refused = http.post(f"{server.url}/probe/async", data={"PHASE": "RUN"})
+        assert refused.status_code == 403 and "none of yours may run" in refused.text
+
+
+class Upload:
+    """A form with a file that comes as slowly as the test wants, or never ends."""
+
+    def __init__(self, server: Server, user: str, path: str = "/probe/async") -> None:
+        self.socket = socket.create_connection(("127.0.0.1", server.port), timeout=60)
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nX-Auth-Request-User: {user}\r\n"
+            "Content-Type: multipart/form-data; boundary=b\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+        self.socket.sendall(head.encode())
+        self._chunk(b'--b\r\nContent-Disposition: form-data; name="FILE"; filename="f"\r\n\r\n')
+        self.sent = 0
+
+    def _chunk(self, data: bytes) -> None:
+        self.socket.sendall(b"%x\r\n%s\r\n" % (len(data), data))
+
+    def send(self, size: int) -> bool:
+        """Send so many bytes; False if the service has stopped to listen."""
+        try:
+            for _ in range(size // 50_000):
+                self._chunk(b"x" * 50_000)
+                self.sent += 50_000
+        except OSError:
+            return False
+        return True
+
+    def answer(self) -> str:
+        """What the service says; empty if it hung up."""
+        try:
+            return self.socket.recv(65_536).decode()
+        except OSError:
+            return ""
+
+    def finish(self) -> str:
+        """Send the end; what the service says."""
+        self._chunk(b"\r\n--b--\r\n")
+        self.socket.sendall(b"0\r\n\r\n")
+        return self.answer()
+
+    def answered(self) -> bool:
+        """Whether the service has said something already."""
+        self.socket.settimeout(0.2)
+        try:
+            return bool(self.socket.recv(1, socket.MSG_PEEK))
+        except TimeoutError:
+            return False
+        finally:
+            self.socket.settimeout(60)
+
+
+def until_stored(server: Server, size: int) -> None:
+    """Wait until so many bytes have come into the depot."""
+    end = time.monotonic() + 30
+    while sum(path.stat().st_size for path in _files(server)) < size:
+        assert time.monotonic() < end, [path for path in _files(server)]
+        time.sleep(0.05)
+
+
+def _files(server: Server) -> list[Path]:
+    return [path for path in (server.folder / "data" / "depot").rglob("*") if path.is_file()]
+
+
+def test_an_upload_beyond_the_quota_is_stopped(server: Server) -> None:
+    """Not after it has come, but while it comes; nothing is left of it."""
+    upload = Upload(server, "ben")
+    while upload.sent < 100 * MB and upload.send(MB // 2) and not upload.answered():
+        pass
+    assert upload.sent < 20 * MB
+    assert upload.answer().startswith("HTTP/1.1 403 ")
+    upload.socket.close()
+    with http_of("ben") as http:
+        fits = http.post(f"{server.url}/probe/async", files={"FILE": ("f", b"x" * (MB - 1000))})
+        assert fits.status_code == 303, fits.text
+        job = fits.headers["location"]
+        more = http.post(f"{job}/parameters", files={"FILE": ("g", b"x" * 2000)})
+        assert (more.status_code == 403 and "quota" in more.text.lower()) or "allowed" in more.text
+        assert http.delete(job).status_code == 303
+
+
+def test_uploads_on_their_way_count(server: Server) -> None:
+    """Two that fit one by one are too much together; the room is free again when one is given up."""
+    first, second = Upload(server, "ben"), Upload(server, "ben")
+    first.send(600_000)
+    time.sleep(1)
+    second.send(600_000)
+    assert second.answer().startswith("HTTP/1.1 403 ")
+    second.socket.close()
+    first.socket.close()
+    end = time.monotonic() + 30
+    while True:
+        third = Upload(server, "ben")
+        third.send(900_000)
+        said = third.finish()
+        third.socket.close()
+        if said.startswith("HTTP/1.1 303 "):
+            break
+        assert time.monotonic() < end, said
+        time.sleep(0.2)
+    location = next(line.partition(": ")[2] for line in said.splitlines() if line.lower().startswith("location: "))
+    with http_of("ben") as http:
+        assert http.delete(location).status_code == 303
+
+
+def test_all_uploads_on_their_way_are_bounded(server: Server) -> None:
+    """Callers without a quota too: 503 with Retry-After, and others go on."""
+    uploads = [Upload(server, f"user{number}") for number in range(5)]
+    refused = 0
+    for upload in uploads:
+        for _ in range(12):
+            if not upload.send(MB // 2) or upload.answered():
+                refused += 1
+                assert "503" in upload.answer()[:20]
+                break
+    assert refused >= 1
+    for upload in uploads:
+        upload.socket.close()
+    end = time.monotonic() + 30
+    with http_of("late") as http:
+        while http.post(f"{server.url}/probe/async", files={"FILE": ("f", b"x" * MB)}).status_code != 303:
+            assert time.monotonic() < end
+            time.sleep(0.2)
+
+
+def _memory(server: Server) -> int:
+    assert server.process is not None
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:")))
+
+
+def test_large_job_documents_are_not_collected(server: Server) -> None:
+    """A job's document may have many megabytes: those are made anew, not kept."""
+    with http_of("eve") as http:
+        data = {f"V{number}": "&" * 900_000 for number in range(3)}
+        jobs = [http.post(f"{server.url}/sleep/async", data=data).headers["location"] for _ in range(20)]
+        http.get(jobs[0])
+        before = _memory(server)
+        size = sum(len(http.get(job).content) for job in jobs)
+        assert size > 200 * MB
+        assert _memory(server) - before < 120 * MB
