@@ -71,6 +71,23 @@ def test_from_submit_to_delete(jobs: str, tmp_path: Path, capsys: Capture) -> No
     assert "404" in capsys.readouterr().err
 
 
+def test_a_misspelt_parameter_is_told(jobs: str, capsys: Capture) -> None:
+    """D-022: on standard error with a guess; `show` has the defaults and versions of the run."""
+    assert run(["submit", jobs, "SECNDS=1", "OUTPUT=7", "--wait"]) == 0
+    out, err = capsys.readouterr()
+    assert "SECNDS is no parameter here; did you mean SECONDS?" in err.splitlines()
+    job = out.strip()
+    assert run(["show", job, "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["notices"] == ["SECNDS is no parameter here; did you mean SECONDS?"]
+    assert shown["defaults"] == [["SECONDS", "0"], ["EXIT", "0"]] and len(shown["versions"]) == 2
+    assert run(["show", job]) == 0
+    text = capsys.readouterr().out
+    assert "0 (default)" in text and "application version" in text and "did you mean SECONDS?" in text
+    assert run(["submit", jobs, "OUTPUT=7"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_failure_and_abort(jobs: str, capsys: Capture) -> None:
     """U-084, U-107: exit code 1, and the reason in words."""
     assert run(["submit", jobs, "EXIT=3", "--wait"]) == 1

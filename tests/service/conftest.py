@@ -19,7 +19,7 @@ PROBE = Path(__file__).parent / "probe.yaml"
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One running service for each database."""
     settings = {
-        "UWS_APPLICATIONS": f'["{PROBE}"]',
+        "UWS_APPLICATIONS": f'["{PROBE}", "{PROBE.with_name("strict.yaml")}"]',
         "UWS_REAP_INTERVAL": "0.3",
         "UWS_IDENTITY_HEADER": "X-Auth-Request-User",
         "UWS_LIMITS__WAIT": "8",

@@ -30,10 +30,23 @@ def test_rows_and_sky(server: Server) -> None:
     assert [one.strip() for one in table.xpath(".//th/text()")] == ["name", "ra (deg)", "dec (deg)"]
     assert len(table.xpath(".//tbody/tr")) == 20 and "20 of 30 rows" in table.xpath("string(caption)")
     assert len(found.xpath("//figure[@class='sky']//circle")) >= 30
+    assert "All its 30 positions on the sky" in found.xpath("string(//figure[@class='sky']/figcaption)")
     url = job(server, "SELECT COUNT(*) AS n FROM openngc.objects")
     assert finished(url) == "COMPLETED"
     assert page(url).xpath("//section[@aria-labelledby='preview']//td/text()") == ["13371"]
     assert not page(url).xpath("//figure[@class='sky']")
+
+
+def test_the_sky_of_a_large_result_is_that_of_all_rows(server: Server) -> None:
+    """Dots in every part of the sky though the rows are sorted, and a caption that says that they are a sample."""
+    url = job(server, "SELECT name, ra, dec FROM openngc.objects ORDER BY ra")
+    assert finished(url) == "COMPLETED"
+    (figure,) = page(url).xpath("//figure[@class='sky']")
+    caption = " ".join(figure.xpath("string(figcaption)").split())
+    assert caption.startswith("2000 of its 13") and "drawn at random from all rows" in caption
+    places = [(float(one.get("cx")), float(one.get("cy"))) for one in figure.xpath(".//circle")]
+    quarters = [(x < 360, y < 180) for x, y in places]
+    assert all(quarters.count(quarter) > 200 for quarter in set(quarters)) and len(set(quarters)) == 4
 
 
 def test_markup_in_a_result_is_text(server: Server) -> None:

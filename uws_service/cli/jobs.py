@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,7 +28,7 @@ from uws_service.cli.show import ended, job_json, print_job, print_list, watch
 from uws_service.cli.values import after_instant, destruction_instant, duration_seconds, pair, url_of
 
 if TYPE_CHECKING:
-    from uws_service.client import Upload, UwsClient
+    from uws_service.client import JobDocument, Upload, UwsClient
 
 TimeoutOption = Annotated[
     float | None,
@@ -97,9 +97,8 @@ def submit(
                 client.set_destruction(job, instant)
             if run:
                 client.run(job)
-            document = client.job(job) if fields or uploads or as_json else None
-        for notice in document.notices if document is not None else ():
-            note(one_line(notice, 400))
+        document = client.job(job) if as_json and not wait else None
+        _print_notices(client, job, document)
         if wait:
             if not as_json:
                 print(job, flush=True)
@@ -108,6 +107,15 @@ def submit(
             print_json(job_json(document))
         else:
             print(job)
+
+
+def _print_notices(client: UwsClient, job: str, document: JobDocument | None) -> None:
+    """Say on standard error what the server finds strange in the request; a job is made whatever becomes of this."""
+    from uws_service.client import ClientError
+
+    with suppress(ClientError):
+        for notice in (document or client.job(job)).notices:
+            note(one_line(notice, 400))
 
 
 def _naming(job: str) -> AbstractContextManager[None]:

@@ -15,13 +15,18 @@ LARGEST = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """Columns with name, unit and description, rows as text, how many there are in all, and a picture of the sky."""
+    """Columns with name, unit and description, rows as text, how many there are in all, and a picture of the sky.
+
+    ``located`` is the number of positions of which the picture has ``shown``; None in a preview of earlier versions,
+    whose picture has the first ones.
+    """
 
     columns: Sequence[Mapping[str, str]]
     rows: Sequence[Sequence[str]]
     count: int
     sky: str
     shown: int
+    located: int | None = None
 
 
 def shown(content: bytes) -> Shown | None:
@@ -34,6 +39,7 @@ def shown(content: bytes) -> Shown | None:
             for one in raw["columns"]
         ]
         rows = [[str(cell) for cell in row] for row in raw["rows"]]
-        return Shown(columns, rows, int(raw["count"]), sky_svg(positions), len(positions))
+        located = int(raw["located"]) if "located" in raw else None
+        return Shown(columns, rows, int(raw["count"]), sky_svg(positions), len(positions), located)
     except (ValueError, TypeError, KeyError, ArithmeticError):
         return None

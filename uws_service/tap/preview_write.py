@@ -1,4 +1,4 @@
-"""The beginning of a result for people: its first rows as text and some of its positions, as JSON."""
+"""A look at a result for people: its first rows as text and a sample of its positions, as JSON."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from uws_service.adql.model import Column
 from uws_service.tap.writers.text import texts
 
 ROWS = 20
 POSITIONS = 2000
+"""Positions of the sample, from all rows."""
 LONGEST = 80
 """Characters of a value that are shown."""
 
@@ -22,7 +25,7 @@ class Preview:
         self.columns: Sequence[Column] = ()
         self.rows: list[list[str]] = []
         self.count = 0
-        self.positions: list[tuple[float, float]] = []
+        self.sample = Sample(POSITIONS)
 
     def watch(self, batches: Iterator[Any], columns: Sequence[Column]) -> Iterator[Any]:
         """The same batches, seen."""
@@ -34,20 +37,54 @@ class Preview:
             if wanted > 0:
                 cells = [texts(one).to_pylist() for one in batch.slice(0, wanted).columns]
                 self.rows += [[text[:LONGEST] for text in row] for row in zip(*cells, strict=True)]
-            room = POSITIONS - len(self.positions)
-            if axes is not None and room > 0:
-                pairs = zip(*(batch.column(axis).slice(0, room).to_pylist() for axis in axes), strict=True)
-                self.positions += [
-                    (round(lon % 360, 4), round(lat, 4))
-                    for lon, lat in pairs
-                    if lon is not None and lat is not None and abs(lon) < 1e6 and abs(lat) <= 90
-                ]
+            if axes is not None:
+                lon, lat = (batch.column(axis).to_numpy(zero_copy_only=False).astype(float) for axis in axes)
+                self.sample.add(lon, lat)
             yield batch
 
     def to_json(self) -> str:
         """The whole as text."""
         described = [{"name": one.name, "unit": one.unit, "description": one.description} for one in self.columns]
-        return json.dumps({"columns": described, "rows": self.rows, "count": self.count, "positions": self.positions})
+        return json.dumps(
+            {
+                "columns": described,
+                "rows": self.rows,
+                "count": self.count,
+                "positions": self.sample.positions(),
+                "located": self.sample.count,
+            }
+        )
+
+
+class Sample:
+    """A uniform random sample of the positions that pass by, of bounded size.
+
+    Each position gets a random key, and those with the smallest keys stay. The keys are those of a fixed seed: the same
+    result has the same picture.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.count = 0
+        """Positions that passed by."""
+        self._random = np.random.default_rng(20)
+        self._rows = np.empty((0, 3))  # key, longitude, latitude
+
+    def add(self, lon: Any, lat: Any) -> None:
+        """Look at positions in degrees; what is no position counts for nothing."""
+        good = np.isfinite(lon) & np.isfinite(lat) & (np.abs(lon) < 1e6) & (np.abs(lat) <= 90)
+        keys = self._random.random(len(lon))
+        self.count += int(good.sum())
+        if len(self._rows) == self.size:
+            good &= keys < self._rows[:, 0].max()
+        rows = np.concatenate([self._rows, np.column_stack([keys, lon, lat])[good]])
+        if len(rows) > self.size:
+            rows = rows[np.argpartition(rows[:, 0], self.size - 1)[: self.size]]
+        self._rows = rows
+
+    def positions(self) -> list[tuple[float, float]]:
+        """Return longitudes and latitudes, to a third of an arcsecond."""
+        return [(round(lon % 360, 4), round(lat, 4)) for _, lon, lat in self._rows.tolist()]
 
 
 def position_columns(columns: Sequence[Column]) -> tuple[int, int] | None:
