@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from uws_service.adql.model import Column
-from uws_service.tap.preview import POSITIONS, Preview
-from uws_service.tap.shown import shown
+from uws_service.tap.preview_read import shown
+from uws_service.tap.preview_write import POSITIONS, Preview
 
 COLUMNS = [Column("ra", "double", ucd="pos.eq.ra;meta.main"), Column("dec", "float", ucd="pos.eq.dec;meta.main")]
 
