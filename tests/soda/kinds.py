@@ -85,6 +85,16 @@ def indexed_tabular() -> fits.HDUList:
     return tabular(index=True, version=2)
 
 
+def spectrograph() -> fits.HDUList:
+    """As JWST writes cubes: errors and flags without coordinates, and a picture of another shape."""
+    cube = tabular()
+    science = fits.ImageHDU(cube[0].data, cube[0].header, name="SCI")
+    shape = cube[0].data.shape
+    others = [fits.ImageHDU(skies.numbered(*shape), name=name) for name in ("ERR", "DQ")]
+    science.header["ERRDATA"] = "ERR"
+    return fits.HDUList([fits.PrimaryHDU(), science, *others, fits.ImageHDU(skies.numbered(3, 4), name="PSF"), cube[1]])
+
+
 def slanted() -> fits.HDUList:
     """A cube whose frequency changes along x too."""
     return fits.HDUList(

@@ -135,6 +135,22 @@ def test_bands_of_tables(tmp_path: Path, kind: str, low: float, high: float, pla
         cut(path, Cut("a", band=Interval(1.0, 2.0)))
 
 
+@pytest.mark.parametrize("circle", [None, Circle(10, 20, 0.05)])
+@pytest.mark.parametrize("band", [None, Interval(1e-6, 1.3e-6)])
+def test_errors_and_flags_go_with_their_image(tmp_path: Path, circle: Circle | None, band: Interval | None) -> None:
+    """Images of the same shape without coordinates are cut as the one before them; others have no such part."""
+    path = save(tmp_path / "a.fits", kinds.spectrograph())
+    with cut(path, Cut("a", circle, band)) as found:
+        names = [one.name for one in found[1:]]
+        assert names == ["SCI", "ERR", "DQ", *([] if circle or band else ["PSF"]), "WCS-TABLE"]
+        for name in ("ERR", "DQ"):
+            np.testing.assert_array_equal(found[name].data, found["SCI"].data)
+        assert found["SCI"].data.shape[0] == (3 if band else 10)
+    far = Circle(100, 20, 0.05)
+    with pytest.raises(NoOverlap):
+        cut(path, Cut("a", far, band))
+
+
 def test_bands_that_depend_on_the_place(tmp_path: Path) -> None:
     """All planes that reach into the interval anywhere in the image."""
     path = save(tmp_path / "a.fits", kinds.slanted())

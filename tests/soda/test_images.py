@@ -15,7 +15,7 @@ import pytest
 from astropy.io import fits
 
 from tests.server import ROOT
-from tests.soda import skies
+from tests.soda import kinds, skies
 from tests.soda.servers import Files
 from uws_service.applications.files import load_application
 from uws_service.cli import run
@@ -53,6 +53,20 @@ def test_what_headers_say(folder: Path) -> None:
     assert len(one.region) == 32
     assert cube.kind == "cube" and cube.pol == ("I", "Q", "U", "V") and cube.channels == 20
     assert cube.band == pytest.approx((299_792_458 / 1.4195e9, 299_792_458 / 1.3995e9))
+
+
+def test_wavelengths_of_axes_that_are_not_linear(folder: Path) -> None:
+    """Logarithmic axes and tables have a band in the index, so that ObsCore finds them."""
+    kinds.logarithmic().writeto(folder / "log.fits")
+    kinds.tabular().writeto(folder / "tab.fits")
+    kinds.slanted().writeto(folder / "slanted.fits")
+    assert add(".") == 0
+    found = entries(folder)
+    assert found[f"{DID}?log"].channels == 40
+    assert found[f"{DID}?log"].band == pytest.approx([3.6e-7 * np.exp(8e-11 * p / 3.6e-7) for p in (-0.5, 39.5)])
+    assert found[f"{DID}?tab"].band == pytest.approx((0.975e-6, 5.5e-6))
+    low, high = (1.4e9 + 1e6 * (plane + 0.05 * x) for plane, x in ((-0.5, -29.5), (19.5, 29.5)))
+    assert found[f"{DID}?slanted"].band == pytest.approx((299_792_458 / high, 299_792_458 / low))
 
 
 def test_the_outline_runs_counter_clockwise(folder: Path) -> None:
@@ -136,6 +150,12 @@ def test_files_outside_the_index(folder: Path) -> None:
         (lambda one: one.update(size="big"), "size must be"),
         (lambda one: one.update(region=["x"]), "region must be"),
         (lambda one: one.update(band=7), "object is not iterable"),
+        (lambda one: one.update(band=[float("nan"), 1.0]), "band must be"),
+        (lambda one: one.update(title=7), "title must be a text"),
+        (lambda one: one.update(pol=["I", 7]), "pol must be texts"),
+        (lambda one: one.update(axes=[60, "50"]), "axes must be whole numbers"),
+        (lambda one: one.update(level=True), "level must be a whole number"),
+        (lambda one: one.update(scale="1"), "scale must be a number"),
     ],
 )
 def test_wrong_lines_of_an_index(folder: Path, change: Callable[[dict[str, Any]], Any], told: str) -> None:

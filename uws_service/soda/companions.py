@@ -120,7 +120,7 @@ def _moved(image: Image, hdu: Any, number: int, shift: Sequence[int]) -> Compani
     """The table for pixels that count from elsewhere: its reference value is a pixel of the image."""
     header = hdu.header.copy()
     header["EXTVER"] = number
-    for axis, start in enumerate(shift, 1):
+    for axis, start in enumerate(shift[: int(header["NAXIS"])], 1):
         if start:
             header[f"CRVAL{axis}"] = float(header.get(f"CRVAL{axis}", 0.0)) - start
     return _copy(image, hdu, header)

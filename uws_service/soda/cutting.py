@@ -57,35 +57,43 @@ def plan(image: Image, cut: Cut, known: Coverage, most: int) -> None:
     BadImage
         The file or its coordinates are broken.
     """
-    reasons: list[NoOverlap] = []
-    found = False
-    for _, hdu in images(image):
-        if hdu.name in LOOKUPS:  # these go with the images that name them
-            continue
-        wcs, shape = world(image, hdu), shape_of(hdu)
-        if cut.shape is not None and celestial(wcs, shape) is None:
-            continue
-        found = True
-        axes = Axes(wcs, shape)
-        try:
-            picks = _picks(image, axes, cut, known)
-        except NoOverlap as error:
-            reasons.append(error)
-            continue
-        require_whole(image, hdu)
-        notes = [text for text in (f"BAND {cut.band}" if cut.band else "", str(cut.shape or "")) if text]
-        with _naming(image):
-            header = headers.of_part(header_of(image, hdu), picks, notes)
-        image.pieces.append(Piece(hdu, picks, axes, header))
-    if not found:
-        raise BadImage(f"{image.source.name} has no image with celestial coordinates.")
+    reasons = _collect(image, cut, known)
     if not image.pieces:
-        raise reasons[0]
+        missed = [one for one in reasons if isinstance(one, NoOverlap)]
+        raise (*missed, *reasons, BadImage(f"{image.source.name} has no image with celestial coordinates."))[0]
     with _naming(image):
         image.companions = companions(image)
     size = sum(one.size for one in image.pieces) + sum(one.size for one in image.companions)
     if size > most:
         raise Usage(f"The cutout would have {size} bytes; at most {most} are given. Ask for less of the image.")
+
+
+def _collect(image: Image, cut: Cut, known: Coverage) -> list[CutoutError]:
+    """Add the pieces of all images; why there is none of some."""
+    reasons: list[CutoutError] = []
+    leader: tuple[Axes, tuple[Pick, ...] | None] | None = None
+    for _, hdu in images(image):
+        if hdu.name in LOOKUPS:  # these go with the images that name them
+            continue
+        header = header_of(image, hdu)
+        axes = Axes(world(image, hdu), shape_of(hdu))
+        if leader is not None and axes.shape == leader[0].shape and not header["CTYPE*"]:
+            axes, picks = leader  # errors, flags and weights, which have no coordinates of their own
+        elif cut.shape is not None and celestial(axes.wcs, axes.shape) is None:
+            continue
+        else:
+            picks = None
+            try:
+                picks = _picks(image, axes, cut, known)
+            except (NoOverlap, Usage) as error:
+                reasons.append(error)
+            leader = (axes, picks) if header["CTYPE*"] or "AMDX1" in header else leader
+        if picks is not None:
+            require_whole(image, hdu)
+            notes = [text for text in (f"BAND {cut.band}" if cut.band else "", str(cut.shape or "")) if text]
+            with _naming(image):
+                image.pieces.append(Piece(hdu, picks, axes, headers.of_part(header, picks, notes)))
+    return reasons
 
 
 @contextlib.contextmanager

@@ -84,6 +84,7 @@ def images(image: Image) -> Iterator[tuple[int, Any]]:
             for number, hdu in enumerate(image.hdus):
                 kinds = fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU
                 if isinstance(hdu, kinds) and not isinstance(hdu, fits.GroupsHDU) and all(shape_of(hdu)):
+                    _require_pixel_type(hdu)
                     yield number, hdu
     except CutoutError:
         raise
@@ -97,6 +98,11 @@ def shape_of(hdu: Any) -> tuple[int, ...]:
     if any(one < 0 for one in axes):
         raise ValueError(f"a header says that an axis has {min(axes)} pixels")
     return axes or (0,)
+
+
+def _require_pixel_type(hdu: Any) -> None:
+    if hdu.header["BITPIX"] not in fits.BITPIX2DTYPE:  # astropy would read other bytes than were meant
+        raise ValueError(f"BITPIX = {hdu.header['BITPIX']} is no type of pixels")
 
 
 def header_of(image: Image, hdu: Any) -> fits.Header:

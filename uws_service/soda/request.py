@@ -150,6 +150,7 @@ def parse(values: Mapping[str, Sequence[str]], most: int = 1000) -> Request:
     for one in ids:
         if len(one) > 2000 or not one.isprintable():
             raise Usage(f"ID={one[:80]!r} is not allowed; it must be the identifier of an image.")
+    _require_few(ids, values, most)
     shapes: list[Shape] = [circle("CIRCLE", one) for one in values.get("CIRCLE", ())]
     shapes += [polygon("POLYGON", one) for one in values.get("POLYGON", ())]
     shapes += [position(one) for one in values.get("POS", ())]
@@ -160,9 +161,21 @@ def parse(values: Mapping[str, Sequence[str]], most: int = 1000) -> Request:
         tuple(dict.fromkeys(interval("TIME", one, "MJD") for one in values.get("TIME", ()))),
         tuple(dict.fromkeys(state(one) for one in values.get("POL", ()))),
     )
-    if request.count > most:
-        raise Usage(f"The combinations of the values are {request.count} cutouts; a request may have at most {most}.")
+    _require_at_most(request.count, most)
     return request
+
+
+def _require_few(ids: Sequence[str], values: Mapping[str, Sequence[str]], most: int) -> None:
+    """Count the values before any is read; those that are written in the same way count once."""
+    shapes = sum(len(set(values.get(name, ()))) for name in ("CIRCLE", "POLYGON", "POS"))
+    counts = [len(ids), shapes, *(len(set(values.get(name, ()))) for name in ("BAND", "TIME"))]
+    if max(counts) > most:
+        _require_at_most(math.prod(max(1, one) for one in counts), most)
+
+
+def _require_at_most(count: int, most: int) -> None:
+    if count > most:
+        raise Usage(f"The combinations of the values are {count} cutouts; a request may have at most {most}.")
 
 
 def circle(name: str, text: str) -> Circle:

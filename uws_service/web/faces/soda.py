@@ -63,7 +63,7 @@ class Soda:
             if name.upper() in NAMES and value:
                 values.setdefault(name.upper(), []).append(value)
         try:
-            request = parse(values)
+            request = await asyncio.to_thread(parse, values)  # thousands of vertices take a while
             request.require_single()
         except MultiValued as error:
             raise MultiValuedParamNotSupported(error.message) from None
