@@ -34,7 +34,7 @@ SAME: Mapping[str, tuple[str, ...]] = {
 def found(tap_url: str, stages: str = STAGES) -> set[str]:
     """The codes of errors that taplint reports."""
     command = [require("stilts"), "taplint", f"tapurl={tap_url}", f"stages={stages}", "report=EF", "maxrepeat=2"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert "Totals: " in done.stdout, done.stdout + done.stderr
     return set(LINE.findall(done.stdout))
 

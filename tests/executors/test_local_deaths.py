@@ -128,7 +128,7 @@ async def test_an_unwanted_attempt_that_never_started(executor: LocalExecutor, s
         await executor.forget("job", 1)
         assert not folder_of(executor).exists()
     agent = await asyncio.create_subprocess_exec(sys.executable, "-I", "-S", str(local.AGENT), str(folder_of(executor)))
-    assert await asyncio.wait_for(agent.wait(), 20) == 0
+    assert await asyncio.wait_for(agent.wait(), 120) == 0
     assert not await executor.read_log("job", 1, "stdout")
 
 
