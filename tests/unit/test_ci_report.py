@@ -77,7 +77,9 @@ def test_flaky_and_broken(folder: Path) -> None:
     assert pytest_run(folder, "first.xml") == 1
     again = report(folder, "again", "first.xml").stdout
     flaky = ["test_some.py::TestFirst::test_once[a b]", "test_some.py::TestFirst::test_once[x@y/[z]]"]
-    assert sorted(again.split("\n")[:-1]) == sorted([*flaky, "test_some.py::test_always", "test_some.py::test_teardown"])
+    assert sorted(again.split("\n")[:-1]) == sorted(
+        [*flaky, "test_some.py::test_always", "test_some.py::test_teardown"]
+    )
     (folder / "again").write_text(again)
     assert pytest_run(folder, "second.xml", "@again") == 1
     verdict = report(folder, "verdict", "first.xml", "second.xml")
