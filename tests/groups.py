@@ -89,6 +89,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: next((n for n, folder in enumerate(SLOW) if folder in item.nodeid), len(SLOW)))
 
 
+@pytest.hookimpl(tryfirst=True)  # before the worker says that it has collected
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Write the groups for the scheduler."""
     place = getattr(session.config, "workerinput", {}).get(INPUT)
