@@ -27,8 +27,13 @@ demo: $(VENV)/.$(if $(AUTH),dev,demo) ## Start the service and run a real job wi
 test: $(VENV)/.dev ## Run the tests (ARGS="…" goes to pytest; UWS_TEST_REQUIRE=all makes missing tools fail)
 	$(BIN)/python -m pytest -n $(WORKERS) $(BESIDE) $(ARGS)
 
-test-quick: $(VENV)/.dev ## Run the tests that take two minutes together, and one job through a real service
-	$(BIN)/python -m pytest -n $(WORKERS) $(BESIDE) --quick $(ARGS)
+# Each kind of thing once: rules, documents, languages, a store, an agent, a command, a job through a real service.
+QUICK := tests/unit tests/protocol tests/applications tests/kubernetes tests/adql/test_translate.py tests/agent/test_fetch.py \
+	tests/store/test_jobs.py tests/store/test_attempts.py tests/soda/test_boxes.py tests/soda/test_request.py \
+	tests/client/test_documents.py tests/client/test_wait.py tests/executors/test_local.py tests/apps/test_sleep.py \
+	tests/clients/test_pyvo.py
+test-quick: $(VENV)/.dev ## Run a choice of tests that takes two minutes at most
+	$(BIN)/python -m pytest -n $(WORKERS) $(BESIDE) $(QUICK) $(ARGS)
 
 SITES ?= a
 cluster: $(VENV)/.dev ## Start real Kubernetes clusters on this machine (SITES="a b" KUEUE=1 KWOK=1; root, Go, containerd)

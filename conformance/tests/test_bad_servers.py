@@ -53,7 +53,7 @@ def talking(talk: Talk, context: ssl.SSLContext | None = None) -> Iterator[str]:
             thread.join()
 
 
-def line(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 2, within: float = 10) -> str:
+def line(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 2, within: float = 60) -> str:
     """The one line of an end with that exit status."""
     started = time.monotonic()
     assert main(arguments) == status
@@ -231,7 +231,7 @@ def test_evil_xml_everywhere(kind: str, tmp_path: Path, capsys: pytest.CaptureFi
     started = time.monotonic()
     with serving(reference) as url:
         assert main([url, "--token", "alice", "--quiet", "--profile", profile(tmp_path)]) == 1
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 120
     shown = capsys.readouterr()
     assert "root:" not in shown.out and "hahaha" not in shown.out and shown.err == ""
     assert "could not be understood" not in shown.out

@@ -132,7 +132,7 @@ async def test_rotation_and_outage_under_load(tmp_path: Path) -> None:
 
 
 def _slow(url: str) -> tuple[int, dict[str, str], bytes]:
-    time.sleep(3)
+    time.sleep(6)
     return discovery(url)
 
 
@@ -167,7 +167,7 @@ def test_issuers_that_misbehave(tmp_path: Path, nano: NanoIdp) -> None:
         with hostile({}) as gone:
             pass
         issuers = [{"url": url, "audience": AUDIENCE} for url in (gone, *urls.values())]
-        auth = {"issuers": [*issuers, nano.settings()], "timeout": 1}
+        auth = {"issuers": [*issuers, nano.settings()], "timeout": 4}
         server = Server(tmp_path, {"UWS_AUTH": json.dumps(auth), "UWS_LOG_FORMAT": "json"})
         server.start()
         stack.callback(server.stop)

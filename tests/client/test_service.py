@@ -283,8 +283,8 @@ def test_stopping_answers_the_waiters(tmp_path: Path) -> None:
         wait_until_waiting(client, service.url)
     service.stop()
     assert service.process is not None and service.process.returncode == 0, service.tail()
-    status, seconds = waiter.communicate(timeout=10)[0].split()
-    assert status == "200" and float(seconds) < 5, service.tail()
+    status, seconds = waiter.communicate(timeout=60)[0].split()
+    assert status == "200" and float(seconds) < 35, service.tail()
     assert "Traceback" not in service.tail()
 
 

@@ -42,8 +42,8 @@ async def test_an_agent_that_is_killed(executor: LocalExecutor) -> None:
     assert agent is not None
     os.kill(agent, signal.SIGKILL)
     began = time.monotonic()
-    await executor.wait_change(20)
-    assert time.monotonic() - began < 5
+    await executor.wait_change(120)
+    assert time.monotonic() - began < 60
     seen = await until(executor, ended)
     assert (seen.seen, seen.reason) == (Seen.FAILED, Reason.AGENT_LOST) and seen.started is not None
     assert not alive(mark)
@@ -66,9 +66,9 @@ async def test_jobs_outlive_the_service(depot: Depot, tmp_path: Path) -> None:
         await second.submit(launch(["sh", "-c", "echo again"]))
         (folder_of(second) / "input/on").touch()
         began = time.monotonic()
-        await second.wait_change(20)
+        await second.wait_change(120)
         seen = await until(second, ended)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 60
         assert seen.seen is Seen.SUCCEEDED
         assert await second.read_log("job", 1, "stdout") == b"ran\n"
         await second.forget("job", 1)
@@ -91,8 +91,8 @@ async def test_an_adopted_agent_that_is_killed(depot: Depot, tmp_path: Path) -> 
         assert agent is not None and os.getsid(agent) == agent
         os.kill(agent, signal.SIGKILL)
         began = time.monotonic()
-        await second.wait_change(20)
-        assert time.monotonic() - began < 5
+        await second.wait_change(120)
+        assert time.monotonic() - began < 60
         assert (await until(second, ended)).reason is Reason.AGENT_LOST
     finally:
         await second.stop()
