@@ -44,8 +44,6 @@ def test_pyvo_sync(tap: pyvo.dal.TAPService) -> None:
         tap.run_sync("SELECT nme FROM openngc.objects")
 
 
-@pytest.mark.usefixtures("leaky")
-@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 def test_pyvo_async(tap: pyvo.dal.TAPService) -> None:
     """run_async and submit_job, with an upload from memory."""
     assert len(tap.run_async(BRIGHT)) == 5
@@ -101,8 +99,6 @@ def test_stilts_tapquery(server: Server, table: Path, tmp_path: Path, sync: str)
     assert [(row["given"], row["name"]) for row in found] == [("m31", "NGC0224"), ("m33", "NGC0598")]
 
 
-@pytest.mark.usefixtures("leaky")
-@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 def test_stilts_tapresume(tap: pyvo.dal.TAPService, tmp_path: Path) -> None:
     """A job that was left is fetched later."""
     job = tap.submit_job(BRIGHT)

@@ -111,8 +111,6 @@ def until(check: Callable[[], Any], what: str) -> Any:
     raise AssertionError(f"waited for {what}")
 
 
-@pytest.mark.usefixtures("leaky")
-@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 def test_topcat_loads_a_result(server: Server, topcat: Topcat) -> None:
     """It reads the VOTable of a job by its URL, knows its rows, shows it; an error document is an error to it."""
     job = pyvo.dal.TAPService(f"{server.url}/tap").submit_job(QUERY)
