@@ -10,9 +10,13 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 # Tests to run and options: make test ARGS="tests/unit -k phase"
 ARGS ?=
+# How many tests run at once: they wait a good part of their time, so it may be more than there are cores. Where ARGS
+# names tests there are few of them, and starting the workers would take longer than they do.
+WORKERS ?= $(if $(filter-out -%,$(ARGS)),0,$(shell expr $$(nproc) + 1))
+BESIDE := --dist loadgroup --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test cluster cluster-down test-cluster check format bench bench-cluster bench-tap soak soak-cluster docs generate lock clean conformance conformance-matrix conformance-peers
+.PHONY: help demo test test-quick cluster cluster-down test-cluster check format bench bench-cluster bench-tap soak soak-cluster docs generate lock clean conformance conformance-matrix conformance-peers
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,7 +25,15 @@ demo: $(VENV)/.$(if $(AUTH),dev,demo) ## Start the service and run a real job wi
 	@$(BIN)/python scripts/demo.py --port $(PORT) $(if $(ONCE),--once) $(if $(AUTH),--auth)
 
 test: $(VENV)/.dev ## Run the tests (ARGS="…" goes to pytest; UWS_TEST_REQUIRE=all makes missing tools fail)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) $(BESIDE) $(ARGS)
+
+# Each kind of thing once: rules, documents, languages, a store, an agent, a command, a job through a real service.
+QUICK := tests/unit tests/protocol tests/applications tests/kubernetes tests/adql/test_translate.py tests/agent/test_fetch.py \
+	tests/store/test_jobs.py tests/store/test_attempts.py tests/soda/test_boxes.py tests/soda/test_request.py \
+	tests/client/test_documents.py tests/client/test_wait.py tests/executors/test_local.py tests/apps/test_sleep.py \
+	tests/clients/test_pyvo.py
+test-quick: $(VENV)/.dev ## Run a choice of tests that takes two minutes at most
+	$(BIN)/python -m pytest -n $(WORKERS) $(BESIDE) $(QUICK) $(ARGS)
 
 SITES ?= a
 cluster: $(VENV)/.dev ## Start real Kubernetes clusters on this machine (SITES="a b" KUEUE=1 KWOK=1; root, Go, containerd)

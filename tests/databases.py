@@ -89,6 +89,15 @@ def postgresql_server() -> str:
     return _server.url
 
 
+def remove_server() -> None:
+    """Stop and remove the one server of this test run, if there is one."""
+    global _server
+    if _server is not None:
+        _server.remove()
+        atexit.unregister(_server.remove)
+        _server = None
+
+
 def new_postgresql() -> str:
     """The URL of a fresh, empty database."""
     server = postgresql_server()

@@ -51,7 +51,7 @@ class S3Server:
 
     def _make_bucket(self) -> None:
         client = self.client()
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 180
         while True:
             try:
                 client.create_bucket(Bucket=BUCKET)
@@ -94,5 +94,5 @@ class S3Server:
     def stop(self) -> None:
         """End it; it may take long to end by itself, so it is killed."""
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(120)
         self.log.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -16,11 +17,27 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
+PORTS = range(10_000, 32_768)
+"""Below those that Linux gives to outgoing connections: a server that starts later would find such a port taken."""
+WORKERS = 16
+_used: set[int] = set()
+_chance = random.SystemRandom()  # Hypothesis seeds the other one, alike in all workers
+
+
 def free_port() -> int:
-    """A port of the loopback address that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port of the loopback address that is free, and that no other test or worker gets meanwhile."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % WORKERS
+    while True:
+        port = _chance.randrange(PORTS.start + worker, PORTS.stop, WORKERS)
+        if port in _used:
+            continue
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        _used.add(port)
+        return port
 
 
 class Server:
@@ -97,7 +114,7 @@ class Server:
             return
         self.process.send_signal(signal.SIGTERM)
         try:
-            self.process.wait(20)
+            self.process.wait(120)
         except subprocess.TimeoutExpired:
             self.kill()
 
@@ -105,4 +122,4 @@ class Server:
         """``kill -9``."""
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(120)

@@ -153,7 +153,7 @@ class Peer:
         """Stop the server, then its database."""
         if self.server is not None:
             self.server.terminate()
-            self.server.wait(30)
+            self.server.wait(120)
         if (self.folder / "pg" / "postmaster.pid").exists():
             self.do(str(self.bin / "pg_ctl"), "-D", "pg", "-m", "fast", "-w", "stop")
 

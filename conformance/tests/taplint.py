@@ -34,7 +34,7 @@ CHECKS_BY_CODE: Mapping[str, tuple[str, ...]] = {
 def reported_codes(tap_url: str, stages: str = STAGES) -> set[str]:
     """Return the error codes that taplint reports."""
     command = [require("stilts"), "taplint", f"tapurl={tap_url}", f"stages={stages}", "report=EF", "maxrepeat=2"]
-    process = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    process = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert "Totals: " in process.stdout, process.stdout + process.stderr
     return set(LINE.findall(process.stdout))
 

@@ -60,7 +60,7 @@ def serve_talk(talk: Talk, context: ssl.SSLContext | None = None) -> Iterator[st
             thread.join()
 
 
-def error_line(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 2, max_seconds: float = 10) -> str:
+def error_line(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 2, max_seconds: float = 60) -> str:
     """Return the error message, which must be one line."""
     started = time.monotonic()
     assert main(arguments) == status
@@ -252,7 +252,7 @@ def test_evil_xml_everywhere(kind: str, tmp_path: Path, capsys: pytest.CaptureFi
     started = time.monotonic()
     with serve(reference) as url:
         assert main([url, "--token", "alice", "--quiet", "--profile", write_profile(tmp_path)]) == 1
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 120
     output = capsys.readouterr()
     assert "root:" not in output.out and "hahaha" not in output.out and output.err == ""
     assert "could not be understood" not in output.out

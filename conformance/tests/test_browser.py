@@ -33,6 +33,7 @@ def test_report_in_a_browser(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
         page = browser.new_context(viewport={"width": 1100, "height": 900}).new_page()
+        page.set_default_timeout(180_000)
         page.on("request", note)
         page.on("console", lambda message: problems.append(message.text))
         page.on("pageerror", lambda error: problems.append(str(error)))

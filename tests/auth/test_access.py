@@ -101,7 +101,7 @@ class Caller:
         self.jobs = f"{server.url}/probe/async"
         self.token = token
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self.http = httpx2.Client(timeout=60, headers=headers)
+        self.http = httpx2.Client(timeout=180, headers=headers)
 
     def __enter__(self) -> Caller:
         return self

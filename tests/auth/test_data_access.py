@@ -159,7 +159,7 @@ class User:
         self.headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def post(self, application: str, **data: str) -> httpx2.Response:
-        return httpx2.post(f"{self.server.url}/{application}/async", data=data, headers=self.headers, timeout=30)
+        return httpx2.post(f"{self.server.url}/{application}/async", data=data, headers=self.headers, timeout=180)
 
     def run(self, application: str, **data: str) -> str:
         made = self.post(application, PHASE="RUN", **data)
@@ -167,14 +167,14 @@ class User:
         return str(made.headers["location"])
 
     def get(self, url: str) -> httpx2.Response:
-        return httpx2.get(url, headers=self.headers, timeout=30)
+        return httpx2.get(url, headers=self.headers, timeout=180)
 
     def wait(self, job: str, *phases: str) -> str:
         wanted = phases or ("COMPLETED", "ERROR", "ABORTED")
         return str(eventually(lambda: (one := self.get(f"{job}/phase").text) in wanted and one))
 
 
-def eventually(condition: Callable[[], Any], seconds: float = 90) -> Any:
+def eventually(condition: Callable[[], Any], seconds: float = 180) -> Any:
     """The first true value of a condition."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -270,7 +270,7 @@ def test_an_issuer_that_is_down_at_the_start(ready: Server, issuer: OidcProvider
     try:
         for answer in (
             user.post("fetcher", PHASE="RUN", FILE=f"{archive.url}/file"),
-            httpx2.post(f"{pending}/phase", data={"PHASE": "RUN"}, headers=user.headers, timeout=30),
+            httpx2.post(f"{pending}/phase", data={"PHASE": "RUN"}, headers=user.headers, timeout=180),
         ):
             assert answer.status_code == 503 and int(answer.headers["retry-after"]) > 0, answer.text
             assert "can't be asked now for access to data" in answer.text and "Traceback" not in answer.text
@@ -459,7 +459,7 @@ def pod_of(folder: Path, claim: dict[str, Any]) -> Path:
             eventually((root / "agent" / "ready").exists)
         finally:
             agent.kill()
-            agent.wait(10)
+            agent.wait(120)
     return root
 
 

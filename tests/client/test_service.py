@@ -268,14 +268,14 @@ def test_options_of_serve(tmp_path: Path) -> None:
         assert not (tmp_path / "from-file").exists() and not (tmp_path / "from-env").exists()
     finally:
         server.send_signal(signal.SIGTERM)
-        code = server.wait(20)
+        code = server.wait(120)
     assert code == 0, (tmp_path / "log").read_text()
     assert "Traceback" not in (tmp_path / "log").read_text()
 
 
 def wait_until_up(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
     """Until the service says that it is ready."""
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 180
     with UwsClient(url) as client:
         while True:
             assert server.poll() is None and time.monotonic() < deadline, log.read_text()
@@ -300,14 +300,14 @@ def test_stopping_answers_the_waiters(tmp_path: Path) -> None:
         wait_until_waiting(client, service.url)
     service.stop()
     assert service.process is not None and service.process.returncode == 0, service.tail()
-    status, seconds = waiter.communicate(timeout=10)[0].split()
-    assert status == "200" and float(seconds) < 5, service.tail()
+    status, seconds = waiter.communicate(timeout=60)[0].split()
+    assert status == "200" and float(seconds) < 35, service.tail()
     assert "Traceback" not in service.tail()
 
 
 def wait_until_waiting(client: UwsClient, url: str) -> None:
     """Until the metrics say that a request blocks in WAIT."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 180
     while b"\nuws_waiters 1.0" not in client.http.get(f"{url}/metrics").body:
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -318,7 +318,7 @@ def test_usage(service: Server, jobs: str, capsys: Capture) -> None:
     assert run(["submit", jobs, "SECONDS=0.3", "OUTPUT=3000", "--wait"]) == 0
     job = capsys.readouterr().out.strip().rpartition("/")[2]
     data = ["--data", str(service.folder / "data")]
-    end = time.monotonic() + 30
+    end = time.monotonic() + 180
     while True:  # the account is closed just after the job has ended
         assert run(["usage", "--records", "--json", *data]) == 0
         found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

@@ -32,6 +32,7 @@ def page() -> Iterator[Page]:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
         context = browser.new_context(viewport={"width": 1100, "height": 900})
         opened = context.new_page()
+        opened.set_default_timeout(180_000)
         yield opened
         browser.close()
 
@@ -52,7 +53,7 @@ def test_a_job_from_the_first_page_to_its_end(server: Server, page: Page) -> Non
     page.get_by_role("button", name="Create and run").click()
     page.wait_for_url("**/probe/async/*")
     job = page.url
-    page.get_by_text("COMPLETED").first.wait_for(timeout=60_000)
+    page.get_by_text("COMPLETED").first.wait_for(timeout=240_000)
     page.screenshot(path=SHOTS / "job.png", full_page=True)
     body = page.inner_text("body")
     for words in (job.rpartition("/")[2], "2048", "SECONDS", "SHA-256", "result"):
@@ -71,7 +72,7 @@ def test_a_failed_job_says_why(server: Server, page: Page) -> None:
     page.locator("[name=EXIT]").fill("4")
     page.get_by_role("button", name="Create and run").click()
     page.wait_for_url("**/probe/async/*")
-    page.get_by_text("ERROR").first.wait_for(timeout=60_000)
+    page.get_by_text("ERROR").first.wait_for(timeout=240_000)
     SHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SHOTS / "failed.png", full_page=True)
     assert "4" in page.inner_text("body")

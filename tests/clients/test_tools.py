@@ -14,7 +14,7 @@ from tests.tiers import require
 
 
 def run(*command: str, ok: bool = True) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert (done.returncode == 0) is ok, done.stdout + done.stderr
     return done.stdout
 

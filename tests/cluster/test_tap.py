@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import subprocess
 import sys
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,14 +23,6 @@ MATCH = (
 NEARBY = "name,ra,dec\nSirius,101.28715,-16.71611\nWolf 359,164.12027,7.01466\n"
 
 
-@pytest.fixture
-def leaky() -> Iterator[None]:
-    """What pyvo's jobs leave open is closed after the test, without a word."""
-    yield
-    with warnings.catch_warnings(action="ignore", category=ResourceWarning):
-        gc.collect()
-
-
 def jobs_made(site: Site) -> int:
     """Kubernetes Jobs that were ever made for the service."""
     return sum(site.audited("create", namespace=NAMESPACE).values())
@@ -46,8 +35,6 @@ def test_taplint(service: ClusterServer, site_a: Site) -> None:
     assert jobs_made(site_a) > before
 
 
-@pytest.mark.usefixtures("leaky")
-@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 def test_pyvo(service: ClusterServer, site_a: Site) -> None:
     """run_async, and an upload that goes to the pod; a wrong query is told as it is without a cluster."""
     tap = pyvo.dal.TAPService(f"{service.url}/tap")
@@ -60,8 +47,6 @@ def test_pyvo(service: ClusterServer, site_a: Site) -> None:
     assert jobs_made(site_a) == before + 3
 
 
-@pytest.mark.usefixtures("leaky")
-@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 def test_tables_that_pods_mount(site_a: Site, tmp_path: Path) -> None:
     """A folder of tables at the same path in the pods, as docs/howto/publish-a-catalogue.md has it."""
     catalogues, table = tmp_path / "catalogues", tmp_path / "nearby.csv"

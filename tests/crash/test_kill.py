@@ -51,7 +51,7 @@ class Submitter(threading.Thread):
     def run(self) -> None:
         number = 0
         unanswered = False  # a request whose answer was lost may have made a job: it must be repeated before the end
-        with httpx2.Client(timeout=20) as http:
+        with httpx2.Client(timeout=180) as http:
             while unanswered or not self.stopped.is_set():
                 try:
                     if not unanswered and self._unfinished(http) >= IN_FLIGHT:
@@ -92,8 +92,8 @@ def test_kill_at_random_moments(database: str, tmp_path: Path) -> None:
     submitter = Submitter(server.url)
     try:
         submitter.start()
-        with httpx2.Client(timeout=20) as http:
-            _wait_until(lambda: submitter._unfinished(http) >= IN_FLIGHT - 20, 180)
+        with httpx2.Client(timeout=180) as http:
+            _wait_until(lambda: submitter._unfinished(http) >= IN_FLIGHT - 20, 600)
         for _ in range(KILLS):
             time.sleep(moments.uniform(0.05, 1.5))  # the random moment is what is tested
             server.kill()
@@ -101,7 +101,7 @@ def test_kill_at_random_moments(database: str, tmp_path: Path) -> None:
         submitter.stopped.set()
         submitter.join(60)
         assert not submitter.surprises
-        with httpx2.Client(timeout=60) as http:
+        with httpx2.Client(timeout=180) as http:
             _wait_until(lambda: submitter._unfinished(http) == 0, 300)
             listed = etree.fromstring(http.get(submitter.url).content)
             phases = Counter(ref.findtext("{*}phase") for ref in listed)

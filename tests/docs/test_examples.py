@@ -146,7 +146,7 @@ class Reader:
                 stderr=log,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while time.monotonic() < deadline:
             assert self.service.poll() is None, (self.folder / "service.log").read_text()
             try:
@@ -161,7 +161,7 @@ class Reader:
         assert self.shell.stdin is not None and self.shell.stdout is not None
         self.shell.stdin.close()
         try:
-            self.shell.wait(20)
+            self.shell.wait(120)
         except subprocess.TimeoutExpired:
             self.shell.kill()
             self.shell.wait()
@@ -169,7 +169,7 @@ class Reader:
         if self.service is not None:
             os.killpg(self.service.pid, signal.SIGTERM)
             try:
-                self.service.wait(20)
+                self.service.wait(120)
             except subprocess.TimeoutExpired:
                 os.killpg(self.service.pid, signal.SIGKILL)
                 self.service.wait()

@@ -17,7 +17,7 @@ from uws_service.sites.local.executor import AGENT
 MiB = 1024 * 1024
 
 
-def eventually(condition: Callable[[], Any], seconds: float = 20) -> Any:
+def eventually(condition: Callable[[], Any], seconds: float = 180) -> Any:
     """The first true value of a condition."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -62,7 +62,7 @@ class Work:
             env={"LANG": "C.UTF-8"},
         )
 
-    def run(self, seconds: float = 20) -> dict[str, Any]:
+    def run(self, seconds: float = 180) -> dict[str, Any]:
         """Start an agent, wait for its end, and return the status."""
         agent = self.start()
         try:

@@ -44,7 +44,7 @@ async def until(
     condition: Callable[[Observation], object],
     *,
     job_id: str = "job",
-    seconds: float = 20,
+    seconds: float = 180,
 ) -> Observation:
     """Look whenever the site says that something changed, until an observation of the job is as asked."""
     end = time.monotonic() + seconds

@@ -95,7 +95,7 @@ def test_the_environment_is_clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         tmp_path / "w", ["sh", "-c", "env -0"], environment={"UWS_PARAM_A": "two\nlines é", "BIG": big, "BAD": "a\0b"}
     )
     agent = subprocess.Popen([sys.executable, "-I", "-S", str(AGENT), str(work.folder)], env=os.environ | {"S2": "s"})
-    assert agent.wait(20) == 0
+    assert agent.wait(120) == 0
     pairs = (work.folder / layout.STDOUT).read_bytes().decode().split("\0")[:-1]
     seen = dict(pair.split("=", 1) for pair in pairs)
     assert seen["UWS_PARAM_A"] == "two\nlines é" and seen["TZ"] == "UTC"
@@ -110,7 +110,7 @@ def test_no_files_are_passed_on(tmp_path: Path) -> None:
     with (tmp_path / "leaked").open("w") as leaked:
         os.set_inheritable(leaked.fileno(), True)
         agent = subprocess.Popen([sys.executable, "-I", "-S", str(AGENT), str(work.folder)], close_fds=False)
-        assert agent.wait(20) == 0
+        assert agent.wait(120) == 0
     listing = (work.folder / layout.STDOUT).read_text()
     assert "leaked" not in listing and "/alive" not in listing
 
@@ -156,7 +156,7 @@ progress.write("7.5 beyond\nnan no\nno number\n0.")
     status = eventually(lambda: work.status if work.status.get("progress") is not None else None)
     assert (status["state"], status["progress"], status["progress_text"]) == ("RUNNING", 0.25, "reading é")
     work.write("on", "")
-    assert agent.wait(20) == 0
+    assert agent.wait(120) == 0
     assert (work.status["progress"], work.status["progress_text"]) == (1.0, "beyond")
 
 
@@ -367,7 +367,7 @@ time.sleep(300)
     agent = work.start()
     eventually(lambda: (work.folder / "output" / "half").exists() and (work.folder / "output" / "half").stat().st_size)
     agent.send_signal(signal.SIGTERM)
-    assert agent.wait(20) == 0
+    assert agent.wait(120) == 0
     assert [file["id"] for file in work.status["outputs"]] == ["whole", "stdout", "stderr"]
 
 
@@ -378,7 +378,7 @@ def test_a_command_may_end_properly_when_it_is_stopped(tmp_path: Path) -> None:
     agent = work.start()
     eventually(lambda: (work.folder / "output" / "go").exists())
     agent.send_signal(signal.SIGTERM)
-    assert agent.wait(20) == 0
+    assert agent.wait(120) == 0
     assert (work.folder / "output" / "r").read_text() == "saved\n"
     assert work.status["outputs"][0]["id"] == "result" and work.status["reason"] == "Aborted"
 
@@ -387,9 +387,9 @@ def test_agents_started_together(tmp_path: Path) -> None:
     """Whoever spawns twice runs once."""
     work = Work(tmp_path / "w", ["sh", "-c", "echo ran"])
     agents = [work.start() for _ in range(6)]
-    assert [agent.wait(20) for agent in agents] == [0] * 6
+    assert [agent.wait(120) for agent in agents] == [0] * 6
     assert (work.folder / layout.STDOUT).read_text() == "ran\n"
-    assert work.start().wait(20) == 0
+    assert work.start().wait(120) == 0
     assert (work.folder / layout.STDOUT).read_text() == "ran\n" and work.status["state"] == "SUCCEEDED"
 
 
@@ -397,10 +397,10 @@ def test_an_agent_finds_its_folder_taken_or_gone(tmp_path: Path) -> None:
     """An agent that starts late does nothing."""
     work = Work(tmp_path / "w", ["sh", "-c", "echo ran"])
     assert layout.claim(str(work.folder))
-    assert work.start().wait(20) == 0
+    assert work.start().wait(120) == 0
     assert not work.status and not (work.folder / layout.STDOUT).exists()
     work.folder.rename(tmp_path / "moved")
-    assert work.start().wait(20) == 0
+    assert work.start().wait(120) == 0
     assert not work.folder.exists()
 
 

@@ -60,7 +60,7 @@ async def test_a_python_that_does_not_run(depot: Depot, tmp_path: Path) -> None:
 def silent_server() -> Iterator[tuple[str, socket.socket]]:
     """A server that takes connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(20)
+        server.settimeout(180)
         yield f"http://127.0.0.1:{server.getsockname()[1]}/table", server
 
 
@@ -76,7 +76,7 @@ async def test_abort_during_stage_in(executor: LocalExecutor, silent_server: tup
         await executor.kill("job", 1)
         seen = await until(executor, ended)
         assert seen.reason is Reason.ABORTED and seen.started is None
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 50  # before the server's silence is an error
 
 
 async def test_a_url_that_cannot_be_fetched(executor: LocalExecutor) -> None:

@@ -84,7 +84,7 @@ class NanoIdp:
         """Kill it: an outage."""
         if self.process is not None:
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(120)
             self.process = None
 
     def token(self, user: str, *, scope: str = "openid profile") -> str:
@@ -192,7 +192,7 @@ class OidcProvider:
         """Kill it."""
         if self.process is not None:
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(120)
             self.process = None
 
     def token(self, client: str, *, opaque: bool = False, scope: str = "uws") -> str:
@@ -208,7 +208,7 @@ class OidcProvider:
         return {"url": self.url, "audience": AUDIENCE, "title": "Provider", **more}
 
 
-def _until_ready(url: str, process: subprocess.Popen[bytes], timeout: float = 60) -> None:
+def _until_ready(url: str, process: subprocess.Popen[bytes], timeout: float = 180) -> None:
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         if process.poll() is not None:

@@ -83,7 +83,7 @@ def official(path: Path, made: bytes) -> str:
     """What STILTS says of a document, checked against the schemas that it carries; empty if it is valid."""
     path.write_bytes(made)
     command = [require("stilts"), "xsdvalidate", "uselocals=true", f"doc={path}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     said = (done.stdout + done.stderr).strip()
     assert (done.returncode != 0) == bool(said), said
     return said

@@ -27,7 +27,7 @@ class Uws:
         self.root = root
         self.base = f"{root}/{application}"
         self.jobs = f"{self.base}/async"
-        self.http = httpx2.Client(timeout=60, headers=headers)
+        self.http = httpx2.Client(timeout=180, headers=headers)
         self.made: list[str] = []
 
     def __enter__(self) -> Uws:

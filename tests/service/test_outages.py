@@ -16,7 +16,7 @@ from tests.server import Server
 from tests.service.client import Uws
 
 
-def until(condition: Callable[[], bool], seconds: float = 120) -> None:
+def until(condition: Callable[[], bool], seconds: float = 180) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -89,7 +89,7 @@ def test_full_disk(tmp_path: Path) -> None:
     server = Server(tmp_path / "service", {"UWS_DEPOT": str(small / "depot")})
     try:
         server.start()
-        with httpx2.Client(timeout=60) as http:
+        with httpx2.Client(timeout=180) as http:
             jobs = f"{server.url}/sleep/async"
             answer = http.post(jobs, files={"f": ("f", b"x" * 5_000_000)})
             assert answer.status_code == 507 and "full" in answer.text, answer.text

@@ -38,7 +38,7 @@ def service(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     server.stop()
 
 
-def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+def until(condition: Callable[[], bool], seconds: float = 180) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -172,7 +172,7 @@ def test_a_form_that_takes_long(s3: S3Server, service: Server) -> None:
 
 def test_credentials_stay_with_the_service(service: Server) -> None:
     """No page, document or log shows them."""
-    with httpx2.Client(timeout=30) as http:
+    with httpx2.Client(timeout=180) as http:
         texts = [http.get(service.url + path).text for path in ("/", "/sleep", "/sleep/capabilities", "/metrics")]
     assert not any(SECRET in text for text in [*texts, service.log.read_text()])
 
@@ -185,7 +185,7 @@ def test_wrong_credentials(s3: S3Server, tmp_path: Path) -> None:
     try:
         with pytest.raises(RuntimeError, match="was not ready"):
             server.start(timeout=4)
-        with httpx2.Client(timeout=60, transport=httpx2.HTTPTransport(retries=8)) as http:  # it may still be starting
+        with httpx2.Client(timeout=180, transport=httpx2.HTTPTransport(retries=8)) as http:  # it may still be starting
             assert http.get(f"{server.url}/livez").status_code == 200
             assert http.get(f"{server.url}/readyz").status_code == 503
             answer = http.post(f"{server.url}/sleep/async", files={"f": ("f", b"x")})

@@ -44,6 +44,6 @@ def test_from_a_query_to_pixels(published: str) -> None:
 def test_stilts_knows_the_table(published: str) -> None:
     """taplint finds the data model in the capabilities (T-003) and all columns of ObsCore in the table: no error."""
     words = [require("stilts"), "taplint", f"tapurl={published}", "stages=TME CAP OBS", "report=EWFS"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=600, check=False)
     assert "Errors: 0;" in done.stdout, done.stdout + done.stderr
     assert "ivoa.ObsCore columns: 30/30 required" in done.stdout, done.stdout

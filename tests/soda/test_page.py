@@ -21,7 +21,7 @@ def test_the_job_page_shows_the_cutout(server: Server, page: Page) -> None:
     page.locator("[name=CIRCLE]").nth(1).fill("0.1 5.1 0.05")
     page.get_by_role("button", name="Create and run").click()
     page.wait_for_url("**/images/async/*")
-    page.get_by_text("COMPLETED").first.wait_for(timeout=60_000)
+    page.get_by_text("COMPLETED").first.wait_for(timeout=240_000)
     pictures = page.locator("figure img")
     assert pictures.count() == 2
     for number in range(2):

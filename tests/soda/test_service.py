@@ -249,7 +249,7 @@ def test_stilts_finds_no_fault_in_the_links(soda: Uws) -> None:
     """datalinklint: no error, no warning."""
     url = f"{soda.base}/links?ID={quote(f'{DID}?cube')}&ID=absent"
     command = [require("stilts"), "datalinklint", f"votable={url}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert "Errors: 0; Warnings: 0;" in done.stdout, done.stdout + done.stderr
 
 

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.anyio
 
 async def healed(store: Store) -> None:
     """Until the store answers and writes again."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while True:
         try:
             await store.ping()

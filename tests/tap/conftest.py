@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import threading
-import warnings
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -51,11 +49,3 @@ def web(tmp_path: Path) -> Iterator[str]:
         yield f"http://localhost:{serving.server_address[1]}"
         serving.shutdown()
         thread.join()
-
-
-@pytest.fixture
-def leaky() -> Iterator[None]:
-    """What the test leaves open is closed after it, without a word: pyvo's jobs have sessions that nobody can close."""
-    yield
-    with warnings.catch_warnings(action="ignore", category=ResourceWarning):
-        gc.collect()

@@ -45,7 +45,7 @@ def workers(server: Server) -> list[psutil.Process]:
     return found
 
 
-def until(condition: object, seconds: float = 30) -> None:
+def until(condition: object, seconds: float = 180) -> None:
     assert callable(condition)
     end = time.monotonic() + seconds
     while not condition():
@@ -65,11 +65,11 @@ def test_who_may_ask(tmp_path: Path) -> None:
     server.start()
     try:
         for path in ("sync?LANG=ADQL&QUERY=SELECT+1+AS+a", "tables", "tables/openngc.objects", "async"):
-            answer = requests.get(f"{server.url}/tap/{path}", timeout=30)
+            answer = requests.get(f"{server.url}/tap/{path}", timeout=180)
             assert answer.status_code == 401 and "Bearer" in answer.headers["www-authenticate"], path
         assert ask(server, QUICK).status_code == 401 and not workers(server)
         for path in ("capabilities", "availability", "examples"):
-            assert requests.get(f"{server.url}/tap/{path}", timeout=30).status_code == 200
+            assert requests.get(f"{server.url}/tap/{path}", timeout=180).status_code == 200
     finally:
         server.stop()
 

@@ -102,7 +102,7 @@ def test_every_kind(form: str, server: Server, folder: Path, tmp_path: Path) -> 
 
     near = SkyCoord(table["alpha"], table["delta"]).separation(SkyCoord(180, 0, unit="deg")).deg <= 20
     assert len(answer.text.splitlines()) - 1 == near.sum() > 10
-    described = requests.get(f"{server.url}/tap/tables/{name}", timeout=30).text
+    described = requests.get(f"{server.url}/tap/tables/{name}", timeout=180).text
     assert "<nrows>2000</nrows>" in described and "Some stars" in described and '"Name of star"' in described
     if form in ("vot", "ecsv", "fits"):
         assert "<unit>mag</unit>" in described
@@ -111,7 +111,7 @@ def test_every_kind(form: str, server: Server, folder: Path, tmp_path: Path) -> 
     listed = json.loads(command("list", "--json", "--folder", folder).stdout)
     assert [one["position"] for one in listed if one["name"] == name] == [["alpha", "delta"]]
     command("remove", name, "--folder", folder)
-    assert requests.get(f"{server.url}/tap/tables/{name}", timeout=30).status_code == 404
+    assert requests.get(f"{server.url}/tap/tables/{name}", timeout=180).status_code == 404
     assert not [one for one in folder.iterdir() if one.name.startswith(f"stars.{form}")]
 
 

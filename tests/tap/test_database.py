@@ -62,7 +62,7 @@ def stars(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server
 
 def rows(server: Server, query: str) -> list[str]:
     words = {"LANG": "ADQL", "QUERY": query, "RESPONSEFORMAT": "csv"}
-    answer = requests.post(f"{server.url}/stars/sync", data=words, timeout=60)
+    answer = requests.post(f"{server.url}/stars/sync", data=words, timeout=180)
     assert answer.status_code == 200, answer.text
     return answer.text.splitlines()[1:]
 
@@ -104,17 +104,17 @@ def test_queries(stars: Server) -> None:
     assert "stars.near" in rows(stars, "SELECT table_name FROM TAP_SCHEMA.tables")
     assert rows(stars, 'SELECT COUNT(*) AS n FROM stars."names"') == ["2"]
     words = {"LANG": "ADQL", "QUERY": "SELECT * FROM stars.near", "MAXREC": 1, "RESPONSEFORMAT": "csv"}
-    assert len(requests.post(f"{stars.url}/stars/sync", data=words, timeout=60).text.splitlines()) == 2
+    assert len(requests.post(f"{stars.url}/stars/sync", data=words, timeout=180).text.splitlines()) == 2
     words = {
         "LANG": "ADQL",
         "QUERY": "SELECT name FROM stars.near ORDER BY id",
         "RESPONSEFORMAT": "csv",
         "PHASE": "RUN",
     }
-    made = requests.post(f"{stars.url}/stars/async", data=words, timeout=30, allow_redirects=False)
+    made = requests.post(f"{stars.url}/stars/async", data=words, timeout=180, allow_redirects=False)
     job = made.headers["location"]
-    assert finished(job) == "COMPLETED", requests.get(f"{job}/error", timeout=30).text
-    assert requests.get(f"{job}/results/result", timeout=30).text.splitlines() == ["name", "Sirius", "Wolf 359"]
+    assert finished(job) == "COMPLETED", requests.get(f"{job}/error", timeout=180).text
+    assert requests.get(f"{job}/results/result", timeout=180).text.splitlines() == ["name", "Sirius", "Wolf 359"]
 
 
 def test_taplint(stars: Server) -> None:
@@ -126,9 +126,9 @@ def test_only_what_is_published(stars: Server, url: str) -> None:
     """No other schema, no catalogue of the database, and no word of its URL anywhere."""
     for table in ("public.secret", "secret", "pg_catalog.pg_user", "information_schema.tables"):
         words = {"LANG": "ADQL", "QUERY": f"SELECT * FROM {table}"}
-        answer = requests.post(f"{stars.url}/stars/sync", data=words, timeout=60)
+        answer = requests.post(f"{stars.url}/stars/sync", data=words, timeout=180)
         assert answer.status_code == 400 and "hidden" not in answer.text
     port = url.rpartition("/")[0].rpartition(":")[2]
     for path in ("stars", "stars/capabilities", "stars/tables", "stars/availability"):
-        assert port not in requests.get(f"{stars.url}/{path}", timeout=30).text.replace(stars.url, "")
+        assert port not in requests.get(f"{stars.url}/{path}", timeout=180).text.replace(stars.url, "")
     assert url not in stars.log.read_text()

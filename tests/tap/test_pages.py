@@ -16,7 +16,7 @@ BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;
 
 
 def page(url: str) -> Any:
-    answer = requests.get(url, headers=BROWSER, timeout=30)
+    answer = requests.get(url, headers=BROWSER, timeout=180)
     assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/html")
     return etree.HTML(answer.content)
 
@@ -58,13 +58,13 @@ def test_markup_in_a_result_is_text(server: Server) -> None:
 
 def test_examples_can_be_clicked(server: Server) -> None:
     """Each example that needs no upload has a button that makes a job of it."""
-    root = etree.fromstring(requests.get(f"{server.url}/tap/examples", timeout=30).content)
+    root = etree.fromstring(requests.get(f"{server.url}/tap/examples", timeout=180).content)
     forms = list(root.iter("{*}form"))
     assert len(forms) == 3
     form = forms[1]
     sent = {one.get("name"): one.get("value") for one in form.iter("{*}input")}
     sent |= {one.get("name"): one.get("value") for one in form.iter("{*}button")}
-    made = requests.post(form.get("action"), data=sent, timeout=30, allow_redirects=False)
+    made = requests.post(form.get("action"), data=sent, timeout=180, allow_redirects=False)
     assert made.status_code == 303 and finished(made.headers["location"]) == "COMPLETED"
 
 

@@ -147,7 +147,7 @@ def test_stilts_reads_it(form: str, reader: str, tmp_path: Path) -> None:
     path.write_bytes(written(form))
     command = ["stilts", "tpipe", f"in={path}", f"ifmt={reader}", "ofmt=csv"]
     keep = "keepcols 'tiny small big name'"
-    done = subprocess.run([*command, f"cmd={keep}"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*command, f"cmd={keep}"], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     found = list(csv.DictReader(io.StringIO(done.stdout)))
     assert [row["big"] for row in found] == [str(-(2**62)), str(2**63 - 1), "", "0"] * 2
@@ -166,7 +166,7 @@ def test_votlint_is_content(tmp_path: Path) -> None:
     for form in ("votable", "votable/b2"):
         path = tmp_path / "t.vot"
         path.write_bytes(b"".join(WRITERS[form](Document(columns), Rows(rows, columns, 100))))
-        done = subprocess.run(["stilts", "votlint", str(path)], capture_output=True, text=True, timeout=60)
+        done = subprocess.run(["stilts", "votlint", str(path)], capture_output=True, text=True, timeout=600)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
