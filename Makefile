@@ -8,7 +8,7 @@ PORT ?= 8080
 ROUNDS ?= 3
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-# Tests to run and options: make test ARGS="tests/unit -k phase"
+# Tests to run and options: make test ARGS="tests/domain -k phase"
 ARGS ?=
 # How many tests run at once: they wait a good part of their time, so it may be more than there are cores. Where ARGS
 # names tests there are few of them, and starting the workers would take longer than they do.
@@ -28,19 +28,19 @@ test: $(VENV)/.dev ## Run the tests (ARGS="…" goes to pytest; UWS_TEST_REQUIRE
 	$(BIN)/python -m pytest -n $(WORKERS) $(BESIDE) $(ARGS)
 
 # Each kind of thing once: rules, documents, languages, a store, an agent, a command, a job through a real service.
-QUICK := tests/unit tests/protocol tests/applications tests/kubernetes tests/adql/test_translate.py tests/agent/test_fetch.py \
+QUICK := tests/repository tests/domain tests/placement tests/protocol tests/applications tests/sites/kubernetes tests/adql/test_translate.py tests/agent/test_fetch.py \
 	tests/store/test_jobs.py tests/store/test_attempts.py tests/soda/test_boxes.py tests/soda/test_request.py \
-	tests/client/test_documents.py tests/client/test_wait.py tests/executors/test_local.py tests/apps/test_sleep.py \
+	tests/client/test_documents.py tests/client/test_wait.py tests/sites/local/test_local.py tests/apps/test_sleep.py \
 	tests/clients/test_pyvo.py
 test-quick: $(VENV)/.dev ## Run a choice of tests that takes two minutes at most
 	$(BIN)/python -m pytest -n $(WORKERS) $(BESIDE) $(QUICK) $(ARGS)
 
 SITES ?= a
 cluster: $(VENV)/.dev ## Start real Kubernetes clusters on this machine (SITES="a b" KUEUE=1 KWOK=1; root, Go, containerd)
-	$(BIN)/python -m tests.cluster up $(SITES) $(if $(KUEUE),--kueue) $(if $(KWOK),--kwok)
+	$(BIN)/python -m tests.rig up $(SITES) $(if $(KUEUE),--kueue) $(if $(KWOK),--kwok)
 
 cluster-down: $(VENV)/.dev ## Stop them and remove everything of theirs but the logs
-	$(BIN)/python -m tests.cluster down
+	$(BIN)/python -m tests.rig down
 
 test-cluster: $(VENV)/.dev ## Run the tests on real clusters, which they start (or with KUBECONFIG=… in part on yours)
 	$(BIN)/python -m pytest tests/cluster $(ARGS)

@@ -44,7 +44,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if number := config.stash.get(LEFT_OUT, 0):
         terminalreporter.write_line(
             f"{number} tests on real Kubernetes clusters were not run: `make test-cluster` runs them (as root, with Go "
-            "and containerd; see tests/cluster/README.md)"
+            "and containerd; see tests/rig/README.md)"
         )
 
 

@@ -19,7 +19,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 FOLDER = pytest.StashKey[Path]()
 INPUT = "uws_groups"
-SLOW = ("tests/crash", "conformance/tests", "tests/auth", "tests/service", "tests/docs", "tests/tap", "tests/executors")
+SLOW = ("tests/crash", "conformance/tests", "tests/auth", "tests/service", "tests/docs", "tests/tap", "tests/sites")
 """Folders whose groups take minutes: they go first, so that none of them is left over at the end."""
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.compiling import static_program
-from tests.cluster.paths import CHECKOUT
+from tests.rig.compiling import static_program
+from tests.rig.paths import CHECKOUT
 from tests.tiers import lacking
 from uws_service.agent.pod import usage
 

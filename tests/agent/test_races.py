@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from tests.executors.agents import eventually
 from tests.server import ROOT, free_port
+from tests.sites.local.agents import eventually
 from uws_service.agent import confined, outputs
 from uws_service.agent.pod import Agent
 from uws_service.agent.upstream import Refused, Unreachable, Upstream

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.executors.agents import Work
+from tests.sites.local.agents import Work
 from uws_service.agent import folder as layout
 from uws_service.applications import check, launch, load_applications
 from uws_service.domain.job import Job, Parameter, Phase

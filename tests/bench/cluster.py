@@ -12,9 +12,9 @@ import httpx2
 
 from tests.bench.__main__ import Figure
 from tests.bench.crowd import live, many
-from tests.cluster import images
 from tests.cluster.service import NAMESPACE, ClusterServer, job_id, settings_of
-from tests.cluster.site import Site
+from tests.rig import images
+from tests.rig.site import Site
 from uws_service.sites.kubernetes import Cluster
 from uws_service.sites.kubernetes.settings import KubernetesSite
 

@@ -12,9 +12,9 @@ import httpx2
 import psutil
 
 from tests.bench.__main__ import Figure
-from tests.cluster import kwok
 from tests.cluster.service import NAMESPACE, ClusterServer, settings_of
-from tests.cluster.site import Site
+from tests.rig import kwok
+from tests.rig.site import Site
 from uws_service.applications import check, launch
 from uws_service.applications.files import load_application
 from uws_service.domain.job import Job, Parameter, Phase

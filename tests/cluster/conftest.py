@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import images
-from tests.cluster.cluster import Cluster
-from tests.cluster.errors import Unable
 from tests.cluster.service import NAMESPACE, ClusterServer, settings_of
-from tests.cluster.site import Site
+from tests.rig import images
+from tests.rig.cluster import Cluster
+from tests.rig.errors import Unable
+from tests.rig.site import Site
 from tests.tiers import lacking
 
 

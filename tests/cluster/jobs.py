@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.cluster.cluster import Cluster
-from tests.cluster.processes import wait_for
+from tests.rig.cluster import Cluster
+from tests.rig.processes import wait_for
 
 
 def job(name: str, namespace: str, image: str, *command: str, pod: Any = None, **metadata: Any) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.cluster import images
-from tests.cluster.paths import HERE
-from tests.cluster.site import Site
+from tests.rig import images
+from tests.rig.paths import HERE
+from tests.rig.site import Site
 from tests.server import Server
 from tests.service.client import Uws
 

@@ -16,8 +16,8 @@ import httpx2
 import pytest
 
 from tests.cluster.service import NAMESPACE, Client, ClusterServer, job_id, settings_of, until
-from tests.cluster.site import Site
 from tests.databases import PostgreSQLServer
+from tests.rig.site import Site
 
 MANY = int(os.environ.get("UWS_TEST_CHAOS_JOBS", "30"))
 """Jobs in flight."""

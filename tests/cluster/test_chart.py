@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.cluster import build, images, schemas
 from tests.cluster.service import Client, objects, until
-from tests.cluster.site import Site
+from tests.rig import build, images, schemas
+from tests.rig.site import Site
 from tests.server import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,7 +100,7 @@ def test_rights_are_of_one_namespace() -> None:
 @contextmanager
 def _forwarder(address: str, port: int, target: str) -> Iterator[None]:
     """Passes connections on to the pod: the test clusters have no Services of their own."""
-    command = [sys.executable, "-m", "tests.cluster.forward", address, str(port), target, "8080"]
+    command = [sys.executable, "-m", "tests.rig.forward", address, str(port), target, "8080"]
     process = subprocess.Popen(command, cwd=ROOT)
     try:
         until(lambda: _listens(address, port), "the forwarder")

@@ -12,9 +12,9 @@ from uws_conformance.http import Identity
 from uws_conformance.outcomes import Outcome
 
 from tests.cluster.service import ClusterServer, settings_of
-from tests.cluster.site import Site
 from tests.conformance import OPEN, check_applications, judge, judge_ownership
 from tests.issuers import NanoIdp
+from tests.rig.site import Site
 
 ALL = ("sleep", "tap", "cutout", "crossmatch")
 WHOLE = os.environ.get("UWS_TEST_CONFORMANCE") == "all"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.service import NAMESPACE, Client, ClusterServer, objects, settings_of, until
-from tests.cluster.site import Site
+from tests.rig.site import Site
 
 OBLIGING = (
     "trap 'exit 0' TERM; echo begun > $UWS_OUTPUT_DIR/result; echo ready; sleep 15 & wait $!; "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.cluster.service import NAMESPACE, ClusterServer, job_id, objects
-from tests.cluster.site import Site
+from tests.rig.site import Site
 
 TRIES = r"""
 try() {

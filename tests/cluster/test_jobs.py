@@ -17,7 +17,7 @@ import pyvo
 from astropy.table import Table
 
 from tests.cluster.service import NAMESPACE, Client, ClusterServer, job_id, objects, until
-from tests.cluster.site import Site
+from tests.rig.site import Site
 
 ALFALFA = Path(__file__).resolve().parents[2] / "uws_service/apps/data/alfalfa.csv"
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster import images, kueue
 from tests.cluster.conftest import site_named, temporary_namespace
 from tests.cluster.jobs import conditions, job, wait_complete
-from tests.cluster.processes import wait_for
-from tests.cluster.site import Site
+from tests.rig import images, kueue
+from tests.rig.processes import wait_for
+from tests.rig.site import Site
 
 ONE_CPU = {"requests": {"cpu": "1"}}
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster import images, kwok
 from tests.cluster.conftest import site_named, temporary_namespace
 from tests.cluster.jobs import job, wait_complete
-from tests.cluster.processes import wait_for
-from tests.cluster.site import Site
+from tests.rig import images, kwok
+from tests.rig.processes import wait_for
+from tests.rig.site import Site
 
 FAKE = {"tolerations": [kwok.TOLERATION], "nodeSelector": {"type": "kwok"}}
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import cgroups, components, images, machine, paths
-from tests.cluster.errors import ClusterError, Unable
 from tests.cluster.jobs import job
-from tests.cluster.processes import command_lines, wait_for
-from tests.cluster.site import Site
+from tests.rig import cgroups, components, images, machine, paths
+from tests.rig.errors import ClusterError, Unable
+from tests.rig.processes import command_lines, wait_for
+from tests.rig.site import Site
 from tests.tiers import lacking
 
 NAME = "life"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.service import NAMESPACE, ClusterServer, job_id, objects, settings_of, until
-from tests.cluster.site import Site
+from tests.rig.site import Site
 
 WORK = "echo begun; sleep {}; echo x > $UWS_OUTPUT_DIR/result"
 

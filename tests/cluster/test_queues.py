@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import kueue
 from tests.cluster.conftest import site_named, with_service
 from tests.cluster.service import NAMESPACE, Client, ClusterServer, job_id, objects, settings_of, until
-from tests.cluster.site import Site
+from tests.rig import kueue
+from tests.rig.site import Site
 
 MANY = int(os.environ.get("UWS_TEST_QUEUED_JOBS", "24"))
 """Jobs of the test with three owners; `make soak` takes 100."""

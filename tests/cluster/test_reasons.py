@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.service import NAMESPACE, Client, ClusterServer, objects, until
-from tests.cluster.site import Site
+from tests.rig.site import Site
 
 
 @pytest.fixture

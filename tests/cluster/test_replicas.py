@@ -9,7 +9,7 @@ import pytest
 
 from tests import databases
 from tests.cluster.service import NAMESPACE, ClusterServer, job_id, settings_of, until
-from tests.cluster.site import Site
+from tests.rig.site import Site
 
 
 @pytest.fixture

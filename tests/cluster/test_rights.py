@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.cluster import images
 from tests.cluster.conftest import temporary_namespace
 from tests.cluster.service import settings_of, until
-from tests.cluster.site import Site
 from tests.cluster.test_chart import template
+from tests.rig import images
+from tests.rig.site import Site
 from uws_service.sites.kubernetes import Cluster
 from uws_service.sites.kubernetes.cluster import Exists, SiteDown
 from uws_service.sites.kubernetes.settings import KubernetesSite

@@ -8,9 +8,9 @@ import subprocess
 import pytest
 import yaml
 
-from tests.cluster import build, kueue, schemas
-from tests.cluster.errors import ClusterError
 from tests.cluster.jobs import job
+from tests.rig import build, kueue, schemas
+from tests.rig.errors import ClusterError
 from tests.tiers import require
 
 JOB = job("x", "ns", "local/busybox:1", "true")

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster import images
-from tests.cluster.cluster import Cluster
 from tests.cluster.conftest import temporary_namespace
-from tests.cluster.errors import ClusterError
 from tests.cluster.jobs import conditions, job, log, wait_complete
-from tests.cluster.processes import wait_for
-from tests.cluster.site import Site
+from tests.rig import images
+from tests.rig.cluster import Cluster
+from tests.rig.errors import ClusterError
+from tests.rig.processes import wait_for
+from tests.rig.site import Site
 
 # Seconds in which what must not happen would have happened many times over: no condition can be waited for there.
 ENOUGH = 2

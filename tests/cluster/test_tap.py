@@ -11,7 +11,7 @@ import pyvo
 from astropy.table import Table
 
 from tests.cluster.service import NAMESPACE, ClusterServer, settings_of
-from tests.cluster.site import Site
+from tests.rig.site import Site
 from tests.server import ROOT
 from tests.tap.taplint import check
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.service import NAMESPACE, Client, ClusterServer, job_id, settings_of, until
-from tests.cluster.site import Site
+from tests.rig.site import Site
 
 WORK = "echo at $UWS_JOB_ID; sleep {}; echo x > $UWS_OUTPUT_DIR/result"
 

@@ -1,0 +1,50 @@
+"""A site's containerd: which images it has, and how it gets them."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from pathlib import Path
+
+from tests.rig import archives
+from tests.rig.errors import ClusterError
+from tests.rig.inside import Inside
+
+
+class Containerd:
+    """The container runtime of a site."""
+
+    def __init__(self, inside: Inside) -> None:
+        self._inside = inside
+
+    def ready(self) -> bool:
+        """Whether it answers."""
+        return self._ctr("version", check=False).returncode == 0
+
+    def import_image(self, path: Path) -> None:
+        """Make the images of an archive (docker save or OCI) known; of an OCI archive only what is new is sent."""
+        listed = self._ctr("content", "list", "--quiet").stdout.split()
+        known = {digest.removeprefix("sha256:") for digest in listed}
+        with tempfile.NamedTemporaryFile(dir=self._inside.layout.folder / "run") as thin:
+            archives.write_thin(path, known, thin)
+            thin.flush()
+            self._ctr("images", "import", thin.name)
+
+    def images(self) -> list[str]:
+        """The names of the images that it has."""
+        listed = self._ctr("images", "list", "--quiet").stdout.split()
+        return sorted(name for name in listed if not name.startswith("sha256:"))
+
+    def _ctr(self, *arguments: str, check: bool = True, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+        # Without a server ctr waits for ever, hence its own limit.
+        socket = str(self._inside.layout.containerd_socket)
+        command = ["ctr", "--address", socket, "--connect-timeout", "2s", "-n", "k8s.io", *arguments]
+        # Unpacking mounts, which is to be among the site's own mounts.
+        entering = self._inside.entering("mount", "net", "pid")
+        try:
+            done = subprocess.run([*entering, *command], capture_output=True, text=True, timeout=timeout)
+        except subprocess.TimeoutExpired as error:
+            raise ClusterError(f"ctr {' '.join(arguments)}: no answer in {timeout:g} s") from error
+        if check and done.returncode != 0:
+            raise ClusterError(f"ctr {' '.join(arguments)}: {done.stderr.strip()}")
+        return done
