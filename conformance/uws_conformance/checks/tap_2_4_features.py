@@ -18,7 +18,7 @@ HINT = "Announce only what the query language of the server has."
 
 
 def computed(expression: str) -> str:
-    return f"SELECT TOP 1 {expression} AS found {TABLES}"
+    return f"SELECT TOP 1 {expression} AS answer {TABLES}"
 
 
 GEOMETRY = {
