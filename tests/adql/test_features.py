@@ -63,6 +63,7 @@ def announced() -> list[str]:
 
 
 def test_each_announced_feature_has_a_query() -> None:
+    """T-006."""
     forms = announced()
     assert len(forms) == len(set(forms)) > 20
     assert set(forms) == set(QUERIES)
@@ -70,6 +71,7 @@ def test_each_announced_feature_has_a_query() -> None:
 
 @pytest.mark.parametrize("form", QUERIES)
 def test_each_announced_feature_works(form: str, engine: Engine) -> None:
+    """T-006."""
     query, wanted = QUERIES[form]
     _, rows = ask(engine, query)
     assert len(rows) == len(wanted)

@@ -98,7 +98,8 @@ def submit(
             if run:
                 client.run(job)
         document = client.job(job) if as_json and not wait else None
-        _print_notices(client, job, document)
+        if fields or uploads:
+            _print_notices(client, job, document)
         if wait:
             if not as_json:
                 print(job, flush=True)
