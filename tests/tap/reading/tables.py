@@ -59,7 +59,7 @@ ROW = st.tuples(
     _optional(ASCII),
     _optional(WIDE),
     _vector(DOUBLES, 3),
-    _optional(st.lists(st.integers(-(2**31) + 1, 2**31 - 1), min_size=2, max_size=2)),
+    _vector(st.integers(-(2**31) + 1, 2**31 - 1), 2),
 )
 ROWS = st.lists(ROW, min_size=1, max_size=6)
 
