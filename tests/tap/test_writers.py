@@ -93,6 +93,27 @@ def _same(found: Any, value: Any, column: Column, form: str) -> None:
         assert (str(found) == value) if isinstance(value, str) else (found == value), where
 
 
+def test_missing_elements_of_arrays() -> None:
+    """They keep their place: null in CSV, what VALUES names in a VOTable, ``?`` for truth values."""
+    columns = (Column("i", "int", "3"), Column("b", "boolean", "2"))
+    schema = arrow_schema(columns)
+    rows = [pa.array([[1, None, 3]], schema.field(0).type), pa.array([[True, None]], schema.field(1).type)]
+    batch = pa.RecordBatch.from_arrays(rows, schema=schema)
+    result = {
+        form: b"".join(WRITERS[form](Document(columns), Rows([batch], columns, 9))) for form in ("csv", "votable")
+    }
+    assert result["csv"].split(b"\r\n")[1] == b"1 null 3,true ?"
+    assert b'<VALUES null="-2147483648"/>' in result["votable"] and b"<TD>1 -2147483648 3</TD>" in result["votable"]
+
+
+def test_a_single_column_in_csv() -> None:
+    """A missing value is no empty line, which most readers would leave out."""
+    columns = (Column("i", "int"),)
+    batch = pa.RecordBatch.from_arrays([pa.array([1, None], pa.int32())], schema=arrow_schema(columns))
+    result = b"".join(WRITERS["csv"](Document(columns), Rows([batch], columns, 9)))
+    assert result == b'i\r\n1\r\n""\r\n'
+
+
 def test_csv_and_tsv() -> None:
     """Python's own reader sees the same texts; null is empty."""
     read = list(csv.DictReader(io.StringIO(written("csv", copies=1).decode(), newline="")))

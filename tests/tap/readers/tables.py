@@ -32,9 +32,10 @@ COLUMNS = (
     Column("vector", "double", "3"),
     Column("numbers", "int", "2"),
 )
+LEAST = {"long": -(2**63), "int": -(2**31), "short": -(2**15)}
 Row = tuple[Any, ...]
 ASCII = st.text("ab Z09,;'\"<&>|\\-_", max_size=12).map(lambda text: f"x{text}".rstrip())
-WIDE = st.text('aαé ☉,"<&', max_size=8).map(lambda text: f"é{text}".rstrip())
+WIDE = st.text('aøé ☉,"<&', max_size=8).map(lambda text: f"é{text}".rstrip())
 DOUBLES = st.floats(-1e12, 1e12) | st.sampled_from([1e300, -1e-300, 0.1, 1 / 3])
 FLOATS = st.floats(-1e6, 1e6, width=32)
 
@@ -70,13 +71,15 @@ class Form:
     write: Callable[[list[Column], list[Row], Path], None]
     arrays: bool = True
     null_flags: bool = True
+    null_arrays: bool = True
     wide: bool = True
 
     def takes(self, column: Column) -> bool:
         """Whether the format can hold all values of a column."""
         return (
             (self.arrays or column.name not in ("vector", "numbers"))
-            and (self.null_flags or column.name not in ("flag", "numbers"))
+            and (self.null_flags or column.name != "flag")
+            and (self.null_arrays or column.name != "numbers")
             and (self.wide or column.name != "name")
         )
 
@@ -122,7 +125,11 @@ def astropy_votable(form: str) -> Callable[[list[Column], list[Row], Path], None
         from astropy.io.votable import from_table, writeto
 
         with warnings.catch_warnings(action="ignore"):
-            writeto(from_table(astropy_table(columns, rows)), str(path), tabledata_format=form)
+            document = from_table(astropy_table(columns, rows))
+            for field in document.get_first_table().fields:
+                if field.datatype in LEAST:
+                    field.values.null = LEAST[field.datatype]
+            writeto(document, str(path), tabledata_format=form)
 
     return write
 
@@ -163,16 +170,16 @@ def parquet(columns: list[Column], rows: list[Row], path: Path) -> None:
 
 FORMS = {
     "votable": Form(own("votable")),
-    "votable/b2": Form(own("votable/b2"), arrays=False),
-    "fits": Form(own("fits"), wide=False),
+    "votable/b2": Form(own("votable/b2")),
+    "fits": Form(own("fits"), null_arrays=False, wide=False),
     "csv": Form(own("csv"), arrays=False),
     "tsv": Form(own("tsv"), arrays=False),
     "parquet": Form(own("parquet")),
-    "astropy TABLEDATA": Form(astropy_votable("tabledata"), null_flags=False),
-    "astropy BINARY": Form(astropy_votable("binary"), null_flags=False),
-    "astropy BINARY2": Form(astropy_votable("binary2"), null_flags=False),
+    "astropy TABLEDATA": Form(astropy_votable("tabledata"), null_flags=False, null_arrays=False),
+    "astropy BINARY": Form(astropy_votable("binary"), null_flags=False, null_arrays=False),
+    "astropy BINARY2": Form(astropy_votable("binary2"), null_flags=False, null_arrays=False),
     "astropy ECSV": Form(astropy_file("ascii.ecsv")),
-    "astropy FITS": Form(astropy_file("fits"), null_flags=False, wide=False),
+    "astropy FITS": Form(astropy_file("fits"), null_flags=False, null_arrays=False, wide=False),
     "Python CSV": Form(plain(","), arrays=False),
     "Python TSV": Form(plain("\t"), arrays=False),
     "Python CSV with semicolons": Form(plain(";"), arrays=False),

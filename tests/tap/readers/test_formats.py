@@ -14,7 +14,7 @@ from tests.tiers import require
 from uws_service.tables import read_table
 
 CORNERS: list[Row] = [
-    (2**63 - 1, 2**31 - 1, -(2**15) + 1, True, 0.1, 0.25, "x 007", "é α", [1.0, None, -0.5], [1, 2]),
+    (2**63 - 1, 2**31 - 1, -(2**15) + 1, True, 0.1, 0.25, "x 007", "é ☉", [1.0, None, -0.5], [1, 2]),
     (299489677444933633, None, None, None, None, None, None, None, None, None),
     (None, 0, 0, False, 1e300, 0.0, 'x"a",b', 'é"', [1.0, 2.0, 3.0], [0, 0]),
 ]
@@ -42,7 +42,7 @@ def test_the_same_rows(form: str, rows: list[Row]) -> None:
 
 
 STILTS = ("votable-tabledata", "votable-binary-inline", "votable-binary2-inline", "fits-basic", "fits-plus", "fits-var",
-          "ecsv", "csv", "parquet")  # fmt: skip
+          "csv")  # fmt: skip
 
 
 @pytest.mark.parametrize("form", STILTS)
@@ -59,8 +59,6 @@ def test_stilts_means_the_same(form: str, tmp_path: Path) -> None:
         ["stilts", "tpipe", f"in={tmp_path}/in.vot", "ifmt=votable", f"out={tmp_path}/out", f"ofmt={form}"],
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
-    if "No output handler" in done.stderr or "Unknown output format" in done.stderr:
-        pytest.skip(f"this STILTS does not write {form}")
     assert done.returncode == 0, done.stderr
     for row, expected in zip(read_rows(tmp_path / "out"), rows, strict=True):
         for value, right, column in zip(row, expected, columns, strict=True):

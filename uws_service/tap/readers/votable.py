@@ -28,6 +28,9 @@ from uws_service.tap.types import arrow_schema
 
 BATCH_CHARACTERS = 8 << 20
 _CHUNK = 1 << 20
+HEARD = [f"{{*}}{name}" for name in ("TABLE", "FIELD", "DESCRIPTION", "TABLEDATA", "BINARY", "BINARY2", "FITS",
+                                     "STREAM", "TR")]  # fmt: skip
+"""Elements that are looked at; cells come with their row."""
 
 
 def read(path: Path) -> Source:
@@ -64,6 +67,7 @@ def _events(path: Path) -> Iterator[tuple[str, Any]]:
             for event, element in etree.iterparse(  # noqa: TID251 -- nothing is filled in or fetched
                 file,
                 events=("start", "end"),
+                tag=HEARD,
                 resolve_entities=False,
                 no_network=True,
                 load_dtd=False,

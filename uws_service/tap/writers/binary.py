@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from uws_service.adql.model import Column
-from uws_service.tap.types import TEXTS, fixed_size
+from uws_service.tap.types import NULL_ELEMENTS, TEXTS, fixed_size
 
 Bytes = Any
 """numpy arrays of uint8."""
@@ -79,20 +79,20 @@ def cells_of(array: Any, column: Column) -> Cells:
         if size is not None and size != 1:
             return Cells(fixed=_fixed_lists(array, column, size))
         counts = pc.fill_null(pc.list_value_length(array), 0).to_numpy().astype(np.int64)
-        flat = _numbers(array.flatten(), column.datatype)
+        flat = _numbers(array.flatten(), column.datatype, NULL_ELEMENTS.get(column.datatype, 0))
         return Cells(loose=flat.reshape(-1), sizes=counts * flat.shape[1], counts=counts)
     return Cells(fixed=_numbers(array, column.datatype))
 
 
-def _numbers(array: Any, datatype: str) -> Bytes:
-    """One row of bytes for each number; a null float is NaN, any other null 0."""
+def _numbers(array: Any, datatype: str, null: int = 0) -> Bytes:
+    """One row of bytes for each number; a null float is NaN, any other null ``null``."""
     if datatype == "boolean":
         values = array.to_numpy(zero_copy_only=False)
         found = np.full((len(array), 1), ord("?"), np.uint8)
         found[values == True, 0] = ord("T")  # noqa: E712 -- an array of objects where there are nulls
         found[values == False, 0] = ord("F")  # noqa: E712
         return found
-    filler = float("nan") if pa.types.is_floating(array.type) else 0
+    filler = float("nan") if pa.types.is_floating(array.type) else null
     values = pc.fill_null(array, pa.scalar(filler, array.type)).to_numpy(zero_copy_only=False)
     kind = np.dtype(BIG_ENDIAN[datatype])
     return np.ascontiguousarray(values.astype(kind)).view(np.uint8).reshape(-1, kind.itemsize)
@@ -103,7 +103,7 @@ def _fixed_lists(array: Any, column: Column, size: int) -> Bytes:
     lengths = pc.fill_null(pc.list_value_length(array), size)
     if pc.any(pc.not_equal(lengths, size)).as_py():
         raise ValueError(f"a value of the column {column.name!r} has not the declared {size} numbers")
-    values = _numbers(array.flatten(), column.datatype)
+    values = _numbers(array.flatten(), column.datatype, NULL_ELEMENTS.get(column.datatype, 0))
     width = values.shape[1] * size
     if not array.null_count:
         return values.reshape(-1, width)

@@ -9,8 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 
-def texts(array: Any, null: str = "") -> Any:
-    """Each value as VOTable and DALI write it; arrays as numbers with spaces between them, null as ``null``."""
+def texts(array: Any, null: str = "", element: str = "null") -> Any:
+    """Each value as VOTable and DALI write it; arrays as numbers with spaces between them, null as ``null``.
+
+    ``element`` stands for a missing whole number in an array; a float is NaN there, and a truth value ``?``.
+    """
     kind = array.type
     if pa.types.is_string(kind):
         found = array
@@ -21,7 +24,8 @@ def texts(array: Any, null: str = "") -> Any:
     elif pa.types.is_list(kind):
         # What a null list's place holds in the values is cut away by `flatten`.
         lengths = pc.fill_null(pc.list_value_length(array), 0)
-        inner = texts(array.flatten(), "NaN" if pa.types.is_floating(kind.value_type) else "")
+        missing = "NaN" if pa.types.is_floating(kind.value_type) else element
+        inner = texts(array.flatten(), "?" if pa.types.is_boolean(kind.value_type) else missing)
         offsets = pa.concat_arrays([pa.array([0], pa.int32()), pc.cumulative_sum(lengths)])
         joined = pc.binary_join(pa.ListArray.from_arrays(offsets, inner), " ")
         found = pc.if_else(pc.is_valid(array), joined, pa.scalar(None, pa.string())) if array.null_count else joined

@@ -17,7 +17,7 @@ from uws_service.adql.model import Column
 from uws_service.domain.errors import UwsError
 from uws_service.protocol.dali import VOTABLE_NS
 from uws_service.protocol.uws import xml_text
-from uws_service.tap.types import TEXTS, fixed_size, is_array
+from uws_service.tap.types import NULL_ELEMENTS, TEXTS, fixed_size, is_array
 from uws_service.tap.writers import binary
 from uws_service.tap.writers.base import Document, Rows
 from uws_service.tap.writers.text import escaped, rows, texts
@@ -38,9 +38,10 @@ def field_xml(column: Column) -> str:
         "utype": column.utype,
     }
     text = "".join(f" {name}={quoteattr(xml_text(value))}" for name, value in attributes.items() if value)
-    if not column.description:
-        return f"<FIELD{text}/>\n"
-    return f"<FIELD{text}><DESCRIPTION>{escape(xml_text(column.description))}</DESCRIPTION></FIELD>\n"
+    content = f"<DESCRIPTION>{escape(xml_text(column.description))}</DESCRIPTION>" if column.description else ""
+    if is_array(column) and column.datatype in NULL_ELEMENTS:
+        content += f'<VALUES null="{NULL_ELEMENTS[column.datatype]}"/>'
+    return f"<FIELD{text}>{content}</FIELD>\n" if content else f"<FIELD{text}/>\n"
 
 
 def info_xml(name: str, value: str, text: str = "") -> str:
@@ -88,7 +89,8 @@ def tabledata(document: Document, result: Rows) -> Iterator[bytes]:
 def _cells(array: Any, column: Column) -> Any:
     size = fixed_size(column)
     numbers = is_array(column) and column.datatype in ("float", "double") and size is not None
-    cells = texts(array, " ".join(["NaN"] * size) if numbers and size else "")
+    element = str(NULL_ELEMENTS.get(column.datatype, 0))
+    cells = texts(array, " ".join(["NaN"] * size) if numbers and size else "", element)
     if column.datatype not in TEXTS:
         return cells
     if pc.any(pc.match_substring_regex(cells, "[&<>\\x00-\\x1f\ufffe\uffff]")).as_py():
