@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
@@ -150,7 +151,7 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
     telemetry.configure_logging(settings.log_format, settings.log_level)
     applications = applications_of(settings)
     if settings.database is None or settings.depot is None:
-        _make_folder(settings.data)
+        make_data_folder(settings.data)
     async with contextlib.AsyncExitStack() as stack:
         store = await Store.open(settings.database_url, create=settings.migrate_at_start)
         stack.push_async_callback(store.close)
@@ -222,9 +223,14 @@ async def _queries(
     return found
 
 
-def _make_folder(folder: Path) -> None:
+def make_data_folder(folder: Path) -> None:
+    """Make the data folder, for the service's user alone; one that was open to others is closed."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        entry = folder.stat()
+        if entry.st_mode & 0o077 and entry.st_uid == os.geteuid():
+            folder.chmod(0o700)
+            log.warning("the data folder was open to others; it is closed now", folder=str(folder))
     except OSError as error:
         raise ConfigurationError(f"settings: data: {folder}: {error.strerror or error}") from None
 
@@ -242,7 +248,7 @@ def _data_access(
     if settings.auth.sealing_key is not None:
         key = settings.auth.sealing_key.get_secret_value().encode()
     else:
-        _make_folder(settings.data)
+        make_data_folder(settings.data)
         key = key_in(settings.data / "sealing.key")
     return DataAccess(settings.auth, tokens, store, key, clock)
 
@@ -264,6 +270,7 @@ def _executors(
                 allow_hosts=settings.fetch.allow_hosts,
                 fetch_timeout=settings.fetch.timeout,
                 data=data,
+                processes=site.processes,
             )
         else:
             found[site.name] = KubernetesExecutor(site, depot, instance, by_name[site.name])

@@ -79,6 +79,7 @@ class LocalSite(BaseModel):
     name: str = Field("local", pattern=_NAME, description="The site's name.")
     kind: Literal["local"] = Field("local", description="`local`: processes on this machine.")
     slots: int = Field(4, ge=1, description="How many jobs run at once.")
+    processes: int = Field(1000, ge=1, description="How many processes one job may have at once.")
     access: Access = Field(default_factory=Access, description="Which jobs the site takes.")
 
 

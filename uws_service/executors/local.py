@@ -33,6 +33,7 @@ from uws_service.data_access import DataAccess
 from uws_service.depot import Depot, Stored, check_key
 from uws_service.errors import ConfigurationError, NotFound, ServiceUnavailable, StorageFull, UsageError, UwsError
 from uws_service.executors.base import Collected, Health, log_key, result_key
+from uws_service.executors.cgroups import Cgroups, prepare
 from uws_service.executors.folders import Key, chunks_of, kill_leftovers, log_end, observation, remove, signal_agent
 from uws_service.executors.placing import place, search_paths
 from uws_service.job import Result
@@ -68,6 +69,8 @@ class LocalExecutor:
         What the agent may fetch: private addresses, hosts that are excepted, seconds without a byte.
     data
         Where tokens for the jobs' data come from.
+    processes
+        How many processes one command may have at once.
     """
 
     streams: tuple[str, ...] = ("stdout", "stderr")
@@ -84,6 +87,7 @@ class LocalExecutor:
         allow_hosts: tuple[str, ...] = (),
         fetch_timeout: float = 60.0,
         data: DataAccess | None = None,
+        processes: int = 1000,
     ) -> None:
         self.site = site
         self.capacity = capacity
@@ -95,6 +99,7 @@ class LocalExecutor:
             "base_environment": search_paths(python),
             "fetch": {"allow_private": allow_private, "allow_hosts": list(allow_hosts), "timeout": fetch_timeout},
             "bell": str(self._bell_path),
+            "processes": processes,
         }
         """What every attempt here is told beside its launch."""
         self._bringing: dict[Key, asyncio.Task[None]] = {}
@@ -104,6 +109,8 @@ class LocalExecutor:
         self._verdict = threading.Lock()
         self._lock = -1
         self._bell = -1
+        self.processes = processes
+        self.groups = Cgroups(None)
 
     # -- the site -------------------------------------------------------------------------------------------------
 
@@ -122,6 +129,13 @@ class LocalExecutor:
             await self.stop()
             raise ConfigurationError(f"work folder {self.work}: {error.strerror or error}") from None
         asyncio.get_running_loop().add_reader(self._bell, self._rung)
+        self.groups = await asyncio.to_thread(prepare, self.work)
+        if self.groups.lacking:
+            log.warning(
+                "jobs of this site can leave some of their limits: this machine gives the service no full cgroup v2",
+                site=self.site,
+                lacking=self.groups.lacking,
+            )
         for key, folder in self._folders():
             self._adopt(key, folder)
         for left in self.work.glob(".trash-*"):
@@ -158,6 +172,7 @@ class LocalExecutor:
             if file >= 0:
                 os.close(file)
         self._bell = self._lock = -1
+        self.groups.release()
 
     @property
     def _bell_path(self) -> Path:
@@ -219,7 +234,8 @@ class LocalExecutor:
                 try:
                     # The spec is written last. If it is there, an agent may be starting: change nothing under it.
                     if not (folder / layout.SPEC).exists():
-                        await place(folder, launch, self.depot, self.surroundings)
+                        group = self.groups.make(folder.name, processes=self.processes, memory=launch.memory)
+                        await place(folder, launch, self.depot, {**self.surroundings, "group_folder": group})
                     self._spawn(key, folder, await self.data.held(launch.job_id) if self.data is not None else None)
                     return
                 except (ServiceUnavailable, StorageFull, OSError) as error:
@@ -337,6 +353,7 @@ class LocalExecutor:
                 return status
             layout.claim(str(folder))
             if reason is Reason.AGENT_LOST:
+                self.groups.kill(folder.name)
                 kill_leftovers(folder)
             status |= {
                 "state": Seen.FAILED,
@@ -465,3 +482,4 @@ class LocalExecutor:
             await asyncio.sleep(0.01)
         if killed:
             await asyncio.to_thread(kill_leftovers, folder)
+        await asyncio.to_thread(self.groups.remove, folder.name)
