@@ -11,14 +11,18 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import structlog
+
 from uws_service.applications import Application, check, launch
 from uws_service.attempt import Attempt, AttemptState, Launch, Output, Reason, Report
 from uws_service.data_access import DataAccess, tell_waiting
 from uws_service.depot import Depot, Stored
-from uws_service.errors import Forbidden, NotFound, ServiceUnavailable, UsageError
+from uws_service.errors import Forbidden, NotFound, ServiceUnavailable, StorageFull, UsageError
 from uws_service.job import Job, Phase
 from uws_service.settings import Fetch
 from uws_service.store import StaleJob, Store
+
+log = structlog.get_logger(__name__)
 
 _RESULT = re.compile(r"[A-Za-z0-9._-]{1,255}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -129,7 +133,13 @@ class Agents:
         key = _key(pod, result_id, sha256)
         # Those that are there now: a request that ends late removes nothing that came after it began.
         earlier = [one async for one in self.depot.list(f"{pod.folder}/") if one.rpartition("/")[2] == result_id]
-        await self.depot.put(key, chunks, max_size=plan.max_output or size, expected=Stored(size, sha256))
+        try:
+            await self.depot.put(key, chunks, max_size=plan.max_output or size, expected=Stored(size, sha256))
+        except (ServiceUnavailable, StorageFull) as error:
+            log.warning("a result can't be stored", job=pod.job_id, attempt=pod.number, error=error.message)
+            words = f"its files can't be stored now: {error.message}"
+            await tell_waiting(self.store, pod.job_id, words, begun=True)
+            raise
         for one in earlier:
             if one != key:
                 await self.depot.delete(one)

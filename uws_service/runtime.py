@@ -35,6 +35,7 @@ from uws_service.reaper import Reaper
 from uws_service.service import Service, now_ms
 from uws_service.settings import KubernetesSite, LocalSite, Settings
 from uws_service.store import Store
+from uws_service.store.reserve import Reserve
 from uws_service.tap import Queries, located
 
 log = structlog.get_logger(__name__)
@@ -159,6 +160,11 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
         stack.push_async_callback(store.feed.stop)
         depot = Depot.open(settings.depot_url)
         depot.renewal = renewal(settings.orphan_age)
+        stack.push_async_callback(_stop, asyncio.create_task(_always(depot.watch())))
+        reserve = None
+        if settings.database is None:
+            reserve = Reserve(settings.data)
+            reserve.hold()
         placer = Placer(store, settings.sites)
         rules = Rules(settings.auth)
         user_tokens = Tokens(settings.auth, rank=rules.ranked, clock=clock) if settings.auth.issuers else None
@@ -166,6 +172,7 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
             stack.push_async_callback(user_tokens.close)
         data = _data_access(settings, applications, user_tokens, store, now)
         service = Service(store, applications, placer, rules=rules, data=data, clock=now, limits=settings.limits)
+        service.reserve = reserve
         permissions = PermissionsApi(settings.auth.permissions) if settings.auth.permissions is not None else None
         if permissions is not None:
             stack.push_async_callback(permissions.close)
@@ -202,6 +209,7 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
                 orphan_interval=settings.orphan_interval,
                 orphan_age=settings.orphan_age,
                 event_retention=settings.event_retention,
+                reserve=reserve,
             )
             stack.push_async_callback(_stop, asyncio.create_task(reaper.run()))
         log.info("service is up", applications=sorted(applications), sites=[site.name for site in settings.sites])
@@ -285,6 +293,7 @@ async def _drive_sites(runtime: Runtime, placer: Placer, stack: contextlib.Async
             await executor.start()
             stack.push_async_callback(executor.stop)
             controller = Controller(runtime.store, executor, runtime.applications, placer, data=runtime.data)
+            controller.outcomes.notice = runtime.depot.notice
             runtime.controllers.append(controller)
             work = controller.run()
         else:
@@ -292,6 +301,7 @@ async def _drive_sites(runtime: Runtime, placer: Placer, stack: contextlib.Async
             controller = Controller(
                 runtime.store, executor, runtime.applications, placer, absence=absence, data=runtime.data
             )
+            controller.outcomes.notice = runtime.depot.notice
             leader = Leader(runtime.store, executor, controller)
             runtime.leaders.append(leader)
             work = leader.run()

@@ -23,7 +23,16 @@ from uws_service.auth import Identity, normal_group, require_access
 from uws_service.auth.policy import Rules
 from uws_service.auth.quotas import Holding, require_room
 from uws_service.data_access import DataAccess
-from uws_service.errors import AuthenticationRequired, Conflict, Forbidden, NotFound, TooLarge, UsageError, UwsError
+from uws_service.errors import (
+    AuthenticationRequired,
+    Conflict,
+    Forbidden,
+    NotFound,
+    StorageFull,
+    TooLarge,
+    UsageError,
+    UwsError,
+)
 from uws_service.job import BLOCKING, FINAL, MAX_DURATION, Action, ErrorSummary, Job, Parameter, Phase, apply
 from uws_service.placing import Placer
 from uws_service.settings import Limits
@@ -31,6 +40,7 @@ from uws_service.settings_auth import Auth
 from uws_service.store import JobRef, Made, StaleJob, Store
 from uws_service.store.access import Share, hashed
 from uws_service.store.grants import Grant
+from uws_service.store.reserve import Reserve
 
 RETRIES = 8
 """How often a change is decided anew when the job changed at the same moment."""
@@ -160,6 +170,8 @@ class Service:
         self.data = data
         self.clock = clock
         self.limits = limits or Limits()
+        self.reserve: Reserve | None = None
+        """Room that an abort or a deletion may use on a full disk."""
         self.waiters = 0
         self._draining = asyncio.Event()
         self._counting: dict[str | None, asyncio.Lock] = {}
@@ -441,6 +453,9 @@ class Service:
                 )
             except StaleJob:
                 continue
+            except StorageFull:
+                if self.reserve is None or not self.reserve.release():
+                    raise
         raise Conflict("The job is being changed by others all the time. Try again.", retry_after=1)
 
     async def delete(self, application: str, job_id: str, identity: Identity, *, origin: str = "") -> None:
@@ -451,6 +466,9 @@ class Service:
                 return await self.store.delete(job, actor=identity.actor, origin=origin)
             except StaleJob:
                 continue
+            except StorageFull:  # the files go a little later, and with them the need
+                if self.reserve is None or not self.reserve.release():
+                    raise
         raise Conflict("The job is being changed by others all the time. Try again.", retry_after=1)
 
     async def set_duration(

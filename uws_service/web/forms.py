@@ -11,17 +11,19 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from uws_service.depot import Depot, Stored
-from uws_service.errors import TooLarge, UnsupportedMediaType, UsageError
+from uws_service.errors import ServiceUnavailable, TooLarge, UnsupportedMediaType, UsageError, UwsError
 
 URLENCODED = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
+PATIENCE_SECONDS = 4.0
+"""After this time without progress the depot is asked whether it still answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class DepotSink:
     async def write(self, data: bytes) -> None:
         """Hand bytes over, or raise what the depot raised."""
         putting = asyncio.ensure_future(self._queue.put(data))
-        await asyncio.wait((putting, self._task), return_when=asyncio.FIRST_COMPLETED)
+        await self._either(putting)
         if not putting.done():
             putting.cancel()
             self._task.result()
@@ -90,17 +92,27 @@ class DepotSink:
     async def close(self) -> Stored:
         """Wait until the depot has all of it."""
         if not self._task.done():
-            await asyncio.wait(
-                (asyncio.ensure_future(self._queue.put(None)), self._task), return_when=asyncio.FIRST_COMPLETED
-            )
+            await self._either(asyncio.ensure_future(self._queue.put(None)))
+        await self._either(self._task)
         return await self._task
+
+    async def _either(self, step: asyncio.Future[Any]) -> None:
+        """Wait for a step or for the end of storing; not for a depot that is known not to answer."""
+        while not (
+            await asyncio.wait((step, self._task), timeout=PATIENCE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        )[0]:
+            problem = self._depot.notice()
+            if problem:
+                step.cancel()
+                raise ServiceUnavailable(problem, retry_after=10)
 
     async def abort(self) -> None:
         """Stop, and remove what may have arrived."""
         self._task.cancel()
         with contextlib.suppress(BaseException):
             await self._task
-        await self._depot.delete_prefix(self._key)
+        with contextlib.suppress(UwsError, TimeoutError):  # what stays is an orphan, which is found later
+            await asyncio.wait_for(self._depot.delete_prefix(self._key), PATIENCE_SECONDS)
 
 
 async def read_form(
