@@ -239,10 +239,13 @@ class Depot:
         """
         key = f"{prefix}.open-{uuid.uuid4().hex}"
         tasks: list[asyncio.Task[None]] = []
+        written = False
 
         async def renew() -> None:
+            nonlocal written
             while True:
                 await asyncio.sleep(self.renewal)
+                written = True
                 with contextlib.suppress(UwsError), _translated(key):
                     await obstore.put_async(self._store, key, b"")
 
@@ -252,8 +255,9 @@ class Depot:
             for task in tasks:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
-                with contextlib.suppress(UwsError):
-                    await self.delete(key)
+                if written:
+                    with contextlib.suppress(UwsError, TimeoutError):  # it goes with the job, or with the orphans
+                        await asyncio.wait_for(self.delete(key), CHECK_SECONDS)
 
     async def now(self) -> float:
         """The present instant by the depot's own clock, in seconds since the epoch."""
