@@ -6,6 +6,7 @@ records the report, so an attempt that was given up can't touch the results of t
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -28,6 +29,8 @@ _RESULT = re.compile(r"[A-Za-z0-9._-]{1,255}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 REASONS = frozenset({Reason.STAGE_IN, Reason.STAGE_OUT, Reason.OUTPUT_TOO_LARGE})
 """The ends that an agent can tell of; the command's own end is in its pod's status."""
+NOTICE_SECONDS = 4.0
+"""After this time without an end it is asked whether the depot still answers."""
 MOST_OUTPUTS = 1_000
 LARGEST = 2**53
 """Of numbers in a report; more is nonsense, and databases do not hold much more."""
@@ -133,13 +136,20 @@ class Agents:
         key = _key(pod, result_id, sha256)
         # Those that are there now: a request that ends late removes nothing that came after it began.
         earlier = [one async for one in self.depot.list(f"{pod.folder}/") if one.rpartition("/")[2] == result_id]
+        work = self.depot.put(key, chunks, max_size=plan.max_output or size, expected=Stored(size, sha256))
+        putting = asyncio.ensure_future(work)
         try:
-            await self.depot.put(key, chunks, max_size=plan.max_output or size, expected=Stored(size, sha256))
+            while not (await asyncio.wait((putting,), timeout=NOTICE_SECONDS))[0]:
+                if problem := self.depot.notice():
+                    await tell_waiting(self.store, pod.job_id, problem, begun=True)
+            await putting
         except (ServiceUnavailable, StorageFull) as error:
             log.warning("a result can't be stored", job=pod.job_id, attempt=pod.number, error=error.message)
             words = f"its files can't be stored now: {error.message}"
             await tell_waiting(self.store, pod.job_id, words, begun=True)
             raise
+        finally:
+            putting.cancel()
         for one in earlier:
             if one != key:
                 await self.depot.delete(one)
