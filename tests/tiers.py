@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
+
+from uws_service.sites.local.cgroups import prepare
 
 
 def lacking(reason: str) -> NoReturn:
@@ -14,6 +17,19 @@ def lacking(reason: str) -> NoReturn:
     if os.environ.get("UWS_TEST_REQUIRE") == "all":
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def require_cgroup(*controllers: str) -> None:
+    """Skip or fail a test where the service can't make cgroups of version 2, or not with these controllers."""
+    found = prepare(Path("/probe-of-the-tests"))
+    try:
+        if found.top is None:
+            lacking("no cgroup v2 below which this process may make others")
+        if absent := set(controllers) - found.controllers:
+            lacking(f"cgroup v2 without the controllers {', '.join(sorted(absent))} (they may be in use by version 1)")
+    finally:
+        if found.top is not None:
+            found.top.rmdir()
 
 
 def require(tool: str) -> str:

@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import obstore
+import structlog
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, S3Store
 
@@ -33,8 +34,12 @@ from uws_service.domain.errors import (
     UwsError,
 )
 
+log = structlog.get_logger(__name__)
+
 CHUNK = 1024 * 1024
 LONGEST_RENEWAL = 30.0
+WATCH_SECONDS, FAILING_SECONDS, CHECK_SECONDS = 30.0, 2.0, 4.0
+"""Between two looks while all is well and while it is not, and how long one may take."""
 PART = 8 * 1024 * 1024
 """Size of one part of a multipart upload to S3, in bytes."""
 
@@ -80,8 +85,8 @@ def _translated(what: str) -> Iterator[None]:
         text = str(error)
         if "No space left" in text or "os error 28" in text or "os error 27" in text:
             raise StorageFull("The depot's disk is full.", retry_after=60) from error
-        first = text.strip().splitlines()[0][:200] if text.strip() else type(error).__name__
-        raise ServiceUnavailable(f"The depot can't be used: {first}", retry_after=10) from error
+        words = " ".join(text.split())[:600] or type(error).__name__  # status and code stand behind the address
+        raise ServiceUnavailable(f"The depot can't be used: {words}", retry_after=10) from error
 
 
 class Depot:
@@ -92,6 +97,9 @@ class Depot:
         self.folder = folder
         self.renewal = LONGEST_RENEWAL
         """Seconds between two signs of life of what is open."""
+        self.problem = ""
+        """Why it can't be used now, as `watch` has found it."""
+        self._doubt = asyncio.Event()
 
     @classmethod
     def open(cls, url: str, **options: Any) -> Depot:
@@ -231,10 +239,13 @@ class Depot:
         """
         key = f"{prefix}.open-{uuid.uuid4().hex}"
         tasks: list[asyncio.Task[None]] = []
+        written = False
 
         async def renew() -> None:
+            nonlocal written
             while True:
                 await asyncio.sleep(self.renewal)
+                written = True
                 with contextlib.suppress(UwsError), _translated(key):
                     await obstore.put_async(self._store, key, b"")
 
@@ -244,8 +255,9 @@ class Depot:
             for task in tasks:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
-                with contextlib.suppress(UwsError):
-                    await self.delete(key)
+                if written:
+                    with contextlib.suppress(UwsError, TimeoutError):  # it goes with the job, or with the orphans
+                        await asyncio.wait_for(self.delete(key), CHECK_SECONDS)
 
     async def now(self) -> float:
         """The present instant by the depot's own clock, in seconds since the epoch."""
@@ -303,6 +315,36 @@ class Depot:
             found = await obstore.list_with_delimiter_async(self._store, prefix=prefix.rstrip("/"))
             for one in found["common_prefixes"]:
                 yield one.rstrip("/") + "/"
+
+    def doubt(self) -> None:
+        """Let `watch` look at once: something takes long."""
+        self._doubt.set()
+
+    def notice(self) -> str:
+        """Why it can't be used now, for whoever has waited long; `watch` looks at once."""
+        self.doubt()
+        return self.problem
+
+    async def watch(self) -> None:
+        """Try the depot now and then, at once on doubt, and often while it fails; say in the log what changes."""
+        while True:
+            self._doubt.clear()
+            problem = ""
+            try:
+                await asyncio.wait_for(self.check(), CHECK_SECONDS)
+            except UwsError as error:
+                problem = error.message
+            except TimeoutError:
+                problem = f"The depot gave no answer in {CHECK_SECONDS:g} s."
+            if problem and problem != self.problem:
+                log.warning("the depot can't be used", error=problem)
+            elif self.problem and not problem:
+                log.warning("the depot can be used again")
+            self.problem = problem
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._doubt.wait(), FAILING_SECONDS if problem else WATCH_SECONDS)
+            if problem:
+                await asyncio.sleep(FAILING_SECONDS / 2)  # however many have doubts
 
     async def check(self) -> None:
         """Write, read and delete a small object; raises what does not work (V-020)."""

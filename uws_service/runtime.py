@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
@@ -37,6 +38,7 @@ from uws_service.sites.executor import Executor
 from uws_service.sites.kinds import SiteParts, kind_of, open_sites, verifiers_of
 from uws_service.sites.lease import FolderLease, Leader, Lease, ProcessLease
 from uws_service.store import Store
+from uws_service.store.reserve import Reserve
 from uws_service.tap import Queries, located
 from uws_service.web.app import App
 
@@ -192,7 +194,7 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
     telemetry.configure_logging(settings.log_format, settings.log_level)
     applications = applications_of(settings)
     if settings.database is None or settings.depot is None:
-        _make_folder(settings.data)
+        make_data_folder(settings.data)
     async with contextlib.AsyncExitStack() as stack:
         store = await Store.open(settings.database_url, create=settings.migrate_at_start)
         stack.push_async_callback(store.close)
@@ -200,6 +202,11 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
         stack.push_async_callback(store.feed.stop)
         depot = Depot.open(settings.depot_url)
         depot.renewal = renewal(settings.orphan_age)
+        stack.push_async_callback(_stop, asyncio.create_task(_always(depot.watch())))
+        reserve = None
+        if settings.database is None:
+            reserve = Reserve(settings.data)
+            reserve.hold()
         near = [site.name for site in settings.sites if not kind_of(site).leased]
         placer = Placer(store, settings.sites, near)
         rules = Rules(settings.auth)
@@ -208,6 +215,7 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
             stack.push_async_callback(user_tokens.close)
         data = _data_access(settings, applications, user_tokens, store, now)
         service = Service(store, applications, placer, rules=rules, data=data, clock=now, limits=settings.limits)
+        service.reserve = reserve
         permissions = PermissionsApi(settings.auth.permissions) if settings.auth.permissions is not None else None
         if permissions is not None:
             stack.push_async_callback(permissions.close)
@@ -249,6 +257,7 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
                 orphan_interval=settings.orphan_interval,
                 orphan_age=settings.orphan_age,
                 event_retention=settings.event_retention,
+                reserve=reserve,
             )
             stack.push_async_callback(_stop, asyncio.create_task(reaper.run()))
         log.info("service is up", applications=sorted(applications), sites=[site.name for site in settings.sites])
@@ -270,9 +279,14 @@ async def _queries(
     return found
 
 
-def _make_folder(folder: Path) -> None:
+def make_data_folder(folder: Path) -> None:
+    """Make the data folder, for the service's user alone; one that was open to others is closed."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        entry = folder.stat()
+        if entry.st_mode & 0o077 and entry.st_uid == os.geteuid():
+            folder.chmod(0o700)
+            log.warning("the data folder was open to others; it is closed now", folder=str(folder))
     except OSError as error:
         raise ConfigurationError(f"settings: data: {folder}: {error.strerror or error}") from None
 
@@ -290,7 +304,7 @@ def _data_access(
     if settings.auth.sealing_key is not None:
         key = settings.auth.sealing_key.get_secret_value().encode()
     else:
-        _make_folder(settings.data)
+        make_data_folder(settings.data)
         key = key_in(settings.data / "sealing.key")
     return DataAccess(settings.auth, tokens, store, key, clock)
 
@@ -308,6 +322,7 @@ async def _drive_sites(runtime: Runtime, placer: Placer, stack: contextlib.Async
         controller = Controller(
             runtime.store, executor, runtime.applications, placer, absence=site.absence, data=runtime.data
         )
+        controller.outcomes.notice = runtime.depot.notice
         leader = Leader(lease, executor, controller, is_started=not kind_of(site).leased)
         runtime.leaders.append(leader)
         stack.push_async_callback(_stop, asyncio.create_task(_always(leader.run())))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -12,6 +14,7 @@ import httpx2
 import pytest
 
 from tests.databases import PostgreSQLServer
+from tests.s3 import KEY, SECRET, S3Server
 from tests.server import Server
 from tests.service.client import Uws
 
@@ -95,6 +98,92 @@ def test_full_disk(tmp_path: Path) -> None:
             assert answer.status_code == 507 and "full" in answer.text, answer.text
             assert not [one for one in small.rglob("*") if one.is_file() and one.stat().st_size]
             assert http.post(jobs, files={"f": ("f", b"x" * 100_000)}).status_code == 303
+    finally:
+        server.stop()
+        subprocess.run(["umount", str(small)], check=False)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+def test_a_full_depot_is_told(tmp_path: Path) -> None:
+    """A job whose result does not fit says so in jobInfo and on its page within seconds; the log does too."""
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(small)], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"a small disk can't be mounted here: {mounted.stderr.decode()}")
+    server = Server(tmp_path / "service", {"UWS_DEPOT": str(small / "depot")})
+    try:
+        server.start()
+        with Uws(server.url, "sleep") as uws:
+            job = uws.create({"SECONDS": "2", "PHASE": "RUN"})
+            uws.wait(job, "EXECUTING")
+            (small / "filler").write_bytes(b"x" * (os.statvfs(small).f_bavail * os.statvfs(small).f_frsize))
+            until(lambda: "depot's disk is full" in uws.get(job).text, 20)
+            assert uws.get(f"{job}/phase").text == "EXECUTING"
+            page = uws.get(job, headers={"accept": "text/html"}).text
+            assert "be stored now" in page and "disk is full" in page
+            assert "[warning" in server.log.read_text() and "disk is full" in server.log.read_text()
+            (small / "filler").unlink()
+            assert uws.wait(job) == "COMPLETED"
+            assert "disk is full" not in uws.get(job).text
+    finally:
+        server.stop()
+        subprocess.run(["umount", str(small)], check=False)
+
+
+def test_a_hanging_depot_is_told(tmp_path: Path, s3: S3Server) -> None:
+    """An S3 that takes requests and never answers: jobInfo and log say so within seconds, uploads get 503."""
+    settings = {"UWS_DEPOT": s3.url_of("hanging"), "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
+    server = Server(tmp_path, settings)
+    try:
+        server.start()
+        with Uws(server.url, "sleep") as uws:
+            job = uws.create({"SECONDS": "1", "PHASE": "RUN"})
+            uws.wait(job, "EXECUTING")
+            s3.process.send_signal(signal.SIGSTOP)
+            try:
+                began = time.monotonic()
+                answer = uws.request("POST", uws.jobs, files={"f": ("f", b"x" * 100)})
+                assert answer.status_code == 503 and "depot" in answer.text and time.monotonic() - began < 25
+                until(lambda: "gave no answer" in uws.get(job).text, 25)
+                assert "the depot can't be used" in server.log.read_text()
+            finally:
+                s3.process.send_signal(signal.SIGCONT)
+            until(lambda: "can be used again" in server.log.read_text(), 60)
+            until(lambda: uws.get(f"{job}/phase").text == "COMPLETED", 400)
+            uws.request("DELETE", job)
+    finally:
+        server.stop()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+def test_abort_and_delete_on_a_full_disk(tmp_path: Path) -> None:
+    """All of the service's data on a disk without a free byte: what frees it is possible, and then all is again."""
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80m", "tmpfs", str(small)], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"a small disk can't be mounted here: {mounted.stderr.decode()}")
+    sleep = Path(__file__).parents[2] / "uws_service" / "apps" / "sleep.yaml"
+    settings = {"UWS_DATA": str(small / "data"), "UWS_BUILTIN_APPLICATIONS": "false", "UWS_REAP_INTERVAL": "0.3"}
+    server = Server(tmp_path / "service", {**settings, "UWS_APPLICATIONS": f'["{sleep}"]'})
+    try:
+        server.start()
+        with Uws(server.url, "sleep") as uws:
+            running = uws.create({"SECONDS": "600", "PHASE": "RUN"})
+            large = uws.create(files={"f": ("f", b"x" * 30_000_000)})
+            uws.wait(running, "EXECUTING")
+            with (small / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+                while filler.write(bytes(4096)):
+                    pass
+            until(lambda: uws.post(uws.jobs, {"SECONDS": "0", "RUNID": "x" * 60}).status_code == 507, 60)
+            assert uws.post(f"{running}/phase", {"PHASE": "ABORT"}).status_code == 303
+            assert uws.get(f"{running}/phase").text == "ABORTED"
+            assert uws.request("DELETE", large).status_code == 303
+            until(lambda: os.statvfs(small).f_bavail > 20_000_000 // 4096, 60)  # its file is gone
+            assert uws.wait(uws.create({"SECONDS": "0", "PHASE": "RUN"})) == "COMPLETED"
+            (small / "filler").unlink()
+            until((small / "data" / "reserve").exists, 60)
     finally:
         server.stop()
         subprocess.run(["umount", str(small)], check=False)

@@ -11,8 +11,11 @@ import ctypes
 import os
 import resource
 import signal
+import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
+
+from uws_service.agent import cgroup
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 36, 38
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -37,6 +40,7 @@ def spawn(
     stdout: str,
     stderr: str,
     file_size: int,
+    group: str | None = None,
 ) -> int:
     """Start the command in a session of its own and return its process id.
 
@@ -48,6 +52,8 @@ def spawn(
         Files that are appended to.
     file_size
         No file may grow beyond so many bytes; 0: no limit.
+    group
+        The cgroup that it is put into.
 
     Raises
     ------
@@ -65,6 +71,9 @@ def spawn(
     child = os.fork()
     if child == 0:
         try:
+            if group is not None:
+                with contextlib.suppress(OSError):  # gone, as when the service was moved: as on a machine without
+                    cgroup.enter(group)
             _enter(parent, folder, stdout, stderr, file_size)
             os.execvpe(arguments[0], arguments, environment)
         except OSError as error:
@@ -177,6 +186,22 @@ def being_written(pids: Sequence[int]) -> set[tuple[int, int]]:
                         entry = os.stat(f"/proc/{pid}/fd/{number}")
                         found.add((entry.st_dev, entry.st_ino))
     return found
+
+
+def hidden_files(pids: Sequence[int], limit: int) -> int:
+    """Bytes on disk and in memory of files without a name, and of those in shared memory, that processes have open."""
+    shared = os.stat("/dev/shm").st_dev if os.path.isdir("/dev/shm") else None
+    sizes: dict[tuple[int, int], int] = {}
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            for number in os.listdir(f"/proc/{pid}/fd"):
+                with contextlib.suppress(OSError):
+                    entry = os.stat(f"/proc/{pid}/fd/{number}")
+                    if stat.S_ISREG(entry.st_mode) and (entry.st_nlink == 0 or entry.st_dev == shared):
+                        sizes[entry.st_dev, entry.st_ino] = entry.st_blocks * 512
+        if limit and sum(sizes.values()) > limit:
+            break
+    return sum(sizes.values())
 
 
 def signal_all(pids: Sequence[int], kind: int) -> None:

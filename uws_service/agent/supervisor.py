@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from uws_service.agent import confined, outputs, processes
+from uws_service.agent import cgroup, confined, outputs, processes
 from uws_service.agent import folder as layout
 
 STOP = (signal.SIGTERM, signal.SIGINT)
@@ -24,6 +24,7 @@ GRACE = 2.0
 """Seconds between SIGTERM and SIGKILL for the command."""
 TICK = 0.1
 """Seconds between two looks at memory and progress."""
+MOST_PROCESSES = 1000
 DISK_TICK = 0.5
 """Seconds between two looks at the size of the output; longer if looking takes long."""
 PROGRESS_TICK = 0.5
@@ -102,6 +103,7 @@ class Attempt:
         self.bytes_in = 0
         self.incomplete: set[outputs.Identity] = set()
         self.began = 0.0
+        self.group: str | None = spec.get("group_folder")
 
     def run(self) -> None:
         """Everything, up to the final status."""
@@ -109,14 +111,14 @@ class Attempt:
             self._stage_in()
             self._start()
             exit_code = self._watch()
-            processes.kill_below(os.getpid(), self._reap)
+            self._kill_all()
             self._judge(exit_code)
             self.status.write(step="stage-out")
             found = outputs.collect_results(self.work, self.spec["results"])
             self._finish("SUCCEEDED", found, exit_code=exit_code, reason=None, message="")
         except Ended as end:
             found = []
-            processes.kill_below(os.getpid(), self._reap)
+            self._kill_all()
             if end.reason in ("Aborted", "Deadline"):
                 self.status.write(step="stage-out")
                 found = outputs.collect_results(self.work, self.spec["results"], incomplete=self.incomplete)
@@ -176,6 +178,7 @@ class Attempt:
                 stderr=os.path.join(self.work, layout.STDERR),
                 # One byte more than may be: a file that the kernel stopped there is seen to be too large.
                 file_size=max(spec["max_output"], spec["disk"]) + 1 if spec["max_output"] else 0,
+                group=self.group,
             )
         except processes.CannotStart as error:
             raise Ended("Command", str(error)) from None
@@ -233,13 +236,20 @@ class Attempt:
                 self._stop_softly()
                 raise Ended("Deadline", f"The limit of {spec['duration']} s was exceeded.", self._code_if_ended())
             pids = processes.descendants(os.getpid())
+            self._look_at_number(pids)
             self._look_at_memory(pids)
             if now >= look_at_disk:
-                self._look_at_disk()
+                self._look_at_disk(pids)
                 spent = time.monotonic() - now
                 look_at_disk = now + max(DISK_TICK, 20 * spent)
             if now >= report:
                 report = now + PROGRESS_TICK if self._report_progress() else report
+
+    def _look_at_number(self, pids: list[int]) -> None:
+        most = self.spec.get("processes", MOST_PROCESSES)
+        if len(pids) > most:
+            self._kill_all()
+            raise Ended("TooManyProcesses", f"The command had more than {most} processes.", self._code_if_ended())
 
     def _see_whether_stopped(self, told: signal.struct_siginfo | None) -> None:
         """Check that no request to end came before the command's end.
@@ -254,10 +264,10 @@ class Attempt:
         held = processes.memory(pids, limit)
         self.peak = max(self.peak, held)
         if limit and held > limit:
-            processes.kill_below(os.getpid(), self._reap)
+            self._kill_all()
             raise Ended("OutOfMemory", f"The command used more than {limit} bytes of memory.", self._code_if_ended())
 
-    def _look_at_disk(self) -> None:
+    def _look_at_disk(self, pids: list[int] | None = None) -> None:
         """Results and logs have one limit; working files another, which is the same unless one is given."""
         limit = self.spec["max_output"]
         most = self.spec.get("max_files", outputs.MAX_FILES)
@@ -266,14 +276,15 @@ class Attempt:
         size, files = outputs.measure([self.output, *said], limit, most)
         room = self.spec["disk"] or limit
         used, more = outputs.measure([self.scratch], room, most)
+        used += processes.hidden_files(pids or [], room)
         if limit and size > limit:
             problem = f"The results and logs are larger than {limit} bytes."
         elif room and used > room:
-            problem = f"The working files are larger than {room} bytes."
+            problem = f"The working files, those without a name and in shared memory too, are larger than {room} bytes."
         elif max(files, more) > most:
             problem = f"The command wrote more than {most} files."
         if problem:
-            processes.kill_below(os.getpid(), self._reap)
+            self._kill_all()
             raise Ended("OutputTooLarge", problem, self._code_if_ended())
 
     def _report_progress(self) -> bool:
@@ -291,7 +302,8 @@ class Attempt:
         assert self.code is not None
         memory = self.spec["memory"]
         killed = os.WIFSIGNALED(self.code) and os.WTERMSIG(self.code) == signal.SIGKILL
-        if killed and memory and self._peak() > memory:
+        by_kernel = self.group is not None and cgroup.was_out_of_memory(self.group)
+        if by_kernel or (killed and memory and self._peak() > memory):
             raise Ended("OutOfMemory", f"The command used more than {memory} bytes of memory.", exit_code)
         last = layout.log_tail(self.work).strip().rpartition("\n")[2]
         if os.WIFSIGNALED(self.code):
@@ -309,6 +321,12 @@ class Attempt:
         end = time.monotonic() + GRACE
         while self._reap() and time.monotonic() < end:
             signal.sigtimedwait((signal.SIGCHLD,), 0.05)
+        self._kill_all()
+
+    def _kill_all(self) -> None:
+        """End all that came of the command, also what has left the tree of its processes."""
+        if self.group is not None:
+            cgroup.kill(self.group)
         processes.kill_below(os.getpid(), self._reap)
 
     def _reap(self) -> bool:
@@ -422,7 +440,7 @@ def main(work: str) -> int:
     try:
         attempt.run()
     except Exception as error:  # a fault here or of the machine (a full disk): say so while we can
-        processes.kill_below(os.getpid(), attempt._reap)
+        attempt._kill_all()
         attempt.status.write(state="FAILED", step="ended", ended=_now(), reason="AgentLost", message=repr(error))
         raise
     return 0

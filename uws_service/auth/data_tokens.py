@@ -196,10 +196,10 @@ class DataAccess:
             await asyncio.sleep(TICK)
 
 
-async def tell_waiting(store: Store, job_id: str, reason: str) -> None:
-    """Put into jobInfo why a job does not begin; in vain if the job has moved on."""
+async def tell_waiting(store: Store, job_id: str, reason: str, *, begun: bool = False) -> None:
+    """Put into jobInfo why a job does not begin, or has not ended yet; in vain if the job has moved on."""
     job = await store.get(job_id)
-    if job is None or job.phase is not Phase.QUEUED or job.info.get("waiting") == reason:
+    if job is None or (job.phase is Phase.QUEUED) == begun or job.info.get("waiting") == reason:
         return
     with contextlib.suppress(StaleJob):
         await store.save(job, replace(job, info={**job.info, "waiting": reason}), kind="INFO", actor="controller")

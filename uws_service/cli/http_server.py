@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import logging
+import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -23,7 +24,7 @@ from uvicorn.supervisors import Multiprocess
 from uws_service.cli.common import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, Stop, complain, note
 from uws_service.cli.connections import BoundedProtocol, most_connections, raise_descriptor_limit
 from uws_service.domain.errors import UwsError
-from uws_service.runtime import applications_of, create_app
+from uws_service.runtime import applications_of, create_app, make_data_folder
 from uws_service.settings import Settings
 from uws_service.store import Store
 from uws_service.web.app import App
@@ -88,6 +89,7 @@ def serve(
 ) -> int:
     """Serve until told to stop; the exit code."""
     signal.signal(signal.SIGTERM, _end)  # also meets the signal that the server raises again when it has stopped
+    os.umask(0o077)  # whatever is written is for the service's user alone; its workers inherit that
     applications_of(settings)
     raise_descriptor_limit()
     listener = _listen(host, port)
@@ -173,7 +175,7 @@ def _serve_many(
 ) -> int:
     # What can't work is found once, here, and the tables are made by one process only.
     if settings.database is None or settings.depot is None:
-        settings.data.mkdir(parents=True, exist_ok=True)
+        make_data_folder(settings.data)
     asyncio.run(_try_store(settings))
     settings.work_folder.mkdir(parents=True, exist_ok=True)
     factory = partial(_worker, config, dict(overrides))

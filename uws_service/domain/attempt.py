@@ -27,6 +27,7 @@ class Reason(StrEnum):
     EXIT_CODE = "ExitCode"  # the user's command ended with a code other than 0
     OUT_OF_MEMORY = "OutOfMemory"  # more memory than the application may have
     OUTPUT_TOO_LARGE = "OutputTooLarge"  # more output than the application may write
+    TOO_MANY_PROCESSES = "TooManyProcesses"  # more processes at once than the site allows
     DEADLINE = "Deadline"  # executionDuration exceeded
     STAGE_IN = "StageIn"  # an input could not be fetched
     STAGE_OUT = "StageOut"  # a result is missing or could not be stored

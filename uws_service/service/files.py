@@ -49,5 +49,8 @@ class Files(Protocol):
         What it gives is called with the first file that is put there.
         """
 
+    def notice(self) -> str:
+        """Return what does not work at present; nothing if all is well."""
+
     async def delete_prefix(self, prefix: str) -> int:
         """Remove everything below a prefix; how many files that were."""

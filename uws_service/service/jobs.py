@@ -29,12 +29,23 @@ from uws_service.domain.errors import (
     Conflict,
     Forbidden,
     NotFound,
+    StorageFull,
     TooLarge,
     UsageError,
     UwsError,
 )
 from uws_service.domain.ids import new_id, now_ms
-from uws_service.domain.job import BLOCKING, FINAL, Action, ErrorSummary, Job, JobRef, Parameter, Phase, apply
+from uws_service.domain.job import (
+    BLOCKING,
+    FINAL,
+    Action,
+    ErrorSummary,
+    Job,
+    JobRef,
+    Parameter,
+    Phase,
+    apply,
+)
 from uws_service.domain.share import Share
 from uws_service.offload import offload
 from uws_service.placement.placer import Placer
@@ -42,6 +53,7 @@ from uws_service.service.limits import Limits
 from uws_service.store import Made, StaleJob, Store, stored_bytes
 from uws_service.store.access import hashed
 from uws_service.store.grants import Grant
+from uws_service.store.reserve import Reserve
 from uws_service.telemetry import WAKE_UPS
 
 RETRIES = 8
@@ -131,6 +143,8 @@ class Service:
         self.data = data
         self.clock = clock
         self.limits = limits or Limits()
+        self.reserve: Reserve | None = None
+        """Room that an abort or a deletion may use on a full disk."""
         self.waiters = 0
         self._draining = asyncio.Event()
         self._counting: dict[str | None, asyncio.Lock] = {}
@@ -425,6 +439,9 @@ class Service:
                 )
             except StaleJob:
                 continue
+            except StorageFull:
+                if self.reserve is None or not self.reserve.release():
+                    raise
         raise Conflict("The job is being changed by others all the time. Try again.", retry_after=1)
 
     async def delete(self, application: str, job_id: str, identity: Identity, *, origin: str = "") -> None:
@@ -435,6 +452,9 @@ class Service:
                 return await self.store.delete(job, actor=identity.actor, origin=origin)
             except StaleJob:
                 continue
+            except StorageFull:  # the files go a little later, and with them the need
+                if self.reserve is None or not self.reserve.release():
+                    raise
         raise Conflict("The job is being changed by others all the time. Try again.", retry_after=1)
 
     async def set_duration(

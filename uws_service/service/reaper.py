@@ -21,6 +21,7 @@ from uws_service.domain.errors import UwsError
 from uws_service.domain.ids import id_instant, now_ms
 from uws_service.domain.job import FINAL, Action, ErrorSummary, Job, apply
 from uws_service.store import StaleJob, Store
+from uws_service.store.reserve import Reserve
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +40,8 @@ class Reaper:
         Seconds that an object of no job must be old before it is removed.
     event_retention
         Seconds for which events are kept.
+    reserve
+        Room on the disk, taken again once there is some.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class Reaper:
         orphan_interval: float,
         orphan_age: float,
         event_retention: int,
+        reserve: Reserve | None = None,
         clock: Callable[[], int] = now_ms,
     ) -> None:
         self.store = store
@@ -61,6 +65,7 @@ class Reaper:
         self.orphan_age = orphan_age
         self.event_retention = event_retention
         self.clock = clock
+        self.reserve = reserve
         self._suspects: dict[str, float] = {}
 
     async def run(self) -> None:
@@ -71,6 +76,8 @@ class Reaper:
             try:
                 await self.reap()
                 await self.sweep()
+                if self.reserve is not None:
+                    self.reserve.hold()
                 if loop.time() >= next_search:
                     await self.search_orphans()
                     await self.store.trim_events(self.clock() - self.event_retention * 1000)

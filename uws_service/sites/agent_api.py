@@ -6,10 +6,13 @@ records the report, so an attempt that was given up can't touch the results of t
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
+
+import structlog
 
 from uws_service.applications import Application, check, launch
 from uws_service.auth.data_tokens import DataAccess, tell_waiting
@@ -21,6 +24,7 @@ from uws_service.domain.errors import (
     Forbidden,
     NotFound,
     ServiceUnavailable,
+    StorageFull,
     UsageError,
     UwsError,
 )
@@ -29,10 +33,14 @@ from uws_service.sites.kind import AgentVerifier
 from uws_service.sites.settings import Fetch
 from uws_service.store import StaleJob, Store
 
+log = structlog.get_logger(__name__)
+
 _RESULT = re.compile(r"[A-Za-z0-9._-]{1,255}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 REASONS = frozenset({Reason.STAGE_IN, Reason.STAGE_OUT, Reason.OUTPUT_TOO_LARGE})
 """The ends that an agent can tell of; the command's own end is in its pod's status."""
+NOTICE_SECONDS = 4.0
+"""After this time without an end it is asked whether the depot still answers."""
 MOST_OUTPUTS = 1_000
 LARGEST = 2**53
 """Of numbers in a report; more is nonsense, and databases do not hold much more."""
@@ -146,7 +154,20 @@ class Agents:
         key = _key(agent, result_id, sha256)
         # Those that are there now: a request that ends late removes nothing that came after it began.
         earlier = [one async for one in self.depot.list(f"{agent.folder}/") if one.rpartition("/")[2] == result_id]
-        await self.depot.put(key, chunks, max_size=plan.max_output or size, expected=Stored(size, sha256))
+        work = self.depot.put(key, chunks, max_size=plan.max_output or size, expected=Stored(size, sha256))
+        putting = asyncio.ensure_future(work)
+        try:
+            while not (await asyncio.wait((putting,), timeout=NOTICE_SECONDS))[0]:
+                if problem := self.depot.notice():
+                    await tell_waiting(self.store, agent.job_id, problem, begun=True)
+            await putting
+        except (ServiceUnavailable, StorageFull) as error:
+            log.warning("a result can't be stored", job=agent.job_id, attempt=agent.number, error=error.message)
+            words = f"its files can't be stored now: {error.message}"
+            await tell_waiting(self.store, agent.job_id, words, begun=True)
+            raise
+        finally:
+            putting.cancel()
         for one in earlier:
             if one != key:
                 await self.depot.delete(one)

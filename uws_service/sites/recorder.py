@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,7 @@ import structlog
 from uws_service import telemetry
 from uws_service.applications import Application
 from uws_service.applications.bounds import quote
+from uws_service.auth.data_tokens import tell_waiting
 from uws_service.domain.attempt import RETRYABLE, Attempt, AttemptState, Observation, Reason, Seen, Usage
 from uws_service.domain.decisions import (
     Complete,
@@ -26,15 +28,17 @@ from uws_service.domain.decisions import (
     Suspend,
     Wait,
 )
-from uws_service.domain.errors import UsageError
+from uws_service.domain.errors import ServiceUnavailable, StorageFull, UsageError
 from uws_service.domain.job import Action, ErrorSummary, Job, Phase, Result, apply
 from uws_service.placement.placer import Placer
-from uws_service.sites.executor import Executor
+from uws_service.sites.executor import Collected, Executor
 from uws_service.store import Store
 
 log = structlog.get_logger(__name__)
 
 ACTOR = "controller"
+NOTICE_SECONDS = 4.0
+"""After this time without an end jobInfo says what an attempt's files wait for."""
 PROGRESS_MS = 1_000
 """At most one write of progress for a job in this time."""
 NO_SITE_MS = 10_000
@@ -67,6 +71,8 @@ class Outcomes:
         self.placer = placer
         self.clock = clock
         self.over = over
+        self.notice: Callable[[], str] = str
+        """Why the depot can't be used now, and a wish that somebody looks."""
         self._progress: dict[tuple[str, int], int] = {}
 
     async def record(self, job: Job, attempt: Attempt, seen: Observation | None, step: Step) -> int | None:
@@ -102,6 +108,25 @@ class Outcomes:
                 await self._salvage(job, attempt, seen)
         return None
 
+    async def _collected(self, job: Job, seen: Observation, attempt: Attempt) -> tuple[Job, Collected]:
+        """The files, now in the depot; what keeps them from there is told in jobInfo and log within seconds."""
+        work = asyncio.ensure_future(self.executor.collect(seen, attempt))
+        told = False
+        try:
+            while not (await asyncio.wait((work,), timeout=NOTICE_SECONDS))[0]:
+                if not told:
+                    log.warning("storing a job's files takes long", job=job.id, attempt=attempt.number)
+                told = True
+                await tell_waiting(self.store, job.id, self.notice() or "its files are being stored", begun=True)
+            found = await work
+        except (ServiceUnavailable, StorageFull) as error:
+            await tell_waiting(self.store, job.id, f"its files can't be stored now: {error.message}", begun=True)
+            raise
+        finally:
+            work.cancel()
+        fresh = await self.store.get(job.id) if told else None
+        return fresh or job, found
+
     async def _execute(self, job: Job, attempt: Attempt, started: int) -> None:
         after = job if job.phase is Phase.EXECUTING else apply(job, Action.EXECUTE, started, started=started)
         info = {key: value for key, value in job.info.items() if key not in ("waiting", "place")}
@@ -130,7 +155,7 @@ class Outcomes:
         await self.store.save(job, replace(job, info=info), kind="INFO", actor=ACTOR)
 
     async def _complete(self, job: Job, attempt: Attempt, seen: Observation) -> None:
-        found = await self.executor.collect(seen, attempt)
+        job, found = await self._collected(job, seen, attempt)
         if found.problem:  # it can't be had at a later try either
             await self.fail(job, attempt, seen, Reason.STAGE_OUT, found.problem)
             return
@@ -149,7 +174,7 @@ class Outcomes:
         logs: tuple[Result, ...] = ()
         detail = ""
         if seen is not None:
-            found = await self.executor.collect(seen, attempt)
+            job, found = await self._collected(job, seen, attempt)
             logs, detail = found.logs, found.tail
         if reason is Reason.EXIT_CODE and seen is not None and seen.reports:
             last = detail.strip().rpartition("\n")[2]
@@ -227,7 +252,7 @@ class Outcomes:
         shown = seen or Observation(
             attempt.job_id, attempt.number, Seen.FAILED, started=attempt.started, reports=True, gone=True
         )
-        found = await self.executor.collect(shown, attempt)
+        job, found = await self._collected(job, shown, attempt)
         after = replace(job, results=tuple(found.results), info=_info(job, found.logs))
         if job.started is None and shown.started is not None:
             after = replace(after, started=min(max(shown.started, job.created), job.ended or shown.started))

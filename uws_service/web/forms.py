@@ -12,12 +12,12 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
-from typing import Protocol
+from typing import Any, Protocol
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from uws_service.domain.errors import TooLarge, UnsupportedMediaType, UsageError
+from uws_service.domain.errors import ServiceUnavailable, TooLarge, UnsupportedMediaType, UsageError, UwsError
 from uws_service.offload import offload
 from uws_service.service.files import Files, StoredFile
 
@@ -36,6 +36,8 @@ LONGEST_CONTENT_TYPE = 1000
 _ESCAPES = re.compile(rb"(?:%[0-9A-Fa-f]{2})+")
 URLENCODED = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
+PATIENCE_SECONDS = 4.0
+"""After this time without progress the depot is asked whether it still answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ class DepotSink:
         if self._spend is not None:
             await self._spend(len(data))
         putting = asyncio.ensure_future(self._queue.put(data))
-        await asyncio.wait((putting, self._task), return_when=asyncio.FIRST_COMPLETED)
+        await self._either(putting)
         if not putting.done():
             putting.cancel()
             self._task.result()
@@ -109,17 +111,27 @@ class DepotSink:
     async def close(self) -> StoredFile:
         """Wait until the depot has all of it."""
         if not self._task.done():
-            await asyncio.wait(
-                (asyncio.ensure_future(self._queue.put(None)), self._task), return_when=asyncio.FIRST_COMPLETED
-            )
+            await self._either(asyncio.ensure_future(self._queue.put(None)))
+        await self._either(self._task)
         return await self._task
+
+    async def _either(self, step: asyncio.Future[Any]) -> None:
+        """Wait for a step or for the end of storing; not for a depot that is known not to answer."""
+        while not (
+            await asyncio.wait((step, self._task), timeout=PATIENCE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        )[0]:
+            problem = self._depot.notice()
+            if problem:
+                step.cancel()
+                raise ServiceUnavailable(problem, retry_after=10)
 
     async def abort(self) -> None:
         """Stop, and remove what may have arrived."""
         self._task.cancel()
         with contextlib.suppress(BaseException):
             await self._task
-        await self._depot.delete_prefix(self._key)
+        with contextlib.suppress(UwsError, TimeoutError):  # what stays is an orphan, which is found later
+            await asyncio.wait_for(self._depot.delete_prefix(self._key), PATIENCE_SECONDS)
 
 
 async def read_form(

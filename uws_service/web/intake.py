@@ -5,6 +5,8 @@ Nothing of a request that is refused is left behind: its files are removed again
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
 import secrets
 from collections.abc import AsyncIterator, Sequence
@@ -14,14 +16,14 @@ from dataclasses import dataclass
 from starlette.requests import Request as HttpRequest
 
 from uws_service.applications.parameters import single_value
-from uws_service.domain.errors import UsageError
+from uws_service.domain.errors import UsageError, UwsError
 from uws_service.domain.job import Parameter
 from uws_service.protocol.uws import parse_duration, parse_instant
 from uws_service.service.jobs import Request
 from uws_service.service.limits import Limits
 from uws_service.service.uploads import Uploads
 from uws_service.web.call import call_of
-from uws_service.web.forms import DepotSink, FilePart, FormLimits, read_form
+from uws_service.web.forms import PATIENCE_SECONDS, DepotSink, FilePart, FormLimits, read_form
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -91,7 +93,8 @@ async def posted(
             yield Posted(tuple(fields), files, tuple(part.stored.sha256 for part, _ in parts))
         except Exception:  # a cancelled request may already be recorded; the search for orphans sees to its files
             for key in keys:
-                await depot.delete_prefix(key)
+                with contextlib.suppress(UwsError, TimeoutError):
+                    await asyncio.wait_for(depot.delete_prefix(key), PATIENCE_SECONDS)
             raise
 
 

@@ -44,6 +44,7 @@ from uws_service.domain.errors import (
 )
 from uws_service.domain.job import Result
 from uws_service.sites.executor import Collected, Executor, log_key, result_key
+from uws_service.sites.local.cgroups import Cgroups, prepare
 from uws_service.sites.local.processes import Key, chunks_of, kill_leftovers, log_end, observation, remove, signal_agent
 from uws_service.sites.local.workfolder import place, search_paths
 from uws_service.store import WorkFolder
@@ -79,6 +80,8 @@ class LocalExecutor(Executor):
         What the agent may fetch: private addresses, hosts that are excepted, seconds without a byte.
     data
         Where tokens for the jobs' data come from.
+    processes
+        How many processes one command may have at once.
     """
 
     streams: tuple[str, ...] = ("stdout", "stderr")
@@ -95,6 +98,7 @@ class LocalExecutor(Executor):
         allow_hosts: tuple[str, ...] = (),
         fetch_timeout: float = 60.0,
         data: DataAccess | None = None,
+        processes: int = 1000,
     ) -> None:
         self.site = site
         self.capacity = capacity
@@ -106,6 +110,7 @@ class LocalExecutor(Executor):
             "base_environment": search_paths(python),
             "fetch": {"allow_private": allow_private, "allow_hosts": list(allow_hosts), "timeout": fetch_timeout},
             "bell": str(self._bell_path),
+            "processes": processes,
         }
         """What every attempt here is told beside its launch."""
         self.identity = WorkFolder("")
@@ -117,6 +122,8 @@ class LocalExecutor(Executor):
         self._verdict = threading.Lock()
         self._lock = -1
         self._bell = -1
+        self.processes = processes
+        self.groups = Cgroups(None)
 
     # -- the site -------------------------------------------------------------------------------------------------
 
@@ -136,6 +143,13 @@ class LocalExecutor(Executor):
             await self.stop()
             raise ConfigurationError(f"work folder {self.work}: {error.strerror or error}") from None
         asyncio.get_running_loop().add_reader(self._bell, self._rung)
+        self.groups = await asyncio.to_thread(prepare, self.work)
+        if self.groups.lacking:
+            log.warning(
+                "jobs of this site can leave some of their limits: this machine gives the service no full cgroup v2",
+                site=self.site,
+                lacking=self.groups.lacking,
+            )
         for key, folder in self._folders():
             self._adopt(key, folder)
         for left in self.work.glob(".trash-*"):
@@ -174,6 +188,7 @@ class LocalExecutor(Executor):
             if file >= 0:
                 os.close(file)
         self._bell = self._lock = -1
+        self.groups.release()
 
     @property
     def _bell_path(self) -> Path:
@@ -228,7 +243,8 @@ class LocalExecutor(Executor):
                 try:
                     # The spec is written last. If it is there, an agent may be starting: change nothing under it.
                     if not (folder / layout.SPEC).exists():
-                        await place(folder, launch, self.depot, self.surroundings)
+                        group = self.groups.make(folder.name, processes=self.processes, memory=launch.memory)
+                        await place(folder, launch, self.depot, {**self.surroundings, "group_folder": group})
                     self._spawn(key, folder, await self.data.held(launch.job_id) if self.data is not None else None)
                     return
                 except (ServiceUnavailable, StorageFull, OSError) as error:
@@ -346,6 +362,7 @@ class LocalExecutor(Executor):
                 return status
             layout.claim(str(folder))
             if reason is Reason.AGENT_LOST:
+                self.groups.kill(folder.name)
                 kill_leftovers(folder)
             status |= {
                 "state": Seen.FAILED,
@@ -474,6 +491,7 @@ class LocalExecutor(Executor):
             await asyncio.sleep(0.01)
         if killed:
             await asyncio.to_thread(kill_leftovers, folder)
+        await asyncio.to_thread(self.groups.remove, folder.name)
 
 
 def _identity(path: Path) -> str:

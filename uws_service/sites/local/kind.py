@@ -23,6 +23,7 @@ def _open(site: LocalSite, parts: SiteParts) -> Executor:
         allow_hosts=parts.fetch.allow_hosts,
         fetch_timeout=parts.fetch.timeout,
         data=parts.data,
+        processes=site.processes,
     )
 
 

@@ -15,6 +15,7 @@ class LocalSite(SiteSettings):
     name: str = Field("local", pattern=SITE_NAME, description="The site's name.")
     kind: Literal["local"] = Field("local", description="`local`: processes on this machine.")
     slots: int = Field(4, ge=1, description="How many jobs run at once.")
+    processes: int = Field(1000, ge=1, description="How many processes one job may have at once.")
     lost_after: int = Field(
         3600,
         ge=60,
