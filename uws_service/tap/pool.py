@@ -14,7 +14,7 @@ import socket
 import sys
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import structlog
 from uws_service.errors import ServiceUnavailable, UsageError, UwsError
 from uws_service.tap.frames import HEAD, Kind, json_frame, opened
 from uws_service.tap.place import Place
+from uws_service.tap.shares import FairPlaces
 
 log = structlog.get_logger(__name__)
 START = 60.0
@@ -121,19 +122,19 @@ class Pool:
     def __init__(self, place: Place, temporary: Path, size: int) -> None:
         self.place, self.temporary, self.size = place, temporary, size
         self._idle: deque[Process] = deque()
-        self._places = asyncio.Semaphore(size)
+        self._places = FairPlaces(size)
         self._all: set[Process] = set()
 
     @asynccontextmanager
-    async def process(self, seconds: float) -> AsyncIterator[Process]:
+    async def process(self, caller: str, seconds: float) -> AsyncIterator[Process]:
         """A process of one's own; it is killed unless the block ends well, with all of its answer read."""
-        try:
-            await asyncio.wait_for(self._places.acquire(), seconds)
-        except TimeoutError:
-            raise ServiceUnavailable(
-                "All query processes are busy. Try again, or use /async, which waits in a queue.", retry_after=10
-            ) from None
-        try:
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(self._places.place(caller, seconds))
+            except TimeoutError:
+                raise ServiceUnavailable(
+                    "All query processes are busy. Try again, or use /async, which waits in a queue.", retry_after=10
+                ) from None
             one = self._living() or await self._started()
             done = False
             try:
@@ -151,8 +152,6 @@ class Pool:
                 else:
                     self._all.discard(one)
                     await asyncio.shield(one.kill())
-        finally:
-            self._places.release()
 
     def _living(self) -> Process | None:
         """One that waits; the machine may have ended some of them for its memory meanwhile."""
