@@ -47,6 +47,8 @@ class Process:
 
     def __init__(self, process: asyncio.subprocess.Process, reader: Any, writer: Any) -> None:
         self.process, self.reader, self.writer = process, reader, writer
+        self.start_seconds = 0.0
+        """What the query that has the process now waited for its start; no fault of its own."""
         self._watchdog: asyncio.TimerHandle | None = None
 
     def limit(self, seconds: float | None) -> None:
@@ -135,7 +137,9 @@ class Pool:
                 raise ServiceUnavailable(
                     "All query processes are busy. Try again, or use /async, which waits in a queue.", retry_after=10
                 ) from None
+            began = asyncio.get_running_loop().time()
             one = self._living() or await self._started()
+            one.start_seconds = asyncio.get_running_loop().time() - began
             done = False
             try:
                 yield one

@@ -175,7 +175,7 @@ class Answer:
         call = call_of(self.request)
         caller = call.identity.owner or f"address {call.origin}"
         process = await stack.enter_async_context(queries.pool.process(caller, deadline - loop.time()))
-        question["seconds"] = max(1, math.ceil(deadline - loop.time()))
+        question["seconds"] = max(1, math.ceil(deadline + process.start_seconds - loop.time()))
         process.limit(question["seconds"] + PATIENCE)
         await self._asked(process, question)
         async for part in process.parts():
