@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import IO, ClassVar
 
-MEMORY_BYTES = 2 * 1024**2
+MEMORY_BYTES = 4 * 1024**2
 MOST_BYTES = 1024**3
 """In the file of one answer; then its writer waits for its reader."""
 MOST_TOGETHER_BYTES = 4 * 1024**3
