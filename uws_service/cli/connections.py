@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from enum import IntEnum
 from typing import Any, ClassVar
 
+import httptools
 import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -60,14 +60,8 @@ def most_connections() -> int:
     return max(descriptors - RESERVED_DESCRIPTORS, descriptors // 2) // 2
 
 
-class State(IntEnum):
-    """Whom a connection waits for."""
-
-    IDLE = 0
-    HEAD = 1
-    BODY = 2
-    OURS = 3
-    REFUSED = 4
+IDLE, HEAD, BODY, OURS, REFUSED = "idle", "head", "body", "ours", "refused"
+"""States of a connection: between requests, a head comes, a body comes, it waits for us, it is told no."""
 
 
 class TooLargeHead(Exception):
@@ -119,9 +113,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.state = State.IDLE
+        self.state: str = IDLE
         self.since = 0.0
-        self._head_bytes = self._fields = 0
+        self._now = 0.0
         self._silent_bytes = 0
         """Bytes since the parser came to the end of a head or to bytes of a body."""
         self._body_bytes = 0
@@ -134,7 +128,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.state, self.since = State.HEAD, self.loop.time()
+        self.state, self.since = HEAD, self.loop.time()
         sweeper = self.sweeper
         if sweeper is None or sweeper.connections is not self.connections:
             sweeper = BoundedProtocol.sweeper = Sweeper(self.connections, most_connections())  # type: ignore[arg-type]
@@ -142,44 +136,43 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(503, "The service has too many connections; try again in a few seconds.")
 
     def data_received(self, data: bytes) -> None:
-        if self.state is State.REFUSED or self.transport.is_closing():
+        """As uvicorn's, without its timer, and with bounds."""
+        if self.state is REFUSED:
             return
-        if self.state is State.IDLE:
-            self.state, self.since = State.HEAD, self.loop.time()
+        self._now = self.loop.time()
+        if self.state is IDLE:
+            self.state, self.since = HEAD, self._now
         self._progress = False
-        super().data_received(data)
+        self._silent_bytes += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._unsupported_upgrade_warning()
+        except httptools.HttpParserError:
+            if self._full:
+                self._refuse_head()
+            else:
+                self._refuse(400, "Invalid HTTP request received.")
+            return
         if self._progress:
             self._silent_bytes = 0
-        else:
-            self._silent_bytes += len(data)
-            if self._silent_bytes > MOST_HEAD_BYTES:
-                self._refuse_head()
-
-    def on_message_begin(self) -> None:
-        self._head_bytes = self._fields = 0
-        super().on_message_begin()
-
-    def on_url(self, url: bytes) -> None:
-        super().on_url(url)
-        self._head_bytes += len(url)
-        if self._head_bytes > MOST_HEAD_BYTES:
-            self._full = True
-            raise TooLargeHead
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._fields += 1
-        self._head_bytes += len(name) + len(value) + 4
-        if self._fields > MOST_FIELDS or self._head_bytes > MOST_HEAD_BYTES:
-            self._full = True
-            raise TooLargeHead
-        super().on_header(name, value)
+        elif self._silent_bytes > MOST_HEAD_BYTES:
+            self._refuse_head()
 
     def on_headers_complete(self) -> None:
         self._progress = True
-        if len(self.pipeline) >= MOST_PIPELINED:
+        if (
+            len(self.headers) > MOST_FIELDS
+            or (self._silent_bytes > MOST_HEAD_BYTES and self._head_bytes() > MOST_HEAD_BYTES)
+            or len(self.pipeline) >= MOST_PIPELINED
+        ):
+            self._full = True
             raise TooLargeHead
-        self.state, self.since, self._body_bytes = State.BODY, self.loop.time(), 0
+        self.state, self.since, self._body_bytes = BODY, self._now, 0
         super().on_headers_complete()
+
+    def _head_bytes(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
     def on_body(self, body: bytes) -> None:
         self._progress = True
@@ -188,8 +181,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._progress = True
-        complete = self.cycle is None or self.cycle.response_complete
-        self.state, self.since = (State.IDLE if complete else State.OURS), self.loop.time()
+        if len(self.headers) > MOST_FIELDS:  # with those behind the body
+            self._full = True
+            raise TooLargeHead
+        self.state, self.since = (IDLE if self.cycle.response_complete else OURS), self._now
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -202,28 +197,21 @@ class BoundedProtocol(HttpToolsProtocol):
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
         else:
-            if self.state is State.OURS:
-                self.state = State.IDLE
+            if self.state is OURS:
+                self.state = IDLE
             self.since = self.loop.time()  # of the rest of a body too, if all of it did not come
-
-    def send_400_response(self, msg: str) -> None:
-        """What uvicorn says when the parser refuses; the parser's word on our own bounds has its own status."""
-        if self._full:
-            self._refuse_head()
-        else:
-            self._refuse(400, msg)
 
     # --- bounds -----------------------------------------------------------------------------------------------
 
     def behind(self, now: float) -> float:
         """Seconds that the connection's client keeps us waiting; 0: it does not. Idle ones are far behind."""
-        if self.state is State.IDLE or self.state is State.REFUSED or self.transport.is_closing():
+        if self.state is IDLE or self.state is REFUSED or self.transport.is_closing():
             return 1e6 + now - self.since
-        if self.state is State.HEAD:
+        if self.state is HEAD:
             return now - self.since
         if self._unread is not None:
             return now - self._unread[0] - 1
-        if self.state is State.BODY and not self._we_wait():
+        if self.state is BODY and not self._we_wait():
             return now - self.since - 1 - self._body_bytes / EVICTION_RATE
         return 0.0
 
@@ -234,16 +222,16 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         self._unread = None
         waited = now - self.since
-        if self.state is State.HEAD and waited > HEAD_SECONDS:
+        if self.state is HEAD and waited > HEAD_SECONDS:
             if self._silent_bytes:
                 self._refuse(408, f"The head of the request did not come within {HEAD_SECONDS:.0f} s.")
             else:
                 self.transport.close()
-        elif self.state is State.IDLE and waited > KEEP_ALIVE_SECONDS:
+        elif self.state is IDLE and waited > KEEP_ALIVE_SECONDS:
             self.transport.close()
-        elif self.state is State.REFUSED and waited > REFUSED_SECONDS:
+        elif self.state is REFUSED and waited > REFUSED_SECONDS:
             self.transport.abort()
-        elif self.state is State.BODY:
+        elif self.state is BODY:
             self._check_body(now, waited)
 
     def _we_wait(self) -> bool:
@@ -283,7 +271,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: int, message: str) -> None:
         """Answer and close; only close if another answer is on its way."""
-        if self.state is State.REFUSED or self.transport.is_closing():
+        if self.state is REFUSED or self.transport.is_closing():
             return
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
@@ -301,7 +289,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if status == 503 or not self.transport.can_write_eof():  # its descriptor is needed
             self.transport.close()
             return
-        self.state, self.since = State.REFUSED, self.loop.time()
+        self.state, self.since = REFUSED, self.loop.time()
         self.flow.resume_reading()
         self.transport.write_eof()
 

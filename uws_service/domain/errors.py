@@ -2,7 +2,7 @@
 
     UwsError                       500  a fault of the service itself
     ├── UsageError                 400  the request is malformed: what, what is allowed, where
-    │   ├── Misdirected            421  the service is not called by this name
+    │   ├── Misdirected            421  a foreign name in the Host header of a service at a loopback address
     │   ├── TooLarge               413  a body, upload or count over its limit
     │   ├── UnsupportedMediaType   415  a body of a type that the resource does not take
     │   ├── IdempotencyConflict    422  one Idempotency-Key for two different requests

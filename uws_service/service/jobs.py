@@ -35,17 +35,7 @@ from uws_service.domain.errors import (
     UwsError,
 )
 from uws_service.domain.ids import new_id, now_ms
-from uws_service.domain.job import (
-    BLOCKING,
-    FINAL,
-    Action,
-    ErrorSummary,
-    Job,
-    JobRef,
-    Parameter,
-    Phase,
-    apply,
-)
+from uws_service.domain.job import BLOCKING, FINAL, Action, ErrorSummary, Job, JobRef, Parameter, Phase, apply
 from uws_service.domain.share import Share
 from uws_service.offload import offload
 from uws_service.placement.placer import Placer

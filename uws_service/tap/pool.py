@@ -14,7 +14,7 @@ import socket
 import sys
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import structlog
 
 from uws_service.domain.errors import ServiceUnavailable, UsageError, UwsError
 from uws_service.tap.frames import HEAD, Kind, json_frame, opened
+from uws_service.tap.shares import FairPlaces
 from uws_service.tap.tables_source import Place
 
 log = structlog.get_logger(__name__)
@@ -46,6 +47,8 @@ class Process:
 
     def __init__(self, process: asyncio.subprocess.Process, reader: Any, writer: Any) -> None:
         self.process, self.reader, self.writer = process, reader, writer
+        self.start_seconds = 0.0
+        """What the query that has the process now waited for its start; no fault of its own."""
         self._watchdog: asyncio.TimerHandle | None = None
 
     def limit(self, seconds: float | None) -> None:
@@ -121,20 +124,22 @@ class Pool:
     def __init__(self, place: Place, temporary: Path, size: int) -> None:
         self.place, self.temporary, self.size = place, temporary, size
         self._idle: deque[Process] = deque()
-        self._places = asyncio.Semaphore(size)
+        self._places = FairPlaces(size)
         self._all: set[Process] = set()
 
     @asynccontextmanager
-    async def process(self, seconds: float) -> AsyncIterator[Process]:
+    async def process(self, caller: str, seconds: float) -> AsyncIterator[Process]:
         """A process of one's own; it is killed unless the block ends well, with all of its answer read."""
-        try:
-            await asyncio.wait_for(self._places.acquire(), seconds)
-        except TimeoutError:
-            raise ServiceUnavailable(
-                "All query processes are busy. Try again, or use /async, which waits in a queue.", retry_after=10
-            ) from None
-        try:
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(self._places.place(caller, seconds))
+            except TimeoutError:
+                raise ServiceUnavailable(
+                    "All query processes are busy. Try again, or use /async, which waits in a queue.", retry_after=10
+                ) from None
+            began = asyncio.get_running_loop().time()
             one = self._living() or await self._started()
+            one.start_seconds = asyncio.get_running_loop().time() - began
             done = False
             try:
                 yield one
@@ -151,8 +156,6 @@ class Pool:
                 else:
                     self._all.discard(one)
                     await asyncio.shield(one.kill())
-        finally:
-            self._places.release()
 
     def _living(self) -> Process | None:
         """One that waits; the machine may have ended some of them for its memory meanwhile."""

@@ -17,8 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from uws_service.agent.fetch import FetchError, Policy, fetch
-from uws_service.domain.errors import UsageError, UwsError
+from uws_service.domain.errors import UwsError
 from uws_service.tap.answer import Answerer, Question
 from uws_service.tap.frames import HEAD, LONGEST, Kind, frame, json_frame, opened
 from uws_service.tap.tables_source import Place
@@ -84,18 +83,12 @@ def serve(connection: socket.socket, answerer: Answerer) -> None:
 
 def _answer(asked: dict[str, Any], answerer: Answerer) -> Iterator[bytes]:
     """Frames of the result: BEGIN once the query is known to work, small parts of it put together."""
-    with contextlib.ExitStack() as fetched:
-        uploads = {name: Path(path) for name, path in asked["files"].items()}
-        for name, one in asked["urls"].items():
-            path = Path(one["path"])
-            fetched.callback(path.unlink, missing_ok=True)
-            _fetch(name, one["url"], path, asked)
-            uploads[name] = path
-        question = Question(asked["query"], asked["form"], asked["maxrec"], uploads, asked["seconds"], asked["memory"])
-        head = frame(Kind.BEGIN)
-        for part in _gathered(answerer.answer(question)):
-            yield head + frame(Kind.DATA, part)
-            head = b""
+    uploads = {name: Path(path) for name, path in asked["files"].items()}
+    question = Question(asked["query"], asked["form"], asked["maxrec"], uploads, asked["seconds"], asked["memory"])
+    head = frame(Kind.BEGIN)
+    for part in _gathered(answerer.answer(question)):
+        yield head + frame(Kind.DATA, part)
+        head = b""
 
 
 def _gathered(parts: Iterator[bytes]) -> Iterator[bytes]:
@@ -106,16 +99,6 @@ def _gathered(parts: Iterator[bytes]) -> Iterator[bytes]:
             yield bytes(waiting[:LONGEST])
             del waiting[:LONGEST]
     yield bytes(waiting)
-
-
-def _fetch(name: str, url: str, path: Path, asked: dict[str, Any]) -> None:
-    policy = Policy(
-        asked["fetch"]["allow_private"], tuple(asked["fetch"]["allow_hosts"]), timeout=asked["fetch"]["timeout"]
-    )
-    try:
-        fetch(url, path, max_size=asked["upload_size"], policy=policy)
-    except FetchError as error:
-        raise UsageError(f"UPLOAD {name}: {error}") from None
 
 
 def main() -> int:

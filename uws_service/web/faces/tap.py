@@ -6,10 +6,13 @@ A query is checked like a job's parameters and counts against its caller's quota
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 import secrets
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -20,13 +23,15 @@ from uws_service.applications import Application, Checked, check
 from uws_service.applications.parameters import single_value
 from uws_service.auth import Identity
 from uws_service.auth.policy import Policy
-from uws_service.domain.errors import NotFound, TooManyRequests, UsageError
+from uws_service.domain.errors import NotFound, ServiceUnavailable, TooManyRequests, UsageError
 from uws_service.domain.ids import new_id
 from uws_service.domain.job import Parameter, Phase
 from uws_service.offload import offload
 from uws_service.service.backend import Backend
 from uws_service.tap import Queries, documents
+from uws_service.tap.fetching import fetch_upload
 from uws_service.tap.pool import PATIENCE, Process
+from uws_service.tap.spool import Spool
 from uws_service.web.edge import Resource, call_of
 from uws_service.web.intake import Posted, disconnected, posted, run_id_of
 
@@ -37,6 +42,8 @@ HEADERS = {
     "content-security-policy": "sandbox; default-src 'none'",
 }
 XML = "text/xml"
+TAKE_SECONDS = 3600.0
+"""For a client to take its answer, which lies on our disk meanwhile."""
 CONTROL = frozenset({"PHASE", "RUNID", "DESTRUCTION", "EXECUTIONDURATION"})
 
 
@@ -54,14 +61,19 @@ class Tap:
         call = call_of(request)
         form = posted(request, self.backend.uploads, self.backend.limits, new_id(self.backend.service.clock()))
         answer = Answer(self.backend, request, application, form)
-        stream = answer.parts(self._counted(call.identity, call.origin))
-        first = await anext(stream)  # raises what is wrong with the query
-        second = await anext(stream, None)
+        spool = Spool(self.backend.queries[application.name].temporary)
+        filling = asyncio.create_task(answer.fill(spool, self._counted(call.identity, call.origin)))
+        try:
+            await spool.start()  # raises what is wrong with the query
+        except BaseException:
+            await _stop(filling, spool)
+            raise
         request.scope["uws.waited"] = True
         headers = {**HEADERS, "content-type": answer.media_type}
-        if second is None:
-            return Response(first, 200, headers)
-        return StreamingResponse(_chained(first, second, stream), 200, headers)
+        if (content := spool.all_of_it()) is not None:
+            await _stop(filling, spool)
+            return Response(content, 200, headers)
+        return StreamingResponse(_delivered(spool, filling), 200, headers)
 
     @asynccontextmanager
     async def _counted(self, identity: Identity, origin: str) -> AsyncIterator[None]:
@@ -135,26 +147,40 @@ class Answer:
         self.backend, self.request, self.application, self.form = backend, request, application, form
         self.media_type = "application/octet-stream"
 
-    async def parts(self, counted: AbstractAsyncContextManager[None]) -> AsyncGenerator[bytes, None]:
-        """The bytes of the result; the first part comes once the query is known to work."""
+    async def fill(self, spool: Spool, counted: AbstractAsyncContextManager[None]) -> None:
+        """Put the result, or what went wrong, into the spool; the process is free again when all of it is there."""
+        try:
+            async with AsyncExitStack() as stack:
+                await stack.enter_async_context(counted)
+                await self._fill(spool, stack)
+        except Exception as error:
+            spool.end(error)
+        except BaseException:
+            spool.end(ServiceUnavailable("The service is about to end."))
+            raise
+        else:
+            spool.end()
+
+    async def _fill(self, spool: Spool, stack: AsyncExitStack) -> None:
         seconds = self.application.limits.sync_duration
         queries = self.backend.queries[self.application.name]
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(counted)
-            form = await stack.enter_async_context(self.form)
-            if form.files:
-                folder = str(form.files[0].upload).partition("/uploads/")[0] + "/"
-                stack.push_async_callback(self.backend.depot.delete_prefix, folder)
-            checked = await offload(form.weight, _checked, self.application, form)
-            self.media_type = str(checked.media_type)
-            question = await self._question(checked, queries, stack)
-            process = await stack.enter_async_context(queries.pool.process(seconds))
-            process.limit(seconds + PATIENCE)
-            await self._asked(process, question)
-            async for part in process.parts():
-                process.limit(seconds + PATIENCE)  # a client that takes nothing does not hold the process for ever
-                yield part
-            process.limit(None)
+        form = await stack.enter_async_context(self.form)
+        if form.files:
+            folder = str(form.files[0].upload).partition("/uploads/")[0] + "/"
+            stack.push_async_callback(self.backend.depot.delete_prefix, folder)
+        checked = await offload(form.weight, _checked, self.application, form)
+        self.media_type = str(checked.media_type)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds  # of all that follows, however many steps it takes
+        question = await self._question(checked, queries, stack)
+        call = call_of(self.request)
+        caller = call.identity.owner or f"address {call.origin}"
+        process = await stack.enter_async_context(queries.pool.process(caller, deadline - loop.time()))
+        question["seconds"] = max(1, math.ceil(deadline + process.start_seconds - loop.time()))
+        process.limit(question["seconds"] + PATIENCE)
+        await self._asked(process, question)
+        async for part in process.parts():
+            await spool.write(part)
 
     async def _asked(self, process: Process, question: dict[str, Any]) -> None:
         """Ask, and give up when the client has gone away."""
@@ -171,50 +197,61 @@ class Answer:
         await asking
 
     async def _question(self, checked: Checked, queries: Queries, stack: AsyncExitStack) -> dict[str, Any]:
-        """What the process is told: files of uploads by name, URLs that it fetches itself."""
-        files, urls = {}, {}
+        """What the process is told; files of uploads, by name, are there."""
+        files = {}
         for one in checked.inputs:
             draft = queries.temporary / f"upload-{secrets.token_hex(8)}"
-            if one.url is not None:
-                urls[one.name] = {"url": one.url, "path": str(draft)}
-            elif self.backend.depot.folder is not None:
+            if one.url is None and self.backend.depot.folder is not None:
                 files[one.name] = str(self.backend.depot.folder / str(one.depot_key))
+                continue
+            stack.callback(draft.unlink, missing_ok=True)
+            files[one.name] = str(draft)
+            if one.url is not None:
+                await self._fetch(one.name, one.url, draft)
             else:
-                stack.callback(draft.unlink, missing_ok=True)
                 with draft.open("wb") as file:
                     async for chunk in self.backend.depot.read(str(one.depot_key)):
-                        file.write(chunk)
-                files[one.name] = str(draft)
-        fetch = self.backend.fetch
+                        await asyncio.to_thread(file.write, chunk)
         return {
             "query": checked.values["QUERY"][0],
             "form": checked.format,
             "maxrec": checked.maxrec,
             "files": files,
-            "urls": urls,
-            "upload_size": self.application.uploads.size if self.application.uploads is not None else 0,
-            "seconds": self.application.limits.sync_duration,
             "memory": self.application.resources.memory // 2,
-            "fetch": {
-                "allow_private": fetch.allow_private,
-                "allow_hosts": list(fetch.allow_hosts),
-                "timeout": min(fetch.timeout, self.application.limits.sync_duration),
-            },
         }
+
+    async def _fetch(self, name: str, url: str, path: Path) -> None:
+        seconds, fetch = self.application.limits.sync_duration, self.backend.fetch
+        policy = {
+            "allow_private": fetch.allow_private,
+            "allow_hosts": list(fetch.allow_hosts),
+            "timeout": min(fetch.timeout, seconds),
+        }
+        size = self.application.uploads.size if self.application.uploads is not None else 0
+        await fetch_upload(name, url, path, max_size=size, policy=policy, seconds=seconds / 2)
 
 
 def _tables_document(queries: Queries, *, columns: bool) -> bytes:
     return documents.tables_xml(queries.published(), columns=columns)
 
 
-async def _chained(first: bytes, second: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
+async def _delivered(spool: Spool, filling: asyncio.Task[None]) -> AsyncIterator[bytes]:
+    """The answer as its client takes it; one that is not taken in time ends without its end."""
+    until = asyncio.get_running_loop().time() + TAKE_SECONDS
     try:
-        yield first
-        yield second
-        async for part in rest:
+        async for part in spool.parts():
             yield part
+            if asyncio.get_running_loop().time() > until:
+                raise ServiceUnavailable(f"The answer was not taken within {TAKE_SECONDS:.0f} s.")
     finally:
-        await rest.aclose()
+        await _stop(filling, spool)
+
+
+async def _stop(filling: asyncio.Task[None], spool: Spool) -> None:
+    filling.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await filling
+    spool.close()
 
 
 def _checked(application: Application, form: Posted) -> Checked:

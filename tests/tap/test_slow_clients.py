@@ -1,0 +1,235 @@
+"""Clients and servers that are slow, and callers who ask for much: other callers' queries are answered meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+import requests
+
+from tests.server import Server
+from tests.tap.test_access_to_tap import QUICK, SLOW, until, workers
+from uws_service.tap import spool as spooling
+from uws_service.tap.shares import FairPlaces
+from uws_service.tap.spool import Spool
+
+WIDE = "SELECT TOP 300000 a.name, a.ra, a.dec, b.identifier FROM openngc.objects a, openngc.identifiers b"
+PROMPT_SECONDS = 15.0
+"""What a query of a moment takes at most; the machine does other things too."""
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A service with two query processes."""
+    running = Server(tmp_path_factory.mktemp("slow"), {"UWS_FETCH__ALLOW_HOSTS": '["localhost"]'})
+    running.start()
+    yield running
+    running.stop()
+
+
+def ask(server: Server, query: str, origin: str = "192.0.2.1", **words: str) -> requests.Response:
+    """A query from an address, as a proxy tells it."""
+    data = {"LANG": "ADQL", "QUERY": query, **words}
+    return requests.post(f"{server.url}/tap/sync", data=data, headers={"X-Forwarded-For": origin}, timeout=120)
+
+
+def require_prompt(server: Server, origin: str = "192.0.2.1") -> None:
+    """A short query is answered in time."""
+    began = time.monotonic()
+    assert ask(server, QUICK, origin).status_code == 200
+    assert time.monotonic() - began < PROMPT_SECONDS
+
+
+def read_until_answer(connection: socket.socket) -> None:
+    """Return when the first bytes of an answer have come."""
+    connection.settimeout(60)
+    assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
+
+
+def test_slow_readers(service: Server) -> None:
+    """Results of which nobody takes more than the beginning hold no process; they go with their clients."""
+    require_prompt(service)
+    path = "/tap/sync?" + urlencode({"LANG": "ADQL", "QUERY": WIDE, "MAXREC": "300000"})
+    with contextlib.ExitStack() as stack:
+        readers = []
+        for _ in range(6):
+            connection = stack.enter_context(socket.socket())
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect(("127.0.0.1", service.port))
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+            read_until_answer(connection)
+            readers.append(connection)
+        for number in range(3):
+            require_prompt(service, f"192.0.2.{number}")
+        rest = bytearray()
+        while data := readers[0].recv(1 << 20):
+            rest += data
+        assert rest.endswith(b"0\r\n\r\n") and b"</VOTABLE>" in rest[-200:]
+        assert rest.count(b"<TR>") == 300_000 or len(rest) > 10_000_000
+    require_prompt(service)
+
+
+@pytest.fixture
+def dripping() -> Iterator[str]:
+    """A server that sends its file byte by byte, for ever."""
+    ended = threading.Event()
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def drip(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.recv(10_000)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\nra,dec\n")
+            while not ended.wait(0.2):
+                connection.sendall(b"1")
+
+    def listen() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=drip, args=(listener.accept()[0],), daemon=True).start()
+
+    threading.Thread(target=listen, daemon=True).start()
+    yield f"http://localhost:{listener.getsockname()[1]}/table.csv"
+    ended.set()
+    listener.close()
+
+
+def test_slow_uploads(service: Server, dripping: str) -> None:
+    """Tables that a slow server sends, or a client does, are waited for before a process is taken."""
+    query = "SELECT COUNT(*) AS n FROM TAP_UPLOAD.mine"
+    answers: list[requests.Response] = []
+    threads = [
+        threading.Thread(target=lambda: answers.append(ask(service, query, UPLOAD=f"mine,{dripping}")))
+        for _ in range(4)
+    ]
+    for one in threads:
+        one.start()
+    time.sleep(2)
+    for _ in range(3):
+        require_prompt(service)
+    for one in threads:
+        one.join(120)
+    assert [one.status_code for one in answers] == [400] * 4
+    assert all("did not come within" in one.text for one in answers)
+    assert not list((service.folder / "data").rglob("upload-*"))
+
+
+def test_a_caller_who_asks_for_much(service: Server) -> None:
+    """While others are there, nobody gets all processes; and those who wait take turns."""
+    require_prompt(service, "192.0.2.7")
+    require_prompt(service, "192.0.2.8")
+    path = "/tap/sync?" + urlencode({"LANG": "ADQL", "QUERY": SLOW})
+    with contextlib.ExitStack() as stack:
+        for _ in range(10):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", service.port)))
+            head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n"
+            connection.sendall(head.encode())
+        until(lambda: any(one.cpu_percent(0.1) > 5 for one in workers(service)))
+        for _ in range(3):
+            require_prompt(service, "192.0.2.8")
+
+
+@pytest.mark.anyio
+async def test_places() -> None:
+    """The rules by themselves, with three places."""
+    now = [0.0]
+    places = FairPlaces(3, clock=lambda: now[0])
+    order: list[str] = []
+    release: dict[str, asyncio.Event] = {}
+
+    async def hold(name: str) -> None:
+        release[name] = asyncio.Event()
+        async with places.place(name[0], 60):
+            order.append(name)
+            await release[name].wait()
+
+    async def begin(*names: str) -> list[asyncio.Task[None]]:
+        tasks = [asyncio.create_task(hold(name)) for name in names]
+        await asyncio.sleep(0.01)
+        return tasks
+
+    tasks = await begin("a1", "a2", "a3", "a4", "a5")
+    assert order == ["a1", "a2", "a3"]  # alone: all
+    tasks += await begin("b1", "b2", "c1")
+    release["a1"].set()
+    await asyncio.sleep(0.01)
+    assert order[3:] == ["b1"]  # who has the fewest
+    release["a2"].set()
+    await asyncio.sleep(0.01)
+    assert order[4:] == ["c1"]
+    release["b1"].set()
+    await asyncio.sleep(0.01)
+    assert order[5:] == ["b2"]
+    for name in ("a3", "c1", "b2"):
+        release[name].set()
+    await asyncio.sleep(0.01)
+    assert order[6:] == ["a4", "a5"]  # in company: all but one
+    with pytest.raises(TimeoutError):
+        async with places.place("a", 0.05):
+            pass
+    async with places.place("d", 0.05):
+        pass
+    for one in release.values():
+        one.set()
+    await asyncio.gather(*tasks)
+    now[0] += 1000
+    await asyncio.gather(*await begin_and_release(begin, release))
+
+
+async def begin_and_release(begin: object, release: dict[str, asyncio.Event]) -> list[asyncio.Task[None]]:
+    """Three places of one caller who is alone again."""
+    assert callable(begin)
+    tasks: list[asyncio.Task[None]] = await begin("a6", "a7", "a8")
+    assert all(f"a{number}" in release for number in (6, 7, 8))
+    for one in release.values():
+        one.set()
+    return tasks
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("ahead", [1, 30, 1000])
+async def test_a_spool_gives_back_what_was_put_in(tmp_path: Path, ahead: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In order and whole, whether the reader keeps up or not, also when the file is full; and nothing is left."""
+    monkeypatch.setattr(spooling, "MEMORY_BYTES", 2000)
+    monkeypatch.setattr(spooling, "MOST_BYTES", 50_000)
+    spool = Spool(tmp_path)
+    parts = [bytes([number % 256]) * (number * 7 % 1500) for number in range(500)]
+    room = asyncio.Semaphore(ahead)
+
+    async def write() -> None:
+        for part in parts:
+            await room.acquire()
+            await spool.write(part)
+        spool.end()
+
+    writing = asyncio.create_task(write())
+    received = b""
+    await spool.start()
+    async for part in spool.parts():
+        received += part
+        room.release()
+        room.release()
+    await writing
+    assert received == b"".join(parts)
+    spool.close()
+    assert Spool.together == 0 and not os.listdir(tmp_path)
+
+
+@pytest.mark.anyio
+async def test_a_spool_tells_what_went_wrong(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    await spool.write(b"1")
+    spool.end(ValueError("broken"))
+    await spool.start()
+    received = []
+    with pytest.raises(ValueError, match="broken"):
+        async for part in spool.parts():
+            received.append(part)
+    assert received == [b"1"]

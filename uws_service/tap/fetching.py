@@ -1,0 +1,68 @@
+"""Files that a query's UPLOAD names by URL, fetched before the query gets a process.
+
+Each is fetched by a short-lived process of its own: it can be ended at a deadline, whatever the server at the other end
+does, and a slow server holds no query process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from uws_service.agent.fetch import FetchError, Policy, fetch
+from uws_service.domain.errors import ServiceUnavailable, UsageError
+
+MOST_AT_ONCE = 8
+"""Fetches of one process of the service."""
+ENVIRONMENT = frozenset({"PATH", "HOME", "LANG", "PYTHONPATH", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR"})
+_places = asyncio.Semaphore(MOST_AT_ONCE)
+
+
+async def fetch_upload(
+    name: str, url: str, path: Path, *, max_size: int, policy: dict[str, Any], seconds: float
+) -> None:
+    """Bring a file; raises `UsageError` when it can't be brought, or not within so many seconds."""
+    task = {"url": url, "path": str(path), "max_size": max_size, "policy": policy}
+    try:
+        async with asyncio.timeout(seconds), _places:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                __name__,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                env={name: value for name, value in os.environ.items() if name in ENVIRONMENT},
+            )
+            try:
+                answer, _ = await process.communicate(json.dumps(task).encode())
+            finally:
+                if process.returncode is None:
+                    with contextlib.suppress(ProcessLookupError):
+                        process.kill()
+                    await asyncio.shield(process.wait())
+    except TimeoutError:
+        raise UsageError(f"UPLOAD {name}: the file did not come within {seconds:.0f} s.") from None
+    if process.returncode:
+        raise ServiceUnavailable("The file of an UPLOAD could not be fetched; the service's log says why.")
+    if answer:
+        raise UsageError(f"UPLOAD {name}: {answer.decode('utf-8', 'replace')}")
+
+
+def main() -> None:
+    """Do what standard input says; print what went wrong, or nothing."""
+    task = json.load(sys.stdin)
+    policy = task["policy"]
+    allowed = Policy(policy["allow_private"], tuple(policy["allow_hosts"]), timeout=policy["timeout"])
+    try:
+        fetch(task["url"], Path(task["path"]), max_size=task["max_size"], policy=allowed)
+    except FetchError as error:
+        print(error, end="")
+
+
+if __name__ == "__main__":
+    main()
