@@ -15,7 +15,6 @@ import fcntl
 import hashlib
 import json
 import os
-import secrets
 import signal
 import socket
 import sys
@@ -45,7 +44,16 @@ from uws_service.domain.errors import (
 from uws_service.domain.job import Result
 from uws_service.sites.executor import Collected, Executor, log_key, result_key
 from uws_service.sites.local.cgroups import Cgroups, prepare
-from uws_service.sites.local.processes import Key, chunks_of, kill_leftovers, log_end, observation, remove, signal_agent
+from uws_service.sites.local.processes import (
+    Key,
+    chunks_of,
+    identity_of,
+    kill_leftovers,
+    log_end,
+    observation,
+    remove,
+    signal_agent,
+)
 from uws_service.sites.local.workfolder import place, search_paths
 from uws_service.store import WorkFolder
 
@@ -135,7 +143,7 @@ class LocalExecutor(Executor):
             self.work.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = os.open(self.work / ".lock", os.O_CREAT | os.O_RDWR, 0o600)
             await self._take_lock()
-            self.identity = WorkFolder(_identity(self.work / ".identity"), socket.gethostname(), str(self.work))
+            self.identity = WorkFolder(identity_of(self.work / ".identity"), socket.gethostname(), str(self.work))
             with contextlib.suppress(FileExistsError):
                 os.mkfifo(self._bell_path, 0o600)
             self._bell = os.open(self._bell_path, os.O_RDWR | os.O_NONBLOCK)
@@ -492,17 +500,3 @@ class LocalExecutor(Executor):
         if killed:
             await asyncio.to_thread(kill_leftovers, folder)
         await asyncio.to_thread(self.groups.remove, folder.name)
-
-
-def _identity(path: Path) -> str:
-    """Return the work folder's own name, which it gets once."""
-    with contextlib.suppress(FileNotFoundError):
-        if identity := path.read_text().strip():
-            return identity
-    fresh = path.with_name(f"{path.name}.new")
-    with fresh.open("w") as file:
-        file.write(secrets.token_hex(16))
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.rename(path)
-    return path.read_text()

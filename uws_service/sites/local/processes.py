@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -130,6 +131,20 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, onerror=open_up)
     if path.exists():
         subprocess.run(["rm", "-rf", "--", str(path)], check=False, stderr=subprocess.DEVNULL)
+
+
+def identity_of(path: Path) -> str:
+    """Return the work folder's own name, which it gets once."""
+    with contextlib.suppress(FileNotFoundError):
+        if identity := path.read_text().strip():
+            return identity
+    fresh = path.with_name(f"{path.name}.new")
+    with fresh.open("w") as file:
+        file.write(secrets.token_hex(16))
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.rename(path)
+    return path.read_text()
 
 
 def _give_rights(folder: str) -> None:
