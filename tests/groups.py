@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,25 +24,28 @@ SLOW = ("tests/crash", "conformance/tests", "tests/auth", "tests/service", "test
 """Folders whose groups take minutes: they go first, so that none of them is left over at the end."""
 
 
-def shared(item: pytest.Item) -> list[str]:
-    """Name the session's fixtures of the item's folder, such as a server, that would be started again elsewhere."""
+def servers(item: pytest.Item) -> Iterator[tuple[bool, str]]:
+    """Name what the item shares with others, such as a server: whether with those of its folder, and its name."""
     parameters = item.callspec.params if hasattr(item, "callspec") else {}
     definitions = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]
-    names = []
-    for name in item.fixturenames:  # type: ignore[attr-defined]
-        found = definitions.get(name)
-        if found and found[-1].scope in ("session", "package") and "/" in found[-1].baseid:
-            names.append(f"{found[-1].baseid}[{parameters[name]}]" if name in parameters else found[-1].baseid)
-    return names
+    for fixture in item.fixturenames:  # type: ignore[attr-defined]
+        definition = definitions[fixture][-1] if definitions.get(fixture) else None
+        if definition is None or "/" not in definition.baseid:
+            continue
+        of_folder = definition.scope in ("session", "package")
+        if fixture in parameters and definition.scope != "function":
+            yield of_folder, f"{definition.baseid}[{parameters[fixture]}]"
+        elif of_folder:
+            yield of_folder, definition.baseid
 
 
 def group_of(item: pytest.Item) -> str:
-    """Return the item's group: the one its mark names, its server's, or its module."""
-    mark = item.get_closest_marker("xdist_group")
-    if mark is not None:
-        return item.nodeid if not mark.args else str(mark.args[0])
-    # Where there are several servers, the one with a parameter parts the tests further.
-    return max(shared(item), key=len, default=item.nodeid.partition("::")[0])
+    """Return the item's group: its own where a mark asks for it, its server's, or its module."""
+    if item.get_closest_marker("xdist_group") is not None:
+        return item.nodeid
+    # Where there are several servers, the folder's comes first, and one with a parameter parts the tests further.
+    _, _, name = max(((of_folder, len(name), name) for of_folder, name in servers(item)), default=(False, 0, ""))
+    return name or item.nodeid.partition("::")[0]
 
 
 class GroupScheduling(LoadScopeScheduling):

@@ -141,7 +141,7 @@ def test_curl(secured: Server, nano: NanoIdp, provider: OidcProvider, tmp_path: 
 
 def test_a_token_that_ends_in_mid_polling(secured: Server, nano: NanoIdp) -> None:
     """A-015: 401 with challenges, never a redirect to a page."""
-    token = nano.signed(exp=int(time.time()) - 27)  # the leeway is 30 s
+    token = nano.signed(exp=int(time.time()) - 22)  # the leeway is 30 s
     headers = {"Authorization": f"Bearer {token}"}
     made = httpx2.post(f"{secured.url}/probe/async", headers=headers)
     job, status = made.headers["location"], 200

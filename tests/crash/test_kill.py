@@ -19,6 +19,8 @@ from lxml import etree
 from tests import databases
 from tests.server import Server
 
+pytestmark = pytest.mark.xdist_group  # each in a worker of its own
+
 KILLS = 20
 IN_FLIGHT = 200
 

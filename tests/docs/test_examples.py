@@ -30,6 +30,8 @@ import pytest
 
 from tests.server import free_port
 
+pytestmark = pytest.mark.xdist_group  # each page has a service of its own
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = (
