@@ -76,7 +76,7 @@ def same_places(whole: Any, part: Any) -> int:
             before, after = coordinates(whole, other, letter), coordinates(part, hdu, letter)
             expected = before.all_pix2world(there[:, ::-1].astype(float), 0)
             np.testing.assert_allclose(after.all_pix2world(here[:, ::-1].astype(float), 0), expected, rtol=1e-11)
-            assert np.ptp(expected[:, 0]) > 0
+            assert np.isfinite(expected).all()
     return count
 
 

@@ -85,8 +85,8 @@ class Celestial:
         return np.where(far, np.nan, x), np.where(far, np.nan, y)
 
     def _of_detector(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
-        """Pixels before the detector's own correction (D2IM), which astropy's inverse leaves out."""
-        if self.wcs.det2im1 is None and self.wcs.det2im2 is None:
+        """Pixels before a correction of the detector along one axis (D2IM), which astropy's inverse leaves out."""
+        if self.wcs.has_distortion or (self.wcs.det2im1 is None and self.wcs.det2im2 is None):
             return x, y
         here = np.nan_to_num(x), np.nan_to_num(y)
         for _ in range(D2IM_ROUNDS):
