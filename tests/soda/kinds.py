@@ -113,7 +113,7 @@ def distorted(count: int = 1) -> fits.HDUList:
             number = 2 * (chip - 1) + axis
             _look_up(hdu.header, "CPDIS", "DP", axis, number)
             _look_up(hdu.header, "D2IMDIS", "D2IM", axis, number)
-            tables += [_table("WCSDVARR", number, 0.3 * number), _table("D2IMARR", number, 0.1 * number)]
+            tables += [_table("WCSDVARR", number, 0.3 * number), _table("D2IMARR", number, 0.3 * number)]
         hdus.append(hdu)
     return fits.HDUList([*hdus, *tables])
 
@@ -131,6 +131,14 @@ def sharing() -> fits.HDUList:
             hdu.header[f"DP{axis}.EXTVER"] = float(axis)
             hdu.header[f"D2IM{axis}.EXTVER"] = float(axis)
     return fits.HDUList([one for one in found if one.name not in ("WCSDVARR", "D2IMARR") or one.ver < 3])
+
+
+def detector() -> fits.HDUList:
+    """A correction of the detector as STScI wrote it before 2012: a row for one axis."""
+    primary = image(AXISCORR=1)
+    row = fits.ImageHDU(np.linspace(0, 3, 60, dtype=np.float32), name="D2IMARR")
+    row.header["CRPIX1"], row.header["CRVAL1"], row.header["CDELT1"] = 1.0, 1.0, 1.0
+    return fits.HDUList([primary, row])
 
 
 def _look_up(header: fits.Header, kind: str, record: str, axis: int, number: int) -> None:
@@ -213,7 +221,8 @@ def beams(states: int = 1, *, first: int = 0, planes: bool = True, frequency_las
 ALL: dict[str, Callable[[], fits.HDUList]] = {
     one.__name__: one
     for one in (
-        plate, plate_with_both, logarithmic, tabular, alternative_tabular, indexed_tabular, slanted, distorted, chips,
+        plate, plate_with_both, logarithmic, tabular, alternative_tabular, indexed_tabular, slanted, distorted,
+        chips, detector, spectrograph,
         sharing, polynomial, scamp, implicit, repeated, inherited, compressed, beams,
     )
 }  # fmt: skip

@@ -90,15 +90,15 @@ def _distortions(image: Image) -> Iterator[Companion]:
 
 def _lookups(header: fits.Header) -> list[tuple[str, str | None, int]]:
     """Name of each table that a header looks up, the keyword of its version, and the version."""
-    found: list[tuple[str, str | None, int]] = []
+    tables: list[tuple[str, str | None, int]] = []
     for key in header:
         if (match := _LOOKUP.fullmatch(key)) and str(header[key]).strip().upper() == "LOOKUP":
             record, name = _NAMES[match[1]]
             version = f"{record}{match[2]}{match[3]}.EXTVER"
-            found.append((name, version, int(header.get(version, 1))))
-    if "AXISCORR" in header and not any(name == "D2IMARR" for name, _, _ in found):
-        found.append(("D2IMARR", None, 1))  # as STScI wrote it before 2012
-    return found
+            tables.append((name, version, int(header.get(version, 1))))
+    if "AXISCORR" in header and not any(name == "D2IMARR" for name, _, _ in tables):
+        tables.append(("D2IMARR", None, 1))  # as STScI wrote it before 2012
+    return tables
 
 
 def _free(image: Image, name: str, version: int, written: dict[tuple[str, int, tuple[int, ...]], int]) -> int:
@@ -127,7 +127,7 @@ def _moved(image: Image, hdu: Any, number: int, shift: Sequence[int]) -> Compani
 
 
 def _coordinates(image: Image) -> Iterator[Companion]:
-    seen = set()
+    copied = set()
     for piece in image.pieces:
         for key in piece.header:
             match = _TAB.fullmatch(key)
@@ -136,8 +136,8 @@ def _coordinates(image: Image) -> Iterator[Companion]:
             axis, letter = match.groups()
             version, level = (int(piece.header.get(f"PV{axis}_{one}{letter}", 1)) for one in (1, 2))
             place = (str(piece.header[key]).strip().upper(), version, level)
-            if place not in seen:
-                seen.add(place)
+            if place not in copied:
+                copied.add(place)
                 hdu = _find(image, *place)
                 yield _copy(image, hdu, hdu.header.copy())
 

@@ -125,7 +125,7 @@ def _resize(header: fits.Header, number: int, pick: Pick) -> None:
 
 def _move_world(header: fits.Header, number: int, pick: Pick) -> None:
     """Reference pixels and scales of all coordinate systems (FITS 4.0 §8.2)."""
-    for letter in sorted({found[1] for key in header if (found := _WORLD.fullmatch(key))}):
+    for letter in sorted({match[1] for key in header if (match := _WORLD.fullmatch(key))}):
         key = f"CRPIX{number}{letter}"
         if key in header or number <= int(header.get(f"WCSAXES{letter}", number)):
             header[key] = pick.place(_number(header, key))
@@ -175,11 +175,11 @@ def _move_physical(header: fits.Header, number: int, pick: Pick) -> None:
 
 def _cut_sections(part: fits.Header, header: fits.Header, picks: Sequence[Pick]) -> list[str]:
     """Set the sections of CCDs; what has nothing in the part is returned."""
-    found = sections.moved(header, picks)
-    for key, text in found.items():
+    moved = sections.moved(header, picks)
+    for key, text in moved.items():
         if text is not None:
             part[key] = text
-    return [key for key, text in found.items() if text is None]
+    return [key for key, text in moved.items() if text is None]
 
 
 def _number(header: fits.Header, key: str, default: float = 0.0) -> float:

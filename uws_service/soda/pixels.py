@@ -23,6 +23,8 @@ Floats = sky.Floats
 COARSE = 256
 """Points along each side of the grid that is looked at when the sky does not fill the image."""
 
+D2IM_ROUNDS = 10
+"""Corrections are smooth and some pixels at most, so each round is many times nearer."""
 TOUCH = 1e-6
 """A region that reaches less far into a pixel, in pixels, only touches it: that is the noise of projections."""
 
@@ -74,13 +76,24 @@ class Celestial:
             own_lon, own_lat = there.lon.deg, there.lat.deg
         with np.errstate(all="ignore"):
             x, y = self.wcs.all_world2pix(*self._ordered(own_lon, own_lat), 0, quiet=True)
-            x, y = np.asarray(x, float), np.asarray(y, float)
+            x, y = self._of_detector(np.asarray(x, float), np.asarray(y, float))
             far = ~(np.isfinite(x) & np.isfinite(y))
             # Some projections put the far side of the sky on top of the near one: only what comes back counts.
             back = sky.vectors(*self.to_sky(np.where(far, 0, x), np.where(far, 0, y)))
             size = self.pixel_size()
             far |= ~(np.linalg.norm(back - sky.vectors(lon, lat), axis=-1) < np.maximum(1e-6, 0.1 * size))
         return np.where(far, np.nan, x), np.where(far, np.nan, y)
+
+    def _of_detector(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+        """Pixels before a correction of the detector along one axis (D2IM), which astropy's inverse leaves out."""
+        if self.wcs.has_distortion or (self.wcs.det2im1 is None and self.wcs.det2im2 is None):
+            return x, y
+        here = np.nan_to_num(x), np.nan_to_num(y)
+        for _ in range(D2IM_ROUNDS):
+            moved = self.wcs.det2im(*here, 0)
+            here = here[0] + np.nan_to_num(x) - moved[0], here[1] + np.nan_to_num(y) - moved[1]
+        bad = ~(np.isfinite(x) & np.isfinite(y))
+        return np.where(bad, np.nan, here[0]), np.where(bad, np.nan, here[1])
 
     def _ordered(self, one: Floats, other: Floats) -> tuple[Floats, Floats]:
         return (other, one) if self._latitude_first else (one, other)

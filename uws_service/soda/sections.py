@@ -22,10 +22,10 @@ _DETECTOR = re.compile(r"(?:CCDSEC|DETSEC|AMPSEC|[AC]SEC)([A-Z0-9]*)")
 
 def parse(text: object) -> Section | None:
     """A section; None for any other value."""
-    found = _TEXT.fullmatch(text) if isinstance(text, str) else None
-    if found is None:
+    match = _TEXT.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
         return None
-    ranges = (axis.split(":") for axis in found[1].split(","))
+    ranges = (axis.split(":") for axis in match[1].split(","))
     return tuple((int(first), int(last)) for first, last in ranges)
 
 
@@ -36,19 +36,19 @@ def form(section: Section) -> str:
 
 def moved(header: Mapping[str, Any], picks: Sequence[Pick]) -> dict[str, str | None]:
     """The sections of a part, by keyword; None for one of which nothing is in the part."""
-    found: dict[str, str | None] = {}
+    values: dict[str, str | None] = {}
     for key in dict.fromkeys(header):
         if (section := parse(header[key])) is None:
             continue
         if _IMAGE.fullmatch(key):
             common = _common(section, picks)
-            found[key] = None if common is None else form(_shifted(common, picks))
+            values[key] = None if common is None else form(_shifted(common, picks))
         elif detector := _DETECTOR.fullmatch(key):
             data = _data(header, detector[1], picks, len(section))
             common = None if data is None else _common(data, picks)
             mapped = None if data is None or common is None else _mapped(section, data, common)
-            found[key] = None if mapped is None else form(mapped)
-    return found
+            values[key] = None if mapped is None else form(mapped)
+    return values
 
 
 def _data(header: Mapping[str, Any], amplifier: str, picks: Sequence[Pick], axes: int) -> Section | None:
