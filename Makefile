@@ -16,7 +16,7 @@ WORKERS ?= $(if $(filter-out -%,$(ARGS)),0,$(shell expr $$(nproc) + 1))
 BESIDE := --dist loadgroup --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick cluster cluster-down test-cluster check format bench bench-cluster bench-tap soak soak-cluster docs generate lock clean conformance conformance-matrix conformance-peers
+.PHONY: help demo test test-quick cluster cluster-down test-cluster check format bench bench-cluster bench-tap soak soak-fuzz soak-cluster docs generate lock clean conformance conformance-matrix conformance-peers
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +82,9 @@ docs: $(VENV)/.dev ## Generate the reference pages from the code and build build
 	$(BIN)/python scripts/generate_docs.py
 	$(BIN)/python -m sphinx -W --keep-going -n -q -b html docs build/docs
 	@echo "Open build/docs/index.html"
+
+soak-fuzz: $(VENV)/.dev ## Feed random inputs to everything that reads strangers' words (INPUTS=100000 for each of the readers)
+	$(BIN)/python -m tests.fuzz --inputs $(or $(INPUTS),100000) $(ARGS)
 
 soak-cluster: $(VENV)/.dev ## Kill everything with 200 jobs in flight, 100 jobs in full queues, all of the conformance suite, on real clusters
 	UWS_TEST_CHAOS_JOBS=200 UWS_TEST_QUEUED_JOBS=100 UWS_TEST_CONFORMANCE=all $(BIN)/python -m pytest -s \

@@ -187,3 +187,14 @@ def test_large_and_deep_queries_are_bounded(query: str, dialect: Dialect) -> Non
     else:
         assert len(translation.sql) < 3_000_000
     assert sys.getrecursionlimit() == limit
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["{}", "SELECT {}", "SELECT {}(1)", "SELECT id FROM {}", "SELECT CAST(1 AS {})", "SELECT 1 FROM stars WHERE {}"],
+)
+def test_errors_are_short(query: str) -> None:
+    """A message repeats the beginning of a long word, not all of it."""
+    with pytest.raises(AdqlError) as caught:
+        translate(query.format("x" * 50_000), ALL, "duckdb")
+    assert len(caught.value.message) < 500 and "xxxx…" in caught.value.message
