@@ -189,9 +189,7 @@ def test_large_and_deep_queries_are_bounded(query: str, dialect: Dialect) -> Non
     assert sys.getrecursionlimit() == limit
 
 
-@pytest.mark.parametrize(
-    "query",
-)
+@pytest.mark.parametrize("query", ["{}", "SELECT {}", "SELECT {}(1)", "SELECT id FROM {}", "SELECT CAST(1 AS {})"])
 def test_errors_are_short(query: str) -> None:
     """A message repeats the beginning of a long word, not all of it."""
     with pytest.raises(AdqlError) as caught:
