@@ -29,8 +29,8 @@ def is_refusal(error: BaseException) -> bool:
     from uws_service.soda.errors import CutoutError
 
     if isinstance(error, UwsError):
-        return error.status < 500 and bool(error.message) and len(error.message) < 2000
-    return isinstance(error, AdqlError | CutoutError) and 0 < len(str(error)) < 2000
+        return error.status < 500 and bool(error.message) and len(error.message) < 2100
+    return isinstance(error, AdqlError | CutoutError) and 0 < len(str(error)) < 2100
 
 
 # --- forms ----------------------------------------------------------------------------------------------------

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-from uws_service.domain.errors import UsageError
-
-LONG_QUOTE = re.compile(r"('[^'\n]{80})[^'\n]*(')")
-"""A word of the query that a message repeats; its beginning is enough."""
+from uws_service.domain.errors import UsageError, shortened
 
 
 class AdqlError(UsageError):
@@ -26,7 +22,7 @@ class AdqlError(UsageError):
     """
 
     def __init__(self, message: str, line: int, column: int, hint: str = "") -> None:
-        message = LONG_QUOTE.sub(r"\1…\2", message)
+        message = shortened(message)
         super().__init__(f"Line {line}, column {column}: {message}" + (f". {hint}" if hint else ""))
         self.reason = message
         self.line = line

@@ -23,6 +23,20 @@ rise, and one place (``web/edge.py``) writes them as VOTable, text, JSON or HTML
 
 from __future__ import annotations
 
+import re
+
+SHORT = 300
+"""Characters that a message may have whatever it repeats of a request."""
+_LONG_QUOTE = re.compile(r"('[^'\n]{80})[^'\n]*(')")
+
+
+def shortened(message: str) -> str:
+    """Return a message with only the beginning of each long word that it quotes, and at most 2,000 characters."""
+    if len(message) <= SHORT:
+        return message
+    message = _LONG_QUOTE.sub(r"\1…\2", message)
+    return message if len(message) <= 2000 else f"{message[:2000]}…"
+
 
 class UwsError(Exception):
     """Base of all errors that a client may see.
@@ -50,6 +64,9 @@ class UwsError(Exception):
 class UsageError(UwsError):
     status = 400
     title = "UsageError"
+
+    def __init__(self, message: str, *, detail: str = "", retry_after: int | None = None) -> None:
+        super().__init__(shortened(message), detail=detail, retry_after=retry_after)
 
 
 class Misdirected(UsageError):
