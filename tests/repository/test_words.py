@@ -16,6 +16,8 @@ FOLDERS = ("uws_service", "conformance", "tests")
 # Folders whose words are checked; the others join when their names are mended.
 CHECKED_FOLDERS = (
     "conformance",
+    "uws_service/apps",
+    "uws_service/tap",
 )
 MAX_VAGUE_SHARE = 0.01
 MAX_SUMMARY_WORDS = 8  # in the median of a folder

@@ -54,6 +54,6 @@ def test_a_small_result_is_shown_whole() -> None:
 def test_previews_of_earlier_versions_are_read() -> None:
     old = {"columns": [{"name": "ra", "unit": None, "description": ""}], "rows": [["1"]], "count": 5000}
     read = shown(json.dumps({**old, "positions": [[1.0, 2.0]] * 3}).encode())
-    assert read is not None and read.located is None and read.shown == 3
+    assert read is not None and read.located is None and read.dot_count == 3
     read = shown(json.dumps({**old, "positions": [[1.0, 2.0]] * 3, "located": 4000}).encode())
     assert read is not None and read.located == 4000

@@ -1,4 +1,4 @@
-"""TAP 1.1: published tables, queries on them in ADQL, and results in the formats of the Virtual Observatory."""
+"""TAP 1.1: tables, ADQL queries and result formats."""
 
 from uws_service.tap.backend import Queries, located
 

@@ -1,4 +1,7 @@
-"""One query from its text to a stream of bytes, in any process that has the tables."""
+"""Running one query, from its text to a stream of bytes.
+
+Any process that has the tables can do it: a warm query process or a job's command.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ Upload = tuple[Table, Iterator[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A query as it is asked: its text, the form of the answer, rows at most, files of uploaded tables by name."""
+    """A query to run.
+
+    ``form`` is the format of the result, ``uploads`` the files of the uploaded tables by name.
+    """
 
     query: str
     form: str
@@ -36,7 +42,7 @@ class Question:
 
 
 class Answerer:
-    """Answers one query after the other on the tables of a place.
+    """Runs queries on the tables of one source.
 
     Parameters
     ----------
@@ -56,7 +62,9 @@ class Answerer:
         """What the last question's uploads lost or changed, for people."""
 
     def answer(self, question: Question, watch: Watch | None = None) -> Iterator[bytes]:
-        """The result in its form; the query has begun and its first rows are there when this returns.
+        """Return the result in its format.
+
+        The query has started, and its first rows are there, when this returns.
 
         Raises
         ------
@@ -83,12 +91,12 @@ class Answerer:
                 first = next(batches, None)
             except UwsError as error:  # what is wrong with an upload reaches us as the engine's failure
                 raise (faults[0] if faults else error) from None
-            found = itertools.chain([first], batches) if first is not None else iter(())
-            rows = Rows(found, translation.columns, question.maxrec, watch)
+            batches = itertools.chain([first], batches) if first is not None else iter(())
+            rows = Rows(batches, translation.columns, question.maxrec, watch)
         return WRITERS[question.form](document, rows)
 
     def _opened(self, tables: tuple[Table, ...]) -> Engine:
-        """The engine; another one when other tables are published."""
+        """Return an engine for the tables published now."""
         if self._engine is None or self._opened_for is not tables:
             self.close()
             self._engine = self.place.open(self.tables.published(), self.temporary)
@@ -96,7 +104,7 @@ class Answerer:
         return self._engine
 
     def close(self) -> None:
-        """Give back what the engine holds."""
+        """Close the engine."""
         if self._engine is not None:
             self._engine.close()
             self._engine = None
@@ -112,7 +120,10 @@ def _translated(query: str, tables: tuple[Table, ...], dialect: Dialect) -> Tran
 
 
 def _uploaded(name: str, path: Path, faults: list[UsageError]) -> tuple[Upload, tuple[str, ...]]:
-    """An uploaded table as TAP_UPLOAD.name (T-014), and notes on it; rows are read when the engine asks for them."""
+    """Return an upload as TAP_UPLOAD.name (T-014), and notes.
+
+    Rows are read only when the engine asks for them.
+    """
     if not NAME.fullmatch(name):
         raise UsageError(f"UPLOAD: the table name {name[:80]!r} must be a letter and then letters, digits or '_'.")
     try:

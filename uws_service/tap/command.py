@@ -1,4 +1,7 @@
-"""The command of a query's job: parameters and uploads from its input folder, the result into its output folder.
+"""The command of a query's job.
+
+It reads parameters and uploads from its input folder, and writes the result into its output folder. Exit code 2 means
+that the query, an upload or a limit is at fault; the last line of standard error says why.
 
 Exit code 2 when the query, an upload or a limit is at fault; the last line of standard error says why.
 """
@@ -19,7 +22,7 @@ from uws_service.tap.tables_source import Place, prepare
 
 
 def progress(fraction: float, text: str) -> None:
-    """Tell how far the work has come."""
+    """Report how far the job is."""
     path = os.environ.get("UWS_PROGRESS_FILE")
     if path:
         with open(path, "a", encoding="utf-8") as file:
@@ -27,7 +30,7 @@ def progress(fraction: float, text: str) -> None:
 
 
 def question(environment: dict[str, str]) -> Question:
-    """What the job asks."""
+    """Return the job's query."""
     inputs = Path(environment["UWS_INPUT_DIR"])
     parameters = json.loads((inputs / "parameters.json").read_text(encoding="utf-8"))
     uploads = inputs / "uploads"
@@ -36,14 +39,17 @@ def question(environment: dict[str, str]) -> Question:
         query=parameters["QUERY"],
         form=environment["UWS_RESPONSEFORMAT"],
         maxrec=int(environment["UWS_MAXREC"]),
-        uploads={one.name: one for one in files},
+        uploads={file.name: file for file in files},
         seconds=float(environment.get("UWS_QUERY_SECONDS", "86400")),
         memory=int(environment.get("UWS_QUERY_MEMORY", str(2**30))),
     )
 
 
 def located(place: Place) -> Place:
-    """The place, or one of our own where a site has no catalogue folder and only the sample is asked for."""
+    """Return the source, or a temporary one with the sample.
+
+    A site may have no catalogue folder; the sample alone can be created there.
+    """
     if place.sample and not Path(place.folder).is_dir():
         place = replace(place, folder=str(Path(tempfile.mkdtemp()) / "catalogue"))
         prepare(place)
@@ -56,13 +62,13 @@ def main() -> int:
     output = Path(environment["UWS_OUTPUT_DIR"])
     answerer = None
     try:
-        asked = question(environment)
+        request = question(environment)
         answerer = Answerer(located(Place.from_environment(environment)), Path(tempfile.mkdtemp(prefix="query-")))
         preview = Preview()
         progress(0.1, "the query runs")
         with (output / "result").open("wb") as file:
             written = 0
-            for part in answerer.answer(asked, preview.watch):
+            for part in answerer.answer(request, preview.watch):
                 file.write(part)
                 if part and written // 2**24 != (written + len(part)) // 2**24:
                     progress(0.5, f"{preview.count} rows written")

@@ -1,4 +1,7 @@
-"""What a TAP service says of itself: tables (VOSI 1.1 §3.3) and capabilities (TAPRegExt 1.0, T-002…T-004)."""
+"""A TAP service's documents: tables (VOSI 1.1 §3.3), capabilities (TAPRegExt 1.0).
+
+Rules T-002…T-004.
+"""
 
 from __future__ import annotations
 
@@ -24,27 +27,33 @@ _OUTPUTS = {"votable": "output-votable-td", "votable/td": "output-votable-td", "
 
 
 def tables_xml(published: Sequence[Published], *, columns: bool) -> bytes:
-    """All tables by schema, TAP_SCHEMA at the end; without columns for a short list."""
+    """Return all tables by schema, TAP_SCHEMA last.
+
+    Without ``columns`` it is a short list.
+    """
     root = etree.Element(f"{{{TABLES_NS}}}tableset", nsmap=_namespaces())
-    everything = with_itself([one.table for one in published])
-    rows = {one.table.full_name: one.rows for one in published}
-    for name in schemas_of(everything):
+    tables = with_itself([item.table for item in published])
+    rows = {item.table.full_name: item.rows for item in published}
+    for name in schemas_of(tables):
         schema = etree.SubElement(root, "schema")
         etree.SubElement(schema, "name").text = name
         if name in DESCRIPTIONS:
             etree.SubElement(schema, "description").text = DESCRIPTIONS[name]
-        for table in everything:
+        for table in tables:
             if table.schema == name:
                 _fill(etree.SubElement(schema, "table"), table, rows.get(table.full_name), columns=columns)
     return _DECLARATION + etree.tostring(root, encoding="UTF-8")
 
 
 def table_xml(published: Sequence[Published], name: str) -> bytes | None:
-    """One table in full, by its name with schema, whatever its case; None if there is none."""
-    for one in (*published, *(Published(table) for table in TABLES)):
-        if one.table.full_name.lower() == name.lower():
+    """Return one table in full, or None.
+
+    ``name`` has the schema, in any case.
+    """
+    for published_table in (*published, *(Published(table) for table in TABLES)):
+        if published_table.table.full_name.lower() == name.lower():
             root = etree.Element(f"{{{TABLES_NS}}}table", nsmap=_namespaces())
-            _fill(root, one.table, one.rows, columns=True)
+            _fill(root, published_table.table, published_table.rows, columns=True)
             return _DECLARATION + etree.tostring(root, encoding="UTF-8")
     return None
 
@@ -93,10 +102,10 @@ def _column(element: etree._Element, column: Column) -> None:
 
 def _key(element: etree._Element, key: ForeignKey) -> None:
     etree.SubElement(element, "targetTable").text = key.target
-    for own, other in zip(key.columns, key.target_columns, strict=True):
+    for from_column, target_column in zip(key.columns, key.target_columns, strict=True):
         pair = etree.SubElement(element, "fkColumn")
-        etree.SubElement(pair, "fromColumn").text = own
-        etree.SubElement(pair, "targetColumn").text = other
+        etree.SubElement(pair, "fromColumn").text = from_column
+        etree.SubElement(pair, "targetColumn").text = target_column
     _words(element, description=key.description)
 
 
@@ -107,7 +116,7 @@ MODELS = {"ivo://ivoa.net/std/ObsCore#core-1.1": "ObsCore-1.1"}
 def capabilities_xml(
     application: Application, base: str, methods: tuple[str, ...] = (), utypes: Iterable[str | None] = ()
 ) -> bytes:
-    """The capabilities of a TAP service at ``base``; ``methods`` as for `vosi.capabilities_xml`.
+    """Return the capabilities of a TAP service at ``base``.
 
     ``utypes`` are those of its tables: a table that is one of a data model declares it (T-003).
     """
@@ -127,7 +136,7 @@ def capabilities_xml(
     capability = interface.getparent()
     assert capability is not None
     capability.set(_TYPE, "tr:TableAccess")
-    for utype in sorted({one for one in utypes if one in MODELS}):
+    for utype in sorted({utype for utype in utypes if utype in MODELS}):
         etree.SubElement(capability, "dataModel", {"ivo-id": utype}).text = MODELS[utype]
     _language(capability)
     _outputs(capability)
@@ -145,8 +154,8 @@ def _language(parent: etree._Element) -> None:
     language = etree.SubElement(parent, "language")
     etree.SubElement(language, "name").text = "ADQL"
     for version in ("2.1", "2.0"):
-        known = {"ivo-id": f"ivo://ivoa.net/std/ADQL#v{version}"}
-        etree.SubElement(language, "version", known).text = version
+        attributes = {"ivo-id": f"ivo://ivoa.net/std/ADQL#v{version}"}
+        etree.SubElement(language, "version", attributes).text = version
     etree.SubElement(language, "description").text = "Astronomical Data Query Language"
     for kind, features in announced_features().items():
         listed = etree.SubElement(language, "languageFeatures", {"type": REGISTERED + kind})
@@ -159,8 +168,8 @@ def _language(parent: etree._Element) -> None:
 
 def _outputs(parent: etree._Element) -> None:
     for name, media_type in TAP_FORMATS.items():
-        known = {"ivo-id": REGISTERED + _OUTPUTS[name]} if name in _OUTPUTS else {}
-        output = etree.SubElement(parent, "outputFormat", known)
+        attributes = {"ivo-id": REGISTERED + _OUTPUTS[name]} if name in _OUTPUTS else {}
+        output = etree.SubElement(parent, "outputFormat", attributes)
         etree.SubElement(output, "mime").text = media_type
         etree.SubElement(output, "alias").text = name
 

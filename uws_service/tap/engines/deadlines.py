@@ -1,4 +1,7 @@
-"""One thread that ends queries which take too long: a thread for each would cost short queries more than they take."""
+"""One thread that ends queries when their time is up.
+
+A thread for each query would cost short queries more than they take.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ from itertools import count
 
 
 class Deadline:
-    """What is done when the time is up, unless it was called off before; ``passed`` tells whether it was done."""
+    """A call to make when the time is up, unless cancelled.
+
+    ``passed`` tells whether the call was made.
+    """
 
     def __init__(self, stop: Callable[[], None]) -> None:
         self._stop: Callable[[], None] | None = stop
@@ -27,7 +33,7 @@ class Deadline:
                 self._stop()
 
     def call_off(self) -> None:
-        """Nothing is done from here on, and nothing is being done."""
+        """Cancel the call; wait if it is being made."""
         with self._lock:
             self._stop = None
 

@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 
 class DuckDBEngine:
-    """Runs queries on tables that `write_table` wrote, and on small ones in memory.
+    """Runs queries on Parquet tables and on small ones in memory.
 
     Parameters
     ----------
@@ -86,8 +86,8 @@ class DuckDBEngine:
         uploads: Mapping[str, tuple[Table, Iterable[pa.RecordBatch]]],
     ) -> Iterator[pa.RecordBatch]:
         for table, batches in uploads.values():
-            names = schema(table.columns, column_names(table, self.dialect))
-            stream = Stream(conform(batches, names, table.full_name), names)
+            upload_schema = schema(table.columns, column_names(table, self.dialect))
+            stream = Stream(conform(batches, upload_schema, table.full_name), upload_schema)
             cursor.register("arriving", stream.reader)
             try:
                 cursor.execute(f"CREATE TEMP TABLE {table_sql(table)} AS SELECT * FROM arriving")
@@ -96,23 +96,23 @@ class DuckDBEngine:
                     raise stream.error from None
                 raise
             cursor.unregister("arriving")
-        wanted = schema(translation.columns, [c.name for c in translation.columns])
-        left = bounds.rows + 1
-        statements = cursor.extract_statements(limited(translation, left))
+        result_schema = schema(translation.columns, [c.name for c in translation.columns])
+        remaining = bounds.rows + 1
+        statements = cursor.extract_statements(limited(translation, remaining))
         if [s.type for s in statements] != [duckdb.StatementType.SELECT]:
             raise duckdb.PermissionException("the SQL is not one SELECT")
         reader = cursor.sql(statements[0]).to_arrow_reader(_BATCH)
-        for batch in conform(reader, wanted, "The result"):
+        for batch in conform(reader, result_schema, "The result"):
             if batch.num_rows:
-                yield batch.slice(0, left)
-                left -= batch.num_rows
-            if left <= 0:
+                yield batch.slice(0, remaining)
+                remaining -= batch.num_rows
+            if remaining <= 0:
                 return
 
     def _database(self, memory: int) -> duckdb.DuckDBPyConnection:
-        found = self._databases.get(memory)
-        if found is not None:
-            return found
+        cached = self._databases.get(memory)
+        if cached is not None:
+            return cached
         self._temporary.mkdir(parents=True, exist_ok=True)
         folders = [place for _, place in self._published if isinstance(place, Path)]
         database = open_sandbox(folders, memory, self._temporary, self._temporary_bytes, self._threads)
@@ -122,8 +122,8 @@ class DuckDBEngine:
                 database.execute(f"CREATE SCHEMA IF NOT EXISTS {identifier(bare(table.schema))}")
                 database.execute(f"CREATE VIEW {table_sql(table)} AS SELECT * FROM read_parquet('{path}')")
             else:
-                wanted = schema(table.columns, column_names(table, self.dialect))
-                rows = pa.Table.from_batches(conform(place.to_batches(), wanted, table.full_name), wanted)
+                table_schema = schema(table.columns, column_names(table, self.dialect))
+                rows = pa.Table.from_batches(conform(place.to_batches(), table_schema, table.full_name), table_schema)
                 database.register("arriving", rows)
                 database.execute(f"CREATE TABLE {identifier(table_name(table))} AS SELECT * FROM arriving")
                 database.unregister("arriving")
@@ -145,7 +145,7 @@ def _in_words(error: Exception, bounds: Bounds, out_of_time: bool) -> UwsError:
         return too_slow(bounds)
     if isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory" in message or "max_temp_directory" in message:
         return too_big(bounds)
-    known = bad_value(message)
-    if known is None:
+    bad_value_error = bad_value(message)
+    if bad_value_error is None:
         log.error("query engine failed", engine="duckdb", error=message)
-    return known or unknown()
+    return bad_value_error or unknown()

@@ -1,4 +1,8 @@
-"""FITS 4.0 binary tables (§7.3): the rows pass through a temporary file, since their number and widths come first.
+"""FITS 4.0 binary tables (§7.3).
+
+The rows pass through a temporary file, since their number and widths come first. Arrays of no fixed size lie in the
+heap (§7.3.5). FITS knows ASCII only, so other characters become their nearest ASCII ones, or ``?``. Null integers are a
+number that no row has, named by TNULL.
 
 Arrays of no fixed size lie in the heap (§7.3.5). FITS knows ASCII only, so other characters become their nearest
 ASCII ones, or ``?``. Null integers are a number that no row has, named by TNULL.
@@ -21,9 +25,9 @@ from uws_service.tap.types import TEXTS, arrow_schema, arrow_type, fixed_size, i
 from uws_service.tap.writers.base import Document, Rows
 from uws_service.tap.writers.binary import BIG_ENDIAN
 
-BLOCK = 2880
+BLOCK_BYTES = 2880
 _CODES = {"boolean": "L", "unsignedByte": "B", "short": "I", "int": "J", "long": "K", "float": "E", "double": "D"}
-_WHOLE = {"unsignedByte": (0, 255), "short": (-(2**15), 2**15 - 1), "int": (-(2**31), 2**31 - 1),
+_INTEGERS = {"unsignedByte": (0, 255), "short": (-(2**15), 2**15 - 1), "int": (-(2**31), 2**31 - 1),
           "long": (-(2**63), 2**63 - 1)}  # fmt: skip
 _WIDER = {"unsignedByte": "short", "short": "int", "int": "long"}
 """Where a column with nulls goes whose values take all of its type."""
@@ -31,60 +35,67 @@ _WIDER = {"unsignedByte": "short", "short": "int", "int": "long"}
 
 @dataclass(slots=True)
 class Shape:
-    """What the rows told about a column: longest text or array in elements, least and greatest number, nulls."""
+    """Properties of a column's values.
+
+    ``width`` is the longest text or array in elements.
+    """
 
     width: int = 0
-    least: int | None = None
-    most: int | None = None
+    lowest: int | None = None
+    highest: int | None = None
     nulls: bool = False
 
-    def see(self, array: Any, column: Column) -> None:
+    def observe(self, array: Any, column: Column) -> None:
+        """Take the next values into account."""
         self.nulls |= array.null_count > 0
         if column.datatype in TEXTS:
             self.width = max(self.width, pc.max(pc.utf8_length(array)).as_py() or 0)
         elif is_array(column):
             self.width = max(self.width, pc.max(pc.list_value_length(array)).as_py() or 0)
-        elif column.datatype in _WHOLE and len(array) > array.null_count:
-            found = pc.min_max(array).as_py()
-            self.least = found["min"] if self.least is None else min(self.least, found["min"])
-            self.most = found["max"] if self.most is None else max(self.most, found["max"])
+        elif column.datatype in _INTEGERS and len(array) > array.null_count:
+            extremes = pc.min_max(array).as_py()
+            self.lowest = extremes["min"] if self.lowest is None else min(self.lowest, extremes["min"])
+            self.highest = extremes["max"] if self.highest is None else max(self.highest, extremes["max"])
 
     def null(self, column: Column) -> int | None:
-        """A number for null that no row has; None if none is needed or left in the type."""
-        if column.datatype not in _WHOLE or is_array(column) or not self.nulls:
+        """Return a number for null that no row has.
+
+        None if none is needed, or the type has none left.
+        """
+        if column.datatype not in _INTEGERS or is_array(column) or not self.nulls:
             return None
-        low, high = _WHOLE[column.datatype]
-        if self.least is None or self.least > low:
+        low, high = _INTEGERS[column.datatype]
+        if self.lowest is None or self.lowest > low:
             return low
-        return high if self.most is not None and self.most < high else None
+        return high if self.highest is not None and self.highest < high else None
 
 
 def fits(document: Document, result: Rows) -> Iterator[bytes]:
-    """The table as its first extension; what comes out is whole blocks of 2880 bytes."""
+    """Write the table as the first extension, in whole blocks."""
     shapes = [Shape() for _ in document.columns]
     with tempfile.TemporaryFile() as spool:
         with pa.ipc.new_stream(spool, arrow_schema(document.columns)) as writer:
             for batch in result:
                 for array, column, shape in zip(batch.columns, document.columns, shapes, strict=True):
-                    shape.see(array, column)
+                    shape.observe(array, column)
                 writer.write_batch(batch)
         columns = [Packed(column, shape) for column, shape in zip(document.columns, shapes, strict=True)]
         yield _primary()
-        size = result.count * sum(one.width for one in columns)
-        heap = sum(one.heap for one in _measured(spool, columns))
+        size = result.count * sum(packed.width for packed in columns)
+        heap = sum(packed.heap for packed in _measured(spool, columns))
         yield _header(document, columns, result, heap)
         place = 0
         for batch in _batches(spool):
             cells = []
-            for array, one in zip(batch.columns, columns, strict=True):
-                cell, place = one.cells(array, place)
+            for array, packed in zip(batch.columns, columns, strict=True):
+                cell, place = packed.cells(array, place)
                 cells.append(cell)
             yield np.hstack(cells).tobytes() if cells else b""
         for batch in _batches(spool):
-            for array, one in zip(batch.columns, columns, strict=True):
-                if one.loose:
-                    yield one.elements(array.flatten())
-        yield b"\0" * (-(size + heap) % BLOCK)
+            for array, packed in zip(batch.columns, columns, strict=True):
+                if packed.loose:
+                    yield packed.elements(array.flatten())
+        yield b"\0" * (-(size + heap) % BLOCK_BYTES)
 
 
 def _batches(spool: Any) -> Iterator[Any]:
@@ -94,17 +105,17 @@ def _batches(spool: Any) -> Iterator[Any]:
 
 
 def _measured(spool: Any, columns: Sequence[Packed]) -> Sequence[Packed]:
-    """The columns with the bytes that they take in the heap."""
-    if any(one.loose for one in columns):
+    """Return the columns with their sizes in the heap."""
+    if any(column.loose for column in columns):
         for batch in _batches(spool):
-            for array, one in zip(batch.columns, columns, strict=True):
-                if one.loose:
-                    one.heap += len(array.flatten()) * one.size
+            for array, column in zip(batch.columns, columns, strict=True):
+                if column.loose:
+                    column.heap += len(array.flatten()) * column.size
     return columns
 
 
 class Packed:
-    """A column as FITS has it.
+    """A column in FITS form.
 
     Parameters
     ----------
@@ -135,9 +146,9 @@ class Packed:
         self.width = 16 if self.loose else self.count * self.size
 
     def cells(self, array: Any, place: int) -> tuple[Any, int]:
-        """Bytes of shape (rows, width), and the place in the heap after them."""
+        """Return bytes (rows, width), and the heap offset after them."""
         if self.text:
-            words = [_ascii(one or "")[: self.count].ljust(self.count, b"\0") for one in array.to_pylist()]
+            words = [_ascii(value or "")[: self.count].ljust(self.count, b"\0") for value in array.to_pylist()]
             return np.frombuffer(b"".join(words), np.uint8).reshape(-1, self.width), place
         if self.loose:
             lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy().astype(np.int64)
@@ -146,18 +157,20 @@ class Packed:
             return np.ascontiguousarray(pairs).view(np.uint8).reshape(-1, 16), place + int(lengths.sum()) * self.size
         if pa.types.is_list(array.type):
             filler = [None] * self.count
-            flat = pa.array([one if one is not None else filler for one in array.to_pylist()], array.type).flatten()
+            flat = pa.array(
+                [value if value is not None else filler for value in array.to_pylist()], array.type
+            ).flatten()
             return np.frombuffer(self.elements(flat), np.uint8).reshape(-1, self.width), place
         return np.frombuffer(self.elements(array), np.uint8).reshape(-1, self.width), place
 
     def elements(self, array: Any) -> bytes:
-        """Single values in FITS' form."""
+        """Encode single values."""
         if self.column.datatype == "boolean":
             values = array.to_numpy(zero_copy_only=False)
-            found = np.zeros(len(array), np.uint8)
-            found[values == True] = ord("T")  # noqa: E712 -- an array of objects where there are nulls
-            found[values == False] = ord("F")  # noqa: E712
-            return found.tobytes()
+            letters = np.zeros(len(array), np.uint8)
+            letters[values == True] = ord("T")  # noqa: E712 -- an array of objects where there are nulls
+            letters[values == False] = ord("F")  # noqa: E712
+            return letters.tobytes()
         filler = float("nan") if pa.types.is_floating(array.type) else (self.null or 0)
         if self.null is not None:
             array = pc.cast(array, arrow_type(self.column))
@@ -168,7 +181,9 @@ class Packed:
 def _ascii(text: str) -> bytes:
     if text.isascii():
         return text.encode()
-    plain = "".join(one for one in unicodedata.normalize("NFKD", text) if not unicodedata.combining(one))
+    plain = "".join(
+        character for character in unicodedata.normalize("NFKD", text) if not unicodedata.combining(character)
+    )
     return plain.encode("ascii", "replace")
 
 
@@ -181,17 +196,17 @@ def _header(document: Document, columns: Sequence[Packed], result: Rows, heap: i
         ("XTENSION", "BINTABLE", ""),
         ("BITPIX", 8, ""),
         ("NAXIS", 2, ""),
-        ("NAXIS1", sum(one.width for one in columns), "bytes of a row"),
+        ("NAXIS1", sum(packed.width for packed in columns), "bytes of a row"),
         ("NAXIS2", result.count, "rows"),
         ("PCOUNT", heap, "bytes of the heap"),
         ("GCOUNT", 1, ""),
         ("TFIELDS", len(columns), ""),
     ]
-    for number, one in enumerate(columns, 1):
-        column = one.column
-        cards += [(f"TTYPE{number}", column.name, ""), (f"TFORM{number}", one.form, "")]
+    for number, packed in enumerate(columns, 1):
+        column = packed.column
+        cards += [(f"TTYPE{number}", column.name, ""), (f"TFORM{number}", packed.form, "")]
         cards += [(f"TUNIT{number}", column.unit, "")] if column.unit else []
-        cards += [(f"TNULL{number}", one.null, "")] if one.null is not None else []
+        cards += [(f"TNULL{number}", packed.null, "")] if packed.null is not None else []
         cards += [(f"TCOMM{number}", column.description, "")] if column.description else []
         cards += [(f"TUCD{number}", column.ucd, "")] if column.ucd else []
     cards.append(("QSTATUS", "OVERFLOW" if result.overflow else "OK", "status of the query"))
@@ -201,7 +216,7 @@ def _header(document: Document, columns: Sequence[Packed], result: Rows, heap: i
 def _cards(cards: Sequence[tuple[str, Any, str]]) -> bytes:
     lines = [_card(*card) for card in cards]
     text = "".join(line.ljust(80) for line in [*lines, "END"])
-    return text.ljust(-(-len(text) // BLOCK) * BLOCK).encode("ascii")
+    return text.ljust(-(-len(text) // BLOCK_BYTES) * BLOCK_BYTES).encode("ascii")
 
 
 def _card(name: str, value: Any, comment: str) -> str:
@@ -210,9 +225,15 @@ def _card(name: str, value: Any, comment: str) -> str:
     elif isinstance(value, int):
         text = str(value).rjust(20)
     else:
-        printable = "".join(one for one in _ascii(str(value)).decode() if " " <= one <= "~").replace("'", "''")
-        kept = printable[:68]
-        kept = kept[:-1] if kept.endswith("'") and (len(kept) - len(kept.rstrip("'"))) % 2 else kept
-        text = f"'{kept.ljust(8)}'"
+        printable = "".join(character for character in _ascii(str(value)).decode() if " " <= character <= "~").replace(
+            "'", "''"
+        )
+        shortened = printable[:68]
+        shortened = (
+            shortened[:-1]
+            if shortened.endswith("'") and (len(shortened) - len(shortened.rstrip("'"))) % 2
+            else shortened
+        )
+        text = f"'{shortened.ljust(8)}'"
     line = f"{name.ljust(8)}= {text}"
     return f"{line} / {comment}" if comment and len(line) + len(comment) < 77 else line

@@ -1,4 +1,7 @@
-"""VOTable 1.4 as a stream: TABLEDATA (§5.1) and BINARY2 (§5.4), with the status after the rows (DALI 1.1 §4.4).
+"""VOTable 1.4 as a stream: TABLEDATA (§5.1), BINARY2 (§5.4).
+
+The first INFO says OK, since nothing more is known at that point; an overflow, or an error that comes while rows are
+written, follows the table (DALI 1.1 §4.4; D-046…D-048, T-012).
 
 The first INFO says OK, since nothing more is known then; an overflow, or an error that comes while rows are
 written, follows the table (D-046…D-048, T-012).
@@ -27,7 +30,10 @@ _NOT_XML = "[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\ufffe\uffff]"
 
 
 def field_xml(column: Column) -> str:
-    """The FIELD of a column; without an ID, which astropy would take for the column's name."""
+    """Return a column's FIELD.
+
+    It has no ID, which astropy would take for the column's name.
+    """
     attributes = {
         "name": column.name,
         "datatype": column.datatype,
@@ -45,13 +51,13 @@ def field_xml(column: Column) -> str:
 
 
 def info_xml(name: str, value: str, text: str = "") -> str:
-    """An INFO."""
+    """Return an INFO."""
     start = f"<INFO name={quoteattr(name)} value={quoteattr(xml_text(value))}"
     return f"{start}>{escape(xml_text(text))}</INFO>\n" if text else f"{start}/>\n"
 
 
 def head(document: Document) -> str:
-    """All that stands before the data."""
+    """Return everything before the data."""
     parts = [
         '<?xml version="1.0" encoding="UTF-8"?>\n',
         f'<VOTABLE version="1.4" xmlns="{VOTABLE_NS}">\n<RESOURCE type="results">\n',
@@ -74,7 +80,7 @@ def _tail(result: Rows, error: str) -> str:
 
 
 def tabledata(document: Document, result: Rows) -> Iterator[bytes]:
-    """A VOTable that people can read."""
+    """Write a VOTable that people can read."""
     yield (head(document) + "<DATA><TABLEDATA>\n").encode()
     error = ""
     try:
@@ -99,18 +105,18 @@ def _cells(array: Any, column: Column) -> Any:
 
 
 def binary2(document: Document, result: Rows) -> Iterator[bytes]:
-    """A VOTable for programs: base64 of rows with their null flags."""
+    """Write a VOTable for programs: base64 rows with null flags."""
     yield (head(document) + '<DATA><BINARY2><STREAM encoding="base64">\n').encode()
-    error, rest = "", b""
+    error, remainder = "", b""
     try:
         for batch in result:
-            data = rest + binary.rows(batch, document.columns)
-            whole = len(data) // 48 * 48
-            rest = data[whole:]
-            yield _lines(data[:whole])
+            data = remainder + binary.rows(batch, document.columns)
+            complete = len(data) // 48 * 48
+            remainder = data[complete:]
+            yield _lines(data[:complete])
     except UwsError as problem:
         error = problem.message
-    yield _lines(rest)
+    yield _lines(remainder)
     yield ("</STREAM></BINARY2></DATA>\n" + _tail(result, error)).encode()
 
 

@@ -30,7 +30,7 @@ from uws_service.offload import offload
 from uws_service.service.backend import Backend
 from uws_service.tap import Queries, documents
 from uws_service.tap.fetching import fetch_upload
-from uws_service.tap.pool import PATIENCE, Process
+from uws_service.tap.pool import GRACE_SECONDS, Process
 from uws_service.tap.spool import Spool
 from uws_service.web.edge import Resource, call_of
 from uws_service.web.intake import Posted, disconnected, posted, run_id_of
@@ -70,7 +70,7 @@ class Tap:
             raise
         request.scope["uws.waited"] = True
         headers = {**HEADERS, "content-type": answer.media_type}
-        if (content := spool.all_of_it()) is not None:
+        if (content := spool.small_answer()) is not None:
             await _stop(filling, spool)
             return Response(content, 200, headers)
         return StreamingResponse(_delivered(spool, filling), 200, headers)
@@ -177,7 +177,7 @@ class Answer:
         caller = call.identity.owner or f"address {call.origin}"
         process = await stack.enter_async_context(queries.pool.process(caller, deadline - loop.time()))
         question["seconds"] = max(1, math.ceil(deadline + process.start_seconds - loop.time()))
-        process.limit(question["seconds"] + PATIENCE)
+        process.limit(question["seconds"] + GRACE_SECONDS)
         await self._asked(process, question)
         async for part in process.parts():
             await spool.write(part)
