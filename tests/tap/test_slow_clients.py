@@ -17,7 +17,7 @@ import requests
 
 from tests.server import Server
 from tests.tap.test_access_to_tap import QUICK, SLOW, until, workers
-from uws_service.tap import spool as spooling
+from uws_service.tap import spool as spool_module
 from uws_service.tap.shares import FairPlaces
 from uws_service.tap.spool import Spool
 
@@ -197,8 +197,8 @@ async def begin_and_release(begin: object, release: dict[str, asyncio.Event]) ->
 @pytest.mark.parametrize("ahead", [1, 30, 1000])
 async def test_a_spool_gives_back_what_was_put_in(tmp_path: Path, ahead: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """In order and whole, whether the reader keeps up or not, also when the file is full; and nothing is left."""
-    monkeypatch.setattr(spooling, "MEMORY_BYTES", 2000)
-    monkeypatch.setattr(spooling, "MOST_BYTES", 50_000)
+    monkeypatch.setattr(spool_module, "MEMORY_BYTES", 2000)
+    monkeypatch.setattr(spool_module, "MAX_FILE_BYTES", 50_000)
     spool = Spool(tmp_path)
     parts = [bytes([number % 256]) * (number * 7 % 1500) for number in range(500)]
     room = asyncio.Semaphore(ahead)
@@ -219,7 +219,7 @@ async def test_a_spool_gives_back_what_was_put_in(tmp_path: Path, ahead: int, mo
     await writing
     assert received == b"".join(parts)
     spool.close()
-    assert Spool.together == 0 and not os.listdir(tmp_path)
+    assert Spool.total_file_bytes == 0 and not os.listdir(tmp_path)
 
 
 @pytest.mark.anyio

@@ -18,7 +18,7 @@ from uws_service.domain.errors import UsageError, UwsError
 from uws_service.tap.catalogue import NAME
 from uws_service.tap.engines.base import Bounds, Engine
 from uws_service.tap.readers import read_table
-from uws_service.tap.tables_source import Place, Tables
+from uws_service.tap.tables_source import Tables, TablesSource
 from uws_service.tap.writers import WRITERS, Document, Rows, Watch
 
 MOST_UPLOADED = 10_000_000
@@ -27,7 +27,7 @@ Upload = tuple[Table, Iterator[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class QueryRequest:
     """A query to run.
 
     ``form`` is the format of the result, ``uploads`` the files of the uploaded tables by name.
@@ -41,27 +41,27 @@ class Question:
     memory: int
 
 
-class Answerer:
+class QueryRunner:
     """Runs queries on the tables of one source.
 
     Parameters
     ----------
-    place
+    source
         Where the tables are.
     temporary
         Folder for what does not fit into memory.
     """
 
-    def __init__(self, place: Place, temporary: Path) -> None:
-        self.tables = Tables(place)
-        self.place = place
+    def __init__(self, source: TablesSource, temporary: Path) -> None:
+        self.tables = Tables(source)
+        self.source = source
         self.temporary = temporary
         self._engine: Engine | None = None
         self._opened_for: tuple[Table, ...] = ()
         self.notes: tuple[str, ...] = ()
-        """What the last question's uploads lost or changed, for people."""
+        """What the last request's uploads lost or changed, for people."""
 
-    def answer(self, question: Question, watch: Watch | None = None) -> Iterator[bytes]:
+    def answer(self, request: QueryRequest, watch: Watch | None = None) -> Iterator[bytes]:
         """Return the result in its format.
 
         The query has started, and its first rows are there, when this returns.
@@ -73,33 +73,33 @@ class Answerer:
         """
         tables = self.tables.all()
         faults: list[UsageError] = []
-        read = {name: _uploaded(name, path, faults) for name, path in question.uploads.items()}
+        read = {name: _uploaded(name, path, faults) for name, path in request.uploads.items()}
         uploads = {name: upload for name, (upload, _) in read.items()}
         self.notes = tuple(f"UPLOAD {name}: {note}" for name, (_, notes) in read.items() for note in notes)
         engine = self._opened(tables)
         # Long queries, and tables that their callers bring, would fill the memory of what is kept.
-        translated = translate if uploads or len(question.query) > LONGEST_KEPT else _translated
-        translation = translated(question.query, (*tables, *(table for table, _ in uploads.values())), engine.dialect)
+        translated = translate if uploads or len(request.query) > LONGEST_KEPT else _translated
+        translation = translated(request.query, (*tables, *(table for table, _ in uploads.values())), engine.dialect)
         infos = tuple(("UPLOAD_NOTE", note) for note in self.notes)
-        document = Document(translation.columns, question.query, infos)
-        if question.maxrec == 0:
+        document = Document(translation.columns, request.query, infos)
+        if request.maxrec == 0:
             rows = Rows((), translation.columns, 0)
         else:
-            bounds = Bounds(question.maxrec, question.seconds, question.memory)
+            bounds = Bounds(request.maxrec, request.seconds, request.memory)
             batches = iter(engine.query(translation, bounds, uploads))
             try:
                 first = next(batches, None)
             except UwsError as error:  # what is wrong with an upload reaches us as the engine's failure
                 raise (faults[0] if faults else error) from None
             batches = itertools.chain([first], batches) if first is not None else iter(())
-            rows = Rows(batches, translation.columns, question.maxrec, watch)
-        return WRITERS[question.form](document, rows)
+            rows = Rows(batches, translation.columns, request.maxrec, watch)
+        return WRITERS[request.form](document, rows)
 
     def _opened(self, tables: tuple[Table, ...]) -> Engine:
         """Return an engine for the tables published now."""
         if self._engine is None or self._opened_for is not tables:
             self.close()
-            self._engine = self.place.open(self.tables.published(), self.temporary)
+            self._engine = self.source.open(self.tables.published(), self.temporary)
             self._opened_for = tables
         return self._engine
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from uws_service.tap.pool import Pool
 
 
-def located(application: Application, folder: Path) -> Application:
+def with_catalogue_folder(application: Application, folder: Path) -> Application:
     """Return the application with the folder of its tables.
 
     The folder is ``folder`` unless the descriptor names a source.
@@ -50,17 +50,17 @@ class Queries:
     def __init__(self, spec: CatalogueSpec, temporary: Path, processes: int) -> None:
         try:
             from uws_service.tap.pool import Pool
-            from uws_service.tap.tables_source import Place, Tables
+            from uws_service.tap.tables_source import Tables, TablesSource
         except ImportError as error:
             raise ConfigurationError(
                 f"TAP needs the package {error.name}: install uws-service[apps], or leave TAP applications out "
                 "(`builtin_applications: false` for the one that ships)."
             ) from None
 
-        self.place = Place.of(spec)
+        self.source = TablesSource.of(spec)
         self.temporary = temporary / str(os.getpid())  # several processes may serve one folder
-        self.tables = Tables(self.place)
-        self.pool: Pool = Pool(self.place, self.temporary, processes)
+        self.tables = Tables(self.source)
+        self.pool: Pool = Pool(self.source, self.temporary, processes)
 
     def prepare(self) -> None:
         """Prepare the work folder and the sample; `ConfigurationError` if impossible."""
@@ -74,13 +74,13 @@ class Queries:
             self.temporary.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigurationError(f"work folder {self.temporary}: {error.strerror or error}") from None
-        if self.place.sample and not has_sample(Folder(Path(self.place.folder))):
+        if self.source.sample and not has_sample(Folder(Path(self.source.folder))):
             # In a process of its own: what writes tables takes much memory, and the service never needs it again.
-            command = [sys.executable, "-m", "uws_service.tap.tables_source", self.place.folder]
+            command = [sys.executable, "-m", "uws_service.tap.tables_source", self.source.folder]
             completed = subprocess.run(command, capture_output=True, text=True)
             if completed.returncode:
                 last = completed.stderr.strip().rpartition("\n")[2]
-                raise ConfigurationError(f"catalogue folder {self.place.folder}: OpenNGC can't be put there: {last}")
+                raise ConfigurationError(f"catalogue folder {self.source.folder}: OpenNGC can't be put there: {last}")
         self.published()
 
     def published(self) -> tuple[Published, ...]:

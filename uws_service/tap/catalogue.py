@@ -99,19 +99,19 @@ class Folder:
                 raise ConfigurationError(f"{path}: not the description of a table: {error}") from None
         return tuple(sorted(tables, key=lambda published: published.table.full_name.lower()))
 
-    def room(self, table: Table) -> Path:
+    def new_folder(self, table: Table) -> Path:
         """Return a new folder name for a table's rows."""
         return self.path / f"{table.full_name.lower()}-{secrets.token_hex(4)}"
 
-    def describe(self, table: Table, rows: int, room: Path) -> None:
+    def describe(self, table: Table, rows: int, folder_of_rows: Path) -> None:
         """Publish a table whose rows are written; replace earlier rows."""
         before = self._find(table.full_name)
         path = self._description(table)
         draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        content = {"rows": rows, "folder": room.name, **asdict(table)}
+        content = {"rows": rows, "folder": folder_of_rows.name, **asdict(table)}
         draft.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
         draft.replace(path)
-        if before is not None and before.folder != room.name:
+        if before is not None and before.folder != folder_of_rows.name:
             shutil.rmtree(self.path / before.folder, ignore_errors=True)
 
     def remove(self, full_name: str) -> Published:

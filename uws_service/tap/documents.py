@@ -16,7 +16,7 @@ from uws_service.applications.protocols import TAP_FORMATS
 from uws_service.protocol import vosi
 from uws_service.protocol.uws import xml_text
 from uws_service.tap.catalogue import Published, schemas_of
-from uws_service.tap.tap_schema import DESCRIPTIONS, TABLES, quoted, with_itself
+from uws_service.tap.tap_schema import DESCRIPTIONS, TABLES, quoted, with_tap_schema
 
 TABLES_NS = "http://www.ivoa.net/xml/VOSITables/v1.0"
 TAPREGEXT_NS = "http://www.ivoa.net/xml/TAPRegExt/v1.0"
@@ -32,7 +32,7 @@ def tables_xml(published: Sequence[Published], *, columns: bool) -> bytes:
     Without ``columns`` it is a short list.
     """
     root = etree.Element(f"{{{TABLES_NS}}}tableset", nsmap=_namespaces())
-    tables = with_itself([item.table for item in published])
+    tables = with_tap_schema([item.table for item in published])
     rows = {item.table.full_name: item.rows for item in published}
     for name in schemas_of(tables):
         schema = etree.SubElement(root, "schema")

@@ -18,11 +18,11 @@ MAX_FRAME_BYTES = 1 << 20
 class Kind(StrEnum):
     """Kinds of frames.
 
-    READY comes from a new process. QUESTION goes to it; BEGIN, DATA and END come back, or a FAULT instead.
+    READY comes from a new process. QUERY goes to it; BEGIN, DATA and END come back, or a FAULT instead.
     """
 
     READY = "R"
-    QUESTION = "Q"
+    QUERY = "Q"
     BEGIN = "B"
     DATA = "D"
     END = "E"

@@ -27,7 +27,7 @@ _DEGREES = frozenset({None, "deg", "degree", "degrees"})
 
 
 @dataclass(frozen=True, slots=True)
-class Ingested:
+class IngestResult:
     """A published table, with warnings for the operator."""
 
     table: Table
@@ -36,7 +36,7 @@ class Ingested:
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class IngestOptions:
     """The operator's metadata, in place of the file's."""
 
     name: str
@@ -52,7 +52,9 @@ def default_name(path: Path, schema: str) -> str:
     return f"{schema}.{stem if stem[0].isalpha() and not needs_quotes(stem) else f't_{stem}'}"
 
 
-def ingest(path: Path, folder: Folder, wishes: Wishes, progress: Callable[[int, int | None], None]) -> Ingested:
+def ingest(
+    path: Path, folder: Folder, options: IngestOptions, progress: Callable[[int, int | None], None]
+) -> IngestResult:
     """Read a file and publish it.
 
     ``progress`` gets the number of rows so far, and of all rows if the file has it.
@@ -62,30 +64,30 @@ def ingest(path: Path, folder: Folder, wishes: Wishes, progress: Callable[[int, 
     UsageError
         The file is no table, or the name is wrong or taken.
     """
-    schema, name = check_name(wishes.name)
+    schema, name = check_name(options.name)
     for word in (schema, name):
         if needs_quotes(word):
             raise UsageError(f"{word!r} is a word of ADQL's own; choose another name.")
-    if not wishes.replace and any(
-        published.table.full_name.lower() == wishes.name.lower() for published in folder.tables()
+    if not options.replace and any(
+        published.table.full_name.lower() == options.name.lower() for published in folder.tables()
     ):
-        raise UsageError(f"The table {wishes.name} is there; --replace puts this one in its place.")
+        raise UsageError(f"The table {options.name} is there; --replace puts this one in its place.")
     source = read_table(path)
-    columns, position, warnings = _placed(source.columns, wishes)
-    table = Table(schema, name, columns, wishes.description or source.description, position=position)
-    room = folder.room(table)
-    rows = write_table(source.batches, table, room, lambda count: progress(count, source.rows))
-    folder.describe(table, rows, room)
-    return Ingested(table, rows, (*source.notes, *warnings, *_missing(table)))
+    columns, position, warnings = _placed(source.columns, options)
+    table = Table(schema, name, columns, options.description or source.description, position=position)
+    folder_of_rows = folder.new_folder(table)
+    rows = write_table(source.batches, table, folder_of_rows, lambda count: progress(count, source.rows))
+    folder.describe(table, rows, folder_of_rows)
+    return IngestResult(table, rows, (*source.notes, *warnings, *_missing(table)))
 
 
 def _placed(
-    columns: tuple[Column, ...], wishes: Wishes
+    columns: tuple[Column, ...], options: IngestOptions
 ) -> tuple[tuple[Column, ...], tuple[str, str] | None, list[str]]:
     """Mark the position columns; return warnings on guesses too."""
     warnings: list[str] = []
     names: dict[str, str] = {}
-    for axis, wish in (("ra", wishes.ra), ("dec", wishes.dec)):
+    for axis, wish in (("ra", options.ra), ("dec", options.dec)):
         if wish:
             names[axis] = _named(columns, wish)
     position = position_of(columns) if not names else None
@@ -103,7 +105,7 @@ def _placed(
     if len(names) < 2:
         warnings.append("there are no positions, so no cones and no matches on the sky (name them with --ra and --dec)")
         return columns, None, warnings
-    if not (wishes.ra and wishes.dec):
+    if not (options.ra and options.dec):
         warnings.append(f"{names['ra']} and {names['dec']} are taken for the positions (ICRS, degrees), by their names")
     marked = tuple(
         replace(column, ucd=UCDS[axis], unit="deg")

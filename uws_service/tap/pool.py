@@ -26,7 +26,7 @@ import structlog
 from uws_service.domain.errors import ServiceUnavailable, UsageError, UwsError
 from uws_service.tap.frames import HEAD, Kind, json_frame, parse_head
 from uws_service.tap.shares import FairPlaces
-from uws_service.tap.tables_source import Place
+from uws_service.tap.tables_source import TablesSource
 
 log = structlog.get_logger(__name__)
 START_SECONDS = 60.0
@@ -73,9 +73,9 @@ class Process:
         if kind is not Kind.READY:
             raise ConnectionError(kind)
 
-    async def ask(self, question: dict[str, Any]) -> None:
+    async def ask(self, request: dict[str, Any]) -> None:
         """Send a query; return when it has started, else raise its error."""
-        self.writer.write(json_frame(Kind.QUESTION, question))
+        self.writer.write(json_frame(Kind.QUERY, request))
         await self.writer.drain()
         kind, content = await self._read()
         if kind is Kind.FAULT:
@@ -119,7 +119,7 @@ class Pool:
 
     Parameters
     ----------
-    place
+    source
         Where the tables are.
     temporary
         Folder for what does not fit into their memory.
@@ -127,8 +127,8 @@ class Pool:
         How many there are at most.
     """
 
-    def __init__(self, place: Place, temporary: Path, size: int) -> None:
-        self.place, self.temporary, self.size = place, temporary, size
+    def __init__(self, source: TablesSource, temporary: Path, size: int) -> None:
+        self.source, self.temporary, self.size = source, temporary, size
         self._idle: deque[Process] = deque()
         self._places = FairPlaces(size)
         self._all: set[Process] = set()
@@ -154,7 +154,7 @@ class Pool:
                 yield process
                 reusable = True
             except (UsageError, QueryFailed, Unreachable):
-                reusable = True  # the process has said so itself, and waits for the next question
+                reusable = True  # the process has said so itself, and waits for the next request
                 raise
             except (asyncio.IncompleteReadError, ConnectionError) as error:
                 raise self._died(process, error) from error
@@ -188,10 +188,10 @@ class Pool:
         with process_socket:
             arguments = [
                 "--socket", str(process_socket.fileno()), "--temporary", str(self.temporary),
-                "--folder", self.place.folder,
-                "--postgresql", self.place.postgresql, "--schemas", " ".join(self.place.schemas),
+                "--folder", self.source.folder,
+                "--postgresql", self.source.postgresql, "--schemas", " ".join(self.source.schemas),
             ]  # fmt: skip
-            inherited = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH", self.place.postgresql)
+            inherited = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH", self.source.postgresql)
             subprocess = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",

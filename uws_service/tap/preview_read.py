@@ -17,7 +17,7 @@ MAX_PREVIEW_BYTES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ResultPreview:
     """A preview: columns, first rows, number of rows, sky plot.
 
     ``located`` is the number of positions, of which the plot has ``dot_count``; None in a preview of earlier versions,
@@ -32,7 +32,7 @@ class Shown:
     located: int | None = None
 
 
-def shown(content: bytes) -> Shown | None:
+def parse_preview(content: bytes) -> ResultPreview | None:
     """Parse `uws_service.tap.preview_write`'s JSON; None for anything else.
 
     A job's command wrote it, so it may be anything.
@@ -46,6 +46,6 @@ def shown(content: bytes) -> Shown | None:
         ]
         rows = [[str(cell) for cell in row] for row in raw["rows"]]
         located = int(raw["located"]) if "located" in raw else None
-        return Shown(columns, rows, int(raw["count"]), sky_svg(positions), len(positions), located)
+        return ResultPreview(columns, rows, int(raw["count"]), sky_svg(positions), len(positions), located)
     except (ValueError, TypeError, KeyError, ArithmeticError):
         return None

@@ -18,11 +18,11 @@ from uws_service.domain.errors import ConfigurationError
 from uws_service.tap import tap_schema
 from uws_service.tap.catalogue import Folder, Published
 from uws_service.tap.engines.base import Engine
-from uws_service.tap.tap_schema import with_itself
+from uws_service.tap.tap_schema import with_tap_schema
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TablesSource:
     """A folder, or a PostgreSQL database.
 
     The database's URL is in the environment variable ``postgresql``. ``sample``: OpenNGC belongs to the folder, and is
@@ -35,12 +35,12 @@ class Place:
     sample: bool = False
 
     @classmethod
-    def of(cls, spec: CatalogueSpec) -> Place:
+    def of(cls, spec: CatalogueSpec) -> TablesSource:
         """Build from a descriptor whose folder is set."""
         return cls(spec.folder, spec.postgresql, spec.schemas, spec.sample)
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> Place:
+    def from_environment(cls, environment: Mapping[str, str]) -> TablesSource:
         """Build from a job's environment, written by `launch`."""
         return cls(
             environment.get("UWS_CATALOGUE", ""),
@@ -56,7 +56,7 @@ class Place:
         """
         import pyarrow as pa
 
-        tables = with_itself([item.table for item in published])
+        tables = with_tap_schema([item.table for item in published])
         described = tap_schema.rows(tables)
         itself = [(item, pa.Table.from_batches([described[item.name]])) for item in tap_schema.TABLES]
         if self.postgresql:
@@ -92,17 +92,17 @@ class Place:
 class Tables:
     """The tables of a source, read again when they change."""
 
-    place: Place
+    source: TablesSource
     _state: object = field(default_factory=object)
     _published: tuple[Published, ...] = ()
     _all: tuple[Table, ...] = ()
 
     def published(self) -> tuple[Published, ...]:
         """Return the published tables, without TAP_SCHEMA."""
-        state = self.place.state()
+        state = self.source.state()
         if state != self._state:
-            self._published = self.place.published()
-            self._all = with_itself([item.table for item in self._published])
+            self._published = self.source.published()
+            self._all = with_tap_schema([item.table for item in self._published])
             self._state = state
         return self._published
 
@@ -117,17 +117,17 @@ def has_sample(folder: Folder) -> bool:
     return {"openngc.objects", "openngc.identifiers"} <= {item.table.full_name for item in folder.tables()}
 
 
-def prepare(place: Place) -> None:
+def prepare(source: TablesSource) -> None:
     """Publish OpenNGC if it is missing.
 
     Several processes may do so at once.
     """
-    if not place.sample or place.postgresql or has_sample(Folder(Path(place.folder))):
+    if not source.sample or source.postgresql or has_sample(Folder(Path(source.folder))):
         return
     from uws_service.tap import sample
     from uws_service.tap.engines.parquet import write_table
 
-    path = Path(place.folder)
+    path = Path(source.folder)
     try:
         path.mkdir(parents=True, exist_ok=True)
         folder = Folder(path)
@@ -136,11 +136,11 @@ def prepare(place: Place) -> None:
             if has_sample(folder):
                 return
             for table, batch in sample.tables():
-                room = folder.room(table)
-                folder.describe(table, write_table([batch], table, room), room)
+                folder_of_rows = folder.new_folder(table)
+                folder.describe(table, write_table([batch], table, folder_of_rows), folder_of_rows)
     except OSError as error:
         raise ConfigurationError(f"catalogue folder {path}: {error.strerror or error}") from None
 
 
 if __name__ == "__main__":  # a process of its own, so that the service need not load the engine for it
-    prepare(Place(folder=sys.argv[1], sample=True))
+    prepare(TablesSource(folder=sys.argv[1], sample=True))

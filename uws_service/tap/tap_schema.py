@@ -111,7 +111,7 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"' if needs_quotes(name) else name
 
 
-def with_itself(tables: Sequence[Table]) -> tuple[Table, ...]:
+def with_tap_schema(tables: Sequence[Table]) -> tuple[Table, ...]:
     """Return the tables together with those of TAP_SCHEMA."""
     return (*tables, *TABLES)
 

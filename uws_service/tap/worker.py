@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from uws_service.domain.errors import UwsError
-from uws_service.tap.answer import Answerer, Question
+from uws_service.tap.answer import QueryRequest, QueryRunner
 from uws_service.tap.frames import HEAD, MAX_FRAME_BYTES, Kind, frame, json_frame, parse_head
-from uws_service.tap.tables_source import Place
+from uws_service.tap.tables_source import TablesSource
 
 LOADING_BYTES = 512 * 1024**2
 """Bytes for what is loaded with the first query."""
@@ -62,14 +62,14 @@ def bind_memory(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
-def serve(connection: socket.socket, answerer: Answerer) -> None:
+def serve(connection: socket.socket, runner: QueryRunner) -> None:
     """Answer queries until the service disconnects."""
     connection.sendall(frame(Kind.READY))
     is_limited = False
     while True:
         kind, length = parse_head(received(connection, HEAD.size))
         content = received(connection, length)
-        if kind is not Kind.QUESTION:
+        if kind is not Kind.QUERY:
             return
         try:
             request = json.loads(content)
@@ -77,7 +77,7 @@ def serve(connection: socket.socket, answerer: Answerer) -> None:
                 bind_memory(2 * request["memory"])  # the engine has one half
                 is_limited = True
             pending = b""  # a small result goes out in one piece
-            for part in _answer(request, answerer):
+            for part in _answer(request, runner):
                 if pending:
                     connection.sendall(pending)
                 pending = part
@@ -87,17 +87,17 @@ def serve(connection: socket.socket, answerer: Answerer) -> None:
             connection.sendall(json_frame(Kind.FAULT, fault))
 
 
-def _answer(request: dict[str, Any], answerer: Answerer) -> Iterator[bytes]:
+def _answer(request: dict[str, Any], runner: QueryRunner) -> Iterator[bytes]:
     """Yield frames of the result, BEGIN first.
 
     BEGIN is sent once the query has started; small parts are joined.
     """
     uploads = {name: Path(path) for name, path in request["files"].items()}
-    question = Question(
+    query = QueryRequest(
         request["query"], request["form"], request["maxrec"], uploads, request["seconds"], request["memory"]
     )
     head = frame(Kind.BEGIN)
-    for part in _gathered(answerer.answer(question)):
+    for part in _gathered(runner.answer(query)):
         yield head + frame(Kind.DATA, part)
         head = b""
 
@@ -122,11 +122,11 @@ def main() -> int:
     parser.add_argument("--schemas", default="")
     options = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the service, which then closes the socket
-    place = Place(options.folder, options.postgresql, tuple(options.schemas.split()))
-    answerer = Answerer(place, options.temporary)
+    source = TablesSource(options.folder, options.postgresql, tuple(options.schemas.split()))
+    runner = QueryRunner(source, options.temporary)
     with contextlib.suppress(Disconnected, ConnectionError), socket.socket(fileno=options.socket) as connection:
-        serve(connection, answerer)
-    answerer.close()
+        serve(connection, runner)
+    runner.close()
     return 0
 
 

@@ -14,7 +14,7 @@ from tests.adql.sky import BOUNDS, MAKERS, STARS, TABLES, UPLOAD, ask, batch, en
 from uws_service.adql import Column, Table, Translation, translate
 from uws_service.domain.errors import UsageError, UwsError
 from uws_service.tap.engines.base import Bounds, Engine
-from uws_service.tap.engines.limits import QueryTooLarge
+from uws_service.tap.engines.errors import QueryTooLarge
 
 ENDLESS = (
     "SELECT COUNT(*) FROM stars a, stars b, stars c, stars d, stars e, stars f, stars g "

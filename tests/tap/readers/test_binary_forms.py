@@ -15,7 +15,7 @@ from astropy.io import fits
 from astropy.io.votable import from_table, parse, writeto
 from astropy.table import Table
 
-from tests.tap.reading.tables import read_rows, rows_of
+from tests.tap.readers.tables import read_rows, rows_of
 from tests.tiers import require
 from uws_service.domain.errors import UsageError
 from uws_service.tap.readers import read_table

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from astropy.table import Table
 
-from tests.tap.reading.tables import read_rows, rows_of
+from tests.tap.readers.tables import read_rows, rows_of
 from uws_service.domain.errors import UsageError
 from uws_service.tap.readers import read_table
 

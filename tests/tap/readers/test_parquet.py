@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from tests.tap.reading.tables import rows_of
+from tests.tap.readers.tables import rows_of
 from uws_service.domain.errors import UsageError
 from uws_service.tables import read_arrow
 from uws_service.tap.readers import read_table

@@ -17,7 +17,7 @@ from uws_service.domain.errors import UwsError
 from uws_service.tap.engines.arrow import Stream, conform, schema
 from uws_service.tap.engines.base import Bounds
 from uws_service.tap.engines.deadlines import Deadlines
-from uws_service.tap.engines.limits import bad_value, limited, too_big, too_slow, unknown
+from uws_service.tap.engines.errors import bad_value, limited, too_big, too_slow, unknown
 from uws_service.tap.engines.parquet import FILE
 from uws_service.tap.engines.sandbox import lock, open_sandbox
 

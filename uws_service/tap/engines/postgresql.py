@@ -19,7 +19,7 @@ from uws_service.domain.errors import ServiceUnavailable, UwsError
 from uws_service.tap.engines.arrow import conform, schema
 from uws_service.tap.engines.base import Bounds
 from uws_service.tap.engines.deadlines import Deadlines
-from uws_service.tap.engines.limits import bad_value, limited, too_big, too_slow, unknown
+from uws_service.tap.engines.errors import bad_value, limited, too_big, too_slow, unknown
 
 _BATCH = 10_000  # rows
 _CONNECT_SECONDS = 10

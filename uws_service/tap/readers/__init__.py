@@ -55,7 +55,7 @@ def read_table(path: Path, form: str | None = None) -> Source:
     Unreadable
         It is no table, or one that is broken; while batches are read, too.
     """
-    from uws_service.tap.readers.compressed import GZIP, unpacked
+    from uws_service.tap.readers.compression import GZIP, unpacked
 
     holder: Any = None
     with path.open("rb") as file:
@@ -79,7 +79,7 @@ def read_table(path: Path, form: str | None = None) -> Source:
 
 def detect_format(path: Path) -> str:
     """Detect the format by the first bytes."""
-    from uws_service.tap.readers.compressed import GZIP, UNSUPPORTED
+    from uws_service.tap.readers.compression import GZIP, UNSUPPORTED
 
     with path.open("rb") as file:
         head = file.read(4096)
@@ -122,7 +122,7 @@ def _normalised(source: Source, form: str, holder: Any) -> Iterator[Any]:
 
     ``holder`` keeps the file alive that they are read from.
     """
-    from uws_service.tap.readers.missing import without_fillers
+    from uws_service.tap.readers.nulls import without_fillers
 
     with _reading_errors(form):
         for batch in source.batches:

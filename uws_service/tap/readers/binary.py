@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from uws_service.tap.readers import Unreadable
 from uws_service.tap.readers.fields import BYTES, Field
-from uws_service.tap.readers.words import scalars
+from uws_service.tap.readers.text_values import scalars
 from uws_service.tap.types import TEXTS, arrow_schema, arrow_type
 
 BATCH_ROWS = 20_000

@@ -19,8 +19,8 @@ import pyarrow.csv
 from uws_service.adql.model import Column
 from uws_service.tap.readers import Source, Unreadable, check_column_count
 from uws_service.tap.readers.ecsv import Declared, Head, read_head
-from uws_service.tap.readers.guessing import Guess
-from uws_service.tap.readers.words import typed
+from uws_service.tap.readers.text_values import typed
+from uws_service.tap.readers.type_inference import TypeInference
 from uws_service.tap.types import TEXTS, arrow_schema, arrow_type
 
 SEPARATORS = ",\t;|"
@@ -51,7 +51,7 @@ def read(path: Path) -> Source:
     if comments and comments[0].startswith("%ECSV"):
         head = read_head("\n".join(line for line in comments[1:] if line.strip() != "---"))
     layout = _layout(path, encoding, comments, head)
-    source = _declared(layout, head) if head else _guessed(layout)
+    source = _declared(layout, head) if head else _inferred(layout)
     if encoding in ("iso8859-1", "cp1252"):
         note = f"the text is no UTF-8, and is read as {'ISO 8859-1' if encoding == 'iso8859-1' else 'windows-1252'}"
         source = replace(source, notes=(note, *source.notes))
@@ -158,25 +158,27 @@ def _texts(layout: Layout) -> Iterator[Any]:
             raise Unreadable(f"The table can't be read as CSV: {message}") from None
 
 
-def _guessed(layout: Layout) -> Source:
-    guesses = [Guess() for _ in layout.names]
+def _inferred(layout: Layout) -> Source:
+    inferences = [TypeInference() for _ in layout.names]
     rows = 0
     for batch in _texts(layout):
         rows += batch.num_rows
-        for guess, texts in zip(guesses, batch.columns, strict=True):
-            guess.observe(texts)
-    described = [guess.column(name) for guess, name in zip(guesses, layout.names, strict=True)]
+        for inference, texts in zip(inferences, batch.columns, strict=True):
+            inference.observe(texts)
+    described = [inference.column(name) for inference, name in zip(inferences, layout.names, strict=True)]
     columns = tuple(column for column, _ in described)
     notes = tuple(f"the column {column.name!r} is read as text: {reason}" for column, reason in described if reason)
-    return Source(columns, _guessed_batches(layout, guesses, columns), rows, notes=notes)
+    return Source(columns, _inferred_batches(layout, inferences, columns), rows, notes=notes)
 
 
-def _guessed_batches(layout: Layout, guesses: Sequence[Guess], columns: tuple[Column, ...]) -> Iterator[Any]:
+def _inferred_batches(
+    layout: Layout, inferences: Sequence[TypeInference], columns: tuple[Column, ...]
+) -> Iterator[Any]:
     schema = arrow_schema(columns)
     for batch in _texts(layout):
         arrays = [
-            typed(guess.words(texts), column)
-            for guess, texts, column in zip(guesses, batch.columns, columns, strict=True)
+            typed(inference.words(texts), column)
+            for inference, texts, column in zip(inferences, batch.columns, columns, strict=True)
         ]
         yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
@@ -223,9 +225,9 @@ def _look_ahead(layout: Layout, declared: Sequence[Declared]) -> tuple[set[int],
     for batch in _texts(layout) if texts or unsigned else ():
         wide |= {n for n in texts - wide if pc.all(pc.string_is_ascii(batch.column(n))).as_py() is False}
         for number in unsigned - beyond:
-            guess = Guess()
-            guess.observe(batch.column(number))
-            if guess.beyond_long:
+            inference = TypeInference()
+            inference.observe(batch.column(number))
+            if inference.beyond_long:
                 beyond.add(number)
     return wide, beyond
 

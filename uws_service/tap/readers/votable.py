@@ -26,7 +26,7 @@ from uws_service.adql.model import Column
 from uws_service.tap.readers import Source, Unreadable, check_column_count
 from uws_service.tap.readers.binary import BATCH_ROWS, Table
 from uws_service.tap.readers.fields import Field, field_of
-from uws_service.tap.readers.words import typed
+from uws_service.tap.readers.text_values import typed
 from uws_service.tap.types import arrow_schema
 
 BATCH_CHARACTERS = 8 << 20

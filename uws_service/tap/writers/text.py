@@ -5,7 +5,6 @@ TABLEDATA, CSV and TSV have this in common; there is no loop over rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -75,6 +74,3 @@ def escaped(array: Any, pairs: tuple[tuple[str, str], ...]) -> Any:
     for old, new in pairs:
         array = pc.replace_substring(array, old, new)
     return array
-
-
-Escape = Callable[[Any], Any]

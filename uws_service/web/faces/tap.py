@@ -29,9 +29,9 @@ from uws_service.domain.job import Parameter, Phase
 from uws_service.offload import offload
 from uws_service.service.backend import Backend
 from uws_service.tap import Queries, documents
-from uws_service.tap.fetching import fetch_upload
 from uws_service.tap.pool import GRACE_SECONDS, Process
 from uws_service.tap.spool import Spool
+from uws_service.tap.upload_fetch import fetch_upload
 from uws_service.web.edge import Resource, call_of
 from uws_service.web.intake import Posted, disconnected, posted, run_id_of
 

@@ -45,7 +45,7 @@ class Kind(enum.Enum):
 
 
 @dataclass
-class Guess:
+class TypeInference:
     """Observations of a column's values so far."""
 
     kinds: set[Kind] = field(default_factory=set)
