@@ -1,4 +1,4 @@
-"""Hostile uploads: files that claim what they do not hold, in every format, and names and values that are SQL."""
+"""Hostile uploads: false claims, and SQL in names and values."""
 
 from __future__ import annotations
 
@@ -34,34 +34,34 @@ def _fits(form: str, rows: int = 100) -> bytes:
 
 
 def _changed(content: bytes, **cards: int | str) -> bytes:
-    """With other values in the header of the table."""
+    """Replace values in the table's header."""
     first, table = content[:2880], content[2880:]
     for name, value in cards.items():
-        wanted = f"'{value}'" if isinstance(value, str) else f"{value:>20}"
-        card = f"{name:8}= {wanted}".ljust(80).encode()
+        text = f"'{value}'" if isinstance(value, str) else f"{value:>20}"
+        card = f"{name:8}= {text}".ljust(80).encode()
         table, count = re.subn(rb"%b *=.{71}" % name.encode(), card, table, count=1)
         assert count == 1
     return first + table
 
 
 def _claiming(**cards: int | str) -> bytes:
-    """A hundred rows of one integer, with other words about them."""
+    """Return a table of a hundred integers with other claims."""
     return _changed(_fits("J"), **cards)
 
 
 def _heap(length: int, offset: int) -> bytes:
-    """A column of arrays in the heap, whose only row points at so many elements at that place."""
+    """Return a column whose only array claims such a place."""
     out = io.BytesIO()
     arrays = np.empty(1, dtype=object)
     arrays[0] = np.arange(3, dtype="i4")
     fits.BinTableHDU.from_columns([fits.Column("a", "PJ()", array=arrays)]).writeto(out)
     content, pointer = out.getvalue(), struct.pack(">ii", 3, 0)
-    where = content.index(pointer, 5760)
-    return content[:where] + struct.pack(">ii", length, offset) + content[where + len(pointer) :]
+    position = content.index(pointer, 5760)
+    return content[:position] + struct.pack(">ii", length, offset) + content[position + len(pointer) :]
 
 
 def _parquet(rows: int) -> bytes:
-    """That many rows, none with a value: some bytes for each million."""
+    """Return many rows without values: some bytes per million."""
     out = io.BytesIO()
     column = pa.nulls(1_000_000, pa.int32())
     with pyarrow.parquet.ParquetWriter(out, pa.schema([("a", pa.int32())])) as writer:
@@ -102,9 +102,9 @@ def _memory(server: Server) -> int:
     assert server.process is not None
     service = psutil.Process(server.process.pid)
     total = 0
-    for one in (service, *service.children(recursive=True)):
+    for process in (service, *service.children(recursive=True)):
         try:
-            total += one.memory_info().rss
+            total += process.memory_info().rss
         except psutil.NoSuchProcess:
             continue
     return total
@@ -117,7 +117,7 @@ def _count(server: Server, content: bytes) -> requests.Response:
 
 @pytest.mark.parametrize("name", WRONG)
 def test_what_a_file_claims(server: Server, name: str) -> None:
-    """400 with the table's name and a reason; the service is as large and as quick as before."""
+    """400 with a reason; the service stays small and quick."""
     make, words = WRONG[name]
     content = make()
     assert len(content) < 40_000_000
@@ -144,9 +144,9 @@ HOSTILE = (
 
 
 def test_names_and_values_that_are_sql(server: Server) -> None:
-    """They come back as what they are: columns with such names, rows with such texts."""
-    fields = "".join(f'<FIELD name={quoteattr(one)} datatype="char" arraysize="*"/>' for one in HOSTILE)
-    cells = "".join(f"<TD>{escape(one)}</TD>" for one in HOSTILE)
+    """Such names and texts come back unchanged."""
+    fields = "".join(f'<FIELD name={quoteattr(name)} datatype="char" arraysize="*"/>' for name in HOSTILE)
+    cells = "".join(f"<TD>{escape(name)}</TD>" for name in HOSTILE)
     content = (
         f"<VOTABLE><RESOURCE><TABLE>{fields}<DATA><TABLEDATA><TR>{cells}</TR></TABLEDATA></DATA></TABLE></RESOURCE>"
         "</VOTABLE>"

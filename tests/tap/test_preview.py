@@ -1,4 +1,4 @@
-"""The sample of positions of a result: from all of its rows, whatever their order and number."""
+"""The sample of positions of a result."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COLUMNS = [Column("ra", "double", ucd="pos.eq.ra;meta.main"), Column("dec", "flo
 
 
 def batches(rows: int, size: int = 5000) -> Iterator[pa.RecordBatch]:
-    """Positions sorted by right ascension, each hundredth row without one."""
+    """Yield sorted positions, each hundredth row without one."""
     for start in range(0, rows, size):
         number = np.arange(start, min(start + size, rows))
         lon = 360.0 * number / rows
@@ -34,7 +34,10 @@ def previewed(rows: int) -> tuple[Preview, dict[str, object]]:
 
 
 def test_the_sample_is_from_the_whole_of_a_sorted_result() -> None:
-    """Each tenth of the rows has about a tenth of the sample: a chi-square of 9 degrees is below 33 (1 in 10,000)."""
+    """Each tenth of the rows has its share of the sample.
+
+    A chi-square of 9 degrees is below 33 (1 in 10,000).
+    """
     for rows in (3_000, 13_371, 400_000):
         preview, content = previewed(rows)
         positions = np.array(content["positions"])

@@ -54,7 +54,7 @@ def progress(fraction: float, text: str) -> None:
 
 
 def read_table(path: Path) -> UserTable:
-    """Read the table, in any format; open nothing that it names."""
+    """Read the table; open nothing that it names."""
     try:
         return read_arrow(path)
     except UsageError as error:
@@ -62,7 +62,7 @@ def read_table(path: Path) -> UserTable:
 
 
 def find_column(table: UserTable, axis: str, column_name: str | None) -> str:
-    """Find the column of right ascension or declination."""
+    """Find the column of an axis."""
     names = [column.name for column in table.columns]
     if column_name:
         if column_name not in names:
@@ -84,7 +84,7 @@ def is_number(column: Column) -> bool:
 
 
 def positions(table: UserTable, ra: str, dec: str) -> Any:
-    """Return the rows' coordinates; columns without a unit are in degrees."""
+    """Return the rows' coordinates, in degrees by default."""
     import numpy as np
     import pyarrow as pa
     from astropy import units
@@ -110,7 +110,7 @@ def positions(table: UserTable, ra: str, dec: str) -> Any:
 
 
 def catalogue() -> tuple[Any, Any]:
-    """Return OpenNGC's objects that have a position, and coordinates."""
+    """Return OpenNGC's objects with positions, and coordinates."""
     import pyongc
     from astropy import units
     from astropy.coordinates import SkyCoord
@@ -175,7 +175,7 @@ def write(table: UserTable, path: Path, form: str, maxrec: int, info: dict[str, 
 
 
 def main() -> int:
-    """Run; exit with 2 if the user's input is at fault."""
+    """Run; exit with 2 for invalid input."""
     parser = argparse.ArgumentParser(prog="crossmatch", description=__doc__)
     parser.add_argument("--table", type=Path, required=True)
     parser.add_argument("--radius", type=float, default=10.0)
