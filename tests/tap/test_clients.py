@@ -131,8 +131,9 @@ print(len(tap.launch_job("{BRIGHT}").get_results()))
 print(len(tap.launch_job_async("{BRIGHT}").get_results()))
 """
     # A process of its own: it leaves sockets open and writes files where it is.
-    process = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=600,
-                             cwd=tmp_path)  # fmt: skip
+    process = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=600, cwd=tmp_path
+    )
     assert process.returncode == 0, process.stderr
     assert process.stdout.split().count("5") == 2
 
@@ -148,8 +149,9 @@ query = "SELECT * FROM tap_upload.mine ORDER BY id"
 print(list(tap.launch_job(query, **upload).get_results()["id"]) == [1, 2])
 print(list(tap.launch_job_async(query, **upload).get_results()["id"]) == [1, 2])
 """
-    process = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=180,
-                             cwd=tmp_path)  # fmt: skip
+    process = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=180, cwd=tmp_path
+    )
     assert process.returncode == 0, process.stderr
     assert process.stdout.split().count("True") == 2
 
