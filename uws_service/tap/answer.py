@@ -21,7 +21,7 @@ from uws_service.tap.readers import read_table
 from uws_service.tap.tables_source import Tables, TablesSource
 from uws_service.tap.writers import WRITERS, Document, Rows, Watch
 
-MOST_UPLOADED = 10_000_000
+MAX_UPLOADED_ROWS = 10_000_000
 """Rows of one uploaded table."""
 Upload = tuple[Table, Iterator[Any]]
 
@@ -59,7 +59,7 @@ class QueryRunner:
         self._engine: Engine | None = None
         self._opened_for: tuple[Table, ...] = ()
         self.notes: tuple[str, ...] = ()
-        """What the last request's uploads lost or changed, for people."""
+        """What reading the last request's uploads lost or changed, for people."""
 
     def answer(self, request: QueryRequest, watch: Watch | None = None) -> Iterator[bytes]:
         """Return the result in its format.
@@ -69,7 +69,7 @@ class QueryRunner:
         Raises
         ------
         UwsError
-            With words for a person: the query, an upload or a limit.
+            The query, an upload or a limit is at fault; the message is for people.
         """
         tables = self.tables.all()
         faults: list[UsageError] = []
@@ -77,9 +77,9 @@ class QueryRunner:
         uploads = {name: upload for name, (upload, _) in read.items()}
         self.notes = tuple(f"UPLOAD {name}: {note}" for name, (_, notes) in read.items() for note in notes)
         engine = self._opened(tables)
-        # Long queries, and tables that their callers bring, would fill the memory of what is kept.
-        translated = translate if uploads or len(request.query) > LONGEST_KEPT else _translated
-        translation = translated(request.query, (*tables, *(table for table, _ in uploads.values())), engine.dialect)
+        # Long queries and uploaded tables would fill the cache.
+        translator = translate if uploads or len(request.query) > MAX_CACHED_CHARACTERS else _cached_translation
+        translation = translator(request.query, (*tables, *(table for table, _ in uploads.values())), engine.dialect)
         infos = tuple(("UPLOAD_NOTE", note) for note in self.notes)
         document = Document(translation.columns, request.query, infos)
         if request.maxrec == 0:
@@ -89,7 +89,7 @@ class QueryRunner:
             batches = iter(engine.query(translation, bounds, uploads))
             try:
                 first = next(batches, None)
-            except UwsError as error:  # what is wrong with an upload reaches us as the engine's failure
+            except UwsError as error:  # a fault in an upload comes back as the engine's failure
                 raise (faults[0] if faults else error) from None
             batches = itertools.chain([first], batches) if first is not None else iter(())
             rows = Rows(batches, translation.columns, request.maxrec, watch)
@@ -110,12 +110,12 @@ class QueryRunner:
             self._engine = None
 
 
-LONGEST_KEPT = 10_000
-"""Characters of a query whose translation is kept."""
+MAX_CACHED_CHARACTERS = 10_000
+"""Characters of a query whose translation is cached."""
 
 
 @lru_cache(512)
-def _translated(query: str, tables: tuple[Table, ...], dialect: Dialect) -> Translation:
+def _cached_translation(query: str, tables: tuple[Table, ...], dialect: Dialect) -> Translation:
     return translate(query, tables, dialect)
 
 
@@ -138,8 +138,8 @@ def _counted(batches: Iterator[Any], name: str, faults: list[UsageError]) -> Ite
     try:
         for batch in batches:
             count += batch.num_rows
-            if count > MOST_UPLOADED:
-                raise UsageError(f"the table has more than {MOST_UPLOADED} rows.")
+            if count > MAX_UPLOADED_ROWS:
+                raise UsageError(f"the table has more than {MAX_UPLOADED_ROWS} rows.")
             yield batch
     except UsageError as error:
         faults.append(UsageError(f"UPLOAD {name}: {error.message}"))

@@ -1,8 +1,6 @@
 """The service's side of a TAP application: tables and processes.
 
 Nothing here imports the engines: only the query processes load them.
-
-Nothing here imports the engines: they are in the query processes alone.
 """
 
 from __future__ import annotations

@@ -2,9 +2,6 @@
 
 Each table has a description in JSON, ``{schema}.{table}.json``, which names the folder of its rows. The description is
 written last and removed first, so a described table is complete. Rows get a new folder each time they are written.
-
-``{schema}.{table}.json`` is written last and removed first, so a table that is described is complete. It names the
-folder of the rows, which is another one each time the table is written.
 """
 
 from __future__ import annotations

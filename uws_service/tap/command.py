@@ -2,8 +2,6 @@
 
 It reads parameters and uploads from its input folder, and writes the result into its output folder. Exit code 2 means
 that the query, an upload or a limit is at fault; the last line of standard error says why.
-
-Exit code 2 when the query, an upload or a limit is at fault; the last line of standard error says why.
 """
 
 from __future__ import annotations

@@ -3,9 +3,6 @@
 They are read from its own TAP_SCHEMA if it has one, else from its catalogue. Without a ``tap_schema``, comments are
 descriptions, and a comment of a column may begin with its unit and UCD in brackets:
 ``[deg; pos.eq.ra;meta.main] Right ascension``.
-
-Without a ``tap_schema``, comments are descriptions, and a comment of a column may begin with its unit and UCD in
-brackets: ``[deg; pos.eq.ra;meta.main] Right ascension``.
 """
 
 from __future__ import annotations

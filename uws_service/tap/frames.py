@@ -12,7 +12,6 @@ from typing import Any
 
 HEAD = struct.Struct(">cI")
 MAX_FRAME_BYTES = 1 << 20
-"""Bytes of one frame of a result."""
 
 
 class Kind(StrEnum):

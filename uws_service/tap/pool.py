@@ -2,9 +2,6 @@
 
 With them a synchronous query starts no program and writes no row to the database. Each process answers one query at a
 time. One that takes too long is killed, as is one whose client has gone; the next query gets a new one.
-
-Each process answers one query at a time. One that takes longer than it may is killed, and so is one whose client has
-gone away; the next query gets a new one.
 """
 
 from __future__ import annotations
@@ -51,7 +48,7 @@ class Process:
     def __init__(self, process: asyncio.subprocess.Process, reader: Any, writer: Any) -> None:
         self.process, self.reader, self.writer = process, reader, writer
         self.start_seconds = 0.0
-        """What the query that has the process now waited for its start; no fault of its own."""
+        """How long the current query waited for the start of the process."""
         self._watchdog: asyncio.TimerHandle | None = None
 
     def limit(self, seconds: float | None) -> None:
@@ -154,7 +151,7 @@ class Pool:
                 yield process
                 reusable = True
             except (UsageError, QueryFailed, Unreachable):
-                reusable = True  # the process has said so itself, and waits for the next request
+                reusable = True  # the process answered, and waits for the next request
                 raise
             except (asyncio.IncompleteReadError, ConnectionError) as error:
                 raise self._died(process, error) from error

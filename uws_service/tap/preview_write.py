@@ -63,9 +63,6 @@ class Sample:
 
     Each position gets a random key, and those with the smallest keys stay. The keys are those of a fixed seed: the same
     result has the same picture.
-
-    Each position gets a random key, and those with the smallest keys stay. The keys are those of a fixed seed: the same
-    result has the same picture.
     """
 
     def __init__(self, size: int) -> None:

@@ -2,8 +2,6 @@
 
 The whole sky in Hammer's equal-area projection, or a small region around its middle. SVG with presentation attributes
 only, so that it needs no style of its own; east is left, as the sky is seen.
-
-SVG with presentation attributes only, so that it needs no style of its own; east is left, as the sky is seen.
 """
 
 from __future__ import annotations

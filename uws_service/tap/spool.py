@@ -1,8 +1,6 @@
 """A buffer between a query process and a slower client.
 
 Unread bytes stay in memory while they are few, and then in an unnamed file.
-
-What the client has not read yet is kept in memory while it is little, and then in a file without a name.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
 """VOTable's types and Arrow's, in both directions.
 
 VOTable 1.4 §2.1 has the types and §6 their meaning; DALI 1.1 §3.3 the xtypes.
-
-VOTable 1.4 §2.1 has the types and §6 their meaning; DALI 1.1 §3.3 the xtypes.
 """
 
 from __future__ import annotations

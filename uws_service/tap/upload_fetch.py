@@ -2,9 +2,6 @@
 
 Each is fetched by a short-lived process of its own: it can be ended at a deadline, whatever the server does, and a slow
 server holds no query process.
-
-Each is fetched by a short-lived process of its own: it can be ended at a deadline, whatever the server at the other end
-does, and a slow server holds no query process.
 """
 
 from __future__ import annotations

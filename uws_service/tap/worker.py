@@ -2,8 +2,6 @@
 
 It receives queries and returns results over a socket (`frames`), one after the other. It ends when the service closes
 the socket. The service kills it when a query takes too long.
-
-It ends when the service closes the socket. The service kills it when a query takes too long.
 """
 
 from __future__ import annotations
@@ -51,8 +49,6 @@ def bind_memory(size: int) -> None:
 
     It is also the first to be killed when the machine runs out of memory. The engine keeps its own limit; readers of
     uploaded files have none, and a file of a kilobyte can hold a terabyte.
-
-    The engine keeps its own bound; readers of uploaded files have none, and a file of a kilobyte can hold a terabyte.
     """
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
         score.write("500")

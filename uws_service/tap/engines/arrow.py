@@ -61,8 +61,6 @@ class Stream:
     """Batches on their way into an engine.
 
     The engine hides errors of its input behind its own; ``error`` is the original one, if any.
-
-    ``error`` is what really went wrong, if anything did.
     """
 
     def __init__(self, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> None:

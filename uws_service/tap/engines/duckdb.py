@@ -21,7 +21,7 @@ from uws_service.tap.engines.errors import bad_value, limited, too_big, too_slow
 from uws_service.tap.engines.parquet import FILE
 from uws_service.tap.engines.sandbox import lock, open_sandbox
 
-_BATCH = 10_000  # rows
+_BATCH_ROWS = 10_000
 log = structlog.get_logger(__name__)
 
 
@@ -101,7 +101,7 @@ class DuckDBEngine:
         statements = cursor.extract_statements(limited(translation, remaining))
         if [s.type for s in statements] != [duckdb.StatementType.SELECT]:
             raise duckdb.PermissionException("the SQL is not one SELECT")
-        reader = cursor.sql(statements[0]).to_arrow_reader(_BATCH)
+        reader = cursor.sql(statements[0]).to_arrow_reader(_BATCH_ROWS)
         for batch in conform(reader, result_schema, "The result"):
             if batch.num_rows:
                 yield batch.slice(0, remaining)

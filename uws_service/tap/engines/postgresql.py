@@ -21,7 +21,7 @@ from uws_service.tap.engines.base import Bounds
 from uws_service.tap.engines.deadlines import Deadlines
 from uws_service.tap.engines.errors import bad_value, limited, too_big, too_slow, unknown
 
-_BATCH = 10_000  # rows
+_BATCH_ROWS = 10_000
 _CONNECT_SECONDS = 10
 _TYPES = {
     "boolean": "boolean",
@@ -126,7 +126,7 @@ class PostgreSQLEngine:
                 connection.execute("SELECT set_config(%s, %s, true)", (name, value))
             with connection.cursor(name="rows", binary=True) as cursor:
                 cursor.execute(cast(Any, limited(translation, row_limit)))
-                while rows := cursor.fetchmany(_BATCH):
+                while rows := cursor.fetchmany(_BATCH_ROWS):
                     columns = zip(*rows, strict=True)
                     arrays = [_array(values, field.type) for values, field in zip(columns, result_schema, strict=True)]
                     yield pa.RecordBatch.from_arrays(arrays, schema=result_schema)

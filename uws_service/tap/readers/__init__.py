@@ -2,8 +2,6 @@
 
 They become columns in VOTable's terms and Arrow batches. Files may come from anybody: nothing that a file names is
 opened, and what it claims is not trusted.
-
-What is read may come from anybody: nothing that a file names is opened, and what it claims is not believed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
 """Rows of BINARY and BINARY2 to Arrow (VOTable 1.4 §5.3, §5.4).
 
 Offsets follow from the counts alone; these are checked against the data before any value is read.
-
-Where each value lies is known from the counts alone; these are checked against the data before any value is read.
 """
 
 from __future__ import annotations

@@ -3,10 +3,6 @@
 Formats differ in what they can say: BINARY has no null but NaN for floats (VOTable 1.4 §6), FITS no empty text that is
 not null, CSV neither. So that one table gives the same rows whatever its format, NaN, the empty text, and an array
 without any valid element are null everywhere.
-
-Formats differ in what they can say: BINARY has no null but NaN for floats (VOTable 1.4 §6), FITS no empty text that is
-not null, CSV neither. So that one table gives the same rows whatever its format, NaN, the empty text, and an array
-without an element that is there are null everywhere.
 """
 
 from __future__ import annotations

@@ -3,10 +3,6 @@
 No value may lose a digit. What is not entirely numeric stays text: sexagesimal angles, times of day, words. Integers
 with leading zeros are texts too (plates, postal codes, padded identifiers), and so are those beyond 63 bits or, beside
 decimals, beyond the 53 bits of a double.
-
-What is no number through and through stays the text that it is: sexagesimal angles, times of day, words. Whole numbers
-with leading zeros are texts too (plates, postal codes, padded identifiers), and so are those beyond 63 bits or, beside
-decimals, beyond the 53 bits of a double.
 """
 
 from __future__ import annotations

@@ -2,8 +2,6 @@
 
 TABLEDATA is read as a stream, BINARY and BINARY2 from memory. The parser is our own, since a general one opens what
 STREAM names and allocates as many rows as a document claims.
-
-A parser of our own, since a general one opens what STREAM names and makes room for as many rows as a document claims.
 """
 
 from __future__ import annotations

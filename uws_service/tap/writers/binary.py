@@ -2,9 +2,6 @@
 
 Each row is a bit for every null column, then each value: big-endian, with the number of elements before a value without
 a fixed size. Offsets follow from the lengths alone, so all values of a column are placed at once.
-
-Each row is a bit for every null column, then each value: big-endian, and a number of elements before what has no
-fixed size. The place of every value is known from the lengths alone, so all values of a column are put at once.
 """
 
 from __future__ import annotations

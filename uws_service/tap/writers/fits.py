@@ -3,9 +3,6 @@
 The rows pass through a temporary file, since their number and widths come first. Arrays of no fixed size lie in the
 heap (§7.3.5). FITS knows ASCII only, so other characters become their nearest ASCII ones, or ``?``. Null integers are a
 number that no row has, named by TNULL.
-
-Arrays of no fixed size lie in the heap (§7.3.5). FITS knows ASCII only, so other characters become their nearest
-ASCII ones, or ``?``. Null integers are a number that no row has, named by TNULL.
 """
 
 from __future__ import annotations

@@ -2,9 +2,6 @@
 
 The first INFO says OK, since nothing more is known at that point; an overflow, or an error that comes while rows are
 written, follows the table (DALI 1.1 §4.4; D-046…D-048, T-012).
-
-The first INFO says OK, since nothing more is known then; an overflow, or an error that comes while rows are
-written, follows the table (D-046…D-048, T-012).
 """
 
 from __future__ import annotations
