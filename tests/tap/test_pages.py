@@ -9,7 +9,7 @@ from lxml import etree
 
 from tests.server import Server
 from tests.tap.test_service import finished, job
-from uws_service.tap.preview_read import shown
+from uws_service.tap.preview_read import parse_preview
 from uws_service.tap.sky import sky_svg
 
 BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
@@ -90,4 +90,4 @@ def test_sky() -> None:
             assert 0 <= float(dot.get("cx")) <= 360 and 0 <= float(dot.get("cy")) <= 360
     assert etree.fromstring(sky_svg([(0.0, 0.0), (180.0, 0.0), (90.0, 89.0)])).get("viewBox") == "0 0 720 360"
     for content in (b"", b"[]", b"{}", b'{"positions": [["x", 1]], "columns": [], "rows": [], "count": 1}'):
-        assert shown(content) is None
+        assert parse_preview(content) is None
