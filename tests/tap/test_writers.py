@@ -20,6 +20,7 @@ from astropy.io.votable import parse
 from astropy.table import Table
 from astropy.utils.exceptions import AstropyUserWarning
 
+from tests.tap.readers.tables import read_rows
 from tests.tiers import require
 from uws_service.adql.model import Column
 from uws_service.domain.errors import UwsError
@@ -107,6 +108,39 @@ def test_missing_elements_of_arrays() -> None:
     }
     assert result["csv"].split(b"\r\n")[1] == b"1 null 3,true ?"
     assert b'<VALUES null="-2147483648"/>' in result["votable"] and b"<TD>1 -2147483648 3</TD>" in result["votable"]
+
+
+@pytest.mark.parametrize("size", ["3", "*"])
+@pytest.mark.parametrize("datatype", ["unsignedByte", "short", "int", "long"])
+@pytest.mark.parametrize("ends", [False, True])
+def test_missing_integers_in_arrays_of_fits(tmp_path: Path, datatype: str, size: str, ends: bool) -> None:
+    """TNULL is a number that no element has; both readers see the nulls (FITS 4.0 §7.3.2)."""
+    low, high = {"unsignedByte": (0, 255), "short": (-(2**15), 2**15 - 1), "int": (-(2**31), 2**31 - 1)}.get(
+        datatype, (-(2**63), 2**63 - 1)
+    )
+    values = [[low, None, high], [1, 0, low + 1], None] if ends else [[1, None, 0], [1, 2, 3], None]
+    columns = (Column("id", "int"), Column("v", datatype, size))
+    schema = arrow_schema(columns)
+    arrays = [pa.array([1, 2, 3], schema.field(0).type), pa.array(values, schema.field(1).type)]
+    batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
+    path = tmp_path / "t.fits"
+    path.write_bytes(b"".join(WRITERS["fits"](Document(columns), Rows([batch], columns, 9))))
+    assert read_rows(path) == list(enumerate(values, 1))
+    with fits.open(path) as hdus:
+        hdus.verify("exception")
+        null = hdus[1].header["TNULL2"]
+        row = hdus[1].data.field("v")[0]
+    assert [None if value == null else int(value) for value in row] == values[0]
+
+
+@pytest.mark.parametrize("form", ["votable", "votable/b2"])
+def test_missing_bytes_that_votable_cannot_hold(form: str) -> None:
+    """The document ends with an error instead of another value."""
+    columns = (Column("v", "unsignedByte", "2"),)
+    schema = arrow_schema(columns)
+    batch = pa.RecordBatch.from_arrays([pa.array([[1, None]], schema.field(0).type)], schema=schema)
+    document = b"".join(WRITERS[form](Document(columns), Rows([batch], columns, 9)))
+    assert [status[0] for status in statuses(document)] == ["OK", "ERROR"] and b"missing bytes" in document
 
 
 def test_a_single_column_in_csv() -> None:

@@ -27,7 +27,9 @@ _ARROW = {
 }
 TEXTS = frozenset({"char", "unicodeChar"})
 NULL_ELEMENTS = {"short": -(2**15), "int": -(2**31), "long": -(2**63)}
-"""What stands for a missing element in an array of whole numbers, where a format has no other word (VALUES null)."""
+"""What stands for a missing element in an array of whole numbers, where a format has no other word (VALUES null).
+
+Every byte is a value, so readers make arrays with missing bytes arrays of short."""
 _TEXTUAL = {"bool": "boolean", "uint8": "unsignedByte", "int8": "short", "int16": "short", "int32": "int",
             "int64": "long", "uint16": "int", "uint32": "long", "uint64": "long", "halffloat": "float",
             "float": "float", "double": "double", "string": "char", "large_string": "char"}  # fmt: skip

@@ -171,7 +171,7 @@ def parquet(columns: list[Column], rows: list[Row], path: Path) -> None:
 FORMS = {
     "votable": Form(own("votable")),
     "votable/b2": Form(own("votable/b2")),
-    "fits": Form(own("fits"), null_arrays=False, wide=False),
+    "fits": Form(own("fits"), wide=False),
     "csv": Form(own("csv"), arrays=False),
     "tsv": Form(own("tsv"), arrays=False),
     "parquet": Form(own("parquet")),

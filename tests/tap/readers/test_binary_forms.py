@@ -18,7 +18,9 @@ from astropy.table import Table
 from tests.tap.readers.tables import read_rows, rows_of
 from tests.tiers import require
 from uws_service.domain.errors import UsageError
+from uws_service.tables import read_arrow
 from uws_service.tap.readers import read_table
+from uws_service.tap.writers import WRITERS, Document, Rows
 
 FORMS = ("tabledata", "binary", "binary2")
 
@@ -86,6 +88,33 @@ def test_bits_in_tabledata(tmp_path: Path, cells: str) -> None:
     fields = '<FIELD name="b" datatype="bit" arraysize="3"/>'
     (tmp_path / "t").write_bytes(votable(fields, f"<TABLEDATA><TR><TD>{cells}</TD></TR></TABLEDATA>"))
     assert read_rows(tmp_path / "t") == [([True, False, True],)]
+
+
+@pytest.mark.parametrize("tag", ["TABLEDATA", "BINARY", "BINARY2"])
+def test_missing_bytes_in_arrays(tmp_path: Path, tag: str) -> None:
+    """They need a wider type, since every byte is a value; so every format holds them."""
+    fields = '<FIELD name="v" datatype="unsignedByte" arraysize="3"><VALUES null="9"/></FIELD>'
+    if tag == "TABLEDATA":
+        data = "<TABLEDATA><TR><TD>1 9 255</TD></TR></TABLEDATA>"
+    else:
+        data = stream(tag, (b"\0" if tag == "BINARY2" else b"") + bytes([1, 9, 255]))
+    (tmp_path / "t").write_bytes(votable(fields, data))
+    for form in ("votable", "votable/b2", "fits", "parquet"):
+        table = read_arrow(tmp_path / "t")
+        assert [column.datatype for column in table.columns] == ["short"]
+        rows = Rows(table.rows.to_batches(), table.columns, 9)
+        (tmp_path / "out").write_bytes(b"".join(WRITERS[form](Document(table.columns), rows)))
+        assert read_rows(tmp_path / "out") == [([1, None, 255],)], form
+    column = fits.Column("v", "3B", null=9, array=np.array([[1, 9, 255]], "u1"))
+    assert read_rows(fits_table(tmp_path / "t.fits", column)) == [([1, None, 255],)]
+
+
+def test_bytes_in_arrays_stay_in_range(tmp_path: Path) -> None:
+    """A wider column takes no larger numbers for bytes."""
+    fields = '<FIELD name="v" datatype="unsignedByte" arraysize="2"><VALUES null="9"/></FIELD>'
+    (tmp_path / "t").write_bytes(votable(fields, "<TABLEDATA><TR><TD>1 256</TD></TR></TABLEDATA>"))
+    with pytest.raises(UsageError, match="'v' is no unsignedByte: '256'"):
+        read_rows(tmp_path / "t")
 
 
 @pytest.mark.parametrize("tag", ["BINARY", "BINARY2"])

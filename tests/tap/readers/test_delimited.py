@@ -145,6 +145,19 @@ def test_declared_types_win(tmp_path: Path) -> None:
     assert [str(text) for text in plain["id"]] == ["0012", "0450"] and int(plain["big"][1]) == 9223372036854775813
 
 
+def test_missing_bytes_in_arrays(tmp_path: Path) -> None:
+    """They make a column of short; other arrays of bytes stay what they are, and in range."""
+    head = "# %ECSV 1.0\n# ---\n# delimiter: ','\n# datatype:\n"
+    head += "".join(f"# - {{name: {name}, datatype: string, subtype: 'uint8[null]'}}\n" for name in "ab")
+    (tmp_path / "t").write_text(head + 'a,b\n"[1,null]","[1,255]"\n')
+    source = read_table(tmp_path / "t")
+    assert [column.datatype for column in source.columns] == ["short", "unsignedByte"]
+    assert rows_of(source) == [([1, None], [1, 255])]
+    (tmp_path / "t").write_text(head + 'a,b\n"[256,null]","[1,255]"\n')
+    with pytest.raises(UsageError, match="'a' is no array of unsignedByte"):
+        read_rows(tmp_path / "t")
+
+
 def test_quoted_nothing_is_missing(tmp_path: Path) -> None:
     """``""`` is a missing number or boolean in ECSV."""
     (tmp_path / "t.ecsv").write_text(

@@ -53,6 +53,43 @@ def test_types(tmp_path: Path, values: Any, datatype: str, expected: list[Any]) 
     assert bool(source.notes) is (numbers and datatype == "char")
 
 
+@pytest.mark.parametrize(
+    ("values", "column", "expected"),
+    [
+        (pa.array([[[1.0, 2.0], [3.0, None]], None, [[5.0, 6.0]]]), ("double", "*"), [[1, 2, 3, None], None, [5, 6]]),
+        (pa.array([[[[1], [2]]], [[[3], [4]], [[5], [6]]]]), ("long", "*"), [[1, 2], [3, 4, 5, 6]]),
+        (pa.array([[[1, 2]] * 2, None], pa.list_(pa.list_(pa.int16(), 2), 2)), ("short", "4"), [[1, 2, 1, 2], None]),
+        (pa.array([[[1, 2]], []], pa.large_list(pa.large_list(pa.int32()))), ("int", "*"), [[1, 2], None]),
+        (pa.array([[[1], [None]]], pa.list_(pa.list_(pa.uint8()))), ("short", "*"), [[1, None]]),
+        (pa.array([[1, None], [255, 0]], pa.list_(pa.uint8())), ("short", "*"), [[1, None], [255, 0]]),
+        (pa.array([[1, 2], None], pa.list_(pa.uint8())), ("unsignedByte", "*"), [[1, 2], None]),
+    ],
+)
+def test_arrays(tmp_path: Path, values: Any, column: tuple[str, str], expected: list[Any]) -> None:
+    """Regular lists of lists become flat; missing bytes need a wider type."""
+    pyarrow.parquet.write_table(pa.table({"v": values}), tmp_path / "t", row_group_size=1)
+    source = read_table(tmp_path / "t")
+    assert [(field.datatype, field.arraysize) for field in source.columns] == [column] and not source.notes
+    assert [row[0] for row in rows_of(source)] == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ([[[1, 2], [3]]], "its inner lists differ in length"),
+        ([[[1, 2]], [[3]]], "its inner lists differ in length"),
+        ([[[1, 2], None]], "some of its inner lists are missing"),
+        ([[["a"], ["b"]]], "arrays of texts"),
+    ],
+)
+def test_irregular_lists_are_left_out(tmp_path: Path, values: list[Any], reason: str) -> None:
+    """Their shape would be lost, so a note says why."""
+    pyarrow.parquet.write_table(pa.table({"id": range(len(values)), "v": values}), tmp_path / "t", row_group_size=1)
+    source = read_table(tmp_path / "t")
+    assert rows_of(source) == [(number,) for number in range(len(values))]
+    assert len(source.notes) == 1 and f"the column 'v' is left out: {reason}" in source.notes[0]
+
+
 def test_what_is_left_out_is_told(tmp_path: Path) -> None:
     """Records, durations and arrays of texts are left out.
 

@@ -196,13 +196,15 @@ def _declared(layout: Layout, head: Head) -> Source:
         if declared.column is None
     ]
     columns, included = [], []
-    wide, beyond = _look_ahead(layout, head.columns)
+    wide, beyond, incomplete = _look_ahead(layout, head.columns)
     for number, declared in enumerate(head.columns):
         if declared.column is None:
             continue
         column = declared.column
         if number in wide:
             column = replace(column, datatype="unicodeChar")
+        if number in incomplete:
+            column = replace(column, datatype="short")  # a missing byte in an array has no form in VOTable
         if number in beyond:
             column = replace(column, datatype="char", arraysize="*")
             notes.append(
@@ -214,22 +216,31 @@ def _declared(layout: Layout, head: Head) -> Source:
     return Source(columns_read, _declared_batches(layout, included, columns_read), notes=tuple(notes))
 
 
-def _look_ahead(layout: Layout, declared: Sequence[Declared]) -> tuple[set[int], set[int]]:
-    """Find columns with non-ASCII texts, and with numbers beyond 63 bits."""
+def _look_ahead(layout: Layout, declared: Sequence[Declared]) -> tuple[set[int], set[int], set[int]]:
+    """Find columns with non-ASCII texts, numbers beyond 63 bits, missing bytes in arrays."""
     texts = {n for n, column in enumerate(declared) if column.column is not None and column.column.datatype in TEXTS}
     unsigned = {n for n, column in enumerate(declared) if column.unsigned and not column.json}
+    byte_arrays = {n for n, column in enumerate(declared) if column.json and _is_bytes(column)}
     if layout.encoding == "ascii":
         texts = set()
     wide: set[int] = set()
     beyond: set[int] = set()
-    for batch in _texts(layout) if texts or unsigned else ():
+    incomplete: set[int] = set()
+    for batch in _texts(layout) if texts or unsigned or byte_arrays else ():
+        incomplete |= {
+            n for n in byte_arrays - incomplete if pc.any(pc.match_substring(batch.column(n), "null")).as_py()
+        }
         wide |= {n for n in texts - wide if pc.all(pc.string_is_ascii(batch.column(n))).as_py() is False}
         for number in unsigned - beyond:
             inference = TypeInference()
             inference.observe(batch.column(number))
             if inference.beyond_long:
                 beyond.add(number)
-    return wide, beyond
+    return wide, beyond, incomplete
+
+
+def _is_bytes(declared: Declared) -> bool:
+    return declared.column is not None and declared.column.datatype == "unsignedByte"
 
 
 def _declared_batches(
@@ -241,7 +252,8 @@ def _declared_batches(
         for (number, declared), column in zip(included, columns, strict=True):
             texts = batch.column(number)
             if declared.json:
-                arrays.append(_json_arrays(texts, column))
+                assert declared.column is not None
+                arrays.append(_json_arrays(texts, declared.column).cast(arrow_type(column)))
             else:
                 arrays.append(typed(_pairs(texts) if declared.complex else texts, column))
         yield pa.RecordBatch.from_arrays(arrays, schema=schema)

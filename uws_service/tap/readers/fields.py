@@ -57,7 +57,7 @@ def field_of(element: Any, description: str, null: str | None) -> Field:
     else:
         column = Column(
             name,
-            _BECOMES.get(datatype, datatype),
+            _column_datatype(datatype, null, scalar),
             _size(datatype, count, scalar),
             element.get("xtype"),
             element.get("unit"),
@@ -66,6 +66,13 @@ def field_of(element: Any, description: str, null: str | None) -> Field:
             description,
         )
     return Field(name, datatype, count, inner, scalar, null, column, reason)
+
+
+def _column_datatype(datatype: str, null: str | None, scalar: bool) -> str:
+    """Return the column's datatype: an array with missing bytes needs a wider one."""
+    if datatype == "unsignedByte" and not scalar and null is not None and null.strip():
+        return "short"
+    return _BECOMES.get(datatype, datatype)
 
 
 def _size(datatype: str, count: int | None, scalar: bool) -> str | None:

@@ -120,6 +120,8 @@ def _column(header: Any, number: int, stored: Stored) -> tuple[Column | None, st
     if not stored.count:
         return None, "it has no values"
     datatype = stored.becomes or _WORDS[stored.code]
+    if datatype == "unsignedByte" and stored.null is not None and (stored.pointer or stored.count > 1):
+        datatype = "short"  # a missing byte in an array has no form in VOTable
     size: str | None = None
     if datatype == "char" or stored.pointer:
         size = "*"

@@ -17,6 +17,7 @@ import pyarrow.parquet
 
 from uws_service.adql.model import Column
 from uws_service.tap.readers import Source, Unreadable
+from uws_service.tap.readers.nested_lists import flat_type, flattened, is_list, is_nested, leaves
 from uws_service.tap.types import TEXTS, column_type, conform
 
 BATCH_ROWS = 10_000
@@ -68,7 +69,11 @@ def _type(file: Any, number: int, kind: Any) -> tuple[str, str | None, str | Non
         kind = kind.value_type
     if pa.types.is_time(kind):
         return "char", "*", None, ""
+    if is_nested(kind):
+        kind = flat_type(kind, (batch.column(0) for batch in _read(file, [number])))
     datatype, size, xtype = column_type(kind)
+    if datatype == "unsignedByte" and is_list(kind) and not _every(file, number, _has_all_elements):
+        return "short", size, None, ""  # a missing byte has no form in VOTable
     if pa.types.is_uint64(kind) and not _every(file, number, _fits_long):
         return "char", "*", None, "some of its numbers have more than 63 bits"
     if pa.types.is_decimal(kind):
@@ -95,6 +100,10 @@ def _is_ascii(array: Any) -> bool:
     except pa.ArrowInvalid:
         raise Unreadable("A text of the table is no UTF-8.") from None
     return pc.all(pc.string_is_ascii(values)).as_py() is not False
+
+
+def _has_all_elements(array: Any) -> bool:
+    return int(leaves(array).null_count) == 0
 
 
 def _fits_long(array: Any) -> bool:
@@ -144,7 +153,8 @@ def _batches(file: Any, included: list[int], columns: tuple[Column, ...]) -> Ite
     for batch in _read(file, included):
         if sum(map(_unpacked_bytes, batch.columns)) > MAX_BATCH_BYTES:
             raise Unreadable("The texts of the table need more memory than there is.")
-        yield conform(batch, columns)
+        arrays = [flattened(array) if is_nested(array.type) else array for array in batch.columns]
+        yield conform(pa.RecordBatch.from_arrays(arrays, names=batch.schema.names), columns)
 
 
 def _unpacked_bytes(array: Any) -> int:

@@ -211,13 +211,15 @@ def _batches(rows: Iterator[list[str | None]], fields: Sequence[Field], columns:
 def _batch(
     rows: list[list[str | None]], included: Sequence[tuple[int, Field]], columns: Sequence[Column], schema: Any
 ) -> Any:
-    arrays = []
+    arrays: list[Any] = []
     for (number, field), column in zip(included, columns, strict=True):
         texts = pa.array([row[number] for row in rows], pa.string())
         if field.datatype == "bit" and not field.scalar:
             # Bits may stand side by side, or with blanks between them.
             texts = pc.replace_substring_regex(texts, r"([01])\s*", r"\1 ")
-        arrays.append(typed(texts, column, field.null))
+        # Bytes are read as bytes, so that no other number passes for one, also where the column is wider.
+        declared = replace(column, datatype=field.datatype) if field.datatype == "unsignedByte" else column
+        arrays.append(typed(texts, declared, field.null).cast(schema.field(len(arrays)).type))
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 

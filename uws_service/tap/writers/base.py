@@ -8,7 +8,7 @@ from typing import Any
 
 from uws_service.adql.model import Column
 from uws_service.domain.errors import UwsError
-from uws_service.tap.types import conform
+from uws_service.tap.types import NULL_ELEMENTS, conform
 
 BATCH_ROWS = 65_536
 """Rows that are turned into bytes at once."""
@@ -28,6 +28,15 @@ class Document:
 
 Watch = Callable[[Iterator[Any], Sequence[Column]], Iterator[Any]]
 """Passes batches on and may look at them."""
+
+
+def null_element(array: Any, column: Column) -> int:
+    """Return what stands for a missing integer in a list; bytes have nothing (VOTable 1.4 §6)."""
+    if column.datatype == "unsignedByte" and array.flatten().null_count:
+        raise UwsError(
+            f"The column {column.name!r} has missing bytes in arrays, which VOTable can't hold; use FITS or CSV."
+        )
+    return NULL_ELEMENTS.get(column.datatype, 0)
 
 
 class Rows:

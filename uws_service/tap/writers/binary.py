@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from uws_service.adql.model import Column
-from uws_service.tap.types import NULL_ELEMENTS, TEXTS, fixed_size
+from uws_service.tap.types import TEXTS, fixed_size
+from uws_service.tap.writers.base import null_element
 
 Bytes = Any
 """numpy arrays of uint8."""
@@ -82,7 +83,7 @@ def cells_of(array: Any, column: Column) -> Cells:
         if size is not None and size != 1:
             return Cells(fixed=_fixed_lists(array, column, size))
         counts = pc.fill_null(pc.list_value_length(array), 0).to_numpy().astype(np.int64)
-        flat = _numbers(array.flatten(), column.datatype, NULL_ELEMENTS.get(column.datatype, 0))
+        flat = _numbers(array.flatten(), column.datatype, null_element(array, column))
         return Cells(loose=flat.reshape(-1), sizes=counts * flat.shape[1], counts=counts)
     return Cells(fixed=_numbers(array, column.datatype))
 
@@ -109,7 +110,7 @@ def _fixed_lists(array: Any, column: Column, size: int) -> Bytes:
     lengths = pc.fill_null(pc.list_value_length(array), size)
     if pc.any(pc.not_equal(lengths, size)).as_py():
         raise ValueError(f"a value of the column {column.name!r} has not the declared {size} numbers")
-    values = _numbers(array.flatten(), column.datatype, NULL_ELEMENTS.get(column.datatype, 0))
+    values = _numbers(array.flatten(), column.datatype, null_element(array, column))
     width = values.shape[1] * size
     if not array.null_count:
         return values.reshape(-1, width)

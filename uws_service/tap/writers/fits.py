@@ -1,8 +1,8 @@
 """FITS 4.0 binary tables (§7.3).
 
 The rows pass through a temporary file, since their number and widths come first. Arrays of no fixed size lie in the
-heap (§7.3.5). FITS knows ASCII only, so other characters become their nearest ASCII ones, or ``?``. Null integers are a
-number that no row has, named by TNULL.
+heap (§7.3.5). FITS knows ASCII only, so other characters become their nearest ASCII ones, or ``?``. Null integers, also
+those in arrays, are a number that no row has, named by TNULL (§7.3.2).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from uws_service.adql.model import Column
+from uws_service.domain.errors import UwsError
 from uws_service.tap.types import TEXTS, arrow_schema, arrow_type, fixed_size, is_array
 from uws_service.tap.writers.base import Document, Rows
 from uws_service.tap.writers.binary import BIG_ENDIAN
@@ -28,13 +29,15 @@ _INTEGERS = {"unsignedByte": (0, 255), "short": (-(2**15), 2**15 - 1), "int": (-
           "long": (-(2**63), 2**63 - 1)}  # fmt: skip
 _WIDER = {"unsignedByte": "short", "short": "int", "int": "long"}
 """Where a column with nulls goes whose values take all of its type."""
+_CANDIDATES = 4096
+"""Numbers that are tried for the null of a column whose values take both ends of its type."""
 
 
 @dataclass(slots=True)
 class Shape:
     """Properties of a column's values.
 
-    ``width`` is the longest text or array in elements.
+    ``width`` is the longest text or array in elements; ``lowest``, ``highest`` and ``nulls`` count elements too.
     """
 
     width: int = 0
@@ -44,12 +47,15 @@ class Shape:
 
     def observe(self, array: Any, column: Column) -> None:
         """Take the next values into account."""
-        self.nulls |= array.null_count > 0
         if column.datatype in TEXTS:
             self.width = max(self.width, pc.max(pc.utf8_length(array)).as_py() or 0)
-        elif is_array(column):
+        if is_array(column):
             self.width = max(self.width, pc.max(pc.list_value_length(array)).as_py() or 0)
-        elif column.datatype in _INTEGERS and len(array) > array.null_count:
+            # A missing array of no fixed size is an empty one; a fixed size is filled with nulls.
+            self.nulls |= array.null_count > 0 and fixed_size(column) is not None
+            array = array.flatten()
+        self.nulls |= array.null_count > 0
+        if column.datatype in _INTEGERS and len(array) > array.null_count:
             extremes = pc.min_max(array).as_py()
             self.lowest = extremes["min"] if self.lowest is None else min(self.lowest, extremes["min"])
             self.highest = extremes["max"] if self.highest is None else max(self.highest, extremes["max"])
@@ -57,9 +63,9 @@ class Shape:
     def null(self, column: Column) -> int | None:
         """Return a number for null that no row has.
 
-        None if none is needed, or the type has none left.
+        None if none is needed, or both ends of the type are taken.
         """
-        if column.datatype not in _INTEGERS or is_array(column) or not self.nulls:
+        if column.datatype not in _INTEGERS or not self.nulls:
             return None
         low, high = _INTEGERS[column.datatype]
         if self.lowest is None or self.lowest > low:
@@ -77,6 +83,9 @@ def fits(document: Document, result: Rows) -> Iterator[bytes]:
                     shape.observe(array, column)
                 writer.write_batch(batch)
         columns = [Packed(column, shape) for column, shape in zip(document.columns, shapes, strict=True)]
+        for number, packed in enumerate(columns):
+            if packed.lacks_null:
+                packed.null = _free_number(spool, number, packed.column)
         yield _primary()
         size = result.count * sum(packed.width for packed in columns)
         heap = sum(packed.heap for packed in _measured(spool, columns))
@@ -101,6 +110,20 @@ def _batches(spool: Any) -> Iterator[Any]:
         yield from reader
 
 
+def _free_number(spool: Any, number: int, column: Column) -> int:
+    """Return a number that a column does not have, near the lower end of its type."""
+    low = _INTEGERS[column.datatype][0]
+    free = set(range(low, low + _CANDIDATES))
+    for batch in _batches(spool):
+        array = batch.column(number).flatten() if is_array(column) else batch.column(number)
+        free -= set(array.filter(pc.less(array, low + _CANDIDATES)).unique().to_pylist())
+    if not free:
+        raise UwsError(
+            f"The column {column.name!r} leaves no number for its missing values, as FITS needs; use VOTable."
+        )
+    return min(free)
+
+
 def _measured(spool: Any, columns: Sequence[Packed]) -> Sequence[Packed]:
     """Return the columns with their sizes in the heap."""
     if any(column.loose for column in columns):
@@ -117,14 +140,16 @@ class Packed:
     Parameters
     ----------
     column, shape
-        What it is, and what its values told.
+        What it is, and the properties of its values.
     """
 
     def __init__(self, column: Column, shape: Shape) -> None:
         self.null = shape.null(column)
-        while self.null is None and shape.nulls and column.datatype in _WIDER and not is_array(column):
+        while self.null is None and shape.nulls and column.datatype in _WIDER:
             column = replace(column, datatype=_WIDER[column.datatype])
             self.null = shape.null(column)
+        self.lacks_null = self.null is None and shape.nulls and column.datatype in _INTEGERS
+        """Whether values are missing and both ends of the type are taken."""
         self.column = column
         self.heap = 0
         self.text = column.datatype in TEXTS
@@ -168,9 +193,9 @@ class Packed:
             letters[values == True] = ord("T")  # noqa: E712 -- an array of objects where there are nulls
             letters[values == False] = ord("F")  # noqa: E712
             return letters.tobytes()
+        kind = arrow_type(self.column)
+        array = pc.cast(array, kind.value_type if pa.types.is_list(kind) else kind)
         filler = float("nan") if pa.types.is_floating(array.type) else (self.null or 0)
-        if self.null is not None:
-            array = pc.cast(array, arrow_type(self.column))
         values = pc.fill_null(array, pa.scalar(filler, array.type)).to_numpy(zero_copy_only=False)
         return bytes(values.astype(BIG_ENDIAN[self.column.datatype]).tobytes())
 

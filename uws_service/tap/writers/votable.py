@@ -19,7 +19,7 @@ from uws_service.protocol.dali import VOTABLE_NS
 from uws_service.protocol.uws import xml_text
 from uws_service.tap.types import NULL_ELEMENTS, TEXTS, fixed_size, is_array
 from uws_service.tap.writers import binary
-from uws_service.tap.writers.base import Document, Rows
+from uws_service.tap.writers.base import Document, Rows, null_element
 from uws_service.tap.writers.text import escaped, rows, texts
 
 _XML = (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"))
@@ -92,7 +92,7 @@ def tabledata(document: Document, result: Rows) -> Iterator[bytes]:
 def _cells(array: Any, column: Column) -> Any:
     size = fixed_size(column)
     numbers = is_array(column) and column.datatype in ("float", "double") and size is not None
-    element = str(NULL_ELEMENTS.get(column.datatype, 0))
+    element = str(null_element(array, column)) if is_array(column) else ""
     cells = texts(array, " ".join(["NaN"] * size) if numbers and size else "", element)
     if column.datatype not in TEXTS:
         return cells
