@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 import requests
+from astropy.io import fits
 from astropy.io.votable import parse_single_table
 from lxml import etree
 
@@ -176,6 +177,23 @@ def test_what_an_upload_loses_is_told(server: Server) -> None:
     url = job(server, "SELECT * FROM TAP_UPLOAD.t", UPLOAD="t,param:f", files={"f": content})
     assert finished(url) == "COMPLETED"
     assert "its numbers have leading zeros" in requests.get(url, timeout=30).text
+
+
+def test_notes_of_formats_without_a_place_for_them(server: Server) -> None:
+    """A header has the notes whatever the format; FITS has them in its header too."""
+    content = "id,plâte%\n1,007\n2,12\n".encode()
+    for form in ("csv", "tsv", "fits", "parquet", "votable"):
+        answer = ask(
+            server, "SELECT * FROM TAP_UPLOAD.t", UPLOAD="t,param:f", RESPONSEFORMAT=form, files={"f": content}
+        )
+        assert answer.status_code == 200, answer.text
+        note = answer.headers["x-uws-note"]
+        assert note == "UPLOAD t: the column 'pl%C3%A2te%25' is read as text: its numbers have leading zeros"
+        if form == "fits":
+            with fits.open(io.BytesIO(answer.content)) as hdus:
+                hdus.verify("exception")
+                assert "leading zeros" in " ".join(hdus[1].header["COMMENT"])
+    assert "x-uws-note" not in ask(server, "SELECT 1 AS a", RESPONSEFORMAT="csv").headers
 
 
 def test_texts_beyond_ascii_in_an_upload(server: Server) -> None:

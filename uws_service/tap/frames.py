@@ -17,7 +17,8 @@ MAX_FRAME_BYTES = 1 << 20
 class Kind(StrEnum):
     """Kinds of frames.
 
-    READY comes from a new process. QUERY goes to it; BEGIN, DATA and END come back, or a FAULT instead.
+    READY comes from a new process. QUERY goes to it; BEGIN (with notes on uploads, if there are any), DATA and END
+    come back, or a FAULT instead.
     """
 
     READY = "R"

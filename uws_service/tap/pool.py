@@ -49,6 +49,8 @@ class Process:
         self.process, self.reader, self.writer = process, reader, writer
         self.start_seconds = 0.0
         """How long the current query waited for the start of the process."""
+        self.notes: tuple[str, ...] = ()
+        """What reading the current query's uploads lost or changed."""
         self._watchdog: asyncio.TimerHandle | None = None
 
     def limit(self, seconds: float | None) -> None:
@@ -79,6 +81,7 @@ class Process:
             raise _fault(content)
         if kind is not Kind.BEGIN:
             raise ConnectionError(kind)
+        self.notes = tuple(json.loads(content)) if content else ()
 
     async def parts(self) -> AsyncIterator[bytes]:
         """Yield the result; an error in the middle is raised."""

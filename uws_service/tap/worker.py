@@ -92,8 +92,9 @@ def _answer(request: dict[str, Any], runner: QueryRunner) -> Iterator[bytes]:
     query = QueryRequest(
         request["query"], request["form"], request["maxrec"], uploads, request["seconds"], request["memory"]
     )
-    head = frame(Kind.BEGIN)
-    for part in _gathered(runner.answer(query)):
+    parts = runner.answer(query)
+    head = json_frame(Kind.BEGIN, runner.notes) if runner.notes else frame(Kind.BEGIN)
+    for part in _gathered(parts):
         yield head + frame(Kind.DATA, part)
         head = b""
 

@@ -8,6 +8,7 @@ those in arrays, are a number that no row has, named by TNULL (§7.3.2).
 from __future__ import annotations
 
 import tempfile
+import textwrap
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -232,6 +233,8 @@ def _header(document: Document, columns: Sequence[Packed], result: Rows, heap: i
         cards += [(f"TCOMM{number}", column.description, "")] if column.description else []
         cards += [(f"TUCD{number}", column.ucd, "")] if column.ucd else []
     cards.append(("QSTATUS", "OVERFLOW" if result.overflow else "OK", "status of the query"))
+    for name, text in document.infos:
+        cards += [("COMMENT", line, "") for line in textwrap.wrap(_printable(f"{name}: {text}"), 72)]
     return _cards(cards)
 
 
@@ -241,15 +244,19 @@ def _cards(cards: Sequence[tuple[str, Any, str]]) -> bytes:
     return text.ljust(-(-len(text) // BLOCK_BYTES) * BLOCK_BYTES).encode("ascii")
 
 
+def _printable(text: str) -> str:
+    return "".join(character for character in _ascii(text).decode() if " " <= character <= "~")
+
+
 def _card(name: str, value: Any, comment: str) -> str:
+    if name == "COMMENT":
+        return f"{name} {value}"
     if isinstance(value, bool):
         text = ("T" if value else "F").rjust(20)
     elif isinstance(value, int):
         text = str(value).rjust(20)
     else:
-        printable = "".join(character for character in _ascii(str(value)).decode() if " " <= character <= "~").replace(
-            "'", "''"
-        )
+        printable = _printable(str(value)).replace("'", "''")
         shortened = printable[:68]
         shortened = (
             shortened[:-1]

@@ -29,6 +29,7 @@ from uws_service.domain.job import Parameter, Phase
 from uws_service.offload import offload
 from uws_service.service.backend import Backend
 from uws_service.tap import Queries, documents
+from uws_service.tap.note_header import note_header
 from uws_service.tap.pool import GRACE_SECONDS, Process
 from uws_service.tap.spool import Spool
 from uws_service.tap.upload_fetch import fetch_upload
@@ -69,7 +70,7 @@ class Tap:
             await _stop(filling, spool)
             raise
         request.scope["uws.waited"] = True
-        headers = {**HEADERS, "content-type": answer.media_type}
+        headers = {**HEADERS, "content-type": answer.media_type, **note_header(answer.notes)}
         if (content := spool.small_answer()) is not None:
             await _stop(filling, spool)
             return Response(content, 200, headers)
@@ -146,6 +147,7 @@ class Answer:
     ) -> None:
         self.backend, self.request, self.application, self.form = backend, request, application, form
         self.media_type = "application/octet-stream"
+        self.notes: tuple[str, ...] = ()
 
     async def fill(self, spool: Spool, counted: AbstractAsyncContextManager[None]) -> None:
         """Put the result, or what went wrong, into the spool; the process is free again when all of it is there."""
@@ -179,6 +181,7 @@ class Answer:
         question["seconds"] = max(1, math.ceil(deadline + process.start_seconds - loop.time()))
         process.limit(question["seconds"] + GRACE_SECONDS)
         await self._asked(process, question)
+        self.notes = process.notes
         async for part in process.parts():
             await spool.write(part)
 
