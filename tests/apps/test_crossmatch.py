@@ -185,12 +185,12 @@ def image() -> bytes:
     return file.getvalue()
 
 
-def elsewhere(place: str) -> bytes:
+def elsewhere(location: str) -> bytes:
     """Return a table whose rows are at another place."""
     return (
         '<VOTABLE version="1.4"><RESOURCE><TABLE><FIELD name="ra" datatype="double"/><FIELD name="dec"'
         ' datatype="double"/><FIELD name="secret" datatype="char" arraysize="16"/><DATA><BINARY>'
-        f'<STREAM href="{place}"/></BINARY></DATA></TABLE></RESOURCE></VOTABLE>'
+        f'<STREAM href="{location}"/></BINARY></DATA></TABLE></RESOURCE></VOTABLE>'
     ).encode()
 
 
@@ -200,17 +200,17 @@ def test_nothing_that_a_table_names_is_opened(tmp_path: Path, scheme: str, form:
     """No file or server is opened."""
     rows = struct.pack(">dd16s", *M31, b"a-secret-of-ours")
     (tmp_path / "secret").write_bytes(rows)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        listening.setblocking(False)
-        place = {
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        location = {
             "file": f"file://{tmp_path}/secret",
-            "http": f"http://127.0.0.1:{listening.getsockname()[1]}/secret",
+            "http": f"http://127.0.0.1:{listener.getsockname()[1]}/secret",
             "name": f"{tmp_path}/secret",
         }[scheme]
-        table = elsewhere(place).replace(b"BINARY", form.encode())
+        table = elsewhere(location).replace(b"BINARY", form.encode())
         message = refused(tmp_path, table)
         with pytest.raises(BlockingIOError):
-            listening.accept()
+            listener.accept()
     assert "another place" in message or "FITS file" in message
     assert "secret" not in message
 

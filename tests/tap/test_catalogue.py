@@ -16,9 +16,9 @@ from astropy.table import Table
 from tests.server import ROOT, Server
 
 
-def command(*words: object, ok: bool = True) -> subprocess.CompletedProcess[str]:
+def command(*arguments: object, ok: bool = True) -> subprocess.CompletedProcess[str]:
     completed = subprocess.run(
-        [sys.executable, "-m", "uws_service", "catalogue", *map(str, words)],
+        [sys.executable, "-m", "uws_service", "catalogue", *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=120,
@@ -123,9 +123,9 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("RAJ2000,DEJ2000,flux\n1.5,2.5,3.5\n")
     (tmp_path / "b.csv").write_text("x,word\n1.5,a\n")
     completed = command("add", tmp_path / "a.csv", tmp_path / "b.csv", "--folder", tmp_path / "out")
-    for words in ("RAJ2000 and DEJ2000 are taken", "no unit: flux", "data.b: warning: there are no positions",
+    for warning in ("RAJ2000 and DEJ2000 are taken", "no unit: flux", "data.b: warning: there are no positions",
                   "no UCD: x, word", "data.a: warning: the table has no description"):  # fmt: skip
-        assert words in completed.stderr
+        assert warning in completed.stderr
     assert [
         entry["position"] for entry in json.loads(command("list", "--json", "--folder", tmp_path / "out").stdout)
     ] == [
@@ -142,7 +142,7 @@ def test_refusals(tmp_path: Path) -> None:
     (tmp_path / "broken.vot").write_text("<VOTABLE><RESOURCE>")
     (tmp_path / "cut.fits").write_bytes(written(tmp_path, "fits").read_bytes()[:9000])
     command("add", table, "--name", "mine.t", "--folder", out)
-    for words, message in (
+    for arguments, message in (
         ((table, "--name", "mine.t"), "--replace"),
         ((table, "--name", "TAP_SCHEMA.t"), "belongs to the service"),
         ((table, "--name", "mine.select"), "ADQL's own"),
@@ -155,7 +155,7 @@ def test_refusals(tmp_path: Path) -> None:
         ((tmp_path / "cut.fits",), "fits"),
         ((tmp_path / "nothing.fits",), "no such file"),
     ):
-        completed = command("add", *words, "--folder", out, ok=False)
+        completed = command("add", *arguments, "--folder", out, ok=False)
         assert (
             message in completed.stderr
             and "Traceback" not in completed.stderr

@@ -44,7 +44,7 @@ def _changed(content: bytes, **cards: int | str) -> bytes:
     return first + table
 
 
-def _claiming(**cards: int | str) -> bytes:
+def _with_claims(**cards: int | str) -> bytes:
     """Return a table of a hundred integers with other claims."""
     return _changed(_fits("J"), **cards)
 
@@ -79,13 +79,13 @@ def _votable(stream: bytes, size: str = "") -> bytes:
 
 
 WRONG = {
-    "FITS of a billion rows": (lambda: _claiming(NAXIS2=BILLION), "cut short"),
-    "FITS of a billion empty rows": (lambda: _claiming(NAXIS1=0, NAXIS2=BILLION, TFORM1="0A"), "have no bytes"),
-    "FITS of rows of a billion bytes": (lambda: _claiming(NAXIS1=BILLION, TFORM1=f"{BILLION}A"), "cut short"),
-    "FITS of negative size": (lambda: _claiming(NAXIS2=-5), ""),
+    "FITS of a billion rows": (lambda: _with_claims(NAXIS2=BILLION), "cut short"),
+    "FITS of a billion empty rows": (lambda: _with_claims(NAXIS1=0, NAXIS2=BILLION, TFORM1="0A"), "have no bytes"),
+    "FITS of rows of a billion bytes": (lambda: _with_claims(NAXIS1=BILLION, TFORM1=f"{BILLION}A"), "cut short"),
+    "FITS of negative size": (lambda: _with_claims(NAXIS2=-5), ""),
     "FITS cut short in its rows": (lambda: _fits("J", 10_000)[:20_000], "cut short"),
     "FITS cut short in its header": (lambda: _fits("J")[:4000], ""),
-    "FITS with a billion columns": (lambda: _claiming(TFIELDS=BILLION), "at most 2000"),
+    "FITS with a billion columns": (lambda: _with_claims(TFIELDS=BILLION), "at most 2000"),
     "FITS with a heap of billions": (lambda: _heap(2_000_000_000, 0), "do not lie in"),
     "FITS with a heap elsewhere": (lambda: _heap(3, 1_000_000), "do not lie in"),
     "Parquet of more rows than are taken": (lambda: _parquet(30_000_000), "more than 10000000 rows"),
@@ -118,7 +118,7 @@ def _count(server: Server, content: bytes) -> requests.Response:
 @pytest.mark.parametrize("name", WRONG)
 def test_what_a_file_claims(server: Server, name: str) -> None:
     """400 with a reason; the service stays small and quick."""
-    make, words = WRONG[name]
+    make, message = WRONG[name]
     content = make()
     assert len(content) < 40_000_000
     before, began = _memory(server), time.monotonic()
@@ -128,7 +128,7 @@ def test_what_a_file_claims(server: Server, name: str) -> None:
     assert answer.status_code == 400, answer.text
     info = ElementTree.fromstring(answer.content).find("{*}RESOURCE/{*}INFO[@name='QUERY_STATUS']")
     assert info is not None and info.get("value") == "ERROR" and info.text
-    assert "UPLOAD t" in info.text and words in info.text
+    assert "UPLOAD t" in info.text and message in info.text
     assert "Traceback" not in info.text and os.sep + "tmp" not in info.text
 
 

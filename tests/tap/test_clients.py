@@ -83,9 +83,9 @@ def test_pyvo_reads_our_documents(tap: pyvo.dal.TAPService) -> None:
     assert len(examples[0].execute()) == 10
 
 
-def stilts(*words: str) -> str:
+def stilts(*arguments: str) -> str:
     require("stilts")
-    completed = subprocess.run(["stilts", *words], capture_output=True, text=True, timeout=600)
+    completed = subprocess.run(["stilts", *arguments], capture_output=True, text=True, timeout=600)
     assert completed.returncode == 0, completed.stdout + completed.stderr
     return completed.stdout + completed.stderr
 

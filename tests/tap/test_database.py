@@ -61,8 +61,8 @@ def stars(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server
 
 
 def rows(server: Server, query: str) -> list[str]:
-    words = {"LANG": "ADQL", "QUERY": query, "RESPONSEFORMAT": "csv"}
-    answer = requests.post(f"{server.url}/stars/sync", data=words, timeout=180)
+    parameters = {"LANG": "ADQL", "QUERY": query, "RESPONSEFORMAT": "csv"}
+    answer = requests.post(f"{server.url}/stars/sync", data=parameters, timeout=180)
     assert answer.status_code == 200, answer.text
     return answer.text.splitlines()[1:]
 
@@ -103,15 +103,15 @@ def test_queries(stars: Server) -> None:
     assert rows(stars, cone) == ["Sirius,2024-01-02T03:04:05"]
     assert "stars.near" in rows(stars, "SELECT table_name FROM TAP_SCHEMA.tables")
     assert rows(stars, 'SELECT COUNT(*) AS n FROM stars."names"') == ["2"]
-    words = {"LANG": "ADQL", "QUERY": "SELECT * FROM stars.near", "MAXREC": 1, "RESPONSEFORMAT": "csv"}
-    assert len(requests.post(f"{stars.url}/stars/sync", data=words, timeout=180).text.splitlines()) == 2
-    words = {
+    parameters = {"LANG": "ADQL", "QUERY": "SELECT * FROM stars.near", "MAXREC": 1, "RESPONSEFORMAT": "csv"}
+    assert len(requests.post(f"{stars.url}/stars/sync", data=parameters, timeout=180).text.splitlines()) == 2
+    parameters = {
         "LANG": "ADQL",
         "QUERY": "SELECT name FROM stars.near ORDER BY id",
         "RESPONSEFORMAT": "csv",
         "PHASE": "RUN",
     }
-    created = requests.post(f"{stars.url}/stars/async", data=words, timeout=180, allow_redirects=False)
+    created = requests.post(f"{stars.url}/stars/async", data=parameters, timeout=180, allow_redirects=False)
     job = created.headers["location"]
     assert finished(job) == "COMPLETED", requests.get(f"{job}/error", timeout=180).text
     assert requests.get(f"{job}/results/result", timeout=180).text.splitlines() == ["name", "Sirius", "Wolf 359"]
@@ -125,8 +125,8 @@ def test_taplint(stars: Server) -> None:
 def test_only_what_is_published(stars: Server, url: str) -> None:
     """Nothing else is readable, and the URL never appears."""
     for table in ("public.secret", "secret", "pg_catalog.pg_user", "information_schema.tables"):
-        words = {"LANG": "ADQL", "QUERY": f"SELECT * FROM {table}"}
-        answer = requests.post(f"{stars.url}/stars/sync", data=words, timeout=180)
+        parameters = {"LANG": "ADQL", "QUERY": f"SELECT * FROM {table}"}
+        answer = requests.post(f"{stars.url}/stars/sync", data=parameters, timeout=180)
         assert answer.status_code == 400 and "hidden" not in answer.text
     port = url.rpartition("/")[0].rpartition(":")[2]
     for path in ("stars", "stars/capabilities", "stars/tables", "stars/availability"):

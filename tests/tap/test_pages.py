@@ -47,8 +47,8 @@ def test_the_sky_of_a_large_result_is_that_of_all_rows(server: Server) -> None:
     (figure,) = page(url).xpath("//figure[@class='sky']")
     caption = " ".join(figure.xpath("string(figcaption)").split())
     assert caption.startswith("2000 of its 13") and "drawn at random from all rows" in caption
-    places = [(float(circle.get("cx")), float(circle.get("cy"))) for circle in figure.xpath(".//circle")]
-    quarters = [(x < 360, y < 180) for x, y in places]
+    dots = [(float(circle.get("cx")), float(circle.get("cy"))) for circle in figure.xpath(".//circle")]
+    quarters = [(x < 360, y < 180) for x, y in dots]
     assert all(quarters.count(quarter) > 200 for quarter in set(quarters)) and len(set(quarters)) == 4
 
 

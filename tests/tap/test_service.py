@@ -23,15 +23,15 @@ from tests.tiers import require
 CONE = "1 = CONTAINS(POINT(ra, dec), CIRCLE(10.685, 41.269, 0.5))"
 
 
-def ask(server: Server, query: str, *, files: Any = None, method: str = "POST", **words: Any) -> requests.Response:
-    data = {"LANG": "ADQL", "QUERY": query, **words}
+def ask(server: Server, query: str, *, files: Any = None, method: str = "POST", **parameters: Any) -> requests.Response:
+    data = {"LANG": "ADQL", "QUERY": query, **parameters}
     if method == "GET":
         return requests.get(f"{server.url}/tap/sync", params=data, timeout=180)
     return requests.post(f"{server.url}/tap/sync", data=data, files=files, timeout=180)
 
 
-def rows(server: Server, query: str, **words: Any) -> list[list[str]]:
-    answer = ask(server, query, RESPONSEFORMAT="csv", **words)
+def rows(server: Server, query: str, **parameters: Any) -> list[list[str]]:
+    answer = ask(server, query, RESPONSEFORMAT="csv", **parameters)
     assert answer.status_code == 200, answer.text
     return [line.split(",") for line in answer.text.splitlines()][1:]
 
@@ -157,8 +157,11 @@ def test_uploads(server: Server, table: Path, web: str) -> None:
     depot = server.folder / "data" / "depot" / "jobs"
     files_before = {path for path in depot.rglob("*") if path.is_file()}
     for way in ("inline", "http"):
-        words = {"UPLOAD": "mine,param:f" if way == "inline" else f"mine,{web}/{table.name}", "RESPONSEFORMAT": "csv"}
-        answer = ask(server, query, files={"f": table.read_bytes()} if way == "inline" else None, **words)
+        parameters = {
+            "UPLOAD": "mine,param:f" if way == "inline" else f"mine,{web}/{table.name}",
+            "RESPONSEFORMAT": "csv",
+        }
+        answer = ask(server, query, files={"f": table.read_bytes()} if way == "inline" else None, **parameters)
         assert answer.status_code == 200, answer.text
         assert answer.text.splitlines()[1:] == ["m31,NGC0224", "m33,NGC0598"]
     query_on_two = "SELECT COUNT(*) AS n FROM TAP_UPLOAD.a, TAP_UPLOAD.b"
@@ -245,9 +248,9 @@ BAD_UPLOADS = {
 @pytest.mark.parametrize("name", BAD_UPLOADS)
 def test_bad_uploads(server: Server, name: str) -> None:
     """The message names the table; the service goes on."""
-    content, words = BAD_UPLOADS[name]
+    content, message = BAD_UPLOADS[name]
     answer = ask(server, "SELECT * FROM TAP_UPLOAD.t", UPLOAD="t,param:f", files={"f": content})
-    assert words in refused(answer) and "UPLOAD t" in refused(answer)
+    assert message in refused(answer) and "UPLOAD t" in refused(answer)
     assert rows(server, "SELECT COUNT(*) AS n FROM openngc.objects")
 
 
@@ -294,8 +297,8 @@ def finished(url: str) -> str:
     return phase
 
 
-def job(server: Server, query: str, *, files: Any = None, **words: Any) -> str:
-    data = {"LANG": "ADQL", "QUERY": query, "PHASE": "RUN", **words}
+def job(server: Server, query: str, *, files: Any = None, **parameters: Any) -> str:
+    data = {"LANG": "ADQL", "QUERY": query, "PHASE": "RUN", **parameters}
     answer = requests.post(f"{server.url}/tap/async", data=data, files=files, timeout=180, allow_redirects=False)
     assert answer.status_code == 303
     return answer.headers["location"]

@@ -38,9 +38,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.stop()
 
 
-def ask(server: Server, query: str, origin: str = "192.0.2.1", **words: str) -> requests.Response:
+def ask(server: Server, query: str, origin: str = "192.0.2.1", **parameters: str) -> requests.Response:
     """Send a query from an address, as behind a proxy."""
-    data = {"LANG": "ADQL", "QUERY": query, **words}
+    data = {"LANG": "ADQL", "QUERY": query, **parameters}
     return requests.post(f"{server.url}/tap/sync", data=data, headers={"X-Forwarded-For": origin}, timeout=120)
 
 
@@ -81,7 +81,7 @@ def test_slow_readers(service: Server) -> None:
 
 
 @pytest.fixture
-def dripping() -> Iterator[str]:
+def slow_url() -> Iterator[str]:
     """Serve a file byte by byte, endlessly."""
     ended = threading.Event()
     listener = socket.create_server(("127.0.0.1", 0))
@@ -104,12 +104,12 @@ def dripping() -> Iterator[str]:
     listener.close()
 
 
-def test_slow_uploads(service: Server, dripping: str) -> None:
+def test_slow_uploads(service: Server, slow_url: str) -> None:
     """Slow tables are awaited before a process is taken."""
     query = "SELECT COUNT(*) AS n FROM TAP_UPLOAD.mine"
     answers: list[requests.Response] = []
     threads = [
-        threading.Thread(target=lambda: answers.append(ask(service, query, UPLOAD=f"mine,{dripping}")))
+        threading.Thread(target=lambda: answers.append(ask(service, query, UPLOAD=f"mine,{slow_url}")))
         for _ in range(4)
     ]
     for item in threads:
@@ -207,22 +207,22 @@ async def test_a_spool_gives_back_what_was_put_in(tmp_path: Path, ahead: int, mo
     monkeypatch.setattr(spool_module, "MAX_FILE_BYTES", 50_000)
     spool = Spool(tmp_path)
     parts = [bytes([number % 256]) * (number * 7 % 1500) for number in range(500)]
-    room = asyncio.Semaphore(ahead)
+    permits = asyncio.Semaphore(ahead)
 
     async def write() -> None:
         for part in parts:
-            await room.acquire()
+            await permits.acquire()
             await spool.write(part)
         spool.end()
 
-    writing = asyncio.create_task(write())
+    task = asyncio.create_task(write())
     received = b""
     await spool.start()
     async for part in spool.parts():
         received += part
-        room.release()
-        room.release()
-    await writing
+        permits.release()
+        permits.release()
+    await task
     assert received == b"".join(parts)
     spool.close()
     assert Spool.total_file_bytes == 0 and not os.listdir(tmp_path)

@@ -35,9 +35,9 @@ class Topcat:
     name: str
     display: str
 
-    def ask(self, message: str, **words: str) -> dict[str, Any]:
+    def ask(self, message: str, **parameters: str) -> dict[str, Any]:
         """Send a message; return the answer."""
-        answer: dict[str, Any] = self.client.ecall_and_wait(self.name, message, "60", **words)
+        answer: dict[str, Any] = self.client.ecall_and_wait(self.name, message, "60", **parameters)
         return answer
 
     def has_row(self, table: str, row: int) -> bool:
@@ -70,8 +70,8 @@ def ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]
 def display() -> Iterator[str]:
     """Start a screen in memory; return its name."""
     read_end, write_end = os.pipe()
-    words = ["-displayfd", str(write_end), "-screen", "0", "1024x700x24", "-nolisten", "tcp"]
-    with ended(subprocess.Popen([require("Xvfb"), *words], pass_fds=[write_end], stderr=subprocess.DEVNULL)):
+    arguments = ["-displayfd", str(write_end), "-screen", "0", "1024x700x24", "-nolisten", "tcp"]
+    with ended(subprocess.Popen([require("Xvfb"), *arguments], pass_fds=[write_end], stderr=subprocess.DEVNULL)):
         os.close(write_end)
         with os.fdopen(read_end) as pipe:
             yield f":{pipe.readline().strip()}"

@@ -251,12 +251,12 @@ def test_the_end_of_the_rows() -> None:
 def test_an_error_in_the_middle() -> None:
     """The document stays well-formed and ends with ERROR (D-048)."""
 
-    def failing() -> Iterator[Any]:
+    def failing_batches() -> Iterator[Any]:
         yield from batches()
         raise UwsError("the disk < broke")
 
     for form in ("votable", "votable/b2"):
-        document = b"".join(WRITERS[form](Document(COLUMNS), Rows(failing(), COLUMNS, 100)))
+        document = b"".join(WRITERS[form](Document(COLUMNS), Rows(failing_batches(), COLUMNS, 100)))
         assert [status[0] for status in statuses(document)] == ["OK", "ERROR"]
         assert b"the disk &lt; broke" in document
 

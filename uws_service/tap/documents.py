@@ -20,7 +20,7 @@ from uws_service.tap.tap_schema import DESCRIPTIONS, TABLES, quoted, with_tap_sc
 
 TABLES_NS = "http://www.ivoa.net/xml/VOSITables/v1.0"
 TAPREGEXT_NS = "http://www.ivoa.net/xml/TAPRegExt/v1.0"
-REGISTERED = "ivo://ivoa.net/std/TAPRegExt#"
+TAPREGEXT_ID = "ivo://ivoa.net/std/TAPRegExt#"
 _TYPE = f"{{{vosi.XSI_NS}}}type"
 _DECLARATION = b'<?xml version="1.0" encoding="UTF-8"?>\n'
 _OUTPUTS = {"votable": "output-votable-td", "votable/td": "output-votable-td", "votable/b2": "output-votable-binary2"}
@@ -41,7 +41,7 @@ def tables_xml(published: Sequence[Published], *, columns: bool) -> bytes:
             etree.SubElement(schema, "description").text = DESCRIPTIONS[name]
         for table in tables:
             if table.schema == name:
-                _fill(etree.SubElement(schema, "table"), table, rows.get(table.full_name), columns=columns)
+                _add_content(etree.SubElement(schema, "table"), table, rows.get(table.full_name), columns=columns)
     return _DECLARATION + etree.tostring(root, encoding="UTF-8")
 
 
@@ -53,7 +53,7 @@ def table_xml(published: Sequence[Published], name: str) -> bytes | None:
     for published_table in (*published, *(Published(table) for table in TABLES)):
         if published_table.table.full_name.lower() == name.lower():
             root = etree.Element(f"{{{TABLES_NS}}}table", nsmap=_namespaces())
-            _fill(root, published_table.table, published_table.rows, columns=True)
+            _add_content(root, published_table.table, published_table.rows, columns=True)
             return _DECLARATION + etree.tostring(root, encoding="UTF-8")
     return None
 
@@ -62,9 +62,9 @@ def _namespaces() -> dict[str, str]:
     return {"vosi": TABLES_NS, "vs": vosi.VS_NS, "xsi": vosi.XSI_NS}
 
 
-def _fill(element: etree._Element, table: Table, rows: int | None, *, columns: bool) -> None:
+def _add_content(element: etree._Element, table: Table, rows: int | None, *, columns: bool) -> None:
     element.set("type", table.kind)
-    _words(element, name=table.full_name, description=table.description, utype=table.utype)
+    _add_texts(element, name=table.full_name, description=table.description, utype=table.utype)
     if rows is not None:
         etree.SubElement(element, "nrows").text = str(rows)
     if columns:
@@ -74,14 +74,14 @@ def _fill(element: etree._Element, table: Table, rows: int | None, *, columns: b
             _key(etree.SubElement(element, "foreignKey"), key)
 
 
-def _words(element: etree._Element, **words: str | None) -> None:
-    for name, text in words.items():
+def _add_texts(element: etree._Element, **texts: str | None) -> None:
+    for name, text in texts.items():
         if text:
             etree.SubElement(element, name).text = xml_text(text)
 
 
 def _column(element: etree._Element, column: Column) -> None:
-    _words(
+    _add_texts(
         element,
         name=quoted(column.name),
         description=column.description,
@@ -106,7 +106,7 @@ def _key(element: etree._Element, key: ForeignKey) -> None:
         pair = etree.SubElement(element, "fkColumn")
         etree.SubElement(pair, "fromColumn").text = from_column
         etree.SubElement(pair, "targetColumn").text = target_column
-    _words(element, description=key.description)
+    _add_texts(element, description=key.description)
 
 
 MODELS = {"ivo://ivoa.net/std/ObsCore#core-1.1": "ObsCore-1.1"}
@@ -158,7 +158,7 @@ def _language(parent: etree._Element) -> None:
         etree.SubElement(language, "version", attributes).text = version
     etree.SubElement(language, "description").text = "Astronomical Data Query Language"
     for kind, features in announced_features().items():
-        listed = etree.SubElement(language, "languageFeatures", {"type": REGISTERED + kind})
+        listed = etree.SubElement(language, "languageFeatures", {"type": TAPREGEXT_ID + kind})
         for feature in features:
             element = etree.SubElement(listed, "feature")
             etree.SubElement(element, "form").text = feature.form
@@ -168,7 +168,7 @@ def _language(parent: etree._Element) -> None:
 
 def _outputs(parent: etree._Element) -> None:
     for name, media_type in TAP_FORMATS.items():
-        attributes = {"ivo-id": REGISTERED + _OUTPUTS[name]} if name in _OUTPUTS else {}
+        attributes = {"ivo-id": TAPREGEXT_ID + _OUTPUTS[name]} if name in _OUTPUTS else {}
         output = etree.SubElement(parent, "outputFormat", attributes)
         etree.SubElement(output, "mime").text = media_type
         etree.SubElement(output, "alias").text = name
@@ -178,7 +178,7 @@ def _limits(parent: etree._Element, application: Application) -> None:
     uploads, limits, maxrec = application.uploads, application.limits, application.maxrec
     if uploads is not None:
         for method in ("inline", "http", "https"):
-            etree.SubElement(parent, "uploadMethod", {"ivo-id": f"{REGISTERED}upload-{method}"})
+            etree.SubElement(parent, "uploadMethod", {"ivo-id": f"{TAPREGEXT_ID}upload-{method}"})
     for name, bound in (("retentionPeriod", limits.retention), ("executionDuration", limits.execution_duration)):
         element = etree.SubElement(parent, name)
         for word, seconds in (("default", bound.default), ("hard", bound.maximum)):

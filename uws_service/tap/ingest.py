@@ -73,23 +73,23 @@ def ingest(
     ):
         raise UsageError(f"The table {options.name} is there; --replace puts this one in its place.")
     source = read_table(path)
-    columns, position, warnings = _placed(source.columns, options)
+    columns, position, warnings = _with_positions(source.columns, options)
     table = Table(schema, name, columns, options.description or source.description, position=position)
     folder_of_rows = folder.new_folder(table)
     rows = write_table(source.batches, table, folder_of_rows, lambda count: progress(count, source.rows))
     folder.describe(table, rows, folder_of_rows)
-    return IngestResult(table, rows, (*source.notes, *warnings, *_missing(table)))
+    return IngestResult(table, rows, (*source.notes, *warnings, *_metadata_gaps(table)))
 
 
-def _placed(
+def _with_positions(
     columns: tuple[Column, ...], options: IngestOptions
 ) -> tuple[tuple[Column, ...], tuple[str, str] | None, list[str]]:
     """Mark the position columns; return warnings on guesses too."""
     warnings: list[str] = []
     names: dict[str, str] = {}
-    for axis, wish in (("ra", options.ra), ("dec", options.dec)):
-        if wish:
-            names[axis] = _named(columns, wish)
+    for axis, name in (("ra", options.ra), ("dec", options.dec)):
+        if name:
+            names[axis] = _named_column(columns, name)
     position = position_of(columns) if not names else None
     if position is not None:
         return columns, position, warnings
@@ -116,7 +116,7 @@ def _placed(
     return marked, (names["ra"], names["dec"]), warnings
 
 
-def _named(columns: Sequence[Column], name: str) -> str:
+def _named_column(columns: Sequence[Column], name: str) -> str:
     for column in columns:
         if column.name.lower() == name.lower():
             if not _is_angle(column):
@@ -132,22 +132,22 @@ def _is_angle(column: Column) -> bool:
     return column.datatype in ("float", "double") and column.arraysize is None and column.unit in _DEGREES
 
 
-def _missing(table: Table) -> Iterator[str]:
+def _metadata_gaps(table: Table) -> Iterator[str]:
     """Yield a line for each kind of missing metadata."""
     quoted = [column.name for column in table.columns if needs_quotes(column.name)]
     if quoted:
-        yield f"names that queries must write in double quotes: {_some(quoted)}"
+        yield f"names that queries must write in double quotes: {_abbreviated(quoted)}"
     if not table.description:
         yield "the table has no description (--description)"
     numbers = [column for column in table.columns if column.datatype in ("float", "double")]
-    for item, lacking in (
+    for item, names in (
         ("unit", [column.name for column in numbers if not column.unit]),
         ("UCD", [column.name for column in table.columns if not column.ucd]),
         ("description", [column.name for column in table.columns if not column.description]),
     ):
-        if lacking:
-            yield f"no {item}: {_some(lacking)}"
+        if names:
+            yield f"no {item}: {_abbreviated(names)}"
 
 
-def _some(names: Sequence[str]) -> str:
+def _abbreviated(names: Sequence[str]) -> str:
     return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")

@@ -147,7 +147,7 @@ class Pool:
                     "All query processes are busy. Try again, or use /async, which waits in a queue.", retry_after=10
                 ) from None
             began = asyncio.get_running_loop().time()
-            process = self._living() or await self._started()
+            process = self._idle_process() or await self._start()
             process.start_seconds = asyncio.get_running_loop().time() - began
             reusable = False
             try:
@@ -157,7 +157,7 @@ class Pool:
                 reusable = True  # the process answered, and waits for the next request
                 raise
             except (asyncio.IncompleteReadError, ConnectionError) as error:
-                raise self._died(process, error) from error
+                raise self._ended(process, error) from error
             finally:
                 process.limit(None)
                 if reusable:
@@ -166,7 +166,7 @@ class Pool:
                     self._all.discard(process)
                     await asyncio.shield(process.kill())
 
-    def _living(self) -> Process | None:
+    def _idle_process(self) -> Process | None:
         """Return an idle process, if any is alive.
 
         The kernel may have killed some of them for their memory meanwhile.
@@ -179,11 +179,11 @@ class Pool:
             process.writer.close()
         return None
 
-    def _died(self, process: Process, error: Exception) -> UwsError:
+    def _ended(self, process: Process, error: Exception) -> UwsError:
         log.error("a query process ended", code=process.process.returncode, error=repr(error))
         return QueryFailed("The query ended its process; it may have needed too much memory. Use /async for it.")
 
-    async def _started(self) -> Process:
+    async def _start(self) -> Process:
         service_socket, process_socket = socket.socketpair()
         with process_socket:
             arguments = [

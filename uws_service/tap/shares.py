@@ -30,7 +30,7 @@ class FairPlaces:
         self.size = size
         self._clock = clock
         self._counts: Counter[str] = Counter()
-        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        self._queues: dict[str, deque[asyncio.Future[None]]] = {}
         self._present: dict[str, float] = {}
 
     @asynccontextmanager
@@ -53,7 +53,7 @@ class FairPlaces:
         self._present = {name: at for name, at in self._present.items() if now - at < PRESENCE_SECONDS}
         self._present[caller] = now
         admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(caller, deque()).append(admitted)
+        self._queues.setdefault(caller, deque()).append(admitted)
         self._admit()
         try:
             async with asyncio.timeout(seconds):
@@ -62,9 +62,9 @@ class FairPlaces:
             if admitted.done():  # at the very last moment
                 self._leave(caller)
             else:
-                self._waiting[caller].remove(admitted)
-                if not self._waiting[caller]:
-                    del self._waiting[caller]
+                self._queues[caller].remove(admitted)
+                if not self._queues[caller]:
+                    del self._queues[caller]
             raise
 
     def _admit(self) -> None:
@@ -72,15 +72,15 @@ class FairPlaces:
 
         The caller with the fewest places comes first, then who has waited longest.
         """
-        while self._waiting and self._counts.total() < self.size:
-            caller = min(self._waiting, key=lambda name: self._counts[name])
+        while self._queues and self._counts.total() < self.size:
+            caller = min(self._queues, key=lambda name: self._counts[name])
             if self._counts[caller] >= self._max_places(caller):
                 return
-            queue = self._waiting.pop(caller)
+            queue = self._queues.pop(caller)
             queue.popleft().set_result(None)
             self._counts[caller] += 1
             if queue:
-                self._waiting[caller] = queue  # at the end: callers take turns
+                self._queues[caller] = queue  # at the end: callers take turns
 
     def _max_places(self, caller: str) -> int:
         """Return a caller's limit: one place stays free for others."""

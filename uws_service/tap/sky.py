@@ -48,10 +48,10 @@ def _hammer(lon: float, lat: float) -> Position:
 def _whole_sky(positions: Sequence[Position]) -> str:
     lines = [_path([_hammer(lon, lat) for lat in range(-90, 91, 5)]) for lon in range(0, 361, 30)]
     lines += [_path([_hammer(lon, lat) for lon in range(0, 361, 5)]) for lat in range(-60, 61, 30)]
-    words = [_word(*_hammer(lon, 0), f"{lon}°") for lon in range(0, 360, 60)]
-    words += [_word(*_hammer(180, lat), f"{lat:+d}°") for lat in (-60, -30, 30, 60)]
+    labels = [_label(*_hammer(lon, 0), f"{lon}°") for lon in range(0, 360, 60)]
+    labels += [_label(*_hammer(180, lat), f"{lat:+d}°") for lat in (-60, -30, 30, 60)]
     dots = [_dot(*_hammer(lon % 360, lat)) for lon, lat in positions]
-    return _svg(720, 360, [*lines, *dots, *words], f"{len(positions)} positions on the whole sky")
+    return _svg(720, 360, [*lines, *dots, *labels], f"{len(positions)} positions on the whole sky")
 
 
 def _region(positions: Sequence[Position], middle: Position, reach: float) -> str:
@@ -69,16 +69,16 @@ def _region(positions: Sequence[Position], middle: Position, reach: float) -> st
         y = (math.cos(lat0) * math.sin(phi) - math.sin(lat0) * math.cos(phi) * math.cos(along)) / depth
         dots.append(_dot(180 - scale * x, 180 - scale * y, 2.5))
     size = f"{reach:.2g}°" if reach >= 1 else f"{reach * 60:.2g} arcmin"
-    place = f"{middle[0]:.4f}° {middle[1]:+.4f}°"
+    centre = f"{middle[0]:.4f}° {middle[1]:+.4f}°"
     parts = [
         '<circle cx="180" cy="180" r="150" fill="none" stroke="currentColor" stroke-opacity="0.4"/>',
         '<path d="M180 170v20M170 180h20" fill="none" stroke="currentColor" stroke-opacity="0.4"/>',
         *dots,
-        _word(180, 346, f"{place}, radius {size}"),
-        _word(16, 184, "E"),
-        _word(180, 24, "N"),
+        _label(180, 346, f"{centre}, radius {size}"),
+        _label(16, 184, "E"),
+        _label(180, 24, "N"),
     ]
-    return _svg(360, 360, parts, f"{len(positions)} positions around {place}, radius {size}")
+    return _svg(360, 360, parts, f"{len(positions)} positions around {centre}, radius {size}")
 
 
 def _path(points: Sequence[Position]) -> str:
@@ -90,7 +90,7 @@ def _dot(x: float, y: float, radius: float = 1.8) -> str:
     return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="#1f77b4" fill-opacity="0.7"/>'
 
 
-def _word(x: float, y: float, text: str) -> str:
+def _label(x: float, y: float, text: str) -> str:
     return f'<text x="{x:.0f}" y="{y:.0f}" font-size="11" text-anchor="middle" fill="currentColor">{text}</text>'
 
 

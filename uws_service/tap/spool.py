@@ -132,7 +132,7 @@ def _new_file(folder: Path) -> IO[bytes]:
     return tempfile.TemporaryFile(dir=folder)
 
 
-def _put(number: int, part: bytes, place: int) -> None:
+def _put(number: int, part: bytes, offset: int) -> None:
     while part:
-        count = os.pwrite(number, part, place)
-        part, place = part[count:], place + count
+        count = os.pwrite(number, part, offset)
+        part, offset = part[count:], offset + count

@@ -28,11 +28,11 @@ BOUNDS = Bounds(100_000, 60, 500_000_000)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("tables")
+    tables = tmp_path_factory.mktemp("tables")
     progress: list[int] = []
-    assert write_table(rows(ROWS), SKY, place / "sky", progress.append) == ROWS
+    assert write_table(rows(ROWS), SKY, tables / "sky", progress.append) == ROWS
     assert progress == [200_000, 400_000]
-    return place
+    return tables
 
 
 @pytest.fixture(scope="module")
@@ -155,9 +155,9 @@ SMALL = 40_000
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBEngine]:
-    place = tmp_path_factory.mktemp("small")
-    write_table(rows(SMALL), SKY, place / "sky")
-    duckdb_engine = DuckDBEngine([(SKY, place / "sky")], place / "temporary")
+    tables = tmp_path_factory.mktemp("small")
+    write_table(rows(SMALL), SKY, tables / "sky")
+    duckdb_engine = DuckDBEngine([(SKY, tables / "sky")], tables / "temporary")
     yield duckdb_engine
     duckdb_engine.close()
 

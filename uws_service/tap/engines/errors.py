@@ -29,7 +29,7 @@ def too_big(bounds: Bounds) -> QueryTooLarge:
     )
 
 
-_WORDS = (
+_EXPLANATIONS = (
     (r"undefined outside|input is out of range", "a function of a number outside its range, such as ACOS(2)"),
     (r"division by zero", "a division by zero"),
     (r"zero raised to a negative power", "zero to a negative power"),
@@ -50,13 +50,13 @@ _WORDS = (
 
 def bad_value(message: str) -> UsageError | None:
     """Translate an engine's error about a value; None for others."""
-    for pattern, words in _WORDS:
+    for pattern, explanation in _EXPLANATIONS:
         if re.search(pattern, message, re.IGNORECASE):
-            return UsageError(f"The query can't be answered: it has {words}.")
+            return UsageError(f"The query can't be answered: it has {explanation}.")
     return None
 
 
-def unknown() -> UwsError:
+def engine_failure() -> UwsError:
     """Return the error for an engine's failure.
 
     The translator should have refused such a query; the engine's own message stays in the log.
@@ -64,7 +64,7 @@ def unknown() -> UwsError:
     return UwsError("The query engine failed on this query. The operator finds the reason in the log.")
 
 
-def limited(translation: Translation, rows: int) -> str:
+def with_row_limit(translation: Translation, rows: int) -> str:
     """Return the SQL with a limit on its rows."""
     if translation.limit is None:
         return f"{translation.sql} LIMIT {rows}"

@@ -41,7 +41,7 @@ def write_table(
     names = column_names(table, "duckdb")
     row_schema = schema(table.columns, names)
     sky = has_healpix(table, "duckdb")
-    counted = _Counting(conform(batches, row_schema, table.full_name), progress)
+    counted = _RowCounter(conform(batches, row_schema, table.full_name), progress)
     rows: Iterator[pa.RecordBatch] = iter(counted)
     if sky:
         row_schema = row_schema.append(pa.field(HEALPIX, pa.int64()))
@@ -73,7 +73,7 @@ def write_table(
     return counted.rows
 
 
-class _Counting:
+class _RowCounter:
     def __init__(self, batches: Iterable[pa.RecordBatch], progress: Callable[[int], None] | None) -> None:
         self._batches = batches
         self._progress = progress

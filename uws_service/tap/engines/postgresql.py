@@ -19,7 +19,7 @@ from uws_service.domain.errors import ServiceUnavailable, UwsError
 from uws_service.tap.engines.arrow import conform, schema
 from uws_service.tap.engines.base import Bounds
 from uws_service.tap.engines.deadlines import Deadlines
-from uws_service.tap.engines.errors import bad_value, limited, too_big, too_slow, unknown
+from uws_service.tap.engines.errors import bad_value, engine_failure, too_big, too_slow, with_row_limit
 
 _BATCH_ROWS = 10_000
 _CONNECT_SECONDS = 10
@@ -52,10 +52,10 @@ class PostgreSQLEngine:
         How many queries run at the same time; more wait for their turn.
     """
 
-    def __init__(self, url: str, passing: Sequence[tuple[Table, pa.Table]] = (), connections: int = 4) -> None:
+    def __init__(self, url: str, small_tables: Sequence[tuple[Table, pa.Table]] = (), connections: int = 4) -> None:
         self._deadlines = Deadlines()
         self._loaded: WeakKeyDictionary[Connection, set[str]] = WeakKeyDictionary()
-        self._passing = {table.full_name: (table, rows) for table, rows in passing}
+        self._small_tables = {table.full_name: (table, rows) for table, rows in small_tables}
         try:  # a connection of its own first, since a pool goes on trying
             with psycopg.connect(url, autocommit=True, connect_timeout=_CONNECT_SECONDS) as connection:
                 self._extensions = _extensions(connection)
@@ -81,13 +81,13 @@ class PostgreSQLEngine:
         """See `Engine.query`."""
         try:
             with self._pool.connection(timeout=bounds.seconds) as connection:
-                yield from self._on(connection, translation, bounds, uploads)
+                yield from self._run(connection, translation, bounds, uploads)
         except PoolTimeout as error:
             raise ServiceUnavailable("Too many queries are running.", retry_after=30) from error
         except psycopg.Error as error:
-            raise _in_words(error, bounds) from error
+            raise _translated_error(error, bounds) from error
 
-    def _on(
+    def _run(
         self,
         connection: Connection,
         translation: Translation,
@@ -97,7 +97,7 @@ class PostgreSQLEngine:
         temporary_tables: list[str] = []
         with self._deadlines.within(bounds.seconds, connection.cancel_safe) as deadline:
             try:
-                self._load_passing(connection, translation)
+                self._load_small_tables(connection, translation)
                 for table, batches in uploads.values():
                     temporary_tables.append(_load(connection, table, batches))
                 yield from self._rows(connection, translation, bounds)
@@ -108,12 +108,12 @@ class PostgreSQLEngine:
                     for name in temporary_tables:
                         connection.execute(sql.SQL("DROP TABLE IF EXISTS pg_temp.{}").format(sql.Identifier(name)))
 
-    def _load_passing(self, connection: Connection, translation: Translation) -> None:
+    def _load_small_tables(self, connection: Connection, translation: Translation) -> None:
         """Load the small tables of a query; they live as long as the connection."""
         loaded = self._loaded.setdefault(connection, set())
         for name in translation.tables:
-            if name in self._passing and name not in loaded:
-                table, rows = self._passing[name]
+            if name in self._small_tables and name not in loaded:
+                table, rows = self._small_tables[name]
                 _load(connection, table, rows.to_batches())
                 loaded.add(name)
 
@@ -125,7 +125,7 @@ class PostgreSQLEngine:
             for name, value in self._settings(bounds):
                 connection.execute("SELECT set_config(%s, %s, true)", (name, value))
             with connection.cursor(name="rows", binary=True) as cursor:
-                cursor.execute(cast(Any, limited(translation, row_limit)))
+                cursor.execute(cast(Any, with_row_limit(translation, row_limit)))
                 while rows := cursor.fetchmany(_BATCH_ROWS):
                     columns = zip(*rows, strict=True)
                     arrays = [_array(values, field.type) for values, field in zip(columns, result_schema, strict=True)]
@@ -181,12 +181,12 @@ def _load(connection: Connection, table: Table, batches: Iterable[pa.RecordBatch
         copy.set_types(["float8[]" if t.startswith("double precision[") else t for t in types])
         for batch in conform(batches, table_schema, table.full_name):
             for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                copy.write_row(tuple(_storable(value) for value in row))
+                copy.write_row(tuple(_without_nul(value) for value in row))
     connection.execute(sql.SQL("ANALYZE {}").format(target))
     return name
 
 
-def _storable(value: Any) -> Any:
+def _without_nul(value: Any) -> Any:
     """Remove NUL characters, which PostgreSQL's text cannot hold."""
     return value.replace("\0", "") if isinstance(value, str) and "\0" in value else value
 
@@ -203,7 +203,7 @@ def _array(values: tuple[Any, ...], kind: pa.DataType) -> pa.Array:
         raise
 
 
-def _in_words(error: psycopg.Error, bounds: Bounds) -> UwsError:
+def _translated_error(error: psycopg.Error, bounds: Bounds) -> UwsError:
     message = str(error)
     if isinstance(error, psycopg.errors.QueryCanceled):
         return too_slow(bounds)
@@ -218,4 +218,4 @@ def _in_words(error: psycopg.Error, bounds: Bounds) -> UwsError:
     log.error("query engine failed", engine="postgresql", error=message)
     if isinstance(error, psycopg.OperationalError):
         return ServiceUnavailable("The database of the tables can't be reached.", retry_after=30)
-    return unknown()
+    return engine_failure()

@@ -174,7 +174,7 @@ class Table:
         if field.datatype in TEXTS:
             return _texts(cells, field, kind, nulls)
         if not pa.types.is_list(kind):
-            return _masked(_values(b"".join(cells), field, kind), nulls)
+            return _with_nulls(_values(b"".join(cells), field, kind), nulls)
         if field.datatype == "bit":
             return _bits(cells, field, self.offsets.counts.get(number), begin, kind, nulls)
         values = _values(b"".join(cells), field, kind.value_type)
@@ -201,7 +201,7 @@ def _lists(values: Any, counts: Any, kind: Any, nulls: Any) -> Any:
     return pa.ListArray.from_arrays(offsets, values, type=kind, mask=mask)
 
 
-def _masked(values: Any, nulls: Any) -> Any:
+def _with_nulls(values: Any, nulls: Any) -> Any:
     if nulls is None or not nulls.any():
         return values
     import pyarrow.compute as pc
@@ -258,7 +258,7 @@ def _texts(cells: Sequence[bytes], field: Field, kind: Any, nulls: Any) -> Any:
     texts = [text.partition("\0")[0] for text in texts]
     if field.count is not None:
         texts = [text.rstrip(" ") for text in texts]
-    return _masked(pa.array(texts, kind), nulls)
+    return _with_nulls(pa.array(texts, kind), nulls)
 
 
 def text_of(raw: bytes) -> str:

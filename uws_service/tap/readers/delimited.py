@@ -134,21 +134,21 @@ def _texts(layout: Layout) -> Iterator[Any]:
     if layout.empty:
         return
     names = [str(number) for number in range(len(layout.names))]
-    reading = pyarrow.csv.ReadOptions(
+    read_options = pyarrow.csv.ReadOptions(
         skip_rows=layout.skipped,
         column_names=names,
         block_size=BLOCK_BYTES,
         encoding="utf8" if layout.encoding == "ascii" else layout.encoding,
     )
-    parsing = pyarrow.csv.ParseOptions(delimiter=layout.separator, newlines_in_values=True)
-    converting = pyarrow.csv.ConvertOptions(
+    parse_options = pyarrow.csv.ParseOptions(delimiter=layout.separator, newlines_in_values=True)
+    convert_options = pyarrow.csv.ConvertOptions(
         column_types={name: pa.string() for name in names},
         null_values=[""],
         strings_can_be_null=True,
         quoted_strings_can_be_null=True,
     )
     try:
-        with pyarrow.csv.open_csv(layout.path, reading, parsing, converting) as batches:
+        with pyarrow.csv.open_csv(layout.path, read_options, parse_options, convert_options) as batches:
             for batch in batches:
                 if batch.num_rows:
                     yield batch
@@ -264,7 +264,7 @@ def _json_arrays(texts: Any, column: Column) -> Any:
     values = []
     for text in texts.to_pylist():
         try:
-            values.append(None if text is None else list(_flat(json.loads(text))))
+            values.append(None if text is None else list(_flattened(json.loads(text))))
         except (ValueError, TypeError):
             raise Unreadable(f"A value of the column {column.name!r} is no array in JSON: {text[:80]!r}.") from None
     try:
@@ -276,12 +276,12 @@ def _json_arrays(texts: Any, column: Column) -> Any:
         ) from None
 
 
-def _flat(value: Any) -> Iterator[Any]:
+def _flattened(value: Any) -> Iterator[Any]:
     if not isinstance(value, list):
         raise TypeError(value)
     for element in value:
         if isinstance(element, list):
-            yield from _flat(element)
+            yield from _flattened(element)
         else:
             yield element
 

@@ -27,11 +27,11 @@ BIG_ENDIAN = {"unsignedByte": ">u1", "short": ">i2", "int": ">i4", "long": ">i8"
 class Cells:
     """A column's values as bytes.
 
-    ``fixed`` has the shape (rows, width); ``loose`` are bytes with ``sizes`` and ``counts`` by row.
+    ``fixed`` has the shape (rows, width); ``variable`` are bytes with ``sizes`` and ``counts`` by row.
     """
 
     fixed: Bytes = None
-    loose: Bytes = None
+    variable: Bytes = None
     sizes: Any = None
     counts: Any = None
 
@@ -50,22 +50,22 @@ def rows(batch: Any, columns: Sequence[Column]) -> bytes:
         return np.hstack([column_cells.fixed for column_cells in cells]).tobytes()
     widths = [np.broadcast_to(np.asarray(column_cells.width(), np.int64), (number,)) for column_cells in cells]
     total = np.sum(widths, axis=0)
-    place = np.cumsum(total) - total
+    offsets = np.cumsum(total) - total
     out = np.zeros(int(total.sum()), np.uint8)
     for column_cells, width in zip(cells, widths, strict=True):
         if column_cells.fixed is not None:
-            out[place[:, None] + np.arange(column_cells.fixed.shape[1])] = column_cells.fixed
+            out[offsets[:, None] + np.arange(column_cells.fixed.shape[1])] = column_cells.fixed
         else:
-            _put_loose(out, place, column_cells)
-        place = place + width
+            _put_variable(out, offsets, column_cells)
+        offsets = offsets + width
     return out.tobytes()
 
 
-def _put_loose(out: Bytes, place: Any, cells: Cells) -> None:
+def _put_variable(out: Bytes, offsets: Any, cells: Cells) -> None:
     counts = np.ascontiguousarray(cells.counts, ">i4").view(np.uint8).reshape(-1, 4)
-    out[place[:, None] + np.arange(4)] = counts
+    out[offsets[:, None] + np.arange(4)] = counts
     begins = np.cumsum(cells.sizes) - cells.sizes
-    out[np.repeat(place + 4 - begins, cells.sizes) + np.arange(len(cells.loose))] = cells.loose
+    out[np.repeat(offsets + 4 - begins, cells.sizes) + np.arange(len(cells.variable))] = cells.variable
 
 
 def _flags(batch: Any) -> Bytes:
@@ -84,7 +84,7 @@ def cells_of(array: Any, column: Column) -> Cells:
             return Cells(fixed=_fixed_lists(array, column, size))
         counts = pc.fill_null(pc.list_value_length(array), 0).to_numpy().astype(np.int64)
         flat = _numbers(array.flatten(), column.datatype, null_element(array, column))
-        return Cells(loose=flat.reshape(-1), sizes=counts * flat.shape[1], counts=counts)
+        return Cells(variable=flat.reshape(-1), sizes=counts * flat.shape[1], counts=counts)
     return Cells(fixed=_numbers(array, column.datatype))
 
 
@@ -138,7 +138,7 @@ def _text_cells(array: Any, column: Column) -> Cells:
         padded = [text[:width].ljust(width, b"\0") for text in encoded.to_pylist()]
         return Cells(fixed=np.frombuffer(b"".join(padded), np.uint8).reshape(-1, width))
     sizes = pc.binary_length(encoded).to_numpy().astype(np.int64)
-    return Cells(loose=_content(encoded), sizes=sizes, counts=sizes // unit)
+    return Cells(variable=_content(encoded), sizes=sizes, counts=sizes // unit)
 
 
 def _content(array: Any) -> Bytes:

@@ -83,7 +83,7 @@ def fits(document: Document, result: Rows) -> Iterator[bytes]:
                 for array, column, shape in zip(batch.columns, document.columns, shapes, strict=True):
                     shape.observe(array, column)
                 writer.write_batch(batch)
-        columns = [Packed(column, shape) for column, shape in zip(document.columns, shapes, strict=True)]
+        columns = [FitsColumn(column, shape) for column, shape in zip(document.columns, shapes, strict=True)]
         for number, packed in enumerate(columns):
             if packed.lacks_null:
                 packed.null = _free_number(spool, number, packed.column)
@@ -91,16 +91,16 @@ def fits(document: Document, result: Rows) -> Iterator[bytes]:
         size = result.count * sum(packed.width for packed in columns)
         heap = sum(packed.heap for packed in _measured(spool, columns))
         yield _header(document, columns, result, heap)
-        place = 0
+        heap_offset = 0
         for batch in _batches(spool):
             cells = []
             for array, packed in zip(batch.columns, columns, strict=True):
-                cell, place = packed.cells(array, place)
+                cell, heap_offset = packed.cells(array, heap_offset)
                 cells.append(cell)
             yield np.hstack(cells).tobytes() if cells else b""
         for batch in _batches(spool):
             for array, packed in zip(batch.columns, columns, strict=True):
-                if packed.loose:
+                if packed.is_variable:
                     yield packed.elements(array.flatten())
         yield b"\0" * (-(size + heap) % BLOCK_BYTES)
 
@@ -125,17 +125,17 @@ def _free_number(spool: Any, number: int, column: Column) -> int:
     return min(free)
 
 
-def _measured(spool: Any, columns: Sequence[Packed]) -> Sequence[Packed]:
+def _measured(spool: Any, columns: Sequence[FitsColumn]) -> Sequence[FitsColumn]:
     """Return the columns with their sizes in the heap."""
-    if any(column.loose for column in columns):
+    if any(column.is_variable for column in columns):
         for batch in _batches(spool):
             for array, column in zip(batch.columns, columns, strict=True):
-                if column.loose:
+                if column.is_variable:
                     column.heap += len(array.flatten()) * column.size
     return columns
 
 
-class Packed:
+class FitsColumn:
     """A column in FITS form.
 
     Parameters
@@ -155,36 +155,38 @@ class Packed:
         self.heap = 0
         self.text = column.datatype in TEXTS
         fixed = fixed_size(column)
-        self.loose = is_array(column) and fixed is None
+        self.is_variable = is_array(column) and fixed is None
         self.count = 1
         self.size = 1 if self.text or column.datatype == "boolean" else np.dtype(BIG_ENDIAN[column.datatype]).itemsize
         if self.text:
             self.count = max(fixed or shape.width, 1)
             self.form = f"{self.count}A"
-        elif self.loose:
+        elif self.is_variable:
             self.form = f"1Q{_CODES[column.datatype]}({shape.width})"
         else:
             self.count = fixed or 1
             self.form = f"{self.count}{_CODES[column.datatype]}"
-        self.width = 16 if self.loose else self.count * self.size
+        self.width = 16 if self.is_variable else self.count * self.size
 
-    def cells(self, array: Any, place: int) -> tuple[Any, int]:
+    def cells(self, array: Any, heap_offset: int) -> tuple[Any, int]:
         """Return bytes (rows, width), and the heap offset after them."""
         if self.text:
             words = [_ascii(value or "")[: self.count].ljust(self.count, b"\0") for value in array.to_pylist()]
-            return np.frombuffer(b"".join(words), np.uint8).reshape(-1, self.width), place
-        if self.loose:
+            return np.frombuffer(b"".join(words), np.uint8).reshape(-1, self.width), heap_offset
+        if self.is_variable:
             lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy().astype(np.int64)
-            begins = np.cumsum(lengths * self.size) - lengths * self.size + place
+            begins = np.cumsum(lengths * self.size) - lengths * self.size + heap_offset
             pairs = np.column_stack([lengths, begins]).astype(">i8")
-            return np.ascontiguousarray(pairs).view(np.uint8).reshape(-1, 16), place + int(lengths.sum()) * self.size
+            return np.ascontiguousarray(pairs).view(np.uint8).reshape(-1, 16), heap_offset + int(
+                lengths.sum()
+            ) * self.size
         if pa.types.is_list(array.type):
             filler = [None] * self.count
             flat = pa.array(
                 [value if value is not None else filler for value in array.to_pylist()], array.type
             ).flatten()
-            return np.frombuffer(self.elements(flat), np.uint8).reshape(-1, self.width), place
-        return np.frombuffer(self.elements(array), np.uint8).reshape(-1, self.width), place
+            return np.frombuffer(self.elements(flat), np.uint8).reshape(-1, self.width), heap_offset
+        return np.frombuffer(self.elements(array), np.uint8).reshape(-1, self.width), heap_offset
 
     def elements(self, array: Any) -> bytes:
         """Encode single values."""
@@ -214,7 +216,7 @@ def _primary() -> bytes:
     return _cards([("SIMPLE", True, ""), ("BITPIX", 8, ""), ("NAXIS", 0, ""), ("EXTEND", True, "")])
 
 
-def _header(document: Document, columns: Sequence[Packed], result: Rows, heap: int) -> bytes:
+def _header(document: Document, columns: Sequence[FitsColumn], result: Rows, heap: int) -> bytes:
     cards: list[tuple[str, Any, str]] = [
         ("XTENSION", "BINTABLE", ""),
         ("BITPIX", 8, ""),
