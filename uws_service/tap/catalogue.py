@@ -20,11 +20,11 @@ from uws_service.adql.model import Column, ForeignKey, Table
 from uws_service.domain.errors import ConfigurationError, NotFound, UsageError
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
-"""What schemas and tables are called here: regular identifiers of ADQL."""
+"""Names of schemas and tables: regular identifiers of ADQL."""
 RESERVED_SCHEMAS = frozenset(
     {"tap_schema", "tap_upload", "ivoa", "information_schema", "pg_catalog", "main", "temp", "system"}
 )
-"""Schemas, in lower case, that nobody can add tables to."""
+"""Schemas, in lower case, that tables can't be added to."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,7 +141,7 @@ def capabilities_xml(
     _language(capability)
     _outputs(capability)
     _limits(capability, application)
-    for name in ("capabilities", "availability"):  # for all (V-002)
+    for name in ("capabilities", "availability"):  # without authentication (V-002)
         vosi.capability(root, f"ivo://ivoa.net/std/VOSI#{name}", f"{base}/{name}", "text/xml", (), **std)
     vosi.capability(root, "ivo://ivoa.net/std/VOSI#tables-1.1", f"{base}/tables", "text/xml", methods, **std)
     if application.examples:

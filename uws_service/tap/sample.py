@@ -26,7 +26,7 @@ def _magnitude(name: str, band: str, ucd: str) -> Column:
     return Column(name, "double", unit="mag", ucd=f"phot.mag;{ucd}", description=f"Magnitude in {band}")
 
 
-# What is in the table, and how it is called in pyongc's own.
+# Columns of the table, with their names in pyongc's database.
 _COLUMNS: tuple[tuple[Column, str], ...] = (
     (Column("name", "char", "*", ucd="meta.id;meta.main", description="Name in OpenNGC", indexed=True), "o.name"),
     (Column("type", "char", "*", ucd="src.class", description="Type of the object, as a word"), "t.typedesc"),

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 PRESENCE_SECONDS = 60.0
-"""For how long a caller counts as present after asking for a place."""
+"""How long a caller counts as present after a request for a place."""
 
 
 class FairPlaces:
@@ -59,7 +59,7 @@ class FairPlaces:
             async with asyncio.timeout(seconds):
                 await asyncio.shield(admitted)
         except BaseException:
-            if admitted.done():  # at the very last moment
+            if admitted.done():  # admitted at the last moment
                 self._leave(caller)
             else:
                 self._queues[caller].remove(admitted)

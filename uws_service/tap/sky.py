@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 Position = tuple[float, float]
 WIDE_DEGREES = 60.0
-"""Degrees; what is spread wider is shown on the whole sky."""
+"""Positions that are spread wider are drawn on the whole sky."""
 
 
 def sky_svg(positions: Sequence[Position]) -> str:

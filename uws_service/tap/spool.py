@@ -15,9 +15,9 @@ from typing import IO, ClassVar
 
 MEMORY_BYTES = 4 * 1024**2
 MAX_FILE_BYTES = 1024**3
-"""In the file of one answer; then its writer waits for its reader."""
+"""Size of one answer's file; beyond it the writer waits for the reader."""
 MAX_TOTAL_BYTES = 4 * 1024**3
-"""In all files of this process."""
+"""Size of all files of this process."""
 PIECE_BYTES = 256 * 1024
 
 

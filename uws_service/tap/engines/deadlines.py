@@ -58,7 +58,7 @@ class Deadlines:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, daemon=True, name="tap deadlines")
                 self._thread.start()
-            elif at < self._wakes_at:  # mostly it wakes in time anyhow, for a query that has ended long since
+            elif at < self._wakes_at:  # usually an ended query's deadline wakes it in time
                 self._changed.notify()
         try:
             yield deadline

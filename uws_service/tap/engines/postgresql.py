@@ -56,7 +56,7 @@ class PostgreSQLEngine:
         self._deadlines = Deadlines()
         self._loaded: WeakKeyDictionary[Connection, set[str]] = WeakKeyDictionary()
         self._small_tables = {table.full_name: (table, rows) for table, rows in small_tables}
-        try:  # a connection of its own first, since a pool goes on trying
+        try:  # a single connection first, since a pool retries without an end
             with psycopg.connect(url, autocommit=True, connect_timeout=_CONNECT_SECONDS) as connection:
                 self._extensions = _extensions(connection)
         except psycopg.OperationalError as error:

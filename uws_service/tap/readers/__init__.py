@@ -110,7 +110,7 @@ def _reading_errors(form: str) -> Iterator[None]:
         raise
     except MemoryError:
         raise Unreadable("The table needs more memory than there is.") from None
-    except Exception as error:  # any reader's complaint is the file's fault
+    except Exception as error:  # whatever a reader raises is the file's fault
         text = " ".join(str(error).split())[:300]
         raise Unreadable(f"The table can't be read as {form}: {text or type(error).__name__}") from error
 

@@ -24,9 +24,9 @@ UNSUPPORTED = {
     b"\x1f\x9d": "compress",
 }
 MIN_LIMIT_BYTES = 64 << 20
-"""So much may come out of any file."""
+"""Any file may unpack to this size."""
 MAX_RATIO = 50
-"""What a larger file may grow to; tables shrink to a fifth, hardly ever to a fiftieth."""
+"""A larger file may unpack to this multiple of its size; tables hardly ever compress that well."""
 MAX_BYTES = 16 << 30
 _CHUNK_BYTES = 1 << 18
 
@@ -73,7 +73,7 @@ def _parts(packed: IO[bytes]) -> Iterator[bytes | None]:
     try:
         while pending or (pending := packed.read(_CHUNK_BYTES)):
             if decompressor.eof:
-                pending = pending.lstrip(b"\0")  # members may be filled up
+                pending = pending.lstrip(b"\0")  # members may be padded
                 if not pending:
                     continue
                 if not pending.startswith(GZIP[: len(pending)]):

@@ -76,7 +76,7 @@ def _header(path: Path) -> tuple[Any, int]:
     from astropy.io import fits
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # oddities of old files are not the reader's business
+        warnings.simplefilter("ignore")  # old files have harmless oddities
         with fits.open(path, memmap=True) as file:  # noqa: TID251 -- a file here, which begins with SIMPLE
             table = next((extension for extension in file if isinstance(extension, fits.BinTableHDU)), None)
             if table is None:

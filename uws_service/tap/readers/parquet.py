@@ -25,7 +25,7 @@ BATCH_ROWS = 10_000
 MAX_BATCH_ELEMENTS = 2_000_000
 """Elements of arrays in one batch, by what the file says of them."""
 MAX_BATCH_BYTES = 512 << 20
-"""What one batch of texts may unpack to: a dictionary makes of a kilobyte as much as somebody likes."""
+"""Texts of one batch when unpacked: a small dictionary can stand for any amount of text."""
 
 
 def read(path: Path) -> Source:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from uws_service.adql.model import Column
 
 _NULL_WORD = r"(?i)^\s*(null|nan|n/a|na|none|\\N)\s*$"
-"""What writers of CSV put into a column of numbers where there is none; in a column of words these are words."""
+"""Words that stand for missing numbers in CSV; in a column of texts they are texts."""
 _INTEGER = r"^\s*[+-]?\d+\s*$"
 _PADDED = r"^\s*[+-]?0\d"
 _REAL = r"(?i)^\s*[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf(inity)?)\s*$"
@@ -90,7 +90,7 @@ class TypeInference:
         self.kinds.add(Kind.INTEGER)
         self.padded = self.padded or _any(values, _PADDED)
         long = values.filter(pc.match_substring_regex(values, _LONG_INTEGER))
-        if _any(long, r"[1-9]\d{19,}"):  # also such that Python refuses to read
+        if _any(long, r"[1-9]\d{19,}"):  # including those too long for int()
             self.beyond_long = self.beyond_double = True
             return
         for number in map(int, long.to_pylist()):

@@ -31,7 +31,7 @@ BATCH_CHARACTERS = 8 << 20
 _CHUNK_BYTES = 1 << 20
 PARSED_TAGS = [f"{{*}}{name}" for name in ("TABLE", "FIELD", "DESCRIPTION", "TABLEDATA", "BINARY", "BINARY2", "FITS",
                                      "STREAM", "TR")]  # fmt: skip
-"""Elements that are looked at; cells come with their row."""
+"""Elements that the parser reports; cells come with their row."""
 
 
 def read(path: Path) -> Source:

@@ -11,7 +11,7 @@ from uws_service.domain.errors import UwsError
 from uws_service.tap.types import NULL_ELEMENTS, conform
 
 BATCH_ROWS = 65_536
-"""Rows that are turned into bytes at once."""
+"""Rows that are encoded at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Document:
 
 
 Watch = Callable[[Iterator[Any], Sequence[Column]], Iterator[Any]]
-"""Passes batches on and may look at them."""
+"""Yields the batches unchanged, and may inspect them."""
 
 
 def null_element(array: Any, column: Column) -> int:

@@ -129,7 +129,7 @@ def _text_cells(array: Any, column: Column) -> Cells:
     unit = 1
     if column.datatype == "unicodeChar":
         unit = 2
-        # What lies beyond the two bytes that a unicodeChar has becomes a question mark.
+        # A unicodeChar has two bytes; other characters become question marks.
         plain = pc.replace_substring_regex(pc.fill_null(array, ""), "[^\\x{0}-\\x{FFFF}]", "?")
         encoded = pa.array([text.encode("utf-16-be") for text in plain.to_pylist()], pa.binary())
     size = fixed_size(column) if column.arraysize else 1

@@ -27,7 +27,7 @@ def csv(document: Document, result: Rows) -> Iterator[bytes]:
         cells = []
         for array, column in zip(batch.columns, document.columns, strict=True):
             cells.append(_quoted(array) if column.datatype in TEXTS else texts(array))
-        if len(cells) == 1:  # a line with nothing in it is no row to most readers
+        if len(cells) == 1:  # most readers skip an empty line
             cells = [pc.if_else(pc.equal(cells[0], ""), '""', cells[0])]
         yield rows(cells, "", ",", "\r\n")
 

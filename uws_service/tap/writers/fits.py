@@ -29,7 +29,7 @@ _CODES = {"boolean": "L", "unsignedByte": "B", "short": "I", "int": "J", "long":
 _INTEGERS = {"unsignedByte": (0, 255), "short": (-(2**15), 2**15 - 1), "int": (-(2**31), 2**31 - 1),
           "long": (-(2**63), 2**63 - 1)}  # fmt: skip
 _WIDER = {"unsignedByte": "short", "short": "int", "int": "long"}
-"""Where a column with nulls goes whose values take all of its type."""
+"""The next type of a column with nulls whose values take both ends of its own."""
 _CANDIDATES = 4096
 """Numbers that are tried for the null of a column whose values take both ends of its type."""
 

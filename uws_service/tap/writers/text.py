@@ -25,7 +25,7 @@ def texts(array: Any, null: str = "", element: str = "null") -> Any:
     elif pa.types.is_floating(kind):
         words = _floats(array)
     elif pa.types.is_list(kind):
-        # What a null list's place holds in the values is cut away by `flatten`.
+        # `flatten` drops values behind null lists.
         lengths = pc.fill_null(pc.list_value_length(array), 0)
         missing = "NaN" if pa.types.is_floating(kind.value_type) else element
         inner = texts(array.flatten(), "?" if pa.types.is_boolean(kind.value_type) else missing)
