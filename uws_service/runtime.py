@@ -39,7 +39,7 @@ from uws_service.sites.kinds import SiteParts, kind_of, open_sites, verifiers_of
 from uws_service.sites.lease import FolderLease, Leader, Lease, ProcessLease
 from uws_service.store import Store
 from uws_service.store.reserve import Reserve
-from uws_service.tap import Queries, located
+from uws_service.tap import Queries, with_catalogue_folder
 from uws_service.web.app import App
 
 log = structlog.get_logger(__name__)
@@ -156,7 +156,7 @@ def applications_of(settings: Settings) -> dict[str, Application]:
     applications = load_applications(settings.applications, builtin=settings.builtin_applications)
     if not applications:
         raise ConfigurationError("No application is declared; name files or folders in `applications`.")
-    applications = {name: located(one, settings.catalogue_folder) for name, one in applications.items()}
+    applications = {name: with_catalogue_folder(one, settings.catalogue_folder) for name, one in applications.items()}
     for name in RESERVED & applications.keys():
         raise ConfigurationError(f"An application can't be called {name!r}: the service uses that path itself.")
     for name in settings.auth.applications.keys() - applications.keys():

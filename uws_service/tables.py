@@ -1,4 +1,4 @@
-"""Tables that users send, for applications: read safely, whatever of the supported formats they have.
+"""Safe reading of users' tables, for applications.
 
 Libraries of the field follow what a file names: `astropy.io.votable` opens the URL of a ``STREAM``, for one. This
 reader opens nothing but the file itself, and bounds rows and memory. In a program:
@@ -38,7 +38,10 @@ MAX_BYTES = 2**30
 
 @dataclass(frozen=True, slots=True)
 class UserTable:
-    """A table in memory: columns in VOTable's words, rows as an Arrow table, notes on what was left out."""
+    """A table in memory.
+
+    Columns in VOTable's terms, rows as an Arrow table, notes on what was left out.
+    """
 
     columns: tuple[Column, ...]
     rows: pa.Table
@@ -70,16 +73,18 @@ def read_arrow(
 
 
 def read_table(path: Path, form: str | None = None, *, max_rows: int = MAX_ROWS, max_bytes: int = MAX_BYTES) -> Table:
-    """Read the first table of a file as an astropy table, with units, descriptions, UCDs and utypes.
+    """Read the first table of a file as an astropy table.
+
+    Units, descriptions, UCDs and utypes come along.
 
     Missing values are masked. Texts and arrays without a fixed size are columns of objects. What was left out stands
     in ``table.meta["notes"]``. Raises as `read_arrow` does.
     """
     from astropy.table import Table
 
-    found = read_arrow(path, form, max_rows=max_rows, max_bytes=max_bytes)
-    table = Table(meta={"notes": list(found.notes)} if found.notes else None)
-    for column, values in zip(found.columns, found.rows.columns, strict=True):
+    source = read_arrow(path, form, max_rows=max_rows, max_bytes=max_bytes)
+    table = Table(meta={"notes": list(source.notes)} if source.notes else None)
+    for column, values in zip(source.columns, source.rows.columns, strict=True):
         table[column.name] = _astropy_column(column, values)
     return table
 
@@ -92,8 +97,8 @@ def _astropy_column(column: Column, values: Any) -> Any:
     if pa.types.is_list(kind) or pa.types.is_string(kind):
         filler: Any = "" if pa.types.is_string(kind) else []
         data = np.empty(len(values), object)
-        for place, value in enumerate(values.to_pylist()):
-            data[place] = filler if value is None else value if isinstance(value, str) else np.array(value)
+        for index, value in enumerate(values.to_pylist()):
+            data[index] = filler if value is None else value if isinstance(value, str) else np.array(value)
     else:
         zero = pa.scalar(False if pa.types.is_boolean(kind) else 0, kind)
         data = values.fill_null(zero).to_numpy()
@@ -104,7 +109,7 @@ def _astropy_column(column: Column, values: Any) -> Any:
 
 
 def main() -> int:
-    """Convert a user's table; exit code 2 if it is none."""
+    """Convert a user's table; exit with 2 if it is none."""
     parser = argparse.ArgumentParser(prog="python -m uws_service.tables", description="Convert a user's table safely.")
     parser.add_argument("file", type=Path, help="the table, in any of the formats")
     parser.add_argument("--input-format", choices=FORMATS, help="the file's format; found by its content if not set")
@@ -112,15 +117,15 @@ def main() -> int:
     parser.add_argument("--format", choices=sorted(WRITERS), default="votable", help="the format to write")
     options = parser.parse_args()
     try:
-        found = read_arrow(options.file, options.input_format)
-        rows = Rows(found.rows.to_batches(), found.columns, max(1, found.rows.num_rows))
+        user_table = read_arrow(options.file, options.input_format)
+        rows = Rows(user_table.rows.to_batches(), user_table.columns, max(1, user_table.rows.num_rows))
         with options.output.open("wb") as file:
-            for part in WRITERS[options.format](Document(found.columns), rows):
+            for part in WRITERS[options.format](Document(user_table.columns), rows):
                 file.write(part)
     except (UsageError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
-    for note in found.notes:
+    for note in user_table.notes:
         print(note, file=sys.stderr)
     return 0
 

@@ -1,4 +1,7 @@
-"""Applications that ship with the service, run as the service runs them: descriptor, checks, agent, work folder."""
+"""The shipped applications, run as the service runs them.
+
+Descriptor, checks, agent, work folder.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ APPLICATIONS = load_applications([])
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one run left."""
+    """Outputs of one run."""
 
     state: str
     exit_code: int | None
@@ -32,34 +35,34 @@ class Outcome:
 
 
 def run(folder: Path, name: str, uploads: Mapping[str, bytes] | None = None, **parameters: Any) -> Outcome:
-    """Run an application on these parameters and uploaded tables until it ends."""
-    given = [Parameter(key, str(value)) for key, value in parameters.items()]
+    """Run an application until it ends."""
+    submitted = [Parameter(key, str(value)) for key, value in parameters.items()]
     for table in uploads or {}:
-        given += [Parameter("UPLOAD", f"{table},param:{table}"), Parameter(table, "file", upload=f"key of {table}")]
+        submitted += [Parameter("UPLOAD", f"{table},param:{table}"), Parameter(table, "file", upload=f"key of {table}")]
     application = APPLICATIONS[name]
     job = Job(id="job", application=name, owner=None, phase=Phase.QUEUED, created=1, duration=0, destruction=None)
-    plan = launch(application, job, check(application, given), 1)
+    plan = launch(application, job, check(application, submitted), 1)
     work = Work(
         folder / "work",
         list(plan.command),
         environment=dict(plan.environment),
         base_environment=search_paths(sys.executable),
-        results=[asdict(one) for one in plan.results],
+        results=[asdict(item) for item in plan.results],
         memory=plan.memory,
         max_output=plan.max_output,
     )
-    for one in plan.inputs:
-        path = folder / "work" / layout.INPUT / one.path
+    for item in plan.inputs:
+        path = folder / "work" / layout.INPUT / item.path
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes((uploads or {})[one.name])
+        path.write_bytes((uploads or {})[item.name])
     status = work.run(120)
 
     def text(path: str) -> str:
         file = folder / "work" / path
         return file.read_text() if file.exists() else ""
 
-    found = folder / "work" / layout.OUTPUT / "result"
-    (described,) = [one for one in status["outputs"] if one["id"] == "result"] or [{"media_type": None}]
+    result_path = folder / "work" / layout.OUTPUT / "result"
+    (described,) = [item for item in status["outputs"] if item["id"] == "result"] or [{"media_type": None}]
     return Outcome(
         status["state"],
         status["exit_code"],
@@ -67,6 +70,6 @@ def run(folder: Path, name: str, uploads: Mapping[str, bytes] | None = None, **p
         text(layout.STDOUT),
         text(layout.STDERR),
         text(layout.PROGRESS),
-        found.read_bytes() if found.exists() else None,
+        result_path.read_bytes() if result_path.exists() else None,
         described["media_type"],
     )

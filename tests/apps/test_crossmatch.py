@@ -1,4 +1,4 @@
-"""The application `crossmatch`: tables in and out, the sky's seams, and what is wrong with a user's table."""
+"""The application `crossmatch`."""
 
 from __future__ import annotations
 
@@ -27,29 +27,32 @@ def csv(*rows: object, head: str = "id,ra,dec") -> bytes:
 
 
 def matched(folder: Path, table: bytes, **parameters: Any) -> tuple[Any, Any]:
-    """The result as a table, and the VOTable that it came in."""
-    done = run(folder, "crossmatch", {"mine": table}, **parameters)
-    assert (done.state, done.exit_code) == ("SUCCEEDED", 0), done.stderr
-    assert done.result is not None and done.progress.splitlines()[-1].startswith("1.00 ")
-    document = parse(io.BytesIO(done.result))
+    """Return the result as a table, with its VOTable."""
+    outcome = run(folder, "crossmatch", {"mine": table}, **parameters)
+    assert (outcome.state, outcome.exit_code) == ("SUCCEEDED", 0), outcome.stderr
+    assert outcome.result is not None and outcome.progress.splitlines()[-1].startswith("1.00 ")
+    document = parse(io.BytesIO(outcome.result))
     return document.get_first_table().to_table(use_names_over_ids=True), document
 
 
 def refused(folder: Path, table: bytes, **parameters: Any) -> str:
-    """What the user is told: one line, and no traceback."""
-    done = run(folder, "crossmatch", {"mine": table}, **parameters)
-    assert (done.state, done.exit_code, done.reason) == ("FAILED", 2, "ExitCode"), (done.stdout, done.stderr)
-    assert done.result is None
-    assert done.stderr.count("\n") == 1, done.stderr
-    return done.stderr
+    """Return the error message, which is one line."""
+    outcome = run(folder, "crossmatch", {"mine": table}, **parameters)
+    assert (outcome.state, outcome.exit_code, outcome.reason) == ("FAILED", 2, "ExitCode"), (
+        outcome.stdout,
+        outcome.stderr,
+    )
+    assert outcome.result is None
+    assert outcome.stderr.count("\n") == 1, outcome.stderr
+    return outcome.stderr
 
 
 def names(table: Any, column: str = "ngc_name") -> list[str]:
-    return [str(one) for one in table[column]]
+    return [str(value) for value in table[column]]
 
 
 def test_the_whole_sky(tmp_path: Path) -> None:
-    """D-046…D-049 and the geometry: matches across RA 0/360 and at both poles, at other turns of RA, none elsewhere."""
+    """Matches hold across RA 0 and at poles (D-046…D-049)."""
     eps = 5 * ARCSEC
     rows = [
         f"m31,{M31[0] + eps},{M31[1]}",
@@ -65,8 +68,8 @@ def test_the_whole_sky(tmp_path: Path) -> None:
         "nan,nan,41.269",
     ]
     table, document = matched(tmp_path, csv(*rows), RADIUS=150)
-    found = dict(zip(names(table, "id"), names(table), strict=True))
-    assert found == {
+    matches = dict(zip(names(table, "id"), names(table), strict=True))
+    assert matches == {
         "m31": "NGC0224",
         "m31 a turn on": "NGC0224",
         "m31 a turn back": "NGC0224",
@@ -80,15 +83,15 @@ def test_the_whole_sky(tmp_path: Path) -> None:
     assert table["ngc_vmag"].mask[names(table, "id").index("west of 0")]
     assert np.all((table["separation"] >= 0) & (table["separation"] <= 150))
     assert table["ngc_ra"].unit == units.deg and table["separation"].unit == units.arcsec
-    infos = {one.name: one.value for one in document.resources[0].infos}
+    infos = {item.name: item.value for item in document.resources[0].infos}
     assert infos["QUERY_STATUS"] == "OK" and infos["rows_read"] == "11" and infos["matches"] == "7"
     assert "OpenNGC" in infos["catalogue"]
-    ucds = {one.name: one.ucd for one in document.get_first_table().fields}
+    ucds = {item.name: item.ucd for item in document.get_first_table().fields}
     assert ucds["separation"] == "pos.angDistance" and ucds["ngc_name"] == "meta.id;meta.main"
 
 
 def positions() -> Table:
-    """A table with units, UCDs, names that tell nothing, and a masked row."""
+    """Return a table with units, UCDs and a mask."""
     table = Table({"name": ["a", "b", "c"], "x": [M31[0], M51[0], 0.0], "y": [M31[1], M51[1], 0.0]})
     table["x"] = MaskedColumn(table["x"], mask=[False, False, True], unit="deg", meta={"ucd": "pos.eq.ra;meta.main"})
     table["y"].unit = "deg"
@@ -96,14 +99,14 @@ def positions() -> Table:
     return table
 
 
-def as_votable(table: Table, **how: Any) -> bytes:
+def as_votable(table: Table, **options: Any) -> bytes:
     from astropy.io.votable import from_table
 
     document = from_table(table)
     for column in document.get_first_table().fields:
         column.ucd = table[column.name].meta.get("ucd")
     file = io.BytesIO()
-    document.to_xml(file, **how)
+    document.to_xml(file, **options)
     return file.getvalue()
 
 
@@ -116,20 +119,20 @@ def as_fits(table: Table) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("form", "how", "media_type"),
+    ("form", "options", "media_type"),
     [
         ("csv", {}, "text/csv"),
         ("text/tab-separated-values", {}, "text/tab-separated-values"),
         ("fits", {"tabledata_format": "binary2"}, "application/fits"),
     ],
 )
-def test_votable_in_and_other_formats_out(tmp_path: Path, form: str, how: dict[str, Any], media_type: str) -> None:
-    """D-024: columns are found by UCD; text and binary tables; the result is what was asked for."""
-    done = run(tmp_path, "crossmatch", {"mine": as_votable(positions(), **how)}, RESPONSEFORMAT=form)
-    assert done.state == "SUCCEEDED", done.stderr
-    assert done.media_type == media_type and done.result is not None
+def test_votable_in_and_other_formats_out(tmp_path: Path, form: str, options: dict[str, Any], media_type: str) -> None:
+    """Columns are found by UCD (D-024)."""
+    outcome = run(tmp_path, "crossmatch", {"mine": as_votable(positions(), **options)}, RESPONSEFORMAT=form)
+    assert outcome.state == "SUCCEEDED", outcome.stderr
+    assert outcome.media_type == media_type and outcome.result is not None
     reader = {"csv": "ascii.csv", "fits": "fits"}.get(form, "ascii.tab")
-    source = io.BytesIO(done.result) if form == "fits" else done.result.decode().splitlines()
+    source = io.BytesIO(outcome.result) if form == "fits" else outcome.result.decode().splitlines()
     table = Table.read(source, format=reader)
     assert names(table, "name") == ["a", "b"] and names(table) == ["NGC0224", "NGC5194"]
     assert table.colnames[:3] == ["name", "x", "y"] and table["separation"][0] < 1
@@ -138,41 +141,41 @@ def test_votable_in_and_other_formats_out(tmp_path: Path, form: str, how: dict[s
 
 
 def test_fits_in_radians(tmp_path: Path) -> None:
-    """Units count; the columns are named by the user; MAXREC cuts and says so (D-025, D-048)."""
+    """Units count; MAXREC marks an overflow (D-025, D-048)."""
     table = positions()[:2]
     for name in ("x", "y"):
         table[name] = np.radians(table[name].data) * units.rad
-    found, document = matched(tmp_path, as_fits(table), RA="x", DEC="y", MAXREC=1)
-    assert names(found) == ["NGC0224"]
-    infos = {one.name: one.value for one in document.resources[0].infos}
+    matches, document = matched(tmp_path, as_fits(table), RA="x", DEC="y", MAXREC=1)
+    assert names(matches) == ["NGC0224"]
+    infos = {info.name: info.value for info in document.resources[0].infos}
     assert infos["QUERY_STATUS"] == "OVERFLOW" and infos["matches"] == "2"
 
 
 def test_hours_and_columns_of_the_same_name(tmp_path: Path) -> None:
-    """RA in hours; a table that has been matched before keeps what it had."""
+    """RA in hours; columns of an earlier match stay."""
     table = Table({"RAJ2000": [M31[0] / 15] * units.hourangle, "DEJ2000": [M31[1]] * units.deg, "ngc_name": ["mine"]})
-    found, _ = matched(tmp_path, as_votable(table), RADIUS=1)
-    assert names(found) == ["mine"] and names(found, "ngc_name_2") == ["NGC0224"]
+    matches, _ = matched(tmp_path, as_votable(table), RADIUS=1)
+    assert names(matches) == ["mine"] and names(matches, "ngc_name_2") == ["NGC0224"]
 
 
 @pytest.mark.parametrize("case", ["header only", "no match", "MAXREC=0"])
 def test_empty_results(tmp_path: Path, case: str) -> None:
-    """D-025: the result has its columns and no rows; that is no failure."""
+    """An empty result has its columns (D-025)."""
     rows = {"header only": [], "no match": ["a,100,-89.9"], "MAXREC=0": [f"a,{M31[0]},{M31[1]}"]}[case]
-    more = {"MAXREC": 0} if case == "MAXREC=0" else {}
-    table, document = matched(tmp_path, csv(*rows), **more)
+    parameters = {"MAXREC": 0} if case == "MAXREC=0" else {}
+    table, document = matched(tmp_path, csv(*rows), **parameters)
     assert len(table) == 0 and "ngc_name" in table.colnames and "ra" in table.colnames
-    status = [one.value for one in document.resources[0].infos if one.name == "QUERY_STATUS"][-1]
-    assert status == ("OVERFLOW" if more else "OK")
+    status = [info.value for info in document.resources[0].infos if info.name == "QUERY_STATUS"][-1]
+    assert status == ("OVERFLOW" if parameters else "OK")
 
 
 def test_csv_of_a_spreadsheet(tmp_path: Path) -> None:
-    """A byte order mark, CRLF, quotes, text that is not ASCII; radius 0 finds only what is right there."""
+    """A byte order mark, CRLF, quotes, non-ASCII text."""
     text = f'\ufeffRA,DEC,"a, b"\r\n{M51[0]},{M51[1]},"ü, ""x"""\r\n'
-    done = run(tmp_path, "crossmatch", {"mine": text.encode()}, RESPONSEFORMAT="csv", RADIUS=1)
-    assert done.state == "SUCCEEDED", done.stderr
-    assert done.result is not None
-    (row,) = Table.read(done.result.decode().splitlines(), format="ascii.csv")
+    outcome = run(tmp_path, "crossmatch", {"mine": text.encode()}, RESPONSEFORMAT="csv", RADIUS=1)
+    assert outcome.state == "SUCCEEDED", outcome.stderr
+    assert outcome.result is not None
+    (row,) = Table.read(outcome.result.decode().splitlines(), format="ascii.csv")
     assert row["a, b"] == 'ü, "x"' and row["ngc_name"] == "NGC5194"
 
 
@@ -182,41 +185,43 @@ def image() -> bytes:
     return file.getvalue()
 
 
-def elsewhere(place: str) -> bytes:
-    """A table of positions whose rows are said to lie in a file or at a URL."""
+def elsewhere(location: str) -> bytes:
+    """Return a table whose rows are at another place."""
     return (
         '<VOTABLE version="1.4"><RESOURCE><TABLE><FIELD name="ra" datatype="double"/><FIELD name="dec"'
         ' datatype="double"/><FIELD name="secret" datatype="char" arraysize="16"/><DATA><BINARY>'
-        f'<STREAM href="{place}"/></BINARY></DATA></TABLE></RESOURCE></VOTABLE>'
+        f'<STREAM href="{location}"/></BINARY></DATA></TABLE></RESOURCE></VOTABLE>'
     ).encode()
 
 
 @pytest.mark.parametrize("scheme", ["file", "http", "name"])
 @pytest.mark.parametrize("form", ["BINARY", "BINARY2", "FITS"])
 def test_nothing_that_a_table_names_is_opened(tmp_path: Path, scheme: str, form: str) -> None:
-    """A file of the service or an inner server is neither read nor asked; the user hears why."""
+    """No file or server is opened."""
     rows = struct.pack(">dd16s", *M31, b"a-secret-of-ours")
     (tmp_path / "secret").write_bytes(rows)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        listening.setblocking(False)
-        place = {
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        location = {
             "file": f"file://{tmp_path}/secret",
-            "http": f"http://127.0.0.1:{listening.getsockname()[1]}/secret",
+            "http": f"http://127.0.0.1:{listener.getsockname()[1]}/secret",
             "name": f"{tmp_path}/secret",
         }[scheme]
-        table = elsewhere(place).replace(b"BINARY", form.encode())
-        said = refused(tmp_path, table)
+        table = elsewhere(location).replace(b"BINARY", form.encode())
+        message = refused(tmp_path, table)
         with pytest.raises(BlockingIOError):
-            listening.accept()
-    assert "another place" in said or "FITS file" in said
-    assert "secret" not in said
+            listener.accept()
+    assert "another place" in message or "FITS file" in message
+    assert "secret" not in message
 
 
 def test_an_array_in_csv(tmp_path: Path) -> None:
-    """Its numbers stand in one value, with blanks between them."""
+    """Its numbers are one value, separated by blanks."""
     table = as_votable(Table({"ra": [M31[0]], "dec": [M31[1]], "flux": [[1.0, 2.0]]}))
-    done = run(tmp_path, "crossmatch", {"mine": table}, RESPONSEFORMAT="csv")
-    assert done.result is not None and done.result.decode().splitlines()[1].startswith(f"{M31[0]},{M31[1]},1 2,NGC0224")
+    outcome = run(tmp_path, "crossmatch", {"mine": table}, RESPONSEFORMAT="csv")
+    assert outcome.result is not None and outcome.result.decode().splitlines()[1].startswith(
+        f"{M31[0]},{M31[1]},1 2,NGC0224"
+    )
 
 
 BAD = {
@@ -244,6 +249,6 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_what_is_wrong_with_a_table(tmp_path: Path, case: str) -> None:
-    """Is told in one line, with what there is."""
-    table, parameters, told = BAD[case]
-    assert told in refused(tmp_path, table, **parameters)
+    """One line says what is wrong."""
+    table, parameters, message = BAD[case]
+    assert message in refused(tmp_path, table, **parameters)

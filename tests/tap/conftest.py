@@ -1,4 +1,4 @@
-"""One running service with the shipped TAP application for all tests, and a web server for uploads by URL."""
+"""A running TAP service for all tests, and a web server."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ POSITIONS = "name,ra,dec\nm31,10.6847,41.2687\nm33,23.4621,30.6599\nnowhere,0.5,
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The embedded service; jobs and queries may fetch from the host name localhost."""
-    running = Server(tmp_path_factory.mktemp("tap"), {"UWS_FETCH__ALLOW_HOSTS": '["localhost"]'})
-    running.start()
-    yield running
-    running.stop()
+    """Run the embedded service, which may fetch from localhost."""
+    service = Server(tmp_path_factory.mktemp("tap"), {"UWS_FETCH__ALLOW_HOSTS": '["localhost"]'})
+    service.start()
+    yield service
+    service.stop()
 
 
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
-    """Three positions as CSV."""
+    """Return a CSV file of three positions."""
     path = tmp_path / "positions.csv"
     path.write_text(POSITIONS)
     return path
@@ -34,18 +34,18 @@ def table(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def web(tmp_path: Path) -> Iterator[str]:
-    """The URL of a folder on the web: ``tmp_path``."""
+    """Serve ``tmp_path`` on the web; return its URL."""
 
     class Handler(SimpleHTTPRequestHandler):
-        def __init__(self, *words: Any) -> None:
-            super().__init__(*words, directory=str(tmp_path))
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments, directory=str(tmp_path))
 
         def log_message(self, *_: Any) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as serving:
-        thread = threading.Thread(target=serving.serve_forever)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http_server:
+        thread = threading.Thread(target=http_server.serve_forever)
         thread.start()
-        yield f"http://localhost:{serving.server_address[1]}"
-        serving.shutdown()
+        yield f"http://localhost:{http_server.server_address[1]}"
+        http_server.shutdown()
         thread.join()

@@ -1,4 +1,7 @@
-"""STILTS' suite for TAP services, and what it may say of ours (docs/explanation/tap.md argues it)."""
+"""STILTS' suite for TAP services.
+
+docs/explanation/tap.md argues what it may say of ours.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,13 @@ WARNINGS = {"W-CAP-SVR0", "W-UWS-UNSC"}
 
 
 def check(url: str, *, failures: frozenset[str] = frozenset(), warnings: frozenset[str] = frozenset()) -> None:
-    """Every stage: no error, and nothing but what is known else."""
+    """Run every stage; allow only the listed complaints."""
     require("stilts")
-    done = subprocess.run(
+    completed = subprocess.run(
         ["stilts", "taplint", f"tapurl={url}", "maxrepeat=20"], capture_output=True, text=True, timeout=600
     )
-    lines = done.stdout.splitlines()
-    assert any(line.startswith("Totals: Errors: 0;") for line in lines), done.stdout + done.stderr
-    assert {line[:10] for line in lines if line.startswith("F-")} <= FAILURES | failures, done.stdout
-    told = [line for line in lines if line.startswith("W-") and line[:10] not in WARNINGS | warnings]
-    assert not told, told
+    lines = completed.stdout.splitlines()
+    assert any(line.startswith("Totals: Errors: 0;") for line in lines), completed.stdout + completed.stderr
+    assert {line[:10] for line in lines if line.startswith("F-")} <= FAILURES | failures, completed.stdout
+    unexpected = [line for line in lines if line.startswith("W-") and line[:10] not in WARNINGS | warnings]
+    assert not unexpected, unexpected

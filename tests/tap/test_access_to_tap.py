@@ -1,4 +1,4 @@
-"""Who may query, how many queries at once, and what becomes of a query whose client has gone."""
+"""Permissions, quotas and abandoned queries."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def ask(server: Server, query: str) -> requests.Response:
 
 @pytest.fixture(scope="module")
 def limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A service on which an anonymous caller may run one thing at a time."""
+    """Run a service with one job at a time for anonymous callers."""
     server = Server(tmp_path_factory.mktemp("limited"), {"UWS_AUTH__QUOTAS__ANONYMOUS__RUNNING": "1"})
     server.start()
     yield server
@@ -35,15 +35,15 @@ def limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def workers(server: Server) -> list[psutil.Process]:
-    """The warm query processes."""
+    """Return the warm query processes."""
     assert server.process is not None
     children = psutil.Process(server.process.pid).children(recursive=True)
-    found = []
-    for one in children:
+    processes = []
+    for child in children:
         with contextlib.suppress(psutil.Error):  # it has just ended
-            if "uws_service.tap.worker" in " ".join(one.cmdline()):
-                found.append(one)
-    return found
+            if "uws_service.tap.worker" in " ".join(child.cmdline()):
+                processes.append(child)
+    return processes
 
 
 def until(condition: object, seconds: float = 180) -> None:
@@ -55,12 +55,12 @@ def until(condition: object, seconds: float = 180) -> None:
 
 
 def busy(server: Server) -> bool:
-    """Whether a query process computes."""
-    return any(one.cpu_percent(0.1) > 20 for one in workers(server))
+    """Return whether a query process computes."""
+    return any(process.cpu_percent(0.1) > 20 for process in workers(server))
 
 
 def test_who_may_ask(tmp_path: Path) -> None:
-    """Where there is an issuer, queries and tables are for known callers; capabilities are for all (V-002)."""
+    """Anonymous callers see capabilities only (V-002)."""
     issuers = '[{"url": "https://iam.example.org", "audience": "uws"}]'
     server = Server(tmp_path, {"UWS_AUTH__ISSUERS": issuers})
     server.start()
@@ -76,33 +76,33 @@ def test_who_may_ask(tmp_path: Path) -> None:
 
 
 def test_queries_count_as_running_jobs(limited: Server) -> None:
-    """A second query of one caller is refused while the first one runs, and answered afterwards."""
+    """A caller's second query is refused during the first."""
     assert ask(limited, QUICK).status_code == 200  # a process is warm now
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(ask, limited, SLOW.replace("openngc.objects c", "openngc.objects c, openngc.objects d"))
         until(lambda: busy(limited))
         refused = ask(limited, QUICK)
         assert refused.status_code == 429 and refused.headers["retry-after"] and b"QUERY_STATUS" in refused.content
-        for one in workers(limited):
-            one.kill()  # as if it had run out of memory
+        for process in workers(limited):
+            process.kill()  # as if it had run out of memory
         assert first.result().status_code == 422 and b"ended its process" in first.result().content
     until(lambda: ask(limited, QUICK).status_code == 200)
 
 
 def test_a_client_that_goes_away_stops_its_query(limited: Server) -> None:
-    """Its process is killed at once, and the caller's next query is answered."""
+    """The process is killed at once, and the next query answered."""
     until(lambda: ask(limited, QUICK).status_code == 200)
     query = urlencode({"LANG": "ADQL", "QUERY": SLOW})
     with socket.create_connection(("127.0.0.1", limited.port)) as connection:
         connection.sendall(f"GET /tap/sync?{query} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
         until(lambda: busy(limited))
-        before = {one.pid for one in workers(limited)}
-    until(lambda: not before & {one.pid for one in workers(limited)})
+        before = {process.pid for process in workers(limited)}
+    until(lambda: not before & {process.pid for process in workers(limited)})
     until(lambda: ask(limited, QUICK).status_code == 200)
 
 
 def test_bodies_that_never_end(server: Server) -> None:
-    """Forms that stop in the middle hold no query process, and leave no file behind when their clients go away."""
+    """Unfinished forms hold no process and leave no file."""
     depot = server.folder / "data" / "depot"
 
     def uploads() -> set[Path]:
@@ -121,7 +121,7 @@ def test_bodies_that_never_end(server: Server) -> None:
 
 
 def test_many_at_once(server: Server) -> None:
-    """More clients than processes: all are answered, and no more processes are made."""
+    """Many clients are answered by few processes."""
     with ThreadPoolExecutor(12) as pool:
         answers = list(pool.map(lambda _: ask(server, QUICK).status_code, range(48)))
     assert answers == [200] * 48
@@ -129,29 +129,29 @@ def test_many_at_once(server: Server) -> None:
 
 
 def test_processes_that_were_killed(server: Server) -> None:
-    """Whatever ends a process that waits, the next query gets a new one."""
+    """A query after the loss of idle processes gets a new one."""
     assert ask(server, QUICK).status_code == 200
     ended = workers(server)
-    for one in ended:
-        one.kill()
+    for process in ended:
+        process.kill()
     assert ended and not psutil.wait_procs(ended, 20)[1]
     assert ask(server, QUICK).status_code == 200
 
 
 def test_memory_is_flat(server: Server) -> None:
-    """Ten times the rows of a result take no more memory in the service and in the query process."""
+    """Ten times the rows take no more memory."""
     assert server.process is not None
     service = psutil.Process(server.process.pid)
     wide = "SELECT TOP {rows} a.name, a.ra, a.dec, b.identifier FROM openngc.objects a, openngc.identifiers b"
     peaks = []
     for rows in (100_000, 100_000, 1_000_000):
         peak = size = 0
-        words = {"LANG": "ADQL", "QUERY": wide.format(rows=rows), "MAXREC": 2_000_000}
-        with requests.get(f"{server.url}/tap/sync", params=words, stream=True, timeout=120) as answer:
+        parameters = {"LANG": "ADQL", "QUERY": wide.format(rows=rows), "MAXREC": 2_000_000}
+        with requests.get(f"{server.url}/tap/sync", params=parameters, stream=True, timeout=120) as answer:
             for number, part in enumerate(answer.iter_content(1 << 16)):
                 size += len(part)
                 if number % 64 == 0:
-                    peak = max(peak, sum(one.memory_info().rss for one in [service, *workers(server)]))
+                    peak = max(peak, sum(process.memory_info().rss for process in [service, *workers(server)]))
         assert answer.status_code == 200 and size > rows * 60
         peaks.append(peak)
     assert peaks[2] < 1.3 * peaks[1]

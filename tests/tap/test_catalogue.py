@@ -1,4 +1,4 @@
-"""``uws-service catalogue``: files of every kind become tables of a service that runs, with their metadata."""
+"""``uws-service catalogue``: files become published tables."""
 
 from __future__ import annotations
 
@@ -16,20 +16,23 @@ from astropy.table import Table
 from tests.server import ROOT, Server
 
 
-def command(*words: object, ok: bool = True) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "uws_service", "catalogue", *map(str, words)],
+def command(*arguments: object, ok: bool = True) -> subprocess.CompletedProcess[str]:
+    completed = subprocess.run(
+        [sys.executable, "-m", "uws_service", "catalogue", *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=120,
         cwd=ROOT,
     )
-    assert (done.returncode == 0) is ok, done.stdout + done.stderr
-    return done
+    assert (completed.returncode == 0) is ok, completed.stdout + completed.stderr
+    return completed
 
 
 def stars() -> Table:
-    """Two thousand stars with metadata; one of them has no magnitude, one a name that is not ASCII."""
+    """Return two thousand stars with metadata.
+
+    One of them has no magnitude, one a name that is not ASCII.
+    """
     numbers = np.random.default_rng(7)
     table = Table(
         {
@@ -79,18 +82,18 @@ def folder(server: Server) -> Path:
 
 @pytest.mark.parametrize("form", ["vot", "fits", "ecsv", "csv", "parquet"])
 def test_every_kind(form: str, server: Server, folder: Path, tmp_path: Path) -> None:
-    """Added, queried at once in the running service, described, listed, removed."""
+    """A table is added, queried at once, listed, removed."""
     name = f"stars.{form}"
-    done = command("add", written(tmp_path, form), "--name", name, "--folder", folder, "--description", "Some stars",
-                   "--ra", "alpha", "--dec", "delta")  # fmt: skip
-    assert f"{name}: 2000 rows, 5 columns." in done.stderr
+    added = command("add", written(tmp_path, form), "--name", name, "--folder", folder, "--description", "Some stars",
+                    "--ra", "alpha", "--dec", "delta")  # fmt: skip
+    assert f"{name}: 2000 rows, 5 columns." in added.stderr
     query = f'SELECT COUNT(*) AS n, COUNT(mag) AS m, MAX("Name of star") AS x FROM {name}'
-    found = requests.post(
+    counts = requests.post(
         f"{server.url}/tap/sync", data={"LANG": "ADQL", "QUERY": query, "RESPONSEFORMAT": "csv"}, timeout=60
     )
-    assert found.status_code == 200, found.text
-    found.encoding = "utf-8"
-    count, magnitudes, last = found.text.splitlines()[1].split(",")
+    assert counts.status_code == 200, counts.text
+    counts.encoding = "utf-8"
+    count, magnitudes, last = counts.text.splitlines()[1].split(",")
     assert (count, magnitudes) == ("2000", "1999")  # NaN is no magnitude, whatever the format
     assert last == ("s999" if form == "fits" else "Ångström")
     cone = f"SELECT id FROM {name} WHERE 1=CONTAINS(POINT(alpha,delta),CIRCLE(180,0,20))"
@@ -109,21 +112,23 @@ def test_every_kind(form: str, server: Server, folder: Path, tmp_path: Path) -> 
     if form in ("vot", "ecsv"):
         assert "<description>Brightness</description>" in described and "<ucd>phot.mag</ucd>" in described
     listed = json.loads(command("list", "--json", "--folder", folder).stdout)
-    assert [one["position"] for one in listed if one["name"] == name] == [["alpha", "delta"]]
+    assert [entry["position"] for entry in listed if entry["name"] == name] == [["alpha", "delta"]]
     command("remove", name, "--folder", folder)
     assert requests.get(f"{server.url}/tap/tables/{name}", timeout=180).status_code == 404
-    assert not [one for one in folder.iterdir() if one.name.startswith(f"stars.{form}")]
+    assert not [entry for entry in folder.iterdir() if entry.name.startswith(f"stars.{form}")]
 
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
-    """Warnings name the columns; positions are found by name, and without any it is said."""
+    """Warnings name columns without metadata or positions."""
     (tmp_path / "a.csv").write_text("RAJ2000,DEJ2000,flux\n1.5,2.5,3.5\n")
     (tmp_path / "b.csv").write_text("x,word\n1.5,a\n")
-    done = command("add", tmp_path / "a.csv", tmp_path / "b.csv", "--folder", tmp_path / "out")
-    for words in ("RAJ2000 and DEJ2000 are taken", "no unit: flux", "data.b: warning: there are no positions",
+    completed = command("add", tmp_path / "a.csv", tmp_path / "b.csv", "--folder", tmp_path / "out")
+    for warning in ("RAJ2000 and DEJ2000 are taken", "no unit: flux", "data.b: warning: there are no positions",
                   "no UCD: x, word", "data.a: warning: the table has no description"):  # fmt: skip
-        assert words in done.stderr
-    assert [one["position"] for one in json.loads(command("list", "--json", "--folder", tmp_path / "out").stdout)] == [
+        assert warning in completed.stderr
+    assert [
+        entry["position"] for entry in json.loads(command("list", "--json", "--folder", tmp_path / "out").stdout)
+    ] == [
         ["RAJ2000", "DEJ2000"],
         None,
     ]
@@ -137,7 +142,7 @@ def test_refusals(tmp_path: Path) -> None:
     (tmp_path / "broken.vot").write_text("<VOTABLE><RESOURCE>")
     (tmp_path / "cut.fits").write_bytes(written(tmp_path, "fits").read_bytes()[:9000])
     command("add", table, "--name", "mine.t", "--folder", out)
-    for words, told in (
+    for arguments, message in (
         ((table, "--name", "mine.t"), "--replace"),
         ((table, "--name", "TAP_SCHEMA.t"), "belongs to the service"),
         ((table, "--name", "mine.select"), "ADQL's own"),
@@ -150,8 +155,12 @@ def test_refusals(tmp_path: Path) -> None:
         ((tmp_path / "cut.fits",), "fits"),
         ((tmp_path / "nothing.fits",), "no such file"),
     ):
-        done = command("add", *words, "--folder", out, ok=False)
-        assert told in done.stderr and "Traceback" not in done.stderr and len(done.stderr.splitlines()) == 1
-    assert {one.name.partition("-")[0] for one in out.iterdir()} == {"mine.t", "mine.t.json"}
+        completed = command("add", *arguments, "--folder", out, ok=False)
+        assert (
+            message in completed.stderr
+            and "Traceback" not in completed.stderr
+            and len(completed.stderr.splitlines()) == 1
+        )
+    assert {path.name.partition("-")[0] for path in out.iterdir()} == {"mine.t", "mine.t.json"}
     command("add", table, "--name", "mine.t", "--replace", "--folder", out)
     assert "there are: mine.t" in command("remove", "mine.u", "--folder", out, ok=False).stderr

@@ -1,4 +1,4 @@
-"""Hostile uploads: files that claim what they do not hold, in every format, and names and values that are SQL."""
+"""Hostile uploads: false claims, and SQL in names and values."""
 
 from __future__ import annotations
 
@@ -34,34 +34,34 @@ def _fits(form: str, rows: int = 100) -> bytes:
 
 
 def _changed(content: bytes, **cards: int | str) -> bytes:
-    """With other values in the header of the table."""
+    """Replace values in the table's header."""
     first, table = content[:2880], content[2880:]
     for name, value in cards.items():
-        wanted = f"'{value}'" if isinstance(value, str) else f"{value:>20}"
-        card = f"{name:8}= {wanted}".ljust(80).encode()
+        text = f"'{value}'" if isinstance(value, str) else f"{value:>20}"
+        card = f"{name:8}= {text}".ljust(80).encode()
         table, count = re.subn(rb"%b *=.{71}" % name.encode(), card, table, count=1)
         assert count == 1
     return first + table
 
 
-def _claiming(**cards: int | str) -> bytes:
-    """A hundred rows of one integer, with other words about them."""
+def _with_claims(**cards: int | str) -> bytes:
+    """Return a table of a hundred integers with other claims."""
     return _changed(_fits("J"), **cards)
 
 
 def _heap(length: int, offset: int) -> bytes:
-    """A column of arrays in the heap, whose only row points at so many elements at that place."""
+    """Return a column whose only array claims such a place."""
     out = io.BytesIO()
     arrays = np.empty(1, dtype=object)
     arrays[0] = np.arange(3, dtype="i4")
     fits.BinTableHDU.from_columns([fits.Column("a", "PJ()", array=arrays)]).writeto(out)
     content, pointer = out.getvalue(), struct.pack(">ii", 3, 0)
-    where = content.index(pointer, 5760)
-    return content[:where] + struct.pack(">ii", length, offset) + content[where + len(pointer) :]
+    position = content.index(pointer, 5760)
+    return content[:position] + struct.pack(">ii", length, offset) + content[position + len(pointer) :]
 
 
 def _parquet(rows: int) -> bytes:
-    """That many rows, none with a value: some bytes for each million."""
+    """Return many rows without values: some bytes per million."""
     out = io.BytesIO()
     column = pa.nulls(1_000_000, pa.int32())
     with pyarrow.parquet.ParquetWriter(out, pa.schema([("a", pa.int32())])) as writer:
@@ -79,13 +79,13 @@ def _votable(stream: bytes, size: str = "") -> bytes:
 
 
 WRONG = {
-    "FITS of a billion rows": (lambda: _claiming(NAXIS2=BILLION), "cut short"),
-    "FITS of a billion empty rows": (lambda: _claiming(NAXIS1=0, NAXIS2=BILLION, TFORM1="0A"), "have no bytes"),
-    "FITS of rows of a billion bytes": (lambda: _claiming(NAXIS1=BILLION, TFORM1=f"{BILLION}A"), "cut short"),
-    "FITS of negative size": (lambda: _claiming(NAXIS2=-5), ""),
+    "FITS of a billion rows": (lambda: _with_claims(NAXIS2=BILLION), "cut short"),
+    "FITS of a billion empty rows": (lambda: _with_claims(NAXIS1=0, NAXIS2=BILLION, TFORM1="0A"), "have no bytes"),
+    "FITS of rows of a billion bytes": (lambda: _with_claims(NAXIS1=BILLION, TFORM1=f"{BILLION}A"), "cut short"),
+    "FITS of negative size": (lambda: _with_claims(NAXIS2=-5), ""),
     "FITS cut short in its rows": (lambda: _fits("J", 10_000)[:20_000], "cut short"),
     "FITS cut short in its header": (lambda: _fits("J")[:4000], ""),
-    "FITS with a billion columns": (lambda: _claiming(TFIELDS=BILLION), "at most 2000"),
+    "FITS with a billion columns": (lambda: _with_claims(TFIELDS=BILLION), "at most 2000"),
     "FITS with a heap of billions": (lambda: _heap(2_000_000_000, 0), "do not lie in"),
     "FITS with a heap elsewhere": (lambda: _heap(3, 1_000_000), "do not lie in"),
     "Parquet of more rows than are taken": (lambda: _parquet(30_000_000), "more than 10000000 rows"),
@@ -102,9 +102,9 @@ def _memory(server: Server) -> int:
     assert server.process is not None
     service = psutil.Process(server.process.pid)
     total = 0
-    for one in (service, *service.children(recursive=True)):
+    for process in (service, *service.children(recursive=True)):
         try:
-            total += one.memory_info().rss
+            total += process.memory_info().rss
         except psutil.NoSuchProcess:
             continue
     return total
@@ -117,8 +117,8 @@ def _count(server: Server, content: bytes) -> requests.Response:
 
 @pytest.mark.parametrize("name", WRONG)
 def test_what_a_file_claims(server: Server, name: str) -> None:
-    """400 with the table's name and a reason; the service is as large and as quick as before."""
-    make, words = WRONG[name]
+    """400 with a reason; the service stays small and quick."""
+    make, message = WRONG[name]
     content = make()
     assert len(content) < 40_000_000
     before, began = _memory(server), time.monotonic()
@@ -128,7 +128,7 @@ def test_what_a_file_claims(server: Server, name: str) -> None:
     assert answer.status_code == 400, answer.text
     info = ElementTree.fromstring(answer.content).find("{*}RESOURCE/{*}INFO[@name='QUERY_STATUS']")
     assert info is not None and info.get("value") == "ERROR" and info.text
-    assert "UPLOAD t" in info.text and words in info.text
+    assert "UPLOAD t" in info.text and message in info.text
     assert "Traceback" not in info.text and os.sep + "tmp" not in info.text
 
 
@@ -144,9 +144,9 @@ HOSTILE = (
 
 
 def test_names_and_values_that_are_sql(server: Server) -> None:
-    """They come back as what they are: columns with such names, rows with such texts."""
-    fields = "".join(f'<FIELD name={quoteattr(one)} datatype="char" arraysize="*"/>' for one in HOSTILE)
-    cells = "".join(f"<TD>{escape(one)}</TD>" for one in HOSTILE)
+    """Such names and texts come back unchanged."""
+    fields = "".join(f'<FIELD name={quoteattr(name)} datatype="char" arraysize="*"/>' for name in HOSTILE)
+    cells = "".join(f"<TD>{escape(name)}</TD>" for name in HOSTILE)
     content = (
         f"<VOTABLE><RESOURCE><TABLE>{fields}<DATA><TABLEDATA><TR>{cells}</TR></TABLEDATA></DATA></TABLE></RESOURCE>"
         "</VOTABLE>"

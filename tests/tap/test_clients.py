@@ -1,4 +1,4 @@
-"""The clients that people use, on the real service: pyvo, STILTS, astroquery."""
+"""Common clients on the real service: pyvo, STILTS, astroquery."""
 
 from __future__ import annotations
 
@@ -28,16 +28,19 @@ MATCH = (
 
 @pytest.fixture
 def tap(server: Server) -> Iterator[pyvo.dal.TAPService]:
-    """pyvo's view of the service; it leaves its connections open unless it is given a session to be closed."""
+    """Return pyvo's client, with a session to close.
+
+    It leaves its connections open otherwise.
+    """
     with requests.Session() as session:
         yield pyvo.dal.TAPService(f"{server.url}/tap", session=session)
 
 
 def test_pyvo_sync(tap: pyvo.dal.TAPService) -> None:
     """run_sync, maxrec with its warning, errors with our words."""
-    found = tap.run_sync(BRIGHT)
-    assert len(found) == 5 and found.fieldnames == ("name", "ra", "dec", "vmag")
-    assert str(found.to_table()["ra"].unit) == "deg"
+    result = tap.run_sync(BRIGHT)
+    assert len(result) == 5 and result.fieldnames == ("name", "ra", "dec", "vmag")
+    assert str(result.to_table()["ra"].unit) == "deg"
     cut = tap.run_sync("SELECT name FROM openngc.objects", maxrec=3)
     assert len(cut) == 3 and cut.query_status == "OVERFLOW"
     with pytest.raises(pyvo.dal.DALQueryError, match="Did you mean name"):
@@ -47,8 +50,8 @@ def test_pyvo_sync(tap: pyvo.dal.TAPService) -> None:
 def test_pyvo_async(tap: pyvo.dal.TAPService) -> None:
     """run_async and submit_job, with an upload from memory."""
     assert len(tap.run_async(BRIGHT)) == 5
-    mine = Table({"name": ["m31", "m33"], "ra": [10.6847, 23.4621], "dec": [41.2687, 30.6599]})
-    job = tap.submit_job(MATCH, uploads={"mine": mine})
+    upload = Table({"name": ["m31", "m33"], "ra": [10.6847, 23.4621], "dec": [41.2687, 30.6599]})
+    job = tap.submit_job(MATCH, uploads={"mine": upload})
     job.run().wait(timeout=240)
     job.raise_if_error()
     assert list(job.fetch_result()["name"]) == ["NGC0224", "NGC0598"]
@@ -58,33 +61,33 @@ def test_pyvo_async(tap: pyvo.dal.TAPService) -> None:
 
 
 def test_pyvo_uploads(tap: pyvo.dal.TAPService, table: Path, tmp_path: Path, web: str) -> None:
-    """In a request: a table, a file, and one on the web."""
-    mine = Table.read(table, format="ascii.csv")
-    mine.write(tmp_path / "mine.vot", format="votable")
-    for upload in (mine, str(tmp_path / "mine.vot"), f"{web}/mine.vot"):
+    """A table, a file, and one on the web."""
+    table_to_upload = Table.read(table, format="ascii.csv")
+    table_to_upload.write(tmp_path / "mine.vot", format="votable")
+    for upload in (table_to_upload, str(tmp_path / "mine.vot"), f"{web}/mine.vot"):
         with warnings.catch_warnings(action="ignore", category=ResourceWarning):  # it leaves the file open
-            found = tap.run_sync(MATCH, uploads={"mine": upload})
+            result = tap.run_sync(MATCH, uploads={"mine": upload})
             gc.collect()
-        assert list(found["name"]) == ["NGC0224", "NGC0598"]
+        assert list(result["name"]) == ["NGC0224", "NGC0598"]
 
 
 def test_pyvo_reads_our_documents(tap: pyvo.dal.TAPService) -> None:
     """V-032: tables, examples and capabilities."""
-    assert {one.name for one in tap.tables} >= {"openngc.objects", "TAP_SCHEMA.columns"}
-    columns = {one.name: one for one in tap.tables["openngc.objects"].columns}
+    assert {item.name for item in tap.tables} >= {"openngc.objects", "TAP_SCHEMA.columns"}
+    columns = {item.name: item for item in tap.tables["openngc.objects"].columns}
     assert columns["ra"].ucd == "pos.eq.ra;meta.main" and columns["ra"].unit == "deg"
     assert tap.maxrec == 100_000 and tap.hardlimit == 10_000_000
-    assert {one.ivo_id.rpartition("-")[2] for one in tap.upload_methods} == {"inline", "http", "https"}
+    assert {item.ivo_id.rpartition("-")[2] for item in tap.upload_methods} == {"inline", "http", "https"}
     examples = tap.examples
     assert len(examples) >= 4
     assert len(examples[0].execute()) == 10
 
 
-def stilts(*words: str) -> str:
+def stilts(*arguments: str) -> str:
     require("stilts")
-    done = subprocess.run(["stilts", *words], capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    completed = subprocess.run(["stilts", *arguments], capture_output=True, text=True, timeout=600)
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    return completed.stdout + completed.stderr
 
 
 @pytest.mark.parametrize("sync", ["true", "false"])
@@ -95,8 +98,8 @@ def test_stilts_tapquery(server: Server, table: Path, tmp_path: Path, sync: str)
         "tapquery", f"tapurl={server.url}/tap", f"sync={sync}", f"adql={MATCH}", "nupload=1", f"upload1={table}",
         "ufmt1=csv", "upname1=mine", "ofmt=csv", f"out={out}",
     )  # fmt: skip
-    found = list(csv.DictReader(out.read_text().splitlines()))
-    assert [(row["given"], row["name"]) for row in found] == [("m31", "NGC0224"), ("m33", "NGC0598")]
+    rows = list(csv.DictReader(out.read_text().splitlines()))
+    assert [(row["given"], row["name"]) for row in rows] == [("m31", "NGC0224"), ("m33", "NGC0598")]
 
 
 def test_stilts_tapresume(tap: pyvo.dal.TAPService, tmp_path: Path) -> None:
@@ -109,7 +112,7 @@ def test_stilts_tapresume(tap: pyvo.dal.TAPService, tmp_path: Path) -> None:
 
 
 def test_stilts_tapskymatch(server: Server, table: Path, tmp_path: Path) -> None:
-    """A local table against ours, in pieces that STILTS uploads."""
+    """A local table against ours, uploaded in pieces."""
     out = tmp_path / "out.csv"
     stilts(
         "tapskymatch", f"tapurl={server.url}/tap", "taptable=openngc.objects", "taplon=ra", "taplat=dec",
@@ -128,14 +131,15 @@ print(len(tap.launch_job("{BRIGHT}").get_results()))
 print(len(tap.launch_job_async("{BRIGHT}").get_results()))
 """
     # A process of its own: it leaves sockets open and writes files where it is.
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=600,
-                          cwd=tmp_path)  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split().count("5") == 2
+    process = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=600, cwd=tmp_path
+    )
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.split().count("5") == 2
 
 
 def test_astroquery_uploads_a_table(server: Server, tmp_path: Path) -> None:
-    """D-020: with a Table it sends FORMAT and format."""
+    """It sends FORMAT and format with a Table (D-020)."""
     program = f"""
 from astropy.table import Table
 from astroquery.utils.tap.core import TapPlus
@@ -145,10 +149,11 @@ query = "SELECT * FROM tap_upload.mine ORDER BY id"
 print(list(tap.launch_job(query, **upload).get_results()["id"]) == [1, 2])
 print(list(tap.launch_job_async(query, **upload).get_results()["id"]) == [1, 2])
 """
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=180,
-                          cwd=tmp_path)  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split().count("True") == 2
+    process = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=180, cwd=tmp_path
+    )
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.split().count("True") == 2
 
 
 def test_taplint(server: Server) -> None:

@@ -1,4 +1,4 @@
-"""A PostgreSQL's tables as a TAP service: its metadata, queries at once and as jobs, and no credentials shown."""
+"""A PostgreSQL's tables as a TAP service."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ catalogue: {postgresql: STARS_DATABASE, schemas: [stars]}
 
 @pytest.fixture(scope="module")
 def url() -> str:
-    """A database with a schema that is published and one that is not."""
-    found = new_postgresql()
-    with psycopg.connect(found, autocommit=True) as connection:
+    """Create a database with a published and a private schema."""
+    database_url = new_postgresql()
+    with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(TABLES)
-    return found
+    return database_url
 
 
 @pytest.fixture(scope="module")
@@ -61,16 +61,16 @@ def stars(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server
 
 
 def rows(server: Server, query: str) -> list[str]:
-    words = {"LANG": "ADQL", "QUERY": query, "RESPONSEFORMAT": "csv"}
-    answer = requests.post(f"{server.url}/stars/sync", data=words, timeout=180)
+    parameters = {"LANG": "ADQL", "QUERY": query, "RESPONSEFORMAT": "csv"}
+    answer = requests.post(f"{server.url}/stars/sync", data=parameters, timeout=180)
     assert answer.status_code == 200, answer.text
     return answer.text.splitlines()[1:]
 
 
 def test_metadata(url: str) -> None:
-    """Types, comments, keys and kinds; columns of types that VOTable has no words for are left out."""
-    tables = {one.table.name: one.table for one in published(url, ["stars"])}
-    near = {one.name: one for one in tables["near"].columns}
+    """Types, comments, keys and kinds become metadata."""
+    tables = {item.table.name: item.table for item in published(url, ["stars"])}
+    near = {item.name: item for item in tables["near"].columns}
     assert list(near) == ["id", "name", "ra", "dec", "seen", "shape"]
     assert (near["ra"].unit, near["ra"].ucd, near["ra"].description) == (
         "deg",
@@ -84,7 +84,7 @@ def test_metadata(url: str) -> None:
 
 
 def test_a_tap_schema_of_its_own_counts() -> None:
-    """What the database says itself about units and UCDs is taken."""
+    """The database's own TAP_SCHEMA gives units and UCDs."""
     database = new_postgresql()
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(
@@ -93,40 +93,40 @@ def test_a_tap_schema_of_its_own_counts() -> None:
             "CREATE TABLE public.t (v real);"
             "INSERT INTO tap_schema.columns VALUES ('public.t', 'v', 'Speed', 'km/s', 'phys.veloc', NULL, NULL, 1, 0)"
         )
-    (one,) = published(database, [])
-    assert (one.table.columns[0].unit, one.table.columns[0].ucd) == ("km/s", "phys.veloc")
+    (table,) = published(database, [])
+    assert (table.table.columns[0].unit, table.table.columns[0].ucd) == ("km/s", "phys.veloc")
 
 
 def test_queries(stars: Server) -> None:
-    """A cone, TAP_SCHEMA, and a job, which gets the URL from the service's environment."""
+    """A cone, TAP_SCHEMA, and a job with the URL."""
     cone = "SELECT name, seen FROM stars.near WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE(101.3, -16.7, 1))"
     assert rows(stars, cone) == ["Sirius,2024-01-02T03:04:05"]
     assert "stars.near" in rows(stars, "SELECT table_name FROM TAP_SCHEMA.tables")
     assert rows(stars, 'SELECT COUNT(*) AS n FROM stars."names"') == ["2"]
-    words = {"LANG": "ADQL", "QUERY": "SELECT * FROM stars.near", "MAXREC": 1, "RESPONSEFORMAT": "csv"}
-    assert len(requests.post(f"{stars.url}/stars/sync", data=words, timeout=180).text.splitlines()) == 2
-    words = {
+    parameters = {"LANG": "ADQL", "QUERY": "SELECT * FROM stars.near", "MAXREC": 1, "RESPONSEFORMAT": "csv"}
+    assert len(requests.post(f"{stars.url}/stars/sync", data=parameters, timeout=180).text.splitlines()) == 2
+    parameters = {
         "LANG": "ADQL",
         "QUERY": "SELECT name FROM stars.near ORDER BY id",
         "RESPONSEFORMAT": "csv",
         "PHASE": "RUN",
     }
-    made = requests.post(f"{stars.url}/stars/async", data=words, timeout=180, allow_redirects=False)
-    job = made.headers["location"]
+    created = requests.post(f"{stars.url}/stars/async", data=parameters, timeout=180, allow_redirects=False)
+    job = created.headers["location"]
     assert finished(job) == "COMPLETED", requests.get(f"{job}/error", timeout=180).text
     assert requests.get(f"{job}/results/result", timeout=180).text.splitlines() == ["name", "Sirius", "Wolf 359"]
 
 
 def test_taplint(stars: Server) -> None:
-    """STILTS' own suite, every stage, on PostgreSQL; this service has no examples."""
+    """STILTS' suite passes on PostgreSQL; there are no examples."""
     check(f"{stars.url}/stars", failures=frozenset({"F-EXA-EXNO"}))
 
 
 def test_only_what_is_published(stars: Server, url: str) -> None:
-    """No other schema, no catalogue of the database, and no word of its URL anywhere."""
+    """Nothing else is readable, and the URL never appears."""
     for table in ("public.secret", "secret", "pg_catalog.pg_user", "information_schema.tables"):
-        words = {"LANG": "ADQL", "QUERY": f"SELECT * FROM {table}"}
-        answer = requests.post(f"{stars.url}/stars/sync", data=words, timeout=180)
+        parameters = {"LANG": "ADQL", "QUERY": f"SELECT * FROM {table}"}
+        answer = requests.post(f"{stars.url}/stars/sync", data=parameters, timeout=180)
         assert answer.status_code == 400 and "hidden" not in answer.text
     port = url.rpartition("/")[0].rpartition(":")[2]
     for path in ("stars", "stars/capabilities", "stars/tables", "stars/availability"):

@@ -1,4 +1,4 @@
-"""What people see of a query: its rows and positions on the job's page, and examples that can be clicked."""
+"""Pages of a query: rows, positions, clickable examples."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lxml import etree
 
 from tests.server import Server
 from tests.tap.test_service import finished, job
-from uws_service.tap.preview_read import shown
+from uws_service.tap.preview_read import parse_preview
 from uws_service.tap.sky import sky_svg
 
 BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
@@ -22,15 +22,18 @@ def page(url: str) -> Any:
 
 
 def test_rows_and_sky(server: Server) -> None:
-    """The first rows with units, a dot for each position; a query without positions has a table alone."""
+    """First rows with units, and a dot per position.
+
+    A query without positions has a table alone.
+    """
     url = job(server, "SELECT TOP 30 name, ra, dec FROM openngc.objects WHERE type = 'Galaxy'")
     assert finished(url) == "COMPLETED"
-    found = page(url)
-    (table,) = found.xpath("//section[@aria-labelledby='preview']//table")
-    assert [one.strip() for one in table.xpath(".//th/text()")] == ["name", "ra (deg)", "dec (deg)"]
+    document = page(url)
+    (table,) = document.xpath("//section[@aria-labelledby='preview']//table")
+    assert [text.strip() for text in table.xpath(".//th/text()")] == ["name", "ra (deg)", "dec (deg)"]
     assert len(table.xpath(".//tbody/tr")) == 20 and "20 of 30 rows" in table.xpath("string(caption)")
-    assert len(found.xpath("//figure[@class='sky']//circle")) >= 30
-    assert "All its 30 positions on the sky" in found.xpath("string(//figure[@class='sky']/figcaption)")
+    assert len(document.xpath("//figure[@class='sky']//circle")) >= 30
+    assert "All its 30 positions on the sky" in document.xpath("string(//figure[@class='sky']/figcaption)")
     url = job(server, "SELECT COUNT(*) AS n FROM openngc.objects")
     assert finished(url) == "COMPLETED"
     assert page(url).xpath("//section[@aria-labelledby='preview']//td/text()") == ["13371"]
@@ -38,14 +41,14 @@ def test_rows_and_sky(server: Server) -> None:
 
 
 def test_the_sky_of_a_large_result_is_that_of_all_rows(server: Server) -> None:
-    """Dots in every part of the sky though the rows are sorted, and a caption that says that they are a sample."""
+    """A sorted result's dots cover the sky; the caption says sample."""
     url = job(server, "SELECT name, ra, dec FROM openngc.objects ORDER BY ra")
     assert finished(url) == "COMPLETED"
     (figure,) = page(url).xpath("//figure[@class='sky']")
     caption = " ".join(figure.xpath("string(figcaption)").split())
     assert caption.startswith("2000 of its 13") and "drawn at random from all rows" in caption
-    places = [(float(one.get("cx")), float(one.get("cy"))) for one in figure.xpath(".//circle")]
-    quarters = [(x < 360, y < 180) for x, y in places]
+    dots = [(float(circle.get("cx")), float(circle.get("cy"))) for circle in figure.xpath(".//circle")]
+    quarters = [(x < 360, y < 180) for x, y in dots]
     assert all(quarters.count(quarter) > 200 for quarter in set(quarters)) and len(set(quarters)) == 4
 
 
@@ -57,25 +60,27 @@ def test_markup_in_a_result_is_text(server: Server) -> None:
 
 
 def test_examples_can_be_clicked(server: Server) -> None:
-    """Each example that needs no upload has a button that makes a job of it."""
+    """Each example without uploads has a button."""
     root = etree.fromstring(requests.get(f"{server.url}/tap/examples", timeout=180).content)
     forms = list(root.iter("{*}form"))
     assert len(forms) == 3
     form = forms[1]
-    sent = {one.get("name"): one.get("value") for one in form.iter("{*}input")}
-    sent |= {one.get("name"): one.get("value") for one in form.iter("{*}button")}
-    made = requests.post(form.get("action"), data=sent, timeout=180, allow_redirects=False)
-    assert made.status_code == 303 and finished(made.headers["location"]) == "COMPLETED"
+    data = {element.get("name"): element.get("value") for element in form.iter("{*}input")}
+    data |= {element.get("name"): element.get("value") for element in form.iter("{*}button")}
+    created = requests.post(form.get("action"), data=data, timeout=180, allow_redirects=False)
+    assert created.status_code == 303 and finished(created.headers["location"]) == "COMPLETED"
 
 
 def test_the_form_has_room_for_a_query(server: Server) -> None:
-    """QUERY is a text of several lines; REQUEST is not asked for."""
-    found = page(f"{server.url}/tap")
-    assert len(found.xpath("//form//textarea[@name='QUERY']")) == 1 and not found.xpath("//form//*[@name='REQUEST']")
+    """QUERY is a text area; REQUEST is not in the form."""
+    document = page(f"{server.url}/tap")
+    assert len(document.xpath("//form//textarea[@name='QUERY']")) == 1 and not document.xpath(
+        "//form//*[@name='REQUEST']"
+    )
 
 
 def test_sky() -> None:
-    """A small region is shown around its middle also at the pole and at RA 0; bad previews are none."""
+    """A region is drawn around its middle, also at the pole."""
     assert sky_svg([]) == ""
     for middle in ((0.0, 0.0), (10.0, 90.0), (359.99, -89.99)):
         near = [(middle[0] + step, max(-90.0, min(90.0, middle[1] - step / 100))) for step in (0.0, 0.01, 0.02)]
@@ -85,4 +90,4 @@ def test_sky() -> None:
             assert 0 <= float(dot.get("cx")) <= 360 and 0 <= float(dot.get("cy")) <= 360
     assert etree.fromstring(sky_svg([(0.0, 0.0), (180.0, 0.0), (90.0, 89.0)])).get("viewBox") == "0 0 720 360"
     for content in (b"", b"[]", b"{}", b'{"positions": [["x", 1]], "columns": [], "rows": [], "count": 1}'):
-        assert shown(content) is None
+        assert parse_preview(content) is None

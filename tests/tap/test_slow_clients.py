@@ -1,4 +1,7 @@
-"""Clients and servers that are slow, and callers who ask for much: other callers' queries are answered meanwhile."""
+"""Slow clients and servers, and greedy callers.
+
+Other callers' queries are answered meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ import requests
 
 from tests.server import Server
 from tests.tap.test_access_to_tap import QUICK, SLOW, until, workers
-from uws_service.tap import spool as spooling
+from uws_service.tap import spool as spool_module
 from uws_service.tap.shares import FairPlaces
 from uws_service.tap.spool import Spool
 
@@ -28,34 +31,34 @@ PROMPT_SECONDS = 15.0
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A service with two query processes."""
-    running = Server(tmp_path_factory.mktemp("slow"), {"UWS_FETCH__ALLOW_HOSTS": '["localhost"]'})
-    running.start()
-    yield running
-    running.stop()
+    """Run a service with two query processes."""
+    server = Server(tmp_path_factory.mktemp("slow"), {"UWS_FETCH__ALLOW_HOSTS": '["localhost"]'})
+    server.start()
+    yield server
+    server.stop()
 
 
-def ask(server: Server, query: str, origin: str = "192.0.2.1", **words: str) -> requests.Response:
-    """A query from an address, as a proxy tells it."""
-    data = {"LANG": "ADQL", "QUERY": query, **words}
+def ask(server: Server, query: str, origin: str = "192.0.2.1", **parameters: str) -> requests.Response:
+    """Send a query from an address, as behind a proxy."""
+    data = {"LANG": "ADQL", "QUERY": query, **parameters}
     return requests.post(f"{server.url}/tap/sync", data=data, headers={"X-Forwarded-For": origin}, timeout=120)
 
 
 def require_prompt(server: Server, origin: str = "192.0.2.1") -> None:
-    """A short query is answered in time."""
+    """Check that a short query is answered in time."""
     began = time.monotonic()
     assert ask(server, QUICK, origin).status_code == 200
     assert time.monotonic() - began < PROMPT_SECONDS
 
 
 def read_until_answer(connection: socket.socket) -> None:
-    """Return when the first bytes of an answer have come."""
+    """Wait for the first bytes of an answer."""
     connection.settimeout(60)
     assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
 
 
 def test_slow_readers(service: Server) -> None:
-    """Results of which nobody takes more than the beginning hold no process; they go with their clients."""
+    """Unread results hold no process; they go with their clients."""
     require_prompt(service)
     path = "/tap/sync?" + urlencode({"LANG": "ADQL", "QUERY": WIDE, "MAXREC": "300000"})
     with contextlib.ExitStack() as stack:
@@ -69,17 +72,17 @@ def test_slow_readers(service: Server) -> None:
             readers.append(connection)
         for number in range(3):
             require_prompt(service, f"192.0.2.{number}")
-        rest = bytearray()
+        content = bytearray()
         while data := readers[0].recv(1 << 20):
-            rest += data
-        assert rest.endswith(b"0\r\n\r\n") and b"</VOTABLE>" in rest[-200:]
-        assert rest.count(b"<TR>") == 300_000 or len(rest) > 10_000_000
+            content += data
+        assert content.endswith(b"0\r\n\r\n") and b"</VOTABLE>" in content[-200:]
+        assert content.count(b"<TR>") == 300_000 or len(content) > 10_000_000
     require_prompt(service)
 
 
 @pytest.fixture
-def dripping() -> Iterator[str]:
-    """A server that sends its file byte by byte, for ever."""
+def slow_url() -> Iterator[str]:
+    """Serve a file byte by byte, endlessly."""
     ended = threading.Event()
     listener = socket.create_server(("127.0.0.1", 0))
 
@@ -101,28 +104,28 @@ def dripping() -> Iterator[str]:
     listener.close()
 
 
-def test_slow_uploads(service: Server, dripping: str) -> None:
-    """Tables that a slow server sends, or a client does, are waited for before a process is taken."""
+def test_slow_uploads(service: Server, slow_url: str) -> None:
+    """Slow tables are awaited before a process is taken."""
     query = "SELECT COUNT(*) AS n FROM TAP_UPLOAD.mine"
     answers: list[requests.Response] = []
     threads = [
-        threading.Thread(target=lambda: answers.append(ask(service, query, UPLOAD=f"mine,{dripping}")))
+        threading.Thread(target=lambda: answers.append(ask(service, query, UPLOAD=f"mine,{slow_url}")))
         for _ in range(4)
     ]
-    for one in threads:
-        one.start()
+    for item in threads:
+        item.start()
     time.sleep(2)
     for _ in range(3):
         require_prompt(service)
-    for one in threads:
-        one.join(120)
-    assert [one.status_code for one in answers] == [400] * 4
-    assert all("did not come within" in one.text for one in answers)
+    for item in threads:
+        item.join(120)
+    assert [item.status_code for item in answers] == [400] * 4
+    assert all("did not come within" in item.text for item in answers)
     assert not list((service.folder / "data").rglob("upload-*"))
 
 
 def test_a_caller_who_asks_for_much(service: Server) -> None:
-    """While others are there, nobody gets all processes; and those who wait take turns."""
+    """Nobody gets all processes; waiting callers take turns."""
     require_prompt(service, "192.0.2.7")
     require_prompt(service, "192.0.2.8")
     path = "/tap/sync?" + urlencode({"LANG": "ADQL", "QUERY": SLOW})
@@ -131,7 +134,7 @@ def test_a_caller_who_asks_for_much(service: Server) -> None:
             connection = stack.enter_context(socket.create_connection(("127.0.0.1", service.port)))
             head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n"
             connection.sendall(head.encode())
-        until(lambda: any(one.cpu_percent(0.1) > 5 for one in workers(service)))
+        until(lambda: any(process.cpu_percent(0.1) > 5 for process in workers(service)))
         for _ in range(3):
             require_prompt(service, "192.0.2.8")
 
@@ -176,50 +179,53 @@ async def test_places() -> None:
             pass
     async with places.place("d", 0.05):
         pass
-    for one in release.values():
-        one.set()
+    for event in release.values():
+        event.set()
     await asyncio.gather(*tasks)
     now[0] += 1000
     await asyncio.gather(*await begin_and_release(begin, release))
 
 
 async def begin_and_release(begin: object, release: dict[str, asyncio.Event]) -> list[asyncio.Task[None]]:
-    """Three places of one caller who is alone again."""
+    """Take and release three places for one caller alone."""
     assert callable(begin)
     tasks: list[asyncio.Task[None]] = await begin("a6", "a7", "a8")
     assert all(f"a{number}" in release for number in (6, 7, 8))
-    for one in release.values():
-        one.set()
+    for event in release.values():
+        event.set()
     return tasks
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("ahead", [1, 30, 1000])
 async def test_a_spool_gives_back_what_was_put_in(tmp_path: Path, ahead: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In order and whole, whether the reader keeps up or not, also when the file is full; and nothing is left."""
-    monkeypatch.setattr(spooling, "MEMORY_BYTES", 2000)
-    monkeypatch.setattr(spooling, "MOST_BYTES", 50_000)
+    """Parts come complete and in order; nothing is left.
+
+    Whether the reader keeps up or not, also when the file is full.
+    """
+    monkeypatch.setattr(spool_module, "MEMORY_BYTES", 2000)
+    monkeypatch.setattr(spool_module, "MAX_FILE_BYTES", 50_000)
     spool = Spool(tmp_path)
     parts = [bytes([number % 256]) * (number * 7 % 1500) for number in range(500)]
-    room = asyncio.Semaphore(ahead)
+    permits = asyncio.Semaphore(ahead)
 
     async def write() -> None:
         for part in parts:
-            await room.acquire()
+            await permits.acquire()
             await spool.write(part)
         spool.end()
 
-    writing = asyncio.create_task(write())
+    task = asyncio.create_task(write())
     received = b""
     await spool.start()
     async for part in spool.parts():
         received += part
-        room.release()
-        room.release()
-    await writing
+        permits.release()
+        permits.release()
+    await task
     assert received == b"".join(parts)
     spool.close()
-    assert Spool.together == 0 and not os.listdir(tmp_path)
+    assert Spool.total_file_bytes == 0 and not os.listdir(tmp_path)
 
 
 @pytest.mark.anyio

@@ -1,4 +1,7 @@
-"""TOPCAT itself, on a screen of its own, loads the result of a job: what it is told and what it says goes by SAMP."""
+"""TOPCAT loads a job's result, on a screen of its own.
+
+It is controlled by SAMP.
+"""
 
 from __future__ import annotations
 
@@ -32,23 +35,23 @@ class Topcat:
     name: str
     display: str
 
-    def ask(self, message: str, **words: str) -> dict[str, Any]:
-        """Its answer to a message."""
-        answer: dict[str, Any] = self.client.ecall_and_wait(self.name, message, "60", **words)
+    def ask(self, message: str, **parameters: str) -> dict[str, Any]:
+        """Send a message; return the answer."""
+        answer: dict[str, Any] = self.client.ecall_and_wait(self.name, message, "60", **parameters)
         return answer
 
     def has_row(self, table: str, row: int) -> bool:
-        """Whether it has loaded that table, and marks that row of it."""
+        """Return whether the table is loaded and has the row."""
         answer = self.ask("table.highlight.row", **{"table-id": table, "row": str(row)})
         return bool(answer["samp.status"] == "samp.ok")
 
     def window(self) -> Image.Image:
-        """What is on the screen, without what is empty."""
+        """Return a picture of the screen, without empty margins."""
         screen = ImageGrab.grab(xdisplay=self.display)
         return screen.crop(ImageChops.difference(screen, Image.new("RGB", screen.size)).getbbox())
 
     def at_rest(self) -> bool:
-        """Whether the window stays as it is for a second."""
+        """Return whether the window is unchanged for a second."""
         before = self.window()
         time.sleep(1)
         return same(before, self.window())
@@ -65,18 +68,18 @@ def ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]
 
 @pytest.fixture
 def display() -> Iterator[str]:
-    """The name of a screen in memory."""
-    ours, theirs = os.pipe()
-    words = ["-displayfd", str(theirs), "-screen", "0", "1024x700x24", "-nolisten", "tcp"]
-    with ended(subprocess.Popen([require("Xvfb"), *words], pass_fds=[theirs], stderr=subprocess.DEVNULL)):
-        os.close(theirs)
-        with os.fdopen(ours) as told:
-            yield f":{told.readline().strip()}"
+    """Start a screen in memory; return its name."""
+    read_end, write_end = os.pipe()
+    arguments = ["-displayfd", str(write_end), "-screen", "0", "1024x700x24", "-nolisten", "tcp"]
+    with ended(subprocess.Popen([require("Xvfb"), *arguments], pass_fds=[write_end], stderr=subprocess.DEVNULL)):
+        os.close(write_end)
+        with os.fdopen(read_end) as pipe:
+            yield f":{pipe.readline().strip()}"
 
 
 @pytest.fixture
 def topcat(display: str, tmp_path: Path) -> Iterator[Topcat]:
-    """TOPCAT once it can be talked to."""
+    """Start TOPCAT and wait for its SAMP client."""
     program = require("topcat")
     lock = tmp_path / "samp"
     hub = SAMPHubServer(lockfile=str(lock), addr="127.0.0.1", web_profile=False)
@@ -89,30 +92,30 @@ def topcat(display: str, tmp_path: Path) -> Iterator[Topcat]:
             (tmp_path / "log").open("wb") as log,
             ended(subprocess.Popen([program, f"-Duser.home={tmp_path}", "-nohub"], env=environment, stderr=log)),
         ):
-            found = until(lambda: client.get_subscribed_clients("table.load.votable"), "TOPCAT")
-            yield Topcat(client, next(iter(found)), display)
+            clients = until(lambda: client.get_subscribed_clients("table.load.votable"), "TOPCAT")
+            yield Topcat(client, next(iter(clients)), display)
     finally:
         client.disconnect()
         hub.stop()
 
 
-def same(one: Image.Image, other: Image.Image) -> bool:
-    """Whether two pictures are the same."""
-    return one.size == other.size and ImageChops.difference(one, other).getbbox() is None
+def same(first: Image.Image, second: Image.Image) -> bool:
+    """Return whether two pictures are the same."""
+    return first.size == second.size and ImageChops.difference(first, second).getbbox() is None
 
 
-def until(check: Callable[[], Any], what: str) -> Any:
-    """The first true answer of a check; fails after a minute."""
+def until(check: Callable[[], Any], label: str) -> Any:
+    """Wait for the first true answer of a check."""
     deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
-        if found := check():
-            return found
+        if value := check():
+            return value
         time.sleep(0.1)
-    raise AssertionError(f"waited for {what}")
+    raise AssertionError(f"waited for {label}")
 
 
 def test_topcat_loads_a_result(server: Server, topcat: Topcat) -> None:
-    """It reads the VOTable of a job by its URL, knows its rows, shows it; an error document is an error to it."""
+    """It loads a result by its URL, and rejects errors."""
     job = pyvo.dal.TAPService(f"{server.url}/tap").submit_job(QUERY)
     job.run().wait(timeout=240)
     job.raise_if_error()

@@ -1,4 +1,4 @@
-"""Every format round-trips: nulls, NaN, Unicode, instants and arrays, read back by astropy and by STILTS."""
+"""Round trips of every format, read by astropy and STILTS."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from astropy.io.votable import parse
 from astropy.table import Table
 from astropy.utils.exceptions import AstropyUserWarning
 
+from tests.tap.readers.tables import read_rows
 from tests.tiers import require
 from uws_service.adql.model import Column
 from uws_service.domain.errors import UwsError
@@ -58,13 +59,13 @@ def written(form: str, *, copies: int = 2, limit: int = 100) -> bytes:
 
 
 def test_votable(tmp_path: Path) -> None:
-    """Both serialisations, field by field; astropy has no warning about them."""
+    """astropy reads both serialisations without a warning."""
     for form in ("votable", "votable/b2"):
         path = tmp_path / form.replace("/", "-")
         path.write_bytes(written(form))
         table = parse(path, verify="exception").get_first_table()
-        assert len(table.array) == 8 and [one.name for one in table.fields] == [one.name for one in COLUMNS]
-        first = {one.name: one for one in table.fields}
+        assert len(table.array) == 8 and [field.name for field in table.fields] == [field.name for field in COLUMNS]
+        first = {field.name: field for field in table.fields}
         assert (first["ra"].unit, first["ra"].ucd, first["ra"].description) == ("deg", "pos.eq.ra", "A <b> & 'c'")
         assert first["when"].xtype == "timestamp" and first["point"].arraysize == "2"
         rows = table.array
@@ -73,28 +74,31 @@ def test_votable(tmp_path: Path) -> None:
                 _same(rows[column.name][row], value, column, form)
 
 
-def _same(found: Any, value: Any, column: Column, form: str) -> None:
-    where = (form, column.name, found, value)
+def _same(actual: Any, value: Any, column: Column, form: str) -> None:
+    context = (form, column.name, actual, value)
     if value is None and column.datatype in ("char", "unicodeChar"):
-        assert found in ("", None) or np.ma.is_masked(found), where
+        assert actual in ("", None) or np.ma.is_masked(actual), context
     elif value is None and column.name == "shape":
-        assert np.ma.is_masked(found) or len(found) == 0, where
+        assert np.ma.is_masked(actual) or len(actual) == 0, context
     elif value is None:
-        assert np.all(np.ma.getmaskarray(found)) or np.all(np.isnan(np.ma.getdata(found))), where
+        assert np.all(np.ma.getmaskarray(actual)) or np.all(np.isnan(np.ma.getdata(actual))), context
     elif column.name == "when":
-        assert str(found) == "2024-02-29T23:59:59.25", where
+        assert str(actual) == "2024-02-29T23:59:59.25", context
     elif isinstance(value, list):
-        assert np.array_equal(np.ma.getdata(found), value), where
+        assert np.array_equal(np.ma.getdata(actual), value), context
     elif isinstance(value, float) and np.isnan(value):
-        assert np.ma.is_masked(found) or np.isnan(found), where
+        assert np.ma.is_masked(actual) or np.isnan(actual), context
     elif isinstance(value, float):
-        assert np.array_equal(np.float64(found), np.float64(value), equal_nan=True), where
+        assert np.array_equal(np.float64(actual), np.float64(value), equal_nan=True), context
     else:
-        assert (str(found) == value) if isinstance(value, str) else (found == value), where
+        assert (str(actual) == value) if isinstance(value, str) else (actual == value), context
 
 
 def test_missing_elements_of_arrays() -> None:
-    """They keep their place: null in CSV, what VALUES names in a VOTable, ``?`` for truth values."""
+    """Missing elements of arrays keep their place.
+
+    They are null in CSV, what VALUES names in a VOTable, ``?`` for booleans.
+    """
     columns = (Column("i", "int", "3"), Column("b", "boolean", "2"))
     schema = arrow_schema(columns)
     rows = [pa.array([[1, None, 3]], schema.field(0).type), pa.array([[True, None]], schema.field(1).type)]
@@ -106,8 +110,41 @@ def test_missing_elements_of_arrays() -> None:
     assert b'<VALUES null="-2147483648"/>' in result["votable"] and b"<TD>1 -2147483648 3</TD>" in result["votable"]
 
 
+@pytest.mark.parametrize("size", ["3", "*"])
+@pytest.mark.parametrize("datatype", ["unsignedByte", "short", "int", "long"])
+@pytest.mark.parametrize("ends", [False, True])
+def test_missing_integers_in_arrays_of_fits(tmp_path: Path, datatype: str, size: str, ends: bool) -> None:
+    """TNULL is a number that no element has; both readers see the nulls (FITS 4.0 §7.3.2)."""
+    low, high = {"unsignedByte": (0, 255), "short": (-(2**15), 2**15 - 1), "int": (-(2**31), 2**31 - 1)}.get(
+        datatype, (-(2**63), 2**63 - 1)
+    )
+    values = [[low, None, high], [1, 0, low + 1], None] if ends else [[1, None, 0], [1, 2, 3], None]
+    columns = (Column("id", "int"), Column("v", datatype, size))
+    schema = arrow_schema(columns)
+    arrays = [pa.array([1, 2, 3], schema.field(0).type), pa.array(values, schema.field(1).type)]
+    batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
+    path = tmp_path / "t.fits"
+    path.write_bytes(b"".join(WRITERS["fits"](Document(columns), Rows([batch], columns, 9))))
+    assert read_rows(path) == list(enumerate(values, 1))
+    with fits.open(path) as hdus:
+        hdus.verify("exception")
+        null = hdus[1].header["TNULL2"]
+        row = hdus[1].data.field("v")[0]
+    assert [None if value == null else int(value) for value in row] == values[0]
+
+
+@pytest.mark.parametrize("form", ["votable", "votable/b2"])
+def test_missing_bytes_that_votable_cannot_hold(form: str) -> None:
+    """The document ends with an error instead of another value."""
+    columns = (Column("v", "unsignedByte", "2"),)
+    schema = arrow_schema(columns)
+    batch = pa.RecordBatch.from_arrays([pa.array([[1, None]], schema.field(0).type)], schema=schema)
+    document = b"".join(WRITERS[form](Document(columns), Rows([batch], columns, 9)))
+    assert [status[0] for status in statuses(document)] == ["OK", "ERROR"] and b"missing bytes" in document
+
+
 def test_a_single_column_in_csv() -> None:
-    """A missing value is no empty line, which most readers would leave out."""
+    """A missing value is no empty line."""
     columns = (Column("i", "int"),)
     batch = pa.RecordBatch.from_arrays([pa.array([1, None], pa.int32())], schema=arrow_schema(columns))
     result = b"".join(WRITERS["csv"](Document(columns), Rows([batch], columns, 9)))
@@ -115,7 +152,7 @@ def test_a_single_column_in_csv() -> None:
 
 
 def test_csv_and_tsv() -> None:
-    """Python's own reader sees the same texts; null is empty."""
+    """Python's reader sees the same texts."""
     read = list(csv.DictReader(io.StringIO(written("csv", copies=1).decode(), newline="")))
     assert [row["name"] for row in read] == ["", 'a,b"c', "", "x<y>&z"]
     assert [row["big"] for row in read] == [str(-(2**62)), str(2**63 - 1), "", "0"]
@@ -127,34 +164,34 @@ def test_csv_and_tsv() -> None:
 
 
 def test_fits() -> None:
-    """astropy's strict reader sees the same values; integers have a null that no row has."""
-    with fits.open(io.BytesIO(written("fits"))) as found:
-        found.verify("exception")
-        header = found[1].header
-        flags = found[1].data.field("tiny")
+    """astropy's strict reader sees the same values."""
+    with fits.open(io.BytesIO(written("fits"))) as hdus:
+        hdus.verify("exception")
+        header = hdus[1].header
+        flags = hdus[1].data.field("tiny")
         with warnings.catch_warnings(action="ignore", category=AstropyUserWarning):  # its words on null booleans
-            table = Table.read(found[1])
+            table = Table.read(hdus[1])
     assert flags.dtype.kind == "i" and header["TFORM2"] == "1I"  # all 256 values are used, so null needs a wider type
     assert len(table) == 8 and header["QSTATUS"] == "OK"
     assert str(table["ra"].unit) == "deg"
     for name, values in (("whole", [-(2**31), 5, None, 2**31 - 2]), ("big", [-(2**62), 2**63 - 1, None, 0])):
-        assert [None if np.ma.is_masked(one) else int(one) for one in table[name][:4]] == values
+        assert [None if np.ma.is_masked(value) else int(value) for value in table[name][:4]] == values
     assert np.isnan(table["ra"].filled(np.nan)[2]) and table["ra"][1] == 1e300
-    assert [str(one).strip() for one in table["word"][:4]] == ["Angstrom", "? Cen", "", "plain"]
-    assert [list(one) for one in table["shape"][:2]] == [[1.0] * 6, [2.0] * 8] and len(table["shape"][6]) == 0
+    assert [str(value).strip() for value in table["word"][:4]] == ["Angstrom", "? Cen", "", "plain"]
+    assert [list(value) for value in table["shape"][:2]] == [[1.0] * 6, [2.0] * 8] and len(table["shape"][6]) == 0
     assert list(table["point"][1]) == [3.5, -4.0] and np.all(np.isnan(np.ma.getdata(table["point"][2])))
 
 
 def test_parquet(tmp_path: Path) -> None:
-    """Arrow's own reader sees the very values, and a VOTable tells of the columns."""
+    """Arrow's reader sees the same values, and metadata."""
     (tmp_path / "t.parquet").write_bytes(written("parquet"))
-    found = pyarrow.parquet.read_table(tmp_path / "t.parquet")
-    assert found.schema.equals(arrow_schema(COLUMNS)) and found.num_rows == 8
-    assert found["big"].to_pylist()[:4] == [-(2**62), 2**63 - 1, None, 0]
-    assert found["shape"].to_pylist()[2:4] == [None, []]
-    content = found.schema.metadata[b"IVOA.VOTable-Parquet.content"]
+    table = pyarrow.parquet.read_table(tmp_path / "t.parquet")
+    assert table.schema.equals(arrow_schema(COLUMNS)) and table.num_rows == 8
+    assert table["big"].to_pylist()[:4] == [-(2**62), 2**63 - 1, None, 0]
+    assert table["shape"].to_pylist()[2:4] == [None, []]
+    content = table.schema.metadata[b"IVOA.VOTable-Parquet.content"]
     fields = parse(io.BytesIO(content)).get_first_table().fields
-    assert [one.ucd for one in fields][6] == "pos.eq.ra"
+    assert [field.ucd for field in fields][6] == "pos.eq.ra"
 
 
 @pytest.mark.parametrize(
@@ -162,18 +199,18 @@ def test_parquet(tmp_path: Path) -> None:
     [("votable", "votable"), ("votable/b2", "votable"), ("csv", "csv"), ("fits", "fits")],
 )
 def test_stilts_reads_it(form: str, reader: str, tmp_path: Path) -> None:
-    """The other reader of the VO agrees on rows, columns and a sum."""
+    """STILTS agrees on rows and columns."""
     require("stilts")
     path = tmp_path / "table"
     path.write_bytes(written(form))
     command = ["stilts", "tpipe", f"in={path}", f"ifmt={reader}", "ofmt=csv"]
     keep = "keepcols 'tiny small big name'"
-    done = subprocess.run([*command, f"cmd={keep}"], capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
-    found = list(csv.DictReader(io.StringIO(done.stdout)))
-    assert [row["big"] for row in found] == [str(-(2**62)), str(2**63 - 1), "", "0"] * 2
-    assert [row["tiny"] for row in found][:4] == ["0", "255", "", "7"]
-    assert found[3]["name"] == "x<y>&z"
+    completed = subprocess.run([*command, f"cmd={keep}"], capture_output=True, text=True, timeout=600)
+    assert completed.returncode == 0, completed.stderr
+    rows = list(csv.DictReader(io.StringIO(completed.stdout)))
+    assert [row["big"] for row in rows] == [str(-(2**62)), str(2**63 - 1), "", "0"] * 2
+    assert [row["tiny"] for row in rows][:4] == ["0", "255", "", "7"]
+    assert rows[3]["name"] == "x<y>&z"
 
 
 def test_votlint_is_content(tmp_path: Path) -> None:
@@ -183,49 +220,49 @@ def test_votlint_is_content(tmp_path: Path) -> None:
     """
     require("stilts")
     columns = COLUMNS[:-1]
-    rows = [pa.RecordBatch.from_arrays(one.columns[:-1], names=one.schema.names[:-1]) for one in batches()]
+    rows = [pa.RecordBatch.from_arrays(batch.columns[:-1], names=batch.schema.names[:-1]) for batch in batches()]
     for form in ("votable", "votable/b2"):
         path = tmp_path / "t.vot"
         path.write_bytes(b"".join(WRITERS[form](Document(columns), Rows(rows, columns, 100))))
-        done = subprocess.run(["stilts", "votlint", str(path)], capture_output=True, text=True, timeout=600)
-        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        completed = subprocess.run(["stilts", "votlint", str(path)], capture_output=True, text=True, timeout=600)
+        assert (completed.returncode, completed.stdout, completed.stderr) == (0, "", "")
 
 
 def statuses(document: bytes) -> list[tuple[str, str]]:
     from lxml import etree
 
     return [
-        (one.get("value"), one.getparent().index(one) > 3)
-        for one in etree.fromstring(document).iter("{*}INFO")
-        if one.get("name") == "QUERY_STATUS"
+        (info.get("value"), info.getparent().index(info) > 3)
+        for info in etree.fromstring(document).iter("{*}INFO")
+        if info.get("name") == "QUERY_STATUS"
     ]
 
 
 def test_the_end_of_the_rows() -> None:
-    """T-012: truncation is told after the table, and only when there was more; MAXREC=0 tells it too (D-025)."""
-    assert [one[0] for one in statuses(written("votable", limit=8))] == ["OK"]
-    assert [one[0] for one in statuses(written("votable", limit=7))] == ["OK", "OVERFLOW"]
-    assert [one[0] for one in statuses(written("votable/b2", limit=0))] == ["OK", "OVERFLOW"]
+    """Truncation is marked after the table (T-012, D-025)."""
+    assert [status[0] for status in statuses(written("votable", limit=8))] == ["OK"]
+    assert [status[0] for status in statuses(written("votable", limit=7))] == ["OK", "OVERFLOW"]
+    assert [status[0] for status in statuses(written("votable/b2", limit=0))] == ["OK", "OVERFLOW"]
     assert len(written("csv", limit=3).split(b"\r\n")) == 5
-    with fits.open(io.BytesIO(written("fits", limit=0))) as found:
-        assert found[1].header["NAXIS2"] == 0 and found[1].header["QSTATUS"] == "OVERFLOW"
+    with fits.open(io.BytesIO(written("fits", limit=0))) as hdus:
+        assert hdus[1].header["NAXIS2"] == 0 and hdus[1].header["QSTATUS"] == "OVERFLOW"
 
 
 def test_an_error_in_the_middle() -> None:
-    """D-048: the document stays well-formed and says ERROR at its end."""
+    """The document stays well-formed and ends with ERROR (D-048)."""
 
-    def failing() -> Iterator[Any]:
+    def failing_batches() -> Iterator[Any]:
         yield from batches()
         raise UwsError("the disk < broke")
 
     for form in ("votable", "votable/b2"):
-        document = b"".join(WRITERS[form](Document(COLUMNS), Rows(failing(), COLUMNS, 100)))
-        assert [one[0] for one in statuses(document)] == ["OK", "ERROR"]
+        document = b"".join(WRITERS[form](Document(COLUMNS), Rows(failing_batches(), COLUMNS, 100)))
+        assert [status[0] for status in statuses(document)] == ["OK", "ERROR"]
         assert b"the disk &lt; broke" in document
 
 
 def test_memory_does_not_grow() -> None:
-    """A hundred times the rows take no more memory than ten batches; Arrow's own count tells."""
+    """A hundred times the rows take no more memory."""
     column = (Column("x", "double"),)
 
     def many(count: int) -> Iterator[Any]:

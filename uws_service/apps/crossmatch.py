@@ -46,7 +46,7 @@ def fail(message: str) -> NoReturn:
 
 
 def progress(fraction: float, text: str) -> None:
-    """Tell how far the work has come."""
+    """Report how far the work is."""
     path = os.environ.get("UWS_PROGRESS_FILE")
     if path:
         with open(path, "a", encoding="utf-8") as file:
@@ -54,37 +54,37 @@ def progress(fraction: float, text: str) -> None:
 
 
 def read_table(path: Path) -> UserTable:
-    """The table, whatever of the formats it has; nothing that it names is opened."""
+    """Read the table; open nothing that it names."""
     try:
         return read_arrow(path)
     except UsageError as error:
         fail(error.message)
 
 
-def find_column(table: UserTable, what: str, named: str | None) -> str:
-    """The column of right ascension or declination."""
+def find_column(table: UserTable, axis: str, column_name: str | None) -> str:
+    """Find the column of an axis."""
     names = [column.name for column in table.columns]
-    if named:
-        if named not in names:
-            fail(f"The table has no column {named!r}; it has: {', '.join(names)}.")
-        return named
-    for ucd in UCDS[what]:
+    if column_name:
+        if column_name not in names:
+            fail(f"The table has no column {column_name!r}; it has: {', '.join(names)}.")
+        return column_name
+    for ucd in UCDS[axis]:
         for column in table.columns:
             if (column.ucd or "").lower() == ucd.lower():
                 return column.name
     for name in names:
-        if re.fullmatch(NAMES[what], name.lower()):
+        if re.fullmatch(NAMES[axis], name.lower()):
             return name
-    fail(f"No column for {what.upper()} was found; name it with {what.upper()}. Columns: {', '.join(names)}.")
+    fail(f"No column for {axis.upper()} was found; name it with {axis.upper()}. Columns: {', '.join(names)}.")
 
 
 def is_number(column: Column) -> bool:
-    """Whether each value of the column is a number."""
+    """Return whether each value of the column is a number."""
     return not is_array(column) and column.datatype not in TEXTS and column.datatype != "boolean"
 
 
 def positions(table: UserTable, ra: str, dec: str) -> Any:
-    """Coordinates of the rows, in degrees unless the columns say otherwise."""
+    """Return the rows' coordinates, in degrees by default."""
     import numpy as np
     import pyarrow as pa
     from astropy import units
@@ -92,7 +92,7 @@ def positions(table: UserTable, ra: str, dec: str) -> Any:
 
     angles = []
     for name in (ra, dec):
-        column = next(one for one in table.columns if one.name == name)
+        column = next(item for item in table.columns if item.name == name)
         unit = column.unit or "deg"
         try:
             numbers = table.rows[name]
@@ -110,7 +110,7 @@ def positions(table: UserTable, ra: str, dec: str) -> Any:
 
 
 def catalogue() -> tuple[Any, Any]:
-    """OpenNGC: rows and coordinates of the objects that exist and have a position."""
+    """Return OpenNGC's objects with positions, and coordinates."""
     import pyongc
     from astropy import units
     from astropy.coordinates import SkyCoord
@@ -125,30 +125,33 @@ def catalogue() -> tuple[Any, Any]:
 
 
 def match(table: UserTable, ra: str, dec: str, radius: float) -> UserTable:
-    """The rows that have a counterpart within ``radius`` arcseconds, with the nearest one's columns beside."""
+    """Return the rows with a counterpart within ``radius`` arcseconds.
+
+    The nearest object's columns come beside them.
+    """
     import numpy as np
     import pyarrow as pa
     from astropy import units
 
-    own, rows = positions(table, ra, dec)
-    progress(0.4, f"{len(own)} positions read")
-    entries, known = catalogue()
+    coordinates, rows = positions(table, ra, dec)
+    progress(0.4, f"{len(coordinates)} positions read")
+    entries, catalogue_coordinates = catalogue()
     progress(0.6, f"{len(entries)} objects of OpenNGC")
-    if len(own):
-        index, separation, _ = own.match_to_catalog_sky(known)
-        near = separation.to(units.arcsec).value <= radius
+    if len(coordinates):
+        index, separation, _ = coordinates.match_to_catalog_sky(catalogue_coordinates)
+        within_radius = separation.to(units.arcsec).value <= radius
     else:
-        index, near, separation = np.zeros(0, int), np.zeros(0, bool), np.zeros(0) * units.deg
-    picked = [entries[number] for number in np.atleast_1d(index)[near]]
+        index, within_radius, separation = np.zeros(0, int), np.zeros(0, bool), np.zeros(0) * units.deg
+    picked = [entries[number] for number in np.atleast_1d(index)[within_radius]]
     values: dict[str, Any] = {
         "ngc_name": [row[0] for row in picked],
         "ngc_type": [row[1] for row in picked],
         "ngc_ra": np.degrees([row[2] for row in picked]),
         "ngc_dec": np.degrees([row[3] for row in picked]),
         "ngc_vmag": [row[4] for row in picked],
-        "separation": separation.to(units.arcsec).value[near],
+        "separation": separation.to(units.arcsec).value[within_radius],
     }
-    matched = table.rows.take(pa.array(rows[near]))
+    matched = table.rows.take(pa.array(rows[within_radius]))
     columns = list(table.columns)
     present = {column.name.lower() for column in columns}
     for name, (ucd, unit, description) in COLUMNS.items():
@@ -161,7 +164,10 @@ def match(table: UserTable, ra: str, dec: str, radius: float) -> UserTable:
 
 
 def write(table: UserTable, path: Path, form: str, maxrec: int, info: dict[str, str]) -> None:
-    """The result in the format asked for; a VOTable tells its status and where the data came from (D-046…D-049)."""
+    """Write the result in the requested format.
+
+    A VOTable tells its status and the origin of the data (D-046…D-049).
+    """
     document = Document(table.columns, infos=tuple(info.items()))
     with path.open("wb") as file:
         for part in WRITERS[form](document, Rows(table.rows.to_batches(), table.columns, maxrec)):
@@ -169,7 +175,7 @@ def write(table: UserTable, path: Path, form: str, maxrec: int, info: dict[str, 
 
 
 def main() -> int:
-    """Run; exit code 2 when the user's input is at fault."""
+    """Run; exit with 2 for invalid input."""
     parser = argparse.ArgumentParser(prog="crossmatch", description=__doc__)
     parser.add_argument("--table", type=Path, required=True)
     parser.add_argument("--radius", type=float, default=10.0)

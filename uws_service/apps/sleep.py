@@ -1,4 +1,7 @@
-"""The application ``sleep``: sleeps, tells its progress, writes bytes, ends with a code. Standard library only."""
+"""The application ``sleep``: sleeps, reports progress, writes bytes.
+
+It ends with the requested exit code. Standard library only.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,12 @@ import os
 import sys
 import time
 
-BLOCK = 65536
+BLOCK_BYTES = 65536
 STEPS = 50
 
 
 def main() -> int:
-    """Run; the exit code is the one asked for."""
+    """Run; return the requested exit code."""
     parser = argparse.ArgumentParser(prog="sleep", description=__doc__)
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--exit", type=int, default=0)
@@ -21,17 +24,17 @@ def main() -> int:
     print(f"sleeping for {options.seconds:g} s", flush=True)
     _sleep(options.seconds)
     with open(os.path.join(os.environ["UWS_OUTPUT_DIR"], "result"), "wb") as file:
-        left = options.output
-        pattern = bytes(range(256)) * (BLOCK // 256)
-        while left > 0:
-            left -= file.write(pattern[: min(left, BLOCK)])
+        remaining = options.output
+        pattern = bytes(range(256)) * (BLOCK_BYTES // 256)
+        while remaining > 0:
+            remaining -= file.write(pattern[: min(remaining, BLOCK_BYTES)])
     if options.exit:
         print(f"ending with code {options.exit}, as asked", file=sys.stderr)
     return int(options.exit)
 
 
 def _sleep(seconds: float) -> None:
-    """Sleep, with a line of progress about every second."""
+    """Sleep, and report progress about every second."""
     end = time.monotonic() + seconds
     steps = max(1, min(STEPS, int(seconds)))
     for step in range(1, steps + 1):

@@ -52,7 +52,7 @@ def add(
 
     A running service shows them at once. What their users will miss is told as warnings.
     """
-    from uws_service.tap.ingest import Wishes, default_name, ingest
+    from uws_service.tap.ingest import IngestOptions, default_name, ingest
 
     if name is not None and len(files) > 1:
         raise UsageError("--name is for one file; --schema is for several.")
@@ -60,7 +60,7 @@ def add(
     for path in files:
         if not path.is_file():
             raise UsageError(f"{path}: there is no such file.")
-        wishes = Wishes(name or default_name(path, schema), description, ra, dec, replace)
+        wishes = IngestOptions(name or default_name(path, schema), description, ra, dec, replace)
         try:
             with _bar(path.name) as progress:
                 done = ingest(path, place, wishes, progress)

@@ -142,9 +142,9 @@ def publish(
         with (path / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             place = Folder(path)
-            room = place.room(obscore.TABLE)
-            rows = write_table(obscore.batches(entries, url.rstrip("/")), obscore.TABLE, room)
-            place.describe(obscore.TABLE, rows, room)
+            rows_folder = place.new_folder(obscore.TABLE)
+            rows = write_table(obscore.batches(entries, url.rstrip("/")), obscore.TABLE, rows_folder)
+            place.describe(obscore.TABLE, rows, rows_folder)
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror or error}") from None
     note(f"{rows} images in {obscore.TABLE.full_name}, in {path}.")

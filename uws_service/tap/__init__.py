@@ -1,5 +1,5 @@
-"""TAP 1.1: published tables, queries on them in ADQL, and results in the formats of the Virtual Observatory."""
+"""TAP 1.1: tables, ADQL queries and result formats."""
 
-from uws_service.tap.backend import Queries, located
+from uws_service.tap.backend import Queries, with_catalogue_folder
 
-__all__ = ["Queries", "located"]
+__all__ = ["Queries", "with_catalogue_folder"]

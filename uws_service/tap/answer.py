@@ -1,4 +1,7 @@
-"""One query from its text to a stream of bytes, in any process that has the tables."""
+"""Running one query, from its text to a stream of bytes.
+
+Any process that has the tables can do it: a warm query process or a job's command.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +18,20 @@ from uws_service.domain.errors import UsageError, UwsError
 from uws_service.tap.catalogue import NAME
 from uws_service.tap.engines.base import Bounds, Engine
 from uws_service.tap.readers import read_table
-from uws_service.tap.tables_source import Place, Tables
+from uws_service.tap.tables_source import Tables, TablesSource
 from uws_service.tap.writers import WRITERS, Document, Rows, Watch
 
-MOST_UPLOADED = 10_000_000
+MAX_UPLOADED_ROWS = 10_000_000
 """Rows of one uploaded table."""
 Upload = tuple[Table, Iterator[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """A query as it is asked: its text, the form of the answer, rows at most, files of uploaded tables by name."""
+class QueryRequest:
+    """A query to run.
+
+    ``form`` is the format of the result, ``uploads`` the files of the uploaded tables by name.
+    """
 
     query: str
     form: str
@@ -35,84 +41,89 @@ class Question:
     memory: int
 
 
-class Answerer:
-    """Answers one query after the other on the tables of a place.
+class QueryRunner:
+    """Runs queries on the tables of one source.
 
     Parameters
     ----------
-    place
+    source
         Where the tables are.
     temporary
         Folder for what does not fit into memory.
     """
 
-    def __init__(self, place: Place, temporary: Path) -> None:
-        self.tables = Tables(place)
-        self.place = place
+    def __init__(self, source: TablesSource, temporary: Path) -> None:
+        self.tables = Tables(source)
+        self.source = source
         self.temporary = temporary
         self._engine: Engine | None = None
         self._opened_for: tuple[Table, ...] = ()
         self.notes: tuple[str, ...] = ()
-        """What the last question's uploads lost or changed, for people."""
+        """What reading the last request's uploads lost or changed, for people."""
 
-    def answer(self, question: Question, watch: Watch | None = None) -> Iterator[bytes]:
-        """The result in its form; the query has begun and its first rows are there when this returns.
+    def answer(self, request: QueryRequest, watch: Watch | None = None) -> Iterator[bytes]:
+        """Return the result in its format.
+
+        The query has started, and its first rows are there, when this returns.
 
         Raises
         ------
         UwsError
-            With words for a person: the query, an upload or a limit.
+            The query, an upload or a limit is at fault; the message is for people.
         """
         tables = self.tables.all()
         faults: list[UsageError] = []
-        read = {name: _uploaded(name, path, faults) for name, path in question.uploads.items()}
+        read = {name: _uploaded(name, path, faults) for name, path in request.uploads.items()}
         uploads = {name: upload for name, (upload, _) in read.items()}
         self.notes = tuple(f"UPLOAD {name}: {note}" for name, (_, notes) in read.items() for note in notes)
         engine = self._opened(tables)
-        # Long queries, and tables that their callers bring, would fill the memory of what is kept.
-        translated = translate if uploads or len(question.query) > LONGEST_KEPT else _translated
-        translation = translated(question.query, (*tables, *(table for table, _ in uploads.values())), engine.dialect)
+        # Long queries and uploaded tables would fill the cache.
+        translator = translate if uploads or len(request.query) > MAX_CACHED_CHARACTERS else _cached_translation
+        translation = translator(request.query, (*tables, *(table for table, _ in uploads.values())), engine.dialect)
         infos = tuple(("UPLOAD_NOTE", note) for note in self.notes)
-        document = Document(translation.columns, question.query, infos)
-        if question.maxrec == 0:
+        document = Document(translation.columns, request.query, infos)
+        if request.maxrec == 0:
             rows = Rows((), translation.columns, 0)
         else:
-            bounds = Bounds(question.maxrec, question.seconds, question.memory)
+            bounds = Bounds(request.maxrec, request.seconds, request.memory)
             batches = iter(engine.query(translation, bounds, uploads))
             try:
                 first = next(batches, None)
-            except UwsError as error:  # what is wrong with an upload reaches us as the engine's failure
+            except UwsError as error:  # a fault in an upload comes back as the engine's failure
                 raise (faults[0] if faults else error) from None
-            found = itertools.chain([first], batches) if first is not None else iter(())
-            rows = Rows(found, translation.columns, question.maxrec, watch)
-        return WRITERS[question.form](document, rows)
+            batches = itertools.chain([first], batches) if first is not None else iter(())
+            rows = Rows(batches, translation.columns, request.maxrec, watch)
+        return WRITERS[request.form](document, rows)
 
     def _opened(self, tables: tuple[Table, ...]) -> Engine:
-        """The engine; another one when other tables are published."""
+        """Return an engine for the tables published now."""
         if self._engine is None or self._opened_for is not tables:
             self.close()
-            self._engine = self.place.open(self.tables.published(), self.temporary)
+            self._engine = self.source.open(self.tables.published(), self.temporary)
             self._opened_for = tables
         return self._engine
 
     def close(self) -> None:
-        """Give back what the engine holds."""
+        """Close the engine."""
         if self._engine is not None:
             self._engine.close()
             self._engine = None
 
 
-LONGEST_KEPT = 10_000
-"""Characters of a query whose translation is kept."""
+MAX_CACHED_CHARACTERS = 10_000
+"""Characters of a query whose translation is cached."""
 
 
 @lru_cache(512)
-def _translated(query: str, tables: tuple[Table, ...], dialect: Dialect) -> Translation:
+def _cached_translation(query: str, tables: tuple[Table, ...], dialect: Dialect) -> Translation:
     return translate(query, tables, dialect)
 
 
 def _uploaded(name: str, path: Path, faults: list[UsageError]) -> tuple[Upload, tuple[str, ...]]:
-    """An uploaded table as TAP_UPLOAD.name (T-014), and notes on it; rows are read when the engine asks for them."""
+    """Return an upload as TAP_UPLOAD.name (T-014), and notes.
+
+    Rows are read only when the engine asks for them.
+    """
     if not NAME.fullmatch(name):
         raise UsageError(f"UPLOAD: the table name {name[:80]!r} must be a letter and then letters, digits or '_'.")
     try:
@@ -127,8 +138,8 @@ def _counted(batches: Iterator[Any], name: str, faults: list[UsageError]) -> Ite
     try:
         for batch in batches:
             count += batch.num_rows
-            if count > MOST_UPLOADED:
-                raise UsageError(f"the table has more than {MOST_UPLOADED} rows.")
+            if count > MAX_UPLOADED_ROWS:
+                raise UsageError(f"the table has more than {MAX_UPLOADED_ROWS} rows.")
             yield batch
     except UsageError as error:
         faults.append(UsageError(f"UPLOAD {name}: {error.message}"))

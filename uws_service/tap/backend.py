@@ -1,6 +1,6 @@
-"""What a running service has of each TAP application: its tables for the documents, its processes for the queries.
+"""The service's side of a TAP application: tables and processes.
 
-Nothing here imports the engines: they are in the query processes alone.
+Nothing here imports the engines: only the query processes load them.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     from uws_service.tap.pool import Pool
 
 
-def located(application: Application, folder: Path) -> Application:
-    """The application with the folder of its tables; ``folder`` unless its descriptor names a place."""
+def with_catalogue_folder(application: Application, folder: Path) -> Application:
+    """Return the application with the folder of its tables.
+
+    The folder is ``folder`` unless the descriptor names a source.
+    """
     catalogue = application.catalogue
     if catalogue is None or catalogue.folder or catalogue.postgresql:
         return application
@@ -45,41 +48,41 @@ class Queries:
     def __init__(self, spec: CatalogueSpec, temporary: Path, processes: int) -> None:
         try:
             from uws_service.tap.pool import Pool
-            from uws_service.tap.tables_source import Place, Tables
+            from uws_service.tap.tables_source import Tables, TablesSource
         except ImportError as error:
             raise ConfigurationError(
                 f"TAP needs the package {error.name}: install uws-service[apps], or leave TAP applications out "
                 "(`builtin_applications: false` for the one that ships)."
             ) from None
 
-        self.place = Place.of(spec)
+        self.source = TablesSource.of(spec)
         self.temporary = temporary / str(os.getpid())  # several processes may serve one folder
-        self.tables = Tables(self.place)
-        self.pool: Pool = Pool(self.place, self.temporary, processes)
+        self.tables = Tables(self.source)
+        self.pool: Pool = Pool(self.source, self.temporary, processes)
 
     def prepare(self) -> None:
-        """What must be there before the first query; `ConfigurationError` if it can't be."""
+        """Prepare the work folder and the sample; `ConfigurationError` if impossible."""
         from uws_service.tap.catalogue import Folder
         from uws_service.tap.tables_source import has_sample
 
         try:
-            for left in self.temporary.parent.glob("[0-9]*"):
-                if not Path("/proc", left.name).exists() or left == self.temporary:
-                    shutil.rmtree(left, ignore_errors=True)
+            for folder in self.temporary.parent.glob("[0-9]*"):
+                if not Path("/proc", folder.name).exists() or folder == self.temporary:
+                    shutil.rmtree(folder, ignore_errors=True)
             self.temporary.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigurationError(f"work folder {self.temporary}: {error.strerror or error}") from None
-        if self.place.sample and not has_sample(Folder(Path(self.place.folder))):
+        if self.source.sample and not has_sample(Folder(Path(self.source.folder))):
             # In a process of its own: what writes tables takes much memory, and the service never needs it again.
-            command = [sys.executable, "-m", "uws_service.tap.tables_source", self.place.folder]
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode:
-                last = done.stderr.strip().rpartition("\n")[2]
-                raise ConfigurationError(f"catalogue folder {self.place.folder}: OpenNGC can't be put there: {last}")
+            command = [sys.executable, "-m", "uws_service.tap.tables_source", self.source.folder]
+            completed = subprocess.run(command, capture_output=True, text=True)
+            if completed.returncode:
+                last = completed.stderr.strip().rpartition("\n")[2]
+                raise ConfigurationError(f"catalogue folder {self.source.folder}: OpenNGC can't be put there: {last}")
         self.published()
 
     def published(self) -> tuple[Published, ...]:
-        """The published tables, those of now."""
+        """Return the tables that are published now."""
         return self.tables.published()
 
     async def close(self) -> None:

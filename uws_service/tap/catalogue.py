@@ -1,7 +1,7 @@
-"""A folder of published tables: what is known of each as JSON, the rows beside it as the engine keeps them.
+"""A folder of published tables.
 
-``{schema}.{table}.json`` is written last and removed first, so a table that is described is complete. It names the
-folder of the rows, which is another one each time the table is written.
+Each table has a description in JSON, ``{schema}.{table}.json``, which names the folder of its rows. The description is
+written last and removed first, so a described table is complete. Rows get a new folder each time they are written.
 """
 
 from __future__ import annotations
@@ -20,14 +20,19 @@ from uws_service.adql.model import Column, ForeignKey, Table
 from uws_service.domain.errors import ConfigurationError, NotFound, UsageError
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
-"""What schemas and tables are called here: regular identifiers of ADQL."""
-TAKEN = frozenset({"tap_schema", "tap_upload", "ivoa", "information_schema", "pg_catalog", "main", "temp", "system"})
-"""Schemas, in lower case, that nobody can add tables to."""
+"""Names of schemas and tables: regular identifiers of ADQL."""
+RESERVED_SCHEMAS = frozenset(
+    {"tap_schema", "tap_upload", "ivoa", "information_schema", "pg_catalog", "main", "temp", "system"}
+)
+"""Schemas, in lower case, that tables can't be added to."""
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A table with its number of rows, None where nobody counted, and the folder of its rows if they lie in one."""
+    """A published table.
+
+    ``rows`` is None where the number is unknown; ``folder`` is empty for tables in a database.
+    """
 
     table: Table
     rows: int | None = None
@@ -35,15 +40,15 @@ class Published:
 
 
 def check_name(full_name: str) -> tuple[str, str]:
-    """Schema and table of ``schema.table``; `UsageError` if it can't be one."""
+    """Split ``schema.table``; `UsageError` for an invalid name."""
     schema, dot, name = full_name.partition(".")
-    for what, word in (("schema", schema), ("table", name)):
+    for kind, word in (("schema", schema), ("table", name)):
         if not dot or not NAME.fullmatch(word):
             raise UsageError(
-                f"{full_name[:140]!r} can't be the name of a table: write schema.table; the {what} must be a letter "
+                f"{full_name[:140]!r} can't be the name of a table: write schema.table; the {kind} must be a letter "
                 "and then letters, digits or '_', at most 63."
             )
-    if schema.lower() in TAKEN:
+    if schema.lower() in RESERVED_SCHEMAS:
         raise UsageError(f"The schema {schema!r} belongs to the service; choose another one.")
     return schema, name
 
@@ -61,59 +66,65 @@ class Folder:
         self.path = path
 
     def state(self) -> tuple[tuple[str, int], ...]:
-        """What changes whenever a table is added or removed: the descriptions and when they were written."""
+        """Return a value that changes with the published tables."""
         try:
-            found = [(one.name, one.stat().st_mtime_ns) for one in os.scandir(self.path) if one.name.endswith(".json")]
+            entries = [
+                (entry.name, entry.stat().st_mtime_ns)
+                for entry in os.scandir(self.path)
+                if entry.name.endswith(".json")
+            ]
         except FileNotFoundError:
             return ()
-        return tuple(sorted(found))
+        return tuple(sorted(entries))
 
     def tables(self) -> tuple[Published, ...]:
-        """All tables, by name.
+        """Return all tables, sorted by name.
 
         Raises
         ------
         ConfigurationError
             A description can't be read; the text names the file.
         """
-        found = []
+        tables = []
         for name, _ in self.state():
             path = self.path / name
             try:
-                found.append(_from_json(json.loads(path.read_text(encoding="utf-8"))))
+                tables.append(_from_json(json.loads(path.read_text(encoding="utf-8"))))
             except FileNotFoundError:  # removed just now
                 continue
             except (OSError, ValueError, TypeError, KeyError) as error:
                 raise ConfigurationError(f"{path}: not the description of a table: {error}") from None
-        return tuple(sorted(found, key=lambda one: one.table.full_name.lower()))
+        return tuple(sorted(tables, key=lambda published: published.table.full_name.lower()))
 
-    def room(self, table: Table) -> Path:
-        """A folder, not there yet, for the rows of a table."""
+    def new_folder(self, table: Table) -> Path:
+        """Return a new folder name for a table's rows."""
         return self.path / f"{table.full_name.lower()}-{secrets.token_hex(4)}"
 
-    def describe(self, table: Table, rows: int, room: Path) -> None:
-        """Publish a table whose rows are there; earlier rows of it go."""
+    def describe(self, table: Table, rows: int, folder_of_rows: Path) -> None:
+        """Publish a table whose rows are written; replace earlier rows."""
         before = self._find(table.full_name)
         path = self._description(table)
         draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        content = {"rows": rows, "folder": room.name, **asdict(table)}
+        content = {"rows": rows, "folder": folder_of_rows.name, **asdict(table)}
         draft.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
         draft.replace(path)
-        if before is not None and before.folder != room.name:
+        if before is not None and before.folder != folder_of_rows.name:
             shutil.rmtree(self.path / before.folder, ignore_errors=True)
 
     def remove(self, full_name: str) -> Published:
         """Withdraw a table and delete its rows."""
-        found = self._find(full_name)
-        if found is None:
-            known = ", ".join(one.table.full_name for one in self.tables()) or "none"
-            raise NotFound(f"There is no table {full_name!r} in {self.path}; there are: {known}.")
-        self._description(found.table).unlink(missing_ok=True)
-        shutil.rmtree(self.path / found.folder, ignore_errors=True)
-        return found
+        published = self._find(full_name)
+        if published is None:
+            names = ", ".join(table.table.full_name for table in self.tables()) or "none"
+            raise NotFound(f"There is no table {full_name!r} in {self.path}; there are: {names}.")
+        self._description(published.table).unlink(missing_ok=True)
+        shutil.rmtree(self.path / published.folder, ignore_errors=True)
+        return published
 
     def _find(self, full_name: str) -> Published | None:
-        return next((one for one in self.tables() if one.table.full_name.lower() == full_name.lower()), None)
+        return next(
+            (published for published in self.tables() if published.table.full_name.lower() == full_name.lower()), None
+        )
 
     def _description(self, table: Table) -> Path:
         return self.path / f"{table.full_name.lower()}.json"
@@ -123,15 +134,15 @@ def _from_json(raw: dict[str, Any]) -> Published:
     rows, folder = raw.pop("rows"), raw.pop("folder")
     if not re.fullmatch(r"[a-z0-9_.-]+", folder) or folder.startswith("."):
         raise ValueError(f"{folder!r} is not the name of a folder beside it")
-    raw["columns"] = tuple(Column(**one) for one in raw["columns"])
+    raw["columns"] = tuple(Column(**item) for item in raw["columns"])
     raw["foreign_keys"] = tuple(
-        ForeignKey(tuple(one["columns"]), one["target"], tuple(one["target_columns"]), one["description"])
-        for one in raw["foreign_keys"]
+        ForeignKey(tuple(item["columns"]), item["target"], tuple(item["target_columns"]), item["description"])
+        for item in raw["foreign_keys"]
     )
     raw["position"] = tuple(raw["position"]) if raw["position"] else None
     return Published(Table(**raw), rows, folder)
 
 
 def schemas_of(tables: Sequence[Table]) -> tuple[str, ...]:
-    """Names of the schemas, in the order of their first tables."""
+    """Return the schemas' names in order of appearance."""
     return tuple(dict.fromkeys(table.schema for table in tables))

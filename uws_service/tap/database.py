@@ -1,7 +1,8 @@
-"""The tables of a PostgreSQL as they are published: from its own TAP_SCHEMA if it has one, else from its catalogue.
+"""Published tables of a PostgreSQL database.
 
-Without a ``tap_schema``, comments are descriptions, and a comment of a column may begin with its unit and UCD in
-brackets: ``[deg; pos.eq.ra;meta.main] Right ascension``.
+They are read from its own TAP_SCHEMA if it has one, else from its catalogue. Without a ``tap_schema``, comments are
+descriptions, and a comment of a column may begin with its unit and UCD in brackets:
+``[deg; pos.eq.ra;meta.main] Right ascension``.
 """
 
 from __future__ import annotations
@@ -69,28 +70,31 @@ _DESCRIBED = (
 
 
 def published(url: str, schemas: Sequence[str]) -> tuple[Published, ...]:
-    """All tables and views of the schemas that our user may read; columns of unknown types are left out."""
+    """Return the readable tables and views of the schemas.
+
+    Columns of unknown types are left out.
+    """
     names = list(schemas) or ["public"]
     try:
         with psycopg.connect(url, connect_timeout=10, options="-c default_transaction_read_only=on") as connection:
             columns = connection.execute(_COLUMNS, (names,)).fetchall()
             keys = connection.execute(_KEYS, (names, names)).fetchall()
-            described = connection.execute("SELECT to_regclass('tap_schema.columns') IS NOT NULL").fetchone()
-            words = connection.execute(_DESCRIBED).fetchall() if described and described[0] else []
+            has_metadata = connection.execute("SELECT to_regclass('tap_schema.columns') IS NOT NULL").fetchone()
+            metadata_rows = connection.execute(_DESCRIBED).fetchall() if has_metadata and has_metadata[0] else []
     except psycopg.Error as error:
         # The driver's own words may repeat the URL.
         raise ConfigurationError(f"The tables of the PostgreSQL can't be read ({type(error).__name__}).") from None
-    told = {(row[0].lower(), row[1].strip('"').lower()): row[2:] for row in words}
-    return tuple(_tables(columns, keys, told))
+    metadata = {(row[0].lower(), row[1].strip('"').lower()): row[2:] for row in metadata_rows}
+    return tuple(_tables(columns, keys, metadata))
 
 
-def _tables(columns: list[Any], keys: list[Any], told: dict[Any, Any]) -> Iterator[Published]:
+def _tables(columns: list[Any], keys: list[Any], metadata: dict[Any, Any]) -> Iterator[Published]:
     tables: dict[tuple[str, str], list[Any]] = {}
     for row in columns:
         tables.setdefault((row[0], row[1]), []).append(row)
     for (schema, name), rows in tables.items():
-        found = tuple(one for row in rows if (one := _column(row, told)) is not None)
-        if not found:
+        table_columns = tuple(column for row in rows if (column := _column(row, metadata)) is not None)
+        if not table_columns:
             continue
         foreign = tuple(
             ForeignKey(tuple(key[4]), f"{quoted(key[2])}.{quoted(key[3])}", tuple(key[5]))
@@ -100,18 +104,28 @@ def _tables(columns: list[Any], keys: list[Any], told: dict[Any, Any]) -> Iterat
         kind = "view" if rows[0][2] in ("v", "m") else "table"
         count = int(rows[0][3]) if rows[0][3] >= 0 and kind == "table" else None
         yield Published(
-            Table(quoted(schema), quoted(name), found, rows[0][4] or "", None, kind, position_of(found), foreign), count
+            Table(
+                quoted(schema),
+                quoted(name),
+                table_columns,
+                rows[0][4] or "",
+                None,
+                kind,
+                position_of(table_columns),
+                foreign,
+            ),
+            count,
         )
 
 
-def _column(row: Any, told: dict[Any, Any]) -> Column | None:
-    known = _TYPES.get(row[6])
-    if known is None:
+def _column(row: Any, metadata: dict[Any, Any]) -> Column | None:
+    column_type = _TYPES.get(row[6])
+    if column_type is None:
         return None
-    datatype, size, xtype = known
-    own = told.get((f"{row[0]}.{row[1]}".lower(), row[5].lower()))
-    if own is not None:
-        description, unit, ucd, utype, special, principal, std = own
+    datatype, size, xtype = column_type
+    described = metadata.get((f"{row[0]}.{row[1]}".lower(), row[5].lower()))
+    if described is not None:
+        description, unit, ucd, utype, special, principal, std = described
         return Column(row[5], datatype, size, special or xtype, unit, ucd, utype, description or "", row[8],
                       bool(principal), bool(std))  # fmt: skip
     marked = _MARKED.fullmatch(row[7] or "")
@@ -123,18 +137,18 @@ def _column(row: Any, told: dict[Any, Any]) -> Column | None:
 
 
 def position_of(columns: Sequence[Column]) -> tuple[str, str] | None:
-    """The columns of the main position in degrees, by UCD."""
-    found = []
+    """Return the main position's columns in degrees, by UCD."""
+    names = []
     for axis in ("pos.eq.ra", "pos.eq.dec"):
-        fits = [
-            (not (one.ucd or "").endswith("meta.main"), number, one.name)
-            for number, one in enumerate(columns)
-            if (one.ucd or "").split(";")[0].lower() == axis
-            and one.datatype in ("float", "double")
-            and one.arraysize is None
-            and one.unit in (None, "deg")
+        candidates = [
+            (not (column.ucd or "").endswith("meta.main"), number, column.name)
+            for number, column in enumerate(columns)
+            if (column.ucd or "").split(";")[0].lower() == axis
+            and column.datatype in ("float", "double")
+            and column.arraysize is None
+            and column.unit in (None, "deg")
         ]
-        if not fits:
+        if not candidates:
             return None
-        found.append(min(fits)[2])
-    return found[0], found[1]
+        names.append(min(candidates)[2])
+    return names[0], names[1]

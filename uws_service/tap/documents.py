@@ -1,4 +1,7 @@
-"""What a TAP service says of itself: tables (VOSI 1.1 §3.3) and capabilities (TAPRegExt 1.0, T-002…T-004)."""
+"""A TAP service's documents: tables (VOSI 1.1 §3.3), capabilities (TAPRegExt 1.0).
+
+Rules T-002…T-004.
+"""
 
 from __future__ import annotations
 
@@ -13,38 +16,44 @@ from uws_service.applications.protocols import TAP_FORMATS
 from uws_service.protocol import vosi
 from uws_service.protocol.uws import xml_text
 from uws_service.tap.catalogue import Published, schemas_of
-from uws_service.tap.tap_schema import DESCRIPTIONS, TABLES, quoted, with_itself
+from uws_service.tap.tap_schema import DESCRIPTIONS, TABLES, quoted, with_tap_schema
 
 TABLES_NS = "http://www.ivoa.net/xml/VOSITables/v1.0"
 TAPREGEXT_NS = "http://www.ivoa.net/xml/TAPRegExt/v1.0"
-REGISTERED = "ivo://ivoa.net/std/TAPRegExt#"
+TAPREGEXT_ID = "ivo://ivoa.net/std/TAPRegExt#"
 _TYPE = f"{{{vosi.XSI_NS}}}type"
 _DECLARATION = b'<?xml version="1.0" encoding="UTF-8"?>\n'
 _OUTPUTS = {"votable": "output-votable-td", "votable/td": "output-votable-td", "votable/b2": "output-votable-binary2"}
 
 
 def tables_xml(published: Sequence[Published], *, columns: bool) -> bytes:
-    """All tables by schema, TAP_SCHEMA at the end; without columns for a short list."""
+    """Return all tables by schema, TAP_SCHEMA last.
+
+    Without ``columns`` it is a short list.
+    """
     root = etree.Element(f"{{{TABLES_NS}}}tableset", nsmap=_namespaces())
-    everything = with_itself([one.table for one in published])
-    rows = {one.table.full_name: one.rows for one in published}
-    for name in schemas_of(everything):
+    tables = with_tap_schema([item.table for item in published])
+    rows = {item.table.full_name: item.rows for item in published}
+    for name in schemas_of(tables):
         schema = etree.SubElement(root, "schema")
         etree.SubElement(schema, "name").text = name
         if name in DESCRIPTIONS:
             etree.SubElement(schema, "description").text = DESCRIPTIONS[name]
-        for table in everything:
+        for table in tables:
             if table.schema == name:
-                _fill(etree.SubElement(schema, "table"), table, rows.get(table.full_name), columns=columns)
+                _add_content(etree.SubElement(schema, "table"), table, rows.get(table.full_name), columns=columns)
     return _DECLARATION + etree.tostring(root, encoding="UTF-8")
 
 
 def table_xml(published: Sequence[Published], name: str) -> bytes | None:
-    """One table in full, by its name with schema, whatever its case; None if there is none."""
-    for one in (*published, *(Published(table) for table in TABLES)):
-        if one.table.full_name.lower() == name.lower():
+    """Return one table in full, or None.
+
+    ``name`` has the schema, in any case.
+    """
+    for published_table in (*published, *(Published(table) for table in TABLES)):
+        if published_table.table.full_name.lower() == name.lower():
             root = etree.Element(f"{{{TABLES_NS}}}table", nsmap=_namespaces())
-            _fill(root, one.table, one.rows, columns=True)
+            _add_content(root, published_table.table, published_table.rows, columns=True)
             return _DECLARATION + etree.tostring(root, encoding="UTF-8")
     return None
 
@@ -53,9 +62,9 @@ def _namespaces() -> dict[str, str]:
     return {"vosi": TABLES_NS, "vs": vosi.VS_NS, "xsi": vosi.XSI_NS}
 
 
-def _fill(element: etree._Element, table: Table, rows: int | None, *, columns: bool) -> None:
+def _add_content(element: etree._Element, table: Table, rows: int | None, *, columns: bool) -> None:
     element.set("type", table.kind)
-    _words(element, name=table.full_name, description=table.description, utype=table.utype)
+    _add_texts(element, name=table.full_name, description=table.description, utype=table.utype)
     if rows is not None:
         etree.SubElement(element, "nrows").text = str(rows)
     if columns:
@@ -65,14 +74,14 @@ def _fill(element: etree._Element, table: Table, rows: int | None, *, columns: b
             _key(etree.SubElement(element, "foreignKey"), key)
 
 
-def _words(element: etree._Element, **words: str | None) -> None:
-    for name, text in words.items():
+def _add_texts(element: etree._Element, **texts: str | None) -> None:
+    for name, text in texts.items():
         if text:
             etree.SubElement(element, name).text = xml_text(text)
 
 
 def _column(element: etree._Element, column: Column) -> None:
-    _words(
+    _add_texts(
         element,
         name=quoted(column.name),
         description=column.description,
@@ -93,11 +102,11 @@ def _column(element: etree._Element, column: Column) -> None:
 
 def _key(element: etree._Element, key: ForeignKey) -> None:
     etree.SubElement(element, "targetTable").text = key.target
-    for own, other in zip(key.columns, key.target_columns, strict=True):
+    for from_column, target_column in zip(key.columns, key.target_columns, strict=True):
         pair = etree.SubElement(element, "fkColumn")
-        etree.SubElement(pair, "fromColumn").text = own
-        etree.SubElement(pair, "targetColumn").text = other
-    _words(element, description=key.description)
+        etree.SubElement(pair, "fromColumn").text = from_column
+        etree.SubElement(pair, "targetColumn").text = target_column
+    _add_texts(element, description=key.description)
 
 
 MODELS = {"ivo://ivoa.net/std/ObsCore#core-1.1": "ObsCore-1.1"}
@@ -107,7 +116,7 @@ MODELS = {"ivo://ivoa.net/std/ObsCore#core-1.1": "ObsCore-1.1"}
 def capabilities_xml(
     application: Application, base: str, methods: tuple[str, ...] = (), utypes: Iterable[str | None] = ()
 ) -> bytes:
-    """The capabilities of a TAP service at ``base``; ``methods`` as for `vosi.capabilities_xml`.
+    """Return the capabilities of a TAP service at ``base``.
 
     ``utypes`` are those of its tables: a table that is one of a data model declares it (T-003).
     """
@@ -127,12 +136,12 @@ def capabilities_xml(
     capability = interface.getparent()
     assert capability is not None
     capability.set(_TYPE, "tr:TableAccess")
-    for utype in sorted({one for one in utypes if one in MODELS}):
+    for utype in sorted({utype for utype in utypes if utype in MODELS}):
         etree.SubElement(capability, "dataModel", {"ivo-id": utype}).text = MODELS[utype]
     _language(capability)
     _outputs(capability)
     _limits(capability, application)
-    for name in ("capabilities", "availability"):  # for all (V-002)
+    for name in ("capabilities", "availability"):  # without authentication (V-002)
         vosi.capability(root, f"ivo://ivoa.net/std/VOSI#{name}", f"{base}/{name}", "text/xml", (), **std)
     vosi.capability(root, "ivo://ivoa.net/std/VOSI#tables-1.1", f"{base}/tables", "text/xml", methods, **std)
     if application.examples:
@@ -145,11 +154,11 @@ def _language(parent: etree._Element) -> None:
     language = etree.SubElement(parent, "language")
     etree.SubElement(language, "name").text = "ADQL"
     for version in ("2.1", "2.0"):
-        known = {"ivo-id": f"ivo://ivoa.net/std/ADQL#v{version}"}
-        etree.SubElement(language, "version", known).text = version
+        attributes = {"ivo-id": f"ivo://ivoa.net/std/ADQL#v{version}"}
+        etree.SubElement(language, "version", attributes).text = version
     etree.SubElement(language, "description").text = "Astronomical Data Query Language"
     for kind, features in announced_features().items():
-        listed = etree.SubElement(language, "languageFeatures", {"type": REGISTERED + kind})
+        listed = etree.SubElement(language, "languageFeatures", {"type": TAPREGEXT_ID + kind})
         for feature in features:
             element = etree.SubElement(listed, "feature")
             etree.SubElement(element, "form").text = feature.form
@@ -159,8 +168,8 @@ def _language(parent: etree._Element) -> None:
 
 def _outputs(parent: etree._Element) -> None:
     for name, media_type in TAP_FORMATS.items():
-        known = {"ivo-id": REGISTERED + _OUTPUTS[name]} if name in _OUTPUTS else {}
-        output = etree.SubElement(parent, "outputFormat", known)
+        attributes = {"ivo-id": TAPREGEXT_ID + _OUTPUTS[name]} if name in _OUTPUTS else {}
+        output = etree.SubElement(parent, "outputFormat", attributes)
         etree.SubElement(output, "mime").text = media_type
         etree.SubElement(output, "alias").text = name
 
@@ -169,7 +178,7 @@ def _limits(parent: etree._Element, application: Application) -> None:
     uploads, limits, maxrec = application.uploads, application.limits, application.maxrec
     if uploads is not None:
         for method in ("inline", "http", "https"):
-            etree.SubElement(parent, "uploadMethod", {"ivo-id": f"{REGISTERED}upload-{method}"})
+            etree.SubElement(parent, "uploadMethod", {"ivo-id": f"{TAPREGEXT_ID}upload-{method}"})
     for name, bound in (("retentionPeriod", limits.retention), ("executionDuration", limits.execution_duration)):
         element = etree.SubElement(parent, name)
         for word, seconds in (("default", bound.default), ("hard", bound.maximum)):

@@ -1,4 +1,7 @@
-"""What the service and a warm query process say to each other over a pair of sockets: a kind, a length, bytes."""
+"""Messages between the service and a query process.
+
+They travel over a pair of sockets: a kind, a length, bytes.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,18 @@ from enum import StrEnum
 from typing import Any
 
 HEAD = struct.Struct(">cI")
-LONGEST = 1 << 20
-"""Bytes of one frame of a result."""
+MAX_FRAME_BYTES = 1 << 20
 
 
 class Kind(StrEnum):
-    """READY comes from a new process. QUESTION goes to it; BEGIN, DATA and END come back, or a FAULT instead."""
+    """Kinds of frames.
+
+    READY comes from a new process. QUERY goes to it; BEGIN (with notes on uploads, if there are any), DATA and END
+    come back, or a FAULT instead.
+    """
 
     READY = "R"
-    QUESTION = "Q"
+    QUERY = "Q"
     BEGIN = "B"
     DATA = "D"
     END = "E"
@@ -24,16 +30,16 @@ class Kind(StrEnum):
 
 
 def frame(kind: Kind, content: bytes = b"") -> bytes:
-    """A frame as bytes."""
+    """Encode a frame."""
     return HEAD.pack(kind.encode(), len(content)) + content
 
 
 def json_frame(kind: Kind, content: Any) -> bytes:
-    """A frame of JSON."""
+    """Encode a frame of JSON."""
     return frame(kind, json.dumps(content).encode())
 
 
-def opened(head: bytes) -> tuple[Kind, int]:
-    """Kind and length, from the first five bytes."""
+def parse_head(head: bytes) -> tuple[Kind, int]:
+    """Decode kind and length from a frame's first five bytes."""
     kind, length = HEAD.unpack(head)
     return Kind(kind.decode()), length

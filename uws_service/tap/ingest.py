@@ -1,4 +1,7 @@
-"""A file becomes a published table: its metadata into a description, its rows into the engine's form."""
+"""Publishing a file as a table.
+
+Its metadata become a description, its rows take the engine's form.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +27,8 @@ _DEGREES = frozenset({None, "deg", "degree", "degrees"})
 
 
 @dataclass(frozen=True, slots=True)
-class Ingested:
-    """What was published, and what its users will miss."""
+class IngestResult:
+    """A published table, with warnings for the operator."""
 
     table: Table
     rows: int
@@ -33,8 +36,8 @@ class Ingested:
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
-    """What the operator says about a table, in place of what is found in the file."""
+class IngestOptions:
+    """The operator's metadata, in place of the file's."""
 
     name: str
     description: str = ""
@@ -44,95 +47,107 @@ class Wishes:
 
 
 def default_name(path: Path, schema: str) -> str:
-    """``schema.table`` from a file's name."""
+    """Derive ``schema.table`` from a file's name."""
     stem = re.sub(r"[^a-z0-9]+", "_", path.name.partition(".")[0].lower()).strip("_") or "table"
     return f"{schema}.{stem if stem[0].isalpha() and not needs_quotes(stem) else f't_{stem}'}"
 
 
-def ingest(path: Path, folder: Folder, wishes: Wishes, progress: Callable[[int, int | None], None]) -> Ingested:
-    """Read a file and publish it; ``progress`` hears of rows so far, and of all if the file tells.
+def ingest(
+    path: Path, folder: Folder, options: IngestOptions, progress: Callable[[int, int | None], None]
+) -> IngestResult:
+    """Read a file and publish it.
+
+    ``progress`` gets the number of rows so far, and of all rows if the file has it.
 
     Raises
     ------
     UsageError
         The file is no table, or the name is wrong or taken.
     """
-    schema, name = check_name(wishes.name)
+    schema, name = check_name(options.name)
     for word in (schema, name):
         if needs_quotes(word):
             raise UsageError(f"{word!r} is a word of ADQL's own; choose another name.")
-    if not wishes.replace and any(one.table.full_name.lower() == wishes.name.lower() for one in folder.tables()):
-        raise UsageError(f"The table {wishes.name} is there; --replace puts this one in its place.")
+    if not options.replace and any(
+        published.table.full_name.lower() == options.name.lower() for published in folder.tables()
+    ):
+        raise UsageError(f"The table {options.name} is there; --replace puts this one in its place.")
     source = read_table(path)
-    columns, position, warnings = _placed(source.columns, wishes)
-    table = Table(schema, name, columns, wishes.description or source.description, position=position)
-    room = folder.room(table)
-    rows = write_table(source.batches, table, room, lambda count: progress(count, source.rows))
-    folder.describe(table, rows, room)
-    return Ingested(table, rows, (*source.notes, *warnings, *_missing(table)))
+    columns, position, warnings = _with_positions(source.columns, options)
+    table = Table(schema, name, columns, options.description or source.description, position=position)
+    folder_of_rows = folder.new_folder(table)
+    rows = write_table(source.batches, table, folder_of_rows, lambda count: progress(count, source.rows))
+    folder.describe(table, rows, folder_of_rows)
+    return IngestResult(table, rows, (*source.notes, *warnings, *_metadata_gaps(table)))
 
 
-def _placed(
-    columns: tuple[Column, ...], wishes: Wishes
+def _with_positions(
+    columns: tuple[Column, ...], options: IngestOptions
 ) -> tuple[tuple[Column, ...], tuple[str, str] | None, list[str]]:
-    """The columns with UCD and unit on the positions, their names, and what was guessed."""
+    """Mark the position columns; return warnings on guesses too."""
     warnings: list[str] = []
     names: dict[str, str] = {}
-    for axis, wish in (("ra", wishes.ra), ("dec", wishes.dec)):
-        if wish:
-            names[axis] = _named(columns, wish)
-    found = position_of(columns) if not names else None
-    if found is not None:
-        return columns, found, warnings
+    for axis, name in (("ra", options.ra), ("dec", options.dec)):
+        if name:
+            names[axis] = _named_column(columns, name)
+    position = position_of(columns) if not names else None
+    if position is not None:
+        return columns, position, warnings
     for axis in ("ra", "dec"):
         if axis not in names:
-            fits = [one.name for one in columns if re.fullmatch(_NAMES[axis], one.name.lower()) and _is_angle(one)]
-            if fits:
-                names[axis] = fits[0]
+            candidates = [
+                column.name
+                for column in columns
+                if re.fullmatch(_NAMES[axis], column.name.lower()) and _is_angle(column)
+            ]
+            if candidates:
+                names[axis] = candidates[0]
     if len(names) < 2:
         warnings.append("there are no positions, so no cones and no matches on the sky (name them with --ra and --dec)")
         return columns, None, warnings
-    if not (wishes.ra and wishes.dec):
+    if not (options.ra and options.dec):
         warnings.append(f"{names['ra']} and {names['dec']} are taken for the positions (ICRS, degrees), by their names")
     marked = tuple(
-        replace(one, ucd=UCDS[axis], unit="deg")
-        if (axis := next((key for key, name in names.items() if name == one.name), ""))
-        else one
-        for one in columns
+        replace(column, ucd=UCDS[axis], unit="deg")
+        if (axis := next((key for key, name in names.items() if name == column.name), ""))
+        else column
+        for column in columns
     )
     return marked, (names["ra"], names["dec"]), warnings
 
 
-def _named(columns: Sequence[Column], name: str) -> str:
-    for one in columns:
-        if one.name.lower() == name.lower():
-            if not _is_angle(one):
-                unit = f" in {one.unit}" if one.unit else ""
-                raise UsageError(f"The column {one.name!r} ({one.datatype}{unit}) does not hold degrees as numbers.")
-            return one.name
-    raise UsageError(f"There is no column {name!r}; there are: {', '.join(one.name for one in columns)[:500]}.")
+def _named_column(columns: Sequence[Column], name: str) -> str:
+    for column in columns:
+        if column.name.lower() == name.lower():
+            if not _is_angle(column):
+                unit = f" in {column.unit}" if column.unit else ""
+                raise UsageError(
+                    f"The column {column.name!r} ({column.datatype}{unit}) does not hold degrees as numbers."
+                )
+            return column.name
+    raise UsageError(f"There is no column {name!r}; there are: {', '.join(column.name for column in columns)[:500]}.")
 
 
 def _is_angle(column: Column) -> bool:
     return column.datatype in ("float", "double") and column.arraysize is None and column.unit in _DEGREES
 
 
-def _missing(table: Table) -> Iterator[str]:
-    """What a good table would have, one line for each kind."""
-    quoted = [one.name for one in table.columns if needs_quotes(one.name)]
+def _metadata_gaps(table: Table) -> Iterator[str]:
+    """Yield a line for each kind of missing metadata."""
+    quoted = [column.name for column in table.columns if needs_quotes(column.name)]
     if quoted:
-        yield f"names that queries must write in double quotes: {_some(quoted)}"
+        yield f"names that queries must write in double quotes: {_abbreviated(quoted)}"
     if not table.description:
         yield "the table has no description (--description)"
-    numbers = [one for one in table.columns if one.datatype in ("float", "double")]
-    for what, lacking in (
-        ("unit", [one.name for one in numbers if not one.unit]),
-        ("UCD", [one.name for one in table.columns if not one.ucd]),
-        ("description", [one.name for one in table.columns if not one.description]),
+    numbers = [column for column in table.columns if column.datatype in ("float", "double")]
+    for item, names in (
+        ("unit", [column.name for column in numbers if not column.unit]),
+        ("UCD", [column.name for column in table.columns if not column.ucd]),
+        ("description", [column.name for column in table.columns if not column.description]),
     ):
-        if lacking:
-            yield f"no {what}: {_some(lacking)}"
+        if names:
+            yield f"no {item}: {_abbreviated(names)}"
 
 
-def _some(names: Sequence[str]) -> str:
+def _abbreviated(names: Sequence[str]) -> str:
     return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")

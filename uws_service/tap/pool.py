@@ -1,7 +1,7 @@
-"""The service's warm query processes: a synchronous query costs no start of a program and no row in the database.
+"""Warm query processes of the service.
 
-Each process answers one query at a time. One that takes longer than it may is killed, and so is one whose client has
-gone away; the next query gets a new one.
+With them a synchronous query starts no program and writes no row to the database. Each process answers one query at a
+time. One that takes too long is killed, as is one whose client has gone; the next query gets a new one.
 """
 
 from __future__ import annotations
@@ -21,38 +21,43 @@ from typing import Any
 import structlog
 
 from uws_service.domain.errors import ServiceUnavailable, UsageError, UwsError
-from uws_service.tap.frames import HEAD, Kind, json_frame, opened
+from uws_service.tap.frames import HEAD, Kind, json_frame, parse_head
 from uws_service.tap.shares import FairPlaces
-from uws_service.tap.tables_source import Place
+from uws_service.tap.tables_source import TablesSource
 
 log = structlog.get_logger(__name__)
-START = 60.0
+START_SECONDS = 60.0
 """Seconds that a new process has to load what it needs."""
-PATIENCE = 10.0
+GRACE_SECONDS = 10.0
 """Seconds beyond its own limit after which a query's process is killed."""
 
 
 class QueryFailed(UwsError):
-    """The query itself failed: a client's fault in DALI's words (D-045)."""
+    """A query that failed: the client's fault in DALI's terms (D-045)."""
 
     status = 422
 
 
 class Unreachable(ServiceUnavailable):
-    """The process says that it can't reach its tables."""
+    """A process cannot reach its tables."""
 
 
 class Process:
-    """One warm process and the service's end of its socket."""
+    """A warm process and the service's end of its socket."""
 
     def __init__(self, process: asyncio.subprocess.Process, reader: Any, writer: Any) -> None:
         self.process, self.reader, self.writer = process, reader, writer
         self.start_seconds = 0.0
-        """What the query that has the process now waited for its start; no fault of its own."""
+        """How long the current query waited for the start of the process."""
+        self.notes: tuple[str, ...] = ()
+        """What reading the current query's uploads lost or changed."""
         self._watchdog: asyncio.TimerHandle | None = None
 
     def limit(self, seconds: float | None) -> None:
-        """Kill the process unless this is called again within so many seconds; None: never."""
+        """Kill the process after so many seconds, or never.
+
+        Each call replaces the one before; None stands for never.
+        """
         if self._watchdog is not None:
             self._watchdog.cancel()
         self._watchdog = asyncio.get_running_loop().call_later(seconds, self._expire) if seconds is not None else None
@@ -62,23 +67,24 @@ class Process:
             self.process.kill()
 
     async def ready(self) -> None:
-        """Return once it has loaded all it needs."""
+        """Wait until the process is ready."""
         kind, _ = await self._read()
         if kind is not Kind.READY:
             raise ConnectionError(kind)
 
-    async def ask(self, question: dict[str, Any]) -> None:
-        """Send a question; returns when it is known to be answerable, else raises its error."""
-        self.writer.write(json_frame(Kind.QUESTION, question))
+    async def ask(self, request: dict[str, Any]) -> None:
+        """Send a query; return when it has started, else raise its error."""
+        self.writer.write(json_frame(Kind.QUERY, request))
         await self.writer.drain()
         kind, content = await self._read()
         if kind is Kind.FAULT:
             raise _fault(content)
         if kind is not Kind.BEGIN:
             raise ConnectionError(kind)
+        self.notes = tuple(json.loads(content)) if content else ()
 
     async def parts(self) -> AsyncIterator[bytes]:
-        """The result; an error in the middle ends it without its end."""
+        """Yield the result; an error in the middle is raised."""
         while True:
             kind, content = await self._read()
             if kind is Kind.END:
@@ -88,11 +94,11 @@ class Process:
             yield content
 
     async def _read(self) -> tuple[Kind, bytes]:
-        kind, length = opened(await self.reader.readexactly(HEAD.size))
+        kind, length = parse_head(await self.reader.readexactly(HEAD.size))
         return kind, await self.reader.readexactly(length)
 
     async def kill(self) -> None:
-        """End it at once."""
+        """Kill the process."""
         self.writer.close()
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
@@ -100,20 +106,20 @@ class Process:
 
 
 def _fault(content: bytes) -> UwsError:
-    told = json.loads(content)
-    status = told["status"]
+    fault = json.loads(content)
+    status = fault["status"]
     if status == ServiceUnavailable.status:
-        return Unreachable(told["message"], detail=told["detail"], retry_after=30)
+        return Unreachable(fault["message"], detail=fault["detail"], retry_after=30)
     kind = UsageError if 400 <= status < 500 else QueryFailed
-    return kind(told["message"], detail=told["detail"])
+    return kind(fault["message"], detail=fault["detail"])
 
 
 class Pool:
-    """Warm processes on one place, started when they are first needed.
+    """Warm processes on one source, started on demand.
 
     Parameters
     ----------
-    place
+    source
         Where the tables are.
     temporary
         Folder for what does not fit into their memory.
@@ -121,15 +127,18 @@ class Pool:
         How many there are at most.
     """
 
-    def __init__(self, place: Place, temporary: Path, size: int) -> None:
-        self.place, self.temporary, self.size = place, temporary, size
+    def __init__(self, source: TablesSource, temporary: Path, size: int) -> None:
+        self.source, self.temporary, self.size = source, temporary, size
         self._idle: deque[Process] = deque()
         self._places = FairPlaces(size)
         self._all: set[Process] = set()
 
     @asynccontextmanager
     async def process(self, caller: str, seconds: float) -> AsyncIterator[Process]:
-        """A process of one's own; it is killed unless the block ends well, with all of its answer read."""
+        """Yield a process for one query.
+
+        It is killed unless the block ends well, with all of its answer read.
+        """
         async with AsyncExitStack() as stack:
             try:
                 await stack.enter_async_context(self._places.place(caller, seconds))
@@ -138,72 +147,76 @@ class Pool:
                     "All query processes are busy. Try again, or use /async, which waits in a queue.", retry_after=10
                 ) from None
             began = asyncio.get_running_loop().time()
-            one = self._living() or await self._started()
-            one.start_seconds = asyncio.get_running_loop().time() - began
-            done = False
+            process = self._idle_process() or await self._start()
+            process.start_seconds = asyncio.get_running_loop().time() - began
+            reusable = False
             try:
-                yield one
-                done = True
+                yield process
+                reusable = True
             except (UsageError, QueryFailed, Unreachable):
-                done = True  # the process has said so itself, and waits for the next question
+                reusable = True  # the process answered, and waits for the next request
                 raise
             except (asyncio.IncompleteReadError, ConnectionError) as error:
-                raise self._died(one, error) from error
+                raise self._ended(process, error) from error
             finally:
-                one.limit(None)
-                if done:
-                    self._idle.append(one)
+                process.limit(None)
+                if reusable:
+                    self._idle.append(process)
                 else:
-                    self._all.discard(one)
-                    await asyncio.shield(one.kill())
+                    self._all.discard(process)
+                    await asyncio.shield(process.kill())
 
-    def _living(self) -> Process | None:
-        """One that waits; the machine may have ended some of them for its memory meanwhile."""
+    def _idle_process(self) -> Process | None:
+        """Return an idle process, if any is alive.
+
+        The kernel may have killed some of them for their memory meanwhile.
+        """
         while self._idle:
-            one = self._idle.pop()
-            if one.process.returncode is None and not one.reader.at_eof():
-                return one
-            self._all.discard(one)
-            one.writer.close()
+            process = self._idle.pop()
+            if process.process.returncode is None and not process.reader.at_eof():
+                return process
+            self._all.discard(process)
+            process.writer.close()
         return None
 
-    def _died(self, one: Process, error: Exception) -> UwsError:
-        log.error("a query process ended", code=one.process.returncode, error=repr(error))
+    def _ended(self, process: Process, error: Exception) -> UwsError:
+        log.error("a query process ended", code=process.process.returncode, error=repr(error))
         return QueryFailed("The query ended its process; it may have needed too much memory. Use /async for it.")
 
-    async def _started(self) -> Process:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            words = [
-                "--socket", str(theirs.fileno()), "--temporary", str(self.temporary), "--folder", self.place.folder,
-                "--postgresql", self.place.postgresql, "--schemas", " ".join(self.place.schemas),
+    async def _start(self) -> Process:
+        service_socket, process_socket = socket.socketpair()
+        with process_socket:
+            arguments = [
+                "--socket", str(process_socket.fileno()), "--temporary", str(self.temporary),
+                "--folder", self.source.folder,
+                "--postgresql", self.source.postgresql, "--schemas", " ".join(self.source.schemas),
             ]  # fmt: skip
-            kept = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH", self.place.postgresql)
-            process = await asyncio.create_subprocess_exec(
+            inherited = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH", self.source.postgresql)
+            subprocess = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
                 "uws_service.tap.worker",
-                *words,
-                pass_fds=(theirs.fileno(),),
+                *arguments,
+                pass_fds=(process_socket.fileno(),),
                 stdin=asyncio.subprocess.DEVNULL,
-                env={name: value for name, value in os.environ.items() if name in kept},
+                env={name: value for name, value in os.environ.items() if name in inherited},
             )
-        reader, writer = await asyncio.open_connection(sock=ours, limit=1 << 21)
-        one = Process(process, reader, writer)
-        self._all.add(one)
+        reader, writer = await asyncio.open_connection(sock=service_socket, limit=1 << 21)
+        process = Process(subprocess, reader, writer)
+        self._all.add(process)
         try:
-            await asyncio.wait_for(one.ready(), START)
+            await asyncio.wait_for(process.ready(), START_SECONDS)
         except BaseException as error:
-            self._all.discard(one)
-            await asyncio.shield(one.kill())
+            self._all.discard(process)
+            await asyncio.shield(process.kill())
             if isinstance(error, TimeoutError | ConnectionError | asyncio.IncompleteReadError):
                 raise ServiceUnavailable("No query process can be started; the service's log says why.") from error
             raise
-        return one
+        return process
 
     async def close(self) -> None:
         """End all processes."""
-        for one in list(self._all):
-            await one.kill()
+        for process in list(self._all):
+            await process.kill()
         self._all.clear()
         self._idle.clear()

@@ -1,4 +1,4 @@
-"""A look at a result for people: its first rows as text and a sample of its positions, as JSON."""
+"""A result's preview as JSON: first rows, sample of positions."""
 
 from __future__ import annotations
 
@@ -11,40 +11,42 @@ import numpy as np
 from uws_service.adql.model import Column
 from uws_service.tap.writers.text import texts
 
-ROWS = 20
-POSITIONS = 2000
+MAX_ROWS = 20
+MAX_POSITIONS = 2000
 """Positions of the sample, from all rows."""
-LONGEST = 80
+MAX_CELL_CHARACTERS = 80
 """Characters of a value that are shown."""
 
 
 class Preview:
-    """Looks at the rows that pass by."""
+    """Collects a preview from the rows that pass by."""
 
     def __init__(self) -> None:
         self.columns: Sequence[Column] = ()
         self.rows: list[list[str]] = []
         self.count = 0
-        self.sample = Sample(POSITIONS)
+        self.sample = Sample(MAX_POSITIONS)
 
     def watch(self, batches: Iterator[Any], columns: Sequence[Column]) -> Iterator[Any]:
-        """The same batches, seen."""
+        """Yield the batches unchanged, and record them."""
         self.columns = columns
         axes = position_columns(columns)
         for batch in batches:
             self.count += batch.num_rows
-            wanted = ROWS - len(self.rows)
-            if wanted > 0:
-                cells = [texts(one).to_pylist() for one in batch.slice(0, wanted).columns]
-                self.rows += [[text[:LONGEST] for text in row] for row in zip(*cells, strict=True)]
+            missing_rows = MAX_ROWS - len(self.rows)
+            if missing_rows > 0:
+                cells = [texts(array).to_pylist() for array in batch.slice(0, missing_rows).columns]
+                self.rows += [[text[:MAX_CELL_CHARACTERS] for text in row] for row in zip(*cells, strict=True)]
             if axes is not None:
                 lon, lat = (batch.column(axis).to_numpy(zero_copy_only=False).astype(float) for axis in axes)
                 self.sample.add(lon, lat)
             yield batch
 
     def to_json(self) -> str:
-        """The whole as text."""
-        described = [{"name": one.name, "unit": one.unit, "description": one.description} for one in self.columns]
+        """Return the preview as JSON."""
+        described = [
+            {"name": column.name, "unit": column.unit, "description": column.description} for column in self.columns
+        ]
         return json.dumps(
             {
                 "columns": described,
@@ -57,7 +59,7 @@ class Preview:
 
 
 class Sample:
-    """A uniform random sample of the positions that pass by, of bounded size.
+    """A bounded, uniform random sample of positions.
 
     Each position gets a random key, and those with the smallest keys stay. The keys are those of a fixed seed: the same
     result has the same picture.
@@ -71,7 +73,7 @@ class Sample:
         self._rows = np.empty((0, 3))  # key, longitude, latitude
 
     def add(self, lon: Any, lat: Any) -> None:
-        """Look at positions in degrees; what is no position counts for nothing."""
+        """Add positions in degrees; ignore invalid ones."""
         good = np.isfinite(lon) & np.isfinite(lat) & (np.abs(lon) < 1e6) & (np.abs(lat) <= 90)
         keys = self._random.random(len(lon))
         self.count += int(good.sum())
@@ -88,17 +90,20 @@ class Sample:
 
 
 def position_columns(columns: Sequence[Column]) -> tuple[int, int] | None:
-    """Which columns hold longitude and latitude on the sky, by UCD; the main ones come first."""
-    found = []
+    """Return the numbers of the position columns, by UCD.
+
+    Main ones come first.
+    """
+    numbers = []
     for axis in ("pos.eq.ra", "pos.eq.dec"):
-        fits = [
-            (0 if (one.ucd or "").endswith("meta.main") else 1, number)
-            for number, one in enumerate(columns)
-            if (one.ucd or "").split(";")[0].lower() == axis
-            and one.datatype in ("float", "double")
-            and one.arraysize is None
+        candidates = [
+            (0 if (column.ucd or "").endswith("meta.main") else 1, number)
+            for number, column in enumerate(columns)
+            if (column.ucd or "").split(";")[0].lower() == axis
+            and column.datatype in ("float", "double")
+            and column.arraysize is None
         ]
-        if not fits:
+        if not candidates:
             return None
-        found.append(min(fits)[1])
-    return found[0], found[1]
+        numbers.append(min(candidates)[1])
+    return numbers[0], numbers[1]

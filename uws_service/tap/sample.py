@@ -1,4 +1,7 @@
-"""OpenNGC as a table: the NGC and IC objects by Mattia Verga (CC-BY-SA-4.0), out of the package ``pyongc``."""
+"""OpenNGC as a table, out of the package ``pyongc``.
+
+The NGC and IC objects by Mattia Verga (CC-BY-SA-4.0).
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ def _magnitude(name: str, band: str, ucd: str) -> Column:
     return Column(name, "double", unit="mag", ucd=f"phot.mag;{ucd}", description=f"Magnitude in {band}")
 
 
-# What is in the table, and how it is called in pyongc's own.
+# Columns of the table, with their names in pyongc's database.
 _COLUMNS: tuple[tuple[Column, str], ...] = (
     (Column("name", "char", "*", ucd="meta.id;meta.main", description="Name in OpenNGC", indexed=True), "o.name"),
     (Column("type", "char", "*", ucd="src.class", description="Type of the object, as a word"), "t.typedesc"),
@@ -70,22 +73,25 @@ IDENTIFIERS = Table(
 
 
 def tables() -> Iterator[tuple[Table, Any]]:
-    """Each table with its rows as one Arrow batch; empty texts are null, angles in degrees."""
+    """Yield each table with its rows.
+
+    Empty texts are null, angles are in degrees.
+    """
     import pyongc
 
     path = Path(pyongc.__file__).parent / "ongc.db"
     with sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True) as database:
         names = ", ".join(name for _, name in _COLUMNS)
-        found = database.execute(
+        objects = database.execute(
             f"SELECT {names} FROM objects o JOIN objTypes t USING (type)"
             " WHERE o.ra IS NOT NULL AND o.type NOT IN ('Dup', 'NonEx') ORDER BY o.id"
         ).fetchall()
-        known = {row[0] for row in found}
-        others = database.execute("SELECT name, identifier FROM objIdentifiers ORDER BY id").fetchall()
+        names_with_position = {row[0] for row in objects}
+        identifiers = database.execute("SELECT name, identifier FROM objIdentifiers ORDER BY id").fetchall()
     angles = {number for number, (_, name) in enumerate(_COLUMNS) if name in ("o.ra", "o.dec")}
-    rows = [[math.degrees(value) if number in angles else value for number, value in enumerate(row)] for row in found]
+    rows = [[math.degrees(value) if number in angles else value for number, value in enumerate(row)] for row in objects]
     yield OBJECTS, _batch(OBJECTS, rows)
-    yield IDENTIFIERS, _batch(IDENTIFIERS, [row for row in others if row[0] in known])
+    yield IDENTIFIERS, _batch(IDENTIFIERS, [row for row in identifiers if row[0] in names_with_position])
 
 
 def _batch(table: Table, rows: list[Any]) -> Any:

@@ -1,6 +1,7 @@
-"""Positions as a picture: the whole sky in Hammer's equal-area projection, or a small region around its middle.
+"""Positions as a picture.
 
-SVG with presentation attributes only, so that it needs no style of its own; east is left, as the sky is seen.
+The whole sky in Hammer's equal-area projection, or a small region around its middle. SVG with presentation attributes
+only, so that it needs no style of its own; east is left, as the sky is seen.
 """
 
 from __future__ import annotations
@@ -9,17 +10,17 @@ import math
 from collections.abc import Iterator, Sequence
 
 Position = tuple[float, float]
-WIDE = 60.0
-"""Degrees; what is spread wider is shown on the whole sky."""
+WIDE_DEGREES = 60.0
+"""Positions that are spread wider are drawn on the whole sky."""
 
 
 def sky_svg(positions: Sequence[Position]) -> str:
-    """The picture of longitudes and latitudes in degrees; empty without positions."""
+    """Draw positions in degrees; return an empty text for none."""
     if not positions:
         return ""
     middle = _middle(positions)
-    reach = max(_distance(middle, one) for one in positions)
-    return _whole(positions) if reach > WIDE / 2 else _region(positions, middle, max(reach * 1.15, 1 / 60))
+    reach = max(_distance(middle, position) for position in positions)
+    return _whole_sky(positions) if reach > WIDE_DEGREES / 2 else _region(positions, middle, max(reach * 1.15, 1 / 60))
 
 
 def _vector(position: Position) -> tuple[float, float, float]:
@@ -32,29 +33,32 @@ def _middle(positions: Sequence[Position]) -> Position:
     return math.degrees(math.atan2(y, x)) % 360, math.degrees(math.atan2(z, math.hypot(x, y)))
 
 
-def _distance(one: Position, other: Position) -> float:
-    chord = math.dist(_vector(one), _vector(other))
+def _distance(first: Position, second: Position) -> float:
+    chord = math.dist(_vector(first), _vector(second))
     return math.degrees(2 * math.asin(min(1.0, chord / 2)))
 
 
 def _hammer(lon: float, lat: float) -> Position:
-    """Place on a map of 720 by 360 whose middle is 180 degrees of longitude."""
+    """Project to a map of 720 by 360, centred at longitude 180."""
     half, phi = math.radians(180 - lon) / 2, math.radians(lat)
     scale = 1 / math.sqrt(1 + math.cos(phi) * math.cos(half))
     return 360 + 340 * math.cos(phi) * math.sin(half) * scale, 180 - 170 * math.sin(phi) * scale
 
 
-def _whole(positions: Sequence[Position]) -> str:
+def _whole_sky(positions: Sequence[Position]) -> str:
     lines = [_path([_hammer(lon, lat) for lat in range(-90, 91, 5)]) for lon in range(0, 361, 30)]
     lines += [_path([_hammer(lon, lat) for lon in range(0, 361, 5)]) for lat in range(-60, 61, 30)]
-    words = [_word(*_hammer(lon, 0), f"{lon}°") for lon in range(0, 360, 60)]
-    words += [_word(*_hammer(180, lat), f"{lat:+d}°") for lat in (-60, -30, 30, 60)]
+    labels = [_label(*_hammer(lon, 0), f"{lon}°") for lon in range(0, 360, 60)]
+    labels += [_label(*_hammer(180, lat), f"{lat:+d}°") for lat in (-60, -30, 30, 60)]
     dots = [_dot(*_hammer(lon % 360, lat)) for lon, lat in positions]
-    return _svg(720, 360, [*lines, *dots, *words], f"{len(positions)} positions on the whole sky")
+    return _svg(720, 360, [*lines, *dots, *labels], f"{len(positions)} positions on the whole sky")
 
 
 def _region(positions: Sequence[Position], middle: Position, reach: float) -> str:
-    """A tangent plane around the middle; the circle has the radius that is written below it."""
+    """Draw a tangent plane around the middle.
+
+    The circle has the radius that is written below it.
+    """
     lon0, lat0 = map(math.radians, middle)
     dots = []
     scale = 150 / math.tan(math.radians(reach))
@@ -65,16 +69,16 @@ def _region(positions: Sequence[Position], middle: Position, reach: float) -> st
         y = (math.cos(lat0) * math.sin(phi) - math.sin(lat0) * math.cos(phi) * math.cos(along)) / depth
         dots.append(_dot(180 - scale * x, 180 - scale * y, 2.5))
     size = f"{reach:.2g}°" if reach >= 1 else f"{reach * 60:.2g} arcmin"
-    place = f"{middle[0]:.4f}° {middle[1]:+.4f}°"
-    shown = [
+    centre = f"{middle[0]:.4f}° {middle[1]:+.4f}°"
+    parts = [
         '<circle cx="180" cy="180" r="150" fill="none" stroke="currentColor" stroke-opacity="0.4"/>',
         '<path d="M180 170v20M170 180h20" fill="none" stroke="currentColor" stroke-opacity="0.4"/>',
         *dots,
-        _word(180, 346, f"{place}, radius {size}"),
-        _word(16, 184, "E"),
-        _word(180, 24, "N"),
+        _label(180, 346, f"{centre}, radius {size}"),
+        _label(16, 184, "E"),
+        _label(180, 24, "N"),
     ]
-    return _svg(360, 360, shown, f"{len(positions)} positions around {place}, radius {size}")
+    return _svg(360, 360, parts, f"{len(positions)} positions around {centre}, radius {size}")
 
 
 def _path(points: Sequence[Position]) -> str:
@@ -86,7 +90,7 @@ def _dot(x: float, y: float, radius: float = 1.8) -> str:
     return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="#1f77b4" fill-opacity="0.7"/>'
 
 
-def _word(x: float, y: float, text: str) -> str:
+def _label(x: float, y: float, text: str) -> str:
     return f'<text x="{x:.0f}" y="{y:.0f}" font-size="11" text-anchor="middle" fill="currentColor">{text}</text>'
 
 

@@ -1,6 +1,6 @@
-"""An answer between a query process that writes it and a client that reads it, each at its own speed.
+"""A buffer between a query process and a slower client.
 
-What the client has not read yet is kept in memory while it is little, and then in a file without a name.
+Unread bytes stay in memory while they are few, and then in an unnamed file.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import IO, ClassVar
 
 MEMORY_BYTES = 4 * 1024**2
-MOST_BYTES = 1024**3
-"""In the file of one answer; then its writer waits for its reader."""
-MOST_TOGETHER_BYTES = 4 * 1024**3
-"""In all files of this process."""
+MAX_FILE_BYTES = 1024**3
+"""Size of one answer's file; beyond it the writer waits for the reader."""
+MAX_TOTAL_BYTES = 4 * 1024**3
+"""Size of all files of this process."""
 PIECE_BYTES = 256 * 1024
 
 
@@ -30,7 +30,7 @@ class Spool:
         Where its file lies, if it needs one.
     """
 
-    together: ClassVar[int] = 0
+    total_file_bytes: ClassVar[int] = 0
     """Bytes in files, of all spools."""
 
     def __init__(self, folder: Path) -> None:
@@ -42,14 +42,14 @@ class Spool:
         self._error: BaseException | None = None
         self._complete = False
         self._changed = asyncio.Event()
-        self._taken = asyncio.Event()
+        self._consumed = asyncio.Event()
         self._lock = asyncio.Lock()
 
     async def write(self, part: bytes) -> None:
-        """Keep a part; waits only when far too much is kept already."""
+        """Append a part; wait only while the buffer is full."""
         while self._written > self._read and self._is_full(len(part)):
-            self._taken.clear()
-            await self._taken.wait()
+            self._consumed.clear()
+            await self._consumed.wait()
         async with self._lock:
             if self._written == self._read and self._ready_bytes + len(part) <= MEMORY_BYTES:
                 self._ready.append(part)
@@ -59,33 +59,36 @@ class Spool:
                     self._file = await asyncio.to_thread(_new_file, self.folder)
                 await asyncio.to_thread(_put, self._file.fileno(), part, self._written)
                 self._written += len(part)
-                Spool.together += len(part)
+                Spool.total_file_bytes += len(part)
         self._changed.set()
 
-    def _is_full(self, more: int) -> bool:
-        return self._written + more > MOST_BYTES or Spool.together + more > MOST_TOGETHER_BYTES
+    def _is_full(self, additional: int) -> bool:
+        return self._written + additional > MAX_FILE_BYTES or Spool.total_file_bytes + additional > MAX_TOTAL_BYTES
 
     def end(self, error: BaseException | None = None) -> None:
-        """No part comes any more; an error is raised to the reader once it has read what came before."""
+        """Mark the end.
+
+        An error is raised to the reader once it has read everything before it.
+        """
         self._complete, self._error = True, error
         self._changed.set()
 
     async def start(self) -> None:
-        """Return once there is something to read, or all has been written; raises what came before."""
+        """Wait for the first part or the end; raise an early error."""
         while not self._ready and not self._complete:
             self._changed.clear()
             await self._changed.wait()
         if self._error is not None and not self._ready:
             raise self._error
 
-    def all_of_it(self) -> bytes | None:
-        """The whole answer, if it has come and is small."""
+    def small_answer(self) -> bytes | None:
+        """Return a complete small answer, or None."""
         if self._complete and self._error is None and self._written == self._read and len(self._ready) <= 1:
             return self._ready[0] if self._ready else b""
         return None
 
     async def parts(self) -> AsyncIterator[bytes]:
-        """What was written, in order."""
+        """Yield what was written, in order."""
         while True:
             if self._ready:
                 part = self._ready.popleft()
@@ -110,17 +113,17 @@ class Spool:
             self._read += len(part)
             if self._read == self._written:  # the reader has caught up: the file begins anew
                 await asyncio.to_thread(os.ftruncate, number, 0)
-                Spool.together -= self._written
+                Spool.total_file_bytes -= self._written
                 self._written = self._read = 0
-        self._taken.set()
+        self._consumed.set()
         return part
 
     def close(self) -> None:
-        """Give back what is kept."""
+        """Delete the buffer."""
         if self._file is not None:
             self._file.close()
             self._file = None
-            Spool.together -= self._written
+            Spool.total_file_bytes -= self._written
             self._written = self._read = 0
         self._ready.clear()
 
@@ -129,7 +132,7 @@ def _new_file(folder: Path) -> IO[bytes]:
     return tempfile.TemporaryFile(dir=folder)
 
 
-def _put(number: int, part: bytes, place: int) -> None:
+def _put(number: int, part: bytes, offset: int) -> None:
     while part:
-        count = os.pwrite(number, part, place)
-        part, place = part[count:], place + count
+        count = os.pwrite(number, part, offset)
+        part, offset = part[count:], offset + count

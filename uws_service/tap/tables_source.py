@@ -1,4 +1,7 @@
-"""Where a TAP service's tables are, for whoever answers a query: the service, its warm processes, and jobs."""
+"""Where a TAP service's tables are.
+
+The service, its warm processes and jobs all open them by this.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,15 @@ from uws_service.domain.errors import ConfigurationError
 from uws_service.tap import tap_schema
 from uws_service.tap.catalogue import Folder, Published
 from uws_service.tap.engines.base import Engine
-from uws_service.tap.tap_schema import with_itself
+from uws_service.tap.tap_schema import with_tap_schema
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A folder, or a PostgreSQL whose URL is in the environment variable ``postgresql``.
+class TablesSource:
+    """A folder, or a PostgreSQL database.
 
-    ``sample``: OpenNGC belongs to the folder, and is put there if it is missing.
+    The database's URL is in the environment variable ``postgresql``. ``sample``: OpenNGC belongs to the folder, and is
+    put there if it is missing.
     """
 
     folder: str = ""
@@ -31,13 +35,13 @@ class Place:
     sample: bool = False
 
     @classmethod
-    def of(cls, spec: CatalogueSpec) -> Place:
-        """From a descriptor whose folder is known."""
+    def of(cls, spec: CatalogueSpec) -> TablesSource:
+        """Build from a descriptor whose folder is set."""
         return cls(spec.folder, spec.postgresql, spec.schemas, spec.sample)
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> Place:
-        """As `uws_service.applications.launch` tells it to a job."""
+    def from_environment(cls, environment: Mapping[str, str]) -> TablesSource:
+        """Build from a job's environment, written by `launch`."""
         return cls(
             environment.get("UWS_CATALOGUE", ""),
             environment.get("UWS_CATALOGUE_DATABASE", ""),
@@ -46,30 +50,33 @@ class Place:
         )
 
     def open(self, published: Sequence[Published], temporary: Path) -> Engine:
-        """An engine on these tables and TAP_SCHEMA; what does not fit into memory goes into ``temporary``."""
+        """Open an engine on these tables and TAP_SCHEMA.
+
+        What does not fit into memory goes into ``temporary``.
+        """
         import pyarrow as pa
 
-        tables = with_itself([one.table for one in published])
+        tables = with_tap_schema([item.table for item in published])
         described = tap_schema.rows(tables)
-        itself = [(one, pa.Table.from_batches([described[one.name]])) for one in tap_schema.TABLES]
+        itself = [(item, pa.Table.from_batches([described[item.name]])) for item in tap_schema.TABLES]
         if self.postgresql:
             from uws_service.tap.engines.postgresql import PostgreSQLEngine
 
             return PostgreSQLEngine(self.url(), itself)
         from uws_service.tap.engines.duckdb import DuckDBEngine
 
-        rows = [(one.table, Path(self.folder) / one.folder) for one in published]
+        rows = [(item.table, Path(self.folder) / item.folder) for item in published]
         return DuckDBEngine([*rows, *itself], temporary)
 
     def url(self) -> str:
-        """The PostgreSQL's URL."""
+        """Return the PostgreSQL URL."""
         url = os.environ.get(self.postgresql)
         if not url:
             raise ConfigurationError(f"The environment variable {self.postgresql} must hold the URL of a PostgreSQL.")
         return url
 
     def published(self) -> tuple[Published, ...]:
-        """The tables with their numbers of rows, without TAP_SCHEMA."""
+        """Return the tables, without TAP_SCHEMA."""
         if self.postgresql:
             from uws_service.tap.database import published
 
@@ -77,47 +84,50 @@ class Place:
         return Folder(Path(self.folder)).tables()
 
     def state(self) -> object:
-        """What differs as soon as other tables are published."""
+        """Return a value that changes with the published tables."""
         return None if self.postgresql else Folder(Path(self.folder)).state()
 
 
 @dataclass(slots=True)
 class Tables:
-    """The tables of a place, read again when they have changed."""
+    """The tables of a source, read again when they change."""
 
-    place: Place
+    source: TablesSource
     _state: object = field(default_factory=object)
-    _found: tuple[Published, ...] = ()
-    _whole: tuple[Table, ...] = ()
+    _published: tuple[Published, ...] = ()
+    _all: tuple[Table, ...] = ()
 
     def published(self) -> tuple[Published, ...]:
-        """With numbers of rows, without TAP_SCHEMA."""
-        state = self.place.state()
+        """Return the published tables, without TAP_SCHEMA."""
+        state = self.source.state()
         if state != self._state:
-            self._found = self.place.published()
-            self._whole = with_itself([one.table for one in self._found])
+            self._published = self.source.published()
+            self._all = with_tap_schema([item.table for item in self._published])
             self._state = state
-        return self._found
+        return self._published
 
     def all(self) -> tuple[Table, ...]:
-        """All that can be queried; the same object as long as nothing has changed."""
+        """Return all tables; the same object while nothing changes."""
         self.published()
-        return self._whole
+        return self._all
 
 
 def has_sample(folder: Folder) -> bool:
-    """Whether OpenNGC is there."""
-    return {"openngc.objects", "openngc.identifiers"} <= {one.table.full_name for one in folder.tables()}
+    """Return whether OpenNGC is published."""
+    return {"openngc.objects", "openngc.identifiers"} <= {item.table.full_name for item in folder.tables()}
 
 
-def prepare(place: Place) -> None:
-    """Put OpenNGC where it belongs and is not; several processes may do so at once."""
-    if not place.sample or place.postgresql or has_sample(Folder(Path(place.folder))):
+def prepare(source: TablesSource) -> None:
+    """Publish OpenNGC if it is missing.
+
+    Several processes may do so at once.
+    """
+    if not source.sample or source.postgresql or has_sample(Folder(Path(source.folder))):
         return
     from uws_service.tap import sample
     from uws_service.tap.engines.parquet import write_table
 
-    path = Path(place.folder)
+    path = Path(source.folder)
     try:
         path.mkdir(parents=True, exist_ok=True)
         folder = Folder(path)
@@ -126,11 +136,11 @@ def prepare(place: Place) -> None:
             if has_sample(folder):
                 return
             for table, batch in sample.tables():
-                room = folder.room(table)
-                folder.describe(table, write_table([batch], table, room), room)
+                folder_of_rows = folder.new_folder(table)
+                folder.describe(table, write_table([batch], table, folder_of_rows), folder_of_rows)
     except OSError as error:
         raise ConfigurationError(f"catalogue folder {path}: {error.strerror or error}") from None
 
 
 if __name__ == "__main__":  # a process of its own, so that the service need not load the engine for it
-    prepare(Place(folder=sys.argv[1], sample=True))
+    prepare(TablesSource(folder=sys.argv[1], sample=True))

@@ -1,4 +1,4 @@
-"""TAP_SCHEMA: the published tables described as tables, itself among them (TAP 1.1 §4)."""
+"""TAP_SCHEMA: the published tables as tables (TAP 1.1 §4)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _text(name: str, description: str, size: str = "*", *, std: bool = True) -> 
     return Column(name, "char", size, description=description, std=std)
 
 
-def _whole(name: str, description: str) -> Column:
+def _integer(name: str, description: str) -> Column:
     return Column(name, "int", description=description, std=True)
 
 
@@ -39,7 +39,7 @@ TABLES: tuple[Table, ...] = (
             _text("schema_name", "Name of the schema"),
             _text("utype", "UType of the schema"),
             _text("description", "What the schema holds"),
-            _whole("schema_index", "Recommended order of the schemas"),
+            _integer("schema_index", "Recommended order of the schemas"),
         ],
     ),
     _table(
@@ -51,7 +51,7 @@ TABLES: tuple[Table, ...] = (
             _text("table_type", "table or view"),
             _text("utype", "UType of the table"),
             _text("description", "What the table holds"),
-            _whole("table_index", "Recommended order of the tables"),
+            _integer("table_index", "Recommended order of the tables"),
         ],
         ForeignKey(("schema_name",), f"{SCHEMA}.schemas", ("schema_name",), "The schema of a table"),
     ),
@@ -64,15 +64,15 @@ TABLES: tuple[Table, ...] = (
             _text("datatype", "Type, as in VOTable"),
             _text("arraysize", "Size of arrays and texts, as in VOTable"),
             _text("xtype", "What the value means, as in DALI"),
-            _whole("size", "Deprecated: the number in arraysize"),
+            _integer("size", "Deprecated: the number in arraysize"),
             _text("description", "What the column holds"),
             _text("utype", "UType of the column"),
             _text("unit", "Unit, as in VOUnits"),
             _text("ucd", "UCD of the column"),
-            _whole("indexed", "1 if the column has an index"),
-            _whole("principal", "1 if the column is one of the most important"),
-            _whole("std", "1 if a standard defines the column"),
-            _whole("column_index", "Recommended order of the columns"),
+            _integer("indexed", "1 if the column has an index"),
+            _integer("principal", "1 if the column is one of the most important"),
+            _integer("std", "1 if a standard defines the column"),
+            _integer("column_index", "Recommended order of the columns"),
         ],
         ForeignKey(("table_name",), f"{SCHEMA}.tables", ("table_name",), "The table of a column"),
     ),
@@ -104,40 +104,43 @@ TABLES: tuple[Table, ...] = (
 
 
 def quoted(name: str) -> str:
-    """A column's name as a query must write it: in double quotes unless it is a regular identifier (T: §4.3)."""
+    """Return a name as queries write it (TAP 1.1 §4.3).
+
+    It is in double quotes unless it is a regular identifier.
+    """
     return '"' + name.replace('"', '""') + '"' if needs_quotes(name) else name
 
 
-def with_itself(tables: Sequence[Table]) -> tuple[Table, ...]:
-    """All tables of a service: the published ones and those of TAP_SCHEMA."""
+def with_tap_schema(tables: Sequence[Table]) -> tuple[Table, ...]:
+    """Return the tables together with those of TAP_SCHEMA."""
     return (*tables, *TABLES)
 
 
 def rows(tables: Sequence[Table]) -> Mapping[str, Any]:
-    """The content of each of the five tables, by name, for all ``tables``."""
+    """Return the five tables' content by name."""
     keys = [
         (f"key_{number}", table.full_name, key)
-        for number, (table, key) in enumerate(((one, key) for one in tables for key in one.foreign_keys), 1)
+        for number, (table, key) in enumerate(((item, key) for item in tables for key in item.foreign_keys), 1)
     ]
-    found: dict[str, list[tuple[Any, ...]]] = {
+    values: dict[str, list[tuple[Any, ...]]] = {
         "schemas": [(name, None, DESCRIPTIONS.get(name), number) for number, name in enumerate(schemas_of(tables), 1)],
         "tables": [
-            (one.schema, one.full_name, one.kind, one.utype, one.description or None, number)
-            for number, one in enumerate(tables, 1)
+            (item.schema, item.full_name, item.kind, item.utype, item.description or None, number)
+            for number, item in enumerate(tables, 1)
         ],
         "columns": [
-            (one.full_name, *_described(column), number)
-            for one in tables
-            for number, column in enumerate(one.columns, 1)
+            (item.full_name, *_described(column), number)
+            for item in tables
+            for number, column in enumerate(item.columns, 1)
         ],
         "keys": [(name, table, key.target, key.description or None, None) for name, table, key in keys],
         "key_columns": [
-            (name, quoted(own), quoted(other))
+            (name, quoted(from_column), quoted(target_column))
             for name, _, key in keys
-            for own, other in zip(key.columns, key.target_columns, strict=True)
+            for from_column, target_column in zip(key.columns, key.target_columns, strict=True)
         ],
     }
-    return {table.name: _batch(table, found[table.name]) for table in TABLES}
+    return {table.name: _batch(table, values[table.name]) for table in TABLES}
 
 
 def _described(column: Column) -> tuple[Any, ...]:
@@ -158,7 +161,10 @@ def _described(column: Column) -> tuple[Any, ...]:
 
 
 def size_of(column: Column) -> int | None:
-    """The number in an arraysize (TAP 1.1 §4.3: deprecated, but it must be there)."""
+    """Return the number in an arraysize (TAP 1.1 §4.3).
+
+    It is deprecated there, but mandatory.
+    """
     if column.arraysize in (None, "1"):
         return None
     bound = re.fullmatch(r"(\d+)\*?", column.arraysize or "")

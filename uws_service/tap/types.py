@@ -1,4 +1,4 @@
-"""VOTable's types and Arrow's, both ways, and batches brought into the declared types.
+"""VOTable's types and Arrow's, in both directions.
 
 VOTable 1.4 §2.1 has the types and §6 their meaning; DALI 1.1 §3.3 the xtypes.
 """
@@ -27,38 +27,46 @@ _ARROW = {
 }
 TEXTS = frozenset({"char", "unicodeChar"})
 NULL_ELEMENTS = {"short": -(2**15), "int": -(2**31), "long": -(2**63)}
-"""What stands for a missing element in an array of whole numbers, where a format has no other word (VALUES null)."""
+"""What stands for a missing element in an array of whole numbers, where a format has no other word (VALUES null).
+
+Every byte is a value, so readers make arrays with missing bytes arrays of short."""
 _TEXTUAL = {"bool": "boolean", "uint8": "unsignedByte", "int8": "short", "int16": "short", "int32": "int",
             "int64": "long", "uint16": "int", "uint32": "long", "uint64": "long", "halffloat": "float",
             "float": "float", "double": "double", "string": "char", "large_string": "char"}  # fmt: skip
 
 
 def is_array(column: Column) -> bool:
-    """Whether a value of the column is several numbers; an array of characters is one text."""
+    """Return whether a value is several numbers.
+
+    An array of characters is one text.
+    """
     return column.arraysize not in (None, "", "1") and column.datatype not in TEXTS
 
 
 def fixed_size(column: Column) -> int | None:
-    """How many numbers or characters each value has, if all have the same."""
+    """Return the fixed number of elements, or None."""
     size = column.arraysize or ""
     return int(size) if re.fullmatch(r"\d+", size) else None
 
 
 def arrow_type(column: Column) -> Any:
-    """The Arrow type in which a column is written."""
+    """Return the Arrow type of a column."""
     if column.datatype not in _ARROW:
         raise ValueError(f"{column.name}: the datatype {column.datatype!r} is not known")
-    one = _ARROW[column.datatype]
-    return pa.list_(one) if is_array(column) else one
+    element = _ARROW[column.datatype]
+    return pa.list_(element) if is_array(column) else element
 
 
 def arrow_schema(columns: Sequence[Column]) -> Any:
-    """The types of all columns; the fields keep the columns' names."""
+    """Return the Arrow schema of columns."""
     return pa.schema([pa.field(column.name, arrow_type(column)) for column in columns])
 
 
 def column_type(kind: Any) -> tuple[str, str | None, str | None]:
-    """Datatype, arraysize and xtype of an Arrow type; ValueError for what VOTable has no words for."""
+    """Return datatype, arraysize and xtype of an Arrow type.
+
+    ValueError for types that VOTable does not have.
+    """
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         return "char", "*", "timestamp"
     if pa.types.is_dictionary(kind):
@@ -81,7 +89,7 @@ def column_type(kind: Any) -> tuple[str, str | None, str | None]:
 
 
 def conform(batch: Any, columns: Sequence[Column]) -> Any:
-    """The batch with the columns' names and declared types.
+    """Return the batch with the declared names and types.
 
     Raises
     ------
@@ -98,22 +106,25 @@ def conform(batch: Any, columns: Sequence[Column]) -> Any:
 
 
 def _conformed(array: Any, column: Column) -> Any:
-    wanted = arrow_type(column)
+    target = arrow_type(column)
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
-    if array.type == wanted:
+    if array.type == target:
         return array
     if column.datatype in TEXTS and (pa.types.is_timestamp(array.type) or pa.types.is_date(array.type)):
         return timestamps(array)
-    if pa.types.is_list(wanted) and (pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type)):
-        return pa.array([None if one is None else list(one) for one in array.to_pylist()], wanted)
-    if pa.types.is_decimal(array.type) and pa.types.is_integer(wanted):
-        return pc.cast(array, wanted, safe=True)
-    return pc.cast(array, wanted, safe=not pa.types.is_floating(wanted))
+    if pa.types.is_list(target) and (pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type)):
+        return pa.array([None if value is None else list(value) for value in array.to_pylist()], target)
+    if pa.types.is_decimal(array.type) and pa.types.is_integer(target):
+        return pc.cast(array, target, safe=True)
+    return pc.cast(array, target, safe=not pa.types.is_floating(target))
 
 
 def timestamps(array: Any) -> Any:
-    """Instants as DALI writes them, in UTC without a zone; fractions of a second where there are any."""
+    """Format instants as DALI does, in UTC without a zone.
+
+    Fractions of a second appear where there are any.
+    """
     if pa.types.is_timestamp(array.type) and array.type.tz is not None:
         array = pc.cast(array, pa.timestamp(array.type.unit, "UTC"))
         array = pc.cast(array, pa.timestamp(array.type.unit))

@@ -1,6 +1,7 @@
-"""A warm query process: answers one question after the other, told and given back over a socket (`frames`).
+"""A warm query process.
 
-It ends when the service closes the socket. The service kills it when a query takes too long.
+It receives queries and returns results over a socket (`frames`), one after the other. It ends when the service closes
+the socket. The service kills it when a query takes too long.
 """
 
 from __future__ import annotations
@@ -18,91 +19,98 @@ from pathlib import Path
 from typing import Any
 
 from uws_service.domain.errors import UwsError
-from uws_service.tap.answer import Answerer, Question
-from uws_service.tap.frames import HEAD, LONGEST, Kind, frame, json_frame, opened
-from uws_service.tap.tables_source import Place
+from uws_service.tap.answer import QueryRequest, QueryRunner
+from uws_service.tap.frames import HEAD, MAX_FRAME_BYTES, Kind, frame, json_frame, parse_head
+from uws_service.tap.tables_source import TablesSource
 
-SLACK = 512 * 1024**2
+LOADING_BYTES = 512 * 1024**2
 """Bytes for what is loaded with the first query."""
-STACKS = 16 * 1024**2
+STACK_BYTES = 16 * 1024**2
 """Bytes for the stacks of the engine's threads, for each core."""
 
 
-class Gone(Exception):
+class Disconnected(Exception):
     """The service has closed its end."""
 
 
 def received(connection: socket.socket, length: int) -> bytes:
-    """So many bytes."""
+    """Receive so many bytes."""
     parts = bytearray()
     while len(parts) < length:
         part = connection.recv(min(length - len(parts), 1 << 20))
         if not part:
-            raise Gone
+            raise Disconnected
         parts += part
     return bytes(parts)
 
 
 def bind_memory(size: int) -> None:
-    """From here on this process gets so many bytes of memory, and is the first to go where the machine has none.
+    """Limit this process's memory.
 
-    The engine keeps its own bound; readers of uploaded files have none, and a file of a kilobyte can hold a terabyte.
+    It is also the first to be killed when the machine runs out of memory. The engine keeps its own limit; readers of
+    uploaded files have none, and a file of a kilobyte can hold a terabyte.
     """
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
         score.write("500")
-    with open("/proc/self/statm") as told:
-        held = int(told.read().split()[5]) * resource.getpagesize()
-    most = held + size + SLACK + STACKS * (os.cpu_count() or 1)
-    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+    with open("/proc/self/statm") as file:
+        resident = int(file.read().split()[5]) * resource.getpagesize()
+    limit = resident + size + LOADING_BYTES + STACK_BYTES * (os.cpu_count() or 1)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
-def serve(connection: socket.socket, answerer: Answerer) -> None:
-    """Answer until the service has gone."""
+def serve(connection: socket.socket, runner: QueryRunner) -> None:
+    """Answer queries until the service disconnects."""
     connection.sendall(frame(Kind.READY))
-    bound = False
+    is_limited = False
     while True:
-        kind, length = opened(received(connection, HEAD.size))
+        kind, length = parse_head(received(connection, HEAD.size))
         content = received(connection, length)
-        if kind is not Kind.QUESTION:
+        if kind is not Kind.QUERY:
             return
         try:
-            asked = json.loads(content)
-            if not bound:
-                bind_memory(2 * asked["memory"])  # the engine has one half
-                bound = True
-            waiting = b""  # a small result goes out in one piece
-            for part in _answer(asked, answerer):
-                if waiting:
-                    connection.sendall(waiting)
-                waiting = part
-            connection.sendall(waiting + frame(Kind.END))
+            request = json.loads(content)
+            if not is_limited:
+                bind_memory(2 * request["memory"])  # the engine has one half
+                is_limited = True
+            pending = b""  # a small result goes out in one piece
+            for part in _answer(request, runner):
+                if pending:
+                    connection.sendall(pending)
+                pending = part
+            connection.sendall(pending + frame(Kind.END))
         except UwsError as error:
-            told = {"status": error.status, "message": error.message, "detail": error.detail}
-            connection.sendall(json_frame(Kind.FAULT, told))
+            fault = {"status": error.status, "message": error.message, "detail": error.detail}
+            connection.sendall(json_frame(Kind.FAULT, fault))
 
 
-def _answer(asked: dict[str, Any], answerer: Answerer) -> Iterator[bytes]:
-    """Frames of the result: BEGIN once the query is known to work, small parts of it put together."""
-    uploads = {name: Path(path) for name, path in asked["files"].items()}
-    question = Question(asked["query"], asked["form"], asked["maxrec"], uploads, asked["seconds"], asked["memory"])
-    head = frame(Kind.BEGIN)
-    for part in _gathered(answerer.answer(question)):
+def _answer(request: dict[str, Any], runner: QueryRunner) -> Iterator[bytes]:
+    """Yield frames of the result, BEGIN first.
+
+    BEGIN is sent once the query has started; small parts are joined.
+    """
+    uploads = {name: Path(path) for name, path in request["files"].items()}
+    query = QueryRequest(
+        request["query"], request["form"], request["maxrec"], uploads, request["seconds"], request["memory"]
+    )
+    parts = runner.answer(query)
+    head = json_frame(Kind.BEGIN, runner.notes) if runner.notes else frame(Kind.BEGIN)
+    for part in _gathered(parts):
         yield head + frame(Kind.DATA, part)
         head = b""
 
 
 def _gathered(parts: Iterator[bytes]) -> Iterator[bytes]:
-    waiting = bytearray()
+    pending = bytearray()
     for part in parts:
-        waiting += part
-        while len(waiting) > LONGEST:
-            yield bytes(waiting[:LONGEST])
-            del waiting[:LONGEST]
-    yield bytes(waiting)
+        pending += part
+        while len(pending) > MAX_FRAME_BYTES:
+            yield bytes(pending[:MAX_FRAME_BYTES])
+            del pending[:MAX_FRAME_BYTES]
+    yield bytes(pending)
 
 
 def main() -> int:
-    """Serve the socket whose number is given."""
+    """Serve the socket with the given number."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--socket", type=int, required=True)
     parser.add_argument("--temporary", type=Path, required=True)
@@ -111,11 +119,11 @@ def main() -> int:
     parser.add_argument("--schemas", default="")
     options = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the service, which then closes the socket
-    place = Place(options.folder, options.postgresql, tuple(options.schemas.split()))
-    answerer = Answerer(place, options.temporary)
-    with contextlib.suppress(Gone, ConnectionError), socket.socket(fileno=options.socket) as connection:
-        serve(connection, answerer)
-    answerer.close()
+    source = TablesSource(options.folder, options.postgresql, tuple(options.schemas.split()))
+    runner = QueryRunner(source, options.temporary)
+    with contextlib.suppress(Disconnected, ConnectionError), socket.socket(fileno=options.socket) as connection:
+        serve(connection, runner)
+    runner.close()
     return 0
 
 

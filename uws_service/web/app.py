@@ -53,7 +53,7 @@ class App:
                 allow_origins=list(settings.cors_origins),
                 allow_methods=["GET", "POST", "PUT", "DELETE"],
                 allow_headers=["authorization", "idempotency-key", "range"],
-                expose_headers=["location", "www-authenticate", "content-range", "x-vo-authenticated"],
+                expose_headers=["location", "www-authenticate", "content-range", "x-vo-authenticated", "x-uws-note"],
             )
         self._edge = edge
 

@@ -24,7 +24,7 @@ from uws_service.offload import offload
 from uws_service.protocol import dali, negotiation, uws
 from uws_service.service.backend import Backend
 from uws_service.service.jobs import fingerprint
-from uws_service.tap.preview_read import LARGEST, Shown, shown
+from uws_service.tap.preview_read import MAX_PREVIEW_BYTES, ResultPreview, parse_preview
 from uws_service.web import pages
 from uws_service.web.cookies import SHARE_COOKIE, set_cookie
 from uws_service.web.downloads import file_response
@@ -138,13 +138,13 @@ class Jobs:
             set_cookie(response, call.base, SHARE_COOKIE, call.share, 86400, below=f"/{name}/async/{job_id}")
         return response
 
-    async def _preview(self, job: Job) -> Shown | None:
+    async def _preview(self, job: Job) -> ResultPreview | None:
         """The first rows of a query's result."""
-        found = next((one for one in job.results if one.id == "preview" and one.size <= LARGEST), None)
+        found = next((one for one in job.results if one.id == "preview" and one.size <= MAX_PREVIEW_BYTES), None)
         if found is None:
             return None
         content = b"".join([chunk async for chunk in self.backend.depot.read(found.key)])
-        return await asyncio.to_thread(shown, content)
+        return await asyncio.to_thread(parse_preview, content)
 
     async def _wait(self, request: Request, call: Call, name: str, job_id: str) -> None:
         query = _query(request)

@@ -20,7 +20,7 @@ from uws_service.auth import Identity
 from uws_service.domain.attempt import Attempt
 from uws_service.domain.job import PHASE_MEANING, Action, Job, Phase, allowed_actions
 from uws_service.protocol.uws import JobInfoView, JobRefLike, JobUrls, format_instant, is_reference, numbered, xml_text
-from uws_service.tap.preview_read import Shown
+from uws_service.tap.preview_read import ResultPreview
 
 HEADERS: Mapping[str, str] = {
     "content-security-policy": (
@@ -314,7 +314,7 @@ def job_page(
     urls: JobUrls,
     now: int,
     account: Account | None = None,
-    preview: Shown | None = None,
+    preview: ResultPreview | None = None,
 ) -> str:
     """One job with all that is known of it; ``now`` in milliseconds since the epoch, ``preview`` of its result."""
     actions = allowed_actions(job.phase)

@@ -1,4 +1,4 @@
-"""What a query may take and reach, on both engines: rows, time, memory, threads, tables."""
+"""Limits of a query on both engines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.adql.sky import BOUNDS, MAKERS, STARS, TABLES, UPLOAD, ask, batch, en
 from uws_service.adql import Column, Table, Translation, translate
 from uws_service.domain.errors import UsageError, UwsError
 from uws_service.tap.engines.base import Bounds, Engine
-from uws_service.tap.engines.limits import QueryTooLarge
+from uws_service.tap.engines.errors import QueryTooLarge
 
 ENDLESS = (
     "SELECT COUNT(*) FROM stars a, stars b, stars c, stars d, stars e, stars f, stars g "
@@ -29,7 +29,7 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.mark.parametrize(
-    ("query", "asked", "given"),
+    ("query", "limit", "count"),
     [
         ("SELECT id FROM stars ORDER BY id", 5, 6),
         ("SELECT TOP 3 id FROM stars ORDER BY id", 5, 3),
@@ -39,12 +39,12 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         ("SELECT id FROM stars UNION ALL SELECT id FROM stars", 30, 31),
     ],
 )
-def test_one_row_more_than_asked_for(engine: Engine, query: str, asked: int, given: int) -> None:
-    _, rows = ask(engine, query, Bounds(asked, 20, 500_000_000))
-    assert len(rows) == given
+def test_one_row_more_than_asked_for(engine: Engine, query: str, limit: int, count: int) -> None:
+    _, rows = ask(engine, query, Bounds(limit, 20, 500_000_000))
+    assert len(rows) == count
     if "ORDER BY" in query:
         first = 18 if "17" in query else 6 if "OFFSET 5" in query else 1
-        assert [row[0] for row in rows] == list(range(first, first + given))
+        assert [row[0] for row in rows] == list(range(first, first + count))
 
 
 def test_a_cartesian_product_ends_in_time(engine: Engine) -> None:
@@ -58,13 +58,13 @@ def test_a_cartesian_product_ends_in_time(engine: Engine) -> None:
 def test_a_huge_result_comes_in_batches(engine: Engine) -> None:
     query = "SELECT a.id, b.name, c.ra FROM stars a, stars b, stars c, stars d, stars e, stars f"
     translation = translate(query, TABLES, engine.dialect)
-    before, most, rows = pa.total_allocated_bytes(), 0, 0
-    for found in engine.query(translation, Bounds(300_000, 60, 500_000_000), {}):
-        rows += found.num_rows
-        most = max(most, pa.total_allocated_bytes() - before)
-        assert found.schema.names == ["id", "name", "ra"]
+    before, peak, rows = pa.total_allocated_bytes(), 0, 0
+    for part in engine.query(translation, Bounds(300_000, 60, 500_000_000), {}):
+        rows += part.num_rows
+        peak = max(peak, pa.total_allocated_bytes() - before)
+        assert part.schema.names == ["id", "name", "ra"]
     assert rows == 300_001
-    assert most < 20_000_000
+    assert peak < 20_000_000
 
 
 def test_a_query_that_nobody_reads_to_the_end_gives_everything_back(engine: Engine) -> None:
@@ -78,19 +78,19 @@ def test_a_query_that_nobody_reads_to_the_end_gives_everything_back(engine: Engi
 def test_threads_have_uploads_of_the_same_name(engine: Engine) -> None:
     table = Table("TAP_UPLOAD", "t", (Column("n", "long"),))
     translation = translate("SELECT SUM(n) AS s, COUNT(*) AS c FROM TAP_UPLOAD.t", [table], engine.dialect)
-    found: dict[int, Any] = {}
+    results: dict[int, Any] = {}
 
     def run(number: int) -> None:
         rows = pa.RecordBatch.from_pydict({"n": [number] * (number + 1)})
         (result,) = engine.query(translation, BOUNDS, {"t": (table, [rows])})
-        found[number] = result.to_pylist()[0]
+        results[number] = result.to_pylist()[0]
 
     threads = [threading.Thread(target=run, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert found == {n: {"s": n * (n + 1), "c": n + 1} for n in range(8)}
+    assert results == {n: {"s": n * (n + 1), "c": n + 1} for n in range(8)}
 
 
 def test_an_upload_is_gone_after_its_query(engine: Engine) -> None:
@@ -131,8 +131,8 @@ def test_columns_of_every_type_come_back_as_they_went_in(engine: Engine) -> None
     rows = pa.RecordBatch.from_pydict({c.name: [v, None] for c, v in zip(columns, values, strict=True)})
     translation = translate(f"SELECT * FROM {table.full_name} ORDER BY i", [table], engine.dialect)
     assert [c.name for c in translation.columns] == [c.name for c in columns]
-    (found,) = engine.query(translation, BOUNDS, {"t": (table, [rows])})
-    (first, second) = found.to_pylist()
+    (result,) = engine.query(translation, BOUNDS, {"t": (table, [rows])})
+    (first, second) = result.to_pylist()
     assert [str(v) for v in first.values()] == [str(v).replace("29T12", "29 12") for v in values]
     assert set(second.values()) == {None}
 
@@ -155,9 +155,9 @@ def test_columns_of_every_type_come_back_as_they_went_in(engine: Engine) -> None
 )
 def test_the_engine_itself_reaches_nothing_else(engine: Engine, sql: str) -> None:
     """Even SQL that the translator would never write."""
-    with pytest.raises(UwsError) as caught:
+    with pytest.raises(UwsError) as failure:
         list(engine.query(Translation(sql, (Column("x", "char", "*"),), ()), BOUNDS, {}))
-    assert "hostname" not in caught.value.message and "secrets" not in caught.value.message
+    assert "hostname" not in failure.value.message and "secrets" not in failure.value.message
     assert ask(engine, "SELECT COUNT(*) FROM stars")[1] == [[20]]
 
 

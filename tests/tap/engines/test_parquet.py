@@ -1,4 +1,4 @@
-"""Published tables as Parquet files: sorted by place, and read only where a query looks."""
+"""Published tables as sorted Parquet files."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ BOUNDS = Bounds(100_000, 60, 500_000_000)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("tables")
-    heard: list[int] = []
-    assert write_table(rows(ROWS), SKY, place / "sky", heard.append) == ROWS
-    assert heard == [200_000, 400_000]
-    return place
+    tables = tmp_path_factory.mktemp("tables")
+    progress: list[int] = []
+    assert write_table(rows(ROWS), SKY, tables / "sky", progress.append) == ROWS
+    assert progress == [200_000, 400_000]
+    return tables
 
 
 @pytest.fixture(scope="module")
 def engine(folder: Path) -> Iterator[DuckDBEngine]:
-    found = DuckDBEngine([(SKY, folder / "sky")], folder / "temporary")
-    yield found
-    found.close()
+    duckdb_engine = DuckDBEngine([(SKY, folder / "sky")], folder / "temporary")
+    yield duckdb_engine
+    duckdb_engine.close()
 
 
 def test_rows_are_sorted_by_place_and_complete(folder: Path) -> None:
@@ -85,8 +85,10 @@ def test_a_cone_with_the_index_finds_what_one_without_finds(
     with_index, without = translate(text, [SKY], "duckdb"), translate(text, [plain], "duckdb")
     assert (HEALPIX in with_index.sql) == (radius < 60) and HEALPIX not in without.sql
     bounds = Bounds(ROWS, 60, 500_000_000)
-    found = [sorted(i for b in engine.query(t, bounds, {}) for i in b["id"].to_pylist()) for t in (with_index, without)]
-    assert found[0] == found[1] and found[0]
+    results = [
+        sorted(i for b in engine.query(t, bounds, {}) for i in b["id"].to_pylist()) for t in (with_index, without)
+    ]
+    assert results[0] == results[1] and results[0]
 
 
 def test_ranges_cover_the_circle_and_little_more() -> None:
@@ -96,8 +98,8 @@ def test_ranges_cover_the_circle_and_little_more() -> None:
         ranges = healpix_ranges(lon, lat, radius)
         assert len(ranges) <= 16
         total = sum(last - first + 1 for first, last in ranges) / (12 * 4**29)
-        wanted = np.sin(np.radians(radius) / 2) ** 2
-        assert wanted <= total < wanted * 6
+        share = np.sin(np.radians(radius) / 2) ** 2
+        assert share <= total < share * 6
     cell = healpix(pa.array([lon]), pa.array([lat]))[0].as_py()
     assert any(first <= cell <= last for first, last in ranges)
 
@@ -142,8 +144,8 @@ def test_columns_that_differ_in_case_only_stay_apart(tmp_path: Path) -> None:
     engine = DuckDBEngine([(table, tmp_path / "t")], tmp_path / "temporary")
     query = translate('SELECT "A", "a", "weird ""name""" FROM s.t', [table], "duckdb")
     try:
-        (found,) = engine.query(query, BOUNDS, {})
-        assert found.to_pydict() == {"A": [2], "a_2": [1], 'weird "name"': ["x"]}
+        (result,) = engine.query(query, BOUNDS, {})
+        assert result.to_pydict() == {"A": [2], "a_2": [1], 'weird "name"': ["x"]}
     finally:
         engine.close()
 
@@ -153,11 +155,11 @@ SMALL = 40_000
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBEngine]:
-    place = tmp_path_factory.mktemp("small")
-    write_table(rows(SMALL), SKY, place / "sky")
-    found = DuckDBEngine([(SKY, place / "sky")], place / "temporary")
-    yield found
-    found.close()
+    tables = tmp_path_factory.mktemp("small")
+    write_table(rows(SMALL), SKY, tables / "sky")
+    duckdb_engine = DuckDBEngine([(SKY, tables / "sky")], tables / "temporary")
+    yield duckdb_engine
+    duckdb_engine.close()
 
 
 PAIRS = Table(
@@ -198,11 +200,11 @@ def test_a_join_by_place_finds_what_one_without_index_finds(small: DuckDBEngine,
         values[30:] = np.clip(np.asarray(stars[name])[30:count] + radius / 3, -89, 359)
     text = f"SELECT s.id, u.n FROM {join.format(r=radius)}"
     plain = [Table(t.schema, t.name, t.columns) for t in (SKY, PAIRS)]
-    found = []
+    results = []
     for tables in ([SKY, PAIRS], plain):
         translation = translate(text, tables, "duckdb")
         batches = small.query(translation, Bounds(10_000_000, 60, 500_000_000), {"u": (PAIRS, [upload])})
-        found.append(sorted(str(row) for b in batches for row in b.to_pylist()))
-    assert found[0] == found[1] and len(found[0]) >= 20
+        results.append(sorted(str(row) for b in batches for row in b.to_pylist()))
+    assert results[0] == results[1] and len(results[0]) >= 20
     spread = "adql_cells" in translate(text, [SKY, PAIRS], "duckdb").sql
     assert spread == ("FULL" not in join and " OR " not in join and "u JOIN (SELECT" not in join)

@@ -1,4 +1,4 @@
-"""PostgreSQL's own ways: sky indexes that are used, a role that reads, a server that is away."""
+"""PostgreSQL's sky indexes, role and outages."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ INDEX = {
 
 @pytest.fixture(scope="module", params=list(INDEX))
 def url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A database with many rows and the index that its extension has."""
+    """Create a database with many rows and its extension's index."""
     extension = request.param
-    found = sky_postgresql(extension) if extension else plain_postgresql()
-    with psycopg.connect(found, autocommit=True) as connection:
+    database_url = sky_postgresql(extension) if extension else plain_postgresql()
+    with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("CREATE SCHEMA bench")
-        whole = pa.Table.from_batches(rows(ROWS)).combine_chunks().to_batches()[0]
-        fill(connection, SKY, whole)
+        batch = pa.Table.from_batches(rows(ROWS)).combine_chunks().to_batches()[0]
+        fill(connection, SKY, batch)
         connection.execute(INDEX[extension])
         connection.execute("ANALYZE bench.sky")
-    yield found
+    yield database_url
 
 
 @pytest.mark.parametrize(
@@ -54,10 +54,10 @@ def test_the_sky_index_is_used_and_changes_nothing(url: str, query: str) -> None
             plan = "\n".join(row[0] for row in connection.execute(b"EXPLAIN " + with_index.sql.encode()).fetchall())
         assert "sky_place" in plan and "Seq Scan" not in plan
         assert "sky_place" not in without.sql
-        found = [
+        results = [
             sorted(i for b in engine.query(t, BOUNDS, {}) for i in b["id"].to_pylist()) for t in (with_index, without)
         ]
-        assert found[0] == found[1] and found[0]
+        assert results[0] == results[1] and results[0]
     finally:
         engine.close()
 
@@ -72,22 +72,22 @@ def test_an_upload_is_matched_by_the_index(url: str) -> None:
     query = "SELECT u.n, s.id FROM TAP_UPLOAD.u AS u JOIN bench.sky AS s ON DISTANCE(u.ra, u.dec, s.ra, s.dec) < 0.0001"
     try:
         translation = translate(query, [SKY, upload], engine.dialect)
-        found = [r for b in engine.query(translation, BOUNDS, {"u": (upload, batches)}) for r in b.to_pylist()]
+        pairs = [r for b in engine.query(translation, BOUNDS, {"u": (upload, batches)}) for r in b.to_pylist()]
     finally:
         engine.close()
-    assert sorted(r["id"] for r in found if r["n"] == r["id"]) == stars["id"].to_pylist()
+    assert sorted(r["id"] for r in pairs if r["n"] == r["id"]) == stars["id"].to_pylist()
 
 
 def test_passing_tables_are_there_when_they_are_read() -> None:
     schemas = Table("TAP_SCHEMA", "schemas", (Column("schema_name", "char", "*"), Column('"size"', "int")))
-    given = pa.table({"schema_name": ["obs", "TAP_SCHEMA"], "size": pa.array([1, None], pa.int32())})
+    content = pa.table({"schema_name": ["obs", "TAP_SCHEMA"], "size": pa.array([1, None], pa.int32())})
     url = plain_postgresql()
-    engine = PostgreSQLEngine(url, [(schemas, given)])
+    engine = PostgreSQLEngine(url, [(schemas, content)])
     try:
         for _ in range(2):
             query = 'SELECT schema_name, "size" FROM tap_schema.schemas ORDER BY schema_name'
-            (found,) = engine.query(translate(query, [schemas], engine.dialect), BOUNDS, {})
-            assert found.to_pydict() == {"schema_name": ["TAP_SCHEMA", "obs"], "size": [None, 1]}
+            (result,) = engine.query(translate(query, [schemas], engine.dialect), BOUNDS, {})
+            assert result.to_pydict() == {"schema_name": ["TAP_SCHEMA", "obs"], "size": [None, 1]}
     finally:
         engine.close()
 
@@ -108,8 +108,8 @@ def test_numeric_and_timestamptz_columns_are_read_as_they_are_declared() -> None
     table = Table("s", "t", (*kinds, Column("w", "char", "*")))
     engine = PostgreSQLEngine(url)
     try:
-        (found,) = engine.query(translate("SELECT * FROM s.t", [table], engine.dialect), BOUNDS, {})
-        (row,) = found.to_pylist()
+        (result,) = engine.query(translate("SELECT * FROM s.t", [table], engine.dialect), BOUNDS, {})
+        (row,) = result.to_pylist()
         assert (row["n"], row["i"], str(row["t"]), row["w"]) == (1.5, 7, "2019-12-31 22:00:00", "x")
     finally:
         engine.close()

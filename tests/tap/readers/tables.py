@@ -1,4 +1,4 @@
-"""Tables for tests of readers: rows by random, and every format that somebody writes them in."""
+"""Random tables, and formats to write them in."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ COLUMNS = (
     Column("vector", "double", "3"),
     Column("numbers", "int", "2"),
 )
-LEAST = {"long": -(2**63), "int": -(2**31), "short": -(2**15)}
+MINIMA = {"long": -(2**63), "int": -(2**31), "short": -(2**15)}
 Row = tuple[Any, ...]
 ASCII = st.text("ab Z09,;'\"<&>|\\-_", max_size=12).map(lambda text: f"x{text}".rstrip())
 WIDE = st.text('aøé ☉,"<&', max_size=8).map(lambda text: f"é{text}".rstrip())
@@ -46,7 +46,7 @@ def _optional(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 def _vector(values: st.SearchStrategy[Any], size: int) -> st.SearchStrategy[Any]:
     several = st.lists(_optional(values), min_size=size, max_size=size)
-    return _optional(several).map(lambda one: None if one is None or all(v is None for v in one) else one)
+    return _optional(several).map(lambda vector: None if vector is None or all(v is None for v in vector) else vector)
 
 
 ROW = st.tuples(
@@ -66,7 +66,7 @@ ROWS = st.lists(ROW, min_size=1, max_size=6)
 
 @dataclass(frozen=True)
 class Form:
-    """A way to write the columns that it has words for."""
+    """A way to write tables."""
 
     write: Callable[[list[Column], list[Row], Path], None]
     arrays: bool = True
@@ -74,8 +74,8 @@ class Form:
     null_arrays: bool = True
     wide: bool = True
 
-    def takes(self, column: Column) -> bool:
-        """Whether the format can hold all values of a column."""
+    def supports(self, column: Column) -> bool:
+        """Return whether the format can hold a column's values."""
         return (
             (self.arrays or column.name not in ("vector", "numbers"))
             and (self.null_flags or column.name != "flag")
@@ -85,7 +85,7 @@ class Form:
 
 
 def own(form: str) -> Callable[[list[Column], list[Row], Path], None]:
-    """One of the service's own writers."""
+    """Return a writer of the service's own."""
 
     def write(columns: list[Column], rows: list[Row], path: Path) -> None:
         schema = arrow_schema(columns)
@@ -99,7 +99,7 @@ def own(form: str) -> Callable[[list[Column], list[Row], Path], None]:
 
 
 def astropy_table(columns: list[Column], rows: list[Row]) -> Any:
-    """The rows with masks for what is missing."""
+    """Return the rows with masks for missing values."""
     from astropy.table import MaskedColumn, Table
 
     kinds = {"long": "i8", "int": "i4", "short": "i2", "boolean": "?", "double": "f8", "float": "f4"}
@@ -110,7 +110,7 @@ def astropy_table(columns: list[Column], rows: list[Row]) -> Any:
             size = int(column.arraysize) if column.arraysize else 0
             empty: Any = [None] * size if size else None
             flat = np.array([empty if value is None else value for value in values], object)
-            mask = np.vectorize(lambda one: one is None, otypes=[bool])(flat)
+            mask = np.vectorize(lambda value: value is None, otypes=[bool])(flat)
             data = np.where(mask, 0, flat).astype(kinds[column.datatype])
             table[column.name] = MaskedColumn(data, mask=mask, unit=column.unit)
         else:
@@ -119,7 +119,7 @@ def astropy_table(columns: list[Column], rows: list[Row]) -> Any:
 
 
 def astropy_votable(form: str) -> Callable[[list[Column], list[Row], Path], None]:
-    """VOTable as astropy writes it."""
+    """Return a writer of astropy's VOTables."""
 
     def write(columns: list[Column], rows: list[Row], path: Path) -> None:
         from astropy.io.votable import from_table, writeto
@@ -127,15 +127,15 @@ def astropy_votable(form: str) -> Callable[[list[Column], list[Row], Path], None
         with warnings.catch_warnings(action="ignore"):
             document = from_table(astropy_table(columns, rows))
             for field in document.get_first_table().fields:
-                if field.datatype in LEAST:
-                    field.values.null = LEAST[field.datatype]
+                if field.datatype in MINIMA:
+                    field.values.null = MINIMA[field.datatype]
             writeto(document, str(path), tabledata_format=form)
 
     return write
 
 
 def astropy_file(form: str) -> Callable[[list[Column], list[Row], Path], None]:
-    """FITS or ECSV as astropy writes it."""
+    """Return astropy's writer of FITS or ECSV."""
 
     def write(columns: list[Column], rows: list[Row], path: Path) -> None:
         with warnings.catch_warnings(action="ignore"):
@@ -145,21 +145,21 @@ def astropy_file(form: str) -> Callable[[list[Column], list[Row], Path], None]:
 
 
 def plain(delimiter: str) -> Callable[[list[Column], list[Row], Path], None]:
-    """CSV as Python writes it."""
+    """Return Python's writer of CSV."""
 
     def write(columns: list[Column], rows: list[Row], path: Path) -> None:
         text = io.StringIO()
         writer = csv.writer(text, delimiter=delimiter)
         writer.writerow([column.name for column in columns])
         for row in rows:
-            writer.writerow(["" if one is None else str(one) for one in row])
+            writer.writerow(["" if value is None else str(value) for value in row])
         path.write_text(text.getvalue(), encoding="utf-8", newline="")
 
     return write
 
 
 def parquet(columns: list[Column], rows: list[Row], path: Path) -> None:
-    """Parquet as pandas would write it: NaN and empty texts for what is missing."""
+    """Write Parquet as pandas does, with NaN and empty texts."""
     schema = arrow_schema(columns)
     arrays = []
     for number, field in enumerate(schema):
@@ -171,7 +171,7 @@ def parquet(columns: list[Column], rows: list[Row], path: Path) -> None:
 FORMS = {
     "votable": Form(own("votable")),
     "votable/b2": Form(own("votable/b2")),
-    "fits": Form(own("fits"), null_arrays=False, wide=False),
+    "fits": Form(own("fits"), wide=False),
     "csv": Form(own("csv"), arrays=False),
     "tsv": Form(own("tsv"), arrays=False),
     "parquet": Form(own("parquet")),
@@ -188,17 +188,17 @@ FORMS = {
 
 
 def rows_of(source: Source) -> list[Row]:
-    """All rows of a table."""
-    return [tuple(row) for batch in source.batches for row in zip(*(one.to_pylist() for one in batch), strict=True)]
+    """Return all rows of a table."""
+    return [tuple(row) for batch in source.batches for row in zip(*(array.to_pylist() for array in batch), strict=True)]
 
 
 def read_rows(path: Path) -> list[Row]:
-    """All rows of a file."""
+    """Return all rows of a file."""
     return rows_of(read_table(path))
 
 
 def same(value: Any, expected: Any, column: Column) -> bool:
-    """Whether a value is the expected one; floats to the last bit of their type."""
+    """Compare values, floats to the last bit of their type."""
     if isinstance(expected, list) and isinstance(value, list):
         return len(value) == len(expected) and all(map(lambda a, b: same(a, b, column), value, expected))
     if value is None or expected is None:

@@ -1,4 +1,4 @@
-"""VOTable and FITS: types that other formats do not have, packed bits, arrays, scaled numbers and their nulls."""
+"""VOTable and FITS: bits, arrays, complex and scaled numbers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from astropy.table import Table
 from tests.tap.readers.tables import read_rows, rows_of
 from tests.tiers import require
 from uws_service.domain.errors import UsageError
+from uws_service.tables import read_arrow
 from uws_service.tap.readers import read_table
+from uws_service.tap.writers import WRITERS, Document, Rows
 
 FORMS = ("tabledata", "binary", "binary2")
 
@@ -49,7 +51,7 @@ ROWS: dict[str, list[tuple[Any, ...]]] = {
 @pytest.mark.parametrize("form", (*FORMS, "fits"))
 @pytest.mark.parametrize("case", TABLES)
 def test_astropy_writes_them(tmp_path: Path, case: str, form: str) -> None:
-    """Arrays are flat here, complex numbers are pairs, and the column behind them is where it should be."""
+    """Arrays become flat, complex numbers pairs."""
     table = Table({"id": np.arange(3, dtype="i4"), **TABLES[case], "last": np.array([7, 8, 9])})
     with warnings.catch_warnings(action="ignore"):
         if form == "fits":
@@ -61,11 +63,14 @@ def test_astropy_writes_them(tmp_path: Path, case: str, form: str) -> None:
 
 @pytest.mark.parametrize("tag", ["BINARY", "BINARY2"])
 def test_bits_as_the_standard_has_them(tmp_path: Path, tag: str) -> None:
-    """VOTable 1.4 §2.1: the first bit is the highest; eleven take two bytes; variable ones are counted in bits."""
+    """The first bit is the highest (VOTable 1.4 §2.1).
+
+    Eleven bits take two bytes; variable ones are counted in bits.
+    """
     before = b"\0" if tag == "BINARY2" else b""
     data = b"".join(
-        before + struct.pack(">iBHi", number, one, eleven, 3) + bytes([several])
-        for number, one, eleven, several in ((0, 0x80, 0xFFE0, 0xA0), (1, 0, 0x0020, 0x40))
+        before + struct.pack(">iBHi", number, single, eleven, 3) + bytes([several])
+        for number, single, eleven, several in ((0, 0x80, 0xFFE0, 0xA0), (1, 0, 0x0020, 0x40))
     )
     fields = (
         '<FIELD name="id" datatype="int"/><FIELD name="b" datatype="bit"/>'
@@ -85,17 +90,44 @@ def test_bits_in_tabledata(tmp_path: Path, cells: str) -> None:
     assert read_rows(tmp_path / "t") == [([True, False, True],)]
 
 
+@pytest.mark.parametrize("tag", ["TABLEDATA", "BINARY", "BINARY2"])
+def test_missing_bytes_in_arrays(tmp_path: Path, tag: str) -> None:
+    """They need a wider type, since every byte is a value; so every format holds them."""
+    fields = '<FIELD name="v" datatype="unsignedByte" arraysize="3"><VALUES null="9"/></FIELD>'
+    if tag == "TABLEDATA":
+        data = "<TABLEDATA><TR><TD>1 9 255</TD></TR></TABLEDATA>"
+    else:
+        data = stream(tag, (b"\0" if tag == "BINARY2" else b"") + bytes([1, 9, 255]))
+    (tmp_path / "t").write_bytes(votable(fields, data))
+    for form in ("votable", "votable/b2", "fits", "parquet"):
+        table = read_arrow(tmp_path / "t")
+        assert [column.datatype for column in table.columns] == ["short"]
+        rows = Rows(table.rows.to_batches(), table.columns, 9)
+        (tmp_path / "out").write_bytes(b"".join(WRITERS[form](Document(table.columns), rows)))
+        assert read_rows(tmp_path / "out") == [([1, None, 255],)], form
+    column = fits.Column("v", "3B", null=9, array=np.array([[1, 9, 255]], "u1"))
+    assert read_rows(fits_table(tmp_path / "t.fits", column)) == [([1, None, 255],)]
+
+
+def test_bytes_in_arrays_stay_in_range(tmp_path: Path) -> None:
+    """A wider column takes no larger numbers for bytes."""
+    fields = '<FIELD name="v" datatype="unsignedByte" arraysize="2"><VALUES null="9"/></FIELD>'
+    (tmp_path / "t").write_bytes(votable(fields, "<TABLEDATA><TR><TD>1 256</TD></TR></TABLEDATA>"))
+    with pytest.raises(UsageError, match="'v' is no unsignedByte: '256'"):
+        read_rows(tmp_path / "t")
+
+
 @pytest.mark.parametrize("tag", ["BINARY", "BINARY2"])
 def test_texts_of_fixed_size(tmp_path: Path, tag: str) -> None:
-    """One text ends at its NUL or blanks; several texts in a value are left out, told, and in nobody's way."""
+    """Padding goes; arrays of texts are left out with a note."""
     fields = (
         '<FIELD name="one" datatype="char" arraysize="4"/><FIELD name="two" datatype="char" arraysize="3x2"/>'
         '<FIELD name="wide" datatype="unicodeChar" arraysize="2"/><FIELD name="last" datatype="int"/>'
     )
     before = b"\0" if tag == "BINARY2" else b""
     data = b"".join(
-        before + one + two + wide.encode("utf-16-be") + struct.pack(">i", last)
-        for one, two, wide, last in ((b"ab  ", b"abcde\0", "é☉", 7), (b"a\0zz", b"x\0\0y\0\0", "é\0", 8))
+        before + single + pair + wide.encode("utf-16-be") + struct.pack(">i", last)
+        for single, pair, wide, last in ((b"ab  ", b"abcde\0", "é☉", 7), (b"a\0zz", b"x\0\0y\0\0", "é\0", 8))
     )
     (tmp_path / "t").write_bytes(votable(fields, stream(tag, data)))
     source = read_table(tmp_path / "t")
@@ -104,7 +136,10 @@ def test_texts_of_fixed_size(tmp_path: Path, tag: str) -> None:
 
 
 def test_arrays_whose_last_dimension_varies(tmp_path: Path) -> None:
-    """The standard counts their elements and astropy their slices; either is read."""
+    """Counts of elements and of slices are both read.
+
+    The standard counts elements, astropy slices.
+    """
     fields = '<FIELD name="m" datatype="int" arraysize="2x*"/><FIELD name="last" datatype="int"/>'
     for count in (4, 2):
         data = struct.pack(">i4ii", count, 1, 2, 3, 4, 77) * 2
@@ -114,21 +149,21 @@ def test_arrays_whose_last_dimension_varies(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tag", ["TABLEDATA", "BINARY", "BINARY2"])
 def test_texts_beyond_ascii_are_announced(tmp_path: Path, tag: str) -> None:
-    """A char column with other characters is unicodeChar from then on; another one stays what it is."""
+    """Only a char column with other characters becomes unicodeChar."""
     fields = '<FIELD name="a" datatype="char" arraysize="*"/><FIELD name="b" datatype="char" arraysize="*"/>'
     if tag == "TABLEDATA":
         data = "<TABLEDATA><TR><TD>Ren&#233;</TD><TD>plain</TD></TR></TABLEDATA>"
     else:
-        cells = b"".join(struct.pack(">i", len(one)) + one for one in ("René".encode(), b"plain"))
+        cells = b"".join(struct.pack(">i", len(text)) + text for text in ("René".encode(), b"plain"))
         data = stream(tag, (b"\0" if tag == "BINARY2" else b"") + cells)
     (tmp_path / "t").write_bytes(votable(fields, data))
     source = read_table(tmp_path / "t")
-    assert [one.datatype for one in source.columns] == ["unicodeChar", "char"]
+    assert [text.datatype for text in source.columns] == ["unicodeChar", "char"]
     assert rows_of(source) == [("René", "plain")]
 
 
 @pytest.mark.parametrize(
-    ("fields", "data", "told"),
+    ("fields", "data", "message"),
     [
         ("", "<FITS><STREAM href='file:///etc/passwd'/></FITS>", "FITS file"),
         ('<FIELD name="a" datatype="int"/>', '<BINARY><STREAM href="http://127.0.0.1/"/></BINARY>', "STREAM href"),
@@ -148,17 +183,17 @@ def test_texts_beyond_ascii_are_announced(tmp_path: Path, tag: str) -> None:
         ('<FIELD name="a" datatype="int"/>', '<BINARY><STREAM>A*==</STREAM></BINARY>', "not base64"),
     ],
 )  # fmt: skip
-def test_votables_that_are_refused(tmp_path: Path, fields: str, data: str, told: str) -> None:
-    """With the reason; nothing that a document names is opened, and no value becomes another one."""
+def test_votables_that_are_refused(tmp_path: Path, fields: str, data: str, message: str) -> None:
+    """The message has the reason; nothing else is opened."""
     (tmp_path / "t").write_bytes(votable(fields, data))
     with pytest.raises(UsageError) as failed:
         read_rows(tmp_path / "t")
-    assert told in failed.value.message
+    assert message in failed.value.message
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
 def test_entities_are_refused(tmp_path: Path, encoding: str) -> None:
-    """A document that would unpack to gigabytes costs nothing."""
+    """A document that expands to gigabytes costs nothing."""
     entities = "".join(f'<!ENTITY l{n + 1} "{f"&l{n};" * 10}">' for n in range(12))
     document = f'<!DOCTYPE VOTABLE [<!ENTITY l0 "lol">{entities}]><VOTABLE a="&l12;"><RESOURCE/></VOTABLE>'
     (tmp_path / "t").write_bytes(document.encode(encoding))
@@ -187,7 +222,10 @@ def heap(*rows: Any) -> Any:
 
 
 def test_scaled_numbers_and_their_nulls(tmp_path: Path) -> None:
-    """FITS 4.0 §7.3.2: TNULL counts in stored numbers, before TSCAL and TZERO; STILTS says the same."""
+    """TNULL counts in stored numbers (FITS 4.0 §7.3.2).
+
+    That is before TSCAL and TZERO; STILTS says the same.
+    """
     stored = np.array([0, 100, -32768, 200], "i2")
     path = fits_table(
         tmp_path / "t.fits",
@@ -199,24 +237,27 @@ def test_scaled_numbers_and_their_nulls(tmp_path: Path) -> None:
     expected = [(0, 5, 32768), (1, 6, 32868), (2, None, None), (3, 7, 32968)]
     assert read_rows(path) == expected
     require("stilts")
-    done = subprocess.run(["stilts", "tpipe", f"in={path}", "ofmt=csv"], capture_output=True, text=True, timeout=120)
-    words = [[float(word) if word else None for word in line.split(",")] for line in done.stdout.split()[1:]]
+    stilts = subprocess.run(["stilts", "tpipe", f"in={path}", "ofmt=csv"], capture_output=True, text=True, timeout=120)
+    words = [[float(word) if word else None for word in line.split(",")] for line in stilts.stdout.split()[1:]]
     assert words == [list(row) for row in expected]
 
 
 def test_unsigned_numbers(tmp_path: Path) -> None:
-    """Numbers beyond 63 bits are texts with all of their digits; others are numbers."""
+    """Numbers beyond 63 bits become texts."""
     big = np.array([1, 2**63 + 5], np.uint64)
     small = np.array([0, 2**32 - 1], np.uint32)
     Table({"big": big, "long": big // np.uint64(4), "int": small}).write(tmp_path / "t.fits")
     source = read_table(tmp_path / "t.fits")
-    assert [one.datatype for one in source.columns] == ["char", "long", "long"]
+    assert [column.datatype for column in source.columns] == ["char", "long", "long"]
     assert rows_of(source) == [("1", 0, 0), (str(2**63 + 5), (2**63 + 5) // 4, 2**32 - 1)]
     assert "'big' is read as text" in source.notes[0]
 
 
 def test_logical_nulls_and_arrays(tmp_path: Path) -> None:
-    """A logical of byte 0 is null; TNULL holds for each element; arrays in the heap are scaled in every row."""
+    """Nulls of logicals, TNULL in arrays, scaled heap arrays.
+
+    A logical of byte 0 is null; TNULL holds for each element; arrays in the heap are scaled in every row.
+    """
     path = fits_table(
         tmp_path / "t.fits",
         fits.Column("b", "L", array=np.array([True, False, True])),
@@ -240,9 +281,9 @@ def test_logical_nulls_and_arrays(tmp_path: Path) -> None:
 
 
 def test_astropy_reads_the_same_from_votable(tmp_path: Path) -> None:
-    """A second opinion on arrays, complex numbers and bits in BINARY2."""
+    """astropy agrees on BINARY2."""
     table = Table({"id": np.arange(3, dtype="i4"), **TABLES["complex"], **TABLES["images"]})
     writeto(from_table(table), str(tmp_path / "t"), tabledata_format="binary2")
     opinion = parse(tmp_path / "t").get_first_table().array
-    for row, other in zip(read_rows(tmp_path / "t"), opinion, strict=True):
-        assert complex(*row[1]) == other["c"] and row[3] == other["m"].reshape(-1).tolist()
+    for row, astropy_row in zip(read_rows(tmp_path / "t"), opinion, strict=True):
+        assert complex(*row[1]) == astropy_row["c"] and row[3] == astropy_row["m"].reshape(-1).tolist()

@@ -1,4 +1,4 @@
-"""CSV and ECSV: what a file declares wins, and no guess loses a digit."""
+"""CSV and ECSV: declared and inferred types."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from uws_service.tap.readers import read_table
 
 
 def columns_of(path: Path) -> list[tuple[str, str, str | None]]:
-    return [(one.name, one.datatype, one.xtype) for one in read_table(path).columns]
+    return [(column.name, column.datatype, column.xtype) for column in read_table(path).columns]
 
 
 def column(folder: Path, *cells: str) -> tuple[str, list[Any], tuple[str, ...]]:
-    """Datatype (and xtype), values and notes of a column of a CSV file."""
+    """Return datatype or xtype, values and notes of a column."""
     path = folder / "t.csv"
     path.write_text("\n".join(["id,value", *(f"{number},{cell}" for number, cell in enumerate(cells))]))
     source = read_table(path)
@@ -65,16 +65,16 @@ def column(folder: Path, *cells: str) -> tuple[str, list[Any], tuple[str, ...]]:
         (["1 000"], "char", ["1 000"]),
     ],
 )  # fmt: skip
-def test_guesses(tmp_path: Path, cells: list[str], datatype: str, values: list[Any]) -> None:
-    """A column is of numbers only if each of its values is, and none is changed by that."""
-    guessed, found, notes = column(tmp_path, *cells)
-    assert (guessed, found) == (datatype, values)
+def test_inferred_types(tmp_path: Path, cells: list[str], datatype: str, values: list[Any]) -> None:
+    """Only entirely numeric columns become numbers, unchanged."""
+    inferred, values_read, notes = column(tmp_path, *cells)
+    assert (inferred, values_read) == (datatype, values)
     lossy = datatype == "char" and all(cell.replace(".", "").lstrip("-").isdigit() for cell in cells)
     assert bool(notes) >= lossy
 
 
 def test_types_come_from_all_of_the_file(tmp_path: Path) -> None:
-    """A decimal point, a word and a large number behind the first megabytes count as at the beginning."""
+    """Values behind the first megabytes count too."""
     rows = 900_000
     path = tmp_path / "late.csv"
     with path.open("w") as file:
@@ -93,17 +93,17 @@ def test_types_come_from_all_of_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("encoding", "told"),
+    ("encoding", "encoding_name"),
     [("utf-8", ""), ("utf-8-sig", ""), ("utf-16", ""), ("latin-1", "ISO 8859-1"), ("cp1252", "windows-1252")],
 )
-def test_encodings(tmp_path: Path, encoding: str, told: str) -> None:
-    """Texts are what was written, and unicodeChar; what is no UTF-8 is said."""
+def test_encodings(tmp_path: Path, encoding: str, encoding_name: str) -> None:
+    """Texts are unicodeChar; an encoding other than UTF-8 is noted."""
     word = "René €5" if encoding != "latin-1" else "René"
     (tmp_path / "t.csv").write_bytes(f"näme,x\n{word},1\nplain,2\n".encode(encoding))
     source = read_table(tmp_path / "t.csv")
-    assert [(one.name, one.datatype) for one in source.columns] == [("näme", "unicodeChar"), ("x", "long")]
+    assert [(column.name, column.datatype) for column in source.columns] == [("näme", "unicodeChar"), ("x", "long")]
     assert rows_of(source) == [(word, 1), ("plain", 2)]
-    assert told in " ".join(source.notes) and bool(told) is bool(source.notes)
+    assert encoding_name in " ".join(source.notes) and bool(encoding_name) is bool(source.notes)
 
 
 DECLARED = """# %ECSV 1.0
@@ -127,7 +127,10 @@ id,plate,note,flag,big,n,v,c,o
 
 
 def test_declared_types_win(tmp_path: Path) -> None:
-    """Texts stay texts, digit by digit; arrays, complex numbers, units and UCDs are read; what is left out is told."""
+    """Texts stay texts; what is left out is noted.
+
+    Arrays, complex numbers, units and UCDs are read.
+    """
     (tmp_path / "t.ecsv").write_text(DECLARED)
     source = read_table(tmp_path / "t.ecsv")
     assert rows_of(source) == [
@@ -139,11 +142,24 @@ def test_declared_types_win(tmp_path: Path) -> None:
     assert any("'o' is left out" in note for note in source.notes) and any("'big'" in note for note in source.notes)
     with warnings.catch_warnings(action="ignore"):  # it writes complex columns, and warns when it reads them
         plain = Table.read(tmp_path / "t.ecsv")  # astropy's opinion
-    assert [str(one) for one in plain["id"]] == ["0012", "0450"] and int(plain["big"][1]) == 9223372036854775813
+    assert [str(text) for text in plain["id"]] == ["0012", "0450"] and int(plain["big"][1]) == 9223372036854775813
+
+
+def test_missing_bytes_in_arrays(tmp_path: Path) -> None:
+    """They make a column of short; other arrays of bytes stay what they are, and in range."""
+    head = "# %ECSV 1.0\n# ---\n# delimiter: ','\n# datatype:\n"
+    head += "".join(f"# - {{name: {name}, datatype: string, subtype: 'uint8[null]'}}\n" for name in "ab")
+    (tmp_path / "t").write_text(head + 'a,b\n"[1,null]","[1,255]"\n')
+    source = read_table(tmp_path / "t")
+    assert [column.datatype for column in source.columns] == ["short", "unsignedByte"]
+    assert rows_of(source) == [([1, None], [1, 255])]
+    (tmp_path / "t").write_text(head + 'a,b\n"[256,null]","[1,255]"\n')
+    with pytest.raises(UsageError, match="'a' is no array of unsignedByte"):
+        read_rows(tmp_path / "t")
 
 
 def test_quoted_nothing_is_missing(tmp_path: Path) -> None:
-    """ECSV with blanks between values writes a missing number or truth value as ``""``."""
+    """``""`` is a missing number or boolean in ECSV."""
     (tmp_path / "t.ecsv").write_text(
         "# %ECSV 1.0\n# ---\n# datatype:\n# - {name: n, datatype: int32}\n# - {name: ok, datatype: bool}\n"
         '# - {name: s, datatype: string}\nn ok s\n1 True ""\n"" "" "a b"\n'
@@ -152,7 +168,7 @@ def test_quoted_nothing_is_missing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"1,2\n3,4\n", "holds numbers; put a line with the columns' names"),
         (b"a,b\n1,2,3\n", "Expected 2 columns, got 3"),
@@ -169,16 +185,16 @@ def test_quoted_nothing_is_missing(tmp_path: Path) -> None:
         (gzip.compress(b"a\n" + b"1\n" * 50_000_000), "unpacks to more than"),
     ],
 )
-def test_what_is_refused(tmp_path: Path, content: bytes, told: str) -> None:
-    """With the reason, and the column where there is one."""
+def test_what_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    """The message has the reason, and the column if any."""
     (tmp_path / "t").write_bytes(content)
     with pytest.raises(UsageError) as failed:
         read_rows(tmp_path / "t")
-    assert told in failed.value.message
+    assert message in failed.value.message
 
 
 def test_names_in_a_comment(tmp_path: Path) -> None:
-    """numpy.savetxt writes the line of names as a comment; its first row is a row."""
+    """numpy.savetxt writes names as a comment."""
     (tmp_path / "t").write_text("# x,y\n1,2\n3,4.5\n")
     assert columns_of(tmp_path / "t") == [("x", "long", None), ("y", "double", None)]
     assert read_rows(tmp_path / "t") == [(1, 2), (3, 4.5)]
@@ -186,7 +202,7 @@ def test_names_in_a_comment(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["csv", "vot", "fits", "parquet"])
 def test_gzip(tmp_path: Path, form: str) -> None:
-    """Every format may be compressed, in several members too, whatever the name says."""
+    """Every format may be compressed, in several members too."""
     table = Table({"id": [1, 2]})
     if form == "parquet":
         import pyarrow.parquet
@@ -201,7 +217,7 @@ def test_gzip(tmp_path: Path, form: str) -> None:
 
 
 def test_a_head_of_references(tmp_path: Path) -> None:
-    """YAML whose references unpack to billions of words costs nothing."""
+    """YAML references that expand without end cost nothing."""
     lines = ["# %ECSV 1.0", "# ---", "# m0: &m0 [a, a, a, a, a, a, a, a, a]"]
     lines += [f"# m{n}: &m{n} [{', '.join([f'*m{n - 1}'] * 9)}]" for n in range(1, 12)]
     lines += ["# datatype:", "# - {name: a, datatype: int32, unit: *m11, description: *m11, meta: *m11}", "a", "1"]

@@ -1,4 +1,4 @@
-"""One table gives the same rows whatever its format and whoever wrote it."""
+"""The same rows in every format, by every writer."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ CORNERS: list[Row] = [
 @example(rows=CORNERS)
 @example(rows=[(None,) * len(COLUMNS)])
 def test_the_same_rows(form: str, rows: list[Row]) -> None:
-    """No digit, no null and no text differs from what was written."""
-    chosen = FORMS[form]
-    taken = [number for number, column in enumerate(COLUMNS) if chosen.takes(column)]
-    columns = [COLUMNS[number] for number in taken]
-    wanted = [tuple(row[number] for number in taken) for row in rows]
+    """No digit, null or text differs from what was written."""
+    writer = FORMS[form]
+    numbers = [number for number, column in enumerate(COLUMNS) if writer.supports(column)]
+    columns = [COLUMNS[number] for number in numbers]
+    expected_rows = [tuple(row[number] for number in numbers) for row in rows]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "table"
-        chosen.write(columns, wanted, path)
-        found = read_rows(path)
-    assert len(found) == len(wanted)
-    for row, expected in zip(found, wanted, strict=True):
+        writer.write(columns, expected_rows, path)
+        rows_read = read_rows(path)
+    assert len(rows_read) == len(expected_rows)
+    for row, expected in zip(rows_read, expected_rows, strict=True):
         for value, right, column in zip(row, expected, columns, strict=True):
             assert same(value, right, column), (column.name, value, right)
 
@@ -47,7 +47,7 @@ STILTS = ("votable-tabledata", "votable-binary-inline", "votable-binary2-inline"
 
 @pytest.mark.parametrize("form", STILTS)
 def test_stilts_means_the_same(form: str, tmp_path: Path) -> None:
-    """What STILTS makes of a table in its formats is read as the table that it was made of."""
+    """STILTS' files are read as the table they came from."""
     require("stilts")
     number = [n for n, column in enumerate(COLUMNS) if column.name not in ("flag", "numbers", "vector")]
     if form.startswith("fits"):
@@ -55,18 +55,18 @@ def test_stilts_means_the_same(form: str, tmp_path: Path) -> None:
     columns = [COLUMNS[n] for n in number]
     rows = [tuple(row[n] for n in number) for row in CORNERS]
     astropy_votable("binary2")(columns, rows, tmp_path / "in.vot")
-    done = subprocess.run(
+    completed = subprocess.run(
         ["stilts", "tpipe", f"in={tmp_path}/in.vot", "ifmt=votable", f"out={tmp_path}/out", f"ofmt={form}"],
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert completed.returncode == 0, completed.stderr
     for row, expected in zip(read_rows(tmp_path / "out"), rows, strict=True):
         for value, right, column in zip(row, expected, columns, strict=True):
             assert same(value, right, column), (column.name, value, right)
 
 
 def test_for_programs_in_python(tmp_path: Path) -> None:
-    """The astropy table of `uws_service.tables` is the one that was written: values, masks, units."""
+    """astropy's table has the same values, masks and units."""
     FORMS["parquet"].write(list(COLUMNS), CORNERS, tmp_path / "t")
     table = read_table(tmp_path / "t")
     assert table.colnames == [column.name for column in COLUMNS]

@@ -1,4 +1,4 @@
-"""Parquet: types that VOTable has no words for, without the loss of a digit, and files that unpack to gigabytes."""
+"""Parquet: exotic types without loss, and decompression bombs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from uws_service.tap.readers import read_table
     ],
 )  # fmt: skip
 def test_types(tmp_path: Path, values: Any, datatype: str, expected: list[Any]) -> None:
-    """A number that no type here holds is a text with all of its digits, and that is told."""
+    """Numbers beyond every type become texts, with a note."""
     pyarrow.parquet.write_table(pa.table({"v": values}), tmp_path / "t")
     source = read_table(tmp_path / "t")
     column = source.columns[0]
@@ -53,8 +53,48 @@ def test_types(tmp_path: Path, values: Any, datatype: str, expected: list[Any]) 
     assert bool(source.notes) is (numbers and datatype == "char")
 
 
+@pytest.mark.parametrize(
+    ("values", "column", "expected"),
+    [
+        (pa.array([[[1.0, 2.0], [3.0, None]], None, [[5.0, 6.0]]]), ("double", "*"), [[1, 2, 3, None], None, [5, 6]]),
+        (pa.array([[[[1], [2]]], [[[3], [4]], [[5], [6]]]]), ("long", "*"), [[1, 2], [3, 4, 5, 6]]),
+        (pa.array([[[1, 2]] * 2, None], pa.list_(pa.list_(pa.int16(), 2), 2)), ("short", "4"), [[1, 2, 1, 2], None]),
+        (pa.array([[[1, 2]], []], pa.large_list(pa.large_list(pa.int32()))), ("int", "*"), [[1, 2], None]),
+        (pa.array([[[1], [None]]], pa.list_(pa.list_(pa.uint8()))), ("short", "*"), [[1, None]]),
+        (pa.array([[1, None], [255, 0]], pa.list_(pa.uint8())), ("short", "*"), [[1, None], [255, 0]]),
+        (pa.array([[1, 2], None], pa.list_(pa.uint8())), ("unsignedByte", "*"), [[1, 2], None]),
+    ],
+)
+def test_arrays(tmp_path: Path, values: Any, column: tuple[str, str], expected: list[Any]) -> None:
+    """Regular lists of lists become flat; missing bytes need a wider type."""
+    pyarrow.parquet.write_table(pa.table({"v": values}), tmp_path / "t", row_group_size=1)
+    source = read_table(tmp_path / "t")
+    assert [(field.datatype, field.arraysize) for field in source.columns] == [column] and not source.notes
+    assert [row[0] for row in rows_of(source)] == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ([[[1, 2], [3]]], "its inner lists differ in length"),
+        ([[[1, 2]], [[3]]], "its inner lists differ in length"),
+        ([[[1, 2], None]], "some of its inner lists are missing"),
+        ([[["a"], ["b"]]], "arrays of texts"),
+    ],
+)
+def test_irregular_lists_are_left_out(tmp_path: Path, values: list[Any], reason: str) -> None:
+    """Their shape would be lost, so a note says why."""
+    pyarrow.parquet.write_table(pa.table({"id": range(len(values)), "v": values}), tmp_path / "t", row_group_size=1)
+    source = read_table(tmp_path / "t")
+    assert rows_of(source) == [(number,) for number in range(len(values))]
+    assert len(source.notes) == 1 and f"the column 'v' is left out: {reason}" in source.notes[0]
+
+
 def test_what_is_left_out_is_told(tmp_path: Path) -> None:
-    """Records, durations and arrays of texts have no form here; the other columns are read."""
+    """Records, durations and arrays of texts are left out.
+
+    The other columns are read.
+    """
     table = pa.table({"s": [{"a": 1}], "d": pa.array([1], pa.duration("s")), "t": [["a", "b"]], "id": [7]})
     pyarrow.parquet.write_table(table, tmp_path / "t")
     source = read_table(tmp_path / "t")
@@ -63,30 +103,30 @@ def test_what_is_left_out_is_told(tmp_path: Path) -> None:
 
 
 def bomb(path: Path) -> Path:
-    """Ten kilobytes with 36 gigabytes of text in them."""
-    same = pa.DictionaryArray.from_arrays(pa.array([0] * 60_000, pa.int32()), pa.array(["x" * 30_000]))
-    pyarrow.parquet.write_table(pa.table({f"a{number}": same for number in range(20)}), path, compression="zstd")
+    """Write ten kilobytes with 36 gigabytes of text in them."""
+    texts = pa.DictionaryArray.from_arrays(pa.array([0] * 60_000, pa.int32()), pa.array(["x" * 30_000]))
+    pyarrow.parquet.write_table(pa.table({f"a{number}": texts for number in range(20)}), path, compression="zstd")
     assert path.stat().st_size < 10_000
     return path
 
 
 def test_texts_that_are_much_more_inside(tmp_path: Path) -> None:
-    """Are refused before they are unpacked: the command for other programs needs no gigabyte for it."""
+    """Refused before unpacking, and without a gigabyte of memory."""
     bomb(tmp_path / "t")
     code = (
         "import resource, sys; from uws_service.tables import main; code = main();"
         " print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(code)"
     )
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "t"), "--output", str(tmp_path / "out")],
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
-    assert done.returncode == 2 and "more memory than there is" in done.stderr and done.stderr.count("\n") == 1
-    assert int(done.stdout) * 1024 < 800 << 20
+    assert process.returncode == 2 and "more memory than there is" in process.stderr and process.stderr.count("\n") == 1
+    assert int(process.stdout) * 1024 < 800 << 20
 
 
 def test_bounds_of_a_program(tmp_path: Path) -> None:
-    """A program names its own bounds of rows and bytes."""
+    """A program sets its own limits on rows and bytes."""
     pyarrow.parquet.write_table(pa.table({"a": list(range(1000))}), tmp_path / "t")
     assert read_arrow(tmp_path / "t", max_rows=1000).rows.num_rows == 1000
     with pytest.raises(UsageError, match="more than 999 rows"):

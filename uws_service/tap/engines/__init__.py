@@ -1,1 +1,1 @@
-"""What runs translated queries: DuckDB on Parquet files, PostgreSQL with its sky extensions."""
+"""Query engines: DuckDB on Parquet files, and PostgreSQL."""

@@ -1,4 +1,4 @@
-"""Arrow types of VOTable's columns, and batches brought to them."""
+"""Arrow types of VOTable's columns, and batches cast to them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _TYPES = {
 
 
 def arrow_type(column: Column) -> pa.DataType:
-    """The Arrow type that a column has in every engine and result.
+    """Return a column's Arrow type in engines and results.
 
     Times (xtype ``timestamp``) are ``timestamp[us]`` without zone, in UTC; geometries and arrays are lists.
     """
@@ -44,29 +44,29 @@ def arrow_type(column: Column) -> pa.DataType:
 
 
 def schema(columns: Sequence[Column], names: Sequence[str]) -> pa.Schema:
-    """A schema of these columns under these names."""
+    """Return a schema of these columns under these names."""
     return pa.schema([(name, arrow_type(column)) for column, name in zip(columns, names, strict=True)])
 
 
-def conform(batches: Iterable[pa.RecordBatch], wanted: pa.Schema, what: str) -> Iterator[pa.RecordBatch]:
-    """The batches with the names and types of a schema; raises `UsageError` that names the column."""
+def conform(batches: Iterable[pa.RecordBatch], schema: pa.Schema, label: str) -> Iterator[pa.RecordBatch]:
+    """Yield batches cast to a schema; `UsageError` names the column."""
     for batch in batches:
-        if batch.num_columns != len(wanted):
-            raise UsageError(f"{what} has rows of {batch.num_columns} columns instead of {len(wanted)}.")
-        arrays = [_cast(array, field, what) for array, field in zip(batch.columns, wanted, strict=True)]
-        yield pa.RecordBatch.from_arrays(arrays, schema=wanted)
+        if batch.num_columns != len(schema):
+            raise UsageError(f"{label} has rows of {batch.num_columns} columns instead of {len(schema)}.")
+        arrays = [_cast(array, field, label) for array, field in zip(batch.columns, schema, strict=True)]
+        yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 class Stream:
-    """Batches on their way into an engine, which would make one error of its own of whatever goes wrong with them.
+    """Batches on their way into an engine.
 
-    ``error`` is what really went wrong, if anything did.
+    The engine hides errors of its input behind its own; ``error`` is the original one, if any.
     """
 
-    def __init__(self, batches: Iterable[pa.RecordBatch], wanted: pa.Schema) -> None:
+    def __init__(self, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> None:
         self._batches = batches
         self.error: BaseException | None = None
-        self.reader = pa.RecordBatchReader.from_batches(wanted, self._listen())
+        self.reader = pa.RecordBatchReader.from_batches(schema, self._listen())
 
     def _listen(self) -> Iterator[pa.RecordBatch]:
         try:
@@ -78,7 +78,7 @@ class Stream:
             raise
 
 
-def _cast(array: pa.Array, field: pa.Field, what: str) -> pa.Array:
+def _cast(array: pa.Array, field: pa.Field, label: str) -> pa.Array:
     if array.type == field.type:
         return array
     try:
@@ -87,4 +87,4 @@ def _cast(array: pa.Array, field: pa.Field, what: str) -> pa.Array:
         return array.cast(field.type)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         name, reason = field.name, f"{array.type} can't be read as {field.type}"
-        raise UsageError(f"{what}, column '{name}': a value of type {reason}.") from None
+        raise UsageError(f"{label}, column '{name}': a value of type {reason}.") from None

@@ -1,4 +1,4 @@
-"""What every engine offers: names, columns and Arrow batches in and out."""
+"""The interface of query engines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What one query may take: rows (one more is asked for, to see the overflow), seconds, bytes of memory."""
+    """Limits of one query: rows, seconds, bytes of memory.
+
+    One more row than ``rows`` is requested, to detect an overflow.
+    """
 
     rows: int
     seconds: float
@@ -32,7 +35,7 @@ class Engine(Protocol):
         bounds: Bounds,
         uploads: Mapping[str, tuple[Table, Iterable[pyarrow.RecordBatch]]],
     ) -> Iterator[pyarrow.RecordBatch]:
-        """Batches of the result in the order of ``translation.columns``, ``bounds.rows`` + 1 rows at most.
+        """Yield batches of at most ``bounds.rows`` + 1 rows.
 
         ``uploads`` are the tables of TAP_UPLOAD by name, seen by this query only. Raises `UwsError`
         with words for a person when a bound is hit or a value has no answer.
@@ -40,5 +43,5 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back what it holds."""
+        """Release all resources."""
         ...

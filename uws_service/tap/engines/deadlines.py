@@ -1,4 +1,7 @@
-"""One thread that ends queries which take too long: a thread for each would cost short queries more than they take."""
+"""One thread that ends queries when their time is up.
+
+A thread for each query would cost short queries more than they take.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ from itertools import count
 
 
 class Deadline:
-    """What is done when the time is up, unless it was called off before; ``passed`` tells whether it was done."""
+    """A call to make when the time is up, unless cancelled.
+
+    ``passed`` tells whether the call was made.
+    """
 
     def __init__(self, stop: Callable[[], None]) -> None:
         self._stop: Callable[[], None] | None = stop
@@ -27,7 +33,7 @@ class Deadline:
                 self._stop()
 
     def call_off(self) -> None:
-        """Nothing is done from here on, and nothing is being done."""
+        """Cancel the call; wait if it is being made."""
         with self._lock:
             self._stop = None
 
@@ -36,11 +42,11 @@ class Deadlines:
     """The deadlines of an engine."""
 
     def __init__(self) -> None:
-        self._waiting: list[tuple[float, int, Deadline]] = []
+        self._queue: list[tuple[float, int, Deadline]] = []
         self._changed = threading.Condition()
         self._numbers = count()
         self._thread: threading.Thread | None = None
-        self._wakes = math.inf
+        self._wakes_at = math.inf
 
     @contextmanager
     def within(self, seconds: float, stop: Callable[[], None]) -> Iterator[Deadline]:
@@ -48,29 +54,29 @@ class Deadlines:
         deadline = Deadline(stop)
         at = time.monotonic() + seconds
         with self._changed:
-            heapq.heappush(self._waiting, (at, next(self._numbers), deadline))
+            heapq.heappush(self._queue, (at, next(self._numbers), deadline))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, daemon=True, name="tap deadlines")
                 self._thread.start()
-            elif at < self._wakes:  # mostly it wakes in time anyhow, for a query that has ended long since
+            elif at < self._wakes_at:  # usually an ended query's deadline wakes it in time
                 self._changed.notify()
         try:
             yield deadline
         finally:
             deadline.call_off()
             with self._changed:
-                self._waiting = [entry for entry in self._waiting if entry[2] is not deadline]
-                heapq.heapify(self._waiting)
+                self._queue = [entry for entry in self._queue if entry[2] is not deadline]
+                heapq.heapify(self._queue)
 
     def _run(self) -> None:
         while True:
             with self._changed:
                 now = time.monotonic()
                 due: list[Deadline] = []
-                while self._waiting and self._waiting[0][0] <= now:
-                    due.append(heapq.heappop(self._waiting)[2])
+                while self._queue and self._queue[0][0] <= now:
+                    due.append(heapq.heappop(self._queue)[2])
                 if not due:
-                    self._wakes = self._waiting[0][0] if self._waiting else math.inf
-                    self._changed.wait(self._wakes - now if self._waiting else None)
+                    self._wakes_at = self._queue[0][0] if self._queue else math.inf
+                    self._changed.wait(self._wakes_at - now if self._queue else None)
             while due:
                 due.pop().fire()

@@ -17,16 +17,16 @@ from uws_service.domain.errors import UwsError
 from uws_service.tap.engines.arrow import Stream, conform, schema
 from uws_service.tap.engines.base import Bounds
 from uws_service.tap.engines.deadlines import Deadlines
-from uws_service.tap.engines.limits import bad_value, limited, too_big, too_slow, unknown
+from uws_service.tap.engines.errors import bad_value, engine_failure, too_big, too_slow, with_row_limit
 from uws_service.tap.engines.parquet import FILE
 from uws_service.tap.engines.sandbox import lock, open_sandbox
 
-_BATCH = 10_000  # rows
+_BATCH_ROWS = 10_000
 log = structlog.get_logger(__name__)
 
 
 class DuckDBEngine:
-    """Runs queries on tables that `write_table` wrote, and on small ones in memory.
+    """Runs queries on Parquet tables and on small ones in memory.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class DuckDBEngine:
             try:
                 yield from self._run(cursor, translation, bounds, uploads)
             except (duckdb.Error, pa.ArrowException, OSError) as error:
-                raise _in_words(error, bounds, deadline.passed) from error
+                raise _translated_error(error, bounds, deadline.passed) from error
             finally:
                 deadline.call_off()
                 cursor.close()
@@ -86,8 +86,8 @@ class DuckDBEngine:
         uploads: Mapping[str, tuple[Table, Iterable[pa.RecordBatch]]],
     ) -> Iterator[pa.RecordBatch]:
         for table, batches in uploads.values():
-            names = schema(table.columns, column_names(table, self.dialect))
-            stream = Stream(conform(batches, names, table.full_name), names)
+            upload_schema = schema(table.columns, column_names(table, self.dialect))
+            stream = Stream(conform(batches, upload_schema, table.full_name), upload_schema)
             cursor.register("arriving", stream.reader)
             try:
                 cursor.execute(f"CREATE TEMP TABLE {table_sql(table)} AS SELECT * FROM arriving")
@@ -96,34 +96,36 @@ class DuckDBEngine:
                     raise stream.error from None
                 raise
             cursor.unregister("arriving")
-        wanted = schema(translation.columns, [c.name for c in translation.columns])
-        left = bounds.rows + 1
-        statements = cursor.extract_statements(limited(translation, left))
+        result_schema = schema(translation.columns, [c.name for c in translation.columns])
+        remaining = bounds.rows + 1
+        statements = cursor.extract_statements(with_row_limit(translation, remaining))
         if [s.type for s in statements] != [duckdb.StatementType.SELECT]:
             raise duckdb.PermissionException("the SQL is not one SELECT")
-        reader = cursor.sql(statements[0]).to_arrow_reader(_BATCH)
-        for batch in conform(reader, wanted, "The result"):
+        reader = cursor.sql(statements[0]).to_arrow_reader(_BATCH_ROWS)
+        for batch in conform(reader, result_schema, "The result"):
             if batch.num_rows:
-                yield batch.slice(0, left)
-                left -= batch.num_rows
-            if left <= 0:
+                yield batch.slice(0, remaining)
+                remaining -= batch.num_rows
+            if remaining <= 0:
                 return
 
     def _database(self, memory: int) -> duckdb.DuckDBPyConnection:
-        found = self._databases.get(memory)
-        if found is not None:
-            return found
+        cached = self._databases.get(memory)
+        if cached is not None:
+            return cached
         self._temporary.mkdir(parents=True, exist_ok=True)
-        folders = [place for _, place in self._published if isinstance(place, Path)]
+        folders = [rows_or_folder for _, rows_or_folder in self._published if isinstance(rows_or_folder, Path)]
         database = open_sandbox(folders, memory, self._temporary, self._temporary_bytes, self._threads)
-        for table, place in self._published:
-            if isinstance(place, Path):
-                path = str(place.resolve() / FILE).replace("'", "''")
+        for table, rows_or_folder in self._published:
+            if isinstance(rows_or_folder, Path):
+                path = str(rows_or_folder.resolve() / FILE).replace("'", "''")
                 database.execute(f"CREATE SCHEMA IF NOT EXISTS {identifier(bare(table.schema))}")
                 database.execute(f"CREATE VIEW {table_sql(table)} AS SELECT * FROM read_parquet('{path}')")
             else:
-                wanted = schema(table.columns, column_names(table, self.dialect))
-                rows = pa.Table.from_batches(conform(place.to_batches(), wanted, table.full_name), wanted)
+                table_schema = schema(table.columns, column_names(table, self.dialect))
+                rows = pa.Table.from_batches(
+                    conform(rows_or_folder.to_batches(), table_schema, table.full_name), table_schema
+                )
                 database.register("arriving", rows)
                 database.execute(f"CREATE TABLE {identifier(table_name(table))} AS SELECT * FROM arriving")
                 database.unregister("arriving")
@@ -139,13 +141,13 @@ class DuckDBEngine:
             self._databases.clear()
 
 
-def _in_words(error: Exception, bounds: Bounds, out_of_time: bool) -> UwsError:
+def _translated_error(error: Exception, bounds: Bounds, out_of_time: bool) -> UwsError:
     message = str(error)
     if out_of_time or isinstance(error, duckdb.InterruptException) or "INTERRUPT" in message:
         return too_slow(bounds)
     if isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory" in message or "max_temp_directory" in message:
         return too_big(bounds)
-    known = bad_value(message)
-    if known is None:
+    bad_value_error = bad_value(message)
+    if bad_value_error is None:
         log.error("query engine failed", engine="duckdb", error=message)
-    return known or unknown()
+    return bad_value_error or engine_failure()

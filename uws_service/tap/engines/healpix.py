@@ -1,4 +1,4 @@
-"""Positions to HEALPix cells."""
+"""HEALPix cells of positions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 
 
 def healpix(lon: Any, lat: Any, depth: int = 29) -> pa.Array:
-    """Nested HEALPix numbers of that depth; NULL where there is no position."""
+    """Return nested HEALPix indices; NULL for missing positions."""
     import astropy.units as u
     from astropy.coordinates import Latitude, Longitude
     from cdshealpix.nested import lonlat_to_healpix
@@ -19,6 +19,6 @@ def healpix(lon: Any, lat: Any, depth: int = 29) -> pa.Array:
     good = np.isfinite(lons) & (np.abs(lats) <= 90)
     cells = np.zeros(len(lons), dtype=np.int64)
     if good.any():
-        found = lonlat_to_healpix(Longitude(lons[good] % 360.0, u.deg), Latitude(lats[good], u.deg), depth)
-        cells[good] = found.astype(np.int64)
+        indices = lonlat_to_healpix(Longitude(lons[good] % 360.0, u.deg), Latitude(lats[good], u.deg), depth)
+        cells[good] = indices.astype(np.int64)
     return pa.array(cells, pa.int64(), mask=~good)

@@ -1,4 +1,7 @@
-"""Published tables as Parquet files: sorted by place on the sky, so that a look at a small region reads little."""
+"""Published tables as Parquet files.
+
+They are sorted by position on the sky, so that a query on a small region reads little.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ def write_table(
     folder: Path,
     progress: Callable[[int], None] | None = None,
 ) -> int:
-    """Write the rows of a table into a folder that does not exist yet, and return how many there are.
+    """Write a table's rows into a new folder; return their number.
 
     The batches have the columns of the table in its order. ``progress`` hears how many rows were read so far. Sorting
     takes at most 1 GB of memory, and disk space beside the folder. Raises `UsageError` when a value
@@ -36,17 +39,17 @@ def write_table(
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     names = column_names(table, "duckdb")
-    wanted = schema(table.columns, names)
+    row_schema = schema(table.columns, names)
     sky = has_healpix(table, "duckdb")
-    counted = _Counting(conform(batches, wanted, table.full_name), progress)
+    counted = _RowCounter(conform(batches, row_schema, table.full_name), progress)
     rows: Iterator[pa.RecordBatch] = iter(counted)
     if sky:
-        wanted = wanted.append(pa.field(HEALPIX, pa.int64()))
-        rows = _with_healpix(rows, table, names, wanted)
+        row_schema = row_schema.append(pa.field(HEALPIX, pa.int64()))
+        rows = _with_healpix(rows, table, names, row_schema)
     try:
         connection = duckdb.connect(config={"memory_limit": _MEMORY, "temp_directory": str(work / "sorting")})
         try:
-            stream = Stream(rows, wanted)
+            stream = Stream(rows, row_schema)
             connection.register("rows", stream.reader)
             order = f"ORDER BY {identifier(HEALPIX)}" if sky else ""
             target = str(work / FILE).replace("'", "''")
@@ -70,7 +73,7 @@ def write_table(
     return counted.rows
 
 
-class _Counting:
+class _RowCounter:
     def __init__(self, batches: Iterable[pa.RecordBatch], progress: Callable[[int], None] | None) -> None:
         self._batches = batches
         self._progress = progress
@@ -85,11 +88,11 @@ class _Counting:
 
 
 def _with_healpix(
-    batches: Iterable[pa.RecordBatch], table: Table, names: tuple[str, ...], wanted: pa.Schema
+    batches: Iterable[pa.RecordBatch], table: Table, names: tuple[str, ...], row_schema: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
     assert table.position is not None
-    places = [bare(c.name) for c in table.columns]
-    lon, lat = (names[places.index(bare(p))] for p in table.position)
+    column_names_bare = [bare(c.name) for c in table.columns]
+    lon, lat = (names[column_names_bare.index(bare(p))] for p in table.position)
     for batch in batches:
         cells = healpix(batch.column(lon), batch.column(lat))
-        yield pa.RecordBatch.from_arrays([*batch.columns, cells], schema=wanted)
+        yield pa.RecordBatch.from_arrays([*batch.columns, cells], schema=row_schema)

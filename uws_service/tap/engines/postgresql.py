@@ -1,4 +1,4 @@
-"""Queries on the tables of a PostgreSQL, with pgsphere and q3c where it has them."""
+"""Queries on PostgreSQL, with pgsphere and q3c if installed."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from uws_service.domain.errors import ServiceUnavailable, UwsError
 from uws_service.tap.engines.arrow import conform, schema
 from uws_service.tap.engines.base import Bounds
 from uws_service.tap.engines.deadlines import Deadlines
-from uws_service.tap.engines.limits import bad_value, limited, too_big, too_slow, unknown
+from uws_service.tap.engines.errors import bad_value, engine_failure, too_big, too_slow, with_row_limit
 
-_BATCH = 10_000  # rows
+_BATCH_ROWS = 10_000
 _CONNECT_SECONDS = 10
 _TYPES = {
     "boolean": "boolean",
@@ -52,11 +52,11 @@ class PostgreSQLEngine:
         How many queries run at the same time; more wait for their turn.
     """
 
-    def __init__(self, url: str, passing: Sequence[tuple[Table, pa.Table]] = (), connections: int = 4) -> None:
+    def __init__(self, url: str, small_tables: Sequence[tuple[Table, pa.Table]] = (), connections: int = 4) -> None:
         self._deadlines = Deadlines()
         self._loaded: WeakKeyDictionary[Connection, set[str]] = WeakKeyDictionary()
-        self._passing = {table.full_name: (table, rows) for table, rows in passing}
-        try:  # a connection of its own first, since a pool goes on trying
+        self._small_tables = {table.full_name: (table, rows) for table, rows in small_tables}
+        try:  # a single connection first, since a pool retries without an end
             with psycopg.connect(url, autocommit=True, connect_timeout=_CONNECT_SECONDS) as connection:
                 self._extensions = _extensions(connection)
         except psycopg.OperationalError as error:
@@ -81,55 +81,55 @@ class PostgreSQLEngine:
         """See `Engine.query`."""
         try:
             with self._pool.connection(timeout=bounds.seconds) as connection:
-                yield from self._on(connection, translation, bounds, uploads)
+                yield from self._run(connection, translation, bounds, uploads)
         except PoolTimeout as error:
             raise ServiceUnavailable("Too many queries are running.", retry_after=30) from error
         except psycopg.Error as error:
-            raise _in_words(error, bounds) from error
+            raise _translated_error(error, bounds) from error
 
-    def _on(
+    def _run(
         self,
         connection: Connection,
         translation: Translation,
         bounds: Bounds,
         uploads: Mapping[str, tuple[Table, Iterable[pa.RecordBatch]]],
     ) -> Iterator[pa.RecordBatch]:
-        made: list[str] = []
+        temporary_tables: list[str] = []
         with self._deadlines.within(bounds.seconds, connection.cancel_safe) as deadline:
             try:
-                self._load_passing(connection, translation)
+                self._load_small_tables(connection, translation)
                 for table, batches in uploads.values():
-                    made.append(_load(connection, table, batches))
+                    temporary_tables.append(_load(connection, table, batches))
                 yield from self._rows(connection, translation, bounds)
             finally:
                 deadline.call_off()
                 idle = connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
                 if not connection.closed and idle:
-                    for name in made:
+                    for name in temporary_tables:
                         connection.execute(sql.SQL("DROP TABLE IF EXISTS pg_temp.{}").format(sql.Identifier(name)))
 
-    def _load_passing(self, connection: Connection, translation: Translation) -> None:
-        """Load what the query reads of the small tables; they stay as long as the connection."""
+    def _load_small_tables(self, connection: Connection, translation: Translation) -> None:
+        """Load the small tables of a query; they live as long as the connection."""
         loaded = self._loaded.setdefault(connection, set())
         for name in translation.tables:
-            if name in self._passing and name not in loaded:
-                table, rows = self._passing[name]
+            if name in self._small_tables and name not in loaded:
+                table, rows = self._small_tables[name]
                 _load(connection, table, rows.to_batches())
                 loaded.add(name)
 
     def _rows(self, connection: Connection, translation: Translation, bounds: Bounds) -> Iterator[pa.RecordBatch]:
-        wanted = schema(translation.columns, [c.name for c in translation.columns])
-        left = bounds.rows + 1
+        result_schema = schema(translation.columns, [c.name for c in translation.columns])
+        row_limit = bounds.rows + 1
         with connection.transaction(force_rollback=True):
             connection.execute("SET TRANSACTION READ ONLY")
             for name, value in self._settings(bounds):
                 connection.execute("SELECT set_config(%s, %s, true)", (name, value))
             with connection.cursor(name="rows", binary=True) as cursor:
-                cursor.execute(cast(Any, limited(translation, left)))
-                while rows := cursor.fetchmany(_BATCH):
+                cursor.execute(cast(Any, with_row_limit(translation, row_limit)))
+                while rows := cursor.fetchmany(_BATCH_ROWS):
                     columns = zip(*rows, strict=True)
-                    arrays = [_array(values, field.type) for values, field in zip(columns, wanted, strict=True)]
-                    yield pa.RecordBatch.from_arrays(arrays, schema=wanted)
+                    arrays = [_array(values, field.type) for values, field in zip(columns, result_schema, strict=True)]
+                    yield pa.RecordBatch.from_arrays(arrays, schema=result_schema)
 
     def _settings(self, bounds: Bounds) -> list[tuple[str, str]]:
         schemas = ["pg_catalog", *dict.fromkeys(self._extensions.values()), "pg_temp"]
@@ -151,16 +151,19 @@ class PostgreSQLEngine:
 
 
 def _extensions(connection: Connection) -> dict[str, str]:
-    """The sky extensions of the database by their names in `Dialect`, with their schemas."""
-    found = connection.execute(
+    """Return the sky extensions and their schemas.
+
+    The keys are the extensions' names in `Dialect`.
+    """
+    extensions = connection.execute(
         "SELECT e.extname, n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace"
         " WHERE e.extname IN ('pg_sphere', 'q3c')"
     ).fetchall()
-    return {name.replace("_", ""): schema for name, schema in found}
+    return {name.replace("_", ""): schema for name, schema in extensions}
 
 
 def _load(connection: Connection, table: Table, batches: Iterable[pa.RecordBatch]) -> str:
-    """Make a temporary table of rows and return its name."""
+    """Create a temporary table of rows; return its name."""
     name = table_name(table)
     names = column_names(table, "postgresql")
     types = [_TYPES.get(type_of(c)) or _TYPES.get(c.datatype, "bytea") + "[]" for c in table.columns]
@@ -170,21 +173,21 @@ def _load(connection: Connection, table: Table, batches: Iterable[pa.RecordBatch
         sql.SQL("{} {}").format(sql.Identifier(n), sql.SQL(cast(Any, t))) for n, t in zip(names, types, strict=True)
     )
     connection.execute(sql.SQL("CREATE TEMP TABLE {} ({})").format(sql.Identifier(name), columns))
-    wanted = schema(table.columns, names)
+    table_schema = schema(table.columns, names)
     with (
         connection.cursor() as cursor,
         cursor.copy(sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(target)) as copy,
     ):
         copy.set_types(["float8[]" if t.startswith("double precision[") else t for t in types])
-        for batch in conform(batches, wanted, table.full_name):
+        for batch in conform(batches, table_schema, table.full_name):
             for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                copy.write_row(tuple(_storable(value) for value in row))
+                copy.write_row(tuple(_without_nul(value) for value in row))
     connection.execute(sql.SQL("ANALYZE {}").format(target))
     return name
 
 
-def _storable(value: Any) -> Any:
-    """PostgreSQL's text has no NUL characters."""
+def _without_nul(value: Any) -> Any:
+    """Remove NUL characters, which PostgreSQL's text cannot hold."""
     return value.replace("\0", "") if isinstance(value, str) and "\0" in value else value
 
 
@@ -200,7 +203,7 @@ def _array(values: tuple[Any, ...], kind: pa.DataType) -> pa.Array:
         raise
 
 
-def _in_words(error: psycopg.Error, bounds: Bounds) -> UwsError:
+def _translated_error(error: psycopg.Error, bounds: Bounds) -> UwsError:
     message = str(error)
     if isinstance(error, psycopg.errors.QueryCanceled):
         return too_slow(bounds)
@@ -209,10 +212,10 @@ def _in_words(error: psycopg.Error, bounds: Bounds) -> UwsError:
     ):
         return too_big(bounds)
     if isinstance(error, (psycopg.DataError, psycopg.errors.CardinalityViolation)):
-        known = bad_value(message)
-        if known is not None:
-            return known
+        bad_value_error = bad_value(message)
+        if bad_value_error is not None:
+            return bad_value_error
     log.error("query engine failed", engine="postgresql", error=message)
     if isinstance(error, psycopg.OperationalError):
         return ServiceUnavailable("The database of the tables can't be reached.", retry_after=30)
-    return unknown()
+    return engine_failure()

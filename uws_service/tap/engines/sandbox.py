@@ -1,4 +1,7 @@
-"""A DuckDB that reads the published files and nothing else: the configuration, and the functions of geometry."""
+"""A DuckDB that reads the published files and nothing else.
+
+Its configuration, and the functions of geometry.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ _SQUARE_DEGREES = (180 / np.pi) ** 2
 def open_sandbox(
     folders: Sequence[Path], memory: int, temporary: Path, temporary_bytes: int, threads: int
 ) -> duckdb.DuckDBPyConnection:
-    """A database in memory that may read these folders; `lock` it when the views are made."""
+    """Open a database in memory that may read these folders.
+
+    Call `lock` once the views are created.
+    """
     connection = duckdb.connect(
         ":memory:",
         config={
@@ -55,16 +61,16 @@ def open_sandbox(
 
 
 def lock(connection: duckdb.DuckDBPyConnection) -> None:
-    """From here on no setting can be changed."""
+    """Forbid further changes of settings."""
     connection.execute("SET lock_configuration = true")
 
 
 def _relation(function: Callable[[Any, Any], bool]) -> Callable[[Any, Any], pa.Array]:
-    def relation(one: Any, other: Any) -> pa.Array:
-        left, right = _rows(one), _rows(other)
-        if function is sphere.contains and len(right) > 1 and (fast := _points_in_one(left, right)) is not None:
+    def relation(first: Any, second: Any) -> pa.Array:
+        first, second = _rows(first), _rows(second)
+        if function is sphere.contains and len(second) > 1 and (fast := _points_in_one(first, second)) is not None:
             return fast
-        return pa.array([_answer(function, a, b) for a, b in zip(left, right, strict=True)], pa.bool_())
+        return pa.array([_answer(function, a, b) for a, b in zip(first, second, strict=True)], pa.bool_())
 
     return relation
 
@@ -79,40 +85,43 @@ def _rows(values: Any) -> list[Any]:
 
 
 def _points_in_one(points: list[Any], polygons: list[Any]) -> pa.Array | None:
-    """Many points in one polygon at once; None if that is not what is asked."""
+    """Test many points against one polygon; None for other input."""
     first = polygons[0]
     if first is None or len(first) < 6 or any(p is None or len(p) != 2 for p in points):
         return None
     if not all(p is not None and len(p) == len(first) and (p == first).all() for p in polygons):
         return None
     numbers = np.array(points)
-    known = np.isfinite(numbers).all(axis=1)
+    valid = np.isfinite(numbers).all(axis=1)
     try:
         corners = sphere.polygon(first)
     except ValueError:
         return pa.nulls(len(points), pa.bool_())
-    inside = sphere.in_polygon(sphere.vectors(numbers[:, 0], numbers[:, 1]), corners)
-    return pa.array(inside, pa.bool_(), mask=~known)
+    is_inside = sphere.in_polygon(sphere.vectors(numbers[:, 0], numbers[:, 1]), corners)
+    return pa.array(is_inside, pa.bool_(), mask=~valid)
 
 
-def _answer(function: Callable[[Any, Any], bool], one: Any, other: Any) -> bool | None:
-    """NULL for what is unknown or no region: one bad row does not end a query on millions."""
-    if one is None or other is None or not (np.isfinite(one).all() and np.isfinite(other).all()):
+def _answer(function: Callable[[Any, Any], bool], first: Any, second: Any) -> bool | None:
+    """Return NULL for unknown values and invalid regions.
+
+    One bad row does not end a query on millions.
+    """
+    if first is None or second is None or not (np.isfinite(first).all() and np.isfinite(second).all()):
         return None
     try:
-        return function(one, other)
+        return function(first, second)
     except ValueError:
         return None
 
 
 def _polygons(values: Any, function: Callable[[Any], Any], kind: pa.DataType) -> pa.Array:
-    found = []
+    results = []
     for row in _rows(values):
         try:
-            found.append(None if row is None else function(sphere.polygon(row)))
+            results.append(None if row is None else function(sphere.polygon(row)))
         except ValueError:
-            found.append(None)
-    return pa.array(found, kind)
+            results.append(None)
+    return pa.array(results, kind)
 
 
 def _area(values: Any) -> pa.Array:
@@ -130,13 +139,16 @@ def _healpix_index(lon: Any, lat: Any, depth: Any) -> pa.Array:
 
 
 def _cells(lon: Any, lat: Any, depth: Any) -> pa.Array:
-    """The cell of each position at that depth and those around it; NULL where there is no position."""
+    """Return each position's cell and its neighbours.
+
+    NULL where there is no position.
+    """
     from cdshealpix.nested import neighbours
 
-    deep = depth[0].as_py()
-    cells = healpix(lon, lat, deep)
-    known = cells.is_valid().to_numpy(zero_copy_only=False)
-    around = neighbours(cells.fill_null(0).to_numpy(zero_copy_only=False).astype(np.uint64), deep)
-    there = (around >= 0) & known[:, None]  # some cells have seven neighbours
-    ends = np.concatenate([[0], there.sum(axis=1).cumsum()]).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(ends), pa.array(around[there].astype(np.int64)))
+    level = depth[0].as_py()
+    cells = healpix(lon, lat, level)
+    valid = cells.is_valid().to_numpy(zero_copy_only=False)
+    around = neighbours(cells.fill_null(0).to_numpy(zero_copy_only=False).astype(np.uint64), level)
+    exists = (around >= 0) & valid[:, None]  # some cells have seven neighbours
+    ends = np.concatenate([[0], exists.sum(axis=1).cumsum()]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(ends), pa.array(around[exists].astype(np.int64)))

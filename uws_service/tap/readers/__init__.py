@@ -1,6 +1,7 @@
-"""Tables out of files: VOTable, FITS, CSV, ECSV and Parquet, to columns in VOTable's words and Arrow batches.
+"""Reading tables: VOTable, FITS, CSV, ECSV and Parquet.
 
-What is read may come from anybody: nothing that a file names is opened, and what it claims is not believed.
+They become columns in VOTable's terms and Arrow batches. Files may come from anybody: nothing that a file names is
+opened, and what it claims is not trusted.
 """
 
 from __future__ import annotations
@@ -15,13 +16,16 @@ from typing import Any
 from uws_service.adql.model import Column
 from uws_service.domain.errors import UsageError
 
-MOST_COLUMNS = 2000
+MAX_COLUMNS = 2000
 FORMATS = ("votable", "fits", "ecsv", "csv", "parquet")
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A table in a file; ``batches`` can be gone through once, ``rows`` is what the file says of their number."""
+    """A table in a file.
+
+    ``batches`` can be iterated once; ``rows`` is the file's own claim.
+    """
 
     columns: tuple[Column, ...]
     batches: Iterator[Any]
@@ -32,33 +36,33 @@ class Source:
 
 
 class Unreadable(UsageError):
-    """A file that is not the table that it should be; one line says why."""
+    """A file that is not a valid table."""
 
 
-def limited(columns: int) -> None:
-    """Refuse more columns than a table may have; readers ask before they take much trouble with them."""
-    if columns > MOST_COLUMNS:
-        raise Unreadable(f"The table has {columns} columns or more; at most {MOST_COLUMNS} are taken.")
+def check_column_count(columns: int) -> None:
+    """Refuse too many columns, before they cost much."""
+    if columns > MAX_COLUMNS:
+        raise Unreadable(f"The table has {columns} columns or more; at most {MAX_COLUMNS} are taken.")
 
 
 def read_table(path: Path, form: str | None = None) -> Source:
-    """The first table of a file.
+    """Open the first table of a file.
 
     Raises
     ------
     Unreadable
         It is no table, or one that is broken; while batches are read, too.
     """
-    from uws_service.tap.readers.compressed import GZIP, unpacked
+    from uws_service.tap.readers.compression import GZIP, unpacked
 
     holder: Any = None
     with path.open("rb") as file:
         if file.read(2) == GZIP:
-            with _told("gzip"):
+            with _reading_errors("gzip"):
                 holder = unpacked(path)
             path = holder.path
-    form = form or sniffed(path)
-    with _told(form):
+    form = form or detect_format(path)
+    with _reading_errors(form):
         if form == "votable":
             from uws_service.tap.readers.votable import read
         elif form == "fits":
@@ -67,13 +71,13 @@ def read_table(path: Path, form: str | None = None) -> Source:
             from uws_service.tap.readers.parquet import read
         else:
             from uws_service.tap.readers.delimited import read
-        found = read(path)
-    return replace(found, columns=_unique(found.columns), batches=_watched(found, form, holder))
+        source = read(path)
+    return replace(source, columns=_unique(source.columns), batches=_normalised(source, form, holder))
 
 
-def sniffed(path: Path) -> str:
-    """The format by the first bytes."""
-    from uws_service.tap.readers.compressed import GZIP, OTHERS
+def detect_format(path: Path) -> str:
+    """Detect the format by the first bytes."""
+    from uws_service.tap.readers.compression import GZIP, UNSUPPORTED
 
     with path.open("rb") as file:
         head = file.read(4096)
@@ -88,7 +92,7 @@ def sniffed(path: Path) -> str:
         return "fits"
     if text.startswith((b"<?xml", b"<VOTABLE", b"<!--", b"<!DOCTYPE")) or re.match(rb"<\w+:VOTABLE", text):
         return "votable"
-    for magic, name in OTHERS.items():
+    for magic, name in UNSUPPORTED.items():
         if head.startswith(magic):
             raise Unreadable(f"The table is compressed with {name}; of such files gzip alone is unpacked.")
     if head.startswith(GZIP):
@@ -99,41 +103,44 @@ def sniffed(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _told(form: str) -> Iterator[None]:
+def _reading_errors(form: str) -> Iterator[None]:
     try:
         yield
     except UsageError:
         raise
     except MemoryError:
         raise Unreadable("The table needs more memory than there is.") from None
-    except Exception as error:  # any reader's complaint is the file's fault
+    except Exception as error:  # whatever a reader raises is the file's fault
         text = " ".join(str(error).split())[:300]
         raise Unreadable(f"The table can't be read as {form}: {text or type(error).__name__}") from error
 
 
-def _watched(source: Source, form: str, holder: Any) -> Iterator[Any]:
-    """The batches with one meaning of missing; ``holder`` keeps what they are read from."""
-    from uws_service.tap.readers.missing import without_fillers
+def _normalised(source: Source, form: str, holder: Any) -> Iterator[Any]:
+    """Yield batches with nulls in place of fillers.
 
-    with _told(form):
+    ``holder`` keeps the file alive that they are read from.
+    """
+    from uws_service.tap.readers.nulls import without_fillers
+
+    with _reading_errors(form):
         for batch in source.batches:
             yield without_fillers(batch, source.columns)
     del holder
 
 
 def _unique(columns: tuple[Column, ...]) -> tuple[Column, ...]:
-    """Columns with names that ADQL can tell apart: no two differ in case alone, none is empty."""
-    taken: set[str] = set()
-    found = []
+    """Make names unique, ignoring case, and non-empty."""
+    used_names: set[str] = set()
+    unique = []
     for number, column in enumerate(columns, 1):
         stem = " ".join(column.name.split())[:60] or f"col{number}"
         name, count = stem, 1
-        while name.lower() in taken:
+        while name.lower() in used_names:
             count += 1
             name = f"{stem}_{count}"
-        taken.add(name.lower())
-        found.append(replace(column, name=name))
-    if not found:
+        used_names.add(name.lower())
+        unique.append(replace(column, name=name))
+    if not unique:
         raise Unreadable("The table has no columns.")
-    limited(len(found))
-    return tuple(found)
+    check_column_count(len(unique))
+    return tuple(unique)

@@ -1,4 +1,4 @@
-"""CSV and ECSV: the types that ECSV declares, or those that all the values of a column have."""
+"""CSV and ECSV, with declared or inferred types."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from uws_service.adql.model import Column
-from uws_service.tap.readers import Source, Unreadable, limited
+from uws_service.tap.readers import Source, Unreadable, check_column_count
 from uws_service.tap.readers.ecsv import Declared, Head, read_head
-from uws_service.tap.readers.guessing import Guess
-from uws_service.tap.readers.words import typed
+from uws_service.tap.readers.text_values import typed
+from uws_service.tap.readers.type_inference import TypeInference
 from uws_service.tap.types import TEXTS, arrow_schema, arrow_type
 
 SEPARATORS = ",\t;|"
 BLOCK_BYTES = 8 << 20
-_CHUNK = 1 << 20
+_CHUNK_BYTES = 1 << 20
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where the rows of a text file begin and how they are written."""
+    """Where the rows of a text file begin, and how they are written."""
 
     path: Path
     encoding: str
@@ -44,14 +44,14 @@ class Layout:
 
 
 def read(path: Path) -> Source:
-    """One table; the separator is found among comma, tab, semicolon and bar, or declared."""
+    """Open a table; detect the separator unless it is declared."""
     encoding = _encoding(path)
     comments = _comments(path, encoding)
     head = None
     if comments and comments[0].startswith("%ECSV"):
         head = read_head("\n".join(line for line in comments[1:] if line.strip() != "---"))
     layout = _layout(path, encoding, comments, head)
-    source = _declared(layout, head) if head else _guessed(layout)
+    source = _declared(layout, head) if head else _inferred(layout)
     if encoding in ("iso8859-1", "cp1252"):
         note = f"the text is no UTF-8, and is read as {'ISO 8859-1' if encoding == 'iso8859-1' else 'windows-1252'}"
         source = replace(source, notes=(note, *source.notes))
@@ -59,15 +59,18 @@ def read(path: Path) -> Source:
 
 
 def _encoding(path: Path) -> str:
-    """The encoding of all bytes: ASCII, UTF-8, UTF-16 with its mark, or one of the two of Western Europe."""
+    """Detect the encoding from all bytes.
+
+    ASCII, UTF-8, UTF-16 with its mark, or one of the two of Western Europe.
+    """
     with path.open("rb") as file:
         if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
             return "utf-16"
     encodings = ["ascii", "utf-8", "iso8859-1", "cp1252"]
-    decoders = [codecs.getincrementaldecoder(one)() for one in encodings]
+    decoders = [codecs.getincrementaldecoder(encoding)() for encoding in encodings]
     with path.open("rb") as file:
         while encodings:
-            chunk = file.read(_CHUNK)
+            chunk = file.read(_CHUNK_BYTES)
             try:
                 text = decoders[0].decode(chunk, final=not chunk)
                 if encodings[0] == "iso8859-1" and re.search("[\x80-\x9f]", text):
@@ -86,7 +89,7 @@ def _opened(path: Path, encoding: str) -> Any:
 
 
 def _comments(path: Path, encoding: str) -> list[str]:
-    """The lines at the beginning that are comments, without their sign."""
+    """Return the leading comment lines without their sign."""
     lines = []
     with _opened(path, encoding) as file:
         for line in file:
@@ -100,7 +103,7 @@ def _layout(path: Path, encoding: str, comments: Sequence[str], head: Head | Non
     with _opened(path, encoding) as file:
         first = next((line for line in itertools.islice(file, len(comments), None) if line.strip()), "")
     separator = head.delimiter if head else _separator(first)
-    limited(1 + first.count(separator))
+    check_column_count(1 + first.count(separator))
     with _opened(path, encoding) as file:
         reader = csv.reader(itertools.islice(file, len(comments), None), delimiter=separator)
         cells = next((row for row in reader if any(cell.strip() for cell in row)), [])
@@ -108,7 +111,7 @@ def _layout(path: Path, encoding: str, comments: Sequence[str], head: Head | Non
         empty = next(reader, None) is None
     if not cells:
         raise Unreadable("The table has no line of names.")
-    limited(len(cells))
+    check_column_count(len(cells))
     if head is None and all(_NUMBER.fullmatch(cell) for cell in cells):
         # The line of names may be a comment, as numpy.savetxt writes it.
         names = next(csv.reader([comments[-1]], delimiter=separator), []) if comments else []
@@ -124,147 +127,172 @@ def _separator(line: str) -> str:
 
 
 def _texts(layout: Layout) -> Iterator[Any]:
-    """All cells as texts, some rows at a time; an empty one is null, in quotes or not."""
+    """Yield batches of cells as texts.
+
+    An empty cell is null, in quotes or not.
+    """
     if layout.empty:
         return
     names = [str(number) for number in range(len(layout.names))]
-    reading = pyarrow.csv.ReadOptions(
+    read_options = pyarrow.csv.ReadOptions(
         skip_rows=layout.skipped,
         column_names=names,
         block_size=BLOCK_BYTES,
         encoding="utf8" if layout.encoding == "ascii" else layout.encoding,
     )
-    parsing = pyarrow.csv.ParseOptions(delimiter=layout.separator, newlines_in_values=True)
-    converting = pyarrow.csv.ConvertOptions(
+    parse_options = pyarrow.csv.ParseOptions(delimiter=layout.separator, newlines_in_values=True)
+    convert_options = pyarrow.csv.ConvertOptions(
         column_types={name: pa.string() for name in names},
         null_values=[""],
         strings_can_be_null=True,
         quoted_strings_can_be_null=True,
     )
     try:
-        with pyarrow.csv.open_csv(layout.path, reading, parsing, converting) as batches:
+        with pyarrow.csv.open_csv(layout.path, read_options, parse_options, convert_options) as batches:
             for batch in batches:
                 if batch.num_rows:
                     yield batch
     except pa.ArrowInvalid as error:
-        said = " ".join(str(error).split())[:200]
-        if "Empty CSV" not in said:  # only a line of names
-            raise Unreadable(f"The table can't be read as CSV: {said}") from None
+        message = " ".join(str(error).split())[:200]
+        if "Empty CSV" not in message:  # only a line of names
+            raise Unreadable(f"The table can't be read as CSV: {message}") from None
 
 
-def _guessed(layout: Layout) -> Source:
-    guesses = [Guess() for _ in layout.names]
+def _inferred(layout: Layout) -> Source:
+    inferences = [TypeInference() for _ in layout.names]
     rows = 0
     for batch in _texts(layout):
         rows += batch.num_rows
-        for guess, texts in zip(guesses, batch.columns, strict=True):
-            guess.observe(texts)
-    described = [guess.column(name) for guess, name in zip(guesses, layout.names, strict=True)]
+        for inference, texts in zip(inferences, batch.columns, strict=True):
+            inference.observe(texts)
+    described = [inference.column(name) for inference, name in zip(inferences, layout.names, strict=True)]
     columns = tuple(column for column, _ in described)
-    notes = tuple(f"the column {column.name!r} is read as text: {why}" for column, why in described if why)
-    return Source(columns, _guessed_batches(layout, guesses, columns), rows, notes=notes)
+    notes = tuple(f"the column {column.name!r} is read as text: {reason}" for column, reason in described if reason)
+    return Source(columns, _inferred_batches(layout, inferences, columns), rows, notes=notes)
 
 
-def _guessed_batches(layout: Layout, guesses: Sequence[Guess], columns: tuple[Column, ...]) -> Iterator[Any]:
+def _inferred_batches(
+    layout: Layout, inferences: Sequence[TypeInference], columns: tuple[Column, ...]
+) -> Iterator[Any]:
     schema = arrow_schema(columns)
     for batch in _texts(layout):
         arrays = [
-            typed(guess.words(texts), column)
-            for guess, texts, column in zip(guesses, batch.columns, columns, strict=True)
+            typed(inference.words(texts), column)
+            for inference, texts, column in zip(inferences, batch.columns, columns, strict=True)
         ]
         yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def _declared(layout: Layout, head: Head) -> Source:
-    names = tuple(one.name for one in head.columns)
+    names = tuple(declared.name for declared in head.columns)
     if names != layout.names:
         raise Unreadable(
             f"The head of the ECSV declares the columns {', '.join(names)[:200]}; its line of names has "
             f"{', '.join(layout.names)[:200]}."
         )
-    notes = [f"the column {one.name!r} is left out: {one.why}" for one in head.columns if one.column is None]
-    columns, kept = [], []
-    wide, beyond = _look_ahead(layout, head.columns)
-    for number, one in enumerate(head.columns):
-        if one.column is None:
+    notes = [
+        f"the column {declared.name!r} is left out: {declared.reason}"
+        for declared in head.columns
+        if declared.column is None
+    ]
+    columns, included = [], []
+    wide, beyond, incomplete = _look_ahead(layout, head.columns)
+    for number, declared in enumerate(head.columns):
+        if declared.column is None:
             continue
-        column = one.column
+        column = declared.column
         if number in wide:
             column = replace(column, datatype="unicodeChar")
+        if number in incomplete:
+            column = replace(column, datatype="short")  # a missing byte in an array has no form in VOTable
         if number in beyond:
             column = replace(column, datatype="char", arraysize="*")
-            notes.append(f"the column {one.name!r} is read as text: some of its whole numbers have more than 63 bits")
+            notes.append(
+                f"the column {declared.name!r} is read as text: some of its whole numbers have more than 63 bits"
+            )
         columns.append(column)
-        kept.append((number, one))
-    found = tuple(columns)
-    return Source(found, _declared_batches(layout, kept, found), notes=tuple(notes))
+        included.append((number, declared))
+    columns_read = tuple(columns)
+    return Source(columns_read, _declared_batches(layout, included, columns_read), notes=tuple(notes))
 
 
-def _look_ahead(layout: Layout, declared: Sequence[Declared]) -> tuple[set[int], set[int]]:
-    """The columns with texts that are not ASCII, and those with numbers that no column of a table here can hold."""
-    texts = {n for n, one in enumerate(declared) if one.column is not None and one.column.datatype in TEXTS}
-    unsigned = {n for n, one in enumerate(declared) if one.unsigned and not one.json}
+def _look_ahead(layout: Layout, declared: Sequence[Declared]) -> tuple[set[int], set[int], set[int]]:
+    """Find columns with non-ASCII texts, numbers beyond 63 bits, missing bytes in arrays."""
+    texts = {n for n, column in enumerate(declared) if column.column is not None and column.column.datatype in TEXTS}
+    unsigned = {n for n, column in enumerate(declared) if column.unsigned and not column.json}
+    byte_arrays = {n for n, column in enumerate(declared) if column.json and _is_bytes(column)}
     if layout.encoding == "ascii":
         texts = set()
     wide: set[int] = set()
     beyond: set[int] = set()
-    for batch in _texts(layout) if texts or unsigned else ():
+    incomplete: set[int] = set()
+    for batch in _texts(layout) if texts or unsigned or byte_arrays else ():
+        incomplete |= {
+            n for n in byte_arrays - incomplete if pc.any(pc.match_substring(batch.column(n), "null")).as_py()
+        }
         wide |= {n for n in texts - wide if pc.all(pc.string_is_ascii(batch.column(n))).as_py() is False}
         for number in unsigned - beyond:
-            guess = Guess()
-            guess.observe(batch.column(number))
-            if guess.beyond_long:
+            inference = TypeInference()
+            inference.observe(batch.column(number))
+            if inference.beyond_long:
                 beyond.add(number)
-    return wide, beyond
+    return wide, beyond, incomplete
+
+
+def _is_bytes(declared: Declared) -> bool:
+    return declared.column is not None and declared.column.datatype == "unsignedByte"
 
 
 def _declared_batches(
-    layout: Layout, kept: Sequence[tuple[int, Declared]], columns: tuple[Column, ...]
+    layout: Layout, included: Sequence[tuple[int, Declared]], columns: tuple[Column, ...]
 ) -> Iterator[Any]:
     schema = arrow_schema(columns)
     for batch in _texts(layout):
         arrays = []
-        for (number, one), column in zip(kept, columns, strict=True):
+        for (number, declared), column in zip(included, columns, strict=True):
             texts = batch.column(number)
-            if one.json:
-                arrays.append(_json_arrays(texts, column))
+            if declared.json:
+                assert declared.column is not None
+                arrays.append(_json_arrays(texts, declared.column).cast(arrow_type(column)))
             else:
-                arrays.append(typed(_pairs(texts) if one.complex else texts, column))
+                arrays.append(typed(_pairs(texts) if declared.complex else texts, column))
         yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def _json_arrays(texts: Any, column: Column) -> Any:
-    """Arrays in JSON, nested ones flattened."""
+    """Parse arrays in JSON; flatten nested ones."""
     values = []
     for text in texts.to_pylist():
         try:
-            values.append(None if text is None else list(_flat(json.loads(text))))
+            values.append(None if text is None else list(_flattened(json.loads(text))))
         except (ValueError, TypeError):
             raise Unreadable(f"A value of the column {column.name!r} is no array in JSON: {text[:80]!r}.") from None
     try:
         return pa.array(values, arrow_type(column))
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
-        said = " ".join(str(error).split())[:120]
-        raise Unreadable(f"A value of the column {column.name!r} is no array of {column.datatype}: {said}.") from None
+        message = " ".join(str(error).split())[:120]
+        raise Unreadable(
+            f"A value of the column {column.name!r} is no array of {column.datatype}: {message}."
+        ) from None
 
 
-def _flat(value: Any) -> Iterator[Any]:
+def _flattened(value: Any) -> Iterator[Any]:
     if not isinstance(value, list):
         raise TypeError(value)
-    for one in value:
-        if isinstance(one, list):
-            yield from _flat(one)
+    for element in value:
+        if isinstance(element, list):
+            yield from _flattened(element)
         else:
-            yield one
+            yield element
 
 
 def _pairs(texts: Any) -> Any:
-    """Complex numbers in Python's words as two numbers."""
-    found = []
+    """Convert Python's complex numbers to pairs of numbers."""
+    pairs = []
     for text in texts.to_pylist():
         try:
             number = None if text is None else complex(text)
         except ValueError:
             raise Unreadable(f"A value is no complex number: {text[:80]!r}.") from None
-        found.append(None if number is None else f"{number.real!r} {number.imag!r}")
-    return pa.array(found, pa.string())
+        pairs.append(None if number is None else f"{number.real!r} {number.imag!r}")
+    return pa.array(pairs, pa.string())

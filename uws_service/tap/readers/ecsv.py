@@ -1,4 +1,7 @@
-"""The head of ECSV 1.0: what it declares of the columns. Its YAML is read as nodes; no object is made of it."""
+"""The header of ECSV 1.0: declarations of columns.
+
+Its YAML is read as nodes; no object is created from it.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +13,19 @@ from typing import Any
 import yaml
 
 from uws_service.adql.model import Column
-from uws_service.tap.readers import Unreadable, limited
+from uws_service.tap.readers import Unreadable, check_column_count
 
 _TYPES = {"bool": "boolean", "uint8": "unsignedByte", "int8": "short", "int16": "short", "uint16": "int",
           "int32": "int", "uint32": "long", "int64": "long", "uint64": "long", "float16": "float", "float32": "float",
           "float64": "double", "float128": "double", "complex64": "float", "complex128": "double",
           "string": "char"}  # fmt: skip
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-LONGEST = 8 << 20
+MAX_HEAD_CHARACTERS = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """A column as the head declares it.
+    """A column as the header declares it.
 
     ``json``: its cells hold arrays in JSON. ``column`` is None if no table here has its type, and ``why`` says so.
     """
@@ -32,12 +35,12 @@ class Declared:
     json: bool = False
     complex: bool = False
     unsigned: bool = False
-    why: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What an ECSV says before its rows."""
+    """The header of an ECSV file."""
 
     delimiter: str
     columns: tuple[Declared, ...]
@@ -45,15 +48,15 @@ class Head:
 
 
 def read_head(text: str) -> Head:
-    """Return what the YAML of a head declares.
+    """Parse the YAML of a header.
 
     Raises
     ------
     Unreadable
         It is no YAML, or no head of ECSV.
     """
-    if len(text) > LONGEST:
-        raise Unreadable(f"The head of the ECSV is longer than {LONGEST} characters.")
+    if len(text) > MAX_HEAD_CHARACTERS:
+        raise Unreadable(f"The head of the ECSV is longer than {MAX_HEAD_CHARACTERS} characters.")
     try:
         node = yaml.compose(text, Loader=_LOADER)
     except yaml.YAMLError as error:
@@ -62,7 +65,7 @@ def read_head(text: str) -> Head:
     columns = content.get("datatype")
     if not isinstance(columns, yaml.SequenceNode):
         raise Unreadable("The head of the ECSV has no list 'datatype' of its columns.")
-    limited(len(columns.value))
+    check_column_count(len(columns.value))
     delimiter = _text(content.get("delimiter")) or " "
     if delimiter not in (" ", ","):
         raise Unreadable(f"The delimiter {delimiter[:10]!r} of the ECSV is neither a space nor a comma.")
@@ -77,16 +80,16 @@ def _declared(node: Any) -> Declared:
     subtype = _text(words.get("subtype"))
     json, size = False, None
     if subtype:
-        found = re.fullmatch(r"(\w+)\[([\d, ]*(?:null)?)\]", subtype)
-        if found is None or found.group(1) == "string":
-            return Declared(name, None, why=f"values of the subtype {subtype[:40]!r} are not taken")
-        json, kind, size = True, found.group(1), _size(found.group(2))
+        match = re.fullmatch(r"(\w+)\[([\d, ]*(?:null)?)\]", subtype)
+        if match is None or match.group(1) == "string":
+            return Declared(name, None, reason=f"values of the subtype {subtype[:40]!r} are not taken")
+        json, kind, size = True, match.group(1), _size(match.group(2))
     datatype = _TYPES.get(kind)
     if datatype is None:
-        return Declared(name, None, why=f"values of the datatype {kind[:40]!r} are not taken")
+        return Declared(name, None, reason=f"values of the datatype {kind[:40]!r} are not taken")
     pair = kind.startswith("complex")
     if pair and json:
-        return Declared(name, None, why="arrays of complex numbers are not taken")
+        return Declared(name, None, reason="arrays of complex numbers are not taken")
     if datatype == "char":
         size = "*"
     elif pair:
@@ -106,17 +109,20 @@ def _declared(node: Any) -> Declared:
 
 
 def _size(shape: str) -> str:
-    sizes = [one.strip() for one in shape.split(",") if one.strip()]
+    sizes = [size.strip() for size in shape.split(",") if size.strip()]
     if not sizes or "null" in sizes:
         return "*"
     total = 1
-    for one in sizes:
-        total *= int(one)
+    for size in sizes:
+        total *= int(size)
     return str(total)
 
 
 def _mapping(node: Any) -> dict[str, Any]:
-    """The nodes of a mapping by their keys; also of an ordered one, which is a list of mappings."""
+    """Return a mapping's nodes by key.
+
+    An ordered mapping, which is a list of mappings, counts too.
+    """
     return dict(_pairs(node))
 
 
@@ -132,7 +138,10 @@ def _pairs(node: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _text(node: Any) -> str:
-    """A scalar as it is written, tags such as ``!astropy.units.Unit`` included; the unit's name from its mapping."""
+    """Return a scalar's text; of a mapping, its unit's name.
+
+    Tags such as ``!astropy.units.Unit`` are ignored.
+    """
     if isinstance(node, yaml.ScalarNode):
         return "" if node.tag == "tag:yaml.org,2002:null" else str(node.value)
     if isinstance(node, yaml.MappingNode):

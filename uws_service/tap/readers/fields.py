@@ -1,4 +1,4 @@
-"""FIELDs of a VOTable: what their values look like in a document, and the columns that they become."""
+"""FIELDs of a VOTable, and the columns that they become."""
 
 from __future__ import annotations
 
@@ -32,32 +32,32 @@ class Field:
     scalar: bool
     null: str | None
     column: Column | None
-    why: str = ""
+    reason: str = ""
 
 
 def field_of(element: Any, description: str, null: str | None) -> Field:
-    """Return the FIELD of an element; ValueError for words that are no type or no size."""
+    """Parse a FIELD; ValueError for unknown types or sizes."""
     name = element.get("name") or element.get("ID") or ""
     datatype = (element.get("datatype") or "char").strip()
     if datatype not in BYTES:
         raise ValueError(f"the datatype {datatype[:40]!r} of the column {name[:60]!r} is not known")
     size = (element.get("arraysize") or "").strip()
-    found = re.fullmatch(r"((?:\d{1,9}x)*)(?:(\d{1,9})|(\d{0,9}\*))", size) if size else None
-    if size and found is None:
+    match = re.fullmatch(r"((?:\d{1,9}x)*)(?:(\d{1,9})|(\d{0,9}\*))", size) if size else None
+    if size and match is None:
         raise ValueError(f"the arraysize {size[:40]!r} of the column {name[:60]!r} is not known")
-    outer = [int(part) for part in found.group(1).split("x") if part] if found else []
+    outer = [int(part) for part in match.group(1).split("x") if part] if match else []
     inner = math.prod(outer)
     count: int | None = 1
-    if found is not None:
-        count = inner * int(found.group(2)) if found.group(2) else None
+    if match is not None:
+        count = inner * int(match.group(2)) if match.group(2) else None
     scalar = count == 1 and not outer
-    column, why = None, ""
+    column, reason = None, ""
     if datatype in TEXTS and outer:
-        why = "arrays of texts are not taken"
+        reason = "arrays of texts are not taken"
     else:
         column = Column(
             name,
-            _BECOMES.get(datatype, datatype),
+            _column_datatype(datatype, null, scalar),
             _size(datatype, count, scalar),
             element.get("xtype"),
             element.get("unit"),
@@ -65,11 +65,21 @@ def field_of(element: Any, description: str, null: str | None) -> Field:
             element.get("utype"),
             description,
         )
-    return Field(name, datatype, count, inner, scalar, null, column, why)
+    return Field(name, datatype, count, inner, scalar, null, column, reason)
+
+
+def _column_datatype(datatype: str, null: str | None, scalar: bool) -> str:
+    """Return the column's datatype: an array with missing bytes needs a wider one."""
+    if datatype == "unsignedByte" and not scalar and null is not None and null.strip():
+        return "short"
+    return _BECOMES.get(datatype, datatype)
 
 
 def _size(datatype: str, count: int | None, scalar: bool) -> str | None:
-    """The arraysize of the column: arrays have one dimension here, and complex numbers are two numbers."""
+    """Return the column's arraysize.
+
+    Arrays have one dimension here, and a complex number is two numbers.
+    """
     if datatype.endswith("Complex"):
         return "*" if count is None else str(2 * count)
     if scalar:

@@ -1,6 +1,6 @@
-"""The first binary table of a FITS file, some rows at a time (FITS 4.0 §7.3). astropy reads the header alone.
+"""The first binary table of a FITS file (FITS 4.0 §7.3).
 
-TNULL counts in stored numbers, before TSCAL and TZERO, so the stored bytes are what is looked at here.
+astropy reads only the header. TNULL counts in stored numbers, before TSCAL and TZERO, so stored bytes are read here.
 """
 
 from __future__ import annotations
@@ -15,45 +15,48 @@ from typing import Any
 import numpy as np
 
 from uws_service.adql.model import Column
-from uws_service.tap.readers import Source, Unreadable, limited
+from uws_service.tap.readers import Source, Unreadable, check_column_count
 from uws_service.tap.readers.fits_cells import BITS, STORED, Stored, Values
 from uws_service.tap.types import arrow_schema
 
-ROWS = 50_000
+BATCH_ROWS = 50_000
 BATCH_BYTES = 16 << 20
 _WORDS = {"L": "boolean", "X": "boolean", "B": "unsignedByte", "I": "short", "J": "int", "K": "long", "A": "char",
           "E": "float", "D": "double", "C": "float", "M": "double"}  # fmt: skip
 
 
 def read(path: Path) -> Source:
-    """Units, UCDs (TUCDn) and comments (TCOMMn) come along; columns with no form in VOTable are left out."""
-    header, place = _header(path)
-    number = int(header["TFIELDS"])
-    limited(number)
+    """Open a table with units, UCDs (TUCDn) and comments (TCOMMn).
+
+    Columns without a form in VOTable are left out.
+    """
+    header, data_offset = _header(path)
+    count = int(header["TFIELDS"])
+    check_column_count(count)
     width, rows = int(header["NAXIS1"]), int(header["NAXIS2"])
     extra = int(header.get("PCOUNT", 0))
-    if min(width, rows, extra) < 0 or place + width * rows + extra > path.stat().st_size:
+    if min(width, rows, extra) < 0 or data_offset + width * rows + extra > path.stat().st_size:
         raise Unreadable("The FITS file is cut short.")
     if rows and not width:
         raise Unreadable("The rows of the FITS table have no bytes.")
-    table = np.memmap(path, np.uint8, "r", place, (rows, width)) if rows else np.zeros((0, width), np.uint8)
+    table = np.memmap(path, np.uint8, "r", data_offset, (rows, width)) if rows else np.zeros((0, width), np.uint8)
     gap = int(header.get("THEAP", width * rows)) - width * rows
     if not 0 <= gap <= extra:
         raise Unreadable("The heap of the FITS table does not lie behind its rows.")
-    begin = place + width * rows + gap
+    begin = data_offset + width * rows + gap
     heap = np.memmap(path, np.uint8, "r", begin, (extra - gap,)) if extra > gap else np.zeros(0, np.uint8)
     columns: list[Column] = []
     values: list[Values] = []
     notes: list[str] = []
     offset = 0
-    for place_of_column in range(1, number + 1):
-        stored = _stored(header, place_of_column, offset)
+    for number in range(1, count + 1):
+        stored = _stored(header, number, offset)
         offset += stored.width
         if offset > width:
             raise Unreadable("The columns of the FITS table are wider than its rows.")
-        column, why = _column(header, place_of_column, stored)
+        column, reason = _column(header, number, stored)
         if column is None:
-            notes.append(f"the column {stored.name!r} is left out: {why}")
+            notes.append(f"the column {stored.name!r} is left out: {reason}")
             continue
         cells = Values(stored, table, heap)
         if column.datatype == "char" and cells.is_wide():
@@ -63,38 +66,38 @@ def read(path: Path) -> Source:
             notes.append(f"the column {stored.name!r} is read as text: some of its numbers have more than 63 bits")
         columns.append(column)
         values.append(cells)
-    found = tuple(columns)
-    return Source(found, _batches(values, found, rows, width), rows, name=str(header.get("EXTNAME", "")),
+    columns_read = tuple(columns)
+    return Source(columns_read, _batches(values, columns_read, rows, width), rows, name=str(header.get("EXTNAME", "")),
                   notes=tuple(notes))  # fmt: skip
 
 
 def _header(path: Path) -> tuple[Any, int]:
-    """The header of the first binary table, and the place of its rows in the file."""
+    """Return the table's header, and the offset of its rows."""
     from astropy.io import fits
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # oddities of old files are not the reader's business
+        warnings.simplefilter("ignore")  # old files have harmless oddities
         with fits.open(path, memmap=True) as file:  # noqa: TID251 -- a file here, which begins with SIMPLE
-            table = next((one for one in file if isinstance(one, fits.BinTableHDU)), None)
+            table = next((extension for extension in file if isinstance(extension, fits.BinTableHDU)), None)
             if table is None:
                 raise Unreadable("The FITS file has no binary table.")
             return table.header.copy(), int(table.fileinfo()["datLoc"])
 
 
 def _stored(header: Any, number: int, offset: int) -> Stored:
-    """What TFORMn, TSCALn, TZEROn, TNULLn and TDIMn say."""
+    """Parse TFORMn, TSCALn, TZEROn, TNULLn and TDIMn."""
     form = str(header[f"TFORM{number}"]).strip()
-    found = re.fullmatch(r"(\d{0,9})([LXBIJKAEDCMPQ])(.*)", form)
-    if found is None:
+    match = re.fullmatch(r"(\d{0,9})([LXBIJKAEDCMPQ])(.*)", form)
+    if match is None:
         raise Unreadable(f"The format {form[:40]!r} of column {number} of the FITS table is not known.")
-    count = int(found.group(1)) if found.group(1) else 1
-    code, rest = found.group(2), found.group(3)
+    count = int(match.group(1)) if match.group(1) else 1
+    code, suffix = match.group(2), match.group(3)
     pointer = ""
     if code in "PQ":
-        if count > 1 or not rest or rest[0] not in STORED:
+        if count > 1 or not suffix or suffix[0] not in STORED:
             raise Unreadable(f"The format {form[:40]!r} of column {number} of the FITS table is not known.")
-        pointer, code, rest = code, rest[0], ""
-    part = re.match(r"\d+", rest)
+        pointer, code, suffix = code, suffix[0], ""
+    part = re.match(r"\d+", suffix)
     several = code == "A" and part is not None and 0 < int(part.group()) < count
     shape = re.findall(r"\d+", str(header.get(f"TDIM{number}", "")))
     null = header.get(f"TNULL{number}")
@@ -117,6 +120,8 @@ def _column(header: Any, number: int, stored: Stored) -> tuple[Column | None, st
     if not stored.count:
         return None, "it has no values"
     datatype = stored.becomes or _WORDS[stored.code]
+    if datatype == "unsignedByte" and stored.null is not None and (stored.pointer or stored.count > 1):
+        datatype = "short"  # a missing byte in an array has no form in VOTable
     size: str | None = None
     if datatype == "char" or stored.pointer:
         size = "*"
@@ -135,8 +140,10 @@ def _batches(values: Sequence[Values], columns: tuple[Column, ...], rows: int, w
     import pyarrow as pa
 
     schema = arrow_schema(columns)
-    step = max(1, min(ROWS, BATCH_BYTES // max(width, 1)))
+    step = max(1, min(BATCH_ROWS, BATCH_BYTES // max(width, 1)))
     for begin in range(0, rows, step):
         end = min(begin + step, rows)
-        arrays = [one.array(begin, end, schema.field(number).type) for number, one in enumerate(values)]
+        arrays = [
+            column_values.array(begin, end, schema.field(number).type) for number, column_values in enumerate(values)
+        ]
         yield pa.RecordBatch.from_arrays(arrays, schema=schema)

@@ -1,4 +1,4 @@
-"""Values of a column of a FITS binary table, from its stored bytes to Arrow (FITS 4.0 §7.3.3, §7.3.5)."""
+"""Values of a FITS column, from bytes to Arrow (FITS 4.0 §7.3.3, §7.3.5)."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ STORED = {"L": "u1", "X": "u1", "B": "u1", "A": "u1", "I": ">i2", "J": ">i4", "K
           "C": ">f4", "M": ">f8"}  # fmt: skip
 BITS = "X"
 _LIMITS = {"B": (0, 255), "I": (-(2**15), 2**15 - 1), "J": (-(2**31), 2**31 - 1), "K": (-(2**63), 2**63 - 1)}
-_WHOLE = (("short", -(2**15), 2**15 - 1), ("int", -(2**31), 2**31 - 1), ("long", -(2**63), 2**63 - 1))
-_STEP = 100_000
+_INTEGERS = (("short", -(2**15), 2**15 - 1), ("int", -(2**31), 2**31 - 1), ("long", -(2**63), 2**63 - 1))
+_STEP_ROWS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """How a column lies in its table; ``pointer`` is P or Q if its values are in the heap."""
+    """A column's layout in its table.
+
+    ``pointer`` is P or Q if its values are in the heap.
+    """
 
     name: str
     code: str
@@ -36,38 +39,41 @@ class Stored:
 
     @property
     def width(self) -> int:
-        """Bytes of the column in each row."""
+        """Return the bytes of the column in each row."""
         if self.pointer:
             return self.count * (8 if self.pointer == "P" else 16)
         return int(self.bytes_of(self.count))
 
     def bytes_of(self, count: Any) -> Any:
-        """Bytes of so many elements."""
+        """Return the bytes of so many elements."""
         if self.code == BITS:
             return (count + 7) // 8
         return count * np.dtype(STORED[self.code]).itemsize * (2 if self.code in "CM" else 1)
 
     @property
     def shift(self) -> int | None:
-        """The whole number that is added to stored whole numbers; None if they are scaled in another way."""
+        """Return the offset of shifted integers.
+
+        None if they are scaled in another way.
+        """
         if self.code not in _LIMITS or self.scale != 1 or self.zero != int(self.zero):
             return None
         return int(self.zero)
 
     @property
     def becomes(self) -> str:
-        """The datatype of the values if scaling changes it, else an empty text."""
+        """Return the datatype that scaling leads to, or an empty text."""
         if self.code not in (*_LIMITS, "E", "D", "C", "M") or (self.scale == 1 and self.zero == 0):
             return ""
         shift = self.shift
         if shift is None:
             return "double"
         low, high = (limit + shift for limit in _LIMITS[self.code])
-        return next((name for name, least, most in _WHOLE if least <= low and high <= most), "long")
+        return next((name for name, lower, upper in _INTEGERS if lower <= low and high <= upper), "long")
 
 
 class Values:
-    """The values of a column, from the rows and the heap of its table."""
+    """A column's values, from the rows and the heap."""
 
     def __init__(self, stored: Stored, table: Any, heap: Any) -> None:
         self.stored, self.table, self.heap = stored, table, heap
@@ -80,18 +86,18 @@ class Values:
         return np.ascontiguousarray(self.table[begin:end, offset : offset + self.stored.width])
 
     def _pointers(self, begin: int, end: int) -> tuple[Any, Any]:
-        """Counts of elements and their places in the heap."""
+        """Return counts of elements and their offsets in the heap."""
         kind = ">i4" if self.stored.pointer == "P" else ">i8"
         pairs = self._raw(begin, end).view(kind).reshape(-1, 2).astype(np.int64)
         return pairs[:, 0], pairs[:, 1]
 
     def _steps(self) -> Iterator[tuple[int, int]]:
-        step = max(1, min(_STEP, (16 << 20) // max(self.stored.width, 1)))
+        step = max(1, min(_STEP_ROWS, (16 << 20) // max(self.stored.width, 1)))
         for begin in range(0, len(self.table), step):
             yield begin, min(begin + step, len(self.table))
 
     def _check_heap(self) -> None:
-        """Arrays lie in the heap, and no two of them in the same place."""
+        """Check that arrays lie in the heap and do not overlap."""
         total = 0.0
         for begin, end in self._steps():
             counts, places = self._pointers(begin, end)
@@ -103,22 +109,25 @@ class Values:
                 raise Unreadable(f"The arrays of the column {self.stored.name!r} do not lie in the FITS file.")
 
     def _elements(self, begin: int, end: int) -> tuple[Any, Any]:
-        """The stored elements of some rows one after the other, and how many each row has."""
-        one = self.stored
-        if not one.pointer:
+        """Return the stored elements of some rows, and each row's count."""
+        stored = self.stored
+        if not stored.pointer:
             raw = self._raw(begin, end)
-            return raw.reshape(-1).view(STORED[one.code]), np.full(end - begin, one.count, np.int64)
+            return raw.reshape(-1).view(STORED[stored.code]), np.full(end - begin, stored.count, np.int64)
         counts, places = self._pointers(begin, end)
-        ends = places + one.bytes_of(counts)
+        ends = places + stored.bytes_of(counts)
         joined = b"".join(self.heap[a:b].tobytes() for a, b in zip(places.tolist(), ends.tolist(), strict=True))
-        return np.frombuffer(joined, STORED[one.code]), counts
+        return np.frombuffer(joined, STORED[stored.code]), counts
 
     def is_wide(self) -> bool:
-        """Whether a text has bytes beyond ASCII."""
+        """Return whether a text has non-ASCII bytes."""
         return any((self._elements(begin, end)[0] > 127).any() for begin, end in self._steps())
 
     def beyond_long(self) -> bool:
-        """Whether shifted numbers do not fit into 63 bits; they are texts from then on."""
+        """Return whether shifted numbers exceed 63 bits.
+
+        If so, they are texts from then on.
+        """
         shift = self.stored.shift
         if not shift or self.stored.code != "K":
             return False
@@ -132,7 +141,7 @@ class Values:
         return False
 
     def array(self, begin: int, end: int, kind: Any) -> Any:
-        """Return some rows as an Arrow array of a type."""
+        """Return some rows as an Arrow array."""
         if self.stored.code == "A":
             return self._texts(begin, end)
         if self._as_text:
@@ -148,26 +157,26 @@ class Values:
         return pa.ListArray.from_arrays(pa.array(offsets), values, type=kind)
 
     def _numbers(self, elements: Any, kind: Any) -> Any:
-        one = self.stored
-        if one.code == "L":
+        stored = self.stored
+        if stored.code == "L":
             return pa.array(elements == ord("T"), mask=(elements != ord("T")) & (elements != ord("F")))
-        if one.code == BITS:
+        if stored.code == BITS:
             return pa.array(elements.astype(bool))
-        mask = elements == one.null if one.null is not None else None
+        mask = elements == stored.null if stored.null is not None else None
         native = elements.astype(elements.dtype.newbyteorder("="))
-        if one.becomes:
-            shift = one.shift
+        if stored.becomes:
+            shift = stored.shift
             if shift is None:
-                native = native.astype(np.float64) * float(one.scale) + float(one.zero)
+                native = native.astype(np.float64) * float(stored.scale) + float(stored.zero)
             else:  # in 64 bits that wrap, since the sums fit
-                moved = native.astype(np.int64).view(np.uint64) + np.uint64(shift % 2**64)
-                native = moved.view(np.int64)
+                shifted = native.astype(np.int64).view(np.uint64) + np.uint64(shift % 2**64)
+                native = shifted.view(np.int64)
                 if mask is not None:
                     native[mask] = 0
         return pa.array(native, mask=mask).cast(kind)
 
     def _bits(self, elements: Any, counts: Any) -> Any:
-        """Bits of packed bytes, the first one highest; each row begins a new byte."""
+        """Unpack bits, the first one highest; each row begins a byte."""
         if not self.stored.pointer:
             packed = elements.reshape(len(counts), -1)
             return np.unpackbits(packed, axis=1)[:, : self.stored.count].reshape(-1)
@@ -179,7 +188,7 @@ class Values:
         return np.concatenate(parts) if parts else elements
 
     def _texts(self, begin: int, end: int) -> Any:
-        """Texts end at the first NUL; blanks at the end only fill them up."""
+        """Return texts up to the first NUL, without trailing blanks."""
         elements, counts = self._elements(begin, end)
         if self.stored.pointer:
             ends = np.cumsum(counts)
@@ -192,7 +201,7 @@ class Values:
     def _digits(self, begin: int, end: int) -> Any:
         shift, null = self.stored.shift or 0, self.stored.null
         elements, counts = self._elements(begin, end)
-        words = [None if one == null else str(one + shift) for one in elements.tolist()]
+        words = [None if element == null else str(element + shift) for element in elements.tolist()]
         if not self.stored.pointer and self.stored.count == 1:
             return pa.array(words, pa.string())
         ends = np.cumsum(counts).tolist()

@@ -1,6 +1,7 @@
-"""The first table of a VOTable (1.0 to 1.5): TABLEDATA as a stream, BINARY and BINARY2 (VOTable 1.4 §5).
+"""The first table of a VOTable, 1.0 to 1.5 (VOTable 1.4 §5).
 
-A parser of our own, since a general one opens what STREAM names and makes room for as many rows as a document claims.
+TABLEDATA is read as a stream, BINARY and BINARY2 from memory. The parser is our own, since a general one opens what
+STREAM names and allocates as many rows as a document claims.
 """
 
 from __future__ import annotations
@@ -20,21 +21,21 @@ import pyarrow.compute as pc
 from lxml import etree
 
 from uws_service.adql.model import Column
-from uws_service.tap.readers import Source, Unreadable, limited
-from uws_service.tap.readers.binary import ROWS, Table
+from uws_service.tap.readers import Source, Unreadable, check_column_count
+from uws_service.tap.readers.binary import BATCH_ROWS, Table
 from uws_service.tap.readers.fields import Field, field_of
-from uws_service.tap.readers.words import typed
+from uws_service.tap.readers.text_values import typed
 from uws_service.tap.types import arrow_schema
 
 BATCH_CHARACTERS = 8 << 20
-_CHUNK = 1 << 20
-HEARD = [f"{{*}}{name}" for name in ("TABLE", "FIELD", "DESCRIPTION", "TABLEDATA", "BINARY", "BINARY2", "FITS",
+_CHUNK_BYTES = 1 << 20
+PARSED_TAGS = [f"{{*}}{name}" for name in ("TABLE", "FIELD", "DESCRIPTION", "TABLEDATA", "BINARY", "BINARY2", "FITS",
                                      "STREAM", "TR")]  # fmt: skip
-"""Elements that are looked at; cells come with their row."""
+"""Elements that the parser reports; cells come with their row."""
 
 
 def read(path: Path) -> Source:
-    """Return its columns, and its rows when they are asked for."""
+    """Open a table; rows are read when they are iterated."""
     events = _events(path)
     fields: list[Field] = []
     name = description = ""
@@ -46,7 +47,7 @@ def read(path: Path) -> Source:
             name = element.get("name") or element.get("ID") or ""
         elif event == "end" and tag == "FIELD":
             fields.append(_field(element))
-            limited(len(fields))
+            check_column_count(len(fields))
         elif event == "end" and tag == "DESCRIPTION" and _tag(element.getparent()) == "TABLE":
             description = " ".join((element.text or "").split())
         elif event == "start" and tag in ("TABLEDATA", "BINARY", "BINARY2"):
@@ -60,14 +61,17 @@ def read(path: Path) -> Source:
 
 
 def _events(path: Path) -> Iterator[tuple[str, Any]]:
-    """Starts and ends of elements; no entity of the document's own is filled in, nothing is fetched."""
+    """Yield starts and ends of elements.
+
+    No entity of the document's own is expanded, nothing is fetched.
+    """
     _check_prolog(path)
     try:
         with path.open("rb") as file:
             for event, element in etree.iterparse(  # noqa: TID251 -- nothing is filled in or fetched
                 file,
                 events=("start", "end"),
-                tag=HEARD,
+                tag=PARSED_TAGS,
                 resolve_entities=False,
                 no_network=True,
                 load_dtd=False,
@@ -82,7 +86,10 @@ def _events(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _check_prolog(path: Path) -> None:
-    """Refuse entities of a document's own before its first element: they unpack without a bound, or name files."""
+    """Refuse a document's own entities.
+
+    They expand without a bound, or name files.
+    """
 
     def refuse(name: str, *_: object) -> None:
         raise Unreadable(f"The VOTable declares the entity {name[:40]!r}; write the text itself.")
@@ -103,8 +110,8 @@ def _tag(element: Any) -> str:
 
 
 def _field(element: Any) -> Field:
-    description = next((one.text or "" for one in element if _tag(one) == "DESCRIPTION"), "")
-    null = next((one.get("null") for one in element if _tag(one) == "VALUES"), None)
+    description = next((child.text or "" for child in element if _tag(child) == "DESCRIPTION"), "")
+    null = next((child.get("null") for child in element if _tag(child) == "VALUES"), None)
     try:
         return field_of(element, " ".join(description.split()), null)
     except ValueError as error:
@@ -112,16 +119,16 @@ def _field(element: Any) -> Field:
 
 
 def _columns(fields: Sequence[Field], wide: set[int]) -> tuple[Column, ...]:
-    """The columns of the fields that have one; those of char with other characters than ASCII are unicodeChar."""
+    """Return the fields' columns, unicodeChar for those in ``wide``."""
     return tuple(
-        replace(one.column, datatype="unicodeChar") if number in wide else one.column
-        for number, one in enumerate(fields)
-        if one.column is not None
+        replace(field.column, datatype="unicodeChar") if number in wide else field.column
+        for number, field in enumerate(fields)
+        if field.column is not None
     )
 
 
 def _notes(fields: Sequence[Field]) -> tuple[str, ...]:
-    return tuple(f"the column {one.name!r} is left out: {one.why}" for one in fields if one.column is None)
+    return tuple(f"the column {field.name!r} is left out: {field.reason}" for field in fields if field.column is None)
 
 
 def _tabledata(path: Path, events: Iterator[tuple[str, Any]], fields: Sequence[Field]) -> Source:
@@ -130,27 +137,33 @@ def _tabledata(path: Path, events: Iterator[tuple[str, Any]], fields: Sequence[F
 
 
 def _wide(path: Path, fields: Sequence[Field]) -> set[int]:
-    """Columns of char with characters beyond ASCII; only a document that has any is read twice."""
-    chars = {number for number, one in enumerate(fields) if one.datatype == "char" and one.column is not None}
+    """Return columns of char with non-ASCII characters.
+
+    Only a document that has any is read twice.
+    """
+    chars = {number for number, field in enumerate(fields) if field.datatype == "char" and field.column is not None}
     if not chars or _is_ascii(path):
         return set()
     events = _events(path)
     for event, element in events:
         if event == "start" and _tag(element) == "TABLEDATA":
             break
-    found: set[int] = set()
+    wide: set[int] = set()
     for row in _rows(events, len(fields)):
-        found |= {number for number in chars - found if not (row[number] or "").isascii()}
-        if found == chars:
+        wide |= {number for number in chars - wide if not (row[number] or "").isascii()}
+        if wide == chars:
             break
-    return found
+    return wide
 
 
 def _is_ascii(path: Path) -> bool:
-    """Whether no character beyond ASCII can be in the document: neither as it is nor by a number (``&#``)."""
+    """Return whether the document can hold ASCII only.
+
+    Characters may be written as they are or by number (``&#``).
+    """
     last = b""
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
+        while chunk := file.read(_CHUNK_BYTES):
             if not chunk.isascii() or b"\0" in chunk or b"&#" in last + chunk:
                 return False
             last = chunk[-1:]
@@ -158,20 +171,20 @@ def _is_ascii(path: Path) -> bool:
 
 
 def _rows(events: Iterator[tuple[str, Any]], width: int) -> Iterator[list[str | None]]:
-    """The texts of the cells of each row."""
+    """Yield the texts of each row's cells."""
     count = 0
     for event, element in events:
         if event != "end":
             continue
         tag = _tag(element)
         if tag == "TR":
-            cells = [one for one in element if _tag(one) == "TD"]
+            cells = [cell for cell in element if _tag(cell) == "TD"]
             count += 1
             if len(cells) != width:
                 raise Unreadable(f"Row {count} of the VOTable has {len(cells)} cells; the table has {width}.")
-            if any(len(one) or one.get("encoding") for one in cells):
+            if any(len(cell) or cell.get("encoding") for cell in cells):
                 raise Unreadable(f"Row {count} of the VOTable has a cell with something else than text.")
-            texts = [one.text for one in cells]
+            texts = [cell.text for cell in cells]
             element.clear()  # what has been read takes no memory any more
             while element.getprevious() is not None:
                 del element.getparent()[0]
@@ -182,29 +195,31 @@ def _rows(events: Iterator[tuple[str, Any]], width: int) -> Iterator[list[str | 
 
 def _batches(rows: Iterator[list[str | None]], fields: Sequence[Field], columns: Sequence[Column]) -> Iterator[Any]:
     schema = arrow_schema(columns)
-    taken = [(number, one) for number, one in enumerate(fields) if one.column is not None]
-    waiting: list[list[str | None]] = []
+    included = [(number, field) for number, field in enumerate(fields) if field.column is not None]
+    pending: list[list[str | None]] = []
     size = 0
     for row in rows:
-        waiting.append(row)
+        pending.append(row)
         size += sum(len(text) for text in row if text)
-        if len(waiting) == ROWS or size > BATCH_CHARACTERS:
-            yield _batch(waiting, taken, columns, schema)
-            waiting, size = [], 0
-    if waiting:
-        yield _batch(waiting, taken, columns, schema)
+        if len(pending) == BATCH_ROWS or size > BATCH_CHARACTERS:
+            yield _batch(pending, included, columns, schema)
+            pending, size = [], 0
+    if pending:
+        yield _batch(pending, included, columns, schema)
 
 
 def _batch(
-    rows: list[list[str | None]], taken: Sequence[tuple[int, Field]], columns: Sequence[Column], schema: Any
+    rows: list[list[str | None]], included: Sequence[tuple[int, Field]], columns: Sequence[Column], schema: Any
 ) -> Any:
-    arrays = []
-    for (number, one), column in zip(taken, columns, strict=True):
+    arrays: list[Any] = []
+    for (number, field), column in zip(included, columns, strict=True):
         texts = pa.array([row[number] for row in rows], pa.string())
-        if one.datatype == "bit" and not one.scalar:
+        if field.datatype == "bit" and not field.scalar:
             # Bits may stand side by side, or with blanks between them.
             texts = pc.replace_substring_regex(texts, r"([01])\s*", r"\1 ")
-        arrays.append(typed(texts, column, one.null))
+        # Bytes are read as bytes, so that no other number passes for one, also where the column is wider.
+        declared = replace(column, datatype=field.datatype) if field.datatype == "unsignedByte" else column
+        arrays.append(typed(texts, declared, field.null).cast(schema.field(len(arrays)).type))
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
@@ -218,7 +233,7 @@ def _binary(events: Iterator[tuple[str, Any]], fields: Sequence[Field], tag: str
             table = Table(_decoded(element), fields, flags=tag == "BINARY2")
             element.clear()
             columns = _columns(fields, table.wide())
-            return Source(columns, table.batches(columns), len(table.places.rows), notes=_notes(fields))
+            return Source(columns, table.batches(columns), len(table.offsets.rows), notes=_notes(fields))
     raise Unreadable("The VOTable has no rows in its STREAM.")
 
 

@@ -1,4 +1,7 @@
-"""Writers of query results: from Arrow batches to bytes, in constant memory, by the names of RESPONSEFORMAT."""
+"""Writers of results: from Arrow batches to bytes.
+
+They are found by the names of RESPONSEFORMAT, and need constant memory.
+"""
 
 from __future__ import annotations
 

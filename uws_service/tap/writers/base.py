@@ -1,4 +1,4 @@
-"""What every writer of results is given and offers."""
+"""Common input of all writers."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from typing import Any
 
 from uws_service.adql.model import Column
 from uws_service.domain.errors import UwsError
-from uws_service.tap.types import conform
+from uws_service.tap.types import NULL_ELEMENTS, conform
 
-ROWS = 65_536
-"""Rows that are turned into bytes at once."""
+BATCH_ROWS = 65_536
+"""Rows that are encoded at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What a result says of itself: its columns, the query, and more words for people as (name, value)."""
+    """The metadata of a result.
+
+    ``infos`` are further (name, value) pairs for readers.
+    """
 
     columns: tuple[Column, ...]
     query: str = ""
@@ -24,13 +27,23 @@ class Document:
 
 
 Watch = Callable[[Iterator[Any], Sequence[Column]], Iterator[Any]]
-"""Passes batches on and may look at them."""
+"""Yields the batches unchanged, and may inspect them."""
+
+
+def null_element(array: Any, column: Column) -> int:
+    """Return what stands for a missing integer in a list; bytes have nothing (VOTable 1.4 §6)."""
+    if column.datatype == "unsignedByte" and array.flatten().null_count:
+        raise UwsError(
+            f"The column {column.name!r} has missing bytes in arrays, which VOTable can't hold; use FITS or CSV."
+        )
+    return NULL_ELEMENTS.get(column.datatype, 0)
 
 
 class Rows:
-    """The rows of a result up to ``limit``, in the declared types; afterwards, whether there were more.
+    """Up to ``limit`` rows of a result, in the declared types.
 
-    MAXREC=0 asks for no rows and counts as an overflow (D-025, T-012).
+    ``overflow`` tells afterwards whether there were more. MAXREC=0 requests no rows and counts as an overflow (D-025,
+    T-012).
     """
 
     def __init__(
@@ -50,12 +63,12 @@ class Rows:
         if self.limit == 0:
             return
         for batch in self._batches:
-            left = self.limit - self.count
-            if batch.num_rows > left:
+            remaining = self.limit - self.count
+            if batch.num_rows > remaining:
                 self.overflow = True
-                batch = batch.slice(0, left)
-            for begin in range(0, batch.num_rows, ROWS):
-                part = self._conformed(batch.slice(begin, ROWS))
+                batch = batch.slice(0, remaining)
+            for begin in range(0, batch.num_rows, BATCH_ROWS):
+                part = self._conformed(batch.slice(begin, BATCH_ROWS))
                 self.count += part.num_rows
                 yield part
             if self.overflow:

@@ -1,7 +1,7 @@
-"""Rows in VOTable's BINARY2 form (VOTable 1.4 §5.4), made by arithmetic on whole columns.
+"""Rows in BINARY2 (VOTable 1.4 §5.4), a column at a time.
 
-Each row is a bit for every null column, then each value: big-endian, and a number of elements before what has no
-fixed size. The place of every value is known from the lengths alone, so all values of a column are put at once.
+Each row is a bit for every null column, then each value: big-endian, with the number of elements before a value without
+a fixed size. Offsets follow from the lengths alone, so all values of a column are placed at once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from uws_service.adql.model import Column
-from uws_service.tap.types import NULL_ELEMENTS, TEXTS, fixed_size
+from uws_service.tap.types import TEXTS, fixed_size
+from uws_service.tap.writers.base import null_element
 
 Bytes = Any
 """numpy arrays of uint8."""
@@ -24,54 +25,57 @@ BIG_ENDIAN = {"unsignedByte": ">u1", "short": ">i2", "int": ">i4", "long": ">i8"
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """A column's values: ``fixed`` of shape (rows, width), or ``loose`` bytes with ``sizes`` and ``counts`` by row."""
+    """A column's values as bytes.
+
+    ``fixed`` has the shape (rows, width); ``variable`` are bytes with ``sizes`` and ``counts`` by row.
+    """
 
     fixed: Bytes = None
-    loose: Bytes = None
+    variable: Bytes = None
     sizes: Any = None
     counts: Any = None
 
     def width(self) -> Any:
-        """Bytes of each row's value, the count before it included."""
+        """Return the bytes of each value, its count included."""
         return self.fixed.shape[1] if self.fixed is not None else self.sizes + 4
 
 
 def rows(batch: Any, columns: Sequence[Column]) -> bytes:
-    """All rows of a batch."""
+    """Encode all rows of a batch."""
     number = batch.num_rows
     if not number:
         return b""
     cells = [Cells(fixed=_flags(batch)), *map(cells_of, batch.columns, columns)]
-    if all(one.fixed is not None for one in cells):
-        return np.hstack([one.fixed for one in cells]).tobytes()
-    widths = [np.broadcast_to(np.asarray(one.width(), np.int64), (number,)) for one in cells]
+    if all(column_cells.fixed is not None for column_cells in cells):
+        return np.hstack([column_cells.fixed for column_cells in cells]).tobytes()
+    widths = [np.broadcast_to(np.asarray(column_cells.width(), np.int64), (number,)) for column_cells in cells]
     total = np.sum(widths, axis=0)
-    place = np.cumsum(total) - total
+    offsets = np.cumsum(total) - total
     out = np.zeros(int(total.sum()), np.uint8)
-    for one, width in zip(cells, widths, strict=True):
-        if one.fixed is not None:
-            out[place[:, None] + np.arange(one.fixed.shape[1])] = one.fixed
+    for column_cells, width in zip(cells, widths, strict=True):
+        if column_cells.fixed is not None:
+            out[offsets[:, None] + np.arange(column_cells.fixed.shape[1])] = column_cells.fixed
         else:
-            _put_loose(out, place, one)
-        place = place + width
+            _put_variable(out, offsets, column_cells)
+        offsets = offsets + width
     return out.tobytes()
 
 
-def _put_loose(out: Bytes, place: Any, cells: Cells) -> None:
+def _put_variable(out: Bytes, offsets: Any, cells: Cells) -> None:
     counts = np.ascontiguousarray(cells.counts, ">i4").view(np.uint8).reshape(-1, 4)
-    out[place[:, None] + np.arange(4)] = counts
+    out[offsets[:, None] + np.arange(4)] = counts
     begins = np.cumsum(cells.sizes) - cells.sizes
-    out[np.repeat(place + 4 - begins, cells.sizes) + np.arange(len(cells.loose))] = cells.loose
+    out[np.repeat(offsets + 4 - begins, cells.sizes) + np.arange(len(cells.variable))] = cells.variable
 
 
 def _flags(batch: Any) -> Bytes:
-    """A bit for each column, the first one highest: set where the value is null."""
+    """Return the null bits, the first column highest."""
     nulls = np.column_stack([pc.is_null(array).to_numpy(zero_copy_only=False) for array in batch.columns])
     return np.packbits(nulls, axis=1)
 
 
 def cells_of(array: Any, column: Column) -> Cells:
-    """The values of a column as bytes."""
+    """Return a column's values as bytes."""
     if column.datatype in TEXTS:
         return _text_cells(array, column)
     size = fixed_size(column)
@@ -79,19 +83,22 @@ def cells_of(array: Any, column: Column) -> Cells:
         if size is not None and size != 1:
             return Cells(fixed=_fixed_lists(array, column, size))
         counts = pc.fill_null(pc.list_value_length(array), 0).to_numpy().astype(np.int64)
-        flat = _numbers(array.flatten(), column.datatype, NULL_ELEMENTS.get(column.datatype, 0))
-        return Cells(loose=flat.reshape(-1), sizes=counts * flat.shape[1], counts=counts)
+        flat = _numbers(array.flatten(), column.datatype, null_element(array, column))
+        return Cells(variable=flat.reshape(-1), sizes=counts * flat.shape[1], counts=counts)
     return Cells(fixed=_numbers(array, column.datatype))
 
 
 def _numbers(array: Any, datatype: str, null: int = 0) -> Bytes:
-    """One row of bytes for each number; a null float is NaN, any other null ``null``."""
+    """Return a row of bytes for each number.
+
+    A null float is NaN, any other null is ``null``.
+    """
     if datatype == "boolean":
         values = array.to_numpy(zero_copy_only=False)
-        found = np.full((len(array), 1), ord("?"), np.uint8)
-        found[values == True, 0] = ord("T")  # noqa: E712 -- an array of objects where there are nulls
-        found[values == False, 0] = ord("F")  # noqa: E712
-        return found
+        letters = np.full((len(array), 1), ord("?"), np.uint8)
+        letters[values == True, 0] = ord("T")  # noqa: E712 -- an array of objects where there are nulls
+        letters[values == False, 0] = ord("F")  # noqa: E712
+        return letters
     filler = float("nan") if pa.types.is_floating(array.type) else null
     values = pc.fill_null(array, pa.scalar(filler, array.type)).to_numpy(zero_copy_only=False)
     kind = np.dtype(BIG_ENDIAN[datatype])
@@ -99,36 +106,39 @@ def _numbers(array: Any, datatype: str, null: int = 0) -> Bytes:
 
 
 def _fixed_lists(array: Any, column: Column, size: int) -> Bytes:
-    """Lists that all have the same length; a null one is filled, one of another length is an error."""
+    """Encode lists of one declared length; fill null ones."""
     lengths = pc.fill_null(pc.list_value_length(array), size)
     if pc.any(pc.not_equal(lengths, size)).as_py():
         raise ValueError(f"a value of the column {column.name!r} has not the declared {size} numbers")
-    values = _numbers(array.flatten(), column.datatype, NULL_ELEMENTS.get(column.datatype, 0))
+    values = _numbers(array.flatten(), column.datatype, null_element(array, column))
     width = values.shape[1] * size
     if not array.null_count:
         return values.reshape(-1, width)
     filler = _numbers(pa.nulls(size, array.type.value_type), column.datatype).reshape(-1)
-    found = np.tile(filler, (len(array), 1))
-    found[pc.is_valid(array).to_numpy(zero_copy_only=False)] = values.reshape(-1, width)
-    return found
+    filled = np.tile(filler, (len(array), 1))
+    filled[pc.is_valid(array).to_numpy(zero_copy_only=False)] = values.reshape(-1, width)
+    return filled
 
 
 def _text_cells(array: Any, column: Column) -> Cells:
-    """Texts in UTF-8, for unicodeChar in two bytes for each character; cut or filled up where the size is fixed."""
+    """Encode texts: UTF-8, or two bytes per unicodeChar.
+
+    They are cut or padded where the size is fixed.
+    """
     encoded = pc.cast(pc.fill_null(array, ""), pa.binary())
     unit = 1
     if column.datatype == "unicodeChar":
         unit = 2
-        # What lies beyond the two bytes that a unicodeChar has becomes a question mark.
+        # A unicodeChar has two bytes; other characters become question marks.
         plain = pc.replace_substring_regex(pc.fill_null(array, ""), "[^\\x{0}-\\x{FFFF}]", "?")
-        encoded = pa.array([one.encode("utf-16-be") for one in plain.to_pylist()], pa.binary())
+        encoded = pa.array([text.encode("utf-16-be") for text in plain.to_pylist()], pa.binary())
     size = fixed_size(column) if column.arraysize else 1
     if size is not None:
         width = size * unit
-        padded = [one[:width].ljust(width, b"\0") for one in encoded.to_pylist()]
+        padded = [text[:width].ljust(width, b"\0") for text in encoded.to_pylist()]
         return Cells(fixed=np.frombuffer(b"".join(padded), np.uint8).reshape(-1, width))
     sizes = pc.binary_length(encoded).to_numpy().astype(np.int64)
-    return Cells(loose=_content(encoded), sizes=sizes, counts=sizes // unit)
+    return Cells(variable=_content(encoded), sizes=sizes, counts=sizes // unit)
 
 
 def _content(array: Any) -> Bytes:

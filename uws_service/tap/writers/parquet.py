@@ -1,4 +1,7 @@
-"""Parquet as a stream, with the columns' metadata as a VOTable without data, as the VOParquet convention 1.0 has it."""
+"""Parquet as a stream, with VOTable metadata.
+
+The columns' metadata are a VOTable without data, as the VOParquet convention 1.0 has it.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,10 @@ from uws_service.tap.writers.votable import head
 
 
 def parquet(document: Document, result: Rows) -> Iterator[bytes]:
-    """A row group for each batch; what is complete is handed on at once."""
+    """Write a row group for each batch, as a stream."""
     described = head(document) + "</TABLE>\n</RESOURCE>\n</VOTABLE>\n"
     notes = {"IVOA.VOTable-Parquet.version": "1.0", "IVOA.VOTable-Parquet.content": described}
-    sink = _Taken()
+    sink = _DrainedFile()
     writer = pyarrow.parquet.ParquetWriter(
         sink, arrow_schema(document.columns).with_metadata(notes), compression="zstd"
     )
@@ -28,27 +31,27 @@ def parquet(document: Document, result: Rows) -> Iterator[bytes]:
     yield sink.take()
 
 
-class _Taken(io.RawIOBase):
+class _DrainedFile(io.RawIOBase):
     """A file that is emptied while it is written."""
 
     def __init__(self) -> None:
         super().__init__()
         self._parts: list[bytes] = []
-        self._place = 0
+        self._position = 0
 
     def writable(self) -> bool:
         return True
 
     def tell(self) -> int:
-        return self._place
+        return self._position
 
     def write(self, data: Any) -> int:
         part = bytes(data)
         self._parts.append(part)
-        self._place += len(part)
+        self._position += len(part)
         return len(part)
 
     def take(self) -> bytes:
-        """What came since the last time."""
-        found, self._parts = b"".join(self._parts), []
-        return found
+        """Return and remove what was written since the last call."""
+        content, self._parts = b"".join(self._parts), []
+        return content

@@ -1,7 +1,7 @@
-"""VOTable 1.4 as a stream: TABLEDATA (§5.1) and BINARY2 (§5.4), with the status after the rows (DALI 1.1 §4.4).
+"""VOTable 1.4 as a stream: TABLEDATA (§5.1), BINARY2 (§5.4).
 
-The first INFO says OK, since nothing more is known then; an overflow, or an error that comes while rows are
-written, follows the table (D-046…D-048, T-012).
+The first INFO says OK, since nothing more is known at that point; an overflow, or an error that comes while rows are
+written, follows the table (DALI 1.1 §4.4; D-046…D-048, T-012).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from uws_service.protocol.dali import VOTABLE_NS
 from uws_service.protocol.uws import xml_text
 from uws_service.tap.types import NULL_ELEMENTS, TEXTS, fixed_size, is_array
 from uws_service.tap.writers import binary
-from uws_service.tap.writers.base import Document, Rows
+from uws_service.tap.writers.base import Document, Rows, null_element
 from uws_service.tap.writers.text import escaped, rows, texts
 
 _XML = (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"))
@@ -27,7 +27,10 @@ _NOT_XML = "[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\ufffe\uffff]"
 
 
 def field_xml(column: Column) -> str:
-    """The FIELD of a column; without an ID, which astropy would take for the column's name."""
+    """Return a column's FIELD.
+
+    It has no ID, which astropy would take for the column's name.
+    """
     attributes = {
         "name": column.name,
         "datatype": column.datatype,
@@ -45,13 +48,13 @@ def field_xml(column: Column) -> str:
 
 
 def info_xml(name: str, value: str, text: str = "") -> str:
-    """An INFO."""
+    """Return an INFO."""
     start = f"<INFO name={quoteattr(name)} value={quoteattr(xml_text(value))}"
     return f"{start}>{escape(xml_text(text))}</INFO>\n" if text else f"{start}/>\n"
 
 
 def head(document: Document) -> str:
-    """All that stands before the data."""
+    """Return everything before the data."""
     parts = [
         '<?xml version="1.0" encoding="UTF-8"?>\n',
         f'<VOTABLE version="1.4" xmlns="{VOTABLE_NS}">\n<RESOURCE type="results">\n',
@@ -74,7 +77,7 @@ def _tail(result: Rows, error: str) -> str:
 
 
 def tabledata(document: Document, result: Rows) -> Iterator[bytes]:
-    """A VOTable that people can read."""
+    """Write a VOTable that people can read."""
     yield (head(document) + "<DATA><TABLEDATA>\n").encode()
     error = ""
     try:
@@ -89,7 +92,7 @@ def tabledata(document: Document, result: Rows) -> Iterator[bytes]:
 def _cells(array: Any, column: Column) -> Any:
     size = fixed_size(column)
     numbers = is_array(column) and column.datatype in ("float", "double") and size is not None
-    element = str(NULL_ELEMENTS.get(column.datatype, 0))
+    element = str(null_element(array, column)) if is_array(column) else ""
     cells = texts(array, " ".join(["NaN"] * size) if numbers and size else "", element)
     if column.datatype not in TEXTS:
         return cells
@@ -99,18 +102,18 @@ def _cells(array: Any, column: Column) -> Any:
 
 
 def binary2(document: Document, result: Rows) -> Iterator[bytes]:
-    """A VOTable for programs: base64 of rows with their null flags."""
+    """Write a VOTable for programs: base64 rows with null flags."""
     yield (head(document) + '<DATA><BINARY2><STREAM encoding="base64">\n').encode()
-    error, rest = "", b""
+    error, remainder = "", b""
     try:
         for batch in result:
-            data = rest + binary.rows(batch, document.columns)
-            whole = len(data) // 48 * 48
-            rest = data[whole:]
-            yield _lines(data[:whole])
+            data = remainder + binary.rows(batch, document.columns)
+            complete = len(data) // 48 * 48
+            remainder = data[complete:]
+            yield _lines(data[:complete])
     except UwsError as problem:
         error = problem.message
-    yield _lines(rest)
+    yield _lines(remainder)
     yield ("</STREAM></BINARY2></DATA>\n" + _tail(result, error)).encode()
 
 

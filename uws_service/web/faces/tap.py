@@ -29,9 +29,10 @@ from uws_service.domain.job import Parameter, Phase
 from uws_service.offload import offload
 from uws_service.service.backend import Backend
 from uws_service.tap import Queries, documents
-from uws_service.tap.fetching import fetch_upload
-from uws_service.tap.pool import PATIENCE, Process
+from uws_service.tap.note_header import note_header
+from uws_service.tap.pool import GRACE_SECONDS, Process
 from uws_service.tap.spool import Spool
+from uws_service.tap.upload_fetch import fetch_upload
 from uws_service.web.edge import Resource, call_of
 from uws_service.web.intake import Posted, disconnected, posted, run_id_of
 
@@ -69,8 +70,8 @@ class Tap:
             await _stop(filling, spool)
             raise
         request.scope["uws.waited"] = True
-        headers = {**HEADERS, "content-type": answer.media_type}
-        if (content := spool.all_of_it()) is not None:
+        headers = {**HEADERS, "content-type": answer.media_type, **note_header(answer.notes)}
+        if (content := spool.small_answer()) is not None:
             await _stop(filling, spool)
             return Response(content, 200, headers)
         return StreamingResponse(_delivered(spool, filling), 200, headers)
@@ -146,6 +147,7 @@ class Answer:
     ) -> None:
         self.backend, self.request, self.application, self.form = backend, request, application, form
         self.media_type = "application/octet-stream"
+        self.notes: tuple[str, ...] = ()
 
     async def fill(self, spool: Spool, counted: AbstractAsyncContextManager[None]) -> None:
         """Put the result, or what went wrong, into the spool; the process is free again when all of it is there."""
@@ -177,8 +179,9 @@ class Answer:
         caller = call.identity.owner or f"address {call.origin}"
         process = await stack.enter_async_context(queries.pool.process(caller, deadline - loop.time()))
         question["seconds"] = max(1, math.ceil(deadline + process.start_seconds - loop.time()))
-        process.limit(question["seconds"] + PATIENCE)
+        process.limit(question["seconds"] + GRACE_SECONDS)
         await self._asked(process, question)
+        self.notes = process.notes
         async for part in process.parts():
             await spool.write(part)
 

@@ -1,4 +1,4 @@
-"""What ends a query before its time, in words for a person."""
+"""Errors of queries that end before their time."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from uws_service.tap.engines.base import Bounds
 
 
 class QueryTooLarge(UsageError):
-    """A query that takes more time, memory or disk than it may."""
+    """A query that exceeds its time, memory or disk."""
 
 
 def too_slow(bounds: Bounds) -> QueryTooLarge:
-    """The query ran out of time."""
+    """Return the error of a query out of time."""
     return QueryTooLarge(
         f"The query took longer than its {bounds.seconds:g} seconds. Narrow it with WHERE, join by columns instead of "
         "everything with everything, or run it asynchronously with a longer execution duration."
@@ -22,14 +22,14 @@ def too_slow(bounds: Bounds) -> QueryTooLarge:
 
 
 def too_big(bounds: Bounds) -> QueryTooLarge:
-    """The query ran out of memory or disk."""
+    """Return the error of a query out of memory or disk."""
     return QueryTooLarge(
         f"The query needs more than its {bounds.memory / 1e6:.0f} MB of memory. Narrow it with WHERE, sort or group "
         "fewer rows, or return fewer columns."
     )
 
 
-_WORDS = (
+_EXPLANATIONS = (
     (r"undefined outside|input is out of range", "a function of a number outside its range, such as ACOS(2)"),
     (r"division by zero", "a division by zero"),
     (r"zero raised to a negative power", "zero to a negative power"),
@@ -49,20 +49,23 @@ _WORDS = (
 
 
 def bad_value(message: str) -> UsageError | None:
-    """An engine's complaint about a value; None if it is about something else."""
-    for pattern, words in _WORDS:
+    """Translate an engine's error about a value; None for others."""
+    for pattern, explanation in _EXPLANATIONS:
         if re.search(pattern, message, re.IGNORECASE):
-            return UsageError(f"The query can't be answered: it has {words}.")
+            return UsageError(f"The query can't be answered: it has {explanation}.")
     return None
 
 
-def unknown() -> UwsError:
-    """What the translator should have refused: the engine's own words stay in the log."""
+def engine_failure() -> UwsError:
+    """Return the error for an engine's failure.
+
+    The translator should have refused such a query; the engine's own message stays in the log.
+    """
     return UwsError("The query engine failed on this query. The operator finds the reason in the log.")
 
 
-def limited(translation: Translation, rows: int) -> str:
-    """The SQL with at most that many rows."""
+def with_row_limit(translation: Translation, rows: int) -> str:
+    """Return the SQL with a limit on its rows."""
     if translation.limit is None:
         return f"{translation.sql} LIMIT {rows}"
     if translation.limit <= rows:

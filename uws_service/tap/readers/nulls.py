@@ -2,7 +2,7 @@
 
 Formats differ in what they can say: BINARY has no null but NaN for floats (VOTable 1.4 §6), FITS no empty text that is
 not null, CSV neither. So that one table gives the same rows whatever its format, NaN, the empty text, and an array
-without an element that is there are null everywhere.
+without any valid element are null everywhere.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from uws_service.tap.types import fixed_size, is_array
 
 
 def without_fillers(batch: Any, columns: Sequence[Column]) -> Any:
-    """Return the batch with null for every value that stands for a missing one.
+    """Return the batch with nulls in place of fillers.
 
     Raises
     ------
@@ -33,16 +33,17 @@ def without_fillers(batch: Any, columns: Sequence[Column]) -> Any:
         if size is None:
             continue
         lengths = pc.list_value_length(array)
-        other = pc.not_equal(lengths, size)
-        if pc.any(other).as_py():
+        mismatched = pc.not_equal(lengths, size)
+        if pc.any(mismatched).as_py():
             raise Unreadable(
-                f"A value of the column {column.name!r} has {lengths.filter(other)[0]} elements; {size} are declared."
+                f"A value of the column {column.name!r} has {lengths.filter(mismatched)[0]} elements; "
+                f"{size} are declared."
             )
     return pa.RecordBatch.from_arrays(arrays, schema=batch.schema)
 
 
 def missing_as_null(array: Any) -> Any:
-    """Return the array with null for NaN, empty texts, and arrays without values."""
+    """Return null for NaN, empty texts, and arrays without values."""
     kind = array.type
     if pa.types.is_floating(kind):
         empty = pc.is_nan(array)

@@ -1,7 +1,7 @@
-"""Files that a query's UPLOAD names by URL, fetched before the query gets a process.
+"""Fetching files that a query's UPLOAD names by URL.
 
-Each is fetched by a short-lived process of its own: it can be ended at a deadline, whatever the server at the other end
-does, and a slow server holds no query process.
+Each is fetched by a short-lived process of its own: it can be ended at a deadline, whatever the server does, and a slow
+server holds no query process.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from typing import Any
 from uws_service.agent.fetch import FetchError, Policy, fetch
 from uws_service.domain.errors import ServiceUnavailable, UsageError
 
-MOST_AT_ONCE = 8
+MAX_FETCHES = 8
 """Fetches of one process of the service."""
 ENVIRONMENT = frozenset({"PATH", "HOME", "LANG", "PYTHONPATH", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR"})
-_places = asyncio.Semaphore(MOST_AT_ONCE)
+_slots = asyncio.Semaphore(MAX_FETCHES)
 
 
 async def fetch_upload(
     name: str, url: str, path: Path, *, max_size: int, policy: dict[str, Any], seconds: float
 ) -> None:
-    """Bring a file; raises `UsageError` when it can't be brought, or not within so many seconds."""
+    """Fetch a file; `UsageError` if that fails or takes too long."""
     task = {"url": url, "path": str(path), "max_size": max_size, "policy": policy}
     try:
-        async with asyncio.timeout(seconds), _places:
+        async with asyncio.timeout(seconds), _slots:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
@@ -54,7 +54,7 @@ async def fetch_upload(
 
 
 def main() -> None:
-    """Do what standard input says; print what went wrong, or nothing."""
+    """Fetch what standard input describes; print an error, if any."""
     task = json.load(sys.stdin)
     policy = task["policy"]
     allowed = Policy(policy["allow_private"], tuple(policy["allow_hosts"]), timeout=policy["timeout"])

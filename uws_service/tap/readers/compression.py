@@ -1,4 +1,7 @@
-"""Tables that are compressed as a whole: gzip is undone, within bounds; other kinds are named and refused."""
+"""Compressed tables: gzip is unpacked, others are refused.
+
+What unpacks to far more than a table would is refused too.
+"""
 
 from __future__ import annotations
 
@@ -13,23 +16,23 @@ from typing import IO
 from uws_service.tap.readers import Unreadable
 
 GZIP = b"\x1f\x8b"
-OTHERS = {
+UNSUPPORTED = {
     b"PK\x03\x04": "zip",
     b"BZh": "bzip2",
     b"\xfd7zXZ": "xz",
     b"\x28\xb5\x2f\xfd": "zstd",
     b"\x1f\x9d": "compress",
 }
-ALWAYS_BYTES = 64 << 20
-"""So much may come out of any file."""
-RATIO = 50
-"""What a larger file may grow to; tables shrink to a fifth, hardly ever to a fiftieth."""
-MOST_BYTES = 16 << 30
-_CHUNK = 1 << 18
+MIN_LIMIT_BYTES = 64 << 20
+"""Any file may unpack to this size."""
+MAX_RATIO = 50
+"""A larger file may unpack to this multiple of its size; tables hardly ever compress that well."""
+MAX_BYTES = 16 << 30
+_CHUNK_BYTES = 1 << 18
 
 
 class Unpacked:
-    """A temporary file without a name, which lives as long as this object."""
+    """An unnamed temporary file that lives as long as this object."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._number = os.dup(file.fileno())
@@ -38,14 +41,14 @@ class Unpacked:
 
 
 def unpacked(path: Path) -> Unpacked:
-    """Return what a gzip file holds.
+    """Unpack a gzip file.
 
     Raises
     ------
     Unreadable
         It is broken, cut short, or unpacks to far more than a table would.
     """
-    bound = min(max(ALWAYS_BYTES, RATIO * path.stat().st_size), MOST_BYTES)
+    bound = min(max(MIN_LIMIT_BYTES, MAX_RATIO * path.stat().st_size), MAX_BYTES)
     with path.open("rb") as packed, tempfile.TemporaryFile() as file:
         size, ended = 0, False
         for part in _parts(packed):
@@ -64,21 +67,21 @@ def unpacked(path: Path) -> Unpacked:
 
 
 def _parts(packed: IO[bytes]) -> Iterator[bytes | None]:
-    """The content in pieces, and None after each member of the file."""
-    engine = zlib.decompressobj(zlib.MAX_WBITS | 16)
-    waiting = b""
+    """Yield the content in pieces, and None after each member."""
+    decompressor = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    pending = b""
     try:
-        while waiting or (waiting := packed.read(_CHUNK)):
-            if engine.eof:
-                waiting = waiting.lstrip(b"\0")  # members may be filled up
-                if not waiting:
+        while pending or (pending := packed.read(_CHUNK_BYTES)):
+            if decompressor.eof:
+                pending = pending.lstrip(b"\0")  # members may be padded
+                if not pending:
                     continue
-                if not waiting.startswith(GZIP[: len(waiting)]):
+                if not pending.startswith(GZIP[: len(pending)]):
                     raise Unreadable("The gzip file has something else after its end.")
-                engine = zlib.decompressobj(zlib.MAX_WBITS | 16)
-            yield engine.decompress(waiting, _CHUNK)
-            waiting = engine.unconsumed_tail or engine.unused_data
-            if engine.eof:
+                decompressor = zlib.decompressobj(zlib.MAX_WBITS | 16)
+            yield decompressor.decompress(pending, _CHUNK_BYTES)
+            pending = decompressor.unconsumed_tail or decompressor.unused_data
+            if decompressor.eof:
                 yield None
     except zlib.error as error:
         raise Unreadable(f"The gzip file is broken: {error}.") from None

@@ -1,4 +1,7 @@
-"""Values that are written as words, in CSV, ECSV and TABLEDATA, to Arrow arrays of a declared type."""
+"""Values written as text, to Arrow arrays of a declared type.
+
+CSV, ECSV and TABLEDATA have such values.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,9 @@ _FORTRAN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[dD][+-]?\d+")
 
 
 def typed(texts: Any, column: Column, null: str | None = None) -> Any:
-    """Return a column's values; ``null`` is what stands for a missing number (VALUES null).
+    """Parse a column's values.
+
+    ``null`` stands for a missing number (VALUES null).
 
     Raises
     ------
@@ -39,7 +44,7 @@ def typed(texts: Any, column: Column, null: str | None = None) -> Any:
 
 
 def scalars(texts: Any, column: Column, kind: Any, null: str | None = None) -> Any:
-    """Return single values of an Arrow type; a blank text is null."""
+    """Parse single values of an Arrow type; blank texts are null."""
     words = pc.utf8_trim_whitespace(texts)
     words = pc.if_else(pc.equal(pc.binary_length(words), 0), pa.scalar(None, words.type), words)
     if pa.types.is_boolean(kind):
@@ -57,15 +62,18 @@ def scalars(texts: Any, column: Column, kind: Any, null: str | None = None) -> A
 def _booleans(words: Any, column: Column) -> Any:
     lower = pc.utf8_lower(words)
     yes, no = pc.is_in(lower, pa.array(TRUE)), pc.is_in(lower, pa.array(FALSE))
-    known = pc.or_(pc.or_(yes, no), pc.is_in(lower, pa.array(UNKNOWN)))
-    if pc.any(pc.and_(pc.is_valid(words), pc.invert(known))).as_py():
-        wrong = words.filter(pc.and_(pc.is_valid(words), pc.invert(known)))[0].as_py()
+    valid = pc.or_(pc.or_(yes, no), pc.is_in(lower, pa.array(UNKNOWN)))
+    if pc.any(pc.and_(pc.is_valid(words), pc.invert(valid))).as_py():
+        wrong = words.filter(pc.and_(pc.is_valid(words), pc.invert(valid)))[0].as_py()
         raise _wrong(wrong, column)
     return pc.if_else(pc.or_(yes, no), yes, pa.scalar(None, pa.bool_()))
 
 
 def _by_hand(words: Any, column: Column, kind: Any) -> Any:
-    """Return values that Arrow has no words for: signs, hexadecimal integers, Fortran's exponents."""
+    """Parse values that Arrow cannot.
+
+    Signs, hexadecimal integers, Fortran's exponents.
+    """
     read: Callable[[str], Any] = _integer if pa.types.is_integer(kind) else _float
     values = []
     for word in words.to_pylist():

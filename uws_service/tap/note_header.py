@@ -1,0 +1,26 @@
+"""Notes on a query's uploads as an HTTP header, for answers in formats that have no place for them."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Sequence
+from urllib.parse import quote
+
+NAME = "x-uws-note"
+MAX_CHARACTERS = 4000
+_SAFE = "".join(sorted(set(string.printable) - set(string.whitespace) - {"%"})) + " "
+
+
+def note_header(notes: Sequence[str]) -> dict[str, str]:
+    """Return the header, or nothing without notes.
+
+    Notes are separated by "; ". Whatever is not printable ASCII is percent-encoded UTF-8: notes have names of columns,
+    which may hold anything.
+    """
+    text = ""
+    for number, note in enumerate(notes):
+        encoded = quote(note, safe=_SAFE)
+        if len(text) + len(encoded) > MAX_CHARACTERS:
+            return {NAME: f"{text}{len(notes) - number} more"}
+        text += encoded + "; "
+    return {NAME: text.removesuffix("; ")} if text else {}
