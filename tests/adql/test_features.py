@@ -14,7 +14,7 @@ from tests.adql.sky import ask
 from uws_service.adql import sphere
 from uws_service.adql.errors import AdqlError
 from uws_service.adql.functions import FUNCTIONS
-from uws_service.adql.geometry import Shapes
+from uws_service.adql.geometry import Geometry
 from uws_service.adql.translated import Sql
 from uws_service.applications import load_applications
 from uws_service.tap import documents
@@ -81,7 +81,7 @@ def test_each_announced_feature_works(form: str, engine: Engine) -> None:
 
 
 def test_the_translator_and_the_list_have_the_same_geometry() -> None:
-    functions = set(Shapes(Sql("duckdb"))._functions)
+    functions = set(Geometry(Sql("duckdb"))._functions)
     assert functions == {name for name, one in FUNCTIONS.items() if one.feature in ("features-adqlgeo", "features-udf")}
 
 

@@ -30,11 +30,11 @@ _GRAMMAR = {
 
 def announced_features() -> dict[str, tuple[Feature, ...]]:
     """Return the features by the registered names of their kinds."""
-    found: dict[str, list[Feature]] = {kind: [] for kind in (GEOMETRY, STRING, *_GRAMMAR, UNIT, USER_DEFINED)}
+    features: dict[str, list[Feature]] = {kind: [] for kind in (GEOMETRY, STRING, *_GRAMMAR, UNIT, USER_DEFINED)}
     for name, signature in FUNCTIONS.items():
         if signature.feature is not None:
             forms = signature.announced or (name,)
-            found[signature.feature] += [Feature(form, signature.description) for form in forms]
+            features[signature.feature] += [Feature(form, signature.description) for form in forms]
     for kind, words in _GRAMMAR.items():
-        found[kind] += [Feature(word) for word in words]
-    return {kind: tuple(features) for kind, features in found.items()}
+        features[kind] += [Feature(word) for word in words]
+    return {kind: tuple(entries) for kind, entries in features.items()}

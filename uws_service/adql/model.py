@@ -58,7 +58,7 @@ class Table:
 
     @property
     def full_name(self) -> str:
-        """``schema.name``."""
+        """Return ``schema.name``."""
         return f"{self.schema}.{self.name}"
 
 

@@ -13,21 +13,21 @@ class UnitFault(ValueError):
 
 
 def factor(source: str, target: str) -> float:
-    """By what a value in one unit is multiplied to be in the other; raises `UnitFault`."""
+    """Return the factor from a unit to another; raises `UnitFault`."""
     import warnings
 
     from astropy import units as u
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = []
+        units = []
         for text, is_target in ((source, False), (target, True)):
             try:
-                found.append(u.Unit(text, format="vounit"))
+                units.append(u.Unit(text, format="vounit"))
             except (ValueError, TypeError):
                 raise UnitFault(f"'{text}' is not a unit of VOUnits", is_target) from None
         try:
-            return float(found[0].to(found[1]))
+            return float(units[0].to(units[1]))
         except (u.UnitConversionError, u.UnitTypeError, TypeError, ValueError):
             hint = f"It must measure the same as {source}."
             raise UnitFault(f"'{source}' can't be converted to '{target}'", True, hint) from None
