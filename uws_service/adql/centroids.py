@@ -1,4 +1,7 @@
-"""The centroid of a polygon in plain SQL, for PostgreSQL: what `sphere.centroid` computes."""
+"""The centroid of a polygon in plain SQL.
+
+PostgreSQL computes with it what `sphere.centroid` does.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ def _dot(first: str, second: str) -> str:
 
 
 def centroid_sql(polygon: str) -> str:
-    """Return the SQL of the centroid of a polygon.
+    """Return the centroid of a polygon as SQL.
 
     The polygon is an array of degrees; the centroid is NULL for what is no polygon.
     """
@@ -23,7 +26,9 @@ def centroid_sql(polygon: str) -> str:
     )
     # The sum over the sides of their normals, as long as the sides are; s is the sum of the corners.
     cross = "ay * bz - az * by AS nx, az * bx - ax * bz AS ny, ax * by - ay * bx AS nz"
-    sides = f"SELECT ax, ay, az, {_dot('a', 'b')} AS along, {cross} FROM (SELECT *, {corner_b} FROM ({corners}) AS k) AS s"
+    sides = (
+        f"SELECT ax, ay, az, {_dot('a', 'b')} AS along, {cross} FROM (SELECT *, {corner_b} FROM ({corners}) AS k) AS s"
+    )
     with_length = f"SELECT *, sqrt({_dot('n', 'n')}) AS length FROM ({sides}) AS l OFFSET 0"
     weight = "CASE WHEN length > 1e-13 THEN atan2(length, along) / length ELSE 0 END"
     sums = ", ".join([*(f"sum(n{d} * {weight}) AS t{d}" for d in "xyz"), *(f"sum(a{d}) AS s{d}" for d in "xyz")])

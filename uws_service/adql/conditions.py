@@ -24,7 +24,7 @@ class Conditions(Expressions):
         """Return SQL, columns and types of a subquery."""
 
     def condition(self, node: Condition, scope: Scope) -> Translated:
-        """Translate a condition to a value of type boolean; raises `Fault`."""
+        """Translate a condition; raises `Fault`."""
         match node:
             case Logical():
                 spread = self.geometry.spread

@@ -1,4 +1,7 @@
-"""A cursor over the tokens of a query: look at the next one, take it, or say what was expected instead."""
+"""A cursor over the tokens of a query.
+
+It looks at the next one, takes it, or says what was expected instead.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ _STRUCTURE = frozenset(
 
 
 class Cursor:
-    """A place in a query, with the small steps of the grammar."""
+    """A place in a query, with the grammar's small steps."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -67,7 +70,7 @@ class Cursor:
         return token
 
     def accept(self, *words: str) -> bool:
-        """Go past these words or marks if all of them follow."""
+        """Go past these words if all of them follow."""
         if all(self.ahead(number).upper == word for number, word in enumerate(words)):
             self._index += len(words)
             return True
@@ -81,13 +84,13 @@ class Cursor:
         return True
 
     def expect(self, word: str, context: str = "") -> Token:
-        """Go past one word or mark that must follow."""
+        """Go past a word that must follow."""
         if self.token.upper != word:
             raise self.unexpected(f"'{word}'{context}")
         return self.take()
 
     def unexpected(self, expected: str) -> Fault:
-        """Return the fault that something else was expected here."""
+        """Return the fault of an unexpected token."""
         token = self.token
         word = token.upper
         previous = self._tokens[self._index - 1].upper if self._index else ""
@@ -97,7 +100,7 @@ class Cursor:
         return Fault(f"expected {expected}, found {token}", token.at, hint)
 
     def name(self, description: str) -> Name:
-        """Read an identifier, which must not be a reserved word."""
+        """Read an identifier that is no reserved word."""
         token = self.token
         if token.kind is Kind.DELIMITED:
             self.take()
@@ -131,7 +134,7 @@ class Cursor:
         return int(token.text)
 
     def starts_alias(self) -> bool:
-        """Return whether the next token names the value before it."""
+        """Return whether the next token may be an alias."""
         token = self.token
         return token.kind is Kind.DELIMITED or (token.kind is Kind.WORD and token.upper not in RESERVED)
 
@@ -144,13 +147,13 @@ class Cursor:
         return None
 
     def enter(self) -> None:
-        """Enter a bracket; too many within each other are refused."""
+        """Enter a bracket; refuse to nest too deeply."""
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise Fault("too many brackets within each other", self.token.at, f"At most {MAX_DEPTH} are read.")
 
     def check_count(self, count: int, limit: int, description: str, at: int) -> None:
-        """Refuse what would make a tree too deep to be walked."""
+        """Refuse a chain that makes too deep a tree."""
         if count > limit:
             raise Fault(f"there are more than {limit} {description}", at)
 

@@ -1,4 +1,7 @@
-"""Values of the syntax tree to SQL, with their types (ADQL 2.1 §2.2.3, §2.3, §3, §4)."""
+"""Values of the syntax tree to SQL.
+
+Each has its type (ADQL 2.1 §2.2.3, §2.3, §3, §4).
+"""
 
 from __future__ import annotations
 
@@ -62,7 +65,7 @@ class Expressions:
 
     @abstractmethod
     def scalar(self, query: Query, scope: Scope, at: int) -> Translated:
-        """Translate a subquery of one column in place of a value."""
+        """Translate a subquery in place of a value."""
 
     def value(self, node: Value, scope: Scope) -> Translated:
         """Translate a value with its type; raises `Fault`."""

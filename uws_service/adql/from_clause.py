@@ -1,4 +1,6 @@
-"""FROM to SQL: tables, subqueries, joins, and the columns that they make visible (ADQL 2.1 §2.2.2).
+"""FROM to SQL (ADQL 2.1 §2.2.2).
+
+Tables, subqueries and joins become SQL and the columns that they make visible.
 
 Tables get aliases of ours (t1, t2 …): no name of a user or of a table's owner decides what the SQL means.
 """
@@ -49,7 +51,7 @@ class FromClause(Conditions):
         return sql
 
     def sources(self, node: Select, parent: Scope | None) -> tuple[list[str], Visible]:
-        """Return the SQL of each source, and what all of them make visible."""
+        """Return the sources' SQL, and what they make visible."""
         sources: list[str] = []
         relations: list[Relation] = []
         fields: list[Field] = []
@@ -126,11 +128,11 @@ class FromClause(Conditions):
         return self.condition(node, self.new_scope(visible, parent)).sql
 
     def new_alias(self) -> str:
-        """Return an alias that the query does not have yet."""
+        """Return an alias that is not used yet."""
         self._alias_count += 1
         return identifier(f"t{self._alias_count}")
 
     def new_scope(self, visible: Visible, parent: Scope | None) -> Scope:
-        """Return a scope with a number of its own."""
+        """Return a scope with a new number."""
         self._scope_count += 1
         return Scope(self._scope_count, visible, parent)

@@ -1,4 +1,7 @@
-"""The functions of ADQL: how many arguments, and the SQL of those that take and give numbers (ADQL 2.1 §2.3, §4)."""
+"""The functions of ADQL (ADQL 2.1 §2.3, §4).
+
+How many arguments each takes, and the SQL of those that compute numbers from numbers.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """The number of arguments; ``form`` is how a person writes it.
+    """The number of arguments of a function.
+
+    ``form`` is how a person writes it.
 
     ``feature`` is the kind of optional features that it belongs to (TAPRegExt 1.0 §2.3), None for what every service
     has; ``announced`` are its forms there if its name is not enough.
@@ -23,8 +28,9 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class Maths:
-    """SQL of a function of doubles in both dialects, with ``{0}`` and ``{1}`` for arguments, and the result's unit.
+    """SQL of a function of doubles in both dialects.
 
+    ``{0}`` and ``{1}`` stand for arguments; ``unit`` is the result's.
     A unit of ``=`` is that of the argument.
     """
 

@@ -1,5 +1,6 @@
-"""Geometry in ADQL to SQL (ADQL 2.1 §4.2): the same formulas on both engines, with an index beside them.
+"""Geometry in ADQL to SQL (ADQL 2.1 §4.2).
 
+Both engines get the same formulas, with a condition of an index beside them.
 A geometry is an array of doubles in the engines, as in DALI: point 2 numbers, circle 3, polygon 6 or more, in degrees.
 """
 
@@ -35,7 +36,7 @@ class Geometry:
         }
 
     def call(self, name: str, at: int, arguments: list[Translated]) -> Translated | None:
-        """Translate a call; return None if the function is not of geometry."""
+        """Translate a call, or return None for other functions."""
         function = self._functions.get(name)
         if function is None:
             return None
@@ -48,7 +49,7 @@ class Geometry:
         return replace(function(self.sql, at, arguments), name=name.lower())
 
     def distance_index(self, value: Translated, radius: Translated) -> str | None:
-        """Return a condition that follows from DISTANCE(…) <= radius.
+        """Return what follows from DISTANCE(…) <= radius.
 
         None if the value is no such distance.
         """

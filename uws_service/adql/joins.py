@@ -1,4 +1,7 @@
-"""NATURAL JOIN and USING, written out: the condition, and each common column once (SQL-92 §7.5)."""
+"""NATURAL JOIN and USING, written out (SQL-92 §7.5).
+
+They become a condition, and each common column stands once.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Functions that measure geometries: DISTANCE, AREA, CENTROID, COORD1, COORD2, COORDSYS (ADQL 2.1 §4.2)."""
+"""Functions that measure geometries (ADQL 2.1 §4.2).
+
+DISTANCE, AREA, CENTROID, COORD1, COORD2, COORDSYS, and IVO_HEALPIX_INDEX.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ _SQUARE_DEGREES = (180 / math.pi) ** 2
 
 
 def half_chord(sql: Sql, first: Pair, second: Pair) -> str:
-    """Return the square of the half chord between points.
+    """Return the squared half chord between points.
 
     It grows with their distance, and is right for the smallest one.
     """

@@ -1,4 +1,7 @@
-"""What a query returns: its columns, and the small rules about what it may list, group, combine and sort by."""
+"""The columns that a query returns.
+
+With them come the small rules about what it may list, group, combine and sort by.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,7 @@ class TranslatedQuery:
 
 
 def output_fields(alias: str, outputs: tuple[Output, ...]) -> tuple[Field, ...]:
-    """Return the columns of a subquery as those around it name them."""
+    """Return the columns of a subquery for the outer one."""
     return tuple(
         Field(o.name, o.delimited, f"{alias}.{identifier(f'c{number}')}", o.column, o.type)
         for number, o in enumerate(outputs, 1)
@@ -75,7 +78,7 @@ def refuse_duplicates(relations: Sequence[Relation]) -> None:
 
 
 def unique_outputs(values: Sequence[Translated], names: Sequence[tuple[str, bool]]) -> tuple[Output, ...]:
-    """Return the columns of a result under unique names (TAP 1.1 §2.7.3, T-023)."""
+    """Return columns with unique names (TAP 1.1 §2.7.3, T-023)."""
     outputs: list[Output] = []
     used_names: set[str] = set()
     for value, (name, delimited) in zip(values, names, strict=True):
@@ -89,7 +92,7 @@ def unique_outputs(values: Sequence[Translated], names: Sequence[tuple[str, bool
 
 
 def result_column(value: Translated, name: str) -> Column:
-    """Return the column of a result, with what it inherits."""
+    """Return a result's column, with what it inherits."""
     plain = types.column_of(value.type, name)
     metadata = value.metadata
     if metadata is None:
@@ -102,7 +105,7 @@ def result_column(value: Translated, name: str) -> Column:
 
 
 def common_outputs(node: SetOperation, lhs: TranslatedQuery, rhs: TranslatedQuery) -> tuple[Output, ...]:
-    """Return the columns of a set operation; raises `Fault`."""
+    """Return the columns of a set operation, or raise `Fault`."""
     if len(lhs.outputs) != len(rhs.outputs):
         counts = f"{len(lhs.outputs)} and {len(rhs.outputs)}"
         raise Fault(f"the two sides of {node.operator} have {counts} columns", node.at, "They must have the same.")
@@ -117,7 +120,7 @@ def common_outputs(node: SetOperation, lhs: TranslatedQuery, rhs: TranslatedQuer
 
 
 def with_types(sql: Sql, query: TranslatedQuery, outputs: tuple[Output, ...]) -> str:
-    """Return a query whose columns are cast to the types of others."""
+    """Return a query with columns cast to other types."""
     columns = []
     for number, (output, target) in enumerate(zip(query.outputs, outputs, strict=True), 1):
         name = identifier(f"c{number}")
@@ -128,7 +131,7 @@ def with_types(sql: Sql, query: TranslatedQuery, outputs: tuple[Output, ...]) ->
 
 
 def ordinal(value: Value, count: int) -> int | None:
-    """Return the number of a result's column that ORDER BY names."""
+    """Return the number of a column in ORDER BY."""
     if not isinstance(value, Number):
         return None
     if not value.text.isdigit() or not 1 <= int(value.text) <= count:
@@ -157,7 +160,7 @@ def is_alias(term: Value, alias: Name) -> bool:
 
 
 def must_be_grouped(value: Translated, scope: Scope) -> None:
-    """Refuse columns that are neither grouped by nor within an aggregate."""
+    """Refuse columns that have several values in a group."""
     loose = sorted((at, sql) for number, sql, at in value.free if number == scope.number)
     for at, _ in loose:
         hint = "Name it in GROUP BY, or put it into COUNT, SUM, AVG, MIN or MAX."

@@ -1,5 +1,6 @@
-"""One ADQL 2.1 query from text to syntax tree: the grammar's statements. Values and conditions are in `value_parser`.
+"""The grammar of queries: text to syntax tree.
 
+Values and conditions are in `value_parser`.
 Beyond the standard's grammar it takes a SELECT without FROM, CROSS JOIN, and subqueries in place of values.
 """
 

@@ -21,7 +21,7 @@ def to_pgsphere(sql: Sql, value: Translated) -> str:
 
 
 def to_spoly(sql: Sql, value: Translated) -> str:
-    """Return a polygon as spoly, which PostgreSQL reads from text."""
+    """Return a polygon as spoly, read from text."""
     if not sql.has("pgsphere"):
         raise Fault("this server's PostgreSQL can't compute with polygons of columns without pgsphere", value.at)
     corners = (

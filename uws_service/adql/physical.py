@@ -1,4 +1,7 @@
-"""How published tables and columns are named inside an engine; translator and engines share it."""
+"""Names of tables and columns inside an engine.
+
+The translator and the engines share them.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ def is_transient(table: Table) -> bool:
 
 
 def has_healpix(table: Table, dialect: Dialect) -> bool:
-    """Return whether the engine has a HEALPix column for this table."""
+    """Return whether the table has a HEALPix column."""
     return dialect == "duckdb" and table.position is not None and not is_transient(table)
 
 
@@ -52,7 +55,7 @@ def table_sql(table: Table) -> str:
 
 
 def column_names(table: Table, dialect: Dialect) -> tuple[str, ...]:
-    """Return the unquoted names of a table's columns in the engine.
+    """Return the columns' names in the engine, unquoted.
 
     DuckDB takes "a" for "A", so one of them gets a number.
     """

@@ -1,5 +1,6 @@
-"""CONTAINS and INTERSECTS (ADQL 2.1 §4.2), with the condition of an index where one follows from them.
+"""CONTAINS and INTERSECTS (ADQL 2.1 §4.2).
 
+They carry the condition of an index where one follows from them.
 Polygons are computed by functions of ours in DuckDB. PostgreSQL computes a point in a constant polygon in plain SQL and
 leaves the rest to pgsphere.
 """
@@ -68,7 +69,7 @@ def _relation(
 def _with_circle(
     sql: Sql, spread: Spread, value: Translated, circle: Translated, predicate: Predicate
 ) -> tuple[str, str | None]:
-    """Return condition and index of a point or circle and a circle."""
+    """Return condition and index for a circle."""
     lon, lat, radius = numbers_of(circle)
     numbers = numbers_of(value)
     centre = (numbers[0], numbers[1])
@@ -88,7 +89,7 @@ def _with_circle(
 
 
 def _polygon_index(sql: Sql, spread: Spread, point: Translated, polygon: list[float] | None) -> str | None:
-    """Return the index for a point in a constant polygon: the circle around it."""
+    """Return the circle around a constant polygon as index."""
     if polygon is None or point.type != "point" or len(polygon) < 6:
         return None
     lon, lat, radius = (constant_number(sql, n, point.at) for n in sphere.bounding_circle(sphere.polygon(polygon)))
@@ -97,7 +98,7 @@ def _polygon_index(sql: Sql, spread: Spread, point: Translated, polygon: list[fl
 
 
 def point_in_polygon(sql: Sql, point: Translated, polygon: list[float]) -> str:
-    """Return the plain SQL of a point in a constant polygon.
+    """Return whether a constant polygon holds a point, as SQL.
 
     It computes what `sphere.in_polygon` does.
     """

@@ -1,5 +1,6 @@
-"""Queries of the syntax tree to SQL: SELECT, grouping, set operations, order, and the columns that come out.
+"""Queries of the syntax tree to SQL.
 
+SELECT, grouping, set operations, order, and the columns that come out.
 Columns of results get names of ours (c1, c2 …), as tables get aliases.
 """
 
@@ -86,7 +87,7 @@ class Queries(FromClause):
     def _sorted(
         self, query: TranslatedQuery, order: tuple[Order, ...], offset: int | None, limit: int | None = None
     ) -> TranslatedQuery:
-        """Return a query around another, sorted by its columns only."""
+        """Wrap a query to sort it by its columns."""
         alias = self.new_alias()
         fields = output_fields(alias, query.outputs)
         scope = self.new_scope(Visible((), fields), None)
@@ -201,7 +202,7 @@ class Queries(FromClause):
     def _order_value(
         self, term: Order, values: list[Translated], outputs: tuple[Output, ...], scope: Scope
     ) -> Translated:
-        """Return a column of the result, or another value of the rows."""
+        """Return a column of the result, or another value."""
         if number := ordinal(term.value, len(values)):
             return values[number - 1]
         if isinstance(term.value, ColumnName) and len(term.value.parts) == 1:

@@ -1,5 +1,6 @@
-"""The SQL of ROUND, TRUNCATE and CAST to an integer: exact for every double and every integer (ADQL 2.1 §2.3).
+"""The SQL of ROUND, TRUNCATE and CAST to an integer.
 
+It is exact for every double and every integer (ADQL 2.1 §2.3).
 A double from 2^52 on is whole, and an integer from 2^53 on fits no double: neither may change by being rounded.
 """
 
@@ -16,7 +17,7 @@ _LONG_DIGITS = 18
 
 
 def nearest_whole(sql: Sql, number: str) -> str:
-    """Return the nearest whole number of a double, halves away from zero."""
+    """Return the nearest whole number, halves away from zero."""
     half = f"CASE WHEN {number} < 0 THEN {sql.constant(-_BELOW_HALF)} ELSE {sql.constant(_BELOW_HALF)} END"
     return f"trunc({number} + {half})"
 
@@ -30,7 +31,7 @@ def is_exact(value: Translated, digits: int) -> bool:
 
 
 def rounded_integer(sql: Sql, name: str, value: Translated, digits: int) -> tuple[str, str]:
-    """Return the SQL and the type of ROUND or TRUNCATE of an integer."""
+    """Return SQL and type of a rounded integer."""
     if digits >= 0:
         kind = arithmetic_type(value.type)
         return sql.cast(value, kind), kind
@@ -44,7 +45,7 @@ def rounded_integer(sql: Sql, name: str, value: Translated, digits: int) -> tupl
 
 
 def rounded_double(sql: Sql, name: str, value: Translated, digits: int) -> str:
-    """Return the SQL of ROUND or TRUNCATE of a double."""
+    """Return the SQL of a rounded double."""
     number = sql.double(value)
     if not digits:
         return f"({nearest_whole(sql, number)})" if name == "ROUND" else f"trunc({number})"

@@ -1,4 +1,7 @@
-"""Names to tables and columns: what a query can see at each place, and what was probably meant."""
+"""Names to tables and columns.
+
+What a query can see at each place, and which name was probably meant.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,10 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A column that a query can name; ``delimited`` ones only by their exact name."""
+    """A column that a query can name.
+
+    ``delimited`` ones can only be named exactly.
+    """
 
     name: str
     delimited: bool
@@ -38,7 +44,10 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """Something in FROM, with the names it goes by: alias, or table with and without schema."""
+    """A table or subquery in FROM, by its names.
+
+    They are its alias, or its table with and without schema.
+    """
 
     alias: Name | None
     table: Table | None
@@ -48,8 +57,9 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class Visible:
-    """What is in FROM: the relations for qualified names, and the columns that ``*`` gives, each common one once.
+    """The relations of FROM, and the columns of ``*``.
 
+    Common columns stand once; qualified names go by relation.
     ``inner`` are the SQL aliases of tables that no outer join keeps or fills.
     """
 
@@ -60,7 +70,10 @@ class Visible:
 
 @dataclass(slots=True)
 class Scope:
-    """What a place in the query can see; ``parent`` is the query around it."""
+    """The names that a place in the query can see.
+
+    ``parent`` is the scope of the query around it.
+    """
 
     number: int
     visible: Visible
@@ -70,7 +83,7 @@ class Scope:
     notes: list[str] = field(default_factory=list)
 
     def column(self, name: ColumnName) -> tuple[Field, Scope]:
-        """Return the column of that name here or further out; raises `Fault`."""
+        """Return a column of this or an outer scope."""
         scope: Scope | None = self
         while scope is not None:
             fields = _matching_fields(scope.visible, name)
@@ -113,7 +126,7 @@ class Scope:
         return Fault(f"there is no column '{last.text}'", name.at, column_hint(last, all_fields))
 
     def relation(self, parts: tuple[Name, ...], at: int) -> Relation:
-        """Return the relation of that name in this very FROM."""
+        """Return the relation of that name in FROM."""
         relations = [r for r in self.visible.relations if is_named(r, parts)]
         if len(relations) == 1:
             return relations[0]
@@ -125,14 +138,14 @@ class Scope:
 
 
 def matches(name: Name, text: str, delimited: bool) -> bool:
-    """Return whether a name in the query means that text (ADQL 2.1 §2.1.3)."""
+    """Return whether a name means that text (ADQL 2.1 §2.1.3)."""
     if name.delimited:
         return name.text == text
     return not delimited and name.text.lower() == text.lower()
 
 
 def needs_quotes(published: str) -> bool:
-    """Return whether a published name must stand in double quotes."""
+    """Return whether a name must stand in quotes."""
     name = bare(published)
     return (
         name != published
@@ -159,7 +172,7 @@ def column_hint(name: Name, fields: Sequence[Field]) -> str:
 
 
 def qualified(parts: Sequence[Name]) -> str:
-    """Return a name as it stands in the query."""
+    """Return a name as the query has it."""
     return ".".join(identifier(p.text) if p.delimited else p.text for p in parts)
 
 
@@ -195,7 +208,7 @@ def _matching_fields(visible: Visible, name: ColumnName) -> list[Field]:
 
 
 def find_table(parts: tuple[Name, ...], tables: Sequence[Table], at: int) -> Table:
-    """Return the published table or upload of that name; raises `Fault`."""
+    """Return the table of that name, or raise `Fault`."""
     if len(parts) == 3:
         raise Fault(f"'{qualified(parts)}' has three parts", at, "Tables are schema.table; there are no catalogues.")
     matching_tables = [t for t in tables if means_table(t, parts)]

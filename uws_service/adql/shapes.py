@@ -1,4 +1,7 @@
-"""Geometries as values, and the functions that construct them: POINT, CIRCLE, BOX, POLYGON, REGION (ADQL 2.1 §4.2)."""
+"""Geometries and their constructors (ADQL 2.1 §4.2).
+
+POINT, CIRCLE, BOX, POLYGON and REGION.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ T = TypeVar("T")
 
 
 def geometry(sql: Sql, kind: str, at: int, numbers: list[Translated]) -> Translated:
-    """Return a geometry of numbers, checked where they are constants."""
+    """Return a geometry of numbers; check constant ones."""
     for position, number in enumerate(numbers):
         if number.number is not None and position % 2 and not (kind == "circle" and position == 2):
             check_latitude(number)
@@ -33,7 +36,7 @@ def constant_number(sql: Sql, number: float, at: int) -> Translated:
 
 
 def numbers_of(value: Translated) -> tuple[Translated, ...]:
-    """Return the numbers of a point or circle, of a constant or a column."""
+    """Return the numbers of a point or circle."""
     if value.shape is not None:
         return value.shape.numbers
     count = {"point": 2, "circle": 3}[value.type]
@@ -57,7 +60,10 @@ def circle(sql: Sql, at: int, arguments: list[Translated]) -> Translated:
 
 
 def _centre_and_sizes(name: str, at: int, arguments: list[Translated], sizes: int) -> list[Translated]:
-    """Return the centre, a point or two numbers, and the sizes as numbers."""
+    """Return centre and sizes as numbers.
+
+    The centre is a point or two numbers.
+    """
     if arguments and arguments[0].type == "point":
         check_count(name, at, arguments, 1 + sizes)
         numbers = [*numbers_of(arguments[0]), *arguments[1:]]
@@ -125,7 +131,7 @@ CONSTRUCTORS: dict[str, Callable[[Sql, int, list[Translated]], Translated]] = {
 
 
 def region(sql: Sql, at: int, arguments: list[Translated]) -> Translated:
-    """Translate REGION by the constructor that its text names."""
+    """Translate REGION by its text's constructor."""
     text = arguments[0]
     if text.type not in STRINGS or not text.literal:
         raise Fault("the text of REGION is not a string constant", text.at, f"Write {FUNCTIONS['REGION'].form}.")
@@ -134,7 +140,7 @@ def region(sql: Sql, at: int, arguments: list[Translated]) -> Translated:
 
 
 def must_be_geometries(name: str, arguments: list[Translated]) -> list[Translated]:
-    """Return the arguments of a function, each of which must be a geometry."""
+    """Return the arguments; refuse all but geometries."""
     for value in arguments:
         if value.type not in GEOMETRIES:
             hint = "POINT(lon, lat), CIRCLE(lon, lat, radius) and POLYGON(…) are geometries."
@@ -157,7 +163,7 @@ def check_latitude(number: Translated) -> None:
 
 
 def located(function: Callable[..., T], at: int, *arguments: object) -> T:
-    """Call a function; its `ValueError` becomes a fault at that place."""
+    """Call a function; turn its `ValueError` into a fault."""
     try:
         return function(*arguments)
     except ValueError as error:

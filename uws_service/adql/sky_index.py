@@ -1,5 +1,6 @@
-"""Sky indexes: conditions that many rows fail at once, put beside the exact one that they follow from.
+"""Sky indexes: cheap conditions beside the exact one.
 
+They follow from it, and most rows fail them at once.
 DuckDB's tables are sorted by a HEALPix column: its ranges skip row groups, and joins go by equal cells. PostgreSQL gets
 the conditions of q3c or pgsphere, which use its indexes. Everything else gets a band of latitudes.
 """
@@ -24,8 +25,9 @@ Pair = tuple[Translated, Translated]
 
 @dataclass(slots=True)
 class Spread:
-    """Tables that are replaced by others so that DuckDB joins positions by equal HEALPix cells.
+    """Tables that are replaced by others for joins.
 
+    DuckDB then joins positions by equal HEALPix cells.
     The rows of one table stand once for each cell around their position. A row of the other table is in one cell, so a
     pair is found once at most. That is right where the condition must hold, and where the first table's rows need not
     be kept without a partner: ``allowed`` are such aliases at the place that is being translated. Where its rows must
@@ -38,7 +40,7 @@ class Spread:
 
     @contextmanager
     def allowing(self, aliases: frozenset[str]) -> Iterator[None]:
-        """Translate a condition that must hold, in which these may be spread."""
+        """Allow these tables to be spread meanwhile."""
         outer, self.allowed = self.allowed, aliases
         try:
             yield
@@ -74,7 +76,7 @@ def _cell(alias: str, depth: int) -> str:
 
 
 def near(sql: Sql, spread: Spread, first: Pair, second: Pair, radius: Translated) -> str | None:
-    """Return a condition that holds where two points are near.
+    """Return what holds where two points are near.
 
     They are at most ``radius`` degrees apart.
     """
@@ -86,7 +88,9 @@ def near(sql: Sql, spread: Spread, first: Pair, second: Pair, radius: Translated
 
 
 def _driving(first: Pair, second: Pair) -> bool:
-    """Return whether rows of the second table look for partners in the first.
+    """Return whether the second table drives the join.
+
+    Its rows then look for partners in the first.
 
     Those of an upload do, or else those of the table that comes first in FROM.
     """
@@ -141,7 +145,7 @@ def _with_margin(degrees: float) -> float:
 
 
 def spoint(sql: Sql, point: Pair) -> str:
-    """Return a point of pgsphere, written as indexes on it are."""
+    """Return a point as pgsphere's indexes have it."""
     return f"spoint(radians({sql.double(point[0])}), radians({sql.double(point[1])}))"
 
 
@@ -166,9 +170,9 @@ def _healpix(column: str, lon: float, lat: float, radius: float) -> str:
 
 
 def healpix_ranges(lon: float, lat: float, radius: float) -> list[tuple[int, int]]:
-    """Return ranges of HEALPix numbers that cover a circle in degrees.
+    """Return ranges of HEALPix numbers that cover a circle.
 
-    The numbers are nested, of depth 29; both ends are inside.
+    The numbers are nested, of depth 29; both ends are inside. The circle is in degrees.
     """
     import astropy.units as u
     from astropy.coordinates import Latitude, Longitude

@@ -1,5 +1,6 @@
-"""Geometry on the unit sphere with numpy: of constants in a query, and row by row for DuckDB. Angles in radians.
+"""Geometry on the unit sphere with numpy.
 
+It serves constants in a query and DuckDB row by row. Angles are in radians.
 A polygon is an array (n, 3) of unit vectors; its sides are great circles. It must fit into half the sky, and its inside
 is the side that does, whichever way round the corners are given. In the gnomonic plane around its centre its sides are
 straight lines, which makes the tests those of plane polygons.
@@ -27,18 +28,18 @@ def vectors(lon: Any, lat: Any) -> Array:
 
 
 def degrees(vector: Array) -> tuple[Any, Any]:
-    """Return longitude in [0, 360) and latitude, in degrees."""
+    """Return longitude (0 to 360) and latitude."""
     lon = np.degrees(np.arctan2(vector[..., 1], vector[..., 0])) % 360.0
     return lon, np.degrees(np.arctan2(vector[..., 2], np.hypot(vector[..., 0], vector[..., 1])))
 
 
 def between(a: Array, b: Array) -> Array:
-    """Return the angles between unit vectors, exact at every size."""
+    """Return the angles between unit vectors."""
     return np.asarray(2 * np.arctan2(np.linalg.norm(a - b, axis=-1), np.linalg.norm(a + b, axis=-1)))
 
 
 def polygon(numbers: Any) -> Array:
-    """Return the corners of a DALI polygon in degrees.
+    """Return the corners of a DALI polygon.
 
     Raises `ValueError` if they are too few or too far apart.
     """
@@ -56,7 +57,7 @@ def polygon(numbers: Any) -> Array:
 
 
 def _plane(corners: Array) -> tuple[Array, Array, Array]:
-    """Centre, and two axes at right angles to it, of the gnomonic plane."""
+    """Return centre and two axes of the gnomonic plane."""
     total = corners.sum(axis=0)
     length = np.linalg.norm(total)
     if length < 1e-9 or ((corners @ total) / length).min() <= 1e-6:
@@ -68,14 +69,20 @@ def _plane(corners: Array) -> tuple[Array, Array, Array]:
 
 
 def plane_corners(corners: Array) -> tuple[Array, Array, Array, Array, Array]:
-    """Centre and axes of the gnomonic plane, and the corners' x and y in it."""
+    """Return the gnomonic plane, and corners in it.
+
+    Its centre, its two axes, and the corners' x and y.
+    """
     centre, first, second = _plane(corners)
     depth = corners @ centre
     return centre, first, second, (corners @ first) / depth, (corners @ second) / depth
 
 
 def in_polygon(points: Array, corners: Array) -> Truth:
-    """Return whether points (m, 3) are in a polygon or on its boundary."""
+    """Return whether points (m, 3) are in a polygon.
+
+    Its boundary belongs to it.
+    """
     centre, first, second, x, y = plane_corners(corners)
     depth = points @ centre
     ahead = depth > 0
@@ -90,7 +97,7 @@ def in_polygon(points: Array, corners: Array) -> Truth:
 
 
 def from_boundary(points: Array, corners: Array) -> Array:
-    """Return the distance of points (m, 3) to the nearest side or corner."""
+    """Return the distance of points (m, 3) to the boundary."""
     nearest = np.full(len(points), np.pi)
     for a, b in zip(corners, np.roll(corners, -1, axis=0), strict=True):
         normal = np.cross(a, b)
@@ -105,16 +112,15 @@ def from_boundary(points: Array, corners: Array) -> Array:
     return nearest
 
 
-def sides_cross(first_normal: Array, second: Array) -> bool:
-    """Return whether sides of two polygons cross, not only touch."""
-    a, b = first_normal[:, None], np.roll(first_normal, -1, axis=0)[:, None]
-    c, d = second_normal[None], np.roll(second_normal, -1, axis=0)[None]
-    first, second = np.cross(a, b), np.cross(c, d)
-    ca, da = (first * c).sum(-1), (first * d).sum(-1)
-    ac, bc = (second * a).sum(-1), (second * b).sum(-1)
-    tiny = ON_EDGE
-    parted = (ca * da < 0) & (ac * bc < 0) & (np.minimum(np.abs(ca), np.abs(da)) > tiny)
-    parted &= np.minimum(np.abs(ac), np.abs(bc)) > tiny
+def sides_cross(first: Array, second: Array) -> bool:
+    """Return whether sides cross, not only touch."""
+    a, b = first[:, None], np.roll(first, -1, axis=0)[:, None]
+    c, d = second[None], np.roll(second, -1, axis=0)[None]
+    first_normals, second_normals = np.cross(a, b), np.cross(c, d)
+    ca, da = (first_normals * c).sum(-1), (first_normals * d).sum(-1)
+    ac, bc = (second_normals * a).sum(-1), (second_normals * b).sum(-1)
+    parted = (ca * da < 0) & (ac * bc < 0) & (np.minimum(np.abs(ca), np.abs(da)) > ON_EDGE)
+    parted &= np.minimum(np.abs(ac), np.abs(bc)) > ON_EDGE
     # Without this, sides that cross each other's antipodes would count.
     return bool((parted & (ca * bc > 0)).any())
 
@@ -132,7 +138,7 @@ def area(corners: Array) -> float:
 
 
 def centroid(corners: Array) -> Array:
-    """Return the unit vector to the centre of mass of the surface.
+    """Return the unit vector to a polygon's centroid.
 
     It has the direction of the sum of the sides' normals, each as long as its side.
     """
@@ -149,7 +155,7 @@ def centroid(corners: Array) -> Array:
 
 
 def box(lon: float, lat: float, width: float, height: float) -> list[float]:
-    """Return the corners of a BOX in degrees as a DALI polygon.
+    """Return the corners of a BOX as DALI polygon.
 
     Its sides cross the arms' ends at right angles (STC).
     """
@@ -205,7 +211,7 @@ def _halves(corners: Array) -> Array:
 
 
 def intersects(first: Any, second: Any) -> bool:
-    """Return whether two DALI geometries have a point in common."""
+    """Return whether two DALI geometries overlap or touch."""
     if len(first) == 2 or len(second) == 2:
         return contains(first, second) if len(first) == 2 else contains(second, first)
     if len(first) == 3 and len(second) == 3:
@@ -221,7 +227,10 @@ def intersects(first: Any, second: Any) -> bool:
 
 
 def bounding_circle(corners: Array) -> tuple[float, float, float]:
-    """Longitude, latitude and radius in degrees of a circle around a polygon's corners, and so around the polygon."""
+    """Return a circle around a polygon.
+
+    Longitude, latitude and radius are in degrees.
+    """
     centre = _plane(corners)[0]
     lon, lat = degrees(centre)
     return float(lon), float(lat), float(np.degrees(between(corners, centre).max()))

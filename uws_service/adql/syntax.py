@@ -1,4 +1,4 @@
-"""The syntax tree of ADQL: what the grammar of ADQL 2.1 (appendix A) can say, and nothing else. Pure data.
+"""The syntax tree of ADQL 2.1 (appendix A). Pure data.
 
 ``at`` is the place in the text, in characters from 0.
 """
@@ -11,7 +11,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """An identifier; a delimited one is compared with its case."""
+    """An identifier; delimited ones keep their case."""
 
     text: str
     delimited: bool

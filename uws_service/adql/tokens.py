@@ -1,4 +1,7 @@
-"""Text to the tokens of ADQL 2.1, with sqlglot's tokenizer cut down to them."""
+"""Text to the tokens of ADQL 2.1.
+
+sqlglot's tokenizer does it, cut down to them.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,10 @@ _NUMBER = re.compile(r"(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\Z")
 
 
 class Adql(Dialect):
-    """The dialect as sqlglot sees it: only its tokens, since the grammar is stricter than any of sqlglot's."""
+    """The dialect as sqlglot sees it: only its tokens.
+
+    The grammar is stricter than any of sqlglot's.
+    """
 
     class Tokenizer(AnyTokenizer):
         QUOTES: ClassVar = ["'"]
@@ -71,7 +77,10 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token; ``text`` is without quotes, ``upper`` is empty unless it is a word or a mark."""
+    """A token, its text without quotes.
+
+    ``upper`` is empty unless it is a word or a mark.
+    """
 
     kind: Kind
     text: str
@@ -92,7 +101,7 @@ _MARKS = {"(", ")", ",", ".", "+", "-", "*", "/", "=", "<", ">", "<>", "!=", "<=
 
 
 def tokenize(text: str) -> list[Token]:
-    """Split a query into tokens, with an END at the end.
+    """Split a query into tokens, the last an END.
 
     Raises `Fault` for what ADQL has no token for.
     """
@@ -150,7 +159,7 @@ def _classify(word: str, at: int) -> tuple[Kind, str]:
 
 
 def _join_numbers(raw_tokens: list[Token], text: str) -> list[Token]:
-    """Join ``.`` with a number that follows at once.
+    """Join ``.`` with a number right after it.
 
     After a name it is an error (``t.5``).
     """
@@ -175,7 +184,10 @@ def _join_numbers(raw_tokens: list[Token], text: str) -> list[Token]:
 
 
 def _unclosed_quote(text: str) -> Fault:
-    """Find the quote that is not closed, since the tokenizer does not say where it began."""
+    """Find the quote that is not closed.
+
+    The tokenizer does not say where it began.
+    """
     place, length = 0, len(text)
     while place < length:
         if text.startswith("--", place):

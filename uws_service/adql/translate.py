@@ -1,4 +1,4 @@
-"""The entry point: an ADQL query to the SQL of an engine."""
+"""The entry point of the translator."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from uws_service.adql.translated import Sql
 
 
 def translate(text: str, tables: Sequence[Table], dialect: Dialect) -> Translation:
-    """Translate one ADQL 2.1 query to an engine's SQL.
+    """Translate an ADQL 2.1 query to SQL.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Values on their way into SQL: text, type, and what is known about them."""
+"""Values in SQL: text, type and metadata."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ MAX_SQL_CHARACTERS = 1_000_000  # a short query with functions in functions can 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A geometry whose numbers are known one by one: point 2, circle 3, polygon 6 or more."""
+    """A geometry by its numbers.
+
+    A point has 2, a circle 3, a polygon 6 or more.
+    """
 
     numbers: tuple[Translated, ...]
 
@@ -88,7 +91,7 @@ _POSTGRESQL = {**_DUCKDB, "double": "double precision", "char": "text", "unicode
 
 @dataclass(frozen=True, slots=True)
 class Sql:
-    """The SQL of an engine: what the engines write differently."""
+    """The SQL that the engines write differently."""
 
     dialect: Dialect
 
@@ -112,7 +115,7 @@ class Sql:
         return f"CAST({value.sql} AS {self.type(kind)})"
 
     def double(self, value: Translated) -> str:
-        """Return a value as a double, for functions of numbers."""
+        """Return a value as a double."""
         if value.number is not None:
             return self.constant(value.number)
         return self.cast(value, "double")
@@ -130,11 +133,14 @@ class Sql:
         return f"[{', '.join(numbers)}]" if self.duckdb else f"ARRAY[{', '.join(numbers)}]::float8[]"
 
     def string(self, text: str) -> str:
-        """Quote a string; both engines read a backslash as itself."""
+        """Quote a string.
+
+        Both engines read a backslash as itself.
+        """
         return "'" + text.replace("'", "''") + "'"
 
     def ordered(self, sql: str, kind: str) -> str:
-        """Return a value to be sorted or compared by size.
+        """Return a value that is sorted or compared.
 
         Strings go by their code points in both engines.
         """
@@ -159,7 +165,7 @@ _TIME = re.compile(r"(\d{4}-\d{2}-\d{2})([T ]\d{2}:\d{2}:\d{2}(\.\d{1,6})?)?Z?\Z
 
 
 def must_be_time(value: Translated) -> None:
-    """Refuse a string constant that is no time (DALI 1.1 §3.3.3).
+    """Refuse a constant that is no time (DALI 1.1 §3.3.3).
 
     Engines would take words such as 'now'.
     """

@@ -1,4 +1,7 @@
-"""The types of ADQL values, which are those of VOTable, and how they go together (ADQL 2.1 §3)."""
+"""The types of ADQL values (ADQL 2.1 §3).
+
+They are those of VOTable.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,7 @@ def type_of(column: Column) -> str:
 
 
 def column_of(kind: str, name: str) -> Column:
-    """Return a column of a result with values of that type."""
+    """Return a result's column of that type."""
     if kind in ("timestamp", "null"):
         return Column(name, "char", "*", "timestamp" if kind == "timestamp" else None)
     if kind in GEOMETRIES:
@@ -51,7 +54,7 @@ def column_of(kind: str, name: str) -> Column:
 
 
 def common(first: str, second: str) -> str | None:
-    """Return the type that holds values of both, or None."""
+    """Return the type that holds both, or None."""
     if first == second or second == "null":
         return first
     if first == "null":
@@ -67,7 +70,7 @@ def common(first: str, second: str) -> str | None:
 
 
 def widened(column: Column, kind: str) -> Column:
-    """Return the column with another type but the same metadata."""
+    """Return the column with another type."""
     if type_of(column) == kind:
         return column
     bare = column_of(kind, column.name)

@@ -1,10 +1,16 @@
-"""Factors between units for IN_UNIT, by astropy's reading of VOUnits."""
+"""Factors between units for IN_UNIT.
+
+astropy reads VOUnits.
+"""
 
 from __future__ import annotations
 
 
 class UnitFault(ValueError):
-    """A unit that is unknown or does not fit; ``is_target`` tells which of the two."""
+    """A unit that is unknown or does not fit.
+
+    ``is_target`` tells which of the two it is.
+    """
 
     def __init__(self, message: str, is_target: bool, hint: str = "") -> None:
         super().__init__(message)
@@ -13,7 +19,7 @@ class UnitFault(ValueError):
 
 
 def factor(source: str, target: str) -> float:
-    """Return the factor from a unit to another; raises `UnitFault`."""
+    """Return the factor between units, or raise `UnitFault`."""
     import warnings
 
     from astropy import units as u

@@ -1,4 +1,7 @@
-"""The grammar of values and conditions (ADQL 2.1 §2.2.3 to §4, appendix A)."""
+"""The grammar of values and conditions.
+
+ADQL 2.1 §2.2.3 to §4 and appendix A.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +85,7 @@ class ValueParser(Cursor):
         return self._bracketed() if self.token.upper == "(" else self._predicate()
 
     def _bracketed(self) -> Condition:
-        """Read a bracket, of a condition or at the beginning of a value.
+        """Read a bracket of a condition or value.
 
         What follows its end tells which.
         """
