@@ -17,6 +17,7 @@ FOLDERS = ("uws_service", "conformance", "tests")
 CHECKED_FOLDERS = (
     "conformance",
     "uws_service/adql",
+    "uws_service/soda",
 )
 MAX_VAGUE_SHARE = 0.01
 MAX_SUMMARY_WORDS = 8  # in the median of a folder

@@ -13,7 +13,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from tests.soda import kinds, skies
-from uws_service.soda import cutting, headers
+from uws_service.soda import cutout, headers
 from uws_service.soda.errors import BadImage, NoOverlap
 from uws_service.soda.request import Circle, Cut, Interval
 from uws_service.soda.sources import LocalSource
@@ -23,11 +23,11 @@ C = 299_792_458.0
 
 def cut(path: Path, request: Cut) -> Any:
     """The cutout, as astropy reads it; it verifies."""
-    image = cutting.open_image(LocalSource(path))
+    image = cutout.open_image(LocalSource(path))
     try:
-        cutting.plan(image, request, cutting.Coverage(), 10**9)
+        cutout.plan(image, request, cutout.Coverage(), 10**9)
         out = io.BytesIO()
-        cutting.write(image, out)
+        cutout.write(image, out)
     finally:
         image.close()
     assert len(out.getvalue()) % 2880 == 0
@@ -273,25 +273,25 @@ SECTIONS = {
 
 def test_sections_of_ccds() -> None:
     """Cut along with the image; the detector's pixels are those of what is in the part, mirrored and binned or not."""
-    picks = (cutting.Pick(10, 50, 60), cutting.Pick(15, 33, 50))
+    picks = (cutout.Pick(10, 50, 60), cutout.Pick(15, 33, 50))
     whole = kinds.image(**{key: value for key, (value, _) in SECTIONS.items()}).header
     part = headers.of_part(whole, picks)
     assert {key: part.get(key) for key in SECTIONS} == {key: value for key, (_, value) in SECTIONS.items()}
     assert "Not true of a part, left out: BIASSEC, DETSEC, DETSECB" in str(part["HISTORY"])
-    same = headers.of_part(whole, (cutting.Pick(0, 60, 60), cutting.Pick(0, 50, 50)))
+    same = headers.of_part(whole, (cutout.Pick(0, 60, 60), cutout.Pick(0, 50, 50)))
     assert {key: same.get(key) for key in SECTIONS} == {key: value for key, (value, _) in SECTIONS.items()}
 
 
 def test_ways_to_the_detector() -> None:
     """IRAF's LTV and LTM, alone or beside those to the amplifier; sizes and statistics of all pixels."""
-    picks = (cutting.Pick(10, 50, 60), cutting.Pick(15, 33, 50))
+    picks = (cutout.Pick(10, 50, 60), cutout.Pick(15, 33, 50))
     whole = kinds.image(LTV1=-3.0, LTM1_1=0.5, ATV2=7.0, IMAGEW=60, IMNAXIS2=50, GOODMAX=2.0, S_REGION="POLYGON").header
     part = headers.of_part(whole, picks)
     assert (part["LTV1"], part["LTV2"], part["LTM1_1"], part["ATV2"]) == (-13.0, -15.0, 0.5, 7.0)
     assert (part["IMAGEW"], part["IMNAXIS2"]) == (40, 18)
     assert not {"GOODMAX", "S_REGION"} & set(part)
     stokes = fits.Header({"NAXIS": 1, "NAXIS1": 4, "LTM1_1": 2.0, "CTYPE1": "STOKES"})
-    every = headers.of_part(stokes, (cutting.Pick(1, 4, 4, 2),))
+    every = headers.of_part(stokes, (cutout.Pick(1, 4, 4, 2),))
     # Physical pixels 2 and 4 of logical ones 2 · p before: 2 · 2 is the first, 2 · 4 … are a logical pixel apart.
     assert (every["LTM1_1"], every["LTV1"], every["CRPIX1"], every["CDELT1"]) == (1.0, 0.0, 0.0, 2.0)
 
@@ -302,7 +302,7 @@ def test_places_that_are_no_numbers(key: str) -> None:
     header = kinds.image(CTYPE1A="LINEAR", CTYPE2A="LINEAR").header
     header[key] = "unknown"
     with pytest.raises(BadImage, match=f"{key} is no number"):
-        headers.of_part(header, (cutting.Pick(1, 5, 60), cutting.Pick(1, 5, 50)))
+        headers.of_part(header, (cutout.Pick(1, 5, 60), cutout.Pick(1, 5, 50)))
 
 
 def test_a_table_that_is_missing(tmp_path: Path) -> None:
@@ -321,9 +321,9 @@ def test_a_table_that_is_missing(tmp_path: Path) -> None:
 def test_companions_count_as_bytes(tmp_path: Path) -> None:
     """Tables are part of the answer, so they count against its limit."""
     path = save(tmp_path / "a.fits", kinds.tabular())
-    image = cutting.open_image(LocalSource(path))
+    image = cutout.open_image(LocalSource(path))
     try:
-        with pytest.raises(cutting.Usage, match="would have"):
-            cutting.plan(image, Cut("a"), cutting.Coverage(), skies.numbered(10, 50, 60).nbytes)
+        with pytest.raises(cutout.Usage, match="would have"):
+            cutout.plan(image, Cut("a"), cutout.Coverage(), skies.numbered(10, 50, 60).nbytes)
     finally:
         image.close()

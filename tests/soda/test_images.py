@@ -282,4 +282,55 @@ def test_no_traceback_for_headers_that_nobody_foresaw(folder: Path) -> None:
     done = command(folder, {"ID": f"{DID}?a", "CIRCLE": "10 20 0.1"})
     assert done.returncode == 1
     assert done.stderr.startswith("Error: a.fits can't be cut") and done.stderr.count("\n") == 1
-    assert not list((folder / "out").iterdir())
+    assert [path.name for path in (folder / "out").iterdir()] == ["error.json"]
+
+
+def read_error(folder: Path) -> tuple[str, str]:
+    """Return type and message of the command's error."""
+    content = json.loads((folder / "out/error.json").read_text())
+    assert set(content) == {"type", "message", "detail"}
+    assert not list((folder / "out").glob(".*"))
+    return content["type"], content["message"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "options", "exit_code", "expected"),
+    [
+        ({}, (), 2, ("UsageError", "ID is required: the identifier of an image.")),
+        ({"ID": "a"}, (), 2, ("UsageError", "ID='a': there is no such image in this collection.")),
+        ({"ID": f"{DID}?a", "CIRCLE": "1 2"}, (), 2, ("UsageError", "CIRCLE='1 2' is not allowed")),
+        ({"ID": f"{DID}?gone"}, (), 1, ("Error", "gone.fits can't be read: No such file or directory.")),
+        ({"ID": f"{DID}?a"}, ("--images", "absent.jsonl"), 1, ("ServiceUnavailable", "absent.jsonl: No such file")),
+        ({"ID": f"{DID}?a"}, ("--input", "absent"), 1, ("ServiceUnavailable", "No such file or directory")),
+        ({"ID": f"{DID}?a"}, ("--most-bytes", "many"), 2, ("UsageError", "cut: argument --most-bytes: invalid int")),
+        ([], (), 1, ("Error", "AttributeError: ")),
+    ],
+)
+def test_errors_are_typed(
+    folder: Path,
+    parameters: Any,
+    options: tuple[str, ...],
+    exit_code: int,
+    expected: tuple[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """``error.json`` and the last line of stderr say the same; a service reads the file."""
+    for name in ("a.fits", "gone.fits"):
+        skies.write(folder / name, skies.numbered(50, 60), skies.header(10, 20))
+        add(name)
+    (folder / "gone.fits").unlink()
+    monkeypatch.setenv("UWS_OUTPUT_DIR", str(folder / "out"))
+    result = command(folder, parameters, *options)
+    assert result.returncode == exit_code, result.stderr
+    kind, message = read_error(folder)
+    assert (kind, message[: len(expected[1])]) == expected
+    assert result.stderr.splitlines()[-1] == f"{kind}: {message}"
+
+
+def test_a_request_without_errors_leaves_no_error(folder: Path) -> None:
+    """An image that does not overlap is an answer, too."""
+    skies.write(folder / "a.fits", skies.numbered(50, 60), skies.header(10, 20))
+    add("a.fits")
+    result = command(folder, {"ID": f"{DID}?a", "CIRCLE": "100 20 0.1"})
+    assert result.returncode == 0, result.stderr
+    assert [path.name for path in (folder / "out").iterdir()] == ["result.txt"]

@@ -15,7 +15,7 @@ from astropy.io import fits
 from tests.s3 import BUCKET, KEY, SECRET, S3Server
 from tests.soda import skies
 from tests.soda.servers import Files
-from uws_service.soda import cutting
+from uws_service.soda import cutout
 from uws_service.soda.errors import BadImage
 from uws_service.soda.request import Circle, Cut
 from uws_service.soda.sources import LocalSource, Source, open_source
@@ -44,11 +44,11 @@ def files(folder: Path) -> Iterator[Files]:
 
 
 def cut(source: Source) -> bytes:
-    image = cutting.open_image(source)
+    image = cutout.open_image(source)
     try:
-        cutting.plan(image, REQUEST, cutting.Coverage(), 10**9)
+        cutout.plan(image, REQUEST, cutout.Coverage(), 10**9)
         out = io.BytesIO()
-        cutting.write(image, out)
+        cutout.write(image, out)
     finally:
         image.close()
     return out.getvalue()

@@ -15,23 +15,23 @@ from astropy.nddata import Cutout2D
 from astropy.wcs import WCS
 
 from tests.soda import skies
-from uws_service.soda import cutting
+from uws_service.soda import cutout
 from uws_service.soda.errors import BadImage, NoOverlap, Usage
 from uws_service.soda.request import Circle, Cut, Interval, Range
 from uws_service.soda.sources import LocalSource
 
 C = 299_792_458.0
 HERE = Circle(10.0, 20.0, 0.1)
-NOTHING = cutting.Coverage()
+NOTHING = cutout.Coverage()
 
 
-def cut(path: Path, request: Cut, known: cutting.Coverage = NOTHING, most: int = 10**9) -> Any:
+def cut(path: Path, request: Cut, known: cutout.Coverage = NOTHING, most: int = 10**9) -> Any:
     """The cutout of a file, as astropy reads it."""
-    image = cutting.open_image(LocalSource(path))
+    image = cutout.open_image(LocalSource(path))
     try:
-        cutting.plan(image, request, known, most)
+        cutout.plan(image, request, known, most)
         out = io.BytesIO()
-        cutting.write(image, out)
+        cutout.write(image, out)
     finally:
         image.close()
     assert len(out.getvalue()) % 2880 == 0
@@ -182,7 +182,7 @@ def test_times_of_a_cube(tmp_path: Path) -> None:
 def test_images_without_the_axis() -> None:
     """What is known of the image decides: all of it, nothing, or an error if nothing is known."""
     path = Path(fits.__file__).parent / "hdu/compressed/tests/data/m13.fits"
-    known = cutting.Coverage(Interval(4e-7, 7e-7), Interval(33000.0, 34000.0), ("I",))
+    known = cutout.Coverage(Interval(4e-7, 7e-7), Interval(33000.0, 34000.0), ("I",))
     request = Cut("m13", None, Interval(5e-7, 6e-7), Interval(33500.0, np.inf), ("I", "Q"))
     with cut(path, request, known) as found:
         assert found[0].data.shape == (300, 300)
