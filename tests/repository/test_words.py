@@ -16,6 +16,8 @@ FOLDERS = ("uws_service", "conformance", "tests")
 # Folders whose words are checked; the others join when their names are mended.
 CHECKED_FOLDERS = (
     "conformance",
+    "tests/adql",
+    "tests/soda",
     "uws_service/adql",
     "uws_service/soda",
 )
