@@ -88,7 +88,7 @@ def test_the_translator_and_the_list_have_the_same_geometry() -> None:
 
 
 def _positions() -> list[tuple[float, float]]:
-    """HEALPix numbers agree at random and at difficult places."""
+    """Return random positions and difficult ones."""
     source = random.Random(12)
     anywhere = [(source.uniform(-360, 720), math.degrees(math.asin(source.uniform(-1, 1)))) for _ in range(150)]
     rings = [(lon, lat) for lon in range(0, 360, 45) for lat in (0.001, 41.82, 89.99999, -41.81, -89.999)]

@@ -72,7 +72,7 @@ def count_same_positions(original: Any, part: Any) -> int:
             continue
         count += 1
         partner = next(
-            hdu for hdu in original if hdu.is_image and hdu.size and (hdu.name, hdu.ver) == (hdu.name, hdu.ver)
+            item for item in original if item.is_image and item.size and (item.name, item.ver) == (hdu.name, hdu.ver)
         )
         position = np.argwhere(np.isfinite(hdu.data))
         original_position = np.stack(
@@ -239,15 +239,15 @@ def test_tables_of_distortions_belong_to_their_chip(tmp_path: Path) -> None:
     hdus = kinds.chips()
     hdus["SCI", 1].header["CRVAL1"] = 200.0
     path = save(tmp_path / "a.fits", hdus)
-    with cut(path, Cut("a", Circle(10, 20, 0.05))) as hdus:
-        assert [(hdu.name, hdu.ver) for hdu in hdus[1:]] == [
+    with cut(path, Cut("a", Circle(10, 20, 0.05))) as result:
+        assert [(hdu.name, hdu.ver) for hdu in result[1:]] == [
             ("SCI", 2), ("WCSDVARR", 3), ("D2IMARR", 3), ("WCSDVARR", 4), ("D2IMARR", 4)
         ]  # fmt: skip
     path = save(tmp_path / "b.fits", kinds.sharing())
-    with cut(path, Cut("a", Circle(10, 20, 0.05))) as hdus:
-        assert sorted(hdu.ver for hdu in hdus if hdu.name == "WCSDVARR") == [1, 2, 3, 4]
-    with cut(path, Cut("a")) as hdus:
-        assert sorted(hdu.ver for hdu in hdus if hdu.name == "WCSDVARR") == [1, 2]
+    with cut(path, Cut("a", Circle(10, 20, 0.05))) as result:
+        assert sorted(hdu.ver for hdu in result if hdu.name == "WCSDVARR") == [1, 2, 3, 4]
+    with cut(path, Cut("a")) as result:
+        assert sorted(hdu.ver for hdu in result if hdu.name == "WCSDVARR") == [1, 2]
 
 
 def test_what_extensions_inherit(tmp_path: Path) -> None:
@@ -256,8 +256,8 @@ def test_what_extensions_inherit(tmp_path: Path) -> None:
     hdus[0].header["NEXTEND"] = 2
     hdus.append(fits.BinTableHDU.from_columns([fits.Column("a", "J", array=[1])], name="LOG"))
     path = save(tmp_path / "a.fits", hdus)
-    with cut(path, Cut("a", Circle(10, 20, 0.05))) as hdus, fits.open(path) as original:
-        primary, image = hdus[0].header, hdus["SCI"].header
+    with cut(path, Cut("a", Circle(10, 20, 0.05))) as result, fits.open(path) as original:
+        primary, image = result[0].header, result["SCI"].header
         assert primary["TELESCOP"] == "Schmidt" and primary["NEXTEND"] == 1 and image["INHERIT"] is True
         assert not {"CRPIX1", "CRPIX2", "DATASEC"} & set(primary)
         assert image["DATASEC"] == f"[1:{image['NAXIS1']},1:{image['NAXIS2']}]"

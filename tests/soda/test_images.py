@@ -236,9 +236,9 @@ def command(
     """Run the job's command as the agent does."""
     (folder / "out").mkdir(exist_ok=True)
     (folder / "parameters.json").write_text(json.dumps(parameters))
-    options = ["--images", "images.jsonl", "--input", str(folder), "--output", str(folder / "out"), *options]
+    arguments = ["--images", "images.jsonl", "--input", str(folder), "--output", str(folder / "out"), *options]
     return subprocess.run(
-        [sys.executable, *program, *options],
+        [sys.executable, *program, *arguments],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,

@@ -158,8 +158,8 @@ def test_async_makes_every_combination(soda: Uws) -> None:
     ]
     empty = soda.get(results["cutout-0002.txt"])
     assert empty.headers["content-type"].startswith("text/plain") and empty.text.startswith("Error: ")
-    with fits.open(io.BytesIO(soda.get(results["cutout-0003.fits"]).content)) as results:
-        assert results[0].data.shape[:2] == (4, 4)
+    with fits.open(io.BytesIO(soda.get(results["cutout-0003.fits"]).content)) as hdus:
+        assert hdus[0].data.shape[:2] == (4, 4)
     assert soda.get(results["cutout-0001.png"]).content.startswith(b"\x89PNG")
 
 
