@@ -261,7 +261,7 @@ def test_what_extensions_inherit(tmp_path: Path) -> None:
         assert primary["TELESCOP"] == "Schmidt" and primary["NEXTEND"] == 1 and image["INHERIT"] is True
         assert not {"CRPIX1", "CRPIX2", "DATASEC"} & set(primary)
         assert image["DATASEC"] == f"[1:{image['NAXIS1']},1:{image['NAXIS2']}]"
-        assert count_same_positions(original, hdus) == 1
+        assert count_same_positions(original, result) == 1
     extension = fits.ImageHDU(skies.numbered(50, 60), skies.header(10, 20), name="SCI")
     extension.header["INHERIT"] = True
     path = save(
