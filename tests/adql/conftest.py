@@ -1,4 +1,4 @@
-"""The engines with the corpus' tables, each made once."""
+"""The engines with the corpus' tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The small fixed tables of the corpus, and every engine with them."""
+"""The corpus' tables, and every engine with them."""
 
 from __future__ import annotations
 
@@ -65,7 +65,10 @@ _PLACES = [
 
 
 def star_rows() -> list[dict[str, Any]]:
-    """Twenty stars: poles, RA 0, close pairs; with NULL, NaN and names that look like SQL."""
+    """Return twenty stars at difficult places.
+
+    They have NULL, NaN and names that look like SQL.
+    """
     names = [
         "Sirius",
         "it's",
@@ -78,9 +81,9 @@ def star_rows() -> list[dict[str, Any]]:
         None,
         "sirius",
     ]
-    found = []
+    rows = []
     for number, (ra, dec) in enumerate(_PLACES, 1):
-        found.append(
+        rows.append(
             {
                 "id": number,
                 "ra": ra,
@@ -96,7 +99,7 @@ def star_rows() -> list[dict[str, Any]]:
                 "with space": f"w{number % 4}",
             }
         )
-    return found
+    return rows
 
 
 GALAXIES = Table(
@@ -164,16 +167,16 @@ ROWS: dict[str, list[tuple[Any, ...]]] = {
 
 
 def batch(table: Table) -> pa.RecordBatch:
-    """All rows of a table."""
-    wanted = schema(table.columns, [bare(c.name) for c in table.columns])
+    """Return all rows of a table."""
+    arrow_schema = schema(table.columns, [bare(c.name) for c in table.columns])
     columns = zip(*ROWS[table.name], strict=True)
     return pa.RecordBatch.from_arrays(
-        [pa.array(c, f.type) for c, f in zip(columns, wanted, strict=True)], schema=wanted
+        [pa.array(c, f.type) for c, f in zip(columns, arrow_schema, strict=True)], schema=arrow_schema
     )
 
 
 def duckdb_engine(folder: Path) -> DuckDBEngine:
-    """DuckDB on Parquet files in a fresh folder."""
+    """Return DuckDB on Parquet files in a fresh folder."""
     for table in TABLES:
         write_table([batch(table)], table, folder / table.schema / table.name)
     published = [(table, folder / table.schema / table.name) for table in TABLES]
@@ -181,7 +184,7 @@ def duckdb_engine(folder: Path) -> DuckDBEngine:
 
 
 def plain_postgresql() -> str:
-    """A database without sky extensions."""
+    """Return a database without sky extensions."""
     return new_postgresql()
 
 
@@ -189,7 +192,10 @@ _debian: PostgreSQLServer | None = None
 
 
 def sky_postgresql(*extensions: str) -> str:
-    """A database with pg_sphere, q3c or both, of Debian's server; skips the test where it is missing."""
+    """Return a database with sky extensions.
+
+    Debian's server has them; skips the test where it is missing.
+    """
     global _debian
     control = Path("/usr/share/postgresql/15/extension")
     if not (DEBIAN / "initdb").exists() or not (control / "q3c.control").exists():
@@ -207,7 +213,7 @@ def sky_postgresql(*extensions: str) -> str:
 
 
 def postgresql_engine(url: str) -> PostgreSQLEngine:
-    """PostgreSQL with the tables, through a role that may only read them."""
+    """Return PostgreSQL with the tables, for reading only."""
     role = f"reader_{uuid.uuid4().hex}"
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE SCHEMA obs")
@@ -235,15 +241,15 @@ def fill(connection: psycopg.Connection[Any], table: Table, rows: pa.RecordBatch
 
 
 def ask(engine: Engine, query: str, bounds: Bounds = BOUNDS) -> tuple[Translation, list[list[Any]]]:
-    """Columns and rows of a query with the upload at hand."""
+    """Return columns and rows of a query."""
     translation = translate(query, [*TABLES, UPLOAD], engine.dialect)
     uploads: dict[str, Any] = {}
     if UPLOAD.full_name in translation.tables:
         uploads["mine"] = (UPLOAD, [batch(UPLOAD)])
-    found: list[list[Any]] = []
-    for rows in engine.query(translation, bounds, uploads):
-        found += [list(r) for r in zip(*(c.to_pylist() for c in rows.columns), strict=True)]
-    return translation, found
+    rows: list[list[Any]] = []
+    for part in engine.query(translation, bounds, uploads):
+        rows += [list(r) for r in zip(*(c.to_pylist() for c in part.columns), strict=True)]
+    return translation, rows
 
 
 MAKERS: dict[str, Callable[[Path], Engine]] = {
@@ -255,7 +261,7 @@ MAKERS: dict[str, Callable[[Path], Engine]] = {
 
 
 def engines(folder: Path, name: str) -> Iterator[Engine]:
-    """An engine of that name, closed at the end."""
+    """Yield an engine of that name."""
     engine = MAKERS[name](folder)
     try:
         yield engine

@@ -1,5 +1,6 @@
-"""Every query of the corpus on every engine: rows within tolerance, or the words, line and column of the error.
+"""Every query of the corpus on every engine.
 
+Rows must agree within tolerance, errors in words, line and column.
 A query of `corpus/*.yaml` has ``rows`` and ``columns``, or ``error`` with ``line`` and ``column``, or ``fails`` with
 what its values lead to. ``exact: true`` allows no tolerance. ``pgsphere: true`` marks what PostgreSQL needs pgsphere
 for.
@@ -39,7 +40,7 @@ def test_corpus(name: str, engine: Engine) -> None:
 
 
 def _fault(engine: Engine, entry: dict[str, Any]) -> str | None:
-    """What is not as the corpus says."""
+    """Return what is not as the corpus says."""
     try:
         translation, rows = ask(engine, entry["query"])
     except AdqlError as error:
@@ -48,8 +49,8 @@ def _fault(engine: Engine, entry: dict[str, Any]) -> str | None:
         if "error" not in entry:
             return f"refused: {error}"
         words = f"{error.reason}. {error.hint}" if error.hint else error.reason
-        found, wanted = (words, error.line, error.column), (entry["error"], entry["line"], entry["column"])
-        return None if found == wanted else f"{found} instead of {wanted}"
+        actual, expected = (words, error.line, error.column), (entry["error"], entry["line"], entry["column"])
+        return None if actual == expected else f"{actual} instead of {expected}"
     except UsageError as error:
         return None if entry.get("fails") == error.message else f"failed: {error.message}"
     if "rows" not in entry:
@@ -69,15 +70,15 @@ def _key(row: list[Any]) -> str:
     return str([f"{v:.6g}" if isinstance(v, float) else v for v in row])
 
 
-def _close(found: Any, wanted: Any) -> bool:
-    if isinstance(found, list) and isinstance(wanted, list):
-        return len(found) == len(wanted) and all(_close(a, b) for a, b in zip(found, wanted, strict=True))
-    if isinstance(found, float) and math.isnan(found):
-        return bool(wanted == "NaN")
-    if isinstance(found, datetime.datetime):
-        return bool(found.isoformat() == wanted)
-    if isinstance(found, bool) or isinstance(wanted, bool):
-        return found is wanted
-    if isinstance(found, (int, float)) and isinstance(wanted, (int, float)):
-        return math.isclose(found, wanted, rel_tol=RELATIVE, abs_tol=ABSOLUTE)
-    return bool(found == wanted)
+def _close(actual: Any, expected: Any) -> bool:
+    if isinstance(actual, list) and isinstance(expected, list):
+        return len(actual) == len(expected) and all(_close(a, b) for a, b in zip(actual, expected, strict=True))
+    if isinstance(actual, float) and math.isnan(actual):
+        return bool(expected == "NaN")
+    if isinstance(actual, datetime.datetime):
+        return bool(actual.isoformat() == expected)
+    if isinstance(actual, bool) or isinstance(expected, bool):
+        return actual is expected
+    if isinstance(actual, (int, float)) and isinstance(expected, (int, float)):
+        return math.isclose(actual, expected, rel_tol=RELATIVE, abs_tol=ABSOLUTE)
+    return bool(actual == expected)

@@ -1,4 +1,4 @@
-"""T-006: what capabilities announce works, on every engine, by one query for each form; what the functions give."""
+"""T-006: announced features work on every engine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.adql.sky import ask
 from uws_service.adql import sphere
 from uws_service.adql.errors import AdqlError
 from uws_service.adql.functions import FUNCTIONS
-from uws_service.adql.geometry import Shapes
+from uws_service.adql.geometry import Geometry
 from uws_service.adql.translated import Sql
 from uws_service.applications import load_applications
 from uws_service.tap import documents
@@ -56,7 +56,7 @@ QUERIES: dict[str, tuple[str, Any]] = {
 
 
 def announced() -> list[str]:
-    """The forms of the language features in the capabilities of the application that ships."""
+    """Return the announced forms of language features."""
     application = load_applications([])["tap"]
     root = etree.fromstring(documents.capabilities_xml(application, "http://localhost/tap"))
     return [form.text or "" for form in root.iterfind(".//language/languageFeatures/feature/form")]
@@ -72,21 +72,23 @@ def test_each_announced_feature_has_a_query() -> None:
 @pytest.mark.parametrize("form", QUERIES)
 def test_each_announced_feature_works(form: str, engine: Engine) -> None:
     """T-006."""
-    query, wanted = QUERIES[form]
+    query, expected = QUERIES[form]
     _, rows = ask(engine, query)
-    assert len(rows) == len(wanted)
-    for row, wanted_row in zip(sorted(rows), wanted, strict=True):
+    assert len(rows) == len(expected)
+    for row, wanted_row in zip(sorted(rows), expected, strict=True):
         for value, wanted_value in zip(row, wanted_row, strict=True):
             assert value == (wanted_value if isinstance(wanted_value, str) else pytest.approx(wanted_value, rel=1e-12))
 
 
 def test_the_translator_and_the_list_have_the_same_geometry() -> None:
-    functions = set(Shapes(Sql("duckdb"))._functions)
-    assert functions == {name for name, one in FUNCTIONS.items() if one.feature in ("features-adqlgeo", "features-udf")}
+    functions = set(Geometry(Sql("duckdb"))._functions)
+    assert functions == {
+        name for name, signature in FUNCTIONS.items() if signature.feature in ("features-adqlgeo", "features-udf")
+    }
 
 
 def _positions() -> list[tuple[float, float]]:
-    """Random places, poles, the meridian, corners of base cells, and places near to all of them."""
+    """Return random positions and difficult ones."""
     source = random.Random(12)
     anywhere = [(source.uniform(-360, 720), math.degrees(math.asin(source.uniform(-1, 1)))) for _ in range(150)]
     rings = [(lon, lat) for lon in range(0, 360, 45) for lat in (0.001, 41.82, 89.99999, -41.81, -89.999)]
@@ -101,20 +103,20 @@ def test_healpix_index_is_that_of_cdshealpix(order: int, engine: Engine) -> None
 
     places = _positions()
     lon, lat = (np.array(column) for column in zip(*places, strict=True))
-    wanted = lonlat_to_healpix(Longitude(lon % 360, u.deg), Latitude(lat, u.deg), order).astype(int).tolist()
-    found: list[int] = []
+    expected = lonlat_to_healpix(Longitude(lon % 360, u.deg), Latitude(lat, u.deg), order).astype(int).tolist()
+    actual: list[int] = []
     for start in range(0, len(places), 30):
         items = ", ".join(f"ivo_healpix_index({order}, {x!r}, {y!r})" for x, y in places[start : start + 30])
-        found += ask(engine, f"SELECT {items}")[1][0]
+        actual += ask(engine, f"SELECT {items}")[1][0]
     if order < 29:
-        assert found == wanted
+        assert actual == expected
     else:  # cells of 0.4 mas: the last bits of the sines decide
-        assert sum(a != b for a, b in zip(found, wanted, strict=True)) < len(wanted) / 4
-        assert [a >> 12 for a in found] == [b >> 12 for b in wanted]
+        assert sum(a != b for a, b in zip(actual, expected, strict=True)) < len(expected) / 4
+        assert [a >> 12 for a in actual] == [b >> 12 for b in expected]
 
 
 def test_healpix_index_groups_rows(engine: Engine) -> None:
-    """The map of a catalogue: how many rows each cell has."""
+    """Rows can be counted by cell."""
     cell = "ivo_healpix_index(2, POINT(ra, dec))"
     query = f"SELECT {cell} AS cell, COUNT(*) AS n, AVG(ra) AS ra FROM stars GROUP BY {cell} ORDER BY cell"
     _, rows = ask(engine, query)
@@ -132,9 +134,9 @@ def test_healpix_index_of_no_position_is_null(engine: Engine) -> None:
 
 
 def _polygons() -> list[list[float]]:
-    """Polygons of three to seven corners, in both senses, on the poles and on the meridian too."""
+    """Return polygons at random and at difficult places."""
     source = random.Random(40)
-    found = []
+    polygons = []
     for number in range(24):
         middle = [(0.0, 90.0), (0.0, -90.0), (0.0, 0.0), (source.uniform(0, 360), source.uniform(-80, 80))][number % 4]
         corners, size = 3 + number % 5, 10 ** source.uniform(-2, 1.2)
@@ -145,12 +147,12 @@ def _polygons() -> list[list[float]]:
         north = np.cross(around, east)
         vectors = [around + math.tan(math.radians(size)) * (math.cos(a) * east + math.sin(a) * north) for a in turns]
         lon, lat = sphere.degrees(np.array(vectors[:: 1 if number % 3 else -1]))
-        found.append([float(n) for pair in zip(lon, lat, strict=True) for n in pair])
-    return found
+        polygons.append([float(n) for pair in zip(lon, lat, strict=True) for n in pair])
+    return polygons
 
 
 def test_distance_to_a_region_is_that_to_its_centroid(engine: Engine) -> None:
-    """DISTANCE(s_region, POINT(…)), as in the examples of archives; polygons that are no constants."""
+    """DISTANCE(s_region, POINT(…)) works, as archives' examples have it."""
     for numbers in _polygons():
         values = ", ".join(f"{number!r} + 0 * fid" for number in numbers)
         polygon = f"POLYGON({values})"
@@ -160,8 +162,8 @@ def test_distance_to_a_region_is_that_to_its_centroid(engine: Engine) -> None:
         )
         (row,) = ask(engine, query)[1]
         middle = sphere.centroid(sphere.polygon(numbers))
-        wanted = math.degrees(sphere.between(middle, sphere.vectors(12.5, -7)))
-        assert row[:2] == [pytest.approx(wanted, abs=1e-9)] * 2, numbers
+        expected = math.degrees(sphere.between(middle, sphere.vectors(12.5, -7)))
+        assert row[:2] == [pytest.approx(expected, abs=1e-9)] * 2, numbers
         assert sphere.between(middle, sphere.vectors(*row[2])) < 1e-10, numbers
 
 

@@ -1,5 +1,6 @@
-"""Geometry of ADQL against astropy, on 100,000 random cases and the places where formulas break.
+"""Geometry of ADQL against astropy.
 
+There are 100,000 random cases, and the places where formulas break.
 DISTANCE and circles are compared with `angular_separation`, polygons with the winding of astropy's position
 angles, areas with triangles by L'Huilier: neither is how the engines compute.
 """
@@ -29,7 +30,7 @@ def _sky(random: np.random.Generator, count: int) -> tuple[Any, Any]:
 
 
 def _columns(engine: Engine, query: str, columns: dict[str, Any]) -> list[np.ndarray[Any, Any]]:
-    """Columns of a query on uploaded columns of doubles."""
+    """Return columns of a query on uploaded doubles."""
     table = Table("TAP_UPLOAD", "t", tuple(Column(name, "double") for name in columns))
     translation = translate(query, [table], engine.dialect)
     batch = pa.RecordBatch.from_pydict({name: pa.array(values, pa.float64()) for name, values in columns.items()})
@@ -44,10 +45,12 @@ def pairs() -> dict[str, Any]:
     lon2, lat2 = _sky(random, PAIRS)
     half = PAIRS // 2
     # Half of them near each other, at all scales from 1e-9 degrees, and some near the antipode and at the poles.
-    away = 10 ** random.uniform(-9, 1, half)
+    offset = 10 ** random.uniform(-9, 1, half)
     lon2[:half], lat2[:half] = (
         a.to_value(u.deg)
-        for a in offset_by(lon1[:half] * u.deg, lat1[:half] * u.deg, random.uniform(0, 360, half) * u.deg, away * u.deg)
+        for a in offset_by(
+            lon1[:half] * u.deg, lat1[:half] * u.deg, random.uniform(0, 360, half) * u.deg, offset * u.deg
+        )
     )
     lon2[:1000], lat2[:1000] = (lon2[:1000] + 180) % 360, -lat2[:1000]
     lat1[1000:1500], lat2[1500:2000], lat1[2000:2500] = 90, -90, 0
@@ -63,19 +66,19 @@ def test_distances_and_circles(engine: Engine, pairs: dict[str, Any]) -> None:
         "SELECT DISTANCE(lon1, lat1, lon2, lat2), CONTAINS(POINT(lon1, lat1), CIRCLE(lon2, lat2, r)), "
         "INTERSECTS(CIRCLE(lon1, lat1, r / 2), CIRCLE(lon2, lat2, r / 4)) FROM TAP_UPLOAD.t ORDER BY id"
     )
-    distance, inside, meets = _columns(engine, query, pairs)
+    distance, is_inside, meets = _columns(engine, query, pairs)
     args = [np.radians(pairs[name]) for name in ("lon1", "lat1", "lon2", "lat2")]
-    wanted = np.degrees(angular_separation(*args))
-    assert np.abs(distance - wanted).max() < 1e-12
+    expected = np.degrees(angular_separation(*args))
+    assert np.abs(distance - expected).max() < 1e-12
     radius = pairs["r"]
-    clear = np.abs(wanted - radius) > 1e-10
-    assert (inside == (wanted <= radius))[clear].all() and clear.sum() > PAIRS * 0.98
-    clear = np.abs(wanted - 0.75 * radius) > 1e-10
-    assert (meets == (wanted <= 0.75 * radius))[clear].all()
+    clear = np.abs(expected - radius) > 1e-10
+    assert (is_inside == (expected <= radius))[clear].all() and clear.sum() > PAIRS * 0.98
+    clear = np.abs(expected - 0.75 * radius) > 1e-10
+    assert (meets == (expected <= 0.75 * radius))[clear].all()
 
 
 def _polygon(random: np.random.Generator, around: tuple[float, float]) -> np.ndarray[Any, Any]:
-    """Corners (n, 2) of a star-shaped polygon, not always convex."""
+    """Return the corners (n, 2) of a star-shaped polygon."""
     corners = int(random.integers(3, 10))
     angles = np.sort(random.uniform(0, 360, corners))
     while np.diff([*angles, angles[0] + 360]).max() > 150:
@@ -86,7 +89,7 @@ def _polygon(random: np.random.Generator, around: tuple[float, float]) -> np.nda
 
 
 def _winds(lon: Any, lat: Any, corners: np.ndarray[Any, Any]) -> Any:
-    """Whether the corners go round each point, as seen from it."""
+    """Return whether the corners go round each point."""
     angles = position_angle(
         np.radians(lon)[:, None], np.radians(lat)[:, None], np.radians(corners[:, 0]), np.radians(corners[:, 1])
     ).to_value(u.rad)
@@ -99,21 +102,21 @@ PLACES = [(0.0, 0.0), (359.9, 10.0), (120.0, 89.5), (77.0, 90.0), (200.0, -89.9)
 
 
 def _cases() -> list[tuple[np.ndarray[Any, Any], Any, Any]]:
-    """Polygons at difficult and at random places, each with points around it."""
+    """Return polygons with points around them."""
     random = np.random.default_rng(21)
-    found = []
+    cases = []
     for number in range(POLYGONS):
         lon, lat = _sky(random, 1)
         place = PLACES[number] if number < len(PLACES) else (float(lon[0]), float(lat[0]))
         corners = _polygon(random, place)
         size = angular_separation(*np.radians([*place, corners[0, 0], corners[0, 1]]))
-        angle, away = (
+        angle, offset = (
             random.uniform(0, 360, POINTS),
             random.uniform(0, 1, POINTS) ** 0.5 * min(np.degrees(size) * 3, 80),
         )
-        lons, lats = offset_by(place[0] * u.deg, place[1] * u.deg, angle * u.deg, away * u.deg)
-        found.append((corners, lons.to_value(u.deg) % 360, lats.to_value(u.deg)))
-    return found
+        lons, lats = offset_by(place[0] * u.deg, place[1] * u.deg, angle * u.deg, offset * u.deg)
+        cases.append((corners, lons.to_value(u.deg) % 360, lats.to_value(u.deg)))
+    return cases
 
 
 def test_points_in_polygons(engine: Engine) -> None:
@@ -121,18 +124,18 @@ def test_points_in_polygons(engine: Engine) -> None:
     for corners, lon, lat in _cases():
         numbers = ", ".join(repr(float(n)) for n in corners.ravel())
         query = f"SELECT CONTAINS(POINT(lon, lat), POLYGON({numbers})) FROM TAP_UPLOAD.t ORDER BY id"
-        (inside,) = _columns(engine, query, {"id": np.arange(len(lon)), "lon": lon, "lat": lat})
-        wanted = _winds(lon, lat, corners)
+        (is_inside,) = _columns(engine, query, {"id": np.arange(len(lon)), "lon": lon, "lat": lat})
+        expected = _winds(lon, lat, corners)
         edge = sphere.from_boundary(sphere.vectors(lon, lat), sphere.polygon(corners.ravel()))
         clear = edge > 1e-9
-        assert (inside == wanted)[clear].all()
+        assert (is_inside == expected)[clear].all()
         assert clear.mean() > 0.99
         checked += len(lon)
     assert checked + PAIRS >= 100_000
 
 
 def _triangle(a: Any, b: Any, c: Any) -> float:
-    """L'Huilier's theorem."""
+    """Return an area by L'Huilier's theorem."""
     x, y, z = (angular_separation(*np.radians([*p, *q])) for p, q in ((a, b), (b, c), (c, a)))
     s = (x + y + z) / 2
     inner = np.tan(s / 2) * np.tan((s - x) / 2) * np.tan((s - y) / 2) * np.tan((s - z) / 2)
@@ -146,35 +149,35 @@ def test_areas_of_polygons() -> None:
         middle = (float(lon[0]), float(lat[0]))
         corners = _polygon(random, middle)
         # The polygon is star-shaped around its middle.
-        wanted = sum(_triangle(middle, a, b) for a, b in zip(corners, np.roll(corners, -1, axis=0), strict=True))
-        assert sphere.area(sphere.polygon(corners.ravel())) == pytest.approx(wanted, rel=1e-6, abs=1e-15)
+        expected = sum(_triangle(middle, a, b) for a, b in zip(corners, np.roll(corners, -1, axis=0), strict=True))
+        assert sphere.area(sphere.polygon(corners.ravel())) == pytest.approx(expected, rel=1e-6, abs=1e-15)
 
 
 def test_a_centroid_is_the_mean_of_many_points_inside() -> None:
     random = np.random.default_rng(23)
     for place in PLACES:
         corners = _polygon(random, place)
-        angle, away = random.uniform(0, 360, 200_000), random.uniform(0, 1, 200_000) ** 0.5 * 40
+        angle, offset = random.uniform(0, 360, 200_000), random.uniform(0, 1, 200_000) ** 0.5 * 40
         lon, lat = (
-            a.to_value(u.deg) for a in offset_by(place[0] * u.deg, place[1] * u.deg, angle * u.deg, away * u.deg)
+            a.to_value(u.deg) for a in offset_by(place[0] * u.deg, place[1] * u.deg, angle * u.deg, offset * u.deg)
         )
         vectors = sphere.vectors(lon, lat)
-        inside = sphere.in_polygon(vectors, sphere.polygon(corners.ravel()))
-        if inside.sum() < 1000:
+        is_inside = sphere.in_polygon(vectors, sphere.polygon(corners.ravel()))
+        if is_inside.sum() < 1000:
             continue
         # Points were drawn evenly in the plane of distance and angle: weigh them by the sphere's surface.
-        weights = (np.sin(np.radians(away)) / np.radians(away))[inside, None]
-        mean = (vectors[inside] * weights).sum(axis=0)
-        size = np.degrees(sphere.between(vectors[inside], mean / np.linalg.norm(mean)).max())
-        apart = np.degrees(
+        weights = (np.sin(np.radians(offset)) / np.radians(offset))[is_inside, None]
+        mean = (vectors[is_inside] * weights).sum(axis=0)
+        size = np.degrees(sphere.between(vectors[is_inside], mean / np.linalg.norm(mean)).max())
+        distance = np.degrees(
             sphere.between(sphere.centroid(sphere.polygon(corners.ravel())), mean / np.linalg.norm(mean))
         )
-        assert apart < size * 6 / np.sqrt(inside.sum())
+        assert distance < size * 6 / np.sqrt(is_inside.sum())
 
 
 def test_circles_and_polygons_against_points_drawn_in_them() -> None:
     random = np.random.default_rng(24)
-    seen = {True: 0, False: 0}
+    verdicts = {True: 0, False: 0}
     for number in range(300):
         place = PLACES[number % len(PLACES)]
         corners = _polygon(random, place)
@@ -183,8 +186,8 @@ def test_circles_and_polygons_against_points_drawn_in_them() -> None:
             place[0] * u.deg, place[1] * u.deg, random.uniform(0, 360) * u.deg, random.uniform(0, 2) * size * u.deg
         )
         circle = [float(lon.to_value(u.deg)) % 360, float(lat.to_value(u.deg)), float(random.uniform(0.05, 1)) * size]
-        angles, away = random.uniform(0, 360, 500), random.uniform(0, 1, 500) ** 0.5 * circle[2]
-        lons, lats = offset_by(circle[0] * u.deg, circle[1] * u.deg, angles * u.deg, away * u.deg)
+        angles, offset = random.uniform(0, 360, 500), random.uniform(0, 1, 500) ** 0.5 * circle[2]
+        lons, lats = offset_by(circle[0] * u.deg, circle[1] * u.deg, angles * u.deg, offset * u.deg)
         drawn = _winds(lons.to_value(u.deg), lats.to_value(u.deg), corners)
         polygon = corners.ravel().tolist()
         within, meets = sphere.contains(circle, polygon), sphere.intersects(circle, polygon)
@@ -194,8 +197,8 @@ def test_circles_and_polygons_against_points_drawn_in_them() -> None:
         around = sphere.contains(polygon, circle)
         distances = SkyCoord(corners, unit="deg").separation(SkyCoord(circle[0], circle[1], unit="deg")).deg
         assert around == bool((distances <= circle[2]).all())
-        seen[meets] += 1
-    assert min(seen.values()) > 30
+        verdicts[meets] += 1
+    assert min(verdicts.values()) > 30
 
 
 def test_polygons_against_pgsphere(tmp_path: Path) -> None:
@@ -204,13 +207,13 @@ def test_polygons_against_pgsphere(tmp_path: Path) -> None:
     pairs: list[tuple[list[float], list[float]]] = []
     for number in range(400):
         place = PLACES[number % len(PLACES)]
-        one = _polygon(random, place)
-        size = float(np.degrees(angular_separation(*np.radians([*place, *one[0]]))))
+        first = _polygon(random, place)
+        size = float(np.degrees(angular_separation(*np.radians([*place, *first[0]]))))
         lon, lat = offset_by(
             place[0] * u.deg, place[1] * u.deg, random.uniform(0, 360) * u.deg, random.uniform(0, 2) * size * u.deg
         )
-        other = _polygon(random, (float(lon.to_value(u.deg)) % 360, float(lat.to_value(u.deg))))
-        pairs.append((one.ravel().tolist(), other.ravel().tolist()))
+        second = _polygon(random, (float(lon.to_value(u.deg)) % 360, float(lat.to_value(u.deg))))
+        pairs.append((first.ravel().tolist(), second.ravel().tolist()))
     table = Table(
         "TAP_UPLOAD",
         "t",
@@ -221,14 +224,14 @@ def test_polygons_against_pgsphere(tmp_path: Path) -> None:
     )
     columns = "INTERSECTS(a, b) AS i, CONTAINS(a, b) AS c, CONTAINS(b, a) AS d, AREA(a) AS s"
     query = f"SELECT {columns} FROM TAP_UPLOAD.t ORDER BY n"
-    found = []
+    answers = []
     for name in ("duckdb", "pgsphere"):
         for engine in engines(tmp_path / name, name):
             translation = translate(query, [table], engine.dialect)
             batches = list(engine.query(translation, BOUNDS, {"t": (table, [rows])}))
-            found.append(pa.Table.from_batches(batches).to_pydict())
-    for name, least in (("i", 100), ("c", 10), ("d", 10)):
-        assert found[0][name] == found[1][name]
-        assert least < sum(found[0][name]) < len(pairs)
+            answers.append(pa.Table.from_batches(batches).to_pydict())
+    for name, min_cases in (("i", 100), ("c", 10), ("d", 10)):
+        assert answers[0][name] == answers[1][name]
+        assert min_cases < sum(answers[0][name]) < len(pairs)
     # pgsphere adds up angles, whose errors of some 1e-12 rad are what is left of a small area.
-    assert found[0]["s"] == pytest.approx(found[1]["s"], rel=1e-6, abs=3e-7)
+    assert answers[0]["s"] == pytest.approx(answers[1]["s"], rel=1e-6, abs=3e-7)

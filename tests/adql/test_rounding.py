@@ -1,4 +1,4 @@
-"""ROUND, TRUNCATE and CAST against Python's decimals, which are exact."""
+"""ROUND, TRUNCATE and CAST against exact decimals."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 from tests.adql.sky import ask
 from uws_service.tap.engines.base import Engine
 
-ONE = Decimal(1)
+UNIT = Decimal(1)
 
 
 def _numbers() -> list[float]:
-    """Halves and their neighbours at every size of a double, and random numbers."""
+    """Return halves, their neighbours, and random numbers."""
     source = random.Random(19)
     halves = [math.floor(2.0**power) + 0.5 for power in range(0, 54)]
     beside = [math.nextafter(half, side) for half in halves for side in (0, math.inf)]
-    whole = [2.0**power + step for power in (51, 52, 53, 60) for step in (-1, 0, 1, 2, 3)]
-    anything = [source.uniform(-1, 1) * 10 ** source.randint(0, 18) for _ in range(100)]
-    positive = [*halves, *beside, *whole, *anything]
+    integers = [2.0**power + step for power in (51, 52, 53, 60) for step in (-1, 0, 1, 2, 3)]
+    doubles = [source.uniform(-1, 1) * 10 ** source.randint(0, 18) for _ in range(100)]
+    positive = [*halves, *beside, *integers, *doubles]
     return [*positive, *(-number for number in positive)]
 
 
@@ -30,10 +30,10 @@ def test_doubles_are_rounded_to_the_nearest_whole_number(engine: Engine) -> None
         _, rows = ask(
             engine, "SELECT " + ", ".join(f"ROUND({n!r}), CAST({n!r} AS BIGINT), TRUNCATE({n!r})" for n in part)
         )
-        for number, *found in zip(part, *(rows[0][place::3] for place in range(3)), strict=True):
-            nearest = int(Decimal(number).quantize(ONE, ROUND_HALF_UP))
-            cut = int(Decimal(number).quantize(ONE, ROUND_DOWN))
-            assert [int(value) for value in found] == [nearest, nearest, cut], repr(number)
+        for number, *actual in zip(part, *(rows[0][place::3] for place in range(3)), strict=True):
+            nearest = int(Decimal(number).quantize(UNIT, ROUND_HALF_UP))
+            cut = int(Decimal(number).quantize(UNIT, ROUND_DOWN))
+            assert [int(value) for value in actual] == [nearest, nearest, cut], repr(number)
 
 
 def test_numbers_with_so_many_digits_stay_as_they_are(engine: Engine) -> None:
@@ -52,7 +52,9 @@ def test_integers_are_rounded_as_integers(engine: Engine) -> None:
         texts = ", ".join(f"ROUND({n}, -{digits}), TRUNCATE({n}, -{digits})" for n in numbers)
         _, rows = ask(engine, f"SELECT {texts}")
         unit = Decimal(10**digits)
-        wanted = [
-            int((Decimal(n) / unit).quantize(ONE, how) * unit) for n in numbers for how in (ROUND_HALF_UP, ROUND_DOWN)
+        expected = [
+            int((Decimal(n) / unit).quantize(UNIT, rounding) * unit)
+            for n in numbers
+            for rounding in (ROUND_HALF_UP, ROUND_DOWN)
         ]
-        assert rows[0] == wanted, digits
+        assert rows[0] == expected, digits

@@ -1,4 +1,7 @@
-"""What is known about a query's result, and that no text of a user gets into the SQL but as a value or a name."""
+"""Metadata of results, and safety of the SQL.
+
+No text of a user gets into the SQL but as a value or a name.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,8 @@ ALL = [*TABLES, UPLOAD]
 
 
 def _columns(query: str) -> list[tuple[Any, ...]]:
-    found = translate(query, ALL, "duckdb").columns
-    return [(c.name, c.datatype, c.arraysize, c.xtype, c.unit, c.ucd) for c in found]
+    result = translate(query, ALL, "duckdb").columns
+    return [(c.name, c.datatype, c.arraysize, c.xtype, c.unit, c.ucd) for c in result]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +83,7 @@ def test_tables_and_limit() -> None:
 
 _PUBLISHED = {("obs", "stars"), ("obs", "galaxies"), ("obs", "fields"), ("", "tap_upload.mine")}
 # Every word that may stand before a bracket: functions of ours and of the engines, and SQL's own.
-_CALLED = set(
+_FUNCTIONS = set(
     """
     ADQL_CONTAINS ADQL_INTERSECTS ADQL_AREA ADQL_CENTROID ADQL_CELLS ERROR UNNEST ISFINITE ISINF RANDOM
     ABS ACOS ASIN ATAN ATAN2 AVG CAST CEIL COALESCE COS COUNT DEGREES EXP FLOOR GREATEST LEAST LEFT LN LOG LOG10 LOWER
@@ -93,7 +96,10 @@ _CALLED = set(
 
 
 def _check_output(sql: str, dialect: str) -> None:
-    """One SELECT on published tables, with known functions only: by another parser than ours."""
+    """Check with another parser that the SQL is a safe SELECT.
+
+    It may read published tables and call known functions only.
+    """
     assert "\0" not in sql
     statements = sqlglot.parse(sql, dialect="duckdb" if dialect == "duckdb" else "postgres")
     assert len(statements) == 1 and isinstance(statements[0], exp.Query)
@@ -106,7 +112,7 @@ def _check_output(sql: str, dialect: str) -> None:
     tokens = sqlglot.tokenize(sql, dialect="duckdb" if dialect == "duckdb" else "postgres")
     for word, bracket in pairwise(tokens):
         if bracket.text == "(" and word.text[:1].isalpha() and not sql[word.start : word.end + 1].startswith('"'):
-            assert word.text.upper().split()[-1] in _CALLED, (word.text, sql)
+            assert word.text.upper().split()[-1] in _FUNCTIONS, (word.text, sql)
     for column in tree.find_all(exp.Column):
         assert not column.db and not column.catalog
 
@@ -145,9 +151,9 @@ def test_any_text_is_answered_or_refused_with_its_place(words: list[str], dialec
 @settings(max_examples=300, deadline=None)
 @given(st.text(max_size=40).filter(lambda t: "\0" not in t))
 def test_strings_and_names_stay_what_they_are(text: str) -> None:
-    quoted, named = text.replace("'", "''"), text.replace('"', '""')
+    quoted, delimited = text.replace("'", "''"), text.replace('"', '""')
     for dialect in ("duckdb", "postgresql"):
-        alias = f'"{named}"' if text else "x"
+        alias = f'"{delimited}"' if text else "x"
         translation = translate(f"SELECT '{quoted}' AS {alias}", ALL, dialect)
         assert translation.columns[0].name == (text or "x")
         (tree,) = sqlglot.parse(translation.sql, dialect="duckdb" if dialect == "duckdb" else "postgres")

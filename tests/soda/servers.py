@@ -1,4 +1,7 @@
-"""An HTTP server of a folder that gives parts of files, and tells how many bytes it sent."""
+"""An HTTP server of a folder.
+
+It sends parts of files, and counts the bytes that it sends.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,13 @@ from pathlib import Path
 
 
 class Files:
-    """Serves a folder on a free port; ``ranges`` False: it ignores Range, as some servers do."""
+    """A server of a folder on a free port.
+
+    Without ``ranges`` it ignores Range, as some servers do.
+    """
 
     def __init__(self, folder: Path, *, ranges: bool = True) -> None:
-        self.sent = self.requests = 0
+        self.bytes_sent = self.requests = 0
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -30,19 +36,19 @@ class Files:
                     self.send_error(404)
                     return
                 content = path.read_bytes()
-                found = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
-                part = content[int(found[1]) : int(found[2]) + 1] if found and ranges else content
-                self.send_response(206 if found and ranges else 200)
-                if found and ranges:
+                range_match = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+                part = content[int(range_match[1]) : int(range_match[2]) + 1] if range_match and ranges else content
+                self.send_response(206 if range_match and ranges else 200)
+                if range_match and ranges:
                     self.send_header(
-                        "Content-Range", f"bytes {found[1]}-{int(found[1]) + len(part) - 1}/{len(content)}"
+                        "Content-Range", f"bytes {range_match[1]}-{int(range_match[1]) + len(part) - 1}/{len(content)}"
                     )
                 self.send_header("Content-Length", str(len(part)))
                 self.send_header("Last-Modified", "Mon, 23 Nov 2026 12:00:00 GMT")
                 self.end_headers()
                 outer.requests += 1
                 if body:
-                    outer.sent += len(part)
+                    outer.bytes_sent += len(part)
                     self.wfile.write(part)
 
             def log_message(self, *_: object) -> None:
@@ -54,7 +60,7 @@ class Files:
         self._thread.start()
 
     def stop(self) -> None:
-        """End it."""
+        """Stop the server."""
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()

@@ -1,4 +1,7 @@
-"""Images of the sky for tests: headers of many projections, pixels that tell where they come from, whole files."""
+"""Images of the sky for tests.
+
+Headers of many projections, numbered pixels, and complete files.
+"""
 
 from __future__ import annotations
 
@@ -19,38 +22,44 @@ def header(
     turn: float = 0.0,
     frame: str = "ICRS",
 ) -> fits.Header:
-    """A celestial WCS; ``scale`` in degrees, ``size`` along x and y, ``turn`` in degrees."""
-    one = fits.Header()
+    """Return a celestial WCS.
+
+    ``scale`` and ``turn`` are in degrees, ``size`` is along x and y.
+    """
+    result = fits.Header()
     names = ("GLON", "GLAT") if frame == "GALACTIC" else ("RA", "DEC")
     for axis, (name, value, sign) in enumerate(zip(names, (lon, lat), (-1, 1), strict=True), 1):
-        one[f"CTYPE{axis}"] = f"{name}{'-' * (5 - len(name))}{projection}"
-        one[f"CRVAL{axis}"], one[f"CUNIT{axis}"] = value, "deg"
-        one[f"CRPIX{axis}"] = (size[axis - 1] + 1) / 2
-        one[f"CDELT{axis}"] = sign * scale
+        result[f"CTYPE{axis}"] = f"{name}{'-' * (5 - len(name))}{projection}"
+        result[f"CRVAL{axis}"], result[f"CUNIT{axis}"] = value, "deg"
+        result[f"CRPIX{axis}"] = (size[axis - 1] + 1) / 2
+        result[f"CDELT{axis}"] = sign * scale
     cos, sin = float(np.cos(np.radians(turn))), float(np.sin(np.radians(turn)))
-    one["PC1_1"], one["PC1_2"], one["PC2_1"], one["PC2_2"] = cos, -sin, sin, cos
+    result["PC1_1"], result["PC1_2"], result["PC2_1"], result["PC2_2"] = cos, -sin, sin, cos
     if frame != "GALACTIC":
-        one["RADESYS"] = frame
-    return one
+        result["RADESYS"] = frame
+    return result
 
 
 def numbered(*shape: int, dtype: Any = np.float32) -> Any:
-    """Pixels that all differ; ``shape`` as in numpy."""
+    """Return pixels that all differ; ``shape`` as in numpy."""
     return np.arange(int(np.prod(shape)), dtype=np.int64).reshape(shape).astype(dtype)
 
 
 def write(path: Path, data: Any, *headers: fits.Header, **cards: Any) -> Path:
-    """A file with one image."""
-    whole = fits.Header()
-    for one in headers:
-        whole.update(one)
-    whole.update(cards)
-    fits.PrimaryHDU(data, whole).writeto(path)
+    """Write a file with one image."""
+    combined = fits.Header()
+    for part in headers:
+        combined.update(part)
+    combined.update(cards)
+    fits.PrimaryHDU(data, combined).writeto(path)
     return path
 
 
 def cube(path: Path) -> Path:
-    """40 × 30 pixels, 20 channels of 1 MHz from 1400 MHz on, I Q U V; 3 pixels of a day along no axis."""
+    """Write a cube of 40 × 30 pixels.
+
+    It has 20 channels of 1 MHz from 1400 MHz on, and I Q U V.
+    """
     return write(
         path,
         numbered(4, 20, 30, 40),

@@ -1,4 +1,7 @@
-"""Faults of a collection, over HTTP: each is told with SODA's label, at once and in jobs, and none is a 500."""
+"""Faults of a collection, over HTTP.
+
+Each has SODA's label, at once and in jobs, and none is a 500.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from tests.soda.servers import Files
 from uws_service.cli import run
 
 
-def _replaced(old: bytes, new: bytes) -> Callable[[Path], None]:
+def _replace(old: bytes, new: bytes) -> Callable[[Path], None]:
     def spoil(path: Path) -> None:
         content = path.read_bytes()
         assert old in content
@@ -32,8 +35,8 @@ def _replaced(old: bytes, new: bytes) -> Callable[[Path], None]:
 def _without(name: str) -> Callable[[Path], None]:
     def spoil(path: Path) -> None:
         with fits.open(path) as hdus:
-            kept = fits.HDUList([one.copy() for one in hdus if one.name != name])
-        kept.writeto(path, overwrite=True)
+            hdus_left = fits.HDUList([hdu.copy() for hdu in hdus if hdu.name != name])
+        hdus_left.writeto(path, overwrite=True)
 
     return spoil
 
@@ -56,20 +59,20 @@ SPOILED: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "gzipped": ("plate", lambda path: path.write_bytes(gzip.compress(path.read_bytes())), "compressed as a whole"),
     "tableless": ("tabular", _without("WCS-TABLE"), "WCS-TABLE"),
     "undistorted": ("distorted", _without("WCSDVARR"), "WCSDVARR"),
-    "projection": ("polynomial", _replaced(b"RA---TAN-SIP", b"RA---XYZ-SIP"), "can't be read"),
-    "flat": ("polynomial", _replaced(b"'RA---TAN-SIP'", b"'LINEAR'"), "Unmatched celestial axes"),
-    "scale": ("polynomial", _replaced(b"CDELT1  =                -0.01", b"CDELT1  =                  0.0"), "scale"),
-    "place": ("beams", _replaced(b"CRPIX1  =                 30.5", b"CRPIX1  = 'centre'"), "CRPIX1"),
-    "size": ("beams", _replaced(b"NAXIS1  =                   60", b"NAXIS1  =                  -60"), "-60 pixels"),
-    "bits": ("beams", _replaced(b"BITPIX  =                  -32", b"BITPIX  =                  -33"), "BITPIX = -33"),
-    "velocity": ("beams", _replaced(b"'FREQ    '", b"'VELO-XYZ'"), "velocity"),
-    "tiles": ("compressed", _replaced(b"'RICE_1  '", b"'RICE_9  '"), "tiles"),
+    "projection": ("polynomial", _replace(b"RA---TAN-SIP", b"RA---XYZ-SIP"), "can't be read"),
+    "flat": ("polynomial", _replace(b"'RA---TAN-SIP'", b"'LINEAR'"), "Unmatched celestial axes"),
+    "scale": ("polynomial", _replace(b"CDELT1  =                -0.01", b"CDELT1  =                  0.0"), "scale"),
+    "place": ("beams", _replace(b"CRPIX1  =                 30.5", b"CRPIX1  = 'centre'"), "CRPIX1"),
+    "size": ("beams", _replace(b"NAXIS1  =                   60", b"NAXIS1  =                  -60"), "-60 pixels"),
+    "bits": ("beams", _replace(b"BITPIX  =                  -32", b"BITPIX  =                  -33"), "BITPIX = -33"),
+    "velocity": ("beams", _replace(b"'FREQ    '", b"'VELO-XYZ'"), "velocity"),
+    "tiles": ("compressed", _replace(b"'RICE_1  '", b"'RICE_9  '"), "tiles"),
 }
 
 
 @pytest.fixture(scope="module")
 def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Files that were whole when they were described, a store that is gone, and a server that gives no parts."""
+    """Return files that were spoiled after they were described."""
     folder = tmp_path_factory.mktemp("faults")
     for name, kind in {"good": "beams", **{name: kind for name, (kind, _, _) in SPOILED.items()}}.items():
         kinds.ALL[kind]().writeto(folder / f"{name}.fits", output_verify="silentfix")
@@ -82,16 +85,19 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def soda(collection: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Uws]:
-    running = Server(tmp_path_factory.mktemp("server"), {"UWS_APPLICATIONS": f'["{collection / "images.yaml"}"]'})
-    running.start()
-    with Uws(running.url, "images") as client:
+    service = Server(tmp_path_factory.mktemp("server"), {"UWS_APPLICATIONS": f'["{collection / "images.yaml"}"]'})
+    service.start()
+    with Uws(service.url, "images") as client:
         yield client
-    running.stop()
+    service.stop()
 
 
 @pytest.mark.parametrize("name", ["short", "gone", "text", "tableless", "place", "bits", "velocity"])
 def test_a_file_that_can_not_be_cut(soda: Uws, name: str) -> None:
-    """422 with a line for people: which file, what is wrong, no path of the machine and no traceback."""
+    """The answer is 422 with a line for people.
+
+    It names the file and what is wrong, but no path of the machine.
+    """
     parameters = {"ID": f"{DID}?{name}", "CIRCLE": "10 20 0.1", "BAND": "0.2120 0.2130"}
     if name in ("short", "gone", "text"):
         del parameters["BAND"]
@@ -104,7 +110,10 @@ def test_a_file_that_can_not_be_cut(soda: Uws, name: str) -> None:
 
 
 def test_jobs_tell_the_same(soda: Uws) -> None:
-    """Broken images among good ones are told in their places; one alone ends the job in ERROR."""
+    """A broken image ends its job in ERROR.
+
+    Among good ones it is an error in its place.
+    """
     job = soda.create({"ID": f"{DID}?gone", "CIRCLE": "10 20 0.1", "PHASE": "RUN"})
     assert soda.wait(job) == "ERROR"
     assert "gone.fits can't be read: No such file" in soda.get(f"{job}/error").text
@@ -112,8 +121,8 @@ def test_jobs_tell_the_same(soda: Uws) -> None:
     job = soda.create({"ID": ids, "CIRCLE": "10 20 0.1", "PHASE": "RUN"})
     assert soda.wait(job) == "COMPLETED", soda.get(f"{job}/error").text
     rows = {
-        one["ID"].partition("?")[2]: one
-        for one in csv.DictReader(soda.get(f"{job}/results/cutouts.csv").text.splitlines())
+        row["ID"].partition("?")[2]: row
+        for row in csv.DictReader(soda.get(f"{job}/results/cutouts.csv").text.splitlines())
     }
     assert rows["good"]["result"] == "cutout-0001.fits"
     for name, (_, _, word) in SPOILED.items():
@@ -123,22 +132,24 @@ def test_jobs_tell_the_same(soda: Uws) -> None:
 
 
 def test_a_store_that_does_not_answer(tmp_path: Path) -> None:
-    """503 with SODA's word for what passes; a server that gives no parts of files is 422, since that stays."""
+    """The answer is 503 for what passes, else 422."""
     (tmp_path / "web").mkdir()
     skies.write(tmp_path / "web" / "a.fits", skies.numbered(500, 600), skies.header(1, 2, size=(600, 500)))
     index = tmp_path / "images.jsonl"
     good = Files(tmp_path / "web")
     arguments = ["--index", str(index), "--did", DID, "--application", str(tmp_path / "images.yaml")]
     assert run(["images", "add", f"{good.url}/a.fits", *arguments]) == 0
-    poor = Files(tmp_path / "web", ranges=False)
+    without_ranges = Files(tmp_path / "web", ranges=False)
     line = json.loads(index.read_text())
-    more = [{**line, "id": f"{DID}?{name}", "source": f"{url}/a.fits"} for name, url in (("poor", poor.url),)]
-    more.append({**line, "id": f"{DID}?moved", "source": f"{good.url}/b.fits"})
-    index.write_text("".join(json.dumps(one) + "\n" for one in (line, *more)))
-    running = Server(tmp_path / "server", {"UWS_APPLICATIONS": f'["{tmp_path / "images.yaml"}"]'})
-    running.start()
+    extra = [
+        {**line, "id": f"{DID}?{name}", "source": f"{url}/a.fits"} for name, url in (("poor", without_ranges.url),)
+    ]
+    extra.append({**line, "id": f"{DID}?moved", "source": f"{good.url}/b.fits"})
+    index.write_text("".join(json.dumps(entry) + "\n" for entry in (line, *extra)))
+    service = Server(tmp_path / "server", {"UWS_APPLICATIONS": f'["{tmp_path / "images.yaml"}"]'})
+    service.start()
     try:
-        with Uws(running.url, "images") as soda:
+        with Uws(service.url, "images") as soda:
             for name, status, word in (("a", 200, ""), ("poor", 422, "Range"), ("moved", 422, "not where the index")):
                 answer = soda.http.get(f"{soda.base}/sync", params={"ID": f"{DID}?{name}", "CIRCLE": "1 2 0.1"})
                 assert answer.status_code == status, answer.text
@@ -149,8 +160,8 @@ def test_a_store_that_does_not_answer(tmp_path: Path) -> None:
             assert answer.text.startswith("ServiceUnavailable: a.fits can't be read")
             assert "127.0.0.1" not in answer.text
     finally:
-        running.stop()
-        poor.stop()
+        service.stop()
+        without_ranges.stop()
 
 
 @pytest.mark.parametrize(
@@ -167,29 +178,29 @@ def test_a_store_that_does_not_answer(tmp_path: Path) -> None:
     ],
 )
 def test_an_index_that_is_spoiled(soda: Uws, collection: Path, line: bytes) -> None:
-    """503 for every image, without the words of the file; the service goes on once it is mended."""
+    """The answer is 503 until the index is mended."""
     index = collection / "images.jsonl"
-    whole = index.read_bytes()
+    content = index.read_bytes()
     try:
-        index.write_bytes(whole + line + b"\n")
+        index.write_bytes(content + line + b"\n")
         for resource in ("sync", "links"):
             answer = soda.http.get(f"{soda.base}/{resource}", params={"ID": f"{DID}?gone"})
             assert answer.status_code == 503, answer.text
             assert str(collection) not in answer.text
     finally:
-        index.write_bytes(whole)
+        index.write_bytes(content)
     assert soda.http.get(f"{soda.base}/links", params={"ID": f"{DID}?gone"}).status_code == 200
 
 
 def test_a_package_with_no_name(soda: Uws, collection: Path) -> None:
-    """An image that lies in no Python package is not there; all others are."""
+    """Only the image without a package is absent."""
     index = collection / "images.jsonl"
-    whole = index.read_text()
-    line = json.loads(whole.splitlines()[0])
+    content = index.read_text()
+    line = json.loads(content.splitlines()[0])
     try:
         extra = [json.dumps({**line, "id": f"p{n}", "source": f"package://{n}"}) for n in ("", "..", "a b/c")]
-        index.write_text(whole + "\n".join(extra) + "\n")
+        index.write_text(content + "\n".join(extra) + "\n")
         assert soda.http.get(f"{soda.base}/links", params={"ID": f"{DID}?gone"}).status_code == 200
         assert soda.http.get(f"{soda.base}/sync", params={"ID": "p.."}).status_code == 400
     finally:
-        index.write_text(whole)
+        index.write_text(content)

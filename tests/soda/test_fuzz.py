@@ -1,4 +1,7 @@
-"""SODA's parameters with values that nobody foresaw: an answer or a `Usage` in one line, and soon."""
+"""SODA's parameters with arbitrary values.
+
+Each leads to an answer or a `Usage` of one line, and soon.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,7 @@ VALUES = st.dictionaries(st.sampled_from(NAMES), st.lists(VALUE, max_size=5), ma
 @example({"ID": ["a"], "CIRCLE": ["1" * 99_000 + " 2 3"]})
 @example({"ID": ["a"], "BAND": ["1 2"] * 20_000, "TIME": [f"{n} {n}" for n in range(20_000)]})
 def test_values_of_any_kind(values: dict[str, list[str]]) -> None:
-    """A request that is within its limits, or what is wrong with it, printable and short."""
+    """The request keeps its limits, or gets a short error."""
     values = {"ID": ["a"], **values}
     begin = time.perf_counter()
     try:
@@ -105,19 +108,19 @@ POSITIONS = st.one_of(
 @settings(FUZZ, max_examples=max(20, EXAMPLES // 10))
 @given(POSITIONS)
 def test_regions_of_any_kind_in_images(name: str, position: tuple[str, list[float]]) -> None:
-    """Pixels of the image or no overlap, whatever the region; never another fault."""
+    """Every region gives pixels or no overlap."""
     word, numbers = position
     celestial, _ = image(name)
     begin = time.perf_counter()
     try:
-        (shape,) = parse({"ID": ["a"], "POS": [f"{word} {' '.join(repr(float(one)) for one in numbers)}"]}).shapes
+        (shape,) = parse({"ID": ["a"], "POS": [f"{word} {' '.join(repr(float(number)) for number in numbers)}"]}).shapes
         assert isinstance(shape, Circle | Range | Polygon)
-        found = box(celestial, shape)
+        pixels = box(celestial, shape)
     except (Usage, NoOverlap):
         pass
     except CutoutError as error:
         raise AssertionError(str(error)) from error
     else:
-        assert 0 <= found.x0 < found.x1 <= celestial.nx
-        assert 0 <= found.y0 < found.y1 <= celestial.ny
+        assert 0 <= pixels.x0 < pixels.x1 <= celestial.nx
+        assert 0 <= pixels.y0 < pixels.y1 <= celestial.ny
     assert time.perf_counter() - begin < 5 * SECONDS

@@ -1,4 +1,7 @@
-"""Headers of cutouts tell the truth: by astropy's word each pixel has the coordinates that it has in the whole file."""
+"""Headers of cutouts.
+
+astropy finds for each pixel the coordinates that it has in the whole file.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from tests.soda import kinds, skies
-from uws_service.soda import cutting, headers
+from uws_service.soda import cutout, headers
 from uws_service.soda.errors import BadImage, NoOverlap
 from uws_service.soda.request import Circle, Cut, Interval
 from uws_service.soda.sources import LocalSource
@@ -22,18 +25,18 @@ C = 299_792_458.0
 
 
 def cut(path: Path, request: Cut) -> Any:
-    """The cutout, as astropy reads it; it verifies."""
-    image = cutting.open_image(LocalSource(path))
+    """Return the cutout, as astropy reads and verifies it."""
+    image = cutout.open_image(LocalSource(path))
     try:
-        cutting.plan(image, request, cutting.Coverage(), 10**9)
+        cutout.plan(image, request, cutout.Coverage(), 10**9)
         out = io.BytesIO()
-        cutting.write(image, out)
+        cutout.write(image, out)
     finally:
         image.close()
     assert len(out.getvalue()) % 2880 == 0
-    found = fits.open(io.BytesIO(out.getvalue()))
-    found.verify("exception")
-    return found
+    hdus = fits.open(io.BytesIO(out.getvalue()))
+    hdus.verify("exception")
+    return hdus
 
 
 def save(path: Path, hdus: fits.HDUList) -> Path:
@@ -44,7 +47,7 @@ def save(path: Path, hdus: fits.HDUList) -> Path:
 
 
 def coordinates(hdus: Any, hdu: Any, letter: str = " ") -> WCS:
-    """What astropy makes of an image, with what it inherits."""
+    """Return astropy's WCS of an image, with what it inherits."""
     header = hdu.header.copy()
     if header.get("INHERIT"):
         header.extend((card for card in hdus[0].header.cards if card.keyword not in header), end=True)
@@ -53,7 +56,7 @@ def coordinates(hdus: Any, hdu: Any, letter: str = " ") -> WCS:
         return WCS(header, fobj=hdus, key=letter)
 
 
-def same_places(whole: Any, part: Any) -> int:
+def count_same_positions(original: Any, part: Any) -> int:
     """Check that each pixel is where it was, in all descriptions of its image; how many images there are.
 
     A pixel's value is its number in the whole image.
@@ -68,40 +71,44 @@ def same_places(whole: Any, part: Any) -> int:
         ):
             continue
         count += 1
-        other = next(one for one in whole if one.is_image and one.size and (one.name, one.ver) == (hdu.name, hdu.ver))
-        here = np.argwhere(np.isfinite(hdu.data))
-        there = np.stack(np.unravel_index(hdu.data[tuple(here.T)].astype(int), other.data.shape), axis=-1)
+        partner = next(
+            item for item in original if item.is_image and item.size and (item.name, item.ver) == (hdu.name, hdu.ver)
+        )
+        position = np.argwhere(np.isfinite(hdu.data))
+        original_position = np.stack(
+            np.unravel_index(hdu.data[tuple(position.T)].astype(int), partner.data.shape), axis=-1
+        )
         letters = {key[-1] if key[-1].isalpha() else " " for key in hdu.header["CTYPE1*"]} or {" "}
         for letter in letters:
-            before, after = coordinates(whole, other, letter), coordinates(part, hdu, letter)
-            expected = before.all_pix2world(there[:, ::-1].astype(float), 0)
-            np.testing.assert_allclose(after.all_pix2world(here[:, ::-1].astype(float), 0), expected, rtol=1e-11)
+            before, after = coordinates(original, partner, letter), coordinates(part, hdu, letter)
+            expected = before.all_pix2world(original_position[:, ::-1].astype(float), 0)
+            np.testing.assert_allclose(after.all_pix2world(position[:, ::-1].astype(float), 0), expected, rtol=1e-11)
             assert np.isfinite(expected).all()
     return count
 
 
 @pytest.mark.parametrize("kind", kinds.ALL)
 def test_each_pixel_keeps_its_place(tmp_path: Path, kind: str) -> None:
-    """Circles of many sizes in and around the image, for each way in which a header can place pixels."""
+    """Every kind of header keeps the positions."""
     path = save(tmp_path / "a.fits", kinds.ALL[kind]())
     random = np.random.default_rng(3)
-    met = 0
-    with fits.open(path) as whole:
-        images = [one for one in whole if one.is_image and one.size and one.name in ("PRIMARY", "SCI")]
-        sky = coordinates(whole, images[-1])
+    images_compared = 0
+    with fits.open(path) as original:
+        images = [hdu for hdu in original if hdu.is_image and hdu.size and hdu.name in ("PRIMARY", "SCI")]
+        sky = coordinates(original, images[-1])
         for _ in range(12):
             x, y = random.uniform(-3, 63), random.uniform(-3, 53)
             lon, lat = sky.all_pix2world([[x, y, 0, 0][: sky.naxis]], 0)[0][:2]
             radius = random.uniform(0.003, 0.2) * (0.03 if "plate" in kind else 1)
             try:
-                found = cut(path, Cut("a", Circle(float(lon), float(lat), radius)))
+                hdus = cut(path, Cut("a", Circle(float(lon), float(lat), radius)))
             except NoOverlap:
                 continue
-            with found:
-                met += same_places(whole, found)
-        assert met >= 8
-        with cut(path, Cut("a")) as found:
-            assert same_places(whole, found) == len(images)
+            with hdus:
+                images_compared += count_same_positions(original, hdus)
+        assert images_compared >= 8
+        with cut(path, Cut("a")) as hdus:
+            assert count_same_positions(original, hdus) == len(images)
 
 
 @pytest.mark.parametrize(
@@ -119,23 +126,26 @@ def test_each_pixel_keeps_its_place(tmp_path: Path, kind: str) -> None:
 def test_bands_of_logarithmic_axes(
     tmp_path: Path, kind: str, unit: str, first: float, step: float, values: Any
 ) -> None:
-    """FITS 4.0 §8.1.2.2: CRVAL · exp(CDELT (p - CRPIX) / CRVAL), of whatever quantity, is cut by wavelength."""
+    """Axes of FITS 4.0 §8.1.2.2 are cut by wavelength.
+
+    Their values are CRVAL · exp(CDELT (p - CRPIX) / CRVAL), of any quantity.
+    """
     path = save(tmp_path / "a.fits", kinds.logarithmic(kind, unit, first, step))
     edges = values(first * np.exp(step * (np.arange(41) - 0.5) / first))
     low, high = sorted((0.6 * edges[7] + 0.4 * edges[8], 0.4 * edges[18] + 0.6 * edges[19]))
-    with cut(path, Cut("a", band=Interval(low, high))) as found, fits.open(path) as whole:
-        assert (found[0].header["CRPIX3"], found[0].header["NAXIS3"]) == (-6, 12)
-        same_places(whole, found)
+    with cut(path, Cut("a", band=Interval(low, high))) as hdus, fits.open(path) as original:
+        assert (hdus[0].header["CRPIX3"], hdus[0].header["NAXIS3"]) == (-6, 12)
+        count_same_positions(original, hdus)
 
 
 @pytest.mark.parametrize(("low", "high", "planes"), [(1.0, 1.3, [0, 3]), (3.04, 9.9, [6, 10]), (1.6, 1.7, [4, 5])])
 @pytest.mark.parametrize("kind", ["tabular", "indexed_tabular"])
 def test_bands_of_tables(tmp_path: Path, kind: str, low: float, high: float, planes: list[int]) -> None:
-    """Wavelengths of a table in micrometres; the last plane reaches as far beyond its middle as there is."""
+    """Wavelengths of a table are those of its planes."""
     path = save(tmp_path / "a.fits", kinds.ALL[kind]())
-    with cut(path, Cut("a", band=Interval(low * 1e-6, high * 1e-6))) as found, fits.open(path) as whole:
-        np.testing.assert_array_equal(found[0].data, whole[0].data[slice(*planes)])
-        same_places(whole, found)
+    with cut(path, Cut("a", band=Interval(low * 1e-6, high * 1e-6))) as hdus, fits.open(path) as original:
+        np.testing.assert_array_equal(hdus[0].data, original[0].data[slice(*planes)])
+        count_same_positions(original, hdus)
     with pytest.raises(NoOverlap, match=r"it has 9\.75e-07 to 5\.5e-06"):
         cut(path, Cut("a", band=Interval(1.0, 2.0)))
 
@@ -143,43 +153,43 @@ def test_bands_of_tables(tmp_path: Path, kind: str, low: float, high: float, pla
 @pytest.mark.parametrize("circle", [None, Circle(10, 20, 0.05)])
 @pytest.mark.parametrize("band", [None, Interval(1e-6, 1.3e-6)])
 def test_errors_and_flags_go_with_their_image(tmp_path: Path, circle: Circle | None, band: Interval | None) -> None:
-    """Images of the same shape without coordinates are cut as the one before them; others have no such part."""
+    """Errors and flags are cut as their image."""
     path = save(tmp_path / "a.fits", kinds.spectrograph())
-    with cut(path, Cut("a", circle, band)) as found:
-        names = [one.name for one in found[1:]]
+    with cut(path, Cut("a", circle, band)) as hdus:
+        names = [hdu.name for hdu in hdus[1:]]
         assert names == ["SCI", "ERR", "DQ", *([] if circle or band else ["PSF"]), "WCS-TABLE"]
         for name in ("ERR", "DQ"):
-            np.testing.assert_array_equal(found[name].data, found["SCI"].data)
-        assert found["SCI"].data.shape[0] == (3 if band else 10)
+            np.testing.assert_array_equal(hdus[name].data, hdus["SCI"].data)
+        assert hdus["SCI"].data.shape[0] == (3 if band else 10)
     far = Circle(100, 20, 0.05)
     with pytest.raises(NoOverlap):
         cut(path, Cut("a", far, band))
 
 
 def test_bands_that_depend_on_the_place(tmp_path: Path) -> None:
-    """All planes that reach into the interval anywhere in the image."""
+    """All planes that overlap anywhere are cut."""
     path = save(tmp_path / "a.fits", kinds.slanted())
     low, high = C / 1.4102e9, C / 1.4098e9
-    with cut(path, Cut("a", band=Interval(low, high))) as found, fits.open(path) as whole:
-        same_places(whole, found)
+    with cut(path, Cut("a", band=Interval(low, high))) as hdus, fits.open(path) as original:
+        count_same_positions(original, hdus)
         x, plane = np.meshgrid(np.arange(60), np.linspace(-0.5, 19.5, 2001))
-        frequency = whole[0].header["CRVAL3"] + 1e6 * (plane + 0.05 * (x - 29.5))
-        inside = np.round(plane[np.abs(frequency - 1.41e9) < 2e5])
-        assert found[0].header["CRPIX3"] == 1 - inside.min()
-        assert found[0].header["NAXIS3"] == inside.max() - inside.min() + 1
+        frequency = original[0].header["CRVAL3"] + 1e6 * (plane + 0.05 * (x - 29.5))
+        beams_inside = np.round(plane[np.abs(frequency - 1.41e9) < 2e5])
+        assert hdus[0].header["CRPIX3"] == 1 - beams_inside.min()
+        assert hdus[0].header["NAXIS3"] == beams_inside.max() - beams_inside.min() + 1
 
 
 @pytest.mark.parametrize("pol", [(), ("I",), ("U",), ("I", "U"), ("Q", "V")])
 @pytest.mark.parametrize("frequency_last", [False, True])
 @pytest.mark.parametrize("first", [0, 1])
 def test_beams_of_the_planes(tmp_path: Path, pol: tuple[str, ...], frequency_last: bool, first: int) -> None:
-    """The rows of the channels and polarizations that are cut, counted from where they were."""
+    """The cutout has the beams of its planes."""
     path = save(tmp_path / "a.fits", kinds.beams(4, frequency_last=frequency_last, first=first))
     band = Interval(C / 1.4112e9, C / 1.4068e9)
-    states = ["IQUV".index(one) for one in pol or "IQUV"]
-    with cut(path, Cut("a", Circle(10, 20, 0.05), band, None, pol)) as found:
-        table = found["BEAMS"]
-        assert found[0].header["CASAMBM"] is True
+    states = ["IQUV".index(hdu) for hdu in pol or "IQUV"]
+    with cut(path, Cut("a", Circle(10, 20, 0.05), band, None, pol)) as hdus:
+        table = hdus["BEAMS"]
+        assert hdus[0].header["CASAMBM"] is True
         assert (table.header["NCHAN"], table.header["NPOL"]) == (5, len(states))
         assert sorted(zip(table.data["POL"], table.data["CHAN"], table.data["BMAJ"], strict=True)) == [
             (number, channel + first, 17 + channel + 100 * state)
@@ -189,71 +199,77 @@ def test_beams_of_the_planes(tmp_path: Path, pol: tuple[str, ...], frequency_las
 
 
 def test_spectral_cube_sees_the_beams(tmp_path: Path) -> None:
-    """What radio astronomers read cubes with has a beam for each plane of the cutout."""
+    """spectral-cube has a beam for each plane."""
     path = save(tmp_path / "a.fits", kinds.beams())
     band = Interval(C / 1.4112e9, C / 1.4068e9)
-    with cut(path, Cut("a", Circle(10, 20, 0.05), band)) as found:
-        found.writeto(tmp_path / "b.fits")
+    with cut(path, Cut("a", Circle(10, 20, 0.05), band)) as hdus:
+        hdus.writeto(tmp_path / "b.fits")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from spectral_cube import StokesSpectralCube
 
-        whole, part = (StokesSpectralCube.read(tmp_path / name).I for name in ("a.fits", "b.fits"))
+        original, part = (StokesSpectralCube.read(tmp_path / name).I for name in ("a.fits", "b.fits"))
         assert part.shape[0] == 5
         np.testing.assert_allclose(part.beams.major.to("arcsec").value, [17, 18, 19, 20, 21])
-        np.testing.assert_allclose(part.spectral_axis.value, whole.spectral_axis.value[7:12])
+        np.testing.assert_allclose(part.spectral_axis.value, original.spectral_axis.value[7:12])
 
 
 def test_beams_without_planes(tmp_path: Path) -> None:
-    """Rows in the order of the channels are cut; where the order is not clear, they are left out with a word."""
+    """Beams without plane numbers are cut by order.
+
+    Where the order is not clear, HISTORY says that they are left out.
+    """
     band = Interval(C / 1.4112e9, C / 1.4068e9)
     path = save(tmp_path / "a.fits", kinds.beams(planes=False))
-    with cut(path, Cut("a", band=band)) as found:
-        np.testing.assert_array_equal(found["BEAMS"].data["BMAJ"], [17, 18, 19, 20, 21])
+    with cut(path, Cut("a", band=band)) as hdus:
+        np.testing.assert_array_equal(hdus["BEAMS"].data["BMAJ"], [17, 18, 19, 20, 21])
     path = save(tmp_path / "b.fits", kinds.beams(4, planes=False))
-    with cut(path, Cut("a", band=band)) as found:
-        assert len(found) == 1 and "CASAMBM" not in found[0].header
-        assert any("BEAMS" in text for text in found[0].header["HISTORY"])
-    with cut(path, Cut("a", Circle(10, 20, 0.05))) as found:  # all planes: nothing to choose
-        assert len(found["BEAMS"].data) == 48
+    with cut(path, Cut("a", band=band)) as hdus:
+        assert len(hdus) == 1 and "CASAMBM" not in hdus[0].header
+        assert any("BEAMS" in text for text in hdus[0].header["HISTORY"])
+    with cut(path, Cut("a", Circle(10, 20, 0.05))) as hdus:  # all planes: nothing to choose
+        assert len(hdus["BEAMS"].data) == 48
 
 
 def test_tables_of_distortions_belong_to_their_chip(tmp_path: Path) -> None:
-    """Tables of chips elsewhere stay away; one that two chips share is there twice, if they are cut differently."""
+    """Only tables of chips in the cutout go along.
+
+    One that two chips share is there twice, if they are cut differently.
+    """
     hdus = kinds.chips()
     hdus["SCI", 1].header["CRVAL1"] = 200.0
     path = save(tmp_path / "a.fits", hdus)
-    with cut(path, Cut("a", Circle(10, 20, 0.05))) as found:
-        assert [(one.name, one.ver) for one in found[1:]] == [
+    with cut(path, Cut("a", Circle(10, 20, 0.05))) as result:
+        assert [(hdu.name, hdu.ver) for hdu in result[1:]] == [
             ("SCI", 2), ("WCSDVARR", 3), ("D2IMARR", 3), ("WCSDVARR", 4), ("D2IMARR", 4)
         ]  # fmt: skip
     path = save(tmp_path / "b.fits", kinds.sharing())
-    with cut(path, Cut("a", Circle(10, 20, 0.05))) as found:
-        assert sorted(one.ver for one in found if one.name == "WCSDVARR") == [1, 2, 3, 4]
-    with cut(path, Cut("a")) as found:
-        assert sorted(one.ver for one in found if one.name == "WCSDVARR") == [1, 2]
+    with cut(path, Cut("a", Circle(10, 20, 0.05))) as result:
+        assert sorted(hdu.ver for hdu in result if hdu.name == "WCSDVARR") == [1, 2, 3, 4]
+    with cut(path, Cut("a")) as result:
+        assert sorted(hdu.ver for hdu in result if hdu.name == "WCSDVARR") == [1, 2]
 
 
 def test_what_extensions_inherit(tmp_path: Path) -> None:
-    """The primary header is there with what it says of the observation, and with no word of pixels that are moved."""
+    """The primary header keeps only what stays true."""
     hdus = kinds.inherited()
     hdus[0].header["NEXTEND"] = 2
     hdus.append(fits.BinTableHDU.from_columns([fits.Column("a", "J", array=[1])], name="LOG"))
     path = save(tmp_path / "a.fits", hdus)
-    with cut(path, Cut("a", Circle(10, 20, 0.05))) as found, fits.open(path) as whole:
-        primary, image = found[0].header, found["SCI"].header
+    with cut(path, Cut("a", Circle(10, 20, 0.05))) as result, fits.open(path) as original:
+        primary, image = result[0].header, result["SCI"].header
         assert primary["TELESCOP"] == "Schmidt" and primary["NEXTEND"] == 1 and image["INHERIT"] is True
         assert not {"CRPIX1", "CRPIX2", "DATASEC"} & set(primary)
         assert image["DATASEC"] == f"[1:{image['NAXIS1']},1:{image['NAXIS2']}]"
-        assert same_places(whole, found) == 1
+        assert count_same_positions(original, result) == 1
     extension = fits.ImageHDU(skies.numbered(50, 60), skies.header(10, 20), name="SCI")
     extension.header["INHERIT"] = True
     path = save(
         tmp_path / "b.fits", fits.HDUList([kinds.image(TELESCOP="Schmidt", DATAMAX=3.0, CRVAL1=200.0), extension])
     )
-    with cut(path, Cut("a", Circle(10, 20, 0.05))) as found:  # the primary image lies elsewhere
-        assert found[0].header["NAXIS"] == 0 and found[0].header["TELESCOP"] == "Schmidt"
-        assert not {"CRPIX1", "CTYPE1", "DATAMAX"} & set(found[0].header)
+    with cut(path, Cut("a", Circle(10, 20, 0.05))) as hdus:  # the primary image lies elsewhere
+        assert hdus[0].header["NAXIS"] == 0 and hdus[0].header["TELESCOP"] == "Schmidt"
+        assert not {"CRPIX1", "CTYPE1", "DATAMAX"} & set(hdus[0].header)
 
 
 SECTIONS = {
@@ -272,28 +288,33 @@ SECTIONS = {
 
 
 def test_sections_of_ccds() -> None:
-    """Cut along with the image; the detector's pixels are those of what is in the part, mirrored and binned or not."""
-    picks = (cutting.Pick(10, 50, 60), cutting.Pick(15, 33, 50))
-    whole = kinds.image(**{key: value for key, (value, _) in SECTIONS.items()}).header
-    part = headers.of_part(whole, picks)
+    """Sections are cut along with the image.
+
+    The detector's pixels are those of the part, mirrored and binned or not.
+    """
+    picks = (cutout.Pick(10, 50, 60), cutout.Pick(15, 33, 50))
+    original = kinds.image(**{key: value for key, (value, _) in SECTIONS.items()}).header
+    part = headers.of_part(original, picks)
     assert {key: part.get(key) for key in SECTIONS} == {key: value for key, (_, value) in SECTIONS.items()}
     assert "Not true of a part, left out: BIASSEC, DETSEC, DETSECB" in str(part["HISTORY"])
-    same = headers.of_part(whole, (cutting.Pick(0, 60, 60), cutting.Pick(0, 50, 50)))
-    assert {key: same.get(key) for key in SECTIONS} == {key: value for key, (value, _) in SECTIONS.items()}
+    unchanged = headers.of_part(original, (cutout.Pick(0, 60, 60), cutout.Pick(0, 50, 50)))
+    assert {key: unchanged.get(key) for key in SECTIONS} == {key: value for key, (value, _) in SECTIONS.items()}
 
 
 def test_ways_to_the_detector() -> None:
-    """IRAF's LTV and LTM, alone or beside those to the amplifier; sizes and statistics of all pixels."""
-    picks = (cutting.Pick(10, 50, 60), cutting.Pick(15, 33, 50))
-    whole = kinds.image(LTV1=-3.0, LTM1_1=0.5, ATV2=7.0, IMAGEW=60, IMNAXIS2=50, GOODMAX=2.0, S_REGION="POLYGON").header
-    part = headers.of_part(whole, picks)
+    """IRAF's LTV and LTM move along, and sizes change."""
+    picks = (cutout.Pick(10, 50, 60), cutout.Pick(15, 33, 50))
+    original = kinds.image(
+        LTV1=-3.0, LTM1_1=0.5, ATV2=7.0, IMAGEW=60, IMNAXIS2=50, GOODMAX=2.0, S_REGION="POLYGON"
+    ).header
+    part = headers.of_part(original, picks)
     assert (part["LTV1"], part["LTV2"], part["LTM1_1"], part["ATV2"]) == (-13.0, -15.0, 0.5, 7.0)
     assert (part["IMAGEW"], part["IMNAXIS2"]) == (40, 18)
     assert not {"GOODMAX", "S_REGION"} & set(part)
     stokes = fits.Header({"NAXIS": 1, "NAXIS1": 4, "LTM1_1": 2.0, "CTYPE1": "STOKES"})
-    every = headers.of_part(stokes, (cutting.Pick(1, 4, 4, 2),))
+    strided = headers.of_part(stokes, (cutout.Pick(1, 4, 4, 2),))
     # Physical pixels 2 and 4 of logical ones 2 · p before: 2 · 2 is the first, 2 · 4 … are a logical pixel apart.
-    assert (every["LTM1_1"], every["LTV1"], every["CRPIX1"], every["CDELT1"]) == (1.0, 0.0, 0.0, 2.0)
+    assert (strided["LTM1_1"], strided["LTV1"], strided["CRPIX1"], strided["CDELT1"]) == (1.0, 0.0, 0.0, 2.0)
 
 
 @pytest.mark.parametrize("key", ["CRPIX1", "CRPIX2A", "CNPIX1", "LTV2"])
@@ -302,14 +323,14 @@ def test_places_that_are_no_numbers(key: str) -> None:
     header = kinds.image(CTYPE1A="LINEAR", CTYPE2A="LINEAR").header
     header[key] = "unknown"
     with pytest.raises(BadImage, match=f"{key} is no number"):
-        headers.of_part(header, (cutting.Pick(1, 5, 60), cutting.Pick(1, 5, 50)))
+        headers.of_part(header, (cutout.Pick(1, 5, 60), cutout.Pick(1, 5, 50)))
 
 
 def test_a_table_that_is_missing(tmp_path: Path) -> None:
-    """Of coordinates, of distortions: the file and the table are named."""
+    """The error names the file and the table."""
     for kind, word in (("tabular", "WCS-TABLE"), ("distorted", "WCSDVARR")):
         hdus = kinds.ALL[kind]()
-        path = save(tmp_path / f"{kind}.fits", fits.HDUList([one for one in hdus if one.name != word]))
+        path = save(tmp_path / f"{kind}.fits", fits.HDUList([hdu for hdu in hdus if hdu.name != word]))
         with pytest.raises(BadImage, match=rf"{kind}\.fits.*{word}"):
             cut(path, Cut("a", Circle(10, 20, 0.05)))
     path = save(tmp_path / "short.fits", kinds.beams())
@@ -319,11 +340,11 @@ def test_a_table_that_is_missing(tmp_path: Path) -> None:
 
 
 def test_companions_count_as_bytes(tmp_path: Path) -> None:
-    """Tables are part of the answer, so they count against its limit."""
+    """Tables count against the limit of a cutout."""
     path = save(tmp_path / "a.fits", kinds.tabular())
-    image = cutting.open_image(LocalSource(path))
+    image = cutout.open_image(LocalSource(path))
     try:
-        with pytest.raises(cutting.Usage, match="would have"):
-            cutting.plan(image, Cut("a"), cutting.Coverage(), skies.numbered(10, 50, 60).nbytes)
+        with pytest.raises(cutout.Usage, match="would have"):
+            cutout.plan(image, Cut("a"), cutout.Coverage(), skies.numbered(10, 50, 60).nbytes)
     finally:
         image.close()

@@ -1,4 +1,4 @@
-"""ObsCore in TAP: from a query to an image's pixels, with pyvo; STILTS looks at the table."""
+"""ObsCore in TAP, with pyvo and STILTS."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from uws_service.cli import run
 
 @pytest.fixture
 def published(server: Server, sky: Path) -> str:
-    """The images in the catalogue of the running service; its TAP URL."""
+    """Publish the images; return the TAP URL."""
     place = str(server.folder / "data" / "catalogues")
     assert (
         run(["images", "publish", f"{server.url}/images", "--index", str(sky / "images.jsonl"), "--folder", place]) == 0
@@ -26,7 +26,7 @@ def published(server: Server, sky: Path) -> str:
 
 
 def test_from_a_query_to_pixels(published: str) -> None:
-    """A cone on the sky finds the image that lies over the pole; its DataLink cuts it."""
+    """A cone finds an image; its DataLink cuts it."""
     from pyvo.dal import TAPService
 
     query = (
@@ -36,14 +36,14 @@ def test_from_a_query_to_pixels(published: str) -> None:
     rows = TAPService(published).search(query)
     assert list(rows["obs_publisher_did"]) == [f"{DID}?broken", f"{DID}?pole"]
     link = rows[1].getdatalink()
-    found = link.get_first_proc().process(circle=(0.0, 90.0, 0.05))
-    with fits.open(io.BytesIO(found.read())) as hdus:
+    result = link.get_first_proc().process(circle=(0.0, 90.0, 0.05))
+    with fits.open(io.BytesIO(result.read())) as hdus:
         assert hdus[0].data.shape == (12, 12)
 
 
 def test_stilts_knows_the_table(published: str) -> None:
-    """taplint finds the data model in the capabilities (T-003) and all columns of ObsCore in the table: no error."""
+    """taplint finds the data model (T-003) and all columns."""
     words = [require("stilts"), "taplint", f"tapurl={published}", "stages=TME CAP OBS", "report=EWFS"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=600, check=False)
-    assert "Errors: 0;" in done.stdout, done.stdout + done.stderr
-    assert "ivoa.ObsCore columns: 30/30 required" in done.stdout, done.stdout
+    process = subprocess.run(words, capture_output=True, text=True, timeout=600, check=False)
+    assert "Errors: 0;" in process.stdout, process.stdout + process.stderr
+    assert "ivoa.ObsCore columns: 30/30 required" in process.stdout, process.stdout

@@ -1,4 +1,4 @@
-"""A person with a browser: fills the form of a cutout application and sees the cutout on the job's page."""
+"""The pages of a cutout application in a browser."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["page"]
 
 
 def test_the_job_page_shows_the_cutout(server: Server, page: Page) -> None:
-    """The preview is an image that the browser could load under the page's policy."""
+    """The browser loads previews under the page's policy."""
     problems: list[str] = []
     page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
     page.goto(f"{server.url}/images")
@@ -35,6 +35,6 @@ def test_the_job_page_shows_the_cutout(server: Server, page: Page) -> None:
 
 @pytest.mark.parametrize("name", ["m13"])
 def test_the_examples_can_be_sent(server: Server, page: Page, name: str) -> None:
-    """The page of the application that ships shows its examples with commands to copy."""
+    """The application that ships shows its examples."""
     page.goto(f"{server.url}/cutout")
     assert f"images?{name}" in page.inner_text("body")

@@ -1,4 +1,4 @@
-"""SODA's parameters as texts: what they mean, what is refused and how that is said."""
+"""SODA's parameters as texts."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ ID = ["ivo://x/y?z"]
     ],
 )
 def test_regions(text: str, shape: object) -> None:
-    """S-002: the shapes of POS, in any case, with any white space."""
+    """S-002: POS in any case and white space."""
     assert position(text) == shape
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "CIRCLE, RANGE or POLYGON"),
         ("12 34 0.5", "CIRCLE, RANGE or POLYGON"),
@@ -58,16 +58,16 @@ def test_regions(text: str, shape: object) -> None:
         ("POLYGON " + "1 1 2 2 3 1 " * 400, "1200 vertices; at most 1000"),
     ],
 )
-def test_regions_that_are_none(text: str, told: str) -> None:
+def test_regions_that_are_none(text: str, message: str) -> None:
     """The message names POS, and what is allowed."""
-    with pytest.raises(Usage) as caught:
+    with pytest.raises(Usage) as error_info:
         position(text)
-    assert told in caught.value.message
-    assert str(caught.value).startswith("UsageError: POS")
+    assert message in error_info.value.message
+    assert str(error_info.value).startswith("UsageError: POS")
 
 
 def test_intervals() -> None:
-    """DALI 1.1 §3.3.4: infinite ends, one number for both."""
+    """DALI 1.1 §3.3.4: ends may be infinite."""
     assert interval("BAND", "0.5 1.0", "m") == Interval(0.5, 1)
     assert interval("BAND", "-Inf 300", "m") == Interval(-math.inf, 300)
     assert interval("BAND", "0 +Inf", "m") == Interval(0, math.inf)
@@ -78,7 +78,7 @@ def test_intervals() -> None:
 
 
 def test_every_combination() -> None:
-    """S-004: in the order of the values; equal values count once; POL is one filter."""
+    """S-004: combinations in the order of values."""
     values = {
         "ID": ["a", "b", "a"],
         "CIRCLE": ["1 2 3", "1.0 2.0 3.0"],
@@ -89,8 +89,8 @@ def test_every_combination() -> None:
     request = parse(values)
     cuts = list(request.cuts())
     assert len(cuts) == request.count == 8
-    assert {one.pol for one in cuts} == {("I", "Q")}
-    assert [(one.id, one.band.low if one.band else None) for one in cuts[:3]] == [("a", 1), ("a", 3), ("a", 1)]
+    assert {cut.pol for cut in cuts} == {("I", "Q")}
+    assert [(cut.id, cut.band.low if cut.band else None) for cut in cuts[:3]] == [("a", 1), ("a", 3), ("a", 1)]
     with pytest.raises(Usage, match="8 cutouts; a request may have at most 7"):
         parse(values, 7)
 
@@ -98,13 +98,13 @@ def test_every_combination() -> None:
 def test_single() -> None:
     """S-003: several of anything but POL."""
     parse({"ID": ID, "POL": ["I", "V"], "CIRCLE": ["1 2 3"]}).require_single()
-    for more in (
+    for numbers in (
         {"CIRCLE": ["1 2 3", "1 2 4"]},
         {"TIME": ["1 2", "1 3"]},
         {"CIRCLE": ["1 2 3"], "POS": ["CIRCLE 1 2 4"]},
     ):
         with pytest.raises(MultiValued):
-            parse({"ID": ID, **more}).require_single()
+            parse({"ID": ID, **numbers}).require_single()
 
 
 @pytest.mark.parametrize("wrong", ["", "a\nb", "\x00", "x" * 3000])
@@ -117,7 +117,7 @@ def test_ids_that_are_none(wrong: str) -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.sampled_from(["CIRCLE", "POLYGON", "POS", "BAND", "TIME", "POL"]), st.text(max_size=80))
 def test_any_text_is_understood_or_refused(name: str, text: str) -> None:
-    """Nothing else is raised, and the message is one line."""
+    """The only error is `Usage`, of one line."""
     try:
         parse({"ID": ID, name: [text]})
     except CutoutError as error:

@@ -1,4 +1,7 @@
-"""SODA over HTTP, by a real service: rules S-001…S-007 of SODA 1.0, DataLink 1.1, pyvo, STILTS."""
+"""SODA over HTTP, by a real service.
+
+Rules S-001…S-007 of SODA 1.0, DataLink 1.1, pyvo, STILTS.
+"""
 
 from __future__ import annotations
 
@@ -43,19 +46,21 @@ def opened(answer: httpx2.Response) -> Any:
 
 @pytest.mark.parametrize("name", ["pole", "meridian"])
 def test_cutouts_pixel_by_pixel(soda: Uws, sky: Path, name: str) -> None:
-    """What comes over HTTP is what Cutout2D takes out of the file, in random places over pole and meridian 0."""
+    """Cutouts over HTTP have the pixels of Cutout2D."""
     random = np.random.default_rng(5)
-    with fits.open(sky / f"{name}.fits") as whole:
-        wcs, data = WCS(whole[0].header), whole[0].data.copy()
+    with fits.open(sky / f"{name}.fits") as original:
+        wcs, data = WCS(original[0].header), original[0].data.copy()
         for _ in range(3):
-            lon, lat = (float(one) for one in wcs.wcs_pix2world(random.uniform(5, 55), random.uniform(5, 45), 0))
+            lon, lat = (
+                float(coordinate) for coordinate in wcs.wcs_pix2world(random.uniform(5, 55), random.uniform(5, 45), 0)
+            )
             circle = f"{lon % 360} {lat} {random.uniform(0.01, 0.15)}"
-            with opened(get(soda, ID=f"{DID}?{name}", CIRCLE=circle)) as found:
-                x, y = (whole[0].header[f"CRPIX{n}"] - found[0].header[f"CRPIX{n}"] for n in (1, 2))
-                ny, nx = found[0].data.shape
-                theirs = Cutout2D(data, (x + (nx - 1) / 2, y + (ny - 1) / 2), (ny, nx), wcs=wcs)
-                np.testing.assert_array_equal(found[0].data, theirs.data)
-                np.testing.assert_allclose(WCS(found[0].header).wcs.crpix, theirs.wcs.wcs.crpix)
+            with opened(get(soda, ID=f"{DID}?{name}", CIRCLE=circle)) as hdus:
+                x, y = (original[0].header[f"CRPIX{n}"] - hdus[0].header[f"CRPIX{n}"] for n in (1, 2))
+                ny, nx = hdus[0].data.shape
+                expected = Cutout2D(data, (x + (nx - 1) / 2, y + (ny - 1) / 2), (ny, nx), wcs=wcs)
+                np.testing.assert_array_equal(hdus[0].data, expected.data)
+                np.testing.assert_allclose(WCS(hdus[0].header).wcs.crpix, expected.wcs.wcs.crpix)
 
 
 def test_sync_by_post_and_with_names_in_any_case(soda: Uws) -> None:
@@ -74,7 +79,7 @@ def test_no_overlap_has_no_content(soda: Uws) -> None:
 
 
 @pytest.mark.parametrize(
-    ("parameters", "told"),
+    ("parameters", "message"),
     [
         ({}, "UsageError: ID is required"),
         ({"ID": f"{DID}?absent"}, "there is no such image"),
@@ -91,17 +96,20 @@ def test_no_overlap_has_no_content(soda: Uws) -> None:
         ({"ID": POLE, "POL": "Z"}, "POL='Z'"),
     ],
 )
-def test_errors_of_the_request(soda: Uws, parameters: dict[str, str], told: str) -> None:
-    """S-005: 400 with a text that begins with the label; it names parameter, value and what is allowed."""
+def test_errors_of_the_request(soda: Uws, parameters: dict[str, str], message: str) -> None:
+    """S-005: 400 with SODA's label.
+
+    The text names parameter, value and what is allowed.
+    """
     answer = get(soda, **parameters)
     assert answer.status_code == 400
     assert answer.headers["content-type"].startswith("text/plain")
     assert answer.text.startswith("UsageError: ")
-    assert told in answer.text
+    assert message in answer.text
 
 
 def test_sync_takes_one_of_each(soda: Uws) -> None:
-    """S-003: a word of its own for several values; POL may have several."""
+    """S-003: only POL may have several values."""
     for several in (
         {"CIRCLE": ["0 90 1", "0 89 1"]},
         {"CIRCLE": "0 90 1", "POLYGON": "0 89 120 89 240 89"},
@@ -112,12 +120,12 @@ def test_sync_takes_one_of_each(soda: Uws) -> None:
         assert answer.status_code == 400
         assert answer.text.startswith("MultiValuedParamNotSupported: "), answer.text
     assert get(soda, ID=[POLE, f"{DID}?cube"]).text.startswith("MultiValuedParamNotSupported: ")
-    with opened(get(soda, ID=f"{DID}?cube", POL=["I", "Q"])) as found:
-        assert found[0].data.shape == (2, 20, 30, 40)
+    with opened(get(soda, ID=f"{DID}?cube", POL=["I", "Q"])) as hdus:
+        assert hdus[0].data.shape == (2, 20, 30, 40)
 
 
 def test_a_broken_image(soda: Uws) -> None:
-    """The collection's fault: 422, a line for people, and no path of the machine."""
+    """The answer is 422 without a path."""
     answer = get(soda, ID=f"{DID}?broken", CIRCLE="0 90 0.1")
     assert answer.status_code == 422
     assert answer.text.startswith("Error: broken.fits is cut short: it has 8000 of ")
@@ -126,23 +134,23 @@ def test_a_broken_image(soda: Uws) -> None:
 
 def test_the_whole_file(soda: Uws, sky: Path) -> None:
     """ID alone."""
-    with opened(get(soda, ID=POLE)) as found, fits.open(sky / "pole.fits") as whole:
-        np.testing.assert_array_equal(found[0].data, whole[0].data)
+    with opened(get(soda, ID=POLE)) as hdus, fits.open(sky / "pole.fits") as original:
+        np.testing.assert_array_equal(hdus[0].data, original[0].data)
 
 
 def test_async_makes_every_combination(soda: Uws) -> None:
-    """S-004: two regions and two bands are four results, those without overlap as texts; a table tells which."""
+    """S-004: two regions and two bands are four results."""
     bands = [f"{C / 1.4052e9} {C / 1.4022e9}", "1e-7 2e-7"]
     job = soda.create({"ID": f"{DID}?cube", "CIRCLE": ["10 20 0.05", "10.1 20 0.05"], "BAND": bands, "PHASE": "RUN"})
     assert soda.wait(job) == "COMPLETED", soda.get(f"{job}/error").text
     document = soda.document(job)
     results = {
-        one.get("id"): one.get("{http://www.w3.org/1999/xlink}href")
-        for one in document.find("{http://www.ivoa.net/xml/UWS/v1.0}results")
+        row.get("id"): row.get("{http://www.w3.org/1999/xlink}href")
+        for row in document.find("{http://www.ivoa.net/xml/UWS/v1.0}results")
     }
-    assert [one for one in results if one.endswith(".fits")] == ["cutout-0001.fits", "cutout-0003.fits"]
+    assert [row for row in results if row.endswith(".fits")] == ["cutout-0001.fits", "cutout-0003.fits"]
     rows = list(csv.DictReader(io.StringIO(soda.get(results["cutouts.csv"]).text)))
-    assert [(one["result"], one["region"]) for one in rows] == [
+    assert [(row["result"], row["region"]) for row in rows] == [
         ("cutout-0001.fits", "CIRCLE 10 20 0.05"),
         ("cutout-0002.txt", "CIRCLE 10 20 0.05"),
         ("cutout-0003.fits", "CIRCLE 10.1 20 0.05"),
@@ -150,14 +158,14 @@ def test_async_makes_every_combination(soda: Uws) -> None:
     ]
     empty = soda.get(results["cutout-0002.txt"])
     assert empty.headers["content-type"].startswith("text/plain") and empty.text.startswith("Error: ")
-    with fits.open(io.BytesIO(soda.get(results["cutout-0003.fits"]).content)) as found:
-        assert found[0].data.shape[:2] == (4, 4)
+    with fits.open(io.BytesIO(soda.get(results["cutout-0003.fits"]).content)) as hdus:
+        assert hdus[0].data.shape[:2] == (4, 4)
     assert soda.get(results["cutout-0001.png"]).content.startswith(b"\x89PNG")
 
 
 def test_async_tells_what_is_wrong(soda: Uws) -> None:
-    """Errors in the job's error, whether the parameters or the image are at fault (D-044)."""
-    for wrong, told in (
+    """Errors are those of the job (D-044)."""
+    for wrong, error_text in (
         ({"ID": POLE, "POS": "SQUARE 1 2"}, "POS='SQUARE 1 2'"),
         ({"ID": POLE, "CIRCLE": "1 2"}, "CIRCLE='1 2'"),
         ({"ID": f"{DID}?broken"}, "cut short"),
@@ -165,11 +173,11 @@ def test_async_tells_what_is_wrong(soda: Uws) -> None:
     ):
         job = soda.create({**wrong, "PHASE": "RUN"})
         assert soda.wait(job) == "ERROR"
-        assert told in soda.get(f"{job}/error").text
+        assert error_text in soda.get(f"{job}/error").text
 
 
 def test_thousands_of_values(soda: Uws) -> None:
-    """A limit with a clear word, not a job that never ends."""
+    """Too many cutouts are refused with a clear word."""
     circles = [f"{n / 100} 89 0.1" for n in range(600)]
     job = soda.create({"ID": POLE, "CIRCLE": circles, "PHASE": "RUN"})
     assert soda.wait(job) == "ERROR"
@@ -179,20 +187,20 @@ def test_thousands_of_values(soda: Uws) -> None:
 def test_capabilities_name_soda_and_datalink(soda: Uws) -> None:
     """S-001: standardIDs, and everything under one URL."""
     document = etree.fromstring(soda.get(f"{soda.base}/capabilities").content)
-    found = {one.get("standardID"): one for one in document}
+    links = {row.get("standardID"): row for row in document}
     for kind in ("sync", "async"):
-        interface = found[f"ivo://ivoa.net/std/SODA#{kind}-1.0"].find("interface")
+        interface = links[f"ivo://ivoa.net/std/SODA#{kind}-1.0"].find("interface")
         assert (interface.get("role"), interface.get("version")) == ("std", "1.0")
         assert interface.findtext("accessURL") == f"{soda.base}/{kind}"
-        names = {one.findtext("name"): one.findtext("ucd") for one in interface.findall("param")}
+        names = {row.findtext("name"): row.findtext("ucd") for row in interface.findall("param")}
         assert {"ID", "CIRCLE", "POLYGON", "POS", "BAND", "TIME", "POL"} <= set(names)
         assert names["BAND"] == "em.wl;stat.interval"
-    assert found["ivo://ivoa.net/std/DataLink#links-1.1"].findtext("interface/accessURL") == f"{soda.base}/links"
+    assert links["ivo://ivoa.net/std/DataLink#links-1.1"].findtext("interface/accessURL") == f"{soda.base}/links"
     assert soda.get(f"{soda.base}/availability").status_code == 200
 
 
 def test_links_of_an_image(soda: Uws) -> None:
-    """S-006: service descriptors with the ranges of the image; a wrong id is told in its row."""
+    """S-006: service descriptors have the image's ranges."""
     answer = soda.http.get(f"{soda.base}/links", params={"ID": [f"{DID}?cube", "ivo://nowhere?x"]})
     assert answer.headers["content-type"] == "application/x-votable+xml;content=datalink"
     validate(answer.content)
@@ -206,17 +214,17 @@ def test_links_of_an_image(soda: Uws) -> None:
     ]
     assert rows[3][3].startswith("NotFoundFault: ")
     assert soda.http.get(rows[0][1]).status_code == 200
-    most = document.find(".//v:PARAM[@name='BAND']/v:VALUES/v:MAX", VOTABLE).get("value").split()
-    assert [float(one) for one in most] == pytest.approx([C / 1.4195e9, C / 1.3995e9])
+    maximum = document.find(".//v:PARAM[@name='BAND']/v:VALUES/v:MAX", VOTABLE).get("value").split()
+    assert [float(number) for number in maximum] == pytest.approx([C / 1.4195e9, C / 1.3995e9])
     options = document.findall(".//v:RESOURCE[@ID='soda-sync-1']//v:PARAM[@name='POL']//v:OPTION", VOTABLE)
-    assert [one.get("value") for one in options] == ["I", "Q", "U", "V"]
+    assert [number.get("value") for number in options] == ["I", "Q", "U", "V"]
 
 
 def test_links_of_nothing_or_too_much(soda: Uws) -> None:
-    """No id is an empty table; thousands are refused; POST works as well as GET."""
+    """No id is an empty table; thousands are refused."""
     assert b"<TR>" not in soda.http.get(f"{soda.base}/links").content
-    many = soda.http.post(f"{soda.base}/links", data={"ID": [f"x{n}" for n in range(1005)]})
-    assert many.status_code == 400 and "1005" in many.text
+    response = soda.http.post(f"{soda.base}/links", data={"ID": [f"x{n}" for n in range(1005)]})
+    assert response.status_code == 400 and "1005" in response.text
     assert b"#cutout" in soda.http.post(f"{soda.base}/links", data={"ID": POLE}).content
     assert soda.http.get(f"{soda.base}/links", params={"RESPONSEFORMAT": "csv"}).status_code == 400
     assert soda.http.get(f"{soda.root}/sleep/links").status_code == 404
@@ -229,12 +237,15 @@ def test_texts_of_headers_are_escaped(soda: Uws) -> None:
 
 
 def test_pyvo_finds_and_cuts(soda: Uws) -> None:
-    """From a links URL to pixels, as a user of pyvo does it; pyvo's warnings would be errors here."""
+    """pyvo gets from a links URL to pixels.
+
+    Its warnings would be errors here.
+    """
     from pyvo.dal.adhoc import SODA_SYNC_IVOID, DatalinkResults, SodaQuery
 
-    found = DatalinkResults.from_result_url(f"{soda.base}/links?ID={quote(f'{DID}?cube')}")
-    row = found.get_first_proc()
-    service = found.get_adhocservice_by_ivoid(SODA_SYNC_IVOID)
+    results = DatalinkResults.from_result_url(f"{soda.base}/links?ID={quote(f'{DID}?cube')}")
+    row = results.get_first_proc()
+    service = results.get_adhocservice_by_ivoid(SODA_SYNC_IVOID)
     query = SodaQuery.from_resource(row, service, circle=(10.0, 20.0, 0.05), band=(C / 1.4052e9, C / 1.4022e9))
     with fits.open(io.BytesIO(query.execute_stream().read())) as hdus:
         assert hdus[0].data.shape[:2] == (4, 4)
@@ -249,17 +260,17 @@ def test_stilts_finds_no_fault_in_the_links(soda: Uws) -> None:
     """datalinklint: no error, no warning."""
     url = f"{soda.base}/links?ID={quote(f'{DID}?cube')}&ID=absent"
     command = [require("stilts"), "datalinklint", f"votable={url}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-    assert "Errors: 0; Warnings: 0;" in done.stdout, done.stdout + done.stderr
+    process = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert "Errors: 0; Warnings: 0;" in process.stdout, process.stdout + process.stderr
 
 
 def test_obscore_rows_lead_to_the_links(soda: Uws, sky: Path) -> None:
-    """The table has all mandatory columns of ObsCore 1.1, and its URLs work."""
+    """The table is ObsCore 1.1, and its URLs work."""
     entries = Index(str(sky / "images.jsonl")).entries()
     (batch,) = obscore.batches(entries.values(), soda.base)
-    assert batch.schema.names == [one.name for one in obscore.TABLE.columns]
+    assert batch.schema.names == [row.name for row in obscore.TABLE.columns]
     assert {"obs_publisher_did", "access_url", "s_region", "t_min", "em_min", "pol_states"} <= set(batch.schema.names)
-    rows = {one["obs_publisher_did"]: one for one in batch.to_pylist()}
+    rows = {row["obs_publisher_did"]: row for row in batch.to_pylist()}
     cube = rows[f"{DID}?cube"]
     assert (cube["dataproduct_type"], cube["em_xel"], cube["pol_states"]) == ("cube", 20, "/I/Q/U/V/")
     assert rows[POLE]["s_dec"] == pytest.approx(90) and rows[POLE]["t_exptime"] == 30
@@ -267,47 +278,47 @@ def test_obscore_rows_lead_to_the_links(soda: Uws, sky: Path) -> None:
 
 
 def test_an_index_that_is_not_there(tmp_path: Path) -> None:
-    """503 without the place; the service runs, and answers once the index is there."""
+    """The answer is 503 until the index is there."""
     text = "name: late\ntitle: t\ndescription: d\nprotocol: soda\nimages: {index: late.jsonl}\n"
     (tmp_path / "late.yaml").write_text(text)
-    running = Server(tmp_path / "server", {"UWS_APPLICATIONS": f'["{tmp_path / "late.yaml"}"]'})
-    running.start()
+    service = Server(tmp_path / "server", {"UWS_APPLICATIONS": f'["{tmp_path / "late.yaml"}"]'})
+    service.start()
     try:
         for resource in ("sync", "links"):
-            answer = httpx2.get(f"{running.url}/late/{resource}", params={"ID": POLE})
+            answer = httpx2.get(f"{service.url}/late/{resource}", params={"ID": POLE})
             assert answer.status_code == 503 and "retry-after" in answer.headers
             assert "late.jsonl" not in answer.text and str(tmp_path) not in answer.text
         (tmp_path / "late.jsonl").write_text("")
-        assert httpx2.get(f"{running.url}/late/links", params={"ID": POLE}).status_code == 200
+        assert httpx2.get(f"{service.url}/late/links", params={"ID": POLE}).status_code == 200
     finally:
-        running.stop()
+        service.stop()
 
 
 def test_who_may_not_is_told_in_the_same_way(sky: Path, tmp_path: Path) -> None:
-    """S-005: AuthorizationError as text where the application is for a group."""
+    """S-005: AuthorizationError is text."""
     closed = tmp_path / "closed.yaml"
     text = (sky / "images.yaml").read_text().replace("images.jsonl", str(sky / "images.jsonl"))
     closed.write_text(text + "access:\n  groups: [friends]\n")
-    running = Server(tmp_path, {"UWS_APPLICATIONS": f'["{closed}"]', "UWS_IDENTITY_HEADER": "X-User"})
-    running.start()
+    service = Server(tmp_path, {"UWS_APPLICATIONS": f'["{closed}"]', "UWS_IDENTITY_HEADER": "X-User"})
+    service.start()
     try:
-        asked = httpx2.get(f"{running.url}/images/sync", params={"ID": POLE}, headers={"X-User": "somebody"})
-        assert asked.status_code == 403
-        assert asked.headers["content-type"].startswith("text/plain")
-        assert asked.text.startswith("AuthorizationError: ")
-        assert httpx2.get(f"{running.url}/images/links", params={"ID": POLE}).status_code in (401, 403)
+        response = httpx2.get(f"{service.url}/images/sync", params={"ID": POLE}, headers={"X-User": "somebody"})
+        assert response.status_code == 403
+        assert response.headers["content-type"].startswith("text/plain")
+        assert response.text.startswith("AuthorizationError: ")
+        assert httpx2.get(f"{service.url}/images/links", params={"ID": POLE}).status_code in (401, 403)
     finally:
-        running.stop()
+        service.stop()
 
 
 def test_the_images_that_ship(server: Server) -> None:
-    """The application `cutout` works as it comes: its examples run (real images of astropy's)."""
+    """The application `cutout` works on its examples."""
     with Uws(server.url, "cutout") as cutout, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for example in cutout.http.get(cutout.base, headers={"accept": "application/json"}).json()["parameters"]:
             assert example["name"] in ("ID", "CIRCLE", "POLYGON", "POS", "BAND", "TIME", "POL")
         circle = {"ID": "ivo://uws-service.example/images?m13", "CIRCLE": "250.4226 36.4602 0.01"}
-        with opened(get(cutout, **circle)) as found:
-            assert found[0].data.shape == (73, 74)
+        with opened(get(cutout, **circle)) as hdus:
+            assert hdus[0].data.shape == (73, 74)
         page = cutout.http.get(f"{cutout.base}/examples").text
         assert "M13" in page

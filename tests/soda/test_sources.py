@@ -1,4 +1,4 @@
-"""Images where they lie: only the bytes that are needed are read, and nothing outside a collection."""
+"""Images where they lie, read in parts only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from astropy.io import fits
 from tests.s3 import BUCKET, KEY, SECRET, S3Server
 from tests.soda import skies
 from tests.soda.servers import Files
-from uws_service.soda import cutting
+from uws_service.soda import cutout
 from uws_service.soda.errors import BadImage
 from uws_service.soda.request import Circle, Cut
 from uws_service.soda.sources import LocalSource, Source, open_source
@@ -26,29 +26,29 @@ REQUEST = Cut("a", Circle(10.0, 20.0, 0.2))
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A large image of 16 MB, the same compressed, and a cube."""
+    """Return a folder with a large image, plain and compressed."""
     place = tmp_path_factory.mktemp("images")
-    where = skies.header(10, 20, size=(SIDE, SIDE), scale=0.01)
+    sky_header = skies.header(10, 20, size=(SIDE, SIDE), scale=0.01)
     data = skies.numbered(SIDE, SIDE, dtype=np.int32)
-    skies.write(place / "large.fits", data, where)
-    tiles = fits.CompImageHDU(data, where, compression_type="RICE_1", tile_shape=(100, 100))
+    skies.write(place / "large.fits", data, sky_header)
+    tiles = fits.CompImageHDU(data, sky_header, compression_type="RICE_1", tile_shape=(100, 100))
     fits.HDUList([fits.PrimaryHDU(), tiles]).writeto(place / "tiles.fits")
     return place
 
 
 @pytest.fixture
 def files(folder: Path) -> Iterator[Files]:
-    one = Files(folder)
-    yield one
-    one.stop()
+    server = Files(folder)
+    yield server
+    server.stop()
 
 
 def cut(source: Source) -> bytes:
-    image = cutting.open_image(source)
+    image = cutout.open_image(source)
     try:
-        cutting.plan(image, REQUEST, cutting.Coverage(), 10**9)
+        cutout.plan(image, REQUEST, cutout.Coverage(), 10**9)
         out = io.BytesIO()
-        cutting.write(image, out)
+        cutout.write(image, out)
     finally:
         image.close()
     return out.getvalue()
@@ -56,17 +56,20 @@ def cut(source: Source) -> bytes:
 
 @pytest.mark.parametrize("name", ["large.fits", "tiles.fits"])
 def test_http_sends_only_what_is_needed(name: str, folder: Path, files: Files) -> None:
-    """40 × 40 pixels of 2000 × 2000: a hundredth of the file or less, and the same cutout as from the file itself."""
+    """A cutout of 40 × 40 pixels reads a small part.
+
+    It is the same as that of the local file.
+    """
     expected = cut(LocalSource(folder / name))
-    found = cut(open_source(f"{files.url}/{name}", None))
-    assert found == expected
-    whole = (folder / name).stat().st_size
-    assert files.sent < whole / 25, f"{files.sent} of {whole} bytes in {files.requests} requests"
+    result = cut(open_source(f"{files.url}/{name}", None))
+    assert result == expected
+    size = (folder / name).stat().st_size
+    assert files.bytes_sent < size / 25, f"{files.bytes_sent} of {size} bytes in {files.requests} requests"
     assert files.requests < 60
 
 
 def test_a_file_of_this_machine_is_read_in_parts(folder: Path) -> None:
-    """The same for local files: what is read is counted at the source."""
+    """Local files are read in parts, too."""
 
     class Counted(LocalSource):
         count = 0
@@ -81,7 +84,7 @@ def test_a_file_of_this_machine_is_read_in_parts(folder: Path) -> None:
 
 
 def test_s3(folder: Path, tmp_path: Path) -> None:
-    """The same from S3, with keys from a file; without them the bucket is closed."""
+    """S3 works with keys from a file, and only so."""
     server = S3Server(tmp_path / "s3")
     try:
         server.client().upload_file(str(folder / "large.fits"), BUCKET, "sky/large.fits")
@@ -98,7 +101,7 @@ def test_s3(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_server_without_ranges_is_refused(folder: Path) -> None:
-    """It would send all of the file each time."""
+    """Such a server would send all of the file."""
     server = Files(folder, ranges=False)
     try:
         with pytest.raises(BadImage, match=r"large\.fits"):
@@ -113,9 +116,9 @@ def test_what_is_not_there(files: Files, tmp_path: Path) -> None:
         open_source(f"{files.url}/absent.fits", None)
     with pytest.raises(BadImage, match="No such file"):
         open_source("absent.fits", tmp_path)
-    with pytest.raises(BadImage) as caught:
+    with pytest.raises(BadImage) as error_info:
         open_source("http://127.0.0.1:9/secret/a.fits", None)
-    assert "127.0.0.1" not in str(caught.value)
+    assert "127.0.0.1" not in str(error_info.value)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +143,7 @@ def test_what_is_not_there(files: Files, tmp_path: Path) -> None:
     ],
 )
 def test_places_outside_a_collection(place: str, tmp_path: Path) -> None:
-    """An index can't lead out of its folder, nor carry secrets."""
+    """An index can't lead out of its folder."""
     (tmp_path / "outside.fits").write_bytes(b"x")
     inner = tmp_path / "inner"
     inner.mkdir()

@@ -1,4 +1,7 @@
-"""Walking along tokens: what is next, take it, or say what was expected instead."""
+"""A cursor over the tokens of a query.
+
+It looks at the next one, takes it, or says what was expected instead.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,10 @@ from uws_service.adql.errors import Fault, nearest
 from uws_service.adql.syntax import Name
 from uws_service.adql.tokens import RESERVED, Kind, Token, tokenize
 
-DEEPEST = 60  # brackets and subqueries within each other
+MAX_DEPTH = 60  # brackets and subqueries within each other
 
-# What others know and ADQL does not, with what to write instead.
-_FOREIGN = {
+# Words of other SQL dialects, with what to write in ADQL instead.
+_OTHER_DIALECTS = {
     "LIMIT": "Write TOP n after SELECT.",
     "CASE": "ADQL has no CASE; COALESCE replaces NULL.",
     "RLIKE": "Use LIKE or ILIKE.",
@@ -28,7 +31,7 @@ _FOREIGN = {
 }
 
 
-# These are rather in the wrong place than meant as names.
+# Words of the structure: they are misplaced rather than meant as names.
 _STRUCTURE = frozenset(
     """
     SELECT FROM WHERE AND OR NOT ON USING JOIN AS BY ASC DESC UNION EXCEPT INTERSECT HAVING TOP DISTINCT IN LIKE DELETE
@@ -37,39 +40,39 @@ _STRUCTURE = frozenset(
 )
 
 
-class Reader:
-    """The place in a query, with the small steps that the grammar is made of."""
+class Cursor:
+    """A place in a query, with the grammar's small steps."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         self._tokens = tokenize(text)
-        self._place = 0
+        self._index = 0
         self._depth = 0
 
     @property
     def token(self) -> Token:
-        """The next token."""
-        return self._tokens[self._place]
+        """Return the next token."""
+        return self._tokens[self._index]
 
     def at_end(self) -> bool:
-        """Whether nothing follows."""
+        """Return whether nothing follows."""
         return self.token.kind is Kind.END
 
     def ahead(self, steps: int) -> Token:
-        """The token that many steps further; the end of the query when it is beyond."""
-        return self._tokens[min(self._place + steps, len(self._tokens) - 1)]
+        """Return the token that many steps further, or the end."""
+        return self._tokens[min(self._index + steps, len(self._tokens) - 1)]
 
     def take(self) -> Token:
-        """The next token, and go on."""
+        """Return the next token and go past it."""
         token = self.token
         if token.kind is not Kind.END:
-            self._place += 1
+            self._index += 1
         return token
 
     def accept(self, *words: str) -> bool:
-        """Go past these words or marks if all of them follow."""
+        """Go past these words if all of them follow."""
         if all(self.ahead(number).upper == word for number, word in enumerate(words)):
-            self._place += len(words)
+            self._index += len(words)
             return True
         return False
 
@@ -81,79 +84,79 @@ class Reader:
         return True
 
     def expect(self, word: str, context: str = "") -> Token:
-        """Go past one word or mark that must follow."""
+        """Go past a word that must follow."""
         if self.token.upper != word:
             raise self.unexpected(f"'{word}'{context}")
         return self.take()
 
     def unexpected(self, expected: str) -> Fault:
-        """The fault that something else was expected here."""
+        """Return the fault of an unexpected token."""
         token = self.token
         word = token.upper
-        before = self._tokens[self._place - 1].upper if self._place else ""
-        hint = _FOREIGN.get(word, "") or _FOREIGN.get(before, "")
+        previous = self._tokens[self._index - 1].upper if self._index else ""
+        hint = _OTHER_DIALECTS.get(word, "") or _OTHER_DIALECTS.get(previous, "")
         if not hint and token.kind is Kind.WORD and word not in RESERVED and expected.startswith("'"):
             hint = nearest(word, [expected.strip("'").split("'")[0]])
         return Fault(f"expected {expected}, found {token}", token.at, hint)
 
-    def name(self, what: str) -> Name:
-        """An identifier, which must not be a reserved word."""
+    def name(self, description: str) -> Name:
+        """Read an identifier that is no reserved word."""
         token = self.token
         if token.kind is Kind.DELIMITED:
             self.take()
             return Name(token.text, True, token.at)
         if token.kind is not Kind.WORD:
-            raise self.unexpected(what)
+            raise self.unexpected(description)
         if token.upper in RESERVED:
-            hint = _FOREIGN.get(token.upper, "")
+            hint = _OTHER_DIALECTS.get(token.upper, "")
             if not hint and token.upper not in _STRUCTURE:
                 hint = f'As a name it must be in double quotes: "{token.text}".'
-            raise Fault(f"expected {what}, found the reserved word '{token.text}'", token.at, hint)
+            raise Fault(f"expected {description}, found the reserved word '{token.text}'", token.at, hint)
         self.take()
         return Name(token.text, False, token.at)
 
-    def names(self, what: str, most: int) -> tuple[Name, ...]:
-        """Identifiers with dots between them."""
-        found = [self.name(what)]
+    def names(self, description: str, max_parts: int) -> tuple[Name, ...]:
+        """Read identifiers with dots between them."""
+        parts = [self.name(description)]
         while self.token.upper == "." and self.ahead(1).upper != "*":
-            if len(found) == most:
-                raise Fault(f"{what} has at most {most} parts", self.token.at)
+            if len(parts) == max_parts:
+                raise Fault(f"{description} has at most {max_parts} parts", self.token.at)
             self.take()
-            found.append(self.name(what))
-        return tuple(found)
+            parts.append(self.name(description))
+        return tuple(parts)
 
-    def whole_number(self, what: str) -> int:
-        """Digits only."""
+    def whole_number(self, keyword: str) -> int:
+        """Read a number of digits only."""
         token = self.token
         if token.kind is not Kind.NUMBER or not token.text.isdigit() or len(token.text) > 18:
-            raise self.unexpected(f"a whole number without sign after {what}")
+            raise self.unexpected(f"a whole number without sign after {keyword}")
         self.take()
         return int(token.text)
 
     def starts_alias(self) -> bool:
-        """Whether the next token names what stands before it."""
+        """Return whether the next token may be an alias."""
         token = self.token
         return token.kind is Kind.DELIMITED or (token.kind is Kind.WORD and token.upper not in RESERVED)
 
-    def alias(self, what: str) -> Name | None:
-        """``[AS] name``."""
+    def alias(self, description: str) -> Name | None:
+        """Read ``[AS] name``."""
         if self.accept("AS"):
-            return self.name(f"a name for {what}")
-        if self.starts_alias() and self.token.upper not in _FOREIGN:
-            return self.name(f"a name for {what}")
+            return self.name(f"a name for {description}")
+        if self.starts_alias() and self.token.upper not in _OTHER_DIALECTS:
+            return self.name(f"a name for {description}")
         return None
 
-    def deeper(self) -> None:
-        """Enter a bracket; too many within each other are refused."""
+    def enter(self) -> None:
+        """Enter a bracket; refuse to nest too deeply."""
         self._depth += 1
-        if self._depth > DEEPEST:
-            raise Fault("too many brackets within each other", self.token.at, f"At most {DEEPEST} are read.")
+        if self._depth > MAX_DEPTH:
+            raise Fault("too many brackets within each other", self.token.at, f"At most {MAX_DEPTH} are read.")
 
-    def not_too_many(self, count: int, most: int, what: str, at: int) -> None:
-        """Refuse what would make a tree too deep to be walked."""
-        if count > most:
-            raise Fault(f"there are more than {most} {what}", at)
+    def check_count(self, count: int, limit: int, description: str, at: int) -> None:
+        """Refuse a chain that makes too deep a tree."""
+        if count > limit:
+            raise Fault(f"there are more than {limit} {description}", at)
 
-    def back(self) -> None:
-        """Leave it."""
+    def leave(self) -> None:
+        """Leave a bracket."""
         self._depth -= 1

@@ -9,7 +9,9 @@ from uws_service.domain.errors import UsageError, shortened
 
 
 class AdqlError(UsageError):
-    """A query that is not ADQL, names what is not there, or mixes types.
+    """A query that can't be translated.
+
+    It is not ADQL, names what is not there, or mixes types.
 
     Parameters
     ----------
@@ -31,7 +33,10 @@ class AdqlError(UsageError):
 
 
 class Fault(Exception):
-    """The same inside the translator, which counts characters of the text from 0."""
+    """An error inside the translator.
+
+    ``at`` counts characters of the text from 0.
+    """
 
     def __init__(self, message: str, at: int, hint: str = "") -> None:
         super().__init__(message)
@@ -40,13 +45,13 @@ class Fault(Exception):
         self.hint = hint
 
     def located(self, text: str) -> AdqlError:
-        """With line and column of that text."""
+        """Return the error with line and column."""
         before = text[: self.at]
         return AdqlError(self.message, before.count("\n") + 1, self.at - (before.rfind("\n") + 1) + 1, self.hint)
 
 
-def nearest(word: str, known: Iterable[str], what: str = "") -> str:
-    """A hint that names the most similar known word; empty when none is similar."""
-    folded = {name.lower(): name for name in known}
-    found = get_close_matches(word.lower(), list(folded), n=1, cutoff=0.65)
-    return f"Did you mean {what}{folded[found[0]]}?" if found else ""
+def nearest(word: str, candidates: Iterable[str], prefix: str = "") -> str:
+    """Return a hint with the most similar word, if any."""
+    folded = {name.lower(): name for name in candidates}
+    close = get_close_matches(word.lower(), list(folded), n=1, cutoff=0.65)
+    return f"Did you mean {prefix}{folded[close[0]]}?" if close else ""

@@ -1,4 +1,7 @@
-"""Values of the syntax tree to SQL, with their types (ADQL 2.1 §2.2.3, §2.3, §3, §4)."""
+"""Values of the syntax tree to SQL.
+
+Each has its type (ADQL 2.1 §2.2.3, §2.3, §3, §4).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from dataclasses import replace
 from uws_service.adql import rounding, types, units
 from uws_service.adql.errors import Fault
 from uws_service.adql.functions import FUNCTIONS, MATHS
-from uws_service.adql.geometry import Shapes
+from uws_service.adql.geometry import Geometry
 from uws_service.adql.model import Column
 from uws_service.adql.scope import Scope
 from uws_service.adql.syntax import (
@@ -29,12 +32,12 @@ from uws_service.adql.syntax import (
 from uws_service.adql.translated import (
     Sql,
     Translated,
-    made,
+    arithmetic_type,
+    compose,
     must_be_number,
     must_be_string,
     must_be_time,
-    wide,
-    with_words,
+    with_metadata,
 )
 from uws_service.adql.types import GEOMETRIES, INTEGERS, NUMBERS, STRINGS, in_words
 
@@ -54,22 +57,22 @@ _CAST_TYPES = {
 
 
 class Expressions:
-    """Translates values; what a query is, `queries` knows."""
+    """Translates values; what a subquery is, `queries` knows."""
 
     def __init__(self, sql: Sql) -> None:
         self.sql = sql
-        self.shapes = Shapes(sql)
+        self.geometry = Geometry(sql)
 
     @abstractmethod
     def scalar(self, query: Query, scope: Scope, at: int) -> Translated:
-        """A subquery of one column in place of a value."""
+        """Translate a subquery in place of a value."""
 
     def value(self, node: Value, scope: Scope) -> Translated:
-        """A value with its type; raises `Fault`."""
-        found = self._value(node, scope)
-        if scope.grouped is not None and found.sql in scope.grouped:
-            found = replace(found, free=frozenset(f for f in found.free if f[0] != scope.number))
-        return found
+        """Translate a value with its type; raises `Fault`."""
+        value = self._value(node, scope)
+        if scope.grouped is not None and value.sql in scope.grouped:
+            value = replace(value, free=frozenset(f for f in value.free if f[0] != scope.number))
+        return value
 
     def _value(self, node: Value, scope: Scope) -> Translated:
         match node:
@@ -107,39 +110,37 @@ class Expressions:
         return Translated(self.sql.constant(number), "double", node.at, number=number, literal=True)
 
     def _column(self, node: ColumnName, scope: Scope) -> Translated:
-        found, owner = scope.column(node)
-        free = frozenset({(owner.number, found.sql, node.at)})
-        return Translated(found.sql, found.type, node.at, found.column, free, origin=found.origin, name=found.name)
+        field, scope_of_field = scope.column(node)
+        free = frozenset({(scope_of_field.number, field.sql, node.at)})
+        return Translated(field.sql, field.type, node.at, field.column, free, origin=field.origin, name=field.name)
 
     def _sign(self, node: Sign, scope: Scope) -> Translated:
         value = self.value(node.value, scope)
         must_be_number(value, f"The sign {node.sign}")
-        kind = wide(value.type)
+        kind = arithmetic_type(value.type)
         sql = self.sql.cast(value, kind)
         if node.sign == "+":
-            return replace(made(f"(+{sql})", kind, node.at, value, unit=value.unit), number=value.number)
+            return replace(compose(f"(+{sql})", kind, node.at, value, unit=value.unit), number=value.number)
         negative = None if value.number is None else -value.number
         sql = self.sql.constant(negative) if negative is not None and kind == "double" else f"(-{sql})"
-        return replace(made(sql, kind, node.at, value, unit=value.unit), number=negative, literal=value.literal)
+        return replace(compose(sql, kind, node.at, value, unit=value.unit), number=negative, literal=value.literal)
 
     def _operation(self, node: Operation, scope: Scope) -> Translated:
-        left, right = self.value(node.left, scope), self.value(node.right, scope)
+        lhs, rhs = self.value(node.lhs, scope), self.value(node.rhs, scope)
         if node.operator == "||":
-            for side in (left, right):
+            for side in (lhs, rhs):
                 must_be_string(side, "||")
-            kind = types.common(left.type, right.type) or "char"
-            sides = (self.sql.cast(s, "char") if s.type == "null" else s.sql for s in (left, right))
-            return made(f"({' || '.join(sides)})", "char" if kind == "null" else kind, node.at, left, right)
-        for side in (left, right):
+            kind = types.common(lhs.type, rhs.type) or "char"
+            sides = (self.sql.cast(s, "char") if s.type == "null" else s.sql for s in (lhs, rhs))
+            return compose(f"({' || '.join(sides)})", "char" if kind == "null" else kind, node.at, lhs, rhs)
+        for side in (lhs, rhs):
             must_be_number(side, f"The operator {node.operator}")
-        kind = wide(types.common(left.type, right.type) or "double")
+        kind = arithmetic_type(types.common(lhs.type, rhs.type) or "double")
         kind = "double" if kind == "null" else kind
         operator = "//" if node.operator == "/" and kind in INTEGERS and self.sql.duckdb else node.operator
-        unit = left.unit if node.operator in "+-" and left.unit == right.unit else None
-        sql = f"({self.sql.cast(left, kind)} {operator} {self.sql.cast(right, kind)})"
-        return replace(
-            made(sql, kind, node.at, left, right, unit=unit), number=_folded(node.operator, kind, left, right)
-        )
+        unit = lhs.unit if node.operator in "+-" and lhs.unit == rhs.unit else None
+        sql = f"({self.sql.cast(lhs, kind)} {operator} {self.sql.cast(rhs, kind)})"
+        return replace(compose(sql, kind, node.at, lhs, rhs, unit=unit), number=_folded(node.operator, kind, lhs, rhs))
 
     def _cast(self, node: Cast, scope: Scope) -> Translated:
         value = self.value(node.value, scope)
@@ -157,8 +158,8 @@ class Expressions:
             must_be_time(value)
         if target in INTEGERS and source in ("float", "double"):
             # To the nearest, halves away from zero, as in neither engine by default.
-            whole = rounding.nearest_whole(self.sql, self.sql.double(value))
-            sql = f"CAST({whole} AS {self.sql.type(target)})"
+            nearest = rounding.nearest_whole(self.sql, self.sql.double(value))
+            sql = f"CAST({nearest} AS {self.sql.type(target)})"
         elif target in (*INTEGERS, "float", "double") and source == "boolean":
             sql = f"CAST(CAST({value.sql} AS INTEGER) AS {self.sql.type(target)})"
         else:
@@ -168,15 +169,15 @@ class Expressions:
                 raise Fault(f"the length of {node.target} is {node.length}", node.at, "It is from 1 to 100000.")
             sql = f"left({sql}, {node.length})"
         kind = source if target == "char" and source in STRINGS else target
-        found = made(sql, kind, node.at, value, unit=value.unit if kind in NUMBERS else None)
-        return replace(found, number=value.number if kind in ("float", "double") else None, name=value.name)
+        result = compose(sql, kind, node.at, value, unit=value.unit if kind in NUMBERS else None)
+        return replace(result, number=value.number if kind in ("float", "double") else None, name=value.name)
 
     def _aggregate(self, node: Aggregate, scope: Scope) -> Translated:
         if scope.grouped is None:
             hint = "Conditions on groups stand after HAVING."
             raise Fault(f"{node.name} can't stand here, where there are rows and no groups", node.at, hint)
         if node.argument is None:
-            return replace(made("COUNT(*)", "long", node.at, name="count"), aggregated=True)
+            return replace(compose("COUNT(*)", "long", node.at, name="count"), aggregated=True)
         value = self.value(node.argument, replace(scope, grouped=frozenset()))
         if value.aggregated:
             raise Fault(f"{node.name} can't be within another aggregate", node.at)
@@ -195,17 +196,17 @@ class Expressions:
         if node.name == "SUM" and kind == "long":
             sql = f"CAST({sql} AS BIGINT)"
         free = frozenset(f for f in value.free if f[0] != scope.number)
-        words = value.words if node.name in ("MIN", "MAX") else Column("", unit=unit) if unit else None
-        return Translated(sql, kind, node.at, words, free, aggregated=True, name=node.name.lower())
+        metadata = value.metadata if node.name in ("MIN", "MAX") else Column("", unit=unit) if unit else None
+        return Translated(sql, kind, node.at, metadata, free, aggregated=True, name=node.name.lower())
 
     def _call(self, node: Call, scope: Scope) -> Translated:
         signature = FUNCTIONS[node.name]
         count = len(node.arguments)
-        if not signature.least <= count <= signature.most:
+        if not signature.min_arguments <= count <= signature.max_arguments:
             raise Fault(f"{node.name} has {count} argument{'s' * (count != 1)}", node.at, f"Write {signature.form}.")
         arguments = [self.value(a, scope) for a in node.arguments]
-        found = self.shapes.call(node.name, node.at, arguments) or self._simple_call(node, arguments)
-        return replace(found, name=node.name.lower())
+        result = self.geometry.call(node.name, node.at, arguments) or self._simple_call(node, arguments)
+        return replace(result, name=node.name.lower())
 
     def _simple_call(self, node: Call, arguments: list[Translated]) -> Translated:
         match node.name:
@@ -217,26 +218,28 @@ class Expressions:
                 must_be_string(arguments[0], node.name)
                 kind = "char" if arguments[0].type == "null" else arguments[0].type
                 sql = f"{node.name.lower()}({self.sql.cast(arguments[0], kind)})"
-                return with_words(made(sql, kind, node.at, arguments[0]), None)
+                return with_metadata(compose(sql, kind, node.at, arguments[0]), None)
         for argument in arguments:
             must_be_number(argument, node.name)
         if node.name in ("ROUND", "TRUNCATE"):
             return self._round(node, arguments)
         if node.name == "RAND":
-            return made("random()", "double", node.at)
+            return compose("random()", "double", node.at)
         if node.name == "MOD":
             return self._mod(node, arguments)
         first = arguments[0] if arguments else None
         if node.name == "ABS" and first is not None:
-            kind = "double" if first.type == "null" else wide(first.type)
-            return made(f"abs({self.sql.cast(first, kind)})", kind, node.at, first, unit=first.unit)
+            kind = "double" if first.type == "null" else arithmetic_type(first.type)
+            return compose(f"abs({self.sql.cast(first, kind)})", kind, node.at, first, unit=first.unit)
         if node.name in ("CEILING", "FLOOR") and first is not None and first.type in INTEGERS:
             sql, kind = rounding.rounded_integer(self.sql, node.name, first, 0)
-            return made(sql, kind, node.at, first, unit=first.unit)
+            return compose(sql, kind, node.at, first, unit=first.unit)
         maths = MATHS[node.name]
         template = maths.duckdb if self.sql.duckdb else maths.postgresql
         unit = first.unit if maths.unit == "=" and first is not None else maths.unit
-        return made(template.format(*(self.sql.double(a) for a in arguments)), "double", node.at, *arguments, unit=unit)
+        return compose(
+            template.format(*(self.sql.double(a) for a in arguments)), "double", node.at, *arguments, unit=unit
+        )
 
     def _round(self, node: Call, arguments: list[Translated]) -> Translated:
         value, digits = arguments[0], 0
@@ -249,33 +252,33 @@ class Expressions:
             sql, kind = rounding.rounded_integer(self.sql, node.name, value, digits)
         else:
             sql, kind = rounding.rounded_double(self.sql, node.name, value, digits), "double"
-        return made(sql, kind, node.at, value, unit=value.unit)
+        return compose(sql, kind, node.at, value, unit=value.unit)
 
     def _mod(self, node: Call, arguments: list[Translated]) -> Translated:
-        left, right = arguments
-        kind = wide(types.common(left.type, right.type) or "double")
+        lhs, rhs = arguments
+        kind = arithmetic_type(types.common(lhs.type, rhs.type) or "double")
         kind = "double" if kind == "null" else kind
-        x, y = self.sql.cast(left, kind), self.sql.cast(right, kind)
+        x, y = self.sql.cast(lhs, kind), self.sql.cast(rhs, kind)
         sql = f"({x} % {y})" if kind in INTEGERS or self.sql.duckdb else f"({x} - {y} * trunc({x} / {y}))"
-        return made(sql, kind, node.at, left, right, unit=left.unit)
+        return compose(sql, kind, node.at, lhs, rhs, unit=lhs.unit)
 
     def _coalesce(self, node: Call, arguments: list[Translated]) -> Translated:
         kind = "null"
         for argument in arguments:
-            both = types.common(kind, argument.type)
-            if both is None:
+            common_type = types.common(kind, argument.type)
+            if common_type is None:
                 raise Fault(
                     f"COALESCE has {in_words(kind)} and {in_words(argument.type)}",
                     argument.at,
                     "All must be of one type.",
                 )
-            kind = both
+            kind = common_type
         if all(a.type == "null" for a in arguments):
-            return replace(made("NULL", "null", node.at), literal=True)
+            return replace(compose("NULL", "null", node.at), literal=True)
         sql = f"COALESCE({', '.join(self.sql.cast(a, kind) for a in arguments)})"
-        found = made(sql, kind, node.at, *arguments)
-        same = {a.unit for a in arguments if not a.literal}
-        return with_words(found, arguments[0].words) if len(same) == 1 else found
+        result = compose(sql, kind, node.at, *arguments)
+        units_found = {a.unit for a in arguments if not a.literal}
+        return with_metadata(result, arguments[0].metadata) if len(units_found) == 1 else result
 
     def _in_unit(self, node: Call, arguments: list[Translated]) -> Translated:
         value, target = arguments
@@ -284,25 +287,28 @@ class Expressions:
             raise Fault("the unit of IN_UNIT is not a string constant", target.at, "Write IN_UNIT(value, 'unit').")
         name = target.sql[1:-1].replace("''", "'")
         if value.unit is None:
-            what = f"the column '{value.name}' has" if value.origin else "the value has"
-            raise Fault(f"{what} no unit to be converted from", value.at, "TAP_SCHEMA.columns lists the units.")
+            subject = f"the column '{value.name}' has" if value.origin else "the value has"
+            raise Fault(f"{subject} no unit to be converted from", value.at, "TAP_SCHEMA.columns lists the units.")
         try:
             factor = units.factor(value.unit, name)
         except units.UnitFault as error:
             raise Fault(str(error), target.at if error.is_target else value.at, error.hint) from None
         sql = f"({self.sql.double(value)} * {self.sql.constant(factor)})"
-        found = made(sql, "double", node.at, value)
-        words = replace(value.words, unit=name) if value.words else Column("", unit=name)
-        return with_words(found, words)
+        result = compose(sql, "double", node.at, value)
+        metadata = replace(value.metadata, unit=name) if value.metadata else Column("", unit=name)
+        return with_metadata(result, metadata)
 
 
-def _folded(operator: str, kind: str, left: Translated, right: Translated) -> float | None:
-    """The constant that an operation on constants gives, so that radii like 1/60.0 can use an index."""
-    if left.number is None or right.number is None or kind != "double":
+def _folded(operator: str, kind: str, lhs: Translated, rhs: Translated) -> float | None:
+    """Return the result of an operation on constants.
+
+    Radii like 1/60.0 can use an index then.
+    """
+    if lhs.number is None or rhs.number is None or kind != "double":
         return None
-    if operator == "/" and right.number == 0:
+    if operator == "/" and rhs.number == 0:
         return None
-    x, y = left.number, right.number
-    found = {"+": x + y, "-": x - y, "*": x * y}.get(operator)
-    found = x / y if found is None else found
-    return found if math.isfinite(found) else None
+    x, y = lhs.number, rhs.number
+    product = {"+": x + y, "-": x - y, "*": x * y}.get(operator)
+    product = x / y if product is None else product
+    return product if math.isfinite(product) else None

@@ -1,4 +1,6 @@
-"""What the language of the translator has beyond ADQL's core, as a service announces it (TAPRegExt 1.0 §2.3).
+"""Optional features of the language, as a service announces them.
+
+Their kinds are those of TAPRegExt 1.0 §2.3.
 
 The functions announce themselves in `functions.FUNCTIONS`, which is what the parser knows.
 """
@@ -12,7 +14,7 @@ from uws_service.adql.functions import FUNCTIONS, GEOMETRY, STRING, UNIT, USER_D
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """One feature: its form as TAPRegExt writes it, and what it does."""
+    """A feature: its form in TAPRegExt, and what it does."""
 
     form: str
     description: str = ""
@@ -29,12 +31,12 @@ _GRAMMAR = {
 
 
 def announced_features() -> dict[str, tuple[Feature, ...]]:
-    """Return the features by the registered names of their kinds."""
-    found: dict[str, list[Feature]] = {kind: [] for kind in (GEOMETRY, STRING, *_GRAMMAR, UNIT, USER_DEFINED)}
+    """Return the features by kind, under registered names."""
+    features: dict[str, list[Feature]] = {kind: [] for kind in (GEOMETRY, STRING, *_GRAMMAR, UNIT, USER_DEFINED)}
     for name, signature in FUNCTIONS.items():
         if signature.feature is not None:
             forms = signature.announced or (name,)
-            found[signature.feature] += [Feature(form, signature.description) for form in forms]
+            features[signature.feature] += [Feature(form, signature.description) for form in forms]
     for kind, words in _GRAMMAR.items():
-        found[kind] += [Feature(word) for word in words]
-    return {kind: tuple(features) for kind, features in found.items()}
+        features[kind] += [Feature(word) for word in words]
+    return {kind: tuple(entries) for kind, entries in features.items()}

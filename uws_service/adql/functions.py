@@ -1,4 +1,7 @@
-"""The functions of ADQL: how many arguments, and the SQL of those that take and give numbers (ADQL 2.1 §2.3, §4)."""
+"""The functions of ADQL (ADQL 2.1 §2.3, §4).
+
+How many arguments each takes, and the SQL of those that compute numbers from numbers.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """``least`` to ``most`` arguments; ``form`` is how a person writes it.
+    """The number of arguments of a function.
+
+    ``form`` is how a person writes it.
 
     ``feature`` is the kind of optional features that it belongs to (TAPRegExt 1.0 §2.3), None for what every service
     has; ``announced`` are its forms there if its name is not enough.
     """
 
     form: str
-    least: int
-    most: int
+    min_arguments: int
+    max_arguments: int
     feature: str | None = None
     announced: tuple[str, ...] = ()
     description: str = ""
@@ -23,8 +28,9 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class Maths:
-    """SQL of a function of doubles in both dialects, with ``{0}`` and ``{1}`` for arguments, and the result's unit.
+    """SQL of a function of doubles in both dialects.
 
+    ``{0}`` and ``{1}`` stand for arguments; ``unit`` is the result's.
     A unit of ``=`` is that of the argument.
     """
 
@@ -46,35 +52,35 @@ _POWER = (
 )
 
 
-def _same(sql: str, unit: str | None = None) -> Maths:
+def _alike(sql: str, unit: str | None = None) -> Maths:
     return Maths(sql, sql, unit)
 
 
 MATHS = {
-    "DEGREES": _same("degrees({0})", "deg"),
-    "RADIANS": _same("radians({0})", "rad"),
+    "DEGREES": _alike("degrees({0})", "deg"),
+    "RADIANS": _alike("radians({0})", "rad"),
     "EXP": Maths(_EXP, "(CASE WHEN {0} < -745.2 THEN 0 ELSE exp({0}) END)"),
-    "LOG": _same("ln({0})"),
+    "LOG": _alike("ln({0})"),
     "LOG10": Maths("log10({0})", "log({0})"),
     "POWER": Maths(_POWER, "power({0}, {1})"),
-    "SQRT": _same("sqrt({0})"),
-    "CEILING": _same("ceil({0})", "="),
-    "FLOOR": _same("floor({0})", "="),
-    "PI": _same("pi()"),
-    "ACOS": _same("acos({0})", "rad"),
-    "ASIN": _same("asin({0})", "rad"),
-    "ATAN": _same("atan({0})", "rad"),
-    "ATAN2": _same("atan2({0}, {1})", "rad"),
-    "COS": _same("cos({0})"),
-    "SIN": _same("sin({0})"),
-    "TAN": _same("tan({0})"),
-    "COT": _same("(1 / tan({0}))"),
+    "SQRT": _alike("sqrt({0})"),
+    "CEILING": _alike("ceil({0})", "="),
+    "FLOOR": _alike("floor({0})", "="),
+    "PI": _alike("pi()"),
+    "ACOS": _alike("acos({0})", "rad"),
+    "ASIN": _alike("asin({0})", "rad"),
+    "ATAN": _alike("atan({0})", "rad"),
+    "ATAN2": _alike("atan2({0}, {1})", "rad"),
+    "COS": _alike("cos({0})"),
+    "SIN": _alike("sin({0})"),
+    "TAN": _alike("tan({0})"),
+    "COT": _alike("(1 / tan({0}))"),
 }
 
-_ONE = "DEGREES RADIANS EXP LOG LOG10 SQRT CEILING FLOOR ACOS ASIN ATAN COS SIN TAN COT ABS".split()
+_OF_ONE_NUMBER = "DEGREES RADIANS EXP LOG LOG10 SQRT CEILING FLOOR ACOS ASIN ATAN COS SIN TAN COT ABS".split()
 
 FUNCTIONS: dict[str, Signature] = {
-    **{name: Signature(f"{name}(x)", 1, 1) for name in _ONE},
+    **{name: Signature(f"{name}(x)", 1, 1) for name in _OF_ONE_NUMBER},
     "PI": Signature("PI()", 0, 0),
     "RAND": Signature("RAND()", 0, 1),
     "ATAN2": Signature("ATAN2(y, x)", 2, 2),

@@ -1,4 +1,7 @@
-"""HEALPix numbers in plain SQL, for a PostgreSQL that has no function for them (Górski et al. 2005, nested scheme)."""
+"""HEALPix numbers in plain SQL.
+
+For a PostgreSQL that has no function for them (Górski et al. 2005, nested scheme).
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,18 @@ _MASKS = (
 
 
 def _levels(columns: list[str], source: str) -> str:
-    """Select columns from a query; OFFSET 0 keeps each of them from being written out wherever it is used."""
+    """Select columns from a query.
+
+    OFFSET 0 keeps each of them from being written out wherever it is used.
+    """
     return f"SELECT {', '.join(columns)} FROM ({source}) AS h OFFSET 0"
 
 
 def nested_index_sql(order: int, lon: str, lat: str) -> str:
-    """Return the SQL of the nested HEALPix number of a position in degrees; NULL where there is no position."""
+    """Return the HEALPix number of a position as SQL.
+
+    It is of the nested scheme, and NULL where there is no position; positions are in degrees.
+    """
     side = 1 << order
     good = f"{lat} BETWEEN -90 AND 90 AND {lon} > '-infinity' AND {lon} < 'infinity'"
     quarter = "(x - 360 * floor(x / 360)) / 90"

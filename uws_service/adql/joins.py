@@ -1,65 +1,75 @@
-"""NATURAL JOIN and USING, written out: the condition, and each common column once (SQL-92 §7.5)."""
+"""NATURAL JOIN and USING, written out (SQL-92 §7.5).
+
+They become a condition, and each common column stands once.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from uws_service.adql.errors import Fault
-from uws_service.adql.scope import Field, Visible, column_hint, same
+from uws_service.adql.scope import Field, Visible, column_hint, matches
 from uws_service.adql.syntax import Join, Name
 from uws_service.adql.types import common, in_words
 
 
-def joined(node: Join, left: Visible, right: Visible) -> tuple[str, tuple[Field, ...]]:
-    """The condition in SQL and the columns in order: common ones, the left's others, the right's others."""
-    pairs = _natural(node, left, right) if node.natural else [_pair(n, left, right) for n in node.using]
+def join_columns(node: Join, left_side: Visible, right_side: Visible) -> tuple[str, tuple[Field, ...]]:
+    """Return the condition, and the columns in order.
+
+    Common ones come first, then the other ones of the left side and those of the right side.
+    """
+    pairs = (
+        _natural(node, left_side, right_side) if node.natural else [_pair(n, left_side, right_side) for n in node.using]
+    )
     conditions: list[str] = []
     merged: list[Field] = []
-    for one, other in pairs:
-        if common(one.type, other.type) is None:
-            both = f"{in_words(one.type)} and {in_words(other.type)}"
-            raise Fault(f"the common column '{one.name}' is {both}", node.at)
-        conditions.append(f"{one.sql} = {other.sql}")
-        merged.append(_merged(node, one, other))
-    used = {id(f) for pair in pairs for f in pair}
-    rest = [f for f in (*left.fields, *right.fields) if id(f) not in used]
-    return " AND ".join(conditions) or "1 = 1", (*merged, *rest)
+    for left_field, right_field in pairs:
+        if common(left_field.type, right_field.type) is None:
+            kinds = f"{in_words(left_field.type)} and {in_words(right_field.type)}"
+            raise Fault(f"the common column '{left_field.name}' is {kinds}", node.at)
+        conditions.append(f"{left_field.sql} = {right_field.sql}")
+        merged.append(_merged(node, left_field, right_field))
+    used_ids = {id(f) for pair in pairs for f in pair}
+    other_fields = [f for f in (*left_side.fields, *right_side.fields) if id(f) not in used_ids]
+    return " AND ".join(conditions) or "1 = 1", (*merged, *other_fields)
 
 
-def _merged(node: Join, one: Field, other: Field) -> Field:
+def _merged(node: Join, left_field: Field, right_field: Field) -> Field:
     if node.kind == "RIGHT":
-        return other
+        return right_field
     if node.kind == "FULL":
-        return replace(one, sql=f"COALESCE({one.sql}, {other.sql})", origin=None)
-    return one
+        return replace(left_field, sql=f"COALESCE({left_field.sql}, {right_field.sql})", origin=None)
+    return left_field
 
 
-def _pair(name: Name, left: Visible, right: Visible) -> tuple[Field, Field]:
-    found: list[Field] = []
-    for side, word in ((left, "left"), (right, "right")):
-        fields = [f for f in side.fields if same(name, f.name, f.delimited)]
-        if not fields:
+def _pair(name: Name, left_side: Visible, right_side: Visible) -> tuple[Field, Field]:
+    fields: list[Field] = []
+    for side, word in ((left_side, "left"), (right_side, "right")):
+        candidates = [f for f in side.fields if matches(name, f.name, f.delimited)]
+        if not candidates:
             raise Fault(
                 f"the {word} side of the JOIN has no column '{name.text}'", name.at, column_hint(name, side.fields)
             )
-        if len(fields) > 1:
+        if len(candidates) > 1:
             raise Fault(f"'{name.text}' is ambiguous on the {word} side of the JOIN", name.at)
-        found.append(fields[0])
-    return found[0], found[1]
+        fields.append(candidates[0])
+    return fields[0], fields[1]
 
 
-def _natural(node: Join, left: Visible, right: Visible) -> list[tuple[Field, Field]]:
+def _natural(node: Join, left_side: Visible, right_side: Visible) -> list[tuple[Field, Field]]:
     pairs: list[tuple[Field, Field]] = []
-    for one in left.fields:
-        others = [
+    for field in left_side.fields:
+        candidates = [
             f
-            for f in right.fields
-            if f.name == one.name or (f.name.lower() == one.name.lower() and not (f.delimited or one.delimited))
+            for f in right_side.fields
+            if f.name == field.name or (f.name.lower() == field.name.lower() and not (f.delimited or field.delimited))
         ]
-        if not others:
+        if not candidates:
             continue
-        again = [f for f in left.fields if f is not one and f.name.lower() == one.name.lower()]
-        if len(others) > 1 or again:
-            raise Fault(f"the common column '{one.name}' of the NATURAL JOIN is ambiguous", node.at, "Use ON or USING.")
-        pairs.append((one, others[0]))
+        duplicates = [f for f in left_side.fields if f is not field and f.name.lower() == field.name.lower()]
+        if len(candidates) > 1 or duplicates:
+            raise Fault(
+                f"the common column '{field.name}' of the NATURAL JOIN is ambiguous", node.at, "Use ON or USING."
+            )
+        pairs.append((field, candidates[0]))
     return pairs

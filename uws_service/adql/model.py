@@ -1,4 +1,7 @@
-"""Tables as ADQL sees them, and what a translated query is. Pure data, shared by translator, engines and TAP."""
+"""Tables as ADQL sees them, and translated queries.
+
+Pure data, shared by translator, engines and TAP.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ Dialect = Literal["duckdb", "postgresql", "postgresql+pgsphere", "postgresql+q3c
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column in VOTable terms, of a published table or of a result.
+    """A column of a table or result in VOTable terms.
 
     ``datatype``, ``arraysize`` and ``xtype`` as in VOTable 1.4; ``unit`` as in VOUnits; ``indexed``, ``principal``
     and ``std`` as in TAP_SCHEMA (TAP 1.1 §4.3).
@@ -32,7 +35,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class ForeignKey:
-    """Columns of one table that name rows of another one (TAP 1.1 §4.4)."""
+    """Columns that name rows of another table (TAP 1.1 §4.4)."""
 
     columns: tuple[str, ...]
     target: str
@@ -42,8 +45,9 @@ class ForeignKey:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A published table; ``position`` names its columns of ICRS longitude and latitude in degrees, where it has them.
+    """A published table.
 
+    ``position`` names its columns of ICRS longitude and latitude in degrees, where it has them.
     ``schema`` and ``name`` are as users write them; an engine derives its own physical names from them.
     """
 
@@ -58,7 +62,7 @@ class Table:
 
     @property
     def full_name(self) -> str:
-        """``schema.name``."""
+        """Return ``schema.name``."""
         return f"{self.schema}.{self.name}"
 
 

@@ -1,5 +1,6 @@
-"""One ADQL 2.1 query from text to syntax tree: the grammar's statements. Values and conditions are in `values`.
+"""The grammar of queries: text to syntax tree.
 
+Values and conditions are in `value_parser`.
 Beyond the standard's grammar it takes a SELECT without FROM, CROSS JOIN, and subqueries in place of values.
 """
 
@@ -27,12 +28,12 @@ from uws_service.adql.syntax import (
 from uws_service.adql.tokens import Kind
 from uws_service.adql.value_parser import ValueParser
 
-_MOST_ITEMS = 2000
-_MOST_TOGETHER = 64
+_MAX_ITEMS = 2000
+_MAX_CHAIN = 64
 
 
 def parse(text: str) -> Query:
-    """The one query of a text; raises `Fault`."""
+    """Parse a text of exactly one query; raises `Fault`."""
     parser = Parser(text)
     if parser.at_end():
         raise Fault("the query is empty", 0, "Write SELECT … FROM …")
@@ -51,9 +52,9 @@ def parse(text: str) -> Query:
 
 class Parser(ValueParser):
     def query(self) -> Query:
-        """``[WITH …] set expression [ORDER BY …] [OFFSET n]``."""
+        """Read ``[WITH …] set expression [ORDER BY …] [OFFSET n]``."""
         at = self.token.at
-        self.deeper()
+        self.enter()
         common: list[tuple[Name, Query]] = []
         if self.accept("WITH"):
             while True:
@@ -67,25 +68,25 @@ class Parser(ValueParser):
         body = self._union()
         order = self._order() if self.accept_by("ORDER") else ()
         offset = self.whole_number("OFFSET") if self.accept("OFFSET") else None
-        self.back()
+        self.leave()
         return Query(body, order, offset, tuple(common), at)
 
     def _union(self) -> Body:
-        left, chain = self._intersection(), 0
+        lhs, chain = self._intersection(), 0
         while self.token.upper in ("UNION", "EXCEPT"):
             at, chain = self.token.at, chain + 1
-            self.not_too_many(chain, _MOST_TOGETHER, "set operations in a row", at)
+            self.check_count(chain, _MAX_CHAIN, "set operations in a row", at)
             operator: Literal["UNION", "EXCEPT"] = "UNION" if self.take().upper == "UNION" else "EXCEPT"
-            left = SetOperation(operator, self.accept("ALL"), left, self._intersection(), at)
-        return left
+            lhs = SetOperation(operator, self.accept("ALL"), lhs, self._intersection(), at)
+        return lhs
 
     def _intersection(self) -> Body:
-        left, chain = self._operand(), 0
+        lhs, chain = self._operand(), 0
         while self.token.upper == "INTERSECT":
             at, chain = self.take().at, chain + 1
-            self.not_too_many(chain, _MOST_TOGETHER, "set operations in a row", at)
-            left = SetOperation("INTERSECT", self.accept("ALL"), left, self._operand(), at)
-        return left
+            self.check_count(chain, _MAX_CHAIN, "set operations in a row", at)
+            lhs = SetOperation("INTERSECT", self.accept("ALL"), lhs, self._operand(), at)
+        return lhs
 
     def _operand(self) -> Body:
         if self.accept("("):
@@ -106,8 +107,8 @@ class Parser(ValueParser):
         items = [self._item()]
         while self.accept(","):
             items.append(self._item())
-        if len(items) > _MOST_ITEMS:
-            raise Fault(f"the query has {len(items)} columns", at, f"At most {_MOST_ITEMS} are returned.")
+        if len(items) > _MAX_ITEMS:
+            raise Fault(f"the query has {len(items)} columns", at, f"At most {_MAX_ITEMS} are returned.")
         sources: list[Source] = []
         if self.accept("FROM"):
             sources.append(self._source())
@@ -120,14 +121,14 @@ class Parser(ValueParser):
             if isinstance(last, Item) and last.alias and (hint := nearest(last.alias.text, ["FROM"])):
                 raise Fault(f"expected ',' or 'FROM', found '{last.alias.text}'", last.alias.at, hint)
             raise self.unexpected("',' or 'FROM' after a column of the select list")
-        where = self.condition() if self.accept("WHERE") else None
+        condition = self.condition() if self.accept("WHERE") else None
         group: list[Value] = []
         if self.accept_by("GROUP"):
             group.append(self.value())
             while self.accept(","):
                 group.append(self.value())
         having = self.condition() if self.accept("HAVING") else None
-        return Select(tuple(items), distinct, top, tuple(sources), where, tuple(group), having, at)
+        return Select(tuple(items), distinct, top, tuple(sources), condition, tuple(group), having, at)
 
     def _item(self) -> Item | Star:
         at = self.token.at
@@ -152,17 +153,17 @@ class Parser(ValueParser):
         return Item(value, self.alias("the column"), at)
 
     def _source(self) -> Source:
-        left, chain = self._single_source(), 0
+        left_side, chain = self._single_source(), 0
         while True:
             at, chain = self.token.at, chain + 1
-            self.not_too_many(chain, _MOST_TOGETHER, "joins in a row", at)
+            self.check_count(chain, _MAX_CHAIN, "joins in a row", at)
             natural = self.accept("NATURAL")
             kind = self._join_kind()
             if kind is None:
                 if natural:
                     raise self.unexpected("'JOIN' after NATURAL")
-                return left
-            right = self._single_source()
+                return left_side
+            right_side = self._single_source()
             on: Condition | None = None
             using: tuple[Name, ...] = ()
             if not natural and kind != "CROSS":
@@ -172,7 +173,7 @@ class Parser(ValueParser):
                     using = self._using()
                 else:
                     raise Fault("the JOIN has no condition", at, "Write ON …, USING (…) or NATURAL JOIN.")
-            left = Join(left, right, kind, natural, on, using, at)
+            left_side = Join(left_side, right_side, kind, natural, on, using, at)
 
     def _join_kind(self) -> Literal["INNER", "LEFT", "RIGHT", "FULL", "CROSS"] | None:
         if self.accept("JOIN") or self.accept("INNER", "JOIN"):
@@ -192,11 +193,11 @@ class Parser(ValueParser):
 
     def _using(self) -> tuple[Name, ...]:
         self.expect("(", " after USING")
-        found = [self.name("a column")]
+        names = [self.name("a column")]
         while self.accept(","):
-            found.append(self.name("a column"))
+            names.append(self.name("a column"))
         self.expect(")", " after the columns of USING")
-        return tuple(found)
+        return tuple(names)
 
     def _single_source(self) -> Source:
         at = self.token.at
@@ -210,9 +211,9 @@ class Parser(ValueParser):
                     raise Fault("the subquery has no name", self.token.at, "Write (SELECT …) AS name.")
                 return Derived(query, alias, at)
             self.take()
-            self.deeper()
+            self.enter()
             inner = self._source()
-            self.back()
+            self.leave()
             self.expect(")", " at the end of the joined tables")
             return inner
         parts = self.names("a table", 3)
@@ -221,20 +222,20 @@ class Parser(ValueParser):
         return TableName(parts, self.alias("the table"), at)
 
     def _is_query(self) -> bool:
-        """Whether brackets within brackets begin with SELECT."""
+        """Return whether nested brackets begin with SELECT."""
         steps = 0
         while self.ahead(steps).upper == "(":
             steps += 1
         return self.ahead(steps).upper in ("SELECT", "WITH")
 
     def _order(self) -> tuple[Order, ...]:
-        found: list[Order] = []
+        terms: list[Order] = []
         while True:
             at = self.token.at
             value = self.value()
             descending = self.accept("DESC")
             if not descending:
                 self.accept("ASC")
-            found.append(Order(value, descending, at))
+            terms.append(Order(value, descending, at))
             if not self.accept(","):
-                return tuple(found)
+                return tuple(terms)

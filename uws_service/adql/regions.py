@@ -1,4 +1,7 @@
-"""Texts that name a place: coordinate systems, and the regions of REGION in the words of STC-S (ADQL 2.1 §4.2)."""
+"""Texts that name a place (ADQL 2.1 §4.2).
+
+Coordinate systems, and the regions of REGION in the words of STC-S.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,16 @@ _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?\Z", re.IGNORECASE | 
 
 
 def other_frame(system: str) -> str | None:
-    """Return the frame of a coordinate system that is not ICRS or close to it."""
+    """Return the frame of a system far from ICRS."""
     words = re.findall(r"[A-Z0-9_]+", system.upper())
     return next((word for word in words if word in _OTHER_FRAMES), None)
 
 
 def parse_region(text: str) -> tuple[str, list[float]]:
-    """Return the function that makes the region and its numbers in degrees; raises `ValueError`."""
+    """Return the constructor of a region and its numbers.
+
+    They are degrees; raises `ValueError`.
+    """
     shape, *words = text.split() or [""]
     if shape.upper() not in _SHAPES:
         raise ValueError(f"REGION can't read '{text[:40]}'")

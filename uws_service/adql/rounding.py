@@ -1,11 +1,12 @@
-"""The SQL of ROUND, TRUNCATE and CAST to an integer: exact for every double and every integer (ADQL 2.1 §2.3).
+"""The SQL of ROUND, TRUNCATE and CAST to an integer.
 
+It is exact for every double and every integer (ADQL 2.1 §2.3).
 A double from 2^52 on is whole, and an integer from 2^53 on fits no double: neither may change by being rounded.
 """
 
 from __future__ import annotations
 
-from uws_service.adql.translated import Sql, Translated, wide
+from uws_service.adql.translated import Sql, Translated, arithmetic_type
 from uws_service.adql.types import INTEGERS
 
 _WHOLE_FROM = 2.0**52
@@ -16,32 +17,35 @@ _LONG_DIGITS = 18
 
 
 def nearest_whole(sql: Sql, number: str) -> str:
-    """Return the nearest whole number of a double, halves away from zero."""
+    """Return the nearest whole number, halves away from zero."""
     half = f"CASE WHEN {number} < 0 THEN {sql.constant(-_BELOW_HALF)} ELSE {sql.constant(_BELOW_HALF)} END"
     return f"trunc({number} + {half})"
 
 
 def is_exact(value: Translated, digits: int) -> bool:
-    """Whether rounding is done with integers: no digit of a long gets lost."""
+    """Return whether rounding is done with integers.
+
+    No digit of a long gets lost then.
+    """
     return value.type in INTEGERS and digits >= -_LONG_DIGITS
 
 
 def rounded_integer(sql: Sql, name: str, value: Translated, digits: int) -> tuple[str, str]:
-    """Return the SQL and the type of ROUND or TRUNCATE of an integer."""
+    """Return SQL and type of a rounded integer."""
     if digits >= 0:
-        kind = wide(value.type)
+        kind = arithmetic_type(value.type)
         return sql.cast(value, kind), kind
     number, unit = sql.cast(value, "long"), 10**-digits
-    rest = f"({number} % {unit})"
+    remainder = f"({number} % {unit})"
     if name == "TRUNCATE":
-        return f"({number} - {rest})", "long"
+        return f"({number} - {remainder})", "long"
     half = unit // 2
-    up = f"CASE WHEN {rest} >= {half} THEN {unit} WHEN {rest} <= -{half} THEN -{unit} ELSE 0 END"
-    return f"({number} - {rest} + {up})", "long"
+    up = f"CASE WHEN {remainder} >= {half} THEN {unit} WHEN {remainder} <= -{half} THEN -{unit} ELSE 0 END"
+    return f"({number} - {remainder} + {up})", "long"
 
 
 def rounded_double(sql: Sql, name: str, value: Translated, digits: int) -> str:
-    """Return the SQL of ROUND or TRUNCATE of a double."""
+    """Return the SQL of a rounded double."""
     number = sql.double(value)
     if not digits:
         return f"({nearest_whole(sql, number)})" if name == "ROUND" else f"trunc({number})"

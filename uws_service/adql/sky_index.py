@@ -1,5 +1,6 @@
-"""Sky indexes: conditions that many rows fail at once, put beside the exact one that they follow from.
+"""Sky indexes: cheap conditions beside the exact one.
 
+They follow from it, and most rows fail them at once.
 DuckDB's tables are sorted by a HEALPix column: its ranges skip row groups, and joins go by equal cells. PostgreSQL gets
 the conditions of q3c or pgsphere, which use its indexes. Everything else gets a band of latitudes.
 """
@@ -11,21 +12,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from uws_service.adql.physical import HEALPIX, bare, column_names, has_healpix, identifier, is_passing, table_sql
+from uws_service.adql.physical import HEALPIX, bare, column_names, has_healpix, identifier, is_transient, table_sql
 from uws_service.adql.scope import Origin
 from uws_service.adql.translated import Sql, Translated
 
 CELL, ROW = "__cell", "__row"
-_DEEPEST = 20  # of cells for joins: 0.1 arcsec; deeper ones gain nothing
-_MOST_RANGES = 16
-_WIDEST = 60.0  # degrees; wider circles read the table
+_MAX_JOIN_DEPTH = 20  # cells of 0.1 arcsec; deeper ones gain nothing
+_MAX_RANGES = 16
+_MAX_RADIUS_DEGREES = 60.0  # wider circles read the table
 Pair = tuple[Translated, Translated]
 
 
 @dataclass(slots=True)
 class Spread:
-    """Tables that are replaced by others so that DuckDB joins positions by equal HEALPix cells.
+    """Tables that are replaced by others for joins.
 
+    DuckDB then joins positions by equal HEALPix cells.
     The rows of one table stand once for each cell around their position. A row of the other table is in one cell, so a
     pair is found once at most. That is right where the condition must hold, and where the first table's rows need not
     be kept without a partner: ``allowed`` are such aliases at the place that is being translated. Where its rows must
@@ -38,18 +40,18 @@ class Spread:
 
     @contextmanager
     def allowing(self, aliases: frozenset[str]) -> Iterator[None]:
-        """Translate a condition that must hold, in which these may be spread."""
-        around, self.allowed = self.allowed, aliases
+        """Allow these tables to be spread meanwhile."""
+        outer, self.allowed = self.allowed, aliases
         try:
             yield
         finally:
-            self.allowed = around
+            self.allowed = outer
 
     def join(self, cells: Origin, lon: Origin, lat: Origin, radius: float) -> str | None:
-        """The condition that joins by cells; None where that is not possible."""
+        """Return the condition that joins by cells, or None."""
         # In cells of this depth a circle reaches into direct neighbours only: the narrowest one of depth n is
         # 40 / 2**n degrees wide.
-        depth = min(_DEEPEST, math.floor(math.log2(36.0 / max(_wider(radius), 1e-6))))
+        depth = min(_MAX_JOIN_DEPTH, math.floor(math.log2(36.0 / max(_with_margin(radius), 1e-6))))
         # A table is replaced for one pair only: the cells of a second partner would have to be equal too.
         if depth < 0 or lon.alias == cells.alias or {lon.alias, cells.alias} & set(self.tables):
             return None
@@ -60,10 +62,10 @@ class Spread:
         if lon.alias in self.allowed:
             self.tables[lon.alias] = f"(SELECT *, {spread} FROM {table_sql(lon.table)})"
             return f"{_cell(cells.alias, depth)} = {lon.alias}.{identifier(CELL)}"
-        if cells.alias in self.allowed and is_passing(lon.table):
-            around = f"SELECT rowid AS {identifier(ROW)}, {spread} FROM {table_sql(lon.table)}"
+        if cells.alias in self.allowed and is_transient(lon.table):
+            candidates_around = f"SELECT rowid AS {identifier(ROW)}, {spread} FROM {table_sql(lon.table)}"
             on = f'{_cell(identifier("s"), depth)} = "u".{identifier(CELL)}'
-            candidates = f'{table_sql(cells.table)} AS "s" JOIN ({around}) AS "u" ON {on}'
+            candidates = f'{table_sql(cells.table)} AS "s" JOIN ({candidates_around}) AS "u" ON {on}'
             self.tables[cells.alias] = f'(SELECT "s".*, "u".{identifier(ROW)} FROM {candidates})'
             return f"{cells.alias}.{identifier(ROW)} = {lon.alias}.rowid"
         return None
@@ -73,22 +75,30 @@ def _cell(alias: str, depth: int) -> str:
     return f"({alias}.{identifier(HEALPIX)} >> {2 * (29 - depth)})"
 
 
-def near(sql: Sql, spread: Spread, one: Pair, other: Pair, radius: Translated) -> str | None:
-    """A condition that holds wherever two points are at most ``radius`` degrees apart."""
-    if _indexed(one) and not (_indexed(other) and _driving(other, one)):
-        return _near_column(sql, spread, one, other, radius)
-    if _indexed(other):
-        return _near_column(sql, spread, other, one, radius)
+def near(sql: Sql, spread: Spread, first: Pair, second: Pair, radius: Translated) -> str | None:
+    """Return what holds where two points are near.
+
+    They are at most ``radius`` degrees apart.
+    """
+    if _indexed(first) and not (_indexed(second) and _driving(second, first)):
+        return _near_column(sql, spread, first, second, radius)
+    if _indexed(second):
+        return _near_column(sql, spread, second, first, radius)
     return None
 
 
-def _driving(one: Pair, other: Pair) -> bool:
-    """Whether ``other`` is an upload, or the first table, whose rows look for partners in ``one``."""
-    first, second = one[0].origin, other[0].origin
-    assert first is not None and second is not None
-    if is_passing(first.table) != is_passing(second.table):
-        return is_passing(second.table)
-    return int(first.alias[2:-1]) > int(second.alias[2:-1])
+def _driving(first: Pair, second: Pair) -> bool:
+    """Return whether the second table drives the join.
+
+    Its rows then look for partners in the first.
+
+    Those of an upload do, or else those of the table that comes first in FROM.
+    """
+    origin, partner = first[0].origin, second[0].origin
+    assert origin is not None and partner is not None
+    if is_transient(origin.table) != is_transient(partner.table):
+        return is_transient(partner.table)
+    return int(origin.alias[2:-1]) > int(partner.alias[2:-1])
 
 
 def _indexed(point: Pair) -> bool:
@@ -99,49 +109,56 @@ def _indexed(point: Pair) -> bool:
     return position is not None and (lon.name, lat.name) == (bare(position[0]), bare(position[1]))
 
 
-def _near_column(sql: Sql, spread: Spread, column: Pair, other: Pair, radius: Translated) -> str | None:
-    lon, lat, far = other[0].number, other[1].number, radius.number
+def _near_column(sql: Sql, spread: Spread, column: Pair, point: Pair, radius: Translated) -> str | None:
+    lon, lat, radius_degrees = point[0].number, point[1].number, radius.number
     constant = lon is not None and lat is not None
-    if far is not None and not 0 <= far < _WIDEST:
+    if radius_degrees is not None and not 0 <= radius_degrees < _MAX_RADIUS_DEGREES:
         return None
     origin = column[0].origin
     assert origin is not None
-    if has_healpix(origin.table, sql.dialect) and lon is not None and lat is not None and far is not None:
-        return _healpix(f"{origin.alias}.{identifier(HEALPIX)}", lon, lat, far)
-    if has_healpix(origin.table, sql.dialect) and far is not None:
-        x, y = other[0].origin, other[1].origin
-        if x is not None and y is not None and x.alias == y.alias and (by_cells := spread.join(origin, x, y, far)):
-            return by_cells
-    if sql.has("q3c") and far is not None:
-        here = f"{sql.double(column[0])}, {sql.double(column[1])}"
-        there = f"{sql.double(other[0])}, {sql.double(other[1])}"
-        reach = sql.constant(_wider(far) + 1e-6)  # q3c finds nothing within 1e-9 degrees
+    if has_healpix(origin.table, sql.dialect) and lon is not None and lat is not None and radius_degrees is not None:
+        return _healpix(f"{origin.alias}.{identifier(HEALPIX)}", lon, lat, radius_degrees)
+    if has_healpix(origin.table, sql.dialect) and radius_degrees is not None:
+        x, y = point[0].origin, point[1].origin
+        if x is not None and y is not None and x.alias == y.alias:
+            condition = spread.join(origin, x, y, radius_degrees)
+            if condition is not None:
+                return condition
+    if sql.has("q3c") and radius_degrees is not None:
+        position = f"{sql.double(column[0])}, {sql.double(column[1])}"
+        partner = f"{sql.double(point[0])}, {sql.double(point[1])}"
+        reach = sql.constant(_with_margin(radius_degrees) + 1e-6)  # q3c finds nothing within 1e-9 degrees
         if constant:
-            return f"q3c_radial_query({here}, {there}, {reach})"
-        return f"q3c_join({there}, {here}, {reach})"
+            return f"q3c_radial_query({position}, {partner}, {reach})"
+        return f"q3c_join({partner}, {position}, {reach})"
     if sql.has("pgsphere"):
         # pgsphere rounds angles of 1e-9 radians.
-        reach = sql.constant(_wider(far) + 1e-6) if far is not None else f"({sql.double(radius)} + 1e-6)"
-        return f"{spoint(sql, column)} <@ scircle({spoint(sql, other)}, radians({reach}))"
-    return _band(sql, column[1], other[1], radius)
+        reach = f"({sql.double(radius)} + 1e-6)"
+        if radius_degrees is not None:
+            reach = sql.constant(_with_margin(radius_degrees) + 1e-6)
+        return f"{spoint(sql, column)} <@ scircle({spoint(sql, point)}, radians({reach}))"
+    return _band(sql, column[1], point[1], radius)
 
 
-def _wider(degrees: float) -> float:
+def _with_margin(degrees: float) -> float:
     return degrees * (1 + 1e-9) + 1e-9
 
 
 def spoint(sql: Sql, point: Pair) -> str:
-    """A point of pgsphere, written as indexes on it are."""
+    """Return a point as pgsphere's indexes have it."""
     return f"spoint(radians({sql.double(point[0])}), radians({sql.double(point[1])}))"
 
 
-def _band(sql: Sql, column: Translated, other: Translated, radius: Translated) -> str:
-    here, there = sql.double(column), sql.double(other)
-    if other.number is not None and radius.number is not None:
-        reach = _wider(radius.number)
-        return f"{here} >= {sql.constant(other.number - reach)} AND {here} <= {sql.constant(other.number + reach)}"
-    reach_sql = sql.constant(_wider(radius.number)) if radius.number is not None else f"({sql.double(radius)} + 1e-9)"
-    return f"{here} >= {there} - {reach_sql} AND {here} <= {there} + {reach_sql}"
+def _band(sql: Sql, column: Translated, latitude: Translated, radius: Translated) -> str:
+    text, centre = sql.double(column), sql.double(latitude)
+    if latitude.number is not None and radius.number is not None:
+        reach = _with_margin(radius.number)
+        low, high = sql.constant(latitude.number - reach), sql.constant(latitude.number + reach)
+        return f"{text} >= {low} AND {text} <= {high}"
+    reach_sql = f"({sql.double(radius)} + 1e-9)"
+    if radius.number is not None:
+        reach_sql = sql.constant(_with_margin(radius.number))
+    return f"{text} >= {centre} - {reach_sql} AND {text} <= {centre} + {reach_sql}"
 
 
 def _healpix(column: str, lon: float, lat: float, radius: float) -> str:
@@ -153,25 +170,28 @@ def _healpix(column: str, lon: float, lat: float, radius: float) -> str:
 
 
 def healpix_ranges(lon: float, lat: float, radius: float) -> list[tuple[int, int]]:
-    """Ranges of nested HEALPix numbers of depth 29, both ends inside, that cover a circle (degrees)."""
+    """Return ranges of HEALPix numbers that cover a circle.
+
+    The numbers are nested, of depth 29; both ends are inside. The circle is in degrees.
+    """
     import astropy.units as u
     from astropy.coordinates import Latitude, Longitude
     from cdshealpix.nested import cone_search
 
-    reach = max(_wider(radius), 1e-6)
+    reach = max(_with_margin(radius), 1e-6)
     depth = min(29, max(0, math.floor(math.log2(58.6 / reach)) + 2))
     cells, depths, _ = cone_search(Longitude(lon % 360.0, u.deg), Latitude(lat, u.deg), reach * u.deg, depth)
     ranges: list[tuple[int, int]] = []
-    found = sorted(
-        (int(cell) << 2 * (29 - int(deep)), ((int(cell) + 1) << 2 * (29 - int(deep))) - 1)
-        for cell, deep in zip(cells, depths, strict=True)
+    covered = sorted(
+        (int(cell) << 2 * (29 - int(cell_depth)), ((int(cell) + 1) << 2 * (29 - int(cell_depth))) - 1)
+        for cell, cell_depth in zip(cells, depths, strict=True)
     )
-    for first, last in found:
+    for first, last in covered:
         if ranges and first == ranges[-1][1] + 1:
             ranges[-1] = (ranges[-1][0], last)
         else:
             ranges.append((first, last))
-    while len(ranges) > _MOST_RANGES:
+    while len(ranges) > _MAX_RANGES:
         gap = min(range(len(ranges) - 1), key=lambda i: ranges[i + 1][0] - ranges[i][1])
         ranges[gap : gap + 2] = [(ranges[gap][0], ranges[gap + 1][1])]
     return ranges

@@ -1,5 +1,6 @@
-"""Geometry on the unit sphere with numpy: of constants in a query, and row by row for DuckDB. Angles in radians.
+"""Geometry on the unit sphere with numpy.
 
+It serves constants in a query and DuckDB row by row. Angles are in radians.
 A polygon is an array (n, 3) of unit vectors; its sides are great circles. It must fit into half the sky, and its inside
 is the side that does, whichever way round the corners are given. In the gnomonic plane around its centre its sides are
 straight lines, which makes the tests those of plane polygons.
@@ -21,24 +22,27 @@ ON_EDGE = 1e-13  # radians: rounding of a point on a side or corner, 20 nanoarcs
 
 
 def vectors(lon: Any, lat: Any) -> Array:
-    """Unit vectors (…, 3) of longitudes and latitudes in degrees."""
+    """Return unit vectors (…, 3) of positions in degrees."""
     lon, lat = np.radians(lon), np.radians(lat)
     return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
 
 
 def degrees(vector: Array) -> tuple[Any, Any]:
-    """Longitude in [0, 360) and latitude, in degrees."""
+    """Return longitude (0 to 360) and latitude."""
     lon = np.degrees(np.arctan2(vector[..., 1], vector[..., 0])) % 360.0
     return lon, np.degrees(np.arctan2(vector[..., 2], np.hypot(vector[..., 0], vector[..., 1])))
 
 
 def between(a: Array, b: Array) -> Array:
-    """Angles between unit vectors, right for small, large and middle ones."""
+    """Return the angles between unit vectors."""
     return np.asarray(2 * np.arctan2(np.linalg.norm(a - b, axis=-1), np.linalg.norm(a + b, axis=-1)))
 
 
 def polygon(numbers: Any) -> Array:
-    """The corners of a DALI polygon, in degrees; raises `ValueError` if they are too few or too far apart."""
+    """Return the corners of a DALI polygon.
+
+    Raises `ValueError` if they are too few or too far apart.
+    """
     numbers = np.asarray(numbers, dtype=float)
     if len(numbers) < 6 or len(numbers) % 2:
         raise ValueError("a polygon has at least three corners, each of two numbers")
@@ -53,7 +57,7 @@ def polygon(numbers: Any) -> Array:
 
 
 def _plane(corners: Array) -> tuple[Array, Array, Array]:
-    """Centre, and two axes at right angles to it, of the gnomonic plane."""
+    """Return centre and two axes of the gnomonic plane."""
     total = corners.sum(axis=0)
     length = np.linalg.norm(total)
     if length < 1e-9 or ((corners @ total) / length).min() <= 1e-6:
@@ -65,29 +69,35 @@ def _plane(corners: Array) -> tuple[Array, Array, Array]:
 
 
 def plane_corners(corners: Array) -> tuple[Array, Array, Array, Array, Array]:
-    """Centre and axes of the gnomonic plane, and the corners' x and y in it."""
+    """Return the gnomonic plane, and corners in it.
+
+    Its centre, its two axes, and the corners' x and y.
+    """
     centre, first, second = _plane(corners)
-    away = corners @ centre
-    return centre, first, second, (corners @ first) / away, (corners @ second) / away
+    depth = corners @ centre
+    return centre, first, second, (corners @ first) / depth, (corners @ second) / depth
 
 
 def in_polygon(points: Array, corners: Array) -> Truth:
-    """For points (m, 3): whether each is inside the polygon or on its boundary."""
+    """Return whether points (m, 3) are in a polygon.
+
+    Its boundary belongs to it.
+    """
     centre, first, second, x, y = plane_corners(corners)
-    away = points @ centre
-    ahead = away > 0
-    away = np.where(ahead, away, 1.0)
-    u, w = (points @ first) / away, (points @ second) / away
-    inside = np.zeros(len(points), dtype=bool)
+    depth = points @ centre
+    ahead = depth > 0
+    depth = np.where(ahead, depth, 1.0)
+    u, w = (points @ first) / depth, (points @ second) / depth
+    within = np.zeros(len(points), dtype=bool)
     for x1, y1, x2, y2 in zip(x, y, np.roll(x, -1), np.roll(y, -1), strict=True):
         if x1 != x2:
-            inside ^= ((x1 > u) != (x2 > u)) & (w < y1 + (u - x1) * ((y2 - y1) / (x2 - x1)))
-    result: Truth = (inside & ahead) | (from_boundary(points, corners) <= ON_EDGE)
+            within ^= ((x1 > u) != (x2 > u)) & (w < y1 + (u - x1) * ((y2 - y1) / (x2 - x1)))
+    result: Truth = (within & ahead) | (from_boundary(points, corners) <= ON_EDGE)
     return result
 
 
 def from_boundary(points: Array, corners: Array) -> Array:
-    """For points (m, 3): the distance to the nearest side or corner."""
+    """Return the distance of points (m, 3) to the boundary."""
     nearest = np.full(len(points), np.pi)
     for a, b in zip(corners, np.roll(corners, -1, axis=0), strict=True):
         normal = np.cross(a, b)
@@ -102,22 +112,24 @@ def from_boundary(points: Array, corners: Array) -> Array:
     return nearest
 
 
-def sides_cross(one: Array, other: Array) -> bool:
-    """Whether a side of one polygon crosses a side of the other one, not only touches it."""
-    a, b = one[:, None], np.roll(one, -1, axis=0)[:, None]
-    c, d = other[None], np.roll(other, -1, axis=0)[None]
-    first, second = np.cross(a, b), np.cross(c, d)
-    ca, da = (first * c).sum(-1), (first * d).sum(-1)
-    ac, bc = (second * a).sum(-1), (second * b).sum(-1)
-    tiny = ON_EDGE
-    parted = (ca * da < 0) & (ac * bc < 0) & (np.minimum(np.abs(ca), np.abs(da)) > tiny)
-    parted &= np.minimum(np.abs(ac), np.abs(bc)) > tiny
+def sides_cross(first: Array, second: Array) -> bool:
+    """Return whether sides cross, not only touch."""
+    a, b = first[:, None], np.roll(first, -1, axis=0)[:, None]
+    c, d = second[None], np.roll(second, -1, axis=0)[None]
+    first_normals, second_normals = np.cross(a, b), np.cross(c, d)
+    ca, da = (first_normals * c).sum(-1), (first_normals * d).sum(-1)
+    ac, bc = (second_normals * a).sum(-1), (second_normals * b).sum(-1)
+    parted = (ca * da < 0) & (ac * bc < 0) & (np.minimum(np.abs(ca), np.abs(da)) > ON_EDGE)
+    parted &= np.minimum(np.abs(ac), np.abs(bc)) > ON_EDGE
     # Without this, sides that cross each other's antipodes would count.
     return bool((parted & (ca * bc > 0)).any())
 
 
 def area(corners: Array) -> float:
-    """Steradians: the signed triangles of the centre with each side (Eriksson)."""
+    """Return the area of a polygon in steradians.
+
+    It is the sum of the signed triangles of the centre with each side (Eriksson).
+    """
     centre = _plane(corners)[0]
     after = np.roll(corners, -1, axis=0)
     volume = np.cross(corners, after) @ centre
@@ -126,7 +138,10 @@ def area(corners: Array) -> float:
 
 
 def centroid(corners: Array) -> Array:
-    """The unit vector to the centre of mass of the surface: the sum of the sides' normals, as long as the sides are."""
+    """Return the unit vector to a polygon's centroid.
+
+    It has the direction of the sum of the sides' normals, each as long as its side.
+    """
     after = np.roll(corners, -1, axis=0)
     normals = np.cross(corners, after)
     normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
@@ -140,21 +155,27 @@ def centroid(corners: Array) -> Array:
 
 
 def box(lon: float, lat: float, width: float, height: float) -> list[float]:
-    """The corners of a BOX in degrees as a DALI polygon: its sides cross the arms' ends at right angles (STC)."""
-    found: list[float] = []
+    """Return the corners of a BOX as DALI polygon.
+
+    Its sides cross the arms' ends at right angles (STC).
+    """
+    corners: list[float] = []
     for x, y in ((-1, -1), (1, -1), (1, 1), (-1, 1)):
         east, north = x * np.tan(np.radians(width) / 2), y * np.tan(np.radians(height) / 2)
         phi = np.radians(lat)
         out, up = np.cos(phi) - north * np.sin(phi), np.sin(phi) + north * np.cos(phi)
-        found += [
+        corners += [
             float((lon + np.degrees(np.arctan2(east, out))) % 360.0),
             float(np.degrees(np.arctan2(up, np.hypot(east, out)))),
         ]
-    return found
+    return corners
 
 
 def contains(inner: Any, outer: Any) -> bool:
-    """Whether one DALI geometry, told by its length, lies within the other one, which has an inside."""
+    """Return whether a DALI geometry lies within another.
+
+    Their lengths tell what they are; the outer one is a circle or a polygon.
+    """
     if len(outer) == 3:
         middle, radius = vectors(outer[0], outer[1]), np.radians(outer[2])
         if len(inner) == 3:
@@ -173,9 +194,11 @@ def contains(inner: Any, outer: Any) -> bool:
         return bool(
             in_polygon(middle, corners)[0] and from_boundary(middle, corners)[0] >= np.radians(inner[2]) - ON_EDGE
         )
-    within = polygon(inner)
-    middles = _halves(within)
-    return bool(in_polygon(np.concatenate([within, middles]), corners).all() and not sides_cross(within, corners))
+    inner_corners = polygon(inner)
+    middles = _halves(inner_corners)
+    return bool(
+        in_polygon(np.concatenate([inner_corners, middles]), corners).all() and not sides_cross(inner_corners, corners)
+    )
 
 
 def _opposite(circle: Any) -> tuple[float, float]:
@@ -187,24 +210,27 @@ def _halves(corners: Array) -> Array:
     return np.asarray(middles / np.linalg.norm(middles, axis=-1, keepdims=True))
 
 
-def intersects(one: Any, other: Any) -> bool:
-    """Whether two DALI geometries have a point in common."""
-    if len(one) == 2 or len(other) == 2:
-        return contains(one, other) if len(one) == 2 else contains(other, one)
-    if len(one) == 3 and len(other) == 3:
-        apart = between(vectors(one[0], one[1]), vectors(other[0], other[1]))
-        return bool(apart <= np.radians(one[2]) + np.radians(other[2]) + ON_EDGE)
-    if len(one) == 3 or len(other) == 3:
-        circle, corners = (one, polygon(other)) if len(one) == 3 else (other, polygon(one))
+def intersects(first: Any, second: Any) -> bool:
+    """Return whether two DALI geometries overlap or touch."""
+    if len(first) == 2 or len(second) == 2:
+        return contains(first, second) if len(first) == 2 else contains(second, first)
+    if len(first) == 3 and len(second) == 3:
+        angle = between(vectors(first[0], first[1]), vectors(second[0], second[1]))
+        return bool(angle <= np.radians(first[2]) + np.radians(second[2]) + ON_EDGE)
+    if len(first) == 3 or len(second) == 3:
+        circle, corners = (first, polygon(second)) if len(first) == 3 else (second, polygon(first))
         middle = vectors(circle[0], circle[1])[None]
         near = from_boundary(middle, corners)[0] <= np.radians(circle[2]) + ON_EDGE
         return bool(near or in_polygon(middle, corners)[0])
-    first, second = polygon(one), polygon(other)
-    return bool(sides_cross(first, second) or in_polygon(first, second).any() or in_polygon(second, first).any())
+    a, b = polygon(first), polygon(second)
+    return bool(sides_cross(a, b) or in_polygon(a, b).any() or in_polygon(b, a).any())
 
 
 def bounding_circle(corners: Array) -> tuple[float, float, float]:
-    """Longitude, latitude and radius in degrees of a circle around a polygon's corners, and so around the polygon."""
+    """Return a circle around a polygon.
+
+    Longitude, latitude and radius are in degrees.
+    """
     centre = _plane(corners)[0]
     lon, lat = degrees(centre)
     return float(lon), float(lat), float(np.degrees(between(corners, centre).max()))

@@ -1,4 +1,4 @@
-"""The syntax tree of ADQL: what the grammar of ADQL 2.1 (appendix A) can say, and nothing else. Pure data.
+"""The syntax tree of ADQL 2.1 (appendix A). Pure data.
 
 ``at`` is the place in the text, in characters from 0.
 """
@@ -11,7 +11,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """An identifier; a delimited one is compared with its case."""
+    """An identifier; delimited ones keep their case."""
 
     text: str
     delimited: bool
@@ -85,8 +85,8 @@ class Operation:
     """``+ - * / ||``; ``at`` is the operator's place."""
 
     operator: str
-    left: Value
-    right: Value
+    lhs: Value
+    rhs: Value
     at: int
 
 
@@ -104,8 +104,8 @@ Value = Number | String | Constant | ColumnName | Call | Aggregate | Cast | Sign
 @dataclass(frozen=True, slots=True)
 class Comparison:
     operator: str
-    left: Value
-    right: Value
+    lhs: Value
+    rhs: Value
     at: int
 
 
@@ -121,7 +121,7 @@ class Between:
 @dataclass(frozen=True, slots=True)
 class In:
     value: Value
-    among: tuple[Value, ...] | Query
+    members: tuple[Value, ...] | Query
     negated: bool
     at: int
 
@@ -130,7 +130,7 @@ class In:
 class Like:
     value: Value
     pattern: Value
-    caseless: bool
+    ignore_case: bool
     negated: bool
     at: int
 
@@ -184,8 +184,8 @@ class Derived:
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    left: Source
-    right: Source
+    left_side: Source
+    right_side: Source
     kind: Literal["INNER", "LEFT", "RIGHT", "FULL", "CROSS"]
     natural: bool
     on: Condition | None
@@ -219,7 +219,7 @@ class Select:
     distinct: bool
     top: int | None
     sources: tuple[Source, ...]
-    where: Condition | None
+    condition: Condition | None
     group: tuple[Value, ...]
     having: Condition | None
     at: int
@@ -229,8 +229,8 @@ class Select:
 class SetOperation:
     operator: Literal["UNION", "EXCEPT", "INTERSECT"]
     all: bool
-    left: Body
-    right: Body
+    lhs: Body
+    rhs: Body
     at: int
 
 

@@ -1,4 +1,7 @@
-"""Text to the tokens of ADQL 2.1, with sqlglot's tokenizer cut down to them."""
+"""Text to the tokens of ADQL 2.1.
+
+sqlglot's tokenizer does it, cut down to them.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from sqlglot.tokens import Tokenizer as AnyTokenizer
 
 from uws_service.adql.errors import Fault
 
-LONGEST_QUERY = 200_000  # characters
+MAX_QUERY_CHARACTERS = 200_000
 
 # ADQL 2.1 §2.1.2, both lists.
 RESERVED = frozenset(
@@ -40,12 +43,15 @@ RESERVED = frozenset(
 )
 
 _REGULAR = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
-_BETWEEN = re.compile(r"(\s|--[^\n]*)*\Z")  # what may stand between two tokens
+_SPACE = re.compile(r"(\s|--[^\n]*)*\Z")  # what may stand between two tokens
 _NUMBER = re.compile(r"(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\Z")
 
 
 class Adql(Dialect):
-    """The dialect as sqlglot sees it: only its tokens, since the grammar is stricter than any of sqlglot's."""
+    """The dialect as sqlglot sees it: only its tokens.
+
+    The grammar is stricter than any of sqlglot's.
+    """
 
     class Tokenizer(AnyTokenizer):
         QUOTES: ClassVar = ["'"]
@@ -71,7 +77,10 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token; ``text`` is without quotes, ``upper`` is empty unless it is a word or a mark."""
+    """A token, its text without quotes.
+
+    ``upper`` is empty unless it is a word or a mark.
+    """
 
     kind: Kind
     text: str
@@ -92,19 +101,22 @@ _MARKS = {"(", ")", ",", ".", "+", "-", "*", "/", "=", "<", ">", "<>", "!=", "<=
 
 
 def tokenize(text: str) -> list[Token]:
-    """The tokens of a query with an END at the end; raises `Fault` for what ADQL has no token for."""
-    if len(text) > LONGEST_QUERY:
-        raise Fault(f"the query has {len(text)} characters", 0, f"At most {LONGEST_QUERY} are read.")
+    """Split a query into tokens, the last an END.
+
+    Raises `Fault` for what ADQL has no token for.
+    """
+    if len(text) > MAX_QUERY_CHARACTERS:
+        raise Fault(f"the query has {len(text)} characters", 0, f"At most {MAX_QUERY_CHARACTERS} are read.")
     if "\0" in text:
         raise Fault("the query has a NUL character", text.index("\0"))
     try:
-        raw = Adql().tokenize(text)
+        raw_tokens = Adql().tokenize(text)
     except TokenError as error:
-        raise _unclosed(text) from error
-    found: list[Token] = []
-    for token in raw:
+        raise _unclosed_quote(text) from error
+    tokens: list[Token] = []
+    for token in raw_tokens:
         at, end, word = token.start, token.end + 1, token.text
-        _only_space(text, found[-1].end if found else 0, at)
+        _check_space(text, tokens[-1].end if tokens else 0, at)
         if token.token_type is TokenType.STRING:
             kind = Kind.STRING
         elif token.token_type is TokenType.IDENTIFIER:
@@ -113,21 +125,24 @@ def tokenize(text: str) -> list[Token]:
                 raise Fault('"" names nothing', at)
         else:
             # Numbers are put together from the text, as ".5" and "5." come in two tokens.
-            kind, word = _plain(text[at:end], at)
-        if kind is Kind.NUMBER and found and found[-1].end == at and found[-1].kind is not Kind.MARK:
-            raise Fault(f"'{found[-1].text}{word}' is neither a number nor a name", found[-1].at)
-        found.append(Token(kind, word, at, end))
-    _only_space(text, found[-1].end if found else 0, len(text))
-    return [*_joined_numbers(found, text), Token(Kind.END, "", len(text), len(text))]
+            kind, word = _classify(text[at:end], at)
+        if kind is Kind.NUMBER and tokens and tokens[-1].end == at and tokens[-1].kind is not Kind.MARK:
+            raise Fault(f"'{tokens[-1].text}{word}' is neither a number nor a name", tokens[-1].at)
+        tokens.append(Token(kind, word, at, end))
+    _check_space(text, tokens[-1].end if tokens else 0, len(text))
+    return [*_join_numbers(tokens, text), Token(Kind.END, "", len(text), len(text))]
 
 
-def _only_space(text: str, begin: int, end: int) -> None:
-    """sqlglot takes templates' comments for space; ADQL has only ``--``."""
-    if not _BETWEEN.match(text[begin:end]):
+def _check_space(text: str, begin: int, end: int) -> None:
+    """Refuse anything but space and comments between tokens.
+
+    sqlglot takes templates' comments for space; ADQL has only ``--``.
+    """
+    if not _SPACE.match(text[begin:end]):
         raise Fault(f"'{text[begin:end].strip()[:20]}' has no meaning in ADQL", begin)
 
 
-def _plain(word: str, at: int) -> tuple[Kind, str]:
+def _classify(word: str, at: int) -> tuple[Kind, str]:
     if word in _MARKS:
         return Kind.MARK, word
     if _NUMBER.match(word):
@@ -143,25 +158,36 @@ def _plain(word: str, at: int) -> tuple[Kind, str]:
     )
 
 
-def _joined_numbers(tokens: list[Token], text: str) -> list[Token]:
-    """``.`` and a number that follows at once are a number, unless a name stands before (``t.5`` is an error)."""
-    found: list[Token] = []
-    for token in tokens:
-        before = found[-1] if found else None
-        if before is not None and before.end == token.at:
-            if before.kind is Kind.NUMBER and (token.text == "." or token.kind is Kind.NUMBER):
-                raise Fault(f"'{text[before.at : token.end]}' is not a number", before.at)
-            if token.kind is Kind.NUMBER and before.text == "." and before.kind is Kind.MARK and "." not in token.text:
-                found[-1] = Token(Kind.NUMBER, "." + token.text, before.at, token.end)
+def _join_numbers(raw_tokens: list[Token], text: str) -> list[Token]:
+    """Join ``.`` with a number right after it.
+
+    After a name it is an error (``t.5``).
+    """
+    tokens: list[Token] = []
+    for token in raw_tokens:
+        previous = tokens[-1] if tokens else None
+        if previous is not None and previous.end == token.at:
+            if previous.kind is Kind.NUMBER and (token.text == "." or token.kind is Kind.NUMBER):
+                raise Fault(f"'{text[previous.at : token.end]}' is not a number", previous.at)
+            if (
+                token.kind is Kind.NUMBER
+                and previous.text == "."
+                and previous.kind is Kind.MARK
+                and "." not in token.text
+            ):
+                tokens[-1] = Token(Kind.NUMBER, "." + token.text, previous.at, token.end)
                 continue
-            if before.kind is Kind.NUMBER and token.kind is Kind.WORD:
-                raise Fault(f"'{text[before.at : token.end]}' is neither a number nor a name", before.at)
-        found.append(token)
-    return found
+            if previous.kind is Kind.NUMBER and token.kind is Kind.WORD:
+                raise Fault(f"'{text[previous.at : token.end]}' is neither a number nor a name", previous.at)
+        tokens.append(token)
+    return tokens
 
 
-def _unclosed(text: str) -> Fault:
-    """Find the quote that is not closed, since the tokenizer does not say where it began."""
+def _unclosed_quote(text: str) -> Fault:
+    """Find the quote that is not closed.
+
+    The tokenizer does not say where it began.
+    """
     place, length = 0, len(text)
     while place < length:
         if text.startswith("--", place):

@@ -1,4 +1,4 @@
-"""The way in: an ADQL query to the SQL of an engine."""
+"""The entry point of the translator."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from uws_service.adql.translated import Sql
 
 
 def translate(text: str, tables: Sequence[Table], dialect: Dialect) -> Translation:
-    """One ADQL 2.1 query in an engine's SQL.
+    """Translate an ADQL 2.1 query to SQL.
 
     Parameters
     ----------
@@ -30,10 +30,10 @@ def translate(text: str, tables: Sequence[Table], dialect: Dialect) -> Translati
     """
     try:
         queries = Queries(Sql(dialect), tables)
-        written = queries.query(parse(text), None)
+        result = queries.query(parse(text), None)
     except Fault as fault:
         raise fault.located(text) from None
     except RecursionError:
         raise AdqlError("the query is nested too deeply", 1, 1, "Compute parts of it in WITH or a subquery.") from None
-    columns = tuple(o.column for o in written.outputs)
-    return Translation(queries.complete(written.sql), columns, tuple(queries.read), written.limit)
+    columns = tuple(o.column for o in result.outputs)
+    return Translation(queries.complete(result.sql), columns, tuple(queries.tables_read), result.limit)

@@ -1,4 +1,4 @@
-"""Values on their way into SQL: text, type, and what is known about them."""
+"""Values in SQL: text, type and metadata."""
 
 from __future__ import annotations
 
@@ -12,62 +12,65 @@ from uws_service.adql.model import Column, Dialect
 from uws_service.adql.scope import Origin
 from uws_service.adql.types import INTEGERS, NUMBERS, STRINGS, in_words
 
-LONGEST_SQL = 1_000_000  # characters: what a short query with functions in functions could become
+MAX_SQL_CHARACTERS = 1_000_000  # a short query with functions in functions can become very long
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A geometry whose numbers are known one by one: point 2, circle 3, polygon 6 or more."""
+    """A geometry by its numbers.
+
+    A point has 2, a circle 3, a polygon 6 or more.
+    """
 
     numbers: tuple[Translated, ...]
 
     @property
     def constant(self) -> list[float] | None:
-        """The numbers if all are constants."""
-        found = [n.number for n in self.numbers if n.number is not None]
-        return found if len(found) == len(self.numbers) else None
+        """Return the numbers if all are constants."""
+        constants = [n.number for n in self.numbers if n.number is not None]
+        return constants if len(constants) == len(self.numbers) else None
 
 
 @dataclass(frozen=True, slots=True)
 class Translated:
     """A value in SQL.
 
-    ``free`` are the columns of grouped queries outside of aggregates, by number of the scope, SQL and place. ``test``
-    is the condition that a 1 or 0 stands for, ``beside`` a condition of an index that follows from it. ``words`` is
+    ``free`` are the columns of grouped queries outside of aggregates, by number of the scope, SQL and place.
+    ``condition`` is what a 1 or 0 stands for, ``index`` a condition of an index that follows from it. ``metadata`` is
     what the result's column inherits.
     """
 
     sql: str
     type: str
     at: int
-    words: Column | None = None
+    metadata: Column | None = None
     free: frozenset[tuple[int, str, int]] = frozenset()
     aggregated: bool = False
     number: float | None = None
     shape: Shape | None = None
-    test: str | None = None
-    beside: str | None = None
+    condition: str | None = None
+    index: str | None = None
     origin: Origin | None = None
     name: str = ""
     literal: bool = False
 
     @property
     def unit(self) -> str | None:
-        return self.words.unit if self.words else None
+        return self.metadata.unit if self.metadata else None
 
 
-def made(sql: str, kind: str, at: int, *parts: Translated, unit: str | None = None, name: str = "") -> Translated:
-    """A value made of others."""
-    if len(sql) > LONGEST_SQL:
+def compose(sql: str, kind: str, at: int, *parts: Translated, unit: str | None = None, name: str = "") -> Translated:
+    """Return a value composed of others."""
+    if len(sql) > MAX_SQL_CHARACTERS:
         raise Fault("the query is too large when it is written out", at, "Compute parts of it in WITH or a subquery.")
     free = frozenset[tuple[int, str, int]]().union(*(p.free for p in parts))
-    words = Column("", unit=unit) if unit else None
-    return Translated(sql, kind, at, words, free, any(p.aggregated for p in parts), name=name)
+    metadata = Column("", unit=unit) if unit else None
+    return Translated(sql, kind, at, metadata, free, any(p.aggregated for p in parts), name=name)
 
 
-def with_words(value: Translated, words: Column | None) -> Translated:
-    """The value with unit, UCD and description."""
-    return replace(value, words=words)
+def with_metadata(value: Translated, metadata: Column | None) -> Translated:
+    """Return the value with unit, UCD and description."""
+    return replace(value, metadata=metadata)
 
 
 _DUCKDB = {
@@ -88,7 +91,7 @@ _POSTGRESQL = {**_DUCKDB, "double": "double precision", "char": "text", "unicode
 
 @dataclass(frozen=True, slots=True)
 class Sql:
-    """How the two SQLs say the same."""
+    """The SQL that the engines write differently."""
 
     dialect: Dialect
 
@@ -97,28 +100,28 @@ class Sql:
         return self.dialect == "duckdb"
 
     def has(self, extension: Literal["pgsphere", "q3c"]) -> bool:
-        """Whether the server has that extension."""
+        """Return whether the server has that extension."""
         return extension in self.dialect.split("+")
 
     def type(self, kind: str) -> str:
-        """The name of a type."""
+        """Return the name of a type."""
         names = _DUCKDB if self.duckdb else _POSTGRESQL
         return names.get(kind) or names["double"] + "[]"
 
     def cast(self, value: Translated, kind: str) -> str:
-        """The SQL of a value as another type."""
+        """Return a value as another type."""
         if value.type == kind:
             return value.sql
         return f"CAST({value.sql} AS {self.type(kind)})"
 
     def double(self, value: Translated) -> str:
-        """As a double, for functions of numbers."""
+        """Return a value as a double."""
         if value.number is not None:
             return self.constant(value.number)
         return self.cast(value, "double")
 
     def constant(self, number: float) -> str:
-        """A double that is neither infinite nor NaN."""
+        """Return a constant double, neither infinite nor NaN."""
         text = repr(float(number))
         if self.duckdb:
             text = text if "e" in text else text + "e0"
@@ -126,37 +129,46 @@ class Sql:
         return f"'{text}'::float8"
 
     def array(self, numbers: list[str]) -> str:
-        """An array of doubles."""
+        """Return an array of doubles."""
         return f"[{', '.join(numbers)}]" if self.duckdb else f"ARRAY[{', '.join(numbers)}]::float8[]"
 
     def string(self, text: str) -> str:
-        """A string, quoted; both engines read a backslash as itself."""
+        """Quote a string.
+
+        Both engines read a backslash as itself.
+        """
         return "'" + text.replace("'", "''") + "'"
 
     def ordered(self, sql: str, kind: str) -> str:
-        """A value to be sorted or compared by size: strings by their code points in both engines."""
+        """Return a value that is sorted or compared.
+
+        Strings go by their code points in both engines.
+        """
         return f'({sql} COLLATE "C")' if kind in STRINGS and not self.duckdb else sql
 
 
-def must_be_number(value: Translated, what: str) -> None:
+def must_be_number(value: Translated, subject: str) -> None:
     """Refuse anything but numbers and NULL."""
     if value.type not in (*NUMBERS, "null"):
         hint = "CAST(… AS DOUBLE PRECISION) makes a number of a string." if value.type in STRINGS else ""
-        raise Fault(f"{what} takes numbers, not {in_words(value.type)}", value.at, hint)
+        raise Fault(f"{subject} takes numbers, not {in_words(value.type)}", value.at, hint)
 
 
-def must_be_string(value: Translated, what: str) -> None:
+def must_be_string(value: Translated, subject: str) -> None:
     """Refuse anything but strings and NULL."""
     if value.type not in (*STRINGS, "null"):
         hint = "CAST(… AS VARCHAR) makes a string of it." if value.type in (*NUMBERS, "timestamp") else ""
-        raise Fault(f"{what} takes strings, not {in_words(value.type)}", value.at, hint)
+        raise Fault(f"{subject} takes strings, not {in_words(value.type)}", value.at, hint)
 
 
 _TIME = re.compile(r"(\d{4}-\d{2}-\d{2})([T ]\d{2}:\d{2}:\d{2}(\.\d{1,6})?)?Z?\Z")
 
 
 def must_be_time(value: Translated) -> None:
-    """Refuse a string constant that is no time of DALI 1.1 §3.3.3; engines know words such as 'now'."""
+    """Refuse a constant that is no time (DALI 1.1 §3.3.3).
+
+    Engines would take words such as 'now'.
+    """
     if not value.literal or value.type not in STRINGS:
         return
     text = value.sql[1:-1]
@@ -169,8 +181,11 @@ def must_be_time(value: Translated) -> None:
     raise Fault(f"'{text}' is not a time", value.at, "Times are written as 2020-02-29T12:30:00.")
 
 
-def wide(kind: str) -> str:
-    """The type that arithmetic is done in: small integers as INTEGER, REAL as DOUBLE."""
+def arithmetic_type(kind: str) -> str:
+    """Return the type that arithmetic is done in.
+
+    Small integers are computed as INTEGER, REAL as DOUBLE.
+    """
     if kind == "float":
         return "double"
     return "int" if kind in INTEGERS[:2] else kind

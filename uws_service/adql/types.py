@@ -1,4 +1,7 @@
-"""The types of ADQL values, which are those of VOTable, and how they go together (ADQL 2.1 §3)."""
+"""The types of ADQL values (ADQL 2.1 §3).
+
+They are those of VOTable.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ NUMBERS = (*INTEGERS, "float", "double")
 STRINGS = ("char", "unicodeChar")
 GEOMETRIES = ("point", "circle", "polygon")
 
-_WORDS = {
+_PHRASES = {
     "boolean": "a truth value",
     "timestamp": "a time",
     "point": "a POINT",
@@ -24,14 +27,14 @@ _WORDS = {
 
 
 def in_words(kind: str) -> str:
-    """A type for a person."""
+    """Return a type in words for a person."""
     if kind in NUMBERS:
         return "a number"
-    return "a string" if kind in STRINGS else _WORDS[kind]
+    return "a string" if kind in STRINGS else _PHRASES[kind]
 
 
 def type_of(column: Column) -> str:
-    """The type of a column's values."""
+    """Return the type of a column's values."""
     if column.datatype in STRINGS:
         return "timestamp" if column.xtype == "timestamp" else column.datatype
     if column.xtype in GEOMETRIES and column.datatype in ("float", "double"):
@@ -42,7 +45,7 @@ def type_of(column: Column) -> str:
 
 
 def column_of(kind: str, name: str) -> Column:
-    """A column of a result with values of that type."""
+    """Return a result's column of that type."""
     if kind in ("timestamp", "null"):
         return Column(name, "char", "*", "timestamp" if kind == "timestamp" else None)
     if kind in GEOMETRIES:
@@ -50,24 +53,24 @@ def column_of(kind: str, name: str) -> Column:
     return Column(name, kind, "*" if kind in STRINGS else None)
 
 
-def common(left: str, right: str) -> str | None:
-    """The type that holds values of both; None when there is none."""
-    if left == right or right == "null":
-        return left
-    if left == "null":
-        return right
-    if left in NUMBERS and right in NUMBERS:
-        both = {left, right}
-        if "float" in both and both & {"int", "long"}:
+def common(first: str, second: str) -> str | None:
+    """Return the type that holds both, or None."""
+    if first == second or second == "null":
+        return first
+    if first == "null":
+        return second
+    if first in NUMBERS and second in NUMBERS:
+        kinds = {first, second}
+        if "float" in kinds and kinds & {"int", "long"}:
             return "double"
-        return max(left, right, key=NUMBERS.index)
-    if left in STRINGS and right in STRINGS:
+        return max(first, second, key=NUMBERS.index)
+    if first in STRINGS and second in STRINGS:
         return "unicodeChar"
     return None
 
 
 def widened(column: Column, kind: str) -> Column:
-    """The column with another type but the same words about it."""
+    """Return the column with another type."""
     if type_of(column) == kind:
         return column
     bare = column_of(kind, column.name)

@@ -1,10 +1,13 @@
-"""The grammar of values and conditions (ADQL 2.1 §2.2.3 to §4, appendix A)."""
+"""The grammar of values and conditions.
+
+ADQL 2.1 §2.2.3 to §4 and appendix A.
+"""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 
-from uws_service.adql.cursor import Reader
+from uws_service.adql.cursor import Cursor
 from uws_service.adql.errors import Fault, nearest
 from uws_service.adql.functions import AGGREGATES, FUNCTIONS
 from uws_service.adql.syntax import (
@@ -48,30 +51,30 @@ _TYPES = (
 )
 
 
-class ValueParser(Reader):
+class ValueParser(Cursor):
     @abstractmethod
     def query(self) -> Query:
-        """A query in brackets, without the brackets."""
+        """Read a query in brackets, without the brackets."""
 
     def condition(self) -> Condition:
-        """``a OR b OR …``."""
-        at, found = self.token.at, [self._conjunction()]
+        """Read ``a OR b OR …``."""
+        at, terms = self.token.at, [self._conjunction()]
         while self.accept("OR"):
-            found.append(self._conjunction())
-        return found[0] if len(found) == 1 else Logical("OR", tuple(found), at)
+            terms.append(self._conjunction())
+        return terms[0] if len(terms) == 1 else Logical("OR", tuple(terms), at)
 
     def _conjunction(self) -> Condition:
-        at, found = self.token.at, [self._negation()]
+        at, terms = self.token.at, [self._negation()]
         while self.accept("AND"):
-            found.append(self._negation())
-        return found[0] if len(found) == 1 else Logical("AND", tuple(found), at)
+            terms.append(self._negation())
+        return terms[0] if len(terms) == 1 else Logical("AND", tuple(terms), at)
 
     def _negation(self) -> Condition:
         at = self.token.at
         if self.accept("NOT"):
-            self.deeper()
+            self.enter()
             inner = self._negation()
-            self.back()
+            self.leave()
             return Not(inner, at)
         if self.token.upper == "EXISTS":
             self.take()
@@ -82,18 +85,21 @@ class ValueParser(Reader):
         return self._bracketed() if self.token.upper == "(" else self._predicate()
 
     def _bracketed(self) -> Condition:
-        """A bracket holds a condition or the beginning of a value: what follows its end tells which."""
+        """Read a bracket of a condition or value.
+
+        What follows its end tells which.
+        """
         if self._bracket_is_value():
             return self._predicate()
         self.take()
-        self.deeper()
+        self.enter()
         inner = self.condition()
-        self.back()
+        self.leave()
         self.expect(")", " at the end of the condition")
         return inner
 
     def _bracket_is_value(self) -> bool:
-        steps, depth, compared = 0, 0, False
+        steps, depth, has_comparison = 0, 0, False
         while True:
             token = self.ahead(steps)
             if token.kind is Kind.END:
@@ -107,34 +113,34 @@ class ValueParser(Reader):
             elif depth == 1:
                 if token.upper == "SELECT" or token.upper == "WITH":
                     return True
-                compared |= token.upper in _COMPARISONS or token.upper in _PREDICATE_WORDS
+                has_comparison |= token.upper in _COMPARISONS or token.upper in _PREDICATE_WORDS
             steps += 1
         after = self.ahead(steps + 1).upper
-        return not compared and (after in _COMPARISONS or after in _AFTER_VALUE)
+        return not has_comparison and (after in _COMPARISONS or after in _AFTER_VALUE)
 
     def _predicate(self) -> Condition:
         at = self.token.at
-        left = self.value()
+        value = self.value()
         operator = _COMPARISONS.get(self.token.upper)
         if operator:
             at = self.take().at
-            return Comparison(operator, left, self.value(), at)
+            return Comparison(operator, value, self.value(), at)
         if self.accept("IS"):
             negated = self.accept("NOT")
             self.expect("NULL", " after IS")
-            return IsNull(left, negated, at)
+            return IsNull(value, negated, at)
         at = self.token.at
         negated = self.accept("NOT")
         if self.accept("BETWEEN"):
             low = self.value()
             self.expect("AND", " between the two bounds of BETWEEN")
-            return Between(left, low, self.value(), negated, at)
+            return Between(value, low, self.value(), negated, at)
         if self.accept("LIKE"):
-            return self._no_escape(Like(left, self.value(), False, negated, at))
+            return self._no_escape(Like(value, self.value(), False, negated, at))
         if self.accept("ILIKE"):
-            return self._no_escape(Like(left, self.value(), True, negated, at))
+            return self._no_escape(Like(value, self.value(), True, negated, at))
         if self.accept("IN"):
-            return self._in(left, negated, at)
+            return self._in(value, negated, at)
         if negated:
             raise self.unexpected("BETWEEN, IN, LIKE or ILIKE after NOT")
         raise self.unexpected("a comparison (=, <>, <, >, <=, >=, BETWEEN, IN, LIKE, ILIKE, IS NULL)")
@@ -144,46 +150,46 @@ class ValueParser(Reader):
             raise self.unexpected("the end of the condition")
         return condition
 
-    def _in(self, left: Value, negated: bool, at: int) -> In:
+    def _in(self, value: Value, negated: bool, at: int) -> In:
         self.expect("(", " after IN")
         if self.token.upper in ("SELECT", "WITH"):
             query = self.query()
             self.expect(")", " at the end of the subquery")
-            return In(left, query, negated, at)
-        among = [self.value()]
+            return In(value, query, negated, at)
+        members = [self.value()]
         while self.accept(","):
-            among.append(self.value())
+            members.append(self.value())
         self.expect(")", " at the end of the list of IN")
-        return In(left, tuple(among), negated, at)
+        return In(value, tuple(members), negated, at)
 
     def value(self) -> Value:
-        """A sum, or strings put together."""
-        left = self._term()
+        """Read a sum, or strings joined together."""
+        lhs = self._term()
         chain = 0
         while self.token.upper in ("+", "-", "||"):
             token = self.take()
-            left = Operation(token.upper, left, self._term(), token.at)
+            lhs = Operation(token.upper, lhs, self._term(), token.at)
             chain += 1
-            self.not_too_many(chain, 200, "operators in a row", token.at)
-        return left
+            self.check_count(chain, 200, "operators in a row", token.at)
+        return lhs
 
     def _term(self) -> Value:
-        left = self._factor()
+        lhs = self._factor()
         chain = 0
         while self.token.upper in ("*", "/"):
             token = self.take()
-            left = Operation(token.upper, left, self._factor(), token.at)
+            lhs = Operation(token.upper, lhs, self._factor(), token.at)
             chain += 1
-            self.not_too_many(chain, 200, "operators in a row", token.at)
-        return left
+            self.check_count(chain, 200, "operators in a row", token.at)
+        return lhs
 
     def _factor(self) -> Value:
         token = self.token
         if token.upper == "+" or token.upper == "-":
             self.take()
-            self.deeper()
+            self.enter()
             inner = self._factor()
-            self.back()
+            self.leave()
             return Sign("-" if token.upper == "-" else "+", inner, token.at)
         return self._primary()
 
@@ -210,21 +216,21 @@ class ValueParser(Reader):
             query = self.query()
             self.expect(")", " at the end of the subquery")
             return Scalar(query, at)
-        self.deeper()
+        self.enter()
         inner = self.value()
-        self.back()
+        self.leave()
         self.expect(")")
         return inner
 
     def _call(self) -> Value:
         token = self.take()
         self.take()
-        self.deeper()
-        found: Value
+        self.enter()
+        result: Value
         if token.upper == "CAST":
-            found = self._cast(token.at)
+            result = self._cast(token.at)
         elif token.upper in AGGREGATES:
-            found = self._aggregate(token.upper, token.at)
+            result = self._aggregate(token.upper, token.at)
         elif token.upper not in FUNCTIONS:
             raise Fault(
                 f"there is no function '{token.text}'",
@@ -232,20 +238,20 @@ class ValueParser(Reader):
                 nearest(token.upper, [*FUNCTIONS, *AGGREGATES, "CAST"]) or _instead(token.upper),
             )
         else:
-            found = Call(token.upper, self._arguments(), token.at)
-        self.back()
+            result = Call(token.upper, self._arguments(), token.at)
+        self.leave()
         self.expect(")", f" after the arguments of {token.upper}")
         if self.token.upper == "OVER":
             raise self.unexpected("the end of the value")
-        return found
+        return result
 
     def _arguments(self) -> tuple[Value, ...]:
         if self.token.upper == ")":
             return ()
-        found = [self.value()]
+        arguments = [self.value()]
         while self.accept(","):
-            found.append(self.value())
-        return tuple(found)
+            arguments.append(self.value())
+        return tuple(arguments)
 
     def _aggregate(self, name: str, at: int) -> Aggregate:
         if name == "COUNT" and self.accept("*"):
@@ -277,7 +283,7 @@ _AFTER_VALUE = {"BETWEEN", "IN", "LIKE", "ILIKE", "IS", "NOT", "+", "-", "*", "/
 
 
 def _instead(name: str) -> str:
-    known = {
+    alternatives = {
         "LN": "LOG",
         "CEIL": "CEILING",
         "TRUNC": "TRUNCATE",
@@ -288,4 +294,4 @@ def _instead(name: str) -> str:
         "STDDEV": "SQRT(AVG(x * x) - AVG(x) * AVG(x))",
         "CONCAT": "||",
     }
-    return f"Use {known[name]}." if name in known else ""
+    return f"Use {alternatives[name]}." if name in alternatives else ""

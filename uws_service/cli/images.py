@@ -15,7 +15,7 @@ from uws_service.cli.common import EXIT_FAILURE, JsonOption, Stop, complain, con
 from uws_service.cli.server import ConfigOption, DataOption
 
 if TYPE_CHECKING:
-    from uws_service.soda.describe import Given
+    from uws_service.soda.describe import Overrides
     from uws_service.soda.index import Entry, Index
 
 ENDINGS = (".fits", ".fit", ".fts", ".fits.fz")
@@ -150,8 +150,8 @@ def publish(
     note(f"{rows} images in {obscore.TABLE.full_name}, in {path}.")
 
 
-def _given(band: str, time: str, pol: str, collection: str, facility: str, instrument: str) -> Given:
-    from uws_service.soda.describe import Given
+def _given(band: str, time: str, pol: str, collection: str, facility: str, instrument: str) -> Overrides:
+    from uws_service.soda.describe import Overrides
     from uws_service.soda.errors import Usage
     from uws_service.soda.request import interval, state
 
@@ -163,7 +163,7 @@ def _given(band: str, time: str, pol: str, collection: str, facility: str, instr
         states = tuple(state(one) for one in pol.replace("/", " ").replace(",", " ").split())
     except Usage as error:
         raise typer.BadParameter(error.message) from None
-    return Given(pairs[0], pairs[1], states, collection, facility, instrument)
+    return Overrides(pairs[0], pairs[1], states, collection, facility, instrument)
 
 
 def _places(sources: list[str], folder: Path) -> Iterator[str]:
@@ -189,7 +189,7 @@ def _is_image(path: Path) -> bool:
 
 
 def _describe(
-    place: str, did: str, given: Given, book: Index, keys: Path | None, entries: dict[str, Entry]
+    place: str, did: str, given: Overrides, book: Index, keys: Path | None, entries: dict[str, Entry]
 ) -> str | None:
     """Add one image; what is wrong with it, or None."""
     from uws_service.soda.describe import describe

@@ -1,5 +1,6 @@
-"""The axes of an image beside the sky: which channels, instants and polarizations were asked for. Pure.
+"""The axes of an image beside the sky. Pure.
 
+They tell which channels, instants and polarizations a request selects.
 Wavelengths are metres in vacuum, as the axis itself has them: velocities need a rest frequency in the header, and no
 change of the rest frame is made. Times are MJD; the axis's own scale is turned into UTC where the header names one.
 """
@@ -25,13 +26,16 @@ STOKES = {
 }  # fmt: skip
 """FITS 4.0, table 29."""
 TIMES = frozenset({"TIME", "UTC", "TAI", "TT", "TDB", "TCB", "TCG", "UT1", "ET", "TDT", "IAT", "MJD"})
-MOST_PIXELS = 2_000_000
+MAX_AXIS_PIXELS = 2_000_000
 """Channels or instants of one axis."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """Pixels ``start``, ``start + step`` … before ``stop`` of one axis that has ``size`` of them."""
+    """Selected pixels of an axis.
+
+    They are ``start``, ``start + step`` … before ``stop``; the axis has ``size`` pixels.
+    """
 
     start: int
     stop: int
@@ -40,47 +44,53 @@ class Pick:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is all of the axis."""
+        """Return whether it is all of the axis."""
         return (self.start, self.stop, self.step) == (0, self.size, 1)
 
     def place(self, pixel: float) -> float:
-        """Where a pixel of the axis is in the part; both count from 1."""
+        """Return a pixel's number in the part; both count from 1."""
         return (pixel - 1 - self.start) / self.step + 1
 
     @property
     def count(self) -> int:
-        """How many pixels."""
+        """Return how many pixels are selected."""
         return len(range(self.start, self.stop, self.step))
 
 
 @dataclass(frozen=True, slots=True)
 class Bins:
-    """From where to where each pixel of an axis reaches; NaN where it has no value."""
+    """The interval that each pixel of an axis covers.
+
+    It is NaN where the pixel has no value.
+    """
 
     low: Floats
     high: Floats
 
     @property
     def extent(self) -> tuple[float, float] | None:
-        """The smallest and the largest value, or None if there is no value."""
+        """Return the smallest and the largest value, if any."""
         if not np.isfinite(self.low).any():
             return None
         return float(np.nanmin(self.low)), float(np.nanmax(self.high))
 
 
 class Axes:
-    """Which axis of an image means what; numbers from 0 in FITS's order, None where there is no such axis."""
+    """The axes of an image by meaning.
+
+    Numbers count from 0 in FITS's order; None where there is no such axis.
+    """
 
     def __init__(self, wcs: Any, shape: tuple[int, ...]) -> None:
-        kinds = [str(one).upper()[:4].rstrip("-") for one in wcs.wcs.ctype]
-        shown = range(min(len(kinds), len(shape)))
+        kinds = [str(ctype).upper()[:4].rstrip("-") for ctype in wcs.wcs.ctype]
+        image_axes = range(min(len(kinds), len(shape)))
         self.wcs, self.shape = wcs, shape
         self.spectral = int(wcs.wcs.spec) if 0 <= wcs.wcs.spec < len(shape) else None
-        self.stokes = next((axis for axis in shown if kinds[axis] == "STOK"), None)
-        self.time = next((axis for axis in shown if kinds[axis] in TIMES), None)
+        self.stokes = next((axis for axis in image_axes if kinds[axis] == "STOK"), None)
+        self.time = next((axis for axis in image_axes if kinds[axis] in TIMES), None)
 
     def wavelengths(self) -> Bins:
-        """Metres that each channel reaches over."""
+        """Return the wavelengths of each channel in metres."""
         assert self.spectral is not None
         try:
             values, unit = self._values(self.spectral)
@@ -91,71 +101,77 @@ class Axes:
             raise BadImage(f"its spectral axis has no wavelengths: {' '.join(str(error).split())[:200]}") from None
 
     def instants(self) -> Bins:
-        """MJD (UTC) that each pixel along time reaches over."""
+        """Return the MJD (UTC) of each pixel along time."""
         assert self.time is not None
         try:
             values, unit = self._values(self.time)
             days = values * _DAYS[unit or "s"]
-            reference = [float(one) for one in self.wcs.wcs.mjdref if np.isfinite(one)]
+            reference = [float(value) for value in self.wcs.wcs.mjdref if np.isfinite(value)]
             scale = (self.wcs.wcs.timesys or str(self.wcs.wcs.ctype[self.time])).strip().lower()[:4].rstrip("-")
             scale = {"et": "tt", "tdt": "tt", "iat": "tai", "time": "utc"}.get(scale, scale)
-            found = np.full(days.shape, np.nan)
+            instants = np.full(days.shape, np.nan)
             good = np.isfinite(days)
-            found[good] = Time(sum(reference) + days[good], format="mjd", scale=scale).utc.mjd
-            return _bins(found)
+            instants[good] = Time(sum(reference) + days[good], format="mjd", scale=scale).utc.mjd
+            return _bins(instants)
         except BadImage:
             raise
         except Exception as error:
             raise BadImage(f"its time axis can't be read: {' '.join(str(error).split())[:200]}") from None
 
     def states(self) -> list[str]:
-        """The polarizations along the Stokes axis."""
+        """Return the polarizations along the Stokes axis."""
         assert self.stokes is not None
-        alone = self.wcs.sub([self.stokes + 1])
-        numbers = alone.wcs_pix2world(np.arange(self.shape[self.stokes], dtype=float), 0)[0]
-        return [STOKES.get(round(float(one)), "?") if np.isfinite(one) else "?" for one in numbers]
+        stokes_only = self.wcs.sub([self.stokes + 1])
+        numbers = stokes_only.wcs_pix2world(np.arange(self.shape[self.stokes], dtype=float), 0)[0]
+        return [STOKES.get(round(float(number)), "?") if np.isfinite(number) else "?" for number in numbers]
 
     def _as_wavelengths(self, values: Floats, unit: str) -> Floats:
-        """Metres for frequencies, velocities and so on: wcslib converts a straight axis of the same quantity."""
+        """Convert frequencies, velocities and so on to metres.
+
+        wcslib converts a straight axis of the same quantity.
+        """
         good = np.isfinite(values)
-        found = np.full(values.shape, np.nan)
+        wavelengths = np.full(values.shape, np.nan)
         if not good.any():
-            return found
-        straight, own = WCS(naxis=1), self.wcs.wcs
+            return wavelengths
+        straight, params = WCS(naxis=1), self.wcs.wcs
         reference = float(np.median(values[good]))
         step = float(np.ptp(values[good])) or abs(reference) or 1.0
-        straight.wcs.ctype, straight.wcs.cunit = [str(own.ctype[self.spectral])[:4]], [unit]
+        straight.wcs.ctype, straight.wcs.cunit = [str(params.ctype[self.spectral])[:4]], [unit]
         straight.wcs.crpix, straight.wcs.crval, straight.wcs.cdelt = [0.0], [reference], [step]
-        straight.wcs.restfrq, straight.wcs.restwav = own.restfrq, own.restwav
+        straight.wcs.restfrq, straight.wcs.restwav = params.restfrq, params.restwav
         straight.wcs.set()
         straight.wcs.sptr("WAVE-???")
         straight.wcs.set()
-        found[good] = straight.wcs_pix2world((values[good] - reference) / step, 1)[0]
-        return found
+        wavelengths[good] = straight.wcs_pix2world((values[good] - reference) / step, 1)[0]
+        return wavelengths
 
     def _values(self, axis: int) -> tuple[Floats, str]:
-        """Values at the edges of the pixels, a row for each place of the image that was looked at, and their unit."""
+        """Return values at the edges of pixels, and their unit.
+
+        There is a row for each position of the image that is sampled.
+        """
         size = self.shape[axis]
-        if size > MOST_PIXELS:
-            raise BadImage(f"axis {axis + 1} has {size} pixels; at most {MOST_PIXELS} are cut")
+        if size > MAX_AXIS_PIXELS:
+            raise BadImage(f"axis {axis + 1} has {size} pixels; at most {MAX_AXIS_PIXELS} are cut")
         edges: Floats = np.arange(size + 1, dtype=np.float64) - 0.5
         try:
-            alone = self.wcs.sub([axis + 1])
+            axis_only = self.wcs.sub([axis + 1])
         except WcsError:  # values that change along other axes too
-            return self._in_places(axis, edges), str(self.wcs.wcs.cunit[axis])
-        values = np.atleast_2d(alone.wcs_pix2world(edges, 0)[0])
+            return self._sampled_values(axis, edges), str(self.wcs.wcs.cunit[axis])
+        values = np.atleast_2d(axis_only.wcs_pix2world(edges, 0)[0])
         if not np.isfinite(values).all():  # a table of values that ends at the middle of the last pixel
-            middles = np.atleast_2d(alone.wcs_pix2world(edges[:-1] + 0.5, 0)[0])
-            values = _filled(values, middles)
-        return values, str(alone.wcs.cunit[0])
+            middles = np.atleast_2d(axis_only.wcs_pix2world(edges[:-1] + 0.5, 0)[0])
+            values = _fill_edges(values, middles)
+        return values, str(axis_only.wcs.cunit[0])
 
-    def _in_places(self, axis: int, edges: Floats) -> Floats:
-        """The same at the ends and in the middle of all other axes."""
-        others = [np.unique([0, (size - 1) // 2, size - 1]) for size in self.shape]
-        others += [np.zeros(1, int)] * (self.wcs.naxis - len(self.shape))
-        others[axis] = np.zeros(1, int)
-        places = list(itertools.product(*others[: self.wcs.naxis]))
-        if len(places) * edges.size > MOST_PIXELS:
+    def _sampled_values(self, axis: int, edges: Floats) -> Floats:
+        """Return values at the ends and middle of other axes."""
+        positions = [np.unique([0, (size - 1) // 2, size - 1]) for size in self.shape]
+        positions += [np.zeros(1, int)] * (self.wcs.naxis - len(self.shape))
+        positions[axis] = np.zeros(1, int)
+        places = list(itertools.product(*positions[: self.wcs.naxis]))
+        if len(places) * edges.size > MAX_AXIS_PIXELS:
             raise BadImage(f"axis {axis + 1} has too many pixels for one whose values depend on other axes")
         rows = []
         for place in places:
@@ -168,8 +184,8 @@ class Axes:
 _DAYS = {"s": 1 / 86400, "d": 1.0, "a": 365.25, "yr": 365.25, "min": 1 / 1440, "h": 1 / 24}
 
 
-def _filled(values: Floats, middles: Floats) -> Floats:
-    """Edges without a value are as near to the middle of their pixel as can be said: in it."""
+def _fill_edges(values: Floats, middles: Floats) -> Floats:
+    """Replace edges without a value by the middle of their pixel."""
     before = np.concatenate([np.full((len(middles), 1), np.nan), middles], axis=1)
     after = np.concatenate([middles, np.full((len(middles), 1), np.nan)], axis=1)
     near = np.where(np.isfinite(before), before, after)
@@ -177,35 +193,41 @@ def _filled(values: Floats, middles: Floats) -> Floats:
 
 
 def _bins(edges: Floats) -> Bins:
-    """Each pixel from the smallest to the largest of its edges, wherever in the image."""
+    """Return each pixel from its smallest to its largest edge."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pixels without any value
-        both = np.concatenate([edges[:, :-1], edges[:, 1:]])
-        both[:, np.isnan(edges[:, :-1]).all(axis=0) | np.isnan(edges[:, 1:]).all(axis=0)] = np.nan
-        return Bins(np.nanmin(both, axis=0), np.nanmax(both, axis=0))
+        edge_pairs = np.concatenate([edges[:, :-1], edges[:, 1:]])
+        edge_pairs[:, np.isnan(edges[:, :-1]).all(axis=0) | np.isnan(edges[:, 1:]).all(axis=0)] = np.nan
+        return Bins(np.nanmin(edge_pairs, axis=0), np.nanmax(edge_pairs, axis=0))
 
 
-def overlapping(bins: Bins, interval: Interval, what: str) -> Pick:
-    """The pixels that reach into an interval, its ends included, or `NoOverlap`."""
+def select_interval(bins: Bins, interval: Interval, parameter: str) -> Pick:
+    """Select pixels that overlap an interval, or raise `NoOverlap`.
+
+    The interval's ends belong to it.
+    """
     low, high = bins.low, bins.high
     with np.errstate(invalid="ignore"):
         # A pixel that only touches the interval with its edge has nothing of it, unless the interval is a point.
-        inside = (low < interval.high) & (high > interval.low)
+        overlap = (low < interval.high) & (high > interval.low)
         if interval.low == interval.high:
-            inside = (low <= interval.low) & (interval.high <= high)
-    found = np.flatnonzero(inside)
-    if not found.size:
+            overlap = (low <= interval.low) & (interval.high <= high)
+    matching = np.flatnonzero(overlap)
+    if not matching.size:
         extent = bins.extent
         has = f"{extent[0]:.10g} to {extent[1]:.10g}" if extent else "no values"
-        raise NoOverlap(f"The image has nothing in {what} {interval}; it has {has}.")
-    return Pick(int(found[0]), int(found[-1]) + 1, low.size)
+        raise NoOverlap(f"The image has nothing in {parameter} {interval}; it has {has}.")
+    return Pick(int(matching[0]), int(matching[-1]) + 1, low.size)
 
 
-def polarizations(states: list[str], wanted: tuple[str, ...]) -> Pick:
-    """The planes with these polarizations; planes between are taken too where they lie at no regular distance."""
-    found = [number for number, state in enumerate(states) if state in wanted]
-    if not found:
-        raise NoOverlap(f"The image has no polarization {' or '.join(wanted)}; it has {', '.join(states)}.")
-    steps = {after - before for before, after in itertools.pairwise(found)}
+def select_polarizations(states: list[str], requested: tuple[str, ...]) -> Pick:
+    """Select planes by polarization, or raise `NoOverlap`.
+
+    Planes between are selected too where they lie at no regular distance.
+    """
+    matching = [number for number, state in enumerate(states) if state in requested]
+    if not matching:
+        raise NoOverlap(f"The image has no polarization {' or '.join(requested)}; it has {', '.join(states)}.")
+    steps = {after - before for before, after in itertools.pairwise(matching)}
     step = steps.pop() if len(steps) == 1 else 1
-    return Pick(found[0], found[-1] + 1, len(states), step)
+    return Pick(matching[0], matching[-1] + 1, len(states), step)

@@ -1,14 +1,16 @@
-"""The command of cutout applications: ``python -m uws_service.soda.command``.
+"""The command of cutout applications.
 
+``python -m uws_service.soda.command`` runs it.
 Reads the job's parameters and the collection's index, and writes into the output folder
 
 - for one cutout ``result.fits``, or ``result.txt`` when the image and the request do not overlap;
 - for several ``cutout-0001.fits`` … or ``cutout-0001.txt`` with the reason, and ``cutouts.csv`` that tells which is
   which (SODA 1.0 §4.2, S-004);
-- for the first of them a preview as PNG beside it.
+- for the first of them a preview as PNG beside it;
+- ``error.json`` with ``type``, ``message`` and ``detail`` when the job fails.
 
-Exit code 2: the request is at fault; 1: the collection is, or the machine. The last line of stderr says so with one of
-SODA's labels.
+Exit code 2: the request is at fault; 1: the collection is, or the machine. The last line of stderr has the error too,
+with one of SODA's labels.
 """
 
 from __future__ import annotations
@@ -19,9 +21,10 @@ import csv
 import json
 import os
 import sys
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from uws_service.domain.errors import ConfigurationError
 from uws_service.soda.errors import BadImage, CutoutError, NoOverlap, Unavailable, Usage
@@ -29,7 +32,11 @@ from uws_service.soda.index import Entry, Index
 from uws_service.soda.request import Cut, Interval, Request, parse
 
 if TYPE_CHECKING:
-    from uws_service.soda import cutting
+    from uws_service.soda import cutout
+
+USAGE_EXIT_CODE, FAILURE_EXIT_CODE = 2, 1
+MAX_ERROR_CHARACTERS = 450
+"""Of message and detail each: agents ignore an ``error.json`` of more than 3,900 bytes."""
 
 
 def main() -> int:
@@ -40,31 +47,71 @@ def main() -> int:
         request = parse(_texts(values), options.most_cutouts)
         index = Index(options.images)
         entries = index.find(request.ids)
-        for one in request.ids:
-            if one not in entries:
-                raise Usage(f"ID={one[:200]!r}: there is no such image in this collection.")
+        for id_ in request.ids:
+            if id_ not in entries:
+                raise Usage(f"ID={id_[:200]!r}: there is no such image in this collection.")
         Job(request, entries, index.folder, options).run()
     except CutoutError as error:
-        print(error, file=sys.stderr)
-        return 2 if isinstance(error, Usage) else 1
-    except (ConfigurationError, OSError) as error:  # an index that can't be read, a disk that is full
-        reason = error.message if isinstance(error, ConfigurationError) else error.strerror or type(error).__name__
-        print(Unavailable(reason), file=sys.stderr)
-        return 1
+        return _fail(options.output, error)
+    except ConfigurationError as error:  # an index that can't be read
+        return _fail(options.output, Unavailable(error.message))
+    except OSError as error:  # a disk that is full
+        return _fail(options.output, Unavailable(error.strerror or type(error).__name__), _location(error))
+    except Exception as error:
+        traceback.print_exc()
+        text = " ".join(str(error).split())[:200]
+        return _fail(options.output, BadImage(f"{type(error).__name__}: {text}"), _location(error))
     return 0
 
 
+def _fail(folder: Path, error: CutoutError, detail: str = "") -> int:
+    """Report why the job fails; return the exit code."""
+    write_error(folder, error, detail)
+    print(error, file=sys.stderr)
+    return USAGE_EXIT_CODE if isinstance(error, Usage) else FAILURE_EXIT_CODE
+
+
+def write_error(folder: Path, error: CutoutError, detail: str = "") -> None:
+    """Write ``error.json`` at once, so that nobody reads half of it."""
+    content = {
+        "type": error.label,
+        "message": error.message[:MAX_ERROR_CHARACTERS],
+        "detail": detail[:MAX_ERROR_CHARACTERS],
+    }
+    target, partial = folder / "error.json", folder / ".error.json.partial"
+    try:
+        partial.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8", errors="replace")
+        os.replace(partial, target)
+    except OSError:  # stderr has the error too
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def _location(error: BaseException) -> str:
+    """Return where in the program an error was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__} in {frames[-1].name}" if frames else type(error).__name__
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that reports wrong options as errors of the job."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        sys.exit(_fail(Path(os.environ.get("UWS_OUTPUT_DIR", ".")), Usage(f"{self.prog}: {message}")))
+
+
 def _options() -> argparse.Namespace:
-    """All of them have their defaults from the service, by the environment."""
-    given = os.environ.get
-    parser = argparse.ArgumentParser(prog="cut", description=__doc__)
-    parser.add_argument("--images", default=given("UWS_IMAGES"), help="the collection's index")
-    parser.add_argument("--keys", default=given("UWS_IMAGES_KEYS", ""), help="JSON file with keys for S3")
-    parser.add_argument("--most-cutouts", type=int, default=int(given("UWS_IMAGES_CUTOUTS", "500")))
-    parser.add_argument("--most-bytes", type=int, default=int(given("UWS_IMAGES_SIZE", str(1024**3))))
-    parser.add_argument("--previews", type=int, default=int(given("UWS_IMAGES_PREVIEWS", "20")), help="at most")
-    parser.add_argument("--input", type=Path, default=Path(given("UWS_INPUT_DIR", ".")))
-    parser.add_argument("--output", type=Path, default=Path(given("UWS_OUTPUT_DIR", ".")))
+    """Read the options; the service sets their defaults in the environment."""
+    variable = os.environ.get
+    parser = _Parser(prog="cut", description=__doc__)
+    parser.add_argument("--images", default=variable("UWS_IMAGES"), help="the collection's index")
+    parser.add_argument("--keys", default=variable("UWS_IMAGES_KEYS", ""), help="JSON file with keys for S3")
+    parser.add_argument("--most-cutouts", type=int, default=variable("UWS_IMAGES_CUTOUTS", "500"))
+    parser.add_argument("--most-bytes", type=int, default=variable("UWS_IMAGES_SIZE", str(1024**3)))
+    parser.add_argument("--previews", type=int, default=variable("UWS_IMAGES_PREVIEWS", "20"), help="at most")
+    parser.add_argument("--input", type=Path, default=Path(variable("UWS_INPUT_DIR", ".")))
+    parser.add_argument("--output", type=Path, default=Path(variable("UWS_OUTPUT_DIR", ".")))
     options = parser.parse_args()
     if not options.images:
         parser.error("--images is missing")
@@ -72,9 +119,9 @@ def _options() -> argparse.Namespace:
 
 
 def _texts(values: Mapping[str, object]) -> dict[str, list[str]]:
-    """One value or a list of them, by parameter name."""
+    """Return the values of each parameter as a list of texts."""
     return {
-        name.upper(): [str(one) for one in value] if isinstance(value, list) else [str(value)]
+        name.upper(): [str(item) for item in value] if isinstance(value, list) else [str(value)]
         for name, value in values.items()
     }
 
@@ -84,7 +131,7 @@ class Job:
 
     def __init__(self, request: Request, entries: Mapping[str, Entry], folder: Path, options: argparse.Namespace):
         self.request, self.entries, self.folder, self.options = request, entries, folder, options
-        self.left: int = options.most_bytes
+        self.bytes_available: int = options.most_bytes
 
     def run(self) -> None:
         """Make them; raises `CutoutError` where not even one could be tried."""
@@ -93,12 +140,12 @@ class Job:
             try:
                 print(f"{cut}: {self._cut(cut, 'result')} bytes")
             except NoOverlap as error:
-                self._tell("result", error)
+                self._write_reason("result", error)
             return
         with (self.options.output / "cutouts.csv").open("w", newline="", encoding="utf-8") as file:
-            self._several(file)
+            self._cut_each(file)
 
-    def _several(self, file: TextIO) -> None:
+    def _cut_each(self, file: TextIO) -> None:
         table = csv.writer(file)
         table.writerow(["result", "ID", "region", "BAND", "TIME", "POL", "bytes", "message"])
         failures: list[CutoutError] = []
@@ -109,26 +156,29 @@ class Job:
             except CutoutError as error:
                 failures.append(error)
                 message = error.message
-                self._tell(name, error)
-            shown = [cut.shape or "", cut.band or "", cut.time or "", " ".join(cut.pol)]
-            table.writerow([f"{name}.{'fits' if size else 'txt'}", cut.id, *shown, size or "", message])
-            _progress(number / self.request.count, f"{number} of {self.request.count} cutouts")
-        if len(failures) == self.request.count and not any(isinstance(one, NoOverlap) for one in failures):
+                self._write_reason(name, error)
+            values = [cut.shape or "", cut.band or "", cut.time or "", " ".join(cut.pol)]
+            table.writerow([f"{name}.{'fits' if size else 'txt'}", cut.id, *values, size or "", message])
+            _report_progress(number / self.request.count, f"{number} of {self.request.count} cutouts")
+        if len(failures) == self.request.count and not any(isinstance(error, NoOverlap) for error in failures):
             raise failures[0]
 
     def _cut(self, cut: Cut, name: str, number: int = 1) -> int:
-        """Write one cutout, and a preview unless there are enough; its size in bytes."""
-        from uws_service.soda import cutting
+        """Write a cutout, and its preview if it is among the first.
+
+        Returns the cutout's size in bytes.
+        """
+        from uws_service.soda import cutout
         from uws_service.soda.sources import open_source
 
         entry = self.entries[cut.id]
         source = open_source(entry.source, self.folder, Path(self.options.keys) if self.options.keys else None)
-        image = cutting.open_image(source)
+        image = cutout.open_image(source)
         target: Path = self.options.output / f"{name}.fits"
         try:
-            cutting.plan(image, cut, coverage(entry), self.left)
+            cutout.plan(image, cut, coverage(entry), self.bytes_available)
             with target.open("wb") as out:
-                cutting.write(image, out)
+                cutout.write(image, out)
         except (CutoutError, OSError):
             target.unlink(missing_ok=True)
             raise
@@ -139,13 +189,16 @@ class Job:
         finally:
             image.close()
         size = target.stat().st_size
-        self.left = max(0, self.left - size)
+        self.bytes_available = max(0, self.bytes_available - size)
         if number <= self.options.previews:
             self._preview(target)
         return size
 
     def _preview(self, cutout: Path) -> None:
-        """Beside the cutout; one that can't be made is no fault of the job."""
+        """Write a preview beside the cutout.
+
+        One that can't be made is no fault of the job.
+        """
         from uws_service.soda.preview import write_preview
 
         target = cutout.with_suffix(".png")
@@ -155,21 +208,21 @@ class Job:
             target.unlink(missing_ok=True)
             print(f"no preview of {cutout.name}: {type(error).__name__}")
 
-    def _tell(self, name: str, error: CutoutError) -> None:
-        """The reason in place of a cutout (S-004)."""
+    def _write_reason(self, name: str, error: CutoutError) -> None:
+        """Write the reason in place of a cutout (S-004)."""
         (self.options.output / f"{name}.txt").write_text(f"{error}\n", encoding="utf-8")
         print(f"{name}: {error}")
 
 
-def coverage(entry: Entry) -> cutting.Coverage:
-    """What the index knows of an image."""
-    from uws_service.soda.cutting import Coverage
+def coverage(entry: Entry) -> cutout.Coverage:
+    """Return what the index says of an image."""
+    from uws_service.soda.cutout import Coverage
 
-    band, time = (Interval(*one) if one else None for one in (entry.band, entry.time))
+    band, time = (Interval(*ends) if ends else None for ends in (entry.band, entry.time))
     return Coverage(band, time, entry.pol)
 
 
-def _progress(fraction: float, text: str) -> None:
+def _report_progress(fraction: float, text: str) -> None:
     path = os.environ.get("UWS_PROGRESS_FILE")
     if path:
         with contextlib.suppress(OSError), open(path, "a", encoding="utf-8") as file:

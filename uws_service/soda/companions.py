@@ -1,5 +1,6 @@
-"""Extensions that a header refers to, and that belong to a cutout therefore.
+"""Extensions that a header refers to.
 
+They belong to a cutout therefore:
 - lookup tables of distortions (WCSDVARR, D2IMARR): each goes with the images that name it, moved as far as they are;
 - tables of coordinates (``-TAB`` axes, FITS 4.0 §8.1.2.1), as they are;
 - the table of beams of a radio cube (CASAMBM, BEAMS): the rows of the planes that are cut.
@@ -18,9 +19,9 @@ from astropy.io import fits
 
 from uws_service.soda.axes import Pick
 from uws_service.soda.errors import BadImage
-from uws_service.soda.image import RECORD, Image, Piece, require_whole
+from uws_service.soda.image import RECORD_BYTES, Image, Piece, require_whole
 
-MOST_BEAM_BYTES = 64 * 1024 * 1024
+MAX_BEAM_BYTES = 64 * 1024 * 1024
 _LOOKUP = re.compile(r"(CPDIS|D2IMDIS)(\d+)([A-Z]?)")
 _TAB = re.compile(r"PS(\d+)_0([A-Z]?)")
 _NAMES = {"CPDIS": ("DP", "WCSDVARR"), "D2IMDIS": ("D2IM", "D2IMARR")}
@@ -30,7 +31,10 @@ LOOKUPS = frozenset(name for _, name in _NAMES.values())
 
 @dataclass(frozen=True, slots=True)
 class Companion:
-    """An extension of the cutout: its header and where in the file its data are, or its data."""
+    """An extension of the cutout.
+
+    ``span`` is where in the file its data are; ``content`` its data otherwise.
+    """
 
     header: fits.Header
     span: tuple[int, int] = (0, 0)
@@ -38,13 +42,17 @@ class Companion:
 
     @property
     def size(self) -> int:
-        """Bytes, header and padding included."""
-        return len(self.header.tostring()) + -(-(self.span[1] - self.span[0] + len(self.content)) // RECORD) * RECORD
+        """Return its bytes, header and padding included."""
+        return (
+            len(self.header.tostring())
+            + -(-(self.span[1] - self.span[0] + len(self.content)) // RECORD_BYTES) * RECORD_BYTES
+        )
 
 
 def companions(image: Image) -> list[Companion]:
-    """All of them; headers of pieces are changed where a table has another number in the cutout.
+    """Return the companions of all pieces.
 
+    Headers of pieces are changed where a table has another number in the cutout.
     Raises
     ------
     BadImage
@@ -61,7 +69,10 @@ def _find(image: Image, name: str, version: int, level: int | None = None) -> An
 
 
 def _copy(image: Image, hdu: Any, header: fits.Header) -> Companion:
-    """The data as they are; those of a compressed table of distortions are decompressed."""
+    """Return an extension with its data as they are.
+
+    Those of a compressed table of distortions are decompressed.
+    """
     require_whole(image, hdu)
     for key in ("CHECKSUM", "DATASUM"):
         header.remove(key, ignore_missing=True)
@@ -72,16 +83,16 @@ def _copy(image: Image, hdu: Any, header: fits.Header) -> Companion:
 
 
 def _distortions(image: Image) -> Iterator[Companion]:
-    written: dict[tuple[str, int, tuple[int, ...]], int] = {}
+    numbers: dict[tuple[str, int, tuple[int, ...]], int] = {}
     for piece in image.pieces:
         shift = tuple(pick.start for pick in piece.picks[:2])
         for name, key, version in _lookups(piece.header):
-            number = written.get((name, version, shift))
+            number = numbers.get((name, version, shift))
             if number is None:
                 hdu = _find(image, name, version)
-                number = _free(image, name, version, written)
-                written[name, version, shift] = number
-                yield _moved(image, hdu, number, shift)
+                number = _unused_number(image, name, version, numbers)
+                numbers[name, version, shift] = number
+                yield _shift_table(image, hdu, number, shift)
             if number != version:
                 if key is None:
                     raise BadImage(f"its images share {name} in a way that only the whole file can have (AXISCORR)")
@@ -89,7 +100,10 @@ def _distortions(image: Image) -> Iterator[Companion]:
 
 
 def _lookups(header: fits.Header) -> list[tuple[str, str | None, int]]:
-    """Name of each table that a header looks up, the keyword of its version, and the version."""
+    """Return the tables that a header looks up.
+
+    Each by name, the keyword of its version, and the version.
+    """
     tables: list[tuple[str, str | None, int]] = []
     for key in header:
         if (match := _LOOKUP.fullmatch(key)) and str(header[key]).strip().upper() == "LOOKUP":
@@ -101,12 +115,15 @@ def _lookups(header: fits.Header) -> list[tuple[str, str | None, int]]:
     return tables
 
 
-def _free(image: Image, name: str, version: int, written: dict[tuple[str, int, tuple[int, ...]], int]) -> int:
-    """The table's own version, or an unused one if another piece has the table moved otherwise."""
-    used = {number for (other, _, _), number in written.items() if other == name}
-    if version not in used:
+def _unused_number(image: Image, name: str, version: int, numbers: dict[tuple[str, int, tuple[int, ...]], int]) -> int:
+    """Return a table's version in the cutout.
+
+    It is an unused one if another piece has the table shifted otherwise.
+    """
+    used_numbers = {number for (table_name, _, _), number in numbers.items() if table_name == name}
+    if version not in used_numbers:
         return version
-    return max(used | {int(hdu.ver) for hdu in image.hdus if hdu.name == name}) + 1
+    return max(used_numbers | {int(hdu.ver) for hdu in image.hdus if hdu.name == name}) + 1
 
 
 def _refer(header: fits.Header, key: str, number: int) -> None:
@@ -116,8 +133,11 @@ def _refer(header: fits.Header, key: str, number: int) -> None:
         header.append(fits.Card(key.partition(".")[0], f"EXTVER: {number}"), end=True)
 
 
-def _moved(image: Image, hdu: Any, number: int, shift: Sequence[int]) -> Companion:
-    """The table for pixels that count from elsewhere: its reference value is a pixel of the image."""
+def _shift_table(image: Image, hdu: Any, number: int, shift: Sequence[int]) -> Companion:
+    """Return a table for shifted pixels.
+
+    Its reference value is a pixel of the image.
+    """
     header = hdu.header.copy()
     header["EXTVER"] = number
     for axis, start in enumerate(shift[: int(header["NAXIS"])], 1):
@@ -134,23 +154,25 @@ def _coordinates(image: Image) -> Iterator[Companion]:
             if match is None or not str(piece.header[key]).strip():
                 continue
             axis, letter = match.groups()
-            version, level = (int(piece.header.get(f"PV{axis}_{one}{letter}", 1)) for one in (1, 2))
-            place = (str(piece.header[key]).strip().upper(), version, level)
-            if place not in copied:
-                copied.add(place)
-                hdu = _find(image, *place)
+            version, level = (int(piece.header.get(f"PV{axis}_{index}{letter}", 1)) for index in (1, 2))
+            table = (str(piece.header[key]).strip().upper(), version, level)
+            if table not in copied:
+                copied.add(table)
+                hdu = _find(image, *table)
                 yield _copy(image, hdu, hdu.header.copy())
 
 
 def _beams(image: Image) -> Iterator[Companion]:
-    cubes = sorted(image.pieces, key=lambda one: (one.header.get("CASAMBM") is not True, one.axes.spectral is None))
+    pieces = sorted(
+        image.pieces, key=lambda piece: (piece.header.get("CASAMBM") is not True, piece.axes.spectral is None)
+    )
     for hdu in image.hdus:
         if not isinstance(hdu, fits.BinTableHDU) or isinstance(hdu, fits.CompImageHDU):
             continue
         columns = {str(hdu.header.get(f"TTYPE{n}", "")).upper() for n in range(1, int(hdu.header["TFIELDS"]) + 1)}
         if not {"BMAJ", "BMIN", "BPA"} <= columns:
             continue
-        piece = cubes[0]
+        piece = pieces[0]
         planes = [_plane(piece, axis) for axis in (piece.axes.spectral, piece.axes.stokes)]
         if all(pick.is_whole for pick in planes):
             yield _copy(image, hdu, hdu.header.copy())
@@ -166,27 +188,30 @@ def _plane(piece: Piece, axis: int | None) -> Pick:
 
 
 def _rows(image: Image, hdu: Any, columns: set[str], channels: Pick, states: Pick) -> Companion | None:
-    """The beams of some planes; None if a row does not tell its plane."""
+    """Return the beams of some planes.
+
+    None if a row does not tell its plane.
+    """
     require_whole(image, hdu)
-    if hdu.size > MOST_BEAM_BYTES:
-        raise BadImage(f"its table of beams has {hdu.size} bytes; at most {MOST_BEAM_BYTES} are read")
+    if hdu.size > MAX_BEAM_BYTES:
+        raise BadImage(f"its table of beams has {hdu.size} bytes; at most {MAX_BEAM_BYTES} are read")
     data = hdu.data
     if "CHAN" not in columns and len(data) != channels.size:
         return None
-    keep = np.ones(len(data), bool)
+    selected = np.ones(len(data), bool)
     numbers = {}
     for name, pick in (("CHAN", channels), ("POL", states)):
-        column = next((one for one in data.dtype.names or () if one.upper() == name), None)
+        column = next((column_name for column_name in data.dtype.names or () if column_name.upper() == name), None)
         plane = np.arange(len(data)) if column is None else np.rint(data[column]).astype(np.int64)
         if column is None and name == "POL":
             continue
         first = 1 if column and pick.size > 1 and plane.min() == 1 and plane.max() == pick.size else 0
-        keep &= np.isin(plane - first, np.arange(pick.start, pick.stop, pick.step))
+        selected &= np.isin(plane - first, np.arange(pick.start, pick.stop, pick.step))
         if column is not None:
             numbers[column] = (plane - first - pick.start) // pick.step + first
-    table = fits.BinTableHDU(data=data[keep], header=hdu.header)
+    table = fits.BinTableHDU(data=data[selected], header=hdu.header)
     for column, plane in numbers.items():
-        table.data[column] = plane[keep]
+        table.data[column] = plane[selected]
     for key, pick in (("NCHAN", channels), ("NPOL", states)):
         if key in table.header:
             table.header[key] = pick.count
@@ -198,6 +223,6 @@ def _encoded(table: fits.BinTableHDU) -> Companion:
     for key in ("CHECKSUM", "DATASUM"):
         table.header.remove(key, ignore_missing=True)
     fits.HDUList([fits.PrimaryHDU(), table]).writeto(out, output_verify="silentfix")
-    whole = fits.open(io.BytesIO(out.getvalue()))  # noqa: TID251 -- what was written in the line above
-    start = whole[1]._data_offset
-    return Companion(whole[1].header, content=out.getvalue()[start : start + whole[1]._data_size])
+    hdus = fits.open(io.BytesIO(out.getvalue()))  # noqa: TID251 -- what was written in the line above
+    start = hdus[1]._data_offset
+    return Companion(hdus[1].header, content=out.getvalue()[start : start + hdus[1]._data_size])

@@ -1,4 +1,4 @@
-"""What SODA says when a request has no answer (SODA 1.0 §4.1, S-003, S-005).
+"""Errors of SODA (SODA 1.0 §4.1, S-003, S-005).
 
 CutoutError
 ├── Usage            the request is malformed, or asks for more than is allowed
@@ -12,7 +12,10 @@ from __future__ import annotations
 
 
 class CutoutError(Exception):
-    """Base; the text is one line for a person, ``label`` the word that SODA puts before it."""
+    """Base class of what can go wrong with a cutout.
+
+    The text is one line for a person, ``label`` the word that SODA puts before it.
+    """
 
     label = "Error"
 
@@ -21,7 +24,7 @@ class CutoutError(Exception):
 
     @property
     def message(self) -> str:
-        """The text without the label."""
+        """Return the text without the label."""
         return str(self.args[0])
 
 

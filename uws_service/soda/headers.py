@@ -1,5 +1,6 @@
-"""The header of a part of an image: every keyword that names pixels is moved along. Pure.
+"""The header of a part of an image. Pure.
 
+Every keyword that names pixels is moved along.
 What can't be said of a part, such as sums over all pixels, is left out, and a HISTORY card says so. Pixel ``p`` of an
 axis of the whole image is pixel ``(p - 1 - start) / step + 1`` of the part (FITS 4.0 §8 counts from 1).
 """
@@ -38,19 +39,19 @@ _INHERITED = re.compile(
 _STRUCTURE = re.compile(r"SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|PCOUNT|GCOUNT|BSCALE|BZERO|BLANK|BUNIT|DATAM(?:IN|AX)")
 
 
-def effective(header: fits.Header, primary: fits.Header) -> fits.Header:
-    """An image's header with the coordinates that it inherits (FITS 4.0 §4.4.2.6).
+def with_inherited(header: fits.Header, primary: fits.Header) -> fits.Header:
+    """Return a header with inherited coordinates (FITS 4.0 §4.4.2.6).
 
     A primary header that has an image of its own is not inherited: its coordinates are those of its pixels.
     """
-    whole = header.copy()
+    result = header.copy()
     if header.get("INHERIT") is not True or header is primary or primary.get("NAXIS") != 0:
-        return whole
-    own = set(header)
+        return result
+    keywords = set(header)
     for card in primary.cards:
-        if card.keyword not in own and _is_inherited(card.keyword, card.value):
-            whole.append(card)
-    return whole
+        if card.keyword not in keywords and _is_inherited(card.keyword, card.value):
+            result.append(card)
+    return result
 
 
 def _is_inherited(key: str, value: Any) -> bool:
@@ -58,11 +59,14 @@ def _is_inherited(key: str, value: Any) -> bool:
 
 
 def of_primary(primary: fits.Header, parts: Iterable[fits.Header]) -> fits.Header:
-    """The primary header of a file whose images are all extensions: no pixels, and no word of any."""
+    """Return the primary header of a file of extensions.
+
+    It has no pixels, and says nothing of any.
+    """
     parts = list(parts)
-    bare = fits.PrimaryHDU().header
+    result = fits.PrimaryHDU().header
     had_image = primary.get("NAXIS") != 0
-    inherited = any(one.get("INHERIT") is True for one in parts)
+    inherited = any(part_header.get("INHERIT") is True for part_header in parts)
     for card in primary.cards:
         key = card.keyword
         if key in SUMS or _STRUCTURE.fullmatch(key) or (had_image and key in _WHOLE_ONLY):
@@ -70,13 +74,15 @@ def of_primary(primary: fits.Header, parts: Iterable[fits.Header]) -> fits.Heade
         placed = _PIXELS.fullmatch(key) is not None or sections.parse(card.value) is not None
         if (had_image and _is_inherited(key, card.value)) or (inherited and placed):
             continue  # the images have their own
-        bare.append(card, end=True)
-    bare["EXTEND"] = True
-    return bare
+        result.append(card, end=True)
+    result["EXTEND"] = True
+    return result
 
 
 def of_part(header: fits.Header, picks: Sequence[Pick], notes: Sequence[str] = ()) -> fits.Header:
-    """The header for a part of the image; ``notes`` go into its HISTORY.
+    """Return the header for a part of the image.
+
+    ``notes`` go into its HISTORY.
 
     Raises
     ------
@@ -84,7 +90,7 @@ def of_part(header: fits.Header, picks: Sequence[Pick], notes: Sequence[str] = (
         A keyword that has to be moved is no number.
     """
     part = header.copy()
-    _settle_repeated(part)
+    _drop_repeated(part)
     for number, pick in enumerate(picks, 1):
         _resize(part, number, pick)
         if pick.is_whole:
@@ -94,21 +100,24 @@ def of_part(header: fits.Header, picks: Sequence[Pick], notes: Sequence[str] = (
         _move_physical(part, number, pick)
     dropped = [key for key in SUMS if key in part]
     if not all(pick.is_whole for pick in picks):
-        lost = _cut_sections(part, header, picks) + [key for key in part if key in _WHOLE_ONLY]
-        dropped += lost
-        notes = [*notes, *([f"Not true of a part, left out: {', '.join(lost)}"] if lost else [])]
+        left_out = _cut_sections(part, header, picks) + [key for key in part if key in _WHOLE_ONLY]
+        dropped += left_out
+        notes = [*notes, *([f"Not true of a part, left out: {', '.join(left_out)}"] if left_out else [])]
     for key in dropped:
         part.remove(key, ignore_missing=True, remove_all=True)
-    ranges = ",".join(f"{one.start + 1}:{one.stop}{':' + str(one.step) if one.step > 1 else ''}" for one in picks)
+    ranges = ",".join(f"{pick.start + 1}:{pick.stop}{':' + str(pick.step) if pick.step > 1 else ''}" for pick in picks)
     for text in (f"Cut out of [{ranges}]", *notes):
         part.add_history(text)
     return part
 
 
-def _settle_repeated(header: fits.Header) -> None:
-    """Of a repeated keyword the last one counts, as for wcslib; astropy would change the first."""
+def _drop_repeated(header: fits.Header) -> None:
+    """Drop all but the last of repeated keywords.
+
+    It counts for wcslib; astropy would change the first.
+    """
     keys = [card.keyword for card in header.cards]
-    for key in {one for one in keys if keys.count(one) > 1} if len(set(keys)) < len(keys) else set():
+    for key in {key for key in keys if keys.count(key) > 1} if len(set(keys)) < len(keys) else set():
         if _PIXELS.fullmatch(key):
             value = header[(key, keys.count(key) - 1)]
             header.remove(key, remove_all=True)
@@ -116,7 +125,7 @@ def _settle_repeated(header: fits.Header) -> None:
 
 
 def _resize(header: fits.Header, number: int, pick: Pick) -> None:
-    """NAXISn, and other keywords that repeat it."""
+    """Set NAXISn, and other keywords that repeat it."""
     header[f"NAXIS{number}"] = pick.count
     for key in (f"IMNAXIS{number}", f"ONAXIS{number}", {1: "IMAGEW", 2: "IMAGEH"}.get(number, "")):
         if key and header.get(key) == pick.size:
@@ -124,7 +133,7 @@ def _resize(header: fits.Header, number: int, pick: Pick) -> None:
 
 
 def _move_world(header: fits.Header, number: int, pick: Pick) -> None:
-    """Reference pixels and scales of all coordinate systems (FITS 4.0 §8.2)."""
+    """Move reference pixels and scales (FITS 4.0 §8.2)."""
     for letter in sorted({match[1] for key in header if (match := _WORLD.fullmatch(key))}):
         key = f"CRPIX{number}{letter}"
         if key in header or number <= int(header.get(f"WCSAXES{letter}", number)):
@@ -136,7 +145,7 @@ def _move_world(header: fits.Header, number: int, pick: Pick) -> None:
 
 
 def _widen(header: fits.Header, axis: int, letter: str, step: int) -> None:
-    """Make each pixel of an axis as far from the next one as ``step`` were."""
+    """Multiply the scale of an axis by ``step``."""
 
     def column(kind: str) -> list[str]:
         return [key for key in header if re.fullmatch(rf"{kind}\d+_{axis}{letter}", key)]
@@ -153,7 +162,10 @@ def _widen(header: fits.Header, axis: int, letter: str, step: int) -> None:
 
 
 def _move_plate(header: fits.Header, number: int, pick: Pick) -> None:
-    """CNPIX of plates of the Digitized Sky Survey: where the image begins on the plate."""
+    """Move CNPIX of plates of the Digitized Sky Survey.
+
+    It says where the image begins on the plate.
+    """
     key = f"CNPIX{number}"
     if number <= 2 and (key in header or "AMDX1" in header):
         header[key] = _number(header, key, 0) + pick.start
@@ -163,19 +175,19 @@ def _move_plate(header: fits.Header, number: int, pick: Pick) -> None:
 
 
 def _move_physical(header: fits.Header, number: int, pick: Pick) -> None:
-    """LTV and LTM: IRAF's way from pixels of the detector to those of the image."""
-    rows = [key for key in header if re.fullmatch(rf"LTM{number}_\d+", key)]
-    others = any(re.fullmatch(r"LTM\d+_\d+|LTV\d+|[AD]TV\d+|[AD]TM\d+_\d+", key) for key in header)
-    if others:
+    """Move LTV and LTM, IRAF's way from detector to image."""
+    matrix_keys = [key for key in header if re.fullmatch(rf"LTM{number}_\d+", key)]
+    has_system = any(re.fullmatch(r"LTM\d+_\d+|LTV\d+|[AD]TV\d+|[AD]TM\d+_\d+", key) for key in header)
+    if has_system:
         header[f"LTV{number}"] = pick.place(_number(header, f"LTV{number}"))
-    if others and pick.step != 1:
-        for key in rows or [f"LTM{number}_{number}"]:
+    if has_system and pick.step != 1:
+        for key in matrix_keys or [f"LTM{number}_{number}"]:
             header[key] = _number(header, key, 1.0) / pick.step
 
 
 def _cut_sections(part: fits.Header, header: fits.Header, picks: Sequence[Pick]) -> list[str]:
-    """Set the sections of CCDs; what has nothing in the part is returned."""
-    moved = sections.moved(header, picks)
+    """Set the sections of CCDs; return those outside the part."""
+    moved = sections.move_sections(header, picks)
     for key, text in moved.items():
         if text is not None:
             part[key] = text

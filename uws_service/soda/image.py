@@ -1,4 +1,4 @@
-"""An open FITS file with several images, and what of each is to be cut."""
+"""An open FITS file, and what of each image is cut."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ from uws_service.soda.errors import BadImage, CutoutError
 from uws_service.soda.pixels import Celestial
 from uws_service.soda.sources import Reader, Source
 
-RECORD = 2880
-"""Bytes; a FITS file is made of such records."""
+RECORD_BYTES = 2880
+"""A FITS file is made of such records."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One image of the file: the part of each axis, in FITS's order, what the axes mean, and its new header."""
+    """A part of an image of the file.
+
+    ``picks`` are the pixels of each axis, in FITS's order; ``header`` is the new one.
+    """
 
     hdu: Any
     picks: tuple[Pick, ...]
@@ -33,8 +36,8 @@ class Piece:
 
     @property
     def size(self) -> int:
-        """Bytes of its pixels."""
-        return math.prod(one.count for one in self.picks) * abs(int(self.header["BITPIX"])) // 8
+        """Return the bytes of its pixels."""
+        return math.prod(pick.count for pick in self.picks) * abs(int(self.header["BITPIX"])) // 8
 
 
 @dataclass(slots=True)
@@ -53,7 +56,7 @@ class Image:
 
 
 def open_image(source: Source) -> Image:
-    """The headers of a file, read as far as they are needed."""
+    """Open a file; its headers are read as they are needed."""
     try:
         if source.size > 2 and source.read([(0, 2)])[0] == b"\x1f\x8b":
             raise BadImage(
@@ -72,12 +75,12 @@ def open_image(source: Source) -> Image:
         raise
     except Exception as error:  # astropy has many names for a broken file
         source.close()
-        raise BadImage(f"{source.name} is not a FITS file: {line(error)}") from None
+        raise BadImage(f"{source.name} is not a FITS file: {one_line(error)}") from None
     return Image(source, hdus)
 
 
 def images(image: Image) -> Iterator[tuple[int, Any]]:
-    """Number and HDU of each image with pixels."""
+    """Yield number and HDU of each image with pixels."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -89,13 +92,16 @@ def images(image: Image) -> Iterator[tuple[int, Any]]:
     except CutoutError:
         raise
     except Exception as error:
-        raise BadImage(f"{image.source.name} is broken: {line(error)}") from None
+        raise BadImage(f"{image.source.name} is broken: {one_line(error)}") from None
 
 
 def shape_of(hdu: Any) -> tuple[int, ...]:
-    """Pixels along each axis, in FITS's order; (0,) for none."""
+    """Return the pixels along each axis, in FITS's order.
+
+    It is (0,) for none.
+    """
     axes = tuple(int(hdu.header[f"NAXIS{number}"]) for number in range(1, int(hdu.header["NAXIS"]) + 1))
-    if any(one < 0 for one in axes):
+    if any(size < 0 for size in axes):
         raise ValueError(f"a header says that an axis has {min(axes)} pixels")
     return axes or (0,)
 
@@ -106,51 +112,54 @@ def _require_pixel_type(hdu: Any) -> None:
 
 
 def header_of(image: Image, hdu: Any) -> fits.Header:
-    """The header of an image, with the coordinates that it inherits from the primary one."""
-    return headers.effective(hdu.header, image.hdus[0].header)
+    """Return the header of an image, with what it inherits."""
+    return headers.with_inherited(hdu.header, image.hdus[0].header)
 
 
-def world(image: Image, hdu: Any) -> Any:
-    """The WCS of an image."""
+def wcs_of(image: Image, hdu: Any) -> Any:
+    """Return the WCS of an image."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return WCS(header_of(image, hdu), fobj=image.hdus)
     except Exception as error:
-        raise BadImage(f"the coordinates of {image.source.name} can't be read: {line(error)}") from None
+        raise BadImage(f"the coordinates of {image.source.name} can't be read: {one_line(error)}") from None
 
 
 def celestial(wcs: Any, shape: tuple[int, ...]) -> tuple[Celestial, int, int] | None:
-    """The image's sky, and its two axes in the image's order; None if it has none."""
+    """Return the image's sky and its two axes, or None."""
     first, second = sorted((int(wcs.wcs.lng), int(wcs.wcs.lat)))
     if first < 0 or second >= len(shape):
         return None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            two = wcs if wcs.naxis == 2 else _two_axes(wcs, [first, second])
-            matrix = two.pixel_scale_matrix
+            sky_wcs = wcs if wcs.naxis == 2 else _sky_axes(wcs, [first, second])
+            matrix = sky_wcs.pixel_scale_matrix
     except Exception as error:
-        raise BadImage(f"its celestial axes can't be used: {line(error)}") from None
+        raise BadImage(f"its celestial axes can't be used: {one_line(error)}") from None
     if not np.isfinite(matrix).all() or not abs(np.linalg.det(matrix)) > 0:
         raise BadImage("its celestial axes have no scale (CDELT or CD is zero or not a number)")
-    return Celestial(two, shape[first], shape[second]), first, second
+    return Celestial(sky_wcs, shape[first], shape[second]), first, second
 
 
-def _two_axes(wcs: Any, sky: list[int]) -> Any:
-    """The celestial axes alone, also where another axis, such as wavelength, changes along them."""
+def _sky_axes(wcs: Any, sky: list[int]) -> Any:
+    """Return the celestial axes without the other ones.
+
+    Another axis, such as wavelength, may change along them.
+    """
     try:
-        return wcs.sub([one + 1 for one in sky])
+        return wcs.sub([axis + 1 for axis in sky])
     except WcsError:
-        parted = wcs.deepcopy()
-        name = "cd" if parted.wcs.has_cd() else "pc"
-        matrix = np.array(getattr(parted.wcs, name))
-        others = [axis for axis in range(wcs.naxis) if axis not in sky]
-        if matrix[np.ix_(sky, others)].any():
+        separated = wcs.deepcopy()
+        name = "cd" if separated.wcs.has_cd() else "pc"
+        matrix = np.array(getattr(separated.wcs, name))
+        other_axes = [axis for axis in range(wcs.naxis) if axis not in sky]
+        if matrix[np.ix_(sky, other_axes)].any():
             raise
-        matrix[np.ix_(others, sky)] = 0
-        setattr(parted.wcs, name, matrix)
-        return parted.sub([one + 1 for one in sky])
+        matrix[np.ix_(other_axes, sky)] = 0
+        setattr(separated.wcs, name, matrix)
+        return separated.sub([axis + 1 for axis in sky])
 
 
 def require_whole(image: Image, hdu: Any) -> None:
@@ -160,6 +169,6 @@ def require_whole(image: Image, hdu: Any) -> None:
         raise BadImage(f"{image.source.name} is cut short: it has {image.source.size} of {end} bytes.")
 
 
-def line(error: Exception) -> str:
-    """What an exception says, on one line."""
+def one_line(error: Exception) -> str:
+    """Return an exception's text on one line."""
     return (" ".join(str(error).split()) or type(error).__name__)[:300]

@@ -1,5 +1,6 @@
-"""The index of a collection of images: a text file, one JSON object a line, one line an image.
+"""The index of a collection of images.
 
+It is a text file with a JSON object a line, one line an image.
 ``uws-service images add`` writes it; a line can be changed by hand. The service reads an image's place from here and
 from nowhere else: what a client sends is compared with the ids, and never becomes a path or a URL.
 """
@@ -18,12 +19,12 @@ from typing import Any
 
 from uws_service.domain.errors import ConfigurationError
 
-LONGEST_ID = 1_000
+MAX_ID_CHARACTERS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An image: where it is, and what ObsCore 1.1 wants to know of it.
+    """An image: its place and metadata for ObsCore 1.1.
 
     ``id`` is its publisher DID; ``source`` a place as in `uws_service.soda.sources`; ``size`` bytes. ``circle`` is
     longitude, latitude and radius of a circle that holds it, ``region`` its outline as pairs of longitude and latitude,
@@ -52,7 +53,7 @@ class Entry:
     level: int = 2
 
 
-_FIELDS = {one.name for one in fields(Entry)}
+_FIELDS = {field.name for field in fields(Entry)}
 _TUPLES = {"circle", "region", "axes", "band", "time", "pol"}
 
 
@@ -66,13 +67,15 @@ class Index:
     """
 
     def __init__(self, place: str) -> None:
-        self.path = _path(place)
+        self.path = _index_path(place)
         self.folder = self.path.parent
         self._entries: dict[str, Entry] = {}
         self._stamp: tuple[int, int] | None = None
 
     def entries(self) -> dict[str, Entry]:
-        """All images by id, in the order of the file; read again when the file has changed.
+        """Return all images by id, in the order of the file.
+
+        The file is read again when it has changed.
 
         Raises
         ------
@@ -80,45 +83,50 @@ class Index:
             Names file and line.
         """
         try:
-            found = self.path.stat()
-            stamp = (found.st_mtime_ns, found.st_size)
+            stat = self.path.stat()
+            stamp = (stat.st_mtime_ns, stat.st_size)
             if stamp != self._stamp:
-                self._entries = {one.id: one for one in self._read(None)}
+                self._entries = {entry.id: entry for entry in self._read(None)}
                 self._stamp = stamp
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"{self.path}: {_reason(error)}") from None
         return self._entries
 
     def find(self, ids: Iterable[str]) -> dict[str, Entry]:
-        """The images with these ids, without reading the whole of the other lines."""
-        wanted = set(ids)
+        """Return the images with these ids.
+
+        Other lines are not parsed.
+        """
+        requested_ids = set(ids)
         try:
-            return {one.id: one for one in self._read(wanted) if one.id in wanted}
+            return {entry.id: entry for entry in self._read(requested_ids) if entry.id in requested_ids}
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"{self.path.name}: {_reason(error)}") from None
 
-    def _read(self, wanted: set[str] | None) -> Iterator[Entry]:
-        words = None
-        if wanted is not None:
-            words = {json.dumps(one, ensure_ascii=ascii_only) for one in wanted for ascii_only in (False, True)}
+    def _read(self, requested_ids: set[str] | None) -> Iterator[Entry]:
+        quoted_ids = None
+        if requested_ids is not None:
+            quoted_ids = {
+                json.dumps(id_, ensure_ascii=ascii_only) for id_ in requested_ids for ascii_only in (False, True)
+            }
         with self.path.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, 1):
-                if not line.strip() or (words is not None and not any(word in line for word in words)):
+                if not line.strip() or (quoted_ids is not None and not any(word in line for word in quoted_ids)):
                     continue
                 try:
                     entry = from_json(json.loads(line))
                 except (ValueError, TypeError) as error:
                     raise ConfigurationError(f"{self.path.name}:{number}: {error}") from None
-                if is_there(entry):
+                if is_installed(entry):
                     yield entry
 
     def write(self, entries: Iterable[Entry]) -> None:
-        """Replace the file at once, so that nobody reads half of it."""
+        """Replace the file atomically."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=self.folder, prefix=".images-", text=True)
+        descriptor, name = tempfile.mkstemp(dir=self.folder, prefix=".images-", text=True)
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.writelines(json.dumps(to_json(one), ensure_ascii=False) + "\n" for one in entries)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.writelines(json.dumps(to_json(entry), ensure_ascii=False) + "\n" for entry in entries)
             os.chmod(name, 0o644)
             os.replace(name, self.path)
         except BaseException:
@@ -126,8 +134,8 @@ class Index:
             raise
 
 
-def is_there(entry: Entry) -> bool:
-    """False for an image in a Python package that is not installed here."""
+def is_installed(entry: Entry) -> bool:
+    """Return whether an image's Python package is installed."""
     if not entry.source.startswith("package://"):
         return True
     top = entry.source.removeprefix("package://").partition("/")[0]
@@ -135,12 +143,12 @@ def is_there(entry: Entry) -> bool:
 
 
 def to_json(entry: Entry) -> dict[str, Any]:
-    """An entry as written: what is not known is left out."""
+    """Return an entry as written, without unknown values."""
     return {name: value for name, value in asdict(entry).items() if value not in (None, "", ())}
 
 
 def from_json(content: Any) -> Entry:
-    """An entry as read; ValueError says what is wrong."""
+    """Return an entry as read, or raise `ValueError`."""
     if not isinstance(content, dict):
         raise ValueError("must be a JSON object")
     if unknown := sorted(set(content) - _FIELDS):
@@ -149,12 +157,12 @@ def from_json(content: Any) -> Entry:
         if name not in content:
             raise ValueError(f"{name} is missing")
     id_ = content["id"]
-    if not isinstance(id_, str) or not 0 < len(id_) <= LONGEST_ID or not id_.isprintable():
-        raise ValueError(f"id must be a text of 1 to {LONGEST_ID} printable characters")
+    if not isinstance(id_, str) or not 0 < len(id_) <= MAX_ID_CHARACTERS or not id_.isprintable():
+        raise ValueError(f"id must be a text of 1 to {MAX_ID_CHARACTERS} printable characters")
     values: dict[str, Any] = {name: tuple(value) if name in _TUPLES else value for name, value in content.items()}
     for name, count in (("circle", 3), ("band", 2), ("time", 2)):
         numbers = values.get(name)
-        allowed = _is_number if name == "circle" else _is_end
+        allowed = _is_number if name == "circle" else _is_bound
         if numbers is not None and (len(numbers) != count or not all(map(allowed, numbers))):
             raise ValueError(f"{name} must be {count} numbers")
     if not all(map(_is_number, values.get("region", ()))):
@@ -170,7 +178,7 @@ def from_json(content: Any) -> Entry:
     for name in ("source", "title", "kind", "target", "collection", "facility", "instrument"):
         if not isinstance(values.get(name, ""), str):
             raise ValueError(f"{name} must be a text")
-    if not all(isinstance(one, str) for one in values.get("pol", ())):
+    if not all(isinstance(state, str) for state in values.get("pol", ())):
         raise ValueError("pol must be texts")
     return Entry(**values)
 
@@ -179,8 +187,8 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _is_end(value: Any) -> bool:
-    """The end of an interval, which may be infinite."""
+def _is_bound(value: Any) -> bool:
+    """Return whether a value bounds an interval; it may be infinite."""
     return _is_number(value) or value in (math.inf, -math.inf)
 
 
@@ -192,13 +200,16 @@ def _reason(error: OSError | UnicodeDecodeError) -> str:
     return "is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error.strerror or error)
 
 
-def _path(place: str) -> Path:
-    """The file of an index; parts of packages are found without importing what reads images."""
+def _index_path(place: str) -> Path:
+    """Return the file of an index.
+
+    Those of packages are found without importing what reads images.
+    """
     if not place.startswith("package://"):
         return Path(place).absolute()
-    top, _, rest = place.removeprefix("package://").partition("/")
-    found = importlib.util.find_spec(top) if top.isidentifier() else None
-    places = list(found.submodule_search_locations or ()) if found is not None else []
+    top, _, relative = place.removeprefix("package://").partition("/")
+    spec = importlib.util.find_spec(top) if top.isidentifier() else None
+    places = list(spec.submodule_search_locations or ()) if spec is not None else []
     if not places:
         raise ConfigurationError(f"{place}: the Python package {top!r} is not installed")
-    return Path(places[0]) / rest
+    return Path(places[0]) / relative

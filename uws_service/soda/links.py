@@ -1,5 +1,6 @@
-"""DataLink 1.1 of images: for each id its file and the services that cut it, with what their parameters may be. Pure.
+"""DataLink 1.1 of images. Pure.
 
+For each id it has the file and the services that cut it, with what their parameters may be.
 A table with one row for each link, and a description of both services (SODA 1.0 §4.3, S-006) for each image that was
 found: VALUES hold the image's own outline, wavelengths, time and polarizations.
 """
@@ -23,8 +24,8 @@ SERVICES = (
     ("sync", "ivo://ivoa.net/std/SODA#sync-1.0", "Cutout, in the answer to the request"),
     ("async", "ivo://ivoa.net/std/SODA#async-1.0", "Cutouts, one or several, as a job"),
 )
-MOST_IDS = 1_000
-"""Of one request."""
+MAX_IDS = 1_000
+"""Of a request."""
 
 _FIELDS = (
     # name, datatype, arraysize, ucd, unit
@@ -42,7 +43,10 @@ _FIELDS = (
 def links_votable(
     ids: Sequence[str], entries: Mapping[str, Entry], base: str, parameters: Sequence[ParameterSpec]
 ) -> bytes:
-    """The document; ``base`` is the application's URL, ``parameters`` are what it takes."""
+    """Return the DataLink document.
+
+    ``base`` is the application's URL, ``parameters`` are those that it has.
+    """
     nsmap: Any = {None: VOTABLE_NS}
     root = etree.Element(f"{{{VOTABLE_NS}}}VOTABLE", {"version": "1.4"}, nsmap=nsmap)
     resource = _add(root, "RESOURCE", type="results")
@@ -50,30 +54,30 @@ def links_votable(
     _add(resource, "INFO", name="standardID", value=STANDARD)
     table = _add(resource, "TABLE")
     for name, datatype, arraysize, ucd, unit in _FIELDS:
-        more = {key: value for key, value in (("arraysize", arraysize), ("unit", unit)) if value}
-        _add(table, "FIELD", name=name, ID=name, datatype=datatype, ucd=ucd, **more)
+        attributes = {key: value for key, value in (("arraysize", arraysize), ("unit", unit)) if value}
+        _add(table, "FIELD", name=name, ID=name, datatype=datatype, ucd=ucd, **attributes)
     rows = _add(_add(table, "DATA"), "TABLEDATA")
-    found = [entries[one] for one in ids if one in entries]
+    linked = [entries[id_] for id_ in ids if id_ in entries]
     for id_ in ids:
         if id_ not in entries:
             _row(rows, ID=id_, error_message=f"NotFoundFault: there is no image {id_[:200]}", semantics="#this")
             continue
-        for link in _links(entries[id_], found.index(entries[id_]) + 1, base):
+        for link in _links(entries[id_], linked.index(entries[id_]) + 1, base):
             _row(rows, ID=id_, **link)
-    for number, entry in enumerate(found, 1):
+    for number, entry in enumerate(linked, 1):
         for kind, standard, description in SERVICES:
             _service(root, entry, f"soda-{kind}-{number}", f"{base}/{kind}", standard, description, parameters)
     return b'<?xml version="1.0" encoding="UTF-8"?>\n' + etree.tostring(root, encoding="UTF-8")
 
 
 def _links(entry: Entry, number: int, base: str) -> list[dict[str, str]]:
-    whole = {
+    file_link = {
         "access_url": f"{base}/sync?{urlencode({'ID': entry.id})}",
         "description": f"{entry.title}: all of it",
         "semantics": "#this",
         "content_type": "application/fits",
     }
-    cuts = [
+    service_links = [
         {
             "service_def": f"soda-{kind}-{number}",
             "description": description,
@@ -82,7 +86,7 @@ def _links(entry: Entry, number: int, base: str) -> list[dict[str, str]]:
         }
         for kind, _, description in SERVICES
     ]
-    return [whole, *cuts]
+    return [file_link, *service_links]
 
 
 def _service(
@@ -99,28 +103,33 @@ def _service(
     for key, value in (("standardID", standard), ("accessURL", url)):
         _add(resource, "PARAM", name=key, datatype="char", arraysize="*", value=value)
     group = _add(resource, "GROUP", name="inputParams")
-    for one in parameters:
-        more = {
+    for parameter in parameters:
+        attributes = {
             key: value
-            for key, value in (("ucd", one.ucd), ("unit", one.unit), ("xtype", one.xtype), ("arraysize", one.arraysize))
+            for key, value in (
+                ("ucd", parameter.ucd),
+                ("unit", parameter.unit),
+                ("xtype", parameter.xtype),
+                ("arraysize", parameter.arraysize),
+            )
             if value
         }
-        value = xml_text(entry.id) if one.name == "ID" else ""
-        param = _add(group, "PARAM", name=one.name, datatype=one.datatype, value=value, **more)
-        _add(param, "DESCRIPTION").text = xml_text(one.description)
-        _values(param, one.name, entry)
+        value = xml_text(entry.id) if parameter.name == "ID" else ""
+        param = _add(group, "PARAM", name=parameter.name, datatype=parameter.datatype, value=value, **attributes)
+        _add(param, "DESCRIPTION").text = xml_text(parameter.description)
+        _values(param, parameter.name, entry)
 
 
 def _values(param: etree._Element, name: str, entry: Entry) -> None:
-    """The greatest region or interval that makes sense, or the words that do."""
-    greatest = {
+    """Add the greatest region or interval, or the allowed words."""
+    maximum = {
         "CIRCLE": entry.circle,
         "POLYGON": entry.region,
         "BAND": entry.band,
         "TIME": entry.time,
     }.get(name)
-    if greatest:
-        _add(_add(param, "VALUES"), "MAX", value=" ".join(repr(float(one)) for one in greatest))
+    if maximum:
+        _add(_add(param, "VALUES"), "MAX", value=" ".join(repr(float(number)) for number in maximum))
     elif name == "POL" and entry.pol:
         values = _add(param, "VALUES")
         for state in entry.pol:

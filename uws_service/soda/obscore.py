@@ -1,4 +1,4 @@
-"""ObsCore 1.1: the images of an index as rows of the table ``ivoa.ObsCore``, with its columns as TAP describes them.
+"""ObsCore 1.1: images as rows of ``ivoa.ObsCore``.
 
 `TABLE` is for TAP_SCHEMA and the translator of queries, `batches` gives the rows as Arrow record batches in the order
 of its columns. ``access_url`` leads to the DataLink of an image, from which a client finds file and cutouts.
@@ -18,8 +18,7 @@ from uws_service.soda.links import MEDIA_TYPE
 if TYPE_CHECKING:
     import pyarrow
 
-BATCH = 10_000
-"""Rows of one batch."""
+BATCH_ROWS = 10_000
 UTYPE = "ivo://ivoa.net/std/ObsCore#core-1.1"
 """Of the table, and of the data model in TAP's capabilities."""
 
@@ -41,8 +40,8 @@ def _column(name: str, datatype: str, unit: str | None, ucd: str, utype: str, de
 
 
 _COLUMNS = tuple(
-    _column(*one)
-    for one in (
+    _column(*column)
+    for column in (
         # ObsCore 1.1, table 6 (mandatory columns), and obs_title of table 7
         ("dataproduct_type", "char*", None, "meta.code.class", "ObsDataset.dataProductType", "Kind of the data"),
         ("calib_level", "int", None, "meta.code;obs.calib", "ObsDataset.calibLevel", "Level of calibration, 0 to 4"),
@@ -89,7 +88,10 @@ TABLE = Table(
 
 
 def row(entry: Entry, base: str) -> dict[str, Any]:
-    """An image by column; ``base`` is the URL of its SODA application."""
+    """Return the row of an image.
+
+    ``base`` is the URL of its SODA application.
+    """
     lon, lat, radius = entry.circle
     flat = (*entry.axes, None, None)
     return {
@@ -128,30 +130,33 @@ def row(entry: Entry, base: str) -> dict[str, Any]:
 
 
 def region(entry: Entry) -> str:
-    """The outline as STC-S with the old type adql:REGION: STILTS' taplint wants ObsCore's s_region so."""
+    """Return the outline as STC-S.
+
+    Its type is the old adql:REGION, which STILTS' taplint requires of ObsCore's s_region.
+    """
     if entry.region:
-        return "POLYGON ICRS " + " ".join(f"{one:.9g}" for one in entry.region)
-    return "CIRCLE ICRS " + " ".join(f"{one:.9g}" for one in entry.circle)
+        return "POLYGON ICRS " + " ".join(f"{number:.9g}" for number in entry.region)
+    return "CIRCLE ICRS " + " ".join(f"{number:.9g}" for number in entry.circle)
 
 
 _ARROW = {"char": "string", "int": "int32", "long": "int64", "double": "float64"}
 
 
 def schema() -> pyarrow.Schema:
-    """The Arrow types of the columns."""
+    """Return the Arrow types of the columns."""
     import pyarrow
 
-    return pyarrow.schema([(one.name, getattr(pyarrow, _ARROW[one.datatype])()) for one in _COLUMNS])
+    return pyarrow.schema([(column.name, getattr(pyarrow, _ARROW[column.datatype])()) for column in _COLUMNS])
 
 
 def batches(entries: Iterable[Entry], base: str) -> Iterator[pyarrow.RecordBatch]:
-    """The rows; nothing for no images."""
+    """Yield the rows; nothing for no images."""
     import pyarrow
 
     rows: list[dict[str, Any]] = []
     for entry in entries:
         rows.append(row(entry, base))
-        if len(rows) >= BATCH:
+        if len(rows) >= BATCH_ROWS:
             yield pyarrow.RecordBatch.from_pylist(rows, schema=schema())
             rows = []
     if rows:

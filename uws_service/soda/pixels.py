@@ -1,5 +1,6 @@
-"""Where a region lies in an image: the smallest box of pixels that holds it. Pure; astropy's WCS does the projection.
+"""The box of pixels that holds a region. Pure.
 
+astropy's WCS does the projection.
 Pixels count from 0 at their middles, so pixel ``i`` reaches from ``i - 0.5`` to ``i + 0.5``. A region's box has its
 extremes on the region's edge where that is inside the image, or on the image's border where that is inside the
 region; so both are followed, in either direction of the projection. Regions across the meridian 0 and over poles need
@@ -20,13 +21,13 @@ from uws_service.soda.errors import BadImage, NoOverlap
 from uws_service.soda.request import Shape
 
 Floats = sky.Floats
-COARSE = 256
-"""Points along each side of the grid that is looked at when the sky does not fill the image."""
+GRID_POINTS = 256
+"""Along each side of the grid that is sampled when the sky does not fill the image."""
 
-D2IM_ROUNDS = 10
+D2IM_ITERATIONS = 10
 """Corrections are smooth and some pixels at most, so each round is many times nearer."""
-TOUCH = 1e-6
-"""A region that reaches less far into a pixel, in pixels, only touches it: that is the noise of projections."""
+TOUCH_PIXELS = 1e-6
+"""A region that reaches less far into a pixel only touches it: that is the noise of projections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,50 +61,56 @@ class Celestial:
         self._latitude_first = wcs.wcs.lng == 1
 
     def to_sky(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
-        """ICRS degrees; NaN where the image shows no sky."""
-        lon, lat = (np.asarray(one, float) for one in self._ordered(*self.wcs.all_pix2world(x, y, 0)))
+        """Return ICRS degrees; NaN where the image shows no sky."""
+        lon, lat = (np.asarray(angles, float) for angles in self._ordered(*self.wcs.all_pix2world(x, y, 0)))
         bad = ~(np.isfinite(lon) & (np.abs(lat) <= 90))
         if not self._icrs and lon.size:
-            there = SkyCoord(np.where(bad, 0, lon), np.where(bad, 0, lat), unit="deg", frame=self.frame).icrs
-            lon, lat = there.ra.deg, there.dec.deg
+            position = SkyCoord(np.where(bad, 0, lon), np.where(bad, 0, lat), unit="deg", frame=self.frame).icrs
+            lon, lat = position.ra.deg, position.dec.deg
         return np.where(bad, np.nan, lon % 360), np.where(bad, np.nan, lat)
 
     def to_pixels(self, lon: Floats, lat: Floats) -> tuple[Floats, Floats]:
-        """Pixels of points that the image's projection shows; NaN for all others."""
+        """Return the pixels of points; NaN for invisible ones."""
         own_lon, own_lat = lon, lat
         if not self._icrs:
-            there = SkyCoord(lon, lat, unit="deg", frame="icrs").transform_to(self.frame).spherical
-            own_lon, own_lat = there.lon.deg, there.lat.deg
+            position = SkyCoord(lon, lat, unit="deg", frame="icrs").transform_to(self.frame).spherical
+            own_lon, own_lat = position.lon.deg, position.lat.deg
         with np.errstate(all="ignore"):
             x, y = self.wcs.all_world2pix(*self._ordered(own_lon, own_lat), 0, quiet=True)
             x, y = self._of_detector(np.asarray(x, float), np.asarray(y, float))
-            far = ~(np.isfinite(x) & np.isfinite(y))
+            unseen = ~(np.isfinite(x) & np.isfinite(y))
             # Some projections put the far side of the sky on top of the near one: only what comes back counts.
-            back = sky.vectors(*self.to_sky(np.where(far, 0, x), np.where(far, 0, y)))
-            size = self.pixel_size()
-            far |= ~(np.linalg.norm(back - sky.vectors(lon, lat), axis=-1) < np.maximum(1e-6, 0.1 * size))
-        return np.where(far, np.nan, x), np.where(far, np.nan, y)
+            back = sky.vectors(*self.to_sky(np.where(unseen, 0, x), np.where(unseen, 0, y)))
+            pixel = self.pixel_size()
+            unseen |= ~(np.linalg.norm(back - sky.vectors(lon, lat), axis=-1) < np.maximum(1e-6, 0.1 * pixel))
+        return np.where(unseen, np.nan, x), np.where(unseen, np.nan, y)
 
     def _of_detector(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
-        """Pixels before a correction of the detector along one axis (D2IM), which astropy's inverse leaves out."""
+        """Return pixels before a correction of the detector.
+
+        It is one along a single axis (D2IM), which astropy's inverse leaves out.
+        """
         if self.wcs.has_distortion or (self.wcs.det2im1 is None and self.wcs.det2im2 is None):
             return x, y
-        here = np.nan_to_num(x), np.nan_to_num(y)
-        for _ in range(D2IM_ROUNDS):
-            moved = self.wcs.det2im(*here, 0)
-            here = here[0] + np.nan_to_num(x) - moved[0], here[1] + np.nan_to_num(y) - moved[1]
+        estimate = np.nan_to_num(x), np.nan_to_num(y)
+        for _ in range(D2IM_ITERATIONS):
+            corrected = self.wcs.det2im(*estimate, 0)
+            estimate = estimate[0] + np.nan_to_num(x) - corrected[0], estimate[1] + np.nan_to_num(y) - corrected[1]
         bad = ~(np.isfinite(x) & np.isfinite(y))
-        return np.where(bad, np.nan, here[0]), np.where(bad, np.nan, here[1])
+        return np.where(bad, np.nan, estimate[0]), np.where(bad, np.nan, estimate[1])
 
-    def _ordered(self, one: Floats, other: Floats) -> tuple[Floats, Floats]:
-        return (other, one) if self._latitude_first else (one, other)
+    def _ordered(self, first: Floats, second: Floats) -> tuple[Floats, Floats]:
+        return (second, first) if self._latitude_first else (first, second)
 
     def pixel_size(self) -> float:
-        """Radians along a pixel's side, about."""
+        """Return the approximate side of a pixel in radians."""
         return float(np.radians(np.sqrt(np.abs(np.linalg.det(self.wcs.pixel_scale_matrix)))))
 
     def border(self) -> tuple[Floats, Floats]:
-        """The outer edge of the outermost pixels, a point for each half pixel or so; at most 40,000 points a side."""
+        """Return points along the image's outer edge.
+
+        There is one for each half pixel or so, at most 40,000 a side.
+        """
         across = np.linspace(-0.5, self.nx - 0.5, min(2 * self.nx + 1, 40_000))
         up = np.linspace(-0.5, self.ny - 0.5, min(2 * self.ny + 1, 40_000))
         x = np.concatenate([across, across, np.full(up.size, -0.5), np.full(up.size, self.nx - 0.5)])
@@ -112,12 +119,15 @@ class Celestial:
 
 
 def box(image: Celestial, shape: Shape) -> Box:
-    """The smallest box of pixels that the region touches, or `NoOverlap`."""
+    """Return the smallest box that a region touches.
+
+    Raises `NoOverlap` if there is none.
+    """
     nx, ny = image.nx, image.ny
     x, y = image.to_pixels(*sky.edge(shape))
     with np.errstate(invalid="ignore"):
-        seen = (x >= -0.5) & (x <= nx - 0.5) & (y >= -0.5) & (y <= ny - 0.5)
-    xs, ys = [x[seen]], [y[seen]]
+        visible = (x >= -0.5) & (x <= nx - 0.5) & (y >= -0.5) & (y <= ny - 0.5)
+    xs, ys = [x[visible]], [y[visible]]
     bx, by = image.border()
     lon, lat = image.to_sky(bx, by)
     within = sky.inside(shape, lon, lat)
@@ -138,13 +148,16 @@ def box(image: Celestial, shape: Shape) -> Box:
 
 
 def _grid(nx: int, ny: int) -> tuple[Floats, Floats, float, float]:
-    step_x, step_y = max(1, -(-nx // COARSE)), max(1, -(-ny // COARSE))
+    step_x, step_y = max(1, -(-nx // GRID_POINTS)), max(1, -(-ny // GRID_POINTS))
     gx, gy = np.meshgrid(np.arange(0, nx, step_x, dtype=float), np.arange(0, ny, step_y, dtype=float))
     return gx.ravel(), gy.ravel(), (0 if step_x == 1 else step_x), (0 if step_y == 1 else step_y)
 
 
 def _pixels(values: Floats, size: int) -> tuple[int, int]:
-    """First pixel and the one after the last, for positions between the outer edges of the image."""
-    low = min(max(int(np.floor(values.min() + 0.5 + TOUCH)), 0), size - 1)
-    high = min(max(int(np.ceil(values.max() - 0.5 - TOUCH)), 0), size - 1)
+    """Return the first pixel and the one after the last.
+
+    Positions lie between the outer edges of the image.
+    """
+    low = min(max(int(np.floor(values.min() + 0.5 + TOUCH_PIXELS)), 0), size - 1)
+    high = min(max(int(np.ceil(values.max() - 0.5 - TOUCH_PIXELS)), 0), size - 1)
     return low, max(high, low) + 1

@@ -1,5 +1,6 @@
-"""Sections of CCD images in headers, such as ``DATASEC = '[25:1048,1:1024]'``, cut along with their image. Pure.
+"""Sections of CCD images in headers. Pure.
 
+``DATASEC = '[25:1048,1:1024]'`` is cut along with its image.
 IRAF and the observatories after it name pixels of the image in DATASEC, BIASSEC and TRIMSEC, and the pixels of the
 detector that lie in DATASEC in CCDSEC, DETSEC and AMPSEC. A letter behind the name is an amplifier.
 """
@@ -21,7 +22,7 @@ _DETECTOR = re.compile(r"(?:CCDSEC|DETSEC|AMPSEC|[AC]SEC)([A-Z0-9]*)")
 
 
 def parse(text: object) -> Section | None:
-    """A section; None for any other value."""
+    """Parse a section; return None for any other value."""
     match = _TEXT.fullmatch(text) if isinstance(text, str) else None
     if match is None:
         return None
@@ -29,30 +30,36 @@ def parse(text: object) -> Section | None:
     return tuple((int(first), int(last)) for first, last in ranges)
 
 
-def form(section: Section) -> str:
-    """A section as headers have it."""
+def to_text(section: Section) -> str:
+    """Return a section as headers have it."""
     return "[" + ",".join(f"{first}:{last}" for first, last in section) + "]"
 
 
-def moved(header: Mapping[str, Any], picks: Sequence[Pick]) -> dict[str, str | None]:
-    """The sections of a part, by keyword; None for one of which nothing is in the part."""
+def move_sections(header: Mapping[str, Any], picks: Sequence[Pick]) -> dict[str, str | None]:
+    """Return the sections of a part, by keyword.
+
+    It is None for a section that lies outside the part.
+    """
     values: dict[str, str | None] = {}
     for key in dict.fromkeys(header):
         if (section := parse(header[key])) is None:
             continue
         if _IMAGE.fullmatch(key):
-            common = _common(section, picks)
-            values[key] = None if common is None else form(_shifted(common, picks))
+            common = _intersection(section, picks)
+            values[key] = None if common is None else to_text(_shift(common, picks))
         elif detector := _DETECTOR.fullmatch(key):
-            data = _data(header, detector[1], picks, len(section))
-            common = None if data is None else _common(data, picks)
-            mapped = None if data is None or common is None else _mapped(section, data, common)
-            values[key] = None if mapped is None else form(mapped)
+            data = _data_section(header, detector[1], picks, len(section))
+            common = None if data is None else _intersection(data, picks)
+            detector_section = None if data is None or common is None else _map_to_detector(section, data, common)
+            values[key] = None if detector_section is None else to_text(detector_section)
     return values
 
 
-def _data(header: Mapping[str, Any], amplifier: str, picks: Sequence[Pick], axes: int) -> Section | None:
-    """The pixels that a section of the detector corresponds to; all of the image where the header names none."""
+def _data_section(header: Mapping[str, Any], amplifier: str, picks: Sequence[Pick], axes: int) -> Section | None:
+    """Return the pixels that a detector's section corresponds to.
+
+    They are all of the image where the header names none.
+    """
     for key in (f"DATASEC{amplifier}", f"DSEC{amplifier}"):
         if (section := parse(header.get(key))) is not None:
             return section if len(section) == axes else None
@@ -61,31 +68,37 @@ def _data(header: Mapping[str, Any], amplifier: str, picks: Sequence[Pick], axes
     return tuple((1, pick.size) for pick in picks[:axes])
 
 
-def _common(section: Section, picks: Sequence[Pick]) -> Section | None:
-    """What of a section lies in the part, in pixels of the whole image."""
+def _intersection(section: Section, picks: Sequence[Pick]) -> Section | None:
+    """Return what of a section lies in the part.
+
+    It is in pixels of the whole image.
+    """
     if len(section) > len(picks) or any(pick.step != 1 for pick in picks[: len(section)]):
         return None
-    common = []
+    ranges = []
     for (first, last), pick in zip(section, picks, strict=False):
         low, high = max(min(first, last), pick.start + 1), min(max(first, last), pick.stop)
         if low > high:
             return None
-        common.append((low, high) if first <= last else (high, low))
-    return tuple(common)
+        ranges.append((low, high) if first <= last else (high, low))
+    return tuple(ranges)
 
 
-def _shifted(section: Section, picks: Sequence[Pick]) -> Section:
-    return tuple((one - pick.start, two - pick.start) for (one, two), pick in zip(section, picks, strict=False))
+def _shift(section: Section, picks: Sequence[Pick]) -> Section:
+    return tuple((low - pick.start, high - pick.start) for (low, high), pick in zip(section, picks, strict=False))
 
 
-def _mapped(detector: Section, data: Section, common: Section) -> Section | None:
-    """The detector's pixels of the common part; None if a pixel is no whole number of the detector's."""
-    mapped = []
-    for (first, last), (begin, end), (one, two) in zip(detector, data, common, strict=True):
-        binning, rest = divmod(abs(last - first) + 1, abs(end - begin) + 1)
-        if rest:
+def _map_to_detector(detector: Section, data: Section, common: Section) -> Section | None:
+    """Return the detector's pixels of the common part.
+
+    None if a pixel is no whole number of the detector's.
+    """
+    ranges = []
+    for (first, last), (begin, end), (start, stop) in zip(detector, data, common, strict=True):
+        binning, remainder = divmod(abs(last - first) + 1, abs(end - begin) + 1)
+        if remainder:
             return None
         sign = 1 if first <= last else -1
-        near, far = abs(one - begin), abs(two - begin) + 1
-        mapped.append((first + sign * binning * near, first + sign * (binning * far - 1)))
-    return tuple(mapped)
+        near, far = abs(start - begin), abs(stop - begin) + 1
+        ranges.append((first + sign * binning * near, first + sign * (binning * far - 1)))
+    return tuple(ranges)

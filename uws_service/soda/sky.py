@@ -1,4 +1,7 @@
-"""Regions on the sphere with numpy: which points lie inside, and points along the edge. Pure; ICRS degrees."""
+"""Regions on the sphere with numpy. Pure; ICRS degrees.
+
+Which points lie inside, and points along the edge.
+"""
 
 from __future__ import annotations
 
@@ -11,25 +14,28 @@ from uws_service.soda.request import Circle, Polygon, Range, Shape
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-EDGE = 2048
-"""Points along the edge of a region: the extremes of a curve between two of them are off by a millionth of its size."""
+EDGE_POINTS = 2048
+"""The extremes of a curve between two of them are off by a millionth of its size."""
 
 
 def vectors(lon: Any, lat: Any) -> Floats:
-    """Unit vectors, shape (..., 3)."""
+    """Return unit vectors, shape (..., 3)."""
     along, up = np.radians(lon), np.radians(lat)
     return np.stack([np.cos(up) * np.cos(along), np.cos(up) * np.sin(along), np.sin(up)], axis=-1)
 
 
 def degrees(points: Floats) -> tuple[Floats, Floats]:
-    """Longitude 0…360 and latitude of vectors."""
+    """Return longitude (0 to 360) and latitude of vectors."""
     lon = np.degrees(np.arctan2(points[..., 1], points[..., 0])) % 360
     lat = np.degrees(np.arctan2(points[..., 2], np.hypot(points[..., 0], points[..., 1])))
     return lon, lat
 
 
 def inside(shape: Shape, lon: Floats, lat: Floats) -> Bools:
-    """Whether points lie in the region, its edge included; NaN lies in none."""
+    """Return whether points lie in a region or on its edge.
+
+    NaN lies in none.
+    """
     with np.errstate(invalid="ignore"):
         match shape:
             case Circle():
@@ -43,8 +49,11 @@ def inside(shape: Shape, lon: Floats, lat: Floats) -> Bools:
                 return _in_polygon(shape, vectors(lon, lat))
 
 
-def edge(shape: Shape, count: int = EDGE) -> tuple[Floats, Floats]:
-    """About ``count`` points along the edge, and the region's corners."""
+def edge(shape: Shape, count: int = EDGE_POINTS) -> tuple[Floats, Floats]:
+    """Return about ``count`` points along the edge.
+
+    The region's corners are among them.
+    """
     match shape:
         case Circle():
             return degrees(_ring(shape, count))
@@ -58,7 +67,10 @@ def edge(shape: Shape, count: int = EDGE) -> tuple[Floats, Floats]:
 
 
 def bounding_circle(lon: Floats, lat: Floats) -> Circle:
-    """A circle that holds all points, not always the smallest one."""
+    """Return a circle that holds all points.
+
+    It is not always the smallest one.
+    """
     points = vectors(lon, lat)
     middle = points.mean(axis=0)
     middle = middle / (np.linalg.norm(middle) or 1.0)
@@ -68,14 +80,17 @@ def bounding_circle(lon: Floats, lat: Floats) -> Circle:
 
 
 def _distance(shape: Circle, lon: Floats, lat: Floats) -> Floats:
-    """Radians from the centre; exact for small and for large angles."""
+    """Return the radians from a circle's centre.
+
+    They are exact for small and for large angles.
+    """
     half = np.linalg.norm(vectors(lon, lat) - vectors(shape.lon, shape.lat), axis=-1) / 2
-    found: Floats = 2 * np.arcsin(np.minimum(half, 1.0))
-    return found
+    angle: Floats = 2 * np.arcsin(np.minimum(half, 1.0))
+    return angle
 
 
 def _basis(axis: Floats) -> tuple[Floats, Floats]:
-    """Two unit vectors across an axis and each other."""
+    """Return two unit vectors across an axis and each other."""
     helper = np.eye(3)[np.argmin(np.abs(axis))]
     first = np.cross(axis, helper)
     first /= np.linalg.norm(first)
@@ -85,9 +100,9 @@ def _basis(axis: Floats) -> tuple[Floats, Floats]:
 def _ring(shape: Circle, count: int) -> Floats:
     axis = vectors(shape.lon, shape.lat)
     first, second = _basis(axis)
-    turn = np.linspace(0, 2 * np.pi, count, endpoint=False)[:, None]
+    angle = np.linspace(0, 2 * np.pi, count, endpoint=False)[:, None]
     radius = np.radians(shape.radius)
-    ring: Floats = np.cos(radius) * axis + np.sin(radius) * (np.cos(turn) * first + np.sin(turn) * second)
+    ring: Floats = np.cos(radius) * axis + np.sin(radius) * (np.cos(angle) * first + np.sin(angle) * second)
     return ring
 
 
@@ -96,12 +111,12 @@ def _frame(shape: Range, count: int) -> tuple[Floats, Floats]:
     parts = [(along, np.full(count, shape.south)), (along, np.full(count, shape.north))]
     if shape.width < 360:
         parts += [(np.full(count, shape.west), up), (np.full(count, shape.east), up)]
-    lon, lat = np.concatenate([one for one, _ in parts]), np.concatenate([one for _, one in parts])
+    lon, lat = np.concatenate([x for x, _ in parts]), np.concatenate([y for _, y in parts])
     return lon % 360, lat
 
 
 def _arc(start: Floats, end: Floats, steps: int) -> Floats:
-    """Points of the great circle from one vector to another, without the last one."""
+    """Return points of a great circle, without its end."""
     angle = 2 * np.arcsin(min(1.0, float(np.linalg.norm(end - start)) / 2))
     part = np.linspace(0, 1, steps, endpoint=False)[:, None]
     if angle < 1e-12:
@@ -111,7 +126,10 @@ def _arc(start: Floats, end: Floats, steps: int) -> Floats:
 
 
 def _in_polygon(shape: Polygon, points: Floats) -> Bools:
-    """Great circles are straight lines in the gnomonic projection on the polygon's middle: count the crossings."""
+    """Return whether points lie in a polygon: count the crossings.
+
+    Great circles are straight lines in the gnomonic projection on the polygon's middle.
+    """
     corners = vectors(*np.array(shape.vertices).T)
     centre = corners.mean(axis=0)
     centre /= np.linalg.norm(centre)
@@ -124,10 +142,10 @@ def _in_polygon(shape: Polygon, points: Floats) -> Bools:
 
     x, y, depth = plane(points)
     cx, cy, _ = plane(corners)
-    found = np.zeros(points.shape[:-1], bool)
+    within = np.zeros(points.shape[:-1], bool)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         for ax, ay, bx, by in zip(cx, cy, np.roll(cx, -1), np.roll(cy, -1), strict=True):
             crosses = (ay > y) != (by > y)
-            found ^= crosses & (x < (bx - ax) * (y - ay) / (by - ay) + ax)
-    inside_plane: Bools = found & (depth > 1e-6)
+            within ^= crosses & (x < (bx - ax) * (y - ay) / (by - ay) + ax)
+    inside_plane: Bools = within & (depth > 1e-6)
     return inside_plane

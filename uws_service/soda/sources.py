@@ -1,4 +1,4 @@
-"""Images where they lie: a file, an object on S3, a URL; read in parts only.
+"""Images where they lie, read in parts only.
 
 A source is named in the index of a collection, by its operator; a client never names one.
 
@@ -26,10 +26,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from uws_service.soda.errors import BadImage, Unavailable
 
-BLOCK = 32 * 1024
-"""Bytes that are asked for at least where headers are read."""
-BLOCKS = 256
-"""Blocks that are kept."""
+BLOCK_BYTES = 32 * 1024
+"""Read at least where headers are read."""
+MAX_BLOCKS = 256
+"""Of blocks in memory."""
 
 Span = tuple[int, int]
 """First byte and the one after the last."""
@@ -42,11 +42,11 @@ class Source(Protocol):
     size: int
 
     def read(self, spans: Sequence[Span]) -> list[bytes]:
-        """The bytes of each span."""
+        """Read the bytes of each span."""
         ...
 
     def close(self) -> None:
-        """Give back what it holds."""
+        """Release what it holds."""
         ...
 
 
@@ -62,7 +62,7 @@ class LocalSource:
             raise BadImage(f"{self.name} can't be read: {error.strerror}.") from None
 
     def read(self, spans: Sequence[Span]) -> list[bytes]:
-        """The bytes of each span."""
+        """Read the bytes of each span."""
         try:
             return [os.pread(self._file, end - start, start) for start, end in spans]
         except OSError as error:
@@ -74,29 +74,34 @@ class LocalSource:
 
 
 class RemoteSource:
-    """An object of a store, over HTTP or S3; spans that lie close together are asked for at once."""
+    """An object of a store, over HTTP or S3.
+
+    Spans that lie close together are requested at once.
+    """
 
     def __init__(self, store: Any, path: str, name: str) -> None:
         import obstore
 
         self.name, self._store, self._path = name, store, path
-        self.size = int(self._asked(obstore.head, store, path)["size"])
+        self.size = int(self._request(obstore.head, store, path)["size"])
 
     def read(self, spans: Sequence[Span]) -> list[bytes]:
-        """The bytes of each span."""
+        """Read the bytes of each span."""
         import obstore
 
         if not spans:
             return []
         starts, ends = [start for start, _ in spans], [end for _, end in spans]
-        found = self._asked(obstore.get_ranges, self._store, self._path, starts=starts, ends=ends, coalesce=16 * 1024)
-        return [bytes(one) for one in found]
+        content = self._request(
+            obstore.get_ranges, self._store, self._path, starts=starts, ends=ends, coalesce=16 * 1024
+        )
+        return [bytes(part) for part in content]
 
-    def _asked(self, function: Any, *arguments: Any, **named: Any) -> Any:
+    def _request(self, function: Any, *arguments: Any, **options: Any) -> Any:
         from obstore.exceptions import BaseError, GenericError, JoinError
 
         try:
-            return function(*arguments, **named)
+            return function(*arguments, **options)
         except FileNotFoundError:
             raise BadImage(f"{self.name} is not where the index says.") from None
         except (BaseError, OSError) as error:
@@ -106,11 +111,11 @@ class RemoteSource:
             raise (Unavailable if transient else BadImage)(text) from None
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: nothing is held."""
 
 
 def open_source(text: str, folder: Path | None, keys: Path | None = None) -> Source:
-    """The source of an image.
+    """Open the source of an image.
 
     Parameters
     ----------
@@ -140,13 +145,16 @@ def open_source(text: str, folder: Path | None, keys: Path | None = None) -> Sou
 
 
 def package_file(text: str) -> Path:
-    """The path of ``package://NAME/path``; it can't leave the package."""
-    top, _, rest = text.removeprefix("package://").partition("/")
-    found = importlib.util.find_spec(top) if top.isidentifier() else None
-    places = list(found.submodule_search_locations or ()) if found is not None else []
+    """Return the path of ``package://NAME/path``.
+
+    It can't leave the package.
+    """
+    top, _, path_in_package = text.removeprefix("package://").partition("/")
+    spec = importlib.util.find_spec(top) if top.isidentifier() else None
+    places = list(spec.submodule_search_locations or ()) if spec is not None else []
     if not places:
         raise BadImage(f"the Python package {top[:80]!r} is not installed.")
-    return _within(Path(places[0]), rest)
+    return _within(Path(places[0]), path_in_package)
 
 
 def _within(folder: Path, text: str) -> Path:
@@ -163,11 +171,11 @@ def _http(url: str, name: str) -> Source:
     if parts.username or parts.password or not parts.hostname:
         raise BadImage(f"the URL of {name} must name a host, and no user or password.")
     options: Any = {"allow_http": parts.scheme == "http", "timeout": "60s", "connect_timeout": "10s"}
-    root, _, last = parts.path.rpartition("/")
+    folder_path, _, file_name = parts.path.rpartition("/")
     if parts.query:
         raise BadImage(f"the URL of {name} has a query; only plain paths are read.")
-    store = HTTPStore.from_url(f"{parts.scheme}://{parts.netloc}{root or '/'}", client_options=options)
-    return RemoteSource(store, unquote(last), name)
+    store = HTTPStore.from_url(f"{parts.scheme}://{parts.netloc}{folder_path or '/'}", client_options=options)
+    return RemoteSource(store, unquote(file_name), name)
 
 
 def _s3(url: str, name: str, keys: Path | None) -> Source:
@@ -189,54 +197,57 @@ def _s3(url: str, name: str, keys: Path | None) -> Source:
 
 def _keys(path: Path) -> dict[str, str]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return {name: str(found[name]) for name in ("access_key_id", "secret_access_key")}
+        keys = json.loads(path.read_text(encoding="utf-8"))
+        return {name: str(keys[name]) for name in ("access_key_id", "secret_access_key")}
     except (OSError, ValueError, KeyError, TypeError):
         raise BadImage("the file with the keys for S3 can't be read.") from None
 
 
 class Reader(io.RawIOBase):
-    """A source as a file for astropy; blocks that were read are kept, so headers cost few requests."""
+    """A source as a file for astropy.
+
+    Blocks stay in memory, so headers cost few requests.
+    """
 
     mode = "rb"
 
     def __init__(self, source: Source) -> None:
         super().__init__()
         self.source = source
-        self._at = 0
+        self._position = 0
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
 
     def readable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def tell(self) -> int:
-        """The position."""
-        return self._at
+        """Return the position."""
+        return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Another position."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.source.size}[whence]
-        self._at = max(0, base + offset)
-        return self._at
+        """Set the position."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.source.size}[whence]
+        self._position = max(0, base + offset)
+        return self._position
 
     def readinto(self, buffer: Any) -> int:
-        """As many bytes as fit, fewer only at the end."""
-        end = min(self._at + len(buffer), self.source.size)
-        if end <= self._at:
+        """Read as many bytes as fit, fewer only at the end."""
+        end = min(self._position + len(buffer), self.source.size)
+        if end <= self._position:
             return 0
-        first, last = self._at // BLOCK, (end - 1) // BLOCK
-        wanted = [number for number in range(first, last + 1) if number not in self._blocks]
-        spans = [(number * BLOCK, min((number + 1) * BLOCK, self.source.size)) for number in wanted]
-        self._blocks.update(zip(wanted, self.source.read(spans), strict=True))
+        first, last = self._position // BLOCK_BYTES, (end - 1) // BLOCK_BYTES
+        missing = [number for number in range(first, last + 1) if number not in self._blocks]
+        spans = [(number * BLOCK_BYTES, min((number + 1) * BLOCK_BYTES, self.source.size)) for number in missing]
+        self._blocks.update(zip(missing, self.source.read(spans), strict=True))
         content = b"".join(self._blocks[number] for number in range(first, last + 1))
-        part = content[self._at - first * BLOCK : end - first * BLOCK]
+        part = content[self._position - first * BLOCK_BYTES : end - first * BLOCK_BYTES]
         buffer[: len(part)] = part
-        self._at += len(part)
-        while len(self._blocks) > BLOCKS:
+        self._position += len(part)
+        while len(self._blocks) > MAX_BLOCKS:
             self._blocks.popitem(last=False)
         return len(part)

@@ -84,8 +84,8 @@ class Soda:
             )
             fields = [*fields, *form.fields]
         ids = list(dict.fromkeys(value for name, value in fields if name.upper() == "ID" and value))
-        if len(ids) > links.MOST_IDS:
-            raise UsageError(f"ID was given {len(ids)} times; at most {links.MOST_IDS} are taken.")
+        if len(ids) > links.MAX_IDS:
+            raise UsageError(f"ID was given {len(ids)} times; at most {links.MAX_IDS} are taken.")
         for name, value in fields:
             if name.upper() == "RESPONSEFORMAT" and value.partition(";")[0].strip() not in _FORMATS:
                 raise UsageError(f"RESPONSEFORMAT={value[:80]!r} is not offered; offered: votable.")
@@ -103,7 +103,7 @@ def _no_file(number: int) -> Never:
     raise UsageError("DataLink takes no files.")
 
 
-_LIMITS = FormLimits(body=0, fields=links.MOST_IDS + 10, field_size=10_000, files=0, file_size=0, text=1 << 20)
+_LIMITS = FormLimits(body=0, fields=links.MAX_IDS + 10, field_size=10_000, files=0, file_size=0, text=1 << 20)
 _FORMATS = frozenset({"votable", "application/x-votable+xml", "text/xml", ""})
 
 
