@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from uws_service.domain.errors import ConfigurationError
+from uws_service.settings_checks import is_secure
 from uws_service.sites.kind import AgentVerifier, Kind, SiteParts
 from uws_service.sites.kubernetes.settings import KubernetesSite
 
@@ -17,6 +19,11 @@ def _open(site: KubernetesSite, parts: SiteParts) -> Executor:
     from uws_service.sites.kubernetes.cluster import Cluster
     from uws_service.sites.kubernetes.executor import KubernetesExecutor
 
+    if parts.data is not None and not is_secure(site.agent_url):
+        raise ConfigurationError(
+            f"settings: sites: {site.name}: agent_url must begin with https:// (not {site.agent_url!r}): agents get "
+            "tokens for data from there"
+        )
     return KubernetesExecutor(site, parts.depot, parts.instance, Cluster(site))
 
 
