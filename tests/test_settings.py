@@ -11,7 +11,7 @@ import yaml
 
 from uws_service.domain.errors import ConfigurationError
 from uws_service.settings import Settings
-from uws_service.settings_messages import mask_secrets
+from uws_service.settings_checks import mask_secrets
 
 
 def problems(folder: Path, text: str) -> list[str]:

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from uws_service.cli import http_server, main
+from uws_service.cli import main, uvicorn_server
 from uws_service.web.app import App
 
 TICK_SECONDS = 0.005
@@ -53,5 +53,5 @@ def longest_pauses(path: Path) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    http_server.create_app = WatchedApp  # type: ignore[assignment]
+    uvicorn_server.create_app = WatchedApp  # type: ignore[assignment]
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""Checks of single settings that are more than a type; each raises ValueError with what is allowed."""
+"""Checks of single settings beyond their type: ValueError with what is allowed; and secrets masked for messages."""
 
 from __future__ import annotations
 
@@ -75,6 +75,14 @@ def is_secure(url: str) -> bool:
         return ipaddress.ip_address(parts.hostname or "").is_loopback
     except ValueError:
         return False
+
+
+def mask_secrets(text: str) -> str:
+    """Return a text with the passwords in URLs, and secrets in their queries, replaced by stars."""
+    if "://" not in text:
+        return text
+    text = re.sub(r"(?<=://)([^/@:]*):([^/]*)@", r"\1:***@", text)
+    return re.sub(r"(?i)([?&][^=&]*(?:password|secret|token|key)[^=&]*=)[^&'\"]*", r"\1***", text)
 
 
 def check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:

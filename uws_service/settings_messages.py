@@ -16,6 +16,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from uws_service.settings_checks import mask_secrets
+
 PREFIX = "UWS_"
 DELIMITER = "__"
 GUESS_CUTOFF = 0.6
@@ -151,14 +153,6 @@ def _may_be_shown(path: FieldPath, value: Any) -> bool:
     """Return whether a message may repeat a value: sections and keys may hold secrets."""
     is_secret = any(word in str(part) for part in path for word in ("secret", "key", "token", "password"))
     return not is_secret and not isinstance(value, dict | list | tuple)
-
-
-def mask_secrets(text: str) -> str:
-    """Return a text with the passwords in URLs, and secrets in their queries, replaced by stars."""
-    if "://" not in text:
-        return text
-    text = re.sub(r"(?<=://)([^/@:]*):([^/]*)@", r"\1:***@", text)
-    return re.sub(r"(?i)([?&][^=&]*(?:password|secret|token|key)[^=&]*=)[^&'\"]*", r"\1***", text)
 
 
 def guess(name: str, names: Iterable[str]) -> str:

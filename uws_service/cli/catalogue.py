@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from uws_service.cli.common import JsonOption, console, note, print_json
-from uws_service.cli.server import ConfigOption, DataOption
+from uws_service.cli.operator_commands import ConfigOption, DataOption
 from uws_service.domain.errors import ConfigurationError, UsageError
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import typer
 
 from uws_service.cli.catalogue import FolderOption
 from uws_service.cli.common import EXIT_FAILURE, JsonOption, Stop, complain, console, note, print_json
-from uws_service.cli.server import ConfigOption, DataOption
+from uws_service.cli.operator_commands import ConfigOption, DataOption
 
 if TYPE_CHECKING:
     from uws_service.soda.describe import Given

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from uws_service.cli.common import EXIT_FAILURE, EXIT_USAGE, JsonOption, Stop, console, note, print_json
-from uws_service.cli.server import ConfigOption, DatabaseOption, DataOption
+from uws_service.cli.operator_commands import ConfigOption, DatabaseOption, DataOption
 
 if TYPE_CHECKING:
     from uws_service.settings import Settings

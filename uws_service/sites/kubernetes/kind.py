@@ -33,4 +33,31 @@ def _agents(executors: Sequence[KubernetesExecutor]) -> AgentVerifier:
     return AgentTokens([executor.cluster for executor in executors])
 
 
-KUBERNETES = Kind("kubernetes", KubernetesSite, _open, agents=_agents)
+async def _check(site: KubernetesSite) -> str:
+    """Ask the API server for the namespace's jobs and pods, and for the queue.
+
+    Raises
+    ------
+    ConfigurationError, NotNow
+        It can't be asked, or does not let the service see them.
+    """
+    from uws_service.sites.kubernetes.cluster import Cluster, Expired, Missing
+
+    cluster = Cluster(site)
+    try:
+        await cluster.open()
+        await cluster.is_there()
+        await cluster.all("pods", "uws-service/job")
+        if site.queue:
+            await cluster.find_kueue()
+            await cluster.places(site.queue)
+    except (Missing, Expired) as error:
+        raise ConfigurationError(
+            f"site {site.name}: {error or 'the API server does not know what was looked for'}"
+        ) from None
+    finally:
+        await cluster.close()
+    return f"namespace {site.namespace}" + (f", queue {site.queue}" if site.queue else "")
+
+
+KUBERNETES = Kind("kubernetes", KubernetesSite, _open, agents=_agents, check=_check)

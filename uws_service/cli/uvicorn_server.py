@@ -1,4 +1,4 @@
-"""The web server around the service: one process, or several that share one socket.
+"""Uvicorn around the service: one process, or several that share one socket.
 
 The service itself is an ASGI application (`uws_service.web.app`); here are its process, its signals and what is said
 when it can't start.
