@@ -31,9 +31,9 @@ OPEN = ["anonymous=true", "site.allowHttp=true"]
 ISSUER = ["settings.auth.issuers[0].url=https://iam.example.org", "settings.auth.issuers[0].audience=uws"]
 EVERYTHING = [
     *ISSUER,
-    "replicas=3", "database.existingSecret=db", "depot.url=s3://bucket/p?endpoint=https://s3", "depot.existingSecret=s3",
-    "ingress.enabled=true", "ingress.host=uws.example.org", "ingress.tlsSecret=tls", "gateway.enabled=true",
-    "gateway.parentRefs[0].name=edge", "serviceMonitor.enabled=true", "dashboard.enabled=true", "site.queue=astro",
+    "replicas=3", "database.existingSecret=db", "depot.url=s3://bucket/p?endpoint=https://s3",
+    "depot.existingSecret=s3", "ingress.enabled=true", "ingress.host=uws.example.org", "ingress.tlsSecret=tls",
+    "gateway.enabled=true", "gateway.parentRefs[0].name=edge", "serviceMonitor.enabled=true", "dashboard.enabled=true", "site.queue=astro",
     "site.namespace=jobs", "kubeconfigs.existingSecret=sites", "applications.mine\\.yaml=name: mine",
     "networkPolicy.from[0].podSelector.matchLabels.app=edge", "image.pullSecrets[0]=registry",
 ]  # fmt: skip

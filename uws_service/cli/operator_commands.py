@@ -100,9 +100,14 @@ def check_config(
 
 def _check_online(settings: Settings) -> list[Check]:
     import asyncio
+    import logging
+
+    import structlog
 
     from uws_service.cli.online_checks import check_online
 
+    logging.disable()  # what is wrong is said once, by this command
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     return asyncio.run(check_online(settings))
 
 
