@@ -119,7 +119,7 @@ WORDS = {"str": "text", "int": "whole number", "float": "number", "bool": "true 
 def _type(annotation: Any) -> str:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Literal:
-        return " or ".join(f"`{one}`" for one in arguments)
+        return " or ".join(f"`{argument}`" for argument in arguments)
     if origin in (tuple, list):
         return f"list of {_type(arguments[0])}"
     if origin in (typing.Union, types.UnionType):
@@ -470,7 +470,7 @@ def metrics_page() -> str:
     rows: list[tuple[str, ...]] = []
     for metric in sorted(REGISTRY.collect(), key=lambda one: one.name):
         collector = REGISTRY._names_to_collectors[metric.name]
-        labels = ", ".join(f"`{one}`" for one in collector._labelnames) or "–"
+        labels = ", ".join(f"`{labelname}`" for labelname in collector._labelnames) or "–"
         name = metric.name + ("_total" if metric.type == "counter" else "")
         rows.append((f"`{name}`", metric.type, labels, metric.documentation))
     return page(

@@ -65,10 +65,10 @@ def scenarios() -> dict[str, Scenario]:
 def show(figures: list[Figure]) -> None:
     """The table for a person."""
     table = Table("what", "value", "unit", "target", "met", "how")
-    for one in figures:
-        met = "" if one.met is None else "yes" if one.met else "NO"
-        target = "" if one.target is None else f"{one.target:g}"
-        table.add_row(one.name, f"{one.value:g}", one.unit, target, met, one.how)
+    for figure in figures:
+        met = "" if figure.met is None else "yes" if figure.met else "NO"
+        target = "" if figure.target is None else f"{figure.target:g}"
+        table.add_row(figure.name, f"{figure.value:g}", figure.unit, target, met, figure.how)
     Console(width=180).print(table)
 
 
@@ -105,7 +105,7 @@ def main() -> None:
     show(figures)
     target = ROOT / "build" / (f"bench-{names[0]}.json" if names in (["cluster"], ["tap"]) else "bench.json")
     target.parent.mkdir(exist_ok=True)
-    target.write_text(json.dumps([asdict(one) for one in figures], indent=1) + "\n")
+    target.write_text(json.dumps([asdict(figure) for figure in figures], indent=1) + "\n")
     print(f"written: {target.relative_to(ROOT)}")
 
 

@@ -183,7 +183,7 @@ def test_submit_without_run_and_with_a_key(capsys: Capture) -> None:
     with Foreign(lambda _: Reply(303, b"", {"Location": "/jobs/7"})) as server:
         code = run(["submit", f"{server.url}/jobs", "A=1", "--no-run", "--idempotency-key", "mine"])
         posts = [one for one in server.asked if one.method == "POST"]
-        assert [one.headers["idempotency-key"] for one in posts] == ["mine"]
+        assert [post.headers["idempotency-key"] for post in posts] == ["mine"]
         assert {one.method for one in server.asked} <= {"POST", "GET"}
     assert (code, capsys.readouterr().out) == (0, f"{server.url}/jobs/7\n")
 
@@ -344,7 +344,7 @@ def test_results_are_listed_and_downloaded(tmp_path: Path, capsys: Capture) -> N
     with Foreign(results) as server:
         url = f"{server.url}/jobs/42"
         assert run(["results", url, "--json"]) == 0
-        assert [one["href"] for one in json.loads(capsys.readouterr().out)] == [
+        assert [load["href"] for load in json.loads(capsys.readouterr().out)] == [
             f"{server.url}/d/1",
             f"{server.url}/d/2",
             f"{url}/d3",

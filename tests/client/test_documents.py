@@ -117,7 +117,7 @@ def test_a_job_list() -> None:
         '<a:jobref xlink:href="3"><a:phase>HELD</a:phase></a:jobref></a:jobs>'
     )
     found = parse_jobs(document.encode(), "https://example.org/svc/async?LAST=3")
-    assert [(one.id, one.url, one.phase) for one in found.jobs] == [
+    assert [(job.id, job.url, job.phase) for job in found.jobs] == [
         ("1", "https://example.org/svc/async/1", "PENDING"),
         ("2", "https://example.org/svc/async/2", "ERROR"),
         ("3", "https://example.org/svc/async/3", "HELD"),

@@ -305,7 +305,7 @@ def test_list_filters_for_servers_without_filters() -> None:
     document = f'<j:jobs xmlns:j="http://www.ivoa.net/xml/UWS/v1.0"{{}}>{entries}</j:jobs>'
     with Foreign(lambda _: xml(document.format(""))) as server, UwsClient(server.url) as client:
         found = client.jobs(f"{server.url}/jobs", phases=["completed"], after=1767312000000, last=1)
-        assert [one.id for one in found.jobs] == ["4"]
+        assert [job.id for job in found.jobs] == ["4"]
         assert server.asked[0].query == {"PHASE": ["COMPLETED"], "AFTER": ["2026-01-02T00:00:00.000Z"], "LAST": ["1"]}
         server.answer = lambda _: xml(document.format(' version="1.1"'))
         assert len(client.jobs(f"{server.url}/jobs", last=1).jobs) == 4  # a 1.1 server is believed

@@ -53,7 +53,7 @@ def test_from_submit_to_delete(jobs: str, tmp_path: Path, capsys: Capture) -> No
     shown = json.loads(capsys.readouterr().out)
     assert (shown["phase"], shown["run_id"], shown["duration"], shown["version"]) == ("COMPLETED", "mine", 20, "1.1")
     assert shown["created"] <= shown["started"] <= shown["ended"]
-    assert {one["name"]: one["by_reference"] for one in shown["parameters"]}["extra"] is True
+    assert {parameter["name"]: parameter["by_reference"] for parameter in shown["parameters"]}["extra"] is True
     assert run(["show", job]) == 0
     assert "COMPLETED" in capsys.readouterr().out
 
@@ -64,7 +64,7 @@ def test_from_submit_to_delete(jobs: str, tmp_path: Path, capsys: Capture) -> No
     capsys.readouterr()
 
     assert run(["list", jobs, "--last", "1", "--phase", "COMPLETED", "--json"]) == 0
-    assert [one["url"] for one in json.loads(capsys.readouterr().out)] == [job]
+    assert [load["url"] for load in json.loads(capsys.readouterr().out)] == [job]
     assert run(["delete", job]) == 0
     capsys.readouterr()
     assert run(["show", job]) == 3
@@ -127,7 +127,7 @@ def test_wait_is_prompt_and_shows_progress(jobs: str) -> None:
         done = client.wait(job, interval=1, on_change=lambda one: fractions.append(one.progress))
         assert done.phase == "COMPLETED" and done.ended is not None
         assert time.time() * 1000 - done.ended < 2000
-        assert any(one is not None and 0 < one < 1 for one in fractions)
+        assert any(fraction is not None and 0 < fraction < 1 for fraction in fractions)
 
 
 def test_a_waiter_survives_a_restart(tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ def test_check_config_tells_what_it_found(tmp_path: Path) -> None:
     found = json.loads(ended.stdout)
     assert found["settings"]["database"] == "postgresql://me:***@db/uws"
     assert (found["settings"]["limits"]["wait"], found["settings"]["limits"]["files"]) == (7, 3)
-    assert "probe" in [one["name"] for one in found["applications"]]
+    assert "probe" in [application["name"] for application in found["applications"]]
     text = program(tmp_path, "check-config", "--config", "s.yaml").stdout
     assert "limits.wait" in text and "probe" in text and "geheim" not in text
     assert [one.name for one in tmp_path.iterdir()] == ["s.yaml"]

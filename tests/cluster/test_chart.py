@@ -30,12 +30,12 @@ OPEN = ["anonymous=true", "site.allowHttp=true"]
 """The least that a trial must say."""
 ISSUER = ["settings.auth.issuers[0].url=https://iam.example.org", "settings.auth.issuers[0].audience=uws"]
 EVERYTHING = [
-    *ISSUER,
-    "replicas=3", "database.existingSecret=db", "depot.url=s3://bucket/p?endpoint=https://s3",
+    *ISSUER, "replicas=3", "database.existingSecret=db", "depot.url=s3://bucket/p?endpoint=https://s3",
     "depot.existingSecret=s3", "ingress.enabled=true", "ingress.host=uws.example.org", "ingress.tlsSecret=tls",
-    "gateway.enabled=true", "gateway.parentRefs[0].name=edge", "serviceMonitor.enabled=true", "dashboard.enabled=true", "site.queue=astro",
-    "site.namespace=jobs", "kubeconfigs.existingSecret=sites", "applications.mine\\.yaml=name: mine",
-    "networkPolicy.from[0].podSelector.matchLabels.app=edge", "image.pullSecrets[0]=registry",
+    "gateway.enabled=true", "gateway.parentRefs[0].name=edge", "serviceMonitor.enabled=true",
+    "dashboard.enabled=true", "site.queue=astro", "site.namespace=jobs", "kubeconfigs.existingSecret=sites",
+    "applications.mine\\.yaml=name: mine", "networkPolicy.from[0].podSelector.matchLabels.app=edge",
+    "image.pullSecrets[0]=registry",
 ]  # fmt: skip
 
 
@@ -78,7 +78,9 @@ def test_lint() -> None:
 def test_objects_are_valid(values: list[str]) -> None:
     """kubeconform, strictly, against the schemas of the Kubernetes that the tests run."""
     documents = [one for one in yaml.safe_load_all(template(*values)) if one and one["kind"] not in FOREIGN]
-    assert {"Deployment", "Role", "Service", "NetworkPolicy", "ConfigMap"} <= {one["kind"] for one in documents}
+    assert {"Deployment", "Role", "Service", "NetworkPolicy", "ConfigMap"} <= {
+        document["kind"] for document in documents
+    }
     schemas.check(yaml.safe_dump_all(documents))
 
 
@@ -207,7 +209,7 @@ def test_rights_are_of_one_namespace() -> None:
     """No ClusterRole, and no right that the executor does not use."""
     documents = [one for one in yaml.safe_load_all(template(*EVERYTHING)) if one]
     assert not [one for one in documents if one["kind"].startswith("ClusterRole")]
-    (role,) = (one for one in documents if one["kind"] == "Role")
+    (role,) = (document for document in documents if document["kind"] == "Role")
     assert role["metadata"]["namespace"] == "jobs"
     assert {resource: rule["verbs"] for rule in role["rules"] for resource in rule["resources"]} == {
         "jobs": ["create", "delete", "get", "list", "watch"],

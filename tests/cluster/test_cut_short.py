@@ -74,7 +74,7 @@ def _taint(site: Site, pod: str) -> None:
 
 
 def _is_leaving(site: Site, pod: str) -> bool:
-    found = [one for one in site.get("pods", "-n", NAMESPACE)["items"] if one["metadata"]["name"] == pod]
+    found = [item for item in site.get("pods", "-n", NAMESPACE)["items"] if item["metadata"]["name"] == pod]
     return not found or "deletionTimestamp" in found[0]["metadata"]
 
 

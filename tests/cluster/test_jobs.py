@@ -70,9 +70,9 @@ def test_results_and_log(shell: Client, site_a: Site) -> None:
     told = shell.ended(url)
     assert told["phase"] == "COMPLETED", told["errorSummary"]
     assert {one["id"]: one["size"] for one in told["results"]} == {"result": 3, "big": 3_000_000}
-    for one in told["results"]:
-        content = shell.http.get(f"{url}/results/{one['id']}").content
-        assert hashlib.sha256(content).hexdigest() == one["sha256"]
+    for result in told["results"]:
+        content = shell.http.get(f"{url}/results/{result['id']}").content
+        assert hashlib.sha256(content).hexdigest() == result["sha256"]
     assert sorted(shell.log(url).split()) == ["complained", "said"]
     assert told["jobInfo"]["message"] == "half way"
     until(lambda: not objects(site_a, "jobs,pods", url), "the Job and its pod to be removed")
@@ -98,7 +98,7 @@ def test_usage(shell: Client, service: ClusterServer) -> None:
 
     def known() -> list[dict[str, Any]]:
         found = records()
-        return [found[one] for one in phases if one in found and found[one]["peak_memory"]]
+        return [found[phase] for phase in phases if phase in found and found[phase]["peak_memory"]]
 
     done, killed = until(lambda: len(told := known()) == 2 and told, "their accounts")
     assert done["wall"] >= 2 and done["peak_memory"] > 40 * 2**20 and done["bytes_out"] == 1
@@ -149,7 +149,7 @@ def test_abort(shell: Client, site_a: Site) -> None:
     assert shell.phase(url) == "ABORTED"
     until(lambda: not objects(site_a, "jobs,pods", url), "the pod to end")
     told = until(lambda: (found := shell.json(url))["results"] and found, "the results to be kept")
-    assert [one["id"] for one in told["results"]] == ["done"]
+    assert [result["id"] for result in told["results"]] == ["done"]
     assert "started" in shell.log(url)
 
 

@@ -47,7 +47,7 @@ def test_api_server_away(server: ClusterServer, site_a: Site) -> None:
         for url in (running, late):
             told = client.ended(url)
             assert told["phase"] == "COMPLETED", told["errorSummary"]
-            assert [one["id"] for one in told["results"]] == ["result"]
+            assert [result["id"] for result in told["results"]] == ["result"]
             _once(site_a, url)
         until(lambda: not objects(site_a, "jobs,pods", aborted), "the aborted job to be gone")
         assert client.phase(aborted) == "ABORTED"
@@ -63,7 +63,7 @@ def test_service_killed(server: ClusterServer, site_a: Site) -> None:
         for url in urls:
             told = client.ended(url)
             assert told["phase"] == "COMPLETED", told["errorSummary"]
-            assert [one["id"] for one in told["results"]] == ["result"]
+            assert [result["id"] for result in told["results"]] == ["result"]
             _once(site_a, url)
 
 

@@ -107,7 +107,7 @@ def test_preempted(server: ClusterServer, core: Client, site_k: Site, code: int)
     for url in low:
         told = core.ended(url)
         assert told["phase"] == "COMPLETED", told["errorSummary"]
-        assert told["jobInfo"]["attempt"] == 1 and [one["id"] for one in told["results"]] == ["result"]
+        assert told["jobInfo"]["attempt"] == 1 and [result["id"] for result in told["results"]] == ["result"]
         assert core.http.get(f"{url}/results/result").text.strip() == job_id(url)
         until(lambda url=url: not objects(site_k, "jobs,pods", url), "the Job to go")
 

@@ -71,7 +71,7 @@ def place(site_a: Site) -> Iterator[tuple[Site, str, str]]:
 def _ended_pod(site: Site, namespace: str) -> str:
     """The name of the first Job's pod once it has printed."""
     pods = site.get("pods", "-n", namespace, "-l", "rights=first")["items"]
-    return next((one["metadata"]["name"] for one in pods if one["status"]["phase"] == "Succeeded"), "")
+    return next((pod["metadata"]["name"] for pod in pods if pod["status"]["phase"] == "Succeeded"), "")
 
 
 def _grant(site: Site, namespace: str, without: tuple[str, str] | None = None) -> None:

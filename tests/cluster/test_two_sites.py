@@ -83,7 +83,7 @@ def test_cut_off_for_a_while(site_a: Site, site_b: Site, folder: Path) -> None:
             for url in at["b"]:
                 told = client.ended(url)
                 assert told["phase"] == "COMPLETED", told["errorSummary"]
-                assert told["jobInfo"]["attempt"] == 1 and [one["id"] for one in told["results"]] == ["result"]
+                assert told["jobInfo"]["attempt"] == 1 and [result["id"] for result in told["results"]] == ["result"]
             assert set(_made(site_b, at["b"]).values()) == {1} and len(_made(site_b, at["b"])) == 3
             assert not _made(site_a, at["b"])
     finally:
@@ -118,7 +118,7 @@ def test_cut_off_for_ever(site_a: Site, site_b: Site, folder: Path) -> None:
             until(lambda: not left(site_b, there), "the given-up Jobs to be removed")
             for url in there:
                 told = client.json(url)
-                assert told["phase"] == "COMPLETED" and [one["id"] for one in told["results"]] == ["result"]
+                assert told["phase"] == "COMPLETED" and [result["id"] for result in told["results"]] == ["result"]
                 assert set(_made(site_b, [url]).values()) == set(_made(site_a, [url]).values()) == {1}
     finally:
         server.stop()
@@ -136,4 +136,4 @@ def site_b_agents(site: Site, urls: list[str]) -> str:
 def left(site: Site, urls: list[str]) -> list[str]:
     """Jobs and pods of some UWS jobs that a site still has."""
     items = site.get("jobs,pods", "-n", NAMESPACE)["items"]
-    return [one["metadata"]["name"] for one in items if any(job_id(url) in one["metadata"]["name"] for url in urls)]
+    return [item["metadata"]["name"] for item in items if any(job_id(url) in item["metadata"]["name"] for url in urls)]

@@ -159,7 +159,7 @@ def linted(code: str, path: str) -> list[str]:
         input=code, capture_output=True, text=True, cwd=ROOT,
     )  # fmt: skip
     assert done.returncode in (0, 1), done.stderr
-    return [code.splitlines()[one["location"]["row"] - 1] for one in json.loads(done.stdout)]
+    return [code.splitlines()[load["location"]["row"] - 1] for load in json.loads(done.stdout)]
 
 
 def test_dangerous_parsers_are_refused() -> None:

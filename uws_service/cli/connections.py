@@ -87,15 +87,15 @@ class Sweeper:
     def _sweep(self) -> None:
         now = self._loop.time()
         try:
-            for one in list(self.connections):
-                one.check(now)
+            for connection in list(self.connections):
+                connection.check(now)
         finally:
             self._loop.call_later(SWEEP_SECONDS, self._sweep)
 
     def make_room(self, latest: BoundedProtocol) -> bool:
         """Whether there is room for the connection that has just come, if need be at the cost of others."""
         now = self._loop.time()
-        lagging = [(one.behind(now), one) for one in self.connections if one is not latest]
+        lagging = [(connection.behind(now), connection) for connection in self.connections if connection is not latest]
         waiting = sorted(((lag, one) for lag, one in lagging if lag > 0), key=lambda pair: -pair[0])
         for _, one in waiting[: max(1, self.most // 16)]:
             self.connections.discard(one)

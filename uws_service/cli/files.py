@@ -86,12 +86,12 @@ def results(
 
 
 def _chosen(job: JobDocument, ids: list[str]) -> list[JobResult]:
-    known = {one.id: one for one in job.results}
+    known = {result.id: result for result in job.results}
     missing = [one for one in ids if one not in known]
     if missing:
         names = ", ".join(known) or "none"
         raise Stop(EXIT_FAILURE, f"the job has no result {missing[0]!r}; it has: {names}; its phase is {job.phase}")
-    return [known[one] for one in dict.fromkeys(ids)] if ids else list(job.results)
+    return [known[fromkey] for fromkey in dict.fromkeys(ids)] if ids else list(job.results)
 
 
 def _list(chosen: list[JobResult], *, as_json: bool) -> None:
@@ -176,7 +176,7 @@ def logs(
         raise typer.BadParameter(f"{stream!r} must be stdout, stderr or both")
     with guarded(), open_client(url_of(job), header, http_timeout, token) as client:
         document = client.job(job)
-        wanted = [one for one in _links(document) if stream in (one.name, "both")]
+        wanted = [link for link in _links(document) if stream in (link.name, "both")]
         found = [_print_log(client, one) for one in wanted]
     if not any(found):
         raise Stop(EXIT_FAILURE, f"{document.url} has no logs; its phase is {document.phase}")

@@ -89,10 +89,10 @@ def list_(index: IndexOption = Path("images.jsonl"), as_json: JsonOption = False
     if as_json:
         print_json([to_json(one) for one in entries])
         return
-    for one in entries:
-        lon, lat, radius = one.circle
-        axes = "×".join(str(size) for size in one.axes)
-        console().print(f"{one.id}  {axes}  {lon:.4f} {lat:+.4f} r={radius:.4g}°  {one.title}", soft_wrap=True)
+    for entry in entries:
+        lon, lat, radius = entry.circle
+        axes = "×".join(str(size) for size in entry.axes)
+        console().print(f"{entry.id}  {axes}  {lon:.4f} {lat:+.4f} r={radius:.4g}°  {entry.title}", soft_wrap=True)
 
 
 @images.command("remove")
@@ -178,10 +178,10 @@ def _places(sources: list[str], folder: Path) -> Iterator[str]:
         files = [path] if path.is_file() else sorted(one for one in path.rglob("*") if _is_image(one))
         if not files:
             raise Stop(EXIT_FAILURE, f"{source}: the folder has no files that end in {', '.join(ENDINGS)}")
-        for one in files:
-            if not one.resolve().is_relative_to(folder.resolve()):
-                raise Stop(EXIT_FAILURE, f"{one}: lies outside {folder}, the folder of the index; put the index above")
-            yield str(one.resolve().relative_to(folder.resolve()))
+        for file in files:
+            if not file.resolve().is_relative_to(folder.resolve()):
+                raise Stop(EXIT_FAILURE, f"{file}: lies outside {folder}, the folder of the index; put the index above")
+            yield str(file.resolve().relative_to(folder.resolve()))
 
 
 def _is_image(path: Path) -> bool:

@@ -79,7 +79,7 @@ def _meaning(parameter: Any, context: Any) -> str:
         facts.append(f"Default: `{text if default is not True else parameter.opts[0]}`.")
     if parameter.envvar:
         variables = [parameter.envvar] if isinstance(parameter.envvar, str) else parameter.envvar
-        facts.append(f"Environment: {', '.join(f'`{one}`' for one in variables)}.")
+        facts.append(f"Environment: {', '.join(f'`{variable}`' for variable in variables)}.")
     return _cell(" ".join([words, *facts]).strip())
 
 

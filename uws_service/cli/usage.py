@@ -111,7 +111,7 @@ async def _sums(url: str, period: tuple[int, int], keys: list[str]) -> list[Line
 
 
 def _print_sums(keys: list[str], lines: list[Line], *, as_csv: bool, as_json: bool) -> None:
-    rows = [dict(zip(keys, one.key, strict=True)) | _figures(one) for one in lines]
+    rows = [dict(zip(keys, line.key, strict=True)) | _figures(line) for line in lines]
     if as_json:
         print_json(rows)
         return

@@ -54,7 +54,7 @@ def offers(url: str) -> list[Offer]:
     steps = [one for one in parts.path.split("/") if one]
     with _client() as http:
         for length in range(len(steps), -1, -1):
-            base = urlunsplit((parts.scheme, parts.netloc, "".join(f"/{one}" for one in steps[:length]), "", ""))
+            base = urlunsplit((parts.scheme, parts.netloc, "".join(f"/{step}" for step in steps[:length]), "", ""))
             try:
                 answer = http.get(f"{base}/login")
                 told = answer.json() if answer.status_code == 200 else None
@@ -63,7 +63,7 @@ def offers(url: str) -> list[Offer]:
             except ValueError:
                 continue
             if isinstance(told, dict) and isinstance(told.get("issuers"), list):
-                return [_offer(base, one) for one in told["issuers"] if isinstance(one, dict)]
+                return [_offer(base, issuer) for issuer in told["issuers"] if isinstance(issuer, dict)]
     return []
 
 

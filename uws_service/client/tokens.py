@@ -128,7 +128,7 @@ class Keeper:
 
     def find(self, url: str) -> Login | None:
         """The login at the service that a URL belongs to: the one with the longest path."""
-        services = sorted((one for one in self._entries() if _below(url, one)), key=len)
+        services = sorted((entry for entry in self._entries() if _below(url, entry)), key=len)
         return self._load(services[-1]) if services else None
 
     def save(self, login: Login, *, keyring: bool | None = None) -> None:

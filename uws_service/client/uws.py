@@ -229,7 +229,8 @@ class UwsClient:
             data.setdefault(name, []).append(value)
         with contextlib.ExitStack() as stack:
             files = [
-                (one.name, (one.path.name, stack.enter_context(one.path.open("rb")), one.media_type)) for one in uploads
+                (upload.name, (upload.path.name, stack.enter_context(upload.path.open("rb")), upload.media_type))
+                for upload in uploads
             ]
             return self.http.send("POST", url, data=data, files=files, headers=headers)
 
