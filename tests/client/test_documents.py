@@ -205,7 +205,7 @@ def test_external_entities_are_never_fetched(kind: str, tmp_path: Path) -> None:
         else:
             with pytest.raises(BadDocument, match="entities"):
                 parse_job(document.format("&x;&y;").encode(), URL)
-        assert canary.asked == []
+        assert canary.requests == []
 
 
 @pytest.mark.parametrize(

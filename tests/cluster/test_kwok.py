@@ -46,4 +46,4 @@ def test_jobs_on_fake_nodes_complete(site: Site, namespace: str) -> None:
 
 def _complete(site: Site, namespace: str) -> set[str]:
     jobs = site.get("jobs", "-n", namespace)["items"]
-    return {each["metadata"]["name"] for each in jobs if each["status"].get("succeeded") == 1}
+    return {job["metadata"]["name"] for job in jobs if job["status"].get("succeeded") == 1}

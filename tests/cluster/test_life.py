@@ -44,7 +44,7 @@ def traces() -> dict[str, object]:
         "processes": [words for _, words in command_lines() if any(folder in word for word in words)],
         "mounts": sorted(line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()),
         "namespaces": subprocess.run(["ip", "netns"], capture_output=True, text=True, check=True).stdout,
-        "interfaces": [each["ifname"] for each in json.loads(subprocess.check_output([*ip, "link"]))],
+        "interfaces": [load["ifname"] for load in json.loads(subprocess.check_output([*ip, "link"]))],
         "routes": [each["dst"] for each in json.loads(subprocess.check_output([*ip, "route"]))],
         "control groups": [str(path) for top in cgroups.hierarchies() for path in top.glob(f"uws*-{NAME}")],
         "parameters": [Path("/proc/sys", parameter).read_text() for parameter in PARAMETERS],
@@ -76,7 +76,7 @@ def test_up_uses_what_runs_and_starts_what_does_not(name: str) -> None:
     pids = {each: first.layout.pidfile(each).read_text() for each in components.ORDER}
     first.kill("kube-scheduler")
     second = Site.up(name)
-    changed = {each for each in pids if second.layout.pidfile(each).read_text() != pids[each]}
+    changed = {pid for pid in pids if second.layout.pidfile(pid).read_text() != pids[pid]}
     assert changed == {"kube-scheduler"} and second.ready("kube-scheduler")
     assert second.address == first.address
 

@@ -34,7 +34,12 @@ def own_namespace(site_a: Site) -> Iterator[str]:
 def test_node_is_ready(cluster: Cluster) -> None:
     """There is a node, and it takes pods."""
     nodes = cluster.get("nodes")["items"]
-    ready = [each["status"] for node in nodes for each in node["status"]["conditions"] if each["type"] == "Ready"]
+    ready = [
+        condition["status"]
+        for node in nodes
+        for condition in node["status"]["conditions"]
+        if condition["type"] == "Ready"
+    ]
     assert "True" in ready
 
 

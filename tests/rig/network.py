@@ -138,7 +138,7 @@ class Cable:
     def is_cut(self) -> bool:
         """Whether the cable is cut at this machine's end."""
         return any(
-            each["kind"] == "blackhole" for each in json.loads(run("tc", "-j", "qdisc", "show", "dev", self.name))
+            load["kind"] == "blackhole" for load in json.loads(run("tc", "-j", "qdisc", "show", "dev", self.name))
         )
 
 

@@ -225,7 +225,7 @@ def needed_distributions() -> list[importlib.metadata.Distribution]:
 
 def _packages_layer() -> Layer:
     distributions = needed_distributions()
-    key = [*(f"{each.name} {each.version}" for each in distributions), *KEPT_TESTS]
+    key = [*(f"{distribution.name} {distribution.version}" for distribution in distributions), *KEPT_TESTS]
     return _layer("packages", key, lambda: _packages(distributions))
 
 

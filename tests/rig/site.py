@@ -242,7 +242,9 @@ class Site(Cluster):
         )
         conditions = nodes.get("status", {}).get("conditions", [])
         accounts = self._kubectl_inside("get", "serviceaccount", "default", "--ignore-not-found", "-o", "name")
-        return bool(accounts) and any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+        return bool(accounts) and any(
+            condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions
+        )
 
     def enter(self, command: Sequence[str]) -> int:
         """Run a command inside the site, on this terminal; its exit code."""
