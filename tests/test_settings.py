@@ -18,9 +18,9 @@ def problems(folder: Path, text: str) -> list[str]:
     """Return the messages about a settings file, without its folder."""
     file = folder / "service.yaml"
     file.write_text(text)
-    with pytest.raises(ConfigurationError) as caught:
+    with pytest.raises(ConfigurationError) as error:
         Settings.load(file)
-    return caught.value.message.replace(f"{folder}/", "").splitlines()
+    return error.value.message.replace(f"{folder}/", "").splitlines()
 
 
 @pytest.mark.parametrize(
@@ -126,9 +126,9 @@ def test_sensible_values_are_taken(field: str, value: Any) -> None:
 )
 def test_variables_are_named(monkeypatch: pytest.MonkeyPatch, variable: str, value: str, message: str) -> None:
     monkeypatch.setenv(variable, value)
-    with pytest.raises(ConfigurationError) as caught:
+    with pytest.raises(ConfigurationError) as error:
         Settings.load()
-    assert caught.value.message.startswith(message)
+    assert error.value.message.startswith(message)
 
 
 def test_a_mistake_is_blamed_on_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,7 @@ def longest_pauses(path: Path) -> tuple[float, float]:
     lines = path.read_text().splitlines() if path.exists() else []
     path.unlink(missing_ok=True)
     pairs = [tuple(map(float, line.split())) for line in lines]
-    return max((pair[0] for pair in pairs), default=0.0), max((one[1] for one in pairs), default=0.0)
+    return max((pair[0] for pair in pairs), default=0.0), max((pair[1] for pair in pairs), default=0.0)
 
 
 if __name__ == "__main__":

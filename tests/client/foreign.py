@@ -120,13 +120,13 @@ def xml(body: str, status: int = 200) -> Reply:
     return Reply(status, body, {"Content-Type": "text/xml"})
 
 
-def job(phase: str, inside: str = "", *, version: str = "1.1", job_id: str = "42") -> str:
+def job(phase: str, content: str = "", *, version: str = "1.1", job_id: str = "42") -> str:
     """A job document with a prefix that no client may rely on."""
     attribute = f' version="{version}"' if version else ""
     return (
         f'<?xml version="1.0"?><w:job xmlns:w="{UWS}" xmlns:l="http://www.w3.org/1999/xlink" '
         f'xmlns:i="http://www.w3.org/2001/XMLSchema-instance"{attribute}>'
-        f"<w:jobId>{job_id}</w:jobId><w:ownerId i:nil='true'/><w:phase>{phase}</w:phase>{inside}</w:job>"
+        f"<w:jobId>{job_id}</w:jobId><w:ownerId i:nil='true'/><w:phase>{phase}</w:phase>{content}</w:job>"
     )
 
 
@@ -140,12 +140,12 @@ class Runner:
         self.phases = phases
         self.blocking = blocking
         self.version = version
-        self.begun: float | None = None
+        self.start: float | None = None
 
     def phase(self) -> str:
-        if self.begun is None:
-            self.begun = time.monotonic()
-        passed = time.monotonic() - self.begun
+        if self.start is None:
+            self.start = time.monotonic()
+        passed = time.monotonic() - self.start
         for phase, seconds in self.phases[:-1]:
             if passed < seconds:
                 return phase

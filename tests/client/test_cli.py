@@ -147,31 +147,31 @@ class Service:
 
 def test_submit_and_wait(tmp_path: Path, capsys: Capture) -> None:
     """Everything that submit can send reaches the server in a portable form (U-026, U-029, U-031, U-122, D-026)."""
-    table, other = tmp_path / "t.vot", tmp_path / "o.csv"
+    table, second = tmp_path / "t.vot", tmp_path / "o.csv"
     table.write_text("<VOTABLE/>")
-    other.write_text("ra,dec\n1,2\n")
+    second.write_text("ra,dec\n1,2\n")
     with Foreign() as server:
         server.answer = Service(server.url)
-        options = ["--file", f"IMAGE=@{other}", "--upload", f"t1={table}", "--upload", "t2=https://h.org/x?a=b"]
+        options = ["--file", f"IMAGE=@{second}", "--upload", f"t1={table}", "--upload", "t2=https://h.org/x?a=b"]
         times = ["--duration", "1.5h", "--destruction", "2030-01-31 12:00:00", "--run-id", "näme"]
         code = run(["submit", f"{server.url}/jobs", "RADIUS=5", "Q=a=b c", *options, *times, "--wait"])
-        create, *others = server.requests
+        create, *later = server.requests
     out, err = capsys.readouterr()
     assert (code, out) == (0, f"{server.url}/jobs/42\n")
     assert err.split() == ["EXECUTING", "COMPLETED"]
     head = f"Content-Type: {create.headers['content-type']}\r\n\r\n".encode()
     parts = message_from_bytes(head + create.body).get_payload()
     assert isinstance(parts, list)
-    sent = {str(p.get_param("name", header="content-disposition")): p.get_payload(decode=True) for p in parts}
-    assert sent == {
+    bodies = {str(p.get_param("name", header="content-disposition")): p.get_payload(decode=True) for p in parts}
+    assert bodies == {
         "RADIUS": b"5",
         "Q": b"a=b c",
         "UPLOAD": b"t1,param:t1;t2,https://h.org/x?a=b",
         "RUNID": "näme".encode(),
-        "IMAGE": other.read_bytes(),
+        "IMAGE": second.read_bytes(),
         "t1": table.read_bytes(),
     }
-    assert [(one.path, one.form) for one in others if one.method == "POST"] == [
+    assert [(request.path, request.form) for request in later if request.method == "POST"] == [
         ("/jobs/42/executionduration", {"EXECUTIONDURATION": ["5400"]}),
         ("/jobs/42/destruction", {"DESTRUCTION": ["2030-01-31T12:00:00.000Z"]}),
         ("/jobs/42/phase", {"PHASE": ["RUN"]}),
@@ -184,7 +184,7 @@ def test_submit_without_run_and_with_a_key(capsys: Capture) -> None:
         code = run(["submit", f"{server.url}/jobs", "A=1", "--no-run", "--idempotency-key", "mine"])
         posts = [request for request in server.requests if request.method == "POST"]
         assert [post.headers["idempotency-key"] for post in posts] == ["mine"]
-        assert {one.method for one in server.requests} <= {"POST", "GET"}
+        assert {request.method for request in server.requests} <= {"POST", "GET"}
     assert (code, capsys.readouterr().out) == (0, f"{server.url}/jobs/7\n")
 
 
@@ -223,9 +223,9 @@ def test_a_job_that_was_made_is_not_lost_from_sight(capsys: Capture) -> None:
         ("PENDING", "", 1, "will not start until it is told to"),
     ],
 )
-def test_exit_codes_of_wait(phase: str, inside: str, code: int, words: str, capsys: Capture) -> None:
+def test_exit_codes_of_wait(phase: str, content: str, code: int, words: str, capsys: Capture) -> None:
     """0 for COMPLETED only; why a job failed is said on standard error, so it can be seen in a batch log."""
-    with Foreign(lambda _: xml(job(phase, inside))) as server:
+    with Foreign(lambda _: xml(job(phase, content))) as server:
         assert run(["wait", f"{server.url}/jobs/42"]) == code
     out, err = capsys.readouterr()
     assert out == "" and words in err
@@ -258,8 +258,8 @@ def test_wait_as_json(capsys: Capture) -> None:
     """Standard output is one JSON document, also when the job failed."""
     with Foreign(lambda _: xml(job("ABORTED", "<w:creationTime>2026-01-02T03:04:05Z</w:creationTime>"))) as server:
         assert run(["wait", f"{server.url}/jobs/42", "--json"]) == 1
-    shown = json.loads(capsys.readouterr().out)
-    assert (shown["phase"], shown["created"], shown["ended"]) == ("ABORTED", "2026-01-02T03:04:05.000Z", None)
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["phase"], printed["created"], printed["ended"]) == ("ABORTED", "2026-01-02T03:04:05.000Z", None)
 
 
 def test_list(capsys: Capture) -> None:
@@ -284,8 +284,8 @@ def test_list(capsys: Capture) -> None:
 
 def test_show_does_not_let_the_server_steer_the_terminal(capsys: Capture) -> None:
     """Control characters and rich's markup in a server's words are only characters."""
-    inside = "<w:runId>[red]x[/red] &#x9b;31m</w:runId>" + SUMMARY.format("[bold]no[/nonsense]&#x202e;")
-    with Foreign(lambda _: xml(job("ERROR", inside))) as server:
+    content = "<w:runId>[red]x[/red] &#x9b;31m</w:runId>" + SUMMARY.format("[bold]no[/nonsense]&#x202e;")
+    with Foreign(lambda _: xml(job("ERROR", content))) as server:
         assert run(["show", f"{server.url}/jobs/42"]) == 0
     out = capsys.readouterr().out
     assert "[red]x[/red]" in out and "[bold]no[/nonsense]" in out
@@ -354,9 +354,9 @@ def test_results_are_listed_and_downloaded(tmp_path: Path, capsys: Capture) -> N
         assert run(["results", url, "-o", str(folder)]) == 0
         names = [Path(line).name for line in capsys.readouterr().out.splitlines()]
         assert names == ["result.vot", "_.._.evil", "RESULT-2.vot"]
-        assert sorted(one.name for one in folder.iterdir()) == sorted(names)
-        assert [one for one in tmp_path.rglob("*") if one.is_file() and one.parent != folder] == []
-        assert all(one.read_bytes() == b"12345" for one in folder.iterdir())
+        assert sorted(path.name for path in folder.iterdir()) == sorted(names)
+        assert [path for path in tmp_path.rglob("*") if path.is_file() and path.parent != folder] == []
+        assert all(path.read_bytes() == b"12345" for path in folder.iterdir())
         assert run(["results", url, "-o", str(folder)]) == 2
         assert "--force replaces it" in only_line(capsys)
         assert run(["results", url, "result", "-o", str(folder), "--force"]) == 0

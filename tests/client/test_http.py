@@ -51,7 +51,7 @@ def test_a_job_list_that_has_moved(status: int) -> None:
 
     with Foreign(answer) as server, UwsClient(server.url) as client:
         assert client.create(f"{server.url}/jobs", [("QUERY", "é & b=c")]) == f"{server.url}/jobs/1"
-        assert [(one.method, one.form) for one in server.requests] == [("POST", {"QUERY": ["é & b=c"]})] * 2
+        assert [(request.method, request.form) for request in server.requests] == [("POST", {"QUERY": ["é & b=c"]})] * 2
 
 
 def test_no_job_list_at_all() -> None:
@@ -83,16 +83,16 @@ def test_redirects_lead_to_http_only(target: str) -> None:
 
 def test_credentials_stay_with_their_origin() -> None:
     """Neither redirects nor result links carry them to another host."""
-    with Foreign(lambda _: Reply(200, b"data")) as other, Foreign() as server:
-        server.answer = lambda _: see(f"{other.url}/x", 302)
+    with Foreign(lambda _: Reply(200, b"data")) as elsewhere_server, Foreign() as server:
+        server.answer = lambda _: see(f"{elsewhere_server.url}/x", 302)
         url = server.url.replace("http://", "http://me:p%40ss@")
         with UwsClient(url, headers={"X-Token": "secret"}) as client:
             assert b"".join(client.read(f"{url}/result")) == b"data"
-            assert b"".join(client.read(f"{other.url}/result")) == b"data"
+            assert b"".join(client.read(f"{elsewhere_server.url}/result")) == b"data"
         assert server.requests[0].headers["x-token"] == "secret"
         assert server.requests[0].headers["authorization"] == "Basic bWU6cEBzcw=="
-        assert len(other.requests) == 2
-        for request in other.requests:
+        assert len(elsewhere_server.requests) == 2
+        for request in elsewhere_server.requests:
             assert not {"x-token", "authorization", "cookie"} & request.headers.keys()
 
 
@@ -107,10 +107,10 @@ def test_authentication_is_asked_for_in_one_line() -> None:
     """401 names the ways that the server offers, and what it said."""
     headers = {"WWW-Authenticate": 'Basic realm="x, y", Bearer', "Content-Type": "text/plain"}
     with Foreign(lambda _: Reply(401, "Log in\nfirst", headers)) as server, UwsClient(server.url) as client:
-        with pytest.raises(ServerError) as caught:
+        with pytest.raises(ServerError) as error:
             client.job(f"{server.url}/42")
-        assert caught.value.status == 401
-        assert "authenticate (Basic, Bearer); Log in first" in caught.value.message
+        assert error.value.status == 401
+        assert "authenticate (Basic, Bearer); Log in first" in error.value.message
 
 
 @pytest.mark.parametrize(
@@ -134,10 +134,10 @@ def test_what_the_server_said(media_type: str, body: str, words: str | None) -> 
     """D-045…D-050 read by a client: the sentence in the error document, whatever its kind; never HTML."""
     reply = Reply(400, body, {"Content-Type": media_type})
     with Foreign(lambda _: reply) as server, UwsClient(server.url) as client:
-        with pytest.raises(ServerError) as caught:
+        with pytest.raises(ServerError) as error:
             client.create(f"{server.url}/jobs")
         expected = f"{server.url}/jobs answers 400 Bad Request"
-        assert caught.value.message == (f"{expected}: {words}" if words else expected)
+        assert error.value.message == (f"{expected}: {words}" if words else expected)
 
 
 def test_a_retry_carries_the_same_key() -> None:
@@ -163,9 +163,9 @@ def test_one_retry_only() -> None:
 def test_a_refusal_is_not_retried() -> None:
     """U-121: a 4xx or 5xx is an answer."""
     with Foreign(lambda _: Reply(503, b"", {"Retry-After": "7"})) as server, UwsClient(server.url) as client:
-        with pytest.raises(ServerError) as caught:
+        with pytest.raises(ServerError) as error:
             client.create(f"{server.url}/jobs")
-        assert caught.value.retry_after == 7 and len(server.requests) == 1
+        assert error.value.retry_after == 7 and len(server.requests) == 1
 
 
 def test_nobody_listens() -> None:
@@ -248,9 +248,11 @@ def test_files_go_as_multipart(tmp_path: Path) -> None:
     head = f"Content-Type: {request.headers['content-type']}\r\n\r\n".encode()
     parts = message_from_bytes(head + request.body).get_payload()
     assert isinstance(parts, list)
-    named = [(part.get_param("name", header="content-disposition"), part.get_payload(decode=True)) for part in parts]
-    assert named[:3] == [("A", b"1"), ("A", b"2"), ("RUNID", b"r")]
-    assert named[3] == ("t1", table.read_bytes())
+    parts_by_name = [
+        (part.get_param("name", header="content-disposition"), part.get_payload(decode=True)) for part in parts
+    ]
+    assert parts_by_name[:3] == [("A", b"1"), ("A", b"2"), ("RUNID", b"r")]
+    assert parts_by_name[3] == ("t1", table.read_bytes())
     assert parts[3].get_filename() == "my table.vot" and parts[3].get_content_type() == "application/x-votable+xml"
 
 
@@ -304,8 +306,8 @@ def test_list_filters_for_servers_without_filters() -> None:
     )
     document = f'<j:jobs xmlns:j="http://www.ivoa.net/xml/UWS/v1.0"{{}}>{entries}</j:jobs>'
     with Foreign(lambda _: xml(document.format(""))) as server, UwsClient(server.url) as client:
-        found = client.jobs(f"{server.url}/jobs", phases=["completed"], after=1767312000000, last=1)
-        assert [job.id for job in found.jobs] == ["4"]
+        listing = client.jobs(f"{server.url}/jobs", phases=["completed"], after=1767312000000, last=1)
+        assert [job.id for job in listing.jobs] == ["4"]
         assert server.requests[0].query == {
             "PHASE": ["COMPLETED"],
             "AFTER": ["2026-01-02T00:00:00.000Z"],

@@ -16,10 +16,10 @@ def test_wait_with_phase_is_one_request_a_phase() -> None:
     runner = Runner(("QUEUED", 0.3), ("EXECUTING", 0.4), ("COMPLETED", 0))
     phases: list[str] = []
     with Foreign(runner) as server, UwsClient(server.url) as client:
-        begun = time.monotonic()
-        done = client.wait(f"{server.url}/jobs/42", on_change=lambda one: phases.append(one.phase))
-        assert time.monotonic() - begun < 15  # WAIT itself is 30 s
-    assert done.phase == "COMPLETED" and phases == ["QUEUED", "EXECUTING", "COMPLETED"]
+        start = time.monotonic()
+        document = client.wait(f"{server.url}/jobs/42", on_change=lambda job: phases.append(job.phase))
+        assert time.monotonic() - start < 15  # WAIT itself is 30 s
+    assert document.phase == "COMPLETED" and phases == ["QUEUED", "EXECUTING", "COMPLETED"]
     assert [request.query for request in server.requests] == [
         {},
         {"WAIT": ["30"], "PHASE": ["QUEUED"]},
@@ -58,11 +58,11 @@ def test_phases_that_do_not_block_are_polled(phase: str) -> None:
 def test_timeout(blocking: bool) -> None:
     """The caller's patience holds, also in the middle of a WAIT."""
     with Foreign(Runner(("EXECUTING", 60), ("COMPLETED", 0), blocking=blocking)) as server:
-        with UwsClient(server.url) as client, pytest.raises(WaitTimeout, match="still EXECUTING after 1 s") as caught:
-            begun = time.monotonic()
+        with UwsClient(server.url) as client, pytest.raises(WaitTimeout, match="still EXECUTING after 1 s") as error:
+            start = time.monotonic()
             client.wait(f"{server.url}/jobs/42", timeout=1)
-        assert 0.9 <= time.monotonic() - begun < 30
-        assert caught.value.job.phase == "EXECUTING"
+        assert 0.9 <= time.monotonic() - start < 30
+        assert error.value.job.phase == "EXECUTING"
 
 
 @pytest.mark.parametrize("failure", [Reply(504), Reply(503), Reply(drop="all"), Reply(429)])
@@ -99,7 +99,7 @@ def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_progress_is_seen_between_phases() -> None:
     """``interval`` is how often a watcher sees the progress while the phase stays."""
-    seen: list[JobDocument] = []
+    states: list[JobDocument] = []
     info = '<w:jobInfo><p:progress xmlns:p="urn:uws-service:jobinfo:1" percent="{}"/></w:jobInfo>'
     with Foreign() as server, UwsClient(server.url) as client:
 
@@ -111,5 +111,5 @@ def test_progress_is_seen_between_phases() -> None:
             return xml(job("EXECUTING" if number < 3 else "COMPLETED", info.format(number * 25)))
 
         server.answer = answer
-        client.wait(f"{server.url}/jobs/42", interval=1, on_change=seen.append)
-    assert [one.progress for one in seen] == [0.25, 0.5, 0.75]
+        client.wait(f"{server.url}/jobs/42", interval=1, on_change=states.append)
+    assert [state.progress for state in states] == [0.25, 0.5, 0.75]

@@ -29,7 +29,7 @@ FOREIGN = ("ServiceMonitor", "HTTPRoute")
 OPEN = ["anonymous=true", "site.allowHttp=true"]
 """The least that a trial must say."""
 ISSUER = ["settings.auth.issuers[0].url=https://iam.example.org", "settings.auth.issuers[0].audience=uws"]
-EVERYTHING = [
+ALL_VALUES = [
     *ISSUER, "replicas=3", "database.existingSecret=db", "depot.url=s3://bucket/p?endpoint=https://s3",
     "depot.existingSecret=s3", "ingress.enabled=true", "ingress.host=uws.example.org", "ingress.tlsSecret=tls",
     "gateway.enabled=true", "gateway.parentRefs[0].name=edge", "serviceMonitor.enabled=true",
@@ -42,9 +42,9 @@ EVERYTHING = [
 def helm(*arguments: str, check: bool = True) -> str:
     """Run helm; what it prints, complaints included."""
     program = build.ensure("helm")["helm"]
-    done = subprocess.run([str(program), *arguments], capture_output=True, text=True, check=False, timeout=180)
-    assert not check or done.returncode == 0, done.stderr
-    return done.stdout if done.returncode == 0 else done.stderr
+    completed = subprocess.run([str(program), *arguments], capture_output=True, text=True, check=False, timeout=180)
+    assert not check or completed.returncode == 0, completed.stderr
+    return completed.stdout if completed.returncode == 0 else completed.stderr
 
 
 def template(*values: str, file: Path | None = None, check: bool = True) -> str:
@@ -74,10 +74,12 @@ def test_lint() -> None:
     assert "0 chart(s) failed" in helm("lint", "--strict", str(CHART), "--set", ",".join(OPEN))
 
 
-@pytest.mark.parametrize("values", [OPEN, EVERYTHING], ids=["trial", "everything"])
+@pytest.mark.parametrize("values", [OPEN, ALL_VALUES], ids=["trial", "everything"])
 def test_objects_are_valid(values: list[str]) -> None:
     """kubeconform, strictly, against the schemas of the Kubernetes that the tests run."""
-    documents = [one for one in yaml.safe_load_all(template(*values)) if one and one["kind"] not in FOREIGN]
+    documents = [
+        document for document in yaml.safe_load_all(template(*values)) if document and document["kind"] not in FOREIGN
+    ]
     assert {"Deployment", "Role", "Service", "NetworkPolicy", "ConfigMap"} <= {
         document["kind"] for document in documents
     }
@@ -88,7 +90,7 @@ def test_objects_are_valid(values: list[str]) -> None:
 def test_examples(file: Path) -> None:
     """Examples of values make valid objects; examples of objects are valid."""
     text = file.read_text() if "apiVersion" in file.read_text() else template(file=file)
-    documents = [one for one in yaml.safe_load_all(text) if one and one["kind"] not in FOREIGN]
+    documents = [document for document in yaml.safe_load_all(text) if document and document["kind"] not in FOREIGN]
     schemas.check(yaml.safe_dump_all(documents))
 
 
@@ -163,7 +165,7 @@ def test_where_agents_show_their_tokens(values: list[str], url: str) -> None:
 
 def test_settings_of_the_chart_are_valid(tmp_path: Path) -> None:
     """The service itself takes what the chart writes."""
-    for values in (OPEN, EVERYTHING):
+    for values in (OPEN, ALL_VALUES):
         file = tmp_path / "service.yaml"
         file.write_text(yaml.safe_dump(settings_of(*values)))
         assert Settings.load(file).sites[0].kind == "kubernetes"
@@ -171,7 +173,7 @@ def test_settings_of_the_chart_are_valid(tmp_path: Path) -> None:
 
 def test_jobs_ask_only_the_servers_of_names() -> None:
     """Every rule for what leaves the jobs' pods says where to, and the default one means the cluster's DNS."""
-    for values in (OPEN, EVERYTHING):
+    for values in (OPEN, ALL_VALUES):
         (policy,) = (
             document
             for document in objects_of(*values)
@@ -207,8 +209,8 @@ def test_the_memory_limit_holds_the_queries(tmp_path: Path) -> None:
 
 def test_rights_are_of_one_namespace() -> None:
     """No ClusterRole, and no right that the executor does not use."""
-    documents = [one for one in yaml.safe_load_all(template(*EVERYTHING)) if one]
-    assert not [one for one in documents if one["kind"].startswith("ClusterRole")]
+    documents = [document for document in yaml.safe_load_all(template(*ALL_VALUES)) if document]
+    assert not [document for document in documents if document["kind"].startswith("ClusterRole")]
     (role,) = (document for document in documents if document["kind"] == "Role")
     assert role["metadata"]["namespace"] == "jobs"
     assert {resource: rule["verbs"] for rule in role["rules"] for resource in rule["resources"]} == {
@@ -248,17 +250,28 @@ def test_installed_it_runs_a_job(site_a: Site) -> None:
         f"image.repository={repository}", f"image.tag={tag}", "image.pullPolicy=Never", "persistence.enabled=false",
         f"site.agentUrl={url}", f"settings.base_url={url}", *OPEN,
     ]  # fmt: skip
-    given = [word for value in values for word in ("--set", value)]
-    where = ("--namespace", namespace, "--kubeconfig", kubeconfig)
-    helm("upgrade", "--install", "uws", str(CHART), *where, "--create-namespace", "--wait", "--timeout", "120s", *given)
+    options = [word for value in values for word in ("--set", value)]
+    target = ("--namespace", namespace, "--kubeconfig", kubeconfig)
+    helm(
+        "upgrade",
+        "--install",
+        "uws",
+        str(CHART),
+        *target,
+        "--create-namespace",
+        "--wait",
+        "--timeout",
+        "120s",
+        *options,
+    )
     try:
         (pod,) = site_a.get("pods", "-n", namespace, "-l", "app.kubernetes.io/name=uws-service")["items"]
         with _forwarder(site_a.host_address, port, pod["status"]["podIP"]), Client(url, "sleep") as client:
             job = client.create({"SECONDS": "0", "PHASE": "RUN"})
-            told = client.ended(job)
-            assert told["phase"] == "COMPLETED", told["errorSummary"]
-            assert told["jobInfo"]["site"] == "cluster"
-            assert client.http.get(told["results"][0]["href"]).status_code == 200
+            document = client.ended(job)
+            assert document["phase"] == "COMPLETED", document["errorSummary"]
+            assert document["jobInfo"]["site"] == "cluster"
+            assert client.http.get(document["results"][0]["href"]).status_code == 200
             assert client.http.get(f"{job}/logs/stdout").status_code == 200
             until(lambda: not objects(site_a, "jobs,pods", job, namespace), "the Job to go")
             aborted = client.create({"SECONDS": "90", "PHASE": "RUN"})
@@ -266,9 +279,9 @@ def test_installed_it_runs_a_job(site_a: Site) -> None:
             client.post(f"{aborted}/phase", {"PHASE": "ABORT"})
             until(lambda: not objects(site_a, "jobs,pods", aborted, namespace), "the aborted one to go")
         account = f"--as=system:serviceaccount:{namespace}:uws"
-        for what in ("create pods", "get secrets", "list jobs -A", "delete deployments.apps", "create pods/exec"):
-            said = site_a.kubectl("auth", "can-i", *what.split(), "-n", namespace, account, check=False)
-            assert said.strip().startswith("no"), what
+        for right in ("create pods", "get secrets", "list jobs -A", "delete deployments.apps", "create pods/exec"):
+            output = site_a.kubectl("auth", "can-i", *right.split(), "-n", namespace, account, check=False)
+            assert output.strip().startswith("no"), right
     finally:
-        helm("uninstall", "uws", *where)
+        helm("uninstall", "uws", *target)
         site_a.kubectl("delete", "namespace", namespace, "--wait=false")

@@ -33,9 +33,9 @@ def namespace(site: Site) -> Iterator[str]:
 
 def queued(name: str, namespace: str, command: str) -> dict[str, object]:
     """A Job of one CPU for the queue."""
-    made = job(name, namespace, images.BUSYBOX, "sh", "-c", command, labels={"kueue.x-k8s.io/queue-name": "main"})
-    made["spec"]["template"]["spec"]["containers"][0]["resources"] = ONE_CPU
-    return made
+    manifest = job(name, namespace, images.BUSYBOX, "sh", "-c", command, labels={"kueue.x-k8s.io/queue-name": "main"})
+    manifest["spec"]["template"]["spec"]["containers"][0]["resources"] = ONE_CPU
+    return manifest
 
 
 def pending(site: Site, namespace: str) -> list[tuple[str, int]]:

@@ -35,7 +35,7 @@ def test_jobs_on_fake_nodes_complete(site: Site, namespace: str) -> None:
     """Twenty Jobs complete on fake nodes; one that does not ask for these runs on the real node."""
     fake = [job(f"fake-{number}", namespace, "no/such:image", "true", pod=FAKE) for number in range(20)]
     site.apply(*fake, job("real", namespace, images.BUSYBOX, "true"))
-    wait_for("twenty Jobs", lambda: {each["metadata"]["name"] for each in fake} <= _complete(site, namespace), 90)
+    wait_for("twenty Jobs", lambda: {item["metadata"]["name"] for item in fake} <= _complete(site, namespace), 90)
     wait_complete(site, "real", namespace)
     pods = site.get("pods", "-n", namespace)["items"]
     nodes = {pod["metadata"]["labels"]["job-name"]: pod["spec"]["nodeName"] for pod in pods}

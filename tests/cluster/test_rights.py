@@ -25,7 +25,11 @@ Ask = Callable[[Cluster], Awaitable[Any]]
 
 def _role() -> dict[str, Any]:
     """The Role as the chart makes it for a site without queues; Kueue's two rights are used in test_queues."""
-    (role,) = (one for one in yaml.safe_load_all(template("site.namespace=jobs")) if one and one["kind"] == "Role")
+    (role,) = (
+        document
+        for document in yaml.safe_load_all(template("site.namespace=jobs"))
+        if document and document["kind"] == "Role"
+    )
     return dict(role)
 
 

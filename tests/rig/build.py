@@ -75,8 +75,8 @@ def _version_flags(version: str) -> str:
     major, minor, _ = version.split(".")
     package = "k8s.io/component-base/version"
     values = {f"{package}.gitMajor": major, f"{package}.gitMinor": minor, f"{package}.gitTreeState": "clean"}
-    for each in (package, "k8s.io/client-go/pkg/version"):
-        values[f"{each}.gitVersion"] = f"v{version}"
+    for target in (package, "k8s.io/client-go/pkg/version"):
+        values[f"{target}.gitVersion"] = f"v{version}"
     return " ".join(["-s -w", *(f"-X {name}={value}" for name, value in values.items())])
 
 
@@ -117,10 +117,10 @@ TOOLS = {
 
 def go() -> str:
     """The Go command."""
-    found = shutil.which("go")
-    if found is None:
+    program = shutil.which("go")
+    if program is None:
         raise Unable("Go is not installed: Kubernetes is built from source; Go 1.26 or newer is needed on the PATH")
-    return found
+    return program
 
 
 def ensure(*names: str, report: TextIO = sys.stderr) -> dict[str, Path]:
@@ -181,12 +181,12 @@ def _ensure(tool: Tool, report: TextIO) -> Path:
 
 def _build(tool: Tool, command: str, work: Path, report: TextIO) -> None:
     """Run Go, telling how far it is."""
-    verb, *rest = [part.replace("{output}", str(work / tool.name)) for part in tool.arguments]
+    verb, *arguments = [part.replace("{output}", str(work / tool.name)) for part in tool.arguments]
     log = cache_folder() / f"{tool.name}.build.log"
     env = {**os.environ, "CGO_ENABLED": "0", "GOBIN": str(work)}
     with log.open("w") as output:
         process = subprocess.Popen(
-            [command, verb, "-v", "-trimpath", "-buildvcs=false", *rest],
+            [command, verb, "-v", "-trimpath", "-buildvcs=false", *arguments],
             cwd=tool.folder if tool.sources else work,
             env=env,
             stdin=subprocess.DEVNULL,
@@ -251,6 +251,6 @@ def paths(names: Sequence[str], find: Callable[[str], str | None] = shutil.which
             "busybox": "busybox-static",
             "ctr": "containerd",
         }
-        wanted = sorted({packages.get(name, name) for name in missing})
-        raise Unable(f"{', '.join(missing)} not found; Debian has them in: {' '.join(wanted)}")
+        packages_needed = sorted({packages.get(name, name) for name in missing})
+        raise Unable(f"{', '.join(missing)} not found; Debian has them in: {' '.join(packages_needed)}")
     return [str(find(name)) for name in names]

@@ -163,14 +163,14 @@ def convert(definition: dict[str, Any], authority: bytes) -> dict[str, Any]:
 
 def webhooks(configuration: dict[str, Any], authority: bytes) -> dict[str, Any]:
     """A webhook configuration with the kinds that matter here, pointed at the controller beside the cluster."""
-    chosen = [webhook for webhook in configuration["webhooks"] if webhook["name"][1:].partition(".")[0] in WATCHED]
-    if not chosen:
+    watched = [webhook for webhook in configuration["webhooks"] if webhook["name"][1:].partition(".")[0] in WATCHED]
+    if not watched:
         raise ClusterError("Kueue's webhook configuration names none of the expected kinds")
-    for each in chosen:
-        path = each["clientConfig"]["service"]["path"]
-        each["clientConfig"] = {"url": WEBHOOKS + path, "caBundle": base64.b64encode(authority).decode()}
+    for item in watched:
+        path = item["clientConfig"]["service"]["path"]
+        item["clientConfig"] = {"url": WEBHOOKS + path, "caBundle": base64.b64encode(authority).decode()}
     configuration["metadata"]["name"] = f"kueue-{configuration['metadata']['name']}"
-    configuration["webhooks"] = chosen
+    configuration["webhooks"] = watched
     return configuration
 
 

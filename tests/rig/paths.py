@@ -19,8 +19,8 @@ HIDDEN = (Path("/run"), Path("/var/run"), Path("/var/lib"), Path("/var/log"))
 
 def cache_folder() -> Path:
     """What is built once and kept: programs and images."""
-    chosen = os.environ.get("UWS_CLUSTER_CACHE")
-    return Path(chosen).absolute() if chosen else Path.home() / ".cache" / "uws-service" / "cluster"
+    folder = os.environ.get("UWS_CLUSTER_CACHE")
+    return Path(folder).absolute() if folder else Path.home() / ".cache" / "uws-service" / "cluster"
 
 
 def state_folder() -> Path:

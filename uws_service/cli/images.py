@@ -60,19 +60,19 @@ def add(
 
     book = Index(str(index))
     entries = dict(book.entries()) if index.exists() else {}
-    given = _given(band, time, pol, collection, facility, instrument)
-    found = list(_places(sources, book.folder))
+    wishes = _given(band, time, pol, collection, facility, instrument)
+    places = list(_places(sources, book.folder))
     failed = 0
-    with _progress(len(found)) as advance:
-        for place in found:
-            problem = _describe(place, did, given, book, keys, entries)
+    with _progress(len(places)) as advance:
+        for place in places:
+            problem = _describe(place, did, wishes, book, keys, entries)
             if problem:
                 failed += 1
                 complain(f"{place}: {problem}")
             advance()
-    if len(found) > failed or index.exists():
+    if len(places) > failed or index.exists():
         book.write(entries.values())
-    note(f"{len(found) - failed} images described, {len(entries)} in {index}.")
+    note(f"{len(places) - failed} images described, {len(entries)} in {index}.")
     if application is not None and not application.exists():
         _write_application(application, index)
         note(f"{application} publishes them: name it in the setting `applications`.")
@@ -87,7 +87,7 @@ def list_(index: IndexOption = Path("images.jsonl"), as_json: JsonOption = False
 
     entries = Index(str(index)).entries().values()
     if as_json:
-        print_json([to_json(one) for one in entries])
+        print_json([to_json(entry) for entry in entries])
         return
     for entry in entries:
         lon, lat, radius = entry.circle
@@ -105,9 +105,9 @@ def remove(
 
     book = Index(str(index))
     entries = dict(book.entries())
-    for one in ids:
-        if entries.pop(one, None) is None:
-            raise Stop(EXIT_FAILURE, f"{one}: there is no such image in {index}")
+    for image_id in ids:
+        if entries.pop(image_id, None) is None:
+            raise Stop(EXIT_FAILURE, f"{image_id}: there is no such image in {index}")
     book.write(entries.values())
     note(f"{len(entries)} images left in {index}.")
 
@@ -157,10 +157,10 @@ def _given(band: str, time: str, pol: str, collection: str, facility: str, instr
 
     try:
         pairs = [
-            (found.low, found.high) if text and (found := interval(name, text, unit)) else None
+            (limits.low, limits.high) if text and (limits := interval(name, text, unit)) else None
             for name, text, unit in (("--band", band, "metres"), ("--time", time, "MJD"))
         ]
-        states = tuple(state(one) for one in pol.replace("/", " ").replace(",", " ").split())
+        states = tuple(state(word) for word in pol.replace("/", " ").replace(",", " ").split())
     except Usage as error:
         raise typer.BadParameter(error.message) from None
     return Given(pairs[0], pairs[1], states, collection, facility, instrument)
@@ -175,7 +175,7 @@ def _places(sources: list[str], folder: Path) -> Iterator[str]:
         path = Path(source)
         if not path.exists():
             raise Stop(EXIT_FAILURE, f"{source}: there is no such file or folder")
-        files = [path] if path.is_file() else sorted(one for one in path.rglob("*") if _is_image(one))
+        files = [path] if path.is_file() else sorted(candidate for candidate in path.rglob("*") if _is_image(candidate))
         if not files:
             raise Stop(EXIT_FAILURE, f"{source}: the folder has no files that end in {', '.join(ENDINGS)}")
         for file in files:
@@ -189,7 +189,7 @@ def _is_image(path: Path) -> bool:
 
 
 def _describe(
-    place: str, did: str, given: Given, book: Index, keys: Path | None, entries: dict[str, Entry]
+    place: str, did: str, wishes: Given, book: Index, keys: Path | None, entries: dict[str, Entry]
 ) -> str | None:
     """Add one image; what is wrong with it, or None."""
     from uws_service.soda.describe import describe
@@ -200,11 +200,11 @@ def _describe(
     for ending in sorted(ENDINGS, key=len, reverse=True):
         name = name[: -len(ending)] if name.lower().endswith(ending) else name
     id_ = f"{did}?{name}"
-    other = entries.get(id_)
-    if other is not None and other.source != place:
-        return f"the identifier {id_} belongs to {other.source}; give another --did"
+    existing = entries.get(id_)
+    if existing is not None and existing.source != place:
+        return f"the identifier {id_} belongs to {existing.source}; give another --did"
     try:
-        entries[id_] = describe(open_source(place, book.folder, keys), id_, place, given)
+        entries[id_] = describe(open_source(place, book.folder, keys), id_, place, wishes)
     except CutoutError as error:
         return error.message
     return None
@@ -219,8 +219,8 @@ def _progress(total: int) -> Any:
 
     @contextmanager
     def running() -> Iterator[Any]:
-        shown = Console(stderr=True)
-        with Progress(console=shown, disable=not shown.is_terminal or total < 2, transient=True) as bar:
+        terminal = Console(stderr=True)
+        with Progress(console=terminal, disable=not terminal.is_terminal or total < 2, transient=True) as bar:
             task = bar.add_task("images", total=total)
             yield lambda: bar.advance(task)
 

@@ -105,8 +105,8 @@ def _request(parameters: list[str], files: list[str], tables: list[str]) -> tupl
     """Return the fields and the files of the request that makes a job."""
     fields = [pair(word) for word in parameters]
     uploads = [_file(word) for word in files]
-    used = {name.upper() for name, _ in fields} | {upload.name.upper() for upload in uploads}
-    sent_tables, entries = _tables(tables, used)
+    used_names = {name.upper() for name, _ in fields} | {upload.name.upper() for upload in uploads}
+    sent_tables, entries = _tables(tables, used_names)
     if entries:
         fields.append(("UPLOAD", ";".join(entries)))  # one value: some servers know no repeated UPLOAD (C-17)
     return fields, [*uploads, *sent_tables]
@@ -141,7 +141,7 @@ def _file(word: str) -> Upload:
     return Upload(name, path)
 
 
-def _tables(words: list[str], used: set[str]) -> tuple[list[Upload], list[str]]:
+def _tables(words: list[str], used_names: set[str]) -> tuple[list[Upload], list[str]]:
     """Return the files to send, and the entries of UPLOAD that name them (D-026)."""
     from uws_service.client import Upload
 
@@ -155,8 +155,8 @@ def _tables(words: list[str], used: set[str]) -> tuple[list[Upload], list[str]]:
             entries.append(f"{name},{value}")
             continue
         path = _file(word).path
-        part = name if name.upper() not in used else f"upload_{name}"
-        used.add(part.upper())
+        part = name if name.upper() not in used_names else f"upload_{name}"
+        used_names.add(part.upper())
         uploads.append(Upload(part, path))
         entries.append(f"{name},param:{part}")
     return uploads, entries
@@ -218,8 +218,8 @@ def list_jobs(
     """List jobs."""
     instant = after_instant(after) if after is not None else None
     with guarded(), open_client(url_of(url), header, http_timeout, token) as client:
-        found = client.jobs(url, phases=phase or (), after=instant, last=last)
-    print_list(found, as_json=as_json)
+        listing = client.jobs(url, phases=phase or (), after=instant, last=last)
+    print_list(listing, as_json=as_json)
 
 
 def show(

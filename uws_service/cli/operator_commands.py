@@ -141,19 +141,19 @@ def _print_configuration(
 
 def shown_settings(settings: Settings) -> dict[str, Any]:
     """All settings as they are in force, without passwords."""
-    shown = settings.model_dump(mode="json")
-    shown["database"] = settings.database_url
-    shown["depot"] = settings.depot_url
-    shown["work"] = str(settings.work_folder)
-    return {name: _hidden(value) for name, value in shown.items()}
+    document = settings.model_dump(mode="json")
+    document["database"] = settings.database_url
+    document["depot"] = settings.depot_url
+    document["work"] = str(settings.work_folder)
+    return {name: _hidden(value) for name, value in document.items()}
 
 
 def _hidden(value: Any) -> Any:
     """The value with passwords in URLs, and secrets in their queries, replaced by stars."""
     if isinstance(value, dict):
-        return {name: _hidden(one) for name, one in value.items()}
+        return {name: _hidden(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [_hidden(one) for one in value]
+        return [_hidden(item) for item in value]
     return mask_secrets(value) if isinstance(value, str) else value
 
 
@@ -163,10 +163,10 @@ def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         if isinstance(value, dict):
             rows += _flat(value, f"{prefix}{name}.")
         elif isinstance(value, list) and value and isinstance(value[0], dict):
-            for number, one in enumerate(value):
-                rows += _flat(one, f"{prefix}{name}.{number}.")
+            for number, item in enumerate(value):
+                rows += _flat(item, f"{prefix}{name}.{number}.")
         elif isinstance(value, list):
-            rows.append((prefix + name, ", ".join(str(one) for one in value) or "–"))
+            rows.append((prefix + name, ", ".join(str(item) for item in value) or "–"))
         else:
             rows.append((prefix + name, "–" if value is None else str(value)))
     return rows
@@ -181,8 +181,8 @@ def migrate(config: ConfigOption = None, data: DataOption = None, database: Data
     if settings.database is None:
         _make_folder(settings.data)
     before, after = migrate_store(settings.database_url)
-    done = f"was at {before or 'nothing'} and is now at {after}" if before != after else f"is up to date, at {after}"
-    note(f"The database {_hidden(settings.database_url)} {done}.")
+    outcome = f"was at {before or 'nothing'} and is now at {after}" if before != after else f"is up to date, at {after}"
+    note(f"The database {_hidden(settings.database_url)} {outcome}.")
 
 
 def _make_folder(folder: Path) -> None:
