@@ -60,7 +60,7 @@ def main() -> int:
                 settings = stack.enter_context(demo_issuer.issuer(folder / "issuer", url))
             process = stack.enter_context(service(arguments.port, folder, settings))
             if arguments.auth:
-                token = demo_issuer.log_in(url, alone=arguments.once)
+                token = demo_issuer.log_in(url, unattended=arguments.once)
             job = crossmatch(url, token)
             print_result(job)
             demo_cutout.cutout(url, folder, token)

@@ -80,7 +80,8 @@ async def _one(server: Server, name: str, factor: float) -> list[Figure]:
                 lambda: load(server.url, path if method == "GET" else "/sleep/async"),
                 lambda: load(bare, path if method == "GET" else "/sleep/async"),
             )
-            description = f"{service_rate:.0f}/s against {reference:.0f}/s of the bare app, {connections} connections, median of 5"
+            rates = f"{service_rate:.0f}/s against {reference:.0f}/s of the bare app"
+            description = f"{rates}, {connections} connections, median of 5"
             return Figure.least(f"{label}, {name}", ratio, target, description)
 
         return [

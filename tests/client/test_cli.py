@@ -155,7 +155,7 @@ def test_submit_and_wait(tmp_path: Path, capsys: Capture) -> None:
         options = ["--file", f"IMAGE=@{second}", "--upload", f"t1={table}", "--upload", "t2=https://h.org/x?a=b"]
         times = ["--duration", "1.5h", "--destruction", "2030-01-31 12:00:00", "--run-id", "näme"]
         code = run(["submit", f"{server.url}/jobs", "RADIUS=5", "Q=a=b c", *options, *times, "--wait"])
-        create, *later = server.requests
+        create, *requests_after = server.requests
     out, err = capsys.readouterr()
     assert (code, out) == (0, f"{server.url}/jobs/42\n")
     assert err.split() == ["EXECUTING", "COMPLETED"]
@@ -171,7 +171,7 @@ def test_submit_and_wait(tmp_path: Path, capsys: Capture) -> None:
         "IMAGE": second.read_bytes(),
         "t1": table.read_bytes(),
     }
-    assert [(request.path, request.form) for request in later if request.method == "POST"] == [
+    assert [(request.path, request.form) for request in requests_after if request.method == "POST"] == [
         ("/jobs/42/executionduration", {"EXECUTIONDURATION": ["5400"]}),
         ("/jobs/42/destruction", {"DESTRUCTION": ["2030-01-31T12:00:00.000Z"]}),
         ("/jobs/42/phase", {"PHASE": ["RUN"]}),
@@ -214,7 +214,7 @@ def test_a_job_that_was_made_is_not_lost_from_sight(capsys: Capture) -> None:
 
 
 @pytest.mark.parametrize(
-    ("phase", "inside", "code", "words"),
+    ("phase", "content", "code", "words"),
     [
         ("COMPLETED", "", 0, ""),
         ("ERROR", SUMMARY.format("No luck"), 1, "ERROR: No luck"),

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.rig import images
-from tests.rig.paths import HERE
 from tests.rig.site import Site
 from tests.server import Server
 from tests.service.client import Uws
 
 NAMESPACE = "jobs"
+APPLICATIONS = Path(__file__).parent / "applications"
 
 
 def settings_of(site: Site, namespace: str = NAMESPACE, **settings: Any) -> dict[str, Any]:
@@ -45,13 +45,13 @@ class ClusterServer(Server):
     ----------
     sites
         The sites' settings, as `settings_of` makes them.
-    more
+    settings
         Settings of the whole service.
     """
 
     def __init__(self, folder: Path, sites: list[dict[str, Any]], host: str, **settings: Any) -> None:
         config = {
-            "applications": [str(HERE / "applications")],
+            "applications": [str(APPLICATIONS)],
             "sites": sites,
             "fetch": {"allow_private": True},
             **settings,

@@ -22,7 +22,7 @@ IS_COMPLETE = os.environ.get("UWS_TEST_CONFORMANCE") == "all"
 
 
 @pytest.mark.parametrize(
-    ("kind", "chosen"),
+    ("kind", "names"),
     [("open", ALL if IS_COMPLETE else ("sleep", "cutout")), ("tokens", ALL if IS_COMPLETE else ("tap", "crossmatch"))],
 )
 def test_no_fail_and_no_warning(kind: str, names: tuple[str, ...], site_a: Site, folder: Path, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_right_manifests_pass() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"spec": {**JOB["spec"], "backofLimit": 1}}, "backofLimit"),
         ({"spec": {**JOB["spec"], "backoffLimit": "one"}}, "integer"),

@@ -13,12 +13,12 @@ TESTS = """
 from pathlib import Path
 import pytest
 
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent
 
 class TestFirst:
     @pytest.mark.parametrize("text", ["a b", "x@y/[z]"])
     def test_once(self, text):
-        mark = HERE / str(len(text))
+        mark = FOLDER / str(len(text))
         present = mark.exists()
         mark.touch()
         assert present, "first time"
@@ -29,7 +29,7 @@ def test_always():
 @pytest.fixture
 def resource():
     yield
-    mark = HERE / "closed"
+    mark = FOLDER / "closed"
     present = mark.exists()
     mark.touch()
     assert present, "not closed"

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TextIO
 
 from tests.rig.errors import ClusterError, Unable
-from tests.rig.paths import HERE, cache_folder, locked
+from tests.rig.paths import RIG_FOLDER, cache_folder, locked
 
 KUBERNETES = "1.36.3"
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kubelet")
@@ -52,7 +52,7 @@ class Tool:
     arguments: tuple[str, ...]
     minutes: float
     sources: tuple[Path, ...] = ()
-    folder: Path = HERE
+    folder: Path = RIG_FOLDER
     names: tuple[str, ...] = ()
     module: str = ""
     files: tuple[str, ...] = ()
@@ -93,7 +93,7 @@ TOOLS = {
             KUBERNETES,
             ("build", "-ldflags", _version_flags(KUBERNETES), "-o", "{output}", "."),
             5,
-            tuple(HERE / name for name in ("main.go", "go.mod", "go.sum")),
+            tuple(RIG_FOLDER / name for name in ("main.go", "go.mod", "go.sum")),
             names=COMPONENTS,
             module="k8s.io/kubernetes",
             files=("api/openapi-spec/swagger.json",),
@@ -103,8 +103,8 @@ TOOLS = {
             "0.15.0",
             ("build", "-ldflags=-s -w", "-o", "{output}", "sigs.k8s.io/kueue/cmd/kueue"),
             3,
-            (HERE / "kueue" / "go.mod", HERE / "kueue" / "go.sum"),
-            folder=HERE / "kueue",
+            (RIG_FOLDER / "kueue" / "go.mod", RIG_FOLDER / "kueue" / "go.sum"),
+            folder=RIG_FOLDER / "kueue",
             module="sigs.k8s.io/kueue",
             files=("config/components/crd/bases", "config/components/webhook", "config/components/visibility"),
         ),

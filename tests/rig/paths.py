@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tests.rig.errors import ClusterError
 
-HERE = Path(__file__).resolve().parent
-CHECKOUT = HERE.parent.parent
+RIG_FOLDER = Path(__file__).resolve().parent
+CHECKOUT = RIG_FOLDER.parent.parent
 
 # A site sees empty folders in their place (see site.py), so its own can't lie there.
 HIDDEN = (Path("/run"), Path("/var/run"), Path("/var/lib"), Path("/var/log"))

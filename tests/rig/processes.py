@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from tests.rig.errors import ClusterError
-from tests.rig.paths import HERE
+from tests.rig.paths import RIG_FOLDER
 
-LAUNCH = [sys.executable, "-S", "-E", str(HERE / "launch.py")]
+LAUNCH = [sys.executable, "-S", "-E", str(RIG_FOLDER / "launch.py")]
 
 
 T = TypeVar("T")

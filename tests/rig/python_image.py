@@ -28,7 +28,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from tests.rig.archives import ACCOUNTS, Entry, Layer, folder, images_folder, write_image, write_layer
-from tests.rig.compiling import static_program
+from tests.rig.compiler import static_program
 from tests.rig.paths import CHECKOUT, locked
 
 VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
