@@ -25,8 +25,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if CLUSTER in item.path.parents:
             item.add_marker("cluster")
-    named = (Path(config.invocation_params.dir, argument.partition("::")[0]).resolve() for argument in config.args)
-    if config.option.markexpr or any(path == CLUSTER or CLUSTER in path.parents for path in named):
+    named_paths = (
+        Path(config.invocation_params.dir, argument.partition("::")[0]).resolve() for argument in config.args
+    )
+    if config.option.markexpr or any(path == CLUSTER or CLUSTER in path.parents for path in named_paths):
         return
     left_out = [item for item in items if item.get_closest_marker("cluster")]
     items[:] = [item for item in items if not item.get_closest_marker("cluster")]

@@ -45,11 +45,11 @@ class PostgreSQLServer:
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(self.bin / program), *arguments]
         user = "nobody" if os.geteuid() == 0 else None
-        done = subprocess.run(
+        completed = subprocess.run(
             command, user=user, capture_output=True, text=True, cwd=self.folder, env={"PATH": os.environ["PATH"]}
         )
-        if done.returncode != 0:
-            raise RuntimeError(f"{program} failed: {done.stdout}{done.stderr}")
+        if completed.returncode != 0:
+            raise RuntimeError(f"{program} failed: {completed.stdout}{completed.stderr}")
 
     def start(self) -> None:
         """Start, and wait until it answers."""

@@ -80,7 +80,7 @@ class S3Server:
     def keys(self, prefix: str = "") -> list[str]:
         """The objects below a prefix."""
         pages = self.client().get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
-        return [one["Key"] for page in pages for one in page.get("Contents", ())]
+        return [entry["Key"] for page in pages for entry in page.get("Contents", ())]
 
     @property
     def url(self) -> str:

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PORTS = range(10_000, 32_768)
 """Below those that Linux gives to outgoing connections: a server that starts later would find such a port taken."""
 WORKERS = 16
-_used: set[int] = set()
+_used_ports: set[int] = set()
 _chance = random.SystemRandom()  # Hypothesis seeds the other one, alike in all workers
 
 
@@ -29,14 +29,14 @@ def free_port() -> int:
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % WORKERS
     while True:
         port = _chance.randrange(PORTS.start + worker, PORTS.stop, WORKERS)
-        if port in _used:
+        if port in _used_ports:
             continue
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-        _used.add(port)
+        _used_ports.add(port)
         return port
 
 

@@ -21,20 +21,20 @@ def lacking(reason: str) -> NoReturn:
 
 def require_cgroup(*controllers: str) -> None:
     """Skip or fail a test where the service can't make cgroups of version 2, or not with these controllers."""
-    found = prepare(Path("/probe-of-the-tests"))
+    cgroup = prepare(Path("/probe-of-the-tests"))
     try:
-        if found.top is None:
+        if cgroup.top is None:
             lacking("no cgroup v2 below which this process may make others")
-        if absent := set(controllers) - found.controllers:
+        if absent := set(controllers) - cgroup.controllers:
             lacking(f"cgroup v2 without the controllers {', '.join(sorted(absent))} (they may be in use by version 1)")
     finally:
-        if found.top is not None:
-            found.top.rmdir()
+        if cgroup.top is not None:
+            cgroup.top.rmdir()
 
 
 def require(tool: str) -> str:
     """The path of a tool; skips the test when it is missing, or fails it with ``UWS_TEST_REQUIRE=all``."""
-    found = shutil.which(tool)
-    if found is None:
+    program = shutil.which(tool)
+    if program is None:
         lacking(f"{tool} is not installed")
-    return found
+    return program

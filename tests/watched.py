@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from uws_service.cli import http_server, main
+from uws_service.cli import main, uvicorn_server
 from uws_service.web.app import App
 
 TICK_SECONDS = 0.005
@@ -49,9 +49,9 @@ def longest_pauses(path: Path) -> tuple[float, float]:
     lines = path.read_text().splitlines() if path.exists() else []
     path.unlink(missing_ok=True)
     pairs = [tuple(map(float, line.split())) for line in lines]
-    return max((one[0] for one in pairs), default=0.0), max((one[1] for one in pairs), default=0.0)
+    return max((pair[0] for pair in pairs), default=0.0), max((pair[1] for pair in pairs), default=0.0)
 
 
 if __name__ == "__main__":
-    http_server.create_app = WatchedApp  # type: ignore[assignment]
+    uvicorn_server.create_app = WatchedApp  # type: ignore[assignment]
     sys.exit(main())

@@ -6,19 +6,22 @@ With no settings at all the service runs embedded: SQLite, a local folder, local
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 import yaml
 from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from uws_service import settings_checks, settings_messages
 from uws_service.auth.settings import Auth
 from uws_service.domain.errors import ConfigurationError
 from uws_service.service.limits import Limits
 from uws_service.sites.kinds import KINDS
 from uws_service.sites.local.settings import LocalSite
 from uws_service.sites.settings import Fetch, SiteSettings
+from uws_service.units import FractionalSeconds, Seconds
 
 if TYPE_CHECKING:
     Site = SiteSettings
@@ -88,25 +91,55 @@ class Settings(BaseSettings):
         None, description="Bring the database's schema up to date at start. Unset: only for SQLite."
     )
     controller: bool = Field(True, description="Run the sites' controllers in this process.")
-    reap_interval: float = Field(5.0, gt=0, description="Seconds between two looks for jobs whose time is over.")
-    orphan_interval: float = Field(3600.0, gt=0, description="Seconds between two searches for orphans in the depot.")
-    orphan_age: float = Field(
+    reap_interval: FractionalSeconds = Field(
+        5.0, gt=0, description="Seconds between two looks for jobs whose time is over."
+    )
+    orphan_interval: FractionalSeconds = Field(
+        3600.0, gt=0, description="Seconds between two searches for orphans in the depot."
+    )
+    orphan_age: FractionalSeconds = Field(
         3600.0,
         ge=0,
         description="Seconds that an object of no job must be old to be removed; the same in all processes.",
     )
-    event_retention: int = Field(90 * 86400, ge=0, description="Seconds for which the history of jobs is kept.")
+    event_retention: Seconds = Field(90 * 86400, ge=0, description="Seconds for which the history of jobs is kept.")
     log_format: Literal["json", "text"] = Field("text", description="Form of the log lines.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
 
     @field_validator("base_url")
     @classmethod
     def _base_url(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        if not value.startswith(("http://", "https://")):
-            raise ValueError("must begin with http:// or https://")
-        return value.rstrip("/")
+        return settings_checks.check_public_url(value) if value is not None else None
+
+    @field_validator("database")
+    @classmethod
+    def _database(cls, value: str | None) -> str | None:
+        return settings_checks.check_database(value) if value else None
+
+    @field_validator("depot")
+    @classmethod
+    def _depot(cls, value: str | None) -> str | None:
+        return settings_checks.check_depot(value) if value else None
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _trusted_proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return settings_checks.check_networks(value)
+
+    @field_validator("hosts")
+    @classmethod
+    def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return settings_checks.check_hosts(value)
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _cors_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return settings_checks.check_origins(value)
+
+    @field_validator("identity_header")
+    @classmethod
+    def _identity_header(cls, value: str | None) -> str | None:
+        return settings_checks.check_header_name(value)
 
     @field_validator("root_path")
     @classmethod
@@ -152,18 +185,18 @@ class Settings(BaseSettings):
         ConfigurationError
             Names the file or variable, the field, what was given and what is allowed.
         """
-        _FileSource.values = _read(config) if config is not None else {}
-        given = {key: value for key, value in overrides.items() if value is not None}
+        _FileSource.values, document = _read(config) if config is not None else ({}, None)
+        arguments = {key: value for key, value in overrides.items() if value is not None}
+        environment = {name.upper(): value for name, value in os.environ.items()}
+        origin = settings_messages.Origin(config, document, environment, arguments.keys())
+        if problems := settings_messages.unknown_variables(environment, cls):
+            raise ConfigurationError("\n".join(problems))
         try:
-            return cls(**given)
+            return cls(**arguments)
         except ValidationError as error:
-            where = str(config) if config is not None else "settings"
-            lines = [
-                f"{where}: {'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
-                + (f" (given: {problem['input']!r})" if _may_be_shown(problem) else "")
-                for problem in error.errors()
-            ]
-            raise ConfigurationError("\n".join(lines)) from None
+            raise ConfigurationError(settings_messages.describe(error, cls, origin)) from None
+        except SettingsError as error:
+            raise ConfigurationError(settings_messages.unreadable_variable(error, environment)) from None
         finally:
             _FileSource.values = {}
 
@@ -195,12 +228,6 @@ class Settings(BaseSettings):
         return self.database_url.startswith("sqlite")
 
 
-def _may_be_shown(problem: Any) -> bool:
-    """Whether a wrong value can be repeated in the message: whole sections may hold secrets."""
-    secret = any(word in str(part) for part in problem["loc"] for word in ("secret", "key"))
-    return problem["type"] != "extra_forbidden" and not secret and not isinstance(problem["input"], dict | list | tuple)
-
-
 class _FileSource(PydanticBaseSettingsSource):
     """The values of the YAML file; paths in it are relative to the file's folder."""
 
@@ -224,20 +251,29 @@ def _path_fields(site: dict[str, Any]) -> list[str]:
     ]
 
 
-def _read(config: Path) -> dict[str, Any]:
-    """The mapping in a YAML file, its relative paths made absolute."""
+def _read(config: Path) -> tuple[dict[str, Any], yaml.Node | None]:
+    """Return the mapping in a YAML file, its relative paths made absolute, and its nodes."""
     try:
-        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+        text = config.read_text(encoding="utf-8")
+        document = yaml.compose(text, Loader=yaml.SafeLoader)
+        content = yaml.safe_load(text)
     except OSError as error:
         raise ConfigurationError(f"{config}: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{config}: must be UTF-8: {error.reason} at byte {error.start}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark is not None else ""
         raise ConfigurationError(f"{config}{line}: {getattr(error, 'problem', None) or error}") from None
     if content is None:
-        return {}
+        return {}, None
     if not isinstance(content, dict):
         raise ConfigurationError(f"{config}:1: must be a mapping of setting names to values")
+    if repeated := [
+        f"{config}:{settings_messages.line_of(document, path)}: {settings_messages.field_name(path)}: is there twice"
+        for path in settings_messages.repeated_fields(document)
+    ]:
+        raise ConfigurationError("\n".join(repeated))
     for name in ("data", "work", "catalogues"):
         if isinstance(content.get(name), str):
             content[name] = str(config.parent / content[name])
@@ -247,4 +283,4 @@ def _read(config: Path) -> dict[str, Any]:
                 site[name] = str(config.parent / site[name])
     if isinstance(content.get("applications"), list):
         content["applications"] = [str(config.parent / str(path)) for path in content["applications"]]
-    return content
+    return content, document

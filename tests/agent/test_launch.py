@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.rig.compiling import static_program
+from tests.rig.compiler import static_program
 from tests.rig.paths import CHECKOUT
 from tests.tiers import lacking
 from uws_service.agent.pod import usage

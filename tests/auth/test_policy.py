@@ -12,7 +12,7 @@ from uws_service.auth.policy import Rules, most_generous
 from uws_service.auth.quotas import Holding, Rates, require_room
 from uws_service.auth.settings import Auth, Quota
 from uws_service.auth.signed_cookies import cookie_value, pack, seal, unpack, unseal
-from uws_service.cli.server import shown_settings
+from uws_service.cli.operator_commands import shown_settings
 from uws_service.domain.errors import AuthenticationRequired, ConfigurationError, Forbidden, TooManyRequests
 from uws_service.domain.job import Phase
 from uws_service.protocol.challenges import challenges, quoted

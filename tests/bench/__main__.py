@@ -27,23 +27,23 @@ class Figure:
     value: float
     unit: str
     target: float | None
-    met: bool | None
-    how: str
+    verdict: bool | None
+    description: str
 
     @staticmethod
-    def least(name: str, value: float, target: float, how: str, unit: str = "ratio") -> Figure:
+    def least(name: str, value: float, target: float, description: str, unit: str = "ratio") -> Figure:
         """A figure that should not be below its target."""
-        return Figure(name, round(value, 3), unit, target, value >= target, how)
+        return Figure(name, round(value, 3), unit, target, value >= target, description)
 
     @staticmethod
-    def most(name: str, value: float, target: float, how: str, unit: str = "ratio") -> Figure:
+    def most(name: str, value: float, target: float, description: str, unit: str = "ratio") -> Figure:
         """A figure that should not be above its target."""
-        return Figure(name, round(value, 3), unit, target, value <= target, how)
+        return Figure(name, round(value, 3), unit, target, value <= target, description)
 
     @staticmethod
-    def plain(name: str, value: float, how: str, unit: str) -> Figure:
+    def plain(name: str, value: float, description: str, unit: str) -> Figure:
         """A figure without a target."""
-        return Figure(name, round(value, 3), unit, None, None, how)
+        return Figure(name, round(value, 3), unit, None, None, description)
 
 
 Scenario = Callable[[Path], Awaitable[list[Figure]]]
@@ -65,26 +65,26 @@ def scenarios() -> dict[str, Scenario]:
 def show(figures: list[Figure]) -> None:
     """The table for a person."""
     table = Table("what", "value", "unit", "target", "met", "how")
-    for one in figures:
-        met = "" if one.met is None else "yes" if one.met else "NO"
-        target = "" if one.target is None else f"{one.target:g}"
-        table.add_row(one.name, f"{one.value:g}", one.unit, target, met, one.how)
+    for figure in figures:
+        verdict = "" if figure.met is None else "yes" if figure.met else "NO"
+        target = "" if figure.target is None else f"{figure.target:g}"
+        table.add_row(figure.name, f"{figure.value:g}", figure.unit, target, verdict, figure.how)
     Console(width=180).print(table)
 
 
 async def run(names: list[str]) -> list[Figure]:
     """The chosen scenarios, each in a fresh folder."""
     figures: list[Figure] = []
-    chosen = scenarios()
+    selection = scenarios()
     if "cluster" in names:  # not among those that are made without being named: it needs a cluster
         from tests.bench import cluster
 
-        chosen["cluster"] = cluster.measure
+        selection["cluster"] = cluster.measure
     if "tap" in names:
         from tests.bench import tap
 
-        chosen["tap"] = tap.measure
-    for name, measure in chosen.items():
+        selection["tap"] = tap.measure
+    for name, measure in selection.items():
         if names and name not in names:
             continue
         print(f"measuring {name} …", flush=True)
@@ -98,14 +98,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("names", nargs="*", help=f"only these: {', '.join(scenarios())}; or cluster (root, Go), or tap")
     names = parser.parse_args().names
-    known = [*scenarios(), "cluster", "tap"]
-    if unknown := set(names) - set(known):
-        parser.error(f"unknown: {', '.join(unknown)}; there are: {', '.join(known)}")
+    possible = [*scenarios(), "cluster", "tap"]
+    if unknown := set(names) - set(possible):
+        parser.error(f"unknown: {', '.join(unknown)}; there are: {', '.join(possible)}")
     figures = asyncio.run(run(names))
     show(figures)
     target = ROOT / "build" / (f"bench-{names[0]}.json" if names in (["cluster"], ["tap"]) else "bench.json")
     target.parent.mkdir(exist_ok=True)
-    target.write_text(json.dumps([asdict(one) for one in figures], indent=1) + "\n")
+    target.write_text(json.dumps([asdict(figure) for figure in figures], indent=1) + "\n")
     print(f"written: {target.relative_to(ROOT)}")
 
 

@@ -23,7 +23,7 @@ ROUNDS = 7
 
 async def measure(folder: Path) -> list[Figure]:
     """A trivial job from RUN to COMPLETED, and how soon EXECUTING is seen; one at a time."""
-    there = Site.find("bench") is not None
+    exists = Site.find("bench") is not None
     site = Site.up("bench", kwok=True)
     site.import_image(images.service())
     site.import_image(images.agent())
@@ -45,13 +45,15 @@ async def measure(folder: Path) -> list[Figure]:
     finally:
         await cluster.close()
         server.stop()
-        if not there:
+        if not exists:
             site.down()
-    ours, bare = (statistics.median(one) for one in zip(*pairs, strict=True))
-    how = f"{ours:.2f} s from RUN to COMPLETED against {bare:.2f} s of a bare Job to Complete, median of {ROUNDS}"
+    rate, bare = (statistics.median(column) for column in zip(*pairs, strict=True))
+    description = (
+        f"{rate:.2f} s from RUN to COMPLETED against {bare:.2f} s of a bare Job to Complete, median of {ROUNDS}"
+    )
     lag = f"from the pod's Running at the API server to EXECUTING at the client, median of {ROUNDS}"
     return [
-        Figure.most("trivial job on a cluster", ours / bare, 1.15, how),
+        Figure.most("trivial job on a cluster", rate / bare, 1.15, description),
         Figure.most("EXECUTING is seen after", statistics.median(lags) * 1000, 150, lag, "ms"),
         *crowd,
     ]
@@ -69,9 +71,9 @@ async def _ours(http: httpx2.AsyncClient, url: str) -> float:
     began = time.perf_counter()
     await http.post(f"{job}/phase", data={"PHASE": "RUN"})
     await _wait(http, job, "COMPLETED")
-    spent = time.perf_counter() - began
+    seconds = time.perf_counter() - began
     await http.delete(job)
-    return spent
+    return seconds
 
 
 async def _bare(cluster: Cluster, name: str) -> float:
@@ -91,14 +93,18 @@ async def _bare(cluster: Cluster, name: str) -> float:
         "spec": {"backoffLimit": 0, "template": {"spec": {"restartPolicy": "Never", "containers": [container]}}},
     }
     began = time.perf_counter()
-    made = await cluster.create(manifest)
-    async for _, found in cluster.watch("jobs", f"bench={name}", made["metadata"]["resourceVersion"]):
-        done = {one["type"] for one in found.get("status", {}).get("conditions", ()) if one["status"] == "True"}
-        if "Complete" in done:
+    response = await cluster.create(manifest)
+    async for _, watched_job in cluster.watch("jobs", f"bench={name}", response["metadata"]["resourceVersion"]):
+        conditions = {
+            condition["type"]
+            for condition in watched_job.get("status", {}).get("conditions", ())
+            if condition["status"] == "True"
+        }
+        if "Complete" in conditions:
             break
-    spent = time.perf_counter() - began
+    seconds = time.perf_counter() - began
     await cluster.delete(name)
-    return spent
+    return seconds
 
 
 async def _lag(http: httpx2.AsyncClient, url: str, cluster: Cluster) -> float:
@@ -109,8 +115,8 @@ async def _lag(http: httpx2.AsyncClient, url: str, cluster: Cluster) -> float:
 
     async def running() -> float:
         async for _, pod in cluster.watch("pods", selector, version):
-            for one in pod.get("status", {}).get("containerStatuses", ()):
-                if "running" in (one.get("state") or {}):
+            for status in pod.get("status", {}).get("containerStatuses", ()):
+                if "running" in (status.get("state") or {}):
                     return time.perf_counter()
         raise RuntimeError("the watch ended")
 
@@ -120,6 +126,6 @@ async def _lag(http: httpx2.AsyncClient, url: str, cluster: Cluster) -> float:
 
     watching = asyncio.create_task(running())
     await http.post(f"{job}/phase", data={"PHASE": "RUN"})
-    seen, shown = await asyncio.gather(watching, executing())
+    watched_seconds, phase_seconds = await asyncio.gather(watching, executing())
     await http.delete(job)
-    return max(0.0, shown - seen)
+    return max(0.0, phase_seconds - watched_seconds)

@@ -25,7 +25,7 @@ from uws_service.sites.kubernetes.settings import KubernetesSite
 SHELL = Path(__file__).parents[1] / "cluster" / "applications" / "shell.yaml"
 RAW = "bench/raw"
 """A label of pods that the service knows nothing of."""
-MANY = 500
+JOBS = 500
 LIVE = 5_000
 LOOK = 30.0
 """Seconds for which a service with so many live Jobs is looked at."""
@@ -43,7 +43,7 @@ async def many(folder: Path, site: Site) -> Figure:
     site.kubectl("wait", "--for=condition=Ready", "--timeout=60s", *(f"node/{name}" for name in names))
     settings = settings_of(
         site,
-        slots=2 * MANY,
+        slots=2 * JOBS,
         qps=1000,
         schedule_patience=0,
         node_selector={"type": "kwok"},
@@ -58,16 +58,16 @@ async def many(folder: Path, site: Site) -> Figure:
         async with httpx2.AsyncClient(timeout=60) as http:
             await _burst_ours(http, server.url, 20)
             await _burst_bare(cluster, 20, body)
-            ours = MANY / await _burst_ours(http, server.url, MANY)
-            bare = MANY / await _burst_bare(cluster, MANY, body)
+            rate = JOBS / await _burst_ours(http, server.url, JOBS)
+            bare = JOBS / await _burst_bare(cluster, JOBS, body)
     finally:
         standing_in.cancel()
         await asyncio.gather(standing_in, return_exceptions=True)
         await cluster.close()
         server.stop()
         site.kubectl("delete", "node", *names)
-    how = f"{ours:.1f} jobs/s against {bare:.1f}/s of the same Jobs made by hand, {MANY} at once on fake nodes"
-    return Figure.least("many jobs on a cluster", ours / bare, 0.9, how)
+    description = f"{rate:.1f} jobs/s against {bare:.1f}/s of the same Jobs made by hand, {JOBS} at once on fake nodes"
+    return Figure.least("many jobs on a cluster", rate / bare, 0.9, description)
 
 
 async def _burst_ours(http: httpx2.AsyncClient, url: str, number: int) -> float:
@@ -85,10 +85,10 @@ async def _burst_ours(http: httpx2.AsyncClient, url: str, number: int) -> float:
         if "jobref" not in listed:
             break
         await asyncio.sleep(0.1)
-    spent = time.perf_counter() - began
+    seconds = time.perf_counter() - began
     failed = (await http.get(f"{url}/shell/async?PHASE=ERROR&LAST=1")).text
     assert "jobref" not in failed, failed
-    return spent
+    return seconds
 
 
 def _raw(settings: dict[str, Any]) -> dict[str, Any]:
@@ -114,18 +114,22 @@ async def _burst_bare(cluster: Cluster, number: int, body: dict[str, Any]) -> fl
 
     _, version = await cluster.all("jobs", f"bench={run}")
     making = asyncio.gather(*(one(index) for index in range(number)))
-    done: set[str] = set()
-    async for _, found in cluster.watch("jobs", f"bench={run}", version):
-        kinds = {one["type"] for one in found.get("status", {}).get("conditions", ()) if one["status"] == "True"}
+    finished: set[str] = set()
+    async for _, watched_job in cluster.watch("jobs", f"bench={run}", version):
+        kinds = {
+            condition["type"]
+            for condition in watched_job.get("status", {}).get("conditions", ())
+            if condition["status"] == "True"
+        }
         if "Complete" in kinds:
-            done.add(found["metadata"]["name"])
-        if len(done) == number:
+            finished.add(watched_job["metadata"]["name"])
+        if len(finished) == number:
             break
-    spent = time.perf_counter() - began
+    seconds = time.perf_counter() - began
     await making
-    for name in done:
+    for name in finished:
         await cluster.delete(name)
-    return spent
+    return seconds
 
 
 async def _stand_in(cluster: Cluster, url: str) -> None:
@@ -138,13 +142,13 @@ async def _stand_in(cluster: Cluster, url: str) -> None:
         spec = {"audiences": ["uws-service"], "boundObjectRef": bound, "expirationSeconds": 600}
         body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
         async with gate:
-            made = await cluster.ask(f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/default/token", body)
+            response = await cluster.ask(f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/default/token", body)
             if RAW in pod["metadata"]["labels"]:
                 return
-            headers = {"Authorization": f"Bearer {made['status']['token']}"}
-            for path, told in (("claim", {}), ("report", {"outputs": [], "reason": None, "message": ""})):
+            headers = {"Authorization": f"Bearer {response['status']['token']}"}
+            for path, payload in (("claim", {}), ("report", {"outputs": [], "reason": None, "message": ""})):
                 for _ in range(50):
-                    answer = await http.post(f"{url}/agent/v1/{path}", json=told, headers=headers)
+                    answer = await http.post(f"{url}/agent/v1/{path}", json=payload, headers=headers)
                     if answer.status_code < 500:
                         break
                     await asyncio.sleep(0.1)
@@ -182,20 +186,20 @@ async def live(folder: Path, site: Site) -> list[Figure]:
                 answer = await http.post(f"{server.url}/shell/bulk", data=data, files=files)
                 assert answer.status_code == 303, answer.text
             began = time.monotonic()
-            while (there := len(site.kubectl("get", "pods", "-n", "live", "-o", "name").splitlines())) < LIVE:
+            while (pods := len(site.kubectl("get", "pods", "-n", "live", "-o", "name").splitlines())) < LIVE:
                 if time.monotonic() - began > 900:
-                    raise RuntimeError(f"only {there} of {LIVE} pods after 900 s")
+                    raise RuntimeError(f"only {pods} of {LIVE} pods after 900 s")
                 await asyncio.sleep(5)
             await asyncio.sleep(LOOK)  # until all of them were looked at
             before, at = sum(process.cpu_times()[:2]), time.monotonic()
             await asyncio.sleep(LOOK)
             share = (sum(process.cpu_times()[:2]) - before) / (time.monotonic() - at)
-            held = process.memory_info().rss - empty
+            grown_bytes = process.memory_info().rss - empty
     finally:
         server.stop()
         site.kubectl("delete", "namespace", "live", "--wait=false")
-    how = f"of one core, over {LOOK:.0f} s in which nothing happens to {LIVE} live Jobs"
+    description = f"of one core, over {LOOK:.0f} s in which nothing happens to {LIVE} live Jobs"
     return [
-        Figure.plain("controller's CPU", 100 * share, how, "%"),
-        Figure.plain("controller's memory", held / 2**20, f"more with {LIVE} live Jobs than with none", "MiB"),
+        Figure.plain("controller's CPU", 100 * share, description, "%"),
+        Figure.plain("controller's memory", grown_bytes / 2**20, f"more with {LIVE} live Jobs than with none", "MiB"),
     ]

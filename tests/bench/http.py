@@ -61,8 +61,8 @@ async def measure(folder: Path) -> list[Figure]:
 
 async def _one(server: Server, name: str, factor: float) -> list[Figure]:
     with httpx2.Client(timeout=60) as http:
-        made = http.post(f"{server.url}/sleep/async", data={"SECONDS": "0", "PHASE": "RUN"})
-        job = made.headers["location"]
+        response = http.post(f"{server.url}/sleep/async", data={"SECONDS": "0", "PHASE": "RUN"})
+        job = response.headers["location"]
         while http.get(f"{job}/phase").text != "COMPLETED":
             http.get(f"{job}?WAIT=5")
         document = http.get(job).content
@@ -70,18 +70,19 @@ async def _one(server: Server, name: str, factor: float) -> list[Figure]:
     with bare_app(document) as bare:
 
         async def compared(
-            what: str, target: float, method: str, tail: str, body: bytes, status: int, connections: int
+            label: str, target: float, method: str, tail: str, body: bytes, status: int, connections: int
         ) -> Figure:
             def load(root: str, path: str) -> Awaitable[float]:
-                sent = request_bytes(root + path + tail, method, body)
-                return rate(root, lambda _: sent, expect=status, connections=connections)
+                request = request_bytes(root + path + tail, method, body)
+                return rate(root, lambda _: request, expect=status, connections=connections)
 
-            ratio, ours, reference = await median_ratio(
+            ratio, service_rate, reference = await median_ratio(
                 lambda: load(server.url, path if method == "GET" else "/sleep/async"),
                 lambda: load(bare, path if method == "GET" else "/sleep/async"),
             )
-            how = f"{ours:.0f}/s against {reference:.0f}/s of the bare app, {connections} connections, median of 5"
-            return Figure.least(f"{what}, {name}", ratio, target, how)
+            rates = f"{service_rate:.0f}/s against {reference:.0f}/s of the bare app"
+            description = f"{rates}, {connections} connections, median of 5"
+            return Figure.least(f"{label}, {name}", ratio, target, description)
 
         return [
             await compared("GET phase", 0.5 * factor, "GET", "/phase", b"", 200, 16),

@@ -67,8 +67,10 @@ async def measure(folder: Path) -> list[Figure]:
                         assert http.get(f"{server.url}/sleep/async{query}").status_code == 200
                         times[count].append(time.perf_counter() - began)
             small, large = (statistics.median(times[count]) for count in (1_000, 1_000_000))
-            how = f"median {large * 1e3:.2f} ms at 1,000,000 jobs, {small * 1e3:.2f} ms at 1,000; 300 each in turns"
-            figures.append(Figure.most(f"list {name}", large / small, 1.5, how))
+            description = (
+                f"median {large * 1e3:.2f} ms at 1,000,000 jobs, {small * 1e3:.2f} ms at 1,000; 300 each in turns"
+            )
+            figures.append(Figure.most(f"list {name}", large / small, 1.5, description))
     finally:
         for server in servers.values():
             server.stop()

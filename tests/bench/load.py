@@ -28,8 +28,8 @@ def request_bytes(url: str, method: str = "GET", body: bytes = b"", headers: str
     """A request as it goes over the wire."""
     parts = urlsplit(url)
     target = parts.path + (f"?{parts.query}" if parts.query else "")
-    more = f"Content-Length: {len(body)}\r\nContent-Type: application/x-www-form-urlencoded\r\n" if body else ""
-    return f"{method} {target} HTTP/1.1\r\nHost: {parts.netloc}\r\n{headers}{more}\r\n".encode() + body
+    body_headers = f"Content-Length: {len(body)}\r\nContent-Type: application/x-www-form-urlencoded\r\n" if body else ""
+    return f"{method} {target} HTTP/1.1\r\nHost: {parts.netloc}\r\n{headers}{body_headers}\r\n".encode() + body
 
 
 async def rate(
@@ -43,10 +43,10 @@ async def rate(
     """Requests a second over a few connections; every answer must have the expected status."""
     parts = urlsplit(url)
     end = time.perf_counter() + seconds
-    done = 0
+    responses = 0
 
-    async def one(number: int) -> None:
-        nonlocal done
+    async def connect(number: int) -> None:
+        nonlocal responses
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
         count = number
         while time.perf_counter() < end:
@@ -55,22 +55,22 @@ async def rate(
             if status != expect:
                 raise RuntimeError(f"{status}: {body[:200]!r}")
             count += connections
-            done += 1
+            responses += 1
         writer.close()
 
     began = time.perf_counter()
-    await asyncio.gather(*(one(number) for number in range(connections)))
-    return done / (time.perf_counter() - began)
+    await asyncio.gather(*(connect(number) for number in range(connections)))
+    return responses / (time.perf_counter() - began)
 
 
 async def median_ratio(
-    ours: Callable[[], Awaitable[float]], bare: Callable[[], Awaitable[float]], rounds: int = 5
+    service: Callable[[], Awaitable[float]], bare: Callable[[], Awaitable[float]], rounds: int = 5
 ) -> tuple[float, float, float]:
     """Ours against the bare app in turns, so that the machine's moods meet both: median ratio, ours/s, bare/s."""
     pairs = []
     for _ in range(rounds):
         reference = await bare()
-        pairs.append((await ours() / reference, reference))
+        pairs.append((await service() / reference, reference))
     pairs.sort()
     ratio, reference = pairs[len(pairs) // 2]
     return ratio, ratio * reference, reference

@@ -46,11 +46,11 @@ async def measure(folder: Path) -> list[Figure]:
                 while (phase := http.get(f"{job}/phase").text) in ("QUEUED", "EXECUTING"):
                     http.get(f"{job}?WAIT=5&PHASE={phase}")
                 assert phase == "COMPLETED"
-            ours = JOBS / (time.perf_counter() - began)
+            rate = JOBS / (time.perf_counter() - began)
     finally:
         server.stop()
-    how = f"{ours:.1f} jobs/s against {bare:.1f}/s of the bare program, four at a time"
+    description = f"{rate:.1f} jobs/s against {bare:.1f}/s of the bare program, four at a time"
     return [
-        Figure.plain("sleep 0 jobs", ours, how, "jobs/s"),
-        Figure.plain("sleep 0 jobs, against the bare program", ours / bare, how, "ratio"),
+        Figure.plain("sleep 0 jobs", rate, description, "jobs/s"),
+        Figure.plain("sleep 0 jobs, against the bare program", rate / bare, description, "ratio"),
     ]

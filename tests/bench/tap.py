@@ -82,28 +82,28 @@ def _peer(folder: Path) -> Iterator[str]:
 
 async def _small(url: str, folder: Path) -> list[Figure]:
     await _load(f"{url}/tap", QUERY, 2.0)  # the processes are started by the first queries
-    ours, slow = await _load(f"{url}/tap", QUERY, SECONDS)
-    how = f"{CLIENTS} clients, GET /sync: {QUERY}"
-    found = [
-        Figure.plain("small TAP queries", ours, how, "requests/s"),
-        Figure.plain("95 % of them answered within", 1000 * slow, how, "ms"),
+    rate, slow = await _load(f"{url}/tap", QUERY, SECONDS)
+    description = f"{CLIENTS} clients, GET /sync: {QUERY}"
+    figures = [
+        Figure.plain("small TAP queries", rate, description, "requests/s"),
+        Figure.plain("95 % of them answered within", 1000 * slow, description, "ms"),
     ]
     with _peer(folder / "peer") as peer:
         if not peer:
-            return found
+            return figures
         rounds = []
         for seconds in (2.0, SECONDS, SECONDS, SECONDS):  # in turns; the first one warms up
             rounds.append((await _load(f"{url}/tap", PEER_QUERY, seconds), await _load(peer, PEER_QUERY, seconds)))
-    (ours, slow), (theirs, theirs_slow) = np.median(rounds[1:], axis=0).tolist()
-    how = f"{CLIENTS} clients, GET /sync, in turns: {PEER_QUERY}"
-    found += [
-        Figure.plain("small queries of the peer's kind, ours", ours, how, "requests/s"),
-        Figure.plain("95 % of ours answered within", 1000 * slow, how, "ms"),
-        Figure.plain("small queries of the peer's kind, the peer's", theirs, how, "requests/s"),
-        Figure.plain("95 % of the peer's answered within", 1000 * theirs_slow, how, "ms"),
-        Figure.least("small queries, ours / the peer's", ours / theirs, HARD, how),
+    (rate, slow), (peer_rate, peer_slow) = np.median(rounds[1:], axis=0).tolist()
+    description = f"{CLIENTS} clients, GET /sync, in turns: {PEER_QUERY}"
+    figures += [
+        Figure.plain("small queries of the peer's kind, ours", rate, description, "requests/s"),
+        Figure.plain("95 % of ours answered within", 1000 * slow, description, "ms"),
+        Figure.plain("small queries of the peer's kind, the peer's", peer_rate, description, "requests/s"),
+        Figure.plain("95 % of the peer's answered within", 1000 * peer_slow, description, "ms"),
+        Figure.least("small queries, ours / the peer's", rate / peer_rate, HARD, description),
     ]
-    return found
+    return figures
 
 
 async def _load(base: str, query: str, seconds: float) -> tuple[float, float]:
@@ -160,13 +160,13 @@ async def _answer(reader: asyncio.StreamReader) -> tuple[bytes, bool]:
 
 def _cones(folder: Path) -> list[Figure]:
     folder.mkdir()
-    found = tap_index.measure(CONES, folder)
-    how = f"median of 30 random cones of 1 arcmin in {CONES} rows, warm; query to rows, without HTTP"
-    indexed, scan = found["cone_indexed_s"], found["cone_scan_s"]
+    figures = tap_index.measure(CONES, folder)
+    description = f"median of 30 random cones of 1 arcmin in {CONES} rows, warm; query to rows, without HTTP"
+    indexed, scan = figures["cone_indexed_s"], figures["cone_scan_s"]
     return [
-        Figure.plain("a cone of 1 arcmin", 1000 * indexed, how, "ms"),
-        Figure.plain("the same without the sky index", 1000 * scan, how, "ms"),
-        Figure.most("a cone with the sky index / without", indexed / scan, SCANNED, how),
+        Figure.plain("a cone of 1 arcmin", 1000 * indexed, description, "ms"),
+        Figure.plain("the same without the sky index", 1000 * scan, description, "ms"),
+        Figure.most("a cone with the sky index / without", indexed / scan, SCANNED, description),
     ]
 
 
@@ -197,10 +197,10 @@ pyarrow.parquet.write_table(pyarrow.table(table), sys.argv[1])
 
 
 def _run(program: str, *words: object) -> str:
-    done = subprocess.run([sys.executable, *map(str, words)] if not program else
+    completed = subprocess.run([sys.executable, *map(str, words)] if not program else
                           [sys.executable, "-c", program, *map(str, words)],
                           check=True, capture_output=True, text=True, cwd=ROOT)  # fmt: skip
-    return done.stdout
+    return completed.stdout
 
 
 def _publish(folder: Path, catalogue: Path) -> None:
@@ -217,18 +217,20 @@ async def _large(server: Server, folder: Path) -> list[Figure]:
         for rows in (ROWS // 4, ROWS // 4, ROWS):  # the first one warms up
             size, seconds, peaks[form, rows] = await asyncio.to_thread(_fetched, server, form, rows)
             rates[form] = size / 1e6 / seconds
-        how = f"GET /sync of {ROWS} rows, 6 columns, as {form}, from the first byte sent to the last received"
-        figures.append(Figure.plain(f"a million rows as {form}", rates[form], how, "MB/s"))
+        description = f"GET /sync of {ROWS} rows, 6 columns, as {form}, from the first byte sent to the last received"
+        figures.append(Figure.plain(f"a million rows as {form}", rates[form], description, "MB/s"))
     target = folder / "astropy.vot"
     seconds = float(await asyncio.to_thread(_run, _COLUMNS.format(rows=ROWS) + _ASTROPY, target))
-    theirs = target.stat().st_size / 1e6 / seconds
-    how = "the same table by Table.write(format='votable') into a file, without any query or network"
-    figures.append(Figure.plain("a million rows by astropy's writer", theirs, how, "MB/s"))
-    figures.append(Figure.least("a million rows as VOTable, ours / astropy's", rates["votable"] / theirs, 1.0, how))
+    rate = target.stat().st_size / 1e6 / seconds
+    description = "the same table by Table.write(format='votable') into a file, without any query or network"
+    figures.append(Figure.plain("a million rows by astropy's writer", rate, description, "MB/s"))
+    figures.append(
+        Figure.least("a million rows as VOTable, ours / astropy's", rates["votable"] / rate, 1.0, description)
+    )
     for form in rates:
-        how = f"peak memory of the query process and the service: {ROWS} rows / {ROWS // 4} rows as {form}"
+        description = f"peak memory of the query process and the service: {ROWS} rows / {ROWS // 4} rows as {form}"
         ratio = peaks[form, ROWS] / peaks[form, ROWS // 4]
-        figures.append(Figure.most(f"memory with four times the rows, {form}", ratio, 1.25, how))
+        figures.append(Figure.most(f"memory with four times the rows, {form}", ratio, 1.25, description))
     return figures
 
 
@@ -245,7 +247,7 @@ def _fetched(server: Server, form: str, rows: int) -> tuple[int, float, int]:
         for number, part in enumerate(answer.iter_raw()):
             size += len(part)
             if number % 50 == 0:
-                peak = max(peak, sum(_memory(one) for one in [service, *service.children(recursive=True)]))
+                peak = max(peak, sum(_memory(process) for process in [service, *service.children(recursive=True)]))
     return size, time.perf_counter() - began, peak
 
 

@@ -53,13 +53,13 @@ def measure(count: int, folder: Path) -> dict[str, float]:
     """Seconds to write the table, and median seconds of a cone of 1 arcmin with and without index, warm."""
     began = time.perf_counter()
     write_table(rows(count), SKY, folder / "sky")
-    found = {"rows": float(count), "write_s": time.perf_counter() - began}
+    figures = {"rows": float(count), "write_s": time.perf_counter() - began}
     engine = DuckDBEngine([(SKY, folder / "sky")], folder / "temporary")
     try:
         plain = replace(SKY, position=None)
         for name, table in (("cone_indexed_s", SKY), ("cone_scan_s", plain)):
             random = np.random.default_rng(2)
-            taken: list[float] = []
+            durations: list[float] = []
             for _ in range(_ROUNDS):
                 ra, dec = random.uniform(0, 360), np.degrees(np.arcsin(random.uniform(-1, 1)))
                 text = f"SELECT * FROM bench.sky WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE({ra}, {dec}, {1 / 60}))"
@@ -67,11 +67,11 @@ def measure(count: int, folder: Path) -> dict[str, float]:
                 query = translate(text, [table], "duckdb")
                 for _ in engine.query(query, Bounds(100_000, 60, 1_000_000_000), {}):
                     pass
-                taken.append(time.perf_counter() - began)
-            found[name] = statistics.median(taken)
+                durations.append(time.perf_counter() - began)
+            figures[name] = statistics.median(durations)
     finally:
         engine.close()
-    return found
+    return figures
 
 
 def main() -> None:

@@ -72,8 +72,8 @@ async def _measured(server: Server) -> list[Figure]:
             await asyncio.sleep(0.5)
         memory = (rss_kib(pid) - before) / WAITERS
         delays = []
-        chosen = jobs[:: WAITERS // 1000]
-        for job in chosen:
+        selection = jobs[:: WAITERS // 1000]
+        for job in selection:
             answered = await http.post(f"{job}/phase", data={"PHASE": "ABORT"})
             assert answered.status_code == 303
             changed = time.perf_counter()
@@ -86,10 +86,10 @@ async def _measured(server: Server) -> list[Figure]:
         for task in waiting.values():
             task.cancel()
         await asyncio.gather(*waiting.values(), return_exceptions=True)
-    how = f"{WAITERS} waiters blocked, {len(chosen)} aborted one by one; from ABORT's answer to the waiter's"
+    description = f"{WAITERS} waiters blocked, {len(selection)} aborted one by one; from ABORT's answer to the waiter's"
     return [
-        Figure.plain("WAIT wake-up p50", statistics.median(delays) * 1e3, how, "ms"),
-        Figure.most("WAIT wake-up p99", delays[int(len(delays) * 0.99)] * 1e3, 250, how, "ms"),
+        Figure.plain("WAIT wake-up p50", statistics.median(delays) * 1e3, description, "ms"),
+        Figure.most("WAIT wake-up p99", delays[int(len(delays) * 0.99)] * 1e3, 250, description, "ms"),
         Figure.most("memory per waiter", memory, 40, "growth of the service's memory, connections included", "KiB"),
     ]
 

@@ -25,7 +25,7 @@ class Reply:
 
 
 @dataclass
-class Asked:
+class Request:
     """One request as it came."""
 
     method: str
@@ -39,15 +39,15 @@ class Asked:
         return parse_qs(self.body.decode(), keep_blank_values=True)
 
 
-Answerer = Callable[[Asked], Reply]
+Answerer = Callable[[Request], Reply]
 
 
 class Foreign:
-    """A server in a thread; ``answer`` is asked for each request, ``asked`` keeps them all."""
+    """A server in a thread; ``answer`` is request for each request, ``request`` keeps them all."""
 
     def __init__(self, answer: Answerer | None = None) -> None:
         self.answer: Answerer = answer or (lambda _: Reply(404))
-        self.asked: list[Asked] = []
+        self.requests: list[Request] = []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -56,15 +56,15 @@ class Foreign:
             def handle_one(self) -> None:
                 parts = urlsplit(self.path)
                 length = int(self.headers.get("content-length") or 0)
-                asked = Asked(
+                request = Request(
                     self.command,
                     parts.path,
                     parse_qs(parts.query),
                     {key.lower(): value for key, value in self.headers.items()},
                     self.rfile.read(length),
                 )
-                outer.asked.append(asked)
-                reply = outer.answer(asked)
+                outer.requests.append(request)
+                reply = outer.answer(request)
                 body = reply.body.encode() if isinstance(reply.body, str) else reply.body
                 if reply.drop == "all":
                     self._cut()
@@ -88,7 +88,7 @@ class Foreign:
                 self.connection.shutdown(socket.SHUT_RDWR)
 
             def log_message(self, *_: object) -> None:
-                """Tests look at ``asked`` instead."""
+                """Tests look at ``request`` instead."""
 
         class Quiet(ThreadingHTTPServer):
             daemon_threads = True
@@ -112,7 +112,7 @@ class Foreign:
         self.thread.join()
 
     def paths(self, method: str) -> list[str]:
-        return [one.path for one in self.asked if one.method == method]
+        return [request.path for request in self.requests if request.method == method]
 
 
 def xml(body: str, status: int = 200) -> Reply:
@@ -120,13 +120,13 @@ def xml(body: str, status: int = 200) -> Reply:
     return Reply(status, body, {"Content-Type": "text/xml"})
 
 
-def job(phase: str, inside: str = "", *, version: str = "1.1", job_id: str = "42") -> str:
+def job(phase: str, content: str = "", *, version: str = "1.1", job_id: str = "42") -> str:
     """A job document with a prefix that no client may rely on."""
     attribute = f' version="{version}"' if version else ""
     return (
         f'<?xml version="1.0"?><w:job xmlns:w="{UWS}" xmlns:l="http://www.w3.org/1999/xlink" '
         f'xmlns:i="http://www.w3.org/2001/XMLSchema-instance"{attribute}>'
-        f"<w:jobId>{job_id}</w:jobId><w:ownerId i:nil='true'/><w:phase>{phase}</w:phase>{inside}</w:job>"
+        f"<w:jobId>{job_id}</w:jobId><w:ownerId i:nil='true'/><w:phase>{phase}</w:phase>{content}</w:job>"
     )
 
 
@@ -140,23 +140,23 @@ class Runner:
         self.phases = phases
         self.blocking = blocking
         self.version = version
-        self.begun: float | None = None
+        self.start: float | None = None
 
     def phase(self) -> str:
-        if self.begun is None:
-            self.begun = time.monotonic()
-        passed = time.monotonic() - self.begun
+        if self.start is None:
+            self.start = time.monotonic()
+        passed = time.monotonic() - self.start
         for phase, seconds in self.phases[:-1]:
             if passed < seconds:
                 return phase
             passed -= seconds
         return self.phases[-1][0]
 
-    def __call__(self, asked: Asked) -> Reply:
-        if asked.method != "GET":
+    def __call__(self, request: Request) -> Reply:
+        if request.method != "GET":
             return Reply(405)
-        wait = float(asked.query.get("WAIT", ["0"])[0])
-        if self.blocking and wait and asked.query.get("PHASE") == [self.phase()]:
+        wait = float(request.query.get("WAIT", ["0"])[0])
+        if self.blocking and wait and request.query.get("PHASE") == [self.phase()]:
             end = time.monotonic() + wait
             before = self.phase()
             while time.monotonic() < end and self.phase() == before:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.client.foreign import UWS, Asked, Foreign, Reply, Runner, job, xml
+from tests.client.foreign import UWS, Foreign, Reply, Request, Runner, job, xml
 from tests.server import ROOT, free_port
 from uws_service import __version__
 from uws_service.cli import _command, cli_reference, run
@@ -136,42 +136,42 @@ class Service:
         self.runner = Runner(("EXECUTING", 0.3), ("COMPLETED", 0))
         self.running = False
 
-    def __call__(self, asked: Asked) -> Reply:
-        if asked.method == "POST":
-            self.running = self.running or asked.path.endswith("/phase")
+    def __call__(self, request: Request) -> Reply:
+        if request.method == "POST":
+            self.running = self.running or request.path.endswith("/phase")
             return Reply(303, b"", {"Location": "/jobs/42"})
         if not self.running:
             return xml(job("PENDING"))
-        return self.runner(asked)
+        return self.runner(request)
 
 
 def test_submit_and_wait(tmp_path: Path, capsys: Capture) -> None:
     """Everything that submit can send reaches the server in a portable form (U-026, U-029, U-031, U-122, D-026)."""
-    table, other = tmp_path / "t.vot", tmp_path / "o.csv"
+    table, second = tmp_path / "t.vot", tmp_path / "o.csv"
     table.write_text("<VOTABLE/>")
-    other.write_text("ra,dec\n1,2\n")
+    second.write_text("ra,dec\n1,2\n")
     with Foreign() as server:
         server.answer = Service(server.url)
-        options = ["--file", f"IMAGE=@{other}", "--upload", f"t1={table}", "--upload", "t2=https://h.org/x?a=b"]
+        options = ["--file", f"IMAGE=@{second}", "--upload", f"t1={table}", "--upload", "t2=https://h.org/x?a=b"]
         times = ["--duration", "1.5h", "--destruction", "2030-01-31 12:00:00", "--run-id", "näme"]
         code = run(["submit", f"{server.url}/jobs", "RADIUS=5", "Q=a=b c", *options, *times, "--wait"])
-        create, *others = server.asked
+        create, *requests_after = server.requests
     out, err = capsys.readouterr()
     assert (code, out) == (0, f"{server.url}/jobs/42\n")
     assert err.split() == ["EXECUTING", "COMPLETED"]
     head = f"Content-Type: {create.headers['content-type']}\r\n\r\n".encode()
     parts = message_from_bytes(head + create.body).get_payload()
     assert isinstance(parts, list)
-    sent = {str(p.get_param("name", header="content-disposition")): p.get_payload(decode=True) for p in parts}
-    assert sent == {
+    bodies = {str(p.get_param("name", header="content-disposition")): p.get_payload(decode=True) for p in parts}
+    assert bodies == {
         "RADIUS": b"5",
         "Q": b"a=b c",
         "UPLOAD": b"t1,param:t1;t2,https://h.org/x?a=b",
         "RUNID": "näme".encode(),
-        "IMAGE": other.read_bytes(),
+        "IMAGE": second.read_bytes(),
         "t1": table.read_bytes(),
     }
-    assert [(one.path, one.form) for one in others if one.method == "POST"] == [
+    assert [(request.path, request.form) for request in requests_after if request.method == "POST"] == [
         ("/jobs/42/executionduration", {"EXECUTIONDURATION": ["5400"]}),
         ("/jobs/42/destruction", {"DESTRUCTION": ["2030-01-31T12:00:00.000Z"]}),
         ("/jobs/42/phase", {"PHASE": ["RUN"]}),
@@ -182,9 +182,9 @@ def test_submit_without_run_and_with_a_key(capsys: Capture) -> None:
     """Only one request that makes something; the key is the one that was given."""
     with Foreign(lambda _: Reply(303, b"", {"Location": "/jobs/7"})) as server:
         code = run(["submit", f"{server.url}/jobs", "A=1", "--no-run", "--idempotency-key", "mine"])
-        posts = [one for one in server.asked if one.method == "POST"]
-        assert [one.headers["idempotency-key"] for one in posts] == ["mine"]
-        assert {one.method for one in server.asked} <= {"POST", "GET"}
+        posts = [request for request in server.requests if request.method == "POST"]
+        assert [post.headers["idempotency-key"] for post in posts] == ["mine"]
+        assert {request.method for request in server.requests} <= {"POST", "GET"}
     assert (code, capsys.readouterr().out) == (0, f"{server.url}/jobs/7\n")
 
 
@@ -194,15 +194,17 @@ def test_a_table_named_like_a_parameter(tmp_path: Path) -> None:
     table.write_text("x")
     with Foreign(lambda _: Reply(303, b"", {"Location": "/jobs/7"})) as server:
         run(["submit", f"{server.url}/jobs", "ra=1", "--upload", f"RA={table}", "--no-run"])
-        assert b"RA,param:upload_RA\r\n" in server.asked[0].body and b'name="upload_RA"' in server.asked[0].body
+        assert b"RA,param:upload_RA\r\n" in server.requests[0].body and b'name="upload_RA"' in server.requests[0].body
 
 
 def test_a_job_that_was_made_is_not_lost_from_sight(capsys: Capture) -> None:
     """If RUN is refused, the line still says where the job is."""
 
-    def answer(asked: Asked) -> Reply:
+    def answer(request: Request) -> Reply:
         return (
-            Reply(400, "RADIUS is missing") if asked.path.endswith("/phase") else Reply(303, b"", {"Location": "/j/9"})
+            Reply(400, "RADIUS is missing")
+            if request.path.endswith("/phase")
+            else Reply(303, b"", {"Location": "/j/9"})
         )
 
     with Foreign(answer) as server:
@@ -212,7 +214,7 @@ def test_a_job_that_was_made_is_not_lost_from_sight(capsys: Capture) -> None:
 
 
 @pytest.mark.parametrize(
-    ("phase", "inside", "code", "words"),
+    ("phase", "content", "code", "words"),
     [
         ("COMPLETED", "", 0, ""),
         ("ERROR", SUMMARY.format("No luck"), 1, "ERROR: No luck"),
@@ -221,9 +223,9 @@ def test_a_job_that_was_made_is_not_lost_from_sight(capsys: Capture) -> None:
         ("PENDING", "", 1, "will not start until it is told to"),
     ],
 )
-def test_exit_codes_of_wait(phase: str, inside: str, code: int, words: str, capsys: Capture) -> None:
+def test_exit_codes_of_wait(phase: str, content: str, code: int, words: str, capsys: Capture) -> None:
     """0 for COMPLETED only; why a job failed is said on standard error, so it can be seen in a batch log."""
-    with Foreign(lambda _: xml(job(phase, inside))) as server:
+    with Foreign(lambda _: xml(job(phase, content))) as server:
         assert run(["wait", f"{server.url}/jobs/42"]) == code
     out, err = capsys.readouterr()
     assert out == "" and words in err
@@ -232,8 +234,8 @@ def test_exit_codes_of_wait(phase: str, inside: str, code: int, words: str, caps
 def test_detail_of_an_error_is_fetched(capsys: Capture) -> None:
     """U-086: hasDetail says that {job}/error has more."""
 
-    def answer(asked: Asked) -> Reply:
-        if asked.path.endswith("/error"):
+    def answer(request: Request) -> Reply:
+        if request.path.endswith("/error"):
             return Reply(200, "Failed: column RA is missing in line 3", {"Content-Type": "text/plain"})
         summary = "<w:errorSummary type='fatal' hasDetail='true'><w:message>Failed</w:message></w:errorSummary>"
         return xml(job("ERROR", summary))
@@ -256,8 +258,8 @@ def test_wait_as_json(capsys: Capture) -> None:
     """Standard output is one JSON document, also when the job failed."""
     with Foreign(lambda _: xml(job("ABORTED", "<w:creationTime>2026-01-02T03:04:05Z</w:creationTime>"))) as server:
         assert run(["wait", f"{server.url}/jobs/42", "--json"]) == 1
-    shown = json.loads(capsys.readouterr().out)
-    assert (shown["phase"], shown["created"], shown["ended"]) == ("ABORTED", "2026-01-02T03:04:05.000Z", None)
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["phase"], printed["created"], printed["ended"]) == ("ABORTED", "2026-01-02T03:04:05.000Z", None)
 
 
 def test_list(capsys: Capture) -> None:
@@ -271,19 +273,19 @@ def test_list(capsys: Capture) -> None:
         url = f"{server.url}/jobs"
         assert run(["list", url, "--phase", "ERROR", "--phase", "held", "--after", "2026-01-01", "--last", "5"]) == 0
         query = {"PHASE": ["ERROR", "HELD"], "AFTER": ["2026-01-01T00:00:00.000Z"], "LAST": ["5"]}
-        assert server.asked[0].query == query
+        assert server.requests[0].query == query
         out, err = capsys.readouterr()
         assert f"{url}/{name}\n" in out and "2026-01-02T03:04:05.678Z" in out and err == "1 job\n"
         assert run(["list", url, "--json", "--after", "2h"]) == 0
         (entry,) = json.loads(capsys.readouterr().out)
         assert (entry["id"], entry["phase"], entry["created"]) == (name, "ERROR", "2026-01-02T03:04:05.678Z")
-        assert (parse_instant(server.asked[1].query["AFTER"][0]) or 0) > 1767323045678
+        assert (parse_instant(server.requests[1].query["AFTER"][0]) or 0) > 1767323045678
 
 
 def test_show_does_not_let_the_server_steer_the_terminal(capsys: Capture) -> None:
     """Control characters and rich's markup in a server's words are only characters."""
-    inside = "<w:runId>[red]x[/red] &#x9b;31m</w:runId>" + SUMMARY.format("[bold]no[/nonsense]&#x202e;")
-    with Foreign(lambda _: xml(job("ERROR", inside))) as server:
+    content = "<w:runId>[red]x[/red] &#x9b;31m</w:runId>" + SUMMARY.format("[bold]no[/nonsense]&#x202e;")
+    with Foreign(lambda _: xml(job("ERROR", content))) as server:
         assert run(["show", f"{server.url}/jobs/42"]) == 0
     out = capsys.readouterr().out
     assert "[red]x[/red]" in out and "[bold]no[/nonsense]" in out
@@ -306,7 +308,7 @@ def test_credentials_from_environment_and_options(monkeypatch: pytest.MonkeyPatc
     with Foreign(lambda _: xml(job("HELD"))) as server:
         run(["show", f"{server.url}/jobs/42", "-H", "X-One: 1"])
         run(["show", f"{server.url}/jobs/42", "-H", "Authorization: Basic abc"])
-        first, second = server.asked
+        first, second = server.requests
     assert (first.headers["authorization"], first.headers["x-one"]) == ("Bearer t0ken", "1")
     assert second.headers["authorization"] == "Basic abc"
 
@@ -318,7 +320,7 @@ def test_run_abort_delete(capsys: Capture) -> None:
         assert (
             run(["run", f"{base}/1"]) == run(["abort", f"{base}/1"]) == run(["delete", f"{base}/1", f"{base}/2"]) == 0
         )
-        assert [(one.method, one.path, one.body) for one in server.asked] == [
+        assert [(request.method, request.path, request.body) for request in server.requests] == [
             ("POST", "/jobs/1/phase", b"PHASE=RUN"),
             ("POST", "/jobs/1/phase", b"PHASE=ABORT"),
             ("DELETE", "/jobs/1", b""),
@@ -334,8 +336,8 @@ RESULTS = (
 )
 
 
-def results(asked: Asked) -> Reply:
-    return Reply(200, b"12345") if asked.path != "/jobs/42" else xml(job("COMPLETED", RESULTS))
+def results(request: Request) -> Reply:
+    return Reply(200, b"12345") if request.path != "/jobs/42" else xml(job("COMPLETED", RESULTS))
 
 
 def test_results_are_listed_and_downloaded(tmp_path: Path, capsys: Capture) -> None:
@@ -344,7 +346,7 @@ def test_results_are_listed_and_downloaded(tmp_path: Path, capsys: Capture) -> N
     with Foreign(results) as server:
         url = f"{server.url}/jobs/42"
         assert run(["results", url, "--json"]) == 0
-        assert [one["href"] for one in json.loads(capsys.readouterr().out)] == [
+        assert [load["href"] for load in json.loads(capsys.readouterr().out)] == [
             f"{server.url}/d/1",
             f"{server.url}/d/2",
             f"{url}/d3",
@@ -352,9 +354,9 @@ def test_results_are_listed_and_downloaded(tmp_path: Path, capsys: Capture) -> N
         assert run(["results", url, "-o", str(folder)]) == 0
         names = [Path(line).name for line in capsys.readouterr().out.splitlines()]
         assert names == ["result.vot", "_.._.evil", "RESULT-2.vot"]
-        assert sorted(one.name for one in folder.iterdir()) == sorted(names)
-        assert [one for one in tmp_path.rglob("*") if one.is_file() and one.parent != folder] == []
-        assert all(one.read_bytes() == b"12345" for one in folder.iterdir())
+        assert sorted(path.name for path in folder.iterdir()) == sorted(names)
+        assert [path for path in tmp_path.rglob("*") if path.is_file() and path.parent != folder] == []
+        assert all(path.read_bytes() == b"12345" for path in folder.iterdir())
         assert run(["results", url, "-o", str(folder)]) == 2
         assert "--force replaces it" in only_line(capsys)
         assert run(["results", url, "result", "-o", str(folder), "--force"]) == 0
@@ -365,7 +367,7 @@ def test_results_are_listed_and_downloaded(tmp_path: Path, capsys: Capture) -> N
 
 def test_a_result_of_the_wrong_size(tmp_path: Path, capsys: Capture) -> None:
     """Exit code 3, and no file that could be taken for the result."""
-    with Foreign(lambda asked: Reply(200, b"1234") if asked.path == "/d/1" else results(asked)) as server:
+    with Foreign(lambda request: Reply(200, b"1234") if request.path == "/d/1" else results(request)) as server:
         assert run(["results", f"{server.url}/jobs/42", "result", "-o", str(tmp_path)]) == 3
     assert "has 4 bytes; the job's document says 5" in only_line(capsys)
     assert list(tmp_path.iterdir()) == []
@@ -378,9 +380,9 @@ def test_logs(capfd: pytest.CaptureFixture[str]) -> None:
         '<o:log name="stderr" l:href="/l/err"/></w:jobInfo>'
     )
 
-    def answer(asked: Asked) -> Reply:
+    def answer(request: Request) -> Reply:
         texts = {"/l/out": "one\n", "/l/err": "two\n"}
-        return Reply(200, texts[asked.path]) if asked.path in texts else xml(job("EXECUTING", info))
+        return Reply(200, texts[request.path]) if request.path in texts else xml(job("EXECUTING", info))
 
     with Foreign(answer) as server:
         assert run(["logs", f"{server.url}/jobs/42"]) == 0
@@ -391,7 +393,7 @@ def test_logs(capfd: pytest.CaptureFixture[str]) -> None:
 
 def test_a_service_without_logs(capsys: Capture) -> None:
     """Exit code 3: most UWS services have none."""
-    with Foreign(lambda asked: Reply(404) if "logs" in asked.path else xml(job("COMPLETED"))) as server:
+    with Foreign(lambda request: Reply(404) if "logs" in request.path else xml(job("COMPLETED"))) as server:
         assert run(["logs", f"{server.url}/jobs/42"]) == 3
         assert server.paths("GET")[1:] == ["/jobs/42/logs/stdout", "/jobs/42/logs/stderr"]
     assert "has no logs" in only_line(capsys)

@@ -31,29 +31,29 @@ XLINK = 'xmlns:xlink="http://www.w3.org/1999/xlink"'
 def test_any_prefix_will_do(open_tag: str, prefix: str) -> None:
     """U-070: the namespace counts, not the prefix; old servers without a namespace are read as well."""
     document = f"{open_tag}<{prefix}jobId>7</{prefix}jobId><{prefix}phase> COMPLETED\n</{prefix}phase></{prefix}job>"
-    found = parse_job(document.encode(), URL)
-    assert (found.id, found.phase, found.version, found.url) == ("7", "COMPLETED", "1.1", URL)
+    parsed = parse_job(document.encode(), URL)
+    assert (parsed.id, parsed.phase, parsed.version, parsed.url) == ("7", "COMPLETED", "1.1", URL)
 
 
 def test_elements_of_other_namespaces_are_not_ours() -> None:
     """U-087: a phase inside jobInfo, or of another namespace, is not the job's phase."""
-    inside = f'<w:jobInfo><x:phase xmlns:x="urn:x">ERROR</x:phase><w:phase xmlns:w="{UWS}">ERROR</w:phase></w:jobInfo>'
-    assert parse_job(job("QUEUED", inside).encode(), URL).phase == "QUEUED"
+    content = f'<w:jobInfo><x:phase xmlns:x="urn:x">ERROR</x:phase><w:phase xmlns:w="{UWS}">ERROR</w:phase></w:jobInfo>'
+    assert parse_job(job("QUEUED", content).encode(), URL).phase == "QUEUED"
     before = job("EXECUTING").replace("<w:jobId>", '<x:phase xmlns:x="urn:x">ERROR</x:phase><w:jobId>')
     assert parse_job(before.encode(), URL).phase == "EXECUTING"
 
 
 def test_a_bare_job_of_uws_1_0() -> None:
     """No version means 1.0 (U-007); what is not there is None."""
-    found = parse_job(job("PENDING", version="").encode(), URL)
-    assert found.version == "1.0"
-    assert (found.owner, found.created, found.duration, found.error) == (None, None, None, None)
-    assert (found.parameters, found.results, found.logs) == ((), (), ())
+    document = parse_job(job("PENDING", version="").encode(), URL)
+    assert document.version == "1.0"
+    assert (document.owner, document.created, document.duration, document.error) == (None, None, None, None)
+    assert (document.parameters, document.results, document.logs) == ((), (), ())
 
 
 def test_a_full_job() -> None:
     """U-076…U-087 from the client's side: every element comes through, with types."""
-    inside = (
+    content = (
         "<w:runId>my run</w:runId><w:quote>2030-01-01T00:00:00.000Z</w:quote>"
         "<w:creationTime>2026-01-02T03:04:05.678Z</w:creationTime><w:startTime>2026-01-02 03:04:06</w:startTime>"
         "<w:endTime i:nil='true'>2026-01-01T00:00:00Z</w:endTime><w:executionDuration>60.0</w:executionDuration>"
@@ -64,19 +64,19 @@ def test_a_full_job() -> None:
         "<w:result id='two' size='many'/></w:results>"
         "<w:errorSummary type='transient' hasDetail='true'><w:message>No\nluck</w:message></w:errorSummary>"
     )
-    found = parse_job(job("ERROR", inside).encode(), URL)
-    assert found.run_id == "my run" and found.duration == 60
-    assert found.created == 1767323045678 and found.started == 1767323046000
-    assert (found.ended, found.destruction) == (None, None)
-    assert [(p.name, p.value, p.by_reference) for p in found.parameters] == [
+    document = parse_job(job("ERROR", content).encode(), URL)
+    assert document.run_id == "my run" and document.duration == 60
+    assert document.created == 1767323045678 and document.started == 1767323046000
+    assert (document.ended, document.destruction) == (None, None)
+    assert [(p.name, p.value, p.by_reference) for p in document.parameters] == [
         ("A", " x < y ", False),
         ("F", "http://h/f", True),
     ]
-    one, two = found.results
-    assert (one.href, one.size, one.media_type) == ("http://h/one", 12, "text/csv")
+    first, two = document.results
+    assert (first.href, first.size, first.media_type) == ("http://h/one", 12, "text/csv")
     assert (two.href, two.size) == (f"{URL}/results/two", None)
-    assert found.error is not None and found.error.transient and found.error.has_detail
-    assert found.error.message == "No\nluck"
+    assert document.error is not None and document.error.transient and document.error.has_detail
+    assert document.error.message == "No\nluck"
 
 
 def test_our_own_job_info() -> None:
@@ -89,10 +89,13 @@ def test_our_own_job_info() -> None:
         '<info:log name="stdout" l:href="logs/stdout"/><info:log name="stderr" l:href="http://h/e"/>'
         "</info:info></w:jobInfo>"
     )
-    found = parse_job(job("EXECUTING", info).encode(), URL)
-    assert (found.progress, found.message, found.site) == (0.42, "half way", "local")
-    assert found.results[0].sha256 == "ab12"
-    assert [(log.name, log.href) for log in found.logs] == [("stdout", f"{URL}/logs/stdout"), ("stderr", "http://h/e")]
+    document = parse_job(job("EXECUTING", info).encode(), URL)
+    assert (document.progress, document.message, document.site) == (0.42, "half way", "local")
+    assert document.results[0].sha256 == "ab12"
+    assert [(log.name, log.href) for log in document.logs] == [
+        ("stdout", f"{URL}/logs/stdout"),
+        ("stderr", "http://h/e"),
+    ]
 
 
 def test_our_own_writer_is_understood() -> None:
@@ -101,10 +104,16 @@ def test_our_own_writer_is_understood() -> None:
     info = {"waiting": "waiting for a free slot", "ahead": 3, "site": "local"}
     value = Job("42", "probe", "me", Phase.QUEUED, 1000, 60, 2000, run_id="x", results=(result,), info=info)
     urls = JobUrls("https://example.org/svc/async")
-    found = parse_job(job_xml(value, urls=urls, info=JobInfoView.of(value, urls)), URL)
-    assert (found.id, found.owner, found.phase, found.created, found.destruction) == ("42", "me", "QUEUED", 1000, 2000)
-    assert (found.message, found.site) == ("waiting for a free slot (3 ahead)", "local")
-    assert found.results == (JobResult("r", f"{URL}/results/r", "text/csv", 12, "ab" * 32),)
+    document = parse_job(job_xml(value, urls=urls, info=JobInfoView.of(value, urls)), URL)
+    assert (document.id, document.owner, document.phase, document.created, document.destruction) == (
+        "42",
+        "me",
+        "QUEUED",
+        1000,
+        2000,
+    )
+    assert (document.message, document.site) == ("waiting for a free slot (3 ahead)", "local")
+    assert document.results == (JobResult("r", f"{URL}/results/r", "text/csv", 12, "ab" * 32),)
 
 
 def test_a_job_list() -> None:
@@ -116,13 +125,13 @@ def test_a_job_list() -> None:
         '<a:jobref id="2"><a:phase>ERROR</a:phase></a:jobref>'
         '<a:jobref xlink:href="3"><a:phase>HELD</a:phase></a:jobref></a:jobs>'
     )
-    found = parse_jobs(document.encode(), "https://example.org/svc/async?LAST=3")
-    assert [(one.id, one.url, one.phase) for one in found.jobs] == [
+    listing = parse_jobs(document.encode(), "https://example.org/svc/async?LAST=3")
+    assert [(job.id, job.url, job.phase) for job in listing.jobs] == [
         ("1", "https://example.org/svc/async/1", "PENDING"),
         ("2", "https://example.org/svc/async/2", "ERROR"),
         ("3", "https://example.org/svc/async/3", "HELD"),
     ]
-    assert found.jobs[0].created == 1767323045000 and found.jobs[0].run_id == "r"
+    assert listing.jobs[0].created == 1767323045000 and listing.jobs[0].run_id == "r"
 
 
 @pytest.mark.parametrize(
@@ -205,7 +214,7 @@ def test_external_entities_are_never_fetched(kind: str, tmp_path: Path) -> None:
         else:
             with pytest.raises(BadDocument, match="entities"):
                 parse_job(document.format("&x;&y;").encode(), URL)
-        assert canary.asked == []
+        assert canary.requests == []
 
 
 @pytest.mark.parametrize(
@@ -224,9 +233,9 @@ def test_external_entities_are_never_fetched(kind: str, tmp_path: Path) -> None:
 )
 def test_what_is_not_a_job_is_said_to_be_so(content: str, media_type: str, words: str) -> None:
     """One line that names the URL and what came instead."""
-    with pytest.raises(BadDocument, match=words) as caught:
+    with pytest.raises(BadDocument, match=words) as error:
         parse_job(content.encode(), URL, media_type)
-    assert URL in caught.value.message and "\n" not in caught.value.message
+    assert URL in error.value.message and "\n" not in error.value.message
 
 
 @given(st.one_of(st.binary(max_size=200), st.text(alphabet='<>/&;!"= aw:job?[]x', max_size=120).map(str.encode)))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.client.foreign import Asked, Foreign, Reply, job, xml
+from tests.client.foreign import Foreign, Reply, Request, job, xml
 from tests.server import free_port
 from uws_service.client import BadDocument, ClientError, NetworkError, ServerError, Upload, UwsClient
 from uws_service.client import http as http_module
@@ -33,7 +33,7 @@ def test_location_of_a_new_job(location: str, path: str, status: int) -> None:
     with Foreign() as server, UwsClient(server.url) as client:
         server.answer = lambda _: see(location.format(url=server.url), status)
         assert client.create(f"{server.url}/uws/jobs", [("A", "1")]) == f"{server.url}{path}"
-        assert [one.method for one in server.asked] == ["POST"]
+        assert [request.method for request in server.requests] == ["POST"]
 
 
 def test_a_document_instead_of_a_redirect() -> None:
@@ -46,12 +46,12 @@ def test_a_document_instead_of_a_redirect() -> None:
 def test_a_job_list_that_has_moved(status: int) -> None:
     """C-20: the body must not get lost on the way from /jobs to /jobs/."""
 
-    def answer(asked: Asked) -> Reply:
-        return see("/jobs/", status) if asked.path == "/jobs" else see("/jobs/1")
+    def answer(request: Request) -> Reply:
+        return see("/jobs/", status) if request.path == "/jobs" else see("/jobs/1")
 
     with Foreign(answer) as server, UwsClient(server.url) as client:
         assert client.create(f"{server.url}/jobs", [("QUERY", "é & b=c")]) == f"{server.url}/jobs/1"
-        assert [(one.method, one.form) for one in server.asked] == [("POST", {"QUERY": ["é & b=c"]})] * 2
+        assert [(request.method, request.form) for request in server.requests] == [("POST", {"QUERY": ["é & b=c"]})] * 2
 
 
 def test_no_job_list_at_all() -> None:
@@ -68,10 +68,10 @@ def test_no_job_list_at_all() -> None:
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_endless_redirects_end(method: str) -> None:
     """D-051 has its limits: a loop is an error after ten hops."""
-    with Foreign(lambda asked: see(f"/r{len(asked.path)}", 307)) as server, UwsClient(server.url) as client:
+    with Foreign(lambda request: see(f"/r{len(request.path)}", 307)) as server, UwsClient(server.url) as client:
         with pytest.raises(BadDocument, match="redirects more than 10 times"):
             client.job(f"{server.url}/x") if method == "GET" else client.create(f"{server.url}/x")
-        assert len(server.asked) == 11
+        assert len(server.requests) == 11
 
 
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://h/x", "http://[bad", "javascript:1"])
@@ -83,17 +83,17 @@ def test_redirects_lead_to_http_only(target: str) -> None:
 
 def test_credentials_stay_with_their_origin() -> None:
     """Neither redirects nor result links carry them to another host."""
-    with Foreign(lambda _: Reply(200, b"data")) as other, Foreign() as server:
-        server.answer = lambda _: see(f"{other.url}/x", 302)
+    with Foreign(lambda _: Reply(200, b"data")) as elsewhere_server, Foreign() as server:
+        server.answer = lambda _: see(f"{elsewhere_server.url}/x", 302)
         url = server.url.replace("http://", "http://me:p%40ss@")
         with UwsClient(url, headers={"X-Token": "secret"}) as client:
             assert b"".join(client.read(f"{url}/result")) == b"data"
-            assert b"".join(client.read(f"{other.url}/result")) == b"data"
-        assert server.asked[0].headers["x-token"] == "secret"
-        assert server.asked[0].headers["authorization"] == "Basic bWU6cEBzcw=="
-        assert len(other.asked) == 2
-        for one in other.asked:
-            assert not {"x-token", "authorization", "cookie"} & one.headers.keys()
+            assert b"".join(client.read(f"{elsewhere_server.url}/result")) == b"data"
+        assert server.requests[0].headers["x-token"] == "secret"
+        assert server.requests[0].headers["authorization"] == "Basic bWU6cEBzcw=="
+        assert len(elsewhere_server.requests) == 2
+        for request in elsewhere_server.requests:
+            assert not {"x-token", "authorization", "cookie"} & request.headers.keys()
 
 
 def test_https_is_not_left() -> None:
@@ -107,10 +107,10 @@ def test_authentication_is_asked_for_in_one_line() -> None:
     """401 names the ways that the server offers, and what it said."""
     headers = {"WWW-Authenticate": 'Basic realm="x, y", Bearer', "Content-Type": "text/plain"}
     with Foreign(lambda _: Reply(401, "Log in\nfirst", headers)) as server, UwsClient(server.url) as client:
-        with pytest.raises(ServerError) as caught:
+        with pytest.raises(ServerError) as error:
             client.job(f"{server.url}/42")
-        assert caught.value.status == 401
-        assert "authenticate (Basic, Bearer); Log in first" in caught.value.message
+        assert error.value.status == 401
+        assert "authenticate (Basic, Bearer); Log in first" in error.value.message
 
 
 @pytest.mark.parametrize(
@@ -134,22 +134,22 @@ def test_what_the_server_said(media_type: str, body: str, words: str | None) -> 
     """D-045…D-050 read by a client: the sentence in the error document, whatever its kind; never HTML."""
     reply = Reply(400, body, {"Content-Type": media_type})
     with Foreign(lambda _: reply) as server, UwsClient(server.url) as client:
-        with pytest.raises(ServerError) as caught:
+        with pytest.raises(ServerError) as error:
             client.create(f"{server.url}/jobs")
         expected = f"{server.url}/jobs answers 400 Bad Request"
-        assert caught.value.message == (f"{expected}: {words}" if words else expected)
+        assert error.value.message == (f"{expected}: {words}" if words else expected)
 
 
 def test_a_retry_carries_the_same_key() -> None:
     """A connection that breaks after the request was sent: once more, same key, same body."""
     with Foreign() as server, UwsClient(server.url) as client:
-        server.answer = lambda _: Reply(drop="all") if len(server.asked) == 1 else see("/jobs/1")
+        server.answer = lambda _: Reply(drop="all") if len(server.requests) == 1 else see("/jobs/1")
         assert client.create(f"{server.url}/jobs", [("A", "1")]).endswith("/jobs/1")
-        first, second = server.asked
+        first, second = server.requests
         assert first.headers["idempotency-key"] == second.headers["idempotency-key"] != ""
         assert first.body == second.body == b"A=1"
         client.create(f"{server.url}/jobs")
-        assert server.asked[2].headers["idempotency-key"] != first.headers["idempotency-key"]
+        assert server.requests[2].headers["idempotency-key"] != first.headers["idempotency-key"]
 
 
 def test_one_retry_only() -> None:
@@ -157,15 +157,15 @@ def test_one_retry_only() -> None:
     with Foreign(lambda _: Reply(drop="all")) as server, UwsClient(server.url) as client:
         with pytest.raises(NetworkError, match=r"the connection to 127\.0\.0\.1:\d+ broke"):
             client.create(f"{server.url}/jobs")
-        assert len(server.asked) == 2
+        assert len(server.requests) == 2
 
 
 def test_a_refusal_is_not_retried() -> None:
     """U-121: a 4xx or 5xx is an answer."""
     with Foreign(lambda _: Reply(503, b"", {"Retry-After": "7"})) as server, UwsClient(server.url) as client:
-        with pytest.raises(ServerError) as caught:
+        with pytest.raises(ServerError) as error:
             client.create(f"{server.url}/jobs")
-        assert caught.value.retry_after == 7 and len(server.asked) == 1
+        assert error.value.retry_after == 7 and len(server.requests) == 1
 
 
 def test_nobody_listens() -> None:
@@ -178,23 +178,23 @@ def test_nobody_listens() -> None:
 def test_run_that_was_heard_is_not_sent_twice() -> None:
     """U-105, U-002: the answer to RUN got lost; the job runs, so a second RUN would be refused."""
 
-    def answer(asked: Asked) -> Reply:
-        return Reply(drop="all") if asked.method == "POST" else xml(job("QUEUED"))
+    def answer(request: Request) -> Reply:
+        return Reply(drop="all") if request.method == "POST" else xml(job("QUEUED"))
 
     with Foreign(answer) as server, UwsClient(server.url) as client:
         client.run(f"{server.url}/jobs/42")
         assert server.paths("POST") == ["/jobs/42/phase"]
-        assert server.asked[0].form == {"PHASE": ["RUN"]}
+        assert server.requests[0].form == {"PHASE": ["RUN"]}
 
 
 def test_run_that_was_not_heard_is_sent_again() -> None:
     """The job is still PENDING after the lost answer."""
     with Foreign() as server, UwsClient(server.url) as client:
 
-        def answer(asked: Asked) -> Reply:
-            if asked.method == "GET":
+        def answer(request: Request) -> Reply:
+            if request.method == "GET":
                 return xml(job("PENDING"))
-            return Reply(drop="all") if len(server.asked) == 1 else see("/jobs/42")
+            return Reply(drop="all") if len(server.requests) == 1 else see("/jobs/42")
 
         server.answer = answer
         client.run(f"{server.url}/jobs/42")
@@ -206,7 +206,7 @@ def test_setting_values() -> None:
     with Foreign(lambda _: see("/jobs/42")) as server, UwsClient(server.url) as client:
         client.set_duration(f"{server.url}/jobs/42", 90)
         client.set_destruction(f"{server.url}/jobs/42/", 1767323045678)
-        assert [(one.path, one.form) for one in server.asked] == [
+        assert [(request.path, request.form) for request in server.requests] == [
             ("/jobs/42/executionduration", {"EXECUTIONDURATION": ["90"]}),
             ("/jobs/42/destruction", {"DESTRUCTION": ["2026-01-02T03:04:05.678Z"]}),
         ]
@@ -216,23 +216,23 @@ def test_delete_does_not_fetch_the_list() -> None:
     """C-22: the list behind the 303 may be long."""
     with Foreign(lambda _: see("/jobs")) as server, UwsClient(server.url) as client:
         client.delete(f"{server.url}/jobs/42")
-        assert [one.method for one in server.asked] == ["DELETE"]
+        assert [request.method for request in server.requests] == ["DELETE"]
 
 
 def test_delete_by_post() -> None:
     """U-131: where DELETE is not let through."""
-    with Foreign(lambda asked: Reply(405) if asked.method == "DELETE" else see("/jobs")) as server:
+    with Foreign(lambda request: Reply(405) if request.method == "DELETE" else see("/jobs")) as server:
         with UwsClient(server.url) as client:
             client.delete(f"{server.url}/jobs/42")
-        assert server.asked[-1].form == {"ACTION": ["DELETE"]}
+        assert server.requests[-1].form == {"ACTION": ["DELETE"]}
 
 
 def test_delete_whose_answer_got_lost() -> None:
     """U-130: 404 at the second try says that the first one worked."""
     with Foreign() as server, UwsClient(server.url) as client:
-        server.answer = lambda _: Reply(drop="all") if len(server.asked) == 1 else Reply(404)
+        server.answer = lambda _: Reply(drop="all") if len(server.requests) == 1 else Reply(404)
         client.delete(f"{server.url}/jobs/42")
-        server.asked.clear()
+        server.requests.clear()
         server.answer = lambda _: Reply(404)
         with pytest.raises(ServerError):
             client.delete(f"{server.url}/jobs/42")
@@ -244,13 +244,15 @@ def test_files_go_as_multipart(tmp_path: Path) -> None:
     table.write_bytes(bytes(range(256)) * 10)
     with Foreign(lambda _: see("/jobs/1")) as server, UwsClient(server.url) as client:
         client.create(f"{server.url}/jobs", [("A", "1"), ("A", "2")], [Upload("t1", table)], run_id="r")
-        (asked,) = server.asked
-    head = f"Content-Type: {asked.headers['content-type']}\r\n\r\n".encode()
-    parts = message_from_bytes(head + asked.body).get_payload()
+        (request,) = server.requests
+    head = f"Content-Type: {request.headers['content-type']}\r\n\r\n".encode()
+    parts = message_from_bytes(head + request.body).get_payload()
     assert isinstance(parts, list)
-    named = [(part.get_param("name", header="content-disposition"), part.get_payload(decode=True)) for part in parts]
-    assert named[:3] == [("A", b"1"), ("A", b"2"), ("RUNID", b"r")]
-    assert named[3] == ("t1", table.read_bytes())
+    parts_by_name = [
+        (part.get_param("name", header="content-disposition"), part.get_payload(decode=True)) for part in parts
+    ]
+    assert parts_by_name[:3] == [("A", b"1"), ("A", b"2"), ("RUNID", b"r")]
+    assert parts_by_name[3] == ("t1", table.read_bytes())
     assert parts[3].get_filename() == "my table.vot" and parts[3].get_content_type() == "application/x-votable+xml"
 
 
@@ -258,9 +260,9 @@ def test_download_is_whole_or_not_there(tmp_path: Path) -> None:
     """U-081: size is checked; a broken connection is tried again; nothing half is left."""
     path = tmp_path / "result"
     with Foreign() as server, UwsClient(server.url) as client:
-        server.answer = lambda _: Reply(200, b"x" * 1000, drop="body" if len(server.asked) == 1 else "")
+        server.answer = lambda _: Reply(200, b"x" * 1000, drop="body" if len(server.requests) == 1 else "")
         assert client.download(f"{server.url}/r", path, size=1000) == 1000
-        assert path.read_bytes() == b"x" * 1000 and len(server.asked) == 2
+        assert path.read_bytes() == b"x" * 1000 and len(server.requests) == 2
         path.unlink()
         with pytest.raises(BadDocument, match="has 1000 bytes; the job's document says 999"):
             client.download(f"{server.url}/r", path, size=999)
@@ -304,8 +306,12 @@ def test_list_filters_for_servers_without_filters() -> None:
     )
     document = f'<j:jobs xmlns:j="http://www.ivoa.net/xml/UWS/v1.0"{{}}>{entries}</j:jobs>'
     with Foreign(lambda _: xml(document.format(""))) as server, UwsClient(server.url) as client:
-        found = client.jobs(f"{server.url}/jobs", phases=["completed"], after=1767312000000, last=1)
-        assert [one.id for one in found.jobs] == ["4"]
-        assert server.asked[0].query == {"PHASE": ["COMPLETED"], "AFTER": ["2026-01-02T00:00:00.000Z"], "LAST": ["1"]}
+        listing = client.jobs(f"{server.url}/jobs", phases=["completed"], after=1767312000000, last=1)
+        assert [job.id for job in listing.jobs] == ["4"]
+        assert server.requests[0].query == {
+            "PHASE": ["COMPLETED"],
+            "AFTER": ["2026-01-02T00:00:00.000Z"],
+            "LAST": ["1"],
+        }
         server.answer = lambda _: xml(document.format(' version="1.1"'))
         assert len(client.jobs(f"{server.url}/jobs", last=1).jobs) == 4  # a 1.1 server is believed

@@ -50,10 +50,15 @@ def test_from_submit_to_delete(jobs: str, tmp_path: Path, capsys: Capture) -> No
     assert err.splitlines()[-1].startswith("COMPLETED")
 
     assert run(["show", job, "--json"]) == 0
-    shown = json.loads(capsys.readouterr().out)
-    assert (shown["phase"], shown["run_id"], shown["duration"], shown["version"]) == ("COMPLETED", "mine", 20, "1.1")
-    assert shown["created"] <= shown["started"] <= shown["ended"]
-    assert {one["name"]: one["by_reference"] for one in shown["parameters"]}["extra"] is True
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["phase"], printed["run_id"], printed["duration"], printed["version"]) == (
+        "COMPLETED",
+        "mine",
+        20,
+        "1.1",
+    )
+    assert printed["created"] <= printed["started"] <= printed["ended"]
+    assert {parameter["name"]: parameter["by_reference"] for parameter in printed["parameters"]}["extra"] is True
     assert run(["show", job]) == 0
     assert "COMPLETED" in capsys.readouterr().out
 
@@ -64,7 +69,7 @@ def test_from_submit_to_delete(jobs: str, tmp_path: Path, capsys: Capture) -> No
     capsys.readouterr()
 
     assert run(["list", jobs, "--last", "1", "--phase", "COMPLETED", "--json"]) == 0
-    assert [one["url"] for one in json.loads(capsys.readouterr().out)] == [job]
+    assert [load["url"] for load in json.loads(capsys.readouterr().out)] == [job]
     assert run(["delete", job]) == 0
     capsys.readouterr()
     assert run(["show", job]) == 3
@@ -78,9 +83,9 @@ def test_a_misspelt_parameter_is_told(jobs: str, capsys: Capture) -> None:
     assert "SECNDS is no parameter here; did you mean SECONDS?" in err.splitlines()
     job = out.strip()
     assert run(["show", job, "--json"]) == 0
-    shown = json.loads(capsys.readouterr().out)
-    assert shown["notices"] == ["SECNDS is no parameter here; did you mean SECONDS?"]
-    assert shown["defaults"] == [["SECONDS", "0"], ["EXIT", "0"]] and len(shown["versions"]) == 2
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["notices"] == ["SECNDS is no parameter here; did you mean SECONDS?"]
+    assert printed["defaults"] == [["SECONDS", "0"], ["EXIT", "0"]] and len(printed["versions"]) == 2
     assert run(["show", job]) == 0
     text = capsys.readouterr().out
     assert "0 (default)" in text and "application version" in text and "did you mean SECONDS?" in text
@@ -124,10 +129,10 @@ def test_wait_is_prompt_and_shows_progress(jobs: str) -> None:
         job = client.create(jobs, [("SECONDS", "2")])
         client.run(job)
         fractions: list[float | None] = []
-        done = client.wait(job, interval=1, on_change=lambda one: fractions.append(one.progress))
-        assert done.phase == "COMPLETED" and done.ended is not None
-        assert time.time() * 1000 - done.ended < 2000
-        assert any(one is not None and 0 < one < 1 for one in fractions)
+        document = client.wait(job, interval=1, on_change=lambda document: fractions.append(document.progress))
+        assert document.phase == "COMPLETED" and document.ended is not None
+        assert time.time() * 1000 - document.ended < 2000
+        assert any(fraction is not None and 0 < fraction < 1 for fraction in fractions)
 
 
 def test_a_waiter_survives_a_restart(tmp_path: Path) -> None:
@@ -152,10 +157,10 @@ def test_a_waiter_survives_a_restart(tmp_path: Path) -> None:
 # --- serve ------------------------------------------------------------------------------------------------------
 
 
-def clean(**more: str) -> dict[str, str]:
+def clean(**variables: str) -> dict[str, str]:
     """The environment without settings of the service."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("UWS_")}
-    return {**kept, "PYTHONPATH": str(ROOT), **more}
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("UWS_")}
+    return {**environment, "PYTHONPATH": str(ROOT), **variables}
 
 
 def program(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -172,10 +177,10 @@ def program(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedPr
 
 def test_a_port_that_is_taken(tmp_path: Path) -> None:
     """One line, and nothing was made."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        ended = program(tmp_path, "serve", "--port", str(taken.getsockname()[1]))
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        ended = program(tmp_path, "serve", "--port", str(listener.getsockname()[1]))
     assert ended.returncode == 3 and ended.stderr.count("\n") == 1, ended.stderr
     assert "can't listen at 127.0.0.1" in ended.stderr
 
@@ -226,13 +231,13 @@ def test_check_config_tells_what_it_found(tmp_path: Path) -> None:
     )
     ended = program(tmp_path, "check-config", "--config", "s.yaml", "--json", UWS_LIMITS__FILES="3")
     assert ended.returncode == 0, ended.stderr
-    found = json.loads(ended.stdout)
-    assert found["settings"]["database"] == "postgresql://me:***@db/uws"
-    assert (found["settings"]["limits"]["wait"], found["settings"]["limits"]["files"]) == (7, 3)
-    assert "probe" in [one["name"] for one in found["applications"]]
+    report = json.loads(ended.stdout)
+    assert report["settings"]["database"] == "postgresql://me:***@db/uws"
+    assert (report["settings"]["limits"]["wait"], report["settings"]["limits"]["files"]) == (7, 3)
+    assert "probe" in [application["name"] for application in report["applications"]]
     text = program(tmp_path, "check-config", "--config", "s.yaml").stdout
     assert "limits.wait" in text and "probe" in text and "geheim" not in text
-    assert [one.name for one in tmp_path.iterdir()] == ["s.yaml"]
+    assert [path.name for path in tmp_path.iterdir()] == ["s.yaml"]
 
 
 def test_migrate(tmp_path: Path) -> None:
@@ -321,13 +326,13 @@ def test_usage(service: Server, jobs: str, capsys: Capture) -> None:
     end = time.monotonic() + 180
     while True:  # the account is closed just after the job has ended
         assert run(["usage", "--records", "--json", *data]) == 0
-        found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-        mine = [one for one in found if one["job_id"] == job]
-        if mine:
+        records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        own_records = [record for record in records if record["job_id"] == job]
+        if own_records:
             break
         assert time.monotonic() < end
         time.sleep(0.1)
-    (record,) = mine
+    (record,) = own_records
     assert record["wall"] >= 0.3 and record["cpu"] > 0 and record["peak_memory"] > 1e6 and record["bytes_out"] >= 3000
     assert run(["usage", "--by", "application,site", "--csv", "--since", record["ended"], *data]) == 0
     heading, *lines = capsys.readouterr().out.splitlines()

@@ -19,13 +19,13 @@ from tests.tiers import lacking
 
 def site_named(name: str, *, kueue: bool = False, kwok: bool = False) -> Iterator[Site]:
     """A site for the tests; skips with the reason, or fails where everything is required, if there can be none."""
-    there = Site.find(name) is not None
+    existed = Site.find(name) is not None
     try:
         site = Site.up(name, kueue=kueue, kwok=kwok)
     except Unable as error:
         lacking(str(error))
     yield site
-    if not there and os.environ.get("UWS_CLUSTER_KEEP") != "1":
+    if not existed and os.environ.get("UWS_CLUSTER_KEEP") != "1":
         site.down()
 
 
@@ -54,9 +54,9 @@ def site_b() -> Iterator[Site]:
 @pytest.fixture(scope="session")
 def cluster(request: pytest.FixtureRequest) -> Cluster:
     """Any cluster: the one that ``KUBECONFIG`` names, or else the first site."""
-    named = Cluster.named_by_user()
-    if named is not None:
-        return named
+    cluster = Cluster.named_by_user()
+    if cluster is not None:
+        return cluster
     site: Site = request.getfixturevalue("site_a")
     return site
 

@@ -28,15 +28,15 @@ def job(name: str, namespace: str, image: str, *command: str, pod: Any = None, *
 def conditions(cluster: Cluster, kind: str, name: str, namespace: str) -> dict[str, str]:
     """The conditions of an object that hold, with their messages."""
     listed = cluster.get(kind, name, "-n", namespace).get("status", {}).get("conditions", [])
-    return {each["type"]: each.get("message", "") for each in listed if each["status"] == "True"}
+    return {condition["type"]: condition.get("message", "") for condition in listed if condition["status"] == "True"}
 
 
 def wait_complete(cluster: Cluster, name: str, namespace: str, timeout: float = 60) -> None:
     """Return once a Job is complete; fail at once when it has failed."""
 
     def failure() -> str:
-        held = conditions(cluster, "job", name, namespace)
-        return f"it failed: {held['Failed']}\n{log(cluster, name, namespace)}" if "Failed" in held else ""
+        current = conditions(cluster, "job", name, namespace)
+        return f"it failed: {current['Failed']}\n{log(cluster, name, namespace)}" if "Failed" in current else ""
 
     wait_for(
         f"job {name}",

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from tests.rig import images
-from tests.rig.paths import HERE
 from tests.rig.site import Site
 from tests.server import Server
 from tests.service.client import Uws
 
 NAMESPACE = "jobs"
+APPLICATIONS = Path(__file__).parent / "applications"
 
 
-def settings_of(site: Site, namespace: str = NAMESPACE, **more: Any) -> dict[str, Any]:
+def settings_of(site: Site, namespace: str = NAMESPACE, **settings: Any) -> dict[str, Any]:
     """A test site as the service's settings name it; ``PORT`` is the service's."""
     return {
         "name": site.name,
@@ -34,7 +34,7 @@ def settings_of(site: Site, namespace: str = NAMESPACE, **more: Any) -> dict[str
         "unknown_after": 3,
         "grace": 5,
         "stage_out": 60,
-        **more,
+        **settings,
     }
 
 
@@ -45,16 +45,16 @@ class ClusterServer(Server):
     ----------
     sites
         The sites' settings, as `settings_of` makes them.
-    more
+    settings
         Settings of the whole service.
     """
 
-    def __init__(self, folder: Path, sites: list[dict[str, Any]], host: str, **more: Any) -> None:
+    def __init__(self, folder: Path, sites: list[dict[str, Any]], host: str, **settings: Any) -> None:
         config = {
-            "applications": [str(HERE / "applications")],
+            "applications": [str(APPLICATIONS)],
             "sites": sites,
             "fetch": {"allow_private": True},
-            **more,
+            **settings,
         }
         super().__init__(folder, {"UWS_IDENTITY_HEADER": "X-Auth-Request-User", "UWS_TRUSTED_PROXIES": '["0.0.0.0/0"]'},
                          host=host, config=json.dumps(config))  # fmt: skip
@@ -90,15 +90,15 @@ def job_id(url: str) -> str:
     return url.rstrip("/").rpartition("/")[2]
 
 
-def until(check: Callable[[], Any], what: str, seconds: float = 60) -> Any:
+def until(check: Callable[[], Any], purpose: str, seconds: float = 60) -> Any:
     """The first true answer of a check; fails when the time is over."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        found = check()
-        if found:
-            return found
+        value = check()
+        if value:
+            return value
         time.sleep(0.1)
-    raise AssertionError(f"waited {seconds} s for {what}")
+    raise AssertionError(f"waited {seconds} s for {purpose}")
 
 
 def objects(site: Site, kind: str, url: str, namespace: str = NAMESPACE) -> list[Mapping[str, Any]]:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -16,45 +17,72 @@ from tests.cluster.service import Client, objects, until
 from tests.rig import build, images, schemas
 from tests.rig.site import Site
 from tests.server import free_port
+from uws_service.applications.files import load_application
+from uws_service.settings import Settings
+from uws_service.tap.worker import SLACK
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "k8s" / "uws-service"
 EXAMPLES = ROOT / "k8s" / "examples"
 FOREIGN = ("ServiceMonitor", "HTTPRoute")
 """Kinds of operators that are not on the test clusters."""
-EVERYTHING = [
-    "replicas=3", "database.existingSecret=db", "depot.url=s3://b/p?endpoint=https://s3", "depot.existingSecret=s3",
-    "ingress.enabled=true", "ingress.host=uws.example.org", "ingress.tlsSecret=tls", "gateway.enabled=true",
-    "gateway.parentRefs[0].name=edge", "serviceMonitor.enabled=true", "dashboard.enabled=true", "site.queue=astro",
-    "site.namespace=jobs", "kubeconfigs.existingSecret=sites", "applications.mine\\.yaml=name: mine",
-    "networkPolicy.from[0].podSelector.matchLabels.app=edge", "image.pullSecrets[0]=registry",
+OPEN = ["anonymous=true", "site.allowHttp=true"]
+"""The least that a trial must say."""
+ISSUER = ["settings.auth.issuers[0].url=https://iam.example.org", "settings.auth.issuers[0].audience=uws"]
+ALL_VALUES = [
+    *ISSUER, "replicas=3", "database.existingSecret=db", "depot.url=s3://bucket/p?endpoint=https://s3",
+    "depot.existingSecret=s3", "ingress.enabled=true", "ingress.host=uws.example.org", "ingress.tlsSecret=tls",
+    "gateway.enabled=true", "gateway.parentRefs[0].name=edge", "serviceMonitor.enabled=true",
+    "dashboard.enabled=true", "site.queue=astro", "site.namespace=jobs", "kubeconfigs.existingSecret=sites",
+    "applications.mine\\.yaml=name: mine", "networkPolicy.from[0].podSelector.matchLabels.app=edge",
+    "image.pullSecrets[0]=registry",
 ]  # fmt: skip
 
 
 def helm(*arguments: str, check: bool = True) -> str:
     """Run helm; what it prints, complaints included."""
     program = build.ensure("helm")["helm"]
-    done = subprocess.run([str(program), *arguments], capture_output=True, text=True, check=False, timeout=180)
-    assert not check or done.returncode == 0, done.stderr
-    return done.stdout if done.returncode == 0 else done.stderr
+    completed = subprocess.run([str(program), *arguments], capture_output=True, text=True, check=False, timeout=180)
+    assert not check or completed.returncode == 0, completed.stderr
+    return completed.stdout if completed.returncode == 0 else completed.stderr
 
 
 def template(*values: str, file: Path | None = None, check: bool = True) -> str:
-    """The chart's objects with these values."""
-    given = [word for value in values for word in ("--set", value)]
+    """Return the chart's objects with these values."""
+    options = [word for value in values for word in ("--set", value)]
     files = ["-f", str(file)] if file is not None else []
-    return helm("template", "uws", str(CHART), "--kube-version", build.KUBERNETES, *files, *given, check=check)
+    return helm("template", "uws", str(CHART), "--kube-version", build.KUBERNETES, *files, *options, check=check)
+
+
+def objects_of(*values: str, file: Path | None = None) -> list[dict[str, Any]]:
+    """Return the chart's objects as dictionaries."""
+    return [document for document in yaml.safe_load_all(template(*values, file=file)) if document]
+
+
+def settings_of(*values: str) -> dict[str, Any]:
+    """Return the service's settings in the chart's ConfigMap."""
+    (config,) = (
+        document
+        for document in objects_of(*values)
+        if document["kind"] == "ConfigMap" and "service.yaml" in document["data"]
+    )
+    settings: dict[str, Any] = yaml.safe_load(config["data"]["service.yaml"])
+    return settings
 
 
 def test_lint() -> None:
-    assert "0 chart(s) failed" in helm("lint", "--strict", str(CHART))
+    assert "0 chart(s) failed" in helm("lint", "--strict", str(CHART), "--set", ",".join(OPEN))
 
 
-@pytest.mark.parametrize("values", [[], EVERYTHING], ids=["defaults", "everything"])
+@pytest.mark.parametrize("values", [OPEN, ALL_VALUES], ids=["trial", "everything"])
 def test_objects_are_valid(values: list[str]) -> None:
     """kubeconform, strictly, against the schemas of the Kubernetes that the tests run."""
-    documents = [one for one in yaml.safe_load_all(template(*values)) if one and one["kind"] not in FOREIGN]
-    assert {"Deployment", "Role", "Service", "NetworkPolicy", "ConfigMap"} <= {one["kind"] for one in documents}
+    documents = [
+        document for document in yaml.safe_load_all(template(*values)) if document and document["kind"] not in FOREIGN
+    ]
+    assert {"Deployment", "Role", "Service", "NetworkPolicy", "ConfigMap"} <= {
+        document["kind"] for document in documents
+    }
     schemas.check(yaml.safe_dump_all(documents))
 
 
@@ -62,7 +90,7 @@ def test_objects_are_valid(values: list[str]) -> None:
 def test_examples(file: Path) -> None:
     """Examples of values make valid objects; examples of objects are valid."""
     text = file.read_text() if "apiVersion" in file.read_text() else template(file=file)
-    documents = [one for one in yaml.safe_load_all(text) if one and one["kind"] not in FOREIGN]
+    documents = [document for document in yaml.safe_load_all(text) if document and document["kind"] not in FOREIGN]
     schemas.check(yaml.safe_dump_all(documents))
 
 
@@ -78,15 +106,112 @@ def test_examples(file: Path) -> None:
     ],
 )
 def test_wrong_values_are_refused(value: str, words: str) -> None:
-    said = template(value, check=False)
-    assert "Error" in said and words in said
+    complaint = template(*OPEN, value, check=False)
+    assert "Error" in complaint and words in complaint
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([], "name issuers of tokens in settings.auth.issuers, or set anonymous: true"),
+        (["site.allowHttp=true", "settings.identity_header=X-User"], "or set anonymous: true"),
+        (["site.allowHttp=true", "settings.auth.realm=x"], "or set anonymous: true"),
+        ([*OPEN, *ISSUER], "anonymous: true contradicts settings.auth.issuers"),
+        (["anonymous=yes"], "anonymous"),
+        (["anonymous=true"], "agents would show their tokens over http://uws.default.svc"),
+        ([*ISSUER], "set site.agentUrl to https://"),
+        ([*ISSUER, "site.agentUrl=http://uws.example.org"], "over http://uws.example.org"),
+        ([*ISSUER, "site.settings.agent_url=http://a.example.org"], "over http://a.example.org"),
+        (
+            [*ISSUER, "settings.sites[0].name=b", "settings.sites[0].agent_url=HTTP://b.example.org"],
+            "over HTTP://b.example.org",
+        ),
+        ([*ISSUER, "site.allowHttp=true", "settings.auth.data_access[0].audience=d"], "agents get tokens for data"),
+        ([*OPEN, "networkPolicy.dns=[]"], "dns"),
+    ],
+)
+def test_what_is_not_safe_is_refused(values: list[str], words: str) -> None:
+    """An open service and tokens over plain http must be asked for by name."""
+    complaint = template(*values, check=False)
+    assert "Error" in complaint and words in complaint, complaint
+
+
+@pytest.mark.parametrize(
+    ("values", "url"),
+    [
+        (OPEN, "http://uws.default.svc"),
+        (["site.allowHttp=true", *ISSUER, "service.port=81"], "http://uws.default.svc:81"),
+        ([*ISSUER, "site.agentUrl=https://a.example.org"], "https://a.example.org"),
+        (
+            [
+                *ISSUER,
+                "ingress.enabled=true",
+                "ingress.host=b.example.org",
+                "ingress.tlsSecret=t",
+                "ingress.path=/uws/",
+            ],
+            "https://b.example.org/uws",
+        ),
+        (
+            ["env[0].name=UWS_AUTH__ISSUERS", "env[0].value=x", "site.agentUrl=https://a.example.org"],
+            "https://a.example.org",
+        ),
+    ],
+)
+def test_where_agents_show_their_tokens(values: list[str], url: str) -> None:
+    (site,) = settings_of(*values)["sites"]
+    assert site["agent_url"] == url
+
+
+def test_settings_of_the_chart_are_valid(tmp_path: Path) -> None:
+    """The service itself takes what the chart writes."""
+    for values in (OPEN, ALL_VALUES):
+        file = tmp_path / "service.yaml"
+        file.write_text(yaml.safe_dump(settings_of(*values)))
+        assert Settings.load(file).sites[0].kind == "kubernetes"
+
+
+def test_jobs_ask_only_the_servers_of_names() -> None:
+    """Every rule for what leaves the jobs' pods says where to, and the default one means the cluster's DNS."""
+    for values in (OPEN, ALL_VALUES):
+        (policy,) = (
+            document
+            for document in objects_of(*values)
+            if document["kind"] == "NetworkPolicy" and document["metadata"]["name"] == "uws-jobs"
+        )
+        rules = policy["spec"]["egress"]
+        assert all(rule.get("to") for rule in rules)
+        (names,) = (rule for rule in rules if rule.get("ports"))
+        assert {port["port"] for port in names["ports"]} == {53}
+        assert [list(peer) for peer in names["to"]] == [["namespaceSelector", "podSelector"], ["ipBlock"]]
+        assert names["to"][1]["ipBlock"]["cidr"] == "169.254.20.10/32"
+
+
+def test_the_memory_limit_holds_the_queries(tmp_path: Path) -> None:
+    """What the service's own settings let synchronous queries take fits into the pod's limit; less is refused."""
+    descriptor = "name: sky\nprotocol: tap\ntitle: T\ndescription: D\ncatalogue: {folder: x}\n"
+    file = tmp_path / "values.yaml"
+    file.write_text(yaml.safe_dump({"applications": {"sky.yaml": descriptor}}))
+    (tmp_path / "sky.yaml").write_text(descriptor)
+    memory = load_application(tmp_path / "sky.yaml").resources.memory
+    need = Settings().query_processes * (memory + SLACK) + 2**30
+    (deployment,) = (document for document in objects_of(*OPEN, file=file) if document["kind"] == "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    limit = int(container["resources"]["limits"]["memory"].removesuffix("Gi")) * 2**30
+    assert limit >= need
+    for value in ("resources.limits.memory=1Gi", "resources.limits.memory=5999M", "settings.query_processes=3"):
+        complaint = template(*OPEN, value, file=file, check=False)
+        assert "Error" in complaint and "synchronous queries" in complaint, value
+    template(*OPEN, "resources.limits.memory=9Gi", "settings.query_processes=3", file=file)
+    file.write_text(yaml.safe_dump({"applications": {"sky.yaml": f"{descriptor}resources: {{memory: 500MB}}\n"}}))
+    template(*OPEN, "resources.limits.memory=3Gi", file=file)
 
 
 def test_rights_are_of_one_namespace() -> None:
     """No ClusterRole, and no right that the executor does not use."""
-    documents = [one for one in yaml.safe_load_all(template(*EVERYTHING)) if one]
-    assert not [one for one in documents if one["kind"].startswith("ClusterRole")]
-    (role,) = (one for one in documents if one["kind"] == "Role")
+    documents = [document for document in yaml.safe_load_all(template(*ALL_VALUES)) if document]
+    assert not [document for document in documents if document["kind"].startswith("ClusterRole")]
+    (role,) = (document for document in documents if document["kind"] == "Role")
     assert role["metadata"]["namespace"] == "jobs"
     assert {resource: rule["verbs"] for rule in role["rules"] for resource in rule["resources"]} == {
         "jobs": ["create", "delete", "get", "list", "watch"],
@@ -123,19 +248,30 @@ def test_installed_it_runs_a_job(site_a: Site) -> None:
     url = f"http://{site_a.host_address}:{port}"
     values = [
         f"image.repository={repository}", f"image.tag={tag}", "image.pullPolicy=Never", "persistence.enabled=false",
-        f"site.agentUrl={url}", f"settings.base_url={url}",
+        f"site.agentUrl={url}", f"settings.base_url={url}", *OPEN,
     ]  # fmt: skip
-    given = [word for value in values for word in ("--set", value)]
-    where = ("--namespace", namespace, "--kubeconfig", kubeconfig)
-    helm("upgrade", "--install", "uws", str(CHART), *where, "--create-namespace", "--wait", "--timeout", "120s", *given)
+    options = [word for value in values for word in ("--set", value)]
+    target = ("--namespace", namespace, "--kubeconfig", kubeconfig)
+    helm(
+        "upgrade",
+        "--install",
+        "uws",
+        str(CHART),
+        *target,
+        "--create-namespace",
+        "--wait",
+        "--timeout",
+        "120s",
+        *options,
+    )
     try:
         (pod,) = site_a.get("pods", "-n", namespace, "-l", "app.kubernetes.io/name=uws-service")["items"]
         with _forwarder(site_a.host_address, port, pod["status"]["podIP"]), Client(url, "sleep") as client:
             job = client.create({"SECONDS": "0", "PHASE": "RUN"})
-            told = client.ended(job)
-            assert told["phase"] == "COMPLETED", told["errorSummary"]
-            assert told["jobInfo"]["site"] == "cluster"
-            assert client.http.get(told["results"][0]["href"]).status_code == 200
+            document = client.ended(job)
+            assert document["phase"] == "COMPLETED", document["errorSummary"]
+            assert document["jobInfo"]["site"] == "cluster"
+            assert client.http.get(document["results"][0]["href"]).status_code == 200
             assert client.http.get(f"{job}/logs/stdout").status_code == 200
             until(lambda: not objects(site_a, "jobs,pods", job, namespace), "the Job to go")
             aborted = client.create({"SECONDS": "90", "PHASE": "RUN"})
@@ -143,9 +279,9 @@ def test_installed_it_runs_a_job(site_a: Site) -> None:
             client.post(f"{aborted}/phase", {"PHASE": "ABORT"})
             until(lambda: not objects(site_a, "jobs,pods", aborted, namespace), "the aborted one to go")
         account = f"--as=system:serviceaccount:{namespace}:uws"
-        for what in ("create pods", "get secrets", "list jobs -A", "delete deployments.apps", "create pods/exec"):
-            said = site_a.kubectl("auth", "can-i", *what.split(), "-n", namespace, account, check=False)
-            assert said.strip().startswith("no"), what
+        for right in ("create pods", "get secrets", "list jobs -A", "delete deployments.apps", "create pods/exec"):
+            output = site_a.kubectl("auth", "can-i", *right.split(), "-n", namespace, account, check=False)
+            assert output.strip().startswith("no"), right
     finally:
-        helm("uninstall", "uws", *where)
+        helm("uninstall", "uws", *target)
         site_a.kubectl("delete", "namespace", namespace, "--wait=false")

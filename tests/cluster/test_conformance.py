@@ -17,21 +17,21 @@ from tests.issuers import NanoIdp
 from tests.rig.site import Site
 
 ALL = ("sleep", "tap", "cutout", "crossmatch")
-WHOLE = os.environ.get("UWS_TEST_CONFORMANCE") == "all"
+IS_COMPLETE = os.environ.get("UWS_TEST_CONFORMANCE") == "all"
 """`make soak-cluster` checks every application in both ways; otherwise each is checked in one of them."""
 
 
 @pytest.mark.parametrize(
-    ("kind", "chosen"),
-    [("open", ALL if WHOLE else ("sleep", "cutout")), ("tokens", ALL if WHOLE else ("tap", "crossmatch"))],
+    ("kind", "names"),
+    [("open", ALL if IS_COMPLETE else ("sleep", "cutout")), ("tokens", ALL if IS_COMPLETE else ("tap", "crossmatch"))],
 )
-def test_no_fail_and_no_warning(kind: str, chosen: tuple[str, ...], site_a: Site, folder: Path, tmp_path: Path) -> None:
+def test_no_fail_and_no_warning(kind: str, names: tuple[str, ...], site_a: Site, folder: Path, tmp_path: Path) -> None:
     """All faces of the service, side by side; the same jobs as on the embedded one."""
     # The machine is busy with the pods of several jobs: the site's patience is that of a real one.
     settings = settings_of(site_a, image_patience=120, schedule_patience=120)
     server = ClusterServer(folder, [settings], site_a.host_address, reap_interval=0.3)
     with ExitStack() as until:
-        who: list[Identity] = []
+        identities: list[Identity] = []
         if kind == "tokens":
             issuer = NanoIdp(tmp_path)
             issuer.start()
@@ -40,10 +40,12 @@ def test_no_fail_and_no_warning(kind: str, chosen: tuple[str, ...], site_a: Site
                 "UWS_DATA": server.settings["UWS_DATA"],
                 "UWS_AUTH": json.dumps({"issuers": [issuer.settings()]}),
             }
-            who = [Identity(name, {"Authorization": f"Bearer {issuer.token(name)}"}) for name in ("alice", "bob")]
+            identities = [
+                Identity(name, {"Authorization": f"Bearer {issuer.token(name)}"}) for name in ("alice", "bob")
+            ]
         server.start()
         until.callback(server.stop)
-        found = check_applications(server, chosen, *who, patience=180, at_once=3)
-    for application, report in found.items():
+        findings = check_applications(server, names, *identities, patience=180, at_once=3)
+    for application, report in findings.items():
         judge(application, report, *(OPEN if kind == "open" else ()))
         judge_ownership(report, Outcome.SKIP if kind == "open" else Outcome.PASS)

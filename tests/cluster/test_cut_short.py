@@ -22,10 +22,10 @@ OBLIGING = (
 def server(site_a: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterServer]:
     """A service that waits as long as there is no machine."""
     sites = [settings_of(site_a, schedule_patience=0)]
-    made = ClusterServer(tmp_path_factory.mktemp("service"), sites, site_a.host_address)
-    made.start()
-    yield made
-    made.stop()
+    server = ClusterServer(tmp_path_factory.mktemp("service"), sites, site_a.host_address)
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture
@@ -74,8 +74,8 @@ def _taint(site: Site, pod: str) -> None:
 
 
 def _is_leaving(site: Site, pod: str) -> bool:
-    found = [one for one in site.get("pods", "-n", NAMESPACE)["items"] if one["metadata"]["name"] == pod]
-    return not found or "deletionTimestamp" in found[0]["metadata"]
+    pods = [item for item in site.get("pods", "-n", NAMESPACE)["items"] if item["metadata"]["name"] == pod]
+    return not pods or "deletionTimestamp" in pods[0]["metadata"]
 
 
 @pytest.mark.parametrize(
@@ -94,10 +94,13 @@ def test_put_out(shell: Client, site_a: Site, put_out: Callable[[Site, str], Non
     shell.wait(url, "EXECUTING")
     until(lambda: "ready" in shell.log(url), "the command")
     put_out(site_a, objects(site_a, "pods", url)[0]["metadata"]["name"])
-    told: Any = shell.ended(url, timeout=180)
-    assert told["phase"] == "COMPLETED", told["errorSummary"]
+    document: Any = shell.ended(url, timeout=180)
+    assert document["phase"] == "COMPLETED", document["errorSummary"]
     assert shell.http.get(f"{url}/results/result").text == "begun\nwhole\n"
-    assert told["jobInfo"]["attempt"] == 2 and {one["reason"] for one in told["jobInfo"]["lost"]} <= reasons, told
+    assert (
+        document["jobInfo"]["attempt"] == 2
+        and {attempt["reason"] for attempt in document["jobInfo"]["lost"]} <= reasons
+    ), document
 
 
 def test_a_process_of_the_command_runs_out_of_memory(shell: Client) -> None:
@@ -105,8 +108,8 @@ def test_a_process_of_the_command_runs_out_of_memory(shell: Client) -> None:
     url = shell.script(
         "sh -c 'exec dd if=/dev/zero of=/dev/null bs=200M count=1'; echo x > $UWS_OUTPUT_DIR/result; true"
     )
-    told = shell.ended(url)
-    if told["phase"] == "COMPLETED":
-        assert "more memory" in told["jobInfo"]["message"], told["jobInfo"]
+    document = shell.ended(url)
+    if document["phase"] == "COMPLETED":
+        assert "more memory" in document["jobInfo"]["message"], document["jobInfo"]
     else:
-        assert told["errorSummary"]["reason"] == "OutOfMemory", told["errorSummary"]
+        assert document["errorSummary"]["reason"] == "OutOfMemory", document["errorSummary"]

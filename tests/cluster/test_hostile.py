@@ -53,20 +53,20 @@ for path in ("/api/v1/namespaces/jobs/pods", "/apis/batch/v1/namespaces/jobs/job
 def test_from_inside(service: ClusterServer) -> None:
     """No token, no key, no other job's file, no right of the cluster's API, no way out of the container."""
     with service.client(user="ada") as victim, service.client(user="eve") as eve:
-        other = victim.script("echo secret > $UWS_OUTPUT_DIR/result; echo secret")
-        assert victim.ended(other)["phase"] == "COMPLETED"
+        victim_job = victim.script("echo secret > $UWS_OUTPUT_DIR/result; echo secret")
+        assert victim.ended(victim_job)["phase"] == "COMPLETED"
         host = service.url.removeprefix("http://")
-        known = f"export UWS_PARAM_SERVICE={host} UWS_PARAM_OTHER={job_id(other)}\n"
-        script = f"{known}{TRIES}\npython - <<'END'\n{NETWORK}\nEND\n"
+        exports = f"export UWS_PARAM_SERVICE={host} UWS_PARAM_OTHER={job_id(victim_job)}\n"
+        script = f"{exports}{TRIES}\npython - <<'END'\n{NETWORK}\nEND\n"
         # As a file: in the environment or on a command line the search would find itself.
         form = {"SCRIPT": "sh $UWS_INPUT_DIR/files/FILE", "PHASE": "RUN"}
         url = eve.post(eve.jobs, form, files={"FILE": ("tries.sh", script.encode())}).headers["location"]
-        told = eve.ended(url)
+        document = eve.ended(url)
         log = eve.log(url)
-        assert told["phase"] == "COMPLETED", (told["errorSummary"], log)
+        assert document["phase"] == "COMPLETED", (document["errorSummary"], log)
     lines = log.splitlines()
-    got = [line for line in lines if not line.startswith("no ")]
-    assert not got, got
+    breaches = [line for line in lines if not line.startswith("no ")]
+    assert not breaches, breaches
     assert len(lines) >= 24, log
 
 
@@ -79,6 +79,6 @@ def test_nothing_secret_in_the_objects(service: ClusterServer, site_a: Site) -> 
         text = str(job).lower()
         assert "password" not in text and "aws_" not in text and "bearer" not in text
     account = f"--as=system:serviceaccount:{NAMESPACE}:default"
-    for what in ("get pods", "list secrets", "create jobs", "get configmaps"):
-        said = site_a.kubectl("auth", "can-i", *what.split(), "-n", NAMESPACE, account, check=False)
-        assert said.strip() == "no", what
+    for right in ("get pods", "list secrets", "create jobs", "get configmaps"):
+        output = site_a.kubectl("auth", "can-i", *right.split(), "-n", NAMESPACE, account, check=False)
+        assert output.strip() == "no", right

@@ -42,10 +42,10 @@ def test_crossmatch_by_pyvo(service: ClusterServer) -> None:
         assert job.phase == "COMPLETED", client.json(url)["errorSummary"]
         table = Table.read(io.BytesIO(client.http.get(job.result_uri).content), format="votable")
         assert len(table) > 0
-        told = client.json(url)
-        times = [datetime.fromisoformat(told[name]) for name in ("creationTime", "startTime", "endTime")]
+        document = client.json(url)
+        times = [datetime.fromisoformat(document[name]) for name in ("creationTime", "startTime", "endTime")]
         assert times == sorted(times)
-        assert told["jobInfo"]["site"] == "a" and told["jobInfo"]["attempt"] == 1
+        assert document["jobInfo"]["site"] == "a" and document["jobInfo"]["attempt"] == 1
         assert client.http.get(f"{url}/logs/stdout").status_code == 200
 
 
@@ -53,12 +53,12 @@ def test_results_go_as_they_are_closed(shell: Client, service: ClusterServer) ->
     """While the command still runs they are in the depot; what is written again afterwards is what counts."""
     url = shell.script("echo early > $UWS_OUTPUT_DIR/result; sleep 10; echo late > $UWS_OUTPUT_DIR/result")
     depot = service.folder / "data" / "depot" / "jobs" / job_id(url)
-    until(lambda: "early\n" in {one.read_text() for one in depot.rglob("result")}, "the result")
+    until(lambda: "early\n" in {path.read_text() for path in depot.rglob("result")}, "the result")
     assert shell.phase(url) == "EXECUTING"
-    told = shell.ended(url)
-    assert told["phase"] == "COMPLETED", told["errorSummary"]
+    document = shell.ended(url)
+    assert document["phase"] == "COMPLETED", document["errorSummary"]
     assert shell.http.get(f"{url}/results/result").text == "late\n"
-    assert told["results"][0]["sha256"] == hashlib.sha256(b"late\n").hexdigest()
+    assert document["results"][0]["sha256"] == hashlib.sha256(b"late\n").hexdigest()
 
 
 def test_results_and_log(shell: Client, site_a: Site) -> None:
@@ -67,14 +67,14 @@ def test_results_and_log(shell: Client, site_a: Site) -> None:
         "echo said; echo complained >&2; echo 42 > $UWS_OUTPUT_DIR/result; mkdir $UWS_OUTPUT_DIR/more;"
         "head -c 3000000 /dev/urandom > $UWS_OUTPUT_DIR/more/big; echo 0.5 half way > $UWS_PROGRESS_FILE; sleep 2"
     )
-    told = shell.ended(url)
-    assert told["phase"] == "COMPLETED", told["errorSummary"]
-    assert {one["id"]: one["size"] for one in told["results"]} == {"result": 3, "big": 3_000_000}
-    for one in told["results"]:
-        content = shell.http.get(f"{url}/results/{one['id']}").content
-        assert hashlib.sha256(content).hexdigest() == one["sha256"]
+    document = shell.ended(url)
+    assert document["phase"] == "COMPLETED", document["errorSummary"]
+    assert {result["id"]: result["size"] for result in document["results"]} == {"result": 3, "big": 3_000_000}
+    for result in document["results"]:
+        content = shell.http.get(f"{url}/results/{result['id']}").content
+        assert hashlib.sha256(content).hexdigest() == result["sha256"]
     assert sorted(shell.log(url).split()) == ["complained", "said"]
-    assert told["jobInfo"]["message"] == "half way"
+    assert document["jobInfo"]["message"] == "half way"
     until(lambda: not objects(site_a, "jobs,pods", url), "the Job and its pod to be removed")
     assert site_a.audited("create", namespace=NAMESPACE)[f"uws-{job_id(url)}-1"] == 1
 
@@ -92,16 +92,18 @@ def test_usage(shell: Client, service: ClusterServer) -> None:
 
     def records() -> dict[str, dict[str, Any]]:
         command = [sys.executable, "-m", "uws_service", "usage", "--records", "--json", "--data"]
-        told = subprocess.run([*command, str(service.folder / "data")], capture_output=True, text=True, check=True)
-        found = [json.loads(line) for line in told.stdout.splitlines()]
-        return {one["job_id"]: one for one in found if one["job_id"] in phases}
+        listing = subprocess.run([*command, str(service.folder / "data")], capture_output=True, text=True, check=True)
+        lines = [json.loads(line) for line in listing.stdout.splitlines()]
+        return {record["job_id"]: record for record in lines if record["job_id"] in phases}
 
     def known() -> list[dict[str, Any]]:
-        found = records()
-        return [found[one] for one in phases if one in found and found[one]["peak_memory"]]
+        found_records = records()
+        return [
+            found_records[phase] for phase in phases if phase in found_records and found_records[phase]["peak_memory"]
+        ]
 
-    done, killed = until(lambda: len(told := known()) == 2 and told, "their accounts")
-    assert done["wall"] >= 2 and done["peak_memory"] > 40 * 2**20 and done["bytes_out"] == 1
+    completed, killed = until(lambda: len(document := known()) == 2 and document, "their accounts")
+    assert completed["wall"] >= 2 and completed["peak_memory"] > 40 * 2**20 and completed["bytes_out"] == 1
     assert killed["reason"] == "OutOfMemory" and killed["cpu"] > 0.1 and killed["memory_requested"] > 0
 
 
@@ -115,8 +117,8 @@ def test_inputs(shell: Client) -> None:
         files={"one": ("t.txt", b"table\n"), "FILE": ("f.txt", b"file\n")},
     )
     url = answer.headers["location"]
-    told = shell.ended(url)
-    assert told["phase"] == "COMPLETED", told["errorSummary"]
+    document = shell.ended(url)
+    assert document["phase"] == "COMPLETED", document["errorSummary"]
     lines = shell.log(url).splitlines()
     assert lines[:2] == ["table", "file"] and "SCRIPT" in lines[2] and lines[2].endswith("read-only")
 
@@ -148,8 +150,8 @@ def test_abort(shell: Client, site_a: Site) -> None:
     assert shell.post(f"{url}/phase", {"PHASE": "ABORT"}).status_code == 303
     assert shell.phase(url) == "ABORTED"
     until(lambda: not objects(site_a, "jobs,pods", url), "the pod to end")
-    told = until(lambda: (found := shell.json(url))["results"] and found, "the results to be kept")
-    assert [one["id"] for one in told["results"]] == ["done"]
+    document = until(lambda: (current := shell.json(url))["results"] and current, "the results to be kept")
+    assert [result["id"] for result in document["results"]] == ["done"]
     assert "started" in shell.log(url)
 
 

@@ -33,16 +33,16 @@ def namespace(site: Site) -> Iterator[str]:
 
 def queued(name: str, namespace: str, command: str) -> dict[str, object]:
     """A Job of one CPU for the queue."""
-    made = job(name, namespace, images.BUSYBOX, "sh", "-c", command, labels={"kueue.x-k8s.io/queue-name": "main"})
-    made["spec"]["template"]["spec"]["containers"][0]["resources"] = ONE_CPU
-    return made
+    manifest = job(name, namespace, images.BUSYBOX, "sh", "-c", command, labels={"kueue.x-k8s.io/queue-name": "main"})
+    manifest["spec"]["template"]["spec"]["containers"][0]["resources"] = ONE_CPU
+    return manifest
 
 
 def pending(site: Site, namespace: str) -> list[tuple[str, int]]:
     """Who waits in the queue, and at which place."""
     path = f"/apis/visibility.kueue.x-k8s.io/v1beta2/namespaces/{namespace}/localqueues/main/pendingworkloads"
     items = json.loads(site.kubectl("get", "--raw", path))["items"]
-    return [(each["metadata"]["ownerReferences"][0]["name"], each["positionInLocalQueue"]) for each in items]
+    return [(item["metadata"]["ownerReferences"][0]["name"], item["positionInLocalQueue"]) for item in items]
 
 
 def test_the_second_waits_for_the_first(site: Site, namespace: str) -> None:
@@ -54,11 +54,11 @@ def test_the_second_waits_for_the_first(site: Site, namespace: str) -> None:
     wait_for("the places", lambda: pending(site, namespace) == [("second", 0), ("third", 1)], 30, every=0.2)
     assert "Suspended" in conditions(site, "job", "second", namespace)
     (workload,) = [
-        each
-        for each in site.get("workloads.kueue.x-k8s.io", "-n", namespace)["items"]
-        if each["metadata"]["ownerReferences"][0]["name"] == "second"
+        item
+        for item in site.get("workloads.kueue.x-k8s.io", "-n", namespace)["items"]
+        if item["metadata"]["ownerReferences"][0]["name"] == "second"
     ]
-    reasons = {each["type"]: each["message"] for each in workload["status"]["conditions"]}
+    reasons = {condition["type"]: condition["message"] for condition in workload["status"]["conditions"]}
     assert "insufficient unused quota for cpu in flavor default, 1 more needed" in reasons["QuotaReserved"]
     site.kubectl("exec", "-n", namespace, "job/first", "--", "touch", "/tmp/go")
     for name in ("first", "second", "third"):

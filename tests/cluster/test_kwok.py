@@ -35,7 +35,7 @@ def test_jobs_on_fake_nodes_complete(site: Site, namespace: str) -> None:
     """Twenty Jobs complete on fake nodes; one that does not ask for these runs on the real node."""
     fake = [job(f"fake-{number}", namespace, "no/such:image", "true", pod=FAKE) for number in range(20)]
     site.apply(*fake, job("real", namespace, images.BUSYBOX, "true"))
-    wait_for("twenty Jobs", lambda: {each["metadata"]["name"] for each in fake} <= _complete(site, namespace), 90)
+    wait_for("twenty Jobs", lambda: {item["metadata"]["name"] for item in fake} <= _complete(site, namespace), 90)
     wait_complete(site, "real", namespace)
     pods = site.get("pods", "-n", namespace)["items"]
     nodes = {pod["metadata"]["labels"]["job-name"]: pod["spec"]["nodeName"] for pod in pods}
@@ -46,4 +46,4 @@ def test_jobs_on_fake_nodes_complete(site: Site, namespace: str) -> None:
 
 def _complete(site: Site, namespace: str) -> set[str]:
     jobs = site.get("jobs", "-n", namespace)["items"]
-    return {each["metadata"]["name"] for each in jobs if each["status"].get("succeeded") == 1}
+    return {job["metadata"]["name"] for job in jobs if job["status"].get("succeeded") == 1}

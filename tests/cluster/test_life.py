@@ -44,8 +44,8 @@ def traces() -> dict[str, object]:
         "processes": [words for _, words in command_lines() if any(folder in word for word in words)],
         "mounts": sorted(line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()),
         "namespaces": subprocess.run(["ip", "netns"], capture_output=True, text=True, check=True).stdout,
-        "interfaces": [each["ifname"] for each in json.loads(subprocess.check_output([*ip, "link"]))],
-        "routes": [each["dst"] for each in json.loads(subprocess.check_output([*ip, "route"]))],
+        "interfaces": [load["ifname"] for load in json.loads(subprocess.check_output([*ip, "link"]))],
+        "routes": [route["dst"] for route in json.loads(subprocess.check_output([*ip, "route"]))],
         "control groups": [str(path) for top in cgroups.hierarchies() for path in top.glob(f"uws*-{NAME}")],
         "parameters": [Path("/proc/sys", parameter).read_text() for parameter in PARAMETERS],
         "folders": [str(path) for path in (Path("/run/netns"), Path("/run/containerd"), Path("/var/lib/kubelet"))
@@ -59,24 +59,24 @@ def test_down_leaves_nothing(name: str) -> None:
     site = Site.up(name)
     site.apply(job("stays", "default", images.BUSYBOX, "sleep", "1000"))
     wait_for("the pod", lambda: "Running" in site.kubectl("get", "pods"), 60, every=0.2)
-    inside = [pid for pid, words in command_lines() if words == ["sleep", "1000"]]
-    assert inside and traces() != before
+    sleepers = [pid for pid, words in command_lines() if words == ["sleep", "1000"]]
+    assert sleepers and traces() != before
     site.down()
     assert traces() == before
-    assert not any(words == ["sleep", "1000"] for pid, words in command_lines() if pid in inside)
+    assert not any(words == ["sleep", "1000"] for pid, words in command_lines() if pid in sleepers)
     assert Site.find(name) is None and name not in Site.names()
     assert not site.folder.exists()
-    kept = paths.state_folder() / "last" / name
-    assert "Successfully registered node" in (kept / "kubelet.log").read_text()
+    logs = paths.state_folder() / "last" / name
+    assert "Successfully registered node" in (logs / "kubelet.log").read_text()
 
 
 def test_up_uses_what_runs_and_starts_what_does_not(name: str) -> None:
     """A second ``up`` changes nothing, but for starting a component that had died."""
     first = Site.up(name)
-    pids = {each: first.layout.pidfile(each).read_text() for each in components.ORDER}
+    pids = {component: first.layout.pidfile(component).read_text() for component in components.ORDER}
     first.kill("kube-scheduler")
     second = Site.up(name)
-    changed = {each for each in pids if second.layout.pidfile(each).read_text() != pids[each]}
+    changed = {pid for pid in pids if second.layout.pidfile(pid).read_text() != pids[pid]}
     assert changed == {"kube-scheduler"} and second.ready("kube-scheduler")
     assert second.address == first.address
 

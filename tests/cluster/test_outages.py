@@ -17,10 +17,10 @@ WORK = "echo begun; sleep {}; echo x > $UWS_OUTPUT_DIR/result"
 @pytest.fixture
 def server(site_a: Site, folder: Path) -> Iterator[ClusterServer]:
     """A service of the test's own, on a namespace of the test's own."""
-    made = ClusterServer(folder, [settings_of(site_a)], site_a.host_address)
-    made.start()
-    yield made
-    made.stop()
+    server = ClusterServer(folder, [settings_of(site_a)], site_a.host_address)
+    server.start()
+    yield server
+    server.stop()
     for component in ("kube-apiserver", "kubelet", "kube-controller-manager", "kube-scheduler"):
         if not site_a.alive(component):
             site_a.start(component)
@@ -28,8 +28,8 @@ def server(site_a: Site, folder: Path) -> Iterator[ClusterServer]:
 
 def _once(site: Site, url: str) -> None:
     """One Kubernetes Job was ever made for the UWS job, by the API server's own account."""
-    made = {name: count for name, count in site.job_creations(NAMESPACE).items() if job_id(url) in name}
-    assert made == {f"uws-{job_id(url)}-1": 1}
+    creations = {name: count for name, count in site.job_creations(NAMESPACE).items() if job_id(url) in name}
+    assert creations == {f"uws-{job_id(url)}-1": 1}
 
 
 def test_api_server_away(server: ClusterServer, site_a: Site) -> None:
@@ -45,9 +45,9 @@ def test_api_server_away(server: ClusterServer, site_a: Site) -> None:
         assert client.post(f"{aborted}/phase", {"PHASE": "ABORT"}).status_code == 303
         site_a.start("kube-apiserver")
         for url in (running, late):
-            told = client.ended(url)
-            assert told["phase"] == "COMPLETED", told["errorSummary"]
-            assert [one["id"] for one in told["results"]] == ["result"]
+            document = client.ended(url)
+            assert document["phase"] == "COMPLETED", document["errorSummary"]
+            assert [result["id"] for result in document["results"]] == ["result"]
             _once(site_a, url)
         until(lambda: not objects(site_a, "jobs,pods", aborted), "the aborted job to be gone")
         assert client.phase(aborted) == "ABORTED"
@@ -61,9 +61,9 @@ def test_service_killed(server: ClusterServer, site_a: Site) -> None:
         server.kill()
         server.start()
         for url in urls:
-            told = client.ended(url)
-            assert told["phase"] == "COMPLETED", told["errorSummary"]
-            assert [one["id"] for one in told["results"]] == ["result"]
+            document = client.ended(url)
+            assert document["phase"] == "COMPLETED", document["errorSummary"]
+            assert [result["id"] for result in document["results"]] == ["result"]
             _once(site_a, url)
 
 
@@ -89,9 +89,9 @@ def test_credentials_expire(site_a: Site, folder: Path) -> None:
             "subjects": [{"kind": "ServiceAccount", "name": "driver", "namespace": NAMESPACE}],
         },
     )
-    used = folder.parent / "kubeconfig"
-    used.write_text(site_a.kubeconfig_for("driver", NAMESPACE, 15).read_text())
-    server = ClusterServer(folder, [settings_of(site_a, kubeconfig=str(used))], site_a.host_address)
+    kubeconfig = folder.parent / "kubeconfig"
+    kubeconfig.write_text(site_a.kubeconfig_for("driver", NAMESPACE, 15).read_text())
+    server = ClusterServer(folder, [settings_of(site_a, kubeconfig=str(kubeconfig))], site_a.host_address)
     server.start()
     try:
         with server.client() as client:
@@ -99,9 +99,9 @@ def test_credentials_expire(site_a: Site, folder: Path) -> None:
             client.wait(running, "EXECUTING")
             client.wait(running, "UNKNOWN")
             until(lambda: "does not accept our credentials" in server.log.read_text(), "the reason in the log")
-            used.write_text(site_a.kubeconfig_for("driver", NAMESPACE, 3600).read_text())
-            told = client.ended(running)
-            assert told["phase"] == "COMPLETED", told["errorSummary"]
+            kubeconfig.write_text(site_a.kubeconfig_for("driver", NAMESPACE, 3600).read_text())
+            document = client.ended(running)
+            assert document["phase"] == "COMPLETED", document["errorSummary"]
             _once(site_a, running)
     finally:
         server.stop()
@@ -115,10 +115,14 @@ def test_node_gone(server: ClusterServer, site_a: Site) -> None:
         node = site_a.get("nodes")["items"][0]["metadata"]["name"]
         site_a.kill("kubelet")
         site_a.kubectl("delete", "node", node)
-        told = until(
-            lambda: (found := client.json(url))["jobInfo"].get("lost") and found, "the loss to be noticed", seconds=180
+        document = until(
+            lambda: (current := client.json(url))["jobInfo"].get("lost") and current,
+            "the loss to be noticed",
+            seconds=180,
         )
-        assert [one["reason"] for one in told["jobInfo"]["lost"]] == ["NodeLost"], json.dumps(told["jobInfo"])
+        assert [attempt["reason"] for attempt in document["jobInfo"]["lost"]] == ["NodeLost"], json.dumps(
+            document["jobInfo"]
+        )
         site_a.start("kubelet")
         assert client.ended(url)["phase"] == "COMPLETED"
         assert client.json(url)["jobInfo"]["attempt"] == 2

@@ -14,7 +14,7 @@ from tests.cluster.service import NAMESPACE, Client, ClusterServer, job_id, obje
 from tests.rig import kueue
 from tests.rig.site import Site
 
-MANY = int(os.environ.get("UWS_TEST_QUEUED_JOBS", "24"))
+JOBS = int(os.environ.get("UWS_TEST_QUEUED_JOBS", "24"))
 """Jobs of the test with three owners; `make soak` takes 100."""
 WORK = "sleep {}; echo $UWS_JOB_ID > $UWS_OUTPUT_DIR/result"
 PREEMPTION = {"withinClusterQueue": "LowerPriority"}
@@ -57,10 +57,10 @@ def _settings(site: Site) -> dict[str, object]:
 
 @pytest.fixture
 def server(site_k: Site, folder: Path) -> Iterator[ClusterServer]:
-    made = ClusterServer(folder, [_settings(site_k)], site_k.host_address)
-    made.start()
-    yield made
-    made.stop()
+    server = ClusterServer(folder, [_settings(site_k)], site_k.host_address)
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture
@@ -74,19 +74,20 @@ def test_why_it_waits(core: Client) -> None:
     busy = [core.script(WORK.format(600)) for _ in range(2)]
     for url in busy:
         core.wait(url, "EXECUTING")
-    held = [core.script(WORK.format(0)) for _ in range(2)]
-    for place, url in enumerate(held):
-        told = until(
-            lambda url=url, place=place: (found := core.json(url))["jobInfo"]["ahead"] == place and found, "the place"
+    blockers = [core.script(WORK.format(0)) for _ in range(2)]
+    for place, url in enumerate(blockers):
+        document = until(
+            lambda url=url, place=place: (current := core.json(url))["jobInfo"]["ahead"] == place and current,
+            "the place",
         )
-        assert told["phase"] == "QUEUED"
-        assert told["jobInfo"]["waiting"] == "waiting for 1 more CPU in the queue astro"
+        assert document["phase"] == "QUEUED"
+        assert document["jobInfo"]["waiting"] == "waiting for 1 more CPU in the queue astro"
     # Abort while it is held, delete while it is held: nothing is left, the other one starts.
-    assert core.post(f"{held[0]}/phase", {"PHASE": "ABORT"}).status_code == 303
+    assert core.post(f"{blockers[0]}/phase", {"PHASE": "ABORT"}).status_code == 303
     assert core.http.delete(busy[0]).status_code == 303
-    assert core.ended(held[1])["phase"] == "COMPLETED"
+    assert core.ended(blockers[1])["phase"] == "COMPLETED"
     assert core.http.delete(busy[1]).status_code == 303
-    assert core.phase(held[0]) == "ABORTED"
+    assert core.phase(blockers[0]) == "ABORTED"
 
 
 @pytest.mark.parametrize("code", [0, 1])
@@ -97,17 +98,17 @@ def test_preempted(server: ClusterServer, core: Client, site_k: Site, code: int)
     for url in low:
         core.wait(url, "EXECUTING")
     with server.client("urgent") as urgent:
-        soon = urgent.script(WORK.format(3))
+        urgent_job = urgent.script(WORK.format(3))
         put_back = until(lambda: [url for url in low if core.phase(url) == "SUSPENDED"], "a job to be put back")
         assert len(put_back) == 1
         assert "put back" in core.json(put_back[0])["jobInfo"]["waiting"]
-        told = urgent.ended(soon)
-        assert told["phase"] == "COMPLETED", told["errorSummary"]
+        document = urgent.ended(urgent_job)
+        assert document["phase"] == "COMPLETED", document["errorSummary"]
     core.wait(put_back[0], "EXECUTING")
     for url in low:
-        told = core.ended(url)
-        assert told["phase"] == "COMPLETED", told["errorSummary"]
-        assert told["jobInfo"]["attempt"] == 1 and [one["id"] for one in told["results"]] == ["result"]
+        document = core.ended(url)
+        assert document["phase"] == "COMPLETED", document["errorSummary"]
+        assert document["jobInfo"]["attempt"] == 1 and [result["id"] for result in document["results"]] == ["result"]
         assert core.http.get(f"{url}/results/result").text.strip() == job_id(url)
         until(lambda url=url: not objects(site_k, "jobs,pods", url), "the Job to go")
 
@@ -118,20 +119,22 @@ def test_three_owners_two_sites(site_k: Site, site_l: Site, folder: Path) -> Non
     server.start()
     clients = [server.client("core", user) for user in ("ada", "ben", "eve")]
     try:
-        urls = [(clients[index % 3], clients[index % 3].script(WORK.format(0))) for index in range(MANY)]
+        urls = [(clients[index % 3], clients[index % 3].script(WORK.format(0))) for index in range(JOBS)]
         waited: dict[str, str] = {}
         for client, url in urls:
             if client.phase(url) == "QUEUED":
                 waited[url] = str(client.json(url)["jobInfo"]["waiting"])
         for client, url in urls:
-            told = client.ended(url, timeout=400)
-            assert told["phase"] == "COMPLETED", told["errorSummary"]
+            document = client.ended(url, timeout=400)
+            assert document["phase"] == "COMPLETED", document["errorSummary"]
             assert client.http.get(f"{url}/results/result").text.strip() == job_id(url)
-            assert told["jobInfo"]["attempt"] == 1
-        made = site_k.job_creations(NAMESPACE) + site_l.job_creations(NAMESPACE)
+            assert document["jobInfo"]["attempt"] == 1
+        creations = site_k.job_creations(NAMESPACE) + site_l.job_creations(NAMESPACE)
         for _, url in urls:
-            assert {name: count for name, count in made.items() if job_id(url) in name} == {f"uws-{job_id(url)}-1": 1}
-        assert len(waited) > MANY // 2 and all(waited.values())
+            assert {name: count for name, count in creations.items() if job_id(url) in name} == {
+                f"uws-{job_id(url)}-1": 1
+            }
+        assert len(waited) > JOBS // 2 and all(waited.values())
         assert any(re.search(r"more CPU|its turn|slot", words) for words in waited.values()), waited
     finally:
         for client in clients:

@@ -20,12 +20,12 @@ def shell(service: ClusterServer) -> Iterator[Client]:
 
 def _error(client: Client, url: str, phase: str = "ERROR") -> tuple[str, str]:
     """Reason and message of a job that has ended badly."""
-    told = client.ended(url)
-    assert told["phase"] == phase, told["errorSummary"]
-    words = str(told["errorSummary"]["message"])
+    document = client.ended(url)
+    assert document["phase"] == phase, document["errorSummary"]
+    words = str(document["errorSummary"]["message"])
     for jargon in ("kubelet", "BackoffLimit", "sidecar", "initContainer", "OOMKilled", "emptyDir", "CrashLoop"):
         assert jargon not in words
-    return str(told["errorSummary"]["reason"]), words
+    return str(document["errorSummary"]["reason"]), words
 
 
 def test_exit_code(shell: Client) -> None:
@@ -109,11 +109,11 @@ LONGER = "echo begun; sleep 20; echo x > $UWS_OUTPUT_DIR/result"
 
 def _second_attempt(client: Client, url: str, reason: str) -> Any:
     """The job goes on under the same id after its first attempt was lost."""
-    told = until(
-        lambda: (found := client.json(url))["jobInfo"]["attempt"] == 2 and found, "a second attempt", seconds=120
+    document = until(
+        lambda: (current := client.json(url))["jobInfo"]["attempt"] == 2 and current, "a second attempt", seconds=120
     )
-    assert [one["reason"] for one in told["jobInfo"]["lost"]] == [reason], told["jobInfo"]
-    return told
+    assert [attempt["reason"] for attempt in document["jobInfo"]["lost"]] == [reason], document["jobInfo"]
+    return document
 
 
 def test_pod_deleted(shell: Client, site_a: Site) -> None:

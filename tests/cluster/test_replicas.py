@@ -30,20 +30,20 @@ def test_one_drives_and_the_other_takes_over(replicas: tuple[ClusterServer, Clus
     """The driver is killed while jobs run and wait: the other one goes on, and nothing is made twice."""
     first, second = replicas
     until(lambda: "driving the site" in first.log.read_text(), "the first to drive")
-    with first.client() as one, second.client() as two:
-        running = one.script("echo begun; sleep 12; echo x > $UWS_OUTPUT_DIR/result")
-        there = running.replace(first.url, second.url)
-        two.wait(there, "EXECUTING")
+    with first.client() as first_client, second.client() as two:
+        running = first_client.script("echo begun; sleep 12; echo x > $UWS_OUTPUT_DIR/result")
+        url_there = running.replace(first.url, second.url)
+        two.wait(url_there, "EXECUTING")
         # A replica that does not drive the site shows the live log all the same.
-        until(lambda: "begun" in two.log(there), "the live log at the other replica")
+        until(lambda: "begun" in two.log(url_there), "the live log at the other replica")
         assert "driving the site" not in second.log.read_text()
         first.kill()
         late = two.script("echo x > $UWS_OUTPUT_DIR/result")
-        for url in (there, late):
-            told = two.ended(url)
-            assert told["phase"] == "COMPLETED", told["errorSummary"]
-            assert told["jobInfo"]["attempt"] == 1
-            made = {name: count for name, count in site_a.job_creations(NAMESPACE).items() if job_id(url) in name}
-            assert made == {f"uws-{job_id(url)}-1": 1}
+        for url in (url_there, late):
+            document = two.ended(url)
+            assert document["phase"] == "COMPLETED", document["errorSummary"]
+            assert document["jobInfo"]["attempt"] == 1
+            creations = {name: count for name, count in site_a.job_creations(NAMESPACE).items() if job_id(url) in name}
+            assert creations == {f"uws-{job_id(url)}-1": 1}
         assert "driving the site" in second.log.read_text()
-        one.made.clear()
+        first_client.made.clear()

@@ -25,7 +25,11 @@ Ask = Callable[[Cluster], Awaitable[Any]]
 
 def _role() -> dict[str, Any]:
     """The Role as the chart makes it for a site without queues; Kueue's two rights are used in test_queues."""
-    (role,) = (one for one in yaml.safe_load_all(template("site.namespace=jobs")) if one and one["kind"] == "Role")
+    (role,) = (
+        document
+        for document in yaml.safe_load_all(template("site.namespace=jobs"))
+        if document and document["kind"] == "Role"
+    )
     return dict(role)
 
 
@@ -71,7 +75,7 @@ def place(site_a: Site) -> Iterator[tuple[Site, str, str]]:
 def _ended_pod(site: Site, namespace: str) -> str:
     """The name of the first Job's pod once it has printed."""
     pods = site.get("pods", "-n", namespace, "-l", "rights=first")["items"]
-    return next((one["metadata"]["name"] for one in pods if one["status"]["phase"] == "Succeeded"), "")
+    return next((pod["metadata"]["name"] for pod in pods if pod["status"]["phase"] == "Succeeded"), "")
 
 
 def _grant(site: Site, namespace: str, without: tuple[str, str] | None = None) -> None:

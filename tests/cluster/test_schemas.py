@@ -25,18 +25,18 @@ def _programs() -> None:
 
 def test_right_manifests_pass() -> None:
     """Kinds of Kubernetes and of Kueue, quantities as numbers, empty fields, and a kind that describes other kinds."""
-    whole = job("x", "ns", "local/busybox:1", "true")
-    container = whole["spec"]["template"]["spec"]["containers"][0]
+    manifest = job("x", "ns", "local/busybox:1", "true")
+    container = manifest["spec"]["template"]["spec"]["containers"][0]
     container["resources"] = {"limits": {"cpu": 1, "memory": "1Gi"}}
     container["livenessProbe"] = {"httpGet": {"path": "/", "port": "http"}}
     empty = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", "annotations": None}}
-    schemas.check(yaml.safe_dump_all([whole, empty, *kueue.queue("main", "ns", cpu=1)]))
+    schemas.check(yaml.safe_dump_all([manifest, empty, *kueue.queue("main", "ns", cpu=1)]))
     definitions = build.ensure("kueue")["kueue"].parent / "config" / "components" / "crd" / "bases"
     schemas.check((definitions / "kueue.x-k8s.io_localqueues.yaml").read_text())
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"spec": {**JOB["spec"], "backofLimit": 1}}, "backofLimit"),
         ({"spec": {**JOB["spec"], "backoffLimit": "one"}}, "integer"),
@@ -44,14 +44,14 @@ def test_right_manifests_pass() -> None:
         ({"spec": {"suspend": True}}, "template"),
     ],
 )
-def test_wrong_manifests_do_not(change: dict[str, object], told: str) -> None:
+def test_wrong_manifests_do_not(change: dict[str, object], message: str) -> None:
     """An unknown field, a wrong type, an unknown kind, a missing field: each is named."""
-    with pytest.raises(ClusterError, match=told):
+    with pytest.raises(ClusterError, match=message):
         schemas.check(json.dumps({**JOB, **change}))
 
 
 def test_helm_runs() -> None:
     """Helm is built when first wanted, and runs."""
     program = build.ensure("helm")["helm"]
-    said = subprocess.run([program, "version", "--short"], capture_output=True, text=True, check=True).stdout
-    assert said.startswith(f"v{build.TOOLS['helm'].version.split('.')[0]}.")
+    output = subprocess.run([program, "version", "--short"], capture_output=True, text=True, check=True).stdout
+    assert output.startswith(f"v{build.TOOLS['helm'].version.split('.')[0]}.")

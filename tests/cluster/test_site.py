@@ -18,7 +18,7 @@ from tests.rig.processes import wait_for
 from tests.rig.site import Site
 
 # Seconds in which what must not happen would have happened many times over: no condition can be waited for there.
-ENOUGH = 2
+SETTLE_SECONDS = 2
 RESTRICTED = {
     "automountServiceAccountToken": False,
     "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
@@ -34,7 +34,12 @@ def own_namespace(site_a: Site) -> Iterator[str]:
 def test_node_is_ready(cluster: Cluster) -> None:
     """There is a node, and it takes pods."""
     nodes = cluster.get("nodes")["items"]
-    ready = [each["status"] for node in nodes for each in node["status"]["conditions"] if each["type"] == "Ready"]
+    ready = [
+        condition["status"]
+        for node in nodes
+        for condition in node["status"]["conditions"]
+        if condition["type"] == "Ready"
+    ]
     assert "True" in ready
 
 
@@ -60,13 +65,13 @@ def test_images_of_this_checkout(site_a: Site, own_namespace: str) -> None:
         "--seconds=0 --exit=0 --output=7; cat /tmp/result | wc -c; python -c 'import scipy, astropy.table, pyongc'; "
         "! touch /opt/uws/x"
     )
-    whole = job("service", own_namespace, images.SERVICE, "sh", "-c", script, pod={**RESTRICTED, **volumes})
+    manifest = job("service", own_namespace, images.SERVICE, "sh", "-c", script, pod={**RESTRICTED, **volumes})
     small = job("agent", own_namespace, images.AGENT, "python", "-Ic", "import uws_service.agent.pod", pod=RESTRICTED)
     none = job("none", own_namespace, images.AGENT, "python", "-Ic", "import uws_service.cli", pod=RESTRICTED)
-    container = whole["spec"]["template"]["spec"]["containers"][0]
+    container = manifest["spec"]["template"]["spec"]["containers"][0]
     container["securityContext"] = {"readOnlyRootFilesystem": True, "allowPrivilegeEscalation": False}
     container["volumeMounts"] = [{"name": "tmp", "mountPath": "/tmp"}]
-    site_a.apply(whole, small, none)
+    site_a.apply(manifest, small, none)
     wait_complete(site_a, "service", own_namespace)
     wait_complete(site_a, "agent", own_namespace)
     lines = log(site_a, "service", own_namespace).splitlines()
@@ -79,11 +84,11 @@ class Greeter:
     """An HTTP server on one address of this machine that counts who asked for what."""
 
     def __init__(self, address: str) -> None:
-        asked = self.asked = []  # type: list[str]
+        paths = self.requests = []  # type: list[str]
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                asked.append(self.path)
+                paths.append(self.path)
                 self.send_response(200)
                 self.end_headers()
                 self.wfile.write(b"greetings")
@@ -116,7 +121,7 @@ def test_pod_reaches_a_server_on_this_machine(site_a: Site, own_namespace: str) 
         command = ask(site_a.host_address, greeter.port, "/from-a-pod")
         site_a.apply(job("asks", own_namespace, images.BUSYBOX, "sh", "-c", command))
         wait_complete(site_a, "asks", own_namespace)
-    assert greeter.asked == ["/from-a-pod"]
+    assert greeter.requests == ["/from-a-pod"]
     assert "greetings" in log(site_a, "asks", own_namespace)
 
 
@@ -125,7 +130,7 @@ def test_pod_reaches_nothing_else(site_a: Site, own_namespace: str) -> None:
     script = f"{ask('198.51.100.1', 80)} && exit 1; nc -w 2 -z {site_a.host_address} 9; ip route get 198.51.100.1; true"
     site_a.apply(job("lost", own_namespace, images.BUSYBOX, "sh", "-c", script))
     wait_complete(site_a, "lost", own_namespace)
-    assert site_a.inside.in_network(lambda: _route("198.51.100.1")) == "unreachable"
+    assert site_a.namespaces.in_network(lambda: _route("198.51.100.1")) == "unreachable"
 
 
 def _route(address: str) -> str:
@@ -161,22 +166,22 @@ def test_cut_and_mend(site_a: Site, own_namespace: str) -> None:
     with Greeter(site_a.host_address) as greeter:
         loop = f"while :; do {ask(site_a.host_address, greeter.port)} >/dev/null; sleep 0.2; done"
         site_a.apply(job("asks", own_namespace, images.BUSYBOX, "sh", "-c", loop))
-        wait_for("a first request", lambda: greeter.asked, 60)
+        wait_for("a first request", lambda: greeter.requests, 60)
         site_a.cut()
         try:
             assert site_a.is_cut
             with pytest.raises(ClusterError, match="kubectl get"):
                 site_a.kubectl("get", "nodes", "--request-timeout=2s")
-            before = len(greeter.asked)
-            assert all(site_a.ready(each) for each in ("kube-apiserver", "kubelet", "kube-scheduler"))
+            before = len(greeter.requests)
+            assert all(site_a.ready(component) for component in ("kube-apiserver", "kubelet", "kube-scheduler"))
             # That nothing comes can't be waited for: this is fifteen times the pause between two requests.
             time.sleep(3)
-            assert len(greeter.asked) == before
+            assert len(greeter.requests) == before
         finally:
             site_a.mend()
         assert not site_a.is_cut
         assert site_a.get("nodes")["items"]
-        wait_for("a request after mending", lambda: greeter.asked[before:], 30)
+        wait_for("a request after mending", lambda: greeter.requests[before:], 30)
 
 
 @pytest.mark.parametrize("component", ["kube-apiserver", "etcd"])
@@ -198,7 +203,7 @@ def test_killed_controller_manager(site_a: Site, own_namespace: str) -> None:
     """Without it a Job gets no pod; with it again, it does."""
     site_a.kill("kube-controller-manager")
     site_a.apply(job("later", own_namespace, images.BUSYBOX, "true"))
-    time.sleep(ENOUGH)
+    time.sleep(SETTLE_SECONDS)
     assert not site_a.get("pods", "-n", own_namespace)["items"]
     site_a.start("kube-controller-manager")
     wait_complete(site_a, "later", own_namespace)
@@ -211,7 +216,7 @@ def test_stopped_and_started(site_a: Site, own_namespace: str, component: str) -
     assert not site_a.alive(component)
     site_a.apply(job("later", own_namespace, images.BUSYBOX, "true"))
     wait_for("the pod", lambda: site_a.get("pods", "-n", own_namespace)["items"], 30)
-    time.sleep(ENOUGH)
+    time.sleep(SETTLE_SECONDS)
     (pod,) = site_a.get("pods", "-n", own_namespace)["items"]
     assert pod["status"]["phase"] == "Pending"
     site_a.start(component)
@@ -263,8 +268,8 @@ def test_two_sites_know_nothing_of_each_other(site_a: Site, site_b: Site) -> Non
             assert site.job_creations(namespace) == {"here": 1}
     account = Cluster(site_a.kubeconfig_for("default", "default"), images.BUSYBOX)
     assert "system:serviceaccount:default:default" in account.kubectl("auth", "whoami")
-    elsewhere = ("--server", site_b.server, "--certificate-authority", site_b.layout.certificate("ca.crt"))
-    assert "Unauthorized" in account.kubectl(*elsewhere, "auth", "whoami", check=False)
+    other_site = ("--server", site_b.server, "--certificate-authority", site_b.layout.certificate("ca.crt"))
+    assert "Unauthorized" in account.kubectl(*other_site, "auth", "whoami", check=False)
     site_a.cut()
     try:
         assert site_b.get("nodes")["items"][0]["metadata"]["name"] == "node-b"

@@ -40,8 +40,8 @@ def test_pyvo(service: ClusterServer, site_a: Site) -> None:
     tap = pyvo.dal.TAPService(f"{service.url}/tap")
     before = jobs_made(site_a)
     assert len(tap.run_async(BRIGHT)) == 5
-    mine = Table({"name": ["m31", "m33"], "ra": [10.6847, 23.4621], "dec": [41.2687, 30.6599]})
-    assert list(tap.run_async(MATCH, uploads={"mine": mine})["name"]) == ["NGC0224", "NGC0598"]
+    table = Table({"name": ["m31", "m33"], "ra": [10.6847, 23.4621], "dec": [41.2687, 30.6599]})
+    assert list(tap.run_async(MATCH, uploads={"mine": table})["name"]) == ["NGC0224", "NGC0598"]
     with pytest.raises(pyvo.dal.DALQueryError, match="column 8"):
         tap.run_async("SELECT nme FROM openngc.objects")
     assert jobs_made(site_a) == before + 3

@@ -22,9 +22,9 @@ def whole(site_a: Site, site_b: Site) -> Iterator[None]:
             site.mend()
 
 
-def _started(folder: Path, site_a: Site, site_b: Site, **more: object) -> ClusterServer:
+def _started(folder: Path, site_a: Site, site_b: Site, **settings: object) -> ClusterServer:
     """A service that has found both sites."""
-    server = ClusterServer(folder, [settings_of(site_a, **more), settings_of(site_b, **more)], "0.0.0.0")
+    server = ClusterServer(folder, [settings_of(site_a, **settings), settings_of(site_b, **settings)], "0.0.0.0")
     server.start()
     until(lambda: server.log.read_text().count("site is reachable") == 2, "both sites to be reached")
     return server
@@ -53,8 +53,8 @@ def test_choice_and_reason(site_a: Site, site_b: Site, folder: Path) -> None:
             url = client.script("true", SITE="b")
             assert client.json(url)["jobInfo"]["siteReason"] == "asked for by SITE"
             wrong = client.script("true", SITE="moon")
-            told = client.ended(wrong)
-            assert told["phase"] == "ERROR" and "sites: a, b" in told["errorSummary"]["message"]
+            document = client.ended(wrong)
+            assert document["phase"] == "ERROR" and "sites: a, b" in document["errorSummary"]["message"]
             free = client.script("true")
             assert client.ended(free)["phase"] == "COMPLETED"
             assert "fewest" in client.json(free)["jobInfo"]["siteReason"]
@@ -81,9 +81,11 @@ def test_cut_off_for_a_while(site_a: Site, site_b: Site, folder: Path) -> None:
             assert client.json(late)["jobInfo"]["site"] == "a"
             site_b.mend()
             for url in at["b"]:
-                told = client.ended(url)
-                assert told["phase"] == "COMPLETED", told["errorSummary"]
-                assert told["jobInfo"]["attempt"] == 1 and [one["id"] for one in told["results"]] == ["result"]
+                document = client.ended(url)
+                assert document["phase"] == "COMPLETED", document["errorSummary"]
+                assert document["jobInfo"]["attempt"] == 1 and [result["id"] for result in document["results"]] == [
+                    "result"
+                ]
             assert set(_made(site_b, at["b"]).values()) == {1} and len(_made(site_b, at["b"])) == 3
             assert not _made(site_a, at["b"])
     finally:
@@ -100,25 +102,27 @@ def test_cut_off_for_ever(site_a: Site, site_b: Site, folder: Path) -> None:
             pinned = client.script(WORK.format(15), SITE="b")
             for url in [*urls, pinned]:
                 client.wait(url, "EXECUTING")
-            there = [url for url in urls if client.json(url)["jobInfo"]["site"] == "b"]
-            assert there, "no job went to site b"
+            moved = [url for url in urls if client.json(url)["jobInfo"]["site"] == "b"]
+            assert moved, "no job went to site b"
             site_b.cut()
             for url in urls:
-                told = client.ended(url, timeout=180)
-                assert told["phase"] == "COMPLETED", told["errorSummary"]
-                assert told["jobInfo"]["site"] == "a"
-            for url in there:
-                told = client.json(url)
-                assert [one["reason"] for one in told["jobInfo"]["lost"]] == ["SiteLost"]
-                assert told["jobInfo"]["attempt"] == 2
+                document = client.ended(url, timeout=180)
+                assert document["phase"] == "COMPLETED", document["errorSummary"]
+                assert document["jobInfo"]["site"] == "a"
+            for url in moved:
+                document = client.json(url)
+                assert [attempt["reason"] for attempt in document["jobInfo"]["lost"]] == ["SiteLost"]
+                assert document["jobInfo"]["attempt"] == 2
             assert client.phase(pinned) == "UNKNOWN"  # its owner wants it there and nowhere else
             site_b.mend()
-            until(lambda: "refused" in site_b_agents(site_b, there), "the late manifests to be refused", 60)
+            until(lambda: "refused" in site_b_agents(site_b, moved), "the late manifests to be refused", 60)
             assert client.ended(pinned)["phase"] == "COMPLETED"
-            until(lambda: not left(site_b, there), "the given-up Jobs to be removed")
-            for url in there:
-                told = client.json(url)
-                assert told["phase"] == "COMPLETED" and [one["id"] for one in told["results"]] == ["result"]
+            until(lambda: not left(site_b, moved), "the given-up Jobs to be removed")
+            for url in moved:
+                document = client.json(url)
+                assert document["phase"] == "COMPLETED" and [result["id"] for result in document["results"]] == [
+                    "result"
+                ]
                 assert set(_made(site_b, [url]).values()) == set(_made(site_a, [url]).values()) == {1}
     finally:
         server.stop()
@@ -136,4 +140,4 @@ def site_b_agents(site: Site, urls: list[str]) -> str:
 def left(site: Site, urls: list[str]) -> list[str]:
     """Jobs and pods of some UWS jobs that a site still has."""
     items = site.get("jobs,pods", "-n", NAMESPACE)["items"]
-    return [one["metadata"]["name"] for one in items if any(job_id(url) in one["metadata"]["name"] for url in urls)]
+    return [item["metadata"]["name"] for item in items if any(job_id(url) in item["metadata"]["name"] for url in urls)]

@@ -60,21 +60,21 @@ def blocks(page: str) -> list[Block]:
     """The marked fences of a page, in order."""
     text = (DOCS / page).read_text(encoding="utf-8")
     return [
-        Block(found.group(1), found.group(3), text.count("\n", 0, found.start(3)) + 1) for found in FENCE.finditer(text)
+        Block(match.group(1), match.group(3), text.count("\n", 0, match.start(3)) + 1) for match in FENCE.finditer(text)
     ]
 
 
 def commands(block: Block) -> list[tuple[str, list[str]]]:
     """Each command of a console block with the lines that it must print; ``\\`` carries a command on."""
-    found: list[tuple[str, list[str]]] = []
+    commands: list[tuple[str, list[str]]] = []
     for line in block.text.splitlines():
         if line.startswith("$ "):
-            found.append((line[2:], []))
-        elif found and found[-1][0].endswith("\\") and not found[-1][1]:
-            found[-1] = (found[-1][0] + "\n" + line.removeprefix("> "), [])
-        elif found:
-            found[-1][1].append(line)
-    return found
+            commands.append((line[2:], []))
+        elif commands and commands[-1][0].endswith("\\") and not commands[-1][1]:
+            commands[-1] = (commands[-1][0] + "\n" + line.removeprefix("> "), [])
+        elif commands:
+            commands[-1][1].append(line)
+    return commands
 
 
 def matches(expected: list[str], printed: str) -> bool:
@@ -180,9 +180,9 @@ class Reader:
 @pytest.fixture
 def reader(tmp_path: Path) -> Iterator[Reader]:
     """A reader in an empty folder."""
-    one = Reader(tmp_path)
-    yield one
-    one.leave()
+    reader = Reader(tmp_path)
+    yield reader
+    reader.leave()
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -191,10 +191,10 @@ def test_page(page: str, reader: Reader) -> None:
     if shutil.which("curl") is None:
         message = "curl is not installed"
         pytest.fail(message) if os.environ.get("UWS_TEST_REQUIRE") == "all" else pytest.skip(message)
-    found = blocks(page)
-    assert any(block.mark == "run" for block in found), f"{page} has no example that runs"
-    for block in found:
-        where = f"docs/{page}:{block.line}"
+    page_blocks = blocks(page)
+    assert any(block.mark == "run" for block in page_blocks), f"{page} has no example that runs"
+    for block in page_blocks:
+        place = f"docs/{page}:{block.line}"
         if block.mark.startswith("file: "):
             target = reader.folder / block.mark.removeprefix("file: ")
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -205,11 +205,13 @@ def test_page(page: str, reader: Reader) -> None:
                 reader.serve(reader.here(command))
                 continue
             status, printed = reader.run(command)
-            assert status == 0, f"{where}: {command}\nended with {status}:\n{printed}"
+            assert status == 0, f"{place}: {command}\nended with {status}:\n{printed}"
             if expected:
-                wanted = [reader.here(line) for line in expected]
-                shown = "\n".join(wanted)
-                assert matches(wanted, printed), f"{where}: {command}\nprinted:\n{printed}\ninstead of:\n{shown}"
+                expected_lines = [reader.here(line) for line in expected]
+                expected_text = "\n".join(expected_lines)
+                assert matches(expected_lines, printed), (
+                    f"{place}: {command}\nprinted:\n{printed}\ninstead of:\n{expected_text}"
+                )
 
 
 def test_expectations_can_fail() -> None:

@@ -59,11 +59,11 @@ def test_drawing_shows_every_transition() -> None:
     pairs = {(source, target) for (source, _), target in TRANSITIONS.items()}
     merged = {
         (frame, target)
-        for frame, inside in GENERATOR._inside().items()
+        for frame, inner in GENERATOR._inside().items()
         for target in GENERATOR.PLACES
-        if target not in inside and all((Phase(one), Phase(target)) in pairs for one in inside)
+        if target not in inner and all((Phase(state), Phase(target)) in pairs for state in inner)
     }
-    covered = {(Phase(one), Phase(target)) for frame, target in merged for one in GENERATOR._inside()[frame]}
+    covered = {(Phase(state), Phase(target)) for frame, target in merged for state in GENERATOR._inside()[frame]}
     assert lines == len(pairs - covered) + len({target for _, target in merged})
 
 

@@ -14,10 +14,10 @@ def test_every_protection_has_its_test() -> None:
     rows = [line for line in section.splitlines() if line.startswith("| ") and "---" not in line][1:]
     assert len(rows) > 20
     for row in rows:
-        named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", row)
-        assert named, f"no test: {row}"
-        for file, test in named:
-            found = [
+        references = re.findall(r"`(test_\w+\.py)::(test_\w+)`", row)
+        assert references, f"no test: {row}"
+        for file, test in references:
+            paths = [
                 path for path in (ROOT / "tests").rglob(file) if f"def {test}(" in path.read_text(encoding="utf-8")
             ]
-            assert found, f"{file} has no {test}"
+            assert paths, f"{file} has no {test}"

@@ -13,12 +13,12 @@ TESTS = """
 from pathlib import Path
 import pytest
 
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent
 
 class TestFirst:
     @pytest.mark.parametrize("text", ["a b", "x@y/[z]"])
     def test_once(self, text):
-        mark = HERE / str(len(text))
+        mark = FOLDER / str(len(text))
         present = mark.exists()
         mark.touch()
         assert present, "first time"
@@ -29,7 +29,7 @@ def test_always():
 @pytest.fixture
 def resource():
     yield
-    mark = HERE / "closed"
+    mark = FOLDER / "closed"
     present = mark.exists()
     mark.touch()
     assert present, "not closed"
@@ -75,12 +75,12 @@ def folder(tmp_path: Path) -> Path:
 def test_flaky_and_broken(folder: Path) -> None:
     """What passes alone is FLAKY with the reason of its failure; what fails again makes the verdict fail."""
     assert pytest_run(folder, "first.xml") == 1
-    again = report(folder, "again", "first.xml").stdout
+    second = report(folder, "again", "first.xml").stdout
     flaky = ["test_some.py::TestFirst::test_once[a b]", "test_some.py::TestFirst::test_once[x@y/[z]]"]
-    assert sorted(again.split("\n")[:-1]) == sorted(
+    assert sorted(second.split("\n")[:-1]) == sorted(
         [*flaky, "test_some.py::test_always", "test_some.py::test_teardown"]
     )
-    (folder / "again").write_text(again)
+    (folder / "again").write_text(second)
     assert pytest_run(folder, "second.xml", "@again") == 1
     verdict = report(folder, "verdict", "first.xml", "second.xml")
     assert verdict.returncode == 1

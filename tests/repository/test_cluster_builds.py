@@ -51,7 +51,7 @@ def builder(folder: Path) -> subprocess.Popen[str]:
 
 def test_two_builders_at_once(sources: Path) -> None:
     """The second waits for the first; both get the same program, which was built once."""
-    answers = [each.communicate(timeout=120) for each in (builder(sources), builder(sources))]
+    answers = [process.communicate(timeout=120) for process in (builder(sources), builder(sources))]
     assert sum("Building tiny 1.0" in err for _, err in answers) >= 1
     assert sum(err.count("about 0.1 min") for _, err in answers) == 1
     (path,) = {out.strip() for out, _ in answers}
@@ -75,7 +75,7 @@ def test_a_change_is_built_anew_and_a_failure_is_told(sources: Path) -> None:
 def test_keys_follow_from_what_is_built() -> None:
     """Another version, other flags or another module file give another place in the cache."""
     tool = TOOLS["kwok"]
-    assert len({each.home for each in TOOLS.values()}) == len(TOOLS)
+    assert len({tool.home for tool in TOOLS.values()}) == len(TOOLS)
     assert replace(tool, version="0.8.1").key != tool.key
     assert replace(tool, arguments=("install",)).key != tool.key
     assert TOOLS["kubernetes"].key != replace(TOOLS["kubernetes"], sources=()).key
@@ -84,16 +84,16 @@ def test_keys_follow_from_what_is_built() -> None:
 def test_layers_follow_from_their_contents(tmp_path: Path) -> None:
     """The same files give the same layer, whenever and wherever it is written; thin archives lack what is known."""
     entries = [archives.Entry("a/b", content=b"1"), archives.Entry("c", link="a/b"), archives.folder("tmp", 0o1777)]
-    one, two = (archives.write_layer(entries, tmp_path / name) for name in ("one", "two"))
-    assert one.digest == two.digest and one.size == two.size
-    with tarfile.open(one.path) as tar:
+    first, two = (archives.write_layer(entries, tmp_path / name) for name in ("one", "two"))
+    assert first.digest == two.digest and first.size == two.size
+    with tarfile.open(first.path) as tar:
         assert tar.getnames() == ["a", "a/b", "c", "tmp"]
         assert tar.getmember("tmp").mode == 0o1777 and tar.getmember("a").isdir()
-    image = archives.write_image("docker.io/local/x:1", [one], tmp_path / "image.tar", {"Cmd": ["c"]})
+    image = archives.write_image("docker.io/local/x:1", [first], tmp_path / "image.tar", {"Cmd": ["c"]})
     with (tmp_path / "thin.tar").open("wb") as file:
-        archives.write_thin(image, {one.digest}, file)
-    with tarfile.open(image) as whole, tarfile.open(tmp_path / "thin.tar") as thin:
-        assert set(whole.getnames()) - set(thin.getnames()) == {f"blobs/sha256/{one.digest}"}
+        archives.write_thin(image, {first.digest}, file)
+    with tarfile.open(image) as full, tarfile.open(tmp_path / "thin.tar") as thin:
+        assert set(full.getnames()) - set(thin.getnames()) == {f"blobs/sha256/{first.digest}"}
 
 
 def test_missing_programs_are_named_with_their_packages() -> None:

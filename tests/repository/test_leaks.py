@@ -76,12 +76,12 @@ def outcomes(folder: Path, tests: str, *plugins: str) -> dict[str, set[str]]:
     (folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
     options = [word for plugin in plugins for word in ("-p", plugin)]
     command = [sys.executable, "-m", "pytest", "-rA", "-p", "no:cacheprovider", *options, f"--rootdir={folder}", "-c"]
-    done = subprocess.run([*command, folder / "pytest.ini", folder], cwd=ROOT, capture_output=True, text=True)
-    found: dict[str, set[str]] = {}
-    for outcome, test in re.findall(r"^(PASSED|FAILED|ERROR) .*::(\w+)", done.stdout, re.MULTILINE):
-        found.setdefault(test, set()).add(outcome)
-    assert found, done.stdout + done.stderr
-    return found
+    completed = subprocess.run([*command, folder / "pytest.ini", folder], cwd=ROOT, capture_output=True, text=True)
+    by_outcome: dict[str, set[str]] = {}
+    for outcome, test in re.findall(r"^(PASSED|FAILED|ERROR) .*::(\w+)", completed.stdout, re.MULTILINE):
+        by_outcome.setdefault(test, set()).add(outcome)
+    assert by_outcome, completed.stdout + completed.stderr
+    return by_outcome
 
 
 @pytest.mark.parametrize("tests", [LEAK, UNREAD], ids=["a socket", "an answer"])
@@ -97,8 +97,8 @@ def test_a_leak_fails_its_own_test(tmp_path: Path) -> None:
 
 def test_a_failure_leaves_nothing_to_the_next_test(tmp_path: Path) -> None:
     """A traceback keeps the frames of a failed test, and all that they hold."""
-    found = outcomes(tmp_path, FAILURE, "tests.leaks")
-    assert "FAILED" in found["test_leak"] and found["test_next"] == {"PASSED"}
+    counts = outcomes(tmp_path, FAILURE, "tests.leaks")
+    assert "FAILED" in counts["test_leak"] and counts["test_next"] == {"PASSED"}
 
 
 def test_answers_that_a_client_does_not_close(tmp_path: Path) -> None:

@@ -41,12 +41,12 @@ def tracked() -> list[Path]:
 
 def texts() -> dict[Path, str]:
     """Path -> content of each tracked text file."""
-    found = {}
+    hits = {}
     for name in tracked():
         content = (ROOT / name).read_bytes()
         if b"\0" not in content[:4096]:
-            found[name] = content.decode("utf-8", "replace")
-    return found
+            hits[name] = content.decode("utf-8", "replace")
+    return hits
 
 
 def test_no_registry_hosts() -> None:
@@ -98,12 +98,12 @@ def test_locks_cover_what_the_project_declares() -> None:
     """A dependency in pyproject.toml that is in no lock would not be installed (``make lock`` puts it there)."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     extras = project["project"]["optional-dependencies"]
-    needed = {
+    distributions = {
         "requirements/runtime.txt": project["project"]["dependencies"] + extras["apps"],
         "requirements/demo.txt": project["project"]["dependencies"] + extras["apps"] + extras["demo"],
         "requirements/dev.txt": project["project"]["dependencies"] + [r for group in extras.values() for r in group],
     }
-    for lock, requirements in needed.items():
+    for lock, requirements in distributions.items():
         pinned = set(re.findall(r"^([a-z0-9._-]+)(?:\[[a-z,]+\])?==", (ROOT / lock).read_text(), re.MULTILINE))
         names = {re.split(r"[\[>=<~! ]", r)[0].lower().replace("_", "-") for r in requirements}
         assert names | {"hatchling", "editables"} <= pinned, (lock, names - pinned)
@@ -154,24 +154,24 @@ yaml.load("f", yaml.Loader)
 def linted(code: str, path: str) -> list[str]:
     """The lines that the linter complains about, were the code in a file of that name."""
     ruff = Path(sys.executable).with_name("ruff")
-    done = subprocess.run(
+    completed = subprocess.run(
         [ruff, "check", "--select", "TID251", "--output-format", "json", "--stdin-filename", path, "-"],
         input=code, capture_output=True, text=True, cwd=ROOT,
     )  # fmt: skip
-    assert done.returncode in (0, 1), done.stderr
-    return [code.splitlines()[one["location"]["row"] - 1] for one in json.loads(done.stdout)]
+    assert completed.returncode in (0, 1), completed.stderr
+    return [code.splitlines()[load["location"]["row"] - 1] for load in json.loads(completed.stdout)]
 
 
 def test_dangerous_parsers_are_refused() -> None:
     """What follows the words of a file, or runs them, fails the linter; an application can't slip past it."""
-    wanted = {line for line in DANGEROUS.splitlines() if line} - {
+    expected = {line for line in DANGEROUS.splitlines() if line} - {
         "import astropy.io.votable as votable",
         "from astropy.table import Table as T",
         "from lxml import etree",
         "import numpy as np",
         "import yaml",
     }
-    assert set(linted(DANGEROUS, "uws_service/apps/another.py")) == wanted
+    assert set(linted(DANGEROUS, "uws_service/apps/another.py")) == expected
 
 
 def test_exceptions_for_parsers_are_listed() -> None:

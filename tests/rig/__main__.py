@@ -37,32 +37,32 @@ def main(arguments: list[str]) -> int:
     load = commands.add_parser("image", help="make images known to a site")
     load.add_argument("name", metavar="NAME")
     load.add_argument("images", nargs="+", metavar="FILE|service|agent", help="an archive, or one of this checkout's")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        return COMMANDS[given.command](given)
+        return COMMANDS[options.command](options)
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
 
-def _up(given: argparse.Namespace) -> int:
-    for name in given.names or ["a"]:
-        begun = time.monotonic()
-        site = Site.up(name, kueue=given.kueue, kwok=given.kwok)
-        print(f"Site {name} is up ({time.monotonic() - begun:.1f} s): {site.server}")
+def _up(options: argparse.Namespace) -> int:
+    for name in options.names or ["a"]:
+        start = time.monotonic()
+        site = Site.up(name, kueue=options.kueue, kwok=options.kwok)
+        print(f"Site {name} is up ({time.monotonic() - start:.1f} s): {site.server}")
         print(f"  kubectl    export KUBECONFIG={site.kubeconfig}")
         print(f"  this machine, from its pods: {site.host_address}")
         print(f"  logs       {site.folder / 'logs'}")
     return 0
 
 
-def _down(given: argparse.Namespace) -> int:
-    for name in given.names or Site.names():
+def _down(options: argparse.Namespace) -> int:
+    for name in options.names or Site.names():
         print(f"Site {name}: {'removed' if Site.remove(name) else 'there is none'}")
     return 0
 
 
-def _status(given: argparse.Namespace) -> int:
+def _status(options: argparse.Namespace) -> int:
     for name in Site.names():
         site = Site.find(name)
         if site is None:
@@ -75,50 +75,50 @@ def _status(given: argparse.Namespace) -> int:
     return 0
 
 
-def _kubectl(given: argparse.Namespace) -> int:
-    print(_site(given).kubectl(*_rest(given)), end="")
+def _kubectl(options: argparse.Namespace) -> int:
+    print(_site(options).kubectl(*_rest(options)), end="")
     return 0
 
 
-def _enter(given: argparse.Namespace) -> int:
-    return _site(given).enter(_rest(given) or ["/bin/sh"])
+def _enter(options: argparse.Namespace) -> int:
+    return _site(options).enter(_rest(options) or ["/bin/sh"])
 
 
-def _cut(given: argparse.Namespace) -> int:
-    _site(given).cut()
+def _cut(options: argparse.Namespace) -> int:
+    _site(options).cut()
     return 0
 
 
-def _mend(given: argparse.Namespace) -> int:
-    _site(given).mend()
+def _mend(options: argparse.Namespace) -> int:
+    _site(options).mend()
     return 0
 
 
-def _image(given: argparse.Namespace) -> int:
-    own = {"service": images.service, "agent": images.agent}
-    for image in given.images:
-        _site(given).import_image(own[image]() if image in own else Path(image))
-    print("\n".join(_site(given).images()))
+def _image(options: argparse.Namespace) -> int:
+    builders = {"service": images.service, "agent": images.agent}
+    for image in options.images:
+        _site(options).import_image(builders[image]() if image in builders else Path(image))
+    print("\n".join(_site(options).images()))
     return 0
 
 
-def _build(given: argparse.Namespace) -> int:
-    unknown = [name for name in given.tools if name not in build.TOOLS]
+def _build(options: argparse.Namespace) -> int:
+    unknown = [name for name in options.tools if name not in build.TOOLS]
     if unknown:
         raise ClusterError(f"{', '.join(unknown)}: no such program; there are: {', '.join(build.TOOLS)}")
-    for path in build.ensure(*(given.tools or build.TOOLS)).values():
+    for path in build.ensure(*(options.tools or build.TOOLS)).values():
         print(path)
     return 0
 
 
-def _rest(given: argparse.Namespace) -> list[str]:
-    return list(given.rest[1:] if given.rest[:1] == ["--"] else given.rest)
+def _rest(options: argparse.Namespace) -> list[str]:
+    return list(options.rest[1:] if options.rest[:1] == ["--"] else options.rest)
 
 
-def _site(given: argparse.Namespace) -> Site:
-    site = Site.find(given.name)
+def _site(options: argparse.Namespace) -> Site:
+    site = Site.find(options.name)
     if site is None:
-        raise ClusterError(f"site {given.name} does not run; `python -m tests.rig up {given.name}` starts it")
+        raise ClusterError(f"site {options.name} does not run; `python -m tests.rig up {options.name}` starts it")
     return site
 
 

@@ -51,11 +51,11 @@ def folder(path: str, mode: int = 0o755) -> Entry:
 def write_layer(entries: Iterable[Entry], target: Path) -> Layer:
     """Write a layer; the folders above each entry come by themselves."""
     digest = hashlib.sha256()
-    made: set[str] = set()
+    added: set[str] = set()
     with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as file:
         with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as tar:
             for entry in entries:
-                _add(tar, entry, made)
+                _add(tar, entry, added)
         file.flush()
         size = file.tell()
         file.seek(0)
@@ -66,19 +66,19 @@ def write_layer(entries: Iterable[Entry], target: Path) -> Layer:
     return Layer(target, digest.hexdigest(), size)
 
 
-def _add(tar: tarfile.TarFile, entry: Entry, made: set[str]) -> None:
+def _add(tar: tarfile.TarFile, entry: Entry, added: set[str]) -> None:
     parts = entry.path.strip("/").split("/")
     for depth in range(1, len(parts)):
         parent = "/".join(parts[:depth])
-        if parent not in made:
-            made.add(parent)
+        if parent not in added:
+            added.add(parent)
             info = tarfile.TarInfo(parent)
             info.type, info.mode = tarfile.DIRTYPE, 0o755
             tar.addfile(info)
     name = "/".join(parts)
-    if name in made:
+    if name in added:
         return
-    made.add(name)
+    added.add(name)
     info = tarfile.TarInfo(name)
     info.mode, info.mtime = entry.mode, entry.mtime
     if entry.path.endswith("/"):
@@ -177,11 +177,11 @@ def small_image(name: str, entries: list[Entry], config: Mapping[str, object]) -
     return target
 
 
-def write_thin(archive: Path, known: Collection[str], target: IO[bytes]) -> None:
+def write_thin(archive: Path, present: Collection[str], target: IO[bytes]) -> None:
     """Copy an archive without the blobs that a node has already, of which most are large layers."""
     with tarfile.open(archive) as source, tarfile.open(fileobj=target, mode="w") as thin:
         for member in source:
             folder, _, digest = member.name.rpartition("/")
-            if folder == "blobs/sha256" and digest in known:
+            if folder == "blobs/sha256" and digest in present:
                 continue
             thin.addfile(member, source.extractfile(member) if member.isfile() else None)

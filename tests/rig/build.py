@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TextIO
 
 from tests.rig.errors import ClusterError, Unable
-from tests.rig.paths import HERE, cache_folder, locked
+from tests.rig.paths import RIG_FOLDER, cache_folder, locked
 
 KUBERNETES = "1.36.3"
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kubelet")
@@ -52,7 +52,7 @@ class Tool:
     arguments: tuple[str, ...]
     minutes: float
     sources: tuple[Path, ...] = ()
-    folder: Path = HERE
+    folder: Path = RIG_FOLDER
     names: tuple[str, ...] = ()
     module: str = ""
     files: tuple[str, ...] = ()
@@ -75,8 +75,8 @@ def _version_flags(version: str) -> str:
     major, minor, _ = version.split(".")
     package = "k8s.io/component-base/version"
     values = {f"{package}.gitMajor": major, f"{package}.gitMinor": minor, f"{package}.gitTreeState": "clean"}
-    for each in (package, "k8s.io/client-go/pkg/version"):
-        values[f"{each}.gitVersion"] = f"v{version}"
+    for target in (package, "k8s.io/client-go/pkg/version"):
+        values[f"{target}.gitVersion"] = f"v{version}"
     return " ".join(["-s -w", *(f"-X {name}={value}" for name, value in values.items())])
 
 
@@ -93,7 +93,7 @@ TOOLS = {
             KUBERNETES,
             ("build", "-ldflags", _version_flags(KUBERNETES), "-o", "{output}", "."),
             5,
-            tuple(HERE / name for name in ("main.go", "go.mod", "go.sum")),
+            tuple(RIG_FOLDER / name for name in ("main.go", "go.mod", "go.sum")),
             names=COMPONENTS,
             module="k8s.io/kubernetes",
             files=("api/openapi-spec/swagger.json",),
@@ -103,8 +103,8 @@ TOOLS = {
             "0.15.0",
             ("build", "-ldflags=-s -w", "-o", "{output}", "sigs.k8s.io/kueue/cmd/kueue"),
             3,
-            (HERE / "kueue" / "go.mod", HERE / "kueue" / "go.sum"),
-            folder=HERE / "kueue",
+            (RIG_FOLDER / "kueue" / "go.mod", RIG_FOLDER / "kueue" / "go.sum"),
+            folder=RIG_FOLDER / "kueue",
             module="sigs.k8s.io/kueue",
             files=("config/components/crd/bases", "config/components/webhook", "config/components/visibility"),
         ),
@@ -117,10 +117,10 @@ TOOLS = {
 
 def go() -> str:
     """The Go command."""
-    found = shutil.which("go")
-    if found is None:
+    program = shutil.which("go")
+    if program is None:
         raise Unable("Go is not installed: Kubernetes is built from source; Go 1.26 or newer is needed on the PATH")
-    return found
+    return program
 
 
 def ensure(*names: str, report: TextIO = sys.stderr) -> dict[str, Path]:
@@ -181,12 +181,12 @@ def _ensure(tool: Tool, report: TextIO) -> Path:
 
 def _build(tool: Tool, command: str, work: Path, report: TextIO) -> None:
     """Run Go, telling how far it is."""
-    verb, *rest = [part.replace("{output}", str(work / tool.name)) for part in tool.arguments]
+    verb, *arguments = [part.replace("{output}", str(work / tool.name)) for part in tool.arguments]
     log = cache_folder() / f"{tool.name}.build.log"
     env = {**os.environ, "CGO_ENABLED": "0", "GOBIN": str(work)}
     with log.open("w") as output:
         process = subprocess.Popen(
-            [command, verb, "-v", "-trimpath", "-buildvcs=false", *rest],
+            [command, verb, "-v", "-trimpath", "-buildvcs=false", *arguments],
             cwd=tool.folder if tool.sources else work,
             env=env,
             stdin=subprocess.DEVNULL,
@@ -251,6 +251,6 @@ def paths(names: Sequence[str], find: Callable[[str], str | None] = shutil.which
             "busybox": "busybox-static",
             "ctr": "containerd",
         }
-        wanted = sorted({packages.get(name, name) for name in missing})
-        raise Unable(f"{', '.join(missing)} not found; Debian has them in: {' '.join(wanted)}")
+        packages_needed = sorted({packages.get(name, name) for name in missing})
+        raise Unable(f"{', '.join(missing)} not found; Debian has them in: {' '.join(packages_needed)}")
     return [str(find(name)) for name in names]

@@ -30,10 +30,10 @@ def make(label: str) -> None:
         folder = hierarchy / label
         if (hierarchy / "cgroup.controllers").exists() and hierarchy == ROOT:
             controllers = (hierarchy / "cgroup.controllers").read_text().split()
-            wanted = " ".join(f"+{name}" for name in controllers)
-            (hierarchy / "cgroup.subtree_control").write_text(wanted)
+            enabled = " ".join(f"+{name}" for name in controllers)
+            (hierarchy / "cgroup.subtree_control").write_text(enabled)
             folder.mkdir(exist_ok=True)
-            (folder / "cgroup.subtree_control").write_text(wanted)
+            (folder / "cgroup.subtree_control").write_text(enabled)
             continue
         folder.mkdir(exist_ok=True)
         for name in ("cpuset.cpus", "cpuset.mems"):  # empty in a new one, and then no process may enter

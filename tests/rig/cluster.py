@@ -33,10 +33,10 @@ class Cluster:
     @classmethod
     def named_by_user(cls) -> Cluster | None:
         """The cluster that ``KUBECONFIG`` names; ``UWS_TEST_BUSYBOX`` says which image its nodes can pull."""
-        named = os.environ.get("KUBECONFIG")
-        if not named or Path(named).absolute().is_relative_to(state_folder()):  # none, or a site of ours
+        kubeconfig = os.environ.get("KUBECONFIG")
+        if not kubeconfig or Path(kubeconfig).absolute().is_relative_to(state_folder()):  # none, or a site of ours
             return None
-        return cls(Path(named), os.environ.get("UWS_TEST_BUSYBOX") or "busybox:stable")
+        return cls(Path(kubeconfig), os.environ.get("UWS_TEST_BUSYBOX") or "busybox:stable")
 
     def kubectl(self, *arguments: str, input: str | None = None, check: bool = True, timeout: float = 120) -> str:
         """Run kubectl; its output, or an error with what it said.
@@ -45,12 +45,12 @@ class Cluster:
         """
         command = [kubectl_program(), "--kubeconfig", str(self.kubeconfig), *arguments]
         try:
-            done = subprocess.run(command, input=input, capture_output=True, text=True, timeout=timeout)
+            completed = subprocess.run(command, input=input, capture_output=True, text=True, timeout=timeout)
         except subprocess.TimeoutExpired as error:
             raise ClusterError(f"kubectl {' '.join(arguments)}: not done in {timeout:g} s") from error
-        if check and done.returncode != 0:
-            raise ClusterError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
-        return done.stdout if done.returncode == 0 else done.stdout + done.stderr
+        if check and completed.returncode != 0:
+            raise ClusterError(f"kubectl {' '.join(arguments)}: {completed.stderr.strip()}")
+        return completed.stdout if completed.returncode == 0 else completed.stdout + completed.stderr
 
     def apply(self, *objects: Mapping[str, Any]) -> None:
         """Make objects so, as ``kubectl apply`` does."""
@@ -63,5 +63,5 @@ class Cluster:
 
 def kubectl_program() -> str:
     """The kubectl that is built here, or the machine's own where nothing can be built."""
-    own = None if build.built("kubernetes") or shutil.which("go") else shutil.which("kubectl")
-    return own or str(build.ensure("kubernetes")["kubernetes"].parent / "kubectl")
+    program = None if build.built("kubernetes") or shutil.which("go") else shutil.which("kubectl")
+    return program or str(build.ensure("kubernetes")["kubernetes"].parent / "kubectl")

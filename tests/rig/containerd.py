@@ -14,8 +14,8 @@ from tests.rig.inside import Inside
 class Containerd:
     """The container runtime of a site."""
 
-    def __init__(self, inside: Inside) -> None:
-        self._inside = inside
+    def __init__(self, namespaces: Inside) -> None:
+        self._namespaces = namespaces
 
     def ready(self) -> bool:
         """Whether it answers."""
@@ -24,9 +24,9 @@ class Containerd:
     def import_image(self, path: Path) -> None:
         """Make the images of an archive (docker save or OCI) known; of an OCI archive only what is new is sent."""
         listed = self._ctr("content", "list", "--quiet").stdout.split()
-        known = {digest.removeprefix("sha256:") for digest in listed}
-        with tempfile.NamedTemporaryFile(dir=self._inside.layout.folder / "run") as thin:
-            archives.write_thin(path, known, thin)
+        present = {digest.removeprefix("sha256:") for digest in listed}
+        with tempfile.NamedTemporaryFile(dir=self._namespaces.layout.folder / "run") as thin:
+            archives.write_thin(path, present, thin)
             thin.flush()
             self._ctr("images", "import", thin.name)
 
@@ -37,14 +37,14 @@ class Containerd:
 
     def _ctr(self, *arguments: str, check: bool = True, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         # Without a server ctr waits for ever, hence its own limit.
-        socket = str(self._inside.layout.containerd_socket)
+        socket = str(self._namespaces.layout.containerd_socket)
         command = ["ctr", "--address", socket, "--connect-timeout", "2s", "-n", "k8s.io", *arguments]
         # Unpacking mounts, which is to be among the site's own mounts.
-        entering = self._inside.entering("mount", "net", "pid")
+        entering = self._namespaces.entering("mount", "net", "pid")
         try:
-            done = subprocess.run([*entering, *command], capture_output=True, text=True, timeout=timeout)
+            completed = subprocess.run([*entering, *command], capture_output=True, text=True, timeout=timeout)
         except subprocess.TimeoutExpired as error:
             raise ClusterError(f"ctr {' '.join(arguments)}: no answer in {timeout:g} s") from error
-        if check and done.returncode != 0:
-            raise ClusterError(f"ctr {' '.join(arguments)}: {done.stderr.strip()}")
-        return done
+        if check and completed.returncode != 0:
+            raise ClusterError(f"ctr {' '.join(arguments)}: {completed.stderr.strip()}")
+        return completed

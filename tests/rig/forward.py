@@ -23,11 +23,11 @@ async def main(address: str, port: int, target: str, target_port: int) -> None:
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            there, back = await asyncio.open_connection(target, target_port)
+            upstream, back = await asyncio.open_connection(target, target_port)
         except OSError:
             writer.close()
             return
-        await asyncio.gather(_pump(reader, back), _pump(there, writer))
+        await asyncio.gather(_pump(reader, back), _pump(upstream, writer))
         back.close()
         writer.close()
 

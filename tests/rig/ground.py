@@ -37,10 +37,10 @@ def find(name: str) -> Layout | None:
     """The site of that name: by its record, or if that is gone by its first process."""
     folder = state_folder() / name
     try:
-        known = json.loads((folder / "site.json").read_text())
+        state = json.loads((folder / "site.json").read_text())
     except FileNotFoundError:
         return _stray(name)
-    return Layout(name, folder, Block(known["index"], network.parse(known["network"])), Path(known["programs"]))
+    return Layout(name, folder, Block(state["index"], network.parse(state["network"])), Path(state["programs"]))
 
 
 def sound(layout: Layout) -> bool:
@@ -58,8 +58,8 @@ def make(name: str, programs: Path) -> Layout:
         (folder / part).mkdir(parents=True)
     with locked(BLOCKS):
         block = network.free_block()
-        known = {"index": block.index, "network": str(block.network), "programs": str(programs)}
-        (folder / "site.json.new").write_text(json.dumps(known))
+        state = {"index": block.index, "network": str(block.network), "programs": str(programs)}
+        (folder / "site.json.new").write_text(json.dumps(state))
         (folder / "site.json.new").rename(folder / "site.json")
         network.fence(block)
     layout = Layout(name, folder, block, programs)

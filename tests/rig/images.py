@@ -12,9 +12,9 @@ from pathlib import Path
 
 from tests.rig import python_image
 from tests.rig.archives import ACCOUNTS, Entry, folder, small_image
-from tests.rig.compiling import static_program
+from tests.rig.compiler import static_program
 from tests.rig.errors import Unable
-from tests.rig.paths import HERE
+from tests.rig.paths import RIG_FOLDER
 
 # The names under which containerd knows them; a pod may leave out "docker.io/".
 PAUSE = "docker.io/local/pause:1"
@@ -35,7 +35,7 @@ def agent(name: str = AGENT) -> Path:
 
 def pause_program() -> Path:
     """The static program of the pause image, which is also a site's first process."""
-    return static_program(HERE / "pause.c")
+    return static_program(RIG_FOLDER / "pause.c")
 
 
 def pause() -> Path:

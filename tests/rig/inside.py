@@ -44,7 +44,7 @@ class Inside:
 
     def entering(self, *namespaces: str) -> list[str]:
         """The beginning of a command line whose rest is run in some of the namespaces: mount, net, pid."""
-        return ["nsenter", f"--target={self.first.pid}", *(f"--{each}" for each in namespaces), "--"]
+        return ["nsenter", f"--target={self.first.pid}", *(f"--{namespace}" for namespace in namespaces), "--"]
 
     def answers(self, url: str) -> bool:
         """Whether a server in the site answers with 200."""

@@ -57,7 +57,7 @@ def prepare(site: Cluster, layout: Layout) -> None:
         convert(load(path.read_text()), authority) for path in sorted((files / "crd" / "bases").glob("*.yaml"))
     ]
     _apply_server_side(site, definitions)
-    names = [f"crd/{each['metadata']['name']}" for each in definitions]
+    names = [f"crd/{definition['metadata']['name']}" for definition in definitions]
     site.kubectl("wait", "--for=condition=Established", "--timeout=60s", *names)
     site.apply(
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
@@ -114,11 +114,11 @@ def finish(site: Cluster, layout: Layout) -> None:
     files = build.ensure(NAME)[NAME].parent / "config" / "components"
     authority = Path(layout.certificate("ca.crt")).read_bytes()
     documents = yaml.safe_load_all((files / "webhook" / "manifests.yaml").read_text())
-    configurations = [webhooks(each, authority) for each in documents if each]
+    configurations = [webhooks(document, authority) for document in documents if document]
     services = [yaml.safe_load(path.read_text()) for path in sorted((files / "visibility").glob("apiservice_*.yaml"))]
-    for each in services:
-        each["spec"]["insecureSkipTLSVerify"] = False
-        each["spec"]["caBundle"] = base64.b64encode(authority).decode()
+    for service in services:
+        service["spec"]["insecureSkipTLSVerify"] = False
+        service["spec"]["caBundle"] = base64.b64encode(authority).decode()
     _apply_server_side(site, [*configurations, *services, *_visibility_service(layout)])
 
 
@@ -163,14 +163,14 @@ def convert(definition: dict[str, Any], authority: bytes) -> dict[str, Any]:
 
 def webhooks(configuration: dict[str, Any], authority: bytes) -> dict[str, Any]:
     """A webhook configuration with the kinds that matter here, pointed at the controller beside the cluster."""
-    chosen = [each for each in configuration["webhooks"] if each["name"][1:].partition(".")[0] in WATCHED]
-    if not chosen:
+    watched = [webhook for webhook in configuration["webhooks"] if webhook["name"][1:].partition(".")[0] in WATCHED]
+    if not watched:
         raise ClusterError("Kueue's webhook configuration names none of the expected kinds")
-    for each in chosen:
-        path = each["clientConfig"]["service"]["path"]
-        each["clientConfig"] = {"url": WEBHOOKS + path, "caBundle": base64.b64encode(authority).decode()}
+    for item in watched:
+        path = item["clientConfig"]["service"]["path"]
+        item["clientConfig"] = {"url": WEBHOOKS + path, "caBundle": base64.b64encode(authority).decode()}
     configuration["metadata"]["name"] = f"kueue-{configuration['metadata']['name']}"
-    configuration["webhooks"] = chosen
+    configuration["webhooks"] = watched
     return configuration
 
 

@@ -42,11 +42,11 @@ def prepare(layout: Layout) -> None:
 
 def stages(top: Path) -> list[Path]:
     """The files that the chosen folders of stages list."""
-    chosen = []
+    selected = []
     for name in STAGES:
         listed = yaml.safe_load((top / name / "kustomization.yaml").read_text())["resources"]
-        chosen += [top / name / file for file in listed]
-    return chosen
+        selected += [top / name / file for file in listed]
+    return selected
 
 
 def node(name: str, *, cpu: str = "64", memory: str = "256Gi", pods: str = "1000") -> dict[str, Any]:

@@ -24,11 +24,11 @@ CLONE_NEWNS, CLONE_NEWNET, CLONE_NEWPID = 0x20000, 0x40000000, 0x20000000
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def check(result: int, what: str) -> None:
+def check(result: int, action: str) -> None:
     """Raise what the C library reports."""
     if result != 0:
         error = ctypes.get_errno()
-        raise OSError(error, f"{what}: {os.strerror(error)}")
+        raise OSError(error, f"{action}: {os.strerror(error)}")
 
 
 def start_time(pid: int, proc: int) -> str:

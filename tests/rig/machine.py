@@ -30,5 +30,5 @@ def check() -> None:
 
 def containerd_version() -> int:
     """The first number of containerd's version, which decides the form of its configuration."""
-    said = subprocess.run(["containerd", "--version"], capture_output=True, text=True, check=True).stdout
-    return 2 if any(word.lstrip("v").startswith("2.") for word in said.split()) else 1
+    output = subprocess.run(["containerd", "--version"], capture_output=True, text=True, check=True).stdout
+    return 2 if any(word.lstrip("v").startswith("2.") for word in output.split()) else 1

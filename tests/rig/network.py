@@ -56,10 +56,10 @@ class Block:
 
 def run(*command: str, input: str | None = None, check: bool = True) -> str:
     """Run a short command; its output, or an error with what it said."""
-    done = subprocess.run(command, input=input, capture_output=True, text=True, timeout=30)
-    if check and done.returncode != 0:
-        raise ClusterError(f"{' '.join(command)}: {done.stderr.strip() or done.stdout.strip()}")
-    return done.stdout
+    completed = subprocess.run(command, input=input, capture_output=True, text=True, timeout=30)
+    if check and completed.returncode != 0:
+        raise ClusterError(f"{' '.join(command)}: {completed.stderr.strip() or completed.stdout.strip()}")
+    return completed.stdout
 
 
 def used() -> Iterator[ipaddress.IPv4Network]:
@@ -74,14 +74,14 @@ def used() -> Iterator[ipaddress.IPv4Network]:
 
 def free_block() -> Block:
     """The first block that nothing on this machine overlaps; the caller holds the lock on blocks."""
-    whole = ipaddress.IPv4Network(os.environ.get("UWS_CLUSTER_NETWORK") or NETWORK)
-    if not whole.is_private or whole.prefixlen > PREFIX:
-        raise ClusterError(f"UWS_CLUSTER_NETWORK is {whole}: a private network of at least /{PREFIX} is needed")
-    taken = list(used())
-    for index, network in enumerate(whole.subnets(new_prefix=PREFIX)):
-        if not any(network.overlaps(other) for other in taken):
+    range_ = ipaddress.IPv4Network(os.environ.get("UWS_CLUSTER_NETWORK") or NETWORK)
+    if not range_.is_private or range_.prefixlen > PREFIX:
+        raise ClusterError(f"UWS_CLUSTER_NETWORK is {range_}: a private network of at least /{PREFIX} is needed")
+    used_networks = list(used())
+    for index, network in enumerate(range_.subnets(new_prefix=PREFIX)):
+        if not any(network.overlaps(used_network) for used_network in used_networks):
             return Block(index, network)
-    raise ClusterError(f"no free block of addresses in {whole}; UWS_CLUSTER_NETWORK=… names another network")
+    raise ClusterError(f"no free block of addresses in {range_}; UWS_CLUSTER_NETWORK=… names another network")
 
 
 class Cable:
@@ -90,7 +90,7 @@ class Cable:
     def __init__(self, name: str, block: Block, pid: int) -> None:
         self.name = name
         self.block = block
-        self._inside = ("nsenter", f"--net=/proc/{pid}/ns/net", "--")
+        self._namespaces = ("nsenter", f"--net=/proc/{pid}/ns/net", "--")
         self._pid = pid
 
     def lay(self) -> None:
@@ -114,22 +114,22 @@ class Cable:
             f"neighbour replace {block.host} lladdr {macs[0]} dev eth0 nud permanent",
             # In place of kube-proxy: the one Service that pods need, on the API server's own port.
             f"address add {KUBERNETES_SERVICE}/32 dev lo",
-            inside=True,
+            in_namespace=True,
         )
-        run(*self._inside, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
+        run(*self._namespaces, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
 
-    def _batch(self, *lines: str, inside: bool = False) -> None:
-        run(*(self._inside if inside else ()), "ip", "-batch", "-", input="\n".join(lines) + "\n")
+    def _batch(self, *lines: str, in_namespace: bool = False) -> None:
+        run(*(self._namespaces if in_namespace else ()), "ip", "-batch", "-", input="\n".join(lines) + "\n")
 
     def cut(self) -> None:
         """Lose every packet, both ways."""
         run("tc", "qdisc", "replace", "dev", self.name, "root", "blackhole")
-        run(*self._inside, "tc", "qdisc", "replace", "dev", "eth0", "root", "blackhole")
+        run(*self._namespaces, "tc", "qdisc", "replace", "dev", "eth0", "root", "blackhole")
 
     def mend(self) -> None:
         """Let packets through again."""
         # Where nothing is cut there is nothing to delete, which is no error.
-        run(*self._inside, "tc", "qdisc", "delete", "dev", "eth0", "root", check=False)
+        run(*self._namespaces, "tc", "qdisc", "delete", "dev", "eth0", "root", check=False)
         run("tc", "qdisc", "delete", "dev", self.name, "root", check=False)
         if self.is_cut:
             raise ClusterError(f"{self.name} is still cut")
@@ -138,7 +138,7 @@ class Cable:
     def is_cut(self) -> bool:
         """Whether the cable is cut at this machine's end."""
         return any(
-            each["kind"] == "blackhole" for each in json.loads(run("tc", "-j", "qdisc", "show", "dev", self.name))
+            load["kind"] == "blackhole" for load in json.loads(run("tc", "-j", "qdisc", "show", "dev", self.name))
         )
 
 

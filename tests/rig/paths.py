@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tests.rig.errors import ClusterError
 
-HERE = Path(__file__).resolve().parent
-CHECKOUT = HERE.parent.parent
+RIG_FOLDER = Path(__file__).resolve().parent
+CHECKOUT = RIG_FOLDER.parent.parent
 
 # A site sees empty folders in their place (see site.py), so its own can't lie there.
 HIDDEN = (Path("/run"), Path("/var/run"), Path("/var/lib"), Path("/var/log"))
@@ -19,8 +19,8 @@ HIDDEN = (Path("/run"), Path("/var/run"), Path("/var/lib"), Path("/var/log"))
 
 def cache_folder() -> Path:
     """What is built once and kept: programs and images."""
-    chosen = os.environ.get("UWS_CLUSTER_CACHE")
-    return Path(chosen).absolute() if chosen else Path.home() / ".cache" / "uws-service" / "cluster"
+    folder = os.environ.get("UWS_CLUSTER_CACHE")
+    return Path(folder).absolute() if folder else Path.home() / ".cache" / "uws-service" / "cluster"
 
 
 def state_folder() -> Path:

@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import TypeVar
 
 from tests.rig.errors import ClusterError
-from tests.rig.paths import HERE
+from tests.rig.paths import RIG_FOLDER
 
-LAUNCH = [sys.executable, "-S", "-E", str(HERE / "launch.py")]
+LAUNCH = [sys.executable, "-S", "-E", str(RIG_FOLDER / "launch.py")]
 
 
 T = TypeVar("T")
 
 
 def wait_for(
-    what: str, condition: Callable[[], T], timeout: float, every: float = 0.05, unless: Callable[[], str] = str
+    purpose: str, condition: Callable[[], T], timeout: float, every: float = 0.05, unless: Callable[[], str] = str
 ) -> T:
     """What the condition gives once it is true.
 
@@ -34,12 +34,12 @@ def wait_for(
     """
     deadline = time.monotonic() + timeout
     while True:
-        if found := condition():
-            return found
+        if value := condition():
+            return value
         if reason := unless():
-            raise ClusterError(f"{what}: {reason}")
+            raise ClusterError(f"{purpose}: {reason}")
         if time.monotonic() > deadline:
-            raise ClusterError(f"{what}: not within {timeout:g} s")
+            raise ClusterError(f"{purpose}: not within {timeout:g} s")
         time.sleep(every)
 
 
@@ -132,8 +132,8 @@ def start_inside(
 
 def _launch(arguments: list[str], pidfile: Path, env: Mapping[str, str] | None = None) -> Recorded:
     clean = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", **(env or {})}
-    done = subprocess.run([*LAUNCH, *arguments], env=clean, capture_output=True, text=True, timeout=60)
+    completed = subprocess.run([*LAUNCH, *arguments], env=clean, capture_output=True, text=True, timeout=60)
     process = Recorded.read(pidfile)
-    if done.returncode != 0 or process is None:
-        raise ClusterError(f"could not start {arguments[-1]}: {done.stderr.strip()}")
+    if completed.returncode != 0 or process is None:
+        raise ClusterError(f"could not start {arguments[-1]}: {completed.stderr.strip()}")
     return process

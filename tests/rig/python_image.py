@@ -28,7 +28,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from tests.rig.archives import ACCOUNTS, Entry, Layer, folder, images_folder, write_image, write_layer
-from tests.rig.compiling import static_program
+from tests.rig.compiler import static_program
 from tests.rig.paths import CHECKOUT, locked
 
 VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -151,8 +151,8 @@ def _python_file(path: Path, target: str) -> Iterator[Entry]:
         content = Path(compiled).read_bytes()
     except OSError:
         content = b""
-    wanted = (int(stat.st_mtime) & 0xFFFFFFFF).to_bytes(4, "little") + stat.st_size.to_bytes(4, "little")
-    if content[:16] != importlib.util.MAGIC_NUMBER + bytes(4) + wanted:
+    expected = (int(stat.st_mtime) & 0xFFFFFFFF).to_bytes(4, "little") + stat.st_size.to_bytes(4, "little")
+    if content[:16] != importlib.util.MAGIC_NUMBER + bytes(4) + expected:
         content = _compile(path, target)
     if content:
         yield Entry(name, content=content)
@@ -176,16 +176,16 @@ def _compile(path: Path, target: str) -> bytes:
 
 def _libraries(binaries: Iterable[Path]) -> Iterator[Entry]:
     """The shared libraries of this machine that programs and modules need, where the loader looks for them."""
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     for binary in binaries:
         listed = subprocess.run(["ldd", str(binary)], capture_output=True, text=True).stdout
         for name, path in re.findall(r"(\S+) => (/\S+) \(0x", listed):
-            found.setdefault(name, path)
+            versions.setdefault(name, path)
         for path in re.findall(r"^\s+(/\S*ld-\S+) \(0x", listed, re.MULTILINE):
-            found.setdefault(path, path)
-    system = os.path.dirname(found.get("libc.so.6", "/usr/lib/libc.so.6"))
+            versions.setdefault(path, path)
+    system = os.path.dirname(versions.get("libc.so.6", "/usr/lib/libc.so.6"))
     places = sysconfig.get_config_var("base"), str(Path(sys.prefix))
-    for name, path in sorted(found.items()):
+    for name, path in sorted(versions.items()):
         if any(path.startswith(f"{place}/lib/{VERSION}/") for place in places):
             continue  # a package's own, which it finds beside itself
         target = path if os.path.isabs(name) or path.startswith(("/lib", "/usr/lib")) else f"{system}/{name}"
@@ -203,29 +203,29 @@ def _shell_layer(entries: list[Entry]) -> Layer:
 def needed_distributions() -> list[importlib.metadata.Distribution]:
     """The installed distributions that the service and its applications need, by following their requirements."""
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["apps"]]
-    found: dict[str, importlib.metadata.Distribution] = {}
-    seen: set[tuple[str, str]] = set()
-    queue = [Requirement(text) for text in wanted]
+    requirements = [*project["dependencies"], *project["optional-dependencies"]["apps"]]
+    distributions: dict[str, importlib.metadata.Distribution] = {}
+    visited: set[tuple[str, str]] = set()
+    queue = [Requirement(text) for text in requirements]
     while queue:
         requirement = queue.pop()
         distribution = importlib.metadata.distribution(requirement.name)
         name = re.sub(r"[-_.]+", "-", requirement.name).lower()
-        found[name] = distribution
+        distributions[name] = distribution
         for extra in ("", *requirement.extras):
-            if (name, extra) in seen:
+            if (name, extra) in visited:
                 continue
-            seen.add((name, extra))
+            visited.add((name, extra))
             for text in distribution.requires or []:
                 inner = Requirement(text)
                 if inner.marker is None or inner.marker.evaluate({"extra": extra}):
                     queue.append(inner)
-    return [found[name] for name in sorted(found)]
+    return [distributions[name] for name in sorted(distributions)]
 
 
 def _packages_layer() -> Layer:
     distributions = needed_distributions()
-    key = [*(f"{each.name} {each.version}" for each in distributions), *KEPT_TESTS]
+    key = [*(f"{distribution.name} {distribution.version}" for distribution in distributions), *KEPT_TESTS]
     return _layer("packages", key, lambda: _packages(distributions))
 
 

@@ -54,15 +54,15 @@ def check(manifests: str) -> None:
     """
     program = build.ensure("kubeconform")["kubeconform"]
     location = str(folder() / "{{ .ResourceKind }}-{{ .Group }}-{{ .ResourceAPIVersion }}.json")
-    done = subprocess.run(
+    completed = subprocess.run(
         [str(program), "-strict", "-summary", "-output", "text", "-schema-location", location, "-"],
         input=manifests,
         capture_output=True,
         text=True,
         timeout=120,
     )
-    if done.returncode != 0:
-        raise ClusterError(f"not what the API server knows:\n{done.stdout}{done.stderr}")
+    if completed.returncode != 0:
+        raise ClusterError(f"not what the API server knows:\n{completed.stdout}{completed.stderr}")
 
 
 def of_kubernetes(definitions: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -71,13 +71,13 @@ def of_kubernetes(definitions: Mapping[str, Any]) -> Iterator[tuple[str, dict[st
     strict[QUANTITY] = dict(NUMBER_OR_TEXT)
     for name, definition in definitions.items():
         for kind in definition.get("x-kubernetes-group-version-kind", ()):
-            needed: dict[str, Any] = {}
-            _reach(name, strict, needed)
+            reached: dict[str, Any] = {}
+            _reach(name, strict, reached)
             yield (
                 _file(kind["kind"], kind["group"], kind["version"]),
                 {
                     "$ref": f"#/definitions/{name}",
-                    "definitions": needed,
+                    "definitions": reached,
                 },
             )
 
@@ -97,13 +97,13 @@ def _file(kind: str, group: str, version: str) -> str:
     return f"{kind}-{group or version}-{version}.json".lower()
 
 
-def _reach(name: str, definitions: Mapping[str, Any], needed: dict[str, Any]) -> None:
+def _reach(name: str, definitions: Mapping[str, Any], reached: dict[str, Any]) -> None:
     """Collect a definition and all that it refers to."""
-    if name in needed:
+    if name in reached:
         return
-    needed[name] = definitions[name]
+    reached[name] = definitions[name]
     for reference in _references(definitions[name]):
-        _reach(reference, definitions, needed)
+        _reach(reference, definitions, reached)
 
 
 def _references(schema: Any) -> Iterator[str]:

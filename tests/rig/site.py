@@ -50,8 +50,8 @@ class Site(Cluster):
     def __init__(self, layout: Layout) -> None:
         super().__init__(layout.folder / "kubeconfigs" / "admin", images.BUSYBOX)
         self.layout = layout
-        self.inside = Inside(layout)
-        self.containerd = Containerd(self.inside)
+        self.namespaces = Inside(layout)
+        self.containerd = Containerd(self.namespaces)
         self.name = layout.name
         self.folder = layout.folder
         self.address = layout.block.site
@@ -84,7 +84,7 @@ class Site(Cluster):
         """
         machine.check_name(name)
         machine.check()
-        wanted = [name for name, flag in (("kueue", kueue), ("kwok", kwok)) if flag]
+        extras = [name for name, flag in (("kueue", kueue), ("kwok", kwok)) if flag]
         programs = build.ensure("kubernetes")["kubernetes"].parent
         with locked(state_folder() / f"{name}.lock"):
             layout = ground.find(name)
@@ -93,7 +93,7 @@ class Site(Cluster):
                 layout = None
             site = cls(layout or ground.make(name, programs))
             try:
-                site._start_all(wanted)
+                site._start_all(extras)
             except ClusterError as error:
                 raise ClusterError(f"site {name} did not start: {error}\n{site._excerpts()}") from error
         return site
@@ -124,7 +124,7 @@ class Site(Cluster):
                 ground.remove(layout)
         return layout is not None
 
-    def _start_all(self, wanted: Sequence[str]) -> None:
+    def _start_all(self, extras: Sequence[str]) -> None:
         """Start what does not run, in order; return when the node is ready and so are the extras."""
         new_runtime = not self.alive("containerd")
         for component in components.ORDER:
@@ -139,19 +139,19 @@ class Site(Cluster):
         for component in components.ORDER:
             self._wait_ready(component, 90)
         for extra in EXTRAS:
-            if self._has(extra) or extra in wanted:
+            if self._has(extra) or extra in extras:
                 self._start_extra(extra)
 
     def _start_extra(self, extra: str) -> None:
-        known = self._has(extra)
-        if not known and extra == kueue.NAME:
+        installed = self._has(extra)
+        if not installed and extra == kueue.NAME:
             kueue.prepare(self, self.layout)
-        elif not known:
+        elif not installed:
             kwok.prepare(self.layout)
         if not self.alive(extra):
             self._launch(extra)
         self._wait_ready(extra, 90)
-        if not known and extra == kueue.NAME:
+        if not installed and extra == kueue.NAME:
             kueue.finish(self, self.layout)
         ground.mark(self.layout, extra).touch()
 
@@ -182,7 +182,7 @@ class Site(Cluster):
     def alive(self, component: str) -> bool:
         """Whether a component's process runs."""
         self._check_component(component)
-        process = self.inside.process(component)
+        process = self.namespaces.process(component)
         return process is not None and process.alive
 
     def log(self, component: str) -> str:
@@ -196,21 +196,21 @@ class Site(Cluster):
 
     def _running(self, component: str) -> Recorded:
         self._check_component(component)
-        process = self.inside.process(component)
+        process = self.namespaces.process(component)
         if process is None or not process.alive:
             raise ClusterError(f"{component} of site {self.name} does not run")
         return process
 
     def _launch(self, component: str) -> None:
         if component == kueue.NAME:
-            self.inside.start(component, kueue.command(self.layout), kueue.environment())
+            self.namespaces.start(component, kueue.command(self.layout), kueue.environment())
         elif component == kwok.NAME:
-            self.inside.start(component, kwok.command(self.layout))
+            self.namespaces.start(component, kwok.command(self.layout))
         else:
-            self.inside.start(component, components.command(component, self.layout))
+            self.namespaces.start(component, components.command(component, self.layout))
 
     def _wait_ready(self, component: str, timeout: float) -> None:
-        process = self.inside.process(component)
+        process = self.namespaces.process(component)
         assert process is not None
         wait_for(
             f"{component} of site {self.name}",
@@ -234,7 +234,7 @@ class Site(Cluster):
             kueue.NAME: kueue.READY,
             kwok.NAME: kwok.READY,
         }[component]
-        return self.inside.answers(url) and (component != "kubelet" or self._node_ready())
+        return self.namespaces.answers(url) and (component != "kubelet" or self._node_ready())
 
     def _node_ready(self) -> bool:
         nodes = json.loads(
@@ -242,11 +242,13 @@ class Site(Cluster):
         )
         conditions = nodes.get("status", {}).get("conditions", [])
         accounts = self._kubectl_inside("get", "serviceaccount", "default", "--ignore-not-found", "-o", "name")
-        return bool(accounts) and any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+        return bool(accounts) and any(
+            condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions
+        )
 
     def enter(self, command: Sequence[str]) -> int:
         """Run a command inside the site, on this terminal; its exit code."""
-        return subprocess.run([*self.inside.entering("mount", "net", "pid"), *command]).returncode
+        return subprocess.run([*self.namespaces.entering("mount", "net", "pid"), *command]).returncode
 
     # Partition
 
@@ -265,7 +267,7 @@ class Site(Cluster):
 
     @property
     def _cable(self) -> Cable:
-        return Cable(self.layout.label, self.layout.block, self.inside.first.pid)
+        return Cable(self.layout.label, self.layout.block, self.namespaces.first.pid)
 
     # Images
 
@@ -281,8 +283,10 @@ class Site(Cluster):
 
     def _kubectl_inside(self, *arguments: str) -> str:
         command = [str(self.layout.programs / "kubectl"), "--kubeconfig", str(self.kubeconfig), *arguments]
-        done = subprocess.run([*self.inside.entering("net"), *command], capture_output=True, text=True, timeout=30)
-        return done.stdout if done.returncode == 0 else ""
+        completed = subprocess.run(
+            [*self.namespaces.entering("net"), *command], capture_output=True, text=True, timeout=30
+        )
+        return completed.stdout if completed.returncode == 0 else ""
 
     def kubeconfig_for(self, service_account: str, namespace: str, lifetime: float = 3600) -> Path:
         """A kubeconfig with a token of a service account; each call writes a new token to the same file.

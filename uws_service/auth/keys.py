@@ -196,6 +196,21 @@ class IssuerKeys:
             )
         return self._issuer_name(), found
 
+    async def fetch_all(self) -> int:
+        """Fetch the discovery document and the keys; return how many keys can be used.
+
+        Raises
+        ------
+        IssuerFault
+            They can't be fetched, or there is no key that can be used.
+        """
+        await self._fetch()
+        if self._fault:
+            raise IssuerFault(self._fault)
+        if not self._keys:
+            raise IssuerFault("its key set has no key that verifies signatures")
+        return sum(map(len, self._keys.values()))
+
     def _issuer_name(self) -> str:
         assert self._metadata is not None
         return self._metadata[0].issuer

@@ -13,6 +13,9 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from uws_service.settings_checks import check_networks
+from uws_service.units import Bytes, FractionalSeconds, Seconds
+
 ASYMMETRIC = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519")
 """Signatures that only the issuer can make: with HMAC, whoever can verify can forge."""
 
@@ -133,7 +136,7 @@ class Quota(BaseModel):
 
     queued: int | None = Field(None, ge=0, description="Jobs that wait to run; one more answers 429.")
     running: int | None = Field(None, ge=0, description="Jobs that run; further ones wait in the queue.")
-    stored: int | None = Field(
+    stored: Bytes | None = Field(
         None, ge=0, description="Bytes of parameters, uploads and results; beyond it new ones answer 403."
     )
     rate: float | None = Field(None, gt=0, description="Requests a second to each process, ten seconds' worth at once.")
@@ -161,8 +164,8 @@ class Permissions(BaseModel):
     service: str = Field("uws-api", description="This service's name there.")
     version: str = Field("1", description="The version of this service's policy there.")
     reads: bool = Field(False, description="Ask it for reads of one's own jobs too; these then fail while it is down.")
-    cache: float = Field(60.0, ge=0, description="Seconds for which a permission is used again.")
-    timeout: float = Field(5.0, gt=0, description="Seconds after which no answer is an outage.")
+    cache: FractionalSeconds = Field(60.0, ge=0, description="Seconds for which a permission is used again.")
+    timeout: FractionalSeconds = Field(5.0, gt=0, description="Seconds after which no answer is an outage.")
 
     @field_validator("url")
     @classmethod
@@ -202,12 +205,12 @@ class Auth(BaseModel):
 
     issuers: tuple[Issuer, ...] = Field((), description="Issuers of tokens; none: no token is looked at.")
     realm: str = Field("uws-service", pattern=r"^[A-Za-z0-9 ._:/-]{1,64}$", description="The realm in challenges.")
-    leeway: int = Field(30, ge=0, le=300, description="Seconds by which clocks may differ.")
-    cache: int = Field(300, ge=0, le=3600, description="Seconds for which a verified token is not verified again.")
-    stale_keys: int = Field(
+    leeway: Seconds = Field(30, ge=0, le=300, description="Seconds by which clocks may differ.")
+    cache: Seconds = Field(300, ge=0, le=3600, description="Seconds for which a verified token is not verified again.")
+    stale_keys: Seconds = Field(
         86400, ge=0, description="Seconds for which an issuer's keys are used while it can't be reached."
     )
-    timeout: float = Field(5.0, gt=0, description="Seconds after which an issuer has not answered.")
+    timeout: FractionalSeconds = Field(5.0, gt=0, description="Seconds after which an issuer has not answered.")
     access: ApplicationAccess | None = Field(
         None,
         description="Access to applications whose descriptors do not say. Unset: everybody without issuers, every "
@@ -227,7 +230,7 @@ class Auth(BaseModel):
         ("127.0.0.1", "::1"),
         description="Addresses or networks that may read /metrics without being administrators.",
     )
-    session: int = Field(8 * 3600, ge=60, description="Seconds after which a person with a browser logs in anew.")
+    session: Seconds = Field(8 * 3600, ge=60, description="Seconds after which a person with a browser logs in anew.")
     quotas: Quotas = Field(default_factory=Quotas, description="What one owner may have at once.")
     data_access: tuple[DataAccess, ...] = Field(
         (), description="Hosts whose files jobs fetch with a token that the issuer gives in exchange for the caller's."
@@ -239,6 +242,11 @@ class Auth(BaseModel):
         "data folder, made when it is first needed.",
     )
     permissions: Permissions | None = Field(None, description="SRCNet's Permissions API. Unset: it is not asked.")
+
+    @field_validator("metrics_from")
+    @classmethod
+    def _metrics_from(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return check_networks(value)
 
     @model_validator(mode="after")
     def _tokens_for_permissions(self) -> Auth:

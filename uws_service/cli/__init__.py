@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from uws_service import __version__
-from uws_service.cli import bulk, catalogue, files, images, jobs, login, server, sites, usage
+from uws_service.cli import bulk, catalogue, files, images, jobs, login, operator_commands, sites, usage
 from uws_service.cli.common import (
     EXIT_CODES,
     EXIT_FAILURE,
@@ -59,7 +59,7 @@ def root(
     set_debugging(debug)
 
 
-server.register(app)
+operator_commands.register(app)
 jobs.register(app)
 bulk.register(app)
 files.register(app)

@@ -69,7 +69,7 @@ def _wait(client: UwsClient, listed: str, timeout: float | None) -> None:
     from rich.progress import Progress
 
     end = time.monotonic() + timeout if timeout is not None else None
-    said = ""
+    summary = ""
     with Progress(console=console(stderr=True), disable=not sys.stderr.isatty()) as progress:
         bar = progress.add_task("", total=None)
         while True:
@@ -77,9 +77,9 @@ def _wait(client: UwsClient, listed: str, timeout: float | None) -> None:
             over = sum(phases[phase] for phase in ENDED)
             words = ", ".join(f"{count} {phase}" for phase, count in sorted(phases.items()))
             progress.update(bar, total=phases.total(), completed=over, description=words)
-            if progress.disable and words != said:
+            if progress.disable and words != summary:
                 note(words)
-                said = words
+                summary = words
             if over == phases.total():
                 break
             if end is not None and time.monotonic() > end:

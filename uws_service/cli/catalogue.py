@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from uws_service.cli.common import JsonOption, console, note, print_json
-from uws_service.cli.server import ConfigOption, DataOption
+from uws_service.cli.operator_commands import ConfigOption, DataOption
 from uws_service.domain.errors import ConfigurationError, UsageError
 
 if TYPE_CHECKING:
@@ -63,12 +63,12 @@ def add(
         wishes = IngestOptions(name or default_name(path, schema), description, ra, dec, replace)
         try:
             with _bar(path.name) as progress:
-                done = ingest(path, place, wishes, progress)
+                ingested = ingest(path, place, wishes, progress)
         except UsageError as error:
             raise UsageError(f"{path}: {error.message}") from None
-        for warning in done.warnings:
-            note(f"{done.table.full_name}: warning: {warning}")
-        note(f"{done.table.full_name}: {done.rows} rows, {len(done.table.columns)} columns.")
+        for warning in ingested.warnings:
+            note(f"{ingested.table.full_name}: warning: {warning}")
+        note(f"{ingested.table.full_name}: {ingested.rows} rows, {len(ingested.table.columns)} columns.")
 
 
 @contextmanager
@@ -89,35 +89,35 @@ def show(
     """Print the published tables."""
     from rich.table import Table
 
-    found = _folder(folder, config, data).tables()
+    tables = _folder(folder, config, data).tables()
     if as_json:
         print_json(
             [
                 {
-                    "name": one.table.full_name,
-                    "rows": one.rows,
-                    "columns": [column.name for column in one.table.columns],
-                    "position": one.table.position,
-                    "description": one.table.description,
+                    "name": table.table.full_name,
+                    "rows": table.rows,
+                    "columns": [column.name for column in table.table.columns],
+                    "position": table.table.position,
+                    "description": table.table.description,
                 }
-                for one in found
+                for table in tables
             ]
         )
         return
-    table = Table("table", "rows", "columns", "positions", "description", box=None)
-    for one in found:
-        position = ", ".join(one.table.position or ()) or "–"
-        description = one.table.description
-        table.add_row(one.table.full_name, str(one.rows), str(len(one.table.columns)), position, description)
-    console().print(table)
+    listing = Table("table", "rows", "columns", "positions", "description", box=None)
+    for table in tables:
+        position = ", ".join(table.table.position or ()) or "–"
+        description = table.table.description
+        listing.add_row(table.table.full_name, str(table.rows), str(len(table.table.columns)), position, description)
+    console().print(listing)
 
 
 def remove(
     table: TableArgument, folder: FolderOption = None, config: ConfigOption = None, data: DataOption = None
 ) -> None:
     """Withdraw a table and delete its rows."""
-    gone = _folder(folder, config, data).remove(table)
-    note(f"{gone.table.full_name} with {gone.rows} rows is removed.")
+    removed = _folder(folder, config, data).remove(table)
+    note(f"{removed.table.full_name} with {removed.rows} rows is removed.")
 
 
 def _folder(folder: Path | None, config: Path | None, data: Path | None) -> Folder:

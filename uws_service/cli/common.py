@@ -114,13 +114,15 @@ def open_client(url: str, headers: list[str] | None, timeout: float, token: str 
     from uws_service.client import UwsClient
     from uws_service.client.tokens import Source
 
-    given = {}
+    fields = {}
     for header in headers or []:
         name, _, value = header.partition(":")
-        given[name.strip()] = value.strip()
-    named = any(name.lower() == "authorization" for name in given) or "@" in url.partition("://")[2].partition("/")[0]
-    source = None if named else Source(url, os.environ, token=_token(token))
-    return UwsClient(url, headers=given, authorize=source, timeout=timeout)
+        fields[name.strip()] = value.strip()
+    has_credentials = (
+        any(name.lower() == "authorization" for name in fields) or "@" in url.partition("://")[2].partition("/")[0]
+    )
+    source = None if has_credentials else Source(url, os.environ, token=_token(token))
+    return UwsClient(url, headers=fields, authorize=source, timeout=timeout)
 
 
 def _token(text: str | None) -> str | None:

@@ -60,7 +60,7 @@ def most_connections() -> int:
     return max(descriptors - RESERVED_DESCRIPTORS, descriptors // 2) // 2
 
 
-IDLE, HEAD, BODY, OURS, REFUSED = "idle", "head", "body", "ours", "refused"
+IDLE, HEAD, BODY, ANSWERING, REFUSED = "idle", "head", "body", "answering", "refused"
 """States of a connection: between requests, a head comes, a body comes, it waits for us, it is told no."""
 
 
@@ -77,9 +77,9 @@ class Sweeper:
         How many there may be.
     """
 
-    def __init__(self, connections: set[BoundedProtocol], most: int) -> None:
+    def __init__(self, connections: set[BoundedProtocol], limit: int) -> None:
         self.connections = connections
-        self.most = most
+        self.limit = limit
         self._warned = float("-inf")
         self._loop = asyncio.get_running_loop()
         self._loop.call_later(SWEEP_SECONDS, self._sweep)
@@ -87,22 +87,22 @@ class Sweeper:
     def _sweep(self) -> None:
         now = self._loop.time()
         try:
-            for one in list(self.connections):
-                one.check(now)
+            for connection in list(self.connections):
+                connection.check(now)
         finally:
             self._loop.call_later(SWEEP_SECONDS, self._sweep)
 
     def make_room(self, latest: BoundedProtocol) -> bool:
         """Whether there is room for the connection that has just come, if need be at the cost of others."""
         now = self._loop.time()
-        lagging = [(one.behind(now), one) for one in self.connections if one is not latest]
-        waiting = sorted(((lag, one) for lag, one in lagging if lag > 0), key=lambda pair: -pair[0])
-        for _, one in waiting[: max(1, self.most // 16)]:
-            self.connections.discard(one)
-            one.transport.abort()
+        lagging = [(connection.behind(now), connection) for connection in self.connections if connection is not latest]
+        waiting = sorted(((lag, connection) for lag, connection in lagging if lag > 0), key=lambda pair: -pair[0])
+        for _, connection in waiting[: max(1, self.limit // 16)]:
+            self.connections.discard(connection)
+            connection.transport.abort()
         if now - self._warned > 10:
             self._warned = now
-            log.warning("too many connections", most=self.most, ended=min(len(waiting), max(1, self.most // 16)))
+            log.warning("too many connections", most=self.limit, ended=min(len(waiting), max(1, self.limit // 16)))
         return bool(waiting)
 
 
@@ -132,7 +132,7 @@ class BoundedProtocol(HttpToolsProtocol):
         sweeper = self.sweeper
         if sweeper is None or sweeper.connections is not self.connections:
             sweeper = BoundedProtocol.sweeper = Sweeper(self.connections, most_connections())  # type: ignore[arg-type]
-        if len(self.connections) > sweeper.most and not sweeper.make_room(self):
+        if len(self.connections) > sweeper.limit and not sweeper.make_room(self):
             self._refuse(503, "The service has too many connections; try again in a few seconds.")
 
     def data_received(self, data: bytes) -> None:
@@ -184,7 +184,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.headers) > MOST_FIELDS:  # with those behind the body
             self._full = True
             raise TooLargeHead
-        self.state, self.since = (IDLE if self.cycle.response_complete else OURS), self._now
+        self.state, self.since = (IDLE if self.cycle.response_complete else ANSWERING), self._now
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -197,7 +197,7 @@ class BoundedProtocol(HttpToolsProtocol):
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
         else:
-            if self.state is OURS:
+            if self.state is ANSWERING:
                 self.state = IDLE
             self.since = self.loop.time()  # of the rest of a body too, if all of it did not come
 

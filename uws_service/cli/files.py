@@ -66,18 +66,18 @@ def results(
     """
     with guarded(), open_client(url_of(job), header, http_timeout, token) as client:
         document = client.job(job)
-        chosen = _chosen(document, ids or [])
+        results = _chosen(document, ids or [])
         if output is None:
-            _list(chosen, as_json=as_json)
+            _list(results, as_json=as_json)
             return
-        files = _names(chosen, output)
+        files = _names(results, output)
         _check_folder(output, files, force=force)
-        sizes = _download(client, chosen, files)
+        sizes = _download(client, results, files)
     if as_json:
         print_json(
             [
-                {"id": one.id, "href": one.href, "media_type": one.media_type, "size": size, "path": str(path)}
-                for one, path, size in zip(chosen, files, sizes, strict=True)
+                {"id": result.id, "href": result.href, "media_type": result.media_type, "size": size, "path": str(path)}
+                for result, path, size in zip(results, files, sizes, strict=True)
             ]
         )
     else:
@@ -86,17 +86,22 @@ def results(
 
 
 def _chosen(job: JobDocument, ids: list[str]) -> list[JobResult]:
-    known = {one.id: one for one in job.results}
-    missing = [one for one in ids if one not in known]
+    by_id = {result.id: result for result in job.results}
+    missing = [result_id for result_id in ids if result_id not in by_id]
     if missing:
-        names = ", ".join(known) or "none"
+        names = ", ".join(by_id) or "none"
         raise Stop(EXIT_FAILURE, f"the job has no result {missing[0]!r}; it has: {names}; its phase is {job.phase}")
-    return [known[one] for one in dict.fromkeys(ids)] if ids else list(job.results)
+    return [by_id[fromkey] for fromkey in dict.fromkeys(ids)] if ids else list(job.results)
 
 
-def _list(chosen: list[JobResult], *, as_json: bool) -> None:
+def _list(results: list[JobResult], *, as_json: bool) -> None:
     if as_json:
-        print_json([{"id": one.id, "href": one.href, "media_type": one.media_type, "size": one.size} for one in chosen])
+        print_json(
+            [
+                {"id": result.id, "href": result.href, "media_type": result.media_type, "size": result.size}
+                for result in results
+            ]
+        )
         return
     from rich.table import Table
 
@@ -105,27 +110,27 @@ def _list(chosen: list[JobResult], *, as_json: bool) -> None:
     table.add_column("type", no_wrap=True)
     table.add_column("bytes", justify="right", no_wrap=True)
     table.add_column("link", no_wrap=True)
-    for one in chosen:
-        size = str(one.size) if one.size is not None else ""
-        table.add_row(one_line(one.id), one_line(one.media_type or ""), size, one_line(one.href, 4000))
+    for result in results:
+        size = str(result.size) if result.size is not None else ""
+        table.add_row(one_line(result.id), one_line(result.media_type or ""), size, one_line(result.href, 4000))
     console(width=WIDE).print(table)
 
 
-def _names(chosen: list[JobResult], folder: Path) -> list[Path]:
+def _names(results: list[JobResult], folder: Path) -> list[Path]:
     """A file for each result: safe in any folder, and no two the same."""
-    taken: set[str] = set()
+    used_names: set[str] = set()
     files = []
-    for one in chosen:
-        name = re.sub(r"[^A-Za-z0-9._+-]+", "_", one.id).lstrip(".-")[:150] or "result"
-        kind = (one.media_type or "").partition(";")[0].strip().lower()
+    for result in results:
+        name = re.sub(r"[^A-Za-z0-9._+-]+", "_", result.id).lstrip(".-")[:150] or "result"
+        kind = (result.media_type or "").partition(";")[0].strip().lower()
         suffix = SUFFIXES.get(kind) or (mimetypes.guess_extension(kind) if kind else None) or ""
         if not Path(name).suffix and kind != "application/octet-stream":
             name += suffix
         base, number = Path(name), 1
-        while name.lower() in taken:
+        while name.lower() in used_names:
             number += 1
             name = f"{base.stem}-{number}{base.suffix}"
-        taken.add(name.lower())
+        used_names.add(name.lower())
         files.append(folder / name)
     return files
 
@@ -135,12 +140,12 @@ def _check_folder(folder: Path, files: list[Path], *, force: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Stop(EXIT_USAGE, f"{folder}: {error.strerror}") from None
-    there = [path for path in files if path.exists()]
-    if there and not force:
-        raise Stop(EXIT_USAGE, f"{there[0]} exists already; --force replaces it")
+    existing = [path for path in files if path.exists()]
+    if existing and not force:
+        raise Stop(EXIT_USAGE, f"{existing[0]} exists already; --force replaces it")
 
 
-def _download(client: UwsClient, chosen: list[JobResult], files: list[Path]) -> list[int]:
+def _download(client: UwsClient, results: list[JobResult], files: list[Path]) -> list[int]:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
     columns = (
@@ -151,13 +156,13 @@ def _download(client: UwsClient, chosen: list[JobResult], files: list[Path]) -> 
     )
     sizes = []
     with Progress(*columns, console=console(stderr=True), disable=not sys.stderr.isatty()) as progress:
-        for one, path in zip(chosen, files, strict=True):
-            task = progress.add_task(path.name, total=one.size)
+        for result, path in zip(results, files, strict=True):
+            task = progress.add_task(path.name, total=result.size)
 
-            def moved(got: int, total: int | None, task: int = task) -> None:
-                progress.update(task, completed=got, total=total)  # type: ignore[arg-type]
+            def moved(received: int, total: int | None, task: int = task) -> None:
+                progress.update(task, completed=received, total=total)  # type: ignore[arg-type]
 
-            sizes.append(client.download(one.href, path, size=one.size, sha256=one.sha256, progress=moved))
+            sizes.append(client.download(result.href, path, size=result.size, sha256=result.sha256, progress=moved))
     return sizes
 
 
@@ -176,9 +181,9 @@ def logs(
         raise typer.BadParameter(f"{stream!r} must be stdout, stderr or both")
     with guarded(), open_client(url_of(job), header, http_timeout, token) as client:
         document = client.job(job)
-        wanted = [one for one in _links(document) if stream in (one.name, "both")]
-        found = [_print_log(client, one) for one in wanted]
-    if not any(found):
+        links = [link for link in _links(document) if stream in (link.name, "both")]
+        printed = [_print_log(client, result) for result in links]
+    if not any(printed):
         raise Stop(EXIT_FAILURE, f"{document.url} has no logs; its phase is {document.phase}")
 
 

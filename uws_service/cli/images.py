@@ -12,7 +12,7 @@ import typer
 
 from uws_service.cli.catalogue import FolderOption
 from uws_service.cli.common import EXIT_FAILURE, JsonOption, Stop, complain, console, note, print_json
-from uws_service.cli.server import ConfigOption, DataOption
+from uws_service.cli.operator_commands import ConfigOption, DataOption
 
 if TYPE_CHECKING:
     from uws_service.soda.describe import Overrides
@@ -60,19 +60,19 @@ def add(
 
     book = Index(str(index))
     entries = dict(book.entries()) if index.exists() else {}
-    given = _given(band, time, pol, collection, facility, instrument)
-    found = list(_places(sources, book.folder))
+    wishes = _given(band, time, pol, collection, facility, instrument)
+    places = list(_places(sources, book.folder))
     failed = 0
-    with _progress(len(found)) as advance:
-        for place in found:
-            problem = _describe(place, did, given, book, keys, entries)
+    with _progress(len(places)) as advance:
+        for place in places:
+            problem = _describe(place, did, wishes, book, keys, entries)
             if problem:
                 failed += 1
                 complain(f"{place}: {problem}")
             advance()
-    if len(found) > failed or index.exists():
+    if len(places) > failed or index.exists():
         book.write(entries.values())
-    note(f"{len(found) - failed} images described, {len(entries)} in {index}.")
+    note(f"{len(places) - failed} images described, {len(entries)} in {index}.")
     if application is not None and not application.exists():
         _write_application(application, index)
         note(f"{application} publishes them: name it in the setting `applications`.")
@@ -87,12 +87,12 @@ def list_(index: IndexOption = Path("images.jsonl"), as_json: JsonOption = False
 
     entries = Index(str(index)).entries().values()
     if as_json:
-        print_json([to_json(one) for one in entries])
+        print_json([to_json(entry) for entry in entries])
         return
-    for one in entries:
-        lon, lat, radius = one.circle
-        axes = "×".join(str(size) for size in one.axes)
-        console().print(f"{one.id}  {axes}  {lon:.4f} {lat:+.4f} r={radius:.4g}°  {one.title}", soft_wrap=True)
+    for entry in entries:
+        lon, lat, radius = entry.circle
+        axes = "×".join(str(size) for size in entry.axes)
+        console().print(f"{entry.id}  {axes}  {lon:.4f} {lat:+.4f} r={radius:.4g}°  {entry.title}", soft_wrap=True)
 
 
 @images.command("remove")
@@ -105,9 +105,9 @@ def remove(
 
     book = Index(str(index))
     entries = dict(book.entries())
-    for one in ids:
-        if entries.pop(one, None) is None:
-            raise Stop(EXIT_FAILURE, f"{one}: there is no such image in {index}")
+    for image_id in ids:
+        if entries.pop(image_id, None) is None:
+            raise Stop(EXIT_FAILURE, f"{image_id}: there is no such image in {index}")
     book.write(entries.values())
     note(f"{len(entries)} images left in {index}.")
 
@@ -157,10 +157,10 @@ def _given(band: str, time: str, pol: str, collection: str, facility: str, instr
 
     try:
         pairs = [
-            (found.low, found.high) if text and (found := interval(name, text, unit)) else None
+            (limits.low, limits.high) if text and (limits := interval(name, text, unit)) else None
             for name, text, unit in (("--band", band, "metres"), ("--time", time, "MJD"))
         ]
-        states = tuple(state(one) for one in pol.replace("/", " ").replace(",", " ").split())
+        states = tuple(state(word) for word in pol.replace("/", " ").replace(",", " ").split())
     except Usage as error:
         raise typer.BadParameter(error.message) from None
     return Overrides(pairs[0], pairs[1], states, collection, facility, instrument)
@@ -175,13 +175,13 @@ def _places(sources: list[str], folder: Path) -> Iterator[str]:
         path = Path(source)
         if not path.exists():
             raise Stop(EXIT_FAILURE, f"{source}: there is no such file or folder")
-        files = [path] if path.is_file() else sorted(one for one in path.rglob("*") if _is_image(one))
+        files = [path] if path.is_file() else sorted(candidate for candidate in path.rglob("*") if _is_image(candidate))
         if not files:
             raise Stop(EXIT_FAILURE, f"{source}: the folder has no files that end in {', '.join(ENDINGS)}")
-        for one in files:
-            if not one.resolve().is_relative_to(folder.resolve()):
-                raise Stop(EXIT_FAILURE, f"{one}: lies outside {folder}, the folder of the index; put the index above")
-            yield str(one.resolve().relative_to(folder.resolve()))
+        for file in files:
+            if not file.resolve().is_relative_to(folder.resolve()):
+                raise Stop(EXIT_FAILURE, f"{file}: lies outside {folder}, the folder of the index; put the index above")
+            yield str(file.resolve().relative_to(folder.resolve()))
 
 
 def _is_image(path: Path) -> bool:
@@ -189,7 +189,7 @@ def _is_image(path: Path) -> bool:
 
 
 def _describe(
-    place: str, did: str, given: Overrides, book: Index, keys: Path | None, entries: dict[str, Entry]
+    place: str, did: str, wishes: Overrides, book: Index, keys: Path | None, entries: dict[str, Entry]
 ) -> str | None:
     """Add one image; what is wrong with it, or None."""
     from uws_service.soda.describe import describe
@@ -200,11 +200,11 @@ def _describe(
     for ending in sorted(ENDINGS, key=len, reverse=True):
         name = name[: -len(ending)] if name.lower().endswith(ending) else name
     id_ = f"{did}?{name}"
-    other = entries.get(id_)
-    if other is not None and other.source != place:
-        return f"the identifier {id_} belongs to {other.source}; give another --did"
+    existing = entries.get(id_)
+    if existing is not None and existing.source != place:
+        return f"the identifier {id_} belongs to {existing.source}; give another --did"
     try:
-        entries[id_] = describe(open_source(place, book.folder, keys), id_, place, given)
+        entries[id_] = describe(open_source(place, book.folder, keys), id_, place, wishes)
     except CutoutError as error:
         return error.message
     return None
@@ -219,8 +219,8 @@ def _progress(total: int) -> Any:
 
     @contextmanager
     def running() -> Iterator[Any]:
-        shown = Console(stderr=True)
-        with Progress(console=shown, disable=not shown.is_terminal or total < 2, transient=True) as bar:
+        terminal = Console(stderr=True)
+        with Progress(console=terminal, disable=not terminal.is_terminal or total < 2, transient=True) as bar:
             task = bar.add_task("images", total=total)
             yield lambda: bar.advance(task)
 

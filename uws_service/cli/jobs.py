@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,6 +34,14 @@ TimeoutOption = Annotated[
     float | None,
     typer.Option("--timeout", metavar="SECONDS", min=0, help="Wait no longer than this.", show_default=False),
 ]
+DurationOption = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="Longest run, such as 90 (seconds), 30m or 2h.", show_default=False),
+]
+DestructionOption = Annotated[
+    str | None,
+    typer.Option(metavar="WHEN", help="Deletion: 2030-01-31T12:00:00Z, or 2d from now.", show_default=False),
+]
 
 
 def submit(
@@ -53,14 +61,8 @@ def submit(
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end of the job.")] = False,
     timeout: TimeoutOption = None,
     run_id: Annotated[str | None, typer.Option(metavar="TEXT", help="A name for the job.", show_default=False)] = None,
-    duration: Annotated[
-        str | None,
-        typer.Option(metavar="TIME", help="Longest run, such as 90 (seconds), 30m or 2h.", show_default=False),
-    ] = None,
-    destruction: Annotated[
-        str | None,
-        typer.Option(metavar="WHEN", help="Deletion: 2030-01-31T12:00:00Z, or 2d from now.", show_default=False),
-    ] = None,
+    duration: DurationOption = None,
+    destruction: DestructionOption = None,
     idempotency_key: Annotated[
         str | None,
         typer.Option(
@@ -78,36 +80,46 @@ def submit(
     knows this header makes no second job. The job is started by a request of its own: what another service may make
     twice is at most an idle job.
     """
-    url = url_of(url)
-    fields = [pair(word) for word in parameters or []]
-    uploads = [_file(word) for word in file or []]
-    tables, names = _tables(upload or [], {name.upper() for name, _ in fields} | {one.name.upper() for one in uploads})
-    if names:
-        fields.append(("UPLOAD", ";".join(names)))  # one value: some servers know no repeated UPLOAD (C-17)
-    seconds = duration_seconds(duration) if duration is not None else None
-    instant = destruction_instant(destruction) if destruction is not None else None
     if wait and not run:
         raise typer.BadParameter("--wait makes no sense with --no-run")
+    url = url_of(url)
+    fields, uploads = _request(parameters or [], file or [], upload or [])
+    seconds = duration_seconds(duration) if duration is not None else None
+    instant = destruction_instant(destruction) if destruction is not None else None
     with guarded(), open_client(url, header, http_timeout, token) as client:
-        job = client.create(url, fields, [*uploads, *tables], run_id=run_id, idempotency_key=idempotency_key)
-        with _naming(job):
-            if seconds is not None:
-                client.set_duration(job, seconds)
-            if instant is not None:
-                client.set_destruction(job, instant)
-            if run:
-                client.run(job)
+        job = client.create(url, fields, uploads, run_id=run_id, idempotency_key=idempotency_key)
+        with guarded(after=f"; the job was made: {job}"):
+            _prepare(client, job, seconds, instant, run=run)
         document = client.job(job) if as_json and not wait else None
         if fields or uploads:
             _print_notices(client, job, document)
-        if wait:
-            if not as_json:
-                print(job, flush=True)
-            _wait(client, job, timeout, as_json=as_json)
-        elif as_json and document is not None:
+        if document is not None:
             print_json(job_json(document))
-        else:
-            print(job)
+        elif not as_json:
+            print(job, flush=True)
+        if wait:
+            _wait(client, job, timeout, as_json=as_json)
+
+
+def _request(parameters: list[str], files: list[str], tables: list[str]) -> tuple[list[tuple[str, str]], list[Upload]]:
+    """Return the fields and the files of the request that makes a job."""
+    fields = [pair(word) for word in parameters]
+    uploads = [_file(word) for word in files]
+    used_names = {name.upper() for name, _ in fields} | {upload.name.upper() for upload in uploads}
+    sent_tables, entries = _tables(tables, used_names)
+    if entries:
+        fields.append(("UPLOAD", ";".join(entries)))  # one value: some servers know no repeated UPLOAD (C-17)
+    return fields, [*uploads, *sent_tables]
+
+
+def _prepare(client: UwsClient, job: str, seconds: int | None, instant: int | None, *, run: bool) -> None:
+    """Set what was asked for a new job, and start it."""
+    if seconds is not None:
+        client.set_duration(job, seconds)
+    if instant is not None:
+        client.set_destruction(job, instant)
+    if run:
+        client.run(job)
 
 
 def _print_notices(client: UwsClient, job: str, document: JobDocument | None) -> None:
@@ -117,11 +129,6 @@ def _print_notices(client: UwsClient, job: str, document: JobDocument | None) ->
     with suppress(ClientError):
         for notice in (document or client.job(job)).notices:
             note(one_line(notice, 400))
-
-
-def _naming(job: str) -> AbstractContextManager[None]:
-    """Errors after the job was made say where it is."""
-    return guarded(after=f"; the job was made: {job}")
 
 
 def _file(word: str) -> Upload:
@@ -134,8 +141,8 @@ def _file(word: str) -> Upload:
     return Upload(name, path)
 
 
-def _tables(words: list[str], taken: set[str]) -> tuple[list[Upload], list[str]]:
-    """The files to send, and the entries of UPLOAD that name them (D-026)."""
+def _tables(words: list[str], used_names: set[str]) -> tuple[list[Upload], list[str]]:
+    """Return the files to send, and the entries of UPLOAD that name them (D-026)."""
     from uws_service.client import Upload
 
     uploads: list[Upload] = []
@@ -148,8 +155,8 @@ def _tables(words: list[str], taken: set[str]) -> tuple[list[Upload], list[str]]
             entries.append(f"{name},{value}")
             continue
         path = _file(word).path
-        part = name if name.upper() not in taken else f"upload_{name}"
-        taken.add(part.upper())
+        part = name if name.upper() not in used_names else f"upload_{name}"
+        used_names.add(part.upper())
         uploads.append(Upload(part, path))
         entries.append(f"{name},param:{part}")
     return uploads, entries
@@ -211,8 +218,8 @@ def list_jobs(
     """List jobs."""
     instant = after_instant(after) if after is not None else None
     with guarded(), open_client(url_of(url), header, http_timeout, token) as client:
-        found = client.jobs(url, phases=phase or (), after=instant, last=last)
-    print_list(found, as_json=as_json)
+        listing = client.jobs(url, phases=phase or (), after=instant, last=last)
+    print_list(listing, as_json=as_json)
 
 
 def show(

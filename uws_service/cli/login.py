@@ -45,23 +45,23 @@ def login(
     with guarded():
         offer = _chosen(offers(url_of(url)), url, issuer)
         offer = replace(offer, client_id=client_id or offer.client_id, scope=scope or offer.scope)
-        made = log_in(offer, _show)
+        login = log_in(offer, _show)
         keeper = Keeper(config_folder(os.environ))
         with keeper.locked():
-            keeper.save(made, keyring=keyring)
+            keeper.save(login, keyring=keyring)
     note(f"Logged in at {offer.service}.")
 
 
-def _chosen(found: list[Offer], url: str, issuer: str | None) -> Offer:
-    if not found:
+def _chosen(offers: list[Offer], url: str, issuer: str | None) -> Offer:
+    if not offers:
         raise Stop(EXIT_FAILURE, f"{url} does not say how to log in; give a token by --token")
-    matching = [one for one in found if issuer is None or one.issuer.rstrip("/") == issuer.rstrip("/")]
-    known = ", ".join(one.issuer for one in found)
+    matching = [offer for offer in offers if issuer is None or offer.issuer.rstrip("/") == issuer.rstrip("/")]
+    issuers = ", ".join(offer.issuer for offer in offers)
     if not matching:
-        raise Stop(EXIT_USAGE, f"the service does not take tokens of {issuer}; it takes those of: {known}")
-    usable = [one for one in matching if one.client_id] if len(matching) > 1 else matching
+        raise Stop(EXIT_USAGE, f"the service does not take tokens of {issuer}; it takes those of: {issuers}")
+    usable = [offer for offer in matching if offer.client_id] if len(matching) > 1 else matching
     if len(usable) != 1:
-        raise Stop(EXIT_USAGE, f"the service has several issuers; choose one by --issuer: {known}")
+        raise Stop(EXIT_USAGE, f"the service has several issuers; choose one by --issuer: {issuers}")
     return usable[0]
 
 
@@ -80,12 +80,12 @@ def logout(url: ServiceArgument) -> None:
     with guarded():
         keeper = Keeper(config_folder(os.environ))
         with keeper.locked():
-            found = keeper.find(url_of(url))
-            if found is None:
+            login = keeper.find(url_of(url))
+            if login is None:
                 raise Stop(EXIT_FAILURE, f"there is no login at {url}")
-            keeper.remove(found.service)
-        revoked = revoke(found)
-    note(f"Logged out of {found.service}." + ("" if revoked else " The issuer could not be told."))
+            keeper.remove(login.service)
+        revoked = revoke(login)
+    note(f"Logged out of {login.service}." + ("" if revoked else " The issuer could not be told."))
 
 
 def token(url: ServiceArgument) -> None:
@@ -93,10 +93,10 @@ def token(url: ServiceArgument) -> None:
     from uws_service.client.tokens import Source
 
     with guarded():
-        found = Source(url_of(url), os.environ)()
-    if found is None:
+        token = Source(url_of(url), os.environ)()
+    if token is None:
         raise Stop(EXIT_FAILURE, f"there is no token for {url}; log in: uws-service login {url}")
-    print(found.partition(" ")[2])
+    print(token.partition(" ")[2])
 
 
 def register(app: typer.Typer) -> None:

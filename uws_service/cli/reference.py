@@ -20,23 +20,23 @@ def reference(command: Any, program: str) -> str:
         "\n".join(
             ["| command | does |", "|---|---|"]
             + [
-                f"| [`{name}`](#{program}-{name.replace(' ', '-')}) | {_short(one)} |"
-                for name, one in commands_of(command)
+                f"| [`{name}`](#{program}-{name.replace(' ', '-')}) | {_short(subcommand)} |"
+                for name, subcommand in commands_of(command)
             ]
         ),
     ]
-    for name, one in commands_of(command):
-        parts += _command(name, one, context, program)
+    for name, subcommand in commands_of(command):
+        parts += _command(name, subcommand, context, program)
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def commands_of(command: Any) -> list[tuple[str, Any]]:
     """The commands; those of a group with its name before theirs."""
-    found: list[tuple[str, Any]] = []
-    for name, one in command.commands.items():
-        below = commands_of(one) if hasattr(one, "commands") else [("", one)]
-        found += [(f"{name} {word}".strip(), each) for word, each in below]
-    return found
+    commands: list[tuple[str, Any]] = []
+    for name, subcommand in command.commands.items():
+        below = commands_of(subcommand) if hasattr(subcommand, "commands") else [("", subcommand)]
+        commands += [(f"{name} {word}".strip(), subcommand_below) for word, subcommand_below in below]
+    return commands
 
 
 def _short(command: Any) -> str:
@@ -65,7 +65,7 @@ def _name(parameter: Any, context: Any) -> str:
         return f"`{value}`"
     opts = parameter.opts  # those of --help come out of a set, in any order
     opts = sorted(opts, key=len, reverse=True) if "--help" in opts else opts
-    names = ", ".join(f"`{one}`" for one in [*opts, *parameter.secondary_opts])
+    names = ", ".join(f"`{option}`" for option in [*opts, *parameter.secondary_opts])
     return names if getattr(parameter, "is_flag", False) else f"{names} `{value.strip('<>')}`"
 
 
@@ -73,13 +73,13 @@ def _meaning(parameter: Any, context: Any) -> str:
     words = str(getattr(parameter, "help", None) or "").strip()
     facts = []
     default = parameter.get_default(context, call=False)
-    shown = getattr(parameter, "show_default", True)
-    if default not in (None, False, [], ()) and shown and parameter.param_type_name != "argument":
+    shows_default = getattr(parameter, "show_default", True)
+    if default not in (None, False, [], ()) and shows_default and parameter.param_type_name != "argument":
         text = str(default).lower() if isinstance(default, bool) else str(default)
         facts.append(f"Default: `{text if default is not True else parameter.opts[0]}`.")
     if parameter.envvar:
         variables = [parameter.envvar] if isinstance(parameter.envvar, str) else parameter.envvar
-        facts.append(f"Environment: {', '.join(f'`{one}`' for one in variables)}.")
+        facts.append(f"Environment: {', '.join(f'`{variable}`' for variable in variables)}.")
     return _cell(" ".join([words, *facts]).strip())
 
 

@@ -23,17 +23,17 @@ def job_json(job: JobDocument) -> dict[str, Any]:
     """A job for machines: instants as ISO 8601 in UTC, durations in seconds, sizes in bytes."""
     from uws_service.client import format_instant
 
-    shown = asdict(job)
+    document = asdict(job)
     for name in INSTANTS:
-        shown[name] = format_instant(shown[name]) if shown[name] is not None else None
-    return shown
+        document[name] = format_instant(document[name]) if document[name] is not None else None
+    return document
 
 
-def print_list(found: JobList, *, as_json: bool) -> None:
+def print_list(listing: JobList, *, as_json: bool) -> None:
     """A job list on standard output."""
     from uws_service.client import format_instant
 
-    rows = [{**asdict(job), "created": format_instant(job.created) if job.created else None} for job in found.jobs]
+    rows = [{**asdict(job), "created": format_instant(job.created) if job.created else None} for job in listing.jobs]
     if as_json:
         print_json(rows)
         return
@@ -43,12 +43,12 @@ def print_list(found: JobList, *, as_json: bool) -> None:
     table = Table(box=None, pad_edge=False)
     for heading in ("phase", "created", "run id", "owner", "job"):
         table.add_column(heading, no_wrap=True)
-    for job in found.jobs:
+    for job in listing.jobs:
         phase = Text(one_line(job.phase), style=COLOURS.get(job.phase, ""))
         created = format_instant(job.created) if job.created is not None else ""
         table.add_row(phase, created, one_line(job.run_id or ""), one_line(job.owner or ""), one_line(job.url, 4000))
     console(width=WIDE).print(table)
-    note(f"{len(found.jobs)} job{'s' if len(found.jobs) != 1 else ''}")
+    note(f"{len(listing.jobs)} job{'s' if len(listing.jobs) != 1 else ''}")
 
 
 def print_job(out: Console, job: JobDocument, detail: str = "") -> None:
@@ -80,9 +80,9 @@ def print_job(out: Console, job: JobDocument, detail: str = "") -> None:
     row("progress", progress_text(job))
     for parameter in job.parameters:
         row(f"  {one_line(parameter.name, 40)}", parameter.value)
-    sent = {parameter.name.upper() for parameter in job.parameters}
+    sent_names = {parameter.name.upper() for parameter in job.parameters}
     for name, value in job.defaults:
-        row(f"  {one_line(name, 40)}", f"{value} ({'limit' if name.upper() in sent else 'default'})")
+        row(f"  {one_line(name, 40)}", f"{value} ({'limit' if name.upper() in sent_names else 'default'})")
     for name, version in job.versions:
         row(f"{one_line(name, 40)} version", version)
     for notice in job.notices:
@@ -112,10 +112,13 @@ def ended(job: JobDocument, detail: str = "") -> tuple[int, str]:
         return EXIT_OK, ""
     if job.phase in ("PENDING", "HELD"):
         return EXIT_JOB, f"{job.url} is {job.phase}: it will not start until it is told to (uws-service run {job.url})"
-    why = job.error.message if job.error is not None else ""
-    if detail and why not in detail:
-        why = f"{why} ({detail})" if why else detail
-    return EXIT_JOB, f"{job.url} ended in {job.phase}{': ' if why else ''}{detail if why in detail and why else why}"
+    reason = job.error.message if job.error is not None else ""
+    if detail and reason not in detail:
+        reason = f"{reason} ({detail})" if reason else detail
+    return (
+        EXIT_JOB,
+        f"{job.url} ended in {job.phase}{': ' if reason else ''}{detail if reason in detail and reason else reason}",
+    )
 
 
 def watch(client: UwsClient, job: str, timeout: float | None) -> JobDocument:
@@ -131,12 +134,12 @@ def watch(client: UwsClient, job: str, timeout: float | None) -> JobDocument:
 
 
 def _watch_lines(client: UwsClient, job: str, timeout: float | None) -> JobDocument:
-    seen = ""
+    phase = ""
 
     def changed(document: JobDocument) -> None:
-        nonlocal seen
-        if document.phase != seen:
-            seen = document.phase
+        nonlocal phase
+        if document.phase != phase:
+            phase = document.phase
             note(f"{document.phase} {progress_text(document)}".rstrip())
 
     return client.wait(job, timeout=timeout, on_change=changed)
@@ -156,8 +159,8 @@ def _watch_live(client: UwsClient, job: str, timeout: float | None) -> JobDocume
         task = progress.add_task("", total=None, phase="…", words="")
 
         def changed(document: JobDocument) -> None:
-            done = document.phase == "COMPLETED"
-            fraction = 1.0 if done else document.progress
+            is_completed = document.phase == "COMPLETED"
+            fraction = 1.0 if is_completed else document.progress
             progress.update(
                 task,
                 total=1.0 if fraction is not None else None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from uws_service.cli.common import EXIT_FAILURE, EXIT_USAGE, JsonOption, Stop, console, note, print_json
-from uws_service.cli.server import ConfigOption, DatabaseOption, DataOption
+from uws_service.cli.operator_commands import ConfigOption, DatabaseOption, DataOption
 
 if TYPE_CHECKING:
     from uws_service.settings import Settings
@@ -79,7 +79,7 @@ async def _owners(settings: Settings) -> dict[str, SiteOwner]:
 async def _release(settings: Settings, site: str) -> None:
     from uws_service.store import Store
 
-    names = [one.name for one in settings.sites]
+    names = [site.name for site in settings.sites]
     if site not in names:
         raise Stop(EXIT_USAGE, f"there is no site {site!r} in the settings; there are: {', '.join(names)}")
     store = await Store.open(settings.database_url)
@@ -88,10 +88,10 @@ async def _release(settings: Settings, site: str) -> None:
     finally:
         await store.close()
     if before.remaining > 0:
-        where = f" on {before.folder.host}" if before.folder.host else ""
+        place = f" on {before.folder.host}" if before.folder.host else ""
         raise Stop(
             EXIT_FAILURE,
-            f"site {site} is driven by a process{where} now. Stop that; {before.remaining / 1000:.0f} s later the "
+            f"site {site} is driven by a process{place} now. Stop that; {before.remaining / 1000:.0f} s later the "
             "site can be released",
         )
     note(f"site {site}: the next process that asks for it drives it; {before.attempts} jobs were there")

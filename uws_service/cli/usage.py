@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from uws_service.cli.common import EXIT_USAGE, WIDE, JsonOption, Stop, console, print_json
-from uws_service.cli.server import ConfigOption, DatabaseOption, DataOption
+from uws_service.cli.operator_commands import ConfigOption, DatabaseOption, DataOption
 
 if TYPE_CHECKING:
     from uws_service.domain.accounting import Line
@@ -76,10 +76,10 @@ def _instant(text: str | None, option: str, default: int) -> int:
     if text is None:
         return default
     try:
-        found = datetime.fromisoformat(text)
+        instant = datetime.fromisoformat(text)
     except ValueError:
         raise typer.BadParameter(f"{option}: {text!r} is no date such as 2026-11-01 or 2026-11-01T12:00:00Z") from None
-    return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1000)
+    return int((instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 async def _attempts(url: str, period: tuple[int, int]) -> AsyncIterator[list[Attempt]]:
@@ -111,7 +111,7 @@ async def _sums(url: str, period: tuple[int, int], keys: list[str]) -> list[Line
 
 
 def _print_sums(keys: list[str], lines: list[Line], *, as_csv: bool, as_json: bool) -> None:
-    rows = [dict(zip(keys, one.key, strict=True)) | _figures(one) for one in lines]
+    rows = [dict(zip(keys, line.key, strict=True)) | _figures(line) for line in lines]
     if as_json:
         print_json(rows)
         return
@@ -137,9 +137,9 @@ def _print_sums(keys: list[str], lines: list[Line], *, as_csv: bool, as_json: bo
 
 
 def _figures(line: Line) -> dict[str, Any]:
-    told = dataclasses.asdict(line)
-    del told["key"]
-    return {name: round(value, 6) if isinstance(value, float) else value for name, value in told.items()}
+    record = dataclasses.asdict(line)
+    del record["key"]
+    return {name: round(value, 6) if isinstance(value, float) else value for name, value in record.items()}
 
 
 async def _print_records(url: str, period: tuple[int, int], *, as_json: bool) -> None:
@@ -151,8 +151,8 @@ async def _print_records(url: str, period: tuple[int, int], *, as_json: bool) ->
     if not as_json:
         writer.writeheader()
     async for page in _attempts(url, period):
-        for one in page:
-            row = {name: _shown(one, name) for name in RECORD}
+        for attempt in page:
+            row = {name: _shown(attempt, name) for name in RECORD}
             if as_json:
                 print(json.dumps(row, ensure_ascii=False))
             else:

@@ -143,7 +143,7 @@ def parse_job(content: bytes, url: str, media_type: str = "") -> JobDocument:
         results=tuple(_results(child.get("results"), namespace, url, info.checksums)),
         error=_error(child.get("errorSummary"), namespace),
         progress=info.progress,
-        message=next((one for one in info.messages if one), ""),
+        message=next((message for message in info.messages if message), ""),
         site=info.site,
         logs=tuple(info.logs),
         notices=tuple(info.notices),
@@ -261,7 +261,7 @@ def read_xml(content: bytes) -> Element:
     return root
 
 
-def _root(content: bytes, wanted: str, media_type: str, url: str) -> tuple[Element, str]:
+def _root(content: bytes, expected: str, media_type: str, url: str) -> tuple[Element, str]:
     """The document element and its namespace in braces."""
     kind = media_type.partition(";")[0].strip().lower()
     try:
@@ -273,10 +273,10 @@ def _root(content: bytes, wanted: str, media_type: str, url: str) -> tuple[Eleme
     namespace, name = _split(root.tag)
     if namespace and not namespace.startswith("{" + UWS):
         raise BadDocument(f"{url} answers with a document of another kind: <{name}> in {namespace[1:-1]}")
-    if name != wanted:
+    if name != expected:
         hint = {"job": "a job", "jobs": "a job list"}
-        found = hint.get(name, f"<{name}>")
-        raise BadDocument(f"{url} is {found}, not {hint[wanted]}")
+        description = hint.get(name, f"<{name}>")
+        raise BadDocument(f"{url} is {description}, not {hint[expected]}")
     return root, namespace
 
 
@@ -287,12 +287,12 @@ def _split(tag: str) -> tuple[str, str]:
 
 def _children(element: Element, namespace: str) -> dict[str, Element]:
     """The direct children in the UWS namespace by local name; the first of each."""
-    found: dict[str, Element] = {}
+    children: dict[str, Element] = {}
     for child in element:
         its_namespace, name = _split(child.tag)
         if its_namespace == namespace:
-            found.setdefault(name, child)
-    return found
+            children.setdefault(name, child)
+    return children
 
 
 def _text(element: Element | None) -> str | None:
@@ -318,23 +318,23 @@ def _href(element: Element) -> str | None:
 
 
 def _parameters(element: Element | None, namespace: str) -> Iterator[JobParameter]:
-    for one in element.iter(f"{namespace}parameter") if element is not None else ():
-        by_reference = one.get("byReference", "").strip() in ("true", "1")
-        yield JobParameter(one.get("id", ""), "".join(one.itertext()), by_reference)
+    for parameter in element.iter(f"{namespace}parameter") if element is not None else ():
+        by_reference = parameter.get("byReference", "").strip() in ("true", "1")
+        yield JobParameter(parameter.get("id", ""), "".join(parameter.itertext()), by_reference)
 
 
 def _results(element: Element | None, namespace: str, url: str, checksums: Mapping[str, str]) -> Iterator[JobResult]:
-    for one in element.iter(f"{namespace}result") if element is not None else ():
-        identifier, href = one.get("id", ""), _href(one)
+    for result in element.iter(f"{namespace}result") if element is not None else ():
+        identifier, href = result.get("id", ""), _href(result)
         if href is None:
             if not identifier:
                 continue
             href = f"results/{quote(identifier, safe='')}"
-        size = _integer(one.get("size"))
+        size = _integer(result.get("size"))
         yield JobResult(
             id=identifier or href.rstrip("/").rpartition("/")[2],
             href=resolve(url, href),
-            media_type=one.get("mime-type") or None,
+            media_type=result.get("mime-type") or None,
             size=size if size is not None and size >= 0 else None,
             sha256=checksums.get(identifier),
         )
@@ -367,30 +367,30 @@ class _Info:
 
 def _job_info(element: Element | None, url: str) -> _Info:
     info = _Info()
-    for one in element.iter() if element is not None else ():
-        namespace, name = _split(one.tag)
+    for descendant in element.iter() if element is not None else ():
+        namespace, name = _split(descendant.tag)
         if namespace != JOB_INFO:
             continue
-        text = " ".join((one.text or "").split())
-        href = _href(one)
+        text = " ".join((descendant.text or "").split())
+        href = _href(descendant)
         if name == "progress":
-            info.progress = _fraction(one.get("percent", ""))
+            info.progress = _fraction(descendant.get("percent", ""))
             info.messages.append(text)
         elif name == "waiting":
-            ahead = one.get("ahead")
+            ahead = descendant.get("ahead")
             info.messages.append(f"{text} ({ahead} ahead)" if ahead else text)
         elif name == "site":
             info.site = text
-        elif name == "checksum" and one.get("algorithm") == "SHA-256":
-            info.checksums[one.get("result", "")] = text.lower()
+        elif name == "checksum" and descendant.get("algorithm") == "SHA-256":
+            info.checksums[descendant.get("result", "")] = text.lower()
         elif name == "notice":
             info.notices.append(text)
         elif name == "default":
-            info.defaults.append((one.get("name", ""), one.text or ""))
+            info.defaults.append((descendant.get("name", ""), descendant.text or ""))
         elif name == "version":
-            info.versions.append((one.get("of", ""), text))
+            info.versions.append((descendant.get("of", ""), text))
         elif name == "log" and href is not None:
-            info.logs.append(JobLog(one.get("name") or href.rpartition("/")[2], resolve(url, href)))
+            info.logs.append(JobLog(descendant.get("name") or href.rpartition("/")[2], resolve(url, href)))
     return info
 
 

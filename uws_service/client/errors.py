@@ -12,11 +12,11 @@ class ClientError(Exception):
 
 
 class NetworkError(ClientError):
-    """No connection, no answer in time, or a broken one; ``sent``: the server may have got the request."""
+    """No connection, no answer in time, or a broken one; ``may_have_arrived``: the server may have got the request."""
 
-    def __init__(self, message: str, *, sent: bool) -> None:
+    def __init__(self, message: str, *, may_have_arrived: bool) -> None:
         super().__init__(message)
-        self.sent = sent
+        self.may_have_arrived = may_have_arrived
 
 
 class ServerError(ClientError):

@@ -101,15 +101,15 @@ class Http:
 
     def get(self, url: str, *, timeout: float | None = None, tries: int = 2) -> Answer:
         """GET, redirects followed; once more if the connection fails. Raises for a status of 400 and above."""
-        for left in reversed(range(tries)):
+        for tries_left in reversed(range(tries)):
             try:
                 return self.send("GET", url, timeout=timeout)
             except NetworkError:
-                if left == 0:
+                if tries_left == 0:
                     raise
         raise AssertionError
 
-    def send(self, method: str, url: str, *, timeout: float | None = None, **more: Any) -> Answer:
+    def send(self, method: str, url: str, *, timeout: float | None = None, **options: Any) -> Answer:
         """One request and its answer, read whole.
 
         GET follows all redirects. The redirect of another method is its answer (U-010, U-023, U-120) and is returned,
@@ -120,7 +120,7 @@ class Http:
         ClientError
             No answer, too many redirects, a status of 400 and above, or too long a body.
         """
-        with self.stream(method, url, timeout=timeout, **more) as response:
+        with self.stream(method, url, timeout=timeout, **options) as response:
             body = bytearray()
             for chunk in self.chunks(response):
                 body += chunk
@@ -129,13 +129,15 @@ class Http:
             return Answer(response.status_code, response.headers, bytes(body), str(response.url))
 
     @contextmanager
-    def stream(self, method: str, url: str, *, timeout: float | None = None, **more: Any) -> Iterator[httpx2.Response]:
+    def stream(
+        self, method: str, url: str, *, timeout: float | None = None, **options: Any
+    ) -> Iterator[httpx2.Response]:
         """As `send`, with the body yet to be read."""
         seconds = timeout or self.timeout
         url = _bare(url)
-        begun = url
+        first_url = url
         for _ in range(MAX_REDIRECTS + 1):
-            response = self._request(method, url, seconds, more)
+            response = self._request(method, url, seconds, options)
             try:
                 target = _moved(method, response)
                 if target is None:
@@ -146,24 +148,24 @@ class Http:
             finally:
                 response.close()
             url = target
-        raise BadDocument(f"{begun} redirects more than {MAX_REDIRECTS} times")
+        raise BadDocument(f"{first_url} redirects more than {MAX_REDIRECTS} times")
 
     def chunks(self, response: httpx2.Response) -> Iterator[bytes]:
         """The body of a streamed answer, with errors in our words."""
         with _translated(str(response.url), self.timeout):
             yield from response.iter_bytes()
 
-    def _request(self, method: str, url: str, seconds: float, more: Mapping[str, Any]) -> httpx2.Response:
-        given = dict(more.get("headers") or {})
+    def _request(self, method: str, url: str, seconds: float, options: Mapping[str, Any]) -> httpx2.Response:
+        headers = dict(options.get("headers") or {})
         if _origin(_parts(url)) == self.origin:
-            given = {**self.headers, **given}
-            if self.authorize is not None and not any(name.lower() == "authorization" for name in given):
+            headers = {**self.headers, **headers}
+            if self.authorize is not None and not any(name.lower() == "authorization" for name in headers):
                 value = self.authorize()
-                given |= {"Authorization": value} if value else {}
-        rest = {key: value for key, value in more.items() if key != "headers"}
+                headers |= {"Authorization": value} if value else {}
+        other_options = {key: value for key, value in options.items() if key != "headers"}
         with _translated(url, seconds):
             timeouts = httpx2.Timeout(seconds, connect=min(seconds, 15))
-            request = self._client.build_request(method, url, headers=given, timeout=timeouts, **rest)
+            request = self._client.build_request(method, url, headers=headers, timeout=timeouts, **other_options)
             return self._client.send(request, stream=True)
 
     def _refusal(self, response: httpx2.Response) -> ServerError:
@@ -174,13 +176,15 @@ class Http:
                 if len(body) > 1024**2:
                     break
         status = response.status_code
-        what = f"{response.url} answers {status} {response.reason_phrase}".rstrip()
+        message = f"{response.url} answers {status} {response.reason_phrase}".rstrip()
         words = error_words(bytes(body), response.headers.get("content-type", ""))
         if status == 401:
             schemes = re.findall(r"(?:^|,\s*)([A-Za-z][A-Za-z0-9_.-]*)(?=\s|,|$)", _challenges(response))
             offered = f" ({', '.join(dict.fromkeys(schemes))})" if schemes else ""
             words = f"it wants you to authenticate{offered}; {words or 'give a header or a token'}"
-        return ServerError(f"{what}: {words}" if words else what, status, _seconds(response.headers.get("retry-after")))
+        return ServerError(
+            f"{message}: {words}" if words else message, status, _seconds(response.headers.get("retry-after"))
+        )
 
 
 def error_words(body: bytes, media_type: str) -> str:
@@ -194,8 +198,8 @@ def error_words(body: bytes, media_type: str) -> str:
             value = json.loads(text)
         except ValueError:
             return ""
-        found = [value.get(key) for key in ("message", "detail", "error")] if isinstance(value, dict) else [value]
-        return next((" ".join(one.split()) for one in found if isinstance(one, str) and one.strip()), "")
+        texts = [value.get(key) for key in ("message", "detail", "error")] if isinstance(value, dict) else [value]
+        return next((" ".join(text.split()) for text in texts if isinstance(text, str) and text.strip()), "")
     if "xml" in kind or text.lstrip().startswith("<?xml"):
         return _votable_words(body)
     return " ".join(text.split())[:1000]
@@ -207,9 +211,9 @@ def _votable_words(body: bytes) -> str:
         root = read_xml(body)
     except BadDocument:
         return ""
-    for one in root.iter():
-        if one.tag.rpartition("}")[2] == "INFO" and one.get("name") == "QUERY_STATUS":
-            return " ".join("".join(one.itertext()).split())
+    for element in root.iter():
+        if element.tag.rpartition("}")[2] == "INFO" and element.get("name") == "QUERY_STATUS":
+            return " ".join("".join(element.itertext()).split())
     return ""
 
 
@@ -226,27 +230,27 @@ def _moved(method: str, response: httpx2.Response) -> str | None:
     status, location = response.status_code, response.headers.get("location")
     if status not in REDIRECTS or not location:
         return None
-    here = str(response.url)
-    target = _next(here, location)
+    current_url = str(response.url)
+    target = _next(current_url, location)
     if method in ("GET", "HEAD") or status in (307, 308):
         return target
-    same = urlsplit(target).path.rstrip("/") == urlsplit(here).path.rstrip("/") and target != here
-    return target if status in (301, 302) and same else None
+    is_same_path = urlsplit(target).path.rstrip("/") == urlsplit(current_url).path.rstrip("/") and target != current_url
+    return target if status in (301, 302) and is_same_path else None
 
 
-def _next(here: str, location: str) -> str:
+def _next(current_url: str, location: str) -> str:
     """The absolute target of a redirect; from https it never leads to http."""
     try:
-        target = urlsplit(urljoin(here, location.strip()))
-        before = _parts(here)
+        target = urlsplit(urljoin(current_url, location.strip()))
+        before = _parts(current_url)
         if before.scheme == "https" and target.scheme == "http":
             # A server behind a proxy that ends TLS and does not know its public scheme.
             if target.hostname != before.hostname:
-                raise ClientError(f"{here} redirects from https to http: {urlunsplit(target)}")
+                raise ClientError(f"{current_url} redirects from https to http: {urlunsplit(target)}")
             target = target._replace(scheme="https", netloc=before.netloc)
         return _bare(urlunsplit(target._replace(fragment="")))
     except ValueError:
-        raise BadDocument(f"{here} redirects to something that is no URL") from None
+        raise BadDocument(f"{current_url} redirects to something that is no URL") from None
 
 
 def _parts(url: str) -> SplitResult:
@@ -277,17 +281,21 @@ def _translated(url: str, seconds: float) -> Iterator[None]:
     try:
         yield
     except httpx2.TimeoutException as error:
-        what = "no connection to" if isinstance(error, httpx2.ConnectTimeout) else "no answer from"
-        raise NetworkError(f"{what} {host} in {seconds:g} s", sent=not isinstance(error, _NEVER_SENT)) from error
+        problem = "no connection to" if isinstance(error, httpx2.ConnectTimeout) else "no answer from"
+        raise NetworkError(
+            f"{problem} {host} in {seconds:g} s", may_have_arrived=not isinstance(error, _NEVER_SENT)
+        ) from error
     except httpx2.ConnectError as error:
-        raise NetworkError(f"can't connect to {host}: {_why(error)}", sent=False) from error
+        raise NetworkError(f"can't connect to {host}: {_why(error)}", may_have_arrived=False) from error
     except httpx2.InvalidURL as error:
         raise ClientError(f"{url} is not a URL: {error}") from error
     except httpx2.DecodingError as error:
-        raise NetworkError(f"{host} sent a body that can't be decompressed: {_why(error)}", sent=True) from error
+        raise NetworkError(
+            f"{host} sent a body that can't be decompressed: {_why(error)}", may_have_arrived=True
+        ) from error
     except httpx2.TransportError as error:
         raise NetworkError(
-            f"the connection to {host} broke: {_why(error)}", sent=not isinstance(error, _NEVER_SENT)
+            f"the connection to {host} broke: {_why(error)}", may_have_arrived=not isinstance(error, _NEVER_SENT)
         ) from error
 
 

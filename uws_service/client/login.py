@@ -51,32 +51,32 @@ def _client() -> httpx2.Client:
 def offers(url: str) -> list[Offer]:
     """The issuers of the service that a URL belongs to: its root has a page that says so, somewhere above the URL."""
     parts = urlsplit(url)
-    steps = [one for one in parts.path.split("/") if one]
+    steps = [step for step in parts.path.split("/") if step]
     with _client() as http:
         for length in range(len(steps), -1, -1):
-            base = urlunsplit((parts.scheme, parts.netloc, "".join(f"/{one}" for one in steps[:length]), "", ""))
+            base = urlunsplit((parts.scheme, parts.netloc, "".join(f"/{step}" for step in steps[:length]), "", ""))
             try:
                 answer = http.get(f"{base}/login")
-                told = answer.json() if answer.status_code == 200 else None
+                document = answer.json() if answer.status_code == 200 else None
             except httpx2.HTTPError as error:
                 raise TokenError(f"{base}: {error}") from None
             except ValueError:
                 continue
-            if isinstance(told, dict) and isinstance(told.get("issuers"), list):
-                return [_offer(base, one) for one in told["issuers"] if isinstance(one, dict)]
+            if isinstance(document, dict) and isinstance(document.get("issuers"), list):
+                return [_offer(base, issuer) for issuer in document["issuers"] if isinstance(issuer, dict)]
     return []
 
 
-def _offer(service: str, told: Mapping[str, Any]) -> Offer:
-    issuer = str(told.get("issuer", ""))
+def _offer(service: str, document: Mapping[str, Any]) -> Offer:
+    issuer = str(document.get("issuer", ""))
     return Offer(
         service,
         issuer,
-        str(told.get("discovery_url") or issuer.rstrip("/") + "/.well-known/openid-configuration"),
-        told.get("client_id"),
-        str(told.get("scope") or "openid"),
-        told.get("audience"),
-        told.get("resource"),
+        str(document.get("discovery_url") or issuer.rstrip("/") + "/.well-known/openid-configuration"),
+        document.get("client_id"),
+        str(document.get("scope") or "openid"),
+        document.get("audience"),
+        document.get("resource"),
     )
 
 
@@ -94,17 +94,17 @@ def log_in(offer: Offer, show: Callable[[Device], None], *, sleep: Callable[[flo
         endpoints = _json(http, "GET", offer.discovery_url)
         if str(endpoints.get("issuer", "")).rstrip("/") != offer.issuer.rstrip("/"):
             raise TokenError(f"{offer.discovery_url} names another issuer: {endpoints.get('issuer')}")
-        wanted = {"client_id": offer.client_id, "scope": offer.scope}
+        request = {"client_id": offer.client_id, "scope": offer.scope}
         extra = {name: value for name, value in (("resource", offer.resource), ("audience", offer.audience)) if value}
-        begun = _json(http, "POST", _endpoint(endpoints, "device_authorization_endpoint"), {**wanted, **extra})
+        grant = _json(http, "POST", _endpoint(endpoints, "device_authorization_endpoint"), {**request, **extra})
         try:
             device = Device(
-                url=begun["verification_uri"],
-                code=begun["user_code"],
-                complete=begun.get("verification_uri_complete"),
-                device_code=begun["device_code"],
-                interval=float(begun.get("interval", 5)),
-                expires=time.time() + float(begun.get("expires_in", 600)),
+                url=grant["verification_uri"],
+                code=grant["user_code"],
+                complete=grant.get("verification_uri_complete"),
+                device_code=grant["device_code"],
+                interval=float(grant.get("interval", 5)),
+                expires=time.time() + float(grant.get("expires_in", 600)),
             )
         except (KeyError, TypeError, ValueError):
             raise TokenError(f"{offer.issuer} gives no device code") from None
@@ -132,15 +132,15 @@ def _poll(
         sleep(interval)
         try:
             answer = http.post(url, data=dict(form))
-            told = answer.json()
+            document = answer.json()
         except (httpx2.TransportError, ValueError):
             interval += SLOWER
             continue
-        if not isinstance(told, dict):
+        if not isinstance(document, dict):
             raise TokenError(f"{url} does not answer with JSON")
-        if answer.status_code == 200 and isinstance(told.get("access_token"), str):
-            return told
-        match told.get("error"):
+        if answer.status_code == 200 and isinstance(document.get("access_token"), str):
+            return document
+        match document.get("error"):
             case "authorization_pending":
                 continue
             case "slow_down":
@@ -150,31 +150,31 @@ def _poll(
             case "expired_token":
                 break
             case error:
-                raise TokenError(f"the issuer gives no token: {told.get('error_description') or error}")
+                raise TokenError(f"the issuer gives no token: {document.get('error_description') or error}")
     raise TokenError("nobody logged in in time; try again")
 
 
 def refreshed(login: Login) -> Login:
     """The login with a new token."""
-    again = f"log in again: uws-service login {login.service}"
+    advice = f"log in again: uws-service login {login.service}"
     if login.refresh_token is None:
-        raise TokenError(f"the token for {login.service} has expired; {again}")
+        raise TokenError(f"the token for {login.service} has expired; {advice}")
     form = {"grant_type": "refresh_token", "refresh_token": login.refresh_token, "client_id": login.client_id}
     if login.resource:
         form["resource"] = login.resource
     with _client() as http:
         try:
             answer = http.post(_safe(login.token_endpoint), data=form)
-            told = answer.json()
+            document = answer.json()
         except (httpx2.HTTPError, ValueError) as error:
             raise TokenError(f"the token for {login.service} can't be refreshed at {login.issuer}: {error}") from None
-    if answer.status_code != 200 or not isinstance(told, dict) or not isinstance(told.get("access_token"), str):
-        raise TokenError(f"the token for {login.service} can't be refreshed; {again}")
+    if answer.status_code != 200 or not isinstance(document, dict) or not isinstance(document.get("access_token"), str):
+        raise TokenError(f"the token for {login.service} can't be refreshed; {advice}")
     return replace(
         login,
-        access_token=told["access_token"],
-        expires=_expires(told),
-        refresh_token=told.get("refresh_token") or login.refresh_token,
+        access_token=document["access_token"],
+        expires=_expires(document),
+        refresh_token=document.get("refresh_token") or login.refresh_token,
     )
 
 
@@ -182,22 +182,22 @@ def revoke(login: Login) -> bool:
     """Tell the issuer that the tokens are no longer needed; False if it can't be told."""
     if login.revocation_endpoint is None:
         return False
-    done = True
+    is_stored = True
     with _client() as http:
         for token in (login.refresh_token, login.access_token):
             if token is None:
                 continue
             try:
                 form = {"token": token, "client_id": login.client_id}
-                done &= http.post(_safe(login.revocation_endpoint), data=form).status_code == 200
+                is_stored &= http.post(_safe(login.revocation_endpoint), data=form).status_code == 200
             except httpx2.HTTPError:
-                done = False
-    return done
+                is_stored = False
+    return is_stored
 
 
-def _expires(told: Mapping[str, Any]) -> float:
+def _expires(document: Mapping[str, Any]) -> float:
     try:
-        return time.time() + float(told.get("expires_in", 3600))
+        return time.time() + float(document.get("expires_in", 3600))
     except (TypeError, ValueError):
         return time.time() + 3600
 
@@ -208,22 +208,22 @@ def _safe(url: str) -> str:
     return url
 
 
-def _endpoint(told: Mapping[str, Any], name: str) -> str:
-    found = told.get(name)
-    if not isinstance(found, str):
-        raise TokenError(f"{told.get('issuer')} has no {name}; it can't be used from a terminal")
-    return _safe(found)
+def _endpoint(document: Mapping[str, Any], name: str) -> str:
+    endpoint = document.get(name)
+    if not isinstance(endpoint, str):
+        raise TokenError(f"{document.get('issuer')} has no {name}; it can't be used from a terminal")
+    return _safe(endpoint)
 
 
 def _json(http: httpx2.Client, method: str, url: str, form: Mapping[str, str] | None = None) -> dict[str, Any]:
     try:
         answer = http.request(method, _safe(url), data=dict(form) if form else None)
-        told = answer.json()
+        document = answer.json()
     except httpx2.HTTPError as error:
         raise TokenError(f"{url}: {error}") from None
     except ValueError:
         raise TokenError(f"{url} does not answer with JSON") from None
-    if answer.status_code != 200 or not isinstance(told, dict):
-        words = told.get("error_description") or told.get("error") if isinstance(told, dict) else ""
+    if answer.status_code != 200 or not isinstance(document, dict):
+        words = document.get("error_description") or document.get("error") if isinstance(document, dict) else ""
         raise TokenError(f"{url} answers {answer.status_code}: {words}")
-    return told
+    return document

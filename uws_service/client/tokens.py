@@ -43,11 +43,11 @@ def is_safe(url: str) -> bool:
     return False
 
 
-def checked(text: str, where: str) -> str:
+def checked(text: str, origin: str) -> str:
     """A token without the line end that files have."""
     token = text.strip()
     if not _TOKEN.fullmatch(token):
-        raise TokenError(f"{where} holds no token")
+        raise TokenError(f"{origin} holds no token")
     return token
 
 
@@ -128,7 +128,7 @@ class Keeper:
 
     def find(self, url: str) -> Login | None:
         """The login at the service that a URL belongs to: the one with the longest path."""
-        services = sorted((one for one in self._entries() if _below(url, one)), key=len)
+        services = sorted((entry for entry in self._entries() if _below(url, entry)), key=len)
         return self._load(services[-1]) if services else None
 
     def save(self, login: Login, *, keyring: bool | None = None) -> None:
@@ -166,12 +166,12 @@ class Keeper:
         try:
             if stat.S_IMODE(self.file.stat().st_mode) & 0o077:
                 raise TokenError(f"{self.file} can be read by others; `chmod 600` it, or remove it and log in again")
-            found = json.loads(self.file.read_text(encoding="utf-8"))
+            logins = json.loads(self.file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as error:
             raise TokenError(f"{self.file} can't be read: {error}") from None
-        return found if isinstance(found, dict) else {}
+        return logins if isinstance(logins, dict) else {}
 
     def _write(self, entries: Mapping[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -213,7 +213,7 @@ class Source:
         self._keeper = Keeper(config_folder(environment))
         self._login: Login | None = None
         self._static: str | None = None
-        self._looked = False
+        self._has_searched = False
 
     def __call__(self) -> str | None:
         """The value of the Authorization header, if there is a token."""
@@ -223,31 +223,31 @@ class Source:
     def _found(self) -> str | None:
         if self._login is not None:
             return self._fresh(self._login)
-        if not self._looked:
-            self._looked = True
-            found = ambient(self._environment)
-            if found is None:
+        if not self._has_searched:
+            self._has_searched = True
+            token = ambient(self._environment)
+            if token is None:
                 self._login = self._keeper.find(self.url) if self._keeper.file.exists() else None
                 if self._login is not None:
                     return self._fresh(self._login)
-                found = discovered(self._environment) if is_safe(self.url) else None
-            if found is not None:
+                token = discovered(self._environment) if is_safe(self.url) else None
+            if token is not None:
                 if not is_safe(self.url):
                     raise TokenError(
-                        f"the token of {found[1]} is not sent to {self.url} over http; use https, or give it by --token"
+                        f"the token of {token[1]} is not sent to {self.url} over http; use https, or give it by --token"
                     )
-                self._static = found[0]
+                self._static = token[0]
         return self._static
 
     def _fresh(self, login: Login) -> str:
         if login.is_fresh(time.time()):
             return login.access_token
         with self._keeper.locked():
-            kept = self._keeper.find(self.url) or login  # another process may have done it
-            if not kept.is_fresh(time.time()):
+            stored = self._keeper.find(self.url) or login  # another process may have done it
+            if not stored.is_fresh(time.time()):
                 from uws_service.client.login import refreshed
 
-                kept = refreshed(kept)
-                self._keeper.save(kept)
-        self._login = replace(kept)
-        return kept.access_token
+                stored = refreshed(stored)
+                self._keeper.save(stored)
+        self._login = replace(stored)
+        return stored.access_token

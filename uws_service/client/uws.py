@@ -92,17 +92,17 @@ class UwsClient:
         self, url: str, *, phases: Iterable[str] = (), after: int | None = None, last: int | None = None
     ) -> JobList:
         """The job list, filtered (U-052…U-057); a 1.0 server does not filter, so it is done here again."""
-        wanted = [phase.upper() for phase in phases]
-        query: list[tuple[str, str]] = [("PHASE", phase) for phase in wanted]
+        names = [phase.upper() for phase in phases]
+        query: list[tuple[str, str]] = [("PHASE", phase) for phase in names]
         if after is not None:
             query.append(("AFTER", format_instant(after)))
         if last is not None:
             query.append(("LAST", str(last)))
         answer = self.http.get(_with_query(url, query))
-        found = parse_jobs(answer.body, answer.url, answer.media_type)
-        if found.version == "1.0":
-            return JobList(found.version, tuple(_filtered(found.jobs, wanted, after, last)))
-        return found
+        listing = parse_jobs(answer.body, answer.url, answer.media_type)
+        if listing.version == "1.0":
+            return JobList(listing.version, tuple(_filtered(listing.jobs, names, after, last)))
+        return listing
 
     def job(self, url: str, *, wait: int | None = None, phase: str | None = None) -> JobDocument:
         """The job; with ``wait`` the server answers when the phase is no longer ``phase``, or after so many seconds."""
@@ -153,7 +153,7 @@ class UwsClient:
         progress: Callable[[int, int | None], None] | None,
     ) -> int:
         part = path.with_name(f"{path.name}.part-{os.getpid()}")
-        got, digest = 0, hashlib.sha256()
+        received, digest = 0, hashlib.sha256()
         # Without compression on the way, as then Content-Length and size count the same bytes (C-28).
         headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
         try:
@@ -164,17 +164,17 @@ class UwsClient:
                 for chunk in self.http.chunks(response):
                     file.write(chunk)
                     digest.update(chunk)
-                    got += len(chunk)
+                    received += len(chunk)
                     if progress is not None:
-                        progress(got, total)
-            if size is not None and got != size:
-                raise BadDocument(f"{href} has {got} bytes; the job's document says {size}")
+                        progress(received, total)
+            if size is not None and received != size:
+                raise BadDocument(f"{href} has {received} bytes; the job's document says {size}")
             if sha256 is not None and digest.hexdigest() != sha256:
                 raise BadDocument(f"{href} has other content than the job's document says (SHA-256)")
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
-        return got
+        return received
 
     # --- acting -----------------------------------------------------------------------------------------------
 
@@ -229,7 +229,8 @@ class UwsClient:
             data.setdefault(name, []).append(value)
         with contextlib.ExitStack() as stack:
             files = [
-                (one.name, (one.path.name, stack.enter_context(one.path.open("rb")), one.media_type)) for one in uploads
+                (upload.name, (upload.path.name, stack.enter_context(upload.path.open("rb")), upload.media_type))
+                for upload in uploads
             ]
             return self.http.send("POST", url, data=data, files=files, headers=headers)
 
@@ -247,7 +248,7 @@ class UwsClient:
             self._set(phase, "PHASE", word)
         except NetworkError as error:
             # The server may have done it. Only if it has not, it is asked again.
-            if not error.sent or self.job(url).phase in before:
+            if not error.may_have_arrived or self.job(url).phase in before:
                 self._set(phase, "PHASE", word)
 
     def set_duration(self, url: str, seconds: int) -> None:
@@ -265,8 +266,8 @@ class UwsClient:
         except NetworkError as error:
             try:
                 self.http.send("DELETE", url)
-            except ServerError as again:
-                if not (error.sent and again.status == 404):  # 404: the first request did it
+            except ServerError as second:
+                if not (error.may_have_arrived and second.status == 404):  # 404: the first request did it
                     raise
         except ServerError as error:
             if error.status not in (405, 501):
@@ -313,24 +314,26 @@ class UwsClient:
                 on_change(job)
             if job.phase in STOPPED:
                 return job
-            left = None if deadline is None else deadline - time.monotonic()
-            if timeout is not None and left is not None and left <= 0:
+            seconds_left = None if deadline is None else deadline - time.monotonic()
+            if timeout is not None and seconds_left is not None and seconds_left <= 0:
                 raise WaitTimeout(job, timeout)
-            asked = time.monotonic()
+            start = time.monotonic()
             try:
-                seen = self._look(url, job, interval if left is None else min(interval, max(1, int(left))))
+                document = self._look(
+                    url, job, interval if seconds_left is None else min(interval, max(1, int(seconds_left)))
+                )
                 failing = None
             except (NetworkError, ServerError) as error:
-                failing = failing or asked
+                failing = failing or start
                 if not _passing(error) or time.monotonic() - failing > PATIENCE:
                     raise
-                seen = job
-            blocked = time.monotonic() - asked >= min(1.0, interval / 2)
-            pause = FIRST_PAUSE if seen.phase != job.phase else pause
-            if seen.phase == job.phase and (failing is not None or not blocked):
-                time.sleep(pause if left is None else max(0.0, min(pause, left)))
+                document = job
+            blocked = time.monotonic() - start >= min(1.0, interval / 2)
+            pause = FIRST_PAUSE if document.phase != job.phase else pause
+            if document.phase == job.phase and (failing is not None or not blocked):
+                time.sleep(pause if seconds_left is None else max(0.0, min(pause, seconds_left)))
                 pause = min(pause * GROWTH, LONGEST_PAUSE)
-            job = seen
+            job = document
 
     def _look(self, url: str, job: JobDocument, seconds: int) -> JobDocument:
         if job.version != "1.0" and job.phase in BLOCKING:
@@ -347,17 +350,17 @@ def _with_query(url: str, query: Pairs) -> str:
     if not query:
         return url
     parts = urlsplit(url)
-    return urlunsplit(parts._replace(query="&".join(one for one in (parts.query, urlencode(query)) if one)))
+    return urlunsplit(parts._replace(query="&".join(part for part in (parts.query, urlencode(query)) if part)))
 
 
 def _filtered(jobs: Iterable[JobEntry], phases: Sequence[str], after: int | None, last: int | None) -> list[JobEntry]:
     """The filters of UWS 1.1 as far as a 1.0 list can be filtered: without creation times only by phase."""
-    found = [job for job in jobs if not phases or job.phase in phases]
+    matches = [job for job in jobs if not phases or job.phase in phases]
     if after is not None:
-        found = [job for job in found if job.created is None or job.created > after]
-    if last is not None and all(job.created is not None for job in found):
-        found = sorted(found, key=lambda job: job.created or 0, reverse=True)[:last]
-    return found
+        matches = [job for job in matches if job.created is None or job.created > after]
+    if last is not None and all(job.created is not None for job in matches):
+        matches = sorted(matches, key=lambda job: job.created or 0, reverse=True)[:last]
+    return matches
 
 
 def _job_url(answer: Answer) -> str:

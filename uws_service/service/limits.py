@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from uws_service.units import Bytes, Seconds
+
 
 class Limits(BaseModel):
     """What one request, one job or one client may ask for."""
@@ -15,9 +17,9 @@ class Limits(BaseModel):
         """Bytes of all values together, in a request and in a job: they are in memory at once."""
         return 16 * self.value
 
-    body: int = Field(1024**3, ge=1024, description="Largest request body, in bytes.")
-    upload: int = Field(512 * 1024**2, ge=1, description="Largest uploaded file, in bytes.")
-    value: int = Field(
+    body: Bytes = Field(1024**3, ge=1024, description="Largest request body, in bytes.")
+    upload: Bytes = Field(512 * 1024**2, ge=1, description="Largest uploaded file, in bytes.")
+    value: Bytes = Field(
         1024**2,
         ge=16,
         description="Largest value of one parameter, in bytes; all of a request or a job: 16 times that.",
@@ -25,8 +27,8 @@ class Limits(BaseModel):
     parameters: int = Field(1000, ge=1, description="Most parameters in one job.")
     files: int = Field(50, ge=0, description="Most uploaded files in one job.")
     bulk: int = Field(10_000, ge=1, description="Most jobs that one table makes, whatever an application allows.")
-    unfinished: int = Field(
+    unfinished: Bytes = Field(
         20 * 1024**3, ge=1024, description="Bytes of files that may be on their way to one process at once."
     )
-    wait: int = Field(50, ge=1, description="Longest WAIT, in seconds; keep it below every proxy's read timeout.")
+    wait: Seconds = Field(50, ge=1, description="Longest WAIT, in seconds; keep it below every proxy's read timeout.")
     waiters: int = Field(50_000, ge=1, description="Most requests that may block in WAIT at once; more return early.")

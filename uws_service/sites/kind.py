@@ -74,3 +74,8 @@ class Kind:
     """Make what verifies the agents of all sites of this kind; None: its agents do not come over HTTP."""
     endpoints: Callable[[Sequence[Any]], Mapping[str, Endpoint]] | None = None
     """Make the routes that all sites of this kind share, by path."""
+    check: Callable[[Any], Awaitable[str]] | None = None
+    """Try a site without changing anything there, and return a remark; None: there is nothing but the work folder.
+
+    Raises `UwsError` for a site that can't be used.
+    """

@@ -8,6 +8,7 @@ from typing import ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from uws_service.placement.access import Access
+from uws_service.units import FractionalSeconds
 
 SITE_NAME = r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$"
 
@@ -23,7 +24,7 @@ class Fetch(BaseModel):
     allow_hosts: tuple[str, ...] = Field(
         (), description="Host names that may be fetched from even if their address is private."
     )
-    timeout: float = Field(60.0, gt=0, description="Seconds without a byte after which a fetch fails.")
+    timeout: FractionalSeconds = Field(60.0, gt=0, description="Seconds without a byte after which a fetch fails.")
 
 
 class SiteSettings(BaseModel):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from uws_service.domain.errors import ConfigurationError
+from uws_service.settings_checks import is_secure
 from uws_service.sites.kind import AgentVerifier, Kind, SiteParts
 from uws_service.sites.kubernetes.settings import KubernetesSite
 
@@ -17,6 +19,11 @@ def _open(site: KubernetesSite, parts: SiteParts) -> Executor:
     from uws_service.sites.kubernetes.cluster import Cluster
     from uws_service.sites.kubernetes.executor import KubernetesExecutor
 
+    if parts.data is not None and not is_secure(site.agent_url):
+        raise ConfigurationError(
+            f"settings: sites: {site.name}: agent_url must begin with https:// (not {site.agent_url!r}): agents get "
+            "tokens for data from there"
+        )
     return KubernetesExecutor(site, parts.depot, parts.instance, Cluster(site))
 
 
@@ -26,4 +33,31 @@ def _agents(executors: Sequence[KubernetesExecutor]) -> AgentVerifier:
     return AgentTokens([executor.cluster for executor in executors])
 
 
-KUBERNETES = Kind("kubernetes", KubernetesSite, _open, agents=_agents)
+async def _check(site: KubernetesSite) -> str:
+    """Ask the API server for the namespace's jobs and pods, and for the queue.
+
+    Raises
+    ------
+    ConfigurationError, NotNow
+        It can't be asked, or does not let the service see them.
+    """
+    from uws_service.sites.kubernetes.cluster import Cluster, Expired, Missing
+
+    cluster = Cluster(site)
+    try:
+        await cluster.open()
+        await cluster.is_there()
+        await cluster.all("pods", "uws-service/job")
+        if site.queue:
+            await cluster.find_kueue()
+            await cluster.places(site.queue)
+    except (Missing, Expired) as error:
+        raise ConfigurationError(
+            f"site {site.name}: {error or 'the API server does not know what was looked for'}"
+        ) from None
+    finally:
+        await cluster.close()
+    return f"namespace {site.namespace}" + (f", queue {site.queue}" if site.queue else "")
+
+
+KUBERNETES = Kind("kubernetes", KubernetesSite, _open, agents=_agents, check=_check)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from uws_service.sites.settings import SITE_NAME, Absence, SiteSettings
+from uws_service.units import Seconds
 
 
 class KubernetesSite(SiteSettings):
@@ -69,10 +70,10 @@ class KubernetesSite(SiteSettings):
         "`mountPath`, mounted read-only into the command's container.",
     )
     user: int = Field(65534, ge=1, description="User and group id of the containers.")
-    grace: int = Field(
+    grace: Seconds = Field(
         30, ge=2, le=600, description="Seconds between SIGTERM and SIGKILL for a command that is aborted."
     )
-    stage_out: int = Field(
+    stage_out: Seconds = Field(
         600,
         ge=10,
         le=86400,
@@ -80,18 +81,20 @@ class KubernetesSite(SiteSettings):
         "service included. It is the pods' `terminationGracePeriodSeconds`: who drains a node or preempts a job "
         "waits as long for a command that does not heed SIGTERM.",
     )
-    ttl: int = Field(7 * 86400, ge=60, description="Seconds after which the cluster removes an ended Job by itself.")
+    ttl: Seconds = Field(
+        7 * 86400, ge=60, description="Seconds after which the cluster removes an ended Job by itself."
+    )
     patch: dict[str, Any] = Field(
         {}, description="Merged into every Job last (JSON merge patch), for what else a site wants."
     )
-    image_patience: int = Field(
+    image_patience: Seconds = Field(
         300, ge=0, description="Seconds that the pull of an image may fail before the job does."
     )
-    schedule_patience: int = Field(
+    schedule_patience: Seconds = Field(
         0, ge=0, description="Seconds that a pod may wait for a node before the job fails; 0: for ever."
     )
-    unknown_after: int = Field(30, ge=1, description="Seconds without the site after which its jobs are UNKNOWN.")
-    lost_after: int = Field(
+    unknown_after: Seconds = Field(30, ge=1, description="Seconds without the site after which its jobs are UNKNOWN.")
+    lost_after: Seconds = Field(
         6 * 3600,
         ge=1,
         description="Seconds without the site after which its jobs are given up there and tried elsewhere.",

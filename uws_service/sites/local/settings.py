@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from uws_service.sites.settings import SITE_NAME, Absence, SiteSettings
+from uws_service.units import Seconds
 
 
 class LocalSite(SiteSettings):
@@ -16,7 +17,7 @@ class LocalSite(SiteSettings):
     kind: Literal["local"] = Field("local", description="`local`: processes on this machine.")
     slots: int = Field(4, ge=1, description="How many jobs run at once.")
     processes: int = Field(1000, ge=1, description="How many processes one job may have at once.")
-    lost_after: int = Field(
+    lost_after: Seconds = Field(
         3600,
         ge=60,
         description="With several processes on one database: seconds after which another one takes the site over, "

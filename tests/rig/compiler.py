@@ -22,8 +22,8 @@ def static_program(source: Path) -> Path:
                 raise Unable("no C compiler: Debian has one in the packages gcc and libc6-dev")
             work = program.with_suffix(".new")
             command = [compiler, "-Os", "-static", "-s", "-o", str(work), str(source)]
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode != 0:
-                raise ClusterError(f"{source.name} could not be compiled: {done.stderr}")
+            completed = subprocess.run(command, capture_output=True, text=True)
+            if completed.returncode != 0:
+                raise ClusterError(f"{source.name} could not be compiled: {completed.stderr}")
             work.rename(program)
     return program

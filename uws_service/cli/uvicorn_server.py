@@ -1,4 +1,4 @@
-"""The web server around the service: one process, or several that share one socket.
+"""Uvicorn around the service: one process, or several that share one socket.
 
 The service itself is an ASGI application (`uws_service.web.app`); here are its process, its signals and what is said
 when it can't start.
@@ -51,11 +51,11 @@ class Process:
         return self.app(scope, receive, send)
 
     async def _lifespan(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        told = False
+        has_answered = False
 
         async def quiet(message: Message) -> None:
-            nonlocal told
-            told = True
+            nonlocal has_answered
+            has_answered = True
             if message["type"] == "lifespan.startup.complete":
                 _drain_on_signals(self.app)
             if message["type"].endswith(".failed"):
@@ -66,7 +66,7 @@ class Process:
             await self.app(scope, receive, quiet)
         except Exception as error:
             self.failure = error
-            if not told:
+            if not has_answered:
                 await send({"type": "lifespan.startup.failed", "message": ""})
 
 
@@ -76,10 +76,10 @@ def _drain_on_signals(app: App) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         before = signal.getsignal(number)
 
-        def handle(got: int, frame: FrameType | None, before: Any = before) -> None:
+        def handle(received: int, frame: FrameType | None, before: Any = before) -> None:
             loop.call_soon_threadsafe(app.drain)
             if callable(before):
-                before(got, frame)
+                before(received, frame)
 
         signal.signal(number, handle)
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from uws_service.cli.common import EXIT_FAILURE, JsonOption, Stop, console, note, print_json
+from uws_service.cli.common import EXIT_FAILURE, JsonOption, Stop, complain, console, note, print_json
+from uws_service.settings_checks import mask_secrets
 
 if TYPE_CHECKING:
     from uws_service.applications import Application
+    from uws_service.cli.online_checks import Check
     from uws_service.settings import Settings
 
 ConfigOption = Annotated[
@@ -51,7 +52,7 @@ def serve(
     With no options it runs embedded: SQLite, a folder and local processes. Options win over environment variables
     UWS_…, which win over the file.
     """
-    from uws_service.cli.http_server import serve as serve_settings
+    from uws_service.cli.uvicorn_server import serve as serve_settings
     from uws_service.settings import Settings
 
     overrides = {"base_url": base_url, "data": data, "database": database, "depot": depot, "work": work}
@@ -59,31 +60,60 @@ def serve(
     raise typer.Exit(serve_settings(settings, config, overrides, host=host, port=port, workers=workers))
 
 
-def check_config(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Load the settings and the applications, and print what was found or what is wrong.
+def check_config(
+    config: ConfigOption = None,
+    online: Annotated[
+        bool, typer.Option("--online", help="Try the database, the depot, the issuers and the sites too.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Load the settings and the applications, and print what is in force or what is wrong.
 
-    Nothing is opened or changed. An error names file, line and field, and the exit code is 2.
+    Nothing is changed. An error names file, line and field, and the exit code is 2. With --online whatever the settings
+    name is tried: the depot by an object that is written and deleted; if something does not work the exit code is 3.
     """
     from uws_service.runtime import applications_of
     from uws_service.settings import Settings
 
     settings = Settings.load(config)
     applications = applications_of(settings)
+    checks = _check_online(settings) if online else []
     if as_json:
-        print_json(
-            {
-                "settings": shown_settings(settings),
-                "applications": [
-                    {"name": one.name, "title": one.title, "parameters": [spec.name for spec in one.parameters]}
-                    for one in applications.values()
-                ],
-            }
-        )
-        return
-    _print_found(settings, config, applications)
+        document = {
+            "settings": shown_settings(settings),
+            "applications": [
+                {"name": name, "title": application.title, "parameters": [spec.name for spec in application.parameters]}
+                for name, application in applications.items()
+            ],
+        }
+        print_json(document | ({"online": [check._asdict() for check in checks]} if online else {}))
+    else:
+        _print_configuration(settings, config, applications, checks)
+    problems = [check for check in checks if check.problem]
+    for check in problems:
+        complain(f"{check.part} ({check.address}): {check.problem}")
+    if problems:
+        raise Stop(EXIT_FAILURE)
+    if not as_json:
+        console().print("The configuration is good.")
 
 
-def _print_found(settings: Settings, config: Path | None, applications: dict[str, Application]) -> None:
+def _check_online(settings: Settings) -> list[Check]:
+    import asyncio
+    import logging
+
+    import structlog
+
+    from uws_service.cli.online_checks import check_online
+
+    logging.disable()  # what is wrong is said once, by this command
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    return asyncio.run(check_online(settings))
+
+
+def _print_configuration(
+    settings: Settings, config: Path | None, applications: dict[str, Application], checks: list[Check]
+) -> None:
     from rich.table import Table
 
     out = console()
@@ -96,33 +126,35 @@ def _print_found(settings: Settings, config: Path | None, applications: dict[str
     table = Table(title="Applications", title_justify="left", box=None)
     for heading in ("name", "title", "parameters", "results"):
         table.add_column(heading, overflow="fold")
-    for one in applications.values():
-        table.add_row(
-            one.name, one.title, ", ".join(p.name for p in one.parameters), ", ".join(r.id for r in one.results)
-        )
+    for name, application in applications.items():
+        parameters, results = (spec.name for spec in application.parameters), (spec.id for spec in application.results)
+        table.add_row(name, application.title, ", ".join(parameters), ", ".join(results))
     out.print(table)
-    out.print("The configuration is good.")
+    if checks:
+        table = Table(title="Tried", title_justify="left", box=None)
+        for heading in ("part", "address", "state"):
+            table.add_column(heading, overflow="fold")
+        for check in checks:
+            table.add_row(check.part, check.address, "does not work" if check.problem else check.remark or "works")
+        out.print(table)
 
 
 def shown_settings(settings: Settings) -> dict[str, Any]:
     """All settings as they are in force, without passwords."""
-    shown = settings.model_dump(mode="json")
-    shown["database"] = settings.database_url
-    shown["depot"] = settings.depot_url
-    shown["work"] = str(settings.work_folder)
-    return {name: _hidden(value) for name, value in shown.items()}
+    document = settings.model_dump(mode="json")
+    document["database"] = settings.database_url
+    document["depot"] = settings.depot_url
+    document["work"] = str(settings.work_folder)
+    return {name: _hidden(value) for name, value in document.items()}
 
 
 def _hidden(value: Any) -> Any:
     """The value with passwords in URLs, and secrets in their queries, replaced by stars."""
     if isinstance(value, dict):
-        return {name: _hidden(one) for name, one in value.items()}
+        return {name: _hidden(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [_hidden(one) for one in value]
-    if isinstance(value, str) and "://" in value:
-        value = re.sub(r"(?<=://)([^/@:]*):([^/]*)@", r"\1:***@", value)
-        return re.sub(r"(?i)([?&][^=&]*(?:password|secret|token|key)[^=&]*=)[^&]*", r"\1***", value)
-    return value
+        return [_hidden(item) for item in value]
+    return mask_secrets(value) if isinstance(value, str) else value
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
@@ -131,10 +163,10 @@ def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         if isinstance(value, dict):
             rows += _flat(value, f"{prefix}{name}.")
         elif isinstance(value, list) and value and isinstance(value[0], dict):
-            for number, one in enumerate(value):
-                rows += _flat(one, f"{prefix}{name}.{number}.")
+            for number, item in enumerate(value):
+                rows += _flat(item, f"{prefix}{name}.{number}.")
         elif isinstance(value, list):
-            rows.append((prefix + name, ", ".join(str(one) for one in value) or "–"))
+            rows.append((prefix + name, ", ".join(str(item) for item in value) or "–"))
         else:
             rows.append((prefix + name, "–" if value is None else str(value)))
     return rows
@@ -149,8 +181,8 @@ def migrate(config: ConfigOption = None, data: DataOption = None, database: Data
     if settings.database is None:
         _make_folder(settings.data)
     before, after = migrate_store(settings.database_url)
-    done = f"was at {before or 'nothing'} and is now at {after}" if before != after else f"is up to date, at {after}"
-    note(f"The database {_hidden(settings.database_url)} {done}.")
+    outcome = f"was at {before or 'nothing'} and is now at {after}" if before != after else f"is up to date, at {after}"
+    note(f"The database {_hidden(settings.database_url)} {outcome}.")
 
 
 def _make_folder(folder: Path) -> None:
