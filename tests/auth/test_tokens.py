@@ -70,7 +70,7 @@ async def test_nanoidp(nano: NanoIdp) -> None:
         assert tokens.known(token) is None
         identity, ends = await tokens.verify(token)
         assert identity.owner == f"alice@127.0.0.1:{nano.port}"
-        assert identity.groups == {"/ska/users", "/ska/team"}
+        assert identity.groups == {f"/ska/{name}@127.0.0.1:{nano.port}" for name in ("users", "team")}
         assert "openid" in identity.scopes
         assert 3500 < ends - time.time() <= 3600
         assert tokens.known(token) == identity
@@ -82,7 +82,7 @@ async def test_oidc_provider(provider: OidcProvider) -> None:
         identity, _ = await tokens.verify(provider.token("robot"))
         assert identity.owner == f"robot@127.0.0.1:{provider.port}"
         assert identity.name == "robot"
-        assert identity.groups == {"/ska/programs"}
+        assert identity.groups == {f"/ska/programs@127.0.0.1:{provider.port}"}
         assert identity.scopes == {"uws"}
 
 
@@ -210,8 +210,8 @@ async def test_groups_in_all_their_spellings(nano: NanoIdp) -> None:
             "realm_access": {"roles": ["c"]},
         }
         identity, _ = await tokens.verify(nano.signed(**claims))
-        assert identity.groups == {"/ska/oper", "/b", "/c"}
-        assert identity.group == "/ska/oper"
+        assert identity.groups == {f"{name}@127.0.0.1:{nano.port}" for name in ("/ska/oper", "/b", "/c")}
+        assert identity.group == f"/ska/oper@127.0.0.1:{nano.port}"
 
 
 async def test_leeway(nano: NanoIdp) -> None:

@@ -178,7 +178,7 @@ def identity_of(claims: Mapping[str, Any], issuer: Issuer) -> Identity:
         raise invalid("The token's subject (sub) must have 1 to 255 printable characters.")
     name = next((one for one in (claims.get(key) for key in issuer.name_claims) if isinstance(one, str) and one), "")
     groups = [
-        normal_group(one)
+        normal_group(one, issuer.host)
         for key in issuer.group_claims
         for one in _words(_at(claims, key))
         if len(one) <= 256 and one.isprintable() and one.strip("/")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from uws_service.domain.errors import AuthenticationRequired, ConfigurationError, Forbidden, UsageError
 
@@ -19,7 +20,8 @@ class Identity:
     """The caller.
 
     ``owner`` is what jobs belong to, made of issuer and subject, so that it is never given to anybody else; None for
-    anonymous callers. ``group`` is what usage is counted under, ``name`` what people read.
+    anonymous callers. ``group`` is what usage is counted under, ``name`` what people read. Groups carry their issuer,
+    ``/team@iam.example.org``.
     """
 
     owner: str | None = None
@@ -80,9 +82,15 @@ def identify(value: str | None) -> Identity:
     return Identity(owner=value)
 
 
-def normal_group(name: str) -> str:
-    """A group with the slash that some issuers write before it and others do not."""
-    return "/" + name.strip("/")
+def issuer_host(url: str) -> str:
+    """Return an issuer's URL without its scheme, as it stands in owners and groups; empty for no issuer."""
+    parts = urlsplit(url)
+    return (parts.netloc + parts.path).rstrip("/")
+
+
+def normal_group(name: str, host: str = "") -> str:
+    """Return a group with the slash that some issuers omit, and with its issuer."""
+    return f"/{name.strip('/')}@{host}" if host else "/" + name.strip("/")
 
 
 def require_access(owner: str | None, identity: Identity) -> None:

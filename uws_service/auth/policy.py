@@ -6,14 +6,15 @@ callers only, as soon as there is an issuer that could verify them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
 from uws_service.applications import Application
 from uws_service.applications.model import AccessSpec
-from uws_service.auth.identity import Identity, Network, is_trusted, networks, normal_group
+from uws_service.auth.groups import GroupNames
+from uws_service.auth.identity import Identity, Network, is_trusted, networks
 from uws_service.auth.settings import ApplicationAccess, Auth, Quota
 from uws_service.domain.errors import AuthenticationRequired, Forbidden
 
@@ -59,11 +60,15 @@ class Rules:
     def __init__(self, settings: Auth) -> None:
         self.settings = settings
         self.has_issuers = bool(settings.issuers)
+        self.issuers = frozenset(issuer.url for issuer in settings.issuers)
         self._administrators = frozenset(settings.administrators)
-        self._administrator_groups = frozenset(map(normal_group, settings.administrator_groups))
-        self._accounting = tuple(map(normal_group, settings.accounting_groups))
+        self.groups = GroupNames.of(settings)
+        self._administrator_groups = frozenset(self._resolved(settings.administrator_groups))
+        self._accounting = self._resolved(settings.accounting_groups)
         self._metrics: tuple[Network, ...] = networks(settings.metrics_from, "auth.metrics_from")
-        self._group_quotas = {normal_group(name): quota for name, quota in settings.quotas.groups.items()}
+        self._group_quotas = {
+            group: quota for name, quota in settings.quotas.groups.items() for group in self.groups.resolve(name)
+        }
         quotas = settings.quotas
         self.has_quotas = any(
             value is not None
@@ -74,6 +79,9 @@ class Rules:
             quota.rate is not None
             for quota in (quotas.default, quotas.anonymous, *quotas.groups.values(), *quotas.owners.values())
         )
+
+    def _resolved(self, names: Iterable[str]) -> tuple[str, ...]:
+        return tuple(group for name in names for group in self.groups.resolve(name))
 
     def ranked(self, identity: Identity) -> Identity:
         """The identity with what it is here: an administrator or not, and whose share its usage counts to."""
@@ -105,11 +113,12 @@ class Rules:
                     f"The application {application.name!r} is for known users; log in, or send a token."
                 )
             raise Forbidden(f"The application {application.name!r} is not for anonymous callers.")
-        missing = [one for one in access.scopes if one not in identity.scopes]
+        missing = [scope for scope in access.scopes if not self.groups.has_scope(scope, identity)]
         if missing:
             raise Forbidden(f"The token lacks the scope {' '.join(missing)!r}, which {application.name!r} asks for.")
-        if access.groups and identity.groups.isdisjoint(map(normal_group, access.groups)):
-            raise Forbidden(f"The application {application.name!r} is for members of {' or '.join(access.groups)}.")
+        if access.groups and identity.groups.isdisjoint(self._resolved(access.groups)):
+            groups = " or ".join(map(self.groups.shown, access.groups))
+            raise Forbidden(f"The application {application.name!r} is for members of {groups}.")
 
     def require_list(self, application: Application, identity: Identity) -> None:
         """Raise unless the caller could have jobs of the application."""

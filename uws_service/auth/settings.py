@@ -13,12 +13,18 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from uws_service.auth.groups import GroupNames
+from uws_service.auth.identity import issuer_host
+
 ASYMMETRIC = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519")
 """Signatures that only the issuer can make: with HMAC, whoever can verify can forge."""
 
 Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"]
 
 
+CALLBACK = "/login/callback"
+"""Where the first issuer sends people back to; each further one has its own path below."""
+_SEPARATORS = re.compile(r"[^A-Za-z0-9.]+")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[1-9][0-9]{0,4})?")
 
 
@@ -68,7 +74,15 @@ class Issuer(BaseModel):
     )
     scopes: tuple[str, ...] = Field((), description="Scopes that every token must have.")
     introspection: bool = Field(
-        False, description="Ask the issuer about tokens that are no JWT (RFC 7662), as `client_id` and `client_secret`."
+        False,
+        description="Ask the issuer about tokens that are no JWT (RFC 7662), as `client_id` and `client_secret`. Each "
+        "token is sent to one issuer only.",
+    )
+    token_prefix: str | None = Field(
+        None,
+        min_length=1,
+        description="What the issuer's tokens that are no JWT begin with; others are not sent to it. Needed if several "
+        "issuers have `introspection`. Unset: any.",
     )
     client_id: str | None = Field(
         None, description="This service as a client of the issuer: for people with a browser, and for introspection."
@@ -88,6 +102,8 @@ class Issuer(BaseModel):
     def _url(cls, value: str) -> str:
         if not _is_safe(value):
             raise ValueError("must begin with https:// (http:// is taken for this machine alone)")
+        if "@" in value:
+            raise ValueError("must have no @: owners and groups end with @ and the issuer")
         return value
 
     @field_validator("types")
@@ -101,13 +117,19 @@ class Issuer(BaseModel):
             raise ValueError("audience is missing; or say any_audience: true to believe tokens for other services")
         if self.introspection and (self.client_id is None or self.client_secret is None):
             raise ValueError("introspection needs client_id and client_secret")
+        if self.token_prefix is not None and not self.introspection:
+            raise ValueError("token_prefix means nothing without introspection")
         return self
 
     @property
+    def has_login(self) -> bool:
+        """Return whether people log in with a browser at this issuer."""
+        return self.login and self.client_id is not None
+
+    @property
     def host(self) -> str:
-        """The URL without its scheme, as it stands in owners."""
-        parts = urlsplit(self.url)
-        return (parts.netloc + parts.path).rstrip("/")
+        """Return the URL without its scheme, as it stands in owners and groups."""
+        return issuer_host(self.url)
 
 
 class ApplicationAccess(BaseModel):
@@ -117,7 +139,9 @@ class ApplicationAccess(BaseModel):
 
     anonymous: bool = Field(False, description="Everybody may, unknown callers too.")
     groups: tuple[str, ...] = Field((), description="Members of any of these groups may.")
-    scopes: tuple[str, ...] = Field((), description="The token must have all of these scopes.")
+    scopes: tuple[str, ...] = Field(
+        (), description="The token must have all of these scopes, each given by an issuer that counts, as for groups."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> ApplicationAccess:
@@ -201,6 +225,11 @@ class Auth(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     issuers: tuple[Issuer, ...] = Field((), description="Issuers of tokens; none: no token is looked at.")
+    groups_from: tuple[str, ...] = Field(
+        (),
+        description="URLs of the issuers whose groups and scopes are meant where a name stands without one, in all "
+        "settings and descriptors; of any other issuer they are written `group@issuer`. Unset: the first issuer.",
+    )
     realm: str = Field("uws-service", pattern=r"^[A-Za-z0-9 ._:/-]{1,64}$", description="The realm in challenges.")
     leeway: int = Field(30, ge=0, le=300, description="Seconds by which clocks may differ.")
     cache: int = Field(300, ge=0, le=3600, description="Seconds for which a verified token is not verified again.")
@@ -208,6 +237,12 @@ class Auth(BaseModel):
         86400, ge=0, description="Seconds for which an issuer's keys are used while it can't be reached."
     )
     timeout: float = Field(5.0, gt=0, description="Seconds after which an issuer has not answered.")
+    bad_tokens: float | None = Field(
+        2.0,
+        gt=0,
+        description="Tokens a second from one address that may turn out to be bad, a minute's worth at once; more are "
+        "answered 429 before they are looked at. null: they are not counted.",
+    )
     access: ApplicationAccess | None = Field(
         None,
         description="Access to applications whose descriptors do not say. Unset: everybody without issuers, every "
@@ -239,6 +274,55 @@ class Auth(BaseModel):
         "data folder, made when it is first needed.",
     )
     permissions: Permissions | None = Field(None, description="SRCNet's Permissions API. Unset: it is not asked.")
+
+    @model_validator(mode="after")
+    def _groups(self) -> Auth:
+        for url in self.groups_from:
+            if issuer_host(url) not in (issuer.host for issuer in self.issuers):
+                raise ValueError(f"groups_from: {url[:200]!r} is no URL of an issuer")
+        names = GroupNames.of(self)
+        listed = {
+            "administrator_groups": self.administrator_groups,
+            "accounting_groups": self.accounting_groups,
+            "quotas.groups": self.quotas.groups,
+            "access.groups": self.access.groups if self.access is not None else (),
+            **{f"applications.{name}.groups": access.groups for name, access in self.applications.items()},
+        }
+        for setting, groups in listed.items():
+            for group in groups:
+                try:
+                    names.resolve(group)
+                except ValueError as error:
+                    raise ValueError(f"{setting}: {error}") from None
+        return self
+
+    @model_validator(mode="after")
+    def _opaque_tokens(self) -> Auth:
+        prefixes = {issuer.url: issuer.token_prefix for issuer in self.issuers if issuer.introspection}
+        for url, prefix in prefixes.items():
+            if len(prefixes) > 1 and prefix is None:
+                raise ValueError(
+                    f"issuer {url}: token_prefix is missing: several issuers have introspection, and a token that is "
+                    "no JWT must be sent to one of them only"
+                )
+            for other, longer in prefixes.items():
+                if other != url and prefix and longer and longer.startswith(prefix):
+                    raise ValueError(f"issuers {url} and {other}: one token_prefix must not begin with the other")
+        return self
+
+    @model_validator(mode="after")
+    def _redirect_uris(self) -> Auth:
+        if len(set(self.callbacks().values())) < len(self.callbacks()):
+            raise ValueError("two issuers would share one redirect URI: their URLs differ in punctuation only")
+        return self
+
+    def callbacks(self) -> dict[str, str]:
+        """Return where each issuer sends people back to, by the issuer's host (RFC 9700 §4.4.2.2)."""
+        hosts = [issuer.host for issuer in self.issuers if issuer.has_login]
+        return {
+            host: f"{CALLBACK}/{_SEPARATORS.sub('-', host)}" if number else CALLBACK
+            for number, host in enumerate(hosts)
+        }
 
     @model_validator(mode="after")
     def _tokens_for_permissions(self) -> Auth:
