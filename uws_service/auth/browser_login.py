@@ -60,6 +60,21 @@ async def begin(issuer: IssuerKeys, redirect_uri: str) -> Begun:
     return Begun(f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query)}", state, nonce, verifier)
 
 
+async def require_sender(issuer: IssuerKeys, name: str | None) -> None:
+    """Raise unless the answer to a login came from its issuer, by the parameter ``iss`` (RFC 9207 §2.4).
+
+    An issuer that does not promise the parameter may omit it.
+    """
+    try:
+        metadata = await issuer.metadata()
+    except IssuerFault as error:
+        raise _unavailable(issuer, error) from None
+    if name is None and metadata.sends_issuer:
+        raise AuthenticationRequired("The answer does not say which issuer it came from (iss). Log in again.")
+    if name is not None and name != metadata.issuer:
+        raise AuthenticationRequired("The answer came from another issuer. Log in again.")
+
+
 async def finish(
     tokens: Tokens, issuer: IssuerKeys, *, code: str, nonce: str, verifier: str, redirect_uri: str, now: float
 ) -> Identity:
@@ -81,7 +96,7 @@ async def finish(
     access = answer.get("access_token")
     if isinstance(access, str):
         try:
-            identity, _ = await tokens.verify(access)
+            identity, _ = await tokens.verify(access, issuer=issuer)
             if identity.owner == identity_of(claims, settings).owner:
                 return identity
         except (AuthenticationRequired, Forbidden) as error:

@@ -39,7 +39,7 @@ LONGEST_ABSENT = 200
 SHORTEST, USUAL, LONGEST = 60.0, 3600.0, 86400.0
 """Seconds for which keys are kept, at least, without Cache-Control, and at most."""
 MOST_KEYS = 100
-LEAST_RSA = 2048
+MIN_RSA_BITS, MAX_RSA_BITS = 2048, 16384
 _MAX_AGE = re.compile(r"max-age\s*=\s*\"?(\d{1,9})")
 
 
@@ -61,6 +61,8 @@ class Metadata:
     issuer: str
     jwks_uri: str
     endpoints: Mapping[str, str] = field(default_factory=dict)
+    sends_issuer: bool = False
+    """Whether answers to logins name the issuer (RFC 9207 §3)."""
 
     def endpoint(self, name: str) -> str:
         """An end point by its name in the document."""
@@ -99,7 +101,7 @@ def usable_keys(document: Any) -> dict[str, list[Key]]:
                 key = import_key(one)
         except (JoseError, ValueError, TypeError, KeyError):
             continue
-        if isinstance(key, RSAKey) and key.raw_value.key_size < LEAST_RSA:
+        if isinstance(key, RSAKey) and not MIN_RSA_BITS <= key.raw_value.key_size <= MAX_RSA_BITS:
             continue
         if isinstance(key, RSAKey | ECKey | OKPKey):
             found.setdefault(key_id, []).append(key)
@@ -127,7 +129,7 @@ class IssuerKeys:
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         self.settings = settings
-        self._http = http
+        self.http = http
         self._clock = clock
         self._stale = stale
         self._changed = changed
@@ -139,13 +141,25 @@ class IssuerKeys:
         self._absent: dict[str, float] = {}
         self._fault = ""
         self._running: asyncio.Task[None] | None = None
+        self._describing: asyncio.Task[Metadata] | None = None
         self.fetches = 0
 
     async def metadata(self) -> Metadata:
-        """The discovery document; raises `IssuerFault`."""
-        now = self._clock()
-        if self._metadata is not None and now < self._metadata[1]:
+        """Return the discovery document, fetched once for all that wait; raise `IssuerFault`."""
+        if self._metadata is not None and self._clock() < self._metadata[1]:
             return self._metadata[0]
+        if self._describing is None:
+            self._describing = asyncio.create_task(self._fetch_metadata())
+            self._describing.add_done_callback(self._end_describing)
+        return await asyncio.shield(self._describing)
+
+    def _end_describing(self, task: asyncio.Task[Metadata]) -> None:
+        self._describing = None
+        if not task.cancelled():
+            task.exception()  # those that wait have it; without any it would be logged as never retrieved
+
+    async def _fetch_metadata(self) -> Metadata:
+        now = self._clock()
         try:
             document, keep = await self._get(self.settings.url.rstrip("/") + "/.well-known/openid-configuration")
             made = _metadata(document, self.settings)
@@ -235,7 +249,7 @@ class IssuerKeys:
     async def _get(self, url: str) -> tuple[Any, float]:
         """A JSON document and the seconds for which it may be kept; redirects are not followed."""
         try:
-            answer = await fetch_answer(self._http, "GET", url)
+            answer = await fetch_answer(self.http, "GET", url)
             if answer.status != 200:
                 raise IssuerFault(f"{url} answers {answer.status}")
             return answer.json(), kept_for(answer.headers.get("cache-control"))
@@ -258,4 +272,6 @@ def _metadata(document: Any, settings: Issuer) -> Metadata:
     jwks_uri = texts.get("jwks_uri")
     if jwks_uri is None:
         raise IssuerFault("its discovery document names no jwks_uri")
-    return Metadata(named, jwks_uri, {name: value for name, value in texts.items() if name.endswith("_endpoint")})
+    endpoints = {name: value for name, value in texts.items() if name.endswith("_endpoint")}
+    sends_issuer = document.get("authorization_response_iss_parameter_supported") is True
+    return Metadata(named, jwks_uri, endpoints, sends_issuer)

@@ -10,7 +10,8 @@ import asyncio
 import base64
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote
 
@@ -25,23 +26,27 @@ from uws_service.auth.claims import identity_of, is_jwt, peek, require_claims, r
 from uws_service.auth.credentials import invalid
 from uws_service.auth.identity import Identity
 from uws_service.auth.keys import IssuerFault, IssuerKeys
+from uws_service.auth.quotas import BadTokens
 from uws_service.auth.settings import Auth
 from uws_service.byte_cache import ByteCache
 from uws_service.domain.errors import ServiceUnavailable
 
 log = structlog.get_logger(__name__)
 
-KEPT = 20_000
-KEPT_BYTES = 32 * 1024 * 1024
+MAX_REFUSED = 20_000
+"""Refused tokens that are remembered at once."""
+CACHE_BYTES = 32 * 1024 * 1024
 """Bytes of the identities that are remembered."""
-LARGEST_IDENTITY = 64 * 1024
-"""Tokens that are remembered at once."""
+MAX_IDENTITY_BYTES = 64 * 1024
+"""Bytes of one of them."""
 OPAQUE_SECONDS = 60.0
 """An answer of introspection is used again for at most so long: a revoked token ends soon."""
 UNKNOWN_SECONDS = 10.0
 """And a refusal for so long, so that nobody can make us ask the issuer all the time."""
-AT_ONCE = 20
-"""Introspections at once."""
+MAX_INTROSPECTIONS = 20
+"""Introspections at once at one issuer."""
+MAX_CONNECTIONS = 30
+"""Connections to one issuer: introspection leaves some for its keys and for logins."""
 
 
 class Tokens:
@@ -65,21 +70,23 @@ class Tokens:
         self.settings = settings
         self._rank = rank
         self._clock = clock
-        self.http = httpx2.AsyncClient(
-            timeout=settings.timeout, follow_redirects=False, trust_env=False, headers={"user-agent": "uws-service"}
-        )
+        # Connections of its own for each issuer: one that is slow delays its own callers alone.
         self.issuers = {
-            one.url.rstrip("/"): IssuerKeys(one, self.http, clock, stale=settings.stale_keys, changed=self.forget)
-            for one in settings.issuers
+            issuer.url.rstrip("/"): IssuerKeys(
+                issuer, _client(settings.timeout), clock, stale=settings.stale_keys, changed=self.forget
+            )
+            for issuer in settings.issuers
         }
-        self._known: ByteCache[bytes, tuple[Identity, float]] = ByteCache(KEPT_BYTES, LARGEST_IDENTITY)
-        self._headers: ByteCache[bytes, tuple[Identity, float]] = ByteCache(KEPT_BYTES, LARGEST_IDENTITY)
+        self._bad_tokens = BadTokens(settings.bad_tokens)
+        self._known: ByteCache[bytes, tuple[Identity, float]] = ByteCache(CACHE_BYTES, MAX_IDENTITY_BYTES)
+        self._headers: ByteCache[bytes, tuple[Identity, float]] = ByteCache(CACHE_BYTES, MAX_IDENTITY_BYTES)
         self._refused: dict[bytes, float] = {}
-        self._asking = asyncio.Semaphore(AT_ONCE)
+        self._introspections = {url: asyncio.Semaphore(MAX_INTROSPECTIONS) for url in self.issuers}
 
     async def close(self) -> None:
         """Close all connections."""
-        await self.http.aclose()
+        for issuer in self.issuers.values():
+            await issuer.http.aclose()
 
     def forget(self) -> None:
         """Verify every token anew."""
@@ -102,23 +109,38 @@ class Tokens:
         found = self._known.get(hashlib.sha256(token.encode()).digest())
         return found[0] if found is not None and self._clock() < found[1] else None
 
-    async def verify(self, token: str) -> tuple[Identity, float]:
-        """The identity behind a token, and the instant at which the token ends.
+    async def verify(
+        self, token: str, *, address: str = "", issuer: IssuerKeys | None = None
+    ) -> tuple[Identity, float]:
+        """Return the identity behind a token, and the instant at which the token ends.
+
+        Parameters
+        ----------
+        address
+            Where the token came from: an address that sent too many bad ones waits. Empty: not counted.
+        issuer
+            The only issuer that it may be from. None: any that is trusted.
 
         Raises
         ------
         AuthenticationRequired
             The token is not good; the message says why.
+        TooManyRequests
+            Too many bad ones came from this address.
         ServiceUnavailable
             The issuer can't be asked now.
         """
+        with self._bad_tokens.counted(address, self._clock()):
+            return await self._verify(token, issuer)
+
+    async def _verify(self, token: str, issuer: IssuerKeys | None) -> tuple[Identity, float]:
         key = hashlib.sha256(token.encode()).digest()
         try:
             if is_jwt(token):
-                identity, ends = await self._verify_jwt(token)
+                identity, ends = await self._verify_jwt(token, issuer)
                 until = min(ends + self.settings.leeway, self._clock() + self.settings.cache)
             else:
-                identity, ends = await self._introspect(token, key)
+                identity, ends = await self._introspect(token, key, issuer)
                 until = min(ends, self._clock() + min(OPAQUE_SECONDS, self.settings.cache))
         except Exception as error:
             telemetry.TOKENS.labels("unavailable" if isinstance(error, ServiceUnavailable) else "refused").inc()
@@ -128,12 +150,14 @@ class Tokens:
         self._known.put(key, (identity, until), _size(identity))
         return identity, ends
 
-    async def _verify_jwt(self, token: str) -> tuple[Identity, float]:
+    async def _verify_jwt(self, token: str, only: IssuerKeys | None) -> tuple[Identity, float]:
         peeked, kind = peek(token)
         issuer = self.issuers.get(peeked.issuer.rstrip("/"))
         if issuer is None:
             known = ", ".join(one.settings.url for one in self.issuers.values())
             raise invalid(f"Tokens of the issuer {peeked.issuer[:200]!r} are not taken; taken: {known}.")
+        if only not in (None, issuer):
+            raise invalid(f"The token is of the issuer {issuer.settings.host}, which did not give it.")
         require_form(peeked, kind, issuer.settings)
         claims, named = await self.verified(issuer, token, peeked.key_id)
         ends = require_claims(claims, issuer.settings, named, self._clock(), self.settings.leeway)
@@ -151,34 +175,49 @@ class Tokens:
                 continue
         raise invalid(f"The token's signature is not that of {issuer.settings.host}.")
 
-    async def _introspect(self, token: str, key: bytes) -> tuple[Identity, float]:
-        askable = [one for one in self.issuers.values() if one.settings.introspection]
-        if not askable:
-            raise invalid("The token is not a signed JWT.")
+    def _introspecting(self, token: str) -> IssuerKeys | None:
+        """Return the one issuer that may see a token that is no JWT."""
+        for issuer in self.issuers.values():
+            if issuer.settings.introspection and token.startswith(issuer.settings.token_prefix or ""):
+                return issuer
+        return None
+
+    async def _introspect(self, token: str, key: bytes, only: IssuerKeys | None) -> tuple[Identity, float]:
+        issuer = self._introspecting(token)
+        if issuer is None or only not in (None, issuer):
+            raise invalid("The token is not a signed JWT, nor one that an issuer can be asked about.")
         now = self._clock()
         if self._refused.get(key, 0) > now:
             raise invalid("The token is not known to its issuer, or no longer.")
-        faults = []
-        for issuer in askable:
-            try:
-                async with self._asking:
-                    claims = await self._ask(issuer, token)
-                    named = (await issuer.metadata()).issuer
-            except IssuerFault as error:
-                faults.append(error)
-                log.warning("an issuer can't be asked about a token", issuer=issuer.settings.url, problem=str(error))
-                continue
-            if claims.get("active") is not True:
-                continue
-            claims = {"iss": named, **claims}
-            ends = require_claims(claims, issuer.settings, named, now, self.settings.leeway)
-            return identity_of(claims, issuer.settings), ends
-        if faults:
-            raise ServiceUnavailable("The issuer of this token can't be asked now.", retry_after=5)
-        if len(self._refused) >= KEPT:
-            self._refused.clear()
-        self._refused[key] = now + UNKNOWN_SECONDS
-        raise invalid("The token is not known to its issuer, or no longer.")
+        try:
+            async with self._introspection(issuer):
+                claims = await self._ask(issuer, token)
+                name = (await issuer.metadata()).issuer
+        except IssuerFault as error:
+            log.warning("an issuer can't be asked about a token", issuer=issuer.settings.url, problem=str(error))
+            raise ServiceUnavailable("The issuer of this token can't be asked now.", retry_after=5) from None
+        if claims.get("active") is not True:
+            if len(self._refused) >= MAX_REFUSED:
+                self._refused.clear()
+            self._refused[key] = now + UNKNOWN_SECONDS
+            raise invalid("The token is not known to its issuer, or no longer.")
+        claims = {"iss": name, **claims}
+        ends = require_claims(claims, issuer.settings, name, now, self.settings.leeway)
+        return identity_of(claims, issuer.settings), ends
+
+    @asynccontextmanager
+    async def _introspection(self, issuer: IssuerKeys) -> AsyncIterator[None]:
+        """Hold one of the issuer's places for introspection; raise `IssuerFault` if none becomes free."""
+        places = self._introspections[issuer.settings.url.rstrip("/")]
+        try:
+            async with asyncio.timeout(self.settings.timeout):
+                await places.acquire()
+        except TimeoutError:
+            raise IssuerFault("too many tokens wait for it") from None
+        try:
+            yield
+        finally:
+            places.release()
 
     async def _ask(self, issuer: IssuerKeys, token: str) -> dict[str, Any]:
         settings = issuer.settings
@@ -197,7 +236,7 @@ class Tokens:
         elif client_id is not None:
             data["client_id"] = client_id
         try:
-            answer = await fetch_answer(self.http, "POST", url, data=data, headers=headers)
+            answer = await fetch_answer(issuer.http, "POST", url, data=data, headers=headers)
             value = answer.json()
         except BadAnswer as error:
             raise IssuerFault(f"{url}: {error}") from None
@@ -206,6 +245,16 @@ class Tokens:
             refusal = word if answer.status in (400, 401, 403) else ""
             raise IssuerFault(f"{url} answers {answer.status} {word}".rstrip(), refusal)
         return value
+
+
+def _client(timeout: float) -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(
+        timeout=timeout,
+        limits=httpx2.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS),
+        follow_redirects=False,
+        trust_env=False,
+        headers={"user-agent": "uws-service"},
+    )
 
 
 def _size(identity: Identity) -> int:

@@ -102,7 +102,7 @@ class Gate:
                 return
             token = token_of(call.authorization)
             known = self.tokens.known(token)
-            call.identity = known if known is not None else (await self.tokens.verify(token))[0]
+            call.identity = known if known is not None else (await self.tokens.verify(token, address=call.origin))[0]
             self.tokens.note(call.authorization[0], token)
             return
         found = await self.sessions.find(call.cookie) if call.cookie is not None and self.sessions else None
