@@ -48,9 +48,9 @@ class Sessions:
         secret = await self._store.open_session("session", _written(identity), self._clock(), ends)
         return seal(self._key, COOKIE, secret)
 
-    async def find(self, cookie: bytes) -> tuple[Identity, str] | None:
+    async def find(self, cookie: bytes, name: str = COOKIE) -> tuple[Identity, str] | None:
         """Who a request's cookies stand for, and the session's secret; None if they are not ours, or no longer."""
-        sealed = cookie_value(cookie, COOKIE)
+        sealed = cookie_value(cookie, name)
         secret = unseal(self._key, COOKIE, sealed) if sealed else None
         if secret is None:
             return None

@@ -23,7 +23,7 @@ from uws_service.protocol import negotiation
 from uws_service.service.backend import Backend
 from uws_service.service.sessions import COOKIE
 from uws_service.web import pages
-from uws_service.web.cookies import set_cookie
+from uws_service.web.cookies import cookie_name, set_cookie
 from uws_service.web.edge import Call, Resource, call_of
 from uws_service.web.forms import FileSink, FormLimits, read_form
 
@@ -118,13 +118,13 @@ class Login:
         }
         response = Response(status_code=303, headers={"location": begun.url, **NO_STORE})
         value = seal(self._key, STARTED, pack(kept))
-        set_cookie(response, call.base, STARTED, value, START_SECONDS, below="/login")
+        set_cookie(response, call.base, STARTED, value, START_SECONDS)
         return response
 
     async def callback(self, request: Request) -> Response:
         """GET /login/callback/…: back from the issuer, with a code for the browser that began this login alone."""
         call, query = call_of(request), request.query_params
-        sealed = cookie_value(call.cookie, STARTED) if call.cookie else None
+        sealed = cookie_value(call.cookie, cookie_name(call.base, STARTED)) if call.cookie else None
         value = unseal(self._key, STARTED, sealed) if sealed else None
         kept = unpack(value) if value is not None else None
         if kept is None or kept["until"] < time.time() or query.get("state") != kept["state"]:
@@ -148,7 +148,7 @@ class Login:
         )
         call.identity, call.by = self.rules.ranked(identity), "session"
         response = Response(status_code=303, headers={"location": call.base + _path(kept["next"]), **NO_STORE})
-        set_cookie(response, call.base, STARTED, "", 0, below="/login")
+        set_cookie(response, call.base, STARTED, "", 0)
         await self._open(call, response, self._latest())
         return response
 
