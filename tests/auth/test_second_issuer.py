@@ -182,6 +182,12 @@ async def test_sessions_of_an_earlier_version(tmp_path: Path) -> None:
 # --- tokens that are no JWT ---------------------------------------------------------------------------------------
 
 
+class BusyServer(ThreadingHTTPServer):
+    """A server that many connections may wait for."""
+
+    request_queue_size = 200
+
+
 class Introspector:
     """An issuer that records which tokens it is asked about, and answers as soon as ``answers`` is set."""
 
@@ -213,7 +219,7 @@ class Introspector:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = BusyServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
         Thread(target=self.server.serve_forever, daemon=True).start()
 
@@ -272,7 +278,7 @@ async def test_a_slow_issuer_delays_its_own_tokens_only(provider: OidcProvider) 
     token = provider.token("robot", opaque=True)
     with introspector() as slow:
         settings = slow.settings(token_prefix="slow_"), introspected(provider, token_prefix=token[:3])
-        async with verifier(*settings, cache=0, timeout=5) as tokens:
+        async with verifier(*settings, cache=0, timeout=8) as tokens:
             waiting = [asyncio.create_task(tokens.verify(f"slow_{number}")) for number in range(150)]
             while len(slow.tokens) < 20:  # noqa: ASYNC110 -- another thread fills it
                 await asyncio.sleep(0.01)
