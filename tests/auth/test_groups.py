@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -142,7 +146,23 @@ def test_an_issuer_with_an_at() -> None:
 
 
 def test_what_check_config_says() -> None:
+    """Whose groups are meant, and the redirect URIs, as soon as there are several."""
     assert remarks(auth(FIRST)) == []
     assert f"those of {FIRST} (the first issuer" in remarks(auth(FIRST, SECOND))[0]
     chosen = auth(FIRST, SECOND, groups_from=[f"https://{SECOND}"])
     assert f"those of {SECOND} (set by auth.groups_from)" in remarks(chosen)[0]
+    logins = [{"url": f"https://{host}", "audience": "a", "client_id": "c"} for host in (FIRST, SECOND)]
+    assert remarks(Auth.model_validate({"issuers": logins}))[1:] == [
+        f"The redirect URI to register at {FIRST} ends in /login/callback.",
+        f"The redirect URI to register at {SECOND} ends in /login/callback/sso.example.org-realms-x.",
+    ]
+
+
+def test_check_config_prints_it(tmp_path: Path) -> None:
+    file = tmp_path / "service.yaml"
+    file.write_text(json.dumps({"auth": {"issuers": auth(FIRST, SECOND).model_dump(exclude_none=True)["issuers"]}}))
+    command = [sys.executable, "-m", "uws_service", "check-config", "--config", str(file)]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert f"without an issuer are those of {FIRST}" in " ".join(printed.split())
+    printed = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True).stdout
+    assert FIRST in json.loads(printed)["remarks"][0]

@@ -64,6 +64,7 @@ def check_config(config: ConfigOption = None, as_json: JsonOption = False) -> No
 
     Nothing is opened or changed. An error names file, line and field, and the exit code is 2.
     """
+    from uws_service.auth.groups import remarks
     from uws_service.runtime import applications_of
     from uws_service.settings import Settings
 
@@ -77,6 +78,7 @@ def check_config(config: ConfigOption = None, as_json: JsonOption = False) -> No
                     {"name": one.name, "title": one.title, "parameters": [spec.name for spec in one.parameters]}
                     for one in applications.values()
                 ],
+                "remarks": remarks(settings.auth),
             }
         )
         return
@@ -85,6 +87,8 @@ def check_config(config: ConfigOption = None, as_json: JsonOption = False) -> No
 
 def _print_found(settings: Settings, config: Path | None, applications: dict[str, Application]) -> None:
     from rich.table import Table
+
+    from uws_service.auth.groups import remarks
 
     out = console()
     table = Table(title=f"Settings ({config or 'environment and defaults'})", title_justify="left", box=None)
@@ -101,6 +105,8 @@ def _print_found(settings: Settings, config: Path | None, applications: dict[str
             one.name, one.title, ", ".join(p.name for p in one.parameters), ", ".join(r.id for r in one.results)
         )
     out.print(table)
+    for remark in remarks(settings.auth):
+        out.print(remark)
     out.print("The configuration is good.")
 
 
