@@ -1,4 +1,4 @@
-"""Names of groups and scopes, each with the issuer that vouches for it. Pure.
+"""Groups and scopes, each with its issuer. Pure.
 
 A group is only worth what its issuer is worth: whoever runs another trusted issuer can write any name into its tokens.
 So a caller's groups carry the issuer, ``/team@iam.example.org``, and a name without one in the settings means the
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class GroupNames:
-    """Groups and scopes as settings and callers write them, resolved.
+    """The meaning of names of groups and scopes.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class GroupNames:
         return cls(hosts, [issuer_host(url) for url in settings.groups_from] or hosts[:1])
 
     def resolve(self, name: str) -> tuple[str, ...]:
-        """Return the groups that a name in the settings means.
+        """Return the groups that a setting's name means.
 
         Raises
         ------
@@ -49,10 +49,12 @@ class GroupNames:
         group, host = self._split(name)
         if not self.hosts:
             return (normal_group(name),)
-        return tuple(normal_group(group, each) for each in ([host] if host else self.default_hosts))
+        return tuple(normal_group(group, group_host) for group_host in ([host] if host else self.default_hosts))
 
     def of_caller(self, name: str, identity: Identity) -> str:
-        """Return the group that a caller means: without an issuer, one of the caller's own.
+        """Return the group that a caller means.
+
+        A name without an issuer is a group of the caller's own issuer.
 
         Raises
         ------
@@ -63,23 +65,26 @@ class GroupNames:
             group, host = self._split(name)
         except ValueError as error:
             raise UsageError(f"{error}.") from None
-        own = issuer_host(identity.issuer) or "".join(self.default_hosts[:1])
-        return normal_group(group, host or own) if self.hosts else normal_group(name)
+        own_host = issuer_host(identity.issuer) or "".join(self.default_hosts[:1])
+        return normal_group(group, host or own_host) if self.hosts else normal_group(name)
 
     def shown(self, name: str) -> str:
-        """Return a name in the settings as callers of several issuers can read it."""
+        """Return a setting's name with its issuers, if there are several."""
         return name if len(self.hosts) < 2 else " or ".join(self.resolve(name))
 
     def has_scope(self, name: str, identity: Identity) -> bool:
-        """Return whether an issuer that counts gave the caller a scope, ``name`` or ``name@issuer``."""
+        """Return whether the right issuer gave the caller a scope.
+
+        The scope is ``name`` or ``name@issuer``.
+        """
         host = issuer_host(identity.issuer)
-        scope, _, named = name.rpartition("@")
-        if scope and named in self.hosts:
-            return scope in identity.scopes and host == named
+        scope, _, scope_host = name.rpartition("@")
+        if scope and scope_host in self.hosts:
+            return scope in identity.scopes and host == scope_host
         return name in identity.scopes and (not self.hosts or host in self.default_hosts)
 
     def _split(self, name: str) -> tuple[str, str]:
-        """Return the group and the issuer of a name; the issuer is empty if it names none."""
+        """Return the group and the issuer, or "", of a name."""
         group, at, host = name.rpartition("@")
         if not at or not self.hosts:
             return name, ""
@@ -95,14 +100,14 @@ class GroupNames:
 
 
 def remarks(settings: Auth) -> list[str]:
-    """Return what several issuers mean for the settings, a sentence each, for whoever checks them."""
-    found = []
+    """Return sentences on the effects of several issuers."""
+    sentences = []
     if len(settings.issuers) > 1:
         hosts = " and ".join(GroupNames.of(settings).default_hosts)
         word = "set by auth.groups_from" if settings.groups_from else "the first issuer; auth.groups_from changes it"
-        found.append(f"Groups and scopes that are named without an issuer are those of {hosts} ({word}).")
+        sentences.append(f"Groups and scopes that are named without an issuer are those of {hosts} ({word}).")
     callbacks = settings.callbacks()
     if len(callbacks) > 1:
         for issuer, path in callbacks.items():
-            found.append(f"The redirect URI to register at {issuer} ends in {path}.")
-    return found
+            sentences.append(f"The redirect URI to register at {issuer} ends in {path}.")
+    return sentences

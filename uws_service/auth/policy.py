@@ -1,4 +1,4 @@
-"""Who may do what: one policy for each verb of each resource, and access to each application. Pure.
+"""Policies of resources and access to applications. Pure.
 
 Deny by default: a resource can't be made without a policy, and an application that says nothing takes verified
 callers only, as soon as there is an issuer that could verify them.
@@ -20,7 +20,7 @@ from uws_service.domain.errors import AuthenticationRequired, Forbidden
 
 
 class Policy(StrEnum):
-    """What a verb of a resource asks of its caller."""
+    """What a verb of a resource requires."""
 
     PROBE = "PROBE"
     OPEN = "OPEN"
@@ -84,18 +84,24 @@ class Rules:
         return tuple(group for name in names for group in self.groups.resolve(name))
 
     def ranked(self, identity: Identity) -> Identity:
-        """The identity with what it is here: an administrator or not, and whose share its usage counts to."""
+        """Return the identity with its rights here.
+
+        These are whether it is an administrator, and the group that its usage is counted under.
+        """
         admin = identity.owner in self._administrators or bool(identity.groups & self._administrator_groups)
         group = identity.group
         if self._accounting:
-            group = next((one for one in self._accounting if one in identity.groups), "")
+            group = next((name for name in self._accounting if name in identity.groups), "")
         return replace(identity, admin=admin, group=group)
 
     def access(self, application: Application) -> AccessSpec:
-        """Who may use an application: the settings' word on it, its own, the settings' on all, the default."""
-        special = self.settings.applications.get(application.name)
-        if special is not None:
-            return _spec(special)
+        """Return who may use an application.
+
+        The setting for the application wins over its descriptor, and that over the setting for all.
+        """
+        setting = self.settings.applications.get(application.name)
+        if setting is not None:
+            return _spec(setting)
         if application.access is not None:
             return application.access
         if self.settings.access is not None:
@@ -103,7 +109,7 @@ class Rules:
         return AccessSpec(anonymous=not self.has_issuers)
 
     def require_use(self, application: Application, identity: Identity) -> None:
-        """Raise unless the caller has access to the application."""
+        """Raise unless the caller may use the application."""
         access = self.access(application)
         if access.anonymous or identity.admin:
             return
@@ -121,12 +127,12 @@ class Rules:
             raise Forbidden(f"The application {application.name!r} is for members of {groups}.")
 
     def require_list(self, application: Application, identity: Identity) -> None:
-        """Raise unless the caller could have jobs of the application."""
+        """Raise unless the caller may have jobs here."""
         if identity.owner is None and not self.access(application).anonymous:
             self.require_use(application, identity)
 
     def require_operator(self, identity: Identity, client: str | None, *, direct: bool) -> None:
-        """Raise unless the caller may look into the running of the service."""
+        """Raise unless the caller may operate the service."""
         if identity.admin or (direct and is_trusted(client, self._metrics)):
             return
         if identity.owner is None and self.has_issuers:
@@ -134,25 +140,28 @@ class Rules:
         raise Forbidden("This is for administrators, and for the addresses that `auth.metrics_from` names.")
 
     def lists_anonymous(self) -> bool:
-        """Whether anonymous callers see the list of all anonymous jobs; with issuers, ids stay secret."""
+        """Return whether anonymous callers see all anonymous jobs.
+
+        With issuers, the ids of such jobs stay secret.
+        """
         return not self.has_issuers
 
     def quota(self, identity: Identity) -> Quota:
-        """The caller's quota; of several groups' the most generous value each."""
+        """Return the caller's quota, the most generous of its groups."""
         quotas = self.settings.quotas
         if identity.owner is None:
             return quotas.anonymous
         if identity.owner in quotas.owners:
             return quotas.owners[identity.owner]
-        found = [quota for name, quota in self._group_quotas.items() if name in identity.groups]
-        return most_generous(found) if found else quotas.default
+        quotas_of_groups = [quota for name, quota in self._group_quotas.items() if name in identity.groups]
+        return most_generous(quotas_of_groups) if quotas_of_groups else quotas.default
 
 
 def most_generous(quotas: list[Quota]) -> Quota:
-    """The largest value of each kind; none at all is larger than any."""
+    """Return the largest limit of each kind, None above all."""
 
     def best(name: str) -> Any:
-        values = [getattr(one, name) for one in quotas]
+        values = [getattr(quota, name) for quota in quotas]
         return None if None in values else max(values)
 
     return Quota(queued=best("queued"), running=best("running"), stored=best("stored"), rate=best("rate"))

@@ -1,4 +1,7 @@
-"""Quotas: what an owner has against what it may have, and requests a second. Pure but for the counters it keeps."""
+"""Quotas of owners, and rates of requests and bad tokens.
+
+This is pure, apart from the counters.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ BAD_TOKEN_BURST_SECONDS = 60.0
 """So many seconds' worth of bad tokens may come at once."""
 MAX_BUCKETS = 50_000
 RETRY_SECONDS = 15
-"""When a job may have ended, for Retry-After."""
+"""For Retry-After: by then a job may have ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,22 +33,23 @@ class Holding:
 
 
 def require_room(quota: Quota, holding: Holding, *, run: bool, new: bool, jobs: int = 1, size: int = 0) -> None:
-    """Raise if one more job, or one more that is to run, is too many; or so many ``jobs`` of so many bytes.
+    """Raise if the owner may not have so many jobs more.
 
-    How many run at once is no matter here: those that are too many wait.
+    ``new`` is for jobs that are made, of ``size`` bytes together, ``run`` for those that are started. How many run at
+    once does not matter here: the others wait.
 
     Raises
     ------
     TooManyRequests
-        It will do once other jobs have gone on: 429 with Retry-After.
+        The request succeeds after other jobs: 429 with Retry-After.
     Forbidden
         Something must be deleted first.
     """
     full = quota.stored is not None and (holding.stored >= quota.stored or holding.stored + size > quota.stored)
     if new and full:
-        more = f", and {size} more would come" if size else ""
+        addition = f", and {size} more would come" if size else ""
         raise Forbidden(
-            f"Your jobs hold {holding.stored} bytes of parameters, uploads and results{more}; {quota.stored} are "
+            f"Your jobs hold {holding.stored} bytes of parameters, uploads and results{addition}; {quota.stored} are "
             "allowed. Delete jobs that are no longer needed."
         )
     if not run:
@@ -62,13 +66,16 @@ def require_room(quota: Quota, holding: Holding, *, run: bool, new: bool, jobs: 
 
 
 class Buckets:
-    """Token buckets by name; the one that was not used for the longest time goes when there are too many."""
+    """Token buckets by name.
+
+    When there are too many, the least recently used one is dropped.
+    """
 
     def __init__(self) -> None:
         self._buckets: dict[str, tuple[float, float]] = {}
 
     def take(self, name: str, rate: float, size: float, now: float) -> float:
-        """Take one from a bucket; return 0, or the seconds after which there will be one again."""
+        """Take one from a bucket; return 0, or the seconds to wait."""
         level, filled = self._buckets.pop(name, (size, now))
         level = min(size, level + (now - filled) * rate)
         if level < 1:
@@ -87,13 +94,13 @@ class Buckets:
 
 
 class Rates:
-    """Requests a second of each caller, in this process."""
+    """Rates of requests, in this process."""
 
     def __init__(self) -> None:
         self._buckets = Buckets()
 
     def take(self, caller: str, rate: float, now: float) -> None:
-        """Count one request; raise `TooManyRequests` if there were too many."""
+        """Count one request; raise `TooManyRequests`."""
         seconds = self._buckets.take(caller, rate, max(1.0, rate * BURST_SECONDS), now)
         if seconds:
             raise TooManyRequests(
@@ -103,7 +110,7 @@ class Rates:
 
 
 class BadTokens:
-    """Bad tokens a second from each address, in this process.
+    """Rates of bad tokens, in this process.
 
     A token counts as bad before it is looked at, so that many at once do not get through, and is given back when it
     turns out to be good.
@@ -115,7 +122,7 @@ class BadTokens:
 
     @contextmanager
     def counted(self, address: str, now: float) -> Iterator[None]:
-        """Count the token that is verified inside; raise `TooManyRequests` if there were too many bad ones.
+        """Count the token that is verified inside; raise `TooManyRequests`.
 
         An issuer that can't be asked is not the caller's fault, but such tokens count as long as they wait for it.
         """
@@ -139,7 +146,10 @@ class BadTokens:
 
 
 def network_of(address: str) -> str:
-    """Return what an address is counted under: of IPv6 the network of 64 bits, which one customer has."""
+    """Return what an address is counted under.
+
+    Of IPv6 it is the network of 64 bits, which one customer has.
+    """
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

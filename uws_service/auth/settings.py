@@ -1,4 +1,4 @@
-"""The settings of authentication and policy: the section ``auth``.
+"""The settings section ``auth``.
 
 Without an issuer in it nothing changes: every caller is anonymous, or whom ``identity_header`` names.
 """
@@ -29,7 +29,7 @@ _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[1-9][0-9]{0,4})?"
 
 
 def _is_safe(url: str) -> bool:
-    """Whether what is fetched from here can't be changed on its way: https, or this very machine."""
+    """Return whether a URL is https, or of this machine."""
     parts = urlsplit(url)
     if parts.scheme == "https":
         return bool(parts.hostname)
@@ -109,7 +109,7 @@ class Issuer(BaseModel):
     @field_validator("types")
     @classmethod
     def _types(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(one.lower().removeprefix("application/") for one in value)
+        return tuple(name.lower().removeprefix("application/") for name in value)
 
     @model_validator(mode="after")
     def _consistent(self) -> Issuer:
@@ -123,17 +123,20 @@ class Issuer(BaseModel):
 
     @property
     def has_login(self) -> bool:
-        """Return whether people log in with a browser at this issuer."""
+        """Return whether people can log in here by browser."""
         return self.login and self.client_id is not None
 
     @property
     def host(self) -> str:
-        """Return the URL without its scheme, as it stands in owners and groups."""
+        """Return the issuer as it stands in owners and groups."""
         return issuer_host(self.url)
 
 
 class ApplicationAccess(BaseModel):
-    """Who may use an application; what is empty asks for nothing more than a verified caller."""
+    """Who may use an application.
+
+    Without groups and scopes, every verified caller may.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -151,7 +154,7 @@ class ApplicationAccess(BaseModel):
 
 
 class Quota(BaseModel):
-    """What one owner may have at once; what is unset has no limit."""
+    """What one owner may have at once."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -164,7 +167,7 @@ class Quota(BaseModel):
 
 
 class Quotas(BaseModel):
-    """Quotas of owners; the most generous of those that apply to a caller counts."""
+    """Quotas of owners; the most generous one counts."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -177,7 +180,7 @@ class Quotas(BaseModel):
 
 
 class Permissions(BaseModel):
-    """SRCNet's Permissions API, asked after all local checks have passed."""
+    """SRCNet's Permissions API."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -197,7 +200,7 @@ class Permissions(BaseModel):
 
 
 class DataAccess(BaseModel):
-    """Hosts to which a job's inputs are fetched from with a token of the caller's, made for them (RFC 8693)."""
+    """Hosts that jobs fetch from with exchanged tokens (RFC 8693)."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -213,10 +216,12 @@ class DataAccess(BaseModel):
     @field_validator("hosts")
     @classmethod
     def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for one in value:
-            if not _HOST.fullmatch(one):
-                raise ValueError(f"{one[:100]!r} is not the name of a host, or host:port (no scheme, path or wildcard)")
-        return tuple(one.lower().removesuffix(":443") for one in value)
+        for host in value:
+            if not _HOST.fullmatch(host):
+                raise ValueError(
+                    f"{host[:100]!r} is not the name of a host, or host:port (no scheme, path or wildcard)"
+                )
+        return tuple(host.lower().removesuffix(":443") for host in value)
 
 
 class Auth(BaseModel):
@@ -305,9 +310,9 @@ class Auth(BaseModel):
                     f"issuer {url}: token_prefix is missing: several issuers have introspection, and a token that is "
                     "no JWT must be sent to one of them only"
                 )
-            for other, longer in prefixes.items():
-                if other != url and prefix and longer and longer.startswith(prefix):
-                    raise ValueError(f"issuers {url} and {other}: one token_prefix must not begin with the other")
+            for other_url, longer in prefixes.items():
+                if other_url != url and prefix and longer and longer.startswith(prefix):
+                    raise ValueError(f"issuers {url} and {other_url}: one token_prefix must not begin with the other")
         return self
 
     @model_validator(mode="after")
@@ -317,7 +322,7 @@ class Auth(BaseModel):
         return self
 
     def callbacks(self) -> dict[str, str]:
-        """Return where each issuer sends people back to, by the issuer's host (RFC 9700 §4.4.2.2)."""
+        """Return the path of each redirect URI, by host (RFC 9700 §4.4.2)."""
         hosts = [issuer.host for issuer in self.issuers if issuer.has_login]
         return {
             host: f"{CALLBACK}/{_SEPARATORS.sub('-', host)}" if number else CALLBACK
@@ -332,13 +337,13 @@ class Auth(BaseModel):
 
     @model_validator(mode="after")
     def _issuers_for_data(self) -> Auth:
-        able = {one.url.rstrip("/") for one in self.issuers if one.client_id is not None}
-        for index, one in enumerate(self.data_access):
-            if one.issuer is None and not able:
+        exchangers = {issuer.url.rstrip("/") for issuer in self.issuers if issuer.client_id is not None}
+        for index, access in enumerate(self.data_access):
+            if access.issuer is None and not exchangers:
                 raise ValueError(f"data_access[{index}] needs an issuer with client_id: tokens are exchanged there")
-            if one.issuer is not None and one.issuer.rstrip("/") not in able:
+            if access.issuer is not None and access.issuer.rstrip("/") not in exchangers:
                 raise ValueError(f"data_access[{index}].issuer is no URL of an issuer with client_id")
-        hosts = [host for one in self.data_access for host in one.hosts]
+        hosts = [host for access in self.data_access for host in access.hosts]
         if len(set(hosts)) != len(hosts):
             raise ValueError("data_access names a host twice")
         return self
@@ -346,7 +351,7 @@ class Auth(BaseModel):
     @field_validator("issuers")
     @classmethod
     def _issuers(cls, value: tuple[Issuer, ...]) -> tuple[Issuer, ...]:
-        hosts = [one.host for one in value]
+        hosts = [issuer.host for issuer in value]
         if len(set(hosts)) != len(hosts):
             raise ValueError("two issuers have the same URL")
         return value

@@ -1,6 +1,6 @@
-"""From a token to an identity: signature, claims, introspection, and a short memory of what was verified.
+"""Verification of tokens: signature, claims, introspection, cache.
 
-The memory is keyed by the token's SHA-256, holds good answers only, ends with the token, and is emptied when an
+The cache is keyed by the token's SHA-256 and holds valid tokens only. An entry ends with its token, and all end when an
 issuer withdraws a key.
 """
 
@@ -34,15 +34,15 @@ from uws_service.domain.errors import ServiceUnavailable
 log = structlog.get_logger(__name__)
 
 MAX_REFUSED = 20_000
-"""Refused tokens that are remembered at once."""
+"""Refused tokens that are cached at once."""
 CACHE_BYTES = 32 * 1024 * 1024
-"""Bytes of the identities that are remembered."""
+"""Bytes of all cached identities."""
 MAX_IDENTITY_BYTES = 64 * 1024
-"""Bytes of one of them."""
+"""Bytes of one cached identity."""
 OPAQUE_SECONDS = 60.0
-"""An answer of introspection is used again for at most so long: a revoked token ends soon."""
-UNKNOWN_SECONDS = 10.0
-"""And a refusal for so long, so that nobody can make us ask the issuer all the time."""
+"""For so long at most an introspection is cached: a revoked token ends soon."""
+REFUSED_SECONDS = 10.0
+"""For so long a refusal is cached, so that nobody can make us ask the issuer all the time."""
 MAX_INTROSPECTIONS = 20
 """Introspections at once at one issuer."""
 MAX_CONNECTIONS = 30
@@ -78,7 +78,7 @@ class Tokens:
             for issuer in settings.issuers
         }
         self._bad_tokens = BadTokens(settings.bad_tokens)
-        self._known: ByteCache[bytes, tuple[Identity, float]] = ByteCache(CACHE_BYTES, MAX_IDENTITY_BYTES)
+        self._verified: ByteCache[bytes, tuple[Identity, float]] = ByteCache(CACHE_BYTES, MAX_IDENTITY_BYTES)
         self._headers: ByteCache[bytes, tuple[Identity, float]] = ByteCache(CACHE_BYTES, MAX_IDENTITY_BYTES)
         self._refused: dict[bytes, float] = {}
         self._introspections = {url: asyncio.Semaphore(MAX_INTROSPECTIONS) for url in self.issuers}
@@ -90,29 +90,29 @@ class Tokens:
 
     def forget(self) -> None:
         """Verify every token anew."""
-        self._known.clear()
+        self._verified.clear()
         self._headers.clear()
 
-    def seen(self, header: bytes) -> Identity | None:
-        """The identity behind an Authorization header that was looked at a short while ago: nothing is parsed."""
-        found = self._headers.get(hashlib.sha256(header).digest())
-        return found[0] if found is not None and self._clock() < found[1] else None
+    def cached_header(self, header: bytes) -> Identity | None:
+        """Return the cached identity of an Authorization header."""
+        entry = self._headers.get(hashlib.sha256(header).digest())
+        return entry[0] if entry is not None and self._clock() < entry[1] else None
 
-    def note(self, header: bytes, token: str) -> None:
-        """Remember a header as long as the token in it, which was just verified."""
-        found = self._known.get(hashlib.sha256(token.encode()).digest())
-        if found is not None:
-            self._headers.put(hashlib.sha256(header).digest(), found, _size(found[0]))
+    def cache_header(self, header: bytes, token: str) -> None:
+        """Cache a header as long as the verified token in it."""
+        entry = self._verified.get(hashlib.sha256(token.encode()).digest())
+        if entry is not None:
+            self._headers.put(hashlib.sha256(header).digest(), entry, _size(entry[0]))
 
-    def known(self, token: str) -> Identity | None:
-        """The identity behind a token that was verified a short while ago."""
-        found = self._known.get(hashlib.sha256(token.encode()).digest())
-        return found[0] if found is not None and self._clock() < found[1] else None
+    def cached(self, token: str) -> Identity | None:
+        """Return the cached identity of a token."""
+        entry = self._verified.get(hashlib.sha256(token.encode()).digest())
+        return entry[0] if entry is not None and self._clock() < entry[1] else None
 
     async def verify(
         self, token: str, *, address: str = "", issuer: IssuerKeys | None = None
     ) -> tuple[Identity, float]:
-        """Return the identity behind a token, and the instant at which the token ends.
+        """Return a token's identity, and when the token expires.
 
         Parameters
         ----------
@@ -147,36 +147,36 @@ class Tokens:
             raise
         telemetry.TOKENS.labels("verified").inc()
         identity = self._rank(identity)
-        self._known.put(key, (identity, until), _size(identity))
+        self._verified.put(key, (identity, until), _size(identity))
         return identity, ends
 
     async def _verify_jwt(self, token: str, only: IssuerKeys | None) -> tuple[Identity, float]:
         peeked, kind = peek(token)
         issuer = self.issuers.get(peeked.issuer.rstrip("/"))
         if issuer is None:
-            known = ", ".join(one.settings.url for one in self.issuers.values())
-            raise invalid(f"Tokens of the issuer {peeked.issuer[:200]!r} are not taken; taken: {known}.")
+            urls = ", ".join(keys.settings.url for keys in self.issuers.values())
+            raise invalid(f"Tokens of the issuer {peeked.issuer[:200]!r} are not taken; taken: {urls}.")
         if only not in (None, issuer):
             raise invalid(f"The token is of the issuer {issuer.settings.host}, which did not give it.")
         require_form(peeked, kind, issuer.settings)
-        claims, named = await self.verified(issuer, token, peeked.key_id)
-        ends = require_claims(claims, issuer.settings, named, self._clock(), self.settings.leeway)
+        claims, issuer_name = await self.verified_claims(issuer, token, peeked.key_id)
+        ends = require_claims(claims, issuer.settings, issuer_name, self._clock(), self.settings.leeway)
         return identity_of(claims, issuer.settings), ends
 
-    async def verified(self, issuer: IssuerKeys, token: str, key_id: str) -> tuple[Mapping[str, Any], str]:
-        """The claims of a token whose signature is the issuer's, and the issuer's name of itself."""
-        named, keys = await issuer.keys(key_id)
+    async def verified_claims(self, issuer: IssuerKeys, token: str, key_id: str) -> tuple[Mapping[str, Any], str]:
+        """Verify the signature; return the claims and the issuer's name."""
+        issuer_name, keys = await issuer.keys(key_id)
         if not keys:
             raise invalid(f"The token is signed with a key that {issuer.settings.host} does not have.")
         for key in keys:
             try:
-                return jwt.decode(token, key, algorithms=list(issuer.settings.algorithms)).claims, named
+                return jwt.decode(token, key, algorithms=list(issuer.settings.algorithms)).claims, issuer_name
             except (JoseError, ValueError, TypeError):
                 continue
         raise invalid(f"The token's signature is not that of {issuer.settings.host}.")
 
     def _introspecting(self, token: str) -> IssuerKeys | None:
-        """Return the one issuer that may see a token that is no JWT."""
+        """Return the issuer that may see an opaque token."""
         for issuer in self.issuers.values():
             if issuer.settings.introspection and token.startswith(issuer.settings.token_prefix or ""):
                 return issuer
@@ -199,7 +199,7 @@ class Tokens:
         if claims.get("active") is not True:
             if len(self._refused) >= MAX_REFUSED:
                 self._refused.clear()
-            self._refused[key] = now + UNKNOWN_SECONDS
+            self._refused[key] = now + REFUSED_SECONDS
             raise invalid("The token is not known to its issuer, or no longer.")
         claims = {"iss": name, **claims}
         ends = require_claims(claims, issuer.settings, name, now, self.settings.leeway)
@@ -207,7 +207,7 @@ class Tokens:
 
     @asynccontextmanager
     async def _introspection(self, issuer: IssuerKeys) -> AsyncIterator[None]:
-        """Hold one of the issuer's places for introspection; raise `IssuerFault` if none becomes free."""
+        """Hold one of the issuer's places; raise `IssuerFault` if none is free in time."""
         places = self._introspections[issuer.settings.url.rstrip("/")]
         try:
             async with asyncio.timeout(self.settings.timeout):
@@ -227,7 +227,7 @@ class Tokens:
     async def post(
         self, issuer: IssuerKeys, url: str, form: Mapping[str, str], client_id: str | None
     ) -> dict[str, Any]:
-        """A form to an end point of the issuer, as the client that we are there; raises `IssuerFault`."""
+        """Send a form to the issuer, authenticated as its client; raise `IssuerFault`."""
         secret = issuer.settings.client_secret
         headers, data = {"accept": "application/json"}, dict(form)
         if secret is not None and client_id is not None:
@@ -258,5 +258,5 @@ def _client(timeout: float) -> httpx2.AsyncClient:
 
 
 def _size(identity: Identity) -> int:
-    """Return about how many bytes an identity has, beside its key of 32."""
+    """Estimate the bytes of an identity, with its key."""
     return 32 + 2 * len(repr(identity))

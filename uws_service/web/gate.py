@@ -97,14 +97,14 @@ class Gate:
             refuse_in_query(scope["query_string"])
         if call.authorization is not None:
             call.by = "token"
-            seen = self.tokens.seen(call.authorization[0]) if len(call.authorization) == 1 else None
+            seen = self.tokens.cached_header(call.authorization[0]) if len(call.authorization) == 1 else None
             if seen is not None:
                 call.identity = seen
                 return
             token = token_of(call.authorization)
-            known = self.tokens.known(token)
+            known = self.tokens.cached(token)
             call.identity = known if known is not None else (await self.tokens.verify(token, address=call.origin))[0]
-            self.tokens.note(call.authorization[0], token)
+            self.tokens.cache_header(call.authorization[0], token)
             return
         found = None
         if call.cookie is not None and self.sessions:
