@@ -18,6 +18,7 @@ from uws_service import telemetry
 from uws_service.applications import Application, load_applications
 from uws_service.auth.data_tokens import DataAccess
 from uws_service.auth.encryption import key_in
+from uws_service.auth.groups import GroupNames
 from uws_service.auth.permissions import PermissionsApi
 from uws_service.auth.policy import Rules
 from uws_service.auth.tokens import Tokens
@@ -163,6 +164,7 @@ def applications_of(settings: Settings) -> dict[str, Application]:
         raise ConfigurationError(
             f"settings: auth.applications: there is no application {name!r}; there are: {', '.join(applications)}"
         )
+    _resolve_groups(settings, applications)
     if (
         _wants_data(settings, applications)
         and settings.auth.sealing_key is None
@@ -173,6 +175,24 @@ def applications_of(settings: Settings) -> dict[str, Application]:
             "the same key to encrypt them; give 32 characters or more"
         )
     return applications
+
+
+def _resolve_groups(settings: Settings, applications: Mapping[str, Application]) -> Settings:
+    """Return the settings with the groups of sites resolved; raise if a site or application names one wrongly."""
+    names = GroupNames.of(settings.auth)
+    where = ""
+    try:
+        for name, application in applications.items():
+            where = f"application {name}: access.groups"
+            for group in application.access.groups if application.access is not None else ():
+                names.resolve(group)
+        sites = []
+        for site in settings.sites:
+            where = f"settings: sites: {site.name}"
+            sites.append(site.with_groups(names.resolve))
+    except ValueError as error:
+        raise ConfigurationError(f"{where}: {error}") from None
+    return settings.model_copy(update={"sites": tuple(sites)})
 
 
 def _wants_data(settings: Settings, applications: Mapping[str, Application]) -> bool:
@@ -193,6 +213,7 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
 
     telemetry.configure_logging(settings.log_format, settings.log_level)
     applications = applications_of(settings)
+    settings = _resolve_groups(settings, applications)
     if settings.database is None or settings.depot is None:
         make_data_folder(settings.data)
     async with contextlib.AsyncExitStack() as stack:
@@ -244,7 +265,7 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
         )
         if user_tokens is not None:
             runtime.cookie_key = await store.access.secret("cookies")
-            runtime.sessions = Sessions(store.access, runtime.cookie_key, service.clock)
+            runtime.sessions = Sessions(store.access, runtime.cookie_key, service.clock, rules.issuers)
         if data is not None:
             stack.push_async_callback(_stop, asyncio.create_task(_always(data.run())))
         if settings.controller:

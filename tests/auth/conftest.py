@@ -34,7 +34,8 @@ def nano(tmp_path_factory: pytest.TempPathFactory, server_port_holder: Server) -
 @pytest.fixture(scope="session")
 def provider(tmp_path_factory: pytest.TempPathFactory, server_port_holder: Server) -> Iterator[OidcProvider]:
     """oidc-provider."""
-    issuer = OidcProvider(tmp_path_factory.mktemp("provider"), redirects=(f"{server_port_holder.url}/login/callback",))
+    issuer = OidcProvider(tmp_path_factory.mktemp("provider"))
+    issuer.redirects = (f"{server_port_holder.url}/login/callback/127.0.0.1-{issuer.port}",)
     issuer.start()
     yield issuer
     issuer.stop()
@@ -55,6 +56,7 @@ def auth_settings(nano: NanoIdp, provider: OidcProvider | None) -> dict[str, obj
         )
     return {
         "issuers": issuers,
+        "bad_tokens": None,
         "administrator_groups": ["/ska/uws/admin"],
         "applications": {"sleep": {"anonymous": True}, "crossmatch": {"groups": ["/ska/team"]}},
     }

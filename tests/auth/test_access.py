@@ -33,6 +33,7 @@ POLICIES: dict[str, dict[str, Policy]] = {
     "/login": {"GET": Policy.OPEN, "POST": Policy.OPEN},
     "/login/start/{number:int}": {"GET": Policy.OPEN},
     "/login/callback": {"GET": Policy.OPEN},
+    "/login/callback/{issuer}": {"GET": Policy.OPEN},
     "/logout": {"POST": Policy.OPEN},
     "/agent/v1/claim": {"POST": Policy.AGENT},
     "/agent/v1/inputs/{index:int}": {"GET": Policy.AGENT},
@@ -140,7 +141,7 @@ def requests_of(path: str) -> list[tuple[str, Policy]]:
 
 def filled(path: str, job: str) -> str:
     application = {"/{application}/links": "cutout"}.get(path, "tap" if "/tables" in path else "probe")
-    values = {"application": application, "job_id": job, "name": "stdout", "share_id": "none"}
+    values = {"application": application, "job_id": job, "name": "stdout", "share_id": "none", "issuer": "x"}
     return path.replace("{number:int}", "0").replace("{index:int}", "0").format(**values)
 
 
@@ -150,7 +151,7 @@ def expected(policy: Policy, path: str, who: str) -> set[int] | None:
         return {401}
     if policy is Policy.PROBE:
         return None
-    if path == "/login/callback":
+    if path.startswith("/login/callback"):
         return {401}
     if policy in (Policy.OPEN, Policy.OPERATE):  # the tests come from this machine, which may read the metrics
         return None

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import httpx2
 import pytest
 
-from uws_service.auth.answers import LARGEST, BadAnswer, fetch_answer
+from uws_service.auth.answers import MAX_ANSWER_BYTES, BadAnswer, fetch_answer
 
 pytestmark = pytest.mark.anyio
 BOMB = gzip.compress(b"[" + b"0," * 50_000_000 + b"0]")
@@ -55,7 +55,11 @@ def url() -> Iterator[str]:
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("bomb", "Content-Encoding 'gzip'"), ("endless", f"more than {LARGEST} bytes"), ("slow", "takes too long")],
+    [
+        ("bomb", "Content-Encoding 'gzip'"),
+        ("endless", f"more than {MAX_ANSWER_BYTES} bytes"),
+        ("slow", "takes too long"),
+    ],
 )
 async def test_too_much(url: str, method: str, name: str, words: str) -> None:
     """A small compressed body that becomes large, one without an end, and one that never comes to its end."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -22,12 +22,14 @@ Question = tuple[str, str, str, dict[str, Any]]
 
 
 class Api:
-    """Answers as ``answers`` says, and remembers what it was asked: path, route, method, body."""
+    """Answers as ``answer`` says, and records questions: path, route, method, body."""
 
     def __init__(self) -> None:
-        self.asked: list[Question] = []
+        self.questions: list[Question] = []
         self.answer: tuple[int, bytes] = (200, b'{"is_authorised": true}')
-        self.delay = 0.0
+        self.awake = Event()
+        """Answers wait until it is set."""
+        self.awake.set()
         api = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -36,12 +38,13 @@ class Api:
                 query = {name: values[0] for name, values in parse_qs(parts.query).items()}
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 assert query["version"] == "1" and query["token"].count(".") == 2
-                api.asked.append((parts.path, query["route"], query["method"], body))
-                time.sleep(api.delay)
+                api.questions.append((parts.path, query["route"], query["method"], body))
+                api.awake.wait()
                 self.send_response(api.answer[0])
                 self.send_header("content-length", str(len(api.answer[1])))
                 self.end_headers()
-                self.wfile.write(api.answer[1])
+                with contextlib.suppress(BrokenPipeError):  # the service has waited long enough
+                    self.wfile.write(api.answer[1])
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -61,8 +64,8 @@ def api() -> Iterator[Api]:
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory, nano: NanoIdp, api: Api) -> Iterator[Server]:
-    """A service that asks."""
-    permissions = {"url": api.url, "timeout": 4, "cache": 60}
+    """Yield a service that asks; what it was answered it remembers for longer than any test takes."""
+    permissions = {"url": api.url, "timeout": 15, "cache": 86400}
     settings = {
         "UWS_APPLICATIONS": f'["{PROBE}"]',
         "UWS_AUTH": json.dumps({**auth_settings(nano, None), "permissions": permissions}),
@@ -76,28 +79,28 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, nano: NanoIdp, api: Api) -
 def test_what_is_asked(guarded: Server, nano: NanoIdp, api: Api) -> None:
     """Templates of routes and what stands in them; local checks first; reads of one's own jobs are not asked for."""
     with httpx2.Client(headers={"Authorization": f"Bearer {nano.token('alice')}"}) as alice:
-        api.asked.clear()
+        api.questions.clear()
         url = f"{guarded.url}/probe/async"
         job = alice.post(url).headers["location"]
         name = job.rpartition("/")[2]
         assert alice.get(job).status_code == 200 and alice.get(url).status_code == 200
         assert alice.post(f"{job}/phase", data={"PHASE": "ABORT"}).status_code == 303
         route = "/api/v1/authorise/route/uws-api"
-        assert api.asked == [
+        assert api.questions == [
             (route, "/{application}/async", "POST", {"application": "probe"}),
             (route, "/{application}/async/{job_id}/phase", "POST", {"application": "probe", "job_id": name}),
         ]
         bob = {"Authorization": f"Bearer {nano.token('bob')}"}
         assert httpx2.delete(job, headers=bob).status_code == 403
         assert httpx2.delete(job).status_code == 401
-        assert len(api.asked) == 2
+        assert len(api.questions) == 2
         assert alice.post(url).status_code == 303  # remembered
-        assert len(api.asked) == 2
+        assert len(api.questions) == 2
         entered = httpx2.post(f"{guarded.url}/login", data={"password": nano.token("alice")})
         by_cookie = httpx2.post(url, cookies={"uws_session": entered.cookies["uws_session"]})
         assert by_cookie.status_code == 403 and "decides by token" in by_cookie.text
     assert httpx2.post(f"{guarded.url}/sleep/async").status_code == 303  # open to all: there is no token to ask about
-    assert len(api.asked) == 2
+    assert len(api.questions) == 2
 
 
 @pytest.mark.parametrize(
@@ -131,11 +134,11 @@ def test_an_outage(guarded: Server, nano: NanoIdp, api: Api) -> None:
     """Slow is as good as down; reading one's own jobs goes on; the token is in no log."""
     token = nano.token("root")
     headers = {"Authorization": f"Bearer {token}"}
-    api.delay = 8.0
+    api.awake.clear()
     try:
         assert httpx2.post(f"{guarded.url}/probe/async", headers=headers, timeout=180).status_code == 503
         assert httpx2.get(f"{guarded.url}/probe/async", headers=headers).status_code == 200
     finally:
-        api.delay = 0.0
+        api.awake.set()
     log = Path(guarded.log).read_text()
     assert "can't be asked" in log and token.rpartition(".")[2] not in log

@@ -22,7 +22,14 @@ from uws_service.telemetry import scrubbed
 
 ISSUER = {"url": "https://iam.example.org", "audience": "uws-api"}
 UNKNOWN = Identity(challenged=True)
-ALICE = Identity("alice@iam", groups=frozenset({"/ska/a", "/ska/b"}), scopes=frozenset({"compute"}))
+HOST = "iam.example.org"
+ALICE = Identity(
+    "alice@iam",
+    groups=frozenset({f"/ska/a@{HOST}", f"/ska/b@{HOST}"}),
+    scopes=frozenset({"compute"}),
+    issuer="https://iam.example.org",
+)
+MEMBER = Identity("a", group=f"/x@{HOST}", groups=frozenset({f"/x@{HOST}"}))
 
 
 def rules(**auth: Any) -> Rules:
@@ -81,10 +88,10 @@ def test_access_that_contradicts_itself() -> None:
 
 def test_whose_share_counts() -> None:
     """The first of the accounting groups that the caller is a member of."""
-    assert rules().ranked(Identity("a", group="/x", groups=frozenset({"/x"}))).group == "/x"
+    assert rules().ranked(MEMBER).group == f"/x@{HOST}"
     chosen = rules(accounting_groups=["ska/c", "ska/b", "ska/a"])
-    assert chosen.ranked(ALICE).group == "/ska/b"
-    assert chosen.ranked(Identity("a", group="/x", groups=frozenset({"/x"}))).group == ""
+    assert chosen.ranked(ALICE).group == f"/ska/b@{HOST}"
+    assert chosen.ranked(MEMBER).group == ""
 
 
 def test_quotas_of_a_caller() -> None:
@@ -110,10 +117,12 @@ def test_room() -> None:
     require_room(Quota(queued=3, running=2, stored=1001), full, run=True, new=True)
     require_room(Quota(queued=2, running=1), full, run=False, new=True)
     require_room(Quota(stored=10), full, run=True, new=False)
-    for quota in (Quota(queued=2), Quota(running=1)):
-        with pytest.raises(TooManyRequests) as caught:
-            require_room(quota, full, run=True, new=False)
-        assert caught.value.retry_after
+    require_room(Quota(running=1), full, run=True, new=False)  # it waits in the queue
+    with pytest.raises(TooManyRequests) as caught:
+        require_room(Quota(queued=2), full, run=True, new=False)
+    assert caught.value.retry_after
+    with pytest.raises(Forbidden, match="none of yours may run"):
+        require_room(Quota(running=0), full, run=True, new=False)
     with pytest.raises(Forbidden, match="Delete jobs"):
         require_room(Quota(stored=1000), full, run=False, new=True)
 

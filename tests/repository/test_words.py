@@ -22,6 +22,7 @@ CHECKED_FOLDERS = (
     "tests/tap",
     "uws_service/adql",
     "uws_service/apps",
+    "uws_service/auth",
     "uws_service/soda",
     "uws_service/tap",
 )

@@ -1,4 +1,4 @@
-"""Answers of issuers and of the Permissions API, read up to a bound of bytes and of time."""
+"""Bounded answers of issuers and the Permissions API."""
 
 from __future__ import annotations
 
@@ -9,47 +9,46 @@ from typing import Any, NamedTuple
 
 import httpx2
 
-LARGEST = 512 * 1024
-"""Bytes of an answer."""
-LONGEST_FACTOR = 3
-"""A whole answer may take so many times as long as one silence in it may last."""
+MAX_ANSWER_BYTES = 512 * 1024
+TIMEOUT_FACTOR = 3
+"""How many times the read timeout an answer may take in all."""
 
 
 class BadAnswer(Exception):
-    """The answer can't be used; the message says why."""
+    """An answer that can't be used; the message says why."""
 
 
 class Answer(NamedTuple):
-    """A whole answer."""
+    """A complete answer."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
 
     def json(self) -> Any:
-        """Return the value; raise `BadAnswer` if it is no JSON."""
+        """Return the body's JSON value; raise `BadAnswer`."""
         try:
             return json.loads(self.body)
         except (ValueError, RecursionError):
             raise BadAnswer("does not answer with JSON") from None
 
 
-async def fetch_answer(http: httpx2.AsyncClient, method: str, url: str, **more: Any) -> Answer:
+async def fetch_answer(http: httpx2.AsyncClient, method: str, url: str, **options: Any) -> Answer:
     """Send a request and read its answer.
 
-    Nothing compressed is asked for or taken: a small body could become gigabytes.
+    Compressed answers are refused: a small body could become gigabytes.
 
     Raises
     ------
     BadAnswer
-        It is compressed, has more than `LARGEST` bytes, takes too long, or there is none.
+        It is compressed, has more than `MAX_ANSWER_BYTES` bytes, takes too long, or there is none.
     """
-    headers = {"accept": "application/json", **more.pop("headers", {}), "accept-encoding": "identity"}
-    pause = http.timeout.read
+    headers = {"accept": "application/json", **options.pop("headers", {}), "accept-encoding": "identity"}
+    silence = http.timeout.read
     try:
         async with (
-            asyncio.timeout(None if pause is None else LONGEST_FACTOR * pause),
-            http.stream(method, url, headers=headers, **more) as answer,
+            asyncio.timeout(None if silence is None else TIMEOUT_FACTOR * silence),
+            http.stream(method, url, headers=headers, **options) as answer,
         ):
             coding = answer.headers.get("content-encoding", "identity").strip().lower()
             if coding not in ("", "identity"):
@@ -57,8 +56,8 @@ async def fetch_answer(http: httpx2.AsyncClient, method: str, url: str, **more: 
             body = bytearray()
             async for chunk in answer.aiter_raw():
                 body += chunk
-                if len(body) > LARGEST:
-                    raise BadAnswer(f"answers with more than {LARGEST} bytes")
+                if len(body) > MAX_ANSWER_BYTES:
+                    raise BadAnswer(f"answers with more than {MAX_ANSWER_BYTES} bytes")
             return Answer(answer.status_code, answer.headers, bytes(body))
     except httpx2.HTTPError as error:
         raise BadAnswer(f"{type(error).__name__} {error}".rstrip()) from None

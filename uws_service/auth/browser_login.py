@@ -1,4 +1,7 @@
-"""Logging in with a browser: OpenID Connect's authorization-code flow with PKCE, the issuer's end of it."""
+"""Login with a browser: the authorization-code flow with PKCE.
+
+This is the part that talks to the issuer (OpenID Connect Core 1.0 §3.1); the web's part is in ``web.login``.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,11 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
-    """A login that waits for the person to come back; ``url`` is where the browser goes meanwhile."""
+class PendingLogin:
+    """A login that the person has not finished.
+
+    ``url`` is the issuer's page that the browser goes to.
+    """
 
     url: str
     state: str
@@ -37,8 +43,8 @@ def _unavailable(issuer: IssuerKeys, error: IssuerFault) -> ServiceUnavailable:
     return ServiceUnavailable(f"Nobody can log in at {issuer.settings.host} now.", retry_after=10)
 
 
-async def begin(issuer: IssuerKeys, redirect_uri: str) -> Begun:
-    """Where to send a browser to log in."""
+async def begin(issuer: IssuerKeys, redirect_uri: str) -> PendingLogin:
+    """Prepare a login at the issuer."""
     settings = issuer.settings
     try:
         endpoint = (await issuer.metadata()).endpoint("authorization_endpoint")
@@ -57,13 +63,31 @@ async def begin(issuer: IssuerKeys, redirect_uri: str) -> Begun:
         "code_challenge_method": "S256",
         **({"resource": settings.resource} if settings.resource else {}),
     }
-    return Begun(f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query)}", state, nonce, verifier)
+    return PendingLogin(f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query)}", state, nonce, verifier)
+
+
+async def require_sender(issuer: IssuerKeys, name: str | None) -> None:
+    """Raise unless the login's issuer sent the answer.
+
+    The parameter ``iss`` says so (RFC 9207 §2.4). An issuer that does not promise the parameter may omit it.
+    """
+    try:
+        metadata = await issuer.metadata()
+    except IssuerFault as error:
+        raise _unavailable(issuer, error) from None
+    if name is None and metadata.sends_issuer:
+        raise AuthenticationRequired("The answer does not say which issuer it came from (iss). Log in again.")
+    if name is not None and name != metadata.issuer:
+        raise AuthenticationRequired("The answer came from another issuer. Log in again.")
 
 
 async def finish(
     tokens: Tokens, issuer: IssuerKeys, *, code: str, nonce: str, verifier: str, redirect_uri: str, now: float
 ) -> Identity:
-    """Who logged in: from the access token if it is one for this service, else from the ID token."""
+    """Exchange the code and return who logged in.
+
+    The access token says it if it is for this service, else the ID token does.
+    """
     settings = issuer.settings
     form = {
         "grant_type": "authorization_code",
@@ -81,7 +105,7 @@ async def finish(
     access = answer.get("access_token")
     if isinstance(access, str):
         try:
-            identity, _ = await tokens.verify(access)
+            identity, _ = await tokens.verify(access, issuer=issuer)
             if identity.owner == identity_of(claims, settings).owner:
                 return identity
         except (AuthenticationRequired, Forbidden) as error:
@@ -90,15 +114,15 @@ async def finish(
 
 
 async def _id_claims(tokens: Tokens, issuer: IssuerKeys, token: Any, nonce: str, now: float) -> Mapping[str, Any]:
-    """The claims of the ID token (OpenID Connect Core 1.0 §3.1.3.7)."""
+    """Return the ID token's claims (OpenID Connect Core 1.0 §3.1.3.7)."""
     if not isinstance(token, str) or not is_jwt(token):
         raise invalid("The issuer gave no ID token; the scope openid must be among login_scopes.")
     peeked, _ = peek(token)
     if peeked.algorithm not in issuer.settings.algorithms:
         raise invalid(f"The ID token's algorithm {peeked.algorithm[:16]!r} is not taken.")
-    claims, named = await tokens.verified(issuer, token, peeked.key_id)
-    asked = issuer.settings.model_copy(update={"audience": issuer.settings.client_id, "any_audience": False})
-    require_claims(claims, asked, named, now, tokens.settings.leeway, id_token=True)
+    claims, issuer_name = await tokens.verified_claims(issuer, token, peeked.key_id)
+    rules = issuer.settings.model_copy(update={"audience": issuer.settings.client_id, "any_audience": False})
+    require_claims(claims, rules, issuer_name, now, tokens.settings.leeway, id_token=True)
     if claims.get("nonce") != nonce:
         raise invalid("The ID token belongs to another login.")
     return claims

@@ -1,7 +1,7 @@
-"""What a token says of itself, and whether that is enough (RFC 7519, RFC 9068, WLCG profile). Pure.
+"""Checks of a token's claims (RFC 7519, RFC 9068, WLCG profile). Pure.
 
-The signature is not looked at here: ``tokens`` verifies it before it believes any claim, and takes from an unverified
-token nothing but the issuer and the key to verify it with.
+Signatures are checked in ``tokens``, before any claim is believed. From a token that is not verified yet only the
+issuer and the key's id are used.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from uws_service.auth.identity import Identity, normal_group
 from uws_service.auth.settings import Issuer
 from uws_service.domain.errors import Forbidden
 
-MANY_GROUPS = 1000
+MAX_GROUPS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Peek:
-    """What must be known of a token before it can be verified."""
+    """What is read from a token to verify it."""
 
     algorithm: str
     key_id: str
@@ -31,8 +31,11 @@ class Peek:
 
 
 def is_jwt(token: str) -> bool:
-    """Whether a token has the form of a signed JWT; others are opaque."""
-    return token.count(".") == 2 and token.startswith("ey")
+    """Return whether a token looks like a JWT.
+
+    Encrypted and truncated ones count too. Other tokens are opaque; only those may be sent to an issuer.
+    """
+    return token.startswith("ey") and "." in token
 
 
 def _segment(part: str) -> dict[str, Any]:
@@ -44,15 +47,15 @@ def _segment(part: str) -> dict[str, Any]:
 
 
 def peek(token: str) -> tuple[Peek, str]:
-    """Header and issuer of a token, unverified, and its ``typ`` in lower case.
+    """Read header and issuer of an unverified token, and its ``typ``.
 
     Raises
     ------
     AuthenticationRequired
-        It can't be read, or asks for something that we do not do.
+        It can't be read, or needs something that is not supported.
     """
-    head, body, _ = token.split(".")
     try:
+        head, body, _ = token.split(".")
         header, payload = _segment(head), _segment(body)
     except (ValueError, RecursionError):
         raise invalid("The token can't be read: it is not a signed JWT.") from None
@@ -70,14 +73,14 @@ def peek(token: str) -> tuple[Peek, str]:
 
 
 def require_form(peeked: Peek, kind: str, issuer: Issuer) -> None:
-    """Refuse algorithms and types that this issuer's tokens must not have."""
+    """Refuse algorithms and types that the issuer must not use."""
     if peeked.algorithm not in issuer.algorithms:
         raise invalid(
             f"The token's algorithm {peeked.algorithm[:16]!r} is not taken; taken: {', '.join(issuer.algorithms)}."
         )
     if kind not in issuer.types:
-        known = ", ".join(one or "none" for one in issuer.types)
-        raise invalid(f"The token's type {kind[:32]!r} is not taken; taken: {known}. Is it an access token?")
+        types = ", ".join(name or "none" for name in issuer.types)
+        raise invalid(f"The token's type {kind[:32]!r} is not taken; taken: {types}. Is it an access token?")
 
 
 def _instant(claims: Mapping[str, Any], name: str) -> float | None:
@@ -96,34 +99,34 @@ def _when(instant: float) -> str:
 def _words(value: Any) -> list[str]:
     if isinstance(value, str):
         return value.split()
-    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+    return [word for word in value if isinstance(word, str)] if isinstance(value, list) else []
 
 
 def audiences(claims: Mapping[str, Any]) -> list[str]:
-    """All audiences of a token."""
+    """Return all audiences of a token."""
     value = claims.get("aud")
     return [value] if isinstance(value, str) else _words(value)
 
 
 def require_claims(
-    claims: Mapping[str, Any], issuer: Issuer, named: str, now: float, leeway: float, *, id_token: bool = False
+    claims: Mapping[str, Any], issuer: Issuer, issuer_name: str, now: float, leeway: float, *, id_token: bool = False
 ) -> float:
-    """The instant at which the token ends, if all its claims are good.
+    """Check all claims and return when the token expires.
 
     Parameters
     ----------
-    named
+    issuer_name
         The issuer as its discovery document writes it.
     id_token
-        It is one, and not an access token: it names a person to us, and permits nothing.
+        The token is an ID token: it says who somebody is, and permits nothing.
 
     Raises
     ------
     AuthenticationRequired
         What is wrong, and what would be right.
     """
-    if claims.get("iss") != named:
-        raise invalid(f"The token's issuer is {str(claims.get('iss'))[:200]!r}, not {named!r}.")
+    if claims.get("iss") != issuer_name:
+        raise invalid(f"The token's issuer is {str(claims.get('iss'))[:200]!r}, not {issuer_name!r}.")
     expires, begins, issued = (_instant(claims, name) for name in ("exp", "nbf", "iat"))
     if expires is None:
         raise invalid("The token has no end (exp).")
@@ -134,25 +137,25 @@ def require_claims(
     if issued is not None and now < issued - leeway:
         raise invalid(f"The token was issued in the future, at {_when(issued)}; a clock is wrong.")
     if not issuer.any_audience and issuer.audience not in audiences(claims):
-        shown = ", ".join(audiences(claims))[:200] or "none"
-        raise invalid(f"The token is for another service (aud: {shown}); this one is {issuer.audience!r}.")
+        listed = ", ".join(audiences(claims))[:200] or "none"
+        raise invalid(f"The token is for another service (aud: {listed}); this one is {issuer.audience!r}.")
     if id_token:
         return expires
     if str(claims.get("typ", "")).lower() in ("id", "refresh", "offline"):  # Keycloak's own mark
         raise invalid("The token is an ID or refresh token; send an access token.")
-    for name, wanted in issuer.required.items():
+    for name, required in issuer.required.items():
         value = _at(claims, name)
-        if value != wanted and not (isinstance(value, list) and wanted in value):
-            raise invalid(f"The token's claim {name} must be {wanted!r}.")
+        if value != required and not (isinstance(value, list) and required in value):
+            raise invalid(f"The token's claim {name} must be {required!r}.")
     scopes = scopes_of(claims)
-    missing = [one for one in issuer.scopes if one not in scopes]
+    missing = [scope for scope in issuer.scopes if scope not in scopes]
     if missing:
         raise Forbidden(f"The token lacks the scope {' '.join(missing)!r}, which this service asks for.")
     return expires
 
 
 def _at(claims: Mapping[str, Any], path: str) -> Any:
-    """A claim by its name, or by names with dots between that lead into objects."""
+    """Return a claim by name, or by a dotted path into objects."""
     if path in claims:
         return claims[path]
     value: Any = claims
@@ -164,30 +167,30 @@ def _at(claims: Mapping[str, Any], path: str) -> Any:
 
 
 def scopes_of(claims: Mapping[str, Any]) -> frozenset[str]:
-    """The scopes of a token: ``scope`` as text, or ``scp`` as some issuers have it."""
+    """Return a token's scopes, from ``scope`` and ``scp``."""
     return frozenset([*_words(claims.get("scope")), *_words(claims.get("scp"))])
 
 
 def identity_of(claims: Mapping[str, Any], issuer: Issuer) -> Identity:
-    """The caller that a verified token speaks for.
+    """Return the caller that a verified token identifies.
 
-    The owner is ``subject@issuer``: an issuer never gives a subject to somebody else, while names change hands.
+    The owner is ``subject@issuer``: issuers never reassign a subject, while names change hands.
     """
     subject = claims.get("sub")
     if not isinstance(subject, str) or not 0 < len(subject) <= 255 or not subject.isprintable():
         raise invalid("The token's subject (sub) must have 1 to 255 printable characters.")
-    name = next((one for one in (claims.get(key) for key in issuer.name_claims) if isinstance(one, str) and one), "")
+    name = next((value for key in issuer.name_claims if isinstance(value := claims.get(key), str) and value), "")
     groups = [
-        normal_group(one)
+        normal_group(group, issuer.host)
         for key in issuer.group_claims
-        for one in _words(_at(claims, key))
-        if len(one) <= 256 and one.isprintable() and one.strip("/")
+        for group in _words(_at(claims, key))
+        if len(group) <= 256 and group.isprintable() and group.strip("/")
     ]
     return Identity(
         owner=f"{subject}@{issuer.host}",
         group=groups[0] if groups else "",
         name=name[:128] if name.isprintable() else "",
-        groups=frozenset(groups[:MANY_GROUPS]),
+        groups=frozenset(groups[:MAX_GROUPS]),
         scopes=scopes_of(claims),
         issuer=issuer.url,
         challenged=True,

@@ -1,4 +1,4 @@
-"""From the headers of a request to the token in them (RFC 6750, RFC 7617). Pure."""
+"""The token in a request's headers (RFC 6750, RFC 7617). Pure."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ import re
 
 from uws_service.domain.errors import AuthenticationRequired, UsageError
 
-LONGEST = 16 * 1024
-"""Characters of a token; issuers with hundreds of groups stay below."""
+MAX_TOKEN_CHARACTERS = 16 * 1024
+"""Tokens with hundreds of groups stay below this."""
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
 _QUERY = re.compile(rb"(?:^|&)access_token=", re.IGNORECASE)
 
 
 def invalid(message: str) -> AuthenticationRequired:
-    """The refusal of a token that was shown."""
+    """Return the error for a token that is not valid."""
     return AuthenticationRequired(message, error="invalid_token")
 
 
 def token_of(headers: list[bytes]) -> str:
-    """The token that the Authorization header holds; as Basic, it is the password, whatever the user (A-010).
+    """Return the token in the Authorization header.
+
+    In a Basic header it is the password, whatever the user (A-010).
 
     Raises
     ------
@@ -31,19 +33,19 @@ def token_of(headers: list[bytes]) -> str:
     """
     if len(headers) > 1:
         raise UsageError("The request has several Authorization headers; send one.")
-    scheme, _, rest = headers[0].decode("latin-1").strip().partition(" ")
+    scheme, _, credentials = headers[0].decode("latin-1").strip().partition(" ")
     word = scheme.lower()
     if word == "bearer":
-        return checked(rest.strip())
+        return checked(credentials.strip())
     if word == "basic":
-        return checked(password_of(rest.strip()))
+        return checked(password_of(credentials.strip()))
     raise AuthenticationRequired(
         f"The authorization scheme {scheme[:32]!r} is not known here; send a token as Bearer, or as password of Basic."
     )
 
 
 def password_of(value: str) -> str:
-    """The password in the value of a Basic header."""
+    """Return the password in a Basic header's value."""
     try:
         pair = base64.b64decode(value, validate=True).decode("utf-8")
     except (binascii.Error, ValueError):
@@ -55,17 +57,20 @@ def password_of(value: str) -> str:
 
 
 def checked(token: str) -> str:
-    """The token itself, if its form can be that of one."""
+    """Return the token; raise if it can't be one."""
     if not token:
         raise invalid("The Authorization header holds no token.")
-    if len(token) > LONGEST:
-        raise invalid(f"The token has {len(token)} characters; at most {LONGEST} are taken.")
+    if len(token) > MAX_TOKEN_CHARACTERS:
+        raise invalid(f"The token has {len(token)} characters; at most {MAX_TOKEN_CHARACTERS} are taken.")
     if not _TOKEN.fullmatch(token):
         raise invalid("The token has characters that no token has.")
     return token
 
 
 def refuse_in_query(query: bytes) -> None:
-    """Refuse a token in the URL: URLs are written into logs, bookmarks and Referer headers."""
+    """Refuse a token in the URL.
+
+    URLs are written into logs, bookmarks and Referer headers.
+    """
     if b"access_token" in query.lower() and _QUERY.search(query):
         raise UsageError("A token in the URL is not taken; send it in the Authorization header.")

@@ -1,8 +1,8 @@
-"""Access to data for jobs: tokens for the hosts that their inputs are at, kept encrypted, renewed, handed to agents.
+"""Tokens with which jobs fetch their inputs.
 
-The caller's token is exchanged when the job is started. What comes back is in the database only, under a key that is
-not there, until the job ends. If the issuer gives no refresh token, the caller's own token is kept beside it in the
-same way, since nothing else could renew it while the job waits.
+The caller's token is exchanged when the job is started. The result is stored encrypted in the database, with a key that
+is not there, until the job ends. If the issuer gives no refresh token, the caller's own token is stored beside it in
+the same way, since nothing else could renew it while the job waits.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ from uws_service.store.grants import Grant
 log = structlog.get_logger(__name__)
 
 COMMAND = "command"
-"""The target of the token that the command itself is given."""
-AHEAD = 120.0
-"""A token is renewed so many seconds before it ends, or when three quarters of its time are over."""
-USABLE = 5.0
-"""One that ends in fewer seconds is not handed over."""
-ASKING = 60.0
-"""Seconds after which somebody who was renewing a token is taken for dead."""
-AGAIN = 10.0
-TICK = 5.0
-NEVER = 2**62
+"""The target of the token for the command itself."""
+RENEW_BEFORE_SECONDS = 120.0
+"""A token is renewed so long before it expires, or when three quarters of its time are over."""
+MIN_USABLE_SECONDS = 5.0
+"""A token that expires sooner is not handed over."""
+RENEWAL_SECONDS = 60.0
+"""A process that has not renewed a token after this time counts as dead."""
+RETRY_SECONDS = 10.0
+ROUND_SECONDS = 5.0
+NO_RENEWAL_MS = 2**62
 
 
 class DataAccess:
-    """Exchanges, keeps, renews and hands over.
+    """Exchanges, stores, renews and hands over tokens.
 
     Parameters
     ----------
@@ -65,9 +65,10 @@ class DataAccess:
     async def obtain(
         self, job: Job, application: Application, inputs: Sequence[Input], identity: Identity, token: str | None
     ) -> tuple[Grant, ...]:
-        """Tokens for all that the job will fetch; none if the caller sent no token, or is not the job's owner.
+        """Return tokens for all that the job will fetch.
 
-        Whoever may start another's job, such as an administrator, must not lend it what only they may read.
+        There are none if the caller sent no token or is not the job's owner: an administrator who starts another's job
+        must not lend it what only they may read.
 
         Raises
         ------
@@ -76,21 +77,21 @@ class DataAccess:
         Forbidden
             It says no; or the command itself wants a token and there is none to exchange.
         """
-        able = token is not None and identity.owner is not None and identity.owner == job.owner
+        may_exchange = token is not None and identity.owner is not None and identity.owner == job.owner
         spec = application.data_token
-        if spec is not None and not able:
+        if spec is not None and not may_exchange:
             raise Forbidden(
                 f"The application {application.name!r} needs access to data; its owner must start the job, with a "
                 "token in the Authorization header."
             )
-        if token is None or not able:
+        if token is None or not may_exchange:
             return ()
-        wanted = {authority(one.url) for one in inputs if one.url}
+        input_hosts = {authority(entry.url) for entry in inputs if entry.url}
         grants = []
-        for index, one in enumerate(self.settings.data_access):
-            hosts = [host for host in one.hosts if host in wanted]
-            if hosts and (one.issuer is None or one.issuer.rstrip("/") == identity.issuer.rstrip("/")):
-                about = {"hosts": hosts, "audience": one.audience, "scopes": one.scopes}
+        for index, access in enumerate(self.settings.data_access):
+            hosts = [host for host in access.hosts if host in input_hosts]
+            if hosts and (access.issuer is None or access.issuer.rstrip("/") == identity.issuer.rstrip("/")):
+                about = {"hosts": hosts, "audience": access.audience, "scopes": access.scopes}
                 grants.append(await self._obtain(job.id, str(index), about, identity.issuer, token))
         if spec is not None:
             about = {"hosts": [], "audience": spec.audience, "scopes": spec.scopes}
@@ -98,14 +99,17 @@ class DataAccess:
         return tuple(grants)
 
     async def _obtain(self, job_id: str, target: str, about: dict[str, Any], issuer: str, token: str) -> Grant:
-        known = self._tokens.issuers.get(issuer.rstrip("/"))
-        if known is None or known.settings.client_id is None:
+        keys = self._tokens.issuers.get(issuer.rstrip("/"))
+        if keys is None or keys.settings.client_id is None:
             raise Forbidden(f"The issuer of the token gives no access to data at {about['audience']!r}.")
-        granted = await exchange(self._tokens, known, token, about["audience"], tuple(about["scopes"]))
+        granted = await exchange(self._tokens, keys, token, about["audience"], tuple(about["scopes"]))
         return self._locked(Grant(job_id, target, "", 0, 0), {**about, "issuer": issuer, "subject": token}, granted)
 
     def _locked(self, grant: Grant, content: dict[str, Any], granted: Granted) -> Grant:
-        """The grant with a new token; the caller's own one goes as soon as there is a better way to renew it."""
+        """Return the grant with a new token.
+
+        The caller's own token is dropped as soon as a refresh token can replace it.
+        """
         renewal = granted.refresh or content.get("refresh")
         content = {**content, "access": granted.access, "refresh": renewal}
         if renewal:
@@ -115,7 +119,7 @@ class DataAccess:
             grant,
             locked=lock(self._key, f"{grant.job_id} {grant.target}", json.dumps(content)),
             expires=now + int(granted.seconds * 1000),
-            renew=now + int(max(granted.seconds - AHEAD, granted.seconds * 0.75) * 1000),
+            renew=now + int(max(granted.seconds - RENEW_BEFORE_SECONDS, granted.seconds * 0.75) * 1000),
             busy=0,
         )
 
@@ -127,7 +131,9 @@ class DataAccess:
         return content
 
     async def held(self, job_id: str) -> dict[str, Any]:
-        """What an agent is handed: ``tokens`` by host, and the ``command``'s own token or None; good for a while.
+        """Return what an agent gets, with usable tokens.
+
+        These are ``tokens`` by host, and the ``command``'s own token or None.
 
         Raises
         ------
@@ -138,11 +144,11 @@ class DataAccess:
         """
         tokens: dict[str, str] = {}
         command = None
-        allowed = {host for one in self.settings.data_access for host in one.hosts}
+        allowed = {host for access in self.settings.data_access for host in access.hosts}
         for grant in await self._store.grants.of(job_id):
             fresh = await self._renewed(grant) if grant.renew <= self._clock() else grant
             content = self._content(fresh)
-            if fresh.expires < self._clock() + USABLE * 1000:
+            if fresh.expires < self._clock() + MIN_USABLE_SECONDS * 1000:
                 raise Forbidden(
                     f"The access to data at {content['audience']!r} ended while the job waited, and could not be "
                     "renewed. Run the job again."
@@ -153,10 +159,10 @@ class DataAccess:
         return {"tokens": tokens, "command": command}
 
     async def _renewed(self, grant: Grant) -> Grant:
-        """A newer token; the old one as long as it is good and there is none."""
+        """Renew a grant; return the old one while it is good and no new one comes."""
         now = self._clock()
-        good = grant.expires >= now + USABLE * 1000
-        if not await self._store.grants.take(grant, now, now + int(ASKING * 1000)):
+        good = grant.expires >= now + MIN_USABLE_SECONDS * 1000
+        if not await self._store.grants.take(grant, now, now + int(RENEWAL_SECONDS * 1000)):
             if good:
                 return grant
             raise ServiceUnavailable("The job's access to data has ended and is being renewed.", retry_after=2)
@@ -171,11 +177,15 @@ class DataAccess:
             else:
                 granted = await exchange(self._tokens, issuer, content["subject"], *about)
         except UwsError as error:
-            passes = isinstance(error, ServiceUnavailable)
+            is_temporary = isinstance(error, ServiceUnavailable)
             log.warning("access to data can't be renewed", job=grant.job_id, reason=error.message)
-            after = replace(grant, busy=now + int(AGAIN * 1000)) if passes else replace(grant, renew=NEVER, busy=0)
+            after = (
+                replace(grant, busy=now + int(RETRY_SECONDS * 1000))
+                if is_temporary
+                else replace(grant, renew=NO_RENEWAL_MS, busy=0)
+            )
             await self._store.grants.put(grant, after)
-            if good or not passes:
+            if good or not is_temporary:
                 return after
             raise
         after = self._locked(grant, content, granted)
@@ -183,7 +193,7 @@ class DataAccess:
         return after
 
     async def run(self) -> None:
-        """Renew what is about to end, for as long as the service is up."""
+        """Renew grants before they expire, forever."""
         while True:
             try:
                 for grant in await self._store.grants.due(self._clock()):
@@ -193,11 +203,14 @@ class DataAccess:
                         log.info("access to data waits", job=grant.job_id, reason=error.message)
             except UwsError as error:
                 log.warning("access to data can't be looked after", error=error.message)
-            await asyncio.sleep(TICK)
+            await asyncio.sleep(ROUND_SECONDS)
 
 
 async def tell_waiting(store: Store, job_id: str, reason: str, *, begun: bool = False) -> None:
-    """Put into jobInfo why a job does not begin, or has not ended yet; in vain if the job has moved on."""
+    """Write into jobInfo why a job waits.
+
+    Nothing is written if the job has moved on meanwhile. With ``begun`` the job runs and waits for its end.
+    """
     job = await store.get(job_id)
     if job is None or (job.phase is Phase.QUEUED) == begun or job.info.get("waiting") == reason:
         return

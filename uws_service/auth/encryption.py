@@ -1,4 +1,7 @@
-"""Values that only this service can read: encrypted with AES-GCM (NIST SP 800-38D), bound to what they are for."""
+"""Encryption of stored values with AES-GCM (NIST SP 800-38D).
+
+A value is bound to its purpose: what was encrypted for another one can't be read.
+"""
 
 from __future__ import annotations
 
@@ -12,21 +15,21 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-_NONCE = 12
+_NONCE_BYTES = 12
 
 
 def lock(key: bytes, purpose: str, value: str) -> str:
-    """The value as text that nobody can read or change without the key."""
-    nonce = os.urandom(_NONCE)
+    """Encrypt a value to text."""
+    nonce = os.urandom(_NONCE_BYTES)
     hidden = AESGCM(_derived(key)).encrypt(nonce, value.encode(), purpose.encode())
     return base64.urlsafe_b64encode(nonce + hidden).decode()
 
 
 def unlock(key: bytes, purpose: str, locked: str) -> str | None:
-    """The value, or None if it was not locked with this key for this purpose."""
+    """Decrypt a value; None if key or purpose is another."""
     with contextlib.suppress(InvalidTag, ValueError):
         raw = base64.urlsafe_b64decode(locked)
-        return AESGCM(_derived(key)).decrypt(raw[:_NONCE], raw[_NONCE:], purpose.encode()).decode()
+        return AESGCM(_derived(key)).decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], purpose.encode()).decode()
     return None
 
 
@@ -35,7 +38,10 @@ def _derived(key: bytes) -> bytes:
 
 
 def key_in(file: Path) -> bytes:
-    """The key in a file that only its owner can read; made at the first call, also when two make it at once."""
+    """Return the key in a file, made at the first call.
+
+    Only the file's owner can read it. Two processes that make it at once get the same one.
+    """
     draft = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
     if not file.exists():
         handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)

@@ -1,4 +1,4 @@
-"""A token for other services in exchange for the caller's: OAuth 2.0 Token Exchange (RFC 8693), downscoped."""
+"""OAuth 2.0 Token Exchange (RFC 8693), downscoped."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from uws_service.domain.errors import AuthenticationRequired, Forbidden, Service
 
 GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
-USUAL = 300.0
-"""Seconds for which a token is used whose issuer does not say (`expires_in` is only recommended)."""
+DEFAULT_LIFETIME_SECONDS = 300.0
+"""For tokens without `expires_in`, which is only recommended."""
+MAX_LIFETIME_SECONDS = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """A token for an audience; ``seconds`` is how long it is good from now on."""
+    """A token for an audience, good for ``seconds``."""
 
     access: str
     seconds: float
@@ -28,14 +29,16 @@ class Granted:
 
 
 async def exchange(tokens: Tokens, issuer: IssuerKeys, subject: str, audience: str, scopes: tuple[str, ...]) -> Granted:
-    """A token of the caller's for this audience, with no more than these scopes.
+    """Exchange the caller's token for one with this audience.
+
+    It has no more than these scopes.
 
     Raises
     ------
     ServiceUnavailable
         The issuer can't be asked now.
     Forbidden
-        It says no, or gives more than was asked for.
+        It refuses, or gives more than was requested.
     """
     form = {
         "grant_type": GRANT,
@@ -52,7 +55,7 @@ async def exchange(tokens: Tokens, issuer: IssuerKeys, subject: str, audience: s
 
 
 async def refresh(tokens: Tokens, issuer: IssuerKeys, token: str, audience: str, scopes: tuple[str, ...]) -> Granted:
-    """The same again, with the refresh token that came with it; raises as `exchange`."""
+    """Renew a token by its refresh token; raise as `exchange`."""
     form = {"grant_type": "refresh_token", "refresh_token": token}
     return await _ask(tokens, issuer, form, audience, scopes)
 
@@ -74,18 +77,24 @@ async def _ask(
 
 
 def _granted(answer: Mapping[str, Any], host: str, audience: str, scopes: tuple[str, ...]) -> Granted:
-    """What the answer gives (RFC 8693 §2.2.1); nothing broader than what was asked for is taken."""
-    access, kind, lasts = answer.get("access_token"), answer.get("token_type"), answer.get("expires_in", USUAL)
+    """Read the answer (RFC 8693 §2.2.1); refuse broader tokens."""
+    access, kind, lasts = (
+        answer.get("access_token"),
+        answer.get("token_type"),
+        answer.get("expires_in", DEFAULT_LIFETIME_SECONDS),
+    )
     if not isinstance(access, str) or str(kind).lower() != "bearer":
         raise Forbidden(f"The issuer {host} gives no bearer token for {audience!r}.")
     if isinstance(lasts, bool) or not isinstance(lasts, int | float) or not 0 < lasts < math.inf:
         raise Forbidden(f"The issuer {host} gives a token for {audience!r} without a time that makes sense.")
-    given = str(answer.get("scope", "")).split()
-    if scopes and not set(given) <= set(scopes):
+    granted_scopes = str(answer.get("scope", "")).split()
+    if scopes and not set(granted_scopes) <= set(scopes):
         raise Forbidden(f"The issuer {host} gives more than the scopes that were asked for at {audience!r}.")
     try:
         checked(access)
     except AuthenticationRequired:
         raise Forbidden(f"The issuer {host} gives a token for {audience!r} that can't be sent.") from None
-    again = answer.get("refresh_token")
-    return Granted(access, min(float(lasts), 86400.0), again if isinstance(again, str) else None)
+    refresh_token = answer.get("refresh_token")
+    return Granted(
+        access, min(float(lasts), MAX_LIFETIME_SECONDS), refresh_token if isinstance(refresh_token, str) else None
+    )

@@ -1,4 +1,4 @@
-"""The caller as a value, and what an identity may see.
+"""The caller as a value, and access to jobs.
 
 It comes from a verified token, a session of the browser, or a trusted proxy's header (``identity_header`` in the
 settings); else the caller is anonymous. Whoever may not see a job gets 403 on all of it (UWS 1.1 §3, U-161).
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from uws_service.domain.errors import AuthenticationRequired, ConfigurationError, Forbidden, UsageError
 
@@ -19,7 +20,8 @@ class Identity:
     """The caller.
 
     ``owner`` is what jobs belong to, made of issuer and subject, so that it is never given to anybody else; None for
-    anonymous callers. ``group`` is what usage is counted under, ``name`` what people read.
+    anonymous callers. ``group`` is what usage is counted under, ``name`` what people read. Groups carry their issuer,
+    ``/team@iam.example.org``.
     """
 
     owner: str | None = None
@@ -37,7 +39,7 @@ class Identity:
 
     @property
     def actor(self) -> str:
-        """The word for this caller in the history of a job."""
+        """Return the caller's name for a job's history."""
         return self.owner if self.owner is not None else "anonymous"
 
 
@@ -45,7 +47,7 @@ ANONYMOUS = Identity()
 
 
 def networks(addresses: tuple[str, ...], setting: str = "trusted_proxies") -> tuple[Network, ...]:
-    """Addresses or networks in CIDR form, parsed."""
+    """Parse addresses and networks in CIDR form."""
     try:
         return tuple(ipaddress.ip_network(address, strict=False) for address in addresses)
     except ValueError as error:
@@ -53,7 +55,7 @@ def networks(addresses: tuple[str, ...], setting: str = "trusted_proxies") -> tu
 
 
 def is_trusted(client: str | None, trusted: tuple[Network, ...]) -> bool:
-    """Whether a client's address is one of the trusted proxies'."""
+    """Return whether an address is a trusted proxy's."""
     if client is None:  # a unix socket: only this machine can reach it
         return True
     try:
@@ -64,7 +66,7 @@ def is_trusted(client: str | None, trusted: tuple[Network, ...]) -> bool:
 
 
 def is_global(address: str) -> bool:
-    """Whether an address is one of the public Internet's; False if it is none at all."""
+    """Return whether an address is of the public Internet."""
     try:
         return ipaddress.ip_address(address).is_global
     except ValueError:
@@ -72,7 +74,7 @@ def is_global(address: str) -> bool:
 
 
 def identify(value: str | None) -> Identity:
-    """The identity that a trusted proxy named in its header; None or empty: anonymous."""
+    """Return the identity in a trusted proxy's header."""
     if not value:
         return ANONYMOUS
     if len(value) > 256 or not value.isprintable():
@@ -80,13 +82,22 @@ def identify(value: str | None) -> Identity:
     return Identity(owner=value)
 
 
-def normal_group(name: str) -> str:
-    """A group with the slash that some issuers write before it and others do not."""
-    return "/" + name.strip("/")
+def issuer_host(url: str) -> str:
+    """Return an issuer's URL without its scheme.
+
+    So it stands in owners and groups.
+    """
+    parts = urlsplit(url)
+    return (parts.netloc + parts.path).rstrip("/")
+
+
+def normal_group(name: str, host: str = "") -> str:
+    """Return a group with its slash and its issuer."""
+    return f"/{name.strip('/')}@{host}" if host else "/" + name.strip("/")
 
 
 def require_access(owner: str | None, identity: Identity) -> None:
-    """Raise unless the identity may touch a job of this owner (U-161).
+    """Raise unless the identity may use the job (U-161).
 
     An anonymous job is open to whoever knows its id, which can't be guessed.
 

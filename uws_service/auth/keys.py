@@ -1,9 +1,9 @@
-"""An issuer as it describes itself: discovery document and keys, fetched over HTTP and kept.
+"""Discovery document and keys of an issuer.
 
-Keys are kept as long as the issuer's Cache-Control says. Then they are used further while one request fetches them
-anew in the background; if the issuer is down they are used for ``stale_keys`` seconds. An unknown key id makes one
-fetch for all requests that wait for it. There are `BURST` fetches at once and then one in `AGAIN` seconds, so that a
-flood of invented ids costs the issuer nothing; what can't be looked up then answers 503, since it may be a new key.
+Keys are cached as long as the issuer's Cache-Control says. After that they are used while one request fetches them anew
+in the background; if the issuer is down they are used for ``stale_keys`` seconds. An unknown key id makes one fetch for
+all requests that wait for it. There are `BURST` fetches at once and then one in `RETRY_SECONDS`, so that a flood of
+invented ids costs the issuer nothing; what can't be looked up then answers 503, since it may be a new key.
 """
 
 from __future__ import annotations
@@ -29,22 +29,21 @@ log = structlog.get_logger(__name__)
 
 Key = RSAKey | ECKey | OKPKey
 
-AGAIN = 10.0
-"""Seconds for which a key that the issuer does not have is not looked for again, nor an issuer that failed asked."""
+RETRY_SECONDS = 10.0
+"""Until then neither a missing key is looked for again, nor an issuer asked that failed."""
 BURST = 3
 """Fetches that may follow each other at once."""
-MANY_ABSENT = 10_000
-LONGEST_ABSENT = 200
-"""Characters of a key's id that is remembered as absent; the fetches that follow each other are bounded anyway."""
-SHORTEST, USUAL, LONGEST = 60.0, 3600.0, 86400.0
-"""Seconds for which keys are kept, at least, without Cache-Control, and at most."""
-MOST_KEYS = 100
-LEAST_RSA = 2048
+MAX_ABSENT_KEYS = 10_000
+MAX_ABSENT_ID_CHARACTERS = 200
+"""Longer ids are not remembered as absent; fetches are bounded anyway."""
+MIN_CACHE_SECONDS, DEFAULT_CACHE_SECONDS, MAX_CACHE_SECONDS = 60.0, 3600.0, 86400.0
+MAX_KEYS = 100
+MIN_RSA_BITS, MAX_RSA_BITS = 2048, 16384
 _MAX_AGE = re.compile(r"max-age\s*=\s*\"?(\d{1,9})")
 
 
 class IssuerFault(Exception):
-    """The issuer gave no answer that could be used; the message says why.
+    """The issuer gave no usable answer; the message says why.
 
     ``refusal`` is its error code (RFC 6749 §5.2) if it did answer, and the answer was no.
     """
@@ -56,54 +55,61 @@ class IssuerFault(Exception):
 
 @dataclass(slots=True)
 class Metadata:
-    """What matters of a discovery document (OpenID Connect Discovery 1.0 §3)."""
+    """The used part of a discovery document (Discovery 1.0 §3)."""
 
     issuer: str
     jwks_uri: str
     endpoints: Mapping[str, str] = field(default_factory=dict)
+    sends_issuer: bool = False
+    """Whether answers to logins name the issuer (RFC 9207 §3)."""
 
     def endpoint(self, name: str) -> str:
-        """An end point by its name in the document."""
-        found = self.endpoints.get(name)
-        if found is None:
+        """Return an endpoint by its name in the document."""
+        url = self.endpoints.get(name)
+        if url is None:
             raise IssuerFault(f"its discovery document names no {name}")
-        return found
+        return url
 
 
-def kept_for(cache_control: str | None) -> float:
-    """Seconds for which an answer may be kept."""
+def cache_seconds(cache_control: str | None) -> float:
+    """Return for how long an answer may be cached."""
     text = (cache_control or "").lower()
     if "no-store" in text or "no-cache" in text:
-        return SHORTEST
+        return MIN_CACHE_SECONDS
     match = _MAX_AGE.search(text)
-    return min(max(float(match[1]), SHORTEST), LONGEST) if match else USUAL
+    return min(max(float(match[1]), MIN_CACHE_SECONDS), MAX_CACHE_SECONDS) if match else DEFAULT_CACHE_SECONDS
 
 
 def usable_keys(document: Any) -> dict[str, list[Key]]:
-    """The keys that verify signatures, by id; symmetric, weak, private-use and unreadable ones are left out."""
+    """Return the keys that can verify signatures, by id.
+
+    Symmetric, weak, oversized and unreadable keys are left out, and those for other uses.
+    """
     listed = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(listed, list):
         raise IssuerFault("its key set has no list of keys")
-    if len(listed) > MOST_KEYS:
-        raise IssuerFault(f"its key set has {len(listed)} keys, more than the {MOST_KEYS} that are looked at")
-    found: dict[str, list[Key]] = {}
-    for one in listed:
-        if not isinstance(one, dict) or one.get("kty") not in ("RSA", "EC", "OKP") or one.get("use", "sig") != "sig":
+    if len(listed) > MAX_KEYS:
+        raise IssuerFault(f"its key set has {len(listed)} keys, more than the {MAX_KEYS} that are looked at")
+    keys: dict[str, list[Key]] = {}
+    for entry in listed:
+        if not isinstance(entry, dict) or entry.get("use", "sig") != "sig":
             continue
-        key_id = one.get("kid")
+        if entry.get("kty") not in ("RSA", "EC", "OKP"):
+            continue
+        key_id = entry.get("kid")
         if not isinstance(key_id, str):
             continue
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of weak keys; they are left out below
-                key = import_key(one)
+                key = import_key(entry)
         except (JoseError, ValueError, TypeError, KeyError):
             continue
-        if isinstance(key, RSAKey) and key.raw_value.key_size < LEAST_RSA:
+        if isinstance(key, RSAKey) and not MIN_RSA_BITS <= key.raw_value.key_size <= MAX_RSA_BITS:
             continue
         if isinstance(key, RSAKey | ECKey | OKPKey):
-            found.setdefault(key_id, []).append(key)
-    return found
+            keys.setdefault(key_id, []).append(key)
+    return keys
 
 
 class IssuerKeys:
@@ -127,7 +133,7 @@ class IssuerKeys:
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         self.settings = settings
-        self._http = http
+        self.http = http
         self._clock = clock
         self._stale = stale
         self._changed = changed
@@ -139,62 +145,79 @@ class IssuerKeys:
         self._absent: dict[str, float] = {}
         self._fault = ""
         self._running: asyncio.Task[None] | None = None
+        self._describing: asyncio.Task[Metadata] | None = None
         self.fetches = 0
 
     async def metadata(self) -> Metadata:
-        """The discovery document; raises `IssuerFault`."""
-        now = self._clock()
-        if self._metadata is not None and now < self._metadata[1]:
+        """Return the discovery document; raise `IssuerFault`.
+
+        It is fetched once for all requests that wait for it.
+        """
+        if self._metadata is not None and self._clock() < self._metadata[1]:
             return self._metadata[0]
+        if self._describing is None:
+            self._describing = asyncio.create_task(self._fetch_metadata())
+            self._describing.add_done_callback(self._end_describing)
+        return await asyncio.shield(self._describing)
+
+    def _end_describing(self, task: asyncio.Task[Metadata]) -> None:
+        self._describing = None
+        if not task.cancelled():
+            task.exception()  # those that wait have it; without any it would be logged as never retrieved
+
+    async def _fetch_metadata(self) -> Metadata:
+        now = self._clock()
         try:
             document, keep = await self._get(self.settings.url.rstrip("/") + "/.well-known/openid-configuration")
-            made = _metadata(document, self.settings)
+            metadata = _metadata(document, self.settings)
         except IssuerFault:
             if self._metadata is not None:  # where end points are changes rarely
                 return self._metadata[0]
             raise
-        self._metadata = (made, now + keep)
-        return made
+        self._metadata = (metadata, now + keep)
+        return metadata
 
     async def keys(self, key_id: str) -> tuple[str, list[Key]]:
-        """The issuer's name of itself and its keys of this id, none if it has no such key.
+        """Return the issuer's name and its keys of this id.
+
+        There are none if it has no such key.
 
         Raises
         ------
         ServiceUnavailable
-            It can't be known now: the issuer does not answer and its keys are not known, or are too old.
+            The issuer does not answer, and the key is not cached or too old.
         """
         now = self._clock()
         age = now - self._fetched
-        found: list[Key] | None = None
+        keys: list[Key] | None = None
         if now < self._until or (key_id in self._keys and age <= self._stale):
             if now >= self._until and self._may_try(now):
                 self._start()  # in the background: this request does not wait for it
-            found = self._keys.get(key_id)
-            if found is not None and self._metadata is not None:
-                return self._metadata[0].issuer, found
-        if found is None and self._absent.get(key_id, float("-inf")) > now and self._metadata is not None:
+            keys = self._keys.get(key_id)
+            if keys is not None and self._metadata is not None:
+                return self._metadata[0].issuer, keys
+        if keys is None and self._absent.get(key_id, float("-inf")) > now and self._metadata is not None:
             return self._metadata[0].issuer, []
         for _ in range(2):  # a fetch that began before this request may have come too early for a new key
             if self._running is None and not self._may_try(self._clock()):
                 break
             await asyncio.shield(self._running or self._start())
-            found = self._keys.get(key_id)
-            if found is not None:
+            keys = self._keys.get(key_id)
+            if keys is not None:
                 break
             if self._fetched >= self._began >= now:
-                if len(self._absent) >= MANY_ABSENT:
+                if len(self._absent) >= MAX_ABSENT_KEYS:
                     self._absent.clear()
-                if len(key_id) <= LONGEST_ABSENT:
-                    self._absent[key_id] = self._clock() + AGAIN
+                if len(key_id) <= MAX_ABSENT_ID_CHARACTERS:
+                    self._absent[key_id] = self._clock() + RETRY_SECONDS
                 return self._issuer_name(), []
-        if found is None or self._clock() - self._fetched > self._stale:
+        if keys is None or self._clock() - self._fetched > self._stale:
             log.warning("issuer can't be asked", issuer=self.settings.url, problem=self._fault or "asked too often")
             raise ServiceUnavailable(
                 f"The issuer {self.settings.host} can't be asked for its keys now; the token can't be verified.",
-                retry_after=int(AGAIN),
+                retry_after=int(RETRY_SECONDS),
             )
-        return self._issuer_name(), found
+        return self._issuer_name(), keys
 
     async def fetch_all(self) -> int:
         """Fetch the discovery document and the keys; return how many keys can be used.
@@ -216,9 +239,9 @@ class IssuerKeys:
         return self._metadata[0].issuer
 
     def _may_try(self, now: float) -> bool:
-        self._budget = min(float(BURST), self._budget + (now - self._budgeted) / AGAIN)
+        self._budget = min(float(BURST), self._budget + (now - self._budgeted) / RETRY_SECONDS)
         self._budgeted = now
-        return self._budget >= 1 and now - self._failed >= AGAIN
+        return self._budget >= 1 and now - self._failed >= RETRY_SECONDS
 
     def _start(self) -> asyncio.Task[None]:
         if self._running is None:
@@ -234,7 +257,7 @@ class IssuerKeys:
             document, keep = await self._get(metadata.jwks_uri)
             keys = usable_keys(document)
             vanished = self._keys.keys() - keys.keys() or any(
-                {one.thumbprint() for one in old} - {one.thumbprint() for one in keys.get(name, [])}
+                {key.thumbprint() for key in old} - {key.thumbprint() for key in keys.get(name, [])}
                 for name, old in self._keys.items()
             )
             self._keys, self._fetched, self._fault = keys, self._clock(), ""
@@ -248,12 +271,12 @@ class IssuerKeys:
             self._running = None
 
     async def _get(self, url: str) -> tuple[Any, float]:
-        """A JSON document and the seconds for which it may be kept; redirects are not followed."""
+        """Fetch a JSON document; return it and for how long it may be cached."""
         try:
-            answer = await fetch_answer(self._http, "GET", url)
+            answer = await fetch_answer(self.http, "GET", url)
             if answer.status != 200:
                 raise IssuerFault(f"{url} answers {answer.status}")
-            return answer.json(), kept_for(answer.headers.get("cache-control"))
+            return answer.json(), cache_seconds(answer.headers.get("cache-control"))
         except BadAnswer as error:
             raise IssuerFault(f"{url}: {error}") from None
 
@@ -261,16 +284,18 @@ class IssuerKeys:
 def _metadata(document: Any, settings: Issuer) -> Metadata:
     if not isinstance(document, dict):
         raise IssuerFault("its discovery document is no JSON object")
-    named = document.get("issuer")
-    if not isinstance(named, str) or named.rstrip("/") != settings.url.rstrip("/"):
-        raise IssuerFault(f"its discovery document names another issuer: {str(named)[:200]!r}")
+    issuer_name = document.get("issuer")
+    if not isinstance(issuer_name, str) or issuer_name.rstrip("/") != settings.url.rstrip("/"):
+        raise IssuerFault(f"its discovery document names another issuer: {str(issuer_name)[:200]!r}")
     texts = {name: value for name, value in document.items() if isinstance(value, str)}
     for name, value in texts.items():
         if name == "jwks_uri" or name.endswith("_endpoint"):
-            there = urlsplit(value)
-            if there.scheme not in ("http", "https") or (there.scheme == "http" and settings.url.startswith("https:")):
+            parts = urlsplit(value)
+            if parts.scheme not in ("http", "https") or (parts.scheme == "http" and settings.url.startswith("https:")):
                 raise IssuerFault(f"its discovery document leads to an unsafe place: {name} is {value[:200]!r}")
     jwks_uri = texts.get("jwks_uri")
     if jwks_uri is None:
         raise IssuerFault("its discovery document names no jwks_uri")
-    return Metadata(named, jwks_uri, {name: value for name, value in texts.items() if name.endswith("_endpoint")})
+    endpoints = {name: value for name, value in texts.items() if name.endswith("_endpoint")}
+    sends_issuer = document.get("authorization_response_iss_parameter_supported") is True
+    return Metadata(issuer_name, jwks_uri, endpoints, sends_issuer)

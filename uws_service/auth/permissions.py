@@ -1,7 +1,8 @@
-"""SRCNet's Permissions API: may this token use this route? Asked after every local check has passed.
+"""SRCNet's Permissions API: may this token use this route?
 
-One POST for each question, the token in its query, as that API wants it; so its URL is written nowhere. Permissions
-are used again for a short while, refusals never. No answer is a fault of ours (503), not a refusal (403).
+It is asked after every local check has passed, by one POST for each question. The token is in the query, as that API
+needs it, so the URL is never logged. Permissions are cached for a short while, refusals never. No answer is an outage
+(503), not a refusal (403).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from uws_service.domain.errors import Forbidden, ServiceUnavailable
 
 log = structlog.get_logger(__name__)
 
-KEPT = 20_000
+MAX_CACHED = 20_000
 RETRY_SECONDS = 10
 
 
@@ -58,7 +59,7 @@ class PermissionsApi:
         Forbidden
             It may not.
         ServiceUnavailable
-            Nobody knows at the moment.
+            The API can't be asked now.
         """
         body = dict(sorted(parameters.items()))
         key = hashlib.sha256(json.dumps([token, route, method, body]).encode()).digest()
@@ -66,7 +67,7 @@ class PermissionsApi:
             return
         if not await self._ask(token, route, method, body):
             raise Forbidden(f"SRCNet's Permissions API does not let you use {method} {route}.")
-        if len(self._granted) >= KEPT:
+        if len(self._granted) >= MAX_CACHED:
             self._granted.clear()
         self._granted[key] = self._clock() + self.settings.cache
 
@@ -80,10 +81,10 @@ class PermissionsApi:
         if answer.status in (401, 403):
             return False
         try:
-            told = answer.json()
+            document = answer.json()
         except BadAnswer as error:
             raise self._unavailable(f"status {answer.status}, {error}") from None
-        granted = told.get("is_authorised") if isinstance(told, dict) else None
+        granted = document.get("is_authorised") if isinstance(document, dict) else None
         if answer.status != 200 or not isinstance(granted, bool):
             raise self._unavailable(f"status {answer.status}")
         return granted

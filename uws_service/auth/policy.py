@@ -1,4 +1,4 @@
-"""Who may do what: one policy for each verb of each resource, and access to each application. Pure.
+"""Policies of resources and access to applications. Pure.
 
 Deny by default: a resource can't be made without a policy, and an application that says nothing takes verified
 callers only, as soon as there is an issuer that could verify them.
@@ -6,20 +6,21 @@ callers only, as soon as there is an issuer that could verify them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
 from uws_service.applications import Application
 from uws_service.applications.model import AccessSpec
-from uws_service.auth.identity import Identity, Network, is_trusted, networks, normal_group
+from uws_service.auth.groups import GroupNames
+from uws_service.auth.identity import Identity, Network, is_trusted, networks
 from uws_service.auth.settings import ApplicationAccess, Auth, Quota
 from uws_service.domain.errors import AuthenticationRequired, Forbidden
 
 
 class Policy(StrEnum):
-    """What a verb of a resource asks of its caller."""
+    """What a verb of a resource requires."""
 
     PROBE = "PROBE"
     OPEN = "OPEN"
@@ -59,11 +60,15 @@ class Rules:
     def __init__(self, settings: Auth) -> None:
         self.settings = settings
         self.has_issuers = bool(settings.issuers)
+        self.issuers = frozenset(issuer.url for issuer in settings.issuers)
         self._administrators = frozenset(settings.administrators)
-        self._administrator_groups = frozenset(map(normal_group, settings.administrator_groups))
-        self._accounting = tuple(map(normal_group, settings.accounting_groups))
+        self.groups = GroupNames.of(settings)
+        self._administrator_groups = frozenset(self._resolved(settings.administrator_groups))
+        self._accounting = self._resolved(settings.accounting_groups)
         self._metrics: tuple[Network, ...] = networks(settings.metrics_from, "auth.metrics_from")
-        self._group_quotas = {normal_group(name): quota for name, quota in settings.quotas.groups.items()}
+        self._group_quotas = {
+            group: quota for name, quota in settings.quotas.groups.items() for group in self.groups.resolve(name)
+        }
         quotas = settings.quotas
         self.has_quotas = any(
             value is not None
@@ -75,19 +80,28 @@ class Rules:
             for quota in (quotas.default, quotas.anonymous, *quotas.groups.values(), *quotas.owners.values())
         )
 
+    def _resolved(self, names: Iterable[str]) -> tuple[str, ...]:
+        return tuple(group for name in names for group in self.groups.resolve(name))
+
     def ranked(self, identity: Identity) -> Identity:
-        """The identity with what it is here: an administrator or not, and whose share its usage counts to."""
+        """Return the identity with its rights here.
+
+        These are whether it is an administrator, and the group that its usage is counted under.
+        """
         admin = identity.owner in self._administrators or bool(identity.groups & self._administrator_groups)
         group = identity.group
         if self._accounting:
-            group = next((one for one in self._accounting if one in identity.groups), "")
+            group = next((name for name in self._accounting if name in identity.groups), "")
         return replace(identity, admin=admin, group=group)
 
     def access(self, application: Application) -> AccessSpec:
-        """Who may use an application: the settings' word on it, its own, the settings' on all, the default."""
-        special = self.settings.applications.get(application.name)
-        if special is not None:
-            return _spec(special)
+        """Return who may use an application.
+
+        The setting for the application wins over its descriptor, and that over the setting for all.
+        """
+        setting = self.settings.applications.get(application.name)
+        if setting is not None:
+            return _spec(setting)
         if application.access is not None:
             return application.access
         if self.settings.access is not None:
@@ -95,7 +109,7 @@ class Rules:
         return AccessSpec(anonymous=not self.has_issuers)
 
     def require_use(self, application: Application, identity: Identity) -> None:
-        """Raise unless the caller has access to the application."""
+        """Raise unless the caller may use the application."""
         access = self.access(application)
         if access.anonymous or identity.admin:
             return
@@ -105,19 +119,20 @@ class Rules:
                     f"The application {application.name!r} is for known users; log in, or send a token."
                 )
             raise Forbidden(f"The application {application.name!r} is not for anonymous callers.")
-        missing = [one for one in access.scopes if one not in identity.scopes]
+        missing = [scope for scope in access.scopes if not self.groups.has_scope(scope, identity)]
         if missing:
             raise Forbidden(f"The token lacks the scope {' '.join(missing)!r}, which {application.name!r} asks for.")
-        if access.groups and identity.groups.isdisjoint(map(normal_group, access.groups)):
-            raise Forbidden(f"The application {application.name!r} is for members of {' or '.join(access.groups)}.")
+        if access.groups and identity.groups.isdisjoint(self._resolved(access.groups)):
+            groups = " or ".join(map(self.groups.shown, access.groups))
+            raise Forbidden(f"The application {application.name!r} is for members of {groups}.")
 
     def require_list(self, application: Application, identity: Identity) -> None:
-        """Raise unless the caller could have jobs of the application."""
+        """Raise unless the caller may have jobs here."""
         if identity.owner is None and not self.access(application).anonymous:
             self.require_use(application, identity)
 
     def require_operator(self, identity: Identity, client: str | None, *, direct: bool) -> None:
-        """Raise unless the caller may look into the running of the service."""
+        """Raise unless the caller may operate the service."""
         if identity.admin or (direct and is_trusted(client, self._metrics)):
             return
         if identity.owner is None and self.has_issuers:
@@ -125,25 +140,28 @@ class Rules:
         raise Forbidden("This is for administrators, and for the addresses that `auth.metrics_from` names.")
 
     def lists_anonymous(self) -> bool:
-        """Whether anonymous callers see the list of all anonymous jobs; with issuers, ids stay secret."""
+        """Return whether anonymous callers see all anonymous jobs.
+
+        With issuers, the ids of such jobs stay secret.
+        """
         return not self.has_issuers
 
     def quota(self, identity: Identity) -> Quota:
-        """The caller's quota; of several groups' the most generous value each."""
+        """Return the caller's quota, the most generous of its groups."""
         quotas = self.settings.quotas
         if identity.owner is None:
             return quotas.anonymous
         if identity.owner in quotas.owners:
             return quotas.owners[identity.owner]
-        found = [quota for name, quota in self._group_quotas.items() if name in identity.groups]
-        return most_generous(found) if found else quotas.default
+        quotas_of_groups = [quota for name, quota in self._group_quotas.items() if name in identity.groups]
+        return most_generous(quotas_of_groups) if quotas_of_groups else quotas.default
 
 
 def most_generous(quotas: list[Quota]) -> Quota:
-    """The largest value of each kind; none at all is larger than any."""
+    """Return the largest limit of each kind, None above all."""
 
     def best(name: str) -> Any:
-        values = [getattr(one, name) for one in quotas]
+        values = [getattr(quota, name) for quota in quotas]
         return None if None in values else max(values)
 
     return Quota(queued=best("queued"), running=best("running"), stored=best("stored"), rate=best("rate"))

@@ -1,4 +1,4 @@
-"""The settings of authentication and policy: the section ``auth``.
+"""The settings section ``auth``.
 
 Without an issuer in it nothing changes: every caller is anonymous, or whom ``identity_header`` names.
 """
@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from uws_service.auth.groups import GroupNames
+from uws_service.auth.identity import issuer_host
 from uws_service.settings_checks import check_networks
 from uws_service.units import Bytes, FractionalSeconds, Seconds
 
@@ -22,11 +24,14 @@ ASYMMETRIC = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES
 Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"]
 
 
+CALLBACK = "/login/callback"
+"""Where the first issuer sends people back to; each further one has its own path below."""
+_SEPARATORS = re.compile(r"[^A-Za-z0-9.]+")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[1-9][0-9]{0,4})?")
 
 
 def _is_safe(url: str) -> bool:
-    """Whether what is fetched from here can't be changed on its way: https, or this very machine."""
+    """Return whether a URL is https, or of this machine."""
     parts = urlsplit(url)
     if parts.scheme == "https":
         return bool(parts.hostname)
@@ -71,7 +76,15 @@ class Issuer(BaseModel):
     )
     scopes: tuple[str, ...] = Field((), description="Scopes that every token must have.")
     introspection: bool = Field(
-        False, description="Ask the issuer about tokens that are no JWT (RFC 7662), as `client_id` and `client_secret`."
+        False,
+        description="Ask the issuer about tokens that are no JWT (RFC 7662), as `client_id` and `client_secret`. Each "
+        "token is sent to one issuer only.",
+    )
+    token_prefix: str | None = Field(
+        None,
+        min_length=1,
+        description="What the issuer's tokens that are no JWT begin with; others are not sent to it. Needed if several "
+        "issuers have `introspection`. Unset: any.",
     )
     client_id: str | None = Field(
         None, description="This service as a client of the issuer: for people with a browser, and for introspection."
@@ -91,12 +104,14 @@ class Issuer(BaseModel):
     def _url(cls, value: str) -> str:
         if not _is_safe(value):
             raise ValueError("must begin with https:// (http:// is taken for this machine alone)")
+        if "@" in value:
+            raise ValueError("must have no @: owners and groups end with @ and the issuer")
         return value
 
     @field_validator("types")
     @classmethod
     def _types(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(one.lower().removeprefix("application/") for one in value)
+        return tuple(name.lower().removeprefix("application/") for name in value)
 
     @model_validator(mode="after")
     def _consistent(self) -> Issuer:
@@ -104,23 +119,34 @@ class Issuer(BaseModel):
             raise ValueError("audience is missing; or say any_audience: true to believe tokens for other services")
         if self.introspection and (self.client_id is None or self.client_secret is None):
             raise ValueError("introspection needs client_id and client_secret")
+        if self.token_prefix is not None and not self.introspection:
+            raise ValueError("token_prefix means nothing without introspection")
         return self
 
     @property
+    def has_login(self) -> bool:
+        """Return whether people can log in here by browser."""
+        return self.login and self.client_id is not None
+
+    @property
     def host(self) -> str:
-        """The URL without its scheme, as it stands in owners."""
-        parts = urlsplit(self.url)
-        return (parts.netloc + parts.path).rstrip("/")
+        """Return the issuer as it stands in owners and groups."""
+        return issuer_host(self.url)
 
 
 class ApplicationAccess(BaseModel):
-    """Who may use an application; what is empty asks for nothing more than a verified caller."""
+    """Who may use an application.
+
+    Without groups and scopes, every verified caller may.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     anonymous: bool = Field(False, description="Everybody may, unknown callers too.")
     groups: tuple[str, ...] = Field((), description="Members of any of these groups may.")
-    scopes: tuple[str, ...] = Field((), description="The token must have all of these scopes.")
+    scopes: tuple[str, ...] = Field(
+        (), description="The token must have all of these scopes, each given by an issuer that counts, as for groups."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> ApplicationAccess:
@@ -130,7 +156,7 @@ class ApplicationAccess(BaseModel):
 
 
 class Quota(BaseModel):
-    """What one owner may have at once; what is unset has no limit."""
+    """What one owner may have at once."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -143,7 +169,7 @@ class Quota(BaseModel):
 
 
 class Quotas(BaseModel):
-    """Quotas of owners; the most generous of those that apply to a caller counts."""
+    """Quotas of owners; the most generous one counts."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -156,7 +182,7 @@ class Quotas(BaseModel):
 
 
 class Permissions(BaseModel):
-    """SRCNet's Permissions API, asked after all local checks have passed."""
+    """SRCNet's Permissions API."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -176,7 +202,7 @@ class Permissions(BaseModel):
 
 
 class DataAccess(BaseModel):
-    """Hosts to which a job's inputs are fetched from with a token of the caller's, made for them (RFC 8693)."""
+    """Hosts that jobs fetch from with exchanged tokens (RFC 8693)."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -192,10 +218,12 @@ class DataAccess(BaseModel):
     @field_validator("hosts")
     @classmethod
     def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for one in value:
-            if not _HOST.fullmatch(one):
-                raise ValueError(f"{one[:100]!r} is not the name of a host, or host:port (no scheme, path or wildcard)")
-        return tuple(one.lower().removesuffix(":443") for one in value)
+        for host in value:
+            if not _HOST.fullmatch(host):
+                raise ValueError(
+                    f"{host[:100]!r} is not the name of a host, or host:port (no scheme, path or wildcard)"
+                )
+        return tuple(host.lower().removesuffix(":443") for host in value)
 
 
 class Auth(BaseModel):
@@ -204,6 +232,11 @@ class Auth(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     issuers: tuple[Issuer, ...] = Field((), description="Issuers of tokens; none: no token is looked at.")
+    groups_from: tuple[str, ...] = Field(
+        (),
+        description="URLs of the issuers whose groups and scopes are meant where a name stands without one, in all "
+        "settings and descriptors; of any other issuer they are written `group@issuer`. Unset: the first issuer.",
+    )
     realm: str = Field("uws-service", pattern=r"^[A-Za-z0-9 ._:/-]{1,64}$", description="The realm in challenges.")
     leeway: Seconds = Field(30, ge=0, le=300, description="Seconds by which clocks may differ.")
     cache: Seconds = Field(300, ge=0, le=3600, description="Seconds for which a verified token is not verified again.")
@@ -211,6 +244,12 @@ class Auth(BaseModel):
         86400, ge=0, description="Seconds for which an issuer's keys are used while it can't be reached."
     )
     timeout: FractionalSeconds = Field(5.0, gt=0, description="Seconds after which an issuer has not answered.")
+    bad_tokens: float | None = Field(
+        2.0,
+        gt=0,
+        description="Tokens a second from one address that may turn out to be bad, a minute's worth at once; more are "
+        "answered 429 before they are looked at. null: they are not counted.",
+    )
     access: ApplicationAccess | None = Field(
         None,
         description="Access to applications whose descriptors do not say. Unset: everybody without issuers, every "
@@ -249,6 +288,55 @@ class Auth(BaseModel):
         return check_networks(value)
 
     @model_validator(mode="after")
+    def _groups(self) -> Auth:
+        for url in self.groups_from:
+            if issuer_host(url) not in (issuer.host for issuer in self.issuers):
+                raise ValueError(f"groups_from: {url[:200]!r} is no URL of an issuer")
+        names = GroupNames.of(self)
+        listed = {
+            "administrator_groups": self.administrator_groups,
+            "accounting_groups": self.accounting_groups,
+            "quotas.groups": self.quotas.groups,
+            "access.groups": self.access.groups if self.access is not None else (),
+            **{f"applications.{name}.groups": access.groups for name, access in self.applications.items()},
+        }
+        for setting, groups in listed.items():
+            for group in groups:
+                try:
+                    names.resolve(group)
+                except ValueError as error:
+                    raise ValueError(f"{setting}: {error}") from None
+        return self
+
+    @model_validator(mode="after")
+    def _opaque_tokens(self) -> Auth:
+        prefixes = {issuer.url: issuer.token_prefix for issuer in self.issuers if issuer.introspection}
+        for url, prefix in prefixes.items():
+            if len(prefixes) > 1 and prefix is None:
+                raise ValueError(
+                    f"issuer {url}: token_prefix is missing: several issuers have introspection, and a token that is "
+                    "no JWT must be sent to one of them only"
+                )
+            for other_url, longer in prefixes.items():
+                if other_url != url and prefix and longer and longer.startswith(prefix):
+                    raise ValueError(f"issuers {url} and {other_url}: one token_prefix must not begin with the other")
+        return self
+
+    @model_validator(mode="after")
+    def _redirect_uris(self) -> Auth:
+        if len(set(self.callbacks().values())) < len(self.callbacks()):
+            raise ValueError("two issuers would share one redirect URI: their URLs differ in punctuation only")
+        return self
+
+    def callbacks(self) -> dict[str, str]:
+        """Return the path of each redirect URI, by host (RFC 9700 §4.4.2)."""
+        hosts = [issuer.host for issuer in self.issuers if issuer.has_login]
+        return {
+            host: f"{CALLBACK}/{_SEPARATORS.sub('-', host)}" if number else CALLBACK
+            for number, host in enumerate(hosts)
+        }
+
+    @model_validator(mode="after")
     def _tokens_for_permissions(self) -> Auth:
         if self.permissions is not None and not self.issuers:
             raise ValueError("permissions needs issuers: the Permissions API decides by token")
@@ -256,13 +344,13 @@ class Auth(BaseModel):
 
     @model_validator(mode="after")
     def _issuers_for_data(self) -> Auth:
-        able = {one.url.rstrip("/") for one in self.issuers if one.client_id is not None}
-        for index, one in enumerate(self.data_access):
-            if one.issuer is None and not able:
+        exchangers = {issuer.url.rstrip("/") for issuer in self.issuers if issuer.client_id is not None}
+        for index, access in enumerate(self.data_access):
+            if access.issuer is None and not exchangers:
                 raise ValueError(f"data_access[{index}] needs an issuer with client_id: tokens are exchanged there")
-            if one.issuer is not None and one.issuer.rstrip("/") not in able:
+            if access.issuer is not None and access.issuer.rstrip("/") not in exchangers:
                 raise ValueError(f"data_access[{index}].issuer is no URL of an issuer with client_id")
-        hosts = [host for one in self.data_access for host in one.hosts]
+        hosts = [host for access in self.data_access for host in access.hosts]
         if len(set(hosts)) != len(hosts):
             raise ValueError("data_access names a host twice")
         return self
@@ -270,7 +358,7 @@ class Auth(BaseModel):
     @field_validator("issuers")
     @classmethod
     def _issuers(cls, value: tuple[Issuer, ...]) -> tuple[Issuer, ...]:
-        hosts = [one.host for one in value]
+        hosts = [issuer.host for issuer in value]
         if len(set(hosts)) != len(hosts):
             raise ValueError("two issuers have the same URL")
         return value

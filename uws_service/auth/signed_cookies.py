@@ -1,4 +1,4 @@
-"""Values that a browser keeps for us and must not change: signed with a key of the service (HMAC-SHA256). Pure."""
+"""Cookies signed with a key of the service (HMAC-SHA256). Pure."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 
 
 def seal(key: bytes, purpose: str, value: str) -> str:
-    """The value with its signature; one made for another purpose is no good."""
+    """Sign a value for a purpose."""
     return f"{value}.{_mark(key, purpose, value)}"
 
 
 def unseal(key: bytes, purpose: str, sealed: str) -> str | None:
-    """The value, or None if this key did not sign it for this purpose."""
+    """Return a signed value; None if key or purpose is another."""
     value, _, mark = sealed.rpartition(".")
     if not value or not hmac.compare_digest(_mark(key, purpose, value).encode(), mark.encode("utf-8", "replace")):
         return None
@@ -32,21 +32,24 @@ def _text(raw: bytes) -> str:
 
 
 def pack(value: Mapping[str, Any]) -> str:
-    """A mapping as text that can stand in a cookie."""
+    """Return a mapping as text for a cookie."""
     return _text(json.dumps(value, separators=(",", ":")).encode())
 
 
 def unpack(text: str) -> dict[str, Any]:
-    """The mapping again; only for what `unseal` has let through."""
-    found: dict[str, Any] = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-    return found
+    """Return the mapping in text that `unseal` returned."""
+    content: dict[str, Any] = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    return content
 
 
 def cookie_value(header: bytes, name: str) -> str | None:
-    """A cookie's value in a Cookie header; what other programs on this host put beside it does not matter."""
-    wanted = name.encode() + b"="
+    """Return a cookie's value in a Cookie header.
+
+    Cookies that other programs on this host set may be malformed.
+    """
+    prefix = name.encode() + b"="
     for part in header.split(b";"):
         part = part.strip()
-        if part.startswith(wanted):
-            return part[len(wanted) :].strip(b'"').decode("latin-1")
+        if part.startswith(prefix):
+            return part[len(prefix) :].strip(b'"').decode("latin-1")
     return None

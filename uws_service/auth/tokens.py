@@ -1,6 +1,6 @@
-"""From a token to an identity: signature, claims, introspection, and a short memory of what was verified.
+"""Verification of tokens: signature, claims, introspection, cache.
 
-The memory is keyed by the token's SHA-256, holds good answers only, ends with the token, and is emptied when an
+The cache is keyed by the token's SHA-256 and holds valid tokens only. An entry ends with its token, and all end when an
 issuer withdraws a key.
 """
 
@@ -10,7 +10,8 @@ import asyncio
 import base64
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote
 
@@ -25,23 +26,27 @@ from uws_service.auth.claims import identity_of, is_jwt, peek, require_claims, r
 from uws_service.auth.credentials import invalid
 from uws_service.auth.identity import Identity
 from uws_service.auth.keys import IssuerFault, IssuerKeys
+from uws_service.auth.quotas import BadTokens
 from uws_service.auth.settings import Auth
 from uws_service.byte_cache import ByteCache
 from uws_service.domain.errors import ServiceUnavailable
 
 log = structlog.get_logger(__name__)
 
-KEPT = 20_000
-KEPT_BYTES = 32 * 1024 * 1024
-"""Bytes of the identities that are remembered."""
-LARGEST_IDENTITY = 64 * 1024
-"""Tokens that are remembered at once."""
+MAX_REFUSED = 20_000
+"""Refused tokens that are cached at once."""
+CACHE_BYTES = 32 * 1024 * 1024
+"""Bytes of all cached identities."""
+MAX_IDENTITY_BYTES = 64 * 1024
+"""Bytes of one cached identity."""
 OPAQUE_SECONDS = 60.0
-"""An answer of introspection is used again for at most so long: a revoked token ends soon."""
-UNKNOWN_SECONDS = 10.0
-"""And a refusal for so long, so that nobody can make us ask the issuer all the time."""
-AT_ONCE = 20
-"""Introspections at once."""
+"""For so long at most an introspection is cached: a revoked token ends soon."""
+REFUSED_SECONDS = 10.0
+"""For so long a refusal is cached, so that nobody can make us ask the issuer all the time."""
+MAX_INTROSPECTIONS = 20
+"""Introspections at once at one issuer."""
+MAX_CONNECTIONS = 30
+"""Connections to one issuer: introspection leaves some for its keys and for logins."""
 
 
 class Tokens:
@@ -65,120 +70,154 @@ class Tokens:
         self.settings = settings
         self._rank = rank
         self._clock = clock
-        self.http = httpx2.AsyncClient(
-            timeout=settings.timeout, follow_redirects=False, trust_env=False, headers={"user-agent": "uws-service"}
-        )
+        # Connections of its own for each issuer: one that is slow delays its own callers alone.
         self.issuers = {
-            one.url.rstrip("/"): IssuerKeys(one, self.http, clock, stale=settings.stale_keys, changed=self.forget)
-            for one in settings.issuers
+            issuer.url.rstrip("/"): IssuerKeys(
+                issuer, _client(settings.timeout), clock, stale=settings.stale_keys, changed=self.forget
+            )
+            for issuer in settings.issuers
         }
-        self._known: ByteCache[bytes, tuple[Identity, float]] = ByteCache(KEPT_BYTES, LARGEST_IDENTITY)
-        self._headers: ByteCache[bytes, tuple[Identity, float]] = ByteCache(KEPT_BYTES, LARGEST_IDENTITY)
+        self._bad_tokens = BadTokens(settings.bad_tokens)
+        self._verified: ByteCache[bytes, tuple[Identity, float]] = ByteCache(CACHE_BYTES, MAX_IDENTITY_BYTES)
+        self._headers: ByteCache[bytes, tuple[Identity, float]] = ByteCache(CACHE_BYTES, MAX_IDENTITY_BYTES)
         self._refused: dict[bytes, float] = {}
-        self._asking = asyncio.Semaphore(AT_ONCE)
+        self._introspections = {url: asyncio.Semaphore(MAX_INTROSPECTIONS) for url in self.issuers}
 
     async def close(self) -> None:
         """Close all connections."""
-        await self.http.aclose()
+        for issuer in self.issuers.values():
+            await issuer.http.aclose()
 
     def forget(self) -> None:
         """Verify every token anew."""
-        self._known.clear()
+        self._verified.clear()
         self._headers.clear()
 
-    def seen(self, header: bytes) -> Identity | None:
-        """The identity behind an Authorization header that was looked at a short while ago: nothing is parsed."""
-        found = self._headers.get(hashlib.sha256(header).digest())
-        return found[0] if found is not None and self._clock() < found[1] else None
+    def cached_header(self, header: bytes) -> Identity | None:
+        """Return the cached identity of an Authorization header."""
+        entry = self._headers.get(hashlib.sha256(header).digest())
+        return entry[0] if entry is not None and self._clock() < entry[1] else None
 
-    def note(self, header: bytes, token: str) -> None:
-        """Remember a header as long as the token in it, which was just verified."""
-        found = self._known.get(hashlib.sha256(token.encode()).digest())
-        if found is not None:
-            self._headers.put(hashlib.sha256(header).digest(), found, _size(found[0]))
+    def cache_header(self, header: bytes, token: str) -> None:
+        """Cache a header as long as the verified token in it."""
+        entry = self._verified.get(hashlib.sha256(token.encode()).digest())
+        if entry is not None:
+            self._headers.put(hashlib.sha256(header).digest(), entry, _size(entry[0]))
 
-    def known(self, token: str) -> Identity | None:
-        """The identity behind a token that was verified a short while ago."""
-        found = self._known.get(hashlib.sha256(token.encode()).digest())
-        return found[0] if found is not None and self._clock() < found[1] else None
+    def cached(self, token: str) -> Identity | None:
+        """Return the cached identity of a token."""
+        entry = self._verified.get(hashlib.sha256(token.encode()).digest())
+        return entry[0] if entry is not None and self._clock() < entry[1] else None
 
-    async def verify(self, token: str) -> tuple[Identity, float]:
-        """The identity behind a token, and the instant at which the token ends.
+    async def verify(
+        self, token: str, *, address: str = "", issuer: IssuerKeys | None = None
+    ) -> tuple[Identity, float]:
+        """Return a token's identity, and when the token expires.
+
+        Parameters
+        ----------
+        address
+            Where the token came from: an address that sent too many bad ones waits. Empty: not counted.
+        issuer
+            The only issuer that it may be from. None: any that is trusted.
 
         Raises
         ------
         AuthenticationRequired
             The token is not good; the message says why.
+        TooManyRequests
+            Too many bad ones came from this address.
         ServiceUnavailable
             The issuer can't be asked now.
         """
+        with self._bad_tokens.counted(address, self._clock()):
+            return await self._verify(token, issuer)
+
+    async def _verify(self, token: str, issuer: IssuerKeys | None) -> tuple[Identity, float]:
         key = hashlib.sha256(token.encode()).digest()
         try:
             if is_jwt(token):
-                identity, ends = await self._verify_jwt(token)
+                identity, ends = await self._verify_jwt(token, issuer)
                 until = min(ends + self.settings.leeway, self._clock() + self.settings.cache)
             else:
-                identity, ends = await self._introspect(token, key)
+                identity, ends = await self._introspect(token, key, issuer)
                 until = min(ends, self._clock() + min(OPAQUE_SECONDS, self.settings.cache))
         except Exception as error:
             telemetry.TOKENS.labels("unavailable" if isinstance(error, ServiceUnavailable) else "refused").inc()
             raise
         telemetry.TOKENS.labels("verified").inc()
         identity = self._rank(identity)
-        self._known.put(key, (identity, until), _size(identity))
+        self._verified.put(key, (identity, until), _size(identity))
         return identity, ends
 
-    async def _verify_jwt(self, token: str) -> tuple[Identity, float]:
+    async def _verify_jwt(self, token: str, only: IssuerKeys | None) -> tuple[Identity, float]:
         peeked, kind = peek(token)
         issuer = self.issuers.get(peeked.issuer.rstrip("/"))
         if issuer is None:
-            known = ", ".join(one.settings.url for one in self.issuers.values())
-            raise invalid(f"Tokens of the issuer {peeked.issuer[:200]!r} are not taken; taken: {known}.")
+            urls = ", ".join(keys.settings.url for keys in self.issuers.values())
+            raise invalid(f"Tokens of the issuer {peeked.issuer[:200]!r} are not taken; taken: {urls}.")
+        if only not in (None, issuer):
+            raise invalid(f"The token is of the issuer {issuer.settings.host}, which did not give it.")
         require_form(peeked, kind, issuer.settings)
-        claims, named = await self.verified(issuer, token, peeked.key_id)
-        ends = require_claims(claims, issuer.settings, named, self._clock(), self.settings.leeway)
+        claims, issuer_name = await self.verified_claims(issuer, token, peeked.key_id)
+        ends = require_claims(claims, issuer.settings, issuer_name, self._clock(), self.settings.leeway)
         return identity_of(claims, issuer.settings), ends
 
-    async def verified(self, issuer: IssuerKeys, token: str, key_id: str) -> tuple[Mapping[str, Any], str]:
-        """The claims of a token whose signature is the issuer's, and the issuer's name of itself."""
-        named, keys = await issuer.keys(key_id)
+    async def verified_claims(self, issuer: IssuerKeys, token: str, key_id: str) -> tuple[Mapping[str, Any], str]:
+        """Verify the signature; return the claims and the issuer's name."""
+        issuer_name, keys = await issuer.keys(key_id)
         if not keys:
             raise invalid(f"The token is signed with a key that {issuer.settings.host} does not have.")
         for key in keys:
             try:
-                return jwt.decode(token, key, algorithms=list(issuer.settings.algorithms)).claims, named
+                return jwt.decode(token, key, algorithms=list(issuer.settings.algorithms)).claims, issuer_name
             except (JoseError, ValueError, TypeError):
                 continue
         raise invalid(f"The token's signature is not that of {issuer.settings.host}.")
 
-    async def _introspect(self, token: str, key: bytes) -> tuple[Identity, float]:
-        askable = [one for one in self.issuers.values() if one.settings.introspection]
-        if not askable:
-            raise invalid("The token is not a signed JWT.")
+    def _introspecting(self, token: str) -> IssuerKeys | None:
+        """Return the issuer that may see an opaque token."""
+        for issuer in self.issuers.values():
+            if issuer.settings.introspection and token.startswith(issuer.settings.token_prefix or ""):
+                return issuer
+        return None
+
+    async def _introspect(self, token: str, key: bytes, only: IssuerKeys | None) -> tuple[Identity, float]:
+        issuer = self._introspecting(token)
+        if issuer is None or only not in (None, issuer):
+            raise invalid("The token is not a signed JWT, nor one that an issuer can be asked about.")
         now = self._clock()
         if self._refused.get(key, 0) > now:
             raise invalid("The token is not known to its issuer, or no longer.")
-        faults = []
-        for issuer in askable:
-            try:
-                async with self._asking:
-                    claims = await self._ask(issuer, token)
-                    named = (await issuer.metadata()).issuer
-            except IssuerFault as error:
-                faults.append(error)
-                log.warning("an issuer can't be asked about a token", issuer=issuer.settings.url, problem=str(error))
-                continue
-            if claims.get("active") is not True:
-                continue
-            claims = {"iss": named, **claims}
-            ends = require_claims(claims, issuer.settings, named, now, self.settings.leeway)
-            return identity_of(claims, issuer.settings), ends
-        if faults:
-            raise ServiceUnavailable("The issuer of this token can't be asked now.", retry_after=5)
-        if len(self._refused) >= KEPT:
-            self._refused.clear()
-        self._refused[key] = now + UNKNOWN_SECONDS
-        raise invalid("The token is not known to its issuer, or no longer.")
+        try:
+            async with self._introspection(issuer):
+                claims = await self._ask(issuer, token)
+                name = (await issuer.metadata()).issuer
+        except IssuerFault as error:
+            log.warning("an issuer can't be asked about a token", issuer=issuer.settings.url, problem=str(error))
+            raise ServiceUnavailable("The issuer of this token can't be asked now.", retry_after=5) from None
+        if claims.get("active") is not True:
+            if len(self._refused) >= MAX_REFUSED:
+                self._refused.clear()
+            self._refused[key] = now + REFUSED_SECONDS
+            raise invalid("The token is not known to its issuer, or no longer.")
+        claims = {"iss": name, **claims}
+        ends = require_claims(claims, issuer.settings, name, now, self.settings.leeway)
+        return identity_of(claims, issuer.settings), ends
+
+    @asynccontextmanager
+    async def _introspection(self, issuer: IssuerKeys) -> AsyncIterator[None]:
+        """Hold one of the issuer's places; raise `IssuerFault` if none is free in time."""
+        places = self._introspections[issuer.settings.url.rstrip("/")]
+        try:
+            async with asyncio.timeout(self.settings.timeout):
+                await places.acquire()
+        except TimeoutError:
+            raise IssuerFault("too many tokens wait for it") from None
+        try:
+            yield
+        finally:
+            places.release()
 
     async def _ask(self, issuer: IssuerKeys, token: str) -> dict[str, Any]:
         settings = issuer.settings
@@ -188,7 +227,7 @@ class Tokens:
     async def post(
         self, issuer: IssuerKeys, url: str, form: Mapping[str, str], client_id: str | None
     ) -> dict[str, Any]:
-        """A form to an end point of the issuer, as the client that we are there; raises `IssuerFault`."""
+        """Send a form to the issuer, authenticated as its client; raise `IssuerFault`."""
         secret = issuer.settings.client_secret
         headers, data = {"accept": "application/json"}, dict(form)
         if secret is not None and client_id is not None:
@@ -197,7 +236,7 @@ class Tokens:
         elif client_id is not None:
             data["client_id"] = client_id
         try:
-            answer = await fetch_answer(self.http, "POST", url, data=data, headers=headers)
+            answer = await fetch_answer(issuer.http, "POST", url, data=data, headers=headers)
             value = answer.json()
         except BadAnswer as error:
             raise IssuerFault(f"{url}: {error}") from None
@@ -208,6 +247,16 @@ class Tokens:
         return value
 
 
+def _client(timeout: float) -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(
+        timeout=timeout,
+        limits=httpx2.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS),
+        follow_redirects=False,
+        trust_env=False,
+        headers={"user-agent": "uws-service"},
+    )
+
+
 def _size(identity: Identity) -> int:
-    """Return about how many bytes an identity has, beside its key of 32."""
+    """Estimate the bytes of an identity, with its key."""
     return 32 + 2 * len(repr(identity))

@@ -18,7 +18,7 @@ from typing import Any
 from uws_service.applications import Application, Checked, check
 from uws_service.applications.bounds import clamp_destruction, clamp_duration, quote
 from uws_service.applications.provenance import chosen_values, unknown_parameters, versions
-from uws_service.auth import Identity, normal_group, require_access
+from uws_service.auth import Identity, require_access
 from uws_service.auth.data_tokens import DataAccess
 from uws_service.auth.policy import Rules
 from uws_service.auth.quotas import Holding, require_room
@@ -543,7 +543,7 @@ class Service:
             id=secrets.token_hex(8),
             job_id=job_id,
             key=hashed(secret) if secret is not None else None,
-            group=normal_group(group) if group is not None else None,
+            group=self.rules.groups.of_caller(group, identity) if group is not None else None,
             actor=identity.actor,
             created=now,
             expires=expires,

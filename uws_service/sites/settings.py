@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -47,6 +48,11 @@ class SiteSettings(BaseModel):
     def absence(self) -> Absence:
         """How long the site may be silent."""
         return Absence()
+
+    def with_groups(self, resolve: Callable[[str], Iterable[str]]) -> Self:
+        """Return the settings with the names of groups replaced by the groups that they mean."""
+        groups = tuple(group for name in self.access.groups for group in resolve(name))
+        return self.model_copy(update={"access": self.access.model_copy(update={"groups": groups})})
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,9 @@ from uws_service.domain.errors import Forbidden
 from uws_service.protocol import negotiation
 from uws_service.protocol.challenges import challenges
 from uws_service.service.backend import Backend
+from uws_service.service.sessions import COOKIE
 from uws_service.web.call import Call
-from uws_service.web.cookies import SHARE_COOKIE
+from uws_service.web.cookies import SHARE_COOKIE, cookie_name
 from uws_service.web.pages import Account
 
 UNKNOWN = Identity(challenged=True)
@@ -96,16 +97,18 @@ class Gate:
             refuse_in_query(scope["query_string"])
         if call.authorization is not None:
             call.by = "token"
-            seen = self.tokens.seen(call.authorization[0]) if len(call.authorization) == 1 else None
+            seen = self.tokens.cached_header(call.authorization[0]) if len(call.authorization) == 1 else None
             if seen is not None:
                 call.identity = seen
                 return
             token = token_of(call.authorization)
-            known = self.tokens.known(token)
-            call.identity = known if known is not None else (await self.tokens.verify(token))[0]
-            self.tokens.note(call.authorization[0], token)
+            known = self.tokens.cached(token)
+            call.identity = known if known is not None else (await self.tokens.verify(token, address=call.origin))[0]
+            self.tokens.cache_header(call.authorization[0], token)
             return
-        found = await self.sessions.find(call.cookie) if call.cookie is not None and self.sessions else None
+        found = None
+        if call.cookie is not None and self.sessions:
+            found = await self.sessions.find(call.cookie, cookie_name(call.base, COOKIE))
         if found is not None:
             call.identity, call.session, call.by = self.rules.ranked(found[0]), found[1], "session"
         elif call.identity is ANONYMOUS:
@@ -175,6 +178,6 @@ def _take_share(scope: Scope, call: Call) -> None:
         found = [value for name, value in parse_qsl(query.decode("latin-1")) if name.upper() == "SHARE"]
         call.share = found[0] if found else ""
     elif call.cookie is not None and b"uws_share" in call.cookie:
-        call.share = cookie_value(call.cookie, SHARE_COOKIE) or ""
+        call.share = cookie_value(call.cookie, cookie_name(call.base, SHARE_COOKIE, below=True)) or ""
     if call.share:
         call.identity = replace(call.identity, share=call.share)

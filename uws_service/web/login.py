@@ -1,7 +1,8 @@
 """Logging in and out: for people with a browser, and for programs that post a name and a token (A-002, A-004).
 
 ``GET /login`` tells people and programs how; ``POST /login`` takes a token as password; ``/login/start/{number}`` and
-``/login/callback`` are the two ends of the way over an issuer's own pages.
+``/login/callback`` are the two ends of the way over an issuer's own pages. Each issuer has a callback of its own, so
+that an answer of one can't be taken for another's.
 """
 
 from __future__ import annotations
@@ -11,17 +12,18 @@ import time
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from uws_service.auth.browser_login import begin, finish
+from uws_service.auth.browser_login import begin, finish, require_sender
 from uws_service.auth.credentials import checked
 from uws_service.auth.keys import IssuerKeys
 from uws_service.auth.policy import Policy
+from uws_service.auth.settings import CALLBACK
 from uws_service.auth.signed_cookies import cookie_value, pack, seal, unpack, unseal
 from uws_service.domain.errors import AuthenticationRequired, NotFound, UsageError
 from uws_service.protocol import negotiation
 from uws_service.service.backend import Backend
 from uws_service.service.sessions import COOKIE
 from uws_service.web import pages
-from uws_service.web.cookies import set_cookie
+from uws_service.web.cookies import cookie_name, set_cookie
 from uws_service.web.edge import Call, Resource, call_of
 from uws_service.web.forms import FileSink, FormLimits, read_form
 
@@ -42,13 +44,15 @@ class Login:
         self.lifetime = backend.auth.session
         self._key = backend.cookie_key
         self.issuers: list[IssuerKeys] = list(self.tokens.issuers.values())
+        self.callbacks = backend.auth.callbacks()
 
     def resources(self) -> dict[str, Resource]:
         """Their part of the routes table."""
         return {
             "/login": Resource("login", Policy.OPEN, get=self.show, post=self.enter),
             "/login/start/{number:int}": Resource("login", Policy.OPEN, get=self.start),
-            "/login/callback": Resource("login", Policy.OPEN, get=self.callback),
+            CALLBACK: Resource("login", Policy.OPEN, get=self.callback),
+            f"{CALLBACK}/{{issuer}}": Resource("login", Policy.OPEN, get=self.callback),
             "/logout": Resource("logout", Policy.OPEN, post=self.leave),
         }
 
@@ -84,8 +88,8 @@ class Login:
         token = form.get("password", "")
         if not token:
             raise UsageError("Post username and password here; the password is a token.")
-        identity, ends = await self.tokens.verify(checked(token.strip()))
         call = call_of(request)
+        identity, ends = await self.tokens.verify(checked(token.strip()), address=call.origin)
         call.identity, call.by = identity, "token"
         until = min(int(ends * 1000), self._latest())
         if _wants_page(request):
@@ -103,9 +107,9 @@ class Login:
         if issuer is None or not issuer.settings.login or issuer.settings.client_id is None:
             raise NotFound("There is no such issuer to log in at; /login shows those that there are.")
         call = call_of(request)
-        begun = await begin(issuer, f"{call.base}/login/callback")
+        begun = await begin(issuer, call.base + self.callbacks[issuer.settings.host])
         kept = {
-            "issuer": number,
+            "issuer": issuer.settings.host,
             "state": begun.state,
             "nonce": begun.nonce,
             "verifier": begun.verifier,
@@ -114,20 +118,22 @@ class Login:
         }
         response = Response(status_code=303, headers={"location": begun.url, **NO_STORE})
         value = seal(self._key, STARTED, pack(kept))
-        set_cookie(response, call.base, STARTED, value, START_SECONDS, below="/login")
+        set_cookie(response, call.base, STARTED, value, START_SECONDS)
         return response
 
     async def callback(self, request: Request) -> Response:
-        """GET /login/callback: back from the issuer, with a code for the browser that began this login alone."""
+        """GET /login/callback/…: back from the issuer, with a code for the browser that began this login alone."""
         call, query = call_of(request), request.query_params
-        sealed = cookie_value(call.cookie, STARTED) if call.cookie else None
+        sealed = cookie_value(call.cookie, cookie_name(call.base, STARTED)) if call.cookie else None
         value = unseal(self._key, STARTED, sealed) if sealed else None
         kept = unpack(value) if value is not None else None
         if kept is None or kept["until"] < time.time() or query.get("state") != kept["state"]:
             raise AuthenticationRequired("This login was not begun by this browser, or too long ago. Log in again.")
-        issuer = self.issuers[kept["issuer"]]
-        if query.get("iss", issuer.settings.url).rstrip("/") != issuer.settings.url.rstrip("/"):  # RFC 9207
-            raise AuthenticationRequired("The answer came from another issuer. Log in again.")
+        issuer = next((one for one in self.issuers if one.settings.host == kept["issuer"]), None)
+        path = f"{CALLBACK}/{request.path_params['issuer']}" if "issuer" in request.path_params else CALLBACK
+        if issuer is None or self.callbacks.get(issuer.settings.host) != path:
+            raise AuthenticationRequired("The answer came to the address of another issuer. Log in again.")
+        await require_sender(issuer, query.get("iss"))
         if "code" not in query:
             why = query.get("error_description") or query.get("error") or "no code"
             raise AuthenticationRequired(f"The issuer did not let you in: {why[:200]}")
@@ -137,12 +143,12 @@ class Login:
             code=query["code"],
             nonce=kept["nonce"],
             verifier=kept["verifier"],
-            redirect_uri=f"{call.base}/login/callback",
+            redirect_uri=call.base + path,
             now=time.time(),
         )
         call.identity, call.by = self.rules.ranked(identity), "session"
         response = Response(status_code=303, headers={"location": call.base + _path(kept["next"]), **NO_STORE})
-        set_cookie(response, call.base, STARTED, "", 0, below="/login")
+        set_cookie(response, call.base, STARTED, "", 0)
         await self._open(call, response, self._latest())
         return response
 

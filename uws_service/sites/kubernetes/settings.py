@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -105,3 +106,11 @@ class KubernetesSite(SiteSettings):
     def absence(self) -> Absence:
         """How long the site may be silent."""
         return Absence(self.unknown_after * 1000, self.lost_after * 1000)
+
+    def with_groups(self, resolve: Callable[[str], Iterable[str]]) -> Self:
+        """Return the settings with the names of groups replaced by the groups that they mean."""
+        classes: dict[str, str] = {}
+        for key, name in self.priority_classes.items():
+            kind, _, group = key.partition(":")
+            classes |= dict.fromkeys([f"group:{each}" for each in resolve(group)] if kind == "group" else [key], name)
+        return super().with_groups(resolve).model_copy(update={"priority_classes": classes})
