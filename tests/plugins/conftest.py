@@ -40,14 +40,14 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
     return Program(tmp_path_factory.mktemp("program"))
 
 
-@pytest.fixture
-def polite(nice_site: Path, program: Program, tmp_path: Path) -> Iterator[Server]:
+@pytest.fixture(scope="module")
+def polite(nice_site: Path, program: Program, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Yield a running service whose only site is of the documentation's kind."""
     config = f"""\
 sites: [{{name: polite, kind: nice, niceness: 7, slots: 2}}]
 applications: ["{program.descriptor}"]
 """
-    server = Server(tmp_path, {"PYTHONPATH": f"{ROOT}:{nice_site}"}, config=config)
+    server = Server(tmp_path_factory.mktemp("polite"), {"PYTHONPATH": f"{ROOT}:{nice_site}"}, config=config)
     server.start()
     yield server
     server.stop()

@@ -12,8 +12,6 @@ from tests.plugins.programs import PATIENCE_SECONDS, Program
 from tests.server import Server
 from tests.service.client import Uws, job_id, text
 
-pytestmark = pytest.mark.xdist_group  # each test has a service of its own
-
 
 def wait_absent(path: Path) -> None:
     """Wait until a path is gone."""

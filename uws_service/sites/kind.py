@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 from uws_service.domain.agent import AgentIdentity
 from uws_service.sites.settings import Fetch, SiteSettings
@@ -74,3 +74,8 @@ class Kind:
     """Make what verifies the agents of all sites of this kind; None: its agents do not come over HTTP."""
     endpoints: Callable[[Sequence[Any]], Mapping[str, Endpoint]] | None = None
     """Make the routes that all sites of this kind share, by path."""
+
+    def __post_init__(self) -> None:
+        """Check that the settings name this kind."""
+        if get_args(self.settings.model_fields["kind"].annotation) != (self.name,):
+            raise ValueError(f"the field `kind` of {self.settings.__name__} must be of the type Literal[{self.name!r}]")
