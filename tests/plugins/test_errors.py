@@ -33,13 +33,13 @@ WRONG = {
 }
 
 
-def start(folder: Path, *packages: Path) -> subprocess.CompletedProcess[str]:
+def start(folder: Path, *packages: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     """Start a service that has some packages, and wait for its end."""
     path = os.pathsep.join(map(str, (ROOT, *packages)))
     clean = {name: value for name, value in os.environ.items() if not name.startswith("UWS_")}
     return subprocess.run(
         [sys.executable, "-m", "uws_service", "serve", "--port", "0"],
-        env={**clean, "PYTHONPATH": path, "UWS_DATA": str(folder / "data")},
+        env={**clean, "PYTHONPATH": path, "UWS_DATA": str(folder / "data"), **settings},
         cwd=folder,
         capture_output=True,
         text=True,
