@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,12 +74,19 @@ def test_other_applications_are_as_they_were(polly: Uws, server: Server) -> None
 
 
 def test_resource_answers(polly: Uws, server: Server) -> None:
-    before = polly.get(f"{polly.base}/census").json().get("PENDING", 0)
-    polly.create()
-    assert polly.get(f"{polly.base}/census").json()["PENDING"] == before + 1
-    assert polly.post(f"{polly.base}/census").status_code == 405
-    assert polly.get(f"{server.url}/nobody/census").status_code == 404
-    assert 'route="census"' in polly.get(f"{server.url}/metrics").text
+    assert polly.get(f"{polly.base}/manual").json() == {"PHRASE": "What to say."}
+    assert "SECONDS" in polly.get(f"{server.url}/sleep/manual").json()
+    assert polly.post(f"{polly.base}/manual").status_code == 405
+    assert polly.get(f"{server.url}/nobody/manual").status_code == 404
+    assert 'route="manual"' in polly.get(f"{server.url}/metrics").text
+
+
+def test_package_can_be_imported_first(guest: Path) -> None:
+    """The tests of a package import it before the service does."""
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{guest}"}
+    subprocess.run(
+        [sys.executable, "-c", "import guest, uws_service.runtime"], env=environment, check=True, timeout=300
+    )
 
 
 def test_wrong_section_stops_the_start(guest: Path, tmp_path: Path) -> None:
@@ -90,7 +100,7 @@ def test_wrong_section_stops_the_start(guest: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("group", ["uws_service.sites", "uws_service.faces", "uws_service.resources"])
 def test_name_of_the_guest_can_be_used_once(group: str, guest: Path, tmp_path: Path) -> None:
     """A second package that registers the same parts is refused, whatever the group."""
-    names = {"uws_service.sites": "MEMORY", "uws_service.faces": "PARROT", "uws_service.resources": "census"}
+    names = {"uws_service.sites": "MEMORY", "uws_service.faces": "PARROT", "uws_service.resources": "manual"}
     write_package(tmp_path / "second", "second", "", {group: {"second": f"guest:{names[group]}"}})
     process = start(tmp_path, guest, tmp_path / "second")
     assert process.returncode != 0 and "already" in process.stderr, process.stderr

@@ -9,6 +9,9 @@ from typing import ClassVar, Literal
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from uws_service.web.faces.base import ErrorBody, Face
+from uws_service.web.faces.plain import PlainHandlers
+from uws_service.web.resource import Resource
 
 from uws_service.applications import Application, Standard
 from uws_service.auth.policy import Policy
@@ -20,9 +23,6 @@ from uws_service.service.backend import Backend
 from uws_service.sites.executor import Collected, Executor, result_key
 from uws_service.sites.kind import Kind, SiteParts
 from uws_service.sites.settings import SiteSettings
-from uws_service.web.faces.base import ErrorBody, Face
-from uws_service.web.faces.plain import PlainHandlers
-from uws_service.web.resource import Resource
 
 
 class MemorySite(SiteSettings):
@@ -101,7 +101,7 @@ PARROT = Face(
         "parrot",
         template={
             "command": ["true"],
-            "parameters": [{"name": "PHRASE", "arraysize": "*", "required": True}],
+            "parameters": [{"name": "PHRASE", "arraysize": "*", "required": True, "description": "What to say."}],
             "results": [{"id": "result", "path": "phrase.json", "media_type": "application/json"}],
         },
         section="parrot",
@@ -116,12 +116,11 @@ PARROT = Face(
 )
 
 
-def census(backend: Backend) -> Mapping[str, Resource]:
-    """Return a resource that counts the jobs of an application."""
+def manual(backend: Backend) -> Mapping[str, Resource]:
+    """Return a resource that lists the parameters of an application."""
 
-    async def count(request: Request) -> Response:
-        name = backend.service.application(request.path_params["application"]).name
-        counts = await backend.service.phase_counts()
-        return JSONResponse({phase: number for (application, phase), number in counts.items() if application == name})
+    async def read(request: Request) -> Response:
+        application = backend.service.application(request.path_params["application"])
+        return JSONResponse({parameter.name: parameter.description for parameter in application.parameters})
 
-    return {"/{application}/census": Resource("census", Policy.USE, get=(count, "How many jobs are in each phase."))}
+    return {"/{application}/manual": Resource("manual", Policy.USE, get=(read, "What the parameters are for."))}
