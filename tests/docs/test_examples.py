@@ -50,7 +50,7 @@ CHECKOUT_PAGES = frozenset({"howto/extend.md"})
 SOURCES = ("uws_service", "conformance/uws_conformance", "schemas", "docs/examples")
 VERSIONS = "uws_service/store/migrations/versions"
 FENCE = re.compile(
-    r"^<!-- (run|serve|file: \S+|insert: \S+ below: .+) -->\n```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL
+    r"^<!-- (run|serve|file: \S+|insert: \S+ below: [^\n]+) -->\n```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL
 )
 END = "@@end-of-command@@"
 
