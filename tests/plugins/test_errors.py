@@ -64,3 +64,12 @@ def test_two_packages_with_a_kind_of_one_name(tmp_path: Path) -> None:
     process = start(tmp_path, tmp_path / "first", tmp_path / "second")
     assert process.returncode == 2 and "there is a Kind 'guest' already" in process.stderr
     assert "second" in process.stderr
+
+
+def test_kind_that_can_not_be_opened(tmp_path: Path) -> None:
+    """A kind's own mistake names the site, not a line of a traceback."""
+    source = KIND.format(name="guest", of="guest").replace("None)", "1 / 0)")
+    write_package(tmp_path / "site", "guest", source, {"uws_service.sites": {"guest": "guest:KIND"}})
+    process = start(tmp_path, tmp_path / "site", UWS_SITES='[{"name": "far", "kind": "guest"}]')
+    assert process.returncode != 0 and "Traceback" not in process.stderr
+    assert "site far: the kind 'guest' does not open it: ZeroDivisionError" in process.stderr

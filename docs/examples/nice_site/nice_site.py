@@ -22,15 +22,12 @@ from typing import Literal
 from pydantic import Field
 
 import uws_service.agent
-from uws_service.agent import confined
 from uws_service.agent import folder as layout
-from uws_service.depot import Stored
 from uws_service.domain.attempt import Attempt, Launch, Observation, Reason, Seen
-from uws_service.domain.errors import ConfigurationError, UsageError
-from uws_service.domain.job import Result
-from uws_service.sites.executor import Collected, Executor, NotNow, log_key, result_key
+from uws_service.domain.errors import ConfigurationError
+from uws_service.sites.executor import Collected, Executor, NotNow
 from uws_service.sites.kind import Kind, SiteParts
-from uws_service.sites.local import processes, workfolder
+from uws_service.sites.local import collection, processes, workfolder
 from uws_service.sites.settings import SiteSettings
 from uws_service.store import WorkFolder
 
@@ -135,24 +132,8 @@ class NiceExecutor(Executor):
             processes.signal_agent(folder, signal.SIGTERM)
 
     async def collect(self, observation: Observation, attempt: Attempt) -> Collected:
-        """Put into the depot what the agent described, byte for byte or not at all."""
-        folder = self._folder(observation.job_id, observation.number)
-        results: list[Result] = []
-        logs: list[Result] = []
-        problem = ""
-        for output in observation.outputs:
-            is_log = output.source.startswith(f"{layout.LOG}/")
-            key = (log_key if is_log else result_key)(observation.job_id, output.id)
-            expected = Stored(output.size, output.sha256)
-            try:
-                with confined.regular(str(folder), output.source) as file:  # follows no link of the command's
-                    chunks = processes.chunks_of(confined.Content(file, output.size))
-                    await self.depot.put(key, chunks, max_size=output.size, expected=expected)
-            except (OSError, ValueError, UsageError, confined.Changed) as error:
-                problem = problem or f"The file {output.id!r} is not what the command left: {error}."
-                continue
-            (logs if is_log else results).append(Result(output.id, key, output.media_type, output.size, output.sha256))
-        return Collected(tuple(results), tuple(logs), observation.log_tail, problem)
+        """Put results and logs into the depot."""
+        return await collection.collect(self._folder(observation.job_id, observation.number), observation, self.depot)
 
     async def forget(self, job_id: str, number: int) -> None:
         """Kill what still runs, and remove the work folder."""
