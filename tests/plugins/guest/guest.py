@@ -9,9 +9,9 @@ from typing import ClassVar, Literal
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from uws_service.web.faces.base import ErrorBody, Face
+from uws_service.web.faces.base import Face
 from uws_service.web.faces.plain import PlainHandlers
-from uws_service.web.resource import Resource
+from uws_service.web.resource import ErrorBody, Resource
 
 from uws_service.applications import Application, Standard
 from uws_service.auth.policy import Policy
