@@ -87,7 +87,7 @@ class Server:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command,
-                env={**clean, **self.settings, "PYTHONPATH": str(ROOT)},
+                env={**clean, "PYTHONPATH": str(ROOT), **self.settings},
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,

@@ -49,7 +49,7 @@ def load_plugins(group: str, built_in: Iterable[T], base: type[T]) -> dict[str, 
 def _load(point: EntryPoint, base: type[T]) -> T:
     try:
         part = point.load()
-    except Exception as error:  # whatever a foreign module does when it is imported
+    except (Exception, SystemExit) as error:  # whatever a foreign module does when it is imported
         raise ConfigurationError(f"{_origin(point)}: {type(error).__name__}: {error}") from error
     if not isinstance(part, base):
         raise ConfigurationError(f"{_origin(point)}: must be a {base.__name__}, is a {type(part).__name__}.")

@@ -6,7 +6,8 @@ Marks in the pages, each an HTML comment on the line before a fence:
                          are what it must print, ``…`` stands for anything; a block without such lines only has to
                          succeed
 ``<!-- file: NAME -->``  the block is the content of a file that the page tells the reader to write
-``<!-- serve -->``       a ``console`` block that starts the service and leaves it running
+``<!-- insert: NAME below: TEXT -->``  the block is inserted into a file, below the first line that begins so
+``<!-- serve -->``       a ``console`` block that starts the service, in place of the one before, and leaves it running
 
 Pages talk to ``http://127.0.0.1:8080``; here the service gets a free port instead.
 """
@@ -42,8 +43,15 @@ PAGES = (
     "howto/publish-images.md",
     "howto/publish-a-catalogue.md",
     "howto/check-a-server.md",
+    "howto/extend.md",
 )
-FENCE = re.compile(r"^<!-- (run|serve|file: \S+) -->\n```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+CHECKOUT_PAGES = frozenset({"howto/extend.md"})
+"""Pages that change the service itself, in a copy of its sources."""
+SOURCES = ("uws_service", "conformance/uws_conformance", "schemas", "docs/examples")
+VERSIONS = "uws_service/store/migrations/versions"
+FENCE = re.compile(
+    r"^<!-- (run|serve|file: \S+|insert: \S+ below: [^\n]+) -->\n```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL
+)
 END = "@@end-of-command@@"
 
 
@@ -93,20 +101,51 @@ def install_checker(folder: Path) -> Path:
     return folder
 
 
+def install_pip(folder: Path, target: Path) -> None:
+    """Write a ``pip`` that installs into a folder of its own, without a network, and leaves this environment alone."""
+    options = f'--no-deps --no-index --no-build-isolation --target "{target}"'
+    program = folder / "pip"
+    program.write_text(
+        f'#!/bin/sh\ncommand=$1\nshift\nexec python -m pip -q --disable-pip-version-check "$command" {options} "$@"\n'
+    )
+    program.chmod(0o755)
+
+
+def copy_sources(folder: Path) -> None:
+    """Copy the sources that a page may change."""
+    for name in SOURCES:
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def insert(path: Path, anchor: str, text: str) -> None:
+    """Insert a text below the first line that begins with the anchor, whatever its indentation."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    number = next((n for n, line in enumerate(lines, 1) if line.lstrip().startswith(anchor)), None)
+    assert number is not None, f"{path} has no line that begins with {anchor!r}"
+    path.write_text("".join([*lines[:number], text, *lines[number:]]), encoding="utf-8")
+
+
 class Reader:
     """Somebody who follows one page: a folder, a shell, and the service that the page starts."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, checkout: bool = False) -> None:
         self.folder = folder
         self.port = free_port()
+        self.revision = int(max(path.name for path in (ROOT / VERSIONS).glob("0*.py"))[:4])
+        sources = ROOT
+        if checkout:
+            copy_sources(folder)
+            sources = folder
         clean = {name: value for name, value in os.environ.items() if not name.startswith("UWS_")}
-        path = f"{install_checker(folder / '.bin')}:{Path(sys.executable).parent}:{clean.get('PATH', '')}"
+        programs = install_checker(folder / ".bin")
+        install_pip(programs, folder / ".site")
+        path = f"{programs}:{Path(sys.executable).parent}:{clean.get('PATH', '')}"
         self.environment = {
             **clean,
             "PATH": path,
             "COLUMNS": "120",
             "NO_COLOR": "1",
-            "PYTHONPATH": f"{ROOT}:{ROOT / 'conformance'}",
+            "PYTHONPATH": f"{sources}:{sources / 'conformance'}:{folder / '.site'}",
             "PYTEST_PLUGINS": "uws_conformance.pytest_plugin",
         }
         self.service: subprocess.Popen[bytes] | None = None
@@ -121,8 +160,15 @@ class Reader:
         )
 
     def here(self, text: str) -> str:
-        """A page's text with the port of this run."""
-        return text.replace("127.0.0.1:8080", f"127.0.0.1:{self.port}").replace("--port 8080", f"--port {self.port}")
+        """Return a page's text with the port of this run, and the number of the next migration."""
+        for old, new in (
+            ("127.0.0.1:8080", f"127.0.0.1:{self.port}"),
+            ("--port 8080", f"--port {self.port}"),
+            ("0098", f"{self.revision:04}"),
+            ("0099", f"{self.revision + 1:04}"),
+        ):
+            text = text.replace(old, new)
+        return text
 
     def run(self, command: str) -> tuple[int, str]:
         """Exit status and output of one command in the page's shell."""
@@ -138,6 +184,7 @@ class Reader:
 
     def serve(self, command: str) -> None:
         """Start the service with a page's command, and wait until it is ready."""
+        self.stop_service()
         log = (self.folder / "service.log").open("ab")
         with log:
             self.service = subprocess.Popen(
@@ -168,6 +215,10 @@ class Reader:
             self.shell.kill()
             self.shell.wait()
         self.shell.stdout.close()
+        self.stop_service()
+
+    def stop_service(self) -> None:
+        """End the service that runs, if there is one."""
         if self.service is not None:
             os.killpg(self.service.pid, signal.SIGTERM)
             try:
@@ -175,12 +226,13 @@ class Reader:
             except subprocess.TimeoutExpired:
                 os.killpg(self.service.pid, signal.SIGKILL)
                 self.service.wait()
+            self.service = None
 
 
 @pytest.fixture
-def reader(tmp_path: Path) -> Iterator[Reader]:
-    """A reader in an empty folder."""
-    reader = Reader(tmp_path)
+def reader(tmp_path: Path, page: str) -> Iterator[Reader]:
+    """Yield a reader in an empty folder, or in one with the sources."""
+    reader = Reader(tmp_path, checkout=page in CHECKOUT_PAGES)
     yield reader
     reader.leave()
 
@@ -196,9 +248,13 @@ def test_page(page: str, reader: Reader) -> None:
     for block in page_blocks:
         place = f"docs/{page}:{block.line}"
         if block.mark.startswith("file: "):
-            target = reader.folder / block.mark.removeprefix("file: ")
+            target = reader.folder / reader.here(block.mark.removeprefix("file: "))
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(reader.here(block.text), encoding="utf-8")
+            continue
+        if block.mark.startswith("insert: "):
+            name, _, anchor = block.mark.removeprefix("insert: ").partition(" below: ")
+            insert(reader.folder / name, anchor, block.text)
             continue
         for command, expected in commands(block):
             if block.mark == "serve":

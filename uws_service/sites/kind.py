@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 from uws_service.domain.agent import AgentIdentity
 from uws_service.sites.settings import Fetch, SiteSettings
@@ -79,3 +79,8 @@ class Kind:
 
     Raises `UwsError` for a site that can't be used.
     """
+
+    def __post_init__(self) -> None:
+        """Check that the settings name this kind."""
+        if get_args(self.settings.model_fields["kind"].annotation) != (self.name,):
+            raise ValueError(f"the field `kind` of {self.settings.__name__} must be of the type Literal[{self.name!r}]")

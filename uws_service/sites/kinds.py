@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from uws_service.domain.errors import ConfigurationError, UwsError
 from uws_service.plugins import load_plugins
 from uws_service.sites.kind import AgentVerifier, Endpoint, Kind, SiteParts
 from uws_service.sites.kubernetes.kind import KUBERNETES
@@ -29,8 +30,24 @@ def kind_of(site: SiteSettings) -> Kind:
 
 
 def open_sites(sites: Iterable[SiteSettings], parts: SiteParts) -> dict[str, Executor]:
-    """Return an executor for each site, by name."""
-    return {site.name: kind_of(site).open(site, parts) for site in sites}
+    """Return an executor for each site, by name.
+
+    Raises
+    ------
+    ConfigurationError
+        A site can't be opened.
+    """
+    return {site.name: _open(site, parts) for site in sites}
+
+
+def _open(site: SiteSettings, parts: SiteParts) -> Executor:
+    try:
+        return kind_of(site).open(site, parts)
+    except UwsError:
+        raise
+    except Exception as error:  # whatever a kind of another package does
+        message = f"site {site.name}: the kind {site.kind!r} does not open it: {type(error).__name__}: {error}"
+        raise ConfigurationError(message) from error
 
 
 def verifiers_of(executors: Mapping[str, Executor], sites: Iterable[SiteSettings]) -> list[AgentVerifier]:

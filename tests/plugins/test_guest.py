@@ -1,0 +1,107 @@
+"""A package outside the service registers a kind of site, a face and a resource, by one line each."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.plugins.conftest import install
+from tests.plugins.packages import write_package
+from tests.plugins.test_errors import start
+from tests.server import ROOT, Server
+from tests.service.client import Uws
+
+POLLY = {
+    "name": "polly",
+    "title": "A parrot",
+    "description": "Says what it is told.",
+    "protocol": "parrot",
+    "parrot": {"phrases": ["hello", "bye"]},
+}
+
+
+@pytest.fixture(scope="module")
+def guest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder into which the package is installed."""
+    target = tmp_path_factory.mktemp("guest")
+    install(Path(__file__).with_name("guest"), target)
+    return target
+
+
+@pytest.fixture(scope="module")
+def server(guest: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Yield a service whose only site is of the package's kind, with an application of its standard."""
+    folder = tmp_path_factory.mktemp("service")
+    (folder / "polly.yaml").write_text(json.dumps(POLLY), encoding="utf-8")
+    config = "sites: [{name: head, kind: memory, slots: 4}]\napplications: [polly.yaml]\n"
+    running = Server(folder, {"PYTHONPATH": f"{ROOT}:{guest}"}, config=config)
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def polly(server: Server) -> Iterator[Uws]:
+    """Yield a client of the application."""
+    with Uws(server.url, "polly") as client:
+        yield client
+
+
+def test_job_runs_at_the_kind_of_site(polly: Uws) -> None:
+    job = polly.create({"PHASE": "RUN", "PHRASE": "good morning"})
+    assert polly.wait(job) == "COMPLETED"
+    assert "good morning" in polly.get(f"{job}/results/result").text
+    assert polly.get(job, headers={"Accept": "application/json"}).json()["jobInfo"]["site"] == "head"
+
+
+def test_face_answers(polly: Uws) -> None:
+    assert polly.get(f"{polly.base}/vocabulary").json() == {"phrases": ["hello", "bye"]}
+    assert polly.get(f"{polly.base}/capabilities").text.endswith("<!-- parrot -->")
+    response = polly.get(f"{polly.base}/sync")
+    assert response.status_code == 400 and "PHRASE" in response.json()["squawk"]
+    assert "hi" in polly.get(f"{polly.base}/sync?PHRASE=hi").text
+
+
+def test_other_applications_are_as_they_were(polly: Uws, server: Server) -> None:
+    assert polly.get(f"{server.url}/sleep/vocabulary").status_code == 404
+    assert "VOTABLE" in polly.get(f"{server.url}/sleep/sync?SECONDS=no").text
+
+
+def test_resource_answers(polly: Uws, server: Server) -> None:
+    assert polly.get(f"{polly.base}/manual").json() == {"PHRASE": "What to say."}
+    assert "SECONDS" in polly.get(f"{server.url}/sleep/manual").json()
+    assert polly.post(f"{polly.base}/manual").status_code == 405
+    assert polly.get(f"{server.url}/nobody/manual").status_code == 404
+    assert 'route="manual"' in polly.get(f"{server.url}/metrics").text
+
+
+def test_package_can_be_imported_first(guest: Path) -> None:
+    """The tests of a package import it before the service does."""
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{guest}"}
+    subprocess.run(
+        [sys.executable, "-c", "import guest, uws_service.runtime"], env=environment, check=True, timeout=300
+    )
+
+
+def test_wrong_section_stops_the_start(guest: Path, tmp_path: Path) -> None:
+    """The section of a guest's standard is checked as the service's own are."""
+    (tmp_path / "polly.yaml").write_text(json.dumps({**POLLY, "parrot": {"phrases": "hello"}}), encoding="utf-8")
+    process = start(tmp_path, guest, UWS_APPLICATIONS=json.dumps([str(tmp_path / "polly.yaml")]))
+    assert process.returncode == 2, process.stderr
+    assert "polly.yaml:1: parrot.phrases" in process.stderr and "Traceback" not in process.stderr
+
+
+@pytest.mark.parametrize("group", ["uws_service.sites", "uws_service.faces", "uws_service.resources"])
+def test_name_of_the_guest_can_be_used_once(group: str, guest: Path, tmp_path: Path) -> None:
+    """A second package that registers the same parts is refused, whatever the group."""
+    names = {"uws_service.sites": "MEMORY", "uws_service.faces": "PARROT", "uws_service.resources": "manual"}
+    write_package(tmp_path / "second", "second", "", {group: {"second": f"guest:{names[group]}"}})
+    process = start(tmp_path, guest, tmp_path / "second")
+    assert process.returncode != 0 and "already" in process.stderr, process.stderr
+    assert group in process.stderr and "Traceback" not in process.stderr
