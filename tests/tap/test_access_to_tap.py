@@ -76,7 +76,7 @@ def test_who_may_ask(tmp_path: Path) -> None:
 
 
 def test_queries_count_as_running_jobs(limited: Server) -> None:
-    """A caller's second query is refused during the first."""
+    """A caller's second query at once is refused."""
     assert ask(limited, QUICK).status_code == 200  # a process is warm now
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(ask, limited, SLOW.replace("openngc.objects c", "openngc.objects c, openngc.objects d"))

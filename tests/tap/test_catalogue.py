@@ -82,7 +82,7 @@ def folder(server: Server) -> Path:
 
 @pytest.mark.parametrize("form", ["vot", "fits", "ecsv", "csv", "parquet"])
 def test_every_kind(form: str, server: Server, folder: Path, tmp_path: Path) -> None:
-    """A table is added, queried at once, listed, removed."""
+    """Tables are added, queried, listed and removed."""
     name = f"stars.{form}"
     added = command("add", written(tmp_path, form), "--name", name, "--folder", folder, "--description", "Some stars",
                     "--ra", "alpha", "--dec", "delta")  # fmt: skip

@@ -117,7 +117,7 @@ def _count(server: Server, content: bytes) -> requests.Response:
 
 @pytest.mark.parametrize("name", WRONG)
 def test_what_a_file_claims(server: Server, name: str) -> None:
-    """400 with a reason; the service stays small and quick."""
+    """400 with a reason, in little time and memory."""
     make, message = WRONG[name]
     content = make()
     assert len(content) < 40_000_000

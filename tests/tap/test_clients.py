@@ -139,7 +139,7 @@ print(len(tap.launch_job_async("{BRIGHT}").get_results()))
 
 
 def test_astroquery_uploads_a_table(server: Server, tmp_path: Path) -> None:
-    """It sends FORMAT and format with a Table (D-020)."""
+    """It sends FORMAT twice with a Table (D-020)."""
     program = f"""
 from astropy.table import Table
 from astroquery.utils.tap.core import TapPlus

@@ -123,7 +123,7 @@ def test_taplint(stars: Server) -> None:
 
 
 def test_only_what_is_published(stars: Server, url: str) -> None:
-    """Nothing else is readable, and the URL never appears."""
+    """Nothing else is readable; the URL never appears."""
     for table in ("public.secret", "secret", "pg_catalog.pg_user", "information_schema.tables"):
         parameters = {"LANG": "ADQL", "QUERY": f"SELECT * FROM {table}"}
         answer = requests.post(f"{stars.url}/stars/sync", data=parameters, timeout=180)

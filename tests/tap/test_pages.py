@@ -72,7 +72,7 @@ def test_examples_can_be_clicked(server: Server) -> None:
 
 
 def test_the_form_has_room_for_a_query(server: Server) -> None:
-    """QUERY is a text area; REQUEST is not in the form."""
+    """QUERY is a text area; REQUEST is left out."""
     document = page(f"{server.url}/tap")
     assert len(document.xpath("//form//textarea[@name='QUERY']")) == 1 and not document.xpath(
         "//form//*[@name='REQUEST']"

@@ -247,7 +247,7 @@ BAD_UPLOADS = {
 
 @pytest.mark.parametrize("name", BAD_UPLOADS)
 def test_bad_uploads(server: Server, name: str) -> None:
-    """The message names the table; the service goes on."""
+    """The message names the table."""
     content, message = BAD_UPLOADS[name]
     answer = ask(server, "SELECT * FROM TAP_UPLOAD.t", UPLOAD="t,param:f", files={"f": content})
     assert message in refused(answer) and "UPLOAD t" in refused(answer)
@@ -265,7 +265,7 @@ def test_a_claim_of_a_billion_rows(server: Server) -> None:
 
 
 def test_a_file_that_is_much_more_inside(server: Server) -> None:
-    """A decompression bomb costs no more than a query may have."""
+    """A decompression bomb costs no more than a query."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -338,7 +338,7 @@ def test_a_job_fails(server: Server) -> None:
 
 
 def test_a_slow_query_is_stopped(server: Server, tmp_path: Path) -> None:
-    """It ends at the limit; others are answered meanwhile."""
+    """It ends at its limit; others are answered."""
     descriptor = tmp_path / "quick.yaml"
     descriptor.write_text(
         "name: quick\ntitle: T\ndescription: D\nprotocol: tap\ncatalogue: {sample: true}\nlimits: {sync_duration: 2s}\n"

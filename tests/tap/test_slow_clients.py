@@ -45,7 +45,7 @@ def ask(server: Server, query: str, origin: str = "192.0.2.1", **parameters: str
 
 
 def require_prompt(server: Server, origin: str = "192.0.2.1") -> None:
-    """Check that a short query is answered in time."""
+    """Check that a short query is answered soon."""
     began = time.monotonic()
     assert ask(server, QUICK, origin).status_code == 200
     assert time.monotonic() - began < PROMPT_SECONDS
@@ -58,7 +58,7 @@ def read_until_answer(connection: socket.socket) -> None:
 
 
 def test_slow_readers(service: Server) -> None:
-    """Unread results hold no process; they go with their clients."""
+    """Unread results hold no process."""
     require_prompt(service)
     path = "/tap/sync?" + urlencode({"LANG": "ADQL", "QUERY": WIDE, "MAXREC": "300000"})
     with contextlib.ExitStack() as stack:
@@ -105,7 +105,7 @@ def slow_url() -> Iterator[str]:
 
 
 def test_slow_uploads(service: Server, slow_url: str) -> None:
-    """Slow tables are awaited before a process is taken."""
+    """Slow tables are awaited before a process starts."""
     query = "SELECT COUNT(*) AS n FROM TAP_UPLOAD.mine"
     answers: list[requests.Response] = []
     threads = [
@@ -125,7 +125,7 @@ def test_slow_uploads(service: Server, slow_url: str) -> None:
 
 
 def test_a_caller_who_asks_for_much(service: Server) -> None:
-    """Nobody gets all processes; waiting callers take turns."""
+    """Nobody gets all processes; callers take turns."""
     require_prompt(service, "192.0.2.7")
     require_prompt(service, "192.0.2.8")
     path = "/tap/sync?" + urlencode({"LANG": "ADQL", "QUERY": SLOW})

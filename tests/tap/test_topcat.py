@@ -115,7 +115,7 @@ def until(check: Callable[[], Any], label: str) -> Any:
 
 
 def test_topcat_loads_a_result(server: Server, topcat: Topcat) -> None:
-    """It loads a result by its URL, and rejects errors."""
+    """It loads results by URL, and rejects errors."""
     job = pyvo.dal.TAPService(f"{server.url}/tap").submit_job(QUERY)
     job.run().wait(timeout=240)
     job.raise_if_error()

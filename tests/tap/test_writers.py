@@ -114,7 +114,10 @@ def test_missing_elements_of_arrays() -> None:
 @pytest.mark.parametrize("datatype", ["unsignedByte", "short", "int", "long"])
 @pytest.mark.parametrize("ends", [False, True])
 def test_missing_integers_in_arrays_of_fits(tmp_path: Path, datatype: str, size: str, ends: bool) -> None:
-    """TNULL is a number that no element has; both readers see the nulls (FITS 4.0 §7.3.2)."""
+    """TNULL is a number that no element has.
+
+    Both readers see the nulls (FITS 4.0 §7.3.2).
+    """
     low, high = {"unsignedByte": (0, 255), "short": (-(2**15), 2**15 - 1), "int": (-(2**31), 2**31 - 1)}.get(
         datatype, (-(2**63), 2**63 - 1)
     )

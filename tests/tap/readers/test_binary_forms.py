@@ -92,7 +92,7 @@ def test_bits_in_tabledata(tmp_path: Path, cells: str) -> None:
 
 @pytest.mark.parametrize("tag", ["TABLEDATA", "BINARY", "BINARY2"])
 def test_missing_bytes_in_arrays(tmp_path: Path, tag: str) -> None:
-    """They need a wider type, since every byte is a value; so every format holds them."""
+    """They need a wider type in every format."""
     fields = '<FIELD name="v" datatype="unsignedByte" arraysize="3"><VALUES null="9"/></FIELD>'
     if tag == "TABLEDATA":
         data = "<TABLEDATA><TR><TD>1 9 255</TD></TR></TABLEDATA>"
@@ -149,7 +149,7 @@ def test_arrays_whose_last_dimension_varies(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tag", ["TABLEDATA", "BINARY", "BINARY2"])
 def test_texts_beyond_ascii_are_announced(tmp_path: Path, tag: str) -> None:
-    """Only a char column with other characters becomes unicodeChar."""
+    """Only columns with other characters become unicodeChar."""
     fields = '<FIELD name="a" datatype="char" arraysize="*"/><FIELD name="b" datatype="char" arraysize="*"/>'
     if tag == "TABLEDATA":
         data = "<TABLEDATA><TR><TD>Ren&#233;</TD><TD>plain</TD></TR></TABLEDATA>"
@@ -184,7 +184,7 @@ def test_texts_beyond_ascii_are_announced(tmp_path: Path, tag: str) -> None:
     ],
 )  # fmt: skip
 def test_votables_that_are_refused(tmp_path: Path, fields: str, data: str, message: str) -> None:
-    """The message has the reason; nothing else is opened."""
+    """The message says why; nothing else is opened."""
     (tmp_path / "t").write_bytes(votable(fields, data))
     with pytest.raises(UsageError) as failed:
         read_rows(tmp_path / "t")
@@ -193,7 +193,7 @@ def test_votables_that_are_refused(tmp_path: Path, fields: str, data: str, messa
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
 def test_entities_are_refused(tmp_path: Path, encoding: str) -> None:
-    """A document that expands to gigabytes costs nothing."""
+    """Entities that expand to gigabytes cost nothing."""
     entities = "".join(f'<!ENTITY l{n + 1} "{f"&l{n};" * 10}">' for n in range(12))
     document = f'<!DOCTYPE VOTABLE [<!ENTITY l0 "lol">{entities}]><VOTABLE a="&l12;"><RESOURCE/></VOTABLE>'
     (tmp_path / "t").write_bytes(document.encode(encoding))

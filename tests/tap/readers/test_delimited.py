@@ -146,7 +146,10 @@ def test_declared_types_win(tmp_path: Path) -> None:
 
 
 def test_missing_bytes_in_arrays(tmp_path: Path) -> None:
-    """They make a column of short; other arrays of bytes stay what they are, and in range."""
+    """They make a column of short.
+
+    Other arrays of bytes stay what they are, and in range.
+    """
     head = "# %ECSV 1.0\n# ---\n# delimiter: ','\n# datatype:\n"
     head += "".join(f"# - {{name: {name}, datatype: string, subtype: 'uint8[null]'}}\n" for name in "ab")
     (tmp_path / "t").write_text(head + 'a,b\n"[1,null]","[1,255]"\n')
@@ -186,7 +189,7 @@ def test_quoted_nothing_is_missing(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
-    """The message has the reason, and the column if any."""
+    """The message says why, and names the column."""
     (tmp_path / "t").write_bytes(content)
     with pytest.raises(UsageError) as failed:
         read_rows(tmp_path / "t")
@@ -202,7 +205,7 @@ def test_names_in_a_comment(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["csv", "vot", "fits", "parquet"])
 def test_gzip(tmp_path: Path, form: str) -> None:
-    """Every format may be compressed, in several members too."""
+    """Every format may be compressed, in several members."""
     table = Table({"id": [1, 2]})
     if form == "parquet":
         import pyarrow.parquet

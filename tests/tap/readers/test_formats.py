@@ -26,7 +26,7 @@ CORNERS: list[Row] = [
 @example(rows=CORNERS)
 @example(rows=[(None,) * len(COLUMNS)])
 def test_the_same_rows(form: str, rows: list[Row]) -> None:
-    """No digit, null or text differs from what was written."""
+    """No digit, null or text changes."""
     writer = FORMS[form]
     numbers = [number for number, column in enumerate(COLUMNS) if writer.supports(column)]
     columns = [COLUMNS[number] for number in numbers]
@@ -47,7 +47,7 @@ STILTS = ("votable-tabledata", "votable-binary-inline", "votable-binary2-inline"
 
 @pytest.mark.parametrize("form", STILTS)
 def test_stilts_means_the_same(form: str, tmp_path: Path) -> None:
-    """STILTS' files are read as the table they came from."""
+    """STILTS' files are read as STILTS meant them."""
     require("stilts")
     number = [n for n, column in enumerate(COLUMNS) if column.name not in ("flag", "numbers", "vector")]
     if form.startswith("fits"):
@@ -66,7 +66,7 @@ def test_stilts_means_the_same(form: str, tmp_path: Path) -> None:
 
 
 def test_for_programs_in_python(tmp_path: Path) -> None:
-    """astropy's table has the same values, masks and units."""
+    """astropy's table has the values, masks and units."""
     FORMS["parquet"].write(list(COLUMNS), CORNERS, tmp_path / "t")
     table = read_table(tmp_path / "t")
     assert table.colnames == [column.name for column in COLUMNS]

@@ -66,7 +66,7 @@ def test_types(tmp_path: Path, values: Any, datatype: str, expected: list[Any]) 
     ],
 )
 def test_arrays(tmp_path: Path, values: Any, column: tuple[str, str], expected: list[Any]) -> None:
-    """Regular lists of lists become flat; missing bytes need a wider type."""
+    """Lists of lists become flat, missing bytes shorts."""
     pyarrow.parquet.write_table(pa.table({"v": values}), tmp_path / "t", row_group_size=1)
     source = read_table(tmp_path / "t")
     assert [(field.datatype, field.arraysize) for field in source.columns] == [column] and not source.notes
@@ -91,7 +91,7 @@ def test_irregular_lists_are_left_out(tmp_path: Path, values: list[Any], reason:
 
 
 def test_what_is_left_out_is_told(tmp_path: Path) -> None:
-    """Records, durations and arrays of texts are left out.
+    """Records, durations, arrays of texts are left out.
 
     The other columns are read.
     """
@@ -103,7 +103,7 @@ def test_what_is_left_out_is_told(tmp_path: Path) -> None:
 
 
 def bomb(path: Path) -> Path:
-    """Write ten kilobytes with 36 gigabytes of text in them."""
+    """Write ten kilobytes that unpack to 36 gigabytes."""
     texts = pa.DictionaryArray.from_arrays(pa.array([0] * 60_000, pa.int32()), pa.array(["x" * 30_000]))
     pyarrow.parquet.write_table(pa.table({f"a{number}": texts for number in range(20)}), path, compression="zstd")
     assert path.stat().st_size < 10_000
@@ -126,7 +126,7 @@ def test_texts_that_are_much_more_inside(tmp_path: Path) -> None:
 
 
 def test_bounds_of_a_program(tmp_path: Path) -> None:
-    """A program sets its own limits on rows and bytes."""
+    """A program sets limits on rows and bytes."""
     pyarrow.parquet.write_table(pa.table({"a": list(range(1000))}), tmp_path / "t")
     assert read_arrow(tmp_path / "t", max_rows=1000).rows.num_rows == 1000
     with pytest.raises(UsageError, match="more than 999 rows"):
