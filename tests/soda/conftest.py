@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tests.soda import skies
 from uws_service.cli import run
 
 DID = "ivo://test.example/sky"
+COLLECTIONS = ("late", "faults", "store", "closed")
 
 
 @pytest.fixture(scope="session")
@@ -36,12 +38,36 @@ def sky(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(sky: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Yield the running service."""
-    service = Server(tmp_path_factory.mktemp("server"), {"UWS_APPLICATIONS": f'["{sky / "images.yaml"}"]'})
-    service.start()
-    yield service
-    service.stop()
+def collections(sky: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of descriptors whose indexes come later.
+
+    Each has a folder of its own, except for ``closed``: its images are those of the sky, for a group.
+    """
+    folder = tmp_path_factory.mktemp("collections")
+    for name in COLLECTIONS:
+        (folder / name).mkdir()
+        index = sky / "images.jsonl" if name == "closed" else folder / name / "images.jsonl"
+        access = "access:\n  groups: [friends]\n" if name == "closed" else ""
+        (folder / f"{name}.yaml").write_text(
+            f"name: {name}\ntitle: t\ndescription: d\nprotocol: soda\nimages: {{index: {index}}}\n{access}"
+        )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server(sky: Path, collections: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Yield the running service of all collections.
+
+    There is one for all tests, since a start takes long on a busy machine.
+    """
+    descriptors = [sky / "images.yaml", *(collections / f"{name}.yaml" for name in COLLECTIONS)]
+    settings = {"UWS_APPLICATIONS": json.dumps([str(path) for path in descriptors]), "UWS_IDENTITY_HEADER": "X-User"}
+    service = Server(tmp_path_factory.mktemp("server"), settings)
+    try:
+        service.start()
+        yield service
+    finally:
+        service.stop()
 
 
 @pytest.fixture

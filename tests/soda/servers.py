@@ -60,7 +60,9 @@ class Files:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop the server."""
+        """Stop the server, if it runs."""
+        if not self._thread.is_alive():
+            return
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()

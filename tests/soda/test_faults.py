@@ -71,25 +71,21 @@ SPOILED: dict[str, tuple[str, Callable[[Path], object], str]] = {
 
 
 @pytest.fixture(scope="module")
-def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def collection(collections: Path) -> Path:
     """Return files that were spoiled after they were described."""
-    folder = tmp_path_factory.mktemp("faults")
+    folder = collections / "faults"
     for name, kind in {"good": "beams", **{name: kind for name, (kind, _, _) in SPOILED.items()}}.items():
         kinds.ALL[kind]().writeto(folder / f"{name}.fits", output_verify="silentfix")
-    arguments = ["images", "add", str(folder), "--index", str(folder / "images.jsonl"), "--did", DID]
-    assert run([*arguments, "--application", str(folder / "images.yaml")]) == 0
+    assert run(["images", "add", str(folder), "--index", str(folder / "images.jsonl"), "--did", DID]) == 0
     for name, (_, spoil, _) in SPOILED.items():
         spoil(folder / f"{name}.fits")
     return folder
 
 
-@pytest.fixture(scope="module")
-def soda(collection: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Uws]:
-    service = Server(tmp_path_factory.mktemp("server"), {"UWS_APPLICATIONS": f'["{collection / "images.yaml"}"]'})
-    service.start()
-    with Uws(service.url, "images") as client:
+@pytest.fixture
+def soda(collection: Path, server: Server) -> Iterator[Uws]:
+    with Uws(server.url, "faults") as client:
         yield client
-    service.stop()
 
 
 @pytest.mark.parametrize("name", ["short", "gone", "text", "tableless", "place", "bits", "velocity"])
@@ -131,25 +127,18 @@ def test_jobs_tell_the_same(soda: Uws) -> None:
             assert word in rows[name]["message"] and f"{name}.fits" in rows[name]["message"], rows[name]
 
 
-def test_a_store_that_does_not_answer(tmp_path: Path) -> None:
+def test_a_store_that_does_not_answer(server: Server, collections: Path, tmp_path: Path) -> None:
     """The answer is 503 for what passes, else 422."""
-    (tmp_path / "web").mkdir()
-    skies.write(tmp_path / "web" / "a.fits", skies.numbered(500, 600), skies.header(1, 2, size=(600, 500)))
-    index = tmp_path / "images.jsonl"
-    good = Files(tmp_path / "web")
-    arguments = ["--index", str(index), "--did", DID, "--application", str(tmp_path / "images.yaml")]
-    assert run(["images", "add", f"{good.url}/a.fits", *arguments]) == 0
-    without_ranges = Files(tmp_path / "web", ranges=False)
-    line = json.loads(index.read_text())
-    extra = [
-        {**line, "id": f"{DID}?{name}", "source": f"{url}/a.fits"} for name, url in (("poor", without_ranges.url),)
-    ]
-    extra.append({**line, "id": f"{DID}?moved", "source": f"{good.url}/b.fits"})
-    index.write_text("".join(json.dumps(entry) + "\n" for entry in (line, *extra)))
-    service = Server(tmp_path / "server", {"UWS_APPLICATIONS": f'["{tmp_path / "images.yaml"}"]'})
-    service.start()
+    skies.write(tmp_path / "a.fits", skies.numbered(500, 600), skies.header(1, 2, size=(600, 500)))
+    index = collections / "store" / "images.jsonl"
+    good, without_ranges = Files(tmp_path), Files(tmp_path, ranges=False)
     try:
-        with Uws(service.url, "images") as soda:
+        assert run(["images", "add", f"{good.url}/a.fits", "--index", str(index), "--did", DID]) == 0
+        entry = json.loads(index.read_text())
+        without_parts = {**entry, "id": f"{DID}?poor", "source": f"{without_ranges.url}/a.fits"}
+        moved = {**entry, "id": f"{DID}?moved", "source": f"{good.url}/b.fits"}
+        index.write_text("".join(json.dumps(line) + "\n" for line in (entry, without_parts, moved)))
+        with Uws(server.url, "store") as soda:
             for name, status, word in (("a", 200, ""), ("poor", 422, "Range"), ("moved", 422, "not where the index")):
                 answer = soda.http.get(f"{soda.base}/sync", params={"ID": f"{DID}?{name}", "CIRCLE": "1 2 0.1"})
                 assert answer.status_code == status, answer.text
@@ -160,7 +149,7 @@ def test_a_store_that_does_not_answer(tmp_path: Path) -> None:
             assert answer.text.startswith("ServiceUnavailable: a.fits can't be read")
             assert "127.0.0.1" not in answer.text
     finally:
-        service.stop()
+        good.stop()
         without_ranges.stop()
 
 

@@ -277,38 +277,24 @@ def test_obscore_rows_lead_to_the_links(soda: Uws, sky: Path) -> None:
     assert soda.http.get(cube["access_url"]).headers["content-type"] == cube["access_format"]
 
 
-def test_an_index_that_is_not_there(tmp_path: Path) -> None:
+def test_an_index_that_is_not_there(server: Server, collections: Path) -> None:
     """The answer is 503 until the index is there."""
-    text = "name: late\ntitle: t\ndescription: d\nprotocol: soda\nimages: {index: late.jsonl}\n"
-    (tmp_path / "late.yaml").write_text(text)
-    service = Server(tmp_path / "server", {"UWS_APPLICATIONS": f'["{tmp_path / "late.yaml"}"]'})
-    service.start()
-    try:
-        for resource in ("sync", "links"):
-            answer = httpx2.get(f"{service.url}/late/{resource}", params={"ID": POLE})
-            assert answer.status_code == 503 and "retry-after" in answer.headers
-            assert "late.jsonl" not in answer.text and str(tmp_path) not in answer.text
-        (tmp_path / "late.jsonl").write_text("")
-        assert httpx2.get(f"{service.url}/late/links", params={"ID": POLE}).status_code == 200
-    finally:
-        service.stop()
+    for resource in ("sync", "links"):
+        answer = httpx2.get(f"{server.url}/late/{resource}", params={"ID": POLE}, timeout=180)
+        assert answer.status_code == 503 and "retry-after" in answer.headers
+        assert "images.jsonl" not in answer.text and str(collections) not in answer.text
+    (collections / "late" / "images.jsonl").write_text("")
+    assert httpx2.get(f"{server.url}/late/links", params={"ID": POLE}, timeout=180).status_code == 200
 
 
-def test_who_may_not_is_told_in_the_same_way(sky: Path, tmp_path: Path) -> None:
+def test_who_may_not_is_told_in_the_same_way(server: Server) -> None:
     """S-005: AuthorizationError is text."""
-    closed = tmp_path / "closed.yaml"
-    text = (sky / "images.yaml").read_text().replace("images.jsonl", str(sky / "images.jsonl"))
-    closed.write_text(text + "access:\n  groups: [friends]\n")
-    service = Server(tmp_path, {"UWS_APPLICATIONS": f'["{closed}"]', "UWS_IDENTITY_HEADER": "X-User"})
-    service.start()
-    try:
-        response = httpx2.get(f"{service.url}/images/sync", params={"ID": POLE}, headers={"X-User": "somebody"})
-        assert response.status_code == 403
-        assert response.headers["content-type"].startswith("text/plain")
-        assert response.text.startswith("AuthorizationError: ")
-        assert httpx2.get(f"{service.url}/images/links", params={"ID": POLE}).status_code in (401, 403)
-    finally:
-        service.stop()
+    closed = f"{server.url}/closed"
+    response = httpx2.get(f"{closed}/sync", params={"ID": POLE}, headers={"X-User": "somebody"}, timeout=180)
+    assert response.status_code == 403
+    assert response.headers["content-type"].startswith("text/plain")
+    assert response.text.startswith("AuthorizationError: ")
+    assert httpx2.get(f"{closed}/links", params={"ID": POLE}, timeout=180).status_code in (401, 403)
 
 
 def test_the_images_that_ship(server: Server) -> None:
