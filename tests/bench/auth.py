@@ -1,4 +1,7 @@
-"""What a token costs: GET of a private job with one against GET of the same job of a service without issuers."""
+"""What a token costs.
+
+GET of a private job with one against GET of the same job of a service without issuers.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ FRESH = 5_000
 
 
 async def measure(folder: Path) -> list[Figure]:
-    """A remembered token, and one that is verified anew in each request."""
+    """Measure remembered tokens and new ones."""
     issuer = NanoIdp(folder / "issuer")
     issuer.start()
     plain = Server(folder / "plain")

@@ -32,7 +32,9 @@ LOOK = 30.0
 
 
 async def many(folder: Path, site: Site) -> Figure:
-    """500 jobs through the service against as many raw Jobs, on KWOK's nodes: pods cost nothing but their objects.
+    """Compare 500 jobs with as many raw Jobs.
+
+    They run on KWOK's nodes, where pods cost nothing but their objects.
 
     The raw Jobs have the same pods, since the API server's work grows with what is in them. No kubelet is there to
     ask for the pods' tokens and no agent to use them, so a stand-in asks for one for every pod, ours and raw; for
@@ -92,7 +94,7 @@ async def _burst_ours(http: httpx2.AsyncClient, url: str, number: int) -> float:
 
 
 def _raw(settings: dict[str, Any]) -> dict[str, Any]:
-    """The manifest of a job of the service, as the raw Jobs have it too."""
+    """Return the manifest of a raw Job."""
     application = load_application(SHELL)
     parameters = (Parameter("SCRIPT", "true"),)
     job = Job("0" * 32, "shell", None, Phase.QUEUED, 0, 0, None, parameters=parameters)
@@ -133,7 +135,10 @@ async def _burst_bare(cluster: Cluster, number: int, body: dict[str, Any]) -> fl
 
 
 async def _stand_in(cluster: Cluster, url: str) -> None:
-    """Do for every pod what its kubelet would do, and for those of the service what its agent would do."""
+    """Do for every pod what its kubelet would do.
+
+    For those of the service what its agent would do.
+    """
     tasks: set[asyncio.Task[None]] = set()
     gate = asyncio.Semaphore(32)
 
@@ -167,7 +172,10 @@ async def _stand_in(cluster: Cluster, url: str) -> None:
 
 
 async def live(folder: Path, site: Site) -> list[Figure]:
-    """What a service costs that drives thousands of live Jobs to which nothing happens: their pods fit no node."""
+    """Return what thousands of quiet Jobs cost.
+
+    Their pods fit no node, so nothing happens to them.
+    """
     site.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "live"}})
     settings = settings_of(
         site, "live", slots=LIVE, qps=1000, schedule_patience=0, node_selector={"type": "none"}, tolerations=[]

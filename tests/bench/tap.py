@@ -42,7 +42,7 @@ SCANNED = 0.1
 
 
 async def measure(folder: Path) -> list[Figure]:
-    """All figures."""
+    """Return all figures."""
     server = Server(folder / "service")
     catalogue = folder / "service" / "data" / "catalogues"
     await asyncio.to_thread(_publish, folder, catalogue)
@@ -59,7 +59,7 @@ async def measure(folder: Path) -> list[Figure]:
 
 @contextlib.contextmanager
 def _peer(folder: Path) -> Iterator[str]:
-    """The base URL of the other server while it runs; empty where there is none."""
+    """Yield the base URL of the other server while it runs; empty where there is none."""
     if PEER:
         yield PEER
         return
@@ -107,7 +107,10 @@ async def _small(url: str, folder: Path) -> list[Figure]:
 
 
 async def _load(base: str, query: str, seconds: float) -> tuple[float, float]:
-    """Requests a second, and the seconds within which 95 % were answered; every answer must be a good one."""
+    """Return requests a second, and the 95 % delay.
+
+    In seconds; every answer must be a good one.
+    """
     url = f"{base}/sync?{urlencode({'REQUEST': 'doQuery', 'LANG': 'ADQL', 'QUERY': query})}"
     parts = urlsplit(url)
     wire = request_bytes(url)
@@ -138,7 +141,7 @@ async def _load(base: str, query: str, seconds: float) -> tuple[float, float]:
 
 
 async def _answer(reader: asyncio.StreamReader) -> tuple[bytes, bool]:
-    """The body, and whether the connection stays open."""
+    """Return a body and whether more may follow."""
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
     if not head.startswith((b"http/1.1 200", b"http/1.0 200")):
         raise RuntimeError(head[:300])
@@ -235,7 +238,10 @@ async def _large(server: Server, folder: Path) -> list[Figure]:
 
 
 def _fetched(server: Server, form: str, rows: int) -> tuple[int, float, int]:
-    """Bytes, seconds, and the most memory of the service's processes meanwhile, in bytes."""
+    """Return bytes, seconds and peak memory.
+
+    The memory of all processes of the service, in bytes.
+    """
     assert server.process is not None
     service = psutil.Process(server.process.pid)
     words = {"LANG": "ADQL", "QUERY": f"SELECT TOP {rows} * FROM bench.stars", "MAXREC": str(ROWS + 1),

@@ -1,4 +1,7 @@
-"""10,000 requests that block in WAIT in one process: how fast each wakes up, and what it costs in memory."""
+"""10,000 requests that block in one process.
+
+How fast each wakes up, and what it costs in memory.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,10 @@ def rss_kib(pid: int) -> int:
 
 
 async def measure(folder: Path) -> list[Figure]:
-    """One waiter a job; then a tenth of the jobs are aborted one by one, at a steady rate."""
+    """Measure one waiter for each job.
+
+    Then a tenth of the jobs are aborted one by one, at a steady rate.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 60_000), hard))
     server = Server(folder, {"UWS_LIMITS__WAIT": "600"})

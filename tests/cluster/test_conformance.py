@@ -26,7 +26,10 @@ IS_COMPLETE = os.environ.get("UWS_TEST_CONFORMANCE") == "all"
     [("open", ALL if IS_COMPLETE else ("sleep", "cutout")), ("tokens", ALL if IS_COMPLETE else ("tap", "crossmatch"))],
 )
 def test_no_fail_and_no_warning(kind: str, names: tuple[str, ...], site_a: Site, folder: Path, tmp_path: Path) -> None:
-    """All faces of the service, side by side; the same jobs as on the embedded one."""
+    """All faces of the service, side by side.
+
+    The same jobs as on the embedded one.
+    """
     # The machine is busy with the pods of several jobs: the site's patience is that of a real one.
     settings = settings_of(site_a, image_patience=120, schedule_patience=120)
     server = ClusterServer(folder, [settings], site_a.host_address, reap_interval=0.3)

@@ -31,7 +31,9 @@ EXTRAS = (kueue.NAME, kwok.NAME)
 
 
 class Site(Cluster):
-    """One cluster; made by ``Site.up`` or ``Site.find``, in any process and at any time.
+    """One cluster.
+
+    Made by ``Site.up`` or ``Site.find``, in any process and at any time.
 
     Attributes
     ----------
@@ -66,7 +68,9 @@ class Site(Cluster):
 
     @classmethod
     def up(cls, name: str, *, kueue: bool = False, kwok: bool = False) -> Site:
-        """A running site of that name; one that runs already is used as it is, what is down in it is started.
+        """Return a running site of that name.
+
+        One that runs already is used as it is, what is down in it is started.
 
         Parameters
         ----------
@@ -100,13 +104,13 @@ class Site(Cluster):
 
     @classmethod
     def find(cls, name: str) -> Site | None:
-        """The running site of that name."""
+        """Return the running site of that name."""
         layout = ground.find(name)
         return cls(layout) if layout is not None and ground.sound(layout) else None
 
     @classmethod
     def names(cls) -> list[str]:
-        """The names of all sites that were started and not stopped, also of such as broke."""
+        """Return the names of all sites that were started and not stopped, also of such as broke."""
         return ground.names()
 
     def down(self) -> None:
@@ -116,7 +120,10 @@ class Site(Cluster):
 
     @classmethod
     def remove(cls, name: str) -> bool:
-        """Remove a site in whatever state it is; whether there was anything of it."""
+        """Remove a site in whatever state it is.
+
+        Whether there was anything of it.
+        """
         machine.check_name(name)
         with locked(state_folder() / f"{name}.lock"):
             layout = ground.find(name)
@@ -125,7 +132,10 @@ class Site(Cluster):
         return layout is not None
 
     def _start_all(self, extras: Sequence[str]) -> None:
-        """Start what does not run, in order; return when the node is ready and so are the extras."""
+        """Start what does not run, in order.
+
+        Return when the node is ready and so are the extras.
+        """
         new_runtime = not self.alive("containerd")
         for component in components.ORDER:
             if not self.alive(component):
@@ -161,7 +171,10 @@ class Site(Cluster):
     # Components
 
     def start(self, component: str) -> None:
-        """Start a component that was killed or stopped; return when it serves."""
+        """Start a component that was killed or stopped.
+
+        Return when it serves.
+        """
         self._check_component(component)
         if self.alive(component):
             raise ClusterError(f"{component} of site {self.name} runs already")
@@ -169,24 +182,30 @@ class Site(Cluster):
         self._wait_ready(component, 90)
 
     def kill(self, component: str, signal: int = signal.SIGKILL) -> None:
-        """Send a component a signal; after SIGKILL it has ended when this returns."""
+        """Send a component a signal.
+
+        After SIGKILL it has ended when this returns.
+        """
         process = self._running(component)
         process.send(signal)
         if signal == 9 and not process.wait(10):
             raise ClusterError(f"{component} of site {self.name} does not end")
 
     def stop_component(self, component: str, patience: float = 15) -> None:
-        """Let a component end in order; kill it if it takes longer than the patience."""
+        """Let a component end in order.
+
+        Kill it if it takes longer than the patience.
+        """
         self._running(component).end(patience)
 
     def alive(self, component: str) -> bool:
-        """Whether a component's process runs."""
+        """Return whether a component's process runs."""
         self._check_component(component)
         process = self.namespaces.process(component)
         return process is not None and process.alive
 
     def log(self, component: str) -> str:
-        """What a component has written."""
+        """Return what a component has written."""
         return self.layout.log(component).read_text(errors="replace")
 
     def _check_component(self, component: str) -> None:
@@ -220,7 +239,7 @@ class Site(Cluster):
         )
 
     def ready(self, component: str) -> bool:
-        """Whether a component serves, asked from inside the site, so that a cut does not matter."""
+        """Return whether a component serves, asked from inside the site, so that a cut does not matter."""
         if not self.alive(component):
             return False
         if component == "containerd":
@@ -247,7 +266,10 @@ class Site(Cluster):
         )
 
     def enter(self, command: Sequence[str]) -> int:
-        """Run a command inside the site, on this terminal; its exit code."""
+        """Run a command inside the site, on this terminal.
+
+        Its exit code.
+        """
         return subprocess.run([*self.namespaces.entering("mount", "net", "pid"), *command]).returncode
 
     # Partition
@@ -262,7 +284,7 @@ class Site(Cluster):
 
     @property
     def is_cut(self) -> bool:
-        """Whether the site is cut off."""
+        """Return whether the site is cut off."""
         return self._cable.is_cut
 
     @property
@@ -276,7 +298,7 @@ class Site(Cluster):
         self.containerd.import_image(path)
 
     def images(self) -> list[str]:
-        """The names of the images that the node has."""
+        """Return the names of the images that the node has."""
         return self.containerd.images()
 
     # Talking to the API server
@@ -289,7 +311,7 @@ class Site(Cluster):
         return completed.stdout if completed.returncode == 0 else ""
 
     def kubeconfig_for(self, service_account: str, namespace: str, lifetime: float = 3600) -> Path:
-        """A kubeconfig with a token of a service account; each call writes a new token to the same file.
+        """Return a kubeconfig with a token of a service account; each call writes a new token to the same file.
 
         The API server issues no tokens for less than ten minutes: shorter ones are signed with the site's own key, and
         are what the API server would have issued in every other way. It remembers a token for ten seconds, so that one
@@ -317,15 +339,15 @@ class Site(Cluster):
     # Counting
 
     def audited(self, verb: str, resource: str = "jobs", namespace: str | None = None) -> Counter[str]:
-        """How often the API server did that to an object of each name; without a namespace, in all."""
+        """Return how often the API server did that to an object of each name; without a namespace, in all."""
         return audit.count(self.audit_log, verb, resource, namespace, {200, 201, 202})
 
     def job_creations(self, namespace: str) -> Counter[str]:
-        """How often the API server created a Job of each name."""
+        """Return how often the API server created a Job of each name."""
         return audit.count(self.audit_log, "create", "jobs", namespace, {201})
 
     def job_deletions(self, namespace: str) -> Counter[str]:
-        """How often the API server accepted the deletion of a Job of each name."""
+        """Return how often the API server accepted the deletion of a Job of each name."""
         return audit.count(self.audit_log, "delete", "jobs", namespace, {200, 202})
 
     def _excerpts(self) -> str:

@@ -65,7 +65,10 @@ def bulk(
 
 
 def _wait(client: UwsClient, listed: str, timeout: float | None) -> None:
-    """Look at the list until all have ended; 1 as exit code if not all are COMPLETED."""
+    """Look at the list until all have ended.
+
+    1 as exit code if not all are COMPLETED.
+    """
     from rich.progress import Progress
 
     end = time.monotonic() + timeout if timeout is not None else None

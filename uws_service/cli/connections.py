@@ -1,4 +1,6 @@
-"""Connections to the web server, bounded: in size of a head, in time, and in number.
+"""Connections to the web server, bounded.
+
+In size of a head, in time, and in number.
 
 Each connection is in one of four states: between requests, sending a head, sending a body, or waiting for us. Once a
 second all are looked at, so that a request costs no timer. When there are as many as there may be, those that keep us
@@ -53,7 +55,10 @@ def raise_descriptor_limit() -> int:
 
 
 def most_connections() -> int:
-    """How many connections this process may have: each may need a file beside it, and the rest of the service some."""
+    """Return how many connections this process may have.
+
+    Each may need a file beside it, and the rest of the service some.
+    """
     descriptors = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], MOST_DESCRIPTORS)
     if descriptors < 0:  # no limit
         descriptors = MOST_DESCRIPTORS
@@ -93,7 +98,7 @@ class Sweeper:
             self._loop.call_later(SWEEP_SECONDS, self._sweep)
 
     def make_room(self, latest: BoundedProtocol) -> bool:
-        """Whether there is room for the connection that has just come, if need be at the cost of others."""
+        """Return whether there is room for the connection that has just come, if need be at the cost of others."""
         now = self._loop.time()
         lagging = [(connection.behind(now), connection) for connection in self.connections if connection is not latest]
         waiting = sorted(((lag, connection) for lag, connection in lagging if lag > 0), key=lambda pair: -pair[0])
@@ -136,7 +141,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(503, "The service has too many connections; try again in a few seconds.")
 
     def data_received(self, data: bytes) -> None:
-        """As uvicorn's, without its timer, and with bounds."""
+        """Take bytes as uvicorn does, within bounds."""
         if self.state is REFUSED:
             return
         self._now = self.loop.time()
@@ -188,7 +193,10 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """As uvicorn's, without its timer: the sweeper ends what is idle for too long."""
+        """Note the end of an answer, without uvicorn's timer.
+
+        The sweeper ends what is idle for too long.
+        """
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
@@ -204,7 +212,10 @@ class BoundedProtocol(HttpToolsProtocol):
     # --- bounds -----------------------------------------------------------------------------------------------
 
     def behind(self, now: float) -> float:
-        """Seconds that the connection's client keeps us waiting; 0: it does not. Idle ones are far behind."""
+        """Return seconds that the connection's client keeps us waiting.
+
+        0: it does not. Idle ones are far behind.
+        """
         if self.state is IDLE or self.state is REFUSED or self.transport.is_closing():
             return 1e6 + now - self.since
         if self.state is HEAD:
@@ -235,7 +246,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._check_body(now, waited)
 
     def _we_wait(self) -> bool:
-        """Whether it is we who keep a body from coming."""
+        """Return whether it is we who keep a body from coming."""
         cycle = self.cycle
         return self.flow.read_paused or (cycle.waiting_for_100_continue and not cycle.response_complete)
 
@@ -270,7 +281,10 @@ class BoundedProtocol(HttpToolsProtocol):
         )
 
     def _refuse(self, status: int, message: str) -> None:
-        """Answer and close; only close if another answer is on its way."""
+        """Answer and close.
+
+        Only close if another answer is on its way.
+        """
         if self.state is REFUSED or self.transport.is_closing():
             return
         cycle = self.cycle

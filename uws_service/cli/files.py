@@ -1,4 +1,7 @@
-"""Commands for what a job leaves: ``results`` and ``logs``."""
+"""Commands for what a job leaves.
+
+``results`` and ``logs``.
+"""
 
 from __future__ import annotations
 
@@ -117,7 +120,10 @@ def _list(results: list[JobResult], *, as_json: bool) -> None:
 
 
 def _names(results: list[JobResult], folder: Path) -> list[Path]:
-    """A file for each result: safe in any folder, and no two the same."""
+    """Return a file for each result.
+
+    Safe in any folder, and no two the same.
+    """
     used_names: set[str] = set()
     files = []
     for result in results:

@@ -1,4 +1,7 @@
-"""How jobs are shown: tables for people, JSON for machines, a moving line while one waits."""
+"""How jobs are shown.
+
+Tables for people, JSON for machines, a moving line while one waits.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ COLOURS = {"COMPLETED": "green", "ERROR": "red", "ABORTED": "yellow", "EXECUTING
 
 
 def job_json(job: JobDocument) -> dict[str, Any]:
-    """A job for machines: instants as ISO 8601 in UTC, durations in seconds, sizes in bytes."""
+    """Return a job for machines.
+
+    Instants as ISO 8601 in UTC, durations in seconds, sizes in bytes.
+    """
     from uws_service.client import format_instant
 
     document = asdict(job)
@@ -30,7 +36,7 @@ def job_json(job: JobDocument) -> dict[str, Any]:
 
 
 def print_list(listing: JobList, *, as_json: bool) -> None:
-    """A job list on standard output."""
+    """Print a job list on standard output."""
     from uws_service.client import format_instant
 
     rows = [{**asdict(job), "created": format_instant(job.created) if job.created else None} for job in listing.jobs]
@@ -52,7 +58,7 @@ def print_list(listing: JobList, *, as_json: bool) -> None:
 
 
 def print_job(out: Console, job: JobDocument, detail: str = "") -> None:
-    """One job in full on standard output."""
+    """Print one job in full on standard output."""
     from rich.table import Table
     from rich.text import Text
 
@@ -101,7 +107,7 @@ def print_job(out: Console, job: JobDocument, detail: str = "") -> None:
 
 
 def progress_text(job: JobDocument) -> str:
-    """``42 % some words``, as far as the server tells."""
+    """Return ``42 % some words``, as far as the server tells."""
     percent = f"{job.progress:.0%}".replace("%", " %") if job.progress is not None else ""
     return " ".join(part for part in (percent, one_line(job.message, 200)) if part)
 
@@ -122,7 +128,10 @@ def ended(job: JobDocument, detail: str = "") -> tuple[int, str]:
 
 
 def watch(client: UwsClient, job: str, timeout: float | None) -> JobDocument:
-    """Wait for a job; on a terminal with a moving line, else with one line for each phase."""
+    """Wait for a job.
+
+    On a terminal with a moving line, else with one line for each phase.
+    """
     from uws_service.client import WaitTimeout
 
     try:

@@ -1,4 +1,7 @@
-"""The command ``usage``: the accounts of a service, for its operator."""
+"""The command ``usage``.
+
+The accounts of a service, for its operator.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +75,7 @@ def usage(
 
 
 def _instant(text: str | None, option: str, default: int) -> int:
-    """Milliseconds since 1970 of a day or an instant."""
+    """Return milliseconds since 1970 of a day or an instant."""
     if text is None:
         return default
     try:
@@ -143,7 +146,10 @@ def _figures(line: Line) -> dict[str, Any]:
 
 
 async def _print_records(url: str, period: tuple[int, int], *, as_json: bool) -> None:
-    """Lines as they are read: CSV, or a JSON object in each line."""
+    """Print lines as they are read.
+
+    CSV, or a JSON object in each line.
+    """
     import csv
     import json
 
