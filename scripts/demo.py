@@ -217,7 +217,7 @@ def cone_search(url: str, token: str | None = None) -> None:
 
 
 def print_urls(url: str, job_url: str, *, private: bool = False) -> None:
-    """Return where to go on, with a browser or with curl."""
+    """Print where to go on, with a browser or with curl."""
     print(f"\nLook at it in a browser:  {url}/")
     print(f"Queries in ADQL:          {url}/tap/examples")
     print(f"This job:                 {job_url}")

@@ -32,7 +32,7 @@ def conditions(cluster: Cluster, kind: str, name: str, namespace: str) -> dict[s
 
 
 def wait_complete(cluster: Cluster, name: str, namespace: str, timeout: float = 60) -> None:
-    """Return once a Job is complete.
+    """Wait until a Job is complete.
 
     Fail at once when it has failed.
     """

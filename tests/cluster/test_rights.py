@@ -48,7 +48,7 @@ def _job(name: str) -> dict[str, Any]:
 
 
 async def _watch(cluster: Cluster, kind: str) -> None:
-    """Return the first change of a watch.
+    """Wait for the first change of a watch.
 
     What is there.
     """
@@ -85,7 +85,7 @@ def _ended_pod(site: Site, namespace: str) -> str:
 
 
 def _grant(site: Site, namespace: str, without: tuple[str, str] | None = None) -> None:
-    """Return the Role without one right."""
+    """Grant the Role without one right."""
     rules = []
     for rule in _role()["rules"]:
         (resource,) = rule["resources"]

@@ -234,7 +234,7 @@ class Progress:
         print(title, file=report, flush=True)
 
     def say(self, text: str) -> None:
-        """Return how far it is."""
+        """Say how far it is."""
         if self._terminal:
             print(f"\r\033[K{text}", end="", file=self._report, flush=True)
         elif time.monotonic() - self._last > 30:
@@ -242,7 +242,7 @@ class Progress:
             print(text, file=self._report, flush=True)
 
     def done(self, text: str) -> None:
-        """Return the last word."""
+        """Say that it is done."""
         print(f"\r\033[K{text}" if self._terminal else text, file=self._report, flush=True)
 
 

@@ -51,7 +51,7 @@ def environment() -> dict[str, str]:
 
 
 def prepare(site: Cluster, layout: Layout) -> None:
-    """Return everything that the controller needs before it starts."""
+    """Make what the controller needs before it starts."""
     program = build.ensure(NAME)[NAME]
     files = program.parent / "config" / "components"
     authority = Path(layout.certificate("ca.crt")).read_bytes()

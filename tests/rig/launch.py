@@ -41,7 +41,7 @@ def start_time(pid: int, proc: int) -> str:
 
 
 def detach(log: str) -> None:
-    """Return a session of its own, with input from nowhere and output to a log file."""
+    """Begin a session with its output in a log file."""
     os.setsid()
     null = os.open(os.devnull, os.O_RDONLY)
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)

@@ -14,7 +14,10 @@ from tests.rig.errors import ClusterError, Unable
 
 
 def check_name(name: str) -> None:
-    """Return a site's name becomes part of those of its node and its network interface."""
+    """Check a site's name.
+
+    It becomes part of the names of its node and its network interface.
+    """
     if not (name.isascii() and name.isalnum() and name == name.lower() and len(name) <= 8) or name == "last":
         raise ClusterError(f"{name!r} is no name for a site: up to eight small letters and digits, but not 'last'")
 

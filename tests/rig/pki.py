@@ -67,7 +67,7 @@ class Authority:
         )
 
     def issue(self, name: str, common_name: str, organization: str = "", hosts: Sequence[str] = ()) -> None:
-        """Return a certificate for a client.
+        """Issue a certificate for a client.
 
         For a server too when it has names or addresses.
         """

@@ -147,7 +147,10 @@ def _token(text: str | None) -> str | None:
 
 @contextmanager
 def guarded(after: str = "") -> Iterator[None]:
-    """Yield the client's errors as one line and the exit code for them; ``after`` is put at the line's end."""
+    """Turn the client's errors into a line and an exit code.
+
+    ``after`` is put at the line's end.
+    """
     from uws_service.client import ClientError
 
     try:

@@ -294,7 +294,7 @@ def _bare(url: str) -> str:
 
 @contextmanager
 def _translated(url: str, seconds: float) -> Iterator[None]:
-    """Yield the library's exceptions in our words."""
+    """Turn the library's exceptions into our own."""
     host = urlsplit(url).netloc.rpartition("@")[2]
     try:
         yield

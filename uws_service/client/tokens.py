@@ -125,7 +125,10 @@ class Keeper:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Yield two processes must not refresh one login at once: issuers take a refresh token once."""
+        """Hold the lock on the logins.
+
+        Two processes must not refresh one login at once: issuers take a refresh token once.
+        """
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with (self.folder / "lock").open("ab") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
