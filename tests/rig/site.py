@@ -29,6 +29,17 @@ from tests.rig.processes import Recorded, wait_for
 
 EXTRAS = (kueue.NAME, kwok.NAME)
 
+READY_URLS = {
+    "etcd": "http://127.0.0.1:2379/readyz",
+    "kube-apiserver": "https://127.0.0.1/readyz",
+    "kube-controller-manager": "https://127.0.0.1:10257/healthz",
+    "kube-scheduler": "https://127.0.0.1:10259/healthz",
+    "kubelet": "http://127.0.0.1:10248/healthz",
+    kueue.NAME: kueue.READY,
+    kwok.NAME: kwok.READY,
+}
+"""Where components answer once they serve."""
+
 
 class Site(Cluster):
     """One cluster.
@@ -120,10 +131,7 @@ class Site(Cluster):
 
     @classmethod
     def remove(cls, name: str) -> bool:
-        """Remove a site in whatever state it is.
-
-        Whether there was anything of it.
-        """
+        """Remove a site in whatever state it is; whether there was anything of it."""
         machine.check_name(name)
         with locked(state_folder() / f"{name}.lock"):
             layout = ground.find(name)
@@ -132,10 +140,7 @@ class Site(Cluster):
         return layout is not None
 
     def _start_all(self, extras: Sequence[str]) -> None:
-        """Start what does not run, in order.
-
-        Return when the node is ready and so are the extras.
-        """
+        """Start what does not run, in order; return when the node is ready and so are the extras."""
         new_runtime = not self.alive("containerd")
         for component in components.ORDER:
             if not self.alive(component):
@@ -171,10 +176,7 @@ class Site(Cluster):
     # Components
 
     def start(self, component: str) -> None:
-        """Start a component that was killed or stopped.
-
-        Return when it serves.
-        """
+        """Start a component that was killed or stopped; return when it serves."""
         self._check_component(component)
         if self.alive(component):
             raise ClusterError(f"{component} of site {self.name} runs already")
@@ -182,20 +184,14 @@ class Site(Cluster):
         self._wait_ready(component, 90)
 
     def kill(self, component: str, signal: int = signal.SIGKILL) -> None:
-        """Send a component a signal.
-
-        After SIGKILL it has ended when this returns.
-        """
+        """Send a component a signal; after SIGKILL it has ended when this returns."""
         process = self._running(component)
         process.send(signal)
         if signal == 9 and not process.wait(10):
             raise ClusterError(f"{component} of site {self.name} does not end")
 
     def stop_component(self, component: str, patience: float = 15) -> None:
-        """Let a component end in order.
-
-        Kill it if it takes longer than the patience.
-        """
+        """Let a component end in order; kill it if it takes longer than the patience."""
         self._running(component).end(patience)
 
     def alive(self, component: str) -> bool:
@@ -244,32 +240,16 @@ class Site(Cluster):
             return False
         if component == "containerd":
             return self.containerd.ready()
-        url = {
-            "etcd": "http://127.0.0.1:2379/readyz",
-            "kube-apiserver": "https://127.0.0.1/readyz",
-            "kube-controller-manager": "https://127.0.0.1:10257/healthz",
-            "kube-scheduler": "https://127.0.0.1:10259/healthz",
-            "kubelet": "http://127.0.0.1:10248/healthz",
-            kueue.NAME: kueue.READY,
-            kwok.NAME: kwok.READY,
-        }[component]
-        return self.namespaces.answers(url) and (component != "kubelet" or self._node_ready())
+        return self.namespaces.answers(READY_URLS[component]) and (component != "kubelet" or self._node_ready())
 
     def _node_ready(self) -> bool:
-        nodes = json.loads(
-            self._kubectl_inside("get", "nodes", self.layout.node, "--ignore-not-found", "-o", "json") or "{}"
-        )
-        conditions = nodes.get("status", {}).get("conditions", [])
+        nodes = self._kubectl_inside("get", "nodes", self.layout.node, "--ignore-not-found", "-o", "json")
+        conditions = json.loads(nodes or "{}").get("status", {}).get("conditions", [])
         accounts = self._kubectl_inside("get", "serviceaccount", "default", "--ignore-not-found", "-o", "name")
-        return bool(accounts) and any(
-            condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions
-        )
+        return bool(accounts) and ("Ready", "True") in ((entry["type"], entry["status"]) for entry in conditions)
 
     def enter(self, command: Sequence[str]) -> int:
-        """Run a command inside the site, on this terminal.
-
-        Its exit code.
-        """
+        """Run a command inside the site, on this terminal; its exit code."""
         return subprocess.run([*self.namespaces.entering("mount", "net", "pid"), *command]).returncode
 
     # Partition

@@ -91,7 +91,7 @@ def logout(url: ServiceArgument) -> None:
 def token(url: ServiceArgument) -> None:
     """Print a token for a service, for other programs.
 
-    Curl -H "Authorization: Bearer $(uws-service token URL)".
+    Such as curl -H "Authorization: Bearer $(uws-service token URL)".
     """
     from uws_service.client.tokens import Source
 

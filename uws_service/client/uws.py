@@ -102,10 +102,7 @@ class UwsClient:
     def jobs(
         self, url: str, *, phases: Iterable[str] = (), after: int | None = None, last: int | None = None
     ) -> JobList:
-        """Return the job list, filtered (U-052…U-057).
-
-        A 1.0 server does not filter, so it is done here again.
-        """
+        """Return the job list, filtered (U-052…U-057); A 1.0 server does not filter, so it is done here again."""
         names = [phase.upper() for phase in phases]
         query: list[tuple[str, str]] = [("PHASE", phase) for phase in names]
         if after is not None:
@@ -129,10 +126,7 @@ class UwsClient:
         return parse_job(answer.body, answer.url.partition("?")[0] if query else answer.url, answer.media_type)
 
     def error_text(self, job: JobDocument) -> str:
-        """Return what ``{job}/error`` says (U-032), in one line.
-
-        Empty if there is nothing to be read.
-        """
+        """Return what ``{job}/error`` says (U-032), in one line; empty if there is nothing to be read."""
         try:
             answer = self.http.get(f"{job.url.rstrip('/')}/error")
         except ClientError:
@@ -274,10 +268,7 @@ class UwsClient:
                 self._set(phase, "PHASE", word)
 
     def set_duration(self, url: str, seconds: int) -> None:
-        """Ask for another executionDuration (U-029).
-
-        The server may set less.
-        """
+        """Ask for another executionDuration (U-029); the server may set less."""
         self._set_again(f"{url.rstrip('/')}/executionduration", "EXECUTIONDURATION", str(seconds))
 
     def set_destruction(self, url: str, instant: int) -> None:
