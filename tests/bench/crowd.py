@@ -26,8 +26,8 @@ SHELL = Path(__file__).parents[1] / "cluster" / "applications" / "shell.yaml"
 RAW = "bench/raw"
 """A label of pods that the service knows nothing of."""
 JOBS = 500
-LIVE = 5_000
-LOOK = 30.0
+LIVE_JOBS = 5_000
+LOOK_SECONDS = 30.0
 """Seconds for which a service with so many live Jobs is looked at."""
 
 
@@ -178,7 +178,7 @@ async def live(folder: Path, site: Site) -> list[Figure]:
     """
     site.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "live"}})
     settings = settings_of(
-        site, "live", slots=LIVE, qps=1000, schedule_patience=0, node_selector={"type": "none"}, tolerations=[]
+        site, "live", slots=LIVE_JOBS, qps=1000, schedule_patience=0, node_selector={"type": "none"}, tolerations=[]
     )
     server = ClusterServer(folder / "live", [settings], site.host_address)
     server.start()
@@ -188,26 +188,28 @@ async def live(folder: Path, site: Site) -> list[Figure]:
         async with httpx2.AsyncClient(timeout=300) as http:
             empty = process.memory_info().rss
             table = "SCRIPT\n" + "true\n" * 1000
-            for number in range(LIVE // 1000):
+            for number in range(LIVE_JOBS // 1000):
                 files = {"TABLE": ("jobs.csv", io.BytesIO(table.encode()), "text/csv")}
                 data = {"PHASE": "RUN", "RUNID": f"live-{number}"}
                 answer = await http.post(f"{server.url}/shell/bulk", data=data, files=files)
                 assert answer.status_code == 303, answer.text
             began = time.monotonic()
-            while (pods := len(site.kubectl("get", "pods", "-n", "live", "-o", "name").splitlines())) < LIVE:
+            while (pods := len(site.kubectl("get", "pods", "-n", "live", "-o", "name").splitlines())) < LIVE_JOBS:
                 if time.monotonic() - began > 900:
-                    raise RuntimeError(f"only {pods} of {LIVE} pods after 900 s")
+                    raise RuntimeError(f"only {pods} of {LIVE_JOBS} pods after 900 s")
                 await asyncio.sleep(5)
-            await asyncio.sleep(LOOK)  # until all of them were looked at
+            await asyncio.sleep(LOOK_SECONDS)  # until all of them were looked at
             before, at = sum(process.cpu_times()[:2]), time.monotonic()
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(LOOK_SECONDS)
             share = (sum(process.cpu_times()[:2]) - before) / (time.monotonic() - at)
             grown_bytes = process.memory_info().rss - empty
     finally:
         server.stop()
         site.kubectl("delete", "namespace", "live", "--wait=false")
-    description = f"of one core, over {LOOK:.0f} s in which nothing happens to {LIVE} live Jobs"
+    description = f"of one core, over {LOOK_SECONDS:.0f} s in which nothing happens to {LIVE_JOBS} live Jobs"
     return [
         Figure.plain("controller's CPU", 100 * share, description, "%"),
-        Figure.plain("controller's memory", grown_bytes / 2**20, f"more with {LIVE} live Jobs than with none", "MiB"),
+        Figure.plain(
+            "controller's memory", grown_bytes / 2**20, f"more with {LIVE_JOBS} live Jobs than with none", "MiB"
+        ),
     ]

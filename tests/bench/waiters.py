@@ -18,7 +18,7 @@ from tests.bench.load import _read_answer, request_bytes
 from tests.server import Server
 
 WAITERS = 10_000
-RATE = 200.0
+ABORTS_PER_SECOND = 200.0
 """Phase changes a second while the waiters are woken."""
 
 
@@ -85,7 +85,7 @@ async def _measured(server: Server) -> list[Figure]:
             changed = time.perf_counter()
             await asyncio.wait_for(asyncio.shield(waiting[job]), 30)
             delays.append(max(woken[job] - changed, 0.0))
-            await asyncio.sleep(max(0.0, 1 / RATE - (time.perf_counter() - changed)))
+            await asyncio.sleep(max(0.0, 1 / ABORTS_PER_SECOND - (time.perf_counter() - changed)))
         delays.sort()
         for writer in connections:
             writer.close()

@@ -311,7 +311,7 @@ def test_compressed_and_wrongly_compressed_bodies() -> None:
 
 def test_a_document_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory has a limit, compressed or not."""
-    monkeypatch.setattr(http_module, "MAX_BODY", 10_000)
+    monkeypatch.setattr(http_module, "MAX_BODY_BYTES", 10_000)
     bomb = Reply(200, gzip.compress(b" " * 1_000_000), {"Content-Type": "text/xml", "Content-Encoding": "gzip"})
     with (
         Foreign(lambda _: bomb) as server,

@@ -99,7 +99,7 @@ def test_a_job_that_is_deleted_meanwhile() -> None:
 
 def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that stays away is an error."""
-    monkeypatch.setattr(uws_module, "PATIENCE", 0.5)
+    monkeypatch.setattr(uws_module, "PATIENCE_SECONDS", 0.5)
     with Foreign() as server, UwsClient(server.url) as client:
         server.answer = lambda _: xml(job("EXECUTING")) if len(server.requests) == 1 else Reply(drop="all")
         with pytest.raises(NetworkError):

@@ -16,14 +16,17 @@ from tests.conformance import OPEN, check_applications, judge, judge_ownership
 from tests.issuers import NanoIdp
 from tests.rig.site import Site
 
-ALL = ("sleep", "tap", "cutout", "crossmatch")
+APPLICATIONS = ("sleep", "tap", "cutout", "crossmatch")
 IS_COMPLETE = os.environ.get("UWS_TEST_CONFORMANCE") == "all"
 """`make soak-cluster` checks every application in both ways; otherwise each is checked in one of them."""
 
 
 @pytest.mark.parametrize(
     ("kind", "names"),
-    [("open", ALL if IS_COMPLETE else ("sleep", "cutout")), ("tokens", ALL if IS_COMPLETE else ("tap", "crossmatch"))],
+    [
+        ("open", APPLICATIONS if IS_COMPLETE else ("sleep", "cutout")),
+        ("tokens", APPLICATIONS if IS_COMPLETE else ("tap", "crossmatch")),
+    ],
 )
 def test_no_fail_and_no_warning(kind: str, names: tuple[str, ...], site_a: Site, folder: Path, tmp_path: Path) -> None:
     """All faces of the service, side by side.

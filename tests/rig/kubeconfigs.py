@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from tests.rig.components import Layout
 
-LEEWAY = 60
+LEEWAY_SECONDS = 60
 
 
 def render(layout: Layout, user: Mapping[str, str], namespace: str = "default") -> str:
@@ -61,9 +61,9 @@ def short_token(layout: Layout, namespace: str, service_account: str, *, uid: st
         "iss": layout.server,
         "aud": [layout.server],
         "sub": f"system:serviceaccount:{namespace}:{service_account}",
-        "iat": int(now - LEEWAY),
-        "nbf": int(now - LEEWAY),
-        "exp": int(now + lifetime - LEEWAY),
+        "iat": int(now - LEEWAY_SECONDS),
+        "nbf": int(now - LEEWAY_SECONDS),
+        "exp": int(now + lifetime - LEEWAY_SECONDS),
         "kubernetes.io": {"namespace": namespace, "serviceaccount": {"name": service_account, "uid": uid}},
     }
     text = ".".join(_encode(json.dumps(part).encode()) for part in ({"alg": "RS256", "typ": "JWT"}, claims))

@@ -63,7 +63,7 @@ def console(*, stderr: bool = False, width: int | None = None) -> Console:
     return Console(stderr=stderr, markup=False, highlight=False, emoji=False, width=width)
 
 
-WIDE = 10_000
+WIDE_COLUMNS = 10_000
 """Columns for tables with URLs, which are for copying and so are never cut or wrapped."""
 
 

@@ -16,7 +16,7 @@ import typer
 from uws_service.cli.common import (
     EXIT_FAILURE,
     EXIT_USAGE,
-    WIDE,
+    WIDE_COLUMNS,
     HeaderOption,
     HttpTimeoutOption,
     JobArgument,
@@ -116,7 +116,7 @@ def _list(results: list[JobResult], *, as_json: bool) -> None:
     for result in results:
         size = str(result.size) if result.size is not None else ""
         table.add_row(one_line(result.id), one_line(result.media_type or ""), size, one_line(result.href, 4000))
-    console(width=WIDE).print(table)
+    console(width=WIDE_COLUMNS).print(table)
 
 
 def _names(results: list[JobResult], folder: Path) -> list[Path]:

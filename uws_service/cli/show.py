@@ -9,7 +9,17 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from uws_service.cli.common import EXIT_JOB, EXIT_OK, EXIT_TIMEOUT, WIDE, Stop, console, note, one_line, print_json
+from uws_service.cli.common import (
+    EXIT_JOB,
+    EXIT_OK,
+    EXIT_TIMEOUT,
+    WIDE_COLUMNS,
+    Stop,
+    console,
+    note,
+    one_line,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,7 +63,7 @@ def print_list(listing: JobList, *, as_json: bool) -> None:
         phase = Text(one_line(job.phase), style=COLOURS.get(job.phase, ""))
         created = format_instant(job.created) if job.created is not None else ""
         table.add_row(phase, created, one_line(job.run_id or ""), one_line(job.owner or ""), one_line(job.url, 4000))
-    console(width=WIDE).print(table)
+    console(width=WIDE_COLUMNS).print(table)
     note(f"{len(listing.jobs)} job{'s' if len(listing.jobs) != 1 else ''}")
 
 

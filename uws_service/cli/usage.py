@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from uws_service.cli.common import EXIT_USAGE, WIDE, JsonOption, Stop, console, print_json
+from uws_service.cli.common import EXIT_USAGE, WIDE_COLUMNS, JsonOption, Stop, console, print_json
 from uws_service.cli.operator_commands import ConfigOption, DatabaseOption, DataOption
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def _print_sums(keys: list[str], lines: list[Line], *, as_csv: bool, as_json: bo
     for row in rows:
         table.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values()))
     if rows:
-        console(width=WIDE if not sys.stdout.isatty() else None).print(table)
+        console(width=WIDE_COLUMNS if not sys.stdout.isatty() else None).print(table)
     else:
         print("No attempt ended in this period.")
 

@@ -23,7 +23,7 @@ from uws_service.client.documents import read_xml
 from uws_service.client.errors import BadDocument, ClientError, NetworkError, ServerError
 
 MAX_REDIRECTS = 10
-MAX_BODY = 256 * 1024**2
+MAX_BODY_BYTES = 256 * 1024**2
 """Largest document that is read into memory, in bytes; results are streamed and have no such limit."""
 ACCEPT = "application/xml, text/xml;q=0.9, text/plain;q=0.8, */*;q=0.5"
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -133,8 +133,8 @@ class Http:
             body = bytearray()
             for chunk in self.chunks(response):
                 body += chunk
-                if len(body) > MAX_BODY:
-                    raise BadDocument(f"{response.url} answers with more than {MAX_BODY} bytes")
+                if len(body) > MAX_BODY_BYTES:
+                    raise BadDocument(f"{response.url} answers with more than {MAX_BODY_BYTES} bytes")
             return Answer(response.status_code, response.headers, bytes(body), str(response.url))
 
     @contextmanager

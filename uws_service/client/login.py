@@ -14,8 +14,8 @@ from uws_service import __version__
 from uws_service.client.tokens import Login, TokenError, is_safe
 
 GRANT = "urn:ietf:params:oauth:grant-type:device_code"
-TIMEOUT = 30.0
-SLOWER = 5
+TIMEOUT_SECONDS = 30.0
+SLOW_DOWN_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Device:
 
 def _client() -> httpx2.Client:
     headers = {"User-Agent": f"uws-service/{__version__}", "Accept": "application/json"}
-    return httpx2.Client(timeout=TIMEOUT, headers=headers, follow_redirects=False)
+    return httpx2.Client(timeout=TIMEOUT_SECONDS, headers=headers, follow_redirects=False)
 
 
 def offers(url: str) -> list[Offer]:
@@ -145,7 +145,7 @@ def _poll(
             answer = http.post(url, data=dict(form))
             document = answer.json()
         except (httpx2.TransportError, ValueError):
-            interval += SLOWER
+            interval += SLOW_DOWN_SECONDS
             continue
         if not isinstance(document, dict):
             raise TokenError(f"{url} does not answer with JSON")
@@ -155,7 +155,7 @@ def _poll(
             case "authorization_pending":
                 continue
             case "slow_down":
-                interval += SLOWER
+                interval += SLOW_DOWN_SECONDS
             case "access_denied":
                 raise TokenError("the login was refused")
             case "expired_token":

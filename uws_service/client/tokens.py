@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from uws_service.client.errors import ClientError
 
-EARLY = 60
+EARLY_SECONDS = 60
 """A token is refreshed so many seconds before its end."""
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
 
@@ -99,7 +99,7 @@ class Login:
 
     def is_fresh(self, now: float) -> bool:
         """Return whether the token can still be sent."""
-        return now < self.expires - EARLY
+        return now < self.expires - EARLY_SECONDS
 
 
 def config_folder(environment: Mapping[str, str]) -> Path:

@@ -26,8 +26,8 @@ STOPPED = frozenset({*(phase.value for phase in FINAL), Phase.PENDING.value, Pha
 """Phases in which waiting is over: ended, or somebody has to send RUN."""
 WAIT_SECONDS = 30
 """Length of one WAIT; below the read timeouts of common proxies (C-26)."""
-FIRST_PAUSE, LONGEST_PAUSE, GROWTH = 0.25, 15.0, 1.5
-PATIENCE = 120.0
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS, PAUSE_GROWTH = 0.25, 15.0, 1.5
+PATIENCE_SECONDS = 120.0
 """Seconds for which a server may fail while we wait for a job: it may be restarting."""
 
 Pairs = Sequence[tuple[str, str]]
@@ -213,7 +213,7 @@ class UwsClient:
         try:
             answer = self._post(url, fields, uploads, headers)
         except NetworkError:
-            time.sleep(FIRST_PAUSE)
+            time.sleep(FIRST_PAUSE_SECONDS)
             answer = self._post(url, fields, uploads, headers)
         return _job_url(answer)
 
@@ -232,7 +232,7 @@ class UwsClient:
         try:
             answer = self._post(f"{base}/bulk", fields, [upload], headers)
         except NetworkError:
-            time.sleep(FIRST_PAUSE)
+            time.sleep(FIRST_PAUSE_SECONDS)
             answer = self._post(f"{base}/bulk", fields, [upload], headers)
         return _job_url(answer)
 
@@ -319,7 +319,7 @@ class UwsClient:
 
         ``interval`` is the length of one WAIT in seconds, and so the time between two looks at the progress.
         ``on_change`` is called with each document. A server that does not block (1.0, or WAIT ignored) is asked at
-        growing intervals. A server that fails for a while is asked again, for at most `PATIENCE` seconds.
+        growing intervals. A server that fails for a while is asked again, for at most `PATIENCE_SECONDS` seconds.
 
         Raises
         ------
@@ -328,7 +328,7 @@ class UwsClient:
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         job = self.job(url)
-        pause = FIRST_PAUSE
+        pause = FIRST_PAUSE_SECONDS
         failing: float | None = None
         while True:
             if on_change is not None:
@@ -346,14 +346,14 @@ class UwsClient:
                 failing = None
             except (NetworkError, ServerError) as error:
                 failing = failing or start
-                if not _passing(error) or time.monotonic() - failing > PATIENCE:
+                if not _passing(error) or time.monotonic() - failing > PATIENCE_SECONDS:
                     raise
                 document = job
             blocked = time.monotonic() - start >= min(1.0, interval / 2)
-            pause = FIRST_PAUSE if document.phase != job.phase else pause
+            pause = FIRST_PAUSE_SECONDS if document.phase != job.phase else pause
             if document.phase == job.phase and (failing is not None or not blocked):
                 time.sleep(pause if seconds_left is None else max(0.0, min(pause, seconds_left)))
-                pause = min(pause * GROWTH, LONGEST_PAUSE)
+                pause = min(pause * PAUSE_GROWTH, MAX_PAUSE_SECONDS)
             job = document
 
     def _look(self, url: str, job: JobDocument, seconds: int) -> JobDocument:
