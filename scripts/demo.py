@@ -34,7 +34,10 @@ JOB_SECONDS = 300
 
 
 def main() -> int:
-    """Run the demonstration; the exit status is 0 when a result was printed."""
+    """Run the demonstration.
+
+    The exit status is 0 when a result was printed.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=8080, help="port to serve at")
     parser.add_argument("--once", action="store_true", help="stop the service at the end instead of serving on")
@@ -84,7 +87,7 @@ class DemoFailed(Exception):
 
 
 def is_free(port: int) -> bool:
-    """Whether a server can listen there."""
+    """Return whether a server can listen there."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -96,7 +99,7 @@ def is_free(port: int) -> bool:
 
 @contextlib.contextmanager
 def service(port: int, folder: Path, settings: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """The service in a process of its own, from ready to stopped."""
+    """Yield the service in a process of its own, from ready to stopped."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "service.log"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("UWS_")}
@@ -122,7 +125,10 @@ def service(port: int, folder: Path, settings: dict[str, str]) -> Iterator[subpr
 
 
 def await_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    """Return when the readiness probe is green; tell why if the service ends or does not come up."""
+    """Wait until the readiness probe is green.
+
+    Tell why if the service ends or does not come up.
+    """
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
@@ -164,7 +170,10 @@ def crossmatch(url: str, token: str | None = None) -> Any:
 
 
 def print_result(job: Any) -> None:
-    """The result as a table: columns of the input beside those of the catalogue."""
+    """Print the result as a table.
+
+    Columns of the input beside those of the catalogue.
+    """
     table = job.fetch_result().to_table()
     if len(table) == 0:
         raise DemoFailed(f"the result of {job.url} has no rows")
@@ -208,7 +217,7 @@ def cone_search(url: str, token: str | None = None) -> None:
 
 
 def print_urls(url: str, job_url: str, *, private: bool = False) -> None:
-    """Where to go on, with a browser or with curl."""
+    """Print where to go on, with a browser or with curl."""
     print(f"\nLook at it in a browser:  {url}/")
     print(f"Queries in ADQL:          {url}/tap/examples")
     print(f"This job:                 {job_url}")

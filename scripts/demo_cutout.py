@@ -1,4 +1,7 @@
-"""The demonstration's cutout: pyvo finds the SODA service of an image by its DataLink, and cuts the core of M13."""
+"""The demonstration's cutout.
+
+Pyvo finds the SODA service of an image by its DataLink, and cuts the core of M13.
+"""
 
 from __future__ import annotations
 

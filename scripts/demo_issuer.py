@@ -23,7 +23,10 @@ START_SECONDS = 60
 
 @contextlib.contextmanager
 def issuer(folder: Path, service_url: str) -> Iterator[dict[str, str]]:
-    """An issuer in a process of its own; the settings with which the service believes it."""
+    """Yield an issuer in a process of its own.
+
+    The settings with which the service believes it.
+    """
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port = probe.getsockname()[1]
@@ -80,7 +83,10 @@ def _await(url: str, process: subprocess.Popen[bytes]) -> None:
 
 
 def log_in(service_url: str, *, unattended: bool) -> str:
-    """A token by device flow, kept for the command line; ``alone``: nobody is there to open the link, so we do."""
+    """Return a token by device flow, kept for the command line.
+
+    With ``unattended`` nobody is there to open the link, so this script does.
+    """
     from uws_service.client.login import Device, offers
     from uws_service.client.login import log_in as wait_for_login
     from uws_service.client.tokens import Keeper, config_folder

@@ -39,7 +39,7 @@ def main() -> int:
 
 
 def outdated() -> list[str]:
-    """The pages whose committed text differs from what the code says now."""
+    """Return the pages whose committed text differs from what the code says now."""
     stale = []
     for name, page in PAGES.items():
         path = FOLDER / name
@@ -52,7 +52,10 @@ def outdated() -> list[str]:
 
 
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    """A Markdown table; bars in cells are escaped."""
+    """Return a Markdown table.
+
+    Bars in cells are escaped.
+    """
 
     def line(cells: tuple[str, ...]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
@@ -61,7 +64,7 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def page(*parts: str) -> str:
-    """A page from its parts, with the mark at its top."""
+    """Return a page from its parts, with the mark at its top."""
     return "\n\n".join([MARK, *(part.strip("\n") for part in parts)]) + "\n"
 
 
@@ -69,7 +72,7 @@ def page(*parts: str) -> str:
 
 
 def settings_page() -> str:
-    """Every setting with its variable, type, default and meaning, from `uws_service.settings.Settings`."""
+    """Return every setting with its variable, type, default and meaning, from `uws_service.settings.Settings`."""
     from uws_service.settings import Settings
 
     rows: list[tuple[str, ...]] = []
@@ -103,7 +106,10 @@ def _fields(model: Any, prefix: tuple[str, ...]) -> list[tuple[tuple[str, ...], 
 
 
 def _model_in(annotation: Any) -> tuple[Any, bool]:
-    """The settings group inside a type, and whether the type is a list of them."""
+    """Return the settings group inside a type.
+
+    Whether the type is a list of them.
+    """
     if inspect.isclass(annotation) and hasattr(annotation, "model_fields"):
         return annotation, False
     for part in typing.get_args(annotation):
@@ -150,7 +156,10 @@ def _default(field: Any) -> str:
 
 
 def phases_page() -> str:
-    """The life cycle: phases, actions, transitions, from the one table in `uws_service.domain.job`."""
+    """Return the life cycle.
+
+    Phases, actions, transitions, from the one table in `uws_service.domain.job`.
+    """
     from uws_service.domain.attempt import RETRYABLE, Reason
     from uws_service.domain.job import ACTION_MEANING, BLOCKING, FINAL, PHASE_MEANING, TRANSITIONS, Action, Phase
 
@@ -210,7 +219,7 @@ PALE, GREY, BLUE, INK = "#f4f6f9", "#6b7480", "#1f5fbf", "#1c2530"
 
 
 def phases_svg() -> str:
-    """The state diagram: the same table, drawn.
+    """Return the state diagram: the same table, drawn.
 
     A target that every phase of a frame leads to gets one arrow from the frame instead of one from each phase.
     """
@@ -257,7 +266,10 @@ def _box(name: str) -> str:
 
 
 def _border(name: str, towards: tuple[float, float], shift: float) -> tuple[float, float]:
-    """Where the line from a box's middle to a point leaves the box; the middle is moved sideways by ``shift``."""
+    """Return where a line leaves a box.
+
+    It goes from the middle, moved sideways by ``shift``, to a point.
+    """
     x, y = PLACES[name]
     cx, cy = x + BOX[0] / 2, y + BOX[1] / 2
     dx, dy = towards[0] - cx, towards[1] - cy
@@ -286,7 +298,7 @@ def _label(at: tuple[float, float], text: str, blue: bool, anchor: str = "middle
 
 
 def _arrow(source: str, target: str, actions: list[str], blue: bool) -> str:
-    """One arrow between two boxes, a little to the side, so that there and back do not cover each other."""
+    """Return one arrow between two boxes, a little to the side, so that there and back do not cover each other."""
     middle = {name: (PLACES[name][0] + BOX[0] / 2, PLACES[name][1] + BOX[1] / 2) for name in (source, target)}
     start = _border(source, middle[target], 9)
     end = _border(target, middle[source], -9)
@@ -298,7 +310,7 @@ def _arrow(source: str, target: str, actions: list[str], blue: bool) -> str:
 
 
 def _frame_arrow(frame: str, target: str, actions: list[str], blue: bool) -> str:
-    """One arrow from a frame's edge to a box below it or beside it."""
+    """Return one arrow from a frame's edge to a box below it or beside it."""
     x, y, width, height = FRAMES[frame]
     a, b = PLACES[target]
     middle = a + BOX[0] / 2
@@ -328,7 +340,7 @@ def _svg(width: int, height: int, parts: list[str]) -> str:
 
 
 def errors_page() -> str:
-    """Every error with its HTTP status, from `uws_service.domain.errors`."""
+    """Return every error with its HTTP status, from `uws_service.domain.errors`."""
     from uws_service.domain import errors
 
     comments = _tree_comments(inspect.getdoc(errors) or "")
@@ -354,7 +366,7 @@ def errors_page() -> str:
 
 
 def _tree_comments(text: str) -> dict[str, str]:
-    """Class name -> what the tree in the module's docstring says of it."""
+    """Return what the module's docstring says of each class."""
     matches = {}
     for line in text.splitlines():
         match = re.match(r"^[\s│├└─]*([A-Z]\w+)\s{2,}(?:\d{3})?\s*(.*)$", line)
@@ -443,7 +455,10 @@ def routes() -> dict[str, str]:
 
 
 def resources_page() -> str:
-    """Paths and verbs: the routes of the code with the words above; one without the other is an error."""
+    """Paths and verbs.
+
+    The routes of the code with the words above; one without the other is an error.
+    """
     there = routes()
     if set(there) != set(RESOURCES):
         raise SystemExit(f"RESOURCES does not fit the routes: {sorted(set(there) ^ set(RESOURCES))}")
@@ -466,7 +481,7 @@ def resources_page() -> str:
 
 
 def metrics_page() -> str:
-    """Every metric, from `uws_service.telemetry`."""
+    """Return every metric, from `uws_service.telemetry`."""
     from uws_service.telemetry import REGISTRY
 
     rows: list[tuple[str, ...]] = []
@@ -486,21 +501,24 @@ def metrics_page() -> str:
 
 
 def command_line_page() -> str:
-    """The commands and their options, from `uws_service.cli`."""
+    """Return the commands and their options, from `uws_service.cli`."""
     from uws_service.cli import cli_reference
 
     return _own("# Command line", cli_reference())
 
 
 def descriptor_page() -> str:
-    """The fields of an application's YAML file, from its JSON Schema."""
+    """Return the fields of an application's YAML file, from its JSON Schema."""
     from uws_service.applications import descriptor_reference
 
     return _own("# Application descriptor", descriptor_reference())
 
 
 def _own(title: str, text: str) -> str:
-    """A page whose text a module makes; it gets a title if it has none."""
+    """Return a page whose text a module makes.
+
+    It gets a title if it has none.
+    """
     return page(text) if text.lstrip().startswith("# ") else page(title, text)
 
 

@@ -1,4 +1,6 @@
-"""The conformance suite on our own service, for tests: its applications with their profiles, several at once.
+"""The conformance suite on our own service, for tests.
+
+Its applications with their profiles, several at once.
 
 What may be skipped is argued here: ``REASONS`` has every text that a skip may have.
 """
@@ -75,7 +77,10 @@ def check_list(
 def check_applications(
     server: Server, applications: Iterable[str], *identities: Identity, patience: float = 60, at_once: int = 5
 ) -> dict[str, Report]:
-    """Check several applications at the same time; checks mostly wait."""
+    """Check several applications at the same time.
+
+    Checks mostly wait.
+    """
     by_application = {application: replace(profile, patience=patience) for application, profile in profiles().items()}
     with ThreadPoolExecutor(at_once) as pool:
         futures = {

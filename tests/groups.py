@@ -40,7 +40,10 @@ def servers(item: pytest.Item) -> Iterator[tuple[bool, str]]:
 
 
 def group_of(item: pytest.Item) -> str:
-    """Return the item's group: its own where a mark asks for it, its server's, or its module."""
+    """Return the item's group.
+
+    Its own where a mark asks for it, its server's, or its module.
+    """
     if item.get_closest_marker("xdist_group") is not None:
         return item.nodeid
     # Where there are several servers, the folder's comes first, and one with a parameter parts the tests further.
@@ -53,7 +56,7 @@ class GroupScheduling(LoadScopeScheduling):
 
     @cached_property
     def groups(self) -> dict[str, str]:
-        """The group of each test."""
+        """Return the group of each test."""
         groups: dict[str, str] = json.loads((self.config.stash[FOLDER] / "groups.json").read_text())
         return groups
 

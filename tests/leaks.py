@@ -46,7 +46,10 @@ def closed_requests() -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
-    """Collect garbage once the fixtures are gone, and fail this test for what could not be finalized cleanly."""
+    """Collect garbage once the fixtures are gone.
+
+    Fail this test for what could not be finalized cleanly.
+    """
     yield
     unraisable: list[str] = []
 

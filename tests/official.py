@@ -48,7 +48,7 @@ def _schemas() -> dict[str, etree.XMLSchema]:
 
 
 def available() -> bool:
-    """Whether STILTS, and so the official schemas, are installed."""
+    """Return whether STILTS, and so the official schemas, are installed."""
     return bool(_schemas())
 
 

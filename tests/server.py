@@ -1,4 +1,7 @@
-"""A real service for tests: the command line's ``serve`` in a process of its own, on a free port."""
+"""A real service for tests.
+
+The command line's ``serve`` in a process of its own, on a free port.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,9 @@ def free_port() -> int:
 
 
 class Server:
-    """Starts, stops and kills one service; its data folder outlives it.
+    """Starts, stops and kills one service.
+
+    Its data folder outlives it.
 
     Parameters
     ----------
@@ -105,11 +110,14 @@ class Server:
         raise RuntimeError(f"the service was not ready in {timeout} s:\n{self.tail()}")
 
     def tail(self) -> str:
-        """The end of the log."""
+        """Return the end of the log."""
         return self.log.read_text(errors="replace")[-4000:] if self.log.exists() else ""
 
     def stop(self) -> None:
-        """End the service as an operator would; kill it if it does not end."""
+        """End the service as an operator would.
+
+        Kill it if it does not end.
+        """
         if self.process is None or self.process.poll() is not None:
             return
         self.process.send_signal(signal.SIGTERM)

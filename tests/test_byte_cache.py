@@ -6,7 +6,10 @@ from uws_service.byte_cache import ENTRY_BYTES, ByteCache
 
 
 def test_bytes_are_bounded() -> None:
-    """However large the values are, and however many; the newest stay."""
+    """However large the values are, and however many.
+
+    The newest stay.
+    """
     cache: ByteCache[int, bytes] = ByteCache(100_000)
     for number in range(1000):
         cache.put(number, bytes(number), number)

@@ -1,4 +1,7 @@
-"""Messages about settings: place, field, what is allowed, a guess; and nonsense that is refused."""
+"""Messages about settings.
+
+Place, field, what is allowed, a guess; and nonsense that is refused.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +85,10 @@ def test_all_mistakes_are_listed_in_order(tmp_path: Path) -> None:
     ],
 )
 def test_nonsense_is_refused(tmp_path: Path, field: str, value: Any) -> None:
-    """From a file and from the environment's side alike, and before anything is opened."""
+    """From a file and from the environment's side alike.
+
+    Before anything is opened.
+    """
     (line,) = problems(tmp_path, yaml.safe_dump({field: value}))
     assert line.startswith(f"service.yaml:1: {field}") or line.startswith(f"service.yaml:2: {field}.")
 

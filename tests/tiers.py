@@ -1,4 +1,7 @@
-"""What a machine may lack: a test that needs it is skipped with the reason, or fails where everything is required."""
+"""What a machine may lack.
+
+A test that needs it is skipped with the reason, or fails where everything is required.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,10 @@ def require_cgroup(*controllers: str) -> None:
 
 
 def require(tool: str) -> str:
-    """The path of a tool; skips the test when it is missing, or fails it with ``UWS_TEST_REQUIRE=all``."""
+    """Return the path of a tool.
+
+    Skips the test when it is missing, or fails it with ``UWS_TEST_REQUIRE=all``.
+    """
     program = shutil.which(tool)
     if program is None:
         lacking(f"{tool} is not installed")

@@ -1,4 +1,6 @@
-"""The service with a watch on its event loop: each long pause is a line in the file that WATCH names.
+"""The service with a watch on its event loop.
+
+Each long pause is a line in the file that WATCH names.
 
 A line has the seconds of CPU time that the loop's own thread spent in one go, and the seconds that went by meanwhile.
 The first does not depend on what else the machine does.
@@ -45,7 +47,7 @@ class WatchedApp(App):
 
 
 def longest_pauses(path: Path) -> tuple[float, float]:
-    """The longest pause in CPU seconds of the loop's thread, and in seconds; then begin anew."""
+    """Return the longest pause in CPU seconds of the loop's thread, and in seconds; then begin anew."""
     lines = path.read_text().splitlines() if path.exists() else []
     path.unlink(missing_ok=True)
     pairs = [tuple(map(float, line.split())) for line in lines]

@@ -21,7 +21,10 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured value; ``target`` is a bound in the same unit, ``met`` says whether it holds."""
+    """One measured value.
+
+    ``target`` is a bound in the same unit, ``met`` says whether it holds.
+    """
 
     name: str
     value: float
@@ -32,17 +35,17 @@ class Figure:
 
     @staticmethod
     def least(name: str, value: float, target: float, description: str, unit: str = "ratio") -> Figure:
-        """A figure that should not be below its target."""
+        """Return a figure with a lower bound."""
         return Figure(name, round(value, 3), unit, target, value >= target, description)
 
     @staticmethod
     def most(name: str, value: float, target: float, description: str, unit: str = "ratio") -> Figure:
-        """A figure that should not be above its target."""
+        """Return a figure with an upper bound."""
         return Figure(name, round(value, 3), unit, target, value <= target, description)
 
     @staticmethod
     def plain(name: str, value: float, description: str, unit: str) -> Figure:
-        """A figure without a target."""
+        """Return a figure without a target."""
         return Figure(name, round(value, 3), unit, None, None, description)
 
 
@@ -50,7 +53,7 @@ Scenario = Callable[[Path], Awaitable[list[Figure]]]
 
 
 def scenarios() -> dict[str, Scenario]:
-    """The measurements by name, in the order in which they are made."""
+    """Return the measurements by name, in order."""
     from tests.bench import auth, http, listing, site, waiters
 
     return {
@@ -63,7 +66,7 @@ def scenarios() -> dict[str, Scenario]:
 
 
 def show(figures: list[Figure]) -> None:
-    """The table for a person."""
+    """Print the table for a person."""
     table = Table("what", "value", "unit", "target", "met", "how")
     for figure in figures:
         verdict = "" if figure.met is None else "yes" if figure.met else "NO"
@@ -73,7 +76,7 @@ def show(figures: list[Figure]) -> None:
 
 
 async def run(names: list[str]) -> list[Figure]:
-    """The chosen scenarios, each in a fresh folder."""
+    """Run scenarios, each in a fresh folder."""
     figures: list[Figure] = []
     selection = scenarios()
     if "cluster" in names:  # not among those that are made without being named: it needs a cluster

@@ -1,4 +1,7 @@
-"""What a token costs: GET of a private job with one against GET of the same job of a service without issuers."""
+"""What a token costs.
+
+GET of a private job with one against GET of the same job of a service without issuers.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,12 @@ from tests.bench.load import median_ratio, rate, request_bytes
 from tests.issuers import AUDIENCE, NanoIdp
 from tests.server import Server
 
-FRESH = 5_000
+FRESH_TOKENS = 5_000
 """Tokens that were never seen before; each is used once."""
 
 
 async def measure(folder: Path) -> list[Figure]:
-    """A remembered token, and one that is verified anew in each request."""
+    """Measure remembered tokens and new ones."""
     issuer = NanoIdp(folder / "issuer")
     issuer.start()
     plain = Server(folder / "plain")
@@ -75,7 +78,7 @@ def _fresh(issuer: NanoIdp) -> list[str]:
     now = int(time.time())
     claims = {"iss": issuer.url, "sub": "alice", "aud": AUDIENCE, "iat": now, "exp": now + 3600}
     head = {"alg": "RS256", "kid": issuer.key_id, "typ": "JWT"}
-    return [jwt.encode(head, {**claims, "jti": str(number)}, key) for number in range(FRESH)]
+    return [jwt.encode(head, {**claims, "jti": str(number)}, key) for number in range(FRESH_TOKENS)]
 
 
 def _job(server: Server, headers: dict[str, str]) -> str:

@@ -1,4 +1,7 @@
-"""What everything is compared with: starlette on uvicorn that answers with given bytes and does nothing else."""
+"""What everything is compared with.
+
+Starlette on uvicorn that answers with given bytes and does nothing else.
+"""
 
 from __future__ import annotations
 

@@ -22,7 +22,10 @@ ROUNDS = 7
 
 
 async def measure(folder: Path) -> list[Figure]:
-    """A trivial job from RUN to COMPLETED, and how soon EXECUTING is seen; one at a time."""
+    """Return a trivial job from RUN to COMPLETED.
+
+    How soon EXECUTING is seen; one at a time.
+    """
     exists = Site.find("bench") is not None
     site = Site.up("bench", kwok=True)
     site.import_image(images.service())
@@ -77,7 +80,7 @@ async def _ours(http: httpx2.AsyncClient, url: str) -> float:
 
 
 async def _bare(cluster: Cluster, name: str) -> float:
-    """A Job with the same image and command and nothing else."""
+    """Return the seconds of a bare Job."""
     name = f"{name}-{time.time_ns()}"
     container = {
         "name": "job",
@@ -108,7 +111,10 @@ async def _bare(cluster: Cluster, name: str) -> float:
 
 
 async def _lag(http: httpx2.AsyncClient, url: str, cluster: Cluster) -> float:
-    """From the moment at which the API server shows the container running to the phase EXECUTING."""
+    """Return how late EXECUTING is seen.
+
+    In seconds, from the moment at which the API server shows the container running.
+    """
     job = (await http.post(f"{url}/shell/async", data={"SCRIPT": "sleep 4"})).headers["location"]
     selector = f"uws-service/job={job_id(job)}"
     _, version = await cluster.all("pods", selector)

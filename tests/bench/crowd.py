@@ -26,13 +26,15 @@ SHELL = Path(__file__).parents[1] / "cluster" / "applications" / "shell.yaml"
 RAW = "bench/raw"
 """A label of pods that the service knows nothing of."""
 JOBS = 500
-LIVE = 5_000
-LOOK = 30.0
+LIVE_JOBS = 5_000
+LOOK_SECONDS = 30.0
 """Seconds for which a service with so many live Jobs is looked at."""
 
 
 async def many(folder: Path, site: Site) -> Figure:
-    """500 jobs through the service against as many raw Jobs, on KWOK's nodes: pods cost nothing but their objects.
+    """Compare 500 jobs with as many raw Jobs.
+
+    They run on KWOK's nodes, where pods cost nothing but their objects.
 
     The raw Jobs have the same pods, since the API server's work grows with what is in them. No kubelet is there to
     ask for the pods' tokens and no agent to use them, so a stand-in asks for one for every pod, ours and raw; for
@@ -92,7 +94,7 @@ async def _burst_ours(http: httpx2.AsyncClient, url: str, number: int) -> float:
 
 
 def _raw(settings: dict[str, Any]) -> dict[str, Any]:
-    """The manifest of a job of the service, as the raw Jobs have it too."""
+    """Return the manifest of a raw Job."""
     application = load_application(SHELL)
     parameters = (Parameter("SCRIPT", "true"),)
     job = Job("0" * 32, "shell", None, Phase.QUEUED, 0, 0, None, parameters=parameters)
@@ -133,7 +135,10 @@ async def _burst_bare(cluster: Cluster, number: int, body: dict[str, Any]) -> fl
 
 
 async def _stand_in(cluster: Cluster, url: str) -> None:
-    """Do for every pod what its kubelet would do, and for those of the service what its agent would do."""
+    """Do for every pod what its kubelet would do.
+
+    For those of the service what its agent would do.
+    """
     tasks: set[asyncio.Task[None]] = set()
     gate = asyncio.Semaphore(32)
 
@@ -167,10 +172,13 @@ async def _stand_in(cluster: Cluster, url: str) -> None:
 
 
 async def live(folder: Path, site: Site) -> list[Figure]:
-    """What a service costs that drives thousands of live Jobs to which nothing happens: their pods fit no node."""
+    """Return what thousands of quiet Jobs cost.
+
+    Their pods fit no node, so nothing happens to them.
+    """
     site.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "live"}})
     settings = settings_of(
-        site, "live", slots=LIVE, qps=1000, schedule_patience=0, node_selector={"type": "none"}, tolerations=[]
+        site, "live", slots=LIVE_JOBS, qps=1000, schedule_patience=0, node_selector={"type": "none"}, tolerations=[]
     )
     server = ClusterServer(folder / "live", [settings], site.host_address)
     server.start()
@@ -180,26 +188,28 @@ async def live(folder: Path, site: Site) -> list[Figure]:
         async with httpx2.AsyncClient(timeout=300) as http:
             empty = process.memory_info().rss
             table = "SCRIPT\n" + "true\n" * 1000
-            for number in range(LIVE // 1000):
+            for number in range(LIVE_JOBS // 1000):
                 files = {"TABLE": ("jobs.csv", io.BytesIO(table.encode()), "text/csv")}
                 data = {"PHASE": "RUN", "RUNID": f"live-{number}"}
                 answer = await http.post(f"{server.url}/shell/bulk", data=data, files=files)
                 assert answer.status_code == 303, answer.text
             began = time.monotonic()
-            while (pods := len(site.kubectl("get", "pods", "-n", "live", "-o", "name").splitlines())) < LIVE:
+            while (pods := len(site.kubectl("get", "pods", "-n", "live", "-o", "name").splitlines())) < LIVE_JOBS:
                 if time.monotonic() - began > 900:
-                    raise RuntimeError(f"only {pods} of {LIVE} pods after 900 s")
+                    raise RuntimeError(f"only {pods} of {LIVE_JOBS} pods after 900 s")
                 await asyncio.sleep(5)
-            await asyncio.sleep(LOOK)  # until all of them were looked at
+            await asyncio.sleep(LOOK_SECONDS)  # until all of them were looked at
             before, at = sum(process.cpu_times()[:2]), time.monotonic()
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(LOOK_SECONDS)
             share = (sum(process.cpu_times()[:2]) - before) / (time.monotonic() - at)
             grown_bytes = process.memory_info().rss - empty
     finally:
         server.stop()
         site.kubectl("delete", "namespace", "live", "--wait=false")
-    description = f"of one core, over {LOOK:.0f} s in which nothing happens to {LIVE} live Jobs"
+    description = f"of one core, over {LOOK_SECONDS:.0f} s in which nothing happens to {LIVE_JOBS} live Jobs"
     return [
         Figure.plain("controller's CPU", 100 * share, description, "%"),
-        Figure.plain("controller's memory", grown_bytes / 2**20, f"more with {LIVE} live Jobs than with none", "MiB"),
+        Figure.plain(
+            "controller's memory", grown_bytes / 2**20, f"more with {LIVE_JOBS} live Jobs than with none", "MiB"
+        ),
     ]

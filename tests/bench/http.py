@@ -1,4 +1,7 @@
-"""GET phase, GET job and job creation against a bare app that answers with the same bytes, on both databases."""
+"""GET and creation of jobs beside a bare app.
+
+It answers with the same bytes. Both databases are measured.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ WRITERS = 64
 
 @contextmanager
 def bare_app(document: bytes) -> Iterator[str]:
-    """The bare app in a process of its own."""
+    """Yield the URL of the bare app."""
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.bench.bare", str(port)], env={**os.environ, "BARE_DOCUMENT": document.hex()}
@@ -43,7 +46,7 @@ def bare_app(document: bytes) -> Iterator[str]:
 
 
 async def measure(folder: Path) -> list[Figure]:
-    """Both databases in the same run."""
+    """Measure both databases in the same run."""
     figures = []
     for name, url, factor in (
         ("SQLite", None, 1.0),

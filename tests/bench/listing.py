@@ -19,7 +19,7 @@ PHASES = (Phase.COMPLETED,) * 8 + (Phase.ERROR, Phase.ABORTED)
 
 
 async def fill(url: str, count: int) -> None:
-    """That many finished jobs, as the service would have written them."""
+    """Write that many finished jobs."""
     store = await Store.open(url, create=True)
     start = time.time_ns() // 1_000_000 - 10 * count
     limit = asyncio.Semaphore(2000)
@@ -46,7 +46,7 @@ async def fill(url: str, count: int) -> None:
 
 
 async def measure(folder: Path) -> list[Figure]:
-    """The same requests on a small and on a large store, in turns."""
+    """Measure a small and a large store."""
     servers = {}
     for count in (1_000, 1_000_000):
         server = Server(folder / str(count))

@@ -1,4 +1,6 @@
-"""Load over HTTP from this machine: requests a second of a few plain connections, and many idle waiters.
+"""Load over HTTP from this machine.
+
+Requests a second of a few plain connections, and many idle waiters.
 
 A raw asyncio client of a few lines, so that the client costs less than the server that is measured. All runs are
 bounded in time and go to the loopback address.
@@ -25,7 +27,7 @@ async def _read_answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
 
 
 def request_bytes(url: str, method: str = "GET", body: bytes = b"", headers: str = "") -> bytes:
-    """A request as it goes over the wire."""
+    """Return the bytes of a request."""
     parts = urlsplit(url)
     target = parts.path + (f"?{parts.query}" if parts.query else "")
     body_headers = f"Content-Length: {len(body)}\r\nContent-Type: application/x-www-form-urlencoded\r\n" if body else ""
@@ -40,7 +42,10 @@ async def rate(
     connections: int = CONNECTIONS,
     expect: int = 200,
 ) -> float:
-    """Requests a second over a few connections; every answer must have the expected status."""
+    """Return the requests a second over a few connections.
+
+    Every answer must have the expected status.
+    """
     parts = urlsplit(url)
     end = time.perf_counter() + seconds
     responses = 0
@@ -66,7 +71,10 @@ async def rate(
 async def median_ratio(
     service: Callable[[], Awaitable[float]], bare: Callable[[], Awaitable[float]], rounds: int = 5
 ) -> tuple[float, float, float]:
-    """Ours against the bare app in turns, so that the machine's moods meet both: median ratio, ours/s, bare/s."""
+    """Measure the service and the bare app in turns.
+
+    So the machine's moods meet both. Return the median ratio and the two rates.
+    """
     pairs = []
     for _ in range(rounds):
         reference = await bare()

@@ -17,7 +17,10 @@ JOBS = 200
 
 
 async def measure(folder: Path) -> list[Figure]:
-    """200 jobs at four at a time; the bare figure starts the same program 200 times, four at a time."""
+    """Run 200 jobs, four at a time.
+
+    The bare figure starts the same program 200 times, four at a time.
+    """
     output = folder / "out"
     output.mkdir()
 

@@ -33,16 +33,16 @@ QUERY = "SELECT TOP 1 name, ra, dec FROM openngc.objects"
 PEER = os.environ.get("UWS_BENCH_TAP_PEER", "")
 """The base URL of another TAP service on this machine, in place of DaCHS."""
 PEER_QUERY = os.environ.get("UWS_BENCH_TAP_PEER_QUERY", "SELECT TOP 1 schema_name FROM TAP_SCHEMA.schemas")
-HARD = 10.0
+MIN_RATIO = 10.0
 """How many times the peer's requests a second are wanted."""
-CONES = 10_000_000
+CONE_ROWS = 10_000_000
 """Rows of the table that cones are searched in."""
 SCANNED = 0.1
 """A cone with the sky index takes at most this part of the time of reading everything."""
 
 
 async def measure(folder: Path) -> list[Figure]:
-    """All figures."""
+    """Return all figures."""
     server = Server(folder / "service")
     catalogue = folder / "service" / "data" / "catalogues"
     await asyncio.to_thread(_publish, folder, catalogue)
@@ -59,7 +59,7 @@ async def measure(folder: Path) -> list[Figure]:
 
 @contextlib.contextmanager
 def _peer(folder: Path) -> Iterator[str]:
-    """The base URL of the other server while it runs; empty where there is none."""
+    """Yield the base URL of the other server while it runs; empty where there is none."""
     if PEER:
         yield PEER
         return
@@ -101,13 +101,16 @@ async def _small(url: str, folder: Path) -> list[Figure]:
         Figure.plain("95 % of ours answered within", 1000 * slow, description, "ms"),
         Figure.plain("small queries of the peer's kind, the peer's", peer_rate, description, "requests/s"),
         Figure.plain("95 % of the peer's answered within", 1000 * peer_slow, description, "ms"),
-        Figure.least("small queries, ours / the peer's", rate / peer_rate, HARD, description),
+        Figure.least("small queries, ours / the peer's", rate / peer_rate, MIN_RATIO, description),
     ]
     return figures
 
 
 async def _load(base: str, query: str, seconds: float) -> tuple[float, float]:
-    """Requests a second, and the seconds within which 95 % were answered; every answer must be a good one."""
+    """Return requests a second, and the 95 % delay.
+
+    In seconds; every answer must be a good one.
+    """
     url = f"{base}/sync?{urlencode({'REQUEST': 'doQuery', 'LANG': 'ADQL', 'QUERY': query})}"
     parts = urlsplit(url)
     wire = request_bytes(url)
@@ -138,7 +141,7 @@ async def _load(base: str, query: str, seconds: float) -> tuple[float, float]:
 
 
 async def _answer(reader: asyncio.StreamReader) -> tuple[bytes, bool]:
-    """The body, and whether the connection stays open."""
+    """Return a body and whether more may follow."""
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
     if not head.startswith((b"http/1.1 200", b"http/1.0 200")):
         raise RuntimeError(head[:300])
@@ -160,8 +163,8 @@ async def _answer(reader: asyncio.StreamReader) -> tuple[bytes, bool]:
 
 def _cones(folder: Path) -> list[Figure]:
     folder.mkdir()
-    figures = tap_index.measure(CONES, folder)
-    description = f"median of 30 random cones of 1 arcmin in {CONES} rows, warm; query to rows, without HTTP"
+    figures = tap_index.measure(CONE_ROWS, folder)
+    description = f"median of 30 random cones of 1 arcmin in {CONE_ROWS} rows, warm; query to rows, without HTTP"
     indexed, scan = figures["cone_indexed_s"], figures["cone_scan_s"]
     return [
         Figure.plain("a cone of 1 arcmin", 1000 * indexed, description, "ms"),
@@ -235,7 +238,10 @@ async def _large(server: Server, folder: Path) -> list[Figure]:
 
 
 def _fetched(server: Server, form: str, rows: int) -> tuple[int, float, int]:
-    """Bytes, seconds, and the most memory of the service's processes meanwhile, in bytes."""
+    """Return bytes, seconds and peak memory.
+
+    The memory of all processes of the service, in bytes.
+    """
     assert server.process is not None
     service = psutil.Process(server.process.pid)
     words = {"LANG": "ADQL", "QUERY": f"SELECT TOP {rows} * FROM bench.stars", "MAXREC": str(ROWS + 1),

@@ -50,7 +50,7 @@ def rows(count: int, seed: int = 1) -> Iterator[pa.RecordBatch]:
 
 
 def measure(count: int, folder: Path) -> dict[str, float]:
-    """Seconds to write the table, and median seconds of a cone of 1 arcmin with and without index, warm."""
+    """Return seconds to write the table, and median seconds of a cone of 1 arcmin with and without index, warm."""
     began = time.perf_counter()
     write_table(rows(count), SKY, folder / "sky")
     figures = {"rows": float(count), "write_s": time.perf_counter() - began}
@@ -75,7 +75,10 @@ def measure(count: int, folder: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print the figures as JSON; the argument is the number of rows."""
+    """Print the figures as JSON.
+
+    The argument is the number of rows.
+    """
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000_000
     with tempfile.TemporaryDirectory(prefix="uws-tap-index-") as folder:
         print(json.dumps(measure(count, Path(folder)), indent=2))

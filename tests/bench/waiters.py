@@ -1,4 +1,7 @@
-"""10,000 requests that block in WAIT in one process: how fast each wakes up, and what it costs in memory."""
+"""10,000 requests that block in one process.
+
+How fast each wakes up, and what it costs in memory.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from tests.bench.load import _read_answer, request_bytes
 from tests.server import Server
 
 WAITERS = 10_000
-RATE = 200.0
+ABORTS_PER_SECOND = 200.0
 """Phase changes a second while the waiters are woken."""
 
 
@@ -28,7 +31,10 @@ def rss_kib(pid: int) -> int:
 
 
 async def measure(folder: Path) -> list[Figure]:
-    """One waiter a job; then a tenth of the jobs are aborted one by one, at a steady rate."""
+    """Measure one waiter for each job.
+
+    Then a tenth of the jobs are aborted one by one, at a steady rate.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 60_000), hard))
     server = Server(folder, {"UWS_LIMITS__WAIT": "600"})
@@ -79,7 +85,7 @@ async def _measured(server: Server) -> list[Figure]:
             changed = time.perf_counter()
             await asyncio.wait_for(asyncio.shield(waiting[job]), 30)
             delays.append(max(woken[job] - changed, 0.0))
-            await asyncio.sleep(max(0.0, 1 / RATE - (time.perf_counter() - changed)))
+            await asyncio.sleep(max(0.0, 1 / ABORTS_PER_SECOND - (time.perf_counter() - changed)))
         delays.sort()
         for writer in connections:
             writer.close()

@@ -16,7 +16,10 @@ UWS = "http://www.ivoa.net/xml/UWS/v1.0"
 
 @dataclass
 class Reply:
-    """What to answer; ``drop`` closes the connection instead, before or ("body") in the middle of the answer."""
+    """What to answer.
+
+    ``drop`` closes the connection instead, before or ("body") in the middle of the answer.
+    """
 
     status: int = 200
     body: bytes | str = b""
@@ -43,7 +46,10 @@ Answerer = Callable[[Request], Reply]
 
 
 class Foreign:
-    """A server in a thread; ``answer`` is request for each request, ``request`` keeps them all."""
+    """A server in a thread.
+
+    ``answer`` is request for each request, ``request`` keeps them all.
+    """
 
     def __init__(self, answer: Answerer | None = None) -> None:
         self.answer: Answerer = answer or (lambda _: Reply(404))
@@ -88,13 +94,13 @@ class Foreign:
                 self.connection.shutdown(socket.SHUT_RDWR)
 
             def log_message(self, *_: object) -> None:
-                """Tests look at ``request`` instead."""
+                """Log nothing: tests look at ``requests`` instead."""
 
         class Quiet(ThreadingHTTPServer):
             daemon_threads = True
 
             def handle_error(self, *_: object) -> None:
-                """Clients that go away are part of the tests."""
+                """Ignore clients that go away: tests do that."""
 
         self.httpd = Quiet(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.httpd.server_address[1]}"
@@ -116,12 +122,12 @@ class Foreign:
 
 
 def xml(body: str, status: int = 200) -> Reply:
-    """An XML answer."""
+    """Return an XML answer."""
     return Reply(status, body, {"Content-Type": "text/xml"})
 
 
 def job(phase: str, content: str = "", *, version: str = "1.1", job_id: str = "42") -> str:
-    """A job document with a prefix that no client may rely on."""
+    """Return a job document with a prefix that no client may rely on."""
     attribute = f' version="{version}"' if version else ""
     return (
         f'<?xml version="1.0"?><w:job xmlns:w="{UWS}" xmlns:l="http://www.w3.org/1999/xlink" '

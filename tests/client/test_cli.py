@@ -1,4 +1,7 @@
-"""The command line: what it prints, where, with which exit code, and how quickly it is there."""
+"""The command line.
+
+What it prints, where, with which exit code, and how quickly it is there.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ Capture = pytest.CaptureFixture[str]
 
 
 def program(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """The program in a process of its own."""
+    """Run the program in its own process."""
     return subprocess.run(
         [sys.executable, "-m", "uws_service", *arguments],
         capture_output=True,
@@ -36,7 +39,10 @@ def program(*arguments: str, env: dict[str, str] | None = None) -> subprocess.Co
 
 
 def only_line(capture: Capture) -> str:
-    """What was said on standard error: one line, nothing on standard output."""
+    """Return what was said on standard error.
+
+    One line, nothing on standard output.
+    """
     out, err = capture.readouterr()
     assert out == "" and err.startswith("uws-service: ") and err.count("\n") == 1, (out, err)
     return err
@@ -47,7 +53,7 @@ def only_line(capture: Capture) -> str:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["submit", "--help"], ["serve", "--help"], ["--version"]])
 def test_help_is_there_at_once(arguments: list[str]) -> None:
-    """Nothing heavy is imported to print a page of help."""
+    """Help imports nothing heavy."""
     code = (
         "import sys\nfrom uws_service.cli import run\n"
         f"status = run({arguments!r})\nprint([name for name in {HEAVY!r} if name in sys.modules], status)"
@@ -57,14 +63,17 @@ def test_help_is_there_at_once(arguments: list[str]) -> None:
 
 
 def test_the_client_needs_nothing_of_the_service() -> None:
-    """A user of the client does not pay for the server's libraries."""
+    """The client imports no library of the server."""
     code = f"import sys, uws_service.client\nprint([name for name in {HEAVY[:7]!r} if name in sys.modules])"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=600)
     assert ended.stdout == "[]\n", ended.stdout + ended.stderr
 
 
 def test_version_and_help_of_the_program() -> None:
-    """Both ways to the help, and the version; exit code 0."""
+    """Both ways to the help, and the version.
+
+    Exit code 0.
+    """
     assert program("--version").stdout == f"uws-service {__version__}\n"
     for arguments in ([], ["--help"], ["-h"]):
         ended = program(*arguments)
@@ -104,7 +113,10 @@ def test_nobody_listens(capsys: Capture) -> None:
 
 
 def test_traceback_only_on_demand() -> None:
-    """``--debug`` shows where; without it there is never a traceback."""
+    """``--debug`` shows where.
+
+    Without it there is never a traceback.
+    """
     url = f"http://127.0.0.1:{free_port()}/jobs/1"
     assert "Traceback" not in program("show", url).stderr
     assert "Traceback" in program("--debug", "show", url).stderr
@@ -179,7 +191,10 @@ def test_submit_and_wait(tmp_path: Path, capsys: Capture) -> None:
 
 
 def test_submit_without_run_and_with_a_key(capsys: Capture) -> None:
-    """Only one request that makes something; the key is the one that was given."""
+    """Only one request that makes something.
+
+    The key is the one that was given.
+    """
     with Foreign(lambda _: Reply(303, b"", {"Location": "/jobs/7"})) as server:
         code = run(["submit", f"{server.url}/jobs", "A=1", "--no-run", "--idempotency-key", "mine"])
         posts = [request for request in server.requests if request.method == "POST"]
@@ -198,7 +213,7 @@ def test_a_table_named_like_a_parameter(tmp_path: Path) -> None:
 
 
 def test_a_job_that_was_made_is_not_lost_from_sight(capsys: Capture) -> None:
-    """If RUN is refused, the line still says where the job is."""
+    """A refused RUN still names the job."""
 
     def answer(request: Request) -> Reply:
         return (
@@ -224,7 +239,10 @@ def test_a_job_that_was_made_is_not_lost_from_sight(capsys: Capture) -> None:
     ],
 )
 def test_exit_codes_of_wait(phase: str, content: str, code: int, words: str, capsys: Capture) -> None:
-    """0 for COMPLETED only; why a job failed is said on standard error, so it can be seen in a batch log."""
+    """0 for COMPLETED only.
+
+    Why a job failed is said on standard error, so it can be seen in a batch log.
+    """
     with Foreign(lambda _: xml(job(phase, content))) as server:
         assert run(["wait", f"{server.url}/jobs/42"]) == code
     out, err = capsys.readouterr()
@@ -255,7 +273,7 @@ def test_wait_gives_up(capsys: Capture) -> None:
 
 
 def test_wait_as_json(capsys: Capture) -> None:
-    """Standard output is one JSON document, also when the job failed."""
+    """A failed job is one JSON document too."""
     with Foreign(lambda _: xml(job("ABORTED", "<w:creationTime>2026-01-02T03:04:05Z</w:creationTime>"))) as server:
         assert run(["wait", f"{server.url}/jobs/42", "--json"]) == 1
     printed = json.loads(capsys.readouterr().out)
@@ -263,7 +281,7 @@ def test_wait_as_json(capsys: Capture) -> None:
 
 
 def test_list(capsys: Capture) -> None:
-    """Filters are sent, URLs are whole however narrow the terminal."""
+    """Filters are sent, and URLs are never cut."""
     name = "a" * 150
     document = (
         f'<j:jobs xmlns:j="{UWS}" version="1.1"><j:jobref id="{name}"><j:phase>ERROR</j:phase>'
@@ -303,7 +321,10 @@ def test_show_refused(capsys: Capture) -> None:
 
 
 def test_credentials_from_environment_and_options(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A token from the environment, headers from options; the option wins."""
+    """A token from the environment, headers from options.
+
+    The option wins.
+    """
     monkeypatch.setenv("UWS_CLIENT_TOKEN", "t0ken\n")
     with Foreign(lambda _: xml(job("HELD"))) as server:
         run(["show", f"{server.url}/jobs/42", "-H", "X-One: 1"])
@@ -366,7 +387,7 @@ def test_results_are_listed_and_downloaded(tmp_path: Path, capsys: Capture) -> N
 
 
 def test_a_result_of_the_wrong_size(tmp_path: Path, capsys: Capture) -> None:
-    """Exit code 3, and no file that could be taken for the result."""
+    """Exit code 3, and no file is left."""
     with Foreign(lambda request: Reply(200, b"1234") if request.path == "/d/1" else results(request)) as server:
         assert run(["results", f"{server.url}/jobs/42", "result", "-o", str(tmp_path)]) == 3
     assert "has 4 bytes; the job's document says 5" in only_line(capsys)
@@ -374,7 +395,10 @@ def test_a_result_of_the_wrong_size(tmp_path: Path, capsys: Capture) -> None:
 
 
 def test_logs(capfd: pytest.CaptureFixture[str]) -> None:
-    """Links in jobInfo of our own namespace; output to output, error to error."""
+    """Links in jobInfo of our own namespace.
+
+    Output to output, error to error.
+    """
     info = (
         '<w:jobInfo xmlns:o="urn:uws-service:jobinfo:1"><o:log name="stdout" l:href="/l/out"/>'
         '<o:log name="stderr" l:href="/l/err"/></w:jobInfo>'
@@ -403,7 +427,7 @@ def test_a_service_without_logs(capsys: Capture) -> None:
 
 
 def test_the_reference_has_everything() -> None:
-    """Each command and each option of the real command line."""
+    """Each command and each option is there."""
     text = cli_reference()
     for name, command in commands_of(_command()):
         section = text.split(f"### uws-service {name}\n")[1].split("\n### ")[0]

@@ -29,7 +29,10 @@ XLINK = 'xmlns:xlink="http://www.w3.org/1999/xlink"'
     ],
 )
 def test_any_prefix_will_do(open_tag: str, prefix: str) -> None:
-    """U-070: the namespace counts, not the prefix; old servers without a namespace are read as well."""
+    """U-070: the namespace counts, not the prefix.
+
+    Old servers without a namespace are read as well.
+    """
     document = f"{open_tag}<{prefix}jobId>7</{prefix}jobId><{prefix}phase> COMPLETED\n</{prefix}phase></{prefix}job>"
     parsed = parse_job(document.encode(), URL)
     assert (parsed.id, parsed.phase, parsed.version, parsed.url) == ("7", "COMPLETED", "1.1", URL)
@@ -44,7 +47,10 @@ def test_elements_of_other_namespaces_are_not_ours() -> None:
 
 
 def test_a_bare_job_of_uws_1_0() -> None:
-    """No version means 1.0 (U-007); what is not there is None."""
+    """No version means 1.0 (U-007).
+
+    What is not there is None.
+    """
     document = parse_job(job("PENDING", version="").encode(), URL)
     assert document.version == "1.0"
     assert (document.owner, document.created, document.duration, document.error) == (None, None, None, None)
@@ -52,7 +58,10 @@ def test_a_bare_job_of_uws_1_0() -> None:
 
 
 def test_a_full_job() -> None:
-    """U-076…U-087 from the client's side: every element comes through, with types."""
+    """U-076…U-087 from the client's side.
+
+    Every element comes through, with types.
+    """
     content = (
         "<w:runId>my run</w:runId><w:quote>2030-01-01T00:00:00.000Z</w:quote>"
         "<w:creationTime>2026-01-02T03:04:05.678Z</w:creationTime><w:startTime>2026-01-02 03:04:06</w:startTime>"
@@ -80,7 +89,10 @@ def test_a_full_job() -> None:
 
 
 def test_our_own_job_info() -> None:
-    """Progress and logs come from our own namespace only; unknown elements of it do no harm."""
+    """Progress and logs come from our namespace.
+
+    Unknown elements of it do no harm.
+    """
     info = (
         '<w:results><w:result id="r"/></w:results><w:jobInfo xmlns:info="urn:uws-service:jobinfo:1"><info:info>'
         '<info:progress percent="42.0">half way</info:progress>'
@@ -99,7 +111,10 @@ def test_our_own_job_info() -> None:
 
 
 def test_our_own_writer_is_understood() -> None:
-    """What the service writes is what the client reads: the two agree on jobInfo."""
+    """Service and client agree on jobInfo.
+
+    The two agree on jobInfo.
+    """
     result = Result("r", "key", "text/csv", 12, "ab" * 32)
     info = {"waiting": "waiting for a free slot", "ahead": 3, "site": "local"}
     value = Job("42", "probe", "me", Phase.QUEUED, 1000, 60, 2000, run_id="x", results=(result,), info=info)
@@ -170,7 +185,10 @@ def test_relative_links_are_meant_below_the_job(href: str, absolute: str) -> Non
     ],
 )
 def test_instants_of_all_kinds(text: str, milliseconds: int | None) -> None:
-    """U-008 from the reader's side: with and without Z, T or space, any fraction."""
+    """U-008 from the reader's side.
+
+    With and without Z, T or space, any fraction.
+    """
     assert parse_instant(text) == milliseconds
 
 
@@ -190,14 +208,14 @@ BOMB = (
 
 
 def test_entities_are_refused_before_they_expand() -> None:
-    """A document that would grow to gigabytes is an error, at once."""
+    """A growing document is refused at once."""
     with pytest.raises(BadDocument, match="entities"):
         parse_job(BOMB.encode(), URL)
 
 
 @pytest.mark.parametrize("kind", ["entity", "parameter entity", "external subset"])
 def test_external_entities_are_never_fetched(kind: str, tmp_path: Path) -> None:
-    """Neither files nor URLs that a document names are opened."""
+    """No file or URL is opened."""
     secret = tmp_path / "secret"
     secret.write_text("COMPLETED")
     with Foreign(lambda _: Reply(200, "COMPLETED")) as canary:
@@ -232,7 +250,7 @@ def test_external_entities_are_never_fetched(kind: str, tmp_path: Path) -> None:
     ],
 )
 def test_what_is_not_a_job_is_said_to_be_so(content: str, media_type: str, words: str) -> None:
-    """One line that names the URL and what came instead."""
+    """The line names the URL and what came."""
     with pytest.raises(BadDocument, match=words) as error:
         parse_job(content.encode(), URL, media_type)
     assert URL in error.value.message and "\n" not in error.value.message
@@ -240,7 +258,7 @@ def test_what_is_not_a_job_is_said_to_be_so(content: str, media_type: str, words
 
 @given(st.one_of(st.binary(max_size=200), st.text(alphabet='<>/&;!"= aw:job?[]x', max_size=120).map(str.encode)))
 def test_any_bytes_give_a_document_or_our_error(content: bytes) -> None:
-    """No input makes the reader fail in another way."""
+    """The reader fails in no other way."""
     with contextlib.suppress(BadDocument):
         read_xml(content)
 

@@ -29,7 +29,10 @@ def see(location: str, status: int = 303) -> Reply:
 )
 @pytest.mark.parametrize("status", [303, 302, 201])
 def test_location_of_a_new_job(location: str, path: str, status: int) -> None:
-    """U-120, U-011: absolute or relative, and the redirect is the answer: it is not followed."""
+    """U-120, U-011: absolute or relative.
+
+    The redirect is the answer: it is not followed.
+    """
     with Foreign() as server, UwsClient(server.url) as client:
         server.answer = lambda _: see(location.format(url=server.url), status)
         assert client.create(f"{server.url}/uws/jobs", [("A", "1")]) == f"{server.url}{path}"
@@ -37,7 +40,10 @@ def test_location_of_a_new_job(location: str, path: str, status: int) -> None:
 
 
 def test_a_document_instead_of_a_redirect() -> None:
-    """Some servers answer 200 with the job; its URL is below the list."""
+    """Some servers answer 200 with the job.
+
+    Its URL is below the list.
+    """
     with Foreign(lambda _: xml(job("PENDING", job_id="j7"))) as server, UwsClient(server.url) as client:
         assert client.create(f"{server.url}/jobs/") == f"{server.url}/jobs/j7"
 
@@ -67,7 +73,10 @@ def test_no_job_list_at_all() -> None:
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_endless_redirects_end(method: str) -> None:
-    """D-051 has its limits: a loop is an error after ten hops."""
+    """D-051 has its limits.
+
+    A loop is an error after ten hops.
+    """
     with Foreign(lambda request: see(f"/r{len(request.path)}", 307)) as server, UwsClient(server.url) as client:
         with pytest.raises(BadDocument, match="redirects more than 10 times"):
             client.job(f"{server.url}/x") if method == "GET" else client.create(f"{server.url}/x")
@@ -82,7 +91,7 @@ def test_redirects_lead_to_http_only(target: str) -> None:
 
 
 def test_credentials_stay_with_their_origin() -> None:
-    """Neither redirects nor result links carry them to another host."""
+    """Nothing carries them to another host."""
     with Foreign(lambda _: Reply(200, b"data")) as elsewhere_server, Foreign() as server:
         server.answer = lambda _: see(f"{elsewhere_server.url}/x", 302)
         url = server.url.replace("http://", "http://me:p%40ss@")
@@ -131,7 +140,10 @@ def test_authentication_is_asked_for_in_one_line() -> None:
     ],
 )
 def test_what_the_server_said(media_type: str, body: str, words: str | None) -> None:
-    """D-045…D-050 read by a client: the sentence in the error document, whatever its kind; never HTML."""
+    """D-045…D-050 read by a client.
+
+    The sentence in the error document, whatever its kind; never HTML.
+    """
     reply = Reply(400, body, {"Content-Type": media_type})
     with Foreign(lambda _: reply) as server, UwsClient(server.url) as client:
         with pytest.raises(ServerError) as error:
@@ -141,7 +153,10 @@ def test_what_the_server_said(media_type: str, body: str, words: str | None) -> 
 
 
 def test_a_retry_carries_the_same_key() -> None:
-    """A connection that breaks after the request was sent: once more, same key, same body."""
+    """The connection breaks after the request.
+
+    Once more, same key, same body.
+    """
     with Foreign() as server, UwsClient(server.url) as client:
         server.answer = lambda _: Reply(drop="all") if len(server.requests) == 1 else see("/jobs/1")
         assert client.create(f"{server.url}/jobs", [("A", "1")]).endswith("/jobs/1")
@@ -153,7 +168,7 @@ def test_a_retry_carries_the_same_key() -> None:
 
 
 def test_one_retry_only() -> None:
-    """A server that never answers is an error, with the host in it."""
+    """The error names the silent host."""
     with Foreign(lambda _: Reply(drop="all")) as server, UwsClient(server.url) as client:
         with pytest.raises(NetworkError, match=r"the connection to 127\.0\.0\.1:\d+ broke"):
             client.create(f"{server.url}/jobs")
@@ -176,7 +191,10 @@ def test_nobody_listens() -> None:
 
 
 def test_run_that_was_heard_is_not_sent_twice() -> None:
-    """U-105, U-002: the answer to RUN got lost; the job runs, so a second RUN would be refused."""
+    """U-105, U-002: the answer to RUN got lost.
+
+    The job runs, so a second RUN would be refused.
+    """
 
     def answer(request: Request) -> Reply:
         return Reply(drop="all") if request.method == "POST" else xml(job("QUEUED"))
@@ -188,7 +206,7 @@ def test_run_that_was_heard_is_not_sent_twice() -> None:
 
 
 def test_run_that_was_not_heard_is_sent_again() -> None:
-    """The job is still PENDING after the lost answer."""
+    """The lost answer left it PENDING."""
     with Foreign() as server, UwsClient(server.url) as client:
 
         def answer(request: Request) -> Reply:
@@ -257,7 +275,10 @@ def test_files_go_as_multipart(tmp_path: Path) -> None:
 
 
 def test_download_is_whole_or_not_there(tmp_path: Path) -> None:
-    """U-081: size is checked; a broken connection is tried again; nothing half is left."""
+    """U-081: size is checked.
+
+    A broken connection is tried again; nothing half is left.
+    """
     path = tmp_path / "result"
     with Foreign() as server, UwsClient(server.url) as client:
         server.answer = lambda _: Reply(200, b"x" * 1000, drop="body" if len(server.requests) == 1 else "")
@@ -275,7 +296,10 @@ def test_download_is_whole_or_not_there(tmp_path: Path) -> None:
 
 
 def test_compressed_and_wrongly_compressed_bodies() -> None:
-    """Content-Encoding is undone; a lie about it is one clear error."""
+    """Content-Encoding is undone.
+
+    A lie about it is one clear error.
+    """
     packed = {"Content-Type": "text/xml", "Content-Encoding": "gzip"}
     with Foreign() as server, UwsClient(server.url) as client:
         server.answer = lambda _: Reply(200, gzip.compress(job("HELD").encode()), packed)
@@ -286,8 +310,8 @@ def test_compressed_and_wrongly_compressed_bodies() -> None:
 
 
 def test_a_document_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is read into memory has a limit, compressed or not."""
-    monkeypatch.setattr(http_module, "MAX_BODY", 10_000)
+    """Memory has a limit, compressed or not."""
+    monkeypatch.setattr(http_module, "MAX_BODY_BYTES", 10_000)
     bomb = Reply(200, gzip.compress(b" " * 1_000_000), {"Content-Type": "text/xml", "Content-Encoding": "gzip"})
     with (
         Foreign(lambda _: bomb) as server,
@@ -298,7 +322,10 @@ def test_a_document_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_list_filters_for_servers_without_filters() -> None:
-    """U-052…U-056: sent to the server; a 1.0 server ignores them, so they are applied here."""
+    """U-052…U-056: sent to the server.
+
+    A 1.0 server ignores them, so they are applied here.
+    """
     entries = "".join(
         f'<j:jobref id="{n}"><j:phase>{phase}</j:phase>'
         f"<j:creationTime>2026-01-0{n}T00:00:00Z</j:creationTime></j:jobref>"

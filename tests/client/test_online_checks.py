@@ -21,7 +21,10 @@ from uws_service.store import Store, migrate
 
 
 def check(folder: Path, *, secret: str = SECRET, **settings: object) -> tuple[int, dict[str, dict[str, str]], str]:
-    """Run the command; return its exit code, the state of each part, and what it complains about."""
+    """Run the command.
+
+    Return its exit code, the state of each part, and what it complains about.
+    """
     (folder / "s.yaml").write_text(yaml.safe_dump(settings))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("UWS_")}
     environment |= {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": secret}

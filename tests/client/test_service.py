@@ -1,4 +1,7 @@
-"""The command line against the real service: what a person does, from configuration to results."""
+"""The command line against the real service.
+
+What a person does, from configuration to results.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One service with the tests' own application."""
+    """Yield one service with the tests' own application."""
     running = Server(tmp_path_factory.mktemp("service"), {"UWS_APPLICATIONS": json.dumps([str(PROBE)])})
     running.start()
     yield running
@@ -77,7 +80,10 @@ def test_from_submit_to_delete(jobs: str, tmp_path: Path, capsys: Capture) -> No
 
 
 def test_a_misspelt_parameter_is_told(jobs: str, capsys: Capture) -> None:
-    """D-022: on standard error with a guess; `show` has the defaults and versions of the run."""
+    """D-022: on standard error with a guess.
+
+    `show` has the defaults and versions of the run.
+    """
     assert run(["submit", jobs, "SECNDS=1", "OUTPUT=7", "--wait"]) == 0
     out, err = capsys.readouterr()
     assert "SECNDS is no parameter here; did you mean SECONDS?" in err.splitlines()
@@ -105,7 +111,10 @@ def test_failure_and_abort(jobs: str, capsys: Capture) -> None:
 
 
 def test_no_run_then_run(jobs: str, capsys: Capture) -> None:
-    """A job that nobody started is not waited for; `run` starts it."""
+    """Nobody waits for an unstarted job.
+
+    `run` starts it.
+    """
     assert run(["submit", jobs, "--no-run"]) == 0
     job = capsys.readouterr().out.strip()
     assert run(["wait", job]) == 1
@@ -114,7 +123,10 @@ def test_no_run_then_run(jobs: str, capsys: Capture) -> None:
 
 
 def test_one_key_one_job(jobs: str, capsys: Capture) -> None:
-    """The same Idempotency-Key finds the first job again; for another request it is refused."""
+    """The same Idempotency-Key finds the first job again.
+
+    For another request it is refused.
+    """
     command = ["submit", jobs, "SECONDS=0", "--no-run", "--idempotency-key", "k1"]
     assert run(command) == run(command) == 0
     first, second = capsys.readouterr().out.split()
@@ -124,7 +136,10 @@ def test_one_key_one_job(jobs: str, capsys: Capture) -> None:
 
 
 def test_wait_is_prompt_and_shows_progress(jobs: str) -> None:
-    """U-151: the end is seen at once; the application's progress comes through."""
+    """U-151: the end is seen at once.
+
+    The application's progress comes through.
+    """
     with UwsClient(jobs) as client:
         job = client.create(jobs, [("SECONDS", "2")])
         client.run(job)
@@ -158,13 +173,13 @@ def test_a_waiter_survives_a_restart(tmp_path: Path) -> None:
 
 
 def clean(**variables: str) -> dict[str, str]:
-    """The environment without settings of the service."""
+    """Return the environment without settings of the service."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("UWS_")}
     return {**environment, "PYTHONPATH": str(ROOT), **variables}
 
 
 def program(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """The program in a process of its own, to its end."""
+    """Run the program in its own process."""
     return subprocess.run(
         [sys.executable, "-m", "uws_service", *arguments],
         capture_output=True,
@@ -198,7 +213,10 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("command", ["serve", "check-config"])
 def test_wrong_settings(config: str, words: str, command: str, tmp_path: Path) -> None:
-    """Exit code 2; file, line and field, without a traceback."""
+    """Exit code 2.
+
+    File, line and field, without a traceback.
+    """
     (tmp_path / "settings.yaml").write_text(config)
     (tmp_path / "bad.yaml").write_text("name: bad\ncommand: 7\n")
     ended = program(tmp_path, command, "--config", "settings.yaml")
@@ -217,7 +235,10 @@ def test_wrong_settings(config: str, words: str, command: str, tmp_path: Path) -
 )
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_database_that_does_not_work(options: list[str], workers: str, tmp_path: Path) -> None:
-    """The service does not start, and says why, without the password."""
+    """The service does not start.
+
+    Says why, without the password.
+    """
     ended = program(tmp_path, "serve", "--port", "0", "--workers", workers, *options)
     assert ended.returncode in (2, 3), ended
     assert "Traceback" not in ended.stderr and "geheim" not in ended.stderr
@@ -225,7 +246,10 @@ def test_a_database_that_does_not_work(options: list[str], workers: str, tmp_pat
 
 
 def test_check_config_tells_what_it_found(tmp_path: Path) -> None:
-    """Settings in force, applications; passwords are not shown; nothing is made on the disk."""
+    """Settings in force, applications.
+
+    Passwords are not shown; nothing is made on the disk.
+    """
     (tmp_path / "s.yaml").write_text(
         f"applications: [{PROBE}]\ndatabase: postgresql://me:geheim@db/uws\nlimits:\n  wait: 7\n"
     )
@@ -252,7 +276,10 @@ def test_migrate(tmp_path: Path) -> None:
 
 
 def test_options_of_serve(tmp_path: Path) -> None:
-    """Options win over the environment and the file; several processes; an orderly end."""
+    """Options win over the environment and the file.
+
+    Several processes; an orderly end.
+    """
     port = free_port()
     (tmp_path / "s.yaml").write_text(f"applications: [{PROBE}]\ndata: from-file\n")
     options = ["--config", "s.yaml", "--data", "from-option", "--work", "w", "--base-url", "https://uws.example.org/x"]
@@ -292,7 +319,10 @@ def wait_until_up(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def test_stopping_answers_the_waiters(tmp_path: Path) -> None:
-    """C-26: SIGTERM answers a blocked WAIT at once, and the service ends with code 0."""
+    """C-26: SIGTERM answers a blocked WAIT at once.
+
+    The service ends with code 0.
+    """
     service = Server(tmp_path, {"UWS_APPLICATIONS": json.dumps([str(PROBE)])})
     service.start()
     with UwsClient(service.url) as client:
@@ -311,7 +341,7 @@ def test_stopping_answers_the_waiters(tmp_path: Path) -> None:
 
 
 def wait_until_waiting(client: UwsClient, url: str) -> None:
-    """Until the metrics say that a request blocks in WAIT."""
+    """Wait until a request blocks in WAIT."""
     deadline = time.monotonic() + 180
     while b"\nuws_waiters 1.0" not in client.http.get(f"{url}/metrics").body:
         assert time.monotonic() < deadline

@@ -1,4 +1,7 @@
-"""Waiting for a job: with WAIT where the server blocks, politely where it does not."""
+"""Waiting for a job.
+
+With WAIT where the server blocks, politely where it does not.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ from uws_service.client import uws as uws_module
 
 
 def test_wait_with_phase_is_one_request_a_phase() -> None:
-    """U-150, U-151, U-154: WAIT with the phase just seen; no request is wasted, no change is seen late."""
+    """U-150, U-151, U-154: WAIT with the phase just seen.
+
+    No request is wasted, no change is seen late.
+    """
     runner = Runner(("QUEUED", 0.3), ("EXECUTING", 0.4), ("COMPLETED", 0))
     phases: list[str] = []
     with Foreign(runner) as server, UwsClient(server.url) as client:
@@ -47,7 +53,10 @@ def test_waiting_ends_where_nothing_happens_by_itself(phase: str) -> None:
 
 @pytest.mark.parametrize("phase", ["SUSPENDED", "UNKNOWN"])
 def test_phases_that_do_not_block_are_polled(phase: str) -> None:
-    """U-152, U-111: such jobs go on by themselves; WAIT would return at once, so it is not sent."""
+    """U-152, U-111: such jobs go on by themselves.
+
+    WAIT would return at once, so it is not sent.
+    """
     with Foreign(Runner((phase, 0.5), ("COMPLETED", 0))) as server, UwsClient(server.url) as client:
         assert client.wait(f"{server.url}/jobs/42").phase == "COMPLETED"
         assert len(server.requests) <= 5
@@ -56,7 +65,7 @@ def test_phases_that_do_not_block_are_polled(phase: str) -> None:
 
 @pytest.mark.parametrize("blocking", [True, False])
 def test_timeout(blocking: bool) -> None:
-    """The caller's patience holds, also in the middle of a WAIT."""
+    """The time-out holds within a WAIT too."""
     with Foreign(Runner(("EXECUTING", 60), ("COMPLETED", 0), blocking=blocking)) as server:
         with UwsClient(server.url) as client, pytest.raises(WaitTimeout, match="still EXECUTING after 1 s") as error:
             start = time.monotonic()
@@ -89,8 +98,8 @@ def test_a_job_that_is_deleted_meanwhile() -> None:
 
 
 def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that stays away is an error in the end."""
-    monkeypatch.setattr(uws_module, "PATIENCE", 0.5)
+    """A server that stays away is an error."""
+    monkeypatch.setattr(uws_module, "PATIENCE_SECONDS", 0.5)
     with Foreign() as server, UwsClient(server.url) as client:
         server.answer = lambda _: xml(job("EXECUTING")) if len(server.requests) == 1 else Reply(drop="all")
         with pytest.raises(NetworkError):

@@ -10,7 +10,10 @@ from typing import Any
 
 
 def events(log: Path) -> Iterator[dict[str, Any]]:
-    """Every event in order; a last line that the API server could not finish when it was killed is left out."""
+    """Yield every event in order.
+
+    A last line that the API server could not finish when it was killed is left out.
+    """
     older = sorted(log.parent.glob(f"{log.stem}-*{log.suffix}"))
     for path in [*older, log]:
         if path.exists():
@@ -23,7 +26,7 @@ def events(log: Path) -> Iterator[dict[str, Any]]:
 
 
 def count(log: Path, verb: str, resource: str, namespace: str | None, codes: Collection[int]) -> Counter[str]:
-    """How often requests of that kind were answered with one of these codes, by the object's name."""
+    """Return how often requests of that kind were answered with one of these codes, by the object's name."""
     counted: Counter[str] = Counter()
     for event in events(log):
         target = event.get("objectRef", {})

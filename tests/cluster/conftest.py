@@ -18,7 +18,10 @@ from tests.tiers import lacking
 
 
 def site_named(name: str, *, kueue: bool = False, kwok: bool = False) -> Iterator[Site]:
-    """A site for the tests; skips with the reason, or fails where everything is required, if there can be none."""
+    """Yield a site for the tests.
+
+    Skips with the reason, or fails where everything is required, if there can be none.
+    """
     existed = Site.find(name) is not None
     try:
         site = Site.up(name, kueue=kueue, kwok=kwok)
@@ -30,7 +33,10 @@ def site_named(name: str, *, kueue: bool = False, kwok: bool = False) -> Iterato
 
 
 def with_service(site: Site) -> Site:
-    """The site, with the images of this checkout and the namespace that its jobs run in."""
+    """Return a site that is ready for jobs.
+
+    It has the images of this checkout and the namespace that its jobs run in.
+    """
     site.import_image(images.service())
     site.import_image(images.agent())
     site.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
@@ -39,21 +45,24 @@ def with_service(site: Site) -> Site:
 
 @pytest.fixture(scope="session")
 def site_a() -> Iterator[Site]:
-    """The first site."""
+    """Yield the first site."""
     for site in site_named("a"):
         yield with_service(site)
 
 
 @pytest.fixture(scope="session")
 def site_b() -> Iterator[Site]:
-    """The second site."""
+    """Yield the second site."""
     for site in site_named("b"):
         yield with_service(site)
 
 
 @pytest.fixture(scope="session")
 def cluster(request: pytest.FixtureRequest) -> Cluster:
-    """Any cluster: the one that ``KUBECONFIG`` names, or else the first site."""
+    """Return any cluster.
+
+    The one that ``KUBECONFIG`` names, or else the first site.
+    """
     cluster = Cluster.named_by_user()
     if cluster is not None:
         return cluster
@@ -62,7 +71,7 @@ def cluster(request: pytest.FixtureRequest) -> Cluster:
 
 
 def temporary_namespace(cluster: Cluster) -> Iterator[str]:
-    """A namespace of its own for a test, removed afterwards."""
+    """Yield a namespace for one test."""
     name = f"test-{secrets.token_hex(4)}"
     cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     yield name
@@ -71,13 +80,13 @@ def temporary_namespace(cluster: Cluster) -> Iterator[str]:
 
 @pytest.fixture
 def namespace(cluster: Cluster) -> Iterator[str]:
-    """A namespace of its own on ``cluster``."""
+    """Yield a namespace of its own on ``cluster``."""
     yield from temporary_namespace(cluster)
 
 
 @pytest.fixture(scope="module")
 def service(site_a: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterServer]:
-    """A service whose only site is the first one."""
+    """Yield a service with the first site."""
     server = ClusterServer(tmp_path_factory.mktemp("service"), [settings_of(site_a, stage_out=10)], site_a.host_address)
     server.start()
     yield server
@@ -86,5 +95,5 @@ def service(site_a: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder for one service."""
+    """Return a folder for one service."""
     return tmp_path / "service"

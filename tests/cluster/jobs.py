@@ -9,7 +9,7 @@ from tests.rig.processes import wait_for
 
 
 def job(name: str, namespace: str, image: str, *command: str, pod: Any = None, **metadata: Any) -> dict[str, Any]:
-    """A Job of one container that is tried once; ``pod`` adds to the pod's specification."""
+    """Return a Job of one container that is tried once; ``pod`` adds to the pod's specification."""
     container = {"name": "main", "image": image, "imagePullPolicy": "IfNotPresent", "command": list(command)}
     specification = {
         "restartPolicy": "Never",
@@ -26,13 +26,16 @@ def job(name: str, namespace: str, image: str, *command: str, pod: Any = None, *
 
 
 def conditions(cluster: Cluster, kind: str, name: str, namespace: str) -> dict[str, str]:
-    """The conditions of an object that hold, with their messages."""
+    """Return the messages of conditions that hold."""
     listed = cluster.get(kind, name, "-n", namespace).get("status", {}).get("conditions", [])
     return {condition["type"]: condition.get("message", "") for condition in listed if condition["status"] == "True"}
 
 
 def wait_complete(cluster: Cluster, name: str, namespace: str, timeout: float = 60) -> None:
-    """Return once a Job is complete; fail at once when it has failed."""
+    """Wait until a Job is complete.
+
+    Fail at once when it has failed.
+    """
 
     def failure() -> str:
         current = conditions(cluster, "job", name, namespace)
@@ -48,5 +51,5 @@ def wait_complete(cluster: Cluster, name: str, namespace: str, timeout: float = 
 
 
 def log(cluster: Cluster, name: str, namespace: str) -> str:
-    """What a Job's container printed."""
+    """Return what a Job's container printed."""
     return cluster.kubectl("logs", f"job/{name}", "-n", namespace, check=False)

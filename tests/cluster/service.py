@@ -18,7 +18,7 @@ APPLICATIONS = Path(__file__).parent / "applications"
 
 
 def settings_of(site: Site, namespace: str = NAMESPACE, **settings: Any) -> dict[str, Any]:
-    """A test site as the service's settings name it; ``PORT`` is the service's."""
+    """Return a test site as the service's settings name it; ``PORT`` is the service's."""
     return {
         "name": site.name,
         "kind": "kubernetes",
@@ -39,7 +39,9 @@ def settings_of(site: Site, namespace: str = NAMESPACE, **settings: Any) -> dict
 
 
 class ClusterServer(Server):
-    """A service with sites that are clusters; it listens where their pods reach it.
+    """A service with sites that are clusters.
+
+    It listens where their pods reach it.
 
     Parameters
     ----------
@@ -60,38 +62,41 @@ class ClusterServer(Server):
                          host=host, config=json.dumps(config))  # fmt: skip
 
     def client(self, application: str = "shell", user: str | None = None) -> Client:
-        """A client of one application."""
+        """Return a client of one application."""
         return Client(self.url, application, user)
 
 
 class Client(Uws):
-    """The plain client, with what tests of jobs in pods want."""
+    """A client for tests of jobs in pods."""
 
     def script(self, text: str, **parameters: str) -> str:
-        """A job that runs a script of the shell application; its URL."""
+        """Start a script; return the job's URL."""
         return self.create({"SCRIPT": text, "PHASE": "RUN", **parameters})
 
     def json(self, job: str) -> Any:
-        """The job as JSON."""
+        """Return the job as JSON."""
         return self.http.get(job, headers={"Accept": "application/json"}).json()
 
     def ended(self, job: str, timeout: float = 120) -> Any:
-        """The job as JSON once it has ended."""
+        """Return a job's JSON once it ended."""
         self.wait(job, timeout=timeout)
         return self.json(job)
 
     def log(self, job: str) -> str:
-        """What its command printed."""
+        """Return what its command printed."""
         return str(self.http.get(f"{job}/logs/stdout").text)
 
 
 def job_id(url: str) -> str:
-    """The id in a job's URL."""
+    """Return the id in a job's URL."""
     return url.rstrip("/").rpartition("/")[2]
 
 
 def until(check: Callable[[], Any], purpose: str, seconds: float = 60) -> Any:
-    """The first true answer of a check; fails when the time is over."""
+    """Return the first true answer of a check.
+
+    Fails when the time is over.
+    """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         value = check()
@@ -102,6 +107,6 @@ def until(check: Callable[[], Any], purpose: str, seconds: float = 60) -> Any:
 
 
 def objects(site: Site, kind: str, url: str, namespace: str = NAMESPACE) -> list[Mapping[str, Any]]:
-    """The Jobs or pods of one UWS job."""
+    """Return the objects of one job."""
     items: list[Mapping[str, Any]] = site.get(kind, "-n", namespace, "-l", f"uws-service/job={job_id(url)}")["items"]
     return items

@@ -1,4 +1,7 @@
-"""Everything killed, at random, with jobs in flight: nothing lost, nothing twice, nothing left."""
+"""Everything killed, at random, with jobs in flight.
+
+Nothing lost, nothing twice, nothing left.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,10 @@ COMPONENTS = ("kube-apiserver", "kubelet")
 
 
 class Killer:
-    """Kills the service, the API server, the kubelet and the database: each once, and then at random."""
+    """Kills parts, each once and then at random.
+
+    The service, the API server, the kubelet and the database.
+    """
 
     def __init__(
         self, server: ClusterServer, site: Site, database: PostgreSQLServer, random_source: random.Random
@@ -50,7 +56,7 @@ class Killer:
         return [self._restart_service, *components, self._restart_database]
 
     def strike(self) -> None:
-        """Kill one of them and start it again, then wait a little."""
+        """Kill and restart one of them."""
         victim = self._first.pop(0) if self._first else self._random.choice(self._victims)
         victim()
         time.sleep(self._random.uniform(0, MAX_PAUSE_SECONDS))
@@ -74,7 +80,7 @@ class Killer:
 
 @pytest.fixture
 def killed_database() -> Iterator[PostgreSQLServer]:
-    """A database server of the test's own, which may be killed."""
+    """Yield a database server to be killed."""
     server = PostgreSQLServer()
     yield server
     server.remove()
@@ -116,7 +122,7 @@ def _kill_until_ended(killer: Killer, client: Client, urls: list[str]) -> None:
 
 
 def _check_results(client: Client, urls: list[str]) -> None:
-    """Check that every job ran to its end, once in its work folder."""
+    """Check that every job ran once."""
     for url in urls:
         document = client.ended(url)
         assert document["phase"] == "COMPLETED", document["errorSummary"]
@@ -125,7 +131,7 @@ def _check_results(client: Client, urls: list[str]) -> None:
 
 
 def _check_attempts(client: Client, urls: list[str], site: Site, database: str, api_server_kills: list[float]) -> None:
-    """Check that every attempt was one Job, and that no other Jobs were made."""
+    """Check that every attempt was one Job."""
     creations = site.job_creations(NAMESPACE)
     submissions = _submissions(database)
     for url in urls:
@@ -140,7 +146,10 @@ def _check_attempts(client: Client, urls: list[str], site: Site, database: str, 
 
 
 def _submissions(database: str) -> dict[str, float]:
-    """Return when each attempt went to its site, by its Job's name: from the service's accounts."""
+    """Return when each attempt was submitted.
+
+    By its Job's name, from the service's accounts.
+    """
     command = [sys.executable, "-m", "uws_service", "usage", "--records", "--json", "--database", database]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     records = [json.loads(line) for line in output.splitlines()]
@@ -152,7 +161,10 @@ def _submissions(database: str) -> dict[str, float]:
 
 
 def _phase(client: Client, url: str) -> str:
-    """Return a job's phase; "?" if it can't be asked now."""
+    """Return a job's phase.
+
+    "?" if it can't be asked now.
+    """
     try:
         response = client.http.get(f"{url}/phase")
     except httpx2.HTTPError:
@@ -161,7 +173,7 @@ def _phase(client: Client, url: str) -> str:
 
 
 def _remains(site: Site, urls: list[str]) -> list[str]:
-    """Return the Jobs and pods of these jobs that are at the site."""
+    """Return the objects that are left."""
     ids = {job_id(url) for url in urls}
     names = [item["metadata"]["name"] for item in site.get("jobs,pods", "-n", NAMESPACE)["items"]]
     return [name for name in names if name.split("-")[1] in ids]

@@ -1,4 +1,7 @@
-"""The Helm chart: what it makes is valid, wrong values are refused, and installed on a real cluster it runs jobs."""
+"""The Helm chart.
+
+What it makes is valid, wrong values are refused, and installed on a real cluster it runs jobs.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +91,10 @@ def test_objects_are_valid(values: list[str]) -> None:
 
 @pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_examples(file: Path) -> None:
-    """Examples of values make valid objects; examples of objects are valid."""
+    """Examples of values make valid objects.
+
+    Examples of objects are valid.
+    """
     text = file.read_text() if "apiVersion" in file.read_text() else template(file=file)
     documents = [document for document in yaml.safe_load_all(text) if document and document["kind"] not in FOREIGN]
     schemas.check(yaml.safe_dump_all(documents))
@@ -208,7 +214,7 @@ def test_the_memory_limit_holds_the_queries(tmp_path: Path) -> None:
 
 
 def test_rights_are_of_one_namespace() -> None:
-    """No ClusterRole, and no right that the executor does not use."""
+    """There is no right beyond need."""
     documents = [document for document in yaml.safe_load_all(template(*ALL_VALUES)) if document]
     assert not [document for document in documents if document["kind"].startswith("ClusterRole")]
     (role,) = (document for document in documents if document["kind"] == "Role")
@@ -224,7 +230,10 @@ def test_rights_are_of_one_namespace() -> None:
 
 @contextmanager
 def _forwarder(address: str, port: int, target: str) -> Iterator[None]:
-    """Passes connections on to the pod: the test clusters have no Services of their own."""
+    """Pass connections on to the pod.
+
+    The test clusters have no Services of their own.
+    """
     command = [sys.executable, "-m", "tests.rig.forward", address, str(port), target, "8080"]
     process = subprocess.Popen(command, cwd=ROOT)
     try:
@@ -241,7 +250,10 @@ def _listens(address: str, port: int) -> bool:
 
 
 def test_installed_it_runs_a_job(site_a: Site) -> None:
-    """With the chart's rights and no others: a job from RUN to its result, its log, and nothing left behind."""
+    """With the chart's rights and no others.
+
+    A job from RUN to its result, its log, and nothing left behind.
+    """
     namespace, kubeconfig = "chart", str(site_a.kubeconfig)
     repository, tag = images.SERVICE.rsplit(":", 1)
     port = free_port()

@@ -16,17 +16,23 @@ from tests.conformance import OPEN, check_applications, judge, judge_ownership
 from tests.issuers import NanoIdp
 from tests.rig.site import Site
 
-ALL = ("sleep", "tap", "cutout", "crossmatch")
+APPLICATIONS = ("sleep", "tap", "cutout", "crossmatch")
 IS_COMPLETE = os.environ.get("UWS_TEST_CONFORMANCE") == "all"
 """`make soak-cluster` checks every application in both ways; otherwise each is checked in one of them."""
 
 
 @pytest.mark.parametrize(
     ("kind", "names"),
-    [("open", ALL if IS_COMPLETE else ("sleep", "cutout")), ("tokens", ALL if IS_COMPLETE else ("tap", "crossmatch"))],
+    [
+        ("open", APPLICATIONS if IS_COMPLETE else ("sleep", "cutout")),
+        ("tokens", APPLICATIONS if IS_COMPLETE else ("tap", "crossmatch")),
+    ],
 )
 def test_no_fail_and_no_warning(kind: str, names: tuple[str, ...], site_a: Site, folder: Path, tmp_path: Path) -> None:
-    """All faces of the service, side by side; the same jobs as on the embedded one."""
+    """All faces of the service, side by side.
+
+    The same jobs as on the embedded one.
+    """
     # The machine is busy with the pods of several jobs: the site's patience is that of a real one.
     settings = settings_of(site_a, image_patience=120, schedule_patience=120)
     server = ClusterServer(folder, [settings], site_a.host_address, reap_interval=0.3)

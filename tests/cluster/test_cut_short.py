@@ -20,7 +20,7 @@ OBLIGING = (
 
 @pytest.fixture(scope="module")
 def server(site_a: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterServer]:
-    """A service that waits as long as there is no machine."""
+    """Yield a service that waits as long as there is no machine."""
     sites = [settings_of(site_a, schedule_patience=0)]
     server = ClusterServer(tmp_path_factory.mktemp("service"), sites, site_a.host_address)
     server.start()
@@ -89,7 +89,10 @@ def _is_leaving(site: Site, pod: str) -> bool:
     ],
 )
 def test_put_out(shell: Client, site_a: Site, put_out: Callable[[Site, str], None], reasons: set[str]) -> None:
-    """The attempt is lost, and another one gives the whole result."""
+    """The attempt is lost.
+
+    Another one gives the whole result.
+    """
     url = shell.script(OBLIGING)
     shell.wait(url, "EXECUTING")
     until(lambda: "ready" in shell.log(url), "the command")

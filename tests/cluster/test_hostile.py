@@ -1,4 +1,7 @@
-"""A user's command that means harm: what it tries from inside its container, and does not get."""
+"""A user's command that means harm.
+
+What it tries from inside its container, and does not get.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Jobs that run as Kubernetes Jobs: the whole life cycle, on a real cluster."""
+"""Jobs that run as Kubernetes Jobs.
+
+The whole life cycle, on a real cluster.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,10 @@ def shell(service: ClusterServer) -> Iterator[Client]:
 
 
 def test_crossmatch_by_pyvo(service: ClusterServer) -> None:
-    """The demonstration's job, in a pod: results, log, times and jobInfo are right."""
+    """The demonstration's job, in a pod.
+
+    Results, log, times and jobInfo are right.
+    """
     with service.client("crossmatch") as client:
         answer = client.post(
             client.jobs,
@@ -62,7 +68,10 @@ def test_results_go_as_they_are_closed(shell: Client, service: ClusterServer) ->
 
 
 def test_results_and_log(shell: Client, site_a: Site) -> None:
-    """Files of any name come out with their digests; nothing of the job is left in the cluster."""
+    """Files of any name come out with their digests.
+
+    Nothing of the job is left in the cluster.
+    """
     url = shell.script(
         "echo said; echo complained >&2; echo 42 > $UWS_OUTPUT_DIR/result; mkdir $UWS_OUTPUT_DIR/more;"
         "head -c 3000000 /dev/urandom > $UWS_OUTPUT_DIR/more/big; echo 0.5 half way > $UWS_PROGRESS_FILE; sleep 2"
@@ -108,7 +117,10 @@ def test_usage(shell: Client, service: ClusterServer) -> None:
 
 
 def test_inputs(shell: Client) -> None:
-    """Uploads, fetched files and parameters lie where they should, and can't be changed."""
+    """Uploads, fetched files and parameters lie where they should.
+
+    Can't be changed.
+    """
     script = "cat $UWS_INPUT_DIR/uploads/t $UWS_INPUT_DIR/files/FILE $UWS_INPUT_DIR/parameters.json; "
     script += "touch $UWS_INPUT_DIR/x 2>/dev/null || echo read-only"
     answer = shell.post(
@@ -140,7 +152,10 @@ def test_live_log_and_progress(shell: Client) -> None:
 
 
 def test_abort(shell: Client, site_a: Site) -> None:
-    """An abort ends the pod; what was complete stays, what was being written does not (U-107)."""
+    """An abort ends the pod.
+
+    What was complete stays, what was being written does not (U-107).
+    """
     url = shell.script(
         "trap 'echo asked to end; exit 3' TERM; mkdir $UWS_OUTPUT_DIR/more; echo done > $UWS_OUTPUT_DIR/more/done;"
         "exec 3> $UWS_OUTPUT_DIR/result; echo half >&3; sleep 3; echo started; while true; do sleep 0.2; done"

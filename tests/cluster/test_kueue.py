@@ -1,4 +1,7 @@
-"""A site's Kueue is the real one: it holds what a queue has no room for, and tells why and at which place."""
+"""A site's Kueue is the real one.
+
+It holds what a queue has no room for, and tells why and at which place.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,13 @@ ONE_CPU = {"requests": {"cpu": "1"}}
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    """A site with Kueue, apart from those where other tests count and break things."""
+    """Yield a site with Kueue, apart from those where other tests count and break things."""
     yield from site_named("kueue", kueue=True)
 
 
 @pytest.fixture
 def namespace(site: Site) -> Iterator[str]:
-    """A namespace with a queue ``main`` of one CPU."""
+    """Yield a namespace with a queue ``main`` of one CPU."""
     for name in temporary_namespace(site):
         site.apply(*kueue.queue("main", name, cpu=1))
         yield name
@@ -32,21 +35,24 @@ def namespace(site: Site) -> Iterator[str]:
 
 
 def queued(name: str, namespace: str, command: str) -> dict[str, object]:
-    """A Job of one CPU for the queue."""
+    """Return a Job of one CPU for the queue."""
     manifest = job(name, namespace, images.BUSYBOX, "sh", "-c", command, labels={"kueue.x-k8s.io/queue-name": "main"})
     manifest["spec"]["template"]["spec"]["containers"][0]["resources"] = ONE_CPU
     return manifest
 
 
 def pending(site: Site, namespace: str) -> list[tuple[str, int]]:
-    """Who waits in the queue, and at which place."""
+    """Return who waits in the queue, and at which place."""
     path = f"/apis/visibility.kueue.x-k8s.io/v1beta2/namespaces/{namespace}/localqueues/main/pendingworkloads"
     items = json.loads(site.kubectl("get", "--raw", path))["items"]
     return [(item["metadata"]["ownerReferences"][0]["name"], item["positionInLocalQueue"]) for item in items]
 
 
 def test_the_second_waits_for_the_first(site: Site, namespace: str) -> None:
-    """In a queue of one CPU one Job runs; the next are held, their workloads tell why, and all complete in the end."""
+    """In a queue of one CPU one Job runs.
+
+    The next are held, their workloads tell why, and all complete in the end.
+    """
     site.apply(queued("first", namespace, "while [ ! -e /tmp/go ]; do sleep 0.1; done"))
     wait_for("the first", lambda: "Running" in site.kubectl("get", "pods", "-n", namespace), 60, every=0.2)
     site.apply(queued("second", namespace, "true"))
@@ -66,7 +72,10 @@ def test_the_second_waits_for_the_first(site: Site, namespace: str) -> None:
 
 
 def test_killed_controller_goes_on(site: Site, namespace: str) -> None:
-    """Without its controller no Job is let in; with it again, they are."""
+    """Without its controller no Job is let in.
+
+    With it again, they are.
+    """
     site.apply(queued("before", namespace, "true"))
     wait_complete(site, "before", namespace)
     site.kill("kueue")

@@ -1,4 +1,7 @@
-"""A site's fake nodes: many pods without a container, beside the real node."""
+"""A site's fake nodes.
+
+Many pods without a container, beside the real node.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ FAKE = {"tolerations": [kwok.TOLERATION], "nodeSelector": {"type": "kwok"}}
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    """A site with KWOK and two fake nodes."""
+    """Yield a site with KWOK and two fake nodes."""
     for site in site_named("kwok", kwok=True):
         site.apply(kwok.node("fake-0"), kwok.node("fake-1"))
         site.kubectl("wait", "--for=condition=Ready", "--timeout=60s", "node/fake-0", "node/fake-1")
@@ -27,12 +30,15 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture
 def namespace(site: Site) -> Iterator[str]:
-    """A namespace of its own."""
+    """Yield a namespace of its own."""
     yield from temporary_namespace(site)
 
 
 def test_jobs_on_fake_nodes_complete(site: Site, namespace: str) -> None:
-    """Twenty Jobs complete on fake nodes; one that does not ask for these runs on the real node."""
+    """Twenty Jobs complete on fake nodes.
+
+    One that does not ask for these runs on the real node.
+    """
     fake = [job(f"fake-{number}", namespace, "no/such:image", "true", pod=FAKE) for number in range(20)]
     site.apply(*fake, job("real", namespace, images.BUSYBOX, "true"))
     wait_for("twenty Jobs", lambda: {item["metadata"]["name"] for item in fake} <= _complete(site, namespace), 90)

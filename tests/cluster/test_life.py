@@ -1,4 +1,7 @@
-"""Nothing stays behind: sites that are stopped, that were half started, whose starter or whose files are gone."""
+"""Nothing stays behind.
+
+Sites that are stopped, that were half started, whose starter or whose files are gone.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ PARAMETERS = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel
 
 @pytest.fixture
 def name() -> Iterator[str]:
-    """The name of a site that is not there, before and after."""
+    """Yield the name of a site that is not there, before and after."""
     try:
         machine.check()
     except Unable as error:
@@ -37,7 +40,7 @@ def name() -> Iterator[str]:
 
 
 def traces() -> dict[str, object]:
-    """Everything that a site could leave on this machine, but for files."""
+    """Return everything that a site could leave on this machine, but for files."""
     folder = str(paths.state_folder() / NAME)
     ip = ["ip", "-j", "-4"]
     return {
@@ -101,7 +104,7 @@ def test_starter_is_killed(name: str, moment: str) -> None:
 
 
 def test_folder_is_lost(name: str) -> None:
-    """A site whose folder somebody removed is still found and stopped."""
+    """A site without its folder is stopped."""
     before = traces()
     site = Site.up(name)
     shutil.rmtree(site.folder, ignore_errors=True)

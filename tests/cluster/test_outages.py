@@ -1,4 +1,7 @@
-"""Parts that fail for a while: nothing is lost, nothing runs twice, and the phases say what is known."""
+"""Parts that fail for a while.
+
+Nothing is lost, nothing runs twice, and the phases say what is known.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ WORK = "echo begun; sleep {}; echo x > $UWS_OUTPUT_DIR/result"
 
 @pytest.fixture
 def server(site_a: Site, folder: Path) -> Iterator[ClusterServer]:
-    """A service of the test's own, on a namespace of the test's own."""
+    """Yield a service of the test's own, on a namespace of the test's own."""
     server = ClusterServer(folder, [settings_of(site_a)], site_a.host_address)
     server.start()
     yield server
@@ -27,13 +30,19 @@ def server(site_a: Site, folder: Path) -> Iterator[ClusterServer]:
 
 
 def _once(site: Site, url: str) -> None:
-    """One Kubernetes Job was ever made for the UWS job, by the API server's own account."""
+    """Check that only one Job was ever made.
+
+    By the API server's own account.
+    """
     creations = {name: count for name, count in site.job_creations(NAMESPACE).items() if job_id(url) in name}
     assert creations == {f"uws-{job_id(url)}-1": 1}
 
 
 def test_api_server_away(server: ClusterServer, site_a: Site) -> None:
-    """The jobs are UNKNOWN, not lost; what waits, waits; all end well when it is back, each in its first attempt."""
+    """The jobs are UNKNOWN, not lost.
+
+    What waits, waits; all end well when it is back, each in its first attempt.
+    """
     with server.client() as client:
         running = client.script(WORK.format(8))
         client.wait(running, "EXECUTING")
@@ -54,7 +63,10 @@ def test_api_server_away(server: ClusterServer, site_a: Site) -> None:
 
 
 def test_service_killed(server: ClusterServer, site_a: Site) -> None:
-    """Killed while jobs start, run and end; the next one goes on where it stood."""
+    """Killed while jobs start, run and end.
+
+    The next one goes on where it stood.
+    """
     with server.client() as client:
         urls = [client.script(WORK.format(seconds)) for seconds in (0, 2, 4, 8)]
         client.wait(urls[1], "EXECUTING", "COMPLETED")
@@ -68,7 +80,10 @@ def test_service_killed(server: ClusterServer, site_a: Site) -> None:
 
 
 def test_credentials_expire(site_a: Site, folder: Path) -> None:
-    """An expired token makes the site unreachable, in words; a new one in the same file heals it without a restart."""
+    """An expired token is told in words.
+
+    A new one in the same file heals it without a restart.
+    """
     site_a.apply(
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "driver", "namespace": NAMESPACE}},
         {

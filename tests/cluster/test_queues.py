@@ -1,4 +1,7 @@
-"""Jobs in Kueue's queues: told why they wait, put back and started again, and each ended once."""
+"""Jobs in Kueue's queues.
+
+Told why they wait, put back and started again, and each ended once.
+"""
 
 from __future__ import annotations
 
@@ -38,13 +41,13 @@ def _queued(name: str) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def site_k() -> Iterator[Site]:
-    """A site with a queue of two CPUs."""
+    """Yield a site with two queued CPUs."""
     yield from _queued("kueue")
 
 
 @pytest.fixture(scope="module")
 def site_l() -> Iterator[Site]:
-    """Another one."""
+    """Yield another one."""
     yield from _queued("kueue2")
 
 
@@ -114,7 +117,10 @@ def test_preempted(server: ClusterServer, core: Client, site_k: Site, code: int)
 
 
 def test_three_owners_two_sites(site_k: Site, site_l: Site, folder: Path) -> None:
-    """More than the queues hold: all complete, none twice, and each was told why it waited."""
+    """More than the queues hold.
+
+    All complete, none twice, and each was told why it waited.
+    """
     server = ClusterServer(folder, [_settings(site_k), _settings(site_l)], "0.0.0.0")
     server.start()
     clients = [server.client("core", user) for user in ("ada", "ben", "eve")]

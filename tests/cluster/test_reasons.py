@@ -19,7 +19,7 @@ def shell(service: ClusterServer) -> Iterator[Client]:
 
 
 def _error(client: Client, url: str, phase: str = "ERROR") -> tuple[str, str]:
-    """Reason and message of a job that has ended badly."""
+    """Return reason and message of a failure."""
     document = client.ended(url)
     assert document["phase"] == phase, document["errorSummary"]
     words = str(document["errorSummary"]["message"])
@@ -29,7 +29,9 @@ def _error(client: Client, url: str, phase: str = "ERROR") -> tuple[str, str]:
 
 
 def test_exit_code(shell: Client) -> None:
-    """The user's own failure is never tried again; its last words are in the message.
+    """The user's own failure is never tried again.
+
+    Its last words are in the message.
 
     Both lines go to one stream: the container runtime does not keep the order between two.
     """
@@ -54,7 +56,7 @@ def test_missing_image(service: ClusterServer) -> None:
 
 
 def test_no_room_anywhere(service: ClusterServer) -> None:
-    """It says why it waits, then that it gave up."""
+    """It says why, then gives up."""
     with service.client("giant") as client:
         url = client.create({"PHASE": "RUN"})
         until(lambda: "cpu" in str(client.json(url)["jobInfo"]["waiting"]).lower(), "the reason for waiting")
@@ -84,7 +86,10 @@ def test_result_that_was_not_written(service: ClusterServer) -> None:
 
 
 def test_too_much_output(shell: Client) -> None:
-    """More than the application may write: its agent sees it."""
+    """More than the application may write.
+
+    Its agent sees it.
+    """
     url = shell.script("head -c 30000000 /dev/zero > $UWS_OUTPUT_DIR/result; sleep 100")
     reason, words = _error(shell, url)
     assert reason == "OutputTooLarge" and "results are larger than 10000000 bytes" in words
@@ -108,7 +113,7 @@ LONGER = "echo begun; sleep 20; echo x > $UWS_OUTPUT_DIR/result"
 
 
 def _second_attempt(client: Client, url: str, reason: str) -> Any:
-    """The job goes on under the same id after its first attempt was lost."""
+    """Wait for a second attempt of a job."""
     document = until(
         lambda: (current := client.json(url))["jobInfo"]["attempt"] == 2 and current, "a second attempt", seconds=120
     )
@@ -117,7 +122,10 @@ def _second_attempt(client: Client, url: str, reason: str) -> Any:
 
 
 def test_pod_deleted(shell: Client, site_a: Site) -> None:
-    """Somebody deletes the pod: another attempt, the same job."""
+    """Somebody deletes the pod.
+
+    Another attempt, the same job.
+    """
     url = shell.script(LONGER)
     shell.wait(url, "EXECUTING")
     site_a.kubectl(
@@ -139,7 +147,7 @@ def test_job_deleted(shell: Client, site_a: Site) -> None:
 
 
 def test_evicted(shell: Client, site_a: Site) -> None:
-    """The site asks the pod to leave, as it does to empty a machine."""
+    """The site asks the pod to leave."""
     url = shell.script(LONGER)
     shell.wait(url, "EXECUTING")
     name = objects(site_a, "pods", url)[0]["metadata"]["name"]

@@ -1,4 +1,7 @@
-"""Two replicas of the service over one database: one drives the site, either one answers, and one can go."""
+"""Two replicas of the service over one database.
+
+One drives the site, either one answers, and one can go.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ from tests.rig.site import Site
 
 @pytest.fixture
 def replicas(site_a: Site, folder: Path) -> Iterator[tuple[ClusterServer, ClusterServer]]:
-    """Two services with the same database and depot; the agents know the second one only."""
+    """Yield two services on one database.
+
+    The agents know the second one only.
+    """
     shared = {"database": databases.new_postgresql(), "depot": str(folder / "depot"), "auto_migrate": True}
     second = ClusterServer(folder / "2", [settings_of(site_a)], site_a.host_address, **shared)
     first_site = settings_of(site_a, agent_url=f"http://{site_a.host_address}:{second.port}")
@@ -27,7 +33,10 @@ def replicas(site_a: Site, folder: Path) -> Iterator[tuple[ClusterServer, Cluste
 
 
 def test_one_drives_and_the_other_takes_over(replicas: tuple[ClusterServer, ClusterServer], site_a: Site) -> None:
-    """The driver is killed while jobs run and wait: the other one goes on, and nothing is made twice."""
+    """The driver is killed amid jobs.
+
+    The other one goes on, and nothing is made twice.
+    """
     first, second = replicas
     until(lambda: "driving the site" in first.log.read_text(), "the first to drive")
     with first.client() as first_client, second.client() as two:

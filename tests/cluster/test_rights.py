@@ -1,4 +1,7 @@
-"""The chart's Role, right by right: with all of them the service's requests are answered, without one they are not."""
+"""The chart's Role, right by right.
+
+With all of them the service's requests are answered, without one they are not.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ Ask = Callable[[Cluster], Awaitable[Any]]
 
 
 def _role() -> dict[str, Any]:
-    """The Role as the chart makes it for a site without queues; Kueue's two rights are used in test_queues."""
+    """Return the Role as the chart makes it for a site without queues; Kueue's two rights are used in test_queues."""
     (role,) = (
         document
         for document in yaml.safe_load_all(template("site.namespace=jobs"))
@@ -45,7 +48,10 @@ def _job(name: str) -> dict[str, Any]:
 
 
 async def _watch(cluster: Cluster, kind: str) -> None:
-    """The first change after nothing: what is there."""
+    """Wait for the first change of a watch.
+
+    What is there.
+    """
     async for _ in cluster.watch(kind, "rights", "0"):
         return
 
@@ -56,7 +62,7 @@ async def _log(cluster: Cluster, pod: str) -> bytes:
 
 @pytest.fixture(scope="module")
 def place(site_a: Site) -> Iterator[tuple[Site, str, str]]:
-    """A site, a namespace with an account without rights, and the name of a pod that has printed something."""
+    """Yield a site, a namespace with an account without rights, and the name of a pod that has printed something."""
     for namespace in temporary_namespace(site_a):
         account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": ACCOUNT, "namespace": namespace}}
         binding = {
@@ -73,13 +79,13 @@ def place(site_a: Site) -> Iterator[tuple[Site, str, str]]:
 
 
 def _ended_pod(site: Site, namespace: str) -> str:
-    """The name of the first Job's pod once it has printed."""
+    """Return the first pod that has printed."""
     pods = site.get("pods", "-n", namespace, "-l", "rights=first")["items"]
     return next((pod["metadata"]["name"] for pod in pods if pod["status"]["phase"] == "Succeeded"), "")
 
 
 def _grant(site: Site, namespace: str, without: tuple[str, str] | None = None) -> None:
-    """The Role with all of its rights but one (resource, verb)."""
+    """Grant the Role without one right."""
     rules = []
     for rule in _role()["rules"]:
         (resource,) = rule["resources"]
@@ -91,7 +97,7 @@ def _grant(site: Site, namespace: str, without: tuple[str, str] | None = None) -
 
 
 def _asks(pod: str) -> dict[tuple[str, str], Ask]:
-    """What the service asks, by the right that it needs."""
+    """Return the requests by their right."""
     return {
         ("jobs", "create"): lambda cluster: cluster.create(_job("second")),
         ("jobs", "get"): lambda cluster: cluster.get("jobs", "first"),
@@ -124,14 +130,17 @@ def _answered(site: Site, namespace: str, ask: Ask) -> bool:
 
 
 def test_every_right_is_stated(place: tuple[Site, str, str]) -> None:
-    """The table below has each right of the Role, and no other."""
+    """The table has exactly the Role's rights."""
     rights = {(resource, verb) for rule in _role()["rules"] for resource in rule["resources"] for verb in rule["verbs"]}
     assert rights == _asks("").keys()
 
 
 @pytest.mark.parametrize("right", _asks("").keys(), ids="-".join)
 def test_each_is_needed(place: tuple[Site, str, str], right: tuple[str, str]) -> None:
-    """All together they do; without this one its request is refused."""
+    """All together they do.
+
+    Without this one its request is refused.
+    """
     site, namespace, pod = place
     ask = _asks(pod)[right]
     _grant(site, namespace)

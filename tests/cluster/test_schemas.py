@@ -18,7 +18,7 @@ JOB = job("x", "ns", "local/busybox:1", "true")
 
 @pytest.fixture(scope="module", autouse=True)
 def _programs() -> None:
-    """Everything is built, once."""
+    """Build all programs once."""
     require("go")
     build.ensure("kubernetes", "kueue", "kubeconform", "helm")
 

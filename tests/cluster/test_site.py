@@ -27,7 +27,7 @@ RESTRICTED = {
 
 @pytest.fixture
 def own_namespace(site_a: Site) -> Iterator[str]:
-    """A namespace of its own on the first site, also when ``cluster`` is another."""
+    """Yield a namespace of its own on the first site, also when ``cluster`` is another."""
     yield from temporary_namespace(site_a)
 
 
@@ -51,14 +51,17 @@ def test_job_completes_and_its_log_is_read(cluster: Cluster, namespace: str) -> 
 
 
 def test_failed_job_is_told_at_once(cluster: Cluster, namespace: str) -> None:
-    """Waiting for a Job that has failed ends with its log, not with the time."""
+    """A failed Job ends the wait."""
     cluster.apply(job("fails", namespace, cluster.busybox, "sh", "-c", "echo so sad; exit 3"))
     with pytest.raises(ClusterError, match=r"(?s)it failed.*so sad"):
         wait_complete(cluster, "fails", namespace)
 
 
 def test_images_of_this_checkout(site_a: Site, own_namespace: str) -> None:
-    """The service's image runs the service and an application; the agent's has the agent, and no more."""
+    """The image runs service and application.
+
+    The agent's has the agent, and no more.
+    """
     volumes = {"volumes": [{"name": "tmp", "emptyDir": {}}]}
     script = (
         "set -e; id -u; python -I -m uws_service --help; UWS_OUTPUT_DIR=/tmp python -m uws_service.apps.sleep "
@@ -111,12 +114,15 @@ class Greeter:
 
 
 def ask(address: str, port: int, path: str = "/") -> str:
-    """A shell command that sends one request (the wget of Debian's static busybox can't)."""
+    """Return a shell command that sends one request (the wget of Debian's static busybox can't)."""
     return f"printf 'GET {path} HTTP/1.0\\r\\n\\r\\n' | nc -w 2 {address} {port}"
 
 
 def test_pod_reaches_a_server_on_this_machine(site_a: Site, own_namespace: str) -> None:
-    """A pod asks a server at ``host_address``, and gets its answer."""
+    """A pod asks a server at ``host_address``.
+
+    Gets its answer.
+    """
     with Greeter(site_a.host_address) as greeter:
         command = ask(site_a.host_address, greeter.port, "/from-a-pod")
         site_a.apply(job("asks", own_namespace, images.BUSYBOX, "sh", "-c", command))
@@ -186,7 +192,10 @@ def test_cut_and_mend(site_a: Site, own_namespace: str) -> None:
 
 @pytest.mark.parametrize("component", ["kube-apiserver", "etcd"])
 def test_killed_api_comes_back_with_everything(site_a: Site, own_namespace: str, component: str) -> None:
-    """Without it nothing answers; started again, it knows what it knew, and the others find it."""
+    """Without it nothing answers.
+
+    Started again, it knows what it knew, and the others find it.
+    """
     site_a.kubectl("create", "configmap", "kept", "-n", own_namespace)
     site_a.kill(component)
     assert not site_a.alive(component)
@@ -200,7 +209,10 @@ def test_killed_api_comes_back_with_everything(site_a: Site, own_namespace: str,
 
 
 def test_killed_controller_manager(site_a: Site, own_namespace: str) -> None:
-    """Without it a Job gets no pod; with it again, it does."""
+    """Without it a Job gets no pod.
+
+    With it again, it does.
+    """
     site_a.kill("kube-controller-manager")
     site_a.apply(job("later", own_namespace, images.BUSYBOX, "true"))
     time.sleep(SETTLE_SECONDS)
@@ -211,7 +223,10 @@ def test_killed_controller_manager(site_a: Site, own_namespace: str) -> None:
 
 @pytest.mark.parametrize("component", ["kubelet", "kube-scheduler", "containerd"])
 def test_stopped_and_started(site_a: Site, own_namespace: str, component: str) -> None:
-    """Without it a pod does not start; with it again, it does."""
+    """Without it a pod does not start.
+
+    With it again, it does.
+    """
     site_a.stop_component(component)
     assert not site_a.alive(component)
     site_a.apply(job("later", own_namespace, images.BUSYBOX, "true"))
@@ -224,7 +239,7 @@ def test_stopped_and_started(site_a: Site, own_namespace: str, component: str) -
 
 
 def test_wrong_component_is_named(site_a: Site) -> None:
-    """A slip of the pen tells what there is."""
+    """The message lists the components."""
     with pytest.raises(ClusterError, match=r"'kubelets' is no component; there are: etcd, .*kubelet"):
         site_a.kill("kubelets")
     with pytest.raises(ClusterError, match="kubelet of site a runs already"):
@@ -232,7 +247,10 @@ def test_wrong_component_is_named(site_a: Site) -> None:
 
 
 def test_audit_log_counts(site_a: Site, own_namespace: str) -> None:
-    """Only what the API server did counts, by name: not a creation that it refused."""
+    """The API server's acts are counted.
+
+    Not a creation that it refused.
+    """
     for _ in range(2):
         site_a.apply(job("twice", own_namespace, images.BUSYBOX, "true"))
         site_a.kubectl("delete", "job", "twice", "-n", own_namespace)
@@ -245,7 +263,10 @@ def test_audit_log_counts(site_a: Site, own_namespace: str) -> None:
 
 
 def test_tokens_of_service_accounts(site_a: Site, own_namespace: str) -> None:
-    """A service account's kubeconfig has its rights, no others, and a short one ends."""
+    """An account's kubeconfig has its rights.
+
+    A short one ends.
+    """
     site_a.kubectl("create", "serviceaccount", "reader", "-n", own_namespace)
     site_a.kubectl("create", "rolebinding", "reader", "--clusterrole=view", f"--serviceaccount={own_namespace}:reader",
                    "-n", own_namespace)  # fmt: skip

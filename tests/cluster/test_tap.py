@@ -1,4 +1,7 @@
-"""TAP whose queries run in pods: STILTS' suite, pyvo, and tables of an operator that the pods mount."""
+"""TAP whose queries run in pods.
+
+STILTS' suite, pyvo, and tables of an operator that the pods mount.
+"""
 
 from __future__ import annotations
 
@@ -24,19 +27,25 @@ NEARBY = "name,ra,dec\nSirius,101.28715,-16.71611\nWolf 359,164.12027,7.01466\n"
 
 
 def jobs_made(site: Site) -> int:
-    """Kubernetes Jobs that were ever made for the service."""
+    """Count the Jobs ever made for the service."""
     return sum(site.audited("create", namespace=NAMESPACE).values())
 
 
 def test_taplint(service: ClusterServer, site_a: Site) -> None:
-    """Every stage of STILTS' own suite; its asynchronous queries are pods."""
+    """Every stage of STILTS' own suite.
+
+    Its asynchronous queries are pods.
+    """
     before = jobs_made(site_a)
     check(f"{service.url}/tap")
     assert jobs_made(site_a) > before
 
 
 def test_pyvo(service: ClusterServer, site_a: Site) -> None:
-    """run_async, and an upload that goes to the pod; a wrong query is told as it is without a cluster."""
+    """An upload goes to the pod.
+
+    A wrong query is told as it is without a cluster.
+    """
     tap = pyvo.dal.TAPService(f"{service.url}/tap")
     before = jobs_made(site_a)
     assert len(tap.run_async(BRIGHT)) == 5

@@ -15,7 +15,7 @@ WORK = "echo at $UWS_JOB_ID; sleep {}; echo x > $UWS_OUTPUT_DIR/result"
 
 @pytest.fixture
 def whole(site_a: Site, site_b: Site) -> Iterator[None]:
-    """Whatever a test cuts is mended after it."""
+    """Mend what a test has cut."""
     yield
     for site in (site_a, site_b):
         if site.is_cut:
@@ -23,7 +23,7 @@ def whole(site_a: Site, site_b: Site) -> Iterator[None]:
 
 
 def _started(folder: Path, site_a: Site, site_b: Site, **settings: object) -> ClusterServer:
-    """A service that has found both sites."""
+    """Return a service that has found both sites."""
     server = ClusterServer(folder, [settings_of(site_a, **settings), settings_of(site_b, **settings)], "0.0.0.0")
     server.start()
     until(lambda: server.log.read_text().count("site is reachable") == 2, "both sites to be reached")
@@ -31,13 +31,13 @@ def _started(folder: Path, site_a: Site, site_b: Site, **settings: object) -> Cl
 
 
 def _made(site: Site, urls: list[str]) -> dict[str, int]:
-    """The Kubernetes Jobs of some UWS jobs that a site's API server ever made."""
+    """Return the Jobs ever made for jobs."""
     ids = {job_id(url) for url in urls}
     return {name: count for name, count in site.job_creations(NAMESPACE).items() if name.split("-")[1] in ids}
 
 
 def _spread(client: Client, number: int, seconds: int) -> dict[str, list[str]]:
-    """Jobs at both sites, all running."""
+    """Return jobs at both sites, all running."""
     urls = [client.script(WORK.format(seconds), SITE="a" if index % 2 else "b") for index in range(number)]
     for url in urls:
         client.wait(url, "EXECUTING")
@@ -65,7 +65,10 @@ def test_choice_and_reason(site_a: Site, site_b: Site, folder: Path) -> None:
 
 @pytest.mark.usefixtures("whole")
 def test_cut_off_for_a_while(site_a: Site, site_b: Site, folder: Path) -> None:
-    """UNKNOWN while it lasts; then each job ends in its first and only attempt, and nothing was made twice."""
+    """UNKNOWN while it lasts.
+
+    Then each job ends in its first and only attempt, and nothing was made twice.
+    """
     server = _started(folder, site_a, site_b)
     try:
         with server.client() as client:
@@ -129,7 +132,7 @@ def test_cut_off_for_ever(site_a: Site, site_b: Site, folder: Path) -> None:
 
 
 def site_b_agents(site: Site, urls: list[str]) -> str:
-    """What the agents of some jobs said at a site."""
+    """Return the agents' logs at a site."""
     text = ""
     for pod in site.get("pods", "-n", NAMESPACE)["items"]:
         if any(job_id(url) in pod["metadata"]["name"] for url in urls):
@@ -138,6 +141,6 @@ def site_b_agents(site: Site, urls: list[str]) -> str:
 
 
 def left(site: Site, urls: list[str]) -> list[str]:
-    """Jobs and pods of some UWS jobs that a site still has."""
+    """Return the objects a site has left."""
     items = site.get("jobs,pods", "-n", NAMESPACE)["items"]
     return [item["metadata"]["name"] for item in items if any(job_id(url) in item["metadata"]["name"] for url in urls)]

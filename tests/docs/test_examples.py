@@ -65,7 +65,7 @@ class Block:
 
 
 def blocks(page: str) -> list[Block]:
-    """The marked fences of a page, in order."""
+    """Return the marked fences of a page."""
     text = (DOCS / page).read_text(encoding="utf-8")
     return [
         Block(match.group(1), match.group(3), text.count("\n", 0, match.start(3)) + 1) for match in FENCE.finditer(text)
@@ -73,7 +73,7 @@ def blocks(page: str) -> list[Block]:
 
 
 def commands(block: Block) -> list[tuple[str, list[str]]]:
-    """Each command of a console block with the lines that it must print; ``\\`` carries a command on."""
+    """Return the commands of a block with their lines; ``\\`` carries a command on."""
     commands: list[tuple[str, list[str]]] = []
     for line in block.text.splitlines():
         if line.startswith("$ "):
@@ -86,14 +86,20 @@ def commands(block: Block) -> list[tuple[str, list[str]]]:
 
 
 def matches(expected: list[str], printed: str) -> bool:
-    """Whether the printed text is the expected one; ``…`` stands for anything, also for several lines."""
+    """Return whether the output is as expected.
+
+    ``…`` stands for anything, also for several lines.
+    """
     pattern = re.escape("\n".join(line.rstrip() for line in expected)).replace("…", ".*?")
     actual = "\n".join(line.rstrip() for line in printed.splitlines())
     return re.fullmatch(pattern, actual, re.DOTALL) is not None
 
 
 def install_checker(folder: Path) -> Path:
-    """What ``pip install ./conformance`` does, without a network; test_install.py does it in earnest."""
+    """Install the checker as pip would, offline.
+
+    Test_install.py does it in earnest.
+    """
     folder.mkdir()
     program = folder / "uws-conformance"
     program.write_text('#!/bin/sh\nexec python -m uws_conformance "$@"\n')
@@ -126,7 +132,10 @@ def insert(path: Path, anchor: str, text: str) -> None:
 
 
 class Reader:
-    """Somebody who follows one page: a folder, a shell, and the service that the page starts."""
+    """Somebody who follows one page.
+
+    A folder, a shell, and the service that the page starts.
+    """
 
     def __init__(self, folder: Path, *, checkout: bool = False) -> None:
         self.folder = folder
@@ -160,7 +169,7 @@ class Reader:
         )
 
     def here(self, text: str) -> str:
-        """Return a page's text with the port of this run, and the number of the next migration."""
+        """Return a text with this run's port and revisions."""
         for old, new in (
             ("127.0.0.1:8080", f"127.0.0.1:{self.port}"),
             ("--port 8080", f"--port {self.port}"),
@@ -171,7 +180,7 @@ class Reader:
         return text
 
     def run(self, command: str) -> tuple[int, str]:
-        """Exit status and output of one command in the page's shell."""
+        """Run one command in the page's shell."""
         assert self.shell.stdin is not None and self.shell.stdout is not None
         self.shell.stdin.write(f"{self.here(command)}\nprintf '\\n%s %s\\n' '{END}' $?\n")
         self.shell.stdin.flush()
@@ -183,7 +192,7 @@ class Reader:
         raise AssertionError(f"the shell ended in {command!r}:\n{''.join(printed)}")
 
     def serve(self, command: str) -> None:
-        """Start the service with a page's command, and wait until it is ready."""
+        """Start the service with a page's command."""
         self.stop_service()
         log = (self.folder / "service.log").open("ab")
         with log:
@@ -239,7 +248,7 @@ def reader(tmp_path: Path, page: str) -> Iterator[Reader]:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_page(page: str, reader: Reader) -> None:
-    """Follow the page from its top to its end."""
+    """Follow the page to its end."""
     if shutil.which("curl") is None:
         message = "curl is not installed"
         pytest.fail(message) if os.environ.get("UWS_TEST_REQUIRE") == "all" else pytest.skip(message)

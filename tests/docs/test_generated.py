@@ -1,4 +1,7 @@
-"""The reference pages say what the code says, and every setting, phase, error and command is in them."""
+"""The reference pages say what the code says.
+
+Every setting, phase, error and command is in them.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ REFERENCE = ROOT / "docs" / "reference"
 
 
 def load() -> ModuleType:
-    """The generator script as a module."""
+    """Return the generator script as a module."""
     spec = importlib.util.spec_from_file_location("generate_docs", ROOT / "scripts" / "generate_docs.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -30,7 +33,7 @@ GENERATOR = load()
 
 @pytest.mark.parametrize("name", sorted(GENERATOR.PAGES))
 def test_committed_page_is_what_the_code_says(name: str) -> None:
-    """A change of the code without `make docs` would leave the reference wrong."""
+    """The reference follows the code."""
     committed = (REFERENCE / name).read_text(encoding="utf-8")
     assert committed == GENERATOR.PAGES[name](), f"docs/reference/{name} is out of date: run `make docs`"
 

@@ -1,4 +1,4 @@
-"""Each line of the threat model names a test that is there."""
+"""Each line names an existing test."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def report(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with tests, two kinds of them flaky."""
+    """Return a folder with flaky tests."""
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     (tmp_path / "test_some.py").write_text(TESTS)
     return tmp_path
@@ -104,7 +104,10 @@ def test_only_flaky_ones(folder: Path) -> None:
 
 
 def test_a_module_that_could_not_be_imported_is_never_flaky(folder: Path) -> None:
-    """Nothing ran then: a second try that passes shows nothing of the rest."""
+    """Nothing ran then.
+
+    A second try that passes shows nothing of the rest.
+    """
     (folder / "test_other.py").write_text(BROKEN_IMPORT)
     assert pytest_run(folder, "first.xml") == 2
     (folder / "again").write_text(report(folder, "again", "first.xml").stdout)

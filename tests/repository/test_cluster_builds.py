@@ -31,7 +31,7 @@ print(build.ensure("tiny")["tiny"])
 
 @pytest.fixture
 def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A little program, and a cache of its own."""
+    """Return a little program's sources."""
     require("go")
     monkeypatch.setenv("UWS_CLUSTER_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "tiny"
@@ -42,7 +42,7 @@ def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def builder(folder: Path) -> subprocess.Popen[str]:
-    """A process that wants the little program."""
+    """Return a process that wants the little program."""
     return subprocess.Popen(
         [sys.executable, "-c", BUILDER, str(folder)], cwd=CHECKOUT, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -50,7 +50,10 @@ def builder(folder: Path) -> subprocess.Popen[str]:
 
 
 def test_two_builders_at_once(sources: Path) -> None:
-    """The second waits for the first; both get the same program, which was built once."""
+    """The second waits for the first.
+
+    Both get the same program, which was built once.
+    """
     answers = [process.communicate(timeout=120) for process in (builder(sources), builder(sources))]
     assert sum("Building tiny 1.0" in err for _, err in answers) >= 1
     assert sum(err.count("about 0.1 min") for _, err in answers) == 1
@@ -59,7 +62,10 @@ def test_two_builders_at_once(sources: Path) -> None:
 
 
 def test_a_change_is_built_anew_and_a_failure_is_told(sources: Path) -> None:
-    """The program follows its sources; what can't be built leaves nothing that looks as if it were."""
+    """The program follows its sources.
+
+    What can't be built leaves nothing that looks as if it were.
+    """
     tool = Tool("tiny", "1.0", ("build", "-o", "{output}", "."), 0.1, (sources / "main.go",), sources)
     report = io.StringIO()
     first = build._ensure(tool, report)
@@ -97,20 +103,20 @@ def test_layers_follow_from_their_contents(tmp_path: Path) -> None:
 
 
 def test_missing_programs_are_named_with_their_packages() -> None:
-    """A machine that lacks something is told all of it at once."""
+    """All that is missing is named."""
     with pytest.raises(ClusterError, match="ip, runc, tc not found; Debian has them in: iproute2 runc"):
         build.paths(["ip", "runc", "tc"], find=lambda _: None)
 
 
 @pytest.mark.parametrize("bad", ["/run/x", "/var/lib/uws", "/var/tmp/" + "x" * 60])
 def test_state_folder(monkeypatch: pytest.MonkeyPatch, bad: str) -> None:
-    """A folder that a site can't use is refused with the reason."""
+    """An unusable folder is refused."""
     monkeypatch.setenv("UWS_CLUSTER_STATE", bad)
     with pytest.raises(ClusterError, match="UWS_CLUSTER_STATE is"):
         state_folder()
 
 
 def test_names_of_images() -> None:
-    """All are local names, so that nothing is ever pulled by them."""
+    """All are local names."""
     names = {images.PAUSE, images.BUSYBOX, images.SERVICE, images.AGENT}
     assert len(names) == 4 and all(name.startswith("docker.io/local/") for name in names)

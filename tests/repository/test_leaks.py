@@ -71,7 +71,10 @@ def test_next():
 
 
 def outcomes(folder: Path, tests: str, *plugins: str) -> dict[str, set[str]]:
-    """Run tests in a pytest of their own; test -> what it came to."""
+    """Run tests in a pytest of their own.
+
+    Test -> what it came to.
+    """
     (folder / "test_some.py").write_text(tests)
     (folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
     options = [word for plugin in plugins for word in ("-p", plugin)]
@@ -86,7 +89,7 @@ def outcomes(folder: Path, tests: str, *plugins: str) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize("tests", [LEAK, UNREAD], ids=["a socket", "an answer"])
 def test_without_the_plugin_the_next_test_fails(tmp_path: Path, tests: str) -> None:
-    """Pytest alone blames whoever runs when the garbage is collected."""
+    """Pytest alone blames the next test."""
     assert outcomes(tmp_path, tests) == {"test_leak": {"PASSED"}, "test_next": {"FAILED"}}
 
 
@@ -96,7 +99,7 @@ def test_a_leak_fails_its_own_test(tmp_path: Path) -> None:
 
 
 def test_a_failure_leaves_nothing_to_the_next_test(tmp_path: Path) -> None:
-    """A traceback keeps the frames of a failed test, and all that they hold."""
+    """Tracebacks keep frames alive."""
     counts = outcomes(tmp_path, FAILURE, "tests.leaks")
     assert "FAILED" in counts["test_leak"] and counts["test_next"] == {"PASSED"}
 

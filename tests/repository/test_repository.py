@@ -1,4 +1,7 @@
-"""What lies in the repository: no registry hosts, no development paths, docstrings, locks that can be trusted."""
+"""What lies in the repository.
+
+No registry hosts, no development paths, docstrings, locks that can be trusted.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ PATHS = ("/" + "work/main", "/" + "work/shared", "/" + "work/.library", "/" + "r
 
 
 def tracked() -> list[Path]:
-    """The files under version control, or all files outside build folders when there is no git."""
+    """Return the files under version control.
+
+    Without git: all files outside build folders.
+    """
     listing = subprocess.run(
         ["git", "-c", f"safe.directory={ROOT}", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True
     )
@@ -50,7 +56,7 @@ def texts() -> dict[Path, str]:
 
 
 def test_no_registry_hosts() -> None:
-    """Each machine's own package client knows where its packages come from."""
+    """Package clients know their own sources."""
     hits = [f"{name}: {host}" for name, text in texts().items() for host in HOSTS if host in text.lower()]
     assert not hits, hits
 
@@ -72,7 +78,7 @@ def test_every_module_has_a_docstring() -> None:
 
 
 def test_no_merge_marks_and_no_stray_files() -> None:
-    """Left-overs of merges, editors and builds do not belong here."""
+    """No left-overs of tools are committed."""
     stray = [
         str(name)
         for name in tracked()
@@ -84,7 +90,10 @@ def test_no_merge_marks_and_no_stray_files() -> None:
 
 @pytest.mark.parametrize("lock", LOCKS)
 def test_locks_are_pinned_with_hashes_and_without_addresses(lock: str) -> None:
-    """Each requirement has an exact version and a hash; nothing says where to download it."""
+    """Requirements have versions and hashes.
+
+    Nothing says where to download it.
+    """
     text = (ROOT / lock).read_text(encoding="utf-8")
     assert "://" not in text
     assert not re.search(r"^\s*(-i|--index-url|--extra-index-url|--find-links|-f)\b", text, re.MULTILINE)
@@ -110,7 +119,7 @@ def test_locks_cover_what_the_project_declares() -> None:
 
 
 def test_locks_agree_with_each_other() -> None:
-    """The tests run with the very versions that a user gets."""
+    """Tests use the users' versions."""
     pins = {
         lock: dict(re.findall(r"^([a-z0-9._-]+)(?:\[[a-z,]+\])?==(\S+)", (ROOT / lock).read_text(), re.MULTILINE))
         for lock in LOCKS
@@ -152,7 +161,10 @@ yaml.load("f", yaml.Loader)
 
 
 def linted(code: str, path: str) -> list[str]:
-    """The lines that the linter complains about, were the code in a file of that name."""
+    """Return the lines that the linter refuses.
+
+    As if the code were in a file of that name.
+    """
     ruff = Path(sys.executable).with_name("ruff")
     completed = subprocess.run(
         [ruff, "check", "--select", "TID251", "--output-format", "json", "--stdin-filename", path, "-"],

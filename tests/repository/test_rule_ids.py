@@ -1,4 +1,4 @@
-"""Each rule of the standards is named by a test of the service.
+"""Each rule of the standards has a test.
 
 The rules are those of the validator, ``conformance/tests/rules.txt``. An id counts where a test names it: in its
 docstring, its code or a comment. The docstring of a whole module counts for nothing, since it names more than any one
@@ -40,7 +40,10 @@ def rules() -> dict[str, str]:
 
 
 def ids_in(text: str) -> set[str]:
-    """Return the ids in a text; "U-100…U-103" stands for four."""
+    """Return the ids in a text.
+
+    "U-100…U-103" stands for four.
+    """
     ids = set(RULE_ID.findall(text))
     for letter, first, last in RANGE.findall(text):
         ids |= {f"{letter}-{number:03d}" for number in range(int(first), int(last) + 1)}
@@ -48,7 +51,7 @@ def ids_in(text: str) -> set[str]:
 
 
 def ids_in_tests(source: str) -> set[str]:
-    """Return the ids that the tests of a module name."""
+    """Return the ids in a module's tests."""
     body = ast.parse(source).body
     lines = source.splitlines()
     if body and ast.get_docstring(ast.parse(source)) is not None:
@@ -57,14 +60,14 @@ def ids_in_tests(source: str) -> set[str]:
 
 
 def test_ranges_are_understood() -> None:
-    """The reader of ids must not overlook or invent any."""
+    """Ids are neither overlooked nor invented."""
     assert ids_in("covers U-001, D-020 and U-100…U-103") == {"U-001", "D-020", "U-100", "U-101", "U-102", "U-103"}
     assert ids_in("U-150–152; not XU-0011") == {"U-150", "U-151", "U-152"}
     assert ids_in_tests('"""U-001."""\nX = 1  # V-002\n') == {"V-002"}
 
 
 def test_every_rule_is_named_by_a_test() -> None:
-    """A rule that no test file names is a rule that nobody checks."""
+    """Every rule has a test."""
     named_ids: set[str] = set()
     for path in sorted(TESTS.rglob("test_*.py")):
         if path != Path(__file__):

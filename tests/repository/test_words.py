@@ -1,4 +1,7 @@
-"""Names, docstrings and sizes: what keeps the source readable."""
+"""Names, docstrings and sizes.
+
+What keeps the source readable.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,19 @@ CHECKED_FOLDERS = (
     "conformance",
     "tests/adql",
     "tests/apps",
+    "tests/bench",
+    "tests/client",
+    "tests/cluster",
+    "tests/docs",
+    "tests/repository",
+    "tests/rig",
     "tests/soda",
     "tests/tap",
     "uws_service/adql",
     "uws_service/apps",
     "uws_service/auth",
+    "uws_service/cli",
+    "uws_service/client",
     "uws_service/soda",
     "uws_service/tap",
 )
@@ -80,7 +91,7 @@ LONG_CLASSES = frozenset(
 
 
 def sources(folder: str) -> Iterator[tuple[str, ast.Module]]:
-    """Yield each module of a folder with its syntax tree."""
+    """Yield each module with its syntax tree."""
     for path in sorted((ROOT / folder).rglob("*.py")):
         parts = path.relative_to(ROOT).parts
         if not {"build", "dist", ".venv", "node_modules"} & set(parts):
@@ -101,12 +112,12 @@ def assigned_names(tree: ast.AST) -> Iterator[tuple[str, int]]:
 
 
 def is_vague(name: str) -> bool:
-    """Return whether a name is a vague word alone."""
+    """Return whether a name is vague."""
     return name.strip("_").lower() in VAGUE_WORDS
 
 
 def vague_names(tree: ast.AST) -> list[str]:
-    """Return the vague names of a module as "name:line"."""
+    """Return vague names as "name:line"."""
     return [f"{name}:{line}" for name, line in assigned_names(tree) if is_vague(name)]
 
 
@@ -114,21 +125,24 @@ Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def summaries(tree: ast.AST) -> Iterator[tuple[Documented, str]]:
-    """Yield what has a docstring, with its first line."""
+    """Yield first lines with their owners."""
     for node in ast.walk(tree):
         if isinstance(node, Documented) and (docstring := ast.get_docstring(node)):
             yield node, docstring.splitlines()[0]
 
 
 def has_imperative(summary: str) -> bool:
-    """Return whether a first line may begin with a verb in the imperative."""
+    """Return whether a line may begin imperatively."""
     first = summary.split()[0].strip("\"'`*.,:;").lower()
     third_person = first.endswith("s") and first not in VERBS_IN_S
     return first.isalpha() and first not in NO_VERBS and not third_person
 
 
 def lengths(tree: ast.AST, prefix: str = "") -> Iterator[tuple[str, bool, int]]:
-    """Yield each class and function by its qualified name: whether it is a class, and its lines."""
+    """Yield classes and functions with their lines.
+
+    Whether it is a class, and its lines.
+    """
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             name = f"{prefix}{node.name}"
@@ -139,7 +153,7 @@ def lengths(tree: ast.AST, prefix: str = "") -> Iterator[tuple[str, bool, int]]:
 
 
 def too_long() -> tuple[set[str], set[str]]:
-    """Return the functions and the classes that are too long, migrations apart."""
+    """Return too long functions and classes."""
     functions: set[str] = set()
     classes: set[str] = set()
     for folder in FOLDERS:
@@ -156,7 +170,7 @@ def too_long() -> tuple[set[str], set[str]]:
 
 @pytest.mark.parametrize("folder", CHECKED_FOLDERS)
 def test_names_say_what_they_name(folder: str) -> None:
-    """Hardly any name in the folder is a participle or a pronoun alone."""
+    """Hardly any name is vague."""
     total = 0
     vague: dict[str, list[str]] = {}
     for module, tree in sources(folder):
@@ -169,7 +183,10 @@ def test_names_say_what_they_name(folder: str) -> None:
 
 @pytest.mark.parametrize("folder", CHECKED_FOLDERS)
 def test_docstrings_begin_with_a_short_line(folder: str) -> None:
-    """The first line of a docstring is a summary; details follow below it."""
+    """First lines are summaries.
+
+    Details follow below it.
+    """
     words = [len(summary.split()) for _, tree in sources(folder) for _, summary in summaries(tree)]
     median = statistics.median(words)
     assert median <= MAX_SUMMARY_WORDS, f"the median is {median} words: {sorted(Counter(words).items())}"
@@ -190,7 +207,10 @@ def test_docstrings_of_functions_begin_with_a_verb(folder: str) -> None:
 
 
 def test_functions_and_classes_are_short() -> None:
-    """Nothing new grows beyond the limits, and what was mended leaves the lists."""
+    """Nothing new grows beyond the limits.
+
+    What was mended leaves the lists.
+    """
     functions, classes = too_long()
     assert sorted(functions - LONG_FUNCTIONS) == [], f"functions of more than {MAX_FUNCTION_LINES} lines"
     assert sorted(classes - LONG_CLASSES) == [], f"classes of more than {MAX_CLASS_LINES} lines"
@@ -199,7 +219,7 @@ def test_functions_and_classes_are_short() -> None:
 
 
 def test_every_kind_of_assignment_is_counted() -> None:
-    """The counter must not overlook a way to bind a name."""
+    """Every way to bind a name counts."""
     code = """
         found = 1
         told: int = 2
@@ -244,7 +264,7 @@ def test_imperatives_are_told_from_other_words(summary: str, imperative: bool) -
 
 
 def test_long_code_is_measured() -> None:
-    """A method counts by itself, a nested function by its qualified name."""
+    """Methods and nested functions count."""
     body = "\n".join(["        pass"] * 3)
     code = f"class A:\n    def b(self):\n{body}\n"
     assert list(lengths(ast.parse(code))) == [("A", True, 5), ("A.b", False, 4)]

@@ -1,4 +1,7 @@
-"""``python -m tests.rig``: start, stop, look at and talk to sites; see ``--help`` and README.md."""
+"""``python -m tests.rig``.
+
+Start, stop, look at and talk to sites; see ``--help`` and README.md.
+"""
 
 from __future__ import annotations
 

@@ -24,7 +24,10 @@ ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), p
 
 @dataclass(frozen=True)
 class Entry:
-    """One file, folder or link of a layer: where it lies in the image and what it is."""
+    """One file, folder or link of a layer.
+
+    Where it lies in the image and what it is.
+    """
 
     path: str
     source: Path | None = None
@@ -44,12 +47,15 @@ class Layer:
 
 
 def folder(path: str, mode: int = 0o755) -> Entry:
-    """A folder."""
+    """Return a folder."""
     return Entry(path.rstrip("/") + "/", mode=mode)
 
 
 def write_layer(entries: Iterable[Entry], target: Path) -> Layer:
-    """Write a layer; the folders above each entry come by themselves."""
+    """Write a layer.
+
+    The folders above each entry come by themselves.
+    """
     digest = hashlib.sha256()
     added: set[str] = set()
     with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as file:
@@ -155,14 +161,14 @@ ACCOUNTS = [
 
 
 def images_folder() -> Path:
-    """Where images and layers lie in the cache."""
+    """Return where images and layers lie in the cache."""
     path = cache_folder() / "images"
     path.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def small_image(name: str, entries: list[Entry], config: Mapping[str, object]) -> Path:
-    """An image of a few files in one layer, in the cache under a hash of them."""
+    """Return an image of a few files in one layer, in the cache under a hash of them."""
     digest = hashlib.sha256(json.dumps([name, dict(config)]).encode())
     for entry in entries:
         digest.update(f"{entry.path} {entry.mode} {entry.link}".encode())

@@ -59,7 +59,7 @@ class Tool:
 
     @property
     def key(self) -> str:
-        """A hash of everything that decides what comes out."""
+        """Return a hash of everything that decides what comes out."""
         digest = hashlib.sha256(repr((self.name, self.version, self.arguments, self.names, self.files)).encode())
         for source in self.sources:
             digest.update(source.read_bytes())
@@ -67,7 +67,7 @@ class Tool:
 
     @property
     def home(self) -> Path:
-        """The program's folder in the cache."""
+        """Return the program's folder in the cache."""
         return cache_folder() / f"{self.name}-{self.version}-{self.key}"
 
 
@@ -116,7 +116,7 @@ TOOLS = {
 
 
 def go() -> str:
-    """The Go command."""
+    """Return the Go command."""
     program = shutil.which("go")
     if program is None:
         raise Unable("Go is not installed: Kubernetes is built from source; Go 1.26 or newer is needed on the PATH")
@@ -124,7 +124,10 @@ def go() -> str:
 
 
 def ensure(*names: str, report: TextIO = sys.stderr) -> dict[str, Path]:
-    """The paths of programs by name; what is missing is built first, in the order given."""
+    """Return the paths of programs by name.
+
+    What is missing is built first, in the order given.
+    """
     return {name: _ensure(TOOLS[name], report) for name in names}
 
 
@@ -150,7 +153,7 @@ def _go(*arguments: str) -> str:
 
 
 def built(name: str) -> bool:
-    """Whether a program lies in the cache."""
+    """Return whether a program lies in the cache."""
     return TOOLS[name].home.is_dir()
 
 
@@ -219,7 +222,10 @@ def _follow(tool: Tool, process: subprocess.Popen[bytes], log: Path, report: Tex
 
 
 class Progress:
-    """One line that changes on a terminal; a line every half minute elsewhere."""
+    """One line that changes on a terminal.
+
+    A line every half minute elsewhere.
+    """
 
     def __init__(self, report: TextIO, title: str) -> None:
         self._report = report
@@ -228,7 +234,7 @@ class Progress:
         print(title, file=report, flush=True)
 
     def say(self, text: str) -> None:
-        """How far it is."""
+        """Say how far it is."""
         if self._terminal:
             print(f"\r\033[K{text}", end="", file=self._report, flush=True)
         elif time.monotonic() - self._last > 30:
@@ -236,12 +242,15 @@ class Progress:
             print(text, file=self._report, flush=True)
 
     def done(self, text: str) -> None:
-        """The last word."""
+        """Say that it is done."""
         print(f"\r\033[K{text}" if self._terminal else text, file=self._report, flush=True)
 
 
 def paths(names: Sequence[str], find: Callable[[str], str | None] = shutil.which) -> list[str]:
-    """Programs of this machine; an error that names all that are missing and the packages that have them."""
+    """Return programs of this machine.
+
+    An error that names all that are missing and the packages that have them.
+    """
     missing = [name for name in names if find(name) is None]
     if missing:
         packages = {

@@ -1,4 +1,7 @@
-"""The control groups of a site: one folder in every hierarchy, with the pods' below it; for versions 1 and 2."""
+"""The control groups of a site.
+
+One folder in every hierarchy, with the pods' below it; for versions 1 and 2.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ ROOT = Path("/sys/fs/cgroup")
 
 
 def hierarchies() -> Iterator[Path]:
-    """Where control groups are mounted: one place with version 2, one per controller with version 1."""
+    """Yield where control groups are mounted.
+
+    One place with version 2, one per controller with version 1.
+    """
     if (ROOT / "cgroup.controllers").exists():
         yield ROOT
         return
@@ -25,7 +31,10 @@ def hierarchies() -> Iterator[Path]:
 
 
 def make(label: str) -> None:
-    """Make the folders; the kubelet wants them there, with the same rights as their parents."""
+    """Make the folders.
+
+    The kubelet wants them there, with the same rights as their parents.
+    """
     for hierarchy in hierarchies():
         folder = hierarchy / label
         if (hierarchy / "cgroup.controllers").exists() and hierarchy == ROOT:
@@ -42,7 +51,10 @@ def make(label: str) -> None:
 
 
 def remove(label: str) -> None:
-    """Remove the folders, from the innermost; the processes in them have been killed."""
+    """Remove the folders, from the innermost.
+
+    The processes in them have been killed.
+    """
     for hierarchy in hierarchies():
         top = hierarchy / label
         for parent, _, _ in os.walk(top, topdown=False):

@@ -32,14 +32,19 @@ class Cluster:
 
     @classmethod
     def named_by_user(cls) -> Cluster | None:
-        """The cluster that ``KUBECONFIG`` names; ``UWS_TEST_BUSYBOX`` says which image its nodes can pull."""
+        """Return the cluster that ``KUBECONFIG`` names.
+
+        ``UWS_TEST_BUSYBOX`` says which image its nodes can pull.
+        """
         kubeconfig = os.environ.get("KUBECONFIG")
         if not kubeconfig or Path(kubeconfig).absolute().is_relative_to(state_folder()):  # none, or a site of ours
             return None
         return cls(Path(kubeconfig), os.environ.get("UWS_TEST_BUSYBOX") or "busybox:stable")
 
     def kubectl(self, *arguments: str, input: str | None = None, check: bool = True, timeout: float = 120) -> str:
-        """Run kubectl; its output, or an error with what it said.
+        """Run kubectl.
+
+        Its output, or an error with what it said.
 
         Without ``check`` the output of a failed command comes too, followed by what it said.
         """
@@ -57,11 +62,11 @@ class Cluster:
         self.kubectl("apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
 
     def get(self, *arguments: str) -> Any:
-        """What ``kubectl get`` finds, as JSON."""
+        """Return what ``kubectl get`` finds, as JSON."""
         return json.loads(self.kubectl("get", *arguments, "-o", "json"))
 
 
 def kubectl_program() -> str:
-    """The kubectl that is built here, or the machine's own where nothing can be built."""
+    """Return the kubectl that is built here, or the machine's own where nothing can be built."""
     program = None if build.built("kubernetes") or shutil.which("go") else shutil.which("kubectl")
     return program or str(build.ensure("kubernetes")["kubernetes"].parent / "kubectl")

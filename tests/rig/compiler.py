@@ -12,7 +12,7 @@ from tests.rig.paths import cache_folder, locked
 
 
 def static_program(source: Path) -> Path:
-    """The program of a C file, built if it isn't in the cache."""
+    """Return the program of a C file, built if it isn't in the cache."""
     key = hashlib.sha256(source.read_bytes()).hexdigest()[:12]
     program = cache_folder() / f"{source.stem}-{key}"
     with locked(cache_folder() / f"{source.stem}.lock"):

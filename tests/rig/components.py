@@ -42,46 +42,49 @@ class Layout:
 
     @property
     def node(self) -> str:
-        """The name of the one node."""
+        """Return the name of the one node."""
         return f"node-{self.name}"
 
     @property
     def label(self) -> str:
-        """A name for the network interface and the folders of control groups: one of a kind on this machine."""
+        """Return a name for the network interface and the folders of control groups: one of a kind on this machine."""
         return f"uws{self.block.index}-{self.name}"
 
     @property
     def server(self) -> str:
-        """The API server's URL."""
+        """Return the API server's URL."""
         return f"https://{self.block.site}"
 
     def certificate(self, name: str) -> str:
-        """The path of a certificate or, with the suffix, of a key."""
+        """Return the path of a certificate or, with the suffix, of a key."""
         return str(self.folder / "pki" / name)
 
     def pidfile(self, component: str) -> Path:
-        """Where a component's process is recorded."""
+        """Return where a component's process is recorded."""
         return self.folder / "run" / f"{component}.pid"
 
     def log(self, component: str) -> Path:
-        """A component's log file."""
+        """Return a component's log file."""
         return self.folder / "logs" / f"{component}.log"
 
     @property
     def containerd_socket(self) -> Path:
-        """Where containerd listens."""
+        """Return where containerd listens."""
         return self.folder / "run" / "containerd.sock"
 
 
 def command(component: str, layout: Layout) -> list[str]:
-    """The command line of a component."""
+    """Return the command line of a component."""
     flags = _FLAGS[component](layout)
     program = component if component == "containerd" else str(layout.programs / component)
     return [program, *as_flags(flags)]
 
 
 def as_flags(flags: Mapping[str, object]) -> list[str]:
-    """Flags as a command line has them; an empty value is a flag without one."""
+    """Return flags as a command line has them.
+
+    An empty value is a flag without one.
+    """
     return [f"--{flag}={value}" if value != "" else f"--{flag}" for flag, value in flags.items()]
 
 
@@ -198,7 +201,7 @@ _FLAGS = {
 
 
 def kubelet_configuration(layout: Layout) -> dict[str, Any]:
-    """The kubelet's configuration file."""
+    """Return the kubelet's configuration file."""
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -237,7 +240,10 @@ def kubelet_configuration(layout: Layout) -> dict[str, Any]:
 
 
 def containerd_configuration(layout: Layout, version: int, pause_image: str) -> str:
-    """containerd's configuration file, for its version 1 or 2 (as TOML; every key stands in one place)."""
+    """Return containerd's configuration file.
+
+    As TOML, for its version 1 or 2; every key stands in one place.
+    """
     run = layout.folder / "run"
     cni = {"bin_dir": CNI_PLUGINS, "conf_dir": str(layout.folder / "cni")}
     runc = {"runtime_type": "io.containerd.runc.v2", "options": {"SystemdCgroup": False}}
@@ -285,7 +291,10 @@ def containerd_configuration(layout: Layout, version: int, pause_image: str) -> 
 
 
 def toml(table: Mapping[str, Any], path: tuple[str, ...] = ()) -> str:
-    """A table as TOML: its plain values first, then each table in it under its full name."""
+    """Return a table as TOML.
+
+    Its plain values first, then each table in it under its full name.
+    """
     lines = [f"{key} = {json.dumps(value)}" for key, value in table.items() if not isinstance(value, dict)]
     text = "".join(line + "\n" for line in lines)
     for key, value in table.items():
@@ -296,7 +305,10 @@ def toml(table: Mapping[str, Any], path: tuple[str, ...] = ()) -> str:
 
 
 def cni_configuration(layout: Layout) -> dict[str, Any]:
-    """The pods' network: a bridge inside the site's namespace, no translation of addresses."""
+    """Return the pods' network.
+
+    A bridge inside the site's namespace, no translation of addresses.
+    """
     return {
         "cniVersion": "0.4.0",
         "name": "pods",
@@ -324,7 +336,7 @@ def write_configuration(layout: Layout, containerd: int, pause_image: str) -> No
 
 
 def first_process_script() -> str:
-    """What is arranged in a site's namespaces before its first process runs: all of it vanishes with them.
+    """Return what is arranged in a site's namespaces before its first process runs: all of it vanishes with them.
 
     The kubelet and containerd write in folders outside those that they are given, and the kubelet sets kernel
     parameters of the whole machine: here they find folders and files of their own instead.

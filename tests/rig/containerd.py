@@ -1,4 +1,7 @@
-"""A site's containerd: which images it has, and how it gets them."""
+"""A site's containerd.
+
+Which images it has, and how it gets them.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ class Containerd:
         self._namespaces = namespaces
 
     def ready(self) -> bool:
-        """Whether it answers."""
+        """Return whether it answers."""
         return self._ctr("version", check=False).returncode == 0
 
     def import_image(self, path: Path) -> None:
@@ -31,7 +34,7 @@ class Containerd:
             self._ctr("images", "import", thin.name)
 
     def images(self) -> list[str]:
-        """The names of the images that it has."""
+        """Return the names of the images that it has."""
         listed = self._ctr("images", "list", "--quiet").stdout.split()
         return sorted(name for name in listed if not name.startswith("sha256:"))
 

@@ -8,4 +8,7 @@ class ClusterError(RuntimeError):
 
 
 class Unable(ClusterError):
-    """This machine lacks something that a cluster needs; the message says what and where to get it."""
+    """This machine lacks something that a cluster needs.
+
+    The message says what and where to get it.
+    """

@@ -1,4 +1,6 @@
-"""``python -m tests.rig.forward ADDRESS PORT TARGET TARGET_PORT``: pass connections on to a pod.
+"""``python -m tests.rig.forward ADDRESS PORT TARGET TARGET_PORT``.
+
+Pass connections on to a pod.
 
 The test clusters have no Services of their own; this stands in for one.
 """

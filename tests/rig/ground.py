@@ -1,4 +1,6 @@
-"""What a site stands on: its record and folder, its addresses, its namespaces and control groups.
+"""What a site stands on.
+
+Its record and folder, its addresses, its namespaces and control groups.
 
 Here it is made before any component starts, found again by any process, and removed in whatever state it is.
 """
@@ -23,18 +25,21 @@ BLOCKS = Path("/run/lock/uws-cluster-network.lock")
 
 
 def mark(layout: Layout, step: str) -> Path:
-    """A file that says that a step of making the site is complete."""
+    """Return a file that says that a step of making the site is complete."""
     return layout.folder / "run" / f"{step}.made"
 
 
 def names() -> list[str]:
-    """The names of all sites that were started and not stopped, also of such as broke."""
+    """Return the names of all sites that were started and not stopped, also of such as broke."""
     recorded = {path.parent.name for path in state_folder().glob("*/site.json")}
     return sorted(recorded | {layout.name for _, layout in _running()})
 
 
 def find(name: str) -> Layout | None:
-    """The site of that name: by its record, or if that is gone by its first process."""
+    """Return the site of that name.
+
+    By its record, or if that is gone by its first process.
+    """
     folder = state_folder() / name
     try:
         state = json.loads((folder / "site.json").read_text())
@@ -44,7 +49,10 @@ def find(name: str) -> Layout | None:
 
 
 def sound(layout: Layout) -> bool:
-    """Whether its namespaces and its folder are there; what runs in them is another question."""
+    """Return whether its namespaces and its folder are there.
+
+    What runs in them is another question.
+    """
     first = Inside(layout).process(FIRST)
     return first is not None and first.alive and mark(layout, FIRST).exists()
 
@@ -111,7 +119,7 @@ def remove(layout: Layout) -> None:
 
 
 def _running() -> Iterator[tuple[int, Layout]]:
-    """The first processes that run, with what their arguments tell."""
+    """Yield the first processes that run, with what their arguments tell."""
     for pid, words in command_lines():
         if Path(words[0]).name.startswith("pause-") and len(words) == 4:
             folder = Path(words[1])
@@ -120,7 +128,7 @@ def _running() -> Iterator[tuple[int, Layout]]:
 
 
 def _stray(name: str) -> Layout | None:
-    """A site whose record is gone while its first process still runs: it can be removed, and that is all."""
+    """Return a site whose record is gone while its first process still runs: it can be removed, and that is all."""
     for pid, layout in _running():
         if layout.name == name:
             layout.pidfile(FIRST).parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,6 @@
-"""The images that sites get, all from local files: ``pause``, ``busybox``, and two of this checkout.
+"""The images that sites get, all from local files.
+
+``pause``, ``busybox``, and two of this checkout.
 
 Each function gives the path of an archive, made if what it is made of has changed. There is no registry: a pod that
 names one of these needs ``imagePullPolicy: Never`` or ``IfNotPresent``.
@@ -24,22 +26,28 @@ AGENT = "docker.io/local/uws-agent:test"
 
 
 def service(name: str = SERVICE) -> Path:
-    """The service with all its applications, and busybox's shell; its entry point is ``python -m uws_service``."""
+    """Return the service with all its applications.
+
+    Busybox's shell; its entry point is ``python -m uws_service``.
+    """
     return python_image.service(name, shell())
 
 
 def agent(name: str = AGENT) -> Path:
-    """An interpreter with ``uws_service.agent`` and nothing else; its entry point is the pod's agent."""
+    """Return an interpreter with ``uws_service.agent`` and nothing else.
+
+    Its entry point is the pod's agent.
+    """
     return python_image.agent(name)
 
 
 def pause_program() -> Path:
-    """The static program of the pause image, which is also a site's first process."""
+    """Return the static program of the pause image, which is also a site's first process."""
     return static_program(RIG_FOLDER / "pause.c")
 
 
 def pause() -> Path:
-    """The image that holds a pod's namespaces."""
+    """Return the image that holds a pod's namespaces."""
     return small_image(PAUSE, [Entry("pause", pause_program(), mode=0o755)], {"Entrypoint": ["/pause"]})
 
 
@@ -54,6 +62,6 @@ def shell() -> list[Entry]:
 
 
 def busybox() -> Path:
-    """The image that most tests run their commands in."""
+    """Return the image that most tests run their commands in."""
     config = {"Cmd": ["sh"], "Env": ["PATH=/bin"]}
     return small_image(BUSYBOX, [*shell(), folder("tmp", 0o1777), *ACCOUNTS], config)

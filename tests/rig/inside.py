@@ -1,4 +1,7 @@
-"""The way into a site: processes are started in its namespaces, and asked there."""
+"""The way into a site.
+
+Processes are started in its namespaces, and asked there.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +30,12 @@ class Inside:
         self.layout = layout
 
     def process(self, name: str) -> Recorded | None:
-        """A process as it was recorded under a name; it may have ended."""
+        """Return a process as it was recorded under a name; it may have ended."""
         return Recorded.read(self.layout.pidfile(name))
 
     @property
     def first(self) -> Recorded:
-        """The first process, which runs."""
+        """Return the first process, which runs."""
         first = self.process(FIRST)
         if first is None or not first.alive:
             raise ClusterError(f"site {self.layout.name} does not run")
@@ -43,11 +46,11 @@ class Inside:
         return start_inside(self.first, self.layout.pidfile(name), self.layout.log(name), command, env)
 
     def entering(self, *namespaces: str) -> list[str]:
-        """The beginning of a command line whose rest is run in some of the namespaces: mount, net, pid."""
+        """Return the beginning of a command line whose rest is run in some of the namespaces: mount, net, pid."""
         return ["nsenter", f"--target={self.first.pid}", *(f"--{namespace}" for namespace in namespaces), "--"]
 
     def answers(self, url: str) -> bool:
-        """Whether a server in the site answers with 200."""
+        """Return whether a server in the site answers with 200."""
         # Only whether it serves is asked here, on the site's own loopback; some components sign for themselves.
         context = ssl.create_default_context()
         context.check_hostname = False

@@ -13,11 +13,11 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from tests.rig.components import Layout
 
-LEEWAY = 60
+LEEWAY_SECONDS = 60
 
 
 def render(layout: Layout, user: Mapping[str, str], namespace: str = "default") -> str:
-    """The text of a kubeconfig for a user."""
+    """Return the text of a kubeconfig for a user."""
     authority = base64.b64encode(Path(layout.certificate("ca.crt")).read_bytes()).decode()
     cluster = {"server": layout.server, "certificate-authority-data": authority}
     context = {"cluster": layout.name, "user": "user", "namespace": namespace}
@@ -43,7 +43,7 @@ def write(path: Path, text: str) -> None:
 
 
 def certificate_user(layout: Layout, name: str) -> dict[str, str]:
-    """A user who shows a client certificate."""
+    """Return a user who shows a client certificate."""
     files = {"client-certificate-data": f"{name}.crt", "client-key-data": f"{name}.key"}
     return {
         field: base64.b64encode(Path(layout.certificate(file)).read_bytes()).decode() for field, file in files.items()
@@ -51,7 +51,7 @@ def certificate_user(layout: Layout, name: str) -> dict[str, str]:
 
 
 def short_token(layout: Layout, namespace: str, service_account: str, *, uid: str, now: float, lifetime: float) -> str:
-    """A service account's token, signed with the site's own key, that is accepted for about so many seconds.
+    """Return a service account's token, signed with the site's own key, that is accepted for about so many seconds.
 
     The API server accepts a token for a minute beyond its end, and one that it has just seen for ten seconds more.
     """
@@ -61,9 +61,9 @@ def short_token(layout: Layout, namespace: str, service_account: str, *, uid: st
         "iss": layout.server,
         "aud": [layout.server],
         "sub": f"system:serviceaccount:{namespace}:{service_account}",
-        "iat": int(now - LEEWAY),
-        "nbf": int(now - LEEWAY),
-        "exp": int(now + lifetime - LEEWAY),
+        "iat": int(now - LEEWAY_SECONDS),
+        "nbf": int(now - LEEWAY_SECONDS),
+        "exp": int(now + lifetime - LEEWAY_SECONDS),
         "kubernetes.io": {"namespace": namespace, "serviceaccount": {"name": service_account, "uid": uid}},
     }
     text = ".".join(_encode(json.dumps(part).encode()) for part in ({"alg": "RS256", "typ": "JWT"}, claims))

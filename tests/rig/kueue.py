@@ -1,4 +1,6 @@
-"""Kueue at a site: its controller as a process of the site, with its own API extensions and webhooks.
+"""Kueue at a site.
+
+Its controller as a process of the site, with its own API extensions and webhooks.
 
 The controller finds files at fixed places, so it runs in a folder of its own as the root; there it has a service
 account's token where a pod would have it. The API server reaches its webhooks on the site's loopback interface, and its
@@ -34,22 +36,22 @@ WATCHED = {"job", "workload", "clusterqueue", "resourceflavor", "cohort"}
 
 
 def root(layout: Layout) -> Path:
-    """The folder that the controller sees as the root."""
+    """Return the folder that the controller sees as the root."""
     return layout.folder / NAME
 
 
 def command(layout: Layout) -> list[str]:
-    """The controller's command line."""
+    """Return the controller's command line."""
     return ["chroot", str(root(layout)), f"/{NAME}", "--config=/config.json"]
 
 
 def environment() -> dict[str, str]:
-    """Where a pod would find the API server."""
+    """Return where a pod would find the API server."""
     return {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
 
 
 def prepare(site: Cluster, layout: Layout) -> None:
-    """Everything that the controller needs before it starts."""
+    """Make what the controller needs before it starts."""
     program = build.ensure(NAME)[NAME]
     files = program.parent / "config" / "components"
     authority = Path(layout.certificate("ca.crt")).read_bytes()
@@ -94,7 +96,7 @@ def _fill_root(site: Cluster, layout: Layout, program: Path, authority: bytes) -
 
 
 def configuration() -> dict[str, Any]:
-    """The controller's configuration file."""
+    """Return the controller's configuration file."""
     return {
         "apiVersion": "config.kueue.x-k8s.io/v1beta2",
         "kind": "Configuration",
@@ -110,7 +112,10 @@ def configuration() -> dict[str, Any]:
 
 
 def finish(site: Cluster, layout: Layout) -> None:
-    """What may only be there once the controller serves: the API server would refuse objects for want of an answer."""
+    """Make what needs a controller that serves.
+
+    The API server would refuse objects for want of an answer.
+    """
     files = build.ensure(NAME)[NAME].parent / "config" / "components"
     authority = Path(layout.certificate("ca.crt")).read_bytes()
     documents = yaml.safe_load_all((files / "webhook" / "manifests.yaml").read_text())
@@ -123,7 +128,7 @@ def finish(site: Cluster, layout: Layout) -> None:
 
 
 def _visibility_service(layout: Layout) -> list[dict[str, Any]]:
-    """A Service without a selector, whose one endpoint is the controller."""
+    """Return a Service without a selector, whose one endpoint is the controller."""
     metadata = {"name": "visibility-server", "namespace": NAMESPACE}
     return [
         {
@@ -144,12 +149,15 @@ def _visibility_service(layout: Layout) -> list[dict[str, Any]]:
 
 
 def load(text: str) -> Any:
-    """A YAML document, read by the fast reader where there is one: the definitions are long."""
+    """Return a YAML document, read by the fast reader where there is one: the definitions are long."""
     return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def convert(definition: dict[str, Any], authority: bytes) -> dict[str, Any]:
-    """A custom resource definition; where versions differ, the controller beside the cluster converts."""
+    """Return a custom resource definition.
+
+    Where versions differ, the controller beside the cluster converts.
+    """
     conversion: dict[str, Any] = {"strategy": "None"}
     if definition["spec"]["names"]["plural"] in CONVERTED:
         client = {"url": f"{WEBHOOKS}/convert", "caBundle": base64.b64encode(authority).decode()}
@@ -162,7 +170,7 @@ def convert(definition: dict[str, Any], authority: bytes) -> dict[str, Any]:
 
 
 def webhooks(configuration: dict[str, Any], authority: bytes) -> dict[str, Any]:
-    """A webhook configuration with the kinds that matter here, pointed at the controller beside the cluster."""
+    """Return a webhook configuration with the kinds that matter here, pointed at the controller beside the cluster."""
     watched = [webhook for webhook in configuration["webhooks"] if webhook["name"][1:].partition(".")[0] in WATCHED]
     if not watched:
         raise ClusterError("Kueue's webhook configuration names none of the expected kinds")
@@ -180,7 +188,10 @@ def _apply_server_side(site: Cluster, objects: list[dict[str, Any]]) -> None:
 
 
 def queue(name: str, namespace: str, *, cpu: int | str, memory: str = "64Gi", **spec: Any) -> list[dict[str, Any]]:
-    """Objects of a local queue with a cluster queue of its own that has that much; ``spec`` adds to the latter's."""
+    """Return a local queue and its cluster queue.
+
+    The latter has that much; ``spec`` adds to it.
+    """
     version = "kueue.x-k8s.io/v1beta2"
     quota = [{"name": "cpu", "nominalQuota": cpu}, {"name": "memory", "nominalQuota": memory}]
     group = {"coveredResources": ["cpu", "memory"], "flavors": [{"name": "default", "resources": quota}]}

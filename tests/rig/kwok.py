@@ -1,4 +1,7 @@
-"""KWOK at a site: nodes that exist in the API server alone, whose pods run and succeed at once."""
+"""KWOK at a site.
+
+Nodes that exist in the API server alone, whose pods run and succeed at once.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ TOLERATION = {"key": ANNOTATION, "operator": "Exists", "effect": "NoSchedule"}
 
 
 def command(layout: Layout) -> list[str]:
-    """The controller's command line."""
+    """Return the controller's command line."""
     flags = {
         "kubeconfig": layout.folder / "kubeconfigs" / "admin",
         "config": layout.folder / "kwok.yaml",
@@ -41,7 +44,7 @@ def prepare(layout: Layout) -> None:
 
 
 def stages(top: Path) -> list[Path]:
-    """The files that the chosen folders of stages list."""
+    """Return the files that the chosen folders of stages list."""
     selected = []
     for name in STAGES:
         listed = yaml.safe_load((top / name / "kustomization.yaml").read_text())["resources"]
@@ -50,7 +53,10 @@ def stages(top: Path) -> list[Path]:
 
 
 def node(name: str, *, cpu: str = "64", memory: str = "256Gi", pods: str = "1000") -> dict[str, Any]:
-    """A fake node; pods get there with ``TOLERATION`` and, to get nowhere else, the node selector ``type: kwok``."""
+    """Return a fake node.
+
+    Pods get there with ``TOLERATION`` and, to get nowhere else, the node selector ``type: kwok``.
+    """
     resources = {"cpu": cpu, "memory": memory, "pods": pods, "ephemeral-storage": "1Ti"}
     return {
         "apiVersion": "v1",

@@ -32,13 +32,16 @@ def check(result: int, action: str) -> None:
 
 
 def start_time(pid: int, proc: int) -> str:
-    """When a process started, in clock ticks since boot: with the id it names one process for ever."""
+    """Return when a process started, in clock ticks.
+
+    With the id it names one process for ever.
+    """
     with open(os.open(f"{pid}/stat", os.O_RDONLY, dir_fd=proc)) as stat:
         return stat.read().rpartition(")")[2].split()[19]
 
 
 def detach(log: str) -> None:
-    """A session of its own, with input from nowhere and output to a log file."""
+    """Begin a session with its output in a log file."""
     os.setsid()
     null = os.open(os.devnull, os.O_RDONLY)
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)

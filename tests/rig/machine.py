@@ -1,4 +1,7 @@
-"""What a machine must have to carry sites, and what a site may be called."""
+"""What a machine must have to carry sites.
+
+What a site may be called.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,19 @@ from tests.rig.errors import ClusterError, Unable
 
 
 def check_name(name: str) -> None:
-    """A site's name becomes part of those of its node and its network interface."""
+    """Check a site's name.
+
+    It becomes part of the names of its node and its network interface.
+    """
     if not (name.isascii() and name.isalnum() and name == name.lower() and len(name) <= 8) or name == "last":
         raise ClusterError(f"{name!r} is no name for a site: up to eight small letters and digits, but not 'last'")
 
 
 def check() -> None:
-    """That this machine can carry a site; an error that names everything that is missing."""
+    """Check that this machine can carry a site.
+
+    An error that names everything that is missing.
+    """
     if os.geteuid() != 0:
         raise Unable("a cluster needs root: it makes namespaces, mounts and control groups")
     build.paths(["containerd", "ctr", "runc", "ip", "tc", "nsenter", "mount", "busybox"])
@@ -29,6 +38,6 @@ def check() -> None:
 
 
 def containerd_version() -> int:
-    """The first number of containerd's version, which decides the form of its configuration."""
+    """Return the first number of containerd's version, which decides the form of its configuration."""
     output = subprocess.run(["containerd", "--version"], capture_output=True, text=True, check=True).stdout
     return 2 if any(word.lstrip("v").startswith("2.") for word in output.split()) else 1

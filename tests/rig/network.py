@@ -1,4 +1,6 @@
-"""The network of a site: a namespace of its own, joined to this machine by one virtual cable (veth).
+"""The network of a site.
+
+A namespace of its own, joined to this machine by one virtual cable (veth).
 
 Each site gets a block of private addresses that nothing on this machine uses (``Block``). The first four are those of
 the cable, this machine at one end and the site at the other; the upper half are pods'. A site has no route beyond this
@@ -35,27 +37,33 @@ class Block:
 
     @property
     def cable(self) -> ipaddress.IPv4Network:
-        """The addresses of the cable's two ends."""
+        """Return the addresses of the cable's two ends."""
         return ipaddress.IPv4Network((self.network.network_address, 30))
 
     @property
     def host(self) -> str:
-        """This machine's end: where a site's pods reach servers that run here."""
+        """Return this machine's end.
+
+        Where a site's pods reach servers that run here.
+        """
         return str(self.cable[1])
 
     @property
     def site(self) -> str:
-        """The site's end: the API server's address."""
+        """Return the site's end: the API server's address."""
         return str(self.cable[2])
 
     @property
     def pods(self) -> ipaddress.IPv4Network:
-        """The pods' addresses."""
+        """Return the pods' addresses."""
         return list(self.network.subnets(1))[1]
 
 
 def run(*command: str, input: str | None = None, check: bool = True) -> str:
-    """Run a short command; its output, or an error with what it said."""
+    """Run a short command.
+
+    Its output, or an error with what it said.
+    """
     completed = subprocess.run(command, input=input, capture_output=True, text=True, timeout=30)
     if check and completed.returncode != 0:
         raise ClusterError(f"{' '.join(command)}: {completed.stderr.strip() or completed.stdout.strip()}")
@@ -63,7 +71,7 @@ def run(*command: str, input: str | None = None, check: bool = True) -> str:
 
 
 def used() -> Iterator[ipaddress.IPv4Network]:
-    """Every network that this machine has an address in or a route to."""
+    """Yield every network that this machine has an address in or a route to."""
     for interface in json.loads(run("ip", "-j", "-4", "address")):
         for address in interface["addr_info"]:
             yield ipaddress.IPv4Network(f"{address['local']}/{address['prefixlen']}", strict=False)
@@ -73,7 +81,7 @@ def used() -> Iterator[ipaddress.IPv4Network]:
 
 
 def free_block() -> Block:
-    """The first block that nothing on this machine overlaps; the caller holds the lock on blocks."""
+    """Return the first block that nothing on this machine overlaps; the caller holds the lock on blocks."""
     range_ = ipaddress.IPv4Network(os.environ.get("UWS_CLUSTER_NETWORK") or NETWORK)
     if not range_.is_private or range_.prefixlen > PREFIX:
         raise ClusterError(f"UWS_CLUSTER_NETWORK is {range_}: a private network of at least /{PREFIX} is needed")
@@ -136,7 +144,7 @@ class Cable:
 
     @property
     def is_cut(self) -> bool:
-        """Whether the cable is cut at this machine's end."""
+        """Return whether the cable is cut at this machine's end."""
         return any(
             load["kind"] == "blackhole" for load in json.loads(run("tc", "-j", "qdisc", "show", "dev", self.name))
         )
@@ -148,10 +156,13 @@ def fence(block: Block) -> None:
 
 
 def unfence(block: Block) -> None:
-    """Give a block back; what is not there is no error."""
+    """Give a block back.
+
+    What is not there is no error.
+    """
     run("ip", "route", "delete", "unreachable", str(block.network), "metric", "4000", check=False)
 
 
 def parse(text: str) -> ipaddress.IPv4Network:
-    """A network as it was recorded."""
+    """Return a network as it was recorded."""
     return ipaddress.IPv4Network(text)

@@ -1,4 +1,7 @@
-"""Where things lie: built programs in a cache, each site in a folder of its own, both outside the checkout."""
+"""Where things lie.
+
+Built programs in a cache, each site in a folder of its own, both outside the checkout.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,19 @@ HIDDEN = (Path("/run"), Path("/var/run"), Path("/var/lib"), Path("/var/log"))
 
 
 def cache_folder() -> Path:
-    """What is built once and kept: programs and images."""
+    """Return what is built once and kept.
+
+    Programs and images.
+    """
     folder = os.environ.get("UWS_CLUSTER_CACHE")
     return Path(folder).absolute() if folder else Path.home() / ".cache" / "uws-service" / "cluster"
 
 
 def state_folder() -> Path:
-    """The running sites; a short path, because sockets lie below it and their paths are limited to 107 bytes."""
+    """Return the running sites.
+
+    A short path, because sockets lie below it and their paths are limited to 107 bytes.
+    """
     folder = Path(os.environ.get("UWS_CLUSTER_STATE") or "/var/tmp/uws-cluster").absolute()
     if any(folder.is_relative_to(hidden) for hidden in HIDDEN):
         raise ClusterError(
@@ -37,7 +46,10 @@ def state_folder() -> Path:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file: one process at a time; the lock goes with the process, however that ends."""
+    """Hold a lock file.
+
+    One process at a time; the lock goes with the process, however that ends.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

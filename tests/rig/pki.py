@@ -1,4 +1,7 @@
-"""The certificates and keys of one site: a certificate authority of its own, one certificate per component."""
+"""The certificates and keys of one site.
+
+A certificate authority of its own, one certificate per component.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,9 @@ def write_key(path: Path, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -
 
 
 class Authority:
-    """A site's certificate authority; certificates lie as ``NAME.crt`` and ``NAME.key`` in its folder.
+    """A site's certificate authority.
+
+    Certificates lie as ``NAME.crt`` and ``NAME.key`` in its folder.
 
     A folder that has an authority already keeps it.
     """
@@ -62,7 +67,10 @@ class Authority:
         )
 
     def issue(self, name: str, common_name: str, organization: str = "", hosts: Sequence[str] = ()) -> None:
-        """A certificate for a client, and for a server too when it has names or addresses."""
+        """Issue a certificate for a client.
+
+        For a server too when it has names or addresses.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         subject = [x509.NameAttribute(NameOID.COMMON_NAME, common_name)]
         if organization:
@@ -86,7 +94,7 @@ def _host(host: str) -> x509.GeneralName:
 
 
 def issue_all(folder: Path, node: str, address: str, service_address: str) -> Authority:
-    """Everything that the components of one site show each other."""
+    """Return everything that the components of one site show each other."""
     authority = Authority(folder)
     kubernetes = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"]
     authority.issue(

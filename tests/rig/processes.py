@@ -25,7 +25,7 @@ T = TypeVar("T")
 def wait_for(
     purpose: str, condition: Callable[[], T], timeout: float, every: float = 0.05, unless: Callable[[], str] = str
 ) -> T:
-    """What the condition gives once it is true.
+    """Return what the condition gives once it is true.
 
     Raises
     ------
@@ -45,14 +45,17 @@ def wait_for(
 
 @dataclass(frozen=True)
 class Recorded:
-    """A process that may have ended: its id and start time as recorded."""
+    """A process that may have ended.
+
+    Its id and start time as recorded.
+    """
 
     pid: int
     started: str
 
     @classmethod
     def read(cls, pidfile: Path) -> Recorded | None:
-        """The process that a file names, if there is such a file."""
+        """Return the process that a file names, if there is such a file."""
         try:
             pid, started = pidfile.read_text().split()
         except FileNotFoundError:
@@ -61,7 +64,10 @@ class Recorded:
 
     @property
     def alive(self) -> bool:
-        """Whether this very process runs; one that ended and only waits to be collected does not."""
+        """Return whether this very process runs.
+
+        One that ended and only waits to be collected does not.
+        """
         try:
             fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         except (FileNotFoundError, ProcessLookupError):
@@ -85,7 +91,7 @@ class Recorded:
             os.close(handle)
 
     def wait(self, timeout: float) -> bool:
-        """Whether it has ended within that time."""
+        """Return whether it has ended within that time."""
         deadline = time.monotonic() + timeout
         while self.alive:
             if time.monotonic() > deadline:
@@ -94,7 +100,10 @@ class Recorded:
         return True
 
     def end(self, patience: float = 10) -> None:
-        """Ask it to end, and kill it if it does not."""
+        """Ask it to end.
+
+        Kill it if it does not.
+        """
         self.send(signal.SIGTERM)
         if not self.wait(patience):
             self.send(signal.SIGKILL)
@@ -103,7 +112,7 @@ class Recorded:
 
 
 def command_lines() -> Iterator[tuple[int, list[str]]]:
-    """The words of every process's command line."""
+    """Yield the words of every process's command line."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words = (process / "cmdline").read_text(errors="replace").rstrip("\0").split("\0")

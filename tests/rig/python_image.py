@@ -1,4 +1,6 @@
-"""Images of this checkout: the service, which can do everything, and the agent, which only stages files.
+"""Images of this checkout.
+
+The service, which can do everything, and the agent, which only stages files.
 
 They are put together from what this machine has: the interpreter that runs this, its standard library, the shared
 libraries that these need, the installed packages that ``uws_service`` and its applications depend on, and the code of
@@ -54,13 +56,16 @@ CONFIG = {
 
 
 def service(name: str, shell: list[Entry]) -> Path:
-    """The archive of the service's image; with a shell, which the applications of tests use."""
+    """Return the archive of the service's image.
+
+    With a shell, which the applications of tests use.
+    """
     layers = [_interpreter_layer(), _shell_layer(shell), _packages_layer(), _code_layer()]
     return _image(name, layers, ["-m", "uws_service"])
 
 
 def agent(name: str) -> Path:
-    """The archive of the agent's image."""
+    """Return the archive of the agent's image."""
     return _image(name, [_interpreter_layer(), _agent_layer()], ["-I", "-m", "uws_service.agent.pod"])
 
 
@@ -77,7 +82,7 @@ def _image(name: str, layers: list[Layer], arguments: list[str]) -> Path:
 
 
 def _layer(name: str, key: Iterable[object], entries: Callable[[], Iterable[Entry]]) -> Layer:
-    """A layer from the cache, made if what it is made of has changed."""
+    """Return a layer from the cache, made if what it is made of has changed."""
     digest = hashlib.sha256(f"{VERSION} {CONFIG}".encode())
     for part in key:
         digest.update(f"{part}\n".encode())
@@ -95,7 +100,10 @@ def _layer(name: str, key: Iterable[object], entries: Callable[[], Iterable[Entr
 
 
 def _prune(pattern: str, *keep: Path) -> None:
-    """Remove what is older than three days: other checkouts may still use what is newer."""
+    """Remove what is older than three days.
+
+    Other checkouts may still use what is newer.
+    """
     for path in images_folder().glob(pattern):
         if path not in keep and time.time() - path.stat().st_mtime > 3 * 86400:
             path.unlink(missing_ok=True)
@@ -137,7 +145,10 @@ def _interpreter(program: Path, library: Path) -> Iterator[Entry]:
 
 
 def _python_file(path: Path, target: str) -> Iterator[Entry]:
-    """A file; with one of Python's, its compiled form: the image is read-only, so it can't be made later."""
+    """Yield a file.
+
+    With one of Python's, its compiled form: the image is read-only, so it can't be made later.
+    """
     if "__pycache__" in path.parts:
         return
     stat = path.stat()
@@ -159,7 +170,7 @@ def _python_file(path: Path, target: str) -> Iterator[Entry]:
 
 
 def _compile(path: Path, target: str) -> bytes:
-    """The compiled form that holds whatever the source's time is; nothing for a file that is a template, say."""
+    """Return the compiled form that holds whatever the source's time is; nothing for a file that is a template, say."""
     with tempfile.NamedTemporaryFile() as file:
         try:
             py_compile.compile(
@@ -175,7 +186,7 @@ def _compile(path: Path, target: str) -> bytes:
 
 
 def _libraries(binaries: Iterable[Path]) -> Iterator[Entry]:
-    """The shared libraries of this machine that programs and modules need, where the loader looks for them."""
+    """Yield the shared libraries of this machine that programs and modules need, where the loader looks for them."""
     versions: dict[str, str] = {}
     for binary in binaries:
         listed = subprocess.run(["ldd", str(binary)], capture_output=True, text=True).stdout
@@ -201,7 +212,10 @@ def _shell_layer(entries: list[Entry]) -> Layer:
 
 
 def needed_distributions() -> list[importlib.metadata.Distribution]:
-    """The installed distributions that the service and its applications need, by following their requirements."""
+    """Return the distributions that the service needs.
+
+    Found by following the requirements of service and applications.
+    """
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
     requirements = [*project["dependencies"], *project["optional-dependencies"]["apps"]]
     distributions: dict[str, importlib.metadata.Distribution] = {}
@@ -267,7 +281,7 @@ def _agent_layer() -> Layer:
 
 
 def _launcher() -> Entry:
-    """What runs the commands of pods."""
+    """Return what runs the commands of pods."""
     program = static_program(CHECKOUT / "uws_service" / "agent" / "launch.c")
     return Entry("opt/uws/bin/uws-launch", program, mode=0o755)
 
@@ -285,7 +299,7 @@ def _contents(files: Iterable[Entry]) -> Iterator[str]:
 
 
 def _with_compiled(files: Iterable[Entry]) -> Iterator[Entry]:
-    """The files as they are, whatever their times, and the compiled form of Python's."""
+    """Yield the files as they are, whatever their times, and the compiled form of Python's."""
     for entry in files:
         yield entry
         if entry.source is not None and entry.source.suffix == ".py":

@@ -27,7 +27,7 @@ FORM = 1  # of the files made here: another number has them made anew
 
 
 def folder() -> Path:
-    """The folder of the schemas, one file per kind; made if Kubernetes or Kueue changed."""
+    """Return the folder of the schemas, one file per kind; made if Kubernetes or Kueue changed."""
     kubernetes, kueue = (build.ensure(name)[name].parent for name in ("kubernetes", "kueue"))
     target = cache_folder() / f"schemas-{FORM}-{kubernetes.name}-{kueue.name}"
     with locked(cache_folder() / "schemas.lock"):
@@ -66,7 +66,7 @@ def check(manifests: str) -> None:
 
 
 def of_kubernetes(definitions: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """A file name and a schema for each kind of the API server, from its OpenAPI 2 definitions."""
+    """Yield a file name and a schema for each kind of the API server, from its OpenAPI 2 definitions."""
     strict = {name: _strict(definition) for name, definition in definitions.items()}
     strict[QUANTITY] = dict(NUMBER_OR_TEXT)
     for name, definition in definitions.items():
@@ -83,7 +83,7 @@ def of_kubernetes(definitions: Mapping[str, Any]) -> Iterator[tuple[str, dict[st
 
 
 def of_extensions(files: Iterator[Path]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """A file name and a schema for each version of each kind that custom resource definitions bring."""
+    """Yield a file name and a schema for each version of each kind that custom resource definitions bring."""
     for path in files:
         specification = yaml.safe_load(path.read_text())["spec"]
         for version in specification["versions"]:
@@ -118,7 +118,10 @@ def _references(schema: Any) -> Iterator[str]:
 
 
 def _strict(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """A schema that allows no field but those it names; an empty one counts as left out, as the API server has it."""
+    """Return a schema that allows no other field.
+
+    An empty field counts as left out, as the API server has it.
+    """
     if schema.get("format") == "int-or-string" or schema.get("x-kubernetes-int-or-string"):
         return dict(NUMBER_OR_TEXT)
     strict = {

@@ -29,9 +29,22 @@ from tests.rig.processes import Recorded, wait_for
 
 EXTRAS = (kueue.NAME, kwok.NAME)
 
+READY_URLS = {
+    "etcd": "http://127.0.0.1:2379/readyz",
+    "kube-apiserver": "https://127.0.0.1/readyz",
+    "kube-controller-manager": "https://127.0.0.1:10257/healthz",
+    "kube-scheduler": "https://127.0.0.1:10259/healthz",
+    "kubelet": "http://127.0.0.1:10248/healthz",
+    kueue.NAME: kueue.READY,
+    kwok.NAME: kwok.READY,
+}
+"""Where components answer once they serve."""
+
 
 class Site(Cluster):
-    """One cluster; made by ``Site.up`` or ``Site.find``, in any process and at any time.
+    """One cluster.
+
+    Made by ``Site.up`` or ``Site.find``, in any process and at any time.
 
     Attributes
     ----------
@@ -66,7 +79,9 @@ class Site(Cluster):
 
     @classmethod
     def up(cls, name: str, *, kueue: bool = False, kwok: bool = False) -> Site:
-        """A running site of that name; one that runs already is used as it is, what is down in it is started.
+        """Return a running site of that name.
+
+        One that runs already is used as it is, what is down in it is started.
 
         Parameters
         ----------
@@ -100,13 +115,13 @@ class Site(Cluster):
 
     @classmethod
     def find(cls, name: str) -> Site | None:
-        """The running site of that name."""
+        """Return the running site of that name."""
         layout = ground.find(name)
         return cls(layout) if layout is not None and ground.sound(layout) else None
 
     @classmethod
     def names(cls) -> list[str]:
-        """The names of all sites that were started and not stopped, also of such as broke."""
+        """Return the names of all sites that were started and not stopped, also of such as broke."""
         return ground.names()
 
     def down(self) -> None:
@@ -180,13 +195,13 @@ class Site(Cluster):
         self._running(component).end(patience)
 
     def alive(self, component: str) -> bool:
-        """Whether a component's process runs."""
+        """Return whether a component's process runs."""
         self._check_component(component)
         process = self.namespaces.process(component)
         return process is not None and process.alive
 
     def log(self, component: str) -> str:
-        """What a component has written."""
+        """Return what a component has written."""
         return self.layout.log(component).read_text(errors="replace")
 
     def _check_component(self, component: str) -> None:
@@ -220,31 +235,18 @@ class Site(Cluster):
         )
 
     def ready(self, component: str) -> bool:
-        """Whether a component serves, asked from inside the site, so that a cut does not matter."""
+        """Return whether a component serves, asked from inside the site, so that a cut does not matter."""
         if not self.alive(component):
             return False
         if component == "containerd":
             return self.containerd.ready()
-        url = {
-            "etcd": "http://127.0.0.1:2379/readyz",
-            "kube-apiserver": "https://127.0.0.1/readyz",
-            "kube-controller-manager": "https://127.0.0.1:10257/healthz",
-            "kube-scheduler": "https://127.0.0.1:10259/healthz",
-            "kubelet": "http://127.0.0.1:10248/healthz",
-            kueue.NAME: kueue.READY,
-            kwok.NAME: kwok.READY,
-        }[component]
-        return self.namespaces.answers(url) and (component != "kubelet" or self._node_ready())
+        return self.namespaces.answers(READY_URLS[component]) and (component != "kubelet" or self._node_ready())
 
     def _node_ready(self) -> bool:
-        nodes = json.loads(
-            self._kubectl_inside("get", "nodes", self.layout.node, "--ignore-not-found", "-o", "json") or "{}"
-        )
-        conditions = nodes.get("status", {}).get("conditions", [])
+        nodes = self._kubectl_inside("get", "nodes", self.layout.node, "--ignore-not-found", "-o", "json")
+        conditions = json.loads(nodes or "{}").get("status", {}).get("conditions", [])
         accounts = self._kubectl_inside("get", "serviceaccount", "default", "--ignore-not-found", "-o", "name")
-        return bool(accounts) and any(
-            condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions
-        )
+        return bool(accounts) and ("Ready", "True") in ((entry["type"], entry["status"]) for entry in conditions)
 
     def enter(self, command: Sequence[str]) -> int:
         """Run a command inside the site, on this terminal; its exit code."""
@@ -262,7 +264,7 @@ class Site(Cluster):
 
     @property
     def is_cut(self) -> bool:
-        """Whether the site is cut off."""
+        """Return whether the site is cut off."""
         return self._cable.is_cut
 
     @property
@@ -276,7 +278,7 @@ class Site(Cluster):
         self.containerd.import_image(path)
 
     def images(self) -> list[str]:
-        """The names of the images that the node has."""
+        """Return the names of the images that the node has."""
         return self.containerd.images()
 
     # Talking to the API server
@@ -289,7 +291,7 @@ class Site(Cluster):
         return completed.stdout if completed.returncode == 0 else ""
 
     def kubeconfig_for(self, service_account: str, namespace: str, lifetime: float = 3600) -> Path:
-        """A kubeconfig with a token of a service account; each call writes a new token to the same file.
+        """Return a kubeconfig with a token of a service account; each call writes a new token to the same file.
 
         The API server issues no tokens for less than ten minutes: shorter ones are signed with the site's own key, and
         are what the API server would have issued in every other way. It remembers a token for ten seconds, so that one
@@ -317,15 +319,15 @@ class Site(Cluster):
     # Counting
 
     def audited(self, verb: str, resource: str = "jobs", namespace: str | None = None) -> Counter[str]:
-        """How often the API server did that to an object of each name; without a namespace, in all."""
+        """Return how often the API server did that to an object of each name; without a namespace, in all."""
         return audit.count(self.audit_log, verb, resource, namespace, {200, 201, 202})
 
     def job_creations(self, namespace: str) -> Counter[str]:
-        """How often the API server created a Job of each name."""
+        """Return how often the API server created a Job of each name."""
         return audit.count(self.audit_log, "create", "jobs", namespace, {201})
 
     def job_deletions(self, namespace: str) -> Counter[str]:
-        """How often the API server accepted the deletion of a Job of each name."""
+        """Return how often the API server accepted the deletion of a Job of each name."""
         return audit.count(self.audit_log, "delete", "jobs", namespace, {200, 202})
 
     def _excerpts(self) -> str:

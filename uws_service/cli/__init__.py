@@ -1,4 +1,6 @@
-"""The command line ``uws-service``: run the service, and use any UWS 1.1 service by its URL.
+"""The command line ``uws-service``.
+
+Run the service, and use any UWS 1.1 service by its URL.
 
 Every command imports what it needs when it runs, so that ``uws-service --help`` answers at once.
 Results go to standard output, everything else to standard error; an error is one line there, never a traceback
@@ -55,7 +57,7 @@ def root(
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")] = False,
 ) -> None:
-    """What all commands share."""
+    """Set what all commands share."""
     set_debugging(debug)
 
 
@@ -129,12 +131,12 @@ def _reason(error: Exception) -> str:
 
 
 def main() -> NoReturn:
-    """The console script."""
+    """Run the console script."""
     sys.exit(run())
 
 
 def cli_reference() -> str:
-    """All commands, arguments and options as Markdown, made from the real command line."""
+    """Return all commands, arguments and options as Markdown, made from the real command line."""
     from uws_service.cli.reference import reference
 
     return reference(_command(), PROGRAM)

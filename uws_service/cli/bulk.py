@@ -28,7 +28,7 @@ from uws_service.cli.values import pair, url_of
 if TYPE_CHECKING:
     from uws_service.client import UwsClient
 
-PAUSE = 2.0
+PAUSE_SECONDS = 2.0
 """Seconds between two looks at the list."""
 ENDED = ("COMPLETED", "ERROR", "ABORTED")
 
@@ -65,7 +65,10 @@ def bulk(
 
 
 def _wait(client: UwsClient, listed: str, timeout: float | None) -> None:
-    """Look at the list until all have ended; 1 as exit code if not all are COMPLETED."""
+    """Look at the list until all have ended.
+
+    1 as exit code if not all are COMPLETED.
+    """
     from rich.progress import Progress
 
     end = time.monotonic() + timeout if timeout is not None else None
@@ -84,7 +87,7 @@ def _wait(client: UwsClient, listed: str, timeout: float | None) -> None:
                 break
             if end is not None and time.monotonic() > end:
                 raise Stop(EXIT_TIMEOUT, f"not all have ended: {words}")
-            time.sleep(PAUSE)
+            time.sleep(PAUSE_SECONDS)
     if phases["COMPLETED"] != phases.total():
         raise Stop(EXIT_JOB, f"not all ended well: {words}")
 

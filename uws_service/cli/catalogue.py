@@ -73,7 +73,7 @@ def add(
 
 @contextmanager
 def _bar(name: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A bar on standard error, if a person looks at it."""
+    """Yield a bar on standard error, if a person looks at it."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

@@ -1,4 +1,7 @@
-"""What the commands share: exit codes, options, how words from a server are shown, JSON."""
+"""What the commands share.
+
+Exit codes, options, how words from a server are shown, JSON.
+"""
 
 from __future__ import annotations
 
@@ -38,34 +41,34 @@ class Stop(Exception):
 
 
 def one_line(text: str, limit: int = 500) -> str:
-    """A text from elsewhere in one line, without characters that could steer the terminal."""
+    """Return a text from elsewhere in one line, without characters that could steer the terminal."""
     line = " ".join(_CONTROL.sub(" ", text).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def complain(message: str) -> None:
-    """One line on standard error."""
+    """Print one line on standard error."""
     print(f"uws-service: {one_line(message, 2000)}", file=sys.stderr)
 
 
 def note(message: str) -> None:
-    """One line for a person, on standard error."""
+    """Print one line for a person, on standard error."""
     print(one_line(message), file=sys.stderr)
 
 
 def console(*, stderr: bool = False, width: int | None = None) -> Console:
-    """A console that takes no markup from the texts that it prints."""
+    """Return a console that takes no markup from the texts that it prints."""
     from rich.console import Console
 
     return Console(stderr=stderr, markup=False, highlight=False, emoji=False, width=width)
 
 
-WIDE = 10_000
+WIDE_COLUMNS = 10_000
 """Columns for tables with URLs, which are for copying and so are never cut or wrapped."""
 
 
 def print_json(value: Any) -> None:
-    """A value for machines, on standard output."""
+    """Print a value for machines, on standard output."""
     import json
 
     print(json.dumps(value, indent=2, ensure_ascii=False))
@@ -108,7 +111,10 @@ HttpTimeoutOption = Annotated[
 
 
 def open_client(url: str, headers: list[str] | None, timeout: float, token: str | None = None) -> UwsClient:
-    """A client for the service at this URL, with the credentials from the options, the environment, or a login."""
+    """Return a client for the service at a URL.
+
+    Its credentials come from the options, the environment, or a login.
+    """
     import os
 
     from uws_service.client import UwsClient
@@ -126,7 +132,7 @@ def open_client(url: str, headers: list[str] | None, timeout: float, token: str 
 
 
 def _token(text: str | None) -> str | None:
-    """The token that ``--token`` names."""
+    """Return the token that ``--token`` names."""
     from pathlib import Path
 
     from uws_service.client.tokens import checked
@@ -141,7 +147,10 @@ def _token(text: str | None) -> str | None:
 
 @contextmanager
 def guarded(after: str = "") -> Iterator[None]:
-    """The client's errors as one line and the exit code for them; ``after`` is put at the line's end."""
+    """Turn the client's errors into a line and an exit code.
+
+    ``after`` is put at the line's end.
+    """
     from uws_service.client import ClientError
 
     try:
@@ -153,7 +162,7 @@ def guarded(after: str = "") -> Iterator[None]:
 
 
 def is_debugging() -> bool:
-    """Whether ``--debug`` was given."""
+    """Return whether ``--debug`` was given."""
     return bool(_STATE.get("debug"))
 
 

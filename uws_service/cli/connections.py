@@ -1,4 +1,6 @@
-"""Connections to the web server, bounded: in size of a head, in time, and in number.
+"""Connections to the web server, bounded.
+
+In size of a head, in time, and in number.
 
 Each connection is in one of four states: between requests, sending a head, sending a body, or waiting for us. Once a
 second all are looked at, so that a request costs no timer. When there are as many as there may be, those that keep us
@@ -18,45 +20,48 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 log = structlog.get_logger(__name__)
 
 MOST_HEAD_BYTES = 64 * 1024
-MOST_FIELDS = 100
+MAX_FIELDS = 100
 HEAD_SECONDS = 20.0
 """For all of a head, however it comes."""
 BODY_SECONDS = 30.0
 """For a body before its rate counts, and for an answer that nobody takes."""
-LEAST_RATE = 512
+MIN_BYTES_PER_SECOND = 512
 """Bytes a second of a body, and of an answer that waits for its reader."""
-EVICTION_RATE = 16 * 1024
+EVICTION_BYTES_PER_SECOND = 16 * 1024
 """Bytes a second; a body that comes slower may make room when there are too many connections."""
 LINGER_SECONDS = 10.0
 """For the rest of a body whose request is answered."""
 REFUSED_SECONDS = 2.0
 """For a client to read why it is refused: closed at once, the connection would be reset before."""
-MOST_PIPELINED = 32
+MAX_PIPELINED = 32
 """Requests that wait in one connection."""
 KEEP_ALIVE_SECONDS = 75.0
 """Longer than the idle time of common proxies, so that none meets a connection that we are just closing."""
 SWEEP_SECONDS = 1.0
 RESERVED_DESCRIPTORS = 256
 """For the controllers, the database, the depot and the files of answers."""
-MOST_DESCRIPTORS = 65_536
+MAX_DESCRIPTORS = 65_536
 """What the soft limit is raised to; some programs take the longer to start, the higher it is."""
 
 
 def raise_descriptor_limit() -> int:
     """Raise the soft limit of open files as far as it may be; returns it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    highest = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    highest = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < highest:
         resource.setrlimit(resource.RLIMIT_NOFILE, (highest, hard))
         soft = highest
-    return MOST_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
+    return MAX_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
 
 
 def most_connections() -> int:
-    """How many connections this process may have: each may need a file beside it, and the rest of the service some."""
-    descriptors = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], MOST_DESCRIPTORS)
+    """Return how many connections this process may have.
+
+    Each may need a file beside it, and the rest of the service some.
+    """
+    descriptors = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], MAX_DESCRIPTORS)
     if descriptors < 0:  # no limit
-        descriptors = MOST_DESCRIPTORS
+        descriptors = MAX_DESCRIPTORS
     return max(descriptors - RESERVED_DESCRIPTORS, descriptors // 2) // 2
 
 
@@ -93,7 +98,7 @@ class Sweeper:
             self._loop.call_later(SWEEP_SECONDS, self._sweep)
 
     def make_room(self, latest: BoundedProtocol) -> bool:
-        """Whether there is room for the connection that has just come, if need be at the cost of others."""
+        """Return whether there is room for the connection that has just come, if need be at the cost of others."""
         now = self._loop.time()
         lagging = [(connection.behind(now), connection) for connection in self.connections if connection is not latest]
         waiting = sorted(((lag, connection) for lag, connection in lagging if lag > 0), key=lambda pair: -pair[0])
@@ -136,7 +141,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(503, "The service has too many connections; try again in a few seconds.")
 
     def data_received(self, data: bytes) -> None:
-        """As uvicorn's, without its timer, and with bounds."""
+        """Take bytes as uvicorn does, within bounds."""
         if self.state is REFUSED:
             return
         self._now = self.loop.time()
@@ -162,9 +167,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._progress = True
         if (
-            len(self.headers) > MOST_FIELDS
+            len(self.headers) > MAX_FIELDS
             or (self._silent_bytes > MOST_HEAD_BYTES and self._head_bytes() > MOST_HEAD_BYTES)
-            or len(self.pipeline) >= MOST_PIPELINED
+            or len(self.pipeline) >= MAX_PIPELINED
         ):
             self._full = True
             raise TooLargeHead
@@ -181,14 +186,17 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._progress = True
-        if len(self.headers) > MOST_FIELDS:  # with those behind the body
+        if len(self.headers) > MAX_FIELDS:  # with those behind the body
             self._full = True
             raise TooLargeHead
         self.state, self.since = (IDLE if self.cycle.response_complete else ANSWERING), self._now
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """As uvicorn's, without its timer: the sweeper ends what is idle for too long."""
+        """Note the end of an answer, without uvicorn's timer.
+
+        The sweeper ends what is idle for too long.
+        """
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
@@ -204,7 +212,10 @@ class BoundedProtocol(HttpToolsProtocol):
     # --- bounds -----------------------------------------------------------------------------------------------
 
     def behind(self, now: float) -> float:
-        """Seconds that the connection's client keeps us waiting; 0: it does not. Idle ones are far behind."""
+        """Return seconds that the connection's client keeps us waiting.
+
+        0: it does not. Idle ones are far behind.
+        """
         if self.state is IDLE or self.state is REFUSED or self.transport.is_closing():
             return 1e6 + now - self.since
         if self.state is HEAD:
@@ -212,7 +223,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._unread is not None:
             return now - self._unread[0] - 1
         if self.state is BODY and not self._we_wait():
-            return now - self.since - 1 - self._body_bytes / EVICTION_RATE
+            return now - self.since - 1 - self._body_bytes / EVICTION_BYTES_PER_SECOND
         return 0.0
 
     def check(self, now: float) -> None:
@@ -235,7 +246,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._check_body(now, waited)
 
     def _we_wait(self) -> bool:
-        """Whether it is we who keep a body from coming."""
+        """Return whether it is we who keep a body from coming."""
         cycle = self.cycle
         return self.flow.read_paused or (cycle.waiting_for_100_continue and not cycle.response_complete)
 
@@ -246,8 +257,8 @@ class BoundedProtocol(HttpToolsProtocol):
         elif self._we_wait():  # the time does not count
             self.since, self._body_bytes = now, 0
         elif waited > BODY_SECONDS:
-            if self._body_bytes < LEAST_RATE * waited:
-                self._refuse(408, f"The body of the request comes slower than {LEAST_RATE} bytes a second.")
+            if self._body_bytes < MIN_BYTES_PER_SECOND * waited:
+                self._refuse(408, f"The body of the request comes slower than {MIN_BYTES_PER_SECOND} bytes a second.")
             else:
                 self.since, self._body_bytes = now, 0
 
@@ -259,18 +270,21 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         waited = now - self._unread[0]
         if waited > BODY_SECONDS:
-            if self._unread[1] - size < LEAST_RATE * waited:
+            if self._unread[1] - size < MIN_BYTES_PER_SECOND * waited:
                 self.transport.abort()
             else:
                 self._unread = (now, size)
 
     def _refuse_head(self) -> None:
         self._refuse(
-            431, f"The head of a request has at most {MOST_FIELDS} fields and {MOST_HEAD_BYTES} bytes together."
+            431, f"The head of a request has at most {MAX_FIELDS} fields and {MOST_HEAD_BYTES} bytes together."
         )
 
     def _refuse(self, status: int, message: str) -> None:
-        """Answer and close; only close if another answer is on its way."""
+        """Answer and close.
+
+        Only close if another answer is on its way.
+        """
         if self.state is REFUSED or self.transport.is_closing():
             return
         cycle = self.cycle

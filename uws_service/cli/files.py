@@ -1,4 +1,7 @@
-"""Commands for what a job leaves: ``results`` and ``logs``."""
+"""Commands for what a job leaves.
+
+``results`` and ``logs``.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ import typer
 from uws_service.cli.common import (
     EXIT_FAILURE,
     EXIT_USAGE,
-    WIDE,
+    WIDE_COLUMNS,
     HeaderOption,
     HttpTimeoutOption,
     JobArgument,
@@ -113,11 +116,14 @@ def _list(results: list[JobResult], *, as_json: bool) -> None:
     for result in results:
         size = str(result.size) if result.size is not None else ""
         table.add_row(one_line(result.id), one_line(result.media_type or ""), size, one_line(result.href, 4000))
-    console(width=WIDE).print(table)
+    console(width=WIDE_COLUMNS).print(table)
 
 
 def _names(results: list[JobResult], folder: Path) -> list[Path]:
-    """A file for each result: safe in any folder, and no two the same."""
+    """Return a file for each result.
+
+    Safe in any folder, and no two the same.
+    """
     used_names: set[str] = set()
     files = []
     for result in results:

@@ -1,4 +1,7 @@
-"""Commands for collections of images: ``images add``, ``list``, ``remove`` and ``publish``."""
+"""Commands for collections of images.
+
+``images add``, ``list``, ``remove`` and ``publish``.
+"""
 
 from __future__ import annotations
 
@@ -167,7 +170,7 @@ def _given(band: str, time: str, pol: str, collection: str, facility: str, instr
 
 
 def _places(sources: list[str], folder: Path) -> Iterator[str]:
-    """What is to be described, as the index names it: files relative to the index's folder."""
+    """Yield what is to be described, as the index names it: files relative to the index's folder."""
     for source in sources:
         if urlsplit(source).scheme in ("http", "https", "s3", "package"):
             yield source
@@ -191,7 +194,10 @@ def _is_image(path: Path) -> bool:
 def _describe(
     place: str, did: str, wishes: Overrides, book: Index, keys: Path | None, entries: dict[str, Entry]
 ) -> str | None:
-    """Add one image; what is wrong with it, or None."""
+    """Add one image.
+
+    What is wrong with it, or None.
+    """
     from uws_service.soda.describe import describe
     from uws_service.soda.errors import CutoutError
     from uws_service.soda.sources import open_source
@@ -211,7 +217,10 @@ def _describe(
 
 
 def _progress(total: int) -> Any:
-    """A bar on a terminal; yields what moves it on."""
+    """Yield a bar on a terminal.
+
+    Yields what moves it on.
+    """
     from contextlib import contextmanager
 
     from rich.console import Console
@@ -228,7 +237,7 @@ def _progress(total: int) -> Any:
 
 
 def _write_application(path: Path, index: Path) -> None:
-    """A descriptor that can be used as it is, and edited."""
+    """Write a descriptor that can be used and edited."""
     import os
 
     relative = os.path.relpath(index.absolute(), path.absolute().parent)

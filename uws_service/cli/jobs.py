@@ -1,4 +1,7 @@
-"""Commands for jobs at any UWS service: ``submit``, ``run``, ``wait``, ``list``, ``show``, ``abort``, ``delete``."""
+"""Commands for jobs at any UWS service.
+
+``submit``, ``run``, ``wait``, ``list``, ``show``, ``abort``, ``delete``.
+"""
 
 from __future__ import annotations
 

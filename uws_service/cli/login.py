@@ -89,7 +89,10 @@ def logout(url: ServiceArgument) -> None:
 
 
 def token(url: ServiceArgument) -> None:
-    """Print a token for a service, for other programs: curl -H "Authorization: Bearer $(uws-service token URL)"."""
+    """Print a token for a service, for other programs.
+
+    Such as curl -H "Authorization: Bearer $(uws-service token URL)".
+    """
     from uws_service.client.tokens import Source
 
     with guarded():

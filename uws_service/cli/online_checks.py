@@ -1,4 +1,7 @@
-"""Checks of what the settings name: database, depot, issuers and sites are really tried."""
+"""Checks of what the settings name.
+
+Database, depot, issuers and sites are really tried.
+"""
 
 from __future__ import annotations
 

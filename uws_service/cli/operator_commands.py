@@ -1,4 +1,7 @@
-"""Commands for whoever runs a service: ``serve``, ``check-config``, ``migrate``."""
+"""Commands for whoever runs a service.
+
+``serve``, ``check-config``, ``migrate``.
+"""
 
 from __future__ import annotations
 
@@ -146,7 +149,7 @@ def _print_configuration(
 
 
 def shown_settings(settings: Settings) -> dict[str, Any]:
-    """All settings as they are in force, without passwords."""
+    """Return all settings as they are in force, without passwords."""
     document = settings.model_dump(mode="json")
     document["database"] = settings.database_url
     document["depot"] = settings.depot_url
@@ -155,7 +158,7 @@ def shown_settings(settings: Settings) -> dict[str, Any]:
 
 
 def _hidden(value: Any) -> Any:
-    """The value with passwords in URLs, and secrets in their queries, replaced by stars."""
+    """Return the value with passwords in URLs, and secrets in their queries, replaced by stars."""
     if isinstance(value, dict):
         return {name: _hidden(item) for name, item in value.items()}
     if isinstance(value, list):

@@ -8,7 +8,10 @@ from uws_service.cli.common import EXIT_CODES
 
 
 def reference(command: Any, program: str) -> str:
-    """All commands with their arguments and options; headings begin at the second level."""
+    """Return all commands with their arguments and options.
+
+    Headings begin at the second level.
+    """
     context = command.make_context(program, [], resilient_parsing=True)
     parts = [
         str(command.help or "").strip(),
@@ -31,7 +34,10 @@ def reference(command: Any, program: str) -> str:
 
 
 def commands_of(command: Any) -> list[tuple[str, Any]]:
-    """The commands; those of a group with its name before theirs."""
+    """Return the commands.
+
+    Those of a group with its name before theirs.
+    """
     commands: list[tuple[str, Any]] = []
     for name, subcommand in command.commands.items():
         below = commands_of(subcommand) if hasattr(subcommand, "commands") else [("", subcommand)]

@@ -1,4 +1,7 @@
-"""How jobs are shown: tables for people, JSON for machines, a moving line while one waits."""
+"""How jobs are shown.
+
+Tables for people, JSON for machines, a moving line while one waits.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,17 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from uws_service.cli.common import EXIT_JOB, EXIT_OK, EXIT_TIMEOUT, WIDE, Stop, console, note, one_line, print_json
+from uws_service.cli.common import (
+    EXIT_JOB,
+    EXIT_OK,
+    EXIT_TIMEOUT,
+    WIDE_COLUMNS,
+    Stop,
+    console,
+    note,
+    one_line,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,7 +33,10 @@ COLOURS = {"COMPLETED": "green", "ERROR": "red", "ABORTED": "yellow", "EXECUTING
 
 
 def job_json(job: JobDocument) -> dict[str, Any]:
-    """A job for machines: instants as ISO 8601 in UTC, durations in seconds, sizes in bytes."""
+    """Return a job for machines.
+
+    Instants as ISO 8601 in UTC, durations in seconds, sizes in bytes.
+    """
     from uws_service.client import format_instant
 
     document = asdict(job)
@@ -30,7 +46,7 @@ def job_json(job: JobDocument) -> dict[str, Any]:
 
 
 def print_list(listing: JobList, *, as_json: bool) -> None:
-    """A job list on standard output."""
+    """Print a job list on standard output."""
     from uws_service.client import format_instant
 
     rows = [{**asdict(job), "created": format_instant(job.created) if job.created else None} for job in listing.jobs]
@@ -47,12 +63,12 @@ def print_list(listing: JobList, *, as_json: bool) -> None:
         phase = Text(one_line(job.phase), style=COLOURS.get(job.phase, ""))
         created = format_instant(job.created) if job.created is not None else ""
         table.add_row(phase, created, one_line(job.run_id or ""), one_line(job.owner or ""), one_line(job.url, 4000))
-    console(width=WIDE).print(table)
+    console(width=WIDE_COLUMNS).print(table)
     note(f"{len(listing.jobs)} job{'s' if len(listing.jobs) != 1 else ''}")
 
 
 def print_job(out: Console, job: JobDocument, detail: str = "") -> None:
-    """One job in full on standard output."""
+    """Print one job in full on standard output."""
     from rich.table import Table
     from rich.text import Text
 
@@ -101,7 +117,7 @@ def print_job(out: Console, job: JobDocument, detail: str = "") -> None:
 
 
 def progress_text(job: JobDocument) -> str:
-    """``42 % some words``, as far as the server tells."""
+    """Return ``42 % some words``, as far as the server tells."""
     percent = f"{job.progress:.0%}".replace("%", " %") if job.progress is not None else ""
     return " ".join(part for part in (percent, one_line(job.message, 200)) if part)
 
@@ -122,7 +138,10 @@ def ended(job: JobDocument, detail: str = "") -> tuple[int, str]:
 
 
 def watch(client: UwsClient, job: str, timeout: float | None) -> JobDocument:
-    """Wait for a job; on a terminal with a moving line, else with one line for each phase."""
+    """Wait for a job.
+
+    On a terminal with a moving line, else with one line for each phase.
+    """
     from uws_service.client import WaitTimeout
 
     try:

@@ -1,4 +1,7 @@
-"""The command ``sites``: which process drives each site, for the operator."""
+"""The command ``sites``.
+
+Which process drives each site, for the operator.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The command ``usage``: the accounts of a service, for its operator."""
+"""The command ``usage``.
+
+The accounts of a service, for its operator.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from uws_service.cli.common import EXIT_USAGE, WIDE, JsonOption, Stop, console, print_json
+from uws_service.cli.common import EXIT_USAGE, WIDE_COLUMNS, JsonOption, Stop, console, print_json
 from uws_service.cli.operator_commands import ConfigOption, DatabaseOption, DataOption
 
 if TYPE_CHECKING:
@@ -72,7 +75,7 @@ def usage(
 
 
 def _instant(text: str | None, option: str, default: int) -> int:
-    """Milliseconds since 1970 of a day or an instant."""
+    """Return milliseconds since 1970 of a day or an instant."""
     if text is None:
         return default
     try:
@@ -131,7 +134,7 @@ def _print_sums(keys: list[str], lines: list[Line], *, as_csv: bool, as_json: bo
     for row in rows:
         table.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values()))
     if rows:
-        console(width=WIDE if not sys.stdout.isatty() else None).print(table)
+        console(width=WIDE_COLUMNS if not sys.stdout.isatty() else None).print(table)
     else:
         print("No attempt ended in this period.")
 
@@ -143,7 +146,10 @@ def _figures(line: Line) -> dict[str, Any]:
 
 
 async def _print_records(url: str, period: tuple[int, int], *, as_json: bool) -> None:
-    """Lines as they are read: CSV, or a JSON object in each line."""
+    """Print lines as they are read.
+
+    CSV, or a JSON object in each line.
+    """
     import csv
     import json
 

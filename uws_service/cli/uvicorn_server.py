@@ -1,4 +1,6 @@
-"""Uvicorn around the service: one process, or several that share one socket.
+"""Uvicorn around the service.
+
+One process, or several that share one socket.
 
 The service itself is an ASGI application (`uws_service.web.app`); here are its process, its signals and what is said
 when it can't start.
@@ -39,7 +41,10 @@ WORKER_ANSWER_SECONDS = 60
 
 
 class Process:
-    """The ASGI application of one process: opens quietly, and answers its waiters when it is told to stop."""
+    """The ASGI application of one process.
+
+    Opens quietly, and answers its waiters when it is told to stop.
+    """
 
     def __init__(self, app: App) -> None:
         self.app = app
@@ -71,7 +76,10 @@ class Process:
 
 
 def _drain_on_signals(app: App) -> None:
-    """Before the server's own handling of SIGTERM and SIGINT: answer every WAIT now (C-26)."""
+    """Answer every WAIT before the server handles a signal.
+
+    Answer every WAIT now (C-26).
+    """
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         before = signal.getsignal(number)
@@ -161,7 +169,10 @@ def _serve_one(settings: Settings, listener: socket.socket) -> int:
 
 
 def _fitting(settings: Settings) -> Settings:
-    """Requests that block in WAIT leave a quarter of the connections to others."""
+    """Bound waiters by the number of connections.
+
+    Requests that block in WAIT leave a quarter of the connections to others.
+    """
     waiters = min(settings.limits.waiters, max(1, most_connections() * 3 // 4))
     return settings.model_copy(update={"limits": settings.limits.model_copy(update={"waiters": waiters})})
 
@@ -192,7 +203,10 @@ _controller_lock: list[IO[bytes]] = []
 
 
 def _worker(config: Path | None, overrides: dict[str, Any]) -> _Worker:
-    """The application of one of several processes; one of them, whichever is first, drives the sites."""
+    """Return the application of one of several processes.
+
+    One of them, whichever is first, drives the sites.
+    """
     settings = Settings.load(config, **overrides)
     if settings.controller and not _first(settings.work_folder / ".controller"):
         settings = settings.model_copy(update={"controller": False})
@@ -200,7 +214,10 @@ def _worker(config: Path | None, overrides: dict[str, Any]) -> _Worker:
 
 
 def _first(path: Path) -> bool:
-    """Whether this process got the lock; it is kept until the process ends, then another process gets it."""
+    """Return whether this process got the lock.
+
+    It is kept until the process ends, then another process gets it.
+    """
     handle = path.open("ab")
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -212,7 +229,10 @@ def _first(path: Path) -> bool:
 
 
 class _Worker(Process):
-    """One of several processes: says itself why it can't start, as nobody else could."""
+    """One of several processes.
+
+    Says itself why it can't start, as nobody else could.
+    """
 
     async def _lifespan(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         await super()._lifespan(scope, receive, send)

@@ -12,7 +12,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)")
 
 
 def pair(word: str) -> tuple[str, str]:
-    """``NAME=VALUE``, split at the first equals sign."""
+    """Return ``NAME=VALUE``, split at the first equals sign."""
     name, equals, value = word.partition("=")
     if not equals or not name:
         raise typer.BadParameter(f"{word!r} must have the form NAME=VALUE")
@@ -20,14 +20,14 @@ def pair(word: str) -> tuple[str, str]:
 
 
 def url_of(text: str) -> str:
-    """A URL that can be asked."""
+    """Return a URL that can be asked."""
     if not re.match(r"https?://[^/]", text):
         raise typer.BadParameter(f"{text!r} must be a URL that begins with http:// or https://")
     return text
 
 
 def duration_seconds(text: str) -> int:
-    """``90``, ``90s``, ``30m``, ``2h``, ``1.5d`` in seconds."""
+    """Return ``90``, ``90s``, ``30m``, ``2h``, ``1.5d`` in seconds."""
     seconds = _seconds(text)
     if seconds is None:
         raise typer.BadParameter(f"{text!r} must be a number of seconds, or such as 90s, 30m, 2h, 1d")
@@ -42,12 +42,12 @@ def _seconds(text: str) -> int | None:
 
 
 def destruction_instant(text: str) -> int:
-    """An instant, or a time from now, in milliseconds since the epoch."""
+    """Return an instant, or a time from now, in milliseconds since the epoch."""
     return _instant(text, 1)
 
 
 def after_instant(text: str) -> int:
-    """An instant, or a time before now, in milliseconds since the epoch."""
+    """Return an instant, or a time before now, in milliseconds since the epoch."""
     return _instant(text, -1)
 
 

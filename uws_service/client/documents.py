@@ -38,7 +38,10 @@ class JobParameter:
 
 @dataclass(frozen=True, slots=True)
 class JobResult:
-    """A result; ``href`` is absolute, ``size`` in bytes and ``sha256`` in lower-case hex if the server tells them."""
+    """A result.
+
+    ``href`` is absolute, ``size`` in bytes and ``sha256`` in lower-case hex if the server tells them.
+    """
 
     id: str
     href: str
@@ -66,7 +69,10 @@ class JobLog:
 
 @dataclass(frozen=True, slots=True)
 class JobDocument:
-    """One job as its server describes it. ``version`` is "1.0" if the document names none."""
+    """One job as its server describes it.
+
+    ``version`` is "1.0" if the document names none.
+    """
 
     url: str
     id: str
@@ -118,7 +124,10 @@ class JobList:
 
 
 def parse_job(content: bytes, url: str, media_type: str = "") -> JobDocument:
-    """The job document that was read from ``url``; raises `BadDocument`."""
+    """Return the job document that was read from ``url``.
+
+    Raises `BadDocument`.
+    """
     root, namespace = _root(content, "job", media_type, url)
     child = _children(root, namespace)
     identifier = _text(child.get("jobId")) or url.rstrip("/").rpartition("/")[2]
@@ -153,7 +162,10 @@ def parse_job(content: bytes, url: str, media_type: str = "") -> JobDocument:
 
 
 def parse_jobs(content: bytes, url: str, media_type: str = "") -> JobList:
-    """The job list that was read from ``url``; raises `BadDocument`."""
+    """Return the job list that was read from ``url``.
+
+    Raises `BadDocument`.
+    """
     root, namespace = _root(content, "jobs", media_type, url)
     base = url.partition("?")[0]
     entries = []
@@ -177,7 +189,7 @@ def parse_jobs(content: bytes, url: str, media_type: str = "") -> JobList:
 
 
 def resolve(base: str, href: str) -> str:
-    """An absolute URL for a link in the document at ``base``.
+    """Return an absolute URL for a link in the document at ``base``.
 
     Servers that write relative links mean them below the resource (``results/a`` in ``…/async/42``), or from its
     parent (``42/results/a``), whatever RFC 3986 makes of a base without a slash at its end.
@@ -194,7 +206,10 @@ def resolve(base: str, href: str) -> str:
 
 
 def parse_instant(text: str) -> int | None:
-    """Milliseconds since the epoch, or None. No zone means UTC, as UWS wants it (U-008); offsets are understood."""
+    """Return milliseconds since the epoch, or None.
+
+    No zone means UTC, as UWS wants it (U-008); offsets are understood.
+    """
     match = _INSTANT.fullmatch(text.strip())
     if match is None:
         return None
@@ -214,7 +229,7 @@ def parse_instant(text: str) -> int | None:
 
 
 def format_instant(milliseconds: int) -> str:
-    """``2026-01-02T03:04:05.678Z``."""
+    """Return ``2026-01-02T03:04:05.678Z``."""
     instant = _EPOCH + timedelta(milliseconds=milliseconds)
     return f"{instant:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"
 
@@ -223,7 +238,10 @@ def format_instant(milliseconds: int) -> str:
 
 
 def read_xml(content: bytes) -> Element:
-    """The root element; documents that declare entities, or are nested absurdly deep, are refused unread."""
+    """Return the root element.
+
+    Documents that declare entities, or are nested absurdly deep, are refused unread.
+    """
     parser = expat.ParserCreate(namespace_separator="}")
     builder: TreeBuilder = TreeBuilder()
     depth = 0
@@ -262,7 +280,7 @@ def read_xml(content: bytes) -> Element:
 
 
 def _root(content: bytes, expected: str, media_type: str, url: str) -> tuple[Element, str]:
-    """The document element and its namespace in braces."""
+    """Return the document element and its namespace in braces."""
     kind = media_type.partition(";")[0].strip().lower()
     try:
         root = read_xml(content)
@@ -286,7 +304,7 @@ def _split(tag: str) -> tuple[str, str]:
 
 
 def _children(element: Element, namespace: str) -> dict[str, Element]:
-    """The direct children in the UWS namespace by local name; the first of each."""
+    """Return the direct children in the UWS namespace by local name; the first of each."""
     children: dict[str, Element] = {}
     for child in element:
         its_namespace, name = _split(child.tag)

@@ -1,4 +1,7 @@
-"""HTTP as UWS needs it: redirects that are answers, not only detours; credentials that stay at home; bounded bodies."""
+"""HTTP as UWS needs it.
+
+Redirects that are answers, not only detours; credentials that stay at home; bounded bodies.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from uws_service.client.documents import read_xml
 from uws_service.client.errors import BadDocument, ClientError, NetworkError, ServerError
 
 MAX_REDIRECTS = 10
-MAX_BODY = 256 * 1024**2
+MAX_BODY_BYTES = 256 * 1024**2
 """Largest document that is read into memory, in bytes; results are streamed and have no such limit."""
 ACCEPT = "application/xml, text/xml;q=0.9, text/plain;q=0.8, */*;q=0.5"
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -29,7 +32,10 @@ _NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, h
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer, read whole; ``url`` is where it came from in the end."""
+    """One answer, read whole.
+
+    ``url`` is where it came from in the end.
+    """
 
     status: int
     headers: Mapping[str, str]
@@ -38,12 +44,12 @@ class Answer:
 
     @property
     def media_type(self) -> str:
-        """The Content-Type as the server wrote it."""
+        """Return the Content-Type as the server wrote it."""
         return self.headers.get("content-type", "")
 
     @property
     def location(self) -> str | None:
-        """The Location as an absolute URL (a relative one is allowed by RFC 9110)."""
+        """Return the Location as an absolute URL (a relative one is allowed by RFC 9110)."""
         location = self.headers.get("location")
         return _next(self.url, location) if location else None
 
@@ -100,7 +106,10 @@ class Http:
         self._client.close()
 
     def get(self, url: str, *, timeout: float | None = None, tries: int = 2) -> Answer:
-        """GET, redirects followed; once more if the connection fails. Raises for a status of 400 and above."""
+        """GET, redirects followed.
+
+        Once more if the connection fails. Raises for a status of 400 and above.
+        """
         for tries_left in reversed(range(tries)):
             try:
                 return self.send("GET", url, timeout=timeout)
@@ -110,7 +119,7 @@ class Http:
         raise AssertionError
 
     def send(self, method: str, url: str, *, timeout: float | None = None, **options: Any) -> Answer:
-        """One request and its answer, read whole.
+        """Send one request and read its answer.
 
         GET follows all redirects. The redirect of another method is its answer (U-010, U-023, U-120) and is returned,
         but for 307 and 308, and a 301 or 302 to the same path, which only say where the resource has moved to.
@@ -124,15 +133,15 @@ class Http:
             body = bytearray()
             for chunk in self.chunks(response):
                 body += chunk
-                if len(body) > MAX_BODY:
-                    raise BadDocument(f"{response.url} answers with more than {MAX_BODY} bytes")
+                if len(body) > MAX_BODY_BYTES:
+                    raise BadDocument(f"{response.url} answers with more than {MAX_BODY_BYTES} bytes")
             return Answer(response.status_code, response.headers, bytes(body), str(response.url))
 
     @contextmanager
     def stream(
         self, method: str, url: str, *, timeout: float | None = None, **options: Any
     ) -> Iterator[httpx2.Response]:
-        """As `send`, with the body yet to be read."""
+        """Send a request; the body is yet to be read."""
         seconds = timeout or self.timeout
         url = _bare(url)
         first_url = url
@@ -151,7 +160,7 @@ class Http:
         raise BadDocument(f"{first_url} redirects more than {MAX_REDIRECTS} times")
 
     def chunks(self, response: httpx2.Response) -> Iterator[bytes]:
-        """The body of a streamed answer, with errors in our words."""
+        """Yield the body of a streamed answer, with errors in our words."""
         with _translated(str(response.url), self.timeout):
             yield from response.iter_bytes()
 
@@ -188,7 +197,10 @@ class Http:
 
 
 def error_words(body: bytes, media_type: str) -> str:
-    """What an error document says, in one line; empty if it says nothing that a person could read."""
+    """Return what an error document says, in one line.
+
+    Empty if it says nothing that a person could read.
+    """
     kind = media_type.partition(";")[0].strip().lower()
     text = body.decode("utf-8", "replace")
     if "html" in kind or text.lstrip()[:15].lower().startswith(("<!doctype html", "<html")):
@@ -206,7 +218,7 @@ def error_words(body: bytes, media_type: str) -> str:
 
 
 def _votable_words(body: bytes) -> str:
-    """The text of ``INFO name="QUERY_STATUS"`` (D-048), whatever the VOTable version."""
+    """Return the text of ``INFO name="QUERY_STATUS"`` (D-048), whatever the VOTable version."""
     try:
         root = read_xml(body)
     except BadDocument:
@@ -226,7 +238,10 @@ def _seconds(text: str | None) -> float | None:
 
 
 def _moved(method: str, response: httpx2.Response) -> str | None:
-    """Where the same request has to go instead; None if this is the answer."""
+    """Return where the same request has to go instead.
+
+    None if this is the answer.
+    """
     status, location = response.status_code, response.headers.get("location")
     if status not in REDIRECTS or not location:
         return None
@@ -239,7 +254,10 @@ def _moved(method: str, response: httpx2.Response) -> str | None:
 
 
 def _next(current_url: str, location: str) -> str:
-    """The absolute target of a redirect; from https it never leads to http."""
+    """Return the absolute target of a redirect.
+
+    From https it never leads to http.
+    """
     try:
         target = urlsplit(urljoin(current_url, location.strip()))
         before = _parts(current_url)
@@ -269,14 +287,14 @@ def _origin(parts: SplitResult) -> tuple[str, str, int]:
 
 
 def _bare(url: str) -> str:
-    """The URL without user name and password."""
+    """Return the URL without user name and password."""
     parts = _parts(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 @contextmanager
 def _translated(url: str, seconds: float) -> Iterator[None]:
-    """The library's exceptions in our words."""
+    """Turn the library's exceptions into our own."""
     host = urlsplit(url).netloc.rpartition("@")[2]
     try:
         yield

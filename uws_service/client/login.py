@@ -14,13 +14,16 @@ from uws_service import __version__
 from uws_service.client.tokens import Login, TokenError, is_safe
 
 GRANT = "urn:ietf:params:oauth:grant-type:device_code"
-TIMEOUT = 30.0
-SLOWER = 5
+TIMEOUT_SECONDS = 30.0
+SLOW_DOWN_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """How one may log in at a service: at which issuer, as which client, for what."""
+    """How one may log in at a service.
+
+    At which issuer, as which client, for what.
+    """
 
     service: str
     issuer: str
@@ -33,7 +36,10 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What a person has to do: open ``url`` and enter ``code``; ``complete`` holds both."""
+    """What a person has to do.
+
+    Open ``url`` and enter ``code``; ``complete`` holds both.
+    """
 
     url: str
     code: str
@@ -45,11 +51,14 @@ class Device:
 
 def _client() -> httpx2.Client:
     headers = {"User-Agent": f"uws-service/{__version__}", "Accept": "application/json"}
-    return httpx2.Client(timeout=TIMEOUT, headers=headers, follow_redirects=False)
+    return httpx2.Client(timeout=TIMEOUT_SECONDS, headers=headers, follow_redirects=False)
 
 
 def offers(url: str) -> list[Offer]:
-    """The issuers of the service that a URL belongs to: its root has a page that says so, somewhere above the URL."""
+    """Return the issuers of the service of a URL.
+
+    Its root, somewhere above the URL, has a page that names them.
+    """
     parts = urlsplit(url)
     steps = [step for step in parts.path.split("/") if step]
     with _client() as http:
@@ -81,7 +90,9 @@ def _offer(service: str, document: Mapping[str, Any]) -> Offer:
 
 
 def log_in(offer: Offer, show: Callable[[Device], None], *, sleep: Callable[[float], None] = time.sleep) -> Login:
-    """Ask for a token; ``show`` tells the person what to do meanwhile.
+    """Ask for a token.
+
+    ``show`` tells the person what to do meanwhile.
 
     Raises
     ------
@@ -134,7 +145,7 @@ def _poll(
             answer = http.post(url, data=dict(form))
             document = answer.json()
         except (httpx2.TransportError, ValueError):
-            interval += SLOWER
+            interval += SLOW_DOWN_SECONDS
             continue
         if not isinstance(document, dict):
             raise TokenError(f"{url} does not answer with JSON")
@@ -144,7 +155,7 @@ def _poll(
             case "authorization_pending":
                 continue
             case "slow_down":
-                interval += SLOWER
+                interval += SLOW_DOWN_SECONDS
             case "access_denied":
                 raise TokenError("the login was refused")
             case "expired_token":
@@ -155,7 +166,7 @@ def _poll(
 
 
 def refreshed(login: Login) -> Login:
-    """The login with a new token."""
+    """Return the login with a new token."""
     advice = f"log in again: uws-service login {login.service}"
     if login.refresh_token is None:
         raise TokenError(f"the token for {login.service} has expired; {advice}")

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from uws_service.client.errors import ClientError
 
-EARLY = 60
+EARLY_SECONDS = 60
 """A token is refreshed so many seconds before its end."""
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
 
@@ -34,7 +34,7 @@ class TokenError(ClientError):
 
 
 def is_safe(url: str) -> bool:
-    """Whether nobody on the way to this URL can read a token."""
+    """Return whether nobody on the way to this URL can read a token."""
     parts = urlsplit(url)
     if parts.scheme == "https" or parts.hostname == "localhost":
         return True
@@ -44,7 +44,7 @@ def is_safe(url: str) -> bool:
 
 
 def checked(text: str, origin: str) -> str:
-    """A token without the line end that files have."""
+    """Return a token without the line end that files have."""
     token = text.strip()
     if not _TOKEN.fullmatch(token):
         raise TokenError(f"{origin} holds no token")
@@ -52,7 +52,7 @@ def checked(text: str, origin: str) -> str:
 
 
 def ambient(environment: Mapping[str, str]) -> tuple[str, str] | None:
-    """A token that the environment names, and where it was found."""
+    """Return a token that the environment names, and where it was found."""
     for name in ("UWS_CLIENT_TOKEN", "BEARER_TOKEN"):
         if environment.get(name, "").strip():
             return checked(environment[name], name), name
@@ -63,7 +63,7 @@ def ambient(environment: Mapping[str, str]) -> tuple[str, str] | None:
 
 
 def discovered(environment: Mapping[str, str]) -> tuple[str, str] | None:
-    """A token in one of the places where WLCG's tools leave it."""
+    """Return a token in one of the places where WLCG's tools leave it."""
     folders = [environment["XDG_RUNTIME_DIR"]] if environment.get("XDG_RUNTIME_DIR") else []
     for folder in (*folders, "/tmp"):
         file = Path(folder) / f"bt_u{os.getuid()}"
@@ -82,7 +82,10 @@ def _read(file: Path) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """A login at one service: its tokens, and how to get new ones. ``expires`` in seconds since the epoch."""
+    """A login at one service.
+
+    Its tokens, and how to get new ones. ``expires`` in seconds since the epoch.
+    """
 
     service: str
     issuer: str
@@ -95,18 +98,20 @@ class Login:
     resource: str | None = None
 
     def is_fresh(self, now: float) -> bool:
-        """Whether the token can still be sent."""
-        return now < self.expires - EARLY
+        """Return whether the token can still be sent."""
+        return now < self.expires - EARLY_SECONDS
 
 
 def config_folder(environment: Mapping[str, str]) -> Path:
-    """Where this program keeps what it must remember."""
+    """Return where this program keeps what it must remember."""
     base = environment.get("XDG_CONFIG_HOME")
     return (Path(base) if base else Path.home() / ".config") / "uws-service"
 
 
 class Keeper:
-    """The logins of this user: in a file that nobody else can read, or the secrets in the OS's keyring.
+    """The logins of this user.
+
+    In a file that nobody else can read, or the secrets in the OS's keyring.
 
     Parameters
     ----------
@@ -120,19 +125,25 @@ class Keeper:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Two processes must not refresh one login at once: issuers take a refresh token once."""
+        """Hold the lock on the logins.
+
+        Two processes must not refresh one login at once: issuers take a refresh token once.
+        """
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with (self.folder / "lock").open("ab") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
 
     def find(self, url: str) -> Login | None:
-        """The login at the service that a URL belongs to: the one with the longest path."""
+        """Return the login at the service that a URL belongs to: the one with the longest path."""
         services = sorted((entry for entry in self._entries() if _below(url, entry)), key=len)
         return self._load(services[-1]) if services else None
 
     def save(self, login: Login, *, keyring: bool | None = None) -> None:
-        """Keep a login; ``keyring`` None leaves it where it was kept."""
+        """Keep a login.
+
+        ``keyring`` None leaves it where it was kept.
+        """
         entries = self._entries()
         use = entries.get(login.service, {}).get("keyring", False) if keyring is None else keyring
         if use:
@@ -216,7 +227,7 @@ class Source:
         self._has_searched = False
 
     def __call__(self) -> str | None:
-        """The value of the Authorization header, if there is a token."""
+        """Return the value of the Authorization header, if there is a token."""
         token = self._token or self._found()
         return f"Bearer {token}" if token else None
 

@@ -1,4 +1,7 @@
-"""What one can do with a UWS service: make jobs, look at them, wait, fetch results (UWS 1.1 §2.2.3)."""
+"""What one can do with a UWS service.
+
+Make jobs, look at them, wait, fetch results (UWS 1.1 §2.2.3).
+"""
 
 from __future__ import annotations
 
@@ -23,15 +26,18 @@ STOPPED = frozenset({*(phase.value for phase in FINAL), Phase.PENDING.value, Pha
 """Phases in which waiting is over: ended, or somebody has to send RUN."""
 WAIT_SECONDS = 30
 """Length of one WAIT; below the read timeouts of common proxies (C-26)."""
-FIRST_PAUSE, LONGEST_PAUSE, GROWTH = 0.25, 15.0, 1.5
-PATIENCE = 120.0
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS, PAUSE_GROWTH = 0.25, 15.0, 1.5
+PATIENCE_SECONDS = 120.0
 """Seconds for which a server may fail while we wait for a job: it may be restarting."""
 
 Pairs = Sequence[tuple[str, str]]
 
 
 class WaitTimeout(ClientError):
-    """The time to wait is over; ``job`` as last seen."""
+    """The time to wait is over.
+
+    ``job`` as last seen.
+    """
 
     def __init__(self, job: JobDocument, seconds: float) -> None:
         super().__init__(f"{job.url} is still {job.phase} after {seconds:g} s")
@@ -40,21 +46,26 @@ class WaitTimeout(ClientError):
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file to send with a new job: ``name`` of the part, and where it lies."""
+    """A file to send with a new job.
+
+    ``name`` of the part, and where it lies.
+    """
 
     name: str
     path: Path
 
     @property
     def media_type(self) -> str:
-        """The type by the file's name."""
+        """Return the type by the file's name."""
         if self.path.suffix.lower() in (".vot", ".votable"):
             return "application/x-votable+xml"
         return mimetypes.guess_type(self.path.name)[0] or "application/octet-stream"
 
 
 class UwsClient:
-    """A client for one service; all methods take absolute URLs of jobs, as the service gave them.
+    """A client for one service.
+
+    All methods take absolute URLs of jobs, as the service gave them.
 
     Parameters
     ----------
@@ -91,7 +102,7 @@ class UwsClient:
     def jobs(
         self, url: str, *, phases: Iterable[str] = (), after: int | None = None, last: int | None = None
     ) -> JobList:
-        """The job list, filtered (U-052…U-057); a 1.0 server does not filter, so it is done here again."""
+        """Return the job list, filtered (U-052…U-057); A 1.0 server does not filter, so it is done here again."""
         names = [phase.upper() for phase in phases]
         query: list[tuple[str, str]] = [("PHASE", phase) for phase in names]
         if after is not None:
@@ -105,14 +116,17 @@ class UwsClient:
         return listing
 
     def job(self, url: str, *, wait: int | None = None, phase: str | None = None) -> JobDocument:
-        """The job; with ``wait`` the server answers when the phase is no longer ``phase``, or after so many seconds."""
+        """Return the job.
+
+        With ``wait`` the server answers when the phase is no longer ``phase``, or after so many seconds.
+        """
         query = [] if wait is None else [("WAIT", str(wait)), *([("PHASE", phase)] if phase else [])]
         timeout = None if wait is None else wait + self.http.timeout
         answer = self.http.get(_with_query(url, query), timeout=timeout, tries=2 if wait is None else 1)
         return parse_job(answer.body, answer.url.partition("?")[0] if query else answer.url, answer.media_type)
 
     def error_text(self, job: JobDocument) -> str:
-        """What ``{job}/error`` says (U-032), in one line; empty if there is nothing to be read."""
+        """Return what ``{job}/error`` says (U-032), in one line; empty if there is nothing to be read."""
         try:
             answer = self.http.get(f"{job.url.rstrip('/')}/error")
         except ClientError:
@@ -120,7 +134,7 @@ class UwsClient:
         return error_words(answer.body, answer.media_type)
 
     def read(self, href: str) -> Iterator[bytes]:
-        """What is at a link, as it comes."""
+        """Yield what is at a link, as it comes."""
         with self.http.stream("GET", href, headers={"Accept": "*/*"}) as response:
             yield from self.http.chunks(response)
 
@@ -133,7 +147,9 @@ class UwsClient:
         sha256: str | None = None,
         progress: Callable[[int, int | None], None] | None = None,
     ) -> int:
-        """Put what is at a link into a file; the number of bytes.
+        """Put what is at a link into a file.
+
+        The number of bytes.
 
         The file appears under its name only when all of it is there. ``size`` and ``sha256`` are what the job's
         document says; other bytes are an error, and so is a connection that ends early. A broken connection is
@@ -197,7 +213,7 @@ class UwsClient:
         try:
             answer = self._post(url, fields, uploads, headers)
         except NetworkError:
-            time.sleep(FIRST_PAUSE)
+            time.sleep(FIRST_PAUSE_SECONDS)
             answer = self._post(url, fields, uploads, headers)
         return _job_url(answer)
 
@@ -216,7 +232,7 @@ class UwsClient:
         try:
             answer = self._post(f"{base}/bulk", fields, [upload], headers)
         except NetworkError:
-            time.sleep(FIRST_PAUSE)
+            time.sleep(FIRST_PAUSE_SECONDS)
             answer = self._post(f"{base}/bulk", fields, [upload], headers)
         return _job_url(answer)
 
@@ -260,7 +276,10 @@ class UwsClient:
         self._set_again(f"{url.rstrip('/')}/destruction", "DESTRUCTION", format_instant(instant))
 
     def delete(self, url: str) -> None:
-        """Delete a job (U-023); by POST ACTION=DELETE where DELETE does not get through (U-024)."""
+        """Delete a job (U-023).
+
+        By POST ACTION=DELETE where DELETE does not get through (U-024).
+        """
         try:
             self.http.send("DELETE", url)
         except NetworkError as error:
@@ -294,11 +313,13 @@ class UwsClient:
         interval: int = WAIT_SECONDS,
         on_change: Callable[[JobDocument], None] | None = None,
     ) -> JobDocument:
-        """Until the job has ended, or is in a phase that only somebody's RUN can end; the job then.
+        """Wait until the job has ended; return it.
+
+        Also when it is in a phase that only somebody's RUN can end.
 
         ``interval`` is the length of one WAIT in seconds, and so the time between two looks at the progress.
         ``on_change`` is called with each document. A server that does not block (1.0, or WAIT ignored) is asked at
-        growing intervals. A server that fails for a while is asked again, for at most `PATIENCE` seconds.
+        growing intervals. A server that fails for a while is asked again, for at most `PATIENCE_SECONDS` seconds.
 
         Raises
         ------
@@ -307,7 +328,7 @@ class UwsClient:
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         job = self.job(url)
-        pause = FIRST_PAUSE
+        pause = FIRST_PAUSE_SECONDS
         failing: float | None = None
         while True:
             if on_change is not None:
@@ -325,14 +346,14 @@ class UwsClient:
                 failing = None
             except (NetworkError, ServerError) as error:
                 failing = failing or start
-                if not _passing(error) or time.monotonic() - failing > PATIENCE:
+                if not _passing(error) or time.monotonic() - failing > PATIENCE_SECONDS:
                     raise
                 document = job
             blocked = time.monotonic() - start >= min(1.0, interval / 2)
-            pause = FIRST_PAUSE if document.phase != job.phase else pause
+            pause = FIRST_PAUSE_SECONDS if document.phase != job.phase else pause
             if document.phase == job.phase and (failing is not None or not blocked):
                 time.sleep(pause if seconds_left is None else max(0.0, min(pause, seconds_left)))
-                pause = min(pause * GROWTH, LONGEST_PAUSE)
+                pause = min(pause * PAUSE_GROWTH, MAX_PAUSE_SECONDS)
             job = document
 
     def _look(self, url: str, job: JobDocument, seconds: int) -> JobDocument:
@@ -342,7 +363,10 @@ class UwsClient:
 
 
 def _passing(error: NetworkError | ServerError) -> bool:
-    """Whether the same question may be answered soon: a restart, a proxy's timeout, too many requests."""
+    """Return whether the same question may be answered soon.
+
+    A restart, a proxy's timeout, too many requests.
+    """
     return isinstance(error, NetworkError) or error.status in (408, 425, 429, 502, 503, 504)
 
 
@@ -354,7 +378,7 @@ def _with_query(url: str, query: Pairs) -> str:
 
 
 def _filtered(jobs: Iterable[JobEntry], phases: Sequence[str], after: int | None, last: int | None) -> list[JobEntry]:
-    """The filters of UWS 1.1 as far as a 1.0 list can be filtered: without creation times only by phase."""
+    """Return the filters of UWS 1.1 as far as a 1.0 list can be filtered: without creation times only by phase."""
     matches = [job for job in jobs if not phases or job.phase in phases]
     if after is not None:
         matches = [job for job in matches if job.created is None or job.created > after]
@@ -364,7 +388,10 @@ def _filtered(jobs: Iterable[JobEntry], phases: Sequence[str], after: int | None
 
 
 def _job_url(answer: Answer) -> str:
-    """The URL of the job that was made: the Location, or what the document in the answer says."""
+    """Return the URL of the job that was made.
+
+    The Location, or what the document in the answer says.
+    """
     if answer.location is not None and (answer.status in (201, 202) or 300 <= answer.status < 400):
         return answer.location
     if answer.status < 300:
