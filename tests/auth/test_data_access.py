@@ -35,7 +35,7 @@ from uws_service.settings import Settings
 from uws_service.sites.kubernetes.manifest import job_manifest
 from uws_service.sites.kubernetes.settings import KubernetesSite
 
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent
 AUDIENCE = "https://data.example.org"
 REDIRECTS = ("http://127.0.0.1:1/login/callback",)
 CONTENT = b"x" * 4321
@@ -45,20 +45,20 @@ class Archive:
     """Serves a file to whoever brings a token for it; remembers every Authorization that it was sent."""
 
     def __init__(self) -> None:
-        self.seen: list[tuple[str, str]] = []
+        self.requests: list[tuple[str, str]] = []
         self.leads_to = ""
         archive = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                sent = self.headers.get("Authorization", "")
-                archive.seen.append((self.path, sent))
+                header = self.headers.get("Authorization", "")
+                archive.requests.append((self.path, header))
                 if self.path == "/leads":
                     self.send_response(302)
                     self.send_header("location", archive.leads_to)
                     self.end_headers()
                     return
-                good = self.path == "/open" or archive.is_good(sent)
+                good = self.path == "/open" or archive.is_good(header)
                 self.send_response(200 if good else 401)
                 self.send_header("content-length", str(len(CONTENT) if good else 0))
                 self.end_headers()
@@ -73,18 +73,18 @@ class Archive:
         Thread(target=self.server.serve_forever, daemon=True).start()
 
     @staticmethod
-    def is_good(sent: str) -> bool:
+    def is_good(header: str) -> bool:
         """Whether a token was made for this archive, with leeway; the issuer's signature is not what is tested here."""
-        if not sent.startswith("Bearer "):
+        if not header.startswith("Bearer "):
             return False
-        claims = _segment(sent.split(".")[1])
+        claims = _segment(header.split(".")[1])
         return bool(
             claims["aud"] == AUDIENCE and claims["scope"] == "storage.read" and claims["exp"] > time.time() - 30
         )
 
     def tokens(self) -> list[str]:
         """All tokens that came."""
-        return [sent.removeprefix("Bearer ") for _, sent in self.seen if sent]
+        return [header.removeprefix("Bearer ") for _, header in self.requests if header]
 
     def close(self) -> None:
         self.server.shutdown()
@@ -108,7 +108,7 @@ def stranger() -> Iterator[Archive]:
 
 
 @contextmanager
-def service(folder: Path, issuer: OidcProvider, archive: Archive, **more: Any) -> Iterator[Server]:
+def service(folder: Path, issuer: OidcProvider, archive: Archive, **changes: Any) -> Iterator[Server]:
     """A service whose jobs get tokens for the archive; one job runs at a time."""
     client = {"client_id": CLIENT, "client_secret": SECRET}
     auth = {
@@ -117,10 +117,10 @@ def service(folder: Path, issuer: OidcProvider, archive: Archive, **more: Any) -
         "applications": {"fetcher": {"anonymous": True}},
         "administrators": [f"other@127.0.0.1:{issuer.port}"],
         "timeout": 1,
-        **more,
+        **changes,
     }
     settings = {
-        "UWS_APPLICATIONS": json.dumps([str(PROBE), str(HERE / "fetcher.yaml"), str(HERE / "asker.yaml")]),
+        "UWS_APPLICATIONS": json.dumps([str(PROBE), str(FOLDER / "fetcher.yaml"), str(FOLDER / "asker.yaml")]),
         "UWS_SITES": '[{"name": "local", "slots": 1}]',
         "UWS_FETCH": '{"allow_private": true}',
         "UWS_LOG_FORMAT": "json",
@@ -162,24 +162,24 @@ class User:
         return httpx2.post(f"{self.server.url}/{application}/async", data=data, headers=self.headers, timeout=180)
 
     def run(self, application: str, **data: str) -> str:
-        made = self.post(application, PHASE="RUN", **data)
-        assert made.status_code == 303, made.text
-        return str(made.headers["location"])
+        created = self.post(application, PHASE="RUN", **data)
+        assert created.status_code == 303, created.text
+        return str(created.headers["location"])
 
     def get(self, url: str) -> httpx2.Response:
         return httpx2.get(url, headers=self.headers, timeout=180)
 
     def wait(self, job: str, *phases: str) -> str:
-        wanted = phases or ("COMPLETED", "ERROR", "ABORTED")
-        return str(eventually(lambda: (one := self.get(f"{job}/phase").text) in wanted and one))
+        expected = phases or ("COMPLETED", "ERROR", "ABORTED")
+        return str(eventually(lambda: (phase := self.get(f"{job}/phase").text) in expected and phase))
 
 
 def eventually(condition: Callable[[], Any], seconds: float = 180) -> Any:
     """The first true value of a condition."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if found := condition():
-            return found
+        if value := condition():
+            return value
         time.sleep(0.05)
     raise AssertionError("it does not happen")
 
@@ -195,13 +195,13 @@ def test_a_file_that_needs_a_token(ready: Server, issuer: OidcProvider, archive:
     user = User(ready, issuer.token("robot"))
     job = user.run("fetcher", FILE=f"{archive.url}/file")
     assert user.wait(job) == "COMPLETED", user.get(f"{job}/error").text
-    said = user.get(f"{job}/results/result").text
-    assert said.startswith(f"{len(CONTENT)} ")
-    path, sent = archive.seen[-1]
-    assert path == "/file" and archive.is_good(sent)
-    token = sent.removeprefix("Bearer ")
+    text = user.get(f"{job}/results/result").text
+    assert text.startswith(f"{len(CONTENT)} ")
+    path, header = archive.requests[-1]
+    assert path == "/file" and archive.is_good(header)
+    token = header.removeprefix("Bearer ")
     assert token != user.token and _segment(token.split(".")[1])["sub"] == "robot"
-    assert token not in said and "BEARER" not in said
+    assert token not in text and "BEARER" not in text
     assert not grants(ready)
 
 
@@ -216,8 +216,8 @@ def test_without_a_token_of_the_owner(ready: Server, issuer: OidcProvider, archi
     assert nobody.wait(nobody.run("fetcher", FILE=f"{archive.url}/open")) == "COMPLETED"
     robot, admin = User(ready, issuer.token("robot")), User(ready, issuer.token("other"))
     for maker in (robot, nobody):
-        made = maker.post("fetcher", FILE=f"{archive.url}/file")
-        job = made.headers["location"]
+        created = maker.post("fetcher", FILE=f"{archive.url}/file")
+        job = created.headers["location"]
         started = httpx2.post(f"{job}/phase", data={"PHASE": "RUN"}, headers=admin.headers)
         assert started.status_code == 303 and admin.wait(job) == "ERROR"
     assert len(archive.tokens()) == before
@@ -302,8 +302,8 @@ def test_a_job_that_waits_longer_than_its_token(
             rows = {row[0]: row for row in grants(server)}
             assert len(rows) == 2
             assert (user.token or "") not in str(rows) and "access" not in str(rows)
-            mine = second.rpartition("/")[2]
-            eventually(lambda: {row[0]: row for row in grants(server)}[mine][2] != rows[mine][2])
+            job_id = second.rpartition("/")[2]
+            eventually(lambda: {row[0]: row for row in grants(server)}[job_id][2] != rows[job_id][2])
             httpx2.delete(first, headers=user.headers)
             assert user.wait(second) == "COMPLETED", user.get(f"{second}/error").text
             assert user.wait(third) == "COMPLETED"
@@ -318,10 +318,10 @@ def test_a_job_that_waits_longer_than_its_token(
             ends = next(row[3] for row in grants(server) if row[0] == second.rpartition("/")[2])
             eventually(lambda: time.time() * 1000 > ends)
             httpx2.delete(first, headers=user.headers)
-            told = {**user.headers, "Accept": "application/json"}
+            headers = {**user.headers, "Accept": "application/json"}
 
             def waits() -> bool:
-                info = httpx2.get(second, headers=told).text
+                info = httpx2.get(second, headers=headers).text
                 return "access to data" in info
 
             eventually(waits)
@@ -398,8 +398,8 @@ def test_nothing_of_it_is_left_behind(ready: Server, issuer: OidcProvider, archi
     for secret in secrets:
         assert secret.encode() not in content
     for page in ("", "/parameters", "/results", "/logs/stdout", "/logs/stderr"):
-        shown = user.get(running + page).text
-        assert not any(secret in shown for secret in secrets)
+        page_text = user.get(running + page).text
+        assert not any(secret in page_text for secret in secrets)
     httpx2.delete(running, headers=user.headers)
     assert "Traceback" not in ready.log.read_text()
 
@@ -407,15 +407,15 @@ def test_nothing_of_it_is_left_behind(ready: Server, issuer: OidcProvider, archi
 def pids_below(server: Server) -> list[str]:
     """The processes of the service's agents and their commands, known by the folder in their words."""
     mark = str(server.folder / "data").encode()
-    found = []
+    pids = []
     for path in Path("/proc").iterdir():
         if path.name.isdigit():
             try:
                 if mark in (path / "environ").read_bytes() + (path / "cmdline").read_bytes():
-                    found.append(path.name)
+                    pids.append(path.name)
             except OSError:
                 continue
-    return found
+    return pids
 
 
 @contextmanager
@@ -473,7 +473,7 @@ async def test_an_agent_in_a_pod(tmp_path: Path, issuer: OidcProvider, archive: 
     settings = Settings.load(
         data=tmp_path / "data",
         auth=auth,
-        applications=[HERE / "fetcher.yaml"],
+        applications=[FOLDER / "fetcher.yaml"],
         controller=False,
         fetch={"allow_private": True},
     )
@@ -481,15 +481,15 @@ async def test_an_agent_in_a_pod(tmp_path: Path, issuer: OidcProvider, archive: 
     async with running(settings) as runtime:
         assert runtime.user_tokens is not None
         identity, _ = await runtime.user_tokens.verify(token)
-        wanted = Request(parameters=(Parameter("FILE", f"{archive.url}/file"),), run=True)
+        request = Request(parameters=(Parameter("FILE", f"{archive.url}/file"),), run=True)
         application = runtime.applications["fetcher"]
-        job, _ = await runtime.service.create(application, identity, wanted, token=token)
+        job, _ = await runtime.service.create(application, identity, request, token=token)
         (attempt,) = await runtime.store.attempts(job.id)
         assert await runtime.store.begin_attempt(attempt, 1)
         pod = AgentIdentity(frozenset({"local"}), job.id, 1, "pod-1")
         claim = await runtime.agents.claim(pod)
-        held = claim["data"]["tokens"]
-        assert list(held) == [archive.host] and held[archive.host] != token and claim["data"]["command"] is None
+        tokens = claim["data"]["tokens"]
+        assert list(tokens) == [archive.host] and tokens[archive.host] != token and claim["data"]["command"] is None
         manifest = json.dumps(
             job_manifest(
                 launch(application, job, check(application, job.parameters), 1),
@@ -497,7 +497,7 @@ async def test_an_agent_in_a_pod(tmp_path: Path, issuer: OidcProvider, archive: 
                 "instance",
             )
         )
-        assert held[archive.host] not in manifest and token not in manifest
+        assert tokens[archive.host] not in manifest and token not in manifest
         await runtime.service.abort("fetcher", job.id, identity)
         assert not await runtime.store.grants.of(job.id)
         with pytest.raises(Forbidden):
@@ -505,13 +505,13 @@ async def test_an_agent_in_a_pod(tmp_path: Path, issuer: OidcProvider, archive: 
     before = len(archive.tokens())
     root = pod_of(tmp_path, claim)
     assert (root / "input" / "files" / "FILE").read_bytes() == CONTENT
-    assert archive.tokens()[before:] == [held[archive.host]]
+    assert archive.tokens()[before:] == [tokens[archive.host]]
     for path in (*root.rglob("*"), tmp_path / "agent.log"):
-        assert path.is_dir() or held[archive.host].encode() not in path.read_bytes(), path
+        assert path.is_dir() or tokens[archive.host].encode() not in path.read_bytes(), path
 
 
 @pytest.mark.parametrize(
-    ("more", "words"),
+    ("changes", "words"),
     [
         ({"hosts": ["https://data.example.org"]}, "no scheme"),
         ({"hosts": ["*.example.org"]}, "no scheme, path or wildcard"),
@@ -519,10 +519,10 @@ async def test_an_agent_in_a_pod(tmp_path: Path, issuer: OidcProvider, archive: 
         ({"issuer": "https://other.example.org"}, "no URL of an issuer with client_id"),
     ],
 )
-def test_settings_that_can_not_be(more: dict[str, Any], words: str) -> None:
+def test_settings_that_can_not_be(changes: dict[str, Any], words: str) -> None:
     """Each says what is wrong and what is allowed."""
     issuer = {"url": "https://iam.example.org", "audience": "uws-api", "client_id": "uws"}
-    data = {"hosts": ["data.example.org"], "audience": AUDIENCE, **more}
+    data = {"hosts": ["data.example.org"], "audience": AUDIENCE, **changes}
     with pytest.raises(ValueError, match=words):
         Auth.model_validate({"issuers": [issuer], "data_access": [data]})
     with pytest.raises(ValueError, match="needs an issuer with client_id"):
@@ -533,14 +533,14 @@ def test_a_key_that_processes_do_not_share(tmp_path: Path) -> None:
     """With PostgreSQL the key must be in the settings, which is found before anything is opened."""
     issuer = {"url": "https://iam.example.org", "audience": "uws-api", "client_id": "uws"}
     auth = {"issuers": [issuer], "data_access": [{"hosts": ["data.example.org"], "audience": AUDIENCE}]}
-    given: dict[str, Any] = {"data": tmp_path, "database": "postgresql://127.0.0.1:1/none"}
+    overrides: dict[str, Any] = {"data": tmp_path, "database": "postgresql://127.0.0.1:1/none"}
     with pytest.raises(ConfigurationError, match="sealing_key is missing"):
-        applications_of(Settings.load(auth=auth, **given))
-    settings = Settings.load(auth={**auth, "sealing_key": "x" * 32}, **given)
+        applications_of(Settings.load(auth=auth, **overrides))
+    settings = Settings.load(auth={**auth, "sealing_key": "x" * 32}, **overrides)
     assert applications_of(settings) and "x" * 32 not in repr(settings)
-    with pytest.raises(ConfigurationError, match="sealing_key") as caught:
-        Settings.load(auth={**auth, "sealing_key": "short one"}, **given)
-    assert "short one" not in caught.value.message
+    with pytest.raises(ConfigurationError, match="sealing_key") as error:
+        Settings.load(auth={**auth, "sealing_key": "short one"}, **overrides)
+    assert "short one" not in error.value.message
 
 
 def test_what_is_locked() -> None:
@@ -558,4 +558,4 @@ def test_a_key_that_two_make_at_once(tmp_path: Path) -> None:
     file = tmp_path / "key"
     with ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(lambda _: key_in(file), range(16)))) == 1
-    assert file.stat().st_mode & 0o777 == 0o600 and [one.name for one in tmp_path.iterdir()] == ["key"]
+    assert file.stat().st_mode & 0o777 == 0o600 and [path.name for path in tmp_path.iterdir()] == ["key"]

@@ -44,9 +44,9 @@ class Clock:
 
 @asynccontextmanager
 async def verifier(
-    *issuers: dict[str, Any], clock: Callable[[], float] = time.time, **more: Any
+    *issuers: dict[str, Any], clock: Callable[[], float] = time.time, **changes: Any
 ) -> AsyncIterator[Tokens]:
-    tokens = Tokens(Auth.model_validate({"issuers": list(issuers), **more}), clock=clock)
+    tokens = Tokens(Auth.model_validate({"issuers": list(issuers), **changes}), clock=clock)
     try:
         yield tokens
     finally:
@@ -55,9 +55,9 @@ async def verifier(
 
 async def refusal(tokens: Tokens, token: str) -> UwsError:
     """How a token is refused; it must be."""
-    with pytest.raises((AuthenticationRequired, Forbidden)) as caught:
+    with pytest.raises((AuthenticationRequired, Forbidden)) as error:
         await tokens.verify(token)
-    return caught.value
+    return error.value
 
 
 # --- good ones ----------------------------------------------------------------------------------------------------
@@ -184,11 +184,11 @@ async def test_bad_tokens(nano: NanoIdp) -> None:
     """Each is refused with what is wrong with it, as 401 with the word of RFC 6750."""
     async with verifier(nano.settings()) as tokens:
         await tokens.verify(nano.signed())
-        for what, (token, words) in bad_tokens(nano).items():
+        for fault, (token, words) in bad_tokens(nano).items():
             error = await refusal(tokens, token)
-            assert words in error.message, (what, error.message)
-            assert isinstance(error, AuthenticationRequired) and error.error == "invalid_token", what
-            assert tokens.cached(token) is None, what
+            assert words in error.message, (fault, error.message)
+            assert isinstance(error, AuthenticationRequired) and error.error == "invalid_token", fault
+            assert tokens.cached(token) is None, fault
             assert token[-30:] not in error.message
 
 
@@ -250,24 +250,24 @@ async def test_rotation_and_outage_under_load(tmp_path: Path) -> None:
             assert keys.fetches == 1
             issuer.rotate()  # the new key is found at once, however short the last fetch was ago
             after = issuer.signed(exp=int(time.time()) + 7200)
-            await asyncio.gather(*(tokens.verify(one) for one in (before, after) for _ in range(50)))
+            await asyncio.gather(*(tokens.verify(token) for token in (before, after) for _ in range(50)))
             assert keys.fetches == 2
             issuer.stop()
-            never = ("wrong audience", "alg none", "HMAC with the public key", "key of another issuer")
+            faults = ("wrong audience", "alg none", "HMAC with the public key", "key of another issuer")
             unknown = bad_tokens(issuer)["unknown key"][0]
-            forged = [bad_tokens(issuer)[what][0] for what in never]
+            forged = [bad_tokens(issuer)[fault][0] for fault in faults]
             for _ in range(61):  # an hour and more, so that the keys' time is over too
                 clock.ahead += 60
-                await asyncio.gather(*(tokens.verify(one) for one in (before, after)))
-                for one in forged:
-                    await refusal(tokens, one)
+                await asyncio.gather(*(tokens.verify(token) for token in (before, after)))
+                for token in forged:
+                    await refusal(tokens, token)
                 with pytest.raises(ServiceUnavailable):  # it may be a new key: nobody can tell now
                     await tokens.verify(unknown)
-            tried = keys.fetches
+            fetches = keys.fetches
             issuer.start()
             clock.ahead += RETRY_SECONDS
             await tokens.verify(after)
-            while keys.fetches == tried or keys._running is not None:  # noqa: ASYNC110 -- nothing announces it
+            while keys.fetches == fetches or keys._running is not None:  # noqa: ASYNC110 -- nothing announces it
                 await asyncio.sleep(0.02)
             await tokens.verify(after)
             assert clock() < keys._until
@@ -282,8 +282,8 @@ async def test_a_flood_of_unknown_keys_costs_the_issuer_nothing(nano: NanoIdp) -
         stranger = RSAKey.generate_key(2048)
         now = int(time.time())
         claims = {"iss": nano.url, "sub": "a", "aud": AUDIENCE, "iat": now, "exp": now + 60}
-        made = [jwt.encode({"alg": "RS256", "kid": f"k{number}"}, claims, stranger) for number in range(100)]
-        await asyncio.gather(*(refusal(tokens, one) for one in made))
+        forged = [jwt.encode({"alg": "RS256", "kid": f"k{number}"}, claims, stranger) for number in range(100)]
+        await asyncio.gather(*(refusal(tokens, token) for token in forged))
         assert keys.fetches <= BURST
         for number in range(100, 110):
             with pytest.raises((AuthenticationRequired, ServiceUnavailable)):
@@ -305,9 +305,9 @@ async def test_old_keys_are_given_up(tmp_path: Path) -> None:
             clock.ahead = 7100
             await tokens.verify(token)
             clock.ahead = 7300
-            with pytest.raises(ServiceUnavailable) as caught:
+            with pytest.raises(ServiceUnavailable) as error:
                 await tokens.verify(token)
-            assert caught.value.retry_after and "can't be asked for its keys" in caught.value.message
+            assert error.value.retry_after and "can't be asked for its keys" in error.value.message
     finally:
         issuer.stop()
 
@@ -340,8 +340,8 @@ def hostile(answers: dict[str, Callable[[str], tuple[int, dict[str, str], bytes]
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            made = answers.get(self.path)
-            status, headers, body = made(url) if made else (404, {}, b"")
+            answer = answers.get(self.path)
+            status, headers, body = answer(url) if answer else (404, {}, b"")
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)
@@ -388,7 +388,7 @@ PUBLIC = {**KEY.as_dict(private=False), "kid": "one"}
 
 
 @pytest.mark.parametrize(
-    ("what", "answers"),
+    ("fault", "answers"),
     [
         ("HTML", {DISCOVERY: lambda url: (200, {"content-type": "text/html"}, b"<html>log in</html>")}),
         ("error", {DISCOVERY: lambda url: (500, {}, b"")}),
@@ -401,7 +401,7 @@ PUBLIC = {**KEY.as_dict(private=False), "kid": "one"}
         ("a file", {DISCOVERY: lambda url: (200, {}, json.dumps({"issuer": url, "jwks_uri": "file:///x"}).encode())}),
     ],
 )
-async def test_an_issuer_that_is_not_itself(what: str, answers: dict[str, Any]) -> None:
+async def test_an_issuer_that_is_not_itself(fault: str, answers: dict[str, Any]) -> None:
     """503, and not 401: the token may be good; nothing is followed or believed."""
     with hostile(answers) as url:
         async with verifier({"url": url, "audience": AUDIENCE}) as tokens:
@@ -447,10 +447,10 @@ async def test_keys_with_one_id(keys: list[Any]) -> None:
 
 
 async def test_a_weak_key_is_no_key() -> None:
-    made = rsa.generate_private_key(65537, 1024)
+    private_key = rsa.generate_private_key(65537, 1024)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        weak = RSAKey.import_key(made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        weak = RSAKey.import_key(private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     with hostile({DISCOVERY: discovery, KEYS: published({**weak.as_dict(private=False), "kid": "one"})}) as url:
         async with verifier({"url": url, "audience": AUDIENCE}) as tokens:
             assert "does not have" in (await refusal(tokens, token_for(url, weak))).message

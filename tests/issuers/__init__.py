@@ -24,7 +24,7 @@ from joserfc.jwk import RSAKey
 from tests.server import free_port
 from tests.tiers import require
 
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent
 AUDIENCE = "uws-api"
 CLIENT, SECRET, CLI = "uws", "uws-secret", "uws-cli"
 USERS: dict[str, list[str]] = {
@@ -96,8 +96,8 @@ class NanoIdp:
         form = {"grant_type": "password", "username": user, "password": f"{user}-password", "scope": scope}
         answer = httpx2.post(f"{self.url}/token", data=form, auth=(CLIENT, SECRET))
         answer.raise_for_status()
-        found: dict[str, Any] = answer.json()
-        return found
+        grant: dict[str, Any] = answer.json()
+        return grant
 
     def rotate(self) -> None:
         """A new key to sign with; the old one stays published."""
@@ -128,9 +128,9 @@ class NanoIdp:
         answer = httpx2.post(page, data=form)
         assert answer.status_code == 200, answer.text
 
-    def settings(self, **more: Any) -> dict[str, Any]:
+    def settings(self, **changes: Any) -> dict[str, Any]:
         """This issuer as one of the service's settings."""
-        return {"url": self.url, "audience": AUDIENCE, "title": "Nano", **more}
+        return {"url": self.url, "audience": AUDIENCE, "title": "Nano", **changes}
 
 
 class OidcProvider:
@@ -140,7 +140,7 @@ class OidcProvider:
         self, folder: Path, *, redirects: tuple[str, ...] = (), data_ttl: int = 3600, data_refresh: bool = True
     ) -> None:
         require("node")
-        if not (HERE / "node" / "node_modules" / "oidc-provider").is_dir():
+        if not (FOLDER / "node" / "node_modules" / "oidc-provider").is_dir():
             require("oidc-provider")  # no program has this name: skips, or fails where everything is required
         self.folder = folder
         self.port = free_port()
@@ -171,7 +171,7 @@ class OidcProvider:
         assert node is not None
         with (self.folder / "provider.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [node, str(HERE / "node" / "provider.mjs")],
+                [node, str(FOLDER / "node" / "provider.mjs")],
                 env={**os.environ, "PROVIDER": json.dumps(settings)},
                 stdout=log,
                 stderr=log,
@@ -203,9 +203,9 @@ class OidcProvider:
         assert answer.status_code == 200, answer.text
         return str(answer.json()["access_token"])
 
-    def settings(self, **more: Any) -> dict[str, Any]:
+    def settings(self, **changes: Any) -> dict[str, Any]:
         """This issuer as one of the service's settings."""
-        return {"url": self.url, "audience": AUDIENCE, "title": "Provider", **more}
+        return {"url": self.url, "audience": AUDIENCE, "title": "Provider", **changes}
 
 
 def _until_ready(url: str, process: subprocess.Popen[bytes], timeout: float = 180) -> None:
