@@ -42,7 +42,7 @@ def follow(job: AsyncTAPJob, session: requests.Session) -> None:
 
 
 def test_pyvo_with_a_header(secured: Server, nano: NanoIdp) -> None:
-    """A-012, A-013: the token survives the redirect to the job."""
+    """A-012, A-013: a redirect keeps the token."""
     session = requests.Session()
     session.headers["Authorization"] = f"Bearer {nano.token('alice')}"
     created = session.post(f"{secured.url}/probe/async", data={"OUTPUT": "16"}, timeout=180)
@@ -54,7 +54,7 @@ def test_pyvo_with_a_header(secured: Server, nano: NanoIdp) -> None:
 
 @pytest.mark.filterwarnings("ignore::pyvo.utils.xml.exceptions.UnknownElementWarning")
 def test_pyvo_auth_session(secured: Server, nano: NanoIdp) -> None:
-    """A-012: capabilities alone tell AuthSession where the credentials go, thanks to ``use="base"``."""
+    """A-012: AuthSession learns from ``use="base"`` where tokens go."""
     session = requests.Session()
     session.headers["Authorization"] = f"Bearer {nano.token('alice')}"
     auth = AuthSession()
@@ -72,7 +72,7 @@ Opened = Callable[[requests.Session], requests.Session]
 
 @pytest.fixture
 def opened() -> Iterator[Opened]:
-    """Sessions that are closed after the test."""
+    """Yield a list of sessions to close."""
     with contextlib.ExitStack() as stack:
         yield stack.enter_context
 
@@ -80,7 +80,7 @@ def opened() -> Iterator[Opened]:
 @pytest.mark.filterwarnings("ignore::pyvo.utils.xml.exceptions.UnknownElementWarning")
 @pytest.mark.parametrize("method", ["header", "AuthSession"])
 def test_pyvo_asks_tables(secured: Server, nano: NanoIdp, method: str, opened: Opened) -> None:
-    """A-012: TAPService gets its tables, asks at once and by a job, with either kind of session."""
+    """A-012: TAPService works with either kind of session."""
     plain = session = opened(requests.Session())
     plain.headers["Authorization"] = f"Bearer {nano.token('bob')}"
     if method == "AuthSession":
@@ -105,7 +105,7 @@ def test_pyvo_asks_tables(secured: Server, nano: NanoIdp, method: str, opened: O
 
 
 def test_pyvo_without_a_token(secured: Server, nano: NanoIdp) -> None:
-    """The words of the refusal are for its user."""
+    """The refusal's message reaches the user."""
     headers = {"Authorization": f"Bearer {nano.token('alice')}"}
     created = requests.post(f"{secured.url}/probe/async", headers=headers, timeout=180)
     with pytest.raises(DALServiceError, match="log in, or send a token"):
@@ -117,7 +117,7 @@ def test_pyvo_without_a_token(secured: Server, nano: NanoIdp) -> None:
 
 @pytest.mark.parametrize("method", ["bearer", "basic", "opaque", "cookie"])
 def test_curl(secured: Server, nano: NanoIdp, provider: OidcProvider, tmp_path: Path, method: str) -> None:
-    """The same steps with each way of showing a token."""
+    """Each way of sending a token works."""
     require("curl")
     if method == "bearer":
         words = ["-H", f"Authorization: Bearer {nano.token('alice')}"]
@@ -140,7 +140,7 @@ def test_curl(secured: Server, nano: NanoIdp, provider: OidcProvider, tmp_path: 
 
 
 def test_a_token_that_ends_in_mid_polling(secured: Server, nano: NanoIdp) -> None:
-    """A-015: 401 with challenges, never a redirect to a page."""
+    """A-015: 401 with challenges, never a redirect."""
     token = nano.signed(exp=int(time.time()) - 22)  # the leeway is 30 s
     headers = {"Authorization": f"Bearer {token}"}
     created = httpx2.post(f"{secured.url}/probe/async", headers=headers)
@@ -179,7 +179,7 @@ def test_stilts(secured: Server, nano: NanoIdp, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sync", ["true", "false"])
 def test_stilts_asks_tables(secured: Server, nano: NanoIdp, tmp_path: Path, sync: str) -> None:
-    """A-010: ``tapquery`` at once and by a job, with the token as password."""
+    """A-010: ``tapquery`` with the token as password."""
     require("stilts")
     out = tmp_path / "out.csv"
     user = ["-Dstar.basicauth.user=x", f"-Dstar.basicauth.password={nano.token('bob')}"]
@@ -192,7 +192,7 @@ def test_stilts_asks_tables(secured: Server, nano: NanoIdp, tmp_path: Path, sync
 
 
 def test_cookie_by_challenge(secured: Server, nano: NanoIdp) -> None:
-    """A-002, A-004: what TOPCAT does with `ivoa_cookie`: it finds the login in a challenge, and then asks as ever."""
+    """A-002, A-004: `ivoa_cookie` as TOPCAT uses it."""
     with httpx2.Client(timeout=180) as http:
         refused = http.head(f"{secured.url}/tap/tables")
         assert refused.status_code == 401
@@ -227,7 +227,7 @@ def test_cookie_by_challenge(secured: Server, nano: NanoIdp) -> None:
 
 @pytest.fixture
 def page() -> Iterator[Page]:
-    """A fresh browser."""
+    """Yield a page of a fresh browser."""
     require("chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
@@ -239,7 +239,7 @@ def page() -> Iterator[Page]:
 
 @pytest.mark.parametrize("issuer", ["Nano", "Provider"])
 def test_browser(secured: Server, nano: NanoIdp, provider: OidcProvider, page: Page, issuer: str) -> None:
-    """From the refusal over the issuer's own pages (code flow, PKCE) to a private job, its result, and out again."""
+    """A login at the issuer (code flow, PKCE) leads to a private job."""
     page.goto(f"{secured.url}/probe/async")
     assert "for known users" in page.inner_text("main")
     page.get_by_role("main").get_by_role("link", name="Log in").click()
@@ -285,7 +285,7 @@ def test_browser_with_a_token(secured: Server, nano: NanoIdp, page: Page) -> Non
 
 
 def test_a_form_of_another_site_in_a_browser(secured: Server, nano: NanoIdp, page: Page, tmp_path: Path) -> None:
-    """CSRF for real: Chromium, logged in, sends a foreign page's form; nothing comes of it."""
+    """CSRF: a foreign page's form does nothing in Chromium."""
     page.goto(f"{secured.url}/login")
     page.get_by_label("Access token").fill(nano.token("bob"))
     page.get_by_role("button", name="Log in").click()
@@ -324,7 +324,7 @@ class Shell:
         )
 
     def run(self, *words: str, **environment: str) -> str:
-        """What a command prints, on both outputs."""
+        """Return what a command prints, on both outputs."""
         out, err = self.start(*words, **environment).communicate(timeout=120)
         assert "Traceback" not in err
         return out + err
@@ -336,7 +336,7 @@ def shell(tmp_path: Path) -> Shell:
 
 
 def logged_in(shell: Shell, server: Server, nano: NanoIdp, user: str, *options: str) -> None:
-    """``login``, while somebody opens the link that it prints."""
+    """Run ``login`` and open the link that it prints."""
     process = shell.start("login", f"{server.url}/probe/async", "--issuer", nano.url, *options)
     assert process.stderr is not None
     line = process.stderr.readline()
@@ -347,7 +347,7 @@ def logged_in(shell: Shell, server: Server, nano: NanoIdp, user: str, *options: 
 
 
 def test_command_line(secured: Server, nano: NanoIdp, shell: Shell) -> None:
-    """RFC 8628: login by device flow, a private job, refresh by itself, logout."""
+    """RFC 8628: device flow, a private job, refresh, logout."""
     jobs = f"{secured.url}/probe/async"
     assert "wants you to authenticate" in shell.run("list", jobs)
     logged_in(shell, secured, nano, "carol")
@@ -375,7 +375,7 @@ def test_command_line(secured: Server, nano: NanoIdp, shell: Shell) -> None:
 
 
 def test_keyring(secured: Server, nano: NanoIdp, shell: Shell) -> None:
-    """The tokens are in the keyring alone, also after a refresh."""
+    """Tokens are in the keyring only."""
     pytest.importorskip("keyring")
     stored = shell.home / "keyring"
     shell.environment |= {
@@ -400,7 +400,7 @@ def test_keyring(secured: Server, nano: NanoIdp, shell: Shell) -> None:
 
 
 def test_where_tokens_are_found(secured: Server, nano: NanoIdp, shell: Shell, tmp_path: Path) -> None:
-    """--token, the environment, and WLCG's order; each wins over those after it."""
+    """--token wins over the environment and WLCG's places."""
     url = f"{secured.url}/login"
     runtime = tmp_path / "runtime"
     runtime.mkdir()

@@ -1,4 +1,4 @@
-"""Access to data for jobs: a real issuer exchanges tokens, a server of files asks for them, a service runs jobs."""
+"""Jobs that fetch data with tokens of a real issuer."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ CONTENT = b"x" * 4321
 
 
 class Archive:
-    """Serves a file to whoever brings a token for it; remembers every Authorization that it was sent."""
+    """A server of a file that needs a token; it records requests."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, str]] = []
@@ -74,7 +74,7 @@ class Archive:
 
     @staticmethod
     def is_good(header: str) -> bool:
-        """Whether a token was made for this archive, with leeway; the issuer's signature is not what is tested here."""
+        """Return whether a token is for this archive."""
         if not header.startswith("Bearer "):
             return False
         claims = _segment(header.split(".")[1])
@@ -83,7 +83,7 @@ class Archive:
         )
 
     def tokens(self) -> list[str]:
-        """All tokens that came."""
+        """Return all tokens that came."""
         return [header.removeprefix("Bearer ") for _, header in self.requests if header]
 
     def close(self) -> None:
@@ -93,7 +93,7 @@ class Archive:
 
 @pytest.fixture(scope="module")
 def archive() -> Iterator[Archive]:
-    """The host that the settings name."""
+    """Yield the host that the settings name."""
     running = Archive()
     yield running
     running.close()
@@ -101,7 +101,7 @@ def archive() -> Iterator[Archive]:
 
 @pytest.fixture(scope="module")
 def stranger() -> Iterator[Archive]:
-    """A host that the settings do not name."""
+    """Yield a host that the settings do not name."""
     running = Archive()
     yield running
     running.close()
@@ -109,7 +109,7 @@ def stranger() -> Iterator[Archive]:
 
 @contextmanager
 def service(folder: Path, issuer: OidcProvider, archive: Archive, **changes: Any) -> Iterator[Server]:
-    """A service whose jobs get tokens for the archive; one job runs at a time."""
+    """Yield a service whose jobs get tokens for the archive."""
     client = {"client_id": CLIENT, "client_secret": SECRET}
     auth = {
         "issuers": [issuer.settings(**client)],
@@ -137,7 +137,7 @@ def service(folder: Path, issuer: OidcProvider, archive: Archive, **changes: Any
 
 @pytest.fixture(scope="module")
 def issuer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OidcProvider]:
-    """One that gives refresh tokens with what it exchanges."""
+    """Yield an issuer that gives refresh tokens."""
     running = OidcProvider(tmp_path_factory.mktemp("exchange"), redirects=REDIRECTS)
     running.start()
     yield running
@@ -175,7 +175,7 @@ class User:
 
 
 def eventually(condition: Callable[[], Any], seconds: float = 180) -> Any:
-    """The first true value of a condition."""
+    """Return the first true value of a condition."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if value := condition():
@@ -185,13 +185,13 @@ def eventually(condition: Callable[[], Any], seconds: float = 180) -> Any:
 
 
 def grants(server: Server) -> list[tuple[Any, ...]]:
-    """The rows of all tokens that are kept."""
+    """Return the rows of all stored tokens."""
     with sqlite3.connect(f"file:{server.folder}/data/uws.db?mode=ro", uri=True) as database:
         return database.execute("SELECT * FROM data_grant").fetchall()
 
 
 def test_a_file_that_needs_a_token(ready: Server, issuer: OidcProvider, archive: Archive) -> None:
-    """The agent brings it with a token of the caller's for that host alone; the job keeps nothing of it."""
+    """The agent fetches it with a token for that host."""
     user = User(ready, issuer.token("robot"))
     job = user.run("fetcher", FILE=f"{archive.url}/file")
     assert user.wait(job) == "COMPLETED", user.get(f"{job}/error").text
@@ -206,7 +206,7 @@ def test_a_file_that_needs_a_token(ready: Server, issuer: OidcProvider, archive:
 
 
 def test_without_a_token_of_the_owner(ready: Server, issuer: OidcProvider, archive: Archive) -> None:
-    """Nobody's job is fetched without one; whoever starts another's job lends nothing to it."""
+    """Only the owner's own token is exchanged."""
     nobody = User(ready, None)
     before = len(archive.tokens())
     job = nobody.run("fetcher", FILE=f"{archive.url}/file")
@@ -224,7 +224,7 @@ def test_without_a_token_of_the_owner(ready: Server, issuer: OidcProvider, archi
 
 
 def test_hosts_that_are_not_meant(ready: Server, issuer: OidcProvider, archive: Archive, stranger: Archive) -> None:
-    """Neither another host, nor one that the right host leads to, nor one that only looks like it."""
+    """Other hosts get no token, also not by redirect."""
     user = User(ready, issuer.token("robot"))
     archive.leads_to = f"{stranger.url}/open"
     for url in (f"{stranger.url}/open", f"{archive.url}/leads", f"http://{archive.host}@{stranger.host}/open"):
@@ -233,7 +233,7 @@ def test_hosts_that_are_not_meant(ready: Server, issuer: OidcProvider, archive: 
 
 
 def test_a_token_for_the_command(ready: Server, issuer: OidcProvider) -> None:
-    """Only an application that asks for it by name; in a file, and in no environment."""
+    """A command that asks for a token gets it in a file."""
     user = User(ready, issuer.token("robot"))
     job = user.run("asker")
     assert user.wait(job) == "COMPLETED", user.get(f"{job}/error").text
@@ -247,7 +247,7 @@ def test_a_token_for_the_command(ready: Server, issuer: OidcProvider) -> None:
 
 
 def test_an_issuer_that_says_no(tmp_path: Path, issuer: OidcProvider, archive: Archive) -> None:
-    """The answer says who refused what, and there is no job."""
+    """The answer names the issuer; no job is made."""
     wrong = [{"hosts": [archive.host], "audience": "https://other.example.org", "scopes": ["storage.read"]}]
     with service(tmp_path, issuer, archive, data_access=wrong) as server:
         user = User(server, issuer.token("robot"))
@@ -262,7 +262,7 @@ def test_an_issuer_that_says_no(tmp_path: Path, issuer: OidcProvider, archive: A
 
 
 def test_an_issuer_that_is_down_at_the_start(ready: Server, issuer: OidcProvider, archive: Archive) -> None:
-    """503 with Retry-After, and nothing is half done: no job, or one that is PENDING as before."""
+    """503 with Retry-After; nothing is half done."""
     user = User(ready, issuer.token("robot"))
     pending = user.post("fetcher", FILE=f"{archive.url}/file").headers["location"]
     before = user.get(f"{ready.url}/fetcher/async").text
@@ -345,7 +345,7 @@ def test_a_job_that_waits_longer_than_its_token(
 
 
 def test_a_service_that_is_killed(tmp_path: Path, issuer: OidcProvider, archive: Archive, stranger: Archive) -> None:
-    """A job that waits keeps its access; what a browser's session starts has none."""
+    """A waiting job keeps its access; sessions give none."""
     with service(tmp_path, issuer, archive) as server:
         user = User(server, issuer.token("robot"))
         first = user.run("fetcher", FILE=f"{stranger.url}/open", SECONDS="60")
@@ -363,12 +363,12 @@ def test_a_service_that_is_killed(tmp_path: Path, issuer: OidcProvider, archive:
 
 
 def rows_end(server: Server, job: str) -> int:
-    """When the token of a job ends, in milliseconds."""
+    """Return when a job's token expires, in milliseconds."""
     return next((int(row[3]) for row in grants(server) if row[0] == job.rpartition("/")[2]), 0)
 
 
 def test_nothing_of_it_is_left_behind(ready: Server, issuer: OidcProvider, archive: Archive) -> None:
-    """After all of the above: no token in any log, column, or file of the service, and the key is its own alone."""
+    """No token of the tests above is in logs, database or files."""
     user = User(ready, issuer.token("robot"))
     assert user.wait(user.run("fetcher", FILE=f"{archive.url}/file")) == "COMPLETED"
     running = user.run("fetcher", FILE=f"{archive.url}/file", SECONDS="50")
@@ -405,7 +405,7 @@ def test_nothing_of_it_is_left_behind(ready: Server, issuer: OidcProvider, archi
 
 
 def pids_below(server: Server) -> list[str]:
-    """The processes of the service's agents and their commands, known by the folder in their words."""
+    """Return the processes of the service's agents and commands."""
     mark = str(server.folder / "data").encode()
     pids = []
     for path in Path("/proc").iterdir():
@@ -420,7 +420,7 @@ def pids_below(server: Server) -> list[str]:
 
 @contextmanager
 def upstream(claim: dict[str, Any]) -> Iterator[str]:
-    """The service's end of the agents' resources, with one claim's answer."""
+    """Serve the agents' resources with this answer to a claim."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -442,7 +442,7 @@ def upstream(claim: dict[str, Any]) -> Iterator[str]:
 
 
 def pod_of(folder: Path, claim: dict[str, Any]) -> Path:
-    """The files of a pod whose agent was answered with this claim, once the command could start."""
+    """Return a pod's files once its command could start."""
     root = folder / "pod"
     for name in ("input", "output", "progress", "agent", "bin"):
         (root / name).mkdir(parents=True)
@@ -465,7 +465,7 @@ def pod_of(folder: Path, claim: dict[str, Any]) -> Path:
 
 @pytest.mark.anyio
 async def test_an_agent_in_a_pod(tmp_path: Path, issuer: OidcProvider, archive: Archive) -> None:
-    """It gets tokens in the answer to its claim, and nobody after the job's end; the pod's files hold none."""
+    """Tokens come with the claim, and end with the job."""
     auth = {
         "issuers": [issuer.settings(client_id=CLIENT, client_secret=SECRET)],
         "data_access": [{"hosts": [archive.host], "audience": AUDIENCE, "scopes": ["storage.read"]}],
@@ -520,7 +520,7 @@ async def test_an_agent_in_a_pod(tmp_path: Path, issuer: OidcProvider, archive: 
     ],
 )
 def test_settings_that_can_not_be(changes: dict[str, Any], words: str) -> None:
-    """Each says what is wrong and what is allowed."""
+    """Messages say what is wrong and what is allowed."""
     issuer = {"url": "https://iam.example.org", "audience": "uws-api", "client_id": "uws"}
     data = {"hosts": ["data.example.org"], "audience": AUDIENCE, **changes}
     with pytest.raises(ValueError, match=words):
@@ -530,7 +530,7 @@ def test_settings_that_can_not_be(changes: dict[str, Any], words: str) -> None:
 
 
 def test_a_key_that_processes_do_not_share(tmp_path: Path) -> None:
-    """With PostgreSQL the key must be in the settings, which is found before anything is opened."""
+    """With PostgreSQL the key must be in the settings."""
     issuer = {"url": "https://iam.example.org", "audience": "uws-api", "client_id": "uws"}
     auth = {"issuers": [issuer], "data_access": [{"hosts": ["data.example.org"], "audience": AUDIENCE}]}
     overrides: dict[str, Any] = {"data": tmp_path, "database": "postgresql://127.0.0.1:1/none"}
@@ -544,7 +544,7 @@ def test_a_key_that_processes_do_not_share(tmp_path: Path) -> None:
 
 
 def test_what_is_locked() -> None:
-    """Only with the key, only for its purpose, only unchanged."""
+    """Values open only unchanged, with key and purpose."""
     locked = lock(b"key", "job 1", "secret")
     assert "secret" not in locked and lock(b"key", "job 1", "secret") != locked
     assert unlock(b"key", "job 1", locked) == "secret"

@@ -1,4 +1,4 @@
-"""What an issuer may answer when a token is exchanged, over HTTP: nothing broader than what was asked for is taken."""
+"""Answers of issuers to token exchange; broader tokens are refused."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GOOD: dict[str, Any] = {"access_token": "new", "token_type": "Bearer", "expires_
 
 
 class Endpoint:
-    """A token endpoint that answers what a test wants, and remembers what it was asked."""
+    """A token endpoint with set answers; it records requests."""
 
     def __init__(self) -> None:
         self.answer: tuple[int, dict[str, str], bytes] = (200, {}, b"")
@@ -79,7 +79,7 @@ def said(status: int = 200, **changes: Any) -> tuple[int, dict[str, str], bytes]
 
 
 async def test_what_is_asked(endpoint: Endpoint, tokens: Tokens) -> None:
-    """RFC 8693 §2.1, as the client that the service is there; then the refresh token alone."""
+    """RFC 8693 §2.1, authenticated as the service's client."""
     issuer = tokens.issuers[endpoint.url]
     endpoint.answer = said(refresh_token="again")
     granted = await exchange(tokens, issuer, "mine", "https://data", ("read", "list"))

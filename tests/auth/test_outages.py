@@ -1,4 +1,4 @@
-"""A running service under load while its issuer changes keys and is away, with a simulated clock; hostile issuers."""
+"""A service under load during outages, and hostile issuers."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def clocked(folder: Path, clock: Clock, auth: dict[str, object]) -> Iterator[Ser
 
 
 class Load:
-    """Callers that ask for one job without a pause; what they were answered, by the kind of token."""
+    """Callers without a pause, and their answers by kind of token."""
 
     def __init__(self, job: str) -> None:
         self.job = job
@@ -74,19 +74,19 @@ class Load:
             self.rounds += 1
 
     async def rounds_more(self, number: int) -> None:
-        """Wait until so many more rounds were made, each begun by one caller after this call."""
+        """Wait for so many further rounds."""
         target = self.rounds + number
         while self.rounds < target:  # noqa: ASYNC110 -- nothing announces it
             await asyncio.sleep(0.005)
 
     def statuses(self, kind: str) -> set[int]:
-        """All statuses that a kind of token was answered with."""
+        """Return all statuses for a kind of token."""
         return {status for answered, status in self.answers if answered == kind}
 
 
 @pytest.mark.anyio
 async def test_rotation_and_outage_under_load(tmp_path: Path) -> None:
-    """A new key is taken at once; while the issuer is away no good request is lost, and no bad one let in."""
+    """Rotation and outage lose no good request and pass no bad one."""
     issuer = NanoIdp(tmp_path / "issuer")
     issuer.start()
     clock = Clock(tmp_path / "clock")
@@ -161,7 +161,7 @@ HOSTILE: dict[str, tuple[dict[str, Answer], int]] = {
 
 
 def test_issuers_that_misbehave(tmp_path: Path, nano: NanoIdp) -> None:
-    """Down, slow, answering HTML, redirecting, with keys of all kinds: a clear answer to their own callers only."""
+    """Their own callers get a clear answer, others notice nothing."""
     with contextlib.ExitStack() as stack:
         urls = {fault: stack.enter_context(hostile(answers)) for fault, (answers, _) in HOSTILE.items()}
         with hostile({}) as absent_url:
@@ -195,7 +195,7 @@ def test_issuers_that_misbehave(tmp_path: Path, nano: NanoIdp) -> None:
 
 
 def test_a_flood_of_unknown_keys(tmp_path: Path) -> None:
-    """Two hundred invented key ids cost the issuer a few fetches, and others nothing."""
+    """Invented key ids cost the issuer a few fetches."""
     paths: list[str] = []
 
     def keys(url: str) -> tuple[int, dict[str, str], bytes]:

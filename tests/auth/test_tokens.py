@@ -1,4 +1,4 @@
-"""Tokens of real issuers, good and bad ones, key rotation and outages with a simulated clock."""
+"""Tokens of real issuers, key rotation and outages."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def verifier(
 
 
 async def refusal(tokens: Tokens, token: str) -> UwsError:
-    """How a token is refused; it must be."""
+    """Return the error for a token that must be refused."""
     with pytest.raises((AuthenticationRequired, Forbidden)) as error:
         await tokens.verify(token)
     return error.value
@@ -64,7 +64,7 @@ async def refusal(tokens: Tokens, token: str) -> UwsError:
 
 
 async def test_nanoidp(nano: NanoIdp) -> None:
-    """U-160: the owner is made of subject and issuer; groups come with it."""
+    """U-160: the owner is subject and issuer."""
     async with verifier(nano.settings()) as tokens:
         token = nano.token("alice")
         assert tokens.cached(token) is None
@@ -87,7 +87,7 @@ async def test_oidc_provider(provider: OidcProvider) -> None:
 
 
 async def test_two_issuers_with_one_subject(nano: NanoIdp, provider: OidcProvider) -> None:
-    """The same subject of two issuers are two owners."""
+    """One subject of two issuers is two owners."""
     async with verifier(nano.settings(), provider.settings()) as tokens:
         first, _ = await tokens.verify(nano.signed(sub="robot"))
         second, _ = await tokens.verify(provider.token("robot"))
@@ -95,7 +95,7 @@ async def test_two_issuers_with_one_subject(nano: NanoIdp, provider: OidcProvide
 
 
 async def test_an_opaque_token(provider: OidcProvider) -> None:
-    """RFC 7662: asked once a short while, and refused once it is revoked."""
+    """RFC 7662: introspected and cached; revoked ones are refused."""
     import httpx2
 
     clock = Clock()
@@ -123,7 +123,7 @@ async def test_an_opaque_token_where_nobody_is_asked(nano: NanoIdp) -> None:
 
 
 def bad_tokens(nano: NanoIdp) -> dict[str, tuple[str, str]]:
-    """What is wrong → the token, and words of the message."""
+    """Return bad tokens and words of their messages, by fault."""
     now = int(time.time())
     good = nano.signed()
     head, body, _ = good.split(".")
@@ -181,7 +181,7 @@ def bad_tokens(nano: NanoIdp) -> dict[str, tuple[str, str]]:
 
 
 async def test_bad_tokens(nano: NanoIdp) -> None:
-    """Each is refused with what is wrong with it, as 401 with the word of RFC 6750."""
+    """Each is 401 with its fault (RFC 6750)."""
     async with verifier(nano.settings()) as tokens:
         await tokens.verify(nano.signed())
         for fault, (token, words) in bad_tokens(nano).items():
@@ -202,7 +202,7 @@ async def test_claims_and_scopes_that_are_asked_for(nano: NanoIdp) -> None:
 
 
 async def test_groups_in_all_their_spellings(nano: NanoIdp) -> None:
-    """With and without the slash, as list, as text, nested as Keycloak has them; what is no group is left out."""
+    """Lists, texts and nested claims, with and without the slash."""
     async with verifier(nano.settings(group_claims=["groups", "wlcg.groups", "realm_access.roles"])) as tokens:
         claims = {
             "groups": ["ska/oper", 5, "", "/"],
@@ -238,7 +238,7 @@ async def test_the_memory_ends_with_the_token(nano: NanoIdp) -> None:
 
 
 async def test_rotation_and_outage_under_load(tmp_path: Path) -> None:
-    """A new key is found at once, by one fetch; ten minutes without the issuer lose nothing and let nothing in."""
+    """One fetch gets a new key; an outage changes no decision."""
     issuer = NanoIdp(tmp_path)
     issuer.start()
     clock = Clock()
@@ -313,7 +313,7 @@ async def test_old_keys_are_given_up(tmp_path: Path) -> None:
 
 
 async def test_a_withdrawn_key_ends_what_it_verified(tmp_path: Path) -> None:
-    """Three rotations push the first key out of nanoidp's set: its tokens are no longer remembered."""
+    """Tokens of a key that left the set are no longer cached."""
     issuer = NanoIdp(tmp_path)
     issuer.start()
     clock = Clock()
@@ -336,7 +336,7 @@ async def test_a_withdrawn_key_ends_what_it_verified(tmp_path: Path) -> None:
 
 @contextmanager
 def hostile(answers: dict[str, Callable[[str], tuple[int, dict[str, str], bytes]]]) -> Iterator[str]:
-    """A server that answers what a test wants; keys are paths."""
+    """Serve set answers, by path."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -402,7 +402,7 @@ PUBLIC = {**KEY.as_dict(private=False), "kid": "one"}
     ],
 )
 async def test_an_issuer_that_is_not_itself(fault: str, answers: dict[str, Any]) -> None:
-    """503, and not 401: the token may be good; nothing is followed or believed."""
+    """503, and not 401: the token may be good."""
     with hostile(answers) as url:
         async with verifier({"url": url, "audience": AUDIENCE}) as tokens:
             with pytest.raises(ServiceUnavailable):
@@ -438,7 +438,7 @@ async def test_an_issuer_that_is_slow(nano: NanoIdp) -> None:
     ],
 )
 async def test_keys_with_one_id(keys: list[Any]) -> None:
-    """Each of them is tried; what is no public key is left out."""
+    """Each is tried; what is no public key is skipped."""
     with hostile({DISCOVERY: discovery, KEYS: published(*keys)}) as url:
         async with verifier({"url": url, "audience": AUDIENCE}) as tokens:
             await tokens.verify(token_for(url, KEY))

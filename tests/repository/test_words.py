@@ -16,6 +16,8 @@ FOLDERS = ("uws_service", "conformance", "tests")
 # Folders whose words are checked; the others join when their names are mended.
 CHECKED_FOLDERS = (
     "conformance",
+    "tests/auth",
+    "tests/issuers",
     "uws_service/auth",
 )
 MAX_VAGUE_SHARE = 0.01
