@@ -9,7 +9,7 @@ import pytest
 from uws_service.applications import AccessSpec, Application
 from uws_service.auth import ANONYMOUS, Identity
 from uws_service.auth.policy import Rules, most_generous
-from uws_service.auth.quotas import Holding, Rates, require_room
+from uws_service.auth.quotas import MAX_BUCKETS, Buckets, Holding, Rates, require_room
 from uws_service.auth.settings import Auth, Quota
 from uws_service.auth.signed_cookies import cookie_value, pack, seal, unpack, unseal
 from uws_service.cli.server import shown_settings
@@ -144,6 +144,21 @@ def test_rates() -> None:
     with pytest.raises(TooManyRequests) as error:
         slow.take("a", 0.01, 0.0)
     assert error.value.retry_after == 100
+
+
+def test_buckets() -> None:
+    """A clock that is set back empties none; the least recently used one goes first."""
+    buckets = Buckets()
+    assert buckets.take("a", 1.0, 2.0, 1000.0) == 0
+    assert buckets.take("a", 1.0, 2.0, 0.0) == 0
+    assert buckets.take("a", 1.0, 2.0, 0.0) == 1.0
+    buckets.give_back("a")
+    assert buckets.take("a", 1.0, 2.0, 0.0) == 0
+    for number in range(MAX_BUCKETS):
+        buckets.take(f"b{number}", 1.0, 2.0, 0.0)
+    assert buckets.take("a", 1.0, 2.0, 0.0) == 0
+    for number in range(2):
+        assert buckets.take(f"b{MAX_BUCKETS - 1}", 1.0, 2.0, 0.0) == number
 
 
 def test_challenges_are_well_formed() -> None:
