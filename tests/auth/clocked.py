@@ -1,4 +1,7 @@
-"""The service with a clock that a test moves on: how many seconds it is ahead stands in the file that CLOCK names."""
+"""The service with a clock that a test advances.
+
+The file that CLOCK names says how many seconds the clock is ahead.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--host")
     parser.add_argument("--port", type=int)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     ahead = Path(os.environ["CLOCK"])
     app = create_app(Settings.load(), clock=lambda: time.time() + float(ahead.read_text()))
-    uvicorn.run(app, host=given.host, port=given.port, lifespan="on", log_config=None, access_log=False)
+    uvicorn.run(app, host=arguments.host, port=arguments.port, lifespan="on", log_config=None, access_log=False)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Two real issuers, and a real service that believes them both."""
+"""Two real issuers, and a service that trusts both."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ ROWS = Path(__file__).parent / "rows.yaml"
 
 @pytest.fixture(scope="session")
 def server_port_holder(tmp_path_factory: pytest.TempPathFactory) -> Server:
-    """The service, not yet started: issuers must know its address before it knows theirs."""
+    """Return the service before its start: issuers must know its address."""
     return Server(tmp_path_factory.mktemp("secured"))
 
 
 @pytest.fixture(scope="session")
 def nano(tmp_path_factory: pytest.TempPathFactory, server_port_holder: Server) -> Iterator[NanoIdp]:
-    """nanoidp."""
+    """Yield nanoidp."""
     issuer = NanoIdp(tmp_path_factory.mktemp("nano"), redirects=(f"{server_port_holder.url}/login/callback",))
     issuer.start()
     yield issuer
@@ -33,7 +33,7 @@ def nano(tmp_path_factory: pytest.TempPathFactory, server_port_holder: Server) -
 
 @pytest.fixture(scope="session")
 def provider(tmp_path_factory: pytest.TempPathFactory, server_port_holder: Server) -> Iterator[OidcProvider]:
-    """oidc-provider."""
+    """Yield oidc-provider."""
     issuer = OidcProvider(tmp_path_factory.mktemp("provider"))
     issuer.redirects = (f"{server_port_holder.url}/login/callback/127.0.0.1-{issuer.port}",)
     issuer.start()
@@ -42,7 +42,7 @@ def provider(tmp_path_factory: pytest.TempPathFactory, server_port_holder: Serve
 
 
 def auth_settings(nano: NanoIdp, provider: OidcProvider | None) -> dict[str, object]:
-    """The section ``auth`` that the tests run with."""
+    """Return the settings section ``auth`` of the tests."""
     client = {"client_id": CLIENT, "client_secret": SECRET, "cli_client_id": CLI}
     issuers = [nano.settings(**client)]
     if provider is not None:
@@ -64,7 +64,10 @@ def auth_settings(nano: NanoIdp, provider: OidcProvider | None) -> dict[str, obj
 
 @pytest.fixture(scope="session")
 def secured(server_port_holder: Server, nano: NanoIdp, provider: OidcProvider) -> Iterator[Server]:
-    """The service: `probe` for verified callers, `sleep` for all, `crossmatch` for a group."""
+    """Yield the service.
+
+    `probe` is for verified callers, `sleep` for all, `crossmatch` for a group.
+    """
     server = server_port_holder
     server.settings |= {
         "UWS_APPLICATIONS": f'["{PROBE}", "{ROWS}"]',

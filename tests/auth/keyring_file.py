@@ -1,4 +1,4 @@
-"""A keyring for tests: a machine without a desktop has none. The OS's own are the package keyring's business."""
+"""A keyring in a file, for machines without a desktop."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""Every route and verb as owner, other user, group member, administrator, nobody, and with bad tokens; sharing,
-quotas, browsers' forms, and what is left in logs and database."""
+"""Access to every route by every kind of caller.
+
+Also sharing, quotas, browsers' forms, and secrets in logs and database.
+"""
 
 from __future__ import annotations
 
@@ -70,20 +72,20 @@ POLICIES: dict[str, dict[str, Policy]] = {
 
 @pytest.mark.anyio
 async def test_every_route_states_its_policy(tmp_path: Path) -> None:
-    """Deny by default: a route that is not in the table above fails here."""
+    """A route that is not in the table fails."""
     auth = {"issuers": [{"url": "https://iam.example.org", "audience": "uws-api"}]}
     settings = Settings.load(data=tmp_path, controller=False, auth=auth)
     async with running(settings) as runtime:
         table = routes(runtime.backend())
-        found: dict[str, dict[str, Policy]] = {}
+        policies: dict[str, dict[str, Policy]] = {}
         for route in table:
             resource: Any = getattr(route, "endpoint", None)
             assert isinstance(resource, Resource), route
             assert resource.policies.keys() == resource.handlers.keys()
             assert resource.policies.get("HEAD") == resource.policies.get("GET")
             path: str = getattr(route, "path", "")
-            found[path] = {verb: one for verb, one in resource.policies.items() if verb != "HEAD"}
-    assert found == POLICIES
+            policies[path] = {verb: policy for verb, policy in resource.policies.items() if verb != "HEAD"}
+    assert policies == POLICIES
 
 
 def test_a_resource_needs_a_policy() -> None:
@@ -95,7 +97,7 @@ def test_a_resource_needs_a_policy() -> None:
 
 
 class Caller:
-    """Somebody with a token, or nobody."""
+    """A caller with a token, or without."""
 
     def __init__(self, server: Server, token: str | None = None) -> None:
         self.root = server.url
@@ -126,15 +128,15 @@ class Caller:
 
 @pytest.fixture(scope="module")
 def callers(secured: Server, nano: NanoIdp) -> Iterator[dict[str, Caller]]:
-    found = {name: Caller(secured, nano.token(name)) for name in ("alice", "bob", "carol", "root")}
-    found["nobody"] = Caller(secured)
-    yield found
-    for one in found.values():
-        one.http.close()
+    callers_by_name = {name: Caller(secured, nano.token(name)) for name in ("alice", "bob", "carol", "root")}
+    callers_by_name["nobody"] = Caller(secured)
+    yield callers_by_name
+    for caller in callers_by_name.values():
+        caller.http.close()
 
 
 def requests_of(path: str) -> list[tuple[str, Policy]]:
-    """The verbs of a route, HEAD with GET."""
+    """Return the verbs of a route, HEAD with GET."""
     verbs = [(verb, policy) for verb, policy in POLICIES[path].items()]
     return verbs + [("HEAD", policy) for verb, policy in verbs if verb == "GET"]
 
@@ -145,8 +147,8 @@ def filled(path: str, job: str) -> str:
     return path.replace("{number:int}", "0").replace("{index:int}", "0").format(**values)
 
 
-def expected(policy: Policy, path: str, who: str) -> set[int] | None:
-    """The statuses that a caller must get; None: any but 401 and 403."""
+def expected(policy: Policy, path: str, caller: str) -> set[int] | None:
+    """Return the allowed statuses; None: any but 401 and 403."""
     if policy is Policy.AGENT:
         return {401}
     if policy is Policy.PROBE:
@@ -155,103 +157,108 @@ def expected(policy: Policy, path: str, who: str) -> set[int] | None:
         return {401}
     if policy in (Policy.OPEN, Policy.OPERATE):  # the tests come from this machine, which may read the metrics
         return None
-    if who == "nobody":
+    if caller == "nobody":
         return {401}
-    if policy in (Policy.USE, Policy.LIST) or who in ("alice", "root"):
+    if policy in (Policy.USE, Policy.LIST) or caller in ("alice", "root"):
         return None
-    if who == "carol" and policy is Policy.READ:
+    if caller == "carol" and policy is Policy.READ:
         return None
     return {403}
 
 
 @pytest.mark.parametrize("path", POLICIES)
 def test_matrix(path: str, callers: dict[str, Caller], secured: Server) -> None:
-    """U-161, U-163, A-005: another's job is 403 on every resource and verb; without a token 401 with challenges."""
-    for who, caller in callers.items():
+    """U-161, U-163, A-005: 403 for others, 401 without a token."""
+    for name, caller in callers.items():
         for verb, policy in requests_of(path):
             job = callers["alice"].create(TAG="x").rpartition("/")[2] if "{job_id}" in path else ""
             if job:
                 share = callers["alice"].http.post(f"{callers['alice'].jobs}/{job}/shares", data={"GROUP": "ska/team"})
                 assert share.status_code == 201, share.text
             answer = caller.http.request(verb, secured.url + filled(path, job))
-            wanted = expected(policy, path, who)
-            told = (who, verb, path, answer.status_code, answer.text[:200])
-            assert answer.status_code not in (401, 403) if wanted is None else answer.status_code in wanted, told
-            assert answer.status_code < 500, told
+            statuses = expected(policy, path, name)
+            details = (name, verb, path, answer.status_code, answer.text[:200])
+            assert answer.status_code not in (401, 403) if statuses is None else answer.status_code in statuses, details
+            assert answer.status_code < 500, details
             if answer.status_code == 401:
-                assert answer.headers.get_list("www-authenticate"), told
-            if policy in (Policy.PROBE, Policy.AGENT) or who == "nobody":
-                assert "x-vo-authenticated" not in answer.headers, told
+                assert answer.headers.get_list("www-authenticate"), details
+            if policy in (Policy.PROBE, Policy.AGENT) or name == "nobody":
+                assert "x-vo-authenticated" not in answer.headers, details
             else:
-                assert answer.headers["x-vo-authenticated"].startswith(f"{who}@127.0.0.1"), told
+                assert answer.headers["x-vo-authenticated"].startswith(f"{name}@127.0.0.1"), details
 
 
 @pytest.mark.parametrize("path", [path for path in POLICIES if not path.startswith("/agent")])
 def test_matrix_of_bad_tokens(path: str, nano: NanoIdp, secured: Server, callers: dict[str, Caller]) -> None:
-    """A token that is not good is 401 wherever one is looked at, also where none is needed; never a stack trace."""
+    """A bad token is 401, also where none is needed."""
     job = callers["alice"].create().rpartition("/")[2]
-    for what, (token, words) in bad_tokens(nano).items():
+    for fault, (token, words) in bad_tokens(nano).items():
         for verb, policy in requests_of(path):
             headers = {"Authorization": f"Bearer {token}"}
             bad = callers["nobody"].http.request(verb, secured.url + filled(path, job), headers=headers)
-            told = (what, verb, path, bad.status_code, bad.text[:200])
+            details = (fault, verb, path, bad.status_code, bad.text[:200])
             if policy is Policy.PROBE:
-                assert bad.status_code != 401, told
+                assert bad.status_code != 401, details
                 continue
-            assert bad.status_code == 401, told
-            assert 'error="invalid_token"' in bad.headers["www-authenticate"], told
+            assert bad.status_code == 401, details
+            assert 'error="invalid_token"' in bad.headers["www-authenticate"], details
             if verb != "HEAD":
-                assert words in bad.text and "Traceback" not in bad.text, told
+                assert words in bad.text and "Traceback" not in bad.text, details
 
 
 @pytest.mark.parametrize("application", ["tap", "cutout"])
 def test_tables_and_images(application: str, callers: dict[str, Caller], secured: Server, nano: NanoIdp) -> None:
-    """T-002, S-001: what a TAP and a SODA service have beside jobs follows the same policy; a query leaves no job."""
-    asked = {
+    """T-002, S-001: TAP and SODA follow the same policies as jobs."""
+    parameters = {
         "tap": {"LANG": "ADQL", "QUERY": "SELECT TOP 1 name FROM openngc.objects", "RESPONSEFORMAT": "csv"},
         "cutout": {"ID": "ivo://uws-service.example/images?m13", "CIRCLE": "250.4226 36.4602 0.005"},
     }[application]
     base = f"{secured.url}/{application}"
     paths = {"tap": ["tables", "tables/openngc.objects"], "cutout": ["links?ID=x"]}[application]
     bad = bad_tokens(nano)["expired"][0]
-    for who, http in {**{who: one.http for who, one in callers.items()}, "bad": callers["nobody"].http}.items():
-        headers = {"Authorization": f"Bearer {bad}"} if who == "bad" else {}
+    for name, http in {
+        **{name: caller.http for name, caller in callers.items()},
+        "bad": callers["nobody"].http,
+    }.items():
+        headers = {"Authorization": f"Bearer {bad}"} if name == "bad" else {}
         answers = [http.get(f"{base}/{path}", headers=headers) for path in paths]
-        answers += [http.get(f"{base}/sync", params=asked, headers=headers)]
-        answers += [http.post(f"{base}/sync", data=asked, headers=headers)]
+        answers += [http.get(f"{base}/sync", params=parameters, headers=headers)]
+        answers += [http.post(f"{base}/sync", data=parameters, headers=headers)]
         for answer in answers:
-            wanted = 401 if who in ("nobody", "bad") else 200
-            assert answer.status_code == wanted, (who, str(answer.url), answer.text[:300])
-        made = http.post(f"{base}/async", data={**asked, "PHASE": "RUN"}, headers=headers)
-        assert made.status_code == (401 if who in ("nobody", "bad") else 303)
-        if who not in ("nobody", "bad"):
-            job = made.headers["location"]
-            phase = callers[who].wait(job)
+            status = 401 if name in ("nobody", "bad") else 200
+            assert answer.status_code == status, (name, str(answer.url), answer.text[:300])
+        created = http.post(f"{base}/async", data={**parameters, "PHASE": "RUN"}, headers=headers)
+        assert created.status_code == (401 if name in ("nobody", "bad") else 303)
+        if name not in ("nobody", "bad"):
+            job = created.headers["location"]
+            phase = callers[name].wait(job)
             assert phase == "COMPLETED", http.get(f"{job}/error").text
             result = http.get(job, headers={"Accept": "application/json"}).json()["results"][0]["href"]
-            found = {name: one.http.get(result).status_code for name, one in callers.items()}
-            allowed = {who, "root"}
-            assert found == {name: 200 if name in allowed else 401 if name == "nobody" else 403 for name in found}
+            statuses = {name: caller.http.get(result).status_code for name, caller in callers.items()}
+            allowed = {name, "root"}
+            assert statuses == {name: 200 if name in allowed else 401 if name == "nobody" else 403 for name in statuses}
             assert http.get(f"{base}/async").text.count("<uws:jobref ") == 1
 
 
 def test_bulk(callers: dict[str, Caller], secured: Server, nano: NanoIdp) -> None:
-    """Each job of a table is its maker's alone; unknown callers and bad tokens make none."""
+    """Jobs of a table belong to its sender alone."""
     url, files = f"{secured.url}/probe/bulk", {"TABLE": ("t.csv", b"TAG\n1\n2\n")}
-    made = callers["alice"].http.post(url, files=files, data={"RUNID": "table"})
-    assert made.status_code == 303
+    created = callers["alice"].http.post(url, files=files, data={"RUNID": "table"})
+    assert created.status_code == 303
     accept = {"Accept": "application/json"}
-    jobs = [one["href"] for one in callers["alice"].http.get(made.headers["location"], headers=accept).json()["jobs"]]
+    jobs = [
+        job["href"] for job in callers["alice"].http.get(created.headers["location"], headers=accept).json()["jobs"]
+    ]
     assert len(jobs) == 2
-    for who, wanted in {"alice": 200, "root": 200, "bob": 403, "carol": 403, "nobody": 401}.items():
-        assert {callers[who].http.get(job).status_code for job in jobs} == {wanted}, who
-    for who in ("bob", "carol", "root"):
-        assert callers[who].http.get(made.headers["location"], headers=accept).json()["jobs"] == []
+    for name, status in {"alice": 200, "root": 200, "bob": 403, "carol": 403, "nobody": 401}.items():
+        assert {callers[name].http.get(job).status_code for job in jobs} == {status}, name
+    for name in ("bob", "carol", "root"):
+        assert callers[name].http.get(created.headers["location"], headers=accept).json()["jobs"] == []
     assert callers["nobody"].http.post(url, files=files).status_code == 401
     assert httpx2.post(f"{secured.url}/sleep/bulk", files={"TABLE": b"SECONDS\n1\n"}).status_code == 401
-    for what, (token, _) in bad_tokens(nano).items():
+    for fault, (token, _) in bad_tokens(nano).items():
         headers = {"Authorization": f"Bearer {token}"}
-        assert httpx2.post(url, files=files, headers=headers).status_code == 401, what
+        assert httpx2.post(url, files=files, headers=headers).status_code == 401, fault
 
 
 def test_agents_are_not_callers(secured: Server, nano: NanoIdp) -> None:
@@ -291,48 +298,48 @@ def test_credentials_that_are_none(secured: Server, nano: NanoIdp) -> None:
         ([("Authorization", "Negotiate abc")], "", 401, "'Negotiate' is not known"),
         ([("Cookie", "uws_session=abc.def")], "", 401, "log in"),
     ]:
-        got = answer(headers, query)
-        assert got.status_code == status, (headers, got.text)
-        assert any(one in got.text for one in words.split("|")), (words, got.text)
-        assert token not in got.text
+        response = answer(headers, query)
+        assert response.status_code == status, (headers, response.text)
+        assert any(phrase in response.text for phrase in words.split("|")), (words, response.text)
+        assert token not in response.text
     posted = httpx2.post(url, data={"access_token": token}, headers={"Authorization": f"Bearer {token}"})
     assert posted.status_code == 400 and "no parameter" in posted.text
 
 
 def test_challenges(secured: Server, nano: NanoIdp, provider: OidcProvider) -> None:
-    """A-003, A-010, A-011, A-017: one header for each scheme, on 401 and where a login is optional."""
+    """A-003, A-010, A-011, A-017: one header for each scheme."""
     for method in ("GET", "HEAD"):
         refused = httpx2.request(method, f"{secured.url}/probe/async")
         optional = httpx2.request(method, f"{secured.url}/sleep/capabilities")
         assert (refused.status_code, optional.status_code) == (401, 200)
         for answer in (refused, optional):
-            found = answer.headers.get_list("www-authenticate")
-            assert [one.partition(" ")[0] for one in found] == [
+            values = answer.headers.get_list("www-authenticate")
+            assert [value.partition(" ")[0] for value in values] == [
                 "Bearer",
                 "Basic",
                 "ivoa_cookie",
                 "ivoa_bearer",
                 "ivoa_bearer",
             ]
-            assert f'access_url="{secured.url}/login"' in found[2]
-            assert f'discovery_url="{nano.url}/.well-known/openid-configuration"' in found[3]
-            assert f'discovery_url="{provider.url}/.well-known/openid-configuration"' in found[4]
+            assert f'access_url="{secured.url}/login"' in values[2]
+            assert f'discovery_url="{nano.url}/.well-known/openid-configuration"' in values[3]
+            assert f'discovery_url="{provider.url}/.well-known/openid-configuration"' in values[4]
     headers = {"Authorization": f"Bearer {nano.token('alice')}"}
-    known = httpx2.get(f"{secured.url}/sleep/capabilities", headers=headers)
-    assert "www-authenticate" not in known.headers
+    authenticated = httpx2.get(f"{secured.url}/sleep/capabilities", headers=headers)
+    assert "www-authenticate" not in authenticated.headers
     page = httpx2.get(f"{secured.url}/probe/async", headers={"Accept": "text/html,application/xhtml+xml"})
-    schemes = [one.partition(" ")[0] for one in page.headers.get_list("www-authenticate")]
+    schemes = [value.partition(" ")[0] for value in page.headers.get_list("www-authenticate")]
     assert page.status_code == 401 and "Basic" not in schemes
     assert "/login?next=/probe/async" in page.text
 
 
 def test_security_methods(secured: Server) -> None:
-    """A-001, T-002: alternatives on base URLs; capabilities and availability ask for none (V-002)."""
+    """A-001, T-002, V-002: security methods where they belong."""
     for application, anonymous in (("probe", False), ("sleep", True), ("tap", False), ("cutout", False)):
         document = etree.fromstring(httpx2.get(f"{secured.url}/{application}/capabilities").content)
         for interface in document.iter("interface"):
             url = interface.find("accessURL")
-            methods = [one.get("standardID") for one in interface.findall("securityMethod")]
+            methods = [method.get("standardID") for method in interface.findall("securityMethod")]
             if url.text.endswith(("/async", "/sync", "/links", "/tables", "/tap")):
                 assert url.get("use") == "base"
                 assert (None in methods) is anonymous
@@ -342,20 +349,20 @@ def test_security_methods(secured: Server) -> None:
 
 
 def test_ownership(secured: Server, callers: dict[str, Caller], nano: NanoIdp) -> None:
-    """U-160, U-162: the owner is told; no list shows others' jobs."""
+    """U-160, U-162: no list shows others' jobs."""
     job = callers["alice"].create(RUNID="mine")
     assert callers["alice"].http.get(f"{job}/owner").text == f"alice@127.0.0.1:{nano.port}"
     assert job.rpartition("/")[2] in callers["alice"].http.get(callers["alice"].jobs).text
-    for who in ("bob", "carol", "root"):
-        assert job.rpartition("/")[2] not in callers[who].http.get(callers[who].jobs).text
+    for name in ("bob", "carol", "root"):
+        assert job.rpartition("/")[2] not in callers[name].http.get(callers[name].jobs).text
 
 
 def test_anonymous_jobs(secured: Server, callers: dict[str, Caller]) -> None:
-    """Where an application is for all, a job's id is its only key, and no list tells it."""
+    """An anonymous job's id is its key, in no list."""
     nobody = callers["nobody"].http
-    made = nobody.post(f"{secured.url}/sleep/async", data={"SECONDS": "0"})
-    assert made.status_code == 303
-    job = made.headers["location"]
+    created = nobody.post(f"{secured.url}/sleep/async", data={"SECONDS": "0"})
+    assert created.status_code == 303
+    job = created.headers["location"]
     assert nobody.get(job).status_code == 200
     listed = nobody.get(f"{secured.url}/sleep/async")
     assert listed.status_code == 200 and job.rpartition("/")[2] not in listed.text
@@ -364,17 +371,17 @@ def test_anonymous_jobs(secured: Server, callers: dict[str, Caller]) -> None:
 
 
 def test_an_idempotency_key_is_no_way_in(secured: Server) -> None:
-    """A key that can be guessed would lead to an unknown caller's job."""
+    """A key that can be guessed is refused."""
     url, data = f"{secured.url}/sleep/async", {"SECONDS": "0"}
     refused = httpx2.post(url, data=data, headers={"Idempotency-Key": "1"})
     assert refused.status_code == 400 and "random" in refused.text
     headers = {"Idempotency-Key": "0198c1f4-77de-4f3a-9d0e-0d6f2f4f9a11"}
-    made = [httpx2.post(url, data=data, headers=headers).headers["location"] for _ in range(2)]
-    assert made[0] == made[1]
+    locations = [httpx2.post(url, data=data, headers=headers).headers["location"] for _ in range(2)]
+    assert locations[0] == locations[1]
 
 
 def test_access_by_group(secured: Server, callers: dict[str, Caller]) -> None:
-    """Members of the group only; a job that somebody made while being a member stays theirs to read."""
+    """An application may be for members of a group."""
     url = f"{secured.url}/crossmatch/async"
     assert callers["alice"].http.post(url).status_code == 303
     assert callers["root"].http.post(url).status_code == 303
@@ -394,19 +401,19 @@ def test_an_error_for_dali_sync(secured: Server) -> None:
 
 
 def test_a_shared_link(secured: Server, callers: dict[str, Caller]) -> None:
-    """Reading only, one job only, until it ends or is taken back."""
+    """A link gives read access to one job."""
     alice, nobody = callers["alice"], callers["nobody"].http
-    job, other = alice.create(OUTPUT="32", PHASE="RUN"), alice.create()
+    job, unshared = alice.create(OUTPUT="32", PHASE="RUN"), alice.create()
     assert alice.wait(job) == "COMPLETED"
-    made = alice.http.post(f"{job}/shares", data={"EXPIRES": "600"})
-    assert made.status_code == 201
-    link, share = made.json()["link"], made.headers["location"]
+    created = alice.http.post(f"{job}/shares", data={"EXPIRES": "600"})
+    assert created.status_code == 201
+    link, share = created.json()["link"], created.headers["location"]
     query = "?" + link.partition("?")[2]
     assert nobody.get(job).status_code == 401
     assert nobody.get(link).status_code == 200
     assert len(nobody.get(f"{job}/results/result{query}").content) == 32
     assert nobody.get(f"{job}/logs/stdout{query}").status_code == 200
-    assert nobody.get(f"{other}{query}").status_code == 401
+    assert nobody.get(f"{unshared}{query}").status_code == 401
     assert nobody.get(f"{job}?SHARE=none").status_code == 401
     for method, path in [("DELETE", ""), ("POST", "/phase"), ("POST", "/shares"), ("GET", "/shares")]:
         assert nobody.request(method, f"{job}{path}{query}").status_code == 401, (method, path)
@@ -415,9 +422,9 @@ def test_a_shared_link(secured: Server, callers: dict[str, Caller]) -> None:
         page = browser.get(link)
         assert page.status_code == 200 and "httponly" in page.headers["set-cookie"].lower()
         assert browser.get(f"{job}/results/result").status_code == 200
-        assert browser.get(other).status_code == 401
+        assert browser.get(unshared).status_code == 401
     listed = alice.http.get(f"{job}/shares").json()["shares"]
-    assert [one["id"] for one in listed] == [made.json()["id"]]
+    assert [share_entry["id"] for share_entry in listed] == [created.json()["id"]]
     assert link.partition("SHARE=")[2] not in json.dumps(listed)
     assert callers["bob"].http.delete(share).status_code == 403
     assert alice.http.delete(share).status_code == 204
@@ -443,10 +450,10 @@ def test_shares_that_can_not_be(secured: Server, callers: dict[str, Caller]) -> 
 # --- browsers -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("who", ["alice", "nobody"])
-def test_forms_of_other_sites(secured: Server, callers: dict[str, Caller], who: str) -> None:
-    """CSRF: what a page elsewhere makes a browser send is refused, also of people who are not logged in."""
-    http, url = callers[who].http, f"{secured.url}/sleep/async"
+@pytest.mark.parametrize("name", ["alice", "nobody"])
+def test_forms_of_other_sites(secured: Server, callers: dict[str, Caller], name: str) -> None:
+    """CSRF: requests from foreign pages are refused, logged in or not."""
+    http, url = callers[name].http, f"{secured.url}/sleep/async"
     job = http.post(url).headers["location"]
     for path in ("/sleep/sync", "/sleep/bulk", "/tap/sync", "/tap/async", "/cutout/sync", "/cutout/links", "/login"):
         refused = http.post(f"{secured.url}{path}", headers={"Sec-Fetch-Site": "cross-site", "Sec-Fetch-User": "?1"})
@@ -468,20 +475,20 @@ def test_forms_of_other_sites(secured: Server, callers: dict[str, Caller], who: 
 
 
 def test_a_link_to_sync(secured: Server, nano: NanoIdp) -> None:
-    """A page elsewhere can't spend what somebody who is logged in may use; a link that is followed works."""
+    """A foreign page can't start a query; a followed link can."""
     url = f"{secured.url}/tap/sync?LANG=ADQL&QUERY=SELECT+1+AS+a"
     with httpx2.Client() as http:
         http.post(f"{secured.url}/login", data={"password": nano.token("bob")})
         assert http.get(url).status_code == 200
-        sent = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
-        assert http.get(url, headers=sent).status_code == 403
-        assert http.get(url, headers={**sent, "Sec-Fetch-User": "?1"}).status_code == 200
-        assert http.get(url, headers={**sent, "Sec-Fetch-Site": "none"}).status_code == 200
-        assert http.get(f"{secured.url}/tap/capabilities", headers=sent).status_code == 200
+        navigation = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+        assert http.get(url, headers=navigation).status_code == 403
+        assert http.get(url, headers={**navigation, "Sec-Fetch-User": "?1"}).status_code == 200
+        assert http.get(url, headers={**navigation, "Sec-Fetch-Site": "none"}).status_code == 200
+        assert http.get(f"{secured.url}/tap/capabilities", headers=navigation).status_code == 200
 
 
 def test_login_with_a_token_and_logout(secured: Server, nano: NanoIdp, callers: dict[str, Caller]) -> None:
-    """A-002, A-004: POST username and password; a session that was ended stays so, wherever its cookie is."""
+    """A-002, A-004: a session that was ended stays so."""
     with httpx2.Client() as http:
         url = f"{secured.url}/login"
         assert http.post(url, data={"username": "alice"}).status_code == 400
@@ -492,9 +499,9 @@ def test_login_with_a_token_and_logout(secured: Server, nano: NanoIdp, callers: 
         cookie = entered.headers["set-cookie"].lower()
         assert "httponly" in cookie and "samesite=lax" in cookie and "uws_session=" in cookie
         assert token not in entered.headers["set-cookie"]
-        made = http.post(f"{secured.url}/probe/async")
-        assert made.status_code == 303
-        job = made.headers["location"]
+        created = http.post(f"{secured.url}/probe/async")
+        assert created.status_code == 303
+        job = created.headers["location"]
         assert callers["alice"].http.get(job).status_code == 200
         stolen = {"Cookie": f"uws_session={http.cookies['uws_session']}"}
         assert httpx2.get(job, headers=stolen).status_code == 200
@@ -522,7 +529,7 @@ def test_where_a_login_leads(secured: Server, nano: NanoIdp) -> None:
 
 
 def test_a_callback_that_nobody_waits_for(secured: Server) -> None:
-    """A login that another browser began (or an attacker) is not taken."""
+    """A login of another browser is refused."""
     started = httpx2.get(f"{secured.url}/login/start/0")
     assert started.status_code == 303 and "code_challenge_method=S256" in started.headers["location"]
     state = httpx2.URL(started.headers["location"]).params["state"]
@@ -541,7 +548,7 @@ def test_a_callback_that_nobody_waits_for(secured: Server) -> None:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory, nano: NanoIdp) -> Iterator[Server]:
-    """A service with narrow quotas."""
+    """Yield a service with narrow quotas."""
     quotas = {
         "default": {"queued": 0, "running": 1, "stored": 1000},
         "groups": {"/ska/team": {"queued": 2}},
@@ -561,7 +568,7 @@ def small(tmp_path_factory: pytest.TempPathFactory, nano: NanoIdp) -> Iterator[S
 
 
 def test_quotas(small: Server, nano: NanoIdp) -> None:
-    """429 with Retry-After where waiting helps, 403 where something must be deleted; by owner and by group."""
+    """429 where waiting helps, 403 where deleting does."""
     with Caller(small, nano.token("alice")) as alice, Caller(small, nano.token("bob")) as bob:
         _quotas(small, alice, bob)
 
@@ -581,29 +588,29 @@ def _quotas(small: Server, alice: Caller, bob: Caller) -> None:
     votable = alice.http.get(f"{small.url}/probe/sync")
     assert votable.status_code == 429 and b"QUERY_STATUS" in votable.content
     table = {"TABLE": b"TAG\n1\n2\n3\n"}
-    whole = alice.http.post(f"{small.url}/probe/bulk", files=table, data={"PHASE": "RUN", "RUNID": "whole"})
-    assert whole.status_code == 403 and "3 jobs at once" in whole.text
+    refused_table = alice.http.post(f"{small.url}/probe/bulk", files=table, data={"PHASE": "RUN", "RUNID": "whole"})
+    assert refused_table.status_code == 403 and "3 jobs at once" in refused_table.text
     table = {"TABLE": b"TAG\n1\n2\n"}
-    whole = alice.http.post(f"{small.url}/probe/bulk", files=table, data={"PHASE": "RUN", "RUNID": "whole"})
-    assert whole.status_code == 429 and int(whole.headers["retry-after"]) > 0
+    refused_table = alice.http.post(f"{small.url}/probe/bulk", files=table, data={"PHASE": "RUN", "RUNID": "whole"})
+    assert refused_table.status_code == 429 and int(refused_table.headers["retry-after"]) > 0
     assert "<uws:jobref " not in alice.http.get(f"{alice.jobs}?RUNID=whole").text
     cutout = {"ID": "ivo://uws-service.example/images?m13", "CIRCLE": "250.4226 36.4602 0.005"}
     assert alice.http.get(f"{small.url}/cutout/sync", params=cutout).status_code == 429
     for job in (first, *queued):
         alice.http.delete(job)
     upload = {"FILE": ("f", b"x" * 899)}
-    made = bob.http.post(bob.jobs, data={"TAG": "x" * 100}, files=upload)
-    assert made.status_code == 303
+    created = bob.http.post(bob.jobs, data={"TAG": "x" * 100}, files=upload)
+    assert created.status_code == 303
     full = bob.http.post(bob.jobs)
     assert full.status_code == 403 and "1000 are allowed" in full.text
     for words in ({"data": {"TAG": "x"}}, {"files": upload}):
         assert bob.http.post(f"{pending}/parameters", **words).status_code == 403, words
-    bob.http.delete(made.headers["location"])
+    bob.http.delete(created.headers["location"])
     assert bob.http.post(bob.jobs).status_code == 303
 
 
 def test_queries_beside_jobs(small: Server, nano: NanoIdp) -> None:
-    """A synchronous query is one more that runs, beside the jobs."""
+    """A synchronous query counts as a running job."""
     query = {"LANG": "ADQL", "QUERY": "SELECT TOP 1 name FROM openngc.objects"}
     with Caller(small, nano.signed(sub="dave")) as dave:
         job = dave.create(SECONDS="60", PHASE="RUN")
@@ -616,7 +623,7 @@ def test_queries_beside_jobs(small: Server, nano: NanoIdp) -> None:
 
 
 def test_what_a_caller_writes_into_the_log(small: Server, nano: NanoIdp) -> None:
-    """It begins no line of its own, and does not steer a terminal."""
+    """Line ends and control characters are escaped."""
     with Caller(small, nano.token("carol")) as carol:
         assert carol.http.post(f"{small.url}/%1b[2Jcarol%0acarol writes%c2%9b31m").status_code == 405
         query = {"LANG": "ADQL", "QUERY": "SELECT 1 AS a", "RUNID": "a\nb"}
@@ -628,10 +635,10 @@ def test_what_a_caller_writes_into_the_log(small: Server, nano: NanoIdp) -> None
 
 
 def test_rates(small: Server, nano: NanoIdp) -> None:
-    """Ten seconds' worth at once, then 429; others are not slowed down."""
+    """Ten seconds' worth at once, then 429."""
     with Caller(small, nano.token("root")) as root, Caller(small, nano.token("bob")) as bob:
         answers = [root.http.get(root.jobs) for _ in range(25)]
-        assert [one.status_code for one in answers[:10]] == [200] * 10
+        assert [answer.status_code for answer in answers[:10]] == [200] * 10
         assert answers[-1].status_code == 429 and int(answers[-1].headers["retry-after"]) >= 1
         assert bob.http.get(bob.jobs).status_code == 200
 
@@ -646,7 +653,7 @@ def test_metrics(small: Server, nano: NanoIdp) -> None:
 
 
 def test_where_a_request_comes_from(secured: Server) -> None:
-    """A trusted proxy says from where; what the caller wrote before it does not count, and /metrics is not for it."""
+    """The address that a trusted proxy adds counts."""
     headers = {"X-Forwarded-For": "127.0.0.1, 198.51.100.7, 203.0.113.9"}
     assert httpx2.post(f"{secured.url}/probe/async", headers=headers).status_code == 401
     assert '"origin": "203.0.113.9"' in secured.log.read_text()
@@ -658,7 +665,10 @@ def test_where_a_request_comes_from(secured: Server) -> None:
 
 
 def test_no_secret_is_left_behind(secured: Server, callers: dict[str, Caller], nano: NanoIdp) -> None:
-    """After all of the above: no token, cookie or link's secret in log, columns or files; who did what is there."""
+    """No secret of the tests above is in log, database or files.
+
+    The log says who did what.
+    """
     alice = callers["alice"]
     with httpx2.Client() as http:
         http.post(f"{secured.url}/login", data={"password": alice.token or ""})
@@ -674,7 +684,7 @@ def test_no_secret_is_left_behind(secured: Server, callers: dict[str, Caller], n
     alice.http.post(f"{secured.url}/probe/bulk", files={"TABLE": b"TAG\n1\n2\n"}, data={"PHASE": "RUN"})
     alice.http.post(f"{secured.url}/tap/sync", data={**query, "UPLOAD": f"t,http://x:{alice.token}@[::1]/"})
     alice.wait(job)
-    secrets = [one.token for one in callers.values() if one.token] + [cookie, cookie.partition(".")[0], link]
+    secrets = [item.token for item in callers.values() if item.token] + [cookie, cookie.partition(".")[0], link]
     secrets += [token for token, _ in bad_tokens(nano).values() if len(token) > 60]
     log = secured.log.read_text(errors="replace")
     database = sqlite3.connect(f"file:{secured.folder}/data/uws.db?mode=ro", uri=True)
@@ -686,16 +696,21 @@ def test_no_secret_is_left_behind(secured: Server, callers: dict[str, Caller], n
             if len(part) >= 16:
                 assert part not in log
                 assert part not in content
-    files = [one for one in (secured.folder / "data").rglob("*") if one.is_file()]
-    assert any("depot" in one.parts for one in files) and any("work" in one.parts for one in files)
-    for one in files:
-        kept = b""
+    files = [item for item in (secured.folder / "data").rglob("*") if item.is_file()]
+    assert any("depot" in item.parts for item in files) and any("work" in item.parts for item in files)
+    for item in files:
+        content_bytes = b""
         with contextlib.suppress(FileNotFoundError):  # a work folder that has just been cleared
-            kept = one.read_bytes()
-        assert not [secret for secret in secrets if len(secret) >= 16 and secret.encode() in kept], one
+            content_bytes = item.read_bytes()
+        assert not [secret for secret in secrets if len(secret) >= 16 and secret.encode() in content_bytes], item
     assert "Traceback" not in log
     assert "/nothing/[removed]" in log
     audit = [json.loads(line) for line in log.splitlines() if '"audit"' in line]
-    mine = [one for one in audit if one["path"] == f"/probe/async/{job.rpartition('/')[2]}/shares"]
-    assert mine and mine[0]["actor"].startswith("alice@") and mine[0]["status"] == 201 and mine[0]["by"] == "token"
+    entries = [item for item in audit if item["path"] == f"/probe/async/{job.rpartition('/')[2]}/shares"]
+    assert (
+        entries
+        and entries[0]["actor"].startswith("alice@")
+        and entries[0]["status"] == 201
+        and entries[0]["by"] == "token"
+    )
     assert f"alice@127.0.0.1:{nano.port}" in content

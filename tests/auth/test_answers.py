@@ -1,4 +1,4 @@
-"""Answers of issuers and of the Permissions API that are too much: a real server sends them."""
+"""Answers that are too large or too slow."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def url() -> Iterator[str]:
     ],
 )
 async def test_too_much(url: str, method: str, name: str, words: str) -> None:
-    """A small compressed body that becomes large, one without an end, and one that never comes to its end."""
+    """Compressed, endless and slow bodies end in an error."""
     async with httpx2.AsyncClient(timeout=1, trust_env=False) as http:
         began = time.monotonic()
         with pytest.raises(BadAnswer, match=words):

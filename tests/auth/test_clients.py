@@ -42,27 +42,27 @@ def follow(job: AsyncTAPJob, session: requests.Session) -> None:
 
 
 def test_pyvo_with_a_header(secured: Server, nano: NanoIdp) -> None:
-    """A-012, A-013: the token survives the redirect to the job."""
+    """A-012, A-013: a redirect keeps the token."""
     session = requests.Session()
     session.headers["Authorization"] = f"Bearer {nano.token('alice')}"
-    made = session.post(f"{secured.url}/probe/async", data={"OUTPUT": "16"}, timeout=180)
-    assert made.status_code == 200 and len(made.history) == 1
-    job = AsyncTAPJob(made.url, session=session)
+    created = session.post(f"{secured.url}/probe/async", data={"OUTPUT": "16"}, timeout=180)
+    assert created.status_code == 200 and len(created.history) == 1
+    job = AsyncTAPJob(created.url, session=session)
     assert job.owner == f"alice@127.0.0.1:{nano.port}"
     follow(job, session)
 
 
 @pytest.mark.filterwarnings("ignore::pyvo.utils.xml.exceptions.UnknownElementWarning")
 def test_pyvo_auth_session(secured: Server, nano: NanoIdp) -> None:
-    """A-012: capabilities alone tell AuthSession where the credentials go, thanks to ``use="base"``."""
+    """A-012: AuthSession learns from ``use="base"`` where tokens go."""
     session = requests.Session()
     session.headers["Authorization"] = f"Bearer {nano.token('alice')}"
     auth = AuthSession()
     auth.credentials.set("ivo://ivoa.net/sso#OAuth", session)
     auth.update_from_capabilities(TAPService(f"{secured.url}/probe", session=session).capabilities)
-    made = auth.post(f"{secured.url}/probe/async", data={"OUTPUT": "16"})
-    assert made.status_code == 200, made.text
-    job = AsyncTAPJob(made.url, session=auth)
+    created = auth.post(f"{secured.url}/probe/async", data={"OUTPUT": "16"})
+    assert created.status_code == 200, created.text
+    job = AsyncTAPJob(created.url, session=auth)
     assert job.owner == f"alice@127.0.0.1:{nano.port}"
     follow(job, session)
 
@@ -72,18 +72,18 @@ Opened = Callable[[requests.Session], requests.Session]
 
 @pytest.fixture
 def opened() -> Iterator[Opened]:
-    """Sessions that are closed after the test."""
+    """Yield a list of sessions to close."""
     with contextlib.ExitStack() as stack:
         yield stack.enter_context
 
 
 @pytest.mark.filterwarnings("ignore::pyvo.utils.xml.exceptions.UnknownElementWarning")
-@pytest.mark.parametrize("how", ["header", "AuthSession"])
-def test_pyvo_asks_tables(secured: Server, nano: NanoIdp, how: str, opened: Opened) -> None:
-    """A-012: TAPService gets its tables, asks at once and by a job, with either kind of session."""
+@pytest.mark.parametrize("method", ["header", "AuthSession"])
+def test_pyvo_asks_tables(secured: Server, nano: NanoIdp, method: str, opened: Opened) -> None:
+    """A-012: TAPService works with either kind of session."""
     plain = session = opened(requests.Session())
     plain.headers["Authorization"] = f"Bearer {nano.token('bob')}"
-    if how == "AuthSession":
+    if method == "AuthSession":
         session = AuthSession()
         opened(session.credentials.get("anonymous"))
         session.credentials.set("ivo://ivoa.net/sso#OAuth", plain)
@@ -105,25 +105,25 @@ def test_pyvo_asks_tables(secured: Server, nano: NanoIdp, how: str, opened: Open
 
 
 def test_pyvo_without_a_token(secured: Server, nano: NanoIdp) -> None:
-    """The words of the refusal are for its user."""
+    """The refusal's message reaches the user."""
     headers = {"Authorization": f"Bearer {nano.token('alice')}"}
-    made = requests.post(f"{secured.url}/probe/async", headers=headers, timeout=180)
+    created = requests.post(f"{secured.url}/probe/async", headers=headers, timeout=180)
     with pytest.raises(DALServiceError, match="log in, or send a token"):
-        _ = AsyncTAPJob(made.url).phase
+        _ = AsyncTAPJob(created.url).phase
 
 
 # --- curl ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", ["bearer", "basic", "opaque", "cookie"])
-def test_curl(secured: Server, nano: NanoIdp, provider: OidcProvider, tmp_path: Path, how: str) -> None:
-    """The same steps with each way of showing a token."""
+@pytest.mark.parametrize("method", ["bearer", "basic", "opaque", "cookie"])
+def test_curl(secured: Server, nano: NanoIdp, provider: OidcProvider, tmp_path: Path, method: str) -> None:
+    """Each way of sending a token works."""
     require("curl")
-    if how == "bearer":
+    if method == "bearer":
         words = ["-H", f"Authorization: Bearer {nano.token('alice')}"]
-    elif how == "basic":
+    elif method == "basic":
         words = ["-u", f"x-oauth-basic:{nano.token('alice')}"]
-    elif how == "opaque":
+    elif method == "opaque":
         words = ["-H", f"Authorization: Bearer {provider.token('robot', opaque=True)}"]
     else:
         jar = str(tmp_path / "cookies")
@@ -140,11 +140,11 @@ def test_curl(secured: Server, nano: NanoIdp, provider: OidcProvider, tmp_path: 
 
 
 def test_a_token_that_ends_in_mid_polling(secured: Server, nano: NanoIdp) -> None:
-    """A-015: 401 with challenges, never a redirect to a page."""
+    """A-015: 401 with challenges, never a redirect."""
     token = nano.signed(exp=int(time.time()) - 22)  # the leeway is 30 s
     headers = {"Authorization": f"Bearer {token}"}
-    made = httpx2.post(f"{secured.url}/probe/async", headers=headers)
-    job, status = made.headers["location"], 200
+    created = httpx2.post(f"{secured.url}/probe/async", headers=headers)
+    job, status = created.headers["location"], 200
     deadline = time.monotonic() + 180
     while status == 200 and time.monotonic() < deadline:
         answer = httpx2.get(f"{job}?WAIT=1&PHASE=PENDING", headers=headers, timeout=180)
@@ -172,35 +172,37 @@ def test_stilts(secured: Server, nano: NanoIdp, tmp_path: Path) -> None:
     assert refused.returncode != 0 and "401" in refused.stdout + refused.stderr
     stranger = query("-Dstar.basicauth.user=x", f"-Dstar.basicauth.password={nano.token('bob')}")
     assert stranger.returncode != 0 and "403" in stranger.stdout + stranger.stderr
-    done = query("-Dstar.basicauth.user=x", f"-Dstar.basicauth.password={nano.token('alice')}")
-    assert done.returncode == 0, done.stdout + done.stderr
+    completed = query("-Dstar.basicauth.user=x", f"-Dstar.basicauth.password={nano.token('alice')}")
+    assert completed.returncode == 0, completed.stdout + completed.stderr
     assert out.read_text().split() == ["n", "42"]
 
 
 @pytest.mark.parametrize("sync", ["true", "false"])
 def test_stilts_asks_tables(secured: Server, nano: NanoIdp, tmp_path: Path, sync: str) -> None:
-    """A-010: ``tapquery`` at once and by a job, with the token as password."""
+    """A-010: ``tapquery`` with the token as password."""
     require("stilts")
     out = tmp_path / "out.csv"
     user = ["-Dstar.basicauth.user=x", f"-Dstar.basicauth.password={nano.token('bob')}"]
     words = [f"tapurl={secured.url}/tap", f"sync={sync}", "ofmt=csv", f"out={out}"]
     query = "adql=SELECT TOP 2 name FROM openngc.objects ORDER BY name"
     command = ["stilts", *user, "tapquery", *words, query]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stdout + done.stderr
+    completed = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert completed.returncode == 0, completed.stdout + completed.stderr
     assert out.read_text().split() == ["name", "B033", "C009"]
 
 
 def test_cookie_by_challenge(secured: Server, nano: NanoIdp) -> None:
-    """A-002, A-004: what TOPCAT does with `ivoa_cookie`: it finds the login in a challenge, and then asks as ever."""
+    """A-002, A-004: `ivoa_cookie` as TOPCAT uses it."""
     with httpx2.Client(timeout=180) as http:
         refused = http.head(f"{secured.url}/tap/tables")
         assert refused.status_code == 401
-        (challenge,) = [one for one in refused.headers.get_list("www-authenticate") if one.startswith("ivoa_cookie ")]
-        told = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
-        assert told["standard_id"] == "ivo://ivoa.net/sso#tls-with-password"
-        assert http.post(told["access_url"], data={"username": "bob", "password": "wrong"}).status_code == 401
-        entered = http.post(told["access_url"], data={"username": "bob", "password": nano.token("bob")})
+        (challenge,) = [
+            value for value in refused.headers.get_list("www-authenticate") if value.startswith("ivoa_cookie ")
+        ]
+        details = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
+        assert details["standard_id"] == "ivo://ivoa.net/sso#tls-with-password"
+        assert http.post(details["access_url"], data={"username": "bob", "password": "wrong"}).status_code == 401
+        entered = http.post(details["access_url"], data={"username": "bob", "password": nano.token("bob")})
         assert entered.status_code == 200 and "set-cookie" in entered.headers
         query = {
             "REQUEST": "doQuery",
@@ -208,9 +210,9 @@ def test_cookie_by_challenge(secured: Server, nano: NanoIdp) -> None:
             "FORMAT": "application/x-votable+xml;serialization=binary2",
             "QUERY": "SELECT TOP 2 name FROM openngc.objects",
         }
-        made = http.post(f"{secured.url}/tap/async", data=query)
-        assert made.status_code == 303
-        job = made.headers["location"]
+        created = http.post(f"{secured.url}/tap/async", data=query)
+        assert created.status_code == 303
+        job = created.headers["location"]
         assert http.post(f"{job}/phase", data={"PHASE": "RUN"}).status_code == 303
         while (phase := http.get(f"{job}/phase").text) in ("QUEUED", "EXECUTING"):
             http.get(f"{job}?WAIT=8&PHASE={phase}")
@@ -225,7 +227,7 @@ def test_cookie_by_challenge(secured: Server, nano: NanoIdp) -> None:
 
 @pytest.fixture
 def page() -> Iterator[Page]:
-    """A fresh browser."""
+    """Yield a page of a fresh browser."""
     require("chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
@@ -237,7 +239,7 @@ def page() -> Iterator[Page]:
 
 @pytest.mark.parametrize("issuer", ["Nano", "Provider"])
 def test_browser(secured: Server, nano: NanoIdp, provider: OidcProvider, page: Page, issuer: str) -> None:
-    """From the refusal over the issuer's own pages (code flow, PKCE) to a private job, its result, and out again."""
+    """A login at the issuer (code flow, PKCE) leads to a private job."""
     page.goto(f"{secured.url}/probe/async")
     assert "for known users" in page.inner_text("main")
     page.get_by_role("main").get_by_role("link", name="Log in").click()
@@ -263,7 +265,7 @@ def test_browser(secured: Server, nano: NanoIdp, provider: OidcProvider, page: P
     assert f"alice@127.0.0.1:{port}" in page.inner_text("body")
     job = page.url
     assert httpx2.get(job).status_code == 401
-    cookies = {one["name"]: one for one in page.context.cookies()}
+    cookies = {cookie["name"]: cookie for cookie in page.context.cookies()}
     assert cookies["uws_session"]["httpOnly"] and cookies["uws_session"]["sameSite"] == "Lax"
     assert page.request.get(f"{job}/results/result").status == 200
     page.locator(".account a").click()
@@ -283,7 +285,7 @@ def test_browser_with_a_token(secured: Server, nano: NanoIdp, page: Page) -> Non
 
 
 def test_a_form_of_another_site_in_a_browser(secured: Server, nano: NanoIdp, page: Page, tmp_path: Path) -> None:
-    """CSRF for real: Chromium, logged in, sends a foreign page's form; nothing comes of it."""
+    """CSRF: a foreign page's form does nothing in Chromium."""
     page.goto(f"{secured.url}/login")
     page.get_by_label("Access token").fill(nano.token("bob"))
     page.get_by_role("button", name="Log in").click()
@@ -312,18 +314,18 @@ class Shell:
         clean = {name: value for name, value in os.environ.items() if not name.startswith(drop)}
         self.environment = {**clean, "HOME": str(home), "PYTHONPATH": str(ROOT)}
 
-    def start(self, *words: str, **more: str) -> subprocess.Popen[str]:
+    def start(self, *words: str, **environment: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "uws_service", *words],
-            env={**self.environment, **more},
+            env={**self.environment, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
-    def run(self, *words: str, **more: str) -> str:
-        """What a command prints, on both outputs."""
-        out, err = self.start(*words, **more).communicate(timeout=120)
+    def run(self, *words: str, **environment: str) -> str:
+        """Return what a command prints, on both outputs."""
+        out, err = self.start(*words, **environment).communicate(timeout=120)
         assert "Traceback" not in err
         return out + err
 
@@ -334,7 +336,7 @@ def shell(tmp_path: Path) -> Shell:
 
 
 def logged_in(shell: Shell, server: Server, nano: NanoIdp, user: str, *options: str) -> None:
-    """``login``, while somebody opens the link that it prints."""
+    """Run ``login`` and open the link that it prints."""
     process = shell.start("login", f"{server.url}/probe/async", "--issuer", nano.url, *options)
     assert process.stderr is not None
     line = process.stderr.readline()
@@ -345,7 +347,7 @@ def logged_in(shell: Shell, server: Server, nano: NanoIdp, user: str, *options: 
 
 
 def test_command_line(secured: Server, nano: NanoIdp, shell: Shell) -> None:
-    """RFC 8628: login by device flow, a private job, refresh by itself, logout."""
+    """RFC 8628: device flow, a private job, refresh, logout."""
     jobs = f"{secured.url}/probe/async"
     assert "wants you to authenticate" in shell.run("list", jobs)
     logged_in(shell, secured, nano, "carol")
@@ -354,18 +356,18 @@ def test_command_line(secured: Server, nano: NanoIdp, shell: Shell) -> None:
     job = shell.run("submit", jobs, "OUTPUT=8", "--wait").split()[0]
     assert job.startswith(jobs)
     assert f"carol@127.0.0.1:{nano.port}" in shell.run("show", job)
-    kept = json.loads(file.read_text())
-    assert list(kept) == [secured.url]
-    first = kept[secured.url]["access_token"]
-    kept[secured.url]["expires"] = time.time() - 5
-    file.write_text(json.dumps(kept))
+    stored = json.loads(file.read_text())
+    assert list(stored) == [secured.url]
+    first = stored[secured.url]["access_token"]
+    stored[secured.url]["expires"] = time.time() - 5
+    file.write_text(json.dumps(stored))
     second = shell.run("token", jobs).strip()
     assert second and second != first
     assert httpx2.get(job, headers={"Authorization": f"Bearer {second}"}).status_code == 200
-    kept = json.loads(file.read_text())
-    assert kept[secured.url]["access_token"] == second
-    kept[secured.url] |= {"expires": time.time() - 5, "refresh_token": "gone"}
-    file.write_text(json.dumps(kept))
+    stored = json.loads(file.read_text())
+    assert stored[secured.url]["access_token"] == second
+    stored[secured.url] |= {"expires": time.time() - 5, "refresh_token": "gone"}
+    file.write_text(json.dumps(stored))
     assert "log in again" in shell.run("show", job)
     assert "Logged out" in shell.run("logout", jobs)
     assert "there is no login" in shell.run("logout", jobs)
@@ -373,32 +375,32 @@ def test_command_line(secured: Server, nano: NanoIdp, shell: Shell) -> None:
 
 
 def test_keyring(secured: Server, nano: NanoIdp, shell: Shell) -> None:
-    """The tokens are in the keyring alone, also after a refresh."""
+    """Tokens are in the keyring only."""
     pytest.importorskip("keyring")
-    kept = shell.home / "keyring"
+    stored = shell.home / "keyring"
     shell.environment |= {
         "PYTHON_KEYRING_BACKEND": "tests.auth.keyring_file.FileKeyring",
-        "KEYRING_FILE": str(kept),
+        "KEYRING_FILE": str(stored),
     }
     jobs = f"{secured.url}/probe/async"
     logged_in(shell, secured, nano, "carol", "--keyring")
     file = shell.home / ".config" / "uws-service" / "tokens.json"
     assert json.loads(file.read_text()) == {secured.url: {"keyring": True}}
     first = shell.run("token", jobs).strip()
-    assert first in kept.read_text() and first.count(".") == 2
-    content = json.loads(kept.read_text())
+    assert first in stored.read_text() and first.count(".") == 2
+    content = json.loads(stored.read_text())
     name = next(iter(content))
     content[name] = json.dumps({**json.loads(content[name]), "expires": 0})
-    kept.write_text(json.dumps(content))
+    stored.write_text(json.dumps(content))
     second = shell.run("token", jobs).strip()
-    assert second != first and second in kept.read_text()
+    assert second != first and second in stored.read_text()
     assert json.loads(file.read_text()) == {secured.url: {"keyring": True}}
     assert "Logged out" in shell.run("logout", jobs)
-    assert json.loads(kept.read_text()) == {} and json.loads(file.read_text()) == {}
+    assert json.loads(stored.read_text()) == {} and json.loads(file.read_text()) == {}
 
 
 def test_where_tokens_are_found(secured: Server, nano: NanoIdp, shell: Shell, tmp_path: Path) -> None:
-    """--token, the environment, and WLCG's order; each wins over those after it."""
+    """--token wins over the environment and WLCG's places."""
     url = f"{secured.url}/login"
     runtime = tmp_path / "runtime"
     runtime.mkdir()
@@ -408,8 +410,8 @@ def test_where_tokens_are_found(secured: Server, nano: NanoIdp, shell: Shell, tm
     steps = {"XDG_RUNTIME_DIR": str(runtime)}
 
     def who() -> str:
-        shown = shell.run("token", url, **steps).strip()
-        return next((name for name, token in tokens.items() if token == shown), shown)
+        printed = shell.run("token", url, **steps).strip()
+        return next((name for name, token in tokens.items() if token == printed), printed)
 
     assert who() == "xdg"
     logged_in(shell, secured, nano, "bob")
@@ -421,8 +423,8 @@ def test_where_tokens_are_found(secured: Server, nano: NanoIdp, shell: Shell, tm
     steps["UWS_CLIENT_TOKEN"] = tokens["client"]
     assert who() == "client"
     job = shell.run("submit", f"{secured.url}/probe/async", "--token", tokens["option"], **steps).strip()
-    shown = shell.run("show", job, "--token", f"@{tmp_path / 'option'}", **steps)
-    assert "No such file" in shown
+    printed = shell.run("show", job, "--token", f"@{tmp_path / 'option'}", **steps)
+    assert "No such file" in printed
     (tmp_path / "option").write_text(tokens["option"])
     assert "option@" in shell.run("show", job, "--token", f"@{tmp_path / 'option'}", **steps)
     assert "is not sent to http://192.0.2.1" in shell.run("list", "http://192.0.2.1/probe/async", **steps)

@@ -1,4 +1,4 @@
-"""Access to data for jobs: a real issuer exchanges tokens, a server of files asks for them, a service runs jobs."""
+"""Jobs that fetch data with tokens of a real issuer."""
 
 from __future__ import annotations
 
@@ -35,30 +35,30 @@ from uws_service.settings import Settings
 from uws_service.sites.kubernetes.manifest import job_manifest
 from uws_service.sites.kubernetes.settings import KubernetesSite
 
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent
 AUDIENCE = "https://data.example.org"
 REDIRECTS = ("http://127.0.0.1:1/login/callback",)
 CONTENT = b"x" * 4321
 
 
 class Archive:
-    """Serves a file to whoever brings a token for it; remembers every Authorization that it was sent."""
+    """A server of a file that needs a token; it records requests."""
 
     def __init__(self) -> None:
-        self.seen: list[tuple[str, str]] = []
+        self.requests: list[tuple[str, str]] = []
         self.leads_to = ""
         archive = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                sent = self.headers.get("Authorization", "")
-                archive.seen.append((self.path, sent))
+                header = self.headers.get("Authorization", "")
+                archive.requests.append((self.path, header))
                 if self.path == "/leads":
                     self.send_response(302)
                     self.send_header("location", archive.leads_to)
                     self.end_headers()
                     return
-                good = self.path == "/open" or archive.is_good(sent)
+                good = self.path == "/open" or archive.is_good(header)
                 self.send_response(200 if good else 401)
                 self.send_header("content-length", str(len(CONTENT) if good else 0))
                 self.end_headers()
@@ -73,18 +73,18 @@ class Archive:
         Thread(target=self.server.serve_forever, daemon=True).start()
 
     @staticmethod
-    def is_good(sent: str) -> bool:
-        """Whether a token was made for this archive, with leeway; the issuer's signature is not what is tested here."""
-        if not sent.startswith("Bearer "):
+    def is_good(header: str) -> bool:
+        """Return whether a token is for this archive."""
+        if not header.startswith("Bearer "):
             return False
-        claims = _segment(sent.split(".")[1])
+        claims = _segment(header.split(".")[1])
         return bool(
             claims["aud"] == AUDIENCE and claims["scope"] == "storage.read" and claims["exp"] > time.time() - 30
         )
 
     def tokens(self) -> list[str]:
-        """All tokens that came."""
-        return [sent.removeprefix("Bearer ") for _, sent in self.seen if sent]
+        """Return all tokens that came."""
+        return [header.removeprefix("Bearer ") for _, header in self.requests if header]
 
     def close(self) -> None:
         self.server.shutdown()
@@ -93,7 +93,7 @@ class Archive:
 
 @pytest.fixture(scope="module")
 def archive() -> Iterator[Archive]:
-    """The host that the settings name."""
+    """Yield the host that the settings name."""
     running = Archive()
     yield running
     running.close()
@@ -101,15 +101,15 @@ def archive() -> Iterator[Archive]:
 
 @pytest.fixture(scope="module")
 def stranger() -> Iterator[Archive]:
-    """A host that the settings do not name."""
+    """Yield a host that the settings do not name."""
     running = Archive()
     yield running
     running.close()
 
 
 @contextmanager
-def service(folder: Path, issuer: OidcProvider, archive: Archive, **more: Any) -> Iterator[Server]:
-    """A service whose jobs get tokens for the archive; one job runs at a time."""
+def service(folder: Path, issuer: OidcProvider, archive: Archive, **changes: Any) -> Iterator[Server]:
+    """Yield a service whose jobs get tokens for the archive."""
     client = {"client_id": CLIENT, "client_secret": SECRET}
     auth = {
         "issuers": [issuer.settings(**client)],
@@ -117,10 +117,10 @@ def service(folder: Path, issuer: OidcProvider, archive: Archive, **more: Any) -
         "applications": {"fetcher": {"anonymous": True}},
         "administrators": [f"other@127.0.0.1:{issuer.port}"],
         "timeout": 1,
-        **more,
+        **changes,
     }
     settings = {
-        "UWS_APPLICATIONS": json.dumps([str(PROBE), str(HERE / "fetcher.yaml"), str(HERE / "asker.yaml")]),
+        "UWS_APPLICATIONS": json.dumps([str(PROBE), str(FOLDER / "fetcher.yaml"), str(FOLDER / "asker.yaml")]),
         "UWS_SITES": '[{"name": "local", "slots": 1}]',
         "UWS_FETCH": '{"allow_private": true}',
         "UWS_LOG_FORMAT": "json",
@@ -137,7 +137,7 @@ def service(folder: Path, issuer: OidcProvider, archive: Archive, **more: Any) -
 
 @pytest.fixture(scope="module")
 def issuer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OidcProvider]:
-    """One that gives refresh tokens with what it exchanges."""
+    """Yield an issuer that gives refresh tokens."""
     running = OidcProvider(tmp_path_factory.mktemp("exchange"), redirects=REDIRECTS)
     running.start()
     yield running
@@ -162,51 +162,51 @@ class User:
         return httpx2.post(f"{self.server.url}/{application}/async", data=data, headers=self.headers, timeout=180)
 
     def run(self, application: str, **data: str) -> str:
-        made = self.post(application, PHASE="RUN", **data)
-        assert made.status_code == 303, made.text
-        return str(made.headers["location"])
+        created = self.post(application, PHASE="RUN", **data)
+        assert created.status_code == 303, created.text
+        return str(created.headers["location"])
 
     def get(self, url: str) -> httpx2.Response:
         return httpx2.get(url, headers=self.headers, timeout=180)
 
     def wait(self, job: str, *phases: str) -> str:
-        wanted = phases or ("COMPLETED", "ERROR", "ABORTED")
-        return str(eventually(lambda: (one := self.get(f"{job}/phase").text) in wanted and one))
+        expected = phases or ("COMPLETED", "ERROR", "ABORTED")
+        return str(eventually(lambda: (phase := self.get(f"{job}/phase").text) in expected and phase))
 
 
 def eventually(condition: Callable[[], Any], seconds: float = 180) -> Any:
-    """The first true value of a condition."""
+    """Return the first true value of a condition."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if found := condition():
-            return found
+        if value := condition():
+            return value
         time.sleep(0.05)
     raise AssertionError("it does not happen")
 
 
 def grants(server: Server) -> list[tuple[Any, ...]]:
-    """The rows of all tokens that are kept."""
+    """Return the rows of all stored tokens."""
     with sqlite3.connect(f"file:{server.folder}/data/uws.db?mode=ro", uri=True) as database:
         return database.execute("SELECT * FROM data_grant").fetchall()
 
 
 def test_a_file_that_needs_a_token(ready: Server, issuer: OidcProvider, archive: Archive) -> None:
-    """The agent brings it with a token of the caller's for that host alone; the job keeps nothing of it."""
+    """The agent fetches it with a token for that host."""
     user = User(ready, issuer.token("robot"))
     job = user.run("fetcher", FILE=f"{archive.url}/file")
     assert user.wait(job) == "COMPLETED", user.get(f"{job}/error").text
-    said = user.get(f"{job}/results/result").text
-    assert said.startswith(f"{len(CONTENT)} ")
-    path, sent = archive.seen[-1]
-    assert path == "/file" and archive.is_good(sent)
-    token = sent.removeprefix("Bearer ")
+    text = user.get(f"{job}/results/result").text
+    assert text.startswith(f"{len(CONTENT)} ")
+    path, header = archive.requests[-1]
+    assert path == "/file" and archive.is_good(header)
+    token = header.removeprefix("Bearer ")
     assert token != user.token and _segment(token.split(".")[1])["sub"] == "robot"
-    assert token not in said and "BEARER" not in said
+    assert token not in text and "BEARER" not in text
     assert not grants(ready)
 
 
 def test_without_a_token_of_the_owner(ready: Server, issuer: OidcProvider, archive: Archive) -> None:
-    """Nobody's job is fetched without one; whoever starts another's job lends nothing to it."""
+    """Only the owner's own token is exchanged."""
     nobody = User(ready, None)
     before = len(archive.tokens())
     job = nobody.run("fetcher", FILE=f"{archive.url}/file")
@@ -216,15 +216,15 @@ def test_without_a_token_of_the_owner(ready: Server, issuer: OidcProvider, archi
     assert nobody.wait(nobody.run("fetcher", FILE=f"{archive.url}/open")) == "COMPLETED"
     robot, admin = User(ready, issuer.token("robot")), User(ready, issuer.token("other"))
     for maker in (robot, nobody):
-        made = maker.post("fetcher", FILE=f"{archive.url}/file")
-        job = made.headers["location"]
+        created = maker.post("fetcher", FILE=f"{archive.url}/file")
+        job = created.headers["location"]
         started = httpx2.post(f"{job}/phase", data={"PHASE": "RUN"}, headers=admin.headers)
         assert started.status_code == 303 and admin.wait(job) == "ERROR"
     assert len(archive.tokens()) == before
 
 
 def test_hosts_that_are_not_meant(ready: Server, issuer: OidcProvider, archive: Archive, stranger: Archive) -> None:
-    """Neither another host, nor one that the right host leads to, nor one that only looks like it."""
+    """Other hosts get no token, also not by redirect."""
     user = User(ready, issuer.token("robot"))
     archive.leads_to = f"{stranger.url}/open"
     for url in (f"{stranger.url}/open", f"{archive.url}/leads", f"http://{archive.host}@{stranger.host}/open"):
@@ -233,7 +233,7 @@ def test_hosts_that_are_not_meant(ready: Server, issuer: OidcProvider, archive: 
 
 
 def test_a_token_for_the_command(ready: Server, issuer: OidcProvider) -> None:
-    """Only an application that asks for it by name; in a file, and in no environment."""
+    """A command that asks for a token gets it in a file."""
     user = User(ready, issuer.token("robot"))
     job = user.run("asker")
     assert user.wait(job) == "COMPLETED", user.get(f"{job}/error").text
@@ -247,7 +247,7 @@ def test_a_token_for_the_command(ready: Server, issuer: OidcProvider) -> None:
 
 
 def test_an_issuer_that_says_no(tmp_path: Path, issuer: OidcProvider, archive: Archive) -> None:
-    """The answer says who refused what, and there is no job."""
+    """The answer names the issuer; no job is made."""
     wrong = [{"hosts": [archive.host], "audience": "https://other.example.org", "scopes": ["storage.read"]}]
     with service(tmp_path, issuer, archive, data_access=wrong) as server:
         user = User(server, issuer.token("robot"))
@@ -262,7 +262,7 @@ def test_an_issuer_that_says_no(tmp_path: Path, issuer: OidcProvider, archive: A
 
 
 def test_an_issuer_that_is_down_at_the_start(ready: Server, issuer: OidcProvider, archive: Archive) -> None:
-    """503 with Retry-After, and nothing is half done: no job, or one that is PENDING as before."""
+    """503 with Retry-After; nothing is half done."""
     user = User(ready, issuer.token("robot"))
     pending = user.post("fetcher", FILE=f"{archive.url}/file").headers["location"]
     before = user.get(f"{ready.url}/fetcher/async").text
@@ -302,8 +302,8 @@ def test_a_job_that_waits_longer_than_its_token(
             rows = {row[0]: row for row in grants(server)}
             assert len(rows) == 2
             assert (user.token or "") not in str(rows) and "access" not in str(rows)
-            mine = second.rpartition("/")[2]
-            eventually(lambda: {row[0]: row for row in grants(server)}[mine][2] != rows[mine][2])
+            job_id = second.rpartition("/")[2]
+            eventually(lambda: {row[0]: row for row in grants(server)}[job_id][2] != rows[job_id][2])
             httpx2.delete(first, headers=user.headers)
             assert user.wait(second) == "COMPLETED", user.get(f"{second}/error").text
             assert user.wait(third) == "COMPLETED"
@@ -318,10 +318,10 @@ def test_a_job_that_waits_longer_than_its_token(
             ends = next(row[3] for row in grants(server) if row[0] == second.rpartition("/")[2])
             eventually(lambda: time.time() * 1000 > ends)
             httpx2.delete(first, headers=user.headers)
-            told = {**user.headers, "Accept": "application/json"}
+            headers = {**user.headers, "Accept": "application/json"}
 
             def waits() -> bool:
-                info = httpx2.get(second, headers=told).text
+                info = httpx2.get(second, headers=headers).text
                 return "access to data" in info
 
             eventually(waits)
@@ -345,7 +345,7 @@ def test_a_job_that_waits_longer_than_its_token(
 
 
 def test_a_service_that_is_killed(tmp_path: Path, issuer: OidcProvider, archive: Archive, stranger: Archive) -> None:
-    """A job that waits keeps its access; what a browser's session starts has none."""
+    """A waiting job keeps its access; sessions give none."""
     with service(tmp_path, issuer, archive) as server:
         user = User(server, issuer.token("robot"))
         first = user.run("fetcher", FILE=f"{stranger.url}/open", SECONDS="60")
@@ -363,12 +363,12 @@ def test_a_service_that_is_killed(tmp_path: Path, issuer: OidcProvider, archive:
 
 
 def rows_end(server: Server, job: str) -> int:
-    """When the token of a job ends, in milliseconds."""
+    """Return when a job's token expires, in milliseconds."""
     return next((int(row[3]) for row in grants(server) if row[0] == job.rpartition("/")[2]), 0)
 
 
 def test_nothing_of_it_is_left_behind(ready: Server, issuer: OidcProvider, archive: Archive) -> None:
-    """After all of the above: no token in any log, column, or file of the service, and the key is its own alone."""
+    """No token of the tests above is in logs, database or files."""
     user = User(ready, issuer.token("robot"))
     assert user.wait(user.run("fetcher", FILE=f"{archive.url}/file")) == "COMPLETED"
     running = user.run("fetcher", FILE=f"{archive.url}/file", SECONDS="50")
@@ -398,29 +398,29 @@ def test_nothing_of_it_is_left_behind(ready: Server, issuer: OidcProvider, archi
     for secret in secrets:
         assert secret.encode() not in content
     for page in ("", "/parameters", "/results", "/logs/stdout", "/logs/stderr"):
-        shown = user.get(running + page).text
-        assert not any(secret in shown for secret in secrets)
+        page_text = user.get(running + page).text
+        assert not any(secret in page_text for secret in secrets)
     httpx2.delete(running, headers=user.headers)
     assert "Traceback" not in ready.log.read_text()
 
 
 def pids_below(server: Server) -> list[str]:
-    """The processes of the service's agents and their commands, known by the folder in their words."""
+    """Return the processes of the service's agents and commands."""
     mark = str(server.folder / "data").encode()
-    found = []
+    pids = []
     for path in Path("/proc").iterdir():
         if path.name.isdigit():
             try:
                 if mark in (path / "environ").read_bytes() + (path / "cmdline").read_bytes():
-                    found.append(path.name)
+                    pids.append(path.name)
             except OSError:
                 continue
-    return found
+    return pids
 
 
 @contextmanager
 def upstream(claim: dict[str, Any]) -> Iterator[str]:
-    """The service's end of the agents' resources, with one claim's answer."""
+    """Serve the agents' resources with this answer to a claim."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -442,7 +442,7 @@ def upstream(claim: dict[str, Any]) -> Iterator[str]:
 
 
 def pod_of(folder: Path, claim: dict[str, Any]) -> Path:
-    """The files of a pod whose agent was answered with this claim, once the command could start."""
+    """Return a pod's files once its command could start."""
     root = folder / "pod"
     for name in ("input", "output", "progress", "agent", "bin"):
         (root / name).mkdir(parents=True)
@@ -465,7 +465,7 @@ def pod_of(folder: Path, claim: dict[str, Any]) -> Path:
 
 @pytest.mark.anyio
 async def test_an_agent_in_a_pod(tmp_path: Path, issuer: OidcProvider, archive: Archive) -> None:
-    """It gets tokens in the answer to its claim, and nobody after the job's end; the pod's files hold none."""
+    """Tokens come with the claim, and end with the job."""
     auth = {
         "issuers": [issuer.settings(client_id=CLIENT, client_secret=SECRET)],
         "data_access": [{"hosts": [archive.host], "audience": AUDIENCE, "scopes": ["storage.read"]}],
@@ -473,7 +473,7 @@ async def test_an_agent_in_a_pod(tmp_path: Path, issuer: OidcProvider, archive: 
     settings = Settings.load(
         data=tmp_path / "data",
         auth=auth,
-        applications=[HERE / "fetcher.yaml"],
+        applications=[FOLDER / "fetcher.yaml"],
         controller=False,
         fetch={"allow_private": True},
     )
@@ -481,15 +481,15 @@ async def test_an_agent_in_a_pod(tmp_path: Path, issuer: OidcProvider, archive: 
     async with running(settings) as runtime:
         assert runtime.user_tokens is not None
         identity, _ = await runtime.user_tokens.verify(token)
-        wanted = Request(parameters=(Parameter("FILE", f"{archive.url}/file"),), run=True)
+        request = Request(parameters=(Parameter("FILE", f"{archive.url}/file"),), run=True)
         application = runtime.applications["fetcher"]
-        job, _ = await runtime.service.create(application, identity, wanted, token=token)
+        job, _ = await runtime.service.create(application, identity, request, token=token)
         (attempt,) = await runtime.store.attempts(job.id)
         assert await runtime.store.begin_attempt(attempt, 1)
         pod = AgentIdentity(frozenset({"local"}), job.id, 1, "pod-1")
         claim = await runtime.agents.claim(pod)
-        held = claim["data"]["tokens"]
-        assert list(held) == [archive.host] and held[archive.host] != token and claim["data"]["command"] is None
+        tokens = claim["data"]["tokens"]
+        assert list(tokens) == [archive.host] and tokens[archive.host] != token and claim["data"]["command"] is None
         manifest = json.dumps(
             job_manifest(
                 launch(application, job, check(application, job.parameters), 1),
@@ -497,7 +497,7 @@ async def test_an_agent_in_a_pod(tmp_path: Path, issuer: OidcProvider, archive: 
                 "instance",
             )
         )
-        assert held[archive.host] not in manifest and token not in manifest
+        assert tokens[archive.host] not in manifest and token not in manifest
         await runtime.service.abort("fetcher", job.id, identity)
         assert not await runtime.store.grants.of(job.id)
         with pytest.raises(Forbidden):
@@ -505,13 +505,13 @@ async def test_an_agent_in_a_pod(tmp_path: Path, issuer: OidcProvider, archive: 
     before = len(archive.tokens())
     root = pod_of(tmp_path, claim)
     assert (root / "input" / "files" / "FILE").read_bytes() == CONTENT
-    assert archive.tokens()[before:] == [held[archive.host]]
+    assert archive.tokens()[before:] == [tokens[archive.host]]
     for path in (*root.rglob("*"), tmp_path / "agent.log"):
-        assert path.is_dir() or held[archive.host].encode() not in path.read_bytes(), path
+        assert path.is_dir() or tokens[archive.host].encode() not in path.read_bytes(), path
 
 
 @pytest.mark.parametrize(
-    ("more", "words"),
+    ("changes", "words"),
     [
         ({"hosts": ["https://data.example.org"]}, "no scheme"),
         ({"hosts": ["*.example.org"]}, "no scheme, path or wildcard"),
@@ -519,10 +519,10 @@ async def test_an_agent_in_a_pod(tmp_path: Path, issuer: OidcProvider, archive: 
         ({"issuer": "https://other.example.org"}, "no URL of an issuer with client_id"),
     ],
 )
-def test_settings_that_can_not_be(more: dict[str, Any], words: str) -> None:
-    """Each says what is wrong and what is allowed."""
+def test_settings_that_can_not_be(changes: dict[str, Any], words: str) -> None:
+    """Messages say what is wrong and what is allowed."""
     issuer = {"url": "https://iam.example.org", "audience": "uws-api", "client_id": "uws"}
-    data = {"hosts": ["data.example.org"], "audience": AUDIENCE, **more}
+    data = {"hosts": ["data.example.org"], "audience": AUDIENCE, **changes}
     with pytest.raises(ValueError, match=words):
         Auth.model_validate({"issuers": [issuer], "data_access": [data]})
     with pytest.raises(ValueError, match="needs an issuer with client_id"):
@@ -530,21 +530,21 @@ def test_settings_that_can_not_be(more: dict[str, Any], words: str) -> None:
 
 
 def test_a_key_that_processes_do_not_share(tmp_path: Path) -> None:
-    """With PostgreSQL the key must be in the settings, which is found before anything is opened."""
+    """With PostgreSQL the key must be in the settings."""
     issuer = {"url": "https://iam.example.org", "audience": "uws-api", "client_id": "uws"}
     auth = {"issuers": [issuer], "data_access": [{"hosts": ["data.example.org"], "audience": AUDIENCE}]}
-    given: dict[str, Any] = {"data": tmp_path, "database": "postgresql://127.0.0.1:1/none"}
+    overrides: dict[str, Any] = {"data": tmp_path, "database": "postgresql://127.0.0.1:1/none"}
     with pytest.raises(ConfigurationError, match="sealing_key is missing"):
-        applications_of(Settings.load(auth=auth, **given))
-    settings = Settings.load(auth={**auth, "sealing_key": "x" * 32}, **given)
+        applications_of(Settings.load(auth=auth, **overrides))
+    settings = Settings.load(auth={**auth, "sealing_key": "x" * 32}, **overrides)
     assert applications_of(settings) and "x" * 32 not in repr(settings)
-    with pytest.raises(ConfigurationError, match="sealing_key") as caught:
-        Settings.load(auth={**auth, "sealing_key": "short one"}, **given)
-    assert "short one" not in caught.value.message
+    with pytest.raises(ConfigurationError, match="sealing_key") as error:
+        Settings.load(auth={**auth, "sealing_key": "short one"}, **overrides)
+    assert "short one" not in error.value.message
 
 
 def test_what_is_locked() -> None:
-    """Only with the key, only for its purpose, only unchanged."""
+    """Values open only unchanged, with key and purpose."""
     locked = lock(b"key", "job 1", "secret")
     assert "secret" not in locked and lock(b"key", "job 1", "secret") != locked
     assert unlock(b"key", "job 1", locked) == "secret"
@@ -558,4 +558,4 @@ def test_a_key_that_two_make_at_once(tmp_path: Path) -> None:
     file = tmp_path / "key"
     with ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(lambda _: key_in(file), range(16)))) == 1
-    assert file.stat().st_mode & 0o777 == 0o600 and [one.name for one in tmp_path.iterdir()] == ["key"]
+    assert file.stat().st_mode & 0o777 == 0o600 and [path.name for path in tmp_path.iterdir()] == ["key"]

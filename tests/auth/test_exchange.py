@@ -1,4 +1,4 @@
-"""What an issuer may answer when a token is exchanged, over HTTP: nothing broader than what was asked for is taken."""
+"""Answers of issuers to token exchange; broader tokens are refused."""
 
 from __future__ import annotations
 
@@ -21,21 +21,25 @@ GOOD: dict[str, Any] = {"access_token": "new", "token_type": "Bearer", "expires_
 
 
 class Endpoint:
-    """A token endpoint that answers what a test wants, and remembers what it was asked."""
+    """A token endpoint with set answers; it records requests."""
 
     def __init__(self) -> None:
         self.answer: tuple[int, dict[str, str], bytes] = (200, {}, b"")
-        self.asked: list[tuple[str | None, dict[str, str]]] = []
+        self.requests: list[tuple[str | None, dict[str, str]]] = []
         endpoint = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                found = {"issuer": endpoint.url, "jwks_uri": endpoint.url + "/k", "token_endpoint": endpoint.url + "/t"}
-                self._say(200, {}, json.dumps(found).encode())
+                document = {
+                    "issuer": endpoint.url,
+                    "jwks_uri": endpoint.url + "/k",
+                    "token_endpoint": endpoint.url + "/t",
+                }
+                self._say(200, {}, json.dumps(document).encode())
 
             def do_POST(self) -> None:
                 form = self.rfile.read(int(self.headers["content-length"])).decode()
-                endpoint.asked.append((self.headers["authorization"], dict(parse_qsl(form))))
+                endpoint.requests.append((self.headers["authorization"], dict(parse_qsl(form))))
                 self._say(*endpoint.answer)
 
             def _say(self, status: int, headers: dict[str, str], body: bytes) -> None:
@@ -65,9 +69,9 @@ def endpoint() -> Iterator[Endpoint]:
 @pytest.fixture
 async def tokens(endpoint: Endpoint) -> Any:
     issuer = {"url": endpoint.url, "audience": "uws-api", "client_id": "uws", "client_secret": "s"}
-    made = Tokens(Auth.model_validate({"issuers": [issuer]}))
-    yield made
-    await made.close()
+    tokens = Tokens(Auth.model_validate({"issuers": [issuer]}))
+    yield tokens
+    await tokens.close()
 
 
 def said(status: int = 200, **changes: Any) -> tuple[int, dict[str, str], bytes]:
@@ -75,17 +79,17 @@ def said(status: int = 200, **changes: Any) -> tuple[int, dict[str, str], bytes]
 
 
 async def test_what_is_asked(endpoint: Endpoint, tokens: Tokens) -> None:
-    """RFC 8693 §2.1, as the client that the service is there; then the refresh token alone."""
+    """RFC 8693 §2.1, authenticated as the service's client."""
     issuer = tokens.issuers[endpoint.url]
     endpoint.answer = said(refresh_token="again")
     granted = await exchange(tokens, issuer, "mine", "https://data", ("read", "list"))
     assert (granted.access, granted.seconds, granted.refresh) == ("new", 60, "again")
-    who, form = endpoint.asked[0]
-    assert who is not None and who.startswith("Basic ")
+    credentials, form = endpoint.requests[0]
+    assert credentials is not None and credentials.startswith("Basic ")
     assert form["grant_type"] == GRANT and form["subject_token"] == "mine" and form["audience"] == "https://data"
     assert form["scope"] == "read list" and form["subject_token_type"].endswith("token-type:access_token")
     await refresh(tokens, issuer, "again", "https://data", ("read",))
-    assert endpoint.asked[1][1] == {"grant_type": "refresh_token", "refresh_token": "again"}
+    assert endpoint.requests[1][1] == {"grant_type": "refresh_token", "refresh_token": "again"}
 
 
 @pytest.mark.parametrize(
@@ -107,9 +111,9 @@ async def test_answers_that_are_not_taken(
     endpoint: Endpoint, tokens: Tokens, answer: tuple[int, dict[str, str], bytes], words: str
 ) -> None:
     endpoint.answer = answer
-    with pytest.raises(Forbidden, match=words) as caught:
+    with pytest.raises(Forbidden, match=words) as error:
         await exchange(tokens, tokens.issuers[endpoint.url], "mine", "https://data", ("read",))
-    assert "127.0.0.1" in caught.value.message
+    assert "127.0.0.1" in error.value.message
 
 
 @pytest.mark.parametrize(
@@ -127,6 +131,6 @@ async def test_answers_that_may_pass(
     endpoint: Endpoint, tokens: Tokens, answer: tuple[int, dict[str, str], bytes]
 ) -> None:
     endpoint.answer = answer
-    with pytest.raises(ServiceUnavailable) as caught:
+    with pytest.raises(ServiceUnavailable) as error:
         await exchange(tokens, tokens.issuers[endpoint.url], "mine", "https://data", ("read",))
-    assert caught.value.retry_after
+    assert error.value.retry_after

@@ -1,4 +1,4 @@
-"""Names of groups and scopes without any network: what settings and callers mean by them, and what is refused."""
+"""Names of groups and scopes, without any network."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def caller(host: str, *groups: str, scopes: str = "", **settings: Any) -> Identi
 
 
 def test_a_name_without_an_issuer() -> None:
-    """It means the groups of the only issuer, of the first, or of those that the settings name."""
+    """It means the first issuer's group, or as set."""
     assert GroupNames.of(auth(FIRST)).resolve("team/") == (f"/team@{FIRST}",)
     assert GroupNames.of(auth(FIRST, SECOND)).resolve("/team") == (f"/team@{FIRST}",)
-    chosen = auth(FIRST, SECOND, THIRD, groups_from=[f"https://{SECOND}/", f"https://{THIRD}"])
-    assert GroupNames.of(chosen).resolve("/team") == (f"/team@{SECOND}", f"/team@{THIRD}")
-    assert GroupNames.of(chosen).resolve(f"team@{FIRST}") == (f"/team@{FIRST}",)
+    settings = auth(FIRST, SECOND, THIRD, groups_from=[f"https://{SECOND}/", f"https://{THIRD}"])
+    assert GroupNames.of(settings).resolve("/team") == (f"/team@{SECOND}", f"/team@{THIRD}")
+    assert GroupNames.of(settings).resolve(f"team@{FIRST}") == (f"/team@{FIRST}",)
     assert GroupNames.of(auth()).resolve("team") == ("/team",)
 
 
@@ -60,33 +60,33 @@ HOSTILE = ("/admin", "admin/", f"/admin@{FIRST}", f"admin@{FIRST}/", f"/admin@{F
 
 
 def test_another_issuer_can_not_name_itself_administrator() -> None:
-    """Whatever it writes, its groups end with its own name."""
+    """Its groups always end with its own name."""
     rules = Rules(auth(FIRST, SECOND, administrator_groups=["/admin"]))
     assert rules.ranked(caller(FIRST, "admin")).admin
     for name in HOSTILE:
         assert not rules.ranked(caller(SECOND, name)).admin, name
-    named = Rules(auth(FIRST, SECOND, administrator_groups=[f"/admin@{SECOND}"]))
-    assert named.ranked(caller(SECOND, "admin")).admin
+    second_rules = Rules(auth(FIRST, SECOND, administrator_groups=[f"/admin@{SECOND}"]))
+    assert second_rules.ranked(caller(SECOND, "admin")).admin
     for name in ("admin", f"admin@{SECOND}"):
-        assert not named.ranked(caller(FIRST, name)).admin
+        assert not second_rules.ranked(caller(FIRST, name)).admin
 
 
 def test_what_groups_give() -> None:
-    """Quotas, accounts and applications tell issuers apart as well."""
+    """Quotas, accounts and applications tell issuers apart."""
     settings: dict[str, Any] = {
         "quotas": {"default": {"queued": 1}, "groups": {"/admin": {"queued": 99}}},
         "accounting_groups": ["/admin", f"/users@{SECOND}"],
     }
     rules = Rules(auth(FIRST, SECOND, **settings))
     application = Application("app", "title", "text", ("true",), access=AccessSpec(groups=("/admin",)))
-    mine = rules.ranked(caller(FIRST, "admin"))
-    assert (rules.quota(mine).queued, mine.group) == (99, f"/admin@{FIRST}")
-    rules.require_use(application, mine)
+    member = rules.ranked(caller(FIRST, "admin"))
+    assert (rules.quota(member).queued, member.group) == (99, f"/admin@{FIRST}")
+    rules.require_use(application, member)
     for name in HOSTILE:
-        other = rules.ranked(caller(SECOND, name, "users"))
-        assert (rules.quota(other).queued, other.group) == (1, f"/users@{SECOND}")
+        outsider = rules.ranked(caller(SECOND, name, "users"))
+        assert (rules.quota(outsider).queued, outsider.group) == (1, f"/users@{SECOND}")
         with pytest.raises(Forbidden, match=f"members of /admin@{FIRST}"):
-            rules.require_use(application, other)
+            rules.require_use(application, outsider)
 
 
 def test_scopes_of_another_issuer() -> None:
@@ -104,7 +104,7 @@ def test_scopes_of_another_issuer() -> None:
 
 
 def test_sharing_with_a_group() -> None:
-    """Without an issuer it is the sharer's own group."""
+    """Without an issuer it is the sharer's group."""
     names = GroupNames.of(auth(FIRST, SECOND))
     assert names.of_caller("team", caller(SECOND)) == f"/team@{SECOND}"
     assert names.of_caller(f"team@{FIRST}", caller(SECOND)) == f"/team@{FIRST}"
@@ -146,11 +146,11 @@ def test_an_issuer_with_an_at() -> None:
 
 
 def test_what_check_config_says() -> None:
-    """Whose groups are meant, and the redirect URIs, as soon as there are several."""
+    """It names default issuers and redirect URIs."""
     assert remarks(auth(FIRST)) == []
     assert f"those of {FIRST} (the first issuer" in remarks(auth(FIRST, SECOND))[0]
-    chosen = auth(FIRST, SECOND, groups_from=[f"https://{SECOND}"])
-    assert f"those of {SECOND} (set by auth.groups_from)" in remarks(chosen)[0]
+    settings = auth(FIRST, SECOND, groups_from=[f"https://{SECOND}"])
+    assert f"those of {SECOND} (set by auth.groups_from)" in remarks(settings)[0]
     logins = [{"url": f"https://{host}", "audience": "a", "client_id": "c"} for host in (FIRST, SECOND)]
     assert remarks(Auth.model_validate({"issuers": logins}))[1:] == [
         f"The redirect URI to register at {FIRST} ends in /login/callback.",

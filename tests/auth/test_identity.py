@@ -1,4 +1,4 @@
-"""Who is believed, and who may touch what: U-160…U-163."""
+"""Trusted proxies and access to jobs: U-160 to U-163."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def test_identity() -> None:
 
 
 def test_access() -> None:
-    """U-161: another's job is forbidden; an anonymous one is open to whoever knows its id."""
+    """U-161: another's job is forbidden, an anonymous one open."""
     require_access("alice", Identity("alice"))
     require_access(None, ANONYMOUS)
     require_access(None, Identity("bob"))
-    for other in (Identity("bob"), ANONYMOUS):
+    for stranger in (Identity("bob"), ANONYMOUS):
         with pytest.raises(Forbidden):
-            require_access("alice", other)
+            require_access("alice", stranger)

@@ -1,4 +1,4 @@
-"""A running service under load while its issuer changes keys and is away, with a simulated clock; hostile issuers."""
+"""A service under load during outages, and hostile issuers."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def clocked(folder: Path, clock: Clock, auth: dict[str, object]) -> Iterator[Ser
 
 
 class Load:
-    """Callers that ask for one job without a pause; what they were answered, by the kind of token."""
+    """Callers without a pause, and their answers by kind of token."""
 
     def __init__(self, job: str) -> None:
         self.job = job
@@ -74,19 +74,19 @@ class Load:
             self.rounds += 1
 
     async def rounds_more(self, number: int) -> None:
-        """Wait until so many more rounds were made, each begun by one caller after this call."""
-        wanted = self.rounds + number
-        while self.rounds < wanted:  # noqa: ASYNC110 -- nothing announces it
+        """Wait for so many further rounds."""
+        target = self.rounds + number
+        while self.rounds < target:  # noqa: ASYNC110 -- nothing announces it
             await asyncio.sleep(0.005)
 
     def statuses(self, kind: str) -> set[int]:
-        """All statuses that a kind of token was answered with."""
-        return {status for one, status in self.answers if one == kind}
+        """Return all statuses for a kind of token."""
+        return {status for answered, status in self.answers if answered == kind}
 
 
 @pytest.mark.anyio
 async def test_rotation_and_outage_under_load(tmp_path: Path) -> None:
-    """A new key is taken at once; while the issuer is away no good request is lost, and no bad one let in."""
+    """Rotation and outage lose no good request and pass no bad one."""
     issuer = NanoIdp(tmp_path / "issuer")
     issuer.start()
     clock = Clock(tmp_path / "clock")
@@ -95,12 +95,12 @@ async def test_rotation_and_outage_under_load(tmp_path: Path) -> None:
         with clocked(tmp_path / "service", clock, {"issuers": [issuer.settings()], "cache": 50}) as server:
             long = int(time.time()) + 10_000
             first = issuer.signed(exp=long)
-            made = httpx2.post(f"{server.url}/sleep/async", headers={"Authorization": f"Bearer {first}"})
-            assert made.status_code == 303, made.text
-            load = Load(made.headers["location"])
-            bad = {what: token for what, (token, _) in bad_tokens(issuer).items()}
-            never = ("wrong audience", "alg none", "HMAC with the public key", "key of another issuer", "expired")
-            load.tokens = {"good": first, **{what: bad[what] for what in never}}
+            created = httpx2.post(f"{server.url}/sleep/async", headers={"Authorization": f"Bearer {first}"})
+            assert created.status_code == 303, created.text
+            load = Load(created.headers["location"])
+            bad = {fault: token for fault, (token, _) in bad_tokens(issuer).items()}
+            faults = ("wrong audience", "alg none", "HMAC with the public key", "key of another issuer", "expired")
+            load.tokens = {"good": first, **{fault: bad[fault] for fault in faults}}
             tasks = [asyncio.create_task(load.caller()) for _ in range(callers)]
             await load.rounds_more(2 * callers)
             issuer.rotate()
@@ -122,8 +122,8 @@ async def test_rotation_and_outage_under_load(tmp_path: Path) -> None:
             await load.http.aclose()
             assert load.statuses("good") == {200} and load.statuses("new key") == {200}, load.answers
             assert load.answers["good", 200] > STEPS * callers
-            for what in never:
-                assert load.statuses(what) == {401}, (what, load.answers)
+            for fault in faults:
+                assert load.statuses(fault) == {401}, (fault, load.answers)
             assert load.statuses("ends in the outage") == {401}, load.answers
             assert load.statuses("unknown key") <= {401, 503} and load.answers["unknown key", 503], load.answers
             assert "Traceback" not in server.log.read_text()
@@ -161,45 +161,45 @@ HOSTILE: dict[str, tuple[dict[str, Answer], int]] = {
 
 
 def test_issuers_that_misbehave(tmp_path: Path, nano: NanoIdp) -> None:
-    """Down, slow, answering HTML, redirecting, with keys of all kinds: a clear answer to their own callers only."""
+    """Their own callers get a clear answer, others notice nothing."""
     with contextlib.ExitStack() as stack:
-        urls = {what: stack.enter_context(hostile(answers)) for what, (answers, _) in HOSTILE.items()}
-        with hostile({}) as gone:
+        urls = {fault: stack.enter_context(hostile(answers)) for fault, (answers, _) in HOSTILE.items()}
+        with hostile({}) as absent_url:
             pass
-        issuers = [{"url": url, "audience": AUDIENCE} for url in (gone, *urls.values())]
+        issuers = [{"url": url, "audience": AUDIENCE} for url in (absent_url, *urls.values())]
         auth = {"issuers": [*issuers, nano.settings()], "timeout": 4}
         server = Server(tmp_path, {"UWS_AUTH": json.dumps(auth), "UWS_LOG_FORMAT": "json"})
         server.start()
         stack.callback(server.stop)
         url = f"{server.url}/sleep/async"
         good = {"Authorization": f"Bearer {nano.token('alice')}"}
-        for what, issuer, wanted in [
-            ("down", gone, 503),
-            *((what, urls[what], wanted) for what, (_, wanted) in HOSTILE.items()),
+        for fault, issuer, status in [
+            ("down", absent_url, 503),
+            *((fault, urls[fault], status) for fault, (_, status) in HOSTILE.items()),
         ]:
             token = token_for(issuer, KEY)
             answer = httpx2.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=180)
-            told = (what, answer.status_code, answer.text[:300])
-            assert answer.status_code == wanted, told
-            assert "Traceback" not in answer.text and token not in answer.text and "169.254" not in answer.text, told
-            if wanted == 503:
-                assert int(answer.headers["retry-after"]) > 0 and "can't be asked for its keys" in answer.text, told
-            if wanted == 401:
-                assert "does not have" in answer.text and "www-authenticate" in answer.headers, told
-            assert httpx2.get(url, headers=good).status_code == 200, what
-            assert httpx2.get(f"{server.url}/").status_code == 200, what
-        other = token_for(urls["one id twice"], RSAKey.generate_key(2048))
-        refused = httpx2.get(url, headers={"Authorization": f"Bearer {other}"})
+            details = (fault, answer.status_code, answer.text[:300])
+            assert answer.status_code == status, details
+            assert "Traceback" not in answer.text and token not in answer.text and "169.254" not in answer.text, details
+            if status == 503:
+                assert int(answer.headers["retry-after"]) > 0 and "can't be asked for its keys" in answer.text, details
+            if status == 401:
+                assert "does not have" in answer.text and "www-authenticate" in answer.headers, details
+            assert httpx2.get(url, headers=good).status_code == 200, fault
+            assert httpx2.get(f"{server.url}/").status_code == 200, fault
+        forged = token_for(urls["one id twice"], RSAKey.generate_key(2048))
+        refused = httpx2.get(url, headers={"Authorization": f"Bearer {forged}"})
         assert refused.status_code == 401 and "signature" in refused.text
         assert "Traceback" not in server.log.read_text()
 
 
 def test_a_flood_of_unknown_keys(tmp_path: Path) -> None:
-    """Two hundred invented key ids cost the issuer a few fetches, and others nothing."""
-    asked: list[str] = []
+    """Invented key ids cost the issuer a few fetches."""
+    paths: list[str] = []
 
     def keys(url: str) -> tuple[int, dict[str, str], bytes]:
-        asked.append(url)
+        paths.append(url)
         return published(PUBLIC)(url)
 
     with hostile({DISCOVERY: discovery, KEYS: keys}) as issuer:
@@ -219,6 +219,6 @@ def test_a_flood_of_unknown_keys(tmp_path: Path) -> None:
                     assert answer.status_code in (401, 503) and "Traceback" not in answer.text, answer.text
                     if number % 20 == 0:
                         assert http.get(url, headers=good).status_code == 200
-            assert len(asked) <= BURST + 1 + (time.monotonic() - began) / 10
+            assert len(paths) <= BURST + 1 + (time.monotonic() - began) / 10
         finally:
             server.stop()

@@ -1,4 +1,4 @@
-"""The plug-in for SRCNet's Permissions API, against a server that speaks its contract over HTTP."""
+"""SRCNet's Permissions API, spoken by a server of the test."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Question = tuple[str, str, str, dict[str, Any]]
 
 
 class Api:
-    """Answers as ``answer`` says, and records questions: path, route, method, body."""
+    """A server that records questions: path, route, method, body."""
 
     def __init__(self) -> None:
         self.questions: list[Question] = []
@@ -64,7 +64,7 @@ def api() -> Iterator[Api]:
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory, nano: NanoIdp, api: Api) -> Iterator[Server]:
-    """Yield a service that asks; what it was answered it remembers for longer than any test takes."""
+    """Yield a service that asks, and caches for a day."""
     permissions = {"url": api.url, "timeout": 15, "cache": 86400}
     settings = {
         "UWS_APPLICATIONS": f'["{PROBE}"]',
@@ -77,7 +77,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, nano: NanoIdp, api: Api) -
 
 
 def test_what_is_asked(guarded: Server, nano: NanoIdp, api: Api) -> None:
-    """Templates of routes and what stands in them; local checks first; reads of one's own jobs are not asked for."""
+    """Routes are sent as templates, after all local checks."""
     with httpx2.Client(headers={"Authorization": f"Bearer {nano.token('alice')}"}) as alice:
         api.questions.clear()
         url = f"{guarded.url}/probe/async"
@@ -117,7 +117,7 @@ def test_what_is_asked(guarded: Server, nano: NanoIdp, api: Api) -> None:
     ],
 )
 def test_answers(guarded: Server, nano: NanoIdp, api: Api, answer: tuple[int, bytes], status: int) -> None:
-    """A refusal is 403, a fault 503 with Retry-After; neither is remembered."""
+    """A refusal is 403, a fault 503; neither is cached."""
     headers = {"Authorization": f"Bearer {nano.token('carol')}"}
     url = f"{guarded.url}/probe/async"
     api.answer = answer
@@ -131,7 +131,7 @@ def test_answers(guarded: Server, nano: NanoIdp, api: Api, answer: tuple[int, by
 
 
 def test_an_outage(guarded: Server, nano: NanoIdp, api: Api) -> None:
-    """Slow is as good as down; reading one's own jobs goes on; the token is in no log."""
+    """A slow API is 503; reading one's own jobs goes on."""
     token = nano.token("root")
     headers = {"Authorization": f"Bearer {token}"}
     api.awake.clear()

@@ -1,4 +1,4 @@
-"""The rules of access without any network: who may use what, quotas, challenges, cookies, what is scrubbed."""
+"""Rules of access, quotas, challenges and cookies, without any network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from uws_service.applications import AccessSpec, Application
 from uws_service.auth import ANONYMOUS, Identity
 from uws_service.auth.policy import Rules, most_generous
-from uws_service.auth.quotas import Holding, Rates, require_room
+from uws_service.auth.quotas import MAX_BUCKETS, Buckets, Holding, Rates, require_room
 from uws_service.auth.settings import Auth, Quota
 from uws_service.auth.signed_cookies import cookie_value, pack, seal, unpack, unseal
 from uws_service.cli.operator_commands import shown_settings
@@ -68,7 +68,7 @@ def test_what_is_refused(access: AccessSpec, reason: str) -> None:
 
 
 def test_what_wins() -> None:
-    """The settings' word on one application, its own, the settings' on all."""
+    """Settings for one application win, then its descriptor."""
     opened = application(AccessSpec(anonymous=True))
     rules().require_use(opened, UNKNOWN)
     rules(access={"anonymous": True}).require_use(application(), UNKNOWN)
@@ -87,15 +87,15 @@ def test_access_that_contradicts_itself() -> None:
 
 
 def test_whose_share_counts() -> None:
-    """The first of the accounting groups that the caller is a member of."""
+    """The caller's first accounting group counts."""
     assert rules().ranked(MEMBER).group == f"/x@{HOST}"
-    chosen = rules(accounting_groups=["ska/c", "ska/b", "ska/a"])
-    assert chosen.ranked(ALICE).group == f"/ska/b@{HOST}"
-    assert chosen.ranked(MEMBER).group == ""
+    listed = rules(accounting_groups=["ska/c", "ska/b", "ska/a"])
+    assert listed.ranked(ALICE).group == f"/ska/b@{HOST}"
+    assert listed.ranked(MEMBER).group == ""
 
 
 def test_quotas_of_a_caller() -> None:
-    found = rules(
+    limited = rules(
         quotas={
             "default": {"queued": 1},
             "anonymous": {"queued": 0},
@@ -103,12 +103,12 @@ def test_quotas_of_a_caller() -> None:
             "owners": {"bob@iam": {"queued": 99}},
         }
     )
-    assert found.quota(Identity("x")).queued == 1
-    assert found.quota(UNKNOWN).queued == 0
-    assert found.quota(Identity("bob@iam", groups=ALICE.groups)).queued == 99
-    mixed = found.quota(ALICE)
+    assert limited.quota(Identity("x")).queued == 1
+    assert limited.quota(UNKNOWN).queued == 0
+    assert limited.quota(Identity("bob@iam", groups=ALICE.groups)).queued == 99
+    mixed = limited.quota(ALICE)
     assert mixed.queued == 5 and mixed.running is None  # no limit is more generous than any
-    assert found.has_quotas and not found.has_rates and not rules().has_quotas
+    assert limited.has_quotas and not limited.has_rates and not rules().has_quotas
     assert most_generous([Quota(stored=1), Quota(stored=2)]).stored == 2
 
 
@@ -118,9 +118,9 @@ def test_room() -> None:
     require_room(Quota(queued=2, running=1), full, run=False, new=True)
     require_room(Quota(stored=10), full, run=True, new=False)
     require_room(Quota(running=1), full, run=True, new=False)  # it waits in the queue
-    with pytest.raises(TooManyRequests) as caught:
+    with pytest.raises(TooManyRequests) as error:
         require_room(Quota(queued=2), full, run=True, new=False)
-    assert caught.value.retry_after
+    assert error.value.retry_after
     with pytest.raises(Forbidden, match="none of yours may run"):
         require_room(Quota(running=0), full, run=True, new=False)
     with pytest.raises(Forbidden, match="Delete jobs"):
@@ -128,31 +128,46 @@ def test_room() -> None:
 
 
 def test_rates() -> None:
-    """Ten seconds' worth at once; then one for each that time gives back; each caller alone."""
+    """Ten seconds' worth at once, for each caller."""
     rates = Rates()
     for _ in range(20):
         rates.take("a", 2.0, 100.0)
-    with pytest.raises(TooManyRequests) as caught:
+    with pytest.raises(TooManyRequests) as error:
         rates.take("a", 2.0, 100.0)
-    assert caught.value.retry_after == 1
+    assert error.value.retry_after == 1
     rates.take("b", 2.0, 100.0)
     rates.take("a", 2.0, 100.5)
     with pytest.raises(TooManyRequests):
         rates.take("a", 2.0, 100.5)
     slow = Rates()
     slow.take("a", 0.01, 0.0)
-    with pytest.raises(TooManyRequests) as caught:
+    with pytest.raises(TooManyRequests) as error:
         slow.take("a", 0.01, 0.0)
-    assert caught.value.retry_after == 100
+    assert error.value.retry_after == 100
+
+
+def test_buckets() -> None:
+    """A clock that is set back empties none; the least recently used one goes first."""
+    buckets = Buckets()
+    assert buckets.take("a", 1.0, 2.0, 1000.0) == 0
+    assert buckets.take("a", 1.0, 2.0, 0.0) == 0
+    assert buckets.take("a", 1.0, 2.0, 0.0) == 1.0
+    buckets.give_back("a")
+    assert buckets.take("a", 1.0, 2.0, 0.0) == 0
+    for number in range(MAX_BUCKETS):
+        buckets.take(f"b{number}", 1.0, 2.0, 0.0)
+    assert buckets.take("a", 1.0, 2.0, 0.0) == 0
+    for number in range(2):
+        assert buckets.take(f"b{MAX_BUCKETS - 1}", 1.0, 2.0, 0.0) == number
 
 
 def test_challenges_are_well_formed() -> None:
-    """A-004, A-011: parameters are quoted; nothing in a message can make another header or parameter."""
+    """A-004, A-011: parameters are quoted."""
     evil = 'x" y\r\nSet-Cookie: a=b\\'
-    found = challenges("r", "https://x/login", ["https://a/.well-known"], error="invalid_token", message=evil)
-    assert not any("\r" in one or "\n" in one for one in found)
+    values = challenges("r", "https://x/login", ["https://a/.well-known"], error="invalid_token", message=evil)
+    assert not any("\r" in value or "\n" in value for value in values)
     assert quoted(evil) == '"x\\" y??Set-Cookie: a=b\\\\"'
-    assert [one.split()[0] for one in found] == ["Bearer", "Basic", "ivoa_cookie", "ivoa_bearer"]
+    assert [value.split()[0] for value in values] == ["Bearer", "Basic", "ivoa_cookie", "ivoa_bearer"]
     assert len(challenges("r", "https://x/login", [], basic=False)) == 2
 
 
@@ -184,19 +199,19 @@ def test_what_is_scrubbed() -> None:
         "Basic dXNlcjpwYXNzd29yZC1vZi11c2Vy",
         "https://x/sleep/async/1?SHARE=abcdefghijklmnopqrstuvwx",
     ):
-        shown = scrubbed(text)
-        assert "[removed]" in shown and token not in shown and "0123456789abcdef" not in shown, shown
-        assert "dXNlcjpw" not in shown and "abcdefghijkl" not in shown
+        safe_text = scrubbed(text)
+        assert "[removed]" in safe_text and token not in safe_text and "0123456789abcdef" not in safe_text, safe_text
+        assert "dXNlcjpw" not in safe_text and "abcdefghijkl" not in safe_text
     for text in ("the basic idea of the service", "a job of alice@iam.example.org was made", "PHASE=EXECUTING"):
         assert scrubbed(text) == text
 
 
 def test_settings_that_are_wrong_do_not_tell_secrets() -> None:
-    """The message names the field; a section that holds a secret is not repeated."""
+    """The message names the field and repeats no secret."""
     issuer = {"url": "https://iam.example.org", "client_id": "uws", "client_secret": "very-secret-word"}
-    with pytest.raises(ConfigurationError) as caught:
+    with pytest.raises(ConfigurationError) as error:
         Settings.load(auth={"issuers": [issuer]})
-    assert "audience is missing" in caught.value.message and "very-secret-word" not in caught.value.message
+    assert "audience is missing" in error.value.message and "very-secret-word" not in error.value.message
     settings = Settings.load(auth={"issuers": [{**issuer, "audience": "a"}]})
     assert "very-secret-word" not in f"{settings!r} {shown_settings(settings)}"
     with pytest.raises(ConfigurationError, match="no application 'none'"):

@@ -1,4 +1,4 @@
-"""A second trusted issuer that writes whatever it likes into its tokens, against a real service and a real issuer."""
+"""A hostile second issuer, against a real service and issuer."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ PROGRAMS = "/ska/programs"
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory, nano: NanoIdp, provider: OidcProvider) -> Iterator[Server]:
-    """A service that trusts oidc-provider first, and nanoidp too; groups in its settings name no issuer."""
+    """Yield a service that trusts oidc-provider first, then nanoidp.
+
+    Groups in its settings name no issuer.
+    """
     auth = {
         "issuers": [provider.settings(), nano.settings()],
         "administrator_groups": ["/ska/uws/admin"],
@@ -63,7 +66,7 @@ def robot(provider: OidcProvider) -> Iterator[httpx2.Client]:
 
 @pytest.fixture
 def mallory(nano: NanoIdp, provider: OidcProvider) -> Iterator[httpx2.Client]:
-    """Somebody of the second issuer, in each group of the first one in every spelling."""
+    """Yield a caller of the second issuer, with the first one's groups."""
     host = f"127.0.0.1:{provider.port}"
     names = [PROGRAMS, "/ska/uws/admin"]
     groups = [*names, *(f"{name}@{host}" for name in names), *(f"{name}@{host}/" for name in names)]
@@ -86,7 +89,7 @@ def ended(http: httpx2.Client, job: str) -> dict[str, Any]:
 
 
 def test_administrators(shared: Server, robot: httpx2.Client, mallory: httpx2.Client, nano: NanoIdp) -> None:
-    """Neither by token nor by session; not for jobs, shares or metrics."""
+    """Its groups make nobody an administrator."""
     job = created(robot, f"{shared.url}/probe/async")
     with httpx2.Client() as browser:
         token = mallory.headers["Authorization"].partition(" ")[2]
@@ -102,18 +105,18 @@ def test_administrators(shared: Server, robot: httpx2.Client, mallory: httpx2.Cl
 def test_shares(
     shared: Server, robot: httpx2.Client, mallory: httpx2.Client, nano: NanoIdp, provider: OidcProvider
 ) -> None:
-    """A group is the sharer's issuer's, unless another trusted one is named."""
+    """A group is of the sharer's issuer, unless one is named."""
     job = created(robot, f"{shared.url}/probe/async")
     share = robot.post(f"{job}/shares", data={"GROUP": PROGRAMS})
     assert share.json()["group"] == f"{PROGRAMS}@127.0.0.1:{provider.port}"
-    with client(provider.token("other")) as other:
-        assert other.get(job).status_code == 200
+    with client(provider.token("other")) as colleague:
+        assert colleague.get(job).status_code == 200
         assert mallory.get(job).status_code == 403
         assert robot.delete(share.headers["location"]).status_code == 204
-        named = robot.post(f"{job}/shares", data={"GROUP": f"{PROGRAMS}@127.0.0.1:{nano.port}"})
-        assert named.status_code == 201
+        foreign_share = robot.post(f"{job}/shares", data={"GROUP": f"{PROGRAMS}@127.0.0.1:{nano.port}"})
+        assert foreign_share.status_code == 201
         assert mallory.get(job).status_code == 200
-        assert other.get(job).status_code == 403
+        assert colleague.get(job).status_code == 403
     refused = robot.post(f"{job}/shares", data={"GROUP": f"{PROGRAMS}@evil.example.org"})
     assert refused.status_code == 400 and f"127.0.0.1:{provider.port}" in refused.text
 
@@ -132,7 +135,7 @@ def test_applications_and_quotas(shared: Server, robot: httpx2.Client, mallory: 
 def test_sites_and_accounts(
     shared: Server, robot: httpx2.Client, mallory: httpx2.Client, nano: NanoIdp, provider: OidcProvider
 ) -> None:
-    """The site of the first issuer's group takes no job of the second one's, and each is counted by itself."""
+    """Sites and accounts tell the issuers' groups apart."""
     url = f"{shared.url}/probe/async"
     assert ended(robot, created(robot, url, SITE="closed", PHASE="RUN"))["phase"] == "COMPLETED"
     refused = ended(mallory, created(mallory, url, SITE="closed", PHASE="RUN"))
@@ -151,7 +154,7 @@ def test_sites_and_accounts(
 
 @pytest.mark.anyio
 async def test_sessions_of_an_earlier_version(tmp_path: Path) -> None:
-    """Their groups are those of the session's issuer, also one that looks like another's; distrust ends a session."""
+    """Their groups get the session's issuer; distrust ends them."""
     store = await Store.open(f"sqlite:///{tmp_path / 'uws.db'}", create=True)
     now = int(time.time() * 1000)
     first, second = "https://iam.example.org", "https://evil.example.org/"
@@ -172,9 +175,9 @@ async def test_sessions_of_an_earlier_version(tmp_path: Path) -> None:
         assert match[0].group == "/admin@evil.example.org"
         fresh = await sessions.find(f"{COOKIE}={new}".encode())
         assert fresh is not None and fresh[0].groups == {"/a@x"}
-        later = Sessions(store.access, b"k" * 32, lambda: now, [first])
+        restricted = Sessions(store.access, b"k" * 32, lambda: now, [first])
         for value in (old, new):
-            assert await later.find(f"{COOKIE}={value}".encode()) is None
+            assert await restricted.find(f"{COOKIE}={value}".encode()) is None
     finally:
         await store.close()
 
@@ -189,7 +192,7 @@ class BusyServer(ThreadingHTTPServer):
 
 
 class Introspector:
-    """An issuer that records which tokens it is asked about, and answers as soon as ``answers`` is set."""
+    """An issuer that records tokens and answers once ``answers`` is set."""
 
     def __init__(self) -> None:
         self.tokens: list[str] = []
@@ -223,9 +226,9 @@ class Introspector:
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
         Thread(target=self.server.serve_forever, daemon=True).start()
 
-    def settings(self, **more: Any) -> dict[str, Any]:
+    def settings(self, **changes: Any) -> dict[str, Any]:
         client = {"client_id": CLIENT, "client_secret": SECRET}
-        return {"url": self.url, "audience": AUDIENCE, "introspection": True, **client, **more}
+        return {"url": self.url, "audience": AUDIENCE, "introspection": True, **client, **changes}
 
 
 @contextmanager
@@ -239,42 +242,42 @@ def introspector() -> Iterator[Introspector]:
         issuer.server.server_close()
 
 
-def introspected(provider: OidcProvider, **more: Any) -> dict[str, Any]:
-    return provider.settings(introspection=True, client_id=CLIENT, client_secret=SECRET, **more)
+def introspected(provider: OidcProvider, **changes: Any) -> dict[str, Any]:
+    return provider.settings(introspection=True, client_id=CLIENT, client_secret=SECRET, **changes)
 
 
 @pytest.mark.anyio
 async def test_a_token_goes_to_one_issuer_only(provider: OidcProvider) -> None:
-    """By its prefix; what looks like a JWT goes to nobody, nor does what no prefix fits."""
+    """The prefix decides; JWTs and unknown prefixes go to nobody."""
     token = provider.token("robot", opaque=True)
-    with introspector() as other:
-        other.answers.set()
-        settings = other.settings(token_prefix="second_"), introspected(provider, token_prefix=token[:3])
+    with introspector() as second:
+        second.answers.set()
+        settings = second.settings(token_prefix="second_"), introspected(provider, token_prefix=token[:3])
         async with verifier(*settings, cache=0) as tokens:
             identity, _ = await tokens.verify(token)
             assert identity.owner == f"robot@127.0.0.1:{provider.port}"
             for mangled in ("eyJhbGciOiJSUzI1NiJ9.e30", "eyJhbGciOiJSUzI1NiJ9.e30.x.y.z", "nobody_" + "x" * 40):
                 await refusal(tokens, mangled)
-            assert other.tokens == []
+            assert second.tokens == []
             await refusal(tokens, "second_x")
-            assert other.tokens == ["second_x"]
+            assert second.tokens == ["second_x"]
             issuer = tokens.issuers[provider.url]
             assert "not a signed JWT" in (await _refused_by(tokens, "second_y", issuer))
-            assert other.tokens == ["second_x"]
+            assert second.tokens == ["second_x"]
 
 
 async def _refused_by(tokens: Any, token: str, issuer: Any) -> str:
-    """Return why a token that another issuer gave at a login is refused."""
+    """Return why another issuer's token is refused."""
     from uws_service.domain.errors import AuthenticationRequired
 
-    with pytest.raises(AuthenticationRequired) as caught:
+    with pytest.raises(AuthenticationRequired) as error:
         await tokens.verify(token, issuer=issuer)
-    return caught.value.message
+    return error.value.message
 
 
 @pytest.mark.anyio
 async def test_a_slow_issuer_delays_its_own_tokens_only(provider: OidcProvider) -> None:
-    """However many of them wait for it; they end in time with 503."""
+    """Many that wait for it end in time with 503."""
     token = provider.token("robot", opaque=True)
     with introspector() as slow:
         settings = slow.settings(token_prefix="slow_"), introspected(provider, token_prefix=token[:3])
@@ -310,7 +313,7 @@ def test_settings_that_send_a_token_to_several_issuers(prefixes: tuple[str | Non
 
 @pytest.mark.anyio
 async def test_bad_tokens_are_counted_before_they_are_looked_at() -> None:
-    """So many of them at once do not all reach the issuer; other addresses are not slowed down."""
+    """A flood does not reach the issuer; other addresses go on."""
     with introspector() as issuer:
         issuer.answers.set()
         async with verifier(issuer.settings(), bad_tokens=0.1) as tokens:
@@ -339,7 +342,7 @@ async def test_good_tokens_and_silent_issuers_are_no_bad_tokens(nano: NanoIdp) -
 
 
 def test_a_flood_of_bad_tokens(tmp_path: Path, nano: NanoIdp) -> None:
-    """429 with Retry-After for its address, at every way in; tokens that are known, and other addresses, go on."""
+    """429 for its address; cached tokens and other addresses go on."""
     auth = {"issuers": [nano.settings()], "bad_tokens": 0.05}
     server = Server(tmp_path, {"UWS_APPLICATIONS": f'["{PROBE}"]', "UWS_AUTH": json.dumps(auth)})
     server.start()
@@ -353,8 +356,8 @@ def test_a_flood_of_bad_tokens(tmp_path: Path, nano: NanoIdp) -> None:
         assert int(answers[-1].headers["retry-after"]) >= 1 and "Too many bad tokens" in answers[-1].text
         assert httpx2.post(f"{server.url}/login", data={"password": bad[0]}).status_code == 429
         assert httpx2.get(url, headers=good).status_code == 200
-        other = {"Authorization": f"Bearer {nano.token('bob')}", "X-Forwarded-For": "192.0.2.7"}
-        assert httpx2.get(url, headers=other).status_code == 200
+        elsewhere_headers = {"Authorization": f"Bearer {nano.token('bob')}", "X-Forwarded-For": "192.0.2.7"}
+        assert httpx2.get(url, headers=elsewhere_headers).status_code == 200
     finally:
         server.stop()
 
@@ -363,30 +366,30 @@ def test_a_flood_of_bad_tokens(tmp_path: Path, nano: NanoIdp) -> None:
 
 
 def test_each_issuer_has_a_callback_of_its_own(secured: Server, nano: NanoIdp, provider: OidcProvider) -> None:
-    """RFC 9700 §4.4.2, RFC 9207 §2.4: an answer at another's address, or from another issuer, logs nobody in."""
+    """RFC 9700 §4.4.2, RFC 9207 §2.4: another issuer's answer is refused."""
     starts = [httpx2.get(f"{secured.url}/login/start/{number}") for number in range(2)]
     queries = [httpx2.URL(start.headers["location"]).params for start in starts]
     paths = ["/login/callback", f"/login/callback/127.0.0.1-{provider.port}"]
     assert [query["redirect_uri"] for query in queries] == [secured.url + path for path in paths]
-    own = {"state": queries[1]["state"], "code": "x", "iss": provider.url}
+    answer_query = {"state": queries[1]["state"], "code": "x", "iss": provider.url}
     cookies = dict(starts[1].cookies)
     for path, query, words in [
-        (paths[0], own, "address of another issuer"),
-        ("/login/callback/none", own, "address of another issuer"),
-        (paths[1], {**own, "iss": ""}, "came from another issuer"),
-        (paths[1], {**own, "iss": nano.url}, "came from another issuer"),
-        (paths[1], {**own, "iss": provider.url + "/"}, "came from another issuer"),
-        (paths[1], {name: value for name, value in own.items() if name != "iss"}, "which issuer it came from"),
-        (paths[1], {**own, "state": queries[0]["state"]}, "not begun by this browser"),
+        (paths[0], answer_query, "address of another issuer"),
+        ("/login/callback/none", answer_query, "address of another issuer"),
+        (paths[1], {**answer_query, "iss": ""}, "came from another issuer"),
+        (paths[1], {**answer_query, "iss": nano.url}, "came from another issuer"),
+        (paths[1], {**answer_query, "iss": provider.url + "/"}, "came from another issuer"),
+        (paths[1], {name: value for name, value in answer_query.items() if name != "iss"}, "which issuer it came from"),
+        (paths[1], {**answer_query, "state": queries[0]["state"]}, "not begun by this browser"),
     ]:
         answer = httpx2.get(secured.url + path, params=query, cookies=cookies)
         assert answer.status_code == 401 and words in answer.text, (path, query, answer.text)
-    answer = httpx2.get(secured.url + paths[1], params=own, cookies=cookies)
+    answer = httpx2.get(secured.url + paths[1], params=answer_query, cookies=cookies)
     assert answer.status_code == 503 and "in at" in answer.text  # it went to the issuer, which knows no such code
 
 
 def test_cookies_that_no_other_host_can_set(secured: Server, nano: NanoIdp) -> None:
-    """Over https names begin with __Host-, and a cookie without it is not looked at."""
+    """Over https only cookies with the prefix __Host- count."""
     https = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "192.0.2.1", "X-Forwarded-Host": "jobs.example.org"}
     entered = httpx2.post(f"{secured.url}/login", data={"password": nano.token("alice")}, headers=https)
     cookie = entered.headers["set-cookie"]

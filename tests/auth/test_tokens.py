@@ -1,4 +1,4 @@
-"""Tokens of real issuers, good and bad ones, key rotation and outages with a simulated clock."""
+"""Tokens of real issuers, key rotation and outages."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ class Clock:
 
 @asynccontextmanager
 async def verifier(
-    *issuers: dict[str, Any], clock: Callable[[], float] = time.time, **more: Any
+    *issuers: dict[str, Any], clock: Callable[[], float] = time.time, **changes: Any
 ) -> AsyncIterator[Tokens]:
-    tokens = Tokens(Auth.model_validate({"issuers": list(issuers), **more}), clock=clock)
+    tokens = Tokens(Auth.model_validate({"issuers": list(issuers), **changes}), clock=clock)
     try:
         yield tokens
     finally:
@@ -54,17 +54,17 @@ async def verifier(
 
 
 async def refusal(tokens: Tokens, token: str) -> UwsError:
-    """How a token is refused; it must be."""
-    with pytest.raises((AuthenticationRequired, Forbidden)) as caught:
+    """Return the error for a token that must be refused."""
+    with pytest.raises((AuthenticationRequired, Forbidden)) as error:
         await tokens.verify(token)
-    return caught.value
+    return error.value
 
 
 # --- good ones ----------------------------------------------------------------------------------------------------
 
 
 async def test_nanoidp(nano: NanoIdp) -> None:
-    """U-160: the owner is made of subject and issuer; groups come with it."""
+    """U-160: the owner is subject and issuer."""
     async with verifier(nano.settings()) as tokens:
         token = nano.token("alice")
         assert tokens.cached(token) is None
@@ -87,7 +87,7 @@ async def test_oidc_provider(provider: OidcProvider) -> None:
 
 
 async def test_two_issuers_with_one_subject(nano: NanoIdp, provider: OidcProvider) -> None:
-    """The same subject of two issuers are two owners."""
+    """One subject of two issuers is two owners."""
     async with verifier(nano.settings(), provider.settings()) as tokens:
         first, _ = await tokens.verify(nano.signed(sub="robot"))
         second, _ = await tokens.verify(provider.token("robot"))
@@ -95,7 +95,7 @@ async def test_two_issuers_with_one_subject(nano: NanoIdp, provider: OidcProvide
 
 
 async def test_an_opaque_token(provider: OidcProvider) -> None:
-    """RFC 7662: asked once a short while, and refused once it is revoked."""
+    """RFC 7662: introspected and cached; revoked ones are refused."""
     import httpx2
 
     clock = Clock()
@@ -123,7 +123,7 @@ async def test_an_opaque_token_where_nobody_is_asked(nano: NanoIdp) -> None:
 
 
 def bad_tokens(nano: NanoIdp) -> dict[str, tuple[str, str]]:
-    """What is wrong → the token, and words of the message."""
+    """Return bad tokens and words of their messages, by fault."""
     now = int(time.time())
     good = nano.signed()
     head, body, _ = good.split(".")
@@ -181,14 +181,14 @@ def bad_tokens(nano: NanoIdp) -> dict[str, tuple[str, str]]:
 
 
 async def test_bad_tokens(nano: NanoIdp) -> None:
-    """Each is refused with what is wrong with it, as 401 with the word of RFC 6750."""
+    """Each is 401 with its fault (RFC 6750)."""
     async with verifier(nano.settings()) as tokens:
         await tokens.verify(nano.signed())
-        for what, (token, words) in bad_tokens(nano).items():
+        for fault, (token, words) in bad_tokens(nano).items():
             error = await refusal(tokens, token)
-            assert words in error.message, (what, error.message)
-            assert isinstance(error, AuthenticationRequired) and error.error == "invalid_token", what
-            assert tokens.cached(token) is None, what
+            assert words in error.message, (fault, error.message)
+            assert isinstance(error, AuthenticationRequired) and error.error == "invalid_token", fault
+            assert tokens.cached(token) is None, fault
             assert token[-30:] not in error.message
 
 
@@ -202,7 +202,7 @@ async def test_claims_and_scopes_that_are_asked_for(nano: NanoIdp) -> None:
 
 
 async def test_groups_in_all_their_spellings(nano: NanoIdp) -> None:
-    """With and without the slash, as list, as text, nested as Keycloak has them; what is no group is left out."""
+    """Lists, texts and nested claims, with and without the slash."""
     async with verifier(nano.settings(group_claims=["groups", "wlcg.groups", "realm_access.roles"])) as tokens:
         claims = {
             "groups": ["ska/oper", 5, "", "/"],
@@ -238,7 +238,7 @@ async def test_the_memory_ends_with_the_token(nano: NanoIdp) -> None:
 
 
 async def test_rotation_and_outage_under_load(tmp_path: Path) -> None:
-    """A new key is found at once, by one fetch; ten minutes without the issuer lose nothing and let nothing in."""
+    """One fetch gets a new key; an outage changes no decision."""
     issuer = NanoIdp(tmp_path)
     issuer.start()
     clock = Clock()
@@ -250,24 +250,24 @@ async def test_rotation_and_outage_under_load(tmp_path: Path) -> None:
             assert keys.fetches == 1
             issuer.rotate()  # the new key is found at once, however short the last fetch was ago
             after = issuer.signed(exp=int(time.time()) + 7200)
-            await asyncio.gather(*(tokens.verify(one) for one in (before, after) for _ in range(50)))
+            await asyncio.gather(*(tokens.verify(token) for token in (before, after) for _ in range(50)))
             assert keys.fetches == 2
             issuer.stop()
-            never = ("wrong audience", "alg none", "HMAC with the public key", "key of another issuer")
+            faults = ("wrong audience", "alg none", "HMAC with the public key", "key of another issuer")
             unknown = bad_tokens(issuer)["unknown key"][0]
-            forged = [bad_tokens(issuer)[what][0] for what in never]
+            forged = [bad_tokens(issuer)[fault][0] for fault in faults]
             for _ in range(61):  # an hour and more, so that the keys' time is over too
                 clock.ahead += 60
-                await asyncio.gather(*(tokens.verify(one) for one in (before, after)))
-                for one in forged:
-                    await refusal(tokens, one)
+                await asyncio.gather(*(tokens.verify(token) for token in (before, after)))
+                for token in forged:
+                    await refusal(tokens, token)
                 with pytest.raises(ServiceUnavailable):  # it may be a new key: nobody can tell now
                     await tokens.verify(unknown)
-            tried = keys.fetches
+            fetches = keys.fetches
             issuer.start()
             clock.ahead += RETRY_SECONDS
             await tokens.verify(after)
-            while keys.fetches == tried or keys._running is not None:  # noqa: ASYNC110 -- nothing announces it
+            while keys.fetches == fetches or keys._running is not None:  # noqa: ASYNC110 -- nothing announces it
                 await asyncio.sleep(0.02)
             await tokens.verify(after)
             assert clock() < keys._until
@@ -282,8 +282,8 @@ async def test_a_flood_of_unknown_keys_costs_the_issuer_nothing(nano: NanoIdp) -
         stranger = RSAKey.generate_key(2048)
         now = int(time.time())
         claims = {"iss": nano.url, "sub": "a", "aud": AUDIENCE, "iat": now, "exp": now + 60}
-        made = [jwt.encode({"alg": "RS256", "kid": f"k{number}"}, claims, stranger) for number in range(100)]
-        await asyncio.gather(*(refusal(tokens, one) for one in made))
+        forged = [jwt.encode({"alg": "RS256", "kid": f"k{number}"}, claims, stranger) for number in range(100)]
+        await asyncio.gather(*(refusal(tokens, token) for token in forged))
         assert keys.fetches <= BURST
         for number in range(100, 110):
             with pytest.raises((AuthenticationRequired, ServiceUnavailable)):
@@ -305,15 +305,15 @@ async def test_old_keys_are_given_up(tmp_path: Path) -> None:
             clock.ahead = 7100
             await tokens.verify(token)
             clock.ahead = 7300
-            with pytest.raises(ServiceUnavailable) as caught:
+            with pytest.raises(ServiceUnavailable) as error:
                 await tokens.verify(token)
-            assert caught.value.retry_after and "can't be asked for its keys" in caught.value.message
+            assert error.value.retry_after and "can't be asked for its keys" in error.value.message
     finally:
         issuer.stop()
 
 
 async def test_a_withdrawn_key_ends_what_it_verified(tmp_path: Path) -> None:
-    """Three rotations push the first key out of nanoidp's set: its tokens are no longer remembered."""
+    """Tokens of a key that left the set are no longer cached."""
     issuer = NanoIdp(tmp_path)
     issuer.start()
     clock = Clock()
@@ -336,12 +336,12 @@ async def test_a_withdrawn_key_ends_what_it_verified(tmp_path: Path) -> None:
 
 @contextmanager
 def hostile(answers: dict[str, Callable[[str], tuple[int, dict[str, str], bytes]]]) -> Iterator[str]:
-    """A server that answers what a test wants; keys are paths."""
+    """Serve set answers, by path."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            made = answers.get(self.path)
-            status, headers, body = made(url) if made else (404, {}, b"")
+            answer = answers.get(self.path)
+            status, headers, body = answer(url) if answer else (404, {}, b"")
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)
@@ -388,7 +388,7 @@ PUBLIC = {**KEY.as_dict(private=False), "kid": "one"}
 
 
 @pytest.mark.parametrize(
-    ("what", "answers"),
+    ("fault", "answers"),
     [
         ("HTML", {DISCOVERY: lambda url: (200, {"content-type": "text/html"}, b"<html>log in</html>")}),
         ("error", {DISCOVERY: lambda url: (500, {}, b"")}),
@@ -401,8 +401,8 @@ PUBLIC = {**KEY.as_dict(private=False), "kid": "one"}
         ("a file", {DISCOVERY: lambda url: (200, {}, json.dumps({"issuer": url, "jwks_uri": "file:///x"}).encode())}),
     ],
 )
-async def test_an_issuer_that_is_not_itself(what: str, answers: dict[str, Any]) -> None:
-    """503, and not 401: the token may be good; nothing is followed or believed."""
+async def test_an_issuer_that_is_not_itself(fault: str, answers: dict[str, Any]) -> None:
+    """503, and not 401: the token may be good."""
     with hostile(answers) as url:
         async with verifier({"url": url, "audience": AUDIENCE}) as tokens:
             with pytest.raises(ServiceUnavailable):
@@ -438,7 +438,7 @@ async def test_an_issuer_that_is_slow(nano: NanoIdp) -> None:
     ],
 )
 async def test_keys_with_one_id(keys: list[Any]) -> None:
-    """Each of them is tried; what is no public key is left out."""
+    """Each is tried; what is no public key is skipped."""
     with hostile({DISCOVERY: discovery, KEYS: published(*keys)}) as url:
         async with verifier({"url": url, "audience": AUDIENCE}) as tokens:
             await tokens.verify(token_for(url, KEY))
@@ -447,10 +447,10 @@ async def test_keys_with_one_id(keys: list[Any]) -> None:
 
 
 async def test_a_weak_key_is_no_key() -> None:
-    made = rsa.generate_private_key(65537, 1024)
+    private_key = rsa.generate_private_key(65537, 1024)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        weak = RSAKey.import_key(made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        weak = RSAKey.import_key(private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     with hostile({DISCOVERY: discovery, KEYS: published({**weak.as_dict(private=False), "kid": "one"})}) as url:
         async with verifier({"url": url, "audience": AUDIENCE}) as tokens:
             assert "does not have" in (await refusal(tokens, token_for(url, weak))).message

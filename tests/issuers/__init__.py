@@ -1,4 +1,4 @@
-"""Two real, independent OpenID Connect issuers on the loopback address: nanoidp (Python), oidc-provider (Node).
+"""Two real OpenID Connect issuers: nanoidp (Python), oidc-provider (Node).
 
 Tokens that no honest issuer would make (expired, for others, without claims) are signed with nanoidp's own key, which
 lies in its folder: they differ from good ones in nothing but what is wrong with them.
@@ -24,7 +24,7 @@ from joserfc.jwk import RSAKey
 from tests.server import free_port
 from tests.tiers import require
 
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent
 AUDIENCE = "uws-api"
 CLIENT, SECRET, CLI = "uws", "uws-secret", "uws-cli"
 USERS: dict[str, list[str]] = {
@@ -37,7 +37,7 @@ USERS: dict[str, list[str]] = {
 
 
 class NanoIdp:
-    """One nanoidp in a folder; it keeps its keys when it is stopped and started again."""
+    """A nanoidp in a folder; it keeps its keys over restarts."""
 
     def __init__(self, folder: Path, *, redirects: tuple[str, ...] = ()) -> None:
         self.folder = folder
@@ -88,28 +88,31 @@ class NanoIdp:
             self.process = None
 
     def token(self, user: str, *, scope: str = "openid profile") -> str:
-        """A good access token of a person."""
+        """Return a good access token of a person."""
         return str(self.grant(user, scope=scope)["access_token"])
 
     def grant(self, user: str, *, scope: str = "openid profile") -> dict[str, Any]:
-        """All tokens of a person."""
+        """Return all tokens of a person."""
         form = {"grant_type": "password", "username": user, "password": f"{user}-password", "scope": scope}
         answer = httpx2.post(f"{self.url}/token", data=form, auth=(CLIENT, SECRET))
         answer.raise_for_status()
-        found: dict[str, Any] = answer.json()
-        return found
+        grant: dict[str, Any] = answer.json()
+        return grant
 
     def rotate(self) -> None:
-        """A new key to sign with; the old one stays published."""
+        """Make a new key to sign with; the old one stays published."""
         httpx2.post(f"{self.url}/api/keys/rotate").raise_for_status()
 
     @property
     def key_id(self) -> str:
-        """The id of the key that signs now."""
+        """Return the id of the key that signs now."""
         return (self.folder / "keys" / "kid.txt").read_text().strip()
 
     def signed(self, header: dict[str, Any] | None = None, **claims: Any) -> str:
-        """A token with the issuer's own signature and any claims; a claim of None is left out."""
+        """Return a token with the issuer's signature and any claims.
+
+        A claim of None is left out.
+        """
         now = int(time.time())
         usual = {"iss": self.url, "sub": "alice", "aud": AUDIENCE, "iat": now, "nbf": now, "exp": now + 600}
         content = {name: value for name, value in {**usual, **claims}.items() if value is not None}
@@ -118,29 +121,29 @@ class NanoIdp:
         return jwt.encode({name: value for name, value in head.items() if value is not None}, content, key)
 
     def public_key(self) -> bytes:
-        """The public key as PEM."""
+        """Return the public key as PEM."""
         return (self.folder / "keys" / "rsa_public.pem").read_bytes()
 
     def approve(self, uri: str, user: str) -> None:
-        """Somebody opens a device's link and logs in there."""
+        """Open a device's link and log in there."""
         page, _, code = uri.partition("?user_code=")
         form = {"user_code": code, "username": user, "password": f"{user}-password", "action": "authorize"}
         answer = httpx2.post(page, data=form)
         assert answer.status_code == 200, answer.text
 
-    def settings(self, **more: Any) -> dict[str, Any]:
-        """This issuer as one of the service's settings."""
-        return {"url": self.url, "audience": AUDIENCE, "title": "Nano", **more}
+    def settings(self, **changes: Any) -> dict[str, Any]:
+        """Return this issuer's settings for the service."""
+        return {"url": self.url, "audience": AUDIENCE, "title": "Nano", **changes}
 
 
 class OidcProvider:
-    """One oidc-provider: ES256, opaque tokens without a resource, claims as SKA IAM has them."""
+    """An oidc-provider: ES256, opaque tokens, claims like SKA IAM's."""
 
     def __init__(
         self, folder: Path, *, redirects: tuple[str, ...] = (), data_ttl: int = 3600, data_refresh: bool = True
     ) -> None:
         require("node")
-        if not (HERE / "node" / "node_modules" / "oidc-provider").is_dir():
+        if not (FOLDER / "node" / "node_modules" / "oidc-provider").is_dir():
             require("oidc-provider")  # no program has this name: skips, or fails where everything is required
         self.folder = folder
         self.port = free_port()
@@ -153,7 +156,7 @@ class OidcProvider:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start, with new keys, and return when it answers."""
+        """Start with new keys; return when it answers."""
         self.folder.mkdir(parents=True, exist_ok=True)
         settings = {
             "url": self.url,
@@ -171,7 +174,7 @@ class OidcProvider:
         assert node is not None
         with (self.folder / "provider.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [node, str(HERE / "node" / "provider.mjs")],
+                [node, str(FOLDER / "node" / "provider.mjs")],
                 env={**os.environ, "PROVIDER": json.dumps(settings)},
                 stdout=log,
                 stderr=log,
@@ -179,12 +182,12 @@ class OidcProvider:
         _until_ready(self.url, self.process)
 
     def pause(self) -> None:
-        """An outage that leaves its keys and what it issued: the process stands still, connections hang."""
+        """Stop the process without losing its state: connections hang."""
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
 
     def go_on(self) -> None:
-        """The end of the outage."""
+        """Continue after `pause`."""
         assert self.process is not None
         self.process.send_signal(signal.SIGCONT)
 
@@ -196,16 +199,16 @@ class OidcProvider:
             self.process = None
 
     def token(self, client: str, *, opaque: bool = False, scope: str = "uws") -> str:
-        """An access token of a program (client credentials): a JWT for this service, or an opaque one."""
+        """Return a program's access token, a JWT or an opaque one."""
         resource = f"https://{'opaque' if opaque else AUDIENCE}.example.org"
         form = {"grant_type": "client_credentials", "scope": scope, "resource": resource}
         answer = httpx2.post(f"{self.url}/token", data=form, auth=(client, f"{client}-secret"))
         assert answer.status_code == 200, answer.text
         return str(answer.json()["access_token"])
 
-    def settings(self, **more: Any) -> dict[str, Any]:
-        """This issuer as one of the service's settings."""
-        return {"url": self.url, "audience": AUDIENCE, "title": "Provider", **more}
+    def settings(self, **changes: Any) -> dict[str, Any]:
+        """Return this issuer's settings for the service."""
+        return {"url": self.url, "audience": AUDIENCE, "title": "Provider", **changes}
 
 
 def _until_ready(url: str, process: subprocess.Popen[bytes], timeout: float = 180) -> None:

@@ -77,7 +77,7 @@ class Buckets:
     def take(self, name: str, rate: float, size: float, now: float) -> float:
         """Take one from a bucket; return 0, or the seconds to wait."""
         level, filled = self._buckets.pop(name, (size, now))
-        level = min(size, level + (now - filled) * rate)
+        level = min(size, level + max(0.0, now - filled) * rate)  # a clock may be set back
         if level < 1:
             self._buckets[name] = (level, now)
             return (1 - level) / rate
