@@ -9,9 +9,6 @@ from typing import ClassVar, Literal
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from uws_service.web.faces.base import Face
-from uws_service.web.faces.plain import PlainHandlers
-from uws_service.web.resource import ErrorBody, Resource
 
 from uws_service.applications import Application, Standard
 from uws_service.auth.policy import Policy
@@ -23,6 +20,9 @@ from uws_service.service.backend import Backend
 from uws_service.sites.executor import Collected, Executor, result_key
 from uws_service.sites.kind import Kind, SiteParts
 from uws_service.sites.settings import SiteSettings
+from uws_service.web.faces.base import Face
+from uws_service.web.faces.plain import PlainHandlers
+from uws_service.web.resource import ErrorBody, Resource
 
 
 class MemorySite(SiteSettings):
