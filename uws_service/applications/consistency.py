@@ -11,6 +11,7 @@ from uws_service.applications.literals import FLOATS, INTEGERS, TEXTS, check_lit
 from uws_service.applications.model import PLACEHOLDER, Application, Bound, Example, ParameterSpec
 from uws_service.applications.parameters import check
 from uws_service.applications.provenance import STANDARD, UWS_WORDS
+from uws_service.applications.standard import PLAIN
 from uws_service.domain.errors import UsageError
 from uws_service.domain.job import Parameter
 
@@ -44,7 +45,7 @@ def _parameters(application: Application) -> Iterator[Problem]:
         where = ["parameters", index]
         if one.name.upper() in names:
             yield [*where, "name"], f"{one.name!r} is declared twice (names do not depend on case)"
-        if one.name.upper() in STANDARD | UWS_WORDS and not application.protocol:
+        if one.name.upper() in STANDARD | UWS_WORDS and application.standard is PLAIN:
             yield [*where, "name"], f"{one.name!r} has a meaning of its own in UWS or DALI; choose another"
         names.add(one.name.upper())
         yield from (([*where, field], what) for field, what in _parameter(one))

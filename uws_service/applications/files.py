@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,9 @@ import jsonschema
 import yaml
 
 from uws_service.applications.consistency import Problem, inconsistencies
-from uws_service.applications.descriptor import application as built
+from uws_service.applications.descriptor import build_application
 from uws_service.applications.model import Application
+from uws_service.applications.standard import PLAIN, Standard
 from uws_service.domain.errors import ConfigurationError
 
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -47,12 +47,32 @@ def schema_path() -> Path:
 
 
 @cache
-def _validator() -> jsonschema.Draft202012Validator:
-    return jsonschema.Draft202012Validator(json.loads(schema_path().read_text(encoding="utf-8")))
+def _schema_text() -> str:
+    return schema_path().read_text(encoding="utf-8")
 
 
-def load_applications(paths: Iterable[Path], *, builtin: bool = True) -> dict[str, Application]:
-    """Applications by name from files and folders of ``*.yaml``.
+def _schema(standards: Iterable[Standard]) -> dict[str, Any]:
+    """Return the JSON Schema of descriptors, with the sections of standards that it does not know itself."""
+    schema: dict[str, Any] = json.loads(_schema_text())
+    schema["properties"]["protocol"]["enum"] = [standard.name for standard in standards]
+    for standard in standards:
+        if standard.section_schema is not None:
+            schema["properties"][standard.section] = standard.section_schema
+            follows = {"properties": {"protocol": {"const": standard.name}}, "required": ["protocol"]}
+            absent: dict[str, Any] = {"properties": {standard.section: {"not": {}}}}
+            schema["allOf"].append({"if": follows, "then": {"required": [standard.section]}, "else": absent})
+    return schema
+
+
+def load_applications(
+    paths: Iterable[Path], standards: Mapping[str, Standard], *, builtin: bool = True
+) -> dict[str, Application]:
+    """Return applications by name, from files and folders of ``*.yaml``.
+
+    Parameters
+    ----------
+    standards
+        What ``protocol`` may be, by name.
 
     Raises
     ------
@@ -65,7 +85,7 @@ def load_applications(paths: Iterable[Path], *, builtin: bool = True) -> dict[st
     problems: list[str] = []
     for file in files:
         try:
-            application = load_application(file)
+            application = load_application(file, standards)
         except ConfigurationError as error:
             problems.append(error.message)
             continue
@@ -88,8 +108,8 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
             raise ConfigurationError(f"{path}: there is no such file or folder")
 
 
-def load_application(file: Path) -> Application:
-    """One descriptor."""
+def load_application(file: Path, standards: Mapping[str, Standard]) -> Application:
+    """Return the application of one descriptor."""
     try:
         text = file.read_text(encoding="utf-8")
         node = yaml.compose(text, Loader=_Loader)
@@ -105,10 +125,11 @@ def load_application(file: Path) -> Application:
         raise ConfigurationError(f"{file}:{inside}: a part of the descriptor holds itself by an alias")
     if not isinstance(content, dict):
         raise ConfigurationError(f"{file}:1: must be a mapping with name, title, description, command, results")
-    problems = [problem for error in _validator().iter_errors(content) for problem in _said(error)]
+    problems = _violations(content, standards)
     problems += [(path, f"{path[-1]} is there twice") for path in _twice(node, [])]
     if not problems:
-        application = _placed(built(content), file.parent)
+        standard = standards.get(content.get("protocol", ""), PLAIN)
+        application = standard.locate(build_application(content, standard), file.parent)
         problems = list(inconsistencies(application))
     if problems:
         lines = sorted((_line(node, path), f"{_field(path)}: {what}") for path, what in problems)
@@ -116,14 +137,11 @@ def load_application(file: Path) -> Application:
     return application
 
 
-def _placed(application: Application, folder: Path) -> Application:
-    """The application with the files that it names as absolute paths: they are relative to its descriptor."""
-    images = application.images
-    if images is None:
-        return application
-    index = images.index if images.index.startswith("package://") else str((folder / images.index).absolute())
-    keys = str((folder / images.keys).absolute()) if images.keys else ""
-    return replace(application, images=replace(images, index=index, keys=keys))
+def _violations(content: Any, standards: Mapping[str, Standard]) -> list[Problem]:
+    """Return everything in a descriptor that does not fit the schema."""
+    validator = jsonschema.Draft202012Validator(_schema(standards.values()))
+    owners = {standard.section: f"only `protocol: {standard.name}` has one" for standard in standards.values()}
+    return [problem for error in validator.iter_errors(content) for problem in _said(error, owners)]
 
 
 def _inside_itself(node: yaml.Node | None, above: tuple[yaml.Node, ...]) -> int | None:
@@ -149,7 +167,7 @@ def _twice(node: yaml.Node | None, path: list[Any]) -> Iterator[list[Any]]:
             yield from _twice(value, [*path, index])
 
 
-def _said(error: jsonschema.ValidationError) -> Iterator[Problem]:
+def _said(error: jsonschema.ValidationError, owners: Mapping[str, str]) -> Iterator[Problem]:
     """A schema error in words for a person, each at the field that is meant."""
     path = list(error.absolute_path)
     value = json.dumps(error.instance, default=str)[:80]
@@ -177,7 +195,6 @@ def _said(error: jsonschema.ValidationError) -> Iterator[Problem]:
                 f"{value} is not allowed; it must be of type {kinds}: {schema.get('description', '')}".rstrip(": "),
             )
         case "not":  # the schema writes `not: {}` where a field may not be; of `false` the library forgets the path
-            owners = {"catalogue": "only `protocol: tap` has one", "images": "only `protocol: soda` has one"}
             yield path, f"{path[-1]} can't be given here; {owners.get(str(path[-1]), 'the protocol brings it')}"
         case _:
             yield path, error.message

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 
-from uws_service.applications.model import PLACEHOLDER, Application, CatalogueSpec
+from uws_service.applications.model import PLACEHOLDER, Application
 from uws_service.applications.parameters import LONGEST_WORD, Checked, main_result
 from uws_service.domain.attempt import ExpectedResult, Launch
 from uws_service.domain.job import Job
@@ -23,15 +23,7 @@ def launch(application: Application, job: Job, checked: Checked, number: int) ->
         environment["UWS_RESPONSEFORMAT"] = checked.format
     if checked.maxrec is not None:
         environment["UWS_MAXREC"] = str(checked.maxrec)
-    if (images := application.images) is not None:
-        environment |= {"UWS_IMAGES": images.index, "UWS_IMAGES_KEYS": images.keys}
-        environment |= {"UWS_IMAGES_CUTOUTS": str(images.cutouts), "UWS_IMAGES_SIZE": str(images.size)}
-        environment["UWS_IMAGES_PREVIEWS"] = "20" if job.listed else "0"  # a synchronous request has no page
-    if application.catalogue is not None:
-        environment |= _catalogue(application.catalogue)
-        environment["UWS_QUERY_MEMORY"] = str(
-            application.resources.memory // 2
-        )  # the rest is for the rows on their way
+    environment |= application.standard.environment(application, job)
     described = {name: values[0] if len(values) == 1 else list(values) for name, values in checked.values.items()}
     return Launch(
         job_id=job.id,
@@ -50,25 +42,9 @@ def launch(application: Application, job: Job, checked: Checked, number: int) ->
         max_output=application.limits.output,
         disk=application.resources.disk,
         gpus=application.resources.gpus,
-        passed=_passed(application),
+        passed=application.standard.passed_variables(application),
         token_variable=application.data_token.variable if application.data_token is not None else "",
     )
-
-
-def _catalogue(spec: CatalogueSpec) -> dict[str, str]:
-    """Say where the tables are, for `uws_service.tap.tables_source`; of a database only its variable's name."""
-    told = {
-        "UWS_CATALOGUE": spec.folder,
-        "UWS_CATALOGUE_DATABASE": spec.postgresql,
-        "UWS_CATALOGUE_SCHEMAS": " ".join(spec.schemas),
-        "UWS_CATALOGUE_SAMPLE": "1" if spec.sample else "",
-    }
-    return {name: value for name, value in told.items() if value}
-
-
-def _passed(application: Application) -> tuple[str, ...]:
-    catalogue = application.catalogue
-    return (catalogue.postgresql,) if catalogue is not None and catalogue.postgresql else ()
 
 
 def render(command: tuple[str, ...], checked: Checked) -> tuple[str, ...]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+from uws_service.applications.standard import PLAIN, Standard
 
 Scalar = str | int | float | bool
 
@@ -113,29 +116,6 @@ class AccessSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class CatalogueSpec:
-    """Where the tables of a TAP service are: a folder, or a PostgreSQL named by an environment variable.
-
-    Without either, the service's own catalogue folder. ``sample`` publishes OpenNGC beside the folder's tables.
-    """
-
-    folder: str = ""
-    postgresql: str = ""
-    schemas: tuple[str, ...] = ()
-    sample: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ImagesSpec:
-    """The collection of a SODA service: its index, keys for S3, cutouts of a job at most, and their bytes."""
-
-    index: str
-    keys: str = ""
-    cutouts: int = 500
-    size: int = 1024**3
-
-
-@dataclass(frozen=True, slots=True)
 class DataTokenSpec:
     """A token that the command itself is given: in a file, whose name the environment variable holds."""
 
@@ -169,11 +149,10 @@ class Application:
     archive: bool = False
     access: AccessSpec | None = None
     """None: as the settings say for all applications."""
-    protocol: str = ""
-    """The standard whose service this is (``tap``, ``soda``); empty: UWS and DALI alone."""
-    catalogue: CatalogueSpec | None = None
-    images: ImagesSpec | None = None
-
+    standard: Standard = PLAIN
+    """The standard whose service this is."""
+    section: Any = None
+    """The standard's own section of the descriptor, as its `Standard.read_section` returned it."""
     data_token: DataTokenSpec | None = None
     """None: the command gets no token."""
 

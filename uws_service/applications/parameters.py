@@ -172,9 +172,8 @@ def main_result(application: Application) -> ResultSpec | None:
 
 def _format(application: Application, given: Mapping[str, list[Parameter]]) -> tuple[str | None, str | None]:
     """RESPONSEFORMAT: a short name or a media type; what was asked for is what the result is called (D-024)."""
-    asked = _single(given, "RESPONSEFORMAT")
-    if asked is None and application.protocol == "tap":
-        asked = _single(given, "FORMAT")  # T-011
+    values = (_single(given, name) for name in application.standard.format_parameters)
+    asked = next((value for value in values if value is not None), None)
     result = main_result(application)
     if result is None:
         kinds = {one.media_type for one in application.results}

@@ -65,8 +65,7 @@ def chosen_values(
         for spec in application.parameters
         if spec.default is not None and spec.name.upper() not in sent
     }
-    asked = "RESPONSEFORMAT" in sent or (application.protocol == "tap" and "FORMAT" in sent)
-    if format_name is not None and not asked:
+    if format_name is not None and not any(name in sent for name in application.standard.format_parameters):
         values["RESPONSEFORMAT"] = format_name
     if maxrec is not None and _number(sent.get("MAXREC")) != maxrec:
         values["MAXREC"] = str(maxrec)

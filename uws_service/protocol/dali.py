@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from lxml import etree
@@ -49,8 +50,20 @@ def _button(parent: etree._Element, example: Example, url: str) -> None:
     element(line, "button", type="submit", name="PHASE", value="RUN").text = "Run this query"
 
 
-def examples_xhtml(application: Application, base: str) -> bytes:
-    """The application's examples (D-017); only RDFa attributes, one vocabulary."""
+def examples_xhtml(
+    application: Application, base: str, *, query: str = "", presets: Collection[str] = (), with_buttons: bool = False
+) -> bytes:
+    """Return the application's examples (D-017); only RDFa attributes, one vocabulary.
+
+    Parameters
+    ----------
+    query
+        The parameter that is a query: it has a property of its own (T-030).
+    presets
+        Names, in upper case, of parameters that go without saying.
+    with_buttons
+        Whether an example that needs no more than its query has a button that runs it.
+    """
 
     def element(parent: etree._Element, name: str, text: str = "", **attributes: str) -> etree._Element:
         child = etree.SubElement(parent, f"{{{XHTML_NS}}}{name}", attributes)
@@ -66,19 +79,19 @@ def examples_xhtml(application: Application, base: str) -> bytes:
         one = element(body, "div", typeof="example", id=f"example-{number}", resource=f"#example-{number}")
         element(one, "h2", example.name, property="name")
         element(one, "p", example.description)
-        if application.protocol == "tap" and "QUERY" in example.parameters:
-            element(one, "pre", str(example.parameters["QUERY"]), property="query")
+        if query in example.parameters:
+            element(one, "pre", str(example.parameters[query]), property="query")
         listed = element(one, "ul")
         for key, value in example.parameters.items():
             for single in value if isinstance(value, (list, tuple)) else (value,):
-                if application.protocol == "tap" and key.upper() in ("LANG", "QUERY"):
-                    continue  # a query has a property of its own (T-030)
+                if key.upper() == query or key.upper() in presets:
+                    continue
                 pair = element(listed, "li", property="generic-parameter", typeof="keyval")
                 element(pair, "span", key, property="key")
                 element(pair, "span", str(single), property="value")
         if not len(listed):
             one.remove(listed)
-            if application.protocol == "tap":
+            if with_buttons:
                 _button(one, example, f"{base}/async")
         element(one, "p", f"Send it to {base}/sync, or to {base}/async with PHASE=RUN.")
     return b'<?xml version="1.0" encoding="UTF-8"?>\n' + etree.tostring(root, encoding="UTF-8")

@@ -21,6 +21,11 @@ _TYPE = f"{{{XSI_NS}}}type"
 _DECLARATION = b'<?xml version="1.0" encoding="UTF-8"?>\n'
 
 
+def serialize(root: etree._Element) -> bytes:
+    """Return a document as bytes, with an XML declaration."""
+    return _DECLARATION + etree.tostring(root, encoding="UTF-8")
+
+
 def http_date(ms: int) -> str:
     """An instant as HTTP headers show it."""
     return format_datetime(datetime.fromtimestamp(ms // 1000, UTC), usegmt=True)
@@ -35,7 +40,7 @@ def availability_xml(available: bool, *, up_since: int | None = None, notes: tup
         etree.SubElement(root, prefix + "upSince").text = format_instant(up_since)
     for note in notes:
         etree.SubElement(root, prefix + "note").text = xml_text(note)
-    return _DECLARATION + etree.tostring(root, encoding="UTF-8")
+    return serialize(root)
 
 
 def capabilities_xml(application: Application, base: str, methods: tuple[str, ...] = ()) -> bytes:
@@ -44,6 +49,15 @@ def capabilities_xml(application: Application, base: str, methods: tuple[str, ..
     ``methods`` are the ways to log in, the empty one stands for anonymous use (A-001); capabilities and availability
     never ask for any (V-002).
     """
+    root = common_capabilities(application, base, methods)
+    main = application.results[0].media_type if application.results else None
+    sync = capability(root, None, f"{base}/sync", main, methods)
+    declare_parameters(sync, application)
+    return serialize(root)
+
+
+def common_capabilities(application: Application, base: str, methods: tuple[str, ...] = ()) -> etree._Element:
+    """Return the document with what every application offers: VOSI, UWS, and examples if it has any."""
     root = etree.Element(
         f"{{{CAPABILITIES_NS}}}capabilities",
         nsmap={"vosi": CAPABILITIES_NS, "vr": VR_NS, "vs": VS_NS, "xsi": XSI_NS},
@@ -54,29 +68,10 @@ def capabilities_xml(application: Application, base: str, methods: tuple[str, ..
     jobs = capability(
         root, "ivo://ivoa.net/std/UWS#rest-1.1", f"{base}/async", "text/xml", methods, version="1.1", **std
     )
-    _parameters(jobs, application)
+    declare_parameters(jobs, application)
     if application.examples:
         capability(root, "ivo://ivoa.net/std/DALI#examples", f"{base}/examples", "application/xhtml+xml", (), **std)
-    if application.protocol == "soda":
-        _soda(root, application, base, methods)
-        return _DECLARATION + etree.tostring(root, encoding="UTF-8")
-    main = application.results[0].media_type if application.results else None
-    sync = capability(root, None, f"{base}/sync", main, methods)
-    _parameters(sync, application)
-    return _DECLARATION + etree.tostring(root, encoding="UTF-8")
-
-
-def _soda(root: etree._Element, application: Application, base: str, methods: tuple[str, ...]) -> None:
-    """Both SODA services and DataLink (S-001)."""
-    for kind, result in (("sync", "application/fits"), ("async", "text/xml")):
-        standard = f"ivo://ivoa.net/std/SODA#{kind}-1.0"
-        interface = capability(root, standard, f"{base}/{kind}", result, methods, role="std", version="1.0")
-        _parameters(interface, application)
-    datalink = "application/x-votable+xml;content=datalink"
-    interface = capability(
-        root, "ivo://ivoa.net/std/DataLink#links-1.1", f"{base}/links", datalink, methods, role="std", version="1.1"
-    )
-    _parameter(interface, ParameterSpec("ID", arraysize="*", ucd="meta.id;meta.main", required=True), std=True)
+    return root
 
 
 def capability(
@@ -104,12 +99,12 @@ def capability(
     return interface
 
 
-def _parameters(interface: etree._Element, application: Application) -> None:
+def declare_parameters(interface: etree._Element, application: Application) -> None:
     """What may be sent, with units and UCDs (vs:InputParam)."""
     for one in application.parameters:
-        _parameter(interface, one, std=False)
+        declare_parameter(interface, one, std=False)
     for one in _standard_parameters(application):
-        _parameter(interface, one, std=True)
+        declare_parameter(interface, one, std=True)
 
 
 def _standard_parameters(application: Application) -> list[ParameterSpec]:
@@ -128,7 +123,7 @@ def _standard_parameters(application: Application) -> list[ParameterSpec]:
     return found
 
 
-def _parameter(interface: etree._Element, one: ParameterSpec, *, std: bool) -> None:
+def declare_parameter(interface: etree._Element, one: ParameterSpec, *, std: bool) -> None:
     use = "required" if one.required else "optional"
     param = etree.SubElement(interface, "param", {"std": str(std).lower(), "use": use})
     etree.SubElement(param, "name").text = one.name

@@ -9,24 +9,15 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from uws_service.applications.model import Application, CatalogueSpec
 from uws_service.domain.errors import ConfigurationError
+from uws_service.tap.descriptor import CatalogueSpec
 
 if TYPE_CHECKING:
     from uws_service.tap.catalogue import Published
     from uws_service.tap.pool import Pool
-
-
-def located(application: Application, folder: Path) -> Application:
-    """The application with the folder of its tables; ``folder`` unless its descriptor names a place."""
-    catalogue = application.catalogue
-    if catalogue is None or catalogue.folder or catalogue.postgresql:
-        return application
-    return replace(application, catalogue=replace(catalogue, folder=str(folder)))
 
 
 class Queries:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, ClassVar
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -13,7 +13,7 @@ from uws_service.auth.policy import Policy
 from uws_service.domain.agent import AgentIdentity
 from uws_service.domain.errors import AuthenticationRequired, TooLarge, UsageError
 from uws_service.service.backend import Backend
-from uws_service.web.edge import Resource
+from uws_service.web.resource import Resource
 
 MOST_JSON = 1024 * 1024
 
@@ -23,16 +23,6 @@ class AgentResources:
 
     def __init__(self, backend: Backend) -> None:
         self.agents = backend.agents
-
-    def resources(self) -> dict[str, Resource]:
-        """Their part of the routes table."""
-        return {
-            "/agent/v1/claim": Resource("agent", Policy.AGENT, post=self.claim),
-            "/agent/v1/inputs/{index:int}": Resource("agent", Policy.AGENT, get=self.read_input),
-            "/agent/v1/outputs/{name}": Resource("agent", Policy.AGENT, put=self.put_output),
-            "/agent/v1/progress": Resource("agent", Policy.AGENT, post=self.progress),
-            "/agent/v1/report": Resource("agent", Policy.AGENT, post=self.report),
-        }
 
     async def claim(self, request: Request) -> Response:
         """POST: this pod speaks for its attempt from now on; the answer says what it has to bring and to collect."""
@@ -82,6 +72,20 @@ class AgentResources:
         async for chunk in request.stream():
             if chunk:
                 yield chunk
+
+    RESOURCES: ClassVar[Mapping[str, Resource]] = {
+        "/agent/v1/claim": Resource(
+            "agent", Policy.AGENT, post=(claim, "For agents: speak for an attempt from now on; what to do, as JSON.")
+        ),
+        "/agent/v1/inputs/{index:int}": Resource(
+            "agent", Policy.AGENT, get=(read_input, "For agents: one uploaded file.")
+        ),
+        "/agent/v1/outputs/{name}": Resource(
+            "agent", Policy.AGENT, put=(put_output, "For agents: store one output, with its size and its SHA-256.")
+        ),
+        "/agent/v1/progress": Resource("agent", Policy.AGENT, post=(progress, "For agents: how far the command is.")),
+        "/agent/v1/report": Resource("agent", Policy.AGENT, post=(report, "For agents: how the attempt ended.")),
+    }
 
 
 async def _json(request: Request) -> Any:

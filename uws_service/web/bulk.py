@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -17,9 +18,10 @@ from uws_service.domain.job import Parameter
 from uws_service.offload import offload
 from uws_service.service.backend import Backend
 from uws_service.service.jobs import fingerprint
-from uws_service.web.edge import Resource, call_of
+from uws_service.web.call import call_of
 from uws_service.web.intake import idempotency_key, job_request, posted
-from uws_service.web.jobs import see_other
+from uws_service.web.replies import see_other
+from uws_service.web.resource import Resource
 
 TABLE = "TABLE"
 LARGEST = 16 * 1024**2
@@ -76,6 +78,10 @@ class Bulk:
         except UnicodeDecodeError:
             raise UsageError("The table is not UTF-8 text.") from None
 
-    def resources(self) -> dict[str, Resource]:
-        """Path → resource."""
-        return {"/{application}/bulk": Resource("bulk", Policy.USE, post=self.create)}
+    RESOURCES: ClassVar[Mapping[str, Resource]] = {
+        "/{application}/bulk": Resource(
+            "bulk",
+            Policy.USE,
+            post=(create, "A job for each line of the CSV file `TABLE`, under one `RUNID`; 303 to their list."),
+        ),
+    }

@@ -1,9 +1,9 @@
-"""What is known of the caller of one request; made by the edge, completed by the gate, read by the resources."""
+"""The one object that a request carries: made by the edge, completed by the gate, read by the resources."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from starlette.requests import Request
 from starlette.types import Scope
@@ -12,6 +12,9 @@ from uws_service.auth import Identity
 from uws_service.auth.credentials import token_of
 from uws_service.auth.policy import Policy
 from uws_service.web.pages import Account
+
+if TYPE_CHECKING:
+    from uws_service.web.resource import Resource
 
 
 @dataclass(slots=True)
@@ -34,6 +37,12 @@ class Call:
     """The secret of the browser's session, if the identity came from one."""
     share: str = ""
     """The secret of a link to one job."""
+    gate: Gate | None = None
+    """What lets callers in; None before the service is open."""
+    resource: Resource | None = None
+    """What the request was routed to; None if there is nothing at its path."""
+    waited: bool = False
+    """Whether the answer waited for a job or a query: how long it took tells nothing of the service's speed."""
 
     @property
     def token(self) -> str | None:
@@ -67,5 +76,5 @@ def call_of(request: Request) -> Call:
 
 def account_of(request: Request) -> Account | None:
     """Who looks at this page; None if nobody can log in here."""
-    gate: Gate | None = request.scope.get("uws.gate")
+    gate = call_of(request).gate
     return gate.account(request.scope) if gate is not None else None

@@ -26,10 +26,10 @@ from uws_service.service.backend import Backend
 from uws_service.web.call import Call
 from uws_service.web.cookies import SHARE_COOKIE
 from uws_service.web.pages import Account
+from uws_service.web.resource import SAFE_VERBS, Resource
 
 UNKNOWN = Identity(challenged=True)
 """An anonymous caller who could log in."""
-_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Gate:
@@ -58,9 +58,11 @@ class Gate:
         if policy is Policy.PROBE or policy is Policy.AGENT:
             return
         call: Call = scope["uws.call"]
+        resource = call.resource
+        assert resource is not None, "the gate is asked by a resource"
         if self.tokens is not None:
             await self._identify(scope, call)
-        if scope["method"] not in _SAFE or (policy is Policy.USE and (call.session or scope["uws.route"] == "sync")):
+        if scope["method"] not in SAFE_VERBS or (policy is Policy.USE and (call.session or resource.get_runs)):
             self._refuse_foreign_page(scope, call)
         if self.rates is not None:
             self._count(call)
@@ -76,9 +78,11 @@ class Gate:
         elif policy is Policy.OPERATE:
             self.rules.require_operator(call.identity, call.origin or None, direct=call.direct)
         if self.permissions is not None and policy in self.asked and call.identity.owner is not None:
-            await self._ask(self.permissions, scope, call, policy)
+            await self._ask(self.permissions, scope, call, resource, policy)
 
-    async def _ask(self, permissions: PermissionsApi, scope: Scope, call: Call, policy: Policy) -> None:
+    async def _ask(
+        self, permissions: PermissionsApi, scope: Scope, call: Call, resource: Resource, policy: Policy
+    ) -> None:
         """The Permissions API's word on a request that the local rules let on."""
         path = scope["path_params"]
         if policy is Policy.READ:
@@ -87,7 +91,7 @@ class Gate:
             raise Forbidden("The Permissions API decides by token; send one in the Authorization header.")
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         parameters = {name: str(value) for name, value in path.items()}
-        await permissions.require(token_of(call.authorization), scope["uws.path"], method, parameters)
+        await permissions.require(token_of(call.authorization), resource.path, method, parameters)
 
     async def _identify(self, scope: Scope, call: Call) -> None:
         """The caller behind the request's credentials; what a trusted proxy said holds if there are none."""
@@ -129,7 +133,7 @@ class Gate:
         """
         credentials = call.session is not None or (not call.by and call.identity.owner is not None)
         near = not call.by and not is_global(call.origin)
-        safe = scope["method"] in _SAFE
+        safe = scope["method"] in SAFE_VERBS
         if safe and not credentials and not near:
             return
         origin = site = None

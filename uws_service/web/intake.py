@@ -145,10 +145,18 @@ def run_id_of(form: Posted) -> str | None:
     return run_id
 
 
-def job_request(form: Posted, *, creating: bool = True) -> Request:
-    """The form as a request for a job; `creating` False where control words are not taken (U-123, D-012)."""
+def job_request(form: Posted, *, creating: bool = True, run: bool | None = None) -> Request:
+    """Return the form as a request for a job.
+
+    Parameters
+    ----------
+    creating
+        False where control words are not taken (U-123, D-012).
+    run
+        Whether the job starts at once; None: as PHASE says.
+    """
     control = ("PHASE", "DESTRUCTION", "EXECUTIONDURATION", "RUNID") if creating else ("RUNID",)
-    words = {name: form.word(name) for name in control}
+    words = {name: form.word(name) for name in control if name != "PHASE" or run is None}
     phase = words.get("PHASE")
     if phase is not None and phase.upper() != "RUN":
         raise UsageError(f"PHASE={phase[:32]!r} is not possible when a job is made; possible: RUN.")
@@ -157,7 +165,7 @@ def job_request(form: Posted, *, creating: bool = True) -> Request:
     values = [Parameter(name, value) for name, value in form.fields if name.upper() not in control]
     return Request(
         parameters=(*values, *form.files),
-        run=phase is not None,
+        run=phase is not None if run is None else run,
         run_id=run_id,
         duration=parse_duration(duration) if duration is not None else None,
         destruction=parse_instant(destruction) if destruction is not None else None,

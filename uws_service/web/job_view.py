@@ -7,7 +7,7 @@ from dataclasses import replace
 from uws_service.domain.job import Job
 from uws_service.protocol.uws import JobInfoView, JobUrls
 from uws_service.service.jobs import Service
-from uws_service.web.edge import Call
+from uws_service.web.call import Call
 
 
 def job_urls(call: Call, application: str) -> JobUrls:

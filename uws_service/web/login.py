@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import ClassVar
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -21,9 +23,10 @@ from uws_service.protocol import negotiation
 from uws_service.service.backend import Backend
 from uws_service.service.sessions import COOKIE
 from uws_service.web import pages
+from uws_service.web.call import Call, call_of
 from uws_service.web.cookies import set_cookie
-from uws_service.web.edge import Call, Resource, call_of
 from uws_service.web.forms import FileSink, FormLimits, read_form
+from uws_service.web.resource import Resource
 
 STARTED = "uws_login"
 START_SECONDS = 600
@@ -42,15 +45,6 @@ class Login:
         self.lifetime = backend.auth.session
         self._key = backend.cookie_key
         self.issuers: list[IssuerKeys] = list(self.tokens.issuers.values())
-
-    def resources(self) -> dict[str, Resource]:
-        """Their part of the routes table."""
-        return {
-            "/login": Resource("login", Policy.OPEN, get=self.show, post=self.enter),
-            "/login/start/{number:int}": Resource("login", Policy.OPEN, get=self.start),
-            "/login/callback": Resource("login", Policy.OPEN, get=self.callback),
-            "/logout": Resource("logout", Policy.OPEN, post=self.leave),
-        }
 
     async def show(self, request: Request) -> Response:
         """GET /login: who one is, and how to log in; as JSON what a program needs for it."""
@@ -167,6 +161,21 @@ class Login:
             await self.sessions.end(call.session)
         seconds = max(1, until // 1000 - int(time.time()))
         set_cookie(response, call.base, COOKIE, await self.sessions.open(call.identity, until), seconds)
+
+    RESOURCES: ClassVar[Mapping[str, Resource]] = {
+        "/login": Resource(
+            "login",
+            Policy.OPEN,
+            get=(show, "Who one is, and how to log in; as JSON the issuers, audiences and clients."),
+            post=(
+                enter,
+                "`username` and `password`, which is a token: a session cookie, and `X-VO-Bearer` for programs.",
+            ),
+        ),
+        "/login/start/{number:int}": Resource("login", Policy.OPEN, get=(start, "To the pages of an issuer.")),
+        "/login/callback": Resource("login", Policy.OPEN, get=(callback, "Back from there.")),
+        "/logout": Resource("logout", Policy.OPEN, post=(leave, "End the session.")),
+    }
 
 
 def _wants_page(request: Request) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from uws_service.applications import Application
 from uws_service.applications.model import Example, ParameterSpec
@@ -39,7 +40,7 @@ ACTIVE = frozenset({Phase.QUEUED, Phase.EXECUTING, Phase.SUSPENDED, Phase.UNKNOW
 REFRESH = 3
 """Seconds between two refreshes of an active job's page."""
 
-MOST_JOBS = 10_000
+MAX_JOBS = 10_000
 """Jobs that a page lists."""
 LONGEST_VALUE = 10_000
 """Characters of a parameter's value that a job's page shows; it has a link to the rest."""
@@ -290,7 +291,7 @@ def jobs_page(
     account: Account | None = None,
 ) -> str:
     """The caller's jobs, newest first; links for each phase (U-052). ``last`` is the most that were looked for."""
-    cut = last is not None and len(refs) >= last and last < MOST_JOBS
+    cut = last is not None and len(refs) >= last and last < MAX_JOBS
     chosen = sorted(phases or (), key=list(Phase).index)
     more = f"{urls.jobs}?{urlencode([*(('PHASE', one.value) for one in chosen), ('LAST', 10 * last)])}" if last else ""
     return _render(
@@ -314,9 +315,9 @@ def job_page(
     urls: JobUrls,
     now: int,
     account: Account | None = None,
-    preview: Shown | None = None,
+    section: str = "",
 ) -> str:
-    """One job with all that is known of it; ``now`` in milliseconds since the epoch, ``preview`` of its result."""
+    """One job with all that is known of it; ``now`` in milliseconds since the epoch, ``section`` is its face's part."""
     actions = allowed_actions(job.phase)
     parameters = [
         (
@@ -346,7 +347,7 @@ def job_page(
         attempts=sorted(attempts, key=lambda one: one.number),
         info=info,
         defaults=defaults,
-        preview=preview,
+        section=section,
         parameters=parameters,
         longest=LONGEST_VALUE,
         empty=len(job.parameters) - len(parameters),
@@ -357,6 +358,11 @@ def job_page(
         took=(job.ended - job.started) / 1000 if job.started is not None and job.ended is not None else None,
         left=max(0, job.destruction - now) / 1000 if job.destruction is not None else None,
     )
+
+
+def preview_section(preview: Shown) -> Markup:
+    """Return the first rows of a query's result, as a part of its job's page."""
+    return Markup(_templates.get_template("preview.html").render(preview=preview))
 
 
 def error_page(

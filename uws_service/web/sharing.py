@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -12,9 +14,10 @@ from uws_service.domain.errors import UsageError
 from uws_service.domain.share import Share
 from uws_service.protocol import uws
 from uws_service.service.backend import Backend
-from uws_service.web.edge import Resource, call_of
+from uws_service.web.call import call_of
 from uws_service.web.intake import posted
 from uws_service.web.job_view import job_urls
+from uws_service.web.resource import Resource
 
 USUAL = 7 * 86400
 """Seconds that a share lasts if nothing is said."""
@@ -28,13 +31,6 @@ class Sharing:
         self.service = backend.service
         self.uploads = backend.uploads
         self.limits = backend.limits.model_copy(update={"body": 65536, "files": 0, "parameters": 10})
-
-    def resources(self) -> dict[str, Resource]:
-        """Path below ``/{application}/async`` → resource. A sharer alone sees with whom a job is shared."""
-        return {
-            "/{job_id}/shares": Resource("shares", Policy.WRITE, get=self.list, post=self.share),
-            "/{job_id}/shares/{share_id}": Resource("share", Policy.WRITE, delete=self.end),
-        }
 
     async def list(self, request: Request) -> Response:
         """GET {job}/shares: those that have not ended; without the secrets of links, which nobody knows any more."""
@@ -70,6 +66,17 @@ class Sharing:
             path["application"], path["job_id"], call.identity, path["share_id"], origin=call.origin
         )
         return Response(status_code=204)
+
+    # A sharer alone sees with whom a job is shared.
+    RESOURCES: ClassVar[Mapping[str, Resource]] = {
+        "/{job_id}/shares": Resource(
+            "shares",
+            Policy.WRITE,
+            get=(list, "With whom the job is shared, as JSON."),
+            post=(share, "`GROUP=name` shares it with a group, no `GROUP` makes a link; `EXPIRES=seconds`."),
+        ),
+        "/{job_id}/shares/{share_id}": Resource("share", Policy.WRITE, delete=(end, "Take a share back.")),
+    }
 
 
 def _shown(share: Share) -> dict[str, object]:

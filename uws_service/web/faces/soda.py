@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Never
+from typing import ClassVar, Never
 
 import structlog
 from starlette.requests import Request
@@ -25,29 +25,34 @@ from uws_service.domain.errors import (
     UsageError,
     UwsError,
 )
-from uws_service.domain.job import Job
+from uws_service.domain.job import ErrorSummary, Job, Result
+from uws_service.protocol import dali
 from uws_service.service.backend import Backend
-from uws_service.soda import links
+from uws_service.soda import descriptor, documents
+from uws_service.soda import links as datalink
+from uws_service.soda.descriptor import images_of
 from uws_service.soda.errors import MultiValued, Usage
 from uws_service.soda.index import Entry, Index
 from uws_service.soda.request import NAMES, parse
-from uws_service.web.edge import Resource, call_of
+from uws_service.web.call import call_of
+from uws_service.web.faces.base import ErrorBody, Face
+from uws_service.web.faces.plain import PlainHandlers
 from uws_service.web.forms import FormLimits, read_form
+from uws_service.web.resource import Resource
 
 log = structlog.get_logger(__name__)
 
 _LABEL = re.compile(r"\b(UsageError|MultiValuedParamNotSupported|ServiceUnavailable|Error): (.+)")
 
 
-class Soda:
-    """The collections of all applications of the protocol ``soda``."""
+class SodaHandlers(PlainHandlers):
+    """The collections of all SODA services."""
 
     def __init__(self, backend: Backend) -> None:
-        self.service = backend.service
+        super().__init__(backend)
         self._body = backend.limits.body
-        self._indexes = {
-            one.name: Index(one.images.index) for one in backend.applications.values() if one.images is not None
-        }
+        collections = {name: images_of(application) for name, application in backend.applications.items()}
+        self._indexes = {name: Index(spec.index) for name, spec in collections.items() if spec is not None}
 
     async def _entries(self, application: Application) -> dict[str, Entry]:
         try:
@@ -84,41 +89,76 @@ class Soda:
             )
             fields = [*fields, *form.fields]
         ids = list(dict.fromkeys(value for name, value in fields if name.upper() == "ID" and value))
-        if len(ids) > links.MOST_IDS:
-            raise UsageError(f"ID was given {len(ids)} times; at most {links.MOST_IDS} are taken.")
+        if len(ids) > datalink.MOST_IDS:
+            raise UsageError(f"ID was given {len(ids)} times; at most {datalink.MOST_IDS} are taken.")
         for name, value in fields:
             if name.upper() == "RESPONSEFORMAT" and value.partition(";")[0].strip() not in _FORMATS:
                 raise UsageError(f"RESPONSEFORMAT={value[:80]!r} is not offered; offered: votable.")
         entries = await self._entries(application)
         base = f"{call_of(request).base}/{application.name}"
-        document = links.links_votable(ids, entries, base, application.parameters)
-        return Response(document, 200, {"cache-control": "no-store", "content-type": links.MEDIA_TYPE})
+        document = datalink.links_votable(ids, entries, base, application.parameters)
+        return Response(document, 200, {"cache-control": "no-store", "content-type": datalink.MEDIA_TYPE})
 
-    def resource(self) -> Resource:
-        """The routes' entry."""
-        return Resource("links", Policy.USE, get=self.links, post=self.links)
+    async def capabilities(self, application: Application, base: str, methods: tuple[str, ...]) -> bytes:
+        """Return the capabilities: both SODA services and DataLink (S-001)."""
+        return documents.capabilities_xml(application, base, methods)
+
+    def sync_error(self, error: UwsError) -> ErrorBody:
+        """Return an error in SODA's words: text that begins with a label (S-005)."""
+        return ErrorBody(dali.error_text(f"{error.title}: {error.message}", error.detail), "text/plain")
+
+    def sync_failure(self, job: Job) -> UwsError | None:
+        """Return what the command said of the request, as the error that it is; None if it said nothing."""
+        if job.error is None:
+            return None
+        return _typed_failure(job.error) or _printed_failure(job.error)
+
+    def has_content(self, result: Result) -> bool:
+        """Return whether there is a cutout; a text says why there is nothing to cut, and the client gets no body."""
+        return result.media_type != "text/plain"
+
+    RESOURCES: ClassVar[Mapping[str, Resource]] = {
+        "/{application}/links": Resource(
+            "links",
+            Policy.USE,
+            get=(
+                links,
+                "DataLink of images (`ID`, repeatable); 404 if the application is no SODA service.",
+            ),
+            post=(links, "The same, for many ids."),
+        ),
+    }
 
 
 def _no_file(number: int) -> Never:
     raise UsageError("DataLink takes no files.")
 
 
-_LIMITS = FormLimits(body=0, fields=links.MOST_IDS + 10, field_size=10_000, files=0, file_size=0, text=1 << 20)
+_LIMITS = FormLimits(body=0, fields=datalink.MOST_IDS + 10, field_size=10_000, files=0, file_size=0, text=1 << 20)
 _FORMATS = frozenset({"votable", "application/x-votable+xml", "text/xml", ""})
 
 
-def failure(job: Job) -> UwsError | None:
-    """What the command said of the request, as the error that it is; None if it said nothing."""
-    if job.error is None:
-        return None
-    last = job.error.detail.strip().rpartition("\n")[2]
-    labelled = _LABEL.search(last) or _LABEL.search(job.error.message)
-    if labelled is None:
-        return None
-    label, message = labelled.groups()
-    if label == "ServiceUnavailable":
-        return ServiceUnavailable(message, retry_after=10)
-    return CutoutFailed(message) if label == "Error" else UsageError(message)
+def _typed_failure(summary: ErrorSummary) -> UwsError | None:
+    """Return the error whose type the command wrote into its output folder, if it did."""
+    return _failure(summary.reason, summary.message, summary.detail)
+
+
+def _printed_failure(summary: ErrorSummary) -> UwsError | None:
+    """Return the error whose label the command printed last; for sites whose agents read no typed errors."""
+    last_line = summary.detail.strip().rpartition("\n")[2]
+    match = _LABEL.search(last_line) or _LABEL.search(summary.message)
+    return _failure(match[1], match[2]) if match is not None else None
+
+
+def _failure(label: str, message: str, detail: str = "") -> UwsError | None:
+    match label:
+        case "UsageError" | "MultiValuedParamNotSupported":
+            return UsageError(message, detail=detail)
+        case "ServiceUnavailable":
+            return ServiceUnavailable(message, detail=detail, retry_after=10)
+        case "Error":
+            return CutoutFailed(message, detail=detail)
+    return None
 
 
 class CutoutFailed(UwsError):
@@ -126,3 +166,6 @@ class CutoutFailed(UwsError):
 
     status = 422
     title = "Error"
+
+
+SODA = Face(descriptor.SODA, SodaHandlers)

@@ -10,12 +10,13 @@ import contextlib
 import math
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import structlog
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -25,15 +26,20 @@ from uws_service.auth import Identity
 from uws_service.auth.policy import Policy
 from uws_service.domain.errors import NotFound, ServiceUnavailable, TooManyRequests, UsageError
 from uws_service.domain.ids import new_id
-from uws_service.domain.job import Parameter, Phase
+from uws_service.domain.job import Job, Parameter, Phase
 from uws_service.offload import offload
+from uws_service.protocol import dali
 from uws_service.service.backend import Backend
-from uws_service.tap import Queries, documents
+from uws_service.tap import Queries, descriptor, documents
 from uws_service.tap.fetching import fetch_upload
 from uws_service.tap.pool import PATIENCE, Process
+from uws_service.tap.preview_read import LARGEST, shown
 from uws_service.tap.spool import Spool
-from uws_service.web.edge import Resource, call_of
+from uws_service.web import pages
+from uws_service.web.call import call_of
+from uws_service.web.faces.base import Face, FaceHandlers
 from uws_service.web.intake import Posted, disconnected, posted, run_id_of
+from uws_service.web.resource import Resource
 
 log = structlog.get_logger(__name__)
 NO_CACHE = {"cache-control": "no-cache"}
@@ -47,16 +53,16 @@ TAKE_SECONDS = 3600.0
 CONTROL = frozenset({"PHASE", "RUNID", "DESTRUCTION", "EXECUTIONDURATION"})
 
 
-class Tap:
-    """Handlers of a TAP application's own resources."""
+class TapHandlers(FaceHandlers):
+    """Synchronous queries, tables, and what else a TAP service has of its own."""
 
     def __init__(self, backend: Backend) -> None:
-        self.backend = backend
+        super().__init__(backend)
         self._running: Counter[str] = Counter()
 
     # --- synchronous queries ----------------------------------------------------------------------------------
 
-    async def query(self, request: Request, application: Application) -> Response:
+    async def answer_sync(self, request: Request, application: Application) -> Response:
         """GET and POST /sync: the result as it comes, without a job (D-015, T-012)."""
         call = call_of(request)
         form = posted(request, self.backend.uploads, self.backend.limits, new_id(self.backend.service.clock()))
@@ -68,7 +74,7 @@ class Tap:
         except BaseException:
             await _stop(filling, spool)
             raise
-        request.scope["uws.waited"] = True
+        call_of(request).waited = True
         headers = {**HEADERS, "content-type": answer.media_type}
         if (content := spool.all_of_it()) is not None:
             await _stop(filling, spool)
@@ -124,12 +130,37 @@ class Tap:
             raise NotFound(f"There is no table {request.path_params['name'][:140]!r}; /tables lists them.")
         return Response(document, 200, NO_CACHE, XML)
 
-    def resources(self) -> dict[str, Resource]:
-        """Path → resource."""
-        return {
-            "/{application}/tables": Resource("tables", Policy.USE, get=self.tables),
-            "/{application}/tables/{name}": Resource("table", Policy.USE, get=self.table),
-        }
+    async def capabilities(self, application: Application, base: str, methods: tuple[str, ...]) -> bytes:
+        """Return the capabilities of TAPRegExt (T-002…T-004)."""
+        published = await asyncio.to_thread(self.backend.queries[application.name].published)
+        utypes = [entry.table.utype for entry in published]
+        return documents.capabilities_xml(application, base, methods, utypes)
+
+    def examples(self, application: Application, base: str) -> bytes:
+        """Return the examples; each one is a query (T-030)."""
+        return dali.examples_xhtml(application, base, query="QUERY", presets={"LANG"}, with_buttons=True)
+
+    async def job_section(self, job: Job) -> Markup:
+        """Return the first rows of a query's result."""
+        preview = next((result for result in job.results if result.id == "preview" and result.size <= LARGEST), None)
+        if preview is None:
+            return Markup()
+        content = b"".join([chunk async for chunk in self.backend.depot.read(preview.key)])
+        return await asyncio.to_thread(_preview_section, content)
+
+    RESOURCES: ClassVar[Mapping[str, Resource]] = {
+        "/{application}/tables": Resource(
+            "tables",
+            Policy.USE,
+            get=(tables, "VOSI tables of a TAP service, without columns if `detail=min`; else 404."),
+        ),
+        "/{application}/tables/{name}": Resource("table", Policy.USE, get=(table, "One of them, with its columns.")),
+    }
+
+
+def _preview_section(content: bytes) -> Markup:
+    preview = shown(content)
+    return pages.preview_section(preview) if preview is not None else Markup()
 
 
 class Answer:
@@ -260,3 +291,6 @@ def _checked(application: Application, form: Posted) -> Checked:
     if run_id is not None:
         log.info("query", application=application.name, run_id=run_id)  # D-027
     return check(application, [*fields, *form.files])
+
+
+TAP = Face(descriptor.TAP, TapHandlers)
