@@ -365,90 +365,24 @@ def _tree_comments(text: str) -> dict[str, str]:
 # --- resources and metrics ------------------------------------------------------------------------------------
 
 
-RESOURCES = {
-    "GET /": "The applications: a page for people, JSON for programs.",
-    "GET /livez": "200 as long as the process answers.",
-    "GET /readyz": "200 if database, depot and controllers work and the process is not about to end; else 503.",
-    "GET /metrics": "[Metrics](metrics.md) for Prometheus.",
-    "GET /static/{name}": "The style of the pages.",
-    "GET /{application}": "What the application does and takes.",
-    "GET /{application}/availability": "VOSI availability; the parts were really tried.",
-    "GET /{application}/capabilities": "VOSI capabilities.",
-    "GET /{application}/examples": "DALI examples; 404 if there are none.",
-    "GET /{application}/sync": "Run a job and answer with its main result, or with an error document.",
-    "POST /{application}/sync": "The same; needed for files.",
-    "GET /{application}/links": "DataLink of images (`ID`, repeatable); 404 if the application is no SODA service.",
-    "POST /{application}/links": "The same, for many ids.",
-    "GET {jobs}": "The caller's jobs, newest first. `PHASE` (repeatable), `AFTER` and `LAST` filter.",
-    "POST {jobs}": "A new job; 303 to it. `PHASE=RUN` starts it at once. A repeated `Idempotency-Key` finds the first.",
-    "GET {job}": "The job. `WAIT=seconds` answers when the phase changes; with `PHASE=…` it waits in that phase only.",
-    "POST {job}": "`ACTION=DELETE` deletes it; 303 to `{jobs}`.",
-    "DELETE {job}": "Delete it with its files, stop it if it runs; 303 to `{jobs}`.",
-    "GET {job}/phase": "The phase, one word.",
-    "POST {job}/phase": "`PHASE=RUN` or `PHASE=ABORT`; 303 to `{job}`.",
-    "GET {job}/executionduration": "Longest run in seconds; 0: no limit.",
-    "POST {job}/executionduration": "`EXECUTIONDURATION=seconds`, cut to what the application allows.",
-    "GET {job}/destruction": "When the job will be destroyed; empty if never.",
-    "POST {job}/destruction": "`DESTRUCTION=instant`, cut to what the application allows.",
-    "GET {job}/quote": "When the job will have ended at the latest; empty if unknown.",
-    "GET {job}/owner": "Who made it; empty for anonymous callers.",
-    "GET {job}/error": "Why it failed, as VOTable, or as text, JSON or page if `Accept` says so. 404 without an error.",
-    "GET {job}/parameters": "The parameters.",
-    "POST {job}/parameters": "Add parameters and files while the job is PENDING; 303 to `{job}`.",
-    "GET {job}/parameters/{name}": "An uploaded file's bytes, or a value as text.",
-    "PUT {job}/parameters/{name}": "The body is the new value, while the job is PENDING.",
-    "GET {job}/results": "The results: ids, links, sizes, media types.",
-    "GET {job}/results/{name}": "One result; `Range` and `ETag` work.",
-    "GET /login": "Who one is, and how to log in; as JSON the issuers, audiences and clients.",
-    "POST /login": "`username` and `password`, which is a token: a session cookie, and `X-VO-Bearer` for programs.",
-    "GET /login/start/{number}": "To the pages of an issuer.",
-    "GET /login/callback": "Back from there.",
-    "POST /logout": "End the session.",
-    "POST /{application}/bulk": "A job for each line of the CSV file `TABLE`, under one `RUNID`; 303 to their list.",
-    "GET {job}/shares": "With whom the job is shared, as JSON.",
-    "POST {job}/shares": "`GROUP=name` shares it with a group, no `GROUP` makes a link; `EXPIRES=seconds`.",
-    "DELETE {job}/shares/{share_id}": "Take a share back.",
-    "GET {job}/logs/{name}": "What the command printed, `stdout` or `stderr`; while it runs, the end of it so far.",
-}
-"""What each resource is for, in words; which ones there are comes from the routes."""
-
-
-def routes() -> dict[str, str]:
-    """Verb and path of every resource, and its policy, from the service's own tables."""
-    from uws_service.web.bulk import Bulk
-    from uws_service.web.faces.soda import Soda
-    from uws_service.web.jobs import Jobs
-    from uws_service.web.login import Login
-    from uws_service.web.meta import Meta
-    from uws_service.web.sharing import Sharing
-    from uws_service.web.sync import Sync
-
-    # The handlers are only looked at, not called, so they need no running service.
-    jobs, meta, sync = Jobs.__new__(Jobs), Meta.__new__(Meta), Sync.__new__(Sync)
-    login, sharing = Login.__new__(Login), Sharing.__new__(Sharing)
-    tree: dict[str, Any] = {**meta.resources(), "/{application}/sync": sync.resource()}
-    tree |= Bulk.__new__(Bulk).resources()
-    tree["/{application}/links"] = Soda.__new__(Soda).resource()
-    tree |= {path.replace(":int", ""): resource for path, resource in login.resources().items()}
-    for path, resource in {**jobs.resources(), **sharing.resources()}.items():
-        tree[path.replace("/{job_id}", "{job}") if path else "{jobs}"] = resource
-    return {
-        f"{verb} {path}": policy
-        for path, resource in tree.items()
-        for verb, policy in resource.policies.items()
-        if verb != "HEAD"
-    }
-
-
 def resources_page() -> str:
-    """Paths and verbs: the routes of the code with the words above; one without the other is an error."""
-    there = routes()
-    if set(there) != set(RESOURCES):
-        raise SystemExit(f"RESOURCES does not fit the routes: {sorted(set(there) ^ set(RESOURCES))}")
+    """Return the page of paths and verbs, from the table that the service itself is built from."""
     from uws_service.auth.policy import POLICY_MEANING, Policy
+    from uws_service.web.routes import JOBS, declared
 
-    rows = [(f"`{one.split()[1]}`", one.split()[0], RESOURCES[one], there[one]) for one in RESOURCES]
-    policies = [(one.value, POLICY_MEANING[one]) for one in Policy]
+    def short(path: str) -> str:
+        return path.replace(":int}", "}").replace(f"{JOBS}/{{job_id}}", "{job}").replace(JOBS, "{jobs}")
+
+    def group(row: tuple[str, ...]) -> int:
+        return 2 if row[0].startswith("`{") else 1 if row[0].startswith("`/{application}") else 0
+
+    rows: list[tuple[str, ...]] = [
+        (f"`{short(path)}`", verb, sentence, resource.policies[verb])
+        for path, _, resource in declared()
+        for verb, sentence in resource.sentences.items()
+    ]
+    rows.sort(key=group)
+    policies = [(policy.value, POLICY_MEANING[policy]) for policy in Policy]
     return page(
         "# HTTP resources",
         "`{jobs}` is `/{application}/async`, `{job}` is `{jobs}/{id}`. Each path also answers with a slash at its "

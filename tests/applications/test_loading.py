@@ -10,6 +10,7 @@ import yaml
 from uws_service.applications import Application, Bound, descriptor_reference, load_applications
 from uws_service.applications.files import BUILTIN, load_application
 from uws_service.domain.errors import ConfigurationError
+from uws_service.web.faces import STANDARDS
 
 BASE = """\
 name: thing
@@ -32,14 +33,14 @@ def written(folder: Path, text: str, name: str = "thing.yaml") -> Path:
 
 
 def load(folder: Path, text: str) -> Application:
-    return load_application(written(folder, text))
+    return load_application(written(folder, text), STANDARDS)
 
 
 def problems(folder: Path, text: str) -> list[str]:
     """What is told, without the file's name."""
     file = written(folder, text)
     with pytest.raises(ConfigurationError) as told:
-        load_application(file)
+        load_application(file, STANDARDS)
     lines = str(told.value).split("\n")
     assert all(line.startswith(f"{file}:") for line in lines), lines
     return [line.removeprefix(f"{file}:") for line in lines]
@@ -255,13 +256,13 @@ def test_what_is_no_descriptor_at_all(tmp_path: Path, text: str) -> None:
 def test_files_that_can_not_be_read(tmp_path: Path) -> None:
     """Missing, a folder's worth of nothing, no UTF-8."""
     with pytest.raises(ConfigurationError, match="there is no such file or folder"):
-        load_applications([tmp_path / "missing"])
+        load_applications([tmp_path / "missing"], STANDARDS)
     latin = tmp_path / "latin.yaml"
     latin.write_bytes(BASE.replace("A thing", "Ä thing").encode("latin-1"))
     with pytest.raises(ConfigurationError, match=r"latin\.yaml: can't be read"):
-        load_applications([latin])
+        load_applications([latin], STANDARDS)
     (tmp_path / "empty").mkdir()
-    assert load_applications([tmp_path / "empty"], builtin=False) == {}
+    assert load_applications([tmp_path / "empty"], STANDARDS, builtin=False) == {}
 
 
 def test_everything_at_once(tmp_path: Path) -> None:
@@ -272,7 +273,7 @@ def test_everything_at_once(tmp_path: Path) -> None:
     written(tmp_path, BASE, "d.yaml")
     (tmp_path / "not-a-descriptor.txt").write_text("nonsense")
     with pytest.raises(ConfigurationError) as told:
-        load_applications([tmp_path], builtin=False)
+        load_applications([tmp_path], STANDARDS, builtin=False)
     lines = str(told.value).split("\n")
     assert sorted(line.partition(": ")[0] for line in lines) == sorted(
         [f"{first}:1", f"{first}:2", f"{first}:7", f"{second}:4", f"{second}:4", f"{second}:8", f"{tmp_path}/d.yaml:1"]
@@ -312,7 +313,7 @@ def test_scripts_of_shells(tmp_path: Path, command: list[str], bad: bool) -> Non
 
 def test_the_applications_that_ship() -> None:
     """They load, have examples and units, and are found under their names."""
-    found = load_applications([])
+    found = load_applications([], STANDARDS)
     assert set(found) == {file.stem for file in BUILTIN.glob("*.yaml")} >= {"crossmatch", "sleep"}
     for one in found.values():
         assert one.examples and all(parameter.description for parameter in one.parameters)

@@ -13,13 +13,21 @@ from starlette.types import Receive, Scope, Send
 from uws_service.auth.policy import Policy
 from uws_service.domain.errors import MethodNotAllowed
 from uws_service.web.call import Call
-from uws_service.web.faces.base import ErrorBody
 
 SAFE_VERBS = frozenset({"GET", "HEAD", "OPTIONS"})
 _LIGHT_POLICIES = frozenset({Policy.PROBE, Policy.OPEN, Policy.READ})
 
 Handler = Callable[..., Awaitable[Response]]
 """Takes a starlette request, after its object if it is a method that is not bound yet."""
+
+
+class ErrorBody(NamedTuple):
+    """An error in the form of a resource."""
+
+    content: str | bytes
+    media_type: str
+
+
 ErrorForm = Callable[..., ErrorBody]
 """Takes an error and the request, after its object if it is a method that is not bound yet."""
 

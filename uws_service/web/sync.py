@@ -12,8 +12,7 @@ from uws_service.auth.policy import Policy
 from uws_service.domain.errors import UwsError
 from uws_service.service.backend import Backend
 from uws_service.web.faces import Faces
-from uws_service.web.faces.base import ErrorBody
-from uws_service.web.resource import Resource
+from uws_service.web.resource import ErrorBody, Resource
 
 
 class Sync:

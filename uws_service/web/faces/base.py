@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar
 
 from markupsafe import Markup
 from starlette.requests import Request
@@ -14,19 +14,12 @@ from uws_service.applications import Application, Standard
 from uws_service.domain.errors import UwsError
 from uws_service.domain.job import Job
 from uws_service.protocol import dali, vosi
+from uws_service.web.resource import ErrorBody, Resource
 
 if TYPE_CHECKING:
     from uws_service.service.backend import Backend
-    from uws_service.web.resource import Resource
 
 VOTABLE = "application/x-votable+xml"
-
-
-class ErrorBody(NamedTuple):
-    """An error in the form that a standard prescribes."""
-
-    content: str | bytes
-    media_type: str
 
 
 class FaceHandlers:

@@ -35,10 +35,10 @@ from uws_service.soda.errors import MultiValued, Usage
 from uws_service.soda.index import Entry, Index
 from uws_service.soda.request import NAMES, parse
 from uws_service.web.call import call_of
-from uws_service.web.faces.base import ErrorBody, Face
+from uws_service.web.faces.base import Face
 from uws_service.web.faces.plain import PlainHandlers
 from uws_service.web.forms import FormLimits, read_form
-from uws_service.web.resource import Resource
+from uws_service.web.resource import ErrorBody, Resource
 
 log = structlog.get_logger(__name__)
 
