@@ -235,6 +235,27 @@ def test_a_job_is_shown_with_all_that_is_known() -> None:
     assert tree.find(".//time").get("datetime").endswith("Z")  # U-008
 
 
+def test_an_abort_is_no_error() -> None:
+    """What the owner asked for is a notice; an abort for another reason stays an error."""
+    abort = ErrorSummary("Aborted at the owner's request.", reason="Aborted")
+    tree = parsed(pages.job_page(replace(PENDING, phase=Phase.ABORTED, error=abort), APPLICATION, [], URLS, CREATED))
+    assert tree.find(".//section[@class='error']") is None
+    notice = tree.find(".//section[@class='notice']")
+    assert notice is not None and "Aborted at the owner's request." in notice.text_content()
+    failed = replace(PENDING, phase=Phase.ERROR, error=replace(abort, reason="NodeLost"))
+    tree = parsed(pages.job_page(failed, APPLICATION, [], URLS, CREATED))
+    assert tree.find(".//section[@class='error']") is not None
+
+
+@pytest.mark.parametrize("state", list(AttemptState))
+def test_the_page_of_an_aborted_job_reloads_until_its_attempt_is_closed(state: AttemptState) -> None:
+    """The end of the attempt, its usage and its logs come after the job's own end."""
+    attempt = Attempt("x", 1, "local", "a", "", state=state)
+    page = pages.job_page(replace(PENDING, phase=Phase.ABORTED), APPLICATION, [attempt], URLS, CREATED)
+    refreshes = parsed(page).findall(".//meta[@http-equiv='refresh']")
+    assert bool(refreshes) is (state is not AttemptState.CLOSED)
+
+
 def test_a_waiting_job_says_for_what() -> None:
     """The reason, and how many are ahead."""
     queued = replace(PENDING, phase=Phase.QUEUED, info={"waiting": "waiting for a free slot", "ahead": 7})

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from uws_service.applications import Application
 from uws_service.applications.model import Example, ParameterSpec
 from uws_service.auth import Identity
-from uws_service.domain.attempt import Attempt
+from uws_service.domain.attempt import Attempt, AttemptState, Reason
 from uws_service.domain.job import PHASE_MEANING, Action, Job, Phase, allowed_actions
 from uws_service.protocol.uws import JobInfoView, JobRefLike, JobUrls, format_instant, is_reference, numbered, xml_text
 from uws_service.tap.preview_read import Shown
@@ -37,8 +37,8 @@ HEADERS: Mapping[str, str] = {
 ACTIVE = frozenset({Phase.QUEUED, Phase.EXECUTING, Phase.SUSPENDED, Phase.UNKNOWN})
 """Phases that change without the user's doing: their pages refresh themselves."""
 
-REFRESH = 3
-"""Seconds between two refreshes of an active job's page."""
+REFRESH_SECONDS = 3
+"""Between two refreshes of an active job's page."""
 
 MAX_JOBS = 10_000
 """Jobs that a page lists."""
@@ -351,13 +351,19 @@ def job_page(
         parameters=parameters,
         longest=LONGEST_VALUE,
         empty=len(job.parameters) - len(parameters),
-        refresh=REFRESH if job.phase in ACTIVE else None,
+        refresh=REFRESH_SECONDS if job.phase in ACTIVE or _is_ending(attempts) else None,
+        aborted=job.phase is Phase.ABORTED and job.error is not None and job.error.reason == Reason.ABORTED,
         can_run=Action.RUN in actions,
         can_abort=Action.ABORT in actions,
         running=(now - job.started) / 1000 if job.started is not None and job.ended is None else None,
         took=(job.ended - job.started) / 1000 if job.started is not None and job.ended is not None else None,
         left=max(0, job.destruction - now) / 1000 if job.destruction is not None else None,
     )
+
+
+def _is_ending(attempts: Sequence[Attempt]) -> bool:
+    """Return whether an attempt is still being stopped: its end and its logs come after the job's own."""
+    return any(attempt.state is not AttemptState.CLOSED for attempt in attempts)
 
 
 def preview_section(preview: Shown) -> Markup:

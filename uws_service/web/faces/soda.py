@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from uws_service.applications import Application
 from uws_service.auth.policy import Policy
+from uws_service.domain.attempt import Reason
 from uws_service.domain.errors import (
     ConfigurationError,
     MultiValuedParamNotSupported,
@@ -108,10 +109,8 @@ class SodaHandlers(PlainHandlers):
         return ErrorBody(dali.error_text(f"{error.title}: {error.message}", error.detail), "text/plain")
 
     def sync_failure(self, job: Job) -> UwsError | None:
-        """Return what the command said of the request, as the error that it is; None if it said nothing."""
-        if job.error is None:
-            return None
-        return _typed_failure(job.error) or _printed_failure(job.error)
+        """Return the error that the command printed, if its site read no ``error.json`` of it."""
+        return _printed_failure(job.error) if job.error is not None and job.error.reason == Reason.EXIT_CODE else None
 
     def has_content(self, result: Result) -> bool:
         """Return whether there is a cutout; a text says why there is nothing to cut, and the client gets no body."""
@@ -138,27 +137,20 @@ _LIMITS = FormLimits(body=0, fields=datalink.MOST_IDS + 10, field_size=10_000, f
 _FORMATS = frozenset({"votable", "application/x-votable+xml", "text/xml", ""})
 
 
-def _typed_failure(summary: ErrorSummary) -> UwsError | None:
-    """Return the error whose type the command wrote into its output folder, if it did."""
-    return _failure(summary.reason, summary.message, summary.detail)
-
-
 def _printed_failure(summary: ErrorSummary) -> UwsError | None:
-    """Return the error whose label the command printed last; for sites whose agents read no typed errors."""
+    """Return the error whose label the command printed last; None if it printed none."""
     last_line = summary.detail.strip().rpartition("\n")[2]
     match = _LABEL.search(last_line) or _LABEL.search(summary.message)
-    return _failure(match[1], match[2]) if match is not None else None
-
-
-def _failure(label: str, message: str, detail: str = "") -> UwsError | None:
+    if match is None:
+        return None
+    label, message = match.groups()
     match label:
-        case "UsageError" | "MultiValuedParamNotSupported":
-            return UsageError(message, detail=detail)
         case "ServiceUnavailable":
-            return ServiceUnavailable(message, detail=detail, retry_after=10)
+            return ServiceUnavailable(message, retry_after=10)
         case "Error":
-            return CutoutFailed(message, detail=detail)
-    return None
+            return CutoutFailed(message)
+        case _:
+            return UsageError(message)
 
 
 class CutoutFailed(UwsError):
