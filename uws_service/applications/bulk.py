@@ -11,7 +11,7 @@ from uws_service.applications.parameters import check
 from uws_service.domain.errors import TooLarge, UsageError
 from uws_service.domain.job import Parameter
 
-TOLD = 5
+MAX_LISTED_ROWS = 5
 """So many rows that are wrong are named."""
 ALSO = ("RESPONSEFORMAT", "MAXREC", "SITE")
 """Standard parameters that may be columns too."""
@@ -43,7 +43,7 @@ def read_rows(
     """
     first = text.partition("\n")[0]
     reader = csv.reader(io.StringIO(text), delimiter="\t" if "\t" in first else ",", strict=True)
-    found: list[tuple[Parameter, ...]] = []
+    job_rows: list[tuple[Parameter, ...]] = []
     wrong: list[str] = []
     names: list[str] = []
     rows = size = 0
@@ -61,39 +61,41 @@ def read_rows(
             if len(cells) != len(names):
                 wrong.append(f"row {rows} has {len(cells)} cells, the first line has {len(names)}")
                 continue
-            given = tuple(Parameter(name, cell) for name, cell in zip(names, cells, strict=True) if cell != "")
-            size += shared + _size(given)
+            row = tuple(Parameter(name, cell) for name, cell in zip(names, cells, strict=True) if cell != "")
+            size += shared + _size(row)
             if size > TOGETHER:
                 raise TooLarge(
                     f"The parameters of the first {rows} jobs have {size} bytes; those of a table's jobs may have "
                     f"{TOGETHER}. {shared} of each job are common to all."
                 )
             try:
-                check(application, (*common, *given))
+                check(application, (*common, *row))
             except UsageError as error:
                 wrong.append(f"row {rows}: {error.message}")
-            found.append((*common, *given))
+            job_rows.append((*common, *row))
     except csv.Error as error:
         raise UsageError(f"The table is no CSV: line {reader.line_num}: {error}.") from None
     if wrong:
-        more = f"; and {len(wrong) - TOLD} more" if len(wrong) > TOLD else ""
-        raise UsageError(f"No job was made. {'; '.join(wrong[:TOLD])}{more}.")
-    if not found:
+        remainder = f"; and {len(wrong) - MAX_LISTED_ROWS} more" if len(wrong) > MAX_LISTED_ROWS else ""
+        raise UsageError(f"No job was made. {'; '.join(wrong[:MAX_LISTED_ROWS])}{remainder}.")
+    if not job_rows:
         raise UsageError("The table has no rows; it needs a line of parameter names and a line for each job.")
-    return found
+    return job_rows
 
 
 def _size(parameters: Sequence[Parameter]) -> int:
-    return sum(len(one.name.encode()) + len(one.value.encode(errors="replace")) for one in parameters)
+    return sum(len(parameter.name.encode()) + len(parameter.value.encode(errors="replace")) for parameter in parameters)
 
 
 def _names(application: Application, cells: Sequence[str], common: Sequence[Parameter]) -> list[str]:
     """The columns as parameters of the application."""
     names = [cell.strip() for cell in cells]
-    known = {one.name.upper(): one.name for one in application.parameters} | {name: name for name in ALSO}
-    unknown = [name for name in names if name.upper() not in known]
+    declared = {parameter.name.upper(): parameter.name for parameter in application.parameters} | {
+        name: name for name in ALSO
+    }
+    unknown = [name for name in names if name.upper() not in declared]
     if unknown:
-        possible = ", ".join(known.values())
+        possible = ", ".join(declared.values())
         message = f"The column {unknown[0][:64]!r} is no parameter of {application.name!r}"
         raise UsageError(f"{message}; possible: {possible}.")
     folded: dict[str, str] = {}
@@ -101,7 +103,7 @@ def _names(application: Application, cells: Sequence[str], common: Sequence[Para
         if name.upper() in folded:
             raise UsageError(f"The column {name!r} is there more than once.")
         folded[name.upper()] = name
-    both = [one.name for one in common if one.name.upper() in folded]
-    if both:
-        raise UsageError(f"{both[0]} is a column of the table and a parameter beside it; give it once.")
-    return [known[name] for name in folded]
+    twice = [parameter.name for parameter in common if parameter.name.upper() in folded]
+    if twice:
+        raise UsageError(f"{twice[0]} is a column of the table and a parameter beside it; give it once.")
+    return [declared[name] for name in folded]

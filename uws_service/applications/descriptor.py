@@ -51,7 +51,7 @@ def _text(value: Any) -> str:
 
 def _parameter(raw: Mapping[str, Any]) -> ParameterSpec:
     values = dict(raw)
-    values["options"] = tuple(_text(one) for one in raw.get("options", ()))
+    values["options"] = tuple(_text(option) for option in raw.get("options", ()))
     if "default" in raw:
         values["default"] = _text(raw["default"])
     if "arraysize" in raw:
@@ -93,7 +93,7 @@ def build_application(raw: Mapping[str, Any], standard: Standard) -> Application
         command=tuple(raw["command"]),
         image=raw.get("image", ""),
         version=str(raw.get("version", "")) or _digest(raw),
-        parameters=tuple(_parameter(one) for one in raw.get("parameters", ())),
+        parameters=tuple(_parameter(parameter) for parameter in raw.get("parameters", ())),
         uploads=None
         if uploads is None
         else UploadSpec(
@@ -115,15 +115,18 @@ def build_application(raw: Mapping[str, Any], standard: Standard) -> Application
             attempts=limits.get("attempts", usual_limits.attempts),
             sync_duration=parse_seconds(limits.get("sync_duration", usual_limits.sync_duration)),
         ),
-        results=tuple(ResultSpec(**{"required": True, **one}) for one in raw["results"]),
+        results=tuple(ResultSpec(**{"required": True, **result}) for result in raw["results"]),
         maxrec=MaxrecSpec(**raw["maxrec"]) if "maxrec" in raw else None,
         examples=tuple(
             Example(
-                one["name"],
-                one.get("description", "").strip(),
-                {key: tuple(value) if isinstance(value, list) else value for key, value in one["parameters"].items()},
+                example["name"],
+                example.get("description", "").strip(),
+                {
+                    key: tuple(value) if isinstance(value, list) else value
+                    for key, value in example["parameters"].items()
+                },
             )
-            for one in raw.get("examples", ())
+            for example in raw.get("examples", ())
         ),
         bulk=raw.get("bulk", {}).get("maximum", 0),
         refuses_unknown=raw.get("unknown_parameters", "note") == "error",

@@ -80,7 +80,7 @@ def load_applications(
         All that is wrong, one line each: ``file:line: field: what; what is allowed``.
     """
     files = list(_files([*([BUILTIN] if builtin else []), *paths]))
-    found: dict[str, Application] = {}
+    loaded: dict[str, Application] = {}
     origin: dict[str, Path] = {}
     problems: list[str] = []
     for file in files:
@@ -89,13 +89,13 @@ def load_applications(
         except ConfigurationError as error:
             problems.append(error.message)
             continue
-        if application.name in found:
+        if application.name in loaded:
             problems.append(f"{file}:1: name: {application.name!r} is declared in {origin[application.name]} too")
-        found[application.name] = application
+        loaded[application.name] = application
         origin[application.name] = file
     if problems:
         raise ConfigurationError("\n".join(problems))
-    return found
+    return loaded
 
 
 def _files(paths: Iterable[Path]) -> Iterator[Path]:
@@ -119,10 +119,10 @@ def load_application(file: Path, standards: Mapping[str, Standard]) -> Applicati
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark is not None else 1
-        what = " ".join(str(getattr(error, "problem", None) or error).split())
-        raise ConfigurationError(f"{file}:{line}: not YAML: {what}") from None
-    if (inside := _inside_itself(node, ())) is not None:
-        raise ConfigurationError(f"{file}:{inside}: a part of the descriptor holds itself by an alias")
+        message = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise ConfigurationError(f"{file}:{line}: not YAML: {message}") from None
+    if (cycle_line := _line_of_cycle(node, ())) is not None:
+        raise ConfigurationError(f"{file}:{cycle_line}: a part of the descriptor holds itself by an alias")
     if not isinstance(content, dict):
         raise ConfigurationError(f"{file}:1: must be a mapping with name, title, description, command, results")
     problems = _violations(content, standards)
@@ -132,7 +132,7 @@ def load_application(file: Path, standards: Mapping[str, Standard]) -> Applicati
         application = standard.locate(build_application(content, standard), file.parent)
         problems = list(inconsistencies(application))
     if problems:
-        lines = sorted((_line(node, path), f"{_field(path)}: {what}") for path, what in problems)
+        lines = sorted((_line(node, path), f"{_field(path)}: {message}") for path, message in problems)
         raise ConfigurationError("\n".join(f"{file}:{line}: {text}" for line, text in lines))
     return application
 
@@ -144,14 +144,14 @@ def _violations(content: Any, standards: Mapping[str, Standard]) -> list[Problem
     return [problem for error in validator.iter_errors(content) for problem in _said(error, owners)]
 
 
-def _inside_itself(node: yaml.Node | None, above: tuple[yaml.Node, ...]) -> int | None:
+def _line_of_cycle(node: yaml.Node | None, above: tuple[yaml.Node, ...]) -> int | None:
     """The line of a mapping or list that is inside itself, if there is one."""
     if node is None or isinstance(node, yaml.ScalarNode):
         return None
-    if any(node is one for one in above):
+    if any(node is child for child in above):
         return int(node.start_mark.line) + 1
     children = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
-    return next((line for one in children if (line := _inside_itself(one, (*above, node))) is not None), None)
+    return next((line for child in children if (line := _line_of_cycle(child, (*above, node))) is not None), None)
 
 
 def _twice(node: yaml.Node | None, path: list[Any]) -> Iterator[list[Any]]:
@@ -179,13 +179,13 @@ def _said(error: jsonschema.ValidationError, owners: Mapping[str, str]) -> Itera
             yield path, f"{value} is not known; allowed: {', '.join(map(str, rule))}"
         case "required":
             missing = re.match(r"'(.*?)' is", error.message)  # the library tells each missing name on its own
-            name = missing[1] if missing else ", ".join(one for one in rule if one not in instance)
+            name = missing[1] if missing else ", ".join(name for name in rule if name not in instance)
             yield path, f"{name} is missing"
         case "additionalProperties":
-            known = schema.get("properties", {})
+            properties = schema.get("properties", {})
             for name in instance:
-                if name not in known:
-                    yield [*path, name], f"{name} is not known; allowed: {', '.join(known)}"
+                if name not in properties:
+                    yield [*path, name], f"{name} is not known; allowed: {', '.join(properties)}"
         case "pattern":
             yield path, f"{value} is not allowed; it must be {schema['description']}"
         case "type":

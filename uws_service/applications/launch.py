@@ -54,8 +54,8 @@ def render(command: tuple[str, ...], checked: Checked) -> tuple[str, ...]:
     of one element, so it can't become an argument of its own.
     """
     # A table may have the name of a file parameter; the declared one counts.
-    staged = sorted(checked.inputs, key=lambda one: one.path.startswith("files/"))
-    paths = {one.name.upper(): f"${{UWS_INPUT_DIR}}/{one.path}" for one in staged}
+    staged = sorted(checked.inputs, key=lambda staged_input: staged_input.path.startswith("files/"))
+    paths = {staged_input.name.upper(): f"${{UWS_INPUT_DIR}}/{staged_input.path}" for staged_input in staged}
     values = {name.upper(): value for name, value in checked.values.items()}
     rendered: list[str] = []
     for element in command:
@@ -76,11 +76,11 @@ def _filled(element: str, values: Iterator[str]) -> str:
 
 
 def _results(application: Application, checked: Checked) -> tuple[ExpectedResult, ...]:
-    chosen = main_result(application)
-    found = []
-    for one in application.results:
-        expected = ExpectedResult(one.id, one.path, one.media_type, one.required)
-        if one is chosen and checked.media_type is not None:
+    main = main_result(application)
+    results = []
+    for result in application.results:
+        expected = ExpectedResult(result.id, result.path, result.media_type, result.required)
+        if result is main and checked.media_type is not None:
             expected = replace(expected, media_type=checked.media_type)
-        found.append(expected)
-    return tuple(found)
+        results.append(expected)
+    return tuple(results)

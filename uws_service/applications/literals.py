@@ -17,7 +17,7 @@ INTEGERS = {
 }
 FLOATS = frozenset({"float", "double"})
 TEXTS = frozenset({"char", "unicodeChar"})
-LARGEST = {"float": 3.4028235677973366e38, "double": math.inf}
+MAX_MAGNITUDES = {"float": 3.4028235677973366e38, "double": math.inf}
 """From here on a number can't be held by its type."""
 BOOLEANS = frozenset({"true", "t", "1", "false", "f", "0"})
 
@@ -87,7 +87,7 @@ def _number(spec: ParameterSpec, word: str, text: str) -> float:
     if not _FLOAT.fullmatch(word):
         raise _wrong(spec, text, f"a number {_range(spec)}".rstrip())
     number = float(word)
-    if abs(number) >= LARGEST.get(spec.datatype, math.inf):
+    if abs(number) >= MAX_MAGNITUDES.get(spec.datatype, math.inf):
         raise _wrong(spec, text, f"a number that the type {spec.datatype} can hold")
     return number
 

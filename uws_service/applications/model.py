@@ -159,4 +159,4 @@ class Application:
     def parameter(self, name: str) -> ParameterSpec | None:
         """The parameter of this name, whatever its case (D-020)."""
         folded = name.upper()
-        return next((one for one in self.parameters if one.name.upper() == folded), None)
+        return next((parameter for parameter in self.parameters if parameter.name.upper() == folded), None)

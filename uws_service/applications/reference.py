@@ -25,7 +25,7 @@ def _rows(schema: Mapping[str, Any], node: Mapping[str, Any], prefix: str) -> li
         kind = target.get("type", "any")
         kind = " or ".join(kind) if isinstance(kind, list) else kind
         if "enum" in target:
-            kind = "one of " + ", ".join(f"`{one}`" for one in target["enum"])
+            kind = "one of " + ", ".join(f"`{option}`" for option in target["enum"])
         default = f"`{json.dumps(field['default'])}`" if "default" in field else ""
         meaning = field.get("description", target.get("description", "")).replace("|", "\\|")
         rows.append(f"| `{prefix}{name}`{required} | {kind} | {default} | {meaning} |")
@@ -39,5 +39,5 @@ def _resolved(schema: Mapping[str, Any], node: Mapping[str, Any]) -> Mapping[str
     reference = node.get("$ref")
     if reference is None:
         return node
-    found: Mapping[str, Any] = schema["$defs"][reference.rpartition("/")[2]]
-    return found
+    target: Mapping[str, Any] = schema["$defs"][reference.rpartition("/")[2]]
+    return target

@@ -22,7 +22,7 @@ def security_methods(*, anonymous: bool) -> tuple[str, ...]:
 
 def quoted(text: str) -> str:
     """A text as a quoted-string of a header (RFC 9110 §5.6.4)."""
-    plain = "".join(one if 32 <= ord(one) < 127 else "?" for one in text)
+    plain = "".join(character if 32 <= ord(character) < 127 else "?" for character in text)
     return '"' + plain.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
@@ -44,11 +44,11 @@ def challenges(
     """
     wrong = f", error={quoted(error)}, error_description={quoted(message)}" if error else ""
     place = f"standard_id={quoted(TLS_PASSWORD)}, access_url={quoted(login_url)}"
-    found = [f"Bearer realm={quoted(realm)}{wrong}"]
+    values = [f"Bearer realm={quoted(realm)}{wrong}"]
     if basic:
-        found.append(f'Basic realm={quoted(realm)}, charset="UTF-8"')
-    found.append(f"ivoa_cookie {place}")
+        values.append(f'Basic realm={quoted(realm)}, charset="UTF-8"')
+    values.append(f"ivoa_cookie {place}")
     for number, url in enumerate(discovery_urls):
         place_ = f"{place}, " if number == 0 else ""
-        found.append(f"ivoa_bearer {place_}discovery_url={quoted(url)}{wrong}")
-    return found
+        values.append(f"ivoa_bearer {place_}discovery_url={quoted(url)}{wrong}")
+    return values

@@ -76,12 +76,12 @@ def examples_xhtml(
     body = element(root, "body", vocab=VOCABULARY)
     element(body, "h1", title)
     for number, example in enumerate(application.examples, 1):
-        one = element(body, "div", typeof="example", id=f"example-{number}", resource=f"#example-{number}")
-        element(one, "h2", example.name, property="name")
-        element(one, "p", example.description)
+        division = element(body, "div", typeof="example", id=f"example-{number}", resource=f"#example-{number}")
+        element(division, "h2", example.name, property="name")
+        element(division, "p", example.description)
         if query in example.parameters:
-            element(one, "pre", str(example.parameters[query]), property="query")
-        listed = element(one, "ul")
+            element(division, "pre", str(example.parameters[query]), property="query")
+        listed = element(division, "ul")
         for key, value in example.parameters.items():
             for single in value if isinstance(value, (list, tuple)) else (value,):
                 if key.upper() == query or key.upper() in presets:
@@ -90,8 +90,8 @@ def examples_xhtml(
                 element(pair, "span", key, property="key")
                 element(pair, "span", str(single), property="value")
         if not len(listed):
-            one.remove(listed)
+            division.remove(listed)
             if with_buttons:
-                _button(one, example, f"{base}/async")
-        element(one, "p", f"Send it to {base}/sync, or to {base}/async with PHASE=RUN.")
+                _button(division, example, f"{base}/async")
+        element(division, "p", f"Send it to {base}/sync, or to {base}/async with PHASE=RUN.")
     return b'<?xml version="1.0" encoding="UTF-8"?>\n' + etree.tostring(root, encoding="UTF-8")

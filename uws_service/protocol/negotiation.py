@@ -14,14 +14,14 @@ _TYPES = {
     "json": ("application/json",),
     "html": ("text/html",),
 }
-_LONGEST = 512
+_MAX_HEADER_CHARACTERS = 512
 """Characters of an Accept header that are looked at: no client needs more, and what is kept stays small."""
 
 
 @lru_cache(1024)
 def _parsed(accept: str) -> dict[str, float]:
     """Media ranges with their weights (RFC 9110 §12.5.1); malformed weights count as 1."""
-    found: dict[str, float] = {}
+    weights: dict[str, float] = {}
     for part in accept.split(","):
         name, *options = (piece.strip().lower() for piece in part.split(";"))
         weight = 1.0
@@ -32,18 +32,18 @@ def _parsed(accept: str) -> dict[str, float]:
                 except ValueError:
                     weight = 1.0
         if name:
-            found[name] = weight if 0 <= weight <= 1 else 1.0
-    return found
+            weights[name] = weight if 0 <= weight <= 1 else 1.0
+    return weights
 
 
 def names(accept: str | None, media_type: str) -> bool:
     """Whether the client names this very type."""
-    return accept is not None and _parsed(accept[:_LONGEST]).get(media_type, 0.0) > 0
+    return accept is not None and _parsed(accept[:_MAX_HEADER_CHARACTERS]).get(media_type, 0.0) > 0
 
 
 def choose(accept: str | None, offered: tuple[str, ...]) -> str:
     """One of the offered forms (``xml``, ``text``, ``json``, ``html``); the first is what programs get by default."""
-    return _chosen(accept[:_LONGEST], offered) if accept else offered[0]
+    return _chosen(accept[:_MAX_HEADER_CHARACTERS], offered) if accept else offered[0]
 
 
 @lru_cache(1024)

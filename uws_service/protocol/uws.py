@@ -66,8 +66,8 @@ class JobUrls(NamedTuple):
 
     def parameter(self, job_id: str, name: str, number: int = 1) -> str:
         """A parameter that is given by reference (U-038); ``number`` counts the values of one name."""
-        which = f"?value={number}" if number > 1 else ""
-        return f"{self.jobs}/{job_id}/parameters/{url_quote(name, safe='', errors='replace')}{which}"
+        query = f"?value={number}" if number > 1 else ""
+        return f"{self.jobs}/{job_id}/parameters/{url_quote(name, safe='', errors='replace')}{query}"
 
     def log(self, job_id: str, name: str) -> str:
         """What the job's command printed."""
@@ -109,7 +109,7 @@ class JobInfoView:
     def of(job: Job, urls: JobUrls) -> JobInfoView:
         """From the job's own notes."""
         info = job.info
-        logs = [(one["id"], urls.log(job.id, one["id"]), one["size"]) for one in info.get("logs", ())]
+        logs = [(entry["id"], urls.log(job.id, entry["id"]), entry["size"]) for entry in info.get("logs", ())]
         if not logs and job.phase is Phase.EXECUTING:
             logs = [(name, urls.log(job.id, name), None) for name in info.get("streams", STREAMS)]
         return JobInfoView(
@@ -122,7 +122,8 @@ class JobInfoView:
             attempt=info.get("attempt"),
             row=info.get("row"),
             lost=tuple(
-                LostAttempt(one["attempt"], one["site"], one["reason"], one["message"]) for one in info.get("lost", ())
+                LostAttempt(entry["attempt"], entry["site"], entry["reason"], entry["message"])
+                for entry in info.get("lost", ())
             ),
             logs=tuple(logs),
             notices=tuple(info.get("notices", ())),
@@ -131,7 +132,7 @@ class JobInfoView:
         )
 
 
-_NOTHING = JobInfoView()
+_EMPTY_INFO = JobInfoView()
 
 
 # --- values -------------------------------------------------------------------------------------------------------
@@ -195,13 +196,13 @@ def parse_after(text: str | None) -> int | None:
 
 def parse_phases(values: Sequence[str]) -> frozenset[Phase] | None:
     """The union of PHASE filters; None without any (U-052, U-053)."""
-    found = set()
+    phases = set()
     for value in values:
         try:
-            found.add(Phase(value.strip().upper()))
+            phases.add(Phase(value.strip().upper()))
         except ValueError:
             raise UsageError(f"PHASE={value[:40]!r} is not a phase; phases are {', '.join(Phase)}.") from None
-    return frozenset(found) or None
+    return frozenset(phases) or None
 
 
 def is_reference(parameter: Parameter) -> bool:
@@ -290,46 +291,50 @@ def _add_results(parent: etree._Element, job: Job, urls: JobUrls) -> None:
 
 
 def _add_info(root: etree._Element, info: JobInfoView, job: Job) -> None:
-    if info == _NOTHING and job.error is None and not job.results:
+    if info == _EMPTY_INFO and job.error is None and not job.results:
         return
-    told = etree.SubElement(etree.SubElement(root, _U + "jobInfo"), _I + "info", nsmap=_INFO_NSMAP)
+    element = etree.SubElement(etree.SubElement(root, _U + "jobInfo"), _I + "info", nsmap=_INFO_NSMAP)
     if info.progress is not None or info.message:
-        progress = etree.SubElement(told, _I + "progress")
+        progress = etree.SubElement(element, _I + "progress")
         if info.progress is not None:
             progress.set("percent", f"{100 * info.progress:.1f}")
         progress.text = xml_text(info.message) or None
     if info.waiting:
-        waiting = etree.SubElement(told, _I + "waiting")
+        waiting = etree.SubElement(element, _I + "waiting")
         if info.ahead is not None:
             waiting.set("ahead", str(info.ahead))
         waiting.text = xml_text(info.waiting)
     if info.site:
-        site = etree.SubElement(told, _I + "site")
+        site = etree.SubElement(element, _I + "site")
         if info.site_reason:
             site.set("reason", xml_text(info.site_reason))
         site.text = xml_text(info.site)
     if info.attempt is not None:
-        etree.SubElement(told, _I + "attempt").text = str(info.attempt)
+        etree.SubElement(element, _I + "attempt").text = str(info.attempt)
     if info.row is not None:
-        etree.SubElement(told, _I + "row").text = str(info.row)
-    for one in info.lost:
-        attributes = {"attempt": str(one.number), "site": xml_text(one.site), "reason": xml_text(one.reason)}
-        etree.SubElement(told, _I + "lost", attributes).text = xml_text(one.message)
+        etree.SubElement(element, _I + "row").text = str(info.row)
+    for attempt in info.lost:
+        attributes = {
+            "attempt": str(attempt.number),
+            "site": xml_text(attempt.site),
+            "reason": xml_text(attempt.reason),
+        }
+        etree.SubElement(element, _I + "lost", attributes).text = xml_text(attempt.message)
     if job.error is not None:
-        etree.SubElement(told, _I + "reason").text = xml_text(job.error.reason)
+        etree.SubElement(element, _I + "reason").text = xml_text(job.error.reason)
     for result in job.results:
         attributes = {"result": xml_text(result.id), "algorithm": "SHA-256"}
-        etree.SubElement(told, _I + "checksum", attributes).text = result.sha256
+        etree.SubElement(element, _I + "checksum", attributes).text = result.sha256
     for name, url, size in info.logs:
-        log = etree.SubElement(told, _I + "log", {"name": name, _HREF: url})
+        log = etree.SubElement(element, _I + "log", {"name": name, _HREF: url})
         if size is not None:
             log.set("size", str(size))
     for notice in info.notices:
-        etree.SubElement(told, _I + "notice").text = xml_text(notice)
+        etree.SubElement(element, _I + "notice").text = xml_text(notice)
     for name, value in info.defaults:
-        etree.SubElement(told, _I + "default", {"name": xml_text(name)}).text = xml_text(value)
+        etree.SubElement(element, _I + "default", {"name": xml_text(name)}).text = xml_text(value)
     for name, version in info.versions:
-        etree.SubElement(told, _I + "version", {"of": name}).text = xml_text(version)
+        etree.SubElement(element, _I + "version", {"of": name}).text = xml_text(version)
 
 
 def parameters_xml(job: Job, *, urls: JobUrls) -> bytes:
@@ -362,7 +367,7 @@ def jobs_close() -> bytes:
     return b"</uws:jobs>\n"
 
 
-_ESCAPES = {ord(one): f"&#{ord(one)};" for one in '&<>"\r\n\t'}
+_ESCAPES = {ord(character): f"&#{ord(character)};" for character in '&<>"\r\n\t'}
 
 
 def _escape(text: str) -> str:
@@ -424,16 +429,16 @@ def job_json(job: Job, *, urls: JobUrls, info: JobInfoView | None = None) -> dic
         "endTime": _instant(job.ended),
         "executionDuration": job.duration,
         "destruction": _instant(job.destruction),
-        "parameters": [_parameter_json(one, number, job, urls) for one, number in numbered(job.parameters)],
+        "parameters": [_parameter_json(parameter, number, job, urls) for parameter, number in numbered(job.parameters)],
         "results": [
             {
-                "id": one.id,
-                "href": urls.result(job.id, one.id),
-                "size": one.size,
-                "mime-type": one.media_type,
-                "sha256": one.sha256,
+                "id": result.id,
+                "href": urls.result(job.id, result.id),
+                "size": result.size,
+                "mime-type": result.media_type,
+                "sha256": result.sha256,
             }
-            for one in job.results
+            for result in job.results
         ],
         "errorSummary": None
         if job.error is None
@@ -465,7 +470,8 @@ def _info_json(info: JobInfoView) -> dict[str, Any]:
         "attempt": info.attempt,
         "row": info.row,
         "lost": [
-            {"attempt": one.number, "site": one.site, "reason": one.reason, "message": one.message} for one in info.lost
+            {"attempt": attempt.number, "site": attempt.site, "reason": attempt.reason, "message": attempt.message}
+            for attempt in info.lost
         ],
         "logs": [{"name": name, "href": url, "size": size} for name, url, size in info.logs],
         "notices": list(info.notices),

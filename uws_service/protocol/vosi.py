@@ -101,38 +101,43 @@ def capability(
 
 def declare_parameters(interface: etree._Element, application: Application) -> None:
     """What may be sent, with units and UCDs (vs:InputParam)."""
-    for one in application.parameters:
-        declare_parameter(interface, one, std=False)
-    for one in _standard_parameters(application):
-        declare_parameter(interface, one, std=True)
+    for parameter in application.parameters:
+        declare_parameter(interface, parameter, std=False)
+    for parameter in _standard_parameters(application):
+        declare_parameter(interface, parameter, std=True)
 
 
 def _standard_parameters(application: Application) -> list[ParameterSpec]:
     """Those of DALI's own parameters that the application takes (D-024…D-026)."""
-    found = []
+    parameters = []
     uploads = application.uploads
     if uploads is not None:
         text = uploads.description or f"Tables as name,URI: {uploads.minimum} to {uploads.maximum}."
-        found.append(ParameterSpec("UPLOAD", arraysize="*", description=text, required=uploads.minimum > 0))
-    formats = next((one.formats for one in application.results if one.formats), {})
+        parameters.append(ParameterSpec("UPLOAD", arraysize="*", description=text, required=uploads.minimum > 0))
+    formats = next((result.formats for result in application.results if result.formats), {})
     if formats:
-        found.append(ParameterSpec("RESPONSEFORMAT", arraysize="*", description=f"One of {', '.join(formats)}."))
+        parameters.append(ParameterSpec("RESPONSEFORMAT", arraysize="*", description=f"One of {', '.join(formats)}."))
     if application.maxrec is not None:
         text = f"Rows of the result, {application.maxrec.default} by default, at most {application.maxrec.maximum}."
-        found.append(ParameterSpec("MAXREC", datatype="long", description=text))
-    return found
+        parameters.append(ParameterSpec("MAXREC", datatype="long", description=text))
+    return parameters
 
 
-def declare_parameter(interface: etree._Element, one: ParameterSpec, *, std: bool) -> None:
-    use = "required" if one.required else "optional"
+def declare_parameter(interface: etree._Element, parameter: ParameterSpec, *, std: bool) -> None:
+    use = "required" if parameter.required else "optional"
     param = etree.SubElement(interface, "param", {"std": str(std).lower(), "use": use})
-    etree.SubElement(param, "name").text = one.name
-    for name, text in (("description", one.description), ("unit", one.unit), ("ucd", one.ucd), ("utype", one.utype)):
+    etree.SubElement(param, "name").text = parameter.name
+    for name, text in (
+        ("description", parameter.description),
+        ("unit", parameter.unit),
+        ("ucd", parameter.ucd),
+        ("utype", parameter.utype),
+    ):
         if text:
             etree.SubElement(param, name).text = xml_text(text)
     attributes = {_TYPE: "vs:VOTableType"}
-    if one.arraysize:
-        attributes["arraysize"] = one.arraysize
-    if one.xtype:
-        attributes["extendedType"] = one.xtype
-    etree.SubElement(param, "dataType", attributes).text = one.datatype
+    if parameter.arraysize:
+        attributes["arraysize"] = parameter.arraysize
+    if parameter.xtype:
+        attributes["extendedType"] = parameter.xtype
+    etree.SubElement(param, "dataType", attributes).text = parameter.datatype

@@ -26,8 +26,8 @@ class AgentResources:
 
     async def claim(self, request: Request) -> Response:
         """POST: this pod speaks for its attempt from now on; the answer says what it has to bring and to collect."""
-        told = await self.agents.claim(await self._agent(request))
-        return JSONResponse(told, headers={"cache-control": "no-store"})
+        instructions = await self.agents.claim(await self._agent(request))
+        return JSONResponse(instructions, headers={"cache-control": "no-store"})
 
     async def read_input(self, request: Request) -> Response:
         """GET: one uploaded file."""
@@ -47,12 +47,12 @@ class AgentResources:
     async def progress(self, request: Request) -> Response:
         """POST ``{"fraction": 0.5, "text": "…"}``."""
         agent = await self._agent(request)
-        told = await _json(request)
+        body = await _json(request)
         try:
-            fraction = float(told["fraction"])
+            fraction = float(body["fraction"])
         except (KeyError, TypeError, ValueError, OverflowError):
             raise UsageError("fraction: must be a number from 0 to 1.") from None
-        await self.agents.progress(agent, fraction if fraction == fraction else 0.0, str(told.get("text", "")))
+        await self.agents.progress(agent, fraction if fraction == fraction else 0.0, str(body.get("text", "")))
         return Response(status_code=204)
 
     async def report(self, request: Request) -> Response:

@@ -24,7 +24,7 @@ from uws_service.web.replies import see_other
 from uws_service.web.resource import Resource
 
 TABLE = "TABLE"
-LARGEST = 16 * 1024**2
+MAX_TABLE_BYTES = 16 * 1024**2
 """Bytes of a table."""
 
 
@@ -47,21 +47,21 @@ class Bulk:
         self.service.rules.require_use(application, call.identity)
         key = idempotency_key(request)
         limits = self.backend.limits
-        taken = limits.model_copy(update={"upload": min(limits.upload, LARGEST), "files": 1})
+        table_limits = limits.model_copy(update={"upload": min(limits.upload, MAX_TABLE_BYTES), "files": 1})
         place = new_id(self.service.clock())
         try:
-            async with posted(request, self.backend.uploads, taken, place) as form:
+            async with posted(request, self.backend.uploads, table_limits, place) as form:
                 text = await self._table(form.files)
-                wanted = job_request(type(form)(form.fields))
+                common = job_request(type(form)(form.fields))
                 maximum = min(application.bulk, limits.bulk)
-                rows = await asyncio.to_thread(read_rows, application, text, wanted.parameters, maximum)
+                rows = await asyncio.to_thread(read_rows, application, text, common.parameters, maximum)
                 run_id = await self.service.create_many(
                     application,
                     call.identity,
-                    wanted,
+                    common,
                     rows,
                     origin=call.origin,
-                    idempotency=(key, await offload(form.weight, fingerprint, wanted, form.digests)) if key else None,
+                    idempotency=(key, await offload(form.weight, fingerprint, common, form.digests)) if key else None,
                     token=call.token,
                 )
         finally:

@@ -62,19 +62,19 @@ async def file_response(
     }
     if request.headers.get("if-none-match") in (tag, "*"):
         return Response(status_code=304, headers=headers)
-    wanted = None
+    span = None
     if request.headers.get("if-range") in (None, tag):
         try:
-            wanted = parse_range(request.headers.get("range"), size)
+            span = parse_range(request.headers.get("range"), size)
         except ValueError:
             return Response(status_code=416, headers={**headers, "content-range": f"bytes */{size}"})
     if await depot.head(key) is None:
         raise NotFound("The file is no longer there.")
-    begin, end = wanted or (0, size)
+    begin, end = span or (0, size)
     headers["content-length"] = str(end - begin)
-    if wanted is not None:
+    if span is not None:
         headers["content-range"] = f"bytes {begin}-{end - 1}/{size}"
-    status = 206 if wanted is not None else 200
+    status = 206 if span is not None else 200
     if size == 0 or request.method == "HEAD":
         return Response(status_code=status, headers={**headers, "content-type": media_type})
     response = StreamingResponse(depot.read(key, begin, end), status, headers)

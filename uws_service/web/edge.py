@@ -123,7 +123,7 @@ class Edge:
             elif name == b"cookie":
                 cookie = value if cookie is None else cookie + b"; " + value
         client = scope["client"][0] if scope.get("client") else None
-        called = host
+        called_host = host
         prefix = self.root_path or scope.get("root_path", "")
         scheme = scope["scheme"]
         identity = ANONYMOUS
@@ -139,7 +139,7 @@ class Edge:
                 origin = self._origin(forwarded_for) or origin
         base = self.base_url or _base(scheme, host, scope, prefix)
         if authorization is None:  # a token is no page's that was led here under a name of its own
-            self.local_names.require(scope, called)
+            self.local_names.require(scope, called_host)
         call.identity, call.base, call.origin = identity, base, origin
         call.authorization, call.cookie, call.direct = authorization, cookie, direct
         path: str = scope["path"]
@@ -152,8 +152,8 @@ class Edge:
 
     def _origin(self, forwarded_for: bytes) -> str:
         """The address that the outermost trusted proxy saw: each adds, at the end, whom it heard; others may lie."""
-        for one in reversed(forwarded_for.decode("latin-1").split(",")):
-            address = one.strip()[:64]
+        for entry in reversed(forwarded_for.decode("latin-1").split(",")):
+            address = entry.strip()[:64]
             if not address.isprintable():
                 return ""
             if not self._trusts(address):
@@ -161,12 +161,12 @@ class Edge:
         return ""
 
     def _trusts(self, client: str | None) -> bool:
-        known = self._trust.get(client)
-        if known is None:
+        trusted = self._trust.get(client)
+        if trusted is None:
             if len(self._trust) > 10_000:
                 self._trust.clear()
-            known = self._trust[client] = is_trusted(client, self.trusted)
-        return known
+            trusted = self._trust[client] = is_trusted(client, self.trusted)
+        return trusted
 
     async def _answer(self, error: UwsError, scope: Scope, receive: Receive, send: Send) -> None:
         response = error_response(error, Request(scope, receive))
@@ -187,7 +187,7 @@ class Edge:
             histogram.observe(seconds)
 
 
-_SHOWN = "@/:!$&'()*+,;=~ "
+_HEADER_SAFE = "@/:!$&'()*+,;=~ "
 """Characters of an owner that stand in a header as they are."""
 _REFUSED = frozenset({401, 403, 429})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
@@ -195,7 +195,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"
 
 @lru_cache(4096)
 def _shown(owner: str) -> bytes:
-    return quote(owner, _SHOWN).encode()
+    return quote(owner, _HEADER_SAFE).encode()
 
 
 def _unexpected(error: Exception) -> UwsError:

@@ -238,23 +238,23 @@ def _unquoted(piece: bytes) -> bytes:
     return _ESCAPES.sub(lambda run: bytes.fromhex(run[0].replace(b"%", b"").decode()), piece.replace(b"+", b" "))
 
 
-def _text(raw: bytes, charset: str, what: str) -> str:
+def _text(raw: bytes, charset: str, subject: str) -> str:
     codec = CHARSETS.get(charset.strip().lower())
     if codec is None:
         allowed = "utf-8, us-ascii, iso-8859-1, windows-1252"
-        raise UsageError(f"{what} has the charset {charset[:40]!r}, which is not taken here; allowed: {allowed}.")
+        raise UsageError(f"{subject} has the charset {charset[:40]!r}, which is not taken here; allowed: {allowed}.")
     try:
         return raw.decode(codec)
     except UnicodeError:
-        raise UsageError(f"{what} is not text in {charset.upper()[:40]}.") from None
+        raise UsageError(f"{subject} is not text in {charset.upper()[:40]}.") from None
 
 
 def _extended(disposition: bytes) -> bytes | None:
     """The file name in the form that RFC 7578 forbids and some libraries send: ``filename*=UTF-8''a%20b``."""
     message = Message()
     message["content-disposition"] = disposition.decode("latin-1")
-    found = message.get_param("filename", header="content-disposition")
-    return found[2].encode("latin-1", "replace") if isinstance(found, tuple) else None
+    filename = message.get_param("filename", header="content-disposition")
+    return filename[2].encode("latin-1", "replace") if isinstance(filename, tuple) else None
 
 
 @dataclass(slots=True)

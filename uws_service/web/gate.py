@@ -42,13 +42,15 @@ class Gate:
         self.sessions = backend.sessions
         self.permissions = backend.permissions
         reads = backend.auth.permissions is not None and backend.auth.permissions.reads
-        self.asked = frozenset({Policy.USE, Policy.WRITE, *((Policy.READ, Policy.LIST) if reads else ())})
+        self.asked_policies = frozenset({Policy.USE, Policy.WRITE, *((Policy.READ, Policy.LIST) if reads else ())})
         self.audits = self.rules.has_issuers
         self.realm = backend.auth.realm
         self.origins = frozenset(backend.cors_origins)
         self.rates = Rates() if self.rules.has_rates else None
         self.idle = self.tokens is None and self.rates is None and self.permissions is None
-        self.discovery = [one.url.rstrip("/") + "/.well-known/openid-configuration" for one in backend.auth.issuers]
+        self.discovery = [
+            issuer.url.rstrip("/") + "/.well-known/openid-configuration" for issuer in backend.auth.issuers
+        ]
 
     async def admit(self, scope: Scope, policy: Policy) -> None:
         """Raise unless the caller may use this verb of this resource.
@@ -77,7 +79,7 @@ class Gate:
             self.rules.require_list(self.service.application(path["application"]), call.identity)
         elif policy is Policy.OPERATE:
             self.rules.require_operator(call.identity, call.origin or None, direct=call.direct)
-        if self.permissions is not None and policy in self.asked and call.identity.owner is not None:
+        if self.permissions is not None and policy in self.asked_policies and call.identity.owner is not None:
             await self._ask(self.permissions, scope, call, resource, policy)
 
     async def _ask(
@@ -100,18 +102,18 @@ class Gate:
             refuse_in_query(scope["query_string"])
         if call.authorization is not None:
             call.by = "token"
-            seen = self.tokens.seen(call.authorization[0]) if len(call.authorization) == 1 else None
-            if seen is not None:
-                call.identity = seen
+            identity = self.tokens.seen(call.authorization[0]) if len(call.authorization) == 1 else None
+            if identity is not None:
+                call.identity = identity
                 return
             token = token_of(call.authorization)
-            known = self.tokens.known(token)
-            call.identity = known if known is not None else (await self.tokens.verify(token))[0]
+            identity = self.tokens.known(token)
+            call.identity = identity if identity is not None else (await self.tokens.verify(token))[0]
             self.tokens.note(call.authorization[0], token)
             return
-        found = await self.sessions.find(call.cookie) if call.cookie is not None and self.sessions else None
-        if found is not None:
-            call.identity, call.session, call.by = self.rules.ranked(found[0]), found[1], "session"
+        session = await self.sessions.find(call.cookie) if call.cookie is not None and self.sessions else None
+        if session is not None:
+            call.identity, call.session, call.by = self.rules.ranked(session[0]), session[1], "session"
         elif call.identity is ANONYMOUS:
             call.identity = UNKNOWN
 
@@ -119,8 +121,8 @@ class Gate:
         assert self.rates is not None
         quota = self.rules.quota(call.identity)
         if quota.rate is not None:
-            who = call.identity.owner or f"address {call.origin}"
-            self.rates.take(who, quota.rate, time.monotonic())
+            caller = call.identity.owner or f"address {call.origin}"
+            self.rates.take(caller, quota.rate, time.monotonic())
 
     def _refuse_foreign_page(self, scope: Scope, call: Call) -> None:
         """Refuse what a page of another site makes a browser send: forms need no CORS (CSRF).
@@ -150,8 +152,8 @@ class Gate:
         if origin is not None:
             if not credentials and (origin in self.origins or ("*" in self.origins and not near)):
                 return
-            ours = urlsplit(call.base)
-            if site is None and origin == f"{ours.scheme}://{ours.netloc}":
+            own_url = urlsplit(call.base)
+            if site is None and origin == f"{own_url.scheme}://{own_url.netloc}":
                 return
         raise Forbidden(
             "The request was made by a page of another site. Use the service's own pages, or a token; "
@@ -176,8 +178,8 @@ def _take_share(scope: Scope, call: Call) -> None:
     """The secret of a link, from the query or from the cookie that its page set."""
     query: bytes = scope["query_string"]
     if b"share=" in query.lower():
-        found = [value for name, value in parse_qsl(query.decode("latin-1")) if name.upper() == "SHARE"]
-        call.share = found[0] if found else ""
+        secrets = [value for name, value in parse_qsl(query.decode("latin-1")) if name.upper() == "SHARE"]
+        call.share = secrets[0] if secrets else ""
     elif call.cookie is not None and b"uws_share" in call.cookie:
         call.share = cookie_value(call.cookie, SHARE_COOKIE) or ""
     if call.share:

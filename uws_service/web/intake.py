@@ -80,8 +80,8 @@ async def posted(
                 ),
                 open_file=open_file,
             )
-            sent = [pair for pair in form.fields if pair[1] or not leave_out_empty]
-            fields = [*request.query_params.multi_items(), *sent]
+            pairs = [pair for pair in form.fields if pair[1] or not leave_out_empty]
+            fields = [*request.query_params.multi_items(), *pairs]
             # A browser sends an empty part for each file that was not chosen.
             parts = [
                 (part, key) for part, key in zip(form.files, keys, strict=True) if part.filename or part.stored.size
@@ -115,16 +115,16 @@ def _check_names(fields: Sequence[str], files: Sequence[str]) -> None:
             raise UsageError("A parameter's name must have 1 to 256 characters and no control characters.")
         if name.upper() == "ACCESS_TOKEN":  # it would be stored and shown with the job
             raise UsageError("A token is no parameter; send it in the Authorization header.")
-    seen: set[str] = set()
-    taken = {name.upper() for name in fields}
+    file_names: set[str] = set()
+    field_names = {name.upper() for name in fields}
     for name in files:
         if not _FILE_NAME.fullmatch(name):
             raise UsageError(
                 f"The name of a file part, {name[:64]!r}, must be made of letters, digits, '.', '_' and '-'."
             )
-        if name.upper() in seen or name.upper() in taken:
+        if name.upper() in file_names or name.upper() in field_names:
             raise UsageError(f"The name {name!r} is used by a file and by another parameter.")
-        seen.add(name.upper())
+        file_names.add(name.upper())
 
 
 def idempotency_key(request: HttpRequest) -> str | None:

@@ -51,22 +51,22 @@ class Login:
         call = call_of(request)
         if _wants_page(request):
             choices = [
-                (number, one.settings.title or one.settings.host)
-                for number, one in enumerate(self.issuers)
-                if one.settings.login and one.settings.client_id is not None
+                (number, issuer.settings.title or issuer.settings.host)
+                for number, issuer in enumerate(self.issuers)
+                if issuer.settings.login and issuer.settings.client_id is not None
             ]
             page = pages.login_page(call.base, choices, pages.Account.of(call.identity), _next(request))
             return Response(page, 200, {**NO_STORE, **pages.HEADERS}, "text/html")
         issuers = [
             {
-                "issuer": one.settings.url,
-                "discovery_url": one.settings.url.rstrip("/") + "/.well-known/openid-configuration",
-                "audience": one.settings.audience,
-                "resource": one.settings.resource,
-                "scope": one.settings.login_scopes,
-                "client_id": one.settings.cli_client_id,
+                "issuer": issuer.settings.url,
+                "discovery_url": issuer.settings.url.rstrip("/") + "/.well-known/openid-configuration",
+                "audience": issuer.settings.audience,
+                "resource": issuer.settings.resource,
+                "scope": issuer.settings.login_scopes,
+                "client_id": issuer.settings.cli_client_id,
             }
-            for one in self.issuers
+            for issuer in self.issuers
         ]
         identity = call.identity
         caller = {"owner": identity.owner, "name": identity.name, "groups": sorted(identity.groups)}
@@ -97,17 +97,17 @@ class Login:
         if issuer is None or not issuer.settings.login or issuer.settings.client_id is None:
             raise NotFound("There is no such issuer to log in at; /login shows those that there are.")
         call = call_of(request)
-        begun = await begin(issuer, f"{call.base}/login/callback")
-        kept = {
+        redirect = await begin(issuer, f"{call.base}/login/callback")
+        state = {
             "issuer": number,
-            "state": begun.state,
-            "nonce": begun.nonce,
-            "verifier": begun.verifier,
+            "state": redirect.state,
+            "nonce": redirect.nonce,
+            "verifier": redirect.verifier,
             "next": _next(request),
             "until": time.time() + START_SECONDS,
         }
-        response = Response(status_code=303, headers={"location": begun.url, **NO_STORE})
-        value = seal(self._key, STARTED, pack(kept))
+        response = Response(status_code=303, headers={"location": redirect.url, **NO_STORE})
+        value = seal(self._key, STARTED, pack(state))
         set_cookie(response, call.base, STARTED, value, START_SECONDS, below="/login")
         return response
 
@@ -116,26 +116,26 @@ class Login:
         call, query = call_of(request), request.query_params
         sealed = cookie_value(call.cookie, STARTED) if call.cookie else None
         value = unseal(self._key, STARTED, sealed) if sealed else None
-        kept = unpack(value) if value is not None else None
-        if kept is None or kept["until"] < time.time() or query.get("state") != kept["state"]:
+        state = unpack(value) if value is not None else None
+        if state is None or state["until"] < time.time() or query.get("state") != state["state"]:
             raise AuthenticationRequired("This login was not begun by this browser, or too long ago. Log in again.")
-        issuer = self.issuers[kept["issuer"]]
+        issuer = self.issuers[state["issuer"]]
         if query.get("iss", issuer.settings.url).rstrip("/") != issuer.settings.url.rstrip("/"):  # RFC 9207
             raise AuthenticationRequired("The answer came from another issuer. Log in again.")
         if "code" not in query:
-            why = query.get("error_description") or query.get("error") or "no code"
-            raise AuthenticationRequired(f"The issuer did not let you in: {why[:200]}")
+            reason = query.get("error_description") or query.get("error") or "no code"
+            raise AuthenticationRequired(f"The issuer did not let you in: {reason[:200]}")
         identity = await finish(
             self.tokens,
             issuer,
             code=query["code"],
-            nonce=kept["nonce"],
-            verifier=kept["verifier"],
+            nonce=state["nonce"],
+            verifier=state["verifier"],
             redirect_uri=f"{call.base}/login/callback",
             now=time.time(),
         )
         call.identity, call.by = self.rules.ranked(identity), "session"
-        response = Response(status_code=303, headers={"location": call.base + _path(kept["next"]), **NO_STORE})
+        response = Response(status_code=303, headers={"location": call.base + _path(state["next"]), **NO_STORE})
         set_cookie(response, call.base, STARTED, "", 0, below="/login")
         await self._open(call, response, self._latest())
         return response

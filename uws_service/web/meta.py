@@ -42,7 +42,7 @@ class Meta:
         base = call_of(request).base
         if negotiation.choose(request.headers.get("accept"), ("json", "html")) == "html":
             return _html(pages.root_page(tuple(self.applications.values()), base, account_of(request)))
-        listed = [_described(one, base) for one in self.applications.values()]
+        listed = [_described(application, base) for application in self.applications.values()]
         return JSONResponse({"service": "uws-service", "version": __version__, "applications": listed})
 
     async def application(self, request: Request) -> Response:
@@ -104,12 +104,12 @@ class Meta:
         """GET /static/{name}: the pages' style."""
         name = request.path_params["name"]
         folder = package_files("uws_service.web").joinpath("static")
-        found = [one for one in folder.iterdir() if one.name == name and one.is_file()]
-        if not found:
+        matches = [entry for entry in folder.iterdir() if entry.name == name and entry.is_file()]
+        if not matches:
             raise NotFound(f"There is no file {name!r}.")
         media_type = STATIC_TYPES.get(name[name.rfind(".") :], "application/octet-stream")
         headers = {"cache-control": "public, max-age=3600"}
-        return Response(found[0].read_bytes(), 200, headers, media_type)
+        return Response(matches[0].read_bytes(), 200, headers, media_type)
 
     RESOURCES: ClassVar[Mapping[str, Resource]] = {
         "/": Resource("root", Policy.OPEN, get=(root, "The applications: a page for people, JSON for programs.")),
@@ -150,16 +150,16 @@ def _described(application: Application, base: str) -> dict[str, object]:
         "examples": f"{root}/examples" if application.examples else None,
         "parameters": [
             {
-                "name": one.name,
-                "datatype": one.datatype,
-                "unit": one.unit,
-                "ucd": one.ucd,
-                "required": one.required,
-                "repeated": one.repeated,
-                "description": one.description,
-                "default": one.default,
+                "name": parameter.name,
+                "datatype": parameter.datatype,
+                "unit": parameter.unit,
+                "ucd": parameter.ucd,
+                "required": parameter.required,
+                "repeated": parameter.repeated,
+                "description": parameter.description,
+                "default": parameter.default,
             }
-            for one in application.parameters
+            for parameter in application.parameters
         ],
     }
 

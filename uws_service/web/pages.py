@@ -100,12 +100,12 @@ def _seconds(seconds: float) -> str:
     rounded = round(seconds, 1)
     if rounded < 60:
         return f"{rounded:.1f} s" if rounded != int(rounded) else f"{int(rounded)} s"
-    left = int(rounded)
+    remainder = int(rounded)
     parts: list[tuple[int, str]] = []
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
-        if left >= length or parts:
-            parts.append((left // length, unit))
-            left %= length
+        if remainder >= length or parts:
+            parts.append((remainder // length, unit))
+            remainder %= length
     return " ".join(f"{count} {unit}" for count, unit in parts[:2] if count)
 
 
@@ -181,7 +181,7 @@ def _fields(application: Application) -> list[Field]:
                 field._replace(label=f"{field.label}, value {number}", value="", hint="", required=False)
                 for number in range(2, SEVERAL + 1)
             ]
-    formats = next((one.formats for one in application.results if one.formats), {})
+    formats = next((result.formats for result in application.results if result.formats), {})
     if formats:
         name = "RESPONSEFORMAT"
         fields.append(Field(name, name, "select", next(iter(formats)), "", options=tuple(formats)))
@@ -200,10 +200,10 @@ def _tables(application: Application) -> list[tuple[Field, Field]]:
         return []
     tables = []
     for number in range(1, max(uploads.minimum, min(uploads.maximum, SEVERAL)) + 1):
-        needed = number <= uploads.minimum
+        required = number <= uploads.minimum
         value = f"table{number},param:file{number}"
         hint = f"{value} for the file below, or table{number},https://… for a table on the web"
-        text = Field("UPLOAD", f"UPLOAD {number}", "text", value if needed else "", hint, needed)
+        text = Field("UPLOAD", f"UPLOAD {number}", "text", value if required else "", hint, required)
         tables.append((text, Field(f"file{number}", f"File {number}", "file")))
     return tables
 
@@ -217,17 +217,17 @@ def _duration_field(application: Application) -> Field:
     return Field("EXECUTIONDURATION", "Time limit (s)", "number", value, hint, True, (), low, limit, "1")
 
 
-def _curl(example: Example, url: str, *more: str) -> str:
+def _curl(example: Example, url: str, *controls: str) -> str:
     """A command line that sends an example."""
     pairs = [
-        f"{key}={one}"
+        f"{key}={single}"
         for key, value in example.parameters.items()
-        for one in (value if isinstance(value, (list, tuple)) else (value,))
+        for single in (value if isinstance(value, (list, tuple)) else (value,))
     ]
     parts = [part for pair in pairs for part in _PART.findall(pair)]
     option = "-F" if parts else "--data-urlencode"
     words = ["curl", "-L"]
-    for pair in [*pairs, *[f"{part}=@{part}" for part in parts], *more]:
+    for pair in [*pairs, *[f"{part}=@{part}" for part in parts], *controls]:
         words += [option, shlex.quote(pair)]
     return " ".join([*words, shlex.quote(url)])
 
@@ -262,10 +262,11 @@ def root_page(applications: Iterable[Application], base: str, account: Account |
 
 def application_page(application: Application, base: str, account: Account | None = None) -> str:
     """What an application does, its parameters, and a form that makes a job of it."""
-    parameters = [(one, _datatype(one), _range(one)) for one in application.parameters]
+    parameters = [(parameter, _datatype(parameter), _range(parameter)) for parameter in application.parameters]
     url = f"{base}/{application.name}"
     examples = [
-        (one, _curl(one, f"{url}/async", "PHASE=RUN"), _curl(one, f"{url}/sync")) for one in application.examples
+        (example, _curl(example, f"{url}/async", "PHASE=RUN"), _curl(example, f"{url}/sync"))
+        for example in application.examples
     ]
     return _render(
         "application.html",
@@ -292,8 +293,12 @@ def jobs_page(
 ) -> str:
     """The caller's jobs, newest first; links for each phase (U-052). ``last`` is the most that were looked for."""
     cut = last is not None and len(refs) >= last and last < MAX_JOBS
-    chosen = sorted(phases or (), key=list(Phase).index)
-    more = f"{urls.jobs}?{urlencode([*(('PHASE', one.value) for one in chosen), ('LAST', 10 * last)])}" if last else ""
+    chosen_phases = sorted(phases or (), key=list(Phase).index)
+    longer_url = (
+        f"{urls.jobs}?{urlencode([*(('PHASE', phase.value) for phase in chosen_phases), ('LAST', 10 * last)])}"
+        if last
+        else ""
+    )
     return _render(
         "jobs.html",
         _root_of(urls),
@@ -302,9 +307,9 @@ def jobs_page(
         application=application,
         refs=refs,
         urls=urls,
-        phases=frozenset(chosen),
+        phases=frozenset(chosen_phases),
         every_phase=tuple(Phase),
-        more=more if cut else "",
+        more=longer_url if cut else "",
     )
 
 
@@ -321,18 +326,18 @@ def job_page(
     actions = allowed_actions(job.phase)
     parameters = [
         (
-            one,
+            parameter,
             number,
-            application.parameter(one.name),
-            urls.parameter(job.id, one.name, number) if is_reference(one) else None,
+            application.parameter(parameter.name),
+            urls.parameter(job.id, parameter.name, number) if is_reference(parameter) else None,
         )
-        for one, number in numbered(job.parameters)
-        if one.value or one.size  # a form sends what its user left empty too
+        for parameter, number in numbered(job.parameters)
+        if parameter.value or parameter.size  # a form sends what its user left empty too
     ]
     info = JobInfoView.of(job, urls)
-    sent = {one.name.upper() for one, *_ in parameters}
+    sent_names = {parameter.name.upper() for parameter, *_ in parameters}
     defaults = [
-        (name, value, application.parameter(name), "limit" if name.upper() in sent else "default")
+        (name, value, application.parameter(name), "limit" if name.upper() in sent_names else "default")
         for name, value in info.defaults
     ]
     return _render(
@@ -344,7 +349,7 @@ def job_page(
         application=application,
         url=urls.job(job.id),
         urls=urls,
-        attempts=sorted(attempts, key=lambda one: one.number),
+        attempts=sorted(attempts, key=lambda attempt: attempt.number),
         info=info,
         defaults=defaults,
         section=section,

@@ -35,8 +35,8 @@ class Sharing:
     async def list(self, request: Request) -> Response:
         """GET {job}/shares: those that have not ended; without the secrets of links, which nobody knows any more."""
         path = request.path_params
-        found = await self.service.shares(path["application"], path["job_id"], call_of(request).identity)
-        return JSONResponse({"shares": [_shown(one) for one in found]}, headers=NO_STORE)
+        shares = await self.service.shares(path["application"], path["job_id"], call_of(request).identity)
+        return JSONResponse({"shares": [_shown(share) for share in shares]}, headers=NO_STORE)
 
     async def share(self, request: Request) -> Response:
         """POST {job}/shares: GROUP shares with a group, none makes a link; EXPIRES in seconds from now."""

@@ -85,22 +85,22 @@ class TapHandlers(FaceHandlers):
     async def _counted(self, identity: Identity, origin: str) -> AsyncIterator[None]:
         """What is done inside counts as a running job of the caller's, beside those that are there."""
         quota = self.backend.rules.quota(identity).running if self.backend.rules.has_quotas else None
-        who = identity.owner or f"address {origin}"
+        caller = identity.owner or f"address {origin}"
         if quota is not None:
-            held = await self.backend.service.holding(identity.owner)
-            jobs = held.get(Phase.EXECUTING.value, (0, 0))[0]
-            if jobs + self._running[who] >= quota:
+            totals = await self.backend.service.holding(identity.owner)
+            jobs = totals.get(Phase.EXECUTING.value, (0, 0))[0]
+            if jobs + self._running[caller] >= quota:
                 raise TooManyRequests(
-                    f"You have {jobs} jobs and {self._running[who]} queries that run; {quota} are allowed.",
+                    f"You have {jobs} jobs and {self._running[caller]} queries that run; {quota} are allowed.",
                     retry_after=5,
                 )
-        self._running[who] += 1
+        self._running[caller] += 1
         try:
             yield
         finally:
-            self._running[who] -= 1
-            if not self._running[who]:
-                del self._running[who]
+            self._running[caller] -= 1
+            if not self._running[caller]:
+                del self._running[caller]
 
     # --- documents --------------------------------------------------------------------------------------------
 
@@ -215,33 +215,33 @@ class Answer:
 
     async def _asked(self, process: Process, question: dict[str, Any]) -> None:
         """Ask, and give up when the client has gone away."""
-        asking = asyncio.ensure_future(process.ask(question))
-        done, _ = await asyncio.wait((asking,), timeout=0.25)
-        if not done:
-            gone = asyncio.ensure_future(disconnected(self.request))
+        answer = asyncio.ensure_future(process.ask(question))
+        answered, _ = await asyncio.wait((answer,), timeout=0.25)
+        if not answered:
+            departure = asyncio.ensure_future(disconnected(self.request))
             try:
-                await asyncio.wait((asking, gone), return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait((answer, departure), return_when=asyncio.FIRST_COMPLETED)
             finally:
-                gone.cancel()
-                if not asking.done():
-                    asking.cancel()
-        await asking
+                departure.cancel()
+                if not answer.done():
+                    answer.cancel()
+        await answer
 
     async def _question(self, checked: Checked, queries: Queries, stack: AsyncExitStack) -> dict[str, Any]:
         """What the process is told; files of uploads, by name, are there."""
         files = {}
-        for one in checked.inputs:
+        for file_input in checked.inputs:
             draft = queries.temporary / f"upload-{secrets.token_hex(8)}"
-            if one.url is None and self.backend.depot.folder is not None:
-                files[one.name] = str(self.backend.depot.folder / str(one.depot_key))
+            if file_input.url is None and self.backend.depot.folder is not None:
+                files[file_input.name] = str(self.backend.depot.folder / str(file_input.depot_key))
                 continue
             stack.callback(draft.unlink, missing_ok=True)
-            files[one.name] = str(draft)
-            if one.url is not None:
-                await self._fetch(one.name, one.url, draft)
+            files[file_input.name] = str(draft)
+            if file_input.url is not None:
+                await self._fetch(file_input.name, file_input.url, draft)
             else:
                 with draft.open("wb") as file:
-                    async for chunk in self.backend.depot.read(str(one.depot_key)):
+                    async for chunk in self.backend.depot.read(str(file_input.depot_key)):
                         await asyncio.to_thread(file.write, chunk)
         return {
             "query": checked.values["QUERY"][0],
