@@ -1,4 +1,7 @@
-"""The resources for agents in pods, below ``/agent/v1``: no part of UWS, and of no use without a pod's token."""
+"""Resources for agents in pods, below ``/agent/v1``.
+
+They are no part of UWS, and of no use without a pod's token.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ class AgentResources:
         self.agents = backend.agents
 
     async def claim(self, request: Request) -> Response:
-        """POST: this pod speaks for its attempt from now on; the answer says what it has to bring and to collect."""
+        """POST: speak for an attempt from now on.
+
+        The answer says what the agent has to fetch and to collect.
+        """
         instructions = await self.agents.claim(await self._agent(request))
         return JSONResponse(instructions, headers={"cache-control": "no-store"})
 
@@ -35,7 +41,7 @@ class AgentResources:
         return StreamingResponse(chunks, headers={"content-length": str(size)}, media_type="application/octet-stream")
 
     async def put_output(self, request: Request) -> Response:
-        """PUT: one output, with its size and its SHA-256 in headers."""
+        """PUT: one output; headers have size and SHA-256."""
         agent = await self._agent(request)
         length, digest = request.headers.get("content-length", ""), request.headers.get("x-content-sha256", "")
         if not (length.isascii() and length.isdigit() and len(length) < 19):

@@ -1,4 +1,7 @@
-"""Many jobs by one request: a table of parameters, a job for each row, all under one RUNID."""
+"""Many jobs by one request, all under one RUNID.
+
+A table of parameters makes a job for each of its rows.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,9 @@ class Bulk:
         self.service = backend.service
 
     async def create(self, request: Request) -> Response:
-        """POST: the file TABLE, and what all its jobs have in common; 303 to the list of the jobs.
+        """POST: the file TABLE, and common parameters.
+
+        The answer is 303 to the list of the jobs.
 
         All of the jobs are made, or none.
         """
@@ -69,7 +74,7 @@ class Bulk:
         return see_other(f"{call.base}/{application.name}/async?RUNID={quote(run_id, safe='')}")
 
     async def _table(self, files: Sequence[Parameter]) -> str:
-        """The table's text."""
+        """Return the table's text."""
         if len(files) != 1 or files[0].name.upper() != TABLE or files[0].upload is None:
             raise UsageError(f"Send one file, named {TABLE}: CSV with a line of parameter names.")
         data = b"".join([chunk async for chunk in self.backend.depot.read(files[0].upload)])

@@ -1,4 +1,7 @@
-"""The one object that a request carries: made by the edge, completed by the gate, read by the resources."""
+"""The one object that a request carries.
+
+The edge makes it, the gate completes it, the resources read it.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Call:
-    """What is known of one request beside its path and body."""
+    """A request, beside its path and body."""
 
     identity: Identity
     base: str
@@ -46,7 +49,10 @@ class Call:
 
     @property
     def token(self) -> str | None:
-        """The token that the caller was verified by; None for browsers' sessions and unknown callers."""
+        """Return the token that the caller was verified by.
+
+        None for browsers' sessions and anonymous callers.
+        """
         return token_of(self.authorization) if self.by == "token" and self.authorization is not None else None
 
 
@@ -59,22 +65,28 @@ class Gate(Protocol):
     """Whether what callers do is written into the log."""
 
     async def admit(self, scope: Scope, policy: Policy) -> None:
-        """Find out who calls, and raise unless the policy lets that caller on."""
+        """Identify the caller; raise unless the policy admits it."""
 
     def challenges(self, scope: Scope, *, error: str = "", message: str = "") -> list[str]:
-        """How the caller could log in: values for WWW-Authenticate headers."""
+        """Return values for WWW-Authenticate headers."""
 
     def account(self, scope: Scope) -> Account | None:
-        """Who looks at a page; None if nobody can log in here."""
+        """Return the account of a page's reader.
+
+        None: nobody can log in here.
+        """
 
 
 def call_of(request: Request) -> Call:
-    """The `Call` that `Edge` made for this request."""
+    """Return the `Call` of a request."""
     call: Call = request.scope["uws.call"]
     return call
 
 
 def account_of(request: Request) -> Account | None:
-    """Who looks at this page; None if nobody can log in here."""
+    """Return the account of a page's reader.
+
+    None: nobody can log in here.
+    """
     gate = call_of(request).gate
     return gate.account(request.scope) if gate is not None else None

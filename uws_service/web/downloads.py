@@ -1,4 +1,6 @@
-"""Files out of the depot over HTTP: whole or a range, with ETag, streamed in constant memory (RFC 9110 §13, §14).
+"""Files of the depot over HTTP (RFC 9110 §13, §14).
+
+Whole or a range, with ETag, streamed in constant memory.
 
 A file may be anything that a user's program wrote, so a browser is told not to guess its type and not to run it.
 """
@@ -18,7 +20,9 @@ _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
 def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
-    """First byte and the one after the last, of a single range; None: send everything.
+    """Return first byte and end of a single range.
+
+    None: send everything.
 
     Raises
     ------
@@ -51,7 +55,10 @@ async def file_response(
     etag: str,
     filename: str,
 ) -> Response:
-    """The object as a response; its size and type are what the job's document says (U-081)."""
+    """Return an object of the depot as a response.
+
+    Its size and type are what the job's document says (U-081).
+    """
     tag = f'"{etag}"'
     headers = {
         "etag": tag,

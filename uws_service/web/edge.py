@@ -1,4 +1,4 @@
-"""The outermost layer: what every request goes through, on one short ASGI path.
+"""The outermost layer of every request.
 
 It finds the public base URL (configured, or from X-Forwarded-* of trusted proxies, or from Host), the caller, serves
 both slash forms of every path (U-044), turns exceptions into error documents, and counts.
@@ -86,7 +86,10 @@ class Edge:
                 self._audit(call.gate, call, scope, status)
 
     def _audit(self, gate: Gate, call: Call, scope: Scope, status: int) -> None:
-        """Who did, or tried, what from where; the path without its query, which may hold a secret."""
+        """Log who did, or tried, what from where.
+
+        The path is logged without its query, which may hold a secret.
+        """
         if not gate.audits:
             return
         log.info(
@@ -101,7 +104,10 @@ class Edge:
         )
 
     def _prepare(self, scope: Scope, call: Call) -> None:
-        """Find the caller and the public base URL; take the prefix and the last slash off the path."""
+        """Find the caller and the public base URL.
+
+        The prefix and the last slash are taken off the path.
+        """
         host = forwarded_host = forwarded_proto = forwarded_prefix = forwarded_for = identity_value = cookie = None
         authorization: list[bytes] | None = None
         for name, value in scope["headers"]:
@@ -151,7 +157,10 @@ class Edge:
         scope["root_path"] = ""
 
     def _origin(self, forwarded_for: bytes) -> str:
-        """The address that the outermost trusted proxy saw: each adds, at the end, whom it heard; others may lie."""
+        """Return the address that the outermost trusted proxy saw.
+
+        Each proxy appends the address that it got the request from; what others wrote may be false.
+        """
         for entry in reversed(forwarded_for.decode("latin-1").split(",")):
             address = entry.strip()[:64]
             if not address.isprintable():
@@ -203,12 +212,15 @@ def _unexpected(error: Exception) -> UwsError:
 
 
 def _first(value: bytes | None) -> bytes | None:
-    """The first of the values that a chain of proxies put together."""
+    """Return the first of a proxy chain's values."""
     return value.split(b",", 1)[0].strip() if value else None
 
 
 def _base(scheme: str, host: bytes | None, scope: Scope, prefix: str) -> str:
-    """The public root as the request shows it; names that could not be in a URL are refused."""
+    """Return the public root as the request shows it.
+
+    Names that could not be in a URL are refused.
+    """
     if host is None:
         server = scope.get("server") or ("localhost", None)
         authority = f"{server[0]}:{server[1]}" if server[1] else str(server[0])

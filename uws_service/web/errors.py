@@ -1,4 +1,7 @@
-"""Errors as the client can read them: VOTable for DALI resources, text, JSON, or a page (DALI 1.1 §4.2, §4.4.2)."""
+"""Errors in the forms that clients read.
+
+VOTable for DALI resources, text, JSON, or a page (DALI 1.1 §4.2, §4.4.2).
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ from uws_service.web.faces.base import VOTABLE
 
 
 def error_response(error: UwsError, request: Request) -> Response:
-    """Return an error in the form that the client asked for; with challenges if the caller has to log in (A-011)."""
+    """Return an error in the form that the client accepts.
+
+    It has challenges if the caller has to log in (A-011).
+    """
     call = call_of(request)
     response = _in_form(error, request, call)
     if isinstance(error, AuthenticationRequired):
@@ -26,7 +32,7 @@ def error_response(error: UwsError, request: Request) -> Response:
 
 
 def _in_form(error: UwsError, request: Request, call: Call) -> Response:
-    """Return an error as the client can read it.
+    """Return an error in a form that the client reads.
 
     Programs get one line of text, which pyvo and STILTS show to their users as it is; a resource may have a form of
     its own, and whoever accepts VOTable by name gets an error VOTable (D-045, D-048).

@@ -1,4 +1,4 @@
-"""The gate before every resource: who calls, and whether the resource's policy lets that caller on.
+"""The gate before every resource: who calls, and may they.
 
 What is cheap comes first. A request without credentials, and one with a token that was verified a moment ago, wait
 for nothing.
@@ -33,7 +33,7 @@ UNKNOWN = Identity(challenged=True)
 
 
 class Gate:
-    """Decides for each request, with the rules of the settings."""
+    """Admits callers by the rules of the settings."""
 
     def __init__(self, backend: Backend) -> None:
         self.rules = backend.rules
@@ -53,7 +53,7 @@ class Gate:
         ]
 
     async def admit(self, scope: Scope, policy: Policy) -> None:
-        """Raise unless the caller may use this verb of this resource.
+        """Raise unless the caller may use the resource so.
 
         READ is decided where the job is read; WRITE here, before a body is read, and there once more.
         """
@@ -85,7 +85,7 @@ class Gate:
     async def _ask(
         self, permissions: PermissionsApi, scope: Scope, call: Call, resource: Resource, policy: Policy
     ) -> None:
-        """The Permissions API's word on a request that the local rules let on."""
+        """Ask the Permissions API about an admitted request."""
         path = scope["path_params"]
         if policy is Policy.READ:
             await self.service.glance(path["application"], path["job_id"], call.identity)
@@ -96,7 +96,10 @@ class Gate:
         await permissions.require(token_of(call.authorization), resource.path, method, parameters)
 
     async def _identify(self, scope: Scope, call: Call) -> None:
-        """The caller behind the request's credentials; what a trusted proxy said holds if there are none."""
+        """Identify the caller by the request's credentials.
+
+        What a trusted proxy said holds if there are none.
+        """
         assert self.tokens is not None
         if scope["query_string"]:
             refuse_in_query(scope["query_string"])
@@ -125,7 +128,9 @@ class Gate:
             self.rates.take(caller, quota.rate, time.monotonic())
 
     def _refuse_foreign_page(self, scope: Scope, call: Call) -> None:
-        """Refuse what a page of another site makes a browser send: forms need no CORS (CSRF).
+        """Refuse requests of other sites' pages (CSRF).
+
+        A page can make a browser send forms without CORS.
 
         Browsers say where a request comes from in headers that pages can't set; programs send neither of them. This
         guards jobs of people who are not logged in too. Besides, session cookies are SameSite=Lax.
@@ -161,12 +166,18 @@ class Gate:
         )
 
     def account(self, scope: Scope) -> Account | None:
-        """Who looks at a page; None if nobody can log in here."""
+        """Return the account of a page's reader.
+
+        None: nobody can log in here.
+        """
         call: Call = scope["uws.call"]
         return Account.of(call.identity) if self.tokens is not None else None
 
     def challenges(self, scope: Scope, *, error: str = "", message: str = "") -> list[str]:
-        """How to log in, for WWW-Authenticate; a browser gets no Basic, it would ask for a password by itself."""
+        """Return values for WWW-Authenticate headers.
+
+        A browser gets no Basic: it would ask for a password by itself.
+        """
         call: Call = scope["uws.call"]
         accept = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"accept"), None)
         basic = negotiation.choose(accept, ("text", "html")) != "html"
@@ -175,7 +186,7 @@ class Gate:
 
 
 def _take_share(scope: Scope, call: Call) -> None:
-    """The secret of a link, from the query or from the cookie that its page set."""
+    """Take a link's secret from the query or its cookie."""
     query: bytes = scope["query_string"]
     if b"share=" in query.lower():
         secrets = [value for name, value in parse_qsl(query.decode("latin-1")) if name.upper() == "SHARE"]

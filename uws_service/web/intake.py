@@ -1,4 +1,4 @@
-"""What a client posts: a form read as a stream, its files put into the depot, its control words taken out (U-122…).
+"""What a client posts: its files and its control words (U-122…).
 
 Nothing of a request that is refused is left behind: its files are removed again.
 """
@@ -31,7 +31,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 @dataclass(frozen=True, slots=True)
 class Posted:
-    """A form as it came: values in order, and files that lie in the depot."""
+    """A form: values in order, and files in the depot."""
 
     fields: tuple[tuple[str, str], ...]
     files: tuple[Parameter, ...] = ()
@@ -39,11 +39,14 @@ class Posted:
 
     @property
     def weight(self) -> int:
-        """Bytes of all values, roughly."""
+        """Return the bytes of all values, roughly."""
         return sum(len(value) for _, value in self.fields)
 
     def word(self, name: str) -> str | None:
-        """The only value of a control word, whatever its case (D-020, D-021)."""
+        """Return the only value of a control word (D-020, D-021).
+
+        Its case does not matter.
+        """
         return single_value(name, [value for key, value in self.fields if key.upper() == name])
 
 
@@ -51,7 +54,9 @@ class Posted:
 async def posted(
     request: HttpRequest, uploads: Uploads, limits: Limits, job_id: str, *, leave_out_empty: bool = False
 ) -> AsyncIterator[Posted]:
-    """The posted form and the query; its files are in the depot under the job, unless the block fails.
+    """Yield the posted form and the query.
+
+    Its files are in the depot under the job, unless the block fails.
 
     ``leave_out_empty``: a page's form sends the fields that its user left empty too; they count as not given.
     """
@@ -109,7 +114,7 @@ def _file(part: FilePart, key: str) -> Parameter:
 
 
 def _check_names(fields: Sequence[str], files: Sequence[str]) -> None:
-    """Names must be able to stand in a URL (files) and in XML (all)."""
+    """Check that names fit into URLs (files) and XML (all)."""
     for name in fields:
         if not name or len(name) > 256 or _CONTROL.search(name):
             raise UsageError("A parameter's name must have 1 to 256 characters and no control characters.")
@@ -128,7 +133,7 @@ def _check_names(fields: Sequence[str], files: Sequence[str]) -> None:
 
 
 def idempotency_key(request: HttpRequest) -> str | None:
-    """The header by which a repeated request is known, or None."""
+    """Return the key of a request that may be repeated."""
     key = request.headers.get("idempotency-key")
     if key is not None and not (0 < len(key) <= 255 and key.isprintable()):
         raise UsageError("Idempotency-Key must have 1 to 255 printable characters.")
@@ -146,7 +151,7 @@ def run_id_of(form: Posted) -> str | None:
 
 
 def job_request(form: Posted, *, creating: bool = True, run: bool | None = None) -> Request:
-    """Return the form as a request for a job.
+    """Return a form as a request for a job.
 
     Parameters
     ----------

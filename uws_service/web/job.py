@@ -1,4 +1,4 @@
-"""A job and its single values: what can be read of it, and what its owner may change (UWS 1.1 §2.2.3)."""
+"""A job and its single values (UWS 1.1 §2.2.3)."""
 
 from __future__ import annotations
 
@@ -96,7 +96,10 @@ class JobResources(JobHandlers):
             telemetry.WAITERS.dec()
 
     async def _document(self, call: Call, name: str, job_id: str) -> bytes:
-        """The job as XML, cached for each version; a queued job's place in the queue is looked up each time."""
+        """Return the job as XML, cached for each version.
+
+        A queued job's place in the queue is looked up each time.
+        """
         version, phase = await self.service.glance(name, job_id, call.identity)
         key = (job_id, call.base)
         cached = self._documents.get(key)
@@ -110,7 +113,10 @@ class JobResources(JobHandlers):
         return document
 
     async def act(self, request: Request) -> Response:
-        """POST {job}: ACTION=DELETE (U-024, U-131); PHASE is taken here too, as some clients send it (C-19)."""
+        """POST {job}: ACTION=DELETE (U-024, U-131).
+
+        PHASE is taken here too, as some clients send it (C-19).
+        """
         call = call_of(request)
         name, job_id = JobPath.of(request)
         async with self._small_form(request, job_id) as form:
@@ -145,7 +151,7 @@ class JobResources(JobHandlers):
         return text_reply(str((await self._job(request)).duration))
 
     async def destruction(self, request: Request) -> Response:
-        """GET {job}/destruction: U-030, empty if there is none (U-074)."""
+        """GET {job}/destruction: U-030, empty without one (U-074)."""
         return instant_reply((await self._job(request)).destruction)
 
     async def quote(self, request: Request) -> Response:
@@ -157,7 +163,10 @@ class JobResources(JobHandlers):
         return text_reply((await self._job(request)).owner or "")
 
     async def error(self, request: Request) -> Response:
-        """GET {job}/error: U-032, D-042…D-044; a VOTable unless text is asked for by name."""
+        """GET {job}/error: U-032, D-042…D-044.
+
+        It is a VOTable unless text is asked for by name.
+        """
         job = await self._job(request)
         if job.error is None:
             raise NotFound("The job has no error.")

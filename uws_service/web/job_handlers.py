@@ -1,4 +1,4 @@
-"""What the handlers of a job's resources have in common: the job itself, and small forms."""
+"""What all handlers of a job's resources share."""
 
 from __future__ import annotations
 
@@ -39,12 +39,15 @@ class JobHandlers:
         self.limits = backend.limits
 
     async def _job(self, request: Request, *, write: bool = False) -> Job:
-        """Return the job of a request, if its caller may read it (or change it)."""
+        """Return a request's job, if its caller may read it.
+
+        ``write``: if the caller may change it.
+        """
         path = JobPath.of(request)
         return await self.service.get(path.application, path.job_id, call_of(request).identity, write=write)
 
     def _small_form(self, request: Request, job_id: str) -> AbstractAsyncContextManager[Posted]:
-        """Open a form of a few control words, without files."""
+        """Open a form of control words, without files."""
         limits = self.limits.model_copy(update={"body": SMALL_FORM_BYTES, "files": 0, "parameters": 50})
         return posted(request, self.backend.uploads, limits, job_id)
 

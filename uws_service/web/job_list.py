@@ -1,4 +1,4 @@
-"""The job list of an application: its jobs, and new ones (UWS 1.1 §2.2.2)."""
+"""The job list of an application (UWS 1.1 §2.2.2)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ class JobList(JobHandlers):
     """Handlers of ``/{application}/async``."""
 
     async def list(self, request: Request) -> Response:
-        """GET: U-020, filters U-052…U-060; as XML streamed, however long it is."""
+        """GET: the jobs (U-020), filtered (U-052…U-060).
+
+        XML is streamed, however long it is.
+        """
         call = call_of(request)
         application = self.service.application(request.path_params["application"])
         query = query_values(request)
@@ -61,7 +64,10 @@ class JobList(JobHandlers):
         return StreamingResponse(_stream_xml(first, parts, urls), 200, NO_STORE, XML)
 
     async def create(self, request: Request) -> Response:
-        """POST: a new job, 303 to it (U-021, U-120…U-126); a repeated Idempotency-Key finds the first one."""
+        """POST: a new job, 303 to it (U-021, U-120…U-126).
+
+        A repeated Idempotency-Key finds the first one.
+        """
         call = call_of(request)
         application = self.service.application(request.path_params["application"])
         key = idempotency_key(request)
@@ -99,7 +105,7 @@ class JobList(JobHandlers):
 async def _stream_xml(
     first: list[JobRef], parts: AsyncIterator[list[JobRef]], urls: uws.JobUrls
 ) -> AsyncIterator[bytes]:
-    """Yield a long list as it is read, part by part."""
+    """Yield a long list part by part."""
     yield uws.jobs_open()
     yield uws.jobrefs(first, urls)
     async for part in parts:
@@ -110,7 +116,10 @@ async def _stream_xml(
 async def _stream_json(
     first: list[JobRef], parts: AsyncIterator[list[JobRef]], urls: uws.JobUrls
 ) -> AsyncIterator[bytes]:
-    """Yield a long list as JSON, part by part; the same document as a short one."""
+    """Yield a long list as JSON, part by part.
+
+    It is the same document as a short one.
+    """
     yield b'{"version":"1.1","jobs":[' + _refs_json(first, urls)
     async for part in parts:
         if part:

@@ -1,4 +1,4 @@
-"""The lists that hang below a job: parameters, results and logs, as documents and as files."""
+"""Parameters, results and logs of a job."""
 
 from __future__ import annotations
 
@@ -51,14 +51,20 @@ class JobParts(JobHandlers):
         await self.service.set_parameters(job.application, job.id, call.identity, changes, origin=call.origin)
 
     async def _pending(self, request: Request) -> Job:
-        """Return the job, if its parameters may be changed; asked before a body is read."""
+        """Return the job, if its parameters may be changed.
+
+        It is asked for before a body is read.
+        """
         job = await self._job(request, write=True)
         if job.phase is not Phase.PENDING:
             raise Forbidden(f"Parameters can be changed only while the job is PENDING; it is {job.phase.value}.")
         return job
 
     async def parameter(self, request: Request) -> Response:
-        """GET {job}/parameters/{name}: an upload's bytes, or a value as text (U-038, U-080, U-124)."""
+        """GET {job}/parameters/{name}: an upload, or a value as text.
+
+        U-038, U-080, U-124.
+        """
         job = await self._job(request)
         name = request.path_params["name"].upper()
         matches = [parameter for parameter in job.parameters if parameter.name.upper() == name]
@@ -128,7 +134,10 @@ class JobParts(JobHandlers):
         )
 
     async def log(self, request: Request) -> Response:
-        """GET {job}/logs/{name}: what the command printed; while it runs, the end of it so far."""
+        """GET {job}/logs/{name}: what the command printed.
+
+        While it runs, the end of it so far.
+        """
         job = await self._job(request)
         name = request.path_params["name"]
         if name not in ("stdout", "stderr"):
@@ -182,7 +191,10 @@ class JobParts(JobHandlers):
 
 
 def _missing_result(job: Job, name: str) -> NotFound:
-    """Return why a job has no such result: the error of one that failed, the phase of others."""
+    """Return why a job has no such result.
+
+    It is the error of a job that failed, and the phase of others.
+    """
     if job.error is not None:
         return NotFound(
             f"The job has no result {name!r}: it ended in phase {job.phase.value}: {job.error.message}",

@@ -1,4 +1,4 @@
-"""Logging in and out: for people with a browser, and for programs that post a name and a token (A-002, A-004).
+"""Logging in and out, by browser or by token (A-002, A-004).
 
 ``GET /login`` tells people and programs how; ``POST /login`` takes a token as password; ``/login/start/{number}`` and
 ``/login/callback`` are the two ends of the way over an issuer's own pages.
@@ -47,7 +47,10 @@ class Login:
         self.issuers: list[IssuerKeys] = list(self.tokens.issuers.values())
 
     async def show(self, request: Request) -> Response:
-        """GET /login: who one is, and how to log in; as JSON what a program needs for it."""
+        """GET /login: who the caller is, and how to log in.
+
+        As JSON it has what a program needs for that.
+        """
         call = call_of(request)
         if _wants_page(request):
             choices = [
@@ -73,7 +76,10 @@ class Login:
         return JSONResponse({"issuers": issuers, "caller": caller if identity.owner else None}, headers=NO_STORE)
 
     async def enter(self, request: Request) -> Response:
-        """POST /login with ``password=<token>``: 200 with a session for a program, 303 for a browser."""
+        """POST /login with ``password=<token>``.
+
+        The answer is 200 with a session for a program, 303 for a browser.
+        """
         form = await _form(request)
         token = form.get("password", "")
         if not token:
@@ -112,7 +118,10 @@ class Login:
         return response
 
     async def callback(self, request: Request) -> Response:
-        """GET /login/callback: back from the issuer, with a code for the browser that began this login alone."""
+        """GET /login/callback: back from the issuer, with a code.
+
+        Only the browser that began this login may bring it.
+        """
         call, query = call_of(request), request.query_params
         sealed = cookie_value(call.cookie, STARTED) if call.cookie else None
         value = unseal(self._key, STARTED, sealed) if sealed else None
@@ -141,7 +150,7 @@ class Login:
         return response
 
     async def leave(self, request: Request) -> Response:
-        """POST /logout: the session ends, and with it the cookie, wherever a copy of it may be."""
+        """POST /logout: end the session, and with it its cookies."""
         call = call_of(request)
         if call.session is not None:
             await self.sessions.end(call.session)
@@ -156,7 +165,10 @@ class Login:
         return int((time.time() + self.lifetime) * 1000)
 
     async def _open(self, call: Call, response: Response, until: int) -> None:
-        """A session with a secret of its own: one from before the login is not taken over (session fixation)."""
+        """Open a session with a secret of its own.
+
+        A session from before the login is not taken over (session fixation).
+        """
         if call.session is not None:
             await self.sessions.end(call.session)
         seconds = max(1, until // 1000 - int(time.time()))
@@ -187,14 +199,17 @@ def _next(request: Request) -> str:
 
 
 def _path(text: str | None) -> str:
-    """A path below the service's root to go on to; whatever could lead elsewhere leads to the root."""
+    """Return a path below the root to go on to.
+
+    Whatever could lead elsewhere leads to the root.
+    """
     if not text or not text.startswith("/") or text.startswith("//") or not text.isascii() or not text.isprintable():
         return "/"
     return "/" if "\\" in text or text.startswith(("/login", "/logout")) else text[:1000]
 
 
 async def _form(request: Request) -> dict[str, str]:
-    """The fields of a short form; no files."""
+    """Return the fields of a short form."""
 
     def no_file(_: int) -> FileSink:
         raise UsageError("No files are taken here.")

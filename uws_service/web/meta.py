@@ -1,4 +1,4 @@
-"""What describes the service rather than its jobs: the root, each application, VOSI, examples, probes, metrics."""
+"""Resources that are no jobs: pages, VOSI, probes, metrics."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Meta:
         return self.backend.service.application(request.path_params["application"])
 
     async def root(self, request: Request) -> Response:
-        """GET /: the applications, as a page for people and as JSON for programs."""
+        """GET /: the applications, as a page or as JSON."""
         base = call_of(request).base
         if negotiation.choose(request.headers.get("accept"), ("json", "html")) == "html":
             return _html(pages.root_page(tuple(self.applications.values()), base, account_of(request)))
@@ -53,7 +53,7 @@ class Meta:
         return JSONResponse(_described(application, base))
 
     async def availability(self, request: Request) -> Response:
-        """GET /{application}/availability: the parts were really tried (V-020); always anonymous (V-002)."""
+        """GET /{application}/availability: always anonymous (V-002, V-020)."""
         self._application(request)
         problems = await self.backend.problems()
         document = vosi.availability_xml(not problems, up_since=self.backend.up_since, notes=tuple(problems))
@@ -75,7 +75,7 @@ class Meta:
         return response
 
     async def examples(self, request: Request) -> Response:
-        """GET /{application}/examples: DALI-examples (D-017), 404 when the application has none (D-005)."""
+        """GET /{application}/examples: D-017; 404 without any (D-005)."""
         application = self._application(request)
         if not application.examples:
             raise NotFound(f"The application {application.name!r} has no examples.")
@@ -88,7 +88,7 @@ class Meta:
         return Response("ok", media_type="text/plain")
 
     async def ready(self, request: Request) -> Response:
-        """GET /readyz: the parts work, and the process is not about to end."""
+        """GET /readyz: the parts work and no end is near."""
         problems = await self.backend.problems()
         text = "\n".join(problems or ["ok", *self.backend.remarks()])
         return Response(text, 503 if problems else 200, media_type="text/plain")

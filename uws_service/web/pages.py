@@ -1,4 +1,4 @@
-"""Pages for people: plain HTML made from templates, with no script, so that they work in any browser (U-005).
+"""Pages for people, made from templates without script (U-005).
 
 Pure functions from values to text. Everything is escaped by the templates; `HEADERS` allow the pages nothing but
 their own style sheet and forms.
@@ -53,7 +53,10 @@ _PART = re.compile(r"param:([\w.-]+)")
 
 
 class Field(NamedTuple):
-    """One input of a form; ``kind`` is an input's type, or ``select``."""
+    """One input of a form.
+
+    ``kind`` is an input's type, or ``select``.
+    """
 
     name: str
     label: str
@@ -68,7 +71,10 @@ class Field(NamedTuple):
 
 
 class Account(NamedTuple):
-    """Who looks at the page; without an owner, somebody who could log in."""
+    """The reader of a page.
+
+    Without an owner it is somebody who could log in.
+    """
 
     owner: str = ""
     name: str = ""
@@ -76,7 +82,7 @@ class Account(NamedTuple):
 
     @classmethod
     def of(cls, identity: Identity) -> Account:
-        """From an identity."""
+        """Return the account of an identity."""
         return cls(identity.owner or "", identity.name, tuple(sorted(identity.groups)))
 
 
@@ -84,7 +90,7 @@ class Account(NamedTuple):
 
 
 def _bytes(size: int) -> str:
-    """A size for people: ``512 B``, ``1.5 MiB``."""
+    """Return a size for people: ``512 B``, ``1.5 MiB``."""
     if size < 1024:
         return f"{size} B"
     value = float(size)
@@ -96,7 +102,7 @@ def _bytes(size: int) -> str:
 
 
 def _seconds(seconds: float) -> str:
-    """A length of time for people: ``3.2 s``, ``5 min 3 s``, ``2 d 4 h``."""
+    """Return a duration for people: ``3.2 s``, ``2 d 4 h``."""
     rounded = round(seconds, 1)
     if rounded < 60:
         return f"{rounded:.1f} s" if rounded != int(rounded) else f"{int(rounded)} s"
@@ -110,19 +116,19 @@ def _seconds(seconds: float) -> str:
 
 
 def _instant(ms: int) -> str:
-    """An instant for people, in UTC."""
+    """Return an instant for people, in UTC."""
     return format_instant(ms)[:19].replace("T", " ") + " UTC"
 
 
 def _number(value: float | None) -> str:
-    """A bound without the ``.0`` of whole numbers."""
+    """Return a bound, whole numbers without ``.0``."""
     if value is None:
         return ""
     return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
 
 
 def _datatype(spec: ParameterSpec) -> str:
-    """VOTable's type in short: ``double``, ``char[*]``, ``double[3] circle``."""
+    """Return a short type: ``double``, ``char[*]``, ``double[3] circle``."""
     if spec.file:
         return "file"
     size = f"[{spec.arraysize}]" if spec.arraysize else ""
@@ -130,7 +136,7 @@ def _datatype(spec: ParameterSpec) -> str:
 
 
 def _range(spec: ParameterSpec) -> str:
-    """What values are allowed."""
+    """Return what values are allowed."""
     if spec.options:
         return ", ".join(spec.options)
     low, high = _number(spec.minimum), _number(spec.maximum)
@@ -143,7 +149,7 @@ def _range(spec: ParameterSpec) -> str:
 
 
 def _field(spec: ParameterSpec) -> Field:
-    """The input that suits a parameter's type."""
+    """Return the input that suits a parameter's type."""
     field = Field(
         name=spec.name,
         label=f"{spec.name} ({spec.unit})" if spec.unit else spec.name,
@@ -194,7 +200,10 @@ def _fields(application: Application) -> list[Field]:
 
 
 def _tables(application: Application) -> list[tuple[Field, Field]]:
-    """For each table an UPLOAD value and the file that it may refer to (D-026)."""
+    """Return an UPLOAD field and a file field for each table.
+
+    The value of the first refers to the second (D-026).
+    """
     uploads = application.uploads
     if uploads is None:
         return []
@@ -218,7 +227,7 @@ def _duration_field(application: Application) -> Field:
 
 
 def _curl(example: Example, url: str, *controls: str) -> str:
-    """A command line that sends an example."""
+    """Return a command line that sends an example."""
     pairs = [
         f"{key}={single}"
         for key, value in example.parameters.items()
@@ -246,22 +255,31 @@ _templates.globals.update(meaning=PHASE_MEANING)
 
 
 def _render(template: str, base: str, account: Account | None = None, here: str = "", **values: Any) -> str:
-    """``account`` None: nobody can log in here; ``here``: the path to come back to after a login."""
+    """Return a page from its template.
+
+    ``account`` None: nobody can log in here; ``here``: the path to come back to after a login.
+    """
     return _templates.get_template(template).render(base=base, account=account, here=here, **values)
 
 
 def _root_of(urls: JobUrls) -> str:
-    """The service's root, two steps above a job list."""
+    """Return the service's root."""
     return urls.jobs.rsplit("/", 2)[0]
 
 
 def root_page(applications: Iterable[Application], base: str, account: Account | None = None) -> str:
-    """The first page: all applications and where they are; ``base`` is the service's URL without a slash at the end."""
+    """Return the first page: all applications.
+
+    ``base`` is the service's URL without a slash at the end.
+    """
     return _render("root.html", base, account, applications=tuple(applications))
 
 
 def application_page(application: Application, base: str, account: Account | None = None) -> str:
-    """What an application does, its parameters, and a form that makes a job of it."""
+    """Return the page of an application.
+
+    It shows what it does and its parameters, and has a form that makes a job.
+    """
     parameters = [(parameter, _datatype(parameter), _range(parameter)) for parameter in application.parameters]
     url = f"{base}/{application.name}"
     examples = [
@@ -291,7 +309,10 @@ def jobs_page(
     last: int | None,
     account: Account | None = None,
 ) -> str:
-    """The caller's jobs, newest first; links for each phase (U-052). ``last`` is the most that were looked for."""
+    """Return the page of the caller's jobs (U-052).
+
+    They come newest first, with links for each phase; ``last`` is the greatest number that was looked for.
+    """
     cut = last is not None and len(refs) >= last and last < MAX_JOBS
     chosen_phases = sorted(phases or (), key=list(Phase).index)
     longer_url = (
@@ -322,7 +343,10 @@ def job_page(
     account: Account | None = None,
     section: str = "",
 ) -> str:
-    """One job with all that is known of it; ``now`` in milliseconds since the epoch, ``section`` is its face's part."""
+    """Return the page of a job.
+
+    ``now`` is in milliseconds since the epoch, ``section`` is its face's part.
+    """
     actions = allowed_actions(job.phase)
     parameters = [
         (
@@ -367,12 +391,15 @@ def job_page(
 
 
 def _is_ending(attempts: Sequence[Attempt]) -> bool:
-    """Return whether an attempt is still being stopped: its end and its logs come after the job's own."""
+    """Return whether an attempt is still being stopped.
+
+    Its end and its logs come after the job's own end.
+    """
     return any(attempt.state is not AttemptState.CLOSED for attempt in attempts)
 
 
 def preview_section(preview: Shown) -> Markup:
-    """Return the first rows of a query's result, as a part of its job's page."""
+    """Return the first rows of a query's result."""
     return Markup(_templates.get_template("preview.html").render(preview=preview))
 
 
@@ -385,10 +412,16 @@ def error_page(
     account: Account | None = None,
     here: str = "",
 ) -> str:
-    """What went wrong; ``status`` is that of the response, 200 where the error is a job's."""
+    """Return the page of an error.
+
+    ``status`` is that of the response, 200 where the error is a job's.
+    """
     return _render("error.html", base, account, here, status=status, title=title, message=message, detail=detail)
 
 
 def login_page(base: str, choices: Sequence[tuple[int, str]], account: Account, next_path: str) -> str:
-    """How to log in: the issuers by number and title, or with a token; for who is logged in, their account."""
+    """Return the page for logging in.
+
+    It has the issuers by number and title, or takes a token; who is logged in sees their account.
+    """
     return _render("login.html", base, account, choices=choices, next=next_path)

@@ -1,4 +1,4 @@
-"""Responses that several resources give: short texts, pages, JSON documents, redirects."""
+"""Responses that several resources give."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def text_reply(text: str) -> Response:
 
 
 def instant_reply(instant: int | None) -> Response:
-    """Return an instant as text, empty if there is none."""
+    """Return an instant as text; None is empty."""
     return text_reply(format_instant(instant) if instant is not None else "")
 
 
@@ -44,7 +44,7 @@ def json_reply(document: Callable[[], Any]) -> Response:
 
 
 def job_weight(job: Job) -> int:
-    """Return the bytes that a document of a job has, roughly."""
+    """Return the rough size of a job's document."""
     values = sum(len(parameter.value) for parameter in job.parameters)
     detail = len(job.error.detail) if job.error is not None else 0
     return values + detail + REF_BYTES * (len(job.parameters) + len(job.results))

@@ -1,4 +1,4 @@
-"""A resource: the verbs that it takes, who may use them, and what each of them is for."""
+"""A resource: its verbs, who may use them, their meaning."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Verb(NamedTuple):
 
 
 class Resource:
-    """One resource: its name in metrics, its policies, and a handler for each verb that it takes.
+    """One resource: name, policies, and handlers by verb.
 
     HEAD works wherever GET does; OPTIONS tells the verbs; any other answers 405 with Allow (U-042).
 
@@ -87,11 +87,11 @@ class Resource:
 
     @property
     def is_for_agents(self) -> bool:
-        """Return whether agents use it instead of people and their programs."""
+        """Return whether agents use it instead of people."""
         return Policy.AGENT in self.policies.values()
 
     def bind(self, owner: object) -> Resource:
-        """Return the resource with its methods bound to an object of their class."""
+        """Return the resource with handlers bound to an object."""
         bound = Resource.__new__(Resource)
         bound.__dict__.update(self.__dict__)
         bound.handlers = {verb: _bound(handler, owner) for verb, handler in self.handlers.items()}

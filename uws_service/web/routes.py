@@ -1,4 +1,4 @@
-"""The one table of all resources: the service's routes, and the page of the documentation.
+"""The table of all resources, for routes and documentation.
 
 A package of somebody else's adds resources by an entry point of the group ``uws_service.resources`` that names a
 function: it takes the `Backend` and returns resources by the templates of their paths.
@@ -42,14 +42,14 @@ CORE: tuple[tuple[str, type, Mapping[str, Resource]], ...] = (
 
 
 def declared() -> Iterator[tuple[str, type, Resource]]:
-    """Yield every resource of the service itself, with the template of its path and the class of its handlers."""
+    """Yield each resource with path and class of handlers."""
     for prefix, owner, table in CORE:
         for path, resource in table.items():
             yield prefix + path, owner, resource
 
 
 def resources(backend: Backend) -> dict[str, Resource]:
-    """Return every resource by the template of its path, with handlers that have a backend."""
+    """Return all resources, bound to a backend, by path."""
     faces = Faces(backend)
     owners = _owners(backend, faces)
     table = {path: resource.bind(owners[owner]) for path, owner, resource in declared() if owner in owners}

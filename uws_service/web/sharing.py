@@ -1,4 +1,7 @@
-"""Shares of a job: others may read it, by a link that ends or as members of a group (no part of UWS)."""
+"""Shares: others may read a job (no part of UWS).
+
+A link that ends, or the members of a group.
+"""
 
 from __future__ import annotations
 
@@ -33,13 +36,19 @@ class Sharing:
         self.limits = backend.limits.model_copy(update={"body": 65536, "files": 0, "parameters": 10})
 
     async def list(self, request: Request) -> Response:
-        """GET {job}/shares: those that have not ended; without the secrets of links, which nobody knows any more."""
+        """GET {job}/shares: those that have not ended.
+
+        Links come without their secrets, which nobody knows any more.
+        """
         path = request.path_params
         shares = await self.service.shares(path["application"], path["job_id"], call_of(request).identity)
         return JSONResponse({"shares": [_shown(share) for share in shares]}, headers=NO_STORE)
 
     async def share(self, request: Request) -> Response:
-        """POST {job}/shares: GROUP shares with a group, none makes a link; EXPIRES in seconds from now."""
+        """POST {job}/shares: GROUP, or a link without one.
+
+        EXPIRES is in seconds from now.
+        """
         call, path = call_of(request), request.path_params
         async with posted(request, self.uploads, self.limits, path["job_id"]) as form:
             group, expires = form.word("GROUP"), form.word("EXPIRES")

@@ -23,12 +23,12 @@ class Sync:
         self.faces = faces
 
     async def answer(self, request: Request) -> Response:
-        """GET and POST (D-015): 200 with the main result, or an error document (D-045)."""
+        """GET and POST (D-015): 200 or an error (D-045)."""
         application = self.service.application(request.path_params["application"])
         return await self.faces.of(application).answer_sync(request, application)
 
     def error_form(self, error: UwsError, request: Request) -> ErrorBody:
-        """Return an error in the words of the application's standard."""
+        """Return an error in the standard's words."""
         application = self.service.applications.get(request.path_params["application"])
         if application is None:
             return self.faces.handlers["plain"].sync_error(error)

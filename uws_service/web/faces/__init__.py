@@ -1,4 +1,4 @@
-"""The registry of the faces: one line for each.
+"""The registry of the faces, a line for each.
 
 A package of somebody else's adds a face by an entry point of the group ``uws_service.faces`` that names a `Face`.
 """

@@ -1,4 +1,7 @@
-"""What a face is: a standard on top of UWS and DALI, in descriptors, over HTTP and on pages."""
+"""What a face is: a standard on top of UWS and DALI.
+
+It has a part in descriptors, over HTTP and on pages.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ VOTABLE = "application/x-votable+xml"
 
 
 class FaceHandlers:
-    """What a running service does for the applications of one face.
+    """The handlers of the applications of one face.
 
     A face overrides what its standard has of its own; the rest is as for plain UWS and DALI.
     """
@@ -40,11 +43,17 @@ class FaceHandlers:
         raise NotImplementedError
 
     def sync_error(self, error: UwsError) -> ErrorBody:
-        """Return an error of ``/{application}/sync`` for a program: an error VOTable (D-045, D-048)."""
+        """Return an error of ``/{application}/sync``: an error VOTable.
+
+        D-045, D-048.
+        """
         return ErrorBody(dali.error_votable(error.message, error.detail), VOTABLE)
 
     async def capabilities(self, application: Application, base: str, methods: tuple[str, ...]) -> bytes:
-        """Return the VOSI capabilities; ``methods`` are the ways to log in, ``base`` is the application's URL."""
+        """Return the VOSI capabilities.
+
+        ``methods`` are the ways to log in, ``base`` is the application's URL.
+        """
         return vosi.capabilities_xml(application, base, methods)
 
     def examples(self, application: Application, base: str) -> bytes:
@@ -52,13 +61,13 @@ class FaceHandlers:
         return dali.examples_xhtml(application, base)
 
     async def job_section(self, job: Job) -> Markup:
-        """Return what the page of a job shows beside the usual, as HTML; by default nothing."""
+        """Return the face's part of a job's page."""
         return Markup()
 
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """A face: a standard, and what a service does for applications that follow it."""
+    """A standard, and what serves its applications."""
 
     standard: Standard
     """Its part of a descriptor; its name is what ``protocol`` says there."""

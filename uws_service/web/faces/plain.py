@@ -1,4 +1,6 @@
-"""UWS and DALI alone, and what other faces share with it: a synchronous request makes a job and waits for it (§2.2).
+"""UWS and DALI alone, and what other faces share with it.
+
+A synchronous request makes a job and waits for it (DALI 1.1 §2.2).
 
 The answer is direct, without a redirect, since not every client follows one (C-23). The job is in no list; it is
 deleted once the answer has been sent, and aborted when the client goes away.
@@ -31,18 +33,24 @@ class PlainHandlers(FaceHandlers):
     """Synchronous requests as jobs."""
 
     async def check_sync(self, application: Application, fields: Sequence[tuple[str, str]]) -> None:
-        """Raise if a request is wrong in a way that can be told before a job is made of it."""
+        """Raise if a request is wrong, before it is a job."""
 
     def sync_failure(self, job: Job) -> UwsError | None:
-        """Return the standard's own error for a job that failed; None: the one that every job has."""
+        """Return the standard's own error for a failed job.
+
+        None: the error that every job has.
+        """
         return None
 
     def has_content(self, result: Result) -> bool:
-        """Return whether a main result is sent; else the answer is 204."""
+        """Return whether a main result is sent.
+
+        Else the answer is 204.
+        """
         return True
 
     async def answer_sync(self, request: Request, application: Application) -> Response:
-        """Answer with the main result, or with an error document (D-045)."""
+        """Answer with the main result (D-045)."""
         call = call_of(request)
         job_id = new_id(self.service.clock())
         async with posted(request, self.backend.uploads, self.backend.limits, job_id) as form:
@@ -82,7 +90,10 @@ class PlainHandlers(FaceHandlers):
         return response
 
     async def _ended(self, request: Request, job: Job, seconds: int) -> Job:
-        """Return the job after its end; the wait ends early when the client has gone away."""
+        """Return the job after its end.
+
+        The wait ends early when the client disconnects.
+        """
         final = asyncio.ensure_future(self.service.wait_final(job, seconds))
         departure = asyncio.ensure_future(disconnected(request))
         try:
@@ -100,7 +111,10 @@ class PlainHandlers(FaceHandlers):
         return ended
 
     def _result(self, job: Job) -> Result:
-        """Return the main result: the one called ``result``, else the first; raise the job's error if it has one."""
+        """Return the main result, or raise the job's error.
+
+        The main result is the one called ``result``, else the first.
+        """
         if (failure := self.sync_failure(job)) is not None:
             raise failure
         if job.phase is not Phase.COMPLETED:
@@ -122,7 +136,10 @@ class PlainHandlers(FaceHandlers):
 
 
 class JobFailed(UwsError):
-    """The job itself failed, by its own input or its own doing: a client's fault in DALI's words (D-045)."""
+    """The job failed by its own input or its own doing.
+
+    That is a client's fault in DALI's words (D-045).
+    """
 
     status = 422
     title = "Error"

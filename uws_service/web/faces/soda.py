@@ -1,4 +1,4 @@
-"""What a SODA service has beside the jobs of its application: DataLink, and SODA's own answers of ``/sync``.
+"""SODA: DataLink, and its own answers of ``/sync``.
 
 A synchronous request is checked before a job is made of it, so that a mistake is told at once (S-003, S-005).
 """
@@ -63,7 +63,7 @@ class SodaHandlers(PlainHandlers):
             raise ServiceUnavailable("The index of the images can't be read.", retry_after=10) from None
 
     async def check_sync(self, application: Application, fields: Sequence[tuple[str, str]]) -> None:
-        """Raise `UsageError` unless the request is for one cutout of an image that is there."""
+        """Raise unless one cutout of a known image is requested."""
         values: dict[str, list[str]] = {}
         for name, value in fields:
             if name.upper() in NAMES and value:
@@ -79,7 +79,7 @@ class SodaHandlers(PlainHandlers):
             raise UsageError(f"ID={request.ids[0][:200]!r}: there is no such image in this collection.")
 
     async def links(self, request: Request) -> Response:
-        """GET and POST /{application}/links: DataLink of the images whose ids are given."""
+        """GET and POST: DataLink of the images with these ids."""
         application = self.service.application(request.path_params["application"])
         if application.name not in self._indexes:
             raise NotFound(f"The application {application.name!r} has no links.")
@@ -101,19 +101,28 @@ class SodaHandlers(PlainHandlers):
         return Response(document, 200, {"cache-control": "no-store", "content-type": datalink.MEDIA_TYPE})
 
     async def capabilities(self, application: Application, base: str, methods: tuple[str, ...]) -> bytes:
-        """Return the capabilities: both SODA services and DataLink (S-001)."""
+        """Return capabilities of SODA and DataLink (S-001)."""
         return documents.capabilities_xml(application, base, methods)
 
     def sync_error(self, error: UwsError) -> ErrorBody:
-        """Return an error in SODA's words: text that begins with a label (S-005)."""
+        """Return an error in SODA's words (S-005).
+
+        It is text that begins with a label.
+        """
         return ErrorBody(dali.error_text(f"{error.title}: {error.message}", error.detail), "text/plain")
 
     def sync_failure(self, job: Job) -> UwsError | None:
-        """Return the error that the command printed, if its site read no ``error.json`` of it."""
+        """Return the error that the command printed.
+
+        None if its site read an ``error.json`` of it: then the job has a typed error.
+        """
         return _printed_failure(job.error) if job.error is not None and job.error.reason == Reason.EXIT_CODE else None
 
     def has_content(self, result: Result) -> bool:
-        """Return whether there is a cutout; a text says why there is nothing to cut, and the client gets no body."""
+        """Return whether there is a cutout.
+
+        A text says why there is nothing to cut, and the client gets no body.
+        """
         return result.media_type != "text/plain"
 
     RESOURCES: ClassVar[Mapping[str, Resource]] = {
@@ -138,7 +147,10 @@ _FORMATS = frozenset({"votable", "application/x-votable+xml", "text/xml", ""})
 
 
 def _printed_failure(summary: ErrorSummary) -> UwsError | None:
-    """Return the error whose label the command printed last; None if it printed none."""
+    """Return the error whose label was printed last.
+
+    None if the command printed none.
+    """
     last_line = summary.detail.strip().rpartition("\n")[2]
     match = _LABEL.search(last_line) or _LABEL.search(summary.message)
     if match is None:
@@ -154,7 +166,7 @@ def _printed_failure(summary: ErrorSummary) -> UwsError | None:
 
 
 class CutoutFailed(UwsError):
-    """The image can't be cut: asking again is of no use, and the service itself is well."""
+    """The image can't be cut, and asking again is of no use."""
 
     status = 422
     title = "Error"

@@ -1,4 +1,4 @@
-"""What a TAP service has beside its jobs: synchronous queries without a job, and the documents on its tables.
+"""TAP: synchronous queries without a job, and its documents.
 
 A query is checked like a job's parameters and counts against its caller's quota of running jobs while it runs.
 """
@@ -54,7 +54,7 @@ CONTROL = frozenset({"PHASE", "RUNID", "DESTRUCTION", "EXECUTIONDURATION"})
 
 
 class TapHandlers(FaceHandlers):
-    """Synchronous queries, tables, and what else a TAP service has of its own."""
+    """Synchronous queries, tables, and other resources of TAP."""
 
     def __init__(self, backend: Backend) -> None:
         super().__init__(backend)
@@ -63,7 +63,7 @@ class TapHandlers(FaceHandlers):
     # --- synchronous queries ----------------------------------------------------------------------------------
 
     async def answer_sync(self, request: Request, application: Application) -> Response:
-        """GET and POST /sync: the result as it comes, without a job (D-015, T-012)."""
+        """Answer with the result, without a job (D-015, T-012)."""
         call = call_of(request)
         form = posted(request, self.backend.uploads, self.backend.limits, new_id(self.backend.service.clock()))
         answer = Answer(self.backend, request, application, form)
@@ -83,7 +83,7 @@ class TapHandlers(FaceHandlers):
 
     @asynccontextmanager
     async def _counted(self, identity: Identity, origin: str) -> AsyncIterator[None]:
-        """What is done inside counts as a running job of the caller's, beside those that are there."""
+        """Count the block as one of the caller's running jobs."""
         quota = self.backend.rules.quota(identity).running if self.backend.rules.has_quotas else None
         caller = identity.owner or f"address {origin}"
         if quota is not None:
@@ -111,7 +111,7 @@ class TapHandlers(FaceHandlers):
         return application
 
     async def tables(self, request: Request) -> Response:
-        """GET /tables: all tables, with columns unless ``detail=min`` (V-030, V-031)."""
+        """GET /tables: with columns unless ``detail=min`` (V-030, V-031)."""
         application = self._application(request)
         values = [value.lower() for name, value in request.query_params.multi_items() if name.upper() == "DETAIL"]
         detail = single_value("DETAIL", values) or "max"
@@ -137,7 +137,7 @@ class TapHandlers(FaceHandlers):
         return documents.capabilities_xml(application, base, methods, utypes)
 
     def examples(self, application: Application, base: str) -> bytes:
-        """Return the examples; each one is a query (T-030)."""
+        """Return the examples, each of them a query (T-030)."""
         return dali.examples_xhtml(application, base, query="QUERY", presets={"LANG"}, with_buttons=True)
 
     async def job_section(self, job: Job) -> Markup:
@@ -179,7 +179,10 @@ class Answer:
         self.media_type = "application/octet-stream"
 
     async def fill(self, spool: Spool, counted: AbstractAsyncContextManager[None]) -> None:
-        """Put the result, or what went wrong, into the spool; the process is free again when all of it is there."""
+        """Put the result, or what went wrong, into the spool.
+
+        The process is free again when all of it is there.
+        """
         try:
             async with AsyncExitStack() as stack:
                 await stack.enter_async_context(counted)
@@ -214,7 +217,7 @@ class Answer:
             await spool.write(part)
 
     async def _asked(self, process: Process, question: dict[str, Any]) -> None:
-        """Ask, and give up when the client has gone away."""
+        """Ask the process; give up when the client disconnects."""
         answer = asyncio.ensure_future(process.ask(question))
         answered, _ = await asyncio.wait((answer,), timeout=0.25)
         if not answered:
@@ -228,7 +231,10 @@ class Answer:
         await answer
 
     async def _question(self, checked: Checked, queries: Queries, stack: AsyncExitStack) -> dict[str, Any]:
-        """What the process is told; files of uploads, by name, are there."""
+        """Return the message for the process.
+
+        Files of uploads are there by then.
+        """
         files = {}
         for file_input in checked.inputs:
             draft = queries.temporary / f"upload-{secrets.token_hex(8)}"
@@ -267,7 +273,10 @@ def _tables_document(queries: Queries, *, columns: bool) -> bytes:
 
 
 async def _delivered(spool: Spool, filling: asyncio.Task[None]) -> AsyncIterator[bytes]:
-    """The answer as its client takes it; one that is not taken in time ends without its end."""
+    """Yield the answer as its client takes it.
+
+    One that is not taken in time ends without its end.
+    """
     until = asyncio.get_running_loop().time() + TAKE_SECONDS
     try:
         async for part in spool.parts():
