@@ -1,4 +1,4 @@
-"""Applications: what may be run, declared in YAML, checked, and turned into what a site needs to run it."""
+"""Applications: declared in YAML, checked, prepared for sites."""
 
 from uws_service.applications.files import load_applications
 from uws_service.applications.launch import launch

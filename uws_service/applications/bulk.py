@@ -1,4 +1,4 @@
-"""A table of parameters to the parameters of many jobs, one for each row: pure."""
+"""The rows of a table as the parameters of jobs. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TOGETHER = 64 * 1024**2
 def read_rows(
     application: Application, text: str, common: Sequence[Parameter], maximum: int
 ) -> list[tuple[Parameter, ...]]:
-    """The parameters of each row, checked.
+    """Return the parameters of each row, checked.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def _size(parameters: Sequence[Parameter]) -> int:
 
 
 def _names(application: Application, cells: Sequence[str], common: Sequence[Parameter]) -> list[str]:
-    """The columns as parameters of the application."""
+    """Return the columns as parameters of the application."""
     names = [cell.strip() for cell in cells]
     declared = {parameter.name.upper(): parameter.name for parameter in application.parameters} | {
         name: name for name in ALSO

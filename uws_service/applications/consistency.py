@@ -1,4 +1,4 @@
-"""What a schema can't say about a descriptor: parts that must fit each other. Pure."""
+"""What a schema can't say about a descriptor. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHAPES = {"point": ("2",), "circle": ("3",), "polygon": ("*",), "interval": ("2"
 
 
 def inconsistencies(application: Application) -> Iterator[Problem]:
-    """Everything that is wrong; nothing if the application can be used."""
+    """Yield every problem; none if the application is usable."""
     problems = [*_parameters(application), *_command(application), *_results(application), *_bounds(application)]
     if application.access is not None and application.access.anonymous:
         closed = [name for name in ("groups", "scopes") if getattr(application.access, name)]
@@ -53,7 +53,7 @@ def _parameters(application: Application) -> Iterator[Problem]:
 
 
 def _parameter(spec: ParameterSpec) -> Iterator[tuple[str, str]]:
-    """Fields of one parameter that do not fit each other."""
+    """Yield fields of a parameter that contradict each other."""
     numeric = spec.datatype in FLOATS or spec.datatype in INTEGERS
     if spec.minimum is not None and spec.maximum is not None and spec.minimum > spec.maximum:
         yield "minimum", f"{spec.minimum:g} is above the maximum of {spec.maximum:g}"
@@ -105,7 +105,10 @@ def _command(application: Application) -> Iterator[Problem]:
 
 
 def _scripts(command: tuple[str, ...]) -> set[int]:
-    """Which words of the command a shell takes as its script, also behind ``env``, ``timeout`` and the like."""
+    """Return indices of words that a shell takes as its script.
+
+    The shell may stand behind ``env``, ``timeout`` and the like.
+    """
     scripts: set[int] = set()
     for shell, word in enumerate(command):
         if PurePosixPath(word).name not in SHELLS:
@@ -155,7 +158,10 @@ def _bounds(application: Application) -> Iterator[Problem]:
 
 
 def _example(application: Application, example: Example) -> Iterator[Problem]:
-    """An example must be a request that the application takes; the file parts that it names count as sent."""
+    """Check that the application takes an example's request.
+
+    The file parts that it names count as sent.
+    """
     declared = {spec.name.upper() for spec in application.parameters} | STANDARD | UWS_WORDS
     parameters: list[Parameter] = []
     for name, value in example.parameters.items():

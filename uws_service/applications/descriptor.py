@@ -1,4 +1,4 @@
-"""From a descriptor that fits the JSON Schema to an `Application`: human sizes and durations, defaults. Pure."""
+"""A descriptor that fits the schema as an `Application`. Pure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SECONDS = {"": 1, "s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, "w": 7 * 8
 
 
 def parse_size(value: int | str) -> int:
-    """Bytes from a number or a text such as 512MiB."""
+    """Return bytes of a number or a text like 512MiB."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", str(value))
     if match is None or match[2].upper() not in _SIZES:
         raise ValueError(value)
@@ -37,7 +37,7 @@ def parse_size(value: int | str) -> int:
 
 
 def parse_seconds(value: int | str) -> int:
-    """Seconds from a number or a text such as 2h."""
+    """Return seconds of a number or a text like 2h."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", str(value))
     if match is None or match[2] not in _SECONDS:
         raise ValueError(value)
@@ -45,7 +45,7 @@ def parse_seconds(value: int | str) -> int:
 
 
 def _text(value: Any) -> str:
-    """A scalar as the user would have written it."""
+    """Return a scalar as its author would write it."""
     return ("true" if value else "false") if isinstance(value, bool) else str(value)
 
 
@@ -76,7 +76,7 @@ def _access(raw: Mapping[str, Any]) -> AccessSpec:
 
 
 def _digest(raw: Mapping[str, Any]) -> str:
-    """Return what tells a descriptor without a version from its earlier and later states."""
+    """Return a digest as version of a descriptor without one."""
     text = json.dumps(raw, sort_keys=True, default=str)
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 

@@ -1,4 +1,4 @@
-"""Descriptors from YAML files: validated against the JSON Schema, errors with file, line and field."""
+"""Descriptors from YAML files; errors with file, line, field."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ BUILTIN = PACKAGE / "apps"
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML with the scalars of version 1.2: ``no``, ``1:30``, ``010`` and dates are texts, ``1e6`` is a number."""
+    """YAML with the scalars of version 1.2.
+
+    ``no``, ``1:30``, ``010`` and dates are texts, ``1e6`` is a number.
+    """
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 -- typed so by the library
 
@@ -39,7 +42,10 @@ for _tag, _form, _first in (
 
 
 def schema_path() -> Path:
-    """The JSON Schema: beside the package in a checkout, inside it when installed."""
+    """Return the path of the JSON Schema.
+
+    It is beside the package in a checkout, inside it when installed.
+    """
     for folder in (PACKAGE / "schemas", PACKAGE.parent / "schemas"):
         if (folder / "application.schema.json").is_file():
             return folder / "application.schema.json"
@@ -52,7 +58,10 @@ def _schema_text() -> str:
 
 
 def _schema(standards: Iterable[Standard]) -> dict[str, Any]:
-    """Return the JSON Schema of descriptors, with the sections of standards that it does not know itself."""
+    """Return the JSON Schema of descriptors.
+
+    It has the sections of standards that the file does not know.
+    """
     schema: dict[str, Any] = json.loads(_schema_text())
     schema["properties"]["protocol"]["enum"] = [standard.name for standard in standards]
     for standard in standards:
@@ -67,7 +76,7 @@ def _schema(standards: Iterable[Standard]) -> dict[str, Any]:
 def load_applications(
     paths: Iterable[Path], standards: Mapping[str, Standard], *, builtin: bool = True
 ) -> dict[str, Application]:
-    """Return applications by name, from files and folders of ``*.yaml``.
+    """Return applications by name, from ``*.yaml``.
 
     Parameters
     ----------
@@ -138,14 +147,17 @@ def load_application(file: Path, standards: Mapping[str, Standard]) -> Applicati
 
 
 def _violations(content: Any, standards: Mapping[str, Standard]) -> list[Problem]:
-    """Return everything in a descriptor that does not fit the schema."""
+    """Return everything that does not fit the schema."""
     validator = jsonschema.Draft202012Validator(_schema(standards.values()))
     owners = {standard.section: f"only `protocol: {standard.name}` has one" for standard in standards.values()}
     return [problem for error in validator.iter_errors(content) for problem in _said(error, owners)]
 
 
 def _line_of_cycle(node: yaml.Node | None, above: tuple[yaml.Node, ...]) -> int | None:
-    """The line of a mapping or list that is inside itself, if there is one."""
+    """Return the line of a node that is inside itself.
+
+    None: there is none.
+    """
     if node is None or isinstance(node, yaml.ScalarNode):
         return None
     if any(node is child for child in above):
@@ -155,7 +167,10 @@ def _line_of_cycle(node: yaml.Node | None, above: tuple[yaml.Node, ...]) -> int 
 
 
 def _twice(node: yaml.Node | None, path: list[Any]) -> Iterator[list[Any]]:
-    """Keys that a mapping has twice; YAML itself would take the last one in silence."""
+    """Yield keys that a mapping has twice.
+
+    YAML itself would take the last one in silence.
+    """
     if isinstance(node, yaml.MappingNode):
         keys = [str(key.value) for key, _ in node.value]
         for index, (_, value) in enumerate(node.value):
@@ -168,7 +183,7 @@ def _twice(node: yaml.Node | None, path: list[Any]) -> Iterator[list[Any]]:
 
 
 def _said(error: jsonschema.ValidationError, owners: Mapping[str, str]) -> Iterator[Problem]:
-    """A schema error in words for a person, each at the field that is meant."""
+    """Yield a schema error in words, at the field it means."""
     path = list(error.absolute_path)
     value = json.dumps(error.instance, default=str)[:80]
     rule: Any = error.validator_value
@@ -208,7 +223,10 @@ def _field(path: list[Any]) -> str:
 
 
 def _line(node: yaml.Node | None, path: list[Any]) -> int:
-    """The line on which a field stands; that of the nearest enclosing one if it is missing."""
+    """Return the line on which a field stands.
+
+    It is that of the nearest enclosing one if the field is missing.
+    """
     line = 1
     for part in path:
         if isinstance(node, yaml.MappingNode):

@@ -1,4 +1,4 @@
-"""From a checked job to what a site needs to run it: command, environment, inputs, expected results. Pure."""
+"""A checked job as what a site needs to run it. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from uws_service.domain.job import Job
 
 
 def launch(application: Application, job: Job, checked: Checked, number: int) -> Launch:
-    """All that attempt ``number`` needs, without the site's own settings."""
+    """Return all that attempt ``number`` needs of any site."""
     environment = {"UWS_JOB_ID": job.id}
     for name, values in checked.values.items():
         text = "\n".join(value.replace("\0", "") for value in values)
@@ -48,7 +48,7 @@ def launch(application: Application, job: Job, checked: Checked, number: int) ->
 
 
 def render(command: tuple[str, ...], checked: Checked) -> tuple[str, ...]:
-    """The command with its placeholders filled.
+    """Return the command with its placeholders filled.
 
     An element whose parameter has no value is left out; one with several values is repeated. A value is always part
     of one element, so it can't become an argument of its own.
@@ -71,7 +71,10 @@ def render(command: tuple[str, ...], checked: Checked) -> tuple[str, ...]:
 
 
 def _filled(element: str, values: Iterator[str]) -> str:
-    """A word with its placeholders replaced in order; an argument can't hold a NUL."""
+    """Return a word with its placeholders replaced in order.
+
+    An argument can't hold a NUL.
+    """
     return PLACEHOLDER.sub(lambda _: next(values).replace("\0", ""), element)
 
 

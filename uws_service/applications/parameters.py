@@ -1,4 +1,4 @@
-"""A job's parameters against its application: pure; whatever is wrong is said with what is allowed (DALI 1.1 §3)."""
+"""A job's parameters against its application (DALI 1.1 §3). Pure."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ ALIASES = {
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """Parameters that are valid: values as text by declared name, files to bring, format and row limit."""
+    """Valid parameters.
+
+    Values as text by declared name, files to bring, format and row limit.
+    """
 
     values: Mapping[str, tuple[str, ...]]
     inputs: tuple[Input, ...] = ()
@@ -42,7 +45,7 @@ class Checked:
 
 
 def single_value(name: str, values: Sequence[str]) -> str | None:
-    """Return the only value of a parameter, or None (D-021).
+    """Return a parameter's only value, or None (D-021).
 
     Equal repetitions are one value: astroquery sends both FORMAT=votable and format=votable.
     """
@@ -101,12 +104,18 @@ def _value(spec: ParameterSpec, parameter: Parameter, application: Application) 
 
 
 def in_command(application: Application) -> set[str]:
-    """Names, in upper case, of the parameters whose values are words of the command."""
+    """Return parameters whose values are words of the command.
+
+    Their names are in upper case.
+    """
     return {name.upper() for word in application.command for kind, name in PLACEHOLDER.findall(word) if kind != "INPUT"}
 
 
 def _single(by_name: Mapping[str, list[Parameter]], name: str) -> str | None:
-    """The value of a standard parameter; an empty one counts as not sent."""
+    """Return the value of a standard parameter.
+
+    An empty one counts as not sent.
+    """
     return single_value(name, [value for parameter in by_name.get(name, []) if (value := parameter.value.strip())])
 
 
@@ -131,7 +140,10 @@ def _file(spec: ParameterSpec, parameter: Parameter, application: Application) -
 
 
 def _uploads(application: Application, by_name: Mapping[str, list[Parameter]]) -> list[Input]:
-    """UPLOAD=name,URI, repeated or joined with ';' as older clients do (D-026, C-17)."""
+    """Return the tables of UPLOAD=name,URI (D-026, C-17).
+
+    It is repeated, or joined with ';' as older clients do.
+    """
     pairs = [pair for parameter in by_name.get("UPLOAD", []) for pair in parameter.value.split(";") if pair.strip()]
     spec = application.uploads
     if spec is None:
@@ -170,12 +182,15 @@ def _part(by_name: Mapping[str, list[Parameter]], part: str, limit: int) -> str:
 
 
 def main_result(application: Application) -> ResultSpec | None:
-    """The result whose format RESPONSEFORMAT chooses."""
+    """Return the result whose format RESPONSEFORMAT chooses."""
     return next((result for result in application.results if result.formats), None)
 
 
 def _format(application: Application, by_name: Mapping[str, list[Parameter]]) -> tuple[str | None, str | None]:
-    """RESPONSEFORMAT: a short name or a media type; what was asked for is what the result is called (D-024)."""
+    """Return name and media type of RESPONSEFORMAT (D-024).
+
+    It is a short name or a media type; what was asked for is what the result is called.
+    """
     values = (_single(by_name, name) for name in application.standard.format_parameters)
     requested = next((value for value in values if value is not None), None)
     result = main_result(application)
@@ -204,12 +219,12 @@ def _format(application: Application, by_name: Mapping[str, list[Parameter]]) ->
 
 
 def _base(media_type: str) -> str:
-    """A media type without its parameters, in lower case."""
+    """Return a media type without parameters, in lower case."""
     return media_type.partition(";")[0].strip().lower()
 
 
 def _maxrec(application: Application, by_name: Mapping[str, list[Parameter]]) -> int | None:
-    """MAXREC: a whole number, cut to the application's limit (D-025)."""
+    """Return MAXREC within the application's limit (D-025)."""
     text = _single(by_name, "MAXREC")
     if text is not None and not (text.isascii() and text.isdigit() and len(text) < 19):
         raise UsageError(f"MAXREC={text[:40]!r} is not allowed; it must be a whole number, 0 or more.")

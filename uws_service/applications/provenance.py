@@ -1,4 +1,7 @@
-"""What a job's record says of its input: names that nobody declared, values that the service chose, versions. Pure."""
+"""What a job's record says of its input. Pure.
+
+Names that nobody declared, values that the service chose, versions.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ _MAX_LISTED = 20
 
 
 def unknown_parameters(application: Application, parameters: Sequence[Parameter]) -> tuple[str, ...]:
-    """Return a sentence for each parameter that has no meaning here, with a guess at what was meant (D-022)."""
+    """Return a sentence for each unknown parameter (D-022).
+
+    It has a guess at what was meant.
+    """
     meaningful = STANDARD | UWS_WORDS | _CLIENTS | {spec.name.upper() for spec in application.parameters}
     names = {
         parameter.name.upper(): parameter
@@ -41,7 +47,7 @@ def unknown_parameters(application: Application, parameters: Sequence[Parameter]
 
 
 def _upload_parts(parameters: Sequence[Parameter]) -> set[str]:
-    """Names of form parts that UPLOAD refers to."""
+    """Return names of form parts that UPLOAD refers to."""
     pairs = [
         pair for parameter in parameters if parameter.name.upper() == "UPLOAD" for pair in parameter.value.split(";")
     ]
@@ -64,7 +70,10 @@ def _sentence(application: Application, parameter: Parameter) -> str:
 def chosen_values(
     application: Application, parameters: Sequence[Parameter], format_name: str | None, maxrec: int | None
 ) -> dict[str, str]:
-    """Return the values that the request did not have: defaults, and what a limit made of them."""
+    """Return values that the service chose for the request.
+
+    Those are defaults, and what a limit made of the caller's values.
+    """
     sent_values = {
         parameter.name.upper(): parameter.value
         for parameter in parameters
@@ -87,7 +96,10 @@ def _number(text: str | None) -> int | None:
 
 
 def versions(application: Application, *, image: bool) -> dict[str, str]:
-    """Return the versions of what runs the job; ``image`` where the site runs containers."""
+    """Return the versions of what runs the job.
+
+    ``image`` where the site runs containers.
+    """
     values: Mapping[str, str] = {
         "service": __version__,
         "application": application.version,

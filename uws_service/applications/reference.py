@@ -1,4 +1,4 @@
-"""The reference of the descriptor, written from its JSON Schema."""
+"""The reference of the descriptor, from its JSON Schema."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from uws_service.applications.files import schema_path
 
 
 def descriptor_reference() -> str:
-    """The fields of a descriptor as Markdown, from the JSON Schema."""
+    """Return the fields of a descriptor as Markdown."""
     schema = json.loads(schema_path().read_text(encoding="utf-8"))
     lines = ["| field | type | default | meaning |", "| --- | --- | --- | --- |"]
     lines += _rows(schema, schema, "")

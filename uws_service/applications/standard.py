@@ -1,4 +1,4 @@
-"""The part that a standard on top of UWS and DALI has in an application's descriptor. Pure."""
+"""A standard's part in an application's descriptor. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ _MERGED_SECTIONS = ("uploads", "maxrec", "resources", "limits")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Standard:
-    """A standard that an application's service follows: UWS and DALI alone, or more.
+    """A standard that an application's service follows.
+
+    UWS and DALI alone, or more.
 
     Other standards derive from this class; what they do not override is as for plain UWS and DALI.
     """
@@ -33,7 +35,10 @@ class Standard:
     """Names of the parameter that chooses the format of the result; the first one that has a value counts."""
 
     def complete(self, raw: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the descriptor with the template's fields; its own take precedence, word by word."""
+        """Return the descriptor with the template's fields.
+
+        Its own take precedence, word by word.
+        """
         completed = {**self.template, **raw}
         for name in _MERGED_SECTIONS:
             if name in self.template and name in raw:
@@ -41,11 +46,14 @@ class Standard:
         return completed
 
     def read_section(self, raw: Mapping[str, Any]) -> Any:
-        """Return the standard's own section as a value, from a descriptor that fits the schema."""
+        """Return the standard's own section as a value."""
         return raw
 
     def locate(self, application: Application, folder: Path) -> Application:
-        """Return the application with absolute paths; those of a descriptor are relative to its folder."""
+        """Return the application with absolute paths.
+
+        Those of a descriptor are relative to its folder.
+        """
         return application
 
     def environment(self, application: Application, job: Job) -> Mapping[str, str]:
@@ -53,7 +61,7 @@ class Standard:
         return {}
 
     def passed_variables(self, application: Application) -> tuple[str, ...]:
-        """Return names of the service's own variables that the command gets with their values."""
+        """Return names of variables that the command inherits."""
         return ()
 
 

@@ -1,4 +1,4 @@
-"""DALI documents: errors as VOTable or text (DALI 1.1 §4.2, §4.4.2), examples as XHTML with RDFa (§2.3)."""
+"""DALI documents: errors (DALI 1.1 §4.2, §4.4.2), examples (§2.3)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ _XHTML_NSMAP: Any = {None: XHTML_NS}
 
 
 def error_votable(message: str, detail: str = "") -> bytes:
-    """A VOTable that says ERROR: one RESOURCE, the message in INFO QUERY_STATUS (D-046, D-048).
+    """Return a VOTable that says ERROR (D-046, D-048).
+
+    It has one RESOURCE with the message in INFO QUERY_STATUS.
 
     The namespace is the default one: TOPCAT looks for the elements without regard to namespaces (D-050).
     """
@@ -34,12 +36,12 @@ def error_votable(message: str, detail: str = "") -> bytes:
 
 
 def error_text(message: str, detail: str = "") -> str:
-    """The error as plain text."""
+    """Return an error as plain text."""
     return f"{message}\n\n{detail}" if detail else message
 
 
 def _button(parent: etree._Element, example: Example, url: str) -> None:
-    """A form that runs the example as a job."""
+    """Add a form that runs an example as a job."""
 
     def element(above: etree._Element, tag: str, **attributes: str) -> etree._Element:
         return etree.SubElement(above, f"{{{XHTML_NS}}}{tag}", attributes)
@@ -53,7 +55,9 @@ def _button(parent: etree._Element, example: Example, url: str) -> None:
 def examples_xhtml(
     application: Application, base: str, *, query: str = "", presets: Collection[str] = (), with_buttons: bool = False
 ) -> bytes:
-    """Return the application's examples (D-017); only RDFa attributes, one vocabulary.
+    """Return the application's examples (D-017).
+
+    They are XHTML with RDFa attributes alone, of one vocabulary.
 
     Parameters
     ----------

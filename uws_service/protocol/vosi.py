@@ -1,4 +1,4 @@
-"""VOSI 1.1 documents: availability and capabilities of one application."""
+"""VOSI 1.1 documents: availability and capabilities."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _DECLARATION = b'<?xml version="1.0" encoding="UTF-8"?>\n'
 
 
 def serialize(root: etree._Element) -> bytes:
-    """Return a document as bytes, with an XML declaration."""
+    """Return a document as bytes, with its declaration."""
     return _DECLARATION + etree.tostring(root, encoding="UTF-8")
 
 
 def http_date(ms: int) -> str:
-    """An instant as HTTP headers show it."""
+    """Return an instant as HTTP headers show it."""
     return format_datetime(datetime.fromtimestamp(ms // 1000, UTC), usegmt=True)
 
 
 def availability_xml(available: bool, *, up_since: int | None = None, notes: tuple[str, ...] = ()) -> bytes:
-    """Whether the service can be used, since when, and what is wrong (V-020)."""
+    """Return the availability: since when, and what is wrong (V-020)."""
     prefix = f"{{{AVAILABILITY_NS}}}"
     root = etree.Element(prefix + "availability", nsmap={"vosi": AVAILABILITY_NS})
     etree.SubElement(root, prefix + "available").text = "true" if available else "false"
@@ -44,7 +44,9 @@ def availability_xml(available: bool, *, up_since: int | None = None, notes: tup
 
 
 def capabilities_xml(application: Application, base: str, methods: tuple[str, ...] = ()) -> bytes:
-    """What the application offers and where (V-010…V-013, U-170, D-003); ``base`` is its URL.
+    """Return what the application offers, and where.
+
+    V-010…V-013, U-170, D-003; ``base`` is its URL.
 
     ``methods`` are the ways to log in, the empty one stands for anonymous use (A-001); capabilities and availability
     never ask for any (V-002).
@@ -57,7 +59,10 @@ def capabilities_xml(application: Application, base: str, methods: tuple[str, ..
 
 
 def common_capabilities(application: Application, base: str, methods: tuple[str, ...] = ()) -> etree._Element:
-    """Return the document with what every application offers: VOSI, UWS, and examples if it has any."""
+    """Return the capabilities that every application has.
+
+    VOSI, UWS, and examples if it has any.
+    """
     root = etree.Element(
         f"{{{CAPABILITIES_NS}}}capabilities",
         nsmap={"vosi": CAPABILITIES_NS, "vr": VR_NS, "vs": VS_NS, "xsi": XSI_NS},
@@ -82,7 +87,7 @@ def capability(
     methods: tuple[str, ...] = (),
     **attributes: str,
 ) -> etree._Element:
-    """A capability with one interface; returns the interface.
+    """Add a capability with one interface; return the interface.
 
     Where one may log in the URL is a ``base``: pyvo then sends its credentials to all that is below it, not only to
     this very URL (T-002, A-012).
@@ -100,7 +105,7 @@ def capability(
 
 
 def declare_parameters(interface: etree._Element, application: Application) -> None:
-    """What may be sent, with units and UCDs (vs:InputParam)."""
+    """Add the parameters, with units and UCDs (vs:InputParam)."""
     for parameter in application.parameters:
         declare_parameter(interface, parameter, std=False)
     for parameter in _standard_parameters(application):
@@ -108,7 +113,7 @@ def declare_parameters(interface: etree._Element, application: Application) -> N
 
 
 def _standard_parameters(application: Application) -> list[ParameterSpec]:
-    """Those of DALI's own parameters that the application takes (D-024…D-026)."""
+    """Return DALI's own parameters that are taken (D-024…D-026)."""
     parameters = []
     uploads = application.uploads
     if uploads is not None:
