@@ -53,7 +53,6 @@ VERBS_IN_S = frozenset(
 LONG_FUNCTIONS = frozenset(
     {
         "tests/cluster/test_chaos.py::test_killing_everything",
-        "uws_service/applications/bulk.py::read_rows",
         "uws_service/cli/jobs.py::submit",
         "uws_service/runtime.py::running",
     }
@@ -67,7 +66,6 @@ LONG_CLASSES = frozenset(
         "uws_service/sites/local/executor.py::LocalExecutor",
         "uws_service/service/jobs.py::Service",
         "uws_service/store/jobs.py::Store",
-        "uws_service/web/jobs.py::Jobs",
     }
 )
 

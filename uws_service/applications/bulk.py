@@ -15,7 +15,7 @@ MAX_LISTED_ROWS = 5
 """So many rows that are wrong are named."""
 ALSO = ("RESPONSEFORMAT", "MAXREC", "SITE")
 """Standard parameters that may be columns too."""
-TOGETHER = 64 * 1024**2
+MAX_TOTAL_BYTES = 64 * 1024**2
 """Bytes of all parameters of all jobs: what they have in common is stored with each of them."""
 
 
@@ -43,44 +43,60 @@ def read_rows(
     """
     first = text.partition("\n")[0]
     reader = csv.reader(io.StringIO(text), delimiter="\t" if "\t" in first else ",", strict=True)
-    job_rows: list[tuple[Parameter, ...]] = []
-    wrong: list[str] = []
-    names: list[str] = []
-    rows = size = 0
-    shared = _size(common)
+    rows = _Rows(application, common, maximum)
     try:
         for cells in reader:
-            if not any(cell.strip() for cell in cells):
-                continue
-            if not names:
-                names = _names(application, cells, common)
-                continue
-            if rows >= maximum:
-                raise UsageError(f"The table has more than the {maximum} rows that are allowed.")
-            rows += 1
-            if len(cells) != len(names):
-                wrong.append(f"row {rows} has {len(cells)} cells, the first line has {len(names)}")
-                continue
-            row = tuple(Parameter(name, cell) for name, cell in zip(names, cells, strict=True) if cell != "")
-            size += shared + _size(row)
-            if size > TOGETHER:
-                raise TooLarge(
-                    f"The parameters of the first {rows} jobs have {size} bytes; those of a table's jobs may have "
-                    f"{TOGETHER}. {shared} of each job are common to all."
-                )
-            try:
-                check(application, (*common, *row))
-            except UsageError as error:
-                wrong.append(f"row {rows}: {error.message}")
-            job_rows.append((*common, *row))
+            if any(cell.strip() for cell in cells):
+                rows.add(cells)
     except csv.Error as error:
         raise UsageError(f"The table is no CSV: line {reader.line_num}: {error}.") from None
-    if wrong:
-        remainder = f"; and {len(wrong) - MAX_LISTED_ROWS} more" if len(wrong) > MAX_LISTED_ROWS else ""
-        raise UsageError(f"No job was made. {'; '.join(wrong[:MAX_LISTED_ROWS])}{remainder}.")
-    if not job_rows:
-        raise UsageError("The table has no rows; it needs a line of parameter names and a line for each job.")
-    return job_rows
+    return rows.checked()
+
+
+class _Rows:
+    """The rows of a table, checked one after the other."""
+
+    def __init__(self, application: Application, common: Sequence[Parameter], maximum: int) -> None:
+        self.application, self.common, self.maximum = application, common, maximum
+        self._common_size = _size(common)
+        self._names: list[str] = []
+        self._jobs: list[tuple[Parameter, ...]] = []
+        self._wrong: list[str] = []
+        self._count = self._size = 0
+
+    def add(self, cells: Sequence[str]) -> None:
+        """Take the names of the columns, or the values of a job."""
+        if not self._names:
+            self._names = _names(self.application, cells, self.common)
+            return
+        if self._count >= self.maximum:
+            raise UsageError(f"The table has more than the {self.maximum} rows that are allowed.")
+        self._count += 1
+        if len(cells) != len(self._names):
+            self._wrong.append(f"row {self._count} has {len(cells)} cells, the first line has {len(self._names)}")
+            return
+        row = tuple(Parameter(name, cell) for name, cell in zip(self._names, cells, strict=True) if cell != "")
+        self._size += self._common_size + _size(row)
+        if self._size > MAX_TOTAL_BYTES:
+            raise TooLarge(
+                f"The parameters of the first {self._count} jobs have {self._size} bytes; those of a table's jobs may "
+                f"have {MAX_TOTAL_BYTES}. {self._common_size} of each job are common to all."
+            )
+        try:
+            check(self.application, (*self.common, *row))
+        except UsageError as error:
+            self._wrong.append(f"row {self._count}: {error.message}")
+        self._jobs.append((*self.common, *row))
+
+    def checked(self) -> list[tuple[Parameter, ...]]:
+        """Return the parameters of each job, or raise what is wrong with any row."""
+        if self._wrong:
+            hidden = len(self._wrong) - MAX_LISTED_ROWS
+            remainder = f"; and {hidden} more" if hidden > 0 else ""
+            raise UsageError(f"No job was made. {'; '.join(self._wrong[:MAX_LISTED_ROWS])}{remainder}.")
+        if not self._jobs:
+            raise UsageError("The table has no rows; it needs a line of parameter names and a line for each job.")
+        return self._jobs
 
 
 def _size(parameters: Sequence[Parameter]) -> int:
