@@ -75,8 +75,10 @@ def settings_page() -> str:
     rows: list[tuple[str, ...]] = []
     for path, field in _fields(Settings, ()):
         variable = "UWS_" + "__".join(path).upper() if "[]" not in "".join(path) else "(in the JSON of its list)"
-        shown = f"`{variable}`" if variable.startswith("UWS_") else variable
-        rows.append((f"`{'.'.join(path)}`", shown, _type(field.annotation), _default(field), field.description or ""))
+        described = f"`{variable}`" if variable.startswith("UWS_") else variable
+        rows.append(
+            (f"`{'.'.join(path)}`", described, _type(field.annotation), _default(field), field.description or "")
+        )
     return page(
         "# Settings",
         "What comes first wins: options of the command line, environment variables, the YAML file given with "
@@ -91,15 +93,15 @@ def settings_page() -> str:
 
 
 def _fields(model: Any, prefix: tuple[str, ...]) -> list[tuple[tuple[str, ...], Any]]:
-    found: list[tuple[tuple[str, ...], Any]] = []
+    fields: list[tuple[tuple[str, ...], Any]] = []
     for name, field in model.model_fields.items():
-        inner, many = _model_in(field.annotation)
-        path = (*prefix, name + ("[]" if many else ""))
-        if inner is None or many:
-            found.append(((*prefix, name), field))
+        inner, is_list = _model_in(field.annotation)
+        path = (*prefix, name + ("[]" if is_list else ""))
+        if inner is None or is_list:
+            fields.append(((*prefix, name), field))
         if inner is not None:
-            found += _fields(inner, path)
-    return found
+            fields += _fields(inner, path)
+    return fields
 
 
 def _model_in(annotation: Any) -> tuple[Any, bool]:
@@ -119,11 +121,11 @@ WORDS = {"str": "text", "int": "whole number", "float": "number", "bool": "true 
 def _type(annotation: Any) -> str:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Literal:
-        return " or ".join(f"`{one}`" for one in arguments)
+        return " or ".join(f"`{argument}`" for argument in arguments)
     if origin in (tuple, list):
         return f"list of {_type(arguments[0])}"
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(_type(one) for one in arguments if one is not type(None))
+        return " or ".join(_type(argument) for argument in arguments if argument is not type(None))
     if hasattr(annotation, "model_fields"):
         return "group"
     return WORDS.get(getattr(annotation, "__name__", ""), getattr(annotation, "__name__", str(annotation)))
@@ -137,7 +139,8 @@ def _default(field: Any) -> str:
         return "unset"
     if isinstance(value, tuple):
         inner = [
-            ", ".join(f"{k}: {v}" for k, v in one) if hasattr(type(one), "model_fields") else str(one) for one in value
+            ", ".join(f"{k}: {v}" for k, v in item) if hasattr(type(item), "model_fields") else str(item)
+            for item in value
         ]
         return f"`[{', '.join(inner)}]`" if inner else "`[]`"
     if isinstance(value, bool):
@@ -157,10 +160,10 @@ def phases_page() -> str:
         return "yes" if value else "–"
 
     meaning = _comments(Reason)
-    phases = [(f"`{one}`", PHASE_MEANING[one], yes(one in BLOCKING), yes(one in FINAL)) for one in Phase]
-    actions = [(f"`{one}`", *ACTION_MEANING[one].split(": ", 1)) for one in Action]
+    phases = [(f"`{member}`", PHASE_MEANING[member], yes(member in BLOCKING), yes(member in FINAL)) for member in Phase]
+    actions = [(f"`{member}`", *ACTION_MEANING[member].split(": ", 1)) for member in Action]
     moves = [(f"`{source}`", f"`{action}`", f"`{target}`") for (source, action), target in TRANSITIONS.items()]
-    reasons = [(f"`{one}`", meaning.get(one.name, ""), yes(one in RETRYABLE)) for one in Reason]
+    reasons = [(f"`{member}`", meaning.get(member.name, ""), yes(member in RETRYABLE)) for member in Reason]
     return page(
         "# Phases of a job",
         "The ten phases of UWS 1.1 and every change between them. The service applies this one table; what is not in "
@@ -221,10 +224,10 @@ def phases_svg() -> str:
         edges.setdefault((str(source), str(target)), []).append(str(action))
     client = {str(Action.RUN), str(Action.ABORT)}
     drawn: list[str] = []
-    for frame, inside in _inside().items():
+    for frame, names in _inside().items():
         for target in PLACES:
-            pairs = [(source, target) for source in inside]
-            if target not in inside and all(pair in edges for pair in pairs):
+            pairs = [(source, target) for source in names]
+            if target not in names and all(pair in edges for pair in pairs):
                 actions = list(dict.fromkeys(action for pair in pairs for action in edges.pop(pair)))
                 drawn.append(_frame_arrow(frame, target, actions, bool(set(actions) & client)))
     for (source, target), actions in edges.items():
@@ -233,10 +236,10 @@ def phases_svg() -> str:
 
 
 def _inside() -> dict[str, list[str]]:
-    found = {}
+    frames = {}
     for frame, (x, y, width, height) in FRAMES.items():
-        found[frame] = [n for n, (a, b) in PLACES.items() if x < a < x + width and y < b < y + height]
-    return found
+        frames[frame] = [n for n, (a, b) in PLACES.items() if x < a < x + width and y < b < y + height]
+    return frames
 
 
 def _frame(name: str) -> str:
@@ -333,11 +336,11 @@ def errors_page() -> str:
     comments = _tree_comments(inspect.getdoc(errors) or "")
     rows: list[tuple[str, ...]] = []
 
-    def walk(one: type[errors.UwsError], depth: int) -> None:
-        where = "–" if one is errors.ConfigurationError else str(one.status)
-        name = "\u2003" * depth + f"`{one.__name__}`"
-        rows.append((name, where, f"`{one.title}`", comments.get(one.__name__, "")))
-        for child in one.__subclasses__():
+    def walk(error: type[errors.UwsError], depth: int) -> None:
+        status = "–" if error is errors.ConfigurationError else str(error.status)
+        name = "\u2003" * depth + f"`{error.__name__}`"
+        rows.append((name, status, f"`{error.title}`", comments.get(error.__name__, "")))
+        for child in error.__subclasses__():
             if child.__module__ == errors.__name__:
                 walk(child, depth + 1)
 
@@ -354,12 +357,12 @@ def errors_page() -> str:
 
 def _tree_comments(text: str) -> dict[str, str]:
     """Class name -> what the tree in the module's docstring says of it."""
-    found = {}
+    comments = {}
     for line in text.splitlines():
         match = re.match(r"^[\s│├└─]*([A-Z]\w+)\s{2,}(?:\d{3})?\s*(.*)$", line)
         if match:
-            found[match.group(1)] = re.sub(r"\s*\([UDV]-\d{3}(, [UDV]-\d{3})*\)", "", match.group(2)).strip()
-    return found
+            comments[match.group(1)] = re.sub(r"\s*\([UDV]-\d{3}(, [UDV]-\d{3})*\)", "", match.group(2)).strip()
+    return comments
 
 
 # --- resources and metrics ------------------------------------------------------------------------------------
@@ -402,9 +405,9 @@ def metrics_page() -> str:
     from uws_service.telemetry import REGISTRY
 
     rows: list[tuple[str, ...]] = []
-    for metric in sorted(REGISTRY.collect(), key=lambda one: one.name):
+    for metric in sorted(REGISTRY.collect(), key=lambda metric: metric.name):
         collector = REGISTRY._names_to_collectors[metric.name]
-        labels = ", ".join(f"`{one}`" for one in collector._labelnames) or "–"
+        labels = ", ".join(f"`{label}`" for label in collector._labelnames) or "–"
         name = metric.name + ("_total" if metric.type == "counter" else "")
         rows.append((f"`{name}`", metric.type, labels, metric.documentation))
     return page(

@@ -14,7 +14,7 @@ from tests.server import Server
 
 @pytest.fixture(scope="module")
 def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.Client]:
-    """A client of a service."""
+    """Yield a client of a service."""
     folder: Path = tmp_path_factory.mktemp("results")
     server = Server(folder)
     server.start()
@@ -24,7 +24,7 @@ def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.Client]:
 
 
 def ended(http: httpx2.Client, abort: bool = False, **parameters: str) -> tuple[str, str]:
-    """Return the path and the phase of a job that has ended."""
+    """Run a job to its end; return path and phase."""
     response = http.post("/sleep/async", data={"PHASE": "RUN", **parameters})
     job = response.headers["location"]
     if abort:
@@ -37,7 +37,7 @@ def ended(http: httpx2.Client, abort: bool = False, **parameters: str) -> tuple[
 
 
 def test_a_result_of_a_failed_job(http: httpx2.Client) -> None:
-    """The reason of the failure, not only that there is no result."""
+    """The answer has the reason of the failure."""
     job, phase = ended(http, SECONDS="0", EXIT="3")
     assert phase == "ERROR"
     response = http.get(f"{job}/results/result")
@@ -54,7 +54,7 @@ def test_a_result_of_an_aborted_job(http: httpx2.Client) -> None:
 
 
 def test_a_result_that_was_never_declared(http: httpx2.Client) -> None:
-    """Of a job that went well: the results that there are."""
+    """The answer lists the results of a completed job."""
     job, phase = ended(http, SECONDS="0")
     assert phase == "COMPLETED"
     response = http.get(f"{job}/results/absent")

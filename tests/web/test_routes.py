@@ -1,4 +1,4 @@
-"""The table of resources: one for the service and for its documentation."""
+"""One table of resources, for service and documentation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_every_verb_has_a_sentence() -> None:
 
 @pytest.mark.anyio
 async def test_the_service_has_what_is_declared(tmp_path: Path) -> None:
-    """With an issuer all of it; without one nobody can log in."""
+    """All of it with an issuer; no login without one."""
     auth = {"issuers": [{"url": "https://iam.example.org", "audience": "uws-api"}]}
     paths = [path for path, _, _ in declared()]
     assert len(paths) == len(set(paths))
