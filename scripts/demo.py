@@ -28,7 +28,7 @@ HOST = "127.0.0.1"
 TABLE = ROOT / "uws_service" / "apps" / "data" / "alfalfa.csv"
 # The table has positions of the radio sources (HI) and of their optical counterparts (OC).
 PARAMETERS = {"RUNID": "make demo", "RADIUS": "30", "RA": "RAdeg_OC", "DEC": "DECdeg_OC"}
-COLUMNS = ["AGCNr", "Name", "RAdeg_OC", "DECdeg_OC", "ngc_name", "ngc_type", "separation"]
+SHOWN = ["AGCNr", "Name", "RAdeg_OC", "DECdeg_OC", "ngc_name", "ngc_type", "separation"]
 START_SECONDS = 60
 JOB_SECONDS = 300
 
@@ -145,7 +145,7 @@ def crossmatch(url: str, token: str | None = None) -> Any:
     session = create_session()
     if token is not None:
         session.headers["Authorization"] = f"Bearer {token}"
-    start = time.monotonic()
+    begun = time.monotonic()
     try:
         # pyvo's job class speaks plain UWS; only its `create` is for TAP queries, so the job is made by hand.
         created = session.post(f"{url}/crossmatch/async", data=PARAMETERS)
@@ -156,7 +156,7 @@ def crossmatch(url: str, token: str | None = None) -> Any:
         print(f"Uploaded  {TABLE.name}: 45 galaxies of the ALFALFA survey")
         job.run()
         job.wait(timeout=JOB_SECONDS)
-        print(f"Finished  {job.phase} after {time.monotonic() - start:.1f} s")
+        print(f"Finished  {job.phase} after {time.monotonic() - begun:.1f} s")
         job.raise_if_error()
     except DALServiceError as error:
         raise DemoFailed(str(error)) from error
@@ -170,7 +170,7 @@ def print_result(job: Any) -> None:
         raise DemoFailed(f"the result of {job.url} has no rows")
     table["separation"].info.format = ".2f"
     print(f"\n{len(table)} of them are NGC or IC objects (some of the result's {len(table.colnames)} columns):\n")
-    for line in table[COLUMNS].pformat(max_lines=30, max_width=118, show_unit=True):
+    for line in table[SHOWN].pformat(max_lines=30, max_width=118, show_unit=True):
         print(f"  {line}")
 
 
@@ -190,7 +190,7 @@ def cone_search(url: str, token: str | None = None) -> None:
     session = create_session()
     if token is not None:
         session.headers["Authorization"] = f"Bearer {token}"
-    start = time.monotonic()
+    begun = time.monotonic()
     try:
         table = TAPService(f"{url}/tap", session=session).run_sync(CONE).to_table()
     except DALServiceError as error:
@@ -200,7 +200,7 @@ def cone_search(url: str, token: str | None = None) -> None:
     print("\nA cone search in ADQL on OpenNGC, by pyvo:\n")
     for line in CONE.splitlines():
         print(f"  {line}")
-    print(f"\n{len(table)} objects after {time.monotonic() - start:.1f} s:\n")
+    print(f"\n{len(table)} objects after {time.monotonic() - begun:.1f} s:\n")
     for name in ("ra", "dec"):
         table[name].info.format = ".4f"
     for line in table.pformat(max_lines=15, max_width=118, show_unit=True):

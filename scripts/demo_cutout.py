@@ -24,7 +24,7 @@ def cutout(url: str, folder: Path, token: str | None = None) -> Path:
     query = SodaQuery.from_resource(links.get_first_proc(), service, circle=CIRCLE, session=session)
     path = folder / "m13-core.fits"
     path.write_bytes(query.execute_stream().read())
-    with fits.open(path) as image:
-        shape = "×".join(str(size) for size in reversed(image[0].data.shape))
+    with fits.open(path) as found:
+        shape = "×".join(str(size) for size in reversed(found[0].data.shape))
         print(f"\nCut out   {shape} pixels around the core of M13, from a sky survey's image: {path}")
     return path

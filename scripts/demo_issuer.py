@@ -51,7 +51,7 @@ def issuer(folder: Path, service_url: str) -> Iterator[dict[str, str]]:
     try:
         _await(url, process)
         print(f"Issuer    {url}  (user {USER}, password {PASSWORD})")
-        settings = {
+        known = {
             "url": url,
             "title": "the demonstration's issuer",
             "audience": "uws-api",
@@ -59,7 +59,7 @@ def issuer(folder: Path, service_url: str) -> Iterator[dict[str, str]]:
             "client_secret": "demo",
             "cli_client_id": "uws-cli",
         }
-        yield {"UWS_AUTH": json.dumps({"issuers": [settings]})}
+        yield {"UWS_AUTH": json.dumps({"issuers": [known]})}
     finally:
         process.terminate()
         try:
@@ -79,7 +79,7 @@ def _await(url: str, process: subprocess.Popen[bytes]) -> None:
     raise SystemExit("The issuer did not start.")
 
 
-def log_in(service_url: str, *, unattended: bool) -> str:
+def log_in(service_url: str, *, alone: bool) -> str:
     """A token by device flow, kept for the command line; ``alone``: nobody is there to open the link, so we do."""
     from uws_service.client.login import Device, offers
     from uws_service.client.login import log_in as wait_for_login
@@ -92,12 +92,12 @@ def log_in(service_url: str, *, unattended: bool) -> str:
         print(
             f"\nOpen      {device.complete or device.url}\n          and log in as {USER} with {PASSWORD}\n", flush=True
         )
-        if unattended:
+        if alone:
             form = {"user_code": device.code, "username": USER, "password": PASSWORD, "action": "authorize"}
             httpx2.post(urlsplit(device.url).geturl(), data=form).raise_for_status()
 
     login = wait_for_login(offers(service_url)[0], show)
-    if not unattended:
+    if not alone:
         keeper = Keeper(config_folder(os.environ))
         with keeper.locked():
             keeper.save(login)

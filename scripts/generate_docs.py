@@ -1,4 +1,6 @@
-"""The reference pages in ``docs/reference``, generated from the code, so that they can't tell anything else.
+"""The reference pages in ``docs/reference``, generated from the code.
+
+``python scripts/generate_docs.py`` writes them; ``--check`` only tells which are out of date (exit status 1).
 
 ``python scripts/generate_docs.py`` writes them; ``--check`` only tells which ones are out of date (exit status 1).
 The drawing of the life cycle comes from the same table as the page beside it.
@@ -39,7 +41,7 @@ def main() -> int:
 
 
 def outdated() -> list[str]:
-    """The pages whose committed text differs from what the code says now."""
+    """Return the pages that differ from the code."""
     stale = []
     for name, page in PAGES.items():
         path = FOLDER / name
@@ -52,7 +54,7 @@ def outdated() -> list[str]:
 
 
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    """A Markdown table; bars in cells are escaped."""
+    """Return a Markdown table; bars in cells are escaped."""
 
     def line(cells: tuple[str, ...]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
@@ -61,7 +63,7 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def page(*parts: str) -> str:
-    """A page from its parts, with the mark at its top."""
+    """Return a page from its parts, marked as generated."""
     return "\n\n".join([MARK, *(part.strip("\n") for part in parts)]) + "\n"
 
 
@@ -69,7 +71,7 @@ def page(*parts: str) -> str:
 
 
 def settings_page() -> str:
-    """Every setting with its variable, type, default and meaning, from `uws_service.settings.Settings`."""
+    """Return the page of settings."""
     from uws_service.settings import Settings
 
     rows: list[tuple[str, ...]] = []
@@ -105,7 +107,10 @@ def _fields(model: Any, prefix: tuple[str, ...]) -> list[tuple[tuple[str, ...], 
 
 
 def _model_in(annotation: Any) -> tuple[Any, bool]:
-    """The settings group inside a type, and whether the type is a list of them."""
+    """Return the settings group inside a type.
+
+    With it comes whether the type is a list of them.
+    """
     if inspect.isclass(annotation) and hasattr(annotation, "model_fields"):
         return annotation, False
     for part in typing.get_args(annotation):
@@ -152,7 +157,7 @@ def _default(field: Any) -> str:
 
 
 def phases_page() -> str:
-    """The life cycle: phases, actions, transitions, from the one table in `uws_service.domain.job`."""
+    """Return the page of the life cycle."""
     from uws_service.domain.attempt import RETRYABLE, Reason
     from uws_service.domain.job import ACTION_MEANING, BLOCKING, FINAL, PHASE_MEANING, TRANSITIONS, Action, Phase
 
@@ -184,7 +189,7 @@ def phases_page() -> str:
 
 
 def _comments(enum: type) -> dict[str, str]:
-    """Member name -> the comment behind it in the source."""
+    """Return the comments in the source by member name."""
     source = inspect.getsource(enum)
     return {name: text for name, text in re.findall(r"^\s+([A-Z_]+) = [^#\n]*#\s*(.+)$", source, re.MULTILINE)}
 
@@ -212,7 +217,7 @@ PALE, GREY, BLUE, INK = "#f4f6f9", "#6b7480", "#1f5fbf", "#1c2530"
 
 
 def phases_svg() -> str:
-    """The state diagram: the same table, drawn.
+    """Return the state diagram, drawn from the same table.
 
     A target that every phase of a frame leads to gets one arrow from the frame instead of one from each phase.
     """
@@ -259,7 +264,10 @@ def _box(name: str) -> str:
 
 
 def _border(name: str, towards: tuple[float, float], shift: float) -> tuple[float, float]:
-    """Where the line from a box's middle to a point leaves the box; the middle is moved sideways by ``shift``."""
+    """Return where the line from a box to a point leaves it.
+
+    The box's middle is moved sideways by ``shift``.
+    """
     x, y = PLACES[name]
     cx, cy = x + BOX[0] / 2, y + BOX[1] / 2
     dx, dy = towards[0] - cx, towards[1] - cy
@@ -288,7 +296,10 @@ def _label(at: tuple[float, float], text: str, blue: bool, anchor: str = "middle
 
 
 def _arrow(source: str, target: str, actions: list[str], blue: bool) -> str:
-    """One arrow between two boxes, a little to the side, so that there and back do not cover each other."""
+    """Return an arrow between two boxes.
+
+    It is a little to the side, so that there and back do not cover each other.
+    """
     middle = {name: (PLACES[name][0] + BOX[0] / 2, PLACES[name][1] + BOX[1] / 2) for name in (source, target)}
     start = _border(source, middle[target], 9)
     end = _border(target, middle[source], -9)
@@ -300,7 +311,7 @@ def _arrow(source: str, target: str, actions: list[str], blue: bool) -> str:
 
 
 def _frame_arrow(frame: str, target: str, actions: list[str], blue: bool) -> str:
-    """One arrow from a frame's edge to a box below it or beside it."""
+    """Return an arrow from a frame's edge to a box."""
     x, y, width, height = FRAMES[frame]
     a, b = PLACES[target]
     middle = a + BOX[0] / 2
@@ -330,7 +341,7 @@ def _svg(width: int, height: int, parts: list[str]) -> str:
 
 
 def errors_page() -> str:
-    """Every error with its HTTP status, from `uws_service.domain.errors`."""
+    """Return the page of errors with their HTTP status."""
     from uws_service.domain import errors
 
     comments = _tree_comments(inspect.getdoc(errors) or "")
@@ -356,7 +367,7 @@ def errors_page() -> str:
 
 
 def _tree_comments(text: str) -> dict[str, str]:
-    """Class name -> what the tree in the module's docstring says of it."""
+    """Return what the module's tree says, by class name."""
     comments = {}
     for line in text.splitlines():
         match = re.match(r"^[\s│├└─]*([A-Z]\w+)\s{2,}(?:\d{3})?\s*(.*)$", line)
@@ -369,7 +380,7 @@ def _tree_comments(text: str) -> dict[str, str]:
 
 
 def resources_page() -> str:
-    """Return the page of paths and verbs, from the table that the service itself is built from."""
+    """Return the page of resources, from the service's table."""
     from uws_service.auth.policy import POLICY_MEANING, Policy
     from uws_service.web.routes import JOBS, declared
 
@@ -401,7 +412,7 @@ def resources_page() -> str:
 
 
 def metrics_page() -> str:
-    """Every metric, from `uws_service.telemetry`."""
+    """Return the page of metrics."""
     from uws_service.telemetry import REGISTRY
 
     rows: list[tuple[str, ...]] = []
@@ -421,21 +432,21 @@ def metrics_page() -> str:
 
 
 def command_line_page() -> str:
-    """The commands and their options, from `uws_service.cli`."""
+    """Return the page of commands and their options."""
     from uws_service.cli import cli_reference
 
     return _own("# Command line", cli_reference())
 
 
 def descriptor_page() -> str:
-    """The fields of an application's YAML file, from its JSON Schema."""
+    """Return the page of a descriptor's fields."""
     from uws_service.applications import descriptor_reference
 
     return _own("# Application descriptor", descriptor_reference())
 
 
 def _own(title: str, text: str) -> str:
-    """A page whose text a module makes; it gets a title if it has none."""
+    """Return a page whose text a module makes."""
     return page(text) if text.lstrip().startswith("# ") else page(title, text)
 
 

@@ -87,9 +87,9 @@ def test_shapes(lon: float, lat: float, radius: float, off: float) -> None:
     for wrong in (f"{off!r} {lat!r}", f"{lon!r} {off!r}"):
         assert not taken(wrong, **point)
         assert not taken(f"{wrong} {radius!r}", **circle)
-        assert not taken(f"{point} {point} {wrong}", **polygon)
-    assert not taken(f"{point} {-radius!r}", **circle)
-    assert not taken(f"{point} {point}", **polygon)
+        assert not taken(f"{position} {position} {wrong}", **polygon)
+    assert not taken(f"{position} {-radius!r}", **circle)
+    assert not taken(f"{position} {position}", **polygon)
 
 
 @given(st.floats(allow_nan=False), st.floats(allow_nan=False))
