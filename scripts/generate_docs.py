@@ -1,8 +1,6 @@
 """The reference pages in ``docs/reference``, generated from the code.
 
 ``python scripts/generate_docs.py`` writes them; ``--check`` only tells which are out of date (exit status 1).
-
-``python scripts/generate_docs.py`` writes them; ``--check`` only tells which ones are out of date (exit status 1).
 The drawing of the life cycle comes from the same table as the page beside it.
 """
 
