@@ -1,6 +1,6 @@
-"""The reference pages in ``docs/reference``, generated from the code, so that they can't tell anything else.
+"""The reference pages in ``docs/reference``, generated from the code.
 
-``python scripts/generate_docs.py`` writes them; ``--check`` only tells which ones are out of date (exit status 1).
+``python scripts/generate_docs.py`` writes them; ``--check`` only tells which are out of date (exit status 1).
 The drawing of the life cycle comes from the same table as the page beside it.
 """
 
@@ -39,7 +39,7 @@ def main() -> int:
 
 
 def outdated() -> list[str]:
-    """Return the pages whose committed text differs from what the code says now."""
+    """Return the pages that differ from the code."""
     stale = []
     for name, page in PAGES.items():
         path = FOLDER / name
@@ -52,10 +52,7 @@ def outdated() -> list[str]:
 
 
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    """Return a Markdown table.
-
-    Bars in cells are escaped.
-    """
+    """Return a Markdown table; bars in cells are escaped."""
 
     def line(cells: tuple[str, ...]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
@@ -64,7 +61,7 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def page(*parts: str) -> str:
-    """Return a page from its parts, with the mark at its top."""
+    """Return a page from its parts, marked as generated."""
     return "\n\n".join([MARK, *(part.strip("\n") for part in parts)]) + "\n"
 
 
@@ -72,14 +69,16 @@ def page(*parts: str) -> str:
 
 
 def settings_page() -> str:
-    """Return every setting with its variable, type, default and meaning, from `uws_service.settings.Settings`."""
+    """Return the page of settings."""
     from uws_service.settings import Settings
 
     rows: list[tuple[str, ...]] = []
     for path, field in _fields(Settings, ()):
         variable = "UWS_" + "__".join(path).upper() if "[]" not in "".join(path) else "(in the JSON of its list)"
-        setting = f"`{variable}`" if variable.startswith("UWS_") else variable
-        rows.append((f"`{'.'.join(path)}`", setting, _type(field.annotation), _default(field), field.description or ""))
+        described = f"`{variable}`" if variable.startswith("UWS_") else variable
+        rows.append(
+            (f"`{'.'.join(path)}`", described, _type(field.annotation), _default(field), field.description or "")
+        )
     return page(
         "# Settings",
         "What comes first wins: options of the command line, environment variables, the YAML file given with "
@@ -108,7 +107,7 @@ def _fields(model: Any, prefix: tuple[str, ...]) -> list[tuple[tuple[str, ...], 
 def _model_in(annotation: Any) -> tuple[Any, bool]:
     """Return the settings group inside a type.
 
-    Whether the type is a list of them.
+    With it comes whether the type is a list of them.
     """
     if inspect.isclass(annotation) and hasattr(annotation, "model_fields"):
         return annotation, False
@@ -156,10 +155,7 @@ def _default(field: Any) -> str:
 
 
 def phases_page() -> str:
-    """Return the life cycle.
-
-    Phases, actions, transitions, from the one table in `uws_service.domain.job`.
-    """
+    """Return the page of the life cycle."""
     from uws_service.domain.attempt import RETRYABLE, Reason
     from uws_service.domain.job import ACTION_MEANING, BLOCKING, FINAL, PHASE_MEANING, TRANSITIONS, Action, Phase
 
@@ -167,10 +163,10 @@ def phases_page() -> str:
         return "yes" if value else "–"
 
     meaning = _comments(Reason)
-    phases = [(f"`{phase}`", PHASE_MEANING[phase], yes(phase in BLOCKING), yes(phase in FINAL)) for phase in Phase]
-    actions = [(f"`{action}`", *ACTION_MEANING[action].split(": ", 1)) for action in Action]
+    phases = [(f"`{member}`", PHASE_MEANING[member], yes(member in BLOCKING), yes(member in FINAL)) for member in Phase]
+    actions = [(f"`{member}`", *ACTION_MEANING[member].split(": ", 1)) for member in Action]
     moves = [(f"`{source}`", f"`{action}`", f"`{target}`") for (source, action), target in TRANSITIONS.items()]
-    reasons = [(f"`{reason}`", meaning.get(reason.name, ""), yes(reason in RETRYABLE)) for reason in Reason]
+    reasons = [(f"`{member}`", meaning.get(member.name, ""), yes(member in RETRYABLE)) for member in Reason]
     return page(
         "# Phases of a job",
         "The ten phases of UWS 1.1 and every change between them. The service applies this one table; what is not in "
@@ -191,7 +187,7 @@ def phases_page() -> str:
 
 
 def _comments(enum: type) -> dict[str, str]:
-    """Member name -> the comment behind it in the source."""
+    """Return the comments in the source by member name."""
     source = inspect.getsource(enum)
     return {name: text for name, text in re.findall(r"^\s+([A-Z_]+) = [^#\n]*#\s*(.+)$", source, re.MULTILINE)}
 
@@ -219,7 +215,7 @@ PALE, GREY, BLUE, INK = "#f4f6f9", "#6b7480", "#1f5fbf", "#1c2530"
 
 
 def phases_svg() -> str:
-    """Return the state diagram: the same table, drawn.
+    """Return the state diagram, drawn from the same table.
 
     A target that every phase of a frame leads to gets one arrow from the frame instead of one from each phase.
     """
@@ -231,10 +227,10 @@ def phases_svg() -> str:
         edges.setdefault((str(source), str(target)), []).append(str(action))
     client = {str(Action.RUN), str(Action.ABORT)}
     drawn: list[str] = []
-    for frame, inner in _inside().items():
+    for frame, names in _inside().items():
         for target in PLACES:
-            pairs = [(source, target) for source in inner]
-            if target not in inner and all(pair in edges for pair in pairs):
+            pairs = [(source, target) for source in names]
+            if target not in names and all(pair in edges for pair in pairs):
                 actions = list(dict.fromkeys(action for pair in pairs for action in edges.pop(pair)))
                 drawn.append(_frame_arrow(frame, target, actions, bool(set(actions) & client)))
     for (source, target), actions in edges.items():
@@ -243,10 +239,10 @@ def phases_svg() -> str:
 
 
 def _inside() -> dict[str, list[str]]:
-    matches = {}
+    frames = {}
     for frame, (x, y, width, height) in FRAMES.items():
-        matches[frame] = [n for n, (a, b) in PLACES.items() if x < a < x + width and y < b < y + height]
-    return matches
+        frames[frame] = [n for n, (a, b) in PLACES.items() if x < a < x + width and y < b < y + height]
+    return frames
 
 
 def _frame(name: str) -> str:
@@ -266,9 +262,9 @@ def _box(name: str) -> str:
 
 
 def _border(name: str, towards: tuple[float, float], shift: float) -> tuple[float, float]:
-    """Return where a line leaves a box.
+    """Return where the line from a box to a point leaves it.
 
-    It goes from the middle, moved sideways by ``shift``, to a point.
+    The box's middle is moved sideways by ``shift``.
     """
     x, y = PLACES[name]
     cx, cy = x + BOX[0] / 2, y + BOX[1] / 2
@@ -298,7 +294,10 @@ def _label(at: tuple[float, float], text: str, blue: bool, anchor: str = "middle
 
 
 def _arrow(source: str, target: str, actions: list[str], blue: bool) -> str:
-    """Return one arrow between two boxes, a little to the side, so that there and back do not cover each other."""
+    """Return an arrow between two boxes.
+
+    It is a little to the side, so that there and back do not cover each other.
+    """
     middle = {name: (PLACES[name][0] + BOX[0] / 2, PLACES[name][1] + BOX[1] / 2) for name in (source, target)}
     start = _border(source, middle[target], 9)
     end = _border(target, middle[source], -9)
@@ -310,7 +309,7 @@ def _arrow(source: str, target: str, actions: list[str], blue: bool) -> str:
 
 
 def _frame_arrow(frame: str, target: str, actions: list[str], blue: bool) -> str:
-    """Return one arrow from a frame's edge to a box below it or beside it."""
+    """Return an arrow from a frame's edge to a box."""
     x, y, width, height = FRAMES[frame]
     a, b = PLACES[target]
     middle = a + BOX[0] / 2
@@ -340,7 +339,7 @@ def _svg(width: int, height: int, parts: list[str]) -> str:
 
 
 def errors_page() -> str:
-    """Return every error with its HTTP status, from `uws_service.domain.errors`."""
+    """Return the page of errors with their HTTP status."""
     from uws_service.domain import errors
 
     comments = _tree_comments(inspect.getdoc(errors) or "")
@@ -366,106 +365,36 @@ def errors_page() -> str:
 
 
 def _tree_comments(text: str) -> dict[str, str]:
-    """Return what the module's docstring says of each class."""
-    matches = {}
+    """Return what the module's tree says, by class name."""
+    comments = {}
     for line in text.splitlines():
         match = re.match(r"^[\s│├└─]*([A-Z]\w+)\s{2,}(?:\d{3})?\s*(.*)$", line)
         if match:
-            matches[match.group(1)] = re.sub(r"\s*\([UDV]-\d{3}(, [UDV]-\d{3})*\)", "", match.group(2)).strip()
-    return matches
+            comments[match.group(1)] = re.sub(r"\s*\([UDV]-\d{3}(, [UDV]-\d{3})*\)", "", match.group(2)).strip()
+    return comments
 
 
 # --- resources and metrics ------------------------------------------------------------------------------------
 
 
-RESOURCES = {
-    "GET /": "The applications: a page for people, JSON for programs.",
-    "GET /livez": "200 as long as the process answers.",
-    "GET /readyz": "200 if database, depot and controllers work and the process is not about to end; else 503.",
-    "GET /metrics": "[Metrics](metrics.md) for Prometheus.",
-    "GET /static/{name}": "The style of the pages.",
-    "GET /{application}": "What the application does and takes.",
-    "GET /{application}/availability": "VOSI availability; the parts were really tried.",
-    "GET /{application}/capabilities": "VOSI capabilities.",
-    "GET /{application}/examples": "DALI examples; 404 if there are none.",
-    "GET /{application}/sync": "Run a job and answer with its main result, or with an error document.",
-    "POST /{application}/sync": "The same; needed for files.",
-    "GET /{application}/links": "DataLink of images (`ID`, repeatable); 404 if the application is no SODA service.",
-    "POST /{application}/links": "The same, for many ids.",
-    "GET {jobs}": "The caller's jobs, newest first. `PHASE` (repeatable), `AFTER` and `LAST` filter.",
-    "POST {jobs}": "A new job; 303 to it. `PHASE=RUN` starts it at once. A repeated `Idempotency-Key` finds the first.",
-    "GET {job}": "The job. `WAIT=seconds` answers when the phase changes; with `PHASE=…` it waits in that phase only.",
-    "POST {job}": "`ACTION=DELETE` deletes it; 303 to `{jobs}`.",
-    "DELETE {job}": "Delete it with its files, stop it if it runs; 303 to `{jobs}`.",
-    "GET {job}/phase": "The phase, one word.",
-    "POST {job}/phase": "`PHASE=RUN` or `PHASE=ABORT`; 303 to `{job}`.",
-    "GET {job}/executionduration": "Longest run in seconds; 0: no limit.",
-    "POST {job}/executionduration": "`EXECUTIONDURATION=seconds`, cut to what the application allows.",
-    "GET {job}/destruction": "When the job will be destroyed; empty if never.",
-    "POST {job}/destruction": "`DESTRUCTION=instant`, cut to what the application allows.",
-    "GET {job}/quote": "When the job will have ended at the latest; empty if unknown.",
-    "GET {job}/owner": "Who made it; empty for anonymous callers.",
-    "GET {job}/error": "Why it failed, as VOTable, or as text, JSON or page if `Accept` says so. 404 without an error.",
-    "GET {job}/parameters": "The parameters.",
-    "POST {job}/parameters": "Add parameters and files while the job is PENDING; 303 to `{job}`.",
-    "GET {job}/parameters/{name}": "An uploaded file's bytes, or a value as text.",
-    "PUT {job}/parameters/{name}": "The body is the new value, while the job is PENDING.",
-    "GET {job}/results": "The results: ids, links, sizes, media types.",
-    "GET {job}/results/{name}": "One result; `Range` and `ETag` work.",
-    "GET /login": "Who one is, and how to log in; as JSON the issuers, audiences and clients.",
-    "POST /login": "`username` and `password`, which is a token: a session cookie, and `X-VO-Bearer` for programs.",
-    "GET /login/start/{number}": "To the pages of an issuer.",
-    "GET /login/callback": "Back from there, from the first issuer.",
-    "GET /login/callback/{issuer}": "Back from there, from another issuer.",
-    "POST /logout": "End the session.",
-    "POST /{application}/bulk": "A job for each line of the CSV file `TABLE`, under one `RUNID`; 303 to their list.",
-    "GET {job}/shares": "With whom the job is shared, as JSON.",
-    "POST {job}/shares": "`GROUP=name` shares it with a group, no `GROUP` makes a link; `EXPIRES=seconds`.",
-    "DELETE {job}/shares/{share_id}": "Take a share back.",
-    "GET {job}/logs/{name}": "What the command printed, `stdout` or `stderr`; while it runs, the end of it so far.",
-}
-"""What each resource is for, in words; which ones there are comes from the routes."""
-
-
-def routes() -> dict[str, str]:
-    """Verb and path of every resource, and its policy, from the service's own tables."""
-    from uws_service.web.bulk import Bulk
-    from uws_service.web.faces.soda import Soda
-    from uws_service.web.jobs import Jobs
-    from uws_service.web.login import Login
-    from uws_service.web.meta import Meta
-    from uws_service.web.sharing import Sharing
-    from uws_service.web.sync import Sync
-
-    # The handlers are only looked at, not called, so they need no running service.
-    jobs, meta, sync = Jobs.__new__(Jobs), Meta.__new__(Meta), Sync.__new__(Sync)
-    login, sharing = Login.__new__(Login), Sharing.__new__(Sharing)
-    tree: dict[str, Any] = {**meta.resources(), "/{application}/sync": sync.resource()}
-    tree |= Bulk.__new__(Bulk).resources()
-    tree["/{application}/links"] = Soda.__new__(Soda).resource()
-    tree |= {path.replace(":int", ""): resource for path, resource in login.resources().items()}
-    for path, resource in {**jobs.resources(), **sharing.resources()}.items():
-        tree[path.replace("/{job_id}", "{job}") if path else "{jobs}"] = resource
-    return {
-        f"{verb} {path}": policy
-        for path, resource in tree.items()
-        for verb, policy in resource.policies.items()
-        if verb != "HEAD"
-    }
-
-
 def resources_page() -> str:
-    """Paths and verbs.
-
-    The routes of the code with the words above; one without the other is an error.
-    """
-    there = routes()
-    if set(there) != set(RESOURCES):
-        raise SystemExit(f"RESOURCES does not fit the routes: {sorted(set(there) ^ set(RESOURCES))}")
+    """Return the page of resources, from the service's table."""
     from uws_service.auth.policy import POLICY_MEANING, Policy
+    from uws_service.web.routes import JOBS, declared
 
-    rows = [(f"`{one.split()[1]}`", one.split()[0], RESOURCES[one], there[one]) for one in RESOURCES]
-    policies = [(one.value, POLICY_MEANING[one]) for one in Policy]
+    def short(path: str) -> str:
+        return path.replace(":int}", "}").replace(f"{JOBS}/{{job_id}}", "{job}").replace(JOBS, "{jobs}")
+
+    def group(row: tuple[str, ...]) -> int:
+        return 2 if row[0].startswith("`{") else 1 if row[0].startswith("`/{application}") else 0
+
+    rows: list[tuple[str, ...]] = [
+        (f"`{short(path)}`", verb, sentence, resource.policies[verb])
+        for path, _, resource in declared()
+        for verb, sentence in resource.sentences.items()
+    ]
+    rows.sort(key=group)
+    policies = [(policy.value, POLICY_MEANING[policy]) for policy in Policy]
     return page(
         "# HTTP resources",
         "`{jobs}` is `/{application}/async`, `{job}` is `{jobs}/{id}`. Each path also answers with a slash at its "
@@ -481,13 +410,13 @@ def resources_page() -> str:
 
 
 def metrics_page() -> str:
-    """Return every metric, from `uws_service.telemetry`."""
+    """Return the page of metrics."""
     from uws_service.telemetry import REGISTRY
 
     rows: list[tuple[str, ...]] = []
-    for metric in sorted(REGISTRY.collect(), key=lambda family: family.name):
+    for metric in sorted(REGISTRY.collect(), key=lambda metric: metric.name):
         collector = REGISTRY._names_to_collectors[metric.name]
-        labels = ", ".join(f"`{labelname}`" for labelname in collector._labelnames) or "–"
+        labels = ", ".join(f"`{label}`" for label in collector._labelnames) or "–"
         name = metric.name + ("_total" if metric.type == "counter" else "")
         rows.append((f"`{name}`", metric.type, labels, metric.documentation))
     return page(
@@ -501,24 +430,21 @@ def metrics_page() -> str:
 
 
 def command_line_page() -> str:
-    """Return the commands and their options, from `uws_service.cli`."""
+    """Return the page of commands and their options."""
     from uws_service.cli import cli_reference
 
     return _own("# Command line", cli_reference())
 
 
 def descriptor_page() -> str:
-    """Return the fields of an application's YAML file, from its JSON Schema."""
+    """Return the page of a descriptor's fields."""
     from uws_service.applications import descriptor_reference
 
     return _own("# Application descriptor", descriptor_reference())
 
 
 def _own(title: str, text: str) -> str:
-    """Return a page whose text a module makes.
-
-    It gets a title if it has none.
-    """
+    """Return a page whose text a module makes."""
     return page(text) if text.lstrip().startswith("# ") else page(title, text)
 
 

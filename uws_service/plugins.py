@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.metadata import EntryPoint, entry_points
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from uws_service.domain.errors import ConfigurationError
 
@@ -46,11 +46,32 @@ def load_plugins(group: str, built_in: Iterable[T], base: type[T]) -> dict[str, 
     return parts
 
 
-def _load(point: EntryPoint, base: type[T]) -> T:
+def load_functions(group: str) -> dict[str, Callable[..., Any]]:
+    """Return the functions that installed packages register for a group, by where each comes from.
+
+    Raises
+    ------
+    ConfigurationError
+        An entry point can't be loaded, or can't be called.
+    """
+    functions = {}
+    for point in sorted(entry_points(group=group)):
+        function = _import(point)
+        if not callable(function):
+            raise ConfigurationError(f"{_origin(point)}: must be a function, is a {type(function).__name__}.")
+        functions[_origin(point)] = function
+    return functions
+
+
+def _import(point: EntryPoint) -> Any:
     try:
-        part = point.load()
+        return point.load()
     except (Exception, SystemExit) as error:  # whatever a foreign module does when it is imported
         raise ConfigurationError(f"{_origin(point)}: {type(error).__name__}: {error}") from error
+
+
+def _load(point: EntryPoint, base: type[T]) -> T:
+    part = _import(point)
     if not isinstance(part, base):
         raise ConfigurationError(f"{_origin(point)}: must be a {base.__name__}, is a {type(part).__name__}.")
     return part

@@ -41,7 +41,9 @@ from uws_service.sites.lease import FolderLease, Leader, Lease, ProcessLease
 from uws_service.store import Store
 from uws_service.store.reserve import Reserve
 from uws_service.tap import Queries, with_catalogue_folder
+from uws_service.tap.descriptor import catalogue_of
 from uws_service.web.app import App
+from uws_service.web.faces import STANDARDS
 
 log = structlog.get_logger(__name__)
 
@@ -154,7 +156,7 @@ class Runtime:
 
 def applications_of(settings: Settings) -> dict[str, Application]:
     """The declared applications; wrong ones stop the start with file, line and field."""
-    applications = load_applications(settings.applications, builtin=settings.builtin_applications)
+    applications = load_applications(settings.applications, STANDARDS, builtin=settings.builtin_applications)
     if not applications:
         raise ConfigurationError("No application is declared; name files or folders in `applications`.")
     applications = {name: with_catalogue_folder(one, settings.catalogue_folder) for name, one in applications.items()}
@@ -292,8 +294,8 @@ async def _queries(
     """The tables of each TAP application, ready to be asked."""
     found = {}
     for name, one in applications.items():
-        if one.catalogue is not None:
-            queries = Queries(one.catalogue, settings.work_folder / "queries" / name, settings.query_processes)
+        if (catalogue := catalogue_of(one)) is not None:
+            queries = Queries(catalogue, settings.work_folder / "queries" / name, settings.query_processes)
             await asyncio.to_thread(queries.prepare)
             stack.push_async_callback(queries.close)
             found[name] = queries

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from uws_service.applications.descriptor import seconds, size
+from uws_service.applications.descriptor import parse_seconds, parse_size
 
 
 def _bytes(value: Any) -> Any:
@@ -15,7 +15,7 @@ def _bytes(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return size(value.strip())
+        return parse_size(value.strip())
     except ValueError:
         raise ValueError("must be a number of bytes, or a size such as 500MB, 512MiB or 1GB") from None
 
@@ -28,7 +28,7 @@ def _seconds(value: Any) -> Any:
     if re.fullmatch(r"\d+(\.\d+)?", text):
         return float(text)  # fractions of a second too
     try:
-        return seconds(text)
+        return parse_seconds(text)
     except ValueError:
         raise ValueError("must be a number of seconds, or a duration such as 30s, 5m, 2h or 7d") from None
 

@@ -19,6 +19,7 @@ from uws_service.adql.translated import Sql
 from uws_service.applications import load_applications
 from uws_service.tap import documents
 from uws_service.tap.engines.base import Engine
+from uws_service.web.faces import STANDARDS
 
 CDS = "SELECT id FROM stars WHERE "
 QUERIES: dict[str, tuple[str, Any]] = {
@@ -57,7 +58,7 @@ QUERIES: dict[str, tuple[str, Any]] = {
 
 def announced() -> list[str]:
     """Return the announced forms of language features."""
-    application = load_applications([])["tap"]
+    application = load_applications([], STANDARDS)["tap"]
     root = etree.fromstring(documents.capabilities_xml(application, "http://localhost/tap"))
     return [form.text or "" for form in root.iterfind(".//language/languageFeatures/feature/form")]
 

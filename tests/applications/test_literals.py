@@ -1,4 +1,4 @@
-"""Values of parameters as DALI writes them: D-030, D-031, U-139, and the pieces of checking around them."""
+"""Values of parameters: D-030, D-031, U-139."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from uws_service.domain.job import Job, Parameter, Phase
     ],
 )
 def test_literals(spec: dict[str, object], good: list[str], bad: list[str]) -> None:
-    """D-030: each literal form, at its edges; the message names value and what is allowed."""
+    """D-030: each literal form, at its edges."""
     declared = ParameterSpec(name="P", **spec)  # type: ignore[arg-type]
     for text in good:
         check_literal(declared, text)
@@ -41,7 +41,7 @@ def test_literals(spec: dict[str, object], good: list[str], bad: list[str]) -> N
 
 
 def test_private_xtypes_are_left_to_the_application() -> None:
-    """D-031: an xtype that we do not know is no reason to refuse a value."""
+    """D-031: an unknown xtype is no reason to refuse."""
     check_literal(ParameterSpec(name="P", datatype="char", arraysize="*", xtype="x:mine"), "anything")
 
 
@@ -75,7 +75,7 @@ def plan(*pairs: tuple[str, str]) -> tuple[str, ...]:
 
 
 def test_command() -> None:
-    """Placeholders: absent ones take their word along, repeated ones repeat it, values stay in one word."""
+    """Placeholders: absent, repeated; values stay in one word."""
     tail = ("--all=${UWS_INPUT_DIR}/uploads",)
     assert plan() == ("run", *tail)
     assert plan(("n", "3"), ("TAG", "a b; rm -rf /"), ("tag", "{N}")) == ("run", "--n=3", "a b; rm -rf /", "{N}", *tail)
@@ -83,7 +83,7 @@ def test_command() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "name", "media_type"),
+    ("requested", "name", "media_type"),
     [
         (None, "csv", "text/csv"),
         ("votable", "votable", "application/x-votable+xml"),
@@ -92,14 +92,14 @@ def test_command() -> None:
         ("text/csv;header=present", "csv", "text/csv;header=present"),
     ],
 )
-def test_responseformat(asked: str | None, name: str, media_type: str) -> None:
+def test_responseformat(requested: str | None, name: str, media_type: str) -> None:
     """D-024: what was asked for is what the result is called."""
-    given_ = [Parameter("ResponseFormat", asked)] if asked else []
-    checked = check(APPLICATION, given_)
+    parameters = [Parameter("ResponseFormat", requested)] if requested else []
+    checked = check(APPLICATION, parameters)
     assert (checked.format, checked.media_type) == (name, media_type)
 
 
 def test_request_is_tolerated() -> None:
-    """D-022, D-023: REQUEST, VERSION, LANG and names that nobody knows change nothing."""
+    """D-022, D-023: REQUEST, VERSION and LANG change nothing."""
     pairs = {"REQUEST": "doQuery", "VERSION": "1.0", "LANG": "ADQL", "ZZZ": "1"}
     assert check(APPLICATION, [Parameter(*pair) for pair in pairs.items()]) == check(APPLICATION, [])

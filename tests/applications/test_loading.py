@@ -1,4 +1,4 @@
-"""Descriptors: what is taken, and what is told of each mistake: file, line, field, what is allowed."""
+"""Descriptors: what is taken, and messages of each mistake."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import yaml
 from uws_service.applications import Application, Bound, descriptor_reference, load_applications
 from uws_service.applications.files import BUILTIN, load_application
 from uws_service.domain.errors import ConfigurationError
+from uws_service.web.faces import STANDARDS
 
 BASE = """\
 name: thing
@@ -32,31 +33,36 @@ def written(folder: Path, text: str, name: str = "thing.yaml") -> Path:
 
 
 def load(folder: Path, text: str) -> Application:
-    return load_application(written(folder, text))
+    return load_application(written(folder, text), STANDARDS)
 
 
 def problems(folder: Path, text: str) -> list[str]:
-    """What is told, without the file's name."""
+    """Return what is reported, without the file's name."""
     file = written(folder, text)
-    with pytest.raises(ConfigurationError) as told:
-        load_application(file)
-    lines = str(told.value).split("\n")
+    with pytest.raises(ConfigurationError) as raised:
+        load_application(file, STANDARDS)
+    lines = str(raised.value).split("\n")
     assert all(line.startswith(f"{file}:") for line in lines), lines
     return [line.removeprefix(f"{file}:") for line in lines]
 
 
 def test_the_least(tmp_path: Path) -> None:
     """Five fields; all else has a default."""
-    one = load(tmp_path, BASE)
-    assert (one.name, one.title, one.command[0]) == ("thing", "A thing", "run")
-    assert one.limits.execution_duration == Bound(3600, 86400) and one.resources.memory == 2**30
-    assert one.uploads is None and one.maxrec is None and not one.archive and one.examples == ()
-    assert one.parameter("n") is one.parameters[0] and one.parameter("x") is None
+    application = load(tmp_path, BASE)
+    assert (application.name, application.title, application.command[0]) == ("thing", "A thing", "run")
+    assert application.limits.execution_duration == Bound(3600, 86400) and application.resources.memory == 2**30
+    assert (
+        application.uploads is None
+        and application.maxrec is None
+        and not application.archive
+        and application.examples == ()
+    )
+    assert application.parameter("n") is application.parameters[0] and application.parameter("x") is None
 
 
 def test_sizes_and_durations(tmp_path: Path) -> None:
-    """As people write them; a maximum below the ordinary default takes that default along."""
-    more = """
+    """As people write them; a maximum caps its default."""
+    extra = """
 resources: {cpu: 0.5, memory: 1.5GiB, disk: 20 MB}
 limits:
   execution_duration: {default: 2h, maximum: 1.5d}
@@ -65,12 +71,16 @@ limits:
   sync_duration: 90
 uploads: {maximum: 2, size: 3k}
 """
-    one = load(tmp_path, BASE + more)
-    assert (one.resources.cpu, one.resources.memory, one.resources.disk) == (0.5, 3 * 2**29, 20 * 10**6)
-    assert one.limits.execution_duration == Bound(7200, 129600)
-    assert one.limits.retention == Bound(2 * 86400, 2 * 86400)
-    assert (one.limits.output, one.limits.sync_duration) == (1000, 90)
-    assert one.uploads is not None and one.uploads.size == 3000
+    application = load(tmp_path, BASE + extra)
+    assert (application.resources.cpu, application.resources.memory, application.resources.disk) == (
+        0.5,
+        3 * 2**29,
+        20 * 10**6,
+    )
+    assert application.limits.execution_duration == Bound(7200, 129600)
+    assert application.limits.retention == Bound(2 * 86400, 2 * 86400)
+    assert (application.limits.output, application.limits.sync_duration) == (1000, 90)
+    assert application.uploads is not None and application.uploads.size == 3000
 
 
 @pytest.mark.parametrize(
@@ -82,9 +92,9 @@ uploads: {maximum: 2, size: 3k}
     ],
 )  # fmt: skip
 def test_scalars(tmp_path: Path, scalar: str, value: str) -> None:
-    """YAML 1.2: only true and false are booleans, dates and sexagesimal numbers are texts."""
-    one = load(tmp_path, BASE.replace("- name: FLAG", f"- name: FLAG\n    default: {scalar}"))
-    assert one.parameters[1].default == value
+    """YAML 1.2: dates and sexagesimal numbers are texts."""
+    application = load(tmp_path, BASE.replace("- name: FLAG", f"- name: FLAG\n    default: {scalar}"))
+    assert application.parameters[1].default == value
 
 
 def test_anchors_and_merges(tmp_path: Path) -> None:
@@ -93,8 +103,8 @@ def test_anchors_and_merges(tmp_path: Path) -> None:
         "  - name: N\n    datatype: int\n  - name: FLAG\n",
         "  - &n {name: N, datatype: int, minimum: 1}\n  - {<<: *n, name: FLAG}\n",
     )
-    one = load(tmp_path, text)
-    assert [(p.name, p.datatype, p.minimum) for p in one.parameters] == [("N", "int", 1), ("FLAG", "int", 1)]
+    application = load(tmp_path, text)
+    assert [(p.name, p.datatype, p.minimum) for p in application.parameters] == [("N", "int", 1), ("FLAG", "int", 1)]
 
 
 # Each change to the descriptor above, and what is told about it: line, field and words.
@@ -239,8 +249,8 @@ def test_mistakes(tmp_path: Path, case: str) -> None:
     text = BASE.replace(old, new)
     if "FLAG" not in new and "FLAG" in old:
         text = text.replace(', "{FLAG}"', "")  # what is no parameter any more
-    (told,) = problems(tmp_path, text)
-    assert told.startswith(expected), told
+    (message,) = problems(tmp_path, text)
+    assert message.startswith(expected), message
 
 
 @pytest.mark.parametrize(
@@ -255,25 +265,25 @@ def test_what_is_no_descriptor_at_all(tmp_path: Path, text: str) -> None:
 def test_files_that_can_not_be_read(tmp_path: Path) -> None:
     """Missing, a folder's worth of nothing, no UTF-8."""
     with pytest.raises(ConfigurationError, match="there is no such file or folder"):
-        load_applications([tmp_path / "missing"])
+        load_applications([tmp_path / "missing"], STANDARDS)
     latin = tmp_path / "latin.yaml"
     latin.write_bytes(BASE.replace("A thing", "Ä thing").encode("latin-1"))
     with pytest.raises(ConfigurationError, match=r"latin\.yaml: can't be read"):
-        load_applications([latin])
+        load_applications([latin], STANDARDS)
     (tmp_path / "empty").mkdir()
-    assert load_applications([tmp_path / "empty"], builtin=False) == {}
+    assert load_applications([tmp_path / "empty"], STANDARDS, builtin=False) == {}
 
 
 def test_everything_at_once(tmp_path: Path) -> None:
-    """All mistakes of all files, in the order of their lines, so that one look is enough."""
+    """All mistakes of all files, in order of lines."""
     first = written(tmp_path, BASE.replace("datatype: int", "datatype: integer").replace("title:", "titel:"), "a.yaml")
     second = written(tmp_path, BASE.replace("{N}", "{M}").replace("name: FLAG", "name: N"), "b.yml")
     written(tmp_path, BASE, "c.yaml")
     written(tmp_path, BASE, "d.yaml")
     (tmp_path / "not-a-descriptor.txt").write_text("nonsense")
-    with pytest.raises(ConfigurationError) as told:
-        load_applications([tmp_path], builtin=False)
-    lines = str(told.value).split("\n")
+    with pytest.raises(ConfigurationError) as raised:
+        load_applications([tmp_path], STANDARDS, builtin=False)
+    lines = str(raised.value).split("\n")
     assert sorted(line.partition(": ")[0] for line in lines) == sorted(
         [f"{first}:1", f"{first}:2", f"{first}:7", f"{second}:4", f"{second}:4", f"{second}:8", f"{tmp_path}/d.yaml:1"]
     )
@@ -298,7 +308,7 @@ def test_everything_at_once(tmp_path: Path) -> None:
     ],
 )
 def test_scripts_of_shells(tmp_path: Path, command: list[str], bad: bool) -> None:
-    """A value inside a script would be run; as an argument of it, it is only a value."""
+    """A value in a script would be run."""
     text = BASE.replace(
         '[run, "--n={N}", "{FLAG}"]', yaml.safe_dump(command, default_flow_style=True, width=500).strip()
     )
@@ -306,20 +316,20 @@ def test_scripts_of_shells(tmp_path: Path, command: list[str], bad: bool) -> Non
     if not bad:
         assert load(tmp_path, text).command == tuple(command)
         return
-    (told,) = problems(tmp_path, text)
-    assert "{N} inside a shell's script lets a user run anything" in told and "$UWS_PARAM_N" in told
+    (message,) = problems(tmp_path, text)
+    assert "{N} inside a shell's script lets a user run anything" in message and "$UWS_PARAM_N" in message
 
 
 def test_the_applications_that_ship() -> None:
-    """They load, have examples and units, and are found under their names."""
-    found = load_applications([])
-    assert set(found) == {file.stem for file in BUILTIN.glob("*.yaml")} >= {"crossmatch", "sleep"}
-    for one in found.values():
-        assert one.examples and all(parameter.description for parameter in one.parameters)
+    """They load, with examples and units, by their names."""
+    applications = load_applications([], STANDARDS)
+    assert set(applications) == {file.stem for file in BUILTIN.glob("*.yaml")} >= {"crossmatch", "sleep"}
+    for application in applications.values():
+        assert application.examples and all(parameter.description for parameter in application.parameters)
 
 
 def test_reference() -> None:
-    """Every field of the schema stands in the reference, with its default."""
+    """Every field of the schema stands in the reference."""
     text = descriptor_reference()
     for field in ("`name` (required)", "`parameters[].xtype`", "`limits.retention.maximum`", "`uploads.size`"):
         assert field in text

@@ -1,4 +1,4 @@
-"""Values of every datatype and xtype, and the commands that are made of them."""
+"""Values of every type, and the commands they make."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def taken(text: str, **spec: Any) -> bool:
 
 @given(st.sampled_from(sorted(INTEGERS)), st.integers(-(2**65), 2**65) | st.integers(-300, 300))
 def test_integers(datatype: str, number: int) -> None:
-    """D-030: exactly those that the type can hold; with a sign, zeros and spaces around, but no point."""
+    """D-030: exactly those that the type can hold."""
     low, high = INTEGERS[datatype]
     fits = low <= number <= high
     assert taken(str(number), datatype=datatype) is fits
@@ -44,7 +44,7 @@ def test_integers(datatype: str, number: int) -> None:
 
 @given(st.floats())
 def test_doubles(number: float) -> None:
-    """Every double in the form that Python, C and Java write; NaN and the infinities too."""
+    """Doubles as Python, C and Java write them."""
     assert taken(repr(number), datatype="double")
     assert taken(f"{number:.17e}" if math.isfinite(number) else str(number).upper(), datatype="double")
 
@@ -61,7 +61,7 @@ def test_floats(number: float) -> None:
 
 @given(st.lists(st.floats(-1e6, 1e6), max_size=6), st.integers(1, 5))
 def test_arrays(numbers: list[float], size: int) -> None:
-    """D-031: a fixed number, at most so many, or any number."""
+    """D-031: a fixed number, a maximum, or any."""
     text = " ".join(map(repr, numbers))
     assert taken(text, datatype="double", arraysize=str(size)) is (len(numbers) == size)
     assert taken(text, datatype="double", arraysize=f"{size}*") is (len(numbers) <= size)
@@ -69,7 +69,7 @@ def test_arrays(numbers: list[float], size: int) -> None:
 
 
 LON, LAT = st.floats(0, 360), st.floats(-90, 90)
-OFF = st.floats(allow_nan=True).filter(lambda one: not -90 <= one <= 360)
+OFF = st.floats(allow_nan=True).filter(lambda value: not -90 <= value <= 360)
 
 
 @given(LON, LAT, st.floats(1e-9, 180), OFF)
@@ -78,14 +78,18 @@ def test_shapes(lon: float, lat: float, radius: float, off: float) -> None:
     point = {"datatype": "double", "arraysize": "2", "xtype": "point"}
     circle = {"datatype": "double", "arraysize": "3", "xtype": "circle"}
     polygon = {"datatype": "double", "arraysize": "*", "xtype": "polygon"}
-    here = f"{lon!r} {lat!r}"
-    assert taken(here, **point) and taken(f"{here} {radius!r}", **circle) and taken(" ".join([here] * 3), **polygon)
+    position = f"{lon!r} {lat!r}"
+    assert (
+        taken(position, **point)
+        and taken(f"{position} {radius!r}", **circle)
+        and taken(" ".join([position] * 3), **polygon)
+    )
     for wrong in (f"{off!r} {lat!r}", f"{lon!r} {off!r}"):
         assert not taken(wrong, **point)
         assert not taken(f"{wrong} {radius!r}", **circle)
-        assert not taken(f"{here} {here} {wrong}", **polygon)
-    assert not taken(f"{here} {-radius!r}", **circle)
-    assert not taken(f"{here} {here}", **polygon)
+        assert not taken(f"{position} {position} {wrong}", **polygon)
+    assert not taken(f"{position} {-radius!r}", **circle)
+    assert not taken(f"{position} {position}", **polygon)
 
 
 @given(st.floats(allow_nan=False), st.floats(allow_nan=False))
@@ -134,12 +138,12 @@ def planned(*pairs: tuple[str, str]) -> Any:
 
 @given(st.lists(st.text(min_size=1, max_size=20), max_size=4), st.text(max_size=20))
 def test_a_value_never_leaves_its_word(tags: list[str], number: str) -> None:
-    """Whatever users send, each value stays inside one word of the command, as it was sent but for NULs."""
+    """Each value stays inside one word of the command."""
     plan = planned(*(("TAG", tag) for tag in tags), ("N", number))
     clean = [tag.replace("\0", "") for tag in tags]
     n = [number.replace("\0", "")] if number else []
     expected = ["run", *n, *(f"--tag={tag}" for tag in clean), *(f"{tag}/{n[0]}" for tag in clean if n)]
-    expected += ["$${N}", "${N}", *(f"{{{one}}}" for one in n), "{ N }", "--end"]
+    expected += ["$${N}", "${N}", *(f"{{{name}}}" for name in n), "{ N }", "--end"]
     assert list(plan.command) == expected
     described = json.loads(plan.parameters)
     assert described.get("N") == (number or None)
@@ -147,25 +151,25 @@ def test_a_value_never_leaves_its_word(tags: list[str], number: str) -> None:
 
 
 def test_environment() -> None:
-    """Values by name, several of one name on lines; what the system could not hold is in parameters.json alone."""
+    """Values by name; long ones are in parameters.json alone."""
     plan = planned(("n", "1"), ("tag", "a"), ("TAG", "b\0c"))
     assert plan.environment == {"UWS_JOB_ID": "j", "UWS_PARAM_N": "1", "UWS_PARAM_TAG": "a\nbc"}
-    many = planned(*[("TAG", "x" * (LONGEST_WORD // 2))] * 3)
-    assert "UWS_PARAM_TAG" not in many.environment and len(json.loads(many.parameters)["TAG"]) == 3
+    checked_values = planned(*[("TAG", "x" * (LONGEST_WORD // 2))] * 3)
+    assert "UWS_PARAM_TAG" not in checked_values.environment and len(json.loads(checked_values.parameters)["TAG"]) == 3
     with pytest.raises(UsageError, match=f"N has {LONGEST_WORD + 1} bytes; at most {LONGEST_WORD} fit"):
         planned(("N", "x" * (LONGEST_WORD + 1)))
 
 
 def test_uploads() -> None:
-    """D-026, C-17: tables by name, joined or repeated; paths are made from checked names only."""
+    """D-026, C-17: paths come from checked names only."""
     plan = planned(("UPLOAD", "table,http://h/t;b,https://h/b"), ("upload", "c,http://h/c"))
-    assert [(one.name, one.path, one.url) for one in plan.inputs] == [
+    assert [(item.name, item.path, item.url) for item in plan.inputs] == [
         ("table", "uploads/table", "http://h/t"),
         ("b", "uploads/b", "https://h/b"),
         ("c", "uploads/c", "http://h/c"),
     ]
     assert "${UWS_INPUT_DIR}/uploads/table" in plan.command
-    for bad, why in {
+    for bad, message in {
         "a": "must be a table name, a comma and a URI",
         "a,": "must be a table name, a comma and a URI",
         "../x,http://h/": "must be a letter and then",
@@ -176,5 +180,5 @@ def test_uploads() -> None:
         "a,http://h/;A,http://h/": "names the table 'A' twice",
         "a,http://h/;b,http://h/;c,http://h/;d,http://h/": "names 4 tables; at most 3",
     }.items():
-        with pytest.raises(UsageError, match=why):
+        with pytest.raises(UsageError, match=message):
             planned(("UPLOAD", bad))

@@ -23,7 +23,7 @@ from tests.server import Server
 from uws_service.auth.policy import Policy
 from uws_service.runtime import running
 from uws_service.settings import Settings
-from uws_service.web.edge import Resource
+from uws_service.web.resource import Resource
 from uws_service.web.routes import routes
 
 POLICIES: dict[str, dict[str, Policy]] = {

@@ -21,6 +21,7 @@ from uws_service.domain.job import Job, Parameter, Phase
 from uws_service.sites.kubernetes import Cluster
 from uws_service.sites.kubernetes.manifest import job_manifest
 from uws_service.sites.kubernetes.settings import KubernetesSite
+from uws_service.web.faces import STANDARDS
 
 SHELL = Path(__file__).parents[1] / "cluster" / "applications" / "shell.yaml"
 RAW = "bench/raw"
@@ -95,7 +96,7 @@ async def _burst_ours(http: httpx2.AsyncClient, url: str, number: int) -> float:
 
 def _raw(settings: dict[str, Any]) -> dict[str, Any]:
     """Return the manifest of a raw Job."""
-    application = load_application(SHELL)
+    application = load_application(SHELL, STANDARDS)
     parameters = (Parameter("SCRIPT", "true"),)
     job = Job("0" * 32, "shell", None, Phase.QUEUED, 0, 0, None, parameters=parameters)
     body = job_manifest(launch(application, job, check(application, parameters), 1), KubernetesSite(**settings), "raw")

@@ -14,7 +14,7 @@ PROBE = Path(__file__).parent.parent / "service" / "probe.yaml"
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The embedded service with its own applications and the tests' probe."""
+    """Yield the service with its own applications and probe."""
     running = Server(tmp_path_factory.mktemp("clients"), {"UWS_APPLICATIONS": f'["{PROBE}"]'})
     running.start()
     yield running

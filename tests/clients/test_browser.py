@@ -1,4 +1,4 @@
-"""A person with a browser: headless Chromium finds an application, runs a job, reads its page, deletes it."""
+"""A person with a browser: headless Chromium runs a job."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FLAGS = [
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
-    """A fresh browser; every error on a page's console fails the test."""
+    """Yield a page; any error on its console fails."""
     require("chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
@@ -67,7 +67,7 @@ def test_a_job_from_the_first_page_to_its_end(server: Server, page: Page) -> Non
 
 
 def test_a_failed_job_says_why(server: Server, page: Page) -> None:
-    """The reason and the end of the log stand on the page."""
+    """The reason and the log's end are shown."""
     page.goto(f"{server.url}/probe")
     page.locator("[name=EXIT]").fill("4")
     page.get_by_role("button", name="Create and run").click()
@@ -79,7 +79,7 @@ def test_a_failed_job_says_why(server: Server, page: Page) -> None:
 
 
 def test_a_page_can_not_be_made_to_run_a_script(server: Server, page: Page) -> None:
-    """Whatever a job's parameters hold is shown, not run; the pages allow no script at all."""
+    """Whatever parameters hold is shown, not run."""
     fired: list[str] = []
     page.on("dialog", lambda dialog: (fired.append(dialog.message), dialog.dismiss()))
     evil = "<script>alert(1)</script><img src=x onerror=alert(2)>"

@@ -1,4 +1,4 @@
-"""pyvo against a running service: create, run, wait, results, uploads, filters, abort, delete (C-02…C-10, C-34)."""
+"""pyvo against a running service (C-02…C-10, C-34)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.server import Server
 
 
 def job(server: Server, application: str = "probe", **parameters: str) -> AsyncTAPJob:
-    """A new job; pyvo makes TAP jobs only, so it is created here as pyvo does it, and pyvo drives it."""
+    """Create a job as pyvo does, and give it to pyvo."""
     answer = requests.post(f"{server.url}/{application}/async", data=parameters, timeout=180)
     assert answer.status_code == 200 and len(answer.history) == 1
     return AsyncTAPJob(answer.url)  # C-07: the URL after the redirect
@@ -23,68 +23,68 @@ def job(server: Server, application: str = "probe", **parameters: str) -> AsyncT
 
 def test_life(server: Server) -> None:
     """C-04, C-08, U-105: run, wait, result, delete."""
-    one = job(server, SECONDS="1", OUTPUT="64")
-    assert one.phase == "PENDING" and one.owner is None
-    one.run()
-    assert one.phase != "PENDING"
-    one.wait(timeout=240)
-    one.raise_if_error()
-    assert one.phase == "COMPLETED"
-    assert one.result_uri == f"{one.url}/results/result"  # C-10
-    assert len(requests.get(one.result_uri, timeout=180).content) == 64
-    assert one.result_uris == [one.result_uri]
-    url = one.url
-    one.delete()
+    pyvo_job = job(server, SECONDS="1", OUTPUT="64")
+    assert pyvo_job.phase == "PENDING" and pyvo_job.owner is None
+    pyvo_job.run()
+    assert pyvo_job.phase != "PENDING"
+    pyvo_job.wait(timeout=240)
+    pyvo_job.raise_if_error()
+    assert pyvo_job.phase == "COMPLETED"
+    assert pyvo_job.result_uri == f"{pyvo_job.url}/results/result"  # C-10
+    assert len(requests.get(pyvo_job.result_uri, timeout=180).content) == 64
+    assert pyvo_job.result_uris == [pyvo_job.result_uri]
+    url = pyvo_job.url
+    pyvo_job.delete()
     assert requests.get(url, timeout=180).status_code == 404
 
 
 def test_setters(server: Server) -> None:
-    """C-09, T-005: duration and destruction as pyvo writes them."""
-    one = job(server)
-    one.execution_duration = 12
-    assert one.execution_duration.to_value("s") == 12
-    wanted = datetime.now(UTC).replace(microsecond=0, tzinfo=None) + timedelta(hours=1)
-    one.destruction = wanted
-    assert one.destruction.to_datetime(timezone=UTC).replace(tzinfo=None) == wanted
-    assert one.quote is not None
+    """C-09, T-005: duration and destruction as pyvo writes."""
+    pyvo_job = job(server)
+    pyvo_job.execution_duration = 12
+    assert pyvo_job.execution_duration.to_value("s") == 12
+    expected = datetime.now(UTC).replace(microsecond=0, tzinfo=None) + timedelta(hours=1)
+    pyvo_job.destruction = expected
+    assert pyvo_job.destruction.to_datetime(timezone=UTC).replace(tzinfo=None) == expected
+    assert pyvo_job.quote is not None
 
 
 def test_failure_is_told(server: Server) -> None:
-    """C-34: the message of errorSummary is what pyvo raises."""
-    one = job(server, EXIT="9")
-    one.run().wait(timeout=240)
-    assert one.phase == "ERROR"
+    """C-34: pyvo raises errorSummary's message."""
+    pyvo_job = job(server, EXIT="9")
+    pyvo_job.run().wait(timeout=240)
+    assert pyvo_job.phase == "ERROR"
     with pytest.raises(DALQueryError, match="9"):
-        one.raise_if_error()
+        pyvo_job.raise_if_error()
 
 
 def test_abort(server: Server) -> None:
     """U-107: from the client that people use."""
-    one = job(server, SECONDS="60")
-    one.run()
-    one.abort()
-    assert one.phase == "ABORTED"
+    pyvo_job = job(server, SECONDS="60")
+    pyvo_job.run()
+    pyvo_job.abort()
+    assert pyvo_job.phase == "ABORTED"
 
 
 def test_refusal_is_readable(server: Server) -> None:
-    """The text of an error answer reaches the user."""
-    one = job(server)
-    one.run().wait(timeout=240)
+    """An error's text reaches the user."""
+    pyvo_job = job(server)
+    pyvo_job.run().wait(timeout=240)
     with pytest.raises(DALServiceError, match="RUN is not possible"):
-        one.run()
+        pyvo_job.run()
 
 
 def test_list(server: Server) -> None:
     """C-09: filters as pyvo sends them."""
-    one = job(server)
+    pyvo_job = job(server)
     query = {"PHASE": ["PENDING", "ABORTED"], "LAST": "3", "AFTER": "2020-01-01T00:00:00.000000Z"}
     answer = requests.get(f"{server.url}/probe/async", params=query, stream=True, timeout=180)
     listed = list(parse_job_list(answer.raw.read))
-    assert listed[0].jobid == one.job_id and 1 <= len(listed) <= 3
+    assert listed[0].jobid == pyvo_job.job_id and 1 <= len(listed) <= 3
 
 
 def test_crossmatch_with_upload(server: Server) -> None:
-    """C-09, C-17: the multipart body of pyvo; the result is a table with units."""
+    """C-09, C-17: multipart; the result has units."""
     from io import BytesIO
 
     from astropy.io.votable import parse_single_table
@@ -99,30 +99,30 @@ def test_crossmatch_with_upload(server: Server) -> None:
         files={"mine": content.getvalue()},
         timeout=30,
     )
-    one = AsyncTAPJob(answer.url)
-    one.run().wait(timeout=240)
-    one.raise_if_error()
-    matched = parse_single_table(BytesIO(requests.get(one.result_uri, timeout=180).content)).to_table()
+    pyvo_job = AsyncTAPJob(answer.url)
+    pyvo_job.run().wait(timeout=240)
+    pyvo_job.raise_if_error()
+    matched = parse_single_table(BytesIO(requests.get(pyvo_job.result_uri, timeout=180).content)).to_table()
     assert len(matched) == 2
     text = " ".join(str(value) for row in matched for value in row)
     assert "NGC0224" in text.replace(" ", "") and "NGC0598" in text.replace(" ", "")
 
 
 def test_astroquery_reads_our_documents(server: Server) -> None:
-    """C-01, C-18: the parser of TapPlus, which wants the prefixes to the letter."""
+    """C-01, C-18: TapPlus wants the prefixes exactly."""
     from io import BytesIO
 
     from astroquery.utils.tap.xmlparser.jobListSaxParser import JobListSaxParser
     from astroquery.utils.tap.xmlparser.jobSaxParser import JobSaxParser
 
-    one = job(server, SECONDS="0", PHASE="RUN", RUNID="mine")
-    one.wait(timeout=240)
-    (parsed,) = JobSaxParser(async_job=True).parseData(BytesIO(requests.get(one.url, timeout=180).content))
-    assert parsed.jobid == one.job_id and parsed.get_phase() == "COMPLETED"
+    pyvo_job = job(server, SECONDS="0", PHASE="RUN", RUNID="mine")
+    pyvo_job.wait(timeout=240)
+    (parsed,) = JobSaxParser(async_job=True).parseData(BytesIO(requests.get(pyvo_job.url, timeout=180).content))
+    assert parsed.jobid == pyvo_job.job_id and parsed.get_phase() == "COMPLETED"
     listed = JobListSaxParser(async_job=True).parseData(
         BytesIO(requests.get(f"{server.url}/probe/async?LAST=1", timeout=180).content)
     )
-    assert [entry.jobid for entry in listed] == [one.job_id]
+    assert [entry.jobid for entry in listed] == [pyvo_job.job_id]
 
 
 def test_creation_and_polling_as_astroquery_does_it(server: Server) -> None:

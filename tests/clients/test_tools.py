@@ -1,4 +1,4 @@
-"""curl and STILTS against a running service (C-11…C-16), and the official schema (U-006)."""
+"""curl and STILTS against a running service (C-11…C-16, U-006)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tests.tiers import require
 
 
 def run(*command: str, ok: bool = True) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    assert (done.returncode == 0) is ok, done.stdout + done.stderr
-    return done.stdout
+    process = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert (process.returncode == 0) is ok, process.stdout + process.stderr
+    return process.stdout
 
 
 def test_curl(server: Server) -> None:
@@ -36,7 +36,7 @@ def test_curl(server: Server) -> None:
 
 
 def test_curl_uploads_a_file(server: Server, tmp_path: Path) -> None:
-    """D-026: ``-F`` with a file, and the answer of /sync as a table."""
+    """D-026: ``-F`` with a file, answered by /sync."""
     require("curl")
     table = tmp_path / "t.csv"
     table.write_text("name,ra,dec\nm31,10.6847,41.2687\n")
@@ -47,7 +47,7 @@ def test_curl_uploads_a_file(server: Server, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("document", ["list", "new", "completed", "failed", "aborted", "parameters", "results"])
 def test_official_schema(server: Server, tmp_path: Path, document: str) -> None:
-    """U-006, U-070, U-081, U-084: valid against the official UWS XSD, read by an independent validator."""
+    """U-006, U-070, U-081, U-084: valid against the UWS XSD."""
     require("stilts")
     jobs = f"{server.url}/probe/async"
 
@@ -109,12 +109,12 @@ def test_stilts_runs_a_job(server: Server, tmp_path: Path) -> None:
 
 
 def test_stilts_shows_our_error(server: Server) -> None:
-    """C-14, D-050: the text comes out of the error VOTable."""
+    """C-14, D-050: text from the error VOTable."""
     require("stilts")
-    done = subprocess.run(
+    process = subprocess.run(
         ["stilts", "tapquery", f"tapurl={server.url}/crossmatch", "sync=false", "adql=x"],
         capture_output=True,
         text=True,
         timeout=120,
     )
-    assert done.returncode != 0 and "At least 1 uploaded table" in done.stdout + done.stderr
+    assert process.returncode != 0 and "At least 1 uploaded table" in process.stdout + process.stderr

@@ -1,4 +1,4 @@
-"""Jobs for the tests of documents: one that has everything, and any that can be thought of."""
+"""Jobs for tests of documents: a full one, and any."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ PENDING = Job("1", "crossmatch", None, Phase.PENDING, CREATED, 0, None)
 
 
 def document(job: Job) -> bytes:
-    """The job as the service writes it."""
+    """Return a job as the service writes it."""
     return job_xml(job, urls=URLS, info=JobInfoView.of(job, URLS))
 
 

@@ -1,4 +1,4 @@
-"""Which form an answer takes: the Accept headers that clients really send."""
+"""The form of an answer, for headers that clients send."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ JAVA_17 = "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2"
     ],
 )
 def test_job_resources(accept: str | None, form: str) -> None:
-    """U-005, C-32: XML unless JSON is named, or unless it is a browser that asks."""
+    """U-005, C-32: XML unless JSON or a browser asks."""
     assert choose(accept, JOB) == form
 
 
@@ -68,7 +68,7 @@ def test_named_types() -> None:
     st.text() | st.lists(st.sampled_from([*CHROMIUM.split(","), "*/*", ";", "q=2", "application/json"])).map(",".join)
 )
 def test_any_header_gets_one_of_the_offered_forms(accept: str) -> None:
-    """U-005: an odd header is no error, and whoever does not name HTML does not get it."""
+    """U-005: HTML only for who names it."""
     form = choose(accept, JOB)
     assert form in JOB
     assert form != "html" or ("text/html" in accept.lower() and "application/xhtml+xml" in accept.lower())

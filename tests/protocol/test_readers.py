@@ -1,4 +1,7 @@
-"""Our documents read by independent programs: pyvo, astroquery, and STILTS with the IVOA's own schemas."""
+"""Our documents read by independent programs.
+
+pyvo, astroquery, and STILTS with the IVOA's own schemas.
+"""
 
 from __future__ import annotations
 
@@ -25,31 +28,31 @@ LIST = uws.jobs_open() + uws.jobrefs(REFS, URLS) + uws.jobs_close()
 
 
 def test_pyvo_reads_a_job() -> None:
-    """C-02, C-03, C-10: all that pyvo shows of a job, from a job that has everything."""
+    """C-02, C-03, C-10: all that pyvo shows."""
     read = pyvo_uws.parse_job(BytesIO(document(FULL)))
     assert read.jobid == FULL.id and read.phase == "ERROR" and read.version == "1.1"
     assert read.runid == FULL.run_id and read.ownerid == FULL.owner
     assert read.executionduration.value == FULL.duration
-    for theirs, ours in (
+    for read_instant, instant in (
         (read.creationtime, FULL.created),
         (read.starttime, FULL.started),
         (read.endtime, FULL.ended),
         (read.destruction, FULL.destruction),
         (read.quote, FULL.quote),
     ):
-        assert round(theirs.unix * 1000) == ours  # U-008
-    assert [(one.id_, one.content) for one in read.parameters][:2] == [
-        (one.name, one.value) for one in FULL.parameters[:2]
+        assert round(read_instant.unix * 1000) == instant  # U-008
+    assert [(item.id_, item.content) for item in read.parameters][:2] == [
+        (item.name, item.value) for item in FULL.parameters[:2]
     ]
-    assert [one.href for one in read.results] == [URLS.result(FULL.id, one.id) for one in FULL.results]
-    assert [one.size for one in read.results] == [2048, 0]
+    assert [item.href for item in read.results] == [URLS.result(FULL.id, item.id) for item in FULL.results]
+    assert [item.size for item in read.results] == [2048, 0]
     assert read.errorsummary.message.content == "exit code 3 <&>"
 
 
 @settings(max_examples=30)
 @given(jobs)
 def test_pyvo_reads_any_job(job: Job) -> None:
-    """C-03: no document that we can make is one that pyvo stumbles over."""
+    """C-03: pyvo stumbles over no document."""
     job = replace(job, created=abs(job.created), destruction=None, quote=None, started=None, ended=None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # astropy doubts dates far in the future
@@ -59,8 +62,10 @@ def test_pyvo_reads_any_job(job: Job) -> None:
 def test_pyvo_reads_a_list() -> None:
     """U-050, U-061: ids, phases and creation times of all jobs."""
     read = list(pyvo_uws.parse_job_list(BytesIO(LIST)))
-    assert [(one.jobid, one.phase, one.runid) for one in read] == [(one.id, one.phase, one.run_id) for one in REFS]
-    assert [round(one.creationtime.unix * 1000) for one in read] == [one.created for one in REFS]
+    assert [(item.jobid, item.phase, item.runid) for item in read] == [
+        (item.id, item.phase, item.run_id) for item in REFS
+    ]
+    assert [round(item.creationtime.unix * 1000) for item in read] == [item.created for item in REFS]
 
 
 def test_astroquery_reads_a_job() -> None:
@@ -79,14 +84,14 @@ def test_astroquery_reads_a_job() -> None:
 # --- the IVOA's own schemas ---------------------------------------------------------------------------------------
 
 
-def official(path: Path, made: bytes) -> str:
-    """What STILTS says of a document, checked against the schemas that it carries; empty if it is valid."""
-    path.write_bytes(made)
+def official(path: Path, document: bytes) -> str:
+    """Return what STILTS finds wrong with a document."""
+    path.write_bytes(document)
     command = [require("stilts"), "xsdvalidate", "uselocals=true", f"doc={path}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-    said = (done.stdout + done.stderr).strip()
-    assert (done.returncode != 0) == bool(said), said
-    return said
+    process = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    output = (process.stdout + process.stderr).strip()
+    assert (process.returncode != 0) == bool(output), output
+    return output
 
 
 VALID: dict[str, Callable[[], bytes]] = {
@@ -121,11 +126,11 @@ BROKEN = {
 
 @pytest.mark.parametrize("fault", BROKEN)
 def test_our_schemas_agree_with_the_official_ones(fault: str, tmp_path: Path) -> None:
-    """U-006: what the standard's schema refuses, ours refuses too; so the many tests that use ours mean something."""
+    """U-006: ours refuse what the standard's refuse."""
     good, bad = BROKEN[fault]
-    made = next(one for one in (make() for make in VALID.values()) if good in one)
-    validate(made)
-    broken = made.replace(good, bad, 1)
+    document = next(item for item in (make() for make in VALID.values()) if good in item)
+    validate(document)
+    broken = document.replace(good, bad, 1)
     with pytest.raises(AssertionError, match="not valid"):
         validate(broken)
     assert official(tmp_path / "broken.xml", broken) != ""

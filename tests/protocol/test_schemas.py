@@ -27,11 +27,11 @@ JOB = document(FULL)
 )
 def test_broken_jobs_are_refused(old: bytes, new: bytes) -> None:
     """U-006, U-070…U-073, U-139."""
-    made = document(PENDING)
-    validate(made)
-    assert old in made
+    content = document(PENDING)
+    validate(content)
+    assert old in content
     with pytest.raises(AssertionError, match="not valid"):
-        validate(made.replace(old, new))
+        validate(content.replace(old, new))
 
 
 @pytest.mark.parametrize(

@@ -62,25 +62,35 @@ def test_prefixes_are_the_ones_that_clients_look_for() -> None:
 
 
 def test_values_come_back_as_they_were_given() -> None:
-    """U-077, U-078: markup, line ends of both kinds, and any script."""
+    """U-077, U-078: markup, line ends, and any script."""
     root = etree.fromstring(document(FULL))
     assert root.findtext(U + "runId") == "a b&c<é"
-    found = [(one.get("id"), one.text) for one in root.iter(U + "parameter") if one.get("byReference") != "true"]
-    assert found == [(one.name, one.value) for one in FULL.parameters if one.name not in ("pol", "tab")]
+    values = [
+        (element.get("id"), element.text)
+        for element in root.iter(U + "parameter")
+        if element.get("byReference") != "true"
+    ]
+    assert values == [
+        (element.name, element.value) for element in FULL.parameters if element.name not in ("pol", "tab")
+    ]
 
 
 def test_what_xml_can_not_hold_goes_by_reference() -> None:
-    """U-080, U-124: a URL below the job; the second value of a name has its number."""
+    """U-080, U-124: a URL below the job."""
     root = etree.fromstring(document(FULL))
-    found = {one.get("id"): one.text for one in root.iter(U + "parameter") if one.get("byReference") == "true"}
+    values = {
+        element.get("id"): element.text
+        for element in root.iter(U + "parameter")
+        if element.get("byReference") == "true"
+    }
     job = URLS.job(FULL.id)
-    assert found == {"pol": f"{job}/parameters/pol?value=2", "tab": f"{job}/parameters/tab"}
+    assert values == {"pol": f"{job}/parameters/pol?value=2", "tab": f"{job}/parameters/tab"}
 
 
 def test_results_have_absolute_urls_sizes_and_types() -> None:
     """U-061, U-081, C-10."""
     root = etree.fromstring(uws.results_xml(FULL, urls=URLS))
-    assert [dict(one.attrib) for one in root] == [
+    assert [dict(element.attrib) for element in root] == [
         {
             "id": "result",
             HREF: f"{URLS.job(FULL.id)}/results/result",
@@ -104,23 +114,25 @@ def test_the_error_stands_in_the_document() -> None:
     assert dict(summary.attrib) == {"type": "fatal", "hasDetail": "true"}
     assert summary.findtext(U + "message") == "exit code 3 <&>"
     assert FULL.error is not None
-    later = replace(FULL, error=replace(FULL.error, transient=True))
-    assert b'type="transient"' in document(later)
+    transient = replace(FULL, error=replace(FULL.error, transient=True))
+    assert b'type="transient"' in document(transient)
 
 
 def test_lists_of_parameters_and_results_are_documents_of_their_own() -> None:
-    """U-034, U-036, U-076, U-088: the same content as in the job, and no version."""
-    whole = etree.fromstring(document(FULL))
+    """U-034, U-036, U-076, U-088: content as in the job."""
+    full = etree.fromstring(document(FULL))
     for name, part in (
         ("parameters", uws.parameters_xml(FULL, urls=URLS)),
         ("results", uws.results_xml(FULL, urls=URLS)),
     ):
         validate(part)
         root = etree.fromstring(part)
-        inside = whole.find(U + name)
-        assert inside is not None
+        embedded = full.find(U + name)
+        assert embedded is not None
         assert not root.attrib and root.tag == U + name
-        assert [(dict(one.attrib), one.text) for one in root] == [(dict(one.attrib), one.text) for one in inside]
+        assert [(dict(element.attrib), element.text) for element in root] == [
+            (dict(element.attrib), element.text) for element in embedded
+        ]
 
 
 def test_job_info_tells_progress_place_and_logs() -> None:
@@ -131,30 +143,30 @@ def test_job_info_tells_progress_place_and_logs() -> None:
     assert progress is not None and progress.get("percent") == "42.5" and progress.text == "half & half"
     log = root.find(f"{U}jobInfo/{info}info/{info}log")
     assert log is not None and log.get(HREF) == f"{URLS.job(FULL.id)}/logs/stdout" and log.get("size") == "3"
-    sums = {one.get("result"): one.text for one in root.iter(info + "checksum")}
-    assert sums == {one.id: one.sha256 for one in FULL.results}
+    sums = {element.get("result"): element.text for element in root.iter(info + "checksum")}
+    assert sums == {element.id: element.sha256 for element in FULL.results}
     queued = replace(PENDING, phase=Phase.QUEUED, info={"waiting": "for a slot", "ahead": 7})
     waiting = etree.fromstring(document(queued)).find(f"{U}jobInfo/{info}info/{info}waiting")
     assert waiting is not None and waiting.get("ahead") == "7" and waiting.text == "for a slot"
 
 
 def test_running_jobs_link_to_their_live_logs() -> None:
-    """What a command prints can be read before it ends: the links are there, without sizes."""
+    """The links are there before the end, without sizes."""
     view = uws.JobInfoView.of(replace(PENDING, phase=Phase.EXECUTING), URLS)
     assert [(name, size) for name, _, size in view.logs] == [("stdout", None), ("stderr", None)]
 
 
 @given(jobs)
 def test_any_job_makes_a_valid_document(job: Job) -> None:
-    """U-006, U-008: whatever people put into a job, its document is valid and says what the job says."""
-    made = document(job)
-    validate(made)
-    root = etree.fromstring(made)
+    """U-006, U-008: valid, and true to the job."""
+    content = document(job)
+    validate(content)
+    root = etree.fromstring(content)
     assert root.findtext(U + "jobId") == job.id and root.findtext(U + "phase") == job.phase
     for name in ("quote", "creationTime", "startTime", "endTime", "destruction"):
         text = root.findtext(U + name)
         assert not text or INSTANT.fullmatch(text)
-    values = [(one.get("byReference"), one.text or "") for one in root.iter(U + "parameter")]
+    values = [(element.get("byReference"), element.text or "") for element in root.iter(U + "parameter")]
     assert len(values) == len(job.parameters)
     for parameter, (reference, text) in zip(job.parameters, values, strict=True):
         assert reference == "true" or text == parameter.value  # U-078
@@ -179,39 +191,39 @@ def ref(job: Job) -> JobRef:
     )
 )
 def test_any_list_is_valid_and_says_what_the_jobs_say(refs: list[JobRef]) -> None:
-    """U-050, U-061, U-071; the list is written as text and must be as correct as the rest."""
-    made = uws.jobs_open() + uws.jobrefs(refs, URLS) + uws.jobs_close()
-    validate(made)
-    root = etree.fromstring(made)
+    """U-050, U-061, U-071: written as text, and correct."""
+    content = uws.jobs_open() + uws.jobrefs(refs, URLS) + uws.jobs_close()
+    validate(content)
+    root = etree.fromstring(content)
     assert root.get("version") == "1.1"  # U-007
-    for one, element in zip(refs, root, strict=True):
-        assert element.get("id") == one.id and element.get(HREF) == URLS.job(one.id)
+    for job_ref, element in zip(refs, root, strict=True):
+        assert element.get("id") == job_ref.id and element.get(HREF) == URLS.job(job_ref.id)
         assert [local(child) for child in element] == (
-            ["phase", *(["runId"] if one.run_id is not None else []), "ownerId", "creationTime"]
+            ["phase", *(["runId"] if job_ref.run_id is not None else []), "ownerId", "creationTime"]
         )
-        assert element.findtext(U + "phase") == one.phase
-        assert element.findtext(U + "creationTime") == uws.format_instant(one.created)
-        if one.run_id is not None:
-            assert element.findtext(U + "runId") == uws.xml_text(one.run_id)  # U-077
+        assert element.findtext(U + "phase") == job_ref.phase
+        assert element.findtext(U + "creationTime") == uws.format_instant(job_ref.created)
+        if job_ref.run_id is not None:
+            assert element.findtext(U + "runId") == uws.xml_text(job_ref.run_id)  # U-077
         owner = element.find(U + "ownerId")
         assert owner is not None
-        assert (owner.get(NIL) == "true") == (one.owner is None)
-        assert one.owner is None or (owner.text or "") == uws.xml_text(one.owner)
+        assert (owner.get(NIL) == "true") == (job_ref.owner is None)
+        assert job_ref.owner is None or (owner.text or "") == uws.xml_text(job_ref.owner)
 
 
 def test_list_in_pieces_is_one_document() -> None:
     """U-050: a long list is sent page by page."""
     pages = [[JobRef(str(10 * page + k), Phase.QUEUED, None, None, CREATED) for k in range(3)] for page in range(3)]
-    made = uws.jobs_open() + b"".join(uws.jobrefs(page, URLS) for page in pages) + uws.jobs_close()
-    validate(made)
-    assert [one.get("id") for one in etree.fromstring(made)] == [one.id for page in pages for one in page]
+    content = uws.jobs_open() + b"".join(uws.jobrefs(page, URLS) for page in pages) + uws.jobs_close()
+    validate(content)
+    assert [item.get("id") for item in etree.fromstring(content)] == [item.id for page in pages for item in page]
 
 
 def test_base_urls_with_markup_are_escaped_in_the_list() -> None:
-    """A list is made by hand: nothing in its URLs may break it."""
+    """Nothing in the URLs may break the list."""
     urls = uws.JobUrls('http://h/a&b"<c/async')
-    made = uws.jobs_open() + uws.jobrefs([ref(FULL)], urls) + uws.jobs_close()
-    assert etree.fromstring(made)[0].get(HREF) == urls.job(FULL.id)
+    content = uws.jobs_open() + uws.jobrefs([ref(FULL)], urls) + uws.jobs_close()
+    assert etree.fromstring(content)[0].get(HREF) == urls.job(FULL.id)
 
 
 def test_json_says_what_the_xml_says() -> None:
@@ -221,10 +233,10 @@ def test_json_says_what_the_xml_says() -> None:
     for name in "jobId runId ownerId phase quote creationTime startTime endTime destruction".split():
         assert body[name] == root.findtext(U + name), name
     assert str(body["executionDuration"]) == root.findtext(U + "executionDuration")
-    shown = [(one.get("id"), one.text) for one in root.iter(U + "parameter")]
-    assert [(one["id"], one["value"]) for one in body["parameters"]] == shown
-    assert [(one["id"], one["href"]) for one in body["results"]] == [
-        (one.get("id"), one.get(HREF)) for one in root.iter(U + "result")
+    values = [(item.get("id"), item.text) for item in root.iter(U + "parameter")]
+    assert [(item["id"], item["value"]) for item in body["parameters"]] == values
+    assert [(item["id"], item["href"]) for item in body["results"]] == [
+        (item.get("id"), item.get(HREF)) for item in root.iter(U + "result")
     ]
     assert body["errorSummary"]["message"] == root.findtext(f"{U}errorSummary/{U}message")
     listed = uws.jobs_json([ref(FULL)], URLS)["jobs"][0]

@@ -140,14 +140,14 @@ def test_last() -> None:
 
 
 @given(st.integers(0, 253_402_300_799_999_999))
-def test_after_keeps_exactly_what_is_strictly_later(us: int) -> None:
+def test_after_keeps_exactly_what_is_strictly_later(microseconds: int) -> None:
     """U-055: clients send microseconds, jobs have milliseconds; later than the number means later than the instant."""
-    text = (EPOCH + timedelta(microseconds=us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    text = (EPOCH + timedelta(microseconds=microseconds)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     text = text if text[4] == "-" else f"{text:0>27}"
     limit = parse_after(text)
-    assert limit == us // 1000
+    assert limit == microseconds // 1000
     for created in (limit - 1, limit, limit + 1):
-        assert (created > limit) == (created * 1000 > us)
+        assert (created > limit) == (created * 1000 > microseconds)
     assert parse_after(None) is None
 
 

@@ -42,13 +42,13 @@ BARE: dict[str, Any] = {"parameters": (), "uploads": None, "results": (), "maxre
 
 def test_availability_says_what_is_wrong() -> None:
     """V-020."""
-    made = availability_xml(False, up_since=CREATED, notes=("the database can't be reached", "a \x00 b"))
-    validate(made)
-    root = etree.fromstring(made)
+    document = availability_xml(False, up_since=CREATED, notes=("the database can't be reached", "a \x00 b"))
+    validate(document)
+    root = etree.fromstring(document)
     name = f"{{{AVAILABILITY_NS}}}"
     assert root.findtext(name + "available") == "false"
     assert root.findtext(name + "upSince") == format_instant(CREATED)
-    assert [one.text for one in root.findall(name + "note")] == ["the database can't be reached", "a \ufffd b"]
+    assert [element.text for element in root.findall(name + "note")] == ["the database can't be reached", "a \ufffd b"]
     validate(availability_xml(True))
     assert b"<vosi:available>true<" in availability_xml(True)
 
@@ -61,11 +61,11 @@ def test_pyvo_reads_availability() -> None:
 
 def test_capabilities_name_all_resources() -> None:
     """U-170, D-001…D-003, V-010…V-013: siblings under one URL, each with its standard's id."""
-    made = capabilities_xml(APPLICATION, BASE)
-    validate(made)
-    root = etree.fromstring(made)
-    found = {one.get("standardID"): one.findtext("interface/accessURL") for one in root}
-    assert found == {
+    document = capabilities_xml(APPLICATION, BASE)
+    validate(document)
+    root = etree.fromstring(document)
+    by_name = {element.get("standardID"): element.findtext("interface/accessURL") for element in root}
+    assert by_name == {
         "ivo://ivoa.net/std/VOSI#capabilities": f"{BASE}/capabilities",
         "ivo://ivoa.net/std/VOSI#availability": f"{BASE}/availability",
         "ivo://ivoa.net/std/UWS#rest-1.1": f"{BASE}/async",
@@ -73,46 +73,46 @@ def test_capabilities_name_all_resources() -> None:
         None: f"{BASE}/sync",
     }
     assert not root.findall(".//securityMethod")  # V-002
-    assert {one.get("use") for one in root.iter("accessURL")} == {"full"}
+    assert {element.get("use") for element in root.iter("accessURL")} == {"full"}
 
 
 def test_capabilities_without_examples_do_not_name_them() -> None:
     """D-005: what would answer 404 is not announced."""
     bare = Application("bare", "Bare", "", ("true",))
-    made = capabilities_xml(bare, BASE)
-    validate(made)
-    assert b"examples" not in made and b"param" not in made
+    document = capabilities_xml(bare, BASE)
+    validate(document)
+    assert b"examples" not in document and b"param" not in document
 
 
 def test_parameters_are_described() -> None:
     """V-010: names, units, UCDs, types, and DALI's own parameters where they are taken (D-024…D-026)."""
     root = etree.fromstring(capabilities_xml(APPLICATION, BASE))
-    interfaces = [one for one in root.iter("interface") if one.find("param") is not None]
-    assert [one.findtext("accessURL") for one in interfaces] == [f"{BASE}/async", f"{BASE}/sync"]
+    interfaces = [element for element in root.iter("interface") if element.find("param") is not None]
+    assert [element.findtext("accessURL") for element in interfaces] == [f"{BASE}/async", f"{BASE}/sync"]
     for interface in interfaces:
-        found = {one.findtext("name"): one for one in interface.iter("param")}
-        assert list(found) == ["RADIUS", "POS", "TAG", "UPLOAD", "RESPONSEFORMAT", "MAXREC"]
-        radius = found["RADIUS"]
+        by_name = {element.findtext("name"): element for element in interface.iter("param")}
+        assert list(by_name) == ["RADIUS", "POS", "TAG", "UPLOAD", "RESPONSEFORMAT", "MAXREC"]
+        radius = by_name["RADIUS"]
         assert radius.get("use") == "required" and radius.get("std") == "false"
         assert (radius.findtext("unit"), radius.findtext("ucd")) == ("arcsec", "pos.angDistance")
-        circle = found["POS"].find("dataType")
+        circle = by_name["POS"].find("dataType")
         assert circle is not None and circle.text == "double"
         assert circle.get("arraysize") == "3" and circle.get("extendedType") == "circle"
-        assert found["UPLOAD"].get("use") == "required" and found["MAXREC"].get("std") == "true"
+        assert by_name["UPLOAD"].get("use") == "required" and by_name["MAXREC"].get("std") == "true"
 
 
 def test_pyvo_reads_capabilities() -> None:
-    """V-014: an independent reader; the only elements that it does not know describe parameters."""
-    with warnings.catch_warnings(record=True) as caught:
+    """V-014: unknown elements describe parameters alone."""
+    with warnings.catch_warnings(record=True) as caught_warnings:
         warnings.simplefilter("always")
         read = pyvo_vosi.parse_capabilities(BytesIO(capabilities_xml(APPLICATION, BASE)))
-    assert {one.category for one in caught} == {UnknownElementWarning}
+    assert {item.category for item in caught_warnings} == {UnknownElementWarning}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         pyvo_vosi.parse_capabilities(BytesIO(capabilities_xml(replace(APPLICATION, **BARE), BASE)))
-    jobs = next(one for one in read if one.standardid == "ivo://ivoa.net/std/UWS#rest-1.1")
+    jobs = next(item for item in read if item.standardid == "ivo://ivoa.net/std/UWS#rest-1.1")
     assert jobs.interfaces[0].accessurls[0].content == f"{BASE}/async"
-    assert {one.interfaces[0].accessurls[0].use for one in read} == {"full"}
+    assert {item.interfaces[0].accessurls[0].use for item in read} == {"full"}
 
 
 def test_http_dates() -> None:

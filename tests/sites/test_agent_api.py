@@ -20,6 +20,7 @@ from uws_service.domain.job import Job, Parameter, Phase
 from uws_service.sites.agent_api import Agents
 from uws_service.sites.settings import Fetch
 from uws_service.store import Store
+from uws_service.web.faces import STANDARDS
 
 DATA = b"result\n"
 DIGEST = hashlib.sha256(DATA).hexdigest()
@@ -47,7 +48,7 @@ async def job(store: Store) -> Job:
 
 @pytest.fixture
 def agents(store: Store, tmp_path: Path) -> Agents:
-    return Agents(store, Depot.open(str(tmp_path / "depot")), load_applications([]), Fetch())
+    return Agents(store, Depot.open(str(tmp_path / "depot")), load_applications([], STANDARDS), Fetch())
 
 
 async def hand_over(agents: Agents, who: AgentIdentity, name: str = "result") -> dict[str, Any]:

@@ -21,6 +21,7 @@ from uws_service.applications.files import load_application
 from uws_service.cli import run
 from uws_service.domain.errors import ConfigurationError
 from uws_service.soda.index import Index, from_json, to_json
+from uws_service.web.faces import STANDARDS
 
 DID = "ivo://x/y"
 
@@ -214,7 +215,7 @@ def test_descriptors_that_are_wrong(folder: Path, text: str, message: str) -> No
     """The error names the field."""
     (folder / "a.yaml").write_text(f"name: a\ntitle: b\ndescription: c\n{text}\n")
     with pytest.raises(ConfigurationError, match=message):
-        load_application(folder / "a.yaml")
+        load_application(folder / "a.yaml", STANDARDS)
 
 
 PEAK = """

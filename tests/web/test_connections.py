@@ -1,4 +1,4 @@
-"""Connections that are too large, too slow or too many, against the service as it is served: others go on."""
+"""Connections too large, too slow or too many: others go on."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PROMPT_SECONDS = 10.0
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One service for all tests."""
+    """Yield one service for all tests."""
     running = Server(tmp_path_factory.mktemp("limited"), program=("-c", LIMITED))
     running.start()
     yield running
@@ -36,7 +36,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def connect(server: Server, data: bytes = b"") -> socket.socket:
-    """A connection over which this was sent."""
+    """Return a connection over which bytes were sent."""
     connection = socket.create_connection(("127.0.0.1", server.port), 10)
     with contextlib.suppress(OSError):  # closed before all was taken
         connection.sendall(data)
@@ -44,7 +44,7 @@ def connect(server: Server, data: bytes = b"") -> socket.socket:
 
 
 def answer_of(connection: socket.socket, seconds: float = 5) -> bytes:
-    """All that comes until the connection is closed."""
+    """Return all bytes until the connection is closed."""
     connection.settimeout(seconds)
     received = b""
     with contextlib.suppress(ConnectionError):
@@ -55,7 +55,7 @@ def answer_of(connection: socket.socket, seconds: float = 5) -> bytes:
 
 
 def require_service(server: Server) -> None:
-    """A bystander is answered in time, and a job of theirs runs."""
+    """Check that a bystander is answered, and their job runs."""
     began = time.monotonic()
     with httpx2.Client(base_url=server.url, timeout=PROMPT_SECONDS) as client:
         assert client.get("/sleep/async").status_code == 200
@@ -94,9 +94,9 @@ def test_heads_that_are_large_enough(server: Server) -> None:
     for fields in (b"a: b\r\n" * 98, b"a: " + b"x" * 60_000 + b"\r\n"):
         data = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n%sConnection: close\r\n\r\n" % fields
         assert answer_of(connect(server, data)).startswith(b"HTTP/1.1 200 ")
-    many = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20
+    pipelined = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20
     last = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-    assert answer_of(connect(server, many + last)).count(b" 200 OK") == 21
+    assert answer_of(connect(server, pipelined + last)).count(b" 200 OK") == 21
 
 
 def _requests(kind: str) -> bytes:
@@ -110,7 +110,10 @@ def _requests(kind: str) -> bytes:
 
 @pytest.mark.parametrize("kind", ["nothing", "half a head", "a slow body", "idle"])
 def test_too_many_connections(server: Server, kind: str) -> None:
-    """More than there are descriptors; each new one gets in at the cost of those that keep the service waiting."""
+    """More than there are descriptors.
+
+    Each new one gets in at the cost of those that keep the service waiting.
+    """
     assert server.process is not None
     connections = []
     try:
@@ -121,12 +124,15 @@ def test_too_many_connections(server: Server, kind: str) -> None:
             require_service(server)
         assert psutil.Process(server.process.pid).num_fds() < 1024 - 200
     finally:
-        for one in connections:
-            one.close()
+        for connection in connections:
+            connection.close()
 
 
 def test_slow_heads_and_bodies(server: Server) -> None:
-    """Bytes that come one by one keep a connection open only so long; others that are slow are served."""
+    """Single bytes keep a connection open only so long.
+
+    Others that are slow are served.
+    """
     drips = {kind: connect(server, data) for kind, data in {"head": HEAD + b"a: ", "body": BODY}.items()}
     patient = connect(server, HEAD + b"Content-Length: 40004\r\nConnection: close\r\n\r\na=1&")
     silent = connect(server)
@@ -134,25 +140,25 @@ def test_slow_heads_and_bodies(server: Server) -> None:
     ended: dict[str, float] = {}
     while len(ended) < 2 and time.monotonic() - began < 90:
         time.sleep(1)
-        for kind, one in drips.items():
-            one.settimeout(0.01)
+        for kind, connection in drips.items():
+            connection.settimeout(0.01)
             with contextlib.suppress(TimeoutError):
-                if kind not in ended and b" 408 " in one.recv(1000):
+                if kind not in ended and b" 408 " in connection.recv(1000):
                     ended[kind] = time.monotonic() - began
             with contextlib.suppress(OSError):
-                one.sendall(b"x")
+                connection.sendall(b"x")
         if time.monotonic() - began < 39:
             patient.sendall(b"b" * 1000)
     assert 19 < ended["head"] < 60 and 29 < ended["body"] < 80
     assert answer_of(silent) == b""
-    for one in drips.values():
-        one.close()
+    for connection in drips.values():
+        connection.close()
     patient.close()
     require_service(server)
 
 
 def test_an_answer_that_nobody_takes(server: Server) -> None:
-    """Its connection is ended; one that is taken slowly is not."""
+    """Its connection is ended; a slow reader's is not."""
     assert server.process is not None
     process = psutil.Process(server.process.pid)
     with httpx2.Client(base_url=server.url, timeout=30) as client:
@@ -163,18 +169,18 @@ def test_an_answer_that_nobody_takes(server: Server) -> None:
     takers = [connect(server, request) for _ in range(5)]
     slow = connect(server, request)
     slow.settimeout(10)
-    taken = 0
+    received = 0
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         time.sleep(0.5)
-        taken += len(slow.recv(40_000))
-        ports = {one.raddr.port for one in process.net_connections("tcp") if one.raddr}
-        if not ports & {one.getsockname()[1] for one in takers}:
+        received += len(slow.recv(40_000))
+        ports = {entry.raddr.port for entry in process.net_connections("tcp") if entry.raddr}
+        if not ports & {taker.getsockname()[1] for taker in takers}:
             break
     else:
         pytest.fail("the answers wait for ever")
     assert slow.getsockname()[1] in ports
-    rest = len(answer_of(slow, 30))
-    assert taken + rest > 12_000_000
-    for one in takers:
-        one.close()
+    remaining = len(answer_of(slow, 30))
+    assert received + remaining > 12_000_000
+    for taker in takers:
+        taker.close()

@@ -1,4 +1,7 @@
-"""The readers of forms: the bytes that clients really send, cut anywhere; limits; bodies that are broken."""
+"""Readers of forms, with the bytes that clients send.
+
+They are cut anywhere; limits; bodies that are broken.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ URLENCODED = "application/x-www-form-urlencoded"
 
 @dataclass
 class Sink:
-    """Keeps a file in memory, with the limit that the depot has."""
+    """A file in memory, with the depot's limit."""
 
     data: bytearray = field(default_factory=bytearray)
     closed: bool = False
@@ -47,7 +50,7 @@ class Sink:
 
 @dataclass
 class Outcome:
-    """A form, or the error that it ended with; and all sinks that were opened."""
+    """A form or its error, and all sinks."""
 
     form: Form | None
     error: UwsError | None
@@ -55,9 +58,9 @@ class Outcome:
 
     @property
     def shown(self) -> Any:
-        """For comparisons."""
-        what = self.form or (type(self.error), str(self.error))
-        return what, [bytes(one.data) for one in self.sinks] if self.form else None
+        """Return what comparisons need."""
+        content = self.form or (type(self.error), str(self.error))
+        return content, [bytes(sink.data) for sink in self.sinks] if self.form else None
 
 
 def read(content_type: str | None, pieces: Iterable[bytes], limits: FormLimits = LIMITS, **headers: str) -> Outcome:
@@ -73,15 +76,15 @@ def read(content_type: str | None, pieces: Iterable[bytes], limits: FormLimits =
         sinks.append(Sink())
         return sinks[-1]
 
-    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    sent_headers = {name.replace("_", "-"): value for name, value in headers.items()}
     if content_type is not None:
-        given["content-type"] = content_type
+        sent_headers["content-type"] = content_type
     try:
-        form = asyncio.run(read_form(given, stream(), limits=limits, open_file=open_file))
+        form = asyncio.run(read_form(sent_headers, stream(), limits=limits, open_file=open_file))
     except UwsError as error:
-        assert all(one.aborted for one in sinks), "what was begun must be undone"
+        assert all(sink.aborted for sink in sinks), "what was begun must be undone"
         return Outcome(None, error, sinks)
-    assert all(one.closed and not one.aborted for one in sinks)
+    assert all(sink.closed and not sink.aborted for sink in sinks)
     return Outcome(form, None, sinks)
 
 
@@ -91,14 +94,14 @@ def fields(outcome: Outcome) -> list[tuple[str, str]]:
 
 
 def files(outcome: Outcome) -> list[tuple[str, str, str | None, bytes]]:
-    """Name, file name, media type and content of each file."""
+    """Return name, file name, type and content of files."""
     assert outcome.form is not None, outcome.error
-    contents = [bytes(one.data) for one in outcome.sinks]
+    contents = [bytes(sink.data) for sink in outcome.sinks]
     for part, content in zip(outcome.form.files, contents, strict=True):
         assert part.stored == Stored(len(content), hashlib.sha256(content).hexdigest())
     return [
-        (one.name, one.filename, one.media_type, content)
-        for one, content in zip(outcome.form.files, contents, strict=True)
+        (file.name, file.filename, file.media_type, content)
+        for file, content in zip(outcome.form.files, contents, strict=True)
     ]
 
 
@@ -202,11 +205,11 @@ Content-Type: image/fits
 """
     ),
 )
-SEEN = {"STILTS": STILTS, "pyvo": PYVO, "curl": CURL, "browser": BROWSER}
+CLIENT_FORMS = {"STILTS": STILTS, "pyvo": PYVO, "curl": CURL, "browser": BROWSER}
 
 
 def test_stilts() -> None:
-    """C-16, U-126: an empty line first, a quoted boundary with < and >, the type before the name, CRLF in values."""
+    """C-16, U-126: odd boundaries, types before names, CRLF."""
     outcome = read(STILTS[0], [STILTS[1]])
     assert fields(outcome) == [
         ("REQUEST", "doQuery"),
@@ -217,14 +220,14 @@ def test_stilts() -> None:
 
 
 def test_pyvo() -> None:
-    """Files have no type; an empty one is a file too."""
+    """Files have no type; an empty one counts too."""
     outcome = read(PYVO[0], [PYVO[1]])
     assert fields(outcome) == [("RUNID", "R1"), ("UPLOAD", "t1,param:t1;t2,param:t2")]
     assert files(outcome) == [("t1", "t1", None, VOTABLE), ("t2", "t2", None, b"")]
 
 
 def test_curl_and_browser() -> None:
-    """Quotes in file names, empty fields, files that were not chosen, zero bytes."""
+    """Quotes in file names, empty fields, zero bytes."""
     assert files(read(CURL[0], [CURL[1]])) == [("f", 'a;b "c".csv', "text/csv", b"ra,dec\r\n1,2\r\n")]
     outcome = read(BROWSER[0], [BROWSER[1]])
     assert fields(outcome) == [("TAG", "")]
@@ -236,7 +239,7 @@ def test_curl_and_browser() -> None:
 
 @pytest.mark.parametrize("library", [requests, httpx2], ids=["requests", "httpx"])
 def test_python_libraries(library: Any) -> None:
-    """What they make of names that are not ASCII, and of values of several lines."""
+    """Names that are not ASCII, values of several lines."""
     data, upload = {"TAG": ["é\n2", ""], "Ω": "x"}, {"f": ("é ü.csv", io.BytesIO(b"\r\n--a"), "text/csv")}
     request = library.Request("POST", "http://h/", data=data, files=upload)
     if library is requests:
@@ -248,36 +251,36 @@ def test_python_libraries(library: Any) -> None:
 
 
 def test_file_names_in_the_style_of_mail() -> None:
-    """RFC 7578 forbids ``filename*``, some libraries send it all the same: a file, and not a value."""
+    """``filename*`` makes a file, though RFC 7578 forbids it."""
     body = part("f; x\"; filename*=UTF-8''%C3%A9%20u.csv; y=\"", "1,2")
     assert files(read(KIND, [body])) == [("f; x", "é u.csv", None, b"1,2")]
-    both = part('f"; filename="a.csv"; filename*=UTF-8\'\'b.csv; y="', "1,2")
-    assert files(read(KIND, [both])) == [("f", "a.csv", None, b"1,2")]
+    body = part('f"; filename="a.csv"; filename*=UTF-8\'\'b.csv; y="', "1,2")
+    assert files(read(KIND, [body])) == [("f", "a.csv", None, b"1,2")]
 
 
-@pytest.mark.parametrize("client", SEEN)
+@pytest.mark.parametrize("client", CLIENT_FORMS)
 def test_cut_in_two_anywhere(client: str) -> None:
-    """Each position at which the network may part the body."""
-    kind, body = SEEN[client]
-    whole = read(kind, [body]).shown
+    """The network may part the body at any position."""
+    kind, body = CLIENT_FORMS[client]
+    expected = read(kind, [body]).shown
     for position in range(len(body) + 1):
-        assert read(kind, [body[:position], body[position:]]).shown == whole, position
+        assert read(kind, [body[:position], body[position:]]).shown == expected, position
 
 
 @settings(max_examples=60, deadline=None)
-@given(client=st.sampled_from(sorted(SEEN)), data=st.data())
+@given(client=st.sampled_from(sorted(CLIENT_FORMS)), data=st.data())
 def test_cut_into_any_pieces(client: str, data: st.DataObject) -> None:
     """Also single bytes and empty pieces."""
-    kind, body = SEEN[client]
+    kind, body = CLIENT_FORMS[client]
     cuts = data.draw(st.lists(st.integers(0, len(body)), max_size=40).map(sorted))
     pieces = [body[start:end] for start, end in zip([0, *cuts], [*cuts, len(body)], strict=True)]
     assert read(kind, pieces).shown == read(kind, [body]).shown
 
 
-@pytest.mark.parametrize("client", SEEN)
+@pytest.mark.parametrize("client", CLIENT_FORMS)
 def test_cut_short_anywhere(client: str) -> None:
-    """A body that ends before its last boundary is refused, wherever it ends, and nothing is left of its files."""
-    kind, body = SEEN[client]
+    """A body that ends early is refused, its files undone."""
+    kind, body = CLIENT_FORMS[client]
     for length in range(body.rindex(b"--")):
         outcome = read(kind, [body[:length]])
         assert isinstance(outcome.error, UsageError) and outcome.error.status == 400, length
@@ -287,15 +290,15 @@ def test_cut_short_anywhere(client: str) -> None:
 KIND = "multipart/form-data; boundary=b"
 
 
-def part(name: str, value: str = "v", more: str = "", end: str = "--b--\r\n") -> bytes:
-    return f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n{more}\r\n{value}\r\n{end}'.encode()
+def part(name: str, value: str = "v", extra: str = "", end: str = "--b--\r\n") -> bytes:
+    return f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n{extra}\r\n{value}\r\n{end}'.encode()
 
 
 @settings(max_examples=60, deadline=None)
 @given(
     values=st.lists(
         st.tuples(
-            st.text("abÜ漢_ ;=", min_size=1, max_size=9).filter(lambda one: one.strip() == one),
+            st.text("abÜ漢_ ;=", min_size=1, max_size=9).filter(lambda text: text.strip() == text),
             st.binary(max_size=60),
             st.booleans(),
         ),
@@ -305,7 +308,7 @@ def part(name: str, value: str = "v", more: str = "", end: str = "--b--\r\n") ->
 )
 @example(values=[("a", b"\r\n--", True), ("a", b"\r\n--b", True)], step=1)
 def test_any_content(values: Sequence[tuple[str, bytes, bool]], step: int) -> None:
-    """Whatever a file holds comes back byte by byte; text comes back if it is text."""
+    """Files and text come back byte by byte."""
     boundary = b"no-content-has-this"
     body = bytearray()
     for name, content, is_file in values:
@@ -323,7 +326,7 @@ def test_any_content(values: Sequence[tuple[str, bytes, bool]], step: int) -> No
     if not values:
         return  # a form without parts: taken or refused with words, which `read` has seen to
     assert fields(outcome) == decoded
-    assert [(one[0], one[3]) for one in files(outcome)] == [one[:2] for one in values if one[2]]
+    assert [(file[0], file[3]) for file in files(outcome)] == [file[:2] for file in values if file[2]]
 
 
 @settings(max_examples=150, deadline=None)
@@ -332,7 +335,7 @@ def test_any_content(values: Sequence[tuple[str, bytes, bool]], step: int) -> No
 @example(b"--b--")
 @example(b"--b\r\nContent-Disposition\r\n\r\nv\r\n--b--")
 def test_any_bytes(body: bytes) -> None:
-    """No body ends in anything but a form or words for the client."""
+    """No body ends in anything but a form or an error."""
     for kind in (KIND, URLENCODED):
         outcome = read(kind, [body])
         assert outcome.error is None or isinstance(outcome.error, UsageError)
@@ -351,15 +354,23 @@ BROKEN = {
     "no headers": (KIND, b"--b\r\n\r\nv\r\n--b--", r"no Content-Disposition|can't be read"),
     "no name": (KIND, b'--b\r\nContent-Disposition: form-data; x="a"\r\n\r\nv\r\n--b--', "with a name"),
     "attachment": (KIND, part("a").replace(b"form-data", b"attachment"), "no Content-Disposition: form-data"),
-    "base64": (KIND, part("a", more="Content-Transfer-Encoding: base64\r\n"), "Content-Transfer-Encoding is not taken"),
+    "base64": (
+        KIND,
+        part("a", extra="Content-Transfer-Encoding: base64\r\n"),
+        "Content-Transfer-Encoding is not taken",
+    ),
     "name in Latin-1": (KIND, part("e").replace(b'"e"', b'"\xe9"'), "name is not text in UTF-8"),
     "file name in Latin-1": (KIND, part('f"; filename="e').replace(b'"e"', b'"\xe9"'), "file's name is not text"),
     "value in Latin-1": (KIND, part("a", "v").replace(b"\r\nv", b"\r\n\xe9"), "'a' is not text in UTF-8"),
-    "unknown charset": (KIND, part("a", more=CHARSET("klingon")), "'klingon', which is not taken here; allowed: utf-8"),
-    "charset of bytes": (KIND, part("a", more=CHARSET("hex")), "'hex', which is not taken"),
-    "not ASCII": (KIND, part("a", "\x80", more=CHARSET("us-ascii")), "not text in US-ASCII"),
-    "charset of names": (KIND, part("a", "\x80", more=CHARSET("idna")), "'idna', which is not taken"),
-    "charset with NUL": (KIND, part("a", more=CHARSET("a\0b")), r"not taken|can't be read"),
+    "unknown charset": (
+        KIND,
+        part("a", extra=CHARSET("klingon")),
+        "'klingon', which is not taken here; allowed: utf-8",
+    ),
+    "charset of bytes": (KIND, part("a", extra=CHARSET("hex")), "'hex', which is not taken"),
+    "not ASCII": (KIND, part("a", "\x80", extra=CHARSET("us-ascii")), "not text in US-ASCII"),
+    "charset of names": (KIND, part("a", "\x80", extra=CHARSET("idna")), "'idna', which is not taken"),
+    "charset with NUL": (KIND, part("a", extra=CHARSET("a\0b")), r"not taken|can't be read"),
     "a header without end": (KIND, b"--b\r\nX: " + b"x" * 90_000, "can't be read"),
     "a thousand headers": (KIND, b"--b\r\n" + b"X: y\r\n" * 1000 + b"\r\nv\r\n--b--", "can't be read"),
     "value in Latin-1, urlencoded": (URLENCODED, b"a=%E9", "'a' is not text in UTF-8"),
@@ -370,22 +381,22 @@ BROKEN = {
 @pytest.mark.parametrize("case", BROKEN)
 def test_broken_bodies(case: str) -> None:
     """400, with what is wrong."""
-    kind, body, told = BROKEN[case]
+    kind, body, message = BROKEN[case]
     outcome = read(kind, [body])
     assert outcome.error is not None and outcome.error.status == 400
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=message):
         raise outcome.error
 
 
 @pytest.mark.parametrize("charset", ["utf-8", "UTF8", '"utf-8"', "ISO-8859-1", "windows-1252", "latin1"])
 def test_charsets(charset: str) -> None:
     """A text part may tell its own."""
-    body = part("a", "VALUE", more=CHARSET(charset)).replace(b"VALUE", "é".encode(charset.strip('"')))
+    body = part("a", "VALUE", extra=CHARSET(charset)).replace(b"VALUE", "é".encode(charset.strip('"')))
     assert fields(read(KIND, [body])) == [("a", "é")]
 
 
 def test_oddities_that_are_taken() -> None:
-    """Names of headers and types in any case; spaces around the boundary; bytes after the end."""
+    """Any case, spaces around the boundary, bytes after the end."""
     first = b"--b\r\ncontent-DISPOSITION:form-data;name=a\r\n\r\nv\r\n"
     second = b'--b\r\nX-Other: 1\r\nContent-Disposition: Form-Data; name="c"\r\n\r\n\r\n--b--\r\n'
     outcome = read("Multipart/Form-Data; charset=x; boundary=b", [b"\r\n", first, second, b"epilogue"])
@@ -404,7 +415,7 @@ def test_oddities_that_are_taken() -> None:
     ],
 )  # fmt: skip
 def test_urlencoded(body: bytes, expected: list[tuple[str, str]]) -> None:
-    """C-30: in order, with repetitions; both spellings of a space; stray signs lead to nothing worse."""
+    """C-30: in order, with repetitions; both spellings of spaces."""
     for kind in (URLENCODED, "Application/X-WWW-Form-Urlencoded; charset=UTF-8"):
         assert fields(read(kind, [body])) == expected
         assert fields(read(kind, [body[n : n + 1] for n in range(len(body))])) == expected
@@ -413,7 +424,7 @@ def test_urlencoded(body: bytes, expected: list[tuple[str, str]]) -> None:
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.text(min_size=1, max_size=9), st.text(max_size=30)), max_size=20))
 def test_urlencoded_round_trip(pairs: list[tuple[str, str]]) -> None:
-    """Whatever urllib makes of texts is read as these texts."""
+    """What urllib writes is read as the same texts."""
     from urllib.parse import urlencode
 
     encodable = [(a, b) for a, b in pairs if (a + b).encode("utf-8", "replace").decode() == a + b]
@@ -421,7 +432,10 @@ def test_urlencoded_round_trip(pairs: list[tuple[str, str]]) -> None:
 
 
 def test_other_types() -> None:
-    """U-125: a POST without a body needs no type; any other body is refused with what is taken."""
+    """U-125: a POST without a body needs no type.
+
+    Any other body is refused with what is taken.
+    """
     assert fields(read(None, [])) == [] and fields(read("text/plain", [b""])) == []
     for kind in (None, "application/json", "text/plain", "nonsense", "multipart/mixed; boundary=b"):
         outcome = read(kind, [b"{}"])
@@ -429,8 +443,8 @@ def test_other_types() -> None:
 
 
 def many(count: int, *, filename: str = "") -> bytes:
-    named = f'"; filename="{filename}' if filename else ""
-    return b"".join(part(f"n{number}{named}", end="") for number in range(count)) + b"--b--"
+    disposition = f'"; filename="{filename}' if filename else ""
+    return b"".join(part(f"n{number}{disposition}", end="") for number in range(count)) + b"--b--"
 
 
 LIMIT_CASES = {
@@ -452,26 +466,31 @@ LIMIT_CASES = {
 
 @pytest.mark.parametrize("case", LIMIT_CASES)
 def test_limits(case: str) -> None:
-    """413, with the limit's name and size; what had been written is undone."""
-    kind, pieces, headers, told = LIMIT_CASES[case]
+    """413 with the limit's name and size; nothing stays."""
+    kind, pieces, headers, message = LIMIT_CASES[case]
     outcome = read(kind, pieces, **headers)
-    assert isinstance(outcome.error, TooLarge) and told in str(outcome.error), outcome.error
+    assert isinstance(outcome.error, TooLarge) and message in str(outcome.error), outcome.error
 
 
 def test_at_the_limits() -> None:
-    """What is exactly as large as allowed is taken; what counts is the text, not how it was escaped."""
+    """What is exactly as large as allowed is taken.
+
+    What counts is the text, not how it was escaped.
+    """
     assert len(fields(read(KIND, [many(20)]))) == 20
     assert len(files(read(KIND, [many(3, filename="f")]))) == 3
     assert len(fields(read(URLENCODED, [b"a=1&" * 20]))) == 20
     assert fields(read(URLENCODED, [b"a=" + b"%41" * 1000])) == [("a", "A" * 1000)]
     assert fields(read(KIND, [part("a", "x" * 1000)])) == [("a", "x" * 1000)]
-    (one,) = files(read(KIND, [part('f"; filename="x', "x" * 50_000)]))
-    assert len(one[3]) == 50_000
+    (file,) = files(read(KIND, [part('f"; filename="x', "x" * 50_000)]))
+    assert len(file[3]) == 50_000
 
 
 def test_file_part_is_a_plain_value() -> None:
     """What the rest of the service sees of a file."""
     outcome = read(CURL[0], [CURL[1]])
     assert outcome.form is not None
-    (one,) = outcome.form.files
-    assert one == FilePart("f", 'a;b "c".csv', "text/csv", Stored(13, hashlib.sha256(b"ra,dec\r\n1,2\r\n").hexdigest()))
+    (file,) = outcome.form.files
+    assert file == FilePart(
+        "f", 'a;b "c".csv', "text/csv", Stored(13, hashlib.sha256(b"ra,dec\r\n1,2\r\n").hexdigest())
+    )

@@ -1,4 +1,4 @@
-"""Requests that are made to be expensive: the event loop goes on, so that nobody else waits for them."""
+"""Expensive requests: the event loop goes on for others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ACCEPT = {"xml": "text/xml", "json": "application/json", "html": "text/html,appl
 
 
 class Watched:
-    """A service, a client of it, and the watch on its event loop."""
+    """A service, a client, and the watch on its loop."""
 
     def __init__(self, folder: Path) -> None:
         self.watch = folder / "watch"
@@ -36,7 +36,7 @@ class Watched:
         self.server = Server(folder, settings, program=("-m", "tests.watched", "serve"))
 
     def require_swift(self, answer: httpx2.Response, *statuses: int) -> None:
-        """The answer has one of the statuses, and making it did not hold up the event loop."""
+        """Check the status, and that the event loop went on."""
         httpx2.get(f"{self.server.url}/livez", timeout=60)  # by then the watch has written down the last pause
         cpu, wall = longest_pauses(self.watch)
         assert answer.status_code in statuses, answer.text[:300]
@@ -45,16 +45,19 @@ class Watched:
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    """One service for all tests."""
-    found = Watched(tmp_path_factory.mktemp("watched"))
-    found.server.start()
-    yield found
-    found.server.stop()
+    """Yield one service for all tests."""
+    service = Watched(tmp_path_factory.mktemp("watched"))
+    service.server.start()
+    yield service
+    service.server.stop()
 
 
 @pytest.fixture
 def client(watched: Watched) -> Iterator[httpx2.Client]:
-    """A client; what the service did before its first request does not count."""
+    """Return a client.
+
+    What the service did before its first request does not count.
+    """
     with httpx2.Client(base_url=watched.server.url, timeout=120) as client:
         client.get("/livez")
         longest_pauses(watched.watch)
@@ -73,7 +76,7 @@ def multipart(*parts: tuple[str, str, bytes]) -> dict[str, object]:
 
 @pytest.mark.parametrize("charset", ["punycode", "utf-7", "idna", "unicode_escape", "utf-16", "cp932", "zlib", "x\0y"])
 def test_charsets(watched: Watched, client: httpx2.Client, charset: str) -> None:
-    """Codecs of Python's that are slow, or no charsets at all, are refused by name."""
+    """Slow codecs of Python are refused by name."""
     answer = client.post(JOBS, **multipart(("TAG", f"text/plain; charset={charset}", b"a" * 200_000)))  # type: ignore[arg-type]
     watched.require_swift(answer, 400)
     assert "utf-8, us-ascii, iso-8859-1, windows-1252" in answer.text
@@ -99,7 +102,7 @@ VALUES = {"markup": b"<&\r" * (MIB // 3), "boundaries": b"\r\n--X" * (MIB // 5)}
 
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
 def test_documents_of_large_jobs(watched: Watched, client: httpx2.Client, value: bytes) -> None:
-    """A job with as many bytes of values as is allowed: made, changed, run, and shown in every form."""
+    """A job with the most bytes of values, in every form."""
     form = multipart(*((f"P{number}", "text/plain", value) for number in range(15)))
     answer = client.post(JOBS, **form)  # type: ignore[arg-type]
     watched.require_swift(answer, 303)
@@ -148,8 +151,8 @@ def test_queries_of_urls(watched: Watched, client: httpx2.Client) -> None:
     for query in ("&" * 50_000, "%41" * 15_000, "a=1&" * 12_000, "LAST=" + "1" * 50_000, "WAIT=" + "1" * 50_000):
         for method in ("GET", "POST"):
             watched.require_swift(client.request(method, f"{JOBS}?{query}"), 200, 303, 400, 413)
-    made = client.post(JOBS, data={"TAG": "1"}).headers["location"]
-    assert client.get(f"{made}/parameters/TAG?value={'1' * 5000}").status_code == 404
+    job = client.post(JOBS, data={"TAG": "1"}).headers["location"]
+    assert client.get(f"{job}/parameters/TAG?value={'1' * 5000}").status_code == 404
 
 
 @pytest.mark.parametrize("name", ["CIRCLE", "POLYGON", "POS", "BAND", "POL", "ID"])

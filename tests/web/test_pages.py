@@ -1,4 +1,4 @@
-"""Pages for people: well formed, escaped, without script, with what the life cycle allows."""
+"""Pages for people: well formed, escaped, without script."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ APPLICATION = Application(
 
 
 def parsed(page: str) -> Any:
-    """The page as a browser sees it; checked for what every page must and must not have."""
+    """Parse a page, and check what every page must have."""
     assert page.startswith("<!DOCTYPE html>\n")
     tree = html.document_fromstring(page)
     assert tree.get("lang") == "en" and tree.findtext(".//title")
@@ -63,23 +63,23 @@ def parsed(page: str) -> Any:
         assert not [name for name in element.attrib if name == "style" or name.startswith("on")], element.attrib
         for name in ("href", "action"):
             assert element.get(name, "https:").startswith(("http:", "https:", "#main", "/")), element.attrib
-    ids = [one.get("id") for one in tree.iter() if one.get("id")]
+    ids = [element.get("id") for element in tree.iter() if element.get("id")]
     assert len(ids) == len(set(ids))
-    labels = {one.get("for") for one in tree.iter("label")}
-    for one in [*tree.iter("input"), *tree.iter("select"), *tree.iter("progress")]:
-        assert one.get("id") in labels, f"no label: {one.attrib}"
-    for one in tree.iter():
+    labels = {element.get("for") for element in tree.iter("label")}
+    for element in [*tree.iter("input"), *tree.iter("select"), *tree.iter("progress")]:
+        assert element.get("id") in labels, f"no label: {element.attrib}"
+    for element in tree.iter():
         for name in ("aria-labelledby", "aria-describedby"):
-            assert one.get(name) is None or one.get(name) in ids
+            assert element.get(name) is None or element.get(name) in ids
     return tree
 
 
 def links(tree: Any) -> set[str]:
-    return {one.get("href") for one in tree.iter("a")}
+    return {element.get("href") for element in tree.iter("a")}
 
 
 def buttons(tree: Any) -> dict[str, tuple[str, str, str, str]]:
-    """Text of each button → method and action of its form, name and value."""
+    """Return form method, action, name and value by button."""
     return {
         button.text_content(): (form.get("method"), form.get("action"), button.get("name", ""), button.get("value", ""))
         for form in tree.iter("form")
@@ -98,7 +98,7 @@ def test_root_lists_applications_and_their_resources() -> None:
 
 
 def test_the_form_has_an_input_for_each_parameter() -> None:
-    """U-122, U-123: multipart, and PHASE=RUN only from its own button."""
+    """U-122, U-123: multipart; PHASE=RUN only from its own button."""
     tree = parsed(pages.application_page(APPLICATION, BASE))
     [form] = tree.findall(".//form")
     assert form.get("enctype") == "multipart/form-data"
@@ -108,10 +108,10 @@ def test_the_form_has_an_input_for_each_parameter() -> None:
         "Create": ("post", jobs_url, "", ""),
     }
     inputs: dict[str, list[Any]] = {}
-    for one in form.xpath(".//input|.//select"):
-        inputs.setdefault(one.get("name"), []).append(one)
+    for element in form.xpath(".//input|.//select"):
+        inputs.setdefault(element.get("name"), []).append(element)
     assert list(inputs) == [
-        *[one.name for one in APPLICATION.parameters],
+        *[spec.name for spec in APPLICATION.parameters],
         *"RESPONSEFORMAT MAXREC UPLOAD file1 file2 EXECUTIONDURATION".split(),
     ]
 
@@ -126,11 +126,11 @@ def test_the_form_has_an_input_for_each_parameter() -> None:
     assert attributes("MAXREC") == none | {"type": "number", "min": "0", "max": "2000", "step": "1", "value": "100"}
     assert attributes("EXECUTIONDURATION")["max"] == "7200" and attributes("EXECUTIONDURATION")["value"] == "600"
     assert len(inputs["TAG"]) == 3 and len(inputs["POS"]) == 1
-    assert [one.get("value") for one in inputs["UPLOAD"]] == ["table1,param:file1", None]
-    assert [one.get("required") is not None for one in inputs["UPLOAD"]] == [True, False]
-    assert [one.text for one in inputs["KIND"][0]] == ["a", EVIL]
-    assert [one.text for one in inputs["FLAG"][0]] == [None, "true", "false"]
-    assert [one.text for one in inputs["RESPONSEFORMAT"][0] if one.get("selected") is not None] == ["csv"]
+    assert [element.get("value") for element in inputs["UPLOAD"]] == ["table1,param:file1", None]
+    assert [element.get("required") is not None for element in inputs["UPLOAD"]] == [True, False]
+    assert [element.text for element in inputs["KIND"][0]] == ["a", EVIL]
+    assert [element.text for element in inputs["FLAG"][0]] == [None, "true", "false"]
+    assert [element.text for element in inputs["RESPONSEFORMAT"][0] if element.get("selected") is not None] == ["csv"]
 
 
 def test_parameters_are_described() -> None:
@@ -145,9 +145,9 @@ def test_parameters_are_described() -> None:
 
 
 def test_examples_are_command_lines_that_can_be_pasted() -> None:
-    """D-017: quoted for a shell; a file part where an upload refers to one."""
+    """D-017: quoted for a shell, with file parts for uploads."""
     tree = parsed(pages.application_page(APPLICATION, BASE))
-    lines = [shlex.split(one.text_content()) for one in tree.findall(".//pre")]
+    lines = [shlex.split(element.text_content()) for element in tree.findall(".//pre")]
     jobs_url, sync = f"{BASE}/crossmatch/async", f"{BASE}/crossmatch/sync"
     option = "--data-urlencode"
     pairs = [option, "POS=1 2 0.5", option, "TAG=it's", option, "TAG=$HOME"]
@@ -168,14 +168,14 @@ def test_a_bare_application_has_a_page_too() -> None:
 def test_the_list_shows_phases_and_filters() -> None:
     """U-050…U-053: a link for each phase, the chosen ones marked."""
     refs = [JobRef(str(number), phase, EVIL, EVIL, CREATED) for number, phase in enumerate(Phase)]
-    chosen = frozenset({Phase.HELD, Phase.ERROR})
-    tree = parsed(pages.jobs_page(APPLICATION, refs, URLS, chosen, 10))
+    chosen_phases = frozenset({Phase.HELD, Phase.ERROR})
+    tree = parsed(pages.jobs_page(APPLICATION, refs, URLS, chosen_phases, 10))
     assert {f"{URLS.jobs}?PHASE={phase}" for phase in Phase} | {URLS.job(ref.id) for ref in refs} <= links(tree)
-    assert {one.text for one in tree.findall(".//a[@aria-current]")} == chosen
-    assert [one.text for one in tree.findall(".//tbody//span")] == list(Phase)
+    assert {element.text for element in tree.findall(".//a[@aria-current]")} == chosen_phases
+    assert [element.text for element in tree.findall(".//tbody//span")] == list(Phase)
     assert "10 jobs" in tree.text_content() and tree.text_content().count(EVIL) >= 20
     assert f"{URLS.jobs}?PHASE=ERROR&PHASE=HELD&LAST=100" in links(tree)  # the list was cut: there may be more
-    assert not any("LAST" in one for one in links(parsed(pages.jobs_page(APPLICATION, refs, URLS, None, 11))))
+    assert not any("LAST" in element for element in links(parsed(pages.jobs_page(APPLICATION, refs, URLS, None, 11))))
     assert "No jobs here" in parsed(pages.jobs_page(APPLICATION, [], URLS, None, 11)).text_content()
 
 
@@ -191,7 +191,7 @@ ALLOWED = {
 
 @pytest.mark.parametrize("phase", list(Phase))
 def test_buttons_and_refresh_follow_the_phase(phase: Phase) -> None:
-    """U-024, U-026, U-027, U-108: the forms send just what a program would; only active jobs' pages reload."""
+    """U-024, U-026, U-027, U-108: forms send what programs would."""
     tree = parsed(pages.job_page(replace(PENDING, phase=phase), APPLICATION, [], URLS, CREATED))
     job = URLS.job(PENDING.id)
     possible = {
@@ -199,11 +199,11 @@ def test_buttons_and_refresh_follow_the_phase(phase: Phase) -> None:
         "Abort": ("post", f"{job}/phase", "PHASE", "ABORT"),
         "Delete": ("post", job, "ACTION", "DELETE"),
     }
-    wanted = ALLOWED.get(phase, set()) | {"Delete"}
-    assert buttons(tree) == {name: what for name, what in possible.items() if name in wanted}
+    expected = ALLOWED.get(phase, set()) | {"Delete"}
+    assert buttons(tree) == {name: form for name, form in possible.items() if name in expected}
     refresh = tree.findall(".//meta[@http-equiv='refresh']")
     active = phase in {Phase.QUEUED, Phase.EXECUTING, Phase.SUSPENDED, Phase.UNKNOWN}
-    assert [one.get("content") for one in refresh] == (["3"] if active else [])
+    assert [element.get("content") for element in refresh] == (["3"] if active else [])
     badge = tree.find(f".//span[@class='phase {phase.lower()}']")
     assert badge is not None and badge.text == phase
 
@@ -235,6 +235,27 @@ def test_a_job_is_shown_with_all_that_is_known() -> None:
     assert tree.find(".//time").get("datetime").endswith("Z")  # U-008
 
 
+def test_an_abort_is_no_error() -> None:
+    """An owner's abort is a notice, other failures are errors."""
+    abort = ErrorSummary("Aborted at the owner's request.", reason="Aborted")
+    tree = parsed(pages.job_page(replace(PENDING, phase=Phase.ABORTED, error=abort), APPLICATION, [], URLS, CREATED))
+    assert tree.find(".//section[@class='error']") is None
+    notice = tree.find(".//section[@class='notice']")
+    assert notice is not None and "Aborted at the owner's request." in notice.text_content()
+    failed = replace(PENDING, phase=Phase.ERROR, error=replace(abort, reason="NodeLost"))
+    tree = parsed(pages.job_page(failed, APPLICATION, [], URLS, CREATED))
+    assert tree.find(".//section[@class='error']") is not None
+
+
+@pytest.mark.parametrize("state", list(AttemptState))
+def test_the_page_of_an_aborted_job_reloads_until_its_attempt_is_closed(state: AttemptState) -> None:
+    """The attempt's logs come after the job's end."""
+    attempt = Attempt("x", 1, "local", "a", "", state=state)
+    page = pages.job_page(replace(PENDING, phase=Phase.ABORTED), APPLICATION, [attempt], URLS, CREATED)
+    refreshes = parsed(page).findall(".//meta[@http-equiv='refresh']")
+    assert bool(refreshes) is (state is not AttemptState.CLOSED)
+
+
 def test_a_waiting_job_says_for_what() -> None:
     """The reason, and how many are ahead."""
     queued = replace(PENDING, phase=Phase.QUEUED, info={"waiting": "waiting for a free slot", "ahead": 7})
@@ -243,10 +264,10 @@ def test_a_waiting_job_says_for_what() -> None:
 
 
 def test_what_a_form_left_empty_is_not_listed() -> None:
-    """A browser sends every field; those without a value are counted, not shown."""
-    given_ = (Parameter("A", "x"), Parameter("B", ""), Parameter("C", "", upload="k", size=0), Parameter("D", " "))
-    tree = parsed(pages.job_page(replace(PENDING, parameters=given_), APPLICATION, [], URLS, CREATED))
-    assert [one.text_content() for one in tree.findall(".//tbody/tr/th")] == ["A", "D"]
+    """Fields without a value are counted, not shown."""
+    parameters = (Parameter("A", "x"), Parameter("B", ""), Parameter("C", "", upload="k", size=0), Parameter("D", " "))
+    tree = parsed(pages.job_page(replace(PENDING, parameters=parameters), APPLICATION, [], URLS, CREATED))
+    assert [element.text_content() for element in tree.findall(".//tbody/tr/th")] == ["A", "D"]
     assert "2 without a value are not shown" in tree.text_content()
 
 
@@ -266,7 +287,7 @@ def test_any_job_has_a_page(job: Job) -> None:
 
 
 def test_errors() -> None:
-    """U-001: the page of an error says what the text says; that of a job's error has no HTTP status to show."""
+    """U-001: the page says what the text says."""
     tree = parsed(pages.error_page(404, EVIL, EVIL, EVIL))
     assert tree.text_content().count(EVIL) >= 3 and "HTTP status 404" in tree.text_content()
     assert "HTTP status" not in parsed(pages.error_page(200, "ExitCode", "3", "")).text_content()
@@ -285,16 +306,16 @@ def test_errors() -> None:
     ],
 )
 def test_style_sheet_and_icon_are_found(page: str) -> None:
-    """Each page links to the files that exist, below the service's public root."""
+    """Each page links to the files that exist."""
     tree = parsed(page)
-    linked = [one.get("href") for one in tree.findall(".//link")]
+    linked = [element.get("href") for element in tree.findall(".//link")]
     assert len(linked) == 2
     for url in linked:
         assert url.startswith(f"{BASE}/static/") and (STATIC / url.rpartition("/")[2]).is_file()
 
 
 def test_the_policy_allows_no_script() -> None:
-    """The headers of each page: own style and forms, nothing else."""
+    """Pages may have their own style and forms alone."""
     policy = dict(part.strip().split(" ", 1) for part in pages.HEADERS["content-security-policy"].split(";"))
     assert policy["default-src"] == "'none'" and "script-src" not in policy
     assert policy["frame-ancestors"] == policy["base-uri"] == "'none'"

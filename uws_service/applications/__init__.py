@@ -1,4 +1,4 @@
-"""Applications: what may be run, declared in YAML, checked, and turned into what a site needs to run it."""
+"""Applications: declared in YAML, checked, prepared for sites."""
 
 from uws_service.applications.files import load_applications
 from uws_service.applications.launch import launch
@@ -6,9 +6,7 @@ from uws_service.applications.model import (
     AccessSpec,
     Application,
     Bound,
-    CatalogueSpec,
     Example,
-    ImagesSpec,
     Limits,
     MaxrecSpec,
     ParameterSpec,
@@ -18,20 +16,21 @@ from uws_service.applications.model import (
 )
 from uws_service.applications.parameters import Checked, check
 from uws_service.applications.reference import descriptor_reference
+from uws_service.applications.standard import PLAIN, Standard
 
 __all__ = [
+    "PLAIN",
     "AccessSpec",
     "Application",
     "Bound",
-    "CatalogueSpec",
     "Checked",
     "Example",
-    "ImagesSpec",
     "Limits",
     "MaxrecSpec",
     "ParameterSpec",
     "Resources",
     "ResultSpec",
+    "Standard",
     "UploadSpec",
     "check",
     "descriptor_reference",

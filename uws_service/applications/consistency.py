@@ -1,4 +1,4 @@
-"""What a schema can't say about a descriptor: parts that must fit each other. Pure."""
+"""What a schema can't say about a descriptor. Pure."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from uws_service.applications.literals import FLOATS, INTEGERS, TEXTS, check_lit
 from uws_service.applications.model import PLACEHOLDER, Application, Bound, Example, ParameterSpec
 from uws_service.applications.parameters import check
 from uws_service.applications.provenance import STANDARD, UWS_WORDS
+from uws_service.applications.standard import PLAIN
 from uws_service.domain.errors import UsageError
 from uws_service.domain.job import Parameter
 
@@ -23,7 +24,7 @@ SHAPES = {"point": ("2",), "circle": ("3",), "polygon": ("*",), "interval": ("2"
 
 
 def inconsistencies(application: Application) -> Iterator[Problem]:
-    """Everything that is wrong; nothing if the application can be used."""
+    """Yield every problem; none if the application is usable."""
     problems = [*_parameters(application), *_command(application), *_results(application), *_bounds(application)]
     if application.access is not None and application.access.anonymous:
         closed = [name for name in ("groups", "scopes") if getattr(application.access, name)]
@@ -34,55 +35,59 @@ def inconsistencies(application: Application) -> Iterator[Problem]:
     if not problems:
         for index, example in enumerate(application.examples):
             yield from (
-                ([*["examples", index, "parameters"], *path], what) for path, what in _example(application, example)
+                ([*["examples", index, "parameters"], *path], message)
+                for path, message in _example(application, example)
             )
 
 
 def _parameters(application: Application) -> Iterator[Problem]:
     names: set[str] = set()
-    for index, one in enumerate(application.parameters):
-        where = ["parameters", index]
-        if one.name.upper() in names:
-            yield [*where, "name"], f"{one.name!r} is declared twice (names do not depend on case)"
-        if one.name.upper() in STANDARD | UWS_WORDS and not application.protocol:
-            yield [*where, "name"], f"{one.name!r} has a meaning of its own in UWS or DALI; choose another"
-        names.add(one.name.upper())
-        yield from (([*where, field], what) for field, what in _parameter(one))
+    for index, spec in enumerate(application.parameters):
+        path = ["parameters", index]
+        if spec.name.upper() in names:
+            yield [*path, "name"], f"{spec.name!r} is declared twice (names do not depend on case)"
+        if spec.name.upper() in STANDARD | UWS_WORDS and application.standard is PLAIN:
+            yield [*path, "name"], f"{spec.name!r} has a meaning of its own in UWS or DALI; choose another"
+        names.add(spec.name.upper())
+        yield from (([*path, field], message) for field, message in _parameter(spec))
 
 
-def _parameter(one: ParameterSpec) -> Iterator[tuple[str, str]]:
-    """Fields of one parameter that do not fit each other."""
-    numeric = one.datatype in FLOATS or one.datatype in INTEGERS
-    if one.minimum is not None and one.maximum is not None and one.minimum > one.maximum:
-        yield "minimum", f"{one.minimum:g} is above the maximum of {one.maximum:g}"
+def _parameter(spec: ParameterSpec) -> Iterator[tuple[str, str]]:
+    """Yield fields of a parameter that contradict each other."""
+    numeric = spec.datatype in FLOATS or spec.datatype in INTEGERS
+    if spec.minimum is not None and spec.maximum is not None and spec.minimum > spec.maximum:
+        yield "minimum", f"{spec.minimum:g} is above the maximum of {spec.maximum:g}"
     for field in ("minimum", "maximum"):
-        if getattr(one, field) is not None and not numeric:
-            yield field, f"values of datatype {one.datatype} have no order; use it with numbers only"
-    if one.xtype in SHAPES:
-        kinds = sorted(FLOATS) if one.xtype != "interval" else [*sorted(FLOATS), *INTEGERS]
-        if one.datatype not in kinds:
-            yield "xtype", f"{one.xtype!r} needs a datatype of {', '.join(kinds)}, not {one.datatype}"
-        if one.arraysize not in SHAPES[one.xtype]:
-            yield "xtype", f"{one.xtype!r} needs the arraysize {SHAPES[one.xtype][0]!r}, not {one.arraysize or 'none'}"
-    elif one.xtype in ("timestamp", "uri") and one.datatype not in TEXTS:
-        yield "xtype", f"{one.xtype!r} needs the datatype char, not {one.datatype}"
-    if one.file and one.repeated:
+        if getattr(spec, field) is not None and not numeric:
+            yield field, f"values of datatype {spec.datatype} have no order; use it with numbers only"
+    if spec.xtype in SHAPES:
+        kinds = sorted(FLOATS) if spec.xtype != "interval" else [*sorted(FLOATS), *INTEGERS]
+        if spec.datatype not in kinds:
+            yield "xtype", f"{spec.xtype!r} needs a datatype of {', '.join(kinds)}, not {spec.datatype}"
+        if spec.arraysize not in SHAPES[spec.xtype]:
+            yield (
+                "xtype",
+                f"{spec.xtype!r} needs the arraysize {SHAPES[spec.xtype][0]!r}, not {spec.arraysize or 'none'}",
+            )
+    elif spec.xtype in ("timestamp", "uri") and spec.datatype not in TEXTS:
+        yield "xtype", f"{spec.xtype!r} needs the datatype char, not {spec.datatype}"
+    if spec.file and spec.repeated:
         yield "repeated", "a file parameter takes one file; declare several parameters, or take tables as uploads"
-    if one.file and one.default is not None and not one.default.lower().startswith(("http://", "https://")):
-        yield "default", f"{one.default!r} is not allowed; the default of a file parameter is an http(s) URL"
-    if one.required and one.default is not None:
+    if spec.file and spec.default is not None and not spec.default.lower().startswith(("http://", "https://")):
+        yield "default", f"{spec.default!r} is not allowed; the default of a file parameter is an http(s) URL"
+    if spec.required and spec.default is not None:
         yield "default", "a required parameter never takes its default; leave one of the two out"
-    for field, text in [*(("options", text) for text in one.options), ("default", one.default)]:
+    for field, text in [*(("options", text) for text in spec.options), ("default", spec.default)]:
         try:
-            if text is not None and not one.file:
-                check_literal(one, text)
+            if text is not None and not spec.file:
+                check_literal(spec, text)
         except UsageError as error:
             yield field, error.message
 
 
 def _command(application: Application) -> Iterator[Problem]:
-    values = {one.name.upper() for one in application.parameters if not one.file}
-    files = {one.name.upper() for one in application.parameters if one.file}
+    values = {spec.name.upper() for spec in application.parameters if not spec.file}
+    files = {spec.name.upper() for spec in application.parameters if spec.file}
     scripts = _scripts(application.command)
     for index, element in enumerate(application.command):
         for kind, name in PLACEHOLDER.findall(element):
@@ -100,8 +105,11 @@ def _command(application: Application) -> Iterator[Problem]:
 
 
 def _scripts(command: tuple[str, ...]) -> set[int]:
-    """Which words of the command a shell takes as its script, also behind ``env``, ``timeout`` and the like."""
-    found: set[int] = set()
+    """Return indices of words that a shell takes as its script.
+
+    The shell may stand behind ``env``, ``timeout`` and the like.
+    """
+    scripts: set[int] = set()
     for shell, word in enumerate(command):
         if PurePosixPath(word).name not in SHELLS:
             continue
@@ -114,18 +122,18 @@ def _scripts(command: tuple[str, ...]) -> set[int]:
         if index < len(command) and command[index] == "--":
             index += 1
         if script and index < len(command):
-            found.add(index)
-    return found
+            scripts.add(index)
+    return scripts
 
 
 def _results(application: Application) -> Iterator[Problem]:
-    ids = [one.id for one in application.results]
-    formats = [index for index, one in enumerate(application.results) if one.formats]
-    for index, one in enumerate(application.results):
-        if one.id in ids[:index]:
-            yield ["results", index, "id"], f"{one.id!r} is declared twice"
-        if one.path.startswith("/") or ".." in one.path.split("/"):
-            yield ["results", index, "path"], f"{one.path!r} must lie in the output folder"
+    ids = [result.id for result in application.results]
+    formats = [index for index, result in enumerate(application.results) if result.formats]
+    for index, result in enumerate(application.results):
+        if result.id in ids[:index]:
+            yield ["results", index, "id"], f"{result.id!r} is declared twice"
+        if result.path.startswith("/") or ".." in result.path.split("/"):
+            yield ["results", index, "path"], f"{result.path!r} must lie in the output folder"
         if index in formats[1:]:
             yield (
                 ["results", index, "formats"],
@@ -145,22 +153,30 @@ def _bounds(application: Application) -> Iterator[Problem]:
             f"{application.maxrec.default} is above the maximum of {application.maxrec.maximum}",
         )
     if application.uploads is not None and application.uploads.minimum > application.uploads.maximum:
-        what = f"{application.uploads.minimum} is above the maximum of {application.uploads.maximum}"
-        yield ["uploads", "minimum"], what
+        message = f"{application.uploads.minimum} is above the maximum of {application.uploads.maximum}"
+        yield ["uploads", "minimum"], message
 
 
 def _example(application: Application, example: Example) -> Iterator[Problem]:
-    """An example must be a request that the application takes; the file parts that it names count as sent."""
-    known = {one.name.upper() for one in application.parameters} | STANDARD | UWS_WORDS
-    given: list[Parameter] = []
+    """Check that the application takes an example's request.
+
+    The file parts that it names count as sent.
+    """
+    declared = {spec.name.upper() for spec in application.parameters} | STANDARD | UWS_WORDS
+    parameters: list[Parameter] = []
     for name, value in example.parameters.items():
-        if name.upper() not in known:
-            yield [name], f"{name} is not declared; declared: {', '.join(sorted(known - STANDARD - UWS_WORDS))}"
-        given += [Parameter(name, _text(one)) for one in (value if isinstance(value, tuple) else (value,))]
-    parts = [pair.partition(",")[2] for one in given if one.name.upper() == "UPLOAD" for pair in one.value.split(";")]
-    given += [Parameter(uri[6:], "file", upload="example") for uri in parts if uri.startswith("param:")]
+        if name.upper() not in declared:
+            yield [name], f"{name} is not declared; declared: {', '.join(sorted(declared - STANDARD - UWS_WORDS))}"
+        parameters += [Parameter(name, _text(single)) for single in (value if isinstance(value, tuple) else (value,))]
+    parts = [
+        pair.partition(",")[2]
+        for parameter in parameters
+        if parameter.name.upper() == "UPLOAD"
+        for pair in parameter.value.split(";")
+    ]
+    parameters += [Parameter(uri[6:], "file", upload="example") for uri in parts if uri.startswith("param:")]
     try:
-        check(application, given)
+        check(application, parameters)
     except UsageError as error:
         yield [], error.message
 

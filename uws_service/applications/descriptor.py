@@ -1,4 +1,4 @@
-"""From a descriptor that fits the JSON Schema to an `Application`: human sizes and durations, defaults. Pure."""
+"""A descriptor that fits the schema as an `Application`. Pure."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from uws_service.applications.model import (
     AccessSpec,
     Application,
     Bound,
-    CatalogueSpec,
     DataTokenSpec,
     Example,
-    ImagesSpec,
     Limits,
     MaxrecSpec,
     ParameterSpec,
@@ -23,23 +21,23 @@ from uws_service.applications.model import (
     ResultSpec,
     UploadSpec,
 )
-from uws_service.applications.protocols import completed
+from uws_service.applications.standard import Standard
 
 _SIZES = {"": 1, "B": 1, "K": 10**3, "KB": 10**3, "KIB": 2**10, "M": 10**6, "MB": 10**6, "MIB": 2**20,
           "G": 10**9, "GB": 10**9, "GIB": 2**30, "T": 10**12, "TB": 10**12, "TIB": 2**40}  # fmt: skip
 _SECONDS = {"": 1, "s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
-def size(value: int | str) -> int:
-    """Bytes from a number or a text such as 512MiB."""
+def parse_size(value: int | str) -> int:
+    """Return bytes of a number or a text like 512MiB."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", str(value))
     if match is None or match[2].upper() not in _SIZES:
         raise ValueError(value)
     return int(float(match[1]) * _SIZES[match[2].upper()])
 
 
-def seconds(value: int | str) -> int:
-    """Seconds from a number or a text such as 2h."""
+def parse_seconds(value: int | str) -> int:
+    """Return seconds of a number or a text like 2h."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", str(value))
     if match is None or match[2] not in _SECONDS:
         raise ValueError(value)
@@ -47,13 +45,13 @@ def seconds(value: int | str) -> int:
 
 
 def _text(value: Any) -> str:
-    """A scalar as the user would have written it."""
+    """Return a scalar as its author would write it."""
     return ("true" if value else "false") if isinstance(value, bool) else str(value)
 
 
 def _parameter(raw: Mapping[str, Any]) -> ParameterSpec:
     values = dict(raw)
-    values["options"] = tuple(_text(one) for one in raw.get("options", ()))
+    values["options"] = tuple(_text(option) for option in raw.get("options", ()))
     if "default" in raw:
         values["default"] = _text(raw["default"])
     if "arraysize" in raw:
@@ -64,8 +62,8 @@ def _parameter(raw: Mapping[str, Any]) -> ParameterSpec:
 def _bound(raw: Mapping[str, Any] | None, fallback: Bound) -> Bound:
     if raw is None:
         return fallback
-    highest = seconds(raw["maximum"]) if "maximum" in raw else fallback.maximum
-    default = seconds(raw["default"]) if "default" in raw else fallback.default
+    highest = parse_seconds(raw["maximum"]) if "maximum" in raw else fallback.maximum
+    default = parse_seconds(raw["default"]) if "default" in raw else fallback.default
     return Bound(min(default, highest) if highest and "default" not in raw else default, highest)
 
 
@@ -77,27 +75,17 @@ def _access(raw: Mapping[str, Any]) -> AccessSpec:
     return AccessSpec(raw.get("anonymous", False), tuple(raw.get("groups", ())), tuple(raw.get("scopes", ())))
 
 
-def _catalogue(raw: Mapping[str, Any]) -> CatalogueSpec:
-    return CatalogueSpec(
-        raw.get("folder", ""), raw.get("postgresql", ""), tuple(raw.get("schemas", ())), raw.get("sample", False)
-    )
-
-
-def _images(raw: Mapping[str, Any]) -> ImagesSpec:
-    return ImagesSpec(raw["index"], raw.get("keys", ""), raw.get("cutouts", 500), size(raw.get("size", "1GiB")))
-
-
 def _digest(raw: Mapping[str, Any]) -> str:
-    """Return what tells a descriptor without a version from its earlier and later states."""
+    """Return a digest as version of a descriptor without one."""
     text = json.dumps(raw, sort_keys=True, default=str)
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
-def application(raw: Mapping[str, Any]) -> Application:
-    """The application of a valid descriptor."""
-    raw = completed(raw)
+def build_application(raw: Mapping[str, Any], standard: Standard) -> Application:
+    """Return the application of a valid descriptor."""
+    raw = standard.complete(raw)
     limits, resources, uploads = raw.get("limits", {}), raw.get("resources", {}), raw.get("uploads")
-    standard, ordinary = Limits(), Resources()
+    usual_limits, usual = Limits(), Resources()
     return Application(
         name=raw["name"],
         title=raw["title"],
@@ -105,44 +93,46 @@ def application(raw: Mapping[str, Any]) -> Application:
         command=tuple(raw["command"]),
         image=raw.get("image", ""),
         version=str(raw.get("version", "")) or _digest(raw),
-        parameters=tuple(_parameter(one) for one in raw.get("parameters", ())),
+        parameters=tuple(_parameter(parameter) for parameter in raw.get("parameters", ())),
         uploads=None
         if uploads is None
         else UploadSpec(
             minimum=uploads.get("minimum", 0),
             maximum=uploads.get("maximum", 1),
-            size=size(uploads.get("size", "256MiB")),
+            size=parse_size(uploads.get("size", "256MiB")),
             description=uploads.get("description", ""),
         ),
         resources=Resources(
-            cpu=float(resources.get("cpu", ordinary.cpu)),
-            memory=size(resources.get("memory", ordinary.memory)),
-            disk=size(resources.get("disk", ordinary.disk)),
-            gpus=resources.get("gpus", ordinary.gpus),
+            cpu=float(resources.get("cpu", usual.cpu)),
+            memory=parse_size(resources.get("memory", usual.memory)),
+            disk=parse_size(resources.get("disk", usual.disk)),
+            gpus=resources.get("gpus", usual.gpus),
         ),
         limits=Limits(
-            execution_duration=_bound(limits.get("execution_duration"), standard.execution_duration),
-            retention=_bound(limits.get("retention"), standard.retention),
-            output=size(limits.get("output", standard.output)),
-            attempts=limits.get("attempts", standard.attempts),
-            sync_duration=seconds(limits.get("sync_duration", standard.sync_duration)),
+            execution_duration=_bound(limits.get("execution_duration"), usual_limits.execution_duration),
+            retention=_bound(limits.get("retention"), usual_limits.retention),
+            output=parse_size(limits.get("output", usual_limits.output)),
+            attempts=limits.get("attempts", usual_limits.attempts),
+            sync_duration=parse_seconds(limits.get("sync_duration", usual_limits.sync_duration)),
         ),
-        results=tuple(ResultSpec(**{"required": True, **one}) for one in raw["results"]),
+        results=tuple(ResultSpec(**{"required": True, **result}) for result in raw["results"]),
         maxrec=MaxrecSpec(**raw["maxrec"]) if "maxrec" in raw else None,
         examples=tuple(
             Example(
-                one["name"],
-                one.get("description", "").strip(),
-                {key: tuple(value) if isinstance(value, list) else value for key, value in one["parameters"].items()},
+                example["name"],
+                example.get("description", "").strip(),
+                {
+                    key: tuple(value) if isinstance(value, list) else value
+                    for key, value in example["parameters"].items()
+                },
             )
-            for one in raw.get("examples", ())
+            for example in raw.get("examples", ())
         ),
         bulk=raw.get("bulk", {}).get("maximum", 0),
         refuses_unknown=raw.get("unknown_parameters", "note") == "error",
         archive=raw.get("archive", False),
         access=_access(raw["access"]) if "access" in raw else None,
-        protocol=raw.get("protocol", ""),
-        catalogue=_catalogue(raw["catalogue"]) if "catalogue" in raw else None,
-        images=_images(raw["images"]) if "images" in raw else None,
+        standard=standard,
+        section=standard.read_section(raw[standard.section]) if standard.section else None,
         data_token=_data_token(raw["data_token"]) if "data_token" in raw else None,
     )

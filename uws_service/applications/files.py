@@ -1,11 +1,10 @@
-"""Descriptors from YAML files: validated against the JSON Schema, errors with file, line and field."""
+"""Descriptors from YAML files; errors with file, line, field."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,9 @@ import jsonschema
 import yaml
 
 from uws_service.applications.consistency import Problem, inconsistencies
-from uws_service.applications.descriptor import application as built
+from uws_service.applications.descriptor import build_application
 from uws_service.applications.model import Application
+from uws_service.applications.standard import PLAIN, Standard
 from uws_service.domain.errors import ConfigurationError
 
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -23,7 +23,10 @@ BUILTIN = PACKAGE / "apps"
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML with the scalars of version 1.2: ``no``, ``1:30``, ``010`` and dates are texts, ``1e6`` is a number."""
+    """YAML with the scalars of version 1.2.
+
+    ``no``, ``1:30``, ``010`` and dates are texts, ``1e6`` is a number.
+    """
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 -- typed so by the library
 
@@ -39,7 +42,10 @@ for _tag, _form, _first in (
 
 
 def schema_path() -> Path:
-    """The JSON Schema: beside the package in a checkout, inside it when installed."""
+    """Return the path of the JSON Schema.
+
+    It is beside the package in a checkout, inside it when installed.
+    """
     for folder in (PACKAGE / "schemas", PACKAGE.parent / "schemas"):
         if (folder / "application.schema.json").is_file():
             return folder / "application.schema.json"
@@ -47,12 +53,35 @@ def schema_path() -> Path:
 
 
 @cache
-def _validator() -> jsonschema.Draft202012Validator:
-    return jsonschema.Draft202012Validator(json.loads(schema_path().read_text(encoding="utf-8")))
+def _schema_text() -> str:
+    return schema_path().read_text(encoding="utf-8")
 
 
-def load_applications(paths: Iterable[Path], *, builtin: bool = True) -> dict[str, Application]:
-    """Applications by name from files and folders of ``*.yaml``.
+def _schema(standards: Iterable[Standard]) -> dict[str, Any]:
+    """Return the JSON Schema of descriptors.
+
+    It has the sections of standards that the file does not know.
+    """
+    schema: dict[str, Any] = json.loads(_schema_text())
+    schema["properties"]["protocol"]["enum"] = [standard.name for standard in standards]
+    for standard in standards:
+        if standard.section_schema is not None:
+            schema["properties"][standard.section] = standard.section_schema
+            follows = {"properties": {"protocol": {"const": standard.name}}, "required": ["protocol"]}
+            absent: dict[str, Any] = {"properties": {standard.section: {"not": {}}}}
+            schema["allOf"].append({"if": follows, "then": {"required": [standard.section]}, "else": absent})
+    return schema
+
+
+def load_applications(
+    paths: Iterable[Path], standards: Mapping[str, Standard], *, builtin: bool = True
+) -> dict[str, Application]:
+    """Return applications by name, from ``*.yaml``.
+
+    Parameters
+    ----------
+    standards
+        What ``protocol`` may be, by name.
 
     Raises
     ------
@@ -60,22 +89,22 @@ def load_applications(paths: Iterable[Path], *, builtin: bool = True) -> dict[st
         All that is wrong, one line each: ``file:line: field: what; what is allowed``.
     """
     files = list(_files([*([BUILTIN] if builtin else []), *paths]))
-    found: dict[str, Application] = {}
+    loaded: dict[str, Application] = {}
     origin: dict[str, Path] = {}
     problems: list[str] = []
     for file in files:
         try:
-            application = load_application(file)
+            application = load_application(file, standards)
         except ConfigurationError as error:
             problems.append(error.message)
             continue
-        if application.name in found:
+        if application.name in loaded:
             problems.append(f"{file}:1: name: {application.name!r} is declared in {origin[application.name]} too")
-        found[application.name] = application
+        loaded[application.name] = application
         origin[application.name] = file
     if problems:
         raise ConfigurationError("\n".join(problems))
-    return found
+    return loaded
 
 
 def _files(paths: Iterable[Path]) -> Iterator[Path]:
@@ -88,8 +117,8 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
             raise ConfigurationError(f"{path}: there is no such file or folder")
 
 
-def load_application(file: Path) -> Application:
-    """One descriptor."""
+def load_application(file: Path, standards: Mapping[str, Standard]) -> Application:
+    """Return the application of one descriptor."""
     try:
         text = file.read_text(encoding="utf-8")
         node = yaml.compose(text, Loader=_Loader)
@@ -99,45 +128,49 @@ def load_application(file: Path) -> Application:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark is not None else 1
-        what = " ".join(str(getattr(error, "problem", None) or error).split())
-        raise ConfigurationError(f"{file}:{line}: not YAML: {what}") from None
-    if (inside := _inside_itself(node, ())) is not None:
-        raise ConfigurationError(f"{file}:{inside}: a part of the descriptor holds itself by an alias")
+        message = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise ConfigurationError(f"{file}:{line}: not YAML: {message}") from None
+    if (cycle_line := _line_of_cycle(node, ())) is not None:
+        raise ConfigurationError(f"{file}:{cycle_line}: a part of the descriptor holds itself by an alias")
     if not isinstance(content, dict):
         raise ConfigurationError(f"{file}:1: must be a mapping with name, title, description, command, results")
-    problems = [problem for error in _validator().iter_errors(content) for problem in _said(error)]
+    problems = _violations(content, standards)
     problems += [(path, f"{path[-1]} is there twice") for path in _twice(node, [])]
     if not problems:
-        application = _placed(built(content), file.parent)
+        standard = standards.get(content.get("protocol", ""), PLAIN)
+        application = standard.locate(build_application(content, standard), file.parent)
         problems = list(inconsistencies(application))
     if problems:
-        lines = sorted((_line(node, path), f"{_field(path)}: {what}") for path, what in problems)
+        lines = sorted((_line(node, path), f"{_field(path)}: {message}") for path, message in problems)
         raise ConfigurationError("\n".join(f"{file}:{line}: {text}" for line, text in lines))
     return application
 
 
-def _placed(application: Application, folder: Path) -> Application:
-    """The application with the files that it names as absolute paths: they are relative to its descriptor."""
-    images = application.images
-    if images is None:
-        return application
-    index = images.index if images.index.startswith("package://") else str((folder / images.index).absolute())
-    keys = str((folder / images.keys).absolute()) if images.keys else ""
-    return replace(application, images=replace(images, index=index, keys=keys))
+def _violations(content: Any, standards: Mapping[str, Standard]) -> list[Problem]:
+    """Return everything that does not fit the schema."""
+    validator = jsonschema.Draft202012Validator(_schema(standards.values()))
+    owners = {standard.section: f"only `protocol: {standard.name}` has one" for standard in standards.values()}
+    return [problem for error in validator.iter_errors(content) for problem in _said(error, owners)]
 
 
-def _inside_itself(node: yaml.Node | None, above: tuple[yaml.Node, ...]) -> int | None:
-    """The line of a mapping or list that is inside itself, if there is one."""
+def _line_of_cycle(node: yaml.Node | None, above: tuple[yaml.Node, ...]) -> int | None:
+    """Return the line of a node that is inside itself.
+
+    None: there is none.
+    """
     if node is None or isinstance(node, yaml.ScalarNode):
         return None
-    if any(node is one for one in above):
+    if any(node is child for child in above):
         return int(node.start_mark.line) + 1
     children = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
-    return next((line for one in children if (line := _inside_itself(one, (*above, node))) is not None), None)
+    return next((line for child in children if (line := _line_of_cycle(child, (*above, node))) is not None), None)
 
 
 def _twice(node: yaml.Node | None, path: list[Any]) -> Iterator[list[Any]]:
-    """Keys that a mapping has twice; YAML itself would take the last one in silence."""
+    """Yield keys that a mapping has twice.
+
+    YAML itself would take the last one in silence.
+    """
     if isinstance(node, yaml.MappingNode):
         keys = [str(key.value) for key, _ in node.value]
         for index, (_, value) in enumerate(node.value):
@@ -149,8 +182,8 @@ def _twice(node: yaml.Node | None, path: list[Any]) -> Iterator[list[Any]]:
             yield from _twice(value, [*path, index])
 
 
-def _said(error: jsonschema.ValidationError) -> Iterator[Problem]:
-    """A schema error in words for a person, each at the field that is meant."""
+def _said(error: jsonschema.ValidationError, owners: Mapping[str, str]) -> Iterator[Problem]:
+    """Yield a schema error in words, at the field it means."""
     path = list(error.absolute_path)
     value = json.dumps(error.instance, default=str)[:80]
     rule: Any = error.validator_value
@@ -161,13 +194,13 @@ def _said(error: jsonschema.ValidationError) -> Iterator[Problem]:
             yield path, f"{value} is not known; allowed: {', '.join(map(str, rule))}"
         case "required":
             missing = re.match(r"'(.*?)' is", error.message)  # the library tells each missing name on its own
-            name = missing[1] if missing else ", ".join(one for one in rule if one not in instance)
+            name = missing[1] if missing else ", ".join(name for name in rule if name not in instance)
             yield path, f"{name} is missing"
         case "additionalProperties":
-            known = schema.get("properties", {})
+            properties = schema.get("properties", {})
             for name in instance:
-                if name not in known:
-                    yield [*path, name], f"{name} is not known; allowed: {', '.join(known)}"
+                if name not in properties:
+                    yield [*path, name], f"{name} is not known; allowed: {', '.join(properties)}"
         case "pattern":
             yield path, f"{value} is not allowed; it must be {schema['description']}"
         case "type":
@@ -177,7 +210,6 @@ def _said(error: jsonschema.ValidationError) -> Iterator[Problem]:
                 f"{value} is not allowed; it must be of type {kinds}: {schema.get('description', '')}".rstrip(": "),
             )
         case "not":  # the schema writes `not: {}` where a field may not be; of `false` the library forgets the path
-            owners = {"catalogue": "only `protocol: tap` has one", "images": "only `protocol: soda` has one"}
             yield path, f"{path[-1]} can't be given here; {owners.get(str(path[-1]), 'the protocol brings it')}"
         case _:
             yield path, error.message
@@ -191,7 +223,10 @@ def _field(path: list[Any]) -> str:
 
 
 def _line(node: yaml.Node | None, path: list[Any]) -> int:
-    """The line on which a field stands; that of the nearest enclosing one if it is missing."""
+    """Return the line on which a field stands.
+
+    It is that of the nearest enclosing one if the field is missing.
+    """
     line = 1
     for part in path:
         if isinstance(node, yaml.MappingNode):

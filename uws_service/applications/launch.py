@@ -1,4 +1,4 @@
-"""From a checked job to what a site needs to run it: command, environment, inputs, expected results. Pure."""
+"""A checked job as what a site needs to run it. Pure."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 
-from uws_service.applications.model import PLACEHOLDER, Application, CatalogueSpec
+from uws_service.applications.model import PLACEHOLDER, Application
 from uws_service.applications.parameters import LONGEST_WORD, Checked, main_result
 from uws_service.domain.attempt import ExpectedResult, Launch
 from uws_service.domain.job import Job
 
 
 def launch(application: Application, job: Job, checked: Checked, number: int) -> Launch:
-    """All that attempt ``number`` needs, without the site's own settings."""
+    """Return all that attempt ``number`` needs of any site."""
     environment = {"UWS_JOB_ID": job.id}
     for name, values in checked.values.items():
         text = "\n".join(value.replace("\0", "") for value in values)
@@ -23,15 +23,7 @@ def launch(application: Application, job: Job, checked: Checked, number: int) ->
         environment["UWS_RESPONSEFORMAT"] = checked.format
     if checked.maxrec is not None:
         environment["UWS_MAXREC"] = str(checked.maxrec)
-    if (images := application.images) is not None:
-        environment |= {"UWS_IMAGES": images.index, "UWS_IMAGES_KEYS": images.keys}
-        environment |= {"UWS_IMAGES_CUTOUTS": str(images.cutouts), "UWS_IMAGES_SIZE": str(images.size)}
-        environment["UWS_IMAGES_PREVIEWS"] = "20" if job.listed else "0"  # a synchronous request has no page
-    if application.catalogue is not None:
-        environment |= _catalogue(application.catalogue)
-        environment["UWS_QUERY_MEMORY"] = str(
-            application.resources.memory // 2
-        )  # the rest is for the rows on their way
+    environment |= application.standard.environment(application, job)
     described = {name: values[0] if len(values) == 1 else list(values) for name, values in checked.values.items()}
     return Launch(
         job_id=job.id,
@@ -50,36 +42,20 @@ def launch(application: Application, job: Job, checked: Checked, number: int) ->
         max_output=application.limits.output,
         disk=application.resources.disk,
         gpus=application.resources.gpus,
-        passed=_passed(application),
+        passed=application.standard.passed_variables(application),
         token_variable=application.data_token.variable if application.data_token is not None else "",
     )
 
 
-def _catalogue(spec: CatalogueSpec) -> dict[str, str]:
-    """Say where the tables are, for `uws_service.tap.tables_source`; of a database only its variable's name."""
-    told = {
-        "UWS_CATALOGUE": spec.folder,
-        "UWS_CATALOGUE_DATABASE": spec.postgresql,
-        "UWS_CATALOGUE_SCHEMAS": " ".join(spec.schemas),
-        "UWS_CATALOGUE_SAMPLE": "1" if spec.sample else "",
-    }
-    return {name: value for name, value in told.items() if value}
-
-
-def _passed(application: Application) -> tuple[str, ...]:
-    catalogue = application.catalogue
-    return (catalogue.postgresql,) if catalogue is not None and catalogue.postgresql else ()
-
-
 def render(command: tuple[str, ...], checked: Checked) -> tuple[str, ...]:
-    """The command with its placeholders filled.
+    """Return the command with its placeholders filled.
 
     An element whose parameter has no value is left out; one with several values is repeated. A value is always part
     of one element, so it can't become an argument of its own.
     """
     # A table may have the name of a file parameter; the declared one counts.
-    staged = sorted(checked.inputs, key=lambda one: one.path.startswith("files/"))
-    paths = {one.name.upper(): f"${{UWS_INPUT_DIR}}/{one.path}" for one in staged}
+    staged = sorted(checked.inputs, key=lambda staged_input: staged_input.path.startswith("files/"))
+    paths = {staged_input.name.upper(): f"${{UWS_INPUT_DIR}}/{staged_input.path}" for staged_input in staged}
     values = {name.upper(): value for name, value in checked.values.items()}
     rendered: list[str] = []
     for element in command:
@@ -95,16 +71,19 @@ def render(command: tuple[str, ...], checked: Checked) -> tuple[str, ...]:
 
 
 def _filled(element: str, values: Iterator[str]) -> str:
-    """A word with its placeholders replaced in order; an argument can't hold a NUL."""
+    """Return a word with its placeholders replaced in order.
+
+    An argument can't hold a NUL.
+    """
     return PLACEHOLDER.sub(lambda _: next(values).replace("\0", ""), element)
 
 
 def _results(application: Application, checked: Checked) -> tuple[ExpectedResult, ...]:
-    chosen = main_result(application)
-    found = []
-    for one in application.results:
-        expected = ExpectedResult(one.id, one.path, one.media_type, one.required)
-        if one is chosen and checked.media_type is not None:
+    main = main_result(application)
+    results = []
+    for result in application.results:
+        expected = ExpectedResult(result.id, result.path, result.media_type, result.required)
+        if result is main and checked.media_type is not None:
             expected = replace(expected, media_type=checked.media_type)
-        found.append(expected)
-    return tuple(found)
+        results.append(expected)
+    return tuple(results)

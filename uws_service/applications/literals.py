@@ -1,4 +1,7 @@
-"""Values as DALI and VOTable write them (DALI 1.1 §3.3): checked, and given back in the form that was sent."""
+"""Values as DALI and VOTable write them (DALI 1.1 §3.3).
+
+They are checked, and returned in the form that was sent.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ INTEGERS = {
 }
 FLOATS = frozenset({"float", "double"})
 TEXTS = frozenset({"char", "unicodeChar"})
-LARGEST = {"float": 3.4028235677973366e38, "double": math.inf}
+MAX_MAGNITUDES = {"float": 3.4028235677973366e38, "double": math.inf}
 """From here on a number can't be held by its type."""
 BOOLEANS = frozenset({"true", "t", "1", "false", "f", "0"})
 
@@ -29,7 +32,9 @@ _SPECIAL = {"nan": math.nan, "inf": math.inf, "+inf": math.inf, "-inf": -math.in
 
 
 def check_literal(spec: ParameterSpec, text: str) -> None:
-    """Raise `UsageError` unless a value is of the declared type and within its bounds (D-030, D-031).
+    """Raise unless a value has the declared type and bounds.
+
+    D-030, D-031.
 
     The message names the parameter, the value and what is allowed.
     """
@@ -51,7 +56,7 @@ def check_literal(spec: ParameterSpec, text: str) -> None:
 
 
 def _is_instant(text: str) -> bool:
-    """Whether a text is a date, or a date and a time, that exist."""
+    """Return whether a date, or date and time, exists."""
     match = _TIMESTAMP.fullmatch(text)
     if match is None:
         return False
@@ -87,13 +92,13 @@ def _number(spec: ParameterSpec, word: str, text: str) -> float:
     if not _FLOAT.fullmatch(word):
         raise _wrong(spec, text, f"a number {_range(spec)}".rstrip())
     number = float(word)
-    if abs(number) >= LARGEST.get(spec.datatype, math.inf):
+    if abs(number) >= MAX_MAGNITUDES.get(spec.datatype, math.inf):
         raise _wrong(spec, text, f"a number that the type {spec.datatype} can hold")
     return number
 
 
 def _check_shape(spec: ParameterSpec, numbers: list[float], text: str) -> None:
-    """How many numbers there must be, and what they mean in an xtype."""
+    """Check how many numbers there are, and their xtype."""
     size = spec.arraysize or "1"
     count = len(numbers)
     if size.isdigit() and count != int(size):

@@ -1,10 +1,13 @@
-"""An application as pure data: its parameters in VO terms, its command, resources, limits and results."""
+"""An application as pure data."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+from uws_service.applications.standard import PLAIN, Standard
 
 Scalar = str | int | float | bool
 
@@ -14,7 +17,7 @@ PLACEHOLDER = re.compile(r"(?<!\$)\{(?:(INPUT):)?([A-Za-z][A-Za-z0-9_]*)\}")
 
 @dataclass(frozen=True, slots=True)
 class ParameterSpec:
-    """A parameter; ``datatype``, ``arraysize`` and ``xtype`` as in VOTable and DALI.
+    """A parameter, described as in VOTable and DALI.
 
     ``minimum`` and ``maximum`` bound each number of the value; ``file`` takes an uploaded file or an http(s) URL.
     """
@@ -38,7 +41,10 @@ class ParameterSpec:
 
 @dataclass(frozen=True, slots=True)
 class UploadSpec:
-    """Tables given with DALI's UPLOAD: at least ``minimum``, at most ``maximum``, each of at most ``size`` bytes."""
+    """Tables given with DALI's UPLOAD.
+
+    At least ``minimum``, at most ``maximum``, each of at most ``size`` bytes.
+    """
 
     minimum: int = 0
     maximum: int = 1
@@ -48,7 +54,10 @@ class UploadSpec:
 
 @dataclass(frozen=True, slots=True)
 class ResultSpec:
-    """A result; ``formats``: names that RESPONSEFORMAT may have, with media types, the first one by default."""
+    """A result.
+
+    ``formats`` are names that RESPONSEFORMAT may have, with media types, the first one by default.
+    """
 
     id: str
     path: str
@@ -67,7 +76,7 @@ class MaxrecSpec:
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What one job asks for: cores, bytes, bytes, devices."""
+    """The needs of a job: cores, bytes, bytes, devices."""
 
     cpu: float = 1.0
     memory: int = 1024**3
@@ -77,7 +86,7 @@ class Resources:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A default and the most that a user may ask for, in seconds; 0: none."""
+    """A default and a maximum in seconds; 0: none."""
 
     default: int
     maximum: int
@@ -85,7 +94,10 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of one job: seconds, seconds, bytes of all results and logs, tries, seconds of a synchronous request."""
+    """Limits of one job.
+
+    In seconds, seconds, bytes of all results and logs, tries, seconds of a synchronous request.
+    """
 
     execution_duration: Bound = Bound(3600, 86400)
     retention: Bound = Bound(7 * 86400, 30 * 86400)
@@ -96,7 +108,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A request that works, for people and for DALI-examples."""
+    """A request that works."""
 
     name: str
     description: str
@@ -105,7 +117,10 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class AccessSpec:
-    """Who may use an application: everybody, or verified callers in any of the groups and with all of the scopes."""
+    """Who may use an application.
+
+    Everybody, or verified callers in any of the groups and with all of the scopes.
+    """
 
     anonymous: bool = False
     groups: tuple[str, ...] = ()
@@ -113,31 +128,11 @@ class AccessSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class CatalogueSpec:
-    """Where the tables of a TAP service are: a folder, or a PostgreSQL named by an environment variable.
-
-    Without either, the service's own catalogue folder. ``sample`` publishes OpenNGC beside the folder's tables.
-    """
-
-    folder: str = ""
-    postgresql: str = ""
-    schemas: tuple[str, ...] = ()
-    sample: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ImagesSpec:
-    """The collection of a SODA service: its index, keys for S3, cutouts of a job at most, and their bytes."""
-
-    index: str
-    keys: str = ""
-    cutouts: int = 500
-    size: int = 1024**3
-
-
-@dataclass(frozen=True, slots=True)
 class DataTokenSpec:
-    """A token that the command itself is given: in a file, whose name the environment variable holds."""
+    """A token for the command, in a file.
+
+    The environment variable holds the file's name.
+    """
 
     variable: str
     audience: str
@@ -169,15 +164,17 @@ class Application:
     archive: bool = False
     access: AccessSpec | None = None
     """None: as the settings say for all applications."""
-    protocol: str = ""
-    """The standard whose service this is (``tap``, ``soda``); empty: UWS and DALI alone."""
-    catalogue: CatalogueSpec | None = None
-    images: ImagesSpec | None = None
-
+    standard: Standard = PLAIN
+    """The standard whose service this is."""
+    section: Any = None
+    """The standard's own section of the descriptor, as its `Standard.read_section` returned it."""
     data_token: DataTokenSpec | None = None
     """None: the command gets no token."""
 
     def parameter(self, name: str) -> ParameterSpec | None:
-        """The parameter of this name, whatever its case (D-020)."""
+        """Return the parameter of a name (D-020).
+
+        Its case does not matter.
+        """
         folded = name.upper()
-        return next((one for one in self.parameters if one.name.upper() == folded), None)
+        return next((parameter for parameter in self.parameters if parameter.name.upper() == folded), None)

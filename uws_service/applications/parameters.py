@@ -1,4 +1,4 @@
-"""A job's parameters against its application: pure; whatever is wrong is said with what is allowed (DALI 1.1 §3)."""
+"""A job's parameters against its application (DALI 1.1 §3). Pure."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ ALIASES = {
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """Parameters that are valid: values as text by declared name, files to bring, format and row limit."""
+    """Valid parameters.
+
+    Values as text by declared name, files to bring, format and row limit.
+    """
 
     values: Mapping[str, tuple[str, ...]]
     inputs: tuple[Input, ...] = ()
@@ -42,14 +45,14 @@ class Checked:
 
 
 def single_value(name: str, values: Sequence[str]) -> str | None:
-    """Return the only value of a parameter, or None (D-021).
+    """Return a parameter's only value, or None (D-021).
 
     Equal repetitions are one value: astroquery sends both FORMAT=votable and format=votable.
     """
     different = tuple(dict.fromkeys(values))
     if len(different) > 1:
-        shown = ", ".join(repr(value[:80]) for value in different[:3]) + (", …" if len(different) > 3 else "")
-        raise UsageError(f"{name} was given {len(different)} different values ({shown}); it takes one value.")
+        samples = ", ".join(repr(value[:80]) for value in different[:3]) + (", …" if len(different) > 3 else "")
+        raise UsageError(f"{name} was given {len(different)} different values ({samples}); it takes one value.")
     return different[0] if different else None
 
 
@@ -60,17 +63,21 @@ def check(application: Application, parameters: Sequence[Parameter]) -> Checked:
     """
     if application.refuses_unknown and (unknown := unknown_parameters(application, parameters)):
         raise UsageError(" ".join(unknown))
-    given: dict[str, list[Parameter]] = {}
+    by_name: dict[str, list[Parameter]] = {}
     for parameter in parameters:
-        given.setdefault(parameter.name.upper(), []).append(parameter)
+        by_name.setdefault(parameter.name.upper(), []).append(parameter)
     values: dict[str, tuple[str, ...]] = {}
     inputs: list[Input] = []
     for spec in application.parameters:
-        found = [one for one in given.get(spec.name.upper(), []) if one.upload is not None or one.value != ""]
-        if len(found) > 1 and not spec.repeated:
-            single_value(spec.name, [one.upload or one.value for one in found])
-            found = found[:1]
-        if not found:
+        sent = [
+            parameter
+            for parameter in by_name.get(spec.name.upper(), [])
+            if parameter.upload is not None or parameter.value != ""
+        ]
+        if len(sent) > 1 and not spec.repeated:
+            single_value(spec.name, [parameter.upload or parameter.value for parameter in sent])
+            sent = sent[:1]
+        if not sent:
             if spec.required:
                 raise UsageError(f"{spec.name} is required{': ' + spec.description if spec.description else ''}.")
             if spec.default is not None and spec.file:
@@ -78,12 +85,12 @@ def check(application: Application, parameters: Sequence[Parameter]) -> Checked:
             elif spec.default is not None:
                 values[spec.name] = (spec.default,)
         elif spec.file:
-            inputs.append(_file(spec, found[0], application))
+            inputs.append(_file(spec, sent[0], application))
         else:
-            values[spec.name] = tuple(_value(spec, one, application) for one in found)
-    inputs += _uploads(application, given)
-    name, media_type = _format(application, given)
-    return Checked(values, tuple(inputs), name, media_type, _maxrec(application, given))
+            values[spec.name] = tuple(_value(spec, parameter, application) for parameter in sent)
+    inputs += _uploads(application, by_name)
+    name, media_type = _format(application, by_name)
+    return Checked(values, tuple(inputs), name, media_type, _maxrec(application, by_name))
 
 
 def _value(spec: ParameterSpec, parameter: Parameter, application: Application) -> str:
@@ -97,22 +104,28 @@ def _value(spec: ParameterSpec, parameter: Parameter, application: Application) 
 
 
 def in_command(application: Application) -> set[str]:
-    """Names, in upper case, of the parameters whose values are words of the command."""
+    """Return parameters whose values are words of the command.
+
+    Their names are in upper case.
+    """
     return {name.upper() for word in application.command for kind, name in PLACEHOLDER.findall(word) if kind != "INPUT"}
 
 
-def _single(given: Mapping[str, list[Parameter]], name: str) -> str | None:
-    """The value of a standard parameter; an empty one counts as not given."""
-    return single_value(name, [value for one in given.get(name, []) if (value := one.value.strip())])
+def _single(by_name: Mapping[str, list[Parameter]], name: str) -> str | None:
+    """Return the value of a standard parameter.
+
+    An empty one counts as not sent.
+    """
+    return single_value(name, [value for parameter in by_name.get(name, []) if (value := parameter.value.strip())])
 
 
-def _url(url: str, where: str) -> str:
+def _url(url: str, place: str) -> str:
     try:
         scheme = urlsplit(url).scheme.lower()
     except ValueError as error:
-        raise UsageError(f"{where}: the URL can't be read: {error}.") from None
+        raise UsageError(f"{place}: the URL can't be read: {error}.") from None
     if scheme not in ("http", "https"):
-        raise UsageError(f"{where}: URLs of the scheme {scheme[:20]!r} are not taken; use http, https or param:.")
+        raise UsageError(f"{place}: URLs of the scheme {scheme[:20]!r} are not taken; use http, https or param:.")
     return url
 
 
@@ -126,9 +139,12 @@ def _file(spec: ParameterSpec, parameter: Parameter, application: Application) -
     return Input(spec.name, path, url=_url(parameter.value, spec.name), max_size=limit)
 
 
-def _uploads(application: Application, given: Mapping[str, list[Parameter]]) -> list[Input]:
-    """UPLOAD=name,URI, repeated or joined with ';' as older clients do (D-026, C-17)."""
-    pairs = [pair for one in given.get("UPLOAD", []) for pair in one.value.split(";") if pair.strip()]
+def _uploads(application: Application, by_name: Mapping[str, list[Parameter]]) -> list[Input]:
+    """Return the tables of UPLOAD=name,URI (D-026, C-17).
+
+    It is repeated, or joined with ';' as older clients do.
+    """
+    pairs = [pair for parameter in by_name.get("UPLOAD", []) for pair in parameter.value.split(";") if pair.strip()]
     spec = application.uploads
     if spec is None:
         if pairs:
@@ -143,11 +159,11 @@ def _uploads(application: Application, given: Mapping[str, list[Parameter]]) -> 
             raise UsageError(f"UPLOAD={pair[:80]!r} must be a table name, a comma and a URI.")
         if not _TABLE.fullmatch(name):
             raise UsageError(f"UPLOAD: the table name {name[:80]!r} must be a letter and then letters, digits or '_'.")
-        if any(one.name.upper() == name.upper() for one in inputs):
+        if any(file_input.name.upper() == name.upper() for file_input in inputs):
             raise UsageError(f"UPLOAD names the table {name!r} twice.")
         path = f"uploads/{name}"
         if uri.startswith("param:"):
-            inputs.append(Input(name, path, depot_key=_part(given, uri[6:], spec.size), max_size=spec.size))
+            inputs.append(Input(name, path, depot_key=_part(by_name, uri[6:], spec.size), max_size=spec.size))
         else:
             inputs.append(Input(name, path, url=_url(uri, f"UPLOAD={name}"), max_size=spec.size))
     if len(inputs) < spec.minimum:
@@ -156,58 +172,60 @@ def _uploads(application: Application, given: Mapping[str, list[Parameter]]) -> 
     return inputs
 
 
-def _part(given: Mapping[str, list[Parameter]], part: str, limit: int) -> str:
-    for one in given.get(part.upper(), []):
-        if one.upload is not None:
-            if one.size is not None and one.size > limit:
-                raise UsageError(f"The uploaded file {part!r} has {one.size} bytes; at most {limit} are taken.")
-            return one.upload
+def _part(by_name: Mapping[str, list[Parameter]], part: str, limit: int) -> str:
+    for parameter in by_name.get(part.upper(), []):
+        if parameter.upload is not None:
+            if parameter.size is not None and parameter.size > limit:
+                raise UsageError(f"The uploaded file {part!r} has {parameter.size} bytes; at most {limit} are taken.")
+            return parameter.upload
     raise UsageError(f"UPLOAD refers to the file part {part[:80]!r}, which was not sent.")
 
 
 def main_result(application: Application) -> ResultSpec | None:
-    """The result whose format RESPONSEFORMAT chooses."""
-    return next((one for one in application.results if one.formats), None)
+    """Return the result whose format RESPONSEFORMAT chooses."""
+    return next((result for result in application.results if result.formats), None)
 
 
-def _format(application: Application, given: Mapping[str, list[Parameter]]) -> tuple[str | None, str | None]:
-    """RESPONSEFORMAT: a short name or a media type; what was asked for is what the result is called (D-024)."""
-    asked = _single(given, "RESPONSEFORMAT")
-    if asked is None and application.protocol == "tap":
-        asked = _single(given, "FORMAT")  # T-011
+def _format(application: Application, by_name: Mapping[str, list[Parameter]]) -> tuple[str | None, str | None]:
+    """Return name and media type of RESPONSEFORMAT (D-024).
+
+    It is a short name or a media type; what was asked for is what the result is called.
+    """
+    values = (_single(by_name, name) for name in application.standard.format_parameters)
+    requested = next((value for value in values if value is not None), None)
     result = main_result(application)
     if result is None:
-        kinds = {one.media_type for one in application.results}
-        if asked and not kinds & {_base(asked), *ALIASES.get(_base(asked), ())}:
-            raise UsageError(f"RESPONSEFORMAT={asked[:80]!r} is not offered; offered: {', '.join(sorted(kinds))}.")
+        kinds = {result.media_type for result in application.results}
+        if requested and not kinds & {_base(requested), *ALIASES.get(_base(requested), ())}:
+            raise UsageError(f"RESPONSEFORMAT={requested[:80]!r} is not offered; offered: {', '.join(sorted(kinds))}.")
         return None, None
-    if asked is None:
+    if requested is None:
         name = next(iter(result.formats))
         return name, result.formats[name]
-    wanted = _base(asked)
-    exact = asked.replace(" ", "").lower()
+    base_type = _base(requested)
+    exact = requested.replace(" ", "").lower()
     for name, media_type in result.formats.items():
         if exact == media_type:
-            return name, asked
+            return name, requested
     for name, media_type in result.formats.items():
-        if wanted == name.lower():
+        if base_type == name.lower():
             return name, media_type
-        if wanted == _base(media_type) or wanted in ALIASES.get(name.lower(), ()):
-            if not _MEDIA_TYPE.fullmatch(asked):  # it becomes a header of the answer
-                raise UsageError(f"RESPONSEFORMAT={asked[:80]!r} is not a media type, such as {media_type}.")
-            return name, asked
+        if base_type == _base(media_type) or base_type in ALIASES.get(name.lower(), ()):
+            if not _MEDIA_TYPE.fullmatch(requested):  # it becomes a header of the answer
+                raise UsageError(f"RESPONSEFORMAT={requested[:80]!r} is not a media type, such as {media_type}.")
+            return name, requested
     offered = ", ".join(f"{name} ({media_type})" for name, media_type in result.formats.items())
-    raise UsageError(f"RESPONSEFORMAT={asked[:80]!r} is not offered; offered: {offered}.")
+    raise UsageError(f"RESPONSEFORMAT={requested[:80]!r} is not offered; offered: {offered}.")
 
 
 def _base(media_type: str) -> str:
-    """A media type without its parameters, in lower case."""
+    """Return a media type without parameters, in lower case."""
     return media_type.partition(";")[0].strip().lower()
 
 
-def _maxrec(application: Application, given: Mapping[str, list[Parameter]]) -> int | None:
-    """MAXREC: a whole number, cut to the application's limit (D-025)."""
-    text = _single(given, "MAXREC")
+def _maxrec(application: Application, by_name: Mapping[str, list[Parameter]]) -> int | None:
+    """Return MAXREC within the application's limit (D-025)."""
+    text = _single(by_name, "MAXREC")
     if text is not None and not (text.isascii() and text.isdigit() and len(text) < 19):
         raise UsageError(f"MAXREC={text[:40]!r} is not allowed; it must be a whole number, 0 or more.")
     spec = application.maxrec

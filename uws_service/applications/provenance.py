@@ -1,4 +1,7 @@
-"""What a job's record says of its input: names that nobody declared, values that the service chose, versions. Pure."""
+"""What a job's record says of its input. Pure.
+
+Names that nobody declared, values that the service chose, versions.
+"""
 
 from __future__ import annotations
 
@@ -23,29 +26,38 @@ _MAX_LISTED = 20
 
 
 def unknown_parameters(application: Application, parameters: Sequence[Parameter]) -> tuple[str, ...]:
-    """Return a sentence for each parameter that has no meaning here, with a guess at what was meant (D-022)."""
-    known = STANDARD | UWS_WORDS | _CLIENTS | {spec.name.upper() for spec in application.parameters}
-    names = {one.name.upper(): one for one in reversed(parameters) if one.name.upper() not in known}
+    """Return a sentence for each unknown parameter (D-022).
+
+    It has a guess at what was meant.
+    """
+    meaningful = STANDARD | UWS_WORDS | _CLIENTS | {spec.name.upper() for spec in application.parameters}
+    names = {
+        parameter.name.upper(): parameter
+        for parameter in reversed(parameters)
+        if parameter.name.upper() not in meaningful
+    }
     if not names:
         return ()
     parts = _upload_parts(parameters)
-    unknown = [one for name, one in reversed(names.items()) if name not in parts]
-    sentences = [_sentence(application, one) for one in unknown[:_MAX_NOTICES]]
+    unknown = [parameter for name, parameter in reversed(names.items()) if name not in parts]
+    sentences = [_sentence(application, parameter) for parameter in unknown[:_MAX_NOTICES]]
     if len(unknown) > _MAX_NOTICES:
         sentences.append(f"{len(unknown) - _MAX_NOTICES} more parameters are unknown here.")
     return tuple(sentences)
 
 
 def _upload_parts(parameters: Sequence[Parameter]) -> set[str]:
-    """Names of form parts that UPLOAD refers to."""
-    pairs = [pair for one in parameters if one.name.upper() == "UPLOAD" for pair in one.value.split(";")]
+    """Return names of form parts that UPLOAD refers to."""
+    pairs = [
+        pair for parameter in parameters if parameter.name.upper() == "UPLOAD" for pair in parameter.value.split(";")
+    ]
     return {uri.strip()[6:].upper() for pair in pairs if (uri := pair.partition(",")[2]).strip().startswith("param:")}
 
 
 def _sentence(application: Application, parameter: Parameter) -> str:
     name = parameter.name[:_MAX_GUESS_LENGTH]
     declared = [spec.name for spec in application.parameters]
-    possible = {one.upper(): one for one in (*_GUESSABLE, *(("UPLOAD",) if application.uploads else ()), *declared)}
+    possible = {name.upper(): name for name in (*_GUESSABLE, *(("UPLOAD",) if application.uploads else ()), *declared)}
     close = difflib.get_close_matches(name.upper(), possible, 1, 0.6)
     if close:
         return f"{name} is no parameter here; did you mean {possible[close[0]]}?"
@@ -58,17 +70,23 @@ def _sentence(application: Application, parameter: Parameter) -> str:
 def chosen_values(
     application: Application, parameters: Sequence[Parameter], format_name: str | None, maxrec: int | None
 ) -> dict[str, str]:
-    """Return the values that the request did not have: defaults, and what a limit made of them."""
-    sent = {one.name.upper(): one.value for one in parameters if one.value != "" or one.upload is not None}
+    """Return values that the service chose for the request.
+
+    Those are defaults, and what a limit made of the caller's values.
+    """
+    sent_values = {
+        parameter.name.upper(): parameter.value
+        for parameter in parameters
+        if parameter.value != "" or parameter.upload is not None
+    }
     values = {
         spec.name: spec.default
         for spec in application.parameters
-        if spec.default is not None and spec.name.upper() not in sent
+        if spec.default is not None and spec.name.upper() not in sent_values
     }
-    asked = "RESPONSEFORMAT" in sent or (application.protocol == "tap" and "FORMAT" in sent)
-    if format_name is not None and not asked:
+    if format_name is not None and not any(name in sent_values for name in application.standard.format_parameters):
         values["RESPONSEFORMAT"] = format_name
-    if maxrec is not None and _number(sent.get("MAXREC")) != maxrec:
+    if maxrec is not None and _number(sent_values.get("MAXREC")) != maxrec:
         values["MAXREC"] = str(maxrec)
     return values
 
@@ -78,10 +96,13 @@ def _number(text: str | None) -> int | None:
 
 
 def versions(application: Application, *, image: bool) -> dict[str, str]:
-    """Return the versions of what runs the job; ``image`` where the site runs containers."""
-    found: Mapping[str, str] = {
+    """Return the versions of what runs the job.
+
+    ``image`` where the site runs containers.
+    """
+    values: Mapping[str, str] = {
         "service": __version__,
         "application": application.version,
         "image": application.image if image else "",
     }
-    return {name: version for name, version in found.items() if version}
+    return {name: version for name, version in values.items() if version}

@@ -1,4 +1,4 @@
-"""The reference of the descriptor, written from its JSON Schema."""
+"""The reference of the descriptor, from its JSON Schema."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from uws_service.applications.files import schema_path
 
 
 def descriptor_reference() -> str:
-    """The fields of a descriptor as Markdown, from the JSON Schema."""
+    """Return the fields of a descriptor as Markdown."""
     schema = json.loads(schema_path().read_text(encoding="utf-8"))
     lines = ["| field | type | default | meaning |", "| --- | --- | --- | --- |"]
     lines += _rows(schema, schema, "")
@@ -25,7 +25,7 @@ def _rows(schema: Mapping[str, Any], node: Mapping[str, Any], prefix: str) -> li
         kind = target.get("type", "any")
         kind = " or ".join(kind) if isinstance(kind, list) else kind
         if "enum" in target:
-            kind = "one of " + ", ".join(f"`{one}`" for one in target["enum"])
+            kind = "one of " + ", ".join(f"`{option}`" for option in target["enum"])
         default = f"`{json.dumps(field['default'])}`" if "default" in field else ""
         meaning = field.get("description", target.get("description", "")).replace("|", "\\|")
         rows.append(f"| `{prefix}{name}`{required} | {kind} | {default} | {meaning} |")
@@ -39,5 +39,5 @@ def _resolved(schema: Mapping[str, Any], node: Mapping[str, Any]) -> Mapping[str
     reference = node.get("$ref")
     if reference is None:
         return node
-    found: Mapping[str, Any] = schema["$defs"][reference.rpartition("/")[2]]
-    return found
+    target: Mapping[str, Any] = schema["$defs"][reference.rpartition("/")[2]]
+    return target

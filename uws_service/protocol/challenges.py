@@ -1,4 +1,4 @@
-"""How a caller can log in, as HTTP and the IVOA say it: WWW-Authenticate headers and securityMethods. Pure.
+"""Ways to log in: WWW-Authenticate headers and securityMethods. Pure.
 
 The schemes that TOPCAT and STILTS know (``ivoa_cookie``, ``Basic``) stand beside those of OAuth, since each client
 takes the first one that it understands (A-010, A-011). The word of SSO_next for a login that takes a name and a
@@ -16,20 +16,23 @@ OAUTH = "ivo://ivoa.net/sso#OAuth"
 
 
 def security_methods(*, anonymous: bool) -> tuple[str, ...]:
-    """The ways to log in for capabilities, the first one preferred; the empty one is anonymous use (A-001)."""
+    """Return the ways to log in for capabilities (A-001).
+
+    The first one is preferred; the empty one is anonymous use.
+    """
     return ("", OAUTH, BASIC, COOKIE) if anonymous else (OAUTH, BASIC, COOKIE)
 
 
 def quoted(text: str) -> str:
-    """A text as a quoted-string of a header (RFC 9110 §5.6.4)."""
-    plain = "".join(one if 32 <= ord(one) < 127 else "?" for one in text)
+    """Return a text as a quoted-string (RFC 9110 §5.6.4)."""
+    plain = "".join(character if 32 <= ord(character) < 127 else "?" for character in text)
     return '"' + plain.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def challenges(
     realm: str, login_url: str, discovery_urls: Sequence[str], *, error: str = "", message: str = "", basic: bool = True
 ) -> list[str]:
-    """Values of WWW-Authenticate headers, one for each way to log in.
+    """Return a WWW-Authenticate header for each way to log in.
 
     Parameters
     ----------
@@ -44,11 +47,11 @@ def challenges(
     """
     wrong = f", error={quoted(error)}, error_description={quoted(message)}" if error else ""
     place = f"standard_id={quoted(TLS_PASSWORD)}, access_url={quoted(login_url)}"
-    found = [f"Bearer realm={quoted(realm)}{wrong}"]
+    values = [f"Bearer realm={quoted(realm)}{wrong}"]
     if basic:
-        found.append(f'Basic realm={quoted(realm)}, charset="UTF-8"')
-    found.append(f"ivoa_cookie {place}")
+        values.append(f'Basic realm={quoted(realm)}, charset="UTF-8"')
+    values.append(f"ivoa_cookie {place}")
     for number, url in enumerate(discovery_urls):
         place_ = f"{place}, " if number == 0 else ""
-        found.append(f"ivoa_bearer {place_}discovery_url={quoted(url)}{wrong}")
-    return found
+        values.append(f"ivoa_bearer {place_}discovery_url={quoted(url)}{wrong}")
+    return values

@@ -1,7 +1,8 @@
-"""DALI documents: errors as VOTable or text (DALI 1.1 §4.2, §4.4.2), examples as XHTML with RDFa (§2.3)."""
+"""DALI documents: errors (DALI 1.1 §4.2, §4.4.2), examples (§2.3)."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from lxml import etree
@@ -18,7 +19,9 @@ _XHTML_NSMAP: Any = {None: XHTML_NS}
 
 
 def error_votable(message: str, detail: str = "") -> bytes:
-    """A VOTable that says ERROR: one RESOURCE, the message in INFO QUERY_STATUS (D-046, D-048).
+    """Return a VOTable that says ERROR (D-046, D-048).
+
+    It has one RESOURCE with the message in INFO QUERY_STATUS.
 
     The namespace is the default one: TOPCAT looks for the elements without regard to namespaces (D-050).
     """
@@ -33,12 +36,12 @@ def error_votable(message: str, detail: str = "") -> bytes:
 
 
 def error_text(message: str, detail: str = "") -> str:
-    """The error as plain text."""
+    """Return an error as plain text."""
     return f"{message}\n\n{detail}" if detail else message
 
 
 def _button(parent: etree._Element, example: Example, url: str) -> None:
-    """A form that runs the example as a job."""
+    """Add a form that runs an example as a job."""
 
     def element(above: etree._Element, tag: str, **attributes: str) -> etree._Element:
         return etree.SubElement(above, f"{{{XHTML_NS}}}{tag}", attributes)
@@ -49,8 +52,22 @@ def _button(parent: etree._Element, example: Example, url: str) -> None:
     element(line, "button", type="submit", name="PHASE", value="RUN").text = "Run this query"
 
 
-def examples_xhtml(application: Application, base: str) -> bytes:
-    """The application's examples (D-017); only RDFa attributes, one vocabulary."""
+def examples_xhtml(
+    application: Application, base: str, *, query: str = "", presets: Collection[str] = (), with_buttons: bool = False
+) -> bytes:
+    """Return the application's examples (D-017).
+
+    They are XHTML with RDFa attributes alone, of one vocabulary.
+
+    Parameters
+    ----------
+    query
+        The parameter that is a query: it has a property of its own (T-030).
+    presets
+        Names, in upper case, of parameters that go without saying.
+    with_buttons
+        Whether an example that needs no more than its query has a button that runs it.
+    """
 
     def element(parent: etree._Element, name: str, text: str = "", **attributes: str) -> etree._Element:
         child = etree.SubElement(parent, f"{{{XHTML_NS}}}{name}", attributes)
@@ -63,22 +80,22 @@ def examples_xhtml(application: Application, base: str) -> bytes:
     body = element(root, "body", vocab=VOCABULARY)
     element(body, "h1", title)
     for number, example in enumerate(application.examples, 1):
-        one = element(body, "div", typeof="example", id=f"example-{number}", resource=f"#example-{number}")
-        element(one, "h2", example.name, property="name")
-        element(one, "p", example.description)
-        if application.protocol == "tap" and "QUERY" in example.parameters:
-            element(one, "pre", str(example.parameters["QUERY"]), property="query")
-        listed = element(one, "ul")
+        division = element(body, "div", typeof="example", id=f"example-{number}", resource=f"#example-{number}")
+        element(division, "h2", example.name, property="name")
+        element(division, "p", example.description)
+        if query in example.parameters:
+            element(division, "pre", str(example.parameters[query]), property="query")
+        listed = element(division, "ul")
         for key, value in example.parameters.items():
             for single in value if isinstance(value, (list, tuple)) else (value,):
-                if application.protocol == "tap" and key.upper() in ("LANG", "QUERY"):
-                    continue  # a query has a property of its own (T-030)
+                if key.upper() == query or key.upper() in presets:
+                    continue
                 pair = element(listed, "li", property="generic-parameter", typeof="keyval")
                 element(pair, "span", key, property="key")
                 element(pair, "span", str(single), property="value")
         if not len(listed):
-            one.remove(listed)
-            if application.protocol == "tap":
-                _button(one, example, f"{base}/async")
-        element(one, "p", f"Send it to {base}/sync, or to {base}/async with PHASE=RUN.")
+            division.remove(listed)
+            if with_buttons:
+                _button(division, example, f"{base}/async")
+        element(division, "p", f"Send it to {base}/sync, or to {base}/async with PHASE=RUN.")
     return b'<?xml version="1.0" encoding="UTF-8"?>\n' + etree.tostring(root, encoding="UTF-8")

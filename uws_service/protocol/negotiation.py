@@ -1,4 +1,6 @@
-"""Which form an answer takes, from the Accept header (UWS 1.1 §2.2.2, U-005, C-32).
+"""The form of an answer, from the Accept header.
+
+UWS 1.1 §2.2.2, U-005, C-32.
 
 Programs get the first form on offer unless they name another one; only a browser gets a page. A browser names
 ``application/xhtml+xml`` beside ``text/html``; Java names ``text/html`` first in every request and wants XML.
@@ -14,14 +16,17 @@ _TYPES = {
     "json": ("application/json",),
     "html": ("text/html",),
 }
-_LONGEST = 512
+_MAX_HEADER_CHARACTERS = 512
 """Characters of an Accept header that are looked at: no client needs more, and what is kept stays small."""
 
 
 @lru_cache(1024)
 def _parsed(accept: str) -> dict[str, float]:
-    """Media ranges with their weights (RFC 9110 §12.5.1); malformed weights count as 1."""
-    found: dict[str, float] = {}
+    """Return media ranges with weights (RFC 9110 §12.5.1).
+
+    Malformed weights count as 1.
+    """
+    weights: dict[str, float] = {}
     for part in accept.split(","):
         name, *options = (piece.strip().lower() for piece in part.split(";"))
         weight = 1.0
@@ -32,18 +37,21 @@ def _parsed(accept: str) -> dict[str, float]:
                 except ValueError:
                     weight = 1.0
         if name:
-            found[name] = weight if 0 <= weight <= 1 else 1.0
-    return found
+            weights[name] = weight if 0 <= weight <= 1 else 1.0
+    return weights
 
 
 def names(accept: str | None, media_type: str) -> bool:
-    """Whether the client names this very type."""
-    return accept is not None and _parsed(accept[:_LONGEST]).get(media_type, 0.0) > 0
+    """Return whether the client names this very type."""
+    return accept is not None and _parsed(accept[:_MAX_HEADER_CHARACTERS]).get(media_type, 0.0) > 0
 
 
 def choose(accept: str | None, offered: tuple[str, ...]) -> str:
-    """One of the offered forms (``xml``, ``text``, ``json``, ``html``); the first is what programs get by default."""
-    return _chosen(accept[:_LONGEST], offered) if accept else offered[0]
+    """Return one of the offered forms.
+
+    They are ``xml``, ``text``, ``json``, ``html``; the first is what programs get by default.
+    """
+    return _chosen(accept[:_MAX_HEADER_CHARACTERS], offered) if accept else offered[0]
 
 
 @lru_cache(1024)

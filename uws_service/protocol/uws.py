@@ -1,4 +1,4 @@
-"""UWS documents and words: jobs to XML, JSON and text, and what clients write to values (UWS 1.1, schema §2).
+"""UWS documents and words to values and back (UWS 1.1, schema §2).
 
 Pure: bytes and values, no I/O. Documents keep the literal prefixes ``uws:`` and ``xlink:``, since some clients read
 them without regard to namespaces (C-01).
@@ -52,30 +52,39 @@ class JobRefLike(Protocol):
 
 
 class JobUrls(NamedTuple):
-    """Absolute URLs of one application's jobs; ``jobs`` is the job list without a slash at the end."""
+    """Absolute URLs of one application's jobs.
+
+    ``jobs`` is the job list without a slash at the end.
+    """
 
     jobs: str
 
     def job(self, job_id: str) -> str:
-        """The job."""
+        """Return the URL of a job."""
         return f"{self.jobs}/{job_id}"
 
     def result(self, job_id: str, result_id: str) -> str:
-        """A result (D-041, C-10)."""
+        """Return the URL of a result (D-041, C-10)."""
         return f"{self.jobs}/{job_id}/results/{url_quote(result_id, safe='', errors='replace')}"
 
     def parameter(self, job_id: str, name: str, number: int = 1) -> str:
-        """A parameter that is given by reference (U-038); ``number`` counts the values of one name."""
-        which = f"?value={number}" if number > 1 else ""
-        return f"{self.jobs}/{job_id}/parameters/{url_quote(name, safe='', errors='replace')}{which}"
+        """Return the URL of a parameter given by reference (U-038).
+
+        ``number`` counts the values of one name.
+        """
+        query = f"?value={number}" if number > 1 else ""
+        return f"{self.jobs}/{job_id}/parameters/{url_quote(name, safe='', errors='replace')}{query}"
 
     def log(self, job_id: str, name: str) -> str:
-        """What the job's command printed."""
+        """Return the URL of what the job's command printed."""
         return f"{self.jobs}/{job_id}/logs/{name}"
 
 
 class LostAttempt(NamedTuple):
-    """An earlier attempt that was lost: its number, where it was, why in one word and in a sentence."""
+    """An earlier attempt that was lost.
+
+    It has its number, its site, the reason in one word and in a sentence.
+    """
 
     number: int
     site: str
@@ -85,7 +94,10 @@ class LostAttempt(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class JobInfoView:
-    """What jobInfo tells: progress 0..1, why the job waits and how many are ahead, where it runs, its logs."""
+    """The content of jobInfo.
+
+    Among it progress from 0 to 1, why the job waits and how many are ahead, its site, its logs.
+    """
 
     progress: float | None = None
     message: str = ""
@@ -107,9 +119,9 @@ class JobInfoView:
 
     @staticmethod
     def of(job: Job, urls: JobUrls) -> JobInfoView:
-        """From the job's own notes."""
+        """Return what a job's notes say."""
         info = job.info
-        logs = [(one["id"], urls.log(job.id, one["id"]), one["size"]) for one in info.get("logs", ())]
+        logs = [(entry["id"], urls.log(job.id, entry["id"]), entry["size"]) for entry in info.get("logs", ())]
         if not logs and job.phase is Phase.EXECUTING:
             logs = [(name, urls.log(job.id, name), None) for name in info.get("streams", STREAMS)]
         return JobInfoView(
@@ -122,7 +134,8 @@ class JobInfoView:
             attempt=info.get("attempt"),
             row=info.get("row"),
             lost=tuple(
-                LostAttempt(one["attempt"], one["site"], one["reason"], one["message"]) for one in info.get("lost", ())
+                LostAttempt(entry["attempt"], entry["site"], entry["reason"], entry["message"])
+                for entry in info.get("lost", ())
             ),
             logs=tuple(logs),
             notices=tuple(info.get("notices", ())),
@@ -131,7 +144,7 @@ class JobInfoView:
         )
 
 
-_NOTHING = JobInfoView()
+_EMPTY_INFO = JobInfoView()
 
 
 # --- values -------------------------------------------------------------------------------------------------------
@@ -141,13 +154,19 @@ _INSTANT_HINT = "YYYY-MM-DDThh:mm:ss.sssZ (UTC; time, fraction and Z may be left
 
 
 def format_instant(ms: int) -> str:
-    """An instant as documents show it: UTC, three digits of fraction, Z (U-008, C-02, C-33)."""
+    """Return an instant as documents show it (U-008, C-02, C-33).
+
+    That is UTC with three digits of fraction and Z.
+    """
     at = datetime.fromtimestamp(ms // 1000, UTC)
     return f"{at.year:04d}-{at.month:02d}-{at.day:02d}T{at.hour:02d}:{at.minute:02d}:{at.second:02d}.{ms % 1000:03d}Z"
 
 
 def parse_instant(text: str, name: str = "DESTRUCTION") -> int:
-    """Milliseconds since the epoch, what is finer cut off (U-055, U-135); raises `UsageError`."""
+    """Return milliseconds since the epoch (U-055, U-135).
+
+    What is finer is cut off. Raises `UsageError`.
+    """
     match = _INSTANT.fullmatch(text.strip())
     if match is not None:
         year, month, day, hour, minute, second, fraction = match.groups()
@@ -162,7 +181,10 @@ def parse_instant(text: str, name: str = "DESTRUCTION") -> int:
 
 
 def parse_duration(text: str, name: str = "EXECUTIONDURATION") -> int:
-    """Whole seconds, at most what xs:int holds (U-136, U-139); "10.0" is taken too, since pyvo may send it."""
+    """Return whole seconds that fit into xs:int (U-136, U-139).
+
+    "10.0" is taken too, since pyvo may send it.
+    """
     try:
         value = float(text.strip()) if re.fullmatch(r"\s*\d+(\.\d*)?\s*", text, re.ASCII) else math.nan
     except ValueError:
@@ -173,14 +195,17 @@ def parse_duration(text: str, name: str = "EXECUTIONDURATION") -> int:
 
 
 def parse_wait(text: str) -> int:
-    """WAIT in seconds; negative: as long as the service allows (U-150, U-153, U-155)."""
+    """Return WAIT in seconds (U-150, U-153, U-155).
+
+    Negative: as long as the service allows.
+    """
     if not re.fullmatch(r"-?\d{1,18}", text, re.ASCII):
         raise UsageError(f"WAIT={text[:40]!r} is not a whole number of seconds; -1 waits as long as is allowed.")
     return int(text)
 
 
 def parse_last(text: str | None) -> int | None:
-    """LAST, an integer above 0 (U-056, U-059)."""
+    """Return LAST, an integer above 0 (U-056, U-059)."""
     if text is None:
         return None
     if not re.fullmatch(r"\d{1,18}", text, re.ASCII) or int(text) == 0:
@@ -189,28 +214,40 @@ def parse_last(text: str | None) -> int | None:
 
 
 def parse_after(text: str | None) -> int | None:
-    """AFTER in milliseconds: a job is later than the instant if its creation is above this number (U-055)."""
+    """Return AFTER in milliseconds (U-055).
+
+    A job is later than the instant if its creation is above this number.
+    """
     return None if text is None else parse_instant(text, "AFTER")
 
 
 def parse_phases(values: Sequence[str]) -> frozenset[Phase] | None:
-    """The union of PHASE filters; None without any (U-052, U-053)."""
-    found = set()
+    """Return the union of PHASE filters (U-052, U-053).
+
+    None: there is no filter.
+    """
+    phases = set()
     for value in values:
         try:
-            found.add(Phase(value.strip().upper()))
+            phases.add(Phase(value.strip().upper()))
         except ValueError:
             raise UsageError(f"PHASE={value[:40]!r} is not a phase; phases are {', '.join(Phase)}.") from None
-    return frozenset(found) or None
+    return frozenset(phases) or None
 
 
 def is_reference(parameter: Parameter) -> bool:
-    """Whether a parameter is shown by reference: a file, or a value that XML can't hold (U-080)."""
+    """Return whether a parameter is shown by reference (U-080).
+
+    That is a file, or a value that XML can't hold.
+    """
     return parameter.upload is not None or _XML_ILLEGAL.search(parameter.value) is not None
 
 
 def numbered(parameters: Iterable[Parameter]) -> Iterator[tuple[Parameter, int]]:
-    """Each value with its number among those of the same name, from 1 on; names in any case (D-020)."""
+    """Return each value with its number among those of its name.
+
+    Numbers begin at 1; the case of names does not matter (D-020).
+    """
     counts: dict[str, int] = {}
     for parameter in parameters:
         key = parameter.name.upper()
@@ -219,7 +256,7 @@ def numbered(parameters: Iterable[Parameter]) -> Iterator[tuple[Parameter, int]]
 
 
 def xml_text(text: str) -> str:
-    """Text with what XML can't hold replaced by U+FFFD."""
+    """Replace what XML can't hold by U+FFFD."""
     return _XML_ILLEGAL.sub("\ufffd", text)
 
 
@@ -227,7 +264,7 @@ def xml_text(text: str) -> str:
 
 
 def _child(parent: etree._Element, name: str, text: str | None) -> None:
-    """A child with a text, or nil (U-072)."""
+    """Add a child with a text, or nil (U-072)."""
     child = etree.SubElement(parent, _U + name)
     if text is None:
         child.set(_NIL, "true")
@@ -244,7 +281,7 @@ def _write(root: etree._Element) -> bytes:
 
 
 def job_xml(job: Job, *, urls: JobUrls, info: JobInfoView | None = None) -> bytes:
-    """The job document; children in the schema's order (U-070)."""
+    """Return the job document, in the schema's order (U-070)."""
     root = etree.Element(_U + "job", {"version": "1.1"}, nsmap=_NSMAP)
     _child(root, "jobId", job.id)
     if job.run_id is not None:
@@ -290,57 +327,61 @@ def _add_results(parent: etree._Element, job: Job, urls: JobUrls) -> None:
 
 
 def _add_info(root: etree._Element, info: JobInfoView, job: Job) -> None:
-    if info == _NOTHING and job.error is None and not job.results:
+    if info == _EMPTY_INFO and job.error is None and not job.results:
         return
-    told = etree.SubElement(etree.SubElement(root, _U + "jobInfo"), _I + "info", nsmap=_INFO_NSMAP)
+    element = etree.SubElement(etree.SubElement(root, _U + "jobInfo"), _I + "info", nsmap=_INFO_NSMAP)
     if info.progress is not None or info.message:
-        progress = etree.SubElement(told, _I + "progress")
+        progress = etree.SubElement(element, _I + "progress")
         if info.progress is not None:
             progress.set("percent", f"{100 * info.progress:.1f}")
         progress.text = xml_text(info.message) or None
     if info.waiting:
-        waiting = etree.SubElement(told, _I + "waiting")
+        waiting = etree.SubElement(element, _I + "waiting")
         if info.ahead is not None:
             waiting.set("ahead", str(info.ahead))
         waiting.text = xml_text(info.waiting)
     if info.site:
-        site = etree.SubElement(told, _I + "site")
+        site = etree.SubElement(element, _I + "site")
         if info.site_reason:
             site.set("reason", xml_text(info.site_reason))
         site.text = xml_text(info.site)
     if info.attempt is not None:
-        etree.SubElement(told, _I + "attempt").text = str(info.attempt)
+        etree.SubElement(element, _I + "attempt").text = str(info.attempt)
     if info.row is not None:
-        etree.SubElement(told, _I + "row").text = str(info.row)
-    for one in info.lost:
-        attributes = {"attempt": str(one.number), "site": xml_text(one.site), "reason": xml_text(one.reason)}
-        etree.SubElement(told, _I + "lost", attributes).text = xml_text(one.message)
+        etree.SubElement(element, _I + "row").text = str(info.row)
+    for attempt in info.lost:
+        attributes = {
+            "attempt": str(attempt.number),
+            "site": xml_text(attempt.site),
+            "reason": xml_text(attempt.reason),
+        }
+        etree.SubElement(element, _I + "lost", attributes).text = xml_text(attempt.message)
     if job.error is not None:
-        etree.SubElement(told, _I + "reason").text = xml_text(job.error.reason)
+        etree.SubElement(element, _I + "reason").text = xml_text(job.error.reason)
     for result in job.results:
         attributes = {"result": xml_text(result.id), "algorithm": "SHA-256"}
-        etree.SubElement(told, _I + "checksum", attributes).text = result.sha256
+        etree.SubElement(element, _I + "checksum", attributes).text = result.sha256
     for name, url, size in info.logs:
-        log = etree.SubElement(told, _I + "log", {"name": name, _HREF: url})
+        log = etree.SubElement(element, _I + "log", {"name": name, _HREF: url})
         if size is not None:
             log.set("size", str(size))
     for notice in info.notices:
-        etree.SubElement(told, _I + "notice").text = xml_text(notice)
+        etree.SubElement(element, _I + "notice").text = xml_text(notice)
     for name, value in info.defaults:
-        etree.SubElement(told, _I + "default", {"name": xml_text(name)}).text = xml_text(value)
+        etree.SubElement(element, _I + "default", {"name": xml_text(name)}).text = xml_text(value)
     for name, version in info.versions:
-        etree.SubElement(told, _I + "version", {"of": name}).text = xml_text(version)
+        etree.SubElement(element, _I + "version", {"of": name}).text = xml_text(version)
 
 
 def parameters_xml(job: Job, *, urls: JobUrls) -> bytes:
-    """The parameter list as a document of its own (U-036, U-088)."""
+    """Return the parameter list as a document (U-036, U-088)."""
     root = etree.Element(_U + "parameters", nsmap=_NSMAP)
     _add_parameters(root, job, urls)
     return _write(root)
 
 
 def results_xml(job: Job, *, urls: JobUrls) -> bytes:
-    """The result list as a document of its own (U-034, U-088)."""
+    """Return the result list as a document (U-034, U-088)."""
     root = etree.Element(_U + "results", nsmap=_NSMAP)
     _add_results(root, job, urls)
     return _write(root)
@@ -353,25 +394,31 @@ _JOBS_OPEN = (
 
 
 def jobs_open() -> bytes:
-    """The beginning of a job list (U-007, U-050)."""
+    """Return the beginning of a job list (U-007, U-050)."""
     return _JOBS_OPEN
 
 
 def jobs_close() -> bytes:
-    """The end of a job list."""
+    """Return the end of a job list."""
     return b"</uws:jobs>\n"
 
 
-_ESCAPES = {ord(one): f"&#{ord(one)};" for one in '&<>"\r\n\t'}
+_ESCAPES = {ord(character): f"&#{ord(character)};" for character in '&<>"\r\n\t'}
 
 
 def _escape(text: str) -> str:
-    """Text for an element or an attribute; white space survives as it is (U-077)."""
+    """Return text for an element or an attribute (U-077).
+
+    White space survives as it is.
+    """
     return xml_text(text).translate(_ESCAPES)
 
 
 def jobrefs(refs: Iterable[JobRefLike], urls: JobUrls) -> bytes:
-    """Entries of a job list; written as text, since a list may have a million of them (U-050, U-061)."""
+    """Return entries of a job list (U-050, U-061).
+
+    They are written as text, since a list may have a million of them.
+    """
     parts = []
     base = _escape(urls.jobs)
     for ref in refs:
@@ -392,7 +439,7 @@ def jobrefs(refs: Iterable[JobRefLike], urls: JobUrls) -> bytes:
 
 
 def jobs_json(refs: Iterable[JobRefLike], urls: JobUrls) -> dict[str, Any]:
-    """The job list for programs that like JSON."""
+    """Return the job list as JSON."""
     return {
         "version": "1.1",
         "jobs": [
@@ -410,7 +457,7 @@ def jobs_json(refs: Iterable[JobRefLike], urls: JobUrls) -> dict[str, Any]:
 
 
 def job_json(job: Job, *, urls: JobUrls, info: JobInfoView | None = None) -> dict[str, Any]:
-    """The job for programs that like JSON; names as in the XML."""
+    """Return the job as JSON, named as in XML."""
     return {
         "version": "1.1",
         "jobId": job.id,
@@ -424,16 +471,16 @@ def job_json(job: Job, *, urls: JobUrls, info: JobInfoView | None = None) -> dic
         "endTime": _instant(job.ended),
         "executionDuration": job.duration,
         "destruction": _instant(job.destruction),
-        "parameters": [_parameter_json(one, number, job, urls) for one, number in numbered(job.parameters)],
+        "parameters": [_parameter_json(parameter, number, job, urls) for parameter, number in numbered(job.parameters)],
         "results": [
             {
-                "id": one.id,
-                "href": urls.result(job.id, one.id),
-                "size": one.size,
-                "mime-type": one.media_type,
-                "sha256": one.sha256,
+                "id": result.id,
+                "href": urls.result(job.id, result.id),
+                "size": result.size,
+                "mime-type": result.media_type,
+                "sha256": result.sha256,
             }
-            for one in job.results
+            for result in job.results
         ],
         "errorSummary": None
         if job.error is None
@@ -465,7 +512,8 @@ def _info_json(info: JobInfoView) -> dict[str, Any]:
         "attempt": info.attempt,
         "row": info.row,
         "lost": [
-            {"attempt": one.number, "site": one.site, "reason": one.reason, "message": one.message} for one in info.lost
+            {"attempt": attempt.number, "site": attempt.site, "reason": attempt.reason, "message": attempt.message}
+            for attempt in info.lost
         ],
         "logs": [{"name": name, "href": url, "size": size} for name, url, size in info.logs],
         "notices": list(info.notices),

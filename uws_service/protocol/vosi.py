@@ -1,4 +1,4 @@
-"""VOSI 1.1 documents: availability and capabilities of one application."""
+"""VOSI 1.1 documents: availability and capabilities."""
 
 from __future__ import annotations
 
@@ -21,13 +21,18 @@ _TYPE = f"{{{XSI_NS}}}type"
 _DECLARATION = b'<?xml version="1.0" encoding="UTF-8"?>\n'
 
 
+def serialize(root: etree._Element) -> bytes:
+    """Return a document as bytes, with its declaration."""
+    return _DECLARATION + etree.tostring(root, encoding="UTF-8")
+
+
 def http_date(ms: int) -> str:
-    """An instant as HTTP headers show it."""
+    """Return an instant as HTTP headers show it."""
     return format_datetime(datetime.fromtimestamp(ms // 1000, UTC), usegmt=True)
 
 
 def availability_xml(available: bool, *, up_since: int | None = None, notes: tuple[str, ...] = ()) -> bytes:
-    """Whether the service can be used, since when, and what is wrong (V-020)."""
+    """Return the availability: since when, and what is wrong (V-020)."""
     prefix = f"{{{AVAILABILITY_NS}}}"
     root = etree.Element(prefix + "availability", nsmap={"vosi": AVAILABILITY_NS})
     etree.SubElement(root, prefix + "available").text = "true" if available else "false"
@@ -35,14 +40,28 @@ def availability_xml(available: bool, *, up_since: int | None = None, notes: tup
         etree.SubElement(root, prefix + "upSince").text = format_instant(up_since)
     for note in notes:
         etree.SubElement(root, prefix + "note").text = xml_text(note)
-    return _DECLARATION + etree.tostring(root, encoding="UTF-8")
+    return serialize(root)
 
 
 def capabilities_xml(application: Application, base: str, methods: tuple[str, ...] = ()) -> bytes:
-    """What the application offers and where (V-010…V-013, U-170, D-003); ``base`` is its URL.
+    """Return what the application offers, and where.
+
+    V-010…V-013, U-170, D-003; ``base`` is its URL.
 
     ``methods`` are the ways to log in, the empty one stands for anonymous use (A-001); capabilities and availability
     never ask for any (V-002).
+    """
+    root = common_capabilities(application, base, methods)
+    main = application.results[0].media_type if application.results else None
+    sync = capability(root, None, f"{base}/sync", main, methods)
+    declare_parameters(sync, application)
+    return serialize(root)
+
+
+def common_capabilities(application: Application, base: str, methods: tuple[str, ...] = ()) -> etree._Element:
+    """Return the capabilities that every application has.
+
+    VOSI, UWS, and examples if it has any.
     """
     root = etree.Element(
         f"{{{CAPABILITIES_NS}}}capabilities",
@@ -54,29 +73,10 @@ def capabilities_xml(application: Application, base: str, methods: tuple[str, ..
     jobs = capability(
         root, "ivo://ivoa.net/std/UWS#rest-1.1", f"{base}/async", "text/xml", methods, version="1.1", **std
     )
-    _parameters(jobs, application)
+    declare_parameters(jobs, application)
     if application.examples:
         capability(root, "ivo://ivoa.net/std/DALI#examples", f"{base}/examples", "application/xhtml+xml", (), **std)
-    if application.protocol == "soda":
-        _soda(root, application, base, methods)
-        return _DECLARATION + etree.tostring(root, encoding="UTF-8")
-    main = application.results[0].media_type if application.results else None
-    sync = capability(root, None, f"{base}/sync", main, methods)
-    _parameters(sync, application)
-    return _DECLARATION + etree.tostring(root, encoding="UTF-8")
-
-
-def _soda(root: etree._Element, application: Application, base: str, methods: tuple[str, ...]) -> None:
-    """Both SODA services and DataLink (S-001)."""
-    for kind, result in (("sync", "application/fits"), ("async", "text/xml")):
-        standard = f"ivo://ivoa.net/std/SODA#{kind}-1.0"
-        interface = capability(root, standard, f"{base}/{kind}", result, methods, role="std", version="1.0")
-        _parameters(interface, application)
-    datalink = "application/x-votable+xml;content=datalink"
-    interface = capability(
-        root, "ivo://ivoa.net/std/DataLink#links-1.1", f"{base}/links", datalink, methods, role="std", version="1.1"
-    )
-    _parameter(interface, ParameterSpec("ID", arraysize="*", ucd="meta.id;meta.main", required=True), std=True)
+    return root
 
 
 def capability(
@@ -87,7 +87,7 @@ def capability(
     methods: tuple[str, ...] = (),
     **attributes: str,
 ) -> etree._Element:
-    """A capability with one interface; returns the interface.
+    """Add a capability with one interface; return the interface.
 
     Where one may log in the URL is a ``base``: pyvo then sends its credentials to all that is below it, not only to
     this very URL (T-002, A-012).
@@ -104,40 +104,45 @@ def capability(
     return interface
 
 
-def _parameters(interface: etree._Element, application: Application) -> None:
-    """What may be sent, with units and UCDs (vs:InputParam)."""
-    for one in application.parameters:
-        _parameter(interface, one, std=False)
-    for one in _standard_parameters(application):
-        _parameter(interface, one, std=True)
+def declare_parameters(interface: etree._Element, application: Application) -> None:
+    """Add the parameters, with units and UCDs (vs:InputParam)."""
+    for parameter in application.parameters:
+        declare_parameter(interface, parameter, std=False)
+    for parameter in _standard_parameters(application):
+        declare_parameter(interface, parameter, std=True)
 
 
 def _standard_parameters(application: Application) -> list[ParameterSpec]:
-    """Those of DALI's own parameters that the application takes (D-024…D-026)."""
-    found = []
+    """Return DALI's own parameters that are taken (D-024…D-026)."""
+    parameters = []
     uploads = application.uploads
     if uploads is not None:
         text = uploads.description or f"Tables as name,URI: {uploads.minimum} to {uploads.maximum}."
-        found.append(ParameterSpec("UPLOAD", arraysize="*", description=text, required=uploads.minimum > 0))
-    formats = next((one.formats for one in application.results if one.formats), {})
+        parameters.append(ParameterSpec("UPLOAD", arraysize="*", description=text, required=uploads.minimum > 0))
+    formats = next((result.formats for result in application.results if result.formats), {})
     if formats:
-        found.append(ParameterSpec("RESPONSEFORMAT", arraysize="*", description=f"One of {', '.join(formats)}."))
+        parameters.append(ParameterSpec("RESPONSEFORMAT", arraysize="*", description=f"One of {', '.join(formats)}."))
     if application.maxrec is not None:
         text = f"Rows of the result, {application.maxrec.default} by default, at most {application.maxrec.maximum}."
-        found.append(ParameterSpec("MAXREC", datatype="long", description=text))
-    return found
+        parameters.append(ParameterSpec("MAXREC", datatype="long", description=text))
+    return parameters
 
 
-def _parameter(interface: etree._Element, one: ParameterSpec, *, std: bool) -> None:
-    use = "required" if one.required else "optional"
+def declare_parameter(interface: etree._Element, parameter: ParameterSpec, *, std: bool) -> None:
+    use = "required" if parameter.required else "optional"
     param = etree.SubElement(interface, "param", {"std": str(std).lower(), "use": use})
-    etree.SubElement(param, "name").text = one.name
-    for name, text in (("description", one.description), ("unit", one.unit), ("ucd", one.ucd), ("utype", one.utype)):
+    etree.SubElement(param, "name").text = parameter.name
+    for name, text in (
+        ("description", parameter.description),
+        ("unit", parameter.unit),
+        ("ucd", parameter.ucd),
+        ("utype", parameter.utype),
+    ):
         if text:
             etree.SubElement(param, name).text = xml_text(text)
     attributes = {_TYPE: "vs:VOTableType"}
-    if one.arraysize:
-        attributes["arraysize"] = one.arraysize
-    if one.xtype:
-        attributes["extendedType"] = one.xtype
-    etree.SubElement(param, "dataType", attributes).text = one.datatype
+    if parameter.arraysize:
+        attributes["arraysize"] = parameter.arraysize
+    if parameter.xtype:
+        attributes["extendedType"] = parameter.xtype
+    etree.SubElement(param, "dataType", attributes).text = parameter.datatype

@@ -9,27 +9,15 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from uws_service.applications.model import Application, CatalogueSpec
 from uws_service.domain.errors import ConfigurationError
+from uws_service.tap.descriptor import CatalogueSpec
 
 if TYPE_CHECKING:
     from uws_service.tap.catalogue import Published
     from uws_service.tap.pool import Pool
-
-
-def with_catalogue_folder(application: Application, folder: Path) -> Application:
-    """Return the application with the folder of its tables.
-
-    The folder is ``folder`` unless the descriptor names a source.
-    """
-    catalogue = application.catalogue
-    if catalogue is None or catalogue.folder or catalogue.postgresql:
-        return application
-    return replace(application, catalogue=replace(catalogue, folder=str(folder)))
 
 
 class Queries:

@@ -12,10 +12,10 @@ from lxml import etree
 from uws_service.adql.features import announced_features
 from uws_service.adql.model import Column, ForeignKey, Table
 from uws_service.applications import Application
-from uws_service.applications.protocols import TAP_FORMATS
 from uws_service.protocol import vosi
 from uws_service.protocol.uws import xml_text
 from uws_service.tap.catalogue import Published, schemas_of
+from uws_service.tap.descriptor import TAP_FORMATS
 from uws_service.tap.tap_schema import DESCRIPTIONS, TABLES, quoted, with_tap_schema
 
 TABLES_NS = "http://www.ivoa.net/xml/VOSITables/v1.0"

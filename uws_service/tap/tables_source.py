@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from uws_service.adql.model import Table
-from uws_service.applications.model import CatalogueSpec
 from uws_service.domain.errors import ConfigurationError
 from uws_service.tap import tap_schema
 from uws_service.tap.catalogue import Folder, Published
+from uws_service.tap.descriptor import CatalogueSpec
 from uws_service.tap.engines.base import Engine
 from uws_service.tap.tap_schema import with_tap_schema
 

@@ -1,10 +1,13 @@
-"""The resources for agents in pods, below ``/agent/v1``: no part of UWS, and of no use without a pod's token."""
+"""Resources for agents in pods, below ``/agent/v1``.
+
+They are no part of UWS, and of no use without a pod's token.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, ClassVar
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -13,7 +16,7 @@ from uws_service.auth.policy import Policy
 from uws_service.domain.agent import AgentIdentity
 from uws_service.domain.errors import AuthenticationRequired, TooLarge, UsageError
 from uws_service.service.backend import Backend
-from uws_service.web.edge import Resource
+from uws_service.web.resource import Resource
 
 MOST_JSON = 1024 * 1024
 
@@ -24,20 +27,13 @@ class AgentResources:
     def __init__(self, backend: Backend) -> None:
         self.agents = backend.agents
 
-    def resources(self) -> dict[str, Resource]:
-        """Their part of the routes table."""
-        return {
-            "/agent/v1/claim": Resource("agent", Policy.AGENT, post=self.claim),
-            "/agent/v1/inputs/{index:int}": Resource("agent", Policy.AGENT, get=self.read_input),
-            "/agent/v1/outputs/{name}": Resource("agent", Policy.AGENT, put=self.put_output),
-            "/agent/v1/progress": Resource("agent", Policy.AGENT, post=self.progress),
-            "/agent/v1/report": Resource("agent", Policy.AGENT, post=self.report),
-        }
-
     async def claim(self, request: Request) -> Response:
-        """POST: this pod speaks for its attempt from now on; the answer says what it has to bring and to collect."""
-        told = await self.agents.claim(await self._agent(request))
-        return JSONResponse(told, headers={"cache-control": "no-store"})
+        """POST: speak for an attempt from now on.
+
+        The answer says what the agent has to fetch and to collect.
+        """
+        instructions = await self.agents.claim(await self._agent(request))
+        return JSONResponse(instructions, headers={"cache-control": "no-store"})
 
     async def read_input(self, request: Request) -> Response:
         """GET: one uploaded file."""
@@ -45,7 +41,7 @@ class AgentResources:
         return StreamingResponse(chunks, headers={"content-length": str(size)}, media_type="application/octet-stream")
 
     async def put_output(self, request: Request) -> Response:
-        """PUT: one output, with its size and its SHA-256 in headers."""
+        """PUT: one output; headers have size and SHA-256."""
         agent = await self._agent(request)
         length, digest = request.headers.get("content-length", ""), request.headers.get("x-content-sha256", "")
         if not (length.isascii() and length.isdigit() and len(length) < 19):
@@ -57,12 +53,12 @@ class AgentResources:
     async def progress(self, request: Request) -> Response:
         """POST ``{"fraction": 0.5, "text": "…"}``."""
         agent = await self._agent(request)
-        told = await _json(request)
+        body = await _json(request)
         try:
-            fraction = float(told["fraction"])
+            fraction = float(body["fraction"])
         except (KeyError, TypeError, ValueError, OverflowError):
             raise UsageError("fraction: must be a number from 0 to 1.") from None
-        await self.agents.progress(agent, fraction if fraction == fraction else 0.0, str(told.get("text", "")))
+        await self.agents.progress(agent, fraction if fraction == fraction else 0.0, str(body.get("text", "")))
         return Response(status_code=204)
 
     async def report(self, request: Request) -> Response:
@@ -82,6 +78,20 @@ class AgentResources:
         async for chunk in request.stream():
             if chunk:
                 yield chunk
+
+    RESOURCES: ClassVar[Mapping[str, Resource]] = {
+        "/agent/v1/claim": Resource(
+            "agent", Policy.AGENT, post=(claim, "For agents: speak for an attempt from now on; what to do, as JSON.")
+        ),
+        "/agent/v1/inputs/{index:int}": Resource(
+            "agent", Policy.AGENT, get=(read_input, "For agents: one uploaded file.")
+        ),
+        "/agent/v1/outputs/{name}": Resource(
+            "agent", Policy.AGENT, put=(put_output, "For agents: store one output, with its size and its SHA-256.")
+        ),
+        "/agent/v1/progress": Resource("agent", Policy.AGENT, post=(progress, "For agents: how far the command is.")),
+        "/agent/v1/report": Resource("agent", Policy.AGENT, post=(report, "For agents: how the attempt ended.")),
+    }
 
 
 async def _json(request: Request) -> Any:

@@ -1,4 +1,4 @@
-"""The ASGI application: all routes in one table, behind one edge."""
+"""The ASGI application: all routes behind one edge."""
 
 from __future__ import annotations
 
@@ -21,17 +21,19 @@ from uws_service.web.settings import WebSettings
 
 
 class Cors(CORSMiddleware):
-    """Answers of its own, to preflights, are as those of the edge."""
+    """CORS whose answers to preflights are as the edge's."""
 
     def preflight_response(self, request_headers: Headers) -> Response:
-        """What a page may do."""
+        """Return what a page may do."""
         response = super().preflight_response(request_headers)
         response.headers["x-content-type-options"] = "nosniff"
         return response
 
 
 class App:
-    """The service as ASGI: opens its parts at startup, closes them at shutdown.
+    """The service as an ASGI application.
+
+    It opens its parts at startup and closes them at shutdown.
 
     Parameters
     ----------
@@ -69,7 +71,7 @@ class App:
             yield
 
     def drain(self) -> None:
-        """Answer all waiting requests: the server is about to stop."""
+        """Answer all waiting requests; the server stops soon."""
         if self.backend is not None:
             self.backend.drain()
 

@@ -1,9 +1,13 @@
-"""Many jobs by one request: a table of parameters, a job for each row, all under one RUNID."""
+"""Many jobs by one request, all under one RUNID.
+
+A table of parameters makes a job for each of its rows.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -17,12 +21,13 @@ from uws_service.domain.job import Parameter
 from uws_service.offload import offload
 from uws_service.service.backend import Backend
 from uws_service.service.jobs import fingerprint
-from uws_service.web.edge import Resource, call_of
+from uws_service.web.call import call_of
 from uws_service.web.intake import idempotency_key, job_request, posted
-from uws_service.web.jobs import see_other
+from uws_service.web.replies import see_other
+from uws_service.web.resource import Resource
 
 TABLE = "TABLE"
-LARGEST = 16 * 1024**2
+MAX_TABLE_BYTES = 16 * 1024**2
 """Bytes of a table."""
 
 
@@ -34,7 +39,9 @@ class Bulk:
         self.service = backend.service
 
     async def create(self, request: Request) -> Response:
-        """POST: the file TABLE, and what all its jobs have in common; 303 to the list of the jobs.
+        """POST: the file TABLE, and common parameters.
+
+        The answer is 303 to the list of the jobs.
 
         All of the jobs are made, or none.
         """
@@ -45,21 +52,21 @@ class Bulk:
         self.service.rules.require_use(application, call.identity)
         key = idempotency_key(request)
         limits = self.backend.limits
-        taken = limits.model_copy(update={"upload": min(limits.upload, LARGEST), "files": 1})
+        table_limits = limits.model_copy(update={"upload": min(limits.upload, MAX_TABLE_BYTES), "files": 1})
         place = new_id(self.service.clock())
         try:
-            async with posted(request, self.backend.uploads, taken, place) as form:
+            async with posted(request, self.backend.uploads, table_limits, place) as form:
                 text = await self._table(form.files)
-                wanted = job_request(type(form)(form.fields))
+                common = job_request(type(form)(form.fields))
                 maximum = min(application.bulk, limits.bulk)
-                rows = await asyncio.to_thread(read_rows, application, text, wanted.parameters, maximum)
+                rows = await asyncio.to_thread(read_rows, application, text, common.parameters, maximum)
                 run_id = await self.service.create_many(
                     application,
                     call.identity,
-                    wanted,
+                    common,
                     rows,
                     origin=call.origin,
-                    idempotency=(key, await offload(form.weight, fingerprint, wanted, form.digests)) if key else None,
+                    idempotency=(key, await offload(form.weight, fingerprint, common, form.digests)) if key else None,
                     token=call.token,
                 )
         finally:
@@ -67,7 +74,7 @@ class Bulk:
         return see_other(f"{call.base}/{application.name}/async?RUNID={quote(run_id, safe='')}")
 
     async def _table(self, files: Sequence[Parameter]) -> str:
-        """The table's text."""
+        """Return the table's text."""
         if len(files) != 1 or files[0].name.upper() != TABLE or files[0].upload is None:
             raise UsageError(f"Send one file, named {TABLE}: CSV with a line of parameter names.")
         data = b"".join([chunk async for chunk in self.backend.depot.read(files[0].upload)])
@@ -76,6 +83,10 @@ class Bulk:
         except UnicodeDecodeError:
             raise UsageError("The table is not UTF-8 text.") from None
 
-    def resources(self) -> dict[str, Resource]:
-        """Path → resource."""
-        return {"/{application}/bulk": Resource("bulk", Policy.USE, post=self.create)}
+    RESOURCES: ClassVar[Mapping[str, Resource]] = {
+        "/{application}/bulk": Resource(
+            "bulk",
+            Policy.USE,
+            post=(create, "A job for each line of the CSV file `TABLE`, under one `RUNID`; 303 to their list."),
+        ),
+    }

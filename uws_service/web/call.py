@@ -1,9 +1,12 @@
-"""What is known of the caller of one request; made by the edge, completed by the gate, read by the resources."""
+"""The one object that a request carries.
+
+The edge makes it, the gate completes it, the resources read it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from starlette.requests import Request
 from starlette.types import Scope
@@ -13,10 +16,13 @@ from uws_service.auth.credentials import token_of
 from uws_service.auth.policy import Policy
 from uws_service.web.pages import Account
 
+if TYPE_CHECKING:
+    from uws_service.web.resource import Resource
+
 
 @dataclass(slots=True)
 class Call:
-    """What is known of one request beside its path and body."""
+    """A request, beside its path and body."""
 
     identity: Identity
     base: str
@@ -34,10 +40,19 @@ class Call:
     """The secret of the browser's session, if the identity came from one."""
     share: str = ""
     """The secret of a link to one job."""
+    gate: Gate | None = None
+    """What lets callers in; None before the service is open."""
+    resource: Resource | None = None
+    """What the request was routed to; None if there is nothing at its path."""
+    waited: bool = False
+    """Whether the answer waited for a job or a query: how long it took tells nothing of the service's speed."""
 
     @property
     def token(self) -> str | None:
-        """The token that the caller was verified by; None for browsers' sessions and unknown callers."""
+        """Return the token that the caller was verified by.
+
+        None for browsers' sessions and anonymous callers.
+        """
         return token_of(self.authorization) if self.by == "token" and self.authorization is not None else None
 
 
@@ -50,22 +65,28 @@ class Gate(Protocol):
     """Whether what callers do is written into the log."""
 
     async def admit(self, scope: Scope, policy: Policy) -> None:
-        """Find out who calls, and raise unless the policy lets that caller on."""
+        """Identify the caller; raise unless the policy admits it."""
 
     def challenges(self, scope: Scope, *, error: str = "", message: str = "") -> list[str]:
-        """How the caller could log in: values for WWW-Authenticate headers."""
+        """Return values for WWW-Authenticate headers."""
 
     def account(self, scope: Scope) -> Account | None:
-        """Who looks at a page; None if nobody can log in here."""
+        """Return the account of a page's reader.
+
+        None: nobody can log in here.
+        """
 
 
 def call_of(request: Request) -> Call:
-    """The `Call` that `Edge` made for this request."""
+    """Return the `Call` of a request."""
     call: Call = request.scope["uws.call"]
     return call
 
 
 def account_of(request: Request) -> Account | None:
-    """Who looks at this page; None if nobody can log in here."""
-    gate: Gate | None = request.scope.get("uws.gate")
+    """Return the account of a page's reader.
+
+    None: nobody can log in here.
+    """
+    gate = call_of(request).gate
     return gate.account(request.scope) if gate is not None else None

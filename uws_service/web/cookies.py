@@ -20,7 +20,10 @@ def cookie_name(base: str, name: str, *, below: bool = False) -> str:
 
 
 def set_cookie(response: Response, base: str, name: str, value: str, seconds: int, *, below: str = "") -> None:
-    """Give the browser a cookie that scripts can't read and other sites' forms do not send; 0 seconds take it away."""
+    """Set a cookie that scripts can't read.
+
+    Forms of other sites do not send it; 0 seconds remove it.
+    """
     parts = urlsplit(base)
     response.set_cookie(
         cookie_name(base, name, below=bool(below)),

@@ -1,4 +1,6 @@
-"""Files out of the depot over HTTP: whole or a range, with ETag, streamed in constant memory (RFC 9110 §13, §14).
+"""Files of the depot over HTTP (RFC 9110 §13, §14).
+
+Whole or a range, with ETag, streamed in constant memory.
 
 A file may be anything that a user's program wrote, so a browser is told not to guess its type and not to run it.
 """
@@ -18,7 +20,9 @@ _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
 def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
-    """First byte and the one after the last, of a single range; None: send everything.
+    """Return first byte and end of a single range.
+
+    None: send everything.
 
     Raises
     ------
@@ -51,7 +55,10 @@ async def file_response(
     etag: str,
     filename: str,
 ) -> Response:
-    """The object as a response; its size and type are what the job's document says (U-081)."""
+    """Return an object of the depot as a response.
+
+    Its size and type are what the job's document says (U-081).
+    """
     tag = f'"{etag}"'
     headers = {
         "etag": tag,
@@ -62,19 +69,19 @@ async def file_response(
     }
     if request.headers.get("if-none-match") in (tag, "*"):
         return Response(status_code=304, headers=headers)
-    wanted = None
+    span = None
     if request.headers.get("if-range") in (None, tag):
         try:
-            wanted = parse_range(request.headers.get("range"), size)
+            span = parse_range(request.headers.get("range"), size)
         except ValueError:
             return Response(status_code=416, headers={**headers, "content-range": f"bytes */{size}"})
     if await depot.head(key) is None:
         raise NotFound("The file is no longer there.")
-    begin, end = wanted or (0, size)
+    begin, end = span or (0, size)
     headers["content-length"] = str(end - begin)
-    if wanted is not None:
+    if span is not None:
         headers["content-range"] = f"bytes {begin}-{end - 1}/{size}"
-    status = 206 if wanted is not None else 200
+    status = 206 if span is not None else 200
     if size == 0 or request.method == "HEAD":
         return Response(status_code=status, headers={**headers, "content-type": media_type})
     response = StreamingResponse(depot.read(key, begin, end), status, headers)

@@ -1,4 +1,4 @@
-"""The outermost layer: what every request goes through, on one short ASGI path.
+"""The outermost layer of every request.
 
 It finds the public base URL (configured, or from X-Forwarded-* of trusted proxies, or from Host), the caller, serves
 both slash forms of every path (U-044), turns exceptions into error documents, and counts.
@@ -14,19 +14,16 @@ from urllib.parse import quote
 
 import structlog
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from uws_service import telemetry
 from uws_service.auth import ANONYMOUS, Network, identify, is_trusted, networks
-from uws_service.auth.policy import Policy
-from uws_service.domain.errors import MethodNotAllowed, UsageError, UwsError
-from uws_service.web.call import Call, Gate, account_of, call_of
+from uws_service.domain.errors import UsageError, UwsError
+from uws_service.web.call import Call, Gate
 from uws_service.web.errors import error_response
 from uws_service.web.hosts import LocalNames
+from uws_service.web.resource import SAFE_VERBS
 from uws_service.web.settings import EdgeSettings
-
-__all__ = ["Call", "Edge", "Resource", "account_of", "call_of"]
 
 log = structlog.get_logger(__name__)
 
@@ -58,20 +55,19 @@ class Edge:
             return
         began = time.perf_counter()
         status = 0
+        call = scope["uws.call"] = Call(ANONYMOUS, self.base_url or "", "", gate=self.gate)
 
         async def counted(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"].append(NOSNIFF)
-                call = scope.get("uws.call")
-                if call is not None and call.identity.owner is not None:  # A-005
+                if call.identity.owner is not None:  # A-005
                     message["headers"].append((b"x-vo-authenticated", _shown(call.identity.owner)))
             await send(message)
 
         try:
-            scope["uws.gate"] = self.gate
-            self._prepare(scope)
+            self._prepare(scope, call)
             await self.app(scope, receive, counted)
         except UwsError as error:
             if status:
@@ -85,14 +81,16 @@ class Edge:
                 raise
             await self._answer(_unexpected(error), scope, receive, counted)
         finally:
-            self._count(scope, status, time.perf_counter() - began)
-            if self.gate is not None and (scope["method"] not in _READING or status in _REFUSED):
-                self._audit(self.gate, scope, status)
+            self._count(call, scope["method"], status, time.perf_counter() - began)
+            if call.gate is not None and (scope["method"] not in SAFE_VERBS or status in _REFUSED):
+                self._audit(call.gate, call, scope, status)
 
-    def _audit(self, gate: Gate, scope: Scope, status: int) -> None:
-        """Who did, or tried, what from where; the path without its query, which may hold a secret."""
-        call: Call | None = scope.get("uws.call")
-        if not gate.audits or call is None:
+    def _audit(self, gate: Gate, call: Call, scope: Scope, status: int) -> None:
+        """Log who did, or tried, what from where.
+
+        The path is logged without its query, which may hold a secret.
+        """
+        if not gate.audits:
             return
         log.info(
             "audit",
@@ -105,8 +103,11 @@ class Edge:
             origin=call.origin,
         )
 
-    def _prepare(self, scope: Scope) -> None:
-        """Find the caller and the public base URL; take the prefix and the last slash off the path."""
+    def _prepare(self, scope: Scope, call: Call) -> None:
+        """Find the caller and the public base URL.
+
+        The prefix and the last slash are taken off the path.
+        """
         host = forwarded_host = forwarded_proto = forwarded_prefix = forwarded_for = identity_value = cookie = None
         authorization: list[bytes] | None = None
         for name, value in scope["headers"]:
@@ -128,7 +129,7 @@ class Edge:
             elif name == b"cookie":
                 cookie = value if cookie is None else cookie + b"; " + value
         client = scope["client"][0] if scope.get("client") else None
-        called = host
+        called_host = host
         prefix = self.root_path or scope.get("root_path", "")
         scheme = scope["scheme"]
         identity = ANONYMOUS
@@ -144,8 +145,9 @@ class Edge:
                 origin = self._origin(forwarded_for) or origin
         base = self.base_url or _base(scheme, host, scope, prefix)
         if authorization is None:  # a token is no page's that was led here under a name of its own
-            self.local_names.require(scope, called)
-        scope["uws.call"] = Call(identity, base, origin, authorization, cookie, direct)
+            self.local_names.require(scope, called_host)
+        call.identity, call.base, call.origin = identity, base, origin
+        call.authorization, call.cookie, call.direct = authorization, cookie, direct
         path: str = scope["path"]
         if prefix and (path == prefix or path.startswith(prefix + "/")):
             path = path[len(prefix) :] or "/"
@@ -155,9 +157,12 @@ class Edge:
         scope["root_path"] = ""
 
     def _origin(self, forwarded_for: bytes) -> str:
-        """The address that the outermost trusted proxy saw: each adds, at the end, whom it heard; others may lie."""
-        for one in reversed(forwarded_for.decode("latin-1").split(",")):
-            address = one.strip()[:64]
+        """Return the address that the outermost trusted proxy saw.
+
+        Each proxy appends the address that it got the request from; what others wrote may be false.
+        """
+        for entry in reversed(forwarded_for.decode("latin-1").split(",")):
+            address = entry.strip()[:64]
             if not address.isprintable():
                 return ""
             if not self._trusts(address):
@@ -165,43 +170,41 @@ class Edge:
         return ""
 
     def _trusts(self, client: str | None) -> bool:
-        known = self._trust.get(client)
-        if known is None:
+        trusted = self._trust.get(client)
+        if trusted is None:
             if len(self._trust) > 10_000:
                 self._trust.clear()
-            known = self._trust[client] = is_trusted(client, self.trusted)
-        return known
+            trusted = self._trust[client] = is_trusted(client, self.trusted)
+        return trusted
 
     async def _answer(self, error: UwsError, scope: Scope, receive: Receive, send: Send) -> None:
-        scope.setdefault("uws.call", Call(ANONYMOUS, self.base_url or "", ""))
         response = error_response(error, Request(scope, receive))
         await response(scope, receive, send)
 
-    def _count(self, scope: Scope, status: int, seconds: float) -> None:
-        route = scope.get("uws.route", "none")
-        method = scope["method"] if scope["method"] in _METHODS else "other"
+    def _count(self, call: Call, method: str, status: int, seconds: float) -> None:
+        route = call.resource.__name__ if call.resource is not None else "none"
+        method = method if method in _METHODS else "other"
         key = (route, method, status)
         counter = self._counters.get(key)
         if counter is None:
             counter = self._counters[key] = telemetry.REQUESTS.labels(route, method, str(status))
         counter.inc()
-        if "uws.waited" not in scope:
+        if not call.waited:
             histogram = self._histograms.get(route)
             if histogram is None:
                 histogram = self._histograms[route] = telemetry.REQUEST_SECONDS.labels(route)
             histogram.observe(seconds)
 
 
-_SHOWN = "@/:!$&'()*+,;=~ "
+_HEADER_SAFE = "@/:!$&'()*+,;=~ "
 """Characters of an owner that stand in a header as they are."""
-_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _REFUSED = frozenset({401, 403, 429})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 
 
 @lru_cache(4096)
 def _shown(owner: str) -> bytes:
-    return quote(owner, _SHOWN).encode()
+    return quote(owner, _HEADER_SAFE).encode()
 
 
 def _unexpected(error: Exception) -> UwsError:
@@ -209,12 +212,15 @@ def _unexpected(error: Exception) -> UwsError:
 
 
 def _first(value: bytes | None) -> bytes | None:
-    """The first of the values that a chain of proxies put together."""
+    """Return the first of a proxy chain's values."""
     return value.split(b",", 1)[0].strip() if value else None
 
 
 def _base(scheme: str, host: bytes | None, scope: Scope, prefix: str) -> str:
-    """The public root as the request shows it; names that could not be in a URL are refused."""
+    """Return the public root as the request shows it.
+
+    Names that could not be in a URL are refused.
+    """
     if host is None:
         server = scope.get("server") or ("localhost", None)
         authority = f"{server[0]}:{server[1]}" if server[1] else str(server[0])
@@ -227,49 +233,3 @@ def _base(scheme: str, host: bytes | None, scope: Scope, prefix: str) -> str:
     if not _PREFIX.fullmatch(prefix):
         raise UsageError("The X-Forwarded-Prefix header is not a path.")
     return f"{scheme}://{authority}{prefix}"
-
-
-class Resource:
-    """One resource: its name in metrics, its policy, and a handler for each verb that it takes.
-
-    HEAD works wherever GET does; OPTIONS tells the verbs; any other answers 405 with Allow (U-042).
-
-    Parameters
-    ----------
-    read
-        Who may GET it.
-    write
-        Who may use any other verb; by default as ``read``.
-    """
-
-    def __init__(self, name: str, read: Policy, write: Policy | None = None, **handlers: Any) -> None:
-        self.__name__ = name
-        self.path = ""
-        """The template of its path, once it is in the routes table."""
-        self.handlers = {verb.upper(): handler for verb, handler in handlers.items()}
-        self.policies = {verb: read if verb == "GET" else write or read for verb in self.handlers}
-        if "GET" in self.handlers:
-            self.handlers["HEAD"], self.policies["HEAD"] = self.handlers["GET"], read
-        self.allow = (*self.handlers, "OPTIONS")
-        light = (Policy.PROBE, Policy.OPEN, Policy.READ)
-        self.light = frozenset(verb for verb, policy in self.policies.items() if verb in _READING and policy in light)
-        """Verbs that an idle gate has nothing to say about."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope["uws.route"] = self.__name__
-        scope["uws.path"] = self.path
-        method = scope["method"]
-        handler = self.handlers.get(method)
-        if handler is None:
-            if method != "OPTIONS":
-                raise MethodNotAllowed(
-                    f"{method} is not possible here; possible: {', '.join(self.allow)}.", allow=self.allow
-                )
-            response = Response(status_code=204, headers={"allow": ", ".join(self.allow)})
-        else:
-            gate: Gate = scope["uws.gate"]
-            # Only to save time: for such a request `admit` would find nothing to do.
-            if not gate.idle or method not in self.light or scope["query_string"] or scope["uws.call"].cookie:
-                await gate.admit(scope, self.policies[method])
-            response = await handler(Request(scope, receive))
-        await response(scope, receive, send)

@@ -1,4 +1,6 @@
-"""Forms read from a stream: fields in order, files straight into a sink, never whole in memory (U-122, U-126, D-026).
+"""Forms read from a stream (U-122, U-126, D-026).
+
+Fields stay in order, files go straight into a sink; nothing is in memory as a whole.
 
 Built on python-multipart's low-level parsers. A part is a file when it names a ``filename``: clients differ in all
 else. What is malformed, cut short or over a limit is refused with what is allowed, and sinks are told to undo.
@@ -42,7 +44,10 @@ PATIENCE_SECONDS = 4.0
 
 @dataclass(frozen=True, slots=True)
 class FormLimits:
-    """Bounds of one form: ``fields`` and ``files`` in pieces, the others in bytes; ``text`` of all values together."""
+    """Bounds of one form.
+
+    ``fields`` and ``files`` are numbers, the others bytes; ``text`` bounds all values together.
+    """
 
     body: int
     fields: int
@@ -56,10 +61,10 @@ class FileSink(Protocol):
     """Takes the bytes of one file part."""
 
     async def write(self, data: bytes) -> None:
-        """The next bytes; raises `TooLarge` beyond the sink's limit."""
+        """Write bytes; raise `TooLarge` beyond the sink's limit."""
 
     async def close(self) -> StoredFile:
-        """All bytes are there: size and checksum."""
+        """Return size and checksum of all bytes."""
 
     async def abort(self) -> None:
         """Undo: nothing of the part may be left."""
@@ -77,14 +82,17 @@ class FilePart:
 
 @dataclass(slots=True)
 class Form:
-    """A form in the order in which it came."""
+    """A form in the order of its parts."""
 
     fields: list[tuple[str, str]] = field(default_factory=list)
     files: list[FilePart] = field(default_factory=list)
 
 
 class DepotSink:
-    """A `FileSink` that feeds `Files.put` through a short queue, so that a slow depot slows the client down."""
+    """A `FileSink` that feeds `Files.put` through a queue.
+
+    The queue is short, so that a slow depot slows the client down.
+    """
 
     def __init__(
         self, depot: Files, key: str, max_size: int, spend: Callable[[int], Awaitable[None]] | None = None
@@ -99,7 +107,7 @@ class DepotSink:
             yield chunk
 
     async def write(self, data: bytes) -> None:
-        """Hand bytes over, or raise what the depot raised, or what counts them."""
+        """Write bytes, or raise what the depot raised."""
         if self._spend is not None:
             await self._spend(len(data))
         putting = asyncio.ensure_future(self._queue.put(data))
@@ -116,7 +124,10 @@ class DepotSink:
         return await self._task
 
     async def _either(self, step: asyncio.Future[Any]) -> None:
-        """Wait for a step or for the end of storing; not for a depot that is known not to answer."""
+        """Wait for a step or for the end of storing.
+
+        It does not wait for a depot that does not answer.
+        """
         while not (
             await asyncio.wait((step, self._task), timeout=PATIENCE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         )[0]:
@@ -141,7 +152,7 @@ async def read_form(
     limits: FormLimits,
     open_file: Callable[[int], FileSink],
 ) -> Form:
-    """The posted form.
+    """Return the posted form.
 
     Parameters
     ----------
@@ -234,27 +245,33 @@ def _urlencoded(body: bytes, limits: FormLimits) -> list[tuple[str, str]]:
 
 
 def _unquoted(piece: bytes) -> bytes:
-    """The bytes that a name or a value stands for; what is no escape stays as it is."""
+    """Return the bytes that a name or a value stands for.
+
+    What is no escape stays as it is.
+    """
     return _ESCAPES.sub(lambda run: bytes.fromhex(run[0].replace(b"%", b"").decode()), piece.replace(b"+", b" "))
 
 
-def _text(raw: bytes, charset: str, what: str) -> str:
+def _text(raw: bytes, charset: str, subject: str) -> str:
     codec = CHARSETS.get(charset.strip().lower())
     if codec is None:
         allowed = "utf-8, us-ascii, iso-8859-1, windows-1252"
-        raise UsageError(f"{what} has the charset {charset[:40]!r}, which is not taken here; allowed: {allowed}.")
+        raise UsageError(f"{subject} has the charset {charset[:40]!r}, which is not taken here; allowed: {allowed}.")
     try:
         return raw.decode(codec)
     except UnicodeError:
-        raise UsageError(f"{what} is not text in {charset.upper()[:40]}.") from None
+        raise UsageError(f"{subject} is not text in {charset.upper()[:40]}.") from None
 
 
 def _extended(disposition: bytes) -> bytes | None:
-    """The file name in the form that RFC 7578 forbids and some libraries send: ``filename*=UTF-8''a%20b``."""
+    """Return the file name of ``filename*=UTF-8''a%20b``.
+
+    RFC 7578 forbids that form, and some libraries send it.
+    """
     message = Message()
     message["content-disposition"] = disposition.decode("latin-1")
-    found = message.get_param("filename", header="content-disposition")
-    return found[2].encode("latin-1", "replace") if isinstance(found, tuple) else None
+    filename = message.get_param("filename", header="content-disposition")
+    return filename[2].encode("latin-1", "replace") if isinstance(filename, tuple) else None
 
 
 @dataclass(slots=True)
@@ -269,7 +286,10 @@ class _Part:
 
 
 class _Multipart:
-    """Turns the parser's callbacks into a list of events, which are carried out between two chunks."""
+    """The parser's callbacks as a list of events.
+
+    They are carried out between two chunks.
+    """
 
     def __init__(self, boundary: bytes, limits: FormLimits, open_file: Callable[[int], FileSink]) -> None:
         self.limits = limits
@@ -306,7 +326,7 @@ class _Multipart:
             raise UsageError(f"The multipart form can't be read: {error}.") from None
 
     async def read(self, stream: AsyncIterator[bytes]) -> Form:
-        """The whole form; whatever goes wrong, all sinks are told to undo."""
+        """Return the form; on any error, undo all sinks."""
         try:
             started = False
             async for chunk in stream:

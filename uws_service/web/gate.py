@@ -1,4 +1,4 @@
-"""The gate before every resource: who calls, and whether the resource's policy lets that caller on.
+"""The gate before every resource: who calls, and may they.
 
 What is cheap comes first. A request without credentials, and one with a token that was verified a moment ago, wait
 for nothing.
@@ -27,14 +27,14 @@ from uws_service.service.sessions import COOKIE
 from uws_service.web.call import Call
 from uws_service.web.cookies import SHARE_COOKIE, cookie_name
 from uws_service.web.pages import Account
+from uws_service.web.resource import SAFE_VERBS, Resource
 
 UNKNOWN = Identity(challenged=True)
 """An anonymous caller who could log in."""
-_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Gate:
-    """Decides for each request, with the rules of the settings."""
+    """Admits callers by the rules of the settings."""
 
     def __init__(self, backend: Backend) -> None:
         self.rules = backend.rules
@@ -43,25 +43,29 @@ class Gate:
         self.sessions = backend.sessions
         self.permissions = backend.permissions
         reads = backend.auth.permissions is not None and backend.auth.permissions.reads
-        self.asked = frozenset({Policy.USE, Policy.WRITE, *((Policy.READ, Policy.LIST) if reads else ())})
+        self.asked_policies = frozenset({Policy.USE, Policy.WRITE, *((Policy.READ, Policy.LIST) if reads else ())})
         self.audits = self.rules.has_issuers
         self.realm = backend.auth.realm
         self.origins = frozenset(backend.cors_origins)
         self.rates = Rates() if self.rules.has_rates else None
         self.idle = self.tokens is None and self.rates is None and self.permissions is None
-        self.discovery = [one.url.rstrip("/") + "/.well-known/openid-configuration" for one in backend.auth.issuers]
+        self.discovery = [
+            issuer.url.rstrip("/") + "/.well-known/openid-configuration" for issuer in backend.auth.issuers
+        ]
 
     async def admit(self, scope: Scope, policy: Policy) -> None:
-        """Raise unless the caller may use this verb of this resource.
+        """Raise unless the caller may use the resource so.
 
         READ is decided where the job is read; WRITE here, before a body is read, and there once more.
         """
         if policy is Policy.PROBE or policy is Policy.AGENT:
             return
         call: Call = scope["uws.call"]
+        resource = call.resource
+        assert resource is not None, "the gate is asked by a resource"
         if self.tokens is not None:
             await self._identify(scope, call)
-        if scope["method"] not in _SAFE or (policy is Policy.USE and (call.session or scope["uws.route"] == "sync")):
+        if scope["method"] not in SAFE_VERBS or (policy is Policy.USE and (call.session or resource.get_runs)):
             self._refuse_foreign_page(scope, call)
         if self.rates is not None:
             self._count(call)
@@ -76,11 +80,13 @@ class Gate:
             self.rules.require_list(self.service.application(path["application"]), call.identity)
         elif policy is Policy.OPERATE:
             self.rules.require_operator(call.identity, call.origin or None, direct=call.direct)
-        if self.permissions is not None and policy in self.asked and call.identity.owner is not None:
-            await self._ask(self.permissions, scope, call, policy)
+        if self.permissions is not None and policy in self.asked_policies and call.identity.owner is not None:
+            await self._ask(self.permissions, scope, call, resource, policy)
 
-    async def _ask(self, permissions: PermissionsApi, scope: Scope, call: Call, policy: Policy) -> None:
-        """The Permissions API's word on a request that the local rules let on."""
+    async def _ask(
+        self, permissions: PermissionsApi, scope: Scope, call: Call, resource: Resource, policy: Policy
+    ) -> None:
+        """Ask the Permissions API about an admitted request."""
         path = scope["path_params"]
         if policy is Policy.READ:
             await self.service.glance(path["application"], path["job_id"], call.identity)
@@ -88,29 +94,34 @@ class Gate:
             raise Forbidden("The Permissions API decides by token; send one in the Authorization header.")
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         parameters = {name: str(value) for name, value in path.items()}
-        await permissions.require(token_of(call.authorization), scope["uws.path"], method, parameters)
+        await permissions.require(token_of(call.authorization), resource.path, method, parameters)
 
     async def _identify(self, scope: Scope, call: Call) -> None:
-        """The caller behind the request's credentials; what a trusted proxy said holds if there are none."""
+        """Identify the caller by the request's credentials.
+
+        What a trusted proxy said holds if there are none.
+        """
         assert self.tokens is not None
         if scope["query_string"]:
             refuse_in_query(scope["query_string"])
         if call.authorization is not None:
             call.by = "token"
-            seen = self.tokens.cached_header(call.authorization[0]) if len(call.authorization) == 1 else None
-            if seen is not None:
-                call.identity = seen
+            identity = self.tokens.cached_header(call.authorization[0]) if len(call.authorization) == 1 else None
+            if identity is not None:
+                call.identity = identity
                 return
             token = token_of(call.authorization)
-            known = self.tokens.cached(token)
-            call.identity = known if known is not None else (await self.tokens.verify(token, address=call.origin))[0]
+            identity = self.tokens.cached(token)
+            if identity is None:
+                identity, _ = await self.tokens.verify(token, address=call.origin)
+            call.identity = identity
             self.tokens.cache_header(call.authorization[0], token)
             return
-        found = None
+        session = None
         if call.cookie is not None and self.sessions:
-            found = await self.sessions.find(call.cookie, cookie_name(call.base, COOKIE))
-        if found is not None:
-            call.identity, call.session, call.by = self.rules.ranked(found[0]), found[1], "session"
+            session = await self.sessions.find(call.cookie, cookie_name(call.base, COOKIE))
+        if session is not None:
+            call.identity, call.session, call.by = self.rules.ranked(session[0]), session[1], "session"
         elif call.identity is ANONYMOUS:
             call.identity = UNKNOWN
 
@@ -118,11 +129,13 @@ class Gate:
         assert self.rates is not None
         quota = self.rules.quota(call.identity)
         if quota.rate is not None:
-            who = call.identity.owner or f"address {call.origin}"
-            self.rates.take(who, quota.rate, time.monotonic())
+            caller = call.identity.owner or f"address {call.origin}"
+            self.rates.take(caller, quota.rate, time.monotonic())
 
     def _refuse_foreign_page(self, scope: Scope, call: Call) -> None:
-        """Refuse what a page of another site makes a browser send: forms need no CORS (CSRF).
+        """Refuse requests of other sites' pages (CSRF).
+
+        A page can make a browser send forms without CORS.
 
         Browsers say where a request comes from in headers that pages can't set; programs send neither of them. This
         guards jobs of people who are not logged in too. Besides, session cookies are SameSite=Lax.
@@ -132,7 +145,7 @@ class Gate:
         """
         credentials = call.session is not None or (not call.by and call.identity.owner is not None)
         near = not call.by and not is_global(call.origin)
-        safe = scope["method"] in _SAFE
+        safe = scope["method"] in SAFE_VERBS
         if safe and not credentials and not near:
             return
         origin = site = None
@@ -149,8 +162,8 @@ class Gate:
         if origin is not None:
             if not credentials and (origin in self.origins or ("*" in self.origins and not near)):
                 return
-            ours = urlsplit(call.base)
-            if site is None and origin == f"{ours.scheme}://{ours.netloc}":
+            own_url = urlsplit(call.base)
+            if site is None and origin == f"{own_url.scheme}://{own_url.netloc}":
                 return
         raise Forbidden(
             "The request was made by a page of another site. Use the service's own pages, or a token; "
@@ -158,12 +171,18 @@ class Gate:
         )
 
     def account(self, scope: Scope) -> Account | None:
-        """Who looks at a page; None if nobody can log in here."""
+        """Return the account of a page's reader.
+
+        None: nobody can log in here.
+        """
         call: Call = scope["uws.call"]
         return Account.of(call.identity) if self.tokens is not None else None
 
     def challenges(self, scope: Scope, *, error: str = "", message: str = "") -> list[str]:
-        """How to log in, for WWW-Authenticate; a browser gets no Basic, it would ask for a password by itself."""
+        """Return values for WWW-Authenticate headers.
+
+        A browser gets no Basic: it would ask for a password by itself.
+        """
         call: Call = scope["uws.call"]
         accept = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"accept"), None)
         basic = negotiation.choose(accept, ("text", "html")) != "html"
@@ -172,11 +191,11 @@ class Gate:
 
 
 def _take_share(scope: Scope, call: Call) -> None:
-    """The secret of a link, from the query or from the cookie that its page set."""
+    """Take a link's secret from the query or its cookie."""
     query: bytes = scope["query_string"]
     if b"share=" in query.lower():
-        found = [value for name, value in parse_qsl(query.decode("latin-1")) if name.upper() == "SHARE"]
-        call.share = found[0] if found else ""
+        secrets = [value for name, value in parse_qsl(query.decode("latin-1")) if name.upper() == "SHARE"]
+        call.share = secrets[0] if secrets else ""
     elif call.cookie is not None and b"uws_share" in call.cookie:
         call.share = cookie_value(call.cookie, cookie_name(call.base, SHARE_COOKIE, below=True)) or ""
     if call.share:

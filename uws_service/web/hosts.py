@@ -1,4 +1,4 @@
-"""By which names a service at a loopback address may be called.
+"""Names of a service at a loopback address.
 
 A page on the web can have its own name lead to 127.0.0.1 (DNS rebinding). To a browser the service is then that page's
 own, and no other check helps; but the name stands in the Host header.
@@ -19,7 +19,7 @@ MOST_REMEMBERED = 1000
 
 
 class LocalNames:
-    """The names that lead to this machine and to no page on the web."""
+    """The names that lead to this machine alone."""
 
     def __init__(self, settings: EdgeSettings) -> None:
         names = {"localhost", socket.gethostname().lower(), socket.getfqdn().lower(), *map(str.lower, settings.hosts)}
@@ -30,7 +30,10 @@ class LocalNames:
         self._right: set[tuple[str, bytes]] = set()
 
     def require(self, scope: Scope, host: bytes | None) -> None:
-        """Refuse a request to a loopback address by a foreign name; programs that give none are no browsers."""
+        """Refuse a foreign name at a loopback address.
+
+        Programs that send none are no browsers.
+        """
         server = scope.get("server")
         if host is None or not server or self._any or (server[0], host) in self._right:
             return
@@ -52,7 +55,7 @@ class LocalNames:
 
 
 def _is_address(name: str) -> bool:
-    """Whether it is a number, which nobody can have lead elsewhere."""
+    """Return whether a host is a number, not a name."""
     try:
         ipaddress.ip_address(name)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a client posts: a form read as a stream, its files put into the depot, its control words taken out (U-122…).
+"""What a client posts: its files and its control words (U-122…).
 
 Nothing of a request that is refused is left behind: its files are removed again.
 """
@@ -31,7 +31,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 @dataclass(frozen=True, slots=True)
 class Posted:
-    """A form as it came: values in order, and files that lie in the depot."""
+    """A form: values in order, and files in the depot."""
 
     fields: tuple[tuple[str, str], ...]
     files: tuple[Parameter, ...] = ()
@@ -39,11 +39,14 @@ class Posted:
 
     @property
     def weight(self) -> int:
-        """Bytes of all values, roughly."""
+        """Return the bytes of all values, roughly."""
         return sum(len(value) for _, value in self.fields)
 
     def word(self, name: str) -> str | None:
-        """The only value of a control word, whatever its case (D-020, D-021)."""
+        """Return the only value of a control word (D-020, D-021).
+
+        Its case does not matter.
+        """
         return single_value(name, [value for key, value in self.fields if key.upper() == name])
 
 
@@ -51,7 +54,9 @@ class Posted:
 async def posted(
     request: HttpRequest, uploads: Uploads, limits: Limits, job_id: str, *, leave_out_empty: bool = False
 ) -> AsyncIterator[Posted]:
-    """The posted form and the query; its files are in the depot under the job, unless the block fails.
+    """Yield the posted form and the query.
+
+    Its files are in the depot under the job, unless the block fails.
 
     ``leave_out_empty``: a page's form sends the fields that its user left empty too; they count as not given.
     """
@@ -80,8 +85,8 @@ async def posted(
                 ),
                 open_file=open_file,
             )
-            sent = [pair for pair in form.fields if pair[1] or not leave_out_empty]
-            fields = [*request.query_params.multi_items(), *sent]
+            pairs = [pair for pair in form.fields if pair[1] or not leave_out_empty]
+            fields = [*request.query_params.multi_items(), *pairs]
             # A browser sends an empty part for each file that was not chosen.
             parts = [
                 (part, key) for part, key in zip(form.files, keys, strict=True) if part.filename or part.stored.size
@@ -109,26 +114,26 @@ def _file(part: FilePart, key: str) -> Parameter:
 
 
 def _check_names(fields: Sequence[str], files: Sequence[str]) -> None:
-    """Names must be able to stand in a URL (files) and in XML (all)."""
+    """Check that names fit into URLs (files) and XML (all)."""
     for name in fields:
         if not name or len(name) > 256 or _CONTROL.search(name):
             raise UsageError("A parameter's name must have 1 to 256 characters and no control characters.")
         if name.upper() == "ACCESS_TOKEN":  # it would be stored and shown with the job
             raise UsageError("A token is no parameter; send it in the Authorization header.")
-    seen: set[str] = set()
-    taken = {name.upper() for name in fields}
+    file_names: set[str] = set()
+    field_names = {name.upper() for name in fields}
     for name in files:
         if not _FILE_NAME.fullmatch(name):
             raise UsageError(
                 f"The name of a file part, {name[:64]!r}, must be made of letters, digits, '.', '_' and '-'."
             )
-        if name.upper() in seen or name.upper() in taken:
+        if name.upper() in file_names or name.upper() in field_names:
             raise UsageError(f"The name {name!r} is used by a file and by another parameter.")
-        seen.add(name.upper())
+        file_names.add(name.upper())
 
 
 def idempotency_key(request: HttpRequest) -> str | None:
-    """The header by which a repeated request is known, or None."""
+    """Return the key of a request that may be repeated."""
     key = request.headers.get("idempotency-key")
     if key is not None and not (0 < len(key) <= 255 and key.isprintable()):
         raise UsageError("Idempotency-Key must have 1 to 255 printable characters.")
@@ -145,10 +150,18 @@ def run_id_of(form: Posted) -> str | None:
     return run_id
 
 
-def job_request(form: Posted, *, creating: bool = True) -> Request:
-    """The form as a request for a job; `creating` False where control words are not taken (U-123, D-012)."""
+def job_request(form: Posted, *, creating: bool = True, run: bool | None = None) -> Request:
+    """Return a form as a request for a job.
+
+    Parameters
+    ----------
+    creating
+        False where control words are not taken (U-123, D-012).
+    run
+        Whether the job starts at once; None: as PHASE says.
+    """
     control = ("PHASE", "DESTRUCTION", "EXECUTIONDURATION", "RUNID") if creating else ("RUNID",)
-    words = {name: form.word(name) for name in control}
+    words = {name: form.word(name) for name in control if name != "PHASE" or run is None}
     phase = words.get("PHASE")
     if phase is not None and phase.upper() != "RUN":
         raise UsageError(f"PHASE={phase[:32]!r} is not possible when a job is made; possible: RUN.")
@@ -157,7 +170,7 @@ def job_request(form: Posted, *, creating: bool = True) -> Request:
     values = [Parameter(name, value) for name, value in form.fields if name.upper() not in control]
     return Request(
         parameters=(*values, *form.files),
-        run=phase is not None,
+        run=phase is not None if run is None else run,
         run_id=run_id,
         duration=parse_duration(duration) if duration is not None else None,
         destruction=parse_instant(destruction) if destruction is not None else None,

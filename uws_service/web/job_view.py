@@ -1,4 +1,4 @@
-"""What the writers need beside the job: absolute URLs, and jobInfo in a form that can be shown."""
+"""Absolute URLs and jobInfo for the documents of jobs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 from uws_service.domain.job import Job
 from uws_service.protocol.uws import JobInfoView, JobUrls
 from uws_service.service.jobs import Service
-from uws_service.web.edge import Call
+from uws_service.web.call import Call
 
 
 def job_urls(call: Call, application: str) -> JobUrls:
@@ -16,7 +16,10 @@ def job_urls(call: Call, application: str) -> JobUrls:
 
 
 async def info_view(service: Service, job: Job, urls: JobUrls) -> tuple[Job, JobInfoView]:
-    """Return the job and its jobInfo; for a queued job with its place in the queue as it is now."""
+    """Return a job and its jobInfo.
+
+    A queued job has its place in the queue as it is now.
+    """
     if changes := await service.queue_info(job):
         job = replace(job, info={**job.info, **changes})
     return job, JobInfoView.of(job, urls)

@@ -1,4 +1,4 @@
-"""Logging in and out: for people with a browser, and for programs that post a name and a token (A-002, A-004).
+"""Logging in and out, by browser or by token (A-002, A-004).
 
 ``GET /login`` tells people and programs how; ``POST /login`` takes a token as password; ``/login/start/{number}`` and
 ``/login/callback`` are the two ends of the way over an issuer's own pages. Each issuer has a callback of its own, so
@@ -8,6 +8,8 @@ that an answer of one can't be taken for another's.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import ClassVar
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -23,9 +25,10 @@ from uws_service.protocol import negotiation
 from uws_service.service.backend import Backend
 from uws_service.service.sessions import COOKIE
 from uws_service.web import pages
+from uws_service.web.call import Call, call_of
 from uws_service.web.cookies import cookie_name, set_cookie
-from uws_service.web.edge import Call, Resource, call_of
 from uws_service.web.forms import FileSink, FormLimits, read_form
+from uws_service.web.resource import Resource
 
 STARTED = "uws_login"
 START_SECONDS = 600
@@ -46,44 +49,40 @@ class Login:
         self.issuers: list[IssuerKeys] = list(self.tokens.issuers.values())
         self.callbacks = backend.auth.callbacks()
 
-    def resources(self) -> dict[str, Resource]:
-        """Their part of the routes table."""
-        return {
-            "/login": Resource("login", Policy.OPEN, get=self.show, post=self.enter),
-            "/login/start/{number:int}": Resource("login", Policy.OPEN, get=self.start),
-            CALLBACK: Resource("login", Policy.OPEN, get=self.callback),
-            f"{CALLBACK}/{{issuer}}": Resource("login", Policy.OPEN, get=self.callback),
-            "/logout": Resource("logout", Policy.OPEN, post=self.leave),
-        }
-
     async def show(self, request: Request) -> Response:
-        """GET /login: who one is, and how to log in; as JSON what a program needs for it."""
+        """GET /login: who the caller is, and how to log in.
+
+        As JSON it has what a program needs for that.
+        """
         call = call_of(request)
         if _wants_page(request):
             choices = [
-                (number, one.settings.title or one.settings.host)
-                for number, one in enumerate(self.issuers)
-                if one.settings.login and one.settings.client_id is not None
+                (number, issuer.settings.title or issuer.settings.host)
+                for number, issuer in enumerate(self.issuers)
+                if issuer.settings.login and issuer.settings.client_id is not None
             ]
             page = pages.login_page(call.base, choices, pages.Account.of(call.identity), _next(request))
             return Response(page, 200, {**NO_STORE, **pages.HEADERS}, "text/html")
         issuers = [
             {
-                "issuer": one.settings.url,
-                "discovery_url": one.settings.url.rstrip("/") + "/.well-known/openid-configuration",
-                "audience": one.settings.audience,
-                "resource": one.settings.resource,
-                "scope": one.settings.login_scopes,
-                "client_id": one.settings.cli_client_id,
+                "issuer": issuer.settings.url,
+                "discovery_url": issuer.settings.url.rstrip("/") + "/.well-known/openid-configuration",
+                "audience": issuer.settings.audience,
+                "resource": issuer.settings.resource,
+                "scope": issuer.settings.login_scopes,
+                "client_id": issuer.settings.cli_client_id,
             }
-            for one in self.issuers
+            for issuer in self.issuers
         ]
         identity = call.identity
         caller = {"owner": identity.owner, "name": identity.name, "groups": sorted(identity.groups)}
         return JSONResponse({"issuers": issuers, "caller": caller if identity.owner else None}, headers=NO_STORE)
 
     async def enter(self, request: Request) -> Response:
-        """POST /login with ``password=<token>``: 200 with a session for a program, 303 for a browser."""
+        """POST /login with ``password=<token>``.
+
+        The answer is 200 with a session for a program, 303 for a browser.
+        """
         form = await _form(request)
         token = form.get("password", "")
         if not token:
@@ -107,53 +106,57 @@ class Login:
         if issuer is None or not issuer.settings.login or issuer.settings.client_id is None:
             raise NotFound("There is no such issuer to log in at; /login shows those that there are.")
         call = call_of(request)
-        begun = await begin(issuer, call.base + self.callbacks[issuer.settings.host])
-        kept = {
+        redirect = await begin(issuer, call.base + self.callbacks[issuer.settings.host])
+        state = {
             "issuer": issuer.settings.host,
-            "state": begun.state,
-            "nonce": begun.nonce,
-            "verifier": begun.verifier,
+            "state": redirect.state,
+            "nonce": redirect.nonce,
+            "verifier": redirect.verifier,
             "next": _next(request),
             "until": time.time() + START_SECONDS,
         }
-        response = Response(status_code=303, headers={"location": begun.url, **NO_STORE})
-        value = seal(self._key, STARTED, pack(kept))
+        response = Response(status_code=303, headers={"location": redirect.url, **NO_STORE})
+        value = seal(self._key, STARTED, pack(state))
         set_cookie(response, call.base, STARTED, value, START_SECONDS)
         return response
 
     async def callback(self, request: Request) -> Response:
-        """GET /login/callback/…: back from the issuer, with a code for the browser that began this login alone."""
+        """GET /login/callback/…: back from the issuer, with a code.
+
+        Only the browser that began this login may bring it.
+        """
+
         call, query = call_of(request), request.query_params
         sealed = cookie_value(call.cookie, cookie_name(call.base, STARTED)) if call.cookie else None
         value = unseal(self._key, STARTED, sealed) if sealed else None
-        kept = unpack(value) if value is not None else None
-        if kept is None or kept["until"] < time.time() or query.get("state") != kept["state"]:
+        state = unpack(value) if value is not None else None
+        if state is None or state["until"] < time.time() or query.get("state") != state["state"]:
             raise AuthenticationRequired("This login was not begun by this browser, or too long ago. Log in again.")
-        issuer = next((one for one in self.issuers if one.settings.host == kept["issuer"]), None)
+        issuer = next((issuer for issuer in self.issuers if issuer.settings.host == state["issuer"]), None)
         path = f"{CALLBACK}/{request.path_params['issuer']}" if "issuer" in request.path_params else CALLBACK
         if issuer is None or self.callbacks.get(issuer.settings.host) != path:
             raise AuthenticationRequired("The answer came to the address of another issuer. Log in again.")
         await require_sender(issuer, query.get("iss"))
         if "code" not in query:
-            why = query.get("error_description") or query.get("error") or "no code"
-            raise AuthenticationRequired(f"The issuer did not let you in: {why[:200]}")
+            reason = query.get("error_description") or query.get("error") or "no code"
+            raise AuthenticationRequired(f"The issuer did not let you in: {reason[:200]}")
         identity = await finish(
             self.tokens,
             issuer,
             code=query["code"],
-            nonce=kept["nonce"],
-            verifier=kept["verifier"],
+            nonce=state["nonce"],
+            verifier=state["verifier"],
             redirect_uri=call.base + path,
             now=time.time(),
         )
         call.identity, call.by = self.rules.ranked(identity), "session"
-        response = Response(status_code=303, headers={"location": call.base + _path(kept["next"]), **NO_STORE})
+        response = Response(status_code=303, headers={"location": call.base + _path(state["next"]), **NO_STORE})
         set_cookie(response, call.base, STARTED, "", 0)
         await self._open(call, response, self._latest())
         return response
 
     async def leave(self, request: Request) -> Response:
-        """POST /logout: the session ends, and with it the cookie, wherever a copy of it may be."""
+        """POST /logout: end the session, and with it its cookies."""
         call = call_of(request)
         if call.session is not None:
             await self.sessions.end(call.session)
@@ -168,11 +171,32 @@ class Login:
         return int((time.time() + self.lifetime) * 1000)
 
     async def _open(self, call: Call, response: Response, until: int) -> None:
-        """A session with a secret of its own: one from before the login is not taken over (session fixation)."""
+        """Open a session with a secret of its own.
+
+        A session from before the login is not taken over (session fixation).
+        """
         if call.session is not None:
             await self.sessions.end(call.session)
         seconds = max(1, until // 1000 - int(time.time()))
         set_cookie(response, call.base, COOKIE, await self.sessions.open(call.identity, until), seconds)
+
+    RESOURCES: ClassVar[Mapping[str, Resource]] = {
+        "/login": Resource(
+            "login",
+            Policy.OPEN,
+            get=(show, "Who one is, and how to log in; as JSON the issuers, audiences and clients."),
+            post=(
+                enter,
+                "`username` and `password`, which is a token: a session cookie, and `X-VO-Bearer` for programs.",
+            ),
+        ),
+        "/login/start/{number:int}": Resource("login", Policy.OPEN, get=(start, "To the pages of an issuer.")),
+        CALLBACK: Resource("login", Policy.OPEN, get=(callback, "Back from there, from the first issuer.")),
+        f"{CALLBACK}/{{issuer}}": Resource(
+            "login", Policy.OPEN, get=(callback, "Back from there, from another issuer.")
+        ),
+        "/logout": Resource("logout", Policy.OPEN, post=(leave, "End the session.")),
+    }
 
 
 def _wants_page(request: Request) -> bool:
@@ -184,14 +208,17 @@ def _next(request: Request) -> str:
 
 
 def _path(text: str | None) -> str:
-    """A path below the service's root to go on to; whatever could lead elsewhere leads to the root."""
+    """Return a path below the root to go on to.
+
+    Whatever could lead elsewhere leads to the root.
+    """
     if not text or not text.startswith("/") or text.startswith("//") or not text.isascii() or not text.isprintable():
         return "/"
     return "/" if "\\" in text or text.startswith(("/login", "/logout")) else text[:1000]
 
 
 async def _form(request: Request) -> dict[str, str]:
-    """The fields of a short form; no files."""
+    """Return the fields of a short form."""
 
     def no_file(_: int) -> FileSink:
         raise UsageError("No files are taken here.")

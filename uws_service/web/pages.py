@@ -1,4 +1,4 @@
-"""Pages for people: plain HTML made from templates, with no script, so that they work in any browser (U-005).
+"""Pages for people, made from templates without script (U-005).
 
 Pure functions from values to text. Everything is escaped by the templates; `HEADERS` allow the pages nothing but
 their own style sheet and forms.
@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from uws_service.applications import Application
 from uws_service.applications.model import Example, ParameterSpec
 from uws_service.auth import Identity
-from uws_service.domain.attempt import Attempt
+from uws_service.domain.attempt import Attempt, AttemptState, Reason
 from uws_service.domain.job import PHASE_MEANING, Action, Job, Phase, allowed_actions
 from uws_service.protocol.uws import JobInfoView, JobRefLike, JobUrls, format_instant, is_reference, numbered, xml_text
-from uws_service.tap.preview_read import ResultPreview
 
 HEADERS: Mapping[str, str] = {
     "content-security-policy": (
@@ -36,10 +36,10 @@ HEADERS: Mapping[str, str] = {
 ACTIVE = frozenset({Phase.QUEUED, Phase.EXECUTING, Phase.SUSPENDED, Phase.UNKNOWN})
 """Phases that change without the user's doing: their pages refresh themselves."""
 
-REFRESH = 3
-"""Seconds between two refreshes of an active job's page."""
+REFRESH_SECONDS = 3
+"""Between two refreshes of an active job's page."""
 
-MOST_JOBS = 10_000
+MAX_JOBS = 10_000
 """Jobs that a page lists."""
 LONGEST_VALUE = 10_000
 """Characters of a parameter's value that a job's page shows; it has a link to the rest."""
@@ -52,7 +52,10 @@ _PART = re.compile(r"param:([\w.-]+)")
 
 
 class Field(NamedTuple):
-    """One input of a form; ``kind`` is an input's type, or ``select``."""
+    """One input of a form.
+
+    ``kind`` is an input's type, or ``select``.
+    """
 
     name: str
     label: str
@@ -67,7 +70,10 @@ class Field(NamedTuple):
 
 
 class Account(NamedTuple):
-    """Who looks at the page; without an owner, somebody who could log in."""
+    """The reader of a page.
+
+    Without an owner it is somebody who could log in.
+    """
 
     owner: str = ""
     name: str = ""
@@ -75,7 +81,7 @@ class Account(NamedTuple):
 
     @classmethod
     def of(cls, identity: Identity) -> Account:
-        """From an identity."""
+        """Return the account of an identity."""
         return cls(identity.owner or "", identity.name, tuple(sorted(identity.groups)))
 
 
@@ -83,7 +89,7 @@ class Account(NamedTuple):
 
 
 def _bytes(size: int) -> str:
-    """A size for people: ``512 B``, ``1.5 MiB``."""
+    """Return a size for people: ``512 B``, ``1.5 MiB``."""
     if size < 1024:
         return f"{size} B"
     value = float(size)
@@ -95,33 +101,33 @@ def _bytes(size: int) -> str:
 
 
 def _seconds(seconds: float) -> str:
-    """A length of time for people: ``3.2 s``, ``5 min 3 s``, ``2 d 4 h``."""
+    """Return a duration for people: ``3.2 s``, ``2 d 4 h``."""
     rounded = round(seconds, 1)
     if rounded < 60:
         return f"{rounded:.1f} s" if rounded != int(rounded) else f"{int(rounded)} s"
-    left = int(rounded)
+    remainder = int(rounded)
     parts: list[tuple[int, str]] = []
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
-        if left >= length or parts:
-            parts.append((left // length, unit))
-            left %= length
+        if remainder >= length or parts:
+            parts.append((remainder // length, unit))
+            remainder %= length
     return " ".join(f"{count} {unit}" for count, unit in parts[:2] if count)
 
 
 def _instant(ms: int) -> str:
-    """An instant for people, in UTC."""
+    """Return an instant for people, in UTC."""
     return format_instant(ms)[:19].replace("T", " ") + " UTC"
 
 
 def _number(value: float | None) -> str:
-    """A bound without the ``.0`` of whole numbers."""
+    """Return a bound, whole numbers without ``.0``."""
     if value is None:
         return ""
     return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
 
 
 def _datatype(spec: ParameterSpec) -> str:
-    """VOTable's type in short: ``double``, ``char[*]``, ``double[3] circle``."""
+    """Return a short type: ``double``, ``char[*]``, ``double[3] circle``."""
     if spec.file:
         return "file"
     size = f"[{spec.arraysize}]" if spec.arraysize else ""
@@ -129,7 +135,7 @@ def _datatype(spec: ParameterSpec) -> str:
 
 
 def _range(spec: ParameterSpec) -> str:
-    """What values are allowed."""
+    """Return what values are allowed."""
     if spec.options:
         return ", ".join(spec.options)
     low, high = _number(spec.minimum), _number(spec.maximum)
@@ -142,7 +148,7 @@ def _range(spec: ParameterSpec) -> str:
 
 
 def _field(spec: ParameterSpec) -> Field:
-    """The input that suits a parameter's type."""
+    """Return the input that suits a parameter's type."""
     field = Field(
         name=spec.name,
         label=f"{spec.name} ({spec.unit})" if spec.unit else spec.name,
@@ -180,7 +186,7 @@ def _fields(application: Application) -> list[Field]:
                 field._replace(label=f"{field.label}, value {number}", value="", hint="", required=False)
                 for number in range(2, SEVERAL + 1)
             ]
-    formats = next((one.formats for one in application.results if one.formats), {})
+    formats = next((result.formats for result in application.results if result.formats), {})
     if formats:
         name = "RESPONSEFORMAT"
         fields.append(Field(name, name, "select", next(iter(formats)), "", options=tuple(formats)))
@@ -193,16 +199,19 @@ def _fields(application: Application) -> list[Field]:
 
 
 def _tables(application: Application) -> list[tuple[Field, Field]]:
-    """For each table an UPLOAD value and the file that it may refer to (D-026)."""
+    """Return an UPLOAD field and a file field for each table.
+
+    The value of the first refers to the second (D-026).
+    """
     uploads = application.uploads
     if uploads is None:
         return []
     tables = []
     for number in range(1, max(uploads.minimum, min(uploads.maximum, SEVERAL)) + 1):
-        needed = number <= uploads.minimum
+        required = number <= uploads.minimum
         value = f"table{number},param:file{number}"
         hint = f"{value} for the file below, or table{number},https://… for a table on the web"
-        text = Field("UPLOAD", f"UPLOAD {number}", "text", value if needed else "", hint, needed)
+        text = Field("UPLOAD", f"UPLOAD {number}", "text", value if required else "", hint, required)
         tables.append((text, Field(f"file{number}", f"File {number}", "file")))
     return tables
 
@@ -216,17 +225,17 @@ def _duration_field(application: Application) -> Field:
     return Field("EXECUTIONDURATION", "Time limit (s)", "number", value, hint, True, (), low, limit, "1")
 
 
-def _curl(example: Example, url: str, *more: str) -> str:
-    """A command line that sends an example."""
+def _curl(example: Example, url: str, *controls: str) -> str:
+    """Return a command line that sends an example."""
     pairs = [
-        f"{key}={one}"
+        f"{key}={single}"
         for key, value in example.parameters.items()
-        for one in (value if isinstance(value, (list, tuple)) else (value,))
+        for single in (value if isinstance(value, (list, tuple)) else (value,))
     ]
     parts = [part for pair in pairs for part in _PART.findall(pair)]
     option = "-F" if parts else "--data-urlencode"
     words = ["curl", "-L"]
-    for pair in [*pairs, *[f"{part}=@{part}" for part in parts], *more]:
+    for pair in [*pairs, *[f"{part}=@{part}" for part in parts], *controls]:
         words += [option, shlex.quote(pair)]
     return " ".join([*words, shlex.quote(url)])
 
@@ -245,26 +254,36 @@ _templates.globals.update(meaning=PHASE_MEANING)
 
 
 def _render(template: str, base: str, account: Account | None = None, here: str = "", **values: Any) -> str:
-    """``account`` None: nobody can log in here; ``here``: the path to come back to after a login."""
+    """Return a page from its template.
+
+    ``account`` None: nobody can log in here; ``here``: the path to come back to after a login.
+    """
     return _templates.get_template(template).render(base=base, account=account, here=here, **values)
 
 
 def _root_of(urls: JobUrls) -> str:
-    """The service's root, two steps above a job list."""
+    """Return the service's root."""
     return urls.jobs.rsplit("/", 2)[0]
 
 
 def root_page(applications: Iterable[Application], base: str, account: Account | None = None) -> str:
-    """The first page: all applications and where they are; ``base`` is the service's URL without a slash at the end."""
+    """Return the first page: all applications.
+
+    ``base`` is the service's URL without a slash at the end.
+    """
     return _render("root.html", base, account, applications=tuple(applications))
 
 
 def application_page(application: Application, base: str, account: Account | None = None) -> str:
-    """What an application does, its parameters, and a form that makes a job of it."""
-    parameters = [(one, _datatype(one), _range(one)) for one in application.parameters]
+    """Return the page of an application.
+
+    It shows what it does and its parameters, and has a form that makes a job.
+    """
+    parameters = [(parameter, _datatype(parameter), _range(parameter)) for parameter in application.parameters]
     url = f"{base}/{application.name}"
     examples = [
-        (one, _curl(one, f"{url}/async", "PHASE=RUN"), _curl(one, f"{url}/sync")) for one in application.examples
+        (example, _curl(example, f"{url}/async", "PHASE=RUN"), _curl(example, f"{url}/sync"))
+        for example in application.examples
     ]
     return _render(
         "application.html",
@@ -289,10 +308,17 @@ def jobs_page(
     last: int | None,
     account: Account | None = None,
 ) -> str:
-    """The caller's jobs, newest first; links for each phase (U-052). ``last`` is the most that were looked for."""
-    cut = last is not None and len(refs) >= last and last < MOST_JOBS
-    chosen = sorted(phases or (), key=list(Phase).index)
-    more = f"{urls.jobs}?{urlencode([*(('PHASE', one.value) for one in chosen), ('LAST', 10 * last)])}" if last else ""
+    """Return the page of the caller's jobs (U-052).
+
+    They come newest first, with links for each phase; ``last`` is the greatest number that was looked for.
+    """
+    cut = last is not None and len(refs) >= last and last < MAX_JOBS
+    chosen_phases = sorted(phases or (), key=list(Phase).index)
+    longer_url = (
+        f"{urls.jobs}?{urlencode([*(('PHASE', phase.value) for phase in chosen_phases), ('LAST', 10 * last)])}"
+        if last
+        else ""
+    )
     return _render(
         "jobs.html",
         _root_of(urls),
@@ -301,9 +327,9 @@ def jobs_page(
         application=application,
         refs=refs,
         urls=urls,
-        phases=frozenset(chosen),
+        phases=frozenset(chosen_phases),
         every_phase=tuple(Phase),
-        more=more if cut else "",
+        more=longer_url if cut else "",
     )
 
 
@@ -314,24 +340,27 @@ def job_page(
     urls: JobUrls,
     now: int,
     account: Account | None = None,
-    preview: ResultPreview | None = None,
+    section: str = "",
 ) -> str:
-    """One job with all that is known of it; ``now`` in milliseconds since the epoch, ``preview`` of its result."""
+    """Return the page of a job.
+
+    ``now`` is in milliseconds since the epoch, ``section`` is its face's part.
+    """
     actions = allowed_actions(job.phase)
     parameters = [
         (
-            one,
+            parameter,
             number,
-            application.parameter(one.name),
-            urls.parameter(job.id, one.name, number) if is_reference(one) else None,
+            application.parameter(parameter.name),
+            urls.parameter(job.id, parameter.name, number) if is_reference(parameter) else None,
         )
-        for one, number in numbered(job.parameters)
-        if one.value or one.size  # a form sends what its user left empty too
+        for parameter, number in numbered(job.parameters)
+        if parameter.value or parameter.size  # a form sends what its user left empty too
     ]
     info = JobInfoView.of(job, urls)
-    sent = {one.name.upper() for one, *_ in parameters}
+    sent_names = {parameter.name.upper() for parameter, *_ in parameters}
     defaults = [
-        (name, value, application.parameter(name), "limit" if name.upper() in sent else "default")
+        (name, value, application.parameter(name), "limit" if name.upper() in sent_names else "default")
         for name, value in info.defaults
     ]
     return _render(
@@ -343,20 +372,34 @@ def job_page(
         application=application,
         url=urls.job(job.id),
         urls=urls,
-        attempts=sorted(attempts, key=lambda one: one.number),
+        attempts=sorted(attempts, key=lambda attempt: attempt.number),
         info=info,
         defaults=defaults,
-        preview=preview,
+        section=section,
         parameters=parameters,
         longest=LONGEST_VALUE,
         empty=len(job.parameters) - len(parameters),
-        refresh=REFRESH if job.phase in ACTIVE else None,
+        refresh=REFRESH_SECONDS if job.phase in ACTIVE or _is_ending(attempts) else None,
+        aborted=job.phase is Phase.ABORTED and job.error is not None and job.error.reason == Reason.ABORTED,
         can_run=Action.RUN in actions,
         can_abort=Action.ABORT in actions,
         running=(now - job.started) / 1000 if job.started is not None and job.ended is None else None,
         took=(job.ended - job.started) / 1000 if job.started is not None and job.ended is not None else None,
         left=max(0, job.destruction - now) / 1000 if job.destruction is not None else None,
     )
+
+
+def _is_ending(attempts: Sequence[Attempt]) -> bool:
+    """Return whether an attempt is still being stopped.
+
+    Its end and its logs come after the job's own end.
+    """
+    return any(attempt.state is not AttemptState.CLOSED for attempt in attempts)
+
+
+def preview_section(preview: ResultPreview) -> Markup:
+    """Return the first rows of a query's result."""
+    return Markup(_templates.get_template("preview.html").render(preview=preview))
 
 
 def error_page(
@@ -368,10 +411,16 @@ def error_page(
     account: Account | None = None,
     here: str = "",
 ) -> str:
-    """What went wrong; ``status`` is that of the response, 200 where the error is a job's."""
+    """Return the page of an error.
+
+    ``status`` is that of the response, 200 where the error is a job's.
+    """
     return _render("error.html", base, account, here, status=status, title=title, message=message, detail=detail)
 
 
 def login_page(base: str, choices: Sequence[tuple[int, str]], account: Account, next_path: str) -> str:
-    """How to log in: the issuers by number and title, or with a token; for who is logged in, their account."""
+    """Return the page for logging in.
+
+    It has the issuers by number and title, or takes a token; who is logged in sees their account.
+    """
     return _render("login.html", base, account, choices=choices, next=next_path)

@@ -1,36 +1,77 @@
-"""The one routes table of the service."""
+"""The table of all resources, for routes and documentation.
+
+A package of somebody else's adds resources by an entry point of the group ``uws_service.resources`` that names a
+function: it takes the `Backend` and returns resources by the templates of their paths.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
+
 from starlette.routing import BaseRoute, Route
 
+from uws_service.domain.errors import ConfigurationError
+from uws_service.plugins import load_functions
 from uws_service.service.backend import Backend
 from uws_service.web.agent import AgentResources
 from uws_service.web.bulk import Bulk
-from uws_service.web.edge import Resource
-from uws_service.web.jobs import Jobs
+from uws_service.web.faces import FACES, Faces
+from uws_service.web.job import JobResources
+from uws_service.web.job_list import JobList
+from uws_service.web.job_parts import JobParts
 from uws_service.web.login import Login
 from uws_service.web.meta import Meta
+from uws_service.web.resource import Resource
 from uws_service.web.sharing import Sharing
 from uws_service.web.sync import Sync
 
+JOBS = "/{application}/async"
+CORE: tuple[tuple[str, type, Mapping[str, Resource]], ...] = (
+    (JOBS, JobResources, JobResources.RESOURCES),
+    (JOBS, JobList, JobList.RESOURCES),
+    (JOBS, JobParts, JobParts.RESOURCES),
+    (JOBS, Sharing, Sharing.RESOURCES),
+    ("", Sync, Sync.RESOURCES),
+    ("", Bulk, Bulk.RESOURCES),
+    *(("", face.handlers, face.handlers.RESOURCES) for face in FACES.values()),
+    ("", AgentResources, AgentResources.RESOURCES),
+    ("", Login, Login.RESOURCES),
+    ("", Meta, Meta.RESOURCES),
+)
+"""What comes before each path, the class of the handlers, its resources; those that are used most come first."""
+
+
+def declared() -> Iterator[tuple[str, type, Resource]]:
+    """Yield each resource with path and class of handlers."""
+    for prefix, owner, table in CORE:
+        for path, resource in table.items():
+            yield prefix + path, owner, resource
+
 
 def resources(backend: Backend) -> dict[str, Resource]:
-    """Return every resource by the template of its path; those that are asked for most come first."""
-    jobs, meta, sync = Jobs(backend), Meta(backend), Sync(backend)
-    below = {**jobs.resources(), **Sharing(backend).resources()}
-    table = {f"/{{application}}/async{path}": resource for path, resource in below.items()}
-    table["/{application}/sync"] = sync.resource()
-    table.update(Bulk(backend).resources())
-    table["/{application}/links"] = sync.soda.resource()
-    table.update(sync.tap.resources())
-    table.update(AgentResources(backend).resources())
-    if backend.sessions is not None:
-        table.update(Login(backend).resources())
-    table.update(meta.resources())
+    """Return all resources, bound to a backend, by path."""
+    faces = Faces(backend)
+    owners = _owners(backend, faces)
+    table = {path: resource.bind(owners[owner]) for path, owner, resource in declared() if owner in owners}
+    for origin, extension in load_functions("uws_service.resources").items():
+        for path, resource in extension(backend).items():
+            if path in table:
+                raise ConfigurationError(f"{origin}: there is a resource at {path} already.")
+            table[path] = resource
     for path, resource in table.items():
         resource.path = path
     return table
+
+
+def _owners(backend: Backend, faces: Faces) -> dict[type, object]:
+    """Return an object of each class of handlers."""
+    with_faces: tuple[Callable[[Backend, Faces], object], ...] = (JobResources, JobList, JobParts, Sync, Meta)
+    without: tuple[Callable[[Backend], object], ...] = (Sharing, Bulk, AgentResources)
+    owners = [make(backend, faces) for make in with_faces] + [make(backend) for make in without]
+    owners += faces.handlers.values()
+    if backend.sessions is not None:  # else nobody can log in
+        owners.append(Login(backend))
+    return {type(owner): owner for owner in owners}
 
 
 def routes(backend: Backend) -> list[BaseRoute]:

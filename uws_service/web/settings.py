@@ -1,4 +1,4 @@
-"""The settings that the web reads; those of the whole service have them all."""
+"""The settings that the web reads."""
 
 from __future__ import annotations
 
@@ -10,23 +10,26 @@ class EdgeSettings(Protocol):
 
     @property
     def base_url(self) -> str | None:
-        """The public URL of the service's root; None: taken from each request."""
+        """Return the public URL of the service's root.
+
+        None: taken from each request.
+        """
 
     @property
     def root_path(self) -> str:
-        """The path under which a proxy serves us, if the proxy strips it."""
+        """Return the path that a proxy strips."""
 
     @property
     def trusted_proxies(self) -> tuple[str, ...]:
-        """Addresses or networks of proxies whose headers are believed."""
+        """Return the networks of proxies whose headers are believed."""
 
     @property
     def identity_header(self) -> str | None:
-        """The header in which a trusted proxy names the user."""
+        """Return the header in which a proxy names the user."""
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """More names by which the service may be called at a loopback address."""
+        """Return further names of the service at loopback addresses."""
 
 
 class WebSettings(EdgeSettings, Protocol):
@@ -34,4 +37,4 @@ class WebSettings(EdgeSettings, Protocol):
 
     @property
     def cors_origins(self) -> tuple[str, ...]:
-        """Origins whose pages may call the service from a browser."""
+        """Return origins whose pages may call the service."""

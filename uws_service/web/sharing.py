@@ -1,7 +1,12 @@
-"""Shares of a job: others may read it, by a link that ends or as members of a group (no part of UWS)."""
+"""Shares: others may read a job (no part of UWS).
+
+A link that ends, or the members of a group.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -12,9 +17,10 @@ from uws_service.domain.errors import UsageError
 from uws_service.domain.share import Share
 from uws_service.protocol import uws
 from uws_service.service.backend import Backend
-from uws_service.web.edge import Resource, call_of
+from uws_service.web.call import call_of
 from uws_service.web.intake import posted
 from uws_service.web.job_view import job_urls
+from uws_service.web.resource import Resource
 
 USUAL = 7 * 86400
 """Seconds that a share lasts if nothing is said."""
@@ -29,21 +35,20 @@ class Sharing:
         self.uploads = backend.uploads
         self.limits = backend.limits.model_copy(update={"body": 65536, "files": 0, "parameters": 10})
 
-    def resources(self) -> dict[str, Resource]:
-        """Path below ``/{application}/async`` → resource. A sharer alone sees with whom a job is shared."""
-        return {
-            "/{job_id}/shares": Resource("shares", Policy.WRITE, get=self.list, post=self.share),
-            "/{job_id}/shares/{share_id}": Resource("share", Policy.WRITE, delete=self.end),
-        }
-
     async def list(self, request: Request) -> Response:
-        """GET {job}/shares: those that have not ended; without the secrets of links, which nobody knows any more."""
+        """GET {job}/shares: those that have not ended.
+
+        Links come without their secrets, which nobody knows any more.
+        """
         path = request.path_params
-        found = await self.service.shares(path["application"], path["job_id"], call_of(request).identity)
-        return JSONResponse({"shares": [_shown(one) for one in found]}, headers=NO_STORE)
+        shares = await self.service.shares(path["application"], path["job_id"], call_of(request).identity)
+        return JSONResponse({"shares": [_shown(share) for share in shares]}, headers=NO_STORE)
 
     async def share(self, request: Request) -> Response:
-        """POST {job}/shares: GROUP shares with a group, none makes a link; EXPIRES in seconds from now."""
+        """POST {job}/shares: GROUP, or a link without one.
+
+        EXPIRES is in seconds from now.
+        """
         call, path = call_of(request), request.path_params
         async with posted(request, self.uploads, self.limits, path["job_id"]) as form:
             group, expires = form.word("GROUP"), form.word("EXPIRES")
@@ -70,6 +75,17 @@ class Sharing:
             path["application"], path["job_id"], call.identity, path["share_id"], origin=call.origin
         )
         return Response(status_code=204)
+
+    # A sharer alone sees with whom a job is shared.
+    RESOURCES: ClassVar[Mapping[str, Resource]] = {
+        "/{job_id}/shares": Resource(
+            "shares",
+            Policy.WRITE,
+            get=(list, "With whom the job is shared, as JSON."),
+            post=(share, "`GROUP=name` shares it with a group, no `GROUP` makes a link; `EXPIRES=seconds`."),
+        ),
+        "/{job_id}/shares/{share_id}": Resource("share", Policy.WRITE, delete=(end, "Take a share back.")),
+    }
 
 
 def _shown(share: Share) -> dict[str, object]:

@@ -24,6 +24,6 @@ WRITERS: Mapping[str, Writer] = {
     "fits": fits,
     "parquet": parquet,
 }
-"""By the names of `uws_service.applications.protocols.TAP_FORMATS`."""
+"""By the names of `uws_service.tap.descriptor.TAP_FORMATS`."""
 
 __all__ = ["WRITERS", "Document", "Rows", "Watch", "Writer"]

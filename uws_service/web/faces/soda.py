@@ -1,4 +1,4 @@
-"""What a SODA service has beside the jobs of its application: DataLink, and SODA's own answers of ``/sync``.
+"""SODA: DataLink, and its own answers of ``/sync``.
 
 A synchronous request is checked before a job is made of it, so that a mistake is told at once (S-003, S-005).
 """
@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Never
+from typing import ClassVar, Never
 
 import structlog
 from starlette.requests import Request
@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from uws_service.applications import Application
 from uws_service.auth.policy import Policy
+from uws_service.domain.attempt import Reason
 from uws_service.domain.errors import (
     ConfigurationError,
     MultiValuedParamNotSupported,
@@ -25,29 +26,34 @@ from uws_service.domain.errors import (
     UsageError,
     UwsError,
 )
-from uws_service.domain.job import Job
+from uws_service.domain.job import ErrorSummary, Job, Result
+from uws_service.protocol import dali
 from uws_service.service.backend import Backend
-from uws_service.soda import links
+from uws_service.soda import descriptor, documents
+from uws_service.soda import links as datalink
+from uws_service.soda.descriptor import images_of
 from uws_service.soda.errors import MultiValued, Usage
 from uws_service.soda.index import Entry, Index
 from uws_service.soda.request import NAMES, parse
-from uws_service.web.edge import Resource, call_of
+from uws_service.web.call import call_of
+from uws_service.web.faces.base import Face
+from uws_service.web.faces.plain import PlainHandlers
 from uws_service.web.forms import FormLimits, read_form
+from uws_service.web.resource import ErrorBody, Resource
 
 log = structlog.get_logger(__name__)
 
 _LABEL = re.compile(r"\b(UsageError|MultiValuedParamNotSupported|ServiceUnavailable|Error): (.+)")
 
 
-class Soda:
-    """The collections of all applications of the protocol ``soda``."""
+class SodaHandlers(PlainHandlers):
+    """The collections of all SODA services."""
 
     def __init__(self, backend: Backend) -> None:
-        self.service = backend.service
+        super().__init__(backend)
         self._body = backend.limits.body
-        self._indexes = {
-            one.name: Index(one.images.index) for one in backend.applications.values() if one.images is not None
-        }
+        collections = {name: images_of(application) for name, application in backend.applications.items()}
+        self._indexes = {name: Index(spec.index) for name, spec in collections.items() if spec is not None}
 
     async def _entries(self, application: Application) -> dict[str, Entry]:
         try:
@@ -57,7 +63,7 @@ class Soda:
             raise ServiceUnavailable("The index of the images can't be read.", retry_after=10) from None
 
     async def check_sync(self, application: Application, fields: Sequence[tuple[str, str]]) -> None:
-        """Raise `UsageError` unless the request is for one cutout of an image that is there."""
+        """Raise unless one cutout of a known image is requested."""
         values: dict[str, list[str]] = {}
         for name, value in fields:
             if name.upper() in NAMES and value:
@@ -73,7 +79,7 @@ class Soda:
             raise UsageError(f"ID={request.ids[0][:200]!r}: there is no such image in this collection.")
 
     async def links(self, request: Request) -> Response:
-        """GET and POST /{application}/links: DataLink of the images whose ids are given."""
+        """GET and POST: DataLink of the images with these ids."""
         application = self.service.application(request.path_params["application"])
         if application.name not in self._indexes:
             raise NotFound(f"The application {application.name!r} has no links.")
@@ -84,45 +90,86 @@ class Soda:
             )
             fields = [*fields, *form.fields]
         ids = list(dict.fromkeys(value for name, value in fields if name.upper() == "ID" and value))
-        if len(ids) > links.MAX_IDS:
-            raise UsageError(f"ID was given {len(ids)} times; at most {links.MAX_IDS} are taken.")
+        if len(ids) > datalink.MAX_IDS:
+            raise UsageError(f"ID was given {len(ids)} times; at most {datalink.MAX_IDS} are taken.")
         for name, value in fields:
             if name.upper() == "RESPONSEFORMAT" and value.partition(";")[0].strip() not in _FORMATS:
                 raise UsageError(f"RESPONSEFORMAT={value[:80]!r} is not offered; offered: votable.")
         entries = await self._entries(application)
         base = f"{call_of(request).base}/{application.name}"
-        document = links.links_votable(ids, entries, base, application.parameters)
-        return Response(document, 200, {"cache-control": "no-store", "content-type": links.MEDIA_TYPE})
+        document = datalink.links_votable(ids, entries, base, application.parameters)
+        return Response(document, 200, {"cache-control": "no-store", "content-type": datalink.MEDIA_TYPE})
 
-    def resource(self) -> Resource:
-        """The routes' entry."""
-        return Resource("links", Policy.USE, get=self.links, post=self.links)
+    async def capabilities(self, application: Application, base: str, methods: tuple[str, ...]) -> bytes:
+        """Return capabilities of SODA and DataLink (S-001)."""
+        return documents.capabilities_xml(application, base, methods)
+
+    def sync_error(self, error: UwsError) -> ErrorBody:
+        """Return an error in SODA's words (S-005).
+
+        It is text that begins with a label.
+        """
+        return ErrorBody(dali.error_text(f"{error.title}: {error.message}", error.detail), "text/plain")
+
+    def sync_failure(self, job: Job) -> UwsError | None:
+        """Return the error that the command printed.
+
+        None if its site read an ``error.json`` of it: then the job has a typed error.
+        """
+        return _printed_failure(job.error) if job.error is not None and job.error.reason == Reason.EXIT_CODE else None
+
+    def has_content(self, result: Result) -> bool:
+        """Return whether there is a cutout.
+
+        A text says why there is nothing to cut, and the client gets no body.
+        """
+        return result.media_type != "text/plain"
+
+    RESOURCES: ClassVar[Mapping[str, Resource]] = {
+        "/{application}/links": Resource(
+            "links",
+            Policy.USE,
+            get=(
+                links,
+                "DataLink of images (`ID`, repeatable); 404 if the application is no SODA service.",
+            ),
+            post=(links, "The same, for many ids."),
+        ),
+    }
 
 
 def _no_file(number: int) -> Never:
     raise UsageError("DataLink takes no files.")
 
 
-_LIMITS = FormLimits(body=0, fields=links.MAX_IDS + 10, field_size=10_000, files=0, file_size=0, text=1 << 20)
+_LIMITS = FormLimits(body=0, fields=datalink.MAX_IDS + 10, field_size=10_000, files=0, file_size=0, text=1 << 20)
 _FORMATS = frozenset({"votable", "application/x-votable+xml", "text/xml", ""})
 
 
-def failure(job: Job) -> UwsError | None:
-    """What the command said of the request, as the error that it is; None if it said nothing."""
-    if job.error is None:
+def _printed_failure(summary: ErrorSummary) -> UwsError | None:
+    """Return the error whose label was printed last.
+
+    None if the command printed none.
+    """
+    last_line = summary.detail.strip().rpartition("\n")[2]
+    match = _LABEL.search(last_line) or _LABEL.search(summary.message)
+    if match is None:
         return None
-    last = job.error.detail.strip().rpartition("\n")[2]
-    labelled = _LABEL.search(last) or _LABEL.search(job.error.message)
-    if labelled is None:
-        return None
-    label, message = labelled.groups()
-    if label == "ServiceUnavailable":
-        return ServiceUnavailable(message, retry_after=10)
-    return CutoutFailed(message) if label == "Error" else UsageError(message)
+    label, message = match.groups()
+    match label:
+        case "ServiceUnavailable":
+            return ServiceUnavailable(message, retry_after=10)
+        case "Error":
+            return CutoutFailed(message)
+        case _:
+            return UsageError(message)
 
 
 class CutoutFailed(UwsError):
-    """The image can't be cut: asking again is of no use, and the service itself is well."""
+    """The image can't be cut, and asking again is of no use."""
 
     status = 422
     title = "Error"
+
+
+SODA = Face(descriptor.SODA, SodaHandlers)

@@ -1,4 +1,4 @@
-"""What a TAP service has beside its jobs: synchronous queries without a job, and the documents on its tables.
+"""TAP: synchronous queries without a job, and its documents.
 
 A query is checked like a job's parameters and counts against its caller's quota of running jobs while it runs.
 """
@@ -10,12 +10,13 @@ import contextlib
 import math
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import structlog
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -25,16 +26,21 @@ from uws_service.auth import Identity
 from uws_service.auth.policy import Policy
 from uws_service.domain.errors import NotFound, ServiceUnavailable, TooManyRequests, UsageError
 from uws_service.domain.ids import new_id
-from uws_service.domain.job import Parameter, Phase
+from uws_service.domain.job import Job, Parameter, Phase
 from uws_service.offload import offload
+from uws_service.protocol import dali
 from uws_service.service.backend import Backend
-from uws_service.tap import Queries, documents
+from uws_service.tap import Queries, descriptor, documents
 from uws_service.tap.note_header import note_header
 from uws_service.tap.pool import GRACE_SECONDS, Process
+from uws_service.tap.preview_read import MAX_PREVIEW_BYTES, parse_preview
 from uws_service.tap.spool import Spool
 from uws_service.tap.upload_fetch import fetch_upload
-from uws_service.web.edge import Resource, call_of
+from uws_service.web import pages
+from uws_service.web.call import call_of
+from uws_service.web.faces.base import Face, FaceHandlers
 from uws_service.web.intake import Posted, disconnected, posted, run_id_of
+from uws_service.web.resource import Resource
 
 log = structlog.get_logger(__name__)
 NO_CACHE = {"cache-control": "no-cache"}
@@ -48,17 +54,17 @@ TAKE_SECONDS = 3600.0
 CONTROL = frozenset({"PHASE", "RUNID", "DESTRUCTION", "EXECUTIONDURATION"})
 
 
-class Tap:
-    """Handlers of a TAP application's own resources."""
+class TapHandlers(FaceHandlers):
+    """Synchronous queries, tables, and other resources of TAP."""
 
     def __init__(self, backend: Backend) -> None:
-        self.backend = backend
+        super().__init__(backend)
         self._running: Counter[str] = Counter()
 
     # --- synchronous queries ----------------------------------------------------------------------------------
 
-    async def query(self, request: Request, application: Application) -> Response:
-        """GET and POST /sync: the result as it comes, without a job (D-015, T-012)."""
+    async def answer_sync(self, request: Request, application: Application) -> Response:
+        """Answer with the result, without a job (D-015, T-012)."""
         call = call_of(request)
         form = posted(request, self.backend.uploads, self.backend.limits, new_id(self.backend.service.clock()))
         answer = Answer(self.backend, request, application, form)
@@ -69,7 +75,7 @@ class Tap:
         except BaseException:
             await _stop(filling, spool)
             raise
-        request.scope["uws.waited"] = True
+        call_of(request).waited = True
         headers = {**HEADERS, "content-type": answer.media_type, **note_header(answer.notes)}
         if (content := spool.small_answer()) is not None:
             await _stop(filling, spool)
@@ -78,24 +84,24 @@ class Tap:
 
     @asynccontextmanager
     async def _counted(self, identity: Identity, origin: str) -> AsyncIterator[None]:
-        """What is done inside counts as a running job of the caller's, beside those that are there."""
+        """Count the block as one of the caller's running jobs."""
         quota = self.backend.rules.quota(identity).running if self.backend.rules.has_quotas else None
-        who = identity.owner or f"address {origin}"
+        caller = identity.owner or f"address {origin}"
         if quota is not None:
-            held = await self.backend.service.holding(identity.owner)
-            jobs = held.get(Phase.EXECUTING.value, (0, 0))[0]
-            if jobs + self._running[who] >= quota:
+            totals = await self.backend.service.holding(identity.owner)
+            jobs = totals.get(Phase.EXECUTING.value, (0, 0))[0]
+            if jobs + self._running[caller] >= quota:
                 raise TooManyRequests(
-                    f"You have {jobs} jobs and {self._running[who]} queries that run; {quota} are allowed.",
+                    f"You have {jobs} jobs and {self._running[caller]} queries that run; {quota} are allowed.",
                     retry_after=5,
                 )
-        self._running[who] += 1
+        self._running[caller] += 1
         try:
             yield
         finally:
-            self._running[who] -= 1
-            if not self._running[who]:
-                del self._running[who]
+            self._running[caller] -= 1
+            if not self._running[caller]:
+                del self._running[caller]
 
     # --- documents --------------------------------------------------------------------------------------------
 
@@ -106,7 +112,7 @@ class Tap:
         return application
 
     async def tables(self, request: Request) -> Response:
-        """GET /tables: all tables, with columns unless ``detail=min`` (V-030, V-031)."""
+        """GET /tables: with columns unless ``detail=min`` (V-030, V-031)."""
         application = self._application(request)
         values = [value.lower() for name, value in request.query_params.multi_items() if name.upper() == "DETAIL"]
         detail = single_value("DETAIL", values) or "max"
@@ -125,12 +131,38 @@ class Tap:
             raise NotFound(f"There is no table {request.path_params['name'][:140]!r}; /tables lists them.")
         return Response(document, 200, NO_CACHE, XML)
 
-    def resources(self) -> dict[str, Resource]:
-        """Path → resource."""
-        return {
-            "/{application}/tables": Resource("tables", Policy.USE, get=self.tables),
-            "/{application}/tables/{name}": Resource("table", Policy.USE, get=self.table),
-        }
+    async def capabilities(self, application: Application, base: str, methods: tuple[str, ...]) -> bytes:
+        """Return the capabilities of TAPRegExt (T-002…T-004)."""
+        published = await asyncio.to_thread(self.backend.queries[application.name].published)
+        utypes = [entry.table.utype for entry in published]
+        return documents.capabilities_xml(application, base, methods, utypes)
+
+    def examples(self, application: Application, base: str) -> bytes:
+        """Return the examples, each of them a query (T-030)."""
+        return dali.examples_xhtml(application, base, query="QUERY", presets={"LANG"}, with_buttons=True)
+
+    async def job_section(self, job: Job) -> Markup:
+        """Return the first rows of a query's result."""
+        small = (result for result in job.results if result.id == "preview" and result.size <= MAX_PREVIEW_BYTES)
+        preview = next(small, None)
+        if preview is None:
+            return Markup()
+        content = b"".join([chunk async for chunk in self.backend.depot.read(preview.key)])
+        return await asyncio.to_thread(_preview_section, content)
+
+    RESOURCES: ClassVar[Mapping[str, Resource]] = {
+        "/{application}/tables": Resource(
+            "tables",
+            Policy.USE,
+            get=(tables, "VOSI tables of a TAP service, without columns if `detail=min`; else 404."),
+        ),
+        "/{application}/tables/{name}": Resource("table", Policy.USE, get=(table, "One of them, with its columns.")),
+    }
+
+
+def _preview_section(content: bytes) -> Markup:
+    preview = parse_preview(content)
+    return pages.preview_section(preview) if preview is not None else Markup()
 
 
 class Answer:
@@ -150,7 +182,10 @@ class Answer:
         self.notes: tuple[str, ...] = ()
 
     async def fill(self, spool: Spool, counted: AbstractAsyncContextManager[None]) -> None:
-        """Put the result, or what went wrong, into the spool; the process is free again when all of it is there."""
+        """Put the result, or what went wrong, into the spool.
+
+        The process is free again when all of it is there.
+        """
         try:
             async with AsyncExitStack() as stack:
                 await stack.enter_async_context(counted)
@@ -186,34 +221,37 @@ class Answer:
             await spool.write(part)
 
     async def _asked(self, process: Process, question: dict[str, Any]) -> None:
-        """Ask, and give up when the client has gone away."""
-        asking = asyncio.ensure_future(process.ask(question))
-        done, _ = await asyncio.wait((asking,), timeout=0.25)
-        if not done:
-            gone = asyncio.ensure_future(disconnected(self.request))
+        """Ask the process; give up when the client disconnects."""
+        answer = asyncio.ensure_future(process.ask(question))
+        answered, _ = await asyncio.wait((answer,), timeout=0.25)
+        if not answered:
+            departure = asyncio.ensure_future(disconnected(self.request))
             try:
-                await asyncio.wait((asking, gone), return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait((answer, departure), return_when=asyncio.FIRST_COMPLETED)
             finally:
-                gone.cancel()
-                if not asking.done():
-                    asking.cancel()
-        await asking
+                departure.cancel()
+                if not answer.done():
+                    answer.cancel()
+        await answer
 
     async def _question(self, checked: Checked, queries: Queries, stack: AsyncExitStack) -> dict[str, Any]:
-        """What the process is told; files of uploads, by name, are there."""
+        """Return the message for the process.
+
+        Files of uploads are there by then.
+        """
         files = {}
-        for one in checked.inputs:
+        for file_input in checked.inputs:
             draft = queries.temporary / f"upload-{secrets.token_hex(8)}"
-            if one.url is None and self.backend.depot.folder is not None:
-                files[one.name] = str(self.backend.depot.folder / str(one.depot_key))
+            if file_input.url is None and self.backend.depot.folder is not None:
+                files[file_input.name] = str(self.backend.depot.folder / str(file_input.depot_key))
                 continue
             stack.callback(draft.unlink, missing_ok=True)
-            files[one.name] = str(draft)
-            if one.url is not None:
-                await self._fetch(one.name, one.url, draft)
+            files[file_input.name] = str(draft)
+            if file_input.url is not None:
+                await self._fetch(file_input.name, file_input.url, draft)
             else:
                 with draft.open("wb") as file:
-                    async for chunk in self.backend.depot.read(str(one.depot_key)):
+                    async for chunk in self.backend.depot.read(str(file_input.depot_key)):
                         await asyncio.to_thread(file.write, chunk)
         return {
             "query": checked.values["QUERY"][0],
@@ -239,7 +277,10 @@ def _tables_document(queries: Queries, *, columns: bool) -> bytes:
 
 
 async def _delivered(spool: Spool, filling: asyncio.Task[None]) -> AsyncIterator[bytes]:
-    """The answer as its client takes it; one that is not taken in time ends without its end."""
+    """Yield the answer as its client takes it.
+
+    One that is not taken in time ends without its end.
+    """
     until = asyncio.get_running_loop().time() + TAKE_SECONDS
     try:
         async for part in spool.parts():
@@ -263,3 +304,6 @@ def _checked(application: Application, form: Posted) -> Checked:
     if run_id is not None:
         log.info("query", application=application.name, run_id=run_id)  # D-027
     return check(application, [*fields, *form.files])
+
+
+TAP = Face(descriptor.TAP, TapHandlers)
