@@ -21,6 +21,7 @@ from uws_service.auth import Identity
 from uws_service.domain.attempt import Attempt, AttemptState, Reason
 from uws_service.domain.job import PHASE_MEANING, Action, Job, Phase, allowed_actions
 from uws_service.protocol.uws import JobInfoView, JobRefLike, JobUrls, format_instant, is_reference, numbered, xml_text
+from uws_service.tap.preview_read import ResultPreview
 
 HEADERS: Mapping[str, str] = {
     "content-security-policy": (
