@@ -12,9 +12,14 @@ from typing import Any
 import pytest
 import yaml
 
+from uws_service.depot import Depot
 from uws_service.domain.errors import ConfigurationError
 from uws_service.settings import Settings
 from uws_service.settings_checks import mask_secrets
+from uws_service.sites.kind import SiteParts
+from uws_service.sites.kubernetes.kind import KUBERNETES
+from uws_service.sites.kubernetes.settings import KubernetesSite
+from uws_service.sites.settings import Fetch
 
 
 def problems(folder: Path, text: str) -> list[str]:
@@ -187,3 +192,21 @@ def test_sizes_and_durations_are_those_of_descriptors(tmp_path: Path, monkeypatc
     assert (settings.orphan_age, settings.reap_interval, settings.event_retention) == (7200.0, 0.5, 30 * 86400)
     assert (auth.session, auth.timeout, auth.quotas.default.stored) == (8 * 3600, 2.5, 5 * 10**9)
     assert settings.fetch.timeout == 300.0 and settings.sites[0].absence.lost == 300_000
+
+
+@pytest.mark.parametrize(
+    ("url", "is_safe"),
+    [("http://uws.example.org", False), ("HTTP://10.0.0.1:8080", False), ("https://uws.example.org", True)],
+)
+def test_tokens_for_data_go_over_https_alone(tmp_path: Path, url: str, is_safe: bool) -> None:
+    """A site whose agents would get them over plain http is not opened; without such tokens it is."""
+    site = KubernetesSite(name="a", kind="kubernetes", agent_url=url, agent_image="agent")
+    depot = Depot.open(str(tmp_path / "depot"))
+    KUBERNETES.open(site, SiteParts(depot, tmp_path, "service", Fetch()))
+    data: Any = object()  # opening a site asks only whether there is any
+    parts = SiteParts(depot, tmp_path, "service", Fetch(), data)
+    if is_safe:
+        KUBERNETES.open(site, parts)
+    else:
+        with pytest.raises(ConfigurationError, match="agent_url must begin with https://"):
+            KUBERNETES.open(site, parts)

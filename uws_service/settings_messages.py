@@ -20,7 +20,7 @@ from uws_service.settings_checks import mask_secrets
 
 PREFIX = "UWS_"
 DELIMITER = "__"
-GUESS_CUTOFF = 0.6
+GUESS_CUTOFF = 0.7
 
 FieldPath = tuple[str | int, ...]
 

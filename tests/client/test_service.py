@@ -203,8 +203,8 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ("port: 1", "settings.yaml: port: "),
-        ("limits: {wait: many}", "limits.wait"),
+        ("port: 1", "settings.yaml:1: port: port is not known; "),
+        ("limits: {wait: many}", "settings.yaml:1: limits.wait: "),
         ("a: [", "settings.yaml:"),
         ("- 1", "settings.yaml:1: must be a mapping"),
         ("applications: [no-such.yaml]", "no-such.yaml"),
