@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Truth = NDArray[np.bool_]
 
-ON_EDGE = 1e-13  # radians: rounding of a point on a side or corner, 20 nanoarcseconds
+EDGE_RADIANS = 1e-13  # rounding of a point on a side or corner, 20 nanoarcseconds
 
 
 def vectors(lon: Any, lat: Any) -> Array:
@@ -49,7 +49,7 @@ def polygon(numbers: Any) -> Array:
     if not np.isfinite(numbers).all():
         raise ValueError("a corner of the polygon is not a number")
     corners = vectors(numbers[0::2], numbers[1::2])
-    corners = corners[between(corners, np.roll(corners, 1, axis=0)) > ON_EDGE]  # a corner given twice
+    corners = corners[between(corners, np.roll(corners, 1, axis=0)) > EDGE_RADIANS]  # a corner given twice
     if len(corners) < 3:
         raise ValueError("the polygon has fewer than three different corners")
     _plane(corners)
@@ -92,7 +92,7 @@ def in_polygon(points: Array, corners: Array) -> Truth:
     for x1, y1, x2, y2 in zip(x, y, np.roll(x, -1), np.roll(y, -1), strict=True):
         if x1 != x2:
             within ^= ((x1 > u) != (x2 > u)) & (w < y1 + (u - x1) * ((y2 - y1) / (x2 - x1)))
-    result: Truth = (within & ahead) | (from_boundary(points, corners) <= ON_EDGE)
+    result: Truth = (within & ahead) | (from_boundary(points, corners) <= EDGE_RADIANS)
     return result
 
 
@@ -119,8 +119,8 @@ def sides_cross(first: Array, second: Array) -> bool:
     first_normals, second_normals = np.cross(a, b), np.cross(c, d)
     ca, da = (first_normals * c).sum(-1), (first_normals * d).sum(-1)
     ac, bc = (second_normals * a).sum(-1), (second_normals * b).sum(-1)
-    parted = (ca * da < 0) & (ac * bc < 0) & (np.minimum(np.abs(ca), np.abs(da)) > ON_EDGE)
-    parted &= np.minimum(np.abs(ac), np.abs(bc)) > ON_EDGE
+    parted = (ca * da < 0) & (ac * bc < 0) & (np.minimum(np.abs(ca), np.abs(da)) > EDGE_RADIANS)
+    parted &= np.minimum(np.abs(ac), np.abs(bc)) > EDGE_RADIANS
     # Without this, sides that cross each other's antipodes would count.
     return bool((parted & (ca * bc > 0)).any())
 
@@ -148,7 +148,7 @@ def centroid(corners: Array) -> Array:
     total = (normals * between(corners, after)[:, None]).sum(axis=0)
     length = np.linalg.norm(total)
     centre = _plane(corners)[0]
-    if length < ON_EDGE:
+    if length < EDGE_RADIANS:
         return centre
     total = total / length
     return np.asarray(total if total @ centre > 0 else -total)
@@ -179,20 +179,20 @@ def contains(inner: Any, outer: Any) -> bool:
     if len(outer) == 3:
         middle, radius = vectors(outer[0], outer[1]), np.radians(outer[2])
         if len(inner) == 3:
-            return bool(between(vectors(inner[0], inner[1]), middle) + np.radians(inner[2]) <= radius + ON_EDGE)
+            return bool(between(vectors(inner[0], inner[1]), middle) + np.radians(inner[2]) <= radius + EDGE_RADIANS)
         corners = vectors(np.asarray(inner)[0::2], np.asarray(inner)[1::2])
         if len(inner) > 2:
             polygon(inner)
             if radius > np.pi / 2:  # the complement is a circle then, and must be free of the polygon
                 return not intersects([*_opposite(outer), 180 - outer[2] - 1e-11], inner)
-        return bool((between(corners, middle) <= radius + ON_EDGE).all())
+        return bool((between(corners, middle) <= radius + EDGE_RADIANS).all())
     corners = polygon(outer)
     if len(inner) == 2:
         return bool(in_polygon(vectors(inner[0], inner[1])[None], corners)[0])
     if len(inner) == 3:
         middle = vectors(inner[0], inner[1])[None]
         return bool(
-            in_polygon(middle, corners)[0] and from_boundary(middle, corners)[0] >= np.radians(inner[2]) - ON_EDGE
+            in_polygon(middle, corners)[0] and from_boundary(middle, corners)[0] >= np.radians(inner[2]) - EDGE_RADIANS
         )
     inner_corners = polygon(inner)
     middles = _halves(inner_corners)
@@ -216,11 +216,11 @@ def intersects(first: Any, second: Any) -> bool:
         return contains(first, second) if len(first) == 2 else contains(second, first)
     if len(first) == 3 and len(second) == 3:
         angle = between(vectors(first[0], first[1]), vectors(second[0], second[1]))
-        return bool(angle <= np.radians(first[2]) + np.radians(second[2]) + ON_EDGE)
+        return bool(angle <= np.radians(first[2]) + np.radians(second[2]) + EDGE_RADIANS)
     if len(first) == 3 or len(second) == 3:
         circle, corners = (first, polygon(second)) if len(first) == 3 else (second, polygon(first))
         middle = vectors(circle[0], circle[1])[None]
-        near = from_boundary(middle, corners)[0] <= np.radians(circle[2]) + ON_EDGE
+        near = from_boundary(middle, corners)[0] <= np.radians(circle[2]) + EDGE_RADIANS
         return bool(near or in_polygon(middle, corners)[0])
     a, b = polygon(first), polygon(second)
     return bool(sides_cross(a, b) or in_polygon(a, b).any() or in_polygon(b, a).any())
