@@ -27,6 +27,7 @@ from uws_service.domain.decisions import (
     decide_unreachable,
 )
 from uws_service.domain.job import Job, Phase
+from uws_service.domain.jobinfo import JobInfo
 
 NOW = 100_000
 JOB = Job(
@@ -60,7 +61,7 @@ def test_start_and_progress() -> None:
     assert decide(JOB, RUNNING, seen(Seen.RUNNING, started=50), NOW, attempts=3) is None
     half = seen(Seen.RUNNING, started=50, progress=0.5, progress_text="half")
     assert decide(JOB, RUNNING, half, NOW, attempts=3) == Progress(0.5, "half")
-    told = replace(JOB, info={"progress": 0.5, "message": "half"})
+    told = replace(JOB, info=JobInfo(progress=0.5, message="half"))
     assert decide(told, RUNNING, half, NOW, attempts=3) is None
 
 
@@ -147,7 +148,7 @@ def test_put_back_and_started_again() -> None:
     """EXECUTING, SUSPENDED, EXECUTING under one attempt; the new start counts (U-110)."""
     held = seen(Seen.SUSPENDED, waiting="put back")
     assert decide(JOB, RUNNING, held, NOW, attempts=3) == Suspend("put back")
-    suspended = replace(JOB, phase=Phase.SUSPENDED, info={"waiting": "put back"})
+    suspended = replace(JOB, phase=Phase.SUSPENDED, info=JobInfo(waiting="put back"))
     assert decide(suspended, RUNNING, held, NOW, attempts=3) is None
     assert decide(suspended, RUNNING, replace(held, waiting="1 CPU", place=2), NOW, attempts=3) == Wait("1 CPU", 2)
     assert decide(suspended, RUNNING, seen(Seen.RUNNING, started=90), NOW, attempts=3) == Execute(90)

@@ -16,6 +16,7 @@ from uws_service.depot import Depot
 from uws_service.domain.agent import AgentIdentity
 from uws_service.domain.attempt import AttemptState, Reason, Report, Usage
 from uws_service.domain.errors import Forbidden, NotFound, ServiceUnavailable, TooLarge, UsageError
+from uws_service.domain.events import EventKind
 from uws_service.domain.job import Job, Parameter, Phase
 from uws_service.sites.agent_api import Agents
 from uws_service.sites.settings import Fetch
@@ -94,11 +95,11 @@ async def test_the_last_to_claim_speaks(agents: Agents, store: Store, job: Job) 
 async def test_no_second_pod_beside_a_running_one(agents: Agents, store: Store, job: Job) -> None:
     """While its pod counts as running, another one has to wait; the same one may ask again."""
     await agents.claim(pod("first"))
-    running = await store.save(job, replace(job, phase=Phase.EXECUTING, started=1), kind="PHASE", actor="me")
+    running = await store.save(job, replace(job, phase=Phase.EXECUTING, started=1), kind=EventKind.PHASE, actor="me")
     with pytest.raises(ServiceUnavailable):
         await agents.claim(pod("second"))
     await agents.claim(pod("first"))
-    await store.save(running, replace(running, phase=Phase.SUSPENDED), kind="PHASE", actor="me")
+    await store.save(running, replace(running, phase=Phase.SUSPENDED), kind=EventKind.PHASE, actor="me")
     await agents.claim(pod("second"))
 
 
@@ -110,7 +111,7 @@ async def test_given_up_is_refused_for_ever(agents: Agents, store: Store, job: J
     (attempt,) = await store.attempts(job.id)
     lost = replace(attempt, state=AttemptState.CLOSED, wanted=False, reason=Reason.SITE_LOST)
     following = replace(attempt, number=2, site="b", claimed="", report=None)
-    await store.save(job, job, kind="PHASE", actor="me", attempts=[lost, following])
+    await store.save(job, job, kind=EventKind.PHASE, actor="me", attempts=[lost, following])
     for late in (agents.report(pod(), told), agents.claim(pod()), agents.claim(pod("other"))):
         with pytest.raises(Forbidden):
             await late

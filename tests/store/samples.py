@@ -6,6 +6,7 @@ from typing import Any
 
 from uws_service.domain.attempt import Attempt, AttemptState, Usage
 from uws_service.domain.job import ErrorSummary, Job, Parameter, Phase, Result
+from uws_service.domain.jobinfo import JobInfo
 
 
 def job(job_id: str = "a", **more: Any) -> Job:
@@ -34,7 +35,7 @@ FULL = job(
     parameters=(Parameter("P", "nul \0, 𝄞 and \ud800"), Parameter("F", "f.csv", "jobs/full/f", "text/csv", 2**40)),
     results=(Result("result", "jobs/full/r", "text/csv;header=present", 2**40, "0" * 64),),
     error=ErrorSummary("no\0thing", True, "ExitCode", "detail\nof it"),
-    info={"progress": 0.5, "message": "half", "nested": {"a": [1, None]}},
+    info=JobInfo.from_json({"progress": 0.5, "message": "half", "nested": {"a": [1, None]}}),
     listed=False,
 )
 """Every field has a value, some of them hard to store."""

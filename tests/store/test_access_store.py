@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import databases
+from uws_service.domain.events import EventKind
 from uws_service.domain.job import Job, Parameter, Phase, Result
 from uws_service.domain.share import Share
 from uws_service.store import Store
@@ -80,6 +81,6 @@ async def test_holding(store: Store) -> None:
     assert await store.access.holding(None) == {"PENDING": (1, 0)}
     result = Result("result", "key", "text/plain", 700, "0")
     done = replace(made, phase=Phase.COMPLETED, results=(result,))
-    await store.save(made, done, kind="PHASE", actor="site")
+    await store.save(made, done, kind=EventKind.PHASE, actor="site")
     assert await store.access.holding("alice") == {"PENDING": (1, 0), "COMPLETED": (1, 1001)}
     assert await store.access.holding("nobody") == {}

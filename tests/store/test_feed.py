@@ -11,7 +11,9 @@ import psycopg
 import pytest
 
 from tests.store.samples import job
+from uws_service.domain.events import EventKind
 from uws_service.domain.job import Job, Phase
+from uws_service.domain.jobinfo import JobInfo
 from uws_service.store import Store
 
 pytestmark = pytest.mark.anyio
@@ -34,7 +36,7 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
 
 
 async def change(store: Store, before: Job, run_id: str = "changed") -> Job:
-    return await store.save(before, replace(before, run_id=run_id), kind="SET", actor="me")
+    return await store.save(before, replace(before, run_id=run_id), kind=EventKind.PARAMETERS, actor="me")
 
 
 async def waits(store: Store, one: Job) -> asyncio.Task[None]:
@@ -87,11 +89,11 @@ async def test_progress_wakes_nobody(following: Store) -> None:
     """INFO is a change without an event."""
     before, _ = await following.create(job(), actor="me")
     task = await waits(following, before)
-    after = await following.save(before, replace(before, info={"progress": 0.5}), kind="INFO", actor="c")
+    after = await following.save(before, replace(before, info=JobInfo(progress=0.5)), kind=EventKind.INFO, actor="c")
     await change(following, after)
     await asyncio.wait_for(task, LONG)
     kinds = [one.kind for one in await following.events("a")]
-    assert kinds == ["CREATED", "SET"]
+    assert kinds == ["CREATED", "PARAMETERS"]
 
 
 async def test_anybody(following: Store, other: Store) -> None:
@@ -185,5 +187,5 @@ async def test_a_thousand_waiters(following: Store, other: Store) -> None:
         return len(following.feed._waiters.get("a", ())) == 1000
 
     await until(all_wait)
-    await other.save(before, replace(before, phase=Phase.ABORTED), kind="ABORT", actor="me")
+    await other.save(before, replace(before, phase=Phase.ABORTED), kind=EventKind.PHASE, actor="me")
     await asyncio.wait_for(asyncio.gather(*tasks), LONG)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.store import samples
+from uws_service.domain.events import EventKind
 from uws_service.domain.job import Job, Phase
 from uws_service.store import StaleJob, Store
 from uws_service.store.grants import Grant
@@ -40,9 +41,9 @@ async def test_one_renews(store: Store) -> None:
 @pytest.mark.parametrize("phase", [Phase.COMPLETED, Phase.ERROR, Phase.ABORTED])
 async def test_they_end_with_the_job(store: Store, phase: Phase) -> None:
     job = await started(store)
-    running = await store.save(job, replace(job, phase=Phase.EXECUTING, started=1), kind="PHASE", actor="me")
+    running = await store.save(job, replace(job, phase=Phase.EXECUTING, started=1), kind=EventKind.PHASE, actor="me")
     assert len(await store.grants.of(JOB)) == 2
-    await store.save(running, replace(running, phase=phase, ended=2), kind="PHASE", actor="me")
+    await store.save(running, replace(running, phase=phase, ended=2), kind=EventKind.PHASE, actor="me")
     assert await store.grants.of(JOB) == []
     assert not await store.grants.put(GRANT, replace(GRANT, locked="late"))
 
@@ -55,7 +56,7 @@ async def test_they_go_with_a_deleted_job(store: Store) -> None:
 async def test_none_without_its_job(store: Store) -> None:
     """A start that meets another change writes no token."""
     made, _ = await store.create(samples.job(JOB), actor="me")
-    await store.save(made, replace(made, run_id="other"), kind="INFO", actor="me")
+    await store.save(made, replace(made, run_id="other"), kind=EventKind.INFO, actor="me")
     with pytest.raises(StaleJob):
-        await store.save(made, replace(made, phase=Phase.QUEUED), kind="PHASE", actor="me", grants=(GRANT,))
+        await store.save(made, replace(made, phase=Phase.QUEUED), kind=EventKind.PHASE, actor="me", grants=(GRANT,))
     assert await store.grants.of(JOB) == []

@@ -11,7 +11,9 @@ import pytest
 from tests.store.samples import FULL, USED, attempt, job
 from uws_service.domain.attempt import AttemptState
 from uws_service.domain.errors import ConfigurationError, IdempotencyConflict
+from uws_service.domain.events import EventKind
 from uws_service.domain.job import Phase, Result
+from uws_service.domain.jobinfo import JobInfo
 from uws_service.store import StaleJob, Store
 
 pytestmark = pytest.mark.anyio
@@ -37,13 +39,17 @@ async def test_every_field_comes_back(store: Store, other: Store) -> None:
 async def test_history(store: Store) -> None:
     """Each change leaves one event; INFO leaves none."""
     first, _ = await store.create(job(), actor="me", origin="198.51.100.7")
-    second = await store.save(first, replace(first, phase=Phase.QUEUED), kind="RUN", actor="me", detail={"a": [1, "ü"]})
-    third = await store.save(second, replace(second, info={"progress": 0.5}), kind="INFO", actor="controller")
+    second = await store.save(
+        first, replace(first, phase=Phase.QUEUED), kind=EventKind.PHASE, actor="me", detail={"a": [1, "ü"]}
+    )
+    third = await store.save(
+        second, replace(second, info=JobInfo(progress=0.5)), kind=EventKind.INFO, actor="controller"
+    )
     await store.delete(third, actor="other")
     events = await store.events("a")
     assert [(one.kind, one.phase, one.version, one.actor) for one in events] == [
         ("CREATED", "PENDING", 1, "me"),
-        ("RUN", "QUEUED", 2, "me"),
+        ("PHASE", "QUEUED", 2, "me"),
         ("DELETED", "QUEUED", 4, "other"),
     ]
     assert events[0].origin == "198.51.100.7" and events[1].detail == {"a": [1, "ü"]} and events[0].detail == {}
@@ -59,7 +65,7 @@ async def test_of_two_writers_one_wins(store: Store, other: Store) -> None:
     async def write(writer: Store, number: int) -> str:
         after = replace(before, phase=Phase.QUEUED, run_id=str(number))
         try:
-            await writer.save(before, after, kind="RUN", actor=str(number), attempts=[attempt(number=number)])
+            await writer.save(before, after, kind=EventKind.PHASE, actor=str(number), attempts=[attempt(number=number)])
         except StaleJob:
             return "stale"
         return str(number)
@@ -78,7 +84,7 @@ async def test_delete_against_change(store: Store, other: Store) -> None:
         before, _ = await store.create(job(f"j{number}"), actor="me", attempt=attempt(f"j{number}"))
         outcomes = await asyncio.gather(
             store.delete(before, actor="deleter"),
-            other.save(before, replace(before, run_id="changed"), kind="SET", actor="changer"),
+            other.save(before, replace(before, run_id="changed"), kind=EventKind.PARAMETERS, actor="changer"),
             return_exceptions=True,
         )
         assert len([one for one in outcomes if isinstance(one, StaleJob)]) == 1, outcomes
@@ -95,12 +101,14 @@ async def test_nothing_is_half_written(store: Store) -> None:
     before, _ = await store.create(job(), actor="me")
     broken = attempt(created=None)
     with pytest.raises(Exception, match=r"(?i)null"):
-        await store.save(before, replace(before, phase=Phase.QUEUED), kind="RUN", actor="me", attempts=[broken])
+        await store.save(
+            before, replace(before, phase=Phase.QUEUED), kind=EventKind.PHASE, actor="me", attempts=[broken]
+        )
     with pytest.raises(Exception, match=r"(?i)null"):
         await store.create(job("b"), actor="me", attempt=broken)
     assert await store.get("a") == before and await store.get("b") is None
     assert len(await store.events("a")) == 1 and await store.events("b") == []
-    assert (await store.save(before, replace(before, run_id="x"), kind="SET", actor="me")).version == 2
+    assert (await store.save(before, replace(before, run_id="x"), kind=EventKind.PARAMETERS, actor="me")).version == 2
 
 
 async def test_one_key_makes_one_job(store: Store, other: Store) -> None:
@@ -212,7 +220,7 @@ async def test_counts(store: Store, other: Store) -> None:
     await store.create(job("b", phase=Phase.QUEUED, application="x", listed=False), actor="me")
     assert await store.phase_counts() == {("app", "PENDING"): 1, ("x", "QUEUED"): 1}
     after = replace(before, phase=Phase.ERROR, results=(Result("r", "k", "t/t", 1, ""),))
-    await store.save(before, after, kind="x", actor="me")
+    await store.save(before, after, kind=EventKind.PHASE, actor="me")
     assert await store.phase_counts() == {("app", "PENDING"): 1, ("x", "QUEUED"): 1}  # counted a moment ago
     assert await other.phase_counts() == {("app", "ERROR"): 1, ("x", "QUEUED"): 1}
     store._counts = (-1e9, store._counts[1])

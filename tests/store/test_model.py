@@ -24,6 +24,7 @@ from hypothesis.stateful import (
 from tests.store.samples import attempt, job
 from uws_service.domain.attempt import Attempt, AttemptState
 from uws_service.domain.errors import IdempotencyConflict
+from uws_service.domain.events import EventKind
 from uws_service.domain.job import Job, Phase
 from uws_service.store import StaleJob, Store
 
@@ -115,7 +116,9 @@ class Model(RuleBasedStateMachine):
         """With any version that was ever read, so that most of the older ones are stale."""
         after = replace(before, phase=phase)
         with_it = [self.attempt(before, number, state, wanted)][: number > 0]
-        saving = self.store.save(before, after, kind="INFO" if silent else "SET", actor="me", attempts=with_it)
+        saving = self.store.save(
+            before, after, kind=EventKind.INFO if silent else EventKind.PARAMETERS, actor="me", attempts=with_it
+        )
         current = self.rows.get(before.id)
         if current is None or current.version != before.version:
             with pytest.raises(StaleJob):
@@ -127,7 +130,7 @@ class Model(RuleBasedStateMachine):
         for one in with_it:
             self.put(one)
         if not silent:
-            self.events[before.id].append(("SET", saved.version))
+            self.events[before.id].append(("PARAMETERS", saved.version))
         assert self.do(self.store.attempts(before.id)) == self.attempts_of(before.id)
         return saved
 

@@ -16,6 +16,8 @@ from sqlalchemy import text
 from tests import databases
 from tests.store.samples import attempt, job
 from uws_service.domain.errors import ServiceUnavailable, StorageFull
+from uws_service.domain.events import EventKind
+from uws_service.domain.jobinfo import JobInfo
 from uws_service.store import Store
 from uws_service.store.database import Query
 from uws_service.store.sqlite import SQLite
@@ -57,13 +59,15 @@ async def test_postgresql_goes_away(server: databases.PostgreSQLServer) -> None:
             await store.get("a")
         assert told.value.retry_after
         with pytest.raises(ServiceUnavailable):
-            await store.save(before, replace(before, run_id="lost"), kind="SET", actor="me", attempts=[attempt()])
+            await store.save(
+                before, replace(before, run_id="lost"), kind=EventKind.PARAMETERS, actor="me", attempts=[attempt()]
+            )
     assert not waiter.done()
     server.start()
     await healed(store)
     assert await store.get("a") == before
     assert await store.attempts("a") == [] and len(await store.events("a")) == 1
-    await store.save(before, replace(before, run_id="new"), kind="SET", actor="me")
+    await store.save(before, replace(before, run_id="new"), kind=EventKind.PARAMETERS, actor="me")
     await asyncio.wait_for(waiter, 60)
     await store.feed.stop()
     await store.close()
@@ -82,7 +86,7 @@ async def test_postgresql_drops_connections(url: str) -> None:
                 "WHERE datname = current_database() AND pid != pg_backend_pid()"
             )
         assert await store.get("a") == current
-        current = await store.save(current, replace(current, run_id=str(number)), kind="SET", actor="me")
+        current = await store.save(current, replace(current, run_id=str(number)), kind=EventKind.PARAMETERS, actor="me")
     assert len(await store.events("a")) == 4
     await store.close()
 
@@ -114,11 +118,11 @@ async def test_sqlite_that_another_process_holds(lite: Store) -> None:
     holder = sqlite3.connect(file_of(lite), isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     with pytest.raises(ServiceUnavailable, match="locked"):
-        await lite.save(before, replace(before, run_id="lost"), kind="SET", actor="me")
+        await lite.save(before, replace(before, run_id="lost"), kind=EventKind.PARAMETERS, actor="me")
     assert await lite.get("a") == before
     holder.execute("ROLLBACK")
     holder.close()
-    assert (await lite.save(before, replace(before, run_id="new"), kind="SET", actor="me")).version == 2
+    assert (await lite.save(before, replace(before, run_id="new"), kind=EventKind.PARAMETERS, actor="me")).version == 2
 
 
 async def test_sqlite_without_room(lite: Store) -> None:
@@ -132,10 +136,10 @@ async def test_sqlite_without_room(lite: Store) -> None:
         await lite._database.write(lambda tx: tx.rows(Query(text(f"PRAGMA max_page_count={to}")), {}))
 
     await confine(pages + 2)
-    large = replace(before, info={"message": "x" * 1_000_000})
+    large = replace(before, info=JobInfo(message="x" * 1_000_000))
     with pytest.raises(StorageFull) as told:
-        await lite.save(before, large, kind="SET", actor="me", attempts=[attempt()])
+        await lite.save(before, large, kind=EventKind.PARAMETERS, actor="me", attempts=[attempt()])
     assert told.value.retry_after
     assert await lite.get("a") == before and await lite.attempts("a") == []
     await confine(1_000_000)  # the writer's connection was opened anew, without the bound; this one is generous
-    assert (await lite.save(before, large, kind="SET", actor="me")).version == 2
+    assert (await lite.save(before, large, kind=EventKind.PARAMETERS, actor="me")).version == 2

@@ -152,7 +152,7 @@ def decide(job: Job | None, attempt: Attempt, seen: Observation | None, now: int
         return Execute(started)
     if job.duration and now >= (job.started or started) + job.duration * 1000:
         return Stop()
-    known = job.info.get("progress"), job.info.get("message", "")
+    known = job.info.progress, job.info.message
     if (seen.progress, seen.progress_text) != known and (seen.progress is not None or seen.progress_text):
         return Progress(seen.progress, seen.progress_text)
     return None
@@ -213,7 +213,7 @@ def _starting(job: Job, attempt: Attempt, seen: Observation, now: int, attempts:
 
 
 def _waiting(job: Job, seen: Observation) -> Step | None:
-    if seen.waiting and (job.info.get("waiting"), job.info.get("place")) != (seen.waiting, seen.place):
+    if seen.waiting and (job.info.waiting, job.info.place) != (seen.waiting, seen.place):
         return Wait(seen.waiting, seen.place)
     return None
 

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from uws_service.domain.errors import Forbidden
+from uws_service.domain.jobinfo import JobInfo
 
 MAX_DURATION = 2_147_483_647
 """Largest executionDuration in seconds: the schema's type is xs:int (U-139)."""
@@ -192,8 +193,7 @@ class Job:
     parameters: tuple[Parameter, ...] = ()
     results: tuple[Result, ...] = ()
     error: ErrorSummary | None = None
-    info: Mapping[str, Any] = field(default_factory=dict)
-    """What jobInfo shows: ``progress`` (0..1), ``message``, ``site``, ``attempt``, ``waiting`` (a sentence)."""
+    info: JobInfo = field(default_factory=JobInfo)
     listed: bool = True
     """False for the jobs behind ``/sync``, which are in no job list."""
     version: int = 1

@@ -18,6 +18,7 @@ from lxml import etree
 
 from uws_service.domain.errors import UsageError
 from uws_service.domain.job import MAX_DURATION, Job, Parameter, Phase
+from uws_service.domain.jobinfo import LostAttempt
 
 UWS_NS = "http://www.ivoa.net/xml/UWS/v1.0"
 XLINK_NS = "http://www.w3.org/1999/xlink"
@@ -74,15 +75,6 @@ class JobUrls(NamedTuple):
         return f"{self.jobs}/{job_id}/logs/{name}"
 
 
-class LostAttempt(NamedTuple):
-    """An earlier attempt that was lost: its number, where it was, why in one word and in a sentence."""
-
-    number: int
-    site: str
-    reason: str
-    message: str
-
-
 @dataclass(frozen=True, slots=True)
 class JobInfoView:
     """What jobInfo tells: progress 0..1, why the job waits and how many are ahead, where it runs, its logs."""
@@ -109,25 +101,24 @@ class JobInfoView:
     def of(job: Job, urls: JobUrls) -> JobInfoView:
         """From the job's own notes."""
         info = job.info
-        logs = [(one["id"], urls.log(job.id, one["id"]), one["size"]) for one in info.get("logs", ())]
+        logs: list[tuple[str, str, int | None]] = [(log.id, urls.log(job.id, log.id), log.size) for log in info.logs]
         if not logs and job.phase is Phase.EXECUTING:
-            logs = [(name, urls.log(job.id, name), None) for name in info.get("streams", STREAMS)]
+            streams = STREAMS if info.streams is None else info.streams
+            logs = [(name, urls.log(job.id, name), None) for name in streams]
         return JobInfoView(
-            progress=info.get("progress"),
-            message=info.get("message", ""),
-            waiting=info.get("waiting", ""),
-            ahead=info.get("place", info.get("ahead")),
-            site=info.get("site", ""),
-            site_reason=info.get("site_reason", ""),
-            attempt=info.get("attempt"),
-            row=info.get("row"),
-            lost=tuple(
-                LostAttempt(one["attempt"], one["site"], one["reason"], one["message"]) for one in info.get("lost", ())
-            ),
+            progress=info.progress,
+            message=info.message,
+            waiting=info.waiting,
+            ahead=info.ahead if info.place is None else info.place,
+            site=info.site,
+            site_reason=info.site_reason,
+            attempt=info.attempt,
+            row=info.row,
+            lost=info.lost,
             logs=tuple(logs),
-            notices=tuple(info.get("notices", ())),
-            defaults=tuple(info.get("defaults", {}).items()),
-            versions=tuple(info.get("versions", {}).items()),
+            notices=info.notices,
+            defaults=tuple(info.defaults.items()),
+            versions=tuple(info.versions.items()),
         )
 
 

@@ -34,8 +34,10 @@ from uws_service.domain.errors import (
     UsageError,
     UwsError,
 )
+from uws_service.domain.events import EventKind
 from uws_service.domain.ids import new_id, now_ms
 from uws_service.domain.job import BLOCKING, FINAL, Action, ErrorSummary, Job, JobRef, Parameter, Phase, apply
+from uws_service.domain.jobinfo import JobInfo
 from uws_service.domain.share import Share
 from uws_service.offload import offload
 from uws_service.placement.placer import Placer
@@ -285,7 +287,7 @@ class Service:
             for number, (job_id, parameters) in enumerate(zip(ids, rows, strict=True), 1):
                 wanted = replace(request, parameters=parameters, run_id=run_id)
                 job = self._new(application, identity, wanted, job_id, now)
-                job = replace(job, info={**job.info, "row": number})
+                job = replace(job, info=replace(job.info, row=number))
                 made.append(await self._started(job, identity, 1, now, token) if request.run else (job, None, ()))
                 if number % 100 == 0:
                     await asyncio.sleep(0)  # others have their turn
@@ -319,7 +321,7 @@ class Service:
             destruction=destruction,
             run_id=request.run_id,
             parameters=request.parameters,
-            info={"notices": list(notices)} if notices else {},
+            info=JobInfo(notices=notices),
             listed=listed,
         )
         return replace(job, quote=quote(job, now))
@@ -341,9 +343,15 @@ class Service:
         grants = await self._grants(job, application, checked, identity, token)
         queued = apply(job, Action.RUN, now)
         waiting = f"waiting for a free slot at {site}"
-        info = {**job.info, "site": site, "site_reason": why, "attempt": number, "waiting": waiting}
-        info["defaults"] = chosen_values(application, job.parameters, checked.format, checked.maxrec)
-        info["versions"] = versions(application, image=self.placer.runs_containers(site))
+        info = replace(
+            job.info,
+            site=site,
+            site_reason=why,
+            attempt=number,
+            waiting=waiting,
+            defaults=chosen_values(application, job.parameters, checked.format, checked.maxrec),
+            versions=versions(application, image=self.placer.runs_containers(site)),
+        )
         attempt = Attempt(
             job_id=job.id,
             number=number,
@@ -372,7 +380,7 @@ class Service:
         application: str,
         job_id: str,
         identity: Identity,
-        kind: str,
+        kind: EventKind,
         origin: str,
         decide: Callable[[Job], Job],
         detail: Mapping[str, Any] | None = None,
@@ -404,7 +412,7 @@ class Service:
                     return await self.store.save(
                         job,
                         after,
-                        kind="PHASE",
+                        kind=EventKind.PHASE,
                         actor=identity.actor,
                         origin=origin,
                         attempts=attempts,
@@ -425,7 +433,7 @@ class Service:
             attempts = [replace(attempt, wanted=False) for attempt in await self.store.attempts(job_id)]
             try:
                 return await self.store.save(
-                    job, after, kind="PHASE", actor=identity.actor, origin=origin, attempts=attempts
+                    job, after, kind=EventKind.PHASE, actor=identity.actor, origin=origin, attempts=attempts
                 )
             except StaleJob:
                 continue
@@ -458,7 +466,7 @@ class Service:
             after = replace(job, duration=clamp_duration(self.application(application), seconds))
             return replace(after, quote=quote(after, job.started or job.queued or job.created))
 
-        return await self._change(application, job_id, identity, "DURATION", origin, decide)
+        return await self._change(application, job_id, identity, EventKind.DURATION, origin, decide)
 
     async def set_destruction(
         self, application: str, job_id: str, identity: Identity, instant: int, *, origin: str = ""
@@ -471,7 +479,7 @@ class Service:
             limited = clamp_destruction(self.application(application), job.created, instant, self.clock())
             return replace(job, destruction=limited)
 
-        return await self._change(application, job_id, identity, "DESTRUCTION", origin, decide)
+        return await self._change(application, job_id, identity, EventKind.DESTRUCTION, origin, decide)
 
     async def set_parameters(
         self, application: str, job_id: str, identity: Identity, request: Request, *, origin: str = ""
@@ -483,12 +491,12 @@ class Service:
             parameters = merge(self.application(application), job.parameters, request.parameters)
             require_fitting(parameters, self.limits)
             run_id = request.run_id if request.run_id is not None else job.run_id
-            info = {**job.info, "notices": list(unknown_parameters(self.application(application), parameters))}
+            info = replace(job.info, notices=unknown_parameters(self.application(application), parameters))
             return replace(job, parameters=parameters, run_id=run_id, info=info)
 
         size = sum(len(one.value) + (one.size or 0) for one in request.parameters)
         async with self._room(identity, run=False, new=True, size=size):
-            return await self._change(application, job_id, identity, "PARAMETERS", origin, decide)
+            return await self._change(application, job_id, identity, EventKind.PARAMETERS, origin, decide)
 
     # --- what pages show beside the job --------------------------------------------------------------------------
 
@@ -496,19 +504,19 @@ class Service:
         """Return the attempts of a job that the caller may read, the first one first."""
         return list(await self.store.attempts(job_id))
 
-    async def queue_info(self, job: Job) -> Mapping[str, Any]:
-        """Return what jobInfo says of a job's place in the queue as it is now; nothing if it does not wait."""
+    async def queue_info(self, job: Job) -> JobInfo:
+        """Return jobInfo with the job's place in the queue as it is now."""
         if job.phase is not Phase.QUEUED:
-            return {}
+            return job.info
         attempts = await self.store.attempts(job.id)
         if not attempts:
-            return {"ahead": 0}
+            return replace(job.info, ahead=0)
         attempt = attempts[-1]
         if attempt.state is not AttemptState.WAITING:
-            return {}
-        info: dict[str, Any] = {"ahead": await self.store.waiting_ahead(attempt, cap=AHEAD_CAP)}
+            return job.info
+        info = replace(job.info, ahead=await self.store.waiting_ahead(attempt, cap=AHEAD_CAP))
         if attempt.owner_slots is not None and await self.store.at_work(attempt.owner) >= attempt.owner_slots:
-            info["waiting"] = f"{attempt.owner_slots} of your jobs run; more of them wait"
+            info = replace(info, waiting=f"{attempt.owner_slots} of your jobs run; more of them wait")
         return info
 
     async def phase_counts(self) -> Mapping[tuple[str, str], int]:
@@ -550,7 +558,13 @@ class Service:
         )
         told = {"share": share.id, "group": share.group, "expires": expires}
         await self._change(
-            application, job_id, identity, "SHARED", origin, lambda job: replace(require_owned(job)), detail=told
+            application,
+            job_id,
+            identity,
+            EventKind.SHARED,
+            origin,
+            lambda job: replace(require_owned(job)),
+            detail=told,
         )
         await self.store.access.add_share(share, now)
         return share, secret
@@ -568,7 +582,7 @@ class Service:
         if not await self.store.access.end_share(job_id, share_id):
             raise NotFound(f"The job has no share {share_id[:64]!r}.")
         told = {"share": share_id}
-        await self._change(application, job_id, identity, "UNSHARED", origin, replace, detail=told)
+        await self._change(application, job_id, identity, EventKind.UNSHARED, origin, replace, detail=told)
 
     # --- waiting ------------------------------------------------------------------------------------------------
 

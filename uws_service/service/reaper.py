@@ -18,6 +18,7 @@ from uws_service.applications import Application
 from uws_service.depot import Depot
 from uws_service.domain.attempt import AttemptState
 from uws_service.domain.errors import UwsError
+from uws_service.domain.events import EventKind
 from uws_service.domain.ids import id_instant, now_ms
 from uws_service.domain.job import FINAL, Action, ErrorSummary, Job, apply
 from uws_service.store import StaleJob, Store
@@ -112,14 +113,14 @@ class Reaper:
             error = ErrorSummary("The job's destruction time came before it had ended.")
             after = apply(job, Action.ABORT, self.clock(), error=error)
             unwanted = [replace(attempt, wanted=False) for attempt in attempts]
-            await self.store.save(job, after, kind="PHASE", actor=ACTOR, attempts=unwanted)
+            await self.store.save(job, after, kind=EventKind.PHASE, actor=ACTOR, attempts=unwanted)
             return False
         if any(attempt.state is not AttemptState.CLOSED for attempt in attempts):
             return False
         archived = replace(apply(job, Action.ARCHIVE, self.clock()), destruction=None)
-        lasting = {name: job.info[name] for name in ("notices", "defaults", "versions") if name in job.info}
         # The sweep removes the files, also when the depot can't be reached just now.
-        await self.store.save(job, replace(archived, info=lasting), kind="PHASE", actor=ACTOR, discard=True)
+        archived = replace(archived, info=job.info.provenance())
+        await self.store.save(job, archived, kind=EventKind.PHASE, actor=ACTOR, discard=True)
         log.info("job archived", job=job.id)
         return True
 

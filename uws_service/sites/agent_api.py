@@ -28,6 +28,7 @@ from uws_service.domain.errors import (
     UsageError,
     UwsError,
 )
+from uws_service.domain.events import EventKind
 from uws_service.domain.job import Job, Phase
 from uws_service.sites.kind import AgentVerifier
 from uws_service.sites.settings import Fetch
@@ -180,9 +181,9 @@ class Agents:
             job = await self.store.get(agent.job_id)
             if job is None or job.phase not in (Phase.QUEUED, Phase.EXECUTING):
                 return
-            info = {**job.info, "progress": min(1.0, max(0.0, fraction)), "message": text[:200]}
+            info = replace(job.info, progress=min(1.0, max(0.0, fraction)), message=text[:200])
             try:
-                await self.store.save(job, replace(job, info=info), kind="INFO", actor="agent")
+                await self.store.save(job, replace(job, info=info), kind=EventKind.INFO, actor="agent")
                 return
             except StaleJob:
                 continue

@@ -21,6 +21,7 @@ from uws_service.auth.data_tokens import DataAccess, tell_waiting
 from uws_service.domain.attempt import Attempt, AttemptState, Observation, Reason, Seen
 from uws_service.domain.decisions import Close, Kill, Submit, decide, decide_unreachable
 from uws_service.domain.errors import Forbidden, ServiceUnavailable, StorageFull, UsageError, UwsError
+from uws_service.domain.events import EventKind
 from uws_service.domain.ids import now_ms
 from uws_service.domain.job import FINAL
 from uws_service.placement.placer import Placer
@@ -354,9 +355,14 @@ class Controller:
         if not (await self.placer.reachable()).get(site):
             return
         reason = f"moved here because {attempt.site} can't be reached"
-        info = {**job.info, "site": site, "site_reason": reason, "waiting": f"waiting for a free slot at {site}"}
-        info["versions"] = versions(application, image=self.placer.runs_containers(site))
-        await self.store.save(job, replace(job, info=info), kind="SITE", actor=ACTOR, move=(attempt, site))
+        info = replace(
+            job.info,
+            site=site,
+            site_reason=reason,
+            waiting=f"waiting for a free slot at {site}",
+            versions=versions(application, image=self.placer.runs_containers(site)),
+        )
+        await self.store.save(job, replace(job, info=info), kind=EventKind.SITE, actor=ACTOR, move=(attempt, site))
         log.info("job moved", job=job.id, attempt=attempt.number, to=site, why=health.message)
 
     # -- handing over ----------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from uws_service.domain.attempt import Attempt, Report
 from uws_service.domain.errors import ConfigurationError, IdempotencyConflict, NotFound, UwsError
+from uws_service.domain.events import EventKind
 from uws_service.domain.job import FINAL, Job, JobRef, Phase
 from uws_service.store import queries
 from uws_service.store.access import AccessStore
@@ -192,7 +193,7 @@ class Store:
             for one, attempt, grants in jobs:
                 known = {"idempotency_key": key, "fingerprint": fingerprint} if one is job else _NO_KEY
                 tx.change(queries.INSERT_JOB, {**job_values(one), **known})
-                self._event(tx, one, "CREATED", actor, origin)
+                self._event(tx, one, EventKind.CREATED, actor, origin)
                 if attempt is not None:
                     self._put_attempt(tx, attempt)
                 for grant in grants:
@@ -223,7 +224,7 @@ class Store:
         before: Job,
         after: Job,
         *,
-        kind: str,
+        kind: EventKind,
         actor: str,
         origin: str = "",
         detail: Mapping[str, Any] | None = None,
@@ -264,7 +265,7 @@ class Store:
                     raise StaleJob("The attempt was handed to its site at the same moment.")
             if discard:
                 tx.change(queries.INSERT_GARBAGE, {"job_id": before.id, "since": _now()})
-            if kind != "INFO":
+            if kind is not EventKind.INFO:
                 self._event(tx, saved, kind, actor, origin, detail)
             return saved
 
@@ -279,7 +280,7 @@ class Store:
             tx.change(queries.UNWANT, {"key": before.id})
             end_grants(tx, before.id)
             tx.change(queries.INSERT_GARBAGE, {"job_id": before.id, "since": _now()})
-            self._event(tx, replace(before, version=before.version + 1), "DELETED", actor, origin)
+            self._event(tx, replace(before, version=before.version + 1), EventKind.DELETED, actor, origin)
 
         await self._database.write(operation)
 
@@ -287,7 +288,7 @@ class Store:
         self,
         tx: Transaction,
         job: Job,
-        kind: str,
+        kind: EventKind,
         actor: str,
         origin: str,
         detail: Mapping[str, Any] | None = None,
@@ -299,7 +300,7 @@ class Store:
         self,
         tx: Transaction,
         job_id: str,
-        kind: str,
+        kind: EventKind,
         phase: str,
         version: int,
         actor: str,
@@ -310,7 +311,7 @@ class Store:
         values = {
             "job_id": job_id,
             "at": _now(),
-            "kind": kind,
+            "kind": kind.value,
             "phase": phase,
             "version": version,
             "actor": actor,
@@ -380,7 +381,7 @@ class Store:
             rows = tx.rows(queries.GLANCE, {"id": job_id})
             if rows:
                 glance = glance_of(rows[0])
-                self._ring(tx, job_id, "REPORT", glance.phase.value, glance.version, "agent")
+                self._ring(tx, job_id, EventKind.REPORT, glance.phase.value, glance.version, "agent")
             return True
 
         return await self._database.write(operation)

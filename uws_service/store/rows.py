@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from uws_service.domain.attempt import Attempt, AttemptState, Output, Reason, Report, Usage
 from uws_service.domain.job import ErrorSummary, Job, JobRef, Parameter, Phase, Result
+from uws_service.domain.jobinfo import JobInfo
 from uws_service.store.database import Row
 
 _PHASES = {phase.value: phase for phase in Phase}
@@ -63,7 +64,7 @@ def job_values(job: Job) -> dict[str, Any]:
         "parameters": _dumps([[p.name, p.value, p.upload, p.media_type, p.size] for p in job.parameters]),
         "results": _dumps([[r.id, r.key, r.media_type, r.size, r.sha256] for r in job.results]),
         "error": None if error is None else _dumps([error.message, error.transient, str(error.reason), error.detail]),
-        "info": _dumps(dict(job.info)),
+        "info": _dumps(job.info.to_json()),
         "listed": job.listed,
         "stored": stored_bytes(job),
     }
@@ -98,7 +99,7 @@ def job_of(row: Row) -> Job:
         parameters=tuple(Parameter(*one) for one in json.loads(parameters)),
         results=tuple(Result(*one) for one in json.loads(results)),
         error=summary,
-        info=json.loads(info),
+        info=JobInfo.from_json(json.loads(info)),
         listed=bool(listed),
         version=version,
     )
