@@ -27,7 +27,8 @@ from uws_service.agent.upstream import Refused, Unreachable, Upstream
 from uws_service.auth import ANONYMOUS
 from uws_service.domain.agent import AgentIdentity
 from uws_service.domain.job import Parameter
-from uws_service.service.jobs import Request
+from uws_service.service.caller import Caller
+from uws_service.service.requests import Request
 from uws_service.settings import Settings
 from uws_service.sites.kubernetes import AgentTokens
 from uws_service.web.app import App
@@ -134,7 +135,7 @@ async def serving(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         runtime = app.runtime
         assert runtime is not None
         wanted = Request(parameters=(Parameter("SECONDS", "0"),), run=True)
-        job, _ = await runtime.service.create(runtime.applications["sleep"], ANONYMOUS, wanted)
+        job, _ = await runtime.service.create(runtime.applications["sleep"], Caller(ANONYMOUS), wanted)
         ids.append(job.id)
         (attempt,) = await runtime.store.attempts(job.id)
         assert await runtime.store.begin_attempt(attempt, 1)

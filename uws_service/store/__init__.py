@@ -4,7 +4,7 @@
 (``queries``), two databases stand behind one face (``sqlite``, ``postgresql``), ``feed`` follows the event table.
 """
 
-from uws_service.store.jobs import Made, StaleJob, Store
+from uws_service.store.jobs import NewJob, StaleJob, Store
 from uws_service.store.rows import Event, Glance, SiteState, stored_bytes
 from uws_service.store.schema import head, migrate
 from uws_service.store.sites import SiteOwner, WorkFolder, lease_of
@@ -12,7 +12,7 @@ from uws_service.store.sites import SiteOwner, WorkFolder, lease_of
 __all__ = [
     "Event",
     "Glance",
-    "Made",
+    "NewJob",
     "SiteOwner",
     "SiteState",
     "StaleJob",

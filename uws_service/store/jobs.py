@@ -50,7 +50,7 @@ def _now() -> int:
     return time.time_ns() // 1_000_000
 
 
-Made = tuple[Job, Attempt | None, Sequence[Grant]]
+NewJob = tuple[Job, Attempt | None, Sequence[Grant]]
 """A new job; its first attempt and its access to data, if it is to run."""
 _NO_KEY = {"idempotency_key": None, "fingerprint": None}
 
@@ -170,7 +170,7 @@ class Store:
 
     async def create_many(
         self,
-        jobs: Sequence[Made],
+        jobs: Sequence[NewJob],
         *,
         actor: str,
         origin: str = "",

@@ -16,7 +16,7 @@ from uws_service.domain.ids import new_id
 from uws_service.domain.job import Parameter
 from uws_service.offload import offload
 from uws_service.service.backend import Backend
-from uws_service.service.jobs import fingerprint
+from uws_service.service.requests import fingerprint
 from uws_service.web.edge import Resource, call_of
 from uws_service.web.intake import idempotency_key, job_request, posted
 from uws_service.web.jobs import see_other
@@ -55,12 +55,10 @@ class Bulk:
                 rows = await asyncio.to_thread(read_rows, application, text, wanted.parameters, maximum)
                 run_id = await self.service.create_many(
                     application,
-                    call.identity,
+                    call.caller,
                     wanted,
                     rows,
-                    origin=call.origin,
                     idempotency=(key, await offload(form.weight, fingerprint, wanted, form.digests)) if key else None,
-                    token=call.token,
                 )
         finally:
             await self.backend.depot.delete_prefix(f"jobs/{place}/")

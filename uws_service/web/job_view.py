@@ -17,5 +17,5 @@ def job_urls(call: Call, application: str) -> JobUrls:
 
 async def info_view(service: Service, job: Job, urls: JobUrls) -> tuple[Job, JobInfoView]:
     """Return the job and its jobInfo; for a queued job with its place in the queue as it is now."""
-    job = replace(job, info=await service.queue_info(job))
+    job = replace(job, info=await service.views.queue_info(job))
     return job, JobInfoView.of(job, urls)

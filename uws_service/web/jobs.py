@@ -23,7 +23,7 @@ from uws_service.domain.job import Action, Job, JobRef, Parameter, Phase
 from uws_service.offload import offload
 from uws_service.protocol import dali, negotiation, uws
 from uws_service.service.backend import Backend
-from uws_service.service.jobs import fingerprint
+from uws_service.service.requests import fingerprint
 from uws_service.tap.preview_read import LARGEST, Shown, shown
 from uws_service.web import pages
 from uws_service.web.cookies import SHARE_COOKIE, set_cookie
@@ -72,8 +72,8 @@ class Jobs:
         form = negotiation.choose(request.headers.get("accept"), ("xml", "json", "html"))
         if form == "html":
             last = min(last or 1000, pages.MOST_JOBS)
-        found = self.service.list_jobs(
-            application.name, call.identity, phases=phases, after=after, last=last, run_id=run_id
+        found = self.service.views.jobs(
+            application.name, call.caller, phases=phases, after=after, last=last, run_id=run_id
         )
         urls = job_urls(call, application.name)
         if form == "html":
@@ -100,12 +100,10 @@ class Jobs:
             wanted = job_request(form)
             job, fresh = await self.service.create(
                 application,
-                call.identity,
+                call.caller,
                 wanted,
                 job_id=job_id,
-                origin=call.origin,
                 idempotency=(key, await offload(form.weight, fingerprint, wanted, form.digests)) if key else None,
-                token=call.token,
             )
         if not fresh:
             await self.backend.depot.delete_prefix(f"jobs/{job_id}/")
@@ -122,13 +120,13 @@ class Jobs:
         form = negotiation.choose(request.headers.get("accept"), ("xml", "json", "html"))
         if form == "xml":
             return Response(await self._document(call, name, job_id), 200, NO_STORE, XML)
-        job = await self.service.get(name, job_id, call.identity)
+        job = await self.service.get(name, job_id, call.caller)
         urls = job_urls(call, name)
         job, view = await info_view(self.service, job, urls)
         if form == "json":
             return await offload(_weight(job), _json, partial(uws.job_json, job, urls=urls, info=view))
         application = self.service.application(name)
-        attempts = await self.service.attempts(job_id)
+        attempts = await self.service.views.attempts(job_id)
         preview = await self._preview(job) if application.protocol == "tap" else None
         page = partial(
             pages.job_page, job, application, attempts, urls, self.service.clock(), account_of(request), preview
@@ -159,18 +157,18 @@ class Jobs:
         request.scope["uws.waited"] = True
         telemetry.WAITERS.inc()
         try:
-            await self.service.wait(name, job_id, call.identity, seconds=seconds, phase=phase)
+            await self.service.waiters.wait(name, job_id, call.caller, seconds=seconds, phase=phase)
         finally:
             telemetry.WAITERS.dec()
 
     async def _document(self, call: Call, name: str, job_id: str) -> bytes:
         """The job as XML, made once for each version; a queued job's place in the queue is looked up each time."""
-        version, phase = await self.service.glance(name, job_id, call.identity)
+        version, phase = await self.service.glance(name, job_id, call.caller)
         key = (job_id, call.base)
         known = self._documents.get(key)
         if known is not None and known[0] == version and phase is not Phase.QUEUED:
             return known[1]
-        job = await self.service.get(name, job_id, call.identity)
+        job = await self.service.get(name, job_id, call.caller)
         urls = job_urls(call, name)
         job, view = await info_view(self.service, job, urls)
         document = await offload(_weight(job), uws.job_xml, job, urls=urls, info=view)
@@ -199,7 +197,7 @@ class Jobs:
         return await self._delete(call_of(request), request.path_params["application"], request.path_params["job_id"])
 
     async def _delete(self, call: Call, name: str, job_id: str) -> Response:
-        await self.service.delete(name, job_id, call.identity, origin=call.origin)
+        await self.service.delete(name, job_id, call.caller)
         return see_other(job_urls(call, name).jobs)
 
     def _small_form(self, request: Request, job_id: str) -> Any:
@@ -212,12 +210,12 @@ class Jobs:
     async def phase(self, request: Request) -> Response:
         """GET {job}/phase: exactly the word (U-025, C-15)."""
         path = request.path_params
-        _, phase = await self.service.glance(path["application"], path["job_id"], call_of(request).identity)
+        _, phase = await self.service.glance(path["application"], path["job_id"], call_of(request).caller)
         return Response(phase, 200, NO_STORE, TEXT)
 
     async def _job(self, request: Request, *, write: bool = False) -> Job:
         path = request.path_params
-        return await self.service.get(path["application"], path["job_id"], call_of(request).identity, write=write)
+        return await self.service.get(path["application"], path["job_id"], call_of(request).caller, write=write)
 
     async def duration(self, request: Request) -> Response:
         """GET {job}/executionduration: U-028."""
@@ -266,9 +264,9 @@ class Jobs:
     async def _set_phase(self, call: Call, name: str, job_id: str, phase: str) -> Response:
         word = phase.strip().upper()  # values are case-sensitive, but clients have sent "run" (U-110)
         if word == Action.RUN:
-            await self.service.run(name, job_id, call.identity, origin=call.origin, token=call.token)
+            await self.service.run(name, job_id, call.caller)
         elif word == Action.ABORT:
-            await self.service.abort(name, job_id, call.identity, origin=call.origin)
+            await self.service.abort(name, job_id, call.caller)
         else:
             raise UsageError(f"PHASE={phase[:32]!r} is not possible; possible: RUN, ABORT.")
         return see_other(job_urls(call, name).job(job_id))
@@ -282,7 +280,7 @@ class Jobs:
         if value is None:
             raise UsageError("Post EXECUTIONDURATION=seconds here.")
         seconds = uws.parse_duration(value)
-        await self.service.set_duration(name, job_id, call.identity, seconds, origin=call.origin)
+        await self.service.set_duration(name, job_id, call.caller, seconds)
         return see_other(job_urls(call, name).job(job_id))
 
     async def set_destruction(self, request: Request) -> Response:
@@ -294,7 +292,7 @@ class Jobs:
         if value is None:
             raise UsageError("Post DESTRUCTION=YYYY-MM-DDThh:mm:ss.sssZ here.")
         instant = uws.parse_instant(value)
-        await self.service.set_destruction(name, job_id, call.identity, instant, origin=call.origin)
+        await self.service.set_destruction(name, job_id, call.caller, instant)
         return see_other(job_urls(call, name).job(job_id))
 
     # --- parameters -------------------------------------------------------------------------------------------
@@ -320,7 +318,7 @@ class Jobs:
         if misplaced:
             raise UsageError(f"{misplaced[0]} is not a parameter; post it to the job's /{misplaced[0].lower()}.")
         wanted = job_request(form, creating=False)
-        await self.service.set_parameters(job.application, job.id, call.identity, wanted, origin=call.origin)
+        await self.service.set_parameters(job.application, job.id, call.caller, wanted)
 
     async def _pending(self, request: Request) -> Job:
         """The job, if its parameters may be changed: known before a body is read."""
@@ -370,7 +368,7 @@ class Jobs:
             raise NotFound("Only a parameter that the job has can be put; post new ones to /parameters.")
         wanted = job_request(Posted(((known[0], value),)), creating=False)
         wanted = replace(wanted, parameters=(Parameter(known[0], value),))
-        await self.service.set_parameters(job.application, job.id, call.identity, wanted, origin=call.origin)
+        await self.service.set_parameters(job.application, job.id, call.caller, wanted)
         return see_other(job_urls(call, job.application).job(job.id))
 
     # --- results and logs -------------------------------------------------------------------------------------
@@ -419,7 +417,7 @@ class Jobs:
                 etag=f"{job.id}-{name}-{kept.size}",
                 filename=f"{job.id}-{name}.txt",
             )
-        attempts = await self.service.attempts(job.id)
+        attempts = await self.service.views.attempts(job.id)
         for attempt in reversed(attempts):
             text = await self.backend.live_log(attempt, name)
             if text is not None:

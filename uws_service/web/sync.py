@@ -50,12 +50,10 @@ class Sync:
             wanted = type(wanted)(wanted.parameters, True, run_id_of(form), wanted.duration, None)
             job, _ = await self.service.create(
                 application,
-                call.identity,
+                call.caller,
                 wanted,
                 job_id=job_id,
-                origin=call.origin,
                 listed=False,
-                token=call.token,
             )
         forget = BackgroundTask(self._forget, call, application.name, job_id)
         try:
@@ -83,7 +81,7 @@ class Sync:
 
     async def _ended(self, request: Request, job: Job, seconds: int) -> Job:
         """The job after its end; the wait ends early when the client has gone away."""
-        waiting = asyncio.ensure_future(self.service.wait_final(job, seconds))
+        waiting = asyncio.ensure_future(self.service.waiters.wait_final(job, seconds))
         gone = asyncio.ensure_future(disconnected(request))
         try:
             await asyncio.wait((waiting, gone), return_when=asyncio.FIRST_COMPLETED)
@@ -116,7 +114,7 @@ class Sync:
 
     async def _forget(self, call: Call, application: str, job_id: str) -> None:
         with contextlib.suppress(NotFound):
-            await self.service.delete(application, job_id, call.identity, origin=call.origin)
+            await self.service.delete(application, job_id, call.caller)
 
     def resource(self) -> Resource:
         """The routes' entry."""

@@ -81,7 +81,7 @@ class Tap:
         quota = self.backend.rules.quota(identity).running if self.backend.rules.has_quotas else None
         who = identity.owner or f"address {origin}"
         if quota is not None:
-            held = await self.backend.service.holding(identity.owner)
+            held = await self.backend.service.views.holding(identity.owner)
             jobs = held.get(Phase.EXECUTING.value, (0, 0))[0]
             if jobs + self._running[who] >= quota:
                 raise TooManyRequests(
