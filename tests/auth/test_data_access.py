@@ -485,8 +485,8 @@ async def test_an_agent_in_a_pod(tmp_path: Path, issuer: OidcProvider, archive: 
         wanted = Request(parameters=(Parameter("FILE", f"{archive.url}/file"),), run=True)
         application = runtime.applications["fetcher"]
         job, _ = await runtime.service.create(application, Caller(identity, token=token), wanted)
-        (attempt,) = await runtime.store.attempts(job.id)
-        assert await runtime.store.begin_attempt(attempt, 1)
+        (attempt,) = await runtime.store.attempts.of(job.id)
+        assert await runtime.store.attempts.begin(attempt, 1)
         pod = AgentIdentity(frozenset({"local"}), job.id, 1, "pod-1")
         claim = await runtime.agents.claim(pod)
         held = claim["data"]["tokens"]

@@ -67,7 +67,6 @@ LONG_CLASSES = frozenset(
         "uws_service/sites/controller.py::Controller",
         "uws_service/sites/kubernetes/executor.py::KubernetesExecutor",
         "uws_service/sites/local/executor.py::LocalExecutor",
-        "uws_service/store/jobs.py::Store",
         "uws_service/web/jobs.py::Jobs",
     }
 )

@@ -78,7 +78,7 @@ async def test_files_go_when_the_depot_is_back(store: Store, depot: Depot, archi
     await working.reap()
     await working.sweep()
     assert await depot.head("jobs/a/results/r") is None and await depot.head("jobs/b/results/r") is not None
-    assert await store.garbage(10) == [] and (await store.get("b")) is not None
+    assert await store.garbage.removable(10) == [] and (await store.get("b")) is not None
 
 
 async def test_a_job_that_runs_is_stopped_first(store: Store, depot: Depot) -> None:
@@ -91,9 +91,9 @@ async def test_a_job_that_runs_is_stopped_first(store: Store, depot: Depot) -> N
         await one.sweep()
         stopped = await store.get("a")
         assert stopped is not None and stopped.phase is Phase.ABORTED and stopped.error is not None
-        assert [attempt.wanted for attempt in await store.attempts("a")] == [False]
+        assert [attempt.wanted for attempt in await store.attempts.of("a")] == [False]
         assert await depot.head("jobs/a/results/r") is not None
-    await store.save_attempt(replace(running, state=AttemptState.CLOSED, ended=NOW))
+    await store.attempts.save(replace(running, state=AttemptState.CLOSED, ended=NOW))
     await one.reap()
     await one.sweep()
     archived = await store.get("a")

@@ -16,11 +16,11 @@ S = AttemptState
 
 
 async def put(store: Store, *attempts: Attempt) -> None:
-    await asyncio.gather(*(store.save_attempt(one) for one in attempts))
+    await asyncio.gather(*(store.attempts.save(one) for one in attempts))
 
 
 async def chosen(store: Store, free: int, now: int = 5000, site: str = "local") -> list[str]:
-    return [one.job_id for one in await store.next_waiting(site, free, now)]
+    return [one.job_id for one in await store.attempts.next_waiting(site, free, now)]
 
 
 async def test_oldest_first(store: Store) -> None:
@@ -48,11 +48,11 @@ async def test_oldest_first(store: Store) -> None:
 async def test_begun_and_given_back(store: Store) -> None:
     """Only one begins an attempt; one that never came to its site waits again, and not before an instant."""
     await put(store, attempt("one", created=10))
-    (waiting,) = await store.next_waiting("local", 5, 5000)
-    assert await store.begin_attempt(waiting, 5000) and not await store.begin_attempt(waiting, 5000)
+    (waiting,) = await store.attempts.next_waiting("local", 5, 5000)
+    assert await store.attempts.begin(waiting, 5000) and not await store.attempts.begin(waiting, 5000)
     assert await chosen(store, 5) == []
-    await store.give_back(waiting, 7000)
-    (back,) = await store.attempts("one")
+    await store.attempts.give_back(waiting, 7000)
+    (back,) = await store.attempts.of("one")
     assert (back.state, back.submitted, back.not_before) == (S.WAITING, None, 7000)
     assert await chosen(store, 5, now=6999) == [] and await chosen(store, 5, now=7000) == ["one"]
 
@@ -73,25 +73,25 @@ async def test_owners_take_turns(store: Store) -> None:
 async def test_waiting_ahead(store: Store) -> None:
     """What the job's page shows, counted up to a cap."""
     await put(store, *(attempt(f"a{n}", created=n) for n in range(9)), attempt("x", site="other", created=0))
-    assert await store.waiting_ahead(attempt("a4", created=4)) == 4
-    assert await store.waiting_ahead(attempt("a8", created=8), cap=3) == 3
-    assert await store.waiting_ahead(attempt("a0", created=0)) == 0
+    assert await store.attempts.waiting_ahead(attempt("a4", created=4)) == 4
+    assert await store.attempts.waiting_ahead(attempt("a8", created=8), cap=3) == 3
+    assert await store.attempts.waiting_ahead(attempt("a0", created=0)) == 0
 
 
 async def test_no_way_back(store: Store) -> None:
     """A writer that read an older row makes nothing wanted again, running less, or closed open."""
     await put(store, attempt(state=S.RUNNING, started=5))
     await put(store, attempt(state=S.SUBMITTED, submitted=4))
-    (one,) = await store.attempts("a")
+    (one,) = await store.attempts.of("a")
     assert one.state is S.RUNNING
     await put(store, replace(one, wanted=False))
     await put(store, replace(one, wanted=True))
-    (one,) = await store.attempts("a")
+    (one,) = await store.attempts.of("a")
     assert not one.wanted and one.state is S.RUNNING
     closed = replace(one, state=S.CLOSED, ended=9, exit_code=3, reason="ExitCode", message="m")
     await put(store, closed)
     await put(store, attempt(state=S.RUNNING, started=99, message="late"))
-    assert await store.attempts("a") == [closed]
+    assert await store.attempts.of("a") == [closed]
 
 
 async def test_live_attempts(store: Store) -> None:
@@ -106,7 +106,7 @@ async def test_live_attempts(store: Store) -> None:
         attempt("closed", state=S.CLOSED, ended=1),
         attempt("elsewhere", state=S.RUNNING, site="other"),
     )
-    live = sorted(one.job_id for one in await store.live_attempts("local"))
+    live = sorted(one.job_id for one in await store.attempts.live("local"))
     assert live == ["running", "submitted", "taken back", "unwanted"]
 
 
@@ -119,18 +119,18 @@ async def test_usage(store: Store) -> None:
     await put(store, attempt("open", state=S.RUNNING, ended=20))
     expected = [("j1", 1), ("j2", 1), ("j2", 2), ("j2", 3), ("j3", 1), ("j4", 1)]
     for page in (1, 2, 3, 4, 1000):
-        pages = [rows async for rows in store.usage(20, 40, page)]
+        pages = [rows async for rows in store.attempts.usage(20, 40, page)]
         assert [(one.job_id, one.number) for rows in pages for one in rows] == expected, page
         assert all(0 < len(rows) <= page for rows in pages)
-    assert [rows async for rows in store.usage(41, 99)] == []
-    assert [one.job_id async for rows in store.usage(-5, 11) for one in rows] == ["j0"]
+    assert [rows async for rows in store.attempts.usage(41, 99)] == []
+    assert [one.job_id async for rows in store.attempts.usage(-5, 11) for one in rows] == ["j0"]
 
 
 async def test_accounts_outlive_the_job(store: Store) -> None:
     """Attempts stay when their job is deleted."""
     made, _ = await store.create(job(), actor="me", attempt=attempt(state=S.CLOSED, ended=5))
     await store.delete(made, actor="me")
-    assert [one.job_id async for rows in store.usage(0, 10) for one in rows] == ["a"]
+    assert [one.job_id async for rows in store.attempts.usage(0, 10) for one in rows] == ["a"]
 
 
 async def test_an_owner_with_a_limit(store: Store, other: Store) -> None:
@@ -139,10 +139,10 @@ async def test_an_owner_with_a_limit(store: Store, other: Store) -> None:
     await put(store, *mine, attempt("theirs", owner="them", created=9))
     await put(store, attempt("busy", owner="me", site="elsewhere", state=S.RUNNING))
     assert await chosen(store, 9) == ["mine0", "theirs"]
-    assert await store.begin_attempt(mine[0], 5)
+    assert await store.attempts.begin(mine[0], 5)
     assert await chosen(store, 9) == ["theirs"]
-    assert not await store.begin_attempt(mine[1], 5)
+    assert not await store.attempts.begin(mine[1], 5)
     await put(store, attempt("busy", owner="me", site="elsewhere", state=S.CLOSED))
-    begun = await asyncio.gather(*((store, other)[n % 2].begin_attempt(one, 5) for n, one in enumerate(mine[1:], 1)))
+    begun = await asyncio.gather(*((store, other)[n % 2].attempts.begin(one, 5) for n, one in enumerate(mine[1:], 1)))
     assert sorted(begun) == [False, False, True]  # never more, however many begin at once
-    assert await store.at_work("me") == 2
+    assert await store.attempts.at_work("me") == 2

@@ -92,7 +92,7 @@ async def test_progress_wakes_nobody(following: Store) -> None:
     after = await following.save(before, replace(before, info=JobInfo(progress=0.5)), kind=EventKind.INFO, actor="c")
     await change(following, after)
     await asyncio.wait_for(task, LONG)
-    kinds = [one.kind for one in await following.events("a")]
+    kinds = [one.kind for one in await following.history.of("a")]
     assert kinds == ["CREATED", "PARAMETERS"]
 
 

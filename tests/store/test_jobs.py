@@ -29,11 +29,11 @@ async def test_every_field_comes_back(store: Store, other: Store) -> None:
     assert await store.create(FULL, actor="me", attempt=USED) == (FULL, True)
     for reader in (store, other):
         assert await reader.get("full") == FULL
-        assert await reader.attempts("full") == [USED]
+        assert await reader.attempts.of("full") == [USED]
         glance = await reader.glance("full")
         assert glance == (1, "app", FULL.owner, Phase.ERROR)
     assert await store.get("no such") is None and await store.glance("no such") is None
-    assert await store.attempts("no such") == [] and await store.events("no such") == []
+    assert await store.attempts.of("no such") == [] and await store.history.of("no such") == []
 
 
 async def test_history(store: Store) -> None:
@@ -46,7 +46,7 @@ async def test_history(store: Store) -> None:
         second, replace(second, info=JobInfo(progress=0.5)), kind=EventKind.INFO, actor="controller"
     )
     await store.delete(third, actor="other")
-    events = await store.events("a")
+    events = await store.history.of("a")
     assert [(one.kind, one.phase, one.version, one.actor) for one in events] == [
         ("CREATED", "PENDING", 1, "me"),
         ("PHASE", "QUEUED", 2, "me"),
@@ -54,8 +54,8 @@ async def test_history(store: Store) -> None:
     ]
     assert events[0].origin == "198.51.100.7" and events[1].detail == {"a": [1, "ü"]} and events[0].detail == {}
     assert [one.seq for one in events] == sorted({one.seq for one in events})
-    assert await store.trim_events(events[-1].at + 1) == 3
-    assert await store.events("a") == []
+    assert await store.history.trim(events[-1].at + 1) == 3
+    assert await store.history.of("a") == []
 
 
 async def test_of_two_writers_one_wins(store: Store, other: Store) -> None:
@@ -74,8 +74,8 @@ async def test_of_two_writers_one_wins(store: Store, other: Store) -> None:
     (winner,) = [one for one in outcomes if one != "stale"]
     after = await store.get("a")
     assert after is not None and (after.version, after.run_id) == (2, winner)
-    assert [one.number for one in await store.attempts("a")] == [int(winner)]
-    assert [one.actor for one in await store.events("a")] == ["me", winner]
+    assert [one.number for one in await store.attempts.of("a")] == [int(winner)]
+    assert [one.actor for one in await store.history.of("a")] == ["me", winner]
 
 
 async def test_delete_against_change(store: Store, other: Store) -> None:
@@ -90,8 +90,8 @@ async def test_delete_against_change(store: Store, other: Store) -> None:
         assert len([one for one in outcomes if isinstance(one, StaleJob)]) == 1, outcomes
         deleted = outcomes[0] is None
         assert (await store.get(before.id) is None) == deleted
-        assert (await store.known([before.id])) == {before.id}
-        assert [one.wanted for one in await store.attempts(before.id)] == [not deleted]
+        assert (await store.garbage.referenced([before.id])) == {before.id}
+        assert [one.wanted for one in await store.attempts.of(before.id)] == [not deleted]
         with pytest.raises(StaleJob):
             await store.delete(before, actor="again")
 
@@ -107,7 +107,7 @@ async def test_nothing_is_half_written(store: Store) -> None:
     with pytest.raises(Exception, match=r"(?i)null"):
         await store.create(job("b"), actor="me", attempt=broken)
     assert await store.get("a") == before and await store.get("b") is None
-    assert len(await store.events("a")) == 1 and await store.events("b") == []
+    assert len(await store.history.of("a")) == 1 and await store.history.of("b") == []
     assert (await store.save(before, replace(before, run_id="x"), kind=EventKind.PARAMETERS, actor="me")).version == 2
 
 
@@ -124,7 +124,7 @@ async def test_one_key_makes_one_job(store: Store, other: Store) -> None:
     assert len({made for made, _ in outcomes}) == 1
     assert [fresh for _, fresh in outcomes].count(True) == 1
     assert await listed(store) == [outcomes[0][0]]
-    assert len(await store.next_waiting("local", 100, 5000)) == 1
+    assert len(await store.attempts.next_waiting("local", 100, 5000)) == 1
 
 
 async def test_a_key_is_for_one_request_of_one_owner(store: Store) -> None:
@@ -200,18 +200,18 @@ async def test_garbage(store: Store) -> None:
     before, _ = await store.create(job("a"), actor="me", attempt=running)
     await store.create(job("b"), actor="me")
     await store.delete(before, actor="me")
-    assert await store.garbage(10) == []
-    assert await store.known(["a", "b", "c"]) == {"a", "b"}
-    assert [(one.job_id, one.wanted) for one in await store.live_attempts("local")] == [("a", False)]
-    await store.save_attempt(replace(running, state=AttemptState.CLOSED, ended=5))
-    assert await store.garbage(10) == ["a"]
-    assert await store.live_attempts("local") == []
-    await store.garbage_done("a")
-    await store.garbage_done("a")  # a second reaper
-    assert await store.garbage(10) == [] and await store.known(["a", "b"]) == {"b"}
+    assert await store.garbage.removable(10) == []
+    assert await store.garbage.referenced(["a", "b", "c"]) == {"a", "b"}
+    assert [(one.job_id, one.wanted) for one in await store.attempts.live("local")] == [("a", False)]
+    await store.attempts.save(replace(running, state=AttemptState.CLOSED, ended=5))
+    assert await store.garbage.removable(10) == ["a"]
+    assert await store.attempts.live("local") == []
+    await store.garbage.remove("a")
+    await store.garbage.remove("a")  # a second reaper
+    assert await store.garbage.removable(10) == [] and await store.garbage.referenced(["a", "b"]) == {"b"}
     for number in range(3):
         await store.delete((await store.create(job(f"g{number}"), actor="me"))[0], actor="me")
-    assert len(await store.garbage(2)) == 2
+    assert len(await store.garbage.removable(2)) == 2
 
 
 async def test_counts(store: Store, other: Store) -> None:

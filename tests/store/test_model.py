@@ -131,7 +131,7 @@ class Model(RuleBasedStateMachine):
             self.put(one)
         if not silent:
             self.events[before.id].append(("PARAMETERS", saved.version))
-        assert self.do(self.store.attempts(before.id)) == self.attempts_of(before.id)
+        assert self.do(self.store.attempts.of(before.id)) == self.attempts_of(before.id)
         return saved
 
     def attempt(self, of: Job, number: int, state: AttemptState, wanted: bool) -> Attempt:
@@ -143,9 +143,9 @@ class Model(RuleBasedStateMachine):
     def save_attempt(self, of: Job, number: int, state: AttemptState, wanted: bool) -> None:
         """As a controller does it, whatever has become of the job meanwhile."""
         one = self.attempt(of, number, state, wanted)
-        self.do(self.store.save_attempt(one))
+        self.do(self.store.attempts.save(one))
         self.put(one)
-        assert self.do(self.store.attempts(of.id)) == self.attempts_of(of.id)
+        assert self.do(self.store.attempts.of(of.id)) == self.attempts_of(of.id)
 
     @rule(before=jobs)
     def delete(self, before: Job) -> None:
@@ -166,7 +166,7 @@ class Model(RuleBasedStateMachine):
     @rule(which=jobs)
     def collect(self, which: Job) -> None:
         if which.id in self.garbage:
-            self.do(self.store.garbage_done(which.id))
+            self.do(self.store.garbage.remove(which.id))
             self.garbage.discard(which.id)
 
     @rule(
@@ -203,7 +203,7 @@ class Model(RuleBasedStateMachine):
         for owner in {one.owner for one in waiting}:
             own = sorted((one.created, one.job_id) for one in waiting if one.owner == owner)
             order += [(opened.count(owner) + rank, *one) for rank, one in enumerate(own)]
-        taken = self.do(self.store.next_waiting(self.name, free, 10**6))
+        taken = self.do(self.store.attempts.next_waiting(self.name, free, 10**6))
         assert [(one.created, one.job_id) for one in taken] == [one[1:] for one in sorted(order)[:free]]
 
     @rule()
@@ -213,7 +213,7 @@ class Model(RuleBasedStateMachine):
             for place, one in self.attempts.items()
             if one.state in RANK[1:3] or (not one.wanted and one.state is not AttemptState.CLOSED)
         }
-        found = self.do(self.store.live_attempts(self.name))
+        found = self.do(self.store.attempts.live(self.name))
         assert {(one.job_id, one.number) for one in found} == expected and len(found) == len(expected)
 
     @rule(which=jobs)
@@ -223,10 +223,10 @@ class Model(RuleBasedStateMachine):
         assert self.do(self.store.get(which.id)) == current
         glance = self.do(self.store.glance(which.id))
         assert (glance and (glance.version, glance.phase)) == (current and (current.version, current.phase))
-        history = self.do(self.store.events(which.id))
+        history = self.do(self.store.history.of(which.id))
         assert [(one.kind, one.version) for one in history] == self.events[which.id]
-        assert self.do(self.store.attempts(which.id)) == self.attempts_of(which.id)
-        known = self.do(self.store.known([which.id]))
+        assert self.do(self.store.attempts.of(which.id)) == self.attempts_of(which.id)
+        known = self.do(self.store.garbage.referenced([which.id]))
         assert (which.id in known) == (which.id in self.rows or which.id in self.garbage)
 
     @rule(now=st.integers(0, 60))
@@ -239,7 +239,7 @@ class Model(RuleBasedStateMachine):
     @invariant()
     def garbage_waits_for_what_runs(self) -> None:
         busy = {place[0] for place, one in self.attempts.items() if one.state is not AttemptState.CLOSED}
-        found = {one for one in self.do(self.store.garbage(10**6)) if one.startswith(f"{self.name}-")}
+        found = {one for one in self.do(self.store.garbage.removable(10**6)) if one.startswith(f"{self.name}-")}
         assert found == self.garbage - busy
 
 

@@ -66,7 +66,7 @@ async def test_postgresql_goes_away(server: databases.PostgreSQLServer) -> None:
     server.start()
     await healed(store)
     assert await store.get("a") == before
-    assert await store.attempts("a") == [] and len(await store.events("a")) == 1
+    assert await store.attempts.of("a") == [] and len(await store.history.of("a")) == 1
     await store.save(before, replace(before, run_id="new"), kind=EventKind.PARAMETERS, actor="me")
     await asyncio.wait_for(waiter, 60)
     await store.feed.stop()
@@ -87,7 +87,7 @@ async def test_postgresql_drops_connections(url: str) -> None:
             )
         assert await store.get("a") == current
         current = await store.save(current, replace(current, run_id=str(number)), kind=EventKind.PARAMETERS, actor="me")
-    assert len(await store.events("a")) == 4
+    assert len(await store.history.of("a")) == 4
     await store.close()
 
 
@@ -140,6 +140,6 @@ async def test_sqlite_without_room(lite: Store) -> None:
     with pytest.raises(StorageFull) as told:
         await lite.save(before, large, kind=EventKind.PARAMETERS, actor="me", attempts=[attempt()])
     assert told.value.retry_after
-    assert await lite.get("a") == before and await lite.attempts("a") == []
+    assert await lite.get("a") == before and await lite.attempts.of("a") == []
     await confine(1_000_000)  # the writer's connection was opened anew, without the bound; this one is generous
     assert (await lite.save(before, large, kind=EventKind.PARAMETERS, actor="me")).version == 2

@@ -9,9 +9,10 @@ from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import select
 
 from tests import databases
-from uws_service.store import migrate, queries
+from uws_service.store import attempts, garbage, history, migrate, queries
 from uws_service.store.database import Query
 from uws_service.store.schema import SQLITE_PREFIX, is_postgresql
 from uws_service.store.tables import AttemptRow, EventRow, JobRow
@@ -38,23 +39,23 @@ HOT: dict[str, tuple[Query, dict[str, Any]]] = {
     "list AFTER": (queries.list_jobs(None, True, True), LIST),
     "list of one phase": (queries.list_jobs(frozenset({"PENDING"}), False, False), LIST),
     "list of phases": (queries.list_jobs(frozenset({"PENDING", "ERROR"}), True, True), LIST),
-    "ATTEMPTS": (queries.ATTEMPTS, {"job_id": JOB}),
-    "LIVE_ATTEMPTS": (queries.LIVE_ATTEMPTS, {"site": "local"}),
-    "FIRST_OWNER": (queries.FIRST_OWNER, {"site": "local"}),
-    "NEXT_OWNER": (queries.NEXT_OWNER, {"site": "local", "owner": "o3"}),
-    "OPEN_BY_OWNER": (queries.OPEN_BY_OWNER, {"site": "local"}),
-    "OLDEST_OF_OWNER": (queries.OLDEST_OF_OWNER, {"site": "local", "owner": "o3", "now": 10**6, "free": 4}),
-    "AHEAD": (queries.AHEAD, {"site": "local", "created": 10**6, "cap": 100}),
-    "UNWANT": (queries.UNWANT, {"key": JOB}),
-    "EVENTS": (queries.EVENTS, {"job_id": JOB}),
-    "LAST_EVENT": (queries.LAST_EVENT, {}),
-    "EVENTS_SINCE": (queries.EVENTS_SINCE, {"since": ROWS - 5, "page": 1000}),
-    "EVENTS_BETWEEN": (queries.EVENTS_BETWEEN, {"first": ROWS - 9, "final": ROWS - 5}),
-    "TRIM_EVENTS": (queries.TRIM_EVENTS, {"before": 5}),
+    "ATTEMPTS": (attempts.ATTEMPTS, {"job_id": JOB}),
+    "LIVE_ATTEMPTS": (attempts.LIVE_ATTEMPTS, {"site": "local"}),
+    "FIRST_OWNER": (attempts.FIRST_OWNER, {"site": "local"}),
+    "NEXT_OWNER": (attempts.NEXT_OWNER, {"site": "local", "owner": "o3"}),
+    "OPEN_BY_OWNER": (attempts.OPEN_BY_OWNER, {"site": "local"}),
+    "OLDEST_OF_OWNER": (attempts.OLDEST_OF_OWNER, {"site": "local", "owner": "o3", "now": 10**6, "free": 4}),
+    "AHEAD": (attempts.AHEAD, {"site": "local", "created": 10**6, "cap": 100}),
+    "UNWANT": (attempts.UNWANT, {"key": JOB}),
+    "EVENTS": (history.EVENTS, {"job_id": JOB}),
+    "LAST_EVENT": (history.LAST_EVENT, {}),
+    "EVENTS_SINCE": (history.EVENTS_SINCE, {"since": ROWS - 5, "page": 1000}),
+    "EVENTS_BETWEEN": (history.EVENTS_BETWEEN, {"first": ROWS - 9, "final": ROWS - 5}),
+    "TRIM_EVENTS": (history.TRIM_EVENTS, {"before": 5}),
     "DUE": (queries.DUE, {"now": 5, "page": 100}),
-    "GARBAGE": (queries.GARBAGE, {"page": 100}),
-    "KNOWN": (queries.KNOWN, {"id": JOB}),
-    "USAGE": (queries.USAGE, SPAN),
+    "GARBAGE": (garbage.GARBAGE, {"page": 100}),
+    "REFERENCED": (garbage.REFERENCED, {"id": JOB}),
+    "USAGE": (attempts.USAGE, SPAN),
 }
 BIG = {"job", "attempt", "event"}
 
@@ -161,5 +162,5 @@ def test_lists_are_not_sorted(filled: str, name: str) -> None:
 
 def test_this_would_be_seen(filled: str) -> None:
     """The tests above find a scan where there is one."""
-    unindexed = Query(queries.select(queries.event.seq).where(queries.event.actor == "x"))
+    unindexed = Query(select(history.event.seq).where(history.event.actor == "x"))
     assert all(scans(plan) == {"event"} for plan in plans(filled, unindexed, {}))

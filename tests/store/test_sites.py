@@ -10,6 +10,7 @@ import pytest
 from tests.store.samples import attempt, job
 from uws_service.domain.attempt import AttemptState as S
 from uws_service.store import Store, WorkFolder, lease_of
+from uws_service.store.attempts import put_attempt
 
 pytestmark = pytest.mark.anyio
 TTL, LOST = 60_000, 3_600_000
@@ -104,7 +105,7 @@ async def test_a_site_where_jobs_may_run_stays(store: Store, other: Store, state
     assert await other.owners.own("here", THERE, TTL, LOST) is None
     await let_pass(store, lease_of("here"), TTL + 1)
     assert await store.owners.own("here", HERE, TTL, LOST) is not None
-    await store.save_attempt(attempt(state=S.CLOSED, site="here"))
+    await store.attempts.save(attempt(state=S.CLOSED, site="here"))
     assert await store.owners.own("here", HERE, TTL, LOST) is None
     assert made.id == attempt().job_id
 
@@ -138,8 +139,8 @@ async def test_only_the_driver_begins_attempts(store: Store, other: Store) -> No
     await let_pass(store, lease_of("here"), TTL + 1)
     assert await other.owners.own("here", THERE, TTL, LOST) is None
     waiting = attempt(state=S.WAITING, site="here")
-    assert not await store.begin_attempt(waiting, 5, driver=str(HERE))
-    assert await other.begin_attempt(waiting, 5, driver=str(THERE))
+    assert not await store.attempts.begin(waiting, 5, driver=str(HERE))
+    assert await other.attempts.begin(waiting, 5, driver=str(THERE))
 
 
 async def test_taking_over_while_an_attempt_begins(store: Store, url: str) -> None:
@@ -163,7 +164,7 @@ async def test_taking_over_while_an_attempt_begins(store: Store, url: str) -> No
         taking = asyncio.create_task(store.owners.own("here", THERE, TTL, LOST))
         _, pending = await asyncio.wait({taking}, timeout=0.5)
         assert pending
-        store._put_attempt(Slow(), attempt(state=S.SUBMITTED, site="here"))
+        put_attempt(Slow(), attempt(state=S.SUBMITTED, site="here"))
         connection.commit()
     refused = await taking
     assert refused is not None and refused.folder == HERE and refused.attempts == 1

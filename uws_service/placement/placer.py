@@ -82,8 +82,8 @@ class Placer:
         if len(self.configured) == 1:  # there is no choice, so nothing to look at
             return [_view(site, (0, 0), True) for site in self.configured.values()]
         if time.monotonic() - self._at > FRESH or not self._views:
-            loads = await self.store.loads()
-            states = await self.store.sites()
+            loads = await self.store.attempts.loads()
+            states = await self.store.site_states.all()
             now = time.time() * 1000
             self._views = []
             for name, site in self.configured.items():

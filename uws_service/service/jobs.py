@@ -190,7 +190,7 @@ class Service:
             job = await self.get(application, job_id, caller, write=True)
             apply(job, Action.RUN, job.created)  # refused in other phases, also if the parameters are not valid
             self.rules.require_use(self.application(application), caller.identity)
-            number = 1 + max((attempt.number for attempt in await self.store.attempts(job_id)), default=0)
+            number = 1 + max((attempt.number for attempt in await self.store.attempts.of(job_id)), default=0)
             async with self._quotas.room(caller, run=True, new=False):
                 after, attempt, grants = await self._starter.start(
                     job, self.application(application), caller, number, self.clock()
@@ -219,7 +219,7 @@ class Service:
                 return job
             error = ErrorSummary("Aborted at the owner's request.", reason=Reason.ABORTED)
             after = apply(job, Action.ABORT, self.clock(), error=error)
-            attempts = [replace(attempt, wanted=False) for attempt in await self.store.attempts(job_id)]
+            attempts = [replace(attempt, wanted=False) for attempt in await self.store.attempts.of(job_id)]
             return await self.store.save(
                 job, after, kind=EventKind.PHASE, actor=caller.actor, origin=caller.origin, attempts=attempts
             )

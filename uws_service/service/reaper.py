@@ -81,7 +81,7 @@ class Reaper:
                     self.reserve.hold()
                 if loop.time() >= next_search:
                     await self.search_orphans()
-                    await self.store.trim_events(self.clock() - self.event_retention * 1000)
+                    await self.store.history.trim(self.clock() - self.event_retention * 1000)
                     next_search = loop.time() + self.orphan_interval
             except UwsError as error:
                 log.warning("reaper round failed", error=error.message)
@@ -108,7 +108,7 @@ class Reaper:
             await self.store.delete(job, actor=ACTOR, origin="")
             log.info("job destroyed", job=job.id)
             return True
-        attempts = await self.store.attempts(job.id)
+        attempts = await self.store.attempts.of(job.id)
         if job.phase not in FINAL:
             error = ErrorSummary("The job's destruction time came before it had ended.")
             after = apply(job, Action.ABORT, self.clock(), error=error)
@@ -126,10 +126,10 @@ class Reaper:
 
     async def sweep(self) -> None:
         """Remove the files of deleted and archived jobs of which nothing runs any more."""
-        while found := await self.store.garbage(BATCH):
+        while found := await self.store.garbage.removable(BATCH):
             for job_id in found:
                 await self.depot.delete_prefix(f"jobs/{job_id}/")
-                await self.store.garbage_done(job_id)
+                await self.store.garbage.remove(job_id)
 
     async def search_orphans(self) -> None:
         """Remove objects of no job, left by a service that was killed while it took an upload.
@@ -155,7 +155,7 @@ class Reaper:
 
     async def _look_at_unknown(self, ids: list[str], now: float) -> dict[str, float]:
         """Remove those whose time is over; the others that are too old, and when (monotonic) that was seen first."""
-        known = await self.store.known(ids)
+        known = await self.store.garbage.referenced(ids)
         confirmed = 4 * self.depot.renewal
         suspects = {}
         for job_id in ids:
@@ -164,7 +164,7 @@ class Reaper:
             since = self._suspects.get(job_id, time.monotonic())
             if time.monotonic() - since < confirmed:
                 suspects[job_id] = since
-            elif not await self.store.known([job_id]):
+            elif not await self.store.garbage.referenced([job_id]):
                 log.info("removing objects of no job", job=job_id)
                 await self.depot.delete_prefix(f"jobs/{job_id}/")
         return suspects

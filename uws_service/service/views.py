@@ -42,20 +42,20 @@ class Views:
 
     async def attempts(self, job_id: str) -> list[Attempt]:
         """Return the attempts of a job that the caller may read, first to last."""
-        return await self._store.attempts(job_id)
+        return await self._store.attempts.of(job_id)
 
     async def queue_info(self, job: Job) -> JobInfo:
         """Return jobInfo with the job's place in the queue as it is now."""
         if job.phase is not Phase.QUEUED:
             return job.info
-        attempts = await self._store.attempts(job.id)
+        attempts = await self._store.attempts.of(job.id)
         if not attempts:
             return replace(job.info, ahead=0)
         attempt = attempts[-1]
         if attempt.state is not AttemptState.WAITING:
             return job.info
-        info = replace(job.info, ahead=await self._store.waiting_ahead(attempt, cap=MAX_AHEAD))
-        if attempt.owner_slots is not None and await self._store.at_work(attempt.owner) >= attempt.owner_slots:
+        info = replace(job.info, ahead=await self._store.attempts.waiting_ahead(attempt, cap=MAX_AHEAD))
+        if attempt.owner_slots is not None and await self._store.attempts.at_work(attempt.owner) >= attempt.owner_slots:
             return replace(info, waiting=f"{attempt.owner_slots} of your jobs run; more of them wait")
         return info
 

@@ -262,7 +262,7 @@ class Outcomes:
     async def close(self, attempt: Attempt, seen: Observation | None) -> None:
         """An attempt whose outcome nobody waits for."""
         reason = Reason.ABORTED if attempt.reason is None else Reason(attempt.reason)
-        await self.store.save_attempt(_closed(attempt, seen, reason, attempt.message, self.clock()))
+        await self.store.attempts.save(_closed(attempt, seen, reason, attempt.message, self.clock()))
         self._leave(attempt)
 
 

@@ -12,8 +12,8 @@ from typing import Any
 from sqlalchemy import bindparam, delete, func, insert, or_, select
 
 from uws_service.domain.share import Share
-from uws_service.store import queries
 from uws_service.store.database import Database, Query, Transaction
+from uws_service.store.meta import get_or_set
 from uws_service.store.tables import JobRow, SessionRow, ShareRow
 
 p = bindparam
@@ -67,12 +67,8 @@ class AccessStore:
 
     async def secret(self, name: str) -> bytes:
         """A secret of this service that all its processes share; made at the first call."""
-
-        def operation(tx: Transaction) -> str:
-            tx.change(queries.INSERT_META, {"name": name, "value": secrets.token_hex(32)})
-            return str(tx.rows(queries.GET_META, {"name": name})[0][0])
-
-        return bytes.fromhex(await self._database.write(operation))
+        value = await self._database.write(lambda tx: get_or_set(tx, name, secrets.token_hex(32)))
+        return bytes.fromhex(value)
 
     async def open_session(self, kind: str, content: str, now: int, expires: int) -> str:
         """A new session; its secret, which is told this once."""

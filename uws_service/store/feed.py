@@ -15,10 +15,10 @@ from collections.abc import Iterable
 from uws_service.domain.errors import UwsError
 from uws_service.store import queries
 from uws_service.store.database import Database
+from uws_service.store.history import CHANNEL, EVENTS_BETWEEN, EVENTS_SINCE, LAST_EVENT
 from uws_service.store.postgresql import PostgreSQL
 from uws_service.store.sqlite import SQLite
 
-CHANNEL = "uws_event"
 PAGE = 1000
 POLL_SQLITE = 0.05
 POLL_POSTGRESQL = 1.0
@@ -50,7 +50,7 @@ class Feed:
     async def start(self) -> None:
         """Begin to follow, from the newest event on."""
         assert self._database is not None
-        self._last = int((await self._database.read(queries.LAST_EVENT, {}))[0][0])
+        self._last = int((await self._database.read(LAST_EVENT, {}))[0][0])
         self._tasks.append(asyncio.create_task(self._follow()))
         if isinstance(self._database, PostgreSQL):
             self._tasks.append(asyncio.create_task(self._listen(self._database)))
@@ -131,14 +131,14 @@ class Feed:
         assert self._database is not None
         if self._gaps:
             first, final = min(self._gaps), max(self._gaps)
-            found = await self._database.read(queries.EVENTS_BETWEEN, {"first": first, "final": final})
+            found = await self._database.read(EVENTS_BETWEEN, {"first": first, "final": final})
             for seq, job_id, version in found:
                 if self._gaps.pop(seq, None) is not None:
                     self._wake(job_id, version)
             oldest = time.monotonic() - GAP_SECONDS
             self._gaps = {seq: since for seq, since in self._gaps.items() if since > oldest}
         while True:
-            rows = await self._database.read(queries.EVENTS_SINCE, {"since": self._last, "page": PAGE})
+            rows = await self._database.read(EVENTS_SINCE, {"since": self._last, "page": PAGE})
             for seq, job_id, version in rows:
                 if seq > self._last + 1:
                     now = time.monotonic()

@@ -61,17 +61,23 @@ def job_values(job: Job) -> dict[str, Any]:
         "quote": job.quote,
         "destruction": job.destruction,
         "duration": job.duration,
-        "parameters": _dumps([[p.name, p.value, p.upload, p.media_type, p.size] for p in job.parameters]),
-        "results": _dumps([[r.id, r.key, r.media_type, r.size, r.sha256] for r in job.results]),
-        "error": None if error is None else _dumps([error.message, error.transient, str(error.reason), error.detail]),
-        "info": _dumps(job.info.to_json()),
+        "parameters": json_text([[p.name, p.value, p.upload, p.media_type, p.size] for p in job.parameters]),
+        "results": json_text([[r.id, r.key, r.media_type, r.size, r.sha256] for r in job.results]),
+        "error": None
+        if error is None
+        else json_text([error.message, error.transient, str(error.reason), error.detail]),
+        "info": json_text(job.info.to_json()),
         "listed": job.listed,
         "stored": stored_bytes(job),
     }
 
 
-def _dumps(value: object) -> str:
-    """JSON in ASCII: PostgreSQL's text can't hold a NUL, and its escape can stand in any text."""
+def _error_text(error: ErrorSummary) -> str:
+    return json_text([error.message, error.transient, str(error.reason), error.detail])
+
+
+def json_text(value: object) -> str:
+    """Return JSON in ASCII: PostgreSQL's text can't hold a NUL, and its escape can stand in any text."""
     return json.dumps(value, separators=(",", ":"))
 
 
@@ -150,7 +156,7 @@ def stored_bytes(job: Job) -> int:
 def report_text(report: Report) -> str:
     """An agent's last word as JSON."""
     outputs = [[one.id, one.source, one.media_type, one.size, one.sha256] for one in report.outputs]
-    return _dumps([outputs, report.settled, report.reason, report.message, report.bytes_in])
+    return json_text([outputs, report.settled, report.reason, report.message, report.bytes_in])
 
 
 def _report_of(text: str) -> Report:
