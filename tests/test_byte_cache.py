@@ -10,7 +10,7 @@ def test_bytes_are_bounded() -> None:
     cache: ByteCache[int, bytes] = ByteCache(100_000)
     for number in range(1000):
         cache.put(number, bytes(number), number)
-        assert cache.held <= 100_000
+        assert cache.size <= 100_000
     assert cache.get(999) == bytes(999) and cache.get(0) is None and len(cache) > 50
 
 
@@ -20,7 +20,7 @@ def test_what_is_too_large_is_not_kept() -> None:
     cache.put("small", b"1", 1)
     cache.put("grows", b"1", 1)
     cache.put("grows", bytes(20_000), 20_000)
-    assert cache.get("grows") is None and cache.get("small") == b"1" and cache.held == 1 + ENTRY_BYTES
+    assert cache.get("grows") is None and cache.get("small") == b"1" and cache.size == 1 + ENTRY_BYTES
 
 
 def test_small_entries_have_a_price() -> None:
@@ -32,4 +32,4 @@ def test_small_entries_have_a_price() -> None:
     cache.drop(9_999)
     cache.drop(9_999)
     cache.clear()
-    assert (len(cache), cache.held) == (0, 0)
+    assert (len(cache), cache.size) == (0, 0)

@@ -1,4 +1,4 @@
-"""The settings of one service: from the environment (``UWS_…``), one YAML file, and defaults that just work.
+"""The settings of a service: environment (``UWS_…``), YAML file, defaults.
 
 What comes first wins: arguments of the command line, then the environment, then the file, then the defaults.
 With no settings at all the service runs embedded: SQLite, a local folder, local processes.
@@ -118,10 +118,10 @@ class Settings(BaseSettings):
     @field_validator("sites", mode="before")
     @classmethod
     def _kinds(cls, value: Any) -> Any:
-        """A site of no kind is a local one."""
+        """Set the kind of sites that have none to local."""
         if not isinstance(value, list | tuple):
             return value
-        return [{"kind": "local", **one} if isinstance(one, dict) else one for one in value]
+        return [{"kind": "local", **site} if isinstance(site, dict) else site for site in value]
 
     @field_validator("sites")
     @classmethod
@@ -140,7 +140,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments, environment, then the YAML file that `load` read."""
+        """Return arguments, environment, then the YAML file of `load`."""
         return (init_settings, env_settings, _FileSource(settings_cls))
 
     @classmethod
@@ -153,13 +153,13 @@ class Settings(BaseSettings):
             Names the file or variable, the field, what was given and what is allowed.
         """
         _FileSource.values = _read(config) if config is not None else {}
-        given = {key: value for key, value in overrides.items() if value is not None}
+        arguments = {key: value for key, value in overrides.items() if value is not None}
         try:
-            return cls(**given)
+            return cls(**arguments)
         except ValidationError as error:
-            where = str(config) if config is not None else "settings"
+            source = str(config) if config is not None else "settings"
             lines = [
-                f"{where}: {'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+                f"{source}: {'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
                 + (f" (given: {problem['input']!r})" if _may_be_shown(problem) else "")
                 for problem in error.errors()
             ]
@@ -169,40 +169,43 @@ class Settings(BaseSettings):
 
     @property
     def database_url(self) -> str:
-        """The database; SQLite in the data folder when none is named."""
+        """Return the database; by default SQLite in the data folder."""
         return self.database or f"sqlite:///{self.data.absolute() / 'uws.db'}"
 
     @property
     def depot_url(self) -> str:
-        """The depot; a folder in the data folder when none is named."""
+        """Return the depot; by default in the data folder."""
         return self.depot or str(self.data.absolute() / "depot")
 
     @property
     def work_folder(self) -> Path:
-        """Where local jobs run."""
+        """Return the folder in which local jobs run."""
         return (self.work or self.data / "work").absolute()
 
     @property
     def catalogue_folder(self) -> Path:
-        """The tables of TAP applications that name no place."""
+        """Return the folder of tables that have no place of their own."""
         return (self.catalogues or self.data / "catalogues").absolute()
 
     @property
     def migrate_at_start(self) -> bool:
-        """Whether `serve` brings the schema up to date by itself."""
+        """Return whether `serve` migrates the database."""
         if self.auto_migrate is not None:
             return self.auto_migrate
         return self.database_url.startswith("sqlite")
 
 
 def _may_be_shown(problem: Any) -> bool:
-    """Whether a wrong value can be repeated in the message: whole sections may hold secrets."""
+    """Return whether the message may repeat a wrong value.
+
+    Whole sections may hold secrets.
+    """
     secret = any(word in str(part) for part in problem["loc"] for word in ("secret", "key"))
     return problem["type"] != "extra_forbidden" and not secret and not isinstance(problem["input"], dict | list | tuple)
 
 
 class _FileSource(PydanticBaseSettingsSource):
-    """The values of the YAML file; paths in it are relative to the file's folder."""
+    """The values of the YAML file."""
 
     values: dict[str, Any] = {}  # noqa: RUF012 -- set by Settings.load for the length of one call
 
@@ -214,7 +217,7 @@ class _FileSource(PydanticBaseSettingsSource):
 
 
 def _path_fields(site: dict[str, Any]) -> list[str]:
-    """Return which values of a site's settings are paths, as the settings of its kind say."""
+    """Return the names of a site's settings that are paths."""
     kind = KINDS.get(str(site.get("kind", "local")))
     fields = kind.settings.model_fields if kind is not None else {}
     return [
@@ -225,7 +228,10 @@ def _path_fields(site: dict[str, Any]) -> list[str]:
 
 
 def _read(config: Path) -> dict[str, Any]:
-    """The mapping in a YAML file, its relative paths made absolute."""
+    """Return the mapping in a YAML file.
+
+    Relative paths are relative to the file's folder; they become absolute.
+    """
     try:
         content = yaml.safe_load(config.read_text(encoding="utf-8"))
     except OSError as error:

@@ -40,7 +40,7 @@ infos = st.builds(
     row=counts,
     streams=st.none() | st.lists(texts, max_size=2).map(tuple),
     logs=st.lists(st.builds(LogFile, texts, st.integers(0), texts), max_size=2).map(tuple),
-    lost=st.lists(st.builds(LostAttempt, st.integers(1), texts, texts, texts), max_size=2).map(tuple),
+    lost_attempts=st.lists(st.builds(LostAttempt, st.integers(1), texts, texts, texts), max_size=2).map(tuple),
     notices=st.lists(texts, max_size=2).map(tuple),
     defaults=st.dictionaries(texts, texts, max_size=2),
     versions=st.dictionaries(texts, texts, max_size=2),
@@ -56,7 +56,7 @@ def test_every_value_can_be_stored(info: JobInfo) -> None:
 def test_rows_of_earlier_versions_are_read_and_written_alike() -> None:
     info = JobInfo.from_json(STORED)
     assert info.to_json() == STORED
-    assert info.lost == (LostAttempt(1, "b", "NodeLost", "gone"),)
+    assert info.lost_attempts == (LostAttempt(1, "b", "NodeLost", "gone"),)
     assert info.logs == (LogFile("stdout", 3, "text/plain"),)
 
 

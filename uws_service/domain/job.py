@@ -1,4 +1,4 @@
-"""The UWS job as pure data, and its life cycle (UWS 1.1 §2.1.3) as one table applied by one function.
+"""The UWS job as pure data, and its life cycle (UWS 1.1 §2.1.3).
 
 Nothing here reads a clock, a database or a network: the time is an argument. Instants are integers, milliseconds
 since 1970-01-01T00:00:00Z, which is the resolution that UWS documents show (U-008, C-33).
@@ -54,7 +54,7 @@ BLOCKING = frozenset({Phase.PENDING, Phase.QUEUED, Phase.EXECUTING})
 
 
 class Action(StrEnum):
-    """What may happen to a job. ``RUN`` and ``ABORT`` are the client's words, the others are the service's."""
+    """What may happen to a job; clients send RUN and ABORT alone."""
 
     RUN = "RUN"
     ABORT = "ABORT"
@@ -136,7 +136,7 @@ TRANSITIONS: Mapping[tuple[Phase, Action], Phase] = {
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One value of one parameter, in the order and spelling in which the client gave it (U-078, C-30).
+    """A value of a parameter, in the client's order and spelling (U-078, C-30).
 
     ``upload`` names the depot object that holds an uploaded file; ``value`` is then the file's name as the client
     gave it. ``media_type`` and ``size`` (bytes) describe the upload.
@@ -151,7 +151,10 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One result (U-081): ``key`` is the depot object, ``size`` in bytes, ``sha256`` in lower-case hex."""
+    """A result (U-081).
+
+    ``key`` names it in the depot, ``size`` is in bytes, ``sha256`` in lower-case hex.
+    """
 
     id: str
     key: str
@@ -176,7 +179,10 @@ class ErrorSummary:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A UWS job; all instants in milliseconds since the epoch, ``duration`` in seconds (0: no limit)."""
+    """A UWS job.
+
+    All instants are in milliseconds since the epoch, ``duration`` is in seconds (0: no limit).
+    """
 
     id: str
     application: str
@@ -201,7 +207,7 @@ class Job:
 
 
 def allowed_actions(phase: Phase) -> tuple[Action, ...]:
-    """The actions that are legal in a phase, in the table's order."""
+    """Return the actions that are legal in a phase."""
     return tuple(action for (source, action) in TRANSITIONS if source is phase)
 
 
@@ -215,7 +221,9 @@ def apply(
     results: tuple[Result, ...] | None = None,
     error: ErrorSummary | None = None,
 ) -> Job:
-    """The job after an action, or `Forbidden` if the life cycle has no such transition (U-002, U-101…U-110).
+    """Return the job after an action (U-101…U-110).
+
+    Raises `Forbidden` if the life cycle has no such transition (U-002).
 
     ``started`` and ``ended`` are what was observed where the command ran; without them ``now`` is taken.
     The version is left alone: the store counts it up.
@@ -236,8 +244,8 @@ def apply(
     elif target is Phase.EXECUTING and job.started is None:
         changes["started"] = max(now, job.created)
     if target in FINAL and action is not Action.ARCHIVE:
-        begun = changes.get("started", job.started)
-        changes["ended"] = max(ended if ended is not None else now, begun or job.created)
+        start = changes.get("started", job.started)
+        changes["ended"] = max(ended if ended is not None else now, start or job.created)
     if results is not None:
         changes["results"] = results
     if error is not None:

@@ -1,4 +1,4 @@
-"""What a job's jobInfo holds beside the UWS elements, as a typed value with a codec for the stored JSON."""
+"""jobInfo as a typed value, with a codec for the stored JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class LogFile:
-    """A log that a job's command left, in the depot."""
+    """A log of a job's command, in the depot."""
 
     id: str
     size: int
@@ -18,7 +18,7 @@ class LogFile:
 
 @dataclass(frozen=True, slots=True)
 class LostAttempt:
-    """An earlier attempt that was lost: where, and why in one word and in a sentence."""
+    """An earlier attempt that was lost: where, and why."""
 
     number: int
     site: str
@@ -49,7 +49,7 @@ class JobInfo:
     streams: tuple[str, ...] | None = None
     """Logs that can be read while the job runs; None: those that every site has."""
     logs: tuple[LogFile, ...] = ()
-    lost: tuple[LostAttempt, ...] = ()
+    lost_attempts: tuple[LostAttempt, ...] = ()
     notices: tuple[str, ...] = ()
     """What may be wrong with the request, such as undeclared parameters."""
     defaults: Mapping[str, str] = field(default_factory=dict)
@@ -64,22 +64,23 @@ class JobInfo:
         """Return the value of a stored JSON object."""
         values: dict[str, Any] = {}
         extra: dict[str, Any] = {}
-        for name, value in stored.items():
-            if name not in _DEFAULTS:
-                extra[name] = value
+        for key, value in stored.items():
+            name = _FIELDS.get(key)
+            if name is None:
+                extra[key] = value
             elif value is not None:
                 decode = _DECODERS.get(name)
                 values[name] = value if decode is None else decode(value)
         return cls(**values, extra=extra)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the JSON object to store; fields at their defaults are left out."""
+        """Return the JSON object to store, without defaults."""
         stored = dict(self.extra)
         for name, default in _DEFAULTS.items():
             value = getattr(self, name)
             if value != default:
                 encode = _ENCODERS.get(name)
-                stored[name] = value if encode is None else encode(value)
+                stored[_KEYS.get(name, name)] = value if encode is None else encode(value)
         return stored
 
     def without_waiting(self) -> JobInfo:
@@ -114,7 +115,7 @@ _DECODERS: Mapping[str, Callable[[Any], Any]] = {
     "streams": tuple,
     "notices": tuple,
     "logs": _decode_logs,
-    "lost": _decode_lost,
+    "lost_attempts": _decode_lost,
 }
 _ENCODERS: Mapping[str, Callable[[Any], Any]] = {
     "streams": list,
@@ -122,9 +123,12 @@ _ENCODERS: Mapping[str, Callable[[Any], Any]] = {
     "defaults": dict,
     "versions": dict,
     "logs": _encode_logs,
-    "lost": _encode_lost,
+    "lost_attempts": _encode_lost,
 }
 _EMPTY = JobInfo()
 _DEFAULTS: Mapping[str, Any] = {
     item.name: getattr(_EMPTY, item.name) for item in fields(JobInfo) if item.name != "extra"
 }
+_KEYS: Mapping[str, str] = {"lost_attempts": "lost"}
+"""Stored keys that differ from the field's name."""
+_FIELDS: Mapping[str, str] = {_KEYS.get(name, name): name for name in _DEFAULTS}

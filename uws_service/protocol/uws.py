@@ -114,7 +114,7 @@ class JobInfoView:
             site_reason=info.site_reason,
             attempt=info.attempt,
             row=info.row,
-            lost=info.lost,
+            lost=info.lost_attempts,
             logs=tuple(logs),
             notices=info.notices,
             defaults=tuple(info.defaults.items()),

@@ -233,7 +233,7 @@ class Outcomes:
             waiting=f"attempt {attempt.number} was lost ({message or reason.value}); another one follows",
             site=site,
             site_reason=why,
-            lost=(*job.info.lost, lost),
+            lost_attempts=(*job.info.lost_attempts, lost),
         )
         closed = _closed(attempt, seen, reason, message, self.clock())
         await self.store.save(
