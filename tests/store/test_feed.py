@@ -106,7 +106,7 @@ async def test_anybody(following: Store, other: Store) -> None:
 
 async def test_more_events_than_a_page(following: Store, other: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A burst of another process's changes wakes everybody who waits for one of them."""
-    monkeypatch.setattr("uws_service.store.feed.PAGE", 7)
+    monkeypatch.setattr("uws_service.store.feed.PAGE_SIZE", 7)
     jobs = [(await following.create(job(f"j{number}"), actor="me"))[0] for number in range(40)]
     tasks = [await waits(following, one) for one in jobs[::5]]
     await asyncio.gather(*(change(other, one) for one in jobs))
@@ -168,7 +168,7 @@ async def test_listener_comes_back(following: Store, other: Store, url: str, mon
 
         await until(another_listens)
         # With the slow poll out of the way only a notification can wake.
-        monkeypatch.setattr("uws_service.store.feed.POLL_POSTGRESQL", 10 * LONG)
+        monkeypatch.setattr("uws_service.store.feed.POLL_POSTGRESQL_SECONDS", 10 * LONG)
         await change(following, (await following.get("a")) or before)  # the poll that is under way goes by
         await asyncio.sleep(1.2)
         current = await following.get("a")

@@ -20,12 +20,12 @@ MAX_TRIES = 8
 
 
 async def compare_and_set(change: Callable[[], Awaitable[T]], reserve: Reserve | None = None) -> T:
-    """Run a change that reads, decides and saves, until it meets no other.
+    """Repeat a change until it meets no other.
 
     Parameters
     ----------
     change
-        Raises `StaleJob` if the job has changed since it was read.
+        Reads, decides and saves; raises `StaleJob` if the job has changed since it was read.
     reserve
         Room that this change may use on a full disk.
 
@@ -46,7 +46,7 @@ async def compare_and_set(change: Callable[[], Awaitable[T]], reserve: Reserve |
 
 
 class JobAccess:
-    """The jobs of a store, for those who may read or change them.
+    """The jobs of a store, for their callers.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class JobAccess:
         self.clock = clock
 
     async def get(self, application: str, job_id: str, caller: Caller, *, write: bool = False) -> Job:
-        """Return a job that the caller may read, or change.
+        """Return a job that the caller may read or change.
 
         Raises
         ------
@@ -75,7 +75,7 @@ class JobAccess:
         return job
 
     async def glance(self, application: str, job_id: str, caller: Caller, *, write: bool = False) -> tuple[int, Phase]:
-        """Return version and phase of a job, by the shortest way; raises as `get` does."""
+        """Return version and phase of a job, faster than `get`."""
         row = await self.store.glance(job_id)
         if row is None or row.application != application:
             raise _no_job(application, job_id)
@@ -92,7 +92,7 @@ class JobAccess:
         decide: Callable[[Job], Job],
         detail: Mapping[str, Any] | None = None,
     ) -> Job:
-        """Save what ``decide`` makes of a job; the same object: nothing changes."""
+        """Save the job that ``decide`` returns, unless it is the same object."""
 
         async def save() -> Job:
             job = await self.get(application, job_id, caller, write=True)
@@ -104,7 +104,10 @@ class JobAccess:
         return await compare_and_set(save)
 
     async def _require(self, job_id: str, owner: str | None, caller: Caller, write: bool) -> None:
-        """Raise unless the job is the caller's (U-161), or is only read and shared with the caller."""
+        """Raise unless the caller may read or write the job (U-161).
+
+        Others may read a job that is shared with them.
+        """
         identity = caller.identity
         try:
             require_access(owner, identity)

@@ -9,7 +9,7 @@ from uws_service.auth import Identity
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls, from which address, and with which token."""
+    """A caller: identity, address and token."""
 
     identity: Identity
     origin: str = ""
@@ -19,10 +19,10 @@ class Caller:
 
     @property
     def actor(self) -> str:
-        """Return the word for this caller in the history of a job."""
+        """Return the caller's name in the history of jobs."""
         return self.identity.actor
 
     @property
     def owner(self) -> str | None:
-        """Return the owner of the jobs that this caller creates."""
+        """Return the owner of jobs that the caller creates."""
         return self.identity.owner

@@ -1,4 +1,4 @@
-"""New jobs and their first or next attempt, as values to store."""
+"""New jobs and attempts, as values to store."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from uws_service.store.grants import Grant
 def pending_job(
     application: Application, caller: Caller, request: Request, job_id: str, now: int, *, listed: bool = True
 ) -> Job:
-    """Return a PENDING job, its times within what the application allows."""
+    """Return a PENDING job, within the application's limits."""
     limits = application.limits
     destruction: int | None = now + limits.retention.default * 1000 if limits.retention.default else None
     if request.destruction is not None:
@@ -47,7 +47,7 @@ def pending_job(
 
 
 class Starter:
-    """Starts jobs: checks parameters, chooses the site, obtains access to data."""
+    """Starts jobs: parameters, site, access to data."""
 
     def __init__(self, placer: Placer, rules: Rules, data: DataAccess | None) -> None:
         self.placer = placer
@@ -55,7 +55,7 @@ class Starter:
         self.data = data
 
     async def start(self, job: Job, application: Application, caller: Caller, number: int, now: int) -> NewJob:
-        """Return the job after RUN with its attempt and its access to data.
+        """Return the job after RUN, its attempt and grants.
 
         A job whose parameters are not valid is in ERROR then, without an attempt (T-013).
         """

@@ -1,4 +1,4 @@
-"""What a caller may ask of jobs: create, read, run, abort, delete, set.
+"""Jobs as callers create, read and change them.
 
 Each function checks the caller against the job's owner, decides with the pure rules of ``domain.job`` and
 ``applications``, and writes one transaction. A change that meets another one is decided again on the job's newer
@@ -43,7 +43,7 @@ JOBS_PER_TURN = 100
 
 
 class Service:
-    """Jobs as callers create, read and change them, over one store.
+    """The jobs of a store, as callers create, read and change them.
 
     Parameters
     ----------
@@ -91,18 +91,18 @@ class Service:
         self._starter = Starter(placer, self.rules, data)
 
     def application(self, name: str) -> Application:
-        """Return the application of this name, or raise `NotFound`."""
+        """Return an application, or raise `NotFound`."""
         application = self.applications.get(name)
         if application is None:
             raise NotFound(f"There is no application {name[:64]!r} here. There are: {', '.join(self.applications)}.")
         return application
 
     async def get(self, application: str, job_id: str, caller: Caller, *, write: bool = False) -> Job:
-        """Return a job that the caller may read, or change; see `JobAccess.get`."""
+        """Return a job; see `JobAccess.get`."""
         return await self.access.get(application, job_id, caller, write=write)
 
     async def glance(self, application: str, job_id: str, caller: Caller, *, write: bool = False) -> tuple[int, Phase]:
-        """Return version and phase of a job, by the shortest way."""
+        """Return version and phase; see `JobAccess.glance`."""
         return await self.access.glance(application, job_id, caller, write=write)
 
     # --- new jobs -------------------------------------------------------------------------------------------------
@@ -117,7 +117,7 @@ class Service:
         idempotency: tuple[str, str] | None = None,
         listed: bool = True,
     ) -> tuple[Job, bool]:
-        """Create a job, and run it if the request says so (U-120, U-123).
+        """Create a job, and run it on request (U-120, U-123).
 
         Returns the job and whether it is new: the same request may have created it before. Parameters that are not
         valid do not prevent it: they become an ERROR when the job is run (T-013).
@@ -148,7 +148,7 @@ class Service:
         *,
         idempotency: tuple[str, str] | None = None,
     ) -> str:
-        """Create a job for each row of parameters, all or none; return their RUNID.
+        """Create a job for each row, all or none; return their RUNID.
 
         Parameters
         ----------
@@ -184,7 +184,10 @@ class Service:
     # --- changes --------------------------------------------------------------------------------------------------
 
     async def run(self, application: str, job_id: str, caller: Caller) -> Job:
-        """Run a job: PHASE=RUN (U-026); when this returns, nobody sees it PENDING any more (U-105)."""
+        """Run a job: PHASE=RUN (U-026).
+
+        When this returns, the job is not PENDING for anybody (U-105).
+        """
 
         async def save() -> Job:
             job = await self.get(application, job_id, caller, write=True)
@@ -239,7 +242,7 @@ class Service:
         await compare_and_set(save, self.reserve)
 
     async def set_duration(self, application: str, job_id: str, caller: Caller, seconds: int) -> Job:
-        """Set EXECUTIONDURATION, clamped to what the application allows (U-029, U-136)."""
+        """Set EXECUTIONDURATION, within the application's limits (U-029, U-136)."""
 
         def decide(job: Job) -> Job:
             if job.phase in FINAL:
@@ -250,7 +253,7 @@ class Service:
         return await self.access.change(application, job_id, caller, EventKind.DURATION, decide)
 
     async def set_destruction(self, application: str, job_id: str, caller: Caller, instant: int) -> Job:
-        """Set DESTRUCTION, clamped to what the application allows (U-031, U-134)."""
+        """Set DESTRUCTION, within the application's limits (U-031, U-134)."""
 
         def decide(job: Job) -> Job:
             if job.phase is Phase.ARCHIVED:

@@ -1,4 +1,4 @@
-"""Room for a caller's next jobs, counted once at a time for each owner."""
+"""Quotas of callers, checked before their jobs are stored."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Quotas:
 
     @asynccontextmanager
     async def room(self, caller: Caller, *, run: bool, new: bool, jobs: int = 1, size: int = 0) -> AsyncIterator[None]:
-        """Run the block only if the jobs and bytes that it stores fit the caller's quota.
+        """Run the block if what it stores fits the caller's quota.
 
-        Two requests of one caller do not count at once.
+        The requests of a caller take turns, so that none counts beside another.
         """
         if not self._rules.has_quotas:
             yield

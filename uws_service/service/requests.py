@@ -1,4 +1,4 @@
-"""A client's request to create or change a job, as a value."""
+"""Requests to create or change a job, as values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from uws_service.service.limits import Limits
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request to create or change a job (U-123): control words apart from parameters."""
+    """A request to create or change a job (U-123)."""
 
     parameters: tuple[Parameter, ...] = ()
     run: bool = False
@@ -24,7 +24,7 @@ class Request:
 
 
 def fingerprint(request: Request, digests: Sequence[str]) -> str:
-    """Return a digest of a creating request and its files.
+    """Return a digest of a request and its files.
 
     The same Idempotency-Key may come again with this digest alone.
     """
@@ -36,7 +36,7 @@ def fingerprint(request: Request, digests: Sequence[str]) -> str:
 
 
 def merge(application: Application, old: Sequence[Parameter], new: Sequence[Parameter]) -> tuple[Parameter, ...]:
-    """Return the parameters after a POST to ``{job}/parameters`` (D-011, D-014).
+    """Return parameters after a POST to ``{job}/parameters`` (D-011, D-014).
 
     A name that may be repeated gains values; for any other name the new values take the place of the old ones.
     """
@@ -51,7 +51,10 @@ def parameters_size(parameters: Iterable[Parameter]) -> int:
 
 
 def require_fitting(parameters: Sequence[Parameter], limits: Limits) -> None:
-    """Refuse more parameters than one job may have, however many requests sent them."""
+    """Refuse more parameters than a job may have.
+
+    Several requests may have sent them.
+    """
     if len(parameters) > limits.parameters + limits.files:
         raise UsageError(f"A job has at most {limits.parameters} parameters.")
     if sum(len(parameter.value.encode(errors="replace")) for parameter in parameters) > limits.text:

@@ -1,4 +1,4 @@
-"""Shares of a job: others may read it until an instant (no part of UWS)."""
+"""Shares: others may read a job until an instant (no part of UWS)."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Shares:
     async def create(
         self, application: str, job_id: str, caller: Caller, *, expires: int, group: str | None = None
     ) -> tuple[Share, str | None]:
-        """Let a group, or whoever has a link, read a job until an instant.
+        """Let a group, or whoever has a link, read a job.
 
-        Returns the share and the link's secret, which is told this once: the store keeps its hash.
+        Returns the share and the link's secret, which is not stored but for its hash.
         """
         now = self.access.clock()
         if not now < expires <= now + MAX_SHARE_SECONDS * 1000:
@@ -49,7 +49,7 @@ class Shares:
         return share, secret
 
     async def list(self, application: str, job_id: str, caller: Caller) -> list[Share]:
-        """Return the shares of a job that have not ended."""
+        """Return the present shares of a job."""
         await self.access.glance(application, job_id, caller, write=True)
         return await self.access.store.access.shares(job_id, self.access.clock())
 
@@ -62,7 +62,10 @@ class Shares:
 
 
 def _touch_owned(job: Job) -> Job:
-    """Return an equal job, which counts as changed; refuse one that belongs to nobody."""
+    """Return an equal job, which counts as changed.
+
+    A job that belongs to nobody is refused.
+    """
     if job.owner is None:
         raise Forbidden("The job is anonymous: whoever knows its URL may use it. There is nothing to share.")
     return replace(job)

@@ -1,4 +1,4 @@
-"""What callers see of jobs beside a job itself: lists, attempts, counts, the place in the queue."""
+"""Lists, attempts, counts: what callers read beside a job."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Views:
         last: int | None = None,
         run_id: str | None = None,
     ) -> AsyncIterator[list[JobRef]]:
-        """Yield pages of the caller's jobs, newest first (U-051…U-057); with ``run_id`` only those of one RUNID."""
+        """Yield pages of the caller's jobs, newest first (U-051…U-057)."""
         if caller.owner is None and not self._rules.lists_anonymous():
             return _no_pages()
         return self._store.list_jobs(
@@ -41,11 +41,11 @@ class Views:
         )
 
     async def attempts(self, job_id: str) -> list[Attempt]:
-        """Return the attempts of a job that the caller may read, first to last."""
+        """Return the attempts of a job, first to last."""
         return await self._store.attempts.of(job_id)
 
     async def queue_info(self, job: Job) -> JobInfo:
-        """Return jobInfo with the job's place in the queue as it is now."""
+        """Return jobInfo with the present place in the queue."""
         if job.phase is not Phase.QUEUED:
             return job.info
         attempts = await self._store.attempts.of(job.id)
@@ -60,16 +60,16 @@ class Views:
         return info
 
     async def phase_counts(self) -> Mapping[tuple[str, str], int]:
-        """Return the number of jobs by application and phase."""
+        """Return numbers of jobs by application and phase."""
         return await self._store.phase_counts()
 
     async def holding(self, owner: str | None) -> Mapping[str, tuple[int, int]]:
-        """Return an owner's jobs: phase to how many, and how many bytes."""
+        """Return number and bytes of an owner's jobs by phase."""
         return await self._store.access.holding(owner)
 
 
 async def _no_pages() -> AsyncIterator[list[JobRef]]:
-    """Yield nothing: an unknown caller could see others' jobs in the list."""
+    """Yield nothing: an unknown caller would see others' jobs."""
     pages: tuple[list[JobRef], ...] = ()
     for page in pages:
         yield page

@@ -1,4 +1,4 @@
-"""Requests that block until a job changes (UWS 1.1 §2.2.1.2) or ends."""
+"""Requests that block until a job changes (UWS 1.1 §2.2.1.2)."""
 
 from __future__ import annotations
 
@@ -34,9 +34,10 @@ class Waiters:
     async def wait(
         self, application: str, job_id: str, caller: Caller, *, seconds: float, phase: Phase | None = None
     ) -> None:
-        """Return when the phase changes, the job is deleted, or the time is over (U-150…U-154).
+        """Wait until the phase changes (U-150…U-154).
 
-        ``phase`` is the phase that the client believes the job to be in: in another one nothing is waited for.
+        Returns too when the job is deleted or the time is over. ``phase`` is the phase that the client believes the job
+        to be in: in another one nothing is waited for.
         """
         version, current = await self.access.glance(application, job_id, caller)
         if seconds <= 0 or current not in BLOCKING or (phase is not None and phase is not current):
@@ -60,7 +61,7 @@ class Waiters:
             self.count -= 1
 
     async def wait_final(self, job: Job, seconds: float) -> Job | None:
-        """Return the job once it has ended, or None if it has not after so many seconds."""
+        """Return the job once it has ended; None: not in time."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         current: Job | None = job

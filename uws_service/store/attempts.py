@@ -1,4 +1,4 @@
-"""Attempts in the store: which wait, which are at a site, what they used."""
+"""Attempts in the store."""
 
 from __future__ import annotations
 
@@ -58,8 +58,11 @@ UNWANT = Query(update(AttemptRow).where(attempt.job_id == p("key")).values(wante
 
 
 def _upsert_attempt(kind: Any) -> Any:
-    """Return the upsert. An attempt that is no longer wanted stays so, and a closed one stays closed (compare-and-set
-    of the job guards its own row; these two rules guard attempts against a writer that read an older row)."""
+    """Return the upsert of an attempt.
+
+    An unwanted attempt stays so, and a closed one stays closed: compare-and-set guards the job's row, these rules guard
+    attempts against a writer that read an older row.
+    """
     statement = kind.insert(AttemptRow).values({name: p(f"v_{name}") for name in ATTEMPT_COLUMNS})
     new = statement.excluded
     closed = attempt.state == literal_column("'CLOSED'")
@@ -147,30 +150,30 @@ USAGE = Query(
 
 
 def put_attempt(tx: Transaction, attempt: Attempt) -> None:
-    """Insert or update an attempt, in the transaction that changes its job."""
+    """Insert or update an attempt within a transaction."""
     tx.change(UPSERT_ATTEMPT, {f"v_{name}": value for name, value in attempt_values(attempt).items()})
 
 
 def unwant_attempts(tx: Transaction, job_id: str) -> None:
-    """Mark all attempts of a job as no longer wanted."""
+    """Mark all attempts of a job as unwanted."""
     tx.change(UNWANT, {"key": job_id})
 
 
 def move_attempt(tx: Transaction, attempt: Attempt, site: str) -> bool:
-    """Move a waiting attempt to another site; False if it was handed over meanwhile."""
+    """Move a waiting attempt to another site; False if it no longer waits."""
     values = {"job_id": attempt.job_id, "number": attempt.number, "at": attempt.site, "to": site}
     return tx.change(MOVE, values) == 1
 
 
 class Attempts:
-    """The attempts of all jobs; they outlive their jobs."""
+    """The attempts of all jobs, deleted ones included."""
 
     def __init__(self, database: Database, history: History) -> None:
         self._database = database
         self._history = history
 
     async def of(self, job_id: str) -> list[Attempt]:
-        """Return all attempts of a job, first to last."""
+        """Return the attempts of a job, first to last."""
         return [attempt_of(row) for row in await self._database.read(ATTEMPTS, {"job_id": job_id})]
 
     async def save(self, attempt: Attempt) -> None:
@@ -178,7 +181,7 @@ class Attempts:
         await self._database.write(lambda tx: put_attempt(tx, attempt))
 
     async def begin(self, attempt: Attempt, now: int, *, driver: str = "") -> bool:
-        """Record that a waiting attempt goes to its site.
+        """Mark a waiting attempt as submitted.
 
         Returns False if it was moved, submitted or given up meanwhile; also if the ``driver`` no longer holds the
         site's lease, or as many attempts of the owner as may run are at work at all sites.
@@ -197,17 +200,20 @@ class Attempts:
         return await self._database.write(operation)
 
     async def give_back(self, attempt: Attempt, not_before: int) -> None:
-        """Let an attempt wait again that certainly never reached its site."""
+        """Mark an attempt as waiting that never reached its site."""
         values = {"job_id": attempt.job_id, "number": attempt.number, "at": attempt.site, "not_before": not_before}
         await self._database.write(lambda tx: tx.change(GIVE_BACK, values))
 
     async def claim(self, job_id: str, number: int, pod: str) -> bool:
-        """Let one pod's agent speak for an attempt; False if nobody wants it any more."""
+        """Let a pod's agent speak for an attempt; False if it is unwanted."""
         values = {"job_id": job_id, "number": number, "pod": pod}
         return await self._database.write(lambda tx: tx.change(CLAIM, values)) == 1
 
     async def report(self, job_id: str, number: int, pod: str, report: Report) -> bool:
-        """Record an agent's report; False if it no longer speaks for the attempt, or that is given up."""
+        """Record an agent's report.
+
+        Returns False if it no longer speaks for the attempt, or that is unwanted.
+        """
         values = {
             "job_id": job_id,
             "number": number,
@@ -230,27 +236,27 @@ class Attempts:
         return await self._database.write(operation)
 
     async def late_usage(self, job_id: str, number: int, pod: str, cpu: float, peak_memory: int) -> None:
-        """Record what a closed attempt used, from the agent that spoke for it, unless it is recorded already."""
+        """Record the usage of a closed attempt, unless it is recorded already."""
         values = {"job_id": job_id, "number": number, "pod": pod, "cpu": cpu, "peak_memory": peak_memory}
         await self._database.write(lambda tx: tx.change(LATE_USAGE, values))
 
     async def waiting_at(self, site: str, limit: int) -> list[Attempt]:
-        """Return attempts that were not yet handed to a site, oldest first."""
+        """Return the attempts that wait for a site, oldest first."""
         rows = await self._database.read(WAITING_AT, {"site": site, "page": limit})
         return [attempt_of(row) for row in rows]
 
     async def loads(self) -> dict[str, tuple[int, int]]:
-        """Return how many attempts wait for each site, and how many are at it."""
+        """Return numbers of attempts by site: waiting, and at the site."""
         waiting = {row[0]: int(row[1]) for row in await self._database.read(WAITING_COUNTS, {})}
         present = {row[0]: int(row[1]) for row in await self._database.read(OPEN_COUNTS, {})}
         return {site: (waiting.get(site, 0), present.get(site, 0)) for site in waiting.keys() | present.keys()}
 
     async def live(self, site: str) -> list[Attempt]:
-        """Return attempts that are at a site, or must be ended there."""
+        """Return attempts at a site, unwanted ones included."""
         return [attempt_of(row) for row in await self._database.read(LIVE_ATTEMPTS, {"site": site})]
 
     async def next_waiting(self, site: str, free: int, now: int) -> list[Attempt]:
-        """Return the next attempts to start, fair between owners.
+        """Return the next attempts to start, fair among owners.
 
         The owner with the fewest at the site comes first, then the oldest attempt. Owners are found by jumps over an
         index, so a long queue of one owner costs nothing.
@@ -279,16 +285,16 @@ class Attempts:
         return [attempt for *_, attempt in candidates[:free]]
 
     async def at_work(self, owner: str) -> int:
-        """Return how many attempts of an owner are at the sites."""
+        """Return the number of an owner's attempts at sites."""
         return int((await self._database.read(AT_WORK_OF_OWNER, {"owner": owner}))[0][0])
 
     async def waiting_ahead(self, attempt: Attempt, cap: int = 1000) -> int:
-        """Return how many attempts wait at the same site before this one, counted up to ``cap``."""
+        """Return the number of attempts that wait before this one, up to ``cap``."""
         params = {"site": attempt.site, "created": attempt.created, "cap": cap}
         return int((await self._database.read(AHEAD, params))[0][0])
 
     async def usage(self, since: int, until: int, page: int = 1000) -> AsyncIterator[list[Attempt]]:
-        """Yield closed attempts that ended in [since, until), in order of their end."""
+        """Yield closed attempts by their end, in [since, until)."""
         params: dict[str, Any] = {
             "since": since,
             "until": until,

@@ -1,4 +1,4 @@
-"""Files of deleted and archived jobs, which are removed once nothing of the job runs."""
+"""Jobs whose files are to be removed, once nothing of them runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ garbage: Any = GarbageRow.__table__.c  # type: ignore[attr-defined]
 
 
 def _insert_garbage(kind: Any) -> Any:
-    """Return the insertion; an archived job that is deleted later may be garbage already."""
+    """Return the insertion; a deleted job may be garbage already."""
     values: dict[str, Any] = {"job_id": p("job_id"), "since": p("since")}
     return kind.insert(GarbageRow).values(values).on_conflict_do_nothing(index_elements=["job_id"])
 
@@ -42,7 +42,7 @@ REFERENCED = Query(
 
 
 def add_garbage(tx: Transaction, job_id: str) -> None:
-    """Mark a job's files for removal, in the transaction that deletes or archives it."""
+    """Mark a job's files for removal, within a transaction."""
     tx.change(INSERT_GARBAGE, {"job_id": job_id, "since": now_ms()})
 
 
@@ -53,7 +53,7 @@ class Garbage:
         self._database = database
 
     async def removable(self, limit: int) -> list[str]:
-        """Return jobs of which nothing runs any more, and whose files are not yet removed."""
+        """Return jobs whose files can be removed now."""
         return [row[0] for row in await self._database.read(GARBAGE, {"page": limit})]
 
     async def remove(self, job_id: str) -> None:
@@ -61,5 +61,5 @@ class Garbage:
         await self._database.write(lambda tx: tx.change(GARBAGE_DONE, {"key": job_id}))
 
     async def referenced(self, ids: Sequence[str]) -> set[str]:
-        """Return those of the ids that belong to a job or to garbage."""
+        """Return the ids that belong to a job or to garbage."""
         return {row[0] for job_id in ids for row in await self._database.read(REFERENCED, {"id": job_id})}

@@ -1,4 +1,4 @@
-"""The history of jobs: one event for each change, which others can follow."""
+"""The history of jobs: an event for each change."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class History:
         origin: str = "",
         detail: Mapping[str, Any] | None = None,
     ) -> None:
-        """Add an event, and notify whoever follows the feed."""
+        """Add an event, and notify other processes."""
         values = {
             "job_id": job_id,
             "at": now_ms(),
@@ -84,5 +84,5 @@ class History:
         return [event_of(row) for row in await self._database.read(EVENTS, {"job_id": job_id})]
 
     async def trim(self, before: int) -> int:
-        """Delete the events before an instant; return how many there were."""
+        """Delete the events before an instant; return their number."""
         return await self._database.write(lambda tx: tx.change(TRIM_EVENTS, {"before": before}))

@@ -1,4 +1,4 @@
-"""Jobs in the store: each change is one compare-and-set with its event, in one transaction."""
+"""Jobs in the store; each change is a compare-and-set with its event."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ COUNT_SECONDS = 5.0
 
 
 class StaleJob(UwsError):
-    """The job is no longer the version that was read, or is gone: read it again and decide anew."""
+    """The job was changed or deleted since it was read."""
 
     status = 409
 
@@ -44,7 +44,7 @@ _NO_KEY = {"idempotency_key": None, "fingerprint": None}
 
 
 class Store:
-    """Jobs, and the parts of the store that go with them; created by `open`.
+    """Jobs, and the other parts of the store.
 
     Every method raises `ServiceUnavailable` when the database can't be reached and `StorageFull` when its disk is
     full; nothing is half done then.
@@ -64,7 +64,9 @@ class Store:
 
     @classmethod
     async def open(cls, url: str, *, create: bool = False) -> Store:
-        """Open ``sqlite:////path`` or ``postgresql://…``; ``create`` brings the schema up to date first.
+        """Open ``sqlite:////path`` or ``postgresql://…``.
+
+        ``create`` migrates the schema first.
 
         Raises
         ------
@@ -98,7 +100,7 @@ class Store:
     # --- jobs -----------------------------------------------------------------------------------------------------
 
     async def glance(self, job_id: str) -> Glance | None:
-        """Return version, application, owner and phase, by the shortest way."""
+        """Return version, application, owner and phase."""
         rows = await self._database.read(queries.GLANCE, {"id": job_id})
         return glance_of(rows[0]) if rows else None
 
@@ -118,10 +120,10 @@ class Store:
         run_id: str | None = None,
         page: int = 1000,
     ) -> AsyncIterator[list[JobRef]]:
-        """Yield pages of an owner's jobs, newest first (U-051…U-057); None: the anonymous jobs.
+        """Yield pages of an owner's jobs, newest first (U-051…U-057).
 
-        ARCHIVED jobs come only with ``phases`` that name them (U-054); ``after`` is in milliseconds, strictly later
-        (U-055).
+        Without an ``owner`` they are the anonymous ones. ARCHIVED jobs come only with ``phases`` that name them
+        (U-054); ``after`` is in milliseconds, strictly later (U-055).
         """
         params: dict[str, Any] = {"application": application, "owner_key": owner or ""}
         if after is not None:
@@ -151,7 +153,7 @@ class Store:
         attempt: Attempt | None = None,
         grants: Sequence[Grant] = (),
     ) -> tuple[Job, bool]:
-        """Insert a job, with its first attempt and its access to data if it is to run.
+        """Insert a job, and its attempt and grants if it is to run.
 
         Returns the job and whether it is new: the same key may have created it before.
 
@@ -207,7 +209,7 @@ class Store:
         return existing, False
 
     async def _write_unique(self, operation: Callable[[Transaction], T]) -> T:
-        """Write, and once more if another request inserted the same key at the same moment.
+        """Write; retry if another request inserted the same key.
 
         The later one meets the unique index, and finds the row at its second try.
         """
@@ -234,7 +236,7 @@ class Store:
         discard: bool = False,
         grants: Sequence[Grant] = (),
     ) -> Job:
-        """Save a job with its event, attempts and grants in one transaction.
+        """Save a job with event, attempts and grants.
 
         The row must still have the version of ``before`` (compare-and-set). A job that ends keeps no access to data.
 
@@ -307,7 +309,10 @@ class Store:
         return [job_of(row) for row in await self._database.read(queries.DUE, {"now": now, "page": limit})]
 
     async def phase_counts(self) -> dict[tuple[str, str], int]:
-        """Return the number of jobs by application and phase, counted every few seconds at most."""
+        """Return numbers of jobs by application and phase.
+
+        They are counted every few seconds at most.
+        """
         at, counts = self._counts
         if time.monotonic() - at >= COUNT_SECONDS:
             rows = await self._database.read(queries.COUNTS, {})
@@ -317,5 +322,8 @@ class Store:
         return counts
 
     async def name(self) -> str:
-        """Return the name of this database: two services with one namespace tell their Jobs apart by it."""
+        """Return the name of this database.
+
+        Two services with the same namespace tell their Jobs apart by it.
+        """
         return await self._database.write(lambda tx: get_or_set(tx, "instance", secrets.token_hex(6)))

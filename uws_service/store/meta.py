@@ -24,6 +24,6 @@ INSERT_META = Query(_insert_meta(sqlite), _insert_meta(postgresql))
 
 
 def get_or_set(tx: Transaction, name: str, value: str) -> str:
-    """Return the value of a name, which is the given one if it has none yet."""
+    """Return the value of a name; set it first if it has none."""
     tx.change(INSERT_META, {"name": name, "value": value})
     return str(tx.rows(GET_META, {"name": name})[0][0])

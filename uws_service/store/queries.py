@@ -1,4 +1,4 @@
-"""Statements about jobs, made once from the tables for both databases."""
+"""Statements about jobs, made once for both databases."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from uws_service.store.tables import JobRow
 
 job: Any = JobRow.__table__.c  # type: ignore[attr-defined]
 
-_JOB = [job[name] for name in JOB_COLUMNS]
+_COLUMNS = [job[name] for name in JOB_COLUMNS]
 _REF = [job.id, job.phase, job.run_id, job.owner, job.created]
 
 p = bindparam
 
 GLANCE = Query(select(job.version, job.application, job.owner, job.phase).where(job.id == p("id")))
-GET_JOB = Query(select(*_JOB).where(job.id == p("id")))
+GET_JOB = Query(select(*_COLUMNS).where(job.id == p("id")))
 INSERT_JOB = Query(
     insert(JobRow).values(
         {name: p(name) for name in (*JOB_COLUMNS, "owner_key", "idempotency_key", "fingerprint", "stored")}
@@ -41,35 +41,36 @@ BY_IDEMPOTENCY = Query(
 
 @lru_cache(256)
 def list_jobs(phases: frozenset[str] | None, after: bool, before: bool, run: bool = False) -> Query:
-    """Return the statement for a page of a list, newest first, from ``last_created``/``last_id`` on downwards.
+    """Return the statement for a page of a list, newest first.
 
-    One statement for each phase, united, so that each part walks an index in order and stops early.
+    The page begins below ``last_created``/``last_id``. One statement for each phase, united, so that each part walks an
+    index in order and stops early.
     """
 
     def part(phase: str | None) -> Any:
-        where = [job.application == p("application"), job.listed.is_(True), job.owner_key == p("owner_key")]
-        where.append(job.phase == literal_column(f"'{phase}'") if phase else job.phase != literal_column("'ARCHIVED'"))
+        terms = [job.application == p("application"), job.listed.is_(True), job.owner_key == p("owner_key")]
+        terms.append(job.phase == literal_column(f"'{phase}'") if phase else job.phase != literal_column("'ARCHIVED'"))
         if after:
-            where.append(job.created > p("after"))
+            terms.append(job.created > p("after"))
         if run:
-            where.append(job.run_id == p("run_id"))
+            terms.append(job.run_id == p("run_id"))
         if before:
             older = and_(job.created == p("last_created"), job.id < p("last_id"))
-            where.append(and_(job.created <= p("last_created"), or_(job.created < p("last_created"), older)))
-        return select(*_REF).where(*where).order_by(job.created.desc(), job.id.desc()).limit(p("page", required=True))
+            terms.append(and_(job.created <= p("last_created"), or_(job.created < p("last_created"), older)))
+        return select(*_REF).where(*terms).order_by(job.created.desc(), job.id.desc()).limit(p("page", required=True))
 
     if phases is None:
         return Query(part(None))
     if len(phases) == 1:
         return Query(part(next(iter(phases))))
     united = select(part(sorted(phases)[0]).subquery())
-    rest = [select(part(phase).subquery()) for phase in sorted(phases)[1:]]
-    union = united.union_all(*rest).subquery()
+    others = [select(part(phase).subquery()) for phase in sorted(phases)[1:]]
+    union = united.union_all(*others).subquery()
     return Query(select(union).order_by(union.c.created.desc(), union.c.id.desc()).limit(p("page", required=True)))
 
 
 DUE = Query(
-    select(*_JOB)
+    select(*_COLUMNS)
     .where(job.destruction.is_not(None), job.phase != literal_column("'ARCHIVED'"), job.destruction <= p("now"))
     .order_by(job.destruction)
     .limit(p("page", required=True))

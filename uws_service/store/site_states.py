@@ -1,4 +1,4 @@
-"""How each site was at the last look."""
+"""The last known states of sites."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ UPSERT_SITE = Query(_upsert_site(sqlite), _upsert_site(postgresql))
 
 
 class SiteStates:
-    """The states of all sites, as their controllers record them."""
+    """The last known states of all sites."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
