@@ -1,4 +1,4 @@
-"""Large pieces of work, run beside the event loop."""
+"""Large work, run beside the event loop."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _executor = ThreadPoolExecutor(THREADS, "offload")
 
 
 async def offload(size: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a function, in a thread if its input is large.
+    """Call a function; use a thread if its input is large.
 
     Parameters
     ----------

@@ -118,7 +118,7 @@ class Settings(BaseSettings):
     @field_validator("sites", mode="before")
     @classmethod
     def _kinds(cls, value: Any) -> Any:
-        """Set the kind of sites that have none to local."""
+        """Make sites without a kind local."""
         if not isinstance(value, list | tuple):
             return value
         return [{"kind": "local", **site} if isinstance(site, dict) else site for site in value]
@@ -169,12 +169,12 @@ class Settings(BaseSettings):
 
     @property
     def database_url(self) -> str:
-        """Return the database; by default SQLite in the data folder."""
+        """Return the database, by default SQLite."""
         return self.database or f"sqlite:///{self.data.absolute() / 'uws.db'}"
 
     @property
     def depot_url(self) -> str:
-        """Return the depot; by default in the data folder."""
+        """Return the depot, by default a folder."""
         return self.depot or str(self.data.absolute() / "depot")
 
     @property
@@ -217,7 +217,7 @@ class _FileSource(PydanticBaseSettingsSource):
 
 
 def _path_fields(site: dict[str, Any]) -> list[str]:
-    """Return the names of a site's settings that are paths."""
+    """Return the site's settings that are paths."""
     kind = KINDS.get(str(site.get("kind", "local")))
     fields = kind.settings.model_fields if kind is not None else {}
     return [

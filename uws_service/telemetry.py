@@ -61,12 +61,12 @@ _STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]
 
 
 def scrubbed(text: str) -> str:
-    """Return a text without what looks like a secret."""
+    """Return a text without likely secrets."""
     return _SECRET.sub(lambda match: f"{match['name'] or ''}[removed]", text)
 
 
 def _scrub(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Remove secrets and control characters from a log line.
+    """Remove secrets and control characters from an event.
 
     It is the last step, so it sees tracebacks and other libraries' messages too. What a caller sent must not control
     the terminal on which an operator reads it.

@@ -41,7 +41,7 @@ class Line:
     gib_out: float = 0.0
 
     def add(self, attempt: Attempt) -> None:
-        """Count an attempt; its job counts with attempt 1 alone."""
+        """Add an attempt; jobs count by attempt 1."""
         hours = attempt.usage.wall / 3600
         self.jobs += attempt.number == 1
         self.attempts += 1

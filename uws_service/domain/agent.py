@@ -1,4 +1,4 @@
-"""Agents: who they are, and what they may ask."""
+"""Agents and what they may ask."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True, slots=True)
 class AgentIdentity:
-    """The agent of an attempt, as its verified token names it."""
+    """The agent of an attempt, named by its token."""
 
     sites: frozenset[str]
     """The sites that it may belong to: several when they share a namespace."""
@@ -28,7 +28,7 @@ class AgentApi(Protocol):
     """What agents may ask."""
 
     async def identify(self, token: str) -> AgentIdentity:
-        """Return the agent of a token, or raise `AuthenticationRequired`."""
+        """Return a token's agent, or raise `AuthenticationRequired`."""
 
     async def claim(self, agent: AgentIdentity) -> dict[str, Any]:
         """Let an agent speak for its attempt.
@@ -37,7 +37,7 @@ class AgentApi(Protocol):
         """
 
     async def read_input(self, agent: AgentIdentity, index: int) -> tuple[int, AsyncIterator[bytes]]:
-        """Return size and content of an input in the depot."""
+        """Return size and content of an input."""
 
     async def put_output(
         self, agent: AgentIdentity, result_id: str, chunks: AsyncIterator[bytes], size: int, sha256: str

@@ -1,4 +1,4 @@
-"""An attempt of a job at a site, as pure data.
+"""Attempts of jobs at sites, as pure data.
 
 A job has attempts 1, 2, …; at its site each of them is a single process group, or a single Kubernetes Job.
 Instants are milliseconds since the epoch, sizes bytes.
@@ -12,7 +12,7 @@ from enum import StrEnum
 
 
 class AttemptState(StrEnum):
-    """The state of an attempt, as the store has it."""
+    """The recorded state of an attempt."""
 
     WAITING = "WAITING"  # not yet handed to its site
     SUBMITTED = "SUBMITTED"  # handed to its site, the command has not started
@@ -171,7 +171,7 @@ class Launch:
 
 
 class Seen(StrEnum):
-    """The state of an attempt, as its site shows it."""
+    """The observed state of an attempt."""
 
     STARTING = "STARTING"  # accepted by the site; waiting for a place, or staging in
     RUNNING = "RUNNING"
@@ -182,7 +182,7 @@ class Seen(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """An attempt as its site shows it at one moment."""
+    """An attempt as its site shows it now."""
 
     job_id: str
     number: int

@@ -18,7 +18,7 @@ REPORT_MS = 15_000
 
 @dataclass(frozen=True, slots=True)
 class Submit:
-    """Hand the attempt to the site, if need be once more."""
+    """Hand the attempt to the site."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Suspend:
 
 @dataclass(frozen=True, slots=True)
 class Requeue:
-    """Its state was unknown, and now it waits for its start."""
+    """Its state is known again: it waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Salvage:
-    """It was stopped: keep complete results and logs (U-107)."""
+    """It was stopped: keep complete results (U-107)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +204,7 @@ def _ended_badly(attempt: Attempt, observation: Observation, now: int, attempts:
 
 
 def _starting(job: Job, attempt: Attempt, observation: Observation, now: int, attempts: int) -> Step | None:
-    """Decide about an attempt that does not run yet.
+    """Decide about an attempt before it runs.
 
     Its agent may have reported that it never can.
     """

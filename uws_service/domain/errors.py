@@ -25,7 +25,7 @@ from __future__ import annotations
 
 
 class UwsError(Exception):
-    """Base of all errors that a client may see.
+    """The base of errors that clients see.
 
     Parameters
     ----------

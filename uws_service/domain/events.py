@@ -1,4 +1,4 @@
-"""Kinds of events in the history of a job."""
+"""Kinds of events of jobs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class EventKind(StrEnum):
-    """What changed about a job, as its history records it."""
+    """What changed about a job."""
 
     CREATED = "CREATED"
     PARAMETERS = "PARAMETERS"

@@ -207,7 +207,7 @@ class Job:
 
 
 def allowed_actions(phase: Phase) -> tuple[Action, ...]:
-    """Return the actions that are legal in a phase."""
+    """Return the legal actions of a phase."""
     return tuple(action for (source, action) in TRANSITIONS if source is phase)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class LogFile:
-    """A log of a job's command, in the depot."""
+    """A log of a job's command."""
 
     id: str
     size: int
@@ -18,7 +18,7 @@ class LogFile:
 
 @dataclass(frozen=True, slots=True)
 class LostAttempt:
-    """An earlier attempt that was lost: where, and why."""
+    """An earlier attempt that was lost."""
 
     number: int
     site: str

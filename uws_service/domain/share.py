@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A permission to read a job until an instant.
+    """A permission to read a job for some time.
 
     It is for whoever has a link's secret, of which ``key`` is the hash, or for a group.
     """

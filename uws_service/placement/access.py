@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Access(BaseModel):
-    """The jobs that a site takes; empty fields allow all."""
+    """The jobs of a site; empty fields allow all."""
 
     model_config = ConfigDict(extra="forbid")
 

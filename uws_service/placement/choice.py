@@ -11,7 +11,7 @@ from uws_service.domain.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class SiteView:
-    """A site as the choice sees it; empty fields allow all."""
+    """A candidate site; empty fields allow all."""
 
     name: str
     slots: int
@@ -28,7 +28,7 @@ class SiteView:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a job needs of a site, in cores and bytes."""
+    """The needs of a job, in cores and bytes."""
 
     application: str
     owner: str = ""

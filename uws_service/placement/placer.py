@@ -51,7 +51,7 @@ class Placer:
     async def choose(
         self, job: Job, application: Application, *, group: str = "", without: str | None = None
     ) -> Choice:
-        """Return the site for a job, or raise `UsageError`."""
+        """Return a job's site, or raise `UsageError`."""
         names = [item.value.strip() for item in job.parameters if item.name.upper() == "SITE" and item.value.strip()]
         wish = Wish(
             application=application.name,
@@ -70,7 +70,7 @@ class Placer:
         return choice
 
     def runs_containers(self, site: str) -> bool:
-        """Return whether a site runs jobs in their image."""
+        """Return whether a site runs images."""
         configured = self.configured.get(site)
         return configured is not None and configured.runs_images
 

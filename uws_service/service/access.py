@@ -1,4 +1,4 @@
-"""Jobs as a caller may read and change them."""
+"""Jobs, checked against their caller."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class JobAccess:
         self.clock = clock
 
     async def get(self, application: str, job_id: str, caller: Caller, *, write: bool = False) -> Job:
-        """Return a job that the caller may read or change.
+        """Return a job of the caller.
 
         Raises
         ------
@@ -75,7 +75,7 @@ class JobAccess:
         return job
 
     async def glance(self, application: str, job_id: str, caller: Caller, *, write: bool = False) -> tuple[int, Phase]:
-        """Return version and phase of a job, faster than `get`."""
+        """Return version and phase, faster than `get`."""
         row = await self.store.glance(job_id)
         if row is None or row.application != application:
             raise _no_job(application, job_id)
@@ -104,7 +104,7 @@ class JobAccess:
         return await compare_and_set(save)
 
     async def _require(self, job_id: str, owner: str | None, caller: Caller, write: bool) -> None:
-        """Raise unless the caller may read or write the job (U-161).
+        """Raise unless the caller may use the job (U-161).
 
         Others may read a job that is shared with them.
         """

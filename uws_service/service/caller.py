@@ -1,4 +1,4 @@
-"""The caller of one request, as the service sees it."""
+"""The caller of a request."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Caller:
 
     @property
     def actor(self) -> str:
-        """Return the caller's name in the history of jobs."""
+        """Return the name in the history of jobs."""
         return self.identity.actor
 
     @property

@@ -55,7 +55,7 @@ class Starter:
         self.data = data
 
     async def start(self, job: Job, application: Application, caller: Caller, number: int, now: int) -> NewJob:
-        """Return the job after RUN, its attempt and grants.
+        """Return a started job, its attempt and grants.
 
         A job whose parameters are not valid is in ERROR then, without an attempt (T-013).
         """

@@ -117,7 +117,9 @@ class Service:
         idempotency: tuple[str, str] | None = None,
         listed: bool = True,
     ) -> tuple[Job, bool]:
-        """Create a job, and run it on request (U-120, U-123).
+        """Create a job and run it (U-120, U-123).
+
+        It is run only if the request says so.
 
         Returns the job and whether it is new: the same request may have created it before. Parameters that are not
         valid do not prevent it: they become an ERROR when the job is run (T-013).

@@ -132,7 +132,9 @@ class Reaper:
                 await self.store.garbage.remove(job_id)
 
     async def search_orphans(self) -> None:
-        """Remove objects of no job, which a killed service left.
+        """Remove objects that belong to no job.
+
+        A service that was killed during an upload leaves them.
 
         Their age is measured by the depot's own clock. An object goes only if it was too old at an earlier search
         too: whatever a clock does, uploads in progress are renewed in between, in whichever process.

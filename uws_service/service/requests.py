@@ -1,4 +1,4 @@
-"""Requests to create or change a job, as values."""
+"""Requests to create or change a job."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from uws_service.service.limits import Limits
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request to create or change a job (U-123)."""
+    """A client's request about a job (U-123)."""
 
     parameters: tuple[Parameter, ...] = ()
     run: bool = False
@@ -24,7 +24,7 @@ class Request:
 
 
 def fingerprint(request: Request, digests: Sequence[str]) -> str:
-    """Return a digest of a request and its files.
+    """Return the digest of request and files.
 
     The same Idempotency-Key may come again with this digest alone.
     """
