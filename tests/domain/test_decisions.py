@@ -38,8 +38,8 @@ SUBMITTED = Attempt("j", 1, "local", "sleep", "", state=AttemptState.SUBMITTED)
 RUNNING = replace(SUBMITTED, state=AttemptState.RUNNING, started=50)
 
 
-def seen(what: Seen, **more: object) -> Observation:
-    return Observation("j", 1, what, **more)  # type: ignore[arg-type]
+def seen(state: Seen, **fields: object) -> Observation:
+    return Observation("j", 1, state, **fields)  # type: ignore[arg-type]
 
 
 def test_lost_hand_over_is_repeated() -> None:
@@ -61,8 +61,8 @@ def test_start_and_progress() -> None:
     assert decide(JOB, RUNNING, seen(Seen.RUNNING, started=50), NOW, attempts=3) is None
     half = seen(Seen.RUNNING, started=50, progress=0.5, progress_text="half")
     assert decide(JOB, RUNNING, half, NOW, attempts=3) == Progress(0.5, "half")
-    told = replace(JOB, info=JobInfo(progress=0.5, message="half"))
-    assert decide(told, RUNNING, half, NOW, attempts=3) is None
+    reported = replace(JOB, info=JobInfo(progress=0.5, message="half"))
+    assert decide(reported, RUNNING, half, NOW, attempts=3) is None
 
 
 def test_duration_is_counted_from_the_start() -> None:
@@ -97,14 +97,14 @@ def test_unwanted_attempts_end(job: Job | None) -> None:
     assert decide(job, unwanted, seen(Seen.STARTING), NOW, attempts=3) == Kill()
     assert decide(job, unwanted, seen(Seen.RUNNING), NOW, attempts=3) == Kill()
     assert decide(job, unwanted, None, NOW, attempts=3) == Close()
-    kept = job is not None and job.phase is Phase.ABORTED
-    assert decide(job, unwanted, seen(Seen.FAILED), NOW, attempts=3) == (Salvage() if kept else Close())
+    salvages = job is not None and job.phase is Phase.ABORTED
+    assert decide(job, unwanted, seen(Seen.FAILED), NOW, attempts=3) == (Salvage() if salvages else Close())
 
 
 def test_a_late_outcome_changes_nothing() -> None:
     """U-103: the job has its outcome already."""
-    done = replace(JOB, phase=Phase.COMPLETED)
-    assert decide(done, RUNNING, seen(Seen.SUCCEEDED), NOW, attempts=3) == Close()
+    ended = replace(JOB, phase=Phase.COMPLETED)
+    assert decide(ended, RUNNING, seen(Seen.SUCCEEDED), NOW, attempts=3) == Close()
 
 
 # --- sites that are elsewhere ---------------------------------------------------------------------------------------
@@ -120,22 +120,22 @@ def test_what_an_agent_has_claimed_is_never_made_again() -> None:
 
 def test_results_that_come_apart_are_waited_for() -> None:
     """Exit code 0 and the agent's report make it COMPLETED; without a report it is lost once the agent is gone."""
-    done = seen(Seen.SUCCEEDED, ended=NOW - 20_000, reports=True)
-    assert decide(JOB, RUNNING, done, NOW, attempts=3) is None
-    gone = replace(done, gone=True)
-    assert isinstance(decide(JOB, RUNNING, gone, NOW, attempts=3), Retry)
-    assert decide(JOB, RUNNING, replace(gone, ended=NOW - 1_000), NOW, attempts=3) is None
-    assert decide(JOB, replace(RUNNING, report=Report()), done, NOW, attempts=3) == Complete()
+    ended = seen(Seen.SUCCEEDED, ended=NOW - 20_000, reports=True)
+    assert decide(JOB, RUNNING, ended, NOW, attempts=3) is None
+    vanished = replace(ended, gone=True)
+    assert isinstance(decide(JOB, RUNNING, vanished, NOW, attempts=3), Retry)
+    assert decide(JOB, RUNNING, replace(vanished, ended=NOW - 1_000), NOW, attempts=3) is None
+    assert decide(JOB, replace(RUNNING, report=Report()), ended, NOW, attempts=3) == Complete()
     bad = replace(RUNNING, report=Report(reason=Reason.STAGE_OUT, message="no result"))
-    assert decide(JOB, bad, done, NOW, attempts=3) == Fail(Reason.STAGE_OUT, "no result")
+    assert decide(JOB, bad, ended, NOW, attempts=3) == Fail(Reason.STAGE_OUT, "no result")
 
 
 def test_a_failed_stage_in_ends_it_before_it_starts() -> None:
     report = replace(CLAIMED, report=Report(reason=Reason.STAGE_IN, message="404"))
     assert decide(QUEUED, report, seen(Seen.STARTING), NOW, attempts=3) == Fail(Reason.STAGE_IN, "404")
     # What a pod that was put back could not hand over is no reason against the next one.
-    other = replace(CLAIMED, report=Report(reason=Reason.STAGE_OUT, message="half"))
-    assert decide(QUEUED, other, seen(Seen.STARTING), NOW, attempts=3) is None
+    reporting = replace(CLAIMED, report=Report(reason=Reason.STAGE_OUT, message="half"))
+    assert decide(QUEUED, reporting, seen(Seen.STARTING), NOW, attempts=3) is None
 
 
 def test_too_much_output_ends_a_running_attempt() -> None:
@@ -146,11 +146,11 @@ def test_too_much_output_ends_a_running_attempt() -> None:
 
 def test_put_back_and_started_again() -> None:
     """EXECUTING, SUSPENDED, EXECUTING under one attempt; the new start counts (U-110)."""
-    held = seen(Seen.SUSPENDED, waiting="put back")
-    assert decide(JOB, RUNNING, held, NOW, attempts=3) == Suspend("put back")
+    put_back = seen(Seen.SUSPENDED, waiting="put back")
+    assert decide(JOB, RUNNING, put_back, NOW, attempts=3) == Suspend("put back")
     suspended = replace(JOB, phase=Phase.SUSPENDED, info=JobInfo(waiting="put back"))
-    assert decide(suspended, RUNNING, held, NOW, attempts=3) is None
-    assert decide(suspended, RUNNING, replace(held, waiting="1 CPU", place=2), NOW, attempts=3) == Wait("1 CPU", 2)
+    assert decide(suspended, RUNNING, put_back, NOW, attempts=3) is None
+    assert decide(suspended, RUNNING, replace(put_back, waiting="1 CPU", place=2), NOW, attempts=3) == Wait("1 CPU", 2)
     assert decide(suspended, RUNNING, seen(Seen.RUNNING, started=90), NOW, attempts=3) == Execute(90)
     assert decide(JOB, RUNNING, seen(Seen.STARTING, waiting="a new pod"), NOW, attempts=3) == Suspend("a new pod")
 

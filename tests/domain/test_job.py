@@ -26,8 +26,10 @@ from uws_service.domain.job import (
 RESULT = Result("result", "jobs/x/results/result", "text/plain", 1, "00")
 
 
-def job(phase: Phase, **more: object) -> Job:
-    return Job(id="j", application="sleep", owner=None, phase=phase, created=1000, duration=0, destruction=None, **more)  # type: ignore[arg-type]
+def job(phase: Phase, **fields: object) -> Job:
+    return Job(
+        id="j", application="sleep", owner=None, phase=phase, created=1000, duration=0, destruction=None, **fields
+    )  # type: ignore[arg-type]
 
 
 def test_ten_phases() -> None:
@@ -104,19 +106,19 @@ def test_apply_agrees_with_the_table(phase: Phase, action: Action, now: int) -> 
 
 def test_times_are_those_observed() -> None:
     """U-106: startTime and endTime come from where the command ran; clocks that differ can't put them in disorder."""
-    done = apply(job(Phase.QUEUED), Action.COMPLETE, 9000, started=3000, ended=4000, results=(RESULT,))
-    assert (done.started, done.ended, done.results) == (3000, 4000, (RESULT,))
+    completed = apply(job(Phase.QUEUED), Action.COMPLETE, 9000, started=3000, ended=4000, results=(RESULT,))
+    assert (completed.started, completed.ended, completed.results) == (3000, 4000, (RESULT,))
     early = apply(job(Phase.QUEUED), Action.COMPLETE, 9000, started=10, ended=20)
     assert early.created <= (early.started or 0) <= (early.ended or 0)
 
 
 def test_archive_drops_results() -> None:
     """U-100 ARCHIVED: results are deleted, the rest is kept."""
-    kept = apply(job(Phase.ERROR, results=(RESULT,), error=ErrorSummary("no")), Action.ARCHIVE, 5000)
-    assert kept.results == () and kept.error is not None
+    archived = apply(job(Phase.ERROR, results=(RESULT,), error=ErrorSummary("no")), Action.ARCHIVE, 5000)
+    assert archived.results == () and archived.error is not None
 
 
 def test_requeue_keeps_the_place_in_the_queue() -> None:
     """A job whose attempt was lost goes to where it stood, and has not started."""
-    again = apply(job(Phase.EXECUTING, queued=1200, started=1500), Action.REQUEUE, 9000)
-    assert (again.queued, again.started, again.phase) == (1200, None, Phase.QUEUED)
+    requeued = apply(job(Phase.EXECUTING, queued=1200, started=1500), Action.REQUEUE, 9000)
+    assert (requeued.queued, requeued.started, requeued.phase) == (1200, None, Phase.QUEUED)

@@ -38,24 +38,24 @@ class Uws:
             self.http.delete(job)
         self.http.close()
 
-    def request(self, method: str, url: str, **more: Any) -> httpx2.Response:
+    def request(self, method: str, url: str, **options: Any) -> httpx2.Response:
         """One request; XML that comes back must be valid against our schemas."""
-        answer = self.http.request(method, url, **more)
+        answer = self.http.request(method, url, **options)
         kind = answer.headers.get("content-type", "")
         if method != "HEAD" and kind.startswith("text/xml") and answer.content:
             validate(answer.content)
             official.validate(answer.content)
         return answer
 
-    def get(self, url: str, **more: Any) -> httpx2.Response:
-        return self.request("GET", url, **more)
+    def get(self, url: str, **options: Any) -> httpx2.Response:
+        return self.request("GET", url, **options)
 
-    def post(self, url: str, data: dict[str, Any] | None = None, **more: Any) -> httpx2.Response:
-        return self.request("POST", url, data=data, **more)
+    def post(self, url: str, data: dict[str, Any] | None = None, **options: Any) -> httpx2.Response:
+        return self.request("POST", url, data=data, **options)
 
-    def create(self, data: dict[str, Any] | None = None, **more: Any) -> str:
+    def create(self, data: dict[str, Any] | None = None, **options: Any) -> str:
         """A new job's URL; the answer must be a 303 (U-021, U-120)."""
-        answer = self.post(self.jobs, data, **more)
+        answer = self.post(self.jobs, data, **options)
         assert answer.status_code == 303, answer.text
         job = answer.headers["location"]
         self.made.append(job)
@@ -76,10 +76,10 @@ class Uws:
 
     def wait(self, job: str, *phases: str, timeout: float = 240) -> str:
         """Until the job is in one of the phases (by default: has ended)."""
-        wanted = phases or ("COMPLETED", "ERROR", "ABORTED")
+        targets = phases or ("COMPLETED", "ERROR", "ABORTED")
         deadline = time.monotonic() + timeout
-        while (phase := self.phase(job)) not in wanted:
-            assert time.monotonic() < deadline, f"still {phase}, not {wanted}"
+        while (phase := self.phase(job)) not in targets:
+            assert time.monotonic() < deadline, f"still {phase}, not {targets}"
             self.get(f"{job}?WAIT=2&PHASE={phase}")
         return phase
 
@@ -91,8 +91,8 @@ class Uws:
 
 def text(document: Any, name: str) -> str | None:
     """The text of a child of a job document; None if it is nil or absent."""
-    found = document.find(UWS + name)
-    return None if found is None or found.get(NIL) == "true" else found.text
+    element = document.find(UWS + name)
+    return None if element is None or element.get(NIL) == "true" else element.text
 
 
 def job_id(job: str) -> str:

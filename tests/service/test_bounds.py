@@ -72,12 +72,12 @@ def test_jobs_beyond_the_running_quota_wait(server: Server) -> None:
         thread.join()
     with http_of("ada") as ada, http_of("eve") as eve:
         assert len(jobs) == 4
-        other = eve.post(f"{server.url}/probe/async", data={"PHASE": "RUN"}).headers["location"]
+        other_job = eve.post(f"{server.url}/probe/async", data={"PHASE": "RUN"}).headers["location"]
         words = ""
         while "1 of your jobs run" not in words and any(ada.get(f"{job}/phase").text == "QUEUED" for job in jobs):
             words += "".join(ada.get(job).text for job in jobs)
         assert "1 of your jobs run" in words
-        _, other_end = span(eve, other)
+        _, other_end = span(eve, other_job)
         spans = sorted(span(ada, job) for job in jobs)
     assert all(first[1] <= second[0] for first, second in itertools.pairwise(spans)), spans
     assert other_end < spans[-1][0]
@@ -100,7 +100,7 @@ class Upload:
         )
         self.socket.sendall(head.encode())
         self._chunk(b'--b\r\nContent-Disposition: form-data; name="FILE"; filename="f"\r\n\r\n')
-        self.sent = 0
+        self.sent_bytes = 0
 
     def _chunk(self, data: bytes) -> None:
         self.socket.sendall(b"%x\r\n%s\r\n" % (len(data), data))
@@ -110,7 +110,7 @@ class Upload:
         try:
             for _ in range(size // 50_000):
                 self._chunk(b"x" * 50_000)
-                self.sent += 50_000
+                self.sent_bytes += 50_000
         except OSError:
             return False
         return True
@@ -154,17 +154,17 @@ def _files(server: Server) -> list[Path]:
 def test_an_upload_beyond_the_quota_is_stopped(server: Server) -> None:
     """Not after it has come, but while it comes; nothing is left of it."""
     upload = Upload(server, "ben")
-    while upload.sent < 100 * MB and upload.send(MB // 2) and not upload.answered():
+    while upload.sent_bytes < 100 * MB and upload.send(MB // 2) and not upload.answered():
         pass
-    assert upload.sent < 20 * MB
+    assert upload.sent_bytes < 20 * MB
     assert upload.answer().startswith("HTTP/1.1 403 ")
     upload.socket.close()
     with http_of("ben") as http:
         fits = http.post(f"{server.url}/probe/async", files={"FILE": ("f", b"x" * (MB - 1000))})
         assert fits.status_code == 303, fits.text
         job = fits.headers["location"]
-        more = http.post(f"{job}/parameters", files={"FILE": ("g", b"x" * 2000)})
-        assert (more.status_code == 403 and "quota" in more.text.lower()) or "allowed" in more.text
+        response = http.post(f"{job}/parameters", files={"FILE": ("g", b"x" * 2000)})
+        assert (response.status_code == 403 and "quota" in response.text.lower()) or "allowed" in response.text
         assert http.delete(job).status_code == 303
 
 
@@ -181,13 +181,13 @@ def test_uploads_on_their_way_count(server: Server) -> None:
     while True:
         third = Upload(server, "ben")
         third.send(900_000)
-        said = third.finish()
+        response = third.finish()
         third.socket.close()
-        if said.startswith("HTTP/1.1 303 "):
+        if response.startswith("HTTP/1.1 303 "):
             break
-        assert time.monotonic() < end, said
+        assert time.monotonic() < end, response
         time.sleep(0.2)
-    location = next(line.partition(": ")[2] for line in said.splitlines() if line.lower().startswith("location: "))
+    location = next(line.partition(": ")[2] for line in response.splitlines() if line.lower().startswith("location: "))
     with http_of("ben") as http:
         assert http.delete(location).status_code == 303
 

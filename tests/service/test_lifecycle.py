@@ -20,22 +20,24 @@ def instant(seconds: float) -> str:
 
 def test_creation_forms(uws: Uws) -> None:
     """U-120, U-122, U-125, D-004, D-010: urlencoded, multipart, and an empty POST make the same job."""
-    one = uws.create({"SECONDS": "1", "TAG": "é<&>"})
+    job = uws.create({"SECONDS": "1", "TAG": "é<&>"})
     two = uws.create(None, files=[("SECONDS", (None, b"1")), ("TAG", (None, "é<&>".encode()))])
-    shown = [[(p.get("id"), p.text) for p in uws.document(job).find(UWS + "parameters")] for job in (one, two)]
-    assert shown[0] == shown[1] == [("SECONDS", "1"), ("TAG", "é<&>")]
+    parameter_lists = [
+        [(p.get("id"), p.text) for p in uws.document(job).find(UWS + "parameters")] for job in (job, two)
+    ]
+    assert parameter_lists[0] == parameter_lists[1] == [("SECONDS", "1"), ("TAG", "é<&>")]
     empty = uws.create()
     assert uws.phase(empty) == "PENDING"  # U-104
     assert uws.document(empty).find(UWS + "parameters") is not None
 
 
-@pytest.mark.parametrize("where", ["body", "query", "multipart"])
+@pytest.mark.parametrize("place", ["body", "query", "multipart"])
 @pytest.mark.parametrize("spelling", ["PHASE", "phase"])
-def test_run_at_creation(uws: Uws, where: str, spelling: str) -> None:
+def test_run_at_creation(uws: Uws, place: str, spelling: str) -> None:
     """U-105, U-123, D-020: PHASE=RUN in the body or the query; it is no parameter, and PENDING is never seen."""
-    if where == "body":
+    if place == "body":
         job = uws.create({spelling: "RUN", "SECONDS": "0"})
-    elif where == "query":
+    elif place == "query":
         answer = uws.post(f"{uws.jobs}?{spelling}=RUN", {"SECONDS": "0"})
         job = answer.headers["location"]
         assert "?" not in job
@@ -117,16 +119,16 @@ def test_abort_queued(uws: Uws) -> None:
     assert "waiting for a free slot" in info and "jobinfo" in info  # U-087
     assert uws.post(f"{job}/phase", {"PHASE": "ABORT"}).status_code == 303
     assert uws.phase(job) == "ABORTED"
-    for one in busy:
-        uws.post(f"{one}/phase", {"PHASE": "ABORT"})
+    for job in busy:
+        uws.post(f"{job}/phase", {"PHASE": "ABORT"})
     assert uws.wait(ahead) == "COMPLETED"
 
 
-@pytest.mark.parametrize("how", ["DELETE", "ACTION", "action"])
-def test_delete(uws: Uws, how: str) -> None:
+@pytest.mark.parametrize("method", ["DELETE", "ACTION", "action"])
+def test_delete(uws: Uws, method: str) -> None:
     """U-023, U-024, U-058, U-130, U-131: 303 to the list (whole, without LAST), then 404."""
     job = uws.create()
-    answer = uws.request("DELETE", job) if how == "DELETE" else uws.post(job, {how: "DELETE"})
+    answer = uws.request("DELETE", job) if method == "DELETE" else uws.post(job, {method: "DELETE"})
     assert answer.status_code == 303 and answer.headers["location"] == uws.jobs
     assert uws.get(job).status_code == 404 and uws.get(f"{job}/phase").status_code == 404
 
@@ -156,13 +158,13 @@ def test_posting_to_the_job(uws: Uws) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "given"), [("7", "7"), ("10.0", "10"), ("0", "60"), ("99999999999", "60"), ("60", "60")]
+    ("requested", "expected"), [("7", "7"), ("10.0", "10"), ("0", "60"), ("99999999999", "60"), ("60", "60")]
 )
-def test_duration(uws: Uws, asked: str, given: str) -> None:
+def test_duration(uws: Uws, requested: str, expected: str) -> None:
     """U-029, U-136, U-139: clamped to what the application allows; 0 means without limit, so the limit."""
     job = uws.create()
-    assert uws.post(f"{job}/executionduration", {"EXECUTIONDURATION": asked}).status_code == 303
-    assert uws.get(f"{job}/executionduration").text == given
+    assert uws.post(f"{job}/executionduration", {"EXECUTIONDURATION": requested}).status_code == 303
+    assert uws.get(f"{job}/executionduration").text == expected
 
 
 @pytest.mark.parametrize("value", ["-1", "abc", "", "1e", "NaN", "inf", "1 2"])
@@ -185,12 +187,12 @@ def test_duration_exceeded(uws: Uws) -> None:
 def test_destruction_is_set_and_clamped(uws: Uws) -> None:
     """U-031, U-134, U-135, C-33: kept to the millisecond, with or without Z and fraction; clamped to the longest."""
     job = uws.create()
-    wanted = instant(3600)
-    for form in (wanted, wanted[:-1], wanted[:-1] + "000Z", wanted.replace("T", " ")):
+    expected = instant(3600)
+    for form in (expected, expected[:-1], expected[:-1] + "000Z", expected.replace("T", " ")):
         assert uws.post(f"{job}/destruction", {"DESTRUCTION": form}).status_code == 303, form
-        assert uws.get(f"{job}/destruction").text == wanted
+        assert uws.get(f"{job}/destruction").text == expected
     assert uws.post(f"{job}/destruction", {"DESTRUCTION": "9999-12-31T00:00:00Z"}).status_code == 303
-    assert wanted < uws.get(f"{job}/destruction").text < instant(7300)
+    assert expected < uws.get(f"{job}/destruction").text < instant(7300)
     for bad in ("tomorrow", "", "2026-13-01T00:00:00Z", "2030-01-01T00:00:00+01:00", "5"):
         answer = uws.post(f"{job}/destruction", {"DESTRUCTION": bad})
         assert answer.status_code == 400 and answer.text.strip(), bad
@@ -198,13 +200,13 @@ def test_destruction_is_set_and_clamped(uws: Uws) -> None:
 
 def test_destruction_comes(uws: Uws) -> None:
     """U-054, U-133: at its time the job is archived (results gone) or deleted, whatever it was doing."""
-    done = uws.create({"PHASE": "RUN"})
-    uws.wait(done)
+    ended_job = uws.create({"PHASE": "RUN"})
+    uws.wait(ended_job)
     running = uws.create({"SECONDS": "60", "PHASE": "RUN"})
     uws.wait(running, "EXECUTING")
-    for job in (done, running):
+    for job in (ended_job, running):
         assert uws.post(f"{job}/destruction", {"DESTRUCTION": instant(-5)}).status_code == 303
-    for job in (done, running):
+    for job in (ended_job, running):
         deadline = time.monotonic() + 180
         while uws.phase(job) != "ARCHIVED":
             assert time.monotonic() < deadline
@@ -337,14 +339,14 @@ def test_owners(server: Server) -> None:
         alice.wait(job)
         assert text(alice.document(job), "ownerId") == "alice" == alice.get(f"{job}/owner").text
         children = ("phase", "results", "results/result", "parameters", "parameters/SECONDS", "owner", "quote")
-        for other in (bob, nobody):
+        for stranger in (bob, nobody):
             for url in (job, *(f"{job}/{child}" for child in (*children, "error", "logs/stdout", "destruction"))):
-                assert other.get(url).status_code == 403, url
-            assert other.get(job + "?WAIT=5").status_code == 403
+                assert stranger.get(url).status_code == 403, url
+            assert stranger.get(job + "?WAIT=5").status_code == 403
             for child in ("phase", "destruction", "executionduration", "parameters"):
-                assert other.post(f"{job}/{child}", {"PHASE": "ABORT"}).status_code in (400, 403)
-            assert other.post(job, {"ACTION": "DELETE"}).status_code == 403
-            assert other.request("DELETE", job).status_code == 403
-            assert job_id(job) not in [ref.get("id") for ref in other.listed()]
+                assert stranger.post(f"{job}/{child}", {"PHASE": "ABORT"}).status_code in (400, 403)
+            assert stranger.post(job, {"ACTION": "DELETE"}).status_code == 403
+            assert stranger.request("DELETE", job).status_code == 403
+            assert job_id(job) not in [ref.get("id") for ref in stranger.listed()]
         assert [ref.get("id") for ref in alice.listed("?LAST=1")] == [job_id(job)]
         assert alice.phase(job) == "COMPLETED"

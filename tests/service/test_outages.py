@@ -96,7 +96,7 @@ def test_full_disk(tmp_path: Path) -> None:
             jobs = f"{server.url}/sleep/async"
             answer = http.post(jobs, files={"f": ("f", b"x" * 5_000_000)})
             assert answer.status_code == 507 and "full" in answer.text, answer.text
-            assert not [one for one in small.rglob("*") if one.is_file() and one.stat().st_size]
+            assert not [path for path in small.rglob("*") if path.is_file() and path.stat().st_size]
             assert http.post(jobs, files={"f": ("f", b"x" * 100_000)}).status_code == 303
     finally:
         server.stop()

@@ -78,8 +78,8 @@ def test_no_change_after_pending(uws: Uws) -> None:
     assert uws.post(f"{job}/parameters", {"SECONDS": "9"}).status_code == 403
     assert uws.request("PUT", f"{job}/parameters/SECONDS", content=b"9").status_code == 403
     assert parameters(uws, job) == [("SECONDS", "0")]
-    other = uws.create()
-    assert uws.post(f"{other}/parameters", {"PHASE": "RUN"}).status_code == 400
+    other_job = uws.create()
+    assert uws.post(f"{other_job}/parameters", {"PHASE": "RUN"}).status_code == 400
 
 
 def test_upload(uws: Uws) -> None:
@@ -87,11 +87,11 @@ def test_upload(uws: Uws) -> None:
     data = bytes(range(256)) * 100
     files = {"first": ("a.bin", data), "second": ("../../etc/passwd", b"x", "text/csv")}
     job = uws.create({"UPLOAD": "t1,param:first;t2,param:second"}, files=files)
-    shown = {p.get("id"): p for p in uws.document(job).find(UWS + "parameters")}
-    assert shown["UPLOAD"].text == "t1,param:first;t2,param:second"
+    elements = {p.get("id"): p for p in uws.document(job).find(UWS + "parameters")}
+    assert elements["UPLOAD"].text == "t1,param:first;t2,param:second"
     for name, content in (("first", data), ("second", b"x")):
-        assert shown[name].get("byReference") == "true" and shown[name].text == f"{job}/parameters/{name}"
-        answer = uws.get(shown[name].text)
+        assert elements[name].get("byReference") == "true" and elements[name].text == f"{job}/parameters/{name}"
+        answer = uws.get(elements[name].text)
         assert answer.content == content and answer.headers["x-content-type-options"] == "nosniff"
     uws.run(job)
     assert uws.wait(job) == "COMPLETED"
@@ -235,7 +235,7 @@ def test_refused_uploads(uws: Uws, server: Server) -> None:
     depot = server.folder / "data" / "depot"
 
     def stored() -> set[str]:
-        return {str(one) for one in depot.rglob("*") if one.is_file()}
+        return {str(job) for job in depot.rglob("*") if job.is_file()}
 
     before, jobs = stored(), len(uws.listed())
     cases = [
@@ -246,8 +246,8 @@ def test_refused_uploads(uws: Uws, server: Server) -> None:
         (400, {"data": {"a": "1"}, "files": [("a", ("a", b"x"))]}),
         (413, {"files": [(f"f{n}", ("f", b"x")) for n in range(51)]}),
     ]
-    for status, more in cases:
-        answer = uws.request("POST", uws.jobs, **more)
+    for status, options in cases:
+        answer = uws.request("POST", uws.jobs, **options)
         assert answer.status_code == status, answer.text
     assert stored() == before and len(uws.listed()) == jobs
 
@@ -332,7 +332,7 @@ def test_capabilities_and_availability(uws: Uws) -> None:
     answer = uws.get(f"{uws.base}/capabilities")
     assert answer.headers["last-modified"]
     document = etree.fromstring(answer.content)
-    urls = {one.get("standardID"): one.findtext(".//accessURL") for one in document}
+    urls = {job.get("standardID"): job.findtext(".//accessURL") for job in document}
     assert urls["ivo://ivoa.net/std/UWS#rest-1.1"] == uws.jobs
     assert urls["ivo://ivoa.net/std/VOSI#availability"] == f"{uws.base}/availability"
     assert all(url.startswith(uws.base + "/") for url in urls.values() if url)
@@ -351,30 +351,30 @@ def key(request: pytest.FixtureRequest, server: Server) -> Iterator[dict[str, st
 def test_idempotency(uws: Uws, key: dict[str, str]) -> None:
     """The same key and request give the same job; another request with that key is refused; keys are the owner's."""
     body = {"SECONDS": "1", "TAG": "x"}
-    one = uws.create(body, headers=key)
-    assert uws.create(body, headers=key) == one
+    job = uws.create(body, headers=key)
+    assert uws.create(body, headers=key) == job
     assert uws.post(uws.jobs, {"SECONDS": "2"}, headers=key).status_code == 422
     with Uws(uws.root, user="carol") as carol:
-        assert carol.create(body, headers=key) != one
+        assert carol.create(body, headers=key) != job
     assert uws.post(uws.jobs, body, headers={"idempotency-key": "x" * 300}).status_code == 400
 
 
 def test_idempotency_with_files(uws: Uws, key: dict[str, str]) -> None:
     """The content of files counts; the copies of a repeated request are removed."""
-    one = uws.create({}, files={"f": ("f", b"1")}, headers=key)
-    assert uws.create({}, files={"f": ("f", b"1")}, headers=key) == one
+    job = uws.create({}, files={"f": ("f", b"1")}, headers=key)
+    assert uws.create({}, files={"f": ("f", b"1")}, headers=key) == job
     assert uws.post(uws.jobs, {}, files={"f": ("f", b"2")}, headers=key).status_code == 422
-    assert uws.get(f"{one}/parameters/f").content == b"1"
-    assert json.loads(uws.get(one, headers={"accept": "application/json"}).content)["jobId"] == job_id(one)
+    assert uws.get(f"{job}/parameters/f").content == b"1"
+    assert json.loads(uws.get(job, headers={"accept": "application/json"}).content)["jobId"] == job_id(job)
 
 
 def test_what_a_page_s_form_left_empty(uws: Uws) -> None:
     """A browser sends every field; those that its user left empty are not given, a program's empty values are."""
     browser = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
     form = {"TAG": "", "SECONDS": "2", "OUTPUT": "", "EXECUTIONDURATION": "", "RUNID": ""}
-    made = uws.create(form, headers=browser)
-    assert parameters(uws, made) == [("SECONDS", "2")]
-    assert text(uws.document(made), "runId") is None
+    job = uws.create(form, headers=browser)
+    assert parameters(uws, job) == [("SECONDS", "2")]
+    assert text(uws.document(job), "runId") is None
     assert parameters(uws, uws.create({"TAG": "", "SECONDS": "2"})) == [("TAG", None), ("SECONDS", "2")]
 
 
@@ -384,8 +384,8 @@ def test_values_that_come_little_by_little(uws: Uws) -> None:
     for number in range(5):
         words = {f"Z{number}-{part}": "x" * 1_000_000 for part in range(3)}
         assert uws.post(f"{job}/parameters", words).status_code == 303
-    more = uws.post(f"{job}/parameters", {"Z": "x" * 1_000_000, "Y": "x" * 1_000_000})
-    assert more.status_code == 413 and "bytes together" in more.text
+    options = uws.post(f"{job}/parameters", {"Z": "x" * 1_000_000, "Y": "x" * 1_000_000})
+    assert options.status_code == 413 and "bytes together" in options.text
     assert uws.http.put(f"{job}/parameters/TAG", content=b"y" * 1_000_000).status_code == 303
     assert uws.http.put(f"{job}/parameters/Z0-0", content=b"y" * 1_048_576).status_code == 303
     assert uws.post(f"{job}/parameters", {"Z": "x" * 1_000_000}).status_code == 413

@@ -85,17 +85,17 @@ async def test_a_job_that_runs_is_stopped_first(store: Store, depot: Depot) -> N
     """U-133: an archived job must have ended; nothing is removed under a command that still runs."""
     running = attempt(state=AttemptState.RUNNING)
     await store.create(job("a", phase=Phase.EXECUTING), actor="me", attempt=running)
-    one = reaper(store, depot)
+    cleaner = reaper(store, depot)
     for _ in range(2):
-        await one.reap()
-        await one.sweep()
+        await cleaner.reap()
+        await cleaner.sweep()
         stopped = await store.get("a")
         assert stopped is not None and stopped.phase is Phase.ABORTED and stopped.error is not None
         assert [attempt.wanted for attempt in await store.attempts.of("a")] == [False]
         assert await depot.head("jobs/a/results/r") is not None
     await store.attempts.save(replace(running, state=AttemptState.CLOSED, ended=NOW))
-    await one.reap()
-    await one.sweep()
+    await cleaner.reap()
+    await cleaner.sweep()
     archived = await store.get("a")
     assert archived is not None and archived.phase is Phase.ARCHIVED
     assert await depot.head("jobs/a/results/r") is None
@@ -112,12 +112,12 @@ def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Depot
 
     def opened() -> Depot:
         if request.param == "folder":
-            made = Depot.open(str(tmp_path / "shared"))
+            depot = Depot.open(str(tmp_path / "shared"))
         else:
             server: S3Server = request.getfixturevalue("s3")
-            made = Depot.open(server.url_of(f"reaper-{id(tmp_path)}"), access_key_id=KEY, secret_access_key=SECRET)
-        made.renewal = renewal(1)
-        return made
+            depot = Depot.open(server.url_of(f"reaper-{id(tmp_path)}"), access_key_id=KEY, secret_access_key=SECRET)
+        depot.renewal = renewal(1)
+        return depot
 
     return opened
 
@@ -136,18 +136,18 @@ async def searched(reaper: Reaper, seconds: float) -> None:
 
 async def test_a_form_that_is_open_in_another_process(store: Store, shared: Callable[[], Depot]) -> None:
     """Its files stay, however much older than an orphan they get; they go once nobody is there any more."""
-    theirs = shared()
+    other_depot = shared()
     job_id = new_id(now_ms() - 3_600_000)
-    one = searching(store, shared())
-    async with theirs.held(f"jobs/{job_id}/uploads/x") as begin:
+    cleaner = searching(store, shared())
+    async with other_depot.held(f"jobs/{job_id}/uploads/x") as begin:
         begin()
-        await theirs.put(f"jobs/{job_id}/uploads/x-0", content(), max_size=100)
-        await searched(one, 5)
-        assert await theirs.head(f"jobs/{job_id}/uploads/x-0") is not None
+        await other_depot.put(f"jobs/{job_id}/uploads/x-0", content(), max_size=100)
+        await searched(cleaner, 5)
+        assert await other_depot.head(f"jobs/{job_id}/uploads/x-0") is not None
     end = time.monotonic() + 60
-    while await theirs.head(f"jobs/{job_id}/uploads/x-0") is not None:  # its process was killed
+    while await other_depot.head(f"jobs/{job_id}/uploads/x-0") is not None:  # its process was killed
         assert time.monotonic() < end
-        await searched(one, 0.5)
+        await searched(cleaner, 0.5)
 
 
 async def test_a_clock_that_jumps(store: Store, shared: Callable[[], Depot]) -> None:
@@ -155,7 +155,7 @@ async def test_a_clock_that_jumps(store: Store, shared: Callable[[], Depot]) -> 
     depot = shared()
     job_id = new_id(now_ms() - 1000)
     ahead = 0
-    one = searching(store, shared(), clock=lambda: now_ms() + ahead)
+    cleaner = searching(store, shared(), clock=lambda: now_ms() + ahead)
     async with depot.held(f"jobs/{job_id}/uploads/x") as begin:
         begin()
         await depot.put(f"jobs/{job_id}/uploads/x-0", content(), max_size=100)
@@ -164,7 +164,7 @@ async def test_a_clock_that_jumps(store: Store, shared: Callable[[], Depot]) -> 
                 for path in (depot.folder / "jobs" / job_id).rglob("*"):
                     os.utime(path, (time.time() - YEAR,) * 2)
                 os.utime(depot.folder / "jobs" / job_id, (time.time() - YEAR,) * 2)
-            await searched(one, 3)
+            await searched(cleaner, 3)
             assert await depot.head(f"jobs/{job_id}/uploads/x-0") is not None
 
 
@@ -172,8 +172,8 @@ async def test_young_objects_of_an_old_id(store: Store, shared: Callable[[], Dep
     """What counts is when the object was written, not when its job's id was made."""
     depot = shared()
     job_id = new_id(now_ms() - YEAR)
-    one = searching(store, depot)
-    one.orphan_age = 3600
+    cleaner = searching(store, depot)
+    cleaner.orphan_age = 3600
     await depot.put(f"jobs/{job_id}/uploads/x-0", content(), max_size=100)
-    await searched(one, 3)
+    await searched(cleaner, 3)
     assert await depot.head(f"jobs/{job_id}/uploads/x-0") is not None

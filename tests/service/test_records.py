@@ -13,7 +13,7 @@ PAGE = {"accept": "text/html,application/xhtml+xml"}
 
 
 def notices(uws: Uws, job: str) -> list[str]:
-    return [one.text or "" for one in uws.document(job).iter(f"{INFO}notice")]
+    return [item.text or "" for item in uws.document(job).iter(f"{INFO}notice")]
 
 
 def test_a_misspelt_parameter_is_noted_with_a_guess(uws: Uws) -> None:
@@ -50,16 +50,19 @@ def test_standard_parameters_and_parts_of_uploads_are_known(uws: Uws) -> None:
 
 def test_many_unknown_parameters_make_few_notes(uws: Uws) -> None:
     job = uws.create({f"p{number}": "x" for number in range(50)} | {"q" * 256: "1"})
-    found = notices(uws, job)
-    assert len(found) == 11 and found[-1] == "41 more parameters are unknown here."
+    sentences = notices(uws, job)
+    assert len(sentences) == 11 and sentences[-1] == "41 more parameters are unknown here."
 
 
 def test_the_defaults_and_versions_of_a_run_are_recorded(uws: Uws) -> None:
     job = uws.create({"EXIT": "0", "TAG": "a", "PHASE": "RUN"})
     assert uws.wait(job) == "COMPLETED"
     document = uws.document(job)
-    assert {one.get("name"): one.text for one in document.iter(f"{INFO}default")} == {"SECONDS": "0", "OUTPUT": "10"}
-    versions = {one.get("of"): one.text for one in document.iter(f"{INFO}version")}
+    assert {item.get("name"): item.text for item in document.iter(f"{INFO}default")} == {
+        "SECONDS": "0",
+        "OUTPUT": "10",
+    }
+    versions = {item.get("of"): item.text for item in document.iter(f"{INFO}version")}
     assert versions.keys() == {"service", "application"}  # a local site runs no image
     assert versions["service"] == __version__ and (versions["application"] or "").startswith("sha256:")
     as_json = uws.get(job, headers=JSON).json()["jobInfo"]
@@ -75,7 +78,11 @@ def test_the_record_outlives_the_results(uws: Uws) -> None:
     uws.post(f"{job}/destruction", {"DESTRUCTION": "2020-01-01T00:00:00Z"})
     assert uws.wait(job, "ARCHIVED") == "ARCHIVED"
     assert notices(uws, job) == [GUESS]
-    assert {one.get("name") for one in uws.document(job).iter(f"{INFO}default")} == {"SECONDS", "EXIT", "OUTPUT"}
+    assert {item.get("name") for item in uws.document(job).iter(f"{INFO}default")} == {
+        "SECONDS",
+        "EXIT",
+        "OUTPUT",
+    }
 
 
 def test_an_application_can_refuse_unknown_parameters(server: Server) -> None:
@@ -87,6 +94,6 @@ def test_an_application_can_refuse_unknown_parameters(server: Server) -> None:
         assert sync.status_code == 400 and GUESS in sync.text
         job = uws.create({"seconds": "0", "RUNID": "mine", "PHASE": "RUN"})
         assert uws.wait(job) == "COMPLETED"
-        assert [one.text for one in uws.document(job).iter(f"{INFO}version") if one.get("of") == "application"] == [
+        assert [item.text for item in uws.document(job).iter(f"{INFO}version") if item.get("of") == "application"] == [
             "2.5"
         ]

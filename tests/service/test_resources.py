@@ -95,8 +95,8 @@ def test_document_and_children_agree(uws: Uws) -> None:
     for name, child in {**pairs, "quote": "quote", "ownerId": "owner"}.items():
         assert uws.get(f"{job}/{child}").text == (text(document, name) or ""), name
     parameters = etree.fromstring(uws.get(f"{job}/parameters").content)
-    inside = document.find(UWS + "parameters")
-    assert [(p.get("id"), p.text) for p in parameters] == [(p.get("id"), p.text) for p in inside]
+    embedded = document.find(UWS + "parameters")
+    assert [(p.get("id"), p.text) for p in parameters] == [(p.get("id"), p.text) for p in embedded]
 
 
 def test_both_slash_forms(uws: Uws) -> None:
@@ -202,17 +202,17 @@ def test_ranges(uws: Uws) -> None:
     job = uws.create({"OUTPUT": "1000", "PHASE": "RUN"})
     uws.wait(job)
     url = f"{job}/results/result"
-    whole = uws.get(url)
-    tag = whole.headers["etag"]
+    response = uws.get(url)
+    tag = response.headers["etag"]
     part = uws.get(url, headers={"range": "bytes=10-19"})
-    assert part.status_code == 206 and part.content == whole.content[10:20]
+    assert part.status_code == 206 and part.content == response.content[10:20]
     assert part.headers["content-range"] == "bytes 10-19/1000"
-    assert uws.get(url, headers={"range": "bytes=-5"}).content == whole.content[-5:]
-    assert uws.get(url, headers={"range": "bytes=990-"}).content == whole.content[990:]
+    assert uws.get(url, headers={"range": "bytes=-5"}).content == response.content[-5:]
+    assert uws.get(url, headers={"range": "bytes=990-"}).content == response.content[990:]
     assert uws.get(url, headers={"range": "bytes=2000-"}).status_code == 416
-    assert uws.get(url, headers={"range": "nonsense"}).content == whole.content
+    assert uws.get(url, headers={"range": "nonsense"}).content == response.content
     assert uws.get(url, headers={"if-none-match": tag}).status_code == 304
-    assert uws.get(url, headers={"range": "bytes=0-0", "if-range": '"other"'}).content == whole.content
+    assert uws.get(url, headers={"range": "bytes=0-0", "if-range": '"other"'}).content == response.content
     assert uws.request("HEAD", url).headers["content-length"] == "1000"
 
 

@@ -93,20 +93,20 @@ def test_sync_leaves_nothing(s3: S3Server, service: Server) -> None:
 def test_many_objects(s3: S3Server, service: Server) -> None:
     """A job with more objects than one page of a listing, or one request to delete, holds; another job stays."""
     with Uws(service.url, "sleep") as uws:
-        kept = uws.create(files={"f": ("f", b"kept")})
-        gone = uws.create(files={"f": ("f", b"x")})
+        kept_job = uws.create(files={"f": ("f", b"kept")})
+        deleted_job = uws.create(files={"f": ("f", b"x")})
         client = s3.client()
 
         def put(number: int) -> None:
-            client.put_object(Bucket=BUCKET, Key=f"{PREFIX}/jobs/{job_id(gone)}/results/r{number}", Body=b"")
+            client.put_object(Bucket=BUCKET, Key=f"{PREFIX}/jobs/{job_id(deleted_job)}/results/r{number}", Body=b"")
 
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(put, range(1005)))
-        assert len(jobs_of(s3, job_id(gone))) == 1006
-        assert uws.request("DELETE", gone).status_code == 303
-        until(lambda: jobs_of(s3, job_id(gone)) == [])
-        assert len(jobs_of(s3, job_id(kept))) == 1
-        assert uws.get(f"{kept}/parameters/f").content == b"kept"
+        assert len(jobs_of(s3, job_id(deleted_job))) == 1006
+        assert uws.request("DELETE", deleted_job).status_code == 303
+        until(lambda: jobs_of(s3, job_id(deleted_job)) == [])
+        assert len(jobs_of(s3, job_id(kept_job))) == 1
+        assert uws.get(f"{kept_job}/parameters/f").content == b"kept"
 
 
 def test_refused_upload_leaves_nothing(s3: S3Server, service: Server) -> None:
@@ -136,14 +136,14 @@ def test_orphans(s3: S3Server, service: Server) -> None:
         job = uws.create(files={"f": ("f", b"kept")})
         for key in keys.values():
             client.put_object(Bucket=BUCKET, Key=key, Body=b"x")
-        elsewhere = f"{PREFIX}-of-another/jobs/{old}/uploads/x"
-        client.put_object(Bucket=BUCKET, Key=elsewhere, Body=b"x")
+        foreign_key = f"{PREFIX}-of-another/jobs/{old}/uploads/x"
+        client.put_object(Bucket=BUCKET, Key=foreign_key, Body=b"x")
         until(lambda: jobs_of(s3, old) == [])
         time.sleep(2.5)  # the job is older than two seconds now, and a search or two have passed by it
         assert len(jobs_of(s3, job_id(job))) == 1
         assert len(jobs_of(s3, young)) == 1 and len(jobs_of(s3, "not-a-job")) == 1
-        assert s3.keys(elsewhere) == [elsewhere]
-        for key in (keys[young], keys["not-a-job"], elsewhere):
+        assert s3.keys(foreign_key) == [foreign_key]
+        for key in (keys[young], keys["not-a-job"], foreign_key):
             client.delete_object(Bucket=BUCKET, Key=key)
 
 

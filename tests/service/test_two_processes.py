@@ -99,10 +99,10 @@ class Pair:
         return str(answer.text)
 
 
-def until(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
+def until(condition: Callable[[], object], description: str, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, f"waited {seconds} s for {what}"
+        assert time.monotonic() < end, f"waited {seconds} s for {description}"
         time.sleep(0.1)
 
 
@@ -128,8 +128,10 @@ def test_each_command_runs_once(pair: Pair) -> None:
     assert "does not drive the site" in log and str(pair.folder / "first/data/work/local") in log
     metrics = [pair.http.get(f"{server.url}/metrics").text for server in (pair.first, pair.second)]
     assert ['uws_site_leader{site="local"} 1.0' in text for text in metrics] == [True, False]
-    told = json.loads(pair.command("sites", "--json").stdout)
-    assert [(one["state"], one["folder"]) for one in told] == [("driven", str(pair.folder / "first/data/work/local"))]
+    sites = json.loads(pair.command("sites", "--json").stdout)
+    assert [(site["state"], site["folder"]) for site in sites] == [
+        ("driven", str(pair.folder / "first/data/work/local"))
+    ]
 
 
 def test_the_owner_is_killed_and_comes_back(pair: Pair) -> None:

@@ -26,7 +26,7 @@ async def store(url: str) -> AsyncIterator[Store]:
 
 
 @pytest.fixture
-async def other(store: Store, url: str) -> AsyncIterator[Store]:
+async def peer(store: Store, url: str) -> AsyncIterator[Store]:
     """A second store on the same database, as another process would have it."""
     opened = await Store.open(url)
     yield opened

@@ -9,15 +9,15 @@ from uws_service.domain.job import ErrorSummary, Job, Parameter, Phase, Result
 from uws_service.domain.jobinfo import JobInfo
 
 
-def job(job_id: str = "a", **more: Any) -> Job:
+def job(job_id: str = "a", **fields: Any) -> Job:
     """A small job of the anonymous user."""
     values = {"application": "app", "owner": None, "phase": Phase.PENDING, "created": 1000, "duration": 60}
-    return Job(**{"id": job_id, **values, "destruction": 9000, **more})
+    return Job(**{"id": job_id, **values, "destruction": 9000, **fields})
 
 
-def attempt(job_id: str = "a", number: int = 1, **more: Any) -> Attempt:
+def attempt(job_id: str = "a", number: int = 1, **fields: Any) -> Attempt:
     """An attempt that waits at the site `local`."""
-    return Attempt(job_id, number, **{"site": "local", "application": "app", "owner": "", "created": 1000, **more})
+    return Attempt(job_id, number, **{"site": "local", "application": "app", "owner": "", "created": 1000, **fields})
 
 
 FULL = job(
@@ -40,7 +40,7 @@ FULL = job(
 )
 """Every field has a value, some of them hard to store."""
 
-USED = attempt(
+CLOSED_ATTEMPT = attempt(
     "full",
     3,
     owner="Ω",

@@ -47,25 +47,25 @@ async def test_secrets(store: Store) -> None:
     assert first != await store.access.secret("other")
 
 
-def job(name: str, **more: object) -> Job:
-    made = Job(name, "probe", "alice", Phase.PENDING, created=1, duration=0, destruction=None)
-    return replace(made, **more)  # type: ignore[arg-type]
+def job(name: str, **fields: object) -> Job:
+    pending = Job(name, "probe", "alice", Phase.PENDING, created=1, duration=0, destruction=None)
+    return replace(pending, **fields)  # type: ignore[arg-type]
 
 
 async def test_shares(store: Store) -> None:
     """Of one job, until they end, are taken back, or the job is gone."""
-    one, _ = await store.create(job("one"), actor="alice")
+    owned, _ = await store.create(job("one"), actor="alice")
     await store.create(job("two"), actor="alice")
     share = Share("s1", "one", hashed("x"), None, "alice", 1000, 5000)
     await store.access.add_share(share, 1000)
     await store.access.add_share(Share("s2", "one", None, "/team", "alice", 1001, 9000), 1001)
     await store.access.add_share(Share("s3", "two", None, "/team", "alice", 1002, 9000), 1002)
-    assert [found.id for found in await store.access.shares("one", 2000)] == ["s1", "s2"]
+    assert [share.id for share in await store.access.shares("one", 2000)] == ["s1", "s2"]
     assert (await store.access.shares("one", 2000))[0] == share
-    assert [found.id for found in await store.access.shares("one", 5000)] == ["s2"]
+    assert [share.id for share in await store.access.shares("one", 5000)] == ["s2"]
     assert not await store.access.end_share("one", "s3")
     assert await store.access.end_share("two", "s3")
-    await store.delete(one, actor="alice")
+    await store.delete(owned, actor="alice")
     await store.access.add_share(Share("s4", "two", None, "/team", "alice", 1002, 9000), 1002)
     assert await store.access.shares("one", 2000) == []
 
@@ -73,14 +73,14 @@ async def test_shares(store: Store) -> None:
 async def test_holding(store: Store) -> None:
     """Jobs by phase, with the bytes of values, uploads and results, kept with each change."""
     upload = Parameter("F", "f", "key", "text/csv", 300)
-    made, _ = await store.create(job("one", parameters=(upload,)), actor="alice")
+    saved, _ = await store.create(job("one", parameters=(upload,)), actor="alice")
     await store.create(job("two"), actor="alice")
     await store.create(job("three", owner="bob"), actor="bob")
     await store.create(job("four", owner=None), actor="anonymous")
     assert await store.access.holding("alice") == {"PENDING": (2, 301)}
     assert await store.access.holding(None) == {"PENDING": (1, 0)}
     result = Result("result", "key", "text/plain", 700, "0")
-    done = replace(made, phase=Phase.COMPLETED, results=(result,))
-    await store.save(made, done, kind=EventKind.PHASE, actor="site")
+    ended = replace(saved, phase=Phase.COMPLETED, results=(result,))
+    await store.save(saved, ended, kind=EventKind.PHASE, actor="site")
     assert await store.access.holding("alice") == {"PENDING": (1, 0), "COMPLETED": (1, 1001)}
     assert await store.access.holding("nobody") == {}

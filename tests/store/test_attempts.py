@@ -16,11 +16,11 @@ S = AttemptState
 
 
 async def put(store: Store, *attempts: Attempt) -> None:
-    await asyncio.gather(*(store.attempts.save(one) for one in attempts))
+    await asyncio.gather(*(store.attempts.save(item) for item in attempts))
 
 
 async def chosen(store: Store, free: int, now: int = 5000, site: str = "local") -> list[str]:
-    return [one.job_id for one in await store.attempts.next_waiting(site, free, now)]
+    return [item.job_id for item in await store.attempts.next_waiting(site, free, now)]
 
 
 async def test_oldest_first(store: Store) -> None:
@@ -82,13 +82,13 @@ async def test_no_way_back(store: Store) -> None:
     """A writer that read an older row makes nothing wanted again, running less, or closed open."""
     await put(store, attempt(state=S.RUNNING, started=5))
     await put(store, attempt(state=S.SUBMITTED, submitted=4))
-    (one,) = await store.attempts.of("a")
-    assert one.state is S.RUNNING
-    await put(store, replace(one, wanted=False))
-    await put(store, replace(one, wanted=True))
-    (one,) = await store.attempts.of("a")
-    assert not one.wanted and one.state is S.RUNNING
-    closed = replace(one, state=S.CLOSED, ended=9, exit_code=3, reason="ExitCode", message="m")
+    (stored,) = await store.attempts.of("a")
+    assert stored.state is S.RUNNING
+    await put(store, replace(stored, wanted=False))
+    await put(store, replace(stored, wanted=True))
+    (stored,) = await store.attempts.of("a")
+    assert not stored.wanted and stored.state is S.RUNNING
+    closed = replace(stored, state=S.CLOSED, ended=9, exit_code=3, reason="ExitCode", message="m")
     await put(store, closed)
     await put(store, attempt(state=S.RUNNING, started=99, message="late"))
     assert await store.attempts.of("a") == [closed]
@@ -106,7 +106,7 @@ async def test_live_attempts(store: Store) -> None:
         attempt("closed", state=S.CLOSED, ended=1),
         attempt("elsewhere", state=S.RUNNING, site="other"),
     )
-    live = sorted(one.job_id for one in await store.attempts.live("local"))
+    live = sorted(item.job_id for item in await store.attempts.live("local"))
     assert live == ["running", "submitted", "taken back", "unwanted"]
 
 
@@ -120,29 +120,31 @@ async def test_usage(store: Store) -> None:
     expected = [("j1", 1), ("j2", 1), ("j2", 2), ("j2", 3), ("j3", 1), ("j4", 1)]
     for page in (1, 2, 3, 4, 1000):
         pages = [rows async for rows in store.attempts.usage(20, 40, page)]
-        assert [(one.job_id, one.number) for rows in pages for one in rows] == expected, page
+        assert [(item.job_id, item.number) for rows in pages for item in rows] == expected, page
         assert all(0 < len(rows) <= page for rows in pages)
     assert [rows async for rows in store.attempts.usage(41, 99)] == []
-    assert [one.job_id async for rows in store.attempts.usage(-5, 11) for one in rows] == ["j0"]
+    assert [item.job_id async for rows in store.attempts.usage(-5, 11) for item in rows] == ["j0"]
 
 
 async def test_accounts_outlive_the_job(store: Store) -> None:
     """Attempts stay when their job is deleted."""
-    made, _ = await store.create(job(), actor="me", attempt=attempt(state=S.CLOSED, ended=5))
-    await store.delete(made, actor="me")
-    assert [one.job_id async for rows in store.attempts.usage(0, 10) for one in rows] == ["a"]
+    saved, _ = await store.create(job(), actor="me", attempt=attempt(state=S.CLOSED, ended=5))
+    await store.delete(saved, actor="me")
+    assert [item.job_id async for rows in store.attempts.usage(0, 10) for item in rows] == ["a"]
 
 
-async def test_an_owner_with_a_limit(store: Store, other: Store) -> None:
+async def test_an_owner_with_a_limit(store: Store, peer: Store) -> None:
     """Its attempts wait for each other across all sites, and take no place in the queue from those of others."""
-    mine = [attempt(f"mine{n}", owner="me", owner_slots=2, created=n) for n in range(4)]
-    await put(store, *mine, attempt("theirs", owner="them", created=9))
+    attempts = [attempt(f"mine{n}", owner="me", owner_slots=2, created=n) for n in range(4)]
+    await put(store, *attempts, attempt("theirs", owner="them", created=9))
     await put(store, attempt("busy", owner="me", site="elsewhere", state=S.RUNNING))
     assert await chosen(store, 9) == ["mine0", "theirs"]
-    assert await store.attempts.begin(mine[0], 5)
+    assert await store.attempts.begin(attempts[0], 5)
     assert await chosen(store, 9) == ["theirs"]
-    assert not await store.attempts.begin(mine[1], 5)
+    assert not await store.attempts.begin(attempts[1], 5)
     await put(store, attempt("busy", owner="me", site="elsewhere", state=S.CLOSED))
-    begun = await asyncio.gather(*((store, other)[n % 2].attempts.begin(one, 5) for n, one in enumerate(mine[1:], 1)))
-    assert sorted(begun) == [False, False, True]  # never more, however many begin at once
+    results = await asyncio.gather(
+        *((store, peer)[n % 2].attempts.begin(item, 5) for n, item in enumerate(attempts[1:], 1))
+    )
+    assert sorted(results) == [False, False, True]  # never more, however many begin at once
     assert await store.attempts.at_work("me") == 2

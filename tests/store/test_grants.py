@@ -19,8 +19,8 @@ GRANT = Grant(JOB, "0", "first", expires=2000, renew=1000)
 
 
 async def started(store: Store) -> Job:
-    made = replace(samples.job(JOB), phase=Phase.QUEUED)
-    job, _ = await store.create(made, actor="me", grants=(GRANT, replace(GRANT, target="1", renew=5000)))
+    saved = replace(samples.job(JOB), phase=Phase.QUEUED)
+    job, _ = await store.create(saved, actor="me", grants=(GRANT, replace(GRANT, target="1", renew=5000)))
     return job
 
 
@@ -35,7 +35,7 @@ async def test_one_renews(store: Store) -> None:
     assert await store.grants.put(GRANT, after)
     assert not await store.grants.put(GRANT, after)  # who came too late changes nothing
     assert not await store.grants.take(GRANT, 2000, 3000)
-    assert [one.locked for one in await store.grants.of(JOB)] == ["second", "first"]
+    assert [grant.locked for grant in await store.grants.of(JOB)] == ["second", "first"]
 
 
 @pytest.mark.parametrize("phase", [Phase.COMPLETED, Phase.ERROR, Phase.ABORTED])
@@ -55,8 +55,8 @@ async def test_they_go_with_a_deleted_job(store: Store) -> None:
 
 async def test_none_without_its_job(store: Store) -> None:
     """A start that meets another change writes no token."""
-    made, _ = await store.create(samples.job(JOB), actor="me")
-    await store.save(made, replace(made, run_id="other"), kind=EventKind.INFO, actor="me")
+    saved, _ = await store.create(samples.job(JOB), actor="me")
+    await store.save(saved, replace(saved, run_id="other"), kind=EventKind.INFO, actor="me")
     with pytest.raises(StaleJob):
-        await store.save(made, replace(made, phase=Phase.QUEUED), kind=EventKind.PHASE, actor="me", grants=(GRANT,))
+        await store.save(saved, replace(saved, phase=Phase.QUEUED), kind=EventKind.PHASE, actor="me", grants=(GRANT,))
     assert await store.grants.of(JOB) == []

@@ -41,9 +41,9 @@ async def healed(store: Store) -> None:
 @pytest.fixture
 def server() -> Iterator[databases.PostgreSQLServer]:
     """A server of its own, to be stopped."""
-    own = databases.PostgreSQLServer()
-    yield own
-    own.remove()
+    server = databases.PostgreSQLServer()
+    yield server
+    server.remove()
 
 
 async def test_postgresql_goes_away(server: databases.PostgreSQLServer) -> None:
@@ -55,9 +55,9 @@ async def test_postgresql_goes_away(server: databases.PostgreSQLServer) -> None:
     await asyncio.sleep(0.1)
     server.stop()
     for _ in range(2):
-        with pytest.raises(ServiceUnavailable) as told:
+        with pytest.raises(ServiceUnavailable) as failure:
             await store.get("a")
-        assert told.value.retry_after
+        assert failure.value.retry_after
         with pytest.raises(ServiceUnavailable):
             await store.save(
                 before, replace(before, run_id="lost"), kind=EventKind.PARAMETERS, actor="me", attempts=[attempt()]
@@ -137,9 +137,9 @@ async def test_sqlite_without_room(lite: Store) -> None:
 
     await confine(pages + 2)
     large = replace(before, info=JobInfo(message="x" * 1_000_000))
-    with pytest.raises(StorageFull) as told:
+    with pytest.raises(StorageFull) as failure:
         await lite.save(before, large, kind=EventKind.PARAMETERS, actor="me", attempts=[attempt()])
-    assert told.value.retry_after
+    assert failure.value.retry_after
     assert await lite.get("a") == before and await lite.attempts.of("a") == []
     await confine(1_000_000)  # the writer's connection was opened anew, without the bound; this one is generous
     assert (await lite.save(before, large, kind=EventKind.PARAMETERS, actor="me")).version == 2

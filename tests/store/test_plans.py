@@ -91,11 +91,11 @@ def fill(execute: Any, mark: str) -> None:
     tables: dict[Any, list[dict[str, Any]]] = {}
     for table, values in rows():
         tables.setdefault(table, []).append(values)
-    for table, many in tables.items():
-        names = list(many[0])
+    for table, rows_of_table in tables.items():
+        names = list(rows_of_table[0])
         columns = ", ".join(f'"{name}"' for name in names)
         statement = f"INSERT INTO {table.__tablename__} ({columns}) VALUES ({', '.join([mark] * len(names))})"
-        execute(statement, [tuple(one.values()) for one in many])
+        execute(statement, [tuple(scanned.values()) for scanned in rows_of_table])
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -137,7 +137,7 @@ def plans(url: str, query: Query, params: dict[str, Any]) -> list[str]:
 def scans(plan: str) -> set[str]:
     """Tables that a plan reads from one end to the other."""
     full = re.findall(r"^(?:SCAN (\w+)$|.*Seq Scan on (\w+))", plan, re.MULTILINE)
-    return {one or other for one, other in full} & BIG
+    return {scanned or read for scanned, read in full} & BIG
 
 
 @pytest.mark.parametrize("name", HOT)
@@ -147,7 +147,7 @@ def test_no_full_scan(filled: str, name: str) -> None:
         assert not scans(plan), plan
 
 
-@pytest.mark.parametrize("name", ["list", "list, next page", "list AFTER", "list of one phase", "list of phases"])
+@pytest.mark.parametrize("name", ["list", "list, next page", "list AFTER", "list of scanned phase", "list of phases"])
 def test_lists_are_not_sorted(filled: str, name: str) -> None:
     """A page of a list is read in the order of its index, so its cost does not grow with the list."""
     plan = plans(filled, *HOT[name])[0]
