@@ -6,7 +6,7 @@ from uws_service.byte_cache import ENTRY_BYTES, ByteCache
 
 
 def test_bytes_are_bounded() -> None:
-    """However large the values are, and however many; the newest stay."""
+    """The bound holds for any values."""
     cache: ByteCache[int, bytes] = ByteCache(100_000)
     for number in range(1000):
         cache.put(number, bytes(number), number)
@@ -15,7 +15,7 @@ def test_bytes_are_bounded() -> None:
 
 
 def test_what_is_too_large_is_not_kept() -> None:
-    """Neither does it push out the others, nor stay in an older version."""
+    """A large value displaces no other value."""
     cache: ByteCache[str, bytes] = ByteCache(100_000, 10_000)
     cache.put("small", b"1", 1)
     cache.put("grows", b"1", 1)

@@ -1,4 +1,4 @@
-"""Accounts: sums of attempts by what they can be split by."""
+"""Accounts: sums of attempts by each key."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ RETRIED = replace(COMPLETED, number=2, job_id="b", owner="", group="", ended=NOV
 
 
 def test_sums() -> None:
-    """What is measured is added, the peak is the largest; a job that was tried twice is one job."""
+    """Usage is added up, but for the peak.
+
+    A job with two attempts counts once.
+    """
     (line,) = summed([COMPLETED, LOST_ATTEMPT, RETRIED], ["application"]).values()
     assert (line.key, line.jobs, line.attempts) == (("sleep",), 2, 3)
     assert (line.wall_hours, line.cpu_hours) == (2.0, 0.5)
@@ -54,7 +57,7 @@ def test_keys(key: str, expected: dict[str, int]) -> None:
 
 
 def test_pages_are_added_up() -> None:
-    """Attempts come page by page; the sums are those of all of them."""
+    """Sums grow with each page of attempts."""
     lines = summed([COMPLETED, LOST_ATTEMPT], list(KEYS))
     summed([RETRIED], list(KEYS), lines)
     assert lines == summed([COMPLETED, LOST_ATTEMPT, RETRIED], list(KEYS))

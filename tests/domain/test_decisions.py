@@ -43,19 +43,19 @@ def seen(state: Seen, **fields: object) -> Observation:
 
 
 def test_lost_hand_over_is_repeated() -> None:
-    """Recorded as handed over, but nothing at the site: the service was killed in between."""
+    """The service was killed while it submitted."""
     assert decide(QUEUED, SUBMITTED, None, NOW, attempts=3) == Submit()
 
 
 def test_vanished_while_running_is_a_lost_attempt() -> None:
-    """It ran, and nothing is left: never started a second time as the same attempt."""
+    """An attempt that ran is never submitted again."""
     step = decide(JOB, RUNNING, None, NOW, attempts=3)
     assert isinstance(step, Retry) and step.reason is Reason.AGENT_LOST and step.not_before == NOW + BACKOFF_MS
     assert isinstance(decide(JOB, replace(RUNNING, number=3), None, NOW, attempts=3), Fail)
 
 
 def test_start_and_progress() -> None:
-    """The start is the one that the site tells (U-106); progress is written when it changes."""
+    """The site's start counts (U-106); progress is saved when it changes."""
     assert decide(QUEUED, SUBMITTED, seen(Seen.STARTING), NOW, attempts=3) is None
     assert decide(QUEUED, SUBMITTED, seen(Seen.RUNNING, started=77), NOW, attempts=3) == Execute(77)
     assert decide(JOB, RUNNING, seen(Seen.RUNNING, started=50), NOW, attempts=3) is None
@@ -66,7 +66,7 @@ def test_start_and_progress() -> None:
 
 
 def test_duration_is_counted_from_the_start() -> None:
-    """U-137: exceeded executionDuration stops the job; 0 is no limit (U-136)."""
+    """The executionDuration stops a job (U-137); 0 is no limit (U-136)."""
     limited = replace(JOB, duration=10, started=NOW - 9_999)
     assert decide(limited, RUNNING, seen(Seen.RUNNING, started=50), NOW, attempts=3) is None
     assert decide(replace(limited, started=NOW - 10_000), RUNNING, seen(Seen.RUNNING), NOW, attempts=3) == Stop()
@@ -81,7 +81,7 @@ def test_own_failures_are_never_retried(reason: Reason) -> None:
 
 
 def test_stopped_by_a_stranger_is_retried() -> None:
-    """Ended by a signal that the service did not send: the infrastructure's fault."""
+    """A signal that the service did not send is retried."""
     step = decide(JOB, RUNNING, seen(Seen.FAILED, reason=Reason.ABORTED), NOW, attempts=2)
     assert isinstance(step, Retry) and step.reason is Reason.AGENT_LOST
 
@@ -92,7 +92,10 @@ def test_success() -> None:
 
 @pytest.mark.parametrize("job", [None, replace(JOB, phase=Phase.ABORTED), JOB])
 def test_unwanted_attempts_end(job: Job | None) -> None:
-    """U-107, U-132: killed while it runs; then what is complete is kept for aborted jobs, and all is closed."""
+    """An unwanted attempt is killed and closed (U-107, U-132).
+
+    What is complete is kept for aborted jobs.
+    """
     unwanted = replace(RUNNING, wanted=False)
     assert decide(job, unwanted, seen(Seen.STARTING), NOW, attempts=3) == Kill()
     assert decide(job, unwanted, seen(Seen.RUNNING), NOW, attempts=3) == Kill()
@@ -113,13 +116,19 @@ CLAIMED = replace(SUBMITTED, claimed="pod")
 
 
 def test_what_an_agent_has_claimed_is_never_made_again() -> None:
-    """The Job is gone and its agent had begun: the command may have run, so it is another attempt or none."""
+    """A claimed attempt without a Job is lost.
+
+    Its command may have run, so it is another attempt or none.
+    """
     assert isinstance(decide(QUEUED, CLAIMED, None, NOW, attempts=3), Retry)
     assert isinstance(decide(QUEUED, replace(CLAIMED, number=3), None, NOW, attempts=3), Fail)
 
 
 def test_results_that_come_apart_are_waited_for() -> None:
-    """Exit code 0 and the agent's report make it COMPLETED; without a report it is lost once the agent is gone."""
+    """A job completes with exit code 0 and a report.
+
+    Without a report it is lost once the agent has ended.
+    """
     ended = seen(Seen.SUCCEEDED, ended=NOW - 20_000, reports=True)
     assert decide(JOB, RUNNING, ended, NOW, attempts=3) is None
     vanished = replace(ended, gone=True)
@@ -139,13 +148,16 @@ def test_a_failed_stage_in_ends_it_before_it_starts() -> None:
 
 
 def test_too_much_output_ends_a_running_attempt() -> None:
-    """Its agent tells of it; the site itself would take minutes."""
+    """The agent's report counts before the site's word."""
     report = replace(RUNNING, report=Report(reason=Reason.OUTPUT_TOO_LARGE, message="larger"))
     assert decide(JOB, report, seen(Seen.RUNNING), NOW, attempts=3) == Fail(Reason.OUTPUT_TOO_LARGE, "larger")
 
 
 def test_put_back_and_started_again() -> None:
-    """EXECUTING, SUSPENDED, EXECUTING under one attempt; the new start counts (U-110)."""
+    """A suspended attempt starts again (U-110).
+
+    The new start counts.
+    """
     put_back = seen(Seen.SUSPENDED, waiting="put back")
     assert decide(JOB, RUNNING, put_back, NOW, attempts=3) == Suspend("put back")
     suspended = replace(JOB, phase=Phase.SUSPENDED, info=JobInfo(waiting="put back"))
@@ -156,7 +168,10 @@ def test_put_back_and_started_again() -> None:
 
 
 def test_a_site_that_is_silent() -> None:
-    """UNKNOWN after a while; given up after a long while; never for what has ended."""
+    """A job at a silent site is UNKNOWN, then lost.
+
+    A job that has ended is neither.
+    """
     times = {"attempts": 3, "unknown_ms": 10_000, "lost_ms": 60_000}
     assert decide_unreachable(JOB, RUNNING, NOW - 9_999, NOW, **times) is None
     assert isinstance(decide_unreachable(JOB, RUNNING, NOW - 10_000, NOW, **times), Lose)
@@ -171,7 +186,7 @@ def test_a_site_that_is_silent() -> None:
 
 
 def test_known_again() -> None:
-    """The site is back: what is seen there decides."""
+    """After an outage the observation decides."""
     unknown = replace(JOB, phase=Phase.UNKNOWN)
     assert decide(unknown, RUNNING, seen(Seen.RUNNING, started=50), NOW, attempts=3) == Execute(50)
     assert decide(unknown, SUBMITTED, seen(Seen.STARTING), NOW, attempts=3) == Requeue()
@@ -179,7 +194,7 @@ def test_known_again() -> None:
 
 
 def test_an_abort_waits_for_the_agent() -> None:
-    """What was complete is handed over after the command's end; only then is it collected (U-107)."""
+    """Results are collected once the agent has ended (U-107)."""
     aborted, unwanted = replace(JOB, phase=Phase.ABORTED), replace(RUNNING, wanted=False, claimed="pod")
     assert decide(aborted, unwanted, seen(Seen.RUNNING), NOW, attempts=3) == Kill()
     assert decide(aborted, unwanted, seen(Seen.FAILED, reports=True), NOW, attempts=3) == Kill()

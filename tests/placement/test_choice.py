@@ -16,7 +16,7 @@ def test_one_site_needs_no_reason() -> None:
 
 
 def test_the_least_loaded() -> None:
-    """Waiting and running count alike, for each slot; the name decides between equals."""
+    """Load is jobs for each slot, then the name."""
     assert choose([SiteView("a", 4, waiting=1), SiteView("b", 4, running=2)], ANY).site == "a"
     assert choose([SiteView("a", 4, running=3), SiteView("b", 40, running=20)], ANY).site == "b"
     choice = choose([B, A], ANY)
@@ -49,7 +49,7 @@ def test_asked_for_by_name() -> None:
     ],
 )
 def test_what_a_site_does_not_take(site: SiteView, reason: str) -> None:
-    """The job goes elsewhere; where it can't, the message says why, site by site."""
+    """The message says why each site refuses."""
     wish = Wish("app", owner="ada", group="g1", cpu=2, memory=100, gpus=1)
     with pytest.raises(UsageError) as error:
         choose([site], wish)

@@ -1,4 +1,4 @@
-"""Stores on fresh databases: each test of this folder runs on SQLite and on a real PostgreSQL."""
+"""Stores on fresh databases, SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from uws_service.store import Store
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A database that is still empty."""
+    """Return the URL of an empty database."""
     return databases.new_sqlite(tmp_path) if request.param == "sqlite" else databases.new_postgresql()
 
 
 @pytest.fixture
 async def store(url: str) -> AsyncIterator[Store]:
-    """A store with its tables; its feed does not run."""
+    """Open a store whose feed does not run."""
     opened = await Store.open(url, create=True)
     yield opened
     await opened.close()
@@ -27,7 +27,7 @@ async def store(url: str) -> AsyncIterator[Store]:
 
 @pytest.fixture
 async def peer(store: Store, url: str) -> AsyncIterator[Store]:
-    """A second store on the same database, as another process would have it."""
+    """Open a second store on the same database."""
     opened = await Store.open(url)
     yield opened
     await opened.close()

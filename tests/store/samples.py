@@ -10,13 +10,13 @@ from uws_service.domain.jobinfo import JobInfo
 
 
 def job(job_id: str = "a", **fields: Any) -> Job:
-    """A small job of the anonymous user."""
+    """Return a small job of the anonymous user."""
     values = {"application": "app", "owner": None, "phase": Phase.PENDING, "created": 1000, "duration": 60}
     return Job(**{"id": job_id, **values, "destruction": 9000, **fields})
 
 
 def attempt(job_id: str = "a", number: int = 1, **fields: Any) -> Attempt:
-    """An attempt that waits at the site `local`."""
+    """Return an attempt that waits at the site `local`."""
     return Attempt(job_id, number, **{"site": "local", "application": "app", "owner": "", "created": 1000, **fields})
 
 

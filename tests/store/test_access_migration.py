@@ -1,4 +1,4 @@
-"""The migration to sessions, shares and counted bytes, on both databases, with jobs in them."""
+"""The migration to sessions, shares and stored bytes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def test_there_and_back(url: str) -> None:
-    """Bytes of the jobs that are there are counted; the schema is the one that the tables declare."""
+    """Bytes of existing jobs are counted."""
     engine = _engine(url)
     config = _config()
 

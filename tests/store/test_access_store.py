@@ -27,7 +27,7 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 
 async def test_sessions(store: Store) -> None:
-    """Found until they end; what has ended goes with the next one."""
+    """Sessions can be read until they end."""
     secret = await store.access.open_session("session", "alice", 1000, 5000)
     assert await store.access.session("session", secret, 4999) == ("alice", 5000)
     assert await store.access.session("other", secret, 4999) is None
@@ -53,7 +53,7 @@ def job(name: str, **fields: object) -> Job:
 
 
 async def test_shares(store: Store) -> None:
-    """Of one job, until they end, are taken back, or the job is gone."""
+    """Shares last until their end, or their job's."""
     owned, _ = await store.create(job("one"), actor="alice")
     await store.create(job("two"), actor="alice")
     share = Share("s1", "one", hashed("x"), None, "alice", 1000, 5000)
@@ -71,7 +71,7 @@ async def test_shares(store: Store) -> None:
 
 
 async def test_holding(store: Store) -> None:
-    """Jobs by phase, with the bytes of values, uploads and results, kept with each change."""
+    """Numbers and bytes of jobs follow each change."""
     upload = Parameter("F", "f", "key", "text/csv", 300)
     saved, _ = await store.create(job("one", parameters=(upload,)), actor="alice")
     await store.create(job("two"), actor="alice")

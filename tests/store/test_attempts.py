@@ -24,7 +24,7 @@ async def chosen(store: Store, free: int, now: int = 5000, site: str = "local") 
 
 
 async def test_oldest_first(store: Store) -> None:
-    """One owner's attempts in the order of their creation; other sites, times to come and unwanted ones left out."""
+    """Attempts of an owner start in order."""
     await put(
         store,
         attempt("new", created=30),
@@ -46,7 +46,10 @@ async def test_oldest_first(store: Store) -> None:
 
 
 async def test_begun_and_given_back(store: Store) -> None:
-    """Only one begins an attempt; one that never came to its site waits again, and not before an instant."""
+    """An attempt is submitted by a single writer.
+
+    One that never reached its site waits again, and not before an instant.
+    """
     await put(store, attempt("one", created=10))
     (waiting,) = await store.attempts.next_waiting("local", 5, 5000)
     assert await store.attempts.begin(waiting, 5000) and not await store.attempts.begin(waiting, 5000)
@@ -58,7 +61,7 @@ async def test_begun_and_given_back(store: Store) -> None:
 
 
 async def test_owners_take_turns(store: Store) -> None:
-    """A long queue of one owner does not keep the others waiting; who runs less comes first."""
+    """The owner with the fewest attempts comes first."""
     await put(store, *(attempt(f"a{n}", owner="a", created=n) for n in range(50)))
     await put(store, attempt("b1", owner="b", created=100), attempt("b2", owner="b", created=101))
     await put(store, attempt("anonymous", owner="", created=200))
@@ -71,7 +74,7 @@ async def test_owners_take_turns(store: Store) -> None:
 
 
 async def test_waiting_ahead(store: Store) -> None:
-    """What the job's page shows, counted up to a cap."""
+    """Attempts ahead are counted up to a cap."""
     await put(store, *(attempt(f"a{n}", created=n) for n in range(9)), attempt("x", site="other", created=0))
     assert await store.attempts.waiting_ahead(attempt("a4", created=4)) == 4
     assert await store.attempts.waiting_ahead(attempt("a8", created=8), cap=3) == 3
@@ -79,7 +82,7 @@ async def test_waiting_ahead(store: Store) -> None:
 
 
 async def test_no_way_back(store: Store) -> None:
-    """A writer that read an older row makes nothing wanted again, running less, or closed open."""
+    """An older row turns no attempt back."""
     await put(store, attempt(state=S.RUNNING, started=5))
     await put(store, attempt(state=S.SUBMITTED, submitted=4))
     (stored,) = await store.attempts.of("a")
@@ -95,7 +98,7 @@ async def test_no_way_back(store: Store) -> None:
 
 
 async def test_live_attempts(store: Store) -> None:
-    """What a site must look at: what is there, and what is no longer wanted; nothing twice."""
+    """Live attempts are present or unwanted."""
     await put(
         store,
         attempt("waiting"),
@@ -111,7 +114,7 @@ async def test_live_attempts(store: Store) -> None:
 
 
 async def test_usage(store: Store) -> None:
-    """The accounts: closed attempts of a span of time, in order, none twice and none left out on any page."""
+    """Pages of closed attempts are complete and ordered."""
     ended = [10, 20, 20, 20, 30, 40]
     await put(store, *(attempt(f"j{n}", state=S.CLOSED, ended=end) for n, end in enumerate(ended)))
     # A job's first attempt may be found lost in the very moment in which its second one is closed.
@@ -134,7 +137,7 @@ async def test_accounts_outlive_the_job(store: Store) -> None:
 
 
 async def test_an_owner_with_a_limit(store: Store, peer: Store) -> None:
-    """Its attempts wait for each other across all sites, and take no place in the queue from those of others."""
+    """An owner's limit holds across all sites."""
     attempts = [attempt(f"mine{n}", owner="me", owner_slots=2, created=n) for n in range(4)]
     await put(store, *attempts, attempt("theirs", owner="them", created=9))
     await put(store, attempt("busy", owner="me", site="elsewhere", state=S.RUNNING))

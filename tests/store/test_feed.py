@@ -1,4 +1,4 @@
-"""The change feed: who waits is woken by changes of this process and of others, and by nothing else."""
+"""The change feed wakes waiters of changed jobs alone."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def change(store: Store, before: Job, run_id: str = "changed") -> Job:
 
 
 async def waits(store: Store, awaited: Job) -> asyncio.Task[None]:
-    """A task that waits for a change of a job, and does so already."""
+    """Start a task that waits for a change."""
     task = asyncio.create_task(store.feed.wait_change(awaited.id, awaited.version, LONG))
 
     async def registered() -> bool:
@@ -54,7 +54,7 @@ async def waits(store: Store, awaited: Job) -> asyncio.Task[None]:
 
 @pytest.mark.parametrize("writer", ["own", "peer"])
 async def test_woken_by_a_change(following: Store, peer: Store, writer: str) -> None:
-    """Of this process or another one; the waiters of other jobs sleep on."""
+    """Waiters of other jobs are not woken."""
     job_a, _ = await following.create(job("mine"), actor="me")
     job_b, _ = await following.create(job("yours"), actor="me")
     first, second, quiet = await waits(following, job_a), await waits(following, job_a), await waits(following, job_b)
@@ -69,7 +69,7 @@ async def test_woken_by_a_change(following: Store, peer: Store, writer: str) -> 
 
 
 async def test_a_change_before_the_wait_is_not_missed(following: Store) -> None:
-    """An older version, or a job that is gone, returns at once."""
+    """A wait for an older version returns at once."""
     before, _ = await following.create(job(), actor="me")
     after = await change(following, before)
     await asyncio.wait_for(following.feed.wait_change("a", before.version, LONG), 60)
@@ -78,7 +78,7 @@ async def test_a_change_before_the_wait_is_not_missed(following: Store) -> None:
 
 
 async def test_time_over(following: Store) -> None:
-    """Without a change the wait ends with its time, and leaves nothing behind."""
+    """A wait without a change ends in time."""
     before, _ = await following.create(job(), actor="me")
     await following.feed.wait_change("a", before.version, 0.01)
     await following.feed.wait_any(0.01)
@@ -97,7 +97,7 @@ async def test_progress_wakes_nobody(following: Store) -> None:
 
 
 async def test_anybody(following: Store, peer: Store) -> None:
-    """What the controllers wait for: an event of any job."""
+    """Controllers wait for events of any job."""
     task = asyncio.create_task(following.feed.wait_any(LONG))
     await asyncio.sleep(0)
     await peer.create(job(), actor="me")
@@ -105,7 +105,7 @@ async def test_anybody(following: Store, peer: Store) -> None:
 
 
 async def test_more_events_than_a_page(following: Store, peer: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A burst of another process's changes wakes everybody who waits for one of them."""
+    """A burst of changes wakes every waiter."""
     monkeypatch.setattr("uws_service.store.feed.PAGE_SIZE", 7)
     jobs = [(await following.create(job(f"j{number}"), actor="me"))[0] for number in range(40)]
     tasks = [await waits(following, item) for item in jobs[::5]]
@@ -114,7 +114,7 @@ async def test_more_events_than_a_page(following: Store, peer: Store, monkeypatc
 
 
 async def test_stop_wakes_everybody(store: Store) -> None:
-    """The service ends without waiting for those who wait."""
+    """A stopped feed wakes all waiters."""
     await store.feed.start()
     before, _ = await store.create(job(), actor="me")
     task = await waits(store, before)
@@ -126,7 +126,7 @@ async def test_stop_wakes_everybody(store: Store) -> None:
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
 async def test_a_transaction_that_commits_late(following: Store, url: str) -> None:
-    """PostgreSQL: numbers are given before the commit, so a lower one may appear after a higher one was read."""
+    """A lower number may commit after a higher one (PostgreSQL)."""
     late, _ = await following.create(job("late"), actor="me")
     early, _ = await following.create(job("early"), actor="me")
     task, quick = await waits(following, late), await waits(following, early)
@@ -144,7 +144,7 @@ async def test_a_transaction_that_commits_late(following: Store, url: str) -> No
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
 async def test_listener_comes_back(following: Store, peer: Store, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """PostgreSQL: a listener that was cut off listens again, and nothing is missed meanwhile."""
+    """A listener reconnects and misses nothing (PostgreSQL)."""
     before, _ = await following.create(job(), actor="me")
     task = await waits(following, before)
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as admin:
@@ -179,7 +179,7 @@ async def test_listener_comes_back(following: Store, peer: Store, url: str, monk
 
 
 async def test_a_thousand_waiters(following: Store, peer: Store) -> None:
-    """Each is woken once for the change of its job."""
+    """Each waiter is woken for its job."""
     before, _ = await following.create(job(), actor="me")
     tasks = [asyncio.create_task(following.feed.wait_change("a", before.version, LONG)) for _ in range(1000)]
 

@@ -1,4 +1,4 @@
-"""Tokens of jobs in the store: who may renew one, and when they go; on both databases."""
+"""Tokens of jobs in the store."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def started(store: Store) -> Job:
 
 
 async def test_one_renews(store: Store) -> None:
-    """Of many that try at once; if that one is never heard of again, another may after a while."""
+    """A single process renews a token at a time."""
     await started(store)
     assert await store.grants.due(999) == [] and await store.grants.due(1000) == [GRANT]
     assert sum(await asyncio.gather(*(store.grants.take(GRANT, 1000, 1060) for _ in range(10)))) == 1
@@ -54,7 +54,7 @@ async def test_they_go_with_a_deleted_job(store: Store) -> None:
 
 
 async def test_none_without_its_job(store: Store) -> None:
-    """A start that meets another change writes no token."""
+    """A refused start writes no token."""
     saved, _ = await store.create(samples.job(JOB), actor="me")
     await store.save(saved, replace(saved, run_id="other"), kind=EventKind.INFO, actor="me")
     with pytest.raises(StaleJob):

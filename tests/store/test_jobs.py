@@ -1,4 +1,4 @@
-"""Jobs in the store: round trips, compare-and-set, Idempotency-Key, lists, the end of jobs."""
+"""Jobs in the store."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def listed(store: Store, page: int = 1000, **filters: Any) -> list[str]:
 
 
 async def test_every_field_comes_back(store: Store, peer: Store) -> None:
-    """Also NULs, lone surrogates, quotes, and sizes above 32 bits."""
+    """Every field survives, hard values included."""
     assert await store.create(FULL, actor="me", attempt=CLOSED_ATTEMPT) == (FULL, True)
     for reader in (store, peer):
         assert await reader.get("full") == FULL
@@ -59,7 +59,7 @@ async def test_history(store: Store) -> None:
 
 
 async def test_of_two_writers_one_wins(store: Store, peer: Store) -> None:
-    """Compare-and-set: what the loser wanted to write is nowhere, its event and attempt neither."""
+    """A refused change writes neither event nor attempt."""
     before, _ = await store.create(job(), actor="me")
 
     async def write(writer: Store, number: int) -> str:
@@ -79,7 +79,7 @@ async def test_of_two_writers_one_wins(store: Store, peer: Store) -> None:
 
 
 async def test_delete_against_change(store: Store, peer: Store) -> None:
-    """Of a deletion and a change at the same moment one is refused; a deleted job can't be changed any more."""
+    """A deletion and a change exclude each other."""
     for number in range(10):
         before, _ = await store.create(job(f"j{number}"), actor="me", attempt=attempt(f"j{number}"))
         outcomes = await asyncio.gather(
@@ -97,7 +97,7 @@ async def test_delete_against_change(store: Store, peer: Store) -> None:
 
 
 async def test_nothing_is_half_written(store: Store) -> None:
-    """An attempt that can't be stored takes the job's change and its event back."""
+    """A failed attempt rolls the whole change back."""
     before, _ = await store.create(job(), actor="me")
     broken = attempt(created=None)
     with pytest.raises(Exception, match=r"(?i)null"):
@@ -112,7 +112,7 @@ async def test_nothing_is_half_written(store: Store) -> None:
 
 
 async def test_one_key_makes_one_job(store: Store, peer: Store) -> None:
-    """Requests with one Idempotency-Key at the same moment, in two processes: one job, and all are told of it."""
+    """Concurrent requests with the same key create a single job."""
 
     async def create(writer: Store, number: int) -> tuple[str, bool]:
         saved, fresh = await writer.create(
@@ -128,7 +128,7 @@ async def test_one_key_makes_one_job(store: Store, peer: Store) -> None:
 
 
 async def test_a_key_is_for_one_request_of_one_owner(store: Store) -> None:
-    """Another request with the same key is refused; another owner or application may use the key."""
+    """A key belongs to a request, owner and application."""
     await store.create(job("a"), actor="me", idempotency=("key", "one"))
     with pytest.raises(IdempotencyConflict):
         await store.create(job("b"), actor="me", idempotency=("key", "two"))
@@ -144,7 +144,7 @@ async def test_a_key_is_for_one_request_of_one_owner(store: Store) -> None:
 
 
 async def test_lists(store: Store) -> None:
-    """U-051…U-057: owner, phases, AFTER, LAST, in pages of any size; newest first; ARCHIVED only when asked for."""
+    """Lists are filtered and ordered (U-051…U-057)."""
     saved = []
     for number in range(24):
         phase = (Phase.PENDING, Phase.EXECUTING, Phase.ARCHIVED, Phase.COMPLETED)[number % 4]
@@ -171,7 +171,7 @@ async def test_lists(store: Store) -> None:
 
 
 async def test_a_list_that_is_read_while_jobs_come_and_go(store: Store) -> None:
-    """Pages go on from the last entry: new jobs and deletions repeat and skip nothing of the rest."""
+    """Changes between pages repeat and skip nothing."""
     jobs = [(await store.create(job(f"{number:02}", created=number), actor="me"))[0] for number in range(10)]
     ids: list[str] = []
     async for refs in store.list_jobs("app", owner=None, page=3):
@@ -184,7 +184,7 @@ async def test_a_list_that_is_read_while_jobs_come_and_go(store: Store) -> None:
 
 
 async def test_due(store: Store) -> None:
-    """U-133: jobs whose destruction time has come, oldest first, a few at a time; archived ones are done."""
+    """Due jobs come oldest first (U-133)."""
     for number in range(5):
         await store.create(job(f"j{number}", destruction=100 - number), actor="me")
     await store.create(job("kept", destruction=None), actor="me")
@@ -195,7 +195,7 @@ async def test_due(store: Store) -> None:
 
 
 async def test_garbage(store: Store) -> None:
-    """Files of a deleted job wait until nothing of it runs; its id is known until they are gone (U-132)."""
+    """Files are removable once nothing runs (U-132)."""
     running = attempt("a", state=AttemptState.RUNNING)
     before, _ = await store.create(job("a"), actor="me", attempt=running)
     await store.create(job("b"), actor="me")
@@ -215,7 +215,7 @@ async def test_garbage(store: Store) -> None:
 
 
 async def test_counts(store: Store, peer: Store) -> None:
-    """By application and phase, at most every few seconds; a phase that has emptied is 0, not absent."""
+    """An emptied phase counts 0."""
     before, _ = await store.create(job("a"), actor="me")
     await store.create(job("b", phase=Phase.QUEUED, application="x", listed=False), actor="me")
     assert await store.phase_counts() == {("app", "PENDING"): 1, ("x", "QUEUED"): 1}

@@ -1,4 +1,4 @@
-"""Alembic's migrations and the tables' metadata are one and the same schema, on both databases."""
+"""Migrations and tables declare the same schema."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 
 
 def shape(connection: sqlalchemy.Connection) -> dict[str, object]:
-    """Columns and indexes as the database itself describes them, conditions of partial indexes too."""
+    """Return columns and indexes as the database has them."""
     inspector = sqlalchemy.inspect(connection)
     if connection.dialect.name == "sqlite":
         statement = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
@@ -38,7 +38,7 @@ def shape(connection: sqlalchemy.Connection) -> dict[str, object]:
 
 
 def test_migrations_make_what_the_tables_say(url: str, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Alembic finds nothing to do, and a database made from the metadata alone looks the same."""
+    """Migrations and metadata give the same database."""
     assert migrate(url) == (None, head())
     engine = _engine(url)
     with engine.connect() as connection:
@@ -55,7 +55,7 @@ def test_migrations_make_what_the_tables_say(url: str, tmp_path_factory: pytest.
 
 
 def test_a_second_time_changes_nothing(url: str) -> None:
-    """Every start may migrate, also several at the same moment."""
+    """Several processes may migrate at once."""
     if is_postgresql(url):
         with ThreadPoolExecutor(4) as pool:
             results = list(pool.map(migrate, [url] * 4))
@@ -72,7 +72,7 @@ async def test_an_empty_database_is_not_used(url: str) -> None:
 
 
 async def test_a_newer_schema_is_not_used(url: str) -> None:
-    """A service that was rolled back leaves alone what it does not know."""
+    """An older service refuses a newer schema."""
     migrate(url)
     newer = "UPDATE alembic_version SET version_num = '9999'"
     if is_postgresql(url):
@@ -90,7 +90,7 @@ async def test_a_newer_schema_is_not_used(url: str) -> None:
 
 
 async def test_no_server(url: str, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A database that is not there is told with its cause, and is no fault of the service."""
+    """An unreachable database is reported with its cause."""
     if is_postgresql(url):
         url = "postgresql://postgres@127.0.0.1:1/nothing"
     else:

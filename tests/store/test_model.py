@@ -1,4 +1,4 @@
-"""The store against a model: whatever is done in whatever order, it holds what a few dictionaries hold."""
+"""The store against a model of dictionaries."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _names = itertools.count()
 
 
 class Model(RuleBasedStateMachine):
-    """Each run has an application and a site of its own in one shared database."""
+    """A run with its own application and site."""
 
     runner: asyncio.Runner
     store: Store
@@ -54,7 +54,7 @@ class Model(RuleBasedStateMachine):
         return self.runner.run(coroutine)
 
     def put(self, item: Attempt) -> None:
-        """What the store promises: never wanted again, never open again, never back from running to submitted."""
+        """Save an attempt as the store promises: never back."""
         old = self.attempts.get((item.job_id, item.number))
         if old is None:
             self.attempts[item.job_id, item.number] = item
@@ -113,7 +113,7 @@ class Model(RuleBasedStateMachine):
         wanted=st.booleans(),
     )
     def save(self, before: Job, phase: Phase, silent: bool, number: int, state: AttemptState, wanted: bool) -> Any:
-        """With any version that was ever read, so that most of the older ones are stale."""
+        """Save with any version that was ever read."""
         after = replace(before, phase=phase)
         attempts = [self.attempt(before, number, state, wanted)][: number > 0]
         saving = self.store.save(
@@ -141,7 +141,7 @@ class Model(RuleBasedStateMachine):
 
     @rule(of=jobs, number=st.integers(1, 2), state=st.sampled_from(RANK), wanted=st.booleans())
     def save_attempt(self, of: Job, number: int, state: AttemptState, wanted: bool) -> None:
-        """As a controller does it, whatever has become of the job meanwhile."""
+        """Save an attempt, as a controller does."""
         item = self.attempt(of, number, state, wanted)
         self.do(self.store.attempts.save(item))
         self.put(item)
@@ -196,7 +196,7 @@ class Model(RuleBasedStateMachine):
 
     @rule(free=st.integers(0, 5))
     def waiting(self, free: int) -> None:
-        """Nobody is passed over for somebody who has more at the site."""
+        """Check that attempts start fairly."""
         waiting = [item for item in self.attempts.values() if item.state is AttemptState.WAITING and item.wanted]
         opened = [item.owner for item in self.attempts.values() if item.state in RANK[1:3]]
         order = []
@@ -218,7 +218,7 @@ class Model(RuleBasedStateMachine):
 
     @rule(selected=jobs)
     def look(self, selected: Job) -> None:
-        """Everything that there is about one job."""
+        """Compare all of a job with the model."""
         current = self.rows.get(selected.id)
         assert self.do(self.store.get(selected.id)) == current
         glance = self.do(self.store.glance(selected.id))
@@ -246,7 +246,7 @@ class Model(RuleBasedStateMachine):
 
 
 def test_store_does_what_the_model_does(url: str) -> None:
-    """On both databases; commits that wait for a disk make this slow, so the runs are few and long."""
+    """Random commands agree with the model."""
     with asyncio.Runner() as runner:
         store = runner.run(Store.open(url, create=True))
         bound = type("BoundModel", (Model,), {"runner": runner, "store": store})

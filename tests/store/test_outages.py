@@ -1,4 +1,4 @@
-"""The database goes away and comes back: ServiceUnavailable meanwhile, nothing half done, well again by itself."""
+"""Outages of the database."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ async def healed(store: Store) -> None:
 
 @pytest.fixture
 def server() -> Iterator[databases.PostgreSQLServer]:
-    """A server of its own, to be stopped."""
+    """Start a server that the test can stop."""
     server = databases.PostgreSQLServer()
     yield server
     server.remove()
 
 
 async def test_postgresql_goes_away(server: databases.PostgreSQLServer) -> None:
-    """Reads, writes and the feed; a waiter that slept through it is woken by a later change."""
+    """The store recovers from an outage."""
     store = await Store.open(server.url, create=True)
     await store.feed.start()
     before, _ = await store.create(job(), actor="me")
@@ -75,7 +75,7 @@ async def test_postgresql_goes_away(server: databases.PostgreSQLServer) -> None:
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
 async def test_postgresql_drops_connections(url: str) -> None:
-    """Connections that were cut while they rested are replaced; nobody notices."""
+    """Idle connections that were cut are replaced."""
     store = await Store.open(url, create=True)
     current, _ = await store.create(job(), actor="me")
     for number in range(3):
@@ -93,7 +93,7 @@ async def test_postgresql_drops_connections(url: str) -> None:
 
 @pytest.fixture
 async def lite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Store]:
-    """A store on SQLite that gives up on a lock soon."""
+    """Open a store on SQLite with a short lock time-out."""
     connect = SQLite._connect
 
     def impatient(self: SQLite) -> sqlite3.Connection:
@@ -113,7 +113,7 @@ def file_of(store: Store) -> str:
 
 
 async def test_sqlite_that_another_process_holds(lite: Store) -> None:
-    """A writer that waits too long for the lock is told so; readers are not disturbed."""
+    """A locked database refuses writers, not readers."""
     before, _ = await lite.create(job(), actor="me")
     holder = sqlite3.connect(file_of(lite), isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
@@ -126,7 +126,7 @@ async def test_sqlite_that_another_process_holds(lite: Store) -> None:
 
 
 async def test_sqlite_without_room(lite: Store) -> None:
-    """StorageFull, and all that was written together is taken back; small things go on once there is room."""
+    """A full disk rolls back and raises StorageFull."""
     before, _ = await lite.create(job(), actor="me")
     limit = sqlite3.connect(file_of(lite), isolation_level=None)
     pages = limit.execute("PRAGMA page_count").fetchone()[0]

@@ -1,4 +1,4 @@
-"""Query plans: with many rows, each statement of a request or of a loop finds its rows by an index."""
+"""Query plans: frequent statements use an index."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ BIG = {"job", "attempt", "event"}
 
 
 def rows() -> Iterator[tuple[Any, dict[str, Any]]]:
-    """A service with a long past: most jobs have ended, a few wait or run."""
+    """Yield the rows of a long-used service."""
     for number in range(ROWS):
         job_id, owner = f"job{number:08}", f"o{number % 50}"
         phase = PHASES[number % len(PHASES)] if number % 50 != 7 else PHASES[number // 50 % len(PHASES)]
@@ -87,7 +87,7 @@ def rows() -> Iterator[tuple[Any, dict[str, Any]]]:
 
 
 def fill(execute: Any, mark: str) -> None:
-    """All rows, table by table."""
+    """Insert all rows, table by table."""
     tables: dict[Any, list[dict[str, Any]]] = {}
     for table, values in rows():
         tables.setdefault(table, []).append(values)
@@ -118,7 +118,7 @@ def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def plans(url: str, query: Query, params: dict[str, Any]) -> list[str]:
-    """How the database would carry a statement out: for these values, and for any values."""
+    """Return the plans for these values and for any values."""
     values = {**query.defaults, **params}
     if not is_postgresql(url):
         lite = sqlite3.connect(url.removeprefix(SQLITE_PREFIX))
@@ -135,21 +135,21 @@ def plans(url: str, query: Query, params: dict[str, Any]) -> list[str]:
 
 
 def scans(plan: str) -> set[str]:
-    """Tables that a plan reads from one end to the other."""
+    """Return the tables that a plan scans."""
     full = re.findall(r"^(?:SCAN (\w+)$|.*Seq Scan on (\w+))", plan, re.MULTILINE)
     return {scanned or read for scanned, read in full} & BIG
 
 
 @pytest.mark.parametrize("name", HOT)
 def test_no_full_scan(filled: str, name: str) -> None:
-    """Neither the plan for these values nor the one for all values reads a whole table that grows."""
+    """No plan scans a table that grows."""
     for plan in plans(filled, *HOT[name]):
         assert not scans(plan), plan
 
 
 @pytest.mark.parametrize("name", ["list", "list, next page", "list AFTER", "list of scanned phase", "list of phases"])
 def test_lists_are_not_sorted(filled: str, name: str) -> None:
-    """A page of a list is read in the order of its index, so its cost does not grow with the list."""
+    """Pages are read in the index's order."""
     plan = plans(filled, *HOT[name])[0]
     # The parts of a list of several phases, each of at most a page, are sorted together.
     united = name == "list of phases"
@@ -161,6 +161,6 @@ def test_lists_are_not_sorted(filled: str, name: str) -> None:
 
 
 def test_this_would_be_seen(filled: str) -> None:
-    """The tests above find a scan where there is one."""
+    """Scans are recognised."""
     unindexed = Query(select(history.event.seq).where(history.event.actor == "x"))
     assert all(scans(plan) == {"event"} for plan in plans(filled, unindexed, {}))

@@ -1,4 +1,4 @@
-"""Leases and owners of sites, by the clock of the database."""
+"""Leases and owners of sites."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FOLDER_A, FOLDER_B = WorkFolder("a" * 32, "one", "/srv/work"), WorkFolder("b" * 
 
 
 async def let_pass(store: Store, name: str, milliseconds: int) -> None:
-    """Move the end of a lease into the past: time goes by."""
+    """Move the end of a lease into the past."""
     from sqlalchemy import bindparam, update
 
     from uws_service.store.database import Query
@@ -30,7 +30,10 @@ async def let_pass(store: Store, name: str, milliseconds: int) -> None:
 
 
 async def test_lease(store: Store, peer: Store) -> None:
-    """One holder until the time is over; a new holder has a higher fencing number, the same one keeps its own."""
+    """A lease has a single holder until its end.
+
+    A new holder has a higher fencing number, the same holder keeps its number.
+    """
     first, second = store.owners, peer.owners
     assert await first.acquire_lease("site", "one", TTL_MS) == 1
     assert await second.acquire_lease("site", "two", TTL_MS) is None
@@ -44,14 +47,14 @@ async def test_lease(store: Store, peer: Store) -> None:
 
 
 async def test_expired_lease_of_the_same_holder(store: Store) -> None:
-    """Between its expiry and now somebody else may have acted: the number grows."""
+    """A late renewal gets a new number."""
     assert await store.owners.acquire_lease("site", "one", TTL_MS) == 1
     await let_pass(store, "site", TTL_MS + 1)
     assert await store.owners.acquire_lease("site", "one", TTL_MS) == 2
 
 
 async def test_release(store: Store, peer: Store) -> None:
-    """Only the holder can give a lease back; it is free at once then."""
+    """The holder alone can release a lease."""
     assert await store.owners.acquire_lease("site", "one", TTL_MS) == 1
     await peer.owners.release_lease("site", "two")
     await peer.owners.release_lease("nothing", "two")
@@ -61,7 +64,7 @@ async def test_release(store: Store, peer: Store) -> None:
 
 
 async def test_many_want_one_lease(store: Store, peer: Store) -> None:
-    """Processes that start at the same moment: exactly one has it, the others are told so."""
+    """A single process gets the lease."""
     for name in ("first", "second", "third"):
         for _ in ("when it is new", "when it has expired"):
             numbers = await asyncio.gather(
@@ -72,7 +75,7 @@ async def test_many_want_one_lease(store: Store, peer: Store) -> None:
 
 
 async def test_many_want_one_local_site(store: Store, peer: Store) -> None:
-    """Exactly one work folder has it, and all others hear which."""
+    """A single work folder gets the site."""
     folders = [WorkFolder(f"{n:032}", f"host{n}", "/work") for n in range(10)]
     owners = await asyncio.gather(
         *((store, peer)[n % 2].owners.own("local", folder, TTL_MS, LOST_MS) for n, folder in enumerate(folders))
@@ -82,7 +85,10 @@ async def test_many_want_one_local_site(store: Store, peer: Store) -> None:
 
 
 async def test_a_folder_has_its_site_back_at_once(store: Store) -> None:
-    """A restart does not wait; the same folder seen from another machine waits for the end of the lease."""
+    """The owner's folder gets its site at once.
+
+    Seen from another machine it waits for the end of the lease.
+    """
     assert await store.owners.own("local", FOLDER_A, TTL_MS, LOST_MS) is None
     assert await store.owners.own("local", FOLDER_A, TTL_MS, LOST_MS) is None
     mounted = WorkFolder(FOLDER_A.id, "elsewhere", "/mnt/work")
@@ -94,7 +100,10 @@ async def test_a_folder_has_its_site_back_at_once(store: Store) -> None:
 
 @pytest.mark.parametrize("state", [S.SUBMITTED, S.RUNNING])
 async def test_a_site_where_jobs_may_run_stays(store: Store, peer: Store, state: S) -> None:
-    """Another folder gets it once nothing is open there, or when its owner was away for very long."""
+    """A site with open attempts keeps its owner.
+
+    Another folder gets it once nothing is open there, or when its owner was away for very long.
+    """
     assert await store.owners.own("here", FOLDER_A, TTL_MS, LOST_MS) is None
     saved, _ = await store.create(job(), actor="me", attempt=attempt(state=state, site="here"))
     await let_pass(store, lease_of("here"), TTL_MS + 1)
@@ -111,7 +120,7 @@ async def test_a_site_where_jobs_may_run_stays(store: Store, peer: Store, state:
 
 
 async def test_a_folder_that_was_replaced(store: Store) -> None:
-    """A new folder of the same machine and path: what ran in the old one is gone."""
+    """A new folder at the same place replaces the old one."""
     assert await store.owners.own("here", FOLDER_A, TTL_MS, LOST_MS) is None
     await store.create(job(), actor="me", attempt=attempt(state=S.RUNNING, site="here"))
     fresh = WorkFolder("c" * 32, FOLDER_A.host, FOLDER_A.path)
@@ -121,7 +130,7 @@ async def test_a_folder_that_was_replaced(store: Store) -> None:
 
 
 async def test_an_operator_releases_a_site(store: Store) -> None:
-    """Not while it is driven; then whoever asks first has it."""
+    """A site can be released when its owner has stopped."""
     assert await store.owners.own("here", FOLDER_A, TTL_MS, LOST_MS) is None
     await store.create(job(), actor="me", attempt=attempt(state=S.RUNNING, site="here"))
     assert (await store.owners.release("here")).remaining > 0
@@ -133,7 +142,7 @@ async def test_an_operator_releases_a_site(store: Store) -> None:
 
 
 async def test_only_the_driver_begins_attempts(store: Store, peer: Store) -> None:
-    """A process that has lost its site can't take a job to it, however late it finds out."""
+    """A former owner submits no attempt."""
     await store.create(job(), actor="me", attempt=attempt(state=S.WAITING, site="here"))
     assert await store.owners.own("here", FOLDER_A, TTL_MS, LOST_MS) is None
     await let_pass(store, lease_of("here"), TTL_MS + 1)
