@@ -16,6 +16,14 @@ FOLDERS = ("uws_service", "conformance", "tests")
 # Folders whose words are checked; the others join when their names are mended.
 CHECKED_FOLDERS = (
     "conformance",
+    "tests/domain",
+    "tests/placement",
+    "tests/service",
+    "tests/store",
+    "uws_service/domain",
+    "uws_service/placement",
+    "uws_service/service",
+    "uws_service/store",
 )
 MAX_VAGUE_SHARE = 0.01
 MAX_SUMMARY_WORDS = 8  # in the median of a folder

@@ -1,5 +1,7 @@
-"""A plain HTTP client for tests: follows no redirect, and validates every XML document that it receives, against our
-schemas and the official ones."""
+"""A plain HTTP client for tests.
+
+It follows no redirect, and validates every XML document against our schemas and the official ones.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ Pairs = Sequence[tuple[str, str]]
 
 
 class Uws:
-    """Talks to one application of a service, as one user."""
+    """A user of an application."""
 
     def __init__(self, root: str, application: str = "probe", user: str | None = None) -> None:
         headers = {"X-Auth-Request-User": user} if user else {}
@@ -39,7 +41,7 @@ class Uws:
         self.http.close()
 
     def request(self, method: str, url: str, **options: Any) -> httpx2.Response:
-        """One request; XML that comes back must be valid against our schemas."""
+        """Send a request, and validate the XML that comes back."""
         answer = self.http.request(method, url, **options)
         kind = answer.headers.get("content-type", "")
         if method != "HEAD" and kind.startswith("text/xml") and answer.content:
@@ -54,7 +56,7 @@ class Uws:
         return self.request("POST", url, data=data, **options)
 
     def create(self, data: dict[str, Any] | None = None, **options: Any) -> str:
-        """A new job's URL; the answer must be a 303 (U-021, U-120)."""
+        """Create a job by a 303 (U-021, U-120); return its URL."""
         answer = self.post(self.jobs, data, **options)
         assert answer.status_code == 303, answer.text
         job = answer.headers["location"]
@@ -75,7 +77,7 @@ class Uws:
         return etree.fromstring(answer.content)
 
     def wait(self, job: str, *phases: str, timeout: float = 240) -> str:
-        """Until the job is in one of the phases (by default: has ended)."""
+        """Wait for phases, by default the final ones."""
         targets = phases or ("COMPLETED", "ERROR", "ABORTED")
         deadline = time.monotonic() + timeout
         while (phase := self.phase(job)) not in targets:
@@ -90,7 +92,7 @@ class Uws:
 
 
 def text(document: Any, name: str) -> str | None:
-    """The text of a child of a job document; None if it is nil or absent."""
+    """Return the text of a job's child; None if nil or absent."""
     element = document.find(UWS + name)
     return None if element is None or element.get(NIL) == "true" else element.text
 

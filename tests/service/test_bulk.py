@@ -1,4 +1,4 @@
-"""Tables of jobs: a job for each row, all under one RUNID, all or none."""
+"""Tables of jobs, all or none."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def uws(server: Server) -> Iterator[Uws]:
 
 
 def post(uws: Uws, table: bytes | str, data: dict[str, str] | None = None, name: str = "TABLE", **kwargs: Any) -> str:
-    """The answer's Location, or its status and text."""
+    """Return the response's Location, or its status and text."""
     answer = uws.post(f"{uws.base}/bulk", data, files={name: ("jobs.csv", table, "text/csv")}, **kwargs)
     return answer.headers["location"] if answer.status_code == 303 else f"{answer.status_code} {answer.text}"
 
 
 def rows(uws: Uws, listed: str) -> dict[int, dict[str, object]]:
-    """The jobs of a list by the row that they were made from."""
+    """Return the jobs of a list by row."""
     documents = [uws.get(ref["href"], headers={"accept": "application/json"}).json() for ref in
             uws.get(listed, headers={"accept": "application/json"}).json()["jobs"]]  # fmt: skip
     return {document["jobInfo"]["row"]: document for document in documents}
@@ -93,14 +93,14 @@ def test_repeated_request(uws: Uws) -> None:
     ],
 )
 def test_bad_tables(uws: Uws, table: str | bytes, words: str) -> None:
-    """Nothing is made; the message says what is wrong, and where."""
+    """A wrong table creates nothing."""
     answer = post(uws, table, {"RUNID": "bad", "TAG": "also"})
     assert answer.startswith("400") and words in answer, answer
     assert not uws.listed("?RUNID=bad")
 
 
 def test_tables_that_are_too_much(uws: Uws) -> None:
-    """What is common to all is stored with each: a small request must not make a large database."""
+    """Common values count for each row."""
     answer = post(uws, "EXIT\n" + "0\n" * 100, {"RUNID": "large", "TAG": "x" * 1_000_000})
     assert answer.startswith("413") and "1000003 of each job" in answer
     assert not uws.listed("?RUNID=large")
@@ -108,7 +108,7 @@ def test_tables_that_are_too_much(uws: Uws) -> None:
 
 
 def test_a_large_table_stops_nobody(uws: Uws, server: Server) -> None:
-    """Others are answered while a table of two million lines is read."""
+    """A large table blocks no other request."""
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(post, uws, b"\n" * 1_900_000)
         slowest = 0.0
@@ -136,7 +136,7 @@ def test_another_sees_nothing(uws: Uws, server: Server) -> None:
 
 
 def test_from_the_command_line(uws: Uws, server: Server, tmp_path: Path) -> None:
-    """One bar for all of them, and an exit code that tells whether all ended well."""
+    """The command shows a bar and an exit code."""
     table = tmp_path / "jobs.csv"
     table.write_text("EXIT\n0\n0\n")
     arguments = [f"{uws.base}/async", str(table), "SECONDS=0", "--wait", "--header", "X-Auth-Request-User: bulk"]

@@ -1,4 +1,4 @@
-"""The job list and its filters (standards: U-020, U-050…U-061)."""
+"""The job list and its filters (U-020, U-050…U-061)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def ids(uws: Uws, query: str = "") -> list[str]:
 
 
 def three(uws: Uws) -> list[str]:
-    """Three jobs, oldest first, with different creation times."""
+    """Create three jobs, oldest first."""
     jobs = []
     for _ in range(3):
         jobs.append(uws.create({"RUNID": "three & <more>"}))
@@ -23,7 +23,7 @@ def three(uws: Uws) -> list[str]:
 
 
 def test_list_holds_all_jobs(uws: Uws) -> None:
-    """U-020, U-050, U-051, U-061, U-071: each job with phase, run id, creation time, absolute href."""
+    """Entries are complete (U-020, U-050, U-051, U-061, U-071)."""
     jobs = three(uws)
     refs = {ref.get("id"): ref for ref in uws.listed()}
     for job in jobs:
@@ -43,7 +43,7 @@ def test_newest_first(uws: Uws) -> None:
 
 
 def test_phase_filter(uws: Uws) -> None:
-    """U-052, U-053, U-060: one phase, a union, names and phases whatever their case."""
+    """PHASE filters, in any case (U-052, U-053, U-060)."""
     pending, aborted, _ = three(uws)
     uws.post(f"{aborted}/phase", {"PHASE": "ABORT"})
     for phase in "PENDING QUEUED EXECUTING COMPLETED ERROR ABORTED UNKNOWN HELD SUSPENDED ARCHIVED".split():
@@ -54,7 +54,7 @@ def test_phase_filter(uws: Uws) -> None:
 
 
 def test_after_is_strict(uws: Uws) -> None:
-    """U-055: later than the instant, not at it; with and without Z; any fraction; a date alone."""
+    """AFTER is exclusive, in any format (U-055)."""
     first, second, third = three(uws)
     created = text(uws.document(second), "creationTime") or ""
     for form in (created, created[:-1], created[:-1] + "000Z", created[:-1] + "000"):
@@ -65,7 +65,7 @@ def test_after_is_strict(uws: Uws) -> None:
 
 
 def test_filters_combine(uws: Uws) -> None:
-    """U-057: PHASE and AFTER first, then the newest LAST of these."""
+    """LAST comes after other filters (U-057)."""
     first, second, third = three(uws)
     uws.post(f"{third}/phase", {"PHASE": "ABORT"})
     assert ids(uws, "?PHASE=PENDING&LAST=2") == [job_id(second), job_id(first)]
@@ -92,7 +92,7 @@ def test_filters_combine(uws: Uws) -> None:
     ],
 )
 def test_bad_filters(uws: Uws, query: str) -> None:
-    """U-059: 400, naming the filter and what is allowed."""
+    """Wrong filters are refused (U-059)."""
     answer = uws.get(uws.jobs + query)
     assert answer.status_code == 400 and query[1:].split("=")[0] in answer.text
 
@@ -104,12 +104,12 @@ def test_unknown_filters_are_ignored(uws: Uws) -> None:
 
 
 def test_sync_jobs_are_in_no_list(uws: Uws) -> None:
-    """U-180: the job behind /sync is the service's own."""
+    """The job behind /sync is not listed (U-180)."""
     before = ids(uws)
     assert uws.get(f"{uws.base}/sync?OUTPUT=5").status_code == 200
     assert ids(uws) == before
 
 
 def test_empty_list_is_valid(uws: Uws) -> None:
-    """U-051: an empty list is a list, and valid."""
+    """An empty list is valid (U-051)."""
     assert uws.listed("?AFTER=2999-01-01") == []

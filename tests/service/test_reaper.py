@@ -1,4 +1,4 @@
-"""The reaper on a real store and depot: the end of jobs, also while the depot is away."""
+"""The reaper on a real store and depot."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ async def depot(tmp_path: Path) -> Depot:
 
 
 def away() -> Depot:
-    """A depot that nobody serves."""
+    """Open a depot that nobody serves."""
     return Depot.open("s3://bucket/x?endpoint=http://127.0.0.1:9", access_key_id="k", secret_access_key="s")
 
 
 @pytest.mark.parametrize("archive", [True, False])
 async def test_files_go_when_the_depot_is_back(store: Store, depot: Depot, archive: bool) -> None:
-    """U-054, U-132, U-133: the job's end is recorded, its files are removed later; those of others stay."""
+    """Jobs end without their depot (U-054, U-132, U-133)."""
     await store.create(job("a", phase=Phase.COMPLETED), actor="me", attempt=attempt(state=AttemptState.CLOSED))
     await store.create(job("b", destruction=NOW + 1), actor="me")
     broken = reaper(store, away(), archive=archive)
@@ -82,7 +82,7 @@ async def test_files_go_when_the_depot_is_back(store: Store, depot: Depot, archi
 
 
 async def test_a_job_that_runs_is_stopped_first(store: Store, depot: Depot) -> None:
-    """U-133: an archived job must have ended; nothing is removed under a command that still runs."""
+    """Only ended jobs are archived (U-133)."""
     running = attempt(state=AttemptState.RUNNING)
     await store.create(job("a", phase=Phase.EXECUTING), actor="me", attempt=running)
     cleaner = reaper(store, depot)
@@ -108,7 +108,7 @@ YEAR = 365 * 86_400
 
 @pytest.fixture(params=["folder", "s3"])
 def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Depot]:
-    """Opens one depot anew, as each process does."""
+    """Return a function that opens the shared depot."""
 
     def opened() -> Depot:
         if request.param == "folder":
@@ -135,7 +135,7 @@ async def searched(reaper: Reaper, seconds: float) -> None:
 
 
 async def test_a_form_that_is_open_in_another_process(store: Store, shared: Callable[[], Depot]) -> None:
-    """Its files stay, however much older than an orphan they get; they go once nobody is there any more."""
+    """Files of an open form are no orphans."""
     other_depot = shared()
     job_id = new_id(now_ms() - 3_600_000)
     cleaner = searching(store, shared())
@@ -151,7 +151,7 @@ async def test_a_form_that_is_open_in_another_process(store: Store, shared: Call
 
 
 async def test_a_clock_that_jumps(store: Store, shared: Callable[[], Depot]) -> None:
-    """Neither this machine's clock nor the depot's makes an open form's files orphans."""
+    """Wrong clocks make no orphans."""
     depot = shared()
     job_id = new_id(now_ms() - 1000)
     ahead = 0
@@ -169,7 +169,7 @@ async def test_a_clock_that_jumps(store: Store, shared: Callable[[], Depot]) -> 
 
 
 async def test_young_objects_of_an_old_id(store: Store, shared: Callable[[], Depot]) -> None:
-    """What counts is when the object was written, not when its job's id was made."""
+    """The age of the object counts."""
     depot = shared()
     job_id = new_id(now_ms() - YEAR)
     cleaner = searching(store, depot)

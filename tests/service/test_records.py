@@ -1,4 +1,4 @@
-"""What a job's record says of its input: unknown parameters, the defaults it used, versions (D-022, U-087)."""
+"""jobInfo: unknown parameters, defaults, versions (D-022, U-087)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def notices(uws: Uws, job: str) -> list[str]:
 
 
 def test_a_misspelt_parameter_is_noted_with_a_guess(uws: Uws) -> None:
-    """In jobInfo as XML and JSON, and on the page; the job runs."""
+    """Unknown parameters are reported, and the job runs."""
     job = uws.create({"SECNDS": "1", "SECONDS": "0", "PHASE": "RUN"})
     assert notices(uws, job) == [GUESS]
     assert uws.wait(job) == "COMPLETED"
@@ -28,7 +28,7 @@ def test_a_misspelt_parameter_is_noted_with_a_guess(uws: Uws) -> None:
 
 
 def test_a_pending_job_is_noted_and_mended(uws: Uws) -> None:
-    """A parameter that comes later is looked at too; a job without unknown ones has no note."""
+    """Later parameters are checked too."""
     job = uws.create({"SECONDS": "0"})
     assert notices(uws, job) == []
     uws.post(f"{job}/parameters", {"OUTPTU": "10"})
@@ -72,7 +72,7 @@ def test_the_defaults_and_versions_of_a_run_are_recorded(uws: Uws) -> None:
 
 
 def test_the_record_outlives_the_results(uws: Uws) -> None:
-    """U-133: an archived job still says with which values it ran."""
+    """An archived job keeps its values (U-133)."""
     job = uws.create({"SECNDS": "1", "PHASE": "RUN"})
     assert uws.wait(job) == "COMPLETED"
     uws.post(f"{job}/destruction", {"DESTRUCTION": "2020-01-01T00:00:00Z"})

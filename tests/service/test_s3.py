@@ -1,4 +1,4 @@
-"""The service with its files in S3: upload, run, results, logs; nothing is left behind, orphans are found."""
+"""The service with its files in S3."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TABLE = b"name,ra,dec\nm31,10.6847,41.2687\nnothing,100,-89.9\n"
 
 @pytest.fixture(scope="module")
 def service(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A service that takes objects of no job for orphans after two seconds."""
+    """Start a service whose orphans are two seconds old."""
     settings = {
         "UWS_DEPOT": s3.url_of(PREFIX),
         "UWS_REAP_INTERVAL": "0.3",
@@ -46,12 +46,12 @@ def until(condition: Callable[[], bool], seconds: float = 180) -> None:
 
 
 def jobs_of(s3: S3Server, job: str = "") -> list[str]:
-    """Keys of one job, or of all, without the prefix."""
+    """Return the keys of a job, or of all."""
     return sorted(key.removeprefix(f"{PREFIX}/") for key in s3.keys(f"{PREFIX}/jobs/{job}"))
 
 
 def test_crossmatch_from_upload_to_deletion(s3: S3Server, service: Server) -> None:
-    """A-014, U-081, U-124, U-132: all files lie in the bucket, URLs lead to the service, and DELETE removes them."""
+    """All files are in the bucket (A-014, U-081, U-124, U-132)."""
     with Uws(service.url, "crossmatch") as uws:
         answer = uws.request(
             "POST",
@@ -82,7 +82,7 @@ def test_crossmatch_from_upload_to_deletion(s3: S3Server, service: Server) -> No
 
 
 def test_sync_leaves_nothing(s3: S3Server, service: Server) -> None:
-    """D-001: the result of a synchronous request comes from the bucket too, and is gone after it."""
+    """Synchronous results come from the bucket (D-001)."""
     with Uws(service.url, "crossmatch") as uws:
         url = f"{uws.base}/sync?UPLOAD=t,param:p&RESPONSEFORMAT=csv"
         answer = uws.request("POST", url, files={"p": ("p.csv", TABLE, "text/csv")})
@@ -91,7 +91,7 @@ def test_sync_leaves_nothing(s3: S3Server, service: Server) -> None:
 
 
 def test_many_objects(s3: S3Server, service: Server) -> None:
-    """A job with more objects than one page of a listing, or one request to delete, holds; another job stays."""
+    """A job may have more objects than a page."""
     with Uws(service.url, "sleep") as uws:
         kept_job = uws.create(files={"f": ("f", b"kept")})
         deleted_job = uws.create(files={"f": ("f", b"x")})
@@ -110,7 +110,7 @@ def test_many_objects(s3: S3Server, service: Server) -> None:
 
 
 def test_refused_upload_leaves_nothing(s3: S3Server, service: Server) -> None:
-    """A form that ends in an error, or in the middle of a file, leaves no object and no job."""
+    """A broken form leaves nothing."""
     with Uws(service.url, "sleep") as uws:
         before = jobs_of(s3)
         answer = uws.request("POST", uws.jobs, data={"RUNID": "x" * 65}, files={"f": ("f", b"x" * 100_000)})
@@ -127,7 +127,7 @@ def test_refused_upload_leaves_nothing(s3: S3Server, service: Server) -> None:
 
 
 def test_orphans(s3: S3Server, service: Server) -> None:
-    """What a killed service left is removed once it is old enough; jobs, young ones and strangers stay."""
+    """Orphans are removed, other objects stay."""
     client = s3.client()
     now = int(time.time() * 1000)
     old, young = new_id(now - 60_000), new_id(now + 600_000)
@@ -148,7 +148,7 @@ def test_orphans(s3: S3Server, service: Server) -> None:
 
 
 def test_a_form_that_takes_long(s3: S3Server, service: Server) -> None:
-    """Files of a form that is open for several times the age of orphans stay, and the job has them."""
+    """A slow form keeps its files."""
     address = urlsplit(service.url)
     parts = [f'--b\r\nContent-Disposition: form-data; name="{name}"; filename="f"\r\n\r\n{name}\r\n' for name in "fg"]
     body = "".join([*parts, "--b--\r\n"]).encode()
@@ -178,7 +178,7 @@ def test_credentials_stay_with_the_service(service: Server) -> None:
 
 
 def test_wrong_credentials(s3: S3Server, tmp_path: Path) -> None:
-    """V-020: a service whose depot refuses it is never ready, and says what is wrong without the secret."""
+    """A refused service is never ready (V-020)."""
     secret = "not-the-secret"
     settings = {"UWS_DEPOT": s3.url_of("wrong"), "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": secret}
     server = Server(tmp_path, settings)

@@ -43,7 +43,7 @@ class Life(RuleBasedStateMachine):
             self.uws.__exit__()
 
     def see(self, job: str) -> str:
-        """The phase now; it must be one that the last seen phase can lead to."""
+        """Return the phase, which must follow from the last one."""
         phase = self.uws.phase(job)
         assert phase in MOVES[self.model[job]], (self.model[job], phase)
         if phase in ("COMPLETED", "ERROR") and self.model[job] != phase:
@@ -52,7 +52,7 @@ class Life(RuleBasedStateMachine):
         return phase
 
     def expected(self, job: str) -> str:
-        """How the job must end by its parameters."""
+        """Return how the job must end."""
         values = self.parameters[job]
         return "ERROR" if values.get("EXIT", "0") != "0" or values.get("SECONDS") == "bad" else "COMPLETED"
 
@@ -157,7 +157,7 @@ class Life(RuleBasedStateMachine):
 
 
 def test_no_difference_from_the_model(server: Server) -> None:
-    """U-101, U-102, U-103: whatever a client sends, in whatever order."""
+    """Any order of commands is handled (U-101, U-102, U-103)."""
 
     class Bound(Life):
         pass

@@ -85,13 +85,13 @@ def _objection(site: SiteView, wish: Wish) -> str:
     allowed = (site.owners and wish.owner in site.owners) or (site.groups and wish.group in site.groups)
     if (site.owners or site.groups) and not allowed:
         return "its owner may not use it"
-    for unit, needed, maximum in (
+    for unit, demand, maximum in (
         ("CPUs", wish.cpu, site.cpu),
         ("bytes of memory", wish.memory, site.memory),
         ("GPUs", wish.gpus, site.gpus),
     ):
-        if maximum is not None and needed > maximum:
-            return f"it has at most {maximum:g} {unit} for one job, {needed:g} are needed"
+        if maximum is not None and demand > maximum:
+            return f"it has at most {maximum:g} {unit} for one job, {demand:g} are needed"
     return ""
 
 
