@@ -10,9 +10,6 @@ import pytest
 from tests import databases
 from tests.server import Server
 from tests.service.client import Uws
-from tests.store.conftest import store, url
-
-__all__ = ["server", "store", "url", "uws"]
 
 PROBE = Path(__file__).parent / "probe.yaml"
 """An application of the tests' own: short limits, an archive, every kind of parameter."""
