@@ -62,6 +62,8 @@ class JobInfo:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> JobInfo:
         """Return the value of a stored JSON object."""
+        if not stored:
+            return _EMPTY
         values: dict[str, Any] = {}
         extra: dict[str, Any] = {}
         for key, value in stored.items():
