@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests import databases
 from tests.s3 import S3Server
+from uws_service.store import Store
 
 CLUSTER = Path(__file__).resolve().parent / "cluster"
 LEFT_OUT = pytest.StashKey[int]()
@@ -62,3 +63,25 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     server = S3Server(tmp_path_factory.mktemp("s3"))
     yield server
     server.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return the URL of an empty database."""
+    return databases.new_sqlite(tmp_path) if request.param == "sqlite" else databases.new_postgresql()
+
+
+@pytest.fixture
+async def store(url: str) -> AsyncIterator[Store]:
+    """Open a store whose feed does not run."""
+    opened = await Store.open(url, create=True)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def peer(store: Store, url: str) -> AsyncIterator[Store]:
+    """Open a second store on the same database."""
+    opened = await Store.open(url)
+    yield opened
+    await opened.close()

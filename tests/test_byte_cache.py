@@ -6,24 +6,21 @@ from uws_service.byte_cache import ENTRY_BYTES, ByteCache
 
 
 def test_bytes_are_bounded() -> None:
-    """However large the values are, and however many.
-
-    The newest stay.
-    """
+    """The bound holds for any values."""
     cache: ByteCache[int, bytes] = ByteCache(100_000)
     for number in range(1000):
         cache.put(number, bytes(number), number)
-        assert cache.held <= 100_000
+        assert cache.size <= 100_000
     assert cache.get(999) == bytes(999) and cache.get(0) is None and len(cache) > 50
 
 
 def test_what_is_too_large_is_not_kept() -> None:
-    """Neither does it push out the others, nor stay in an older version."""
+    """A large value displaces no other value."""
     cache: ByteCache[str, bytes] = ByteCache(100_000, 10_000)
     cache.put("small", b"1", 1)
     cache.put("grows", b"1", 1)
     cache.put("grows", bytes(20_000), 20_000)
-    assert cache.get("grows") is None and cache.get("small") == b"1" and cache.held == 1 + ENTRY_BYTES
+    assert cache.get("grows") is None and cache.get("small") == b"1" and cache.size == 1 + ENTRY_BYTES
 
 
 def test_small_entries_have_a_price() -> None:
@@ -35,4 +32,4 @@ def test_small_entries_have_a_price() -> None:
     cache.drop(9_999)
     cache.drop(9_999)
     cache.clear()
-    assert (len(cache), cache.held) == (0, 0)
+    assert (len(cache), cache.size) == (0, 0)

@@ -1,4 +1,4 @@
-"""A cache that is bounded by the bytes that it holds, not by how many things it has."""
+"""A cache bounded by bytes, not by the number of entries."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 ENTRY_BYTES = 300
-"""What each entry costs beside what it holds: two objects and a place in a table."""
+"""Overhead of an entry: two objects and a place in a table."""
 
 
 class ByteCache(Generic[K, V]):
@@ -17,27 +17,27 @@ class ByteCache(Generic[K, V]):
 
     Parameters
     ----------
-    most
-        Bytes that all entries together may have.
-    largest
-        Bytes beyond which an entry is not kept; a tenth of ``most`` if it is not given.
+    max_bytes
+        Size of all entries together.
+    max_entry_bytes
+        Size beyond which an entry is not cached; a tenth of ``max_bytes`` by default.
     """
 
-    __slots__ = ("_entries", "_held", "largest", "most")
+    __slots__ = ("_entries", "_size", "max_bytes", "max_entry_bytes")
 
-    def __init__(self, most: int, largest: int | None = None) -> None:
-        self.most = most
-        self.largest = most // 10 if largest is None else largest
+    def __init__(self, max_bytes: int, max_entry_bytes: int | None = None) -> None:
+        self.max_bytes = max_bytes
+        self.max_entry_bytes = max_bytes // 10 if max_entry_bytes is None else max_entry_bytes
         self._entries: dict[K, tuple[V, int]] = {}
-        self._held = 0
+        self._size = 0
 
     def __len__(self) -> int:
         return len(self._entries)
 
     @property
-    def held(self) -> int:
-        """Bytes of all entries."""
-        return self._held
+    def size(self) -> int:
+        """Return the size of all entries in bytes."""
+        return self._size
 
     def get(self, key: K) -> V | None:
         """Return the value of a key, or None."""
@@ -45,23 +45,26 @@ class ByteCache(Generic[K, V]):
         return None if entry is None else entry[0]
 
     def put(self, key: K, value: V, size: int) -> None:
-        """Keep a value of so many bytes, its key included; one that is too large is not kept."""
+        """Add a value, unless it is too large.
+
+        ``size`` is in bytes, the key included.
+        """
         self.drop(key)
         size += ENTRY_BYTES
-        if size > self.largest:
+        if size > self.max_entry_bytes:
             return
-        while self._held + size > self.most:
+        while self._size + size > self.max_bytes:
             self.drop(next(iter(self._entries)))
         self._entries[key] = (value, size)
-        self._held += size
+        self._size += size
 
     def drop(self, key: K) -> None:
         """Forget a key."""
         entry = self._entries.pop(key, None)
         if entry is not None:
-            self._held -= entry[1]
+            self._size -= entry[1]
 
     def clear(self) -> None:
         """Forget all."""
         self._entries.clear()
-        self._held = 0
+        self._size = 0

@@ -1,4 +1,4 @@
-"""Work that grows with its input, done beside the event loop so that nobody else waits for it."""
+"""Large work, run beside the event loop."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 SMALL_BYTES = 64 * 1024
-"""What is not larger is done at once: handing it over would cost more than doing it."""
+"""Smaller work is done at once: to hand it over would cost more."""
 THREADS = 2
-"""Few: the interpreter runs one of them at a time, and whoever sends much waits behind others of that kind."""
+"""Few: the interpreter runs a single one at a time, and large requests queue behind each other."""
 _executor = ThreadPoolExecutor(THREADS, "offload")
 
 
 async def offload(size: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a function, in a thread if there is much to do.
+    """Call a function; use a thread if its input is large.
 
     Parameters
     ----------

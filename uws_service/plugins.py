@@ -1,4 +1,4 @@
-"""Parts that register by a Python entry point: kinds of site and faces, ours and those of other packages."""
+"""Parts that register by a Python entry point: kinds of site, faces."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from uws_service.domain.errors import ConfigurationError
 
 
 class Named(Protocol):
-    """What a registry holds: anything with a name."""
+    """A part with a name."""
 
     @property
     def name(self) -> str:
-        """Its name in settings and descriptors."""
+        """Return its name in settings and descriptors."""
 
 
 T = TypeVar("T", bound=Named)
 
 
 def load_plugins(group: str, built_in: Iterable[T], base: type[T]) -> dict[str, T]:
-    """Return the built-in parts and those of installed packages, by name.
+    """Return built-in and installed parts by name.
 
     Parameters
     ----------

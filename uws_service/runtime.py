@@ -151,7 +151,7 @@ class Runtime:
     def drain(self) -> None:
         """Answer every waiting request now: the process is about to end (C-26)."""
         self.draining = True
-        self.service.drain()
+        self.service.waiters.drain()
 
 
 def applications_of(settings: Settings) -> dict[str, Application]:
@@ -237,8 +237,16 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
         if user_tokens is not None:
             stack.push_async_callback(user_tokens.close)
         data = _data_access(settings, applications, user_tokens, store, now)
-        service = Service(store, applications, placer, rules=rules, data=data, clock=now, limits=settings.limits)
-        service.reserve = reserve
+        service = Service(
+            store,
+            applications,
+            placer,
+            rules=rules,
+            data=data,
+            clock=now,
+            limits=settings.limits,
+            reserve=reserve,
+        )
         permissions = PermissionsApi(settings.auth.permissions) if settings.auth.permissions is not None else None
         if permissions is not None:
             stack.push_async_callback(permissions.close)

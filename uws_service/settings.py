@@ -1,4 +1,4 @@
-"""The settings of one service: from the environment (``UWS_…``), one YAML file, and defaults that just work.
+"""The settings of a service: environment (``UWS_…``), YAML file, defaults.
 
 What comes first wins: arguments of the command line, then the environment, then the file, then the defaults.
 With no settings at all the service runs embedded: SQLite, a local folder, local processes.
@@ -151,10 +151,10 @@ class Settings(BaseSettings):
     @field_validator("sites", mode="before")
     @classmethod
     def _kinds(cls, value: Any) -> Any:
-        """A site of no kind is a local one."""
+        """Make sites without a kind local."""
         if not isinstance(value, list | tuple):
             return value
-        return [{"kind": "local", **one} if isinstance(one, dict) else one for one in value]
+        return [{"kind": "local", **site} if isinstance(site, dict) else site for site in value]
 
     @field_validator("sites")
     @classmethod
@@ -173,7 +173,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments, environment, then the YAML file that `load` read."""
+        """Return arguments, environment, then the YAML file of `load`."""
         return (init_settings, env_settings, _FileSource(settings_cls))
 
     @classmethod
@@ -202,34 +202,34 @@ class Settings(BaseSettings):
 
     @property
     def database_url(self) -> str:
-        """The database; SQLite in the data folder when none is named."""
+        """Return the database, by default SQLite."""
         return self.database or f"sqlite:///{self.data.absolute() / 'uws.db'}"
 
     @property
     def depot_url(self) -> str:
-        """The depot; a folder in the data folder when none is named."""
+        """Return the depot, by default a folder."""
         return self.depot or str(self.data.absolute() / "depot")
 
     @property
     def work_folder(self) -> Path:
-        """Where local jobs run."""
+        """Return the folder in which local jobs run."""
         return (self.work or self.data / "work").absolute()
 
     @property
     def catalogue_folder(self) -> Path:
-        """The tables of TAP applications that name no place."""
+        """Return the folder of tables that have no place of their own."""
         return (self.catalogues or self.data / "catalogues").absolute()
 
     @property
     def migrate_at_start(self) -> bool:
-        """Whether `serve` brings the schema up to date by itself."""
+        """Return whether `serve` migrates the database."""
         if self.auto_migrate is not None:
             return self.auto_migrate
         return self.database_url.startswith("sqlite")
 
 
 class _FileSource(PydanticBaseSettingsSource):
-    """The values of the YAML file; paths in it are relative to the file's folder."""
+    """The values of the YAML file."""
 
     values: dict[str, Any] = {}  # noqa: RUF012 -- set by Settings.load for the length of one call
 
@@ -241,7 +241,7 @@ class _FileSource(PydanticBaseSettingsSource):
 
 
 def _path_fields(site: dict[str, Any]) -> list[str]:
-    """Return which values of a site's settings are paths, as the settings of its kind say."""
+    """Return the site's settings that are paths."""
     kind = KINDS.get(str(site.get("kind", "local")))
     fields = kind.settings.model_fields if kind is not None else {}
     return [
@@ -252,7 +252,10 @@ def _path_fields(site: dict[str, Any]) -> list[str]:
 
 
 def _read(config: Path) -> tuple[dict[str, Any], yaml.Node | None]:
-    """Return the mapping in a YAML file, its relative paths made absolute, and its nodes."""
+    """Return the mapping in a YAML file, and its nodes.
+
+    Relative paths are relative to the file's folder; they become absolute.
+    """
     try:
         text = config.read_text(encoding="utf-8")
         document = yaml.compose(text, Loader=yaml.SafeLoader)

@@ -1,4 +1,4 @@
-"""Seeing inside: the metrics (Prometheus) and the form of the log lines (structlog)."""
+"""Metrics (Prometheus) and log lines (structlog)."""
 
 from __future__ import annotations
 
@@ -57,29 +57,30 @@ _SECRET = re.compile(
 
 
 _STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Control characters but tab and line feed, and those that turn the direction of writing."""
+"""Control characters but tab and line feed, and those that change the direction of text."""
 
 
 def scrubbed(text: str) -> str:
-    """The text without what looks like a token, a password or a session's secret."""
-    return _SECRET.sub(lambda found: f"{found['name'] or ''}[removed]", text)
+    """Return a text without likely secrets."""
+    return _SECRET.sub(lambda match: f"{match['name'] or ''}[removed]", text)
 
 
 def _scrub(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """The last step before a line is written: tracebacks and other libraries' words are scrubbed too.
+    """Remove secrets and control characters from an event.
 
-    What a caller wrote must not steer the terminal on which somebody reads it.
+    It is the last step, so it sees tracebacks and other libraries' messages too. What a caller sent must not control
+    the terminal on which an operator reads it.
     """
     for name, value in event.items():
         if isinstance(value, str):
             if len(value) >= 16:
                 value = scrubbed(value)
-            event[name] = value if value.isprintable() else _STEERING.sub(lambda found: ascii(found[0])[1:-1], value)
+            event[name] = value if value.isprintable() else _STEERING.sub(lambda match: ascii(match[0])[1:-1], value)
     return event
 
 
 def configure_logging(form: str, level: str) -> None:
-    """One line an event to standard error, as JSON or as text; other libraries' lines take the same way."""
+    """Log to standard error, a line for each event, other libraries' too."""
     numeric = getattr(logging, level.upper())
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,

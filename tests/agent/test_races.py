@@ -27,7 +27,8 @@ from uws_service.agent.upstream import Refused, Unreachable, Upstream
 from uws_service.auth import ANONYMOUS
 from uws_service.domain.agent import AgentIdentity
 from uws_service.domain.job import Parameter
-from uws_service.service.jobs import Request
+from uws_service.service.caller import Caller
+from uws_service.service.requests import Request
 from uws_service.settings import Settings
 from uws_service.sites.kubernetes import AgentTokens
 from uws_service.web.app import App
@@ -134,10 +135,10 @@ async def serving(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         runtime = app.runtime
         assert runtime is not None
         wanted = Request(parameters=(Parameter("SECONDS", "0"),), run=True)
-        job, _ = await runtime.service.create(runtime.applications["sleep"], ANONYMOUS, wanted)
+        job, _ = await runtime.service.create(runtime.applications["sleep"], Caller(ANONYMOUS), wanted)
         ids.append(job.id)
-        (attempt,) = await runtime.store.attempts(job.id)
-        assert await runtime.store.begin_attempt(attempt, 1)
+        (attempt,) = await runtime.store.attempts.of(job.id)
+        assert await runtime.store.attempts.begin(attempt, 1)
         yield Service(app, f"http://127.0.0.1:{port}", job.id, folder)
     finally:
         server.should_exit = True
@@ -225,7 +226,7 @@ async def test_an_agent_beside_a_hostile_command(
                 assert SECRET[:10] not in content
                 assert hashlib.sha256(content).hexdigest() in key
             assert service.app.runtime is not None
-            (attempt,) = await service.app.runtime.store.attempts(service.job_id)
+            (attempt,) = await service.app.runtime.store.attempts.of(service.job_id)
             assert attempt.report is not None  # it said its last word, good or bad
             for one in attempt.report.outputs:
                 assert hashlib.sha256(service.stored()[one.source.partition(f"{service.job_id}/")[2]]).hexdigest() == (

@@ -30,7 +30,8 @@ from uws_service.domain.agent import AgentIdentity
 from uws_service.domain.errors import ConfigurationError, Forbidden
 from uws_service.domain.job import Parameter
 from uws_service.runtime import applications_of, running
-from uws_service.service.jobs import Request
+from uws_service.service.caller import Caller
+from uws_service.service.requests import Request
 from uws_service.settings import Settings
 from uws_service.sites.kubernetes.manifest import job_manifest
 from uws_service.sites.kubernetes.settings import KubernetesSite
@@ -483,9 +484,9 @@ async def test_an_agent_in_a_pod(tmp_path: Path, issuer: OidcProvider, archive: 
         identity, _ = await runtime.user_tokens.verify(token)
         request = Request(parameters=(Parameter("FILE", f"{archive.url}/file"),), run=True)
         application = runtime.applications["fetcher"]
-        job, _ = await runtime.service.create(application, identity, request, token=token)
-        (attempt,) = await runtime.store.attempts(job.id)
-        assert await runtime.store.begin_attempt(attempt, 1)
+        job, _ = await runtime.service.create(application, Caller(identity, token=token), request)
+        (attempt,) = await runtime.store.attempts.of(job.id)
+        assert await runtime.store.attempts.begin(attempt, 1)
         pod = AgentIdentity(frozenset({"local"}), job.id, 1, "pod-1")
         claim = await runtime.agents.claim(pod)
         tokens = claim["data"]["tokens"]
@@ -498,7 +499,7 @@ async def test_an_agent_in_a_pod(tmp_path: Path, issuer: OidcProvider, archive: 
             )
         )
         assert tokens[archive.host] not in manifest and token not in manifest
-        await runtime.service.abort("fetcher", job.id, identity)
+        await runtime.service.abort("fetcher", job.id, Caller(identity))
         assert not await runtime.store.grants.of(job.id)
         with pytest.raises(Forbidden):
             await runtime.agents.claim(pod)

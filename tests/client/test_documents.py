@@ -13,6 +13,7 @@ from tests.client.foreign import UWS, Foreign, Reply, job
 from uws_service.client import BadDocument, JobResult, format_instant, parse_instant, parse_job, parse_jobs
 from uws_service.client.documents import read_xml, resolve
 from uws_service.domain.job import Job, Phase, Result
+from uws_service.domain.jobinfo import JobInfo
 from uws_service.protocol.uws import JobInfoView, JobUrls, job_xml
 
 URL = "https://example.org/svc/async/42"
@@ -116,7 +117,7 @@ def test_our_own_writer_is_understood() -> None:
     The two agree on jobInfo.
     """
     result = Result("r", "key", "text/csv", 12, "ab" * 32)
-    info = {"waiting": "waiting for a free slot", "ahead": 3, "site": "local"}
+    info = JobInfo(waiting="waiting for a free slot", ahead=3, site="local")
     value = Job("42", "probe", "me", Phase.QUEUED, 1000, 60, 2000, run_id="x", results=(result,), info=info)
     urls = JobUrls("https://example.org/svc/async")
     document = parse_job(job_xml(value, urls=urls, info=JobInfoView.of(value, urls)), URL)

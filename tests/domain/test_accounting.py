@@ -1,4 +1,4 @@
-"""Accounts: sums of attempts by what they can be split by."""
+"""Accounts: sums of attempts by each key."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from uws_service.domain.accounting import GIB, KEYS, summed
 from uws_service.domain.attempt import AttemptState, Reason, Usage
 
 NOVEMBER = 1_795_428_000_000  # 2026-11-23T10:00:00Z
-ONE = replace(
+COMPLETED = replace(
     samples.attempt("a"),
     state=AttemptState.CLOSED,
     owner="ada",
@@ -23,13 +23,16 @@ ONE = replace(
     memory_requested=4 * GIB,
     usage=Usage(wall=1800, cpu=900, peak_memory=GIB, bytes_in=GIB, bytes_out=2 * GIB),
 )
-LOST = replace(ONE, number=1, job_id="b", site="y", reason=Reason.NODE_LOST, usage=Usage(wall=3600))
-AGAIN = replace(ONE, number=2, job_id="b", owner="", group="", ended=NOVEMBER + 14 * 3600_000)
+LOST_ATTEMPT = replace(COMPLETED, number=1, job_id="b", site="y", reason=Reason.NODE_LOST, usage=Usage(wall=3600))
+RETRIED = replace(COMPLETED, number=2, job_id="b", owner="", group="", ended=NOVEMBER + 14 * 3600_000)
 
 
 def test_sums() -> None:
-    """What is measured is added, the peak is the largest; a job that was tried twice is one job."""
-    (line,) = summed([ONE, LOST, AGAIN], ["application"]).values()
+    """Usage is added up, but for the peak.
+
+    A job with two attempts counts once.
+    """
+    (line,) = summed([COMPLETED, LOST_ATTEMPT, RETRIED], ["application"]).values()
     assert (line.key, line.jobs, line.attempts) == (("sleep",), 2, 3)
     assert (line.wall_hours, line.cpu_hours) == (2.0, 0.5)
     assert (line.reserved_cpu_hours, line.reserved_memory_gib_hours) == (4.0, 8.0)
@@ -48,11 +51,13 @@ def test_sums() -> None:
     ],
 )
 def test_keys(key: str, expected: dict[str, int]) -> None:
-    assert {line.key[0]: line.attempts for line in summed([ONE, LOST, AGAIN], [key]).values()} == expected
+    assert {
+        line.key[0]: line.attempts for line in summed([COMPLETED, LOST_ATTEMPT, RETRIED], [key]).values()
+    } == expected
 
 
 def test_pages_are_added_up() -> None:
-    """Attempts come page by page; the sums are those of all of them."""
-    lines = summed([ONE, LOST], list(KEYS))
-    summed([AGAIN], list(KEYS), lines)
-    assert lines == summed([ONE, LOST, AGAIN], list(KEYS))
+    """Sums grow with each page of attempts."""
+    lines = summed([COMPLETED, LOST_ATTEMPT], list(KEYS))
+    summed([RETRIED], list(KEYS), lines)
+    assert lines == summed([COMPLETED, LOST_ATTEMPT, RETRIED], list(KEYS))

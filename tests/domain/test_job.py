@@ -26,12 +26,14 @@ from uws_service.domain.job import (
 RESULT = Result("result", "jobs/x/results/result", "text/plain", 1, "00")
 
 
-def job(phase: Phase, **more: object) -> Job:
-    return Job(id="j", application="sleep", owner=None, phase=phase, created=1000, duration=0, destruction=None, **more)  # type: ignore[arg-type]
+def job(phase: Phase, **fields: object) -> Job:
+    return Job(
+        id="j", application="sleep", owner=None, phase=phase, created=1000, duration=0, destruction=None, **fields
+    )  # type: ignore[arg-type]
 
 
 def test_ten_phases() -> None:
-    """U-100: exactly the ten words; each, and each action, is explained."""
+    """Ten phases (U-100); phases and actions are explained."""
     words = "PENDING QUEUED EXECUTING COMPLETED ERROR ABORTED UNKNOWN HELD SUSPENDED ARCHIVED".split()
     assert sorted(Phase) == sorted(words)
     assert set(PHASE_MEANING) == set(Phase)
@@ -64,18 +66,18 @@ def test_ten_phases() -> None:
     ],
 )
 def test_arrows_of_the_standard(source: str, action: str, target: str) -> None:
-    """U-101, U-102, U-108, U-111: the arrows that the diagram and the prose name."""
+    """The standard's transitions (U-101, U-102, U-108, U-111)."""
     assert apply(job(Phase(source)), Action(action), 2000).phase == target
 
 
 def test_held_needs_run() -> None:
-    """U-101: a held job leaves that phase by RUN or ABORT only, as far as clients go."""
+    """Clients may RUN or ABORT a held job (U-101)."""
     assert {Action.RUN, Action.ABORT} <= set(allowed_actions(Phase.HELD))
 
 
 @pytest.mark.parametrize(("phase", "action"), list(itertools.product(sorted(FINAL), Action)))
 def test_final_phases_stay(phase: Phase, action: Action) -> None:
-    """U-103: COMPLETED, ERROR and ABORTED change to ARCHIVED only, ARCHIVED never (U-002: Forbidden)."""
+    """Ended jobs can be archived alone (U-103, U-002)."""
     if action is Action.ARCHIVE and phase is not Phase.ARCHIVED:
         assert apply(job(phase), action, 2000).phase is Phase.ARCHIVED
         return
@@ -85,7 +87,7 @@ def test_final_phases_stay(phase: Phase, action: Action) -> None:
 
 @given(st.sampled_from(sorted(Phase)), st.sampled_from(sorted(Action)), st.integers(0, 10_000))
 def test_apply_agrees_with_the_table(phase: Phase, action: Action, now: int) -> None:
-    """Whatever is in the table happens, whatever is not is refused; times are in order (U-106)."""
+    """The table decides; times are in order (U-106)."""
     before = job(phase, started=1500 if phase in (Phase.EXECUTING, Phase.SUSPENDED) else None)
     target = TRANSITIONS.get((phase, action))
     if target is None:
@@ -103,20 +105,20 @@ def test_apply_agrees_with_the_table(phase: Phase, action: Action, now: int) -> 
 
 
 def test_times_are_those_observed() -> None:
-    """U-106: startTime and endTime come from where the command ran; clocks that differ can't put them in disorder."""
-    done = apply(job(Phase.QUEUED), Action.COMPLETE, 9000, started=3000, ended=4000, results=(RESULT,))
-    assert (done.started, done.ended, done.results) == (3000, 4000, (RESULT,))
+    """Clocks that differ do not disorder times (U-106)."""
+    completed = apply(job(Phase.QUEUED), Action.COMPLETE, 9000, started=3000, ended=4000, results=(RESULT,))
+    assert (completed.started, completed.ended, completed.results) == (3000, 4000, (RESULT,))
     early = apply(job(Phase.QUEUED), Action.COMPLETE, 9000, started=10, ended=20)
     assert early.created <= (early.started or 0) <= (early.ended or 0)
 
 
 def test_archive_drops_results() -> None:
-    """U-100 ARCHIVED: results are deleted, the rest is kept."""
-    kept = apply(job(Phase.ERROR, results=(RESULT,), error=ErrorSummary("no")), Action.ARCHIVE, 5000)
-    assert kept.results == () and kept.error is not None
+    """An archived job has no results (U-100)."""
+    archived = apply(job(Phase.ERROR, results=(RESULT,), error=ErrorSummary("no")), Action.ARCHIVE, 5000)
+    assert archived.results == () and archived.error is not None
 
 
 def test_requeue_keeps_the_place_in_the_queue() -> None:
-    """A job whose attempt was lost goes to where it stood, and has not started."""
-    again = apply(job(Phase.EXECUTING, queued=1200, started=1500), Action.REQUEUE, 9000)
-    assert (again.queued, again.started, again.phase) == (1200, None, Phase.QUEUED)
+    """A requeued job has not started."""
+    requeued = apply(job(Phase.EXECUTING, queued=1200, started=1500), Action.REQUEUE, 9000)
+    assert (requeued.queued, requeued.started, requeued.phase) == (1200, None, Phase.QUEUED)

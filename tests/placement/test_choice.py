@@ -16,7 +16,7 @@ def test_one_site_needs_no_reason() -> None:
 
 
 def test_the_least_loaded() -> None:
-    """Waiting and running count alike, for each slot; the name decides between equals."""
+    """Load is jobs for each slot, then the name."""
     assert choose([SiteView("a", 4, waiting=1), SiteView("b", 4, running=2)], ANY).site == "a"
     assert choose([SiteView("a", 4, running=3), SiteView("b", 40, running=20)], ANY).site == "b"
     choice = choose([B, A], ANY)
@@ -24,10 +24,10 @@ def test_the_least_loaded() -> None:
 
 
 def test_a_site_that_does_not_answer_is_the_last_resort() -> None:
-    away = SiteView("a", 4, reachable=False)
-    assert choose([away, SiteView("b", 1, running=9)], ANY).site == "b"
-    assert choose([away], Wish("app")).site == "a"
-    nobody = choose([away, SiteView("b", 4, waiting=1, reachable=False)], ANY)
+    down = SiteView("a", 4, reachable=False)
+    assert choose([down, SiteView("b", 1, running=9)], ANY).site == "b"
+    assert choose([down], Wish("app")).site == "a"
+    nobody = choose([down, SiteView("b", 4, waiting=1, reachable=False)], ANY)
     assert nobody == ("a", "no site answers at the moment; this one takes such jobs")
 
 
@@ -38,7 +38,7 @@ def test_asked_for_by_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("site", "why"),
+    ("site", "reason"),
     [
         (SiteView("a", 4, applications=("other",)), "the application app is not available there"),
         (SiteView("a", 4, owners=("eve",)), "its owner may not use it"),
@@ -48,12 +48,12 @@ def test_asked_for_by_name() -> None:
         (SiteView("a", 4, gpus=0), "it has at most 0 GPUs for one job, 1 are needed"),
     ],
 )
-def test_what_a_site_does_not_take(site: SiteView, why: str) -> None:
-    """The job goes elsewhere; where it can't, the message says why, site by site."""
+def test_what_a_site_does_not_take(site: SiteView, reason: str) -> None:
+    """The message says why each site refuses."""
     wish = Wish("app", owner="ada", group="g1", cpu=2, memory=100, gpus=1)
     with pytest.raises(UsageError) as error:
         choose([site], wish)
-    assert error.value.message == f"No site takes this job. a: {why}."
+    assert error.value.message == f"No site takes this job. a: {reason}."
     assert choose([site, B], wish) == ("b", "the only site that takes such jobs")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from uws_service.domain.job import MAX_DURATION, ErrorSummary, Job, Parameter, Phase, Result
+from uws_service.domain.jobinfo import JobInfo, LogFile
 from uws_service.protocol.uws import JobInfoView, JobUrls, job_xml
 
 URLS = JobUrls("https://uws.example.org/compute/crossmatch/async")
@@ -36,14 +37,14 @@ FULL = Job(
         Result("plots/1.png", "k2", "image/png", 0, "cd" * 32),
     ),
     error=ErrorSummary("exit code 3 <&>", reason="ExitCode", detail="line 1\nline 2"),
-    info={
-        "progress": 0.425,
-        "message": "half & half",
-        "site": "local",
-        "site_reason": "only one",
-        "attempt": 2,
-        "logs": [{"id": "stdout", "size": 3, "media_type": "text/plain"}],
-    },
+    info=JobInfo(
+        progress=0.425,
+        message="half & half",
+        site="local",
+        site_reason="only one",
+        attempt=2,
+        logs=(LogFile("stdout", 3, "text/plain"),),
+    ),
 )
 
 PENDING = Job("1", "crossmatch", None, Phase.PENDING, CREATED, 0, None)
@@ -65,17 +66,15 @@ parameters = st.builds(
 )
 results = st.builds(Result, texts, texts, texts, sizes, st.just("0f" * 32))
 errors = st.builds(ErrorSummary, texts, transient=st.booleans(), reason=texts, detail=texts)
-infos = st.fixed_dictionaries(
-    {},
-    optional={
-        "progress": st.floats(0, 1),
-        "message": texts,
-        "waiting": texts,
-        "ahead": st.integers(0, 1000),
-        "site": texts,
-        "site_reason": texts,
-        "attempt": st.integers(1, 9),
-    },
+infos = st.builds(
+    JobInfo,
+    progress=st.none() | st.floats(0, 1),
+    message=texts,
+    waiting=texts,
+    ahead=st.none() | st.integers(0, 1000),
+    site=texts,
+    site_reason=texts,
+    attempt=st.none() | st.integers(1, 9),
 )
 jobs = st.builds(
     Job,

@@ -15,6 +15,7 @@ from lxml import etree
 from tests.protocol.samples import CREATED, FULL, PENDING, URLS, document, instants, jobs, texts
 from tests.schemas import validate
 from uws_service.domain.job import Job, JobRef, Parameter, Phase
+from uws_service.domain.jobinfo import JobInfo
 from uws_service.protocol import uws
 
 U = f"{{{uws.UWS_NS}}}"
@@ -145,7 +146,7 @@ def test_job_info_tells_progress_place_and_logs() -> None:
     assert log is not None and log.get(HREF) == f"{URLS.job(FULL.id)}/logs/stdout" and log.get("size") == "3"
     sums = {element.get("result"): element.text for element in root.iter(info + "checksum")}
     assert sums == {element.id: element.sha256 for element in FULL.results}
-    queued = replace(PENDING, phase=Phase.QUEUED, info={"waiting": "for a slot", "ahead": 7})
+    queued = replace(PENDING, phase=Phase.QUEUED, info=JobInfo(waiting="for a slot", ahead=7))
     waiting = etree.fromstring(document(queued)).find(f"{U}jobInfo/{info}info/{info}waiting")
     assert waiting is not None and waiting.get("ahead") == "7" and waiting.text == "for a slot"
 

@@ -26,17 +26,25 @@ CHECKED_FOLDERS = (
     "tests/client",
     "tests/cluster",
     "tests/docs",
+    "tests/domain",
     "tests/issuers",
+    "tests/placement",
     "tests/repository",
     "tests/rig",
+    "tests/service",
     "tests/soda",
+    "tests/store",
     "tests/tap",
     "uws_service/adql",
     "uws_service/apps",
     "uws_service/auth",
     "uws_service/cli",
     "uws_service/client",
+    "uws_service/domain",
+    "uws_service/placement",
+    "uws_service/service",
     "uws_service/soda",
+    "uws_service/store",
     "uws_service/tap",
 )
 MAX_VAGUE_SHARE = 0.01
@@ -84,8 +92,6 @@ LONG_CLASSES = frozenset(
         "uws_service/sites/controller.py::Controller",
         "uws_service/sites/kubernetes/executor.py::KubernetesExecutor",
         "uws_service/sites/local/executor.py::LocalExecutor",
-        "uws_service/service/jobs.py::Service",
-        "uws_service/store/jobs.py::Store",
     }
 )
 

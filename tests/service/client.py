@@ -1,5 +1,7 @@
-"""A plain HTTP client for tests: follows no redirect, and validates every XML document that it receives, against our
-schemas and the official ones."""
+"""A plain HTTP client for tests.
+
+It follows no redirect, and validates every XML document against our schemas and the official ones.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ Pairs = Sequence[tuple[str, str]]
 
 
 class Uws:
-    """Talks to one application of a service, as one user."""
+    """A user of an application."""
 
     def __init__(self, root: str, application: str = "probe", user: str | None = None) -> None:
         headers = {"X-Auth-Request-User": user} if user else {}
@@ -38,24 +40,24 @@ class Uws:
             self.http.delete(job)
         self.http.close()
 
-    def request(self, method: str, url: str, **more: Any) -> httpx2.Response:
-        """One request; XML that comes back must be valid against our schemas."""
-        answer = self.http.request(method, url, **more)
+    def request(self, method: str, url: str, **options: Any) -> httpx2.Response:
+        """Send a request, and validate the XML that comes back."""
+        answer = self.http.request(method, url, **options)
         kind = answer.headers.get("content-type", "")
         if method != "HEAD" and kind.startswith("text/xml") and answer.content:
             validate(answer.content)
             official.validate(answer.content)
         return answer
 
-    def get(self, url: str, **more: Any) -> httpx2.Response:
-        return self.request("GET", url, **more)
+    def get(self, url: str, **options: Any) -> httpx2.Response:
+        return self.request("GET", url, **options)
 
-    def post(self, url: str, data: dict[str, Any] | None = None, **more: Any) -> httpx2.Response:
-        return self.request("POST", url, data=data, **more)
+    def post(self, url: str, data: dict[str, Any] | None = None, **options: Any) -> httpx2.Response:
+        return self.request("POST", url, data=data, **options)
 
-    def create(self, data: dict[str, Any] | None = None, **more: Any) -> str:
-        """A new job's URL; the answer must be a 303 (U-021, U-120)."""
-        answer = self.post(self.jobs, data, **more)
+    def create(self, data: dict[str, Any] | None = None, **options: Any) -> str:
+        """Create a job by a 303 (U-021, U-120); return its URL."""
+        answer = self.post(self.jobs, data, **options)
         assert answer.status_code == 303, answer.text
         job = answer.headers["location"]
         self.made.append(job)
@@ -75,11 +77,11 @@ class Uws:
         return etree.fromstring(answer.content)
 
     def wait(self, job: str, *phases: str, timeout: float = 240) -> str:
-        """Until the job is in one of the phases (by default: has ended)."""
-        wanted = phases or ("COMPLETED", "ERROR", "ABORTED")
+        """Wait for phases, by default the final ones."""
+        targets = phases or ("COMPLETED", "ERROR", "ABORTED")
         deadline = time.monotonic() + timeout
-        while (phase := self.phase(job)) not in wanted:
-            assert time.monotonic() < deadline, f"still {phase}, not {wanted}"
+        while (phase := self.phase(job)) not in targets:
+            assert time.monotonic() < deadline, f"still {phase}, not {targets}"
             self.get(f"{job}?WAIT=2&PHASE={phase}")
         return phase
 
@@ -90,9 +92,9 @@ class Uws:
 
 
 def text(document: Any, name: str) -> str | None:
-    """The text of a child of a job document; None if it is nil or absent."""
-    found = document.find(UWS + name)
-    return None if found is None or found.get(NIL) == "true" else found.text
+    """Return the text of a job's child; None if nil or absent."""
+    element = document.find(UWS + name)
+    return None if element is None or element.get(NIL) == "true" else element.text
 
 
 def job_id(job: str) -> str:

@@ -1,4 +1,4 @@
-"""A real service on each database, shared by the tests of this folder, and a client for it."""
+"""A real service on each database, and a client."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROBE = Path(__file__).parent / "probe.yaml"
 
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One running service for each database."""
+    """Start a service for each database."""
     settings = {
         "UWS_APPLICATIONS": f'["{PROBE}", "{PROBE.with_name("strict.yaml")}"]',
         "UWS_REAP_INTERVAL": "0.3",
@@ -36,6 +36,6 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 def uws(server: Server) -> Iterator[Uws]:
-    """A client for the `probe` application; every XML answer that it gets is validated (U-006)."""
+    """Open a client for the `probe` application (U-006)."""
     with Uws(server.url) as client:
         yield client

@@ -1,4 +1,4 @@
-"""Quotas and caches that count bytes, and what runs at once: whatever comes at the same time."""
+"""Quotas, caches and limits under concurrent requests."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def http_of(user: str) -> httpx2.Client:
 
 
 def span(http: httpx2.Client, job: str) -> tuple[float, float]:
-    """Wait for a job's end; when it began and ended."""
+    """Wait for a job's end; return its times."""
     for _ in range(60):
         document = etree.fromstring(http.get(f"{job}?WAIT=5").content)
         if document.findtext(f"{UWS}phase") == "COMPLETED":
@@ -56,7 +56,10 @@ def span(http: httpx2.Client, job: str) -> tuple[float, float]:
 
 
 def test_jobs_beyond_the_running_quota_wait(server: Server) -> None:
-    """Requests at the same moment are all taken; one job runs after the other, and others are not held up."""
+    """Jobs of an owner run one after the other.
+
+    Requests at the same moment are all accepted, and other owners are not held up.
+    """
     jobs: list[str] = []
 
     def start() -> None:
@@ -72,12 +75,12 @@ def test_jobs_beyond_the_running_quota_wait(server: Server) -> None:
         thread.join()
     with http_of("ada") as ada, http_of("eve") as eve:
         assert len(jobs) == 4
-        other = eve.post(f"{server.url}/probe/async", data={"PHASE": "RUN"}).headers["location"]
+        other_job = eve.post(f"{server.url}/probe/async", data={"PHASE": "RUN"}).headers["location"]
         words = ""
         while "1 of your jobs run" not in words and any(ada.get(f"{job}/phase").text == "QUEUED" for job in jobs):
             words += "".join(ada.get(job).text for job in jobs)
         assert "1 of your jobs run" in words
-        _, other_end = span(eve, other)
+        _, other_end = span(eve, other_job)
         spans = sorted(span(ada, job) for job in jobs)
     assert all(first[1] <= second[0] for first, second in itertools.pairwise(spans)), spans
     assert other_end < spans[-1][0]
@@ -90,7 +93,7 @@ def test_who_may_run_nothing(server: Server) -> None:
 
 
 class Upload:
-    """A form with a file that comes as slowly as the test wants, or never ends."""
+    """A form whose file comes slowly or never ends."""
 
     def __init__(self, server: Server, user: str, path: str = "/probe/async") -> None:
         self.socket = socket.create_connection(("127.0.0.1", server.port), timeout=60)
@@ -100,36 +103,36 @@ class Upload:
         )
         self.socket.sendall(head.encode())
         self._chunk(b'--b\r\nContent-Disposition: form-data; name="FILE"; filename="f"\r\n\r\n')
-        self.sent = 0
+        self.sent_bytes = 0
 
     def _chunk(self, data: bytes) -> None:
         self.socket.sendall(b"%x\r\n%s\r\n" % (len(data), data))
 
     def send(self, size: int) -> bool:
-        """Send so many bytes; False if the service has stopped to listen."""
+        """Send bytes; False if the service stopped reading."""
         try:
             for _ in range(size // 50_000):
                 self._chunk(b"x" * 50_000)
-                self.sent += 50_000
+                self.sent_bytes += 50_000
         except OSError:
             return False
         return True
 
     def answer(self) -> str:
-        """What the service says; empty if it hung up."""
+        """Return the response; empty if the connection is closed."""
         try:
             return self.socket.recv(65_536).decode()
         except OSError:
             return ""
 
     def finish(self) -> str:
-        """Send the end; what the service says."""
+        """Send the end; return the response."""
         self._chunk(b"\r\n--b--\r\n")
         self.socket.sendall(b"0\r\n\r\n")
         return self.answer()
 
     def answered(self) -> bool:
-        """Whether the service has said something already."""
+        """Return whether a response has come."""
         self.socket.settimeout(0.2)
         try:
             return bool(self.socket.recv(1, socket.MSG_PEEK))
@@ -140,7 +143,7 @@ class Upload:
 
 
 def until_stored(server: Server, size: int) -> None:
-    """Wait until so many bytes have come into the depot."""
+    """Wait until the depot has so many bytes."""
     end = time.monotonic() + 30
     while sum(path.stat().st_size for path in _files(server)) < size:
         assert time.monotonic() < end, [path for path in _files(server)]
@@ -152,24 +155,27 @@ def _files(server: Server) -> list[Path]:
 
 
 def test_an_upload_beyond_the_quota_is_stopped(server: Server) -> None:
-    """Not after it has come, but while it comes; nothing is left of it."""
+    """An upload over the quota is refused early."""
     upload = Upload(server, "ben")
-    while upload.sent < 100 * MB and upload.send(MB // 2) and not upload.answered():
+    while upload.sent_bytes < 100 * MB and upload.send(MB // 2) and not upload.answered():
         pass
-    assert upload.sent < 20 * MB
+    assert upload.sent_bytes < 20 * MB
     assert upload.answer().startswith("HTTP/1.1 403 ")
     upload.socket.close()
     with http_of("ben") as http:
         fits = http.post(f"{server.url}/probe/async", files={"FILE": ("f", b"x" * (MB - 1000))})
         assert fits.status_code == 303, fits.text
         job = fits.headers["location"]
-        more = http.post(f"{job}/parameters", files={"FILE": ("g", b"x" * 2000)})
-        assert (more.status_code == 403 and "quota" in more.text.lower()) or "allowed" in more.text
+        response = http.post(f"{job}/parameters", files={"FILE": ("g", b"x" * 2000)})
+        assert (response.status_code == 403 and "quota" in response.text.lower()) or "allowed" in response.text
         assert http.delete(job).status_code == 303
 
 
 def test_uploads_on_their_way_count(server: Server) -> None:
-    """Two that fit one by one are too much together; the room is free again when one is given up."""
+    """Concurrent uploads share the quota.
+
+    The room is free again when an upload is given up.
+    """
     first, second = Upload(server, "ben"), Upload(server, "ben")
     first.send(600_000)
     time.sleep(1)
@@ -181,19 +187,19 @@ def test_uploads_on_their_way_count(server: Server) -> None:
     while True:
         third = Upload(server, "ben")
         third.send(900_000)
-        said = third.finish()
+        response = third.finish()
         third.socket.close()
-        if said.startswith("HTTP/1.1 303 "):
+        if response.startswith("HTTP/1.1 303 "):
             break
-        assert time.monotonic() < end, said
+        assert time.monotonic() < end, response
         time.sleep(0.2)
-    location = next(line.partition(": ")[2] for line in said.splitlines() if line.lower().startswith("location: "))
+    location = next(line.partition(": ")[2] for line in response.splitlines() if line.lower().startswith("location: "))
     with http_of("ben") as http:
         assert http.delete(location).status_code == 303
 
 
 def test_all_uploads_on_their_way_are_bounded(server: Server) -> None:
-    """Callers without a quota too: 503 with Retry-After, and others go on."""
+    """Uploads in progress have a bound: 503."""
     uploads = [Upload(server, f"user{number}") for number in range(5)]
     refused = 0
     for upload in uploads:
@@ -219,7 +225,7 @@ def _memory(server: Server) -> int:
 
 
 def test_large_job_documents_are_not_collected(server: Server) -> None:
-    """A job's document may have many megabytes: those are made anew, not kept."""
+    """Large documents are not cached."""
     with http_of("eve") as http:
         data = {f"V{number}": "&" * 900_000 for number in range(3)}
         jobs = [http.post(f"{server.url}/sleep/async", data=data).headers["location"] for _ in range(20)]

@@ -1,4 +1,4 @@
-"""Tables of jobs: a job for each row, all under one RUNID, all or none."""
+"""Tables of jobs, all or none."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -22,41 +23,41 @@ def uws(server: Server) -> Iterator[Uws]:
         client.made += [ref.get("{http://www.w3.org/1999/xlink}href") for ref in client.listed()]
 
 
-def post(uws: Uws, table: bytes | str, data: dict[str, str] | None = None, name: str = "TABLE", **more: object) -> str:
-    """The answer's Location, or its status and text."""
-    answer = uws.post(f"{uws.base}/bulk", data, files={name: ("jobs.csv", table, "text/csv")}, **more)
+def post(uws: Uws, table: bytes | str, data: dict[str, str] | None = None, name: str = "TABLE", **kwargs: Any) -> str:
+    """Return the response's Location, or its status and text."""
+    answer = uws.post(f"{uws.base}/bulk", data, files={name: ("jobs.csv", table, "text/csv")}, **kwargs)
     return answer.headers["location"] if answer.status_code == 303 else f"{answer.status_code} {answer.text}"
 
 
 def rows(uws: Uws, listed: str) -> dict[int, dict[str, object]]:
-    """The jobs of a list by the row that they were made from."""
-    told = [uws.get(ref["href"], headers={"accept": "application/json"}).json() for ref in
+    """Return the jobs of a list by row."""
+    documents = [uws.get(ref["href"], headers={"accept": "application/json"}).json() for ref in
             uws.get(listed, headers={"accept": "application/json"}).json()["jobs"]]  # fmt: skip
-    return {one["jobInfo"]["row"]: one for one in told}
+    return {document["jobInfo"]["row"]: document for document in documents}
 
 
 def test_a_job_for_each_row(uws: Uws) -> None:
     listed = post(uws, "SECONDS,exit\n0,0\n\n0,7\n", {"PHASE": "RUN", "TAG": "x & y"})
     assert "RUNID=bulk-" in listed
-    found = rows(uws, listed)
-    assert sorted(found) == [1, 2]
-    for one in found.values():
-        uws.wait(f"{uws.jobs}/{one['jobId']}")
-    found = rows(uws, listed)
-    assert (found[1]["phase"], found[2]["phase"]) == ("COMPLETED", "ERROR")
-    given = {one["id"]: one["value"] for one in found[2]["parameters"]}
-    assert given == {"TAG": "x & y", "SECONDS": "0", "EXIT": "7"}
+    jobs = rows(uws, listed)
+    assert sorted(jobs) == [1, 2]
+    for item in jobs.values():
+        uws.wait(f"{uws.jobs}/{item['jobId']}")
+    jobs = rows(uws, listed)
+    assert (jobs[1]["phase"], jobs[2]["phase"]) == ("COMPLETED", "ERROR")
+    parameters = {item["id"]: item["value"] for item in jobs[2]["parameters"]}
+    assert parameters == {"TAG": "x & y", "SECONDS": "0", "EXIT": "7"}
 
 
 def test_found_by_runid_alone(uws: Uws) -> None:
     """The list's filter joins the others (U-052)."""
-    other = uws.create({"RUNID": "other"})
+    other_job = uws.create({"RUNID": "other"})
     listed = post(uws, "TAG\n1\n2\n3\n", {"RUNID": "mine & yours"})
     assert listed == f"{uws.jobs}?RUNID=mine%20%26%20yours"
-    found = uws.listed("?RUNID=mine%20%26%20yours")
-    assert [text(ref, "runId") for ref in found] == ["mine & yours"] * 3
+    refs = uws.listed("?RUNID=mine%20%26%20yours")
+    assert [text(ref, "runId") for ref in refs] == ["mine & yours"] * 3
     assert len(uws.listed("?RUNID=mine%20%26%20yours&LAST=2")) == 2
-    assert not uws.listed("?RUNID=mine%20%26%20yours&PHASE=ERROR") and uws.phase(other) == "PENDING"
+    assert not uws.listed("?RUNID=mine%20%26%20yours&PHASE=ERROR") and uws.phase(other_job) == "PENDING"
 
 
 def test_a_thousand_and_one(uws: Uws) -> None:
@@ -92,14 +93,14 @@ def test_repeated_request(uws: Uws) -> None:
     ],
 )
 def test_bad_tables(uws: Uws, table: str | bytes, words: str) -> None:
-    """Nothing is made; the message says what is wrong, and where."""
+    """A wrong table creates nothing."""
     answer = post(uws, table, {"RUNID": "bad", "TAG": "also"})
     assert answer.startswith("400") and words in answer, answer
     assert not uws.listed("?RUNID=bad")
 
 
 def test_tables_that_are_too_much(uws: Uws) -> None:
-    """What is common to all is stored with each: a small request must not make a large database."""
+    """Common values count for each row."""
     answer = post(uws, "EXIT\n" + "0\n" * 100, {"RUNID": "large", "TAG": "x" * 1_000_000})
     assert answer.startswith("413") and "1000003 of each job" in answer
     assert not uws.listed("?RUNID=large")
@@ -107,7 +108,7 @@ def test_tables_that_are_too_much(uws: Uws) -> None:
 
 
 def test_a_large_table_stops_nobody(uws: Uws, server: Server) -> None:
-    """Others are answered while a table of two million lines is read."""
+    """A large table blocks no other request."""
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(post, uws, b"\n" * 1_900_000)
         slowest = 0.0
@@ -123,8 +124,8 @@ def test_other_requests(uws: Uws, server: Server) -> None:
     assert "named TABLE" in post(uws, "TAG\n1\n", name="OTHER")
     assert uws.post(f"{uws.base}/bulk", {"PHASE": "RUN"}).status_code == 400
     assert uws.get(f"{uws.base}/bulk").status_code == 405
-    with Uws(server.url, "crossmatch", user="bulk") as other:
-        assert "takes no tables" in post(other, "RADIUS\n1\n")
+    with Uws(server.url, "crossmatch", user="bulk") as crossmatch:
+        assert "takes no tables" in post(crossmatch, "RADIUS\n1\n")
 
 
 def test_another_sees_nothing(uws: Uws, server: Server) -> None:
@@ -135,7 +136,7 @@ def test_another_sees_nothing(uws: Uws, server: Server) -> None:
 
 
 def test_from_the_command_line(uws: Uws, server: Server, tmp_path: Path) -> None:
-    """One bar for all of them, and an exit code that tells whether all ended well."""
+    """The command shows a bar and an exit code."""
     table = tmp_path / "jobs.csv"
     table.write_text("EXIT\n0\n0\n")
     arguments = [f"{uws.base}/async", str(table), "SECONDS=0", "--wait", "--header", "X-Auth-Request-User: bulk"]

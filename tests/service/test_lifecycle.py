@@ -1,4 +1,4 @@
-"""Creating, running, aborting, deleting, limits and WAIT (standards: U-100…U-163)."""
+"""The life of jobs, limits and WAIT (U-100…U-163)."""
 
 from __future__ import annotations
 
@@ -14,28 +14,33 @@ from tests.service.client import UWS, Uws, job_id, text
 
 
 def instant(seconds: float) -> str:
-    """An instant so many seconds from now, as clients write it."""
+    """Return an instant so many seconds from now."""
     return (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
 
 def test_creation_forms(uws: Uws) -> None:
-    """U-120, U-122, U-125, D-004, D-010: urlencoded, multipart, and an empty POST make the same job."""
-    one = uws.create({"SECONDS": "1", "TAG": "é<&>"})
+    """Any form creates a job (U-120, U-122, U-125, D-004, D-010)."""
+    job = uws.create({"SECONDS": "1", "TAG": "é<&>"})
     two = uws.create(None, files=[("SECONDS", (None, b"1")), ("TAG", (None, "é<&>".encode()))])
-    shown = [[(p.get("id"), p.text) for p in uws.document(job).find(UWS + "parameters")] for job in (one, two)]
-    assert shown[0] == shown[1] == [("SECONDS", "1"), ("TAG", "é<&>")]
+    parameter_lists = [
+        [(p.get("id"), p.text) for p in uws.document(job).find(UWS + "parameters")] for job in (job, two)
+    ]
+    assert parameter_lists[0] == parameter_lists[1] == [("SECONDS", "1"), ("TAG", "é<&>")]
     empty = uws.create()
     assert uws.phase(empty) == "PENDING"  # U-104
     assert uws.document(empty).find(UWS + "parameters") is not None
 
 
-@pytest.mark.parametrize("where", ["body", "query", "multipart"])
+@pytest.mark.parametrize("place", ["body", "query", "multipart"])
 @pytest.mark.parametrize("spelling", ["PHASE", "phase"])
-def test_run_at_creation(uws: Uws, where: str, spelling: str) -> None:
-    """U-105, U-123, D-020: PHASE=RUN in the body or the query; it is no parameter, and PENDING is never seen."""
-    if where == "body":
+def test_run_at_creation(uws: Uws, place: str, spelling: str) -> None:
+    """PHASE=RUN runs a new job (U-105, U-123, D-020).
+
+    It is no parameter, and PENDING is never seen.
+    """
+    if place == "body":
         job = uws.create({spelling: "RUN", "SECONDS": "0"})
-    elif where == "query":
+    elif place == "query":
         answer = uws.post(f"{uws.jobs}?{spelling}=RUN", {"SECONDS": "0"})
         job = answer.headers["location"]
         assert "?" not in job
@@ -48,7 +53,7 @@ def test_run_at_creation(uws: Uws, where: str, spelling: str) -> None:
 
 
 def test_whole_life(uws: Uws) -> None:
-    """U-026, U-101, U-105: after RUN the job goes on by itself, and only forwards."""
+    """A job only moves forwards (U-026, U-101, U-105)."""
     job = uws.create({"SECONDS": "1"})
     uws.run(job)
     trace = []
@@ -62,7 +67,10 @@ def test_whole_life(uws: Uws) -> None:
 
 
 def test_illegal_changes(uws: Uws) -> None:
-    """U-002, U-103, U-109, U-110: 403 for what the phase does not allow, 400 for nonsense; nothing changes."""
+    """Illegal commands change nothing (U-002, U-103, U-109, U-110).
+
+    403 for what the phase does not allow, 400 for nonsense.
+    """
     job = uws.create({"PHASE": "RUN"})
     uws.wait(job)
     assert uws.post(f"{job}/phase", {"PHASE": "RUN"}).status_code == 403
@@ -85,7 +93,7 @@ def test_run_in_lower_case(uws: Uws) -> None:
 
 
 def test_abort_pending(uws: Uws) -> None:
-    """U-027, U-108, U-106: ABORT before RUN; a second ABORT changes nothing."""
+    """ABORT before RUN ends a job (U-027, U-108, U-106)."""
     job = uws.create()
     for _ in range(2):
         assert uws.post(f"{job}/phase", {"PHASE": "ABORT"}).status_code == 303
@@ -95,7 +103,7 @@ def test_abort_pending(uws: Uws) -> None:
 
 
 def test_abort_running(uws: Uws) -> None:
-    """U-107, T-021: the job stays, ABORTED; what ran is gone; the reason can be read."""
+    """An aborted job stays with its reason (U-107, T-021)."""
     job = uws.create({"SECONDS": "60", "PHASE": "RUN"})
     uws.wait(job, "EXECUTING")
     assert uws.post(f"{job}/phase", {"PHASE": "ABORT"}).status_code == 303
@@ -106,7 +114,10 @@ def test_abort_running(uws: Uws) -> None:
 
 
 def test_abort_queued(uws: Uws) -> None:
-    """U-108: a job that waits for a slot is aborted too; jobInfo says for what it waits and how many are ahead."""
+    """A queued job can be aborted (U-108).
+
+    jobInfo says what it waits for, and how many are ahead.
+    """
     busy = [uws.create({"SECONDS": "60", "PHASE": "RUN"}) for _ in range(4)]
     for job in busy:
         uws.wait(job, "EXECUTING")
@@ -117,22 +128,22 @@ def test_abort_queued(uws: Uws) -> None:
     assert "waiting for a free slot" in info and "jobinfo" in info  # U-087
     assert uws.post(f"{job}/phase", {"PHASE": "ABORT"}).status_code == 303
     assert uws.phase(job) == "ABORTED"
-    for one in busy:
-        uws.post(f"{one}/phase", {"PHASE": "ABORT"})
+    for job in busy:
+        uws.post(f"{job}/phase", {"PHASE": "ABORT"})
     assert uws.wait(ahead) == "COMPLETED"
 
 
-@pytest.mark.parametrize("how", ["DELETE", "ACTION", "action"])
-def test_delete(uws: Uws, how: str) -> None:
-    """U-023, U-024, U-058, U-130, U-131: 303 to the list (whole, without LAST), then 404."""
+@pytest.mark.parametrize("method", ["DELETE", "ACTION", "action"])
+def test_delete(uws: Uws, method: str) -> None:
+    """DELETE leads to the list (U-023, U-024, U-058, U-130, U-131)."""
     job = uws.create()
-    answer = uws.request("DELETE", job) if how == "DELETE" else uws.post(job, {how: "DELETE"})
+    answer = uws.request("DELETE", job) if method == "DELETE" else uws.post(job, {method: "DELETE"})
     assert answer.status_code == 303 and answer.headers["location"] == uws.jobs
     assert uws.get(job).status_code == 404 and uws.get(f"{job}/phase").status_code == 404
 
 
 def test_delete_running(uws: Uws, server: Server) -> None:
-    """U-132: nothing of it runs on, nothing of it is kept."""
+    """Nothing of a deleted job stays (U-132)."""
     job = uws.create({"SECONDS": "60", "OUTPUT": "10", "PHASE": "RUN"})
     uws.wait(job, "EXECUTING")
     work = server.folder / "data" / "work"
@@ -146,7 +157,7 @@ def test_delete_running(uws: Uws, server: Server) -> None:
 
 
 def test_posting_to_the_job(uws: Uws) -> None:
-    """D-012, C-19: parameters are not taken at the job's URL; PHASE is, for old clients."""
+    """The job's URL takes PHASE alone (D-012, C-19)."""
     job = uws.create({"SECONDS": "60"})
     answer = uws.post(job, {"FOO": "bar"})
     assert answer.status_code == 400 and "/parameters" in answer.text
@@ -156,13 +167,16 @@ def test_posting_to_the_job(uws: Uws) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "given"), [("7", "7"), ("10.0", "10"), ("0", "60"), ("99999999999", "60"), ("60", "60")]
+    ("requested", "expected"), [("7", "7"), ("10.0", "10"), ("0", "60"), ("99999999999", "60"), ("60", "60")]
 )
-def test_duration(uws: Uws, asked: str, given: str) -> None:
-    """U-029, U-136, U-139: clamped to what the application allows; 0 means without limit, so the limit."""
+def test_duration(uws: Uws, requested: str, expected: str) -> None:
+    """EXECUTIONDURATION is clamped (U-029, U-136, U-139).
+
+    0 means no limit, so the application's own.
+    """
     job = uws.create()
-    assert uws.post(f"{job}/executionduration", {"EXECUTIONDURATION": asked}).status_code == 303
-    assert uws.get(f"{job}/executionduration").text == given
+    assert uws.post(f"{job}/executionduration", {"EXECUTIONDURATION": requested}).status_code == 303
+    assert uws.get(f"{job}/executionduration").text == expected
 
 
 @pytest.mark.parametrize("value", ["-1", "abc", "", "1e", "NaN", "inf", "1 2"])
@@ -183,28 +197,28 @@ def test_duration_exceeded(uws: Uws) -> None:
 
 
 def test_destruction_is_set_and_clamped(uws: Uws) -> None:
-    """U-031, U-134, U-135, C-33: kept to the millisecond, with or without Z and fraction; clamped to the longest."""
+    """DESTRUCTION is exact and clamped (U-031, U-134, U-135, C-33)."""
     job = uws.create()
-    wanted = instant(3600)
-    for form in (wanted, wanted[:-1], wanted[:-1] + "000Z", wanted.replace("T", " ")):
+    expected = instant(3600)
+    for form in (expected, expected[:-1], expected[:-1] + "000Z", expected.replace("T", " ")):
         assert uws.post(f"{job}/destruction", {"DESTRUCTION": form}).status_code == 303, form
-        assert uws.get(f"{job}/destruction").text == wanted
+        assert uws.get(f"{job}/destruction").text == expected
     assert uws.post(f"{job}/destruction", {"DESTRUCTION": "9999-12-31T00:00:00Z"}).status_code == 303
-    assert wanted < uws.get(f"{job}/destruction").text < instant(7300)
+    assert expected < uws.get(f"{job}/destruction").text < instant(7300)
     for bad in ("tomorrow", "", "2026-13-01T00:00:00Z", "2030-01-01T00:00:00+01:00", "5"):
         answer = uws.post(f"{job}/destruction", {"DESTRUCTION": bad})
         assert answer.status_code == 400 and answer.text.strip(), bad
 
 
 def test_destruction_comes(uws: Uws) -> None:
-    """U-054, U-133: at its time the job is archived (results gone) or deleted, whatever it was doing."""
-    done = uws.create({"PHASE": "RUN"})
-    uws.wait(done)
+    """A due job is archived or deleted (U-054, U-133)."""
+    ended_job = uws.create({"PHASE": "RUN"})
+    uws.wait(ended_job)
     running = uws.create({"SECONDS": "60", "PHASE": "RUN"})
     uws.wait(running, "EXECUTING")
-    for job in (done, running):
+    for job in (ended_job, running):
         assert uws.post(f"{job}/destruction", {"DESTRUCTION": instant(-5)}).status_code == 303
-    for job in (done, running):
+    for job in (ended_job, running):
         deadline = time.monotonic() + 180
         while uws.phase(job) != "ARCHIVED":
             assert time.monotonic() < deadline
@@ -232,7 +246,7 @@ def test_jobs_without_an_archive_vanish(server: Server) -> None:
 
 
 def test_quote(uws: Uws) -> None:
-    """U-033, U-140: the instant at which the job will have ended at the latest."""
+    """The quote is the latest end (U-033, U-140)."""
     job = uws.create({"EXECUTIONDURATION": "40"})
     created = datetime.fromisoformat(text(uws.document(job), "creationTime") or "")
     assert datetime.fromisoformat(uws.get(f"{job}/quote").text) - created == timedelta(seconds=40)
@@ -248,20 +262,20 @@ def timed(uws: Uws, url: str) -> float:
 
 
 def test_wait_blocks(uws: Uws) -> None:
-    """U-150, U-154: held for the time asked while nothing changes, then 200 with the document."""
+    """WAIT blocks for its time (U-150, U-154)."""
     job = uws.create()
     assert 1 <= timed(uws, f"{job}?WAIT=1") < 4
     assert 1 <= timed(uws, f"{job}?wait=1&PHASE=PENDING") < 4
 
 
 def wake_ups(uws: Uws, reason: str) -> float:
-    """Return how many WAIT requests ended for a reason, as the metrics say."""
+    """Return the metric of ended WAIT requests."""
     values = re.findall(rf'^uws_wait_wakeups_total{{why="{reason}"}} (\S+)$', uws.get(f"{uws.root}/metrics").text, re.M)
     return float(values[0]) if values else 0.0
 
 
 def test_wait_is_counted(uws: Uws) -> None:
-    """The metrics tell how many requests waited to the end of their time, and how many were woken."""
+    """Metrics count time-outs and wake-ups."""
     job = uws.create()
     timeouts, phases = wake_ups(uws, "timeout"), wake_ups(uws, "phase")
     uws.get(f"{job}?WAIT=1")
@@ -276,7 +290,7 @@ def test_wait_is_counted(uws: Uws) -> None:
 
 
 def test_wait_is_limited(uws: Uws) -> None:
-    """U-153, C-26: -1 and great numbers end at the service's own limit, with 200."""
+    """WAIT is limited by the service (U-153, C-26)."""
     job = uws.create()
     with ThreadPoolExecutor(2) as pool:
         for took in pool.map(lambda wait: timed(uws, f"{job}?WAIT={wait}"), ("-1", "9999")):
@@ -285,7 +299,7 @@ def test_wait_is_limited(uws: Uws) -> None:
 
 @pytest.mark.parametrize("query", ["?WAIT=0", "?WAIT=8&PHASE=QUEUED", "?WAIT=8&PHASE=COMPLETED", "?PHASE=QUEUED"])
 def test_wait_returns_at_once(uws: Uws, query: str) -> None:
-    """U-154, U-155, U-157: another phase than the one given; 0; PHASE without WAIT."""
+    """WAIT returns at once without need (U-154, U-155, U-157)."""
     assert timed(uws, uws.create() + query) < 2
 
 
@@ -306,7 +320,7 @@ def test_bad_wait(uws: Uws, value: str) -> None:
 
 @pytest.mark.parametrize("change", ["RUN", "ABORT", "DELETE"])
 def test_wait_wakes_up(uws: Uws, change: str) -> None:
-    """U-151, U-156: the answer comes with the change, long before the time is over."""
+    """A change ends WAIT (U-151, U-156)."""
     job = uws.create({"SECONDS": "30"})
     with ThreadPoolExecutor(1) as pool:
         began = time.monotonic()
@@ -331,20 +345,20 @@ def test_version_tells_that_wait_works(uws: Uws) -> None:
 
 
 def test_owners(server: Server) -> None:
-    """U-040, U-160…U-163: the owner is shown; others get 403 on all of it and do not find it in their list."""
+    """Only its owner uses a job (U-040, U-160…U-163)."""
     with Uws(server.url, user="alice") as alice, Uws(server.url, user="bob") as bob, Uws(server.url) as nobody:
         job = alice.create({"SECONDS": "0", "PHASE": "RUN"})
         alice.wait(job)
         assert text(alice.document(job), "ownerId") == "alice" == alice.get(f"{job}/owner").text
         children = ("phase", "results", "results/result", "parameters", "parameters/SECONDS", "owner", "quote")
-        for other in (bob, nobody):
+        for stranger in (bob, nobody):
             for url in (job, *(f"{job}/{child}" for child in (*children, "error", "logs/stdout", "destruction"))):
-                assert other.get(url).status_code == 403, url
-            assert other.get(job + "?WAIT=5").status_code == 403
+                assert stranger.get(url).status_code == 403, url
+            assert stranger.get(job + "?WAIT=5").status_code == 403
             for child in ("phase", "destruction", "executionduration", "parameters"):
-                assert other.post(f"{job}/{child}", {"PHASE": "ABORT"}).status_code in (400, 403)
-            assert other.post(job, {"ACTION": "DELETE"}).status_code == 403
-            assert other.request("DELETE", job).status_code == 403
-            assert job_id(job) not in [ref.get("id") for ref in other.listed()]
+                assert stranger.post(f"{job}/{child}", {"PHASE": "ABORT"}).status_code in (400, 403)
+            assert stranger.post(job, {"ACTION": "DELETE"}).status_code == 403
+            assert stranger.request("DELETE", job).status_code == 403
+            assert job_id(job) not in [ref.get("id") for ref in stranger.listed()]
         assert [ref.get("id") for ref in alice.listed("?LAST=1")] == [job_id(job)]
         assert alice.phase(job) == "COMPLETED"

@@ -1,4 +1,4 @@
-"""The job list and its filters (standards: U-020, U-050…U-061)."""
+"""The job list and its filters (U-020, U-050…U-061)."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ def ids(uws: Uws, query: str = "") -> list[str]:
 
 
 def three(uws: Uws) -> list[str]:
-    """Three jobs, oldest first, with different creation times."""
-    made = []
+    """Create three jobs, oldest first."""
+    jobs = []
     for _ in range(3):
-        made.append(uws.create({"RUNID": "three & <more>"}))
+        jobs.append(uws.create({"RUNID": "three & <more>"}))
         time.sleep(0.003)  # creationTime is shown in milliseconds
-    return made
+    return jobs
 
 
 def test_list_holds_all_jobs(uws: Uws) -> None:
-    """U-020, U-050, U-051, U-061, U-071: each job with phase, run id, creation time, absolute href."""
-    made = three(uws)
-    found = {ref.get("id"): ref for ref in uws.listed()}
-    for job in made:
-        ref = found[job_id(job)]
+    """Entries are complete (U-020, U-050, U-051, U-061, U-071)."""
+    jobs = three(uws)
+    refs = {ref.get("id"): ref for ref in uws.listed()}
+    for job in jobs:
+        ref = refs[job_id(job)]
         assert ref.get(XLINK + "href") == job
         assert text(ref, "phase") == "PENDING" and text(ref, "runId") == "three & <more>"
         assert text(ref, "creationTime") == text(uws.document(job), "creationTime")
@@ -35,42 +35,42 @@ def test_list_holds_all_jobs(uws: Uws) -> None:
 
 def test_newest_first(uws: Uws) -> None:
     """U-056, U-059: with LAST and without."""
-    made = [job_id(job) for job in three(uws)]
-    assert ids(uws, "?LAST=2") == made[:0:-1]
-    assert [one for one in ids(uws) if one in made] == made[::-1]
+    jobs = [job_id(job) for job in three(uws)]
+    assert ids(uws, "?LAST=2") == jobs[:0:-1]
+    assert [first for first in ids(uws) if first in jobs] == jobs[::-1]
     created = [text(ref, "creationTime") for ref in uws.listed("?LAST=50")]
     assert created == sorted(created, reverse=True)
 
 
 def test_phase_filter(uws: Uws) -> None:
-    """U-052, U-053, U-060: one phase, a union, names and phases whatever their case."""
+    """PHASE filters, in any case (U-052, U-053, U-060)."""
     pending, aborted, _ = three(uws)
     uws.post(f"{aborted}/phase", {"PHASE": "ABORT"})
     for phase in "PENDING QUEUED EXECUTING COMPLETED ERROR ABORTED UNKNOWN HELD SUSPENDED ARCHIVED".split():
         assert {text(ref, "phase") for ref in uws.listed(f"?PHASE={phase}")} <= {phase}
     assert job_id(pending) in ids(uws, "?phase=PENDING") and job_id(aborted) not in ids(uws, "?PHASE=PENDING")
-    both = ids(uws, "?PHASE=PENDING&PHASE=ABORTED")
-    assert job_id(pending) in both and job_id(aborted) in both
+    selected = ids(uws, "?PHASE=PENDING&PHASE=ABORTED")
+    assert job_id(pending) in selected and job_id(aborted) in selected
 
 
 def test_after_is_strict(uws: Uws) -> None:
-    """U-055: later than the instant, not at it; with and without Z; any fraction; a date alone."""
-    one, two, three_ = three(uws)
-    created = text(uws.document(two), "creationTime") or ""
+    """AFTER is exclusive, in any format (U-055)."""
+    first, second, third = three(uws)
+    created = text(uws.document(second), "creationTime") or ""
     for form in (created, created[:-1], created[:-1] + "000Z", created[:-1] + "000"):
-        found = ids(uws, f"?AFTER={form}")
-        assert job_id(three_) in found and job_id(two) not in found and job_id(one) not in found, form
-    assert job_id(one) in ids(uws, "?AFTER=2015-10-26")
+        refs = ids(uws, f"?AFTER={form}")
+        assert job_id(third) in refs and job_id(second) not in refs and job_id(first) not in refs, form
+    assert job_id(first) in ids(uws, "?AFTER=2015-10-26")
     assert ids(uws, "?AFTER=2999-01-01T00:00:00Z") == []
 
 
 def test_filters_combine(uws: Uws) -> None:
-    """U-057: PHASE and AFTER first, then the newest LAST of these."""
-    one, two, three_ = three(uws)
-    uws.post(f"{three_}/phase", {"PHASE": "ABORT"})
-    assert ids(uws, "?PHASE=PENDING&LAST=2") == [job_id(two), job_id(one)]
-    created = text(uws.document(one), "creationTime")
-    assert ids(uws, f"?PHASE=PENDING&AFTER={created}&LAST=5") == [job_id(two)]
+    """LAST comes after other filters (U-057)."""
+    first, second, third = three(uws)
+    uws.post(f"{third}/phase", {"PHASE": "ABORT"})
+    assert ids(uws, "?PHASE=PENDING&LAST=2") == [job_id(second), job_id(first)]
+    created = text(uws.document(first), "creationTime")
+    assert ids(uws, f"?PHASE=PENDING&AFTER={created}&LAST=5") == [job_id(second)]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_filters_combine(uws: Uws) -> None:
     ],
 )
 def test_bad_filters(uws: Uws, query: str) -> None:
-    """U-059: 400, naming the filter and what is allowed."""
+    """Wrong filters are refused (U-059)."""
     answer = uws.get(uws.jobs + query)
     assert answer.status_code == 400 and query[1:].split("=")[0] in answer.text
 
@@ -104,12 +104,12 @@ def test_unknown_filters_are_ignored(uws: Uws) -> None:
 
 
 def test_sync_jobs_are_in_no_list(uws: Uws) -> None:
-    """U-180: the job behind /sync is the service's own."""
+    """The job behind /sync is not listed (U-180)."""
     before = ids(uws)
     assert uws.get(f"{uws.base}/sync?OUTPUT=5").status_code == 200
     assert ids(uws) == before
 
 
 def test_empty_list_is_valid(uws: Uws) -> None:
-    """U-051: an empty list is a list, and valid."""
+    """An empty list is valid (U-051)."""
     assert uws.listed("?AFTER=2999-01-01") == []

@@ -1,4 +1,4 @@
-"""Parts that fail while the service runs: told with 503 or 507, nothing half done, and well again by themselves."""
+"""Outages of database, depot and disk."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ def until(condition: Callable[[], bool], seconds: float = 180) -> None:
 
 
 def test_database_goes_away_and_comes_back(tmp_path: Path) -> None:
-    """U-003, V-020: 503 with Retry-After meanwhile, availability says so, and a job that ran is recorded after all."""
+    """The service survives its database (U-003, V-020).
+
+    503 with Retry-After meanwhile; a job that ran is recorded after all.
+    """
     database = PostgreSQLServer()
     server = Server(tmp_path, {"UWS_DATABASE": database.url, "UWS_AUTO_MIGRATE": "true"})
     server.start()
@@ -59,7 +62,7 @@ def test_database_goes_away_and_comes_back(tmp_path: Path) -> None:
 
 
 def test_depot_goes_away_and_comes_back(tmp_path: Path) -> None:
-    """V-020: an upload is refused with 503, no job is made; the result of a job that runs is stored later."""
+    """The service survives its depot (V-020)."""
     server = Server(tmp_path, {})
     server.start()
     depot = tmp_path / "data" / "depot"
@@ -83,7 +86,7 @@ def test_depot_goes_away_and_comes_back(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
 def test_full_disk(tmp_path: Path) -> None:
-    """An upload that does not fit is refused with 507, nothing of it stays, and smaller ones are taken."""
+    """An upload on a full disk gets 507."""
     small = tmp_path / "small"
     small.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(small)], capture_output=True)
@@ -96,7 +99,7 @@ def test_full_disk(tmp_path: Path) -> None:
             jobs = f"{server.url}/sleep/async"
             answer = http.post(jobs, files={"f": ("f", b"x" * 5_000_000)})
             assert answer.status_code == 507 and "full" in answer.text, answer.text
-            assert not [one for one in small.rglob("*") if one.is_file() and one.stat().st_size]
+            assert not [path for path in small.rglob("*") if path.is_file() and path.stat().st_size]
             assert http.post(jobs, files={"f": ("f", b"x" * 100_000)}).status_code == 303
     finally:
         server.stop()
@@ -105,7 +108,7 @@ def test_full_disk(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
 def test_a_full_depot_is_told(tmp_path: Path) -> None:
-    """A job whose result does not fit says so in jobInfo and on its page within seconds; the log does too."""
+    """A result that does not fit is reported."""
     small = tmp_path / "small"
     small.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(small)], capture_output=True)
@@ -132,7 +135,7 @@ def test_a_full_depot_is_told(tmp_path: Path) -> None:
 
 
 def test_a_hanging_depot_is_told(tmp_path: Path, s3: S3Server) -> None:
-    """An S3 that takes requests and never answers: jobInfo and log say so within seconds, uploads get 503."""
+    """A silent S3 is reported within seconds."""
     settings = {"UWS_DEPOT": s3.url_of("hanging"), "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
     server = Server(tmp_path, settings)
     try:
@@ -158,7 +161,7 @@ def test_a_hanging_depot_is_told(tmp_path: Path, s3: S3Server) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
 def test_abort_and_delete_on_a_full_disk(tmp_path: Path) -> None:
-    """All of the service's data on a disk without a free byte: what frees it is possible, and then all is again."""
+    """A full disk can be freed by the service."""
     small = tmp_path / "small"
     small.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80m", "tmpfs", str(small)], capture_output=True)

@@ -1,4 +1,4 @@
-"""Parameters, uploads, DALI-sync, and input that is wrong (standards: U-077…U-080, U-121…U-126, D-011…D-051)."""
+"""Parameters, uploads, DALI-sync, wrong input."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def parameters(uws: Uws, job: str) -> list[tuple[str, str | None]]:
 
 
 def raw(server: Server, request: bytes) -> bytes:
-    """Bytes to the server as they are, and what comes back."""
+    """Send raw bytes; return the response."""
     address = urlsplit(server.url)
     with socket.create_connection((address.hostname, address.port), timeout=30) as connection:
         connection.sendall(request)
@@ -32,7 +32,7 @@ def raw(server: Server, request: bytes) -> bytes:
 
 
 def test_values_round_trip(uws: Uws) -> None:
-    """U-078, U-036, C-30: whatever XML can hold comes back as it was sent, also unknown names (D-022)."""
+    """Values come back unchanged (U-078, U-036, C-30, D-022)."""
     value = " <a href='x'>&amp; é 漢字 ]]> \n second line "
     job = uws.create({"TAG": value, "unKnown": "1", "REQUEST": "doQuery"})
     assert parameters(uws, job) == [("TAG", value), ("unKnown", "1"), ("REQUEST", "doQuery")]
@@ -47,7 +47,7 @@ def test_values_that_xml_can_not_hold(uws: Uws) -> None:
 
 
 def test_run_id(uws: Uws) -> None:
-    """U-077, D-027: back as it was given; at most 64 characters; taken by /parameters too."""
+    """RUNID has up to 64 characters (U-077, D-027)."""
     job = uws.create({"RUNID": "a b&c<é"})
     assert text(uws.document(job), "runId") == "a b&c<é"
     assert uws.post(f"{job}/parameters", {"runId": "TAPLINT-002"}).status_code == 303
@@ -56,7 +56,7 @@ def test_run_id(uws: Uws) -> None:
 
 
 def test_adding_and_replacing(uws: Uws) -> None:
-    """U-037, D-011, D-014, C-31: single values are replaced, repeatable ones gain values; new names too."""
+    """POST replaces or adds values (U-037, D-011, D-014, C-31)."""
     job = uws.create({"SECONDS": "5", "TAG": "one"})
     assert uws.post(f"{job}/parameters", {"seconds": "6", "TAG": "two", "parameter name": "x"}).status_code == 303
     assert parameters(uws, job) == [("TAG", "one"), ("seconds", "6"), ("TAG", "two"), ("parameter name", "x")]
@@ -78,27 +78,27 @@ def test_no_change_after_pending(uws: Uws) -> None:
     assert uws.post(f"{job}/parameters", {"SECONDS": "9"}).status_code == 403
     assert uws.request("PUT", f"{job}/parameters/SECONDS", content=b"9").status_code == 403
     assert parameters(uws, job) == [("SECONDS", "0")]
-    other = uws.create()
-    assert uws.post(f"{other}/parameters", {"PHASE": "RUN"}).status_code == 400
+    other_job = uws.create()
+    assert uws.post(f"{other_job}/parameters", {"PHASE": "RUN"}).status_code == 400
 
 
 def test_upload(uws: Uws) -> None:
-    """U-038, U-124, D-026, C-17: a file part, shown by reference, its bytes unchanged; several, joined by ';'."""
+    """Uploads are shown by reference (U-038, U-124, D-026, C-17)."""
     data = bytes(range(256)) * 100
     files = {"first": ("a.bin", data), "second": ("../../etc/passwd", b"x", "text/csv")}
     job = uws.create({"UPLOAD": "t1,param:first;t2,param:second"}, files=files)
-    shown = {p.get("id"): p for p in uws.document(job).find(UWS + "parameters")}
-    assert shown["UPLOAD"].text == "t1,param:first;t2,param:second"
+    elements = {p.get("id"): p for p in uws.document(job).find(UWS + "parameters")}
+    assert elements["UPLOAD"].text == "t1,param:first;t2,param:second"
     for name, content in (("first", data), ("second", b"x")):
-        assert shown[name].get("byReference") == "true" and shown[name].text == f"{job}/parameters/{name}"
-        answer = uws.get(shown[name].text)
+        assert elements[name].get("byReference") == "true" and elements[name].text == f"{job}/parameters/{name}"
+        answer = uws.get(elements[name].text)
         assert answer.content == content and answer.headers["x-content-type-options"] == "nosniff"
     uws.run(job)
     assert uws.wait(job) == "COMPLETED"
 
 
 def test_upload_later(uws: Uws) -> None:
-    """D-011: files too may come with a later POST."""
+    """Files may come later (D-011)."""
     job = uws.create()
     answer = uws.post(f"{job}/parameters", {"UPLOAD": "t,param:p"}, files={"p": ("p", b"123")})
     assert answer.status_code == 303
@@ -109,7 +109,7 @@ STILTS = b"<<<--------------MULTIPART-BOUNDARY------->>>"
 
 
 def test_stilts_bytes(server: Server, uws: Uws) -> None:
-    """U-126, C-16: chunked, a quoted boundary with angle brackets, text parts with a type, an empty first line."""
+    """Unusual multipart bodies are read (U-126, C-16)."""
     parts = [
         b'Content-Type: text/plain; charset=UTF-8\r\nContent-Disposition: form-data; name="UPLOAD"\r\n\r\nu1,param:up',
         b'Content-Disposition: form-data; name="up"; filename="up"\r\n'
@@ -148,7 +148,10 @@ def test_stilts_bytes(server: Server, uws: Uws) -> None:
     ],
 )
 def test_wrong_values_fail_at_run(uws: Uws, body: dict[str, str], words: list[str]) -> None:
-    """D-021, D-024, D-025, D-026, T-013, U-121: accepted at creation, ERROR at RUN, with what was wrong."""
+    """Wrong values become an ERROR at RUN.
+
+    D-021, D-024, D-025, D-026, T-013, U-121.
+    """
     job = uws.create(body)
     assert uws.phase(job) == "PENDING"
     uws.run(job)
@@ -162,7 +165,7 @@ def test_wrong_values_fail_at_run(uws: Uws, body: dict[str, str], words: list[st
 
 
 def test_equal_repetitions_are_one_value(uws: Uws) -> None:
-    """D-020, D-021: whatever the parameter and its case; astroquery sends FORMAT and format."""
+    """Names are read in any case (D-020, D-021)."""
     kind = "application/octet-stream"
     body = f"SECONDS=0&seconds=0&MAXREC=5&maxrec=5&RESPONSEFORMAT={kind}&responseformat={kind}&RUNID=r&RunId=r"
     for path in (f"{uws.base}/sync", f"{uws.base}/sync?Seconds=0"):
@@ -190,7 +193,7 @@ def test_equal_repetitions_are_one_value(uws: Uws) -> None:
     ],
 )
 def test_inner_addresses_are_not_fetched(uws: Uws, url: str) -> None:
-    """A job can't be used to reach what only the service's own network can."""
+    """Jobs reach no private address."""
     job = uws.create({"UPLOAD": f"t,{url}", "PHASE": "RUN"})
     assert uws.wait(job) == "ERROR"
     message = uws.document(job).find(UWS + "errorSummary").find(UWS + "message").text
@@ -201,7 +204,7 @@ def test_inner_addresses_are_not_fetched(uws: Uws, url: str) -> None:
 
 
 def test_refused_bodies(uws: Uws) -> None:
-    """U-079, U-121: 4xx with what is allowed; no job is made."""
+    """Bad requests create no job (U-079, U-121)."""
     before = len(uws.listed())
     cases: list[tuple[int, dict[str, str], bytes]] = [
         (415, {"content-type": "application/json"}, b"{}"),
@@ -231,11 +234,11 @@ def test_refused_bodies(uws: Uws) -> None:
 
 
 def test_refused_uploads(uws: Uws, server: Server) -> None:
-    """Too large, badly named, named twice: refused, and nothing of them is left in the depot."""
+    """Refused uploads leave nothing in the depot."""
     depot = server.folder / "data" / "depot"
 
     def stored() -> set[str]:
-        return {str(one) for one in depot.rglob("*") if one.is_file()}
+        return {str(job) for job in depot.rglob("*") if job.is_file()}
 
     before, jobs = stored(), len(uws.listed())
     cases = [
@@ -246,15 +249,15 @@ def test_refused_uploads(uws: Uws, server: Server) -> None:
         (400, {"data": {"a": "1"}, "files": [("a", ("a", b"x"))]}),
         (413, {"files": [(f"f{n}", ("f", b"x")) for n in range(51)]}),
     ]
-    for status, more in cases:
-        answer = uws.request("POST", uws.jobs, **more)
+    for status, options in cases:
+        answer = uws.request("POST", uws.jobs, **options)
         assert answer.status_code == status, answer.text
     assert stored() == before and len(uws.listed()) == jobs
 
 
 @pytest.mark.parametrize("name", ["../../../etc/passwd", "%2e%2e%2f%2e%2e%2fetc%2fpasswd", "..", "result/../x", "%00"])
 def test_path_traversal(uws: Uws, name: str) -> None:
-    """Names in URLs are looked up, never joined to a path."""
+    """Names in URLs are no paths."""
     job = uws.create({"PHASE": "RUN"})
     uws.wait(job)
     for child in ("results", "parameters", "logs"):
@@ -267,7 +270,10 @@ def test_path_traversal(uws: Uws, name: str) -> None:
 
 
 def test_sync(uws: Uws) -> None:
-    """D-001, D-015, D-016, D-040, D-051, C-23: GET and POST give the result itself; nothing is left behind."""
+    """/sync gives the result itself.
+
+    D-001, D-015, D-016, D-040, D-051, C-23; nothing is left behind.
+    """
     by_get = uws.get(f"{uws.base}/sync?OUTPUT=100&runid=x")
     by_post = uws.post(f"{uws.base}/sync", {"output": "100"})
     assert by_get.status_code == by_post.status_code == 200
@@ -276,7 +282,7 @@ def test_sync(uws: Uws) -> None:
 
 
 def test_sync_errors(uws: Uws) -> None:
-    """D-045, D-048: a 4xx error document when the job fails, 503 when it takes too long."""
+    """/sync reports failures (D-045, D-048)."""
     failed = uws.get(f"{uws.base}/sync?EXIT=3")
     assert failed.status_code == 422 and b'value="ERROR"' in failed.content and b"3" in failed.content
     slow = uws.get(f"{uws.base}/sync?SECONDS=50")
@@ -285,7 +291,7 @@ def test_sync_errors(uws: Uws) -> None:
 
 @pytest.mark.parametrize(("query", "kind"), [("", "x-votable"), ("&RESPONSEFORMAT=text/csv", "text/csv")])
 def test_responseformat(server: Server, query: str, kind: str) -> None:
-    """D-024: the type that was asked for, by media type or name, whatever the name's case (D-020)."""
+    """RESPONSEFORMAT chooses the type (D-024, D-020)."""
     table = b"name,ra,dec\nm31,10.6847,41.2687\n"
     with Uws(server.url, "crossmatch") as uws:
         url = f"{uws.base}/sync?UPLOAD=t,param:p{query}"
@@ -296,7 +302,7 @@ def test_responseformat(server: Server, query: str, kind: str) -> None:
 
 
 def test_maxrec_zero(server: Server) -> None:
-    """D-025, D-047: MAXREC=0 gives the columns, no row, and the mark of overflow."""
+    """MAXREC=0 gives columns alone (D-025, D-047)."""
     table = b"name,ra,dec\nm31,10.6847,41.2687\n"
     with Uws(server.url, "crossmatch") as uws:
         answer = uws.request(
@@ -328,11 +334,14 @@ def test_examples(uws: Uws) -> None:
 
 
 def test_capabilities_and_availability(uws: Uws) -> None:
-    """D-002, D-003, U-170, V-002, V-010…V-013, V-020: siblings under one base, anonymous, true."""
+    """VOSI resources are siblings.
+
+    D-002, D-003, U-170, V-002, V-010…V-013, V-020.
+    """
     answer = uws.get(f"{uws.base}/capabilities")
     assert answer.headers["last-modified"]
     document = etree.fromstring(answer.content)
-    urls = {one.get("standardID"): one.findtext(".//accessURL") for one in document}
+    urls = {job.get("standardID"): job.findtext(".//accessURL") for job in document}
     assert urls["ivo://ivoa.net/std/UWS#rest-1.1"] == uws.jobs
     assert urls["ivo://ivoa.net/std/VOSI#availability"] == f"{uws.base}/availability"
     assert all(url.startswith(uws.base + "/") for url in urls.values() if url)
@@ -349,43 +358,46 @@ def key(request: pytest.FixtureRequest, server: Server) -> Iterator[dict[str, st
 
 
 def test_idempotency(uws: Uws, key: dict[str, str]) -> None:
-    """The same key and request give the same job; another request with that key is refused; keys are the owner's."""
+    """A repeated key gives the same job.
+
+    Another request with that key is refused; keys are the owner's.
+    """
     body = {"SECONDS": "1", "TAG": "x"}
-    one = uws.create(body, headers=key)
-    assert uws.create(body, headers=key) == one
+    job = uws.create(body, headers=key)
+    assert uws.create(body, headers=key) == job
     assert uws.post(uws.jobs, {"SECONDS": "2"}, headers=key).status_code == 422
     with Uws(uws.root, user="carol") as carol:
-        assert carol.create(body, headers=key) != one
+        assert carol.create(body, headers=key) != job
     assert uws.post(uws.jobs, body, headers={"idempotency-key": "x" * 300}).status_code == 400
 
 
 def test_idempotency_with_files(uws: Uws, key: dict[str, str]) -> None:
-    """The content of files counts; the copies of a repeated request are removed."""
-    one = uws.create({}, files={"f": ("f", b"1")}, headers=key)
-    assert uws.create({}, files={"f": ("f", b"1")}, headers=key) == one
+    """A repeated request stores no files."""
+    job = uws.create({}, files={"f": ("f", b"1")}, headers=key)
+    assert uws.create({}, files={"f": ("f", b"1")}, headers=key) == job
     assert uws.post(uws.jobs, {}, files={"f": ("f", b"2")}, headers=key).status_code == 422
-    assert uws.get(f"{one}/parameters/f").content == b"1"
-    assert json.loads(uws.get(one, headers={"accept": "application/json"}).content)["jobId"] == job_id(one)
+    assert uws.get(f"{job}/parameters/f").content == b"1"
+    assert json.loads(uws.get(job, headers={"accept": "application/json"}).content)["jobId"] == job_id(job)
 
 
 def test_what_a_page_s_form_left_empty(uws: Uws) -> None:
-    """A browser sends every field; those that its user left empty are not given, a program's empty values are."""
+    """A browser's empty fields are no values."""
     browser = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
     form = {"TAG": "", "SECONDS": "2", "OUTPUT": "", "EXECUTIONDURATION": "", "RUNID": ""}
-    made = uws.create(form, headers=browser)
-    assert parameters(uws, made) == [("SECONDS", "2")]
-    assert text(uws.document(made), "runId") is None
+    job = uws.create(form, headers=browser)
+    assert parameters(uws, job) == [("SECONDS", "2")]
+    assert text(uws.document(job), "runId") is None
     assert parameters(uws, uws.create({"TAG": "", "SECONDS": "2"})) == [("TAG", None), ("SECONDS", "2")]
 
 
 def test_values_that_come_little_by_little(uws: Uws) -> None:
-    """All values of a job have one bound, however many requests bring them."""
+    """The values of a job have a bound."""
     job = uws.create({"TAG": "x"})
     for number in range(5):
         words = {f"Z{number}-{part}": "x" * 1_000_000 for part in range(3)}
         assert uws.post(f"{job}/parameters", words).status_code == 303
-    more = uws.post(f"{job}/parameters", {"Z": "x" * 1_000_000, "Y": "x" * 1_000_000})
-    assert more.status_code == 413 and "bytes together" in more.text
+    options = uws.post(f"{job}/parameters", {"Z": "x" * 1_000_000, "Y": "x" * 1_000_000})
+    assert options.status_code == 413 and "bytes together" in options.text
     assert uws.http.put(f"{job}/parameters/TAG", content=b"y" * 1_000_000).status_code == 303
     assert uws.http.put(f"{job}/parameters/Z0-0", content=b"y" * 1_048_576).status_code == 303
     assert uws.post(f"{job}/parameters", {"Z": "x" * 1_000_000}).status_code == 413

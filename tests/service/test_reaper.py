@@ -1,4 +1,4 @@
-"""The reaper on a real store and depot: the end of jobs, also while the depot is away."""
+"""The reaper on a real store and depot."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ async def depot(tmp_path: Path) -> Depot:
 
 
 def away() -> Depot:
-    """A depot that nobody serves."""
+    """Open a depot that nobody serves."""
     return Depot.open("s3://bucket/x?endpoint=http://127.0.0.1:9", access_key_id="k", secret_access_key="s")
 
 
 @pytest.mark.parametrize("archive", [True, False])
 async def test_files_go_when_the_depot_is_back(store: Store, depot: Depot, archive: bool) -> None:
-    """U-054, U-132, U-133: the job's end is recorded, its files are removed later; those of others stay."""
+    """Jobs end without their depot (U-054, U-132, U-133)."""
     await store.create(job("a", phase=Phase.COMPLETED), actor="me", attempt=attempt(state=AttemptState.CLOSED))
     await store.create(job("b", destruction=NOW + 1), actor="me")
     broken = reaper(store, away(), archive=archive)
@@ -78,24 +78,24 @@ async def test_files_go_when_the_depot_is_back(store: Store, depot: Depot, archi
     await working.reap()
     await working.sweep()
     assert await depot.head("jobs/a/results/r") is None and await depot.head("jobs/b/results/r") is not None
-    assert await store.garbage(10) == [] and (await store.get("b")) is not None
+    assert await store.garbage.removable(10) == [] and (await store.get("b")) is not None
 
 
 async def test_a_job_that_runs_is_stopped_first(store: Store, depot: Depot) -> None:
-    """U-133: an archived job must have ended; nothing is removed under a command that still runs."""
+    """Only ended jobs are archived (U-133)."""
     running = attempt(state=AttemptState.RUNNING)
     await store.create(job("a", phase=Phase.EXECUTING), actor="me", attempt=running)
-    one = reaper(store, depot)
+    cleaner = reaper(store, depot)
     for _ in range(2):
-        await one.reap()
-        await one.sweep()
+        await cleaner.reap()
+        await cleaner.sweep()
         stopped = await store.get("a")
         assert stopped is not None and stopped.phase is Phase.ABORTED and stopped.error is not None
-        assert [attempt.wanted for attempt in await store.attempts("a")] == [False]
+        assert [attempt.wanted for attempt in await store.attempts.of("a")] == [False]
         assert await depot.head("jobs/a/results/r") is not None
-    await store.save_attempt(replace(running, state=AttemptState.CLOSED, ended=NOW))
-    await one.reap()
-    await one.sweep()
+    await store.attempts.save(replace(running, state=AttemptState.CLOSED, ended=NOW))
+    await cleaner.reap()
+    await cleaner.sweep()
     archived = await store.get("a")
     assert archived is not None and archived.phase is Phase.ARCHIVED
     assert await depot.head("jobs/a/results/r") is None
@@ -108,16 +108,16 @@ YEAR = 365 * 86_400
 
 @pytest.fixture(params=["folder", "s3"])
 def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Depot]:
-    """Opens one depot anew, as each process does."""
+    """Return a function that opens the shared depot."""
 
     def opened() -> Depot:
         if request.param == "folder":
-            made = Depot.open(str(tmp_path / "shared"))
+            depot = Depot.open(str(tmp_path / "shared"))
         else:
             server: S3Server = request.getfixturevalue("s3")
-            made = Depot.open(server.url_of(f"reaper-{id(tmp_path)}"), access_key_id=KEY, secret_access_key=SECRET)
-        made.renewal = renewal(1)
-        return made
+            depot = Depot.open(server.url_of(f"reaper-{id(tmp_path)}"), access_key_id=KEY, secret_access_key=SECRET)
+        depot.renewal = renewal(1)
+        return depot
 
     return opened
 
@@ -135,27 +135,27 @@ async def searched(reaper: Reaper, seconds: float) -> None:
 
 
 async def test_a_form_that_is_open_in_another_process(store: Store, shared: Callable[[], Depot]) -> None:
-    """Its files stay, however much older than an orphan they get; they go once nobody is there any more."""
-    theirs = shared()
+    """Files of an open form are no orphans."""
+    other_depot = shared()
     job_id = new_id(now_ms() - 3_600_000)
-    one = searching(store, shared())
-    async with theirs.held(f"jobs/{job_id}/uploads/x") as begin:
+    cleaner = searching(store, shared())
+    async with other_depot.held(f"jobs/{job_id}/uploads/x") as begin:
         begin()
-        await theirs.put(f"jobs/{job_id}/uploads/x-0", content(), max_size=100)
-        await searched(one, 5)
-        assert await theirs.head(f"jobs/{job_id}/uploads/x-0") is not None
+        await other_depot.put(f"jobs/{job_id}/uploads/x-0", content(), max_size=100)
+        await searched(cleaner, 5)
+        assert await other_depot.head(f"jobs/{job_id}/uploads/x-0") is not None
     end = time.monotonic() + 60
-    while await theirs.head(f"jobs/{job_id}/uploads/x-0") is not None:  # its process was killed
+    while await other_depot.head(f"jobs/{job_id}/uploads/x-0") is not None:  # its process was killed
         assert time.monotonic() < end
-        await searched(one, 0.5)
+        await searched(cleaner, 0.5)
 
 
 async def test_a_clock_that_jumps(store: Store, shared: Callable[[], Depot]) -> None:
-    """Neither this machine's clock nor the depot's makes an open form's files orphans."""
+    """Wrong clocks make no orphans."""
     depot = shared()
     job_id = new_id(now_ms() - 1000)
     ahead = 0
-    one = searching(store, shared(), clock=lambda: now_ms() + ahead)
+    cleaner = searching(store, shared(), clock=lambda: now_ms() + ahead)
     async with depot.held(f"jobs/{job_id}/uploads/x") as begin:
         begin()
         await depot.put(f"jobs/{job_id}/uploads/x-0", content(), max_size=100)
@@ -164,16 +164,16 @@ async def test_a_clock_that_jumps(store: Store, shared: Callable[[], Depot]) -> 
                 for path in (depot.folder / "jobs" / job_id).rglob("*"):
                     os.utime(path, (time.time() - YEAR,) * 2)
                 os.utime(depot.folder / "jobs" / job_id, (time.time() - YEAR,) * 2)
-            await searched(one, 3)
+            await searched(cleaner, 3)
             assert await depot.head(f"jobs/{job_id}/uploads/x-0") is not None
 
 
 async def test_young_objects_of_an_old_id(store: Store, shared: Callable[[], Depot]) -> None:
-    """What counts is when the object was written, not when its job's id was made."""
+    """The age of the object counts."""
     depot = shared()
     job_id = new_id(now_ms() - YEAR)
-    one = searching(store, depot)
-    one.orphan_age = 3600
+    cleaner = searching(store, depot)
+    cleaner.orphan_age = 3600
     await depot.put(f"jobs/{job_id}/uploads/x-0", content(), max_size=100)
-    await searched(one, 3)
+    await searched(cleaner, 3)
     assert await depot.head(f"jobs/{job_id}/uploads/x-0") is not None

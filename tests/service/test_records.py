@@ -1,4 +1,4 @@
-"""What a job's record says of its input: unknown parameters, the defaults it used, versions (D-022, U-087)."""
+"""jobInfo: unknown parameters, defaults, versions (D-022, U-087)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ PAGE = {"accept": "text/html,application/xhtml+xml"}
 
 
 def notices(uws: Uws, job: str) -> list[str]:
-    return [one.text or "" for one in uws.document(job).iter(f"{INFO}notice")]
+    return [item.text or "" for item in uws.document(job).iter(f"{INFO}notice")]
 
 
 def test_a_misspelt_parameter_is_noted_with_a_guess(uws: Uws) -> None:
-    """In jobInfo as XML and JSON, and on the page; the job runs."""
+    """Unknown parameters are reported, and the job runs."""
     job = uws.create({"SECNDS": "1", "SECONDS": "0", "PHASE": "RUN"})
     assert notices(uws, job) == [GUESS]
     assert uws.wait(job) == "COMPLETED"
@@ -28,7 +28,7 @@ def test_a_misspelt_parameter_is_noted_with_a_guess(uws: Uws) -> None:
 
 
 def test_a_pending_job_is_noted_and_mended(uws: Uws) -> None:
-    """A parameter that comes later is looked at too; a job without unknown ones has no note."""
+    """Later parameters are checked too."""
     job = uws.create({"SECONDS": "0"})
     assert notices(uws, job) == []
     uws.post(f"{job}/parameters", {"OUTPTU": "10"})
@@ -50,16 +50,19 @@ def test_standard_parameters_and_parts_of_uploads_are_known(uws: Uws) -> None:
 
 def test_many_unknown_parameters_make_few_notes(uws: Uws) -> None:
     job = uws.create({f"p{number}": "x" for number in range(50)} | {"q" * 256: "1"})
-    found = notices(uws, job)
-    assert len(found) == 11 and found[-1] == "41 more parameters are unknown here."
+    sentences = notices(uws, job)
+    assert len(sentences) == 11 and sentences[-1] == "41 more parameters are unknown here."
 
 
 def test_the_defaults_and_versions_of_a_run_are_recorded(uws: Uws) -> None:
     job = uws.create({"EXIT": "0", "TAG": "a", "PHASE": "RUN"})
     assert uws.wait(job) == "COMPLETED"
     document = uws.document(job)
-    assert {one.get("name"): one.text for one in document.iter(f"{INFO}default")} == {"SECONDS": "0", "OUTPUT": "10"}
-    versions = {one.get("of"): one.text for one in document.iter(f"{INFO}version")}
+    assert {item.get("name"): item.text for item in document.iter(f"{INFO}default")} == {
+        "SECONDS": "0",
+        "OUTPUT": "10",
+    }
+    versions = {item.get("of"): item.text for item in document.iter(f"{INFO}version")}
     assert versions.keys() == {"service", "application"}  # a local site runs no image
     assert versions["service"] == __version__ and (versions["application"] or "").startswith("sha256:")
     as_json = uws.get(job, headers=JSON).json()["jobInfo"]
@@ -69,13 +72,17 @@ def test_the_defaults_and_versions_of_a_run_are_recorded(uws: Uws) -> None:
 
 
 def test_the_record_outlives_the_results(uws: Uws) -> None:
-    """U-133: an archived job still says with which values it ran."""
+    """An archived job keeps its values (U-133)."""
     job = uws.create({"SECNDS": "1", "PHASE": "RUN"})
     assert uws.wait(job) == "COMPLETED"
     uws.post(f"{job}/destruction", {"DESTRUCTION": "2020-01-01T00:00:00Z"})
     assert uws.wait(job, "ARCHIVED") == "ARCHIVED"
     assert notices(uws, job) == [GUESS]
-    assert {one.get("name") for one in uws.document(job).iter(f"{INFO}default")} == {"SECONDS", "EXIT", "OUTPUT"}
+    assert {item.get("name") for item in uws.document(job).iter(f"{INFO}default")} == {
+        "SECONDS",
+        "EXIT",
+        "OUTPUT",
+    }
 
 
 def test_an_application_can_refuse_unknown_parameters(server: Server) -> None:
@@ -87,6 +94,6 @@ def test_an_application_can_refuse_unknown_parameters(server: Server) -> None:
         assert sync.status_code == 400 and GUESS in sync.text
         job = uws.create({"seconds": "0", "RUNID": "mine", "PHASE": "RUN"})
         assert uws.wait(job) == "COMPLETED"
-        assert [one.text for one in uws.document(job).iter(f"{INFO}version") if one.get("of") == "application"] == [
+        assert [item.text for item in uws.document(job).iter(f"{INFO}version") if item.get("of") == "application"] == [
             "2.5"
         ]

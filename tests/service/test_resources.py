@@ -1,4 +1,4 @@
-"""The resource tree: every URI and verb, types, statuses (standards: U-001…U-044, U-070…U-088)."""
+"""The resource tree (U-001…U-044, U-070…U-088)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ JAVA = "text/html, image/gif, image/jpeg, */*; q=0.2"
 
 
 def test_unknown_things_are_404(uws: Uws) -> None:
-    """U-001, D-042, D-005: unknown job, child, result, parameter, log, application."""
+    """Unknown resources get 404 (U-001, D-042, D-005)."""
     job = uws.create()
     for url in (
         f"{uws.jobs}/no-such-job",
@@ -37,14 +37,17 @@ def test_unknown_things_are_404(uws: Uws) -> None:
 
 
 def test_a_job_of_another_application_is_not_found_here(uws: Uws, server: Server) -> None:
-    """U-001: the path is part of the job's name."""
+    """A job belongs to its application (U-001)."""
     job = uws.create()
     assert uws.get(f"{server.url}/sleep/async/{job_id(job)}").status_code == 404
 
 
 @pytest.mark.parametrize("accept", [None, "*/*", "application/xml,text/plain", "text/xml", JAVA, "text/plain"])
 def test_types(uws: Uws, accept: str | None) -> None:
-    """U-004, U-005, C-15, C-18, C-32: containers are XML, atoms are text, whatever a program accepts."""
+    """Programs get XML and text.
+
+    U-004, U-005, C-15, C-18, C-32.
+    """
     headers = {"accept": accept} if accept else {}
     job = uws.create({"SECONDS": "1"})
     for url in (uws.jobs, job, f"{job}/results", f"{job}/parameters"):
@@ -58,7 +61,7 @@ def test_types(uws: Uws, accept: str | None) -> None:
 
 
 def test_browsers_get_pages_and_programs_json(uws: Uws) -> None:
-    """U-005: HTML for a browser, JSON for whoever names it."""
+    """Browsers get HTML, others JSON (U-005)."""
     job = uws.create({"TAG": "<b>"})
     browser = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
     for url in (uws.root + "/", uws.base, uws.jobs, job):
@@ -71,7 +74,10 @@ def test_browsers_get_pages_and_programs_json(uws: Uws) -> None:
 
 
 def test_new_job(uws: Uws) -> None:
-    """U-007…U-009, U-070…U-075, U-104, U-138, U-088: what a job shows before it runs."""
+    """A pending job is complete.
+
+    U-007…U-009, U-070…U-075, U-104, U-138, U-088.
+    """
     job = uws.create({"SECONDS": "2"})
     document = uws.document(job)
     assert document.tag == UWS + "job" and document.get("version") == "1.1"
@@ -95,12 +101,12 @@ def test_document_and_children_agree(uws: Uws) -> None:
     for name, child in {**pairs, "quote": "quote", "ownerId": "owner"}.items():
         assert uws.get(f"{job}/{child}").text == (text(document, name) or ""), name
     parameters = etree.fromstring(uws.get(f"{job}/parameters").content)
-    inside = document.find(UWS + "parameters")
-    assert [(p.get("id"), p.text) for p in parameters] == [(p.get("id"), p.text) for p in inside]
+    embedded = document.find(UWS + "parameters")
+    assert [(p.get("id"), p.text) for p in parameters] == [(p.get("id"), p.text) for p in embedded]
 
 
 def test_both_slash_forms(uws: Uws) -> None:
-    """U-044, C-21: served directly, never redirected, for reading and for posting."""
+    """The list is never redirected (U-044, C-21)."""
     answer = uws.post(uws.jobs + "/", {"SECONDS": "1"})
     assert answer.status_code == 303
     job = answer.headers["location"]
@@ -112,7 +118,7 @@ def test_both_slash_forms(uws: Uws) -> None:
 
 
 def test_verbs(uws: Uws) -> None:
-    """U-041, U-042, U-043: only the job can be deleted; results can't be changed; 405 tells what is allowed."""
+    """Other verbs get 405 (U-041, U-042, U-043)."""
     job = uws.create()
     refused = [("DELETE", uws.jobs), ("PUT", uws.jobs), ("PUT", job), ("PATCH", job)]
     refused += [("DELETE", f"{job}/{child}") for child in ("phase", "results", "parameters", "owner", "error")]
@@ -137,7 +143,10 @@ def test_head_and_options(uws: Uws) -> None:
 
 
 def test_locations_are_absolute(uws: Uws) -> None:
-    """U-010, U-011, U-029, U-031, C-12: 303 with the scheme and authority that the client used."""
+    """Redirects use the client's own URL.
+
+    U-010, U-011, U-029, U-031, C-12.
+    """
     job = uws.create()
     assert job.startswith(uws.jobs + "/")
     changes = {"executionduration": "EXECUTIONDURATION=5", "destruction": "DESTRUCTION=2031-01-01T00:00:00Z"}
@@ -162,7 +171,7 @@ def test_locations_are_absolute(uws: Uws) -> None:
     ],
 )
 def test_public_urls(uws: Uws, headers: dict[str, str], base: str) -> None:
-    """U-011, C-12, A-013: behind a proxy all URLs are the public ones."""
+    """A proxy's URLs are used (U-011, C-12, A-013)."""
     answer = uws.post(uws.jobs, {}, headers=headers)
     location = answer.headers["location"]
     uws.made.append(location.replace(base, uws.root))
@@ -173,13 +182,16 @@ def test_public_urls(uws: Uws, headers: dict[str, str], base: str) -> None:
 
 @pytest.mark.parametrize("headers", [{"host": "a b"}, {"x-forwarded-proto": "gopher"}, {"x-forwarded-prefix": "x y"}])
 def test_forged_hosts(uws: Uws, headers: dict[str, str]) -> None:
-    """A host name that could not be in a URL is refused and never repeated in a document."""
+    """A wrong Host is refused."""
     answer = uws.get(uws.jobs, headers=headers)
     assert answer.status_code == 400
 
 
 def test_completed_job(uws: Uws) -> None:
-    """U-032, U-035, U-081…U-083, U-106, D-040, D-041, T-020: results, times and files of a job that went well."""
+    """A completed job has results.
+
+    U-032, U-035, U-081…U-083, U-106, D-040, D-041, T-020.
+    """
     job = uws.create({"SECONDS": "0", "OUTPUT": "1000", "PHASE": "RUN"})
     assert uws.wait(job) == "COMPLETED"
     document = uws.document(job)
@@ -198,26 +210,29 @@ def test_completed_job(uws: Uws) -> None:
 
 
 def test_ranges(uws: Uws) -> None:
-    """RFC 9110 §14: a part of a result, a tag that makes a second download needless, bounds that are refused."""
+    """Ranges and tags of results (RFC 9110 §14)."""
     job = uws.create({"OUTPUT": "1000", "PHASE": "RUN"})
     uws.wait(job)
     url = f"{job}/results/result"
-    whole = uws.get(url)
-    tag = whole.headers["etag"]
+    response = uws.get(url)
+    tag = response.headers["etag"]
     part = uws.get(url, headers={"range": "bytes=10-19"})
-    assert part.status_code == 206 and part.content == whole.content[10:20]
+    assert part.status_code == 206 and part.content == response.content[10:20]
     assert part.headers["content-range"] == "bytes 10-19/1000"
-    assert uws.get(url, headers={"range": "bytes=-5"}).content == whole.content[-5:]
-    assert uws.get(url, headers={"range": "bytes=990-"}).content == whole.content[990:]
+    assert uws.get(url, headers={"range": "bytes=-5"}).content == response.content[-5:]
+    assert uws.get(url, headers={"range": "bytes=990-"}).content == response.content[990:]
     assert uws.get(url, headers={"range": "bytes=2000-"}).status_code == 416
-    assert uws.get(url, headers={"range": "nonsense"}).content == whole.content
+    assert uws.get(url, headers={"range": "nonsense"}).content == response.content
     assert uws.get(url, headers={"if-none-match": tag}).status_code == 304
-    assert uws.get(url, headers={"range": "bytes=0-0", "if-range": '"other"'}).content == whole.content
+    assert uws.get(url, headers={"range": "bytes=0-0", "if-range": '"other"'}).content == response.content
     assert uws.request("HEAD", url).headers["content-length"] == "1000"
 
 
 def test_failed_job(uws: Uws) -> None:
-    """U-003, U-084…U-086, D-043, D-044, D-046…D-050, C-34: the message is in the document and at /error."""
+    """A failed job has an error.
+
+    U-003, U-084…U-086, D-043, D-044, D-046…D-050, C-34.
+    """
     job = uws.create({"EXIT": "7", "PHASE": "RUN"})
     assert uws.wait(job) == "ERROR"
     document = uws.document(job)

@@ -1,4 +1,4 @@
-"""The service with its files in S3: upload, run, results, logs; nothing is left behind, orphans are found."""
+"""The service with its files in S3."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TABLE = b"name,ra,dec\nm31,10.6847,41.2687\nnothing,100,-89.9\n"
 
 @pytest.fixture(scope="module")
 def service(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A service that takes objects of no job for orphans after two seconds."""
+    """Start a service whose orphans are two seconds old."""
     settings = {
         "UWS_DEPOT": s3.url_of(PREFIX),
         "UWS_REAP_INTERVAL": "0.3",
@@ -46,12 +46,12 @@ def until(condition: Callable[[], bool], seconds: float = 180) -> None:
 
 
 def jobs_of(s3: S3Server, job: str = "") -> list[str]:
-    """Keys of one job, or of all, without the prefix."""
+    """Return the keys of a job, or of all."""
     return sorted(key.removeprefix(f"{PREFIX}/") for key in s3.keys(f"{PREFIX}/jobs/{job}"))
 
 
 def test_crossmatch_from_upload_to_deletion(s3: S3Server, service: Server) -> None:
-    """A-014, U-081, U-124, U-132: all files lie in the bucket, URLs lead to the service, and DELETE removes them."""
+    """All files are in the bucket (A-014, U-081, U-124, U-132)."""
     with Uws(service.url, "crossmatch") as uws:
         answer = uws.request(
             "POST",
@@ -82,7 +82,7 @@ def test_crossmatch_from_upload_to_deletion(s3: S3Server, service: Server) -> No
 
 
 def test_sync_leaves_nothing(s3: S3Server, service: Server) -> None:
-    """D-001: the result of a synchronous request comes from the bucket too, and is gone after it."""
+    """Synchronous results come from the bucket (D-001)."""
     with Uws(service.url, "crossmatch") as uws:
         url = f"{uws.base}/sync?UPLOAD=t,param:p&RESPONSEFORMAT=csv"
         answer = uws.request("POST", url, files={"p": ("p.csv", TABLE, "text/csv")})
@@ -91,26 +91,26 @@ def test_sync_leaves_nothing(s3: S3Server, service: Server) -> None:
 
 
 def test_many_objects(s3: S3Server, service: Server) -> None:
-    """A job with more objects than one page of a listing, or one request to delete, holds; another job stays."""
+    """A job may have more objects than a page."""
     with Uws(service.url, "sleep") as uws:
-        kept = uws.create(files={"f": ("f", b"kept")})
-        gone = uws.create(files={"f": ("f", b"x")})
+        kept_job = uws.create(files={"f": ("f", b"kept")})
+        deleted_job = uws.create(files={"f": ("f", b"x")})
         client = s3.client()
 
         def put(number: int) -> None:
-            client.put_object(Bucket=BUCKET, Key=f"{PREFIX}/jobs/{job_id(gone)}/results/r{number}", Body=b"")
+            client.put_object(Bucket=BUCKET, Key=f"{PREFIX}/jobs/{job_id(deleted_job)}/results/r{number}", Body=b"")
 
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(put, range(1005)))
-        assert len(jobs_of(s3, job_id(gone))) == 1006
-        assert uws.request("DELETE", gone).status_code == 303
-        until(lambda: jobs_of(s3, job_id(gone)) == [])
-        assert len(jobs_of(s3, job_id(kept))) == 1
-        assert uws.get(f"{kept}/parameters/f").content == b"kept"
+        assert len(jobs_of(s3, job_id(deleted_job))) == 1006
+        assert uws.request("DELETE", deleted_job).status_code == 303
+        until(lambda: jobs_of(s3, job_id(deleted_job)) == [])
+        assert len(jobs_of(s3, job_id(kept_job))) == 1
+        assert uws.get(f"{kept_job}/parameters/f").content == b"kept"
 
 
 def test_refused_upload_leaves_nothing(s3: S3Server, service: Server) -> None:
-    """A form that ends in an error, or in the middle of a file, leaves no object and no job."""
+    """A broken form leaves nothing."""
     with Uws(service.url, "sleep") as uws:
         before = jobs_of(s3)
         answer = uws.request("POST", uws.jobs, data={"RUNID": "x" * 65}, files={"f": ("f", b"x" * 100_000)})
@@ -127,7 +127,7 @@ def test_refused_upload_leaves_nothing(s3: S3Server, service: Server) -> None:
 
 
 def test_orphans(s3: S3Server, service: Server) -> None:
-    """What a killed service left is removed once it is old enough; jobs, young ones and strangers stay."""
+    """Orphans are removed, other objects stay."""
     client = s3.client()
     now = int(time.time() * 1000)
     old, young = new_id(now - 60_000), new_id(now + 600_000)
@@ -136,19 +136,19 @@ def test_orphans(s3: S3Server, service: Server) -> None:
         job = uws.create(files={"f": ("f", b"kept")})
         for key in keys.values():
             client.put_object(Bucket=BUCKET, Key=key, Body=b"x")
-        elsewhere = f"{PREFIX}-of-another/jobs/{old}/uploads/x"
-        client.put_object(Bucket=BUCKET, Key=elsewhere, Body=b"x")
+        foreign_key = f"{PREFIX}-of-another/jobs/{old}/uploads/x"
+        client.put_object(Bucket=BUCKET, Key=foreign_key, Body=b"x")
         until(lambda: jobs_of(s3, old) == [])
         time.sleep(2.5)  # the job is older than two seconds now, and a search or two have passed by it
         assert len(jobs_of(s3, job_id(job))) == 1
         assert len(jobs_of(s3, young)) == 1 and len(jobs_of(s3, "not-a-job")) == 1
-        assert s3.keys(elsewhere) == [elsewhere]
-        for key in (keys[young], keys["not-a-job"], elsewhere):
+        assert s3.keys(foreign_key) == [foreign_key]
+        for key in (keys[young], keys["not-a-job"], foreign_key):
             client.delete_object(Bucket=BUCKET, Key=key)
 
 
 def test_a_form_that_takes_long(s3: S3Server, service: Server) -> None:
-    """Files of a form that is open for several times the age of orphans stay, and the job has them."""
+    """A slow form keeps its files."""
     address = urlsplit(service.url)
     parts = [f'--b\r\nContent-Disposition: form-data; name="{name}"; filename="f"\r\n\r\n{name}\r\n' for name in "fg"]
     body = "".join([*parts, "--b--\r\n"]).encode()
@@ -178,7 +178,7 @@ def test_credentials_stay_with_the_service(service: Server) -> None:
 
 
 def test_wrong_credentials(s3: S3Server, tmp_path: Path) -> None:
-    """V-020: a service whose depot refuses it is never ready, and says what is wrong without the secret."""
+    """A refused service is never ready (V-020)."""
     secret = "not-the-secret"
     settings = {"UWS_DEPOT": s3.url_of("wrong"), "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": secret}
     server = Server(tmp_path, settings)

@@ -43,7 +43,7 @@ class Life(RuleBasedStateMachine):
             self.uws.__exit__()
 
     def see(self, job: str) -> str:
-        """The phase now; it must be one that the last seen phase can lead to."""
+        """Return the phase, which must follow from the last one."""
         phase = self.uws.phase(job)
         assert phase in MOVES[self.model[job]], (self.model[job], phase)
         if phase in ("COMPLETED", "ERROR") and self.model[job] != phase:
@@ -52,9 +52,9 @@ class Life(RuleBasedStateMachine):
         return phase
 
     def expected(self, job: str) -> str:
-        """How the job must end by its parameters."""
-        given = self.parameters[job]
-        return "ERROR" if given.get("EXIT", "0") != "0" or given.get("SECONDS") == "bad" else "COMPLETED"
+        """Return how the job must end."""
+        values = self.parameters[job]
+        return "ERROR" if values.get("EXIT", "0") != "0" or values.get("SECONDS") == "bad" else "COMPLETED"
 
     @rule(
         target=jobs,
@@ -135,9 +135,9 @@ class Life(RuleBasedStateMachine):
         assert document.findtext("{*}phase") in MOVES[before]
         assert self.uws.get(f"{job}/error").status_code in ((200,) if before in ("ERROR", "ABORTED") else (200, 404))
 
-    @rule(job=consumes(jobs), how=st.sampled_from(["DELETE", "ACTION"]))
-    def delete(self, job: str, how: str) -> None:
-        answer = self.uws.request("DELETE", job) if how == "DELETE" else self.uws.post(job, {"ACTION": "DELETE"})
+    @rule(job=consumes(jobs), method=st.sampled_from(["DELETE", "ACTION"]))
+    def delete(self, job: str, method: str) -> None:
+        answer = self.uws.request("DELETE", job) if method == "DELETE" else self.uws.post(job, {"ACTION": "DELETE"})
         assert answer.status_code == 303
         del self.model[job]
         for verb, url in (("GET", job), ("GET", f"{job}/phase"), ("POST", f"{job}/phase"), ("DELETE", job)):
@@ -157,7 +157,7 @@ class Life(RuleBasedStateMachine):
 
 
 def test_no_difference_from_the_model(server: Server) -> None:
-    """U-101, U-102, U-103: whatever a client sends, in whatever order."""
+    """Any order of commands is handled (U-101, U-102, U-103)."""
 
     class Bound(Life):
         pass

@@ -77,12 +77,12 @@ class Pair:
         return Counter(self.phase(server, path) for path in paths)
 
     def runs(self, name: str = "started") -> Counter[str]:
-        """How often each job's command ran."""
+        """Return how often each job's command ran."""
         path = self.folder / name
         return Counter(path.read_text().split()) if path.exists() else Counter()
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """``uws-service`` with the settings of both."""
+        """Run ``uws-service`` with the settings of both."""
         return subprocess.run(
             [sys.executable, "-m", "uws_service", *arguments],
             env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), **self.settings},
@@ -93,16 +93,16 @@ class Pair:
         )
 
     def ready(self, server: Server) -> str:
-        """What the readiness probe says."""
+        """Return the readiness probe's response."""
         answer = self.http.get(f"{server.url}/readyz")
         assert answer.status_code == 200, answer.text
         return str(answer.text)
 
 
-def until(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
+def until(condition: Callable[[], object], description: str, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, f"waited {seconds} s for {what}"
+        assert time.monotonic() < end, f"waited {seconds} s for {description}"
         time.sleep(0.1)
 
 
@@ -116,7 +116,7 @@ def pair(tmp_path: Path) -> Iterator[Pair]:
 
 
 def test_each_command_runs_once(pair: Pair) -> None:
-    """The second service answers requests, says why it runs nothing, and the jobs that it takes run at the first."""
+    """The second service runs its jobs at the first."""
     pair.first.start()
     pair.second.start()
     paths = [pair.submit(server) for _ in range(6) for server in (pair.first, pair.second)]
@@ -128,12 +128,14 @@ def test_each_command_runs_once(pair: Pair) -> None:
     assert "does not drive the site" in log and str(pair.folder / "first/data/work/local") in log
     metrics = [pair.http.get(f"{server.url}/metrics").text for server in (pair.first, pair.second)]
     assert ['uws_site_leader{site="local"} 1.0' in text for text in metrics] == [True, False]
-    told = json.loads(pair.command("sites", "--json").stdout)
-    assert [(one["state"], one["folder"]) for one in told] == [("driven", str(pair.folder / "first/data/work/local"))]
+    sites = json.loads(pair.command("sites", "--json").stdout)
+    assert [(site["state"], site["folder"]) for site in sites] == [
+        ("driven", str(pair.folder / "first/data/work/local"))
+    ]
 
 
 def test_the_owner_is_killed_and_comes_back(pair: Pair) -> None:
-    """Its jobs go on meanwhile, nobody else touches them, and it has its site back at once."""
+    """A restarted owner has its site back."""
     pair.first.start()
     pair.second.start()
     running = [pair.submit(pair.second, seconds=12) for _ in range(4)]
@@ -160,7 +162,7 @@ def _expire(pair: Pair, seconds: int = 0) -> None:
 
 
 def test_a_machine_that_is_gone_for_ever(pair: Pair) -> None:
-    """Another service waits as long as jobs may run there; an operator hands it the site."""
+    """Another service takes a site by an operator's word."""
     pair.first.start()
     pair.second.start()
     path = pair.submit(pair.second, seconds=6)
@@ -179,7 +181,7 @@ def test_a_machine_that_is_gone_for_ever(pair: Pair) -> None:
 
 
 def test_the_site_moves_when_nothing_runs_there(pair: Pair) -> None:
-    """An owner that ended with no job at work is replaced by itself; so is one that was away for very long."""
+    """An idle owner is replaced."""
     pair.first.start()
     pair.second.start()
     assert pair.ended(pair.first, [pair.submit(pair.first)]) == {"COMPLETED": 1}
@@ -196,7 +198,7 @@ def test_the_site_moves_when_nothing_runs_there(pair: Pair) -> None:
 
 
 def test_a_paused_owner_begins_nothing(pair: Pair) -> None:
-    """A process that slept longer than its lease must not run what the next owner runs."""
+    """A process that slept runs nothing twice."""
     import os
     import signal
 
@@ -216,7 +218,7 @@ def test_a_paused_owner_begins_nothing(pair: Pair) -> None:
 
 
 def test_two_processes_with_one_folder(pair: Pair) -> None:
-    """The second one does not start, and says what to do."""
+    """A second service on a folder does not start."""
     pair.first.start()
     pair.second.settings["UWS_DATA"] = pair.first.settings["UWS_DATA"]
     with pytest.raises(RuntimeError, match="controller: false"):
@@ -227,7 +229,7 @@ def test_two_processes_with_one_folder(pair: Pair) -> None:
 
 
 def test_several_workers_of_one_service(tmp_path: Path) -> None:
-    """One of them drives the site; when it is killed, the one in its place goes on at once."""
+    """A killed process is replaced at once."""
     pair = Pair(tmp_path, databases.new_postgresql())
     program = ("-m", "uws_service", "serve", "--workers", "3")
     pair.first = Server(tmp_path / "first", pair.settings, program=program)
@@ -249,7 +251,7 @@ def test_several_workers_of_one_service(tmp_path: Path) -> None:
 
 
 def _holder_of(path: Path) -> int:
-    """The process that has locked a file."""
+    """Return the process that has locked a file."""
     inode = path.stat().st_ino
     for line in Path("/proc/locks").read_text().splitlines():
         words = line.split()

@@ -16,6 +16,7 @@ from uws_service.depot import Depot
 from uws_service.domain.agent import AgentIdentity
 from uws_service.domain.attempt import AttemptState, Reason, Report, Usage
 from uws_service.domain.errors import Forbidden, NotFound, ServiceUnavailable, TooLarge, UsageError
+from uws_service.domain.events import EventKind
 from uws_service.domain.job import Job, Parameter, Phase
 from uws_service.sites.agent_api import Agents
 from uws_service.sites.settings import Fetch
@@ -65,16 +66,16 @@ async def test_from_claim_to_report(agents: Agents, store: Store, job: Job) -> N
     told = await hand_over(agents, pod())
     for _ in range(2):  # an answer that was lost is asked for again
         await agents.report(pod(), {**told, "bytes_in": 3, "cpu": 1.5, "peak_memory": 4096})
-    (attempt,) = await store.attempts(job.id)
+    (attempt,) = await store.attempts.of(job.id)
     report = attempt.report
     assert report is not None and report.reason is None and report.settled == ("result",) and report.bytes_in == 3
     assert (attempt.usage.cpu, attempt.usage.peak_memory) == (1.5, 4096)
     older = replace(attempt, state=AttemptState.CLOSED, usage=Usage(wall=2.0))  # by who has not seen the report
-    await store.save_attempt(older)
-    (attempt,) = await store.attempts(job.id)
+    await store.attempts.save(older)
+    (attempt,) = await store.attempts.of(job.id)
     assert attempt.usage == Usage(wall=2.0, cpu=1.5, peak_memory=4096)
     assert report.outputs[0].source == f"jobs/{JOB}/attempts/1-pod-1/{DIGEST}/result"
-    assert (await store.events(job.id))[-1].kind == "REPORT"
+    assert (await store.history.of(job.id))[-1].kind == "REPORT"
 
 
 @pytest.mark.anyio
@@ -84,7 +85,7 @@ async def test_the_last_to_claim_speaks(agents: Agents, store: Store, job: Job) 
     told = await hand_over(agents, pod("old"))
     await agents.report(pod("old"), told)
     await agents.claim(pod("new"))
-    (attempt,) = await store.attempts(job.id)
+    (attempt,) = await store.attempts.of(job.id)
     assert attempt.claimed == "new" and attempt.report is None
     for refused in (agents.report(pod("old"), told), agents.put_output(pod("old"), "result", pieces(DATA), 7, DIGEST)):
         with pytest.raises(Forbidden, match="Another pod"):
@@ -95,11 +96,11 @@ async def test_the_last_to_claim_speaks(agents: Agents, store: Store, job: Job) 
 async def test_no_second_pod_beside_a_running_one(agents: Agents, store: Store, job: Job) -> None:
     """While its pod counts as running, another one has to wait; the same one may ask again."""
     await agents.claim(pod("first"))
-    running = await store.save(job, replace(job, phase=Phase.EXECUTING, started=1), kind="PHASE", actor="me")
+    running = await store.save(job, replace(job, phase=Phase.EXECUTING, started=1), kind=EventKind.PHASE, actor="me")
     with pytest.raises(ServiceUnavailable):
         await agents.claim(pod("second"))
     await agents.claim(pod("first"))
-    await store.save(running, replace(running, phase=Phase.SUSPENDED), kind="PHASE", actor="me")
+    await store.save(running, replace(running, phase=Phase.SUSPENDED), kind=EventKind.PHASE, actor="me")
     await agents.claim(pod("second"))
 
 
@@ -108,19 +109,19 @@ async def test_given_up_is_refused_for_ever(agents: Agents, store: Store, job: J
     """Fencing: a closed attempt's agent gets nothing and leaves nothing; the next attempt is another one."""
     await agents.claim(pod())
     told = await hand_over(agents, pod())
-    (attempt,) = await store.attempts(job.id)
+    (attempt,) = await store.attempts.of(job.id)
     lost = replace(attempt, state=AttemptState.CLOSED, wanted=False, reason=Reason.SITE_LOST)
     following = replace(attempt, number=2, site="b", claimed="", report=None)
-    await store.save(job, job, kind="PHASE", actor="me", attempts=[lost, following])
+    await store.save(job, job, kind=EventKind.PHASE, actor="me", attempts=[lost, following])
     for late in (agents.report(pod(), told), agents.claim(pod()), agents.claim(pod("other"))):
         with pytest.raises(Forbidden):
             await late
     for who, cpu in (("other", 9), ("pod-1", 1.5), ("pod-1", 7)):  # only what was used is noted, once
         with pytest.raises(Forbidden):
             await agents.report(pod(who), {**told, "cpu": cpu, "peak_memory": 4096})
-    closed = (await store.attempts(job.id))[0]
+    closed = (await store.attempts.of(job.id))[0]
     assert (closed.usage.cpu, closed.usage.peak_memory, closed.report) == (1.5, 4096, None)
-    assert not await store.report(JOB, 1, "pod-1", Report())  # the row itself refuses
+    assert not await store.attempts.report(JOB, 1, "pod-1", Report())  # the row itself refuses
     with pytest.raises(Forbidden):  # nor may a pod of the lost site speak for the next one
         await agents.claim(pod(number=2))
     await agents.claim(pod("there", 2, "b"))
@@ -130,8 +131,8 @@ async def test_given_up_is_refused_for_ever(agents: Agents, store: Store, job: J
 async def test_not_wanted_but_still_heard(agents: Agents, store: Store, job: Job) -> None:
     """An aborted attempt can't be begun any more, but what was ready is taken (U-107)."""
     await agents.claim(pod())
-    (attempt,) = await store.attempts(job.id)
-    await store.save_attempt(replace(attempt, wanted=False))
+    (attempt,) = await store.attempts.of(job.id)
+    await store.attempts.save(replace(attempt, wanted=False))
     with pytest.raises(Forbidden):
         await agents.claim(pod())
     await agents.report(pod(), await hand_over(agents, pod()))
@@ -161,7 +162,7 @@ async def test_reports_that_make_no_sense(agents: Agents, store: Store, told: di
     await hand_over(agents, pod())
     with pytest.raises(UsageError):
         await agents.report(pod(), told)
-    assert (await store.attempts(JOB))[0].report is None
+    assert (await store.attempts.of(JOB))[0].report is None
 
 
 @pytest.mark.anyio

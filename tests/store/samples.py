@@ -6,17 +6,18 @@ from typing import Any
 
 from uws_service.domain.attempt import Attempt, AttemptState, Usage
 from uws_service.domain.job import ErrorSummary, Job, Parameter, Phase, Result
+from uws_service.domain.jobinfo import JobInfo
 
 
-def job(job_id: str = "a", **more: Any) -> Job:
-    """A small job of the anonymous user."""
+def job(job_id: str = "a", **fields: Any) -> Job:
+    """Return a small job of the anonymous user."""
     values = {"application": "app", "owner": None, "phase": Phase.PENDING, "created": 1000, "duration": 60}
-    return Job(**{"id": job_id, **values, "destruction": 9000, **more})
+    return Job(**{"id": job_id, **values, "destruction": 9000, **fields})
 
 
-def attempt(job_id: str = "a", number: int = 1, **more: Any) -> Attempt:
-    """An attempt that waits at the site `local`."""
-    return Attempt(job_id, number, **{"site": "local", "application": "app", "owner": "", "created": 1000, **more})
+def attempt(job_id: str = "a", number: int = 1, **fields: Any) -> Attempt:
+    """Return an attempt that waits at the site `local`."""
+    return Attempt(job_id, number, **{"site": "local", "application": "app", "owner": "", "created": 1000, **fields})
 
 
 FULL = job(
@@ -34,12 +35,12 @@ FULL = job(
     parameters=(Parameter("P", "nul \0, 𝄞 and \ud800"), Parameter("F", "f.csv", "jobs/full/f", "text/csv", 2**40)),
     results=(Result("result", "jobs/full/r", "text/csv;header=present", 2**40, "0" * 64),),
     error=ErrorSummary("no\0thing", True, "ExitCode", "detail\nof it"),
-    info={"progress": 0.5, "message": "half", "nested": {"a": [1, None]}},
+    info=JobInfo.from_json({"progress": 0.5, "message": "half", "nested": {"a": [1, None]}}),
     listed=False,
 )
 """Every field has a value, some of them hard to store."""
 
-USED = attempt(
+CLOSED_ATTEMPT = attempt(
     "full",
     3,
     owner="Ω",

@@ -1,4 +1,4 @@
-"""The migration to sessions, shares and counted bytes, on both databases, with jobs in them."""
+"""The migration to sessions, shares and stored bytes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def test_there_and_back(url: str) -> None:
-    """Bytes of the jobs that are there are counted; the schema is the one that the tables declare."""
+    """Bytes of existing jobs are counted."""
     engine = _engine(url)
     config = _config()
 
@@ -43,13 +43,13 @@ def test_there_and_back(url: str) -> None:
     for _ in range(2):
         go(command.upgrade, "head")
         with engine.begin() as connection:
-            found = connection.execute(sa.select(job.c.id, job.c.stored).order_by(job.c.id)).fetchall()
-            assert [tuple(one) for one in found] == [("one", 1011), ("two", 0)]
+            rows = connection.execute(sa.select(job.c.id, job.c.stored).order_by(job.c.id)).fetchall()
+            assert [tuple(item) for item in rows] == [("one", 1011), ("two", 0)]
             differences = compare_metadata(MigrationContext.configure(connection), SQLModel.metadata)
             assert not [
-                one for one in differences if one[0] in ("add_table", "remove_table", "add_column", "remove_column")
+                item for item in differences if item[0] in ("add_table", "remove_table", "add_column", "remove_column")
             ]
-            indexes = {one["name"]: one for one in sa.inspect(connection).get_indexes("job")}
+            indexes = {item["name"]: item for item in sa.inspect(connection).get_indexes("job")}
             assert "job_owner" in indexes
             for name in ("job_list", "job_list_phase", "job_destruction", "job_idempotency"):
                 options = indexes[name]["dialect_options"]  # type: ignore[typeddict-item]

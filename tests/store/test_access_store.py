@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import databases
+from uws_service.domain.events import EventKind
 from uws_service.domain.job import Job, Parameter, Phase, Result
 from uws_service.domain.share import Share
 from uws_service.store import Store
@@ -26,7 +27,7 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 
 async def test_sessions(store: Store) -> None:
-    """Found until they end; what has ended goes with the next one."""
+    """Sessions can be read until they end."""
     secret = await store.access.open_session("session", "alice", 1000, 5000)
     assert await store.access.session("session", secret, 4999) == ("alice", 5000)
     assert await store.access.session("other", secret, 4999) is None
@@ -46,40 +47,40 @@ async def test_secrets(store: Store) -> None:
     assert first != await store.access.secret("other")
 
 
-def job(name: str, **more: object) -> Job:
-    made = Job(name, "probe", "alice", Phase.PENDING, created=1, duration=0, destruction=None)
-    return replace(made, **more)  # type: ignore[arg-type]
+def job(name: str, **fields: object) -> Job:
+    pending = Job(name, "probe", "alice", Phase.PENDING, created=1, duration=0, destruction=None)
+    return replace(pending, **fields)  # type: ignore[arg-type]
 
 
 async def test_shares(store: Store) -> None:
-    """Of one job, until they end, are taken back, or the job is gone."""
-    one, _ = await store.create(job("one"), actor="alice")
+    """Shares last until their end, or their job's."""
+    owned, _ = await store.create(job("one"), actor="alice")
     await store.create(job("two"), actor="alice")
     share = Share("s1", "one", hashed("x"), None, "alice", 1000, 5000)
     await store.access.add_share(share, 1000)
     await store.access.add_share(Share("s2", "one", None, "/team", "alice", 1001, 9000), 1001)
     await store.access.add_share(Share("s3", "two", None, "/team", "alice", 1002, 9000), 1002)
-    assert [found.id for found in await store.access.shares("one", 2000)] == ["s1", "s2"]
+    assert [share.id for share in await store.access.shares("one", 2000)] == ["s1", "s2"]
     assert (await store.access.shares("one", 2000))[0] == share
-    assert [found.id for found in await store.access.shares("one", 5000)] == ["s2"]
+    assert [share.id for share in await store.access.shares("one", 5000)] == ["s2"]
     assert not await store.access.end_share("one", "s3")
     assert await store.access.end_share("two", "s3")
-    await store.delete(one, actor="alice")
+    await store.delete(owned, actor="alice")
     await store.access.add_share(Share("s4", "two", None, "/team", "alice", 1002, 9000), 1002)
     assert await store.access.shares("one", 2000) == []
 
 
 async def test_holding(store: Store) -> None:
-    """Jobs by phase, with the bytes of values, uploads and results, kept with each change."""
+    """Numbers and bytes of jobs follow each change."""
     upload = Parameter("F", "f", "key", "text/csv", 300)
-    made, _ = await store.create(job("one", parameters=(upload,)), actor="alice")
+    saved, _ = await store.create(job("one", parameters=(upload,)), actor="alice")
     await store.create(job("two"), actor="alice")
     await store.create(job("three", owner="bob"), actor="bob")
     await store.create(job("four", owner=None), actor="anonymous")
     assert await store.access.holding("alice") == {"PENDING": (2, 301)}
     assert await store.access.holding(None) == {"PENDING": (1, 0)}
     result = Result("result", "key", "text/plain", 700, "0")
-    done = replace(made, phase=Phase.COMPLETED, results=(result,))
-    await store.save(made, done, kind="PHASE", actor="site")
+    ended = replace(saved, phase=Phase.COMPLETED, results=(result,))
+    await store.save(saved, ended, kind=EventKind.PHASE, actor="site")
     assert await store.access.holding("alice") == {"PENDING": (1, 0), "COMPLETED": (1, 1001)}
     assert await store.access.holding("nobody") == {}

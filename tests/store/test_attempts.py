@@ -16,15 +16,15 @@ S = AttemptState
 
 
 async def put(store: Store, *attempts: Attempt) -> None:
-    await asyncio.gather(*(store.save_attempt(one) for one in attempts))
+    await asyncio.gather(*(store.attempts.save(item) for item in attempts))
 
 
 async def chosen(store: Store, free: int, now: int = 5000, site: str = "local") -> list[str]:
-    return [one.job_id for one in await store.next_waiting(site, free, now)]
+    return [item.job_id for item in await store.attempts.next_waiting(site, free, now)]
 
 
 async def test_oldest_first(store: Store) -> None:
-    """One owner's attempts in the order of their creation; other sites, times to come and unwanted ones left out."""
+    """Attempts of an owner start in order."""
     await put(
         store,
         attempt("new", created=30),
@@ -46,19 +46,22 @@ async def test_oldest_first(store: Store) -> None:
 
 
 async def test_begun_and_given_back(store: Store) -> None:
-    """Only one begins an attempt; one that never came to its site waits again, and not before an instant."""
+    """An attempt is submitted by a single writer.
+
+    One that never reached its site waits again, and not before an instant.
+    """
     await put(store, attempt("one", created=10))
-    (waiting,) = await store.next_waiting("local", 5, 5000)
-    assert await store.begin_attempt(waiting, 5000) and not await store.begin_attempt(waiting, 5000)
+    (waiting,) = await store.attempts.next_waiting("local", 5, 5000)
+    assert await store.attempts.begin(waiting, 5000) and not await store.attempts.begin(waiting, 5000)
     assert await chosen(store, 5) == []
-    await store.give_back(waiting, 7000)
-    (back,) = await store.attempts("one")
+    await store.attempts.give_back(waiting, 7000)
+    (back,) = await store.attempts.of("one")
     assert (back.state, back.submitted, back.not_before) == (S.WAITING, None, 7000)
     assert await chosen(store, 5, now=6999) == [] and await chosen(store, 5, now=7000) == ["one"]
 
 
 async def test_owners_take_turns(store: Store) -> None:
-    """A long queue of one owner does not keep the others waiting; who runs less comes first."""
+    """The owner with the fewest attempts comes first."""
     await put(store, *(attempt(f"a{n}", owner="a", created=n) for n in range(50)))
     await put(store, attempt("b1", owner="b", created=100), attempt("b2", owner="b", created=101))
     await put(store, attempt("anonymous", owner="", created=200))
@@ -71,31 +74,31 @@ async def test_owners_take_turns(store: Store) -> None:
 
 
 async def test_waiting_ahead(store: Store) -> None:
-    """What the job's page shows, counted up to a cap."""
+    """Attempts ahead are counted up to a cap."""
     await put(store, *(attempt(f"a{n}", created=n) for n in range(9)), attempt("x", site="other", created=0))
-    assert await store.waiting_ahead(attempt("a4", created=4)) == 4
-    assert await store.waiting_ahead(attempt("a8", created=8), cap=3) == 3
-    assert await store.waiting_ahead(attempt("a0", created=0)) == 0
+    assert await store.attempts.waiting_ahead(attempt("a4", created=4)) == 4
+    assert await store.attempts.waiting_ahead(attempt("a8", created=8), cap=3) == 3
+    assert await store.attempts.waiting_ahead(attempt("a0", created=0)) == 0
 
 
 async def test_no_way_back(store: Store) -> None:
-    """A writer that read an older row makes nothing wanted again, running less, or closed open."""
+    """An older row turns no attempt back."""
     await put(store, attempt(state=S.RUNNING, started=5))
     await put(store, attempt(state=S.SUBMITTED, submitted=4))
-    (one,) = await store.attempts("a")
-    assert one.state is S.RUNNING
-    await put(store, replace(one, wanted=False))
-    await put(store, replace(one, wanted=True))
-    (one,) = await store.attempts("a")
-    assert not one.wanted and one.state is S.RUNNING
-    closed = replace(one, state=S.CLOSED, ended=9, exit_code=3, reason="ExitCode", message="m")
+    (stored,) = await store.attempts.of("a")
+    assert stored.state is S.RUNNING
+    await put(store, replace(stored, wanted=False))
+    await put(store, replace(stored, wanted=True))
+    (stored,) = await store.attempts.of("a")
+    assert not stored.wanted and stored.state is S.RUNNING
+    closed = replace(stored, state=S.CLOSED, ended=9, exit_code=3, reason="ExitCode", message="m")
     await put(store, closed)
     await put(store, attempt(state=S.RUNNING, started=99, message="late"))
-    assert await store.attempts("a") == [closed]
+    assert await store.attempts.of("a") == [closed]
 
 
 async def test_live_attempts(store: Store) -> None:
-    """What a site must look at: what is there, and what is no longer wanted; nothing twice."""
+    """Live attempts are present or unwanted."""
     await put(
         store,
         attempt("waiting"),
@@ -106,12 +109,12 @@ async def test_live_attempts(store: Store) -> None:
         attempt("closed", state=S.CLOSED, ended=1),
         attempt("elsewhere", state=S.RUNNING, site="other"),
     )
-    live = sorted(one.job_id for one in await store.live_attempts("local"))
+    live = sorted(item.job_id for item in await store.attempts.live("local"))
     assert live == ["running", "submitted", "taken back", "unwanted"]
 
 
 async def test_usage(store: Store) -> None:
-    """The accounts: closed attempts of a span of time, in order, none twice and none left out on any page."""
+    """Pages of closed attempts are complete and ordered."""
     ended = [10, 20, 20, 20, 30, 40]
     await put(store, *(attempt(f"j{n}", state=S.CLOSED, ended=end) for n, end in enumerate(ended)))
     # A job's first attempt may be found lost in the very moment in which its second one is closed.
@@ -119,30 +122,32 @@ async def test_usage(store: Store) -> None:
     await put(store, attempt("open", state=S.RUNNING, ended=20))
     expected = [("j1", 1), ("j2", 1), ("j2", 2), ("j2", 3), ("j3", 1), ("j4", 1)]
     for page in (1, 2, 3, 4, 1000):
-        pages = [rows async for rows in store.usage(20, 40, page)]
-        assert [(one.job_id, one.number) for rows in pages for one in rows] == expected, page
+        pages = [rows async for rows in store.attempts.usage(20, 40, page)]
+        assert [(item.job_id, item.number) for rows in pages for item in rows] == expected, page
         assert all(0 < len(rows) <= page for rows in pages)
-    assert [rows async for rows in store.usage(41, 99)] == []
-    assert [one.job_id async for rows in store.usage(-5, 11) for one in rows] == ["j0"]
+    assert [rows async for rows in store.attempts.usage(41, 99)] == []
+    assert [item.job_id async for rows in store.attempts.usage(-5, 11) for item in rows] == ["j0"]
 
 
 async def test_accounts_outlive_the_job(store: Store) -> None:
     """Attempts stay when their job is deleted."""
-    made, _ = await store.create(job(), actor="me", attempt=attempt(state=S.CLOSED, ended=5))
-    await store.delete(made, actor="me")
-    assert [one.job_id async for rows in store.usage(0, 10) for one in rows] == ["a"]
+    saved, _ = await store.create(job(), actor="me", attempt=attempt(state=S.CLOSED, ended=5))
+    await store.delete(saved, actor="me")
+    assert [item.job_id async for rows in store.attempts.usage(0, 10) for item in rows] == ["a"]
 
 
-async def test_an_owner_with_a_limit(store: Store, other: Store) -> None:
-    """Its attempts wait for each other across all sites, and take no place in the queue from those of others."""
-    mine = [attempt(f"mine{n}", owner="me", owner_slots=2, created=n) for n in range(4)]
-    await put(store, *mine, attempt("theirs", owner="them", created=9))
+async def test_an_owner_with_a_limit(store: Store, peer: Store) -> None:
+    """An owner's limit holds across all sites."""
+    attempts = [attempt(f"mine{n}", owner="me", owner_slots=2, created=n) for n in range(4)]
+    await put(store, *attempts, attempt("theirs", owner="them", created=9))
     await put(store, attempt("busy", owner="me", site="elsewhere", state=S.RUNNING))
     assert await chosen(store, 9) == ["mine0", "theirs"]
-    assert await store.begin_attempt(mine[0], 5)
+    assert await store.attempts.begin(attempts[0], 5)
     assert await chosen(store, 9) == ["theirs"]
-    assert not await store.begin_attempt(mine[1], 5)
+    assert not await store.attempts.begin(attempts[1], 5)
     await put(store, attempt("busy", owner="me", site="elsewhere", state=S.CLOSED))
-    begun = await asyncio.gather(*((store, other)[n % 2].begin_attempt(one, 5) for n, one in enumerate(mine[1:], 1)))
-    assert sorted(begun) == [False, False, True]  # never more, however many begin at once
-    assert await store.at_work("me") == 2
+    results = await asyncio.gather(
+        *((store, peer)[n % 2].attempts.begin(item, 5) for n, item in enumerate(attempts[1:], 1))
+    )
+    assert sorted(results) == [False, False, True]  # never more, however many begin at once
+    assert await store.attempts.at_work("me") == 2

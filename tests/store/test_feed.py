@@ -1,4 +1,4 @@
-"""The change feed: who waits is woken by changes of this process and of others, and by nothing else."""
+"""The change feed wakes waiters of changed jobs alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import psycopg
 import pytest
 
 from tests.store.samples import job
+from uws_service.domain.events import EventKind
 from uws_service.domain.job import Job, Phase
+from uws_service.domain.jobinfo import JobInfo
 from uws_service.store import Store
 
 pytestmark = pytest.mark.anyio
@@ -34,15 +36,15 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
 
 
 async def change(store: Store, before: Job, run_id: str = "changed") -> Job:
-    return await store.save(before, replace(before, run_id=run_id), kind="SET", actor="me")
+    return await store.save(before, replace(before, run_id=run_id), kind=EventKind.PARAMETERS, actor="me")
 
 
-async def waits(store: Store, one: Job) -> asyncio.Task[None]:
-    """A task that waits for a change of a job, and does so already."""
-    task = asyncio.create_task(store.feed.wait_change(one.id, one.version, LONG))
+async def waits(store: Store, awaited: Job) -> asyncio.Task[None]:
+    """Start a task that waits for a change."""
+    task = asyncio.create_task(store.feed.wait_change(awaited.id, awaited.version, LONG))
 
     async def registered() -> bool:
-        return task.done() or one.id in store.feed._waiters
+        return task.done() or awaited.id in store.feed._waiters
 
     await until(registered)
     await asyncio.sleep(0.05)  # its look at the row is over, so that only the feed can wake it
@@ -50,24 +52,24 @@ async def waits(store: Store, one: Job) -> asyncio.Task[None]:
     return task
 
 
-@pytest.mark.parametrize("writer", ["own", "other"])
-async def test_woken_by_a_change(following: Store, other: Store, writer: str) -> None:
-    """Of this process or another one; the waiters of other jobs sleep on."""
-    mine, _ = await following.create(job("mine"), actor="me")
-    yours, _ = await following.create(job("yours"), actor="me")
-    first, second, quiet = await waits(following, mine), await waits(following, mine), await waits(following, yours)
+@pytest.mark.parametrize("writer", ["own", "peer"])
+async def test_woken_by_a_change(following: Store, peer: Store, writer: str) -> None:
+    """Waiters of other jobs are not woken."""
+    job_a, _ = await following.create(job("mine"), actor="me")
+    job_b, _ = await following.create(job("yours"), actor="me")
+    first, second, quiet = await waits(following, job_a), await waits(following, job_a), await waits(following, job_b)
     began = time.monotonic()
-    await change(following if writer == "own" else other, mine)
+    await change(following if writer == "own" else peer, job_a)
     await asyncio.wait_for(asyncio.gather(first, second), LONG)
     assert time.monotonic() - began < 60  # the poll of the feed itself needs a second at most
     assert not quiet.done()
-    await other.delete(yours, actor="me")
+    await peer.delete(job_b, actor="me")
     await asyncio.wait_for(quiet, LONG)
     assert following.feed._waiters == {}
 
 
 async def test_a_change_before_the_wait_is_not_missed(following: Store) -> None:
-    """An older version, or a job that is gone, returns at once."""
+    """A wait for an older version returns at once."""
     before, _ = await following.create(job(), actor="me")
     after = await change(following, before)
     await asyncio.wait_for(following.feed.wait_change("a", before.version, LONG), 60)
@@ -76,7 +78,7 @@ async def test_a_change_before_the_wait_is_not_missed(following: Store) -> None:
 
 
 async def test_time_over(following: Store) -> None:
-    """Without a change the wait ends with its time, and leaves nothing behind."""
+    """A wait without a change ends in time."""
     before, _ = await following.create(job(), actor="me")
     await following.feed.wait_change("a", before.version, 0.01)
     await following.feed.wait_any(0.01)
@@ -87,32 +89,32 @@ async def test_progress_wakes_nobody(following: Store) -> None:
     """INFO is a change without an event."""
     before, _ = await following.create(job(), actor="me")
     task = await waits(following, before)
-    after = await following.save(before, replace(before, info={"progress": 0.5}), kind="INFO", actor="c")
+    after = await following.save(before, replace(before, info=JobInfo(progress=0.5)), kind=EventKind.INFO, actor="c")
     await change(following, after)
     await asyncio.wait_for(task, LONG)
-    kinds = [one.kind for one in await following.events("a")]
-    assert kinds == ["CREATED", "SET"]
+    kinds = [event.kind for event in await following.history.of("a")]
+    assert kinds == ["CREATED", "PARAMETERS"]
 
 
-async def test_anybody(following: Store, other: Store) -> None:
-    """What the controllers wait for: an event of any job."""
+async def test_anybody(following: Store, peer: Store) -> None:
+    """Controllers wait for events of any job."""
     task = asyncio.create_task(following.feed.wait_any(LONG))
     await asyncio.sleep(0)
-    await other.create(job(), actor="me")
+    await peer.create(job(), actor="me")
     await asyncio.wait_for(task, LONG)
 
 
-async def test_more_events_than_a_page(following: Store, other: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A burst of another process's changes wakes everybody who waits for one of them."""
-    monkeypatch.setattr("uws_service.store.feed.PAGE", 7)
+async def test_more_events_than_a_page(following: Store, peer: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A burst of changes wakes every waiter."""
+    monkeypatch.setattr("uws_service.store.feed.PAGE_SIZE", 7)
     jobs = [(await following.create(job(f"j{number}"), actor="me"))[0] for number in range(40)]
-    tasks = [await waits(following, one) for one in jobs[::5]]
-    await asyncio.gather(*(change(other, one) for one in jobs))
+    tasks = [await waits(following, item) for item in jobs[::5]]
+    await asyncio.gather(*(change(peer, item) for item in jobs))
     await asyncio.wait_for(asyncio.gather(*tasks), LONG)
 
 
 async def test_stop_wakes_everybody(store: Store) -> None:
-    """The service ends without waiting for those who wait."""
+    """A stopped feed wakes all waiters."""
     await store.feed.start()
     before, _ = await store.create(job(), actor="me")
     task = await waits(store, before)
@@ -124,7 +126,7 @@ async def test_stop_wakes_everybody(store: Store) -> None:
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
 async def test_a_transaction_that_commits_late(following: Store, url: str) -> None:
-    """PostgreSQL: numbers are given before the commit, so a lower one may appear after a higher one was read."""
+    """A lower number may commit after a higher one (PostgreSQL)."""
     late, _ = await following.create(job("late"), actor="me")
     early, _ = await following.create(job("early"), actor="me")
     task, quick = await waits(following, late), await waits(following, early)
@@ -141,13 +143,13 @@ async def test_a_transaction_that_commits_late(following: Store, url: str) -> No
 
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
-async def test_listener_comes_back(following: Store, other: Store, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """PostgreSQL: a listener that was cut off listens again, and nothing is missed meanwhile."""
+async def test_listener_comes_back(following: Store, peer: Store, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A listener reconnects and misses nothing (PostgreSQL)."""
     before, _ = await following.create(job(), actor="me")
     task = await waits(following, before)
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as admin:
-        here = "datname = current_database() AND pid != pg_backend_pid()"
-        listening = f"SELECT pid FROM pg_stat_activity WHERE {here} AND query LIKE 'LISTEN%'"
+        watched = "datname = current_database() AND pid != pg_backend_pid()"
+        listening = f"SELECT pid FROM pg_stat_activity WHERE {watched} AND query LIKE 'LISTEN%'"
 
         async def listeners() -> set[int]:
             return {row[0] for row in await (await admin.execute(listening)).fetchall()}
@@ -156,28 +158,28 @@ async def test_listener_comes_back(following: Store, other: Store, url: str, mon
             return bool(await listeners())
 
         await until(one_listens)
-        gone = await listeners()
-        await admin.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {here}")
-        await change(other, before)
+        pids = await listeners()
+        await admin.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {watched}")
+        await change(peer, before)
         await asyncio.wait_for(task, LONG)
 
         async def another_listens() -> bool:
-            return bool(await listeners() - gone)
+            return bool(await listeners() - pids)
 
         await until(another_listens)
         # With the slow poll out of the way only a notification can wake.
-        monkeypatch.setattr("uws_service.store.feed.POLL_POSTGRESQL", 10 * LONG)
+        monkeypatch.setattr("uws_service.store.feed.POLL_POSTGRESQL_SECONDS", 10 * LONG)
         await change(following, (await following.get("a")) or before)  # the poll that is under way goes by
         await asyncio.sleep(1.2)
         current = await following.get("a")
         assert current is not None
         task = await waits(following, current)
-        await change(other, current)
+        await change(peer, current)
         await asyncio.wait_for(task, LONG)
 
 
-async def test_a_thousand_waiters(following: Store, other: Store) -> None:
-    """Each is woken once for the change of its job."""
+async def test_a_thousand_waiters(following: Store, peer: Store) -> None:
+    """Each waiter is woken for its job."""
     before, _ = await following.create(job(), actor="me")
     tasks = [asyncio.create_task(following.feed.wait_change("a", before.version, LONG)) for _ in range(1000)]
 
@@ -185,5 +187,5 @@ async def test_a_thousand_waiters(following: Store, other: Store) -> None:
         return len(following.feed._waiters.get("a", ())) == 1000
 
     await until(all_wait)
-    await other.save(before, replace(before, phase=Phase.ABORTED), kind="ABORT", actor="me")
+    await peer.save(before, replace(before, phase=Phase.ABORTED), kind=EventKind.PHASE, actor="me")
     await asyncio.wait_for(asyncio.gather(*tasks), LONG)

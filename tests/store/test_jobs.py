@@ -1,4 +1,4 @@
-"""Jobs in the store: round trips, compare-and-set, Idempotency-Key, lists, the end of jobs."""
+"""Jobs in the store."""
 
 from __future__ import annotations
 
@@ -8,119 +8,127 @@ from typing import Any
 
 import pytest
 
-from tests.store.samples import FULL, USED, attempt, job
+from tests.store.samples import CLOSED_ATTEMPT, FULL, attempt, job
 from uws_service.domain.attempt import AttemptState
 from uws_service.domain.errors import ConfigurationError, IdempotencyConflict
+from uws_service.domain.events import EventKind
 from uws_service.domain.job import Phase, Result
+from uws_service.domain.jobinfo import JobInfo
 from uws_service.store import StaleJob, Store
 
 pytestmark = pytest.mark.anyio
 
 
-async def listed(store: Store, page: int = 1000, **how: Any) -> list[str]:
-    how = {"owner": None, **how}
-    return [ref.id async for refs in store.list_jobs("app", page=page, **how) for ref in refs]
+async def listed(store: Store, page: int = 1000, **filters: Any) -> list[str]:
+    filters = {"owner": None, **filters}
+    return [ref.id async for refs in store.list_jobs("app", page=page, **filters) for ref in refs]
 
 
-async def test_every_field_comes_back(store: Store, other: Store) -> None:
-    """Also NULs, lone surrogates, quotes, and sizes above 32 bits."""
-    assert await store.create(FULL, actor="me", attempt=USED) == (FULL, True)
-    for reader in (store, other):
+async def test_every_field_comes_back(store: Store, peer: Store) -> None:
+    """Every field survives, hard values included."""
+    assert await store.create(FULL, actor="me", attempt=CLOSED_ATTEMPT) == (FULL, True)
+    for reader in (store, peer):
         assert await reader.get("full") == FULL
-        assert await reader.attempts("full") == [USED]
+        assert await reader.attempts.of("full") == [CLOSED_ATTEMPT]
         glance = await reader.glance("full")
         assert glance == (1, "app", FULL.owner, Phase.ERROR)
     assert await store.get("no such") is None and await store.glance("no such") is None
-    assert await store.attempts("no such") == [] and await store.events("no such") == []
+    assert await store.attempts.of("no such") == [] and await store.history.of("no such") == []
 
 
 async def test_history(store: Store) -> None:
     """Each change leaves one event; INFO leaves none."""
     first, _ = await store.create(job(), actor="me", origin="198.51.100.7")
-    second = await store.save(first, replace(first, phase=Phase.QUEUED), kind="RUN", actor="me", detail={"a": [1, "ü"]})
-    third = await store.save(second, replace(second, info={"progress": 0.5}), kind="INFO", actor="controller")
+    second = await store.save(
+        first, replace(first, phase=Phase.QUEUED), kind=EventKind.PHASE, actor="me", detail={"a": [1, "ü"]}
+    )
+    third = await store.save(
+        second, replace(second, info=JobInfo(progress=0.5)), kind=EventKind.INFO, actor="controller"
+    )
     await store.delete(third, actor="other")
-    events = await store.events("a")
-    assert [(one.kind, one.phase, one.version, one.actor) for one in events] == [
+    events = await store.history.of("a")
+    assert [(item.kind, item.phase, item.version, item.actor) for item in events] == [
         ("CREATED", "PENDING", 1, "me"),
-        ("RUN", "QUEUED", 2, "me"),
+        ("PHASE", "QUEUED", 2, "me"),
         ("DELETED", "QUEUED", 4, "other"),
     ]
     assert events[0].origin == "198.51.100.7" and events[1].detail == {"a": [1, "ü"]} and events[0].detail == {}
-    assert [one.seq for one in events] == sorted({one.seq for one in events})
-    assert await store.trim_events(events[-1].at + 1) == 3
-    assert await store.events("a") == []
+    assert [item.seq for item in events] == sorted({item.seq for item in events})
+    assert await store.history.trim(events[-1].at + 1) == 3
+    assert await store.history.of("a") == []
 
 
-async def test_of_two_writers_one_wins(store: Store, other: Store) -> None:
-    """Compare-and-set: what the loser wanted to write is nowhere, its event and attempt neither."""
+async def test_of_two_writers_one_wins(store: Store, peer: Store) -> None:
+    """A refused change writes neither event nor attempt."""
     before, _ = await store.create(job(), actor="me")
 
     async def write(writer: Store, number: int) -> str:
         after = replace(before, phase=Phase.QUEUED, run_id=str(number))
         try:
-            await writer.save(before, after, kind="RUN", actor=str(number), attempts=[attempt(number=number)])
+            await writer.save(before, after, kind=EventKind.PHASE, actor=str(number), attempts=[attempt(number=number)])
         except StaleJob:
             return "stale"
         return str(number)
 
-    outcomes = await asyncio.gather(*(write((store, other)[number % 2], number) for number in range(1, 11)))
-    (winner,) = [one for one in outcomes if one != "stale"]
+    outcomes = await asyncio.gather(*(write((store, peer)[number % 2], number) for number in range(1, 11)))
+    (winner,) = [item for item in outcomes if item != "stale"]
     after = await store.get("a")
     assert after is not None and (after.version, after.run_id) == (2, winner)
-    assert [one.number for one in await store.attempts("a")] == [int(winner)]
-    assert [one.actor for one in await store.events("a")] == ["me", winner]
+    assert [item.number for item in await store.attempts.of("a")] == [int(winner)]
+    assert [item.actor for item in await store.history.of("a")] == ["me", winner]
 
 
-async def test_delete_against_change(store: Store, other: Store) -> None:
-    """Of a deletion and a change at the same moment one is refused; a deleted job can't be changed any more."""
+async def test_delete_against_change(store: Store, peer: Store) -> None:
+    """A deletion and a change exclude each other."""
     for number in range(10):
         before, _ = await store.create(job(f"j{number}"), actor="me", attempt=attempt(f"j{number}"))
         outcomes = await asyncio.gather(
             store.delete(before, actor="deleter"),
-            other.save(before, replace(before, run_id="changed"), kind="SET", actor="changer"),
+            peer.save(before, replace(before, run_id="changed"), kind=EventKind.PARAMETERS, actor="changer"),
             return_exceptions=True,
         )
-        assert len([one for one in outcomes if isinstance(one, StaleJob)]) == 1, outcomes
+        assert len([item for item in outcomes if isinstance(item, StaleJob)]) == 1, outcomes
         deleted = outcomes[0] is None
         assert (await store.get(before.id) is None) == deleted
-        assert (await store.known([before.id])) == {before.id}
-        assert [one.wanted for one in await store.attempts(before.id)] == [not deleted]
+        assert (await store.garbage.referenced([before.id])) == {before.id}
+        assert [item.wanted for item in await store.attempts.of(before.id)] == [not deleted]
         with pytest.raises(StaleJob):
             await store.delete(before, actor="again")
 
 
 async def test_nothing_is_half_written(store: Store) -> None:
-    """An attempt that can't be stored takes the job's change and its event back."""
+    """A failed attempt rolls the whole change back."""
     before, _ = await store.create(job(), actor="me")
     broken = attempt(created=None)
     with pytest.raises(Exception, match=r"(?i)null"):
-        await store.save(before, replace(before, phase=Phase.QUEUED), kind="RUN", actor="me", attempts=[broken])
+        await store.save(
+            before, replace(before, phase=Phase.QUEUED), kind=EventKind.PHASE, actor="me", attempts=[broken]
+        )
     with pytest.raises(Exception, match=r"(?i)null"):
         await store.create(job("b"), actor="me", attempt=broken)
     assert await store.get("a") == before and await store.get("b") is None
-    assert len(await store.events("a")) == 1 and await store.events("b") == []
-    assert (await store.save(before, replace(before, run_id="x"), kind="SET", actor="me")).version == 2
+    assert len(await store.history.of("a")) == 1 and await store.history.of("b") == []
+    assert (await store.save(before, replace(before, run_id="x"), kind=EventKind.PARAMETERS, actor="me")).version == 2
 
 
-async def test_one_key_makes_one_job(store: Store, other: Store) -> None:
-    """Requests with one Idempotency-Key at the same moment, in two processes: one job, and all are told of it."""
+async def test_one_key_makes_one_job(store: Store, peer: Store) -> None:
+    """Concurrent requests with the same key create a single job."""
 
     async def create(writer: Store, number: int) -> tuple[str, bool]:
-        made, fresh = await writer.create(
+        saved, fresh = await writer.create(
             job(f"j{number}"), actor="me", idempotency=("key", "same"), attempt=attempt(f"j{number}")
         )
-        return made.id, fresh
+        return saved.id, fresh
 
-    outcomes = await asyncio.gather(*(create((store, other)[number % 2], number) for number in range(12)))
-    assert len({made for made, _ in outcomes}) == 1
+    outcomes = await asyncio.gather(*(create((store, peer)[number % 2], number) for number in range(12)))
+    assert len({saved for saved, _ in outcomes}) == 1
     assert [fresh for _, fresh in outcomes].count(True) == 1
     assert await listed(store) == [outcomes[0][0]]
-    assert len(await store.next_waiting("local", 100, 5000)) == 1
+    assert len(await store.attempts.next_waiting("local", 100, 5000)) == 1
 
 
 async def test_a_key_is_for_one_request_of_one_owner(store: Store) -> None:
-    """Another request with the same key is refused; another owner or application may use the key."""
+    """A key belongs to a request, owner and application."""
     await store.create(job("a"), actor="me", idempotency=("key", "one"))
     with pytest.raises(IdempotencyConflict):
         await store.create(job("b"), actor="me", idempotency=("key", "two"))
@@ -136,85 +144,85 @@ async def test_a_key_is_for_one_request_of_one_owner(store: Store) -> None:
 
 
 async def test_lists(store: Store) -> None:
-    """U-051…U-057: owner, phases, AFTER, LAST, in pages of any size; newest first; ARCHIVED only when asked for."""
-    made = []
+    """Lists are filtered and ordered (U-051…U-057)."""
+    saved = []
     for number in range(24):
         phase = (Phase.PENDING, Phase.EXECUTING, Phase.ARCHIVED, Phase.COMPLETED)[number % 4]
         # Three jobs have each instant, so that pages end between equal ones.
-        one = job(f"{(number * 7) % 24:02}", created=1000 + number // 3, phase=phase)
-        made.append(one)
-    await asyncio.gather(*(store.create(one, actor="me") for one in made))
+        item = job(f"{(number * 7) % 24:02}", created=1000 + number // 3, phase=phase)
+        saved.append(item)
+    await asyncio.gather(*(store.create(item, actor="me") for item in saved))
     await store.create(job("hers", owner="her"), actor="her")
     await store.create(job("sync", listed=False), actor="me")
     await store.create(job("elsewhere", application="other"), actor="me")
-    ordered = sorted(made, key=lambda one: (one.created, one.id), reverse=True)
+    ordered = sorted(saved, key=lambda item: (item.created, item.id), reverse=True)
     for page in (1, 2, 3, 7, 1000):
-        plain = [one.id for one in ordered if one.phase is not Phase.ARCHIVED]
+        plain = [item.id for item in ordered if item.phase is not Phase.ARCHIVED]
         assert await listed(store, page) == plain
         assert await listed(store, page, last=5) == plain[:5]
         assert await listed(store, page, last=0) == []
         for phases in ({Phase.ARCHIVED}, {Phase.PENDING, Phase.COMPLETED}, {Phase.ARCHIVED, Phase.EXECUTING}):
-            wanted = [one.id for one in ordered if one.phase in phases and one.created > 1003]
-            assert await listed(store, page, phases=frozenset(phases), after=1003) == wanted
-            assert await listed(store, page, phases=frozenset(phases), after=1003, last=2) == wanted[:2]
+            expected = [item.id for item in ordered if item.phase in phases and item.created > 1003]
+            assert await listed(store, page, phases=frozenset(phases), after=1003) == expected
+            assert await listed(store, page, phases=frozenset(phases), after=1003, last=2) == expected[:2]
         assert await listed(store, page, after=1007) == []
     assert await listed(store, owner="her") == ["hers"]
     assert await listed(store, owner="nobody") == []
 
 
 async def test_a_list_that_is_read_while_jobs_come_and_go(store: Store) -> None:
-    """Pages go on from the last entry: new jobs and deletions repeat and skip nothing of the rest."""
+    """Changes between pages repeat and skip nothing."""
     jobs = [(await store.create(job(f"{number:02}", created=number), actor="me"))[0] for number in range(10)]
-    seen: list[str] = []
+    ids: list[str] = []
     async for refs in store.list_jobs("app", owner=None, page=3):
-        if not seen:
+        if not ids:
             await store.create(job("new", created=99), actor="me")
             await store.delete(jobs[7], actor="me")
             await store.delete(jobs[3], actor="me")
-        seen += [ref.id for ref in refs]
-    assert seen == ["09", "08", "07", "06", "05", "04", "02", "01", "00"]
+        ids += [ref.id for ref in refs]
+    assert ids == ["09", "08", "07", "06", "05", "04", "02", "01", "00"]
 
 
 async def test_due(store: Store) -> None:
-    """U-133: jobs whose destruction time has come, oldest first, a few at a time; archived ones are done."""
+    """Due jobs come oldest first (U-133)."""
     for number in range(5):
         await store.create(job(f"j{number}", destruction=100 - number), actor="me")
     await store.create(job("kept", destruction=None), actor="me")
     await store.create(job("archived", destruction=1, phase=Phase.ARCHIVED), actor="me")
-    assert [one.id for one in await store.due(95, 10)] == []
-    assert [one.id for one in await store.due(98, 10)] == ["j4", "j3", "j2"]
-    assert [one.id for one in await store.due(1000, 2)] == ["j4", "j3"]
+    assert [item.id for item in await store.due(95, 10)] == []
+    assert [item.id for item in await store.due(98, 10)] == ["j4", "j3", "j2"]
+    assert [item.id for item in await store.due(1000, 2)] == ["j4", "j3"]
 
 
 async def test_garbage(store: Store) -> None:
-    """Files of a deleted job wait until nothing of it runs; its id is known until they are gone (U-132)."""
+    """Files are removable once nothing runs (U-132)."""
     running = attempt("a", state=AttemptState.RUNNING)
     before, _ = await store.create(job("a"), actor="me", attempt=running)
     await store.create(job("b"), actor="me")
     await store.delete(before, actor="me")
-    assert await store.garbage(10) == []
-    assert await store.known(["a", "b", "c"]) == {"a", "b"}
-    assert [(one.job_id, one.wanted) for one in await store.live_attempts("local")] == [("a", False)]
-    await store.save_attempt(replace(running, state=AttemptState.CLOSED, ended=5))
-    assert await store.garbage(10) == ["a"]
-    assert await store.live_attempts("local") == []
-    await store.garbage_done("a")
-    await store.garbage_done("a")  # a second reaper
-    assert await store.garbage(10) == [] and await store.known(["a", "b"]) == {"b"}
+    assert await store.garbage.removable(10) == []
+    assert await store.garbage.referenced(["a", "b", "c"]) == {"a", "b"}
+    assert [(item.job_id, item.wanted) for item in await store.attempts.live("local")] == [("a", False)]
+    await store.attempts.save(replace(running, state=AttemptState.CLOSED, ended=5))
+    assert await store.garbage.removable(10) == ["a"]
+    assert await store.attempts.live("local") == []
+    await store.garbage.remove("a")
+    await store.garbage.remove("a")  # a second reaper
+    assert await store.garbage.removable(10) == [] and await store.garbage.referenced(["a", "b"]) == {"b"}
     for number in range(3):
         await store.delete((await store.create(job(f"g{number}"), actor="me"))[0], actor="me")
-    assert len(await store.garbage(2)) == 2
+    assert len(await store.garbage.removable(2)) == 2
 
 
-async def test_counts(store: Store, other: Store) -> None:
-    """By application and phase, at most every few seconds; a phase that has emptied is 0, not absent."""
+async def test_counts(store: Store, peer: Store) -> None:
+    """An emptied phase counts 0."""
     before, _ = await store.create(job("a"), actor="me")
     await store.create(job("b", phase=Phase.QUEUED, application="x", listed=False), actor="me")
     assert await store.phase_counts() == {("app", "PENDING"): 1, ("x", "QUEUED"): 1}
     after = replace(before, phase=Phase.ERROR, results=(Result("r", "k", "t/t", 1, ""),))
-    await store.save(before, after, kind="x", actor="me")
+    await store.save(before, after, kind=EventKind.PHASE, actor="me")
     assert await store.phase_counts() == {("app", "PENDING"): 1, ("x", "QUEUED"): 1}  # counted a moment ago
-    assert await other.phase_counts() == {("app", "ERROR"): 1, ("x", "QUEUED"): 1}
+    assert await peer.phase_counts() == {("app", "ERROR"): 1, ("x", "QUEUED"): 1}
     store._counts = (-1e9, store._counts[1])
     assert await store.phase_counts() == {("app", "PENDING"): 0, ("app", "ERROR"): 1, ("x", "QUEUED"): 1}
 

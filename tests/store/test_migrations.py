@@ -1,4 +1,4 @@
-"""Alembic's migrations and the tables' metadata are one and the same schema, on both databases."""
+"""Migrations and tables declare the same schema."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ pytestmark = pytest.mark.anyio
 
 
 def shape(connection: sqlalchemy.Connection) -> dict[str, object]:
-    """Columns and indexes as the database itself describes them, conditions of partial indexes too."""
+    """Return columns and indexes as the database has them."""
     inspector = sqlalchemy.inspect(connection)
     if connection.dialect.name == "sqlite":
-        where = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+        statement = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
     else:
-        where = "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = current_schema()"
-    indexes = {name: " ".join(text.split()) for name, text in connection.exec_driver_sql(where).all()}
+        statement = "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = current_schema()"
+    indexes = {name: " ".join(text.split()) for name, text in connection.exec_driver_sql(statement).all()}
     indexes.pop("alembic_version_pkc", None)
     columns = {
-        table: sorted((one["name"], str(one["type"]), one["nullable"]) for one in inspector.get_columns(table))
+        table: sorted((field["name"], str(field["type"]), field["nullable"]) for field in inspector.get_columns(table))
         for table in inspector.get_table_names()
         if table != "alembic_version"
     }
@@ -38,7 +38,7 @@ def shape(connection: sqlalchemy.Connection) -> dict[str, object]:
 
 
 def test_migrations_make_what_the_tables_say(url: str, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Alembic finds nothing to do, and a database made from the metadata alone looks the same."""
+    """Migrations and metadata give the same database."""
     assert migrate(url) == (None, head())
     engine = _engine(url)
     with engine.connect() as connection:
@@ -55,11 +55,11 @@ def test_migrations_make_what_the_tables_say(url: str, tmp_path_factory: pytest.
 
 
 def test_a_second_time_changes_nothing(url: str) -> None:
-    """Every start may migrate, also several at the same moment."""
+    """Several processes may migrate at once."""
     if is_postgresql(url):
         with ThreadPoolExecutor(4) as pool:
-            done = list(pool.map(migrate, [url] * 4))
-        assert sorted(done, key=lambda one: one[0] or "") == [(None, head()), *[(head(), head())] * 3]
+            results = list(pool.map(migrate, [url] * 4))
+        assert sorted(results, key=lambda field: field[0] or "") == [(None, head()), *[(head(), head())] * 3]
     else:
         assert migrate(url) == (None, head())
     assert migrate(url) == (head(), head())
@@ -72,7 +72,7 @@ async def test_an_empty_database_is_not_used(url: str) -> None:
 
 
 async def test_a_newer_schema_is_not_used(url: str) -> None:
-    """A service that was rolled back leaves alone what it does not know."""
+    """An older service refuses a newer schema."""
     migrate(url)
     newer = "UPDATE alembic_version SET version_num = '9999'"
     if is_postgresql(url):
@@ -90,11 +90,11 @@ async def test_a_newer_schema_is_not_used(url: str) -> None:
 
 
 async def test_no_server(url: str, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A database that is not there is told with its cause, and is no fault of the service."""
+    """An unreachable database is reported with its cause."""
     if is_postgresql(url):
-        away = "postgresql://postgres@127.0.0.1:1/nothing"
+        url = "postgresql://postgres@127.0.0.1:1/nothing"
     else:
-        away = f"sqlite:///{tmp_path_factory.mktemp('folder')}"  # a folder is no database
+        url = f"sqlite:///{tmp_path_factory.mktemp('folder')}"  # a folder is no database
     for create in (False, True):
         with pytest.raises(ServiceUnavailable, match=r"can't be used"):
-            await Store.open(away, create=create)
+            await Store.open(url, create=create)

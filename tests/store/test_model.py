@@ -1,4 +1,4 @@
-"""The store against a model: whatever is done in whatever order, it holds what a few dictionaries hold."""
+"""The store against a model of dictionaries."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from hypothesis.stateful import (
 from tests.store.samples import attempt, job
 from uws_service.domain.attempt import Attempt, AttemptState
 from uws_service.domain.errors import IdempotencyConflict
+from uws_service.domain.events import EventKind
 from uws_service.domain.job import Job, Phase
 from uws_service.store import StaleJob, Store
 
@@ -33,7 +34,7 @@ _names = itertools.count()
 
 
 class Model(RuleBasedStateMachine):
-    """Each run has an application and a site of its own in one shared database."""
+    """A run with its own application and site."""
 
     runner: asyncio.Runner
     store: Store
@@ -52,21 +53,21 @@ class Model(RuleBasedStateMachine):
     def do(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(coroutine)
 
-    def put(self, one: Attempt) -> None:
-        """What the store promises: never wanted again, never open again, never back from running to submitted."""
-        old = self.attempts.get((one.job_id, one.number))
+    def put(self, item: Attempt) -> None:
+        """Save an attempt as the store promises: never back."""
+        old = self.attempts.get((item.job_id, item.number))
         if old is None:
-            self.attempts[one.job_id, one.number] = one
+            self.attempts[item.job_id, item.number] = item
             return
-        wanted = old.wanted and one.wanted
+        is_wanted = old.wanted and item.wanted
         if old.state is AttemptState.CLOSED:
-            one = old
-        elif (old.state, one.state) == (AttemptState.RUNNING, AttemptState.SUBMITTED):
-            one = replace(one, state=old.state)
-        self.attempts[one.job_id, one.number] = replace(one, wanted=wanted)
+            item = old
+        elif (old.state, item.state) == (AttemptState.RUNNING, AttemptState.SUBMITTED):
+            item = replace(item, state=old.state)
+        self.attempts[item.job_id, item.number] = replace(item, wanted=is_wanted)
 
     def attempts_of(self, job_id: str) -> list[Attempt]:
-        return [one for place, one in sorted(self.attempts.items()) if place[0] == job_id]
+        return [item for place, item in sorted(self.attempts.items()) if place[0] == job_id]
 
     @rule(
         target=jobs,
@@ -80,27 +81,27 @@ class Model(RuleBasedStateMachine):
     def create(
         self, owner: str | None, created: int, listed: bool, key: str | None, fingerprint: str, run: bool
     ) -> Any:
-        one = job(f"{self.name}-{next(_names):06}", application=self.name, owner=owner, created=created, listed=listed)
-        one = replace(one, destruction=created * 10)
-        first = attempt(one.id, site=self.name, owner=owner or "", created=created) if run else None
+        item = job(f"{self.name}-{next(_names):06}", application=self.name, owner=owner, created=created, listed=listed)
+        item = replace(item, destruction=created * 10)
+        first = attempt(item.id, site=self.name, owner=owner or "", created=created) if run else None
         idempotency = None if key is None else (key, fingerprint)
-        made = self.store.create(one, actor="me", idempotency=idempotency, attempt=first)
-        known = None if key is None else self.keys.get((owner or "", key))
-        if known is not None and known[1] != fingerprint:
+        creation = self.store.create(item, actor="me", idempotency=idempotency, attempt=first)
+        earlier = None if key is None else self.keys.get((owner or "", key))
+        if earlier is not None and earlier[1] != fingerprint:
             with pytest.raises(IdempotencyConflict):
-                self.do(made)
+                self.do(creation)
             return multiple()
-        if known is not None:
-            assert self.do(made) == (self.rows[known[0]], False)
+        if earlier is not None:
+            assert self.do(creation) == (self.rows[earlier[0]], False)
             return multiple()
-        assert self.do(made) == (one, True)
-        self.rows[one.id] = one
-        self.events[one.id] = [("CREATED", 1)]
+        assert self.do(creation) == (item, True)
+        self.rows[item.id] = item
+        self.events[item.id] = [("CREATED", 1)]
         if first is not None:
             self.put(first)
         if key is not None:
-            self.keys[owner or "", key] = (one.id, fingerprint)
-        return one
+            self.keys[owner or "", key] = (item.id, fingerprint)
+        return item
 
     @rule(
         target=jobs,
@@ -112,10 +113,12 @@ class Model(RuleBasedStateMachine):
         wanted=st.booleans(),
     )
     def save(self, before: Job, phase: Phase, silent: bool, number: int, state: AttemptState, wanted: bool) -> Any:
-        """With any version that was ever read, so that most of the older ones are stale."""
+        """Save with any version that was ever read."""
         after = replace(before, phase=phase)
-        with_it = [self.attempt(before, number, state, wanted)][: number > 0]
-        saving = self.store.save(before, after, kind="INFO" if silent else "SET", actor="me", attempts=with_it)
+        attempts = [self.attempt(before, number, state, wanted)][: number > 0]
+        saving = self.store.save(
+            before, after, kind=EventKind.INFO if silent else EventKind.PARAMETERS, actor="me", attempts=attempts
+        )
         current = self.rows.get(before.id)
         if current is None or current.version != before.version:
             with pytest.raises(StaleJob):
@@ -124,25 +127,25 @@ class Model(RuleBasedStateMachine):
         saved = self.do(saving)
         assert saved == replace(after, version=before.version + 1)
         self.rows[before.id] = saved
-        for one in with_it:
-            self.put(one)
+        for item in attempts:
+            self.put(item)
         if not silent:
-            self.events[before.id].append(("SET", saved.version))
-        assert self.do(self.store.attempts(before.id)) == self.attempts_of(before.id)
+            self.events[before.id].append(("PARAMETERS", saved.version))
+        assert self.do(self.store.attempts.of(before.id)) == self.attempts_of(before.id)
         return saved
 
     def attempt(self, of: Job, number: int, state: AttemptState, wanted: bool) -> Attempt:
         ended = of.created if state is AttemptState.CLOSED else None
-        more = {"site": self.name, "owner": of.owner or "", "created": of.created}
-        return attempt(of.id, number, state=state, wanted=wanted, ended=ended, **more)
+        fields = {"site": self.name, "owner": of.owner or "", "created": of.created}
+        return attempt(of.id, number, state=state, wanted=wanted, ended=ended, **fields)
 
     @rule(of=jobs, number=st.integers(1, 2), state=st.sampled_from(RANK), wanted=st.booleans())
     def save_attempt(self, of: Job, number: int, state: AttemptState, wanted: bool) -> None:
-        """As a controller does it, whatever has become of the job meanwhile."""
-        one = self.attempt(of, number, state, wanted)
-        self.do(self.store.save_attempt(one))
-        self.put(one)
-        assert self.do(self.store.attempts(of.id)) == self.attempts_of(of.id)
+        """Save an attempt, as a controller does."""
+        item = self.attempt(of, number, state, wanted)
+        self.do(self.store.attempts.save(item))
+        self.put(item)
+        assert self.do(self.store.attempts.of(of.id)) == self.attempts_of(of.id)
 
     @rule(before=jobs)
     def delete(self, before: Job) -> None:
@@ -156,15 +159,15 @@ class Model(RuleBasedStateMachine):
         self.keys = {key: value for key, value in self.keys.items() if value[0] != before.id}
         self.garbage.add(before.id)
         self.events[before.id].append(("DELETED", before.version + 1))
-        for place, one in self.attempts.items():
+        for place, item in self.attempts.items():
             if place[0] == before.id:
-                self.attempts[place] = replace(one, wanted=False)
+                self.attempts[place] = replace(item, wanted=False)
 
-    @rule(which=jobs)
-    def collect(self, which: Job) -> None:
-        if which.id in self.garbage:
-            self.do(self.store.garbage_done(which.id))
-            self.garbage.discard(which.id)
+    @rule(selected=jobs)
+    def collect(self, selected: Job) -> None:
+        if selected.id in self.garbage:
+            self.do(self.store.garbage.remove(selected.id))
+            self.garbage.discard(selected.id)
 
     @rule(
         owner=st.sampled_from([None, "a", "b", "c"]),
@@ -181,67 +184,69 @@ class Model(RuleBasedStateMachine):
             return [ref.id async for refs in pages for ref in refs]
 
         expected = [
-            one
-            for one in self.rows.values()
-            if one.listed
-            and one.owner == owner
-            and (one.phase in phases if phases is not None else one.phase is not Phase.ARCHIVED)
-            and (after is None or one.created > after)
+            item
+            for item in self.rows.values()
+            if item.listed
+            and item.owner == owner
+            and (item.phase in phases if phases is not None else item.phase is not Phase.ARCHIVED)
+            and (after is None or item.created > after)
         ]
-        expected.sort(key=lambda one: (one.created, one.id), reverse=True)
-        assert self.do(ids()) == [one.id for one in expected][:last]
+        expected.sort(key=lambda item: (item.created, item.id), reverse=True)
+        assert self.do(ids()) == [item.id for item in expected][:last]
 
     @rule(free=st.integers(0, 5))
     def waiting(self, free: int) -> None:
-        """Nobody is passed over for somebody who has more at the site."""
-        waiting = [one for one in self.attempts.values() if one.state is AttemptState.WAITING and one.wanted]
-        opened = [one.owner for one in self.attempts.values() if one.state in RANK[1:3]]
+        """Check that attempts start fairly."""
+        waiting = [item for item in self.attempts.values() if item.state is AttemptState.WAITING and item.wanted]
+        opened = [item.owner for item in self.attempts.values() if item.state in RANK[1:3]]
         order = []
-        for owner in {one.owner for one in waiting}:
-            own = sorted((one.created, one.job_id) for one in waiting if one.owner == owner)
-            order += [(opened.count(owner) + rank, *one) for rank, one in enumerate(own)]
-        taken = self.do(self.store.next_waiting(self.name, free, 10**6))
-        assert [(one.created, one.job_id) for one in taken] == [one[1:] for one in sorted(order)[:free]]
+        for owner in {item.owner for item in waiting}:
+            queue = sorted((item.created, item.job_id) for item in waiting if item.owner == owner)
+            order += [(opened.count(owner) + rank, *item) for rank, item in enumerate(queue)]
+        started = self.do(self.store.attempts.next_waiting(self.name, free, 10**6))
+        assert [(item.created, item.job_id) for item in started] == [item[1:] for item in sorted(order)[:free]]
 
     @rule()
     def live(self) -> None:
         expected = {
             place
-            for place, one in self.attempts.items()
-            if one.state in RANK[1:3] or (not one.wanted and one.state is not AttemptState.CLOSED)
+            for place, item in self.attempts.items()
+            if item.state in RANK[1:3] or (not item.wanted and item.state is not AttemptState.CLOSED)
         }
-        found = self.do(self.store.live_attempts(self.name))
-        assert {(one.job_id, one.number) for one in found} == expected and len(found) == len(expected)
+        rows = self.do(self.store.attempts.live(self.name))
+        assert {(item.job_id, item.number) for item in rows} == expected and len(rows) == len(expected)
 
-    @rule(which=jobs)
-    def look(self, which: Job) -> None:
-        """Everything that there is about one job."""
-        current = self.rows.get(which.id)
-        assert self.do(self.store.get(which.id)) == current
-        glance = self.do(self.store.glance(which.id))
+    @rule(selected=jobs)
+    def look(self, selected: Job) -> None:
+        """Compare all of a job with the model."""
+        current = self.rows.get(selected.id)
+        assert self.do(self.store.get(selected.id)) == current
+        glance = self.do(self.store.glance(selected.id))
         assert (glance and (glance.version, glance.phase)) == (current and (current.version, current.phase))
-        history = self.do(self.store.events(which.id))
-        assert [(one.kind, one.version) for one in history] == self.events[which.id]
-        assert self.do(self.store.attempts(which.id)) == self.attempts_of(which.id)
-        known = self.do(self.store.known([which.id]))
-        assert (which.id in known) == (which.id in self.rows or which.id in self.garbage)
+        history = self.do(self.store.history.of(selected.id))
+        assert [(item.kind, item.version) for item in history] == self.events[selected.id]
+        assert self.do(self.store.attempts.of(selected.id)) == self.attempts_of(selected.id)
+        earlier = self.do(self.store.garbage.referenced([selected.id]))
+        assert (selected.id in earlier) == (selected.id in self.rows or selected.id in self.garbage)
 
     @rule(now=st.integers(0, 60))
     def due(self, now: int) -> None:
-        found = [one.id for one in self.do(self.store.due(now, 10**6)) if one.application == self.name]
-        assert set(found) == {
-            one.id for one in self.rows.values() if (one.destruction or 0) <= now and one.phase is not Phase.ARCHIVED
+        rows = [item.id for item in self.do(self.store.due(now, 10**6)) if item.application == self.name]
+        assert set(rows) == {
+            item.id
+            for item in self.rows.values()
+            if (item.destruction or 0) <= now and item.phase is not Phase.ARCHIVED
         }
 
     @invariant()
     def garbage_waits_for_what_runs(self) -> None:
-        busy = {place[0] for place, one in self.attempts.items() if one.state is not AttemptState.CLOSED}
-        found = {one for one in self.do(self.store.garbage(10**6)) if one.startswith(f"{self.name}-")}
-        assert found == self.garbage - busy
+        busy = {place[0] for place, item in self.attempts.items() if item.state is not AttemptState.CLOSED}
+        rows = {item for item in self.do(self.store.garbage.removable(10**6)) if item.startswith(f"{self.name}-")}
+        assert rows == self.garbage - busy
 
 
 def test_store_does_what_the_model_does(url: str) -> None:
-    """On both databases; commits that wait for a disk make this slow, so the runs are few and long."""
+    """Random commands agree with the model."""
     with asyncio.Runner() as runner:
         store = runner.run(Store.open(url, create=True))
         bound = type("BoundModel", (Model,), {"runner": runner, "store": store})

@@ -1,4 +1,4 @@
-"""The database goes away and comes back: ServiceUnavailable meanwhile, nothing half done, well again by itself."""
+"""Outages of the database."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from sqlalchemy import text
 from tests import databases
 from tests.store.samples import attempt, job
 from uws_service.domain.errors import ServiceUnavailable, StorageFull
+from uws_service.domain.events import EventKind
+from uws_service.domain.jobinfo import JobInfo
 from uws_service.store import Store
 from uws_service.store.database import Query
 from uws_service.store.sqlite import SQLite
@@ -38,14 +40,14 @@ async def healed(store: Store) -> None:
 
 @pytest.fixture
 def server() -> Iterator[databases.PostgreSQLServer]:
-    """A server of its own, to be stopped."""
-    own = databases.PostgreSQLServer()
-    yield own
-    own.remove()
+    """Start a server that the test can stop."""
+    server = databases.PostgreSQLServer()
+    yield server
+    server.remove()
 
 
 async def test_postgresql_goes_away(server: databases.PostgreSQLServer) -> None:
-    """Reads, writes and the feed; a waiter that slept through it is woken by a later change."""
+    """The store recovers from an outage."""
     store = await Store.open(server.url, create=True)
     await store.feed.start()
     before, _ = await store.create(job(), actor="me")
@@ -53,17 +55,19 @@ async def test_postgresql_goes_away(server: databases.PostgreSQLServer) -> None:
     await asyncio.sleep(0.1)
     server.stop()
     for _ in range(2):
-        with pytest.raises(ServiceUnavailable) as told:
+        with pytest.raises(ServiceUnavailable) as failure:
             await store.get("a")
-        assert told.value.retry_after
+        assert failure.value.retry_after
         with pytest.raises(ServiceUnavailable):
-            await store.save(before, replace(before, run_id="lost"), kind="SET", actor="me", attempts=[attempt()])
+            await store.save(
+                before, replace(before, run_id="lost"), kind=EventKind.PARAMETERS, actor="me", attempts=[attempt()]
+            )
     assert not waiter.done()
     server.start()
     await healed(store)
     assert await store.get("a") == before
-    assert await store.attempts("a") == [] and len(await store.events("a")) == 1
-    await store.save(before, replace(before, run_id="new"), kind="SET", actor="me")
+    assert await store.attempts.of("a") == [] and len(await store.history.of("a")) == 1
+    await store.save(before, replace(before, run_id="new"), kind=EventKind.PARAMETERS, actor="me")
     await asyncio.wait_for(waiter, 60)
     await store.feed.stop()
     await store.close()
@@ -71,7 +75,7 @@ async def test_postgresql_goes_away(server: databases.PostgreSQLServer) -> None:
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
 async def test_postgresql_drops_connections(url: str) -> None:
-    """Connections that were cut while they rested are replaced; nobody notices."""
+    """Idle connections that were cut are replaced."""
     store = await Store.open(url, create=True)
     current, _ = await store.create(job(), actor="me")
     for number in range(3):
@@ -82,14 +86,14 @@ async def test_postgresql_drops_connections(url: str) -> None:
                 "WHERE datname = current_database() AND pid != pg_backend_pid()"
             )
         assert await store.get("a") == current
-        current = await store.save(current, replace(current, run_id=str(number)), kind="SET", actor="me")
-    assert len(await store.events("a")) == 4
+        current = await store.save(current, replace(current, run_id=str(number)), kind=EventKind.PARAMETERS, actor="me")
+    assert len(await store.history.of("a")) == 4
     await store.close()
 
 
 @pytest.fixture
 async def lite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Store]:
-    """A store on SQLite that gives up on a lock soon."""
+    """Open a store on SQLite with a short lock time-out."""
     connect = SQLite._connect
 
     def impatient(self: SQLite) -> sqlite3.Connection:
@@ -109,20 +113,20 @@ def file_of(store: Store) -> str:
 
 
 async def test_sqlite_that_another_process_holds(lite: Store) -> None:
-    """A writer that waits too long for the lock is told so; readers are not disturbed."""
+    """A locked database refuses writers, not readers."""
     before, _ = await lite.create(job(), actor="me")
     holder = sqlite3.connect(file_of(lite), isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     with pytest.raises(ServiceUnavailable, match="locked"):
-        await lite.save(before, replace(before, run_id="lost"), kind="SET", actor="me")
+        await lite.save(before, replace(before, run_id="lost"), kind=EventKind.PARAMETERS, actor="me")
     assert await lite.get("a") == before
     holder.execute("ROLLBACK")
     holder.close()
-    assert (await lite.save(before, replace(before, run_id="new"), kind="SET", actor="me")).version == 2
+    assert (await lite.save(before, replace(before, run_id="new"), kind=EventKind.PARAMETERS, actor="me")).version == 2
 
 
 async def test_sqlite_without_room(lite: Store) -> None:
-    """StorageFull, and all that was written together is taken back; small things go on once there is room."""
+    """A full disk rolls back and raises StorageFull."""
     before, _ = await lite.create(job(), actor="me")
     limit = sqlite3.connect(file_of(lite), isolation_level=None)
     pages = limit.execute("PRAGMA page_count").fetchone()[0]
@@ -132,10 +136,10 @@ async def test_sqlite_without_room(lite: Store) -> None:
         await lite._database.write(lambda tx: tx.rows(Query(text(f"PRAGMA max_page_count={to}")), {}))
 
     await confine(pages + 2)
-    large = replace(before, info={"message": "x" * 1_000_000})
-    with pytest.raises(StorageFull) as told:
-        await lite.save(before, large, kind="SET", actor="me", attempts=[attempt()])
-    assert told.value.retry_after
-    assert await lite.get("a") == before and await lite.attempts("a") == []
+    large = replace(before, info=JobInfo(message="x" * 1_000_000))
+    with pytest.raises(StorageFull) as failure:
+        await lite.save(before, large, kind=EventKind.PARAMETERS, actor="me", attempts=[attempt()])
+    assert failure.value.retry_after
+    assert await lite.get("a") == before and await lite.attempts.of("a") == []
     await confine(1_000_000)  # the writer's connection was opened anew, without the bound; this one is generous
-    assert (await lite.save(before, large, kind="SET", actor="me")).version == 2
+    assert (await lite.save(before, large, kind=EventKind.PARAMETERS, actor="me")).version == 2

@@ -1,4 +1,4 @@
-"""Query plans: with many rows, each statement of a request or of a loop finds its rows by an index."""
+"""Query plans: frequent statements use an index."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import select
 
 from tests import databases
-from uws_service.store import migrate, queries
+from uws_service.store import attempts, garbage, history, migrate, queries
 from uws_service.store.database import Query
 from uws_service.store.schema import SQLITE_PREFIX, is_postgresql
 from uws_service.store.tables import AttemptRow, EventRow, JobRow
@@ -38,29 +39,29 @@ HOT: dict[str, tuple[Query, dict[str, Any]]] = {
     "list AFTER": (queries.list_jobs(None, True, True), LIST),
     "list of one phase": (queries.list_jobs(frozenset({"PENDING"}), False, False), LIST),
     "list of phases": (queries.list_jobs(frozenset({"PENDING", "ERROR"}), True, True), LIST),
-    "ATTEMPTS": (queries.ATTEMPTS, {"job_id": JOB}),
-    "LIVE_ATTEMPTS": (queries.LIVE_ATTEMPTS, {"site": "local"}),
-    "FIRST_OWNER": (queries.FIRST_OWNER, {"site": "local"}),
-    "NEXT_OWNER": (queries.NEXT_OWNER, {"site": "local", "owner": "o3"}),
-    "OPEN_BY_OWNER": (queries.OPEN_BY_OWNER, {"site": "local"}),
-    "OLDEST_OF_OWNER": (queries.OLDEST_OF_OWNER, {"site": "local", "owner": "o3", "now": 10**6, "free": 4}),
-    "AHEAD": (queries.AHEAD, {"site": "local", "created": 10**6, "cap": 100}),
-    "UNWANT": (queries.UNWANT, {"key": JOB}),
-    "EVENTS": (queries.EVENTS, {"job_id": JOB}),
-    "LAST_EVENT": (queries.LAST_EVENT, {}),
-    "EVENTS_SINCE": (queries.EVENTS_SINCE, {"since": ROWS - 5, "page": 1000}),
-    "EVENTS_BETWEEN": (queries.EVENTS_BETWEEN, {"first": ROWS - 9, "final": ROWS - 5}),
-    "TRIM_EVENTS": (queries.TRIM_EVENTS, {"before": 5}),
+    "ATTEMPTS": (attempts.ATTEMPTS, {"job_id": JOB}),
+    "LIVE_ATTEMPTS": (attempts.LIVE_ATTEMPTS, {"site": "local"}),
+    "FIRST_OWNER": (attempts.FIRST_OWNER, {"site": "local"}),
+    "NEXT_OWNER": (attempts.NEXT_OWNER, {"site": "local", "owner": "o3"}),
+    "OPEN_BY_OWNER": (attempts.OPEN_BY_OWNER, {"site": "local"}),
+    "OLDEST_OF_OWNER": (attempts.OLDEST_OF_OWNER, {"site": "local", "owner": "o3", "now": 10**6, "free": 4}),
+    "AHEAD": (attempts.AHEAD, {"site": "local", "created": 10**6, "cap": 100}),
+    "UNWANT": (attempts.UNWANT, {"key": JOB}),
+    "EVENTS": (history.EVENTS, {"job_id": JOB}),
+    "LAST_EVENT": (history.LAST_EVENT, {}),
+    "EVENTS_SINCE": (history.EVENTS_SINCE, {"since": ROWS - 5, "page": 1000}),
+    "EVENTS_BETWEEN": (history.EVENTS_BETWEEN, {"first": ROWS - 9, "final": ROWS - 5}),
+    "TRIM_EVENTS": (history.TRIM_EVENTS, {"before": 5}),
     "DUE": (queries.DUE, {"now": 5, "page": 100}),
-    "GARBAGE": (queries.GARBAGE, {"page": 100}),
-    "KNOWN": (queries.KNOWN, {"id": JOB}),
-    "USAGE": (queries.USAGE, SPAN),
+    "GARBAGE": (garbage.GARBAGE, {"page": 100}),
+    "REFERENCED": (garbage.REFERENCED, {"id": JOB}),
+    "USAGE": (attempts.USAGE, SPAN),
 }
 BIG = {"job", "attempt", "event"}
 
 
 def rows() -> Iterator[tuple[Any, dict[str, Any]]]:
-    """A service with a long past: most jobs have ended, a few wait or run."""
+    """Yield the rows of a long-used service."""
     for number in range(ROWS):
         job_id, owner = f"job{number:08}", f"o{number % 50}"
         phase = PHASES[number % len(PHASES)] if number % 50 != 7 else PHASES[number // 50 % len(PHASES)]
@@ -86,15 +87,15 @@ def rows() -> Iterator[tuple[Any, dict[str, Any]]]:
 
 
 def fill(execute: Any, mark: str) -> None:
-    """All rows, table by table."""
+    """Insert all rows, table by table."""
     tables: dict[Any, list[dict[str, Any]]] = {}
     for table, values in rows():
         tables.setdefault(table, []).append(values)
-    for table, many in tables.items():
-        names = list(many[0])
+    for table, rows_of_table in tables.items():
+        names = list(rows_of_table[0])
         columns = ", ".join(f'"{name}"' for name in names)
         statement = f"INSERT INTO {table.__tablename__} ({columns}) VALUES ({', '.join([mark] * len(names))})"
-        execute(statement, [tuple(one.values()) for one in many])
+        execute(statement, [tuple(scanned.values()) for scanned in rows_of_table])
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -117,7 +118,7 @@ def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def plans(url: str, query: Query, params: dict[str, Any]) -> list[str]:
-    """How the database would carry a statement out: for these values, and for any values."""
+    """Return the plans for these values and for any values."""
     values = {**query.defaults, **params}
     if not is_postgresql(url):
         lite = sqlite3.connect(url.removeprefix(SQLITE_PREFIX))
@@ -134,21 +135,21 @@ def plans(url: str, query: Query, params: dict[str, Any]) -> list[str]:
 
 
 def scans(plan: str) -> set[str]:
-    """Tables that a plan reads from one end to the other."""
+    """Return the tables that a plan scans."""
     full = re.findall(r"^(?:SCAN (\w+)$|.*Seq Scan on (\w+))", plan, re.MULTILINE)
-    return {one or other for one, other in full} & BIG
+    return {scanned or read for scanned, read in full} & BIG
 
 
 @pytest.mark.parametrize("name", HOT)
 def test_no_full_scan(filled: str, name: str) -> None:
-    """Neither the plan for these values nor the one for all values reads a whole table that grows."""
+    """No plan scans a table that grows."""
     for plan in plans(filled, *HOT[name]):
         assert not scans(plan), plan
 
 
-@pytest.mark.parametrize("name", ["list", "list, next page", "list AFTER", "list of one phase", "list of phases"])
+@pytest.mark.parametrize("name", ["list", "list, next page", "list AFTER", "list of scanned phase", "list of phases"])
 def test_lists_are_not_sorted(filled: str, name: str) -> None:
-    """A page of a list is read in the order of its index, so its cost does not grow with the list."""
+    """Pages are read in the index's order."""
     plan = plans(filled, *HOT[name])[0]
     # The parts of a list of several phases, each of at most a page, are sorted together.
     united = name == "list of phases"
@@ -160,6 +161,6 @@ def test_lists_are_not_sorted(filled: str, name: str) -> None:
 
 
 def test_this_would_be_seen(filled: str) -> None:
-    """The tests above find a scan where there is one."""
-    unindexed = Query(queries.select(queries.event.seq).where(queries.event.actor == "x"))
+    """Scans are recognised."""
+    unindexed = Query(select(history.event.seq).where(history.event.actor == "x"))
     assert all(scans(plan) == {"event"} for plan in plans(filled, unindexed, {}))

@@ -17,6 +17,7 @@ from uws_service.applications import Application
 from uws_service.applications.model import Bound, Example, Limits, MaxrecSpec, ParameterSpec, ResultSpec, UploadSpec
 from uws_service.domain.attempt import Attempt, AttemptState, Usage
 from uws_service.domain.job import ErrorSummary, Job, JobRef, Parameter, Phase
+from uws_service.domain.jobinfo import JobInfo
 from uws_service.web import pages
 
 EVIL = "<script>alert(1)</script>'\"&<img src=x onerror=alert(2)>"
@@ -258,7 +259,7 @@ def test_the_page_of_an_aborted_job_reloads_until_its_attempt_is_closed(state: A
 
 def test_a_waiting_job_says_for_what() -> None:
     """The reason, and how many are ahead."""
-    queued = replace(PENDING, phase=Phase.QUEUED, info={"waiting": "waiting for a free slot", "ahead": 7})
+    queued = replace(PENDING, phase=Phase.QUEUED, info=JobInfo(waiting="waiting for a free slot", ahead=7))
     text = parsed(pages.job_page(queued, APPLICATION, [], URLS, CREATED)).text_content()
     assert "waiting for a free slot (7 ahead)" in text
 

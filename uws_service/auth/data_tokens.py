@@ -25,6 +25,7 @@ from uws_service.auth.settings import Auth
 from uws_service.auth.tokens import Tokens
 from uws_service.domain.attempt import Input
 from uws_service.domain.errors import Forbidden, ServiceUnavailable, UwsError
+from uws_service.domain.events import EventKind
 from uws_service.domain.job import Job, Phase
 from uws_service.store import StaleJob, Store
 from uws_service.store.grants import Grant
@@ -212,7 +213,8 @@ async def tell_waiting(store: Store, job_id: str, reason: str, *, begun: bool = 
     Nothing is written if the job has moved on meanwhile. With ``begun`` the job runs and waits for its end.
     """
     job = await store.get(job_id)
-    if job is None or (job.phase is Phase.QUEUED) == begun or job.info.get("waiting") == reason:
+    if job is None or (job.phase is Phase.QUEUED) == begun or job.info.waiting == reason:
         return
     with contextlib.suppress(StaleJob):
-        await store.save(job, replace(job, info={**job.info, "waiting": reason}), kind="INFO", actor="controller")
+        info = replace(job.info, waiting=reason)
+        await store.save(job, replace(job, info=info), kind=EventKind.INFO, actor="controller")

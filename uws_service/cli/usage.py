@@ -92,7 +92,7 @@ async def _attempts(url: str, period: tuple[int, int]) -> AsyncIterator[list[Att
         raise Stop(EXIT_USAGE, f"There is no database {url}; --data, --database or --config say where it is.")
     store = await Store.open(url)
     try:
-        async for page in store.usage(*period):
+        async for page in store.attempts.usage(*period):
             yield page
     finally:
         await store.close()

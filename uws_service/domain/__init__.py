@@ -1,1 +1,1 @@
-"""The words of the service as pure data: jobs, attempts, decisions, errors."""
+"""Jobs, attempts, decisions and errors as pure data."""

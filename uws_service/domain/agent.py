@@ -1,4 +1,4 @@
-"""Who an agent is, and what agents may ask of the service."""
+"""Agents and what they may ask."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True, slots=True)
 class AgentIdentity:
-    """An agent, as its verified token says: the one that looks after an attempt at a site."""
+    """The agent of an attempt, named by its token."""
 
     sites: frozenset[str]
     """The sites that it may belong to: several when they share a namespace."""
@@ -20,7 +20,7 @@ class AgentIdentity:
 
     @property
     def folder(self) -> str:
-        """Where in the depot its outputs lie."""
+        """Return the depot's folder for its outputs."""
         return f"jobs/{self.job_id}/attempts/{self.number}-{self.uid}"
 
 
@@ -28,13 +28,16 @@ class AgentApi(Protocol):
     """What agents may ask."""
 
     async def identify(self, token: str) -> AgentIdentity:
-        """Return the agent that shows a token; raises `AuthenticationRequired` if there is none."""
+        """Return a token's agent, or raise `AuthenticationRequired`."""
 
     async def claim(self, agent: AgentIdentity) -> dict[str, Any]:
-        """Let an agent speak for its attempt; what it needs to know, as JSON values."""
+        """Let an agent speak for its attempt.
+
+        Returns what it needs to know, as JSON values.
+        """
 
     async def read_input(self, agent: AgentIdentity, index: int) -> tuple[int, AsyncIterator[bytes]]:
-        """Return size and content of an input that the depot has."""
+        """Return size and content of an input."""
 
     async def put_output(
         self, agent: AgentIdentity, result_id: str, chunks: AsyncIterator[bytes], size: int, sha256: str

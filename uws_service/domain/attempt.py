@@ -1,6 +1,6 @@
-"""One try of a job at a site, as pure data: what is wanted, what was seen, what it used.
+"""Attempts of jobs at sites, as pure data.
 
-A job has attempts 1, 2, … and each of them is exactly one thing at its site: a process group, or a Kubernetes Job.
+A job has attempts 1, 2, …; at its site each of them is a single process group, or a single Kubernetes Job.
 Instants are milliseconds since the epoch, sizes bytes.
 """
 
@@ -12,7 +12,7 @@ from enum import StrEnum
 
 
 class AttemptState(StrEnum):
-    """How far an attempt has come, as recorded in the store."""
+    """The recorded state of an attempt."""
 
     WAITING = "WAITING"  # not yet handed to its site
     SUBMITTED = "SUBMITTED"  # handed to its site, the command has not started
@@ -21,7 +21,7 @@ class AttemptState(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why an attempt ended other than well; the words that error documents and metrics show."""
+    """Why an attempt failed, as error documents and metrics show it."""
 
     USAGE = "Usage"  # the parameters are not valid
     EXIT_CODE = "ExitCode"  # the user's command ended with a code other than 0
@@ -60,7 +60,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A collected file: a result or a log. ``source`` is the site's own way to find it."""
+    """A collected file: a result or a log.
+
+    ``source`` is where the site has it.
+    """
 
     id: str
     source: str
@@ -71,7 +74,9 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The last word of an agent that hands its files over itself: its manifest of results, or why there is none.
+    """The report of an agent that hands over files itself, at the end of its attempt.
+
+    It lists the results, or says why there are none.
 
     ``settled`` names the outputs that were complete well before the end: they can be kept when it was an abort.
     """
@@ -87,7 +92,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A row of the attempt table; ``wanted`` False means that nothing of it may be left at the site."""
+    """An attempt; unless it is ``wanted``, nothing of it may stay at the site."""
 
     job_id: str
     number: int
@@ -115,7 +120,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A file that stage-in brings: from the depot (``depot_key``) or from the network (``url``).
+    """A file to stage in, from the depot (``depot_key``) or the network (``url``).
 
     ``path`` is where it lies, relative to ``UWS_INPUT_DIR``; ``max_size`` in bytes.
     """
@@ -129,7 +134,10 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class ExpectedResult:
-    """A file that stage-out collects from ``UWS_OUTPUT_DIR``; ``path`` may hold ``*`` (then ids are the file names)."""
+    """A file to stage out of ``UWS_OUTPUT_DIR``.
+
+    ``path`` may hold ``*``; ids are the file names then.
+    """
 
     id: str
     path: str
@@ -163,7 +171,7 @@ class Launch:
 
 
 class Seen(StrEnum):
-    """What an executor sees of an attempt."""
+    """The observed state of an attempt."""
 
     STARTING = "STARTING"  # accepted by the site; waiting for a place, or staging in
     RUNNING = "RUNNING"
@@ -174,7 +182,7 @@ class Seen(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One attempt as its site shows it at one moment."""
+    """An attempt as its site shows it now."""
 
     job_id: str
     number: int

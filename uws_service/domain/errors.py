@@ -1,4 +1,4 @@
-"""The exceptions of the service; each knows its HTTP status and what to tell the client.
+"""The exceptions of the service, with their HTTP status.
 
     UwsError                       500  a fault of the service itself
     ├── UsageError                 400  the request is malformed: what, what is allowed, where
@@ -39,7 +39,7 @@ def shortened(message: str) -> str:
 
 
 class UwsError(Exception):
-    """Base of all errors that a client may see.
+    """The base of errors that clients see.
 
     Parameters
     ----------
@@ -90,7 +90,10 @@ class MultiValuedParamNotSupported(UsageError):
 
 
 class AuthenticationRequired(UwsError):
-    """The caller must say who it is; ``error`` is the word of RFC 6750 for what was wrong with a token, if any."""
+    """The caller must authenticate.
+
+    ``error`` is the code of RFC 6750 for what is wrong with a token, if any.
+    """
 
     status = 401
     title = "AuthenticationError"
@@ -111,7 +114,10 @@ class NotFound(UwsError):
 
 
 class MethodNotAllowed(UwsError):
-    """The resource exists and does not take this verb; ``allow`` lists those that it takes (U-042)."""
+    """The resource does not take this method (U-042).
+
+    ``allow`` lists the methods that it takes.
+    """
 
     status = 405
     title = "UsageError"

@@ -7,12 +7,12 @@ import time
 
 
 def now_ms() -> int:
-    """Return the present instant in milliseconds since the epoch."""
+    """Return the present, in milliseconds since the epoch."""
     return time.time_ns() // 1_000_000
 
 
 def new_id(now: int) -> str:
-    """Return a fresh job id made at ``now`` (milliseconds).
+    """Return a new job id for an instant.
 
     It is a UUID version 7 in hex (RFC 9562 §5.7): ids grow with time and 74 bits can't be guessed. Hexadecimal digits
     need no escaping in a URL (U-009), and no client trips over them (C-35).
@@ -23,7 +23,7 @@ def new_id(now: int) -> str:
 
 
 def id_instant(job_id: str) -> int | None:
-    """Return when an id was made, in milliseconds since the epoch; None if it is no id of a job."""
+    """Return when an id was made, in milliseconds; None if it is no id of a job."""
     try:
         return int(job_id[:12], 16) if len(job_id) == 32 else None
     except ValueError:

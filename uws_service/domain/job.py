@@ -1,4 +1,4 @@
-"""The UWS job as pure data, and its life cycle (UWS 1.1 §2.1.3) as one table applied by one function.
+"""The UWS job as pure data, and its life cycle (UWS 1.1 §2.1.3).
 
 Nothing here reads a clock, a database or a network: the time is an argument. Instants are integers, milliseconds
 since 1970-01-01T00:00:00Z, which is the resolution that UWS documents show (U-008, C-33).
@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from uws_service.domain.errors import Forbidden
+from uws_service.domain.jobinfo import JobInfo
 
 MAX_DURATION = 2_147_483_647
 """Largest executionDuration in seconds: the schema's type is xs:int (U-139)."""
@@ -53,7 +54,7 @@ BLOCKING = frozenset({Phase.PENDING, Phase.QUEUED, Phase.EXECUTING})
 
 
 class Action(StrEnum):
-    """What may happen to a job. ``RUN`` and ``ABORT`` are the client's words, the others are the service's."""
+    """What may happen to a job; clients send RUN and ABORT alone."""
 
     RUN = "RUN"
     ABORT = "ABORT"
@@ -135,7 +136,7 @@ TRANSITIONS: Mapping[tuple[Phase, Action], Phase] = {
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One value of one parameter, in the order and spelling in which the client gave it (U-078, C-30).
+    """A value of a parameter, in the client's order and spelling (U-078, C-30).
 
     ``upload`` names the depot object that holds an uploaded file; ``value`` is then the file's name as the client
     gave it. ``media_type`` and ``size`` (bytes) describe the upload.
@@ -150,7 +151,10 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One result (U-081): ``key`` is the depot object, ``size`` in bytes, ``sha256`` in lower-case hex."""
+    """A result (U-081).
+
+    ``key`` names it in the depot, ``size`` is in bytes, ``sha256`` in lower-case hex.
+    """
 
     id: str
     key: str
@@ -175,7 +179,10 @@ class ErrorSummary:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A UWS job; all instants in milliseconds since the epoch, ``duration`` in seconds (0: no limit)."""
+    """A UWS job.
+
+    All instants are in milliseconds since the epoch, ``duration`` is in seconds (0: no limit).
+    """
 
     id: str
     application: str
@@ -192,8 +199,7 @@ class Job:
     parameters: tuple[Parameter, ...] = ()
     results: tuple[Result, ...] = ()
     error: ErrorSummary | None = None
-    info: Mapping[str, Any] = field(default_factory=dict)
-    """What jobInfo shows: ``progress`` (0..1), ``message``, ``site``, ``attempt``, ``waiting`` (a sentence)."""
+    info: JobInfo = field(default_factory=JobInfo)
     listed: bool = True
     """False for the jobs behind ``/sync``, which are in no job list."""
     version: int = 1
@@ -201,7 +207,7 @@ class Job:
 
 
 def allowed_actions(phase: Phase) -> tuple[Action, ...]:
-    """The actions that are legal in a phase, in the table's order."""
+    """Return the legal actions of a phase."""
     return tuple(action for (source, action) in TRANSITIONS if source is phase)
 
 
@@ -215,7 +221,9 @@ def apply(
     results: tuple[Result, ...] | None = None,
     error: ErrorSummary | None = None,
 ) -> Job:
-    """The job after an action, or `Forbidden` if the life cycle has no such transition (U-002, U-101…U-110).
+    """Return the job after an action (U-101…U-110).
+
+    Raises `Forbidden` if the life cycle has no such transition (U-002).
 
     ``started`` and ``ended`` are what was observed where the command ran; without them ``now`` is taken.
     The version is left alone: the store counts it up.
@@ -236,8 +244,8 @@ def apply(
     elif target is Phase.EXECUTING and job.started is None:
         changes["started"] = max(now, job.created)
     if target in FINAL and action is not Action.ARCHIVE:
-        begun = changes.get("started", job.started)
-        changes["ended"] = max(ended if ended is not None else now, begun or job.created)
+        start = changes.get("started", job.started)
+        changes["ended"] = max(ended if ended is not None else now, start or job.created)
     if results is not None:
         changes["results"] = results
     if error is not None:

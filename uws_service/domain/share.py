@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A permission to read one job, until an instant in milliseconds: for a link's secret, or for a group."""
+    """A permission to read a job for some time.
+
+    It is for whoever has a link's secret, of which ``key`` is the hash, or for a group.
+    """
 
     id: str
     job_id: str

@@ -1,4 +1,4 @@
-"""The section of a site's settings that says which jobs it takes."""
+"""The jobs that a site takes: a section of its settings."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Access(BaseModel):
-    """Which jobs a site takes; what is empty allows all."""
+    """The jobs of a site; empty fields allow all."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -1,4 +1,4 @@
-"""Which site a job goes to, and why: a pure decision, told in jobInfo as a sentence."""
+"""The choice of a job's site, with a reason for jobInfo."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from uws_service.domain.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class SiteView:
-    """What the choice knows of a site; what is empty or None allows all."""
+    """A candidate site; empty fields allow all."""
 
     name: str
     slots: int
@@ -28,27 +28,29 @@ class SiteView:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a job needs of a site: its application, whose it is, what it asks for (cores, bytes)."""
+    """The needs of a job, in cores and bytes."""
 
     application: str
     owner: str = ""
     group: str = ""
     site: str | None = None
-    """The one that its owner asked for, by the parameter SITE."""
+    """The site that the parameter SITE names."""
     cpu: float = 0.0
     memory: int = 0
     gpus: int = 0
 
 
 class Choice(NamedTuple):
-    """A site, and why it was taken."""
+    """A site, and why it was chosen."""
 
     site: str
     reason: str
 
 
 def choose(sites: Sequence[SiteView], wish: Wish, *, without: str | None = None) -> Choice:
-    """The site that takes the job, answers, and has the fewest jobs for each of its slots.
+    """Return the site with the fewest jobs for each slot.
+
+    It takes such a job, and answers if any of those does.
 
     Parameters
     ----------
@@ -63,36 +65,38 @@ def choose(sites: Sequence[SiteView], wish: Wish, *, without: str | None = None)
     names = [site.name for site in sites]
     if wish.site is not None and wish.site not in names:
         raise UsageError(f"SITE={wish.site[:64]!r} is not known; sites: {', '.join(names)}.")
-    asked = [site for site in sites if wish.site in (None, site.name) and site.name != without]
-    against = {site.name: _objection(site, wish) for site in asked}
-    taking = [site for site in asked if not against[site.name]]
-    if not taking:
-        why = "; ".join(f"{name}: {objection}" for name, objection in against.items()) or "there is no other site"
-        raise UsageError(f"No site takes this job. {why}.")
-    answering = [site for site in taking if site.reachable]
-    best = min(answering or taking, key=lambda site: ((site.waiting + site.running) / site.slots, site.name))
-    return Choice(best.name, _reason(best, wish, sites, taking, answering))
+    candidates = [site for site in sites if wish.site in (None, site.name) and site.name != without]
+    objections = {site.name: _objection(site, wish) for site in candidates}
+    willing = [site for site in candidates if not objections[site.name]]
+    if not willing:
+        reasons = (
+            "; ".join(f"{name}: {objection}" for name, objection in objections.items()) or "there is no other site"
+        )
+        raise UsageError(f"No site takes this job. {reasons or 'there is no other site'}.")
+    answering = [site for site in willing if site.reachable]
+    best = min(answering or willing, key=lambda site: ((site.waiting + site.running) / site.slots, site.name))
+    return Choice(best.name, _reason(best, wish, sites, willing, answering))
 
 
 def _objection(site: SiteView, wish: Wish) -> str:
-    """Why a site does not take a job; empty if it does."""
+    """Return why a site does not take a job; empty if it does."""
     if site.applications and wish.application not in site.applications:
         return f"the application {wish.application} is not available there"
     allowed = (site.owners and wish.owner in site.owners) or (site.groups and wish.group in site.groups)
     if (site.owners or site.groups) and not allowed:
         return "its owner may not use it"
-    for what, wanted, most in (
+    for unit, demand, maximum in (
         ("CPUs", wish.cpu, site.cpu),
         ("bytes of memory", wish.memory, site.memory),
         ("GPUs", wish.gpus, site.gpus),
     ):
-        if most is not None and wanted > most:
-            return f"it has at most {most:g} {what} for one job, {wanted:g} are needed"
+        if maximum is not None and demand > maximum:
+            return f"it has at most {maximum:g} {unit} for one job, {demand:g} are needed"
     return ""
 
 
 def _reason(
-    best: SiteView, wish: Wish, sites: Sequence[SiteView], taking: list[SiteView], answering: list[SiteView]
+    best: SiteView, wish: Wish, sites: Sequence[SiteView], willing: list[SiteView], answering: list[SiteView]
 ) -> str:
     if len(sites) == 1:
         return "the only site"
@@ -100,7 +104,7 @@ def _reason(
         return "asked for by SITE"
     if not answering:
         return "no site answers at the moment; this one takes such jobs"
-    if len(taking) == 1:
+    if len(willing) == 1:
         return "the only site that takes such jobs"
     if len(answering) == 1:
         return "the only site that takes such jobs and answers at the moment"

@@ -1,4 +1,4 @@
-"""Choosing a site with what the store knows of all of them now."""
+"""The choice of sites by their present load."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from uws_service.placement.access import Access
 from uws_service.placement.choice import Choice, SiteView, Wish, choose
 from uws_service.store import Store
 
-FRESH = 1.0
-"""Seconds for which a look at all sites is used again."""
+FRESH_SECONDS = 1.0
+"""Age up to which the loads of all sites are used again."""
 STALE_MS = 60_000
-"""A site of which nobody has said anything for so long does not count as reachable."""
+"""A site counts as unreachable when its state is older."""
 
 
 class PlacedSite(Protocol):
-    """What the choice reads of a site's settings."""
+    """The settings of a site that the choice reads."""
 
     name: str
     slots: int
@@ -34,62 +34,62 @@ class Placer:
     Parameters
     ----------
     store
-        Where waiting jobs are counted, and where the sites' drivers say how they are.
+        Has the loads and states of the sites.
     configured
         The sites of the settings.
     near
-        The names of those that belong to this machine: whether they can be reached is no question.
+        The names of those on this machine, which are always reachable.
     """
 
     def __init__(self, store: Store, configured: Sequence[PlacedSite], near: Collection[str] = ()) -> None:
         self.store = store
         self.configured = {site.name: site for site in configured}
         self.near = frozenset(near)
-        self._at = -FRESH
+        self._at = -FRESH_SECONDS
         self._views: list[SiteView] = []
 
     async def choose(
         self, job: Job, application: Application, *, group: str = "", without: str | None = None
     ) -> Choice:
-        """The site for a job, and why; `UsageError` if none takes it."""
-        named = [one.value.strip() for one in job.parameters if one.name.upper() == "SITE" and one.value.strip()]
+        """Return a job's site, or raise `UsageError`."""
+        names = [item.value.strip() for item in job.parameters if item.name.upper() == "SITE" and item.value.strip()]
         wish = Wish(
             application=application.name,
             owner=job.owner or "",
             group=group,
-            site=named[-1] if named else None,
+            site=names[-1] if names else None,
             cpu=application.resources.cpu,
             memory=application.resources.memory,
             gpus=application.resources.gpus,
         )
-        choice = choose(await self._look(), wish, without=without)
-        # What was placed since the last look counts too, or a burst would go to one site.
+        choice = choose(await self._load_views(), wish, without=without)
+        # Jobs that were placed since then count too, or a burst would go to a single site.
         self._views = [
             replace(view, waiting=view.waiting + 1) if view.name == choice.site else view for view in self._views
         ]
         return choice
 
     def runs_containers(self, site: str) -> bool:
-        """Whether the site runs jobs in the image of their application."""
+        """Return whether a site runs images."""
         configured = self.configured.get(site)
         return configured is not None and configured.runs_images
 
     async def reachable(self) -> Mapping[str, bool]:
-        """Which sites answer."""
-        return {view.name: view.reachable for view in await self._look()}
+        """Return which sites answer."""
+        return {view.name: view.reachable for view in await self._load_views()}
 
-    async def _look(self) -> list[SiteView]:
-        if len(self.configured) == 1:  # there is no choice, so nothing to look at
+    async def _load_views(self) -> list[SiteView]:
+        if len(self.configured) == 1:  # nothing to choose
             return [_view(site, (0, 0), True) for site in self.configured.values()]
-        if time.monotonic() - self._at > FRESH or not self._views:
-            loads = await self.store.loads()
-            states = await self.store.sites()
+        if time.monotonic() - self._at > FRESH_SECONDS or not self._views:
+            loads = await self.store.attempts.loads()
+            states = await self.store.site_states.all()
             now = time.time() * 1000
             self._views = []
             for name, site in self.configured.items():
                 state = states.get(name)
-                told = state is not None and state.reachable and now - state.updated < STALE_MS
-                self._views.append(_view(site, loads.get(name, (0, 0)), name in self.near or told))
+                answers = state is not None and state.reachable and now - state.updated < STALE_MS
+                self._views.append(_view(site, loads.get(name, (0, 0)), name in self.near or answers))
             self._at = time.monotonic()
         return self._views
 

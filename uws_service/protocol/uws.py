@@ -18,6 +18,7 @@ from lxml import etree
 
 from uws_service.domain.errors import UsageError
 from uws_service.domain.job import MAX_DURATION, Job, Parameter, Phase
+from uws_service.domain.jobinfo import LostAttempt
 
 UWS_NS = "http://www.ivoa.net/xml/UWS/v1.0"
 XLINK_NS = "http://www.w3.org/1999/xlink"
@@ -80,18 +81,6 @@ class JobUrls(NamedTuple):
         return f"{self.jobs}/{job_id}/logs/{name}"
 
 
-class LostAttempt(NamedTuple):
-    """An earlier attempt that was lost.
-
-    It has its number, its site, the reason in one word and in a sentence.
-    """
-
-    number: int
-    site: str
-    reason: str
-    message: str
-
-
 @dataclass(frozen=True, slots=True)
 class JobInfoView:
     """The content of jobInfo.
@@ -121,26 +110,24 @@ class JobInfoView:
     def of(job: Job, urls: JobUrls) -> JobInfoView:
         """Return what a job's notes say."""
         info = job.info
-        logs = [(entry["id"], urls.log(job.id, entry["id"]), entry["size"]) for entry in info.get("logs", ())]
+        logs: list[tuple[str, str, int | None]] = [(log.id, urls.log(job.id, log.id), log.size) for log in info.logs]
         if not logs and job.phase is Phase.EXECUTING:
-            logs = [(name, urls.log(job.id, name), None) for name in info.get("streams", STREAMS)]
+            streams = STREAMS if info.streams is None else info.streams
+            logs = [(name, urls.log(job.id, name), None) for name in streams]
         return JobInfoView(
-            progress=info.get("progress"),
-            message=info.get("message", ""),
-            waiting=info.get("waiting", ""),
-            ahead=info.get("place", info.get("ahead")),
-            site=info.get("site", ""),
-            site_reason=info.get("site_reason", ""),
-            attempt=info.get("attempt"),
-            row=info.get("row"),
-            lost=tuple(
-                LostAttempt(entry["attempt"], entry["site"], entry["reason"], entry["message"])
-                for entry in info.get("lost", ())
-            ),
+            progress=info.progress,
+            message=info.message,
+            waiting=info.waiting,
+            ahead=info.ahead if info.place is None else info.place,
+            site=info.site,
+            site_reason=info.site_reason,
+            attempt=info.attempt,
+            row=info.row,
+            lost=info.lost_attempts,
             logs=tuple(logs),
-            notices=tuple(info.get("notices", ())),
-            defaults=tuple(info.get("defaults", {}).items()),
-            versions=tuple(info.get("versions", {}).items()),
+            notices=info.notices,
+            defaults=tuple(info.defaults.items()),
+            versions=tuple(info.versions.items()),
         )
 
 

@@ -1,1 +1,1 @@
-"""What a caller may ask: the half of the service that knows rows and policy, and no site."""
+"""The half of the service that serves callers: rows and policy, no sites."""

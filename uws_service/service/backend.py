@@ -1,4 +1,4 @@
-"""The service as the web sees it: one door to everything that a request may need."""
+"""The service as the web sees it."""
 
 from __future__ import annotations
 

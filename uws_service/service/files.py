@@ -1,4 +1,4 @@
-"""What callers' requests do with the files of jobs: uploads, results, logs."""
+"""The files of jobs, as requests use them: uploads, results, logs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class StoredFile(Protocol):
 
     @property
     def size(self) -> int:
-        """Its bytes."""
+        """Return its size in bytes."""
 
     @property
     def sha256(self) -> str:
-        """The digest of what was stored, in hex."""
+        """Return the digest of its content, in hex."""
 
 
 class FileInfo(Protocol):
@@ -25,32 +25,35 @@ class FileInfo(Protocol):
 
     @property
     def size(self) -> int:
-        """Its bytes."""
+        """Return its size in bytes."""
 
 
 class Files(Protocol):
-    """The files of jobs, by key; the depot has them."""
+    """The files of jobs in the depot, by key."""
 
     folder: Path | None
     """The folder in which the keys are paths, if there is one."""
 
     async def put(self, key: str, chunks: AsyncIterator[bytes], *, max_size: int) -> StoredFile:
-        """Store a file as it comes; more than ``max_size`` bytes are refused, and nothing of it stays."""
+        """Store a file as it comes.
+
+        One of more than ``max_size`` bytes is refused, and nothing of it stays.
+        """
 
     async def head(self, key: str) -> FileInfo | None:
-        """Return what is there of a key; None if nothing is."""
+        """Return the file of a key, or None."""
 
     def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """Return the bytes of a file, or a range of them, in chunks."""
+        """Yield the bytes of a file, or a range of them."""
 
     def held(self, prefix: str) -> AbstractAsyncContextManager[Callable[[], None]]:
-        """While the block runs, show to every process that what lies below a prefix is in use.
+        """Mark a prefix as in use while the block runs, for every process.
 
-        What it gives is called with the first file that is put there.
+        The block calls its value with the first file that it stores there.
         """
 
     def notice(self) -> str:
-        """Return what does not work at present; nothing if all is well."""
+        """Return what does not work now; empty if all is well."""
 
     async def delete_prefix(self, prefix: str) -> int:
-        """Remove everything below a prefix; how many files that were."""
+        """Remove everything below a prefix; return the number of files."""

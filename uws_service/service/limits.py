@@ -8,13 +8,16 @@ from uws_service.units import Bytes, Seconds
 
 
 class Limits(BaseModel):
-    """What one request, one job or one client may ask for."""
+    """Limits of a request, a job, a client."""
 
     model_config = ConfigDict(extra="forbid")
 
     @property
     def text(self) -> int:
-        """Bytes of all values together, in a request and in a job: they are in memory at once."""
+        """Return the limit of all values of a request or job together, in bytes.
+
+        They are in memory at once.
+        """
         return 16 * self.value
 
     body: Bytes = Field(1024**3, ge=1024, description="Largest request body, in bytes.")

@@ -1,4 +1,4 @@
-"""What happens to jobs whose time is over, and to what deleted jobs leave behind.
+"""The end of jobs whose time is over, and of what deleted jobs leave behind.
 
 At its destruction time a job is deleted, or archived if its application says so (U-133); the files of deleted jobs
 are removed once nothing of them runs; objects in the depot that belong to no job are found and removed; old history
@@ -18,6 +18,7 @@ from uws_service.applications import Application
 from uws_service.depot import Depot
 from uws_service.domain.attempt import AttemptState
 from uws_service.domain.errors import UwsError
+from uws_service.domain.events import EventKind
 from uws_service.domain.ids import id_instant, now_ms
 from uws_service.domain.job import FINAL, Action, ErrorSummary, Job, apply
 from uws_service.store import StaleJob, Store
@@ -26,16 +27,16 @@ from uws_service.store.reserve import Reserve
 log = structlog.get_logger(__name__)
 
 ACTOR = "reaper"
-BATCH = 200
+BATCH_SIZE = 200
 
 
 class Reaper:
-    """Looks for what is due, every few seconds.
+    """Ends jobs that are due and removes files, every few seconds.
 
     Parameters
     ----------
     interval, orphan_interval
-        Seconds between two looks at destruction times, and at the whole depot.
+        Seconds between two rounds, and between two searches of the whole depot.
     orphan_age
         Seconds that an object of no job must be old before it is removed.
     event_retention
@@ -69,7 +70,7 @@ class Reaper:
         self._suspects: dict[str, float] = {}
 
     async def run(self) -> None:
-        """Loop until cancelled; what fails is tried again at the next look."""
+        """Loop until cancelled; retry in the next round what fails."""
         next_search = 0.0
         loop = asyncio.get_running_loop()
         while True:
@@ -80,7 +81,7 @@ class Reaper:
                     self.reserve.hold()
                 if loop.time() >= next_search:
                     await self.search_orphans()
-                    await self.store.trim_events(self.clock() - self.event_retention * 1000)
+                    await self.store.history.trim(self.clock() - self.event_retention * 1000)
                     next_search = loop.time() + self.orphan_interval
             except UwsError as error:
                 log.warning("reaper round failed", error=error.message)
@@ -89,81 +90,86 @@ class Reaper:
             await asyncio.sleep(self.interval)
 
     async def reap(self) -> None:
-        """Delete or archive every job whose destruction time has come."""
-        while due := await self.store.due(self.clock(), BATCH):
-            done = 0
+        """Delete or archive every job that is due."""
+        while due := await self.store.due(self.clock(), BATCH_SIZE):
+            ended = 0
             for job in due:
                 try:
-                    done += await self._end(job)
+                    ended += await self._end(job)
                 except StaleJob:
                     continue
-            if not done:
+            if not ended:
                 return
 
     async def _end(self, job: Job) -> bool:
-        """True if this job is no longer due."""
+        """End a job; return whether it is no longer due."""
         application = self.applications.get(job.application)
         if application is None or not application.archive or not job.listed:
             await self.store.delete(job, actor=ACTOR, origin="")
             log.info("job destroyed", job=job.id)
             return True
-        attempts = await self.store.attempts(job.id)
+        attempts = await self.store.attempts.of(job.id)
         if job.phase not in FINAL:
             error = ErrorSummary("The job's destruction time came before it had ended.")
             after = apply(job, Action.ABORT, self.clock(), error=error)
             unwanted = [replace(attempt, wanted=False) for attempt in attempts]
-            await self.store.save(job, after, kind="PHASE", actor=ACTOR, attempts=unwanted)
+            await self.store.save(job, after, kind=EventKind.PHASE, actor=ACTOR, attempts=unwanted)
             return False
         if any(attempt.state is not AttemptState.CLOSED for attempt in attempts):
             return False
         archived = replace(apply(job, Action.ARCHIVE, self.clock()), destruction=None)
-        lasting = {name: job.info[name] for name in ("notices", "defaults", "versions") if name in job.info}
         # The sweep removes the files, also when the depot can't be reached just now.
-        await self.store.save(job, replace(archived, info=lasting), kind="PHASE", actor=ACTOR, discard=True)
+        archived = replace(archived, info=job.info.provenance())
+        await self.store.save(job, archived, kind=EventKind.PHASE, actor=ACTOR, discard=True)
         log.info("job archived", job=job.id)
         return True
 
     async def sweep(self) -> None:
-        """Remove the files of deleted and archived jobs of which nothing runs any more."""
-        while found := await self.store.garbage(BATCH):
-            for job_id in found:
+        """Remove the files of deleted and archived jobs."""
+        while job_ids := await self.store.garbage.removable(BATCH_SIZE):
+            for job_id in job_ids:
                 await self.depot.delete_prefix(f"jobs/{job_id}/")
-                await self.store.garbage_done(job_id)
+                await self.store.garbage.remove(job_id)
 
     async def search_orphans(self) -> None:
-        """Remove objects of no job, left by a service that was killed while it took an upload.
+        """Remove objects that belong to no job.
 
-        How old they are is a matter of the depot's own clock. Only what was too old at an earlier search too goes:
-        whatever a clock does, forms that are open give a sign of life in between, in whichever process.
+        A service that was killed during an upload leaves them.
+
+        Their age is measured by the depot's own clock. An object goes only if it was too old at an earlier search
+        too: whatever a clock does, uploads in progress are renewed in between, in whichever process.
         """
         batch: list[str] = []
-        seen: dict[str, float] = {}
+        suspects: dict[str, float] = {}
         oldest = self.clock() - int(self.orphan_age * 1000)
         now = await self.depot.now()
         async for prefix in self.depot.list_prefixes("jobs/"):
             job_id = prefix.rstrip("/").rpartition("/")[2]
-            made = id_instant(job_id)
-            if made is not None and made < oldest:
+            created = id_instant(job_id)
+            if created is not None and created < oldest:
                 batch.append(job_id)
-            if len(batch) >= BATCH:
-                seen |= await self._look_at_unknown(batch, now)
+            if len(batch) >= BATCH_SIZE:
+                suspects |= await self._remove_orphans(batch, now)
                 batch = []
         if batch:
-            seen |= await self._look_at_unknown(batch, now)
-        self._suspects = seen
+            suspects |= await self._remove_orphans(batch, now)
+        self._suspects = suspects
 
-    async def _look_at_unknown(self, ids: list[str], now: float) -> dict[str, float]:
-        """Remove those whose time is over; the others that are too old, and when (monotonic) that was seen first."""
-        known = await self.store.known(ids)
+    async def _remove_orphans(self, ids: list[str], now: float) -> dict[str, float]:
+        """Remove orphans that are confirmed; return the other suspects.
+
+        The value is the (monotonic) time from which an id is suspect.
+        """
+        existing = await self.store.garbage.referenced(ids)
         confirmed = 4 * self.depot.renewal
         suspects = {}
         for job_id in ids:
-            if job_id in known or not await self._is_old(job_id, now):
+            if job_id in existing or not await self._is_old(job_id, now):
                 continue
             since = self._suspects.get(job_id, time.monotonic())
             if time.monotonic() - since < confirmed:
                 suspects[job_id] = since
-            elif not await self.store.known([job_id]):
+            elif not await self.store.garbage.referenced([job_id]):
                 log.info("removing objects of no job", job=job_id)
                 await self.depot.delete_prefix(f"jobs/{job_id}/")
         return suspects

@@ -1,7 +1,8 @@
-"""Browsers that are logged in: a signed cookie holds a random secret, the database what it stands for.
+"""Sessions of browsers that are logged in.
 
-No token is kept. A session ends when the person logs out, with the time that the settings give, and with the token
-it was opened with. A process remembers a session for a few seconds, so a logout reaches other processes that late.
+A signed cookie holds a random secret, the database the identity that it stands for. No token is stored. A session ends
+when the person logs out, with the time that the settings give, and with the token it was opened with. A process caches
+a session for a few seconds, so a logout reaches other processes that late.
 """
 
 from __future__ import annotations
@@ -17,10 +18,8 @@ from uws_service.byte_cache import ByteCache
 from uws_service.store.access import AccessStore
 
 COOKIE = "uws_session"
-REMEMBERED = 5.0
-"""Seconds."""
-KEPT_BYTES = 16 * 1024 * 1024
-"""Bytes of the identities that are remembered."""
+CACHE_SECONDS = 5.0
+CACHE_BYTES = 16 * 1024 * 1024
 
 
 class Sessions:
@@ -41,40 +40,44 @@ class Sessions:
         self._issuers = frozenset(issuer_host(url) for url in issuers)
         self._key = key
         self._clock = clock
-        self._known: ByteCache[str, tuple[Identity, float]] = ByteCache(KEPT_BYTES)
+        self._cache: ByteCache[str, tuple[Identity, float]] = ByteCache(CACHE_BYTES)
 
     async def open(self, identity: Identity, ends: int) -> str:
-        """A new session until an instant in milliseconds; the cookie's value."""
-        secret = await self._store.open_session("session", _written(identity), self._clock(), ends)
+        """Open a session until an instant; return the cookie's value."""
+        secret = await self._store.open_session("session", _encode(identity), self._clock(), ends)
         return seal(self._key, COOKIE, secret)
 
     async def find(self, cookie: bytes, name: str = COOKIE) -> tuple[Identity, str] | None:
-        """Who a request's cookies stand for, and the session's secret; None if they are not ours, or no longer."""
+        """Return the identity of a request's cookies and the session's secret.
+
+        None: they are not of this service, or the session has ended.
+        """
         sealed = cookie_value(cookie, name)
         secret = unseal(self._key, COOKIE, sealed) if sealed else None
         if secret is None:
             return None
-        known = self._known.get(secret)
-        if known is not None and time.monotonic() < known[1]:
-            return known[0], secret
-        found = await self._store.session("session", secret, self._clock())
-        if found is None:
-            self._known.drop(secret)
+        cached = self._cache.get(secret)
+        if cached is not None and time.monotonic() < cached[1]:
+            return cached[0], secret
+        session = await self._store.session("session", secret, self._clock())
+        if session is None:
+            self._cache.drop(secret)
             return None
-        identity = _read(found[0])
+        content, ends = session
+        identity = _decode(content)
         if issuer_host(identity.issuer) not in self._issuers:
             return None
-        left = (found[1] - self._clock()) / 1000
-        self._known.put(secret, (identity, time.monotonic() + min(REMEMBERED, left)), 2 * (len(found[0]) + len(secret)))
+        seconds = min(CACHE_SECONDS, (ends - self._clock()) / 1000)
+        self._cache.put(secret, (identity, time.monotonic() + seconds), 2 * (len(content) + len(secret)))
         return identity, secret
 
     async def end(self, secret: str) -> None:
         """Log out."""
-        self._known.drop(secret)
+        self._cache.drop(secret)
         await self._store.end_session(secret)
 
 
-def _written(identity: Identity) -> str:
+def _encode(identity: Identity) -> str:
     return json.dumps(
         {
             "owner": identity.owner,
@@ -88,17 +91,17 @@ def _written(identity: Identity) -> str:
     )
 
 
-def _read(text: str) -> Identity:
-    found = json.loads(text)
+def _decode(text: str) -> Identity:
+    values = json.loads(text)
     # A session of an earlier version has groups without their issuer, which is the session's.
-    host = "" if found.get("group_issuers") else issuer_host(found["issuer"])
-    group, groups = found["group"], found["groups"]
+    host = "" if values.get("group_issuers") else issuer_host(values["issuer"])
+    group, groups = values["group"], values["groups"]
     return Identity(
-        owner=found["owner"],
+        owner=values["owner"],
         group=normal_group(group, host) if host and group else group,
-        name=found["name"],
+        name=values["name"],
         groups=frozenset(normal_group(name, host) if host else name for name in groups),
-        scopes=frozenset(found["scopes"]),
-        issuer=found["issuer"],
+        scopes=frozenset(values["scopes"]),
+        issuer=values["issuer"],
         challenged=True,
     )

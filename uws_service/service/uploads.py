@@ -1,4 +1,4 @@
-"""Uploads on their way: each byte counts while it comes, for its caller's quota and for the process."""
+"""Uploads in progress: each byte counts as it comes, for its caller's quota and for the process."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ RETRY_SECONDS = 30
 
 
 class Account:
-    """What one request has uploaded so far."""
+    """The bytes that a request has uploaded."""
 
     def __init__(self, uploads: Uploads, identity: Identity) -> None:
         self._uploads = uploads
         self._identity = identity
         self._allowed: int | None = None
-        self._is_asked = False
+        self._has_quota = False
         self.size = 0
 
     async def spend(self, size: int) -> None:
@@ -31,36 +31,39 @@ class Account:
         Raises
         ------
         Forbidden
-            With them the caller has more than its quota allows.
+            The caller's quota is exceeded.
         ServiceUnavailable
-            All uploads that are on their way are too much together.
+            All uploads in progress are too large together.
         """
-        if not self._is_asked:
-            self._is_asked = True
+        if not self._has_quota:
+            self._has_quota = True
             self._allowed = await self._uploads.allowed(self._identity)
         self.size += size
         self._uploads.count(self._identity, size, self._allowed)
 
 
 class Uploads:
-    """The depot, and what is on its way into it.
+    """The depot, and the uploads in progress.
 
     Parameters
     ----------
-    most
-        Bytes that may be on their way in this process.
+    max_bytes
+        Bytes of uploads that may be in progress in this process.
     """
 
-    def __init__(self, depot: Depot, store: Store, rules: Rules, most: int) -> None:
+    def __init__(self, depot: Depot, store: Store, rules: Rules, max_bytes: int) -> None:
         self.depot = depot
-        self.most = most
+        self.max_bytes = max_bytes
         self._store = store
         self._rules = rules
         self._open: Counter[str] = Counter()
 
     @asynccontextmanager
     async def account(self, identity: Identity) -> AsyncIterator[Account]:
-        """Count what is uploaded inside; afterwards it is stored, or removed."""
+        """Count uploads while the block runs.
+
+        At its end they are stored, or removed.
+        """
         account = Account(self, identity)
         try:
             yield account
@@ -71,15 +74,15 @@ class Uploads:
                 del self._open[owner]
 
     async def allowed(self, identity: Identity) -> int | None:
-        """Return how many bytes a caller may still store; None: any number."""
+        """Return the bytes that a caller may still store; None: any number."""
         quota = self._rules.quota(identity).stored if self._rules.has_quotas else None
         if quota is None:
             return None
-        found = await self._store.access.holding(identity.owner)
-        return max(0, quota - sum(stored for _, stored in found.values()))
+        phases = await self._store.access.holding(identity.owner)
+        return max(0, quota - sum(stored for _, stored in phases.values()))
 
     def count(self, identity: Identity, size: int, allowed: int | None) -> None:
-        """Count bytes that have come; see `Account.spend`."""
+        """Count bytes; see `Account.spend`."""
         owner = identity.owner or ""
         self._open[owner] += size
         if allowed is not None and self._open[owner] > allowed:
@@ -87,7 +90,7 @@ class Uploads:
                 f"Your quota leaves room for {allowed} bytes, and your uploads that are on their way are larger. "
                 "Delete jobs that are no longer needed."
             )
-        if self._open.total() > self.most:
+        if self._open.total() > self.max_bytes:
             raise ServiceUnavailable(
-                f"More than {self.most} bytes are being uploaded at the moment.", retry_after=RETRY_SECONDS
+                f"More than {self.max_bytes} bytes are being uploaded at the moment.", retry_after=RETRY_SECONDS
             )

@@ -28,6 +28,7 @@ from uws_service.domain.errors import (
     UsageError,
     UwsError,
 )
+from uws_service.domain.events import EventKind
 from uws_service.domain.job import Job, Phase
 from uws_service.sites.kind import AgentVerifier
 from uws_service.sites.settings import Fetch
@@ -101,7 +102,7 @@ class Agents:
         if running and attempt.claimed not in ("", agent.uid):
             # Its earlier pod may have ended by itself; whether this one may begin is seen once the site was looked at.
             raise ServiceUnavailable("Another pod of this attempt counts as running.", retry_after=1)
-        if not await self.store.claim(agent.job_id, agent.number, agent.uid):
+        if not await self.store.attempts.claim(agent.job_id, agent.number, agent.uid):
             raise Forbidden("This attempt has ended or was given up.")
         return {
             "data": await self._data(agent.job_id),
@@ -180,9 +181,9 @@ class Agents:
             job = await self.store.get(agent.job_id)
             if job is None or job.phase not in (Phase.QUEUED, Phase.EXECUTING):
                 return
-            info = {**job.info, "progress": min(1.0, max(0.0, fraction)), "message": text[:200]}
+            info = replace(job.info, progress=min(1.0, max(0.0, fraction)), message=text[:200])
             try:
-                await self.store.save(job, replace(job, info=info), kind="INFO", actor="agent")
+                await self.store.save(job, replace(job, info=info), kind=EventKind.INFO, actor="agent")
                 return
             except StaleJob:
                 continue
@@ -202,11 +203,11 @@ class Agents:
             attempt, plan = await self._plan(agent)
         except Forbidden:
             cpu, memory = float(_number(told, "cpu")), int(_number(told, "peak_memory"))
-            await self.store.late_usage(agent.job_id, agent.number, agent.uid, cpu, memory)
+            await self.store.attempts.late_usage(agent.job_id, agent.number, agent.uid, cpu, memory)
             raise
         _require_voice(attempt, agent)
         report = await self._checked(agent, plan, told)
-        if not await self.store.report(agent.job_id, agent.number, agent.uid, report):
+        if not await self.store.attempts.report(agent.job_id, agent.number, agent.uid, report):
             raise Forbidden("This attempt was given up, or another pod speaks for it now.")
 
     async def _checked(self, agent: AgentIdentity, plan: Launch, told: Mapping[str, Any]) -> Report:
@@ -246,7 +247,7 @@ class Agents:
         )
 
     async def _attempt(self, agent: AgentIdentity) -> Attempt:
-        for attempt in await self.store.attempts(agent.job_id):
+        for attempt in await self.store.attempts.of(agent.job_id):
             if attempt.number == agent.number and attempt.site in agent.sites:
                 return attempt
         raise Forbidden("There is no such attempt at this site.")

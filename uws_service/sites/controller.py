@@ -21,6 +21,7 @@ from uws_service.auth.data_tokens import DataAccess, tell_waiting
 from uws_service.domain.attempt import Attempt, AttemptState, Observation, Reason, Seen
 from uws_service.domain.decisions import Close, Kill, Submit, decide, decide_unreachable
 from uws_service.domain.errors import Forbidden, ServiceUnavailable, StorageFull, UsageError, UwsError
+from uws_service.domain.events import EventKind
 from uws_service.domain.ids import now_ms
 from uws_service.domain.job import FINAL
 from uws_service.placement.placer import Placer
@@ -184,7 +185,7 @@ class Controller:
         free = self.executor.capacity - taken - sum(1 for key in self._busy if key not in self._live)
         free = min(free, BEGIN_AT_ONCE - self._beginning)
         if free > 0:
-            for attempt in await self.store.next_waiting(site, free, now):
+            for attempt in await self.store.attempts.next_waiting(site, free, now):
                 self._dispatch((attempt.job_id, attempt.number), self._begin(attempt))
         telemetry.SITE_RUNNING.labels(site).set(taken)
 
@@ -203,7 +204,7 @@ class Controller:
         for key in [key for key in self._quiet if key[0] in touched]:
             del self._quiet[key]
         if len(self._live) <= FEW or time.monotonic() - self._full >= FULL_SECONDS:
-            rows = await self.store.live_attempts(self.executor.site)
+            rows = await self.store.attempts.live(self.executor.site)
             self._live = {(row.job_id, row.number): row for row in rows}
             self._quiet = {key: quiet for key, quiet in self._quiet.items() if key in self._live}
             self._full = time.monotonic()
@@ -212,7 +213,7 @@ class Controller:
             await self._read_one(job_id)
 
     async def _read_one(self, job_id: str) -> None:
-        for row in await self.store.attempts(job_id):
+        for row in await self.store.attempts.of(job_id):
             key = row.job_id, row.number
             here = row.site == self.executor.site and row.state is not AttemptState.CLOSED
             if here and (row.state is not AttemptState.WAITING or not row.wanted):
@@ -229,14 +230,14 @@ class Controller:
             return
         now = self.clock()
         if changed:
-            known = (await self.store.sites()).get(site)
+            known = (await self.store.site_states.all()).get(site)
             same = known is not None and known.reachable == health.reachable
             self._since = known.since if known is not None and same else now
             if not health.reachable and not same and health.since:
                 self._since = health.since
-        await self.store.put_site(SiteState(site, health.reachable, self._since, health.message[:500], now))
+        await self.store.site_states.put(SiteState(site, health.reachable, self._since, health.message[:500], now))
         self._said = (time.monotonic(), health.reachable)
-        waiting, _ = (await self.store.loads()).get(site, (0, 0))
+        waiting, _ = (await self.store.attempts.loads()).get(site, (0, 0))
         telemetry.SITE_WAITING.labels(site).set(waiting)
         telemetry.SITE_REACHABLE.labels(site).set(1 if health.reachable else 0)
 
@@ -245,7 +246,7 @@ class Controller:
         now = time.monotonic()
         if key in self._leaving or now - self._removed.get(key, -REMOVE_SECONDS) < REMOVE_SECONDS:
             return
-        rows = [attempt for attempt in await self.store.attempts(key[0]) if attempt.number == key[1]]
+        rows = [attempt for attempt in await self.store.attempts.of(key[0]) if attempt.number == key[1]]
         if rows and rows[0].state is not AttemptState.CLOSED and rows[0].site == self.executor.site:
             return
         log.info("removing what is left of an attempt", job=key[0], attempt=key[1], site=self.executor.site)
@@ -319,7 +320,7 @@ class Controller:
             if quiet is None or not self._is_quiet(key, attempt, quiet.seen, now):
                 self._dispatch(key, self._advance_blind(attempt))
         if now - self._since >= self.absence.unknown:
-            for attempt in await self.store.waiting_at(self.executor.site, MOVE_PAGE):
+            for attempt in await self.store.attempts.waiting_at(self.executor.site, MOVE_PAGE):
                 self._dispatch((attempt.job_id, attempt.number), self._move(attempt, health))
 
     async def _advance_blind(self, attempt: Attempt) -> None:
@@ -354,9 +355,14 @@ class Controller:
         if not (await self.placer.reachable()).get(site):
             return
         reason = f"moved here because {attempt.site} can't be reached"
-        info = {**job.info, "site": site, "site_reason": reason, "waiting": f"waiting for a free slot at {site}"}
-        info["versions"] = versions(application, image=self.placer.runs_containers(site))
-        await self.store.save(job, replace(job, info=info), kind="SITE", actor=ACTOR, move=(attempt, site))
+        info = replace(
+            job.info,
+            site=site,
+            site_reason=reason,
+            waiting=f"waiting for a free slot at {site}",
+            versions=versions(application, image=self.placer.runs_containers(site)),
+        )
+        await self.store.save(job, replace(job, info=info), kind=EventKind.SITE, actor=ACTOR, move=(attempt, site))
         log.info("job moved", job=job.id, attempt=attempt.number, to=site, why=health.message)
 
     # -- handing over ----------------------------------------------------------------------------------------------
@@ -366,7 +372,7 @@ class Controller:
         now = self.clock()
         self._beginning += 1
         try:
-            if not await self.store.begin_attempt(attempt, now, driver=self.driver):
+            if not await self.store.attempts.begin(attempt, now, driver=self.driver):
                 return
             submitted = replace(attempt, state=AttemptState.SUBMITTED, submitted=now)
             self._live[attempt.job_id, attempt.number] = submitted
@@ -383,7 +389,7 @@ class Controller:
             await self.data.held(attempt.job_id)
         except ServiceUnavailable as error:
             await tell_waiting(self.store, attempt.job_id, error.message)
-            await self.store.give_back(attempt, self.clock() + (error.retry_after or 1) * 1000)
+            await self.store.attempts.give_back(attempt, self.clock() + (error.retry_after or 1) * 1000)
             self._live.pop((attempt.job_id, attempt.number), None)
             return False
         except UwsError as error:
@@ -414,7 +420,7 @@ class Controller:
             if error.sent:
                 raise
             # It certainly is not there: another site may take it, if this one stays away.
-            await self.store.give_back(attempt, self.clock() + (error.retry_after or 1) * 1000)
+            await self.store.attempts.give_back(attempt, self.clock() + (error.retry_after or 1) * 1000)
             self._live.pop((attempt.job_id, attempt.number), None)
             raise
         except (ServiceUnavailable, StorageFull):

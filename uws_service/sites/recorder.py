@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
 
 import structlog
 
@@ -29,7 +28,9 @@ from uws_service.domain.decisions import (
     Wait,
 )
 from uws_service.domain.errors import ServiceUnavailable, StorageFull, UsageError
+from uws_service.domain.events import EventKind
 from uws_service.domain.job import Action, ErrorSummary, Job, Phase, Result, apply
+from uws_service.domain.jobinfo import JobInfo, LogFile, LostAttempt
 from uws_service.placement.placer import Placer
 from uws_service.sites.executor import Collected, Executor
 from uws_service.store import Store
@@ -83,8 +84,8 @@ class Outcomes:
             case Progress(fraction, text):
                 await self._save_progress(job, attempt, fraction, text)
             case Wait(why, place):
-                info = {**job.info, "waiting": why, "place": place}
-                await self.store.save(job, replace(job, info=info), kind="INFO", actor=ACTOR)
+                info = replace(job.info, waiting=why, place=place)
+                await self.store.save(job, replace(job, info=info), kind=EventKind.INFO, actor=ACTOR)
             case Suspend(why):
                 await self._change(job, Action.SUSPEND, waiting=why)
             case Requeue():
@@ -96,7 +97,7 @@ class Outcomes:
                 error = ErrorSummary(message, reason=Reason.DEADLINE)
                 after = apply(job, Action.STOP, self.clock(), error=error)
                 unwanted = replace(attempt, wanted=False, reason=Reason.DEADLINE)
-                await self.store.save(job, after, kind="PHASE", actor=ACTOR, attempts=[unwanted])
+                await self.store.save(job, after, kind=EventKind.PHASE, actor=ACTOR, attempts=[unwanted])
                 telemetry.PHASES.labels(job.application, after.phase).inc()
             case Complete() if seen is not None:
                 await self._complete(job, attempt, seen)
@@ -129,20 +130,17 @@ class Outcomes:
 
     async def _execute(self, job: Job, attempt: Attempt, started: int) -> None:
         after = job if job.phase is Phase.EXECUTING else apply(job, Action.EXECUTE, started, started=started)
-        info = {key: value for key, value in job.info.items() if key not in ("waiting", "place")}
-        info["streams"] = list(self.executor.streams)
+        info = replace(job.info.without_waiting(), streams=tuple(self.executor.streams))
         running = replace(attempt, state=AttemptState.RUNNING, started=started)
         after = replace(after, info=info, quote=quote(job, started))
-        await self.store.save(job, after, kind="PHASE", actor=ACTOR, attempts=[running])
+        await self.store.save(job, after, kind=EventKind.PHASE, actor=ACTOR, attempts=[running])
         telemetry.PHASES.labels(job.application, after.phase).inc()
 
     async def _change(self, job: Job, action: Action, *, waiting: str = "") -> None:
         """A change of phase that says nothing about the attempt's end."""
         after = apply(job, action, self.clock())
-        info = {key: value for key, value in job.info.items() if key not in ("waiting", "place")}
-        if waiting:
-            info["waiting"] = waiting
-        await self.store.save(job, replace(after, info=info), kind="PHASE", actor=ACTOR)
+        info = replace(job.info, waiting=waiting, place=None)
+        await self.store.save(job, replace(after, info=info), kind=EventKind.PHASE, actor=ACTOR)
         telemetry.PHASES.labels(job.application, after.phase).inc()
 
     async def _save_progress(self, job: Job, attempt: Attempt, fraction: float | None, text: str) -> None:
@@ -151,8 +149,8 @@ class Outcomes:
         if now - self._progress.get(key, 0) < PROGRESS_MS:
             return
         self._progress[key] = now
-        info = {**job.info, "progress": fraction, "message": text}
-        await self.store.save(job, replace(job, info=info), kind="INFO", actor=ACTOR)
+        info = replace(job.info, progress=fraction, message=text)
+        await self.store.save(job, replace(job, info=info), kind=EventKind.INFO, actor=ACTOR)
 
     async def _complete(self, job: Job, attempt: Attempt, seen: Observation) -> None:
         job, found = await self._collected(job, seen, attempt)
@@ -162,11 +160,8 @@ class Outcomes:
         after = apply(
             job, Action.COMPLETE, self.clock(), started=seen.started, ended=seen.ended, results=tuple(found.results)
         )
-        info = {
-            **_info(job, found.logs),
-            "progress": 1.0,
-            "message": seen.warning or seen.progress_text or job.info.get("message", ""),
-        }
+        message = seen.warning or seen.progress_text or job.info.message
+        info = replace(_info(job, found.logs), progress=1.0, message=message)
         await self._finish(job, replace(after, info=info), _closed(attempt, seen, None, "", self.clock()))
 
     async def fail(self, job: Job, attempt: Attempt, seen: Observation | None, reason: Reason, message: str) -> None:
@@ -190,7 +185,7 @@ class Outcomes:
 
     async def _finish(self, job: Job, after: Job, closed: Attempt) -> None:
         """The outcome and the end of the attempt in one transaction; only then is it forgotten at the site."""
-        await self.store.save(job, after, kind="PHASE", actor=ACTOR, attempts=[closed])
+        await self.store.save(job, after, kind=EventKind.PHASE, actor=ACTOR, attempts=[closed])
         telemetry.PHASES.labels(job.application, after.phase).inc()
         telemetry.ATTEMPTS.labels(closed.site, closed.reason or "Done").inc()
         log.info("job ended", job=job.id, application=job.application, phase=after.phase, attempt=closed.number)
@@ -206,7 +201,7 @@ class Outcomes:
     ) -> int | None:
         """The next attempt, at the best site of the moment; no site: its instant to look again."""
         site = attempt.site
-        why = job.info.get("site_reason", "")
+        why = job.info.site_reason
         application = self.applications.get(attempt.application)
         if application is not None:
             elsewhere = attempt.site if reason is Reason.SITE_LOST else None
@@ -231,17 +226,19 @@ class Outcomes:
             owner_slots=attempt.owner_slots,
         )
         after = job if job.phase is Phase.QUEUED else apply(job, Action.REQUEUE, self.clock())
-        lost = {"attempt": attempt.number, "site": attempt.site, "reason": reason.value, "message": message}
-        info = {
-            **job.info,
-            "attempt": following.number,
-            "waiting": f"attempt {attempt.number} was lost ({message or reason.value}); another one follows",
-            "site": site,
-            "site_reason": why,
-            "lost": [*job.info.get("lost", ()), lost],
-        }
+        lost = LostAttempt(attempt.number, attempt.site, reason.value, message)
+        info = replace(
+            job.info,
+            attempt=following.number,
+            waiting=f"attempt {attempt.number} was lost ({message or reason.value}); another one follows",
+            site=site,
+            site_reason=why,
+            lost_attempts=(*job.info.lost_attempts, lost),
+        )
         closed = _closed(attempt, seen, reason, message, self.clock())
-        await self.store.save(job, replace(after, info=info), kind="PHASE", actor=ACTOR, attempts=[closed, following])
+        await self.store.save(
+            job, replace(after, info=info), kind=EventKind.PHASE, actor=ACTOR, attempts=[closed, following]
+        )
         telemetry.ATTEMPTS.labels(closed.site, reason.value).inc()
         log.warning("attempt lost", job=job.id, attempt=attempt.number, reason=reason, error=message)
         self._leave(closed)
@@ -258,22 +255,21 @@ class Outcomes:
             after = replace(after, started=min(max(shown.started, job.created), job.ended or shown.started))
         reason = Reason(attempt.reason) if attempt.reason else Reason.ABORTED
         closed = _closed(attempt, seen, reason, job.error.message if job.error else "", self.clock())
-        await self.store.save(job, after, kind="RESULTS", actor=ACTOR, attempts=[closed])
+        await self.store.save(job, after, kind=EventKind.RESULTS, actor=ACTOR, attempts=[closed])
         telemetry.ATTEMPTS.labels(closed.site, reason.value).inc()
         self._leave(closed)
 
     async def close(self, attempt: Attempt, seen: Observation | None) -> None:
         """An attempt whose outcome nobody waits for."""
         reason = Reason.ABORTED if attempt.reason is None else Reason(attempt.reason)
-        await self.store.save_attempt(_closed(attempt, seen, reason, attempt.message, self.clock()))
+        await self.store.attempts.save(_closed(attempt, seen, reason, attempt.message, self.clock()))
         self._leave(attempt)
 
 
-def _info(job: Job, logs: tuple[Result, ...]) -> dict[str, Any]:
+def _info(job: Job, logs: tuple[Result, ...]) -> JobInfo:
     """jobInfo of a job that has ended: nothing is waited for, the logs can be read."""
-    kept = {key: value for key, value in job.info.items() if key not in ("waiting", "place")}
-    kept["logs"] = [{"id": one.id, "size": one.size, "media_type": one.media_type} for one in logs]
-    return kept
+    files = tuple(LogFile(log.id, log.size, log.media_type) for log in logs)
+    return replace(job.info.without_waiting(), logs=files)
 
 
 def _closed(attempt: Attempt, seen: Observation | None, reason: Reason | None, message: str, now: int) -> Attempt:

@@ -1,10 +1,12 @@
 """The store: the only place that knows SQL.
 
-`Store` is all that the rest of the service sees. Tables are SQLModel classes (``tables``), statements are made once
-(``queries``), two databases stand behind one face (``sqlite``, ``postgresql``), ``feed`` follows the event table.
+`Store` is what the rest of the service uses: jobs, and by name its parts (``attempts``, ``history``, ``garbage``,
+``site_states``, ``access``, ``grants``, ``owners``). Tables are SQLModel classes (``tables``). Statements stand at the
+head of each part, those of jobs in ``queries``. There are two databases (``sqlite``, ``postgresql``) behind one
+interface (``database``); ``feed`` follows the history.
 """
 
-from uws_service.store.jobs import Made, StaleJob, Store
+from uws_service.store.jobs import NewJob, StaleJob, Store
 from uws_service.store.rows import Event, Glance, SiteState, stored_bytes
 from uws_service.store.schema import head, migrate
 from uws_service.store.sites import SiteOwner, WorkFolder, lease_of
@@ -12,7 +14,7 @@ from uws_service.store.sites import SiteOwner, WorkFolder, lease_of
 __all__ = [
     "Event",
     "Glance",
-    "Made",
+    "NewJob",
     "SiteOwner",
     "SiteState",
     "StaleJob",

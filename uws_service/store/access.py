@@ -1,6 +1,6 @@
-"""What access needs of the database: secrets, sessions, shares, and what an owner has.
+"""Secrets, sessions, shares and owners in the store.
 
-Of the secrets that callers carry only hashes are kept: whoever reads the database can't act as anybody.
+Of callers' secrets only hashes are stored: whoever reads the database can't act as anybody.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 from sqlalchemy import bindparam, delete, func, insert, or_, select
 
 from uws_service.domain.share import Share
-from uws_service.store import queries
 from uws_service.store.database import Database, Query, Transaction
+from uws_service.store.meta import get_or_set
 from uws_service.store.tables import JobRow, SessionRow, ShareRow
 
 p = bindparam
@@ -43,39 +43,35 @@ _SHARES = Query(
     .where(_share.job_id == p("job"), _share.expires > p("now"))
     .order_by(_share.created, _share.id)
 )
-_END_SHARE = Query(delete(ShareRow).where(_share.job_id == p("job"), _share.id == p("one")))
+_END_SHARE = Query(delete(ShareRow).where(_share.job_id == p("job"), _share.id == p("share")))
 _TRIM_SHARES = Query(
     delete(ShareRow).where(or_(_share.expires <= p("now"), ~select(_job.id).where(_job.id == _share.job_id).exists()))
 )
 
 
 def hashed(secret: str) -> str:
-    """How a secret stands in the database; it is random and long, so a plain hash is enough."""
+    """Return the hash of a secret; as that is random and long, a plain hash is enough."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 class AccessStore:
-    """The part of the store that knows callers."""
+    """Secrets, sessions and shares."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def holding(self, owner: str | None) -> dict[str, tuple[int, int]]:
-        """An owner's jobs: phase → how many, and how many bytes; None: the anonymous ones."""
+        """Return number and bytes of an owner's jobs by phase; None: of anonymous jobs."""
         rows = await self._database.read(_HOLDING, {"owner_key": owner or ""})
         return {row[0]: (int(row[1]), int(row[2])) for row in rows}
 
     async def secret(self, name: str) -> bytes:
-        """A secret of this service that all its processes share; made at the first call."""
-
-        def operation(tx: Transaction) -> str:
-            tx.change(queries.INSERT_META, {"name": name, "value": secrets.token_hex(32)})
-            return str(tx.rows(queries.GET_META, {"name": name})[0][0])
-
-        return bytes.fromhex(await self._database.write(operation))
+        """Return a secret that all processes share, created at the first call."""
+        value = await self._database.write(lambda tx: get_or_set(tx, name, secrets.token_hex(32)))
+        return bytes.fromhex(value)
 
     async def open_session(self, kind: str, content: str, now: int, expires: int) -> str:
-        """A new session; its secret, which is told this once."""
+        """Create a session; return its secret."""
         secret = secrets.token_urlsafe(32)
         values = {"key": hashed(secret), "kind": kind, "content": content, "created": now, "expires": expires}
 
@@ -87,16 +83,16 @@ class AccessStore:
         return secret
 
     async def session(self, kind: str, secret: str, now: int) -> tuple[str, int] | None:
-        """Content and end of a session that has not ended."""
+        """Return content and end of a session, unless it has ended."""
         rows = await self._database.read(_GET_SESSION, {"id": hashed(secret), "what": kind, "now": now})
         return (rows[0][0], int(rows[0][1])) if rows else None
 
     async def end_session(self, secret: str) -> bool:
-        """Forget a session; False if it had ended."""
+        """Delete a session; False if it has ended."""
         return await self._database.write(lambda tx: tx.change(_END_SESSION, {"id": hashed(secret)})) == 1
 
     async def add_share(self, share: Share, now: int) -> None:
-        """Record a share; those that have ended, or whose job is gone, go."""
+        """Insert a share, and delete those that have ended or whose job is deleted."""
         values = {f"v_{name}": getattr(share, name) for name in _SHARE}
 
         def operation(tx: Transaction) -> None:
@@ -106,9 +102,9 @@ class AccessStore:
         await self._database.write(operation)
 
     async def shares(self, job_id: str, now: int) -> list[Share]:
-        """The shares of a job that have not ended."""
+        """Return the present shares of a job."""
         return [Share(*row) for row in await self._database.read(_SHARES, {"job": job_id, "now": now})]
 
     async def end_share(self, job_id: str, share_id: str) -> bool:
-        """Take a share back; False if there was none."""
-        return await self._database.write(lambda tx: tx.change(_END_SHARE, {"job": job_id, "one": share_id})) == 1
+        """End a share; False if there is none."""
+        return await self._database.write(lambda tx: tx.change(_END_SHARE, {"job": job_id, "share": share_id})) == 1

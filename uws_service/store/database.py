@@ -1,4 +1,4 @@
-"""Two databases behind one small face: statements made once, short transactions, plain reads.
+"""A small interface to two databases: statements, transactions, reads.
 
 Statements are SQLAlchemy Core, compiled once for the driver and then sent as text: an ORM session on the way of each
 GET would cost more than the rest of the request.
@@ -22,39 +22,39 @@ _POSTGRESQL: Dialect = postgresql.psycopg.dialect(paramstyle="pyformat")  # type
 
 
 class Query:
-    """One statement as text for both drivers; parameters by name.
+    """A statement as text for both drivers, with named parameters.
 
-    ``other`` is the statement for PostgreSQL where the two databases' own constructs differ.
+    ``for_postgresql`` is the statement there if the databases' own constructs differ.
     """
 
     __slots__ = ("defaults", "postgresql", "sqlite")
 
-    def __init__(self, statement: ClauseElement, other: ClauseElement | None = None) -> None:
+    def __init__(self, statement: ClauseElement, for_postgresql: ClauseElement | None = None) -> None:
         lite = statement.compile(dialect=_SQLITE)
-        post = (statement if other is None else other).compile(dialect=_POSTGRESQL)
+        post = (statement if for_postgresql is None else for_postgresql).compile(dialect=_POSTGRESQL)
         self.sqlite = str(lite)
         self.postgresql = str(post)
         self.defaults = {name: value for name, value in lite.params.items() if value is not None}
 
 
 class Transaction(Protocol):
-    """What a write operation works with; all of it is committed or none."""
+    """The transaction of a write operation."""
 
     def rows(self, query: Query, params: Params) -> Sequence[Row]:
-        """The rows that a statement gives."""
+        """Run a statement and return its rows."""
 
     def change(self, query: Query, params: Params) -> int:
-        """Carry a statement out; how many rows it changed."""
+        """Run a statement and return the number of changed rows."""
 
 
 class Database(Protocol):
     """A database of either kind."""
 
     async def read(self, query: Query, params: Params) -> Sequence[Row]:
-        """Rows, outside any transaction of the caller's."""
+        """Return rows, outside any transaction."""
 
     async def write(self, operation: Callable[[Transaction], T]) -> T:
-        """Carry out the operation in a transaction; return its value once that is durable."""
+        """Run an operation in a transaction; return its value once that is durable."""
 
     async def close(self) -> None:
         """End all connections."""

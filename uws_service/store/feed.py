@@ -1,8 +1,8 @@
-"""The one change feed: a single reader per process follows the event table and wakes those who wait for a job.
+"""The change feed: wakes those who wait for a job.
 
-A waiter is one future in a dictionary; it costs no thread and no query. SQLite: the reader is rung after each of
-this process's own commits, and looks at ``PRAGMA data_version`` for those of others. PostgreSQL: notifications, sent
-in the transaction, and a slow poll for what they may have missed.
+A single reader in each process follows the event table. A waiter is a future in a dictionary; it costs no thread and no
+query. SQLite: the reader is rung after each of this process's own commits, and looks at ``PRAGMA data_version`` for
+those of others. PostgreSQL: notifications, sent in the transaction, and a slow poll for what they may have missed.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from collections.abc import Iterable
 from uws_service.domain.errors import UwsError
 from uws_service.store import queries
 from uws_service.store.database import Database
+from uws_service.store.history import CHANNEL, EVENTS_BETWEEN, EVENTS_SINCE, LAST_EVENT
 from uws_service.store.postgresql import PostgreSQL
 from uws_service.store.sqlite import SQLite
 
-CHANNEL = "uws_event"
-PAGE = 1000
-POLL_SQLITE = 0.05
-POLL_POSTGRESQL = 1.0
+PAGE_SIZE = 1000
+POLL_SQLITE_SECONDS = 0.05
+POLL_POSTGRESQL_SECONDS = 1.0
 GAP_SECONDS = 30.0
-"""How long a missing number is looked for: a transaction may commit after one that began later."""
+"""How long to look for a missing number: a transaction may commit after a later one."""
 
 
 class Feed:
     """Follows the events of one store."""
 
     def __init__(self) -> None:
-        self._waiters: dict[str, dict[asyncio.Future[None], int]] = {}  # with the version that each knows
+        self._waiters: dict[str, dict[asyncio.Future[None], int]] = {}  # with the version that each has read
         self._anybody: set[asyncio.Future[None]] = set()
         self._followers: list[set[str]] = []
         self._bell = asyncio.Event()
@@ -40,23 +40,23 @@ class Feed:
         self._database: Database | None = None
 
     def bind(self, database: Database) -> None:
-        """The database to read from."""
+        """Set the database to read from."""
         self._database = database
 
     def ring(self) -> None:
-        """This process has committed something."""
+        """Look for new events now: this process has committed."""
         self._bell.set()
 
     async def start(self) -> None:
-        """Begin to follow, from the newest event on."""
+        """Start to follow, from the newest event on."""
         assert self._database is not None
-        self._last = int((await self._database.read(queries.LAST_EVENT, {}))[0][0])
+        self._last = int((await self._database.read(LAST_EVENT, {}))[0][0])
         self._tasks.append(asyncio.create_task(self._follow()))
         if isinstance(self._database, PostgreSQL):
             self._tasks.append(asyncio.create_task(self._listen(self._database)))
 
     async def stop(self) -> None:
-        """End; everybody who waits is woken."""
+        """Stop, and wake every waiter."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -70,17 +70,17 @@ class Feed:
         _wake(self._anybody)
 
     def follow(self) -> set[str]:
-        """A set that the ids of changed jobs are added to from now on; whoever asked for it empties it."""
+        """Return a set to which ids of changed jobs are added; the caller empties it."""
         follower: set[str] = set()
         self._followers.append(follower)
         return follower
 
     def unfollow(self, follower: set[str]) -> None:
-        """Add to this set no longer."""
-        self._followers = [one for one in self._followers if one is not follower]
+        """Stop adding to a set."""
+        self._followers = [item for item in self._followers if item is not follower]
 
     async def wait_change(self, job_id: str, version: int, timeout: float) -> None:
-        """Return at the next event of this job above ``version``, or when the time is over.
+        """Wait for the next event of a job above ``version``.
 
         The row is read once after the waiter stands in the dictionary, so that no change can slip by in between.
         """
@@ -89,8 +89,8 @@ class Feed:
         waiters[future] = version
         try:
             assert self._database is not None
-            seen = await self._database.read(queries.GLANCE, {"id": job_id})
-            if not seen or seen[0][0] > version:
+            rows = await self._database.read(queries.GLANCE, {"id": job_id})
+            if not rows or rows[0][0] > version:
                 return
             await _until(future, timeout)
         finally:
@@ -99,7 +99,7 @@ class Feed:
                 del self._waiters[job_id]
 
     async def wait_any(self, timeout: float) -> None:
-        """Return at the next event of any job, or when the time is over."""
+        """Wait for the next event of any job."""
         future = asyncio.get_running_loop().create_future()
         self._anybody.add(future)
         try:
@@ -109,8 +109,8 @@ class Feed:
 
     async def _follow(self) -> None:
         sqlite = self._database if isinstance(self._database, SQLite) else None
-        pause = POLL_SQLITE if sqlite is not None else POLL_POSTGRESQL
-        known = -1
+        pause = POLL_SQLITE_SECONDS if sqlite is not None else POLL_POSTGRESQL_SECONDS
+        last_version = -1
         while True:
             self._bell.clear()
             with contextlib.suppress(UwsError):  # the database is away: try again after the pause
@@ -123,35 +123,35 @@ class Feed:
                     break
                 with contextlib.suppress(UwsError):
                     version = sqlite.data_version()
-                    if version != known:
-                        known = version
+                    if version != last_version:
+                        last_version = version
                         break
 
     async def _read(self) -> None:
         assert self._database is not None
         if self._gaps:
             first, final = min(self._gaps), max(self._gaps)
-            found = await self._database.read(queries.EVENTS_BETWEEN, {"first": first, "final": final})
-            for seq, job_id, version in found:
+            rows = await self._database.read(EVENTS_BETWEEN, {"first": first, "final": final})
+            for seq, job_id, version in rows:
                 if self._gaps.pop(seq, None) is not None:
                     self._wake(job_id, version)
             oldest = time.monotonic() - GAP_SECONDS
             self._gaps = {seq: since for seq, since in self._gaps.items() if since > oldest}
         while True:
-            rows = await self._database.read(queries.EVENTS_SINCE, {"since": self._last, "page": PAGE})
+            rows = await self._database.read(EVENTS_SINCE, {"since": self._last, "page": PAGE_SIZE})
             for seq, job_id, version in rows:
                 if seq > self._last + 1:
                     now = time.monotonic()
-                    self._gaps.update(dict.fromkeys(range(max(self._last + 1, seq - PAGE), seq), now))
+                    self._gaps.update(dict.fromkeys(range(max(self._last + 1, seq - PAGE_SIZE), seq), now))
                 self._last = seq
                 self._wake(job_id, version)
-            if len(rows) < PAGE:
+            if len(rows) < PAGE_SIZE:
                 return
 
     def _wake(self, job_id: str, version: int) -> None:
         for follower in self._followers:
             follower.add(job_id)
-        _wake([future for future, known in self._waiters.get(job_id, {}).items() if known < version])
+        _wake([future for future, old in self._waiters.get(job_id, {}).items() if old < version])
         _wake(self._anybody)
 
     async def _listen(self, database: PostgreSQL) -> None:
@@ -171,7 +171,7 @@ def _wake(waiters: Iterable[asyncio.Future[None]]) -> None:
 
 
 async def _until(future: asyncio.Future[None], timeout: float) -> None:
-    """Until the future is done, or for so long."""
+    """Wait until the future is done, or the time is over."""
     handle = asyncio.get_running_loop().call_later(timeout, _finish, future)
     try:
         await future

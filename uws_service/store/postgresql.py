@@ -1,4 +1,6 @@
-"""PostgreSQL through psycopg 3: reads on asynchronous connections, writes as short transactions on threads.
+"""PostgreSQL through psycopg 3.
+
+Reads use asynchronous connections, writes are short transactions on threads.
 
 Connections that break are replaced; a database that is away answers ServiceUnavailable until it is back.
 """
@@ -20,9 +22,9 @@ from uws_service.store.database import Params, Query, Row, Transaction
 T = TypeVar("T")
 READERS = 6
 WRITERS = 8
-WAIT = 5.0
-"""Seconds to wait for a free connection."""
-RETRIES = 5
+CONNECTION_WAIT_SECONDS = 5.0
+"""How long to wait for a free connection."""
+MAX_TRIES = 5
 _Reader = psycopg.AsyncConnection[tuple[Any, ...]]
 
 
@@ -57,8 +59,8 @@ class PostgreSQL:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        # Connections that rest, the last used one first; None: one may be opened. The library's pool costs as much
-        # as a third of a read by primary key.
+        # Idle connections, the last used one first; None: a connection that can be opened. The library's pool costs as
+        # much as a third of a read by primary key.
         self._readers: asyncio.LifoQueue[_Reader | None] = asyncio.LifoQueue()
         for _ in range(READERS):
             self._readers.put_nowait(None)
@@ -66,7 +68,7 @@ class PostgreSQL:
         self._threads = ThreadPoolExecutor(WRITERS, thread_name_prefix="uws-store-writer")
 
     async def open(self) -> None:
-        """Open the pools; raises ServiceUnavailable when the database does not answer."""
+        """Open the pools, or raise `ServiceUnavailable`."""
         options = {"autocommit": True, "prepare_threshold": 2, "connect_timeout": 5}
         with _translated():
             self._writers = ConnectionPool(
@@ -75,13 +77,13 @@ class PostgreSQL:
                 max_size=WRITERS,
                 open=False,
                 kwargs={**options, "autocommit": False},
-                timeout=WAIT,
+                timeout=CONNECTION_WAIT_SECONDS,
                 reconnect_timeout=30,
             )
             await asyncio.to_thread(self._writers.open, True, 15)
 
     async def read(self, query: Query, params: Params) -> Sequence[Row]:
-        """Rows; tried once more when the connection turns out to be dead."""
+        """Return rows; retry once if the connection is dead."""
         values = {**query.defaults, **params} if query.defaults else params
         with _translated():
             connection = await self._readers.get()
@@ -103,18 +105,18 @@ class PostgreSQL:
         return await psycopg.AsyncConnection.connect(self.url, autocommit=True, prepare_threshold=2, connect_timeout=5)
 
     async def write(self, operation: Callable[[Transaction], T]) -> T:
-        """The operation in a transaction of its own, again if it met another one."""
+        """Run the operation in a transaction; retry if it met another."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._write, operation)
 
     def _write(self, operation: Callable[[Transaction], T]) -> T:
         assert self._writers is not None
         with _translated():
-            for attempt in range(RETRIES):
+            for attempt in range(MAX_TRIES):
                 try:
                     with self._writers.connection() as connection:
                         return operation(_Tx(connection))
                 except (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected):
-                    if attempt == RETRIES - 1:
+                    if attempt == MAX_TRIES - 1:
                         raise
                 except psycopg.OperationalError as error:
                     # Broken before the first answer: nothing was committed, so it may be done again.
@@ -126,7 +128,7 @@ class PostgreSQL:
 
     @contextlib.asynccontextmanager
     async def listening(self, channel: str) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
-        """A connection that hears the notifications of a channel."""
+        """Open a connection that receives a channel's notifications."""
         with _translated():
             connection = await psycopg.AsyncConnection.connect(self.url, autocommit=True, connect_timeout=5)
             async with connection:

@@ -1,4 +1,7 @@
-"""Room that is kept on the data folder's disk, so that jobs can be aborted and deleted when it is full."""
+"""Reserved room on the data folder's disk.
+
+With it jobs can be aborted and deleted when the disk is full.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,14 @@ RESERVE_BYTES = 16 * 1024 * 1024
 
 
 class Reserve:
-    """Room for the few changes by which a full disk gets free again."""
+    """A file that can be deleted to make room."""
 
     def __init__(self, folder: Path, size: int = RESERVE_BYTES) -> None:
         self.path = folder / "reserve"
         self.size = size
 
     def hold(self) -> bool:
-        """Take the room, if the disk has as much again; whether it is held."""
+        """Create the file, if as much again stays free; return whether it exists."""
         with contextlib.suppress(OSError):
             if self.path.exists() and self.path.stat().st_size == self.size:
                 return True
@@ -35,7 +38,7 @@ class Reserve:
         return False
 
     def release(self) -> bool:
-        """Give the room up; whether there was any."""
+        """Delete the file; return whether it existed."""
         with contextlib.suppress(OSError):
             self.path.unlink()
             return True

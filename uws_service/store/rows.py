@@ -1,4 +1,7 @@
-"""Rows to values and back: by hand, so that a job costs microseconds and the tables stay inside this package."""
+"""Rows to values and back.
+
+It is done by hand, so that a job costs microseconds.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any, NamedTuple
 
 from uws_service.domain.attempt import Attempt, AttemptState, Output, Reason, Report, Usage
 from uws_service.domain.job import ErrorSummary, Job, JobRef, Parameter, Phase, Result
+from uws_service.domain.jobinfo import JobInfo
 from uws_service.store.database import Row
 
 _PHASES = {phase.value: phase for phase in Phase}
@@ -15,7 +19,7 @@ _STATES = {state.value: state for state in AttemptState}
 
 
 class Glance(NamedTuple):
-    """The least that a request needs to know of a job."""
+    """The columns that most requests need of a job."""
 
     version: int
     application: str
@@ -43,7 +47,7 @@ JOB_COLUMNS = (
 
 
 def job_values(job: Job) -> dict[str, Any]:
-    """A job as parameters of a statement."""
+    """Return a job as parameters of a statement."""
     error = job.error
     return {
         "id": job.id,
@@ -60,22 +64,28 @@ def job_values(job: Job) -> dict[str, Any]:
         "quote": job.quote,
         "destruction": job.destruction,
         "duration": job.duration,
-        "parameters": _dumps([[p.name, p.value, p.upload, p.media_type, p.size] for p in job.parameters]),
-        "results": _dumps([[r.id, r.key, r.media_type, r.size, r.sha256] for r in job.results]),
-        "error": None if error is None else _dumps([error.message, error.transient, str(error.reason), error.detail]),
-        "info": _dumps(dict(job.info)),
+        "parameters": json_text([[p.name, p.value, p.upload, p.media_type, p.size] for p in job.parameters]),
+        "results": json_text([[r.id, r.key, r.media_type, r.size, r.sha256] for r in job.results]),
+        "error": None
+        if error is None
+        else json_text([error.message, error.transient, str(error.reason), error.detail]),
+        "info": json_text(job.info.to_json()),
         "listed": job.listed,
         "stored": stored_bytes(job),
     }
 
 
-def _dumps(value: object) -> str:
-    """JSON in ASCII: PostgreSQL's text can't hold a NUL, and its escape can stand in any text."""
+def _error_text(error: ErrorSummary) -> str:
+    return json_text([error.message, error.transient, str(error.reason), error.detail])
+
+
+def json_text(value: object) -> str:
+    """Return JSON in ASCII, as PostgreSQL's text can't hold a NUL."""
     return json.dumps(value, separators=(",", ":"))
 
 
 def job_of(row: Row) -> Job:
-    """A job from the columns `JOB_COLUMNS`."""
+    """Return the job of `JOB_COLUMNS`."""
     (job_id, application, owner, phase, version, run_id, created, queued, started, ended, quote, destruction, duration,
      parameters, results, error, info, listed) = row  # fmt: skip
     summary = None
@@ -95,22 +105,22 @@ def job_of(row: Row) -> Job:
         queued=queued,
         started=started,
         ended=ended,
-        parameters=tuple(Parameter(*one) for one in json.loads(parameters)),
-        results=tuple(Result(*one) for one in json.loads(results)),
+        parameters=tuple(Parameter(*fields) for fields in json.loads(parameters)),
+        results=tuple(Result(*fields) for fields in json.loads(results)),
         error=summary,
-        info=json.loads(info),
+        info=JobInfo.from_json(json.loads(info)),
         listed=bool(listed),
         version=version,
     )
 
 
 def ref_of(row: Row) -> JobRef:
-    """A list entry from (id, phase, run_id, owner, created)."""
+    """Return the list entry of (id, phase, run_id, owner, created)."""
     return JobRef(row[0], _PHASES[row[1]], row[2], row[3], row[4])
 
 
 def glance_of(row: Row) -> Glance:
-    """From (version, application, owner, phase)."""
+    """Return the glance of (version, application, owner, phase)."""
     return Glance(row[0], row[1], row[2], _PHASES[row[3]])
 
 
@@ -122,7 +132,7 @@ ATTEMPT_COLUMNS = (
 
 
 def attempt_values(attempt: Attempt) -> dict[str, Any]:
-    """An attempt as parameters of a statement."""
+    """Return an attempt as parameters of a statement."""
     usage = attempt.usage
     values = {name: getattr(attempt, name) for name in ATTEMPT_COLUMNS[:18]}
     return {
@@ -147,19 +157,19 @@ def stored_bytes(job: Job) -> int:
 
 
 def report_text(report: Report) -> str:
-    """An agent's last word as JSON."""
-    outputs = [[one.id, one.source, one.media_type, one.size, one.sha256] for one in report.outputs]
-    return _dumps([outputs, report.settled, report.reason, report.message, report.bytes_in])
+    """Return an agent's report as JSON."""
+    outputs = [[file.id, file.source, file.media_type, file.size, file.sha256] for file in report.outputs]
+    return json_text([outputs, report.settled, report.reason, report.message, report.bytes_in])
 
 
 def _report_of(text: str) -> Report:
     outputs, settled, reason, message, bytes_in = json.loads(text)
-    found = tuple(Output(*one) for one in outputs)
-    return Report(found, tuple(settled), Reason(reason) if reason else None, message, bytes_in)
+    files = tuple(Output(*fields) for fields in outputs)
+    return Report(files, tuple(settled), Reason(reason) if reason else None, message, bytes_in)
 
 
 def attempt_of(row: Row) -> Attempt:
-    """An attempt from the columns `ATTEMPT_COLUMNS`."""
+    """Return the attempt of `ATTEMPT_COLUMNS`."""
     values = dict(zip(ATTEMPT_COLUMNS[:18], row[:18], strict=True))
     values["wanted"] = bool(values["wanted"])
     values["state"] = _STATES[values["state"]]
@@ -168,7 +178,7 @@ def attempt_of(row: Row) -> Attempt:
 
 
 class SiteState(NamedTuple):
-    """How a site was at the last look; instants in milliseconds."""
+    """The last known state of a site; instants in milliseconds."""
 
     name: str
     reachable: bool
@@ -178,6 +188,6 @@ class SiteState(NamedTuple):
 
 
 def event_of(row: Row) -> Event:
-    """From (seq, at, kind, phase, version, actor, origin, detail)."""
+    """Return the event of (seq, at, kind, phase, version, actor, origin, detail)."""
     seq, at, kind, phase, version, actor, origin, detail = row
     return Event(seq, at, kind, phase, version, actor, origin, json.loads(detail) if detail else {})

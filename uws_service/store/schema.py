@@ -1,10 +1,9 @@
-"""The schema's versions: Alembic migrations, and the check that the database has the one that the code wants."""
+"""Versions of the schema: Alembic migrations."""
 
 from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy
 from alembic import command
@@ -21,7 +20,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def is_postgresql(url: str) -> bool:
-    """Whether a URL names a PostgreSQL database."""
+    """Return whether a URL names a PostgreSQL database."""
     return url.startswith(("postgresql://", "postgres://"))
 
 
@@ -42,12 +41,15 @@ def _config() -> Config:
 
 
 def head() -> str:
-    """The version that this code wants."""
+    """Return the version that this code needs."""
     return str(ScriptDirectory.from_config(_config()).get_current_head())
 
 
 def migrate(url: str) -> tuple[str | None, str]:
-    """Bring the schema up to date; the versions before and after. One that is newer than this code is left alone."""
+    """Migrate the schema; return the versions before and after.
+
+    A schema that is newer than this code stays as it is.
+    """
     engine = _engine(url)
     before = None
     try:
@@ -86,9 +88,12 @@ def _revision(url: str) -> str | None:
 
 
 async def prepare(url: str, *, upgrade: bool) -> None:
-    """Upgrade if asked; else raise ConfigurationError when the schema is not the one that is wanted."""
-    found: Any = await asyncio.to_thread(migrate, url) if upgrade else (None, await asyncio.to_thread(_revision, url))
-    if found[1] != head():
+    """Check that the schema is current, after an upgrade if desired.
+
+    Raises `ConfigurationError` if it is not.
+    """
+    revision = (await asyncio.to_thread(migrate, url))[1] if upgrade else await asyncio.to_thread(_revision, url)
+    if revision != head():
         raise ConfigurationError(
-            f"The database's schema is {found[1] or 'empty'}, this version wants {head()}; run `uws-service migrate`."
+            f"The database's schema is {revision or 'empty'}, this version wants {head()}; run `uws-service migrate`."
         )

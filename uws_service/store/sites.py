@@ -1,4 +1,4 @@
-"""Who drives each site: leases, and the work folders that local sites belong to.
+"""Leases of sites, and the work folders of local sites.
 
 All instants are those of the database, so the clocks of the machines do not matter.
 """
@@ -33,7 +33,7 @@ def _insert(kind: Any) -> Any:
 
 _INSERT = Query(_insert(sqlite), _insert(postgresql))
 _GET = Query(select(_lease.holder, _lease.until, _lease.fencing).where(_lease.name == p("key")))
-_HELD = Query(
+_FENCING = Query(
     select(_lease.fencing)
     .where(_lease.name == p("key"), _lease.holder == p("held_by"))
     .with_for_update(read=True)  # nobody takes the lease before this transaction ends
@@ -55,13 +55,13 @@ _OPEN = Query(
 
 
 def lease_of(site: str) -> str:
-    """The name of a site's lease."""
+    """Return the name of a site's lease."""
     return f"site:{site}"
 
 
 @dataclass(frozen=True, slots=True)
 class WorkFolder:
-    """The work folder that drives a local site: its own random id, its machine and its path."""
+    """The work folder of a local site: a random id, machine and path."""
 
     id: str
     host: str = ""
@@ -80,10 +80,10 @@ class WorkFolder:
 
 @dataclass(frozen=True, slots=True)
 class SiteOwner:
-    """Who drives a site, as the database has it."""
+    """The process or folder that drives a site."""
 
     holder: str
-    """Empty: nobody ever did, or an operator released it."""
+    """Empty: there was none, or an operator released the site."""
     remaining: int
     """Milliseconds for which it is held; not positive: since when it no longer is."""
     attempts: int
@@ -91,17 +91,20 @@ class SiteOwner:
 
     @property
     def folder(self) -> WorkFolder:
-        """The holder of a local site."""
+        """Return the folder that drives a local site."""
         return WorkFolder.parse(self.holder)
 
 
 class _Occupied(Exception):
-    """Jobs may still run where the former owner is."""
+    """Jobs may still run at the former owner's."""
 
 
 def is_held(tx: Transaction, site: str, holder: str) -> bool:
-    """Whether the site's lease is this holder's, up to the end of the transaction."""
-    return bool(tx.rows(_HELD, {"key": lease_of(site), "held_by": holder}))
+    """Return whether a holder has the site's lease.
+
+    It keeps it up to the end of the transaction.
+    """
+    return bool(tx.rows(_FENCING, {"key": lease_of(site), "held_by": holder}))
 
 
 class SiteStore:
@@ -111,7 +114,10 @@ class SiteStore:
         self._database = database
 
     async def acquire_lease(self, name: str, holder: str, ttl_ms: int) -> int | None:
-        """Take or keep a lease; its fencing number, or None while somebody else holds it."""
+        """Take or renew a lease; return its fencing number.
+
+        None: another holder has it.
+        """
 
         def operation(tx: Transaction) -> int | None:
             tx.change(_INSERT, {"name": name})
@@ -128,7 +134,9 @@ class SiteStore:
         await self._database.write(lambda tx: tx.change(_RELEASE, {"key": name, "before": holder}))
 
     async def own(self, site: str, folder: WorkFolder, ttl_ms: int, lost_ms: int) -> SiteOwner | None:
-        """Take or keep a local site for a work folder; None, or else the owner that has it.
+        """Take or keep a local site for a work folder.
+
+        Returns None, or else the owner that has it.
 
         The jobs of a local site run in one folder of one machine. That folder takes its site back at any time.
         Another one gets it only when the owner's lease has run out, and no job can run at the owner any more: no
@@ -159,7 +167,7 @@ class SiteStore:
             return await self.owner(site)
 
     async def owner(self, site: str) -> SiteOwner:
-        """Who drives a site."""
+        """Return the owner of a site."""
         return await self._database.write(lambda tx: self._owner(tx, site))
 
     @staticmethod
@@ -169,7 +177,10 @@ class SiteStore:
         return SiteOwner(holder, until - _now(tx), int(tx.rows(_OPEN, {"site": site})[0][0]))
 
     async def release(self, site: str) -> SiteOwner:
-        """Let any process take a site whose driver is gone; what was before. One that is driven now stays so."""
+        """Release a site whose owner has stopped; return that owner.
+
+        A site that is driven now keeps its owner.
+        """
 
         def operation(tx: Transaction) -> SiteOwner:
             before = self._owner(tx, site)

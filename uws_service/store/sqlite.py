@@ -1,4 +1,4 @@
-"""SQLite: reads on the event loop's own connection, all writes through one thread that commits in groups.
+"""SQLite: reads on the event loop, writes on a thread that commits in groups.
 
 A read by primary key takes microseconds, less than handing it to a thread would. A commit waits for the disk
 (``synchronous=FULL``), so the writer takes all operations that wait, each in a savepoint, and commits them at once.
@@ -18,8 +18,8 @@ from uws_service.domain.errors import ServiceUnavailable, StorageFull, UwsError
 from uws_service.store.database import Params, Query, Row, Transaction
 
 T = TypeVar("T")
-GROUP = 256
-"""At most so many operations in one commit."""
+MAX_OPERATIONS = 256
+"""Operations in one commit."""
 _Item = tuple[Callable[[Transaction], Any], "asyncio.Future[Any]", asyncio.AbstractEventLoop]
 
 
@@ -81,21 +81,21 @@ class SQLite:
             return connection
 
     def fetch(self, query: Query, params: Params) -> Sequence[Row]:
-        """Rows, at once."""
+        """Return rows."""
         with _translated():
             return self._reader.execute(query.sqlite, {**query.defaults, **params}).fetchall()
 
     async def read(self, query: Query, params: Params) -> Sequence[Row]:
-        """Rows; on the event loop's thread."""
+        """Return rows, read on the event loop's thread."""
         return self.fetch(query, params)
 
     def data_version(self) -> int:
-        """A number that changes when another connection has committed."""
+        """Return a number that other connections' commits change."""
         with _translated():
             return int(self._reader.execute("PRAGMA data_version").fetchone()[0])
 
     async def write(self, operation: Callable[[Transaction], T]) -> T:
-        """Run the operation on the writer's thread; return once it is on disk."""
+        """Run the operation on the writer's thread, until it is on disk."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         self._queue.put((operation, future, loop))
@@ -118,7 +118,7 @@ class SQLite:
                     ending = True
                     break
                 batch.append(item)
-                if len(batch) >= GROUP or self._queue.empty():
+                if len(batch) >= MAX_OPERATIONS or self._queue.empty():
                     break
                 item = self._queue.get()
             if not batch:
@@ -142,15 +142,15 @@ class SQLite:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 for operation, _, _ in batch:
-                    connection.execute("SAVEPOINT one")
+                    connection.execute("SAVEPOINT operation")
                     try:
                         outcomes.append((operation(transaction), None))
-                        connection.execute("RELEASE one")
+                        connection.execute("RELEASE operation")
                     except sqlite3.OperationalError:
                         raise
                     except Exception as error:
-                        connection.execute("ROLLBACK TO one")
-                        connection.execute("RELEASE one")
+                        connection.execute("ROLLBACK TO operation")
+                        connection.execute("RELEASE operation")
                         outcomes.append((None, error))
                 connection.execute("COMMIT")
             except BaseException:

@@ -97,7 +97,7 @@ class JobRow(SQLModel, table=True):
 
 
 class AttemptRow(SQLModel, table=True):
-    """One try of a job at a site; kept after the job for the accounts."""
+    """An attempt of a job at a site; the accounts need it after the job."""
 
     __tablename__ = "attempt"
     __table_args__ = (
@@ -158,7 +158,7 @@ class AttemptRow(SQLModel, table=True):
 
 
 class EventRow(SQLModel, table=True):
-    """One line of a job's history; the growing number makes the table the feed of changes."""
+    """An event of a job; the growing number makes the table a feed."""
 
     __tablename__ = "event"
     __table_args__ = (Index("event_job", "job_id", "seq"), Index("event_at", "at"), {"sqlite_autoincrement": True})
@@ -178,7 +178,7 @@ class EventRow(SQLModel, table=True):
 
 
 class GarbageRow(SQLModel, table=True):
-    """A deleted or archived job whose files are still to be removed."""
+    """A job whose files are to be removed."""
 
     __tablename__ = "garbage"
 
@@ -187,7 +187,7 @@ class GarbageRow(SQLModel, table=True):
 
 
 class LeaseRow(SQLModel, table=True):
-    """Who may act for a site, until when; the fencing number grows with each new holder."""
+    """A lease; the fencing number grows with each new holder."""
 
     __tablename__ = "lease"
 
@@ -198,7 +198,7 @@ class LeaseRow(SQLModel, table=True):
 
 
 class SiteRow(SQLModel, table=True):
-    """How a site was at the last look of whoever drives it."""
+    """The last known state of a site."""
 
     __tablename__ = "site"
 
@@ -211,7 +211,7 @@ class SiteRow(SQLModel, table=True):
 
 
 class MetaRow(SQLModel, table=True):
-    """What is known of the database itself, by name."""
+    """A value of the database itself, by name."""
 
     __tablename__ = "meta"
 
@@ -220,7 +220,7 @@ class MetaRow(SQLModel, table=True):
 
 
 class SessionRow(SQLModel, table=True):
-    """A browser that is logged in (kind ``session``) or is about to (``login``); under the hash of its secret."""
+    """A session (kind ``session``) or a login in progress (``login``), by the hash of its secret."""
 
     __tablename__ = "session"
     __table_args__ = (Index("session_expires", "expires"),)
@@ -233,7 +233,7 @@ class SessionRow(SQLModel, table=True):
 
 
 class ShareRow(SQLModel, table=True):
-    """A job that others may read: whoever has the secret of this hash, or the members of a group."""
+    """A share of a job, for a link's secret or for a group."""
 
     __tablename__ = "share"
     __table_args__ = (Index("share_job", "job_id"), Index("share_expires", "expires"))
@@ -248,7 +248,7 @@ class ShareRow(SQLModel, table=True):
 
 
 class GrantRow(SQLModel, table=True):
-    """A token with which a job fetches data, encrypted; there from its start to its end."""
+    """An encrypted token with which a job fetches data."""
 
     __tablename__ = "data_grant"
     __table_args__ = (Index("data_grant_renew", "renew"),)

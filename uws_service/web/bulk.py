@@ -20,7 +20,7 @@ from uws_service.domain.ids import new_id
 from uws_service.domain.job import Parameter
 from uws_service.offload import offload
 from uws_service.service.backend import Backend
-from uws_service.service.jobs import fingerprint
+from uws_service.service.requests import fingerprint
 from uws_service.web.call import call_of
 from uws_service.web.intake import idempotency_key, job_request, posted
 from uws_service.web.replies import see_other
@@ -62,12 +62,10 @@ class Bulk:
                 rows = await asyncio.to_thread(read_rows, application, text, common.parameters, maximum)
                 run_id = await self.service.create_many(
                     application,
-                    call.identity,
+                    call.caller,
                     common,
                     rows,
-                    origin=call.origin,
                     idempotency=(key, await offload(form.weight, fingerprint, common, form.digests)) if key else None,
-                    token=call.token,
                 )
         finally:
             await self.backend.depot.delete_prefix(f"jobs/{place}/")

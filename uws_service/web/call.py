@@ -14,6 +14,7 @@ from starlette.types import Scope
 from uws_service.auth import Identity
 from uws_service.auth.credentials import token_of
 from uws_service.auth.policy import Policy
+from uws_service.service.caller import Caller
 from uws_service.web.pages import Account
 
 if TYPE_CHECKING:
@@ -54,6 +55,11 @@ class Call:
         None for browsers' sessions and anonymous callers.
         """
         return token_of(self.authorization) if self.by == "token" and self.authorization is not None else None
+
+    @property
+    def caller(self) -> Caller:
+        """Return the caller as the service sees it."""
+        return Caller(self.identity, self.origin, self.token)
 
 
 class Gate(Protocol):

@@ -73,7 +73,7 @@ class Gate:
         if policy is Policy.READ:
             _take_share(scope, call)
         elif policy is Policy.WRITE:
-            await self.service.glance(path["application"], path["job_id"], call.identity, write=True)
+            await self.service.glance(path["application"], path["job_id"], call.caller, write=True)
         elif policy is Policy.USE:
             self.rules.require_use(self.service.application(path["application"]), call.identity)
         elif policy is Policy.LIST:
@@ -89,7 +89,7 @@ class Gate:
         """Ask the Permissions API about an admitted request."""
         path = scope["path_params"]
         if policy is Policy.READ:
-            await self.service.glance(path["application"], path["job_id"], call.identity)
+            await self.service.glance(path["application"], path["job_id"], call.caller)
         if call.by != "token" or call.authorization is None:
             raise Forbidden("The Permissions API decides by token; send one in the Authorization header.")
         method = "GET" if scope["method"] == "HEAD" else scope["method"]

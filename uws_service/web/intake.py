@@ -19,8 +19,8 @@ from uws_service.applications.parameters import single_value
 from uws_service.domain.errors import UsageError, UwsError
 from uws_service.domain.job import Parameter
 from uws_service.protocol.uws import parse_duration, parse_instant
-from uws_service.service.jobs import Request
 from uws_service.service.limits import Limits
+from uws_service.service.requests import Request
 from uws_service.service.uploads import Uploads
 from uws_service.web.call import call_of
 from uws_service.web.forms import PATIENCE_SECONDS, DepotSink, FilePart, FormLimits, read_form

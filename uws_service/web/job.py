@@ -60,13 +60,13 @@ class JobResources(JobHandlers):
         form = negotiation.choose(request.headers.get("accept"), ("xml", "json", "html"))
         if form == "xml":
             return Response(await self._document(call, name, job_id), 200, NO_STORE, XML)
-        job = await self.service.get(name, job_id, call.identity)
+        job = await self.service.get(name, job_id, call.caller)
         urls = job_urls(call, name)
         job, view = await info_view(self.service, job, urls)
         if form == "json":
             return await offload(job_weight(job), json_reply, partial(uws.job_json, job, urls=urls, info=view))
         application = self.service.application(name)
-        attempts = await self.service.attempts(job_id)
+        attempts = await self.service.views.attempts(job_id)
         section = await self.faces.of(application).job_section(job)
         page = partial(
             pages.job_page, job, application, attempts, urls, self.service.clock(), account_of(request), section
@@ -91,7 +91,7 @@ class JobResources(JobHandlers):
         call_of(request).waited = True
         telemetry.WAITERS.inc()
         try:
-            await self.service.wait(name, job_id, call.identity, seconds=seconds, phase=phase)
+            await self.service.waiters.wait(name, job_id, call.caller, seconds=seconds, phase=phase)
         finally:
             telemetry.WAITERS.dec()
 
@@ -100,12 +100,12 @@ class JobResources(JobHandlers):
 
         A queued job's place in the queue is looked up each time.
         """
-        version, phase = await self.service.glance(name, job_id, call.identity)
+        version, phase = await self.service.glance(name, job_id, call.caller)
         key = (job_id, call.base)
         cached = self._documents.get(key)
         if cached is not None and cached[0] == version and phase is not Phase.QUEUED:
             return cached[1]
-        job = await self.service.get(name, job_id, call.identity)
+        job = await self.service.get(name, job_id, call.caller)
         urls = job_urls(call, name)
         job, view = await info_view(self.service, job, urls)
         document = await offload(job_weight(job), uws.job_xml, job, urls=urls, info=view)
@@ -137,13 +137,13 @@ class JobResources(JobHandlers):
         return await self._delete(call_of(request), *JobPath.of(request))
 
     async def _delete(self, call: Call, name: str, job_id: str) -> Response:
-        await self.service.delete(name, job_id, call.identity, origin=call.origin)
+        await self.service.delete(name, job_id, call.caller)
         return see_other(job_urls(call, name).jobs)
 
     async def phase(self, request: Request) -> Response:
         """GET {job}/phase: exactly the word (U-025, C-15)."""
         path = request.path_params
-        _, phase = await self.service.glance(path["application"], path["job_id"], call_of(request).identity)
+        _, phase = await self.service.glance(path["application"], path["job_id"], call_of(request).caller)
         return Response(phase, 200, NO_STORE, TEXT)
 
     async def duration(self, request: Request) -> Response:
@@ -194,9 +194,9 @@ class JobResources(JobHandlers):
     async def _set_phase(self, call: Call, name: str, job_id: str, phase: str) -> Response:
         word = phase.strip().upper()  # values are case-sensitive, but clients have sent "run" (U-110)
         if word == Action.RUN:
-            await self.service.run(name, job_id, call.identity, origin=call.origin, token=call.token)
+            await self.service.run(name, job_id, call.caller)
         elif word == Action.ABORT:
-            await self.service.abort(name, job_id, call.identity, origin=call.origin)
+            await self.service.abort(name, job_id, call.caller)
         else:
             raise UsageError(f"PHASE={phase[:32]!r} is not possible; possible: RUN, ABORT.")
         return see_other(job_urls(call, name).job(job_id))
@@ -210,7 +210,7 @@ class JobResources(JobHandlers):
         if value is None:
             raise UsageError("Post EXECUTIONDURATION=seconds here.")
         seconds = uws.parse_duration(value)
-        await self.service.set_duration(name, job_id, call.identity, seconds, origin=call.origin)
+        await self.service.set_duration(name, job_id, call.caller, seconds)
         return see_other(job_urls(call, name).job(job_id))
 
     async def set_destruction(self, request: Request) -> Response:
@@ -222,7 +222,7 @@ class JobResources(JobHandlers):
         if value is None:
             raise UsageError("Post DESTRUCTION=YYYY-MM-DDThh:mm:ss.sssZ here.")
         instant = uws.parse_instant(value)
-        await self.service.set_destruction(name, job_id, call.identity, instant, origin=call.origin)
+        await self.service.set_destruction(name, job_id, call.caller, instant)
         return see_other(job_urls(call, name).job(job_id))
 
     RESOURCES: ClassVar[Mapping[str, Resource]] = {

@@ -44,7 +44,7 @@ class JobHandlers:
         ``write``: if the caller may change it.
         """
         path = JobPath.of(request)
-        return await self.service.get(path.application, path.job_id, call_of(request).identity, write=write)
+        return await self.service.get(path.application, path.job_id, call_of(request).caller, write=write)
 
     def _small_form(self, request: Request, job_id: str) -> AbstractAsyncContextManager[Posted]:
         """Open a form of control words, without files."""

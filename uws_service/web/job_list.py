@@ -15,7 +15,7 @@ from uws_service.domain.ids import new_id
 from uws_service.domain.job import JobRef
 from uws_service.offload import offload
 from uws_service.protocol import negotiation, uws
-from uws_service.service.jobs import fingerprint
+from uws_service.service.requests import fingerprint
 from uws_service.web import pages
 from uws_service.web.call import account_of, call_of
 from uws_service.web.intake import idempotency_key, job_request, posted
@@ -46,8 +46,8 @@ class JobList(JobHandlers):
         form = negotiation.choose(request.headers.get("accept"), ("xml", "json", "html"))
         if form == "html":
             last = min(last or PAGE_JOBS, pages.MAX_JOBS)
-        parts = self.service.list_jobs(
-            application.name, call.identity, phases=phases, after=after, last=last, run_id=run_id
+        parts = self.service.views.jobs(
+            application.name, call.caller, phases=phases, after=after, last=last, run_id=run_id
         )
         urls = job_urls(call, application.name)
         if form == "html":
@@ -77,12 +77,10 @@ class JobList(JobHandlers):
             job_form = job_request(form)
             job, fresh = await self.service.create(
                 application,
-                call.identity,
+                call.caller,
                 job_form,
                 job_id=job_id,
-                origin=call.origin,
                 idempotency=(key, await offload(form.weight, fingerprint, job_form, form.digests)) if key else None,
-                token=call.token,
             )
         if not fresh:
             await self.backend.depot.delete_prefix(f"jobs/{job_id}/")

@@ -48,7 +48,7 @@ class JobParts(JobHandlers):
         if misplaced:
             raise UsageError(f"{misplaced[0]} is not a parameter; post it to the job's /{misplaced[0].lower()}.")
         changes = job_request(form, creating=False)
-        await self.service.set_parameters(job.application, job.id, call.identity, changes, origin=call.origin)
+        await self.service.set_parameters(job.application, job.id, call.caller, changes)
 
     async def _pending(self, request: Request) -> Job:
         """Return the job, if its parameters may be changed.
@@ -105,7 +105,7 @@ class JobParts(JobHandlers):
             raise NotFound("Only a parameter that the job has can be put; post new ones to /parameters.")
         changes = job_request(Posted(((names[0], value),)), creating=False)
         changes = replace(changes, parameters=(Parameter(names[0], value),))
-        await self.service.set_parameters(job.application, job.id, call.identity, changes, origin=call.origin)
+        await self.service.set_parameters(job.application, job.id, call.caller, changes)
         return see_other(job_urls(call, job.application).job(job.id))
 
     async def results(self, request: Request) -> Response:
@@ -154,7 +154,7 @@ class JobParts(JobHandlers):
                 etag=f"{job.id}-{name}-{stored.size}",
                 filename=f"{job.id}-{name}.txt",
             )
-        attempts = await self.service.attempts(job.id)
+        attempts = await self.service.views.attempts(job.id)
         for attempt in reversed(attempts):
             text = await self.backend.live_log(attempt, name)
             if text is not None:

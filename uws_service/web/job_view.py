@@ -20,6 +20,5 @@ async def info_view(service: Service, job: Job, urls: JobUrls) -> tuple[Job, Job
 
     A queued job has its place in the queue as it is now.
     """
-    if changes := await service.queue_info(job):
-        job = replace(job, info={**job.info, **changes})
+    job = replace(job, info=await service.views.queue_info(job))
     return job, JobInfoView.of(job, urls)

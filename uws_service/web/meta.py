@@ -95,7 +95,7 @@ class Meta:
 
     async def metrics(self, request: Request) -> Response:
         """GET /metrics: Prometheus."""
-        for (application, phase), count in (await self.backend.service.phase_counts()).items():
+        for (application, phase), count in (await self.backend.service.views.phase_counts()).items():
             telemetry.JOBS.labels(application, phase).set(count)
         await self.backend.problems()
         return Response(generate_latest(telemetry.REGISTRY), media_type=CONTENT_TYPE_LATEST)

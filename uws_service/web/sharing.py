@@ -41,7 +41,7 @@ class Sharing:
         Links come without their secrets, which nobody knows any more.
         """
         path = request.path_params
-        shares = await self.service.shares(path["application"], path["job_id"], call_of(request).identity)
+        shares = await self.service.shares.list(path["application"], path["job_id"], call_of(request).caller)
         return JSONResponse({"shares": [_shown(share) for share in shares]}, headers=NO_STORE)
 
     async def share(self, request: Request) -> Response:
@@ -55,13 +55,12 @@ class Sharing:
         if group is not None and not (0 < len(group.strip("/")) <= 256 and group.isprintable()):
             raise UsageError("GROUP must be the name of a group.")
         seconds = uws.parse_duration(expires) if expires is not None else USUAL
-        share, secret = await self.service.share(
+        share, secret = await self.service.shares.create(
             path["application"],
             path["job_id"],
-            call.identity,
+            call.caller,
             expires=self.service.clock() + seconds * 1000,
             group=group,
-            origin=call.origin,
         )
         job = job_urls(call, path["application"]).job(path["job_id"])
         link = f"{job}?SHARE={quote(secret, safe='')}" if secret is not None else job
@@ -71,9 +70,7 @@ class Sharing:
     async def end(self, request: Request) -> Response:
         """DELETE {job}/shares/{id}."""
         call, path = call_of(request), request.path_params
-        await self.service.end_share(
-            path["application"], path["job_id"], call.identity, path["share_id"], origin=call.origin
-        )
+        await self.service.shares.end(path["application"], path["job_id"], call.caller, path["share_id"])
         return Response(status_code=204)
 
     # A sharer alone sees with whom a job is shared.

@@ -60,12 +60,10 @@ class PlainHandlers(FaceHandlers):
             )
             job, _ = await self.service.create(
                 application,
-                call.identity,
+                call.caller,
                 job_form,
                 job_id=job_id,
-                origin=call.origin,
                 listed=False,
-                token=call.token,
             )
         forget = BackgroundTask(self._forget, call, application.name, job_id)
         try:
@@ -94,7 +92,7 @@ class PlainHandlers(FaceHandlers):
 
         The wait ends early when the client disconnects.
         """
-        final = asyncio.ensure_future(self.service.wait_final(job, seconds))
+        final = asyncio.ensure_future(self.service.waiters.wait_final(job, seconds))
         departure = asyncio.ensure_future(disconnected(request))
         try:
             await asyncio.wait((final, departure), return_when=asyncio.FIRST_COMPLETED)
@@ -132,7 +130,7 @@ class PlainHandlers(FaceHandlers):
 
     async def _forget(self, call: Call, application: str, job_id: str) -> None:
         with contextlib.suppress(NotFound):
-            await self.service.delete(application, job_id, call.identity, origin=call.origin)
+            await self.service.delete(application, job_id, call.caller)
 
 
 class JobFailed(UwsError):

@@ -88,7 +88,7 @@ class TapHandlers(FaceHandlers):
         quota = self.backend.rules.quota(identity).running if self.backend.rules.has_quotas else None
         caller = identity.owner or f"address {origin}"
         if quota is not None:
-            totals = await self.backend.service.holding(identity.owner)
+            totals = await self.backend.service.views.holding(identity.owner)
             jobs = totals.get(Phase.EXECUTING.value, (0, 0))[0]
             if jobs + self._running[caller] >= quota:
                 raise TooManyRequests(

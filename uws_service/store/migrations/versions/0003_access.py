@@ -47,7 +47,7 @@ def upgrade() -> None:
 
 
 def _count_stored() -> None:
-    """The bytes of the jobs that are there, from the sizes in their rows."""
+    """Set the stored bytes of existing jobs, from the sizes in their rows."""
     job = sa.table(
         "job", sa.column("id"), sa.column("parameters", sa.Text), sa.column("results", sa.Text), sa.column("stored")
     )

@@ -1,0 +1,75 @@
+"""Lists, attempts, counts: what callers read beside a job."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+
+from uws_service.auth.policy import Rules
+from uws_service.domain.attempt import Attempt, AttemptState
+from uws_service.domain.job import Job, JobRef, Phase
+from uws_service.domain.jobinfo import JobInfo
+from uws_service.service.caller import Caller
+from uws_service.store import Store
+
+MAX_AHEAD = 1000
+"""Jobs ahead of a queued one are counted up to here."""
+
+
+class Views:
+    """Reads for pages and documents; changes nothing."""
+
+    def __init__(self, store: Store, rules: Rules) -> None:
+        self._store = store
+        self._rules = rules
+
+    def jobs(
+        self,
+        application: str,
+        caller: Caller,
+        *,
+        phases: frozenset[Phase] | None = None,
+        after: int | None = None,
+        last: int | None = None,
+        run_id: str | None = None,
+    ) -> AsyncIterator[list[JobRef]]:
+        """Yield pages of the caller's jobs, newest first (U-051…U-057)."""
+        if caller.owner is None and not self._rules.lists_anonymous():
+            return _no_pages()
+        return self._store.list_jobs(
+            application, owner=caller.owner, phases=phases, after=after, last=last, run_id=run_id
+        )
+
+    async def attempts(self, job_id: str) -> list[Attempt]:
+        """Return the attempts of a job, first to last."""
+        return await self._store.attempts.of(job_id)
+
+    async def queue_info(self, job: Job) -> JobInfo:
+        """Return jobInfo with the present place in the queue."""
+        if job.phase is not Phase.QUEUED:
+            return job.info
+        attempts = await self._store.attempts.of(job.id)
+        if not attempts:
+            return replace(job.info, ahead=0)
+        attempt = attempts[-1]
+        if attempt.state is not AttemptState.WAITING:
+            return job.info
+        info = replace(job.info, ahead=await self._store.attempts.waiting_ahead(attempt, cap=MAX_AHEAD))
+        if attempt.owner_slots is not None and await self._store.attempts.at_work(attempt.owner) >= attempt.owner_slots:
+            return replace(info, waiting=f"{attempt.owner_slots} of your jobs run; more of them wait")
+        return info
+
+    async def phase_counts(self) -> Mapping[tuple[str, str], int]:
+        """Return numbers of jobs by application and phase."""
+        return await self._store.phase_counts()
+
+    async def holding(self, owner: str | None) -> Mapping[str, tuple[int, int]]:
+        """Return number and bytes of an owner's jobs by phase."""
+        return await self._store.access.holding(owner)
+
+
+async def _no_pages() -> AsyncIterator[list[JobRef]]:
+    """Yield nothing: an unknown caller would see others' jobs."""
+    pages: tuple[list[JobRef], ...] = ()
+    for page in pages:
+        yield page

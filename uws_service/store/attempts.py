@@ -1,0 +1,312 @@
+"""Attempts in the store."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from sqlalchemy import and_, bindparam, case, func, literal_column, null, or_, select, tuple_, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from uws_service.domain.attempt import Attempt, Report
+from uws_service.domain.events import EventKind
+from uws_service.store import queries
+from uws_service.store.database import Database, Query, Transaction
+from uws_service.store.history import History
+from uws_service.store.rows import ATTEMPT_COLUMNS, attempt_of, attempt_values, glance_of, report_text
+from uws_service.store.sites import is_held
+from uws_service.store.tables import AttemptRow
+
+p = bindparam
+attempt: Any = AttemptRow.__table__.c  # type: ignore[attr-defined]
+_ATTEMPT = [attempt[name] for name in ATTEMPT_COLUMNS]
+
+ATTEMPTS = Query(select(*_ATTEMPT).where(attempt.job_id == p("job_id")).order_by(attempt.number))
+_OPEN = and_(attempt.site == p("site"), attempt.state.in_([literal_column("'SUBMITTED'"), literal_column("'RUNNING'")]))
+_UNWANTED = and_(attempt.site == p("site"), attempt.wanted.is_(False), attempt.state != literal_column("'CLOSED'"))
+LIVE_ATTEMPTS = Query(select(*_ATTEMPT).where(_OPEN).union(select(*_ATTEMPT).where(_UNWANTED)))
+_WAITING = and_(attempt.site == p("site"), attempt.state == literal_column("'WAITING'"))
+NEXT_OWNER = Query(
+    select(attempt.owner).where(_WAITING, attempt.owner > p("owner")).order_by(attempt.owner).limit(p("limit", 1))
+)
+FIRST_OWNER = Query(select(attempt.owner).where(_WAITING).order_by(attempt.owner).limit(p("limit", 1)))
+OPEN_BY_OWNER = Query(
+    select(attempt.owner, func.count())
+    .where(attempt.site == p("site"), attempt.state.in_([literal_column("'SUBMITTED'"), literal_column("'RUNNING'")]))
+    .group_by(attempt.owner)
+)
+_AT_WORK = attempt.state.in_([literal_column("'SUBMITTED'"), literal_column("'RUNNING'")])
+AT_WORK_OF_OWNERS = Query(select(attempt.owner, func.count()).where(_AT_WORK).group_by(attempt.owner))
+AT_WORK_OF_OWNER = Query(select(func.count()).where(_AT_WORK, attempt.owner == p("owner")))
+# Two processes that begin attempts of one owner do so one after the other. SQLite has one writer at a time.
+LOCK_OWNER = Query(
+    select(literal_column("1")).where(p("owner") == p("owner")),
+    select(func.pg_advisory_xact_lock(func.hashtextextended(p("owner"), literal_column("875310")))),
+)
+OLDEST_OF_OWNER = Query(
+    select(*_ATTEMPT)
+    .where(_WAITING, attempt.owner == p("owner"), attempt.wanted.is_(True), attempt.not_before <= p("now"))
+    .order_by(attempt.created, attempt.job_id)
+    .limit(p("free", required=True))
+)
+AHEAD = Query(
+    select(func.count()).select_from(
+        select(attempt.job_id).where(_WAITING, attempt.created < p("created")).limit(p("cap", required=True)).subquery()
+    )
+)
+UNWANT = Query(update(AttemptRow).where(attempt.job_id == p("key")).values(wanted=literal_column("false")))
+
+
+def _upsert_attempt(kind: Any) -> Any:
+    """Return the upsert of an attempt.
+
+    An unwanted attempt stays so, and a closed one stays closed: compare-and-set guards the job's row, these rules guard
+    attempts against a writer that read an older row.
+    """
+    statement = kind.insert(AttemptRow).values({name: p(f"v_{name}") for name in ATTEMPT_COLUMNS})
+    new = statement.excluded
+    closed = attempt.state == literal_column("'CLOSED'")
+    by_agents = ("claimed", "report")  # what agents write has statements of its own
+    measured = ("cpu", "peak_memory")  # by agents, or by the site: who closes an attempt may not know of it yet
+    names = [name for name in ATTEMPT_COLUMNS[2:] if name not in by_agents]
+    fields: dict[str, Any] = {name: case((closed, attempt[name]), else_=new[name]) for name in names}
+    for name in measured:
+        fields[name] = case((or_(closed, new[name] == literal_column("0")), attempt[name]), else_=new[name])
+    fields["wanted"] = and_(attempt.wanted, new.wanted)
+    started = and_(attempt.state == literal_column("'RUNNING'"), new.state == literal_column("'SUBMITTED'"))
+    fields["state"] = case((or_(closed, started), attempt.state), else_=new.state)
+    return statement.on_conflict_do_update(index_elements=["job_id", "number"], set_=fields)
+
+
+_OPEN_STATE = attempt.state != literal_column("'CLOSED'")
+_KEY = and_(attempt.job_id == p("job_id"), attempt.number == p("number"))
+# Hand a waiting attempt to its site, give it back, or to another site: only one of several writers can.
+BEGIN = Query(
+    update(AttemptRow)
+    .where(_KEY, attempt.site == p("at"), attempt.state == literal_column("'WAITING'"), attempt.wanted.is_(True))
+    .values(state=literal_column("'SUBMITTED'"), submitted=p("now"))
+)
+GIVE_BACK = Query(
+    update(AttemptRow)
+    .where(_KEY, attempt.site == p("at"), attempt.state == literal_column("'SUBMITTED'"))
+    .values(state=literal_column("'WAITING'"), submitted=null(), not_before=p("not_before"))
+)
+MOVE = Query(
+    update(AttemptRow)
+    .where(_KEY, attempt.site == p("at"), attempt.state == literal_column("'WAITING'"), attempt.wanted.is_(True))
+    .values(site=p("to"))
+)
+# The last pod to claim an attempt speaks for it; what an earlier one said is void.
+CLAIM = Query(
+    update(AttemptRow)
+    .where(_KEY, _OPEN_STATE, attempt.wanted.is_(True))
+    .values(claimed=p("pod"), report=case((attempt.claimed == p("pod"), attempt.report), else_=None))
+)
+REPORT = Query(
+    update(AttemptRow)
+    .where(_KEY, _OPEN_STATE, attempt.claimed == p("pod"))
+    .values(report=p("report"), cpu=p("cpu"), peak_memory=p("peak_memory"))
+)
+LATE_USAGE = Query(
+    update(AttemptRow)
+    .where(
+        _KEY,
+        attempt.state == literal_column("'CLOSED'"),
+        attempt.claimed == p("pod"),
+        attempt.cpu == literal_column("0"),
+        attempt.peak_memory == literal_column("0"),
+    )
+    .values(cpu=p("cpu"), peak_memory=p("peak_memory"))
+)
+WAITING_AT = Query(
+    select(*_ATTEMPT)
+    .where(_WAITING, attempt.wanted.is_(True))
+    .order_by(attempt.created, attempt.job_id)
+    .limit(p("page", required=True))
+)
+WAITING_COUNTS = Query(
+    select(attempt.site, func.count()).where(attempt.state == literal_column("'WAITING'")).group_by(attempt.site)
+)
+OPEN_COUNTS = Query(
+    select(attempt.site, func.count())
+    .where(attempt.state.in_([literal_column("'SUBMITTED'"), literal_column("'RUNNING'")]))
+    .group_by(attempt.site)
+)
+
+UPSERT_ATTEMPT = Query(_upsert_attempt(sqlite), _upsert_attempt(postgresql))
+_USAGE_KEY = (attempt.ended, attempt.job_id, attempt.number)
+USAGE = Query(
+    select(*_ATTEMPT)
+    .where(
+        attempt.state == literal_column("'CLOSED'"),
+        attempt.ended >= p("since"),
+        attempt.ended < p("until"),
+        attempt.ended >= p("last_ended"),
+        tuple_(*_USAGE_KEY) > tuple_(p("last_ended"), p("last_id"), p("last_number")),
+    )
+    .order_by(*_USAGE_KEY)
+    .limit(p("page", required=True))
+)
+
+
+def put_attempt(tx: Transaction, attempt: Attempt) -> None:
+    """Insert or update an attempt within a transaction."""
+    tx.change(UPSERT_ATTEMPT, {f"v_{name}": value for name, value in attempt_values(attempt).items()})
+
+
+def unwant_attempts(tx: Transaction, job_id: str) -> None:
+    """Mark all attempts of a job as unwanted."""
+    tx.change(UNWANT, {"key": job_id})
+
+
+def move_attempt(tx: Transaction, attempt: Attempt, site: str) -> bool:
+    """Move a waiting attempt to another site; False if it no longer waits."""
+    values = {"job_id": attempt.job_id, "number": attempt.number, "at": attempt.site, "to": site}
+    return tx.change(MOVE, values) == 1
+
+
+class Attempts:
+    """The attempts of all jobs, deleted ones included."""
+
+    def __init__(self, database: Database, history: History) -> None:
+        self._database = database
+        self._history = history
+
+    async def of(self, job_id: str) -> list[Attempt]:
+        """Return the attempts of a job, first to last."""
+        return [attempt_of(row) for row in await self._database.read(ATTEMPTS, {"job_id": job_id})]
+
+    async def save(self, attempt: Attempt) -> None:
+        """Insert or update an attempt; see `_upsert_attempt`."""
+        await self._database.write(lambda tx: put_attempt(tx, attempt))
+
+    async def begin(self, attempt: Attempt, now: int, *, driver: str = "") -> bool:
+        """Mark a waiting attempt as submitted.
+
+        Returns False if it was moved, submitted or given up meanwhile; also if the ``driver`` no longer holds the
+        site's lease, or as many attempts of the owner as may run are at work at all sites.
+        """
+        values = {"job_id": attempt.job_id, "number": attempt.number, "at": attempt.site, "now": now}
+
+        def operation(tx: Transaction) -> bool:
+            if driver and not is_held(tx, attempt.site, driver):
+                return False
+            if attempt.owner_slots is not None:
+                tx.rows(LOCK_OWNER, {"owner": attempt.owner})
+                if tx.rows(AT_WORK_OF_OWNER, {"owner": attempt.owner})[0][0] >= attempt.owner_slots:
+                    return False
+            return tx.change(BEGIN, values) == 1
+
+        return await self._database.write(operation)
+
+    async def give_back(self, attempt: Attempt, not_before: int) -> None:
+        """Mark an attempt as waiting that never reached its site."""
+        values = {"job_id": attempt.job_id, "number": attempt.number, "at": attempt.site, "not_before": not_before}
+        await self._database.write(lambda tx: tx.change(GIVE_BACK, values))
+
+    async def claim(self, job_id: str, number: int, pod: str) -> bool:
+        """Let a pod's agent speak for an attempt; False if it is unwanted."""
+        values = {"job_id": job_id, "number": number, "pod": pod}
+        return await self._database.write(lambda tx: tx.change(CLAIM, values)) == 1
+
+    async def report(self, job_id: str, number: int, pod: str, report: Report) -> bool:
+        """Record an agent's report.
+
+        Returns False if it no longer speaks for the attempt, or that is unwanted.
+        """
+        values = {
+            "job_id": job_id,
+            "number": number,
+            "pod": pod,
+            "report": report_text(report),
+            "cpu": report.cpu,
+            "peak_memory": report.peak_memory,
+        }
+
+        def operation(tx: Transaction) -> bool:
+            if tx.change(REPORT, values) != 1:
+                return False
+            rows = tx.rows(queries.GLANCE, {"id": job_id})
+            if rows:
+                glance = glance_of(rows[0])
+                event = (job_id, EventKind.REPORT, glance.phase, glance.version)
+                self._history.append(tx, *event, actor="agent")
+            return True
+
+        return await self._database.write(operation)
+
+    async def late_usage(self, job_id: str, number: int, pod: str, cpu: float, peak_memory: int) -> None:
+        """Record the usage of a closed attempt, unless it is recorded already."""
+        values = {"job_id": job_id, "number": number, "pod": pod, "cpu": cpu, "peak_memory": peak_memory}
+        await self._database.write(lambda tx: tx.change(LATE_USAGE, values))
+
+    async def waiting_at(self, site: str, limit: int) -> list[Attempt]:
+        """Return the attempts that wait for a site, oldest first."""
+        rows = await self._database.read(WAITING_AT, {"site": site, "page": limit})
+        return [attempt_of(row) for row in rows]
+
+    async def loads(self) -> dict[str, tuple[int, int]]:
+        """Return numbers of attempts by site: waiting, and at the site."""
+        waiting = {row[0]: int(row[1]) for row in await self._database.read(WAITING_COUNTS, {})}
+        present = {row[0]: int(row[1]) for row in await self._database.read(OPEN_COUNTS, {})}
+        return {site: (waiting.get(site, 0), present.get(site, 0)) for site in waiting.keys() | present.keys()}
+
+    async def live(self, site: str) -> list[Attempt]:
+        """Return attempts at a site, unwanted ones included."""
+        return [attempt_of(row) for row in await self._database.read(LIVE_ATTEMPTS, {"site": site})]
+
+    async def next_waiting(self, site: str, free: int, now: int) -> list[Attempt]:
+        """Return the next attempts to start, fair among owners.
+
+        The owner with the fewest at the site comes first, then the oldest attempt. Owners are found by jumps over an
+        index, so a long queue of one owner costs nothing.
+        """
+        owners: list[str] = []
+        rows = await self._database.read(FIRST_OWNER, {"site": site})
+        while rows:
+            owners.append(rows[0][0])
+            rows = await self._database.read(NEXT_OWNER, {"site": site, "owner": owners[-1]})
+        if not owners:
+            return []
+        load = {row[0]: row[1] for row in await self._database.read(OPEN_BY_OWNER, {"site": site})}
+        at_work: dict[str, int] | None = None  # at all sites
+        candidates: list[tuple[int, int, str, Attempt]] = []
+        for owner in owners:
+            params = {"site": site, "owner": owner, "now": now, "free": free}
+            for rank, row in enumerate(await self._database.read(OLDEST_OF_OWNER, params)):
+                attempt = attempt_of(row)
+                if attempt.owner_slots is not None:
+                    if at_work is None:
+                        at_work = {row[0]: row[1] for row in await self._database.read(AT_WORK_OF_OWNERS, {})}
+                    if at_work.get(owner, 0) + rank >= attempt.owner_slots:
+                        break
+                candidates.append((load.get(owner, 0) + rank, attempt.created, attempt.job_id, attempt))
+        candidates.sort(key=lambda candidate: candidate[:3])
+        return [attempt for *_, attempt in candidates[:free]]
+
+    async def at_work(self, owner: str) -> int:
+        """Return the number of an owner's attempts at sites."""
+        return int((await self._database.read(AT_WORK_OF_OWNER, {"owner": owner}))[0][0])
+
+    async def waiting_ahead(self, attempt: Attempt, cap: int = 1000) -> int:
+        """Return the number of attempts that wait before this one, up to ``cap``."""
+        params = {"site": attempt.site, "created": attempt.created, "cap": cap}
+        return int((await self._database.read(AHEAD, params))[0][0])
+
+    async def usage(self, since: int, until: int, page: int = 1000) -> AsyncIterator[list[Attempt]]:
+        """Yield closed attempts by their end, in [since, until)."""
+        params: dict[str, Any] = {
+            "since": since,
+            "until": until,
+            "last_ended": since - 1,
+            "last_id": "",
+            "last_number": 0,
+        }
+        while True:
+            rows = [attempt_of(row) for row in await self._database.read(USAGE, {**params, "page": page})]
+            if rows:
+                yield rows
+            if len(rows) < page:
+                return
+            last = rows[-1]
+            params |= {"last_ended": last.ended, "last_id": last.job_id, "last_number": last.number}
