@@ -84,7 +84,7 @@ class Service:
         self.limits = limits or Limits()
         self.reserve = reserve
         self.access = JobAccess(store, clock)
-        self.shares = Shares(self.access, rules.groups)
+        self.shares = Shares(self.access, self.rules.groups)
         self.views = Views(store, self.rules)
         self.waiters = Waiters(self.access, self.limits.waiters)
         self._quotas = Quotas(store.access, self.rules)
