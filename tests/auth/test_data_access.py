@@ -230,7 +230,7 @@ def test_hosts_that_are_not_meant(ready: Server, issuer: OidcProvider, archive: 
     archive.leads_to = f"{stranger.url}/open"
     for url in (f"{stranger.url}/open", f"{archive.url}/leads", f"http://{archive.host}@{stranger.host}/open"):
         assert user.wait(user.run("fetcher", FILE=url)) == "COMPLETED", url
-    assert len(stranger.seen) == 3 and not stranger.tokens()
+    assert len(stranger.requests) == 3 and not stranger.tokens()
 
 
 def test_a_token_for_the_command(ready: Server, issuer: OidcProvider) -> None:
