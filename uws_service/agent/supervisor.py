@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 from uws_service.agent import cgroup, confined, outputs, processes
 from uws_service.agent import folder as layout
+from uws_service.agent.environment import Folders, command_environment
 
 STOP = (signal.SIGTERM, signal.SIGINT)
 GRACE = 2.0
@@ -29,8 +30,6 @@ DISK_TICK = 0.5
 """Seconds between two looks at the size of the output; longer if looking takes long."""
 PROGRESS_TICK = 0.5
 """At most one report of progress in so many seconds."""
-_VALUE_MAX = 100_000  # Linux takes no single environment variable above 128 KiB
-_VALUES_MAX = 1_000_000
 
 
 class Stopped(BaseException):
@@ -97,6 +96,7 @@ class Attempt:
         self.output = os.path.join(work, layout.OUTPUT)
         self.scratch = os.path.join(work, layout.SCRATCH)
         self.progress = Progress(os.path.join(work, layout.PROGRESS))
+        self.folders = Folders(self.input, self.output, self.scratch, self.progress.path)
         self.command = 0
         self.code: int | None = None  # as `os.waitpid` gives it
         self.peak = 0
@@ -167,7 +167,7 @@ class Attempt:
         if signal.sigtimedwait(STOP, 0):
             raise Ended("Aborted", "Stopped before the command started.")
         environment = self._environment()
-        command = [self._expanded(word) for word in spec["command"]]
+        command = [self.folders.expand(word) for word in spec["command"]]
         self.began = time.monotonic()
         try:
             self.command = processes.spawn(
@@ -184,37 +184,15 @@ class Attempt:
             raise Ended("Command", str(error)) from None
         self.status.write(state="RUNNING", step="command", started=_now())
 
-    def _expanded(self, word: str) -> str:
-        """The two folders' names put in; nothing else is a variable."""
-        return word.replace("${UWS_INPUT_DIR}", self.input).replace("${UWS_OUTPUT_DIR}", self.output)
-
     def _environment(self) -> dict[str, str]:
-        """What the command gets: nothing of the service's environment, and no value that the system would refuse."""
-        room = _VALUES_MAX
-        kept = {}
-        for name, value in self.spec["environment"].items():
-            with contextlib.suppress(UnicodeEncodeError):  # such a value is in parameters.json all the same
-                size = len(os.fsencode(value))
-                if "\0" not in value and size <= min(_VALUE_MAX, room):
-                    kept[name] = value
-                    room -= size
-        return {
-            "LANG": "C.UTF-8",
-            "TZ": "UTC",
-            "HOME": self.scratch,
-            "TMPDIR": self.scratch,
-            **self.spec["base_environment"],
-            **kept,
-            **self._token_variable(),
-            "UWS_JOB_ID": self.spec["job_id"],
-            "UWS_INPUT_DIR": self.input,
-            "UWS_OUTPUT_DIR": self.output,
-            "UWS_PROGRESS_FILE": self.progress.path,
-        }
-
-    def _token_variable(self) -> dict[str, str]:
-        name = self.spec.get("token_variable")
-        return {name: os.path.join(self.input, layout.TOKEN)} if name else {}
+        """Return what the command gets: nothing of the service's own environment."""
+        return command_environment(
+            self.spec["job_id"],
+            self.folders,
+            self.spec["environment"],
+            token_variable=self.spec.get("token_variable") or "",
+            base=self.spec["base_environment"],
+        )
 
     def _watch(self) -> int:
         """Wait until the command ends by itself, and return its exit code; `Ended` if a limit or a signal ends it."""

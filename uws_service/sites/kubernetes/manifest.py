@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from uws_service.agent import folder
+from uws_service.agent.environment import Folders, command_environment
 from uws_service.domain.attempt import Launch
 from uws_service.domain.errors import UsageError
 from uws_service.sites.kubernetes.settings import KubernetesSite
@@ -28,6 +29,7 @@ COMMAND, AGENT = "job", "agent"
 ROOT = "/uws"
 INPUT, OUTPUT, SCRATCH, PROGRESS = (f"{ROOT}/{name}" for name in ("input", "output", "scratch", "progress"))
 LAUNCHER, USAGE = f"{ROOT}/bin/{folder.LAUNCHER}", f"{PROGRESS}/{folder.USAGE}"
+FOLDERS = Folders(INPUT, OUTPUT, SCRATCH, f"{PROGRESS}/progress")
 TOKEN_FOLDER = "/var/run/uws-service"
 AGENT_CPU = 0.01
 AGENT_MEMORY_REQUEST, AGENT_MEMORY_LIMIT = 32 * 2**20, 128 * 2**20
@@ -36,8 +38,8 @@ SLACK = 3600
 PREEMPTIONS = 1000
 """How often Kueue may put a job back before Kubernetes takes that for a failure."""
 LOGS = 64 * 2**20
-ENVIRONMENT_MAX = 256 * 1024
-"""Bytes of parameter values that go into the environment; an object of the cluster must stay below 1.5 MB."""
+ENVIRONMENT_MAX_BYTES = 256 * 1024
+"""Of parameter values that go into the environment; an object of the cluster must stay below 1.5 MB."""
 
 _NAME = re.compile(r"uws-([0-9a-f]{32})-([1-9][0-9]{0,3})")
 _LABEL = re.compile(r"[^A-Za-z0-9._-]")
@@ -257,7 +259,7 @@ def _agent(launch: Launch, site: KubernetesSite) -> dict[str, Any]:
 
 def _command(launch: Launch, site: KubernetesSite) -> dict[str, Any]:
     room = launch.disk or launch.max_output
-    words = [word.replace("${UWS_INPUT_DIR}", INPUT).replace("${UWS_OUTPUT_DIR}", OUTPUT) for word in launch.command]
+    words = [FOLDERS.expand(word) for word in launch.command]
     # What the application asks for is what the whole pod asks for: queues and quotas then count whole CPUs.
     share = launch.cpu - AGENT_CPU if launch.cpu > 2 * AGENT_CPU else launch.cpu
     requests: dict[str, str] = {"cpu": _cpu(share)}
@@ -300,34 +302,14 @@ def _secret(name: str) -> dict[str, str]:
 
 
 def _environment(launch: Launch) -> dict[str, str]:
-    """What the command sees; values for which there is no room are in ``parameters.json`` all the same."""
-    room = ENVIRONMENT_MAX
-    kept = {}
-    for name, value in launch.environment.items():
-        size = len(value.encode(errors="replace"))
-        if size <= room and "\0" not in value and _is_text(value):
-            kept[name] = value
-            room -= size
-    return {
-        "LANG": "C.UTF-8",
-        "TZ": "UTC",
-        "HOME": SCRATCH,
-        "TMPDIR": SCRATCH,
-        **kept,
-        **({launch.token_variable: f"{INPUT}/{folder.TOKEN}"} if launch.token_variable else {}),
-        "UWS_JOB_ID": launch.job_id,
-        "UWS_INPUT_DIR": INPUT,
-        "UWS_OUTPUT_DIR": OUTPUT,
-        "UWS_PROGRESS_FILE": f"{PROGRESS}/progress",
-    }
-
-
-def _is_text(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    """Return what the command sees; values for which there is no room are in ``parameters.json``."""
+    return command_environment(
+        launch.job_id,
+        FOLDERS,
+        launch.environment,
+        token_variable=launch.token_variable,
+        max_bytes=ENVIRONMENT_MAX_BYTES,
+    )
 
 
 def _cpu(cores: float) -> str:
