@@ -111,6 +111,8 @@ class Attempt:
     usage: Usage = field(default_factory=Usage)
     claimed: str = ""  # which pod's agent speaks for it; the last one to claim it
     report: Report | None = None  # what that agent said at its end
+    handle: str = ""  # the site's own id of it, such as the uid of a Kubernetes Job
+    launch: Launch | None = None  # what it runs; set where the attempt is made, afterwards read by `Store.launch`
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,3 +196,4 @@ class Observation:
     warning: str = ""  # what its owner should know although it ended well
     reports: bool = False  # its agent hands the results over itself: they are in `Attempt.report`
     gone: bool = False  # nothing of it runs any more, its agent included
+    handle: str = ""  # the site's own id of it

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from uws_service.applications import Application, Checked, check
+from uws_service.applications import Application, Checked, check, launch
 from uws_service.applications.bounds import clamp_destruction, clamp_duration, quote
 from uws_service.applications.provenance import chosen_values, unknown_parameters, versions
 from uws_service.auth import Identity, normal_group, require_access
@@ -340,6 +340,7 @@ class Service:
             return apply(job, Action.REFUSE, now, error=summary), None, ()
         grants = await self._grants(job, application, checked, identity, token)
         queued = apply(job, Action.RUN, now)
+        plan = await offload(weight, launch, application, queued, checked, number)
         waiting = f"waiting for a free slot at {site}"
         info = {**job.info, "site": site, "site_reason": why, "attempt": number, "waiting": waiting}
         info["defaults"] = chosen_values(application, job.parameters, checked.format, checked.maxrec)
@@ -355,6 +356,7 @@ class Service:
             cpu_requested=application.resources.cpu,
             memory_requested=application.resources.memory,
             owner_slots=self.rules.quota(identity).running if self.rules.has_quotas else None,
+            launch=replace(plan, group=identity.group),
         )
         return replace(queued, quote=quote(queued, now), info=info), attempt, grants
 

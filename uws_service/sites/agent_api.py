@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from uws_service.applications import Application, check, launch
+from uws_service.applications import Application
 from uws_service.auth.data_tokens import DataAccess, tell_waiting
 from uws_service.depot import Depot, Stored
 from uws_service.domain.agent import AgentIdentity
@@ -28,8 +28,9 @@ from uws_service.domain.errors import (
     UsageError,
     UwsError,
 )
-from uws_service.domain.job import Job, Phase
+from uws_service.domain.job import Phase
 from uws_service.sites.kind import AgentVerifier
+from uws_service.sites.launches import launch_of
 from uws_service.sites.settings import Fetch
 from uws_service.store import StaleJob, Store
 
@@ -252,19 +253,15 @@ class Agents:
         raise Forbidden("There is no such attempt at this site.")
 
     async def _plan(self, agent: AgentIdentity) -> tuple[Attempt, Launch]:
-        """The attempt and what it runs, made anew: the agent's words are never taken for it."""
+        """Return the attempt and what it runs, from the store: the agent's words are never taken for it."""
         attempt = await self._attempt(agent)
         job = await self.store.get(agent.job_id)
         if job is None or attempt.state is AttemptState.CLOSED:
             raise Forbidden("This attempt has ended or was given up.")
-        application = self._application(job)
-        return attempt, launch(application, job, check(application, job.parameters), attempt.number)
-
-    def _application(self, job: Job) -> Application:
-        found = self.applications.get(job.application)
-        if found is None:
-            raise Forbidden(f"There is no application {job.application!r} any more.")
-        return found
+        try:
+            return attempt, await launch_of(self.store, self.applications, job, attempt)
+        except NotFound as error:
+            raise Forbidden(error.message) from None
 
 
 def _require_voice(attempt: Attempt, agent: AgentIdentity) -> None:

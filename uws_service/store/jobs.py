@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from uws_service.domain.attempt import Attempt, Report
+from uws_service.domain.attempt import Attempt, Launch, Report
 from uws_service.domain.errors import ConfigurationError, IdempotencyConflict, NotFound, UwsError
 from uws_service.domain.job import FINAL, Job, JobRef, Phase
 from uws_service.store import queries
@@ -28,6 +28,7 @@ from uws_service.store.rows import (
     glance_of,
     job_of,
     job_values,
+    launch_of,
     ref_of,
     report_text,
 )
@@ -329,6 +330,11 @@ class Store:
     async def attempts(self, job_id: str) -> list[Attempt]:
         """All attempts of a job, first to last; they outlive it."""
         return [attempt_of(row) for row in await self._database.read(queries.ATTEMPTS, {"job_id": job_id})]
+
+    async def launch(self, job_id: str, number: int) -> Launch | None:
+        """Return what an open attempt runs; None for one that an older version made, or that is closed."""
+        rows = await self._database.read(queries.LAUNCH, {"job_id": job_id, "number": number})
+        return launch_of(rows[0][0]) if rows and rows[0][0] is not None else None
 
     async def save_attempt(self, attempt: Attempt) -> None:
         """Insert or update; what is no longer wanted stays so, and what is closed stays closed."""

@@ -114,7 +114,7 @@ UNWANT = Query(update(AttemptRow).where(attempt.job_id == p("key")).values(wante
 def _upsert_attempt(kind: Any) -> Any:
     """Insert or update. An attempt that is no longer wanted stays so, and a closed one stays closed (compare-and-set
     of the job guards its own row; these two rules guard attempts against a writer that read an older row)."""
-    statement = kind.insert(AttemptRow).values({name: p(f"v_{name}") for name in ATTEMPT_COLUMNS})
+    statement = kind.insert(AttemptRow).values({name: p(f"v_{name}") for name in (*ATTEMPT_COLUMNS, "launch")})
     new = statement.excluded
     closed = attempt.state == literal_column("'CLOSED'")
     told = ("claimed", "report")  # what agents write has statements of its own
@@ -123,6 +123,9 @@ def _upsert_attempt(kind: Any) -> Any:
     fields: dict[str, Any] = {name: case((closed, attempt[name]), else_=new[name]) for name in names}
     for name in measured:
         fields[name] = case((or_(closed, new[name] == literal_column("0")), attempt[name]), else_=new[name])
+    fields["handle"] = func.coalesce(new.handle, attempt.handle)
+    # A launch is written once, and goes with the attempt's end: the row outlives the job, whose parameters it holds.
+    fields["launch"] = case((or_(closed, new.state == literal_column("'CLOSED'")), null()), else_=attempt.launch)
     fields["wanted"] = and_(attempt.wanted, new.wanted)
     started = and_(attempt.state == literal_column("'RUNNING'"), new.state == literal_column("'SUBMITTED'"))
     fields["state"] = case((or_(closed, started), attempt.state), else_=new.state)
@@ -131,6 +134,7 @@ def _upsert_attempt(kind: Any) -> Any:
 
 _OPEN_STATE = attempt.state != literal_column("'CLOSED'")
 _ONE = and_(attempt.job_id == p("job_id"), attempt.number == p("number"))
+LAUNCH = Query(select(attempt.launch).where(_ONE))
 # Hand a waiting attempt to its site, give it back, or to another site: only one of several writers can.
 BEGIN = Query(
     update(AttemptRow)

@@ -9,15 +9,8 @@ import pytest
 from uws_service.domain.attempt import Observation, Reason, Seen
 from uws_service.domain.errors import UwsError
 from uws_service.sites.kubernetes.cluster import Exists, Missing, SiteBusy, SiteDown, SiteRefuses, refusal
-from uws_service.sites.kubernetes.views import (
-    Patience,
-    job_view,
-    no_node_words,
-    observe,
-    pod_view,
-    waiting_words,
-    workload_view,
-)
+from uws_service.sites.kubernetes.verdict import Patience, no_node_words, observe, waiting_words
+from uws_service.sites.kubernetes.views import job_view, pod_view, workload_view
 
 LABELS = {"uws-service/job": "0192f0c1a2b37abc8def0123456789ab", "uws-service/attempt": "1"}
 KEY = (LABELS["uws-service/job"], 1)
