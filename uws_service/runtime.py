@@ -320,9 +320,14 @@ async def _drive_sites(runtime: Runtime, placer: Placer, stack: contextlib.Async
             assert executor.identity is not None, f"a started site of the kind {site.kind} has a work folder"
             lease = FolderLease(runtime.store, site.name, executor.identity, site.absence.lost / 1000)
         controller = Controller(
-            runtime.store, executor, runtime.applications, placer, absence=site.absence, data=runtime.data
+            runtime.store,
+            executor,
+            runtime.applications,
+            placer,
+            absence=site.absence,
+            data=runtime.data,
+            notice=runtime.depot.notice,
         )
-        controller.outcomes.notice = runtime.depot.notice
         leader = Leader(lease, executor, controller, is_started=not kind_of(site).leased)
         runtime.leaders.append(leader)
         stack.push_async_callback(_stop, asyncio.create_task(_always(leader.run())))

@@ -1,10 +1,10 @@
-"""What the steps of `deciding` write: the job's row, its attempts and its history, each in one transaction."""
+"""What the steps of `decisions` write: the job's row, its attempts and its history, each in one transaction."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -45,15 +45,29 @@ NO_SITE_MS = 10_000
 """Pause before another site is looked for again."""
 
 
-class Outcomes:
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The step is in the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """The step can't be carried out now; before ``until`` (milliseconds) there is no use in trying."""
+
+    until: int
+
+
+class Recorder:
     """Writes down what becomes of the attempts of one site.
 
     Parameters
     ----------
     store, executor, applications, placer, clock
         Those of the site's controller.
-    over
+    on_closed
         Called with an attempt's job id and number once its end is recorded.
+    notice
+        Called when files can't be stored for a while: why the depot can't be used, or nothing.
     """
 
     def __init__(
@@ -63,28 +77,30 @@ class Outcomes:
         applications: Mapping[str, Application],
         placer: Placer,
         clock: Callable[[], int],
-        over: Callable[[tuple[str, int]], None],
+        on_closed: Callable[[tuple[str, int]], None],
+        notice: Callable[[], str] = str,
     ) -> None:
         self.store = store
         self.executor = executor
         self.applications = applications
         self.placer = placer
         self.clock = clock
-        self.over = over
-        self.notice: Callable[[], str] = str
-        """Why the depot can't be used now, and a wish that somebody looks."""
-        self._progress: dict[tuple[str, int], int] = {}
+        self.on_closed = on_closed
+        self.notice = notice
+        self._progress_saved: dict[tuple[str, int], int] = {}
 
-    async def record(self, job: Job, attempt: Attempt, seen: Observation | None, step: Step) -> int | None:
-        """Carry out a step that changes the job's row; an instant if there is nothing to do before it."""
+    async def record(self, job: Job, attempt: Attempt, seen: Observation | None, step: Step) -> Recorded | Postponed:
+        """Carry out a step that changes the job's row."""
         match step:
             case Execute(started):
-                await self._execute(job, attempt, started)
+                await self._execute(job, _with_handle(attempt, seen), started)
             case Progress(fraction, text):
                 await self._save_progress(job, attempt, fraction, text)
             case Wait(why, place):
                 info = {**job.info, "waiting": why, "place": place}
-                await self.store.save(job, replace(job, info=info), kind="INFO", actor=ACTOR)
+                changed = _with_handle(attempt, seen)
+                attempts = [changed] if changed is not attempt else []
+                await self.store.save(job, replace(job, info=info), kind="INFO", actor=ACTOR, attempts=attempts)
             case Suspend(why):
                 await self._change(job, Action.SUSPEND, waiting=why)
             case Requeue():
@@ -106,26 +122,26 @@ class Outcomes:
                 return await self._retry(job, attempt, seen, reason, message, not_before)
             case Salvage():
                 await self._salvage(job, attempt, seen)
-        return None
+        return Recorded()
 
-    async def _collected(self, job: Job, seen: Observation, attempt: Attempt) -> tuple[Job, Collected]:
-        """The files, now in the depot; what keeps them from there is told in jobInfo and log within seconds."""
+    async def _collect(self, job: Job, seen: Observation, attempt: Attempt) -> tuple[Job, Collected]:
+        """Put the files into the depot; what keeps them from there is in jobInfo and log within seconds."""
         work = asyncio.ensure_future(self.executor.collect(seen, attempt))
-        told = False
+        is_late = False
         try:
             while not (await asyncio.wait((work,), timeout=NOTICE_SECONDS))[0]:
-                if not told:
+                if not is_late:
                     log.warning("storing a job's files takes long", job=job.id, attempt=attempt.number)
-                told = True
+                is_late = True
                 await tell_waiting(self.store, job.id, self.notice() or "its files are being stored", begun=True)
-            found = await work
+            collected = await work
         except (ServiceUnavailable, StorageFull) as error:
             await tell_waiting(self.store, job.id, f"its files can't be stored now: {error.message}", begun=True)
             raise
         finally:
             work.cancel()
-        fresh = await self.store.get(job.id) if told else None
-        return fresh or job, found
+        fresh = await self.store.get(job.id) if is_late else None
+        return fresh or job, collected
 
     async def _execute(self, job: Job, attempt: Attempt, started: int) -> None:
         after = job if job.phase is Phase.EXECUTING else apply(job, Action.EXECUTE, started, started=started)
@@ -137,7 +153,7 @@ class Outcomes:
         telemetry.PHASES.labels(job.application, after.phase).inc()
 
     async def _change(self, job: Job, action: Action, *, waiting: str = "") -> None:
-        """A change of phase that says nothing about the attempt's end."""
+        """Change the phase; the attempt goes on."""
         after = apply(job, action, self.clock())
         info = {key: value for key, value in job.info.items() if key not in ("waiting", "place")}
         if waiting:
@@ -148,34 +164,34 @@ class Outcomes:
     async def _save_progress(self, job: Job, attempt: Attempt, fraction: float | None, text: str) -> None:
         key = attempt.job_id, attempt.number
         now = self.clock()
-        if now - self._progress.get(key, 0) < PROGRESS_MS:
+        if now - self._progress_saved.get(key, 0) < PROGRESS_MS:
             return
-        self._progress[key] = now
+        self._progress_saved[key] = now
         info = {**job.info, "progress": fraction, "message": text}
         await self.store.save(job, replace(job, info=info), kind="INFO", actor=ACTOR)
 
     async def _complete(self, job: Job, attempt: Attempt, seen: Observation) -> None:
-        job, found = await self._collected(job, seen, attempt)
-        if found.problem:  # it can't be had at a later try either
-            await self.fail(job, attempt, seen, Reason.STAGE_OUT, found.problem)
+        job, collected = await self._collect(job, seen, attempt)
+        if collected.problem:  # it can't be had at a later try either
+            await self.fail(job, attempt, seen, Reason.STAGE_OUT, collected.problem)
             return
         after = apply(
-            job, Action.COMPLETE, self.clock(), started=seen.started, ended=seen.ended, results=tuple(found.results)
+            job, Action.COMPLETE, self.clock(), started=seen.started, ended=seen.ended, results=tuple(collected.results)
         )
         info = {
-            **_info(job, found.logs),
+            **_info(job, collected.logs),
             "progress": 1.0,
             "message": seen.warning or seen.progress_text or job.info.get("message", ""),
         }
         await self._finish(job, replace(after, info=info), _closed(attempt, seen, None, "", self.clock()))
 
     async def fail(self, job: Job, attempt: Attempt, seen: Observation | None, reason: Reason, message: str) -> None:
-        """The job ends in ERROR, with the last lines of its log as the detail."""
+        """End the job in ERROR, with the last lines of its log as the detail."""
         logs: tuple[Result, ...] = ()
         detail = ""
         if seen is not None:
-            job, found = await self._collected(job, seen, attempt)
-            logs, detail = found.logs, found.tail
+            job, collected = await self._collect(job, seen, attempt)
+            logs, detail = collected.logs, collected.tail
         if reason is Reason.EXIT_CODE and seen is not None and seen.reports:
             last = detail.strip().rpartition("\n")[2]
             message = f"{message}: {last[:300]}" if last else f"{message}."
@@ -189,7 +205,7 @@ class Outcomes:
         )
 
     async def _finish(self, job: Job, after: Job, closed: Attempt) -> None:
-        """The outcome and the end of the attempt in one transaction; only then is it forgotten at the site."""
+        """Save the outcome and the end of the attempt in one transaction; only then is it forgotten at the site."""
         await self.store.save(job, after, kind="PHASE", actor=ACTOR, attempts=[closed])
         telemetry.PHASES.labels(job.application, after.phase).inc()
         telemetry.ATTEMPTS.labels(closed.site, closed.reason or "Done").inc()
@@ -198,13 +214,13 @@ class Outcomes:
 
     def _leave(self, closed: Attempt) -> None:
         key = closed.job_id, closed.number
-        self._progress.pop(key, None)
-        self.over(key)
+        self._progress_saved.pop(key, None)
+        self.on_closed(key)
 
     async def _retry(
         self, job: Job, attempt: Attempt, seen: Observation | None, reason: Reason, message: str, not_before: int
-    ) -> int | None:
-        """The next attempt, at the best site of the moment; no site: its instant to look again."""
+    ) -> Recorded | Postponed:
+        """Make the next attempt, at the best site of the moment; postpone it if there is none."""
         site = attempt.site
         why = job.info.get("site_reason", "")
         application = self.applications.get(attempt.application)
@@ -216,7 +232,8 @@ class Outcomes:
                 if elsewhere is not None:  # no other site takes it: it is UNKNOWN until this one is back
                     if job.phase is not Phase.UNKNOWN:
                         await self._change(job, Action.LOSE, waiting=message)
-                    return self.clock() + NO_SITE_MS
+                    return Postponed(self.clock() + NO_SITE_MS)
+        launch = await self.store.launch(job.id, attempt.number)
         following = Attempt(
             job_id=job.id,
             number=attempt.number + 1,
@@ -229,6 +246,7 @@ class Outcomes:
             cpu_requested=attempt.cpu_requested,
             memory_requested=attempt.memory_requested,
             owner_slots=attempt.owner_slots,
+            launch=replace(launch, number=attempt.number + 1) if launch is not None else None,
         )
         after = job if job.phase is Phase.QUEUED else apply(job, Action.REQUEUE, self.clock())
         lost = {"attempt": attempt.number, "site": attempt.site, "reason": reason.value, "message": message}
@@ -245,15 +263,15 @@ class Outcomes:
         telemetry.ATTEMPTS.labels(closed.site, reason.value).inc()
         log.warning("attempt lost", job=job.id, attempt=attempt.number, reason=reason, error=message)
         self._leave(closed)
-        return None
+        return Recorded()
 
     async def _salvage(self, job: Job, attempt: Attempt, seen: Observation | None) -> None:
         """Keep what was complete of an aborted attempt."""
         shown = seen or Observation(
             attempt.job_id, attempt.number, Seen.FAILED, started=attempt.started, reports=True, gone=True
         )
-        job, found = await self._collected(job, shown, attempt)
-        after = replace(job, results=tuple(found.results), info=_info(job, found.logs))
+        job, collected = await self._collect(job, shown, attempt)
+        after = replace(job, results=tuple(collected.results), info=_info(job, collected.logs))
         if job.started is None and shown.started is not None:
             after = replace(after, started=min(max(shown.started, job.created), job.ended or shown.started))
         reason = Reason(attempt.reason) if attempt.reason else Reason.ABORTED
@@ -263,35 +281,42 @@ class Outcomes:
         self._leave(closed)
 
     async def close(self, attempt: Attempt, seen: Observation | None) -> None:
-        """An attempt whose outcome nobody waits for."""
+        """Close an attempt whose outcome nobody waits for."""
         reason = Reason.ABORTED if attempt.reason is None else Reason(attempt.reason)
         await self.store.save_attempt(_closed(attempt, seen, reason, attempt.message, self.clock()))
         self._leave(attempt)
 
 
+def _with_handle(attempt: Attempt, seen: Observation | None) -> Attempt:
+    """Return the attempt with the id that its site has for it, if that is new."""
+    if seen is None or not seen.handle or seen.handle == attempt.handle:
+        return attempt
+    return replace(attempt, handle=seen.handle)
+
+
 def _info(job: Job, logs: tuple[Result, ...]) -> dict[str, Any]:
-    """jobInfo of a job that has ended: nothing is waited for, the logs can be read."""
-    kept = {key: value for key, value in job.info.items() if key not in ("waiting", "place")}
-    kept["logs"] = [{"id": one.id, "size": one.size, "media_type": one.media_type} for one in logs]
-    return kept
+    """Return jobInfo of a job that has ended: nothing is waited for, the logs can be read."""
+    info = {key: value for key, value in job.info.items() if key not in ("waiting", "place")}
+    info["logs"] = [{"id": entry.id, "size": entry.size, "media_type": entry.media_type} for entry in logs]
+    return info
 
 
 def _closed(attempt: Attempt, seen: Observation | None, reason: Reason | None, message: str, now: int) -> Attempt:
-    """The attempt with its outcome and what it used."""
+    """Return the attempt with its outcome and what it used."""
     started = (seen.started if seen is not None else None) or attempt.started
     ended = (seen.ended if seen is not None else None) or now
     usage = seen.usage if seen is not None else Usage()
-    if seen is not None and seen.reports:  # what the site can't see itself its agent has told
+    if seen is not None and seen.reports:  # its agent reports what the site can't see itself
         report = attempt.report
         usage = Usage(
             wall=max(0, ended - started) / 1000 if started is not None else 0.0,
             cpu=attempt.usage.cpu,
             peak_memory=attempt.usage.peak_memory,
             bytes_in=report.bytes_in if report is not None else 0,
-            bytes_out=sum(one.size for one in report.outputs) if report is not None else 0,
+            bytes_out=sum(output.size for output in report.outputs) if report is not None else 0,
         )
     return replace(
-        attempt,
+        _with_handle(attempt, seen),
         wanted=False,
         state=AttemptState.CLOSED,
         started=started,
