@@ -52,6 +52,38 @@ def test_no_command(run: Run, command: str, code: int) -> None:
     assert done.returncode == code and done.stderr.startswith(f"uws-launch: {command}: ")
 
 
+BIG = "head -c {} /dev/zero | tr '\\0' x > $UWS_OUTPUT_DIR/error.json; exit 2"
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("echo '{}' > $UWS_OUTPUT_DIR/error.json; exit 2", "uws-launch: error.json\n{}\n"),
+        ("echo '{}' > $UWS_OUTPUT_DIR/error.json; exit 0", ""),
+        ("exit 2", ""),
+        (BIG.format(3900), "uws-launch: error.json\n" + 3900 * "x"),
+        (BIG.format(3901), ""),
+        ("mkfifo $UWS_OUTPUT_DIR/error.json; exit 2", ""),
+        ("ln -s /etc/passwd $UWS_OUTPUT_DIR/error.json; exit 2", ""),
+        ("mkdir $UWS_OUTPUT_DIR/error.json; exit 2", ""),
+    ],
+)
+def test_what_a_command_says_went_wrong(tmp_path: Path, script: str, message: str) -> None:
+    """A short ``error.json`` of a command that failed goes to the termination log; nothing that would block does."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        lacking("gcc is not installed")
+    program, log = tmp_path / "launch", tmp_path / "log"
+    source = CHECKOUT / "uws_service/agent/launch.c"
+    subprocess.run([str(compiler), f'-DTERMINATION_LOG="{log}"', "-o", program, source], check=True)
+    log.touch()
+    output = tmp_path / "output"
+    output.mkdir()
+    words = [program, tmp_path / "usage", "sh", "-c", script]
+    subprocess.run(words, env=os.environ | {"UWS_OUTPUT_DIR": str(output)}, timeout=600, check=False)
+    assert log.read_text() == message
+
+
 def test_signals_are_passed_on(launcher: Path, tmp_path: Path) -> None:
     """The command decides what becomes of a SIGTERM."""
     script = "trap 'echo asked; exit 5' TERM; echo ready; while true; do sleep 0.05; done"

@@ -14,9 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("uws_service", "conformance", "tests")
 # Folders whose words are checked; the others join when their names are mended.
-CHECKED_FOLDERS = (
-    "conformance",
-)
+CHECKED_FOLDERS = ("conformance",)
 MAX_VAGUE_SHARE = 0.01
 MAX_SUMMARY_WORDS = 8  # in the median of a folder
 MAX_FUNCTION_LINES = 59

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from uws_service.agent import cgroup, confined, outputs, processes
+from uws_service.agent import cgroup, confined, error_file, outputs, processes
 from uws_service.agent import folder as layout
 from uws_service.agent.environment import Folders, command_environment
 
@@ -101,6 +101,7 @@ class Attempt:
         self.code: int | None = None  # as `os.waitpid` gives it
         self.peak = 0
         self.bytes_in = 0
+        self.error: dict[str, str] | None = None  # what the command itself says went wrong
         self.incomplete: set[outputs.Identity] = set()
         self.began = 0.0
         self.group: str | None = spec.get("group_folder")
@@ -283,7 +284,8 @@ class Attempt:
         by_kernel = self.group is not None and cgroup.was_out_of_memory(self.group)
         if by_kernel or (killed and memory and self._peak() > memory):
             raise Ended("OutOfMemory", f"The command used more than {memory} bytes of memory.", exit_code)
-        last = layout.log_tail(self.work).strip().rpartition("\n")[2]
+        self.error = error_file.read_error(self.work)
+        last = self.error["message"] if self.error else layout.log_tail(self.work).strip().rpartition("\n")[2]
         if os.WIFSIGNALED(self.code):
             name = signal.Signals(os.WTERMSIG(self.code)).name
             message = f"The command was ended by the signal {name}"
@@ -348,6 +350,7 @@ class Attempt:
             exit_code=exit_code,
             reason=reason,
             message=message,
+            **({"error": self.error} if self.error else {}),
             outputs=files,
             log_tail=layout.log_tail(self.work),
             usage=usage,

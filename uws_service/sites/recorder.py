@@ -192,10 +192,12 @@ class Recorder:
         if seen is not None:
             job, collected = await self._collect(job, seen, attempt)
             logs, detail = collected.logs, collected.tail
-        if reason is Reason.EXIT_CODE and seen is not None and seen.reports:
+        if reason is Reason.EXIT_CODE and seen is not None and seen.error is not None:
+            reason, message, detail = seen.error.reason, seen.error.message, seen.error.detail or detail
+        elif reason is Reason.EXIT_CODE and seen is not None and seen.reports:
             last = detail.strip().rpartition("\n")[2]
             message = f"{message}: {last[:300]}" if last else f"{message}."
-        transient = reason in RETRYABLE
+        transient = reason in RETRYABLE or reason is Reason.UNAVAILABLE
         error = ErrorSummary(message or reason.value, transient=transient, reason=reason, detail=detail)
         started = seen.started if seen is not None else None
         ended = seen.ended if seen is not None else None

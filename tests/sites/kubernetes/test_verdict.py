@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from uws_service.domain.attempt import Observation, Reason, Seen
+from uws_service.domain.attempt import CommandError, Observation, Reason, Seen
 from uws_service.domain.errors import UwsError
 from uws_service.sites.kubernetes.cluster import Exists, Missing, SiteBusy, SiteDown, SiteRefuses, refusal
 from uws_service.sites.kubernetes.verdict import Patience, no_node_words, observe, waiting_words
@@ -126,6 +126,26 @@ def test_conditions_that_only_announce_are_left_alone() -> None:
 def test_bad_ends(job: Any, pod: Any, reason: Reason, words: str) -> None:
     found = seen(job, *([pod] if pod is not None else []))
     assert found.seen is Seen.FAILED and found.reason is reason and words in found.message
+
+
+ERROR = """uws-launch: error.json
+{"type": "UsageError", "message": "no such image", "detail": "ID=x"}"""
+
+
+@pytest.mark.parametrize("code", [1, 2, 126, 127])
+def test_a_command_says_what_went_wrong(code: int) -> None:
+    """The launcher passes ``error.json`` on; the exit code does not matter as long as it is not 0."""
+    failed = seen(a_job(), a_pod(ended(code, message=ERROR)))
+    assert failed.reason is Reason.EXIT_CODE
+    assert failed.error == CommandError("UsageError", "no such image", "ID=x")
+    assert seen(a_job(), a_pod(ended(0, "Completed", message=ERROR))).error is None
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"type": "Error"}', '{"message": 3}', "uws-launch: error.json"])
+def test_an_error_that_makes_no_sense(text: str) -> None:
+    """It is an exit code like any other."""
+    failed = seen(a_job(), a_pod(ended(2, message=f"uws-launch: error.json\n{text}")))
+    assert failed.reason is Reason.EXIT_CODE and failed.error is None
 
 
 def test_killed_from_outside_is_no_exit_code() -> None:

@@ -63,6 +63,49 @@ def test_a_command_that_fails(tmp_path: Path, command: list[str], code: int, wor
     assert {file["id"] for file in status["outputs"]} == {"stdout", "stderr"}
 
 
+def test_a_command_says_what_went_wrong(tmp_path: Path) -> None:
+    """``error.json`` is what the command says of its failure; its type is one of DALI's words."""
+    error = r'{"type": "ServiceUnavailable", "message": "the index\ncan\u0027t be\u0000 read", "detail": "more"}'
+    code = f"""
+import os, sys
+open(os.environ["UWS_OUTPUT_DIR"] + "/error.json", "w").write({error!r})
+print("noise", file=sys.stderr)
+sys.exit(len(sys.argv) > 1 and 4)
+"""
+    status = Work(tmp_path / "w", [*python(code), "fail"]).run()
+    assert (status["state"], status["reason"], status["exit_code"]) == ("FAILED", "ExitCode", 4)
+    assert status["error"] == {"type": "ServiceUnavailable", "message": "the index can't be read", "detail": "more"}
+    good = Work(tmp_path / "v", python(code)).run()
+    assert good["state"] == "SUCCEEDED" and "error" not in good
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "os.mkfifo(path)",
+        "open('a', 'w').write(good); os.symlink(os.path.abspath('a'), path)",
+        "os.mkdir(path)",
+        "open(path, 'w').write(good.replace('x', 5000 * 'x'))",
+        "open(path, 'w').write(good.replace('\"x\"', '1'))",
+        "open(path, 'w').write('[')",
+        "open(path, 'w').write(4000 * '[')",
+        "os.rmdir(output); os.symlink(os.getcwd(), output); open('error.json', 'w').write(good)",
+    ],
+)
+def test_an_error_file_that_is_not_to_be_trusted(tmp_path: Path, code: str) -> None:
+    """Pipes are not waited for, links not followed, large files not read: the last words of stderr count then."""
+    script = f"""
+import os, sys
+output = os.environ["UWS_OUTPUT_DIR"]
+path, good = output + "/error.json", '{{"message": "x"}}'
+{code}
+print("noise", file=sys.stderr)
+sys.exit(4)
+"""
+    status = Work(tmp_path / "w", python(script)).run()
+    assert "error" not in status and status["message"] == "The command ended with exit code 4: noise"
+
+
 def test_the_tail_of_a_long_log(tmp_path: Path) -> None:
     """U-086: the detail is the end of stderr, not all of it; of stdout if the command said nothing there."""
     status = Work(tmp_path / "w", ["sh", "-c", "seq 100000 >&2; exit 1"]).run()

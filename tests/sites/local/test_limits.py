@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.executors.agents import MiB, Work, alive, eventually, python
-from tests.executors.launches import RESULT, ended, folder_of, launch, running, until
 from tests.server import Server
 from tests.service.client import Uws
+from tests.sites.local.agents import MiB, Work, alive, eventually, python
+from tests.sites.local.launches import RESULT, ended, folder_of, launch, running, until
 from tests.tiers import require_cgroup
 from uws_service.depot import Depot
 from uws_service.domain.attempt import Reason

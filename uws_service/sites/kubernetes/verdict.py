@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from uws_service.domain.attempt import Observation, Reason, Seen
+from uws_service.agent.error_file import parse_error
+from uws_service.domain.attempt import CommandError, Observation, Reason, Seen
 from uws_service.sites.kubernetes.views import CANNOT_START, HOPELESS_IMAGE, IMAGE, JobView, Key, PodView, WorkloadView
 
 NOT_RUN, LAUNCHER_SAYS = (126, 127), "uws-launch: "
@@ -21,6 +22,8 @@ STOPPED = "uws-launch: stopped from outside"
 """How it tells that its container was asked to end."""
 CHILD_KILLED = "uws-launch: out of memory"
 """How it tells that the kernel killed a process of its container for want of memory."""
+ERROR_FILE = "uws-launch: error.json\n"
+"""What comes before the content of the command's ``error.json``."""
 BY_KUBELET = frozenset({"Evicted", "NodeLost", "NodeShutdown", "Terminated", "Preempting", "DeadlineExceeded"})
 """A pod's reasons if its machine has ended it."""
 INCOMPLETE = (
@@ -120,8 +123,10 @@ def _ended(key: Key, pod: PodView, gone: bool) -> Observation:
     if out_of_memory:
         message = "The command used more memory than the application may have."
         return Observation(*key, Seen.FAILED, reason=Reason.OUT_OF_MEMORY, message=message, **common)
-    if pod.exit_reason in CANNOT_START or (pod.exit_code in NOT_RUN and pod.exit_message.startswith(LAUNCHER_SAYS)):
-        why = pod.exit_message.removeprefix(LAUNCHER_SAYS).strip() if pod.exit_code in NOT_RUN else ""
+    error = _command_error(pod.exit_message)
+    not_run = pod.exit_code in NOT_RUN and error is None and pod.exit_message.startswith(LAUNCHER_SAYS)
+    if pod.exit_reason in CANNOT_START or not_run:
+        why = pod.exit_message.removeprefix(LAUNCHER_SAYS).strip() if not_run else ""
         message = f"The command could not be started: {why}" if why else "The command could not be started."
         return Observation(*key, Seen.FAILED, reason=Reason.COMMAND, message=message, **common)
     return Observation(
@@ -129,8 +134,17 @@ def _ended(key: Key, pod: PodView, gone: bool) -> Observation:
         Seen.FAILED,
         reason=Reason.EXIT_CODE,
         message=f"The command ended with exit code {pod.exit_code}",
+        error=error,
         **common,
     )
+
+
+def _command_error(exit_message: str) -> CommandError | None:
+    """Return what the command says went wrong, as the launcher passes it on."""
+    if not exit_message.startswith(ERROR_FILE):
+        return None
+    fields = parse_error(exit_message.removeprefix(ERROR_FILE))
+    return CommandError(**fields) if fields is not None else None
 
 
 def _job_failed(key: Key, job: JobView, pod: PodView | None, gone: bool) -> Observation:

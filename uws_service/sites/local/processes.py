@@ -16,7 +16,7 @@ from typing import Any
 
 from uws_service.agent import confined
 from uws_service.agent import folder as layout
-from uws_service.domain.attempt import Observation, Output, Reason, Seen, Usage
+from uws_service.domain.attempt import CommandError, Observation, Output, Reason, Seen, Usage
 
 Key = tuple[str, int]
 """Job id and number of an attempt."""
@@ -41,6 +41,7 @@ def observation(key: Key, status: dict[str, Any]) -> Observation:
             outputs=tuple(Output(**output) for output in status.get("outputs", ())),
             log_tail=status.get("log_tail", ""),
             usage=Usage(**status.get("usage", {})),
+            error=CommandError(**status["error"]) if status.get("error") else None,
         )
     except (TypeError, ValueError):
         return Observation(*key, Seen.FAILED, reason=Reason.AGENT_LOST, message="The status file can't be read.")
