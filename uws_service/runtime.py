@@ -33,6 +33,7 @@ from uws_service.service.sessions import Sessions
 from uws_service.service.uploads import Uploads
 from uws_service.settings import Settings
 from uws_service.sites.agent_api import Agents
+from uws_service.sites.attempt_tokens import SECRET, AttemptTokens
 from uws_service.sites.controller import Controller
 from uws_service.sites.executor import Executor
 from uws_service.sites.kinds import SiteParts, kind_of, open_sites, verifiers_of
@@ -219,12 +220,13 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
         permissions = PermissionsApi(settings.auth.permissions) if settings.auth.permissions is not None else None
         if permissions is not None:
             stack.push_async_callback(permissions.close)
-        parts = SiteParts(depot, settings.work_folder, await store.name(), settings.fetch, data)
+        tokens = AttemptTokens(await store.access.secret(SECRET), now_ms)
+        parts = SiteParts(depot, settings.work_folder, await store.name(), settings.fetch, data, tokens.issue)
         executors = open_sites(settings.sites, parts)
         for executor in executors.values():
             stack.push_async_callback(executor.close)
         agents = Agents(
-            store, depot, applications, settings.fetch, data, verifiers=verifiers_of(executors, settings.sites)
+            store, depot, applications, settings.fetch, data, verifiers_of(executors, settings.sites), tokens
         )
         runtime = Runtime(
             settings,

@@ -33,10 +33,7 @@ _FLOCK = "hhqqi4x"  # struct flock of 64-bit Linux: type, whence, start, length,
 
 def write_json(path: str, value: Any) -> None:
     """Replace a file by a JSON text: readers see the old one or the new one, never a part."""
-    draft = f"{path}.{os.urandom(8).hex()}"  # the command can't have put something in its place
-    with open(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
-        json.dump(value, file)
-    os.replace(draft, path)
+    write_secret(path, json.dumps(value))
 
 
 def read_json(path: str) -> dict[str, Any] | None:
@@ -46,6 +43,14 @@ def read_json(path: str) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def write_secret(path: str, text: str) -> None:
+    """Replace a file that only its owner may read; readers see the old text or the new one."""
+    draft = f"{path}.{os.urandom(8).hex()}"  # the command can't have put something in its place
+    with open(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(draft, path)
 
 
 def write_token(folder: str, token: str, mode: int = 0o600) -> None:

@@ -131,7 +131,9 @@ class Agent:
     # -- stage-in --------------------------------------------------------------------------------------------------
 
     def _claim(self) -> Any:
-        return self.upstream.post("claim", {})
+        launch = self.upstream.post("claim", {})
+        self.upstream.renew_token(launch.get("renew_after"))
+        return launch
 
     def _stage_in(self) -> None:
         """Bring the inputs; what goes wrong with one is the attempt's end, and the command never starts."""

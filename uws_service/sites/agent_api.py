@@ -29,7 +29,8 @@ from uws_service.domain.errors import (
     UwsError,
 )
 from uws_service.domain.job import Phase
-from uws_service.sites.kind import AgentVerifier
+from uws_service.sites.attempt_tokens import RENEWAL_SECONDS, AttemptTokens
+from uws_service.sites.kind import AgentVerifier, UnknownToken
 from uws_service.sites.launches import launch_of
 from uws_service.sites.settings import Fetch
 from uws_service.store import StaleJob, Store
@@ -58,13 +59,15 @@ class Agents:
         fetch: Fetch,
         data: DataAccess | None = None,
         verifiers: Sequence[AgentVerifier] = (),
+        tokens: AttemptTokens | None = None,
     ) -> None:
         self.store = store
         self.depot = depot
         self.applications = applications
         self.fetch = fetch
         self.data = data
-        self.verifiers = tuple(verifiers)
+        self.tokens = tokens
+        self.verifiers: tuple[AgentVerifier, ...] = (*verifiers, *((tokens,) if tokens is not None else ()))
 
     async def identify(self, token: str) -> AgentIdentity:
         """Return the agent that shows a token.
@@ -76,15 +79,32 @@ class Agents:
         ServiceUnavailable
             A kind of site that may know it can't say so now.
         """
-        refusal: UwsError = AuthenticationRequired("No site of this service has agents that show tokens.")
+        refusals: list[UwsError] = []
         for verifier in self.verifiers:
             try:
                 return await verifier.verify(token)
-            except ServiceUnavailable as error:
-                refusal = error
-            except AuthenticationRequired as error:
-                refusal = refusal if isinstance(refusal, ServiceUnavailable) else error
-        raise refusal
+            except (ServiceUnavailable, AuthenticationRequired) as error:
+                refusals.append(error)
+        # Who may know it later has the first word, then who knows this kind of token.
+        refusals.sort(key=lambda error: (not isinstance(error, ServiceUnavailable), isinstance(error, UnknownToken)))
+        raise refusals[0] if refusals else AuthenticationRequired("No agents show tokens to this service.")
+
+    async def renew(self, agent: AgentIdentity) -> dict[str, Any]:
+        """Return a fresh token for an agent whose attempt is open, as JSON values.
+
+        Raises
+        ------
+        Forbidden
+            The attempt is closed, another agent speaks for it, or the agent's token is none of this service's.
+        """
+        attempt = await self._attempt(agent)
+        if self.tokens is None or not agent.renewable:
+            raise Forbidden("This token is not renewed by this service.")
+        if attempt.state is AttemptState.CLOSED:
+            raise Forbidden("This attempt has ended or was given up.")
+        if attempt.claimed:
+            _require_voice(attempt, agent)
+        return {"token": self.tokens.renew(agent), "renew_after": RENEWAL_SECONDS}
 
     async def claim(self, agent: AgentIdentity) -> dict[str, Any]:
         """Let this pod speak for its attempt; what it needs to know, as JSON values.
@@ -105,6 +125,7 @@ class Agents:
         if not await self.store.claim(agent.job_id, agent.number, agent.uid):
             raise Forbidden("This attempt has ended or was given up.")
         return {
+            "renew_after": RENEWAL_SECONDS if agent.renewable else None,
             "data": await self._data(agent.job_id),
             "inputs": [
                 {key: value for key, value in asdict(item).items() if key != "depot_key"} for item in plan.inputs

@@ -8,12 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from uws_service.domain.agent import AgentIdentity
+from uws_service.domain.errors import AuthenticationRequired
 from uws_service.sites.settings import Fetch, SiteSettings
 
 if TYPE_CHECKING:
     from uws_service.auth.data_tokens import DataAccess
     from uws_service.depot import Depot
     from uws_service.sites.executor import Executor
+
+
+IssueToken = Callable[[str, str, int], str]
+"""Return a token for the agent of an attempt, from its site, job id and number; see `attempt_tokens`."""
+
+
+class UnknownToken(AuthenticationRequired):
+    """The token is of another kind: some other verifier may know it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +39,8 @@ class SiteParts:
     """What stage-in may fetch."""
     data: DataAccess | None = None
     """Where tokens for the jobs' data come from, if there are any."""
+    issue_token: IssueToken | None = None
+    """Where tokens for agents come from, for sites that have none of their own to prove who an agent is."""
 
 
 class AgentVerifier(Protocol):
@@ -40,8 +51,10 @@ class AgentVerifier(Protocol):
 
         Raises
         ------
+        UnknownToken
+            The token is of another kind.
         AuthenticationRequired
-            The token is not valid, or is of another kind.
+            The token is not valid.
         ServiceUnavailable
             The token can't be verified now.
         """

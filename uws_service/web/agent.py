@@ -28,6 +28,7 @@ class AgentResources:
         """Their part of the routes table."""
         return {
             "/agent/v1/claim": Resource("agent", Policy.AGENT, post=self.claim),
+            "/agent/v1/token": Resource("agent", Policy.AGENT, post=self.renew),
             "/agent/v1/inputs/{index:int}": Resource("agent", Policy.AGENT, get=self.read_input),
             "/agent/v1/outputs/{name}": Resource("agent", Policy.AGENT, put=self.put_output),
             "/agent/v1/progress": Resource("agent", Policy.AGENT, post=self.progress),
@@ -38,6 +39,11 @@ class AgentResources:
         """POST: this pod speaks for its attempt from now on; the answer says what it has to bring and to collect."""
         told = await self.agents.claim(await self._agent(request))
         return JSONResponse(told, headers={"cache-control": "no-store"})
+
+    async def renew(self, request: Request) -> Response:
+        """POST: a fresh token in place of the one that is shown, for agents whose tokens this service issues."""
+        fresh = await self.agents.renew(await self._agent(request))
+        return JSONResponse(fresh, headers={"cache-control": "no-store"})
 
     async def read_input(self, request: Request) -> Response:
         """GET: one uploaded file."""

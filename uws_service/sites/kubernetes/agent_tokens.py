@@ -21,6 +21,7 @@ from joserfc.jwk import KeySet
 
 from uws_service.domain.agent import AgentIdentity
 from uws_service.domain.errors import AuthenticationRequired, ServiceUnavailable, UwsError
+from uws_service.sites.kind import UnknownToken
 from uws_service.sites.kubernetes.cluster import Cluster, Missing
 from uws_service.sites.kubernetes.manifest import attempt_of_pod
 
@@ -158,4 +159,4 @@ def _key_id(token: str) -> str:
         header = json.loads(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4)))
         return str(header["kid"])
     except (ValueError, KeyError, TypeError):
-        raise AuthenticationRequired("That is not a service-account token.") from None
+        raise UnknownToken("That is not a service-account token.") from None
