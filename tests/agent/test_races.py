@@ -12,25 +12,18 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import uvicorn
 
-from tests.server import ROOT, free_port
+from tests.server import ROOT
+from tests.sites.agent_service import serving
 from tests.sites.local.agents import eventually
 from uws_service.agent import confined, outputs
 from uws_service.agent.pod import Agent
 from uws_service.agent.upstream import Refused, Unreachable, Upstream
-from uws_service.auth import ANONYMOUS
-from uws_service.domain.agent import AgentIdentity
-from uws_service.domain.job import Parameter
-from uws_service.service.jobs import Request
-from uws_service.settings import Settings
-from uws_service.sites.kubernetes import AgentTokens
-from uws_service.web.app import App
 
 SECRET = b"the agent's own token " * 40
 TRIES = 4000
@@ -100,69 +93,25 @@ def test_paths_that_lead_out(tmp_path: Path, kernel: bool) -> None:
 # -- a pod's agent and the service ---------------------------------------------------------------------------------
 
 
-class Service:
-    """A service with one attempt, whose pod's token is its uid."""
-
-    def __init__(self, app: App, url: str, job_id: str, folder: Path) -> None:
-        self.app, self.url, self.job_id, self.folder = app, url, job_id, folder
-
-    def stored(self) -> dict[str, bytes]:
-        """All that lies in the depot of the job, whatever its name."""
-        assert self.app.runtime is not None and self.app.runtime.depot.folder is not None
-        top = self.app.runtime.depot.folder / "jobs" / self.job_id
-        return {str(path.relative_to(top)): path.read_bytes() for path in top.rglob("*") if path.is_file()}
-
-
-@asynccontextmanager
-async def serving(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Service]:
-    """A service on a port, with a job of `sleep` that waits for its pod."""
-    port = free_port()
-    sleep = ROOT / "uws_service" / "apps" / "sleep.yaml"
-    app = App(Settings.load(data=folder / "data", controller=False, builtin_applications=False, applications=[sleep]))
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, access_log=False))
-    ids: list[str] = []
-
-    async def verify(_: AgentTokens, token: str) -> AgentIdentity:
-        return AgentIdentity(frozenset({"local"}), ids[0], 1, "pod-1")
-
-    monkeypatch.setattr(AgentTokens, "verify", verify)  # clusters' signatures are tested elsewhere
-    running = asyncio.create_task(server.serve())
-    try:
-        while not server.started:
-            await asyncio.sleep(0.01)
-            assert not running.done()
-        runtime = app.runtime
-        assert runtime is not None
-        wanted = Request(parameters=(Parameter("SECONDS", "0"),), run=True)
-        job, _ = await runtime.service.create(runtime.applications["sleep"], ANONYMOUS, wanted)
-        ids.append(job.id)
-        (attempt,) = await runtime.store.attempts(job.id)
-        assert await runtime.store.begin_attempt(attempt, 1)
-        yield Service(app, f"http://127.0.0.1:{port}", job.id, folder)
-    finally:
-        server.should_exit = True
-        await running
-
-
-def pod_folders(folder: Path) -> Path:
-    """The volumes of a pod, as its agent sees them, and its token beside them."""
+def pod_folders(folder: Path, token: str) -> Path:
+    """Make the volumes of a pod, as its agent sees them, and beside them its token and another secret."""
     for name in ("input", "output", "progress", "agent", "bin", "token"):
         (folder / name).mkdir(parents=True)
     (folder / "token" / "result").write_bytes(SECRET)
+    (folder / "token" / "token").write_text(token)
     return folder
 
 
 @pytest.mark.anyio
-async def test_what_is_sent_is_what_was_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_sent_is_what_was_checked(tmp_path: Path) -> None:
     """Thousands of hand-overs of a file that changes all the time: no byte of the token gets into the depot.
 
     What the service has is either what its key names, by digest, or nothing.
     """
-    root = pod_folders(tmp_path / "pod")
     outcomes: Counter[str] = Counter()
-    async with serving(tmp_path, monkeypatch) as service:
-        (root / "token" / "short").write_text("pod-1")
-        upstream = Upstream(service.url, str(root / "token" / "short"))
+    async with serving(tmp_path) as service:
+        root = pod_folders(tmp_path / "pod", service.token)
+        upstream = Upstream(service.url, str(root / "token" / "token"))
         agent = Agent(str(root), upstream, "")
         await asyncio.to_thread(upstream.post, "claim", {})
 
@@ -194,18 +143,15 @@ async def test_what_is_sent_is_what_was_checked(tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("how", [(), ("patient",)], ids=["at-random", "patient"])
-async def test_an_agent_beside_a_hostile_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: tuple[str, ...]
-) -> None:
+async def test_an_agent_beside_a_hostile_command(tmp_path: Path, how: tuple[str, ...]) -> None:
     """The agent as its pod runs it, ended again and again while the command changes its result."""
     for number in range(6):
-        async with serving(tmp_path / f"{number}", monkeypatch) as service:
-            root = pod_folders(tmp_path / f"{number}" / "pod")
-            (root / "token" / "short").write_text("pod-1")
+        async with serving(tmp_path / f"{number}") as service:
+            root = pod_folders(tmp_path / f"{number}" / "pod", service.token)
             environment = {
                 "UWS_AGENT_ROOT": str(root),
                 "UWS_AGENT_URL": service.url,
-                "UWS_AGENT_TOKEN": str(root / "token" / "short"),
+                "UWS_AGENT_TOKEN": str(root / "token" / "token"),
                 "UWS_AGENT_LAUNCHER": "/bin/true",
                 "PYTHONPATH": str(ROOT),
             }
@@ -224,8 +170,7 @@ async def test_an_agent_beside_a_hostile_command(
             for key, content in service.stored().items():
                 assert SECRET[:10] not in content
                 assert hashlib.sha256(content).hexdigest() in key
-            assert service.app.runtime is not None
-            (attempt,) = await service.app.runtime.store.attempts(service.job_id)
+            (attempt,) = await service.runtime.store.attempts(service.job_id)
             assert attempt.report is not None  # it said its last word, good or bad
             for one in attempt.report.outputs:
                 assert hashlib.sha256(service.stored()[one.source.partition(f"{service.job_id}/")[2]]).hexdigest() == (
@@ -234,13 +179,12 @@ async def test_an_agent_beside_a_hostile_command(
 
 
 @pytest.mark.anyio
-async def test_a_file_that_grows_or_shrinks_while_it_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_file_that_grows_or_shrinks_while_it_is_sent(tmp_path: Path) -> None:
     """Exactly the announced bytes are sent: no more, that could pass for another request, and never half of them."""
-    root = pod_folders(tmp_path / "pod")
-    file = root / "output" / "result"
-    (root / "token" / "short").write_text("pod-1")
-    async with serving(tmp_path, monkeypatch) as service:
-        upstream = Upstream(service.url, str(root / "token" / "short"))
+    async with serving(tmp_path) as service:
+        root = pod_folders(tmp_path / "pod", service.token)
+        file = root / "output" / "result"
+        upstream = Upstream(service.url, str(root / "token" / "token"))
         await asyncio.to_thread(upstream.post, "claim", {})
 
         def hand_over(change: str) -> None:
