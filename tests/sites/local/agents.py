@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from uws_service.agent import folder as layout
-from uws_service.sites.local.executor import AGENT
+from uws_service.sites.local.agents import AGENT
 
 MiB = 1024 * 1024
 

@@ -15,7 +15,7 @@ import pytest
 from tests.sites.local.agents import MiB, Work, alive, eventually, python, result
 from uws_service.agent import folder as layout
 from uws_service.agent.supervisor import GRACE
-from uws_service.sites.local.executor import AGENT
+from uws_service.sites.local.agents import AGENT
 from uws_service.sites.local.processes import remove
 
 
