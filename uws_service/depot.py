@@ -69,14 +69,14 @@ def check_key(key: str) -> str:
 
 
 @contextmanager
-def _translated(what: str) -> Iterator[None]:
+def _translated(subject: str) -> Iterator[None]:
     """Errors of the store as the service's own."""
     try:
         yield
     except UwsError:
         raise
     except FileNotFoundError as error:
-        raise NotFound(f"{what} is not there.") from error
+        raise NotFound(f"{subject} is not there.") from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise StorageFull("The depot's disk is full.", retry_after=60) from error
@@ -202,10 +202,10 @@ class Depot:
         check_key(key)
         if self.folder is not None:  # a stat, without the way through the library
             try:
-                found = (self.folder / key).stat()
+                entry = (self.folder / key).stat()
             except (FileNotFoundError, NotADirectoryError):
                 return None
-            return ObjectInfo(found.st_size, f"{found.st_mtime_ns:x}-{found.st_size:x}")
+            return ObjectInfo(entry.st_size, f"{entry.st_mtime_ns:x}-{entry.st_size:x}")
         with _translated(key):
             try:
                 meta = await obstore.head_async(self._store, key)
@@ -218,17 +218,17 @@ class Depot:
         check_key(key)
         with _translated(key):
             options: Any = {"range": (start, end) if end is not None else {"offset": start}}
-            found = await obstore.get_async(self._store, key, options=options if start or end is not None else None)
-            async for chunk in found.stream(min_chunk_size=CHUNK):
+            answer = await obstore.get_async(self._store, key, options=options if start or end is not None else None)
+            async for chunk in answer.stream(min_chunk_size=CHUNK):
                 yield bytes(chunk)
 
     async def list(self, prefix: str) -> AsyncIterator[str]:
         """The keys that begin so."""
         with _translated(prefix):
             async for batch in obstore.list(self._store, prefix=_folder(prefix), chunk_size=500):
-                for one in batch:
-                    if one["path"].startswith(prefix):
-                        yield one["path"]
+                for entry in batch:
+                    if entry["path"].startswith(prefix):
+                        yield entry["path"]
 
     @asynccontextmanager
     async def held(self, prefix: str) -> AsyncIterator[Callable[[], None]]:
@@ -280,9 +280,9 @@ class Depot:
                 return await asyncio.to_thread(_newest_below, self.folder / prefix)
             latest = None
             async for batch in obstore.list(self._store, prefix=_folder(prefix), chunk_size=500):
-                for one in batch:
-                    if one["path"].startswith(prefix):
-                        latest = max(latest or 0.0, one["last_modified"].timestamp())
+                for entry in batch:
+                    if entry["path"].startswith(prefix):
+                        latest = max(latest or 0.0, entry["last_modified"].timestamp())
             return latest
 
     async def delete(self, key: str) -> None:
@@ -296,7 +296,7 @@ class Depot:
         with _translated(prefix):
             stream = obstore.list(self._store, prefix=_folder(prefix), chunk_size=500)
             async for batch in stream:
-                keys = [one["path"] for one in batch if one["path"].startswith(prefix)]
+                keys = [entry["path"] for entry in batch if entry["path"].startswith(prefix)]
                 if keys:
                     await obstore.delete_async(self._store, keys)
                     count += len(keys)
@@ -312,9 +312,9 @@ class Depot:
                 for entry in os.scandir(top) if top.is_dir() else ():
                     yield f"{prefix}{entry.name}/"
                 return
-            found = await obstore.list_with_delimiter_async(self._store, prefix=prefix.rstrip("/"))
-            for one in found["common_prefixes"]:
-                yield one.rstrip("/") + "/"
+            listing = await obstore.list_with_delimiter_async(self._store, prefix=prefix.rstrip("/"))
+            for folder in listing["common_prefixes"]:
+                yield folder.rstrip("/") + "/"
 
     def doubt(self) -> None:
         """Let `watch` look at once: something takes long."""

@@ -63,22 +63,22 @@ def open_below(folder: str, path: str, *, kernel: bool = True) -> int:
     top = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         if kernel:
-            found = _by_kernel(top, path)
-            if found is not None:
-                return found
+            descriptor = _by_kernel(top, path)
+            if descriptor is not None:
+                return descriptor
         return _by_parts(top, parts)
     finally:
         os.close(top)
 
 
 def _by_kernel(top: int, path: str) -> int | None:
-    how = _How(_READ, 0, _RESOLVE)
-    size = ctypes.c_size_t(ctypes.sizeof(how))
+    how_to_open = _How(_READ, 0, _RESOLVE)
+    size = ctypes.c_size_t(ctypes.sizeof(how_to_open))
     for _ in range(TRIES):
-        call = ctypes.c_long(_OPENAT2), ctypes.c_long(top), os.fsencode(path), ctypes.byref(how), size
-        found = int(_libc.syscall(*call))
-        if found >= 0:
-            return found
+        call = ctypes.c_long(_OPENAT2), ctypes.c_long(top), os.fsencode(path), ctypes.byref(how_to_open), size
+        descriptor = int(_libc.syscall(*call))
+        if descriptor >= 0:
+            return descriptor
         number = ctypes.get_errno()
         if number in _NOT_POSSIBLE:
             return None
@@ -140,8 +140,8 @@ class Content:
 
     def read(self, count: int = -1) -> bytes:
         """The next bytes; none at the end."""
-        left = self.size - self.at
-        count = left if count < 0 else min(count, left)
+        remaining = self.size - self.at
+        count = remaining if count < 0 else min(count, remaining)
         if not count:
             return b""
         try:

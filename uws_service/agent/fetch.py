@@ -72,13 +72,13 @@ def fetch(url: str, path: str | Path, *, max_size: int, policy: Policy, tokens: 
     FetchError
         Wrong scheme, inner address, too many redirects, status other than 200, larger than ``max_size``, no answer.
     """
-    meant = authority(url)
-    token = (tokens or {}).get(meant) if meant is not None else None
+    target = authority(url)
+    token = (tokens or {}).get(target) if target is not None else None
     for _ in range(policy.max_redirects + 1):
         connection, target = _connect(url, policy)
         try:
             headers = {"Accept": "*/*", "User-Agent": "uws-service"}
-            if token is not None and authority(url) == meant:
+            if token is not None and authority(url) == target:
                 headers["Authorization"] = f"Bearer {token}"
             connection.request("GET", target, headers=headers)
             with connection.getresponse() as answer:
@@ -89,8 +89,8 @@ def fetch(url: str, path: str | Path, *, max_size: int, policy: Policy, tokens: 
                     raise FetchError(f"{_shown(url)} answered {answer.status} {answer.reason}.")
                 return _save(answer, Path(path), max_size, url)
         except (OSError, http.client.HTTPException) as error:
-            why = getattr(error, "strerror", None) or error or type(error).__name__  # without a path of ours
-            raise FetchError(f"{_shown(url)} could not be fetched: {why}.") from error
+            cause = getattr(error, "strerror", None) or error or type(error).__name__  # without a path of ours
+            raise FetchError(f"{_shown(url)} could not be fetched: {cause}.") from error
         finally:
             connection.close()
     raise FetchError(f"{_shown(url)}: more than {policy.max_redirects} redirects.")
@@ -140,8 +140,8 @@ def _decoder(answer: http.client.HTTPResponse, url: str) -> Callable[[bytes], It
     if not codings:
         return lambda chunk: iter((chunk,) if chunk else ())
     if len(codings) > 1 or codings[0] not in ("gzip", "x-gzip", "deflate"):
-        named = ", ".join(codings)[:80]
-        raise FetchError(f"{_shown(url)} comes in the content coding {named!r}; gzip and deflate are undone.")
+        names = ", ".join(codings)[:80]
+        raise FetchError(f"{_shown(url)} comes in the content coding {names!r}; gzip and deflate are undone.")
     return _Inflater(codings[0] != "deflate", url).decode
 
 
@@ -219,10 +219,10 @@ def _dial(addresses: list[str], port: int, timeout: float) -> socket.socket:
 def _resolve(host: str, port: int, policy: Policy) -> list[str]:
     """The addresses of the host; every one of them must be allowed."""
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        records = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise FetchError(f"The host {host[:100]!r} is not known: {error}.") from error
-    addresses = list(dict.fromkeys(str(one[4][0]) for one in found))
+    addresses = list(dict.fromkeys(str(record[4][0]) for record in records))
     if not (policy.allow_private or host.lower() in {name.lower() for name in policy.allow_hosts}):
         for address in addresses:
             if not is_public(address):

@@ -101,8 +101,8 @@ def agent_pid(folder: str) -> int | None:
         entry = os.fstat(file)
         if not stat.S_ISREG(entry.st_mode) or entry.st_nlink != 1:
             return None  # the command's own, or a file that somebody else locks: nobody to send signals to
-        asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-        kind, _, _, _, pid = struct.unpack(_FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, asked))
+        request = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        kind, _, _, _, pid = struct.unpack(_FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, request))
     finally:
         os.close(file)
     return None if kind == fcntl.F_UNLCK else int(pid)

@@ -71,7 +71,7 @@ class Agent:
         self.closed = closed_files.Watch(self.output)
         self.early: dict[str, Mapping[str, Any]] = {}
         """What was handed over already, by result id."""
-        self._tried: dict[str, float] = {}
+        self._handed_at: dict[str, float] = {}
         self.stopping = False
         self.launch: Mapping[str, Any] = {}
 
@@ -115,14 +115,14 @@ class Agent:
             while True:
                 time.sleep(3600)
 
-    def _insist(self, what: str, ask: Any) -> Any:
+    def _insist(self, action: str, ask: Any) -> Any:
         """Ask until the service answers; `Gone` if it refuses."""
         pause = 0.2
         while True:
             try:
                 return ask()
             except Unreachable as error:
-                say(f"{what}: {error}; again in {pause:.1f} s")
+                say(f"{action}: {error}; again in {pause:.1f} s")
                 time.sleep(pause)
                 pause = min(LONGEST_PAUSE, pause * 1.7)
             except Refused as error:
@@ -149,9 +149,9 @@ class Agent:
             with open(os.path.join(self.input, "parameters.json"), "w", encoding="utf-8") as file:
                 file.write(self.launch["parameters"])
         except Problem as error:
-            why = str(error)
-            say(f"stage-in failed: {why}")
-            self._insist("the report", lambda: self._report([], "StageIn", why))
+            problem = str(error)
+            say(f"stage-in failed: {problem}")
+            self._insist("the report", lambda: self._report([], "StageIn", problem))
             self._idle()
             raise Stopped from None
 
@@ -203,24 +203,24 @@ class Agent:
                 self._look_at_disk()
                 self._hand_over_closed()
                 measured = time.monotonic()
-            told = self.progress.read()
-            if told is not None:
+            progress = self.progress.read()
+            if progress is not None:
                 with contextlib.suppress(Unreachable, Refused):  # the next line will tell as much
-                    self.upstream.post("progress", {"fraction": told[0], "text": told[1]})
+                    self.upstream.post("progress", {"fraction": progress[0], "text": progress[1]})
 
     def _look_at_disk(self) -> None:
         """Tell the service of too much output, which ends the attempt; nothing of it is handed over."""
         limit = self.launch["max_output"]
         size, files = outputs.measure([self.output], limit)
         if limit and size > limit:
-            why = f"The results are larger than {limit} bytes."
+            problem = f"The results are larger than {limit} bytes."
         elif files > outputs.MAX_FILES:
-            why = f"The command wrote more than {outputs.MAX_FILES} files."
+            problem = f"The command wrote more than {outputs.MAX_FILES} files."
         else:
             return
-        say(why)
-        self._insist("the report", lambda: self._report([], "OutputTooLarge", why))
-        raise Gone(why)
+        say(problem)
+        self._insist("the report", lambda: self._report([], "OutputTooLarge", problem))
+        raise Gone(problem)
 
     def _hand_over_closed(self) -> None:
         """Hand over results that the command has closed, so that there is less to do at its end.
@@ -231,17 +231,17 @@ class Agent:
         now = time.monotonic()
         for want in self.launch["results"]:
             path = os.path.join(self.output, want["path"])
-            again = now - self._tried.get(want["id"], -EARLY) >= EARLY
-            if "*" in want["path"] or not again or not self.closed.was_closed(path, now - SETTLED):
+            is_due = now - self._handed_at.get(want["id"], -EARLY) >= EARLY
+            if "*" in want["path"] or not is_due or not self.closed.was_closed(path, now - SETTLED):
                 continue
-            self._tried[want["id"]] = now
-            told = {"id": want["id"], "media_type": want["media_type"]}
+            self._handed_at[want["id"]] = now
+            fields = {"id": want["id"], "media_type": want["media_type"]}
             with contextlib.suppress(outputs.StageOutError, OSError, Unreachable, Refused):
-                outputs.describe(self.root, path, told, deliver=self._hand_over)
+                outputs.describe(self.root, path, fields, deliver=self._hand_over)
 
-    def _is_handed(self, name: str, one: Mapping[str, Any]) -> bool:
-        known = self.early.get(name)
-        return known is not None and (known["size"], known["sha256"]) == (one["size"], one["sha256"])
+    def _is_handed(self, name: str, result: Mapping[str, Any]) -> bool:
+        earlier = self.early.get(name)
+        return earlier is not None and (earlier["size"], earlier["sha256"]) == (result["size"], result["sha256"])
 
     # -- stage-out -------------------------------------------------------------------------------------------------
 
@@ -249,16 +249,16 @@ class Agent:
         """Hand over the results, then say that this was all."""
         settled = time.monotonic() - SETTLED
         self.closed.read()
-        told = self.progress.read()
+        progress = self.progress.read()
         complaint: tuple[str | None, str] = (None, "")
         expected = self.launch["results"]
 
-        def deliver(one: Mapping[str, Any], found: outputs.Found) -> bool:
+        def deliver(result: Mapping[str, Any], open_file: outputs.Found) -> bool:
             nonlocal complaint
             try:
-                self._insist(one["id"], lambda: self._hand_over(one, found))
+                self._insist(result["id"], lambda: self._hand_over(result, open_file))
             except Gone as error:
-                complaint = ("StageOut", f"{one['id']}: {error}")
+                complaint = ("StageOut", f"{result['id']}: {error}")
                 return False
             return True
 
@@ -268,20 +268,22 @@ class Agent:
             results = outputs.collect_results(self.root, expected, incomplete=(), deliver=deliver)
             complaint = ("StageOut", str(error))
         handed = []
-        for one in results:
-            whole = self.closed.was_closed(os.path.join(self.root, one["source"]), settled)
-            handed.append({key: one[key] for key in ("id", "media_type", "size", "sha256")} | {"settled": whole})
-        if told is not None:
+        for result in results:
+            is_settled = self.closed.was_closed(os.path.join(self.root, result["source"]), settled)
+            handed.append(
+                {key: result[key] for key in ("id", "media_type", "size", "sha256")} | {"settled": is_settled}
+            )
+        if progress is not None:
             with contextlib.suppress(Unreachable, Refused):
-                self.upstream.post("progress", {"fraction": told[0], "text": told[1]})
+                self.upstream.post("progress", {"fraction": progress[0], "text": progress[1]})
         self._insist("the report", lambda: self._report(handed, *complaint))
 
-    def _hand_over(self, one: Mapping[str, Any], found: outputs.Found) -> bool:
+    def _hand_over(self, result: Mapping[str, Any], open_file: outputs.Found) -> bool:
         """Send an open result, unless the service has it; until its answer the service may have either."""
-        if not self._is_handed(one["id"], one):
-            self.early.pop(one["id"], None)
-            self.upstream.upload(f"outputs/{one['id']}", found.content(), found.sha256)
-            self.early[one["id"]] = one
+        if not self._is_handed(result["id"], result):
+            self.early.pop(result["id"], None)
+            self.upstream.upload(f"outputs/{result['id']}", open_file.content(), open_file.sha256)
+            self.early[result["id"]] = result
         return True
 
     def _report(self, handed: list[dict[str, Any]], reason: str | None, message: str) -> None:

@@ -67,7 +67,7 @@ def spawn(
     except ValueError as error:
         raise CannotStart(f"The command can't be started: {error}.") from None
     parent = os.getpid()
-    told, tell = os.pipe()
+    ready, notify = os.pipe()
     child = os.fork()
     if child == 0:
         try:
@@ -77,13 +77,13 @@ def spawn(
             _enter(parent, folder, stdout, stderr, file_size)
             os.execvpe(arguments[0], arguments, environment)
         except OSError as error:
-            os.write(tell, (error.strerror or str(error)).encode())
+            os.write(notify, (error.strerror or str(error)).encode())
         except BaseException as error:  # nothing of the agent may run on in the child
-            os.write(tell, repr(error).encode())
+            os.write(notify, repr(error).encode())
         finally:
             os._exit(127)
-    os.close(tell)
-    with open(told, "rb") as answer:
+    os.close(notify)
+    with open(ready, "rb") as answer:
         problem = answer.read().decode("utf-8", "replace")
     if problem:
         os.waitpid(child, 0)
@@ -122,34 +122,34 @@ def _enter(parent: int, folder: str, stdout: str, stderr: str, file_size: int) -
 
 def descendants(root: int) -> list[int]:
     """All processes below one, without itself."""
-    found: list[int] = []
+    pids: list[int] = []
     ahead = [root]
     while ahead:
         children = _children(ahead.pop())
-        found += children
+        pids += children
         ahead += children
-    return found
+    return pids
 
 
 def _children(pid: int) -> list[int]:
     if not _KERNEL_LISTS_CHILDREN:
         return _children_by_scan(pid)
-    found: list[int] = []
+    pids: list[int] = []
     with contextlib.suppress(OSError):
         for thread in os.listdir(f"/proc/{pid}/task"):
             with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
-                found += map(int, file.read().split())
-    return found
+                pids += map(int, file.read().split())
+    return pids
 
 
 def _children_by_scan(parent: int) -> list[int]:
-    found = []
+    pids = []
     for name in os.listdir("/proc"):
         if name.isdigit():
             with contextlib.suppress(OSError, ValueError), open(f"/proc/{name}/stat", "rb") as file:
                 if int(file.read().rpartition(b")")[2].split()[1]) == parent:
-                    found.append(int(name))
-    return found
+                    pids.append(int(name))
+    return pids
 
 
 def memory(pids: Sequence[int], limit: int) -> int:
@@ -176,7 +176,7 @@ def _proportional(pid: int) -> int:
 
 def being_written(pids: Sequence[int]) -> set[tuple[int, int]]:
     """(device, inode) of the files that processes have open for writing: files that are not complete yet."""
-    found = set()
+    files = set()
     for pid in pids:
         with contextlib.suppress(OSError):
             for number in os.listdir(f"/proc/{pid}/fd"):
@@ -184,8 +184,8 @@ def being_written(pids: Sequence[int]) -> set[tuple[int, int]]:
                     flags = next((int(line.split()[1], 8) for line in info if line.startswith("flags:")), 0)
                     if flags & (os.O_WRONLY | os.O_RDWR):
                         entry = os.stat(f"/proc/{pid}/fd/{number}")
-                        found.add((entry.st_dev, entry.st_ino))
-    return found
+                        files.add((entry.st_dev, entry.st_ino))
+    return files
 
 
 def hidden_files(pids: Sequence[int], limit: int) -> int:

@@ -49,11 +49,11 @@ class Status:
 
     def __init__(self, work: str, bell: str) -> None:
         self.work, self.bell = work, bell
-        self.said: dict[str, Any] = {"state": "STARTING", "step": "stage-in", "outputs": [], "usage": {}}
+        self.content: dict[str, Any] = {"state": "STARTING", "step": "stage-in", "outputs": [], "usage": {}}
 
     def write(self, **changes: Any) -> None:
-        self.said.update(changes)
-        layout.write_json(os.path.join(self.work, layout.STATUS), self.said)
+        self.content.update(changes)
+        layout.write_json(os.path.join(self.work, layout.STATUS), self.content)
         layout.ring(self.bell)
 
 
@@ -62,7 +62,7 @@ class Progress:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._seen = -1
+        self._size_read = -1
 
     def read(self) -> tuple[float, str] | None:
         """The fraction (0..1) and the text, if there is something new."""
@@ -70,9 +70,9 @@ class Progress:
             # The command may have put anything there: a named pipe would block, a link would lead elsewhere.
             with confined.regular(*os.path.split(self.path)) as file:
                 size = os.fstat(file).st_size
-                if size == self._seen:
+                if size == self._size_read:
                     return None
-                self._seen = size
+                self._size_read = size
                 tail = os.pread(file, 4096, max(0, size - 4096))
         except OSError:
             return None
@@ -115,25 +115,25 @@ class Attempt:
             self._kill_all()
             self._judge(exit_code)
             self.status.write(step="stage-out")
-            found = outputs.collect_results(self.work, self.spec["results"])
-            self._finish("SUCCEEDED", found, exit_code=exit_code, reason=None, message="")
+            results = outputs.collect_results(self.work, self.spec["results"])
+            self._finish("SUCCEEDED", results, exit_code=exit_code, reason=None, message="")
         except Ended as end:
-            found = []
+            results = []
             self._kill_all()
             if end.reason in ("Aborted", "Deadline"):
                 self.status.write(step="stage-out")
-                found = outputs.collect_results(self.work, self.spec["results"], incomplete=self.incomplete)
-            self._finish("FAILED", found, exit_code=end.exit_code, reason=end.reason, message=end.message)
+                results = outputs.collect_results(self.work, self.spec["results"], incomplete=self.incomplete)
+            self._finish("FAILED", results, exit_code=end.exit_code, reason=end.reason, message=end.message)
         except outputs.StageOutError as error:
             self._finish("FAILED", [], exit_code=0, reason="StageOut", message=str(error))
 
     def _stage_in(self) -> None:
         """Fetch the inputs that have a URL; the others lie there already."""
-        wanted = [item for item in self.spec["inputs"] if item["url"]]
-        if wanted:
+        remote = [item for item in self.spec["inputs"] if item["url"]]
+        if remote:
             self.status.write()
             with _interruptible(self.spec["duration"]):
-                for item in wanted:
+                for item in remote:
                     self._fetch(item)
         if self.secrets.get("command"):
             layout.write_token(self.input, self.secrets["command"])
@@ -202,13 +202,13 @@ class Attempt:
         look_at_disk = self.began + TICK
         report = 0.0
         while True:
-            told = signal.sigtimedwait((*STOP, signal.SIGCHLD), TICK)
+            signal_info = signal.sigtimedwait((*STOP, signal.SIGCHLD), TICK)
             self._reap()
             if self.code is not None:
-                self._see_whether_stopped(told)
+                self._see_whether_stopped(signal_info)
                 return _exit_code(self.code)
             now = time.monotonic()
-            if told is not None and told.si_signo in STOP:
+            if signal_info is not None and signal_info.si_signo in STOP:
                 self._stop_softly()
                 raise Ended("Aborted", "Stopped on request.", self._code_if_ended())
             if now >= deadline:
@@ -219,58 +219,58 @@ class Attempt:
             self._look_at_memory(pids)
             if now >= look_at_disk:
                 self._look_at_disk(pids)
-                spent = time.monotonic() - now
-                look_at_disk = now + max(DISK_TICK, 20 * spent)
+                duration = time.monotonic() - now
+                look_at_disk = now + max(DISK_TICK, 20 * duration)
             if now >= report:
                 report = now + PROGRESS_TICK if self._report_progress() else report
 
     def _look_at_number(self, pids: list[int]) -> None:
-        most = self.spec.get("processes", MOST_PROCESSES)
-        if len(pids) > most:
+        limit = self.spec.get("processes", MOST_PROCESSES)
+        if len(pids) > limit:
             self._kill_all()
-            raise Ended("TooManyProcesses", f"The command had more than {most} processes.", self._code_if_ended())
+            raise Ended("TooManyProcesses", f"The command had more than {limit} processes.", self._code_if_ended())
 
-    def _see_whether_stopped(self, told: signal.struct_siginfo | None) -> None:
+    def _see_whether_stopped(self, signal_info: signal.struct_siginfo | None) -> None:
         """Check that no request to end came before the command's end.
 
         A machine that shuts down, or a service manager, asks all processes at once, and a command may answer with 0.
         """
-        if (told is not None and told.si_signo in STOP) or signal.sigtimedwait(STOP, 0):
+        if (signal_info is not None and signal_info.si_signo in STOP) or signal.sigtimedwait(STOP, 0):
             raise Ended("Aborted", "Stopped on request.", self._code_if_ended())
 
     def _look_at_memory(self, pids: list[int]) -> None:
         limit = self.spec["memory"]
-        held = processes.memory(pids, limit)
-        self.peak = max(self.peak, held)
-        if limit and held > limit:
+        memory = processes.memory(pids, limit)
+        self.peak = max(self.peak, memory)
+        if limit and memory > limit:
             self._kill_all()
             raise Ended("OutOfMemory", f"The command used more than {limit} bytes of memory.", self._code_if_ended())
 
     def _look_at_disk(self, pids: list[int] | None = None) -> None:
         """Results and logs have one limit; working files another, which is the same unless one is given."""
         limit = self.spec["max_output"]
-        most = self.spec.get("max_files", outputs.MAX_FILES)
-        said = [os.path.join(self.work, layout.LOG), self.progress.path]
+        max_files = self.spec.get("max_files", outputs.MAX_FILES)
+        logs = [os.path.join(self.work, layout.LOG), self.progress.path]
         problem = ""
-        size, files = outputs.measure([self.output, *said], limit, most)
+        size, files = outputs.measure([self.output, *logs], limit, max_files)
         room = self.spec["disk"] or limit
-        used, more = outputs.measure([self.scratch], room, most)
-        used += processes.hidden_files(pids or [], room)
+        scratch_size, scratch_files = outputs.measure([self.scratch], room, max_files)
+        scratch_size += processes.hidden_files(pids or [], room)
         if limit and size > limit:
             problem = f"The results and logs are larger than {limit} bytes."
-        elif room and used > room:
+        elif room and scratch_size > room:
             problem = f"The working files, those without a name and in shared memory too, are larger than {room} bytes."
-        elif max(files, more) > most:
-            problem = f"The command wrote more than {most} files."
+        elif max(files, scratch_files) > max_files:
+            problem = f"The command wrote more than {max_files} files."
         if problem:
             self._kill_all()
             raise Ended("OutputTooLarge", problem, self._code_if_ended())
 
     def _report_progress(self) -> bool:
-        told = self.progress.read()
-        if told is None:
+        progress = self.progress.read()
+        if progress is None:
             return False
-        self.status.write(progress=told[0], progress_text=told[1])
+        self.status.write(progress=progress[0], progress_text=progress[1])
         return True
 
     def _judge(self, exit_code: int) -> None:
@@ -329,16 +329,16 @@ class Attempt:
         return max(self.peak, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 if self.command else 0)
 
     def _finish(
-        self, state: str, found: list[dict[str, Any]], *, exit_code: int | None, reason: str | None, message: str
+        self, state: str, results: list[dict[str, Any]], *, exit_code: int | None, reason: str | None, message: str
     ) -> None:
         last = self.progress.read()
         if last is not None:
-            self.status.said.update(progress=last[0], progress_text=last[1])
-        files = [*found, *outputs.describe_logs(self.work)]
-        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+            self.status.content.update(progress=last[0], progress_text=last[1])
+        files = [*results, *outputs.describe_logs(self.work)]
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)
         usage = {
             "wall": round(time.monotonic() - self.began, 3) if self.began else 0.0,
-            "cpu": round(used.ru_utime + used.ru_stime, 3),
+            "cpu": round(children.ru_utime + children.ru_stime, 3),
             "peak_memory": self._peak(),
             "bytes_in": self.bytes_in,
             "bytes_out": sum(file["size"] for file in files),

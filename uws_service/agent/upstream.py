@@ -83,13 +83,13 @@ class Upstream:
         """Write a file; complete or not at all."""
         draft = f"{target}.part"
         with _Answer(self, "GET", path, {}, None) as answer, open(draft, "wb") as file:
-            wanted = answer.headers.get("Content-Length", "")
+            announced = answer.headers.get("Content-Length", "")
             try:
                 while chunk := answer.read(CHUNK):
                     file.write(chunk)
             except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
                 raise Unreachable(f"{path}: {error!r}") from None
-            if wanted.isdigit() and file.tell() != int(wanted):
+            if announced.isdigit() and file.tell() != int(announced):
                 raise Unreachable(f"{path}: cut short")
         os.replace(draft, target)
 

@@ -43,8 +43,8 @@ REASONS = frozenset({Reason.STAGE_IN, Reason.STAGE_OUT, Reason.OUTPUT_TOO_LARGE}
 """The ends that an agent can tell of; the command's own end is in its pod's status."""
 NOTICE_SECONDS = 4.0
 """After this time without an end it is asked whether the depot still answers."""
-MOST_OUTPUTS = 1_000
-LARGEST = 2**53
+OUTPUTS_MAX = 1_000
+NUMBER_MAX = 2**53
 """Of numbers in a report; more is nonsense, and databases do not hold much more."""
 
 
@@ -131,7 +131,7 @@ class Agents:
                 {key: value for key, value in asdict(item).items() if key != "depot_key"} for item in plan.inputs
             ],
             "parameters": plan.parameters,
-            "results": [asdict(one) for one in plan.results],
+            "results": [asdict(result) for result in plan.results],
             "max_output": plan.max_output,
             "fetch": {
                 "allow_private": self.fetch.allow_private,
@@ -159,10 +159,10 @@ class Agents:
         if not 0 <= index < len(plan.inputs) or plan.inputs[index].depot_key is None:
             raise NotFound(f"There is no input {index} in the depot for this attempt.")
         key = str(plan.inputs[index].depot_key)
-        found = await self.depot.head(key)
-        if found is None:
+        stored = await self.depot.head(key)
+        if stored is None:
             raise NotFound(f"{plan.inputs[index].name}: the uploaded file is no longer there.")
-        return found.size, self.depot.read(key)
+        return stored.size, self.depot.read(key)
 
     async def put_output(
         self, agent: AgentIdentity, result_id: str, chunks: AsyncIterator[bytes], size: int, sha256: str
@@ -175,7 +175,7 @@ class Agents:
         _require_voice(attempt, agent)
         key = _key(agent, result_id, sha256)
         # Those that are there now: a request that ends late removes nothing that came after it began.
-        earlier = [one async for one in self.depot.list(f"{agent.folder}/") if one.rpartition("/")[2] == result_id]
+        earlier_keys = [key async for key in self.depot.list(f"{agent.folder}/") if key.rpartition("/")[2] == result_id]
         work = self.depot.put(key, chunks, max_size=plan.max_output or size, expected=Stored(size, sha256))
         putting = asyncio.ensure_future(work)
         try:
@@ -190,9 +190,9 @@ class Agents:
             raise
         finally:
             putting.cancel()
-        for one in earlier:
-            if one != key:
-                await self.depot.delete(one)
+        for key in earlier_keys:
+            if key != key:
+                await self.depot.delete(key)
 
     async def progress(self, agent: AgentIdentity, fraction: float, text: str) -> None:
         """Put the command's own words into jobInfo; in vain if the job has moved on."""
@@ -209,7 +209,7 @@ class Agents:
             except StaleJob:
                 continue
 
-    async def report(self, agent: AgentIdentity, told: Mapping[str, Any]) -> None:
+    async def report(self, agent: AgentIdentity, content: Mapping[str, Any]) -> None:
         """Record an agent's last word.
 
         Raises
@@ -223,48 +223,48 @@ class Agents:
         try:
             attempt, plan = await self._plan(agent)
         except Forbidden:
-            cpu, memory = float(_number(told, "cpu")), int(_number(told, "peak_memory"))
+            cpu, memory = float(_number(content, "cpu")), int(_number(content, "peak_memory"))
             await self.store.late_usage(agent.job_id, agent.number, agent.uid, cpu, memory)
             raise
         _require_voice(attempt, agent)
-        report = await self._checked(agent, plan, told)
+        report = await self._parse_report(agent, plan, content)
         if not await self.store.report(agent.job_id, agent.number, agent.uid, report):
             raise Forbidden("This attempt was given up, or another pod speaks for it now.")
 
-    async def _checked(self, agent: AgentIdentity, plan: Launch, told: Mapping[str, Any]) -> Report:
-        listed = told.get("outputs", [])
-        if not isinstance(listed, Sequence) or isinstance(listed, str) or len(listed) > MOST_OUTPUTS:
-            raise UsageError(f"outputs: must be a list of at most {MOST_OUTPUTS}.")
-        kinds = {one.media_type for one in plan.results}
+    async def _parse_report(self, agent: AgentIdentity, plan: Launch, content: Mapping[str, Any]) -> Report:
+        entries = content.get("outputs", [])
+        if not isinstance(entries, Sequence) or isinstance(entries, str) or len(entries) > OUTPUTS_MAX:
+            raise UsageError(f"outputs: must be a list of at most {OUTPUTS_MAX}.")
+        media_types = {result.media_type for result in plan.results}
         outputs = []
         settled = []
-        for one in listed:
+        for entry in entries:
             try:
-                size, sha256, kind = int(one["size"]), str(one["sha256"]), str(one["media_type"])
-                key = _key(agent, str(one["id"]), sha256)
+                size, sha256, kind = int(entry["size"]), str(entry["sha256"]), str(entry["media_type"])
+                key = _key(agent, str(entry["id"]), sha256)
             except (KeyError, TypeError, ValueError):
                 raise UsageError("outputs: each needs id, media_type, size and sha256.") from None
-            if kind not in kinds:
-                raise UsageError(f"outputs: {one['id']}: wrong media type.")
-            there = await self.depot.head(key)
-            if there is None or there.size != size:
-                raise UsageError(f"outputs: {one['id']} was not handed over with {size} bytes and this digest.")
-            outputs.append(Output(str(one["id"]), key, kind, size, sha256))
-            if one.get("settled") is True:
-                settled.append(str(one["id"]))
+            if kind not in media_types:
+                raise UsageError(f"outputs: {entry['id']}: wrong media type.")
+            stored = await self.depot.head(key)
+            if stored is None or stored.size != size:
+                raise UsageError(f"outputs: {entry['id']} was not handed over with {size} bytes and this digest.")
+            outputs.append(Output(str(entry["id"]), key, kind, size, sha256))
+            if entry.get("settled") is True:
+                settled.append(str(entry["id"]))
         reason = None
-        if told.get("reason") is not None:
-            if told["reason"] not in REASONS:
+        if content.get("reason") is not None:
+            if content["reason"] not in REASONS:
                 raise UsageError(f"reason: must be one of {', '.join(sorted(REASONS))}, or null.")
-            reason = Reason(told["reason"])
+            reason = Reason(content["reason"])
         return Report(
             tuple(outputs),
             tuple(settled),
             reason,
-            str(told.get("message", ""))[:2000],
-            int(_number(told, "bytes_in")),
-            float(_number(told, "cpu")),
-            int(_number(told, "peak_memory")),
+            str(content.get("message", ""))[:2000],
+            int(_number(content, "bytes_in")),
+            float(_number(content, "cpu")),
+            int(_number(content, "peak_memory")),
         )
 
     async def _attempt(self, agent: AgentIdentity) -> Attempt:
@@ -300,8 +300,8 @@ def _key(agent: AgentIdentity, result_id: str, sha256: str) -> str:
     return f"{agent.folder}/{sha256}/{result_id}"
 
 
-def _number(told: Mapping[str, Any], name: str) -> float:
-    value = told.get(name, 0)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LARGEST:
-        raise UsageError(f"{name}: must be a number from 0 to {LARGEST}.")
+def _number(content: Mapping[str, Any], name: str) -> float:
+    value = content.get(name, 0)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= NUMBER_MAX:
+        raise UsageError(f"{name}: must be a number from 0 to {NUMBER_MAX}.")
     return value

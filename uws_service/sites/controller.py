@@ -148,9 +148,11 @@ class Controller:
         if not health.reachable:
             await self._unreachable(health, now)
             return
-        observations = {(seen.job_id, seen.number): seen for seen in await self.executor.observe()}
-        for attempt, seen in self.live.due(observations, now):
-            self.live.start_step((attempt.job_id, attempt.number), self._advance(attempt, seen))
+        observations = {
+            (observation.job_id, observation.number): observation for observation in await self.executor.observe()
+        }
+        for attempt, observation in self.live.due(observations, now):
+            self.live.start_step((attempt.job_id, attempt.number), self._advance(attempt, observation))
         for key in [key for key in observations if key not in self.live]:
             await self._remove_orphan(key, observations[key])
         self.removals.trim(observations.keys())
@@ -165,7 +167,7 @@ class Controller:
                 self.live.start_step((attempt.job_id, attempt.number), self.submitter.begin(attempt, self.driver))
         telemetry.SITE_RUNNING.labels(self.executor.site).set(at_site)
 
-    async def _remove_orphan(self, key: Key, seen: Observation) -> None:
+    async def _remove_orphan(self, key: Key, observation: Observation) -> None:
         """Remove something at the site for which there is no live attempt; its row is read again first."""
         if self.removals.has(key):
             return
@@ -173,7 +175,7 @@ class Controller:
         if rows and rows[0].state is not AttemptState.CLOSED and rows[0].site == self.executor.site:
             return
         log.info("removing what is left of an attempt", job=key[0], attempt=key[1], site=self.executor.site)
-        self.removals.add(key, running=seen.seen in (Seen.STARTING, Seen.RUNNING, Seen.SUSPENDED))
+        self.removals.add(key, running=observation.seen in (Seen.STARTING, Seen.RUNNING, Seen.SUSPENDED))
 
     def _closed(self, key: Key) -> None:
         """Have an attempt removed whose end is recorded."""
@@ -234,29 +236,29 @@ class Controller:
         application = self.applications.get(attempt.application)
         return application.limits.attempts if application is not None else 1
 
-    async def _advance(self, attempt: Attempt, seen: Observation | None) -> None:
+    async def _advance(self, attempt: Attempt, observation: Observation | None) -> None:
         """Carry out the next step of one live attempt."""
         job = await self.store.get(attempt.job_id)
         now = self.clock()
-        step = decide(job, attempt, seen, now, attempts=self._max_attempts(attempt))
+        step = decide(job, attempt, observation, now, attempts=self._max_attempts(attempt))
         match step:
             case None:
-                until = now + (SOON_MS if seen is not None and seen.gone else RECHECK_MS)
+                until = now + (SOON_MS if observation is not None and observation.gone else RECHECK_MS)
                 if job is not None and job.duration and job.started is not None:
                     until = min(until, job.started + job.duration * 1000)
-                self.live.rest(attempt, seen, until)
+                self.live.rest(attempt, observation, until)
                 return
             case Submit():
                 await self.submitter.submit(attempt)
             case Kill():
                 await self.executor.kill(attempt.job_id, attempt.number)
-                self.live.rest(attempt, seen, now + SOON_MS)
+                self.live.rest(attempt, observation, now + SOON_MS)
                 return
             case Close():
-                await self.recorder.close(attempt, seen)
+                await self.recorder.close(attempt, observation)
             case _ if job is not None:
-                answer = await self.recorder.record(job, attempt, seen, step)
+                answer = await self.recorder.record(job, attempt, observation, step)
                 if isinstance(answer, Postponed):
-                    self.live.rest(attempt, seen, answer.until)
+                    self.live.rest(attempt, observation, answer.until)
                     return
         self.live.touch(attempt.job_id)

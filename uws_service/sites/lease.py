@@ -127,7 +127,7 @@ class Leader:
                 await self.lease.release()
 
     async def _acquire(self) -> bool:
-        asked = _uptime()
+        began = _uptime()
         try:
             refusal = await self.lease.acquire()
         except UwsError as error:
@@ -140,7 +140,7 @@ class Leader:
         if refusal:
             self._good_until = 0.0
             return False
-        self._good_until = asked + self.lease.ttl - STOP_BEFORE_SECONDS
+        self._good_until = began + self.lease.ttl - STOP_BEFORE_SECONDS
         return True
 
     async def _lead(self) -> None:

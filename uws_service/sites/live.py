@@ -110,8 +110,8 @@ class LiveAttempts:
 
     async def _read_job(self, job_id: str) -> None:
         for row in await self.store.attempts(job_id):
-            here = row.site == self.site and row.state is not AttemptState.CLOSED
-            if here and (row.state is not AttemptState.WAITING or not row.wanted):
+            is_live = row.site == self.site and row.state is not AttemptState.CLOSED
+            if is_live and (row.state is not AttemptState.WAITING or not row.wanted):
                 self.put(row)
             else:
                 self.drop((row.job_id, row.number))

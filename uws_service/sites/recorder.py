@@ -89,24 +89,26 @@ class Recorder:
         self.notice = notice
         self._progress_saved: dict[tuple[str, int], int] = {}
 
-    async def record(self, job: Job, attempt: Attempt, seen: Observation | None, step: Step) -> Recorded | Postponed:
+    async def record(
+        self, job: Job, attempt: Attempt, observation: Observation | None, step: Step
+    ) -> Recorded | Postponed:
         """Carry out a step that changes the job's row."""
         match step:
             case Execute(started):
-                await self._execute(job, _with_handle(attempt, seen), started)
+                await self._execute(job, _with_handle(attempt, observation), started)
             case Progress(fraction, text):
                 await self._save_progress(job, attempt, fraction, text)
-            case Wait(why, place):
-                info = {**job.info, "waiting": why, "place": place}
-                changed = _with_handle(attempt, seen)
+            case Wait(cause, place):
+                info = {**job.info, "waiting": cause, "place": place}
+                changed = _with_handle(attempt, observation)
                 attempts = [changed] if changed is not attempt else []
                 await self.store.save(job, replace(job, info=info), kind="INFO", actor=ACTOR, attempts=attempts)
-            case Suspend(why):
-                await self._change(job, Action.SUSPEND, waiting=why)
+            case Suspend(cause):
+                await self._change(job, Action.SUSPEND, waiting=cause)
             case Requeue():
                 await self._change(job, Action.REQUEUE)
-            case Lose(why):
-                await self._change(job, Action.LOSE, waiting=why)
+            case Lose(cause):
+                await self._change(job, Action.LOSE, waiting=cause)
             case Stop():
                 message = f"The execution duration of {job.duration} s was exceeded."
                 error = ErrorSummary(message, reason=Reason.DEADLINE)
@@ -114,19 +116,19 @@ class Recorder:
                 unwanted = replace(attempt, wanted=False, reason=Reason.DEADLINE)
                 await self.store.save(job, after, kind="PHASE", actor=ACTOR, attempts=[unwanted])
                 telemetry.PHASES.labels(job.application, after.phase).inc()
-            case Complete() if seen is not None:
-                await self._complete(job, attempt, seen)
+            case Complete() if observation is not None:
+                await self._complete(job, attempt, observation)
             case Fail(reason, message):
-                await self.fail(job, attempt, seen, reason, message)
+                await self.fail(job, attempt, observation, reason, message)
             case Retry(reason, message, not_before):
-                return await self._retry(job, attempt, seen, reason, message, not_before)
+                return await self._retry(job, attempt, observation, reason, message, not_before)
             case Salvage():
-                await self._salvage(job, attempt, seen)
+                await self._salvage(job, attempt, observation)
         return Recorded()
 
-    async def _collect(self, job: Job, seen: Observation, attempt: Attempt) -> tuple[Job, Collected]:
+    async def _collect(self, job: Job, observation: Observation, attempt: Attempt) -> tuple[Job, Collected]:
         """Put the files into the depot; what keeps them from there is in jobInfo and log within seconds."""
-        work = asyncio.ensure_future(self.executor.collect(seen, attempt))
+        work = asyncio.ensure_future(self.executor.collect(observation, attempt))
         is_late = False
         try:
             while not (await asyncio.wait((work,), timeout=NOTICE_SECONDS))[0]:
@@ -170,40 +172,51 @@ class Recorder:
         info = {**job.info, "progress": fraction, "message": text}
         await self.store.save(job, replace(job, info=info), kind="INFO", actor=ACTOR)
 
-    async def _complete(self, job: Job, attempt: Attempt, seen: Observation) -> None:
-        job, collected = await self._collect(job, seen, attempt)
+    async def _complete(self, job: Job, attempt: Attempt, observation: Observation) -> None:
+        job, collected = await self._collect(job, observation, attempt)
         if collected.problem:  # it can't be had at a later try either
-            await self.fail(job, attempt, seen, Reason.STAGE_OUT, collected.problem)
+            await self.fail(job, attempt, observation, Reason.STAGE_OUT, collected.problem)
             return
         after = apply(
-            job, Action.COMPLETE, self.clock(), started=seen.started, ended=seen.ended, results=tuple(collected.results)
+            job,
+            Action.COMPLETE,
+            self.clock(),
+            started=observation.started,
+            ended=observation.ended,
+            results=tuple(collected.results),
         )
         info = {
             **_info(job, collected.logs),
             "progress": 1.0,
-            "message": seen.warning or seen.progress_text or job.info.get("message", ""),
+            "message": observation.warning or observation.progress_text or job.info.get("message", ""),
         }
-        await self._finish(job, replace(after, info=info), _closed(attempt, seen, None, "", self.clock()))
+        await self._finish(job, replace(after, info=info), _closed(attempt, observation, None, "", self.clock()))
 
-    async def fail(self, job: Job, attempt: Attempt, seen: Observation | None, reason: Reason, message: str) -> None:
+    async def fail(
+        self, job: Job, attempt: Attempt, observation: Observation | None, reason: Reason, message: str
+    ) -> None:
         """End the job in ERROR, with the last lines of its log as the detail."""
         logs: tuple[Result, ...] = ()
         detail = ""
-        if seen is not None:
-            job, collected = await self._collect(job, seen, attempt)
+        if observation is not None:
+            job, collected = await self._collect(job, observation, attempt)
             logs, detail = collected.logs, collected.tail
-        if reason is Reason.EXIT_CODE and seen is not None and seen.error is not None:
-            reason, message, detail = seen.error.reason, seen.error.message, seen.error.detail or detail
-        elif reason is Reason.EXIT_CODE and seen is not None and seen.reports:
+        if reason is Reason.EXIT_CODE and observation is not None and observation.error is not None:
+            reason, message, detail = (
+                observation.error.reason,
+                observation.error.message,
+                observation.error.detail or detail,
+            )
+        elif reason is Reason.EXIT_CODE and observation is not None and observation.reports:
             last = detail.strip().rpartition("\n")[2]
             message = f"{message}: {last[:300]}" if last else f"{message}."
         transient = reason in RETRYABLE or reason is Reason.UNAVAILABLE
         error = ErrorSummary(message or reason.value, transient=transient, reason=reason, detail=detail)
-        started = seen.started if seen is not None else None
-        ended = seen.ended if seen is not None else None
+        started = observation.started if observation is not None else None
+        ended = observation.ended if observation is not None else None
         after = apply(job, Action.FAIL, self.clock(), started=started, ended=ended, error=error)
         await self._finish(
-            job, replace(after, info=_info(job, logs)), _closed(attempt, seen, reason, message, self.clock())
+            job, replace(after, info=_info(job, logs)), _closed(attempt, observation, reason, message, self.clock())
         )
 
     async def _finish(self, job: Job, after: Job, closed: Attempt) -> None:
@@ -220,18 +233,18 @@ class Recorder:
         self.on_closed(key)
 
     async def _retry(
-        self, job: Job, attempt: Attempt, seen: Observation | None, reason: Reason, message: str, not_before: int
+        self, job: Job, attempt: Attempt, observation: Observation | None, reason: Reason, message: str, not_before: int
     ) -> Recorded | Postponed:
         """Make the next attempt, at the best site of the moment; postpone it if there is none."""
         site = attempt.site
-        why = job.info.get("site_reason", "")
+        site_reason = job.info.get("site_reason", "")
         application = self.applications.get(attempt.application)
         if application is not None:
-            elsewhere = attempt.site if reason is Reason.SITE_LOST else None
+            avoided = attempt.site if reason is Reason.SITE_LOST else None
             try:
-                site, why = await self.placer.choose(job, application, group=attempt.group, without=elsewhere)
+                site, site_reason = await self.placer.choose(job, application, group=attempt.group, without=avoided)
             except UsageError:
-                if elsewhere is not None:  # no other site takes it: it is UNKNOWN until this one is back
+                if avoided is not None:  # no other site takes it: it is UNKNOWN until this one is back
                     if job.phase is not Phase.UNKNOWN:
                         await self._change(job, Action.LOSE, waiting=message)
                     return Postponed(self.clock() + NO_SITE_MS)
@@ -251,49 +264,49 @@ class Recorder:
             launch=replace(launch, number=attempt.number + 1) if launch is not None else None,
         )
         after = job if job.phase is Phase.QUEUED else apply(job, Action.REQUEUE, self.clock())
-        lost = {"attempt": attempt.number, "site": attempt.site, "reason": reason.value, "message": message}
+        entry = {"attempt": attempt.number, "site": attempt.site, "reason": reason.value, "message": message}
         info = {
             **job.info,
             "attempt": following.number,
             "waiting": f"attempt {attempt.number} was lost ({message or reason.value}); another one follows",
             "site": site,
-            "site_reason": why,
-            "lost": [*job.info.get("lost", ()), lost],
+            "site_reason": site_reason,
+            "lost": [*job.info.get("lost", ()), entry],
         }
-        closed = _closed(attempt, seen, reason, message, self.clock())
+        closed = _closed(attempt, observation, reason, message, self.clock())
         await self.store.save(job, replace(after, info=info), kind="PHASE", actor=ACTOR, attempts=[closed, following])
         telemetry.ATTEMPTS.labels(closed.site, reason.value).inc()
         log.warning("attempt lost", job=job.id, attempt=attempt.number, reason=reason, error=message)
         self._leave(closed)
         return Recorded()
 
-    async def _salvage(self, job: Job, attempt: Attempt, seen: Observation | None) -> None:
+    async def _salvage(self, job: Job, attempt: Attempt, observation: Observation | None) -> None:
         """Keep what was complete of an aborted attempt."""
-        shown = seen or Observation(
+        last = observation or Observation(
             attempt.job_id, attempt.number, Seen.FAILED, started=attempt.started, reports=True, gone=True
         )
-        job, collected = await self._collect(job, shown, attempt)
+        job, collected = await self._collect(job, last, attempt)
         after = replace(job, results=tuple(collected.results), info=_info(job, collected.logs))
-        if job.started is None and shown.started is not None:
-            after = replace(after, started=min(max(shown.started, job.created), job.ended or shown.started))
+        if job.started is None and last.started is not None:
+            after = replace(after, started=min(max(last.started, job.created), job.ended or last.started))
         reason = Reason(attempt.reason) if attempt.reason else Reason.ABORTED
-        closed = _closed(attempt, seen, reason, job.error.message if job.error else "", self.clock())
+        closed = _closed(attempt, observation, reason, job.error.message if job.error else "", self.clock())
         await self.store.save(job, after, kind="RESULTS", actor=ACTOR, attempts=[closed])
         telemetry.ATTEMPTS.labels(closed.site, reason.value).inc()
         self._leave(closed)
 
-    async def close(self, attempt: Attempt, seen: Observation | None) -> None:
+    async def close(self, attempt: Attempt, observation: Observation | None) -> None:
         """Close an attempt whose outcome nobody waits for."""
         reason = Reason.ABORTED if attempt.reason is None else Reason(attempt.reason)
-        await self.store.save_attempt(_closed(attempt, seen, reason, attempt.message, self.clock()))
+        await self.store.save_attempt(_closed(attempt, observation, reason, attempt.message, self.clock()))
         self._leave(attempt)
 
 
-def _with_handle(attempt: Attempt, seen: Observation | None) -> Attempt:
+def _with_handle(attempt: Attempt, observation: Observation | None) -> Attempt:
     """Return the attempt with the id that its site has for it, if that is new."""
-    if seen is None or not seen.handle or seen.handle == attempt.handle:
+    if observation is None or not observation.handle or observation.handle == attempt.handle:
         return attempt
-    return replace(attempt, handle=seen.handle)
+    return replace(attempt, handle=observation.handle)
 
 
 def _info(job: Job, logs: tuple[Result, ...]) -> dict[str, Any]:
@@ -303,12 +316,14 @@ def _info(job: Job, logs: tuple[Result, ...]) -> dict[str, Any]:
     return info
 
 
-def _closed(attempt: Attempt, seen: Observation | None, reason: Reason | None, message: str, now: int) -> Attempt:
+def _closed(
+    attempt: Attempt, observation: Observation | None, reason: Reason | None, message: str, now: int
+) -> Attempt:
     """Return the attempt with its outcome and what it used."""
-    started = (seen.started if seen is not None else None) or attempt.started
-    ended = (seen.ended if seen is not None else None) or now
-    usage = seen.usage if seen is not None else Usage()
-    if seen is not None and seen.reports:  # its agent reports what the site can't see itself
+    started = (observation.started if observation is not None else None) or attempt.started
+    ended = (observation.ended if observation is not None else None) or now
+    usage = observation.usage if observation is not None else Usage()
+    if observation is not None and observation.reports:  # its agent reports what the site can't see itself
         report = attempt.report
         usage = Usage(
             wall=max(0, ended - started) / 1000 if started is not None else 0.0,
@@ -318,12 +333,12 @@ def _closed(attempt: Attempt, seen: Observation | None, reason: Reason | None, m
             bytes_out=sum(output.size for output in report.outputs) if report is not None else 0,
         )
     return replace(
-        _with_handle(attempt, seen),
+        _with_handle(attempt, observation),
         wanted=False,
         state=AttemptState.CLOSED,
         started=started,
         ended=ended,
-        exit_code=seen.exit_code if seen is not None else None,
+        exit_code=observation.exit_code if observation is not None else None,
         reason=reason,
         message=message,
         usage=usage,

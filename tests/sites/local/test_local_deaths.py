@@ -22,6 +22,8 @@ from uws_service.agent import folder as layout
 from uws_service.depot import Depot
 from uws_service.domain.attempt import Reason, Seen
 from uws_service.domain.errors import ConfigurationError, ServiceUnavailable
+from uws_service.sites.local import executor as executor_module
+from uws_service.sites.local.agents import AGENT
 from uws_service.sites.local.executor import LocalExecutor
 from uws_service.sites.local.workfolder import place
 
@@ -127,7 +129,7 @@ async def test_an_unwanted_attempt_that_never_started(executor: LocalExecutor, s
         await executor.forget("job", 1)
         assert not folder_of(executor).exists()
     agent = await asyncio.create_subprocess_exec(
-        sys.executable, "-I", "-S", str(executor.AGENT), str(folder_of(executor))
+        sys.executable, "-I", "-S", str(AGENT), str(folder_of(executor))
     )
     assert await asyncio.wait_for(agent.wait(), 120) == 0
     assert not await executor.read_log("job", 1, "stdout")
@@ -137,7 +139,7 @@ async def test_one_service_for_each_work_folder(
     executor: LocalExecutor, depot: Depot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A second one says clearly why it can't start."""
-    monkeypatch.setattr(executor, "LOCK_WAIT", 0.2)
+    monkeypatch.setattr(executor_module, "LOCK_SECONDS", 0.2)
     other = LocalExecutor("local", executor.work, depot, capacity=1)
     with pytest.raises(ConfigurationError, match="Another process runs jobs"):
         await other.start()
@@ -189,6 +191,8 @@ import asyncio, sys
 from pathlib import Path
 from tests.sites.local.launches import RESULT, launch
 from uws_service.depot import Depot
+from uws_service.sites.local import executor as executor_module
+from uws_service.sites.local.agents import AGENT
 from uws_service.sites.local.executor import LocalExecutor
 
 async def main(work, depot, ledger, count):

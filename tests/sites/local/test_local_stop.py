@@ -17,6 +17,7 @@ from tests.sites.local.test_agent import ESCAPE
 from uws_service.agent import folder as layout
 from uws_service.agent.processes import descendants
 from uws_service.domain.attempt import ExpectedResult, Reason, Seen
+from uws_service.sites.local import executor as executor_module
 from uws_service.sites.local.executor import LocalExecutor
 from uws_service.sites.local.processes import signal_agent
 
@@ -52,7 +53,7 @@ async def test_kill_a_command_that_will_not_end(executor: LocalExecutor) -> None
 
 async def test_kill_an_agent_that_hangs(executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
     """An agent that does not react is killed by force, with everything that its command started."""
-    monkeypatch.setattr(executor, "KILL_AFTER", 0.3)
+    monkeypatch.setattr(executor_module, "KILL_SECONDS", 0.3)
     mark = uuid.uuid4().hex
     await executor.submit(launch([*python(ESCAPE), mark]))
     await until(executor, running)

@@ -98,7 +98,7 @@ class Cluster:
     async def _load(self) -> None:
         from kubernetes.aio import client, config  # half a second that only sites of this kind need
 
-        where = f"site {self.site.name}"
+        origin = f"site {self.site.name}"
         configuration = client.Configuration()
         configuration.connection_pool_maxsize = 64
         configuration.retries = None
@@ -112,7 +112,7 @@ class Cluster:
                     client_configuration=configuration,
                     persist_config=False,
                 )
-            made = client.ApiClient(configuration)
+            api = client.ApiClient(configuration)
         except (
             config.ConfigException,
             OSError,
@@ -122,8 +122,8 @@ class Cluster:
             AttributeError,
         ) as error:
             name = self.site.kubeconfig or "the pod's service account"
-            raise ConfigurationError(f"{where}: {name} can't be used: {error}") from None
-        old, self._client, self._loaded = self._client, made, time.monotonic()
+            raise ConfigurationError(f"{origin}: {name} can't be used: {error}") from None
+        old, self._client, self._loaded = self._client, api, time.monotonic()
         if old is not None:
             await old.close()
 
@@ -140,13 +140,13 @@ class Cluster:
 
     async def create(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
         """Make a Job; `Exists` if there is one of this name."""
-        found: dict[str, Any] = await self._ask("POST", self._path("jobs"), body=manifest)
-        return found
+        document: dict[str, Any] = await self._ask("POST", self._path("jobs"), body=manifest)
+        return document
 
     async def get(self, kind: str, name: str) -> dict[str, Any]:
         """One object, or `Missing`."""
-        found: dict[str, Any] = await self._ask("GET", f"{self._path(kind)}/{name}")
-        return found
+        document: dict[str, Any] = await self._ask("GET", f"{self._path(kind)}/{name}")
+        return document
 
     async def delete(self, name: str, uid: str | None = None) -> None:
         """Remove a Job and its pods, unless another one has its name by now."""
@@ -189,9 +189,9 @@ class Cluster:
         ]
         timeout = aiohttp.ClientTimeout(total=None, connect=5, sock_read=WATCH_SECONDS + 30)
         async with self._answer("GET", self._path(kind), query=query, timeout=timeout) as response:
-            rest = b""
+            partial = b""
             async for chunk in _pieces(response):
-                *lines, rest = (rest + chunk).split(b"\n")
+                *lines, partial = (partial + chunk).split(b"\n")
                 for line in lines:
                     if line:
                         event = json.loads(line)
@@ -229,13 +229,13 @@ class Cluster:
     async def places(self, queue: str) -> dict[str, int]:
         """How many are before each one that waits in a local queue, by the Job's name (Kueue's visibility)."""
         path = f"/apis/visibility.{KUEUE}/{self._kueue}/namespaces/{self.site.namespace}/localqueues/{queue}"
-        told = await self._ask("GET", f"{path}/pendingworkloads", query=[("limit", "1000")])
-        found = {}
-        for item in told.get("items") or ():
+        answer = await self._ask("GET", f"{path}/pendingworkloads", query=[("limit", "1000")])
+        places = {}
+        for item in answer.get("items") or ():
             for owner in item["metadata"].get("ownerReferences") or ():
                 if owner.get("kind") == "Job":
-                    found[owner["name"]] = int(item["positionInLocalQueue"])
-        return found
+                    places[owner["name"]] = int(item["positionInLocalQueue"])
+        return places
 
     async def is_there(self) -> None:
         """Ask for as little as possible; raises `SiteDown` if there is no answer.
@@ -339,22 +339,22 @@ class Cluster:
 
 def refusal(site: str, status: int, message: str, retry_after: str | None = None) -> Exception:
     """Which of our errors an answer of the API server is; pure."""
-    where = f"site {site}: {message}"
+    origin = f"site {site}: {message}"
     if status == 404:
-        return SiteDown(where, sent=False) if "namespaces " in message else Missing(message)
+        return SiteDown(origin, sent=False) if "namespaces " in message else Missing(message)
     if status == 409:
         return Exists(message)
     if status == 410:
         return Expired(message)
     if status == 429 or "exceeded quota" in message:
         seconds = int(retry_after) if retry_after and retry_after.isdigit() else 1
-        return SiteBusy(where, sent=False, retry_after=seconds)
+        return SiteBusy(origin, sent=False, retry_after=seconds)
     if status == 401:
         return SiteDown(f"site {site}: its API server does not accept our credentials ({message}).", sent=False)
     if status == 403 and " cannot " in message:
         return SiteDown(f"site {site}: our account there lacks rights: {message}", sent=False)
     if status >= 500:
-        return SiteDown(where)
+        return SiteDown(origin)
     return SiteRefuses(message)
 
 

@@ -84,5 +84,5 @@ class Logs:
 
 def _newest(pods: Iterable[PodView]) -> PodView | None:
     """Return the newest pod whose command has begun."""
-    begun = [pod for pod in pods if pod.started is not None]
-    return max(begun, key=lambda pod: pod.created, default=None)
+    started = [pod for pod in pods if pod.started is not None]
+    return max(started, key=lambda pod: pod.created, default=None)

@@ -182,7 +182,7 @@ def _pod(launch: Launch, site: KubernetesSite) -> dict[str, Any]:
     if site.node_selector:
         optional["nodeSelector"] = dict(site.node_selector)
     if site.tolerations:
-        optional["tolerations"] = [dict(one) for one in site.tolerations]
+        optional["tolerations"] = [dict(toleration) for toleration in site.tolerations]
     if site.image_pull_secrets:
         optional["imagePullSecrets"] = [{"name": name} for name in site.image_pull_secrets]
     token: list[dict[str, Any]] = [
@@ -190,7 +190,7 @@ def _pod(launch: Launch, site: KubernetesSite) -> dict[str, Any]:
     ]
     if site.agent_ca:
         token.append({"configMap": {"name": site.agent_ca, "items": [{"key": "ca.crt", "path": "ca.crt"}]}})
-    more = [{key: value for key, value in one.items() if key != "mountPath"} for one in site.volumes]
+    extra_volumes = [{key: value for key, value in volume.items() if key != "mountPath"} for volume in site.volumes]
     return {
         "restartPolicy": "Never",
         "serviceAccountName": site.service_account,
@@ -214,7 +214,7 @@ def _pod(launch: Launch, site: KubernetesSite) -> dict[str, Any]:
             {"name": "agent", "emptyDir": {"sizeLimit": str(2**20)}},
             {"name": "bin", "emptyDir": {"sizeLimit": str(4 * 2**20)}},
             {"name": "token", "projected": {"defaultMode": 0o440, "sources": token}},
-            *more,
+            *extra_volumes,
         ],
         **optional,
     }
@@ -291,7 +291,7 @@ def _command(launch: Launch, site: KubernetesSite) -> dict[str, Any]:
             {"name": "scratch", "mountPath": "/tmp"},
             {"name": "progress", "mountPath": PROGRESS},
             {"name": "bin", "mountPath": f"{ROOT}/bin", "readOnly": True},
-            *({"name": one["name"], "mountPath": one["mountPath"], "readOnly": True} for one in site.volumes),
+            *({"name": volume["name"], "mountPath": volume["mountPath"], "readOnly": True} for volume in site.volumes),
         ],
     }
 

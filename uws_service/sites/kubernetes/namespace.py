@@ -101,7 +101,7 @@ class Namespace:
     def observe(self) -> list[Observation]:
         """Return everything of ours in the namespace, from the copies."""
         now = int(time.time() * 1000)
-        impatient = {pod.key for pod in self._pods.known.values() if pod.stuck or pod.unschedulable}
+        impatient = {pod.key for pod in self._pods.views.values() if pod.stuck or pod.unschedulable}
         impatient |= {key for key, since in self.created.items() if since is not None}
         for key in self._dirty | impatient:
             self._observe(key, now)
@@ -121,8 +121,8 @@ class Namespace:
         workload = self._workloads.get(job.name) if job is not None else None
         place = self._places.get(job.name) if job is not None else None
         stuck = min((self._stuck_since[pod.name] for pod in pods if pod.name in self._stuck_since), default=None)
-        seen = observe(key, job, pods, workload, now, self.patience, stuck, place)
-        self._observations[key] = replace(seen, handle=job.uid) if job is not None else seen
+        observation = observe(key, job, pods, workload, now, self.patience, stuck, place)
+        self._observations[key] = replace(observation, handle=job.uid) if job is not None else observation
 
     def _missing(self, key: Key) -> Observation | None:
         """Return what to say of a Job that is not there: not seen yet, deleted by us (None), or by somebody else."""
@@ -171,7 +171,7 @@ class Namespace:
         self._touch_job(view.job)
 
     def _touch_job(self, name: str) -> None:
-        job = self._jobs.known.get(name)
+        job = self._jobs.views.get(name)
         if job is not None:
             self.touch(job.key)
 

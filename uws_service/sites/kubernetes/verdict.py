@@ -65,24 +65,24 @@ def observe(
         How many are before it in the cluster's queue, where that tells.
     """
     pod = max(pods, key=lambda one: (one.created, one.name), default=None)
-    gone = not any(one.phase in ("Pending", "Running", "Unknown") and not one.agent_ended for one in pods)
-    own = [one for one in pods if one.ended is not None and not _was_taken_away(job, one)]
-    if own:  # it counts even if another pod was made since: the command is never run again after its own end
-        return _ended(key, max(own, key=lambda one: one.created), gone)
+    has_ended = not any(one.phase in ("Pending", "Running", "Unknown") and not one.agent_ended for one in pods)
+    by_itself = [one for one in pods if one.ended is not None and not _was_taken_away(job, one)]
+    if by_itself:  # it counts even if another pod was made since: the command is never run again after its own end
+        return _ended(key, max(by_itself, key=lambda one: one.created), has_ended)
     if job is not None and job.failed:
-        return _job_failed(key, job, pod, gone)
-    taken = pod is not None and pod.ended is not None
-    if job is not None and job.complete and not taken:
+        return _job_failed(key, job, pod, has_ended)
+    was_stopped = pod is not None and pod.ended is not None
+    if job is not None and job.complete and not was_stopped:
         return Observation(
-            *key, Seen.SUCCEEDED, started=job.started, ended=job.ended, exit_code=0, reports=True, gone=gone
+            *key, Seen.SUCCEEDED, started=job.started, ended=job.ended, exit_code=0, reports=True, gone=has_ended
         )
     if job is not None and job.suspended:
         return _suspended(key, job, pods, workload, place)
-    over = pod is not None and (pod.phase == "Failed" or (taken and pod.phase == "Succeeded"))
+    over = pod is not None and (pod.phase == "Failed" or (was_stopped and pod.phase == "Succeeded"))
     if pod is not None and over and (job is None or job.complete or pod.disruption or not pod.deleting):
-        return _pod_failed(key, pod, gone)
+        return _pod_failed(key, pod, has_ended)
     if job is None:  # the Job was deleted; its pods are about to follow
-        if gone:
+        if has_ended:
             return Observation(*key, Seen.FAILED, reason=Reason.DELETED, message=DELETED, reports=True, gone=True)
         return Observation(
             *key, Seen.RUNNING if pod and pod.started else Seen.STARTING, started=pod.started if pod else None
@@ -108,14 +108,14 @@ def _was_taken_away(job: JobView | None, pod: PodView) -> bool:
     return outside or job is None or job.suspended or job.deleting
 
 
-def _ended(key: Key, pod: PodView, gone: bool) -> Observation:
+def _ended(key: Key, pod: PodView, has_ended: bool) -> Observation:
     """The command has ended by itself."""
     common: dict[str, Any] = {
         "started": pod.started,
         "ended": pod.ended,
         "exit_code": pod.exit_code,
         "reports": True,
-        "gone": gone,
+        "gone": has_ended,
     }
     out_of_memory = pod.exit_reason == "OOMKilled" or pod.exit_message.startswith(CHILD_KILLED)
     if pod.exit_code == 0:
@@ -126,8 +126,8 @@ def _ended(key: Key, pod: PodView, gone: bool) -> Observation:
     error = _command_error(pod.exit_message)
     not_run = pod.exit_code in NOT_RUN and error is None and pod.exit_message.startswith(LAUNCHER_SAYS)
     if pod.exit_reason in CANNOT_START or not_run:
-        why = pod.exit_message.removeprefix(LAUNCHER_SAYS).strip() if not_run else ""
-        message = f"The command could not be started: {why}" if why else "The command could not be started."
+        cause = pod.exit_message.removeprefix(LAUNCHER_SAYS).strip() if not_run else ""
+        message = f"The command could not be started: {cause}" if cause else "The command could not be started."
         return Observation(*key, Seen.FAILED, reason=Reason.COMMAND, message=message, **common)
     return Observation(
         *key,
@@ -147,30 +147,30 @@ def _command_error(exit_message: str) -> CommandError | None:
     return CommandError(**fields) if fields is not None else None
 
 
-def _job_failed(key: Key, job: JobView, pod: PodView | None, gone: bool) -> Observation:
+def _job_failed(key: Key, job: JobView, pod: PodView | None, has_ended: bool) -> Observation:
     """The Job controller gave up, and no pod tells of the command's own end."""
     common: dict[str, Any] = {
         "started": pod.started if pod else None,
         "ended": (pod.ended if pod else None) or job.ended,
         "reports": True,
-        "gone": gone,
+        "gone": has_ended,
     }
     if job.failed == "DeadlineExceeded":
         return Observation(*key, Seen.FAILED, reason=Reason.DEADLINE, **common)
     if pod is not None and (pod.phase == "Failed" or pod.disruption):
-        return _pod_failed(key, pod, gone)
+        return _pod_failed(key, pod, has_ended)
     message = "The job's pod was removed at its site."
     return Observation(*key, Seen.FAILED, reason=Reason.DELETED, message=message, **common)
 
 
-def _pod_failed(key: Key, pod: PodView, gone: bool) -> Observation:
+def _pod_failed(key: Key, pod: PodView, has_ended: bool) -> Observation:
     """The pod was ended from outside."""
     common: dict[str, Any] = {
         "started": pod.started,
         "ended": pod.ended,
         "exit_code": pod.exit_code,
         "reports": True,
-        "gone": gone,
+        "gone": has_ended,
     }
     if pod.reason == "Evicted" and ("emptyDir" in pod.message or "EmptyDir" in pod.message or "limit" in pod.message):
         return Observation(*key, Seen.FAILED, reason=Reason.OUTPUT_TOO_LARGE, message=_too_large(pod.message), **common)
@@ -183,8 +183,8 @@ def _pod_failed(key: Key, pod: PodView, gone: bool) -> Observation:
         message = "The machine that it ran on is gone."
         return Observation(*key, Seen.FAILED, reason=Reason.NODE_LOST, message=message, **common)
     if pod.reason in ("Evicted", "Terminated", "Preempting") or pod.disruption:
-        why = pod.message or pod.disruption_message or pod.disruption
-        message = f"The site put it out: {why}"
+        cause = pod.message or pod.disruption_message or pod.disruption
+        message = f"The site put it out: {cause}"
         return Observation(*key, Seen.FAILED, reason=Reason.EVICTED, message=message, **common)
     if pod.deleting:
         message = "The job's pod was removed at its site."
@@ -193,7 +193,7 @@ def _pod_failed(key: Key, pod: PodView, gone: bool) -> Observation:
         message = "The site stopped it."
         return Observation(*key, Seen.FAILED, reason=Reason.EVICTED, message=message, **common)
     if pod.exit_reason == "OOMKilled":
-        return _ended(key, pod, gone)
+        return _ended(key, pod, has_ended)
     message = f"The pod failed: {pod.message or pod.reason or pod.exit_reason or 'no reason given'}"
     return Observation(*key, Seen.FAILED, reason=Reason.AGENT_LOST, message=message, **common)
 
@@ -202,8 +202,8 @@ def _too_large(message: str) -> str:
     """Which folder outgrew its limit, without the words of Kubernetes."""
     volume = re.search(r'volume "(\w+)" exceeds the limit "([^"]+)"', message)
     if volume is not None:
-        what = {"output": "The results", "scratch": "The working files", "progress": "The progress file"}
-        return f"{what.get(volume[1], 'The files')} are larger than the {volume[2]} that are allowed."
+        folders = {"output": "The results", "scratch": "The working files", "progress": "The progress file"}
+        return f"{folders.get(volume[1], 'The files')} are larger than the {volume[2]} that are allowed."
     return "The files that it wrote are larger than is allowed."
 
 
@@ -244,20 +244,20 @@ def _starting(key: Key, pod: PodView, now: int, patience: Patience, first_stuck:
 
 def waiting_words(workload: WorkloadView | None, queue: str) -> str:
     """Why Kueue holds a job, for a person who knows no Kueue."""
-    where = f" in the queue {queue}" if queue else ""
+    place_words = f" in the queue {queue}" if queue else ""
     if workload is None:
-        return f"the site has not looked at it yet{where}"
+        return f"the site has not looked at it yet{place_words}"
     text = workload.waiting
-    needed = re.search(r"insufficient (?:unused )?quota for (\S+?) in flavor ([^,\s]+), (\S+) more needed", text)
-    if needed is not None:
-        return f"waiting for {_amount(needed[1], needed[3])}{where}"
+    shortage = re.search(r"insufficient (?:unused )?quota for (\S+?) in flavor ([^,\s]+), (\S+) more needed", text)
+    if shortage is not None:
+        return f"waiting for {_amount(shortage[1], shortage[3])}{place_words}"
     if "exceeds" in text or "insufficient quota for" in text:
-        return f"it asks for more than the site ever has{where}: {text}"
+        return f"it asks for more than the site ever has{place_words}: {text}"
     if "doesn't exist" in text or "inactive" in text or "not found" in text.lower():
         return f"the site's queue {queue or workload.queue} does not take jobs at the moment: {text}"
     if not text:
-        return f"waiting for its turn{where}"
-    return f"waiting{where}: {text}"
+        return f"waiting for its turn{place_words}"
+    return f"waiting{place_words}: {text}"
 
 
 def _amount(resource: str, quantity: str) -> str:
@@ -270,5 +270,5 @@ def _amount(resource: str, quantity: str) -> str:
 
 def no_node_words(message: str) -> str:
     """The scheduler's message without what only it understands (``no new claims …``, ``preemption: …``)."""
-    told = message.partition(" preemption:")[0].partition(" no new claims")[0]
-    return told.strip().rstrip(".,") or "none fits"
+    words = message.partition(" preemption:")[0].partition(" no new claims")[0]
+    return words.strip().rstrip(".,") or "none fits"

@@ -86,18 +86,22 @@ def _key(labels: Mapping[str, str]) -> Key | None:
 
 
 def _conditions(status: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    return {one["type"]: one for one in status.get("conditions") or () if one.get("status") == "True"}
+    return {
+        condition["type"]: condition
+        for condition in status.get("conditions") or ()
+        if condition.get("status") == "True"
+    }
 
 
-def job_view(found: Mapping[str, Any]) -> JobView | None:
+def job_view(document: Mapping[str, Any]) -> JobView | None:
     """A Job of ours, or None if its labels make no sense."""
-    meta, spec, status = found["metadata"], found.get("spec", {}), found.get("status", {})
+    meta, spec, status = document["metadata"], document.get("spec", {}), document.get("status", {})
     key = _key(meta.get("labels") or {})
     if key is None:
         return None
     conditions = _conditions(status)
     failed = conditions.get("Failed")
-    done = failed or conditions.get("Complete")
+    finished = failed or conditions.get("Complete")
     return JobView(
         key=key,
         name=meta["name"],
@@ -109,21 +113,23 @@ def job_view(found: Mapping[str, Any]) -> JobView | None:
         complete="Complete" in conditions,
         failed=str(failed.get("reason", "Failed")) if failed else "",
         message=str(failed.get("message", "")) if failed else "",
-        ended=_ms(done.get("lastTransitionTime")) if done else None,
+        ended=_ms(finished.get("lastTransitionTime")) if finished else None,
         queue=(meta.get("labels") or {}).get(manifest.QUEUE, ""),
     )
 
 
-def pod_view(found: Mapping[str, Any]) -> PodView | None:
+def pod_view(document: Mapping[str, Any]) -> PodView | None:
     """A pod of ours, or None if its labels make no sense."""
-    meta, status = found["metadata"], found.get("status", {})
+    meta, status = document["metadata"], document.get("status", {})
     key = _key(meta.get("labels") or {})
     if key is None:
         return None
     command = _container(status.get("containerStatuses"), manifest.COMMAND)
     agent = _container(status.get("initContainerStatuses"), manifest.AGENT)
     conditions = status.get("conditions") or ()
-    scheduled: Mapping[str, Any] = next((one for one in conditions if one["type"] == "PodScheduled"), {})
+    scheduled: Mapping[str, Any] = next(
+        (condition for condition in conditions if condition["type"] == "PodScheduled"), {}
+    )
     disruption = _conditions(status).get("DisruptionTarget", {})
     ended = (command.get("state") or {}).get("terminated") or {}
     running = (command.get("state") or {}).get("running") or {}
@@ -137,7 +143,7 @@ def pod_view(found: Mapping[str, Any]) -> PodView | None:
         uid=meta["uid"],
         created=_ms(meta["creationTimestamp"]) or 0,
         phase=status.get("phase", "Pending"),
-        node=found.get("spec", {}).get("nodeName", ""),
+        node=document.get("spec", {}).get("nodeName", ""),
         deleting="deletionTimestamp" in meta,
         leaving=_leaving(meta, disruption),
         reason=status.get("reason", ""),
@@ -165,30 +171,30 @@ def _leaving(meta: Mapping[str, Any], disruption: Mapping[str, Any]) -> int | No
         grace = meta.get("deletionGracePeriodSeconds")
         instants.append((_ms(meta["deletionTimestamp"]) or 0) - grace * 1000 if grace is not None else 0)
     if disruption:  # the machine itself may write this after the end
-        told = disruption.get("reason") != "TerminationByKubelet"
-        instants.append((_ms(disruption.get("lastTransitionTime")) or 0) if told else 0)
+        is_certain = disruption.get("reason") != "TerminationByKubelet"
+        instants.append((_ms(disruption.get("lastTransitionTime")) or 0) if is_certain else 0)
     return min(instants, default=None)
 
 
-def workload_view(found: Mapping[str, Any]) -> WorkloadView | None:
+def workload_view(document: Mapping[str, Any]) -> WorkloadView | None:
     """The Workload of one of our Jobs, or None if it is another's."""
-    owners = found["metadata"].get("ownerReferences") or ()
-    job = next((one["name"] for one in owners if one.get("kind") == "Job"), None)
+    owners = document["metadata"].get("ownerReferences") or ()
+    job = next((owner["name"] for owner in owners if owner.get("kind") == "Job"), None)
     if job is None:
         return None
-    conditions = _conditions(found.get("status", {}))
-    every = {one["type"]: one for one in found.get("status", {}).get("conditions") or ()}
-    reserved = every.get("QuotaReserved", {})
+    conditions = _conditions(document.get("status", {}))
+    by_type = {condition["type"]: condition for condition in document.get("status", {}).get("conditions") or ()}
+    reserved = by_type.get("QuotaReserved", {})
     return WorkloadView(
         job=job,
-        queue=found.get("spec", {}).get("queueName", ""),
+        queue=document.get("spec", {}).get("queueName", ""),
         waiting=str(reserved.get("message", "")) if "QuotaReserved" not in conditions else "",
         evicted=str(conditions["Evicted"].get("message", "")) if "Evicted" in conditions else "",
     )
 
 
 def _container(statuses: Sequence[Mapping[str, Any]] | None, name: str) -> Mapping[str, Any]:
-    return next((one for one in statuses or () if one.get("name") == name), {})
+    return next((status for status in statuses or () if status.get("name") == name), {})
 
 
 def _stuck(container: Mapping[str, Any]) -> tuple[str, str] | None:

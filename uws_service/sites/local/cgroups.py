@@ -88,18 +88,18 @@ _WITHOUT = {
 
 def prepare(work: Path) -> Cgroups:
     """Make the cgroup below which a site's commands will be, with what controllers there are."""
-    own = own_cgroup()
-    if own is None:
+    group = own_cgroup()
+    if group is None:
         return Cgroups(None)
-    top = own / f"uws-{hashlib.sha256(os.fsencode(work)).hexdigest()[:12]}"
+    top = group / f"uws-{hashlib.sha256(os.fsencode(work)).hexdigest()[:12]}"
     try:
         top.mkdir(exist_ok=True)
         if not os.access(top / cgroup.PROCESSES, os.W_OK) or not _works(top):
             return Cgroups(None)
     except OSError:
         return Cgroups(None)
-    given = frozenset(name for name in CONTROLLERS if _enable(own, name) and _enable(top, name))
-    return Cgroups(top, given)
+    enabled = frozenset(name for name in CONTROLLERS if _enable(group, name) and _enable(top, name))
+    return Cgroups(top, enabled)
 
 
 def own_cgroup() -> Path | None:
@@ -111,8 +111,8 @@ def own_cgroup() -> Path | None:
         return None
     path = next((line[3:] for line in lines if line.startswith("0::")), None)
     for line in mounts:
-        fields, _, rest = line.partition(" - ")
-        if path is not None and rest.split(" ")[0] == "cgroup2":
+        fields, _, tail = line.partition(" - ")
+        if path is not None and tail.split(" ")[0] == "cgroup2":
             _, _, _, root, mount, *_ = fields.split(" ")
             below = os.path.relpath(path, root)
             if not below.startswith(".."):

@@ -52,8 +52,8 @@ async def _store(folder: Path, output: Output, key: str, depot: Depot) -> None:
     except (UsageError, confined.Changed):
         raise NotFound(f"The file {output.id!r} has changed since the command ended.") from None
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise NotFound(f"The file {output.id!r} is not what the agent saw: {why}.") from None
+        cause = getattr(error, "strerror", None) or error
+        raise NotFound(f"The file {output.id!r} is not what the agent saw: {cause}.") from None
 
 
 async def _is_stored(key: str, expected: Stored, depot: Depot) -> bool:

@@ -274,7 +274,7 @@ class LocalExecutor(Executor):
             observations = await asyncio.to_thread(self._read_folders, deliveries.union(self._agents.keys()))
         # Those whose folder was not there yet when we looked, and that nobody has stopped since.
         current = {*self._deliveries, *self._agents.keys()}
-        missed = deliveries & current - {(seen.job_id, seen.number) for seen in observations}
+        missed = deliveries & current - {(observation.job_id, observation.number) for observation in observations}
         return observations + [Observation(*key, Seen.STARTING) for key in missed]
 
     def _read_folders(self, expected: set[Key]) -> list[Observation]:

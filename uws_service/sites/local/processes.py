@@ -87,10 +87,10 @@ def kill_leftovers(folder: Path, seconds: float = 5.0) -> int:
     killed = 0
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        found = sum(_kill_if_of(folder, int(name)) for name in os.listdir("/proc") if name.isdigit())
-        if not found:
+        hits = sum(_kill_if_of(folder, int(name)) for name in os.listdir("/proc") if name.isdigit())
+        if not hits:
             break
-        killed += found
+        killed += hits
         time.sleep(0.01)
     return killed
 

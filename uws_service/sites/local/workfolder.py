@@ -57,8 +57,8 @@ async def _bring(inputs: Path, item: Input, depot: Depot) -> None:
 
 def search_paths(python: str) -> dict[str, str]:
     """Where commands are found: the interpreter's folder first, so that ``python`` is the one that runs us."""
-    found = {"PATH": f"{Path(python).parent}:/usr/local/bin:/usr/bin:/bin"}
+    paths = {"PATH": f"{Path(python).parent}:/usr/local/bin:/usr/bin:/bin"}
     root = str(Path(uws_service.__file__).parents[1])
     if root not in [*site.getsitepackages(), site.getusersitepackages()]:
-        found["PYTHONPATH"] = root  # run from a source tree: the applications that ship must be found
-    return found
+        paths["PYTHONPATH"] = root  # run from a source tree: the applications that ship must be found
+    return paths
