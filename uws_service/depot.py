@@ -1,4 +1,6 @@
-"""The depot: results, uploads and logs in a folder or on S3, streamed in constant memory (obstore).
+"""The depot.
+
+Results, uploads and logs in a folder or on S3, streamed in constant memory (obstore).
 
 Keys are made by the service, such as ``jobs/{id}/results/{name}``; they never come from a client as they are.
 """
@@ -46,7 +48,10 @@ PART = 8 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What was put: size in bytes, SHA-256 in lower-case hex."""
+    """What was put.
+
+    Size in bytes, SHA-256 in lower-case hex.
+    """
 
     size: int
     sha256: str
@@ -54,14 +59,17 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """What is there: size in bytes, and the store's tag if it has one."""
+    """What is there.
+
+    Size in bytes, and the store's tag if it has one.
+    """
 
     size: int
     etag: str
 
 
 def check_key(key: str) -> str:
-    """The key itself if it can't leave the depot; ValueError otherwise."""
+    """Return the key itself if it can't leave the depot; ValueError otherwise."""
     parts = key.split("/")
     if any(part in ("", ".", "..") for part in parts) or "\0" in key or "\\" in key:
         raise ValueError(f"{key!r} is not a key of the depot")
@@ -103,7 +111,7 @@ class Depot:
 
     @classmethod
     def open(cls, url: str, **options: Any) -> Depot:
-        """A folder (a path or ``file:///path``), or ``s3://bucket/prefix?endpoint=…&region=…``.
+        """Return a folder (a path or ``file:///path``), or ``s3://bucket/prefix?endpoint=…&region=…``.
 
         Credentials for S3 come from the environment (``AWS_ACCESS_KEY_ID`` …) or from ``options``, never from the URL.
         """
@@ -138,7 +146,9 @@ class Depot:
     async def put(
         self, key: str, chunks: AsyncIterator[bytes], *, max_size: int, expected: Stored | None = None
     ) -> Stored:
-        """Store a stream; the object is there, whole, only once its last byte is accepted.
+        """Store a stream.
+
+        The object is there, whole, only once its last byte is accepted.
 
         Until then nothing is under its key but what was there before: an upload in parts, or a file of another name.
 
@@ -198,7 +208,7 @@ class Depot:
                     file.write(chunk)
 
     async def head(self, key: str) -> ObjectInfo | None:
-        """Size and tag, or None."""
+        """Return size and tag, or None."""
         check_key(key)
         if self.folder is not None:  # a stat, without the way through the library
             try:
@@ -214,7 +224,7 @@ class Depot:
         return ObjectInfo(meta["size"], meta["e_tag"] or "")
 
     async def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """The bytes from ``start`` up to, not with, ``end``; `NotFound` before the first of them."""
+        """Yield the bytes from ``start`` up to, not with, ``end``; `NotFound` before the first of them."""
         check_key(key)
         with _translated(key):
             options: Any = {"range": (start, end) if end is not None else {"offset": start}}
@@ -223,7 +233,7 @@ class Depot:
                 yield bytes(chunk)
 
     async def list(self, prefix: str) -> AsyncIterator[str]:
-        """The keys that begin so."""
+        """Yield the keys that begin so."""
         with _translated(prefix):
             async for batch in obstore.list(self._store, prefix=_folder(prefix), chunk_size=500):
                 for entry in batch:
@@ -260,7 +270,7 @@ class Depot:
                         await asyncio.wait_for(self.delete(key), CHECK_SECONDS)
 
     async def now(self) -> float:
-        """The present instant by the depot's own clock, in seconds since the epoch."""
+        """Return the present instant by the depot's own clock, in seconds since the epoch."""
         if self.folder is not None:  # that of its disk, which may be another machine's
             with _translated("The depot's folder"):
                 os.utime(self.folder)
@@ -274,7 +284,7 @@ class Depot:
                 await obstore.delete_async(self._store, key)
 
     async def newest(self, prefix: str) -> float | None:
-        """When anything below a prefix, which ends with a slash, was last changed; None if nothing is there."""
+        """Return when anything below a prefix, which ends with a slash, was last changed; None if nothing is there."""
         with _translated(prefix):
             if self.folder is not None:  # drafts and empty folders count too
                 return await asyncio.to_thread(_newest_below, self.folder / prefix)
@@ -291,7 +301,10 @@ class Depot:
             await obstore.delete_async(self._store, key)
 
     async def delete_prefix(self, prefix: str) -> int:
-        """Remove all objects whose key begins so; how many."""
+        """Remove all objects whose key begins so.
+
+        How many.
+        """
         count = 0
         with _translated(prefix):
             stream = obstore.list(self._store, prefix=_folder(prefix), chunk_size=500)
@@ -305,7 +318,7 @@ class Depot:
         return count
 
     async def list_prefixes(self, prefix: str) -> AsyncIterator[str]:
-        """The folders right below a prefix."""
+        """Yield the folders right below a prefix."""
         with _translated(prefix):
             if self.folder is not None:
                 top = self.folder / prefix
@@ -321,7 +334,7 @@ class Depot:
         self._doubt.set()
 
     def notice(self) -> str:
-        """Why it can't be used now, for whoever has waited long; `watch` looks at once."""
+        """Return why it can't be used now, for whoever has waited long; `watch` looks at once."""
         self.doubt()
         return self.problem
 
@@ -347,7 +360,10 @@ class Depot:
                 await asyncio.sleep(FAILING_SECONDS / 2)  # however many have doubts
 
     async def check(self) -> None:
-        """Write, read and delete a small object; raises what does not work (V-020)."""
+        """Write, read and delete a small object.
+
+        Raises what does not work (V-020).
+        """
         key = f"health/{uuid.uuid4().hex}"
         with _translated("The depot's test object"):
             await obstore.put_async(self._store, key, b"ok")
@@ -368,7 +384,7 @@ def _newest_below(top: Path) -> float | None:
 
 
 def renewal(orphan_age: float) -> float:
-    """How often what is open gives a sign of life, in seconds, so that it never looks as old as an orphan."""
+    """Return how often what is open gives a sign of life, in seconds, so that it never looks as old as an orphan."""
     return min(LONGEST_RENEWAL, max(0.2, orphan_age / 4))
 
 
@@ -379,5 +395,8 @@ def _seconds(number: int) -> Any:
 
 
 def _folder(prefix: str) -> str:
-    """The listing goes by whole path segments: the part of a prefix up to its last slash."""
+    """Return the listing goes by whole path segments.
+
+    The part of a prefix up to its last slash.
+    """
     return prefix.rpartition("/")[0]

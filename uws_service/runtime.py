@@ -84,7 +84,10 @@ class Runtime:
     _checked: tuple[float, list[str]] = (0.0, [])
 
     async def problems(self) -> list[str]:
-        """Return what does not work now, one sentence each; really tried, at most every few seconds (V-020)."""
+        """Return what does not work now, one sentence each.
+
+        Really tried, at most every few seconds (V-020).
+        """
         at, problems = self._checked
         if time.monotonic() - at > CHECK_SECONDS or problems:
             problems = []
@@ -152,13 +155,19 @@ class Runtime:
         )
 
     def drain(self) -> None:
-        """Answer every waiting request now: the process is about to end (C-26)."""
+        """Answer every waiting request now.
+
+        The process is about to end (C-26).
+        """
         self.draining = True
         self.service.drain()
 
 
 def applications_of(settings: Settings) -> dict[str, Application]:
-    """Return the declared applications; wrong ones stop the start with file, line and field."""
+    """Return the declared applications.
+
+    Wrong ones stop the start with file, line and field.
+    """
     applications = load_applications(settings.applications, builtin=settings.builtin_applications)
     if not applications:
         raise ConfigurationError("No application is declared; name files or folders in `applications`.")
@@ -241,7 +250,10 @@ async def _assemble(
     clock: Callable[[], float],
     stack: contextlib.AsyncExitStack,
 ) -> Runtime:
-    """Make the parts, so that each knows those that it needs; nothing runs yet."""
+    """Make the parts.
+
+    So that each knows those that it needs; nothing runs yet.
+    """
 
     def now() -> int:
         return int(clock() * 1000)
@@ -332,7 +344,10 @@ async def _queries(
 
 
 def make_data_folder(folder: Path) -> None:
-    """Make the data folder, for the service's user alone; one that was open to others is closed."""
+    """Make the data folder, for the service's user alone.
+
+    One that was open to others is closed.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         entry = folder.stat()
@@ -362,7 +377,9 @@ def _data_access(
 
 
 async def _prepare_sites(runtime: Runtime, stack: contextlib.AsyncExitStack) -> None:
-    """Make the leader of each site: who holds its lease drives it.
+    """Make the leader of each site.
+
+    Who holds its lease drives it.
 
     A local site's lease belongs to the work folder of its jobs, which is opened here.
     """
@@ -387,7 +404,10 @@ async def _prepare_sites(runtime: Runtime, stack: contextlib.AsyncExitStack) -> 
 
 
 async def _run_loop(name: str, work: Coroutine[Any, Any, None]) -> None:
-    """Run a loop that must not end: if it does, the log has it, and a controller's readiness probe turns red."""
+    """Run a loop that must not end.
+
+    If it does, the log has it, and a controller's readiness probe turns red.
+    """
     try:
         await work
     except Exception:

@@ -1,4 +1,7 @@
-"""The environment of a command: one function for all kinds of site."""
+"""The environment of a command.
+
+One function for all kinds of site.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,10 @@ def test_values_that_no_system_takes(value: str) -> None:
 
 
 def test_values_have_one_limit_together() -> None:
-    """A site's own limit counts bytes; what does not fit is left out, and what is small still goes in."""
+    """A site's own limit counts bytes.
+
+    What does not fit is left out, and what is small still goes in.
+    """
     values = {"UWS_PARAM_A": "x" * 60, "UWS_PARAM_B": "é" * 30, "UWS_PARAM_C": "y" * 40}
     environment = command_environment("job", FOLDERS, values, max_bytes=100)
     assert [name for name in environment if name.startswith("UWS_PARAM")] == ["UWS_PARAM_A", "UWS_PARAM_C"]

@@ -1,4 +1,7 @@
-"""The guarded fetch against real servers: what it brings, and what it must never reach."""
+"""The guarded fetch against real servers.
+
+What it brings, and what it must never reach.
+"""
 
 from __future__ import annotations
 
@@ -130,7 +133,7 @@ class Server(ThreadingHTTPServer):
         pass  # clients that go away are what is tested
 
     def leading_to(self, location: str) -> str:
-        """A URL that redirects."""
+        """Return a URL that redirects."""
         path = f"/to/{len(self.targets)}"
         self.targets[path] = location
         return self.url + path
@@ -162,7 +165,10 @@ def get(tmp_path: Path) -> Callable[..., bytes]:
 
 
 def test_a_token_goes_to_its_host_only(server: Server, tmp_path: Path) -> None:
-    """Not to another port, nor back again from there; only as long as the host stays the same."""
+    """Not to another port, nor back again from there.
+
+    Only as long as the host stays the same.
+    """
     other = Server()
     thread = threading.Thread(target=other.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -222,7 +228,10 @@ def test_content_codings_are_undone(server: Server, get: Callable[..., bytes], n
     ],
 )
 def test_content_codings_that_are_refused(server: Server, get: Callable[..., bytes], name: str, why: str) -> None:
-    """Each with its reason; the bound of size is on what comes out."""
+    """Each with its reason.
+
+    The bound of size is on what comes out.
+    """
     with pytest.raises(FetchError, match=why):
         get(f"{server.url}/coded/{name}")
 
@@ -238,7 +247,10 @@ def test_the_request(server: Server, get: Callable[..., bytes]) -> None:
 
 
 def test_a_name_with_several_addresses(server: Server, get: Callable[..., bytes]) -> None:
-    """`localhost` may be ::1 first, where nobody listens; the next address is tried."""
+    """`localhost` may be ::1 first, where nobody listens.
+
+    The next address is tried.
+    """
     assert get(f"http://localhost:{server.server_port}/") == DATA
 
 
@@ -271,14 +283,20 @@ def test_inner_addresses(server: Server, get: Callable[..., bytes], host: str) -
 
 
 def test_a_name_of_an_inner_address(server: Server, get: Callable[..., bytes]) -> None:
-    """What counts is what a name resolves to: this machine's own name, for one."""
+    """What counts is what a name resolves to.
+
+    This machine's own name, for one.
+    """
     with pytest.raises(FetchError, match="inner network"):
         get(f"http://{socket.gethostname()}:{server.server_port}/", Policy(timeout=5))
     assert server.asked == []
 
 
 def test_hosts_that_the_operator_allows(server: Server, get: Callable[..., bytes]) -> None:
-    """Only they, whatever their case; a redirect from one to another host is judged anew."""
+    """Only they, whatever their case.
+
+    A redirect from one to another host is judged anew.
+    """
     policy = Policy(timeout=5, allow_hosts=("LocalHost",))
     assert get(f"http://localhost:{server.server_port}/", policy) == DATA
     assert get(f"http://localhost:{server.server_port}/hops/2", policy) == DATA
@@ -297,7 +315,10 @@ def test_hosts_that_the_operator_allows(server: Server, get: Callable[..., bytes
     ],
 )  # fmt: skip
 def test_is_public(address: str, public: bool) -> None:
-    """Wrapped addresses are judged by what they wrap; what clouds tell their machines is not public."""
+    """Wrapped addresses are judged by what they wrap.
+
+    What clouds tell their machines is not public.
+    """
     assert is_public(address) is public
 
 
@@ -305,7 +326,10 @@ def test_is_public(address: str, public: bool) -> None:
 def test_a_name_that_changes(
     server: Server, get: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch, answers: list[list[str]]
 ) -> None:
-    """DNS rebinding: a name is looked up once, each of its addresses is judged, and one of those is dialled."""
+    """DNS rebinding.
+
+    A name is looked up once, each of its addresses is judged, and one of those is dialled.
+    """
     real, left = socket.getaddrinfo, iter(answers)
 
     def resolve(host: str, *more: object, **words: object) -> object:
@@ -374,13 +398,19 @@ def test_bad_answers(server: Server, get: Callable[..., bytes], path: str, why: 
 
 
 def test_a_length_that_is_no_number(server: Server, get: Callable[..., bytes]) -> None:
-    """Is no length; the body ends with the connection."""
+    """Is no length.
+
+    The body ends with the connection.
+    """
     assert get(f"{server.url}/odd-length") == DATA
 
 
 @pytest.mark.parametrize("path", ["/", "/chunked", "/untold", "/endless"])
 def test_size_limit(server: Server, get: Callable[..., bytes], tmp_path: Path, path: str) -> None:
-    """With and without Content-Length; not a chunk more than allowed is written."""
+    """With and without Content-Length.
+
+    Not a chunk more than allowed is written.
+    """
     if path != "/endless":
         assert get(server.url + path, max_size=len(DATA)) == DATA
     (tmp_path / "file").unlink(missing_ok=True)

@@ -121,13 +121,19 @@ def test_asked_from_inside_to_end(launcher: Path, tmp_path: Path) -> None:
 
 
 def test_the_command_has_no_blocked_signals(run: Run) -> None:
-    """The launcher waits for its signals; the command starts as if there were none."""
+    """The launcher waits for its signals.
+
+    The command starts as if there were none.
+    """
     done = run("sh", "-c", "grep SigBlk /proc/self/status")
     assert int(done.stdout.split()[1], 16) == 0
 
 
 def test_usage(run: Run, tmp_path: Path) -> None:
-    """It is counted what the command used: memory that it touched, time that it burnt."""
+    """It is counted what the command used.
+
+    Memory that it touched, time that it burnt.
+    """
     done = run(sys.executable, "-c", "kept = b'x' * 150_000_000; sum(range(5_000_000))")
     assert done.returncode == 0, done.stderr
     told = usage(str(tmp_path / "usage"))
@@ -137,7 +143,10 @@ def test_usage(run: Run, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "x y", "1", "1 2 3", "-1 5", "1 nan", "9" * 60])
 def test_spoilt_usage(tmp_path: Path, text: str) -> None:
-    """The command may write there; what makes no sense is left out."""
+    """The command may write there.
+
+    What makes no sense is left out.
+    """
     (tmp_path / "usage").write_text(text)
     assert usage(str(tmp_path / "usage")) == {}
 

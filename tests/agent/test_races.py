@@ -180,7 +180,10 @@ async def test_an_agent_beside_a_hostile_command(tmp_path: Path, how: tuple[str,
 
 @pytest.mark.anyio
 async def test_a_file_that_grows_or_shrinks_while_it_is_sent(tmp_path: Path) -> None:
-    """Exactly the announced bytes are sent: no more, that could pass for another request, and never half of them."""
+    """Exactly the announced bytes are sent.
+
+    No more, that could pass for another request, and never half of them.
+    """
     async with serving(tmp_path) as service:
         root = pod_folders(tmp_path / "pod", service.token)
         file = root / "output" / "result"

@@ -1,4 +1,7 @@
-"""The depot on a folder and on SeaweedFS: what is put comes back, limits hold, faults are told."""
+"""The depot on a folder and on SeaweedFS.
+
+What is put comes back, limits hold, faults are told.
+"""
 
 from __future__ import annotations
 

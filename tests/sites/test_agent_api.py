@@ -1,4 +1,7 @@
-"""What agents hand over, and when it is refused: fencing, on real databases and a real depot."""
+"""What agents hand over, and when it is refused.
+
+Fencing, on real databases and a real depot.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ async def pieces(*parts: bytes) -> AsyncIterator[bytes]:
 
 @pytest.fixture
 async def job(store: Store) -> Job:
-    """A job of the shipped application, at site a."""
+    """Return a job of the shipped application, at site a."""
     parameters = (Parameter("SECONDS", "0"),)
     made = replace(samples.job(JOB), application="sleep", phase=Phase.QUEUED, parameters=parameters)
     attempt = replace(samples.attempt(JOB), site="a", application="sleep", state=AttemptState.SUBMITTED)
@@ -58,7 +61,10 @@ async def hand_over(agents: Agents, who: AgentIdentity, name: str = "result") ->
 
 @pytest.mark.anyio
 async def test_from_claim_to_report(agents: Agents, store: Store, job: Job) -> None:
-    """The way of a good attempt; what is told is what the application says, not what the agent believes."""
+    """The way of a good attempt.
+
+    What is told is what the application says, not what the agent believes.
+    """
     plan = await agents.claim(pod())
     assert plan["results"][0]["id"] == "result" and plan["inputs"] == [] and "SECONDS" in plan["parameters"]
     told = await hand_over(agents, pod())
@@ -127,7 +133,10 @@ async def test_given_up_is_refused_for_ever(agents: Agents, store: Store, job: J
 
 @pytest.mark.anyio
 async def test_not_wanted_but_still_heard(agents: Agents, store: Store, job: Job) -> None:
-    """An aborted attempt can't be begun any more, but what was ready is taken (U-107)."""
+    """An aborted attempt can't be begun any more.
+
+    But what was ready is taken (U-107).
+    """
     await agents.claim(pod())
     (attempt,) = await store.attempts(job.id)
     await store.save_attempt(replace(attempt, wanted=False))

@@ -1,4 +1,7 @@
-"""Tokens for one attempt: what is taken, what is refused, and until when; with real databases and over HTTP."""
+"""Tokens for one attempt.
+
+What is taken, what is refused, and until when; with real databases and over HTTP.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +77,10 @@ def changed(token: str, part: int, change: Callable[[dict[str, Any]], None]) -> 
 
 @pytest.mark.anyio
 async def test_a_token_names_its_agent() -> None:
-    """Site, job, attempt and a uid of its own; a renewed one has the same uid and a later end."""
+    """Site, job, attempt and a uid of its own.
+
+    A renewed one has the same uid and a later end.
+    """
     first, second = tokens().issue("a", JOB, 2), tokens().issue("a", JOB, 2)
     agent = await tokens().verify(first)
     assert (agent.sites, agent.job_id, agent.number, agent.renewable) == (frozenset({"a"}), JOB, 2, True)
@@ -86,7 +92,10 @@ async def test_a_token_names_its_agent() -> None:
 
 @pytest.mark.anyio
 async def test_until_when() -> None:
-    """It ends at its time, but for what clocks may differ."""
+    """It ends at its time.
+
+    But for what clocks may differ.
+    """
     token = tokens().issue("a", JOB, 1)
     await tokens(NOW_SECONDS + VALID_SECONDS + LEEWAY_SECONDS - 1).verify(token)
     with pytest.raises(AuthenticationRequired, match="expired"):
@@ -141,7 +150,10 @@ async def test_what_this_service_did_not_sign(token: str) -> None:
     ],
 )
 async def test_claims_that_make_no_agent(change: dict[str, Any]) -> None:
-    """Even signed with the right key: what is missing or of another form is refused."""
+    """Even signed with the right key.
+
+    What is missing or of another form is refused.
+    """
     await tokens().verify(signed(CLAIMS))
     claims = {name: value for name, value in (CLAIMS | change).items() if value is not None}
     with pytest.raises(AuthenticationRequired):
@@ -153,7 +165,7 @@ async def test_claims_that_make_no_agent(change: dict[str, Any]) -> None:
 
 @pytest.fixture
 async def job(store: Store) -> Job:
-    """A job of the shipped application, at site a."""
+    """Return a job of the shipped application, at site a."""
     queued = replace(samples.job(JOB), application="sleep", phase=Phase.QUEUED, parameters=(Parameter("SECONDS", "0"),))
     attempt = replace(samples.attempt(JOB), site="a", application="sleep", state=AttemptState.SUBMITTED)
     created, _ = await store.create(queued, actor="me", attempt=attempt)
@@ -246,7 +258,10 @@ async def test_nothing_after_the_end(agents: Agents, store: Store, job: Job) -> 
 @pytest.mark.anyio
 @pytest.mark.usefixtures("job")
 async def test_only_these_tokens_are_renewed(agents: Agents) -> None:
-    """A pod's agent gets none: its cluster renews its own token."""
+    """A pod's agent gets none.
+
+    Its cluster renews its own token.
+    """
     with pytest.raises(Forbidden, match="not renewed"):
         await agents.renew(AgentIdentity(frozenset({"a"}), JOB, 1, "pod"))
 
@@ -256,7 +271,10 @@ async def test_only_these_tokens_are_renewed(agents: Agents) -> None:
 
 @pytest.mark.anyio
 async def test_an_agent_renews_its_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At the first request after its time; a renewal that fails does not hold that request up."""
+    """At the first request after its time.
+
+    A renewal that fails does not hold that request up.
+    """
     async with serving(tmp_path) as service:
         file = tmp_path / "token"
         file.write_text(service.token)

@@ -59,7 +59,10 @@ results:
 
 
 class Nowhere(Executor):
-    """A site at which nothing is: what the recorder asks of it is written down."""
+    """A site at which nothing is.
+
+    What the recorder asks of it is written down.
+    """
 
     site = "a"
     capacity = 1
@@ -118,7 +121,10 @@ async def test_a_launch_is_stored_as_it_is(store: Store) -> None:
 
 @pytest.mark.anyio
 async def test_a_launch_is_written_once_and_goes_with_the_end(store: Store) -> None:
-    """Later writes of the row leave it alone; a closed row, which outlives the job, holds no parameters."""
+    """Later writes of the row leave it alone.
+
+    A closed row, which outlives the job, holds no parameters.
+    """
     attempt = replace(samples.attempt("a"), launch=LAUNCH)
     await store.create(samples.job("a"), actor="me", attempt=attempt)
     await store.save_attempt(replace(attempt, launch=None, state=AttemptState.RUNNING))
@@ -134,7 +140,10 @@ async def test_a_launch_is_written_once_and_goes_with_the_end(store: Store) -> N
 async def test_what_changes_after_run_does_not_matter(
     store: Store, applications: dict[str, Application], placer: Placer
 ) -> None:
-    """RUN decides what runs: neither a new descriptor nor other words in the job's row change it."""
+    """RUN decides what runs.
+
+    Neither a new descriptor nor other words in the job's row change it.
+    """
     job, attempt = await new_job(store, applications, placer)
     changed = {"reader": replace(applications["reader"], command=("rm", "-r"))}
     other = replace(job, parameters=(Parameter("NAME", "second"),))
@@ -185,7 +194,10 @@ async def test_the_next_attempt_runs_the_same(
 
 @pytest.mark.anyio
 async def test_a_retry_without_another_site_is_postponed(store: Store, applications: dict[str, Application]) -> None:
-    """The answer says until when; the attempt stays as it is, and its launch with it."""
+    """The answer says until when.
+
+    The attempt stays as it is, and its launch with it.
+    """
     placer = Placer(store, (LocalSite(name="a", kind="local"),), ["a"])
     job, attempt = await new_job(store, applications, placer)
     recorder = recorder_of(store, applications, placer)

@@ -103,7 +103,7 @@ def _by_parts(top: int, parts: list[str]) -> int:
 
 @contextmanager
 def regular(folder: str, path: str) -> Iterator[int]:
-    """The descriptor of a regular file below a folder; OSError (EINVAL) for anything else that may lie there."""
+    """Yield the descriptor of a regular file below a folder; OSError (EINVAL) for anything else that may lie there."""
     file = open_below(folder, path)
     try:
         if not stat.S_ISREG(os.fstat(file).st_mode):
@@ -114,7 +114,10 @@ def regular(folder: str, path: str) -> Iterator[int]:
 
 
 def read_small(folder: str, path: str, limit: int = SMALL) -> bytes:
-    """The content of a small regular file; OSError (EFBIG) beyond ``limit`` bytes."""
+    """Return the content of a small regular file.
+
+    OSError (EFBIG) beyond ``limit`` bytes.
+    """
     with regular(folder, path) as file:
         content = os.pread(file, min(limit, os.fstat(file).st_size) + 1, 0)
     if len(content) > limit:
@@ -123,7 +126,7 @@ def read_small(folder: str, path: str, limit: int = SMALL) -> bytes:
 
 
 def read_tail(folder: str, path: str, limit: int) -> bytes:
-    """The last bytes of a regular file, at most so many."""
+    """Return the last bytes of a regular file, at most so many."""
     with regular(folder, path) as file:
         return os.pread(file, limit, max(0, os.fstat(file).st_size - limit))
 
@@ -139,7 +142,7 @@ class Content:
         self.at = 0
 
     def read(self, count: int = -1) -> bytes:
-        """The next bytes; none at the end."""
+        """Return the next bytes; none at the end."""
         remaining = self.size - self.at
         count = remaining if count < 0 else min(count, remaining)
         if not count:
@@ -155,7 +158,7 @@ class Content:
 
 
 def digest_of(file: int, size: int) -> str:
-    """The SHA-256 of an open file's first bytes, in hex; `Changed` if there are fewer."""
+    """Return the SHA-256 of an open file's first bytes, in hex; `Changed` if there are fewer."""
     import hashlib  # 3 ms that only the end of an attempt needs
 
     digest = hashlib.sha256()

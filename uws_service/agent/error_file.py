@@ -31,7 +31,10 @@ def read_error(work: str) -> dict[str, str] | None:
 
 
 def parse_error(content: bytes | str) -> dict[str, str] | None:
-    """Return type, message and detail; None if there is no message."""
+    """Return type, message and detail.
+
+    None if there is no message.
+    """
     try:
         value = json.loads(content)
     except (ValueError, RecursionError):

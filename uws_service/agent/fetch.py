@@ -28,12 +28,18 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 class FetchError(Exception):
-    """The file could not be fetched; the text says why, for the user."""
+    """The file could not be fetched.
+
+    The text says why, for the user.
+    """
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What may be fetched. ``timeout`` is in seconds without a byte; ``allow_hosts`` may have inner addresses."""
+    """What may be fetched.
+
+    ``timeout`` is in seconds without a byte; ``allow_hosts`` may have inner addresses.
+    """
 
     allow_private: bool = False
     allow_hosts: tuple[str, ...] = ()
@@ -42,7 +48,7 @@ class Policy:
 
 
 def authority(url: str) -> str | None:
-    """The host of a URL as a token may be meant for it, with its port unless that is 443.
+    """Return the host of a URL as a token may be meant for it, with its port unless that is 443.
 
     None if nothing secret may be sent there: it is neither https nor this very machine.
     """
@@ -62,7 +68,9 @@ def authority(url: str) -> str | None:
 
 
 def fetch(url: str, path: str | Path, *, max_size: int, policy: Policy, tokens: Mapping[str, str] | None = None) -> int:
-    """Write what a URL gives to a file; its size in bytes.
+    """Write what a URL gives to a file.
+
+    Its size in bytes.
 
     ``tokens`` by `authority`: the one of the URL that was asked for is sent to it, and to no other host or port that
     it leads to.
@@ -126,7 +134,7 @@ def _save(answer: http.client.HTTPResponse, path: Path, max_size: int, url: str)
 
 
 def _decoder(answer: http.client.HTTPResponse, url: str) -> Callable[[bytes], Iterator[bytes]]:
-    """What undoes the content codings of an answer (RFC 9110 §8.4), some bytes at a time.
+    """Return what undoes the content codings of an answer (RFC 9110 §8.4), some bytes at a time.
 
     Object stores send what was stored with a coding as it is, whatever Accept-Encoding says. Of the end, ``b""``, the
     decoder makes nothing if the coding has ended too, and one word if not.
@@ -173,13 +181,16 @@ class _Inflater:
 
 
 def _shown(url: str) -> str:
-    """A URL as an error may show it: without user, password and query."""
+    """Return a URL as an error may show it.
+
+    Without user, password and query.
+    """
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"[:200]
 
 
 def _connect(url: str, policy: Policy) -> tuple[http.client.HTTPConnection, str]:
-    """A connection to a checked address, and the request's target."""
+    """Return a connection to a checked address, and the request's target."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -209,7 +220,7 @@ def _connect(url: str, policy: Policy) -> tuple[http.client.HTTPConnection, str]
 
 
 def _dial(addresses: list[str], port: int, timeout: float) -> socket.socket:
-    """A connection to the first address that takes one."""
+    """Return a connection to the first address that takes one."""
     for address in addresses[:-1]:
         with contextlib.suppress(OSError):
             return socket.create_connection((address, port), timeout=timeout)
@@ -217,7 +228,10 @@ def _dial(addresses: list[str], port: int, timeout: float) -> socket.socket:
 
 
 def _resolve(host: str, port: int, policy: Policy) -> list[str]:
-    """The addresses of the host; every one of them must be allowed."""
+    """Return the addresses of the host.
+
+    Every one of them must be allowed.
+    """
     try:
         records = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -231,7 +245,7 @@ def _resolve(host: str, port: int, policy: Policy) -> list[str]:
 
 
 def is_public(address: str) -> bool:
-    """Whether an address belongs to the open internet, also when it is wrapped in an IPv6 one."""
+    """Return whether an address belongs to the open internet, also when it is wrapped in an IPv6 one."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

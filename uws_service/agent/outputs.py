@@ -1,4 +1,7 @@
-"""What the command leaves behind: how much it is while it runs, and the results when it has ended."""
+"""What the command leaves behind.
+
+How much it is while it runs, and the results when it has ended.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +27,17 @@ Identity = tuple[int, int]
 
 
 class StageOutError(Exception):
-    """A result can't be given; the text says which and why."""
+    """A result can't be given.
+
+    The text says which and why.
+    """
 
 
 class Found(NamedTuple):
-    """A regular file of the work folder, open: what was checked of it is what its descriptor reads."""
+    """A regular file of the work folder, open.
+
+    What was checked of it is what its descriptor reads.
+    """
 
     file: int
     source: str
@@ -36,7 +45,7 @@ class Found(NamedTuple):
     sha256: str
 
     def content(self) -> confined.Content:
-        """Its bytes from the start, as many as were hashed."""
+        """Return its bytes from the start, as many as were hashed."""
         return confined.Content(self.file, self.size)
 
 
@@ -45,7 +54,7 @@ Deliver = Callable[[dict[str, Any], Found], bool]
 
 
 def measure(paths: Iterable[str], limit: int, max_files: int = MAX_FILES) -> tuple[int, int]:
-    """Bytes and number of the files below some paths; counting ends once either is over its limit (0: no limit).
+    """Return bytes and number of the files below some paths; counting ends once either is over its limit (0: no limit).
 
     Symbolic links are not followed. Whoever nests folders deeper than the system can name them has too many files.
     """
@@ -93,7 +102,7 @@ def collect_results(
     incomplete: Collection[Identity] | None = None,
     deliver: Deliver | None = None,
 ) -> list[dict[str, Any]]:
-    """The expected results that are there, with size and SHA-256.
+    """Return the expected results that are there, with size and SHA-256.
 
     Parameters
     ----------
@@ -132,7 +141,7 @@ def collect_results(
 
 
 def describe_logs(work: str) -> list[dict[str, Any]]:
-    """Both logs, as they are."""
+    """Return both logs, as they are."""
     logs = []
     for name, path in (("stdout", layout.STDOUT), ("stderr", layout.STDERR)):
         with contextlib.suppress(StageOutError):
@@ -142,7 +151,7 @@ def describe_logs(work: str) -> list[dict[str, Any]]:
 
 
 def _matches(work: str, pattern: str) -> list[str]:
-    """The paths that a result's path or pattern stands for, in order."""
+    """Return the paths that a result's path or pattern stands for, in order."""
     parts = pattern.split("/")
     if pattern.startswith("/") or ".." in parts:
         raise StageOutError(f"The result path {pattern!r} leaves the output folder.")
@@ -201,13 +210,16 @@ def describe(
 
 
 def _name(path: str) -> str:
-    """A file's name as a result id: one URL segment that needs no escaping."""
+    """Return a file's name as a result id.
+
+    One URL segment that needs no escaping.
+    """
     name = "".join(c if c in _SAFE else "_" for c in os.path.basename(path))
     return name if name.strip(".") else "_" * len(name)
 
 
 def _unique(name: str, names: Collection[str]) -> str:
-    """The name, or the name with the first number that makes it unique."""
+    """Return the name, or the name with the first number that makes it unique."""
     candidate, number = name, 1
     while candidate in names:
         number += 1

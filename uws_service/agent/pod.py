@@ -1,4 +1,6 @@
-"""Entry of the agent in a pod: ``python -I -m uws_service.agent.pod`` (``… ready`` is its startup probe).
+"""Entry of the agent in a pod.
+
+``python -I -m uws_service.agent.pod`` (``… ready`` is its startup probe).
 
 It runs as a native sidecar. First it claims the attempt and brings the inputs; then the probe lets Kubernetes start
 the user's command; while that runs it passes on what the command says of its progress; when Kubernetes has ended the
@@ -39,7 +41,10 @@ class Stopped(BaseException):
 
 
 class Gone(Exception):
-    """The attempt is over for the service: whatever else it writes is not wanted."""
+    """The attempt is over for the service.
+
+    Whatever else it writes is not wanted.
+    """
 
 
 def say(text: str) -> None:
@@ -78,7 +83,7 @@ class Agent:
     # -- the way through -------------------------------------------------------------------------------------------
 
     def run(self) -> int:
-        """Everything from the claim to the report."""
+        """Return everything from the claim to the report."""
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
         try:
@@ -110,13 +115,19 @@ class Agent:
             raise Stopped
 
     def _idle(self) -> None:
-        """Never ready: Kubernetes does not start the command, and the service removes the pod."""
+        """Never ready.
+
+        Kubernetes does not start the command, and the service removes the pod.
+        """
         with contextlib.suppress(Stopped):
             while True:
                 time.sleep(3600)
 
     def _insist(self, action: str, ask: Any) -> Any:
-        """Ask until the service answers; `Gone` if it refuses."""
+        """Ask until the service answers.
+
+        `Gone` if it refuses.
+        """
         pause = 0.2
         while True:
             try:
@@ -136,7 +147,10 @@ class Agent:
         return launch
 
     def _stage_in(self) -> None:
-        """Bring the inputs; what goes wrong with one is the attempt's end, and the command never starts."""
+        """Bring the inputs.
+
+        What goes wrong with one is the attempt's end, and the command never starts.
+        """
         try:
             self._bring_launcher()
             data = self.launch["data"]
@@ -156,7 +170,10 @@ class Agent:
             raise Stopped from None
 
     def _bring_launcher(self) -> None:
-        """The command's image may hold nothing but the command, so what runs and measures it comes from this one."""
+        """The command's image may hold nothing but the command.
+
+        So what runs and measures it comes from this one.
+        """
         target = os.path.join(self.root, "bin", folder.LAUNCHER)
         try:
             shutil.copyfile(self.launcher, target)
@@ -223,7 +240,9 @@ class Agent:
         raise Gone(problem)
 
     def _hand_over_closed(self) -> None:
-        """Hand over results that the command has closed, so that there is less to do at its end.
+        """Hand over results that the command has closed.
+
+        So that there is less to do at its end.
 
         What is written again is handed over again; whether it was is told by the digest. Patterns wait for the end,
         when all of their files are there.
@@ -279,7 +298,10 @@ class Agent:
         self._insist("the report", lambda: self._report(handed, *complaint))
 
     def _hand_over(self, result: Mapping[str, Any], open_file: outputs.Found) -> bool:
-        """Send an open result, unless the service has it; until its answer the service may have either."""
+        """Send an open result, unless the service has it.
+
+        Until its answer the service may have either.
+        """
         if not self._is_handed(result["id"], result):
             self.early.pop(result["id"], None)
             self.upstream.upload(f"outputs/{result['id']}", open_file.content(), open_file.sha256)
@@ -300,11 +322,14 @@ class Agent:
 
 
 class Problem(Exception):
-    """An input can't be had; the text is for the job's owner."""
+    """An input can't be had.
+
+    The text is for the job's owner.
+    """
 
 
 def usage(path: str) -> dict[str, float]:
-    """Seconds of CPU and bytes of memory, as ``launch.c`` wrote them; nothing if the command has spoilt its file."""
+    """Return seconds of CPU and bytes of memory, as ``launch.c`` wrote them; nothing if the command has spoilt its file."""
     try:
         words = confined.read_small(*os.path.split(path), limit=1024).split()
         cpu, memory = (min(int(word), 2**53) for word in words if word.isdigit())
@@ -314,12 +339,15 @@ def usage(path: str) -> dict[str, float]:
 
 
 def ready_marker(root: str) -> str:
-    """The file that says that the inputs are there and the agent listens."""
+    """Return the file that says that the inputs are there and the agent listens."""
     return os.path.join(root, "agent", "ready")
 
 
 def probe(root: str) -> int:
-    """Wait for the agent; 0 once the command may start."""
+    """Wait for the agent.
+
+    0 once the command may start.
+    """
     end = time.monotonic() + PROBE
     while not os.path.exists(ready_marker(root)):
         if time.monotonic() > end:
@@ -329,7 +357,7 @@ def probe(root: str) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """The agent, or its probe."""
+    """Return the agent, or its probe."""
     root = os.environ["UWS_AGENT_ROOT"]
     if arguments == ["ready"]:
         return probe(root)

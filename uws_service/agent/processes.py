@@ -1,4 +1,6 @@
-"""The processes of one attempt: start the command, find all that came of it, weigh it, and end it.
+"""The processes of one attempt.
+
+Start the command, find all that came of it, weigh it, and end it.
 
 The agent is the reaper of orphans (``PR_SET_CHILD_SUBREAPER``), so whatever the command forks stays below the agent,
 also after ``setsid`` and double forks. `subprocess` would cost more to import than all the rest of the agent.
@@ -24,7 +26,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class CannotStart(Exception):
-    """The command could not be started; the text says why."""
+    """The command could not be started.
+
+    The text says why.
+    """
 
 
 def become_reaper() -> None:
@@ -121,7 +126,7 @@ def _enter(parent: int, folder: str, stdout: str, stderr: str, file_size: int) -
 
 
 def descendants(root: int) -> list[int]:
-    """All processes below one, without itself."""
+    """Return all processes below one, without itself."""
     pids: list[int] = []
     ahead = [root]
     while ahead:
@@ -153,7 +158,7 @@ def _children_by_scan(parent: int) -> list[int]:
 
 
 def memory(pids: Sequence[int], limit: int) -> int:
-    """Bytes of memory that processes hold together.
+    """Return bytes of memory that processes hold together.
 
     Pages that they share count once for each of them, unless that sum is over the limit: then it is looked at closely.
     """
@@ -175,7 +180,7 @@ def _proportional(pid: int) -> int:
 
 
 def being_written(pids: Sequence[int]) -> set[tuple[int, int]]:
-    """(device, inode) of the files that processes have open for writing: files that are not complete yet."""
+    """Return (device, inode) of the files that processes have open for writing: files that are not complete yet."""
     files = set()
     for pid in pids:
         with contextlib.suppress(OSError):
@@ -189,7 +194,7 @@ def being_written(pids: Sequence[int]) -> set[tuple[int, int]]:
 
 
 def hidden_files(pids: Sequence[int], limit: int) -> int:
-    """Bytes on disk and in memory of files without a name, and of those in shared memory, that processes have open."""
+    """Return bytes on disk and in memory of files without a name, and of those in shared memory, that processes have open."""
     shared = os.stat("/dev/shm").st_dev if os.path.isdir("/dev/shm") else None
     sizes: dict[tuple[int, int], int] = {}
     for pid in pids:
@@ -212,7 +217,10 @@ def signal_all(pids: Sequence[int], kind: int) -> None:
 
 
 def kill_below(root: int, reap: Callable[[], bool], seconds: float = 10.0) -> None:
-    """Kill everything below a process until nothing is left; ``reap()`` collects the dead and says if any child is."""
+    """Kill everything below a process until nothing is left.
+
+    ``reap()`` collects the dead and says if any child is.
+    """
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         pids = descendants(root)

@@ -1,4 +1,6 @@
-"""One attempt from its beginning to its end: stage-in, the command under its limits, stage-out, and what to tell.
+"""One attempt from its beginning to its end.
+
+Stage-in, the command under its limits, stage-out, and what to tell.
 
 Single-threaded. Signals are blocked and waited for, so nothing happens between two lines that is not written here;
 only during stage-in SIGTERM interrupts, since a download may take long.
@@ -33,7 +35,10 @@ PROGRESS_TICK = 0.5
 
 
 class Stopped(BaseException):
-    """SIGTERM came during stage-in. No `Exception`, so that no handler on the way can swallow it."""
+    """SIGTERM came during stage-in.
+
+    No `Exception`, so that no handler on the way can swallow it.
+    """
 
 
 class Ended(Exception):
@@ -45,7 +50,10 @@ class Ended(Exception):
 
 
 class Status:
-    """What ``status.json`` says; each `write` replaces it and rings the service's bell."""
+    """What ``status.json`` says.
+
+    Each `write` replaces it and rings the service's bell.
+    """
 
     def __init__(self, work: str, bell: str) -> None:
         self.work, self.bell = work, bell
@@ -65,7 +73,7 @@ class Progress:
         self._size_read = -1
 
     def read(self) -> tuple[float, str] | None:
-        """The fraction (0..1) and the text, if there is something new."""
+        """Return the fraction (0..1) and the text, if there is something new."""
         try:
             # The command may have put anything there: a named pipe would block, a link would lead elsewhere.
             with confined.regular(*os.path.split(self.path)) as file:
@@ -128,7 +136,10 @@ class Attempt:
             self._finish("FAILED", [], exit_code=0, reason="StageOut", message=str(error))
 
     def _stage_in(self) -> None:
-        """Fetch the inputs that have a URL; the others lie there already."""
+        """Fetch the inputs that have a URL.
+
+        The others lie there already.
+        """
         remote = [item for item in self.spec["inputs"] if item["url"]]
         if remote:
             self.status.write()
@@ -186,7 +197,10 @@ class Attempt:
         self.status.write(state="RUNNING", step="command", started=_now())
 
     def _environment(self) -> dict[str, str]:
-        """Return what the command gets: nothing of the service's own environment."""
+        """Return what the command gets.
+
+        Nothing of the service's own environment.
+        """
         return command_environment(
             self.spec["job_id"],
             self.folders,
@@ -247,7 +261,10 @@ class Attempt:
             raise Ended("OutOfMemory", f"The command used more than {limit} bytes of memory.", self._code_if_ended())
 
     def _look_at_disk(self, pids: list[int] | None = None) -> None:
-        """Results and logs have one limit; working files another, which is the same unless one is given."""
+        """Results and logs have one limit.
+
+        Working files another, which is the same unless one is given.
+        """
         limit = self.spec["max_output"]
         max_files = self.spec.get("max_files", outputs.MAX_FILES)
         logs = [os.path.join(self.work, layout.LOG), self.progress.path]
@@ -294,7 +311,10 @@ class Attempt:
         raise Ended("ExitCode", f"{message}: {last[:300]}" if last else f"{message}.", exit_code)
 
     def _stop_softly(self) -> None:
-        """Ask everything to end, wait a little, then kill; remember first what is only half written."""
+        """Ask everything to end, wait a little, then kill.
+
+        Remember first what is only half written.
+        """
         pids = processes.descendants(os.getpid())
         self.incomplete = processes.being_written(pids)
         processes.signal_all(pids, signal.SIGTERM)
@@ -310,7 +330,10 @@ class Attempt:
         processes.kill_below(os.getpid(), self._reap)
 
     def _reap(self) -> bool:
-        """Collect the dead, orphans too; whether any child is left."""
+        """Collect the dead, orphans too.
+
+        Whether any child is left.
+        """
         while True:
             try:
                 pid, code = os.waitpid(-1, os.WNOHANG)
@@ -325,7 +348,10 @@ class Attempt:
         return _exit_code(self.code) if self.code is not None else None
 
     def _peak(self) -> int:
-        """The most memory that was seen; for what was over too soon to be seen, the kernel's own figure."""
+        """Return the most memory that was seen.
+
+        For what was over too soon to be seen, the kernel's own figure.
+        """
         return max(self.peak, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 if self.command else 0)
 
     def _finish(
@@ -359,7 +385,9 @@ class Attempt:
 
 @contextmanager
 def _interruptible(seconds: int) -> Iterator[None]:
-    """SIGTERM ends what is inside at once, as `Ended`; so does the job's limit of time, unless it is 0.
+    """SIGTERM ends what is inside at once, as `Ended`.
+
+    So does the job's limit of time, unless it is 0.
 
     A server that gives a byte now and then would hold a slot for ever: no silence is long enough to be noticed.
     """
@@ -390,12 +418,15 @@ def _now() -> int:
 
 
 def _exit_code(code: int) -> int:
-    """As a shell shows it: 128 and the signal's number for a command that a signal ended."""
+    """As a shell shows it.
+
+    128 and the signal's number for a command that a signal ended.
+    """
     return os.WEXITSTATUS(code) if os.WIFEXITED(code) else 128 + os.WTERMSIG(code)
 
 
 def _secrets() -> dict[str, Any]:
-    """What the service says on standard input, which is then closed: the command must not find it there."""
+    """Return what the service says on standard input, which is then closed: the command must not find it there."""
     with open(0, "rb", closefd=False) as file:
         text = file.read()
     empty = os.open(os.devnull, os.O_RDONLY)
@@ -406,7 +437,10 @@ def _secrets() -> dict[str, Any]:
 
 
 def main(work: str) -> int:
-    """Look after the attempt in a work folder; 0 also if somebody else does or did so already."""
+    """Look after the attempt in a work folder.
+
+    0 also if somebody else does or did so already.
+    """
     signal.pthread_sigmask(signal.SIG_BLOCK, (*STOP, signal.SIGCHLD))
     os.umask(0o077)
     lock = layout.begin(work)

@@ -1,4 +1,7 @@
-"""The agent's way to the service: HTTP with the pod's own token. Standard library only."""
+"""The agent's way to the service.
+
+HTTP with the pod's own token. Standard library only.
+"""
 
 from __future__ import annotations
 
@@ -105,7 +108,10 @@ class Upstream:
 
 
 class _Answer:
-    """One request's answer, checked; the connection is closed at the end."""
+    """One request's answer, checked.
+
+    The connection is closed at the end.
+    """
 
     def __init__(
         self, upstream: Upstream, method: str, path: str, headers: dict[str, str], body: bytes | Content | None

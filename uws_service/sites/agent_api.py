@@ -107,7 +107,9 @@ class Agents:
         return {"token": self.tokens.renew(agent), "renew_after": RENEWAL_SECONDS}
 
     async def claim(self, agent: AgentIdentity) -> dict[str, Any]:
-        """Let this pod speak for its attempt; what it needs to know, as JSON values.
+        """Let this pod speak for its attempt.
+
+        What it needs to know, as JSON values.
 
         Raises
         ------
@@ -141,7 +143,10 @@ class Agents:
         }
 
     async def _data(self, job_id: str) -> dict[str, Any]:
-        """The tokens for the attempt's data; why there are none now stands in jobInfo."""
+        """Return the tokens for the attempt's data.
+
+        Why there are none now stands in jobInfo.
+        """
         if self.data is None:
             return {"tokens": {}, "command": None}
         try:
@@ -153,7 +158,7 @@ class Agents:
             return {"tokens": {}, "command": None, "problem": error.message}
 
     async def read_input(self, agent: AgentIdentity, index: int) -> tuple[int, AsyncIterator[bytes]]:
-        """Size and content of an input that the depot has."""
+        """Return size and content of an input that the depot has."""
         attempt, plan = await self._plan(agent)
         _require_voice(attempt, agent)
         if not 0 <= index < len(plan.inputs) or plan.inputs[index].depot_key is None:
@@ -167,7 +172,9 @@ class Agents:
     async def put_output(
         self, agent: AgentIdentity, result_id: str, chunks: AsyncIterator[bytes], size: int, sha256: str
     ) -> None:
-        """Take one output; what does not have the announced size and digest is refused, and never lies in the depot.
+        """Take one output.
+
+        What does not have the announced size and digest is refused, and never lies in the depot.
 
         Its key holds its digest: whoever names both in a report names these very bytes. Earlier versions of it go.
         """
@@ -195,7 +202,10 @@ class Agents:
                 await self.depot.delete(key)
 
     async def progress(self, agent: AgentIdentity, fraction: float, text: str) -> None:
-        """Put the command's own words into jobInfo; in vain if the job has moved on."""
+        """Put the command's own words into jobInfo.
+
+        In vain if the job has moved on.
+        """
         attempt = await self._attempt(agent)
         _require_voice(attempt, agent)
         for _ in range(5):

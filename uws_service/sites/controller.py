@@ -1,4 +1,6 @@
-"""The loop of one site: it makes the site agree with the attempt rows, and the job rows with what the site shows.
+"""The loop of one site.
+
+It makes the site agree with the attempt rows, and the job rows with what the site shows.
 
 What to do is decided in `decisions` and written by `recorder`; here rows and observations are read. Only what has
 changed is looked at in a round, so that thousands of attempts at a site cost little while nothing happens to them.
@@ -99,7 +101,10 @@ class Controller:
         """Monotonic time of the last complete round, for the readiness probe."""
 
     async def run(self) -> None:
-        """Loop until cancelled; what the database or the site refuses is tried again."""
+        """Loop until cancelled.
+
+        What the database or the site refuses is tried again.
+        """
         self.live.follow()
         removing = asyncio.create_task(self.removals.run())
         try:

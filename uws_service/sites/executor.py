@@ -37,7 +37,10 @@ class Refused(UwsError):
 
 
 class Health(NamedTuple):
-    """Whether a site can be asked; ``since`` (milliseconds) is when it last could, if it can't."""
+    """Whether a site can be asked.
+
+    ``since`` (milliseconds) is when it last could, if it can't.
+    """
 
     reachable: bool
     since: int = 0
@@ -45,17 +48,19 @@ class Health(NamedTuple):
 
 
 def result_key(job_id: str, result_id: str) -> str:
-    """Where a result lies in the depot."""
+    """Return where a result lies in the depot."""
     return f"jobs/{job_id}/results/{result_id}"
 
 
 def log_key(job_id: str, name: str) -> str:
-    """Where a log (``stdout``, ``stderr``) lies in the depot."""
+    """Return where a log (``stdout``, ``stderr``) lies in the depot."""
     return f"jobs/{job_id}/logs/{name}"
 
 
 class Executor(ABC):
-    """One site. Below are first what every kind of site must have, then what it may have.
+    """One site.
+
+    Below are first what every kind of site must have, then what it may have.
 
     An executor keeps no truth of its own. It takes attempts, shows what there is of them, stops them, and brings their
     files to the depot. Each call can be repeated without harm, since the service may be killed between any two of them.
@@ -74,7 +79,9 @@ class Executor(ABC):
 
     @abstractmethod
     async def submit(self, launch: Launch) -> None:
-        """Hand an attempt to the site. An attempt that is there already is left alone.
+        """Hand an attempt to the site.
+
+        An attempt that is there already is left alone.
 
         Return soon: files are brought in the background, and what goes wrong with them is in `observe`.
 
@@ -92,7 +99,10 @@ class Executor(ABC):
 
     @abstractmethod
     async def kill(self, job_id: str, number: int) -> None:
-        """Begin to stop an attempt: softly, then by force. `observe` shows when it has ended."""
+        """Begin to stop an attempt: softly, then by force.
+
+        `observe` shows when it has ended.
+        """
 
     @abstractmethod
     async def collect(self, observation: Observation, attempt: Attempt) -> Collected:
@@ -106,7 +116,10 @@ class Executor(ABC):
 
     @abstractmethod
     async def forget(self, job_id: str, number: int) -> None:
-        """Remove everything of an attempt from the site; whatever of it still runs is killed."""
+        """Remove everything of an attempt from the site.
+
+        Whatever of it still runs is killed.
+        """
 
     # -- what a kind may have --------------------------------------------------------------------------------------
 
@@ -124,7 +137,10 @@ class Executor(ABC):
         """
 
     async def stop(self) -> None:
-        """Let go of the site; what runs there goes on."""
+        """Let go of the site.
+
+        What runs there goes on.
+        """
 
     async def close(self) -> None:
         """Let go of what was opened, whether or not it was started."""

@@ -1,4 +1,7 @@
-"""What a kind of site is: its settings, how it is opened, how its agents prove who they are, what routes it brings."""
+"""What a kind of site is.
+
+Its settings, how it is opened, how its agents prove who they are, what routes it brings.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ IssueToken = Callable[[str, str, int], str]
 
 
 class UnknownToken(AuthenticationRequired):
-    """The token is of another kind: some other verifier may know it."""
+    """The token is of another kind.
+
+    Some other verifier may know it.
+    """
 
 
 @dataclass(frozen=True, slots=True)

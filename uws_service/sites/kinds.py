@@ -1,4 +1,6 @@
-"""The registry of the kinds of site: one line for each.
+"""The registry of the kinds of site.
+
+One line for each.
 
 A package of somebody else's adds a kind by an entry point of the group ``uws_service.sites`` that names a `Kind`.
 """

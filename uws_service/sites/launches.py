@@ -1,4 +1,7 @@
-"""What an attempt runs: the launch that was made at RUN and is kept with it."""
+"""What an attempt runs.
+
+The launch that was made at RUN and is kept with it.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,9 @@ from uws_service.store import Store
 
 
 async def launch_of(store: Store, applications: Mapping[str, Application], job: Job, attempt: Attempt) -> Launch:
-    """Return the launch of an attempt; for one of an older version, which kept none, make it from the job.
+    """Return the launch of an attempt.
+
+    For one of an older version, which kept none, make it from the job.
 
     Raises
     ------

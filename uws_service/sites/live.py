@@ -1,4 +1,7 @@
-"""The attempts at one site that are not closed: their rows as last read, and what is under way with each of them."""
+"""The attempts at one site that are not closed.
+
+Their rows as last read, and what is under way with each of them.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,10 @@ class Rest(NamedTuple):
     until: int
 
     def holds(self, attempt: Attempt, observation: Observation | None, now: int) -> bool:
-        """Return whether nothing has changed since; mostly they are the very same objects."""
+        """Return whether nothing has changed since.
+
+        Mostly they are the very same objects.
+        """
         if self.until <= now:
             return False
         same_row = self.attempt is attempt or self.attempt == attempt
@@ -90,7 +96,10 @@ class LiveAttempts:
         self._touched.add(job_id)
 
     async def read(self) -> None:
-        """Read the rows: all of them, or only those of jobs of which there is news."""
+        """Read the rows.
+
+        All of them, or only those of jobs of which there is news.
+        """
         touched = set(self._touched)
         self._touched.difference_update(touched)
         if touched:
@@ -121,7 +130,10 @@ class LiveAttempts:
         self._records.setdefault((row.job_id, row.number), LiveAttempt()).row = row
 
     def drop(self, key: Key) -> None:
-        """Leave an attempt out from now on; a step of it that is under way goes on."""
+        """Leave an attempt out from now on.
+
+        A step of it that is under way goes on.
+        """
         record = self._records.get(key)
         if record is not None:
             record.row = record.rest = None

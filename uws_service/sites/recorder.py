@@ -1,4 +1,7 @@
-"""What the steps of `decisions` write: the job's row, its attempts and its history, each in one transaction."""
+"""What the steps of `decisions` write.
+
+The job's row, its attempts and its history, each in one transaction.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,10 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Postponed:
-    """The step can't be carried out now; before ``until`` (milliseconds) there is no use in trying."""
+    """The step can't be carried out now.
+
+    Before ``until`` (milliseconds) there is no use in trying.
+    """
 
     until: int
 
@@ -127,7 +133,10 @@ class Recorder:
         return Recorded()
 
     async def _collect(self, job: Job, observation: Observation, attempt: Attempt) -> tuple[Job, Collected]:
-        """Put the files into the depot; what keeps them from there is in jobInfo and log within seconds."""
+        """Put the files into the depot.
+
+        What keeps them from there is in jobInfo and log within seconds.
+        """
         work = asyncio.ensure_future(self.executor.collect(observation, attempt))
         is_late = False
         try:
@@ -310,7 +319,10 @@ def _with_handle(attempt: Attempt, observation: Observation | None) -> Attempt:
 
 
 def _info(job: Job, logs: tuple[Result, ...]) -> dict[str, Any]:
-    """Return jobInfo of a job that has ended: nothing is waited for, the logs can be read."""
+    """Return jobInfo of a job that has ended.
+
+    Nothing is waited for, the logs can be read.
+    """
     info = {key: value for key, value in job.info.items() if key not in ("waiting", "place")}
     info["logs"] = [{"id": entry.id, "size": entry.size, "media_type": entry.media_type} for entry in logs]
     return info

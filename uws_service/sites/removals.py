@@ -1,4 +1,7 @@
-"""What is to be removed at a site: nobody waits for it, and what can't be removed now is tried again."""
+"""What is to be removed at a site.
+
+Nobody waits for it, and what can't be removed now is tried again.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,10 @@ class Removals:
         self._wake = asyncio.Event()
 
     def add(self, key: Key, *, running: bool) -> None:
-        """Have an attempt removed; one that may still run is stopped first."""
+        """Have an attempt removed.
+
+        One that may still run is stopped first.
+        """
         self._last[key] = time.monotonic()
         self._queue[key] = running
         self._wake.set()
@@ -72,7 +78,10 @@ class Removals:
                 self._current.discard(key)
 
     async def _remove(self, key: Key, *, running: bool) -> None:
-        """Remove one; what can't be removed now, the search for orphans finds later."""
+        """Remove one.
+
+        What can't be removed now, the search for orphans finds later.
+        """
         try:
             if running:
                 await self.executor.kill(*key)

@@ -40,7 +40,10 @@ class SiteStatus:
         telemetry.SITE_REACHABLE.labels(self.site).set(1 if health.reachable else 0)
 
     async def _since(self, health: Health, now: int) -> int:
-        """Return since when the site is so; an earlier process may have recorded it."""
+        """Return since when the site is so.
+
+        An earlier process may have recorded it.
+        """
         recorded = (await self.store.sites()).get(self.site)
         if recorded is not None and recorded.reachable == health.reachable:
             return recorded.since

@@ -1,4 +1,7 @@
-"""Hand an attempt to its site, so that nothing is lost and nothing is done twice."""
+"""Hand an attempt to its site.
+
+So that nothing is lost and nothing is done twice.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +67,10 @@ class Submitter:
             self.current -= 1
 
     async def _has_data(self, attempt: Attempt) -> bool:
-        """Return whether the job's access to data is good; if its issuer is down the job waits on, and says so."""
+        """Return whether the job's access to data is good.
+
+        If its issuer is down the job waits on, and says so.
+        """
         if self.data is None:
             return True
         try:
@@ -86,7 +92,9 @@ class Submitter:
         self.live.drop((attempt.job_id, attempt.number))
 
     async def submit(self, attempt: Attempt) -> None:
-        """Hand an attempt over; what the site does not take is the job's end.
+        """Hand an attempt over.
+
+        What the site does not take is the job's end.
 
         Raises
         ------

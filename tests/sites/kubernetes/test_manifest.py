@@ -1,4 +1,7 @@
-"""The Job that an attempt becomes: golden files, the cluster's own schema, and what must never be in it."""
+"""The Job that an attempt becomes.
+
+Golden files, the cluster's own schema, and what must never be in it.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +70,10 @@ CASES: dict[str, tuple[Launch, KubernetesSite]] = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_golden(name: str) -> None:
-    """What is committed is what is made; `UWS_TEST_GOLDEN=write` writes it anew, for a person to look at."""
+    """What is committed is what is made.
+
+    `UWS_TEST_GOLDEN=write` writes it anew, for a person to look at.
+    """
     launch, site = CASES[name]
     text = yaml.safe_dump(job_manifest(launch, site, "0a1b2c"), sort_keys=True, width=120)
     path = GOLDEN / f"{name}.yaml"
@@ -120,7 +126,10 @@ def test_only_the_agent_has_the_token() -> None:
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=60))
 def test_values_are_left_alone(value: str) -> None:
-    """Kubernetes expands ``$(NAME)`` and halves ``$$``; what the command gets is what the user sent."""
+    """Kubernetes expands ``$(NAME)`` and halves ``$$``.
+
+    What the command gets is what the user sent.
+    """
     launch = replace(LAUNCH, command=("app", value), environment={"UWS_PARAM_X": value})
     (command,) = job_manifest(launch, SITE, "i")["spec"]["template"]["spec"]["containers"]
     sent = next(one["value"] for one in command["env"] if one["name"] == "UWS_PARAM_X")

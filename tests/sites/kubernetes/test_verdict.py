@@ -40,7 +40,10 @@ def a_pod(
     agent: dict[str, Any] | None = None,
     **status: Any,
 ) -> dict[str, Any]:
-    """``asked``: when it was deleted; it has until 10:00:40 to end."""
+    """``asked``: when it was deleted.
+
+    It has until 10:00:40 to end.
+    """
     meta: dict[str, Any] = {"name": name, "uid": name, "creationTimestamp": created, "labels": LABELS}
     if deleting:
         meta["deletionTimestamp"] = ENDED
@@ -77,7 +80,10 @@ def seen(
 
 
 def test_the_way_of_a_good_job() -> None:
-    """Waiting, starting, running, ended; start and end are the container's own (U-106)."""
+    """Waiting, starting, running, ended.
+
+    Start and end are the container's own (U-106).
+    """
     assert seen(a_job()).waiting == "the site is making a pod for it"
     assert seen(a_job(), a_pod(phase="Pending")).seen is Seen.STARTING
     running = seen(a_job(), a_pod(RUNNING))
@@ -90,7 +96,10 @@ def test_the_way_of_a_good_job() -> None:
 
 
 def test_conditions_that_only_announce_are_left_alone() -> None:
-    """FailureTarget and SuccessCriteriaMet come before the end; nothing is done about them."""
+    """FailureTarget and SuccessCriteriaMet come before the end.
+
+    Nothing is done about them.
+    """
     assert seen(a_job(FailureTarget=("BackoffLimitExceeded", "")), a_pod(RUNNING)).seen is Seen.RUNNING
     assert seen(a_job(SuccessCriteriaMet=("CompletionsReached", "")), a_pod(RUNNING)).seen is Seen.RUNNING
 
@@ -134,7 +143,10 @@ ERROR = """uws-launch: error.json
 
 @pytest.mark.parametrize("code", [1, 2, 126, 127])
 def test_a_command_says_what_went_wrong(code: int) -> None:
-    """The launcher passes ``error.json`` on; the exit code does not matter as long as it is not 0."""
+    """The launcher passes ``error.json`` on.
+
+    The exit code does not matter as long as it is not 0.
+    """
     failed = seen(a_job(), a_pod(ended(code, message=ERROR)))
     assert failed.reason is Reason.EXIT_CODE
     assert failed.error == CommandError("UsageError", "no such image", "ID=x")
@@ -149,7 +161,10 @@ def test_an_error_that_makes_no_sense(text: str) -> None:
 
 
 def test_killed_from_outside_is_no_exit_code() -> None:
-    """143 after a deletion says nothing about the command; the Job's condition tells the rest."""
+    """143 after a deletion says nothing about the command.
+
+    The Job's condition tells the rest.
+    """
     taken = a_pod(ended(143), deleting=True)
     assert seen(a_job(), taken).seen is Seen.RUNNING
     assert seen(a_job(Failed=("BackoffLimitExceeded", "")), taken).reason is Reason.DELETED
@@ -213,7 +228,10 @@ STOPPED_MESSAGE = "uws-launch: stopped from outside\n"
     ],
 )  # fmt: skip
 def test_cut_short_whatever_the_exit_code(job: Any, pod: dict[str, Any], reason: Reason, code: int) -> None:
-    """What came from outside decides: a command may answer SIGTERM with 0."""
+    """What came from outside decides.
+
+    A command may answer SIGTERM with 0.
+    """
     phase = "Failed" if code or pod.get("reason") else "Succeeded"
     found = seen(job, a_pod(ended(code), phase=phase, **pod))
     assert (found.seen, found.reason) == (Seen.FAILED, reason), found
@@ -222,7 +240,10 @@ def test_cut_short_whatever_the_exit_code(job: Any, pod: dict[str, Any], reason:
 @pytest.mark.parametrize("code", [0, 143])
 @pytest.mark.parametrize("pod", [{"asked": DURING}, {"asked": DURING, **disrupted("EvictionByEvictionAPI")}])
 def test_suspended_whatever_the_exit_code(pod: dict[str, Any], code: int) -> None:
-    """Kueue takes the place back: the job goes on later, from its start."""
+    """Kueue takes the place back.
+
+    The job goes on later, from its start.
+    """
     job = a_job(suspend=True)
     assert seen(job, a_pod(ended(code), phase="Failed" if code else "Succeeded", **pod)).seen is Seen.SUSPENDED
 
@@ -315,7 +336,10 @@ def test_kueue_in_words(message: str, words: str) -> None:
 
 
 def test_held_and_put_back() -> None:
-    """Before its first start a held job waits; one that was put back is suspended, and says by whom."""
+    """Before its first start a held job waits.
+
+    One that was put back is suspended, and says by whom.
+    """
     held = seen(a_job(suspend=True), workload=a_workload(QuotaReserved=("False", "")), place=3)
     assert held.seen is Seen.STARTING and held.place == 3
     evicted = a_workload(QuotaReserved=("False", "x"), Evicted=("True", "Preempted to accommodate a workload"))
@@ -347,7 +371,10 @@ def test_what_is_none_of_ours() -> None:
     ],
 )
 def test_answers_of_the_api_server(status: int, message: str, kind: type[Exception]) -> None:
-    """Try again later, go elsewhere, or give up: each answer is sorted."""
+    """Try again later, go elsewhere, or give up.
+
+    Each answer is sorted.
+    """
     error = refusal("a", status, message, "7")
     assert isinstance(error, kind)
     if isinstance(error, SiteBusy):

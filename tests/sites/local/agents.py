@@ -18,7 +18,7 @@ MiB = 1024 * 1024
 
 
 def eventually(condition: Callable[[], Any], seconds: float = 180) -> Any:
-    """The first true value of a condition."""
+    """Return the first true value of a condition."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         value = condition()
@@ -54,7 +54,7 @@ class Work:
         layout.write_json(str(folder / layout.SPEC), self.spec)
 
     def start(self) -> subprocess.Popen[bytes]:
-        """An agent in a process of its own."""
+        """Return an agent in a process of its own."""
         return subprocess.Popen(
             [sys.executable, "-I", "-S", "-X", "utf8", str(AGENT), str(self.folder)],
             stdin=subprocess.DEVNULL,
@@ -74,23 +74,23 @@ class Work:
 
     @property
     def status(self) -> dict[str, Any]:
-        """What the agent tells now."""
+        """Return what the agent tells now."""
         return layout.read_json(str(self.folder / layout.STATUS)) or {}
 
     def write(self, path: str, content: str | bytes) -> Path:
-        """A file in the input folder."""
+        """Return a file in the input folder."""
         target = self.folder / layout.INPUT / path
         target.write_bytes(content.encode() if isinstance(content, str) else content)
         return target
 
 
 def result(path: str, *, id: str = "result", required: bool = True, media_type: str = "text/plain") -> dict[str, Any]:
-    """An expected result, as the spec has it."""
+    """Return an expected result, as the spec has it."""
     return {"id": id, "path": path, "media_type": media_type, "required": required}
 
 
 def alive(mark: str) -> list[int]:
-    """The processes whose command line holds a mark."""
+    """Return the processes whose command line holds a mark."""
     found = []
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -103,10 +103,10 @@ def alive(mark: str) -> list[int]:
 
 
 def python(code: str) -> list[str]:
-    """A command that runs some Python."""
+    """Return a command that runs some Python."""
     return ["python", "-I", "-S", "-c", code]
 
 
 def as_json(path: Path) -> Any:
-    """The JSON value in a file."""
+    """Return the JSON value in a file."""
     return json.loads(path.read_text())

@@ -13,14 +13,17 @@ from uws_service.sites.local.executor import LocalExecutor
 
 @pytest.fixture
 def depot(tmp_path: Path) -> Depot:
-    """An empty depot."""
+    """Return an empty depot."""
     (tmp_path / "depot").mkdir()
     return Depot.open(str(tmp_path / "depot"))
 
 
 @pytest.fixture
 async def executor(tmp_path: Path, depot: Depot) -> AsyncIterator[LocalExecutor]:
-    """A site that has started; what still runs at the end is removed."""
+    """Yield a site that has started.
+
+    What still runs at the end is removed.
+    """
     site = LocalExecutor("local", tmp_path / "work", depot, capacity=4, allow_private=True)
     await site.start()
     yield site

@@ -15,7 +15,7 @@ RESULT = ExpectedResult("result", "r", "text/plain")
 
 
 def launch(command: list[str], *, job_id: str = "job", number: int = 1, **changes: Any) -> Launch:
-    """A launch of a command, without limits that matter."""
+    """Return a launch of a command, without limits that matter."""
     values: dict[str, Any] = {
         "application": "test",
         "owner": "",
@@ -34,7 +34,7 @@ def launch(command: list[str], *, job_id: str = "job", number: int = 1, **change
 
 
 async def look(executor: LocalExecutor, job_id: str = "job", number: int = 1) -> Observation | None:
-    """What the site shows of one attempt now."""
+    """Return what the site shows of one attempt now."""
     seen = {(one.job_id, one.number): one for one in await executor.observe()}
     return seen.get((job_id, number))
 
@@ -58,17 +58,17 @@ async def until(
 
 
 def ended(seen: Observation) -> bool:
-    """Whether the attempt has ended."""
+    """Return whether the attempt has ended."""
     return seen.seen in (Seen.SUCCEEDED, Seen.FAILED)
 
 
 def running(seen: Observation) -> bool:
-    """Whether the command runs."""
+    """Return whether the command runs."""
     return seen.seen is Seen.RUNNING
 
 
 def folder_of(executor: LocalExecutor, name: str = "job-1") -> Path:
-    """The work folder of an attempt."""
+    """Return the work folder of an attempt."""
     return executor.work / name
 
 

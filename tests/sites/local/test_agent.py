@@ -1,4 +1,7 @@
-"""The agent alone, with real commands: what ends well, what fails and how it is told."""
+"""The agent alone, with real commands.
+
+What ends well, what fails and how it is told.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ from uws_service.sites.local.processes import remove
 
 
 def test_a_command_that_ends_well(tmp_path: Path) -> None:
-    """U-106, U-081: both instants, the result with its size and digest, both logs, and what was used."""
+    """U-106, U-081.
+
+    Both instants, the result with its size and digest, both logs, and what was used.
+    """
     work = Work(tmp_path / "w", ["sh", "-c", "echo out; echo err >&2; echo data > $UWS_OUTPUT_DIR/r"])
     work.spec["results"] = [result("r")]
     layout.write_json(str(work.folder / layout.SPEC), work.spec)
@@ -64,7 +70,10 @@ def test_a_command_that_fails(tmp_path: Path, command: list[str], code: int, wor
 
 
 def test_a_command_says_what_went_wrong(tmp_path: Path) -> None:
-    """``error.json`` is what the command says of its failure; its type is one of DALI's words."""
+    """``error.json`` is what the command says of its failure.
+
+    Its type is one of DALI's words.
+    """
     error = r'{"type": "ServiceUnavailable", "message": "the index\ncan\u0027t be\u0000 read", "detail": "more"}'
     code = f"""
 import os, sys
@@ -168,7 +177,10 @@ def test_only_the_two_folders_are_expanded(tmp_path: Path) -> None:
 
 
 def test_unicode_and_binary_output(tmp_path: Path) -> None:
-    """U-080: any bytes may be in logs and names; what goes into documents is text that XML can hold."""
+    """U-080: any bytes may be in logs and names.
+
+    What goes into documents is text that XML can hold.
+    """
     code = r"""
 import os, sys
 sys.stderr.buffer.write(b"caf\xc3\xa9 \xff\x00\x1b[31m \xed\xa0\x80 \xf0\x9f\x94\xad end\n")
@@ -185,7 +197,10 @@ sys.exit(1 if len(sys.argv) > 1 else 0)
 
 
 def test_progress(tmp_path: Path) -> None:
-    """U-087: the last complete line counts; nonsense is passed over."""
+    """U-087: the last complete line counts.
+
+    Nonsense is passed over.
+    """
     code = r"""
 import os, sys
 progress = open(os.environ["UWS_PROGRESS_FILE"], "a", buffering=1)
@@ -213,7 +228,10 @@ def test_a_progress_file_that_is_a_trap(tmp_path: Path) -> None:
 
 
 def test_a_missing_required_result(tmp_path: Path) -> None:
-    """D-002 asks for results or an error: exit code 0 is not enough."""
+    """D-002 asks for results or an error.
+
+    Exit code 0 is not enough.
+    """
     status = Work(tmp_path / "w", ["true"], results=[result("out.xml")]).run()
     assert (status["state"], status["reason"]) == ("FAILED", "StageOut")
     assert "'result'" in status["message"] and "out.xml" in status["message"]
@@ -280,7 +298,10 @@ def test_endless_output(tmp_path: Path) -> None:
 
 
 def test_a_result_beyond_the_limit_that_the_command_caught(tmp_path: Path) -> None:
-    """Python gets EFBIG where others get SIGXFSZ: the reason is the same, even with exit code 0."""
+    """Python gets EFBIG where others get SIGXFSZ.
+
+    The reason is the same, even with exit code 0.
+    """
     code = """
 import os
 try:
@@ -294,7 +315,10 @@ except OSError:
 
 
 def test_many_small_files(tmp_path: Path) -> None:
-    """No file is large, all together are; also if the command sits in scratch and never ends."""
+    """No file is large, all together are.
+
+    Also if the command sits in scratch and never ends.
+    """
     code = "import itertools\nfor n in itertools.count(): open(f'f{n}', 'wb').write(bytes(10000))"
     status = Work(tmp_path / "w", python(code), max_output=5 * MiB).run()
     assert status["reason"] == "OutputTooLarge" and "working files" in status["message"]
@@ -397,7 +421,10 @@ def test_what_a_command_leaves_running_is_killed(tmp_path: Path) -> None:
 
 
 def test_abort_keeps_complete_results_only(tmp_path: Path) -> None:
-    """U-107: results already made are kept; a file that was still being written is not a result."""
+    """U-107: results already made are kept.
+
+    A file that was still being written is not a result.
+    """
     code = """
 import os, time
 folder = os.environ["UWS_OUTPUT_DIR"]
@@ -415,7 +442,10 @@ time.sleep(300)
 
 
 def test_a_command_may_end_properly_when_it_is_stopped(tmp_path: Path) -> None:
-    """U-107: SIGTERM comes first, so a command can save what it has."""
+    """U-107: SIGTERM comes first.
+
+    So a command can save what it has.
+    """
     script = 'trap "echo saved > $UWS_OUTPUT_DIR/r; exit" TERM; touch $UWS_OUTPUT_DIR/go; while :; do sleep 0.05; done'
     work = Work(tmp_path / "w", ["sh", "-c", script], results=[result("r")])
     agent = work.start()
@@ -472,7 +502,10 @@ def test_the_command_dies_with_its_agent(tmp_path: Path) -> None:
 
 
 def test_python_defaults_are_not_passed_on(tmp_path: Path) -> None:
-    """Python ignores SIGPIPE; a command that inherits this would write into a closed pipe for ever."""
+    """Python ignores SIGPIPE.
+
+    A command that inherits this would write into a closed pipe for ever.
+    """
     command = ["grep", "-hE", "Sig(Ign|Blk)|core", "/proc/self/status", "/proc/self/limits"]  # a shell would clear them
     work = Work(tmp_path / "w", command)
     work.run()

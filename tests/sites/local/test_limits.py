@@ -1,4 +1,7 @@
-"""Limits that commands try to leave: files without names, shared memory, many processes, a daemon without an agent."""
+"""Limits that commands try to leave.
+
+Files without names, shared memory, many processes, a daemon without an agent.
+"""
 
 from __future__ import annotations
 
@@ -92,7 +95,10 @@ async def test_a_daemon_that_kills_its_agent(executor: LocalExecutor) -> None:
 
 @pytest.mark.anyio
 async def test_every_process_is_in_the_cgroup(executor: LocalExecutor) -> None:
-    """The command and all that it forks; its agent and the service are not."""
+    """The command and all that it forks.
+
+    Its agent and the service are not.
+    """
     require_cgroup()
     await executor.submit(launch(["sh", "-c", "sleep 300 & setsid sleep 300 & exec sleep 300"]))
     await until(executor, running)
@@ -107,7 +113,10 @@ async def test_every_process_is_in_the_cgroup(executor: LocalExecutor) -> None:
 
 @pytest.mark.anyio
 async def test_the_kernel_counts(executor: LocalExecutor) -> None:
-    """Where the controllers are there: no more tasks than allowed, and files in shared memory are memory."""
+    """Where the controllers are there.
+
+    No more tasks than allowed, and files in shared memory are memory.
+    """
     require_cgroup("pids", "memory")
     code = """
 import os, time

@@ -1,4 +1,7 @@
-"""The site that is this machine: an attempt's life from submission to collection, with a real agent and depot."""
+"""The site that is this machine.
+
+An attempt's life from submission to collection, with a real agent and depot.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,10 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_from_submit_to_forget(executor: LocalExecutor, depot: Depot, tmp_path: Path) -> None:
-    """U-081, U-124: an upload goes in, a result and both logs come out, and nothing is left."""
+    """U-081, U-124.
+
+    An upload goes in, a result and both logs come out, and nothing is left.
+    """
     site: Executor = executor  # the interface that the controller knows
     await depot.put("jobs/job/uploads/t", chunks(b"table"), max_size=100)
     script = 'cat "$1" $UWS_INPUT_DIR/parameters.json > $UWS_OUTPUT_DIR/r; echo said; echo wrong >&2'
@@ -126,7 +132,10 @@ async def test_progress_comes_with_a_bell(executor: LocalExecutor) -> None:
 
 
 async def test_waiting_when_nothing_changes(executor: LocalExecutor) -> None:
-    """`wait_change` without news takes its time; with news that nobody looked at it returns at once."""
+    """`wait_change` without news takes its time.
+
+    With news that nobody looked at it returns at once.
+    """
     await executor.submit(launch(["sleep", "60"]))
     await until(executor, running)
     began = time.monotonic()

@@ -1,4 +1,7 @@
-"""The site that is this machine: agents that are killed, and services that come and go."""
+"""The site that is this machine.
+
+Agents that are killed, and services that come and go.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,10 @@ ROOT = Path(__file__).parents[2]
 
 
 async def test_an_agent_that_is_killed(executor: LocalExecutor) -> None:
-    """AgentLost is told at once, and stays the same; the command is dead, with all that it forked; logs are kept."""
+    """AgentLost is told at once, and stays the same.
+
+    The command is dead, with all that it forked; logs are kept.
+    """
     mark = uuid.uuid4().hex
     await executor.submit(launch(["sh", "-c", 'echo before; exec "$@"', "sh", *python(ESCAPE), mark]))
     await until(executor, running)
@@ -54,7 +60,10 @@ async def test_an_agent_that_is_killed(executor: LocalExecutor) -> None:
 
 
 async def test_jobs_outlive_the_service(depot: Depot, tmp_path: Path) -> None:
-    """A service that ends leaves its jobs running; the next one finds them and hears of their end."""
+    """A service that ends leaves its jobs running.
+
+    The next one finds them and hears of their end.
+    """
     first = LocalExecutor("local", tmp_path / "work", depot, capacity=1)
     await first.start()
     await first.submit(launch(["sh", "-c", "echo ran; while [ ! -e $UWS_INPUT_DIR/on ]; do sleep 0.02; done"]))
@@ -101,7 +110,10 @@ async def test_an_adopted_agent_that_is_killed(depot: Depot, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("placed", [False, True])
 async def test_a_service_killed_before_it_started_the_agent(executor: LocalExecutor, placed: bool) -> None:
-    """A folder that nobody took is not shown; submitting again makes it run, once."""
+    """A folder that nobody took is not shown.
+
+    Submitting again makes it run, once.
+    """
     plan = launch(["sh", "-c", "cat $UWS_INPUT_DIR/* ; echo ran"])
     if placed:
         await place(folder_of(executor), plan, executor.depot, executor.surroundings)
@@ -118,7 +130,10 @@ async def test_a_service_killed_before_it_started_the_agent(executor: LocalExecu
 
 @pytest.mark.parametrize("step", ["kill", "forget"])
 async def test_an_unwanted_attempt_that_never_started(executor: LocalExecutor, step: str) -> None:
-    """Stopped or forgotten before an agent took it: one that starts late does not run the command."""
+    """Stopped or forgotten before an agent took it.
+
+    One that starts late does not run the command.
+    """
     plan = launch(["sh", "-c", "echo ran"])
     await place(folder_of(executor), plan, executor.depot, executor.surroundings)
     if step == "kill":
@@ -128,9 +143,7 @@ async def test_an_unwanted_attempt_that_never_started(executor: LocalExecutor, s
     else:
         await executor.forget("job", 1)
         assert not folder_of(executor).exists()
-    agent = await asyncio.create_subprocess_exec(
-        sys.executable, "-I", "-S", str(AGENT), str(folder_of(executor))
-    )
+    agent = await asyncio.create_subprocess_exec(sys.executable, "-I", "-S", str(AGENT), str(folder_of(executor)))
     assert await asyncio.wait_for(agent.wait(), 120) == 0
     assert not await executor.read_log("job", 1, "stdout")
 
@@ -211,7 +224,10 @@ asyncio.run(main(*sys.argv[1:]))
 
 
 def kill_services(rounds: int, arguments: list[str]) -> None:
-    """Start a service and kill it soon after, so many times."""
+    """Start a service and kill it soon after.
+
+    So many times.
+    """
     seed = random.randrange(1 << 30)
     print("seed", seed)
     moments = random.Random(seed)
@@ -230,7 +246,10 @@ def kill_services(rounds: int, arguments: list[str]) -> None:
 
 
 async def test_kill_the_service_at_random_moments(depot: Depot, tmp_path: Path) -> None:
-    """U-105, U-106: ``kill -9`` again and again, each new service submits all again: every command runs just once."""
+    """U-105, U-106.
+
+    ``kill -9`` again and again, each new service submits all again: every command runs just once.
+    """
     ledger, count = tmp_path / "ledger", 30
     await asyncio.to_thread(
         kill_services, 8, [str(tmp_path / "work"), str(tmp_path / "depot"), str(ledger), str(count)]

@@ -1,4 +1,7 @@
-"""The site that is this machine: inputs that can't be had, and what goes wrong before the command."""
+"""The site that is this machine.
+
+Inputs that can't be had, and what goes wrong before the command.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +61,7 @@ async def test_a_python_that_does_not_run(depot: Depot, tmp_path: Path) -> None:
 
 @pytest.fixture
 def silent_server() -> Iterator[tuple[str, socket.socket]]:
-    """A server that takes connections and never answers."""
+    """Yield a server that takes connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(180)
         yield f"http://127.0.0.1:{server.getsockname()[1]}/table", server
@@ -92,7 +95,10 @@ async def test_a_url_that_cannot_be_fetched(executor: LocalExecutor) -> None:
 async def test_a_private_address_is_not_fetched(
     depot: Depot, tmp_path: Path, silent_server: tuple[str, socket.socket]
 ) -> None:
-    """The policy of the settings arrives at the agent: nobody connects."""
+    """The policy of the settings arrives at the agent.
+
+    Nobody connects.
+    """
     url, server = silent_server
     executor = LocalExecutor("local", tmp_path / "work", depot, capacity=1)
     await executor.start()

@@ -1,4 +1,7 @@
-"""The site that is this machine: attempts that are stopped and removed."""
+"""The site that is this machine.
+
+Attempts that are stopped and removed.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +76,10 @@ COMPLIANT = ["sh", "-c", "trap 'exit 0' TERM; echo half > $UWS_OUTPUT_DIR/result
 
 @pytest.mark.parametrize("order", ["command first", "agent first"])
 async def test_a_machine_that_asks_all_to_end(executor: LocalExecutor, order: str) -> None:
-    """A shutdown signals every process: what was cut short has not ended well, whatever its exit code."""
+    """A shutdown signals every process.
+
+    What was cut short has not ended well, whatever its exit code.
+    """
     await executor.submit(launch(COMPLIANT, results=(ExpectedResult("result", "result", "text/plain"),)))
     await until(executor, running)
     eventually(lambda: (folder_of(executor) / "output/result").exists())

@@ -1,4 +1,6 @@
-"""Who an agent is: its pod's projected service-account token, verified with the keys of its own cluster.
+"""Who an agent is.
+
+Its pod's projected service-account token, verified with the keys of its own cluster.
 
 The token is bound to the pod and meant for this service alone (its audience), and its claims are signed by the
 cluster: namespace, service account, pod. The pod's name is made from the Job's, which names job and attempt.
@@ -61,7 +63,7 @@ class AgentTokens:
         self._sites = [_Keys(cluster) for cluster in clusters]
 
     async def verify(self, token: str) -> AgentIdentity:
-        """The pod that shows this token.
+        """Return the pod that shows this token.
 
         Raises
         ------
@@ -92,7 +94,7 @@ class AgentTokens:
         return AgentIdentity(sites, attempt[0], attempt[1], str(bound["uid"]))
 
     def _claims(self, token: str, site: _Keys) -> Mapping[str, Any] | None:
-        """The claims if the token is for us, from this site's namespace and account; None otherwise."""
+        """Return the claims if the token is for us, from this site's namespace and account; None otherwise."""
         assert site.keys is not None
         settings = site.cluster.site
         try:
@@ -126,7 +128,7 @@ class AgentTokens:
             self._fetch_soon(site)
 
     def _fetch_soon(self, site: _Keys) -> asyncio.Task[None] | None:
-        """One fetch at a time, and not again at once; None: not now."""
+        """Return one fetch at a time, and not again at once; None: not now."""
         if site.fetching is not None and not site.fetching.done():
             return site.fetching
         if time.monotonic() < site.next_try:
@@ -135,7 +137,10 @@ class AgentTokens:
         return site.fetching
 
     async def _fetch(self, site: _Keys) -> None:
-        """Get a site's keys; those that are known are kept if that fails."""
+        """Get a site's keys.
+
+        Those that are known are kept if that fails.
+        """
         site.next_try = time.monotonic() + FETCH_PAUSE_SECONDS
         try:
             configuration = await site.cluster.ask("/.well-known/openid-configuration")

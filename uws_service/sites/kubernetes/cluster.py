@@ -46,7 +46,10 @@ class SiteBusy(NotNow):
 
 
 class SiteRefuses(UwsError):
-    """The API server will never take this object; the message is its own."""
+    """The API server will never take this object.
+
+    The message is its own.
+    """
 
     status = 422
 
@@ -64,7 +67,10 @@ class Exists(Exception):
 
 
 class Cluster:
-    """One namespace of one cluster; opened at first use."""
+    """One namespace of one cluster.
+
+    Opened at first use.
+    """
 
     def __init__(self, site: KubernetesSite) -> None:
         self.site = site
@@ -128,7 +134,10 @@ class Cluster:
             await old.close()
 
     async def _renew(self) -> None:
-        """Read the credentials anew: somebody may have replaced them."""
+        """Read the credentials anew.
+
+        Somebody may have replaced them.
+        """
         async with self._opening:
             if time.monotonic() - self._loaded > RELOAD_SECONDS:
                 try:
@@ -139,12 +148,15 @@ class Cluster:
     # -- requests --------------------------------------------------------------------------------------------------
 
     async def create(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
-        """Make a Job; `Exists` if there is one of this name."""
+        """Make a Job.
+
+        `Exists` if there is one of this name.
+        """
         document: dict[str, Any] = await self._ask("POST", self._path("jobs"), body=manifest)
         return document
 
     async def get(self, kind: str, name: str) -> dict[str, Any]:
-        """One object, or `Missing`."""
+        """Return one object, or `Missing`."""
         document: dict[str, Any] = await self._ask("GET", f"{self._path(kind)}/{name}")
         return document
 
@@ -167,7 +179,7 @@ class Cluster:
             return
 
     async def all(self, kind: str, selector: str) -> tuple[list[dict[str, Any]], str]:
-        """All objects that a label selector finds, and the resource version from which to watch."""
+        """Return all objects that a label selector finds, and the resource version from which to watch."""
         items: list[dict[str, Any]] = []
         query = [("limit", str(PAGE)), ("labelSelector", selector)]
         token = ""
@@ -179,7 +191,7 @@ class Cluster:
                 return items, page["metadata"]["resourceVersion"]
 
     async def watch(self, kind: str, selector: str, version: str) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-        """Changes after a resource version, until the server ends it: ADDED, MODIFIED, DELETED or BOOKMARK, object."""
+        """Yield changes after a resource version, until the server ends it: ADDED, MODIFIED, DELETED or BOOKMARK, object."""
         query = [
             ("watch", "true"),
             ("labelSelector", selector),
@@ -204,7 +216,7 @@ class Cluster:
     async def log(
         self, pod: str, container: str, *, limit: int, tail: int | None = None, stream: str | None = None
     ) -> AsyncIterator[bytes]:
-        """What a container printed, at most ``limit`` bytes of it; with ``tail`` only so many of its last lines."""
+        """Yield what a container printed, at most ``limit`` bytes of it; with ``tail`` only so many of its last lines."""
         query = [("container", container), ("limitBytes", str(limit))]
         if tail is not None:
             query.append(("tailLines", str(tail)))
@@ -219,7 +231,10 @@ class Cluster:
         return await self._ask("GET" if body is None else "POST", path, body=body)
 
     async def find_kueue(self) -> None:
-        """Which version of its API Kueue serves; raises `SiteDown` if there is no Kueue."""
+        """Which version of its API Kueue serves.
+
+        Raises `SiteDown` if there is no Kueue.
+        """
         try:
             group = await self._ask("GET", "/apis/kueue.x-k8s.io")
         except Missing:
@@ -227,7 +242,7 @@ class Cluster:
         self._kueue = group["preferredVersion"]["version"]
 
     async def places(self, queue: str) -> dict[str, int]:
-        """How many are before each one that waits in a local queue, by the Job's name (Kueue's visibility)."""
+        """Return how many are before each one that waits in a local queue, by the Job's name (Kueue's visibility)."""
         path = f"/apis/visibility.{KUEUE}/{self._kueue}/namespaces/{self.site.namespace}/localqueues/{queue}"
         answer = await self._ask("GET", f"{path}/pendingworkloads", query=[("limit", "1000")])
         places = {}
@@ -238,7 +253,9 @@ class Cluster:
         return places
 
     async def is_there(self) -> None:
-        """Ask for as little as possible; raises `SiteDown` if there is no answer.
+        """Ask for as little as possible.
+
+        Raises `SiteDown` if there is no answer.
 
         Without a resource version: with one, the API server answers from its cache and ignores the limit.
         """
@@ -259,7 +276,7 @@ class Cluster:
     async def _response(
         self, method: str, path: str, *, query: Query | None = None, body: Any = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """An answer in its turn."""
+        """Yield an answer in its turn."""
         async with self._gate:
             await self._throttle()
             async with self._answer(method, path, query=query, body=body) as response:
@@ -338,7 +355,7 @@ class Cluster:
 
 
 def refusal(site: str, status: int, message: str, retry_after: str | None = None) -> Exception:
-    """Which of our errors an answer of the API server is; pure."""
+    """Return which of our errors an answer of the API server is; pure."""
     origin = f"site {site}: {message}"
     if status == 404:
         return SiteDown(origin, sent=False) if "namespaces " in message else Missing(message)

@@ -1,4 +1,7 @@
-"""One namespace of one cluster as a site: Jobs are made and deleted there, and what is there is followed."""
+"""One namespace of one cluster as a site.
+
+Jobs are made and deleted there, and what is there is followed.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +84,10 @@ class KubernetesExecutor(Executor):
         return Health(self._down_since is None, int((self._down_since or 0) * 1000), self._problem)
 
     async def _beat(self) -> None:
-        """Ask the API server at intervals; whatever it missed meanwhile is listed anew."""
+        """Ask the API server at intervals.
+
+        Whatever it missed meanwhile is listed anew.
+        """
         kueue = self.settings.queue is None
         while True:
             try:
@@ -117,7 +123,10 @@ class KubernetesExecutor(Executor):
         self._problem = problem
 
     async def observe(self) -> list[Observation]:
-        """Return everything of ours in the namespace; raise `SiteDown` while the copies are not complete."""
+        """Return everything of ours in the namespace.
+
+        Raise `SiteDown` while the copies are not complete.
+        """
         self.namespace.change.clear()
         if not self.namespace.is_complete:
             raise SiteDown(self._problem or f"site {self.site}: it was not looked at yet.", sent=False)
@@ -130,7 +139,9 @@ class KubernetesExecutor(Executor):
     # -- attempts --------------------------------------------------------------------------------------------------
 
     async def submit(self, launch: Launch) -> None:
-        """Make the Job; one of this name that carries the attempt's labels is the attempt itself.
+        """Make the Job.
+
+        One of this name that carries the attempt's labels is the attempt itself.
 
         Raises
         ------
@@ -168,7 +179,10 @@ class KubernetesExecutor(Executor):
             raise Refused(f"The site {self.site} has another Job with the name {name}.")
 
     async def kill(self, job_id: str, number: int) -> None:
-        """Store the log, then delete the Job: its pod gets SIGTERM, and after the grace SIGKILL."""
+        """Store the log, then delete the Job.
+
+        Its pod gets SIGTERM, and after the grace SIGKILL.
+        """
         key = job_id, number
         if key in self.namespace.jobs and key not in self.namespace.deletions:
             await self.logs.store(key, self.namespace.pods.get(key, {}).values())
@@ -180,7 +194,10 @@ class KubernetesExecutor(Executor):
         await self._delete((job_id, number))
 
     async def _delete(self, key: Key) -> None:
-        """Delete the Job, at most every few seconds; or what is left of one that is gone."""
+        """Delete the Job, at most every few seconds.
+
+        Or what is left of one that is gone.
+        """
         namespace = self.namespace
         now = time.monotonic()
         if now - namespace.deletions.get(key, -DELETE_PAUSE_SECONDS) < DELETE_PAUSE_SECONDS:

@@ -1,4 +1,7 @@
-"""The logs of commands in pods: as they are now, and into the depot at the end."""
+"""The logs of commands in pods.
+
+As they are now, and into the depot at the end.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,10 @@ class Logs:
         self.instance = instance
 
     async def store(self, key: Key, pods: Iterable[PodView]) -> tuple[Result, ...]:
-        """Put the command's log into the depot; where it can't be had, what an earlier call put there counts."""
+        """Put the command's log into the depot.
+
+        Where it can't be had, what an earlier call put there counts.
+        """
         target = log_key(key[0], "stdout")
         pod = _newest(pods)
         if pod is not None:

@@ -1,4 +1,6 @@
-"""From an attempt to its Kubernetes Job: a plain dictionary, made without I/O.
+"""From an attempt to its Kubernetes Job.
+
+A plain dictionary, made without I/O.
 
 The pod holds two containers. ``agent`` is a native sidecar: it brings the inputs, says so through its startup probe
 (only then does Kubernetes start the command), and after the command's end hands over the results. ``job`` is the
@@ -46,18 +48,18 @@ _LABEL = re.compile(r"[^A-Za-z0-9._-]")
 
 
 def job_name(job_id: str, number: int) -> str:
-    """The Job's name, which makes its creation idempotent."""
+    """Return the Job's name, which makes its creation idempotent."""
     return f"uws-{job_id}-{number}"
 
 
 def attempt_of_pod(pod: str) -> tuple[str, int] | None:
-    """Job id and number of the attempt that a pod of this name belongs to."""
+    """Return Job id and number of the attempt that a pod of this name belongs to."""
     match = re.fullmatch(rf"{_NAME.pattern}-[a-z0-9]+", pod)
     return (match[1], int(match[2])) if match else None
 
 
 def labels_of(launch: Launch, instance: str) -> dict[str, str]:
-    """What the Job and its pod are found by. The owner's name can hold anything, so a digest stands for it."""
+    """Return what the Job and its pod are found by. The owner's name can hold anything, so a digest stands for it."""
     return {
         "app.kubernetes.io/managed-by": "uws-service",
         "app.kubernetes.io/name": _label(launch.application),
@@ -70,12 +72,12 @@ def labels_of(launch: Launch, instance: str) -> dict[str, str]:
 
 
 def selector(instance: str) -> str:
-    """The label selector of everything that one service made."""
+    """Return the label selector of everything that one service made."""
     return f"{INSTANCE}={instance},{JOB}"
 
 
 def job_manifest(launch: Launch, site: KubernetesSite, instance: str) -> dict[str, Any]:
-    """The Job of an attempt at a site.
+    """Return the Job of an attempt at a site.
 
     Raises
     ------
@@ -124,7 +126,10 @@ def job_manifest(launch: Launch, site: KubernetesSite, instance: str) -> dict[st
 
 
 def merge_patch(target: Any, patch: Any) -> Any:
-    """RFC 7386: mappings are merged, null removes, anything else replaces."""
+    """RFC 7386.
+
+    Mappings are merged, null removes, anything else replaces.
+    """
     if not isinstance(patch, Mapping):
         return patch
     merged = dict(target) if isinstance(target, Mapping) else {}
@@ -148,7 +153,10 @@ def _priority(application: str, group: str, site: KubernetesSite) -> str | None:
 
 
 def _literal(text: str) -> str:
-    """Kubernetes replaces ``$(NAME)`` in commands and values; a user's text must stay as it is."""
+    """Kubernetes replaces ``$(NAME)`` in commands and values.
+
+    A user's text must stay as it is.
+    """
     return text.replace("$", "$$")
 
 
@@ -297,12 +305,15 @@ def _command(launch: Launch, site: KubernetesSite) -> dict[str, Any]:
 
 
 def _secret(name: str) -> dict[str, str]:
-    """Where a variable that the site has of its own comes from: STARS_DATABASE is ``value`` in stars-database."""
+    """Return where a variable that the site has of its own comes from: STARS_DATABASE is ``value`` in stars-database."""
     return {"name": name.lower().replace("_", "-"), "key": "value"}
 
 
 def _environment(launch: Launch) -> dict[str, str]:
-    """Return what the command sees; values for which there is no room are in ``parameters.json``."""
+    """Return what the command sees.
+
+    Values for which there is no room are in ``parameters.json``.
+    """
     return command_environment(
         launch.job_id,
         FOLDERS,

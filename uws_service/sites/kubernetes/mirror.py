@@ -1,4 +1,6 @@
-"""A copy of what is in a namespace: list, then watch from there, and list again whenever the thread is lost.
+"""A copy of what is in a namespace.
+
+List, then watch from there, and list again whenever the thread is lost.
 
 Only views are kept, not the objects: a pod is some ten thousand characters of JSON of which we need a dozen values.
 """

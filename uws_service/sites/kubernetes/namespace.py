@@ -76,7 +76,10 @@ class Namespace:
         return all(mirror.complete.is_set() for mirror in self.mirrors)
 
     def invalidate(self) -> None:
-        """Trust the copies no more: their watches may hang on a dead connection."""
+        """Trust the copies no more.
+
+        Their watches may hang on a dead connection.
+        """
         for mirror in self.mirrors:
             mirror.complete.clear()
 

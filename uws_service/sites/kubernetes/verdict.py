@@ -35,7 +35,10 @@ DELETED = "Somebody removed the job at its site."
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a pod may be stuck, in seconds (0 for the second one: for ever)."""
+    """How long a pod may be stuck, in seconds.
+
+    0 for the second one: for ever.
+    """
 
     image: int = 300
     schedule: int = 0
@@ -51,7 +54,7 @@ def observe(
     first_stuck: int | None = None,
     place: int | None = None,
 ) -> Observation:
-    """One attempt as its site shows it now.
+    """Return one attempt as its site shows it now.
 
     Parameters
     ----------
@@ -95,7 +98,9 @@ def observe(
 
 
 def _was_taken_away(job: JobView | None, pod: PodView) -> bool:
-    """Return whether a command was ended from outside: then its exit code means nothing.
+    """Return whether a command was ended from outside.
+
+    Then its exit code means nothing.
 
     A command may answer the signal that asks it to go with 0. What ended well before its pod had to go has ended by
     itself, though its agent may still be handing results over.
@@ -109,7 +114,7 @@ def _was_taken_away(job: JobView | None, pod: PodView) -> bool:
 
 
 def _ended(key: Key, pod: PodView, has_ended: bool) -> Observation:
-    """The command has ended by itself."""
+    """Return the command has ended by itself."""
     common: dict[str, Any] = {
         "started": pod.started,
         "ended": pod.ended,
@@ -148,7 +153,7 @@ def _command_error(exit_message: str) -> CommandError | None:
 
 
 def _job_failed(key: Key, job: JobView, pod: PodView | None, has_ended: bool) -> Observation:
-    """The Job controller gave up, and no pod tells of the command's own end."""
+    """Return the Job controller gave up, and no pod tells of the command's own end."""
     common: dict[str, Any] = {
         "started": pod.started if pod else None,
         "ended": (pod.ended if pod else None) or job.ended,
@@ -164,7 +169,7 @@ def _job_failed(key: Key, job: JobView, pod: PodView | None, has_ended: bool) ->
 
 
 def _pod_failed(key: Key, pod: PodView, has_ended: bool) -> Observation:
-    """The pod was ended from outside."""
+    """Return the pod was ended from outside."""
     common: dict[str, Any] = {
         "started": pod.started,
         "ended": pod.ended,
@@ -199,7 +204,7 @@ def _pod_failed(key: Key, pod: PodView, has_ended: bool) -> Observation:
 
 
 def _too_large(message: str) -> str:
-    """Which folder outgrew its limit, without the words of Kubernetes."""
+    """Return which folder outgrew its limit, without the words of Kubernetes."""
     volume = re.search(r'volume "(\w+)" exceeds the limit "([^"]+)"', message)
     if volume is not None:
         folders = {"output": "The results", "scratch": "The working files", "progress": "The progress file"}
@@ -210,7 +215,10 @@ def _too_large(message: str) -> str:
 def _suspended(
     key: Key, job: JobView, pods: Sequence[PodView], workload: WorkloadView | None, place: int | None
 ) -> Observation:
-    """Held back by Kueue (or by hand): before the start it waits, after it it is suspended."""
+    """Held back by Kueue (or by hand).
+
+    Before the start it waits, after it it is suspended.
+    """
     waiting = waiting_words(workload, job.queue)
     if any(one.started is not None for one in pods) or (workload is not None and workload.evicted):
         text = f"put back by the site: {workload.evicted}" if workload and workload.evicted else waiting
@@ -219,7 +227,7 @@ def _suspended(
 
 
 def _starting(key: Key, pod: PodView, now: int, patience: Patience, first_stuck: int | None) -> Observation:
-    """A pod whose command has not begun."""
+    """Return a pod whose command has not begun."""
     if pod.stuck in CANNOT_START:
         message = f"The command could not be started: {pod.stuck_message or pod.stuck}"
         return Observation(*key, Seen.FAILED, reason=Reason.COMMAND, message=message)
@@ -243,7 +251,7 @@ def _starting(key: Key, pod: PodView, now: int, patience: Patience, first_stuck:
 
 
 def waiting_words(workload: WorkloadView | None, queue: str) -> str:
-    """Why Kueue holds a job, for a person who knows no Kueue."""
+    """Return why Kueue holds a job, for a person who knows no Kueue."""
     place_words = f" in the queue {queue}" if queue else ""
     if workload is None:
         return f"the site has not looked at it yet{place_words}"
@@ -269,6 +277,9 @@ def _amount(resource: str, quantity: str) -> str:
 
 
 def no_node_words(message: str) -> str:
-    """The scheduler's message without what only it understands (``no new claims …``, ``preemption: …``)."""
+    """Return the scheduler's message without what only it understands.
+
+    ``no new claims …``, ``preemption: …``.
+    """
     words = message.partition(" preemption:")[0].partition(" no new claims")[0]
     return words.strip().rstrip(".,") or "none fits"

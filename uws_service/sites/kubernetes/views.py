@@ -94,7 +94,7 @@ def _conditions(status: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def job_view(document: Mapping[str, Any]) -> JobView | None:
-    """A Job of ours, or None if its labels make no sense."""
+    """Return a Job of ours, or None if its labels make no sense."""
     meta, spec, status = document["metadata"], document.get("spec", {}), document.get("status", {})
     key = _key(meta.get("labels") or {})
     if key is None:
@@ -119,7 +119,7 @@ def job_view(document: Mapping[str, Any]) -> JobView | None:
 
 
 def pod_view(document: Mapping[str, Any]) -> PodView | None:
-    """A pod of ours, or None if its labels make no sense."""
+    """Return a pod of ours, or None if its labels make no sense."""
     meta, status = document["metadata"], document.get("status", {})
     key = _key(meta.get("labels") or {})
     if key is None:
@@ -177,7 +177,7 @@ def _leaving(meta: Mapping[str, Any], disruption: Mapping[str, Any]) -> int | No
 
 
 def workload_view(document: Mapping[str, Any]) -> WorkloadView | None:
-    """The Workload of one of our Jobs, or None if it is another's."""
+    """Return the Workload of one of our Jobs, or None if it is another's."""
     owners = document["metadata"].get("ownerReferences") or ()
     job = next((owner["name"] for owner in owners if owner.get("kind") == "Job"), None)
     if job is None:

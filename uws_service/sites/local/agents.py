@@ -1,4 +1,7 @@
-"""The agents of this machine's attempts, as processes: started, found again, and followed to their end."""
+"""The agents of this machine's attempts, as processes.
+
+Started, found again, and followed to their end.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,9 @@ class AgentProcesses:
         return self._running.keys()
 
     def start(self, key: Key, folder: Path, secrets: dict[str, Any] | None) -> None:
-        """Start an agent that outlives this process; a second one for the same folder ends by itself.
+        """Start an agent that outlives this process.
+
+        A second one for the same folder ends by itself.
 
         Tokens come by its standard input, out of memory: they are in no file, no argument and no environment.
         """
@@ -97,7 +102,10 @@ class AgentProcesses:
         self.on_end(key)
 
     def release(self) -> None:
-        """Follow none of them any more; they go on."""
+        """Follow none of them any more.
+
+        They go on.
+        """
         loop = asyncio.get_running_loop()
         for _, handle in self._running.values():
             loop.remove_reader(handle)

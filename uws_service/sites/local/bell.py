@@ -11,7 +11,10 @@ READ_BYTES = 65536
 
 
 class Bell:
-    """A named pipe in the work folder; `rung` is set whenever an agent has written into it."""
+    """A named pipe in the work folder.
+
+    `rung` is set whenever an agent has written into it.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -31,7 +34,10 @@ class Bell:
         self.rung.set()
 
     def close(self) -> None:
-        """Listen no more; agents that ring then are not heard."""
+        """Listen no more.
+
+        Agents that ring then are not heard.
+        """
         if self._file >= 0:
             asyncio.get_running_loop().remove_reader(self._file)
             os.close(self._file)

@@ -23,20 +23,23 @@ TASKS_OF_A_PROCESS = 4
 
 @dataclass(frozen=True, slots=True)
 class Cgroups:
-    """Where the commands' cgroups are made; ``top`` is None if there can be none."""
+    """Where the commands' cgroups are made.
+
+    ``top`` is None if there can be none.
+    """
 
     top: Path | None
     controllers: frozenset[str] = frozenset()
 
     @property
     def lacking(self) -> list[str]:
-        """What can't be held to, in words for the operator."""
+        """Return what can't be held to, in words for the operator."""
         if self.top is None:
             return ["no command ends for certain with its agent", *_WITHOUT.values()]
         return [words for name, words in _WITHOUT.items() if name not in self.controllers]
 
     def make(self, name: str, *, processes: int, memory: int) -> str | None:
-        """The cgroup of one attempt, empty and with its limits."""
+        """Return the cgroup of one attempt, empty and with its limits."""
         if self.top is None:
             return None
         path = self.top / name
@@ -103,7 +106,7 @@ def prepare(work: Path) -> Cgroups:
 
 
 def own_cgroup() -> Path | None:
-    """The folder of this process's cgroup of version 2; None without one."""
+    """Return the folder of this process's cgroup of version 2; None without one."""
     try:
         lines = Path("/proc/self/cgroup").read_text().splitlines()
         mounts = Path("/proc/self/mountinfo").read_text().splitlines()
@@ -121,7 +124,10 @@ def own_cgroup() -> Path | None:
 
 
 def _works(top: Path) -> bool:
-    """Whether a process can be put there: tried with a child, since a kernel may have many reasons to say no."""
+    """Return whether a process can be put there.
+
+    Tried with a child, since a kernel may have many reasons to say no.
+    """
     probe = top / f"probe-{os.getpid()}"
     probe.mkdir(exist_ok=True)
     try:
@@ -142,7 +148,10 @@ def _works(top: Path) -> bool:
 
 
 def _enable(folder: Path, controller: str) -> bool:
-    """Let the cgroups below one use a controller; no processes may be in it then but in the root of all."""
+    """Let the cgroups below one use a controller.
+
+    No processes may be in it then but in the root of all.
+    """
     with contextlib.suppress(OSError):
         if controller in (folder / "cgroup.subtree_control").read_text().split():
             return True

@@ -39,7 +39,10 @@ async def collect(folder: Path, observation: Observation, depot: Depot) -> Colle
 
 
 async def _store(folder: Path, output: Output, key: str, depot: Depot) -> None:
-    """Put one file into the depot, through one descriptor; `NotFound` if it is not what the agent described."""
+    """Put one file into the depot, through one descriptor.
+
+    `NotFound` if it is not what the agent described.
+    """
     expected = Stored(output.size, output.sha256)
     try:
         check_key(key)

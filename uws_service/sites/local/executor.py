@@ -1,4 +1,6 @@
-"""A site that is this machine: each attempt is an agent with its command, in processes of their own.
+"""A site that is this machine.
+
+Each attempt is an agent with its command, in processes of their own.
 
 The work folder of each attempt holds all that is known of it, so nothing is lost when the service ends or is killed:
 the agents go on, and the next service finds them. A job runs as the same user as the service. Its environment holds
@@ -174,7 +176,10 @@ class LocalExecutor(Executor):
                 await asyncio.sleep(0.1)
 
     async def stop(self) -> None:
-        """Let go of the work folder; agents and their commands go on."""
+        """Let go of the work folder.
+
+        Agents and their commands go on.
+        """
         tasks = [*self._deliveries.values(), *self._killing.values()]
         for task in tasks:
             task.cancel()
@@ -215,14 +220,20 @@ class LocalExecutor(Executor):
     # -- deliver an attempt --------------------------------------------------------------------------------------
 
     async def submit(self, launch: Launch) -> None:
-        """Begin to deliver an attempt; nothing happens if it is here already."""
+        """Begin to deliver an attempt.
+
+        Nothing happens if it is here already.
+        """
         key = launch.job_id, launch.number
         if key in self._deliveries or key in self._agents or layout.is_claimed(str(self._folder(*key))):
             return
         self._deliveries[key] = asyncio.create_task(self._deliver(key, launch))
 
     async def _deliver(self, key: Key, launch: Launch) -> None:
-        """Place the files, then start the agent; what may pass is tried again for as long as it takes."""
+        """Place the files, then start the agent.
+
+        What may pass is tried again for as long as it takes.
+        """
         folder = self._folder(*key)
         pause = 1.0
         try:
@@ -254,7 +265,10 @@ class LocalExecutor(Executor):
         self.bell.rung.set()
 
     async def _give_up(self, key: Key) -> None:
-        """Conclude an attempt that its agent never took: Python itself does not run, or the disk is full."""
+        """Conclude an attempt that its agent never took.
+
+        Python itself does not run, or the disk is full.
+        """
         folder = self._folder(*key)
         try:
             output = layout.clean(log_end(folder, "agent.log") or b"", MESSAGE_LENGTH).strip()
@@ -267,7 +281,10 @@ class LocalExecutor(Executor):
     # -- look -----------------------------------------------------------------------------------------------------
 
     async def observe(self) -> list[Observation]:
-        """Return what the work folders say; an attempt whose agent is gone without a last word has failed."""
+        """Return what the work folders say.
+
+        An attempt whose agent is gone without a last word has failed.
+        """
         self.bell.rung.clear()
         deliveries = set(self._deliveries)
         with self._disk():

@@ -1,4 +1,7 @@
-"""Work folders as the service sees them: what they tell, and how to end and remove what is in them."""
+"""Work folders as the service sees them.
+
+What they tell, and how to end and remove what is in them.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ LOG_END = 1024 * 1024
 
 
 def observation(key: Key, status: dict[str, Any]) -> Observation:
-    """A status file as an observation; one that makes no sense is as good as none."""
+    """Return a status file as an observation.
+
+    One that makes no sense is as good as none.
+    """
     try:
         reason = status.get("reason")
         return Observation(
@@ -64,7 +70,7 @@ def signal_agent(folder: Path, kind: signal.Signals) -> bool:
 
 
 def log_end(folder: Path, name: str) -> bytes | None:
-    """The end of a log, at most `LOG_END` bytes."""
+    """Return the end of a log, at most `LOG_END` bytes."""
     try:
         return confined.read_tail(str(folder), name, LOG_END)
     except OSError:
@@ -72,7 +78,7 @@ def log_end(folder: Path, name: str) -> bytes | None:
 
 
 async def chunks_of(content: confined.Content) -> AsyncIterator[bytes]:
-    """The content of an open file, piece by piece."""
+    """Yield the content of an open file, piece by piece."""
     while chunk := await asyncio.to_thread(content.read, 1024 * 1024):
         yield chunk
 
@@ -121,7 +127,10 @@ def _is_of(folder: Path, pid: int) -> bool:
 
 
 def remove(path: Path) -> None:
-    """Remove a tree whatever the command did to it: folders without rights, or nested a thousand deep."""
+    """Remove a tree whatever the command did to it.
+
+    Folders without rights, or nested a thousand deep.
+    """
 
     def open_up(_function: object, name: str, _error: object) -> None:
         for folder in (os.path.dirname(name), name):
@@ -149,7 +158,10 @@ def identity_of(path: Path) -> str:
 
 
 def _give_rights(folder: str) -> None:
-    """Let its owner into a folder; a link in its place leads nowhere."""
+    """Let its owner into a folder.
+
+    A link in its place leads nowhere.
+    """
     file = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         os.chmod(f"/proc/self/fd/{file}", 0o700)
