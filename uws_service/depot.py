@@ -69,7 +69,10 @@ class ObjectInfo:
 
 
 def check_key(key: str) -> str:
-    """Return the key itself if it can't leave the depot; ValueError otherwise."""
+    """Return a key that can't leave the depot.
+
+    ValueError for any other.
+    """
     parts = key.split("/")
     if any(part in ("", ".", "..") for part in parts) or "\0" in key or "\\" in key:
         raise ValueError(f"{key!r} is not a key of the depot")
@@ -78,7 +81,7 @@ def check_key(key: str) -> str:
 
 @contextmanager
 def _translated(subject: str) -> Iterator[None]:
-    """Errors of the store as the service's own."""
+    """Translate the store's errors to the service's own."""
     try:
         yield
     except UwsError:
@@ -111,7 +114,9 @@ class Depot:
 
     @classmethod
     def open(cls, url: str, **options: Any) -> Depot:
-        """Return a folder (a path or ``file:///path``), or ``s3://bucket/prefix?endpoint=…&region=…``.
+        """Open a depot by its URL.
+
+        A folder (a path or ``file:///path``), or ``s3://bucket/prefix?endpoint=…&region=…``.
 
         Credentials for S3 come from the environment (``AWS_ACCESS_KEY_ID`` …) or from ``options``, never from the URL.
         """
@@ -242,7 +247,9 @@ class Depot:
 
     @asynccontextmanager
     async def held(self, prefix: str) -> AsyncIterator[Callable[[], None]]:
-        """While the block runs, show to every process that what lies below a prefix is in use.
+        """Show to every process that a prefix is in use.
+
+        While the block runs nothing below it is taken for an orphan.
 
         What it gives is called with the first object that is put there. From then on a small object beside it is
         written anew every `renewal` seconds, so its age by the depot's own clock tells whether anybody is there.
@@ -284,7 +291,10 @@ class Depot:
                 await obstore.delete_async(self._store, key)
 
     async def newest(self, prefix: str) -> float | None:
-        """Return when anything below a prefix, which ends with a slash, was last changed; None if nothing is there."""
+        """Return the time of the last change below a prefix.
+
+        The prefix ends with a slash; None if nothing is there.
+        """
         with _translated(prefix):
             if self.folder is not None:  # drafts and empty folders count too
                 return await asyncio.to_thread(_newest_below, self.folder / prefix)
@@ -334,12 +344,18 @@ class Depot:
         self._doubt.set()
 
     def notice(self) -> str:
-        """Return why it can't be used now, for whoever has waited long; `watch` looks at once."""
+        """Return why the depot can't be used now.
+
+        For whoever has waited long; `watch` looks at once.
+        """
         self.doubt()
         return self.problem
 
     async def watch(self) -> None:
-        """Try the depot now and then, at once on doubt, and often while it fails; say in the log what changes."""
+        """Try the depot now and then.
+
+        At once on doubt, and often while it fails; what changes is in the log.
+        """
         while True:
             self._doubt.clear()
             problem = ""
@@ -384,7 +400,10 @@ def _newest_below(top: Path) -> float | None:
 
 
 def renewal(orphan_age: float) -> float:
-    """Return how often what is open gives a sign of life, in seconds, so that it never looks as old as an orphan."""
+    """Return the seconds between signs of life.
+
+    What is open then never looks as old as an orphan.
+    """
     return min(LONGEST_RENEWAL, max(0.2, orphan_age / 4))
 
 
@@ -395,8 +414,8 @@ def _seconds(number: int) -> Any:
 
 
 def _folder(prefix: str) -> str:
-    """Return the listing goes by whole path segments.
+    """Return the folder to list for a prefix.
 
-    The part of a prefix up to its last slash.
+    The listing goes by whole path segments: it is the part of the prefix up to its last slash.
     """
     return prefix.rpartition("/")[0]

@@ -1,4 +1,7 @@
-"""The parts of one running service, put together from its settings, started and stopped in order."""
+"""The parts of one running service.
+
+They are made from its settings, started and stopped in order.
+"""
 
 from __future__ import annotations
 
@@ -198,7 +201,7 @@ def _wants_data(settings: Settings, applications: Mapping[str, Application]) -> 
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """A kind of work that goes on in the background while the service runs."""
+    """Work in the background while the service runs."""
 
     name: str
     make: Callable[[Runtime], Iterable[Coroutine[Any, Any, None]]]
@@ -218,7 +221,9 @@ LOOPS = (
 
 @asynccontextmanager
 async def running(settings: Settings, *, clock: Callable[[], float] = time.time) -> AsyncIterator[Runtime]:
-    """Open the parts, run the loops, and close all in reverse; jobs at the sites go on running.
+    """Open the parts, run the loops, close all.
+
+    Jobs at the sites go on running.
 
     ``clock`` gives the present instant in seconds to all that looks at callers; the sites have their own.
     """
@@ -252,7 +257,7 @@ async def _assemble(
 ) -> Runtime:
     """Make the parts.
 
-    So that each knows those that it needs; nothing runs yet.
+    Each knows those that it needs; nothing runs yet.
     """
 
     def now() -> int:
@@ -304,7 +309,7 @@ async def _open_sites(
     data: DataAccess | None,
     stack: contextlib.AsyncExitStack,
 ) -> tuple[dict[str, Executor], Agents]:
-    """Return the executors of the sites, and what their agents may ask."""
+    """Return the sites' executors, and the agents' part."""
     tokens = AttemptTokens(await store.access.secret(SECRET), now_ms)
     parts = SiteParts(depot, settings.work_folder, await store.name(), settings.fetch, data, tokens.issue)
     executors = open_sites(settings.sites, parts)
@@ -365,7 +370,10 @@ def _data_access(
     store: Store,
     clock: Callable[[], int],
 ) -> DataAccess | None:
-    """Return access to data for jobs, if the settings or an application ask for it."""
+    """Return the jobs' access to data.
+
+    None unless the settings or an application ask for it.
+    """
     if tokens is None or not _wants_data(settings, applications):
         return None
     if settings.auth.sealing_key is not None:

@@ -41,15 +41,15 @@ def run(launcher: Path, tmp_path: Path) -> Run:
 )
 def test_ends_as_the_command_ends(run: Run, script: str, code: int) -> None:
     """Exit codes, and 128 + n for a signal, as runc tells it; what is printed passes through."""
-    done = run("sh", "-c", f"echo out; echo err >&2; {script}")
-    assert (done.returncode, done.stdout, done.stderr) == (code, "out\n", "err\n")
+    process = run("sh", "-c", f"echo out; echo err >&2; {script}")
+    assert (process.returncode, process.stdout, process.stderr) == (code, "out\n", "err\n")
 
 
 @pytest.mark.parametrize(("command", "code"), [("no-such-command", 127), ("/etc/passwd", 126)])
 def test_no_command(run: Run, command: str, code: int) -> None:
     """What can't be run is told apart from what fails."""
-    done = run(command)
-    assert done.returncode == code and done.stderr.startswith(f"uws-launch: {command}: ")
+    process = run(command)
+    assert process.returncode == code and process.stderr.startswith(f"uws-launch: {command}: ")
 
 
 BIG = "head -c {} /dev/zero | tr '\\0' x > $UWS_OUTPUT_DIR/error.json; exit 2"
@@ -125,8 +125,8 @@ def test_the_command_has_no_blocked_signals(run: Run) -> None:
 
     The command starts as if there were none.
     """
-    done = run("sh", "-c", "grep SigBlk /proc/self/status")
-    assert int(done.stdout.split()[1], 16) == 0
+    process = run("sh", "-c", "grep SigBlk /proc/self/status")
+    assert int(process.stdout.split()[1], 16) == 0
 
 
 def test_usage(run: Run, tmp_path: Path) -> None:
@@ -134,10 +134,10 @@ def test_usage(run: Run, tmp_path: Path) -> None:
 
     Memory that it touched, time that it burnt.
     """
-    done = run(sys.executable, "-c", "kept = b'x' * 150_000_000; sum(range(5_000_000))")
-    assert done.returncode == 0, done.stderr
-    told = usage(str(tmp_path / "usage"))
-    assert told["cpu"] > 0.05 and told["peak_memory"] > 150_000_000
+    process = run(sys.executable, "-c", "kept = b'x' * 150_000_000; sum(range(5_000_000))")
+    assert process.returncode == 0, process.stderr
+    figures = usage(str(tmp_path / "usage"))
+    assert figures["cpu"] > 0.05 and figures["peak_memory"] > 150_000_000
     assert os.listdir(tmp_path) == ["usage"]
 
 

@@ -30,10 +30,10 @@ TRIES = 4000
 
 
 @contextmanager
-def attacked(folder: Path, name: str, secret: Path, *how: str) -> Iterator[None]:
+def attacked(folder: Path, name: str, secret: Path, *flags: str) -> Iterator[None]:
     """While the block runs, another process changes what lies under the name."""
     program = Path(__file__).with_name("attacker.py")
-    attacker = subprocess.Popen([sys.executable, "-S", program, folder, name, secret, *how])
+    attacker = subprocess.Popen([sys.executable, "-S", program, folder, name, secret, *flags])
     try:
         eventually(lambda: os.path.lexists(folder / name) and os.path.lexists(folder / "inner"))
         yield
@@ -117,10 +117,10 @@ async def test_what_is_sent_is_what_was_checked(tmp_path: Path) -> None:
 
         def hand_over() -> str:
             path = str(root / "output" / ("result" if outcomes.total() % 2 else "inner/result"))
-            told = {"id": "result", "media_type": "application/octet-stream"}
+            fields = {"id": "result", "media_type": "application/octet-stream"}
             agent.early.clear()  # each is sent
             try:
-                return "sent" if outputs.describe(str(root), path, told, deliver=agent._hand_over) else "skipped"
+                return "sent" if outputs.describe(str(root), path, fields, deliver=agent._hand_over) else "skipped"
             except outputs.StageOutError:
                 return "refused by the agent"
             except (Refused, Unreachable) as error:
@@ -142,8 +142,8 @@ async def test_what_is_sent_is_what_was_checked(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("how", [(), ("patient",)], ids=["at-random", "patient"])
-async def test_an_agent_beside_a_hostile_command(tmp_path: Path, how: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("flags", [(), ("patient",)], ids=["at-random", "patient"])
+async def test_an_agent_beside_a_hostile_command(tmp_path: Path, flags: tuple[str, ...]) -> None:
     """The agent as its pod runs it, ended again and again while the command changes its result."""
     for number in range(6):
         async with serving(tmp_path / f"{number}") as service:
@@ -160,7 +160,7 @@ async def test_an_agent_beside_a_hostile_command(tmp_path: Path, how: tuple[str,
             )
             try:
                 await asyncio.to_thread(eventually, (root / "agent" / "ready").exists)
-                with attacked(root / "output", "result", root / "token" / "result", *how):
+                with attacked(root / "output", "result", root / "token" / "result", *flags):
                     agent.send_signal(signal.SIGTERM)
                     await asyncio.wait_for(agent.wait(), 30)
             finally:
@@ -172,10 +172,10 @@ async def test_an_agent_beside_a_hostile_command(tmp_path: Path, how: tuple[str,
                 assert hashlib.sha256(content).hexdigest() in key
             (attempt,) = await service.runtime.store.attempts(service.job_id)
             assert attempt.report is not None  # it said its last word, good or bad
-            for one in attempt.report.outputs:
-                assert hashlib.sha256(service.stored()[one.source.partition(f"{service.job_id}/")[2]]).hexdigest() == (
-                    one.sha256
-                )
+            for output in attempt.report.outputs:
+                assert hashlib.sha256(
+                    service.stored()[output.source.partition(f"{service.job_id}/")[2]]
+                ).hexdigest() == (output.sha256)
 
 
 @pytest.mark.anyio
@@ -193,13 +193,13 @@ async def test_a_file_that_grows_or_shrinks_while_it_is_sent(tmp_path: Path) -> 
         def hand_over(change: str) -> None:
             file.write_bytes(bytes(300_000))
 
-            def deliver(one: object, found: outputs.Found) -> bool:
+            def deliver(_fields: object, open_file: outputs.Found) -> bool:
                 if change == "grow":
-                    with file.open("ab") as more:
-                        more.write(b"POST /agent/v1/report HTTP/1.1\r\n\r\n" * 1000)
+                    with file.open("ab") as file_end:
+                        file_end.write(b"POST /agent/v1/report HTTP/1.1\r\n\r\n" * 1000)
                 else:
                     os.truncate(file, 100_000)
-                upstream.upload("outputs/result", found.content(), found.sha256)
+                upstream.upload("outputs/result", open_file.content(), open_file.sha256)
                 return True
 
             outputs.describe(str(root), str(file), {"id": "result"}, deliver=deliver)

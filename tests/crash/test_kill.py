@@ -107,14 +107,14 @@ def test_kill_at_random_moments(database: str, tmp_path: Path) -> None:
             _wait_until(lambda: submitter._unfinished(http) == 0, 300)
             listed = etree.fromstring(http.get(submitter.url).content)
             phases = Counter(ref.findtext("{*}phase") for ref in listed)
-            made = {url.rpartition("/")[2] for url in submitter.jobs.values()}
-            assert phases == {"COMPLETED": len(made)}
-            assert {ref.get("id") for ref in listed} == made and len(made) >= IN_FLIGHT
+            created = {url.rpartition("/")[2] for url in submitter.jobs.values()}
+            assert phases == {"COMPLETED": len(created)}
+            assert {ref.get("id") for ref in listed} == created and len(created) >= IN_FLIGHT
             ran = Counter(ledger.read_text().split())
-            assert set(ran) == made and set(ran.values()) == {1}
+            assert set(ran) == created and set(ran.values()) == {1}
             for url in moments.sample(sorted(submitter.jobs.values()), 20):
                 assert http.get(f"{url}/results/result").text == "done\n"
-        assert not [one for one in (server.folder / "data" / "work" / "local").iterdir() if one.is_dir()]
+        assert not [path for path in (server.folder / "data" / "work" / "local").iterdir() if path.is_dir()]
     finally:
         submitter.stopped.set()
         server.stop()

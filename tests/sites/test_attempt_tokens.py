@@ -85,9 +85,9 @@ async def test_a_token_names_its_agent() -> None:
     agent = await tokens().verify(first)
     assert (agent.sites, agent.job_id, agent.number, agent.renewable) == (frozenset({"a"}), JOB, 2, True)
     assert (await tokens().verify(second)).uid != agent.uid
-    later = NOW_SECONDS + VALID_SECONDS
-    renewed = tokens(later).renew(agent)
-    assert await tokens(later + VALID_SECONDS).verify(renewed) == agent
+    end_seconds = NOW_SECONDS + VALID_SECONDS
+    renewed = tokens(end_seconds).renew(agent)
+    assert await tokens(end_seconds + VALID_SECONDS).verify(renewed) == agent
 
 
 @pytest.mark.anyio

@@ -146,8 +146,8 @@ async def test_what_changes_after_run_does_not_matter(
     """
     job, attempt = await new_job(store, applications, placer)
     changed = {"reader": replace(applications["reader"], command=("rm", "-r"))}
-    other = replace(job, parameters=(Parameter("NAME", "second"),))
-    assert (await launch_of(store, changed, other, attempt)).command == ("cat", "first")
+    changed_job = replace(job, parameters=(Parameter("NAME", "second"),))
+    assert (await launch_of(store, changed, changed_job, attempt)).command == ("cat", "first")
     with pytest.raises(NotFound, match="no application 'reader'"):
         await launch_of(store, {}, job, attempt)
 

@@ -1,4 +1,6 @@
-"""Open what a command may have put in place of its files: no link is followed, no pipe is waited for.
+"""Open files that a command may have replaced.
+
+No link is followed, no pipe is waited for.
 
 The command can replace any part of a path between two system calls. So a file is opened once, by one path that the
 kernel resolves below a folder without symbolic links (``openat2``; part by part where there is none), and all that is
@@ -37,7 +39,10 @@ class _How(ctypes.Structure):
 
 
 class Changed(Exception):
-    """A file is not what it was when it was opened; the text says in what."""
+    """A file has changed since it was opened.
+
+    The text says in what.
+    """
 
 
 def open_below(folder: str, path: str, *, kernel: bool = True) -> int:
@@ -103,7 +108,10 @@ def _by_parts(top: int, parts: list[str]) -> int:
 
 @contextmanager
 def regular(folder: str, path: str) -> Iterator[int]:
-    """Yield the descriptor of a regular file below a folder; OSError (EINVAL) for anything else that may lie there."""
+    """Yield the descriptor of a regular file.
+
+    OSError (EINVAL) for anything else that may lie there.
+    """
     file = open_below(folder, path)
     try:
         if not stat.S_ISREG(os.fstat(file).st_mode):
@@ -126,13 +134,13 @@ def read_small(folder: str, path: str, limit: int = SMALL) -> bytes:
 
 
 def read_tail(folder: str, path: str, limit: int) -> bytes:
-    """Return the last bytes of a regular file, at most so many."""
+    """Return the last bytes of a regular file."""
     with regular(folder, path) as file:
         return os.pread(file, limit, max(0, os.fstat(file).st_size - limit))
 
 
 class Content:
-    """The bytes of an open file from its start to the size that it had, for whoever calls `read`.
+    """The bytes of an open file, up to its size then.
 
     Neither more nor less ever comes of it: a file that grows is cut there, and one that shrinks is `Changed`.
     """
@@ -158,7 +166,10 @@ class Content:
 
 
 def digest_of(file: int, size: int) -> str:
-    """Return the SHA-256 of an open file's first bytes, in hex; `Changed` if there are fewer."""
+    """Return the SHA-256 of an open file, in hex.
+
+    It is of the first bytes; `Changed` if there are fewer.
+    """
     import hashlib  # 3 ms that only the end of an attempt needs
 
     digest = hashlib.sha256()

@@ -1,4 +1,7 @@
-"""The environment of a user's command, the same at every kind of site. Pure."""
+"""The environment of a user's command.
+
+Pure, and the same at every kind of site.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ class Folders(NamedTuple):
     progress_file: str
 
     def expand(self, word: str) -> str:
-        """Return a word of the command with the two folders' names put in; nothing else is a variable."""
+        """Return a word with the two folders' names put in.
+
+        Nothing else is a variable.
+        """
         return word.replace("${UWS_INPUT_DIR}", self.input).replace("${UWS_OUTPUT_DIR}", self.output)
 
 

@@ -22,7 +22,10 @@ TYPES = ("UsageError", "MultiValuedParamNotSupported", "ServiceUnavailable", "Er
 
 
 def read_error(work: str) -> dict[str, str] | None:
-    """Return what the command of a work folder says went wrong; None if it says nothing that makes sense."""
+    """Return what the command says went wrong.
+
+    None if it says nothing that makes sense.
+    """
     try:
         content = confined.read_small(work, os.path.join(layout.OUTPUT, NAME), MAX_BYTES)
     except OSError:

@@ -48,7 +48,7 @@ class Gone(Exception):
 
 
 def say(text: str) -> None:
-    """A line for the operator: the agent's log."""
+    """Write a line for the operator into the agent's log."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -83,7 +83,7 @@ class Agent:
     # -- the way through -------------------------------------------------------------------------------------------
 
     def run(self) -> int:
-        """Return everything from the claim to the report."""
+        """Run from the claim to the report."""
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
         try:
@@ -115,7 +115,7 @@ class Agent:
             raise Stopped
 
     def _idle(self) -> None:
-        """Never ready.
+        """Stay unready for ever.
 
         Kubernetes does not start the command, and the service removes the pod.
         """
@@ -170,9 +170,9 @@ class Agent:
             raise Stopped from None
 
     def _bring_launcher(self) -> None:
-        """The command's image may hold nothing but the command.
+        """Bring the launcher into the pod.
 
-        So what runs and measures it comes from this one.
+        The command's image may hold nothing but the command, so what runs and measures it comes from this one.
         """
         target = os.path.join(self.root, "bin", folder.LAUNCHER)
         try:
@@ -329,7 +329,10 @@ class Problem(Exception):
 
 
 def usage(path: str) -> dict[str, float]:
-    """Return seconds of CPU and bytes of memory, as ``launch.c`` wrote them; nothing if the command has spoilt its file."""
+    """Return seconds of CPU and bytes of memory.
+
+    ``launch.c`` wrote them; there are none if the command has spoilt its file.
+    """
     try:
         words = confined.read_small(*os.path.split(path), limit=1024).split()
         cpu, memory = (min(int(word), 2**53) for word in words if word.isdigit())
@@ -357,7 +360,7 @@ def probe(root: str) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """Return the agent, or its probe."""
+    """Run the agent, or its probe."""
     root = os.environ["UWS_AGENT_ROOT"]
     if arguments == ["ready"]:
         return probe(root)

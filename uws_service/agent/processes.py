@@ -33,7 +33,7 @@ class CannotStart(Exception):
 
 
 def become_reaper() -> None:
-    """Orphans among the descendants become children of this process."""
+    """Become the parent of orphans among the descendants."""
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
@@ -97,7 +97,7 @@ def spawn(
 
 
 def _enter(parent: int, folder: str, stdout: str, stderr: str, file_size: int) -> None:
-    """In the child, between fork and exec."""
+    """Prepare the child, between fork and exec."""
     os.setsid()
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # the agent died before it could matter to us
@@ -180,7 +180,10 @@ def _proportional(pid: int) -> int:
 
 
 def being_written(pids: Sequence[int]) -> set[tuple[int, int]]:
-    """Return (device, inode) of the files that processes have open for writing: files that are not complete yet."""
+    """Return the files that processes are writing.
+
+    Each is (device, inode): it is not complete yet.
+    """
     files = set()
     for pid in pids:
         with contextlib.suppress(OSError):
@@ -194,7 +197,10 @@ def being_written(pids: Sequence[int]) -> set[tuple[int, int]]:
 
 
 def hidden_files(pids: Sequence[int], limit: int) -> int:
-    """Return bytes on disk and in memory of files without a name, and of those in shared memory, that processes have open."""
+    """Return the bytes of open files without a name.
+
+    Files in shared memory count too.
+    """
     shared = os.stat("/dev/shm").st_dev if os.path.isdir("/dev/shm") else None
     sizes: dict[tuple[int, int], int] = {}
     for pid in pids:

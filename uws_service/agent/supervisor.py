@@ -73,7 +73,10 @@ class Progress:
         self._size_read = -1
 
     def read(self) -> tuple[float, str] | None:
-        """Return the fraction (0..1) and the text, if there is something new."""
+        """Return fraction and text, if there is news.
+
+        The fraction is from 0 to 1.
+        """
         try:
             # The command may have put anything there: a named pipe would block, a link would lead elsewhere.
             with confined.regular(*os.path.split(self.path)) as file:
@@ -115,7 +118,7 @@ class Attempt:
         self.group: str | None = spec.get("group_folder")
 
     def run(self) -> None:
-        """Everything, up to the final status."""
+        """Run up to the final status."""
         try:
             self._stage_in()
             self._start()
@@ -210,7 +213,10 @@ class Attempt:
         )
 
     def _watch(self) -> int:
-        """Wait until the command ends by itself, and return its exit code; `Ended` if a limit or a signal ends it."""
+        """Return the command's exit code once it has ended.
+
+        Raise `Ended` if a limit or a signal ends it.
+        """
         spec = self.spec
         deadline = self.began + spec["duration"] if spec["duration"] else float("inf")
         look_at_disk = self.began + TICK
@@ -261,9 +267,9 @@ class Attempt:
             raise Ended("OutOfMemory", f"The command used more than {limit} bytes of memory.", self._code_if_ended())
 
     def _look_at_disk(self, pids: list[int] | None = None) -> None:
-        """Results and logs have one limit.
+        """Check the limits of results, logs and working files.
 
-        Working files another, which is the same unless one is given.
+        Results and logs have one limit; working files another, which is the same unless one is given.
         """
         limit = self.spec["max_output"]
         max_files = self.spec.get("max_files", outputs.MAX_FILES)
@@ -291,7 +297,10 @@ class Attempt:
         return True
 
     def _judge(self, exit_code: int) -> None:
-        """Whether the command ended well, once nothing of it runs any more."""
+        """Raise unless the command ended well.
+
+        Nothing of it runs any more.
+        """
         self._look_at_disk()
         if exit_code == 0:
             return
@@ -385,7 +394,7 @@ class Attempt:
 
 @contextmanager
 def _interruptible(seconds: int) -> Iterator[None]:
-    """SIGTERM ends what is inside at once, as `Ended`.
+    """Let SIGTERM end what is inside at once, as `Ended`.
 
     So does the job's limit of time, unless it is 0.
 
@@ -418,9 +427,9 @@ def _now() -> int:
 
 
 def _exit_code(code: int) -> int:
-    """As a shell shows it.
+    """Return the exit code as a shell shows it.
 
-    128 and the signal's number for a command that a signal ended.
+    For a command that a signal ended it is 128 and the signal's number.
     """
     return os.WEXITSTATUS(code) if os.WIFEXITED(code) else 128 + os.WTERMSIG(code)
 

@@ -1,4 +1,6 @@
-"""What an agent in a pod may ask of the service: its attempt's inputs, and to hand over progress, results, a report.
+"""What agents may ask of the service.
+
+They get their attempt's inputs, and hand over progress, results and a report.
 
 The last pod to claim an attempt speaks for it. What it hands over lies under a key of its own until the controller
 records the report, so an attempt that was given up can't touch the results of the one that took its place: fencing.
@@ -90,7 +92,9 @@ class Agents:
         raise refusals[0] if refusals else AuthenticationRequired("No agents show tokens to this service.")
 
     async def renew(self, agent: AgentIdentity) -> dict[str, Any]:
-        """Return a fresh token for an agent whose attempt is open, as JSON values.
+        """Return a fresh token, as JSON values.
+
+        Only for an agent whose attempt is open.
 
         Raises
         ------
@@ -284,7 +288,10 @@ class Agents:
         raise Forbidden("There is no such attempt at this site.")
 
     async def _plan(self, agent: AgentIdentity) -> tuple[Attempt, Launch]:
-        """Return the attempt and what it runs, from the store: the agent's words are never taken for it."""
+        """Return the attempt and what it runs.
+
+        Both come from the store: the agent's words are never taken for it.
+        """
         attempt = await self._attempt(agent)
         job = await self.store.get(agent.job_id)
         if job is None or attempt.state is AttemptState.CLOSED:

@@ -1,4 +1,6 @@
-"""Tokens for the agents of sites that have no service accounts: each is for one attempt, signed by this service.
+"""Tokens for one attempt, signed by this service.
+
+They are for agents of sites that have no service accounts.
 
 A token is a JWT (RFC 7519) signed with a key that all processes of the service share (HMAC-SHA256). It is good at the
 resources for agents alone, for a few hours; an agent renews it while its attempt is open. What an agent may do with it
@@ -55,11 +57,14 @@ class AttemptTokens:
         self._clock = clock
 
     def issue(self, site: str, job_id: str, number: int) -> str:
-        """Return a token for an agent that is about to be started; each has a uid of its own."""
+        """Return a token for a new agent.
+
+        Each has a uid of its own.
+        """
         return self._sign(site, job_id, number, secrets.token_hex(8))
 
     def renew(self, agent: AgentIdentity) -> str:
-        """Return a fresh token for an agent that has shown a valid one of these."""
+        """Return a fresh token for a verified agent."""
         (site,) = agent.sites
         return self._sign(site, agent.job_id, agent.number, agent.uid)
 

@@ -46,7 +46,7 @@ SUBMISSIONS_AT_ONCE = 64
 
 
 class Controller:
-    """Runs `decide` for one site until it is stopped.
+    """Runs one site until it is stopped.
 
     Parameters
     ----------
@@ -117,17 +117,20 @@ class Controller:
                     telemetry.CONTROLLER_ROUND.labels(self.executor.site).observe(self.last_round - began)
                 except UwsError as error:
                     log.warning("controller round failed", site=self.executor.site, error=error.message)
-                spent = time.monotonic() - began
+                duration = time.monotonic() - began
                 await self._pause()
                 # However much happens, other work in this process gets most of the time.
-                await asyncio.sleep(max(0.0, 4 * spent - (time.monotonic() - began)))
+                await asyncio.sleep(max(0.0, 4 * duration - (time.monotonic() - began)))
         finally:
             removing.cancel()
             await self.live.stop()
             await asyncio.gather(removing, return_exceptions=True)
 
     async def _pause(self) -> None:
-        """Wait until the store, the site or a finished step has news, or the interval is over."""
+        """Wait for news, or until the interval is over.
+
+        News comes from the store, the site, or a step that has ended.
+        """
         waits = [
             asyncio.ensure_future(self.store.feed.wait_any(self.interval)),
             asyncio.ensure_future(self.executor.wait_change(self.interval)),
@@ -143,7 +146,7 @@ class Controller:
     # -- one round -------------------------------------------------------------------------------------------------
 
     async def _round(self) -> None:
-        """Look once at everything that is at the site or should be."""
+        """Compare the site with the rows once."""
         health = self.executor.health()
         await self.status.record(health, self.clock())
         await self.live.read()
@@ -165,15 +168,18 @@ class Controller:
 
     async def _begin_waiting(self, now: int) -> None:
         """Hand over as many waiting attempts as the site has room for."""
-        at_site, others = self.live.occupied()
-        free = min(self.executor.capacity - at_site - others, SUBMISSIONS_AT_ONCE - self.submitter.current)
+        at_site, leaving = self.live.occupied()
+        free = min(self.executor.capacity - at_site - leaving, SUBMISSIONS_AT_ONCE - self.submitter.current)
         if free > 0:
             for attempt in await self.store.next_waiting(self.executor.site, free, now):
                 self.live.start_step((attempt.job_id, attempt.number), self.submitter.begin(attempt, self.driver))
         telemetry.SITE_RUNNING.labels(self.executor.site).set(at_site)
 
     async def _remove_orphan(self, key: Key, observation: Observation) -> None:
-        """Remove something at the site for which there is no live attempt; its row is read again first."""
+        """Remove what has no live attempt.
+
+        Its row is read again first.
+        """
         if self.removals.has(key):
             return
         rows = [attempt for attempt in await self.store.attempts(key[0]) if attempt.number == key[1]]
@@ -183,14 +189,17 @@ class Controller:
         self.removals.add(key, running=observation.seen in (Seen.STARTING, Seen.RUNNING, Seen.SUSPENDED))
 
     def _closed(self, key: Key) -> None:
-        """Have an attempt removed whose end is recorded."""
+        """Remove an attempt whose end is recorded."""
         self.live.drop(key)
         self.removals.add(key, running=False)
 
     # -- a site that does not answer -------------------------------------------------------------------------------
 
     async def _unreachable(self, health: Health, now: int) -> None:
-        """Say of the jobs there what can be said, and take away what never came there."""
+        """Look after the jobs of a site that is away.
+
+        Those that never came there go to other sites.
+        """
         for attempt in self.live.due_blind(now):
             self.live.start_step((attempt.job_id, attempt.number), self._advance_blind(attempt))
         if now - self.status.since >= self.absence.unknown:
@@ -218,7 +227,10 @@ class Controller:
             self.live.rest(attempt, None, answer.until)
 
     async def _move(self, attempt: Attempt, health: Health) -> None:
-        """Find another site for a job that was never handed to this one; if there is none it waits here."""
+        """Find another site for a waiting job.
+
+        If there is none it waits here.
+        """
         job = await self.store.get(attempt.job_id)
         application = self.applications.get(attempt.application)
         if job is None or application is None or job.phase in FINAL:

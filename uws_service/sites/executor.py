@@ -1,4 +1,4 @@
-"""The interface between the controller of a site and the place where jobs run."""
+"""The interface between a controller and its site."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from uws_service.store import WorkFolder
 
 
 class Collected(NamedTuple):
-    """Results and logs, now in the depot, and the end of what the command said."""
+    """The files of an attempt, now in the depot.
+
+    ``tail`` is the end of what the command said.
+    """
 
     results: tuple[Result, ...]
     logs: tuple[Result, ...]
@@ -23,7 +26,10 @@ class Collected(NamedTuple):
 
 
 class NotNow(ServiceUnavailable):
-    """The site can't take or do it at the moment; ``sent``: it may have been done all the same."""
+    """The site can't do it at the moment.
+
+    ``sent``: it may have been done all the same.
+    """
 
     def __init__(self, message: str, *, sent: bool = True, retry_after: int = 10) -> None:
         super().__init__(message, retry_after=retry_after)
@@ -95,7 +101,7 @@ class Executor(ABC):
 
     @abstractmethod
     async def observe(self) -> list[Observation]:
-        """Return everything that is at the site, whoever asked for it."""
+        """Return everything that is at the site."""
 
     @abstractmethod
     async def kill(self, job_id: str, number: int) -> None:
@@ -106,7 +112,9 @@ class Executor(ABC):
 
     @abstractmethod
     async def collect(self, observation: Observation, attempt: Attempt) -> Collected:
-        """Put the files of an ended attempt into the depot, and return what they are and what is lost.
+        """Put the files of an ended attempt into the depot.
+
+        Return what they are and what is lost.
 
         Raises
         ------
@@ -143,12 +151,21 @@ class Executor(ABC):
         """
 
     async def close(self) -> None:
-        """Let go of what was opened, whether or not it was started."""
+        """Close what was opened.
+
+        It need not have been started.
+        """
 
     async def wait_change(self, timeout: float) -> None:
-        """Return when something at the site has changed, or after so many seconds."""
+        """Wait for a change at the site.
+
+        Return after so many seconds in any case.
+        """
         await asyncio.sleep(timeout)
 
     async def read_log(self, job_id: str, number: int, name: str) -> bytes | None:
-        """Return the end of a log (at most 1 MiB) as it is now; None if the site has none."""
+        """Return the end of a log as it is now.
+
+        At most 1 MiB; None if the site has none.
+        """
         return None

@@ -33,7 +33,7 @@ class UnknownToken(AuthenticationRequired):
 
 @dataclass(frozen=True, slots=True)
 class SiteParts:
-    """The parts of the service that a site is opened with."""
+    """What a site is opened with."""
 
     depot: Depot
     """Where inputs come from, and where results and logs go."""
@@ -50,7 +50,7 @@ class SiteParts:
 
 
 class AgentVerifier(Protocol):
-    """Verifies the tokens that the agents of one kind of site show."""
+    """Verifies the tokens of one kind of agent."""
 
     async def verify(self, token: str) -> AgentIdentity:
         """Return the agent that shows a token.
@@ -68,7 +68,10 @@ class AgentVerifier(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A resource that a kind of site adds to the service's routes, for its own agents."""
+    """A resource that a kind of site adds.
+
+    It is for the agents of that kind.
+    """
 
     name: str
     """Its name in metrics."""

@@ -36,7 +36,10 @@ def open_sites(sites: Iterable[SiteSettings], parts: SiteParts) -> dict[str, Exe
 
 
 def verifiers_of(executors: Mapping[str, Executor], sites: Iterable[SiteSettings]) -> list[AgentVerifier]:
-    """Return what verifies the agents of all sites, one verifier for each kind that has any."""
+    """Return the verifiers of all sites' agents.
+
+    There is one for each kind that has any.
+    """
     by_kind: dict[str, list[Executor]] = {}
     for site in sites:
         by_kind.setdefault(site.kind, []).append(executors[site.name])

@@ -36,7 +36,7 @@ class Removals:
         self._wake = asyncio.Event()
 
     def add(self, key: Key, *, running: bool) -> None:
-        """Have an attempt removed.
+        """Queue an attempt for removal.
 
         One that may still run is stopped first.
         """

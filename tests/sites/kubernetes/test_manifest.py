@@ -114,13 +114,13 @@ def test_only_the_agent_has_the_token() -> None:
     pod = _pod()
     (command,) = pod["containers"]
     (agent,) = pod["initContainers"]
-    mounts = {one["name"]: one for one in command["volumeMounts"]}
+    mounts = {mount["name"]: mount for mount in command["volumeMounts"]}
     assert "token" not in mounts and "agent" not in mounts and mounts["input"]["readOnly"] and mounts["bin"]["readOnly"]
-    assert {one["name"]: one.get("readOnly", False) for one in agent["volumeMounts"]} == {
+    assert {mount["name"]: mount.get("readOnly", False) for mount in agent["volumeMounts"]} == {
         "input": False, "output": True, "progress": True, "agent": False, "bin": False, "token": True,
     }  # fmt: skip
     assert agent["restartPolicy"] == "Always" and "startupProbe" in agent
-    token = next(one for one in pod["volumes"] if one["name"] == "token")["projected"]["sources"][0]
+    token = next(volume for volume in pod["volumes"] if volume["name"] == "token")["projected"]["sources"][0]
     assert token["serviceAccountToken"]["audience"] == "uws-service"
 
 
@@ -132,8 +132,8 @@ def test_values_are_left_alone(value: str) -> None:
     """
     launch = replace(LAUNCH, command=("app", value), environment={"UWS_PARAM_X": value})
     (command,) = job_manifest(launch, SITE, "i")["spec"]["template"]["spec"]["containers"]
-    sent = next(one["value"] for one in command["env"] if one["name"] == "UWS_PARAM_X")
-    assert _expanded(sent) == value
+    value = next(variable["value"] for variable in command["env"] if variable["name"] == "UWS_PARAM_X")
+    assert _expanded(value) == value
     folders = value.replace("${UWS_INPUT_DIR}", "/uws/input").replace("${UWS_OUTPUT_DIR}", "/uws/output")
     assert _expanded(command["command"][3]) == folders
 
@@ -163,11 +163,11 @@ def test_images_outside_the_list_are_refused() -> None:
 def test_a_patch_can_not_hide_the_job() -> None:
     """Whatever a site patches, the Job and its pod are found by their labels."""
     patch = {"metadata": {"name": "x", "labels": None}, "spec": {"template": {"metadata": {"labels": {"a": "b"}}}}}
-    made = job_manifest(LAUNCH, SITE.model_copy(update={"patch": patch}), "i")
-    assert made["metadata"]["name"] == job_name(JOB, 2)
-    for part in (made["metadata"], made["spec"]["template"]["metadata"]):
+    manifest_of_job = job_manifest(LAUNCH, SITE.model_copy(update={"patch": patch}), "i")
+    assert manifest_of_job["metadata"]["name"] == job_name(JOB, 2)
+    for part in (manifest_of_job["metadata"], manifest_of_job["spec"]["template"]["metadata"]):
         assert part["labels"]["uws-service/job"] == JOB and part["labels"]["uws-service/instance"] == "i"
-    assert made["spec"]["template"]["metadata"]["labels"]["a"] == "b"
+    assert manifest_of_job["spec"]["template"]["metadata"]["labels"]["a"] == "b"
 
 
 def test_merge_patch() -> None:

@@ -20,13 +20,13 @@ STARTED, ENDED = "2026-11-23T10:00:05Z", "2026-11-23T10:00:09Z"
 
 def a_job(*, suspend: bool = False, deleting: bool = False, **conditions: tuple[str, str]) -> dict[str, Any]:
     meta = {"name": "j", "uid": "u", "creationTimestamp": "2026-11-23T10:00:00Z", "labels": LABELS}
-    told = [
+    conditions_list = [
         {"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": ENDED}
         for kind, (reason, message) in conditions.items()
     ]
     if deleting:
         meta["deletionTimestamp"] = ENDED
-    return {"metadata": meta, "spec": {"suspend": suspend}, "status": {"conditions": told}}
+    return {"metadata": meta, "spec": {"suspend": suspend}, "status": {"conditions": conditions_list}}
 
 
 def a_pod(
@@ -36,7 +36,7 @@ def a_pod(
     created: str = "2026-11-23T10:00:01Z",
     name: str = "p",
     deleting: bool = False,
-    asked: str = "",
+    deleted_at: str = "",
     agent: dict[str, Any] | None = None,
     **status: Any,
 ) -> dict[str, Any]:
@@ -47,8 +47,8 @@ def a_pod(
     meta: dict[str, Any] = {"name": name, "uid": name, "creationTimestamp": created, "labels": LABELS}
     if deleting:
         meta["deletionTimestamp"] = ENDED
-    if asked:
-        seconds = 40 - int(asked[-3:-1])
+    if deleted_at:
+        seconds = 40 - int(deleted_at[-3:-1])
         meta |= {"deletionTimestamp": "2026-11-23T10:00:40Z", "deletionGracePeriodSeconds": seconds}
     return {
         "metadata": meta,
@@ -63,20 +63,20 @@ def a_pod(
 
 
 def ended(code: int, reason: str = "Error", started: str = STARTED, message: str = "") -> dict[str, Any]:
-    told = {"exitCode": code, "reason": reason, "startedAt": started, "finishedAt": ENDED, "message": message}
-    return {"terminated": told}
+    state = {"exitCode": code, "reason": reason, "startedAt": started, "finishedAt": ENDED, "message": message}
+    return {"terminated": state}
 
 
 RUNNING = {"running": {"startedAt": STARTED}}
 
 
 def seen(
-    job: dict[str, Any] | None, *pods: dict[str, Any], workload: Any = None, now: int = T0, **more: Any
+    job: dict[str, Any] | None, *pods: dict[str, Any], workload: Any = None, now: int = T0, **options: Any
 ) -> Observation:
     views = [view for view in map(pod_view, pods) if view is not None]
-    found = job_view(job) if job is not None else None
-    held = workload_view(workload) if workload is not None else None
-    return observe(KEY, found, views, held, now, more.pop("patience", Patience()), **more)
+    job_seen = job_view(job) if job is not None else None
+    waiting = workload_view(workload) if workload is not None else None
+    return observe(KEY, job_seen, views, waiting, now, options.pop("patience", Patience()), **options)
 
 
 def test_the_way_of_a_good_job() -> None:
@@ -88,9 +88,9 @@ def test_the_way_of_a_good_job() -> None:
     assert seen(a_job(), a_pod(phase="Pending")).seen is Seen.STARTING
     running = seen(a_job(), a_pod(RUNNING))
     assert running.seen is Seen.RUNNING and running.started == 1_795_428_005_000
-    done = seen(a_job(), a_pod(ended(0, "Completed")))
-    assert (done.seen, done.exit_code, done.ended) == (Seen.SUCCEEDED, 0, 1_795_428_009_000)
-    assert done.reports and not done.gone
+    complete = seen(a_job(), a_pod(ended(0, "Completed")))
+    assert (complete.seen, complete.exit_code, complete.ended) == (Seen.SUCCEEDED, 0, 1_795_428_009_000)
+    assert complete.reports and not complete.gone
     last = a_pod(ended(0, "Completed"), phase="Succeeded", agent={"terminated": {"reason": "Completed"}})
     assert seen(a_job(), last).gone
 
@@ -133,8 +133,8 @@ def test_conditions_that_only_announce_are_left_alone() -> None:
     ],
 )  # fmt: skip
 def test_bad_ends(job: Any, pod: Any, reason: Reason, words: str) -> None:
-    found = seen(job, *([pod] if pod is not None else []))
-    assert found.seen is Seen.FAILED and found.reason is reason and words in found.message
+    observation = seen(job, *([pod] if pod is not None else []))
+    assert observation.seen is Seen.FAILED and observation.reason is reason and words in observation.message
 
 
 ERROR = """uws-launch: error.json
@@ -165,19 +165,19 @@ def test_killed_from_outside_is_no_exit_code() -> None:
 
     The Job's condition tells the rest.
     """
-    taken = a_pod(ended(143), deleting=True)
-    assert seen(a_job(), taken).seen is Seen.RUNNING
-    assert seen(a_job(Failed=("BackoffLimitExceeded", "")), taken).reason is Reason.DELETED
+    removed = a_pod(ended(143), deleting=True)
+    assert seen(a_job(), removed).seen is Seen.RUNNING
+    assert seen(a_job(Failed=("BackoffLimitExceeded", "")), removed).reason is Reason.DELETED
     evicted = a_pod(ended(143), phase="Failed", deleting=True, conditions=[
         {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": "Eviction API"},
     ])  # fmt: skip
     assert seen(a_job(), evicted).reason is Reason.EVICTED
-    put_back = seen(a_job(suspend=True), taken)
+    put_back = seen(a_job(suspend=True), removed)
     assert put_back.seen is Seen.SUSPENDED
     # But what ended by itself counts, also when a new pod was made since.
     newer = a_pod(phase="Pending", name="q", created="2026-11-23T10:00:20Z")
     assert seen(a_job(), a_pod(ended(1), phase="Failed"), newer).reason is Reason.EXIT_CODE
-    assert seen(a_job(), taken, newer).seen is Seen.STARTING
+    assert seen(a_job(), removed, newer).seen is Seen.STARTING
 
 
 BEFORE, DURING, AFTER = (f"2026-11-23T10:00:{second:02}Z" for second in (4, 8, 12))
@@ -185,8 +185,8 @@ BEFORE, DURING, AFTER = (f"2026-11-23T10:00:{second:02}Z" for second in (4, 8, 1
 
 
 def disrupted(reason: str, at: str = DURING, message: str = "why") -> dict[str, Any]:
-    told = {"type": "DisruptionTarget", "status": "True", "reason": reason, "message": message}
-    return {"conditions": [{**told, "lastTransitionTime": at}]}
+    condition = {"type": "DisruptionTarget", "status": "True", "reason": reason, "message": message}
+    return {"conditions": [{**condition, "lastTransitionTime": at}]}
 
 
 COMPLETE = a_job(Complete=("CompletionsReached", ""))
@@ -233,8 +233,8 @@ def test_cut_short_whatever_the_exit_code(job: Any, pod: dict[str, Any], reason:
     A command may answer SIGTERM with 0.
     """
     phase = "Failed" if code or pod.get("reason") else "Succeeded"
-    found = seen(job, a_pod(ended(code), phase=phase, **pod))
-    assert (found.seen, found.reason) == (Seen.FAILED, reason), found
+    observation = seen(job, a_pod(ended(code), phase=phase, **pod))
+    assert (observation.seen, observation.reason) == (Seen.FAILED, reason), observation
 
 
 @pytest.mark.parametrize("code", [0, 143])
@@ -260,8 +260,8 @@ def test_suspended_whatever_the_exit_code(pod: dict[str, Any], code: int) -> Non
 )
 def test_ended_before_it_was_to_go(job: Any, pod: dict[str, Any]) -> None:
     """A command that had ended well when its pod was asked to leave was not cut short."""
-    found = seen(job, a_pod(ended(0, "Completed"), **pod))
-    assert (found.seen, found.exit_code) == (Seen.SUCCEEDED, 0)
+    observation = seen(job, a_pod(ended(0, "Completed"), **pod))
+    assert (observation.seen, observation.exit_code) == (Seen.SUCCEEDED, 0)
 
 
 def test_stopped_without_a_trace() -> None:
@@ -274,12 +274,12 @@ def test_stopped_without_a_trace() -> None:
     assert seen(a_job(), a_pod(ended(143), phase="Failed")).reason is Reason.EXIT_CODE  # its own doing
 
 
-@pytest.mark.parametrize("told", [{"reason": "OOMKilled"}, {"message": "uws-launch: out of memory\n"}])
-def test_a_process_of_the_command_was_killed(told: dict[str, str]) -> None:
+@pytest.mark.parametrize("state", [{"reason": "OOMKilled"}, {"message": "uws-launch: out of memory\n"}])
+def test_a_process_of_the_command_was_killed(state: dict[str, str]) -> None:
     """A command that goes on without it may end well, and its owner hears of it; one that fails failed for that."""
-    survived = seen(a_job(), a_pod(ended(0, **told)))
+    survived = seen(a_job(), a_pod(ended(0, **state)))
     assert survived.seen is Seen.SUCCEEDED and "more memory" in survived.warning
-    assert seen(a_job(), a_pod(ended(1, **told))).reason is Reason.OUT_OF_MEMORY
+    assert seen(a_job(), a_pod(ended(1, **state))).reason is Reason.OUT_OF_MEMORY
     assert seen(a_job(), a_pod(ended(0, "Completed"))).warning == ""
 
 
@@ -305,7 +305,9 @@ def test_patience_with_images_and_nodes() -> None:
 
 
 def a_workload(**conditions: tuple[str, str]) -> dict[str, Any]:
-    told = [{"type": kind, "status": state, "message": message} for kind, (state, message) in conditions.items()]
+    conditions_list = [
+        {"type": kind, "status": state, "message": message} for kind, (state, message) in conditions.items()
+    ]
     return {
         "metadata": {
             "name": "w",
@@ -313,7 +315,7 @@ def a_workload(**conditions: tuple[str, str]) -> dict[str, Any]:
             "ownerReferences": [{"kind": "Job", "name": "j"}],
         },
         "spec": {"queueName": "astro"},
-        "status": {"conditions": told},
+        "status": {"conditions": conditions_list},
     }
 
 
@@ -340,17 +342,17 @@ def test_held_and_put_back() -> None:
 
     One that was put back is suspended, and says by whom.
     """
-    held = seen(a_job(suspend=True), workload=a_workload(QuotaReserved=("False", "")), place=3)
-    assert held.seen is Seen.STARTING and held.place == 3
+    waiting = seen(a_job(suspend=True), workload=a_workload(QuotaReserved=("False", "")), place=3)
+    assert waiting.seen is Seen.STARTING and waiting.place == 3
     evicted = a_workload(QuotaReserved=("False", "x"), Evicted=("True", "Preempted to accommodate a workload"))
     back = seen(a_job(suspend=True), workload=evicted)
     assert back.seen is Seen.SUSPENDED and "Preempted" in back.waiting
 
 
 def test_what_is_none_of_ours() -> None:
-    other = a_pod()
-    other["metadata"]["labels"] = {"app": "x"}
-    assert pod_view(other) is None
+    foreign = a_pod()
+    foreign["metadata"]["labels"] = {"app": "x"}
+    assert pod_view(foreign) is None
     assert no_node_words("") == "none fits"
 
 

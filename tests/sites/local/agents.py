@@ -91,15 +91,15 @@ def result(path: str, *, id: str = "result", required: bool = True, media_type: 
 
 def alive(mark: str) -> list[int]:
     """Return the processes whose command line holds a mark."""
-    found = []
+    pids = []
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
             line = Path(f"/proc/{name}/cmdline").read_bytes()
         except OSError:
             continue
         if mark.encode() in line and int(name) != os.getpid():
-            found.append(int(name))
-    return found
+            pids.append(int(name))
+    return pids
 
 
 def python(code: str) -> list[str]:

@@ -27,6 +27,6 @@ async def executor(tmp_path: Path, depot: Depot) -> AsyncIterator[LocalExecutor]
     site = LocalExecutor("local", tmp_path / "work", depot, capacity=4, allow_private=True)
     await site.start()
     yield site
-    for seen in await site.observe():
-        await site.forget(seen.job_id, seen.number)
+    for observation in await site.observe():
+        await site.forget(observation.job_id, observation.number)
     await site.stop()

@@ -35,8 +35,8 @@ def launch(command: list[str], *, job_id: str = "job", number: int = 1, **change
 
 async def look(executor: LocalExecutor, job_id: str = "job", number: int = 1) -> Observation | None:
     """Return what the site shows of one attempt now."""
-    seen = {(one.job_id, one.number): one for one in await executor.observe()}
-    return seen.get((job_id, number))
+    observations = {(observation.job_id, observation.number): observation for observation in await executor.observe()}
+    return observations.get((job_id, number))
 
 
 async def until(
@@ -57,14 +57,14 @@ async def until(
     raise AssertionError(f"not within {seconds} s; last seen: {last}")
 
 
-def ended(seen: Observation) -> bool:
+def ended(observation: Observation) -> bool:
     """Return whether the attempt has ended."""
-    return seen.seen in (Seen.SUCCEEDED, Seen.FAILED)
+    return observation.seen in (Seen.SUCCEEDED, Seen.FAILED)
 
 
-def running(seen: Observation) -> bool:
+def running(observation: Observation) -> bool:
     """Return whether the command runs."""
-    return seen.seen is Seen.RUNNING
+    return observation.seen is Seen.RUNNING
 
 
 def folder_of(executor: LocalExecutor, name: str = "job-1") -> Path:

@@ -149,11 +149,11 @@ def test_the_environment_is_clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     agent = subprocess.Popen([sys.executable, "-I", "-S", str(AGENT), str(work.folder)], env=os.environ | {"S2": "s"})
     assert agent.wait(120) == 0
     pairs = (work.folder / layout.STDOUT).read_bytes().decode().split("\0")[:-1]
-    seen = dict(pair.split("=", 1) for pair in pairs)
-    assert seen["UWS_PARAM_A"] == "two\nlines é" and seen["TZ"] == "UTC"
-    assert seen["HOME"] == str(work.folder / "scratch")
-    known = {"PATH", "HOME", "TMPDIR", "LANG", "TZ", "PWD", "UWS_JOB_ID", "UWS_INPUT_DIR", "UWS_OUTPUT_DIR"}
-    assert set(seen) - known == {"UWS_PARAM_A", "UWS_PROGRESS_FILE"}
+    environment = dict(pair.split("=", 1) for pair in pairs)
+    assert environment["UWS_PARAM_A"] == "two\nlines é" and environment["TZ"] == "UTC"
+    assert environment["HOME"] == str(work.folder / "scratch")
+    expected = {"PATH", "HOME", "TMPDIR", "LANG", "TZ", "PWD", "UWS_JOB_ID", "UWS_INPUT_DIR", "UWS_OUTPUT_DIR"}
+    assert set(environment) - expected == {"UWS_PARAM_A", "UWS_PROGRESS_FILE"}
 
 
 def test_no_files_are_passed_on(tmp_path: Path) -> None:
@@ -510,6 +510,6 @@ def test_python_defaults_are_not_passed_on(tmp_path: Path) -> None:
     work = Work(tmp_path / "w", command)
     work.run()
     blocked, ignored, core = (work.folder / layout.STDOUT).read_text().splitlines()
-    own = ~(0b11 << 31)  # signals 32 and 33 are the C library's own; no program can set them
-    assert [int(line.split()[1], 16) & own for line in (blocked, ignored)] == [0, 0]
+    settable = ~(0b11 << 31)  # signals 32 and 33 are the C library's own; no program can set them
+    assert [int(line.split()[1], 16) & settable for line in (blocked, ignored)] == [0, 0]
     assert core.split()[-3:] == ["0", "0", "bytes"]

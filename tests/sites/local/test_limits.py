@@ -33,12 +33,12 @@ time.sleep(60)
 """
 
 
-@pytest.mark.parametrize("where", ["scratch, unlinked", "tmp, unlinked", "shared memory", "shared memory, unlinked"])
-def test_files_that_no_folder_shows(tmp_path: Path, where: str) -> None:
+@pytest.mark.parametrize("location", ["scratch, unlinked", "tmp, unlinked", "shared memory", "shared memory, unlinked"])
+def test_files_that_no_folder_shows(tmp_path: Path, location: str) -> None:
     """A file without a name, and one in shared memory, counts while it is open."""
-    folder = {"scratch": "", "tmp": f"{tmp_path}/", "shared memory": "/dev/shm/"}[where.partition(",")[0]]
+    folder = {"scratch": "", "tmp": f"{tmp_path}/", "shared memory": "/dev/shm/"}[location.partition(",")[0]]
     path = f"{folder}hidden-{uuid.uuid4().hex}"
-    command = [*python(HIDDEN), path, *(["unlink"] if "unlinked" in where else [])]
+    command = [*python(HIDDEN), path, *(["unlink"] if "unlinked" in location else [])]
     try:
         status = Work(tmp_path / "w", command, disk=5 * MiB, max_output=100 * MiB).run()
     finally:
@@ -85,8 +85,8 @@ async def test_a_daemon_that_kills_its_agent(executor: LocalExecutor) -> None:
     assert executor.groups.top is not None
     mark = uuid.uuid4().hex
     await executor.submit(launch([*python(KILLER), mark, "clean"]))
-    seen = await until(executor, ended)
-    assert seen.reason is Reason.AGENT_LOST
+    observation = await until(executor, ended)
+    assert observation.reason is Reason.AGENT_LOST
     eventually(lambda: not alive(mark))
     assert (executor.groups.top / "job-1").exists()
     await executor.forget("job", 1)
@@ -137,9 +137,9 @@ def test_what_is_lacking_is_listed(tmp_path: Path) -> None:
     assert len(words) == 3 and any("/dev/shm" in word for word in words)
     assert not Cgroups(tmp_path, frozenset({"pids", "memory"})).lacking
     assert Cgroups(None).make("x", processes=1, memory=1) is None
-    found = prepare(tmp_path)
-    if found.top is not None:
-        found.top.rmdir()
+    groups = prepare(tmp_path)
+    if groups.top is not None:
+        groups.top.rmdir()
 
 
 # -- rights of what is written -------------------------------------------------------------------------------------
@@ -197,9 +197,9 @@ async def test_a_result_has_no_rights_of_its_own(executor: LocalExecutor, depot:
     """What a command did to the rights of its file does not come along."""
     script = "echo data > $UWS_OUTPUT_DIR/r; chmod 6777 $UWS_OUTPUT_DIR/r"
     await executor.submit(launch(["sh", "-c", script], results=(RESULT,)))
-    seen = await until(executor, ended)
+    observation = await until(executor, ended)
     assert (folder_of(executor) / "output" / "r").stat().st_mode & stat.S_ISUID
-    await executor.collect(seen)
+    await executor.collect(observation)
     assert depot.folder is not None
     mode = (depot.folder / "jobs/job/results/result").stat().st_mode
     assert not mode & (stat.S_ISUID | stat.S_ISGID | stat.S_IXUSR)

@@ -43,14 +43,16 @@ async def test_from_submit_to_forget(executor: LocalExecutor, depot: Depot, tmp_
         results=(RESULT,),
     )
     await site.submit(plan)
-    seen = await until(executor, ended)
-    assert (seen.seen, seen.exit_code, seen.reason) == (Seen.SUCCEEDED, 0, None)
-    assert seen.usage.bytes_in == len(b'table{"A": "1"}')
+    observation = await until(executor, ended)
+    assert (observation.seen, observation.exit_code, observation.reason) == (Seen.SUCCEEDED, 0, None)
+    assert observation.usage.bytes_in == len(b'table{"A": "1"}')
     for _ in range(2):  # U-105 needs it to be repeatable: the service may be killed after the first time
-        results, logs, *_ = await site.collect(seen)
-        assert [(one.id, one.key, one.size) for one in results] == [("result", "jobs/job/results/result", 15)]
+        results, logs, *_ = await site.collect(observation)
+        assert [(result.id, result.key, result.size) for result in results] == [
+            ("result", "jobs/job/results/result", 15)
+        ]
         assert results[0].sha256 == hashlib.sha256(b'table{"A": "1"}').hexdigest()
-        assert [(one.id, one.key, one.size) for one in logs] == [
+        assert [(result.id, result.key, result.size) for result in logs] == [
             ("stdout", "jobs/job/logs/stdout", 5),
             ("stderr", "jobs/job/logs/stderr", 6),
         ]
@@ -70,7 +72,7 @@ async def test_submit_twice(executor: LocalExecutor) -> None:
     await executor.submit(plan)
     await until(executor, ended)
     await executor.submit(plan)
-    assert [one.seen for one in await executor.observe()] == [Seen.SUCCEEDED]
+    assert [observation.seen for observation in await executor.observe()] == [Seen.SUCCEEDED]
     assert await executor.read_log("job", 1, "stdout") == b"ran\n"
 
 
@@ -79,9 +81,9 @@ async def test_an_attempt_is_seen_from_its_submission_on(executor: LocalExecutor
     await executor.submit(launch(["sleep", "0.3"]))
     kinds: list[Seen] = []
     while not kinds or kinds[-1] is not Seen.SUCCEEDED:
-        seen = await look(executor)
-        assert seen is not None
-        kinds.append(seen.seen)
+        observation = await look(executor)
+        assert observation is not None
+        kinds.append(observation.seen)
     order = [Seen.STARTING, Seen.RUNNING, Seen.SUCCEEDED]
     assert kinds == sorted(kinds, key=order.index) and set(kinds) == set(order)
 
@@ -93,11 +95,11 @@ async def test_the_environment_of_the_service_is_secret(
     monkeypatch.setenv("UWS_SECRET", "hush")
     os.environ["AWS_SECRET_ACCESS_KEY"] = "hush"
     await executor.submit(launch(["sh", "-c", "env; tr '\\0' '\\n' < /proc/$PPID/environ; python -c pass"]))
-    seen = await until(executor, ended)
+    observation = await until(executor, ended)
     del os.environ["AWS_SECRET_ACCESS_KEY"]
-    said = await executor.read_log("job", 1, "stdout")
-    assert seen.exit_code == 0 and said is not None and b"UWS_JOB_ID=job" in said
-    assert b"hush" not in said
+    log = await executor.read_log("job", 1, "stdout")
+    assert observation.exit_code == 0 and log is not None and b"UWS_JOB_ID=job" in log
+    assert b"hush" not in log
 
 
 async def test_commands_find_the_applications_that_ship(executor: LocalExecutor) -> None:
@@ -111,11 +113,11 @@ async def test_a_log_while_the_command_runs(executor: LocalExecutor) -> None:
     """The end of the log can be read at once, at most 1 MiB; other names give nothing."""
     await executor.submit(launch(["sh", "-c", "seq 300000; echo end; sleep 60"]))
     await until(executor, running)
-    said = b""
+    log = b""
     end = time.monotonic() + 180
-    while not said.endswith(b"end\n") and time.monotonic() < end:
-        said = await executor.read_log("job", 1, "stdout") or b""
-    assert said.endswith(b"\n300000\nend\n") and len(said) == 1024 * 1024
+    while not log.endswith(b"end\n") and time.monotonic() < end:
+        log = await executor.read_log("job", 1, "stdout") or b""
+    assert log.endswith(b"\n300000\nend\n") and len(log) == 1024 * 1024
     assert await executor.read_log("job", 1, "../status.json") is None
     assert await executor.read_log("job", 2, "stdout") is None
 
@@ -126,9 +128,9 @@ async def test_progress_comes_with_a_bell(executor: LocalExecutor) -> None:
     await until(executor, running)
     began = time.monotonic()
     await executor.wait_change(120)
-    seen = await look(executor)
+    observation = await look(executor)
     assert time.monotonic() - began < 60
-    assert seen is not None and (seen.progress, seen.progress_text) == (0.5, "half")
+    assert observation is not None and (observation.progress, observation.progress_text) == (0.5, "half")
 
 
 async def test_waiting_when_nothing_changes(executor: LocalExecutor) -> None:
@@ -157,8 +159,8 @@ async def test_a_second_name_for_a_file_does_not_reach_the_depot(executor: Local
     await executor.submit(
         launch(["sh", "-c", f"echo data > $UWS_OUTPUT_DIR/r; ln $UWS_OUTPUT_DIR/r {keep}"], results=(RESULT,))
     )
-    seen = await until(executor, ended)
-    results, *_ = await executor.collect(seen)
+    observation = await until(executor, ended)
+    results, *_ = await executor.collect(observation)
     keep.write_text("changed")
     await executor.depot.get_file(results[0].key, tmp_path / "copy")
     assert (tmp_path / "copy").read_text() == "data\n"
@@ -167,10 +169,10 @@ async def test_a_second_name_for_a_file_does_not_reach_the_depot(executor: Local
 async def test_a_result_that_vanished(executor: LocalExecutor) -> None:
     """What can't be collected is an error, not a result that nobody can read."""
     await executor.submit(launch(["sh", "-c", "echo data > $UWS_OUTPUT_DIR/r"], results=(RESULT,)))
-    seen = await until(executor, ended)
+    observation = await until(executor, ended)
     (folder_of(executor) / "output/r").unlink()
-    found = await executor.collect(seen)
-    assert not found.results and "no longer" in found.problem and len(found.logs) == 2
+    collected = await executor.collect(observation)
+    assert not collected.results and "no longer" in collected.problem and len(collected.logs) == 2
 
 
 async def test_a_status_that_makes_no_sense(executor: LocalExecutor) -> None:
@@ -180,17 +182,17 @@ async def test_a_status_that_makes_no_sense(executor: LocalExecutor) -> None:
     eventually(lambda: layout.agent_pid(str(folder_of(executor))) is None)
     for text in ("", "[]", '{"state": "FAILED", "usage": 3}', '{"state": "FAILED", "outputs": [{"id": 1}]}'):
         (folder_of(executor) / layout.STATUS).write_text(text)
-        seen = await look(executor)
-        assert seen is not None and (seen.seen, seen.reason) == (Seen.FAILED, Reason.AGENT_LOST)
+        observation = await look(executor)
+        assert observation is not None and (observation.seen, observation.reason) == (Seen.FAILED, Reason.AGENT_LOST)
 
 
 async def test_a_status_that_points_elsewhere(executor: LocalExecutor, tmp_path: Path) -> None:
     """No file outside of the work folder gets into the depot, whatever the status file claims."""
     (tmp_path / "secret").write_text("hush\n")  # as long as the real one
     await executor.submit(launch(["sh", "-c", "echo data > $UWS_OUTPUT_DIR/r"], results=(RESULT,)))
-    seen = await until(executor, ended)
+    observation = await until(executor, ended)
     path = folder_of(executor) / layout.STATUS
     path.write_text(path.read_text().replace("output/r", "output/../../../secret"))
-    seen = await until(executor, ended)
-    found = await executor.collect(seen)
-    assert not found.results and "not what the agent saw" in found.problem
+    observation = await until(executor, ended)
+    collected = await executor.collect(observation)
+    assert not collected.results and "not what the agent saw" in collected.problem

@@ -51,12 +51,15 @@ async def test_an_agent_that_is_killed(executor: LocalExecutor) -> None:
     began = time.monotonic()
     await executor.wait_change(120)
     assert time.monotonic() - began < 60
-    seen = await until(executor, ended)
-    assert (seen.seen, seen.reason) == (Seen.FAILED, Reason.AGENT_LOST) and seen.started is not None
+    observation = await until(executor, ended)
+    assert (observation.seen, observation.reason) == (
+        Seen.FAILED,
+        Reason.AGENT_LOST,
+    ) and observation.started is not None
     assert not alive(mark)
-    assert await look(executor) == seen
-    _, logs, *_ = await executor.collect(seen)
-    assert [(one.id, one.size) for one in logs] == [("stdout", 7), ("stderr", 0)]
+    assert await look(executor) == observation
+    _, logs, *_ = await executor.collect(observation)
+    assert [(result.id, result.size) for result in logs] == [("stdout", 7), ("stderr", 0)]
 
 
 async def test_jobs_outlive_the_service(depot: Depot, tmp_path: Path) -> None:
@@ -77,9 +80,9 @@ async def test_jobs_outlive_the_service(depot: Depot, tmp_path: Path) -> None:
         (folder_of(second) / "input/on").touch()
         began = time.monotonic()
         await second.wait_change(120)
-        seen = await until(second, ended)
+        observation = await until(second, ended)
         assert time.monotonic() - began < 60
-        assert seen.seen is Seen.SUCCEEDED
+        assert observation.seen is Seen.SUCCEEDED
         assert await second.read_log("job", 1, "stdout") == b"ran\n"
         await second.forget("job", 1)
     finally:
@@ -122,8 +125,8 @@ async def test_a_service_killed_before_it_started_the_agent(executor: LocalExecu
     (folder_of(executor) / "input/before").write_text("before ")
     assert await executor.observe() == []
     await executor.submit(plan)
-    seen = await until(executor, ended)
-    assert seen.seen is Seen.SUCCEEDED
+    observation = await until(executor, ended)
+    assert observation.seen is Seen.SUCCEEDED
     # What was complete is left alone, since an agent may be starting in it; what was not is made anew.
     assert await executor.read_log("job", 1, "stdout") == (b"before {}ran\n" if placed else b"{}ran\n")
 
@@ -138,8 +141,8 @@ async def test_an_unwanted_attempt_that_never_started(executor: LocalExecutor, s
     await place(folder_of(executor), plan, executor.depot, executor.surroundings)
     if step == "kill":
         await executor.kill("job", 1)
-        seen = await look(executor)
-        assert seen is not None and seen.reason is Reason.ABORTED
+        observation = await look(executor)
+        assert observation is not None and observation.reason is Reason.ABORTED
     else:
         await executor.forget("job", 1)
         assert not folder_of(executor).exists()
@@ -153,9 +156,9 @@ async def test_one_service_for_each_work_folder(
 ) -> None:
     """A second one says clearly why it can't start."""
     monkeypatch.setattr(executor_module, "LOCK_SECONDS", 0.2)
-    other = LocalExecutor("local", executor.work, depot, capacity=1)
+    second = LocalExecutor("local", executor.work, depot, capacity=1)
     with pytest.raises(ConfigurationError, match="Another process runs jobs"):
-        await other.start()
+        await second.start()
 
 
 async def test_a_work_folder_behind_a_link(depot: Depot, tmp_path: Path) -> None:
@@ -167,7 +170,7 @@ async def test_a_work_folder_behind_a_link(depot: Depot, tmp_path: Path) -> None
     try:
         await executor.submit(launch(["sh", "-c", "echo data > $UWS_OUTPUT_DIR/r"], results=(RESULT,)))
         results, *_ = await executor.collect(await until(executor, ended))
-        assert [one.size for one in results] == [5]
+        assert [result.size for result in results] == [5]
     finally:
         await executor.stop()
 
@@ -239,10 +242,10 @@ def kill_services(rounds: int, arguments: list[str]) -> None:
             env=os.environ | {"PYTHONPATH": path},
         ) as service:
             assert service.stdout is not None
-            said = service.stdout.readline()
+            line = service.stdout.readline()
             time.sleep(moments.uniform(0, 0.2))  # the random moment is what is tested
             service.kill()
-            assert said == b"up\n"
+            assert line == b"up\n"
 
 
 async def test_kill_the_service_at_random_moments(depot: Depot, tmp_path: Path) -> None:
@@ -262,9 +265,9 @@ async def test_kill_the_service_at_random_moments(depot: Depot, tmp_path: Path) 
         for name in names:
             await executor.submit(launch(["sh", "-c", script], job_id=name, results=(RESULT,)))
         for name in names:
-            seen = await until(executor, ended, job_id=name)
-            assert seen.seen is Seen.SUCCEEDED, seen
-            await executor.collect(seen)
+            observation = await until(executor, ended, job_id=name)
+            assert observation.seen is Seen.SUCCEEDED, observation
+            await executor.collect(observation)
             await executor.forget(name, 1)
         assert Counter(ledger.read_text().split()) == Counter(names)
     finally:

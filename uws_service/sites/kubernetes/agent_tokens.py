@@ -94,7 +94,10 @@ class AgentTokens:
         return AgentIdentity(sites, attempt[0], attempt[1], str(bound["uid"]))
 
     def _claims(self, token: str, site: _Keys) -> Mapping[str, Any] | None:
-        """Return the claims if the token is for us, from this site's namespace and account; None otherwise."""
+        """Return the claims of a token for us.
+
+        None unless it comes from this site's namespace and account.
+        """
         assert site.keys is not None
         settings = site.cluster.site
         try:
@@ -117,18 +120,27 @@ class AgentTokens:
         return claims if isinstance(pod, dict) and pod.get("uid") else None
 
     async def _fetch_all(self) -> None:
-        """Look for a key that no site is known to have; a site that does not answer is not waited for long."""
+        """Look for an unknown key at all sites.
+
+        A site that does not answer is not waited for long.
+        """
         tasks = [task for site in self._sites if (task := self._fetch_soon(site)) is not None]
         if tasks:
             await asyncio.wait(tasks, timeout=WAIT_SECONDS)
 
     def _freshen(self, site: _Keys) -> None:
-        """Fetch keys that are old once more, while they go on being used."""
+        """Fetch old keys once more.
+
+        They are used meanwhile.
+        """
         if time.monotonic() - site.at > KEYS_SECONDS:
             self._fetch_soon(site)
 
     def _fetch_soon(self, site: _Keys) -> asyncio.Task[None] | None:
-        """Return one fetch at a time, and not again at once; None: not now."""
+        """Return the fetch that is under way, or begin one.
+
+        None: the last one was a moment ago.
+        """
         if site.fetching is not None and not site.fetching.done():
             return site.fetching
         if time.monotonic() < site.next_try:

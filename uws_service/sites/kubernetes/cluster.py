@@ -1,4 +1,6 @@
-"""The way to one cluster's API server, on the official client: plain dictionaries in and out, errors sorted.
+"""A cluster's API server, on the official client.
+
+Plain dictionaries go in and out, and errors are sorted.
 
 The client's models are left aside: they cost thirty times the parsing of the same JSON, and refuse fields that a newer
 cluster may have. What the client gives us is authentication (kubeconfig, exec plugins, in-cluster), TLS and pooling.
@@ -38,11 +40,17 @@ RELOAD_SECONDS = 10.0
 
 
 class SiteDown(NotNow):
-    """The API server can't be reached, fails, or does not let us in."""
+    """The API server can't be used.
+
+    It can't be reached, fails, or does not let us in.
+    """
 
 
 class SiteBusy(NotNow):
-    """The API server asks us to come back later (429, a full quota); nothing was done."""
+    """The API server is busy; nothing was done.
+
+    It says 429, or a quota is full.
+    """
 
 
 class SiteRefuses(UwsError):
@@ -161,7 +169,10 @@ class Cluster:
         return document
 
     async def delete(self, name: str, uid: str | None = None) -> None:
-        """Remove a Job and its pods, unless another one has its name by now."""
+        """Remove a Job and its pods.
+
+        Nothing happens if another one has its name by now.
+        """
         body: dict[str, Any] = {"propagationPolicy": "Background"}
         if uid is not None:
             body["preconditions"] = {"uid": uid}
@@ -179,7 +190,10 @@ class Cluster:
             return
 
     async def all(self, kind: str, selector: str) -> tuple[list[dict[str, Any]], str]:
-        """Return all objects that a label selector finds, and the resource version from which to watch."""
+        """Return all objects that a label selector finds.
+
+        With them comes the resource version from which to watch.
+        """
         items: list[dict[str, Any]] = []
         query = [("limit", str(PAGE)), ("labelSelector", selector)]
         token = ""
@@ -191,7 +205,10 @@ class Cluster:
                 return items, page["metadata"]["resourceVersion"]
 
     async def watch(self, kind: str, selector: str, version: str) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-        """Yield changes after a resource version, until the server ends it: ADDED, MODIFIED, DELETED or BOOKMARK, object."""
+        """Yield changes after a resource version.
+
+        Each is ADDED, MODIFIED, DELETED or BOOKMARK, with the object; the server ends it at times.
+        """
         query = [
             ("watch", "true"),
             ("labelSelector", selector),
@@ -216,7 +233,10 @@ class Cluster:
     async def log(
         self, pod: str, container: str, *, limit: int, tail: int | None = None, stream: str | None = None
     ) -> AsyncIterator[bytes]:
-        """Yield what a container printed, at most ``limit`` bytes of it; with ``tail`` only so many of its last lines."""
+        """Yield what a container printed.
+
+        At most ``limit`` bytes of it; with ``tail`` only so many of its last lines.
+        """
         query = [("container", container), ("limitBytes", str(limit))]
         if tail is not None:
             query.append(("tailLines", str(tail)))
@@ -227,11 +247,14 @@ class Cluster:
                 yield chunk
 
     async def ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """GET any path of the API server, or POST a body to it; JSON both ways."""
+        """GET any path, or POST a body to it.
+
+        JSON both ways.
+        """
         return await self._ask("GET" if body is None else "POST", path, body=body)
 
     async def find_kueue(self) -> None:
-        """Which version of its API Kueue serves.
+        """Find the version of its API that Kueue serves.
 
         Raises `SiteDown` if there is no Kueue.
         """
@@ -242,7 +265,10 @@ class Cluster:
         self._kueue = group["preferredVersion"]["version"]
 
     async def places(self, queue: str) -> dict[str, int]:
-        """Return how many are before each one that waits in a local queue, by the Job's name (Kueue's visibility)."""
+        """Return the places in a local queue, by Job.
+
+        That is how many are before it, as Kueue's visibility API has it.
+        """
         path = f"/apis/visibility.{KUEUE}/{self._kueue}/namespaces/{self.site.namespace}/localqueues/{queue}"
         answer = await self._ask("GET", f"{path}/pendingworkloads", query=[("limit", "1000")])
         places = {}
@@ -334,7 +360,7 @@ class Cluster:
         return response
 
     async def _complain(self, response: aiohttp.ClientResponse) -> None:
-        """The API server's refusal as one of our errors."""
+        """Raise the API server's refusal as an error of ours."""
         try:
             text = (await response.read()).decode("utf-8", "replace")
         except (aiohttp.ClientError, TimeoutError, OSError):
@@ -347,7 +373,10 @@ class Cluster:
         raise refusal(self.site.name, response.status, message[:1000], response.headers.get("Retry-After"))
 
     async def _throttle(self) -> None:
-        """At most so many requests a second, in short bursts."""
+        """Hold back beyond so many requests a second.
+
+        Short bursts pass.
+        """
         now = time.monotonic()
         self._tick = max(self._tick, now - 0.5) + 1 / self.site.qps
         if self._tick > now:
@@ -355,7 +384,7 @@ class Cluster:
 
 
 def refusal(site: str, status: int, message: str, retry_after: str | None = None) -> Exception:
-    """Return which of our errors an answer of the API server is; pure."""
+    """Return an answer of the API server as an error."""
     origin = f"site {site}: {message}"
     if status == 404:
         return SiteDown(origin, sent=False) if "namespaces " in message else Missing(message)

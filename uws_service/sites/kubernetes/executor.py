@@ -80,7 +80,7 @@ class KubernetesExecutor(Executor):
         await self.cluster.close()
 
     def health(self) -> Health:
-        """Return whether the API server answers and the copies are complete."""
+        """Return whether the API server can be used."""
         return Health(self._down_since is None, int((self._down_since or 0) * 1000), self._problem)
 
     async def _beat(self) -> None:
@@ -133,7 +133,10 @@ class KubernetesExecutor(Executor):
         return self.namespace.observe()
 
     async def wait_change(self, timeout: float) -> None:
-        """Return when something in the namespace has changed, or after so many seconds."""
+        """Wait for a change in the namespace.
+
+        Return after so many seconds in any case.
+        """
         await self.namespace.wait_change(timeout)
 
     # -- attempts --------------------------------------------------------------------------------------------------
@@ -190,7 +193,7 @@ class KubernetesExecutor(Executor):
         await self._delete(key)
 
     async def forget(self, job_id: str, number: int) -> None:
-        """Delete the Job and its pods, whatever state they are in."""
+        """Delete the Job and its pods."""
         await self._delete((job_id, number))
 
     async def _delete(self, key: Key) -> None:
@@ -220,7 +223,10 @@ class KubernetesExecutor(Executor):
                 await self.cluster.delete_pod(pod.name, pod.uid)
 
     async def collect(self, observation: Observation, attempt: Attempt) -> Collected:
-        """Return the results that the agent reported, and the log; the results are in the depot already."""
+        """Return what the agent reported, and the log.
+
+        The results are in the depot already.
+        """
         key = observation.job_id, observation.number
         pods = list(self.namespace.pods.get(key, {}).values())
         logs = await self.logs.store(key, pods)

@@ -62,7 +62,10 @@ class Logs:
             raise NotFound(f"The log of {pod.name} is not there: {error}") from None
 
     async def tail(self, pods: Iterable[PodView]) -> str:
-        """Return the last lines of the command's log, or nothing if they can't be had."""
+        """Return the last lines of the command's log.
+
+        Nothing if they can't be had.
+        """
         pod = _newest(pods)
         if pod is None:
             return ""
@@ -73,7 +76,10 @@ class Logs:
         return text[-TAIL_BYTES:].decode("utf-8", "replace")
 
     async def read(self, job_id: str, number: int) -> bytes | None:
-        """Return the end of the log as it is now; asks the cluster, so any replica of the service can."""
+        """Return the end of the log.
+
+        It asks the cluster, so any replica of the service can.
+        """
         selector = f"{manifest.selector(self.instance)}={job_id},{manifest.ATTEMPT}={number}"
         try:
             documents, _ = await self.cluster.all("pods", selector)

@@ -48,18 +48,27 @@ _LABEL = re.compile(r"[^A-Za-z0-9._-]")
 
 
 def job_name(job_id: str, number: int) -> str:
-    """Return the Job's name, which makes its creation idempotent."""
+    """Return the Job's name.
+
+    It makes the creation idempotent.
+    """
     return f"uws-{job_id}-{number}"
 
 
 def attempt_of_pod(pod: str) -> tuple[str, int] | None:
-    """Return Job id and number of the attempt that a pod of this name belongs to."""
+    """Return the attempt of a pod by its name.
+
+    That is job id and number; None for other pods.
+    """
     match = re.fullmatch(rf"{_NAME.pattern}-[a-z0-9]+", pod)
     return (match[1], int(match[2])) if match else None
 
 
 def labels_of(launch: Launch, instance: str) -> dict[str, str]:
-    """Return what the Job and its pod are found by. The owner's name can hold anything, so a digest stands for it."""
+    """Return what the Job and its pod are found by.
+
+    The owner's name can hold anything, so a digest stands for it.
+    """
     return {
         "app.kubernetes.io/managed-by": "uws-service",
         "app.kubernetes.io/name": _label(launch.application),
@@ -153,7 +162,7 @@ def _priority(application: str, group: str, site: KubernetesSite) -> str | None:
 
 
 def _literal(text: str) -> str:
-    """Kubernetes replaces ``$(NAME)`` in commands and values.
+    """Escape what Kubernetes would replace: ``$(NAME)``.
 
     A user's text must stay as it is.
     """
@@ -305,7 +314,10 @@ def _command(launch: Launch, site: KubernetesSite) -> dict[str, Any]:
 
 
 def _secret(name: str) -> dict[str, str]:
-    """Return where a variable that the site has of its own comes from: STARS_DATABASE is ``value`` in stars-database."""
+    """Return the secret of a variable of the site's.
+
+    STARS_DATABASE is ``value`` in stars-database.
+    """
     return {"name": name.lower().replace("_", "-"), "key": "value"}
 
 

@@ -110,7 +110,10 @@ class Mirror(Generic[V]):
         self.changed(name, before, view)
 
     async def _follow(self, version: str) -> None:
-        """Watch after watch, each from where the last one ended, until it is time to list again."""
+        """Watch until it is time to list again.
+
+        Each watch begins where the last one ended.
+        """
         end = time.monotonic() + RELIST_SECONDS * random.uniform(0.8, 1.2)
         while time.monotonic() < end and not self._relist.is_set():
             watching = asyncio.ensure_future(self._watch(version))

@@ -1,4 +1,7 @@
-"""What is of this service in a site's namespace, by attempt: copies that follow the cluster's watches."""
+"""What is of this service in a namespace.
+
+Copies follow the cluster's watches, and observations are made of them, by attempt.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +75,10 @@ class Namespace:
 
     @property
     def is_complete(self) -> bool:
-        """Return whether the copies were made from whole lists and are being followed."""
+        """Return whether the copies can be trusted.
+
+        They were made from whole lists and are being followed.
+        """
         return all(mirror.complete.is_set() for mirror in self.mirrors)
 
     def invalidate(self) -> None:
@@ -96,13 +102,16 @@ class Namespace:
         self.change.set()
 
     async def wait_change(self, timeout: float) -> None:
-        """Return when something in the namespace has changed, or after so many seconds."""
+        """Wait for a change in the namespace.
+
+        Return after so many seconds in any case.
+        """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await self.change.wait()
 
     def observe(self) -> list[Observation]:
-        """Return everything of ours in the namespace, from the copies."""
+        """Return everything of ours, from the copies."""
         now = int(time.time() * 1000)
         impatient = {pod.key for pod in self._pods.views.values() if pod.stuck or pod.unschedulable}
         impatient |= {key for key, since in self.created.items() if since is not None}
@@ -128,7 +137,10 @@ class Namespace:
         self._observations[key] = replace(observation, handle=job.uid) if job is not None else observation
 
     def _missing(self, key: Key) -> Observation | None:
-        """Return what to say of a Job that is not there: not seen yet, deleted by us (None), or by somebody else."""
+        """Return what to say of a Job that is not there.
+
+        It was not seen yet, or deleted by us (None), or by somebody else.
+        """
         if key not in self.created:
             return None
         since = self.created[key]
@@ -179,7 +191,10 @@ class Namespace:
             self.touch(job.key)
 
     async def _follow_queue(self, queue: str) -> None:
-        """Ask Kueue for the places of what it holds, while it holds anything; a cluster need not give them."""
+        """Ask Kueue for the places of what it holds.
+
+        A cluster need not give them.
+        """
         while True:
             pause = PLACES_SECONDS
             if any(job.suspended for job in self.jobs.values()):

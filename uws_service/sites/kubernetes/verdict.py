@@ -1,4 +1,6 @@
-"""From the views of a Job, its pods and its Kueue Workload to one `Observation`. Pure.
+"""From the views of an attempt to one `Observation`.
+
+Pure: Job, pods and Kueue Workload, as they are now.
 
 Pods tell of the command's start and end a second or more before the Job's own conditions do; those are the safety net
 for what the pods no longer can tell. ``FailureTarget`` and ``SuccessCriteriaMet`` only announce the conditions
@@ -67,11 +69,13 @@ def observe(
     place
         How many are before it in the cluster's queue, where that tells.
     """
-    pod = max(pods, key=lambda one: (one.created, one.name), default=None)
-    has_ended = not any(one.phase in ("Pending", "Running", "Unknown") and not one.agent_ended for one in pods)
-    by_itself = [one for one in pods if one.ended is not None and not _was_taken_away(job, one)]
+    pod = max(pods, key=lambda pod_view: (pod_view.created, pod_view.name), default=None)
+    has_ended = not any(
+        pod_view.phase in ("Pending", "Running", "Unknown") and not pod_view.agent_ended for pod_view in pods
+    )
+    by_itself = [pod_view for pod_view in pods if pod_view.ended is not None and not _was_taken_away(job, pod_view)]
     if by_itself:  # it counts even if another pod was made since: the command is never run again after its own end
-        return _ended(key, max(by_itself, key=lambda one: one.created), has_ended)
+        return _ended(key, max(by_itself, key=lambda pod_view: pod_view.created), has_ended)
     if job is not None and job.failed:
         return _job_failed(key, job, pod, has_ended)
     was_stopped = pod is not None and pod.ended is not None
@@ -114,7 +118,7 @@ def _was_taken_away(job: JobView | None, pod: PodView) -> bool:
 
 
 def _ended(key: Key, pod: PodView, has_ended: bool) -> Observation:
-    """Return the command has ended by itself."""
+    """Return the end of a command by itself."""
     common: dict[str, Any] = {
         "started": pod.started,
         "ended": pod.ended,
@@ -145,7 +149,7 @@ def _ended(key: Key, pod: PodView, has_ended: bool) -> Observation:
 
 
 def _command_error(exit_message: str) -> CommandError | None:
-    """Return what the command says went wrong, as the launcher passes it on."""
+    """Return what the launcher passes on of the command's error."""
     if not exit_message.startswith(ERROR_FILE):
         return None
     fields = parse_error(exit_message.removeprefix(ERROR_FILE))
@@ -153,7 +157,10 @@ def _command_error(exit_message: str) -> CommandError | None:
 
 
 def _job_failed(key: Key, job: JobView, pod: PodView | None, has_ended: bool) -> Observation:
-    """Return the Job controller gave up, and no pod tells of the command's own end."""
+    """Return the end of a Job that was given up.
+
+    No pod tells of the command's own end.
+    """
     common: dict[str, Any] = {
         "started": pod.started if pod else None,
         "ended": (pod.ended if pod else None) or job.ended,
@@ -169,7 +176,7 @@ def _job_failed(key: Key, job: JobView, pod: PodView | None, has_ended: bool) ->
 
 
 def _pod_failed(key: Key, pod: PodView, has_ended: bool) -> Observation:
-    """Return the pod was ended from outside."""
+    """Return the end of a pod from outside."""
     common: dict[str, Any] = {
         "started": pod.started,
         "ended": pod.ended,
@@ -204,7 +211,10 @@ def _pod_failed(key: Key, pod: PodView, has_ended: bool) -> Observation:
 
 
 def _too_large(message: str) -> str:
-    """Return which folder outgrew its limit, without the words of Kubernetes."""
+    """Return which folder outgrew its limit.
+
+    It does without the words of Kubernetes.
+    """
     volume = re.search(r'volume "(\w+)" exceeds the limit "([^"]+)"', message)
     if volume is not None:
         folders = {"output": "The results", "scratch": "The working files", "progress": "The progress file"}
@@ -215,12 +225,12 @@ def _too_large(message: str) -> str:
 def _suspended(
     key: Key, job: JobView, pods: Sequence[PodView], workload: WorkloadView | None, place: int | None
 ) -> Observation:
-    """Held back by Kueue (or by hand).
+    """Return a Job that is held back, by Kueue or by hand.
 
     Before the start it waits, after it it is suspended.
     """
     waiting = waiting_words(workload, job.queue)
-    if any(one.started is not None for one in pods) or (workload is not None and workload.evicted):
+    if any(pod_view.started is not None for pod_view in pods) or (workload is not None and workload.evicted):
         text = f"put back by the site: {workload.evicted}" if workload and workload.evicted else waiting
         return Observation(*key, Seen.SUSPENDED, waiting=text, place=place)
     return Observation(*key, Seen.STARTING, waiting=waiting, place=place)
@@ -251,7 +261,7 @@ def _starting(key: Key, pod: PodView, now: int, patience: Patience, first_stuck:
 
 
 def waiting_words(workload: WorkloadView | None, queue: str) -> str:
-    """Return why Kueue holds a job, for a person who knows no Kueue."""
+    """Return why Kueue holds a job, in plain words."""
     place_words = f" in the queue {queue}" if queue else ""
     if workload is None:
         return f"the site has not looked at it yet{place_words}"
@@ -269,7 +279,7 @@ def waiting_words(workload: WorkloadView | None, queue: str) -> str:
 
 
 def _amount(resource: str, quantity: str) -> str:
-    """``1`` of ``cpu`` as "1 more CPU"."""
+    """Return ``1`` of ``cpu`` as "1 more CPU"."""
     if resource == "cpu":
         cores = f"{int(quantity[:-1]) / 1000:g}" if quantity.endswith("m") and quantity[:-1].isdigit() else quantity
         return f"{cores} more CPU{'' if cores == '1' else 's'}"
