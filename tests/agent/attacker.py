@@ -23,7 +23,7 @@ OWN_BYTES = b"a result of the command itself\n"
 
 
 def swap(make: Callable[[Path], object], target: Path) -> None:
-    """Put something in the place of a path at once."""
+    """Replace a path at once."""
     draft = target.parent / f".{target.name}.draft"
     with contextlib.suppress(OSError):
         if draft.is_dir() and not draft.is_symlink():

@@ -13,7 +13,10 @@ FOLDERS = Folders("/w/input", "/w/output", "/w/scratch", "/w/progress")
 
 
 def test_what_every_command_gets() -> None:
-    """What the service says of its folders can't be overridden by a parameter, nor by the site's own variables."""
+    """The service's own variables win.
+
+    Neither a parameter nor the site's variables override what it says of its folders.
+    """
     environment = command_environment(
         "job",
         FOLDERS,
@@ -38,7 +41,7 @@ def test_what_every_command_gets() -> None:
 
 @pytest.mark.parametrize("value", ["a\0b", "\ud800", "x" * 100_001, "é" * 50_001])
 def test_values_that_no_system_takes(value: str) -> None:
-    """They are left out, and those after them are not."""
+    """They alone are left out."""
     environment = command_environment("job", FOLDERS, {"UWS_PARAM_A": value, "UWS_PARAM_B": "b"})
     assert "UWS_PARAM_A" not in environment and environment["UWS_PARAM_B"] == "b"
 
@@ -54,5 +57,5 @@ def test_values_have_one_limit_together() -> None:
 
 
 def test_only_two_folders_are_expanded() -> None:
-    """A user's text that looks like a variable stays as it is."""
+    """Text that looks like a variable stays."""
     assert FOLDERS.expand("--to=${UWS_OUTPUT_DIR}/a ${UWS_INPUT_DIR} $HOME") == "--to=/w/output/a /w/input $HOME"

@@ -153,7 +153,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def get(tmp_path: Path) -> Callable[..., bytes]:
-    """Fetches a URL and gives the bytes."""
+    """Fetch a URL and return the bytes."""
 
     def get(url: str, policy: Policy = OPEN, max_size: int = 10**6) -> bytes:
         size = fetch(url, tmp_path / "file", max_size=max_size, policy=policy)
@@ -165,7 +165,7 @@ def get(tmp_path: Path) -> Callable[..., bytes]:
 
 
 def test_a_token_goes_to_its_host_only(server: Server, tmp_path: Path) -> None:
-    """Not to another port, nor back again from there.
+    """It goes to no other port, nor back again.
 
     Only as long as the host stays the same.
     """
@@ -207,7 +207,7 @@ def test_what_a_token_is_meant_for(url: str, expected: str | None) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/chunked", "/untold", "/hops/5", "", "/a%20b?x=1&y=%2F#part"])
 def test_what_can_be_fetched(server: Server, get: Callable[..., bytes], path: str) -> None:
-    """Bodies with and without a length, in chunks, behind five redirects."""
+    """Bodies of all forms, behind five redirects."""
     assert get(server.url + path) == DATA
 
 
@@ -371,7 +371,7 @@ def test_what_is_no_url(get: Callable[..., bytes], url: str, reason: str) -> Non
 
 @pytest.mark.parametrize("location", ["file:///etc/passwd", "http://[::1", "http://h:99999/", "gopher://x", "a b"])
 def test_redirects_to_what_is_no_url(server: Server, get: Callable[..., bytes], location: str) -> None:
-    """A server can't lead to what may not be asked for."""
+    """A server leads to nothing that is forbidden."""
     with pytest.raises(FetchError, match=r"only http and https|can't be read|not a URL|spaces"):
         get(server.leading_to(location))
 
@@ -390,7 +390,7 @@ def test_redirects_to_what_is_no_url(server: Server, get: Callable[..., bytes], 
     ],
 )
 def test_bad_answers(server: Server, get: Callable[..., bytes], path: str, reason: str) -> None:
-    """Each told for what it is, without password and query."""
+    """Each error is named, without password and query."""
     url = server.url.replace("//", "//user:hush@") + path + "?token=hush"
     with pytest.raises(FetchError, match=reason) as raised:
         get(url)
@@ -437,7 +437,7 @@ def test_nobody_listens(get: Callable[..., bytes]) -> None:
 
 
 def test_self_signed_certificate(server: Server, get: Callable[..., bytes], tmp_path: Path) -> None:
-    """https to a server that nobody vouches for is refused."""
+    """https to an unknown server is refused."""
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
     subprocess.run(
         [require("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
@@ -455,7 +455,10 @@ def test_self_signed_certificate(server: Server, get: Callable[..., bytes], tmp_
 
 
 def test_proxies_are_not_used(server: Server, get: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy would reach what this machine may not, and resolve names anew."""
+    """A proxy would undo the policy.
+
+    It would reach what this machine may not, and resolve names anew.
+    """
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy"):
         monkeypatch.setenv(name, server.url)
     with pytest.raises(FetchError, match="is not known"):

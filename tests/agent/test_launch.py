@@ -1,4 +1,7 @@
-"""``launch.c``, the program that runs and measures the commands of pods: as they run it, without a pod."""
+"""``launch.c``, without a pod.
+
+It runs and measures the commands of pods; here it is run as they do.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,7 @@ def test_ends_as_the_command_ends(run: Run, script: str, code: int) -> None:
 
 @pytest.mark.parametrize(("command", "code"), [("no-such-command", 127), ("/etc/passwd", 126)])
 def test_no_command(run: Run, command: str, code: int) -> None:
-    """What can't be run is told apart from what fails."""
+    """What can't be run has its own exit code."""
     process = run(command)
     assert process.returncode == code and process.stderr.startswith(f"uws-launch: {command}: ")
 
@@ -113,7 +116,7 @@ def test_asked_from_outside_to_end(
 
 
 def test_asked_from_inside_to_end(launcher: Path, tmp_path: Path) -> None:
-    """What the command does to itself is its own affair."""
+    """Signals from inside are the command's own affair."""
     if os.geteuid() != 0 or shutil.which("unshare") is None:
         lacking("a process namespace needs root and unshare")
     words = [str(launcher), str(tmp_path / "usage"), "sh", "-c", "trap 'exit 0' TERM; kill -TERM 1; sleep 5 & wait"]
@@ -152,7 +155,7 @@ def test_spoilt_usage(tmp_path: Path, text: str) -> None:
 
 
 def test_no_usage_that_breaks_numbers(tmp_path: Path) -> None:
-    """Figures stay what a database and JSON can hold."""
+    """Figures stay within what JSON can hold."""
     (tmp_path / "usage").write_text(f"1500000 {'9' * 30}")
     assert usage(str(tmp_path / "usage")) == {"cpu": 1.5, "peak_memory": 2**53}
     assert usage(str(tmp_path / "none")) == {}

@@ -31,7 +31,10 @@ TRIES = 4000
 
 @contextmanager
 def attacked(folder: Path, name: str, secret: Path, *flags: str) -> Iterator[None]:
-    """While the block runs, another process changes what lies under the name."""
+    """Change what lies under a name, in another process.
+
+    It goes on while the block runs.
+    """
     program = Path(__file__).with_name("attacker.py")
     attacker = subprocess.Popen([sys.executable, "-S", program, folder, name, secret, *flags])
     try:

@@ -1,4 +1,6 @@
-"""``kill -9`` of the service at random moments with 200 jobs in flight, 20 times over.
+"""``kill -9`` of the service at random moments.
+
+With 200 jobs in flight, 20 times over.
 
 Each job writes its id into one file, so a command that ran twice shows. The client submits with idempotency keys and
 repeats what got no answer, so a job that was made twice shows too.
@@ -41,7 +43,7 @@ results:
 
 
 class Submitter(threading.Thread):
-    """Keeps so many jobs unfinished, whatever happens to the service."""
+    """Keeps so many jobs unfinished."""
 
     def __init__(self, url: str) -> None:
         super().__init__(daemon=True)
@@ -78,7 +80,10 @@ class Submitter(threading.Thread):
 
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_kill_at_random_moments(database: str, tmp_path: Path) -> None:
-    """No job lost, none run twice, none left in a wrong phase (U-103, U-105, U-106)."""
+    """No job is lost, none runs twice.
+
+    None stays in a wrong phase (U-103, U-105, U-106).
+    """
     ledger = tmp_path / "ledger"
     ledger.touch()
     descriptor = tmp_path / "ledger.yaml"

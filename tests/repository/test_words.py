@@ -55,16 +55,12 @@ LONG_FUNCTIONS = frozenset(
         "tests/cluster/test_chaos.py::test_killing_everything",
         "uws_service/applications/bulk.py::read_rows",
         "uws_service/cli/jobs.py::submit",
-        "uws_service/runtime.py::running",
     }
 )
 LONG_CLASSES = frozenset(
     {
         "uws_service/adql/queries.py::Queries",
         "uws_service/adql/geometry.py::Shapes",
-        "uws_service/sites/controller.py::Controller",
-        "uws_service/sites/kubernetes/executor.py::KubernetesExecutor",
-        "uws_service/sites/local/executor.py::LocalExecutor",
         "uws_service/service/jobs.py::Service",
         "uws_service/store/jobs.py::Store",
         "uws_service/web/jobs.py::Jobs",

@@ -1,4 +1,7 @@
-"""A service on a port in this process, with one attempt that waits for its agent, and a token for that agent."""
+"""A service on a port, for an agent.
+
+It runs in this process, with one attempt that waits for its agent, and a token for that.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ SITE = "local"
 
 @dataclass(frozen=True, slots=True)
 class AgentService:
-    """The service, its attempt, and the token of an agent."""
+    """A service, its attempt, and an agent's token."""
 
     runtime: Runtime
     url: str
@@ -33,20 +36,23 @@ class AgentService:
     token: str
 
     def stored(self) -> dict[str, bytes]:
-        """Return all that lies in the depot of the job, whatever its name."""
+        """Return all that the depot has of the job."""
         assert self.runtime.depot.folder is not None
         top = self.runtime.depot.folder / "jobs" / self.job_id
         return {str(path.relative_to(top)): path.read_bytes() for path in top.rglob("*") if path.is_file()}
 
     def issue(self) -> str:
-        """Return a token for another agent of the attempt."""
+        """Return another agent's token for the attempt."""
         assert self.runtime.agents.tokens is not None
         return self.runtime.agents.tokens.issue(SITE, self.job_id, 1)
 
 
 @asynccontextmanager
 async def serving(folder: Path, **changes: Any) -> AsyncIterator[AgentService]:
-    """Run a service whose job of `sleep` has been handed to a site that nobody drives."""
+    """Run a service with a submitted job of `sleep`.
+
+    Nobody drives its site.
+    """
     port = free_port()
     sleep = ROOT / "uws_service" / "apps" / "sleep.yaml"
     values = {"controller": False, "builtin_applications": False, "applications": [sleep], **changes}

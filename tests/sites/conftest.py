@@ -1,4 +1,4 @@
-"""The stores of `tests.store`, for what works on them."""
+"""The stores of `tests.store`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What agents hand over, and when it is refused.
+"""What agents may hand over.
 
 Fencing, on real databases and a real depot.
 """
@@ -40,7 +40,7 @@ async def pieces(*parts: bytes) -> AsyncIterator[bytes]:
 
 @pytest.fixture
 async def job(store: Store) -> Job:
-    """Return a job of the shipped application, at site a."""
+    """Return a job of `sleep`, at site a."""
     parameters = (Parameter("SECONDS", "0"),)
     queued = replace(samples.job(JOB), application="sleep", phase=Phase.QUEUED, parameters=parameters)
     attempt = replace(samples.attempt(JOB), site="a", application="sleep", state=AttemptState.SUBMITTED)

@@ -165,7 +165,7 @@ async def test_claims_that_make_no_agent(change: dict[str, Any]) -> None:
 
 @pytest.fixture
 async def job(store: Store) -> Job:
-    """Return a job of the shipped application, at site a."""
+    """Return a job of `sleep`, at site a."""
     queued = replace(samples.job(JOB), application="sleep", phase=Phase.QUEUED, parameters=(Parameter("SECONDS", "0"),))
     attempt = replace(samples.attempt(JOB), site="a", application="sleep", state=AttemptState.SUBMITTED)
     created, _ = await store.create(queued, actor="me", attempt=attempt)

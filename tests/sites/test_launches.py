@@ -1,4 +1,7 @@
-"""What an attempt runs is made once, at RUN, and kept with it until its end; and the id that its site has for it."""
+"""What an attempt runs is made once, at RUN.
+
+It is kept with the attempt until its end, as is the id that its site has for it.
+"""
 
 from __future__ import annotations
 
@@ -77,13 +80,13 @@ class Nowhere(Executor):
         return []
 
     async def kill(self, job_id: str, number: int) -> None:
-        """There is nothing to stop."""
+        """Stop nothing."""
 
     async def collect(self, observation: Observation, attempt: Attempt) -> Collected:
         return Collected((), ())
 
     async def forget(self, job_id: str, number: int) -> None:
-        """There is nothing to remove."""
+        """Remove nothing."""
 
 
 @pytest.fixture
@@ -99,7 +102,7 @@ async def placer(store: Store) -> AsyncIterator[Placer]:
 
 
 async def new_job(store: Store, applications: dict[str, Application], placer: Placer) -> tuple[Job, Attempt]:
-    """Return a job of the service itself, after RUN, and its attempt."""
+    """Return a job after RUN, and its attempt."""
     service = Service(store, applications, placer)
     request = Request(parameters=(Parameter("NAME", "first"),), run=True)
     job, _ = await service.create(applications["reader"], ANONYMOUS, request)

@@ -110,7 +110,10 @@ def test_restricted(name: str) -> None:
 
 
 def test_only_the_agent_has_the_token() -> None:
-    """The user's container mounts neither the token nor the agent's folder, and can't write its inputs."""
+    """The user's container mounts no token.
+
+    It does not have the agent's folder either, and can't write its inputs.
+    """
     pod = _pod()
     (command,) = pod["containers"]
     (agent,) = pod["initContainers"]
@@ -139,7 +142,10 @@ def test_values_are_left_alone(value: str) -> None:
 
 
 def _expanded(text: str) -> str:
-    """As the kubelet does it (k8s.io/kubernetes/third_party/forked/golang/expansion), for no known variables."""
+    """Expand as the kubelet does, without variables.
+
+    See k8s.io/kubernetes/third_party/forked/golang/expansion.
+    """
     out, index = "", 0
     while index < len(text):
         if text[index] == "$" and index + 1 < len(text):
@@ -153,7 +159,10 @@ def _expanded(text: str) -> str:
 
 
 def test_images_outside_the_list_are_refused() -> None:
-    """An application can't bring an image that the site does not allow; the message says which are."""
+    """An application brings allowed images only.
+
+    The message says which are.
+    """
     site = SITE.model_copy(update={"images": ("registry.example.org/*",)})
     with pytest.raises(UsageError, match=r"'evil:1'.*registry\.example\.org/\*"):
         job_manifest(replace(LAUNCH, image="evil:1"), site, "i")
@@ -161,7 +170,10 @@ def test_images_outside_the_list_are_refused() -> None:
 
 
 def test_a_patch_can_not_hide_the_job() -> None:
-    """Whatever a site patches, the Job and its pod are found by their labels."""
+    """A patch leaves the labels alone.
+
+    The Job and its pod are found by them.
+    """
     patch = {"metadata": {"name": "x", "labels": None}, "spec": {"template": {"metadata": {"labels": {"a": "b"}}}}}
     manifest_of_job = job_manifest(LAUNCH, SITE.model_copy(update={"patch": patch}), "i")
     assert manifest_of_job["metadata"]["name"] == job_name(JOB, 2)
@@ -180,7 +192,7 @@ def test_merge_patch() -> None:
 
 
 def test_names() -> None:
-    """A pod's name tells its attempt, and only a whole name does."""
+    """Only a complete pod name gives an attempt."""
     assert attempt_of_pod(f"{job_name(JOB, 12)}-x7k2p") == (JOB, 12)
     for wrong in (job_name(JOB, 1), f"x{job_name(JOB, 1)}-abcde", f"uws-{JOB[:-1]}-1-abcde", f"uws-{JOB}-0-abcde", ""):
         assert attempt_of_pod(wrong) is None

@@ -1,4 +1,7 @@
-"""Jobs, pods and Workloads as the API server shows them, read as observations: pure, case by case."""
+"""Documents of the API server, read as observations.
+
+Pure, case by case.
+"""
 
 from __future__ import annotations
 
@@ -161,7 +164,7 @@ def test_an_error_that_makes_no_sense(text: str) -> None:
 
 
 def test_killed_from_outside_is_no_exit_code() -> None:
-    """143 after a deletion says nothing about the command.
+    """143 after a deletion is no exit code.
 
     The Job's condition tells the rest.
     """
@@ -259,13 +262,19 @@ def test_suspended_whatever_the_exit_code(pod: dict[str, Any], code: int) -> Non
     ],
 )
 def test_ended_before_it_was_to_go(job: Any, pod: dict[str, Any]) -> None:
-    """A command that had ended well when its pod was asked to leave was not cut short."""
+    """An earlier good end counts.
+
+    The command was not cut short when its pod was asked to leave.
+    """
     observation = seen(job, a_pod(ended(0, "Completed"), **pod))
     assert (observation.seen, observation.exit_code) == (Seen.SUCCEEDED, 0)
 
 
 def test_stopped_without_a_trace() -> None:
-    """The launcher tells of a signal from outside when nothing else does: the container was stopped on its machine."""
+    """The launcher reports a signal from outside.
+
+    Nothing else does when the container was stopped on its machine.
+    """
     cut = a_pod(ended(143, message=STOPPED_MESSAGE), phase="Failed")
     assert seen(a_job(), cut).reason is Reason.EVICTED
     assert seen(a_job(), a_pod(ended(143, message=STOPPED_MESSAGE))).seen is Seen.RUNNING  # its agent goes on
@@ -276,7 +285,10 @@ def test_stopped_without_a_trace() -> None:
 
 @pytest.mark.parametrize("state", [{"reason": "OOMKilled"}, {"message": "uws-launch: out of memory\n"}])
 def test_a_process_of_the_command_was_killed(state: dict[str, str]) -> None:
-    """A command that goes on without it may end well, and its owner hears of it; one that fails failed for that."""
+    """A command may end well without a process.
+
+    Its owner hears of it; one that fails failed for that.
+    """
     survived = seen(a_job(), a_pod(ended(0, **state)))
     assert survived.seen is Seen.SUCCEEDED and "more memory" in survived.warning
     assert seen(a_job(), a_pod(ended(1, **state))).reason is Reason.OUT_OF_MEMORY
@@ -284,7 +296,7 @@ def test_a_process_of_the_command_was_killed(state: dict[str, str]) -> None:
 
 
 def test_patience_with_images_and_nodes() -> None:
-    """A pull may fail for a while, a node may be missing for as long as the site allows."""
+    """Pulls may fail, and nodes be missing, for a while."""
     pulling = a_pod({"waiting": {"reason": "ImagePullBackOff", "message": "back-off"}}, phase="Pending")
     kind = Patience(image=60)
     assert seen(a_job(), pulling, patience=kind, first_stuck=T0 - 59_000).seen is Seen.STARTING

@@ -1,4 +1,7 @@
-"""Work folders and agents for tests, started as the executor starts them, but without an executor."""
+"""Work folders and agents without an executor.
+
+They are started as the executor starts them.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ def eventually(condition: Callable[[], Any], seconds: float = 180) -> Any:
 
 
 class Work:
-    """One work folder, and the agents that look after it."""
+    """A work folder and its agents."""
 
     def __init__(self, folder: Path, command: list[str], **changes: Any) -> None:
         self.folder = folder
@@ -54,7 +57,7 @@ class Work:
         layout.write_json(str(folder / layout.SPEC), self.spec)
 
     def start(self) -> subprocess.Popen[bytes]:
-        """Return an agent in a process of its own."""
+        """Start an agent in its own process."""
         return subprocess.Popen(
             [sys.executable, "-I", "-S", "-X", "utf8", str(AGENT), str(self.folder)],
             stdin=subprocess.DEVNULL,
@@ -63,7 +66,10 @@ class Work:
         )
 
     def run(self, seconds: float = 180) -> dict[str, Any]:
-        """Start an agent, wait for its end, and return the status."""
+        """Run an agent to its end.
+
+        Return the status.
+        """
         agent = self.start()
         try:
             assert agent.wait(seconds) == 0
@@ -85,12 +91,12 @@ class Work:
 
 
 def result(path: str, *, id: str = "result", required: bool = True, media_type: str = "text/plain") -> dict[str, Any]:
-    """Return an expected result, as the spec has it."""
+    """Return an expected result of a spec."""
     return {"id": id, "path": path, "media_type": media_type, "required": required}
 
 
 def alive(mark: str) -> list[int]:
-    """Return the processes whose command line holds a mark."""
+    """Return processes with a mark in their command line."""
     pids = []
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:

@@ -1,4 +1,4 @@
-"""A depot in a folder and a local site, for the tests of this folder."""
+"""A depot in a folder, and a local site."""
 
 from __future__ import annotations
 

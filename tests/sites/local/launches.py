@@ -1,4 +1,4 @@
-"""Launches, and waiting for what an executor shows of them."""
+"""Launches, and what an executor shows of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RESULT = ExpectedResult("result", "r", "text/plain")
 
 
 def launch(command: list[str], *, job_id: str = "job", number: int = 1, **changes: Any) -> Launch:
-    """Return a launch of a command, without limits that matter."""
+    """Return a launch of a command, without limits."""
     values: dict[str, Any] = {
         "application": "test",
         "owner": "",
@@ -34,7 +34,7 @@ def launch(command: list[str], *, job_id: str = "job", number: int = 1, **change
 
 
 async def look(executor: LocalExecutor, job_id: str = "job", number: int = 1) -> Observation | None:
-    """Return what the site shows of one attempt now."""
+    """Return what the site shows of an attempt."""
     observations = {(observation.job_id, observation.number): observation for observation in await executor.observe()}
     return observations.get((job_id, number))
 
@@ -46,7 +46,10 @@ async def until(
     job_id: str = "job",
     seconds: float = 180,
 ) -> Observation:
-    """Look whenever the site says that something changed, until an observation of the job is as asked."""
+    """Return the first observation that meets a condition.
+
+    Look whenever the site says that something has changed.
+    """
     end = time.monotonic() + seconds
     last = None
     while time.monotonic() < end:

@@ -62,7 +62,10 @@ def test_usage_counts_what_the_command_forked(tmp_path: Path) -> None:
     ],
 )
 def test_a_command_that_fails(tmp_path: Path, command: list[str], code: int, words: str) -> None:
-    """U-085: the error names the exit code or signal and the last words of the command."""
+    """U-085: the error names exit code or signal.
+
+    The last words of the command follow.
+    """
     status = Work(tmp_path / "w", command).run()
     assert (status["state"], status["reason"], status["exit_code"]) == ("FAILED", "ExitCode", code)
     assert words in status["message"]
@@ -70,7 +73,7 @@ def test_a_command_that_fails(tmp_path: Path, command: list[str], code: int, wor
 
 
 def test_a_command_says_what_went_wrong(tmp_path: Path) -> None:
-    """``error.json`` is what the command says of its failure.
+    """``error.json`` says what went wrong.
 
     Its type is one of DALI's words.
     """
@@ -102,7 +105,10 @@ sys.exit(len(sys.argv) > 1 and 4)
     ],
 )
 def test_an_error_file_that_is_not_to_be_trusted(tmp_path: Path, code: str) -> None:
-    """Pipes are not waited for, links not followed, large files not read: the last words of stderr count then."""
+    """Pipes, links and large files are not read.
+
+    The last words of stderr count then.
+    """
     script = f"""
 import os, sys
 output = os.environ["UWS_OUTPUT_DIR"]
@@ -116,7 +122,10 @@ sys.exit(4)
 
 
 def test_the_tail_of_a_long_log(tmp_path: Path) -> None:
-    """U-086: the detail is the end of stderr, not all of it; of stdout if the command said nothing there."""
+    """U-086: the detail is the end of stderr.
+
+    It is that of stdout if the command said nothing there.
+    """
     status = Work(tmp_path / "w", ["sh", "-c", "seq 100000 >&2; exit 1"]).run()
     assert status["log_tail"].endswith("99999\n100000\n") and len(status["log_tail"]) == 4096
     assert Work(tmp_path / "v", ["sh", "-c", "echo said; exit 1"]).run()["log_tail"] == "said\n"
@@ -133,14 +142,20 @@ def test_the_tail_of_a_long_log(tmp_path: Path) -> None:
     ],
 )
 def test_a_command_that_cannot_start(tmp_path: Path, command: list[str], words: str) -> None:
-    """The reason is Command, and the system's own words are told."""
+    """The reason is Command.
+
+    The message has the system's own words.
+    """
     status = Work(tmp_path / "w", command).run()
     assert (status["state"], status["reason"]) == ("FAILED", "Command")
     assert words in status["message"]
 
 
 def test_the_environment_is_clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the agent's own environment holds is not passed on; what the launch names is."""
+    """The agent's own environment is not passed on.
+
+    What the launch names is.
+    """
     monkeypatch.setenv("SECRET", "from-the-service")
     big = "x" * 150_000
     work = Work(
@@ -157,7 +172,7 @@ def test_the_environment_is_clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_no_files_are_passed_on(tmp_path: Path) -> None:
-    """A listening socket that the service left inheritable does not live on in a job."""
+    """Inheritable sockets do not live on in a job."""
     work = Work(tmp_path / "w", ["sh", "-c", "ls -l /proc/$$/fd"])
     with (tmp_path / "leaked").open("w") as leaked:
         os.set_inheritable(leaked.fileno(), True)
@@ -168,7 +183,7 @@ def test_no_files_are_passed_on(tmp_path: Path) -> None:
 
 
 def test_only_the_two_folders_are_expanded(tmp_path: Path) -> None:
-    """A user's value that looks like a variable stays as it is."""
+    """Values that look like variables stay as they are."""
     command = ["printf", "%s\n", "${UWS_INPUT_DIR}/a", "--to=${UWS_OUTPUT_DIR}", "${HOME} $PATH `id`"]
     work = Work(tmp_path / "w", command)
     work.run()
@@ -219,7 +234,7 @@ progress.write("7.5 beyond\nnan no\nno number\n0.")
 
 
 def test_a_progress_file_that_is_a_trap(tmp_path: Path) -> None:
-    """A named pipe in its place does not hold up the agent."""
+    """A named pipe does not hold up the agent."""
     work = Work(tmp_path / "w", ["sh", "-c", "mkfifo $UWS_PROGRESS_FILE; sleep 0.3"])
     assert work.run()["state"] == "SUCCEEDED"
 
@@ -245,7 +260,7 @@ def test_a_missing_optional_result(tmp_path: Path) -> None:
 
 
 def test_results_by_pattern(tmp_path: Path) -> None:
-    """U-081: ids are the files' names, unique, and fit for a URL."""
+    """U-081: ids are names that fit into URLs."""
     script = 'cd $UWS_OUTPUT_DIR; mkdir a b c.fits; touch b.fits "a b.fits" a/x.txt b/x.txt z.csv'
     expected = [result("*.fits"), result("*/x.txt", id="more")]
     status = Work(tmp_path / "w", ["sh", "-c", script], results=expected).run()
@@ -271,7 +286,10 @@ def test_a_required_pattern_without_a_match(tmp_path: Path) -> None:
     ],
 )
 def test_results_that_are_no_files_of_the_job(tmp_path: Path, script: str, words: str) -> None:
-    """A link out of the output folder would give away any file of the machine."""
+    """Links out of the folder are refused.
+
+    They would give away any file of the machine.
+    """
     name = "passwd" if "/etc $" in script else "r"
     work = Work(tmp_path / "w", ["sh", "-c", script], results=[result(name)])
     work.write("x", "input")
@@ -281,7 +299,7 @@ def test_results_that_are_no_files_of_the_job(tmp_path: Path, script: str, words
 
 
 def test_a_link_inside_the_output_folder(tmp_path: Path) -> None:
-    """A link to another output is a result like any other."""
+    """A link to another output is a result."""
     script = "cd $UWS_OUTPUT_DIR; echo data > v2; ln -s v2 latest"
     status = Work(tmp_path / "w", ["sh", "-c", script], results=[result("latest")]).run()
     assert status["outputs"][0]["source"] == "output/v2"
@@ -291,7 +309,10 @@ def test_a_link_inside_the_output_folder(tmp_path: Path) -> None:
 
 
 def test_endless_output(tmp_path: Path) -> None:
-    """The log stops at the limit, and the reason is told."""
+    """The log stops at the limit.
+
+    The reason is told.
+    """
     status = Work(tmp_path / "w", ["yes"], max_output=MiB).run()
     assert (status["state"], status["reason"]) == ("FAILED", "OutputTooLarge")
     assert (tmp_path / "w" / layout.STDOUT).stat().st_size <= MiB + 1
@@ -332,7 +353,7 @@ def test_many_empty_files(tmp_path: Path) -> None:
 
 
 def test_output_hidden_in_deep_folders(tmp_path: Path) -> None:
-    """Paths longer than the system can name do not hide anything."""
+    """Very long paths do not hide anything."""
     code = """
 import os, time
 for n in range(2000):
@@ -362,7 +383,7 @@ time.sleep(60)
 
 
 def test_shared_memory_counts_once(tmp_path: Path) -> None:
-    """Forked workers that share one large array stay within the limit."""
+    """Memory that forked workers share counts once."""
     code = """
 import os, time
 shared = bytearray(60 << 20)
@@ -375,7 +396,10 @@ for n in range(4): os.wait()
 
 
 def test_the_time_limit(tmp_path: Path) -> None:
-    """U-137: stopped when the time is over, and what was complete is kept."""
+    """U-137: stopped when the time is over.
+
+    What was complete is kept.
+    """
     script = "echo done > $UWS_OUTPUT_DIR/r; sleep 60"
     status = Work(tmp_path / "w", ["sh", "-c", script], duration=1, results=[result("r")]).run()
     assert (status["state"], status["reason"]) == ("FAILED", "Deadline")
@@ -400,7 +424,10 @@ time.sleep(300)
 
 
 def test_abort_of_a_command_that_will_not_end(tmp_path: Path) -> None:
-    """U-107: forked, in sessions of their own, deaf to SIGTERM: all processes are gone, within the grace."""
+    """U-107: all processes are gone, within the grace.
+
+    They had forked, were in sessions of their own, and deaf to SIGTERM.
+    """
     mark = uuid.uuid4().hex
     work = Work(tmp_path / "w", [*python(ESCAPE), mark])
     agent = work.start()
@@ -412,7 +439,10 @@ def test_abort_of_a_command_that_will_not_end(tmp_path: Path) -> None:
 
 
 def test_what_a_command_leaves_running_is_killed(tmp_path: Path) -> None:
-    """A daemon does not outlive its job, nor change results while they are collected."""
+    """A daemon does not outlive its job.
+
+    Nor does it change results while they are collected.
+    """
     mark = uuid.uuid4().hex
     script = f"setsid sh -c 'while :; do sleep 0.01; done' {mark} & echo x > $UWS_OUTPUT_DIR/r"
     status = Work(tmp_path / "w", ["sh", "-c", script], results=[result("r")]).run()
@@ -478,7 +508,10 @@ def test_an_agent_finds_its_folder_taken_or_gone(tmp_path: Path) -> None:
 
 
 def test_the_lock_names_the_agent(tmp_path: Path) -> None:
-    """The kernel says who looks after a folder, and forgets it when the agent dies."""
+    """The kernel says who looks after a folder.
+
+    It forgets that when the agent dies.
+    """
     work = Work(tmp_path / "w", ["sleep", "300"])
     agent = work.start()
     eventually(lambda: work.status.get("state") == "RUNNING")

@@ -35,7 +35,10 @@ time.sleep(60)
 
 @pytest.mark.parametrize("location", ["scratch, unlinked", "tmp, unlinked", "shared memory", "shared memory, unlinked"])
 def test_files_that_no_folder_shows(tmp_path: Path, location: str) -> None:
-    """A file without a name, and one in shared memory, counts while it is open."""
+    """Open files without a name count.
+
+    So do those in shared memory.
+    """
     folder = {"scratch": "", "tmp": f"{tmp_path}/", "shared memory": "/dev/shm/"}[location.partition(",")[0]]
     path = f"{folder}hidden-{uuid.uuid4().hex}"
     command = [*python(HIDDEN), path, *(["unlink"] if "unlinked" in location else [])]
@@ -48,7 +51,10 @@ def test_files_that_no_folder_shows(tmp_path: Path, location: str) -> None:
 
 
 def test_many_processes(tmp_path: Path) -> None:
-    """More processes than the site allows end the command, all of them, however they were started."""
+    """Too many processes end the command.
+
+    All of them count, however they were started.
+    """
     mark = uuid.uuid4().hex
     code = """
 import os, time
@@ -80,7 +86,10 @@ time.sleep(300)
 
 @pytest.mark.anyio
 async def test_a_daemon_that_kills_its_agent(executor: LocalExecutor) -> None:
-    """It does not outlive the attempt, though nothing in it names the attempt."""
+    """It does not outlive the attempt.
+
+    Nothing in it names the attempt.
+    """
     require_cgroup()
     assert executor.groups.top is not None
     mark = uuid.uuid4().hex
@@ -132,7 +141,10 @@ time.sleep(60)
 
 
 def test_what_is_lacking_is_listed(tmp_path: Path) -> None:
-    """Without cgroups the operator is told of each limit that is only looked at."""
+    """The log names limits that are only looked at.
+
+    So it is without cgroups.
+    """
     words = Cgroups(None).lacking
     assert len(words) == 3 and any("/dev/shm" in word for word in words)
     assert not Cgroups(tmp_path, frozenset({"pids", "memory"})).lacking
@@ -155,7 +167,10 @@ results:
 
 
 def test_nothing_is_open_to_others(tmp_path: Path) -> None:
-    """Data, database, depot and work folders are the service's alone, also in a folder that was there; no setuid."""
+    """All folders are the service's alone.
+
+    Data, database, depot and work folders, also in a folder that was there; no setuid.
+    """
     (tmp_path / "data").mkdir(mode=0o755)
     (tmp_path / "data").chmod(0o755)
     (tmp_path / "setuid.yaml").write_text(SETUID)
@@ -194,7 +209,7 @@ def test_nothing_is_open_to_others(tmp_path: Path) -> None:
 
 @pytest.mark.anyio
 async def test_a_result_has_no_rights_of_its_own(executor: LocalExecutor, depot: Depot) -> None:
-    """What a command did to the rights of its file does not come along."""
+    """A file's rights do not come along."""
     script = "echo data > $UWS_OUTPUT_DIR/r; chmod 6777 $UWS_OUTPUT_DIR/r"
     await executor.submit(launch(["sh", "-c", script], results=(RESULT,)))
     observation = await until(executor, ended)

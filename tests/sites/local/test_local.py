@@ -65,7 +65,10 @@ async def test_from_submit_to_forget(executor: LocalExecutor, depot: Depot, tmp_
 
 
 async def test_submit_twice(executor: LocalExecutor) -> None:
-    """The same attempt again changes nothing, not at once, not while it runs, not after its end."""
+    """The same attempt again changes nothing.
+
+    Not at once, not while it runs, not after its end.
+    """
     plan = launch(["sh", "-c", "echo ran; sleep 0.2"])
     await asyncio.gather(*(executor.submit(plan) for _ in range(3)))
     await until(executor, running)
@@ -77,7 +80,7 @@ async def test_submit_twice(executor: LocalExecutor) -> None:
 
 
 async def test_an_attempt_is_seen_from_its_submission_on(executor: LocalExecutor) -> None:
-    """There is no moment in which a submitted attempt looks lost, up to its end."""
+    """A submitted attempt never looks lost."""
     await executor.submit(launch(["sleep", "0.3"]))
     kinds: list[Seen] = []
     while not kinds or kinds[-1] is not Seen.SUCCEEDED:
@@ -91,7 +94,10 @@ async def test_an_attempt_is_seen_from_its_submission_on(executor: LocalExecutor
 async def test_the_environment_of_the_service_is_secret(
     executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A secret in the service's environment is neither in the job's nor in its agent's."""
+    """The service's environment stays its own.
+
+    A secret in it is neither in the job's nor in its agent's.
+    """
     monkeypatch.setenv("UWS_SECRET", "hush")
     os.environ["AWS_SECRET_ACCESS_KEY"] = "hush"
     await executor.submit(launch(["sh", "-c", "env; tr '\\0' '\\n' < /proc/$PPID/environ; python -c pass"]))
@@ -103,14 +109,20 @@ async def test_the_environment_of_the_service_is_secret(
 
 
 async def test_commands_find_the_applications_that_ship(executor: LocalExecutor) -> None:
-    """``python`` is the service's own, and imports its package, installed or not."""
+    """``python`` is the service's own.
+
+    It imports its package, installed or not.
+    """
     await executor.submit(launch(["python", "-c", "import sys, uws_service; print(sys.prefix)"]))
     assert (await until(executor, ended)).exit_code == 0
     assert await executor.read_log("job", 1, "stdout") == f"{sys.prefix}\n".encode()
 
 
 async def test_a_log_while_the_command_runs(executor: LocalExecutor) -> None:
-    """The end of the log can be read at once, at most 1 MiB; other names give nothing."""
+    """The end of the log can be read at once.
+
+    At most 1 MiB of it; other names give nothing.
+    """
     await executor.submit(launch(["sh", "-c", "seq 300000; echo end; sleep 60"]))
     await until(executor, running)
     log = b""
@@ -123,7 +135,7 @@ async def test_a_log_while_the_command_runs(executor: LocalExecutor) -> None:
 
 
 async def test_progress_comes_with_a_bell(executor: LocalExecutor) -> None:
-    """U-087: progress is seen while the command runs, without polling."""
+    """U-087: progress is seen without polling."""
     await executor.submit(launch(["sh", "-c", "sleep 0.3; echo '0.5 half' >> $UWS_PROGRESS_FILE; sleep 600"]))
     await until(executor, running)
     began = time.monotonic()
@@ -154,7 +166,7 @@ async def test_waiting_when_nothing_changes(executor: LocalExecutor) -> None:
 
 
 async def test_a_second_name_for_a_file_does_not_reach_the_depot(executor: LocalExecutor, tmp_path: Path) -> None:
-    """Whoever keeps a hard link to a result can't change it in the depot."""
+    """A hard link can't change a stored result."""
     keep = tmp_path / "kept"
     await executor.submit(
         launch(["sh", "-c", f"echo data > $UWS_OUTPUT_DIR/r; ln $UWS_OUTPUT_DIR/r {keep}"], results=(RESULT,))
@@ -167,7 +179,10 @@ async def test_a_second_name_for_a_file_does_not_reach_the_depot(executor: Local
 
 
 async def test_a_result_that_vanished(executor: LocalExecutor) -> None:
-    """What can't be collected is an error, not a result that nobody can read."""
+    """What can't be collected is an error.
+
+    It is no result that nobody can read.
+    """
     await executor.submit(launch(["sh", "-c", "echo data > $UWS_OUTPUT_DIR/r"], results=(RESULT,)))
     observation = await until(executor, ended)
     (folder_of(executor) / "output/r").unlink()
@@ -176,7 +191,10 @@ async def test_a_result_that_vanished(executor: LocalExecutor) -> None:
 
 
 async def test_a_status_that_makes_no_sense(executor: LocalExecutor) -> None:
-    """A job that writes over its status file, or a machine that crashed, does not stop the site."""
+    """A broken status file does not stop the site.
+
+    A job may write over it, or the machine may crash.
+    """
     await executor.submit(launch(["true"]))
     await until(executor, ended)
     eventually(lambda: layout.agent_pid(str(folder_of(executor))) is None)
@@ -187,7 +205,10 @@ async def test_a_status_that_makes_no_sense(executor: LocalExecutor) -> None:
 
 
 async def test_a_status_that_points_elsewhere(executor: LocalExecutor, tmp_path: Path) -> None:
-    """No file outside of the work folder gets into the depot, whatever the status file claims."""
+    """No file from elsewhere gets into the depot.
+
+    It does not matter what the status file claims.
+    """
     (tmp_path / "secret").write_text("hush\n")  # as long as the real one
     await executor.submit(launch(["sh", "-c", "echo data > $UWS_OUTPUT_DIR/r"], results=(RESULT,)))
     observation = await until(executor, ended)

@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[2]
 
 
 async def test_an_agent_that_is_killed(executor: LocalExecutor) -> None:
-    """AgentLost is told at once, and stays the same.
+    """AgentLost is told at once.
 
     The command is dead, with all that it forked; logs are kept.
     """
@@ -90,7 +90,10 @@ async def test_jobs_outlive_the_service(depot: Depot, tmp_path: Path) -> None:
 
 
 async def test_an_adopted_agent_that_is_killed(depot: Depot, tmp_path: Path) -> None:
-    """The next service hears at once of the death of an agent that it did not start; it has a session of its own."""
+    """The death of an adopted agent is noticed.
+
+    The next service did not start it; it has a session of its own.
+    """
     first = LocalExecutor("local", tmp_path / "work", depot, capacity=1)
     await first.start()
     await first.submit(launch(["sleep", "300"]))
@@ -154,7 +157,7 @@ async def test_an_unwanted_attempt_that_never_started(executor: LocalExecutor, s
 async def test_one_service_for_each_work_folder(
     executor: LocalExecutor, depot: Depot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A second one says clearly why it can't start."""
+    """A second one says why it can't start."""
     monkeypatch.setattr(executor_module, "LOCK_SECONDS", 0.2)
     second = LocalExecutor("local", executor.work, depot, capacity=1)
     with pytest.raises(ConfigurationError, match="Another process runs jobs"):

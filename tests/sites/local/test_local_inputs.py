@@ -35,14 +35,17 @@ async def test_an_input_that_is_not_in_the_depot(executor: LocalExecutor) -> Non
 
 @pytest.mark.parametrize("path", ["../x", "/etc/x", "uploads/../../x", "."])
 async def test_an_input_path_that_leaves_the_folder(executor: LocalExecutor, path: str) -> None:
-    """No name of an upload can write outside of the input folder."""
+    """Uploads stay inside the input folder."""
     await executor.submit(launch(["true"], inputs=(Input("T", path, depot_key="jobs/job/uploads/x"),)))
     observation = await until(executor, ended)
     assert observation.reason is Reason.STAGE_IN and "leaves the input folder" in observation.message
 
 
 async def test_a_python_that_does_not_run(depot: Depot, tmp_path: Path) -> None:
-    """The attempt is lost with the reason, instead of being started for ever."""
+    """The attempt is lost, with the reason.
+
+    It is not started for ever.
+    """
     broken = tmp_path / "python"
     broken.write_text("#!/bin/sh\necho no Python today >&2; exit 1\n")
     broken.chmod(0o755)
@@ -68,7 +71,7 @@ def silent_server() -> Iterator[tuple[str, socket.socket]]:
 
 
 async def test_abort_during_stage_in(executor: LocalExecutor, silent_server: tuple[str, socket.socket]) -> None:
-    """U-108: a job whose inputs are still on their way can be aborted, at once."""
+    """U-108: a job in stage-in can be aborted."""
     url, server = silent_server
     await executor.submit(launch(["true"], inputs=(Input("t", "uploads/t", url=url, max_size=100),)))
     connection, _ = await asyncio.to_thread(server.accept)
