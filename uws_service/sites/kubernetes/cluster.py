@@ -74,11 +74,8 @@ class Exists(Exception):
     """There is one of this name already (409)."""
 
 
-class Cluster:
-    """One namespace of one cluster.
-
-    Opened at first use.
-    """
+class Connection:
+    """The connection to one API server: with its credentials, and no faster than it may be."""
 
     def __init__(self, site: KubernetesSite) -> None:
         self.site = site
@@ -86,10 +83,7 @@ class Cluster:
         self._opening = asyncio.Lock()
         self._loaded = 0.0
         self._tick = 0.0
-        self._kueue = "v1beta1"
         self._gate = asyncio.Semaphore(AT_ONCE)
-
-    # -- connection ------------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
         """Read the credentials.
@@ -153,7 +147,106 @@ class Cluster:
                 except ConfigurationError as error:
                     raise SiteDown(error.message, sent=False) from None
 
-    # -- requests --------------------------------------------------------------------------------------------------
+    async def _ask(self, method: str, path: str, *, query: Query | None = None, body: Any = None) -> Any:
+        async with self._response(method, path, query=query, body=body) as response:
+            try:
+                return json.loads(await response.read())
+            except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+                raise SiteDown(f"site {self.site.name}: the answer was cut short: {error!r}") from None
+
+    @asynccontextmanager
+    async def _response(
+        self, method: str, path: str, *, query: Query | None = None, body: Any = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Yield an answer in its turn."""
+        async with self._gate:
+            await self._throttle()
+            async with self._answer(method, path, query=query, body=body) as response:
+                yield response
+
+    @asynccontextmanager
+    async def _answer(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query | None = None,
+        body: Any = None,
+        timeout: aiohttp.ClientTimeout = TIMEOUT,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        await self.open()
+        response = await self._send(method, path, query, body, timeout)
+        if response.status == 401:
+            response.release()
+            await self._renew()
+            response = await self._send(method, path, query, body, timeout)
+        try:
+            if response.status >= 400:
+                await self._complain(response)
+            yield response
+        finally:
+            # An answer that was not read to its end can't be followed by another one on the same connection.
+            if response.content.at_eof():
+                response.release()
+            else:
+                response.close()
+
+    async def _send(
+        self, method: str, path: str, query: Query | None, body: Any, timeout: aiohttp.ClientTimeout
+    ) -> aiohttp.ClientResponse:
+        headers = {"Accept": "application/json, */*", "Content-Type": "application/json"}
+        client = self._client
+        try:
+            call = await client.param_serialize(
+                method=method,
+                resource_path=path,
+                query_params=list(query or []),
+                header_params=headers,
+                body=dict(body) if body is not None else None,
+                auth_settings=["BearerToken"],
+            )
+            answer = await client.call_api(*call, _preload_content=False, _request_timeout=timeout)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise SiteDown(f"site {self.site.name}: the API server can't be reached: {error}", sent=False) from None
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise SiteDown(
+                f"site {self.site.name}: no answer of the API server: {error or type(error).__name__}"
+            ) from None
+        response: aiohttp.ClientResponse = answer.response
+        return response
+
+    async def _complain(self, response: aiohttp.ClientResponse) -> None:
+        """Raise the API server's refusal as an error of ours."""
+        try:
+            text = (await response.read()).decode("utf-8", "replace")
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            text = ""
+        try:
+            status = json.loads(text)
+            message = str(status.get("message") or text) if isinstance(status, dict) else text
+        except ValueError:
+            message = text
+        raise refusal(self.site.name, response.status, message[:1000], response.headers.get("Retry-After"))
+
+    async def _throttle(self) -> None:
+        """Hold back beyond so many requests a second.
+
+        Short bursts pass.
+        """
+        now = time.monotonic()
+        self._tick = max(self._tick, now - 0.5) + 1 / self.site.qps
+        if self._tick > now:
+            await asyncio.sleep(self._tick - now)
+
+
+class Cluster(Connection):
+    """One namespace of one cluster.
+
+    Opened at first use.
+    """
+
+    _kueue = "v1beta1"
+    """The version of Kueue's API, until it is found out."""
 
     async def create(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
         """Make a Job.
@@ -290,97 +383,6 @@ class Cluster:
 
     def _path(self, kind: str) -> str:
         return RESOURCES[kind].format(namespace=self.site.namespace, kueue=self._kueue)
-
-    async def _ask(self, method: str, path: str, *, query: Query | None = None, body: Any = None) -> Any:
-        async with self._response(method, path, query=query, body=body) as response:
-            try:
-                return json.loads(await response.read())
-            except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-                raise SiteDown(f"site {self.site.name}: the answer was cut short: {error!r}") from None
-
-    @asynccontextmanager
-    async def _response(
-        self, method: str, path: str, *, query: Query | None = None, body: Any = None
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Yield an answer in its turn."""
-        async with self._gate:
-            await self._throttle()
-            async with self._answer(method, path, query=query, body=body) as response:
-                yield response
-
-    @asynccontextmanager
-    async def _answer(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Query | None = None,
-        body: Any = None,
-        timeout: aiohttp.ClientTimeout = TIMEOUT,
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        await self.open()
-        response = await self._send(method, path, query, body, timeout)
-        if response.status == 401:
-            response.release()
-            await self._renew()
-            response = await self._send(method, path, query, body, timeout)
-        try:
-            if response.status >= 400:
-                await self._complain(response)
-            yield response
-        finally:
-            # An answer that was not read to its end can't be followed by another one on the same connection.
-            if response.content.at_eof():
-                response.release()
-            else:
-                response.close()
-
-    async def _send(
-        self, method: str, path: str, query: Query | None, body: Any, timeout: aiohttp.ClientTimeout
-    ) -> aiohttp.ClientResponse:
-        headers = {"Accept": "application/json, */*", "Content-Type": "application/json"}
-        client = self._client
-        try:
-            call = await client.param_serialize(
-                method=method,
-                resource_path=path,
-                query_params=list(query or []),
-                header_params=headers,
-                body=dict(body) if body is not None else None,
-                auth_settings=["BearerToken"],
-            )
-            answer = await client.call_api(*call, _preload_content=False, _request_timeout=timeout)
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise SiteDown(f"site {self.site.name}: the API server can't be reached: {error}", sent=False) from None
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise SiteDown(
-                f"site {self.site.name}: no answer of the API server: {error or type(error).__name__}"
-            ) from None
-        response: aiohttp.ClientResponse = answer.response
-        return response
-
-    async def _complain(self, response: aiohttp.ClientResponse) -> None:
-        """Raise the API server's refusal as an error of ours."""
-        try:
-            text = (await response.read()).decode("utf-8", "replace")
-        except (aiohttp.ClientError, TimeoutError, OSError):
-            text = ""
-        try:
-            status = json.loads(text)
-            message = str(status.get("message") or text) if isinstance(status, dict) else text
-        except ValueError:
-            message = text
-        raise refusal(self.site.name, response.status, message[:1000], response.headers.get("Retry-After"))
-
-    async def _throttle(self) -> None:
-        """Hold back beyond so many requests a second.
-
-        Short bursts pass.
-        """
-        now = time.monotonic()
-        self._tick = max(self._tick, now - 0.5) + 1 / self.site.qps
-        if self._tick > now:
-            await asyncio.sleep(self._tick - now)
 
 
 def refusal(site: str, status: int, message: str, retry_after: str | None = None) -> Exception:

@@ -18,16 +18,13 @@ import os
 import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import structlog
 
 from uws_service.agent import folder as layout
-from uws_service.agent.outputs import describe_logs
 from uws_service.auth.data_tokens import DataAccess
 from uws_service.depot import Depot
 from uws_service.domain.attempt import Attempt, Launch, Observation, Reason, Seen
@@ -39,6 +36,7 @@ from uws_service.domain.errors import (
 )
 from uws_service.sites.executor import Collected, Executor
 from uws_service.sites.local.agents import AgentProcesses
+from uws_service.sites.local.attempts import ENDED, AttemptFolders
 from uws_service.sites.local.bell import Bell
 from uws_service.sites.local.cgroups import Cgroups, prepare
 from uws_service.sites.local.collection import collect
@@ -47,7 +45,6 @@ from uws_service.sites.local.processes import (
     identity_of,
     kill_leftovers,
     log_end,
-    observation,
     remove,
     signal_agent,
 )
@@ -66,7 +63,6 @@ LAST_WORD_SECONDS = 2.0
 """So long an agent that has written its last word may take to end."""
 DELIVERY_PAUSE_MAX_SECONDS = 30.0
 MESSAGE_LENGTH = 1000
-ENDED = (Seen.SUCCEEDED, Seen.FAILED)
 
 
 class LocalExecutor(Executor):
@@ -127,10 +123,10 @@ class LocalExecutor(Executor):
         self._deliveries: dict[Key, asyncio.Task[None]] = {}
         self._agents = AgentProcesses(python, self._agent_ended)
         self._killing: dict[Key, asyncio.Task[None]] = {}
-        self._conclusion = threading.Lock()
         self._lock = -1
         self.processes = processes
         self.groups = Cgroups(None)
+        self.folders = AttemptFolders(self.work, lambda name: self.groups.kill(name))
 
     # -- the site -------------------------------------------------------------------------------------------------
 
@@ -154,7 +150,7 @@ class LocalExecutor(Executor):
                 site=self.site,
                 lacking=self.groups.lacking,
             )
-        for key, folder in self._folders():
+        for key, folder in self.folders.items():
             self._agents.adopt(key, folder)
         for path in self.work.glob(".trash-*"):
             await asyncio.to_thread(remove, path)
@@ -191,18 +187,6 @@ class LocalExecutor(Executor):
             self._lock = -1
         self.groups.release()
 
-    def _folder(self, job_id: str, number: int) -> Path:
-        return self.work / f"{job_id}-{number}"
-
-    def _folders(self) -> list[tuple[Key, Path]]:
-        """Return the attempts that have a work folder."""
-        folders = []
-        for path in self.work.iterdir():
-            job_id, dash, number = path.name.rpartition("-")
-            if dash and job_id and number.isdecimal() and not job_id.startswith("."):
-                folders.append(((job_id, int(number)), path))
-        return folders
-
     async def wait_change(self, timeout: float) -> None:
         """Return when there is something new since the last `observe`, or after so many seconds."""
         with contextlib.suppress(TimeoutError):
@@ -225,7 +209,7 @@ class LocalExecutor(Executor):
         Nothing happens if it is here already.
         """
         key = launch.job_id, launch.number
-        if key in self._deliveries or key in self._agents or layout.is_claimed(str(self._folder(*key))):
+        if key in self._deliveries or key in self._agents or layout.is_claimed(str(self.folders.path(*key))):
             return
         self._deliveries[key] = asyncio.create_task(self._deliver(key, launch))
 
@@ -234,7 +218,7 @@ class LocalExecutor(Executor):
 
         What may pass is tried again for as long as it takes.
         """
-        folder = self._folder(*key)
+        folder = self.folders.path(*key)
         pause = 1.0
         try:
             while True:
@@ -253,14 +237,14 @@ class LocalExecutor(Executor):
                     pause = min(pause * 2, DELIVERY_PAUSE_MAX_SECONDS)
         except UwsError as error:
             folder.mkdir(exist_ok=True)
-            await asyncio.to_thread(self._conclude, folder, Reason.STAGE_IN, error.message)
+            await asyncio.to_thread(self.folders.conclude, folder, Reason.STAGE_IN, error.message)
         finally:
             del self._deliveries[key]
             self.bell.rung.set()
 
     def _agent_ended(self, key: Key) -> None:
         """See that an attempt does not hang whose agent has ended before it took it."""
-        if self._folder(*key).exists() and not layout.is_claimed(str(self._folder(*key))):
+        if self.folders.path(*key).exists() and not layout.is_claimed(str(self.folders.path(*key))):
             self._deliveries[key] = asyncio.create_task(self._give_up(key))
         self.bell.rung.set()
 
@@ -269,11 +253,11 @@ class LocalExecutor(Executor):
 
         Python itself does not run, or the disk is full.
         """
-        folder = self._folder(*key)
+        folder = self.folders.path(*key)
         try:
             output = layout.clean(log_end(folder, "agent.log") or b"", MESSAGE_LENGTH).strip()
             message = f"The agent could not start: {output}"
-            await asyncio.to_thread(self._conclude, folder, Reason.AGENT_LOST, message)
+            await asyncio.to_thread(self.folders.conclude, folder, Reason.AGENT_LOST, message)
         finally:
             del self._deliveries[key]
             self.bell.rung.set()
@@ -288,56 +272,17 @@ class LocalExecutor(Executor):
         self.bell.rung.clear()
         deliveries = set(self._deliveries)
         with self._disk():
-            observations = await asyncio.to_thread(self._read_folders, deliveries.union(self._agents.keys()))
+            observations = await asyncio.to_thread(self.folders.observe, deliveries.union(self._agents.keys()))
         # Those whose folder was not there yet when we looked, and that nobody has stopped since.
         current = {*self._deliveries, *self._agents.keys()}
         missed = deliveries & current - {(observation.job_id, observation.number) for observation in observations}
         return observations + [Observation(*key, Seen.STARTING) for key in missed]
 
-    def _read_folders(self, expected: set[Key]) -> list[Observation]:
-        observations = []
-        for key, folder in self._folders():
-            if not layout.is_claimed(str(folder)):
-                if key in expected:
-                    observations.append(Observation(*key, Seen.STARTING))
-                continue  # a service died before it handed this over: `submit` does it again
-            alive = layout.agent_pid(str(folder)) is not None  # before the status: what it then says is the last word
-            status = layout.read_json(str(folder / layout.STATUS)) or {"state": Seen.STARTING}
-            if not alive and status.get("state") not in ENDED:
-                status = self._conclude(folder, Reason.AGENT_LOST, "The process that looked after the job is gone.")
-            if status:
-                observations.append(observation(key, status))
-        return observations
-
-    def _conclude(self, folder: Path, reason: Reason, message: str) -> dict[str, Any]:
-        """Write the last word in place of an agent, unless there is one; empty if the folder is gone meanwhile."""
-        path = str(folder / layout.STATUS)
-        with self._conclusion:
-            status = layout.read_json(path) or {}
-            if status.get("state") in ENDED or not folder.exists():
-                return status
-            layout.claim(str(folder))
-            if reason is Reason.AGENT_LOST:
-                self.groups.kill(folder.name)
-                kill_leftovers(folder)
-            status |= {
-                "state": Seen.FAILED,
-                "step": "ended",
-                "ended": time.time_ns() // 1_000_000,
-                "reason": reason,
-                "message": message,
-                "outputs": describe_logs(str(folder)),
-                "log_tail": layout.log_tail(str(folder)),
-            }
-            with contextlib.suppress(OSError):  # a full disk: the same is found again at the next look
-                layout.write_json(path, status)
-        return status
-
     async def read_log(self, job_id: str, number: int, name: str) -> bytes | None:
         """Return the last MiB of ``stdout`` or ``stderr`` as it is now."""
         if name not in ("stdout", "stderr"):
             return None
-        return await asyncio.to_thread(log_end, self._folder(job_id, number), f"{layout.LOG}/{name}")
+        return await asyncio.to_thread(log_end, self.folders.path(job_id, number), f"{layout.LOG}/{name}")
 
     # -- end ------------------------------------------------------------------------------------------------------
 
@@ -345,11 +290,11 @@ class LocalExecutor(Executor):
         """Stop the attempt, whether it is being delivered, fetches its inputs, or runs."""
         key = job_id, number
         await self._stop_delivery(key)
-        folder = self._folder(*key)
+        folder = self.folders.path(*key)
         if not folder.exists() or key in self._killing:
             return
         if layout.claim(str(folder)):  # an agent that is just starting finds that and ends
-            await asyncio.to_thread(self._conclude, folder, Reason.ABORTED, "Stopped before it started.")
+            await asyncio.to_thread(self.folders.conclude, folder, Reason.ABORTED, "Stopped before it started.")
             self.bell.rung.set()
         elif signal_agent(folder, signal.SIGTERM):
             self._killing[key] = asyncio.create_task(self._insist(key, folder))
@@ -376,13 +321,13 @@ class LocalExecutor(Executor):
 
     async def collect(self, observation: Observation, attempt: Attempt | None = None) -> Collected:
         """Put results and logs into the depot, as the agent described them or not at all."""
-        return await collect(self._folder(observation.job_id, observation.number), observation, self.depot)
+        return await collect(self.folders.path(observation.job_id, observation.number), observation, self.depot)
 
     async def forget(self, job_id: str, number: int) -> None:
         """Remove the work folder and whatever still runs in it."""
         key = job_id, number
         await self._stop_delivery(key)
-        folder = self._folder(*key)
+        folder = self.folders.path(*key)
         if not folder.exists():
             return
         layout.claim(str(folder))
