@@ -26,6 +26,8 @@ parameters:
     datatype: char
     arraysize: "*"
     description: What it says.
+results:
+  - {id: result, path: result, media_type: text/plain}
 """
 CODE = (
     "import os, sys; open(os.environ['UWS_OUTPUT_DIR'] + '/error.json', 'w').write(sys.argv[1]); "
