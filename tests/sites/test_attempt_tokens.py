@@ -9,6 +9,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -321,9 +322,11 @@ async def test_an_agent_is_no_caller(tmp_path: Path) -> None:
     auth = f'{{"issuers": [{{"url": "https://iam.example.org", "audience": "{AUDIENCE}"}}]}}'
     settings = {"UWS_CONTROLLER": "false", "UWS_LOG_LEVEL": "debug", "UWS_AUTH": auth}
     server = Server(tmp_path, settings)
-    server.start()
-    store = await Store.open(f"sqlite:///{tmp_path}/data/uws.db")
-    try:
+    async with AsyncExitStack() as stack:
+        stack.callback(server.stop)
+        server.start()
+        store = await Store.open(f"sqlite:///{tmp_path}/data/uws.db")
+        stack.push_async_callback(store.close)
         queued = replace(samples.job(JOB), application="sleep", owner="alice", phase=Phase.QUEUED)
         attempt = replace(samples.attempt(JOB), application="sleep", owner="alice", state=AttemptState.SUBMITTED)
         await store.create(
@@ -338,9 +341,6 @@ async def test_an_agent_is_no_caller(tmp_path: Path) -> None:
         late = AttemptTokens(await store.access.secret(SECRET), lambda: 1_700_000_000_000).issue("local", JOB, 1)
         for refused in (bad, late):
             assert set((await asyncio.to_thread(answers, server.url, refused)).values()) == {401}
-    finally:
-        await store.close()
-        server.stop()
     log = server.log.read_text()
     assert "attempt token refused" in log
     for token in (good, bad, late):
