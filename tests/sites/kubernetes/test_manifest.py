@@ -135,8 +135,8 @@ def test_values_are_left_alone(value: str) -> None:
     """
     launch = replace(LAUNCH, command=("app", value), environment={"UWS_PARAM_X": value})
     (command,) = job_manifest(launch, SITE, "i")["spec"]["template"]["spec"]["containers"]
-    value = next(variable["value"] for variable in command["env"] if variable["name"] == "UWS_PARAM_X")
-    assert _expanded(value) == value
+    sent_value = next(variable["value"] for variable in command["env"] if variable["name"] == "UWS_PARAM_X")
+    assert _expanded(sent_value) == value
     folders = value.replace("${UWS_INPUT_DIR}", "/uws/input").replace("${UWS_OUTPUT_DIR}", "/uws/output")
     assert _expanded(command["command"][3]) == folders
 

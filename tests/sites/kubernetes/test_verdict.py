@@ -43,7 +43,7 @@ def a_pod(
     agent: dict[str, Any] | None = None,
     **status: Any,
 ) -> dict[str, Any]:
-    """``asked``: when it was deleted.
+    """``deleted_at``: when it was deleted.
 
     It has until 10:00:40 to end.
     """
@@ -201,14 +201,14 @@ STOPPED_MESSAGE = "uws-launch: stopped from outside\n"
 @pytest.mark.parametrize(
     ("job", "pod", "reason"),
     [
-        pytest.param(a_job(), {"asked": DURING, **disrupted("PreemptionByScheduler")}, Reason.EVICTED,
+        pytest.param(a_job(), {"deleted_at": DURING, **disrupted("PreemptionByScheduler")}, Reason.EVICTED,
                      id="preempted by the scheduler"),
-        pytest.param(a_job(), {"asked": DURING, **disrupted("EvictionByEvictionAPI")}, Reason.EVICTED,
+        pytest.param(a_job(), {"deleted_at": DURING, **disrupted("EvictionByEvictionAPI")}, Reason.EVICTED,
                      id="evicted, as to drain a node"),
         pytest.param(a_job(), {"deleting": True, **disrupted("EvictionByEvictionAPI")}, Reason.EVICTED,
                      id="with no time to end"),
-        pytest.param(a_job(), {"asked": DURING, **disrupted("DeletionByTaintManager")}, Reason.NODE_LOST, id="tainted"),
-        pytest.param(a_job(), {"asked": DURING, **disrupted("DeletionByPodGC")}, Reason.NODE_LOST, id="node is gone"),
+        pytest.param(a_job(), {"deleted_at": DURING, **disrupted("DeletionByTaintManager")}, Reason.NODE_LOST, id="tainted"),
+        pytest.param(a_job(), {"deleted_at": DURING, **disrupted("DeletionByPodGC")}, Reason.NODE_LOST, id="node is gone"),
         pytest.param(a_job(), {"reason": "Evicted", "message": "The node was low on resource: memory.",
                                **disrupted("TerminationByKubelet", AFTER)}, Reason.EVICTED, id="node pressure"),
         pytest.param(a_job(), {"reason": "Evicted", "message": "low on resource"}, Reason.EVICTED,
@@ -221,12 +221,12 @@ STOPPED_MESSAGE = "uws-launch: stopped from outside\n"
         pytest.param(a_job(), {"reason": "Evicted", "message": 'Usage of EmptyDir volume "output" exceeds the limit '
                                '"10M". '}, Reason.OUTPUT_TOO_LARGE, id="too much output"),
         pytest.param(a_job(), {"reason": "DeadlineExceeded"}, Reason.DEADLINE, id="deadline of the pod"),
-        pytest.param(OVERDUE, {"asked": DURING}, Reason.DEADLINE, id="deadline of the Job"),
-        pytest.param(COMPLETE, {"asked": DURING}, Reason.DELETED, id="deleted, and the Job counts it as complete"),
-        pytest.param(COMPLETE, {"asked": DURING, **disrupted("EvictionByEvictionAPI")}, Reason.EVICTED,
+        pytest.param(OVERDUE, {"deleted_at": DURING}, Reason.DEADLINE, id="deadline of the Job"),
+        pytest.param(COMPLETE, {"deleted_at": DURING}, Reason.DELETED, id="deleted, and the Job counts it as complete"),
+        pytest.param(COMPLETE, {"deleted_at": DURING, **disrupted("EvictionByEvictionAPI")}, Reason.EVICTED,
                      id="evicted, and the Job counts it as complete"),
-        pytest.param(None, {"asked": DURING}, Reason.DELETED, id="deleted with its Job"),
-        pytest.param(a_job(deleting=True), {"asked": DURING, **disrupted("EvictionByEvictionAPI")}, Reason.EVICTED,
+        pytest.param(None, {"deleted_at": DURING}, Reason.DELETED, id="deleted with its Job"),
+        pytest.param(a_job(deleting=True), {"deleted_at": DURING, **disrupted("EvictionByEvictionAPI")}, Reason.EVICTED,
                      id="evicted while its Job is deleted"),
     ],
 )  # fmt: skip
@@ -241,7 +241,7 @@ def test_cut_short_whatever_the_exit_code(job: Any, pod: dict[str, Any], reason:
 
 
 @pytest.mark.parametrize("code", [0, 143])
-@pytest.mark.parametrize("pod", [{"asked": DURING}, {"asked": DURING, **disrupted("EvictionByEvictionAPI")}])
+@pytest.mark.parametrize("pod", [{"deleted_at": DURING}, {"deleted_at": DURING, **disrupted("EvictionByEvictionAPI")}])
 def test_suspended_whatever_the_exit_code(pod: dict[str, Any], code: int) -> None:
     """Kueue takes the place back.
 
@@ -254,11 +254,11 @@ def test_suspended_whatever_the_exit_code(pod: dict[str, Any], code: int) -> Non
 @pytest.mark.parametrize(
     ("job", "pod"),
     [
-        pytest.param(a_job(), {"asked": AFTER, **disrupted("EvictionByEvictionAPI", AFTER)}, id="evicted"),
-        pytest.param(a_job(), {"asked": AFTER}, id="deleted"),
-        pytest.param(a_job(suspend=True), {"asked": AFTER}, id="suspended"),
+        pytest.param(a_job(), {"deleted_at": AFTER, **disrupted("EvictionByEvictionAPI", AFTER)}, id="evicted"),
+        pytest.param(a_job(), {"deleted_at": AFTER}, id="deleted"),
+        pytest.param(a_job(suspend=True), {"deleted_at": AFTER}, id="suspended"),
         pytest.param(a_job(suspend=True), {}, id="suspended, and its pod is not yet deleted"),
-        pytest.param(None, {"asked": AFTER}, id="Job deleted"),
+        pytest.param(None, {"deleted_at": AFTER}, id="Job deleted"),
     ],
 )
 def test_ended_before_it_was_to_go(job: Any, pod: dict[str, Any]) -> None:
