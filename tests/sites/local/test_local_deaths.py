@@ -210,8 +210,6 @@ import asyncio, sys
 from pathlib import Path
 from tests.sites.local.launches import RESULT, launch
 from uws_service.depot import Depot
-from uws_service.sites.local import executor as executor_module
-from uws_service.sites.local.agents import AGENT
 from uws_service.sites.local.executor import LocalExecutor
 
 async def main(work, depot, ledger, count):
@@ -245,7 +243,7 @@ def kill_services(rounds: int, arguments: list[str]) -> None:
             env=os.environ | {"PYTHONPATH": path},
         ) as service:
             assert service.stdout is not None
-            line = service.stdout.readline()
+            line = next((line for line in service.stdout if line == b"up\n"), b"")  # warnings may come before it
             time.sleep(moments.uniform(0, 0.2))  # the random moment is what is tested
             service.kill()
             assert line == b"up\n"
