@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent.attacker import OWN
+from tests.agent.attacker import OWN_BYTES
 from tests.agent.test_races import attacked
 from tests.sites.local.agents import MiB, Work, python, result
 from tests.sites.local.launches import RESULT, ended, folder_of, launch, until
@@ -37,7 +37,7 @@ def secret(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("flags", [(), ("patient",)], ids=["at-random", "patient"])
 async def test_collecting_what_changes(executor: LocalExecutor, secret: Path, flags: tuple[str, ...]) -> None:
     """What is recorded is the digest of what is stored, or the loss is told; nothing from elsewhere is ever stored."""
-    own_bytes = (OWN * (len(SECRET) // len(OWN) + 1))[: len(SECRET)]
+    own_bytes = (OWN_BYTES * (len(SECRET) // len(OWN_BYTES) + 1))[: len(SECRET)]
     code = f"import os; open(os.environ['UWS_OUTPUT_DIR'] + '/r', 'wb').write({own_bytes!r})"
     await executor.submit(launch(python(code), results=(RESULT,)))
     observation = await until(executor, ended)
