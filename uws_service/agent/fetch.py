@@ -80,13 +80,13 @@ def fetch(url: str, path: str | Path, *, max_size: int, policy: Policy, tokens: 
     FetchError
         Wrong scheme, inner address, too many redirects, status other than 200, larger than ``max_size``, no answer.
     """
-    target = authority(url)
-    token = (tokens or {}).get(target) if target is not None else None
+    token_host = authority(url)
+    token = (tokens or {}).get(token_host) if token_host is not None else None
     for _ in range(policy.max_redirects + 1):
         connection, target = _connect(url, policy)
         try:
             headers = {"Accept": "*/*", "User-Agent": "uws-service"}
-            if token is not None and authority(url) == target:
+            if token is not None and authority(url) == token_host:
                 headers["Authorization"] = f"Bearer {token}"
             connection.request("GET", target, headers=headers)
             with connection.getresponse() as answer:
