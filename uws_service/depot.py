@@ -1,4 +1,6 @@
-"""The depot: results, uploads and logs in a folder or on S3, streamed in constant memory (obstore).
+"""The depot.
+
+Results, uploads and logs in a folder or on S3, streamed in constant memory (obstore).
 
 Keys are made by the service, such as ``jobs/{id}/results/{name}``; they never come from a client as they are.
 """
@@ -46,7 +48,10 @@ PART = 8 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What was put: size in bytes, SHA-256 in lower-case hex."""
+    """What was put.
+
+    Size in bytes, SHA-256 in lower-case hex.
+    """
 
     size: int
     sha256: str
@@ -54,14 +59,20 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """What is there: size in bytes, and the store's tag if it has one."""
+    """What is there.
+
+    Size in bytes, and the store's tag if it has one.
+    """
 
     size: int
     etag: str
 
 
 def check_key(key: str) -> str:
-    """The key itself if it can't leave the depot; ValueError otherwise."""
+    """Return a key that can't leave the depot.
+
+    ValueError for any other.
+    """
     parts = key.split("/")
     if any(part in ("", ".", "..") for part in parts) or "\0" in key or "\\" in key:
         raise ValueError(f"{key!r} is not a key of the depot")
@@ -69,14 +80,14 @@ def check_key(key: str) -> str:
 
 
 @contextmanager
-def _translated(what: str) -> Iterator[None]:
-    """Errors of the store as the service's own."""
+def _translated(subject: str) -> Iterator[None]:
+    """Translate the store's errors to the service's own."""
     try:
         yield
     except UwsError:
         raise
     except FileNotFoundError as error:
-        raise NotFound(f"{what} is not there.") from error
+        raise NotFound(f"{subject} is not there.") from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise StorageFull("The depot's disk is full.", retry_after=60) from error
@@ -103,7 +114,9 @@ class Depot:
 
     @classmethod
     def open(cls, url: str, **options: Any) -> Depot:
-        """A folder (a path or ``file:///path``), or ``s3://bucket/prefix?endpoint=…&region=…``.
+        """Open a depot by its URL.
+
+        A folder (a path or ``file:///path``), or ``s3://bucket/prefix?endpoint=…&region=…``.
 
         Credentials for S3 come from the environment (``AWS_ACCESS_KEY_ID`` …) or from ``options``, never from the URL.
         """
@@ -138,7 +151,9 @@ class Depot:
     async def put(
         self, key: str, chunks: AsyncIterator[bytes], *, max_size: int, expected: Stored | None = None
     ) -> Stored:
-        """Store a stream; the object is there, whole, only once its last byte is accepted.
+        """Store a stream.
+
+        The object is there, whole, only once its last byte is accepted.
 
         Until then nothing is under its key but what was there before: an upload in parts, or a file of another name.
 
@@ -198,14 +213,14 @@ class Depot:
                     file.write(chunk)
 
     async def head(self, key: str) -> ObjectInfo | None:
-        """Size and tag, or None."""
+        """Return size and tag, or None."""
         check_key(key)
         if self.folder is not None:  # a stat, without the way through the library
             try:
-                found = (self.folder / key).stat()
+                entry = (self.folder / key).stat()
             except (FileNotFoundError, NotADirectoryError):
                 return None
-            return ObjectInfo(found.st_size, f"{found.st_mtime_ns:x}-{found.st_size:x}")
+            return ObjectInfo(entry.st_size, f"{entry.st_mtime_ns:x}-{entry.st_size:x}")
         with _translated(key):
             try:
                 meta = await obstore.head_async(self._store, key)
@@ -214,25 +229,27 @@ class Depot:
         return ObjectInfo(meta["size"], meta["e_tag"] or "")
 
     async def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """The bytes from ``start`` up to, not with, ``end``; `NotFound` before the first of them."""
+        """Yield the bytes from ``start`` up to, not with, ``end``; `NotFound` before the first of them."""
         check_key(key)
         with _translated(key):
             options: Any = {"range": (start, end) if end is not None else {"offset": start}}
-            found = await obstore.get_async(self._store, key, options=options if start or end is not None else None)
-            async for chunk in found.stream(min_chunk_size=CHUNK):
+            answer = await obstore.get_async(self._store, key, options=options if start or end is not None else None)
+            async for chunk in answer.stream(min_chunk_size=CHUNK):
                 yield bytes(chunk)
 
     async def list(self, prefix: str) -> AsyncIterator[str]:
-        """The keys that begin so."""
+        """Yield the keys that begin so."""
         with _translated(prefix):
             async for batch in obstore.list(self._store, prefix=_folder(prefix), chunk_size=500):
-                for one in batch:
-                    if one["path"].startswith(prefix):
-                        yield one["path"]
+                for entry in batch:
+                    if entry["path"].startswith(prefix):
+                        yield entry["path"]
 
     @asynccontextmanager
     async def held(self, prefix: str) -> AsyncIterator[Callable[[], None]]:
-        """While the block runs, show to every process that what lies below a prefix is in use.
+        """Show to every process that a prefix is in use.
+
+        While the block runs nothing below it is taken for an orphan.
 
         What it gives is called with the first object that is put there. From then on a small object beside it is
         written anew every `renewal` seconds, so its age by the depot's own clock tells whether anybody is there.
@@ -260,7 +277,7 @@ class Depot:
                         await asyncio.wait_for(self.delete(key), CHECK_SECONDS)
 
     async def now(self) -> float:
-        """The present instant by the depot's own clock, in seconds since the epoch."""
+        """Return the present instant by the depot's own clock, in seconds since the epoch."""
         if self.folder is not None:  # that of its disk, which may be another machine's
             with _translated("The depot's folder"):
                 os.utime(self.folder)
@@ -274,15 +291,18 @@ class Depot:
                 await obstore.delete_async(self._store, key)
 
     async def newest(self, prefix: str) -> float | None:
-        """When anything below a prefix, which ends with a slash, was last changed; None if nothing is there."""
+        """Return the time of the last change below a prefix.
+
+        The prefix ends with a slash; None if nothing is there.
+        """
         with _translated(prefix):
             if self.folder is not None:  # drafts and empty folders count too
                 return await asyncio.to_thread(_newest_below, self.folder / prefix)
             latest = None
             async for batch in obstore.list(self._store, prefix=_folder(prefix), chunk_size=500):
-                for one in batch:
-                    if one["path"].startswith(prefix):
-                        latest = max(latest or 0.0, one["last_modified"].timestamp())
+                for entry in batch:
+                    if entry["path"].startswith(prefix):
+                        latest = max(latest or 0.0, entry["last_modified"].timestamp())
             return latest
 
     async def delete(self, key: str) -> None:
@@ -291,12 +311,15 @@ class Depot:
             await obstore.delete_async(self._store, key)
 
     async def delete_prefix(self, prefix: str) -> int:
-        """Remove all objects whose key begins so; how many."""
+        """Remove all objects whose key begins so.
+
+        How many.
+        """
         count = 0
         with _translated(prefix):
             stream = obstore.list(self._store, prefix=_folder(prefix), chunk_size=500)
             async for batch in stream:
-                keys = [one["path"] for one in batch if one["path"].startswith(prefix)]
+                keys = [entry["path"] for entry in batch if entry["path"].startswith(prefix)]
                 if keys:
                     await obstore.delete_async(self._store, keys)
                     count += len(keys)
@@ -305,28 +328,34 @@ class Depot:
         return count
 
     async def list_prefixes(self, prefix: str) -> AsyncIterator[str]:
-        """The folders right below a prefix."""
+        """Yield the folders right below a prefix."""
         with _translated(prefix):
             if self.folder is not None:
                 top = self.folder / prefix
                 for entry in os.scandir(top) if top.is_dir() else ():
                     yield f"{prefix}{entry.name}/"
                 return
-            found = await obstore.list_with_delimiter_async(self._store, prefix=prefix.rstrip("/"))
-            for one in found["common_prefixes"]:
-                yield one.rstrip("/") + "/"
+            listing = await obstore.list_with_delimiter_async(self._store, prefix=prefix.rstrip("/"))
+            for folder in listing["common_prefixes"]:
+                yield folder.rstrip("/") + "/"
 
     def doubt(self) -> None:
         """Let `watch` look at once: something takes long."""
         self._doubt.set()
 
     def notice(self) -> str:
-        """Why it can't be used now, for whoever has waited long; `watch` looks at once."""
+        """Return why the depot can't be used now.
+
+        For whoever has waited long; `watch` looks at once.
+        """
         self.doubt()
         return self.problem
 
     async def watch(self) -> None:
-        """Try the depot now and then, at once on doubt, and often while it fails; say in the log what changes."""
+        """Try the depot now and then.
+
+        At once on doubt, and often while it fails; what changes is in the log.
+        """
         while True:
             self._doubt.clear()
             problem = ""
@@ -347,7 +376,10 @@ class Depot:
                 await asyncio.sleep(FAILING_SECONDS / 2)  # however many have doubts
 
     async def check(self) -> None:
-        """Write, read and delete a small object; raises what does not work (V-020)."""
+        """Write, read and delete a small object.
+
+        Raises what does not work (V-020).
+        """
         key = f"health/{uuid.uuid4().hex}"
         with _translated("The depot's test object"):
             await obstore.put_async(self._store, key, b"ok")
@@ -368,7 +400,10 @@ def _newest_below(top: Path) -> float | None:
 
 
 def renewal(orphan_age: float) -> float:
-    """How often what is open gives a sign of life, in seconds, so that it never looks as old as an orphan."""
+    """Return the seconds between signs of life.
+
+    What is open then never looks as old as an orphan.
+    """
     return min(LONGEST_RENEWAL, max(0.2, orphan_age / 4))
 
 
@@ -379,5 +414,8 @@ def _seconds(number: int) -> Any:
 
 
 def _folder(prefix: str) -> str:
-    """The listing goes by whole path segments: the part of a prefix up to its last slash."""
+    """Return the folder to list for a prefix.
+
+    The listing goes by whole path segments: it is the part of the prefix up to its last slash.
+    """
     return prefix.rpartition("/")[0]

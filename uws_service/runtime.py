@@ -1,4 +1,7 @@
-"""The parts of one running service, put together from its settings, started and stopped in order."""
+"""The parts of one running service.
+
+They are made from its settings, started and stopped in order.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +37,7 @@ from uws_service.service.sessions import Sessions
 from uws_service.service.uploads import Uploads
 from uws_service.settings import Settings
 from uws_service.sites.agent_api import Agents
+from uws_service.sites.attempt_tokens import SECRET, AttemptTokens
 from uws_service.sites.controller import Controller
 from uws_service.sites.executor import Executor
 from uws_service.sites.kinds import SiteParts, kind_of, open_sites, verifiers_of
@@ -51,6 +55,9 @@ RESERVED = frozenset({"static", "metrics", "livez", "readyz", "agent", "login", 
 """Names that no application can have: the service's own resources have them."""
 CHECK_SECONDS = 5.0
 """How long the answer of a health check is used again."""
+CHECK_TIMEOUT_SECONDS = 10.0
+LATE_SECONDS = 30.0
+"""A controller whose last round ended longer ago is late."""
 
 
 @dataclass(slots=True)
@@ -61,6 +68,7 @@ class Runtime:
     applications: Mapping[str, Application]
     store: Store
     depot: Depot
+    placer: Placer
     service: Service
     executors: Mapping[str, Executor]
     agents: Agents
@@ -82,21 +90,25 @@ class Runtime:
     _checked: tuple[float, list[str]] = (0.0, [])
 
     async def problems(self) -> list[str]:
-        """What does not work now, one sentence each; really tried, at most every few seconds (V-020)."""
-        at, found = self._checked
-        if time.monotonic() - at > CHECK_SECONDS or found:
-            found = []
+        """Return what does not work now, one sentence each.
+
+        Really tried, at most every few seconds (V-020).
+        """
+        at, problems = self._checked
+        if time.monotonic() - at > CHECK_SECONDS or problems:
+            problems = []
             for part, check in (("database", self.store.ping()), ("depot", self.depot.check())):
                 try:
-                    await asyncio.wait_for(check, 10)
+                    await asyncio.wait_for(check, CHECK_TIMEOUT_SECONDS)
                 except (UwsError, TimeoutError) as error:
-                    found.append(f"{part}: {getattr(error, 'message', 'no answer in 10 s')}")
-            found += self._late_controllers()
-            self._checked = (time.monotonic(), found)
-        return [*found, *(["The service is shutting down."] if self.draining else [])]
+                    answer = getattr(error, "message", f"no answer in {CHECK_TIMEOUT_SECONDS:.0f} s")
+                    problems.append(f"{part}: {answer}")
+            problems += self._late_controllers()
+            self._checked = (time.monotonic(), problems)
+        return [*problems, *(["The service is shutting down."] if self.draining else [])]
 
     def _late_controllers(self) -> list[str]:
-        late = []
+        problems = []
         for leader in self.leaders:
             if leader.decided and not leader.leading:
                 continue
@@ -104,13 +116,13 @@ class Runtime:
             site = controller.executor.site
             lag = time.monotonic() - controller.last_round if controller.last_round is not None else None
             telemetry.CONTROLLER_LAG.labels(site).set(lag if lag is not None else -1)
-            if lag is None or lag > 30:
+            if lag is None or lag > LATE_SECONDS:
                 since = "has not begun" if lag is None else f"finished its last round {lag:.0f} s ago"
-                late.append(f"site {site}: its controller {since}.")
-        return late
+                problems.append(f"site {site}: its controller {since}.")
+        return problems
 
     def remarks(self) -> list[str]:
-        """What an operator should know although this process works; no names of machines."""
+        """Return what an operator should know although this process works; no names of machines."""
         return [
             f"site {leader.executor.site}: another process drives it."
             for leader in self.leaders
@@ -118,7 +130,7 @@ class Runtime:
         ]
 
     async def live_log(self, attempt: Attempt, name: str) -> bytes | None:
-        """The end of a running attempt's log, if its site can be asked from here."""
+        """Return the end of a running attempt's log, if its site can be asked from here."""
         executor = self.executors.get(attempt.site)
         return await executor.read_log(attempt.job_id, attempt.number, name) if executor is not None else None
 
@@ -149,17 +161,26 @@ class Runtime:
         )
 
     def drain(self) -> None:
-        """Answer every waiting request now: the process is about to end (C-26)."""
+        """Answer every waiting request now.
+
+        The process is about to end (C-26).
+        """
         self.draining = True
         self.service.waiters.drain()
 
 
 def applications_of(settings: Settings) -> dict[str, Application]:
-    """The declared applications; wrong ones stop the start with file, line and field."""
+    """Return the declared applications.
+
+    Wrong ones stop the start with file, line and field.
+    """
     applications = load_applications(settings.applications, STANDARDS, builtin=settings.builtin_applications)
     if not applications:
         raise ConfigurationError("No application is declared; name files or folders in `applications`.")
-    applications = {name: with_catalogue_folder(one, settings.catalogue_folder) for name, one in applications.items()}
+    applications = {
+        name: with_catalogue_folder(application, settings.catalogue_folder)
+        for name, application in applications.items()
+    }
     for name in RESERVED & applications.keys():
         raise ConfigurationError(f"An application can't be called {name!r}: the service uses that path itself.")
     for name in settings.auth.applications.keys() - applications.keys():
@@ -198,21 +219,39 @@ def _resolve_groups(settings: Settings, applications: Mapping[str, Application])
 
 
 def _wants_data(settings: Settings, applications: Mapping[str, Application]) -> bool:
-    """Whether any job may get a token for what it fetches."""
-    asked = settings.auth.data_access or any(one.data_token is not None for one in applications.values())
-    return bool(settings.auth.issuers and asked)
+    """Return whether any job may get a token for what it fetches."""
+    has_token = any(application.data_token is not None for application in applications.values())
+    return bool(settings.auth.issuers and (settings.auth.data_access or has_token))
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """Work in the background while the service runs."""
+
+    name: str
+    make: Callable[[Runtime], Iterable[Coroutine[Any, Any, None]]]
+    """Make the work, once for each thing to look after; nothing if these settings have no need of it."""
+    controllers_only: bool = False
+    """Whether it belongs to processes that drive sites and clean up, not to those that only answer requests."""
+
+
+LOOPS = (
+    Loop("depot", lambda runtime: [runtime.depot.watch()]),
+    Loop("data access", lambda runtime: [runtime.data.run()] if runtime.data is not None else []),
+    Loop("sites", lambda runtime: [leader.run() for leader in runtime.leaders], controllers_only=True),
+    Loop("reaper", lambda runtime: [_reaper(runtime).run()], controllers_only=True),
+)
+"""The loops of the service, in the order in which they start; they end in the opposite one."""
 
 
 @asynccontextmanager
 async def running(settings: Settings, *, clock: Callable[[], float] = time.time) -> AsyncIterator[Runtime]:
-    """Open the parts, run the loops, and close all in reverse; jobs at the sites go on running.
+    """Open the parts, run the loops, close all.
+
+    Jobs at the sites go on running.
 
     ``clock`` gives the present instant in seconds to all that looks at callers; the sites have their own.
     """
-
-    def now() -> int:
-        return int(clock() * 1000)
-
     telemetry.configure_logging(settings.log_format, settings.log_level)
     applications = applications_of(settings)
     settings = _resolve_groups(settings, applications)
@@ -223,95 +262,126 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
         stack.push_async_callback(store.close)
         await store.feed.start()
         stack.push_async_callback(store.feed.stop)
-        depot = Depot.open(settings.depot_url)
-        depot.renewal = renewal(settings.orphan_age)
-        stack.push_async_callback(_stop, asyncio.create_task(_always(depot.watch())))
-        reserve = None
-        if settings.database is None:
-            reserve = Reserve(settings.data)
-            reserve.hold()
-        near = [site.name for site in settings.sites if not kind_of(site).leased]
-        placer = Placer(store, settings.sites, near)
-        rules = Rules(settings.auth)
-        user_tokens = Tokens(settings.auth, rank=rules.ranked, clock=clock) if settings.auth.issuers else None
-        if user_tokens is not None:
-            stack.push_async_callback(user_tokens.close)
-        data = _data_access(settings, applications, user_tokens, store, now)
-        service = Service(
-            store,
-            applications,
-            placer,
-            rules=rules,
-            data=data,
-            clock=now,
-            limits=settings.limits,
-            reserve=reserve,
-        )
-        permissions = PermissionsApi(settings.auth.permissions) if settings.auth.permissions is not None else None
-        if permissions is not None:
-            stack.push_async_callback(permissions.close)
-        parts = SiteParts(depot, settings.work_folder, await store.name(), settings.fetch, data)
-        executors = open_sites(settings.sites, parts)
-        for executor in executors.values():
-            stack.push_async_callback(executor.close)
-        agents = Agents(
-            store, depot, applications, settings.fetch, data, verifiers=verifiers_of(executors, settings.sites)
-        )
-        runtime = Runtime(
-            settings,
-            applications,
-            store,
-            depot,
-            service,
-            executors,
-            agents,
-            Uploads(depot, store, rules, settings.limits.unfinished),
-            rules,
-            user_tokens=user_tokens,
-            permissions=permissions,
-            queries=await _queries(settings, applications, stack),
-            data=data,
-            up_since=now_ms(),
-        )
-        if user_tokens is not None:
-            runtime.cookie_key = await store.access.secret("cookies")
-            runtime.sessions = Sessions(store.access, runtime.cookie_key, service.clock, rules.issuers)
-        if data is not None:
-            stack.push_async_callback(_stop, asyncio.create_task(_always(data.run())))
+        runtime = await _assemble(settings, applications, store, clock, stack)
         if settings.controller:
-            await _drive_sites(runtime, placer, stack)
-            reaper = Reaper(
-                store,
-                depot,
-                applications,
-                interval=settings.reap_interval,
-                orphan_interval=settings.orphan_interval,
-                orphan_age=settings.orphan_age,
-                event_retention=settings.event_retention,
-                reserve=reserve,
-            )
-            stack.push_async_callback(_stop, asyncio.create_task(reaper.run()))
+            await _prepare_sites(runtime, stack)
+        for loop in LOOPS:
+            if settings.controller or not loop.controllers_only:
+                for work in loop.make(runtime):
+                    stack.push_async_callback(_stop, asyncio.create_task(_run_loop(loop.name, work)))
         log.info("service is up", applications=sorted(applications), sites=[site.name for site in settings.sites])
         yield runtime
         log.info("service stops")
 
 
+async def _assemble(
+    settings: Settings,
+    applications: Mapping[str, Application],
+    store: Store,
+    clock: Callable[[], float],
+    stack: contextlib.AsyncExitStack,
+) -> Runtime:
+    """Make the parts.
+
+    Each knows those that it needs; nothing runs yet.
+    """
+
+    def now() -> int:
+        return int(clock() * 1000)
+
+    depot = Depot.open(settings.depot_url)
+    depot.renewal = renewal(settings.orphan_age)
+    placer = Placer(store, settings.sites, [site.name for site in settings.sites if not kind_of(site).leased])
+    rules = Rules(settings.auth)
+    user_tokens = Tokens(settings.auth, rank=rules.ranked, clock=clock) if settings.auth.issuers else None
+    if user_tokens is not None:
+        stack.push_async_callback(user_tokens.close)
+    permissions = PermissionsApi(settings.auth.permissions) if settings.auth.permissions is not None else None
+    if permissions is not None:
+        stack.push_async_callback(permissions.close)
+    data = _data_access(settings, applications, user_tokens, store, now)
+    reserve = None
+    if settings.database is None:
+        reserve = Reserve(settings.data)
+        reserve.hold()
+    service = Service(
+        store, applications, placer, rules=rules, data=data, clock=now, limits=settings.limits, reserve=reserve
+    )
+    executors, agents = await _open_sites(settings, applications, store, depot, data, stack)
+    cookie_key = await store.access.secret("cookies") if user_tokens is not None else b""
+    return Runtime(
+        settings,
+        applications,
+        store,
+        depot,
+        placer,
+        service,
+        executors,
+        agents,
+        Uploads(depot, store, rules, settings.limits.unfinished),
+        rules,
+        sessions=Sessions(store.access, cookie_key, service.clock, rules.issuers) if user_tokens is not None else None,
+        cookie_key=cookie_key,
+        user_tokens=user_tokens,
+        permissions=permissions,
+        queries=await _queries(settings, applications, stack),
+        data=data,
+        up_since=now_ms(),
+    )
+
+
+async def _open_sites(
+    settings: Settings,
+    applications: Mapping[str, Application],
+    store: Store,
+    depot: Depot,
+    data: DataAccess | None,
+    stack: contextlib.AsyncExitStack,
+) -> tuple[dict[str, Executor], Agents]:
+    """Return the sites' executors, and the agents' part."""
+    tokens = AttemptTokens(await store.access.secret(SECRET), now_ms)
+    parts = SiteParts(depot, settings.work_folder, await store.name(), settings.fetch, data, tokens.issue)
+    executors = open_sites(settings.sites, parts)
+    for executor in executors.values():
+        stack.push_async_callback(executor.close)
+    verifiers = verifiers_of(executors, settings.sites)
+    return executors, Agents(store, depot, applications, settings.fetch, data, verifiers, tokens)
+
+
+def _reaper(runtime: Runtime) -> Reaper:
+    settings = runtime.settings
+    return Reaper(
+        runtime.store,
+        runtime.depot,
+        runtime.applications,
+        interval=settings.reap_interval,
+        orphan_interval=settings.orphan_interval,
+        orphan_age=settings.orphan_age,
+        event_retention=settings.event_retention,
+        reserve=runtime.service.reserve,
+    )
+
+
 async def _queries(
     settings: Settings, applications: Mapping[str, Application], stack: contextlib.AsyncExitStack
 ) -> dict[str, Queries]:
-    """The tables of each TAP application, ready to be asked."""
-    found = {}
-    for name, one in applications.items():
-        if (catalogue := catalogue_of(one)) is not None:
-            queries = Queries(catalogue, settings.work_folder / "queries" / name, settings.query_processes)
+    """Return the tables of each TAP application, ready to be queried."""
+    prepared = {}
+    for name, application in applications.items():
+        if (catalogue := catalogue_of(application)) is not None:
+            folder = settings.work_folder / "queries" / name
+            queries = Queries(catalogue, folder, settings.query_processes)
             await asyncio.to_thread(queries.prepare)
             stack.push_async_callback(queries.close)
-            found[name] = queries
-    return found
+            prepared[name] = queries
+    return prepared
 
 
 def make_data_folder(folder: Path) -> None:
-    """Make the data folder, for the service's user alone; one that was open to others is closed."""
+    """Make the data folder, for the service's user alone.
+
+    One that was open to others is closed.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         entry = folder.stat()
@@ -329,7 +399,10 @@ def _data_access(
     store: Store,
     clock: Callable[[], int],
 ) -> DataAccess | None:
-    """Access to data for jobs, if the settings or an application ask for it."""
+    """Return the jobs' access to data.
+
+    None unless the settings or an application ask for it.
+    """
     if tokens is None or not _wants_data(settings, applications):
         return None
     if settings.auth.sealing_key is not None:
@@ -340,8 +413,13 @@ def _data_access(
     return DataAccess(settings.auth, tokens, store, key, clock)
 
 
-async def _drive_sites(runtime: Runtime, placer: Placer, stack: contextlib.AsyncExitStack) -> None:
-    """Whoever holds a site's lease drives it; a local site's lease belongs to the work folder of its jobs."""
+async def _prepare_sites(runtime: Runtime, stack: contextlib.AsyncExitStack) -> None:
+    """Make the leader of each site.
+
+    Who holds its lease drives it.
+
+    A local site's lease belongs to the work folder of its jobs, which is opened here.
+    """
     for site in runtime.settings.sites:
         executor = runtime.executors[site.name]
         lease: Lease = ProcessLease(runtime.store, site.name)
@@ -351,20 +429,26 @@ async def _drive_sites(runtime: Runtime, placer: Placer, stack: contextlib.Async
             assert executor.identity is not None, f"a started site of the kind {site.kind} has a work folder"
             lease = FolderLease(runtime.store, site.name, executor.identity, site.absence.lost / 1000)
         controller = Controller(
-            runtime.store, executor, runtime.applications, placer, absence=site.absence, data=runtime.data
+            runtime.store,
+            executor,
+            runtime.applications,
+            runtime.placer,
+            absence=site.absence,
+            data=runtime.data,
+            notice=runtime.depot.notice,
         )
-        controller.outcomes.notice = runtime.depot.notice
-        leader = Leader(lease, executor, controller, is_started=not kind_of(site).leased)
-        runtime.leaders.append(leader)
-        stack.push_async_callback(_stop, asyncio.create_task(_always(leader.run())))
+        runtime.leaders.append(Leader(lease, executor, controller, is_started=not kind_of(site).leased))
 
 
-async def _always(work: Coroutine[Any, Any, None]) -> None:
-    """A loop that must not end: its end is in the log, and the readiness probe turns red."""
+async def _run_loop(name: str, work: Coroutine[Any, Any, None]) -> None:
+    """Run a loop that must not end.
+
+    If it does, the log has it, and a controller's readiness probe turns red.
+    """
     try:
         await work
     except Exception:
-        log.exception("a controller ended")
+        log.exception("a loop of the service ended", loop=name)
 
 
 def create_app(settings: Settings | None = None, *, clock: Callable[[], float] = time.time) -> App:

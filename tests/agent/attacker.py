@@ -19,11 +19,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-OWN = b"a result of the command itself\n"
+OWN_BYTES = b"a result of the command itself\n"
 
 
 def swap(make: Callable[[Path], object], target: Path) -> None:
-    """Put something in the place of a path at once."""
+    """Replace a path at once."""
     draft = target.parent / f".{target.name}.draft"
     with contextlib.suppress(OSError):
         if draft.is_dir() and not draft.is_symlink():
@@ -40,34 +40,34 @@ def swap(make: Callable[[Path], object], target: Path) -> None:
 
 def main(folder: Path, name: str, secret: Path) -> None:
     size = secret.stat().st_size
-    own = OWN * (size // len(OWN) + 1)
-    other = folder / "other"
-    other.write_bytes(own[:size])
+    own_bytes = OWN_BYTES * (size // len(OWN_BYTES) + 1)
+    other_file = folder / "other"
+    other_file.write_bytes(own_bytes[:size])
     target, inner = folder / name, folder / "inner"
 
     def grow(path: Path) -> None:
-        path.write_bytes(own[:size])
+        path.write_bytes(own_bytes[:size])
         path.rename(target)
         with target.open("ab") as file:
             for _ in range(20):
-                file.write(OWN)
+                file.write(OWN_BYTES)
                 file.flush()
 
     def cut(path: Path) -> None:
-        path.write_bytes(own[:size])
+        path.write_bytes(own_bytes[:size])
         path.rename(target)
         os.truncate(target, random.randrange(size))
 
     def folder_of_own(path: Path) -> None:
         path.mkdir()
-        (path / name).write_bytes(own[:size])
+        (path / name).write_bytes(own_bytes[:size])
 
     kinds: list[Callable[[Path], object]] = [
-        lambda path: path.write_bytes(own[:size]),
+        lambda path: path.write_bytes(own_bytes[:size]),
         lambda path: path.symlink_to(secret),
-        lambda path: path.write_bytes(own[:size]),
+        lambda path: path.write_bytes(own_bytes[:size]),
         lambda path: path.symlink_to(os.path.relpath(secret, folder)),
-        lambda path: os.link(other, path),
+        lambda path: os.link(other_file, path),
         os.mkfifo,
         grow,
         cut,
@@ -83,9 +83,9 @@ def wait_patiently(folder: Path, name: str, secret: Path) -> None:
     (folder / "inner").mkdir()
     library = ctypes.CDLL(None)
     events = library.inotify_init1(os.O_NONBLOCK)
-    own = (OWN * (secret.stat().st_size // len(OWN) + 1))[: secret.stat().st_size]
+    own_bytes = (OWN_BYTES * (secret.stat().st_size // len(OWN_BYTES) + 1))[: secret.stat().st_size]
     while True:
-        swap(lambda path: path.write_bytes(own), folder / name)
+        swap(lambda path: path.write_bytes(own_bytes), folder / name)
         watch = library.inotify_add_watch(events, os.fsencode(folder / name), 0x20)  # IN_OPEN
         if select.select([events], [], [], 5)[0]:
             swap(lambda path: path.symlink_to(secret), folder / name)

@@ -1,4 +1,7 @@
-"""The guarded fetch against real servers: what it brings, and what it must never reach."""
+"""The guarded fetch against real servers.
+
+What it brings, and what it must never reach.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        self.server.asked.append((self.path, dict(self.headers)))
+        self.server.requests.append((self.path, dict(self.headers)))
         self.close_connection = True
         path = self.path.partition("?")[0]
         if path.startswith("/to/"):
@@ -121,7 +124,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.asked: list[tuple[str, dict[str, str]]] = []
+        self.requests: list[tuple[str, dict[str, str]]] = []
         self.targets: dict[str, str] = {}
         self.ended = threading.Event()
         self.url = f"http://127.0.0.1:{self.server_port}"
@@ -130,7 +133,7 @@ class Server(ThreadingHTTPServer):
         pass  # clients that go away are what is tested
 
     def leading_to(self, location: str) -> str:
-        """A URL that redirects."""
+        """Return a URL that redirects."""
         path = f"/to/{len(self.targets)}"
         self.targets[path] = location
         return self.url + path
@@ -150,7 +153,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def get(tmp_path: Path) -> Callable[..., bytes]:
-    """Fetches a URL and gives the bytes."""
+    """Fetch a URL and return the bytes."""
 
     def get(url: str, policy: Policy = OPEN, max_size: int = 10**6) -> bytes:
         size = fetch(url, tmp_path / "file", max_size=max_size, policy=policy)
@@ -162,24 +165,27 @@ def get(tmp_path: Path) -> Callable[..., bytes]:
 
 
 def test_a_token_goes_to_its_host_only(server: Server, tmp_path: Path) -> None:
-    """Not to another port, nor back again from there; only as long as the host stays the same."""
-    other = Server()
-    thread = threading.Thread(target=other.serve_forever, kwargs={"poll_interval": 0.01})
+    """It goes to no other port, nor back again.
+
+    Only as long as the host stays the same.
+    """
+    second = Server()
+    thread = threading.Thread(target=second.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     tokens = {f"127.0.0.1:{server.server_port}": "secret"}
     try:
-        for url in (server.url + "/hops/1", server.leading_to(other.url + "/"), other.leading_to(server.url + "/")):
+        for url in (server.url + "/hops/1", server.leading_to(second.url + "/"), second.leading_to(server.url + "/")):
             fetch(url, tmp_path / "file", max_size=10**6, policy=OPEN, tokens=tokens)
     finally:
-        other.shutdown()
+        second.shutdown()
         thread.join()
-        other.server_close()
-    assert [headers.get("Authorization") for _, headers in server.asked] == ["Bearer secret"] * 3 + [None]
-    assert [headers.get("Authorization") for _, headers in other.asked] == [None, None]
+        second.server_close()
+    assert [headers.get("Authorization") for _, headers in server.requests] == ["Bearer secret"] * 3 + [None]
+    assert [headers.get("Authorization") for _, headers in second.requests] == [None, None]
 
 
 @pytest.mark.parametrize(
-    ("url", "meant"),
+    ("url", "expected"),
     [
         ("https://Data.example.org/a", "data.example.org"),
         ("https://data.example.org:443", "data.example.org"),
@@ -194,14 +200,14 @@ def test_a_token_goes_to_its_host_only(server: Server, tmp_path: Path) -> None:
         ("data.example.org", None),
     ],
 )
-def test_what_a_token_is_meant_for(url: str, meant: str | None) -> None:
+def test_what_a_token_is_meant_for(url: str, expected: str | None) -> None:
     """Only https, or this very machine."""
-    assert authority(url) == meant
+    assert authority(url) == expected
 
 
 @pytest.mark.parametrize("path", ["/", "/chunked", "/untold", "/hops/5", "", "/a%20b?x=1&y=%2F#part"])
 def test_what_can_be_fetched(server: Server, get: Callable[..., bytes], path: str) -> None:
-    """Bodies with and without a length, in chunks, behind five redirects."""
+    """Bodies of all forms, behind five redirects."""
     assert get(server.url + path) == DATA
 
 
@@ -212,7 +218,7 @@ def test_content_codings_are_undone(server: Server, get: Callable[..., bytes], n
 
 
 @pytest.mark.parametrize(
-    ("name", "why"),
+    ("name", "reason"),
     [
         ("cut", "cut short"),
         ("not-gzip", "not in the content coding"),
@@ -221,9 +227,12 @@ def test_content_codings_are_undone(server: Server, get: Callable[..., bytes], n
         ("bomb", "larger than the"),
     ],
 )
-def test_content_codings_that_are_refused(server: Server, get: Callable[..., bytes], name: str, why: str) -> None:
-    """Each with its reason; the bound of size is on what comes out."""
-    with pytest.raises(FetchError, match=why):
+def test_content_codings_that_are_refused(server: Server, get: Callable[..., bytes], name: str, reason: str) -> None:
+    """Each with its reason.
+
+    The bound of size is on what comes out.
+    """
+    with pytest.raises(FetchError, match=reason):
         get(f"{server.url}/coded/{name}")
 
 
@@ -231,14 +240,17 @@ def test_the_request(server: Server, get: Callable[..., bytes]) -> None:
     """Path and query as they were given, escaped where they must be; no secrets, no cookies, nothing encoded."""
     host = f"127.0.0.1:{server.server_port}"
     get(f"http://user:secret@{host}/é/%C3%A9?q=ü+%20&b#fragment")
-    (path, headers), *more = server.asked
-    assert path == "/%C3%A9/%C3%A9?q=%C3%BC+%20&b" and not more
+    (path, headers), *further = server.requests
+    assert path == "/%C3%A9/%C3%A9?q=%C3%BC+%20&b" and not further
     assert headers["Host"] == host and headers["Accept-Encoding"] == "identity"
     assert "Authorization" not in headers and "Cookie" not in headers
 
 
 def test_a_name_with_several_addresses(server: Server, get: Callable[..., bytes]) -> None:
-    """`localhost` may be ::1 first, where nobody listens; the next address is tried."""
+    """`localhost` may be ::1 first, where nobody listens.
+
+    The next address is tried.
+    """
     assert get(f"http://localhost:{server.server_port}/") == DATA
 
 
@@ -260,25 +272,31 @@ def test_inner_addresses(server: Server, get: Callable[..., bytes], host: str) -
     target = f"http://{host}:{server.server_port}/secret"
     with pytest.raises(FetchError, match=r"not allowed: it has an address of an inner network|is not known"):
         get(target, guarded)
-    assert server.asked == []
-    named = f"localhost:{server.server_port}"
-    behind = server.leading_to(target).replace(f"127.0.0.1:{server.server_port}", named)
+    assert server.requests == []
+    netloc = f"localhost:{server.server_port}"
+    behind = server.leading_to(target).replace(f"127.0.0.1:{server.server_port}", netloc)
     if not host.isascii() or host.casefold() == "localhost":
         return  # no header; the very host that is allowed next
     with pytest.raises(FetchError, match=r"not allowed: it has an address of an inner network|is not known"):
         get(behind, Policy(timeout=5, allow_hosts=("LocalHost",)))
-    assert [path for path, _ in server.asked] == ["/to/0"]
+    assert [path for path, _ in server.requests] == ["/to/0"]
 
 
 def test_a_name_of_an_inner_address(server: Server, get: Callable[..., bytes]) -> None:
-    """What counts is what a name resolves to: this machine's own name, for one."""
+    """What counts is what a name resolves to.
+
+    This machine's own name, for one.
+    """
     with pytest.raises(FetchError, match="inner network"):
         get(f"http://{socket.gethostname()}:{server.server_port}/", Policy(timeout=5))
-    assert server.asked == []
+    assert server.requests == []
 
 
 def test_hosts_that_the_operator_allows(server: Server, get: Callable[..., bytes]) -> None:
-    """Only they, whatever their case; a redirect from one to another host is judged anew."""
+    """Only they, whatever their case.
+
+    A redirect from one to another host is judged anew.
+    """
     policy = Policy(timeout=5, allow_hosts=("LocalHost",))
     assert get(f"http://localhost:{server.server_port}/", policy) == DATA
     assert get(f"http://localhost:{server.server_port}/hops/2", policy) == DATA
@@ -297,7 +315,10 @@ def test_hosts_that_the_operator_allows(server: Server, get: Callable[..., bytes
     ],
 )  # fmt: skip
 def test_is_public(address: str, public: bool) -> None:
-    """Wrapped addresses are judged by what they wrap; what clouds tell their machines is not public."""
+    """Wrapped addresses are judged by what they wrap.
+
+    What clouds tell their machines is not public.
+    """
     assert is_public(address) is public
 
 
@@ -305,22 +326,25 @@ def test_is_public(address: str, public: bool) -> None:
 def test_a_name_that_changes(
     server: Server, get: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch, answers: list[list[str]]
 ) -> None:
-    """DNS rebinding: a name is looked up once, each of its addresses is judged, and one of those is dialled."""
-    real, left = socket.getaddrinfo, iter(answers)
+    """DNS rebinding.
 
-    def resolve(host: str, *more: object, **words: object) -> object:
+    A name is looked up once, each of its addresses is judged, and one of those is dialled.
+    """
+    real, remaining = socket.getaddrinfo, iter(answers)
+
+    def resolve(host: str, *arguments: object, **words: object) -> object:
         if host != "changing.example":
-            return real(host, *more, **words)  # type: ignore[arg-type]
-        return [found for one in next(left) for found in real(one, *more, **words)]  # type: ignore[arg-type]
+            return real(host, *arguments, **words)  # type: ignore[arg-type]
+        return [record for answer in next(remaining) for record in real(answer, *arguments, **words)]  # type: ignore[arg-type]
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     with pytest.raises(FetchError, match=r"could not be reached|inner network"):
         get(f"http://changing.example:{server.server_port}/", Policy(timeout=2))
-    assert server.asked == []
+    assert server.requests == []
 
 
 @pytest.mark.parametrize(
-    ("url", "why"),
+    ("url", "reason"),
     [
         ("file:///etc/passwd", "only http and https"),
         ("ftp://example.org/x", "only http and https"),
@@ -338,22 +362,22 @@ def test_a_name_that_changes(
         ("http://user:hush@no-such-host.invalid/", "is not known"),
     ],
 )
-def test_what_is_no_url(get: Callable[..., bytes], url: str, why: str) -> None:
+def test_what_is_no_url(get: Callable[..., bytes], url: str, reason: str) -> None:
     """Told in words, without user and password."""
-    with pytest.raises(FetchError, match=why) as told:
+    with pytest.raises(FetchError, match=reason) as raised:
         get(url)
-    assert "hush" not in str(told.value)
+    assert "hush" not in str(raised.value)
 
 
 @pytest.mark.parametrize("location", ["file:///etc/passwd", "http://[::1", "http://h:99999/", "gopher://x", "a b"])
 def test_redirects_to_what_is_no_url(server: Server, get: Callable[..., bytes], location: str) -> None:
-    """A server can't lead to what may not be asked for."""
+    """A server leads to nothing that is forbidden."""
     with pytest.raises(FetchError, match=r"only http and https|can't be read|not a URL|spaces"):
         get(server.leading_to(location))
 
 
 @pytest.mark.parametrize(
-    ("path", "why"),
+    ("path", "reason"),
     [
         ("/loop", "more than 5 redirects"),
         ("/hops/6", "more than 5 redirects"),
@@ -365,22 +389,28 @@ def test_redirects_to_what_is_no_url(server: Server, get: Callable[..., bytes], 
         ("/nonsense", "could not be fetched"),
     ],
 )
-def test_bad_answers(server: Server, get: Callable[..., bytes], path: str, why: str) -> None:
-    """Each told for what it is, without password and query."""
+def test_bad_answers(server: Server, get: Callable[..., bytes], path: str, reason: str) -> None:
+    """Each error is named, without password and query."""
     url = server.url.replace("//", "//user:hush@") + path + "?token=hush"
-    with pytest.raises(FetchError, match=why) as told:
+    with pytest.raises(FetchError, match=reason) as raised:
         get(url)
-    assert "hush" not in str(told.value) and "user" not in str(told.value)
+    assert "hush" not in str(raised.value) and "user" not in str(raised.value)
 
 
 def test_a_length_that_is_no_number(server: Server, get: Callable[..., bytes]) -> None:
-    """Is no length; the body ends with the connection."""
+    """Is no length.
+
+    The body ends with the connection.
+    """
     assert get(f"{server.url}/odd-length") == DATA
 
 
 @pytest.mark.parametrize("path", ["/", "/chunked", "/untold", "/endless"])
 def test_size_limit(server: Server, get: Callable[..., bytes], tmp_path: Path, path: str) -> None:
-    """With and without Content-Length; not a chunk more than allowed is written."""
+    """With and without Content-Length.
+
+    Not a chunk more than allowed is written.
+    """
     if path != "/endless":
         assert get(server.url + path, max_size=len(DATA)) == DATA
     (tmp_path / "file").unlink(missing_ok=True)
@@ -407,7 +437,7 @@ def test_nobody_listens(get: Callable[..., bytes]) -> None:
 
 
 def test_self_signed_certificate(server: Server, get: Callable[..., bytes], tmp_path: Path) -> None:
-    """https to a server that nobody vouches for is refused."""
+    """https to an unknown server is refused."""
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
     subprocess.run(
         [require("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
@@ -421,13 +451,16 @@ def test_self_signed_certificate(server: Server, get: Callable[..., bytes], tmp_
     server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     with pytest.raises(FetchError, match=r"(?i)certificate"):
         get(server.url.replace("http:", "https:") + "/")
-    assert server.asked == []
+    assert server.requests == []
 
 
 def test_proxies_are_not_used(server: Server, get: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy would reach what this machine may not, and resolve names anew."""
+    """A proxy would undo the policy.
+
+    It would reach what this machine may not, and resolve names anew.
+    """
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy"):
         monkeypatch.setenv(name, server.url)
     with pytest.raises(FetchError, match="is not known"):
         get("http://no-such-host.invalid/")
-    assert server.asked == []
+    assert server.requests == []

@@ -12,36 +12,31 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import uvicorn
 
-from tests.server import ROOT, free_port
+from tests.server import ROOT
+from tests.sites.agent_service import serving
 from tests.sites.local.agents import eventually
 from uws_service.agent import confined, outputs
 from uws_service.agent.pod import Agent
 from uws_service.agent.upstream import Refused, Unreachable, Upstream
-from uws_service.auth import ANONYMOUS
-from uws_service.domain.agent import AgentIdentity
-from uws_service.domain.job import Parameter
-from uws_service.service.caller import Caller
-from uws_service.service.requests import Request
-from uws_service.settings import Settings
-from uws_service.sites.kubernetes import AgentTokens
-from uws_service.web.app import App
 
 SECRET = b"the agent's own token " * 40
 TRIES = 4000
 
 
 @contextmanager
-def attacked(folder: Path, name: str, secret: Path, *how: str) -> Iterator[None]:
-    """While the block runs, another process changes what lies under the name."""
+def attacked(folder: Path, name: str, secret: Path, *flags: str) -> Iterator[None]:
+    """Change what lies under a name, in another process.
+
+    It goes on while the block runs.
+    """
     program = Path(__file__).with_name("attacker.py")
-    attacker = subprocess.Popen([sys.executable, "-S", program, folder, name, secret, *how])
+    attacker = subprocess.Popen([sys.executable, "-S", program, folder, name, secret, *flags])
     try:
         eventually(lambda: os.path.lexists(folder / name) and os.path.lexists(folder / "inner"))
         yield
@@ -101,78 +96,34 @@ def test_paths_that_lead_out(tmp_path: Path, kernel: bool) -> None:
 # -- a pod's agent and the service ---------------------------------------------------------------------------------
 
 
-class Service:
-    """A service with one attempt, whose pod's token is its uid."""
-
-    def __init__(self, app: App, url: str, job_id: str, folder: Path) -> None:
-        self.app, self.url, self.job_id, self.folder = app, url, job_id, folder
-
-    def stored(self) -> dict[str, bytes]:
-        """All that lies in the depot of the job, whatever its name."""
-        assert self.app.runtime is not None and self.app.runtime.depot.folder is not None
-        top = self.app.runtime.depot.folder / "jobs" / self.job_id
-        return {str(path.relative_to(top)): path.read_bytes() for path in top.rglob("*") if path.is_file()}
-
-
-@asynccontextmanager
-async def serving(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Service]:
-    """A service on a port, with a job of `sleep` that waits for its pod."""
-    port = free_port()
-    sleep = ROOT / "uws_service" / "apps" / "sleep.yaml"
-    app = App(Settings.load(data=folder / "data", controller=False, builtin_applications=False, applications=[sleep]))
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, access_log=False))
-    ids: list[str] = []
-
-    async def verify(_: AgentTokens, token: str) -> AgentIdentity:
-        return AgentIdentity(frozenset({"local"}), ids[0], 1, "pod-1")
-
-    monkeypatch.setattr(AgentTokens, "verify", verify)  # clusters' signatures are tested elsewhere
-    running = asyncio.create_task(server.serve())
-    try:
-        while not server.started:
-            await asyncio.sleep(0.01)
-            assert not running.done()
-        runtime = app.runtime
-        assert runtime is not None
-        wanted = Request(parameters=(Parameter("SECONDS", "0"),), run=True)
-        job, _ = await runtime.service.create(runtime.applications["sleep"], Caller(ANONYMOUS), wanted)
-        ids.append(job.id)
-        (attempt,) = await runtime.store.attempts.of(job.id)
-        assert await runtime.store.attempts.begin(attempt, 1)
-        yield Service(app, f"http://127.0.0.1:{port}", job.id, folder)
-    finally:
-        server.should_exit = True
-        await running
-
-
-def pod_folders(folder: Path) -> Path:
-    """The volumes of a pod, as its agent sees them, and its token beside them."""
+def pod_folders(folder: Path, token: str) -> Path:
+    """Make the volumes of a pod, as its agent sees them, and beside them its token and another secret."""
     for name in ("input", "output", "progress", "agent", "bin", "token"):
         (folder / name).mkdir(parents=True)
     (folder / "token" / "result").write_bytes(SECRET)
+    (folder / "token" / "token").write_text(token)
     return folder
 
 
 @pytest.mark.anyio
-async def test_what_is_sent_is_what_was_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_sent_is_what_was_checked(tmp_path: Path) -> None:
     """Thousands of hand-overs of a file that changes all the time: no byte of the token gets into the depot.
 
     What the service has is either what its key names, by digest, or nothing.
     """
-    root = pod_folders(tmp_path / "pod")
     outcomes: Counter[str] = Counter()
-    async with serving(tmp_path, monkeypatch) as service:
-        (root / "token" / "short").write_text("pod-1")
-        upstream = Upstream(service.url, str(root / "token" / "short"))
+    async with serving(tmp_path) as service:
+        root = pod_folders(tmp_path / "pod", service.token)
+        upstream = Upstream(service.url, str(root / "token" / "token"))
         agent = Agent(str(root), upstream, "")
         await asyncio.to_thread(upstream.post, "claim", {})
 
         def hand_over() -> str:
             path = str(root / "output" / ("result" if outcomes.total() % 2 else "inner/result"))
-            told = {"id": "result", "media_type": "application/octet-stream"}
+            fields = {"id": "result", "media_type": "application/octet-stream"}
             agent.early.clear()  # each is sent
             try:
-                return "sent" if outputs.describe(str(root), path, told, deliver=agent._hand_over) else "skipped"
+                return "sent" if outputs.describe(str(root), path, fields, deliver=agent._hand_over) else "skipped"
             except outputs.StageOutError:
                 return "refused by the agent"
             except (Refused, Unreachable) as error:
@@ -194,19 +145,16 @@ async def test_what_is_sent_is_what_was_checked(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("how", [(), ("patient",)], ids=["at-random", "patient"])
-async def test_an_agent_beside_a_hostile_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: tuple[str, ...]
-) -> None:
+@pytest.mark.parametrize("flags", [(), ("patient",)], ids=["at-random", "patient"])
+async def test_an_agent_beside_a_hostile_command(tmp_path: Path, flags: tuple[str, ...]) -> None:
     """The agent as its pod runs it, ended again and again while the command changes its result."""
     for number in range(6):
-        async with serving(tmp_path / f"{number}", monkeypatch) as service:
-            root = pod_folders(tmp_path / f"{number}" / "pod")
-            (root / "token" / "short").write_text("pod-1")
+        async with serving(tmp_path / f"{number}") as service:
+            root = pod_folders(tmp_path / f"{number}" / "pod", service.token)
             environment = {
                 "UWS_AGENT_ROOT": str(root),
                 "UWS_AGENT_URL": service.url,
-                "UWS_AGENT_TOKEN": str(root / "token" / "short"),
+                "UWS_AGENT_TOKEN": str(root / "token" / "token"),
                 "UWS_AGENT_LAUNCHER": "/bin/true",
                 "PYTHONPATH": str(ROOT),
             }
@@ -215,7 +163,7 @@ async def test_an_agent_beside_a_hostile_command(
             )
             try:
                 await asyncio.to_thread(eventually, (root / "agent" / "ready").exists)
-                with attacked(root / "output", "result", root / "token" / "result", *how):
+                with attacked(root / "output", "result", root / "token" / "result", *flags):
                     agent.send_signal(signal.SIGTERM)
                     await asyncio.wait_for(agent.wait(), 30)
             finally:
@@ -225,35 +173,36 @@ async def test_an_agent_beside_a_hostile_command(
             for key, content in service.stored().items():
                 assert SECRET[:10] not in content
                 assert hashlib.sha256(content).hexdigest() in key
-            assert service.app.runtime is not None
-            (attempt,) = await service.app.runtime.store.attempts.of(service.job_id)
+            (attempt,) = await service.runtime.store.attempts.of(service.job_id)
             assert attempt.report is not None  # it said its last word, good or bad
-            for one in attempt.report.outputs:
-                assert hashlib.sha256(service.stored()[one.source.partition(f"{service.job_id}/")[2]]).hexdigest() == (
-                    one.sha256
-                )
+            for output in attempt.report.outputs:
+                assert hashlib.sha256(
+                    service.stored()[output.source.partition(f"{service.job_id}/")[2]]
+                ).hexdigest() == (output.sha256)
 
 
 @pytest.mark.anyio
-async def test_a_file_that_grows_or_shrinks_while_it_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Exactly the announced bytes are sent: no more, that could pass for another request, and never half of them."""
-    root = pod_folders(tmp_path / "pod")
-    file = root / "output" / "result"
-    (root / "token" / "short").write_text("pod-1")
-    async with serving(tmp_path, monkeypatch) as service:
-        upstream = Upstream(service.url, str(root / "token" / "short"))
+async def test_a_file_that_grows_or_shrinks_while_it_is_sent(tmp_path: Path) -> None:
+    """Exactly the announced bytes are sent.
+
+    No more, that could pass for another request, and never half of them.
+    """
+    async with serving(tmp_path) as service:
+        root = pod_folders(tmp_path / "pod", service.token)
+        file = root / "output" / "result"
+        upstream = Upstream(service.url, str(root / "token" / "token"))
         await asyncio.to_thread(upstream.post, "claim", {})
 
         def hand_over(change: str) -> None:
             file.write_bytes(bytes(300_000))
 
-            def deliver(one: object, found: outputs.Found) -> bool:
+            def deliver(_fields: object, open_file: outputs.Found) -> bool:
                 if change == "grow":
-                    with file.open("ab") as more:
-                        more.write(b"POST /agent/v1/report HTTP/1.1\r\n\r\n" * 1000)
+                    with file.open("ab") as file_end:
+                        file_end.write(b"POST /agent/v1/report HTTP/1.1\r\n\r\n" * 1000)
                 else:
                     os.truncate(file, 100_000)
-                upstream.upload("outputs/result", found.content(), found.sha256)
+                upstream.upload("outputs/result", open_file.content(), open_file.sha256)
                 return True
 
             outputs.describe(str(root), str(file), {"id": "result"}, deliver=deliver)

@@ -41,6 +41,7 @@ POLICIES: dict[str, dict[str, Policy]] = {
     "/agent/v1/inputs/{index:int}": {"GET": Policy.AGENT},
     "/agent/v1/outputs/{name}": {"PUT": Policy.AGENT},
     "/agent/v1/progress": {"POST": Policy.AGENT},
+    "/agent/v1/token": {"POST": Policy.AGENT},
     "/agent/v1/report": {"POST": Policy.AGENT},
     "/{application}": {"GET": Policy.OPEN},
     "/{application}/availability": {"GET": Policy.PROBE},

@@ -1,4 +1,6 @@
-"""``kill -9`` of the service at random moments with 200 jobs in flight, 20 times over.
+"""``kill -9`` of the service at random moments.
+
+With 200 jobs in flight, 20 times over.
 
 Each job writes its id into one file, so a command that ran twice shows. The client submits with idempotency keys and
 repeats what got no answer, so a job that was made twice shows too.
@@ -41,7 +43,7 @@ results:
 
 
 class Submitter(threading.Thread):
-    """Keeps so many jobs unfinished, whatever happens to the service."""
+    """Keeps so many jobs unfinished."""
 
     def __init__(self, url: str) -> None:
         super().__init__(daemon=True)
@@ -78,7 +80,10 @@ class Submitter(threading.Thread):
 
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_kill_at_random_moments(database: str, tmp_path: Path) -> None:
-    """No job lost, none run twice, none left in a wrong phase (U-103, U-105, U-106)."""
+    """No job is lost, none runs twice.
+
+    None stays in a wrong phase (U-103, U-105, U-106).
+    """
     ledger = tmp_path / "ledger"
     ledger.touch()
     descriptor = tmp_path / "ledger.yaml"
@@ -107,14 +112,14 @@ def test_kill_at_random_moments(database: str, tmp_path: Path) -> None:
             _wait_until(lambda: submitter._unfinished(http) == 0, 300)
             listed = etree.fromstring(http.get(submitter.url).content)
             phases = Counter(ref.findtext("{*}phase") for ref in listed)
-            made = {url.rpartition("/")[2] for url in submitter.jobs.values()}
-            assert phases == {"COMPLETED": len(made)}
-            assert {ref.get("id") for ref in listed} == made and len(made) >= IN_FLIGHT
+            created = {url.rpartition("/")[2] for url in submitter.jobs.values()}
+            assert phases == {"COMPLETED": len(created)}
+            assert {ref.get("id") for ref in listed} == created and len(created) >= IN_FLIGHT
             ran = Counter(ledger.read_text().split())
-            assert set(ran) == made and set(ran.values()) == {1}
+            assert set(ran) == created and set(ran.values()) == {1}
             for url in moments.sample(sorted(submitter.jobs.values()), 20):
                 assert http.get(f"{url}/results/result").text == "done\n"
-        assert not [one for one in (server.folder / "data" / "work" / "local").iterdir() if one.is_dir()]
+        assert not [path for path in (server.folder / "data" / "work" / "local").iterdir() if path.is_dir()]
     finally:
         submitter.stopped.set()
         server.stop()

@@ -1,4 +1,7 @@
-"""The depot on a folder and on SeaweedFS: what is put comes back, limits hold, faults are told."""
+"""The depot on a folder and on SeaweedFS.
+
+What is put comes back, limits hold, faults are told.
+"""
 
 from __future__ import annotations
 
@@ -48,12 +51,12 @@ async def test_round_trip(depot: Depot, tmp_path: Path) -> None:
     assert file.read_bytes() == DATA
     await depot.put("jobs/b/logs/stdout", chunks(DATA), max_size=len(DATA))
     assert await read(depot, "jobs/b/logs/stdout") == DATA
-    assert sorted([one async for one in depot.list_prefixes("jobs/")]) == ["jobs/a/", "jobs/b/"]
+    assert sorted([prefix async for prefix in depot.list_prefixes("jobs/")]) == ["jobs/a/", "jobs/b/"]
     for job in ("a", "b"):
         assert await depot.delete_prefix(f"jobs/{job}/") == 1
     assert await depot.head("jobs/a/results/result") is None
     if depot.folder is not None:  # SeaweedFS lists folders that are empty for a while
-        assert [one async for one in depot.list_prefixes("jobs/")] == []
+        assert [prefix async for prefix in depot.list_prefixes("jobs/")] == []
     assert await depot.delete_prefix("jobs/a/") == 0
 
 

@@ -1,4 +1,7 @@
-"""What agents hand over, and when it is refused: fencing, on real databases and a real depot."""
+"""What agents may hand over.
+
+Fencing, on real databases and a real depot.
+"""
 
 from __future__ import annotations
 
@@ -39,12 +42,12 @@ async def pieces(*parts: bytes) -> AsyncIterator[bytes]:
 
 @pytest.fixture
 async def job(store: Store) -> Job:
-    """A job of the shipped application, at site a."""
+    """Return a job of `sleep`, at site a."""
     parameters = (Parameter("SECONDS", "0"),)
-    made = replace(samples.job(JOB), application="sleep", phase=Phase.QUEUED, parameters=parameters)
+    queued = replace(samples.job(JOB), application="sleep", phase=Phase.QUEUED, parameters=parameters)
     attempt = replace(samples.attempt(JOB), site="a", application="sleep", state=AttemptState.SUBMITTED)
-    found, _ = await store.create(made, actor="me", attempt=attempt)
-    return found
+    created, _ = await store.create(queued, actor="me", attempt=attempt)
+    return created
 
 
 @pytest.fixture
@@ -52,20 +55,23 @@ def agents(store: Store, tmp_path: Path) -> Agents:
     return Agents(store, Depot.open(str(tmp_path / "depot")), load_applications([], STANDARDS), Fetch())
 
 
-async def hand_over(agents: Agents, who: AgentIdentity, name: str = "result") -> dict[str, Any]:
-    await agents.put_output(who, name, pieces(DATA), len(DATA), DIGEST)
+async def hand_over(agents: Agents, agent: AgentIdentity, name: str = "result") -> dict[str, Any]:
+    await agents.put_output(agent, name, pieces(DATA), len(DATA), DIGEST)
     kind = "application/octet-stream"
     return {"outputs": [{"id": name, "media_type": kind, "size": len(DATA), "sha256": DIGEST, "settled": True}]}
 
 
 @pytest.mark.anyio
 async def test_from_claim_to_report(agents: Agents, store: Store, job: Job) -> None:
-    """The way of a good attempt; what is told is what the application says, not what the agent believes."""
+    """The way of a good attempt.
+
+    What is told is what the application says, not what the agent believes.
+    """
     plan = await agents.claim(pod())
     assert plan["results"][0]["id"] == "result" and plan["inputs"] == [] and "SECONDS" in plan["parameters"]
-    told = await hand_over(agents, pod())
+    report = await hand_over(agents, pod())
     for _ in range(2):  # an answer that was lost is asked for again
-        await agents.report(pod(), {**told, "bytes_in": 3, "cpu": 1.5, "peak_memory": 4096})
+        await agents.report(pod(), {**report, "bytes_in": 3, "cpu": 1.5, "peak_memory": 4096})
     (attempt,) = await store.attempts.of(job.id)
     report = attempt.report
     assert report is not None and report.reason is None and report.settled == ("result",) and report.bytes_in == 3
@@ -82,12 +88,15 @@ async def test_from_claim_to_report(agents: Agents, store: Store, job: Job) -> N
 async def test_the_last_to_claim_speaks(agents: Agents, store: Store, job: Job) -> None:
     """A pod whose place was taken is refused, and what it had said is void."""
     await agents.claim(pod("old"))
-    told = await hand_over(agents, pod("old"))
-    await agents.report(pod("old"), told)
+    sent_report = await hand_over(agents, pod("old"))
+    await agents.report(pod("old"), sent_report)
     await agents.claim(pod("new"))
     (attempt,) = await store.attempts.of(job.id)
     assert attempt.claimed == "new" and attempt.report is None
-    for refused in (agents.report(pod("old"), told), agents.put_output(pod("old"), "result", pieces(DATA), 7, DIGEST)):
+    for refused in (
+        agents.report(pod("old"), sent_report),
+        agents.put_output(pod("old"), "result", pieces(DATA), 7, DIGEST),
+    ):
         with pytest.raises(Forbidden, match="Another pod"):
             await refused
 
@@ -108,17 +117,17 @@ async def test_no_second_pod_beside_a_running_one(agents: Agents, store: Store, 
 async def test_given_up_is_refused_for_ever(agents: Agents, store: Store, job: Job) -> None:
     """Fencing: a closed attempt's agent gets nothing and leaves nothing; the next attempt is another one."""
     await agents.claim(pod())
-    told = await hand_over(agents, pod())
+    sent_report = await hand_over(agents, pod())
     (attempt,) = await store.attempts.of(job.id)
-    lost = replace(attempt, state=AttemptState.CLOSED, wanted=False, reason=Reason.SITE_LOST)
+    lost_attempt = replace(attempt, state=AttemptState.CLOSED, wanted=False, reason=Reason.SITE_LOST)
     following = replace(attempt, number=2, site="b", claimed="", report=None)
-    await store.save(job, job, kind=EventKind.PHASE, actor="me", attempts=[lost, following])
-    for late in (agents.report(pod(), told), agents.claim(pod()), agents.claim(pod("other"))):
+    await store.save(job, job, kind=EventKind.PHASE, actor="me", attempts=[lost_attempt, following])
+    for late in (agents.report(pod(), sent_report), agents.claim(pod()), agents.claim(pod("other"))):
         with pytest.raises(Forbidden):
             await late
-    for who, cpu in (("other", 9), ("pod-1", 1.5), ("pod-1", 7)):  # only what was used is noted, once
+    for uid, cpu in (("other", 9), ("pod-1", 1.5), ("pod-1", 7)):  # only what was used is noted, once
         with pytest.raises(Forbidden):
-            await agents.report(pod(who), {**told, "cpu": cpu, "peak_memory": 4096})
+            await agents.report(pod(uid), {**sent_report, "cpu": cpu, "peak_memory": 4096})
     closed = (await store.attempts.of(job.id))[0]
     assert (closed.usage.cpu, closed.usage.peak_memory, closed.report) == (1.5, 4096, None)
     assert not await store.attempts.report(JOB, 1, "pod-1", Report())  # the row itself refuses
@@ -129,7 +138,10 @@ async def test_given_up_is_refused_for_ever(agents: Agents, store: Store, job: J
 
 @pytest.mark.anyio
 async def test_not_wanted_but_still_heard(agents: Agents, store: Store, job: Job) -> None:
-    """An aborted attempt can't be begun any more, but what was ready is taken (U-107)."""
+    """An aborted attempt can't be begun any more.
+
+    But what was ready is taken (U-107).
+    """
     await agents.claim(pod())
     (attempt,) = await store.attempts.of(job.id)
     await store.attempts.save(replace(attempt, wanted=False))
@@ -140,7 +152,7 @@ async def test_not_wanted_but_still_heard(agents: Agents, store: Store, job: Job
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
-    "told",
+    "content",
     [
         {"outputs": "all"},
         {"outputs": [{"id": "result"}]},
@@ -156,12 +168,12 @@ async def test_not_wanted_but_still_heard(agents: Agents, store: Store, job: Job
     ],
 )
 @pytest.mark.usefixtures("job")
-async def test_reports_that_make_no_sense(agents: Agents, store: Store, told: dict[str, Any]) -> None:
+async def test_reports_that_make_no_sense(agents: Agents, store: Store, content: dict[str, Any]) -> None:
     """Nothing is recorded of a report that names what was not handed over."""
     await agents.claim(pod())
     await hand_over(agents, pod())
     with pytest.raises(UsageError):
-        await agents.report(pod(), told)
+        await agents.report(pod(), content)
     assert (await store.attempts.of(JOB))[0].report is None
 
 

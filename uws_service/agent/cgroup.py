@@ -1,4 +1,7 @@
-"""The cgroup (version 2) of one command: what is in it can't leave by forking, and ends with one write."""
+"""The cgroup (version 2) of one command.
+
+What is in it can't leave by forking, and ends with one write.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ def enter(path: str) -> None:
 
 
 def members(path: str) -> list[int]:
-    """The processes in a cgroup; none if it is not there."""
+    """Return the processes in a cgroup.
+
+    None if it is not there.
+    """
     try:
         with open(os.path.join(path, PROCESSES), "rb") as file:
             return [int(line) for line in file]
@@ -29,14 +35,17 @@ def members(path: str) -> list[int]:
 
 
 def was_out_of_memory(path: str) -> bool:
-    """Whether the kernel has killed a process of a cgroup because of its limit of memory."""
+    """Return whether the kernel has killed a process of a cgroup because of its limit of memory."""
     with contextlib.suppress(OSError, ValueError), open(os.path.join(path, "memory.events"), "rb") as file:
         return any(line.startswith(b"oom_kill ") and int(line.split()[1]) > 0 for line in file)
     return False
 
 
 def kill(path: str, seconds: float = 10.0) -> bool:
-    """Kill all that is in a cgroup; whether it is empty."""
+    """Kill all that is in a cgroup.
+
+    Whether it is empty.
+    """
     end = time.monotonic() + seconds
     while members(path):
         try:

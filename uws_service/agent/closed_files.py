@@ -1,4 +1,6 @@
-"""Which files the command has closed, and when: told by the kernel (inotify), across containers of one pod.
+"""Which files the command has closed, and when.
+
+Told by the kernel (inotify), across containers of one pod.
 
 A file that was closed well before the end was complete then; one that the end itself closed may be cut short. Without
 inotify (no such system call, or no watches left) nothing counts as complete, which is the safe answer.
@@ -75,6 +77,6 @@ class Watch:
             self._closed.pop(path, None)
 
     def was_closed(self, path: str, before: float) -> bool:
-        """Whether a file was closed before an instant (monotonic) and not written since."""
+        """Return whether a file was closed before an instant (monotonic) and not written since."""
         at = self._closed.get(path)
         return at is not None and at <= before

@@ -1,4 +1,6 @@
-"""Open what a command may have put in place of its files: no link is followed, no pipe is waited for.
+"""Open files that a command may have replaced.
+
+No link is followed, no pipe is waited for.
 
 The command can replace any part of a path between two system calls. So a file is opened once, by one path that the
 kernel resolves below a folder without symbolic links (``openat2``; part by part where there is none), and all that is
@@ -37,7 +39,10 @@ class _How(ctypes.Structure):
 
 
 class Changed(Exception):
-    """A file is not what it was when it was opened; the text says in what."""
+    """A file has changed since it was opened.
+
+    The text says in what.
+    """
 
 
 def open_below(folder: str, path: str, *, kernel: bool = True) -> int:
@@ -63,22 +68,22 @@ def open_below(folder: str, path: str, *, kernel: bool = True) -> int:
     top = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         if kernel:
-            found = _by_kernel(top, path)
-            if found is not None:
-                return found
+            descriptor = _by_kernel(top, path)
+            if descriptor is not None:
+                return descriptor
         return _by_parts(top, parts)
     finally:
         os.close(top)
 
 
 def _by_kernel(top: int, path: str) -> int | None:
-    how = _How(_READ, 0, _RESOLVE)
-    size = ctypes.c_size_t(ctypes.sizeof(how))
+    how_to_open = _How(_READ, 0, _RESOLVE)
+    size = ctypes.c_size_t(ctypes.sizeof(how_to_open))
     for _ in range(TRIES):
-        call = ctypes.c_long(_OPENAT2), ctypes.c_long(top), os.fsencode(path), ctypes.byref(how), size
-        found = int(_libc.syscall(*call))
-        if found >= 0:
-            return found
+        call = ctypes.c_long(_OPENAT2), ctypes.c_long(top), os.fsencode(path), ctypes.byref(how_to_open), size
+        descriptor = int(_libc.syscall(*call))
+        if descriptor >= 0:
+            return descriptor
         number = ctypes.get_errno()
         if number in _NOT_POSSIBLE:
             return None
@@ -103,7 +108,10 @@ def _by_parts(top: int, parts: list[str]) -> int:
 
 @contextmanager
 def regular(folder: str, path: str) -> Iterator[int]:
-    """The descriptor of a regular file below a folder; OSError (EINVAL) for anything else that may lie there."""
+    """Yield the descriptor of a regular file.
+
+    OSError (EINVAL) for anything else that may lie there.
+    """
     file = open_below(folder, path)
     try:
         if not stat.S_ISREG(os.fstat(file).st_mode):
@@ -114,7 +122,10 @@ def regular(folder: str, path: str) -> Iterator[int]:
 
 
 def read_small(folder: str, path: str, limit: int = SMALL) -> bytes:
-    """The content of a small regular file; OSError (EFBIG) beyond ``limit`` bytes."""
+    """Return the content of a small regular file.
+
+    OSError (EFBIG) beyond ``limit`` bytes.
+    """
     with regular(folder, path) as file:
         content = os.pread(file, min(limit, os.fstat(file).st_size) + 1, 0)
     if len(content) > limit:
@@ -123,13 +134,13 @@ def read_small(folder: str, path: str, limit: int = SMALL) -> bytes:
 
 
 def read_tail(folder: str, path: str, limit: int) -> bytes:
-    """The last bytes of a regular file, at most so many."""
+    """Return the last bytes of a regular file."""
     with regular(folder, path) as file:
         return os.pread(file, limit, max(0, os.fstat(file).st_size - limit))
 
 
 class Content:
-    """The bytes of an open file from its start to the size that it had, for whoever calls `read`.
+    """The bytes of an open file, up to its size then.
 
     Neither more nor less ever comes of it: a file that grows is cut there, and one that shrinks is `Changed`.
     """
@@ -139,9 +150,9 @@ class Content:
         self.at = 0
 
     def read(self, count: int = -1) -> bytes:
-        """The next bytes; none at the end."""
-        left = self.size - self.at
-        count = left if count < 0 else min(count, left)
+        """Return the next bytes; none at the end."""
+        remaining = self.size - self.at
+        count = remaining if count < 0 else min(count, remaining)
         if not count:
             return b""
         try:
@@ -155,7 +166,10 @@ class Content:
 
 
 def digest_of(file: int, size: int) -> str:
-    """The SHA-256 of an open file's first bytes, in hex; `Changed` if there are fewer."""
+    """Return the SHA-256 of an open file, in hex.
+
+    It is of the first bytes; `Changed` if there are fewer.
+    """
     import hashlib  # 3 ms that only the end of an attempt needs
 
     digest = hashlib.sha256()

@@ -28,12 +28,18 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 class FetchError(Exception):
-    """The file could not be fetched; the text says why, for the user."""
+    """The file could not be fetched.
+
+    The text says why, for the user.
+    """
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What may be fetched. ``timeout`` is in seconds without a byte; ``allow_hosts`` may have inner addresses."""
+    """What may be fetched.
+
+    ``timeout`` is in seconds without a byte; ``allow_hosts`` may have inner addresses.
+    """
 
     allow_private: bool = False
     allow_hosts: tuple[str, ...] = ()
@@ -42,7 +48,7 @@ class Policy:
 
 
 def authority(url: str) -> str | None:
-    """The host of a URL as a token may be meant for it, with its port unless that is 443.
+    """Return the host of a URL as a token may be meant for it, with its port unless that is 443.
 
     None if nothing secret may be sent there: it is neither https nor this very machine.
     """
@@ -62,7 +68,9 @@ def authority(url: str) -> str | None:
 
 
 def fetch(url: str, path: str | Path, *, max_size: int, policy: Policy, tokens: Mapping[str, str] | None = None) -> int:
-    """Write what a URL gives to a file; its size in bytes.
+    """Write what a URL gives to a file.
+
+    Its size in bytes.
 
     ``tokens`` by `authority`: the one of the URL that was asked for is sent to it, and to no other host or port that
     it leads to.
@@ -72,13 +80,13 @@ def fetch(url: str, path: str | Path, *, max_size: int, policy: Policy, tokens: 
     FetchError
         Wrong scheme, inner address, too many redirects, status other than 200, larger than ``max_size``, no answer.
     """
-    meant = authority(url)
-    token = (tokens or {}).get(meant) if meant is not None else None
+    token_host = authority(url)
+    token = (tokens or {}).get(token_host) if token_host is not None else None
     for _ in range(policy.max_redirects + 1):
         connection, target = _connect(url, policy)
         try:
             headers = {"Accept": "*/*", "User-Agent": "uws-service"}
-            if token is not None and authority(url) == meant:
+            if token is not None and authority(url) == token_host:
                 headers["Authorization"] = f"Bearer {token}"
             connection.request("GET", target, headers=headers)
             with connection.getresponse() as answer:
@@ -89,8 +97,8 @@ def fetch(url: str, path: str | Path, *, max_size: int, policy: Policy, tokens: 
                     raise FetchError(f"{_shown(url)} answered {answer.status} {answer.reason}.")
                 return _save(answer, Path(path), max_size, url)
         except (OSError, http.client.HTTPException) as error:
-            why = getattr(error, "strerror", None) or error or type(error).__name__  # without a path of ours
-            raise FetchError(f"{_shown(url)} could not be fetched: {why}.") from error
+            cause = getattr(error, "strerror", None) or error or type(error).__name__  # without a path of ours
+            raise FetchError(f"{_shown(url)} could not be fetched: {cause}.") from error
         finally:
             connection.close()
     raise FetchError(f"{_shown(url)}: more than {policy.max_redirects} redirects.")
@@ -126,7 +134,7 @@ def _save(answer: http.client.HTTPResponse, path: Path, max_size: int, url: str)
 
 
 def _decoder(answer: http.client.HTTPResponse, url: str) -> Callable[[bytes], Iterator[bytes]]:
-    """What undoes the content codings of an answer (RFC 9110 §8.4), some bytes at a time.
+    """Return what undoes the content codings of an answer (RFC 9110 §8.4), some bytes at a time.
 
     Object stores send what was stored with a coding as it is, whatever Accept-Encoding says. Of the end, ``b""``, the
     decoder makes nothing if the coding has ended too, and one word if not.
@@ -140,8 +148,8 @@ def _decoder(answer: http.client.HTTPResponse, url: str) -> Callable[[bytes], It
     if not codings:
         return lambda chunk: iter((chunk,) if chunk else ())
     if len(codings) > 1 or codings[0] not in ("gzip", "x-gzip", "deflate"):
-        named = ", ".join(codings)[:80]
-        raise FetchError(f"{_shown(url)} comes in the content coding {named!r}; gzip and deflate are undone.")
+        names = ", ".join(codings)[:80]
+        raise FetchError(f"{_shown(url)} comes in the content coding {names!r}; gzip and deflate are undone.")
     return _Inflater(codings[0] != "deflate", url).decode
 
 
@@ -173,13 +181,16 @@ class _Inflater:
 
 
 def _shown(url: str) -> str:
-    """A URL as an error may show it: without user, password and query."""
+    """Return a URL as an error may show it.
+
+    Without user, password and query.
+    """
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"[:200]
 
 
 def _connect(url: str, policy: Policy) -> tuple[http.client.HTTPConnection, str]:
-    """A connection to a checked address, and the request's target."""
+    """Return a connection to a checked address, and the request's target."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -209,7 +220,7 @@ def _connect(url: str, policy: Policy) -> tuple[http.client.HTTPConnection, str]
 
 
 def _dial(addresses: list[str], port: int, timeout: float) -> socket.socket:
-    """A connection to the first address that takes one."""
+    """Return a connection to the first address that takes one."""
     for address in addresses[:-1]:
         with contextlib.suppress(OSError):
             return socket.create_connection((address, port), timeout=timeout)
@@ -217,12 +228,15 @@ def _dial(addresses: list[str], port: int, timeout: float) -> socket.socket:
 
 
 def _resolve(host: str, port: int, policy: Policy) -> list[str]:
-    """The addresses of the host; every one of them must be allowed."""
+    """Return the addresses of the host.
+
+    Every one of them must be allowed.
+    """
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        records = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise FetchError(f"The host {host[:100]!r} is not known: {error}.") from error
-    addresses = list(dict.fromkeys(str(one[4][0]) for one in found))
+    addresses = list(dict.fromkeys(str(record[4][0]) for record in records))
     if not (policy.allow_private or host.lower() in {name.lower() for name in policy.allow_hosts}):
         for address in addresses:
             if not is_public(address):
@@ -231,7 +245,7 @@ def _resolve(host: str, port: int, policy: Policy) -> list[str]:
 
 
 def is_public(address: str) -> bool:
-    """Whether an address belongs to the open internet, also when it is wrapped in an IPv6 one."""
+    """Return whether an address belongs to the open internet, also when it is wrapped in an IPv6 one."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

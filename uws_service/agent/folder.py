@@ -1,4 +1,6 @@
-"""The work folder of one attempt: its files, its lock and its status; what the agent and the executor both know.
+"""The work folder of one attempt.
+
+Its files, its lock and its status; what the agent and the executor both know.
 
 spec.json    everything about the attempt; written last, so that a folder without it was never handed over
 started      made by whoever takes the attempt; nobody else may take it afterwards
@@ -32,20 +34,34 @@ _FLOCK = "hhqqi4x"  # struct flock of 64-bit Linux: type, whence, start, length,
 
 
 def write_json(path: str, value: Any) -> None:
-    """Replace a file by a JSON text: readers see the old one or the new one, never a part."""
-    draft = f"{path}.{os.urandom(8).hex()}"  # the command can't have put something in its place
-    with open(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
-        json.dump(value, file)
-    os.replace(draft, path)
+    """Replace a file by a JSON text.
+
+    Readers see the old one or the new one, never a part.
+    """
+    write_secret(path, json.dumps(value))
 
 
 def read_json(path: str) -> dict[str, Any] | None:
-    """The JSON object in a file; None if there is none, or nothing that makes sense."""
+    """Return the JSON object in a file.
+
+    None if there is none, or nothing that makes sense.
+    """
     try:
         value = json.loads(confined.read_small(os.path.dirname(path) or ".", os.path.basename(path)))
     except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def write_secret(path: str, text: str) -> None:
+    """Replace a file that only its owner may read.
+
+    Readers see the old text or the new one.
+    """
+    draft = f"{path}.{os.urandom(8).hex()}"  # the command can't have put something in its place
+    with open(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(draft, path)
 
 
 def write_token(folder: str, token: str, mode: int = 0o600) -> None:
@@ -58,7 +74,10 @@ def write_token(folder: str, token: str, mode: int = 0o600) -> None:
 
 
 def claim(folder: str) -> bool:
-    """Take the attempt; False if somebody took it before, or if it can't be done (folder gone, disk full)."""
+    """Take the attempt.
+
+    False if somebody took it before, or if it can't be done (folder gone, disk full).
+    """
     try:
         os.close(os.open(os.path.join(folder, STARTED), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     except OSError:
@@ -67,12 +86,14 @@ def claim(folder: str) -> bool:
 
 
 def is_claimed(folder: str) -> bool:
-    """Whether somebody took the attempt."""
+    """Return whether somebody took the attempt."""
     return os.path.exists(os.path.join(folder, STARTED))
 
 
 def begin(folder: str) -> int | None:
-    """The agent's entry: the lock's descriptor, or None if another agent is or was here.
+    """Return the agent's entry.
+
+    The lock's descriptor, or None if another agent is or was here.
 
     The lock comes before the mark, so a mark without a lock means an agent that has died.
     """
@@ -87,7 +108,7 @@ def begin(folder: str) -> int | None:
 
 
 def agent_pid(folder: str) -> int | None:
-    """The process that holds the agent's lock now, as the kernel says; None if there is none."""
+    """Return the process that holds the agent's lock now, as the kernel says; None if there is none."""
     try:
         file = os.open(os.path.join(folder, ALIVE), os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
@@ -96,8 +117,8 @@ def agent_pid(folder: str) -> int | None:
         entry = os.fstat(file)
         if not stat.S_ISREG(entry.st_mode) or entry.st_nlink != 1:
             return None  # the command's own, or a file that somebody else locks: nobody to send signals to
-        asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-        kind, _, _, _, pid = struct.unpack(_FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, asked))
+        request = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        kind, _, _, _, pid = struct.unpack(_FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, request))
     finally:
         os.close(file)
     return None if kind == fcntl.F_UNLCK else int(pid)
@@ -114,13 +135,16 @@ def ring(bell: str) -> None:
 
 
 def clean(text: bytes | str, limit: int) -> str:
-    """Text of a user's program made fit for documents: no control characters but line ends and tabs."""
+    """Return text of a user's program made fit for documents: no control characters but line ends and tabs."""
     words = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
     return "".join(c for c in words if (c.isprintable() and not "\ud800" <= c <= "\udfff") or c in "\n\t")[:limit]
 
 
 def log_tail(folder: str, limit: int = 4096) -> str:
-    """The end of what the command said: of stderr, or of stdout if that is empty."""
+    """Return the end of what the command said.
+
+    Of stderr, or of stdout if that is empty.
+    """
     for name in (STDERR, STDOUT):
         try:
             tail = clean(confined.read_tail(folder, name, limit), limit)

@@ -6,7 +6,8 @@
    are there too for a command that is killed.
 
    A command that was asked from outside its container to end has not ended by itself, even if it ends with 0: then 143
-   is told in place of 0, and why in the termination log. So is a process that the kernel killed for want of memory.
+   is told in place of 0, and why in the termination log. So is a process that the kernel killed for want of memory, and
+   what a command that failed has written into error.json of its output folder.
 
    Built static, since it runs in any image: cc -Os -static -s -o uws-launch launch.c */
 #define _GNU_SOURCE
@@ -17,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -99,13 +101,17 @@ static long long kills(void) {
     return 0;
 }
 
+#ifndef TERMINATION_LOG
+#define TERMINATION_LOG "/dev/termination-log" /* read by the kubelet */
+#endif
+
 /* A word for the service, in place of what the command may have written there. */
 static void tell(const char *text) {
-    int file = open("/dev/termination-log", O_WRONLY | O_TRUNC | O_CLOEXEC);
+    int file = open(TERMINATION_LOG, O_WRONLY | O_TRUNC | O_CLOEXEC);
     if (file < 0)
         return;
     if (write(file, text, strlen(text)) < 0)
-        perror("uws-launch: /dev/termination-log");
+        perror("uws-launch: " TERMINATION_LOG);
     close(file);
 }
 
@@ -113,12 +119,33 @@ static void tell(const char *text) {
 static void cannot(const char *command, int why) {
     char text[512];
     int length = snprintf(text, sizeof text, "uws-launch: %.200s: %s\n", command, strerror(why));
-    int file = open("/dev/termination-log", O_WRONLY | O_CLOEXEC);
+    int file = open(TERMINATION_LOG, O_WRONLY | O_CLOEXEC);
     if (length > (int)sizeof text - 1)
         length = sizeof text - 1;
     if (write(2, text, length) < 0 || (file >= 0 && write(file, text, length) < 0))
         _exit(125);
     _exit(why == ENOENT ? 127 : 126);
+}
+
+/* Pass on what the command itself says went wrong, if it is short enough for the termination log. */
+static void tell_error(void) {
+    static const char begin[] = "uws-launch: error.json\n";
+    enum { MOST = 3900 };
+    char path[4096], text[sizeof begin + MOST + 1];
+    const char *folder = getenv("UWS_OUTPUT_DIR");
+    struct stat entry;
+    if (!folder || snprintf(path, sizeof path, "%s/error.json", folder) >= (int)sizeof path)
+        return;
+    int file = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK); /* a pipe would be waited for */
+    if (file < 0)
+        return;
+    memcpy(text, begin, sizeof begin - 1);
+    ssize_t got = fstat(file, &entry) || !S_ISREG(entry.st_mode) ? -1 : read(file, text + sizeof begin - 1, MOST + 1);
+    close(file);
+    if (got <= 0 || got > MOST)
+        return;
+    text[sizeof begin - 1 + got] = 0;
+    tell(text);
 }
 
 int main(int count, char **words) {
@@ -170,5 +197,7 @@ int main(int count, char **words) {
     }
     if (kills() > kills_before)
         tell("uws-launch: out of memory\n");
+    else if (code > 0)
+        tell_error();
     return code;
 }

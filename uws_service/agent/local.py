@@ -1,4 +1,6 @@
-"""Entry of the agent for processes on this machine: ``python -I -S local.py WORKDIR``.
+"""Entry of the agent for processes on this machine.
+
+``python -I -S local.py WORKDIR``.
 
 Kept tiny, since Python compiles the script that it is given anew each time, but caches what that imports.
 """

@@ -1,4 +1,7 @@
-"""What the command leaves behind: how much it is while it runs, and the results when it has ended."""
+"""What the command leaves behind.
+
+How much it is while it runs, and the results when it has ended.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +27,17 @@ Identity = tuple[int, int]
 
 
 class StageOutError(Exception):
-    """A result can't be given; the text says which and why."""
+    """A result can't be given.
+
+    The text says which and why.
+    """
 
 
 class Found(NamedTuple):
-    """A regular file of the work folder, open: what was checked of it is what its descriptor reads."""
+    """A regular file of the work folder, open.
+
+    What was checked of it is what its descriptor reads.
+    """
 
     file: int
     source: str
@@ -36,7 +45,7 @@ class Found(NamedTuple):
     sha256: str
 
     def content(self) -> confined.Content:
-        """Its bytes from the start, as many as were hashed."""
+        """Return its bytes from the start, as many as were hashed."""
         return confined.Content(self.file, self.size)
 
 
@@ -44,20 +53,20 @@ Deliver = Callable[[dict[str, Any], Found], bool]
 """Called with what is to be told of a result, and the open file; False: it is left out."""
 
 
-def measure(paths: Iterable[str], limit: int, most: int = MAX_FILES) -> tuple[int, int]:
-    """Bytes and number of the files below some paths; counting ends once either is over its limit (0: no limit).
+def measure(paths: Iterable[str], limit: int, max_files: int = MAX_FILES) -> tuple[int, int]:
+    """Return bytes and number of the files below some paths; counting ends once either is over its limit (0: no limit).
 
     Symbolic links are not followed. Whoever nests folders deeper than the system can name them has too many files.
     """
     total = count = 0
     ahead = list(paths)
-    while ahead and count <= most and not (limit and total > limit):
+    while ahead and count <= max_files and not (limit and total > limit):
         path = ahead.pop()
         try:
             folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         except OSError as error:
             if error.errno == errno.ENAMETOOLONG:
-                return total, most + 1
+                return total, max_files + 1
             if error.errno in (errno.ENOTDIR, errno.ELOOP):  # a file, or a link in its place
                 with contextlib.suppress(OSError):
                     total += os.lstat(path).st_size
@@ -71,7 +80,7 @@ def measure(paths: Iterable[str], limit: int, most: int = MAX_FILES) -> tuple[in
                         ahead.append(os.path.join(path, entry.name))
                     else:
                         total += entry.stat(follow_symlinks=False).st_size
-                if count > most or (limit and total > limit):
+                if count > max_files or (limit and total > limit):
                     break
     return total, count
 
@@ -93,7 +102,7 @@ def collect_results(
     incomplete: Collection[Identity] | None = None,
     deliver: Deliver | None = None,
 ) -> list[dict[str, Any]]:
-    """The expected results that are there, with size and SHA-256.
+    """Return the expected results that are there, with size and SHA-256.
 
     Parameters
     ----------
@@ -112,37 +121,37 @@ def collect_results(
     StageOutError
         A required result is missing, or a result is not a regular file inside the output folder.
     """
-    found: list[dict[str, Any]] = []
-    taken: set[str] = set()
+    results: list[dict[str, Any]] = []
+    names: set[str] = set()
     for want in expected:
         try:
             paths = _matches(work, want["path"])
             if not paths and want["required"]:
                 raise StageOutError(f"The command did not write the result {want['id']!r} ({want['path']}).")
             for path in paths:
-                name = _unique(_name(path) if "*" in want["path"] else want["id"], taken)
-                one = describe(work, path, {"id": name, "media_type": want["media_type"]}, incomplete or (), deliver)
-                if one is not None:
-                    found.append(one)
-                    taken.add(name)
+                name = _unique(_name(path) if "*" in want["path"] else want["id"], names)
+                entry = describe(work, path, {"id": name, "media_type": want["media_type"]}, incomplete or (), deliver)
+                if entry is not None:
+                    results.append(entry)
+                    names.add(name)
         except StageOutError:
             if incomplete is None:
                 raise
-    return found
+    return results
 
 
 def describe_logs(work: str) -> list[dict[str, Any]]:
-    """Both logs, as they are."""
-    found = []
+    """Return both logs, as they are."""
+    logs = []
     for name, path in (("stdout", layout.STDOUT), ("stderr", layout.STDERR)):
         with contextlib.suppress(StageOutError):
-            one = describe(work, os.path.join(work, path), {"id": name, "media_type": "text/plain"})
-            found.append(one or {})
-    return found
+            entry = describe(work, os.path.join(work, path), {"id": name, "media_type": "text/plain"})
+            logs.append(entry or {})
+    return logs
 
 
 def _matches(work: str, pattern: str) -> list[str]:
-    """The paths that a result's path or pattern stands for, in order."""
+    """Return the paths that a result's path or pattern stands for, in order."""
     parts = pattern.split("/")
     if pattern.startswith("/") or ".." in parts:
         raise StageOutError(f"The result path {pattern!r} leaves the output folder.")
@@ -160,56 +169,59 @@ def _matches(work: str, pattern: str) -> list[str]:
 def describe(
     work: str,
     path: str,
-    told: Mapping[str, Any],
+    fields: Mapping[str, Any],
     skip: Collection[Identity] = (),
     deliver: Deliver | None = None,
 ) -> dict[str, Any] | None:
-    """What was ``told`` of a file, with its source, size and digest; None if it is skipped or not delivered.
+    """Return the ``fields`` of a file with its source, size and digest; None if it is skipped or not delivered.
 
     One descriptor serves for looking, hashing and delivering. A link to another file of the same folder is followed
     here, once; the file itself is opened without following any.
     """
-    shown = os.path.relpath(path, work)
+    relative = os.path.relpath(path, work)
     trusted = os.path.realpath(work)
     try:
         real = os.path.realpath(path)
     except OSError as error:  # what was a link a moment ago is none now
-        raise StageOutError(f"{shown!r} can't be read: {error.strerror}.") from None
+        raise StageOutError(f"{relative!r} can't be read: {error.strerror}.") from None
     # Only the work folder's own path is resolved: the command may have put a link in place of its output folder.
-    if not real.startswith(os.path.join(trusted, shown.split("/")[0]) + "/"):
-        raise StageOutError(f"{shown!r} is a link that leads out of its folder.")
+    if not real.startswith(os.path.join(trusted, relative.split("/")[0]) + "/"):
+        raise StageOutError(f"{relative!r} is a link that leads out of its folder.")
     source = os.path.relpath(real, trusted)
     try:
         file = confined.open_below(trusted, source)
     except OSError as error:
-        raise StageOutError(f"{shown!r} can't be read: {error.strerror}.") from None
+        raise StageOutError(f"{relative!r} can't be read: {error.strerror}.") from None
     try:
         entry = os.fstat(file)
         if not stat.S_ISREG(entry.st_mode):
-            raise StageOutError(f"{shown!r} is not a regular file.")
+            raise StageOutError(f"{relative!r} is not a regular file.")
         if (entry.st_dev, entry.st_ino) in skip:
             return None
-        found = Found(file, source, entry.st_size, confined.digest_of(file, entry.st_size))
+        open_file = Found(file, source, entry.st_size, confined.digest_of(file, entry.st_size))
         if os.fstat(file).st_size != entry.st_size:
-            raise StageOutError(f"{shown!r} has grown while it was read.")
-        one = {**told, "source": source, "size": found.size, "sha256": found.sha256}
-        return one if deliver is None or deliver(one, found) else None
+            raise StageOutError(f"{relative!r} has grown while it was read.")
+        described = {**fields, "source": source, "size": open_file.size, "sha256": open_file.sha256}
+        return described if deliver is None or deliver(described, open_file) else None
     except confined.Changed as error:
-        raise StageOutError(f"{shown!r} {error}.") from None
+        raise StageOutError(f"{relative!r} {error}.") from None
     finally:
         os.close(file)
 
 
 def _name(path: str) -> str:
-    """A file's name as a result id: one URL segment that needs no escaping."""
+    """Return a file's name as a result id.
+
+    One URL segment that needs no escaping.
+    """
     name = "".join(c if c in _SAFE else "_" for c in os.path.basename(path))
     return name if name.strip(".") else "_" * len(name)
 
 
-def _unique(name: str, taken: Collection[str]) -> str:
-    """The name, or the name with the first number that makes it unique."""
+def _unique(name: str, names: Collection[str]) -> str:
+    """Return the name, or the name with the first number that makes it unique."""
     candidate, number = name, 1
-    while candidate in taken:
+    while candidate in names:
         number += 1
         candidate = f"{name}-{number}"
     return candidate

@@ -1,4 +1,6 @@
-"""Entry of the agent in a pod: ``python -I -m uws_service.agent.pod`` (``… ready`` is its startup probe).
+"""Entry of the agent in a pod.
+
+``python -I -m uws_service.agent.pod`` (``… ready`` is its startup probe).
 
 It runs as a native sidecar. First it claims the attempt and brings the inputs; then the probe lets Kubernetes start
 the user's command; while that runs it passes on what the command says of its progress; when Kubernetes has ended the
@@ -39,11 +41,14 @@ class Stopped(BaseException):
 
 
 class Gone(Exception):
-    """The attempt is over for the service: whatever else it writes is not wanted."""
+    """The attempt is over for the service.
+
+    Whatever else it writes is not wanted.
+    """
 
 
 def say(text: str) -> None:
-    """A line for the operator: the agent's log."""
+    """Write a line for the operator into the agent's log."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -71,14 +76,14 @@ class Agent:
         self.closed = closed_files.Watch(self.output)
         self.early: dict[str, Mapping[str, Any]] = {}
         """What was handed over already, by result id."""
-        self._tried: dict[str, float] = {}
+        self._handed_at: dict[str, float] = {}
         self.stopping = False
         self.launch: Mapping[str, Any] = {}
 
     # -- the way through -------------------------------------------------------------------------------------------
 
     def run(self) -> int:
-        """Everything from the claim to the report."""
+        """Run from the claim to the report."""
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
         try:
@@ -110,19 +115,25 @@ class Agent:
             raise Stopped
 
     def _idle(self) -> None:
-        """Never ready: Kubernetes does not start the command, and the service removes the pod."""
+        """Stay unready for ever.
+
+        Kubernetes does not start the command, and the service removes the pod.
+        """
         with contextlib.suppress(Stopped):
             while True:
                 time.sleep(3600)
 
-    def _insist(self, what: str, ask: Any) -> Any:
-        """Ask until the service answers; `Gone` if it refuses."""
+    def _insist(self, action: str, ask: Any) -> Any:
+        """Ask until the service answers.
+
+        `Gone` if it refuses.
+        """
         pause = 0.2
         while True:
             try:
                 return ask()
             except Unreachable as error:
-                say(f"{what}: {error}; again in {pause:.1f} s")
+                say(f"{action}: {error}; again in {pause:.1f} s")
                 time.sleep(pause)
                 pause = min(LONGEST_PAUSE, pause * 1.7)
             except Refused as error:
@@ -131,10 +142,15 @@ class Agent:
     # -- stage-in --------------------------------------------------------------------------------------------------
 
     def _claim(self) -> Any:
-        return self.upstream.post("claim", {})
+        launch = self.upstream.post("claim", {})
+        self.upstream.renew_token(launch.get("renew_after"))
+        return launch
 
     def _stage_in(self) -> None:
-        """Bring the inputs; what goes wrong with one is the attempt's end, and the command never starts."""
+        """Bring the inputs.
+
+        What goes wrong with one is the attempt's end, and the command never starts.
+        """
         try:
             self._bring_launcher()
             data = self.launch["data"]
@@ -147,14 +163,17 @@ class Agent:
             with open(os.path.join(self.input, "parameters.json"), "w", encoding="utf-8") as file:
                 file.write(self.launch["parameters"])
         except Problem as error:
-            why = str(error)
-            say(f"stage-in failed: {why}")
-            self._insist("the report", lambda: self._report([], "StageIn", why))
+            problem = str(error)
+            say(f"stage-in failed: {problem}")
+            self._insist("the report", lambda: self._report([], "StageIn", problem))
             self._idle()
             raise Stopped from None
 
     def _bring_launcher(self) -> None:
-        """The command's image may hold nothing but the command, so what runs and measures it comes from this one."""
+        """Bring the launcher into the pod.
+
+        The command's image may hold nothing but the command, so what runs and measures it comes from this one.
+        """
         target = os.path.join(self.root, "bin", folder.LAUNCHER)
         try:
             shutil.copyfile(self.launcher, target)
@@ -201,27 +220,29 @@ class Agent:
                 self._look_at_disk()
                 self._hand_over_closed()
                 measured = time.monotonic()
-            told = self.progress.read()
-            if told is not None:
+            progress = self.progress.read()
+            if progress is not None:
                 with contextlib.suppress(Unreachable, Refused):  # the next line will tell as much
-                    self.upstream.post("progress", {"fraction": told[0], "text": told[1]})
+                    self.upstream.post("progress", {"fraction": progress[0], "text": progress[1]})
 
     def _look_at_disk(self) -> None:
         """Tell the service of too much output, which ends the attempt; nothing of it is handed over."""
         limit = self.launch["max_output"]
         size, files = outputs.measure([self.output], limit)
         if limit and size > limit:
-            why = f"The results are larger than {limit} bytes."
+            problem = f"The results are larger than {limit} bytes."
         elif files > outputs.MAX_FILES:
-            why = f"The command wrote more than {outputs.MAX_FILES} files."
+            problem = f"The command wrote more than {outputs.MAX_FILES} files."
         else:
             return
-        say(why)
-        self._insist("the report", lambda: self._report([], "OutputTooLarge", why))
-        raise Gone(why)
+        say(problem)
+        self._insist("the report", lambda: self._report([], "OutputTooLarge", problem))
+        raise Gone(problem)
 
     def _hand_over_closed(self) -> None:
-        """Hand over results that the command has closed, so that there is less to do at its end.
+        """Hand over results that the command has closed.
+
+        So that there is less to do at its end.
 
         What is written again is handed over again; whether it was is told by the digest. Patterns wait for the end,
         when all of their files are there.
@@ -229,17 +250,17 @@ class Agent:
         now = time.monotonic()
         for want in self.launch["results"]:
             path = os.path.join(self.output, want["path"])
-            again = now - self._tried.get(want["id"], -EARLY) >= EARLY
-            if "*" in want["path"] or not again or not self.closed.was_closed(path, now - SETTLED):
+            is_due = now - self._handed_at.get(want["id"], -EARLY) >= EARLY
+            if "*" in want["path"] or not is_due or not self.closed.was_closed(path, now - SETTLED):
                 continue
-            self._tried[want["id"]] = now
-            told = {"id": want["id"], "media_type": want["media_type"]}
+            self._handed_at[want["id"]] = now
+            fields = {"id": want["id"], "media_type": want["media_type"]}
             with contextlib.suppress(outputs.StageOutError, OSError, Unreachable, Refused):
-                outputs.describe(self.root, path, told, deliver=self._hand_over)
+                outputs.describe(self.root, path, fields, deliver=self._hand_over)
 
-    def _is_handed(self, name: str, one: Mapping[str, Any]) -> bool:
-        known = self.early.get(name)
-        return known is not None and (known["size"], known["sha256"]) == (one["size"], one["sha256"])
+    def _is_handed(self, name: str, result: Mapping[str, Any]) -> bool:
+        earlier = self.early.get(name)
+        return earlier is not None and (earlier["size"], earlier["sha256"]) == (result["size"], result["sha256"])
 
     # -- stage-out -------------------------------------------------------------------------------------------------
 
@@ -247,16 +268,16 @@ class Agent:
         """Hand over the results, then say that this was all."""
         settled = time.monotonic() - SETTLED
         self.closed.read()
-        told = self.progress.read()
+        progress = self.progress.read()
         complaint: tuple[str | None, str] = (None, "")
         expected = self.launch["results"]
 
-        def deliver(one: Mapping[str, Any], found: outputs.Found) -> bool:
+        def deliver(result: Mapping[str, Any], open_file: outputs.Found) -> bool:
             nonlocal complaint
             try:
-                self._insist(one["id"], lambda: self._hand_over(one, found))
+                self._insist(result["id"], lambda: self._hand_over(result, open_file))
             except Gone as error:
-                complaint = ("StageOut", f"{one['id']}: {error}")
+                complaint = ("StageOut", f"{result['id']}: {error}")
                 return False
             return True
 
@@ -266,20 +287,25 @@ class Agent:
             results = outputs.collect_results(self.root, expected, incomplete=(), deliver=deliver)
             complaint = ("StageOut", str(error))
         handed = []
-        for one in results:
-            whole = self.closed.was_closed(os.path.join(self.root, one["source"]), settled)
-            handed.append({key: one[key] for key in ("id", "media_type", "size", "sha256")} | {"settled": whole})
-        if told is not None:
+        for result in results:
+            is_settled = self.closed.was_closed(os.path.join(self.root, result["source"]), settled)
+            handed.append(
+                {key: result[key] for key in ("id", "media_type", "size", "sha256")} | {"settled": is_settled}
+            )
+        if progress is not None:
             with contextlib.suppress(Unreachable, Refused):
-                self.upstream.post("progress", {"fraction": told[0], "text": told[1]})
+                self.upstream.post("progress", {"fraction": progress[0], "text": progress[1]})
         self._insist("the report", lambda: self._report(handed, *complaint))
 
-    def _hand_over(self, one: Mapping[str, Any], found: outputs.Found) -> bool:
-        """Send an open result, unless the service has it; until its answer the service may have either."""
-        if not self._is_handed(one["id"], one):
-            self.early.pop(one["id"], None)
-            self.upstream.upload(f"outputs/{one['id']}", found.content(), found.sha256)
-            self.early[one["id"]] = one
+    def _hand_over(self, result: Mapping[str, Any], open_file: outputs.Found) -> bool:
+        """Send an open result, unless the service has it.
+
+        Until its answer the service may have either.
+        """
+        if not self._is_handed(result["id"], result):
+            self.early.pop(result["id"], None)
+            self.upstream.upload(f"outputs/{result['id']}", open_file.content(), open_file.sha256)
+            self.early[result["id"]] = result
         return True
 
     def _report(self, handed: list[dict[str, Any]], reason: str | None, message: str) -> None:
@@ -296,11 +322,17 @@ class Agent:
 
 
 class Problem(Exception):
-    """An input can't be had; the text is for the job's owner."""
+    """An input can't be had.
+
+    The text is for the job's owner.
+    """
 
 
 def usage(path: str) -> dict[str, float]:
-    """Seconds of CPU and bytes of memory, as ``launch.c`` wrote them; nothing if the command has spoilt its file."""
+    """Return seconds of CPU and bytes of memory.
+
+    ``launch.c`` wrote them; there are none if the command has spoilt its file.
+    """
     try:
         words = confined.read_small(*os.path.split(path), limit=1024).split()
         cpu, memory = (min(int(word), 2**53) for word in words if word.isdigit())
@@ -310,12 +342,15 @@ def usage(path: str) -> dict[str, float]:
 
 
 def ready_marker(root: str) -> str:
-    """The file that says that the inputs are there and the agent listens."""
+    """Return the file that says that the inputs are there and the agent listens."""
     return os.path.join(root, "agent", "ready")
 
 
 def probe(root: str) -> int:
-    """Wait for the agent; 0 once the command may start."""
+    """Wait for the agent.
+
+    0 once the command may start.
+    """
     end = time.monotonic() + PROBE
     while not os.path.exists(ready_marker(root)):
         if time.monotonic() > end:
@@ -325,7 +360,7 @@ def probe(root: str) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """The agent, or its probe."""
+    """Run the agent, or its probe."""
     root = os.environ["UWS_AGENT_ROOT"]
     if arguments == ["ready"]:
         return probe(root)

@@ -1,4 +1,6 @@
-"""The processes of one attempt: start the command, find all that came of it, weigh it, and end it.
+"""The processes of one attempt.
+
+Start the command, find all that came of it, weigh it, and end it.
 
 The agent is the reaper of orphans (``PR_SET_CHILD_SUBREAPER``), so whatever the command forks stays below the agent,
 also after ``setsid`` and double forks. `subprocess` would cost more to import than all the rest of the agent.
@@ -24,11 +26,14 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class CannotStart(Exception):
-    """The command could not be started; the text says why."""
+    """The command could not be started.
+
+    The text says why.
+    """
 
 
 def become_reaper() -> None:
-    """Orphans among the descendants become children of this process."""
+    """Become the parent of orphans among the descendants."""
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
@@ -67,7 +72,7 @@ def spawn(
     except ValueError as error:
         raise CannotStart(f"The command can't be started: {error}.") from None
     parent = os.getpid()
-    told, tell = os.pipe()
+    ready, notify = os.pipe()
     child = os.fork()
     if child == 0:
         try:
@@ -77,13 +82,13 @@ def spawn(
             _enter(parent, folder, stdout, stderr, file_size)
             os.execvpe(arguments[0], arguments, environment)
         except OSError as error:
-            os.write(tell, (error.strerror or str(error)).encode())
+            os.write(notify, (error.strerror or str(error)).encode())
         except BaseException as error:  # nothing of the agent may run on in the child
-            os.write(tell, repr(error).encode())
+            os.write(notify, repr(error).encode())
         finally:
             os._exit(127)
-    os.close(tell)
-    with open(told, "rb") as answer:
+    os.close(notify)
+    with open(ready, "rb") as answer:
         problem = answer.read().decode("utf-8", "replace")
     if problem:
         os.waitpid(child, 0)
@@ -92,7 +97,7 @@ def spawn(
 
 
 def _enter(parent: int, folder: str, stdout: str, stderr: str, file_size: int) -> None:
-    """In the child, between fork and exec."""
+    """Prepare the child, between fork and exec."""
     os.setsid()
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # the agent died before it could matter to us
@@ -121,39 +126,39 @@ def _enter(parent: int, folder: str, stdout: str, stderr: str, file_size: int) -
 
 
 def descendants(root: int) -> list[int]:
-    """All processes below one, without itself."""
-    found: list[int] = []
+    """Return all processes below one, without itself."""
+    pids: list[int] = []
     ahead = [root]
     while ahead:
         children = _children(ahead.pop())
-        found += children
+        pids += children
         ahead += children
-    return found
+    return pids
 
 
 def _children(pid: int) -> list[int]:
     if not _KERNEL_LISTS_CHILDREN:
         return _children_by_scan(pid)
-    found: list[int] = []
+    pids: list[int] = []
     with contextlib.suppress(OSError):
         for thread in os.listdir(f"/proc/{pid}/task"):
             with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
-                found += map(int, file.read().split())
-    return found
+                pids += map(int, file.read().split())
+    return pids
 
 
 def _children_by_scan(parent: int) -> list[int]:
-    found = []
+    pids = []
     for name in os.listdir("/proc"):
         if name.isdigit():
             with contextlib.suppress(OSError, ValueError), open(f"/proc/{name}/stat", "rb") as file:
                 if int(file.read().rpartition(b")")[2].split()[1]) == parent:
-                    found.append(int(name))
-    return found
+                    pids.append(int(name))
+    return pids
 
 
 def memory(pids: Sequence[int], limit: int) -> int:
-    """Bytes of memory that processes hold together.
+    """Return bytes of memory that processes hold together.
 
     Pages that they share count once for each of them, unless that sum is over the limit: then it is looked at closely.
     """
@@ -175,8 +180,11 @@ def _proportional(pid: int) -> int:
 
 
 def being_written(pids: Sequence[int]) -> set[tuple[int, int]]:
-    """(device, inode) of the files that processes have open for writing: files that are not complete yet."""
-    found = set()
+    """Return the files that processes are writing.
+
+    Each is (device, inode): it is not complete yet.
+    """
+    files = set()
     for pid in pids:
         with contextlib.suppress(OSError):
             for number in os.listdir(f"/proc/{pid}/fd"):
@@ -184,12 +192,15 @@ def being_written(pids: Sequence[int]) -> set[tuple[int, int]]:
                     flags = next((int(line.split()[1], 8) for line in info if line.startswith("flags:")), 0)
                     if flags & (os.O_WRONLY | os.O_RDWR):
                         entry = os.stat(f"/proc/{pid}/fd/{number}")
-                        found.add((entry.st_dev, entry.st_ino))
-    return found
+                        files.add((entry.st_dev, entry.st_ino))
+    return files
 
 
 def hidden_files(pids: Sequence[int], limit: int) -> int:
-    """Bytes on disk and in memory of files without a name, and of those in shared memory, that processes have open."""
+    """Return the bytes of open files without a name.
+
+    Files in shared memory count too.
+    """
     shared = os.stat("/dev/shm").st_dev if os.path.isdir("/dev/shm") else None
     sizes: dict[tuple[int, int], int] = {}
     for pid in pids:
@@ -212,7 +223,10 @@ def signal_all(pids: Sequence[int], kind: int) -> None:
 
 
 def kill_below(root: int, reap: Callable[[], bool], seconds: float = 10.0) -> None:
-    """Kill everything below a process until nothing is left; ``reap()`` collects the dead and says if any child is."""
+    """Kill everything below a process until nothing is left.
+
+    ``reap()`` collects the dead and says if any child is.
+    """
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         pids = descendants(root)

@@ -1,4 +1,6 @@
-"""One attempt from its beginning to its end: stage-in, the command under its limits, stage-out, and what to tell.
+"""One attempt from its beginning to its end.
+
+Stage-in, the command under its limits, stage-out, and what to tell.
 
 Single-threaded. Signals are blocked and waited for, so nothing happens between two lines that is not written here;
 only during stage-in SIGTERM interrupts, since a download may take long.
@@ -16,8 +18,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from uws_service.agent import cgroup, confined, outputs, processes
+from uws_service.agent import cgroup, confined, error_file, outputs, processes
 from uws_service.agent import folder as layout
+from uws_service.agent.environment import Folders, command_environment
 
 STOP = (signal.SIGTERM, signal.SIGINT)
 GRACE = 2.0
@@ -29,12 +32,13 @@ DISK_TICK = 0.5
 """Seconds between two looks at the size of the output; longer if looking takes long."""
 PROGRESS_TICK = 0.5
 """At most one report of progress in so many seconds."""
-_VALUE_MAX = 100_000  # Linux takes no single environment variable above 128 KiB
-_VALUES_MAX = 1_000_000
 
 
 class Stopped(BaseException):
-    """SIGTERM came during stage-in. No `Exception`, so that no handler on the way can swallow it."""
+    """SIGTERM came during stage-in.
+
+    No `Exception`, so that no handler on the way can swallow it.
+    """
 
 
 class Ended(Exception):
@@ -46,15 +50,18 @@ class Ended(Exception):
 
 
 class Status:
-    """What ``status.json`` says; each `write` replaces it and rings the service's bell."""
+    """What ``status.json`` says.
+
+    Each `write` replaces it and rings the service's bell.
+    """
 
     def __init__(self, work: str, bell: str) -> None:
         self.work, self.bell = work, bell
-        self.said: dict[str, Any] = {"state": "STARTING", "step": "stage-in", "outputs": [], "usage": {}}
+        self.content: dict[str, Any] = {"state": "STARTING", "step": "stage-in", "outputs": [], "usage": {}}
 
     def write(self, **changes: Any) -> None:
-        self.said.update(changes)
-        layout.write_json(os.path.join(self.work, layout.STATUS), self.said)
+        self.content.update(changes)
+        layout.write_json(os.path.join(self.work, layout.STATUS), self.content)
         layout.ring(self.bell)
 
 
@@ -63,17 +70,20 @@ class Progress:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._seen = -1
+        self._size_read = -1
 
     def read(self) -> tuple[float, str] | None:
-        """The fraction (0..1) and the text, if there is something new."""
+        """Return fraction and text, if there is news.
+
+        The fraction is from 0 to 1.
+        """
         try:
             # The command may have put anything there: a named pipe would block, a link would lead elsewhere.
             with confined.regular(*os.path.split(self.path)) as file:
                 size = os.fstat(file).st_size
-                if size == self._seen:
+                if size == self._size_read:
                     return None
-                self._seen = size
+                self._size_read = size
                 tail = os.pread(file, 4096, max(0, size - 4096))
         except OSError:
             return None
@@ -97,16 +107,18 @@ class Attempt:
         self.output = os.path.join(work, layout.OUTPUT)
         self.scratch = os.path.join(work, layout.SCRATCH)
         self.progress = Progress(os.path.join(work, layout.PROGRESS))
+        self.folders = Folders(self.input, self.output, self.scratch, self.progress.path)
         self.command = 0
         self.code: int | None = None  # as `os.waitpid` gives it
         self.peak = 0
         self.bytes_in = 0
+        self.error: dict[str, str] | None = None  # what the command itself says went wrong
         self.incomplete: set[outputs.Identity] = set()
         self.began = 0.0
         self.group: str | None = spec.get("group_folder")
 
     def run(self) -> None:
-        """Everything, up to the final status."""
+        """Run up to the final status."""
         try:
             self._stage_in()
             self._start()
@@ -114,25 +126,28 @@ class Attempt:
             self._kill_all()
             self._judge(exit_code)
             self.status.write(step="stage-out")
-            found = outputs.collect_results(self.work, self.spec["results"])
-            self._finish("SUCCEEDED", found, exit_code=exit_code, reason=None, message="")
+            results = outputs.collect_results(self.work, self.spec["results"])
+            self._finish("SUCCEEDED", results, exit_code=exit_code, reason=None, message="")
         except Ended as end:
-            found = []
+            results = []
             self._kill_all()
             if end.reason in ("Aborted", "Deadline"):
                 self.status.write(step="stage-out")
-                found = outputs.collect_results(self.work, self.spec["results"], incomplete=self.incomplete)
-            self._finish("FAILED", found, exit_code=end.exit_code, reason=end.reason, message=end.message)
+                results = outputs.collect_results(self.work, self.spec["results"], incomplete=self.incomplete)
+            self._finish("FAILED", results, exit_code=end.exit_code, reason=end.reason, message=end.message)
         except outputs.StageOutError as error:
             self._finish("FAILED", [], exit_code=0, reason="StageOut", message=str(error))
 
     def _stage_in(self) -> None:
-        """Fetch the inputs that have a URL; the others lie there already."""
-        wanted = [item for item in self.spec["inputs"] if item["url"]]
-        if wanted:
+        """Fetch the inputs that have a URL.
+
+        The others lie there already.
+        """
+        remote = [item for item in self.spec["inputs"] if item["url"]]
+        if remote:
             self.status.write()
             with _interruptible(self.spec["duration"]):
-                for item in wanted:
+                for item in remote:
                     self._fetch(item)
         if self.secrets.get("command"):
             layout.write_token(self.input, self.secrets["command"])
@@ -167,7 +182,7 @@ class Attempt:
         if signal.sigtimedwait(STOP, 0):
             raise Ended("Aborted", "Stopped before the command started.")
         environment = self._environment()
-        command = [self._expanded(word) for word in spec["command"]]
+        command = [self.folders.expand(word) for word in spec["command"]]
         self.began = time.monotonic()
         try:
             self.command = processes.spawn(
@@ -184,52 +199,36 @@ class Attempt:
             raise Ended("Command", str(error)) from None
         self.status.write(state="RUNNING", step="command", started=_now())
 
-    def _expanded(self, word: str) -> str:
-        """The two folders' names put in; nothing else is a variable."""
-        return word.replace("${UWS_INPUT_DIR}", self.input).replace("${UWS_OUTPUT_DIR}", self.output)
-
     def _environment(self) -> dict[str, str]:
-        """What the command gets: nothing of the service's environment, and no value that the system would refuse."""
-        room = _VALUES_MAX
-        kept = {}
-        for name, value in self.spec["environment"].items():
-            with contextlib.suppress(UnicodeEncodeError):  # such a value is in parameters.json all the same
-                size = len(os.fsencode(value))
-                if "\0" not in value and size <= min(_VALUE_MAX, room):
-                    kept[name] = value
-                    room -= size
-        return {
-            "LANG": "C.UTF-8",
-            "TZ": "UTC",
-            "HOME": self.scratch,
-            "TMPDIR": self.scratch,
-            **self.spec["base_environment"],
-            **kept,
-            **self._token_variable(),
-            "UWS_JOB_ID": self.spec["job_id"],
-            "UWS_INPUT_DIR": self.input,
-            "UWS_OUTPUT_DIR": self.output,
-            "UWS_PROGRESS_FILE": self.progress.path,
-        }
+        """Return what the command gets.
 
-    def _token_variable(self) -> dict[str, str]:
-        name = self.spec.get("token_variable")
-        return {name: os.path.join(self.input, layout.TOKEN)} if name else {}
+        Nothing of the service's own environment.
+        """
+        return command_environment(
+            self.spec["job_id"],
+            self.folders,
+            self.spec["environment"],
+            token_variable=self.spec.get("token_variable") or "",
+            base=self.spec["base_environment"],
+        )
 
     def _watch(self) -> int:
-        """Wait until the command ends by itself, and return its exit code; `Ended` if a limit or a signal ends it."""
+        """Return the command's exit code once it has ended.
+
+        Raise `Ended` if a limit or a signal ends it.
+        """
         spec = self.spec
         deadline = self.began + spec["duration"] if spec["duration"] else float("inf")
         look_at_disk = self.began + TICK
         report = 0.0
         while True:
-            told = signal.sigtimedwait((*STOP, signal.SIGCHLD), TICK)
+            signal_info = signal.sigtimedwait((*STOP, signal.SIGCHLD), TICK)
             self._reap()
             if self.code is not None:
-                self._see_whether_stopped(told)
+                self._see_whether_stopped(signal_info)
                 return _exit_code(self.code)
             now = time.monotonic()
-            if told is not None and told.si_signo in STOP:
+            if signal_info is not None and signal_info.si_signo in STOP:
                 self._stop_softly()
                 raise Ended("Aborted", "Stopped on request.", self._code_if_ended())
             if now >= deadline:
@@ -240,62 +239,68 @@ class Attempt:
             self._look_at_memory(pids)
             if now >= look_at_disk:
                 self._look_at_disk(pids)
-                spent = time.monotonic() - now
-                look_at_disk = now + max(DISK_TICK, 20 * spent)
+                duration = time.monotonic() - now
+                look_at_disk = now + max(DISK_TICK, 20 * duration)
             if now >= report:
                 report = now + PROGRESS_TICK if self._report_progress() else report
 
     def _look_at_number(self, pids: list[int]) -> None:
-        most = self.spec.get("processes", MOST_PROCESSES)
-        if len(pids) > most:
+        limit = self.spec.get("processes", MOST_PROCESSES)
+        if len(pids) > limit:
             self._kill_all()
-            raise Ended("TooManyProcesses", f"The command had more than {most} processes.", self._code_if_ended())
+            raise Ended("TooManyProcesses", f"The command had more than {limit} processes.", self._code_if_ended())
 
-    def _see_whether_stopped(self, told: signal.struct_siginfo | None) -> None:
+    def _see_whether_stopped(self, signal_info: signal.struct_siginfo | None) -> None:
         """Check that no request to end came before the command's end.
 
         A machine that shuts down, or a service manager, asks all processes at once, and a command may answer with 0.
         """
-        if (told is not None and told.si_signo in STOP) or signal.sigtimedwait(STOP, 0):
+        if (signal_info is not None and signal_info.si_signo in STOP) or signal.sigtimedwait(STOP, 0):
             raise Ended("Aborted", "Stopped on request.", self._code_if_ended())
 
     def _look_at_memory(self, pids: list[int]) -> None:
         limit = self.spec["memory"]
-        held = processes.memory(pids, limit)
-        self.peak = max(self.peak, held)
-        if limit and held > limit:
+        memory = processes.memory(pids, limit)
+        self.peak = max(self.peak, memory)
+        if limit and memory > limit:
             self._kill_all()
             raise Ended("OutOfMemory", f"The command used more than {limit} bytes of memory.", self._code_if_ended())
 
     def _look_at_disk(self, pids: list[int] | None = None) -> None:
-        """Results and logs have one limit; working files another, which is the same unless one is given."""
+        """Check the limits of results, logs and working files.
+
+        Results and logs have one limit; working files another, which is the same unless one is given.
+        """
         limit = self.spec["max_output"]
-        most = self.spec.get("max_files", outputs.MAX_FILES)
-        said = [os.path.join(self.work, layout.LOG), self.progress.path]
+        max_files = self.spec.get("max_files", outputs.MAX_FILES)
+        logs = [os.path.join(self.work, layout.LOG), self.progress.path]
         problem = ""
-        size, files = outputs.measure([self.output, *said], limit, most)
+        size, files = outputs.measure([self.output, *logs], limit, max_files)
         room = self.spec["disk"] or limit
-        used, more = outputs.measure([self.scratch], room, most)
-        used += processes.hidden_files(pids or [], room)
+        scratch_size, scratch_files = outputs.measure([self.scratch], room, max_files)
+        scratch_size += processes.hidden_files(pids or [], room)
         if limit and size > limit:
             problem = f"The results and logs are larger than {limit} bytes."
-        elif room and used > room:
+        elif room and scratch_size > room:
             problem = f"The working files, those without a name and in shared memory too, are larger than {room} bytes."
-        elif max(files, more) > most:
-            problem = f"The command wrote more than {most} files."
+        elif max(files, scratch_files) > max_files:
+            problem = f"The command wrote more than {max_files} files."
         if problem:
             self._kill_all()
             raise Ended("OutputTooLarge", problem, self._code_if_ended())
 
     def _report_progress(self) -> bool:
-        told = self.progress.read()
-        if told is None:
+        progress = self.progress.read()
+        if progress is None:
             return False
-        self.status.write(progress=told[0], progress_text=told[1])
+        self.status.write(progress=progress[0], progress_text=progress[1])
         return True
 
     def _judge(self, exit_code: int) -> None:
-        """Whether the command ended well, once nothing of it runs any more."""
+        """Raise unless the command ended well.
+
+        Nothing of it runs any more.
+        """
         self._look_at_disk()
         if exit_code == 0:
             return
@@ -305,7 +310,8 @@ class Attempt:
         by_kernel = self.group is not None and cgroup.was_out_of_memory(self.group)
         if by_kernel or (killed and memory and self._peak() > memory):
             raise Ended("OutOfMemory", f"The command used more than {memory} bytes of memory.", exit_code)
-        last = layout.log_tail(self.work).strip().rpartition("\n")[2]
+        self.error = error_file.read_error(self.work)
+        last = self.error["message"] if self.error else layout.log_tail(self.work).strip().rpartition("\n")[2]
         if os.WIFSIGNALED(self.code):
             name = signal.Signals(os.WTERMSIG(self.code)).name
             message = f"The command was ended by the signal {name}"
@@ -314,7 +320,10 @@ class Attempt:
         raise Ended("ExitCode", f"{message}: {last[:300]}" if last else f"{message}.", exit_code)
 
     def _stop_softly(self) -> None:
-        """Ask everything to end, wait a little, then kill; remember first what is only half written."""
+        """Ask everything to end, wait a little, then kill.
+
+        Remember first what is only half written.
+        """
         pids = processes.descendants(os.getpid())
         self.incomplete = processes.being_written(pids)
         processes.signal_all(pids, signal.SIGTERM)
@@ -330,7 +339,10 @@ class Attempt:
         processes.kill_below(os.getpid(), self._reap)
 
     def _reap(self) -> bool:
-        """Collect the dead, orphans too; whether any child is left."""
+        """Collect the dead, orphans too.
+
+        Whether any child is left.
+        """
         while True:
             try:
                 pid, code = os.waitpid(-1, os.WNOHANG)
@@ -345,20 +357,23 @@ class Attempt:
         return _exit_code(self.code) if self.code is not None else None
 
     def _peak(self) -> int:
-        """The most memory that was seen; for what was over too soon to be seen, the kernel's own figure."""
+        """Return the most memory that was seen.
+
+        For what was over too soon to be seen, the kernel's own figure.
+        """
         return max(self.peak, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 if self.command else 0)
 
     def _finish(
-        self, state: str, found: list[dict[str, Any]], *, exit_code: int | None, reason: str | None, message: str
+        self, state: str, results: list[dict[str, Any]], *, exit_code: int | None, reason: str | None, message: str
     ) -> None:
         last = self.progress.read()
         if last is not None:
-            self.status.said.update(progress=last[0], progress_text=last[1])
-        files = [*found, *outputs.describe_logs(self.work)]
-        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+            self.status.content.update(progress=last[0], progress_text=last[1])
+        files = [*results, *outputs.describe_logs(self.work)]
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)
         usage = {
             "wall": round(time.monotonic() - self.began, 3) if self.began else 0.0,
-            "cpu": round(used.ru_utime + used.ru_stime, 3),
+            "cpu": round(children.ru_utime + children.ru_stime, 3),
             "peak_memory": self._peak(),
             "bytes_in": self.bytes_in,
             "bytes_out": sum(file["size"] for file in files),
@@ -370,6 +385,7 @@ class Attempt:
             exit_code=exit_code,
             reason=reason,
             message=message,
+            **({"error": self.error} if self.error else {}),
             outputs=files,
             log_tail=layout.log_tail(self.work),
             usage=usage,
@@ -378,7 +394,9 @@ class Attempt:
 
 @contextmanager
 def _interruptible(seconds: int) -> Iterator[None]:
-    """SIGTERM ends what is inside at once, as `Ended`; so does the job's limit of time, unless it is 0.
+    """Let SIGTERM end what is inside at once, as `Ended`.
+
+    So does the job's limit of time, unless it is 0.
 
     A server that gives a byte now and then would hold a slot for ever: no silence is long enough to be noticed.
     """
@@ -409,12 +427,15 @@ def _now() -> int:
 
 
 def _exit_code(code: int) -> int:
-    """As a shell shows it: 128 and the signal's number for a command that a signal ended."""
+    """Return the exit code as a shell shows it.
+
+    For a command that a signal ended it is 128 and the signal's number.
+    """
     return os.WEXITSTATUS(code) if os.WIFEXITED(code) else 128 + os.WTERMSIG(code)
 
 
 def _secrets() -> dict[str, Any]:
-    """What the service says on standard input, which is then closed: the command must not find it there."""
+    """Return what the service says on standard input, which is then closed: the command must not find it there."""
     with open(0, "rb", closefd=False) as file:
         text = file.read()
     empty = os.open(os.devnull, os.O_RDONLY)
@@ -425,7 +446,10 @@ def _secrets() -> dict[str, Any]:
 
 
 def main(work: str) -> int:
-    """Look after the attempt in a work folder; 0 also if somebody else does or did so already."""
+    """Look after the attempt in a work folder.
+
+    0 also if somebody else does or did so already.
+    """
     signal.pthread_sigmask(signal.SIG_BLOCK, (*STOP, signal.SIGCHLD))
     os.umask(0o077)
     lock = layout.begin(work)

@@ -1,4 +1,7 @@
-"""The agent's way to the service: HTTP with the pod's own token. Standard library only."""
+"""The agent's way to the service.
+
+HTTP with the pod's own token. Standard library only.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,17 @@ import http.client
 import json
 import os
 import ssl
+import time
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from uws_service.agent.confined import Content
+from uws_service.agent.folder import write_secret
 
 CHUNK = 1 << 18
 TIMEOUT = 60.0
+RENEWAL_PAUSE_SECONDS = 60.0
+"""After this time a renewal that failed is tried again."""
 TEMPORARY = frozenset({401, 408, 425, 429, 500, 502, 503, 504, 507})
 """Statuses after which the same request may succeed; 401 too: tokens are renewed, and keys may be fetched late."""
 
@@ -33,7 +40,7 @@ class Upstream:
     url
         Root of the service as the pod reaches it.
     token
-        File with the token; Kubernetes renews it, so it is read for each request.
+        File with the token. It is read for each request: Kubernetes renews it, or `renew_token` has it done here.
     ca
         File with the certificates that verify the service; None: those of the system.
     """
@@ -46,6 +53,24 @@ class Upstream:
         self.prefix = parts.path.rstrip("/") + "/agent/v1/"
         self.token = token
         self.ca = ca
+        self._renew_at: float | None = None
+
+    def renew_token(self, after: float | None) -> None:
+        """Renew the token at the first request after so many seconds; None: somebody else renews it."""
+        self._renew_at = None if after is None else time.monotonic() + after
+
+    def current_token(self) -> str:
+        """Return the token, renewed if it is time for that."""
+        if self._renew_at is not None and time.monotonic() >= self._renew_at:
+            self.renew_token(RENEWAL_PAUSE_SECONDS)  # if it fails; and this request must not renew it once more
+            try:
+                fresh = self.post("token", {})
+                write_secret(self.token, fresh["token"])
+                self.renew_token(float(fresh["renew_after"]))
+            except (Unreachable, Refused, OSError, KeyError, TypeError, ValueError):
+                pass  # the token is good for much longer; and if the attempt is closed, so says the next answer
+        with open(self.token, encoding="ascii") as file:
+            return file.read().strip()
 
     def post(self, path: str, body: Any) -> Any:
         """Send JSON, and the JSON that comes back."""
@@ -61,13 +86,13 @@ class Upstream:
         """Write a file; complete or not at all."""
         draft = f"{target}.part"
         with _Answer(self, "GET", path, {}, None) as answer, open(draft, "wb") as file:
-            wanted = answer.headers.get("Content-Length", "")
+            announced = answer.headers.get("Content-Length", "")
             try:
                 while chunk := answer.read(CHUNK):
                     file.write(chunk)
             except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
                 raise Unreachable(f"{path}: {error!r}") from None
-            if wanted.isdigit() and file.tell() != int(wanted):
+            if announced.isdigit() and file.tell() != int(announced):
                 raise Unreachable(f"{path}: cut short")
         os.replace(draft, target)
 
@@ -83,7 +108,10 @@ class Upstream:
 
 
 class _Answer:
-    """One request's answer, checked; the connection is closed at the end."""
+    """One request's answer, checked.
+
+    The connection is closed at the end.
+    """
 
     def __init__(
         self, upstream: Upstream, method: str, path: str, headers: dict[str, str], body: bytes | Content | None
@@ -92,8 +120,7 @@ class _Answer:
 
     def __enter__(self) -> http.client.HTTPResponse:
         up = self.upstream
-        with open(up.token, encoding="ascii") as file:
-            token = file.read().strip()
+        token = up.current_token()
         if up.secure:
             context = ssl.create_default_context(cafile=up.ca)
             self.connection: http.client.HTTPConnection = http.client.HTTPSConnection(

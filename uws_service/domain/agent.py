@@ -17,6 +17,8 @@ class AgentIdentity:
     number: int
     uid: str
     """Of its pod or process: an attempt may have several after another, of which one speaks for it."""
+    renewable: bool = False
+    """Whether its token is one of this service's, which the agent must renew itself."""
 
     @property
     def folder(self) -> str:
@@ -35,6 +37,9 @@ class AgentApi(Protocol):
 
         Returns what it needs to know, as JSON values.
         """
+
+    async def renew(self, agent: AgentIdentity) -> dict[str, Any]:
+        """Return a fresh token for an agent whose attempt is open, as JSON values."""
 
     async def read_input(self, agent: AgentIdentity, index: int) -> tuple[int, AsyncIterator[bytes]]:
         """Return size and content of an input."""

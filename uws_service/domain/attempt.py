@@ -40,6 +40,8 @@ class Reason(StrEnum):
     NODE_LOST = "NodeLost"  # the machine that it ran on is gone
     DELETED = "Deleted"  # removed at its site by somebody else
     SITE_LOST = "SiteLost"  # its site could not be reached for too long
+    UNAVAILABLE = "Unavailable"  # the command says that something it needs can't be had now
+    APPLICATION = "Application"  # the command says what went wrong
     ABORTED = "Aborted"  # stopped because somebody asked for it
 
 
@@ -56,6 +58,22 @@ class Usage:
     peak_memory: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CommandError:
+    """What a command says went wrong, in ``error.json`` of its output folder."""
+
+    type: str  # a word of DALI 1.1 §4.2: UsageError, MultiValuedParamNotSupported, ServiceUnavailable, Error
+    message: str
+    detail: str = ""
+
+    @property
+    def reason(self) -> Reason:
+        """Return the reason for which the attempt has failed then."""
+        if self.type in ("UsageError", "MultiValuedParamNotSupported"):
+            return Reason.USAGE
+        return Reason.UNAVAILABLE if self.type == "ServiceUnavailable" else Reason.APPLICATION
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +134,8 @@ class Attempt:
     usage: Usage = field(default_factory=Usage)
     claimed: str = ""  # which pod's agent speaks for it; the last one to claim it
     report: Report | None = None  # what that agent said at its end
+    handle: str = ""  # the site's own id of it, such as the uid of a Kubernetes Job
+    launch: Launch | None = None  # what it runs; set where the attempt is made, afterwards read by `Attempts.launch`
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,3 +222,5 @@ class Observation:
     warning: str = ""  # what its owner should know although it ended well
     reports: bool = False  # its agent hands the results over itself: they are in `Attempt.report`
     gone: bool = False  # nothing of it runs any more, its agent included
+    handle: str = ""  # the site's own id of it
+    error: CommandError | None = None  # what the command itself says went wrong

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from uws_service.applications import Application, Checked, check
+from uws_service.applications import Application, Checked, check, launch
 from uws_service.applications.bounds import clamp_destruction, clamp_duration, quote
 from uws_service.applications.provenance import chosen_values, unknown_parameters, versions
 from uws_service.auth.data_tokens import DataAccess
@@ -68,6 +68,7 @@ class Starter:
             return apply(job, Action.REFUSE, now, error=summary), None, ()
         grants = await self._grants(job, application, checked, caller)
         queued = apply(job, Action.RUN, now)
+        plan = await offload(weight, launch, application, queued, checked, number)
         info = replace(
             job.info,
             site=site,
@@ -88,6 +89,7 @@ class Starter:
             cpu_requested=application.resources.cpu,
             memory_requested=application.resources.memory,
             owner_slots=self.rules.quota(caller.identity).running if self.rules.has_quotas else None,
+            launch=replace(plan, group=caller.identity.group),
         )
         return replace(queued, quote=quote(queued, now), info=info), attempt, grants
 

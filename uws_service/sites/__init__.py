@@ -1,1 +1,4 @@
-"""The sites: the half of the service that knows rows and clusters, and no caller."""
+"""The sites.
+
+The half of the service that knows rows and clusters, and no caller.
+"""

@@ -1,4 +1,6 @@
-"""What an agent in a pod may ask of the service: its attempt's inputs, and to hand over progress, results, a report.
+"""What agents may ask of the service.
+
+They get their attempt's inputs, and hand over progress, results and a report.
 
 The last pod to claim an attempt speaks for it. What it hands over lies under a key of its own until the controller
 records the report, so an attempt that was given up can't touch the results of the one that took its place: fencing.
@@ -14,7 +16,7 @@ from typing import Any
 
 import structlog
 
-from uws_service.applications import Application, check, launch
+from uws_service.applications import Application
 from uws_service.auth.data_tokens import DataAccess, tell_waiting
 from uws_service.depot import Depot, Stored
 from uws_service.domain.agent import AgentIdentity
@@ -29,8 +31,10 @@ from uws_service.domain.errors import (
     UwsError,
 )
 from uws_service.domain.events import EventKind
-from uws_service.domain.job import Job, Phase
-from uws_service.sites.kind import AgentVerifier
+from uws_service.domain.job import Phase
+from uws_service.sites.attempt_tokens import RENEWAL_SECONDS, AttemptTokens
+from uws_service.sites.kind import AgentVerifier, UnknownToken
+from uws_service.sites.launches import launch_of
 from uws_service.sites.settings import Fetch
 from uws_service.store import StaleJob, Store
 
@@ -42,8 +46,8 @@ REASONS = frozenset({Reason.STAGE_IN, Reason.STAGE_OUT, Reason.OUTPUT_TOO_LARGE}
 """The ends that an agent can tell of; the command's own end is in its pod's status."""
 NOTICE_SECONDS = 4.0
 """After this time without an end it is asked whether the depot still answers."""
-MOST_OUTPUTS = 1_000
-LARGEST = 2**53
+OUTPUTS_MAX = 1_000
+NUMBER_MAX = 2**53
 """Of numbers in a report; more is nonsense, and databases do not hold much more."""
 
 
@@ -58,13 +62,15 @@ class Agents:
         fetch: Fetch,
         data: DataAccess | None = None,
         verifiers: Sequence[AgentVerifier] = (),
+        tokens: AttemptTokens | None = None,
     ) -> None:
         self.store = store
         self.depot = depot
         self.applications = applications
         self.fetch = fetch
         self.data = data
-        self.verifiers = tuple(verifiers)
+        self.tokens = tokens
+        self.verifiers: tuple[AgentVerifier, ...] = (*verifiers, *((tokens,) if tokens is not None else ()))
 
     async def identify(self, token: str) -> AgentIdentity:
         """Return the agent that shows a token.
@@ -76,18 +82,39 @@ class Agents:
         ServiceUnavailable
             A kind of site that may know it can't say so now.
         """
-        refusal: UwsError = AuthenticationRequired("No site of this service has agents that show tokens.")
+        refusals: list[UwsError] = []
         for verifier in self.verifiers:
             try:
                 return await verifier.verify(token)
-            except ServiceUnavailable as error:
-                refusal = error
-            except AuthenticationRequired as error:
-                refusal = refusal if isinstance(refusal, ServiceUnavailable) else error
-        raise refusal
+            except (ServiceUnavailable, AuthenticationRequired) as error:
+                refusals.append(error)
+        # Who may know it later has the first word, then who knows this kind of token.
+        refusals.sort(key=lambda error: (not isinstance(error, ServiceUnavailable), isinstance(error, UnknownToken)))
+        raise refusals[0] if refusals else AuthenticationRequired("No agents show tokens to this service.")
+
+    async def renew(self, agent: AgentIdentity) -> dict[str, Any]:
+        """Return a fresh token, as JSON values.
+
+        Only for an agent whose attempt is open.
+
+        Raises
+        ------
+        Forbidden
+            The attempt is closed, another agent speaks for it, or the agent's token is none of this service's.
+        """
+        attempt = await self._attempt(agent)
+        if self.tokens is None or not agent.renewable:
+            raise Forbidden("This token is not renewed by this service.")
+        if attempt.state is AttemptState.CLOSED:
+            raise Forbidden("This attempt has ended or was given up.")
+        if attempt.claimed:
+            _require_voice(attempt, agent)
+        return {"token": self.tokens.renew(agent), "renew_after": RENEWAL_SECONDS}
 
     async def claim(self, agent: AgentIdentity) -> dict[str, Any]:
-        """Let this pod speak for its attempt; what it needs to know, as JSON values.
+        """Let this pod speak for its attempt.
+
+        What it needs to know, as JSON values.
 
         Raises
         ------
@@ -105,12 +132,13 @@ class Agents:
         if not await self.store.attempts.claim(agent.job_id, agent.number, agent.uid):
             raise Forbidden("This attempt has ended or was given up.")
         return {
+            "renew_after": RENEWAL_SECONDS if agent.renewable else None,
             "data": await self._data(agent.job_id),
             "inputs": [
                 {key: value for key, value in asdict(item).items() if key != "depot_key"} for item in plan.inputs
             ],
             "parameters": plan.parameters,
-            "results": [asdict(one) for one in plan.results],
+            "results": [asdict(result) for result in plan.results],
             "max_output": plan.max_output,
             "fetch": {
                 "allow_private": self.fetch.allow_private,
@@ -120,7 +148,10 @@ class Agents:
         }
 
     async def _data(self, job_id: str) -> dict[str, Any]:
-        """The tokens for the attempt's data; why there are none now stands in jobInfo."""
+        """Return the tokens for the attempt's data.
+
+        Why there are none now stands in jobInfo.
+        """
         if self.data is None:
             return {"tokens": {}, "command": None}
         try:
@@ -132,21 +163,23 @@ class Agents:
             return {"tokens": {}, "command": None, "problem": error.message}
 
     async def read_input(self, agent: AgentIdentity, index: int) -> tuple[int, AsyncIterator[bytes]]:
-        """Size and content of an input that the depot has."""
+        """Return size and content of an input that the depot has."""
         attempt, plan = await self._plan(agent)
         _require_voice(attempt, agent)
         if not 0 <= index < len(plan.inputs) or plan.inputs[index].depot_key is None:
             raise NotFound(f"There is no input {index} in the depot for this attempt.")
         key = str(plan.inputs[index].depot_key)
-        found = await self.depot.head(key)
-        if found is None:
+        stored = await self.depot.head(key)
+        if stored is None:
             raise NotFound(f"{plan.inputs[index].name}: the uploaded file is no longer there.")
-        return found.size, self.depot.read(key)
+        return stored.size, self.depot.read(key)
 
     async def put_output(
         self, agent: AgentIdentity, result_id: str, chunks: AsyncIterator[bytes], size: int, sha256: str
     ) -> None:
-        """Take one output; what does not have the announced size and digest is refused, and never lies in the depot.
+        """Take one output.
+
+        What does not have the announced size and digest is refused, and never lies in the depot.
 
         Its key holds its digest: whoever names both in a report names these very bytes. Earlier versions of it go.
         """
@@ -154,7 +187,7 @@ class Agents:
         _require_voice(attempt, agent)
         key = _key(agent, result_id, sha256)
         # Those that are there now: a request that ends late removes nothing that came after it began.
-        earlier = [one async for one in self.depot.list(f"{agent.folder}/") if one.rpartition("/")[2] == result_id]
+        earlier_keys = [key async for key in self.depot.list(f"{agent.folder}/") if key.rpartition("/")[2] == result_id]
         work = self.depot.put(key, chunks, max_size=plan.max_output or size, expected=Stored(size, sha256))
         putting = asyncio.ensure_future(work)
         try:
@@ -169,12 +202,15 @@ class Agents:
             raise
         finally:
             putting.cancel()
-        for one in earlier:
-            if one != key:
-                await self.depot.delete(one)
+        for key in earlier_keys:
+            if key != key:
+                await self.depot.delete(key)
 
     async def progress(self, agent: AgentIdentity, fraction: float, text: str) -> None:
-        """Put the command's own words into jobInfo; in vain if the job has moved on."""
+        """Put the command's own words into jobInfo.
+
+        In vain if the job has moved on.
+        """
         attempt = await self._attempt(agent)
         _require_voice(attempt, agent)
         for _ in range(5):
@@ -188,7 +224,7 @@ class Agents:
             except StaleJob:
                 continue
 
-    async def report(self, agent: AgentIdentity, told: Mapping[str, Any]) -> None:
+    async def report(self, agent: AgentIdentity, content: Mapping[str, Any]) -> None:
         """Record an agent's last word.
 
         Raises
@@ -202,48 +238,48 @@ class Agents:
         try:
             attempt, plan = await self._plan(agent)
         except Forbidden:
-            cpu, memory = float(_number(told, "cpu")), int(_number(told, "peak_memory"))
+            cpu, memory = float(_number(content, "cpu")), int(_number(content, "peak_memory"))
             await self.store.attempts.late_usage(agent.job_id, agent.number, agent.uid, cpu, memory)
             raise
         _require_voice(attempt, agent)
-        report = await self._checked(agent, plan, told)
+        report = await self._parse_report(agent, plan, content)
         if not await self.store.attempts.report(agent.job_id, agent.number, agent.uid, report):
             raise Forbidden("This attempt was given up, or another pod speaks for it now.")
 
-    async def _checked(self, agent: AgentIdentity, plan: Launch, told: Mapping[str, Any]) -> Report:
-        listed = told.get("outputs", [])
-        if not isinstance(listed, Sequence) or isinstance(listed, str) or len(listed) > MOST_OUTPUTS:
-            raise UsageError(f"outputs: must be a list of at most {MOST_OUTPUTS}.")
-        kinds = {one.media_type for one in plan.results}
+    async def _parse_report(self, agent: AgentIdentity, plan: Launch, content: Mapping[str, Any]) -> Report:
+        entries = content.get("outputs", [])
+        if not isinstance(entries, Sequence) or isinstance(entries, str) or len(entries) > OUTPUTS_MAX:
+            raise UsageError(f"outputs: must be a list of at most {OUTPUTS_MAX}.")
+        media_types = {result.media_type for result in plan.results}
         outputs = []
         settled = []
-        for one in listed:
+        for entry in entries:
             try:
-                size, sha256, kind = int(one["size"]), str(one["sha256"]), str(one["media_type"])
-                key = _key(agent, str(one["id"]), sha256)
+                size, sha256, kind = int(entry["size"]), str(entry["sha256"]), str(entry["media_type"])
+                key = _key(agent, str(entry["id"]), sha256)
             except (KeyError, TypeError, ValueError):
                 raise UsageError("outputs: each needs id, media_type, size and sha256.") from None
-            if kind not in kinds:
-                raise UsageError(f"outputs: {one['id']}: wrong media type.")
-            there = await self.depot.head(key)
-            if there is None or there.size != size:
-                raise UsageError(f"outputs: {one['id']} was not handed over with {size} bytes and this digest.")
-            outputs.append(Output(str(one["id"]), key, kind, size, sha256))
-            if one.get("settled") is True:
-                settled.append(str(one["id"]))
+            if kind not in media_types:
+                raise UsageError(f"outputs: {entry['id']}: wrong media type.")
+            stored = await self.depot.head(key)
+            if stored is None or stored.size != size:
+                raise UsageError(f"outputs: {entry['id']} was not handed over with {size} bytes and this digest.")
+            outputs.append(Output(str(entry["id"]), key, kind, size, sha256))
+            if entry.get("settled") is True:
+                settled.append(str(entry["id"]))
         reason = None
-        if told.get("reason") is not None:
-            if told["reason"] not in REASONS:
+        if content.get("reason") is not None:
+            if content["reason"] not in REASONS:
                 raise UsageError(f"reason: must be one of {', '.join(sorted(REASONS))}, or null.")
-            reason = Reason(told["reason"])
+            reason = Reason(content["reason"])
         return Report(
             tuple(outputs),
             tuple(settled),
             reason,
-            str(told.get("message", ""))[:2000],
-            int(_number(told, "bytes_in")),
-            float(_number(told, "cpu")),
-            int(_number(told, "peak_memory")),
+            str(content.get("message", ""))[:2000],
+            int(_number(content, "bytes_in")),
+            float(_number(content, "cpu")),
+            int(_number(content, "peak_memory")),
         )
 
     async def _attempt(self, agent: AgentIdentity) -> Attempt:
@@ -253,19 +289,18 @@ class Agents:
         raise Forbidden("There is no such attempt at this site.")
 
     async def _plan(self, agent: AgentIdentity) -> tuple[Attempt, Launch]:
-        """The attempt and what it runs, made anew: the agent's words are never taken for it."""
+        """Return the attempt and what it runs.
+
+        Both come from the store: the agent's words are never taken for it.
+        """
         attempt = await self._attempt(agent)
         job = await self.store.get(agent.job_id)
         if job is None or attempt.state is AttemptState.CLOSED:
             raise Forbidden("This attempt has ended or was given up.")
-        application = self._application(job)
-        return attempt, launch(application, job, check(application, job.parameters), attempt.number)
-
-    def _application(self, job: Job) -> Application:
-        found = self.applications.get(job.application)
-        if found is None:
-            raise Forbidden(f"There is no application {job.application!r} any more.")
-        return found
+        try:
+            return attempt, await launch_of(self.store, self.applications, job, attempt)
+        except NotFound as error:
+            raise Forbidden(error.message) from None
 
 
 def _require_voice(attempt: Attempt, agent: AgentIdentity) -> None:
@@ -283,8 +318,8 @@ def _key(agent: AgentIdentity, result_id: str, sha256: str) -> str:
     return f"{agent.folder}/{sha256}/{result_id}"
 
 
-def _number(told: Mapping[str, Any], name: str) -> float:
-    value = told.get(name, 0)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LARGEST:
-        raise UsageError(f"{name}: must be a number from 0 to {LARGEST}.")
+def _number(content: Mapping[str, Any], name: str) -> float:
+    value = content.get(name, 0)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= NUMBER_MAX:
+        raise UsageError(f"{name}: must be a number from 0 to {NUMBER_MAX}.")
     return value

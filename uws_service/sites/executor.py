@@ -1,4 +1,4 @@
-"""The interface between the controller of a site and the place where jobs run."""
+"""The interface between a controller and its site."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from uws_service.store import WorkFolder
 
 
 class Collected(NamedTuple):
-    """Results and logs, now in the depot, and the end of what the command said."""
+    """The files of an attempt, now in the depot.
+
+    ``tail`` is the end of what the command said.
+    """
 
     results: tuple[Result, ...]
     logs: tuple[Result, ...]
@@ -23,7 +26,10 @@ class Collected(NamedTuple):
 
 
 class NotNow(ServiceUnavailable):
-    """The site can't take or do it at the moment; ``sent``: it may have been done all the same."""
+    """The site can't do it at the moment.
+
+    ``sent``: it may have been done all the same.
+    """
 
     def __init__(self, message: str, *, sent: bool = True, retry_after: int = 10) -> None:
         super().__init__(message, retry_after=retry_after)
@@ -37,7 +43,10 @@ class Refused(UwsError):
 
 
 class Health(NamedTuple):
-    """Whether a site can be asked; ``since`` (milliseconds) is when it last could, if it can't."""
+    """Whether a site can be asked.
+
+    ``since`` (milliseconds) is when it last could, if it can't.
+    """
 
     reachable: bool
     since: int = 0
@@ -45,17 +54,19 @@ class Health(NamedTuple):
 
 
 def result_key(job_id: str, result_id: str) -> str:
-    """Where a result lies in the depot."""
+    """Return where a result lies in the depot."""
     return f"jobs/{job_id}/results/{result_id}"
 
 
 def log_key(job_id: str, name: str) -> str:
-    """Where a log (``stdout``, ``stderr``) lies in the depot."""
+    """Return where a log (``stdout``, ``stderr``) lies in the depot."""
     return f"jobs/{job_id}/logs/{name}"
 
 
 class Executor(ABC):
-    """One site. Below are first what every kind of site must have, then what it may have.
+    """One site.
+
+    Below are first what every kind of site must have, then what it may have.
 
     An executor keeps no truth of its own. It takes attempts, shows what there is of them, stops them, and brings their
     files to the depot. Each call can be repeated without harm, since the service may be killed between any two of them.
@@ -74,7 +85,9 @@ class Executor(ABC):
 
     @abstractmethod
     async def submit(self, launch: Launch) -> None:
-        """Hand an attempt to the site. An attempt that is there already is left alone.
+        """Hand an attempt to the site.
+
+        An attempt that is there already is left alone.
 
         Return soon: files are brought in the background, and what goes wrong with them is in `observe`.
 
@@ -88,15 +101,20 @@ class Executor(ABC):
 
     @abstractmethod
     async def observe(self) -> list[Observation]:
-        """Return everything that is at the site, whoever asked for it."""
+        """Return everything that is at the site."""
 
     @abstractmethod
     async def kill(self, job_id: str, number: int) -> None:
-        """Begin to stop an attempt: softly, then by force. `observe` shows when it has ended."""
+        """Begin to stop an attempt: softly, then by force.
+
+        `observe` shows when it has ended.
+        """
 
     @abstractmethod
     async def collect(self, observation: Observation, attempt: Attempt) -> Collected:
-        """Put the files of an ended attempt into the depot, and return what they are and what is lost.
+        """Put the files of an ended attempt into the depot.
+
+        Return what they are and what is lost.
 
         Raises
         ------
@@ -106,7 +124,10 @@ class Executor(ABC):
 
     @abstractmethod
     async def forget(self, job_id: str, number: int) -> None:
-        """Remove everything of an attempt from the site; whatever of it still runs is killed."""
+        """Remove everything of an attempt from the site.
+
+        Whatever of it still runs is killed.
+        """
 
     # -- what a kind may have --------------------------------------------------------------------------------------
 
@@ -124,15 +145,27 @@ class Executor(ABC):
         """
 
     async def stop(self) -> None:
-        """Let go of the site; what runs there goes on."""
+        """Let go of the site.
+
+        What runs there goes on.
+        """
 
     async def close(self) -> None:
-        """Let go of what was opened, whether or not it was started."""
+        """Close what was opened.
+
+        It need not have been started.
+        """
 
     async def wait_change(self, timeout: float) -> None:
-        """Return when something at the site has changed, or after so many seconds."""
+        """Wait for a change at the site.
+
+        Return after so many seconds in any case.
+        """
         await asyncio.sleep(timeout)
 
     async def read_log(self, job_id: str, number: int, name: str) -> bytes | None:
-        """Return the end of a log (at most 1 MiB) as it is now; None if the site has none."""
+        """Return the end of a log as it is now.
+
+        At most 1 MiB; None if the site has none.
+        """
         return None

@@ -1,4 +1,7 @@
-"""What a kind of site is: its settings, how it is opened, how its agents prove who they are, what routes it brings."""
+"""What a kind of site is.
+
+Its settings, how it is opened, how its agents prove who they are, what routes it brings.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 from uws_service.domain.agent import AgentIdentity
+from uws_service.domain.errors import AuthenticationRequired
 from uws_service.sites.settings import Fetch, SiteSettings
 
 if TYPE_CHECKING:
@@ -16,9 +20,20 @@ if TYPE_CHECKING:
     from uws_service.sites.executor import Executor
 
 
+IssueToken = Callable[[str, str, int], str]
+"""Return a token for the agent of an attempt, from its site, job id and number; see `attempt_tokens`."""
+
+
+class UnknownToken(AuthenticationRequired):
+    """The token is of another kind.
+
+    Some other verifier may know it.
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class SiteParts:
-    """The parts of the service that a site is opened with."""
+    """What a site is opened with."""
 
     depot: Depot
     """Where inputs come from, and where results and logs go."""
@@ -30,18 +45,22 @@ class SiteParts:
     """What stage-in may fetch."""
     data: DataAccess | None = None
     """Where tokens for the jobs' data come from, if there are any."""
+    issue_token: IssueToken | None = None
+    """Where tokens for agents come from, for sites that have none of their own to prove who an agent is."""
 
 
 class AgentVerifier(Protocol):
-    """Verifies the tokens that the agents of one kind of site show."""
+    """Verifies the tokens of one kind of agent."""
 
     async def verify(self, token: str) -> AgentIdentity:
         """Return the agent that shows a token.
 
         Raises
         ------
+        UnknownToken
+            The token is of another kind.
         AuthenticationRequired
-            The token is not valid, or is of another kind.
+            The token is not valid.
         ServiceUnavailable
             The token can't be verified now.
         """
@@ -49,7 +68,10 @@ class AgentVerifier(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A resource that a kind of site adds to the service's routes, for its own agents."""
+    """A resource that a kind of site adds.
+
+    It is for the agents of that kind.
+    """
 
     name: str
     """Its name in metrics."""

@@ -1,4 +1,6 @@
-"""The registry of the kinds of site: one line for each.
+"""The registry of the kinds of site.
+
+One line for each.
 
 A package of somebody else's adds a kind by an entry point of the group ``uws_service.sites`` that names a `Kind`.
 """
@@ -51,7 +53,10 @@ def _open(site: SiteSettings, parts: SiteParts) -> Executor:
 
 
 def verifiers_of(executors: Mapping[str, Executor], sites: Iterable[SiteSettings]) -> list[AgentVerifier]:
-    """Return what verifies the agents of all sites, one verifier for each kind that has any."""
+    """Return the verifiers of all sites' agents.
+
+    There is one for each kind that has any.
+    """
     by_kind: dict[str, list[Executor]] = {}
     for site in sites:
         by_kind.setdefault(site.kind, []).append(executors[site.name])

@@ -40,7 +40,10 @@ class Lease(Protocol):
     """Seconds after which it is renewed."""
 
     async def acquire(self) -> str:
-        """Take or keep it; empty, or why it can't be had."""
+        """Take or keep it.
+
+        Empty, or why it can't be had.
+        """
 
     async def release(self) -> None:
         """Let others have it."""
@@ -58,7 +61,10 @@ class ProcessLease:
         self.holder = secrets.token_hex(8)
 
     async def acquire(self) -> str:
-        """Take or keep it; empty, or why it can't be had."""
+        """Take or keep it.
+
+        Empty, or why it can't be had.
+        """
         number = await self.store.owners.acquire_lease(self.name, self.holder, int(self.ttl * 1000))
         return "" if number is not None else "another process drives it"
 
@@ -81,7 +87,10 @@ class FolderLease:
         self.lost_after = lost_after
 
     async def acquire(self) -> str:
-        """Take or keep it; empty, or why it can't be had."""
+        """Take or keep it.
+
+        Empty, or why it can't be had.
+        """
         owner = await self.store.owners.own(self.site, self.folder, int(self.ttl * 1000), int(self.lost_after * 1000))
         if owner is None:
             return ""
@@ -94,7 +103,10 @@ class FolderLease:
         )
 
     async def release(self) -> None:
-        """Keep it until its end: a restart finds its jobs again."""
+        """Keep it until its end.
+
+        A restart finds its jobs again.
+        """
 
 
 class Leader:
@@ -127,7 +139,7 @@ class Leader:
                 await self.lease.release()
 
     async def _acquire(self) -> bool:
-        asked = _uptime()
+        began = _uptime()
         try:
             refusal = await self.lease.acquire()
         except UwsError as error:
@@ -140,7 +152,7 @@ class Leader:
         if refusal:
             self._good_until = 0.0
             return False
-        self._good_until = asked + self.lease.ttl - STOP_BEFORE_SECONDS
+        self._good_until = began + self.lease.ttl - STOP_BEFORE_SECONDS
         return True
 
     async def _lead(self) -> None:
@@ -170,5 +182,5 @@ class Leader:
 
 
 def _uptime() -> float:
-    """Seconds that go on while the machine sleeps."""
+    """Return seconds that go on while the machine sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)

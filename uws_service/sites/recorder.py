@@ -1,10 +1,13 @@
-"""What the steps of `deciding` write: the job's row, its attempts and its history, each in one transaction."""
+"""What the steps of `decisions` write.
+
+The job's row, its attempts and its history, each in one transaction.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -46,15 +49,32 @@ NO_SITE_MS = 10_000
 """Pause before another site is looked for again."""
 
 
-class Outcomes:
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The step is in the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """The step can't be carried out now.
+
+    Before ``until`` (milliseconds) there is no use in trying.
+    """
+
+    until: int
+
+
+class Recorder:
     """Writes down what becomes of the attempts of one site.
 
     Parameters
     ----------
     store, executor, applications, placer, clock
         Those of the site's controller.
-    over
+    on_closed
         Called with an attempt's job id and number once its end is recorded.
+    notice
+        Called when files can't be stored for a while: why the depot can't be used, or nothing.
     """
 
     def __init__(
@@ -64,34 +84,38 @@ class Outcomes:
         applications: Mapping[str, Application],
         placer: Placer,
         clock: Callable[[], int],
-        over: Callable[[tuple[str, int]], None],
+        on_closed: Callable[[tuple[str, int]], None],
+        notice: Callable[[], str] = str,
     ) -> None:
         self.store = store
         self.executor = executor
         self.applications = applications
         self.placer = placer
         self.clock = clock
-        self.over = over
-        self.notice: Callable[[], str] = str
-        """Why the depot can't be used now, and a wish that somebody looks."""
-        self._progress: dict[tuple[str, int], int] = {}
+        self.on_closed = on_closed
+        self.notice = notice
+        self._progress_saved: dict[tuple[str, int], int] = {}
 
-    async def record(self, job: Job, attempt: Attempt, seen: Observation | None, step: Step) -> int | None:
-        """Carry out a step that changes the job's row; an instant if there is nothing to do before it."""
+    async def record(
+        self, job: Job, attempt: Attempt, observation: Observation | None, step: Step
+    ) -> Recorded | Postponed:
+        """Carry out a step that changes the job's row."""
         match step:
             case Execute(started):
-                await self._execute(job, attempt, started)
+                await self._execute(job, _with_handle(attempt, observation), started)
             case Progress(fraction, text):
                 await self._save_progress(job, attempt, fraction, text)
-            case Wait(why, place):
-                info = replace(job.info, waiting=why, place=place)
-                await self.store.save(job, replace(job, info=info), kind=EventKind.INFO, actor=ACTOR)
-            case Suspend(why):
-                await self._change(job, Action.SUSPEND, waiting=why)
+            case Wait(cause, place):
+                info = replace(job.info, waiting=cause, place=place)
+                changed = _with_handle(attempt, observation)
+                attempts = [changed] if changed is not attempt else []
+                await self.store.save(job, replace(job, info=info), kind=EventKind.INFO, actor=ACTOR, attempts=attempts)
+            case Suspend(cause):
+                await self._change(job, Action.SUSPEND, waiting=cause)
             case Requeue():
                 await self._change(job, Action.REQUEUE)
-            case Lose(why):
-                await self._change(job, Action.LOSE, waiting=why)
+            case Lose(cause):
+                await self._change(job, Action.LOSE, waiting=cause)
             case Stop():
                 message = f"The execution duration of {job.duration} s was exceeded."
                 error = ErrorSummary(message, reason=Reason.DEADLINE)
@@ -99,34 +123,37 @@ class Outcomes:
                 unwanted = replace(attempt, wanted=False, reason=Reason.DEADLINE)
                 await self.store.save(job, after, kind=EventKind.PHASE, actor=ACTOR, attempts=[unwanted])
                 telemetry.PHASES.labels(job.application, after.phase).inc()
-            case Complete() if seen is not None:
-                await self._complete(job, attempt, seen)
+            case Complete() if observation is not None:
+                await self._complete(job, attempt, observation)
             case Fail(reason, message):
-                await self.fail(job, attempt, seen, reason, message)
+                await self.fail(job, attempt, observation, reason, message)
             case Retry(reason, message, not_before):
-                return await self._retry(job, attempt, seen, reason, message, not_before)
+                return await self._retry(job, attempt, observation, reason, message, not_before)
             case Salvage():
-                await self._salvage(job, attempt, seen)
-        return None
+                await self._salvage(job, attempt, observation)
+        return Recorded()
 
-    async def _collected(self, job: Job, seen: Observation, attempt: Attempt) -> tuple[Job, Collected]:
-        """The files, now in the depot; what keeps them from there is told in jobInfo and log within seconds."""
-        work = asyncio.ensure_future(self.executor.collect(seen, attempt))
-        told = False
+    async def _collect(self, job: Job, observation: Observation, attempt: Attempt) -> tuple[Job, Collected]:
+        """Put the files into the depot.
+
+        What keeps them from there is in jobInfo and log within seconds.
+        """
+        work = asyncio.ensure_future(self.executor.collect(observation, attempt))
+        is_late = False
         try:
             while not (await asyncio.wait((work,), timeout=NOTICE_SECONDS))[0]:
-                if not told:
+                if not is_late:
                     log.warning("storing a job's files takes long", job=job.id, attempt=attempt.number)
-                told = True
+                is_late = True
                 await tell_waiting(self.store, job.id, self.notice() or "its files are being stored", begun=True)
-            found = await work
+            collected = await work
         except (ServiceUnavailable, StorageFull) as error:
             await tell_waiting(self.store, job.id, f"its files can't be stored now: {error.message}", begun=True)
             raise
         finally:
             work.cancel()
-        fresh = await self.store.get(job.id) if told else None
-        return fresh or job, found
+        fresh = await self.store.get(job.id) if is_late else None
+        return fresh or job, collected
 
     async def _execute(self, job: Job, attempt: Attempt, started: int) -> None:
         after = job if job.phase is Phase.EXECUTING else apply(job, Action.EXECUTE, started, started=started)
@@ -137,7 +164,7 @@ class Outcomes:
         telemetry.PHASES.labels(job.application, after.phase).inc()
 
     async def _change(self, job: Job, action: Action, *, waiting: str = "") -> None:
-        """A change of phase that says nothing about the attempt's end."""
+        """Change the phase; the attempt goes on."""
         after = apply(job, action, self.clock())
         info = replace(job.info, waiting=waiting, place=None)
         await self.store.save(job, replace(after, info=info), kind=EventKind.PHASE, actor=ACTOR)
@@ -146,45 +173,58 @@ class Outcomes:
     async def _save_progress(self, job: Job, attempt: Attempt, fraction: float | None, text: str) -> None:
         key = attempt.job_id, attempt.number
         now = self.clock()
-        if now - self._progress.get(key, 0) < PROGRESS_MS:
+        if now - self._progress_saved.get(key, 0) < PROGRESS_MS:
             return
-        self._progress[key] = now
+        self._progress_saved[key] = now
         info = replace(job.info, progress=fraction, message=text)
         await self.store.save(job, replace(job, info=info), kind=EventKind.INFO, actor=ACTOR)
 
-    async def _complete(self, job: Job, attempt: Attempt, seen: Observation) -> None:
-        job, found = await self._collected(job, seen, attempt)
-        if found.problem:  # it can't be had at a later try either
-            await self.fail(job, attempt, seen, Reason.STAGE_OUT, found.problem)
+    async def _complete(self, job: Job, attempt: Attempt, observation: Observation) -> None:
+        job, collected = await self._collect(job, observation, attempt)
+        if collected.problem:  # it can't be had at a later try either
+            await self.fail(job, attempt, observation, Reason.STAGE_OUT, collected.problem)
             return
         after = apply(
-            job, Action.COMPLETE, self.clock(), started=seen.started, ended=seen.ended, results=tuple(found.results)
+            job,
+            Action.COMPLETE,
+            self.clock(),
+            started=observation.started,
+            ended=observation.ended,
+            results=tuple(collected.results),
         )
-        message = seen.warning or seen.progress_text or job.info.message
-        info = replace(_info(job, found.logs), progress=1.0, message=message)
-        await self._finish(job, replace(after, info=info), _closed(attempt, seen, None, "", self.clock()))
+        message = observation.warning or observation.progress_text or job.info.message
+        info = replace(_info(job, collected.logs), progress=1.0, message=message)
+        await self._finish(job, replace(after, info=info), _closed(attempt, observation, None, "", self.clock()))
 
-    async def fail(self, job: Job, attempt: Attempt, seen: Observation | None, reason: Reason, message: str) -> None:
-        """The job ends in ERROR, with the last lines of its log as the detail."""
+    async def fail(
+        self, job: Job, attempt: Attempt, observation: Observation | None, reason: Reason, message: str
+    ) -> None:
+        """End the job in ERROR, with the last lines of its log as the detail."""
         logs: tuple[Result, ...] = ()
         detail = ""
-        if seen is not None:
-            job, found = await self._collected(job, seen, attempt)
-            logs, detail = found.logs, found.tail
-        if reason is Reason.EXIT_CODE and seen is not None and seen.reports:
+        if observation is not None:
+            job, collected = await self._collect(job, observation, attempt)
+            logs, detail = collected.logs, collected.tail
+        if reason is Reason.EXIT_CODE and observation is not None and observation.error is not None:
+            reason, message, detail = (
+                observation.error.reason,
+                observation.error.message,
+                observation.error.detail or detail,
+            )
+        elif reason is Reason.EXIT_CODE and observation is not None and observation.reports:
             last = detail.strip().rpartition("\n")[2]
             message = f"{message}: {last[:300]}" if last else f"{message}."
-        transient = reason in RETRYABLE
+        transient = reason in RETRYABLE or reason is Reason.UNAVAILABLE
         error = ErrorSummary(message or reason.value, transient=transient, reason=reason, detail=detail)
-        started = seen.started if seen is not None else None
-        ended = seen.ended if seen is not None else None
+        started = observation.started if observation is not None else None
+        ended = observation.ended if observation is not None else None
         after = apply(job, Action.FAIL, self.clock(), started=started, ended=ended, error=error)
         await self._finish(
-            job, replace(after, info=_info(job, logs)), _closed(attempt, seen, reason, message, self.clock())
+            job, replace(after, info=_info(job, logs)), _closed(attempt, observation, reason, message, self.clock())
         )
 
     async def _finish(self, job: Job, after: Job, closed: Attempt) -> None:
-        """The outcome and the end of the attempt in one transaction; only then is it forgotten at the site."""
+        """Save the outcome and the end of the attempt in one transaction; only then is it forgotten at the site."""
         await self.store.save(job, after, kind=EventKind.PHASE, actor=ACTOR, attempts=[closed])
         telemetry.PHASES.labels(job.application, after.phase).inc()
         telemetry.ATTEMPTS.labels(closed.site, closed.reason or "Done").inc()
@@ -193,25 +233,26 @@ class Outcomes:
 
     def _leave(self, closed: Attempt) -> None:
         key = closed.job_id, closed.number
-        self._progress.pop(key, None)
-        self.over(key)
+        self._progress_saved.pop(key, None)
+        self.on_closed(key)
 
     async def _retry(
-        self, job: Job, attempt: Attempt, seen: Observation | None, reason: Reason, message: str, not_before: int
-    ) -> int | None:
-        """The next attempt, at the best site of the moment; no site: its instant to look again."""
+        self, job: Job, attempt: Attempt, observation: Observation | None, reason: Reason, message: str, not_before: int
+    ) -> Recorded | Postponed:
+        """Make the next attempt, at the best site of the moment; postpone it if there is none."""
         site = attempt.site
-        why = job.info.site_reason
+        site_reason = job.info.site_reason
         application = self.applications.get(attempt.application)
         if application is not None:
-            elsewhere = attempt.site if reason is Reason.SITE_LOST else None
+            avoided = attempt.site if reason is Reason.SITE_LOST else None
             try:
-                site, why = await self.placer.choose(job, application, group=attempt.group, without=elsewhere)
+                site, site_reason = await self.placer.choose(job, application, group=attempt.group, without=avoided)
             except UsageError:
-                if elsewhere is not None:  # no other site takes it: it is UNKNOWN until this one is back
+                if avoided is not None:  # no other site takes it: it is UNKNOWN until this one is back
                     if job.phase is not Phase.UNKNOWN:
                         await self._change(job, Action.LOSE, waiting=message)
-                    return self.clock() + NO_SITE_MS
+                    return Postponed(self.clock() + NO_SITE_MS)
+        launch = await self.store.attempts.launch(job.id, attempt.number)
         following = Attempt(
             job_id=job.id,
             number=attempt.number + 1,
@@ -224,6 +265,7 @@ class Outcomes:
             cpu_requested=attempt.cpu_requested,
             memory_requested=attempt.memory_requested,
             owner_slots=attempt.owner_slots,
+            launch=replace(launch, number=attempt.number + 1) if launch is not None else None,
         )
         after = job if job.phase is Phase.QUEUED else apply(job, Action.REQUEUE, self.clock())
         lost = LostAttempt(attempt.number, attempt.site, reason.value, message)
@@ -232,67 +274,79 @@ class Outcomes:
             attempt=following.number,
             waiting=f"attempt {attempt.number} was lost ({message or reason.value}); another one follows",
             site=site,
-            site_reason=why,
+            site_reason=site_reason,
             lost_attempts=(*job.info.lost_attempts, lost),
         )
-        closed = _closed(attempt, seen, reason, message, self.clock())
+        closed = _closed(attempt, observation, reason, message, self.clock())
         await self.store.save(
             job, replace(after, info=info), kind=EventKind.PHASE, actor=ACTOR, attempts=[closed, following]
         )
         telemetry.ATTEMPTS.labels(closed.site, reason.value).inc()
         log.warning("attempt lost", job=job.id, attempt=attempt.number, reason=reason, error=message)
         self._leave(closed)
-        return None
+        return Recorded()
 
-    async def _salvage(self, job: Job, attempt: Attempt, seen: Observation | None) -> None:
+    async def _salvage(self, job: Job, attempt: Attempt, observation: Observation | None) -> None:
         """Keep what was complete of an aborted attempt."""
-        shown = seen or Observation(
+        last = observation or Observation(
             attempt.job_id, attempt.number, Seen.FAILED, started=attempt.started, reports=True, gone=True
         )
-        job, found = await self._collected(job, shown, attempt)
-        after = replace(job, results=tuple(found.results), info=_info(job, found.logs))
-        if job.started is None and shown.started is not None:
-            after = replace(after, started=min(max(shown.started, job.created), job.ended or shown.started))
+        job, collected = await self._collect(job, last, attempt)
+        after = replace(job, results=tuple(collected.results), info=_info(job, collected.logs))
+        if job.started is None and last.started is not None:
+            after = replace(after, started=min(max(last.started, job.created), job.ended or last.started))
         reason = Reason(attempt.reason) if attempt.reason else Reason.ABORTED
-        closed = _closed(attempt, seen, reason, job.error.message if job.error else "", self.clock())
+        closed = _closed(attempt, observation, reason, job.error.message if job.error else "", self.clock())
         await self.store.save(job, after, kind=EventKind.RESULTS, actor=ACTOR, attempts=[closed])
         telemetry.ATTEMPTS.labels(closed.site, reason.value).inc()
         self._leave(closed)
 
-    async def close(self, attempt: Attempt, seen: Observation | None) -> None:
-        """An attempt whose outcome nobody waits for."""
+    async def close(self, attempt: Attempt, observation: Observation | None) -> None:
+        """Close an attempt whose outcome nobody waits for."""
         reason = Reason.ABORTED if attempt.reason is None else Reason(attempt.reason)
-        await self.store.attempts.save(_closed(attempt, seen, reason, attempt.message, self.clock()))
+        await self.store.attempts.save(_closed(attempt, observation, reason, attempt.message, self.clock()))
         self._leave(attempt)
 
 
+def _with_handle(attempt: Attempt, observation: Observation | None) -> Attempt:
+    """Return the attempt with the id that its site has for it, if that is new."""
+    if observation is None or not observation.handle or observation.handle == attempt.handle:
+        return attempt
+    return replace(attempt, handle=observation.handle)
+
+
 def _info(job: Job, logs: tuple[Result, ...]) -> JobInfo:
-    """jobInfo of a job that has ended: nothing is waited for, the logs can be read."""
+    """Return jobInfo of a job that has ended.
+
+    Nothing is waited for, the logs can be read.
+    """
     files = tuple(LogFile(log.id, log.size, log.media_type) for log in logs)
     return replace(job.info.without_waiting(), logs=files)
 
 
-def _closed(attempt: Attempt, seen: Observation | None, reason: Reason | None, message: str, now: int) -> Attempt:
-    """The attempt with its outcome and what it used."""
-    started = (seen.started if seen is not None else None) or attempt.started
-    ended = (seen.ended if seen is not None else None) or now
-    usage = seen.usage if seen is not None else Usage()
-    if seen is not None and seen.reports:  # what the site can't see itself its agent has told
+def _closed(
+    attempt: Attempt, observation: Observation | None, reason: Reason | None, message: str, now: int
+) -> Attempt:
+    """Return the attempt with its outcome and what it used."""
+    started = (observation.started if observation is not None else None) or attempt.started
+    ended = (observation.ended if observation is not None else None) or now
+    usage = observation.usage if observation is not None else Usage()
+    if observation is not None and observation.reports:  # its agent reports what the site can't see itself
         report = attempt.report
         usage = Usage(
             wall=max(0, ended - started) / 1000 if started is not None else 0.0,
             cpu=attempt.usage.cpu,
             peak_memory=attempt.usage.peak_memory,
             bytes_in=report.bytes_in if report is not None else 0,
-            bytes_out=sum(one.size for one in report.outputs) if report is not None else 0,
+            bytes_out=sum(output.size for output in report.outputs) if report is not None else 0,
         )
     return replace(
-        attempt,
+        _with_handle(attempt, observation),
         wanted=False,
         state=AttemptState.CLOSED,
         started=started,
         ended=ended,
-        exit_code=seen.exit_code if seen is not None else None,
+        exit_code=observation.exit_code if observation is not None else None,
         reason=reason,
         message=message,
         usage=usage,

@@ -29,7 +29,9 @@ class Fetch(BaseModel):
 
 
 class SiteSettings(BaseModel):
-    """The settings of one site; each kind of site has a class of its own below this one.
+    """The settings of one site.
+
+    Each kind of site has a class of its own below this one.
 
     A kind gives ``kind`` a ``Literal`` type with its name.
     """
@@ -46,7 +48,7 @@ class SiteSettings(BaseModel):
 
     @property
     def absence(self) -> Absence:
-        """How long the site may be silent."""
+        """Return how long the site may be silent."""
         return Absence()
 
     def with_groups(self, resolve: Callable[[str], Iterable[str]]) -> Self:

@@ -8,12 +8,12 @@ from typing import Any
 from sqlalchemy import and_, bindparam, case, func, literal_column, null, or_, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from uws_service.domain.attempt import Attempt, Report
+from uws_service.domain.attempt import Attempt, Launch, Report
 from uws_service.domain.events import EventKind
 from uws_service.store import queries
 from uws_service.store.database import Database, Query, Transaction
 from uws_service.store.history import History
-from uws_service.store.rows import ATTEMPT_COLUMNS, attempt_of, attempt_values, glance_of, report_text
+from uws_service.store.rows import ATTEMPT_COLUMNS, attempt_of, attempt_values, glance_of, launch_of, report_text
 from uws_service.store.sites import is_held
 from uws_service.store.tables import AttemptRow
 
@@ -63,7 +63,7 @@ def _upsert_attempt(kind: Any) -> Any:
     An unwanted attempt stays so, and a closed one stays closed: compare-and-set guards the job's row, these rules guard
     attempts against a writer that read an older row.
     """
-    statement = kind.insert(AttemptRow).values({name: p(f"v_{name}") for name in ATTEMPT_COLUMNS})
+    statement = kind.insert(AttemptRow).values({name: p(f"v_{name}") for name in (*ATTEMPT_COLUMNS, "launch")})
     new = statement.excluded
     closed = attempt.state == literal_column("'CLOSED'")
     by_agents = ("claimed", "report")  # what agents write has statements of its own
@@ -72,6 +72,9 @@ def _upsert_attempt(kind: Any) -> Any:
     fields: dict[str, Any] = {name: case((closed, attempt[name]), else_=new[name]) for name in names}
     for name in measured:
         fields[name] = case((or_(closed, new[name] == literal_column("0")), attempt[name]), else_=new[name])
+    fields["handle"] = func.coalesce(new.handle, attempt.handle)
+    # A launch is written once, and goes with the attempt's end: the row outlives the job, whose parameters it holds.
+    fields["launch"] = case((or_(closed, new.state == literal_column("'CLOSED'")), null()), else_=attempt.launch)
     fields["wanted"] = and_(attempt.wanted, new.wanted)
     started = and_(attempt.state == literal_column("'RUNNING'"), new.state == literal_column("'SUBMITTED'"))
     fields["state"] = case((or_(closed, started), attempt.state), else_=new.state)
@@ -80,6 +83,7 @@ def _upsert_attempt(kind: Any) -> Any:
 
 _OPEN_STATE = attempt.state != literal_column("'CLOSED'")
 _KEY = and_(attempt.job_id == p("job_id"), attempt.number == p("number"))
+LAUNCH = Query(select(attempt.launch).where(_KEY))
 # Hand a waiting attempt to its site, give it back, or to another site: only one of several writers can.
 BEGIN = Query(
     update(AttemptRow)
@@ -175,6 +179,14 @@ class Attempts:
     async def of(self, job_id: str) -> list[Attempt]:
         """Return the attempts of a job, first to last."""
         return [attempt_of(row) for row in await self._database.read(ATTEMPTS, {"job_id": job_id})]
+
+    async def launch(self, job_id: str, number: int) -> Launch | None:
+        """Return what an open attempt runs.
+
+        None for one that an older version made, or that is closed.
+        """
+        rows = await self._database.read(LAUNCH, {"job_id": job_id, "number": number})
+        return launch_of(rows[0][0]) if rows and rows[0][0] is not None else None
 
     async def save(self, attempt: Attempt) -> None:
         """Insert or update an attempt; see `_upsert_attempt`."""

@@ -7,15 +7,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict, fields
 from typing import Any, NamedTuple
 
-from uws_service.domain.attempt import Attempt, AttemptState, Output, Reason, Report, Usage
+from uws_service.domain.attempt import (
+    Attempt,
+    AttemptState,
+    ExpectedResult,
+    Input,
+    Launch,
+    Output,
+    Reason,
+    Report,
+    Usage,
+)
 from uws_service.domain.job import ErrorSummary, Job, JobRef, Parameter, Phase, Result
 from uws_service.domain.jobinfo import JobInfo
 from uws_service.store.database import Row
 
 _PHASES = {phase.value: phase for phase in Phase}
 _STATES = {state.value: state for state in AttemptState}
+_LAUNCH_FIELDS = frozenset(field.name for field in fields(Launch))
 
 
 class Glance(NamedTuple):
@@ -127,7 +139,7 @@ def glance_of(row: Row) -> Glance:
 ATTEMPT_COLUMNS = (
     "job_id", "number", "site", "application", "owner", "group", "wanted", "state", "created", "submitted", "started",
     "ended", "not_before", "exit_code", "reason", "message", "cpu_requested", "memory_requested", "wall", "cpu",
-    "peak_memory", "bytes_in", "bytes_out", "claimed", "report", "owner_slots",
+    "peak_memory", "bytes_in", "bytes_out", "claimed", "report", "owner_slots", "handle",
 )  # fmt: skip
 
 
@@ -148,7 +160,28 @@ def attempt_values(attempt: Attempt) -> dict[str, Any]:
         "claimed": attempt.claimed,
         "report": None if attempt.report is None else report_text(attempt.report),
         "owner_slots": attempt.owner_slots,
+        "handle": attempt.handle or None,
+        "launch": None if attempt.launch is None else launch_text(attempt.launch),
     }
+
+
+def launch_text(launch: Launch) -> str:
+    """Return a launch as JSON."""
+    return json_text(asdict(launch))
+
+
+def launch_of(text: str) -> Launch:
+    """Return a launch from its JSON; fields of a newer version are left out."""
+    values = {name: value for name, value in json.loads(text).items() if name in _LAUNCH_FIELDS}
+    return Launch(
+        **{
+            **values,
+            "command": tuple(values["command"]),
+            "passed": tuple(values["passed"]),
+            "inputs": tuple(Input(**item) for item in values["inputs"]),
+            "results": tuple(ExpectedResult(**item) for item in values["results"]),
+        }
+    )
 
 
 def stored_bytes(job: Job) -> int:
@@ -174,7 +207,9 @@ def attempt_of(row: Row) -> Attempt:
     values["wanted"] = bool(values["wanted"])
     values["state"] = _STATES[values["state"]]
     report = _report_of(row[24]) if row[24] else None
-    return Attempt(**values, usage=Usage(*row[18:23]), claimed=row[23], report=report, owner_slots=row[25])
+    usage = Usage(*row[18:23])
+    claimed, _, owner_slots, handle = row[23:27]
+    return Attempt(**values, usage=usage, claimed=claimed, report=report, owner_slots=owner_slots, handle=handle or "")
 
 
 class SiteState(NamedTuple):

@@ -155,6 +155,10 @@ class AttemptRow(SQLModel, table=True):
     report: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
     owner_slots: int | None = None
     """How many attempts of its owner may run at once."""
+    handle: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
+    """The site's own id of it."""
+    launch: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
+    """What it runs, as JSON; empty once it is closed."""
 
 
 class EventRow(SQLModel, table=True):

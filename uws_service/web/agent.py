@@ -35,6 +35,11 @@ class AgentResources:
         instructions = await self.agents.claim(await self._agent(request))
         return JSONResponse(instructions, headers={"cache-control": "no-store"})
 
+    async def renew(self, request: Request) -> Response:
+        """POST: a fresh token in place of the one that is shown, for agents whose tokens this service issues."""
+        fresh = await self.agents.renew(await self._agent(request))
+        return JSONResponse(fresh, headers={"cache-control": "no-store"})
+
     async def read_input(self, request: Request) -> Response:
         """GET: one uploaded file."""
         size, chunks = await self.agents.read_input(await self._agent(request), request.path_params["index"])
@@ -82,6 +87,9 @@ class AgentResources:
     RESOURCES: ClassVar[Mapping[str, Resource]] = {
         "/agent/v1/claim": Resource(
             "agent", Policy.AGENT, post=(claim, "For agents: speak for an attempt from now on; what to do, as JSON.")
+        ),
+        "/agent/v1/token": Resource(
+            "agent", Policy.AGENT, post=(renew, "For agents: a fresh token in place of the one that is shown.")
         ),
         "/agent/v1/inputs/{index:int}": Resource(
             "agent", Policy.AGENT, get=(read_input, "For agents: one uploaded file.")

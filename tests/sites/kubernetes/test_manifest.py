@@ -1,4 +1,7 @@
-"""The Job that an attempt becomes: golden files, the cluster's own schema, and what must never be in it."""
+"""The Job that an attempt becomes.
+
+Golden files, the cluster's own schema, and what must never be in it.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +70,10 @@ CASES: dict[str, tuple[Launch, KubernetesSite]] = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_golden(name: str) -> None:
-    """What is committed is what is made; `UWS_TEST_GOLDEN=write` writes it anew, for a person to look at."""
+    """What is committed is what is made.
+
+    `UWS_TEST_GOLDEN=write` writes it anew, for a person to look at.
+    """
     launch, site = CASES[name]
     text = yaml.safe_dump(job_manifest(launch, site, "0a1b2c"), sort_keys=True, width=120)
     path = GOLDEN / f"{name}.yaml"
@@ -104,33 +110,42 @@ def test_restricted(name: str) -> None:
 
 
 def test_only_the_agent_has_the_token() -> None:
-    """The user's container mounts neither the token nor the agent's folder, and can't write its inputs."""
+    """The user's container mounts no token.
+
+    It does not have the agent's folder either, and can't write its inputs.
+    """
     pod = _pod()
     (command,) = pod["containers"]
     (agent,) = pod["initContainers"]
-    mounts = {one["name"]: one for one in command["volumeMounts"]}
+    mounts = {mount["name"]: mount for mount in command["volumeMounts"]}
     assert "token" not in mounts and "agent" not in mounts and mounts["input"]["readOnly"] and mounts["bin"]["readOnly"]
-    assert {one["name"]: one.get("readOnly", False) for one in agent["volumeMounts"]} == {
+    assert {mount["name"]: mount.get("readOnly", False) for mount in agent["volumeMounts"]} == {
         "input": False, "output": True, "progress": True, "agent": False, "bin": False, "token": True,
     }  # fmt: skip
     assert agent["restartPolicy"] == "Always" and "startupProbe" in agent
-    token = next(one for one in pod["volumes"] if one["name"] == "token")["projected"]["sources"][0]
+    token = next(volume for volume in pod["volumes"] if volume["name"] == "token")["projected"]["sources"][0]
     assert token["serviceAccountToken"]["audience"] == "uws-service"
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=60))
 def test_values_are_left_alone(value: str) -> None:
-    """Kubernetes expands ``$(NAME)`` and halves ``$$``; what the command gets is what the user sent."""
+    """Kubernetes expands ``$(NAME)`` and halves ``$$``.
+
+    What the command gets is what the user sent.
+    """
     launch = replace(LAUNCH, command=("app", value), environment={"UWS_PARAM_X": value})
     (command,) = job_manifest(launch, SITE, "i")["spec"]["template"]["spec"]["containers"]
-    sent = next(one["value"] for one in command["env"] if one["name"] == "UWS_PARAM_X")
-    assert _expanded(sent) == value
+    sent_value = next(variable["value"] for variable in command["env"] if variable["name"] == "UWS_PARAM_X")
+    assert _expanded(sent_value) == value
     folders = value.replace("${UWS_INPUT_DIR}", "/uws/input").replace("${UWS_OUTPUT_DIR}", "/uws/output")
     assert _expanded(command["command"][3]) == folders
 
 
 def _expanded(text: str) -> str:
-    """As the kubelet does it (k8s.io/kubernetes/third_party/forked/golang/expansion), for no known variables."""
+    """Expand as the kubelet does, without variables.
+
+    See k8s.io/kubernetes/third_party/forked/golang/expansion.
+    """
     out, index = "", 0
     while index < len(text):
         if text[index] == "$" and index + 1 < len(text):
@@ -144,7 +159,10 @@ def _expanded(text: str) -> str:
 
 
 def test_images_outside_the_list_are_refused() -> None:
-    """An application can't bring an image that the site does not allow; the message says which are."""
+    """An application brings allowed images only.
+
+    The message says which are.
+    """
     site = SITE.model_copy(update={"images": ("registry.example.org/*",)})
     with pytest.raises(UsageError, match=r"'evil:1'.*registry\.example\.org/\*"):
         job_manifest(replace(LAUNCH, image="evil:1"), site, "i")
@@ -152,13 +170,16 @@ def test_images_outside_the_list_are_refused() -> None:
 
 
 def test_a_patch_can_not_hide_the_job() -> None:
-    """Whatever a site patches, the Job and its pod are found by their labels."""
+    """A patch leaves the labels alone.
+
+    The Job and its pod are found by them.
+    """
     patch = {"metadata": {"name": "x", "labels": None}, "spec": {"template": {"metadata": {"labels": {"a": "b"}}}}}
-    made = job_manifest(LAUNCH, SITE.model_copy(update={"patch": patch}), "i")
-    assert made["metadata"]["name"] == job_name(JOB, 2)
-    for part in (made["metadata"], made["spec"]["template"]["metadata"]):
+    manifest_of_job = job_manifest(LAUNCH, SITE.model_copy(update={"patch": patch}), "i")
+    assert manifest_of_job["metadata"]["name"] == job_name(JOB, 2)
+    for part in (manifest_of_job["metadata"], manifest_of_job["spec"]["template"]["metadata"]):
         assert part["labels"]["uws-service/job"] == JOB and part["labels"]["uws-service/instance"] == "i"
-    assert made["spec"]["template"]["metadata"]["labels"]["a"] == "b"
+    assert manifest_of_job["spec"]["template"]["metadata"]["labels"]["a"] == "b"
 
 
 def test_merge_patch() -> None:
@@ -171,7 +192,7 @@ def test_merge_patch() -> None:
 
 
 def test_names() -> None:
-    """A pod's name tells its attempt, and only a whole name does."""
+    """Only a complete pod name gives an attempt."""
     assert attempt_of_pod(f"{job_name(JOB, 12)}-x7k2p") == (JOB, 12)
     for wrong in (job_name(JOB, 1), f"x{job_name(JOB, 1)}-abcde", f"uws-{JOB[:-1]}-1-abcde", f"uws-{JOB}-0-abcde", ""):
         assert attempt_of_pod(wrong) is None

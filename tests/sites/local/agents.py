@@ -1,4 +1,7 @@
-"""Work folders and agents for tests, started as the executor starts them, but without an executor."""
+"""Work folders and agents without an executor.
+
+They are started as the executor starts them.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from uws_service.agent import folder as layout
-from uws_service.sites.local.executor import AGENT
+from uws_service.sites.local.agents import AGENT
 
 MiB = 1024 * 1024
 
 
 def eventually(condition: Callable[[], Any], seconds: float = 180) -> Any:
-    """The first true value of a condition."""
+    """Return the first true value of a condition."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         value = condition()
@@ -29,7 +32,7 @@ def eventually(condition: Callable[[], Any], seconds: float = 180) -> Any:
 
 
 class Work:
-    """One work folder, and the agents that look after it."""
+    """A work folder and its agents."""
 
     def __init__(self, folder: Path, command: list[str], **changes: Any) -> None:
         self.folder = folder
@@ -54,7 +57,7 @@ class Work:
         layout.write_json(str(folder / layout.SPEC), self.spec)
 
     def start(self) -> subprocess.Popen[bytes]:
-        """An agent in a process of its own."""
+        """Start an agent in its own process."""
         return subprocess.Popen(
             [sys.executable, "-I", "-S", "-X", "utf8", str(AGENT), str(self.folder)],
             stdin=subprocess.DEVNULL,
@@ -63,7 +66,10 @@ class Work:
         )
 
     def run(self, seconds: float = 180) -> dict[str, Any]:
-        """Start an agent, wait for its end, and return the status."""
+        """Run an agent to its end.
+
+        Return the status.
+        """
         agent = self.start()
         try:
             assert agent.wait(seconds) == 0
@@ -74,39 +80,39 @@ class Work:
 
     @property
     def status(self) -> dict[str, Any]:
-        """What the agent tells now."""
+        """Return what the agent tells now."""
         return layout.read_json(str(self.folder / layout.STATUS)) or {}
 
     def write(self, path: str, content: str | bytes) -> Path:
-        """A file in the input folder."""
+        """Return a file in the input folder."""
         target = self.folder / layout.INPUT / path
         target.write_bytes(content.encode() if isinstance(content, str) else content)
         return target
 
 
 def result(path: str, *, id: str = "result", required: bool = True, media_type: str = "text/plain") -> dict[str, Any]:
-    """An expected result, as the spec has it."""
+    """Return an expected result of a spec."""
     return {"id": id, "path": path, "media_type": media_type, "required": required}
 
 
 def alive(mark: str) -> list[int]:
-    """The processes whose command line holds a mark."""
-    found = []
+    """Return processes with a mark in their command line."""
+    pids = []
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
             line = Path(f"/proc/{name}/cmdline").read_bytes()
         except OSError:
             continue
         if mark.encode() in line and int(name) != os.getpid():
-            found.append(int(name))
-    return found
+            pids.append(int(name))
+    return pids
 
 
 def python(code: str) -> list[str]:
-    """A command that runs some Python."""
+    """Return a command that runs some Python."""
     return ["python", "-I", "-S", "-c", code]
 
 
 def as_json(path: Path) -> Any:
-    """The JSON value in a file."""
+    """Return the JSON value in a file."""
     return json.loads(path.read_text())

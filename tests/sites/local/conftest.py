@@ -1,4 +1,4 @@
-"""A depot in a folder and a local site, for the tests of this folder."""
+"""A depot in a folder, and a local site."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ from uws_service.sites.local.executor import LocalExecutor
 
 @pytest.fixture
 def depot(tmp_path: Path) -> Depot:
-    """An empty depot."""
+    """Return an empty depot."""
     (tmp_path / "depot").mkdir()
     return Depot.open(str(tmp_path / "depot"))
 
 
 @pytest.fixture
 async def executor(tmp_path: Path, depot: Depot) -> AsyncIterator[LocalExecutor]:
-    """A site that has started; what still runs at the end is removed."""
+    """Yield a site that has started.
+
+    What still runs at the end is removed.
+    """
     site = LocalExecutor("local", tmp_path / "work", depot, capacity=4, allow_private=True)
     await site.start()
     yield site
-    for seen in await site.observe():
-        await site.forget(seen.job_id, seen.number)
+    for observation in await site.observe():
+        await site.forget(observation.job_id, observation.number)
     await site.stop()

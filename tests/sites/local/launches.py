@@ -1,4 +1,4 @@
-"""Launches, and waiting for what an executor shows of them."""
+"""Launches, and what an executor shows of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RESULT = ExpectedResult("result", "r", "text/plain")
 
 
 def launch(command: list[str], *, job_id: str = "job", number: int = 1, **changes: Any) -> Launch:
-    """A launch of a command, without limits that matter."""
+    """Return a launch of a command, without limits."""
     values: dict[str, Any] = {
         "application": "test",
         "owner": "",
@@ -34,9 +34,9 @@ def launch(command: list[str], *, job_id: str = "job", number: int = 1, **change
 
 
 async def look(executor: LocalExecutor, job_id: str = "job", number: int = 1) -> Observation | None:
-    """What the site shows of one attempt now."""
-    seen = {(one.job_id, one.number): one for one in await executor.observe()}
-    return seen.get((job_id, number))
+    """Return what the site shows of an attempt."""
+    observations = {(observation.job_id, observation.number): observation for observation in await executor.observe()}
+    return observations.get((job_id, number))
 
 
 async def until(
@@ -46,7 +46,10 @@ async def until(
     job_id: str = "job",
     seconds: float = 180,
 ) -> Observation:
-    """Look whenever the site says that something changed, until an observation of the job is as asked."""
+    """Return the first observation that meets a condition.
+
+    Look whenever the site says that something has changed.
+    """
     end = time.monotonic() + seconds
     last = None
     while time.monotonic() < end:
@@ -57,18 +60,18 @@ async def until(
     raise AssertionError(f"not within {seconds} s; last seen: {last}")
 
 
-def ended(seen: Observation) -> bool:
-    """Whether the attempt has ended."""
-    return seen.seen in (Seen.SUCCEEDED, Seen.FAILED)
+def ended(observation: Observation) -> bool:
+    """Return whether the attempt has ended."""
+    return observation.seen in (Seen.SUCCEEDED, Seen.FAILED)
 
 
-def running(seen: Observation) -> bool:
-    """Whether the command runs."""
-    return seen.seen is Seen.RUNNING
+def running(observation: Observation) -> bool:
+    """Return whether the command runs."""
+    return observation.seen is Seen.RUNNING
 
 
 def folder_of(executor: LocalExecutor, name: str = "job-1") -> Path:
-    """The work folder of an attempt."""
+    """Return the work folder of an attempt."""
     return executor.work / name
 
 

@@ -1,4 +1,7 @@
-"""The agent alone, with real commands: what ends well, what fails and how it is told."""
+"""The agent alone, with real commands.
+
+What ends well, what fails and how it is told.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,15 @@ import pytest
 from tests.sites.local.agents import MiB, Work, alive, eventually, python, result
 from uws_service.agent import folder as layout
 from uws_service.agent.supervisor import GRACE
-from uws_service.sites.local.executor import AGENT
+from uws_service.sites.local.agents import AGENT
 from uws_service.sites.local.processes import remove
 
 
 def test_a_command_that_ends_well(tmp_path: Path) -> None:
-    """U-106, U-081: both instants, the result with its size and digest, both logs, and what was used."""
+    """U-106, U-081.
+
+    Both instants, the result with its size and digest, both logs, and what was used.
+    """
     work = Work(tmp_path / "w", ["sh", "-c", "echo out; echo err >&2; echo data > $UWS_OUTPUT_DIR/r"])
     work.spec["results"] = [result("r")]
     layout.write_json(str(work.folder / layout.SPEC), work.spec)
@@ -56,15 +62,70 @@ def test_usage_counts_what_the_command_forked(tmp_path: Path) -> None:
     ],
 )
 def test_a_command_that_fails(tmp_path: Path, command: list[str], code: int, words: str) -> None:
-    """U-085: the error names the exit code or signal and the last words of the command."""
+    """U-085: the error names exit code or signal.
+
+    The last words of the command follow.
+    """
     status = Work(tmp_path / "w", command).run()
     assert (status["state"], status["reason"], status["exit_code"]) == ("FAILED", "ExitCode", code)
     assert words in status["message"]
     assert {file["id"] for file in status["outputs"]} == {"stdout", "stderr"}
 
 
+def test_a_command_says_what_went_wrong(tmp_path: Path) -> None:
+    """``error.json`` says what went wrong.
+
+    Its type is one of DALI's words.
+    """
+    error = r'{"type": "ServiceUnavailable", "message": "the index\ncan\u0027t be\u0000 read", "detail": "more"}'
+    code = f"""
+import os, sys
+open(os.environ["UWS_OUTPUT_DIR"] + "/error.json", "w").write({error!r})
+print("noise", file=sys.stderr)
+sys.exit(len(sys.argv) > 1 and 4)
+"""
+    status = Work(tmp_path / "w", [*python(code), "fail"]).run()
+    assert (status["state"], status["reason"], status["exit_code"]) == ("FAILED", "ExitCode", 4)
+    assert status["error"] == {"type": "ServiceUnavailable", "message": "the index can't be read", "detail": "more"}
+    good = Work(tmp_path / "v", python(code)).run()
+    assert good["state"] == "SUCCEEDED" and "error" not in good
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "os.mkfifo(path)",
+        "open('a', 'w').write(good); os.symlink(os.path.abspath('a'), path)",
+        "os.mkdir(path)",
+        "open(path, 'w').write(good.replace('x', 5000 * 'x'))",
+        "open(path, 'w').write(good.replace('\"x\"', '1'))",
+        "open(path, 'w').write('[')",
+        "open(path, 'w').write(4000 * '[')",
+        "os.rmdir(output); os.symlink(os.getcwd(), output); open('error.json', 'w').write(good)",
+    ],
+)
+def test_an_error_file_that_is_not_to_be_trusted(tmp_path: Path, code: str) -> None:
+    """Pipes, links and large files are not read.
+
+    The last words of stderr count then.
+    """
+    script = f"""
+import os, sys
+output = os.environ["UWS_OUTPUT_DIR"]
+path, good = output + "/error.json", '{{"message": "x"}}'
+{code}
+print("noise", file=sys.stderr)
+sys.exit(4)
+"""
+    status = Work(tmp_path / "w", python(script)).run()
+    assert "error" not in status and status["message"] == "The command ended with exit code 4: noise"
+
+
 def test_the_tail_of_a_long_log(tmp_path: Path) -> None:
-    """U-086: the detail is the end of stderr, not all of it; of stdout if the command said nothing there."""
+    """U-086: the detail is the end of stderr.
+
+    It is that of stdout if the command said nothing there.
+    """
     status = Work(tmp_path / "w", ["sh", "-c", "seq 100000 >&2; exit 1"]).run()
     assert status["log_tail"].endswith("99999\n100000\n") and len(status["log_tail"]) == 4096
     assert Work(tmp_path / "v", ["sh", "-c", "echo said; exit 1"]).run()["log_tail"] == "said\n"
@@ -81,14 +142,20 @@ def test_the_tail_of_a_long_log(tmp_path: Path) -> None:
     ],
 )
 def test_a_command_that_cannot_start(tmp_path: Path, command: list[str], words: str) -> None:
-    """The reason is Command, and the system's own words are told."""
+    """The reason is Command.
+
+    The message has the system's own words.
+    """
     status = Work(tmp_path / "w", command).run()
     assert (status["state"], status["reason"]) == ("FAILED", "Command")
     assert words in status["message"]
 
 
 def test_the_environment_is_clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the agent's own environment holds is not passed on; what the launch names is."""
+    """The agent's own environment is not passed on.
+
+    What the launch names is.
+    """
     monkeypatch.setenv("SECRET", "from-the-service")
     big = "x" * 150_000
     work = Work(
@@ -97,15 +164,15 @@ def test_the_environment_is_clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     agent = subprocess.Popen([sys.executable, "-I", "-S", str(AGENT), str(work.folder)], env=os.environ | {"S2": "s"})
     assert agent.wait(120) == 0
     pairs = (work.folder / layout.STDOUT).read_bytes().decode().split("\0")[:-1]
-    seen = dict(pair.split("=", 1) for pair in pairs)
-    assert seen["UWS_PARAM_A"] == "two\nlines é" and seen["TZ"] == "UTC"
-    assert seen["HOME"] == str(work.folder / "scratch")
-    known = {"PATH", "HOME", "TMPDIR", "LANG", "TZ", "PWD", "UWS_JOB_ID", "UWS_INPUT_DIR", "UWS_OUTPUT_DIR"}
-    assert set(seen) - known == {"UWS_PARAM_A", "UWS_PROGRESS_FILE"}
+    environment = dict(pair.split("=", 1) for pair in pairs)
+    assert environment["UWS_PARAM_A"] == "two\nlines é" and environment["TZ"] == "UTC"
+    assert environment["HOME"] == str(work.folder / "scratch")
+    expected = {"PATH", "HOME", "TMPDIR", "LANG", "TZ", "PWD", "UWS_JOB_ID", "UWS_INPUT_DIR", "UWS_OUTPUT_DIR"}
+    assert set(environment) - expected == {"UWS_PARAM_A", "UWS_PROGRESS_FILE"}
 
 
 def test_no_files_are_passed_on(tmp_path: Path) -> None:
-    """A listening socket that the service left inheritable does not live on in a job."""
+    """Inheritable sockets do not live on in a job."""
     work = Work(tmp_path / "w", ["sh", "-c", "ls -l /proc/$$/fd"])
     with (tmp_path / "leaked").open("w") as leaked:
         os.set_inheritable(leaked.fileno(), True)
@@ -116,7 +183,7 @@ def test_no_files_are_passed_on(tmp_path: Path) -> None:
 
 
 def test_only_the_two_folders_are_expanded(tmp_path: Path) -> None:
-    """A user's value that looks like a variable stays as it is."""
+    """Values that look like variables stay as they are."""
     command = ["printf", "%s\n", "${UWS_INPUT_DIR}/a", "--to=${UWS_OUTPUT_DIR}", "${HOME} $PATH `id`"]
     work = Work(tmp_path / "w", command)
     work.run()
@@ -125,7 +192,10 @@ def test_only_the_two_folders_are_expanded(tmp_path: Path) -> None:
 
 
 def test_unicode_and_binary_output(tmp_path: Path) -> None:
-    """U-080: any bytes may be in logs and names; what goes into documents is text that XML can hold."""
+    """U-080: any bytes may be in logs and names.
+
+    What goes into documents is text that XML can hold.
+    """
     code = r"""
 import os, sys
 sys.stderr.buffer.write(b"caf\xc3\xa9 \xff\x00\x1b[31m \xed\xa0\x80 \xf0\x9f\x94\xad end\n")
@@ -142,7 +212,10 @@ sys.exit(1 if len(sys.argv) > 1 else 0)
 
 
 def test_progress(tmp_path: Path) -> None:
-    """U-087: the last complete line counts; nonsense is passed over."""
+    """U-087: the last complete line counts.
+
+    Nonsense is passed over.
+    """
     code = r"""
 import os, sys
 progress = open(os.environ["UWS_PROGRESS_FILE"], "a", buffering=1)
@@ -161,7 +234,7 @@ progress.write("7.5 beyond\nnan no\nno number\n0.")
 
 
 def test_a_progress_file_that_is_a_trap(tmp_path: Path) -> None:
-    """A named pipe in its place does not hold up the agent."""
+    """A named pipe does not hold up the agent."""
     work = Work(tmp_path / "w", ["sh", "-c", "mkfifo $UWS_PROGRESS_FILE; sleep 0.3"])
     assert work.run()["state"] == "SUCCEEDED"
 
@@ -170,7 +243,10 @@ def test_a_progress_file_that_is_a_trap(tmp_path: Path) -> None:
 
 
 def test_a_missing_required_result(tmp_path: Path) -> None:
-    """D-002 asks for results or an error: exit code 0 is not enough."""
+    """D-002 asks for results or an error.
+
+    Exit code 0 is not enough.
+    """
     status = Work(tmp_path / "w", ["true"], results=[result("out.xml")]).run()
     assert (status["state"], status["reason"]) == ("FAILED", "StageOut")
     assert "'result'" in status["message"] and "out.xml" in status["message"]
@@ -184,7 +260,7 @@ def test_a_missing_optional_result(tmp_path: Path) -> None:
 
 
 def test_results_by_pattern(tmp_path: Path) -> None:
-    """U-081: ids are the files' names, unique, and fit for a URL."""
+    """U-081: ids are names that fit into URLs."""
     script = 'cd $UWS_OUTPUT_DIR; mkdir a b c.fits; touch b.fits "a b.fits" a/x.txt b/x.txt z.csv'
     expected = [result("*.fits"), result("*/x.txt", id="more")]
     status = Work(tmp_path / "w", ["sh", "-c", script], results=expected).run()
@@ -210,7 +286,10 @@ def test_a_required_pattern_without_a_match(tmp_path: Path) -> None:
     ],
 )
 def test_results_that_are_no_files_of_the_job(tmp_path: Path, script: str, words: str) -> None:
-    """A link out of the output folder would give away any file of the machine."""
+    """Links out of the folder are refused.
+
+    They would give away any file of the machine.
+    """
     name = "passwd" if "/etc $" in script else "r"
     work = Work(tmp_path / "w", ["sh", "-c", script], results=[result(name)])
     work.write("x", "input")
@@ -220,7 +299,7 @@ def test_results_that_are_no_files_of_the_job(tmp_path: Path, script: str, words
 
 
 def test_a_link_inside_the_output_folder(tmp_path: Path) -> None:
-    """A link to another output is a result like any other."""
+    """A link to another output is a result."""
     script = "cd $UWS_OUTPUT_DIR; echo data > v2; ln -s v2 latest"
     status = Work(tmp_path / "w", ["sh", "-c", script], results=[result("latest")]).run()
     assert status["outputs"][0]["source"] == "output/v2"
@@ -230,14 +309,20 @@ def test_a_link_inside_the_output_folder(tmp_path: Path) -> None:
 
 
 def test_endless_output(tmp_path: Path) -> None:
-    """The log stops at the limit, and the reason is told."""
+    """The log stops at the limit.
+
+    The reason is told.
+    """
     status = Work(tmp_path / "w", ["yes"], max_output=MiB).run()
     assert (status["state"], status["reason"]) == ("FAILED", "OutputTooLarge")
     assert (tmp_path / "w" / layout.STDOUT).stat().st_size <= MiB + 1
 
 
 def test_a_result_beyond_the_limit_that_the_command_caught(tmp_path: Path) -> None:
-    """Python gets EFBIG where others get SIGXFSZ: the reason is the same, even with exit code 0."""
+    """Python gets EFBIG where others get SIGXFSZ.
+
+    The reason is the same, even with exit code 0.
+    """
     code = """
 import os
 try:
@@ -251,7 +336,10 @@ except OSError:
 
 
 def test_many_small_files(tmp_path: Path) -> None:
-    """No file is large, all together are; also if the command sits in scratch and never ends."""
+    """No file is large, all together are.
+
+    Also if the command sits in scratch and never ends.
+    """
     code = "import itertools\nfor n in itertools.count(): open(f'f{n}', 'wb').write(bytes(10000))"
     status = Work(tmp_path / "w", python(code), max_output=5 * MiB).run()
     assert status["reason"] == "OutputTooLarge" and "working files" in status["message"]
@@ -265,7 +353,7 @@ def test_many_empty_files(tmp_path: Path) -> None:
 
 
 def test_output_hidden_in_deep_folders(tmp_path: Path) -> None:
-    """Paths longer than the system can name do not hide anything."""
+    """Very long paths do not hide anything."""
     code = """
 import os, time
 for n in range(2000):
@@ -295,7 +383,7 @@ time.sleep(60)
 
 
 def test_shared_memory_counts_once(tmp_path: Path) -> None:
-    """Forked workers that share one large array stay within the limit."""
+    """Memory that forked workers share counts once."""
     code = """
 import os, time
 shared = bytearray(60 << 20)
@@ -308,7 +396,10 @@ for n in range(4): os.wait()
 
 
 def test_the_time_limit(tmp_path: Path) -> None:
-    """U-137: stopped when the time is over, and what was complete is kept."""
+    """U-137: stopped when the time is over.
+
+    What was complete is kept.
+    """
     script = "echo done > $UWS_OUTPUT_DIR/r; sleep 60"
     status = Work(tmp_path / "w", ["sh", "-c", script], duration=1, results=[result("r")]).run()
     assert (status["state"], status["reason"]) == ("FAILED", "Deadline")
@@ -333,7 +424,10 @@ time.sleep(300)
 
 
 def test_abort_of_a_command_that_will_not_end(tmp_path: Path) -> None:
-    """U-107: forked, in sessions of their own, deaf to SIGTERM: all processes are gone, within the grace."""
+    """U-107: all processes are gone, within the grace.
+
+    They had forked, were in sessions of their own, and deaf to SIGTERM.
+    """
     mark = uuid.uuid4().hex
     work = Work(tmp_path / "w", [*python(ESCAPE), mark])
     agent = work.start()
@@ -345,7 +439,10 @@ def test_abort_of_a_command_that_will_not_end(tmp_path: Path) -> None:
 
 
 def test_what_a_command_leaves_running_is_killed(tmp_path: Path) -> None:
-    """A daemon does not outlive its job, nor change results while they are collected."""
+    """A daemon does not outlive its job.
+
+    Nor does it change results while they are collected.
+    """
     mark = uuid.uuid4().hex
     script = f"setsid sh -c 'while :; do sleep 0.01; done' {mark} & echo x > $UWS_OUTPUT_DIR/r"
     status = Work(tmp_path / "w", ["sh", "-c", script], results=[result("r")]).run()
@@ -354,7 +451,10 @@ def test_what_a_command_leaves_running_is_killed(tmp_path: Path) -> None:
 
 
 def test_abort_keeps_complete_results_only(tmp_path: Path) -> None:
-    """U-107: results already made are kept; a file that was still being written is not a result."""
+    """U-107: results already made are kept.
+
+    A file that was still being written is not a result.
+    """
     code = """
 import os, time
 folder = os.environ["UWS_OUTPUT_DIR"]
@@ -372,7 +472,10 @@ time.sleep(300)
 
 
 def test_a_command_may_end_properly_when_it_is_stopped(tmp_path: Path) -> None:
-    """U-107: SIGTERM comes first, so a command can save what it has."""
+    """U-107: SIGTERM comes first.
+
+    So a command can save what it has.
+    """
     script = 'trap "echo saved > $UWS_OUTPUT_DIR/r; exit" TERM; touch $UWS_OUTPUT_DIR/go; while :; do sleep 0.05; done'
     work = Work(tmp_path / "w", ["sh", "-c", script], results=[result("r")])
     agent = work.start()
@@ -405,7 +508,10 @@ def test_an_agent_finds_its_folder_taken_or_gone(tmp_path: Path) -> None:
 
 
 def test_the_lock_names_the_agent(tmp_path: Path) -> None:
-    """The kernel says who looks after a folder, and forgets it when the agent dies."""
+    """The kernel says who looks after a folder.
+
+    It forgets that when the agent dies.
+    """
     work = Work(tmp_path / "w", ["sleep", "300"])
     agent = work.start()
     eventually(lambda: work.status.get("state") == "RUNNING")
@@ -429,11 +535,14 @@ def test_the_command_dies_with_its_agent(tmp_path: Path) -> None:
 
 
 def test_python_defaults_are_not_passed_on(tmp_path: Path) -> None:
-    """Python ignores SIGPIPE; a command that inherits this would write into a closed pipe for ever."""
+    """Python ignores SIGPIPE.
+
+    A command that inherits this would write into a closed pipe for ever.
+    """
     command = ["grep", "-hE", "Sig(Ign|Blk)|core", "/proc/self/status", "/proc/self/limits"]  # a shell would clear them
     work = Work(tmp_path / "w", command)
     work.run()
     blocked, ignored, core = (work.folder / layout.STDOUT).read_text().splitlines()
-    own = ~(0b11 << 31)  # signals 32 and 33 are the C library's own; no program can set them
-    assert [int(line.split()[1], 16) & own for line in (blocked, ignored)] == [0, 0]
+    settable = ~(0b11 << 31)  # signals 32 and 33 are the C library's own; no program can set them
+    assert [int(line.split()[1], 16) & settable for line in (blocked, ignored)] == [0, 0]
     assert core.split()[-3:] == ["0", "0", "bytes"]

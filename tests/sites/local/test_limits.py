@@ -1,4 +1,7 @@
-"""Limits that commands try to leave: files without names, shared memory, many processes, a daemon without an agent."""
+"""Limits that commands try to leave.
+
+Files without names, shared memory, many processes, a daemon without an agent.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +33,15 @@ time.sleep(60)
 """
 
 
-@pytest.mark.parametrize("where", ["scratch, unlinked", "tmp, unlinked", "shared memory", "shared memory, unlinked"])
-def test_files_that_no_folder_shows(tmp_path: Path, where: str) -> None:
-    """A file without a name, and one in shared memory, counts while it is open."""
-    folder = {"scratch": "", "tmp": f"{tmp_path}/", "shared memory": "/dev/shm/"}[where.partition(",")[0]]
+@pytest.mark.parametrize("location", ["scratch, unlinked", "tmp, unlinked", "shared memory", "shared memory, unlinked"])
+def test_files_that_no_folder_shows(tmp_path: Path, location: str) -> None:
+    """Open files without a name count.
+
+    So do those in shared memory.
+    """
+    folder = {"scratch": "", "tmp": f"{tmp_path}/", "shared memory": "/dev/shm/"}[location.partition(",")[0]]
     path = f"{folder}hidden-{uuid.uuid4().hex}"
-    command = [*python(HIDDEN), path, *(["unlink"] if "unlinked" in where else [])]
+    command = [*python(HIDDEN), path, *(["unlink"] if "unlinked" in location else [])]
     try:
         status = Work(tmp_path / "w", command, disk=5 * MiB, max_output=100 * MiB).run()
     finally:
@@ -45,7 +51,10 @@ def test_files_that_no_folder_shows(tmp_path: Path, where: str) -> None:
 
 
 def test_many_processes(tmp_path: Path) -> None:
-    """More processes than the site allows end the command, all of them, however they were started."""
+    """Too many processes end the command.
+
+    All of them count, however they were started.
+    """
     mark = uuid.uuid4().hex
     code = """
 import os, time
@@ -77,13 +86,16 @@ time.sleep(300)
 
 @pytest.mark.anyio
 async def test_a_daemon_that_kills_its_agent(executor: LocalExecutor) -> None:
-    """It does not outlive the attempt, though nothing in it names the attempt."""
+    """It does not outlive the attempt.
+
+    Nothing in it names the attempt.
+    """
     require_cgroup()
     assert executor.groups.top is not None
     mark = uuid.uuid4().hex
     await executor.submit(launch([*python(KILLER), mark, "clean"]))
-    seen = await until(executor, ended)
-    assert seen.reason is Reason.AGENT_LOST
+    observation = await until(executor, ended)
+    assert observation.reason is Reason.AGENT_LOST
     eventually(lambda: not alive(mark))
     assert (executor.groups.top / "job-1").exists()
     await executor.forget("job", 1)
@@ -92,7 +104,10 @@ async def test_a_daemon_that_kills_its_agent(executor: LocalExecutor) -> None:
 
 @pytest.mark.anyio
 async def test_every_process_is_in_the_cgroup(executor: LocalExecutor) -> None:
-    """The command and all that it forks; its agent and the service are not."""
+    """The command and all that it forks.
+
+    Its agent and the service are not.
+    """
     require_cgroup()
     await executor.submit(launch(["sh", "-c", "sleep 300 & setsid sleep 300 & exec sleep 300"]))
     await until(executor, running)
@@ -107,7 +122,10 @@ async def test_every_process_is_in_the_cgroup(executor: LocalExecutor) -> None:
 
 @pytest.mark.anyio
 async def test_the_kernel_counts(executor: LocalExecutor) -> None:
-    """Where the controllers are there: no more tasks than allowed, and files in shared memory are memory."""
+    """Where the controllers are there.
+
+    No more tasks than allowed, and files in shared memory are memory.
+    """
     require_cgroup("pids", "memory")
     code = """
 import os, time
@@ -123,14 +141,17 @@ time.sleep(60)
 
 
 def test_what_is_lacking_is_listed(tmp_path: Path) -> None:
-    """Without cgroups the operator is told of each limit that is only looked at."""
+    """The log names limits that are only looked at.
+
+    So it is without cgroups.
+    """
     words = Cgroups(None).lacking
     assert len(words) == 3 and any("/dev/shm" in word for word in words)
     assert not Cgroups(tmp_path, frozenset({"pids", "memory"})).lacking
     assert Cgroups(None).make("x", processes=1, memory=1) is None
-    found = prepare(tmp_path)
-    if found.top is not None:
-        found.top.rmdir()
+    groups = prepare(tmp_path)
+    if groups.top is not None:
+        groups.top.rmdir()
 
 
 # -- rights of what is written -------------------------------------------------------------------------------------
@@ -146,7 +167,10 @@ results:
 
 
 def test_nothing_is_open_to_others(tmp_path: Path) -> None:
-    """Data, database, depot and work folders are the service's alone, also in a folder that was there; no setuid."""
+    """All folders are the service's alone.
+
+    Data, database, depot and work folders, also in a folder that was there; no setuid.
+    """
     (tmp_path / "data").mkdir(mode=0o755)
     (tmp_path / "data").chmod(0o755)
     (tmp_path / "setuid.yaml").write_text(SETUID)
@@ -185,12 +209,12 @@ def test_nothing_is_open_to_others(tmp_path: Path) -> None:
 
 @pytest.mark.anyio
 async def test_a_result_has_no_rights_of_its_own(executor: LocalExecutor, depot: Depot) -> None:
-    """What a command did to the rights of its file does not come along."""
+    """A file's rights do not come along."""
     script = "echo data > $UWS_OUTPUT_DIR/r; chmod 6777 $UWS_OUTPUT_DIR/r"
     await executor.submit(launch(["sh", "-c", script], results=(RESULT,)))
-    seen = await until(executor, ended)
+    observation = await until(executor, ended)
     assert (folder_of(executor) / "output" / "r").stat().st_mode & stat.S_ISUID
-    await executor.collect(seen)
+    await executor.collect(observation)
     assert depot.folder is not None
     mode = (depot.folder / "jobs/job/results/result").stat().st_mode
     assert not mode & (stat.S_ISUID | stat.S_ISGID | stat.S_IXUSR)

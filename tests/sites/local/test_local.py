@@ -1,4 +1,7 @@
-"""The site that is this machine: an attempt's life from submission to collection, with a real agent and depot."""
+"""The site that is this machine.
+
+An attempt's life from submission to collection, with a real agent and depot.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,10 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_from_submit_to_forget(executor: LocalExecutor, depot: Depot, tmp_path: Path) -> None:
-    """U-081, U-124: an upload goes in, a result and both logs come out, and nothing is left."""
+    """U-081, U-124.
+
+    An upload goes in, a result and both logs come out, and nothing is left.
+    """
     site: Executor = executor  # the interface that the controller knows
     await depot.put("jobs/job/uploads/t", chunks(b"table"), max_size=100)
     script = 'cat "$1" $UWS_INPUT_DIR/parameters.json > $UWS_OUTPUT_DIR/r; echo said; echo wrong >&2'
@@ -37,14 +43,16 @@ async def test_from_submit_to_forget(executor: LocalExecutor, depot: Depot, tmp_
         results=(RESULT,),
     )
     await site.submit(plan)
-    seen = await until(executor, ended)
-    assert (seen.seen, seen.exit_code, seen.reason) == (Seen.SUCCEEDED, 0, None)
-    assert seen.usage.bytes_in == len(b'table{"A": "1"}')
+    observation = await until(executor, ended)
+    assert (observation.seen, observation.exit_code, observation.reason) == (Seen.SUCCEEDED, 0, None)
+    assert observation.usage.bytes_in == len(b'table{"A": "1"}')
     for _ in range(2):  # U-105 needs it to be repeatable: the service may be killed after the first time
-        results, logs, *_ = await site.collect(seen)
-        assert [(one.id, one.key, one.size) for one in results] == [("result", "jobs/job/results/result", 15)]
+        results, logs, *_ = await site.collect(observation)
+        assert [(result.id, result.key, result.size) for result in results] == [
+            ("result", "jobs/job/results/result", 15)
+        ]
         assert results[0].sha256 == hashlib.sha256(b'table{"A": "1"}').hexdigest()
-        assert [(one.id, one.key, one.size) for one in logs] == [
+        assert [(result.id, result.key, result.size) for result in logs] == [
             ("stdout", "jobs/job/logs/stdout", 5),
             ("stderr", "jobs/job/logs/stderr", 6),
         ]
@@ -57,25 +65,28 @@ async def test_from_submit_to_forget(executor: LocalExecutor, depot: Depot, tmp_
 
 
 async def test_submit_twice(executor: LocalExecutor) -> None:
-    """The same attempt again changes nothing, not at once, not while it runs, not after its end."""
+    """The same attempt again changes nothing.
+
+    Not at once, not while it runs, not after its end.
+    """
     plan = launch(["sh", "-c", "echo ran; sleep 0.2"])
     await asyncio.gather(*(executor.submit(plan) for _ in range(3)))
     await until(executor, running)
     await executor.submit(plan)
     await until(executor, ended)
     await executor.submit(plan)
-    assert [one.seen for one in await executor.observe()] == [Seen.SUCCEEDED]
+    assert [observation.seen for observation in await executor.observe()] == [Seen.SUCCEEDED]
     assert await executor.read_log("job", 1, "stdout") == b"ran\n"
 
 
 async def test_an_attempt_is_seen_from_its_submission_on(executor: LocalExecutor) -> None:
-    """There is no moment in which a submitted attempt looks lost, up to its end."""
+    """A submitted attempt never looks lost."""
     await executor.submit(launch(["sleep", "0.3"]))
     kinds: list[Seen] = []
     while not kinds or kinds[-1] is not Seen.SUCCEEDED:
-        seen = await look(executor)
-        assert seen is not None
-        kinds.append(seen.seen)
+        observation = await look(executor)
+        assert observation is not None
+        kinds.append(observation.seen)
     order = [Seen.STARTING, Seen.RUNNING, Seen.SUCCEEDED]
     assert kinds == sorted(kinds, key=order.index) and set(kinds) == set(order)
 
@@ -83,50 +94,62 @@ async def test_an_attempt_is_seen_from_its_submission_on(executor: LocalExecutor
 async def test_the_environment_of_the_service_is_secret(
     executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A secret in the service's environment is neither in the job's nor in its agent's."""
+    """The service's environment stays its own.
+
+    A secret in it is neither in the job's nor in its agent's.
+    """
     monkeypatch.setenv("UWS_SECRET", "hush")
     os.environ["AWS_SECRET_ACCESS_KEY"] = "hush"
     await executor.submit(launch(["sh", "-c", "env; tr '\\0' '\\n' < /proc/$PPID/environ; python -c pass"]))
-    seen = await until(executor, ended)
+    observation = await until(executor, ended)
     del os.environ["AWS_SECRET_ACCESS_KEY"]
-    said = await executor.read_log("job", 1, "stdout")
-    assert seen.exit_code == 0 and said is not None and b"UWS_JOB_ID=job" in said
-    assert b"hush" not in said
+    log = await executor.read_log("job", 1, "stdout")
+    assert observation.exit_code == 0 and log is not None and b"UWS_JOB_ID=job" in log
+    assert b"hush" not in log
 
 
 async def test_commands_find_the_applications_that_ship(executor: LocalExecutor) -> None:
-    """``python`` is the service's own, and imports its package, installed or not."""
+    """``python`` is the service's own.
+
+    It imports its package, installed or not.
+    """
     await executor.submit(launch(["python", "-c", "import sys, uws_service; print(sys.prefix)"]))
     assert (await until(executor, ended)).exit_code == 0
     assert await executor.read_log("job", 1, "stdout") == f"{sys.prefix}\n".encode()
 
 
 async def test_a_log_while_the_command_runs(executor: LocalExecutor) -> None:
-    """The end of the log can be read at once, at most 1 MiB; other names give nothing."""
+    """The end of the log can be read at once.
+
+    At most 1 MiB of it; other names give nothing.
+    """
     await executor.submit(launch(["sh", "-c", "seq 300000; echo end; sleep 60"]))
     await until(executor, running)
-    said = b""
+    log = b""
     end = time.monotonic() + 180
-    while not said.endswith(b"end\n") and time.monotonic() < end:
-        said = await executor.read_log("job", 1, "stdout") or b""
-    assert said.endswith(b"\n300000\nend\n") and len(said) == 1024 * 1024
+    while not log.endswith(b"end\n") and time.monotonic() < end:
+        log = await executor.read_log("job", 1, "stdout") or b""
+    assert log.endswith(b"\n300000\nend\n") and len(log) == 1024 * 1024
     assert await executor.read_log("job", 1, "../status.json") is None
     assert await executor.read_log("job", 2, "stdout") is None
 
 
 async def test_progress_comes_with_a_bell(executor: LocalExecutor) -> None:
-    """U-087: progress is seen while the command runs, without polling."""
+    """U-087: progress is seen without polling."""
     await executor.submit(launch(["sh", "-c", "sleep 0.3; echo '0.5 half' >> $UWS_PROGRESS_FILE; sleep 600"]))
     await until(executor, running)
     began = time.monotonic()
     await executor.wait_change(120)
-    seen = await look(executor)
+    observation = await look(executor)
     assert time.monotonic() - began < 60
-    assert seen is not None and (seen.progress, seen.progress_text) == (0.5, "half")
+    assert observation is not None and (observation.progress, observation.progress_text) == (0.5, "half")
 
 
 async def test_waiting_when_nothing_changes(executor: LocalExecutor) -> None:
-    """`wait_change` without news takes its time; with news that nobody looked at it returns at once."""
+    """`wait_change` without news takes its time.
+
+    With news that nobody looked at it returns at once.
+    """
     await executor.submit(launch(["sleep", "60"]))
     await until(executor, running)
     began = time.monotonic()
@@ -143,45 +166,54 @@ async def test_waiting_when_nothing_changes(executor: LocalExecutor) -> None:
 
 
 async def test_a_second_name_for_a_file_does_not_reach_the_depot(executor: LocalExecutor, tmp_path: Path) -> None:
-    """Whoever keeps a hard link to a result can't change it in the depot."""
+    """A hard link can't change a stored result."""
     keep = tmp_path / "kept"
     await executor.submit(
         launch(["sh", "-c", f"echo data > $UWS_OUTPUT_DIR/r; ln $UWS_OUTPUT_DIR/r {keep}"], results=(RESULT,))
     )
-    seen = await until(executor, ended)
-    results, *_ = await executor.collect(seen)
+    observation = await until(executor, ended)
+    results, *_ = await executor.collect(observation)
     keep.write_text("changed")
     await executor.depot.get_file(results[0].key, tmp_path / "copy")
     assert (tmp_path / "copy").read_text() == "data\n"
 
 
 async def test_a_result_that_vanished(executor: LocalExecutor) -> None:
-    """What can't be collected is an error, not a result that nobody can read."""
+    """What can't be collected is an error.
+
+    It is no result that nobody can read.
+    """
     await executor.submit(launch(["sh", "-c", "echo data > $UWS_OUTPUT_DIR/r"], results=(RESULT,)))
-    seen = await until(executor, ended)
+    observation = await until(executor, ended)
     (folder_of(executor) / "output/r").unlink()
-    found = await executor.collect(seen)
-    assert not found.results and "no longer" in found.problem and len(found.logs) == 2
+    collected = await executor.collect(observation)
+    assert not collected.results and "no longer" in collected.problem and len(collected.logs) == 2
 
 
 async def test_a_status_that_makes_no_sense(executor: LocalExecutor) -> None:
-    """A job that writes over its status file, or a machine that crashed, does not stop the site."""
+    """A broken status file does not stop the site.
+
+    A job may write over it, or the machine may crash.
+    """
     await executor.submit(launch(["true"]))
     await until(executor, ended)
     eventually(lambda: layout.agent_pid(str(folder_of(executor))) is None)
     for text in ("", "[]", '{"state": "FAILED", "usage": 3}', '{"state": "FAILED", "outputs": [{"id": 1}]}'):
         (folder_of(executor) / layout.STATUS).write_text(text)
-        seen = await look(executor)
-        assert seen is not None and (seen.seen, seen.reason) == (Seen.FAILED, Reason.AGENT_LOST)
+        observation = await look(executor)
+        assert observation is not None and (observation.seen, observation.reason) == (Seen.FAILED, Reason.AGENT_LOST)
 
 
 async def test_a_status_that_points_elsewhere(executor: LocalExecutor, tmp_path: Path) -> None:
-    """No file outside of the work folder gets into the depot, whatever the status file claims."""
+    """No file from elsewhere gets into the depot.
+
+    It does not matter what the status file claims.
+    """
     (tmp_path / "secret").write_text("hush\n")  # as long as the real one
     await executor.submit(launch(["sh", "-c", "echo data > $UWS_OUTPUT_DIR/r"], results=(RESULT,)))
-    seen = await until(executor, ended)
+    observation = await until(executor, ended)
     path = folder_of(executor) / layout.STATUS
     path.write_text(path.read_text().replace("output/r", "output/../../../secret"))
-    seen = await until(executor, ended)
-    found = await executor.collect(seen)
-    assert not found.results and "not what the agent saw" in found.problem
+    observation = await until(executor, ended)
+    collected = await executor.collect(observation)
+    assert not collected.results and "not what the agent saw" in collected.problem

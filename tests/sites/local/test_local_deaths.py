@@ -1,4 +1,7 @@
-"""The site that is this machine: agents that are killed, and services that come and go."""
+"""The site that is this machine.
+
+Agents that are killed, and services that come and go.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,8 @@ from uws_service.agent import folder as layout
 from uws_service.depot import Depot
 from uws_service.domain.attempt import Reason, Seen
 from uws_service.domain.errors import ConfigurationError, ServiceUnavailable
+from uws_service.sites.local import executor as executor_module
+from uws_service.sites.local.agents import AGENT
 from uws_service.sites.local.executor import LocalExecutor
 from uws_service.sites.local.workfolder import place
 
@@ -31,7 +36,10 @@ ROOT = Path(__file__).parents[2]
 
 
 async def test_an_agent_that_is_killed(executor: LocalExecutor) -> None:
-    """AgentLost is told at once, and stays the same; the command is dead, with all that it forked; logs are kept."""
+    """AgentLost is told at once.
+
+    The command is dead, with all that it forked; logs are kept.
+    """
     mark = uuid.uuid4().hex
     await executor.submit(launch(["sh", "-c", 'echo before; exec "$@"', "sh", *python(ESCAPE), mark]))
     await until(executor, running)
@@ -43,16 +51,22 @@ async def test_an_agent_that_is_killed(executor: LocalExecutor) -> None:
     began = time.monotonic()
     await executor.wait_change(120)
     assert time.monotonic() - began < 60
-    seen = await until(executor, ended)
-    assert (seen.seen, seen.reason) == (Seen.FAILED, Reason.AGENT_LOST) and seen.started is not None
+    observation = await until(executor, ended)
+    assert (observation.seen, observation.reason) == (
+        Seen.FAILED,
+        Reason.AGENT_LOST,
+    ) and observation.started is not None
     assert not alive(mark)
-    assert await look(executor) == seen
-    _, logs, *_ = await executor.collect(seen)
-    assert [(one.id, one.size) for one in logs] == [("stdout", 7), ("stderr", 0)]
+    assert await look(executor) == observation
+    _, logs, *_ = await executor.collect(observation)
+    assert [(result.id, result.size) for result in logs] == [("stdout", 7), ("stderr", 0)]
 
 
 async def test_jobs_outlive_the_service(depot: Depot, tmp_path: Path) -> None:
-    """A service that ends leaves its jobs running; the next one finds them and hears of their end."""
+    """A service that ends leaves its jobs running.
+
+    The next one finds them and hears of their end.
+    """
     first = LocalExecutor("local", tmp_path / "work", depot, capacity=1)
     await first.start()
     await first.submit(launch(["sh", "-c", "echo ran; while [ ! -e $UWS_INPUT_DIR/on ]; do sleep 0.02; done"]))
@@ -66,9 +80,9 @@ async def test_jobs_outlive_the_service(depot: Depot, tmp_path: Path) -> None:
         (folder_of(second) / "input/on").touch()
         began = time.monotonic()
         await second.wait_change(120)
-        seen = await until(second, ended)
+        observation = await until(second, ended)
         assert time.monotonic() - began < 60
-        assert seen.seen is Seen.SUCCEEDED
+        assert observation.seen is Seen.SUCCEEDED
         assert await second.read_log("job", 1, "stdout") == b"ran\n"
         await second.forget("job", 1)
     finally:
@@ -76,7 +90,10 @@ async def test_jobs_outlive_the_service(depot: Depot, tmp_path: Path) -> None:
 
 
 async def test_an_adopted_agent_that_is_killed(depot: Depot, tmp_path: Path) -> None:
-    """The next service hears at once of the death of an agent that it did not start; it has a session of its own."""
+    """The death of an adopted agent is noticed.
+
+    The next service did not start it; it has a session of its own.
+    """
     first = LocalExecutor("local", tmp_path / "work", depot, capacity=1)
     await first.start()
     await first.submit(launch(["sleep", "300"]))
@@ -99,7 +116,10 @@ async def test_an_adopted_agent_that_is_killed(depot: Depot, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("placed", [False, True])
 async def test_a_service_killed_before_it_started_the_agent(executor: LocalExecutor, placed: bool) -> None:
-    """A folder that nobody took is not shown; submitting again makes it run, once."""
+    """A folder that nobody took is not shown.
+
+    Submitting again makes it run, once.
+    """
     plan = launch(["sh", "-c", "cat $UWS_INPUT_DIR/* ; echo ran"])
     if placed:
         await place(folder_of(executor), plan, executor.depot, executor.surroundings)
@@ -108,27 +128,28 @@ async def test_a_service_killed_before_it_started_the_agent(executor: LocalExecu
     (folder_of(executor) / "input/before").write_text("before ")
     assert await executor.observe() == []
     await executor.submit(plan)
-    seen = await until(executor, ended)
-    assert seen.seen is Seen.SUCCEEDED
+    observation = await until(executor, ended)
+    assert observation.seen is Seen.SUCCEEDED
     # What was complete is left alone, since an agent may be starting in it; what was not is made anew.
     assert await executor.read_log("job", 1, "stdout") == (b"before {}ran\n" if placed else b"{}ran\n")
 
 
 @pytest.mark.parametrize("step", ["kill", "forget"])
 async def test_an_unwanted_attempt_that_never_started(executor: LocalExecutor, step: str) -> None:
-    """Stopped or forgotten before an agent took it: one that starts late does not run the command."""
+    """Stopped or forgotten before an agent took it.
+
+    One that starts late does not run the command.
+    """
     plan = launch(["sh", "-c", "echo ran"])
     await place(folder_of(executor), plan, executor.depot, executor.surroundings)
     if step == "kill":
         await executor.kill("job", 1)
-        seen = await look(executor)
-        assert seen is not None and seen.reason is Reason.ABORTED
+        observation = await look(executor)
+        assert observation is not None and observation.reason is Reason.ABORTED
     else:
         await executor.forget("job", 1)
         assert not folder_of(executor).exists()
-    agent = await asyncio.create_subprocess_exec(
-        sys.executable, "-I", "-S", str(executor.AGENT), str(folder_of(executor))
-    )
+    agent = await asyncio.create_subprocess_exec(sys.executable, "-I", "-S", str(AGENT), str(folder_of(executor)))
     assert await asyncio.wait_for(agent.wait(), 120) == 0
     assert not await executor.read_log("job", 1, "stdout")
 
@@ -136,11 +157,11 @@ async def test_an_unwanted_attempt_that_never_started(executor: LocalExecutor, s
 async def test_one_service_for_each_work_folder(
     executor: LocalExecutor, depot: Depot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A second one says clearly why it can't start."""
-    monkeypatch.setattr(executor, "LOCK_WAIT", 0.2)
-    other = LocalExecutor("local", executor.work, depot, capacity=1)
+    """A second one says why it can't start."""
+    monkeypatch.setattr(executor_module, "LOCK_SECONDS", 0.2)
+    second = LocalExecutor("local", executor.work, depot, capacity=1)
     with pytest.raises(ConfigurationError, match="Another process runs jobs"):
-        await other.start()
+        await second.start()
 
 
 async def test_a_work_folder_behind_a_link(depot: Depot, tmp_path: Path) -> None:
@@ -152,7 +173,7 @@ async def test_a_work_folder_behind_a_link(depot: Depot, tmp_path: Path) -> None
     try:
         await executor.submit(launch(["sh", "-c", "echo data > $UWS_OUTPUT_DIR/r"], results=(RESULT,)))
         results, *_ = await executor.collect(await until(executor, ended))
-        assert [one.size for one in results] == [5]
+        assert [result.size for result in results] == [5]
     finally:
         await executor.stop()
 
@@ -207,7 +228,10 @@ asyncio.run(main(*sys.argv[1:]))
 
 
 def kill_services(rounds: int, arguments: list[str]) -> None:
-    """Start a service and kill it soon after, so many times."""
+    """Start a service and kill it soon after.
+
+    So many times.
+    """
     seed = random.randrange(1 << 30)
     print("seed", seed)
     moments = random.Random(seed)
@@ -219,14 +243,17 @@ def kill_services(rounds: int, arguments: list[str]) -> None:
             env=os.environ | {"PYTHONPATH": path},
         ) as service:
             assert service.stdout is not None
-            said = service.stdout.readline()
+            line = next((line for line in service.stdout if line == b"up\n"), b"")  # warnings may come before it
             time.sleep(moments.uniform(0, 0.2))  # the random moment is what is tested
             service.kill()
-            assert said == b"up\n"
+            assert line == b"up\n"
 
 
 async def test_kill_the_service_at_random_moments(depot: Depot, tmp_path: Path) -> None:
-    """U-105, U-106: ``kill -9`` again and again, each new service submits all again: every command runs just once."""
+    """U-105, U-106.
+
+    ``kill -9`` again and again, each new service submits all again: every command runs just once.
+    """
     ledger, count = tmp_path / "ledger", 30
     await asyncio.to_thread(
         kill_services, 8, [str(tmp_path / "work"), str(tmp_path / "depot"), str(ledger), str(count)]
@@ -239,9 +266,9 @@ async def test_kill_the_service_at_random_moments(depot: Depot, tmp_path: Path) 
         for name in names:
             await executor.submit(launch(["sh", "-c", script], job_id=name, results=(RESULT,)))
         for name in names:
-            seen = await until(executor, ended, job_id=name)
-            assert seen.seen is Seen.SUCCEEDED, seen
-            await executor.collect(seen)
+            observation = await until(executor, ended, job_id=name)
+            assert observation.seen is Seen.SUCCEEDED, observation
+            await executor.collect(observation)
             await executor.forget(name, 1)
         assert Counter(ledger.read_text().split()) == Counter(names)
     finally:

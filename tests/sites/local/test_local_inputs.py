@@ -1,4 +1,7 @@
-"""The site that is this machine: inputs that can't be had, and what goes wrong before the command."""
+"""The site that is this machine.
+
+Inputs that can't be had, and what goes wrong before the command.
+"""
 
 from __future__ import annotations
 
@@ -25,21 +28,24 @@ pytestmark = pytest.mark.anyio
 async def test_an_input_that_is_not_in_the_depot(executor: LocalExecutor) -> None:
     """The attempt fails with StageIn and names the parameter."""
     await executor.submit(launch(["true"], inputs=(Input("TABLE", "files/TABLE", depot_key="jobs/job/uploads/x"),)))
-    seen = await until(executor, ended)
-    assert (seen.seen, seen.reason) == (Seen.FAILED, Reason.STAGE_IN)
-    assert seen.message.startswith("TABLE: ")
+    observation = await until(executor, ended)
+    assert (observation.seen, observation.reason) == (Seen.FAILED, Reason.STAGE_IN)
+    assert observation.message.startswith("TABLE: ")
 
 
 @pytest.mark.parametrize("path", ["../x", "/etc/x", "uploads/../../x", "."])
 async def test_an_input_path_that_leaves_the_folder(executor: LocalExecutor, path: str) -> None:
-    """No name of an upload can write outside of the input folder."""
+    """Uploads stay inside the input folder."""
     await executor.submit(launch(["true"], inputs=(Input("T", path, depot_key="jobs/job/uploads/x"),)))
-    seen = await until(executor, ended)
-    assert seen.reason is Reason.STAGE_IN and "leaves the input folder" in seen.message
+    observation = await until(executor, ended)
+    assert observation.reason is Reason.STAGE_IN and "leaves the input folder" in observation.message
 
 
 async def test_a_python_that_does_not_run(depot: Depot, tmp_path: Path) -> None:
-    """The attempt is lost with the reason, instead of being started for ever."""
+    """The attempt is lost, with the reason.
+
+    It is not started for ever.
+    """
     broken = tmp_path / "python"
     broken.write_text("#!/bin/sh\necho no Python today >&2; exit 1\n")
     broken.chmod(0o755)
@@ -47,8 +53,8 @@ async def test_a_python_that_does_not_run(depot: Depot, tmp_path: Path) -> None:
     await executor.start()
     try:
         await executor.submit(launch(["true"]))
-        seen = await until(executor, ended)
-        assert seen.reason is Reason.AGENT_LOST and "no Python today" in seen.message
+        observation = await until(executor, ended)
+        assert observation.reason is Reason.AGENT_LOST and "no Python today" in observation.message
     finally:
         await executor.stop()
 
@@ -58,24 +64,24 @@ async def test_a_python_that_does_not_run(depot: Depot, tmp_path: Path) -> None:
 
 @pytest.fixture
 def silent_server() -> Iterator[tuple[str, socket.socket]]:
-    """A server that takes connections and never answers."""
+    """Yield a server that takes connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(180)
         yield f"http://127.0.0.1:{server.getsockname()[1]}/table", server
 
 
 async def test_abort_during_stage_in(executor: LocalExecutor, silent_server: tuple[str, socket.socket]) -> None:
-    """U-108: a job whose inputs are still on their way can be aborted, at once."""
+    """U-108: a job in stage-in can be aborted."""
     url, server = silent_server
     await executor.submit(launch(["true"], inputs=(Input("t", "uploads/t", url=url, max_size=100),)))
     connection, _ = await asyncio.to_thread(server.accept)
     with connection:
-        seen = await look(executor)
-        assert seen is not None and seen.seen is Seen.STARTING and seen.started is None
+        observation = await look(executor)
+        assert observation is not None and observation.seen is Seen.STARTING and observation.started is None
         began = time.monotonic()
         await executor.kill("job", 1)
-        seen = await until(executor, ended)
-        assert seen.reason is Reason.ABORTED and seen.started is None
+        observation = await until(executor, ended)
+        assert observation.reason is Reason.ABORTED and observation.started is None
         assert time.monotonic() - began < 50  # before the server's silence is an error
 
 
@@ -85,14 +91,17 @@ async def test_a_url_that_cannot_be_fetched(executor: LocalExecutor) -> None:
         port = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}/gone"
     await executor.submit(launch(["true"], inputs=(Input("t", "uploads/t", url=url, max_size=100),)))
-    seen = await until(executor, ended)
-    assert (seen.reason, seen.message[:3]) == (Reason.STAGE_IN, "t: ")
+    observation = await until(executor, ended)
+    assert (observation.reason, observation.message[:3]) == (Reason.STAGE_IN, "t: ")
 
 
 async def test_a_private_address_is_not_fetched(
     depot: Depot, tmp_path: Path, silent_server: tuple[str, socket.socket]
 ) -> None:
-    """The policy of the settings arrives at the agent: nobody connects."""
+    """The policy of the settings arrives at the agent.
+
+    Nobody connects.
+    """
     url, server = silent_server
     executor = LocalExecutor("local", tmp_path / "work", depot, capacity=1)
     await executor.start()
@@ -120,6 +129,6 @@ async def test_a_server_that_drips(executor: LocalExecutor, silent_server: tuple
                 time.sleep(0.05)
 
     dripping = asyncio.create_task(asyncio.to_thread(drip))
-    seen = await until(executor, ended)
-    assert seen.reason is Reason.DEADLINE and "while inputs were fetched" in seen.message
+    observation = await until(executor, ended)
+    assert observation.reason is Reason.DEADLINE and "while inputs were fetched" in observation.message
     await dripping

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent.attacker import OWN
+from tests.agent.attacker import OWN_BYTES
 from tests.agent.test_races import attacked
 from tests.sites.local.agents import MiB, Work, python, result
 from tests.sites.local.launches import RESULT, ended, folder_of, launch, until
@@ -34,29 +34,29 @@ def secret(tmp_path: Path) -> Path:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("how", [(), ("patient",)], ids=["at-random", "patient"])
-async def test_collecting_what_changes(executor: LocalExecutor, secret: Path, how: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("flags", [(), ("patient",)], ids=["at-random", "patient"])
+async def test_collecting_what_changes(executor: LocalExecutor, secret: Path, flags: tuple[str, ...]) -> None:
     """What is recorded is the digest of what is stored, or the loss is told; nothing from elsewhere is ever stored."""
-    own = (OWN * (len(SECRET) // len(OWN) + 1))[: len(SECRET)]
-    code = f"import os; open(os.environ['UWS_OUTPUT_DIR'] + '/r', 'wb').write({own!r})"
+    own_bytes = (OWN_BYTES * (len(SECRET) // len(OWN_BYTES) + 1))[: len(SECRET)]
+    code = f"import os; open(os.environ['UWS_OUTPUT_DIR'] + '/r', 'wb').write({own_bytes!r})"
     await executor.submit(launch(python(code), results=(RESULT,)))
-    seen = await until(executor, ended)
+    observation = await until(executor, ended)
     (folder_of(executor) / "output" / "r").unlink()
     assert executor.depot.folder is not None
     stored = executor.depot.folder / "jobs/job/results/result"
     outcomes: Counter[bool] = Counter()
-    with attacked(folder_of(executor) / "output", "r", secret, *how):
+    with attacked(folder_of(executor) / "output", "r", secret, *flags):
         end = time.monotonic() + 120
-        most = 100 if how else 2000
-        while outcomes.total() < most or not outcomes[True]:
+        tries = 100 if flags else 2000
+        while outcomes.total() < tries or not outcomes[True]:
             assert time.monotonic() < end, outcomes
-            found = await executor.collect(seen)
-            outcomes[bool(found.results)] += 1
-            assert bool(found.results) != bool(found.problem) and len(found.logs) == 2
-            for one in found.results:
-                assert hashlib.sha256(stored.read_bytes()).hexdigest() == one.sha256
+            collected = await executor.collect(observation)
+            outcomes[bool(collected.results)] += 1
+            assert bool(collected.results) != bool(collected.problem) and len(collected.logs) == 2
+            for result in collected.results:
+                assert hashlib.sha256(stored.read_bytes()).hexdigest() == result.sha256
             if stored.exists():
-                assert stored.read_bytes() == own
+                assert stored.read_bytes() == own_bytes
                 stored.unlink()
 
 
@@ -99,12 +99,12 @@ async def test_files_that_the_service_looks_at(
     make(path)
 
     async def look_at_all() -> None:
-        seen = await until(executor, ended)
-        assert seen.seen is Seen.FAILED
-        assert "hush" not in repr(seen)
+        observation = await until(executor, ended)
+        assert observation.seen is Seen.FAILED
+        assert "hush" not in repr(observation)
         for log in ("stdout", "stderr"):
             assert b"hush" not in (await executor.read_log("job", 1, log) or b"")
-        await executor.collect(seen)
+        await executor.collect(observation)
         await executor.kill("job", 1)
         await executor.forget("job", 1)
 

@@ -1,4 +1,7 @@
-"""The site that is this machine: attempts that are stopped and removed."""
+"""The site that is this machine.
+
+Attempts that are stopped and removed.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from tests.sites.local.test_agent import ESCAPE
 from uws_service.agent import folder as layout
 from uws_service.agent.processes import descendants
 from uws_service.domain.attempt import ExpectedResult, Reason, Seen
+from uws_service.sites.local import executor as executor_module
 from uws_service.sites.local.executor import LocalExecutor
 from uws_service.sites.local.processes import signal_agent
 
@@ -30,9 +34,9 @@ async def test_kill_right_after_submit(executor: LocalExecutor) -> None:
         await asyncio.sleep(0.01 * (number - 1))
         await executor.kill("job", number)
     end = time.monotonic() + 180
-    while any(not ended(one) for one in await executor.observe()) and time.monotonic() < end:
+    while any(not ended(observation) for observation in await executor.observe()) and time.monotonic() < end:
         await executor.wait_change(0.5)
-    assert {one.reason for one in await executor.observe()} == {Reason.ABORTED}
+    assert {observation.reason for observation in await executor.observe()} == {Reason.ABORTED}
 
 
 async def test_kill_a_command_that_will_not_end(executor: LocalExecutor) -> None:
@@ -43,16 +47,16 @@ async def test_kill_a_command_that_will_not_end(executor: LocalExecutor) -> None
     eventually(lambda: (folder_of(executor) / "output/ready").exists() and len(alive(mark)) == 2)
     for _ in range(3):
         await executor.kill("job", 1)
-    seen = await until(executor, ended)
-    assert (seen.seen, seen.reason) == (Seen.FAILED, Reason.ABORTED)
+    observation = await until(executor, ended)
+    assert (observation.seen, observation.reason) == (Seen.FAILED, Reason.ABORTED)
     assert not alive(mark)
-    results, logs, *_ = await executor.collect(seen)
-    assert [one.id for one in results] == ["ready"] and len(logs) == 2
+    results, logs, *_ = await executor.collect(observation)
+    assert [result.id for result in results] == ["ready"] and len(logs) == 2
 
 
 async def test_kill_an_agent_that_hangs(executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
     """An agent that does not react is killed by force, with everything that its command started."""
-    monkeypatch.setattr(executor, "KILL_AFTER", 0.3)
+    monkeypatch.setattr(executor_module, "KILL_SECONDS", 0.3)
     mark = uuid.uuid4().hex
     await executor.submit(launch([*python(ESCAPE), mark]))
     await until(executor, running)
@@ -61,8 +65,8 @@ async def test_kill_an_agent_that_hangs(executor: LocalExecutor, monkeypatch: py
     assert agent is not None
     os.kill(agent, signal.SIGSTOP)
     await executor.kill("job", 1)
-    seen = await until(executor, ended)
-    assert seen.reason is Reason.AGENT_LOST
+    observation = await until(executor, ended)
+    assert observation.reason is Reason.AGENT_LOST
     assert not alive(mark)
 
 
@@ -72,7 +76,10 @@ COMPLIANT = ["sh", "-c", "trap 'exit 0' TERM; echo half > $UWS_OUTPUT_DIR/result
 
 @pytest.mark.parametrize("order", ["command first", "agent first"])
 async def test_a_machine_that_asks_all_to_end(executor: LocalExecutor, order: str) -> None:
-    """A shutdown signals every process: what was cut short has not ended well, whatever its exit code."""
+    """A shutdown signals every process.
+
+    What was cut short has not ended well, whatever its exit code.
+    """
     await executor.submit(launch(COMPLIANT, results=(ExpectedResult("result", "result", "text/plain"),)))
     await until(executor, running)
     eventually(lambda: (folder_of(executor) / "output/result").exists())
@@ -84,8 +91,8 @@ async def test_a_machine_that_asks_all_to_end(executor: LocalExecutor, order: st
         os.kill(pid, signal.SIGTERM)
     eventually(lambda: "Z" in Path(f"/proc/{command}/stat").read_text().rpartition(")")[2].split()[0])
     os.kill(agent, signal.SIGCONT)
-    seen = await until(executor, ended)
-    assert (seen.seen, seen.reason, seen.exit_code) == (Seen.FAILED, Reason.ABORTED, 0)
+    observation = await until(executor, ended)
+    assert (observation.seen, observation.reason, observation.exit_code) == (Seen.FAILED, Reason.ABORTED, 0)
 
 
 @pytest.mark.parametrize("duration", [0, 1], ids=["abort", "deadline"])
@@ -96,9 +103,9 @@ async def test_a_command_that_ends_well_when_it_is_stopped(executor: LocalExecut
     eventually(lambda: (folder_of(executor) / "output/result").exists())
     if not duration:
         await executor.kill("job", 1)
-    seen = await until(executor, ended)
-    assert (seen.seen, seen.exit_code) == (Seen.FAILED, 0)
-    assert seen.reason is (Reason.DEADLINE if duration else Reason.ABORTED)
+    observation = await until(executor, ended)
+    assert (observation.seen, observation.exit_code) == (Seen.FAILED, 0)
+    assert observation.reason is (Reason.DEADLINE if duration else Reason.ABORTED)
 
 
 async def test_kill_what_is_not_there(executor: LocalExecutor) -> None:

@@ -1,4 +1,6 @@
-"""Who an agent is: its pod's projected service-account token, verified with the keys of its own cluster.
+"""Who an agent is.
+
+Its pod's projected service-account token, verified with the keys of its own cluster.
 
 The token is bound to the pod and meant for this service alone (its audience), and its claims are signed by the
 cluster: namespace, service account, pod. The pod's name is made from the Job's, which names job and attempt.
@@ -21,21 +23,22 @@ from joserfc.jwk import KeySet
 
 from uws_service.domain.agent import AgentIdentity
 from uws_service.domain.errors import AuthenticationRequired, ServiceUnavailable, UwsError
+from uws_service.sites.kind import UnknownToken
 from uws_service.sites.kubernetes.cluster import Cluster, Missing
 from uws_service.sites.kubernetes.manifest import attempt_of_pod
 
 log = structlog.get_logger(__name__)
 
 ALGORITHMS = ["RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256"]
-LEEWAY = 30
+LEEWAY_SECONDS = 30
 """Seconds by which clocks may differ."""
-KEEP = 3600.0
+KEYS_SECONDS = 3600.0
 """Seconds for which a cluster's keys are used without asking again."""
-AGAIN = 2.0
+FETCH_PAUSE_SECONDS = 2.0
 """An unknown key is looked for at most every so many seconds; less often at a site that does not answer."""
-PATIENCE = 6.0
+WAIT_SECONDS = 6.0
 """Seconds for which a token with an unknown key is kept waiting."""
-LONGEST = 8192
+TOKEN_LENGTH = 8192
 
 
 @dataclass(slots=True)
@@ -46,7 +49,7 @@ class _Keys:
     issuer: str = ""
     keys: KeySet | None = None
     ids: frozenset[str] = frozenset()
-    at: float = -KEEP
+    at: float = -KEYS_SECONDS
     """When the keys were fetched (monotonic seconds)."""
     next_try: float = 0.0
     failures: int = 0
@@ -60,7 +63,7 @@ class AgentTokens:
         self._sites = [_Keys(cluster) for cluster in clusters]
 
     async def verify(self, token: str) -> AgentIdentity:
-        """The pod that shows this token.
+        """Return the pod that shows this token.
 
         Raises
         ------
@@ -72,32 +75,35 @@ class AgentTokens:
         key_id = _key_id(token)
         if not any(key_id in site.ids for site in self._sites):
             await self._fetch_all()
-        found: list[tuple[_Keys, Mapping[str, Any]]] = []
+        matches: list[tuple[_Keys, Mapping[str, Any]]] = []
         for site in self._sites:
             if site.keys is not None and key_id in site.ids:
                 self._freshen(site)
                 claims = self._claims(token, site)
                 if claims is not None:
-                    found.append((site, claims))
-        if not found:
+                    matches.append((site, claims))
+        if not matches:
             if any(site.keys is None for site in self._sites):
                 raise ServiceUnavailable("The keys of a site can't be fetched now.", retry_after=2)
             raise AuthenticationRequired("The token is not one of an agent at a site of this service, or has expired.")
-        bound = found[0][1]["kubernetes.io"]["pod"]
+        bound = matches[0][1]["kubernetes.io"]["pod"]
         attempt = attempt_of_pod(str(bound.get("name")))
         if attempt is None:
             raise AuthenticationRequired("The token belongs to a pod that is none of this service's jobs.")
-        sites = frozenset(site.cluster.site.name for site, _ in found)
+        sites = frozenset(site.cluster.site.name for site, _ in matches)
         return AgentIdentity(sites, attempt[0], attempt[1], str(bound["uid"]))
 
     def _claims(self, token: str, site: _Keys) -> Mapping[str, Any] | None:
-        """The claims if the token is for us, from this site's namespace and account; None otherwise."""
+        """Return the claims of a token for us.
+
+        None unless it comes from this site's namespace and account.
+        """
         assert site.keys is not None
         settings = site.cluster.site
         try:
             claims = jwt.decode(token, site.keys, algorithms=ALGORITHMS).claims
             jwt.JWTClaimsRegistry(
-                leeway=LEEWAY,
+                leeway=LEEWAY_SECONDS,
                 iss={"essential": True, "value": site.issuer},
                 aud={"essential": True, "value": settings.audience},
                 exp={"essential": True},
@@ -114,18 +120,27 @@ class AgentTokens:
         return claims if isinstance(pod, dict) and pod.get("uid") else None
 
     async def _fetch_all(self) -> None:
-        """Look for a key that no site is known to have; a site that does not answer is not waited for long."""
+        """Look for an unknown key at all sites.
+
+        A site that does not answer is not waited for long.
+        """
         tasks = [task for site in self._sites if (task := self._fetch_soon(site)) is not None]
         if tasks:
-            await asyncio.wait(tasks, timeout=PATIENCE)
+            await asyncio.wait(tasks, timeout=WAIT_SECONDS)
 
     def _freshen(self, site: _Keys) -> None:
-        """Fetch keys that are old once more, while they go on being used."""
-        if time.monotonic() - site.at > KEEP:
+        """Fetch old keys once more.
+
+        They are used meanwhile.
+        """
+        if time.monotonic() - site.at > KEYS_SECONDS:
             self._fetch_soon(site)
 
     def _fetch_soon(self, site: _Keys) -> asyncio.Task[None] | None:
-        """One fetch at a time, and not again at once; None: not now."""
+        """Return the fetch that is under way, or begin one.
+
+        None: the last one was a moment ago.
+        """
         if site.fetching is not None and not site.fetching.done():
             return site.fetching
         if time.monotonic() < site.next_try:
@@ -134,28 +149,31 @@ class AgentTokens:
         return site.fetching
 
     async def _fetch(self, site: _Keys) -> None:
-        """Get a site's keys; those that are known are kept if that fails."""
-        site.next_try = time.monotonic() + AGAIN
+        """Get a site's keys.
+
+        Those that are known are kept if that fails.
+        """
+        site.next_try = time.monotonic() + FETCH_PAUSE_SECONDS
         try:
-            told = await site.cluster.ask("/.well-known/openid-configuration")
+            configuration = await site.cluster.ask("/.well-known/openid-configuration")
             keys = await site.cluster.ask("/openid/v1/jwks")
             site.keys = KeySet.import_key_set(keys)
-            site.ids = frozenset(str(one.get("kid")) for one in keys["keys"])
-            site.issuer = told["issuer"]
+            site.ids = frozenset(str(key.get("kid")) for key in keys["keys"])
+            site.issuer = configuration["issuer"]
             site.at = time.monotonic()
             site.failures = 0
         except (UwsError, Missing, KeyError, TypeError, JoseError, ValueError) as error:
             site.failures += 1
-            site.next_try = time.monotonic() + min(60.0, AGAIN * 2**site.failures)
+            site.next_try = time.monotonic() + min(60.0, FETCH_PAUSE_SECONDS * 2**site.failures)
             log.warning("keys of a site can't be fetched", site=site.cluster.site.name, error=str(error))
 
 
 def _key_id(token: str) -> str:
     try:
-        if len(token) > LONGEST or token.count(".") != 2:
+        if len(token) > TOKEN_LENGTH or token.count(".") != 2:
             raise ValueError
         head = token.partition(".")[0]
         header = json.loads(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4)))
         return str(header["kid"])
     except (ValueError, KeyError, TypeError):
-        raise AuthenticationRequired("That is not a service-account token.") from None
+        raise UnknownToken("That is not a service-account token.") from None

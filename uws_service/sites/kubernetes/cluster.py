@@ -1,4 +1,6 @@
-"""The way to one cluster's API server, on the official client: plain dictionaries in and out, errors sorted.
+"""A cluster's API server, on the official client.
+
+Plain dictionaries go in and out, and errors are sorted.
 
 The client's models are left aside: they cost thirty times the parsing of the same JSON, and refuse fields that a newer
 cluster may have. What the client gives us is authentication (kubeconfig, exec plugins, in-cluster), TLS and pooling.
@@ -38,15 +40,24 @@ RELOAD_SECONDS = 10.0
 
 
 class SiteDown(NotNow):
-    """The API server can't be reached, fails, or does not let us in."""
+    """The API server can't be used.
+
+    It can't be reached, fails, or does not let us in.
+    """
 
 
 class SiteBusy(NotNow):
-    """The API server asks us to come back later (429, a full quota); nothing was done."""
+    """The API server is busy; nothing was done.
+
+    It says 429, or a quota is full.
+    """
 
 
 class SiteRefuses(UwsError):
-    """The API server will never take this object; the message is its own."""
+    """The API server will never take this object.
+
+    The message is its own.
+    """
 
     status = 422
 
@@ -63,8 +74,8 @@ class Exists(Exception):
     """There is one of this name already (409)."""
 
 
-class Cluster:
-    """One namespace of one cluster; opened at first use."""
+class Connection:
+    """The connection to one API server: with its credentials, and no faster than it may be."""
 
     def __init__(self, site: KubernetesSite) -> None:
         self.site = site
@@ -72,10 +83,7 @@ class Cluster:
         self._opening = asyncio.Lock()
         self._loaded = 0.0
         self._tick = 0.0
-        self._kueue = "v1beta1"
         self._gate = asyncio.Semaphore(AT_ONCE)
-
-    # -- connection ------------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
         """Read the credentials.
@@ -98,7 +106,7 @@ class Cluster:
     async def _load(self) -> None:
         from kubernetes.aio import client, config  # half a second that only sites of this kind need
 
-        where = f"site {self.site.name}"
+        origin = f"site {self.site.name}"
         configuration = client.Configuration()
         configuration.connection_pool_maxsize = 64
         configuration.retries = None
@@ -112,7 +120,7 @@ class Cluster:
                     client_configuration=configuration,
                     persist_config=False,
                 )
-            made = client.ApiClient(configuration)
+            api = client.ApiClient(configuration)
         except (
             config.ConfigException,
             OSError,
@@ -122,131 +130,22 @@ class Cluster:
             AttributeError,
         ) as error:
             name = self.site.kubeconfig or "the pod's service account"
-            raise ConfigurationError(f"{where}: {name} can't be used: {error}") from None
-        old, self._client, self._loaded = self._client, made, time.monotonic()
+            raise ConfigurationError(f"{origin}: {name} can't be used: {error}") from None
+        old, self._client, self._loaded = self._client, api, time.monotonic()
         if old is not None:
             await old.close()
 
     async def _renew(self) -> None:
-        """Read the credentials anew: somebody may have replaced them."""
+        """Read the credentials anew.
+
+        Somebody may have replaced them.
+        """
         async with self._opening:
             if time.monotonic() - self._loaded > RELOAD_SECONDS:
                 try:
                     await self._load()
                 except ConfigurationError as error:
                     raise SiteDown(error.message, sent=False) from None
-
-    # -- requests --------------------------------------------------------------------------------------------------
-
-    async def create(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
-        """Make a Job; `Exists` if there is one of this name."""
-        found: dict[str, Any] = await self._ask("POST", self._path("jobs"), body=manifest)
-        return found
-
-    async def get(self, kind: str, name: str) -> dict[str, Any]:
-        """One object, or `Missing`."""
-        found: dict[str, Any] = await self._ask("GET", f"{self._path(kind)}/{name}")
-        return found
-
-    async def delete(self, name: str, uid: str | None = None) -> None:
-        """Remove a Job and its pods, unless another one has its name by now."""
-        body: dict[str, Any] = {"propagationPolicy": "Background"}
-        if uid is not None:
-            body["preconditions"] = {"uid": uid}
-        try:
-            await self._ask("DELETE", f"{self._path('jobs')}/{name}", body=body)
-        except (Missing, Exists):
-            return
-
-    async def delete_pod(self, name: str, uid: str) -> None:
-        """End a pod, with the grace of the site's settings."""
-        body = {"preconditions": {"uid": uid}, "gracePeriodSeconds": self.site.grace}
-        try:
-            await self._ask("DELETE", f"{self._path('pods')}/{name}", body=body)
-        except (Missing, Exists):
-            return
-
-    async def all(self, kind: str, selector: str) -> tuple[list[dict[str, Any]], str]:
-        """All objects that a label selector finds, and the resource version from which to watch."""
-        items: list[dict[str, Any]] = []
-        query = [("limit", str(PAGE)), ("labelSelector", selector)]
-        token = ""
-        while True:
-            page = await self._ask("GET", self._path(kind), query=[*query, *([("continue", token)] if token else [])])
-            items += page["items"]
-            token = page["metadata"].get("continue") or ""
-            if not token:
-                return items, page["metadata"]["resourceVersion"]
-
-    async def watch(self, kind: str, selector: str, version: str) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-        """Changes after a resource version, until the server ends it: ADDED, MODIFIED, DELETED or BOOKMARK, object."""
-        query = [
-            ("watch", "true"),
-            ("labelSelector", selector),
-            ("resourceVersion", version),
-            ("allowWatchBookmarks", "true"),
-            ("timeoutSeconds", str(WATCH_SECONDS)),
-        ]
-        timeout = aiohttp.ClientTimeout(total=None, connect=5, sock_read=WATCH_SECONDS + 30)
-        async with self._answer("GET", self._path(kind), query=query, timeout=timeout) as response:
-            rest = b""
-            async for chunk in _pieces(response):
-                *lines, rest = (rest + chunk).split(b"\n")
-                for line in lines:
-                    if line:
-                        event = json.loads(line)
-                        if event["type"] == "ERROR":
-                            if event["object"].get("code") == 410:
-                                raise Expired
-                            raise SiteDown(f"site {self.site.name}: {event['object'].get('message', 'watch failed')}")
-                        yield event["type"], event["object"]
-
-    async def log(
-        self, pod: str, container: str, *, limit: int, tail: int | None = None, stream: str | None = None
-    ) -> AsyncIterator[bytes]:
-        """What a container printed, at most ``limit`` bytes of it; with ``tail`` only so many of its last lines."""
-        query = [("container", container), ("limitBytes", str(limit))]
-        if tail is not None:
-            query.append(("tailLines", str(tail)))
-        if stream is not None:
-            query.append(("stream", stream))
-        async with self._response("GET", f"{self._path('pods')}/{pod}/log", query=query) as response:
-            async for chunk in _pieces(response):
-                yield chunk
-
-    async def ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """GET any path of the API server, or POST a body to it; JSON both ways."""
-        return await self._ask("GET" if body is None else "POST", path, body=body)
-
-    async def find_kueue(self) -> None:
-        """Which version of its API Kueue serves; raises `SiteDown` if there is no Kueue."""
-        try:
-            group = await self._ask("GET", "/apis/kueue.x-k8s.io")
-        except Missing:
-            raise SiteDown(f"site {self.site.name}: there is no Kueue in the cluster.", sent=False) from None
-        self._kueue = group["preferredVersion"]["version"]
-
-    async def places(self, queue: str) -> dict[str, int]:
-        """How many are before each one that waits in a local queue, by the Job's name (Kueue's visibility)."""
-        path = f"/apis/visibility.{KUEUE}/{self._kueue}/namespaces/{self.site.namespace}/localqueues/{queue}"
-        told = await self._ask("GET", f"{path}/pendingworkloads", query=[("limit", "1000")])
-        found = {}
-        for item in told.get("items") or ():
-            for owner in item["metadata"].get("ownerReferences") or ():
-                if owner.get("kind") == "Job":
-                    found[owner["name"]] = int(item["positionInLocalQueue"])
-        return found
-
-    async def is_there(self) -> None:
-        """Ask for as little as possible; raises `SiteDown` if there is no answer.
-
-        Without a resource version: with one, the API server answers from its cache and ignores the limit.
-        """
-        async with self._answer("GET", self._path("jobs"), query=[("limit", "1")]) as response:
-            await response.read()
-
-    def _path(self, kind: str) -> str:
-        return RESOURCES[kind].format(namespace=self.site.namespace, kueue=self._kueue)
 
     async def _ask(self, method: str, path: str, *, query: Query | None = None, body: Any = None) -> Any:
         async with self._response(method, path, query=query, body=body) as response:
@@ -259,7 +158,7 @@ class Cluster:
     async def _response(
         self, method: str, path: str, *, query: Query | None = None, body: Any = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """An answer in its turn."""
+        """Yield an answer in its turn."""
         async with self._gate:
             await self._throttle()
             async with self._answer(method, path, query=query, body=body) as response:
@@ -317,7 +216,7 @@ class Cluster:
         return response
 
     async def _complain(self, response: aiohttp.ClientResponse) -> None:
-        """The API server's refusal as one of our errors."""
+        """Raise the API server's refusal as an error of ours."""
         try:
             text = (await response.read()).decode("utf-8", "replace")
         except (aiohttp.ClientError, TimeoutError, OSError):
@@ -330,31 +229,180 @@ class Cluster:
         raise refusal(self.site.name, response.status, message[:1000], response.headers.get("Retry-After"))
 
     async def _throttle(self) -> None:
-        """At most so many requests a second, in short bursts."""
+        """Hold back beyond so many requests a second.
+
+        Short bursts pass.
+        """
         now = time.monotonic()
         self._tick = max(self._tick, now - 0.5) + 1 / self.site.qps
         if self._tick > now:
             await asyncio.sleep(self._tick - now)
 
 
+class Cluster(Connection):
+    """One namespace of one cluster.
+
+    Opened at first use.
+    """
+
+    _kueue = "v1beta1"
+    """The version of Kueue's API, until it is found out."""
+
+    async def create(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        """Make a Job.
+
+        `Exists` if there is one of this name.
+        """
+        document: dict[str, Any] = await self._ask("POST", self._path("jobs"), body=manifest)
+        return document
+
+    async def get(self, kind: str, name: str) -> dict[str, Any]:
+        """Return one object, or `Missing`."""
+        document: dict[str, Any] = await self._ask("GET", f"{self._path(kind)}/{name}")
+        return document
+
+    async def delete(self, name: str, uid: str | None = None) -> None:
+        """Remove a Job and its pods.
+
+        Nothing happens if another one has its name by now.
+        """
+        body: dict[str, Any] = {"propagationPolicy": "Background"}
+        if uid is not None:
+            body["preconditions"] = {"uid": uid}
+        try:
+            await self._ask("DELETE", f"{self._path('jobs')}/{name}", body=body)
+        except (Missing, Exists):
+            return
+
+    async def delete_pod(self, name: str, uid: str) -> None:
+        """End a pod, with the grace of the site's settings."""
+        body = {"preconditions": {"uid": uid}, "gracePeriodSeconds": self.site.grace}
+        try:
+            await self._ask("DELETE", f"{self._path('pods')}/{name}", body=body)
+        except (Missing, Exists):
+            return
+
+    async def all(self, kind: str, selector: str) -> tuple[list[dict[str, Any]], str]:
+        """Return all objects that a label selector finds.
+
+        With them comes the resource version from which to watch.
+        """
+        items: list[dict[str, Any]] = []
+        query = [("limit", str(PAGE)), ("labelSelector", selector)]
+        token = ""
+        while True:
+            page = await self._ask("GET", self._path(kind), query=[*query, *([("continue", token)] if token else [])])
+            items += page["items"]
+            token = page["metadata"].get("continue") or ""
+            if not token:
+                return items, page["metadata"]["resourceVersion"]
+
+    async def watch(self, kind: str, selector: str, version: str) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        """Yield changes after a resource version.
+
+        Each is ADDED, MODIFIED, DELETED or BOOKMARK, with the object; the server ends it at times.
+        """
+        query = [
+            ("watch", "true"),
+            ("labelSelector", selector),
+            ("resourceVersion", version),
+            ("allowWatchBookmarks", "true"),
+            ("timeoutSeconds", str(WATCH_SECONDS)),
+        ]
+        timeout = aiohttp.ClientTimeout(total=None, connect=5, sock_read=WATCH_SECONDS + 30)
+        async with self._answer("GET", self._path(kind), query=query, timeout=timeout) as response:
+            partial = b""
+            async for chunk in _pieces(response):
+                *lines, partial = (partial + chunk).split(b"\n")
+                for line in lines:
+                    if line:
+                        event = json.loads(line)
+                        if event["type"] == "ERROR":
+                            if event["object"].get("code") == 410:
+                                raise Expired
+                            raise SiteDown(f"site {self.site.name}: {event['object'].get('message', 'watch failed')}")
+                        yield event["type"], event["object"]
+
+    async def log(
+        self, pod: str, container: str, *, limit: int, tail: int | None = None, stream: str | None = None
+    ) -> AsyncIterator[bytes]:
+        """Yield what a container printed.
+
+        At most ``limit`` bytes of it; with ``tail`` only so many of its last lines.
+        """
+        query = [("container", container), ("limitBytes", str(limit))]
+        if tail is not None:
+            query.append(("tailLines", str(tail)))
+        if stream is not None:
+            query.append(("stream", stream))
+        async with self._response("GET", f"{self._path('pods')}/{pod}/log", query=query) as response:
+            async for chunk in _pieces(response):
+                yield chunk
+
+    async def ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """GET any path, or POST a body to it.
+
+        JSON both ways.
+        """
+        return await self._ask("GET" if body is None else "POST", path, body=body)
+
+    async def find_kueue(self) -> None:
+        """Find the version of its API that Kueue serves.
+
+        Raises `SiteDown` if there is no Kueue.
+        """
+        try:
+            group = await self._ask("GET", "/apis/kueue.x-k8s.io")
+        except Missing:
+            raise SiteDown(f"site {self.site.name}: there is no Kueue in the cluster.", sent=False) from None
+        self._kueue = group["preferredVersion"]["version"]
+
+    async def places(self, queue: str) -> dict[str, int]:
+        """Return the places in a local queue, by Job.
+
+        That is how many are before it, as Kueue's visibility API has it.
+        """
+        path = f"/apis/visibility.{KUEUE}/{self._kueue}/namespaces/{self.site.namespace}/localqueues/{queue}"
+        answer = await self._ask("GET", f"{path}/pendingworkloads", query=[("limit", "1000")])
+        places = {}
+        for item in answer.get("items") or ():
+            for owner in item["metadata"].get("ownerReferences") or ():
+                if owner.get("kind") == "Job":
+                    places[owner["name"]] = int(item["positionInLocalQueue"])
+        return places
+
+    async def is_there(self) -> None:
+        """Ask for as little as possible.
+
+        Raises `SiteDown` if there is no answer.
+
+        Without a resource version: with one, the API server answers from its cache and ignores the limit.
+        """
+        async with self._answer("GET", self._path("jobs"), query=[("limit", "1")]) as response:
+            await response.read()
+
+    def _path(self, kind: str) -> str:
+        return RESOURCES[kind].format(namespace=self.site.namespace, kueue=self._kueue)
+
+
 def refusal(site: str, status: int, message: str, retry_after: str | None = None) -> Exception:
-    """Which of our errors an answer of the API server is; pure."""
-    where = f"site {site}: {message}"
+    """Return an answer of the API server as an error."""
+    origin = f"site {site}: {message}"
     if status == 404:
-        return SiteDown(where, sent=False) if "namespaces " in message else Missing(message)
+        return SiteDown(origin, sent=False) if "namespaces " in message else Missing(message)
     if status == 409:
         return Exists(message)
     if status == 410:
         return Expired(message)
     if status == 429 or "exceeded quota" in message:
         seconds = int(retry_after) if retry_after and retry_after.isdigit() else 1
-        return SiteBusy(where, sent=False, retry_after=seconds)
+        return SiteBusy(origin, sent=False, retry_after=seconds)
     if status == 401:
         return SiteDown(f"site {site}: its API server does not accept our credentials ({message}).", sent=False)
     if status == 403 and " cannot " in message:
         return SiteDown(f"site {site}: our account there lacks rights: {message}", sent=False)
     if status >= 500:
-        return SiteDown(where)
+        return SiteDown(origin)
     return SiteRefuses(message)
 
 

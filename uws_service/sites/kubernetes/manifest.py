@@ -1,4 +1,6 @@
-"""From an attempt to its Kubernetes Job: a plain dictionary, made without I/O.
+"""From an attempt to its Kubernetes Job.
+
+A plain dictionary, made without I/O.
 
 The pod holds two containers. ``agent`` is a native sidecar: it brings the inputs, says so through its startup probe
 (only then does Kubernetes start the command), and after the command's end hands over the results. ``job`` is the
@@ -16,6 +18,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from uws_service.agent import folder
+from uws_service.agent.environment import Folders, command_environment
 from uws_service.domain.attempt import Launch
 from uws_service.domain.errors import UsageError
 from uws_service.sites.kubernetes.settings import KubernetesSite
@@ -28,6 +31,7 @@ COMMAND, AGENT = "job", "agent"
 ROOT = "/uws"
 INPUT, OUTPUT, SCRATCH, PROGRESS = (f"{ROOT}/{name}" for name in ("input", "output", "scratch", "progress"))
 LAUNCHER, USAGE = f"{ROOT}/bin/{folder.LAUNCHER}", f"{PROGRESS}/{folder.USAGE}"
+FOLDERS = Folders(INPUT, OUTPUT, SCRATCH, f"{PROGRESS}/progress")
 TOKEN_FOLDER = "/var/run/uws-service"
 AGENT_CPU = 0.01
 AGENT_MEMORY_REQUEST, AGENT_MEMORY_LIMIT = 32 * 2**20, 128 * 2**20
@@ -36,26 +40,35 @@ SLACK = 3600
 PREEMPTIONS = 1000
 """How often Kueue may put a job back before Kubernetes takes that for a failure."""
 LOGS = 64 * 2**20
-ENVIRONMENT_MAX = 256 * 1024
-"""Bytes of parameter values that go into the environment; an object of the cluster must stay below 1.5 MB."""
+ENVIRONMENT_MAX_BYTES = 256 * 1024
+"""Of parameter values that go into the environment; an object of the cluster must stay below 1.5 MB."""
 
 _NAME = re.compile(r"uws-([0-9a-f]{32})-([1-9][0-9]{0,3})")
 _LABEL = re.compile(r"[^A-Za-z0-9._-]")
 
 
 def job_name(job_id: str, number: int) -> str:
-    """The Job's name, which makes its creation idempotent."""
+    """Return the Job's name.
+
+    It makes the creation idempotent.
+    """
     return f"uws-{job_id}-{number}"
 
 
 def attempt_of_pod(pod: str) -> tuple[str, int] | None:
-    """Job id and number of the attempt that a pod of this name belongs to."""
+    """Return the attempt of a pod by its name.
+
+    That is job id and number; None for other pods.
+    """
     match = re.fullmatch(rf"{_NAME.pattern}-[a-z0-9]+", pod)
     return (match[1], int(match[2])) if match else None
 
 
 def labels_of(launch: Launch, instance: str) -> dict[str, str]:
-    """What the Job and its pod are found by. The owner's name can hold anything, so a digest stands for it."""
+    """Return what the Job and its pod are found by.
+
+    The owner's name can hold anything, so a digest stands for it.
+    """
     return {
         "app.kubernetes.io/managed-by": "uws-service",
         "app.kubernetes.io/name": _label(launch.application),
@@ -68,12 +81,12 @@ def labels_of(launch: Launch, instance: str) -> dict[str, str]:
 
 
 def selector(instance: str) -> str:
-    """The label selector of everything that one service made."""
+    """Return the label selector of everything that one service made."""
     return f"{INSTANCE}={instance},{JOB}"
 
 
 def job_manifest(launch: Launch, site: KubernetesSite, instance: str) -> dict[str, Any]:
-    """The Job of an attempt at a site.
+    """Return the Job of an attempt at a site.
 
     Raises
     ------
@@ -122,7 +135,10 @@ def job_manifest(launch: Launch, site: KubernetesSite, instance: str) -> dict[st
 
 
 def merge_patch(target: Any, patch: Any) -> Any:
-    """RFC 7386: mappings are merged, null removes, anything else replaces."""
+    """RFC 7386.
+
+    Mappings are merged, null removes, anything else replaces.
+    """
     if not isinstance(patch, Mapping):
         return patch
     merged = dict(target) if isinstance(target, Mapping) else {}
@@ -146,7 +162,10 @@ def _priority(application: str, group: str, site: KubernetesSite) -> str | None:
 
 
 def _literal(text: str) -> str:
-    """Kubernetes replaces ``$(NAME)`` in commands and values; a user's text must stay as it is."""
+    """Escape what Kubernetes would replace: ``$(NAME)``.
+
+    A user's text must stay as it is.
+    """
     return text.replace("$", "$$")
 
 
@@ -180,7 +199,7 @@ def _pod(launch: Launch, site: KubernetesSite) -> dict[str, Any]:
     if site.node_selector:
         optional["nodeSelector"] = dict(site.node_selector)
     if site.tolerations:
-        optional["tolerations"] = [dict(one) for one in site.tolerations]
+        optional["tolerations"] = [dict(toleration) for toleration in site.tolerations]
     if site.image_pull_secrets:
         optional["imagePullSecrets"] = [{"name": name} for name in site.image_pull_secrets]
     token: list[dict[str, Any]] = [
@@ -188,7 +207,7 @@ def _pod(launch: Launch, site: KubernetesSite) -> dict[str, Any]:
     ]
     if site.agent_ca:
         token.append({"configMap": {"name": site.agent_ca, "items": [{"key": "ca.crt", "path": "ca.crt"}]}})
-    more = [{key: value for key, value in one.items() if key != "mountPath"} for one in site.volumes]
+    extra_volumes = [{key: value for key, value in volume.items() if key != "mountPath"} for volume in site.volumes]
     return {
         "restartPolicy": "Never",
         "serviceAccountName": site.service_account,
@@ -212,7 +231,7 @@ def _pod(launch: Launch, site: KubernetesSite) -> dict[str, Any]:
             {"name": "agent", "emptyDir": {"sizeLimit": str(2**20)}},
             {"name": "bin", "emptyDir": {"sizeLimit": str(4 * 2**20)}},
             {"name": "token", "projected": {"defaultMode": 0o440, "sources": token}},
-            *more,
+            *extra_volumes,
         ],
         **optional,
     }
@@ -257,7 +276,7 @@ def _agent(launch: Launch, site: KubernetesSite) -> dict[str, Any]:
 
 def _command(launch: Launch, site: KubernetesSite) -> dict[str, Any]:
     room = launch.disk or launch.max_output
-    words = [word.replace("${UWS_INPUT_DIR}", INPUT).replace("${UWS_OUTPUT_DIR}", OUTPUT) for word in launch.command]
+    words = [FOLDERS.expand(word) for word in launch.command]
     # What the application asks for is what the whole pod asks for: queues and quotas then count whole CPUs.
     share = launch.cpu - AGENT_CPU if launch.cpu > 2 * AGENT_CPU else launch.cpu
     requests: dict[str, str] = {"cpu": _cpu(share)}
@@ -289,45 +308,31 @@ def _command(launch: Launch, site: KubernetesSite) -> dict[str, Any]:
             {"name": "scratch", "mountPath": "/tmp"},
             {"name": "progress", "mountPath": PROGRESS},
             {"name": "bin", "mountPath": f"{ROOT}/bin", "readOnly": True},
-            *({"name": one["name"], "mountPath": one["mountPath"], "readOnly": True} for one in site.volumes),
+            *({"name": volume["name"], "mountPath": volume["mountPath"], "readOnly": True} for volume in site.volumes),
         ],
     }
 
 
 def _secret(name: str) -> dict[str, str]:
-    """Where a variable that the site has of its own comes from: STARS_DATABASE is ``value`` in stars-database."""
+    """Return the secret of a variable of the site's.
+
+    STARS_DATABASE is ``value`` in stars-database.
+    """
     return {"name": name.lower().replace("_", "-"), "key": "value"}
 
 
 def _environment(launch: Launch) -> dict[str, str]:
-    """What the command sees; values for which there is no room are in ``parameters.json`` all the same."""
-    room = ENVIRONMENT_MAX
-    kept = {}
-    for name, value in launch.environment.items():
-        size = len(value.encode(errors="replace"))
-        if size <= room and "\0" not in value and _is_text(value):
-            kept[name] = value
-            room -= size
-    return {
-        "LANG": "C.UTF-8",
-        "TZ": "UTC",
-        "HOME": SCRATCH,
-        "TMPDIR": SCRATCH,
-        **kept,
-        **({launch.token_variable: f"{INPUT}/{folder.TOKEN}"} if launch.token_variable else {}),
-        "UWS_JOB_ID": launch.job_id,
-        "UWS_INPUT_DIR": INPUT,
-        "UWS_OUTPUT_DIR": OUTPUT,
-        "UWS_PROGRESS_FILE": f"{PROGRESS}/progress",
-    }
+    """Return what the command sees.
 
-
-def _is_text(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    Values for which there is no room are in ``parameters.json``.
+    """
+    return command_environment(
+        launch.job_id,
+        FOLDERS,
+        launch.environment,
+        token_variable=launch.token_variable,
+        max_bytes=ENVIRONMENT_MAX_BYTES,
+    )
 
 
 def _cpu(cores: float) -> str:

@@ -1,4 +1,6 @@
-"""A copy of what is in a namespace: list, then watch from there, and list again whenever the thread is lost.
+"""A copy of what is in a namespace.
+
+List, then watch from there, and list again whenever the thread is lost.
 
 Only views are kept, not the objects: a pod is some ten thousand characters of JSON of which we need a dozen values.
 """
@@ -46,21 +48,21 @@ class Mirror(Generic[V]):
         changed: Callable[[str, V | None, V | None], None],
     ) -> None:
         self.cluster, self.kind, self.selector, self.view, self.changed = cluster, kind, selector, view, changed
-        self.known: dict[str, V] = {}
+        self.views: dict[str, V] = {}
         self.complete = asyncio.Event()
         """Set while the copy was made from a whole list and is being followed."""
         self.problem = ""
-        self._again = asyncio.Event()
+        self._relist = asyncio.Event()
 
     def relist(self) -> None:
         """Forget the watch that may hang, and list anew."""
-        self._again.set()
+        self._relist.set()
 
     async def run(self) -> None:
         """Follow until cancelled."""
         failures = 0
         while True:
-            self._again.clear()
+            self._relist.clear()
             try:
                 version = await self._list()
                 self.problem = ""
@@ -78,7 +80,7 @@ class Mirror(Generic[V]):
                 failures += 1
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(min(10.0, 0.3 * 2**failures) * random.uniform(0.7, 1.3)):
-                        await self._again.wait()
+                        await self._relist.wait()
 
     def _lost(self, problem: str) -> None:
         self.problem = problem
@@ -88,52 +90,55 @@ class Mirror(Generic[V]):
         items, version = await self.cluster.all(self.kind, self.selector)
         fresh: dict[str, V] = {}
         for item in items:
-            found = self.view(item)
-            if found is not None:
-                fresh[item["metadata"]["name"]] = found
-        for name in self.known.keys() - fresh.keys():
+            view = self.view(item)
+            if view is not None:
+                fresh[item["metadata"]["name"]] = view
+        for name in self.views.keys() - fresh.keys():
             self._put(name, None)
-        for name, found in fresh.items():
-            self._put(name, found)
+        for name, view in fresh.items():
+            self._put(name, view)
         return version
 
-    def _put(self, name: str, found: V | None) -> None:
-        before = self.known.get(name)
-        if found == before:
+    def _put(self, name: str, view: V | None) -> None:
+        before = self.views.get(name)
+        if view == before:
             return
-        if found is None:
-            del self.known[name]
+        if view is None:
+            del self.views[name]
         else:
-            self.known[name] = found
-        self.changed(name, before, found)
+            self.views[name] = view
+        self.changed(name, before, view)
 
     async def _follow(self, version: str) -> None:
-        """Watch after watch, each from where the last one ended, until it is time to list again."""
+        """Watch until it is time to list again.
+
+        Each watch begins where the last one ended.
+        """
         end = time.monotonic() + RELIST_SECONDS * random.uniform(0.8, 1.2)
-        while time.monotonic() < end and not self._again.is_set():
+        while time.monotonic() < end and not self._relist.is_set():
             watching = asyncio.ensure_future(self._watch(version))
-            again = asyncio.ensure_future(self._again.wait())
+            relist = asyncio.ensure_future(self._relist.wait())
             try:
-                await asyncio.wait({watching, again}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({watching, relist}, return_when=asyncio.FIRST_COMPLETED)
                 if not watching.done():
                     return
                 version = watching.result()
             finally:
-                for task in (watching, again):
+                for task in (watching, relist):
                     task.cancel()
-                await asyncio.gather(watching, again, return_exceptions=True)
+                await asyncio.gather(watching, relist, return_exceptions=True)
 
     async def _watch(self, version: str) -> str:
         try:
-            async for kind, found in self.cluster.watch(self.kind, self.selector, version):
-                version = found["metadata"]["resourceVersion"]
+            async for kind, document in self.cluster.watch(self.kind, self.selector, version):
+                version = document["metadata"]["resourceVersion"]
                 if kind == "DELETED":
-                    if found["metadata"]["name"] in self.known:
-                        self._put(found["metadata"]["name"], None)
+                    if document["metadata"]["name"] in self.views:
+                        self._put(document["metadata"]["name"], None)
                 elif kind != "BOOKMARK":
-                    view = self.view(found)
+                    view = self.view(document)
                     if view is not None:
-                        self._put(found["metadata"]["name"], view)
+                        self._put(document["metadata"]["name"], view)
         except SiteDown as error:
             # A stream that breaks is no news of the site; what asks next will tell.
             log.debug("watch ended", site=self.cluster.site.name, kind=self.kind, why=error.message)

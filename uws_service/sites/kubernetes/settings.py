@@ -104,7 +104,7 @@ class KubernetesSite(SiteSettings):
 
     @property
     def absence(self) -> Absence:
-        """How long the site may be silent."""
+        """Return how long the site may be silent."""
         return Absence(self.unknown_after * 1000, self.lost_after * 1000)
 
     def with_groups(self, resolve: Callable[[str], Iterable[str]]) -> Self:

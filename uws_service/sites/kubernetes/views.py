@@ -1,19 +1,12 @@
-"""From what the API server shows of a Job, its pods and its Kueue Workload to one `Observation`: pure.
-
-Pods tell of the command's start and end a second or more before the Job's own conditions do; those are the safety net
-for what the pods no longer can tell. ``FailureTarget`` and ``SuccessCriteriaMet`` only announce the conditions
-``Failed`` and ``Complete``, and are not acted upon.
-"""
+"""From the API server's documents of Jobs, pods and Kueue Workloads to the few fields that count. Pure."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from uws_service.domain.attempt import Observation, Reason, Seen
 from uws_service.sites.kubernetes import manifest
 
 Key = tuple[str, int]
@@ -24,14 +17,6 @@ CANNOT_START = frozenset(
     {"CreateContainerConfigError", "CreateContainerError", "RunContainerError", "StartError", "ContainerCannotRun"}
 )
 """Reasons for which a container is not started, as the kubelet words them."""
-NOT_RUN, LAUNCHER_SAYS = (126, 127), "uws-launch: "
-"""How ``agent/launch.c`` tells that there was nothing to run."""
-STOPPED = "uws-launch: stopped from outside"
-"""How it tells that its container was asked to end."""
-CHILD_KILLED = "uws-launch: out of memory"
-"""How it tells that the kernel killed a process of its container for want of memory."""
-BY_KUBELET = frozenset({"Evicted", "NodeLost", "NodeShutdown", "Terminated", "Preempting", "DeadlineExceeded"})
-"""A pod's reasons if its machine has ended it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,17 +76,6 @@ class WorkloadView:
     evicted: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a pod may be stuck, in seconds (0 for the second one: for ever)."""
-
-    image: int = 300
-    schedule: int = 0
-
-
-# --- reading objects --------------------------------------------------------------------------------------------------
-
-
 def _ms(text: str | None) -> int | None:
     return None if text is None else int(datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() * 1000)
 
@@ -112,18 +86,22 @@ def _key(labels: Mapping[str, str]) -> Key | None:
 
 
 def _conditions(status: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    return {one["type"]: one for one in status.get("conditions") or () if one.get("status") == "True"}
+    return {
+        condition["type"]: condition
+        for condition in status.get("conditions") or ()
+        if condition.get("status") == "True"
+    }
 
 
-def job_view(found: Mapping[str, Any]) -> JobView | None:
-    """A Job of ours, or None if its labels make no sense."""
-    meta, spec, status = found["metadata"], found.get("spec", {}), found.get("status", {})
+def job_view(document: Mapping[str, Any]) -> JobView | None:
+    """Return a Job of ours, or None if its labels make no sense."""
+    meta, spec, status = document["metadata"], document.get("spec", {}), document.get("status", {})
     key = _key(meta.get("labels") or {})
     if key is None:
         return None
     conditions = _conditions(status)
     failed = conditions.get("Failed")
-    done = failed or conditions.get("Complete")
+    finished = failed or conditions.get("Complete")
     return JobView(
         key=key,
         name=meta["name"],
@@ -135,21 +113,23 @@ def job_view(found: Mapping[str, Any]) -> JobView | None:
         complete="Complete" in conditions,
         failed=str(failed.get("reason", "Failed")) if failed else "",
         message=str(failed.get("message", "")) if failed else "",
-        ended=_ms(done.get("lastTransitionTime")) if done else None,
+        ended=_ms(finished.get("lastTransitionTime")) if finished else None,
         queue=(meta.get("labels") or {}).get(manifest.QUEUE, ""),
     )
 
 
-def pod_view(found: Mapping[str, Any]) -> PodView | None:
-    """A pod of ours, or None if its labels make no sense."""
-    meta, status = found["metadata"], found.get("status", {})
+def pod_view(document: Mapping[str, Any]) -> PodView | None:
+    """Return a pod of ours, or None if its labels make no sense."""
+    meta, status = document["metadata"], document.get("status", {})
     key = _key(meta.get("labels") or {})
     if key is None:
         return None
     command = _container(status.get("containerStatuses"), manifest.COMMAND)
     agent = _container(status.get("initContainerStatuses"), manifest.AGENT)
     conditions = status.get("conditions") or ()
-    scheduled: Mapping[str, Any] = next((one for one in conditions if one["type"] == "PodScheduled"), {})
+    scheduled: Mapping[str, Any] = next(
+        (condition for condition in conditions if condition["type"] == "PodScheduled"), {}
+    )
     disruption = _conditions(status).get("DisruptionTarget", {})
     ended = (command.get("state") or {}).get("terminated") or {}
     running = (command.get("state") or {}).get("running") or {}
@@ -163,7 +143,7 @@ def pod_view(found: Mapping[str, Any]) -> PodView | None:
         uid=meta["uid"],
         created=_ms(meta["creationTimestamp"]) or 0,
         phase=status.get("phase", "Pending"),
-        node=found.get("spec", {}).get("nodeName", ""),
+        node=document.get("spec", {}).get("nodeName", ""),
         deleting="deletionTimestamp" in meta,
         leaving=_leaving(meta, disruption),
         reason=status.get("reason", ""),
@@ -191,265 +171,33 @@ def _leaving(meta: Mapping[str, Any], disruption: Mapping[str, Any]) -> int | No
         grace = meta.get("deletionGracePeriodSeconds")
         instants.append((_ms(meta["deletionTimestamp"]) or 0) - grace * 1000 if grace is not None else 0)
     if disruption:  # the machine itself may write this after the end
-        told = disruption.get("reason") != "TerminationByKubelet"
-        instants.append((_ms(disruption.get("lastTransitionTime")) or 0) if told else 0)
+        is_certain = disruption.get("reason") != "TerminationByKubelet"
+        instants.append((_ms(disruption.get("lastTransitionTime")) or 0) if is_certain else 0)
     return min(instants, default=None)
 
 
-def workload_view(found: Mapping[str, Any]) -> WorkloadView | None:
-    """The Workload of one of our Jobs, or None if it is another's."""
-    owners = found["metadata"].get("ownerReferences") or ()
-    job = next((one["name"] for one in owners if one.get("kind") == "Job"), None)
+def workload_view(document: Mapping[str, Any]) -> WorkloadView | None:
+    """Return the Workload of one of our Jobs, or None if it is another's."""
+    owners = document["metadata"].get("ownerReferences") or ()
+    job = next((owner["name"] for owner in owners if owner.get("kind") == "Job"), None)
     if job is None:
         return None
-    conditions = _conditions(found.get("status", {}))
-    every = {one["type"]: one for one in found.get("status", {}).get("conditions") or ()}
-    reserved = every.get("QuotaReserved", {})
+    conditions = _conditions(document.get("status", {}))
+    by_type = {condition["type"]: condition for condition in document.get("status", {}).get("conditions") or ()}
+    reserved = by_type.get("QuotaReserved", {})
     return WorkloadView(
         job=job,
-        queue=found.get("spec", {}).get("queueName", ""),
+        queue=document.get("spec", {}).get("queueName", ""),
         waiting=str(reserved.get("message", "")) if "QuotaReserved" not in conditions else "",
         evicted=str(conditions["Evicted"].get("message", "")) if "Evicted" in conditions else "",
     )
 
 
 def _container(statuses: Sequence[Mapping[str, Any]] | None, name: str) -> Mapping[str, Any]:
-    return next((one for one in statuses or () if one.get("name") == name), {})
+    return next((status for status in statuses or () if status.get("name") == name), {})
 
 
 def _stuck(container: Mapping[str, Any]) -> tuple[str, str] | None:
     waiting = (container.get("state") or {}).get("waiting") or {}
     reason = waiting.get("reason", "")
     return (reason, waiting.get("message", "")) if reason in IMAGE | CANNOT_START else None
-
-
-# --- judging ----------------------------------------------------------------------------------------------------------
-
-
-def observe(
-    key: Key,
-    job: JobView | None,
-    pods: Sequence[PodView],
-    workload: WorkloadView | None,
-    now: int,
-    patience: Patience,
-    first_stuck: int | None = None,
-    place: int | None = None,
-) -> Observation:
-    """One attempt as its site shows it now.
-
-    Parameters
-    ----------
-    job
-        Its Job; None if that is gone and only pods are left.
-    pods
-        All pods of the Job that are still known; there is more than one only after a suspension.
-    first_stuck
-        Since when (milliseconds) the newest pod has had trouble with its image.
-    place
-        How many are before it in the cluster's queue, where that tells.
-    """
-    pod = max(pods, key=lambda one: (one.created, one.name), default=None)
-    gone = not any(one.phase in ("Pending", "Running", "Unknown") and not one.agent_ended for one in pods)
-    own = [one for one in pods if one.ended is not None and not _was_taken_away(job, one)]
-    if own:  # it counts even if another pod was made since: the command is never run again after its own end
-        return _ended(key, max(own, key=lambda one: one.created), gone)
-    if job is not None and job.failed:
-        return _job_failed(key, job, pod, gone)
-    taken = pod is not None and pod.ended is not None
-    if job is not None and job.complete and not taken:
-        return Observation(
-            *key, Seen.SUCCEEDED, started=job.started, ended=job.ended, exit_code=0, reports=True, gone=gone
-        )
-    if job is not None and job.suspended:
-        return _suspended(key, job, pods, workload, place)
-    over = pod is not None and (pod.phase == "Failed" or (taken and pod.phase == "Succeeded"))
-    if pod is not None and over and (job is None or job.complete or pod.disruption or not pod.deleting):
-        return _pod_failed(key, pod, gone)
-    if job is None:  # the Job was deleted; its pods are about to follow
-        if gone:
-            return Observation(*key, Seen.FAILED, reason=Reason.DELETED, message=DELETED, reports=True, gone=True)
-        return Observation(
-            *key, Seen.RUNNING if pod and pod.started else Seen.STARTING, started=pod.started if pod else None
-        )
-    if pod is None:
-        return Observation(*key, Seen.STARTING, waiting="the site is making a pod for it")
-    if pod.started is not None:  # a pod that is being deleted runs until the Job says how that ended
-        return Observation(*key, Seen.RUNNING, started=pod.started, reports=True)
-    return _starting(key, pod, now, patience, first_stuck)
-
-
-INCOMPLETE = (
-    "A process of the command was killed, as it used more memory than the application may have; the command itself "
-    "ended well, but its results may lack something."
-)
-DELETED = "Somebody removed the job at its site."
-
-
-def _was_taken_away(job: JobView | None, pod: PodView) -> bool:
-    """Return whether a command was ended from outside: then its exit code means nothing.
-
-    A command may answer the signal that asks it to go with 0. What ended well before its pod had to go has ended by
-    itself, though its agent may still be handing results over.
-    """
-    if pod.reason in BY_KUBELET or pod.exit_message.startswith(STOPPED):
-        return True
-    if pod.exit_code == 0:
-        return pod.leaving is not None and (pod.ended or 0) >= pod.leaving
-    outside = pod.deleting or bool(pod.disruption)
-    return outside or job is None or job.suspended or job.deleting
-
-
-def _ended(key: Key, pod: PodView, gone: bool) -> Observation:
-    """The command has ended by itself."""
-    common: dict[str, Any] = {
-        "started": pod.started,
-        "ended": pod.ended,
-        "exit_code": pod.exit_code,
-        "reports": True,
-        "gone": gone,
-    }
-    out_of_memory = pod.exit_reason == "OOMKilled" or pod.exit_message.startswith(CHILD_KILLED)
-    if pod.exit_code == 0:
-        return Observation(*key, Seen.SUCCEEDED, warning=INCOMPLETE if out_of_memory else "", **common)
-    if out_of_memory:
-        message = "The command used more memory than the application may have."
-        return Observation(*key, Seen.FAILED, reason=Reason.OUT_OF_MEMORY, message=message, **common)
-    if pod.exit_reason in CANNOT_START or (pod.exit_code in NOT_RUN and pod.exit_message.startswith(LAUNCHER_SAYS)):
-        why = pod.exit_message.removeprefix(LAUNCHER_SAYS).strip() if pod.exit_code in NOT_RUN else ""
-        message = f"The command could not be started: {why}" if why else "The command could not be started."
-        return Observation(*key, Seen.FAILED, reason=Reason.COMMAND, message=message, **common)
-    return Observation(
-        *key,
-        Seen.FAILED,
-        reason=Reason.EXIT_CODE,
-        message=f"The command ended with exit code {pod.exit_code}",
-        **common,
-    )
-
-
-def _job_failed(key: Key, job: JobView, pod: PodView | None, gone: bool) -> Observation:
-    """The Job controller gave up, and no pod tells of the command's own end."""
-    common: dict[str, Any] = {
-        "started": pod.started if pod else None,
-        "ended": (pod.ended if pod else None) or job.ended,
-        "reports": True,
-        "gone": gone,
-    }
-    if job.failed == "DeadlineExceeded":
-        return Observation(*key, Seen.FAILED, reason=Reason.DEADLINE, **common)
-    if pod is not None and (pod.phase == "Failed" or pod.disruption):
-        return _pod_failed(key, pod, gone)
-    message = "The job's pod was removed at its site."
-    return Observation(*key, Seen.FAILED, reason=Reason.DELETED, message=message, **common)
-
-
-def _pod_failed(key: Key, pod: PodView, gone: bool) -> Observation:
-    """The pod was ended from outside."""
-    common: dict[str, Any] = {
-        "started": pod.started,
-        "ended": pod.ended,
-        "exit_code": pod.exit_code,
-        "reports": True,
-        "gone": gone,
-    }
-    if pod.reason == "Evicted" and ("emptyDir" in pod.message or "EmptyDir" in pod.message or "limit" in pod.message):
-        return Observation(*key, Seen.FAILED, reason=Reason.OUTPUT_TOO_LARGE, message=_too_large(pod.message), **common)
-    if pod.reason == "DeadlineExceeded":
-        return Observation(*key, Seen.FAILED, reason=Reason.DEADLINE, **common)
-    if pod.reason == "UnexpectedAdmissionError" or pod.reason.startswith("OutOf"):
-        message = f"The machine did not take it after all: {pod.message}"
-        return Observation(*key, Seen.FAILED, reason=Reason.EVICTED, message=message, **common)
-    if pod.disruption in ("DeletionByTaintManager", "DeletionByPodGC") or pod.reason in ("NodeLost", "NodeShutdown"):
-        message = "The machine that it ran on is gone."
-        return Observation(*key, Seen.FAILED, reason=Reason.NODE_LOST, message=message, **common)
-    if pod.reason in ("Evicted", "Terminated", "Preempting") or pod.disruption:
-        why = pod.message or pod.disruption_message or pod.disruption
-        message = f"The site put it out: {why}"
-        return Observation(*key, Seen.FAILED, reason=Reason.EVICTED, message=message, **common)
-    if pod.deleting:
-        message = "The job's pod was removed at its site."
-        return Observation(*key, Seen.FAILED, reason=Reason.DELETED, message=message, **common)
-    if pod.exit_message.startswith(STOPPED):
-        message = "The site stopped it."
-        return Observation(*key, Seen.FAILED, reason=Reason.EVICTED, message=message, **common)
-    if pod.exit_reason == "OOMKilled":
-        return _ended(key, pod, gone)
-    message = f"The pod failed: {pod.message or pod.reason or pod.exit_reason or 'no reason given'}"
-    return Observation(*key, Seen.FAILED, reason=Reason.AGENT_LOST, message=message, **common)
-
-
-def _too_large(message: str) -> str:
-    """Which folder outgrew its limit, without the words of Kubernetes."""
-    volume = re.search(r'volume "(\w+)" exceeds the limit "([^"]+)"', message)
-    if volume is not None:
-        what = {"output": "The results", "scratch": "The working files", "progress": "The progress file"}
-        return f"{what.get(volume[1], 'The files')} are larger than the {volume[2]} that are allowed."
-    return "The files that it wrote are larger than is allowed."
-
-
-def _suspended(
-    key: Key, job: JobView, pods: Sequence[PodView], workload: WorkloadView | None, place: int | None
-) -> Observation:
-    """Held back by Kueue (or by hand): before the start it waits, after it it is suspended."""
-    waiting = waiting_words(workload, job.queue)
-    if any(one.started is not None for one in pods) or (workload is not None and workload.evicted):
-        text = f"put back by the site: {workload.evicted}" if workload and workload.evicted else waiting
-        return Observation(*key, Seen.SUSPENDED, waiting=text, place=place)
-    return Observation(*key, Seen.STARTING, waiting=waiting, place=place)
-
-
-def waiting_words(workload: WorkloadView | None, queue: str) -> str:
-    """Why Kueue holds a job, for a person who knows no Kueue."""
-    where = f" in the queue {queue}" if queue else ""
-    if workload is None:
-        return f"the site has not looked at it yet{where}"
-    text = workload.waiting
-    needed = re.search(r"insufficient (?:unused )?quota for (\S+?) in flavor ([^,\s]+), (\S+) more needed", text)
-    if needed is not None:
-        return f"waiting for {_amount(needed[1], needed[3])}{where}"
-    if "exceeds" in text or "insufficient quota for" in text:
-        return f"it asks for more than the site ever has{where}: {text}"
-    if "doesn't exist" in text or "inactive" in text or "not found" in text.lower():
-        return f"the site's queue {queue or workload.queue} does not take jobs at the moment: {text}"
-    if not text:
-        return f"waiting for its turn{where}"
-    return f"waiting{where}: {text}"
-
-
-def _amount(resource: str, quantity: str) -> str:
-    """``1`` of ``cpu`` as "1 more CPU"."""
-    if resource == "cpu":
-        cores = f"{int(quantity[:-1]) / 1000:g}" if quantity.endswith("m") and quantity[:-1].isdigit() else quantity
-        return f"{cores} more CPU{'' if cores == '1' else 's'}"
-    return f"{quantity} more of {resource}"
-
-
-def _starting(key: Key, pod: PodView, now: int, patience: Patience, first_stuck: int | None) -> Observation:
-    """A pod whose command has not begun."""
-    if pod.stuck in CANNOT_START:
-        message = f"The command could not be started: {pod.stuck_message or pod.stuck}"
-        return Observation(*key, Seen.FAILED, reason=Reason.COMMAND, message=message)
-    if pod.stuck in IMAGE:
-        since = first_stuck if first_stuck is not None else now
-        if pod.stuck in HOPELESS_IMAGE or now - since >= patience.image * 1000:
-            message = f"The container image can't be had: {pod.stuck_message or pod.stuck}"
-            return Observation(*key, Seen.FAILED, reason=Reason.IMAGE, message=message)
-        return Observation(*key, Seen.STARTING, waiting=f"the container image can't be had yet: {pod.stuck_message}")
-    if pod.unschedulable:
-        since = pod.unschedulable_since or pod.created
-        words = no_node_words(pod.unschedulable)
-        if patience.schedule and now - since >= patience.schedule * 1000:
-            message = f"No machine of the site had room for it in {patience.schedule} s: {words}"
-            return Observation(*key, Seen.FAILED, reason=Reason.UNSCHEDULABLE, message=message)
-        return Observation(*key, Seen.STARTING, waiting=f"waiting for a machine with room: {words}")
-    if not pod.node:
-        return Observation(*key, Seen.STARTING, waiting="waiting for a machine")
-    waiting = "starting" if pod.staged else "its image and its inputs are being brought"
-    return Observation(*key, Seen.STARTING, waiting=waiting)
-
-
-def no_node_words(message: str) -> str:
-    """The scheduler's message without what only it understands (``no new claims …``, ``preemption: …``)."""
-    told = message.partition(" preemption:")[0].partition(" no new claims")[0]
-    return told.strip().rstrip(".,") or "none fits"

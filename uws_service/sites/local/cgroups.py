@@ -23,20 +23,23 @@ TASKS_OF_A_PROCESS = 4
 
 @dataclass(frozen=True, slots=True)
 class Cgroups:
-    """Where the commands' cgroups are made; ``top`` is None if there can be none."""
+    """Where the commands' cgroups are made.
+
+    ``top`` is None if there can be none.
+    """
 
     top: Path | None
     controllers: frozenset[str] = frozenset()
 
     @property
     def lacking(self) -> list[str]:
-        """What can't be held to, in words for the operator."""
+        """Return what can't be held to, in words for the operator."""
         if self.top is None:
             return ["no command ends for certain with its agent", *_WITHOUT.values()]
         return [words for name, words in _WITHOUT.items() if name not in self.controllers]
 
     def make(self, name: str, *, processes: int, memory: int) -> str | None:
-        """The cgroup of one attempt, empty and with its limits."""
+        """Return the cgroup of one attempt, empty and with its limits."""
         if self.top is None:
             return None
         path = self.top / name
@@ -88,22 +91,22 @@ _WITHOUT = {
 
 def prepare(work: Path) -> Cgroups:
     """Make the cgroup below which a site's commands will be, with what controllers there are."""
-    own = own_cgroup()
-    if own is None:
+    group = own_cgroup()
+    if group is None:
         return Cgroups(None)
-    top = own / f"uws-{hashlib.sha256(os.fsencode(work)).hexdigest()[:12]}"
+    top = group / f"uws-{hashlib.sha256(os.fsencode(work)).hexdigest()[:12]}"
     try:
         top.mkdir(exist_ok=True)
         if not os.access(top / cgroup.PROCESSES, os.W_OK) or not _works(top):
             return Cgroups(None)
     except OSError:
         return Cgroups(None)
-    given = frozenset(name for name in CONTROLLERS if _enable(own, name) and _enable(top, name))
-    return Cgroups(top, given)
+    enabled = frozenset(name for name in CONTROLLERS if _enable(group, name) and _enable(top, name))
+    return Cgroups(top, enabled)
 
 
 def own_cgroup() -> Path | None:
-    """The folder of this process's cgroup of version 2; None without one."""
+    """Return the folder of this process's cgroup of version 2; None without one."""
     try:
         lines = Path("/proc/self/cgroup").read_text().splitlines()
         mounts = Path("/proc/self/mountinfo").read_text().splitlines()
@@ -111,8 +114,8 @@ def own_cgroup() -> Path | None:
         return None
     path = next((line[3:] for line in lines if line.startswith("0::")), None)
     for line in mounts:
-        fields, _, rest = line.partition(" - ")
-        if path is not None and rest.split(" ")[0] == "cgroup2":
+        fields, _, tail = line.partition(" - ")
+        if path is not None and tail.split(" ")[0] == "cgroup2":
             _, _, _, root, mount, *_ = fields.split(" ")
             below = os.path.relpath(path, root)
             if not below.startswith(".."):
@@ -121,7 +124,10 @@ def own_cgroup() -> Path | None:
 
 
 def _works(top: Path) -> bool:
-    """Whether a process can be put there: tried with a child, since a kernel may have many reasons to say no."""
+    """Return whether a process can be put there.
+
+    Tried with a child, since a kernel may have many reasons to say no.
+    """
     probe = top / f"probe-{os.getpid()}"
     probe.mkdir(exist_ok=True)
     try:
@@ -142,7 +148,10 @@ def _works(top: Path) -> bool:
 
 
 def _enable(folder: Path, controller: str) -> bool:
-    """Let the cgroups below one use a controller; no processes may be in it then but in the root of all."""
+    """Let the cgroups below one use a controller.
+
+    No processes may be in it then but in the root of all.
+    """
     with contextlib.suppress(OSError):
         if controller in (folder / "cgroup.subtree_control").read_text().split():
             return True

@@ -1,4 +1,7 @@
-"""Work folders as the service sees them: what they tell, and how to end and remove what is in them."""
+"""Work folders as the service sees them.
+
+What they tell, and how to end and remove what is in them.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from typing import Any
 
 from uws_service.agent import confined
 from uws_service.agent import folder as layout
-from uws_service.domain.attempt import Observation, Output, Reason, Seen, Usage
+from uws_service.domain.attempt import CommandError, Observation, Output, Reason, Seen, Usage
 
 Key = tuple[str, int]
 """Job id and number of an attempt."""
@@ -25,7 +28,10 @@ LOG_END = 1024 * 1024
 
 
 def observation(key: Key, status: dict[str, Any]) -> Observation:
-    """A status file as an observation; one that makes no sense is as good as none."""
+    """Return a status file as an observation.
+
+    One that makes no sense is as good as none.
+    """
     try:
         reason = status.get("reason")
         return Observation(
@@ -41,6 +47,7 @@ def observation(key: Key, status: dict[str, Any]) -> Observation:
             outputs=tuple(Output(**output) for output in status.get("outputs", ())),
             log_tail=status.get("log_tail", ""),
             usage=Usage(**status.get("usage", {})),
+            error=CommandError(**status["error"]) if status.get("error") else None,
         )
     except (TypeError, ValueError):
         return Observation(*key, Seen.FAILED, reason=Reason.AGENT_LOST, message="The status file can't be read.")
@@ -63,7 +70,7 @@ def signal_agent(folder: Path, kind: signal.Signals) -> bool:
 
 
 def log_end(folder: Path, name: str) -> bytes | None:
-    """The end of a log, at most `LOG_END` bytes."""
+    """Return the end of a log, at most `LOG_END` bytes."""
     try:
         return confined.read_tail(str(folder), name, LOG_END)
     except OSError:
@@ -71,7 +78,7 @@ def log_end(folder: Path, name: str) -> bytes | None:
 
 
 async def chunks_of(content: confined.Content) -> AsyncIterator[bytes]:
-    """The content of an open file, piece by piece."""
+    """Yield the content of an open file, piece by piece."""
     while chunk := await asyncio.to_thread(content.read, 1024 * 1024):
         yield chunk
 
@@ -86,10 +93,10 @@ def kill_leftovers(folder: Path, seconds: float = 5.0) -> int:
     killed = 0
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        found = sum(_kill_if_of(folder, int(name)) for name in os.listdir("/proc") if name.isdigit())
-        if not found:
+        hits = sum(_kill_if_of(folder, int(name)) for name in os.listdir("/proc") if name.isdigit())
+        if not hits:
             break
-        killed += found
+        killed += hits
         time.sleep(0.01)
     return killed
 
@@ -120,7 +127,10 @@ def _is_of(folder: Path, pid: int) -> bool:
 
 
 def remove(path: Path) -> None:
-    """Remove a tree whatever the command did to it: folders without rights, or nested a thousand deep."""
+    """Remove a tree whatever the command did to it.
+
+    Folders without rights, or nested a thousand deep.
+    """
 
     def open_up(_function: object, name: str, _error: object) -> None:
         for folder in (os.path.dirname(name), name):
@@ -148,7 +158,10 @@ def identity_of(path: Path) -> str:
 
 
 def _give_rights(folder: str) -> None:
-    """Let its owner into a folder; a link in its place leads nowhere."""
+    """Let its owner into a folder.
+
+    A link in its place leads nowhere.
+    """
     file = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         os.chmod(f"/proc/self/fd/{file}", 0o700)

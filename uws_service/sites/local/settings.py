@@ -26,5 +26,5 @@ class LocalSite(SiteSettings):
 
     @property
     def absence(self) -> Absence:
-        """How long the site may be silent."""
+        """Return how long the site may be silent."""
         return Absence(lost=self.lost_after * 1000)

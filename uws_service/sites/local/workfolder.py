@@ -1,4 +1,7 @@
-"""Make the work folder of one attempt: everything that its agent needs, in an order that a crash can't spoil."""
+"""Make the work folder of one attempt.
+
+Everything that its agent needs, in an order that a crash can't spoil.
+"""
 
 from __future__ import annotations
 
@@ -56,9 +59,12 @@ async def _bring(inputs: Path, item: Input, depot: Depot) -> None:
 
 
 def search_paths(python: str) -> dict[str, str]:
-    """Where commands are found: the interpreter's folder first, so that ``python`` is the one that runs us."""
-    found = {"PATH": f"{Path(python).parent}:/usr/local/bin:/usr/bin:/bin"}
+    """Return where commands are found.
+
+    The interpreter's folder first, so that ``python`` is the one that runs us.
+    """
+    paths = {"PATH": f"{Path(python).parent}:/usr/local/bin:/usr/bin:/bin"}
     root = str(Path(uws_service.__file__).parents[1])
     if root not in [*site.getsitepackages(), site.getusersitepackages()]:
-        found["PYTHONPATH"] = root  # run from a source tree: the applications that ship must be found
-    return found
+        paths["PYTHONPATH"] = root  # run from a source tree: the applications that ship must be found
+    return paths

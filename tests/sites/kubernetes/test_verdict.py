@@ -1,4 +1,7 @@
-"""Jobs, pods and Workloads as the API server shows them, read as observations: pure, case by case."""
+"""Documents of the API server, read as observations.
+
+Pure, case by case.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,11 @@ from typing import Any
 
 import pytest
 
-from uws_service.domain.attempt import Observation, Reason, Seen
+from uws_service.domain.attempt import CommandError, Observation, Reason, Seen
 from uws_service.domain.errors import UwsError
 from uws_service.sites.kubernetes.cluster import Exists, Missing, SiteBusy, SiteDown, SiteRefuses, refusal
-from uws_service.sites.kubernetes.views import (
-    Patience,
-    job_view,
-    no_node_words,
-    observe,
-    pod_view,
-    waiting_words,
-    workload_view,
-)
+from uws_service.sites.kubernetes.verdict import Patience, no_node_words, observe, waiting_words
+from uws_service.sites.kubernetes.views import job_view, pod_view, workload_view
 
 LABELS = {"uws-service/job": "0192f0c1a2b37abc8def0123456789ab", "uws-service/attempt": "1"}
 KEY = (LABELS["uws-service/job"], 1)
@@ -27,13 +23,13 @@ STARTED, ENDED = "2026-11-23T10:00:05Z", "2026-11-23T10:00:09Z"
 
 def a_job(*, suspend: bool = False, deleting: bool = False, **conditions: tuple[str, str]) -> dict[str, Any]:
     meta = {"name": "j", "uid": "u", "creationTimestamp": "2026-11-23T10:00:00Z", "labels": LABELS}
-    told = [
+    conditions_list = [
         {"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": ENDED}
         for kind, (reason, message) in conditions.items()
     ]
     if deleting:
         meta["deletionTimestamp"] = ENDED
-    return {"metadata": meta, "spec": {"suspend": suspend}, "status": {"conditions": told}}
+    return {"metadata": meta, "spec": {"suspend": suspend}, "status": {"conditions": conditions_list}}
 
 
 def a_pod(
@@ -43,16 +39,19 @@ def a_pod(
     created: str = "2026-11-23T10:00:01Z",
     name: str = "p",
     deleting: bool = False,
-    asked: str = "",
+    deleted_at: str = "",
     agent: dict[str, Any] | None = None,
     **status: Any,
 ) -> dict[str, Any]:
-    """``asked``: when it was deleted; it has until 10:00:40 to end."""
+    """``deleted_at``: when it was deleted.
+
+    It has until 10:00:40 to end.
+    """
     meta: dict[str, Any] = {"name": name, "uid": name, "creationTimestamp": created, "labels": LABELS}
     if deleting:
         meta["deletionTimestamp"] = ENDED
-    if asked:
-        seconds = 40 - int(asked[-3:-1])
+    if deleted_at:
+        seconds = 40 - int(deleted_at[-3:-1])
         meta |= {"deletionTimestamp": "2026-11-23T10:00:40Z", "deletionGracePeriodSeconds": seconds}
     return {
         "metadata": meta,
@@ -67,37 +66,43 @@ def a_pod(
 
 
 def ended(code: int, reason: str = "Error", started: str = STARTED, message: str = "") -> dict[str, Any]:
-    told = {"exitCode": code, "reason": reason, "startedAt": started, "finishedAt": ENDED, "message": message}
-    return {"terminated": told}
+    state = {"exitCode": code, "reason": reason, "startedAt": started, "finishedAt": ENDED, "message": message}
+    return {"terminated": state}
 
 
 RUNNING = {"running": {"startedAt": STARTED}}
 
 
 def seen(
-    job: dict[str, Any] | None, *pods: dict[str, Any], workload: Any = None, now: int = T0, **more: Any
+    job: dict[str, Any] | None, *pods: dict[str, Any], workload: Any = None, now: int = T0, **options: Any
 ) -> Observation:
     views = [view for view in map(pod_view, pods) if view is not None]
-    found = job_view(job) if job is not None else None
-    held = workload_view(workload) if workload is not None else None
-    return observe(KEY, found, views, held, now, more.pop("patience", Patience()), **more)
+    job_seen = job_view(job) if job is not None else None
+    waiting = workload_view(workload) if workload is not None else None
+    return observe(KEY, job_seen, views, waiting, now, options.pop("patience", Patience()), **options)
 
 
 def test_the_way_of_a_good_job() -> None:
-    """Waiting, starting, running, ended; start and end are the container's own (U-106)."""
+    """Waiting, starting, running, ended.
+
+    Start and end are the container's own (U-106).
+    """
     assert seen(a_job()).waiting == "the site is making a pod for it"
     assert seen(a_job(), a_pod(phase="Pending")).seen is Seen.STARTING
     running = seen(a_job(), a_pod(RUNNING))
     assert running.seen is Seen.RUNNING and running.started == 1_795_428_005_000
-    done = seen(a_job(), a_pod(ended(0, "Completed")))
-    assert (done.seen, done.exit_code, done.ended) == (Seen.SUCCEEDED, 0, 1_795_428_009_000)
-    assert done.reports and not done.gone
+    complete = seen(a_job(), a_pod(ended(0, "Completed")))
+    assert (complete.seen, complete.exit_code, complete.ended) == (Seen.SUCCEEDED, 0, 1_795_428_009_000)
+    assert complete.reports and not complete.gone
     last = a_pod(ended(0, "Completed"), phase="Succeeded", agent={"terminated": {"reason": "Completed"}})
     assert seen(a_job(), last).gone
 
 
 def test_conditions_that_only_announce_are_left_alone() -> None:
-    """FailureTarget and SuccessCriteriaMet come before the end; nothing is done about them."""
+    """FailureTarget and SuccessCriteriaMet come before the end.
+
+    Nothing is done about them.
+    """
     assert seen(a_job(FailureTarget=("BackoffLimitExceeded", "")), a_pod(RUNNING)).seen is Seen.RUNNING
     assert seen(a_job(SuccessCriteriaMet=("CompletionsReached", "")), a_pod(RUNNING)).seen is Seen.RUNNING
 
@@ -131,25 +136,51 @@ def test_conditions_that_only_announce_are_left_alone() -> None:
     ],
 )  # fmt: skip
 def test_bad_ends(job: Any, pod: Any, reason: Reason, words: str) -> None:
-    found = seen(job, *([pod] if pod is not None else []))
-    assert found.seen is Seen.FAILED and found.reason is reason and words in found.message
+    observation = seen(job, *([pod] if pod is not None else []))
+    assert observation.seen is Seen.FAILED and observation.reason is reason and words in observation.message
+
+
+ERROR = """uws-launch: error.json
+{"type": "UsageError", "message": "no such image", "detail": "ID=x"}"""
+
+
+@pytest.mark.parametrize("code", [1, 2, 126, 127])
+def test_a_command_says_what_went_wrong(code: int) -> None:
+    """The launcher passes ``error.json`` on.
+
+    The exit code does not matter as long as it is not 0.
+    """
+    failed = seen(a_job(), a_pod(ended(code, message=ERROR)))
+    assert failed.reason is Reason.EXIT_CODE
+    assert failed.error == CommandError("UsageError", "no such image", "ID=x")
+    assert seen(a_job(), a_pod(ended(0, "Completed", message=ERROR))).error is None
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"type": "Error"}', '{"message": 3}', "uws-launch: error.json"])
+def test_an_error_that_makes_no_sense(text: str) -> None:
+    """It is an exit code like any other."""
+    failed = seen(a_job(), a_pod(ended(2, message=f"uws-launch: error.json\n{text}")))
+    assert failed.reason is Reason.EXIT_CODE and failed.error is None
 
 
 def test_killed_from_outside_is_no_exit_code() -> None:
-    """143 after a deletion says nothing about the command; the Job's condition tells the rest."""
-    taken = a_pod(ended(143), deleting=True)
-    assert seen(a_job(), taken).seen is Seen.RUNNING
-    assert seen(a_job(Failed=("BackoffLimitExceeded", "")), taken).reason is Reason.DELETED
+    """143 after a deletion is no exit code.
+
+    The Job's condition tells the rest.
+    """
+    removed = a_pod(ended(143), deleting=True)
+    assert seen(a_job(), removed).seen is Seen.RUNNING
+    assert seen(a_job(Failed=("BackoffLimitExceeded", "")), removed).reason is Reason.DELETED
     evicted = a_pod(ended(143), phase="Failed", deleting=True, conditions=[
         {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": "Eviction API"},
     ])  # fmt: skip
     assert seen(a_job(), evicted).reason is Reason.EVICTED
-    put_back = seen(a_job(suspend=True), taken)
+    put_back = seen(a_job(suspend=True), removed)
     assert put_back.seen is Seen.SUSPENDED
     # But what ended by itself counts, also when a new pod was made since.
     newer = a_pod(phase="Pending", name="q", created="2026-11-23T10:00:20Z")
     assert seen(a_job(), a_pod(ended(1), phase="Failed"), newer).reason is Reason.EXIT_CODE
-    assert seen(a_job(), taken, newer).seen is Seen.STARTING
+    assert seen(a_job(), removed, newer).seen is Seen.STARTING
 
 
 BEFORE, DURING, AFTER = (f"2026-11-23T10:00:{second:02}Z" for second in (4, 8, 12))
@@ -157,8 +188,8 @@ BEFORE, DURING, AFTER = (f"2026-11-23T10:00:{second:02}Z" for second in (4, 8, 1
 
 
 def disrupted(reason: str, at: str = DURING, message: str = "why") -> dict[str, Any]:
-    told = {"type": "DisruptionTarget", "status": "True", "reason": reason, "message": message}
-    return {"conditions": [{**told, "lastTransitionTime": at}]}
+    condition = {"type": "DisruptionTarget", "status": "True", "reason": reason, "message": message}
+    return {"conditions": [{**condition, "lastTransitionTime": at}]}
 
 
 COMPLETE = a_job(Complete=("CompletionsReached", ""))
@@ -170,14 +201,16 @@ STOPPED_MESSAGE = "uws-launch: stopped from outside\n"
 @pytest.mark.parametrize(
     ("job", "pod", "reason"),
     [
-        pytest.param(a_job(), {"asked": DURING, **disrupted("PreemptionByScheduler")}, Reason.EVICTED,
+        pytest.param(a_job(), {"deleted_at": DURING, **disrupted("PreemptionByScheduler")}, Reason.EVICTED,
                      id="preempted by the scheduler"),
-        pytest.param(a_job(), {"asked": DURING, **disrupted("EvictionByEvictionAPI")}, Reason.EVICTED,
+        pytest.param(a_job(), {"deleted_at": DURING, **disrupted("EvictionByEvictionAPI")}, Reason.EVICTED,
                      id="evicted, as to drain a node"),
         pytest.param(a_job(), {"deleting": True, **disrupted("EvictionByEvictionAPI")}, Reason.EVICTED,
                      id="with no time to end"),
-        pytest.param(a_job(), {"asked": DURING, **disrupted("DeletionByTaintManager")}, Reason.NODE_LOST, id="tainted"),
-        pytest.param(a_job(), {"asked": DURING, **disrupted("DeletionByPodGC")}, Reason.NODE_LOST, id="node is gone"),
+        pytest.param(a_job(), {"deleted_at": DURING, **disrupted("DeletionByTaintManager")}, Reason.NODE_LOST,
+                     id="tainted"),
+        pytest.param(a_job(), {"deleted_at": DURING, **disrupted("DeletionByPodGC")}, Reason.NODE_LOST,
+                     id="node is gone"),
         pytest.param(a_job(), {"reason": "Evicted", "message": "The node was low on resource: memory.",
                                **disrupted("TerminationByKubelet", AFTER)}, Reason.EVICTED, id="node pressure"),
         pytest.param(a_job(), {"reason": "Evicted", "message": "low on resource"}, Reason.EVICTED,
@@ -190,26 +223,32 @@ STOPPED_MESSAGE = "uws-launch: stopped from outside\n"
         pytest.param(a_job(), {"reason": "Evicted", "message": 'Usage of EmptyDir volume "output" exceeds the limit '
                                '"10M". '}, Reason.OUTPUT_TOO_LARGE, id="too much output"),
         pytest.param(a_job(), {"reason": "DeadlineExceeded"}, Reason.DEADLINE, id="deadline of the pod"),
-        pytest.param(OVERDUE, {"asked": DURING}, Reason.DEADLINE, id="deadline of the Job"),
-        pytest.param(COMPLETE, {"asked": DURING}, Reason.DELETED, id="deleted, and the Job counts it as complete"),
-        pytest.param(COMPLETE, {"asked": DURING, **disrupted("EvictionByEvictionAPI")}, Reason.EVICTED,
+        pytest.param(OVERDUE, {"deleted_at": DURING}, Reason.DEADLINE, id="deadline of the Job"),
+        pytest.param(COMPLETE, {"deleted_at": DURING}, Reason.DELETED, id="deleted, and the Job counts it as complete"),
+        pytest.param(COMPLETE, {"deleted_at": DURING, **disrupted("EvictionByEvictionAPI")}, Reason.EVICTED,
                      id="evicted, and the Job counts it as complete"),
-        pytest.param(None, {"asked": DURING}, Reason.DELETED, id="deleted with its Job"),
-        pytest.param(a_job(deleting=True), {"asked": DURING, **disrupted("EvictionByEvictionAPI")}, Reason.EVICTED,
+        pytest.param(None, {"deleted_at": DURING}, Reason.DELETED, id="deleted with its Job"),
+        pytest.param(a_job(deleting=True), {"deleted_at": DURING, **disrupted("EvictionByEvictionAPI")}, Reason.EVICTED,
                      id="evicted while its Job is deleted"),
     ],
 )  # fmt: skip
 def test_cut_short_whatever_the_exit_code(job: Any, pod: dict[str, Any], reason: Reason, code: int) -> None:
-    """What came from outside decides: a command may answer SIGTERM with 0."""
+    """What came from outside decides.
+
+    A command may answer SIGTERM with 0.
+    """
     phase = "Failed" if code or pod.get("reason") else "Succeeded"
-    found = seen(job, a_pod(ended(code), phase=phase, **pod))
-    assert (found.seen, found.reason) == (Seen.FAILED, reason), found
+    observation = seen(job, a_pod(ended(code), phase=phase, **pod))
+    assert (observation.seen, observation.reason) == (Seen.FAILED, reason), observation
 
 
 @pytest.mark.parametrize("code", [0, 143])
-@pytest.mark.parametrize("pod", [{"asked": DURING}, {"asked": DURING, **disrupted("EvictionByEvictionAPI")}])
+@pytest.mark.parametrize("pod", [{"deleted_at": DURING}, {"deleted_at": DURING, **disrupted("EvictionByEvictionAPI")}])
 def test_suspended_whatever_the_exit_code(pod: dict[str, Any], code: int) -> None:
-    """Kueue takes the place back: the job goes on later, from its start."""
+    """Kueue takes the place back.
+
+    The job goes on later, from its start.
+    """
     job = a_job(suspend=True)
     assert seen(job, a_pod(ended(code), phase="Failed" if code else "Succeeded", **pod)).seen is Seen.SUSPENDED
 
@@ -217,21 +256,27 @@ def test_suspended_whatever_the_exit_code(pod: dict[str, Any], code: int) -> Non
 @pytest.mark.parametrize(
     ("job", "pod"),
     [
-        pytest.param(a_job(), {"asked": AFTER, **disrupted("EvictionByEvictionAPI", AFTER)}, id="evicted"),
-        pytest.param(a_job(), {"asked": AFTER}, id="deleted"),
-        pytest.param(a_job(suspend=True), {"asked": AFTER}, id="suspended"),
+        pytest.param(a_job(), {"deleted_at": AFTER, **disrupted("EvictionByEvictionAPI", AFTER)}, id="evicted"),
+        pytest.param(a_job(), {"deleted_at": AFTER}, id="deleted"),
+        pytest.param(a_job(suspend=True), {"deleted_at": AFTER}, id="suspended"),
         pytest.param(a_job(suspend=True), {}, id="suspended, and its pod is not yet deleted"),
-        pytest.param(None, {"asked": AFTER}, id="Job deleted"),
+        pytest.param(None, {"deleted_at": AFTER}, id="Job deleted"),
     ],
 )
 def test_ended_before_it_was_to_go(job: Any, pod: dict[str, Any]) -> None:
-    """A command that had ended well when its pod was asked to leave was not cut short."""
-    found = seen(job, a_pod(ended(0, "Completed"), **pod))
-    assert (found.seen, found.exit_code) == (Seen.SUCCEEDED, 0)
+    """An earlier good end counts.
+
+    The command was not cut short when its pod was asked to leave.
+    """
+    observation = seen(job, a_pod(ended(0, "Completed"), **pod))
+    assert (observation.seen, observation.exit_code) == (Seen.SUCCEEDED, 0)
 
 
 def test_stopped_without_a_trace() -> None:
-    """The launcher tells of a signal from outside when nothing else does: the container was stopped on its machine."""
+    """The launcher reports a signal from outside.
+
+    Nothing else does when the container was stopped on its machine.
+    """
     cut = a_pod(ended(143, message=STOPPED_MESSAGE), phase="Failed")
     assert seen(a_job(), cut).reason is Reason.EVICTED
     assert seen(a_job(), a_pod(ended(143, message=STOPPED_MESSAGE))).seen is Seen.RUNNING  # its agent goes on
@@ -240,17 +285,20 @@ def test_stopped_without_a_trace() -> None:
     assert seen(a_job(), a_pod(ended(143), phase="Failed")).reason is Reason.EXIT_CODE  # its own doing
 
 
-@pytest.mark.parametrize("told", [{"reason": "OOMKilled"}, {"message": "uws-launch: out of memory\n"}])
-def test_a_process_of_the_command_was_killed(told: dict[str, str]) -> None:
-    """A command that goes on without it may end well, and its owner hears of it; one that fails failed for that."""
-    survived = seen(a_job(), a_pod(ended(0, **told)))
+@pytest.mark.parametrize("state", [{"reason": "OOMKilled"}, {"message": "uws-launch: out of memory\n"}])
+def test_a_process_of_the_command_was_killed(state: dict[str, str]) -> None:
+    """A command may end well without a process.
+
+    Its owner hears of it; one that fails failed for that.
+    """
+    survived = seen(a_job(), a_pod(ended(0, **state)))
     assert survived.seen is Seen.SUCCEEDED and "more memory" in survived.warning
-    assert seen(a_job(), a_pod(ended(1, **told))).reason is Reason.OUT_OF_MEMORY
+    assert seen(a_job(), a_pod(ended(1, **state))).reason is Reason.OUT_OF_MEMORY
     assert seen(a_job(), a_pod(ended(0, "Completed"))).warning == ""
 
 
 def test_patience_with_images_and_nodes() -> None:
-    """A pull may fail for a while, a node may be missing for as long as the site allows."""
+    """Pulls may fail, and nodes be missing, for a while."""
     pulling = a_pod({"waiting": {"reason": "ImagePullBackOff", "message": "back-off"}}, phase="Pending")
     kind = Patience(image=60)
     assert seen(a_job(), pulling, patience=kind, first_stuck=T0 - 59_000).seen is Seen.STARTING
@@ -271,7 +319,9 @@ def test_patience_with_images_and_nodes() -> None:
 
 
 def a_workload(**conditions: tuple[str, str]) -> dict[str, Any]:
-    told = [{"type": kind, "status": state, "message": message} for kind, (state, message) in conditions.items()]
+    conditions_list = [
+        {"type": kind, "status": state, "message": message} for kind, (state, message) in conditions.items()
+    ]
     return {
         "metadata": {
             "name": "w",
@@ -279,7 +329,7 @@ def a_workload(**conditions: tuple[str, str]) -> dict[str, Any]:
             "ownerReferences": [{"kind": "Job", "name": "j"}],
         },
         "spec": {"queueName": "astro"},
-        "status": {"conditions": told},
+        "status": {"conditions": conditions_list},
     }
 
 
@@ -302,18 +352,21 @@ def test_kueue_in_words(message: str, words: str) -> None:
 
 
 def test_held_and_put_back() -> None:
-    """Before its first start a held job waits; one that was put back is suspended, and says by whom."""
-    held = seen(a_job(suspend=True), workload=a_workload(QuotaReserved=("False", "")), place=3)
-    assert held.seen is Seen.STARTING and held.place == 3
+    """Before its first start a held job waits.
+
+    One that was put back is suspended, and says by whom.
+    """
+    waiting = seen(a_job(suspend=True), workload=a_workload(QuotaReserved=("False", "")), place=3)
+    assert waiting.seen is Seen.STARTING and waiting.place == 3
     evicted = a_workload(QuotaReserved=("False", "x"), Evicted=("True", "Preempted to accommodate a workload"))
     back = seen(a_job(suspend=True), workload=evicted)
     assert back.seen is Seen.SUSPENDED and "Preempted" in back.waiting
 
 
 def test_what_is_none_of_ours() -> None:
-    other = a_pod()
-    other["metadata"]["labels"] = {"app": "x"}
-    assert pod_view(other) is None
+    foreign = a_pod()
+    foreign["metadata"]["labels"] = {"app": "x"}
+    assert pod_view(foreign) is None
     assert no_node_words("") == "none fits"
 
 
@@ -334,7 +387,10 @@ def test_what_is_none_of_ours() -> None:
     ],
 )
 def test_answers_of_the_api_server(status: int, message: str, kind: type[Exception]) -> None:
-    """Try again later, go elsewhere, or give up: each answer is sorted."""
+    """Try again later, go elsewhere, or give up.
+
+    Each answer is sorted.
+    """
     error = refusal("a", status, message, "7")
     assert isinstance(error, kind)
     if isinstance(error, SiteBusy):

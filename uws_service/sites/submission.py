@@ -1,0 +1,130 @@
+"""Hand an attempt to its site.
+
+So that nothing is lost and nothing is done twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from uws_service import telemetry
+from uws_service.applications import Application
+from uws_service.auth.data_tokens import DataAccess, tell_waiting
+from uws_service.domain.attempt import Attempt, AttemptState, Reason
+from uws_service.domain.errors import NotFound, ServiceUnavailable, StorageFull, UsageError, UwsError
+from uws_service.domain.job import FINAL
+from uws_service.sites.executor import Executor, NotNow, Refused
+from uws_service.sites.launches import launch_of
+from uws_service.sites.live import LiveAttempts
+from uws_service.sites.recorder import Recorder
+from uws_service.store import Store
+
+
+class Submitter:
+    """Hands the attempts of one site over.
+
+    Parameters
+    ----------
+    store, executor, applications, recorder, live, clock
+        Those of the site's controller.
+    data
+        The jobs' access to data, which must be good when a job is handed over.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        executor: Executor,
+        applications: Mapping[str, Application],
+        recorder: Recorder,
+        live: LiveAttempts,
+        clock: Callable[[], int],
+        data: DataAccess | None,
+    ) -> None:
+        self.store = store
+        self.executor = executor
+        self.applications = applications
+        self.recorder = recorder
+        self.live = live
+        self.clock = clock
+        self.data = data
+        self.current = 0
+        """How many are being begun now."""
+
+    async def begin(self, attempt: Attempt, driver: str) -> None:
+        """Record that the attempt goes to the site, then hand it over: in this order, so that nothing is lost."""
+        now = self.clock()
+        self.current += 1
+        try:
+            if not await self.store.attempts.begin(attempt, now, driver=driver):
+                return
+            submitted = replace(attempt, state=AttemptState.SUBMITTED, submitted=now)
+            self.live.put(submitted)
+            if await self._has_data(submitted):
+                await self.submit(submitted)
+        finally:
+            self.current -= 1
+
+    async def _has_data(self, attempt: Attempt) -> bool:
+        """Return whether the job's access to data is good.
+
+        If its issuer is down the job waits on, and says so.
+        """
+        if self.data is None:
+            return True
+        try:
+            await self.data.held(attempt.job_id)
+        except ServiceUnavailable as error:
+            await tell_waiting(self.store, attempt.job_id, error.message)
+            await self._give_back(attempt, error)
+            return False
+        except UwsError as error:
+            job = await self.store.get(attempt.job_id)
+            if job is not None and job.phase not in FINAL:
+                await self.recorder.fail(job, attempt, None, Reason.STAGE_IN, error.message)
+            return False
+        return True
+
+    async def _give_back(self, attempt: Attempt, error: ServiceUnavailable) -> None:
+        """Let an attempt that certainly is not at the site wait once more, there or at another site."""
+        await self.store.attempts.give_back(attempt, self.clock() + (error.retry_after or 1) * 1000)
+        self.live.drop((attempt.job_id, attempt.number))
+
+    async def submit(self, attempt: Attempt) -> None:
+        """Hand an attempt over.
+
+        What the site does not take is the job's end.
+
+        Raises
+        ------
+        ServiceUnavailable, StorageFull
+            Not now: call again.
+        """
+        job = await self.store.get(attempt.job_id)
+        if job is None or job.phase in FINAL:
+            self.live.touch(attempt.job_id)
+            return
+        try:
+            launch = await launch_of(self.store, self.applications, job, attempt)
+        except NotFound as error:
+            await self.recorder.fail(job, attempt, None, Reason.COMMAND, error.message)
+            return
+        except UsageError as error:  # the descriptor changed after RUN
+            await self.recorder.fail(job, attempt, None, Reason.USAGE, error.message)
+            return
+        try:
+            await self.executor.submit(launch)
+        except NotNow as error:
+            if not error.sent:
+                await self._give_back(attempt, error)
+            raise
+        except (ServiceUnavailable, StorageFull):
+            raise
+        except Refused as error:
+            await self.recorder.fail(job, attempt, None, Reason.REFUSED, error.message)
+            return
+        except UwsError as error:
+            await self.recorder.fail(job, attempt, None, Reason.STAGE_IN, error.message)
+            return
+        telemetry.QUEUE_WAIT.labels(job.application).observe((self.clock() - (job.queued or job.created)) / 1000)
