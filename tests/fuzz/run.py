@@ -7,6 +7,7 @@ import hashlib
 import logging
 import random
 import resource
+import signal
 import time
 import warnings
 from dataclasses import dataclass, field
@@ -17,9 +18,19 @@ from tests.fuzz.targets import TARGETS, is_refusal
 
 MAX_SECONDS = 1.0
 """Of processor time for one input."""
+STOP_SECONDS = 10.0
+"""Of processor time, after which an input is given up."""
 MAX_BYTES = 256 << 20
 """Of memory that one input may add."""
 MAX_FAULTS = 20
+
+
+class Stopped(BaseException):
+    """An input took far too long. No `Exception`, so that no reader swallows it."""
+
+
+def _stop(*_: object) -> None:
+    raise Stopped
 
 
 @dataclass
@@ -38,6 +49,7 @@ def feed(name: str, number: int, seed: int, folder: Path | None = None) -> Outco
     """Feed a target with its seeds and that many inputs made from them."""
     target = next(target for target in TARGETS if target.name == name)
     outcome = Outcome()
+    before = signal.signal(signal.SIGPROF, _stop)
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
     seeds = list(target.seeds())
@@ -50,6 +62,7 @@ def feed(name: str, number: int, seed: int, folder: Path | None = None) -> Outco
             outcome.faults.append(f"{fault} [{_saved(name, data, folder)}]")
             if len(outcome.faults) >= MAX_FAULTS:
                 break
+    signal.signal(signal.SIGPROF, before)
     return outcome
 
 
@@ -58,14 +71,19 @@ def _fault(read: object, data: bytes, outcome: Outcome) -> str:
     outcome.inputs += 1
     memory, start = _peak_bytes(), time.process_time()
     problem = ""
+    signal.setitimer(signal.ITIMER_PROF, STOP_SECONDS)
     try:
         read(data)  # type: ignore[operator]
         outcome.answers += 1
+    except Stopped:
+        problem = f"it was stopped after {STOP_SECONDS:.0f} s"
     except Exception as error:
         if is_refusal(error):
             outcome.refusals += 1
         else:
             problem = f"{type(error).__name__}: {str(error)[:200]}"
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
     seconds, grown = time.process_time() - start, _peak_bytes() - memory
     outcome.slowest_seconds = max(outcome.slowest_seconds, seconds)
     outcome.peak_bytes = max(outcome.peak_bytes, grown)
