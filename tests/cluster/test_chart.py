@@ -22,7 +22,7 @@ from tests.rig.site import Site
 from tests.server import free_port
 from uws_service.applications.files import load_application
 from uws_service.settings import Settings
-from uws_service.tap.worker import SLACK
+from uws_service.tap.worker import LOADING_BYTES
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "k8s" / "uws-service"
@@ -200,7 +200,7 @@ def test_the_memory_limit_holds_the_queries(tmp_path: Path) -> None:
     file.write_text(yaml.safe_dump({"applications": {"sky.yaml": descriptor}}))
     (tmp_path / "sky.yaml").write_text(descriptor)
     memory = load_application(tmp_path / "sky.yaml").resources.memory
-    need = Settings().query_processes * (memory + SLACK) + 2**30
+    need = Settings().query_processes * (memory + LOADING_BYTES) + 2**30
     (deployment,) = (document for document in objects_of(*OPEN, file=file) if document["kind"] == "Deployment")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     limit = int(container["resources"]["limits"]["memory"].removesuffix("Gi")) * 2**30
