@@ -45,7 +45,7 @@ from uws_service.sites.attempt_tokens import (
 from uws_service.sites.kind import UnknownToken
 from uws_service.sites.settings import Fetch
 from uws_service.store import Store
-from uws_service.web.faces import STANDARDS
+from uws_service.web.faces.registry import STANDARDS
 
 KEY = b"k" * 32
 NOW_SECONDS = 1_800_000_000

@@ -38,7 +38,7 @@ from uws_service.sites.local.settings import LocalSite
 from uws_service.sites.recorder import Postponed, Recorded, Recorder
 from uws_service.store import Store
 from uws_service.store.rows import launch_text
-from uws_service.web.faces import STANDARDS
+from uws_service.web.faces.registry import STANDARDS
 
 LAUNCH = Launch(
     "a", 1, "app", "me", ("run", "\ud800 \0 é"), "image", {"UWS_PARAM_A": "nul \0"}, '{"A": "\\u0000"}',
