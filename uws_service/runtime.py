@@ -47,7 +47,7 @@ from uws_service.store.reserve import Reserve
 from uws_service.tap import Queries, with_catalogue_folder
 from uws_service.tap.descriptor import catalogue_of
 from uws_service.web.app import App
-from uws_service.web.faces import STANDARDS
+from uws_service.web.faces.registry import STANDARDS
 
 log = structlog.get_logger(__name__)
 

@@ -19,7 +19,7 @@ from uws_service.adql.translated import Sql
 from uws_service.applications import load_applications
 from uws_service.tap import documents
 from uws_service.tap.engines.base import Engine
-from uws_service.web.faces import STANDARDS
+from uws_service.web.faces.registry import STANDARDS
 
 CDS = "SELECT id FROM stars WHERE "
 QUERIES: dict[str, tuple[str, Any]] = {

@@ -10,7 +10,7 @@ import yaml
 from uws_service.applications import Application, Bound, descriptor_reference, load_applications
 from uws_service.applications.files import BUILTIN, load_application
 from uws_service.domain.errors import ConfigurationError
-from uws_service.web.faces import STANDARDS
+from uws_service.web.faces.registry import STANDARDS
 
 BASE = """\
 name: thing

@@ -16,7 +16,7 @@ from uws_service.agent import folder as layout
 from uws_service.applications import check, launch, load_applications
 from uws_service.domain.job import Job, Parameter, Phase
 from uws_service.sites.local.workfolder import search_paths
-from uws_service.web.faces import STANDARDS
+from uws_service.web.faces.registry import STANDARDS
 
 APPLICATIONS = load_applications([], STANDARDS)
 

@@ -21,7 +21,7 @@ from uws_service.domain.job import Job, Parameter, Phase
 from uws_service.sites.kubernetes import Cluster
 from uws_service.sites.kubernetes.manifest import job_manifest
 from uws_service.sites.kubernetes.settings import KubernetesSite
-from uws_service.web.faces import STANDARDS
+from uws_service.web.faces.registry import STANDARDS
 
 SHELL = Path(__file__).parents[1] / "cluster" / "applications" / "shell.yaml"
 RAW = "bench/raw"

@@ -22,6 +22,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         "UWS_APPLICATIONS": f'["{PROBE}", "{PROBE.with_name("strict.yaml")}"]',
         "UWS_REAP_INTERVAL": "0.3",
         "UWS_IDENTITY_HEADER": "X-Auth-Request-User",
+        "UWS_HOSTS": '["other.example"]',
         "UWS_LIMITS__WAIT": "8",
         "UWS_LIMITS__BODY": "4000000",
         "UWS_LIMITS__UPLOAD": "2000000",

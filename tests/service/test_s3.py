@@ -119,7 +119,7 @@ def test_refused_upload_leaves_nothing(s3: S3Server, service: Server) -> None:
         head = f'--b\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\n{"x" * 50_000}'.encode()
         with socket.create_connection((address.hostname, address.port), timeout=30) as connection:
             connection.sendall(
-                b"POST /sleep/async HTTP/1.1\r\nHost: h\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+                b"POST /sleep/async HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
                 b"Content-Length: 900000\r\n\r\n" + head
             )
         until(lambda: jobs_of(s3) == before)
@@ -155,7 +155,7 @@ def test_a_form_that_takes_long(s3: S3Server, service: Server) -> None:
     first = len(parts[0]) + len(parts[1]) // 2
     with Uws(service.url, "sleep") as uws, socket.create_connection((address.hostname, address.port)) as connection:
         connection.sendall(
-            b"POST /sleep/async HTTP/1.1\r\nHost: h\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+            b"POST /sleep/async HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
             + f"Content-Length: {len(body)}\r\n\r\n".encode()
             + body[:first]
         )

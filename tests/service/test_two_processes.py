@@ -21,6 +21,7 @@ import pytest
 from tests import databases
 from tests.server import ROOT, Server
 from uws_service.cli.common import EXIT_FAILURE
+from uws_service.sites.lease import STOP_BEFORE_SECONDS, FolderLease
 
 APPLICATION = """
 name: ledger
@@ -206,10 +207,12 @@ def test_a_paused_owner_begins_nothing(pair: Pair) -> None:
     pair.second.start()
     assert pair.first.process is not None
     os.kill(pair.first.process.pid, signal.SIGSTOP)
+    stopped = time.monotonic()
     try:
         _expire(pair)
         until(lambda: "driving the site" in pair.second.log.read_text(), "the second to drive")
-        time.sleep(12)  # longer than the first one may believe in its lease
+        believed = FolderLease.ttl - STOP_BEFORE_SECONDS  # after its last renewal, which was before the stop
+        time.sleep(max(0.0, stopped + believed + 1 - time.monotonic()))
         paths = [pair.submit(pair.second, seconds=1) for _ in range(12)]
     finally:
         os.kill(pair.first.process.pid, signal.SIGCONT)

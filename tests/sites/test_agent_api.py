@@ -24,7 +24,7 @@ from uws_service.domain.job import Job, Parameter, Phase
 from uws_service.sites.agent_api import Agents
 from uws_service.sites.settings import Fetch
 from uws_service.store import Store
-from uws_service.web.faces import STANDARDS
+from uws_service.web.faces.registry import STANDARDS
 
 DATA = b"result\n"
 DIGEST = hashlib.sha256(DATA).hexdigest()

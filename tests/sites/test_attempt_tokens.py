@@ -45,7 +45,7 @@ from uws_service.sites.attempt_tokens import (
 from uws_service.sites.kind import UnknownToken
 from uws_service.sites.settings import Fetch
 from uws_service.store import Store
-from uws_service.web.faces import STANDARDS
+from uws_service.web.faces.registry import STANDARDS
 
 KEY = b"k" * 32
 NOW_SECONDS = 1_800_000_000
@@ -187,10 +187,10 @@ async def new_agent(agents: Agents, site: str = "a", number: int = 1) -> AgentId
 
 @pytest.mark.anyio
 @pytest.mark.usefixtures("job")
-async def test_all_processes_share_the_key(agents: Agents, store: Store, other: Store) -> None:
+async def test_all_processes_share_the_key(agents: Agents, store: Store, peer: Store) -> None:
     """A token that one process issued is good at another; the key is none that signs anything else."""
     assert agents.tokens is not None
-    key = await other.access.secret(SECRET)
+    key = await peer.access.secret(SECRET)
     await tokens(key=key).verify(agents.tokens.issue("a", JOB, 1))
     assert key == await store.access.secret(SECRET) != await store.access.secret("cookies")
 

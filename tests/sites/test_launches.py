@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.store import samples
-from uws_service.applications import Application, CatalogueSpec, load_applications
+from uws_service.applications import Application, load_applications
 from uws_service.auth import ANONYMOUS
 from uws_service.domain.attempt import (
     Attempt,
@@ -38,7 +38,8 @@ from uws_service.sites.local.settings import LocalSite
 from uws_service.sites.recorder import Postponed, Recorded, Recorder
 from uws_service.store import Store
 from uws_service.store.rows import launch_text
-from uws_service.web.faces import STANDARDS
+from uws_service.tap.descriptor import TAP, CatalogueSpec
+from uws_service.web.faces.registry import STANDARDS
 
 LAUNCH = Launch(
     "a", 1, "app", "me", ("run", "\ud800 \0 é"), "image", {"UWS_PARAM_A": "nul \0"}, '{"A": "\\u0000"}',
@@ -179,7 +180,7 @@ async def test_secrets_are_not_in_it(
     """Of a variable that is passed on to the command, such as a URL with a password, only the name is kept."""
     monkeypatch.setenv("STARS_DATABASE", "postgresql://user:sesame@db")
     catalogue = CatalogueSpec(postgresql="STARS_DATABASE")
-    job, _ = await new_job(store, {"reader": replace(applications["reader"], catalogue=catalogue)}, placer)
+    job, _ = await new_job(store, {"reader": replace(applications["reader"], standard=TAP, section=catalogue)}, placer)
     stored = await store.attempts.launch(job.id, 1)
     assert stored is not None and stored.passed == ("STARS_DATABASE",) and "sesame" not in launch_text(stored)
 

@@ -21,7 +21,7 @@ from uws_service.applications.files import load_application
 from uws_service.cli import run
 from uws_service.domain.errors import ConfigurationError
 from uws_service.soda.index import Index, from_json, to_json
-from uws_service.web.faces import STANDARDS
+from uws_service.web.faces.registry import STANDARDS
 
 DID = "ivo://x/y"
 

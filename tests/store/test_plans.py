@@ -147,7 +147,7 @@ def test_no_full_scan(filled: str, name: str) -> None:
         assert not scans(plan), plan
 
 
-@pytest.mark.parametrize("name", ["list", "list, next page", "list AFTER", "list of scanned phase", "list of phases"])
+@pytest.mark.parametrize("name", ["list", "list, next page", "list AFTER", "list of one phase", "list of phases"])
 def test_lists_are_not_sorted(filled: str, name: str) -> None:
     """Pages are read in the index's order."""
     plan = plans(filled, *HOT[name])[0]

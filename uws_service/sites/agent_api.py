@@ -187,7 +187,9 @@ class Agents:
         _require_voice(attempt, agent)
         key = _key(agent, result_id, sha256)
         # Those that are there now: a request that ends late removes nothing that came after it began.
-        earlier_keys = [key async for key in self.depot.list(f"{agent.folder}/") if key.rpartition("/")[2] == result_id]
+        earlier_keys = [
+            path async for path in self.depot.list(f"{agent.folder}/") if path.rpartition("/")[2] == result_id
+        ]
         work = self.depot.put(key, chunks, max_size=plan.max_output or size, expected=Stored(size, sha256))
         putting = asyncio.ensure_future(work)
         try:
@@ -202,9 +204,9 @@ class Agents:
             raise
         finally:
             putting.cancel()
-        for key in earlier_keys:
-            if key != key:
-                await self.depot.delete(key)
+        for earlier_key in earlier_keys:
+            if earlier_key != key:
+                await self.depot.delete(earlier_key)
 
     async def progress(self, agent: AgentIdentity, fraction: float, text: str) -> None:
         """Put the command's own words into jobInfo.

@@ -20,8 +20,8 @@ from uws_service.service.backend import Backend
 from uws_service.web import pages
 from uws_service.web.call import Call, account_of, call_of
 from uws_service.web.cookies import SHARE_COOKIE, set_cookie
-from uws_service.web.faces import Faces
 from uws_service.web.faces.base import VOTABLE
+from uws_service.web.faces.registry import Faces
 from uws_service.web.job_handlers import JobHandlers, JobPath, query_value, query_values
 from uws_service.web.job_view import info_view, job_urls
 from uws_service.web.replies import (

@@ -11,7 +11,7 @@ from uws_service.applications.parameters import single_value
 from uws_service.domain.job import Job
 from uws_service.service.backend import Backend
 from uws_service.web.call import call_of
-from uws_service.web.faces import Faces
+from uws_service.web.faces.registry import Faces
 from uws_service.web.intake import Posted, posted
 
 SMALL_FORM_BYTES = 65536

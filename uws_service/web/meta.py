@@ -19,7 +19,7 @@ from uws_service.protocol.challenges import security_methods
 from uws_service.service.backend import Backend
 from uws_service.web import pages
 from uws_service.web.call import account_of, call_of
-from uws_service.web.faces import Faces
+from uws_service.web.faces.registry import Faces
 from uws_service.web.resource import Resource
 
 XML = "text/xml"

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Mapping
 
 from starlette.routing import BaseRoute, Route
 
-from uws_service.domain.errors import ConfigurationError
+from uws_service.domain.errors import ConfigurationError, UwsError
 from uws_service.plugins import load_functions
 from uws_service.service.backend import Backend
 from uws_service.web.agent import AgentResources
 from uws_service.web.bulk import Bulk
-from uws_service.web.faces import FACES, Faces
+from uws_service.web.faces.registry import FACES, Faces
 from uws_service.web.job import JobResources
 from uws_service.web.job_list import JobList
 from uws_service.web.job_parts import JobParts
@@ -54,13 +54,25 @@ def resources(backend: Backend) -> dict[str, Resource]:
     owners = _owners(backend, faces)
     table = {path: resource.bind(owners[owner]) for path, owner, resource in declared() if owner in owners}
     for origin, extension in load_functions("uws_service.resources").items():
-        for path, resource in extension(backend).items():
+        for path, resource in _extend(origin, extension, backend).items():
             if path in table:
                 raise ConfigurationError(f"{origin}: there is a resource at {path} already.")
             table[path] = resource
     for path, resource in table.items():
         resource.path = path
     return table
+
+
+def _extend(
+    origin: str, extension: Callable[[Backend], Mapping[str, Resource]], backend: Backend
+) -> Mapping[str, Resource]:
+    """Return the resources of another package."""
+    try:
+        return extension(backend)
+    except UwsError:
+        raise
+    except Exception as error:  # whatever a foreign function does
+        raise ConfigurationError(f"{origin}: {type(error).__name__}: {error}") from error
 
 
 def _owners(backend: Backend, faces: Faces) -> dict[type, object]:

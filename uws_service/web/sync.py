@@ -11,7 +11,7 @@ from starlette.responses import Response
 from uws_service.auth.policy import Policy
 from uws_service.domain.errors import UwsError
 from uws_service.service.backend import Backend
-from uws_service.web.faces import Faces
+from uws_service.web.faces.registry import Faces
 from uws_service.web.resource import ErrorBody, Resource
 
 

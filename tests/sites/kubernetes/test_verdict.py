@@ -43,7 +43,7 @@ def a_pod(
     agent: dict[str, Any] | None = None,
     **status: Any,
 ) -> dict[str, Any]:
-    """``deleted_at``: when it was deleted.
+    """Return a pod, deleted at ``deleted_at`` if that is given.
 
     It has until 10:00:40 to end.
     """

@@ -35,13 +35,6 @@ class PlainHandlers(FaceHandlers):
     async def check_sync(self, application: Application, fields: Sequence[tuple[str, str]]) -> None:
         """Raise if a request is wrong, before it is a job."""
 
-    def sync_failure(self, job: Job) -> UwsError | None:
-        """Return the standard's own error for a failed job.
-
-        None: the error that every job has.
-        """
-        return None
-
     def has_content(self, result: Result) -> bool:
         """Return whether a main result is sent.
 
@@ -113,8 +106,6 @@ class PlainHandlers(FaceHandlers):
 
         The main result is the one called ``result``, else the first.
         """
-        if (failure := self.sync_failure(job)) is not None:
-            raise failure
         if job.phase is not Phase.COMPLETED:
             summary = job.error
             if summary is None:

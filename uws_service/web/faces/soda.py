@@ -6,7 +6,6 @@ A synchronous request is checked before a job is made of it, so that a mistake i
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar, Never
@@ -17,7 +16,6 @@ from starlette.responses import Response
 
 from uws_service.applications import Application
 from uws_service.auth.policy import Policy
-from uws_service.domain.attempt import Reason
 from uws_service.domain.errors import (
     ConfigurationError,
     MultiValuedParamNotSupported,
@@ -26,7 +24,7 @@ from uws_service.domain.errors import (
     UsageError,
     UwsError,
 )
-from uws_service.domain.job import ErrorSummary, Job, Result
+from uws_service.domain.job import Result
 from uws_service.protocol import dali
 from uws_service.service.backend import Backend
 from uws_service.soda import descriptor, documents
@@ -42,8 +40,6 @@ from uws_service.web.forms import FormLimits, read_form
 from uws_service.web.resource import ErrorBody, Resource
 
 log = structlog.get_logger(__name__)
-
-_LABEL = re.compile(r"\b(UsageError|MultiValuedParamNotSupported|ServiceUnavailable|Error): (.+)")
 
 
 class SodaHandlers(PlainHandlers):
@@ -111,13 +107,6 @@ class SodaHandlers(PlainHandlers):
         """
         return ErrorBody(dali.error_text(f"{error.title}: {error.message}", error.detail), "text/plain")
 
-    def sync_failure(self, job: Job) -> UwsError | None:
-        """Return the error that the command printed.
-
-        None if its site read an ``error.json`` of it: then the job has a typed error.
-        """
-        return _printed_failure(job.error) if job.error is not None and job.error.reason == Reason.EXIT_CODE else None
-
     def has_content(self, result: Result) -> bool:
         """Return whether there is a cutout.
 
@@ -144,32 +133,6 @@ def _no_file(number: int) -> Never:
 
 _LIMITS = FormLimits(body=0, fields=datalink.MAX_IDS + 10, field_size=10_000, files=0, file_size=0, text=1 << 20)
 _FORMATS = frozenset({"votable", "application/x-votable+xml", "text/xml", ""})
-
-
-def _printed_failure(summary: ErrorSummary) -> UwsError | None:
-    """Return the error whose label was printed last.
-
-    None if the command printed none.
-    """
-    last_line = summary.detail.strip().rpartition("\n")[2]
-    match = _LABEL.search(last_line) or _LABEL.search(summary.message)
-    if match is None:
-        return None
-    label, message = match.groups()
-    match label:
-        case "ServiceUnavailable":
-            return ServiceUnavailable(message, retry_after=10)
-        case "Error":
-            return CutoutFailed(message)
-        case _:
-            return UsageError(message)
-
-
-class CutoutFailed(UwsError):
-    """The image can't be cut, and asking again is of no use."""
-
-    status = 422
-    title = "Error"
 
 
 SODA = Face(descriptor.SODA, SodaHandlers)
