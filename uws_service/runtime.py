@@ -268,6 +268,7 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
         for loop in LOOPS:
             if settings.controller or not loop.controllers_only:
                 for work in loop.make(runtime):
+                    stack.callback(work.close)  # one that ends before its first step would be complained about
                     stack.push_async_callback(_stop, asyncio.create_task(_run_loop(loop.name, work)))
         log.info("service is up", applications=sorted(applications), sites=[site.name for site in settings.sites])
         yield runtime
