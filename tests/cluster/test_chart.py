@@ -23,6 +23,7 @@ from tests.server import free_port
 from uws_service.applications.files import load_application
 from uws_service.settings import Settings
 from uws_service.tap.worker import LOADING_BYTES
+from uws_service.web.faces.registry import STANDARDS
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "k8s" / "uws-service"
@@ -199,7 +200,7 @@ def test_the_memory_limit_holds_the_queries(tmp_path: Path) -> None:
     file = tmp_path / "values.yaml"
     file.write_text(yaml.safe_dump({"applications": {"sky.yaml": descriptor}}))
     (tmp_path / "sky.yaml").write_text(descriptor)
-    memory = load_application(tmp_path / "sky.yaml").resources.memory
+    memory = load_application(tmp_path / "sky.yaml", STANDARDS).resources.memory
     need = Settings().query_processes * (memory + LOADING_BYTES) + 2**30
     (deployment,) = (document for document in objects_of(*OPEN, file=file) if document["kind"] == "Deployment")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
