@@ -138,7 +138,6 @@ PARSERS = {
     "uws_service/soda/companions.py",
     "uws_service/soda/image.py",
     "uws_service/soda/preview.py",
-    "uws_service/tap/readers/fits.py",
     "uws_service/tap/readers/votable.py",
 }
 DANGEROUS = """
