@@ -17,7 +17,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from uws_service.cli import main, uvicorn_server
+from uws_service import runtime
+from uws_service.cli import main
 from uws_service.web.app import App
 
 TICK_SECONDS = 0.005
@@ -55,5 +56,5 @@ def longest_pauses(path: Path) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    uvicorn_server.create_app = WatchedApp  # type: ignore[assignment]
+    runtime.App = WatchedApp  # type: ignore[misc]
     sys.exit(main())

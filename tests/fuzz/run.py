@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import logging
 import random
-import resource
+import re
 import signal
 import time
 import warnings
@@ -95,7 +95,8 @@ def _fault(read: object, data: bytes, outcome: Outcome) -> str:
 
 
 def _peak_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    match = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
+    return int(match[1]) * 1024 if match else 0
 
 
 def _saved(name: str, data: bytes, folder: Path | None) -> str:

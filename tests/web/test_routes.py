@@ -28,4 +28,4 @@ async def test_the_service_has_what_is_declared(tmp_path: Path) -> None:
         assert list(resources(runtime.backend())) == paths
     async with running(Settings.load(data=tmp_path / "b", controller=False)) as runtime:
         absent = set(paths) - set(resources(runtime.backend()))
-    assert absent == {"/login", "/login/start/{number:int}", "/login/callback", "/logout"}
+    assert absent == {"/login", "/login/start/{number:int}", "/login/callback", "/login/callback/{issuer}", "/logout"}
