@@ -89,7 +89,7 @@ def test_starter_is_killed(name: str, moment: str) -> None:
     """However far a start had come when its process was killed, everything can be removed, or started anew."""
     before = traces()
     starter = subprocess.Popen(
-        [sys.executable, "-m", "tests.cluster", "up", name], cwd=paths.CHECKOUT, stdout=subprocess.DEVNULL,
+        [sys.executable, "-m", "tests.rig", "up", name], cwd=paths.CHECKOUT, stdout=subprocess.DEVNULL,
         start_new_session=True,
     )  # fmt: skip
     folder = paths.state_folder() / name
