@@ -15,7 +15,7 @@ import yaml
 
 from tests.cluster.conftest import temporary_namespace
 from tests.cluster.service import settings_of, until
-from tests.cluster.test_chart import template
+from tests.cluster.test_chart import OPEN, template
 from tests.rig import images
 from tests.rig.site import Site
 from uws_service.sites.kubernetes import Cluster
@@ -30,7 +30,7 @@ def _role() -> dict[str, Any]:
     """Return the Role as the chart makes it for a site without queues; Kueue's two rights are used in test_queues."""
     (role,) = (
         document
-        for document in yaml.safe_load_all(template("site.namespace=jobs"))
+        for document in yaml.safe_load_all(template(*OPEN, "site.namespace=jobs"))
         if document and document["kind"] == "Role"
     )
     return dict(role)
