@@ -143,4 +143,5 @@ def prepare(source: TablesSource) -> None:
 
 
 if __name__ == "__main__":  # a process of its own, so that the service need not load the engine for it
+    os.umask(0o022)  # published tables: pods of other users mount their folder; what is private lies above it
     prepare(TablesSource(folder=sys.argv[1], sample=True))
