@@ -30,6 +30,7 @@ from uws_service.cli.common import (
     set_debugging,
 )
 from uws_service.domain.errors import ConfigurationError, UwsError
+from uws_service.process_exit import end_process
 
 PROGRAM = "uws-service"
 
@@ -132,7 +133,7 @@ def _reason(error: Exception) -> str:
 
 def main() -> NoReturn:
     """Run the console script."""
-    sys.exit(run())
+    end_process(run())
 
 
 def cli_reference() -> str:

@@ -9,6 +9,7 @@ when it can't start.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import fcntl
 import logging
 import os
@@ -26,6 +27,7 @@ from uvicorn.supervisors import Multiprocess
 from uws_service.cli.common import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, Stop, complain, note
 from uws_service.cli.connections import BoundedProtocol, most_connections, raise_descriptor_limit
 from uws_service.domain.errors import UwsError
+from uws_service.process_exit import leave_process
 from uws_service.runtime import applications_of, create_app, make_data_folder
 from uws_service.settings import Settings
 from uws_service.store import Store
@@ -210,7 +212,9 @@ def _worker(config: Path | None, overrides: dict[str, Any]) -> _Worker:
     settings = Settings.load(config, **overrides)
     if settings.controller and not _first(settings.work_folder / ".controller"):
         settings = settings.model_copy(update={"controller": False})
-    return _Worker(create_app(_fitting(settings)))
+    worker = _Worker(create_app(_fitting(settings)))
+    atexit.register(worker.end)
+    return worker
 
 
 def _first(path: Path) -> bool:
@@ -240,3 +244,8 @@ class _Worker(Process):
             complain(self.failure.message)
         elif self.failure is not None:
             complain(f"{type(self.failure).__name__}: {self.failure}")
+
+    def end(self) -> None:
+        """End the process, unless its exit code is to say that it could not start."""
+        if self.failure is None:
+            leave_process(EXIT_OK)

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from uws_service.domain.errors import UwsError
+from uws_service.process_exit import end_process
 from uws_service.tap.answer import QueryRequest, QueryRunner
 from uws_service.tap.preview_write import Preview
 from uws_service.tap.tables_source import TablesSource, prepare
@@ -88,6 +89,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    code = main()
-    sys.stderr.flush()
-    os._exit(code)  # the engine's library writes words of its own to standard error when Python clears up
+    end_process(main())
