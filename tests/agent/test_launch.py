@@ -5,6 +5,7 @@ It runs and measures the commands of pods; here it is run as they do.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import SECONDS
 from tests.rig.compiler import static_program
 from tests.rig.paths import CHECKOUT
 from tests.tiers import lacking
@@ -112,7 +114,11 @@ def test_asked_from_outside_to_end(
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
         (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         os.kill(int(child), kind)
-        assert process.wait(20) == code
+        try:
+            assert process.wait(SECONDS) == code
+        finally:
+            with contextlib.suppress(ProcessLookupError):  # it has ended
+                os.kill(int(child), signal.SIGKILL)  # and all of its namespace
 
 
 def test_asked_from_inside_to_end(launcher: Path, tmp_path: Path) -> None:
