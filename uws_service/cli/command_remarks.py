@@ -27,7 +27,5 @@ def command_remarks(settings: Settings, applications: Mapping[str, Application])
         if "/" in word and not word.startswith("/"):
             yield f"{name}: the command {word!r} is looked for in the job's folder; write an absolute path."
         elif shutil.which(word, path=path) is None:
-            where = (
-                "" if word.startswith("/") else f"; it is looked for in {path}, anything else needs an absolute path"
-            )
-            yield f"{name}: there is no command {word!r}{where or ' on this machine'}."
+            where = "on this machine" if word.startswith("/") else f"in {path}; elsewhere it needs an absolute path"
+            yield f"{name}: there is no command {word!r} {where}."
