@@ -40,7 +40,7 @@ from uws_service.sites.agent_api import Agents
 from uws_service.sites.attempt_tokens import SECRET, AttemptTokens
 from uws_service.sites.controller import Controller
 from uws_service.sites.executor import Executor
-from uws_service.sites.kinds import SiteParts, kind_of, open_sites, verifiers_of
+from uws_service.sites.kinds import SiteParts, kind_of, open_sites, start_on_machine, verifiers_of
 from uws_service.sites.lease import FolderLease, Leader, Lease, ProcessLease
 from uws_service.store import Store
 from uws_service.store.reserve import Reserve
@@ -425,10 +425,9 @@ async def _prepare_sites(runtime: Runtime, stack: contextlib.AsyncExitStack) -> 
         executor = runtime.executors[site.name]
         lease: Lease = ProcessLease(runtime.store, site.name)
         if not kind_of(site).leased:
-            await executor.start()
+            folder = await start_on_machine(site, executor)
             stack.push_async_callback(executor.stop)
-            assert executor.identity is not None, f"a started site of the kind {site.kind} has a work folder"
-            lease = FolderLease(runtime.store, site.name, executor.identity, site.absence.lost / 1000)
+            lease = FolderLease(runtime.store, site.name, folder, site.absence.lost / 1000)
         controller = Controller(
             runtime.store,
             executor,

@@ -30,7 +30,7 @@ def test_job_runs_nicely(polite: Server, program: Program) -> None:
     with Uws(polite.url, "program") as uws:
         job = uws.create({"PHASE": "RUN"})
         assert uws.wait(job) == "COMPLETED"
-        assert uws.get(f"{job}/results/niceness").text == str(os.nice(0) + 7)
+        assert uws.get(f"{job}/results/niceness").text == str(min(os.nice(0) + 7, 19))  # no process is nicer
         assert uws.get(f"{job}/logs/stdout").text == "the end\n"
         wait_absent(work_folder(polite, job))
         assert len(program.runs(job_id(job))) == 1
