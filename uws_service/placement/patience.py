@@ -2,8 +2,9 @@
 
 A waiting attempt belongs to the network. A site that has room takes it at once if it is the best one for it, or if
 waiting for the better ones would take longer than what this site costs more. Otherwise the attempt waits for a better
-site as long as that difference, and no longer than a bound: so nobody pays more than twice what the best site would
-have cost (delay scheduling; the argument is that of the ski rental).
+site as long as that difference, and no longer than a bound (delay scheduling): so waiting and moving together never
+cost more than twice what moving alone would have. Work that waits for a site because it is best there comes first; what
+comes from elsewhere queues behind it, so a busy network does not trade places for nothing.
 
 All attempts of one *class* (`class_key`: application, needs, group, where the replicas are and how large) cost the
 same at every site, and a site takes an attempt the sooner the longer it has waited. So a class is one number at a site,
@@ -50,7 +51,7 @@ class Patience(BaseModel):
         description="Seconds that a job waits for a better site for each second that the worse one costs more.",
     )
     maximum: Seconds = Field(3600, ge=0, description="Longest wait for a better site; then any site takes the job.")
-    margin: float = Field(30.0, ge=0, description="Seconds by which sites may differ and still be as good.")
+    margin: float = Field(1.0, ge=0, description="Seconds by which sites may differ and still be as good.")
 
 
 DEFAULT_PATIENCE = Patience()
@@ -124,14 +125,18 @@ def enough_ms(site: str, outlook: Prospects, waits: Mapping[str, float], patienc
     """Return how long an attempt must have waited to be taken by a site; 0: it is taken at once.
 
     ``waits`` are the expected waits at the sites in seconds, 0 for those with room and those of which nothing is known.
+    That of the site itself is the work that waits for it first: what comes from elsewhere queues behind it.
     """
     here = outlook.costs.get(site)
     if here is None:
         return NEVER_MS
     more = here - outlook.costs[outlook.best]
-    if more <= patience.margin or here <= _elsewhere(here, outlook, waits, patience)[0]:
+    if more <= patience.margin:
         return 0
-    return int(1000 * min(float(patience.maximum), patience.factor * more))
+    own = waits.get(site, 0.0)
+    if here + own <= _elsewhere(here, outlook, waits, patience)[0]:
+        return 0
+    return int(1000 * (own + min(float(patience.maximum), patience.factor * more)))
 
 
 def decide(
@@ -146,16 +151,13 @@ def decide(
     if more <= patience.margin:
         return Decision(True, "its best site" if site == best else f"as good as {best}", 0)
     soonest, other = _elsewhere(here, outlook, waits, patience)
-    if here <= soonest:
+    if here + waits.get(site, 0.0) <= soonest:
         wait = in_time(waits.get(other, 0.0))
         return Decision(True, f"{other} has no room for about {wait}; waiting would take longer", 0)
+    better = f"{best}, which is {in_time(more)} better"
     if waited_ms >= enough:
-        return Decision(
-            True, f"has waited {in_time(waited_ms / 1000)} for {best}, which would be {in_time(more)} better", enough
-        )
-    return Decision(
-        False, f"waits for {best}, which is {in_time(more)} better, for {in_time((enough - waited_ms) / 1000)}", enough
-    )
+        return Decision(True, f"has waited {in_time(waited_ms / 1000)} for {better}", enough)
+    return Decision(False, f"waits for {better}, for {in_time((enough - waited_ms) / 1000)}", enough)
 
 
 def _elsewhere(here: float, outlook: Prospects, waits: Mapping[str, float], patience: Patience) -> tuple[float, str]:
