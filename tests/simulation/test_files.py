@@ -140,6 +140,26 @@ def test_the_command_writes_figures(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "| ours |" in (out / "table.md").read_text()
 
 
-def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run(["simulate", written(tmp_path), "--policy", "best"]) == 2
-    assert "policies.0" in capsys.readouterr().err
+def test_values_can_be_set(tmp_path: Path) -> None:
+    """Deep inside, in lists, and where the file has nothing."""
+    changes = {"arrivals.jobs": 7, "data.0.popularity": 2, "weights.data": 3, "seed": 9}
+    scenario = read_scenario(written(tmp_path), changes)
+    assert scenario.arrivals is not None and scenario.arrivals.jobs == 7
+    assert (scenario.data[0].popularity, scenario.weights.data, scenario.seed) == (2, 3, 9)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--policy", "best"], "policies.0"),
+        (["--set", "seed"], "--set seed: must be FIELD=VALUE"),
+        (["--set", "data.9.popularity=1"], "there is no data.9.popularity that could be set"),
+        (["--set", "weights.speed=1"], "weights.speed"),
+        (["--set", "seed=["], "must be FIELD=VALUE"),
+    ],
+)
+def test_the_command_says_what_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    assert cli.run(["simulate", written(tmp_path), *options]) == 2
+    assert message in capsys.readouterr().err

@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from uws_service.cli.common import JsonOption, console, note, print_json
+from uws_service.cli.common import EXIT_USAGE, JsonOption, Stop, console, note, print_json
 
 if TYPE_CHECKING:
     from uws_service.simulation.figures import Figures
     from uws_service.simulation.scenario import Scenario
+
+
+WIDTH = 110
+"""Columns of the table, which does not fold."""
 
 
 def simulate(
@@ -29,7 +33,15 @@ def simulate(
         typer.Option("--policy", metavar="NAME", help="Only this policy; repeatable.", show_default=False),
     ] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Number of jobs, in place of the file's.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the random numbers, in place of the file's.")] = None,
+    values: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="FIELD=VALUE",
+            help="Another value than the file's, such as weights.data=2 or data.0.popularity=1; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     folder: Annotated[
         Path | None, typer.Option("--output", metavar="FOLDER", help="Write figures.json, table.md and plots there.")
     ] = None,
@@ -40,7 +52,12 @@ def simulate(
     from uws_service.simulation.files import read_load, read_scenario
     from uws_service.simulation.network import Network
 
-    content = read_scenario(scenario, jobs=jobs, seed=seed, policies=policies or None)
+    changes = dict(_assigned(value) for value in values or ())
+    if jobs is not None:
+        changes["arrivals.jobs"] = jobs
+    if policies:
+        changes["policies"] = policies
+    content = read_scenario(scenario, changes)
     network = Network(content, read_load(content))
     figures = []
     for policy in content.policies:
@@ -54,6 +71,19 @@ def simulate(
         _show(content, figures)
 
 
+def _assigned(text: str) -> tuple[str, Any]:
+    """Return field and value of an option."""
+    import yaml
+
+    field, separator, value = text.partition("=")
+    try:
+        if separator and field:
+            return field, yaml.safe_load(value)
+    except yaml.YAMLError:
+        pass
+    raise Stop(EXIT_USAGE, f"--set {text}: must be FIELD=VALUE, such as weights.data=2")
+
+
 def _show(scenario: Scenario, figures: list[Figures]) -> None:
     from rich.table import Table
 
@@ -64,7 +94,7 @@ def _show(scenario: Scenario, figures: list[Figures]) -> None:
         table.add_column(heading, justify="right" if number else "left", no_wrap=True)
     for cells in rows(figures):
         table.add_row(*cells)
-    console().print(table)
+    console(width=WIDTH).print(table)
 
 
 def _write(folder: Path, scenario: Scenario, figures: list[Figures]) -> None:

@@ -21,10 +21,10 @@ PUBLISHED = ("many-small", "few-large", "bursts")
 MAX_TRACE_JOBS = 20_000_000
 
 
-def read_scenario(name: str, **changes: Any) -> Scenario:
+def read_scenario(name: str, changes: Mapping[str, Any] | None = None) -> Scenario:
     """Return the scenario of a file, or a published one by its name.
 
-    ``changes`` are fields to set in place of the file's, and ``jobs`` for the number of jobs.
+    ``changes`` are values in place of the file's, by their fields: ``arrivals.jobs``, ``data.0.popularity``.
 
     Raises
     ------
@@ -40,18 +40,29 @@ def read_scenario(name: str, **changes: Any) -> Scenario:
         raise ConfigurationError(f"{origin}{line}: {getattr(error, 'problem', None) or error}") from None
     if not isinstance(content, dict):
         raise ConfigurationError(f"{origin}: must be a mapping with `sites`, and `arrivals` or a `trace`")
-    jobs = changes.pop("jobs", None)
-    content |= {key: value for key, value in changes.items() if value is not None}
-    if jobs is not None:
-        if not isinstance(content.get("arrivals"), dict):
-            raise ConfigurationError(f"{origin}: has no `arrivals` of which the number of jobs could be set")
-        content["arrivals"] = {**content["arrivals"], "jobs": jobs}
+    for field, value in (changes or {}).items():
+        _set(content, field, value, origin)
     if isinstance(content.get("trace"), str):
         content["trace"] = str(Path(origin).parent / content["trace"])
     try:
         return Scenario.model_validate(content)
     except ValidationError as error:
         raise ConfigurationError("\n".join(_lines(error, origin))) from None
+
+
+def _set(content: Any, field: str, value: Any, origin: str) -> None:
+    """Set a value deep inside; parts that are not there are made."""
+    *path, last = field.split(".")
+    for part in path:
+        if isinstance(content, list) and part.isdigit() and int(part) < len(content):
+            content = content[int(part)]
+        elif isinstance(content, dict):
+            content = content.setdefault(part, {})
+        else:
+            content = None
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"{origin}: there is no {field} that could be set")
+    content[last] = value
 
 
 def read_load(scenario: Scenario) -> Load:
