@@ -8,18 +8,20 @@ comes from elsewhere queues behind it, so a busy network does not trade places f
 
 All attempts of one *class* (`class_key`: application, needs, group, where the replicas are and how large) cost the
 same at every site, and a site takes an attempt the sooner the longer it has waited. So a class is one number at a site,
-the wait that is enough (`enough_ms`), whatever its attempts' ages are: 100,000 waiting attempts are decided with as
-many calls as there are classes.
+the wait that is enough (`enough_ms`), whatever its attempts' ages are, and `uws_service.placement.shares.plan` asks for
+it only when it is the turn of such a lot.
 
-What a store needs for that: the class as a column that is written once when the attempt is made, and an index over the
-waiting attempts alone, on ``(class, group, owner, priority DESC, created)``. A round of a site reads
+What a store needs for that, so that a round of a site costs milliseconds with 100,000 waiting attempts:
 
-1. the distinct classes, by a loose index scan (a recursive query that seeks the next class: one seek for each), and
-   asks `enough_ms` for each; the costs of a class change with the facts about sites only, and can be kept;
-2. for each class that it may take, the lots (`uws_service.placement.shares.Lot`): each group, owner and priority with
-   the oldest creation time, in the same way, where ``created <= now - enough_ms``;
-3. nothing more: `uws_service.placement.shares.plan` says which lots to take from, and the transaction that takes
-   them repeats the condition on the state (``WAITING``) and the age.
+- two columns that are written with the attempt: the class, and the best site of its class (`Prospects.best`; written
+  anew when the facts about sites change, which is rare), and an index over the waiting attempts alone, on
+  ``(best, group, owner, priority DESC, created)``;
+- a round reads *lots* (`uws_service.placement.shares.Lot`), the first ``LOTS_PER_OWNER`` of each group and owner in
+  that order. Those whose best site it is come first, and need no decision. If they leave room, those of a few other
+  best sites follow: the one with the longest expected wait, and others in turn from round to round. Owners are read by
+  a loose index scan (a recursive query that seeks the next one), so it does not grow with what waits;
+- the oldest attempts of all, by an index on ``created``, for the turns of aged ones;
+- the transaction that takes attempts repeats the conditions on the state (``WAITING``) and the age.
 """
 
 from __future__ import annotations
@@ -38,6 +40,10 @@ from uws_service.placement.wording import in_time
 from uws_service.units import Seconds
 
 NEVER_MS = 2**62
+LOTS_PER_OWNER = 20
+"""Lots of one owner that a round reads for one best site."""
+OTHER_SITES = 3
+"""Other best sites whose lots a round reads."""
 
 
 class Patience(BaseModel):
