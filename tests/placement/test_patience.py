@@ -102,6 +102,13 @@ def test_prospects_leave_out_sites_with_objections() -> None:
     assert prospects({}, Wish("app"), 0, PlacementWeights()).best == ""
 
 
+def test_each_of_several_best_sites_is_the_best_of_some_classes() -> None:
+    costs = {"a": 0.0, "b": 0.0, "c": 0.0, "d": 1.0}
+    best = [Prospects.of(costs, f"class {number}").best for number in range(60)]
+    assert set(best) == {"a", "b", "c"}
+    assert best == [Prospects.of(dict(reversed(costs.items())), f"class {number}").best for number in range(60)]
+
+
 def test_classes_have_no_identifiers_in_them() -> None:
     """Jobs over as many data sets as there are share a few classes; what some site asks for is in them."""
     wishes = [

@@ -26,6 +26,7 @@ What a store needs for that, so that a round of a site costs milliseconds with 1
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -72,9 +73,16 @@ class Prospects:
     """The site with the lowest costs; empty if no site may run them."""
 
     @staticmethod
-    def of(costs: Mapping[str, float]) -> Prospects:
-        """Return the prospects with these costs."""
-        return Prospects(costs, min(costs, key=lambda site: (costs[site], site)) if costs else "")
+    def of(costs: Mapping[str, float], key: str = "") -> Prospects:
+        """Return the prospects with these costs.
+
+        Of several best sites, classes with different keys get different ones: each site is the best of some.
+        """
+
+        def place(site: str) -> tuple[float, bytes]:
+            return costs[site], hashlib.sha256(f"{key} {site}".encode()).digest()
+
+        return Prospects(costs, min(costs, key=place) if costs else "")
 
 
 class Decision(NamedTuple):
@@ -112,7 +120,8 @@ def prospects(sites: Mapping[str, SiteView], wish: Wish, now_ms: int, weights: P
             name: total(site, wish, now_ms, weights, FIXED_RANKS)
             for name, site in sites.items()
             if wish.site in (None, name) and not objections(site, wish, now_ms)
-        }
+        },
+        data_key(wish.data),
     )
 
 
