@@ -91,7 +91,7 @@ async def test_every_route_states_its_policy(tmp_path: Path) -> None:
 
 def test_a_resource_needs_a_policy() -> None:
     with pytest.raises(TypeError):
-        Resource("x", get=None)  # type: ignore[call-arg]
+        Resource("x", get=None)  # type: ignore[call-arg, arg-type]
 
 
 # --- the matrix ---------------------------------------------------------------------------------------------------

@@ -112,7 +112,7 @@ def test_the_error_stands_in_the_document() -> None:
     root = etree.fromstring(document(FULL))
     summary = root.find(U + "errorSummary")
     assert summary is not None
-    assert dict(summary.attrib) == {"type": "fatal", "hasDetail": "true"}
+    assert dict(summary.items()) == {"type": "fatal", "hasDetail": "true"}
     assert summary.findtext(U + "message") == "exit code 3 <&>"
     assert FULL.error is not None
     transient = replace(FULL, error=replace(FULL.error, transient=True))

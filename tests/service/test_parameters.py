@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -159,7 +160,7 @@ def test_wrong_values_fail_at_run(uws: Uws, body: dict[str, str], words: list[st
     message = uws.document(job).find(UWS + "errorSummary").find(UWS + "message").text
     for word in words:
         assert word in message
-    assert message in etree.fromstring(uws.get(f"{job}/error").content).xpath("string(//*[@name='QUERY_STATUS'])")
+    assert message in str(etree.fromstring(uws.get(f"{job}/error").content).xpath("string(//*[@name='QUERY_STATUS'])"))
     sync = uws.post(f"{uws.base}/sync", body)  # D-045
     assert sync.status_code == 400 and "votable" in sync.headers["content-type"] and b'value="ERROR"' in sync.content
 
@@ -241,7 +242,7 @@ def test_refused_uploads(uws: Uws, server: Server) -> None:
         return {str(job) for job in depot.rglob("*") if job.is_file()}
 
     before, jobs = stored(), len(uws.listed())
-    cases = [
+    cases: list[tuple[int, dict[str, Any]]] = [
         (413, {"files": {"big": ("big", b"x" * 2_100_000)}}),
         (400, {"files": {"a/b": ("a", b"x")}}),
         (400, {"files": {"..": ("a", b"x")}}),
@@ -323,7 +324,7 @@ def test_examples(uws: Uws) -> None:
     """D-017: XHTML with RDFa."""
     answer = uws.get(f"{uws.base}/examples")
     assert answer.status_code == 200 and answer.headers["content-type"].startswith("application/xhtml+xml")
-    document = etree.fromstring(answer.content)
+    document: Any = etree.fromstring(answer.content)
     (top,) = document.xpath("//*[@vocab]")
     assert top.get("vocab") == "http://www.ivoa.net/rdf/examples#"
     (example,) = top.xpath(".//*[@typeof='example']")
