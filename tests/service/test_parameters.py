@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 from collections.abc import Iterator
@@ -315,6 +316,25 @@ def test_maxrec_zero(server: Server) -> None:
                 "POST", f"{uws.base}/sync", data={"UPLOAD": "t,param:p", "MAXREC": bad}, files={"p": ("p", table)}
             )
             assert answer.status_code == 400 and b"MAXREC" in answer.content
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "deflate", "zstd", "identity, gzip"])
+def test_codings_of_a_body(uws: Uws, coding: str) -> None:
+    """RFC 9110 §8.4: bytes in a coding are not the value, so they are refused wherever there is a body."""
+    content = gzip.compress(b"SECONDS=0")
+    headers = {"content-encoding": coding, "content-type": "application/x-www-form-urlencoded"}
+    job = uws.create({"SECONDS": "1"})
+    count = len(uws.listed())
+    for method, url in (
+        ("POST", uws.jobs),
+        ("POST", f"{uws.base}/sync"),
+        ("POST", f"{job}/parameters"),
+        ("PUT", f"{job}/parameters/SECONDS"),
+    ):
+        answer = uws.request(method, url, content=content, headers=headers)
+        assert answer.status_code == 415 and coding in answer.text, (method, url, answer.text)
+    assert len(uws.listed()) == count and uws.get(f"{job}/parameters/SECONDS").text == "1"
+    assert uws.post(uws.jobs, headers={"content-encoding": "identity"}).status_code == 303
 
 
 # --- what describes the service -------------------------------------------------------------------------------

@@ -44,6 +44,13 @@ def opened(answer: httpx2.Response) -> Any:
     return fits.open(io.BytesIO(answer.content))
 
 
+def test_a_misspelt_parameter_is_noted(soda: Uws) -> None:
+    """All of the image comes, and the answer says why."""
+    answer = get(soda, ID=POLE, CIRCEL="0 90 0.01")
+    assert answer.headers["x-uws-note"] == "CIRCEL is no parameter here; did you mean CIRCLE?"
+    assert "x-uws-note" not in get(soda, ID=POLE, CIRCLE="0 90 0.01", REQUEST="x").headers
+
+
 @pytest.mark.parametrize("name", ["pole", "meridian"])
 def test_cutouts_pixel_by_pixel(soda: Uws, sky: Path, name: str) -> None:
     """Cutouts over HTTP have the pixels of Cutout2D."""

@@ -107,6 +107,13 @@ def test_nothing_found(server: Server) -> None:
     assert len(parse_single_table(io.BytesIO(answer.content)).array) == 0 and statuses(answer.content) == ["OK"]
 
 
+def test_a_misspelt_parameter_is_noted(server: Server) -> None:
+    """Formats have no place for it, so it is in a header."""
+    answer = ask(server, "SELECT 1 AS a", MAXRECC="1", REQUEST="doQuery", RESPONSEFORMAT="csv")
+    assert answer.headers["x-uws-note"] == "MAXRECC is no parameter here; did you mean MAXREC?"
+    assert "x-uws-note" not in ask(server, "SELECT 1 AS a", REQUEST="doQuery", VERSION="1.1").headers
+
+
 def test_errors(server: Server) -> None:
     """Errors say what is wrong and where (D-045, T-010)."""
     assert "Line 1, column 8" in refused(ask(server, "SELECT nme FROM openngc.objects"))

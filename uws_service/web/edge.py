@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from uws_service import telemetry
 from uws_service.auth import ANONYMOUS, Network, identify, is_trusted, networks
-from uws_service.domain.errors import UsageError, UwsError
+from uws_service.domain.errors import UnsupportedMediaType, UsageError, UwsError
 from uws_service.web.call import Call, Gate
 from uws_service.web.errors import error_response
 from uws_service.web.hosts import LocalNames
@@ -110,6 +110,7 @@ class Edge:
         """
         host = forwarded_host = forwarded_proto = forwarded_prefix = forwarded_for = identity_value = cookie = None
         authorization: list[bytes] | None = None
+        coding = b""
         for name, value in scope["headers"]:
             if name == b"host":
                 host = value
@@ -128,6 +129,8 @@ class Edge:
                 authorization = [*(authorization or ()), value]
             elif name == b"cookie":
                 cookie = value if cookie is None else cookie + b"; " + value
+            elif name == b"content-encoding":
+                coding += value
         client = scope["client"][0] if scope.get("client") else None
         called_host = host
         prefix = self.root_path or scope.get("root_path", "")
@@ -155,6 +158,10 @@ class Edge:
             path = path.rstrip("/") or "/"
         scope["path"] = path
         scope["root_path"] = ""
+        if coding and coding.lower() != b"identity":  # else bytes of gzip would pass for a value (RFC 9110 §8.4)
+            raise UnsupportedMediaType(
+                f"A body with Content-Encoding {coding.decode('latin-1')[:40]!r} is not taken; send it as it is."
+            )
 
     def _origin(self, forwarded_for: bytes) -> str:
         """Return the address that the outermost trusted proxy saw.
