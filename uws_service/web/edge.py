@@ -147,8 +147,6 @@ class Edge:
             if forwarded_for is not None:
                 origin = self._origin(forwarded_for) or origin
         base = self.base_url or _base(scheme, host, scope, prefix)
-        if authorization is None:  # a token is no page's that was led here under a name of its own
-            self.local_names.require(scope, called_host)
         call.identity, call.base, call.origin = identity, base, origin
         call.authorization, call.cookie, call.direct = authorization, cookie, direct
         path: str = scope["path"]
@@ -158,6 +156,9 @@ class Edge:
             path = path.rstrip("/") or "/"
         scope["path"] = path
         scope["root_path"] = ""
+        # No page of another name has a token that is good here; where none is looked at, it could send any.
+        if authorization is None or not (path.startswith("/agent/v1/") or (self.gate and self.gate.verifies_tokens)):
+            self.local_names.require(scope, called_host)
         if coding and coding.lower() != b"identity":  # else bytes of gzip would pass for a value (RFC 9110 §8.4)
             raise UnsupportedMediaType(
                 f"A body with Content-Encoding {coding.decode('latin-1')[:40]!r} is not taken; send it as it is."
