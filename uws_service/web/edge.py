@@ -159,10 +159,8 @@ class Edge:
         # No page of another name has a token that is good here; where none is looked at, it could send any.
         if authorization is None or not (path.startswith("/agent/v1/") or (self.gate and self.gate.verifies_tokens)):
             self.local_names.require(scope, called_host)
-        if coding and coding.lower() != b"identity":  # else bytes of gzip would pass for a value (RFC 9110 §8.4)
-            raise UnsupportedMediaType(
-                f"A body with Content-Encoding {coding.decode('latin-1')[:40]!r} is not taken; send it as it is."
-            )
+        if coding:
+            _require_plain(coding.decode("latin-1"))
 
     def _origin(self, forwarded_for: bytes) -> str:
         """Return the address that the outermost trusted proxy saw.
@@ -211,6 +209,12 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"
 
 
 @lru_cache(4096)
+def _require_plain(coding: str) -> None:
+    """Refuse a body in a coding: its bytes would pass for a value (RFC 9110 §8.4)."""
+    if coding.lower() != "identity":
+        raise UnsupportedMediaType(f"A body with Content-Encoding {coding[:40]!r} is not taken; send it as it is.")
+
+
 def _shown(owner: str) -> bytes:
     return quote(owner, _HEADER_SAFE).encode()
 
