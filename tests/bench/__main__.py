@@ -68,7 +68,7 @@ def scenarios() -> dict[str, Scenario]:
 
 def show(figures: list[Figure]) -> None:
     """Print the table for a person."""
-    table = Table("what", "value", "unit", "target", "met", "how")
+    table = Table("what", "value", "unit", "target", "met", "description")
     for figure in figures:
         verdict = "" if figure.verdict is None else "yes" if figure.verdict else "NO"
         target = "" if figure.target is None else f"{figure.target:g}"

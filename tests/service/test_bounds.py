@@ -142,18 +142,6 @@ class Upload:
             self.socket.settimeout(60)
 
 
-def until_stored(server: Server, size: int) -> None:
-    """Wait until the depot has so many bytes."""
-    end = time.monotonic() + 30
-    while sum(path.stat().st_size for path in _files(server)) < size:
-        assert time.monotonic() < end, [path for path in _files(server)]
-        time.sleep(0.05)
-
-
-def _files(server: Server) -> list[Path]:
-    return [path for path in (server.folder / "data" / "depot").rglob("*") if path.is_file()]
-
-
 def test_an_upload_beyond_the_quota_is_stopped(server: Server) -> None:
     """An upload over the quota is refused early."""
     upload = Upload(server, "ben")

@@ -69,9 +69,9 @@ async def test_from_claim_to_report(agents: Agents, store: Store, job: Job) -> N
     """
     plan = await agents.claim(pod())
     assert plan["results"][0]["id"] == "result" and plan["inputs"] == [] and "SECONDS" in plan["parameters"]
-    report = await hand_over(agents, pod())
+    body = await hand_over(agents, pod())
     for _ in range(2):  # an answer that was lost is asked for again
-        await agents.report(pod(), {**report, "bytes_in": 3, "cpu": 1.5, "peak_memory": 4096})
+        await agents.report(pod(), {**body, "bytes_in": 3, "cpu": 1.5, "peak_memory": 4096})
     (attempt,) = await store.attempts.of(job.id)
     report = attempt.report
     assert report is not None and report.reason is None and report.settled == ("result",) and report.bytes_in == 3

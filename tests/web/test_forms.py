@@ -468,7 +468,7 @@ LIMIT_CASES = {
 def test_limits(case: str) -> None:
     """413 with the limit's name and size; nothing stays."""
     kind, pieces, headers, message = LIMIT_CASES[case]
-    outcome = read(kind, pieces, **headers)
+    outcome = read(kind, pieces, LIMITS, **headers)
     assert isinstance(outcome.error, TooLarge) and message in str(outcome.error), outcome.error
 
 

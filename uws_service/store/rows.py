@@ -78,9 +78,7 @@ def job_values(job: Job) -> dict[str, Any]:
         "duration": job.duration,
         "parameters": json_text([[p.name, p.value, p.upload, p.media_type, p.size] for p in job.parameters]),
         "results": json_text([[r.id, r.key, r.media_type, r.size, r.sha256] for r in job.results]),
-        "error": None
-        if error is None
-        else json_text([error.message, error.transient, str(error.reason), error.detail]),
+        "error": None if error is None else _error_text(error),
         "info": json_text(job.info.to_json()),
         "listed": job.listed,
         "stored": stored_bytes(job),

@@ -40,6 +40,7 @@ class Gate:
         self.rules = backend.rules
         self.service = backend.service
         self.tokens = backend.user_tokens
+        self.verifies_tokens = self.tokens is not None
         self.sessions = backend.sessions
         self.permissions = backend.permissions
         reads = backend.auth.permissions is not None and backend.auth.permissions.reads

@@ -47,7 +47,7 @@ async def test_from_submit_to_forget(executor: LocalExecutor, depot: Depot, tmp_
     assert (observation.seen, observation.exit_code, observation.reason) == (Seen.SUCCEEDED, 0, None)
     assert observation.usage.bytes_in == len(b'table{"A": "1"}')
     for _ in range(2):  # U-105 needs it to be repeatable: the service may be killed after the first time
-        results, logs, *_ = await site.collect(observation)
+        results, logs, *_ = await executor.collect(observation)
         assert [(result.id, result.key, result.size) for result in results] == [
             ("result", "jobs/job/results/result", 15)
         ]

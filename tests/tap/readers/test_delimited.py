@@ -186,6 +186,11 @@ def packed(content: bytes) -> bytes:
         (b"# %ECSV 1.0\n# ---\n# datatype:\n# - {name: a, datatype: bool}\na\nmaybe\n", "'a' is no boolean: 'maybe'"),
         (b"# %ECSV 1.0\n# ---\n# meta: {}\na\n1\n", "no list 'datatype'"),
         (bytes(range(128, 256)), "no text in UTF-8, ISO 8859-1 or windows-1252"),
+        (b"<!DOCTYPE html>\n<html><body>Log in</body></html>", "an HTML page"),
+        (b"\n<HTML lang='en'><body>Log in</body></HTML>", "an HTML page"),
+        ("<html><body>René</body></html>".encode("utf-16"), "an HTML page"),
+        (b'{"error": "log in"}', "is JSON"),
+        (b'[\n  {"a": 1}\n]', "is JSON"),
         (b"PK\x03\x04rest", "compressed with zip"),
         (packed(packed(b"a\n1\n")), "gzip twice"),
         (packed(b"a\n1\n" * 1000)[:-9], "cut short"),
@@ -199,6 +204,14 @@ def test_what_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     with pytest.raises(UsageError) as failed:
         read_rows(tmp_path / "t")
     assert message in failed.value.message
+
+
+@pytest.mark.parametrize("name", ["<Vmag>", "[Fe/H]", "{x}", "<htmlx>"])
+def test_names_in_brackets(tmp_path: Path, name: str) -> None:
+    """Catalogues have such columns: means, abundances."""
+    (tmp_path / "t").write_text(f"{name},b\n1.5,2\n")
+    assert [column.name for column in read_table(tmp_path / "t").columns] == [name, "b"]
+    assert read_rows(tmp_path / "t") == [(1.5, 2)]
 
 
 def test_names_in_a_comment(tmp_path: Path) -> None:
