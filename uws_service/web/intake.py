@@ -27,6 +27,9 @@ from uws_service.web.forms import PATIENCE_SECONDS, DepotSink, FilePart, FormLim
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_TOKEN = r"[a-z0-9!#$%&'*+.^_`|~-]{1,127}"
+_MEDIA_TYPE = re.compile(rf"{_TOKEN}(?:/{_TOKEN})?")
+"""RFC 9110 §8.3.1; some clients leave out the subtype."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,11 @@ async def posted(
 
 
 def _file(part: FilePart, key: str) -> Parameter:
+    if part.media_type is not None and not _MEDIA_TYPE.fullmatch(part.media_type):
+        raise UsageError(
+            f"The Content-Type of the file {part.name!r} is no media type: {part.media_type[:80]!r}; "
+            "write one such as text/csv, or leave it out."
+        )
     return Parameter(
         name=part.name,
         value=_CONTROL.sub("", part.filename)[:255],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.routing import BaseRoute, Route
 
 from uws_service.domain.errors import ConfigurationError, UwsError
@@ -39,6 +40,15 @@ CORE: tuple[tuple[str, type, Mapping[str, Resource]], ...] = (
     ("", Meta, Meta.RESOURCES),
 )
 """What comes before each path, the class of the handlers, its resources; those that are used most come first."""
+
+
+class PathNumber(IntegerConvertor):
+    """A number in a path; none has more digits (Python converts 4300 at most)."""
+
+    regex = "[0-9]{1,9}"
+
+
+register_url_convertor("int", PathNumber())
 
 
 def declared() -> Iterator[tuple[str, type, Resource]]:
