@@ -35,6 +35,8 @@ CHARSETS = {
 """Charsets of a part's text, with Python's codecs: those that are linear and that forms are written in."""
 LONGEST_CONTENT_TYPE = 1000
 """Characters of a Content-Type header; its parser is quadratic."""
+MOST_OPTIONS = 16
+"""Semicolons in a header of a part; its parsers are quadratic, and a form has many parts."""
 _ESCAPES = re.compile(rb"(?:%[0-9A-Fa-f]{2})+")
 URLENCODED = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
@@ -381,6 +383,9 @@ class _Multipart:
             await self._finish(part)
 
     def _begin(self, part: _Part) -> None:
+        for name in ("content-disposition", "content-type"):
+            if part.headers.get(name, b"").count(b";") > MOST_OPTIONS:
+                raise UsageError(f"The {name} of a part has more than {MOST_OPTIONS} semicolons.")
         disposition, options = parse_options_header(part.headers.get("content-disposition"))
         if disposition != b"form-data" or b"name" not in options:
             raise UsageError("A part of the multipart form has no Content-Disposition: form-data with a name.")
