@@ -65,9 +65,9 @@ async def posted(
     """
     prefix = f"jobs/{job_id}/uploads/{secrets.token_hex(6)}"
     keys: list[str] = []
-    depot = uploads.depot
+    depot, call = uploads.depot, call_of(request)
     # However long the form is open, nobody takes its files for orphans.
-    async with uploads.account(call_of(request).identity) as account, depot.held(prefix) as begin:
+    async with uploads.account(call.identity, call.origin) as account, depot.held(prefix) as begin:
 
         def open_file(number: int) -> DepotSink:
             begin()
@@ -87,6 +87,7 @@ async def posted(
                     text=limits.text,
                 ),
                 open_file=open_file,
+                hold=account.hold,
             )
             pairs = [pair for pair in form.fields if pair[1] or not leave_out_empty]
             fields = [*request.query_params.multi_items(), *pairs]
