@@ -21,7 +21,7 @@ from tests.server import Server
 from tests.service.conftest import PROBE
 
 MB = 1_000_000
-QUOTAS = {"owners": {"ada": {"running": 1}, "ben": {"stored": MB}, "none": {"running": 0}}}
+QUOTAS = {"owners": {"ada": {"running": 1}, "ben": {"stored": MB}, "none": {"running": 0}, "tim": {"stored": 100_000}}}
 UWS = "{http://www.ivoa.net/xml/UWS/v1.0}"
 
 
@@ -322,3 +322,36 @@ def until_free(server: Server, user: str) -> None:
             assert time.monotonic() < end, answer.text
             time.sleep(0.2)
         http.delete(answer.headers["location"])
+
+
+STORED = {
+    "names": {f"{number:04d}" + "n" * 240: "" for number in range(900)},
+    "control characters": {"TAG": "\x01" * 40_000},
+    "letters": {"TAG": "é" * 40_000},
+    "many": {f"N{number}": "x" * 90 for number in range(900)},
+}
+
+
+WAYS = [(way, kind) for way in ("new", "later", "put", "table") for kind in STORED]
+
+
+@pytest.mark.parametrize(
+    ("way", "kind"), [(way, kind) for way, kind in WAYS if way in ("new", "later") or "TAG" in STORED[kind]]
+)
+def test_parameters_count_as_they_are_stored(server: Server, way: str, kind: str) -> None:
+    """Names too, and what a character takes, however the parameters come."""
+    data = STORED[kind]
+    with http_of("tim") as http:
+        if way == "new":
+            answer = http.post(f"{server.url}/probe/async", data=data)
+        elif way == "table":
+            table = "TAG\n" + f'"{data["TAG"][:20_000]}"\n' * 2
+            answer = http.post(f"{server.url}/probe/bulk", files={"TABLE": ("t.csv", table.encode())})
+        else:
+            job = http.post(f"{server.url}/probe/async", data={"TAG": "x"}).headers["location"]
+            if way == "put":
+                answer = http.put(f"{job}/parameters/TAG", content=data["TAG"].encode())
+            else:
+                answer = http.post(f"{job}/parameters", data=data)
+            http.delete(job)
+    assert answer.status_code == 403 and "100000 are allowed" in answer.text, answer.text[:300]
