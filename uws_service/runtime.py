@@ -320,7 +320,7 @@ async def _assemble(
         service,
         executors,
         agents,
-        Uploads(depot, store, rules, settings.limits.unfinished),
+        Uploads(depot, store, rules, settings.limits),
         rules,
         sessions=Sessions(store.access, cookie_key, service.clock, rules.issuers) if user_tokens is not None else None,
         cookie_key=cookie_key,

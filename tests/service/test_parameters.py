@@ -254,7 +254,7 @@ def test_refused_uploads(uws: Uws, server: Server) -> None:
     for status, options in cases:
         answer = uws.request("POST", uws.jobs, **options)
         assert answer.status_code == status, answer.text
-    assert stored() == before and len(uws.listed()) == jobs
+    assert stored() <= before and len(uws.listed()) == jobs  # files of deleted jobs go meanwhile
 
 
 @pytest.mark.parametrize("name", ["../../../etc/passwd", "%2e%2e%2f%2e%2e%2fetc%2fpasswd", "..", "result/../x", "%00"])

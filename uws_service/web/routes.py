@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 
+from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.routing import BaseRoute, Route
 
 from uws_service.auth.policy import Policy
@@ -49,6 +50,15 @@ PATH_NAMES: Mapping[Policy, tuple[str, ...]] = {
     Policy.WRITE: ("application", "job_id"),
 }
 """The names in a path by which a policy finds whom it protects."""
+
+
+class PathNumber(IntegerConvertor):
+    """A number in a path; none has more digits (Python converts 4300 at most)."""
+
+    regex = "[0-9]{1,9}"
+
+
+register_url_convertor("int", PathNumber())
 
 
 def declared() -> Iterator[tuple[str, type, Resource]]:

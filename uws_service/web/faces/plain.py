@@ -62,7 +62,9 @@ class PlainHandlers(FaceHandlers):
         notes = note_header(job.info.notices)
         forget = BackgroundTask(self._forget, call, application.name, job_id)
         try:
-            ended = await self._ended(request, job, application.limits.sync_duration)
+            async with self.backend.uploads.account(call.identity, call.origin) as account:
+                account.hold(form.weight)
+                ended = await self._ended(request, job, application.limits.sync_duration)
             result = self._result(ended)
             if not self.has_content(result):
                 return Response(status_code=204, headers=notes, background=forget)

@@ -69,7 +69,8 @@ class TapHandlers(FaceHandlers):
         call = call_of(request)
         form = posted(request, self.backend.uploads, self.backend.limits, new_id(self.backend.service.clock()))
         answer = Answer(self.backend, request, application, form)
-        spool = Spool(self.backend.queries[application.name].temporary)
+        caller = call.identity.owner or f"address {call.origin}"
+        spool = Spool(self.backend.queries[application.name].temporary, caller)
         filling = asyncio.create_task(answer.fill(spool, self._counted(call.identity, call.origin)))
         try:
             await spool.start()  # raises what is wrong with the query
