@@ -89,6 +89,8 @@ def _header(path: Path) -> tuple[Any, int]:
             except EOFError:
                 raise Unreadable("The FITS file has no binary table.") from None
             offset, size = file.tell(), _data_bytes(header)
+            if header.get("ZTABLE") is True:  # its columns hold compressed bytes (FITS 4.0 §10.3)
+                raise Unreadable("The FITS table is compressed (ZTABLE); decompress it with funpack.")
             if str(header.get("XTENSION", "")).strip() == "BINTABLE" and header.get("ZIMAGE") is not True:
                 return header, offset
             file.seek(offset + -(-size // BLOCK_BYTES) * BLOCK_BYTES)
