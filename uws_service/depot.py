@@ -239,11 +239,16 @@ class Depot:
 
     async def list(self, prefix: str) -> AsyncIterator[str]:
         """Yield the keys that begin so."""
+        async for key, _ in self.list_sizes(prefix):
+            yield key
+
+    async def list_sizes(self, prefix: str) -> AsyncIterator[tuple[str, int]]:
+        """Yield the keys that begin so, with the sizes of their objects."""
         with _translated(prefix):
             async for batch in obstore.list(self._store, prefix=_folder(prefix), chunk_size=500):
                 for entry in batch:
                     if entry["path"].startswith(prefix):
-                        yield entry["path"]
+                        yield entry["path"], int(entry["size"])
 
     @asynccontextmanager
     async def held(self, prefix: str) -> AsyncIterator[Callable[[], None]]:
