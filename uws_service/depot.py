@@ -68,6 +68,10 @@ class ObjectInfo:
     etag: str
 
 
+MAX_NAME_BYTES = 240
+"""Of each part of a key: file systems take 255, and a file that is being written has a longer name."""
+
+
 def check_key(key: str) -> str:
     """Return a key that can't leave the depot.
 
@@ -76,6 +80,8 @@ def check_key(key: str) -> str:
     parts = key.split("/")
     if any(part in ("", ".", "..") for part in parts) or "\0" in key or "\\" in key:
         raise ValueError(f"{key!r} is not a key of the depot")
+    if max(len(part.encode()) for part in parts) > MAX_NAME_BYTES:
+        raise ValueError(f"{key[:80]!r}… has a name of more than {MAX_NAME_BYTES} bytes")
     return key
 
 

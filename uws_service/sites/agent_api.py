@@ -41,7 +41,7 @@ from uws_service.store import StaleJob, Store
 
 log = structlog.get_logger(__name__)
 
-_RESULT = re.compile(r"[A-Za-z0-9._-]{1,255}")
+_RESULT = re.compile(r"[A-Za-z0-9._-]{1,220}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 REASONS = frozenset({Reason.STAGE_IN, Reason.STAGE_OUT, Reason.OUTPUT_TOO_LARGE})
 """The ends that an agent can tell of; the command's own end is in its pod's status."""
