@@ -68,6 +68,10 @@ class ObjectInfo:
     etag: str
 
 
+MAX_NAME_BYTES = 240
+"""Of each part of a key: file systems take 255, and a file that is being written has a longer name."""
+
+
 def check_key(key: str) -> str:
     """Return a key that can't leave the depot.
 
@@ -76,6 +80,8 @@ def check_key(key: str) -> str:
     parts = key.split("/")
     if any(part in ("", ".", "..") for part in parts) or "\0" in key or "\\" in key:
         raise ValueError(f"{key!r} is not a key of the depot")
+    if max(len(part.encode()) for part in parts) > MAX_NAME_BYTES:
+        raise ValueError(f"{key[:80]!r}… has a name of more than {MAX_NAME_BYTES} bytes")
     return key
 
 
@@ -239,11 +245,16 @@ class Depot:
 
     async def list(self, prefix: str) -> AsyncIterator[str]:
         """Yield the keys that begin so."""
+        async for key, _ in self.list_sizes(prefix):
+            yield key
+
+    async def list_sizes(self, prefix: str) -> AsyncIterator[tuple[str, int]]:
+        """Yield the keys that begin so, with the sizes of their objects."""
         with _translated(prefix):
             async for batch in obstore.list(self._store, prefix=_folder(prefix), chunk_size=500):
                 for entry in batch:
                     if entry["path"].startswith(prefix):
-                        yield entry["path"]
+                        yield entry["path"], int(entry["size"])
 
     @asynccontextmanager
     async def held(self, prefix: str) -> AsyncIterator[Callable[[], None]]:

@@ -66,12 +66,12 @@ def _quotas(small: Server, alice: Caller, bob: Caller) -> None:
     assert alice.http.get(f"{small.url}/cutout/sync", params=cutout).status_code == 429
     for job in (first, *queued):
         alice.http.delete(job)
-    upload = {"FILE": ("f", b"x" * 899)}
+    upload = {"FILE": ("f", b"x" * 600)}
     created = bob.http.post(bob.jobs, data={"TAG": "x" * 100}, files=upload)
     assert created.status_code == 303
-    full = bob.http.post(bob.jobs)
+    full = bob.http.post(bob.jobs, data={"TAG": "x" * 200})
     assert full.status_code == 403 and "1000 are allowed" in full.text
-    for words in ({"data": {"TAG": "x"}}, {"files": upload}):
+    for words in ({"data": {"TAG": "x" * 200}}, {"files": upload}):
         assert bob.http.post(f"{pending}/parameters", **words).status_code == 403, words
     bob.http.delete(created.headers["location"])
     assert bob.http.post(bob.jobs).status_code == 303

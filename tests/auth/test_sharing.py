@@ -55,3 +55,13 @@ def test_shares_that_can_not_be(secured: Server, callers: dict[str, Caller]) -> 
         assert refused.status_code == 400 and words in refused.text
     anonymous = httpx2.post(f"{secured.url}/sleep/async").headers["location"]
     assert httpx2.post(f"{anonymous}/shares").status_code == 403
+
+
+def test_shares_without_end(secured: Server, callers: dict[str, Caller]) -> None:
+    """A job has a hundred at most: each reader by a link costs as much as there are."""
+    job = callers["alice"].create()
+    answers = [callers["alice"].http.post(f"{job}/shares") for _ in range(103)]
+    assert [answer.status_code for answer in answers] == [201] * 100 + [403] * 3
+    assert "100 shares already" in answers[-1].text
+    assert callers["alice"].http.delete(answers[0].headers["location"]).status_code == 204
+    assert callers["alice"].http.post(f"{job}/shares").status_code == 201

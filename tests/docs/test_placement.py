@@ -43,8 +43,8 @@ def test_the_explanation_is_a_real_one() -> None:
 
 def test_every_rule_is_described() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    for rule in (*OBJECTIONS, *RANKS):
-        assert f"| `{rule.name}` |" in page, rule.name
+    for name in (*(rule.name for rule in OBJECTIONS), *(rank.name for rank in RANKS)):
+        assert f"| `{name}` |" in page, name
 
 
 def test_the_decision_about_a_waiting_job_is_a_real_one() -> None:

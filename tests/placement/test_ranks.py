@@ -93,7 +93,8 @@ def test_every_rank_has_a_weight() -> None:
 def test_data_are_moved_only_where_they_can_not_be_mounted() -> None:
     assert transfer(BESIDE, READER.data).bytes == 0
     move = transfer(REMOTE, READER.data)
-    assert (move.bytes, move.seconds, move.areas) == (10**12 + 10**9, pytest.approx(2002), ("disk", "disk"))
+    assert (move.bytes, move.areas) == (10**12 + 10**9, ("disk", "disk"))
+    assert move.seconds == pytest.approx(2002)
 
 
 def test_the_nearest_replica_is_read() -> None:

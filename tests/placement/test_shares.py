@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 
@@ -136,9 +137,9 @@ def simulated(arrivals: dict[str, int], steps: int, shares: FairShares) -> Count
             for owner in range(3)
         ]
         (pick,) = plan(lots, ledger, shares, now_ms=now_ms, room=1, turn=step)
-        seconds = generator.expovariate(1 / 60)
+        seconds = math.ceil(generator.expovariate(1 / 60))
         got[pick.lot.group] += seconds
-        now_ms += int(seconds * 1000)
+        now_ms += seconds * 1000
         ledger = settled(ledger, pick.lot, seconds, now_ms, shares.half_life)
     return got
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-MAX_DOUBLINGS = 400.0
+MAX_HALF_LIVES = 400.0
 
 
 class Uses:
@@ -25,7 +25,7 @@ class Uses:
     def add(self, group: int, owner: int, amount: float, now: float) -> None:
         """Count what an owner of a group uses; negative amounts take back what was expected."""
         doublings = (now - self._base) / self._half_life
-        if doublings > MAX_DOUBLINGS:
+        if doublings > MAX_HALF_LIVES:
             factor: float = 2.0**-doublings
             self._groups = [use * factor for use in self._groups]
             self._owners = [use * factor for use in self._owners]

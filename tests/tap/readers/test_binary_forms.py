@@ -256,6 +256,17 @@ def test_unsigned_numbers(tmp_path: Path) -> None:
     assert "'big' is read as text" in source.notes[0]
 
 
+@pytest.mark.parametrize(("form", "zero"), [("J", 2**63), ("I", 2**63), ("B", 2**63), ("K", 2**63), ("J", -(2**63))])
+def test_shifts_beyond_63_bits(tmp_path: Path, form: str, zero: int) -> None:
+    """Shifted numbers of any type never wrap: those beyond 63 bits become texts."""
+    kind = {"B": "u1", "I": "i2", "J": "i4", "K": "i8"}[form]
+    stored = [1, 2] if zero > 0 else [-1, -2]
+    column = fits.Column("x", form, array=np.array(stored, kind))
+    source = read_table(fits_table(tmp_path / "t.fits", column, TZERO1=zero))
+    assert rows_of(source) == [(str(number + zero),) for number in stored]
+    assert "'x' is read as text" in source.notes[0]
+
+
 def test_logical_nulls_and_arrays(tmp_path: Path) -> None:
     """Nulls of logicals, TNULL in arrays, scaled heap arrays.
 

@@ -25,7 +25,7 @@ from uws_service.tap.readers import Source, Unreadable, check_column_count
 from uws_service.tap.readers.binary import BATCH_ROWS, Table
 from uws_service.tap.readers.fields import Field, field_of
 from uws_service.tap.readers.text_values import typed
-from uws_service.tap.types import arrow_schema
+from uws_service.tap.types import TEXTS, arrow_schema
 
 BATCH_CHARACTERS = 8 << 20
 _CHUNK_BYTES = 1 << 20
@@ -141,7 +141,11 @@ def _notes(fields: Sequence[Field]) -> tuple[str, ...]:
 
 
 def _tabledata(path: Path, events: Iterator[tuple[str, Any]], fields: Sequence[Field]) -> Source:
-    columns = _columns(fields, _wide(path, fields))
+    # Nothing cuts the texts in TABLEDATA at their declared size, and documents often declare one that is too small.
+    columns = tuple(
+        replace(column, arraysize="*") if column.datatype in TEXTS else column
+        for column in _columns(fields, _wide(path, fields))
+    )
     return Source(columns, _batches(_rows(events, len(fields)), fields, columns), None, notes=_notes(fields))
 
 
