@@ -292,7 +292,8 @@ async def _assemble(
 
     depot = Depot.open(settings.depot_url)
     depot.renewal = renewal(settings.orphan_age)
-    placer = Placer(store, settings.sites, [site.name for site in settings.sites if not kind_of(site).leased])
+    near = [site.name for site in settings.sites if not kind_of(site).leased]
+    placer = Placer(store, settings.sites, near, settings.placement.weights)
     rules = Rules(settings.auth)
     user_tokens = Tokens(settings.auth, rank=rules.ranked, clock=clock) if settings.auth.issuers else None
     if user_tokens is not None:

@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from uws_service import settings_checks, settings_messages
 from uws_service.auth.settings import Auth
 from uws_service.domain.errors import ConfigurationError
+from uws_service.placement.settings import Placement
 from uws_service.service.limits import Limits
 from uws_service.sites.kinds import KINDS
 from uws_service.sites.local.settings import LocalSite
@@ -80,6 +81,7 @@ class Settings(BaseSettings):
     )
     builtin_applications: bool = Field(True, description="Offer the applications that ship with the service.")
     sites: tuple[Site, ...] = Field((LocalSite(),), min_length=1, description="Where jobs run.")
+    placement: Placement = Field(default_factory=Placement, description="How the site of a job is chosen.")
     cors_origins: tuple[str, ...] = Field(
         (),
         description="Origins whose pages may call the service from a browser; none by default. `*`: any, but for "

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uws_service.domain.jobinfo import JobInfo, LogFile, LostAttempt
+from uws_service.domain.placement import Candidate, Cost
 
 STORED = {
     "progress": 0.5,
@@ -16,6 +17,10 @@ STORED = {
     "place": 3,
     "site": "a",
     "site_reason": "nearest",
+    "placement": [
+        {"site": "a", "objections": [], "costs": [{"rank": "load", "seconds": 1.5, "words": "1 waiting"}]},
+        {"site": "b", "objections": ["it is drained"], "costs": []},
+    ],
     "attempt": 2,
     "row": 7,
     "streams": ["stdout"],
@@ -29,8 +34,11 @@ STORED = {
 
 texts = st.text(max_size=10)
 counts = st.none() | st.integers(0, 2**31)
+costs = st.builds(Cost, texts, st.floats(0, 1e9), texts)
+candidates = st.builds(Candidate, texts, st.lists(texts, max_size=2).map(tuple), st.lists(costs, max_size=2).map(tuple))
 infos = st.builds(
     JobInfo,
+    placement=st.lists(candidates, max_size=2).map(tuple),
     progress=st.none() | st.floats(0, 1),
     message=texts,
     waiting=texts,

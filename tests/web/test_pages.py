@@ -18,6 +18,7 @@ from uws_service.applications.model import Bound, Example, Limits, MaxrecSpec, P
 from uws_service.domain.attempt import Attempt, AttemptState, Usage
 from uws_service.domain.job import ErrorSummary, Job, JobRef, Parameter, Phase
 from uws_service.domain.jobinfo import JobInfo
+from uws_service.domain.placement import Candidate, Cost
 from uws_service.web import pages
 
 EVIL = "<script>alert(1)</script>'\"&<img src=x onerror=alert(2)>"
@@ -255,6 +256,20 @@ def test_the_page_of_an_aborted_job_reloads_until_its_attempt_is_closed(state: A
     page = pages.job_page(replace(PENDING, phase=Phase.ABORTED), APPLICATION, [attempt], URLS, CREATED)
     refreshes = parsed(page).findall(".//meta[@http-equiv='refresh']")
     assert bool(refreshes) is (state is not AttemptState.CLOSED)
+
+
+def test_a_page_says_why_a_job_is_at_its_site() -> None:
+    """What spoke for each site and against it, whatever the words are."""
+    placement = (
+        Candidate("a", (), (Cost("data", 120.0, EVIL), Cost("load", 0.0, "nothing waits"))),
+        Candidate("b", ("it is drained", EVIL)),
+    )
+    tree = parsed(pages.job_page(replace(PENDING, info=JobInfo(placement=placement)), APPLICATION, [], URLS, CREATED))
+    rows = [
+        [cell.text_content() for cell in row]
+        for row in tree.findall(".//section[@aria-labelledby='placement']//tbody/tr")
+    ]
+    assert rows == [["a", "120 s", f"{EVIL} (120 s); nothing waits"], ["b", "–", f"it is drained; {EVIL}"]]
 
 
 def test_a_waiting_job_says_for_what() -> None:

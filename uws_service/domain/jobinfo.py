@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from uws_service.domain.placement import Candidate, decode_candidates, encode_candidates
+
 
 @dataclass(frozen=True, slots=True)
 class LogFile:
@@ -42,6 +44,8 @@ class JobInfo:
     """Jobs before it in the service's queue; counted when it is read."""
     site: str = ""
     site_reason: str = ""
+    placement: tuple[Candidate, ...] = ()
+    """What spoke for each site and against it, the chosen one first."""
     attempt: int | None = None
     """Number of the latest attempt."""
     row: int | None = None
@@ -118,6 +122,7 @@ _DECODERS: Mapping[str, Callable[[Any], Any]] = {
     "notices": tuple,
     "logs": _decode_logs,
     "lost_attempts": _decode_lost,
+    "placement": decode_candidates,
 }
 _ENCODERS: Mapping[str, Callable[[Any], Any]] = {
     "streams": list,
@@ -126,6 +131,7 @@ _ENCODERS: Mapping[str, Callable[[Any], Any]] = {
     "versions": dict,
     "logs": _encode_logs,
     "lost_attempts": _encode_lost,
+    "placement": encode_candidates,
 }
 _EMPTY = JobInfo()
 _DEFAULTS: Mapping[str, Any] = {

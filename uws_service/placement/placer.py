@@ -10,7 +10,9 @@ from typing import ClassVar, Protocol
 from uws_service.applications import Application
 from uws_service.domain.job import Job
 from uws_service.placement.access import Access
-from uws_service.placement.choice import Choice, SiteView, Wish, choose
+from uws_service.placement.choice import Choice, choose
+from uws_service.placement.model import SiteView, Wish, size_class
+from uws_service.placement.ranks import DEFAULT_WEIGHTS, PlacementWeights
 from uws_service.store import Store
 
 FRESH_SECONDS = 1.0
@@ -39,12 +41,21 @@ class Placer:
         The sites of the settings.
     near
         The names of those on this machine, which are always reachable.
+    weights
+        What counts how much.
     """
 
-    def __init__(self, store: Store, configured: Sequence[PlacedSite], near: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        store: Store,
+        configured: Sequence[PlacedSite],
+        near: Collection[str] = (),
+        weights: PlacementWeights = DEFAULT_WEIGHTS,
+    ) -> None:
         self.store = store
         self.configured = {site.name: site for site in configured}
         self.near = frozenset(near)
+        self.weights = weights
         self._at = -FRESH_SECONDS
         self._views: list[SiteView] = []
 
@@ -52,17 +63,9 @@ class Placer:
         self, job: Job, application: Application, *, group: str = "", without: str | None = None
     ) -> Choice:
         """Return a job's site, or raise `UsageError`."""
-        names = [item.value.strip() for item in job.parameters if item.name.upper() == "SITE" and item.value.strip()]
-        wish = Wish(
-            application=application.name,
-            owner=job.owner or "",
-            group=group,
-            site=names[-1] if names else None,
-            cpu=application.resources.cpu,
-            memory=application.resources.memory,
-            gpus=application.resources.gpus,
-        )
-        choice = choose(await self._load_views(), wish, without=without)
+        views = await self._load_views()
+        now_ms = time.time_ns() // 1_000_000
+        choice = choose(views, wish_of(job, application, group), without=without, now_ms=now_ms, weights=self.weights)
         # Jobs that were placed since then count too, or a burst would go to a single site.
         self._views = [
             replace(view, waiting=view.waiting + 1) if view.name == choice.site else view for view in self._views
@@ -94,6 +97,23 @@ class Placer:
         return self._views
 
 
+def wish_of(job: Job, application: Application, group: str = "") -> Wish:
+    """Return what a job needs of a site."""
+    names = [item.value.strip() for item in job.parameters if item.name.upper() == "SITE" and item.value.strip()]
+    needs = application.resources
+    return Wish(
+        application=application.name,
+        owner=job.owner or "",
+        group=group,
+        site=names[-1] if names else None,
+        cpu=needs.cpu,
+        memory=needs.memory,
+        gpus=needs.gpus,
+        size_class=size_class(needs.cpu, needs.memory, needs.gpus, job.duration * 1000),
+        duration_ms=job.duration * 1000,
+    )
+
+
 def _view(site: PlacedSite, load: tuple[int, int], reachable: bool) -> SiteView:
     access = site.access
     return SiteView(
@@ -108,4 +128,5 @@ def _view(site: PlacedSite, load: tuple[int, int], reachable: bool) -> SiteView:
         cpu=access.cpu,
         memory=access.memory,
         gpus=access.gpus,
+        runs_images=site.runs_images,
     )

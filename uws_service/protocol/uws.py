@@ -19,6 +19,7 @@ from lxml import etree
 from uws_service.domain.errors import UsageError
 from uws_service.domain.job import MAX_DURATION, Job, Parameter, Phase
 from uws_service.domain.jobinfo import LostAttempt
+from uws_service.domain.placement import Candidate
 
 UWS_NS = "http://www.ivoa.net/xml/UWS/v1.0"
 XLINK_NS = "http://www.w3.org/1999/xlink"
@@ -94,6 +95,8 @@ class JobInfoView:
     ahead: int | None = None
     site: str = ""
     site_reason: str = ""
+    placement: tuple[Candidate, ...] = ()
+    """What spoke for each site and against it, the chosen one first; in JSON and on the page alone."""
     attempt: int | None = None
     row: int | None = None
     lost: tuple[LostAttempt, ...] = ()
@@ -121,6 +124,7 @@ class JobInfoView:
             ahead=info.ahead if info.place is None else info.place,
             site=info.site,
             site_reason=info.site_reason,
+            placement=info.placement,
             attempt=info.attempt,
             row=info.row,
             lost=info.lost_attempts,
@@ -488,6 +492,15 @@ def _parameter_json(parameter: Parameter, number: int, job: Job, urls: JobUrls) 
     return {"id": parameter.name, "byReference": False, "value": parameter.value}
 
 
+def _candidate_json(candidate: Candidate) -> dict[str, Any]:
+    return {
+        "site": candidate.site,
+        "objections": list(candidate.objections),
+        "seconds": round(candidate.seconds, 1),
+        "costs": [{"rank": cost.rank, "seconds": cost.seconds, "words": cost.words} for cost in candidate.costs],
+    }
+
+
 def _info_json(info: JobInfoView) -> dict[str, Any]:
     return {
         "progress": info.progress,
@@ -496,6 +509,7 @@ def _info_json(info: JobInfoView) -> dict[str, Any]:
         "ahead": info.ahead,
         "site": info.site or None,
         "siteReason": info.site_reason or None,
+        "placement": [_candidate_json(candidate) for candidate in info.placement],
         "attempt": info.attempt,
         "row": info.row,
         "lost": [

@@ -14,6 +14,7 @@ from uws_service.domain.errors import Forbidden, UsageError
 from uws_service.domain.job import Action, ErrorSummary, Job, Phase, apply
 from uws_service.domain.jobinfo import JobInfo
 from uws_service.offload import offload
+from uws_service.placement.choice import shortened
 from uws_service.placement.placer import Placer
 from uws_service.service.caller import Caller
 from uws_service.service.requests import Request
@@ -62,17 +63,19 @@ class Starter:
         try:
             weight = sum(len(parameter.value) for parameter in job.parameters)
             checked = await offload(weight, check, application, job.parameters)
-            site, reason = await self.placer.choose(job, application, group=caller.identity.group)
+            choice = await self.placer.choose(job, application, group=caller.identity.group)
         except UsageError as error:
             summary = ErrorSummary(error.message, transient=False, reason=Reason.USAGE, detail=error.detail)
             return apply(job, Action.REFUSE, now, error=summary), None, ()
         grants = await self._grants(job, application, checked, caller)
         queued = apply(job, Action.RUN, now)
         plan = await offload(weight, launch, application, queued, checked, number)
+        site = choice.site
         info = replace(
             job.info,
             site=site,
-            site_reason=reason,
+            site_reason=choice.sentence,
+            placement=shortened(choice.table),
             attempt=number,
             waiting=f"waiting for a free slot at {site}",
             defaults=chosen_values(application, job.parameters, checked.format, checked.maxrec),

@@ -25,6 +25,7 @@ from uws_service.domain.errors import UsageError, UwsError
 from uws_service.domain.events import EventKind
 from uws_service.domain.ids import now_ms
 from uws_service.domain.job import FINAL
+from uws_service.placement.choice import shortened
 from uws_service.placement.placer import Placer
 from uws_service.sites.executor import Executor, Health
 from uws_service.sites.live import Key, LiveAttempts
@@ -237,9 +238,10 @@ class Controller:
         if job is None or application is None or job.phase in FINAL:
             return
         try:
-            site, _ = await self.placer.choose(job, application, group=attempt.group, without=attempt.site)
+            choice = await self.placer.choose(job, application, group=attempt.group, without=attempt.site)
         except UsageError:
             return
+        site = choice.site
         if not (await self.placer.reachable()).get(site):
             return
         reason = f"moved here because {attempt.site} can't be reached"
@@ -247,6 +249,7 @@ class Controller:
             job.info,
             site=site,
             site_reason=reason,
+            placement=shortened(choice.table),
             waiting=f"waiting for a free slot at {site}",
             versions=versions(application, image=self.placer.runs_containers(site)),
         )

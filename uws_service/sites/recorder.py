@@ -34,6 +34,7 @@ from uws_service.domain.errors import ServiceUnavailable, StorageFull, UsageErro
 from uws_service.domain.events import EventKind
 from uws_service.domain.job import Action, ErrorSummary, Job, Phase, Result, apply
 from uws_service.domain.jobinfo import JobInfo, LogFile, LostAttempt
+from uws_service.placement.choice import shortened
 from uws_service.placement.placer import Placer
 from uws_service.sites.executor import Collected, Executor
 from uws_service.store import Store
@@ -241,12 +242,13 @@ class Recorder:
     ) -> Recorded | Postponed:
         """Make the next attempt, at the best site of the moment; postpone it if there is none."""
         site = attempt.site
-        site_reason = job.info.site_reason
+        site_reason, placement = job.info.site_reason, job.info.placement
         application = self.applications.get(attempt.application)
         if application is not None:
             avoided = attempt.site if reason is Reason.SITE_LOST else None
             try:
-                site, site_reason = await self.placer.choose(job, application, group=attempt.group, without=avoided)
+                choice = await self.placer.choose(job, application, group=attempt.group, without=avoided)
+                site, site_reason, placement = choice.site, choice.sentence, shortened(choice.table)
             except UsageError:
                 if avoided is not None:  # no other site takes it: it is UNKNOWN until this one is back
                     if job.phase is not Phase.UNKNOWN:
@@ -275,6 +277,7 @@ class Recorder:
             waiting=f"attempt {attempt.number} was lost ({message or reason.value}); another one follows",
             site=site,
             site_reason=site_reason,
+            placement=placement,
             lost_attempts=(*job.info.lost_attempts, lost),
         )
         closed = _closed(attempt, observation, reason, message, self.clock())

@@ -1,0 +1,192 @@
+"""What follows from a failed attempt: for the job, for its memory, and for the site.
+
+The classes say whose fault a failure is. The user's own are never tried again; what is the site's, the node's or the
+data's is tried with something else: another site, another node, another replica.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from uws_service.domain.attempt import Reason
+from uws_service.placement.model import MIN_SAMPLES
+from uws_service.placement.wording import at_instant
+
+LEARNED_MARGIN = 1.25
+"""Memory beyond what nearly all earlier jobs of the kind had at most."""
+LEARNED_PART = 0.95
+
+
+class Fault(StrEnum):
+    """Whose fault a failure is."""
+
+    USER = "user"  # the parameters, the command or its limits: it would fail again
+    SITE = "site"  # as it is now, the site can't run such a job
+    NODE = "node"  # the machine, or what looked after the command there
+    DATA = "data"  # an input, or what the command reads, could not be had
+    NOBODY = "nobody"  # somebody asked for the end
+
+
+FAULTS: Mapping[Reason, Fault] = {
+    Reason.USAGE: Fault.USER,
+    Reason.EXIT_CODE: Fault.USER,
+    Reason.OUT_OF_MEMORY: Fault.USER,
+    Reason.OUTPUT_TOO_LARGE: Fault.USER,
+    Reason.TOO_MANY_PROCESSES: Fault.USER,
+    Reason.DEADLINE: Fault.USER,
+    Reason.COMMAND: Fault.USER,
+    Reason.APPLICATION: Fault.USER,
+    Reason.STAGE_OUT: Fault.USER,  # a result that the command should have written is missing
+    Reason.STAGE_IN: Fault.DATA,
+    Reason.UNAVAILABLE: Fault.DATA,
+    Reason.IMAGE: Fault.SITE,
+    Reason.REFUSED: Fault.SITE,
+    Reason.UNSCHEDULABLE: Fault.SITE,
+    Reason.SITE_LOST: Fault.SITE,
+    Reason.DELETED: Fault.NODE,
+    Reason.AGENT_LOST: Fault.NODE,
+    Reason.EVICTED: Fault.NODE,
+    Reason.NODE_LOST: Fault.NODE,
+    Reason.ABORTED: Fault.NOBODY,
+}
+"""Every reason has its class."""
+
+
+class Retry(NamedTuple):
+    """What comes after a failed attempt."""
+
+    again: bool
+    avoid_site: bool = False
+    """Only another site will do."""
+    avoid_replica: bool = False
+    """Another replica is read if there is one."""
+    reason: str = ""
+
+
+def retry_after(reason: Reason, *, attempts: int, most_attempts: int, other_sites: int, replicas: int) -> Retry:
+    """Return whether a job is tried again, and how.
+
+    Parameters
+    ----------
+    attempts
+        How many it has had.
+    other_sites
+        How many other sites take it.
+    replicas
+        How many replicas of the data set that failed have not failed yet; 0 for inputs that are no data sets.
+    """
+    fault = FAULTS[reason]
+    if fault in (Fault.USER, Fault.NOBODY):
+        return Retry(False, reason="it would fail again" if fault is Fault.USER else "it was ended on purpose")
+    if attempts >= most_attempts:
+        return Retry(False, reason=f"it was tried {attempts} times")
+    if fault is Fault.NODE:
+        return Retry(True, reason="another machine may do")
+    if fault is Fault.SITE:
+        if not other_sites:
+            return Retry(False, reason="no other site takes it")
+        return Retry(True, avoid_site=True, reason="another site may do")
+    if replicas:
+        return Retry(True, avoid_replica=True, reason="another replica may do")
+    return Retry(False, reason="there is no other replica")
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryRule:
+    """How much memory an application's jobs get, in bytes: at first, and once more when that was not enough."""
+
+    default: int
+    factor: float = 1.0
+    """By how much a job gets more when it is tried again; 1: it is not."""
+    maximum: int = 0
+    """The most that it ever gets; 0: the default."""
+
+
+def more_memory(rule: MemoryRule, limit: int, *, tried_with_more: bool) -> int | None:
+    """Return the bytes to try once more with after a job ran out of ``limit`` bytes; None if it is not tried again."""
+    if tried_with_more or rule.factor <= 1:
+        return None
+    larger = min(math.ceil(limit * rule.factor), max(rule.maximum, rule.default))
+    return larger if larger > limit else None
+
+
+def learned_memory(rule: MemoryRule, peaks: Sequence[int]) -> int:
+    """Return the bytes for a job whose like had these peaks: enough for 19 of 20, and the default while few ran."""
+    if len(peaks) < MIN_SAMPLES:
+        return rule.default
+    usual = sorted(peaks)[math.ceil(LEARNED_PART * len(peaks)) - 1]
+    return max(rule.default, min(math.ceil(usual * LEARNED_MARGIN), max(rule.maximum, rule.default)))
+
+
+class Outcome(NamedTuple):
+    """How an attempt ended; ``reason`` is None if it ended well."""
+
+    site: str
+    application: str
+    at_ms: int
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BurstRule:
+    """When a site is put aside, and for how long."""
+
+    window_ms: int = 600_000
+    """Outcomes up to this age count."""
+    least: int = 5
+    """With fewer failures a site is never put aside."""
+    part: float = 0.8
+    """The part of its outcomes that must be failures of one reason."""
+    pause_ms: int = 600_000
+    """The first pause; each further one is twice as long."""
+    longest_pause_ms: int = 4 * 3_600_000
+
+
+DEFAULT_BURST = BurstRule()
+
+
+class Aside(NamedTuple):
+    """Until when a site gets no new jobs, and why: a sentence."""
+
+    until_ms: int
+    sentence: str
+
+
+def put_aside(
+    site: str, outcomes: Sequence[Outcome], now_ms: int, *, pauses: int = 0, rule: BurstRule = DEFAULT_BURST
+) -> Aside | None:
+    """Return whether a site is put aside for a burst of failures of its own.
+
+    A failure is the site's own if its class is the site's or the node's, and the application does not fail with the
+    same reason elsewhere: a wrong image fails everywhere, and puts no site aside.
+
+    Parameters
+    ----------
+    outcomes
+        The latest outcomes at all sites, in any order.
+    pauses
+        How often it was put aside without a success since.
+    """
+    recent = [outcome for outcome in outcomes if 0 <= now_ms - outcome.at_ms < rule.window_ms]
+    elsewhere = {(outcome.application, outcome.reason) for outcome in recent if outcome.site != site}
+    here = [outcome for outcome in recent if outcome.site == site]
+    own = Counter(
+        outcome.reason
+        for outcome in here
+        if outcome.reason is not None
+        and FAULTS[outcome.reason] in (Fault.SITE, Fault.NODE)
+        and (outcome.application, outcome.reason) not in elsewhere
+    )
+    # Failures that are not the site's own say nothing of it, neither for nor against.
+    ends = sum(own.values()) + sum(1 for outcome in here if outcome.reason is None)
+    for reason, failures in own.most_common(1):
+        if failures >= rule.least and failures >= rule.part * ends:
+            until_ms = now_ms + min(rule.pause_ms * 2 ** min(pauses, 16), rule.longest_pause_ms)
+            sentence = f"site {site} fails {failures} of {ends} jobs with {reason}"
+            return Aside(until_ms, f"{sentence}; it gets no new jobs until {at_instant(until_ms)}")
+    return None

@@ -1,0 +1,75 @@
+"""What it takes to read a job's data at a site."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from uws_service.placement.model import DataNeed, SiteView, Way
+
+BANDS_PER_DOUBLING = 2
+"""Sizes within a factor of √2 count as equal."""
+
+
+class Transfer(NamedTuple):
+    """What has to be moved to a site, and how long that takes."""
+
+    bytes: int = 0
+    seconds: float = 0.0
+    areas: tuple[str, ...] = ()
+    """The storage areas that it comes from, in the order of the data sets."""
+
+
+NO_TRANSFER = Transfer()
+
+
+def best_replica(site: SiteView, need: DataNeed) -> tuple[str, float] | None:
+    """Return the area to read a data set from, and the seconds that takes; None if no replica can be read."""
+    best: tuple[str, float] | None = None
+    for area in need.replicas:
+        way = site.storage.get(area)
+        if way is None:
+            continue
+        if way is Way.MOUNT:
+            return area, 0.0
+        seconds = need.bytes / site.bandwidth.get(area, site.any_bandwidth)
+        if best is None or seconds < best[1]:
+            best = area, seconds
+    return best
+
+
+def transfer(site: SiteView, needs: Sequence[DataNeed]) -> Transfer:
+    """Return what has to be moved to a site for a job.
+
+    Data sets come after each other. What can't be read at all is left out; `unreadable` names it.
+    """
+    if not needs:
+        return NO_TRANSFER
+    total, seconds, areas = 0, 0.0, []
+    for need in needs:
+        replica = best_replica(site, need)
+        if replica is not None and site.storage[replica[0]] is not Way.MOUNT:
+            total += need.bytes
+            seconds += replica[1]
+            areas.append(replica[0])
+    return Transfer(total, seconds, tuple(areas))
+
+
+def unreadable(site: SiteView, needs: Iterable[DataNeed]) -> tuple[DataNeed, ...]:
+    """Return the data sets of which a site can read no replica."""
+    return tuple(need for need in needs if best_replica(site, need) is None)
+
+
+def data_key(needs: Sequence[DataNeed]) -> str:
+    """Return the same text for needs that cost the same at every site.
+
+    It has where the replicas are and how large they are, in bands, and no identifier: a million data sets in two
+    copies at 20 sites make a few thousand keys.
+    """
+    parts = sorted(f"{'+'.join(sorted(set(need.replicas)))}~{_band(need.bytes)}" for need in needs)
+    return " ".join(parts)
+
+
+def _band(size: int) -> int:
+    """Return the number of a size's band."""
+    return int(max(size, 1) ** BANDS_PER_DOUBLING).bit_length() - 1

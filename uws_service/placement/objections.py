@@ -1,0 +1,125 @@
+"""What speaks against a job at a site.
+
+`OBJECTIONS` is the table: to add a rule, write a small function and a line. A function returns the reason in words,
+or nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from uws_service.placement.locality import unreadable
+from uws_service.placement.model import SiteView, Wish
+from uws_service.placement.wording import at_instant, in_time
+
+Check = Callable[[SiteView, Wish, int], str]
+"""``(site, job, now in ms) -> reason``."""
+
+
+class Rule(NamedTuple):
+    """A rule, and whether what it says holds for good.
+
+    A job that no site takes for good is refused; otherwise it waits.
+    """
+
+    name: str
+    check: Check
+    lasting: bool
+
+
+class Objection(NamedTuple):
+    """A reason in words."""
+
+    words: str
+    lasting: bool
+
+
+def _application(site: SiteView, wish: Wish, now_ms: int) -> str:
+    if site.applications and wish.application not in site.applications:
+        return f"the application {wish.application} is not available there"
+    return ""
+
+
+def _permission(site: SiteView, wish: Wish, now_ms: int) -> str:
+    allowed = (site.owners and wish.owner in site.owners) or (site.groups and wish.group in site.groups)
+    return "its owner may not use it" if (site.owners or site.groups) and not allowed else ""
+
+
+def _images(site: SiteView, wish: Wish, now_ms: int) -> str:
+    return "it runs no container images" if wish.needs_image and not site.runs_images else ""
+
+
+def _cpu(site: SiteView, wish: Wish, now_ms: int) -> str:
+    return _too_much("CPUs", wish.cpu, site.cpu)
+
+
+def _memory(site: SiteView, wish: Wish, now_ms: int) -> str:
+    return _too_much("bytes of memory", wish.memory, site.memory)
+
+
+def _gpus(site: SiteView, wish: Wish, now_ms: int) -> str:
+    return _too_much("GPUs", wish.gpus, site.gpus)
+
+
+def _data(site: SiteView, wish: Wish, now_ms: int) -> str:
+    missing = unreadable(site, wish.data)
+    if not missing:
+        return ""
+    first = missing[0]
+    further = f" and {len(missing) - 1} more data sets" if len(missing) > 1 else ""
+    if not first.replicas:
+        return f"there is no replica of {first.identifier}{further}"
+    return f"it can't read {first.identifier}{further}, which is at {', '.join(first.replicas[:3])}"
+
+
+def _silent(site: SiteView, wish: Wish, now_ms: int) -> str:
+    return "" if site.reachable else "it does not answer at the moment"
+
+
+def _drained(site: SiteView, wish: Wish, now_ms: int) -> str:
+    return site.drained and f"it takes no new jobs: {site.drained}"
+
+
+def _put_aside(site: SiteView, wish: Wish, now_ms: int) -> str:
+    return site.put_aside
+
+
+def _downtime(site: SiteView, wish: Wish, now_ms: int) -> str:
+    """Drain a site in time: no job starts that may run into a window."""
+    for window in site.downtimes:
+        if window.end_ms <= now_ms:
+            continue
+        why = f" ({window.reason})" if window.reason else ""
+        if window.start_ms <= now_ms:
+            return f"it is down until {at_instant(window.end_ms)}{why}"
+        longest = wish.duration_ms or wish.expected_ms
+        if now_ms + longest > window.start_ms:
+            return f"it goes down at {at_instant(window.start_ms)}{why}, and the job may take {in_time(longest / 1000)}"
+    return ""
+
+
+def _too_much(unit: str, demand: float, maximum: float | None) -> str:
+    if maximum is not None and demand > maximum:
+        return f"it has at most {maximum:g} {unit} for one job, {demand:g} are needed"
+    return ""
+
+
+OBJECTIONS: tuple[Rule, ...] = (
+    Rule("application", _application, True),
+    Rule("permission", _permission, True),
+    Rule("images", _images, True),
+    Rule("cpu", _cpu, True),
+    Rule("memory", _memory, True),
+    Rule("gpus", _gpus, True),
+    Rule("data", _data, False),
+    Rule("reachable", _silent, False),
+    Rule("drained", _drained, False),
+    Rule("aside", _put_aside, False),
+    Rule("downtime", _downtime, False),
+)
+
+
+def objections(site: SiteView, wish: Wish, now_ms: int) -> tuple[Objection, ...]:
+    """Return all that speaks against a job at a site."""
+    return tuple(Objection(words, rule.lasting) for rule in OBJECTIONS if (words := rule.check(site, wish, now_ms)))

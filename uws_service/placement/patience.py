@@ -1,0 +1,165 @@
+"""When a site with room takes a waiting job, and when it leaves it to a better one.
+
+A waiting attempt belongs to the network. A site that has room takes it at once if it is the best one for it, or if
+waiting for the better ones would take longer than what this site costs more. Otherwise the attempt waits for a better
+site as long as that difference, and no longer than a bound: so nobody pays more than twice what the best site would
+have cost (delay scheduling; the argument is that of the ski rental).
+
+All attempts of one *class* (`class_key`: application, needs, group, where the replicas are and how large) cost the
+same at every site, and a site takes an attempt the sooner the longer it has waited. So a class is one number at a site,
+the wait that is enough (`enough_ms`), whatever its attempts' ages are: 100,000 waiting attempts are decided with as
+many calls as there are classes.
+
+What a store needs for that: the class as a column that is written once when the attempt is made, and an index over the
+waiting attempts alone, on ``(class, group, owner, priority DESC, created)``. A round of a site reads
+
+1. the distinct classes, by a loose index scan (a recursive query that seeks the next class: one seek for each), and
+   asks `enough_ms` for each; the costs of a class change with the facts about sites only, and can be kept;
+2. for each class that it may take, the lots (`uws_service.placement.shares.Lot`): each group, owner and priority with
+   the oldest creation time, in the same way, where ``created <= now - enough_ms``;
+3. nothing more: `uws_service.placement.shares.plan` says which lots to take from, and the transaction that takes
+   them repeats the condition on the state (``WAITING``) and the age.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from uws_service.placement.locality import data_key
+from uws_service.placement.model import SiteView, Wish
+from uws_service.placement.objections import objections
+from uws_service.placement.ranks import FIXED_RANKS, PlacementWeights, total
+from uws_service.placement.wording import in_time
+from uws_service.units import Seconds
+
+NEVER_MS = 2**62
+
+
+class Patience(BaseModel):
+    """How long jobs wait for better sites."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    factor: float = Field(
+        1.0,
+        ge=0,
+        description="Seconds that a job waits for a better site for each second that the worse one costs more.",
+    )
+    maximum: Seconds = Field(3600, ge=0, description="Longest wait for a better site; then any site takes the job.")
+    margin: float = Field(30.0, ge=0, description="Seconds by which sites may differ and still be as good.")
+
+
+DEFAULT_PATIENCE = Patience()
+
+
+@dataclass(frozen=True, slots=True)
+class Prospects:
+    """What jobs of one class cost at the sites that may run them, in seconds, however busy those are."""
+
+    costs: Mapping[str, float]
+    best: str
+    """The site with the lowest costs; empty if no site may run them."""
+
+    @staticmethod
+    def of(costs: Mapping[str, float]) -> Prospects:
+        """Return the prospects with these costs."""
+        return Prospects(costs, min(costs, key=lambda site: (costs[site], site)) if costs else "")
+
+
+class Decision(NamedTuple):
+    """Whether a site takes an attempt, and why."""
+
+    take: bool
+    reason: str
+    enough_ms: int
+    """The wait from which on it takes such attempts."""
+
+
+def class_key(wish: Wish, named_owners: Collection[str] = ()) -> str:
+    """Return the class of a job: jobs of one class cost the same everywhere and meet the same objections.
+
+    ``named_owners`` are those that some site names in its settings; the others count by their groups alone.
+    """
+    # The time limit is in it because downtimes and core hours depend on it.
+    parts = (
+        wish.application,
+        wish.group,
+        wish.owner if wish.owner in named_owners else "",
+        wish.site or "",
+        f"{wish.cpu:g}/{wish.memory}/{wish.gpus}/{wish.duration_ms}/{wish.expected_ms}",
+        "image" if wish.needs_image else "",
+        ",".join(wish.preferred),
+        data_key(wish.data),
+    )
+    return "|".join(parts)
+
+
+def prospects(sites: Mapping[str, SiteView], wish: Wish, now_ms: int, weights: PlacementWeights) -> Prospects:
+    """Return what jobs like this one cost at each site that may run them now."""
+    return Prospects.of(
+        {
+            name: total(site, wish, now_ms, weights, FIXED_RANKS)
+            for name, site in sites.items()
+            if wish.site in (None, name) and not objections(site, wish, now_ms)
+        }
+    )
+
+
+def expected_wait(slots: int, free: int, queued_seconds: float, job_seconds: float) -> float:
+    """Return the seconds until a site has a slot for another job.
+
+    ``queued_seconds`` is the work of those that wait for this site first, in seconds of slots, ``job_seconds`` the
+    length of a usual job.
+    """
+    if free > 0:
+        return 0.0
+    return (queued_seconds + job_seconds) / slots
+
+
+def enough_ms(site: str, outlook: Prospects, waits: Mapping[str, float], patience: Patience) -> int:
+    """Return how long an attempt must have waited to be taken by a site; 0: it is taken at once.
+
+    ``waits`` are the expected waits at the sites in seconds, 0 for those with room and those of which nothing is known.
+    """
+    here = outlook.costs.get(site)
+    if here is None:
+        return NEVER_MS
+    more = here - outlook.costs[outlook.best]
+    if more <= patience.margin or here <= _elsewhere(here, outlook, waits, patience)[0]:
+        return 0
+    return int(1000 * min(float(patience.maximum), patience.factor * more))
+
+
+def decide(
+    site: str, outlook: Prospects, waited_ms: int, waits: Mapping[str, float], patience: Patience = DEFAULT_PATIENCE
+) -> Decision:
+    """Return whether a site that has room takes an attempt, with the reason."""
+    enough = enough_ms(site, outlook, waits, patience)
+    if enough == NEVER_MS:
+        return Decision(False, "it may not run here", enough)
+    here, best = outlook.costs[site], outlook.best
+    more = here - outlook.costs[best]
+    if more <= patience.margin:
+        return Decision(True, "its best site" if site == best else f"as good as {best}", 0)
+    soonest, other = _elsewhere(here, outlook, waits, patience)
+    if here <= soonest:
+        wait = in_time(waits.get(other, 0.0))
+        return Decision(True, f"{other} has no room for about {wait}; waiting would take longer", 0)
+    if waited_ms >= enough:
+        return Decision(
+            True, f"has waited {in_time(waited_ms / 1000)} for {best}, which would be {in_time(more)} better", enough
+        )
+    return Decision(
+        False, f"waits for {best}, which is {in_time(more)} better, for {in_time((enough - waited_ms) / 1000)}", enough
+    )
+
+
+def _elsewhere(here: float, outlook: Prospects, waits: Mapping[str, float], patience: Patience) -> tuple[float, str]:
+    """Return the least cost with its wait at the better sites, and the site."""
+    return min(
+        (cost + waits.get(name, 0.0), name) for name, cost in outlook.costs.items() if cost < here - patience.margin
+    )

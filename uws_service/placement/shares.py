@@ -1,0 +1,297 @@
+"""In which order waiting attempts are taken: shares of groups, and of owners inside them.
+
+A group's *use* is what its jobs have used, in seconds of cores; it halves within each half-life. The group with the
+least use for its share comes first, inside it the owner with the least use for theirs, and then that owner's own order:
+priority, then age. A job that starts counts at once with what it is expected to use, so that a burst gets no more than
+its part. Each tenth turn (`FairShares.aged_every`) belongs to the oldest attempt that has waited longer than
+`FairShares.aged`, of whatever group: so no attempt starves, however small its share is.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from uws_service.domain.errors import UsageError
+from uws_service.units import Seconds
+
+MIN_PRIORITY, MAX_PRIORITY = -10, 10
+AT_SHARE_BAND = 0.1
+"""A group is at its share when its use differs from it by no more than this part."""
+
+
+class GroupShare(BaseModel):
+    """The share of a group."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    share: float = Field(1.0, gt=0, description="The group's part, relative to those of the other groups.")
+    owners: Mapping[str, float] = Field(
+        default_factory=dict, description="Parts of owners inside the group, relative to each other; 1 if not named."
+    )
+
+
+class FairShares(BaseModel):
+    """How groups share the network."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    groups: Mapping[str, GroupShare] = Field(
+        default_factory=dict,
+        description="Shares of groups (`group`, or `group@issuer`); `*` is for groups that are not named.",
+    )
+    half_life: Seconds = Field(7 * 86400, gt=0, description="Time in which the use of a group counts half as much.")
+    aged: Seconds = Field(
+        6 * 3600, ge=0, description="Wait after which an attempt gets its turn whatever the share of its group."
+    )
+    aged_every: int = Field(10, ge=2, description="One in so many turns belongs to the oldest aged attempt.")
+
+    def share(self, group: str) -> float:
+        """Return the share of a group."""
+        return self._of(group).share
+
+    def owner_share(self, group: str, owner: str) -> float:
+        """Return the share of an owner inside the group."""
+        return self._of(group).owners.get(owner, 1.0)
+
+    def _of(self, group: str) -> GroupShare:
+        return self.groups.get(group) or self.groups.get("*") or _EQUAL
+
+
+_EQUAL = GroupShare()
+
+
+class Use(NamedTuple):
+    """Seconds of cores that were used, as they counted at an instant."""
+
+    amount: float = 0.0
+    at_ms: int = 0
+
+
+NO_USE = Use()
+
+
+def decayed(use: Use, now_ms: int, half_life_seconds: float) -> float:
+    """Return what a use counts now."""
+    elapsed = max(0, now_ms - use.at_ms) / 1000
+    return float(use.amount * 2.0 ** (-elapsed / half_life_seconds))
+
+
+def added(use: Use, amount: float, now_ms: int, half_life_seconds: float) -> Use:
+    """Return the use with more of it, as it counts now; it never falls below 0.
+
+    An earlier instant than that of the use counts as its instant: clocks of several machines differ.
+    """
+    return Use(max(0.0, decayed(use, now_ms, half_life_seconds) + amount), max(now_ms, use.at_ms))
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The uses of groups, and of owners inside them, by ``(group, owner)``."""
+
+    groups: Mapping[str, Use] = field(default_factory=dict)
+    owners: Mapping[tuple[str, str], Use] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Lot:
+    """Waiting attempts that are alike: one class, group, owner and priority.
+
+    ``count`` may be cut at the room of the site. ``seconds`` is the expected use of one of them, in seconds of cores.
+    """
+
+    class_key: str
+    group: str
+    owner: str
+    oldest_ms: int
+    count: int = 1
+    priority: int = 0
+    seconds: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """How many attempts to take from a lot, the oldest first."""
+
+    lot: Lot
+    count: int
+
+
+def priority_of(text: str) -> int:
+    """Return the value of the parameter PRIORITY.
+
+    Raises
+    ------
+    UsageError
+        It is no whole number, or out of bounds.
+    """
+    try:
+        priority = int(text)
+    except ValueError:
+        priority = MAX_PRIORITY + 1
+    if not MIN_PRIORITY <= priority <= MAX_PRIORITY:
+        raise UsageError(
+            f"PRIORITY={text[:32]!r} must be a whole number from {MIN_PRIORITY} to {MAX_PRIORITY}; "
+            "it orders your own jobs, higher ones first."
+        )
+    return priority
+
+
+def plan(
+    lots: Iterable[Lot], ledger: Ledger, shares: FairShares, *, now_ms: int, room: int, turn: int = 0
+) -> tuple[Pick, ...]:
+    """Return which attempts a site takes, in order.
+
+    Parameters
+    ----------
+    lots
+        What the site may take: `uws_service.placement.patience.decide` leaves the others.
+    room
+        How many attempts it can take.
+    turn
+        How many it has taken so far: any counter that grows with each.
+    """
+    order = _Order(lots, ledger, shares, now_ms)
+    picks: list[Lot] = []
+    for number in range(turn, turn + room):
+        lot = order.pop_aged() if number % shares.aged_every == 0 else None
+        lot = lot or order.pop()
+        if lot is None:
+            break
+        picks.append(lot)
+    return _merged(picks)
+
+
+def position(group: str, ledger: Ledger, shares: FairShares, now_ms: int, present: Sequence[str]) -> str:
+    """Return ``below``, ``at`` or ``above``: a group's use beside its share.
+
+    ``present`` are the groups that have had or want work; shares of others are theirs to use.
+    """
+    names = {*present, group}
+    uses = {name: decayed(ledger.groups.get(name, NO_USE), now_ms, shares.half_life) for name in names}
+    whole, parts = sum(uses.values()), sum(shares.share(name) for name in names)
+    if not whole:
+        return "below"
+    ratio = uses[group] / whole / (shares.share(group) / parts)
+    if abs(ratio - 1) <= AT_SHARE_BAND:
+        return "at"
+    return "below" if ratio < 1 else "above"
+
+
+def position_words(group: str, ledger: Ledger, shares: FairShares, now_ms: int, present: Sequence[str]) -> str:
+    """Return the sentence for the members of a group."""
+    days = shares.half_life / 86400
+    return (
+        f"{group or 'Jobs without a group'}: {position(group, ledger, shares, now_ms, present)} the share "
+        f"(use counts half after {days:g} days)"
+    )
+
+
+class _Order:
+    """The queue of one round: heaps of groups, of owners inside them, and of each owner's lots."""
+
+    def __init__(self, lots: Iterable[Lot], ledger: Ledger, shares: FairShares, now_ms: int) -> None:
+        self._shares = shares
+        by_owner: dict[tuple[str, str], list[tuple[int, int, int, Lot]]] = defaultdict(list)
+        aged = []
+        for number, lot in enumerate(lots):
+            by_owner[lot.group, lot.owner].append((-lot.priority, lot.oldest_ms, number, lot))
+            if now_ms - lot.oldest_ms >= shares.aged * 1000:
+                aged.append((lot.oldest_ms, number, lot))
+        self._counts = {entry[2]: entry[3].count for entries in by_owner.values() for entry in entries}
+        self._by_owner = by_owner
+        self._aged = aged
+        self._owner_use: dict[tuple[str, str], float] = {}
+        self._group_use: dict[str, float] = {}
+        self._owners: dict[str, list[tuple[float, str]]] = defaultdict(list)
+        for (group, owner), entries in by_owner.items():
+            heapq.heapify(entries)
+            use = decayed(ledger.owners.get((group, owner), NO_USE), now_ms, shares.half_life)
+            self._owner_use[group, owner] = use
+            self._owners[group].append((use / shares.owner_share(group, owner), owner))
+        self._groups = []
+        for group, owners in self._owners.items():
+            heapq.heapify(owners)
+            use = decayed(ledger.groups.get(group, NO_USE), now_ms, shares.half_life)
+            self._group_use[group] = use
+            self._groups.append((use / shares.share(group), group))
+        heapq.heapify(self._groups)
+        heapq.heapify(self._aged)
+
+    def pop(self) -> Lot | None:
+        """Remove the next attempt, and return its lot."""
+        while self._groups:
+            ratio, group = self._groups[0]
+            if ratio < self._group_use[group] / self._shares.share(group):  # it has grown since
+                heapq.heapreplace(self._groups, (self._group_use[group] / self._shares.share(group), group))
+                continue
+            lot = self._pop_of(group)
+            if lot is not None:
+                return lot
+            heapq.heappop(self._groups)
+        return None
+
+    def pop_aged(self) -> Lot | None:
+        """Remove the oldest aged attempt, and return its lot."""
+        while self._aged:
+            _, number, lot = self._aged[0]
+            if not self._counts[number]:
+                heapq.heappop(self._aged)
+                continue
+            # Of those behind the oldest of the lot only the creation is unknown: they come in later rounds.
+            heapq.heappop(self._aged)
+            return self._count(number, lot)
+        return None
+
+    def _pop_of(self, group: str) -> Lot | None:
+        owners = self._owners[group]
+        while owners:
+            ratio, owner = owners[0]
+            present = self._owner_use[group, owner] / self._shares.owner_share(group, owner)
+            if ratio < present:
+                heapq.heapreplace(owners, (present, owner))
+                continue
+            entries = self._by_owner[group, owner]
+            while entries:
+                *_, number, lot = entries[0]
+                if self._counts[number]:
+                    return self._count(number, lot)
+                heapq.heappop(entries)
+            heapq.heappop(owners)
+        return None
+
+    def _count(self, number: int, lot: Lot) -> Lot:
+        """Count an attempt as taken."""
+        self._counts[number] -= 1
+        self._owner_use[lot.group, lot.owner] += lot.seconds
+        self._group_use[lot.group] += lot.seconds
+        return lot
+
+
+def _merged(lots: Sequence[Lot]) -> tuple[Pick, ...]:
+    """Return neighbours of one lot as one pick."""
+    picks: list[Pick] = []
+    for lot in lots:
+        if picks and picks[-1].lot is lot:
+            picks[-1] = Pick(lot, picks[-1].count + 1)
+        else:
+            picks.append(Pick(lot, 1))
+    return tuple(picks)
+
+
+def settled(ledger: Ledger, lot: Lot, amount: float, now_ms: int, half_life_seconds: float) -> Ledger:
+    """Return the ledger with what one attempt of a lot used; negative amounts take back what was expected."""
+    key = lot.group, lot.owner
+    return replace(
+        ledger,
+        groups={
+            **ledger.groups,
+            lot.group: added(ledger.groups.get(lot.group, NO_USE), amount, now_ms, half_life_seconds),
+        },
+        owners={**ledger.owners, key: added(ledger.owners.get(key, NO_USE), amount, now_ms, half_life_seconds)},
+    )
