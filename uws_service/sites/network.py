@@ -33,6 +33,7 @@ COURTESY_MS = 2_000
 """A younger attempt is left to a site that is as good and has less to do."""
 MAX_PLANS = 8
 """Plans for one round: the next one is made when lots had fewer attempts than the last one took from them."""
+MAX_READ = 1_000
 Key = tuple[str, int]
 
 
@@ -205,7 +206,8 @@ class SiteQueue:
     async def _read(self, source: _Source, free: int, now: int, at_work: Mapping[str, int]) -> list[Attempt]:
         """Return the oldest attempts of a lot that nobody is about to take, within their owner's limit."""
         beginning = self.network.beginning
-        limit = free + len(beginning)
+        sites = len(self.network.latest_views) if source.queue == NETWORK else 1  # some are left to each of them
+        limit = min(free * sites, MAX_READ) + len(beginning)
         key = source.lot.class_key
         oldest = await self.network.store.queue.oldest(source.queue, key, now, limit, before=source.before)
         attempts = [attempt for attempt in oldest if (attempt.job_id, attempt.number) not in beginning]
