@@ -16,7 +16,7 @@ WORKERS ?= $(if $(filter-out -%,$(ARGS)),0,$(shell expr $$(nproc) + 1))
 BESIDE := --dist loadgroup --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick cluster cluster-down test-cluster check format bench bench-cluster bench-tap soak soak-fuzz soak-cluster docs generate lock clean conformance conformance-matrix conformance-peers
+.PHONY: help demo test test-quick cluster cluster-down test-cluster check format bench bench-cluster bench-tap simulate soak soak-fuzz soak-cluster docs generate lock clean conformance conformance-matrix conformance-peers
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,10 @@ bench-cluster: $(VENV)/.dev ## Measure jobs on a real cluster against raw Kubern
 
 bench-tap: $(VENV)/.dev ## Measure TAP queries, beside DaCHS if `make conformance-peers` has it; build/bench-tap.json
 	PYTHONPATH=.:conformance:conformance/tests $(BIN)/python -m tests.bench tap
+
+SIMULATED := many-small few-large bursts
+simulate: $(VENV)/.dev ## Simulate the published loads and write tables and plots of the docs (three minutes)
+	for load in $(SIMULATED); do $(BIN)/uws-service simulate $$load --output docs/explanation/simulation/$$load $(ARGS) || exit; done
 
 soak: $(VENV)/.dev ## Kill the service again and again with jobs in flight, and look for lost ones (ROUNDS=3)
 	for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; $(BIN)/python -m pytest tests/crash $(ARGS) || exit; done

@@ -397,7 +397,7 @@ def resources_page() -> str:
     policies = [(policy.value, POLICY_MEANING[policy]) for policy in Policy]
     return page(
         "# HTTP resources",
-        "`{jobs}` is `/{application}/async`, `{job}` is `{jobs}/{id}`. Each path also answers with a slash at its "
+        "`{jobs}` is `/{application}/async`, `{job}` is `{jobs}/{job_id}`. Each path also answers with a slash at its "
         "end. `HEAD` works wherever `GET` does, `OPTIONS` tells the verbs, and other verbs answer 405.",
         table(("path", "verb", "what it does", "who may"), rows),
         "Documents are XML; `Accept: application/json` gets JSON, a browser gets pages. `/login` and `/logout` are "

@@ -110,7 +110,7 @@ def new_postgresql() -> str:
     for attempt in range(20):
         try:
             with psycopg.connect(server, autocommit=True) as connection:
-                connection.execute(f'CREATE DATABASE "{name}"')  # type: ignore[arg-type]
+                connection.execute(f'CREATE DATABASE "{name}"')
             break
         except psycopg.OperationalError:
             if attempt == 19:

@@ -73,7 +73,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[pytest.TestReport]:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[object]:
     """Drop what the traceback of a failed test holds before the next test begins: the failure is recorded."""
-    result = yield
+    result: object = yield  # type: ignore[misc]
     if item.stash.get(FAILED, False):
         for name in ("last_exc", "last_type", "last_value", "last_traceback"):
             if hasattr(sys, name):

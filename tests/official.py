@@ -9,6 +9,7 @@ import tempfile
 import zipfile
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from lxml import etree
 
@@ -33,11 +34,11 @@ def _schemas() -> dict[str, etree.XMLSchema]:
         class Local(etree.Resolver):
             """The imports of these schemas name places on the net; the files lie here."""
 
-            def resolve(self, url: str, public_id: str, context: object) -> object:
+            def resolve(self, url: str, public_id: str, context: object) -> Any:  # type: ignore[override]
                 if "link" in url.lower():
-                    return self.resolve_filename(f"{folder}/xlink.xsd", context)
+                    return self.resolve_filename(f"{folder}/xlink.xsd", context)  # type: ignore[attr-defined]
                 if url.endswith("xml.xsd"):
-                    return self.resolve_filename(f"{folder}/xmlnamespace.xsd", context)
+                    return self.resolve_filename(f"{folder}/xmlnamespace.xsd", context)  # type: ignore[attr-defined]
                 return None
 
         parser = etree.XMLParser(no_network=True)

@@ -42,5 +42,5 @@ def validate(document: bytes) -> None:
     except etree.XMLSyntaxError as error:
         raise AssertionError(f"not XML: {error}") from error
     if not schema.validate(parsed):
-        faults = "\n".join(f"line {entry.line}: {entry.message}" for entry in schema.error_log)
+        faults = "\n".join(f"line {entry.line}: {entry.message}" for entry in schema.error_log)  # type: ignore[attr-defined]
         raise AssertionError(f"not valid:\n{faults}")

@@ -56,5 +56,5 @@ def longest_pauses(path: Path) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    runtime.App = WatchedApp  # type: ignore[misc]
+    runtime.App = WatchedApp  # type: ignore[attr-defined]
     sys.exit(main())

@@ -38,11 +38,11 @@ from uws_service.domain.errors import (
 
 log = structlog.get_logger(__name__)
 
-CHUNK = 1024 * 1024
-LONGEST_RENEWAL = 30.0
+CHUNK_BYTES = 1024 * 1024
+MAX_RENEWAL_SECONDS = 30.0
 WATCH_SECONDS, FAILING_SECONDS, CHECK_SECONDS = 30.0, 2.0, 4.0
 """Between two looks while all is well and while it is not, and how long one may take."""
-PART = 8 * 1024 * 1024
+PART_BYTES = 8 * 1024 * 1024
 """Size of one part of a multipart upload to S3, in bytes."""
 
 
@@ -68,6 +68,10 @@ class ObjectInfo:
     etag: str
 
 
+MAX_NAME_BYTES = 240
+"""Of each part of a key: file systems take 255, and a file that is being written has a longer name."""
+
+
 def check_key(key: str) -> str:
     """Return a key that can't leave the depot.
 
@@ -76,6 +80,8 @@ def check_key(key: str) -> str:
     parts = key.split("/")
     if any(part in ("", ".", "..") for part in parts) or "\0" in key or "\\" in key:
         raise ValueError(f"{key!r} is not a key of the depot")
+    if max(len(part.encode()) for part in parts) > MAX_NAME_BYTES:
+        raise ValueError(f"{key[:80]!r}… has a name of more than {MAX_NAME_BYTES} bytes")
     return key
 
 
@@ -106,7 +112,7 @@ class Depot:
     def __init__(self, store: LocalStore | S3Store, folder: Path | None) -> None:
         self._store: Any = store
         self.folder = folder
-        self.renewal = LONGEST_RENEWAL
+        self.renewal = MAX_RENEWAL_SECONDS
         """Seconds between two signs of life of what is open."""
         self.problem = ""
         """Why it can't be used now, as `watch` has found it."""
@@ -195,7 +201,7 @@ class Depot:
 
         with _translated(key):
             try:
-                await obstore.put_async(self._store, key, guarded(), chunk_size=PART, max_concurrency=2)
+                await obstore.put_async(self._store, key, guarded(), chunk_size=PART_BYTES, max_concurrency=2)
             except Exception:
                 if problem:
                     raise problem[0] from None
@@ -234,16 +240,21 @@ class Depot:
         with _translated(key):
             options: Any = {"range": (start, end) if end is not None else {"offset": start}}
             answer = await obstore.get_async(self._store, key, options=options if start or end is not None else None)
-            async for chunk in answer.stream(min_chunk_size=CHUNK):
+            async for chunk in answer.stream(min_chunk_size=CHUNK_BYTES):
                 yield bytes(chunk)
 
     async def list(self, prefix: str) -> AsyncIterator[str]:
         """Yield the keys that begin so."""
+        async for key, _ in self.list_sizes(prefix):
+            yield key
+
+    async def list_sizes(self, prefix: str) -> AsyncIterator[tuple[str, int]]:
+        """Yield the keys that begin so, with the sizes of their objects."""
         with _translated(prefix):
             async for batch in obstore.list(self._store, prefix=_folder(prefix), chunk_size=500):
                 for entry in batch:
                     if entry["path"].startswith(prefix):
-                        yield entry["path"]
+                        yield entry["path"], int(entry["size"])
 
     @asynccontextmanager
     async def held(self, prefix: str) -> AsyncIterator[Callable[[], None]]:
@@ -404,7 +415,7 @@ def renewal(orphan_age: float) -> float:
 
     What is open then never looks as old as an orphan.
     """
-    return min(LONGEST_RENEWAL, max(0.2, orphan_age / 4))
+    return min(MAX_RENEWAL_SECONDS, max(0.2, orphan_age / 4))
 
 
 def _seconds(number: int) -> Any:

@@ -8,6 +8,9 @@ from typing import Any, Protocol, TypeVar
 
 from uws_service.domain.errors import ConfigurationError
 
+PACKAGE_HINT = "; if it comes with a package, install that where the service is installed"
+"""Ends messages about names that an entry point could bring."""
+
 
 class Named(Protocol):
     """A part with a name."""
@@ -58,7 +61,7 @@ def load_functions(group: str) -> dict[str, Callable[..., Any]]:
     for point in sorted(entry_points(group=group)):
         function = _import(point)
         if not callable(function):
-            raise ConfigurationError(f"{_origin(point)}: must be a function, is a {type(function).__name__}.")
+            raise ConfigurationError(f"{_origin(point)}: must be a function, is {_described(function)}.")
         functions[_origin(point)] = function
     return functions
 
@@ -73,8 +76,12 @@ def _import(point: EntryPoint) -> Any:
 def _load(point: EntryPoint, base: type[T]) -> T:
     part = _import(point)
     if not isinstance(part, base):
-        raise ConfigurationError(f"{_origin(point)}: must be a {base.__name__}, is a {type(part).__name__}.")
+        raise ConfigurationError(f"{_origin(point)}: must be a {base.__name__}, is {_described(part)}.")
     return part
+
+
+def _described(part: Any) -> str:
+    return f"the class {part.__name__}" if isinstance(part, type) else f"a {type(part).__name__}"
 
 
 def _origin(point: EntryPoint) -> str:

@@ -40,7 +40,7 @@ from uws_service.sites.agent_api import Agents
 from uws_service.sites.attempt_tokens import SECRET, AttemptTokens
 from uws_service.sites.controller import Controller
 from uws_service.sites.executor import Executor
-from uws_service.sites.kinds import SiteParts, kind_of, open_sites, verifiers_of
+from uws_service.sites.kinds import SiteParts, kind_of, open_sites, start_on_machine, verifiers_of
 from uws_service.sites.lease import FolderLease, Leader, Lease, ProcessLease
 from uws_service.sites.network import Network
 from uws_service.store import Store
@@ -322,7 +322,7 @@ async def _assemble(
         service,
         executors,
         agents,
-        Uploads(depot, store, rules, settings.limits.unfinished),
+        Uploads(depot, store, rules, settings.limits),
         rules,
         sessions=Sessions(store.access, cookie_key, service.clock, rules.issuers) if user_tokens is not None else None,
         cookie_key=cookie_key,
@@ -429,10 +429,9 @@ async def _prepare_sites(runtime: Runtime, stack: contextlib.AsyncExitStack) -> 
         executor = runtime.executors[site.name]
         lease: Lease = ProcessLease(runtime.store, site.name)
         if not kind_of(site).leased:
-            await executor.start()
+            folder = await start_on_machine(site, executor)
             stack.push_async_callback(executor.stop)
-            assert executor.identity is not None, f"a started site of the kind {site.kind} has a work folder"
-            lease = FolderLease(runtime.store, site.name, executor.identity, site.absence.lost / 1000)
+            lease = FolderLease(runtime.store, site.name, folder, site.absence.lost / 1000)
         controller = Controller(
             runtime.store,
             executor,

@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from uws_service.plugins import PACKAGE_HINT
 from uws_service.settings_checks import mask_secrets
 
 PREFIX = "UWS_"
@@ -121,7 +122,7 @@ def _message(problem: ErrorDetails, model: type[BaseModel], origin: Origin) -> s
     if problem["type"] == "union_tag_invalid":
         path = (*path, str(context["discriminator"]).strip("'"))
         tags = re.findall(r"'([^']*)'", str(context["expected_tags"]))
-        message = unknown(str(context["tag"]), tags)
+        message = unknown(str(context["tag"]), tags) + PACKAGE_HINT
     elif problem["type"] == "extra_forbidden":
         message = f"{_last(path)} {_not_known(str(path[-1]), _field_names(parent))}"
     elif problem["type"] == "missing":

@@ -84,7 +84,7 @@ def test_what_a_command_says_went_wrong(tmp_path: Path, script: str, message: st
     log.touch()
     output = tmp_path / "output"
     output.mkdir()
-    words = [program, tmp_path / "usage", "sh", "-c", script]
+    words = [str(program), str(tmp_path / "usage"), "sh", "-c", script]
     subprocess.run(words, env=os.environ | {"UWS_OUTPUT_DIR": str(output)}, timeout=600, check=False)
     assert log.read_text() == message
 

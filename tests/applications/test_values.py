@@ -182,3 +182,14 @@ def test_uploads() -> None:
     }.items():
         with pytest.raises(UsageError, match=message):
             planned(("UPLOAD", bad))
+
+
+@pytest.mark.parametrize(
+    ("description", "message"),
+    [("", "P is required."), ("A name", "P is required: A name."), ("A name.", "P is required: A name.")],
+)
+def test_message_of_a_missing_value_ends_once(description: str, message: str) -> None:
+    spec = ParameterSpec("P", required=True, description=description)
+    with pytest.raises(UsageError) as raised:
+        check(Application("a", "A", "An application.", ("true",), parameters=(spec,)), ())
+    assert raised.value.message == message

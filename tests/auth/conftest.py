@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.auth.callers import Caller
 from tests.issuers import AUDIENCE, CLI, CLIENT, SECRET, NanoIdp, OidcProvider
 from tests.server import Server
 
@@ -79,3 +80,13 @@ def secured(server_port_holder: Server, nano: NanoIdp, provider: OidcProvider) -
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="module")
+def callers(secured: Server, nano: NanoIdp) -> Iterator[dict[str, Caller]]:
+    """Yield people of all ranks by name, and `nobody`."""
+    callers_by_name = {name: Caller(secured, nano.token(name)) for name in ("alice", "bob", "carol", "root")}
+    callers_by_name["nobody"] = Caller(secured)
+    yield callers_by_name
+    for caller in callers_by_name.values():
+        caller.http.close()

@@ -272,7 +272,7 @@ def test_browser(secured: Server, nano: NanoIdp, provider: OidcProvider, page: P
     assert "/ska/team" in page.inner_text("main")
     page.get_by_role("button", name="Log out").click()
     page.wait_for_url(f"{secured.url}/")
-    assert page.goto(job).status == 401  # type: ignore[union-attr]
+    assert page.goto(job).status == 401
 
 
 def test_browser_with_a_token(secured: Server, nano: NanoIdp, page: Page) -> None:

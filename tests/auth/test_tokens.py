@@ -195,9 +195,9 @@ async def test_bad_tokens(nano: NanoIdp) -> None:
 async def test_claims_and_scopes_that_are_asked_for(nano: NanoIdp) -> None:
     async with verifier(nano.settings(required={"wlcg.ver": "1.0"}, scopes=["uws"])) as tokens:
         assert "wlcg.ver must be '1.0'" in (await refusal(tokens, nano.signed())).message
-        error = await refusal(tokens, nano.signed(**{"wlcg.ver": "1.0"}))
+        error = await refusal(tokens, nano.signed(None, **{"wlcg.ver": "1.0"}))
         assert isinstance(error, Forbidden) and "lacks the scope 'uws'" in error.message
-        identity, _ = await tokens.verify(nano.signed(**{"wlcg.ver": "1.0", "scope": "openid uws"}))
+        identity, _ = await tokens.verify(nano.signed(None, **{"wlcg.ver": "1.0", "scope": "openid uws"}))
         assert identity.scopes == {"openid", "uws"}
 
 
@@ -209,7 +209,7 @@ async def test_groups_in_all_their_spellings(nano: NanoIdp) -> None:
             "wlcg.groups": ["/ska/oper", "/b"],
             "realm_access": {"roles": ["c"]},
         }
-        identity, _ = await tokens.verify(nano.signed(**claims))
+        identity, _ = await tokens.verify(nano.signed(None, **claims))
         assert identity.groups == {f"{name}@127.0.0.1:{nano.port}" for name in ("/ska/oper", "/b", "/c")}
         assert identity.group == f"/ska/oper@127.0.0.1:{nano.port}"
 

@@ -152,7 +152,11 @@ async def _stand_in(cluster: Cluster, url: str) -> None:
             if RAW in pod["metadata"]["labels"]:
                 return
             headers = {"Authorization": f"Bearer {response['status']['token']}"}
-            for path, payload in (("claim", {}), ("report", {"outputs": [], "reason": None, "message": ""})):
+            bodies: dict[str, dict[str, object]] = {
+                "claim": {},
+                "report": {"outputs": [], "reason": None, "message": ""},
+            }
+            for path, payload in bodies.items():
                 for _ in range(50):
                     answer = await http.post(f"{url}/agent/v1/{path}", json=payload, headers=headers)
                     if answer.status_code < 500:

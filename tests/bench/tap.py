@@ -63,7 +63,7 @@ def _peer(folder: Path) -> Iterator[str]:
     if PEER:
         yield PEER
         return
-    import peers
+    import peers  # type: ignore[import-not-found] # by PYTHONPATH: Makefile
 
     if not shutil.which("dachs") and not (peers.BUILD / "root" / "usr" / "bin" / "dachs").exists():
         print("DaCHS is neither installed nor unpacked (`make conformance-peers` does that): no figures of a peer")

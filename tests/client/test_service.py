@@ -264,6 +264,41 @@ def test_check_config_tells_what_it_found(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["s.yaml"]
 
 
+@pytest.mark.parametrize(
+    ("word", "remark"),
+    [
+        ("no-such-command", "there is no command 'no-such-command' in "),
+        ("/nowhere/tool", "there is no command '/nowhere/tool' on this machine."),
+        ("./tool", "the command './tool' is looked for in the job's folder; write an absolute path."),
+        ("python", ""),
+        ("{WORD}", ""),
+    ],
+)
+def test_check_config_tells_of_commands_that_are_not_there(tmp_path: Path, word: str, remark: str) -> None:
+    """What would fail only when a job runs is in the remarks, for sites that run processes."""
+    descriptor = {
+        "name": "tool",
+        "title": "Tool",
+        "description": "A tool.",
+        "command": [word],
+        "image": "r.example/tool:1",
+        "results": [{"id": "result", "path": "result", "media_type": "text/plain"}],
+    }
+    descriptor["parameters"] = [{"name": "WORD", "arraysize": "*", "required": True, "description": "A word."}]
+    (tmp_path / "tool").write_text("")
+    (tmp_path / "tool.yaml").write_text(json.dumps(descriptor))
+    (tmp_path / "s.yaml").write_text("applications: [tool.yaml]\n")
+    ended = program(tmp_path, "check-config", "--config", "s.yaml", "--json")
+    assert ended.returncode == 0, ended.stderr
+    remarks = json.loads(ended.stdout)["remarks"]
+    assert [text.startswith(f"tool: {remark}") for text in remarks] == [True] * bool(remark), remarks
+    pods = (
+        '[{"name": "far", "kind": "kubernetes", "agent_url": "https://a.example", "agent_image": "r.example/agent:1"}]'
+    )
+    ended = program(tmp_path, "check-config", "--config", "s.yaml", "--json", UWS_SITES=pods)
+    assert ended.returncode == 0 and json.loads(ended.stdout)["remarks"] == [], ended.stderr
+
+
 def test_migrate(tmp_path: Path) -> None:
     """Makes the tables, and does no harm the second time; `serve` needs it unless told otherwise."""
     database = f"sqlite:///{tmp_path}/a.db"

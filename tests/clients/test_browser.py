@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Dialog, Page, sync_playwright
 
 from tests.server import Server
 from tests.tiers import require
@@ -81,7 +81,12 @@ def test_a_failed_job_says_why(server: Server, page: Page) -> None:
 def test_a_page_can_not_be_made_to_run_a_script(server: Server, page: Page) -> None:
     """Whatever parameters hold is shown, not run."""
     fired: list[str] = []
-    page.on("dialog", lambda dialog: (fired.append(dialog.message), dialog.dismiss()))
+
+    def dismiss(dialog: Dialog) -> None:
+        fired.append(dialog.message)
+        dialog.dismiss()
+
+    page.on("dialog", dismiss)
     evil = "<script>alert(1)</script><img src=x onerror=alert(2)>"
     answer = page.request.post(f"{server.url}/probe/async", form={"TAG": evil, "RUNID": evil[:60]}, max_redirects=0)
     page.goto(answer.headers["location"])

@@ -106,6 +106,11 @@ def until(check: Callable[[], Any], purpose: str, seconds: float = 60) -> Any:
     raise AssertionError(f"waited {seconds} s for {purpose}")
 
 
+def is_gone(site: Site, url: str) -> bool:
+    """Return whether a cluster has nothing of a job any more."""
+    return not objects(site, "jobs,pods", url)
+
+
 def objects(site: Site, kind: str, url: str, namespace: str = NAMESPACE) -> list[Mapping[str, Any]]:
     """Return the objects of one job."""
     items: list[Mapping[str, Any]] = site.get(kind, "-n", namespace, "-l", f"uws-service/job={job_id(url)}")["items"]

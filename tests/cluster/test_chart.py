@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import IPv6Address, ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tests.cluster.service import Client, objects, until
 from tests.rig import build, images, schemas
 from tests.rig.site import Site
 from tests.server import free_port
+from uws_service.agent.fetch import is_public
 from uws_service.applications.files import load_application
 from uws_service.settings import Settings
 from uws_service.tap.worker import LOADING_BYTES
@@ -64,13 +66,13 @@ def objects_of(*values: str, file: Path | None = None) -> list[dict[str, Any]]:
 
 
 def settings_of(*values: str) -> dict[str, Any]:
-    """Return the service's settings in the chart's ConfigMap."""
-    (config,) = (
+    """Return the service's settings in the chart's Secret."""
+    (secret,) = (
         document
         for document in objects_of(*values)
-        if document["kind"] == "ConfigMap" and "service.yaml" in document["data"]
+        if document["kind"] == "Secret" and "service.yaml" in document["stringData"]
     )
-    settings: dict[str, Any] = yaml.safe_load(config["data"]["service.yaml"])
+    settings: dict[str, Any] = yaml.safe_load(secret["stringData"]["service.yaml"])
     return settings
 
 
@@ -84,9 +86,7 @@ def test_objects_are_valid(values: list[str]) -> None:
     documents = [
         document for document in yaml.safe_load_all(template(*values)) if document and document["kind"] not in FOREIGN
     ]
-    assert {"Deployment", "Role", "Service", "NetworkPolicy", "ConfigMap"} <= {
-        document["kind"] for document in documents
-    }
+    assert {"Deployment", "Role", "Service", "NetworkPolicy", "Secret"} <= {document["kind"] for document in documents}
     schemas.check(yaml.safe_dump_all(documents))
 
 
@@ -115,6 +115,56 @@ def test_examples(file: Path) -> None:
 def test_wrong_values_are_refused(value: str, words: str) -> None:
     complaint = template(*OPEN, value, check=False)
     assert "Error" in complaint and words in complaint
+
+
+def test_secrets_lie_in_secrets() -> None:
+    """No secret of the settings is in an object that viewers of a namespace may read."""
+    values = [
+        *ISSUER, "site.agentUrl=https://uws.example.org", "settings.auth.issuers[0].client_secret=hush-1",
+        "settings.auth.sealing_key=hush-2", "settings.database=postgresql://u:hush-3@db/x",
+        "database.url=postgresql://u:hush-4@db/x",
+    ]  # fmt: skip
+    holders = {document["kind"] for document in objects_of(*values) if "hush-" in yaml.safe_dump(document)}
+    assert holders == {"Secret"}
+    assert all(f"hush-{number}" in template(*values) for number in (1, 2, 3, 4))
+
+
+INNER = """0.0.0.0 0.255.255.255 10.0.0.1 10.255.255.255 100.64.0.0 100.100.100.200 127.0.0.1 168.63.129.16
+    169.254.169.254 172.16.0.0 172.31.255.255 192.0.0.192 192.168.0.0 192.168.255.255 198.18.0.1 224.0.0.1 240.0.0.1
+    255.255.255.255"""
+OPEN_INTERNET = ["1.1.1.1", "168.63.129.17", "2606:4700:4700::1111", "64:ff9b::101:101"]
+
+
+def test_jobs_reach_the_open_internet_alone() -> None:
+    """What agents don't fetch from, the network keeps from commands too, in every form of the address."""
+    (policy,) = (
+        document
+        for document in objects_of(*OPEN)
+        if document["kind"] == "NetworkPolicy" and document["metadata"]["name"] == "uws-jobs"
+    )
+    blocks = [
+        peer["ipBlock"]
+        for rule in policy["spec"]["egress"]
+        if "ports" not in rule
+        for peer in rule["to"]
+        if "ipBlock" in peer
+    ]
+
+    def is_reachable(text: str) -> bool:
+        address = ip_address(text)
+        return any(
+            address in ip_network(block["cidr"]) and not any(address in ip_network(part) for part in block["except"])
+            for block in blocks
+        )
+
+    addresses = ["::1", "::", "fc00::1", "fd00:ec2::254", "fe80::1", "ff02::1", "2002:a9fe:a9fe::1", "2001:0:1::1"]
+    for text in INNER.split():
+        addresses += [text, f"::ffff:{text}", str(IPv6Address(int(IPv6Address("64:ff9b::")) + int(ip_address(text))))]
+    for address in addresses:
+        assert not is_public(address) or address.startswith("2001:"), address
+        assert not is_reachable(address), address
+    for address in OPEN_INTERNET:
+        assert is_public(address) and is_reachable(address), address
 
 
 @pytest.mark.parametrize(

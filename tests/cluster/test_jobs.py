@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import pytest
 import pyvo
 from astropy.table import Table
 
-from tests.cluster.service import NAMESPACE, Client, ClusterServer, job_id, objects, until
+from tests.cluster.service import NAMESPACE, Client, ClusterServer, is_gone, job_id, objects, until
 from tests.rig.site import Site
 
 ALFALFA = Path(__file__).resolve().parents[2] / "uws_service/apps/data/alfalfa.csv"
@@ -186,4 +187,4 @@ def test_abort_before_it_starts(shell: Client, site_a: Site) -> None:
         assert shell.post(f"{url}/phase", {"PHASE": "ABORT"}).status_code == 303
     for url in urls:
         assert shell.phase(url) == "ABORTED"
-        until(lambda url=url: not objects(site_a, "jobs,pods", url), "the Job to go")
+        until(partial(is_gone, site_a, url), "the Job to go")

@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.cluster.conftest import site_named, with_service
-from tests.cluster.service import NAMESPACE, Client, ClusterServer, job_id, objects, settings_of, until
+from tests.cluster.service import NAMESPACE, Client, ClusterServer, is_gone, job_id, settings_of, until
 from tests.rig import kueue
 from tests.rig.site import Site
 
@@ -37,6 +39,12 @@ def _queued(name: str) -> Iterator[Site]:
                 }
             )
         yield site
+
+
+def _at_place(client: Client, url: str, place: int) -> Any:
+    """Return a job's JSON if it has that many jobs before it."""
+    document = client.json(url)
+    return document if document["jobInfo"]["ahead"] == place else None
 
 
 @pytest.fixture(scope="module")
@@ -79,10 +87,7 @@ def test_why_it_waits(core: Client) -> None:
         core.wait(url, "EXECUTING")
     blockers = [core.script(WORK.format(0)) for _ in range(2)]
     for place, url in enumerate(blockers):
-        document = until(
-            lambda url=url, place=place: (current := core.json(url))["jobInfo"]["ahead"] == place and current,
-            "the place",
-        )
+        document = until(partial(_at_place, core, url, place), "the place")
         assert document["phase"] == "QUEUED"
         assert document["jobInfo"]["waiting"] == "waiting for 1 more CPU in the queue astro"
     # Abort while it is held, delete while it is held: nothing is left, the other one starts.
@@ -113,7 +118,7 @@ def test_preempted(server: ClusterServer, core: Client, site_k: Site, code: int)
         assert document["phase"] == "COMPLETED", document["errorSummary"]
         assert document["jobInfo"]["attempt"] == 1 and [result["id"] for result in document["results"]] == ["result"]
         assert core.http.get(f"{url}/results/result").text.strip() == job_id(url)
-        until(lambda url=url: not objects(site_k, "jobs,pods", url), "the Job to go")
+        until(partial(is_gone, site_k, url), "the Job to go")
 
 
 def test_three_owners_two_sites(site_k: Site, site_l: Site, folder: Path) -> None:

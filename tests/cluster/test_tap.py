@@ -60,8 +60,8 @@ def test_tables_that_pods_mount(site_a: Site, tmp_path: Path) -> None:
     """A folder of tables at the same path in the pods, as docs/howto/publish-a-catalogue.md has it."""
     catalogues, table = tmp_path / "catalogues", tmp_path / "nearby.csv"
     table.write_text(NEARBY)
-    command = [sys.executable, "-m", "uws_service", "catalogue", "add", table, "--name", "stars.nearby"]
-    subprocess.run([*command, "--folder", catalogues], check=True, capture_output=True, cwd=ROOT, timeout=60)
+    command = [sys.executable, "-m", "uws_service", "catalogue", "add", str(table), "--name", "stars.nearby"]
+    subprocess.run([*command, "--folder", str(catalogues)], check=True, capture_output=True, cwd=ROOT, timeout=60)
     catalogues.chmod(0o755)
     mounted = {"name": "tables", "hostPath": {"path": str(catalogues)}, "mountPath": str(catalogues)}
     site = settings_of(site_a, volumes=[mounted])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ def whole(site_a: Site, site_b: Site) -> Iterator[None]:
             site.mend()
 
 
-def _started(folder: Path, site_a: Site, site_b: Site, **settings: object) -> ClusterServer:
+def _started(folder: Path, site_a: Site, site_b: Site, **settings: Any) -> ClusterServer:
     """Return a service that has found both sites."""
     server = ClusterServer(folder, [settings_of(site_a, **settings), settings_of(site_b, **settings)], "0.0.0.0")
     server.start()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.s3 import KEY, SECRET, S3Server
-from uws_service.depot import Depot
+from uws_service.depot import MAX_NAME_BYTES, Depot
 from uws_service.domain.errors import ConfigurationError, NotFound, ServiceUnavailable, TooLarge
 
 pytestmark = pytest.mark.anyio
@@ -78,10 +78,17 @@ async def test_missing(depot: Depot) -> None:
     assert await depot.head("jobs/none/results/x") is None
 
 
-@pytest.mark.parametrize("key", ["../x", "/x", "a//b", "a/../b", "a/.", "a\0b", ""])
+@pytest.mark.parametrize("key", ["../x", "/x", "a//b", "a/../b", "a/.", "a\0b", "", "a/" + "n" * 250, "é" * 130])
 async def test_keys_stay_inside(depot: Depot, key: str) -> None:
     with pytest.raises(ValueError):
         await depot.head(key)
+
+
+async def test_long_names(depot: Depot) -> None:
+    """Every key that is taken can be stored."""
+    key = f"jobs/none/{'n' * MAX_NAME_BYTES}"
+    await depot.put(key, chunks(b"x"), max_size=1)
+    assert await read(depot, key) == b"x"
 
 
 async def test_check(depot: Depot) -> None:

@@ -44,6 +44,7 @@ PAGES = (
     "howto/publish-a-catalogue.md",
     "howto/check-a-server.md",
     "howto/extend.md",
+    "explanation/simulation.md",
 )
 CHECKOUT_PAGES = frozenset({"howto/extend.md"})
 """Pages that change the service itself, in a copy of its sources."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -26,10 +27,10 @@ from uws_service.domain.job import (
 RESULT = Result("result", "jobs/x/results/result", "text/plain", 1, "00")
 
 
-def job(phase: Phase, **fields: object) -> Job:
+def job(phase: Phase, **fields: Any) -> Job:
     return Job(
         id="j", application="sleep", owner=None, phase=phase, created=1000, duration=0, destruction=None, **fields
-    )  # type: ignore[arg-type]
+    )
 
 
 def test_ten_phases() -> None:

@@ -50,7 +50,7 @@ def test_asked_for_by_name() -> None:
         (SiteView("a", 4, owners=("eve",)), "its owner may not use it"),
         (SiteView("a", 4, groups=("g2",)), "its owner may not use it"),
         (SiteView("a", 4, cpu=1), "it has at most 1 CPUs for one job, 2 are needed"),
-        (SiteView("a", 4, memory=10), "it has at most 10 bytes of memory for one job, 100 are needed"),
+        (SiteView("a", 4, memory=10), "it has at most 10 B of memory for one job, 100 B are needed"),
         (SiteView("a", 4, gpus=0), "it has at most 0 GPUs for one job, 1 are needed"),
     ],
 )

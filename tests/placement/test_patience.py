@@ -38,10 +38,13 @@ patiences = st.builds(Patience, factor=st.floats(0, 5), maximum=st.integers(0, 1
         ("next", 0, {}, True, "as good as near"),
         ("far", 0, {}, False, "waits for near, which is 10 min better, for 10 min"),
         ("far", 540, {}, False, "waits for near, which is 10 min better, for 60 s"),
-        ("far", 600, {}, True, "has waited 10 min for near, which would be 10 min better"),
+        ("far", 600, {}, True, "has waited 10 min for near, which is 10 min better"),
+        ("far", 600, {"far": 100}, False, "waits for near, which is 10 min better, for 100 s"),
+        ("far", 0, {**FULL, "far": 400}, True, "near has no room for about 17 min; waiting would take longer"),
+        ("far", 0, {**FULL, "far": 401}, False, "waits for near, which is 10 min better, for 17 min"),
         ("far", 0, FULL, True, "near has no room for about 17 min; waiting would take longer"),
         ("moon", 0, FULL, False, "waits for near, which is 25 h better, for 60 min"),
-        ("moon", 3600, {}, True, "has waited 60 min for near, which would be 25 h better"),
+        ("moon", 3600, {}, True, "has waited 60 min for near, which is 25 h better"),
         ("mars", 10**6, {}, False, "it may not run here"),
     ],
 )
@@ -59,7 +62,7 @@ def test_patience_has_bounds(
     assert decision.enough_ms == enough_ms(site, outlook, waits, patience)
     assert decision.take == (waited_ms >= decision.enough_ms)
     if site in outlook.costs:
-        assert decision.enough_ms <= patience.maximum * 1000
+        assert decision.enough_ms <= (patience.maximum + waits.get(site, 0)) * 1000
         assert decide(site, outlook, decision.enough_ms, waits, patience).take
     else:
         assert decision.enough_ms == NEVER_MS
@@ -73,7 +76,7 @@ def test_the_best_site_never_waits(outlook: Prospects, waits: dict[str, float], 
 
 @given(st.sampled_from("abcde"), outlooks, patiences)
 def test_nobody_pays_more_than_twice(site: str, outlook: Prospects, patience: Patience) -> None:
-    """The wait and the dearer site together cost at most the best site and twice the difference."""
+    """At a site with room, the wait and the dearer site cost at most the best site and twice the difference."""
     if site in outlook.costs and patience.factor <= 1:
         best, here = outlook.costs[outlook.best], outlook.costs[site]
         assert enough_ms(site, outlook, {}, patience) / 1000 + here <= best + 2 * (here - best) + 1e-6
@@ -97,6 +100,13 @@ def test_prospects_leave_out_sites_with_objections() -> None:
     assert outlook == Prospects({"near": 0.0, "far": 100.0}, "near")
     assert prospects(sites, Wish("app", site="far", data=(need,)), 0, PlacementWeights()).costs == {"far": 100.0}
     assert prospects({}, Wish("app"), 0, PlacementWeights()).best == ""
+
+
+def test_each_of_several_best_sites_is_the_best_of_some_classes() -> None:
+    costs = {"a": 0.0, "b": 0.0, "c": 0.0, "d": 1.0}
+    best = [Prospects.of(costs, f"class {number}").best for number in range(60)]
+    assert set(best) == {"a", "b", "c"}
+    assert best == [Prospects.of(dict(reversed(costs.items())), f"class {number}").best for number in range(60)]
 
 
 def test_classes_have_no_identifiers_in_them() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 
@@ -93,6 +94,26 @@ def test_the_group_with_the_least_use_for_its_share_comes_first() -> None:
     assert [lot.group for lot in taken(plan(lots, ledger, SIXTY_THIRTY_TEN, now_ms=0, room=3, turn=1))] == list("bac")
 
 
+@given(lots_of, ledgers, st.integers(0, 30), st.sets(st.sampled_from("xyz")))
+def test_what_a_site_leaves_is_not_taken(lots: list[Lot], ledger: Ledger, room: int, classes: set[str]) -> None:
+    """Each lot is asked for once at most; aged attempts are taken whatever the answer is."""
+    asked: list[Lot] = []
+
+    def accepts(lot: Lot) -> bool:
+        asked.append(lot)
+        return lot.class_key in classes
+
+    shares = FairShares(aged=10**9)
+    picks = plan(lots, ledger, shares, now_ms=10 * HOUR_MS, room=room, accepts=accepts)
+    open_lots = [lot for lot in lots if lot.class_key in classes]
+    assert sum(pick.count for pick in picks) == min(room, sum(lot.count for lot in open_lots))
+    assert {pick.lot.class_key for pick in picks} <= classes
+    assert max(Counter(map(id, asked)).values(), default=0) <= 1
+    aged = FairShares(aged=0)
+    (pick, *_) = plan([Lot("x", "a", "o", 0)], ledger, aged, now_ms=1, room=1, accepts=lambda lot: False)
+    assert pick.lot.class_key == "x"
+
+
 def test_owners_share_inside_their_group() -> None:
     """An owner with many jobs does not displace the others of the group."""
     lots = [Lot("x", "a", "many", 0, count=100), Lot("x", "a", "few", 50, count=2)]
@@ -116,9 +137,9 @@ def simulated(arrivals: dict[str, int], steps: int, shares: FairShares) -> Count
             for owner in range(3)
         ]
         (pick,) = plan(lots, ledger, shares, now_ms=now_ms, room=1, turn=step)
-        seconds = generator.expovariate(1 / 60)
+        seconds = math.ceil(generator.expovariate(1 / 60))
         got[pick.lot.group] += seconds
-        now_ms += int(seconds * 1000)
+        now_ms += seconds * 1000
         ledger = settled(ledger, pick.lot, seconds, now_ms, shares.half_life)
     return got
 

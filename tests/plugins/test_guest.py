@@ -105,3 +105,48 @@ def test_name_of_the_guest_can_be_used_once(group: str, guest: Path, tmp_path: P
     process = start(tmp_path, guest, tmp_path / "second")
     assert process.returncode != 0 and "already" in process.stderr, process.stderr
     assert group in process.stderr and "Traceback" not in process.stderr
+
+
+FICKLE = """
+from typing import Literal
+
+from guest import MemoryExecutor, MemorySite
+from uws_service.sites.kind import Kind
+
+class FickleSite(MemorySite):
+    kind: Literal["fickle"] = "fickle"
+
+class FickleExecutor(MemoryExecutor):
+    failures = {"start": 1, "observe": 2}
+
+    def fail(self, method):
+        self.failures[method] -= 1
+        if self.failures[method] >= 0:
+            raise KeyError(f"no {method} yet")
+
+    async def start(self):
+        self.fail("start")
+
+    async def observe(self):
+        self.fail("observe")
+        return await super().observe()
+
+FICKLE = Kind("fickle", FickleSite, FickleExecutor)
+"""
+
+
+def test_site_goes_on_after_faults_of_its_kind(guest: Path, tmp_path: Path) -> None:
+    """What a kind of another package raises is in the log, with the site, and its jobs go on."""
+    write_package(tmp_path / "site", "fickle", FICKLE, {"uws_service.sites": {"fickle": "fickle:FICKLE"}})
+    path = f"{ROOT}:{guest}:{tmp_path / 'site'}"
+    server = Server(tmp_path, {"PYTHONPATH": path}, config="sites: [{name: far, kind: fickle}]\n")
+    server.start()
+    try:
+        with Uws(server.url, "sleep") as sleep:
+            assert sleep.wait(sleep.create({"PHASE": "RUN", "SECONDS": "0"})) == "COMPLETED"
+        log = server.log.read_text()
+    finally:
+        server.stop()
+    for message, times in (("the site can't be started", 1), ("controller round failed", 2)):
+        lines = [line for line in log.splitlines() if message in line]
+        assert len(lines) == times and all("site=far" in line for line in lines), log

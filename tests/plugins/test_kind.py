@@ -12,6 +12,9 @@ from tests.plugins.programs import PATIENCE_SECONDS, Program
 from tests.server import Server
 from tests.service.client import Uws, job_id, text
 
+LOWEST_PRIORITY = 19
+"""What Linux makes of a higher niceness, as where the tests themselves run under ``nice``."""
+
 
 def wait_absent(path: Path) -> None:
     """Wait until a path is gone."""
@@ -30,7 +33,7 @@ def test_job_runs_nicely(polite: Server, program: Program) -> None:
     with Uws(polite.url, "program") as uws:
         job = uws.create({"PHASE": "RUN"})
         assert uws.wait(job) == "COMPLETED"
-        assert uws.get(f"{job}/results/niceness").text == str(os.nice(0) + 7)
+        assert uws.get(f"{job}/results/niceness").text == str(min(os.nice(0) + 7, LOWEST_PRIORITY))
         assert uws.get(f"{job}/logs/stdout").text == "the end\n"
         wait_absent(work_folder(polite, job))
         assert len(program.runs(job_id(job))) == 1

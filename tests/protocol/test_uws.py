@@ -17,10 +17,11 @@ from tests.schemas import validate
 from uws_service.domain.job import Job, JobRef, Parameter, Phase
 from uws_service.domain.jobinfo import JobInfo
 from uws_service.protocol import uws
+from uws_service.protocol.uws import xml_form
 
-U = f"{{{uws.UWS_NS}}}"
-HREF = f"{{{uws.XLINK_NS}}}href"
-NIL = f"{{{uws.XSI_NS}}}nil"
+U = f"{{{xml_form.UWS_NS}}}"
+HREF = f"{{{xml_form.XLINK_NS}}}href"
+NIL = f"{{{xml_form.XSI_NS}}}nil"
 INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
@@ -112,7 +113,7 @@ def test_the_error_stands_in_the_document() -> None:
     root = etree.fromstring(document(FULL))
     summary = root.find(U + "errorSummary")
     assert summary is not None
-    assert dict(summary.attrib) == {"type": "fatal", "hasDetail": "true"}
+    assert dict(summary.items()) == {"type": "fatal", "hasDetail": "true"}
     assert summary.findtext(U + "message") == "exit code 3 <&>"
     assert FULL.error is not None
     transient = replace(FULL, error=replace(FULL.error, transient=True))
@@ -138,7 +139,7 @@ def test_lists_of_parameters_and_results_are_documents_of_their_own() -> None:
 
 def test_job_info_tells_progress_place_and_logs() -> None:
     """U-087: elements of our own namespace, which our schema knows."""
-    info = f"{{{uws.INFO_NS}}}"
+    info = f"{{{xml_form.INFO_NS}}}"
     root = etree.fromstring(document(FULL))
     progress = root.find(f"{U}jobInfo/{info}info/{info}progress")
     assert progress is not None and progress.get("percent") == "42.5" and progress.text == "half & half"

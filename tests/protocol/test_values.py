@@ -160,7 +160,7 @@ def test_after_names_itself() -> None:
 def test_phases() -> None:
     """U-052, U-053, U-100."""
     assert parse_phases([]) is None
-    assert parse_phases(["PENDING", "ABORTED", "PENDING"]) == {Phase.PENDING, Phase.ABORTED}
-    assert parse_phases([phase.value for phase in Phase]) == set(Phase) and len(Phase) == 10
+    assert parse_phases(["PENDING", "ABORTED", "PENDING"]) == frozenset({Phase.PENDING, Phase.ABORTED})
+    assert parse_phases([phase.value for phase in Phase]) == frozenset(Phase) and len(Phase) == 10
     with pytest.raises(UsageError, match="PHASE='nonsense' is not a phase; phases are PENDING, "):
         parse_phases(["PENDING", "nonsense"])  # U-059

@@ -6,6 +6,7 @@ What keeps the source readable.
 from __future__ import annotations
 
 import ast
+import re
 import statistics
 import textwrap
 from collections import Counter
@@ -172,6 +173,35 @@ def test_functions_and_classes_are_short() -> None:
     functions, classes = too_long()
     assert sorted(functions) == [], f"functions of more than {MAX_FUNCTION_LINES} lines"
     assert sorted(classes) == [], f"classes of more than {MAX_CLASS_LINES} lines"
+
+
+UNITS = re.compile(
+    "(SECONDS|MS|BYTES|CHARACTERS|DEGREES|RADIANS|DAYS|FRACTION|FACTOR|SHARE|CUTOFF|CPU|RATE|[KMG]I?B|RATIO|ARCSEC|HALF)"
+)
+
+
+def unitless_constants(tree: ast.Module) -> Iterator[str]:
+    """Yield constants of a module that are a duration or a size by their value, and not by their name.
+
+    Durations are written with a point, sizes as powers of two.
+    """
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+            name, value = node.targets[0].id, ast.unparse(node.value)
+            is_quantity = re.fullmatch(r"\d+\.\d+|[\d *]*(\d+ << \d+|2 \*\* [123]0|1024( \* 1024)*)", value)
+            if name.isupper() and is_quantity and not UNITS.search(name):
+                yield f"{name} = {value}"
+
+
+def test_constants_have_units() -> None:
+    """A reader need not guess whether it is seconds or bytes."""
+    hits = {module: names for module, tree in sources("uws_service") if (names := [*unitless_constants(tree)])}
+    assert hits == {}
+
+
+def test_constants_without_units_are_noticed() -> None:
+    code = "TICK = 0.5\nPART = 8 * 1024 * 1024\nCHUNK = 1 << 16\nLOGS = 64 * 2 ** 20\nWAIT_SECONDS = 0.5\nPAGE = 500\n"
+    assert [hit.partition(" ")[0] for hit in unitless_constants(ast.parse(code))] == ["TICK", "PART", "CHUNK", "LOGS"]
 
 
 def test_every_kind_of_assignment_is_counted() -> None:

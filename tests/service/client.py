@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import httpx2
 from lxml import etree
@@ -32,7 +32,7 @@ class Uws:
         self.http = httpx2.Client(timeout=180, headers=headers)
         self.made: list[str] = []
 
-    def __enter__(self) -> Uws:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import socket
@@ -20,7 +21,7 @@ from tests.server import Server
 from tests.service.conftest import PROBE
 
 MB = 1_000_000
-QUOTAS = {"owners": {"ada": {"running": 1}, "ben": {"stored": MB}, "none": {"running": 0}}}
+QUOTAS = {"owners": {"ada": {"running": 1}, "ben": {"stored": MB}, "none": {"running": 0}, "tim": {"stored": 100_000}}}
 UWS = "{http://www.ivoa.net/xml/UWS/v1.0}"
 
 
@@ -31,6 +32,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         "UWS_IDENTITY_HEADER": "X-Auth-Request-User",
         "UWS_AUTH": json.dumps({"quotas": QUOTAS}),
         "UWS_LIMITS__UNFINISHED": str(20 * MB),
+        "UWS_LIMITS__FORM_MEMORY": str(150 * MB),
         "UWS_SITES": '[{"name": "local", "slots": 4}]',
     }
     if request.param == "postgresql":
@@ -142,18 +144,6 @@ class Upload:
             self.socket.settimeout(60)
 
 
-def until_stored(server: Server, size: int) -> None:
-    """Wait until the depot has so many bytes."""
-    end = time.monotonic() + 30
-    while sum(path.stat().st_size for path in _files(server)) < size:
-        assert time.monotonic() < end, [path for path in _files(server)]
-        time.sleep(0.05)
-
-
-def _files(server: Server) -> list[Path]:
-    return [path for path in (server.folder / "data" / "depot").rglob("*") if path.is_file()]
-
-
 def test_an_upload_beyond_the_quota_is_stopped(server: Server) -> None:
     """An upload over the quota is refused early."""
     upload = Upload(server, "ben")
@@ -234,3 +224,122 @@ def test_large_job_documents_are_not_collected(server: Server) -> None:
         size = sum(len(http.get(job).content) for job in jobs)
         assert size > 200 * MB
         assert _memory(server) - before < 120 * MB
+
+
+class LargeForm:
+    """A form whose values stay in memory, as it never ends."""
+
+    def __init__(self, server: Server, user: str, method: str, path: str, kind: str) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", server.port), timeout=60)
+        head = (
+            f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nX-Auth-Request-User: {user}\r\n"
+            f"Content-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+        self.socket.sendall(head.encode())
+
+    def send(self, data: bytes) -> None:
+        """Send bytes, unless the service has stopped reading."""
+        with contextlib.suppress(OSError):
+            self.socket.sendall(b"%x\r\n%s\r\n" % (len(data), data))
+
+    def refusal(self, seconds: float = 0.3) -> str:
+        """Return the answer, if there is any yet."""
+        self.socket.settimeout(seconds)
+        try:
+            return self.socket.recv(65_536).decode()
+        except OSError:
+            return ""
+
+
+URLENCODED, MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data; boundary=b"
+PART = b'--b\r\nContent-Disposition: form-data; name="TAG"\r\n\r\n'
+
+
+@pytest.mark.parametrize("path", ["/probe/async", "/probe/sync", "/tap/sync", "/probe/bulk", "/cutout/sync", "job"])
+def test_values_on_their_way_are_bounded(server: Server, path: str) -> None:
+    """One caller's forms have a bound of memory, and all together; small ones are taken meanwhile."""
+    before = _memory(server)
+    if path == "job":
+        with http_of("user0") as http:
+            path = http.post(f"{server.url}/probe/async").headers["location"].removeprefix(server.url) + "/parameters"
+    forms: list[LargeForm] = []
+    refused = []
+    for number in range(8):
+        form = LargeForm(
+            server, "user0" if number < 2 or "/async/" in path else f"user{number}", "POST", path, URLENCODED
+        )
+        forms.append(form)
+        for _ in range(40):
+            form.send(b"x" * MB)
+        refused.append(form.refusal())
+    statuses = [text[9:12] for text in refused]
+    assert statuses[:2] == ["", "429"], refused
+    assert set(statuses[2:]) <= {"", "429", "503"} and statuses.count("") <= 4, refused
+    assert _memory(server) - before < 400 * MB
+    with http_of("user0") as http:
+        assert http.post(f"{server.url}/probe/async", data={"TAG": "x" * 30_000}).status_code == 303
+    for form in forms:
+        form.socket.close()
+    until_free(server, "user0")
+
+
+@pytest.mark.parametrize(
+    ("method", "kind", "head"), [("POST", MULTIPART, PART), ("PUT", "text/plain", b"")], ids=["POST", "PUT"]
+)
+def test_small_pieces_on_their_way_are_bounded(server: Server, method: str, kind: str, head: bytes) -> None:
+    """It does not matter over how many connections they come."""
+    with http_of("user0") as http:
+        job = http.post(f"{server.url}/probe/async", data={"TAG": "x"}).headers["location"].removeprefix(server.url)
+    path = f"{job}/parameters/TAG" if method == "PUT" else "/probe/async"
+    forms = [LargeForm(server, "user0", method, path, kind) for _ in range(70)]
+    for form in forms:
+        form.send(head + b"x" * MB)
+    statuses = [form.refusal()[9:12] for form in forms]
+    assert statuses.count("429") >= 10 and set(statuses) == {"", "429"}
+    for form in forms:
+        form.socket.close()
+    until_free(server, "user0")
+
+
+def until_free(server: Server, user: str) -> None:
+    """Wait until a caller may send large values again."""
+    end = time.monotonic() + 30
+    data = {"TAG": ["x" * MB] * 15}
+    with http_of(user) as http:
+        while (answer := http.post(f"{server.url}/probe/async", data=data)).status_code != 303:
+            assert time.monotonic() < end, answer.text
+            time.sleep(0.2)
+        http.delete(answer.headers["location"])
+
+
+STORED = {
+    "names": {f"{number:04d}" + "n" * 240: "" for number in range(900)},
+    "control characters": {"TAG": "\x01" * 40_000},
+    "letters": {"TAG": "é" * 40_000},
+    "many": {f"N{number}": "x" * 90 for number in range(900)},
+}
+
+
+WAYS = [(way, kind) for way in ("new", "later", "put", "table") for kind in STORED]
+
+
+@pytest.mark.parametrize(
+    ("way", "kind"), [(way, kind) for way, kind in WAYS if way in ("new", "later") or "TAG" in STORED[kind]]
+)
+def test_parameters_count_as_they_are_stored(server: Server, way: str, kind: str) -> None:
+    """Names too, and what a character takes, however the parameters come."""
+    data = STORED[kind]
+    with http_of("tim") as http:
+        if way == "new":
+            answer = http.post(f"{server.url}/probe/async", data=data)
+        elif way == "table":
+            table = "TAG\n" + f'"{data["TAG"][:20_000]}"\n' * 2
+            answer = http.post(f"{server.url}/probe/bulk", files={"TABLE": ("t.csv", table.encode())})
+        else:
+            job = http.post(f"{server.url}/probe/async", data={"TAG": "x"}).headers["location"]
+            if way == "put":
+                answer = http.put(f"{job}/parameters/TAG", content=data["TAG"].encode())
+            else:
+                answer = http.post(f"{job}/parameters", data=data)
+            http.delete(job)
+    assert answer.status_code == 403 and "100000 are allowed" in answer.text, answer.text[:300]

@@ -29,7 +29,7 @@ def post(uws: Uws, table: bytes | str, data: dict[str, str] | None = None, name:
     return answer.headers["location"] if answer.status_code == 303 else f"{answer.status_code} {answer.text}"
 
 
-def rows(uws: Uws, listed: str) -> dict[int, dict[str, object]]:
+def rows(uws: Uws, listed: str) -> dict[int, dict[str, Any]]:
     """Return the jobs of a list by row."""
     documents = [uws.get(ref["href"], headers={"accept": "application/json"}).json() for ref in
             uws.get(listed, headers={"accept": "application/json"}).json()["jobs"]]  # fmt: skip
@@ -69,11 +69,11 @@ def test_a_thousand_and_one(uws: Uws) -> None:
 
 def test_repeated_request(uws: Uws) -> None:
     """An Idempotency-Key makes the same jobs once."""
-    key = {"headers": {"Idempotency-Key": "table-1"}}
-    first = post(uws, "TAG\n1\n2\n", **key)
-    assert post(uws, "TAG\n1\n2\n", **key) == first
+    headers = {"Idempotency-Key": "table-1"}
+    first = post(uws, "TAG\n1\n2\n", headers=headers)
+    assert post(uws, "TAG\n1\n2\n", headers=headers) == first
     assert len(uws.listed(first.removeprefix(uws.jobs))) == 2
-    assert "another request" in post(uws, "TAG\n1\n3\n", **key)
+    assert "another request" in post(uws, "TAG\n1\n3\n", headers=headers)
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_whole_life(uws: Uws) -> None:
     """A job only moves forwards (U-026, U-101, U-105)."""
     job = uws.create({"SECONDS": "1"})
     uws.run(job)
-    trace = []
+    trace: list[str] = []
     while not trace or trace[-1] not in ("COMPLETED", "ERROR", "ABORTED"):
         phase = uws.phase(job)
         if not trace or trace[-1] != phase:

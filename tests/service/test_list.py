@@ -38,7 +38,7 @@ def test_newest_first(uws: Uws) -> None:
     jobs = [job_id(job) for job in three(uws)]
     assert ids(uws, "?LAST=2") == jobs[:0:-1]
     assert [first for first in ids(uws) if first in jobs] == jobs[::-1]
-    created = [text(ref, "creationTime") for ref in uws.listed("?LAST=50")]
+    created = [text(ref, "creationTime") or "" for ref in uws.listed("?LAST=50")]
     assert created == sorted(created, reverse=True)
 
 

@@ -27,6 +27,16 @@ def test_a_misspelt_parameter_is_noted_with_a_guess(uws: Uws) -> None:
     assert "<h1>" in page and GUESS in page
 
 
+def test_a_synchronous_answer_has_the_note_in_a_header(uws: Uws) -> None:
+    """An answer that ignores a parameter says so: there is no job to look at."""
+    for response in (
+        uws.post(f"{uws.base}/sync", {"SECNDS": "1", "SECONDS": "0"}),
+        uws.get(f"{uws.base}/sync?SECNDS=1&SECONDS=0"),
+    ):
+        assert response.status_code == 200 and response.headers["x-uws-note"] == GUESS
+    assert "x-uws-note" not in uws.post(f"{uws.base}/sync", {"SECONDS": "0"}).headers
+
+
 def test_a_pending_job_is_noted_and_mended(uws: Uws) -> None:
     """Later parameters are checked too."""
     job = uws.create({"SECONDS": "0"})

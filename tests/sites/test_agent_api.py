@@ -6,6 +6,7 @@ Fencing, on real databases and a real depot.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -69,9 +70,9 @@ async def test_from_claim_to_report(agents: Agents, store: Store, job: Job) -> N
     """
     plan = await agents.claim(pod())
     assert plan["results"][0]["id"] == "result" and plan["inputs"] == [] and "SECONDS" in plan["parameters"]
-    report = await hand_over(agents, pod())
+    body = await hand_over(agents, pod())
     for _ in range(2):  # an answer that was lost is asked for again
-        await agents.report(pod(), {**report, "bytes_in": 3, "cpu": 1.5, "peak_memory": 4096})
+        await agents.report(pod(), {**body, "bytes_in": 3, "cpu": 1.5, "peak_memory": 4096})
     (attempt,) = await store.attempts.of(job.id)
     report = attempt.report
     assert report is not None and report.reason is None and report.settled == ("result",) and report.bytes_in == 3
@@ -161,7 +162,13 @@ async def test_not_wanted_but_still_heard(agents: Agents, store: Store, job: Job
         {"outputs": [{"id": "result", "media_type": "application/octet-stream", "size": 7, "sha256": "x"}]},
         {"outputs": [{"id": "never", "media_type": "application/octet-stream", "size": 7, "sha256": DIGEST}]},
         {"outputs": [{"id": "result", "media_type": "application/octet-stream", "size": 8, "sha256": DIGEST}]},
+        {"outputs": [{"id": "result", "media_type": "application/octet-stream", "size": math.inf, "sha256": DIGEST}]},
+        {"outputs": [{"id": "result", "media_type": "application/octet-stream", "size": 7, "sha256": DIGEST}] * 2},
+        {"outputs": [None]},
         {"reason": "OutOfMemory"},
+        {"reason": []},
+        {"reason": {}},
+        {"cpu": math.nan},
         {"cpu": -1},
         {"peak_memory": "much"},
         {"bytes_in": 2**60},
@@ -175,6 +182,26 @@ async def test_reports_that_make_no_sense(agents: Agents, store: Store, content:
     with pytest.raises(UsageError):
         await agents.report(pod(), content)
     assert (await store.attempts.of(JOB))[0].report is None
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("job")
+async def test_many_outputs_have_one_bound(agents: Agents, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has an attempt's token can't fill the depot, neither by bytes nor by names."""
+    application = agents.applications["sleep"]
+    limits = replace(application.limits, output=100)
+    agents.applications = {"sleep": replace(application, limits=limits)}
+    await agents.claim(pod())
+    data = bytes(80)
+    digest = hashlib.sha256(data).hexdigest()
+    for name in ("a", "b", "b"):
+        await agents.put_output(pod(), name, pieces(data), len(data), digest)
+    with pytest.raises(TooLarge):
+        await agents.put_output(pod(), "c", pieces(data), len(data), digest)
+    monkeypatch.setattr("uws_service.sites.agent_api.OUTPUTS_MAX", 2)
+    with pytest.raises(TooLarge, match="more are not taken"):
+        await agents.put_output(pod(), "c", pieces(DATA), len(DATA), DIGEST)
+    await agents.put_output(pod(), "b", pieces(DATA), len(DATA), DIGEST)
 
 
 @pytest.mark.anyio

@@ -17,7 +17,8 @@ from astropy.wcs import WCS
 
 from tests.soda import kinds, skies
 from uws_service.soda import cutout, headers
-from uws_service.soda.errors import BadImage, NoOverlap
+from uws_service.soda.axes import Pick
+from uws_service.soda.errors import BadImage, NoOverlap, Usage
 from uws_service.soda.request import Circle, Cut, Interval
 from uws_service.soda.sources import LocalSource
 
@@ -292,18 +293,18 @@ def test_sections_of_ccds() -> None:
 
     The detector's pixels are those of the part, mirrored and binned or not.
     """
-    picks = (cutout.Pick(10, 50, 60), cutout.Pick(15, 33, 50))
+    picks = (Pick(10, 50, 60), Pick(15, 33, 50))
     original = kinds.image(**{key: value for key, (value, _) in SECTIONS.items()}).header
     part = headers.of_part(original, picks)
     assert {key: part.get(key) for key in SECTIONS} == {key: value for key, (_, value) in SECTIONS.items()}
     assert "Not true of a part, left out: BIASSEC, DETSEC, DETSECB" in str(part["HISTORY"])
-    unchanged = headers.of_part(original, (cutout.Pick(0, 60, 60), cutout.Pick(0, 50, 50)))
+    unchanged = headers.of_part(original, (Pick(0, 60, 60), Pick(0, 50, 50)))
     assert {key: unchanged.get(key) for key in SECTIONS} == {key: value for key, (value, _) in SECTIONS.items()}
 
 
 def test_ways_to_the_detector() -> None:
     """IRAF's LTV and LTM move along, and sizes change."""
-    picks = (cutout.Pick(10, 50, 60), cutout.Pick(15, 33, 50))
+    picks = (Pick(10, 50, 60), Pick(15, 33, 50))
     original = kinds.image(
         LTV1=-3.0, LTM1_1=0.5, ATV2=7.0, IMAGEW=60, IMNAXIS2=50, GOODMAX=2.0, S_REGION="POLYGON"
     ).header
@@ -312,7 +313,7 @@ def test_ways_to_the_detector() -> None:
     assert (part["IMAGEW"], part["IMNAXIS2"]) == (40, 18)
     assert not {"GOODMAX", "S_REGION"} & set(part)
     stokes = fits.Header({"NAXIS": 1, "NAXIS1": 4, "LTM1_1": 2.0, "CTYPE1": "STOKES"})
-    strided = headers.of_part(stokes, (cutout.Pick(1, 4, 4, 2),))
+    strided = headers.of_part(stokes, (Pick(1, 4, 4, 2),))
     # Physical pixels 2 and 4 of logical ones 2 · p before: 2 · 2 is the first, 2 · 4 … are a logical pixel apart.
     assert (strided["LTM1_1"], strided["LTV1"], strided["CRPIX1"], strided["CDELT1"]) == (1.0, 0.0, 0.0, 2.0)
 
@@ -323,7 +324,7 @@ def test_places_that_are_no_numbers(key: str) -> None:
     header = kinds.image(CTYPE1A="LINEAR", CTYPE2A="LINEAR").header
     header[key] = "unknown"
     with pytest.raises(BadImage, match=f"{key} is no number"):
-        headers.of_part(header, (cutout.Pick(1, 5, 60), cutout.Pick(1, 5, 50)))
+        headers.of_part(header, (Pick(1, 5, 60), Pick(1, 5, 50)))
 
 
 def test_a_table_that_is_missing(tmp_path: Path) -> None:
@@ -344,7 +345,7 @@ def test_companions_count_as_bytes(tmp_path: Path) -> None:
     path = save(tmp_path / "a.fits", kinds.tabular())
     image = cutout.open_image(LocalSource(path))
     try:
-        with pytest.raises(cutout.Usage, match="would have"):
+        with pytest.raises(Usage, match="would have"):
             cutout.plan(image, Cut("a"), cutout.Coverage(), skies.numbered(10, 50, 60).nbytes)
     finally:
         image.close()

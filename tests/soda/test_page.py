@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from playwright.sync_api import Page
 
-from tests.clients.test_browser import SHOTS, Page, page
+from tests.clients.test_browser import SHOTS, page
 from tests.server import Server
 from tests.soda.conftest import DID
 

@@ -44,6 +44,13 @@ def opened(answer: httpx2.Response) -> Any:
     return fits.open(io.BytesIO(answer.content))
 
 
+def test_a_misspelt_parameter_is_noted(soda: Uws) -> None:
+    """All of the image comes, and the answer says why."""
+    answer = get(soda, ID=POLE, CIRCEL="0 90 0.01")
+    assert answer.headers["x-uws-note"] == "CIRCEL is no parameter here; did you mean CIRCLE?"
+    assert "x-uws-note" not in get(soda, ID=POLE, CIRCLE="0 90 0.01", REQUEST="x").headers
+
+
 @pytest.mark.parametrize("name", ["pole", "meridian"])
 def test_cutouts_pixel_by_pixel(soda: Uws, sky: Path, name: str) -> None:
     """Cutouts over HTTP have the pixels of Cutout2D."""
@@ -205,7 +212,7 @@ def test_links_of_an_image(soda: Uws) -> None:
     assert answer.headers["content-type"] == "application/x-votable+xml;content=datalink"
     validate(answer.content)
     document = etree.fromstring(answer.content)
-    rows = [["".join(cell.itertext()) for cell in row] for row in document.iterfind(".//v:TR", VOTABLE)]
+    rows = [[str(cell.xpath("string()")) for cell in row] for row in document.iterfind(".//v:TR", VOTABLE)]
     assert [(row[0], row[5]) for row in rows] == [
         (f"{DID}?cube", "#this"),
         (f"{DID}?cube", "#cutout"),
@@ -233,7 +240,7 @@ def test_links_of_nothing_or_too_much(soda: Uws) -> None:
 def test_texts_of_headers_are_escaped(soda: Uws) -> None:
     """A title from a FITS header can't break a document."""
     document = etree.fromstring(soda.http.get(f"{soda.base}/links", params={"ID": f"{DID}?meridian"}).content)
-    assert "<b>&M 1" in "".join(document.itertext())
+    assert "<b>&M 1" in str(document.xpath("string()"))
 
 
 def test_pyvo_finds_and_cuts(soda: Uws) -> None:

@@ -52,7 +52,7 @@ def test_there_and_back(url: str) -> None:
             indexes = {item["name"]: item for item in sa.inspect(connection).get_indexes("job")}
             assert "job_owner" in indexes
             for name in ("job_list", "job_list_phase", "job_destruction", "job_idempotency"):
-                options = indexes[name]["dialect_options"]  # type: ignore[typeddict-item]
+                options = indexes[name]["dialect_options"]
                 assert options.get(f"{engine.dialect.name}_where") is not None, name
         go(command.downgrade, "0002")
     engine.dispose()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -57,30 +58,40 @@ async def test_shares(store: Store) -> None:
     owned, _ = await store.create(job("one"), actor="alice")
     await store.create(job("two"), actor="alice")
     share = Share("s1", "one", hashed("x"), None, "alice", 1000, 5000)
-    await store.access.add_share(share, 1000)
-    await store.access.add_share(Share("s2", "one", None, "/team", "alice", 1001, 9000), 1001)
-    await store.access.add_share(Share("s3", "two", None, "/team", "alice", 1002, 9000), 1002)
+    await store.access.add_share(share, 1000, 9)
+    await store.access.add_share(Share("s2", "one", None, "/team", "alice", 1001, 9000), 1001, 9)
+    await store.access.add_share(Share("s3", "two", None, "/team", "alice", 1002, 9000), 1002, 9)
     assert [share.id for share in await store.access.shares("one", 2000)] == ["s1", "s2"]
     assert (await store.access.shares("one", 2000))[0] == share
     assert [share.id for share in await store.access.shares("one", 5000)] == ["s2"]
     assert not await store.access.end_share("one", "s3")
     assert await store.access.end_share("two", "s3")
     await store.delete(owned, actor="alice")
-    await store.access.add_share(Share("s4", "two", None, "/team", "alice", 1002, 9000), 1002)
+    await store.access.add_share(Share("s4", "two", None, "/team", "alice", 1002, 9000), 1002, 9)
     assert await store.access.shares("one", 2000) == []
+
+
+async def test_shares_at_the_same_moment(store: Store) -> None:
+    """A job has no more of them than it may have."""
+    await store.create(job("one"), actor="alice")
+    shares = [Share(f"s{number}", "one", None, "/team", "alice", 1000, 9000) for number in range(20)]
+    added = await asyncio.gather(*(store.access.add_share(share, 1000, 5) for share in shares))
+    assert sum(added) == 5 == len(await store.access.shares("one", 2000))
+    assert await store.access.add_share(replace(shares[0], id="late"), 9000, 5)  # the others have ended
 
 
 async def test_holding(store: Store) -> None:
     """Numbers and bytes of jobs follow each change."""
     upload = Parameter("F", "f", "key", "text/csv", 300)
+    size = 300 + len('[["F","f","key","text/csv",300]]')
     saved, _ = await store.create(job("one", parameters=(upload,)), actor="alice")
     await store.create(job("two"), actor="alice")
     await store.create(job("three", owner="bob"), actor="bob")
     await store.create(job("four", owner=None), actor="anonymous")
-    assert await store.access.holding("alice") == {"PENDING": (2, 301)}
+    assert await store.access.holding("alice") == {"PENDING": (2, size)}
     assert await store.access.holding(None) == {"PENDING": (1, 0)}
     result = Result("result", "key", "text/plain", 700, "0")
     ended = replace(saved, phase=Phase.COMPLETED, results=(result,))
     await store.save(saved, ended, kind=EventKind.PHASE, actor="site")
-    assert await store.access.holding("alice") == {"PENDING": (1, 0), "COMPLETED": (1, 1001)}
+    assert await store.access.holding("alice") == {"PENDING": (1, 0), "COMPLETED": (1, size + 700)}
     assert await store.access.holding("nobody") == {}

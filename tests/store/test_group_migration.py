@@ -61,11 +61,11 @@ def test_there_and_back(url: str) -> None:
 
     for _ in range(2):
         migrate(command.upgrade, "head")
-        after = {member: pair[1] for member, pair in MEMBERS.items()}
-        assert groups(attempt, "owner") == after
-        assert groups(share, "actor") == after
+        upgraded = {member: pair[1] for member, pair in MEMBERS.items()}
+        assert groups(attempt, "owner") == upgraded
+        assert groups(share, "actor") == upgraded
         migrate(command.downgrade, "0006")
-        before = {member: pair[0] for member, pair in MEMBERS.items()}
-        assert groups(attempt, "owner") == before
-        assert groups(share, "actor") == before
+        downgraded = {member: pair[0] for member, pair in MEMBERS.items()}
+        assert groups(attempt, "owner") == downgraded
+        assert groups(share, "actor") == downgraded
     engine.dispose()

@@ -130,9 +130,9 @@ def plans(url: str, query: Query, params: dict[str, Any]) -> list[str]:
     names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", query.postgresql)))
     numbered = re.sub(r"%\((\w+)\)s", lambda match: f"${names.index(match[1]) + 1}", query.postgresql)
     with psycopg.connect(url) as post, psycopg.ClientCursor(post) as cursor:
-        cursor.execute(f"EXPLAIN {query.postgresql}", values)  # type: ignore[arg-type]
+        cursor.execute(f"EXPLAIN {query.postgresql}", values)
         custom = cursor.fetchall()
-        cursor.execute(f"EXPLAIN (GENERIC_PLAN) {numbered}")  # type: ignore[arg-type]
+        cursor.execute(f"EXPLAIN (GENERIC_PLAN) {numbered}")
         return ["\n".join(row[0] for row in steps) for steps in (custom, cursor.fetchall())]
 
 

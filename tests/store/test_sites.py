@@ -163,10 +163,10 @@ async def test_taking_over_while_an_attempt_begins(store: Store, url: str) -> No
     with psycopg.connect(url) as connection:  # a transaction that has looked at the lease and goes on
 
         class Slow:
-            def rows(self, query, params):  # type: ignore[no-untyped-def]
+            def rows(self, query, params):
                 return connection.execute(query.postgresql, {**query.defaults, **params}).fetchall()
 
-            def change(self, query, params):  # type: ignore[no-untyped-def]
+            def change(self, query, params):
                 return connection.execute(query.postgresql, {**query.defaults, **params}).rowcount
 
         assert is_held(Slow(), "here", str(FOLDER_A))

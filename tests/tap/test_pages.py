@@ -67,7 +67,7 @@ def test_examples_can_be_clicked(server: Server) -> None:
     form = forms[1]
     data = {element.get("name"): element.get("value") for element in form.iter("{*}input")}
     data |= {element.get("name"): element.get("value") for element in form.iter("{*}button")}
-    created = requests.post(form.get("action"), data=data, timeout=180, allow_redirects=False)
+    created = requests.post(form.get("action", ""), data=data, timeout=180, allow_redirects=False)
     assert created.status_code == 303 and finished(created.headers["location"]) == "COMPLETED"
 
 
@@ -87,7 +87,7 @@ def test_sky() -> None:
         svg = etree.fromstring(sky_svg([(lon % 360, lat) for lon, lat in near]))
         assert svg.get("viewBox") == "0 0 360 360"
         for dot in svg.iter("{*}circle"):
-            assert 0 <= float(dot.get("cx")) <= 360 and 0 <= float(dot.get("cy")) <= 360
+            assert 0 <= float(dot.get("cx", "")) <= 360 and 0 <= float(dot.get("cy", "")) <= 360
     assert etree.fromstring(sky_svg([(0.0, 0.0), (180.0, 0.0), (90.0, 89.0)])).get("viewBox") == "0 0 720 360"
     for content in (b"", b"[]", b"{}", b'{"positions": [["x", 1]], "columns": [], "rows": [], "count": 1}'):
         assert parse_preview(content) is None

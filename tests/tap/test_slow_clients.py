@@ -20,6 +20,7 @@ import requests
 
 from tests.server import Server
 from tests.tap.test_access_to_tap import QUICK, SLOW, until, workers
+from uws_service.domain.errors import ServiceUnavailable
 from uws_service.tap import spool as spool_module
 from uws_service.tap.shares import FairPlaces
 from uws_service.tap.spool import Spool
@@ -239,3 +240,57 @@ async def test_a_spool_tells_what_went_wrong(tmp_path: Path) -> None:
         async for part in spool.parts():
             received.append(part)
     assert received == [b"1"]
+
+
+@pytest.mark.anyio
+async def test_answers_have_one_bound_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond it they lie in files, from their first part on, and come complete."""
+    monkeypatch.setattr(spool_module, "MAX_TOTAL_MEMORY_BYTES", 10_000, raising=False)
+    spools = [Spool(tmp_path) for _ in range(8)]
+    for spool in spools:
+        for number in range(3):
+            await spool.write(bytes([number]) * 1000)
+        spool.end()
+    assert sum(len(part) for spool in spools for part in spool._ready) <= 10_000
+    for spool in spools:
+        await spool.start()
+        assert b"".join([part async for part in spool.parts()]) == b"".join(bytes([n]) * 1000 for n in range(3))
+        spool.close()
+    assert Spool.total_file_bytes == Spool.total_memory_bytes == 0 and not os.listdir(tmp_path)
+
+
+@pytest.mark.anyio
+async def test_a_caller_who_fills_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others need not wait for readers who take nothing: the one who has the most loses an answer."""
+    monkeypatch.setattr(spool_module, "MEMORY_BYTES", 1000)
+    monkeypatch.setattr(spool_module, "MAX_TOTAL_BYTES", 40_000)
+    monkeypatch.setattr(spool_module, "READ_SECONDS", 0.1, raising=False)
+    greedy = [Spool(tmp_path, "greedy") for _ in range(4)]
+    for spool in greedy:
+        for _ in range(11):
+            await spool.write(b"x" * 1000)
+        await spool.start()
+    modest = Spool(tmp_path, "modest")
+    parts = [bytes([number]) * 1000 for number in range(8)]
+    async with asyncio.timeout(30):
+        for part in parts:
+            await modest.write(part)
+    modest.end()
+    await modest.start()
+    assert b"".join([part async for part in modest.parts()]) == b"".join(parts)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0.5):  # whoever has the most waits
+            while True:
+                await greedy[0].write(b"x" * 1000)
+    lost = 0
+    for spool in greedy:
+        spool.end()
+        try:
+            assert len(b"".join([part async for part in spool.parts()])) >= 11_000
+        except ServiceUnavailable as error:
+            lost += 1
+            assert "other callers" in error.message
+    assert lost == 1
+    for spool in [*greedy, modest]:
+        spool.close()
+    assert Spool.total_file_bytes == Spool.total_memory_bytes == 0 and not os.listdir(tmp_path)

@@ -231,7 +231,7 @@ def test_votlint_is_content(tmp_path: Path) -> None:
         assert (completed.returncode, completed.stdout, completed.stderr) == (0, "", "")
 
 
-def statuses(document: bytes) -> list[tuple[str, str]]:
+def statuses(document: bytes) -> list[tuple[str | None, bool]]:
     from lxml import etree
 
     return [

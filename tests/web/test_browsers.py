@@ -102,7 +102,13 @@ def test_names_of_others_at_a_loopback_address(server: Server, http: httpx2.Clie
     """
     port = server.port
     for host in ("evil.example.org", f"evil.example.org:{port}", "127.0.0.1.evil.example.org", "localhost.evil.org"):
-        for headers in ({}, {"X-Forwarded-Host": "localhost", "X-Forwarded-For": "127.0.0.1"}, {HEADER: "alice"}):
+        for headers in (
+            {},
+            {"X-Forwarded-Host": "localhost", "X-Forwarded-For": "127.0.0.1"},
+            {HEADER: "alice"},
+            {"Authorization": "Bearer of.no.use"},
+            {"Authorization": "Basic YTpi", "Cookie": "a=b"},
+        ):
             for path in (JOBS, "/metrics", "/", f"{JOBS}/1/logs/stdout"):
                 refused = http.get(path, headers={"Host": host, **headers})
                 assert refused.status_code == 421 and "is not called" in refused.text, (host, headers, path)

@@ -184,3 +184,34 @@ def test_an_answer_that_nobody_takes(server: Server) -> None:
     assert received + remaining > 12_000_000
     for taker in takers:
         taker.close()
+
+
+def test_answers_that_many_do_not_take(server: Server) -> None:
+    """Large ones have a bound of memory together; who takes theirs gets it."""
+    assert server.process is not None
+    process = psutil.Process(server.process.pid)
+    with httpx2.Client(base_url=server.url, timeout=60) as client:
+        form = {f"P{number}": "x" * 1_040_000 for number in range(15)}
+        job = client.post("/sleep/async", data=form).headers["location"]
+        client.get(job)
+        before = process.memory_info().rss
+        request = b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % job.removeprefix(server.url).encode()
+        takers = []
+        highest = 0
+        for _ in range(70):
+            taker = socket.socket()
+            taker.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            taker.settimeout(60)
+            taker.connect(("127.0.0.1", server.port))
+            taker.sendall(request)
+            assert taker.recv(1)
+            takers.append(taker)
+            highest = max(highest, process.memory_info().rss - before)
+        assert len(client.get(job).content) > 15_000_000
+    assert highest < 600 * 1024**2  # the bound, what comes between two looks, and documents that are made
+    deadline = time.monotonic() + 30
+    while process.memory_info().rss - before > 400 * 1024**2:
+        assert time.monotonic() < deadline, process.memory_info()
+        time.sleep(0.5)
+    for taker in takers:
+        taker.close()

@@ -373,6 +373,12 @@ BROKEN = {
     "charset with NUL": (KIND, part("a", extra=CHARSET("a\0b")), r"not taken|can't be read"),
     "a header without end": (KIND, b"--b\r\nX: " + b"x" * 90_000, "can't be read"),
     "a thousand headers": (KIND, b"--b\r\n" + b"X: y\r\n" * 1000 + b"\r\nv\r\n--b--", "can't be read"),
+    "options without end": (
+        KIND,
+        part('a"' + "; x=1" * 100 + ';y="'),
+        "content-disposition of a part has more than 16",
+    ),
+    "options of a type": (KIND, part("a", extra="Content-Type: a/b" + ";" * 17 + "\r\n"), "content-type of a part"),
     "value in Latin-1, urlencoded": (URLENCODED, b"a=%E9", "'a' is not text in UTF-8"),
     "name in Latin-1, urlencoded": (URLENCODED, b"%E9=a", "name is not text in UTF-8"),
 }
@@ -468,7 +474,7 @@ LIMIT_CASES = {
 def test_limits(case: str) -> None:
     """413 with the limit's name and size; nothing stays."""
     kind, pieces, headers, message = LIMIT_CASES[case]
-    outcome = read(kind, pieces, **headers)
+    outcome = read(kind, pieces, LIMITS, **headers)
     assert isinstance(outcome.error, TooLarge) and message in str(outcome.error), outcome.error
 
 

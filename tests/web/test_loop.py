@@ -122,6 +122,17 @@ def test_a_page_shows_the_beginning_of_a_long_value(client: httpx2.Client) -> No
     assert f'{answer.headers["location"]}/parameters/TAG">all of it</a>' in page
 
 
+OPTIONS = {"empty": b";" * 3900, "quotes": b';a="' * 900, "names": b"; filename*=a" * 300, "numbered": b";a*0*=b" * 500}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_heads_of_parts(watched: Watched, client: httpx2.Client, name: str) -> None:
+    """Parsers of their options are slow."""
+    body = (b'--XX\r\nContent-Disposition: form-data; name="TAG"%s\r\n\r\nv\r\n' % OPTIONS[name]) * 900 + b"--XX--\r\n"
+    headers = {"content-type": "multipart/form-data; boundary=XX"}
+    watched.require_swift(client.post(JOBS, content=body, headers=headers), 400)
+
+
 @pytest.mark.parametrize("name", ["EXECUTIONDURATION", "DESTRUCTION", "MAXREC", "RUNID", "SECONDS", "EXIT", "UPLOAD"])
 def test_long_numbers_and_words(watched: Watched, client: httpx2.Client, name: str) -> None:
     for value in ("1" * MIB, "1" + " " * (MIB - 2) + "x", "1 " * (MIB // 2), ";1," * (MIB // 3)):

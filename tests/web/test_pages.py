@@ -60,11 +60,12 @@ def parsed(page: str) -> Any:
     for name in ("script", "style", "iframe", "object"):
         assert not tree.findall(f".//{name}"), name
     for picture in tree.findall(".//img"):  # results alone, of the job that is shown
-        assert re.match(rf"{BASE}/\w+/async/[\w-]+/results/", picture.get("src")) and picture.get("alt")
+        assert re.match(rf"{BASE}/\w+/async/[\w-]+/results/", picture.get("src", "")) and picture.get("alt")
     for element in tree.iter():
-        assert not [name for name in element.attrib if name == "style" or name.startswith("on")], element.attrib
+        assert not [name for name in map(str, element.attrib) if re.match("style$|on", name)], element.attrib
         for name in ("href", "action"):
-            assert element.get(name, "https:").startswith(("http:", "https:", "#main", "/")), element.attrib
+            link = element.get(name, "https:")
+            assert link.startswith(("http:", "https:", "#main", "/")), element.attrib
     ids = [element.get("id") for element in tree.iter() if element.get("id")]
     assert len(ids) == len(set(ids))
     labels = {element.get("for") for element in tree.iter("label")}

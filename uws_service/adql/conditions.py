@@ -41,8 +41,8 @@ class Conditions(Expressions):
                 return self._comparison(node, scope)
             case Between():
                 value, low, high = (self.value(v, scope) for v in (node.value, node.low, node.high))
-                self._comparable("BETWEEN", value, low, low.at, sized=True)
-                self._comparable("BETWEEN", value, high, high.at, sized=True)
+                self._comparable("BETWEEN", value, low, low.at)
+                self._comparable("BETWEEN", value, high, high.at)
                 operator = "NOT BETWEEN" if node.negated else "BETWEEN"
                 texts = [self._side(v, value if v is not value else low) for v in (value, low, high)]
                 return compose(
@@ -69,7 +69,7 @@ class Conditions(Expressions):
                 if holds and value.index and not self._negated:
                     condition = f"({value.index} AND {condition})"
                 return compose(condition, "boolean", node.at, value, partner)
-        self._comparable(node.operator, lhs, rhs, node.at, sized=node.operator not in ("=", "<>"))
+        self._comparable(node.operator, lhs, rhs, node.at)
         sql = f"({self._side(lhs, rhs)} {node.operator} {self._side(rhs, lhs)})"
         index = self._index(node.operator, lhs, rhs)
         return compose(f"({index} AND {sql})" if index else sql, "boolean", node.at, lhs, rhs)
@@ -83,7 +83,7 @@ class Conditions(Expressions):
             return self.geometry.distance_index(rhs, lhs)
         return None
 
-    def _comparable(self, operator: str, lhs: Translated, rhs: Translated, at: int, sized: bool) -> None:
+    def _comparable(self, operator: str, lhs: Translated, rhs: Translated, at: int) -> None:
         kinds = {lhs.type, rhs.type}
         for value in (lhs, rhs):
             if value.type in GEOMETRIES:
@@ -132,10 +132,10 @@ class Conditions(Expressions):
             sql, columns, types = self.subquery(node.members, scope)
             if len(columns) != 1:
                 raise Fault(f"the subquery of IN has {len(columns)} columns", node.members.at, "It must have one.")
-            self._comparable("IN", value, Translated("", types[0], node.at), node.at, sized=False)
+            self._comparable("IN", value, Translated("", types[0], node.at), node.at)
             return compose(f"({value.sql} {word} ({sql}))", "boolean", node.at, value)
         members = [self.value(v, scope) for v in node.members]
         for member in members:
-            self._comparable("IN", value, member, member.at, sized=False)
+            self._comparable("IN", value, member, member.at)
         sides = ", ".join(self._side(v, value) for v in members)
         return compose(f"({self._side(value, members[0])} {word} ({sides}))", "boolean", node.at, value, *members)

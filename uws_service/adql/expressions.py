@@ -162,6 +162,8 @@ class Expressions:
             sql = f"CAST({nearest} AS {self.sql.type(target)})"
         elif target in (*INTEGERS, "float", "double") and source == "boolean":
             sql = f"CAST(CAST({value.sql} AS INTEGER) AS {self.sql.type(target)})"
+        elif target == "char" and source == "timestamp":  # as results have it (DALI 1.1 §3.3.3), not as engines do
+            sql = f"replace(CAST({value.sql} AS {self.sql.type(target)}), ' ', 'T')"
         else:
             sql = f"CAST({value.sql} AS {self.sql.type(target)})"
         if node.length is not None:
@@ -275,10 +277,17 @@ class Expressions:
             kind = common_type
         if all(a.type == "null" for a in arguments):
             return replace(compose("NULL", "null", node.at), literal=True)
+        arrays = sorted({a.metadata.datatype for a in arguments if a.type == "other" and a.metadata})
+        if len(arrays) > 1:
+            raise Fault(f"COALESCE has arrays of {' and of '.join(arrays)}", node.at, "All must be of one type.")
         sql = f"COALESCE({', '.join(self.sql.cast(a, kind) for a in arguments)})"
         result = compose(sql, kind, node.at, *arguments)
         units_found = {a.unit for a in arguments if not a.literal}
-        return with_metadata(result, arguments[0].metadata) if len(units_found) == 1 else result
+        first = arguments[0].metadata
+        if first is None or len(units_found) != 1:
+            return result
+        others = [a.metadata or types.column_of(a.type, "") for a in arguments[1:] if a.type != "null"]
+        return with_metadata(result, types.with_room(first, others))
 
     def _in_unit(self, node: Call, arguments: list[Translated]) -> Translated:
         value, target = arguments

@@ -115,7 +115,13 @@ def common_outputs(node: SetOperation, lhs: TranslatedQuery, rhs: TranslatedQuer
         if kind is None:
             kinds = f"{in_words(output.type)} and {in_words(partner.type)}"
             raise Fault(f"column {number} of the two sides of {node.operator} is {kinds}", node.at)
-        outputs.append(replace(output, type=kind, column=types.widened(output.column, kind)))
+        column = replace(partner.column, name=output.name) if output.type == "null" else output.column
+        if partner.type != "null":
+            if kind == "other" and column.datatype != partner.column.datatype:
+                arrays = f"arrays of {column.datatype} and of {partner.column.datatype}"
+                raise Fault(f"column {number} of the two sides of {node.operator} has {arrays}", node.at)
+            column = types.with_room(types.widened(column, kind), (types.widened(partner.column, kind),))
+        outputs.append(replace(output, type=kind, column=column))
     return tuple(outputs)
 
 

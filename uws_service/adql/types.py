@@ -5,6 +5,7 @@ They are those of VOTable.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from uws_service.adql.model import Column
@@ -75,3 +76,12 @@ def widened(column: Column, kind: str) -> Column:
         return column
     bare = column_of(kind, column.name)
     return replace(column, datatype=bare.datatype, arraysize=bare.arraysize, xtype=bare.xtype)
+
+
+def with_room(column: Column, others: Iterable[Column]) -> Column:
+    """Return the column with a size that others' values fit too."""
+    if column.arraysize is None and column.datatype not in STRINGS:
+        return column
+    if all(other.arraysize == column.arraysize for other in others):
+        return column
+    return replace(column, arraysize="*")

@@ -26,7 +26,7 @@ _NOT_POSSIBLE = frozenset({errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.E2BIG}
 """An older kernel, or a container runtime whose filter does not know the call."""
 TRIES = 8
 """So often a path is looked up again while folders are renamed under the lookup."""
-SMALL = 1 << 24
+SMALL_FILE_BYTES = 1 << 24
 """Most bytes of a file that is read as a whole."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -121,7 +121,7 @@ def regular(folder: str, path: str) -> Iterator[int]:
         os.close(file)
 
 
-def read_small(folder: str, path: str, limit: int = SMALL) -> bytes:
+def read_small(folder: str, path: str, limit: int = SMALL_FILE_BYTES) -> bytes:
     """Return the content of a small regular file.
 
     OSError (EFBIG) beyond ``limit`` bytes.

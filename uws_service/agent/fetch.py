@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urljoin, urlsplit
 
-CHUNK = 1 << 16
+CHUNK_BYTES = 1 << 16
 GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 """All that IPv6 has given out; other blocks hold wrapped, local and retired addresses."""
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
@@ -119,7 +119,7 @@ def _save(answer: http.client.HTTPResponse, path: Path, max_size: int, url: str)
     decode = _decoder(answer, url)
     written = 0
     with path.open("wb") as file:
-        while chunk := answer.read(CHUNK):
+        while chunk := answer.read(CHUNK_BYTES):
             size += len(chunk)
             for part in decode(chunk):
                 written += len(part)
@@ -170,11 +170,11 @@ class _Inflater:
             while chunk:
                 if self._engine.eof:
                     self._engine = zlib.decompressobj(self._bits)
-                part = self._engine.decompress(chunk, CHUNK)
+                part = self._engine.decompress(chunk, CHUNK_BYTES)
                 if part:
                     yield part
                 chunk = self._engine.unconsumed_tail or self._engine.unused_data
-            while not self._engine.eof and (part := self._engine.decompress(b"", CHUNK)):
+            while not self._engine.eof and (part := self._engine.decompress(b"", CHUNK_BYTES)):
                 yield part
         except zlib.error as error:
             raise FetchError(f"{_shown(self._url)} is not in the content coding that it declares: {error}.") from None

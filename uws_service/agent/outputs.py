@@ -20,6 +20,9 @@ MAX_FILES = 100_000
 """More files than this are too much output, however small they are."""
 MAX_MATCHES = 1_000
 """A pattern may give so many results."""
+MAX_NAME_LENGTH = 200
+_ENDING_LENGTH = 40
+"""Of a name that is shortened."""
 _SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
 
 Identity = tuple[int, int]
@@ -215,6 +218,8 @@ def _name(path: str) -> str:
     One URL segment that needs no escaping.
     """
     name = "".join(c if c in _SAFE else "_" for c in os.path.basename(path))
+    if len(name) > MAX_NAME_LENGTH:  # stores need room for more, such as the name of an upload on its way
+        name = name[: MAX_NAME_LENGTH - _ENDING_LENGTH] + name[-_ENDING_LENGTH:]
     return name if name.strip(".") else "_" * len(name)
 
 

@@ -23,16 +23,16 @@ from uws_service.agent import closed_files, confined, folder, outputs
 from uws_service.agent.supervisor import Progress
 from uws_service.agent.upstream import Refused, Unreachable, Upstream
 
-TICK = 0.5
+PROGRESS_PAUSE_SECONDS = 0.5
 """Seconds between two looks at the command's progress."""
-PROBE = 25.0
+PROBE_SECONDS = 25.0
 """Seconds that the probe waits for the inputs; Kubernetes gives it thirty, then asks again."""
-MEASURE = 2.0
+MEASURE_PAUSE_SECONDS = 2.0
 """Seconds between two looks at how much it has written; Kubernetes itself takes up to two minutes."""
-LONGEST_PAUSE = 10.0
-EARLY = 30.0
+MAX_PAUSE_SECONDS = 10.0
+HAND_OVER_PAUSE_SECONDS = 30.0
 """Seconds between two hand-overs of one result while the command runs, if it is written again and again."""
-SETTLED = 2.0
+SETTLED_SECONDS = 2.0
 """A file that was closed so many seconds before the end was not closed by the end itself."""
 
 
@@ -135,7 +135,7 @@ class Agent:
             except Unreachable as error:
                 say(f"{action}: {error}; again in {pause:.1f} s")
                 time.sleep(pause)
-                pause = min(LONGEST_PAUSE, pause * 1.7)
+                pause = min(MAX_PAUSE_SECONDS, pause * 1.7)
             except Refused as error:
                 raise Gone(str(error)) from None
 
@@ -214,9 +214,9 @@ class Agent:
         """Pass progress on, and see that the results do not outgrow their limit, until SIGTERM."""
         measured = time.monotonic()
         while True:
-            time.sleep(TICK)
+            time.sleep(PROGRESS_PAUSE_SECONDS)
             self.closed.read()
-            if time.monotonic() - measured >= MEASURE:
+            if time.monotonic() - measured >= MEASURE_PAUSE_SECONDS:
                 self._look_at_disk()
                 self._hand_over_closed()
                 measured = time.monotonic()
@@ -250,8 +250,8 @@ class Agent:
         now = time.monotonic()
         for want in self.launch["results"]:
             path = os.path.join(self.output, want["path"])
-            is_due = now - self._handed_at.get(want["id"], -EARLY) >= EARLY
-            if "*" in want["path"] or not is_due or not self.closed.was_closed(path, now - SETTLED):
+            is_due = now - self._handed_at.get(want["id"], -HAND_OVER_PAUSE_SECONDS) >= HAND_OVER_PAUSE_SECONDS
+            if "*" in want["path"] or not is_due or not self.closed.was_closed(path, now - SETTLED_SECONDS):
                 continue
             self._handed_at[want["id"]] = now
             fields = {"id": want["id"], "media_type": want["media_type"]}
@@ -266,7 +266,7 @@ class Agent:
 
     def _stage_out(self) -> None:
         """Hand over the results, then say that this was all."""
-        settled = time.monotonic() - SETTLED
+        settled = time.monotonic() - SETTLED_SECONDS
         self.closed.read()
         progress = self.progress.read()
         complaint: tuple[str | None, str] = (None, "")
@@ -351,7 +351,7 @@ def probe(root: str) -> int:
 
     0 once the command may start.
     """
-    end = time.monotonic() + PROBE
+    end = time.monotonic() + PROBE_SECONDS
     while not os.path.exists(ready_marker(root)):
         if time.monotonic() > end:
             return 1

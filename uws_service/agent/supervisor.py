@@ -23,14 +23,14 @@ from uws_service.agent import folder as layout
 from uws_service.agent.environment import Folders, command_environment
 
 STOP = (signal.SIGTERM, signal.SIGINT)
-GRACE = 2.0
+GRACE_SECONDS = 2.0
 """Seconds between SIGTERM and SIGKILL for the command."""
-TICK = 0.1
+WATCH_PAUSE_SECONDS = 0.1
 """Seconds between two looks at memory and progress."""
-MOST_PROCESSES = 1000
-DISK_TICK = 0.5
+MAX_PROCESSES = 1000
+DISK_PAUSE_SECONDS = 0.5
 """Seconds between two looks at the size of the output; longer if looking takes long."""
-PROGRESS_TICK = 0.5
+PROGRESS_PAUSE_SECONDS = 0.5
 """At most one report of progress in so many seconds."""
 
 
@@ -219,10 +219,10 @@ class Attempt:
         """
         spec = self.spec
         deadline = self.began + spec["duration"] if spec["duration"] else float("inf")
-        look_at_disk = self.began + TICK
+        look_at_disk = self.began + WATCH_PAUSE_SECONDS
         report = 0.0
         while True:
-            signal_info = signal.sigtimedwait((*STOP, signal.SIGCHLD), TICK)
+            signal_info = signal.sigtimedwait((*STOP, signal.SIGCHLD), WATCH_PAUSE_SECONDS)
             self._reap()
             if self.code is not None:
                 self._see_whether_stopped(signal_info)
@@ -240,12 +240,12 @@ class Attempt:
             if now >= look_at_disk:
                 self._look_at_disk(pids)
                 duration = time.monotonic() - now
-                look_at_disk = now + max(DISK_TICK, 20 * duration)
+                look_at_disk = now + max(DISK_PAUSE_SECONDS, 20 * duration)
             if now >= report:
-                report = now + PROGRESS_TICK if self._report_progress() else report
+                report = now + PROGRESS_PAUSE_SECONDS if self._report_progress() else report
 
     def _look_at_number(self, pids: list[int]) -> None:
-        limit = self.spec.get("processes", MOST_PROCESSES)
+        limit = self.spec.get("processes", MAX_PROCESSES)
         if len(pids) > limit:
             self._kill_all()
             raise Ended("TooManyProcesses", f"The command had more than {limit} processes.", self._code_if_ended())
@@ -327,7 +327,7 @@ class Attempt:
         pids = processes.descendants(os.getpid())
         self.incomplete = processes.being_written(pids)
         processes.signal_all(pids, signal.SIGTERM)
-        end = time.monotonic() + GRACE
+        end = time.monotonic() + GRACE_SECONDS
         while self._reap() and time.monotonic() < end:
             signal.sigtimedwait((signal.SIGCHLD,), 0.05)
         self._kill_all()

@@ -16,8 +16,8 @@ from urllib.parse import quote, urlsplit
 from uws_service.agent.confined import Content
 from uws_service.agent.folder import write_secret
 
-CHUNK = 1 << 18
-TIMEOUT = 60.0
+CHUNK_BYTES = 1 << 18
+TIMEOUT_SECONDS = 60.0
 RENEWAL_PAUSE_SECONDS = 60.0
 """After this time a renewal that failed is tried again."""
 TEMPORARY = frozenset({401, 408, 425, 429, 500, 502, 503, 504, 507})
@@ -88,7 +88,7 @@ class Upstream:
         with _Answer(self, "GET", path, {}, None) as answer, open(draft, "wb") as file:
             announced = answer.headers.get("Content-Length", "")
             try:
-                while chunk := answer.read(CHUNK):
+                while chunk := answer.read(CHUNK_BYTES):
                     file.write(chunk)
             except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
                 raise Unreachable(f"{path}: {error!r}") from None
@@ -124,10 +124,10 @@ class _Answer:
         if up.secure:
             context = ssl.create_default_context(cafile=up.ca)
             self.connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-                up.host, up.port, timeout=TIMEOUT, context=context
+                up.host, up.port, timeout=TIMEOUT_SECONDS, context=context
             )
         else:
-            self.connection = http.client.HTTPConnection(up.host, up.port, timeout=TIMEOUT)
+            self.connection = http.client.HTTPConnection(up.host, up.port, timeout=TIMEOUT_SECONDS)
         try:
             headers = {"Authorization": f"Bearer {token}", "Connection": "close", **self.headers}
             body: Any = self.body  # a `Content` has all that http.client asks of a body

@@ -17,6 +17,7 @@ from uws_service.applications.descriptor import build_application
 from uws_service.applications.model import Application
 from uws_service.applications.standard import PLAIN, Standard
 from uws_service.domain.errors import ConfigurationError
+from uws_service.plugins import PACKAGE_HINT
 
 PACKAGE = Path(__file__).resolve().parent.parent
 BUILTIN = PACKAGE / "apps"
@@ -191,7 +192,8 @@ def _said(error: jsonschema.ValidationError, owners: Mapping[str, str]) -> Itera
     instance: Any = error.instance
     match error.validator:
         case "enum":
-            yield path, f"{value} is not known; allowed: {', '.join(map(str, rule))}"
+            hint = PACKAGE_HINT if path == ["protocol"] else ""
+            yield path, f"{value} is not known; allowed: {', '.join(map(str, rule))}{hint}"
         case "required":
             missing = re.match(r"'(.*?)' is", error.message)  # the library tells each missing name on its own
             name = missing[1] if missing else ", ".join(name for name in rule if name not in instance)

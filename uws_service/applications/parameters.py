@@ -79,7 +79,9 @@ def check(application: Application, parameters: Sequence[Parameter]) -> Checked:
             sent = sent[:1]
         if not sent:
             if spec.required:
-                raise UsageError(f"{spec.name} is required{': ' + spec.description if spec.description else ''}.")
+                raise UsageError(
+                    f"{spec.name} is required{': ' + spec.description.rstrip('.') if spec.description else ''}."
+                )
             if spec.default is not None and spec.file:
                 inputs.append(_file(spec, Parameter(spec.name, spec.default), application))
             elif spec.default is not None:

@@ -17,7 +17,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from uws_service import __version__
-from uws_service.cli import bulk, catalogue, files, images, jobs, login, operator_commands, sites, usage
+from uws_service.cli import bulk, catalogue, files, images, jobs, login, operator_commands, simulate, sites, usage
 from uws_service.cli.common import (
     EXIT_CODES,
     EXIT_FAILURE,
@@ -71,6 +71,7 @@ images.register(app)
 catalogue.register(app)
 usage.register(app)
 sites.register(app)
+simulate.register(app)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -27,6 +27,8 @@ BODY_SECONDS = 30.0
 """For a body before its rate counts, and for an answer that nobody takes."""
 MIN_BYTES_PER_SECOND = 512
 """Bytes a second of a body, and of an answer that waits for its reader."""
+MAX_UNREAD_BYTES = 256 * 1024**2
+"""Bytes of all answers that wait in memory for their readers; beyond it the largest and slowest end."""
 EVICTION_BYTES_PER_SECOND = 16 * 1024
 """Bytes a second; a body that comes slower may make room when there are too many connections."""
 LINGER_SECONDS = 10.0
@@ -94,8 +96,26 @@ class Sweeper:
         try:
             for connection in list(self.connections):
                 connection.check(now)
+            self._end_unread(now)
         finally:
             self._loop.call_later(SWEEP_SECONDS, self._sweep)
+
+    def _end_unread(self, now: float) -> None:
+        """Keep the answers that nobody takes within the memory that they may have."""
+        sizes = {connection: connection.unread_bytes for connection in self.connections if connection.flow.write_paused}
+        surplus = sum(sizes.values()) - MAX_UNREAD_BYTES
+        if surplus <= 0:
+            return
+        ended = 0
+        for connection in sorted(
+            sizes, key=lambda slow: sizes[slow] * (SWEEP_SECONDS + slow.behind(now)), reverse=True
+        ):
+            connection.transport.abort()
+            ended += 1
+            surplus -= sizes[connection]
+            if surplus <= 0:
+                break
+        log.warning("answers that nobody takes need too much memory", most_bytes=MAX_UNREAD_BYTES, ended=ended)
 
     def make_room(self, latest: BoundedProtocol) -> bool:
         """Return whether there is room for the connection that has just come, if need be at the cost of others."""
@@ -210,6 +230,11 @@ class BoundedProtocol(HttpToolsProtocol):
             self.since = self.loop.time()  # of the rest of a body too, if all of it did not come
 
     # --- bounds -----------------------------------------------------------------------------------------------
+
+    @property
+    def unread_bytes(self) -> int:
+        """Return the bytes that wait for the client to take them."""
+        return self.transport.get_write_buffer_size()
 
     def behind(self, now: float) -> float:
         """Return seconds that the connection's client keeps us waiting.

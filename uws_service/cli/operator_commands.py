@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -75,7 +76,6 @@ def check_config(
     Nothing is changed. An error names file, line and field, and the exit code is 2. With --online whatever the settings
     name is tried: the depot by an object that is written and deleted; if something does not work the exit code is 3.
     """
-    from uws_service.auth.groups import remarks
     from uws_service.runtime import applications_of
     from uws_service.settings import Settings
 
@@ -89,7 +89,7 @@ def check_config(
                 {"name": name, "title": application.title, "parameters": [spec.name for spec in application.parameters]}
                 for name, application in applications.items()
             ],
-            "remarks": remarks(settings.auth),
+            "remarks": _remarks(settings, applications),
         }
         print_json(document | ({"online": [check._asdict() for check in checks]} if online else {}))
     else:
@@ -121,8 +121,6 @@ def _print_configuration(
 ) -> None:
     from rich.table import Table
 
-    from uws_service.auth.groups import remarks
-
     out = console()
     table = Table(title=f"Settings ({config or 'environment and defaults'})", title_justify="left", box=None)
     table.add_column("setting", no_wrap=True)
@@ -144,8 +142,15 @@ def _print_configuration(
         for check in checks:
             table.add_row(check.part, check.address, "does not work" if check.problem else check.remark or "works")
         out.print(table)
-    for remark in remarks(settings.auth):
+    for remark in _remarks(settings, applications):
         out.print(remark)
+
+
+def _remarks(settings: Settings, applications: Mapping[str, Application]) -> list[str]:
+    from uws_service.auth.groups import remarks
+    from uws_service.cli.command_remarks import command_remarks
+
+    return [*remarks(settings.auth), *command_remarks(settings, applications)]
 
 
 def shown_settings(settings: Settings) -> dict[str, Any]:

@@ -4,7 +4,7 @@
     ├── UsageError                 400  the request is malformed: what, what is allowed, where
     │   ├── Misdirected            421  a foreign name in the Host header of a service at a loopback address
     │   ├── TooLarge               413  a body, upload or count over its limit
-    │   ├── UnsupportedMediaType   415  a body of a type that the resource does not take
+    │   ├── UnsupportedMediaType   415  a body of a type or coding that the resource does not take
     │   ├── IdempotencyConflict    422  one Idempotency-Key for two different requests
     │   └── MultiValuedParamNotSupported  400  several values where one is possible (SODA 1.0, S-003)
     ├── AuthenticationRequired     401  the caller must say who it is

@@ -17,9 +17,9 @@ from uws_service.domain.attempt import Reason
 from uws_service.placement.model import MIN_SAMPLES
 from uws_service.placement.wording import at_instant
 
-LEARNED_MARGIN = 1.25
+LEARNED_FACTOR = 1.25
 """Memory beyond what nearly all earlier jobs of the kind had at most."""
-LEARNED_PART = 0.95
+LEARNED_FRACTION = 0.95
 
 
 class Fault(StrEnum):
@@ -119,8 +119,8 @@ def learned_memory(rule: MemoryRule, peaks: Sequence[int]) -> int:
     """Return the bytes for a job whose like had these peaks: enough for 19 of 20, and the default while few ran."""
     if len(peaks) < MIN_SAMPLES:
         return rule.default
-    usual = sorted(peaks)[math.ceil(LEARNED_PART * len(peaks)) - 1]
-    return max(rule.default, min(math.ceil(usual * LEARNED_MARGIN), max(rule.maximum, rule.default)))
+    usual = sorted(peaks)[math.ceil(LEARNED_FRACTION * len(peaks)) - 1]
+    return max(rule.default, min(math.ceil(usual * LEARNED_FACTOR), max(rule.maximum, rule.default)))
 
 
 class Outcome(NamedTuple):

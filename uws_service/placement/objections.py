@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from uws_service.placement.locality import unreadable
 from uws_service.placement.model import SiteView, Wish
-from uws_service.placement.wording import at_instant, in_time
+from uws_service.placement.wording import at_instant, in_memory, in_time
 
 Check = Callable[[SiteView, Wish, int], str]
 """``(site, job, now in ms) -> reason``."""
@@ -55,7 +55,9 @@ def _cpu(site: SiteView, wish: Wish, now_ms: int) -> str:
 
 
 def _memory(site: SiteView, wish: Wish, now_ms: int) -> str:
-    return _too_much("bytes of memory", wish.memory, site.memory)
+    if site.memory is not None and wish.memory > site.memory:
+        return f"it has at most {in_memory(site.memory)} of memory for one job, {in_memory(wish.memory)} are needed"
+    return ""
 
 
 def _gpus(site: SiteView, wish: Wish, now_ms: int) -> str:

@@ -2,27 +2,31 @@
 
 A waiting attempt belongs to the network. A site that has room takes it at once if it is the best one for it, or if
 waiting for the better ones would take longer than what this site costs more. Otherwise the attempt waits for a better
-site as long as that difference, and no longer than a bound: so nobody pays more than twice what the best site would
-have cost (delay scheduling; the argument is that of the ski rental).
+site as long as that difference, and no longer than a bound (delay scheduling): so waiting and moving together never
+cost more than twice what moving alone would have. Work that waits for a site because it is best there comes first; what
+comes from elsewhere queues behind it, so a busy network does not trade places for nothing.
 
 All attempts of one *class* (`class_key`: application, needs, group, where the replicas are and how large) cost the
 same at every site, and a site takes an attempt the sooner the longer it has waited. So a class is one number at a site,
-the wait that is enough (`enough_ms`), whatever its attempts' ages are: 100,000 waiting attempts are decided with as
-many calls as there are classes.
+the wait that is enough (`enough_ms`), whatever its attempts' ages are, and `uws_service.placement.shares.plan` asks for
+it only when it is the turn of such a lot.
 
-What a store needs for that: the class as a column that is written once when the attempt is made, and an index over the
-waiting attempts alone, on ``(class, group, owner, priority DESC, created)``. A round of a site reads
+What a store needs for that, so that a round of a site costs milliseconds with 100,000 waiting attempts:
 
-1. the distinct classes, by a loose index scan (a recursive query that seeks the next class: one seek for each), and
-   asks `enough_ms` for each; the costs of a class change with the facts about sites only, and can be kept;
-2. for each class that it may take, the lots (`uws_service.placement.shares.Lot`): each group, owner and priority with
-   the oldest creation time, in the same way, where ``created <= now - enough_ms``;
-3. nothing more: `uws_service.placement.shares.plan` says which lots to take from, and the transaction that takes
-   them repeats the condition on the state (``WAITING``) and the age.
+- two columns that are written with the attempt: the class, and the best site of its class (`Prospects.best`; written
+  anew when the facts about sites change, which is rare), and an index over the waiting attempts alone, on
+  ``(best, group, owner, priority DESC, created)``;
+- a round reads *lots* (`uws_service.placement.shares.Lot`), the first ``LOTS_PER_OWNER`` of each group and owner in
+  that order. Those whose best site it is come first, and need no decision. If they leave room, those of a few other
+  best sites follow: the one with the longest expected wait, and others in turn from round to round. Owners are read by
+  a loose index scan (a recursive query that seeks the next one), so it does not grow with what waits;
+- the oldest attempts of all, by an index on ``created``, for the turns of aged ones;
+- the transaction that takes attempts repeats the conditions on the state (``WAITING``) and the age.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -37,6 +41,10 @@ from uws_service.placement.wording import in_time
 from uws_service.units import Seconds
 
 NEVER_MS = 2**62
+LOTS_PER_OWNER = 20
+"""Lots of one owner that a round reads for one best site."""
+OTHER_SITES = 3
+"""Other best sites whose lots a round reads."""
 
 
 class Patience(BaseModel):
@@ -50,7 +58,7 @@ class Patience(BaseModel):
         description="Seconds that a job waits for a better site for each second that the worse one costs more.",
     )
     maximum: Seconds = Field(3600, ge=0, description="Longest wait for a better site; then any site takes the job.")
-    margin: float = Field(30.0, ge=0, description="Seconds by which sites may differ and still be as good.")
+    margin: float = Field(1.0, ge=0, description="Seconds by which sites may differ and still be as good.")
 
 
 DEFAULT_PATIENCE = Patience()
@@ -65,9 +73,16 @@ class Prospects:
     """The site with the lowest costs; empty if no site may run them."""
 
     @staticmethod
-    def of(costs: Mapping[str, float]) -> Prospects:
-        """Return the prospects with these costs."""
-        return Prospects(costs, min(costs, key=lambda site: (costs[site], site)) if costs else "")
+    def of(costs: Mapping[str, float], key: str = "") -> Prospects:
+        """Return the prospects with these costs.
+
+        Of several best sites, classes with different keys get different ones: each site is the best of some.
+        """
+
+        def place(site: str) -> tuple[float, bytes]:
+            return costs[site], hashlib.sha256(f"{key} {site}".encode()).digest()
+
+        return Prospects(costs, min(costs, key=place) if costs else "")
 
 
 class Decision(NamedTuple):
@@ -105,7 +120,8 @@ def prospects(sites: Mapping[str, SiteView], wish: Wish, now_ms: int, weights: P
             name: total(site, wish, now_ms, weights, FIXED_RANKS)
             for name, site in sites.items()
             if wish.site in (None, name) and not objections(site, wish, now_ms)
-        }
+        },
+        data_key(wish.data),
     )
 
 
@@ -124,14 +140,18 @@ def enough_ms(site: str, outlook: Prospects, waits: Mapping[str, float], patienc
     """Return how long an attempt must have waited to be taken by a site; 0: it is taken at once.
 
     ``waits`` are the expected waits at the sites in seconds, 0 for those with room and those of which nothing is known.
+    That of the site itself is the work that waits for it first: what comes from elsewhere queues behind it.
     """
     here = outlook.costs.get(site)
     if here is None:
         return NEVER_MS
     more = here - outlook.costs[outlook.best]
-    if more <= patience.margin or here <= _elsewhere(here, outlook, waits, patience)[0]:
+    if more <= patience.margin:
         return 0
-    return int(1000 * min(float(patience.maximum), patience.factor * more))
+    own = waits.get(site, 0.0)
+    if here + own <= _elsewhere(here, outlook, waits, patience)[0]:
+        return 0
+    return int(1000 * (own + min(float(patience.maximum), patience.factor * more)))
 
 
 def decide(
@@ -146,16 +166,13 @@ def decide(
     if more <= patience.margin:
         return Decision(True, "its best site" if site == best else f"as good as {best}", 0)
     soonest, other = _elsewhere(here, outlook, waits, patience)
-    if here <= soonest:
+    if here + waits.get(site, 0.0) <= soonest:
         wait = in_time(waits.get(other, 0.0))
         return Decision(True, f"{other} has no room for about {wait}; waiting would take longer", 0)
+    better = f"{best}, which is {in_time(more)} better"
     if waited_ms >= enough:
-        return Decision(
-            True, f"has waited {in_time(waited_ms / 1000)} for {best}, which would be {in_time(more)} better", enough
-        )
-    return Decision(
-        False, f"waits for {best}, which is {in_time(more)} better, for {in_time((enough - waited_ms) / 1000)}", enough
-    )
+        return Decision(True, f"has waited {in_time(waited_ms / 1000)} for {better}", enough)
+    return Decision(False, f"waits for {better}, for {in_time((enough - waited_ms) / 1000)}", enough)
 
 
 def _elsewhere(here: float, outlook: Prospects, waits: Mapping[str, float], patience: Patience) -> tuple[float, str]:

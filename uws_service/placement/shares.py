@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -143,20 +143,30 @@ def priority_of(text: str) -> int:
 
 
 def plan(
-    lots: Iterable[Lot], ledger: Ledger, shares: FairShares, *, now_ms: int, room: int, turn: int = 0
+    lots: Iterable[Lot],
+    ledger: Ledger,
+    shares: FairShares,
+    *,
+    now_ms: int,
+    room: int,
+    turn: int = 0,
+    accepts: Callable[[Lot], bool] | None = None,
 ) -> tuple[Pick, ...]:
     """Return which attempts a site takes, in order.
 
     Parameters
     ----------
     lots
-        What the site may take: `uws_service.placement.patience.decide` leaves the others.
+        What the site may run.
+    accepts
+        Whether it takes the oldest attempt of a lot now (`uws_service.placement.patience.enough_ms`); asked only for
+        lots whose turn it is. Aged attempts are taken in their turns whatever it says. None: it takes all.
     room
         How many attempts it can take.
     turn
         How many it has taken so far: any counter that grows with each.
     """
-    order = _Order(lots, ledger, shares, now_ms)
+    order = _Order(lots, ledger, shares, now_ms, accepts)
     picks: list[Lot] = []
     for number in range(turn, turn + room):
         lot = order.pop_aged() if number % shares.aged_every == 0 else None
@@ -195,8 +205,17 @@ def position_words(group: str, ledger: Ledger, shares: FairShares, now_ms: int, 
 class _Order:
     """The queue of one round: heaps of groups, of owners inside them, and of each owner's lots."""
 
-    def __init__(self, lots: Iterable[Lot], ledger: Ledger, shares: FairShares, now_ms: int) -> None:
+    def __init__(
+        self,
+        lots: Iterable[Lot],
+        ledger: Ledger,
+        shares: FairShares,
+        now_ms: int,
+        accepts: Callable[[Lot], bool] | None,
+    ) -> None:
         self._shares = shares
+        self._accepts = accepts
+        self._accepted: set[int] = set()
         by_owner: dict[tuple[str, str], list[tuple[int, int, int, Lot]]] = defaultdict(list)
         aged = []
         for number, lot in enumerate(lots):
@@ -259,11 +278,20 @@ class _Order:
             entries = self._by_owner[group, owner]
             while entries:
                 *_, number, lot = entries[0]
-                if self._counts[number]:
+                if self._counts[number] and self._takes(number, lot):
                     return self._count(number, lot)
                 heapq.heappop(entries)
             heapq.heappop(owners)
         return None
+
+    def _takes(self, number: int, lot: Lot) -> bool:
+        """Return whether the site takes a lot; it is asked once."""
+        if self._accepts is None or number in self._accepted:
+            return True
+        if self._accepts(lot):
+            self._accepted.add(number)
+            return True
+        return False
 
     def _count(self, number: int, lot: Lot) -> Lot:
         """Count an attempt as taken."""

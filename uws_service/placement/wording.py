@@ -14,6 +14,15 @@ def in_bytes(size: float) -> str:
     return f"{size:.3g} PB" if size < 1000 else f"{size:,.0f} PB"
 
 
+def in_memory(size: float) -> str:
+    """Return a size in binary units, as memory is counted."""
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.4g} {unit}"
+        size /= 1024
+    return f"{size:.4g} GiB"
+
+
 def in_time(seconds: float) -> str:
     """Return a duration to two digits or so."""
     if seconds < 1:

@@ -23,13 +23,14 @@ from uws_service.domain.errors import AuthenticationRequired, Forbidden, NotFoun
 from uws_service.domain.events import EventKind
 from uws_service.domain.ids import new_id, now_ms
 from uws_service.domain.job import FINAL, Action, ErrorSummary, Job, Parameter, Phase, apply
+from uws_service.offload import offload
 from uws_service.placement.placer import Placer
 from uws_service.service.access import JobAccess, compare_and_set
 from uws_service.service.caller import Caller
 from uws_service.service.creation import Starter, pending_job
 from uws_service.service.limits import Limits
 from uws_service.service.quotas import Quotas
-from uws_service.service.requests import Request, merge, parameters_size, require_fitting
+from uws_service.service.requests import Request, merge, require_fitting
 from uws_service.service.shares import Shares
 from uws_service.service.views import Views
 from uws_service.service.waiters import Waiters
@@ -134,7 +135,8 @@ class Service:
         now = self.clock()
         job = pending_job(application, caller, request, job_id or new_id(now), now, listed=listed)
         new: NewJob = (job, None, ())
-        async with self._quotas.room(caller, run=request.run, new=True, size=stored_bytes(job)):
+        size = await self._size(job.parameters)
+        async with self._quotas.room(caller, run=request.run, new=True, size=size):
             if request.run:
                 new = await self._starter.start(job, application, caller, 1, now)
             return await self.store.create_many(
@@ -166,7 +168,7 @@ class Service:
         run_id = request.run_id or f"bulk-{secrets.token_hex(8)}"
         ids = sorted(new_id(now) for _ in rows)
         jobs: list[NewJob] = []
-        size = sum(parameters_size(row) for row in rows)
+        size = await self._size(*rows)
         async with self._quotas.room(caller, run=request.run, new=True, jobs=len(rows), size=size):
             for number, (job_id, parameters) in enumerate(zip(ids, rows, strict=True), 1):
                 row_request = replace(request, parameters=parameters, run_id=run_id)
@@ -182,6 +184,13 @@ class Service:
                 jobs, actor=caller.actor, origin=caller.origin, idempotency=idempotency
             )
         return first.run_id or run_id
+
+    async def _size(self, *jobs: Sequence[Parameter]) -> int:
+        """Return the bytes that parameters of jobs take in the store, if quotas need to know."""
+        if not self.rules.has_quotas:
+            return 0
+        weight = sum(len(parameter.value) for parameters in jobs for parameter in parameters)
+        return await offload(weight, lambda: sum(map(stored_bytes, jobs)))
 
     # --- changes --------------------------------------------------------------------------------------------------
 
@@ -278,6 +287,6 @@ class Service:
             info = replace(job.info, notices=unknown_parameters(self.application(application), parameters))
             return replace(job, parameters=parameters, run_id=run_id, info=info)
 
-        size = parameters_size(request.parameters)
+        size = await self._size(request.parameters)
         async with self._quotas.room(caller, run=False, new=True, size=size):
             return await self.access.change(application, job_id, caller, EventKind.PARAMETERS, decide)

@@ -20,6 +20,11 @@ class Limits(BaseModel):
         """
         return 16 * self.value
 
+    @property
+    def form_text(self) -> int:
+        """Return the bytes that one form may take, files not counted: each byte may be written as three."""
+        return 3 * (self.text + 256 * self.parameters)
+
     body: Bytes = Field(1024**3, ge=1024, description="Largest request body, in bytes.")
     upload: Bytes = Field(512 * 1024**2, ge=1, description="Largest uploaded file, in bytes.")
     value: Bytes = Field(
@@ -32,6 +37,12 @@ class Limits(BaseModel):
     bulk: int = Field(10_000, ge=1, description="Most jobs that one table makes, whatever an application allows.")
     unfinished: Bytes = Field(
         20 * 1024**3, ge=1024, description="Bytes of files that may be on their way to one process at once."
+    )
+    form_memory: Bytes = Field(
+        512 * 1024**2,
+        ge=1024,
+        description="Bytes of forms that one process holds in memory at once, files not counted; "
+        "a quarter of it for one caller. Forms below 64 KiB are always taken.",
     )
     wait: Seconds = Field(50, ge=1, description="Longest WAIT, in seconds; keep it below every proxy's read timeout.")
     waiters: int = Field(50_000, ge=1, description="Most requests that may block in WAIT at once; more return early.")

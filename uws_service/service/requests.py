@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from uws_service.applications import Application
@@ -43,11 +43,6 @@ def merge(application: Application, old: Sequence[Parameter], new: Sequence[Para
     repeated = {spec.name.upper() for spec in application.parameters if spec.repeated} | {"UPLOAD"}
     replaced = {parameter.name.upper() for parameter in new} - repeated
     return (*(parameter for parameter in old if parameter.name.upper() not in replaced), *new)
-
-
-def parameters_size(parameters: Iterable[Parameter]) -> int:
-    """Return the size of values and uploads."""
-    return sum(len(parameter.value) + (parameter.size or 0) for parameter in parameters)
 
 
 def require_fitting(parameters: Sequence[Parameter], limits: Limits) -> None:

@@ -15,6 +15,8 @@ from uws_service.service.caller import Caller
 from uws_service.store.access import hashed
 
 MAX_SHARE_SECONDS = 365 * 86400
+MAX_SHARES = 100
+"""Shares of one job: whoever reads it by a link or as a member of a group has all of them looked through."""
 
 
 class Shares:
@@ -44,9 +46,12 @@ class Shares:
             created=now,
             expires=expires,
         )
+        if len(await self.list(application, job_id, caller)) >= MAX_SHARES:
+            raise _too_many()
         detail = {"share": share.id, "group": share.group, "expires": expires}
         await self.access.change(application, job_id, caller, EventKind.SHARED, _touch_owned, detail)
-        await self.access.store.access.add_share(share, now)
+        if not await self.access.store.access.add_share(share, now, MAX_SHARES):  # others came at the same moment
+            raise _too_many()
         return share, secret
 
     async def list(self, application: str, job_id: str, caller: Caller) -> list[Share]:
@@ -60,6 +65,10 @@ class Shares:
         if not await self.access.store.access.end_share(job_id, share_id):
             raise NotFound(f"The job has no share {share_id[:64]!r}.")
         await self.access.change(application, job_id, caller, EventKind.UNSHARED, replace, {"share": share_id})
+
+
+def _too_many() -> Forbidden:
+    return Forbidden(f"The job has {MAX_SHARES} shares already; take some back by DELETE.")
 
 
 def _touch_owned(job: Job) -> Job:

@@ -1,4 +1,7 @@
-"""Uploads in progress: each byte counts as it comes, for its caller's quota and for the process."""
+"""Requests in progress: each byte counts as it comes, for its caller and for the process.
+
+Files count for the caller's quota and the disk, the rest of a form for the memory that it takes.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +11,25 @@ from contextlib import asynccontextmanager
 
 from uws_service.auth.identity import Identity
 from uws_service.auth.policy import Rules
+from uws_service.auth.quotas import network_of
 from uws_service.depot import Depot
-from uws_service.domain.errors import Forbidden, ServiceUnavailable
+from uws_service.domain.errors import Forbidden, ServiceUnavailable, TooManyRequests
+from uws_service.service.limits import Limits
 from uws_service.store import Store
 
 RETRY_SECONDS = 30
+SMALL_BYTES = 64 * 1024
+"""A form of so many bytes is always taken; no more wait in any connection's buffers."""
 
 
 class Account:
-    """The bytes that a request has uploaded."""
+    """The bytes that a request has uploaded, and those that it holds in memory."""
 
-    def __init__(self, uploads: Uploads, identity: Identity) -> None:
+    def __init__(self, uploads: Uploads, identity: Identity, origin: str) -> None:
         self._uploads = uploads
         self._identity = identity
+        self.caller = identity.owner or f"address {network_of(origin)}"
+        self.memory = 0
         self._allowed: int | None = None
         self._has_quota = False
         self.size = 0
@@ -41,30 +50,47 @@ class Account:
         self.size += size
         self._uploads.count(self._identity, size, self._allowed)
 
+    def hold(self, size: int) -> None:
+        """Count the next bytes of a form that stay in memory until the request is answered.
+
+        Raises
+        ------
+        TooManyRequests
+            The caller's forms are too large together.
+        ServiceUnavailable
+            All forms in progress are too large together.
+        """
+        before, self.memory = self.memory, self.memory + size
+        if self.memory > SMALL_BYTES:
+            self._uploads.hold(self.caller, self.memory - max(before, SMALL_BYTES))
+
 
 class Uploads:
-    """The depot, and the uploads in progress.
+    """The depot, and the requests in progress.
 
     Parameters
     ----------
-    max_bytes
-        Bytes of uploads that may be in progress in this process.
+    limits
+        What may be in progress in this process.
     """
 
-    def __init__(self, depot: Depot, store: Store, rules: Rules, max_bytes: int) -> None:
+    def __init__(self, depot: Depot, store: Store, rules: Rules, limits: Limits) -> None:
         self.depot = depot
-        self.max_bytes = max_bytes
+        self.max_bytes = limits.unfinished
+        self.max_memory = max(limits.form_memory, limits.form_text)
+        self.max_caller_memory = max(limits.form_memory // 4, limits.form_text)
+        self._memory: Counter[str] = Counter()
         self._store = store
         self._rules = rules
         self._open: Counter[str] = Counter()
 
     @asynccontextmanager
-    async def account(self, identity: Identity) -> AsyncIterator[Account]:
-        """Count uploads while the block runs.
+    async def account(self, identity: Identity, origin: str) -> AsyncIterator[Account]:
+        """Count uploads and memory while the block runs.
 
-        At its end they are stored, or removed.
+        At its end files are stored, or removed, and values forgotten.
         """
-        account = Account(self, identity)
+        account = Account(self, identity, origin)
         try:
             yield account
         finally:
@@ -72,6 +98,9 @@ class Uploads:
             self._open[owner] -= account.size
             if self._open[owner] <= 0:
                 del self._open[owner]
+            self._memory[account.caller] -= max(0, account.memory - SMALL_BYTES)
+            if self._memory[account.caller] <= 0:
+                del self._memory[account.caller]
 
     async def allowed(self, identity: Identity) -> int | None:
         """Return the bytes that a caller may still store; None: any number."""
@@ -93,4 +122,19 @@ class Uploads:
         if self._open.total() > self.max_bytes:
             raise ServiceUnavailable(
                 f"More than {self.max_bytes} bytes are being uploaded at the moment.", retry_after=RETRY_SECONDS
+            )
+
+    def hold(self, caller: str, size: int) -> None:
+        """Count bytes in memory; see `Account.hold`."""
+        self._memory[caller] += size
+        if self._memory[caller] > self.max_caller_memory:
+            raise TooManyRequests(
+                f"Your requests that are on their way hold more than {self.max_caller_memory} bytes of values; "
+                "send large ones one after the other, or as files.",
+                retry_after=RETRY_SECONDS,
+            )
+        if self._memory.total() > self.max_memory:
+            raise ServiceUnavailable(
+                f"Requests with more than {self.max_memory} bytes of values are on their way at the moment.",
+                retry_after=RETRY_SECONDS,
             )

@@ -27,6 +27,7 @@ from uws_service.domain.errors import (
     NotFound,
     ServiceUnavailable,
     StorageFull,
+    TooLarge,
     UsageError,
     UwsError,
 )
@@ -40,7 +41,7 @@ from uws_service.store import StaleJob, Store
 
 log = structlog.get_logger(__name__)
 
-_RESULT = re.compile(r"[A-Za-z0-9._-]{1,255}")
+_RESULT = re.compile(r"[A-Za-z0-9._-]{1,220}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 REASONS = frozenset({Reason.STAGE_IN, Reason.STAGE_OUT, Reason.OUTPUT_TOO_LARGE})
 """The ends that an agent can tell of; the command's own end is in its pod's status."""
@@ -187,10 +188,14 @@ class Agents:
         _require_voice(attempt, agent)
         key = _key(agent, result_id, sha256)
         # Those that are there now: a request that ends late removes nothing that came after it began.
-        earlier_keys = [
-            path async for path in self.depot.list(f"{agent.folder}/") if path.rpartition("/")[2] == result_id
-        ]
-        work = self.depot.put(key, chunks, max_size=plan.max_output or size, expected=Stored(size, sha256))
+        stored = [entry async for entry in self.depot.list_sizes(f"{agent.folder}/")]
+        earlier_keys = [path for path, _ in stored if path.rpartition("/")[2] == result_id]
+        if len(stored) - len(earlier_keys) >= OUTPUTS_MAX:
+            raise TooLarge(f"There are {OUTPUTS_MAX} outputs of this attempt; more are not taken.")
+        # Files that the command has removed or renamed since they were handed over may be among them: twice the limit.
+        total = sum(others for path, others in stored if path not in earlier_keys)
+        room = min(plan.max_output, 2 * plan.max_output - total) if plan.max_output else size
+        work = self.depot.put(key, chunks, max_size=max(room, 0), expected=Stored(size, sha256))
         putting = asyncio.ensure_future(work)
         try:
             while not (await asyncio.wait((putting,), timeout=NOTICE_SECONDS))[0]:
@@ -253,14 +258,16 @@ class Agents:
         if not isinstance(entries, Sequence) or isinstance(entries, str) or len(entries) > OUTPUTS_MAX:
             raise UsageError(f"outputs: must be a list of at most {OUTPUTS_MAX}.")
         media_types = {result.media_type for result in plan.results}
-        outputs = []
-        settled = []
+        outputs: list[Output] = []
+        settled: list[str] = []
         for entry in entries:
             try:
                 size, sha256, kind = int(entry["size"]), str(entry["sha256"]), str(entry["media_type"])
                 key = _key(agent, str(entry["id"]), sha256)
-            except (KeyError, TypeError, ValueError):
+            except (KeyError, TypeError, ValueError, OverflowError):
                 raise UsageError("outputs: each needs id, media_type, size and sha256.") from None
+            if any(output.id == entry["id"] for output in outputs):
+                raise UsageError(f"outputs: {entry['id']} is named twice.")
             if kind not in media_types:
                 raise UsageError(f"outputs: {entry['id']}: wrong media type.")
             stored = await self.depot.head(key)
@@ -271,7 +278,7 @@ class Agents:
                 settled.append(str(entry["id"]))
         reason = None
         if content.get("reason") is not None:
-            if content["reason"] not in REASONS:
+            if not isinstance(content["reason"], str) or content["reason"] not in REASONS:
                 raise UsageError(f"reason: must be one of {', '.join(sorted(REASONS))}, or null.")
             reason = Reason(content["reason"])
         return Report(

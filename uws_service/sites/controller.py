@@ -120,6 +120,8 @@ class Controller:
                     telemetry.CONTROLLER_ROUND.labels(self.executor.site).observe(self.last_round - began)
                 except UwsError as error:
                     log.warning("controller round failed", site=self.executor.site, error=error.message)
+                except Exception:  # such as a fault in a kind of another package: other rounds may succeed
+                    log.exception("controller round failed", site=self.executor.site)
                 duration = time.monotonic() - began
                 await self._pause()
                 # However much happens, other work in this process gets most of the time.

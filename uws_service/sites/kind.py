@@ -104,5 +104,7 @@ class Kind:
 
     def __post_init__(self) -> None:
         """Check that the settings name this kind."""
+        if not (isinstance(self.settings, type) and issubclass(self.settings, SiteSettings)):
+            raise TypeError(f"the settings of the kind {self.name!r} must be a class below SiteSettings")
         if get_args(self.settings.model_fields["kind"].annotation) != (self.name,):
             raise ValueError(f"the field `kind` of {self.settings.__name__} must be of the type Literal[{self.name!r}]")

@@ -8,19 +8,27 @@ A package of somebody else's adds a kind by an entry point of the group ``uws_se
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 
 from uws_service.domain.errors import ConfigurationError, UwsError
 from uws_service.plugins import load_plugins
+from uws_service.sites.executor import Executor
 from uws_service.sites.kind import AgentVerifier, Endpoint, Kind, SiteParts
 from uws_service.sites.kubernetes.kind import KUBERNETES
 from uws_service.sites.local.kind import LOCAL
 from uws_service.sites.settings import SiteSettings
+from uws_service.store import WorkFolder
 
-if TYPE_CHECKING:
-    from uws_service.sites.executor import Executor
-
-__all__ = ["KINDS", "AgentVerifier", "Endpoint", "Kind", "SiteParts", "kind_of", "open_sites", "verifiers_of"]
+__all__ = [
+    "KINDS",
+    "AgentVerifier",
+    "Endpoint",
+    "Kind",
+    "SiteParts",
+    "kind_of",
+    "open_sites",
+    "start_on_machine",
+    "verifiers_of",
+]
 
 KINDS: Mapping[str, Kind] = load_plugins("uws_service.sites", (LOCAL, KUBERNETES), Kind)
 """Every kind of site, by the name that ``kind`` has in the settings."""
@@ -44,12 +52,48 @@ def open_sites(sites: Iterable[SiteSettings], parts: SiteParts) -> dict[str, Exe
 
 def _open(site: SiteSettings, parts: SiteParts) -> Executor:
     try:
-        return kind_of(site).open(site, parts)
+        executor = kind_of(site).open(site, parts)
     except UwsError:
         raise
     except Exception as error:  # whatever a kind of another package does
         message = f"site {site.name}: the kind {site.kind!r} does not open it: {type(error).__name__}: {error}"
         raise ConfigurationError(message) from error
+    if problem := _incomplete(executor, site):
+        raise ConfigurationError(f"site {site.name}: the kind {site.kind!r} does not open it: {problem}")
+    return executor
+
+
+def _incomplete(executor: object, site: SiteSettings) -> str:
+    """Return what an executor lacks, or nothing."""
+    if not isinstance(executor, Executor):
+        return f"it returns no Executor, but {executor!r}"
+    for name, value in (("site", site.name), ("capacity", site.slots)):
+        if not isinstance(getattr(executor, name, None), type(value)):
+            return f"{type(executor).__name__} must set `{name}`, here to {value!r}"
+    return ""
+
+
+async def start_on_machine(site: SiteSettings, executor: Executor) -> WorkFolder:
+    """Start a site that belongs to one machine; return its work folder.
+
+    Raises
+    ------
+    ConfigurationError
+        The site can't be used.
+    """
+    try:
+        await executor.start()
+    except UwsError:
+        raise
+    except Exception as error:  # whatever a kind of another package does
+        message = f"site {site.name}: the kind {site.kind!r} does not start it: {type(error).__name__}: {error}"
+        raise ConfigurationError(message) from error
+    if executor.identity is None:
+        raise ConfigurationError(
+            f"site {site.name}: the kind {site.kind!r} is not `leased`, so {type(executor).__name__}.start must set "
+            "`identity` to the WorkFolder of its jobs."
+        )
+    return executor.identity
 
 
 def verifiers_of(executors: Mapping[str, Executor], sites: Iterable[SiteSettings]) -> list[AgentVerifier]:

@@ -160,8 +160,8 @@ class Leader:
         telemetry.SITE_LEADER.labels(self.executor.site).set(1)
         self.controller.last_round = None
         self.leading = True
-        if not self.is_started:
-            await self.executor.start()
+        if not self.is_started and not await self._start():
+            return
         work = asyncio.create_task(self.controller.run())
         try:
             while not work.done():
@@ -179,6 +179,21 @@ class Leader:
             await asyncio.gather(work, return_exceptions=True)
             if not self.is_started:
                 await self.executor.stop()
+
+    async def _start(self) -> bool:
+        """Start the executor; what fails is in the log, and tried again.
+
+        Until then the readiness probe says that the controller has not begun.
+        """
+        try:
+            await self.executor.start()
+        except UwsError as error:
+            log.warning("the site can't be started", site=self.executor.site, error=error.message)
+        except Exception:  # such as a fault in a kind of another package
+            log.exception("the site can't be started", site=self.executor.site)
+        else:
+            return True
+        return False
 
 
 def _uptime() -> float:

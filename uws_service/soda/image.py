@@ -12,14 +12,16 @@ import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS, WcsError
 
+from uws_service import fits_headers
 from uws_service.soda import headers
 from uws_service.soda.axes import Axes, Pick
 from uws_service.soda.errors import BadImage, CutoutError
 from uws_service.soda.pixels import Celestial
 from uws_service.soda.sources import Reader, Source
 
-RECORD_BYTES = 2880
-"""A FITS file is made of such records."""
+RECORD_BYTES = fits_headers.RECORD_BYTES
+MAX_SIP_ORDER = 99
+"""The convention has 9."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +66,12 @@ def open_image(source: Source) -> Image:
             )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            # Safe: an open file, not a name, and not compressed as a whole.
+            file = Reader(source)
+            file.end = min(max((at + size for _, at, size in fits_headers.walk(file)), default=0), source.size)
+            file.seek(0)
+            # Safe: an open file, not a name, not compressed as a whole, with headers that have been checked.
             hdus = fits.open(  # noqa: TID251
-                Reader(source), lazy_load_hdus=True, do_not_scale_image_data=True, memmap=False
+                file, lazy_load_hdus=True, do_not_scale_image_data=True, memmap=False
             )
             if hdus[0].header.get("SIMPLE") is not True:
                 raise OSError("its first card is not SIMPLE = T")
@@ -121,7 +126,11 @@ def wcs_of(image: Image, hdu: Any) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return WCS(header_of(image, hdu), fobj=image.hdus)
+            header = header_of(image, hdu)
+            for key in ("A_ORDER", "B_ORDER", "AP_ORDER", "BP_ORDER"):
+                if int(header.get(key, 0)) > MAX_SIP_ORDER:  # matrices of this size would be made
+                    raise ValueError(f"{key} = {header[key]}; it is at most {MAX_SIP_ORDER}")
+            return WCS(header, fobj=image.hdus)
     except Exception as error:
         raise BadImage(f"the coordinates of {image.source.name} can't be read: {one_line(error)}") from None
 

@@ -214,6 +214,8 @@ class Reader(io.RawIOBase):
     def __init__(self, source: Source) -> None:
         super().__init__()
         self.source = source
+        self.end = source.size
+        """Where the file ends for the reader."""
         self._position = 0
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
 
@@ -231,13 +233,13 @@ class Reader(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Set the position."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.source.size}[whence]
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.end}[whence]
         self._position = max(0, base + offset)
         return self._position
 
     def readinto(self, buffer: Any) -> int:
         """Read as many bytes as fit, fewer only at the end."""
-        end = min(self._position + len(buffer), self.source.size)
+        end = min(self._position + len(buffer), self.end)
         if end <= self._position:
             return 0
         first, last = self._position // BLOCK_BYTES, (end - 1) // BLOCK_BYTES

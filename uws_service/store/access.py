@@ -36,6 +36,8 @@ _GET_SESSION = Query(
 )
 _END_SESSION = Query(delete(SessionRow).where(_session.key == p("id")))
 _TRIM_SESSIONS = Query(delete(SessionRow).where(_session.expires <= p("now")))
+_LOCK_JOB = Query(select(_job.id).where(_job.id == p("job")).with_for_update())
+_COUNT_SHARES = Query(select(func.count()).where(_share.job_id == p("job"), _share.expires > p("now")))
 _SHARE = ("id", "job_id", "key", "group", "actor", "created", "expires")
 _INSERT_SHARE = Query(insert(ShareRow).values({name: p(f"v_{name}") for name in _SHARE}))
 _SHARES = Query(
@@ -91,15 +93,22 @@ class AccessStore:
         """Delete a session; False if it has ended."""
         return await self._database.write(lambda tx: tx.change(_END_SESSION, {"id": hashed(secret)})) == 1
 
-    async def add_share(self, share: Share, now: int) -> None:
-        """Insert a share, and delete those that have ended or whose job is deleted."""
+    async def add_share(self, share: Share, now: int, limit: int) -> bool:
+        """Insert a share, and delete those that have ended or whose job is deleted.
+
+        False: the job has as many shares as it may have.
+        """
         values = {f"v_{name}": getattr(share, name) for name in _SHARE}
 
-        def operation(tx: Transaction) -> None:
+        def operation(tx: Transaction) -> bool:
             tx.change(_TRIM_SHARES, {"now": now})
+            tx.rows(_LOCK_JOB, {"job": share.job_id})  # shares of one job are added one after the other
+            if int(tx.rows(_COUNT_SHARES, {"job": share.job_id, "now": now})[0][0]) >= limit:
+                return False
             tx.change(_INSERT_SHARE, values)
+            return True
 
-        await self._database.write(operation)
+        return await self._database.write(operation)
 
     async def shares(self, job_id: str, now: int) -> list[Share]:
         """Return the present shares of a job."""

@@ -6,7 +6,7 @@ It is done by hand, so that a job costs microseconds.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any, NamedTuple
 
@@ -61,6 +61,7 @@ JOB_COLUMNS = (
 def job_values(job: Job) -> dict[str, Any]:
     """Return a job as parameters of a statement."""
     error = job.error
+    parameters = parameters_text(job.parameters)
     return {
         "id": job.id,
         "application": job.application,
@@ -76,14 +77,12 @@ def job_values(job: Job) -> dict[str, Any]:
         "quote": job.quote,
         "destruction": job.destruction,
         "duration": job.duration,
-        "parameters": json_text([[p.name, p.value, p.upload, p.media_type, p.size] for p in job.parameters]),
+        "parameters": parameters,
         "results": json_text([[r.id, r.key, r.media_type, r.size, r.sha256] for r in job.results]),
-        "error": None
-        if error is None
-        else json_text([error.message, error.transient, str(error.reason), error.detail]),
+        "error": None if error is None else _error_text(error),
         "info": json_text(job.info.to_json()),
         "listed": job.listed,
-        "stored": stored_bytes(job),
+        "stored": _stored_bytes(job.parameters, parameters) + sum(result.size for result in job.results),
     }
 
 
@@ -187,9 +186,18 @@ def launch_of(text: str) -> Launch:
     )
 
 
-def stored_bytes(job: Job) -> int:
-    """Return the bytes of a job's parameters, uploads and results."""
-    return sum(len(p.value) + (p.size or 0) for p in job.parameters) + sum(r.size for r in job.results)
+def parameters_text(parameters: Sequence[Parameter]) -> str:
+    """Return parameters as JSON."""
+    return json_text([[p.name, p.value, p.upload, p.media_type, p.size] for p in parameters])
+
+
+def stored_bytes(parameters: Sequence[Parameter]) -> int:
+    """Return the bytes of parameters, as they are stored, and of their uploads."""
+    return _stored_bytes(parameters, parameters_text(parameters))
+
+
+def _stored_bytes(parameters: Sequence[Parameter], text: str) -> int:
+    return (len(text) if parameters else 0) + sum(parameter.size or 0 for parameter in parameters)
 
 
 def report_text(report: Report) -> str:

@@ -105,6 +105,32 @@ def conform(batch: Any, columns: Sequence[Column]) -> Any:
     return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema(columns))
 
 
+def require_sizes(batch: Any, columns: Sequence[Column]) -> None:
+    """Check that values have their declared sizes: readers of binary forms would take other ones for them.
+
+    Raises
+    ------
+    ValueError
+        An array has another number of elements than declared, or a text is longer; the text names the column.
+    """
+    for array, column in zip(batch.columns, columns, strict=True):
+        is_text = column.datatype in TEXTS
+        size = 1 if is_text and not column.arraysize else fixed_size(column)
+        if size is None or not (is_text or is_array(column)):
+            continue
+        if is_text:  # a char is a byte
+            lengths = pc.binary_length(array) if column.datatype == "char" else pc.utf8_length(array)
+            wrong = pc.greater(lengths, size)
+        else:
+            lengths = pc.list_value_length(array)
+            wrong = pc.not_equal(lengths, size)
+        if pc.any(wrong).as_py():
+            units = "characters" if is_text else "elements"
+            raise ValueError(
+                f"a value of the column {column.name!r} has {lengths.filter(wrong)[0]} {units}; {size} are declared"
+            )
+
+
 def _conformed(array: Any, column: Column) -> Any:
     target = arrow_type(column)
     if pa.types.is_dictionary(array.type):

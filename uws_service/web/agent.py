@@ -18,7 +18,7 @@ from uws_service.domain.errors import AuthenticationRequired, TooLarge, UsageErr
 from uws_service.service.backend import Backend
 from uws_service.web.resource import Resource
 
-MOST_JSON = 1024 * 1024
+MAX_JSON_BYTES = 1024 * 1024
 
 
 class AgentResources:
@@ -106,8 +106,8 @@ async def _json(request: Request) -> Any:
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MOST_JSON:
-            raise TooLarge(f"The body is larger than {MOST_JSON} bytes.")
+        if len(body) > MAX_JSON_BYTES:
+            raise TooLarge(f"The body is larger than {MAX_JSON_BYTES} bytes.")
     try:
         value = json.loads(body)
     except (ValueError, RecursionError) as error:

@@ -69,6 +69,8 @@ class Gate(Protocol):
     """Whether it looks at no credentials, counts no requests and asks nobody."""
     audits: bool
     """Whether what callers do is written into the log."""
+    verifies_tokens: bool
+    """Whether a token that is no good is refused."""
 
     async def admit(self, scope: Scope, policy: Policy) -> None:
         """Identify the caller; raise unless the policy admits it."""

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from uws_service import telemetry
 from uws_service.auth import ANONYMOUS, Network, identify, is_trusted, networks
-from uws_service.domain.errors import UsageError, UwsError
+from uws_service.domain.errors import UnsupportedMediaType, UsageError, UwsError
 from uws_service.web.call import Call, Gate
 from uws_service.web.errors import error_response
 from uws_service.web.hosts import LocalNames
@@ -110,6 +110,7 @@ class Edge:
         """
         host = forwarded_host = forwarded_proto = forwarded_prefix = forwarded_for = identity_value = cookie = None
         authorization: list[bytes] | None = None
+        coding = b""
         for name, value in scope["headers"]:
             if name == b"host":
                 host = value
@@ -128,6 +129,8 @@ class Edge:
                 authorization = [*(authorization or ()), value]
             elif name == b"cookie":
                 cookie = value if cookie is None else cookie + b"; " + value
+            elif name == b"content-encoding":
+                coding += value
         client = scope["client"][0] if scope.get("client") else None
         called_host = host
         prefix = self.root_path or scope.get("root_path", "")
@@ -144,8 +147,6 @@ class Edge:
             if forwarded_for is not None:
                 origin = self._origin(forwarded_for) or origin
         base = self.base_url or _base(scheme, host, scope, prefix)
-        if authorization is None:  # a token is no page's that was led here under a name of its own
-            self.local_names.require(scope, called_host)
         call.identity, call.base, call.origin = identity, base, origin
         call.authorization, call.cookie, call.direct = authorization, cookie, direct
         path: str = scope["path"]
@@ -155,6 +156,11 @@ class Edge:
             path = path.rstrip("/") or "/"
         scope["path"] = path
         scope["root_path"] = ""
+        # No page of another name has a token that is good here; where none is looked at, it could send any.
+        if authorization is None or not (path.startswith("/agent/v1/") or (self.gate and self.gate.verifies_tokens)):
+            self.local_names.require(scope, called_host)
+        if coding:
+            _require_plain(coding.decode("latin-1"))
 
     def _origin(self, forwarded_for: bytes) -> str:
         """Return the address that the outermost trusted proxy saw.
@@ -203,6 +209,12 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"
 
 
 @lru_cache(4096)
+def _require_plain(coding: str) -> None:
+    """Refuse a body in a coding: its bytes would pass for a value (RFC 9110 §8.4)."""
+    if coding.lower() != "identity":
+        raise UnsupportedMediaType(f"A body with Content-Encoding {coding[:40]!r} is not taken; send it as it is.")
+
+
 def _shown(owner: str) -> bytes:
     return quote(owner, _HEADER_SAFE).encode()
 

@@ -35,6 +35,8 @@ CHARSETS = {
 """Charsets of a part's text, with Python's codecs: those that are linear and that forms are written in."""
 LONGEST_CONTENT_TYPE = 1000
 """Characters of a Content-Type header; its parser is quadratic."""
+MOST_OPTIONS = 16
+"""Semicolons in a header of a part; its parsers are quadratic, and a form has many parts."""
 _ESCAPES = re.compile(rb"(?:%[0-9A-Fa-f]{2})+")
 URLENCODED = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
@@ -151,6 +153,7 @@ async def read_form(
     *,
     limits: FormLimits,
     open_file: Callable[[int], FileSink],
+    hold: Callable[[int], None] = lambda _: None,
 ) -> Form:
     """Return the posted form.
 
@@ -160,6 +163,8 @@ async def read_form(
         Lower-case names.
     open_file
         Gives the sink of the n-th file, n from 0.
+    hold
+        Counts bytes of values before they are in memory; may refuse them.
 
     Raises
     ------
@@ -183,7 +188,7 @@ async def read_form(
         boundary = options.get(b"boundary")
         if not boundary:
             raise UsageError("The multipart form names no boundary.")
-        return await _Multipart(boundary, limits, open_file).read(bounded)
+        return await _Multipart(boundary, limits, open_file, hold).read(bounded)
     body = bytearray()
     pieces = 1
     async for chunk in bounded:
@@ -191,6 +196,7 @@ async def read_form(
             raise UnsupportedMediaType(
                 f"A body of type {media_type[:80] or 'unknown'!r} is not taken here; send {URLENCODED} or {MULTIPART}."
             )
+        hold(len(chunk))
         body += chunk
         if len(body) > 3 * (limits.text + 256 * limits.fields):  # each byte may be written as three
             raise _too_much(limits)
@@ -291,8 +297,15 @@ class _Multipart:
     They are carried out between two chunks.
     """
 
-    def __init__(self, boundary: bytes, limits: FormLimits, open_file: Callable[[int], FileSink]) -> None:
+    def __init__(
+        self,
+        boundary: bytes,
+        limits: FormLimits,
+        open_file: Callable[[int], FileSink],
+        hold: Callable[[int], None],
+    ) -> None:
         self.limits = limits
+        self.hold = hold
         self.open_file = open_file
         self.form = Form()
         self.sinks: list[FileSink] = []
@@ -371,6 +384,7 @@ class _Multipart:
         elif kind == "data" and part.sink is not None:
             await part.sink.write(data)
         elif kind == "data":
+            self.hold(len(data))
             part.value += data
             self._size += len(data)
             if self._size > self.limits.text:
@@ -381,6 +395,9 @@ class _Multipart:
             await self._finish(part)
 
     def _begin(self, part: _Part) -> None:
+        for name in ("content-disposition", "content-type"):
+            if part.headers.get(name, b"").count(b";") > MOST_OPTIONS:
+                raise UsageError(f"The {name} of a part has more than {MOST_OPTIONS} semicolons.")
         disposition, options = parse_options_header(part.headers.get("content-disposition"))
         if disposition != b"form-data" or b"name" not in options:
             raise UsageError("A part of the multipart form has no Content-Disposition: form-data with a name.")

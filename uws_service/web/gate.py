@@ -6,6 +6,7 @@ for nothing.
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import replace
 from urllib.parse import parse_qsl, urlsplit
@@ -29,6 +30,8 @@ from uws_service.web.cookies import SHARE_COOKIE, cookie_name
 from uws_service.web.pages import Account
 from uws_service.web.resource import SAFE_VERBS, Resource
 
+_SECRET = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""The form of a link's secret; nothing else is looked up, or put into a cookie."""
 UNKNOWN = Identity(challenged=True)
 """An anonymous caller who could log in."""
 
@@ -40,6 +43,7 @@ class Gate:
         self.rules = backend.rules
         self.service = backend.service
         self.tokens = backend.user_tokens
+        self.verifies_tokens = self.tokens is not None
         self.sessions = backend.sessions
         self.permissions = backend.permissions
         reads = backend.auth.permissions is not None and backend.auth.permissions.reads
@@ -195,7 +199,7 @@ def _take_share(scope: Scope, call: Call) -> None:
     query: bytes = scope["query_string"]
     if b"share=" in query.lower():
         secrets = [value for name, value in parse_qsl(query.decode("latin-1")) if name.upper() == "SHARE"]
-        call.share = secrets[0] if secrets else ""
+        call.share = secrets[0] if secrets and _SECRET.fullmatch(secrets[0]) else ""
     elif call.cookie is not None and b"uws_share" in call.cookie:
         call.share = cookie_value(call.cookie, cookie_name(call.base, SHARE_COOKIE, below=True)) or ""
     if call.share:

@@ -27,6 +27,9 @@ from uws_service.web.forms import PATIENCE_SECONDS, DepotSink, FilePart, FormLim
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_TOKEN = r"[a-z0-9!#$%&'*+.^_`|~-]{1,127}"
+_MEDIA_TYPE = re.compile(rf"{_TOKEN}(?:/{_TOKEN})?")
+"""RFC 9110 §8.3.1; some clients leave out the subtype."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +65,9 @@ async def posted(
     """
     prefix = f"jobs/{job_id}/uploads/{secrets.token_hex(6)}"
     keys: list[str] = []
-    depot = uploads.depot
+    depot, call = uploads.depot, call_of(request)
     # However long the form is open, nobody takes its files for orphans.
-    async with uploads.account(call_of(request).identity) as account, depot.held(prefix) as begin:
+    async with uploads.account(call.identity, call.origin) as account, depot.held(prefix) as begin:
 
         def open_file(number: int) -> DepotSink:
             begin()
@@ -84,6 +87,7 @@ async def posted(
                     text=limits.text,
                 ),
                 open_file=open_file,
+                hold=account.hold,
             )
             pairs = [pair for pair in form.fields if pair[1] or not leave_out_empty]
             fields = [*request.query_params.multi_items(), *pairs]
@@ -104,6 +108,11 @@ async def posted(
 
 
 def _file(part: FilePart, key: str) -> Parameter:
+    if part.media_type is not None and not _MEDIA_TYPE.fullmatch(part.media_type):
+        raise UsageError(
+            f"The Content-Type of the file {part.name!r} is no media type: {part.media_type[:80]!r}; "
+            "write one such as text/csv, or leave it out."
+        )
     return Parameter(
         name=part.name,
         value=_CONTROL.sub("", part.filename)[:255],

@@ -15,6 +15,7 @@ from uws_service.domain.errors import Forbidden, NotFound, UsageError
 from uws_service.domain.job import Job, Parameter, Phase
 from uws_service.offload import offload
 from uws_service.protocol import negotiation, uws
+from uws_service.service.uploads import Account
 from uws_service.web.call import Call, call_of
 from uws_service.web.downloads import file_response
 from uws_service.web.intake import Posted, job_request, posted
@@ -90,8 +91,14 @@ class JobParts(JobHandlers):
         """PUT {job}/parameters/{name}: the body is the value (U-039)."""
         job = await self._pending(request)
         call = call_of(request)
+        async with self.backend.uploads.account(call.identity, call.origin) as account:
+            await self._put(request, call, job, account)
+        return see_other(job_urls(call, job.application).job(job.id))
+
+    async def _put(self, request: Request, call: Call, job: Job, account: Account) -> None:
         body = bytearray()
         async for chunk in request.stream():
+            account.hold(len(chunk))
             body += chunk
             if len(body) > self.limits.value:
                 raise UsageError(f"A value has at most {self.limits.value} bytes.")
@@ -106,7 +113,6 @@ class JobParts(JobHandlers):
         changes = job_request(Posted(((names[0], value),)), creating=False)
         changes = replace(changes, parameters=(Parameter(names[0], value),))
         await self.service.set_parameters(job.application, job.id, call.caller, changes)
-        return see_other(job_urls(call, job.application).job(job.id))
 
     async def results(self, request: Request) -> Response:
         """GET {job}/results: U-034, U-082."""

@@ -6,10 +6,13 @@ function: it takes the `Backend` and returns resources by the templates of their
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 
+from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.routing import BaseRoute, Route
 
+from uws_service.auth.policy import Policy
 from uws_service.domain.errors import ConfigurationError, UwsError
 from uws_service.plugins import load_functions
 from uws_service.service.backend import Backend
@@ -40,6 +43,23 @@ CORE: tuple[tuple[str, type, Mapping[str, Resource]], ...] = (
 )
 """What comes before each path, the class of the handlers, its resources; those that are used most come first."""
 
+PATH_NAMES: Mapping[Policy, tuple[str, ...]] = {
+    Policy.LIST: ("application",),
+    Policy.USE: ("application",),
+    Policy.READ: ("application", "job_id"),
+    Policy.WRITE: ("application", "job_id"),
+}
+"""The names in a path by which a policy finds whom it protects."""
+
+
+class PathNumber(IntegerConvertor):
+    """A number in a path; none has more digits (Python converts 4300 at most)."""
+
+    regex = "[0-9]{1,9}"
+
+
+register_url_convertor("int", PathNumber())
+
 
 def declared() -> Iterator[tuple[str, type, Resource]]:
     """Yield each resource with path and class of handlers."""
@@ -68,11 +88,27 @@ def _extend(
 ) -> Mapping[str, Resource]:
     """Return the resources of another package."""
     try:
-        return extension(backend)
+        table = extension(backend)
     except UwsError:
         raise
     except Exception as error:  # whatever a foreign function does
         raise ConfigurationError(f"{origin}: {type(error).__name__}: {error}") from error
+    if not isinstance(table, Mapping) or not all(isinstance(resource, Resource) for resource in table.values()):
+        raise ConfigurationError(f"{origin}: must return a dict of a Resource by each path.")
+    for path, resource in table.items():
+        if problem := unroutable(path, resource):
+            raise ConfigurationError(f"{origin}: {path}: {problem}")
+    return table
+
+
+def unroutable(path: str, resource: Resource) -> str:
+    """Return why a resource can't be at a path, or nothing: its policies need names of the path."""
+    names = set(re.findall(r"{(\w+)", path))
+    for verb, policy in resource.policies.items():
+        for name in PATH_NAMES.get(policy, ()):
+            if name not in names:
+                return f"{verb} has the policy {policy}, so the path must have {{{name}}}."
+    return ""
 
 
 def _owners(backend: Backend, faces: Faces) -> dict[type, object]:

@@ -79,7 +79,10 @@ class Sharing:
             "shares",
             Policy.WRITE,
             get=(list, "With whom the job is shared, as JSON."),
-            post=(share, "`GROUP=name` shares it with a group, no `GROUP` makes a link; `EXPIRES=seconds`."),
+            post=(
+                share,
+                "`GROUP=name` shares it with a group, no `GROUP` makes a link; `EXPIRES=seconds`. At most 100.",
+            ),
         ),
         "/{job_id}/shares/{share_id}": Resource("share", Policy.WRITE, delete=(end, "Take a share back.")),
     }

@@ -17,7 +17,7 @@ import pytest
 
 from tests.sites.local.agents import MiB, Work, alive, eventually, python, result
 from uws_service.agent import folder as layout
-from uws_service.agent.supervisor import GRACE
+from uws_service.agent.supervisor import GRACE_SECONDS
 from uws_service.sites.local.agents import AGENT
 from uws_service.sites.local.processes import remove
 
@@ -404,7 +404,7 @@ def test_the_time_limit(tmp_path: Path) -> None:
     status = Work(tmp_path / "w", ["sh", "-c", script], duration=1, results=[result("r")]).run()
     assert (status["state"], status["reason"]) == ("FAILED", "Deadline")
     assert status["outputs"][0]["id"] == "result"
-    assert 1 <= status["usage"]["wall"] < 1 + GRACE + 2
+    assert 1 <= status["usage"]["wall"] < 1 + GRACE_SECONDS + 2
 
 
 # -- the end of agents and commands -------------------------------------------------------------------------------
@@ -433,7 +433,7 @@ def test_abort_of_a_command_that_will_not_end(tmp_path: Path) -> None:
     agent = work.start()
     eventually(lambda: (work.folder / "output" / "ready").exists() and len(alive(mark)) == 2)
     agent.send_signal(signal.SIGTERM)
-    assert agent.wait(GRACE + 8) == 0
+    assert agent.wait(GRACE_SECONDS + 8) == 0
     assert (work.status["state"], work.status["reason"]) == ("FAILED", "Aborted")
     assert not alive(mark)
 

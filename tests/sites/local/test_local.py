@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.sites.local.agents import eventually
+from tests.sites.local.agents import eventually, python
 from tests.sites.local.launches import RESULT, chunks, ended, folder_of, launch, look, running, until
 from uws_service.agent import folder as layout
 from uws_service.depot import Depot
-from uws_service.domain.attempt import Input, Reason, Seen
+from uws_service.domain.attempt import ExpectedResult, Input, Reason, Seen
 from uws_service.sites.executor import Executor
 from uws_service.sites.local.executor import LocalExecutor
 
@@ -47,7 +47,7 @@ async def test_from_submit_to_forget(executor: LocalExecutor, depot: Depot, tmp_
     assert (observation.seen, observation.exit_code, observation.reason) == (Seen.SUCCEEDED, 0, None)
     assert observation.usage.bytes_in == len(b'table{"A": "1"}')
     for _ in range(2):  # U-105 needs it to be repeatable: the service may be killed after the first time
-        results, logs, *_ = await site.collect(observation)
+        results, logs, *_ = await executor.collect(observation)
         assert [(result.id, result.key, result.size) for result in results] == [
             ("result", "jobs/job/results/result", 15)
         ]
@@ -176,6 +176,24 @@ async def test_a_second_name_for_a_file_does_not_reach_the_depot(executor: Local
     keep.write_text("changed")
     await executor.depot.get_file(results[0].key, tmp_path / "copy")
     assert (tmp_path / "copy").read_text() == "data\n"
+
+
+async def test_names_of_any_kind(executor: LocalExecutor) -> None:
+    """Names that are long, alike but for their middle, or not UTF-8 can't keep an attempt from its end."""
+    code = (
+        "import os; os.chdir(os.environ['UWS_OUTPUT_DIR'])\n"
+        "long = (b'n' * 255, b'm' * 250 + b'.fits', b'm' * 240 + b'x.fits')\n"
+        "for name in (*long, b'\\xff\\xfe.txt', b'a\\n\"b', b'..x'):\n"
+        "    open(name, 'wb').write(name[:1])"
+    )
+    await executor.submit(launch(python(code), results=(ExpectedResult("all", "*", "text/plain"),)))
+    observation = await until(executor, ended)
+    collected = await executor.collect(observation)
+    assert not collected.problem
+    assert len({stored.id for stored in collected.results}) == 5  # a pattern leaves out names with a dot before them
+    for stored in collected.results:
+        assert len(stored.id) < 220 and await executor.depot.head(stored.key) is not None
+    assert any(stored.id.endswith(".fits") for stored in collected.results)
 
 
 async def test_a_result_that_vanished(executor: LocalExecutor) -> None:

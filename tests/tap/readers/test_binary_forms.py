@@ -168,6 +168,9 @@ def test_texts_beyond_ascii_are_announced(tmp_path: Path, tag: str) -> None:
         ("", "<FITS><STREAM href='file:///etc/passwd'/></FITS>", "FITS file"),
         ('<FIELD name="a" datatype="int"/>', '<BINARY><STREAM href="http://127.0.0.1/"/></BINARY>', "STREAM href"),
         ('<FIELD name="a" datatype="int"/>', '<BINARY2><STREAM href="x" encoding="gzip"/></BINARY2>', "STREAM href"),
+        ('<FIELD name="a" datatype="int"/>', '<BINARY><STREAM xmlns:x="x" x:href="x"/></BINARY>', "STREAM href"),
+        ('<FIELD name="a" datatype="int"/>', '<PARQUET><STREAM href="x"/></PARQUET>', "rows as PARQUET"),
+        ('<FIELD name="a" datatype="int"/>', '<INFO name="a" value="b"/><include href="x"/>', "rows as include"),
         ('<FIELD name="a" datatype="int"/>', stream("BINARY", b"123"), "in the middle of row 1"),
         ('<FIELD name="a" datatype="int" arraysize="*"/>', stream("BINARY", b"\x7f\xff\xff\xff1"), "middle of row 1"),
         ('<FIELD name="a" datatype="int" arraysize="0"/>', stream("BINARY", b"1"), "have no bytes"),
@@ -251,6 +254,17 @@ def test_unsigned_numbers(tmp_path: Path) -> None:
     assert [column.datatype for column in source.columns] == ["char", "long", "long"]
     assert rows_of(source) == [("1", 0, 0), (str(2**63 + 5), (2**63 + 5) // 4, 2**32 - 1)]
     assert "'big' is read as text" in source.notes[0]
+
+
+@pytest.mark.parametrize(("form", "zero"), [("J", 2**63), ("I", 2**63), ("B", 2**63), ("K", 2**63), ("J", -(2**63))])
+def test_shifts_beyond_63_bits(tmp_path: Path, form: str, zero: int) -> None:
+    """Shifted numbers of any type never wrap: those beyond 63 bits become texts."""
+    kind = {"B": "u1", "I": "i2", "J": "i4", "K": "i8"}[form]
+    stored = [1, 2] if zero > 0 else [-1, -2]
+    column = fits.Column("x", form, array=np.array(stored, kind))
+    source = read_table(fits_table(tmp_path / "t.fits", column, TZERO1=zero))
+    assert rows_of(source) == [(str(number + zero),) for number in stored]
+    assert "'x' is read as text" in source.notes[0]
 
 
 def test_logical_nulls_and_arrays(tmp_path: Path) -> None:

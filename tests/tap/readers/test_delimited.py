@@ -180,12 +180,27 @@ def packed(content: bytes) -> bytes:
     [
         (b"1,2\n3,4\n", "holds numbers; put a line with the columns' names"),
         (b"a,b\n1,2,3\n", "Expected 2 columns, got 3"),
+        (b'a,b\n1,"open\n2,3\n4,5\n', "Line 2 of the table has a quote that is not closed"),
+        (b'a,b\n0,x\n1,"open\n2,"x"\n4,5\n', "Line 3 of the table has a quote that is not closed"),
+        (b'a,b\n1,"open\n2,"again"\n4,5\n', "Line 2 of the table has a quote that is not closed"),
+        (b'a,b\n"1" ,"open\n2,3\n', "Line 2 of the table has a quote that is not closed"),
+        (b'a,b\n1,"open', "Line 2 of the table has a quote that is not closed"),
+        (b'# %ECSV 1.0\n# ---\n# datatype:\n# - {name: a, datatype: string}\na\n"b\nc\n', "Line 6 of the table has"),
+        (
+            b"# %ECSV 1.0\n# ---\n# datatype:\n# - {name: a, datatype: string, subtype: 'int64[null]'}\na\n[1.5]\n",
+            "'a' is no array of long: '[1.5]'",
+        ),
         (b"# %ECSV 1.0\n# ---\n# datatype:\n# - {name: a, datatype: int32}\nb\n1\n", "declares the columns a"),
         (b"# %ECSV 1.0\n# ---\n# datatype:\n# - {name: a, datatype: int32}\na\nx\n", "'a' is no int: 'x'"),
         (b"# %ECSV 1.0\n# ---\n# datatype:\n# - {name: a, datatype: int16}\na\n70000\n", "'a' is no short: '70000'"),
         (b"# %ECSV 1.0\n# ---\n# datatype:\n# - {name: a, datatype: bool}\na\nmaybe\n", "'a' is no boolean: 'maybe'"),
         (b"# %ECSV 1.0\n# ---\n# meta: {}\na\n1\n", "no list 'datatype'"),
         (bytes(range(128, 256)), "no text in UTF-8, ISO 8859-1 or windows-1252"),
+        (b"<!DOCTYPE html>\n<html><body>Log in</body></html>", "an HTML page"),
+        (b"\n<HTML lang='en'><body>Log in</body></HTML>", "an HTML page"),
+        ("<html><body>René</body></html>".encode("utf-16"), "an HTML page"),
+        (b'{"error": "log in"}', "is JSON"),
+        (b'[\n  {"a": 1}\n]', "is JSON"),
         (b"PK\x03\x04rest", "compressed with zip"),
         (packed(packed(b"a\n1\n")), "gzip twice"),
         (packed(b"a\n1\n" * 1000)[:-9], "cut short"),
@@ -199,6 +214,21 @@ def test_what_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     with pytest.raises(UsageError) as failed:
         read_rows(tmp_path / "t")
     assert message in failed.value.message
+
+
+@pytest.mark.parametrize("name", ["<Vmag>", "[Fe/H]", "{x}", "<htmlx>"])
+def test_names_in_brackets(tmp_path: Path, name: str) -> None:
+    """Catalogues have such columns: means, abundances."""
+    (tmp_path / "t").write_text(f"{name},b\n1.5,2\n")
+    assert [column.name for column in read_table(tmp_path / "t").columns] == [name, "b"]
+    assert read_rows(tmp_path / "t") == [(1.5, 2)]
+
+
+def test_quotes_that_are_closed(tmp_path: Path) -> None:
+    """Quotes within a value, lines within quotes, and long values are read."""
+    long = "x" * 200_000
+    (tmp_path / "t").write_text(f'a,b\n5" pipe,"x\ny"\n"12"" wide",z\n1,"{long}"\n')
+    assert read_rows(tmp_path / "t") == [('5" pipe', "x\ny"), ('12" wide', "z"), ("1", long)]
 
 
 def test_names_in_a_comment(tmp_path: Path) -> None:

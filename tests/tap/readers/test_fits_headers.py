@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import time
 from pathlib import Path
 
@@ -70,3 +71,14 @@ def test_no_table(tmp_path: Path) -> None:
         (tmp_path / "cut").write_bytes(content[:length])
         with pytest.raises(UsageError, match="no binary table"):
             read_rows(tmp_path / "cut")
+
+
+def test_a_compressed_table(tmp_path: Path) -> None:
+    """Refuse a table whose columns hold compressed bytes (FITS 4.0 §10.3), instead of reading these as values."""
+    packed = np.empty(1, object)
+    packed[0] = np.frombuffer(gzip.compress(np.arange(4, dtype=">i4").tobytes()), "u1")
+    table = fits.BinTableHDU.from_columns([fits.Column("a", "1PB()", array=packed)])
+    table.header.update(ZTABLE=True, ZTILELEN=4, ZNAXIS1=4, ZNAXIS2=4, ZPCOUNT=0, ZFORM1="1J", ZCTYP1="GZIP_1")
+    fits.HDUList([fits.PrimaryHDU(), table]).writeto(tmp_path / "t")
+    with pytest.raises(UsageError, match="compressed"):
+        read_rows(tmp_path / "t")

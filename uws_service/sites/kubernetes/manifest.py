@@ -34,12 +34,12 @@ LAUNCHER, USAGE = f"{ROOT}/bin/{folder.LAUNCHER}", f"{PROGRESS}/{folder.USAGE}"
 FOLDERS = Folders(INPUT, OUTPUT, SCRATCH, f"{PROGRESS}/progress")
 TOKEN_FOLDER = "/var/run/uws-service"
 AGENT_CPU = 0.01
-AGENT_MEMORY_REQUEST, AGENT_MEMORY_LIMIT = 32 * 2**20, 128 * 2**20
-SLACK = 3600
+AGENT_REQUEST_BYTES, AGENT_LIMIT_BYTES = 32 * 2**20, 128 * 2**20
+SLACK_SECONDS = 3600
 """Seconds beyond executionDuration after which Kubernetes itself ends a Job: it counts image pull and stage-in too."""
 PREEMPTIONS = 1000
 """How often Kueue may put a job back before Kubernetes takes that for a failure."""
-LOGS = 64 * 2**20
+LOG_BYTES = 64 * 2**20
 ENVIRONMENT_MAX_BYTES = 256 * 1024
 """Of parameter values that go into the environment; an object of the cluster must stay below 1.5 MB."""
 
@@ -95,7 +95,7 @@ def job_manifest(launch: Launch, site: KubernetesSite, instance: str) -> dict[st
     """
     labels = labels_of(launch, instance)
     annotations = {"uws-service/owner": launch.owner or "anonymous"}
-    deadline = {"activeDeadlineSeconds": launch.duration + SLACK} if launch.duration else {}
+    deadline = {"activeDeadlineSeconds": launch.duration + SLACK_SECONDS} if launch.duration else {}
     priority = _priority(launch.application, launch.group, site)
     job_labels = dict(labels)
     if site.queue is not None:
@@ -224,7 +224,7 @@ def _pod(launch: Launch, site: KubernetesSite) -> dict[str, Any]:
         "initContainers": [_agent(launch, site)],
         "containers": [_command(launch, site)],
         "volumes": [
-            {"name": "input", "emptyDir": {"sizeLimit": str(inputs + LOGS)}},
+            {"name": "input", "emptyDir": {"sizeLimit": str(inputs + LOG_BYTES)}},
             {"name": "output", "emptyDir": {"sizeLimit": str(launch.max_output)} if launch.max_output else {}},
             {"name": "scratch", "emptyDir": {"sizeLimit": str(room)} if room else {}},
             {"name": "progress", "emptyDir": {"sizeLimit": str(2**20)}},
@@ -259,8 +259,8 @@ def _agent(launch: Launch, site: KubernetesSite) -> dict[str, Any]:
             "failureThreshold": 100_000,
         },
         "resources": {
-            "requests": {"cpu": _cpu(AGENT_CPU), "memory": str(AGENT_MEMORY_REQUEST)},
-            "limits": {"memory": str(AGENT_MEMORY_LIMIT)},
+            "requests": {"cpu": _cpu(AGENT_CPU), "memory": str(AGENT_REQUEST_BYTES)},
+            "limits": {"memory": str(AGENT_LIMIT_BYTES)},
         },
         "securityContext": _restricted(site),
         "volumeMounts": [
@@ -285,7 +285,7 @@ def _command(launch: Launch, site: KubernetesSite) -> dict[str, Any]:
         requests["memory"] = limits["memory"] = str(launch.memory)
     if room and site.request_disk:
         requests["ephemeral-storage"] = str(launch.max_output + room)
-        limits["ephemeral-storage"] = str(launch.max_output + room + LOGS)
+        limits["ephemeral-storage"] = str(launch.max_output + room + LOG_BYTES)
     if launch.gpus:
         limits[site.gpu_resource] = str(launch.gpus)
     return {

@@ -23,7 +23,7 @@ from uws_service.domain.attempt import CommandError, Observation, Output, Reason
 
 Key = tuple[str, int]
 """Job id and number of an attempt."""
-LOG_END = 1024 * 1024
+LOG_END_BYTES = 1024 * 1024
 """Bytes of a log that are shown while its command runs."""
 
 
@@ -70,9 +70,9 @@ def signal_agent(folder: Path, kind: signal.Signals) -> bool:
 
 
 def log_end(folder: Path, name: str) -> bytes | None:
-    """Return the end of a log, at most `LOG_END` bytes."""
+    """Return the end of a log, at most `LOG_END_BYTES` bytes."""
     try:
-        return confined.read_tail(str(folder), name, LOG_END)
+        return confined.read_tail(str(folder), name, LOG_END_BYTES)
     except OSError:
         return None
 

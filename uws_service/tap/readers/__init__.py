@@ -18,6 +18,11 @@ from uws_service.domain.errors import UsageError
 
 MAX_COLUMNS = 2000
 FORMATS = ("votable", "fits", "ecsv", "csv", "parquet")
+OTHER_TEXTS = (
+    (re.compile(rb"<(!doctype\s+html|html|head|body)\b", re.IGNORECASE), "an HTML page"),
+    (re.compile(rb'[{[]\s*["{[]'), "JSON"),
+)
+"""What a server answers in place of a table, a login page for one; every text could pass for CSV."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,9 @@ def detect_format(path: Path) -> str:
         return "parquet"
     if head.startswith(b"SIMPLE  ="):
         return "fits"
+    for pattern, name in OTHER_TEXTS:
+        if pattern.match(text):
+            raise Unreadable(f"The table is {name}; send VOTable, FITS, CSV, ECSV or Parquet.")
     if text.startswith((b"<?xml", b"<VOTABLE", b"<!--", b"<!DOCTYPE")) or re.match(rb"<\w+:VOTABLE", text):
         return "votable"
     for magic, name in UNSUPPORTED.items():

@@ -19,13 +19,14 @@ import pyarrow.csv
 from uws_service.adql.model import Column
 from uws_service.tap.readers import Source, Unreadable, check_column_count
 from uws_service.tap.readers.ecsv import Declared, Head, read_head
-from uws_service.tap.readers.text_values import typed
+from uws_service.tap.readers.text_values import INTEGERS, typed
 from uws_service.tap.readers.type_inference import TypeInference
 from uws_service.tap.types import TEXTS, arrow_schema, arrow_type
 
 SEPARATORS = ",\t;|"
 BLOCK_BYTES = 8 << 20
 _CHUNK_BYTES = 1 << 20
+csv.field_size_limit(1 << 30)  # a cell has the bound of its file
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
 
 
@@ -51,6 +52,7 @@ def read(path: Path) -> Source:
     if comments and comments[0].startswith("%ECSV"):
         head = read_head("\n".join(line for line in comments[1:] if line.strip() != "---"))
     layout = _layout(path, encoding, comments, head)
+    _check_quotes(layout)
     source = _declared(layout, head) if head else _inferred(layout)
     if encoding in ("iso8859-1", "cp1252"):
         note = f"the text is no UTF-8, and is read as {'ISO 8859-1' if encoding == 'iso8859-1' else 'windows-1252'}"
@@ -119,6 +121,35 @@ def _layout(path: Path, encoding: str, comments: Sequence[str], head: Head | Non
             raise Unreadable("The first line of the table holds numbers; put a line with the columns' names before it.")
         return Layout(path, encoding, len(comments), tuple(names), separator)
     return Layout(path, encoding, skipped, tuple(cells), separator, empty)
+
+
+def _check_quotes(layout: Layout) -> None:
+    """Refuse a quoted value that runs over lines without a proper end.
+
+    It would swallow the rows behind it.
+    """
+    with layout.path.open("rb") as file:
+        if not any(b'"' in chunk for chunk in iter(lambda: file.read(_CHUNK_BYTES), b"")):
+            return
+    last = [""]
+
+    def remembered(lines: Any) -> Iterator[str]:
+        for line in lines:
+            last[0] = line
+            yield line
+
+    with _opened(layout.path, layout.encoding) as file:
+        rest = itertools.islice(file, layout.skipped, None)
+        reader = csv.reader(remembered(rest), delimiter=layout.separator, strict=True)
+        while True:
+            before = reader.line_num
+            try:
+                if next(reader, None) is None:
+                    return
+            except csv.Error:
+                if reader.line_num - before > 1 or last[0].count('"') % 2:
+                    number = layout.skipped + before + 1
+                    raise Unreadable(f"Line {number} of the table has a quote that is not closed properly.") from None
 
 
 def _separator(line: str) -> str:
@@ -262,11 +293,14 @@ def _declared_batches(
 def _json_arrays(texts: Any, column: Column) -> Any:
     """Parse arrays in JSON; flatten nested ones."""
     values = []
+    whole = column.datatype in INTEGERS
     for text in texts.to_pylist():
         try:
             values.append(None if text is None else list(_flattened(json.loads(text))))
         except (ValueError, TypeError):
             raise Unreadable(f"A value of the column {column.name!r} is no array in JSON: {text[:80]!r}.") from None
+        if whole and any(isinstance(element, float | bool) for element in values[-1] or ()):  # Arrow would cut it
+            raise Unreadable(f"A value of the column {column.name!r} is no array of {column.datatype}: {text[:80]!r}.")
     try:
         return pa.array(values, arrow_type(column))
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:

@@ -5,7 +5,6 @@ astropy reads only the header. TNULL counts in stored numbers, before TSCAL and 
 
 from __future__ import annotations
 
-import math
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -15,13 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from uws_service import fits_headers
 from uws_service.adql.model import Column
 from uws_service.tap.readers import Source, Unreadable, check_column_count
 from uws_service.tap.readers.fits_cells import BITS, STORED, Stored, Values
 from uws_service.tap.types import arrow_schema
 
-BLOCK_BYTES = 2880
-MAX_DIMENSIONS = 999
 BATCH_ROWS = 50_000
 BATCH_BYTES = 16 << 20
 _WORDS = {"L": "boolean", "X": "boolean", "B": "unsignedByte", "I": "short", "J": "int", "K": "long", "A": "char",
@@ -75,38 +73,18 @@ def read(path: Path) -> Source:
 
 
 def _header(path: Path) -> tuple[Any, int]:
-    """Return the table's header, and the offset of its rows.
-
-    The headers are gone through here: astropy's HDUs believe what they say, and build a list as long as NAXIS.
-    """
-    from astropy.io import fits
-
+    """Return the table's header, and the offset of its rows."""
     with warnings.catch_warnings(), path.open("rb") as file:
         warnings.simplefilter("ignore")  # old files have harmless oddities
-        while True:
-            try:
-                header = fits.Header.fromfile(file)
-            except EOFError:
-                raise Unreadable("The FITS file has no binary table.") from None
-            offset, size = file.tell(), _data_bytes(header)
-            if str(header.get("XTENSION", "")).strip() == "BINTABLE" and header.get("ZIMAGE") is not True:
-                return header, offset
-            file.seek(offset + -(-size // BLOCK_BYTES) * BLOCK_BYTES)
-
-
-def _data_bytes(header: Any) -> int:
-    """Return the size of the data behind a header (FITS 4.0 §4.4.1, §6.1, §7.1)."""
-    dimensions = int(header["NAXIS"])
-    if not 0 <= dimensions <= MAX_DIMENSIONS:
-        raise Unreadable(f"A header of the FITS file has NAXIS = {dimensions}; it is at most {MAX_DIMENSIONS}.")
-    axes = [int(header[f"NAXIS{number}"]) for number in range(1, dimensions + 1)]
-    if axes and axes[0] == 0 and header.get("GROUPS") is True:
-        axes = axes[1:]
-    elements = math.prod(axes) if axes else 0
-    extra, groups = int(header.get("PCOUNT", 0)), int(header.get("GCOUNT", 1))
-    if min(axes, default=0) < 0 or extra < 0 or groups < 0:
-        raise Unreadable("A header of the FITS file has a negative size.")
-    return abs(int(header["BITPIX"])) // 8 * groups * (extra + elements)
+        try:
+            for header, offset, _ in fits_headers.walk(file):
+                if header.get("ZTABLE") is True:  # its columns hold compressed bytes (FITS 4.0 §10.3)
+                    raise Unreadable("The FITS table is compressed (ZTABLE); decompress it with funpack.")
+                if str(header.get("XTENSION", "")).strip() == "BINTABLE" and header.get("ZIMAGE") is not True:
+                    return header, offset
+        except ValueError as error:
+            raise Unreadable(f"The FITS file can't be read: {error}.") from None
+    raise Unreadable("The FITS file has no binary table.")
 
 
 def _stored(header: Any, number: int, offset: int) -> Stored:

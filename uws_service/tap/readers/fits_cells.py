@@ -129,7 +129,10 @@ class Values:
         If so, they are texts from then on.
         """
         shift = self.stored.shift
-        if not shift or self.stored.code != "K":
+        if not shift or self.stored.becomes != "long":
+            return False
+        low, high = _LIMITS[self.stored.code]
+        if low + shift >= -(2**63) and high + shift < 2**63:
             return False
         for begin, end in self._steps():
             values = self._elements(begin, end)[0]

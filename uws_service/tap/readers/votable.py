@@ -25,12 +25,12 @@ from uws_service.tap.readers import Source, Unreadable, check_column_count
 from uws_service.tap.readers.binary import BATCH_ROWS, Table
 from uws_service.tap.readers.fields import Field, field_of
 from uws_service.tap.readers.text_values import typed
-from uws_service.tap.types import arrow_schema
+from uws_service.tap.types import TEXTS, arrow_schema
 
 BATCH_CHARACTERS = 8 << 20
 _CHUNK_BYTES = 1 << 20
-PARSED_TAGS = [f"{{*}}{name}" for name in ("TABLE", "FIELD", "DESCRIPTION", "TABLEDATA", "BINARY", "BINARY2", "FITS",
-                                     "STREAM", "TR")]  # fmt: skip
+PARSED_TAGS = [f"{{*}}{name}" for name in ("TABLE", "FIELD", "DESCRIPTION", "DATA", "TABLEDATA", "BINARY", "BINARY2",
+                                     "FITS", "STREAM", "TR")]  # fmt: skip
 """Elements that the parser reports; cells come with their row."""
 
 
@@ -55,6 +55,10 @@ def read(path: Path) -> Source:
             return replace(source, description=description, name=name)
         elif event == "start" and tag == "FITS":
             raise Unreadable("The VOTable has its rows in a FITS file; send the FITS file itself.")
+        elif event == "end" and tag == "DATA":  # of another form, as astropy's votable.parquet; else it would be empty
+            for form in filter(None, (_tag(child)[:40] for child in element)):
+                if form != "INFO":
+                    raise Unreadable(f"The VOTable has its rows as {form}; TABLEDATA, BINARY and BINARY2 are read.")
         elif event == "end" and tag == "TABLE":
             return Source(_columns(fields, set()), iter(()), 0, description, name, _notes(fields))
     raise Unreadable("The VOTable has no table.")
@@ -106,7 +110,12 @@ def _check_prolog(path: Path) -> None:
 
 def _tag(element: Any) -> str:
     tag = element.tag if element is not None else ""
-    return str(tag).rpartition("}")[2] if isinstance(tag, str) else ""
+    return _local(tag) if isinstance(tag, str) else ""
+
+
+def _local(name: str) -> str:
+    """Return a name without its namespace."""
+    return name.rpartition("}")[2]
 
 
 def _field(element: Any) -> Field:
@@ -132,7 +141,11 @@ def _notes(fields: Sequence[Field]) -> tuple[str, ...]:
 
 
 def _tabledata(path: Path, events: Iterator[tuple[str, Any]], fields: Sequence[Field]) -> Source:
-    columns = _columns(fields, _wide(path, fields))
+    # Nothing cuts the texts in TABLEDATA at their declared size, and documents often declare one that is too small.
+    columns = tuple(
+        replace(column, arraysize="*") if column.datatype in TEXTS else column
+        for column in _columns(fields, _wide(path, fields))
+    )
     return Source(columns, _batches(_rows(events, len(fields)), fields, columns), None, notes=_notes(fields))
 
 
@@ -227,7 +240,7 @@ def _binary(events: Iterator[tuple[str, Any]], fields: Sequence[Field], tag: str
     for event, element in events:
         if _tag(element) != "STREAM":
             continue
-        if element.get("href"):
+        if any(_local(name).lower() == "href" for name in element.attrib):
             raise Unreadable("The VOTable has its rows at another place (STREAM href); send them inside it.")
         if event == "end":
             table = Table(_decoded(element), fields, flags=tag == "BINARY2")

@@ -8,7 +8,7 @@ from typing import Any
 
 from uws_service.adql.model import Column
 from uws_service.domain.errors import UwsError
-from uws_service.tap.types import NULL_ELEMENTS, conform
+from uws_service.tap.types import NULL_ELEMENTS, conform, require_sizes
 
 BATCH_ROWS = 65_536
 """Rows that are encoded at once."""
@@ -76,6 +76,8 @@ class Rows:
 
     def _conformed(self, batch: Any) -> Any:
         try:
-            return conform(batch, self._columns)
+            conformed = conform(batch, self._columns)
+            require_sizes(conformed, self._columns)
+            return conformed
         except ValueError as error:
             raise UwsError(f"The result can't be written: {error}.") from error

@@ -27,6 +27,7 @@ from uws_service.web.call import Call, call_of
 from uws_service.web.downloads import file_response
 from uws_service.web.faces.base import Face, FaceHandlers
 from uws_service.web.intake import disconnected, job_request, posted
+from uws_service.web.note_header import note_header
 
 
 class PlainHandlers(FaceHandlers):
@@ -58,12 +59,15 @@ class PlainHandlers(FaceHandlers):
                 job_id=job_id,
                 listed=False,
             )
+        notes = note_header(job.info.notices)
         forget = BackgroundTask(self._forget, call, application.name, job_id)
         try:
-            ended = await self._ended(request, job, application.limits.sync_duration)
+            async with self.backend.uploads.account(call.identity, call.origin) as account:
+                account.hold(form.weight)
+                ended = await self._ended(request, job, application.limits.sync_duration)
             result = self._result(ended)
             if not self.has_content(result):
-                return Response(status_code=204, background=forget)
+                return Response(status_code=204, headers=notes, background=forget)
             response = await file_response(
                 request,
                 self.backend.depot,
@@ -77,6 +81,7 @@ class PlainHandlers(FaceHandlers):
             await asyncio.shield(forget())
             raise
         call.waited = True
+        response.headers.update(notes)
         response.background = forget
         return response
 

@@ -81,10 +81,7 @@ class SodaHandlers(PlainHandlers):
             raise NotFound(f"The application {application.name!r} has no links.")
         fields = request.query_params.multi_items()
         if request.method == "POST":
-            form = await read_form(
-                request.headers, request.stream(), limits=replace(_LIMITS, body=self._body), open_file=_no_file
-            )
-            fields = [*fields, *form.fields]
+            fields = [*fields, *await self._posted(request)]
         ids = list(dict.fromkeys(value for name, value in fields if name.upper() == "ID" and value))
         if len(ids) > datalink.MAX_IDS:
             raise UsageError(f"ID was given {len(ids)} times; at most {datalink.MAX_IDS} are taken.")
@@ -95,6 +92,14 @@ class SodaHandlers(PlainHandlers):
         base = f"{call_of(request).base}/{application.name}"
         document = datalink.links_votable(ids, entries, base, application.parameters)
         return Response(document, 200, {"cache-control": "no-store", "content-type": datalink.MEDIA_TYPE})
+
+    async def _posted(self, request: Request) -> list[tuple[str, str]]:
+        call, limits = call_of(request), replace(_LIMITS, body=self._body)
+        async with self.backend.uploads.account(call.identity, call.origin) as account:
+            form = await read_form(
+                request.headers, request.stream(), limits=limits, open_file=_no_file, hold=account.hold
+            )
+        return form.fields
 
     async def capabilities(self, application: Application, base: str, methods: tuple[str, ...]) -> bytes:
         """Return capabilities of SODA and DataLink (S-001)."""

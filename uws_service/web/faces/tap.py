@@ -22,6 +22,7 @@ from starlette.responses import Response, StreamingResponse
 
 from uws_service.applications import Application, Checked, check
 from uws_service.applications.parameters import single_value
+from uws_service.applications.provenance import unknown_parameters
 from uws_service.auth import Identity
 from uws_service.auth.policy import Policy
 from uws_service.domain.errors import NotFound, ServiceUnavailable, TooManyRequests, UsageError
@@ -31,7 +32,6 @@ from uws_service.offload import offload
 from uws_service.protocol import dali
 from uws_service.service.backend import Backend
 from uws_service.tap import Queries, descriptor, documents
-from uws_service.tap.note_header import note_header
 from uws_service.tap.pool import GRACE_SECONDS, Process
 from uws_service.tap.preview_read import MAX_PREVIEW_BYTES, parse_preview
 from uws_service.tap.spool import Spool
@@ -40,6 +40,7 @@ from uws_service.web import pages
 from uws_service.web.call import call_of
 from uws_service.web.faces.base import Face, FaceHandlers
 from uws_service.web.intake import Posted, disconnected, posted, run_id_of
+from uws_service.web.note_header import note_header
 from uws_service.web.resource import Resource
 
 log = structlog.get_logger(__name__)
@@ -68,7 +69,8 @@ class TapHandlers(FaceHandlers):
         call = call_of(request)
         form = posted(request, self.backend.uploads, self.backend.limits, new_id(self.backend.service.clock()))
         answer = Answer(self.backend, request, application, form)
-        spool = Spool(self.backend.queries[application.name].temporary)
+        caller = call.identity.owner or f"address {call.origin}"
+        spool = Spool(self.backend.queries[application.name].temporary, caller)
         filling = asyncio.create_task(answer.fill(spool, self._counted(call.identity, call.origin)))
         try:
             await spool.start()  # raises what is wrong with the query
@@ -205,7 +207,7 @@ class Answer:
         if form.files:
             folder = str(form.files[0].upload).partition("/uploads/")[0] + "/"
             stack.push_async_callback(self.backend.depot.delete_prefix, folder)
-        checked = await offload(form.weight, _checked, self.application, form)
+        checked, notices = await offload(form.weight, _checked, self.application, form)
         self.media_type = str(checked.media_type)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds  # of all that follows, however many steps it takes
@@ -216,7 +218,7 @@ class Answer:
         question["seconds"] = max(1, math.ceil(deadline + process.start_seconds - loop.time()))
         process.limit(question["seconds"] + GRACE_SECONDS)
         await self._asked(process, question)
-        self.notes = process.notes
+        self.notes = (*notices, *process.notes)
         async for part in process.parts():
             await spool.write(part)
 
@@ -298,12 +300,14 @@ async def _stop(filling: asyncio.Task[None], spool: Spool) -> None:
     spool.close()
 
 
-def _checked(application: Application, form: Posted) -> Checked:
+def _checked(application: Application, form: Posted) -> tuple[Checked, tuple[str, ...]]:
+    """Return the checked parameters, and a sentence for each unknown one."""
     fields = [Parameter(name, value) for name, value in form.fields if name.upper() not in CONTROL]
     run_id = run_id_of(form)
     if run_id is not None:
         log.info("query", application=application.name, run_id=run_id)  # D-027
-    return check(application, [*fields, *form.files])
+    parameters = [*fields, *form.files]
+    return check(application, parameters), unknown_parameters(application, parameters)
 
 
 TAP = Face(descriptor.TAP, TapHandlers)

@@ -1,4 +1,7 @@
-"""Notes on a query's uploads as an HTTP header, for answers in formats that have no place for them."""
+"""Notes on a synchronous request as an HTTP header, since few formats of results have a place for them.
+
+They name parameters that are unknown, and what was left out of an upload.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,8 @@ _SAFE = "".join(sorted(set(string.printable) - set(string.whitespace) - {"%"})) 
 def note_header(notes: Sequence[str]) -> dict[str, str]:
     """Return the header, or nothing without notes.
 
-    Notes are separated by "; ". Whatever is not printable ASCII is percent-encoded UTF-8: notes have names of columns,
-    which may hold anything.
+    Notes are separated by "; ". Whatever is not printable ASCII is percent-encoded UTF-8: names of columns and
+    parameters may hold anything.
     """
     text = ""
     for number, note in enumerate(notes):

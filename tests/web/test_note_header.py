@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import unquote
 
-from uws_service.tap.note_header import MAX_CHARACTERS, note_header
+from uws_service.web.note_header import MAX_CHARACTERS, note_header
 
 
 def test_text_of_any_kind_is_one_line_of_ascii() -> None:
