@@ -24,7 +24,7 @@ from uws_service.placement.placer import Placer
 from uws_service.placement.settings import Placement
 from uws_service.placement.shares import Ledger, Lot, Use, added, plan
 from uws_service.store import Store
-from uws_service.store.attempts import MIN_CORES
+from uws_service.store.attempts import MIN_CPU
 from uws_service.store.queue import NETWORK
 
 JOB_SECONDS = 600.0
@@ -108,7 +108,7 @@ class Network:
         for use in sorted(await self.store.queue.uses(), key=lambda use: use.at):
             add(*use)
         for work in await self.store.queue.at_work():
-            add(work.group, work.owner, JOB_SECONDS * max(work.cores, MIN_CORES * work.attempts), now)
+            add(work.group, work.owner, JOB_SECONDS * max(work.cores, MIN_CPU * work.attempts), now)
         return Ledger(groups, owners)
 
 
@@ -167,7 +167,7 @@ class SiteQueue:
         for key, oldest in await self.network.store.queue.lots(queue, now):
             kind, group, owner, priority = LotKey.parse(key)
             wish = await self.network.wish(queue, key, kind)
-            seconds = JOB_SECONDS * max(wish.cpu if wish is not None else 0.0, MIN_CORES)
+            seconds = JOB_SECONDS * max(wish.cpu if wish is not None else 0.0, MIN_CPU)
             yield _Source(queue, Lot(key, group, owner, oldest, 0, priority, seconds), wish, now)
 
     async def _pick(self, sources: Sequence[_Source], free: int, now: int) -> list[Attempt]:

@@ -20,7 +20,7 @@ from uws_service.store.tables import AttemptRow
 
 p = bindparam
 HALF_LIFE_MS = 7 * 86_400_000.0
-MIN_CORES = 0.1
+MIN_CPU = 0.1
 """Of an attempt, as it counts for fair shares: one that asks for nothing uses something too."""
 AT_SITE = (AttemptState.SUBMITTED.value, AttemptState.RUNNING.value)
 attempt: Any = AttemptRow.__table__.c  # type: ignore[attr-defined]
@@ -196,7 +196,7 @@ class Attempts:
         if attempt.state is AttemptState.CLOSED and attempt.ended is not None:
             rows = tx.rows(STATE, {"job_id": attempt.job_id, "number": attempt.number})
             if rows and rows[0][0] in AT_SITE:
-                amount = attempt.usage.wall * max(attempt.cpu_requested, MIN_CORES)
+                amount = attempt.usage.wall * max(attempt.cpu_requested, MIN_CPU)
                 add_use(tx, StoredUse(attempt.group, attempt.owner, amount, attempt.ended), self.half_life_ms)
         tx.change(UPSERT_ATTEMPT, {f"v_{name}": value for name, value in attempt_values(attempt).items()})
 
