@@ -42,6 +42,7 @@ from uws_service.sites.controller import Controller
 from uws_service.sites.executor import Executor
 from uws_service.sites.kinds import SiteParts, kind_of, open_sites, start_on_machine, verifiers_of
 from uws_service.sites.lease import FolderLease, Leader, Lease, ProcessLease
+from uws_service.sites.network import Network
 from uws_service.store import Store
 from uws_service.store.reserve import Reserve
 from uws_service.tap import Queries, with_catalogue_folder
@@ -260,6 +261,7 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
     async with contextlib.AsyncExitStack() as stack:
         store = await Store.open(settings.database_url, create=settings.migrate_at_start)
         stack.push_async_callback(store.close)
+        store.attempts.half_life_ms = settings.placement.shares.half_life * 1000.0
         await store.feed.start()
         stack.push_async_callback(store.feed.stop)
         runtime = await _assemble(settings, applications, store, clock, stack)
@@ -422,6 +424,7 @@ async def _prepare_sites(runtime: Runtime, stack: contextlib.AsyncExitStack) -> 
 
     A local site's lease belongs to the work folder of its jobs, which is opened here.
     """
+    network = Network(runtime.store, runtime.placer, runtime.settings.placement)
     for site in runtime.settings.sites:
         executor = runtime.executors[site.name]
         lease: Lease = ProcessLease(runtime.store, site.name)
@@ -433,7 +436,7 @@ async def _prepare_sites(runtime: Runtime, stack: contextlib.AsyncExitStack) -> 
             runtime.store,
             executor,
             runtime.applications,
-            runtime.placer,
+            network,
             absence=site.absence,
             data=runtime.data,
             notice=runtime.depot.notice,

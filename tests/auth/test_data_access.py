@@ -35,6 +35,7 @@ from uws_service.service.requests import Request
 from uws_service.settings import Settings
 from uws_service.sites.kubernetes.manifest import job_manifest
 from uws_service.sites.kubernetes.settings import KubernetesSite
+from uws_service.store.attempts import Take
 
 FOLDER = Path(__file__).parent
 AUDIENCE = "https://data.example.org"
@@ -486,7 +487,7 @@ async def test_an_agent_in_a_pod(tmp_path: Path, issuer: OidcProvider, archive: 
         application = runtime.applications["fetcher"]
         job, _ = await runtime.service.create(application, Caller(identity, token=token), request)
         (attempt,) = await runtime.store.attempts.of(job.id)
-        assert await runtime.store.attempts.begin(attempt, 1)
+        assert await runtime.store.attempts.begin(attempt, Take(attempt.site, 1))
         pod = AgentIdentity(frozenset({"local"}), job.id, 1, "pod-1")
         claim = await runtime.agents.claim(pod)
         tokens = claim["data"]["tokens"]

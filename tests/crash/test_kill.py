@@ -8,6 +8,7 @@ repeats what got no answer, so a job that was made twice shows too.
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 import time
@@ -78,9 +79,9 @@ class Submitter(threading.Thread):
         return len(etree.fromstring(http.get(f"{self.url}?PHASE=QUEUED&PHASE=EXECUTING").content))
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-def test_kill_at_random_moments(database: str, tmp_path: Path) -> None:
-    """No job is lost, none runs twice.
+@pytest.mark.parametrize(("database", "sites"), [("sqlite", "local"), ("postgresql", "a b")])
+def test_kill_at_random_moments(database: str, sites: str, tmp_path: Path) -> None:
+    """No job is lost, none runs twice, at one site or another.
 
     None stays in a wrong phase (U-103, U-105, U-106).
     """
@@ -89,6 +90,8 @@ def test_kill_at_random_moments(database: str, tmp_path: Path) -> None:
     descriptor = tmp_path / "ledger.yaml"
     descriptor.write_text(APPLICATION.format(ledger=ledger))
     settings = {"UWS_APPLICATIONS": f'["{descriptor}"]', "UWS_BUILTIN_APPLICATIONS": "false"}
+    if sites != "local":
+        settings["UWS_SITES"] = json.dumps([{"name": name, "kind": "local", "slots": 4} for name in sites.split()])
     if database == "postgresql":
         settings |= {"UWS_DATABASE": databases.new_postgresql(), "UWS_AUTO_MIGRATE": "true"}
     server = Server(tmp_path / "service", settings)
@@ -119,7 +122,8 @@ def test_kill_at_random_moments(database: str, tmp_path: Path) -> None:
             assert set(ran) == created and set(ran.values()) == {1}
             for url in moments.sample(sorted(submitter.jobs.values()), 20):
                 assert http.get(f"{url}/results/result").text == "done\n"
-        assert not [path for path in (server.folder / "data" / "work" / "local").iterdir() if path.is_dir()]
+        work = server.folder / "data" / "work"
+        assert not [path for name in sites.split() for path in (work / name).iterdir() if path.is_dir()]
     finally:
         submitter.stopped.set()
         server.stop()

@@ -30,6 +30,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Uws]:
 def test_the_reasons_are_in_json_and_on_the_page(network: Uws) -> None:
     """What spoke for each site, and what against."""
     job = network.create({"SECONDS": "0", "PHASE": "RUN"})
+    assert network.wait(job) == "COMPLETED"
     info = network.get(job, headers={"accept": "application/json"}).json()["jobInfo"]
     assert info["siteReason"] == "0 waiting and 0 running for 1 slots, the fewest of 2 sites"
     assert [row["site"] for row in info["placement"]] == ["a", "b", "c"]
@@ -37,7 +38,6 @@ def test_the_reasons_are_in_json_and_on_the_page(network: Uws) -> None:
         {"rank": "load", "seconds": 0.0, "words": "0 waiting and 0 running for 1 slots"}
     ]
     assert info["placement"][2]["objections"] == ["the application sleep is not available there"]
-    assert network.wait(job) == "COMPLETED"
     page = network.get(job, headers={"accept": "text/html,application/xhtml+xml"}).text
     assert "Why here" in page and "the application sleep is not available there" in page
 

@@ -22,6 +22,7 @@ from uws_service.service.backend import Backend
 from uws_service.service.caller import Caller
 from uws_service.service.requests import Request
 from uws_service.settings import Settings
+from uws_service.store.attempts import Take
 from uws_service.web.app import App
 
 SITE = "local"
@@ -77,7 +78,7 @@ async def serving(folder: Path, **changes: Any) -> AsyncIterator[AgentService]:
         request = Request(parameters=(Parameter("SECONDS", "0"),), run=True)
         job, _ = await runtime.service.create(runtime.applications["sleep"], Caller(ANONYMOUS), request)
         (attempt,) = await runtime.store.attempts.of(job.id)
-        assert await runtime.store.attempts.begin(attempt, 1)
+        assert await runtime.store.attempts.begin(attempt, Take(attempt.site, 1))
         assert runtime.agents.tokens is not None
         token = runtime.agents.tokens.issue(SITE, job.id, 1)
         yield AgentService(runtime, f"http://127.0.0.1:{port}", job.id, token)

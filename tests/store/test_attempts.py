@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from tests.store.queues import next_attempts
 from tests.store.samples import attempt, job
 from uws_service.domain.attempt import Attempt, AttemptState
 from uws_service.store import Store
+from uws_service.store.attempts import Take
 
 pytestmark = pytest.mark.anyio
 S = AttemptState
@@ -20,7 +22,7 @@ async def put(store: Store, *attempts: Attempt) -> None:
 
 
 async def chosen(store: Store, free: int, now: int = 5000, site: str = "local") -> list[str]:
-    return [item.job_id for item in await store.attempts.next_waiting(site, free, now)]
+    return [item.job_id for item in await next_attempts(store, site, free, now)]
 
 
 async def test_oldest_first(store: Store) -> None:
@@ -51,8 +53,9 @@ async def test_begun_and_given_back(store: Store) -> None:
     One that never reached its site waits again, and not before an instant.
     """
     await put(store, attempt("one", created=10))
-    (waiting,) = await store.attempts.next_waiting("local", 5, 5000)
-    assert await store.attempts.begin(waiting, 5000) and not await store.attempts.begin(waiting, 5000)
+    (waiting,) = await next_attempts(store, "local", 5, 5000)
+    take = Take("local", 5000)
+    assert await store.attempts.begin(waiting, take) and not await store.attempts.begin(waiting, take)
     assert await chosen(store, 5) == []
     await store.attempts.give_back(waiting, 7000)
     (back,) = await store.attempts.of("one")
@@ -61,14 +64,14 @@ async def test_begun_and_given_back(store: Store) -> None:
 
 
 async def test_owners_take_turns(store: Store) -> None:
-    """The owner with the fewest attempts comes first."""
+    """The owner who has used the least comes first; what runs at all sites counts."""
     await put(store, *(attempt(f"a{n}", owner="a", created=n) for n in range(50)))
     await put(store, attempt("b1", owner="b", created=100), attempt("b2", owner="b", created=101))
     await put(store, attempt("anonymous", owner="", created=200))
-    assert await chosen(store, 4) == ["a0", "b1", "anonymous", "a1"]
+    assert await chosen(store, 4) == ["anonymous", "a0", "b1", "a1"]
     await put(store, *(attempt(f"r{n}", owner="a", state=S.RUNNING) for n in range(2)))
     await put(store, attempt("s", owner="b", state=S.SUBMITTED), attempt("x", owner="", site="other", state=S.RUNNING))
-    assert await chosen(store, 4) == ["anonymous", "b1", "a0", "b2"]  # loads: a 2, b 1, anonymous 0 here
+    assert await chosen(store, 4) == ["anonymous", "b1", "a0", "b2"]  # at work: a 2, b 1, anonymous 1
     assert await chosen(store, 1) == ["anonymous"]
     assert len(await chosen(store, 100)) == 53
 
@@ -141,13 +144,13 @@ async def test_an_owner_with_a_limit(store: Store, peer: Store) -> None:
     attempts = [attempt(f"mine{n}", owner="me", owner_slots=2, created=n) for n in range(4)]
     await put(store, *attempts, attempt("theirs", owner="them", created=9))
     await put(store, attempt("busy", owner="me", site="elsewhere", state=S.RUNNING))
-    assert await chosen(store, 9) == ["mine0", "theirs"]
-    assert await store.attempts.begin(attempts[0], 5)
+    assert sorted(await chosen(store, 9)) == ["mine0", "theirs"]
+    assert await store.attempts.begin(attempts[0], Take(attempts[0].site, 5))
     assert await chosen(store, 9) == ["theirs"]
-    assert not await store.attempts.begin(attempts[1], 5)
+    assert not await store.attempts.begin(attempts[1], Take(attempts[1].site, 5))
     await put(store, attempt("busy", owner="me", site="elsewhere", state=S.CLOSED))
     results = await asyncio.gather(
-        *((store, peer)[n % 2].attempts.begin(item, 5) for n, item in enumerate(attempts[1:], 1))
+        *((store, peer)[n % 2].attempts.begin(item, Take(item.site, 5)) for n, item in enumerate(attempts[1:], 1))
     )
     assert sorted(results) == [False, False, True]  # never more, however many begin at once
     assert await store.attempts.at_work("me") == 2

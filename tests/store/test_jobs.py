@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.store.queues import next_attempts
 from tests.store.samples import CLOSED_ATTEMPT, FULL, attempt, job
 from uws_service.domain.attempt import AttemptState
 from uws_service.domain.errors import ConfigurationError, IdempotencyConflict
@@ -124,7 +125,7 @@ async def test_one_key_makes_one_job(store: Store, peer: Store) -> None:
     assert len({saved for saved, _ in outcomes}) == 1
     assert [fresh for _, fresh in outcomes].count(True) == 1
     assert await listed(store) == [outcomes[0][0]]
-    assert len(await store.attempts.next_waiting("local", 100, 5000)) == 1
+    assert len(await next_attempts(store, "local", 100, 5000)) == 1
 
 
 async def test_a_key_is_for_one_request_of_one_owner(store: Store) -> None:

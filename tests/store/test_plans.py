@@ -12,7 +12,8 @@ import pytest
 from sqlalchemy import select
 
 from tests import databases
-from uws_service.store import attempts, garbage, history, migrate, queries
+from uws_service.domain.attempt import LotKey
+from uws_service.store import attempts, garbage, history, migrate, queries, queue
 from uws_service.store.database import Query
 from uws_service.store.schema import SQLITE_PREFIX, is_postgresql
 from uws_service.store.tables import AttemptRow, EventRow, JobRow
@@ -29,6 +30,7 @@ LIST = {
 }
 SPAN = {"since": 5000, "until": 6000, "last_ended": 4999, "last_id": "", "last_number": 0, "page": 100}
 JOB = "job00000100"
+LOT = {"queue": "local", "lot": LotKey("", "", "o3", 0).text}
 HOT: dict[str, tuple[Query, dict[str, Any]]] = {
     "GLANCE": (queries.GLANCE, {"id": JOB}),
     "GET_JOB": (queries.GET_JOB, {"id": JOB}),
@@ -41,10 +43,9 @@ HOT: dict[str, tuple[Query, dict[str, Any]]] = {
     "list of phases": (queries.list_jobs(frozenset({"PENDING", "ERROR"}), True, True), LIST),
     "ATTEMPTS": (attempts.ATTEMPTS, {"job_id": JOB}),
     "LIVE_ATTEMPTS": (attempts.LIVE_ATTEMPTS, {"site": "local"}),
-    "FIRST_OWNER": (attempts.FIRST_OWNER, {"site": "local"}),
-    "NEXT_OWNER": (attempts.NEXT_OWNER, {"site": "local", "owner": "o3"}),
-    "OPEN_BY_OWNER": (attempts.OPEN_BY_OWNER, {"site": "local"}),
-    "OLDEST_OF_OWNER": (attempts.OLDEST_OF_OWNER, {"site": "local", "owner": "o3", "now": 10**6, "free": 4}),
+    "LOTS": (queue.LOTS, {"queue": "local", "now": 10**6}),
+    "OLDEST_OF_LOT": (queue.OLDEST_OF_LOT, {**LOT, "now": 10**6, "before": 10**6, "page": 4}),
+    "WISH of a lot": (queue.WISH, LOT),
     "AHEAD": (attempts.AHEAD, {"site": "local", "created": 10**6, "cap": 100}),
     "UNWANT": (attempts.UNWANT, {"key": JOB}),
     "EVENTS": (history.EVENTS, {"job_id": JOB}),
@@ -76,6 +77,7 @@ def rows() -> Iterator[tuple[Any, dict[str, Any]]]:
         yield (
             AttemptRow,
             {"job_id": job_id, "number": 1, "site": "local", "application": "app", "owner": owner, "group": "",
+             "lot": LotKey("", "", owner, 0).text, "network": False,
              "wanted": True, "state": state, "created": number, "ended": number if state == "CLOSED" else None,
              "not_before": 0, "message": "", "bytes_in": 0, "bytes_out": 0, "claimed": "", **zeros},
         )  # fmt: skip

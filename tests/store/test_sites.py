@@ -10,7 +10,7 @@ import pytest
 from tests.store.samples import attempt, job
 from uws_service.domain.attempt import AttemptState as S
 from uws_service.store import Store, WorkFolder, lease_of
-from uws_service.store.attempts import put_attempt
+from uws_service.store.attempts import Take
 
 pytestmark = pytest.mark.anyio
 TTL_MS, LOST_MS = 60_000, 3_600_000
@@ -148,8 +148,8 @@ async def test_only_the_driver_begins_attempts(store: Store, peer: Store) -> Non
     await let_pass(store, lease_of("here"), TTL_MS + 1)
     assert await peer.owners.own("here", FOLDER_B, TTL_MS, LOST_MS) is None
     waiting = attempt(state=S.WAITING, site="here")
-    assert not await store.attempts.begin(waiting, 5, driver=str(FOLDER_A))
-    assert await peer.attempts.begin(waiting, 5, driver=str(FOLDER_B))
+    assert not await store.attempts.begin(waiting, Take(waiting.site, 5, str(FOLDER_A)))
+    assert await peer.attempts.begin(waiting, Take(waiting.site, 5, str(FOLDER_B)))
 
 
 async def test_taking_over_while_an_attempt_begins(store: Store, url: str) -> None:
@@ -173,7 +173,7 @@ async def test_taking_over_while_an_attempt_begins(store: Store, url: str) -> No
         taking = asyncio.create_task(store.owners.own("here", FOLDER_B, TTL_MS, LOST_MS))
         _, pending = await asyncio.wait({taking}, timeout=0.5)
         assert pending
-        put_attempt(Slow(), attempt(state=S.SUBMITTED, site="here"))
+        store.attempts.put(Slow(), attempt(state=S.SUBMITTED, site="here"))
         connection.commit()
     refused = await taking
     assert refused is not None and refused.folder == FOLDER_A and refused.attempts == 1

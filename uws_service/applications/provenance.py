@@ -12,7 +12,9 @@ from uws_service import __version__
 from uws_service.applications.model import Application
 from uws_service.domain.job import Parameter
 
-STANDARD = frozenset({"RESPONSEFORMAT", "FORMAT", "MAXREC", "UPLOAD", "RUNID", "REQUEST", "VERSION", "LANG", "SITE"})
+STANDARD = frozenset(
+    {"RESPONSEFORMAT", "FORMAT", "MAXREC", "UPLOAD", "RUNID", "REQUEST", "VERSION", "LANG", "PRIORITY", "SITE"}
+)
 """Names that DALI or older clients give a meaning of their own."""
 UWS_WORDS = frozenset({"PHASE", "DESTRUCTION", "EXECUTIONDURATION", "ACTION"})
 """Names that mean something to UWS itself when they are posted."""

@@ -6,9 +6,11 @@ Instants are milliseconds since the epoch, sizes bytes.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class AttemptState(StrEnum):
@@ -110,7 +112,10 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An attempt; unless it is ``wanted``, nothing of it may stay at the site."""
+    """An attempt; unless it is ``wanted``, nothing of it may stay at the site.
+
+    One of the network (``network``) waits for any site; ``site`` is empty until a site takes it.
+    """
 
     job_id: str
     number: int
@@ -136,6 +141,32 @@ class Attempt:
     report: Report | None = None  # what that agent said at its end
     handle: str = ""  # the site's own id of it, such as the uid of a Kubernetes Job
     launch: Launch | None = None  # what it runs; set where the attempt is made, afterwards read by `Attempts.launch`
+    network: bool = False
+    lot: str = ""  # attempts of one lot wait for the same sites and have the same turn; see `LotKey`
+    wish: str = ""  # what it needs of a site, as JSON; set where the attempt is made, afterwards read by `Queue.wish`
+
+    def __post_init__(self) -> None:
+        if not self.lot:
+            object.__setattr__(self, "lot", LotKey("", self.group, self.owner, 0).text)
+
+
+class LotKey(NamedTuple):
+    """What waiting attempts have in common that are taken in the order of their age."""
+
+    kind: str  # jobs of one kind cost the same at every site, and meet the same objections
+    group: str
+    owner: str
+    priority: int
+
+    @property
+    def text(self) -> str:
+        """Return it as it is stored."""
+        return json.dumps(self, ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def parse(cls, text: str) -> LotKey:
+        """Read what `text` gave."""
+        return cls(*json.loads(text))
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,8 @@ class Choice:
     site: str
     sentence: str
     table: tuple[Candidate, ...] = ()
+    willing: tuple[str, ...] = ()
+    """The sites that may ever run the job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,18 @@ def choose(
     sums = {site.name: total(site, wish, now_ms, weights) for site in ready or willing}
     best = min(ready or willing, key=lambda site: (sums[site.name], site.name))
     rows = _rows(best, candidates, against, sums, wish, now_ms, weights)
-    return Choice(best.name, _sentence(_Field(sites, wish, against, willing, ready), best, rows), rows)
+    sentence = _sentence(_Field(sites, wish, against, willing, ready), best, rows)
+    return Choice(best.name, sentence, rows, tuple(site.name for site in willing))
+
+
+def table_of(
+    sites: Sequence[SiteView], wish: Wish, site: str, *, now_ms: int, weights: PlacementWeights = DEFAULT_WEIGHTS
+) -> tuple[Candidate, ...]:
+    """Return the table of all sites for a job that one of them has taken, that one first."""
+    against = {view.name: objections(view, wish, now_ms) for view in sites}
+    sums = {view.name: total(view, wish, now_ms, weights) for view in sites if not against[view.name]}
+    (taken,) = (view for view in sites if view.name == site)
+    return _rows(taken, sites, against, sums, wish, now_ms, weights)
 
 
 def shortened(table: Sequence[Candidate], most: int = MAX_ROWS) -> tuple[Candidate, ...]:

@@ -5,8 +5,9 @@ Values only. Instants are milliseconds since the epoch and end in ``_ms``, sizes
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -126,6 +127,21 @@ class Wish:
     duration_ms: int = 0
     expected_ms: int = 0
     preferred: tuple[str, ...] = ()
+
+
+def wish_text(wish: Wish) -> str:
+    """Return a wish as JSON."""
+    return json.dumps(asdict(wish), ensure_ascii=False, separators=(",", ":"))
+
+
+def parse_wish(text: str) -> Wish:
+    """Return a wish from its JSON; fields of a newer version are left out."""
+    values = {name: value for name, value in json.loads(text).items() if name in _WISH_FIELDS}
+    data = tuple(DataNeed(**{**need, "replicas": tuple(need["replicas"])}) for need in values.pop("data", ()))
+    return Wish(**{**values, "data": data, "preferred": tuple(values.get("preferred", ()))})
+
+
+_WISH_FIELDS = frozenset(item.name for item in fields(Wish))
 
 
 def size_class(cpu: float, memory: int, gpus: int, duration_ms: int) -> str:

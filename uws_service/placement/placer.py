@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol
 
 from uws_service.applications import Application
+from uws_service.domain.attempt import LotKey
 from uws_service.domain.job import Job
 from uws_service.placement.access import Access
 from uws_service.placement.choice import Choice, choose
-from uws_service.placement.model import SiteView, Wish, size_class
+from uws_service.placement.model import SiteView, Wish, size_class, wish_text
+from uws_service.placement.patience import class_key
 from uws_service.placement.ranks import DEFAULT_WEIGHTS, PlacementWeights
+from uws_service.placement.shares import priority_of
 from uws_service.store import Store
 
 FRESH_SECONDS = 1.0
@@ -28,6 +32,17 @@ class PlacedSite(Protocol):
     slots: int
     access: Access
     runs_images: ClassVar[bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a new job waits."""
+
+    choice: Choice
+    """Its site is empty for a job of the network."""
+    lot: str
+    wish: str
+    """What it needs of a site, as JSON."""
 
 
 class Placer:
@@ -58,19 +73,59 @@ class Placer:
         self.weights = weights
         self._at = -FRESH_SECONDS
         self._views: list[SiteView] = []
+        self.generation = 0
+        """Grows when the sites' states are read anew."""
 
     async def choose(
         self, job: Job, application: Application, *, group: str = "", without: str | None = None
     ) -> Choice:
         """Return a job's site, or raise `UsageError`."""
-        views = await self._load_views()
-        now_ms = time.time_ns() // 1_000_000
-        choice = choose(views, wish_of(job, application, group), without=without, now_ms=now_ms, weights=self.weights)
-        # Jobs that were placed since then count too, or a burst would go to a single site.
-        self._views = [
-            replace(view, waiting=view.waiting + 1) if view.name == choice.site else view for view in self._views
-        ]
+        choice = await self._choose(wish_of(job, application, group), without)
+        self._count(choice.site, waiting=1)
         return choice
+
+    async def _choose(self, wish: Wish, without: str | None = None) -> Choice:
+        views = await self._load_views()
+        return choose(views, wish, without=without, now_ms=time.time_ns() // 1_000_000, weights=self.weights)
+
+    def count(self, site: str) -> None:
+        """Count a job that a site takes now, until the loads are read again."""
+        self._count(site, running=1)
+
+    def _count(self, name: str, *, waiting: int = 0, running: int = 0) -> None:
+        """Count a job at a site, or a burst would go to a single one."""
+        if len(self.configured) > 1:
+            self._views = [
+                replace(view, waiting=view.waiting + waiting, running=view.running + running)
+                if view.name == name
+                else view
+                for view in self._views
+            ]
+
+    async def place(self, job: Job, application: Application, *, group: str = "") -> Placement:
+        """Return where a new job waits: for the one site that may run it, or for the first site of the network.
+
+        Raises
+        ------
+        UsageError
+            No site takes such a job; the message says why not, site by site.
+        """
+        wish = wish_of(job, application, group)
+        choice = await self._choose(wish)
+        key = LotKey(self._kind(wish), group, wish.owner, priority_of_job(job)).text
+        if wish.site is None and len(choice.willing) > 1:
+            choice = replace(choice, site="", sentence="")
+        self._count(choice.site, waiting=1)
+        return Placement(choice, key, wish_text(wish))
+
+    def _kind(self, wish: Wish) -> str:
+        """Return the kind of a job: a digest of what its place depends on."""
+        named = {owner for site in self.configured.values() for owner in site.access.owners}
+        return hashlib.sha256(class_key(wish, named).encode()).hexdigest()[:16]
+
+    async def views(self) -> Mapping[str, SiteView]:
+        """Return what is known of the sites."""
+        return {view.name: view for view in await self._load_views()}
 
     def runs_containers(self, site: str) -> bool:
         """Return whether a site runs images."""
@@ -83,7 +138,8 @@ class Placer:
 
     async def _load_views(self) -> list[SiteView]:
         if len(self.configured) == 1:  # nothing to choose
-            return [_view(site, (0, 0), True) for site in self.configured.values()]
+            self._views = self._views or [_view(site, (0, 0), True) for site in self.configured.values()]
+            return self._views
         if time.monotonic() - self._at > FRESH_SECONDS or not self._views:
             loads = await self.store.attempts.loads()
             states = await self.store.site_states.all()
@@ -93,8 +149,15 @@ class Placer:
                 state = states.get(name)
                 answers = state is not None and state.reachable and now - state.updated < STALE_MS
                 self._views.append(_view(site, loads.get(name, (0, 0)), name in self.near or answers))
+            self.generation += 1
             self._at = time.monotonic()
         return self._views
+
+
+def priority_of_job(job: Job) -> int:
+    """Return the priority that the parameter PRIORITY gives a job among its owner's."""
+    values = [item.value.strip() for item in job.parameters if item.name.upper() == "PRIORITY" and item.value.strip()]
+    return priority_of(values[-1]) if values else 0
 
 
 def wish_of(job: Job, application: Application, group: str = "") -> Wish:

@@ -63,13 +63,14 @@ class Starter:
         try:
             weight = sum(len(parameter.value) for parameter in job.parameters)
             checked = await offload(weight, check, application, job.parameters)
-            choice = await self.placer.choose(job, application, group=caller.identity.group)
+            placement = await self.placer.place(job, application, group=caller.identity.group)
         except UsageError as error:
             summary = ErrorSummary(error.message, transient=False, reason=Reason.USAGE, detail=error.detail)
             return apply(job, Action.REFUSE, now, error=summary), None, ()
         grants = await self._grants(job, application, checked, caller)
         queued = apply(job, Action.RUN, now)
         plan = await offload(weight, launch, application, queued, checked, number)
+        choice = placement.choice
         site = choice.site
         info = replace(
             job.info,
@@ -77,9 +78,9 @@ class Starter:
             site_reason=choice.sentence,
             placement=shortened(choice.table),
             attempt=number,
-            waiting=f"waiting for a free slot at {site}",
+            waiting=f"waiting for a free slot at {site or ' or '.join(choice.willing)}",
             defaults=chosen_values(application, job.parameters, checked.format, checked.maxrec),
-            versions=versions(application, image=self.placer.runs_containers(site)),
+            versions=versions(application, image=bool(site) and self.placer.runs_containers(site)),
         )
         attempt = Attempt(
             job_id=job.id,
@@ -93,6 +94,9 @@ class Starter:
             memory_requested=application.resources.memory,
             owner_slots=self.rules.quota(caller.identity).running if self.rules.has_quotas else None,
             launch=replace(plan, group=caller.identity.group),
+            network=not site,
+            lot=placement.lot,
+            wish=placement.wish,
         )
         return replace(queued, quote=quote(queued, now), info=info), attempt, grants
 

@@ -28,6 +28,8 @@ log = structlog.get_logger(__name__)
 
 ACTOR = "reaper"
 BATCH_SIZE = 200
+OLD_USES = 30
+"""Half-lives after which what an owner has used counts for nothing."""
 
 
 class Reaper:
@@ -82,6 +84,7 @@ class Reaper:
                 if loop.time() >= next_search:
                     await self.search_orphans()
                     await self.store.history.trim(self.clock() - self.event_retention * 1000)
+                    await self.store.queue.trim_uses(self.clock() - int(OLD_USES * self.store.attempts.half_life_ms))
                     next_search = loop.time() + self.orphan_interval
             except UwsError as error:
                 log.warning("reaper round failed", error=error.message)

@@ -26,9 +26,9 @@ from uws_service.domain.events import EventKind
 from uws_service.domain.ids import now_ms
 from uws_service.domain.job import FINAL
 from uws_service.placement.choice import shortened
-from uws_service.placement.placer import Placer
 from uws_service.sites.executor import Executor, Health
 from uws_service.sites.live import Key, LiveAttempts
+from uws_service.sites.network import Network, SiteQueue
 from uws_service.sites.recorder import ACTOR, Postponed, Recorder
 from uws_service.sites.removals import Removals
 from uws_service.sites.settings import Absence
@@ -56,8 +56,8 @@ class Controller:
         The rows, and the site.
     applications
         What the jobs run, by name.
-    placer
-        Finds another site for what can't stay at this one.
+    network
+        What it shares with the other sites: what waits for any of them, and the choice among them.
     clock
         The present instant in milliseconds.
     interval
@@ -75,7 +75,7 @@ class Controller:
         store: Store,
         executor: Executor,
         applications: Mapping[str, Application],
-        placer: Placer,
+        network: Network,
         *,
         clock: Callable[[], int] = now_ms,
         interval: float = 1.0,
@@ -86,15 +86,16 @@ class Controller:
         self.store = store
         self.executor = executor
         self.applications = applications
-        self.placer = placer
+        self.placer = network.placer
+        self.queue = SiteQueue(network, executor.site)
         self.clock = clock
         self.interval = interval
         self.absence = absence or Absence()
         self.status = SiteStatus(store, executor.site)
         self.live = LiveAttempts(store, executor.site)
         self.removals = Removals(executor)
-        self.recorder = Recorder(store, executor, applications, placer, clock, self._closed, notice)
-        self.submitter = Submitter(store, executor, applications, self.recorder, self.live, clock, data)
+        self.recorder = Recorder(store, executor, applications, self.placer, clock, self._closed, notice)
+        self.submitter = Submitter(store, executor, applications, self.recorder, self.live, clock, data, network)
         self.driver = ""
         """The holder of the site's lease, if there is one: it must be held when an attempt begins."""
         self.may_drive: Callable[[], bool] = lambda: True
@@ -175,8 +176,9 @@ class Controller:
         at_site, leaving = self.live.occupied()
         free = min(self.executor.capacity - at_site - leaving, SUBMISSIONS_AT_ONCE - self.submitter.current)
         if free > 0:
-            for attempt in await self.store.attempts.next_waiting(self.executor.site, free, now):
-                self.live.start_step((attempt.job_id, attempt.number), self.submitter.begin(attempt, self.driver))
+            for taken in await self.queue.next(free, now):
+                key = taken.attempt.job_id, taken.attempt.number
+                self.live.start_step(key, self.submitter.begin(taken, self.driver))
         telemetry.SITE_RUNNING.labels(self.executor.site).set(at_site)
 
     async def _remove_orphan(self, key: Key, observation: Observation) -> None:

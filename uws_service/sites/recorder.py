@@ -244,8 +244,11 @@ class Recorder:
         site = attempt.site
         site_reason, placement = job.info.site_reason, job.info.placement
         application = self.applications.get(attempt.application)
-        if application is not None:
-            avoided = attempt.site if reason is Reason.SITE_LOST else None
+        avoided = attempt.site if reason is Reason.SITE_LOST else None
+        network = attempt.network and avoided is None
+        if network:
+            site, site_reason = "", ""
+        elif application is not None:
             try:
                 choice = await self.placer.choose(job, application, group=attempt.group, without=avoided)
                 site, site_reason, placement = choice.site, choice.sentence, shortened(choice.table)
@@ -268,6 +271,9 @@ class Recorder:
             memory_requested=attempt.memory_requested,
             owner_slots=attempt.owner_slots,
             launch=replace(launch, number=attempt.number + 1) if launch is not None else None,
+            network=network,
+            lot=attempt.lot,
+            wish=await self.store.attempts.wish(job.id, attempt.number),
         )
         after = job if job.phase is Phase.QUEUED else apply(job, Action.REQUEUE, self.clock())
         lost = LostAttempt(attempt.number, attempt.site, reason.value, message)

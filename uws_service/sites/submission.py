@@ -10,15 +10,19 @@ from dataclasses import replace
 
 from uws_service import telemetry
 from uws_service.applications import Application
+from uws_service.applications.provenance import versions
 from uws_service.auth.data_tokens import DataAccess, tell_waiting
 from uws_service.domain.attempt import Attempt, AttemptState, Reason
 from uws_service.domain.errors import NotFound, ServiceUnavailable, StorageFull, UsageError, UwsError
+from uws_service.domain.events import EventKind
 from uws_service.domain.job import FINAL
 from uws_service.sites.executor import Executor, NotNow, Refused
 from uws_service.sites.launches import launch_of
 from uws_service.sites.live import LiveAttempts
-from uws_service.sites.recorder import Recorder
-from uws_service.store import Store
+from uws_service.sites.network import Network, Taken
+from uws_service.sites.recorder import ACTOR, Recorder
+from uws_service.store import StaleJob, Store
+from uws_service.store.attempts import Take
 
 
 class Submitter:
@@ -30,6 +34,8 @@ class Submitter:
         Those of the site's controller.
     data
         The jobs' access to data, which must be good when a job is handed over.
+    network
+        What it shares with the other sites.
     """
 
     def __init__(
@@ -41,6 +47,7 @@ class Submitter:
         live: LiveAttempts,
         clock: Callable[[], int],
         data: DataAccess | None,
+        network: Network,
     ) -> None:
         self.store = store
         self.executor = executor
@@ -49,22 +56,51 @@ class Submitter:
         self.live = live
         self.clock = clock
         self.data = data
+        self.network = network
         self.current = 0
         """How many are being begun now."""
 
-    async def begin(self, attempt: Attempt, driver: str) -> None:
+    async def begin(self, taken: Taken, driver: str) -> None:
         """Record that the attempt goes to the site, then hand it over: in this order, so that nothing is lost."""
-        now = self.clock()
+        attempt = taken.attempt
+        key = attempt.job_id, attempt.number
+        take = Take(self.executor.site, self.clock(), driver)
         self.current += 1
+        self.network.beginning.add(key)
         try:
-            if not await self.store.attempts.begin(attempt, now, driver=driver):
+            if not await (self._take(taken, take) if attempt.network else self.store.attempts.begin(attempt, take)):
                 return
-            submitted = replace(attempt, state=AttemptState.SUBMITTED, submitted=now)
+            submitted = replace(attempt, site=take.site, state=AttemptState.SUBMITTED, submitted=take.now)
             self.live.put(submitted)
+            self.network.beginning.discard(key)
             if await self._has_data(submitted):
                 await self.submit(submitted)
         finally:
+            self.network.beginning.discard(key)
             self.current -= 1
+
+    async def _take(self, taken: Taken, take: Take) -> bool:
+        """Record that the site has taken an attempt of the network, and why; False if another one was faster."""
+        attempt = taken.attempt
+        job, application = await self.store.get(attempt.job_id), self.applications.get(attempt.application)
+        if job is None or job.phase in FINAL:
+            return False
+        runs_containers = self.network.placer.runs_containers(take.site)
+        info = replace(
+            job.info,
+            site=take.site,
+            site_reason=taken.reason,
+            placement=taken.table,
+            waiting=f"handed to {take.site}",
+            versions=versions(application, image=runs_containers) if application is not None else job.info.versions,
+        )
+        event, after = EventKind.SITE, replace(job, info=info)
+        try:
+            await self.store.save(job, after, kind=event, actor=ACTOR, take=(attempt, take))
+        except StaleJob:
+            return False
+        self.network.placer.count(take.site)
+        return True
 
     async def _has_data(self, attempt: Attempt) -> bool:
         """Return whether the job's access to data is good.

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import and_, bindparam, case, func, literal_column, null, or_, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from uws_service.domain.attempt import Attempt, Launch, Report
+from uws_service.domain.attempt import Attempt, AttemptState, Launch, Report
 from uws_service.domain.events import EventKind
 from uws_service.store import queries
 from uws_service.store.database import Database, Query, Transaction
 from uws_service.store.history import History
+from uws_service.store.queue import StoredUse, add_use
 from uws_service.store.rows import ATTEMPT_COLUMNS, attempt_of, attempt_values, glance_of, launch_of, report_text
 from uws_service.store.sites import is_held
 from uws_service.store.tables import AttemptRow
 
 p = bindparam
+HALF_LIFE_MS = 7 * 86_400_000.0
+MIN_CPU = 0.1
+"""Of an attempt, as it counts for fair shares: one that asks for nothing uses something too."""
+AT_SITE = (AttemptState.SUBMITTED.value, AttemptState.RUNNING.value)
 attempt: Any = AttemptRow.__table__.c  # type: ignore[attr-defined]
 _ATTEMPT = [attempt[name] for name in ATTEMPT_COLUMNS]
 
@@ -26,15 +31,6 @@ _OPEN = and_(attempt.site == p("site"), attempt.state.in_([literal_column("'SUBM
 _UNWANTED = and_(attempt.site == p("site"), attempt.wanted.is_(False), attempt.state != literal_column("'CLOSED'"))
 LIVE_ATTEMPTS = Query(select(*_ATTEMPT).where(_OPEN).union(select(*_ATTEMPT).where(_UNWANTED)))
 _WAITING = and_(attempt.site == p("site"), attempt.state == literal_column("'WAITING'"))
-NEXT_OWNER = Query(
-    select(attempt.owner).where(_WAITING, attempt.owner > p("owner")).order_by(attempt.owner).limit(p("limit", 1))
-)
-FIRST_OWNER = Query(select(attempt.owner).where(_WAITING).order_by(attempt.owner).limit(p("limit", 1)))
-OPEN_BY_OWNER = Query(
-    select(attempt.owner, func.count())
-    .where(attempt.site == p("site"), attempt.state.in_([literal_column("'SUBMITTED'"), literal_column("'RUNNING'")]))
-    .group_by(attempt.owner)
-)
 _AT_WORK = attempt.state.in_([literal_column("'SUBMITTED'"), literal_column("'RUNNING'")])
 AT_WORK_OF_OWNERS = Query(select(attempt.owner, func.count()).where(_AT_WORK).group_by(attempt.owner))
 AT_WORK_OF_OWNER = Query(select(func.count()).where(_AT_WORK, attempt.owner == p("owner")))
@@ -42,12 +38,6 @@ AT_WORK_OF_OWNER = Query(select(func.count()).where(_AT_WORK, attempt.owner == p
 LOCK_OWNER = Query(
     select(literal_column("1")).where(p("owner") == p("owner")),
     select(func.pg_advisory_xact_lock(func.hashtextextended(p("owner"), literal_column("875310")))),
-)
-OLDEST_OF_OWNER = Query(
-    select(*_ATTEMPT)
-    .where(_WAITING, attempt.owner == p("owner"), attempt.wanted.is_(True), attempt.not_before <= p("now"))
-    .order_by(attempt.created, attempt.job_id)
-    .limit(p("free", required=True))
 )
 AHEAD = Query(
     select(func.count()).select_from(
@@ -63,7 +53,7 @@ def _upsert_attempt(kind: Any) -> Any:
     An unwanted attempt stays so, and a closed one stays closed: compare-and-set guards the job's row, these rules guard
     attempts against a writer that read an older row.
     """
-    statement = kind.insert(AttemptRow).values({name: p(f"v_{name}") for name in (*ATTEMPT_COLUMNS, "launch")})
+    statement = kind.insert(AttemptRow).values({name: p(f"v_{name}") for name in (*ATTEMPT_COLUMNS, "launch", "wish")})
     new = statement.excluded
     closed = attempt.state == literal_column("'CLOSED'")
     by_agents = ("claimed", "report")  # what agents write has statements of its own
@@ -73,8 +63,9 @@ def _upsert_attempt(kind: Any) -> Any:
     for name in measured:
         fields[name] = case((or_(closed, new[name] == literal_column("0")), attempt[name]), else_=new[name])
     fields["handle"] = func.coalesce(new.handle, attempt.handle)
-    # A launch is written once, and goes with the attempt's end: the row outlives the job, whose parameters it holds.
-    fields["launch"] = case((or_(closed, new.state == literal_column("'CLOSED'")), null()), else_=attempt.launch)
+    # Both are written once, and go with the attempt's end: the row outlives the job, whose parameters they hold.
+    for name in ("launch", "wish"):
+        fields[name] = case((or_(closed, new.state == literal_column("'CLOSED'")), null()), else_=attempt[name])
     fields["wanted"] = and_(attempt.wanted, new.wanted)
     started = and_(attempt.state == literal_column("'RUNNING'"), new.state == literal_column("'SUBMITTED'"))
     fields["state"] = case((or_(closed, started), attempt.state), else_=new.state)
@@ -83,17 +74,24 @@ def _upsert_attempt(kind: Any) -> Any:
 
 _OPEN_STATE = attempt.state != literal_column("'CLOSED'")
 _KEY = and_(attempt.job_id == p("job_id"), attempt.number == p("number"))
+STATE = Query(select(attempt.state).where(_KEY), select(attempt.state).where(_KEY).with_for_update())
+WISH = Query(select(attempt.wish).where(_KEY))
 LAUNCH = Query(select(attempt.launch).where(_KEY))
 # Hand a waiting attempt to its site, give it back, or to another site: only one of several writers can.
 BEGIN = Query(
     update(AttemptRow)
     .where(_KEY, attempt.site == p("at"), attempt.state == literal_column("'WAITING'"), attempt.wanted.is_(True))
-    .values(state=literal_column("'SUBMITTED'"), submitted=p("now"))
+    .values(state=literal_column("'SUBMITTED'"), submitted=p("now"), site=p("to"))
 )
 GIVE_BACK = Query(
     update(AttemptRow)
     .where(_KEY, attempt.site == p("at"), attempt.state == literal_column("'SUBMITTED'"))
-    .values(state=literal_column("'WAITING'"), submitted=null(), not_before=p("not_before"))
+    .values(
+        state=literal_column("'WAITING'"),
+        submitted=null(),
+        not_before=p("not_before"),
+        site=case((attempt.network.is_(True), literal_column("''")), else_=attempt.site),
+    )
 )
 MOVE = Query(
     update(AttemptRow)
@@ -153,11 +151,6 @@ USAGE = Query(
 )
 
 
-def put_attempt(tx: Transaction, attempt: Attempt) -> None:
-    """Insert or update an attempt within a transaction."""
-    tx.change(UPSERT_ATTEMPT, {f"v_{name}": value for name, value in attempt_values(attempt).items()})
-
-
 def unwant_attempts(tx: Transaction, job_id: str) -> None:
     """Mark all attempts of a job as unwanted."""
     tx.change(UNWANT, {"key": job_id})
@@ -169,12 +162,43 @@ def move_attempt(tx: Transaction, attempt: Attempt, site: str) -> bool:
     return tx.change(MOVE, values) == 1
 
 
+class Take(NamedTuple):
+    """A site takes a waiting attempt at an instant, if its ``driver`` still holds the lease."""
+
+    site: str
+    now: int
+    driver: str = ""
+
+
+def begin_attempt(tx: Transaction, attempt: Attempt, take: Take) -> bool:
+    """Mark a waiting attempt as submitted to a site within a transaction; see `Attempts.begin`."""
+    values = {"job_id": attempt.job_id, "number": attempt.number, "at": attempt.site, "to": take.site, "now": take.now}
+    if take.driver and not is_held(tx, take.site, take.driver):
+        return False
+    if attempt.owner_slots is not None:
+        tx.rows(LOCK_OWNER, {"owner": attempt.owner})
+        if tx.rows(AT_WORK_OF_OWNER, {"owner": attempt.owner})[0][0] >= attempt.owner_slots:
+            return False
+    return tx.change(BEGIN, values) == 1
+
+
 class Attempts:
     """The attempts of all jobs, deleted ones included."""
 
     def __init__(self, database: Database, history: History) -> None:
         self._database = database
         self._history = history
+        self.half_life_ms = HALF_LIFE_MS
+        """Time in which what groups and owners have used counts half as much."""
+
+    def put(self, tx: Transaction, attempt: Attempt) -> None:
+        """Insert or update an attempt within a transaction; the use of one that ends is counted, once."""
+        if attempt.state is AttemptState.CLOSED and attempt.ended is not None:
+            rows = tx.rows(STATE, {"job_id": attempt.job_id, "number": attempt.number})
+            if rows and rows[0][0] in AT_SITE:
+                amount = attempt.usage.wall * max(attempt.cpu_requested, MIN_CPU)
+                add_use(tx, StoredUse(attempt.group, attempt.owner, amount, attempt.ended), self.half_life_ms)
+        tx.change(UPSERT_ATTEMPT, {f"v_{name}": value for name, value in attempt_values(attempt).items()})
 
     async def of(self, job_id: str) -> list[Attempt]:
         """Return the attempts of a job, first to last."""
@@ -188,28 +212,22 @@ class Attempts:
         rows = await self._database.read(LAUNCH, {"job_id": job_id, "number": number})
         return launch_of(rows[0][0]) if rows and rows[0][0] is not None else None
 
+    async def wish(self, job_id: str, number: int) -> str:
+        """Return what an open attempt needs of a site, as JSON; empty if an older version made it."""
+        rows = await self._database.read(WISH, {"job_id": job_id, "number": number})
+        return rows[0][0] or "" if rows else ""
+
     async def save(self, attempt: Attempt) -> None:
         """Insert or update an attempt; see `_upsert_attempt`."""
-        await self._database.write(lambda tx: put_attempt(tx, attempt))
+        await self._database.write(lambda tx: self.put(tx, attempt))
 
-    async def begin(self, attempt: Attempt, now: int, *, driver: str = "") -> bool:
-        """Mark a waiting attempt as submitted.
+    async def begin(self, attempt: Attempt, take: Take) -> bool:
+        """Mark a waiting attempt as submitted to a site.
 
         Returns False if it was moved, submitted or given up meanwhile; also if the ``driver`` no longer holds the
         site's lease, or as many attempts of the owner as may run are at work at all sites.
         """
-        values = {"job_id": attempt.job_id, "number": attempt.number, "at": attempt.site, "now": now}
-
-        def operation(tx: Transaction) -> bool:
-            if driver and not is_held(tx, attempt.site, driver):
-                return False
-            if attempt.owner_slots is not None:
-                tx.rows(LOCK_OWNER, {"owner": attempt.owner})
-                if tx.rows(AT_WORK_OF_OWNER, {"owner": attempt.owner})[0][0] >= attempt.owner_slots:
-                    return False
-            return tx.change(BEGIN, values) == 1
-
-        return await self._database.write(operation)
+        return await self._database.write(lambda tx: begin_attempt(tx, attempt, take))
 
     async def give_back(self, attempt: Attempt, not_before: int) -> None:
         """Mark an attempt as waiting that never reached its site."""
@@ -266,35 +284,6 @@ class Attempts:
     async def live(self, site: str) -> list[Attempt]:
         """Return attempts at a site, unwanted ones included."""
         return [attempt_of(row) for row in await self._database.read(LIVE_ATTEMPTS, {"site": site})]
-
-    async def next_waiting(self, site: str, free: int, now: int) -> list[Attempt]:
-        """Return the next attempts to start, fair among owners.
-
-        The owner with the fewest at the site comes first, then the oldest attempt. Owners are found by jumps over an
-        index, so a long queue of one owner costs nothing.
-        """
-        owners: list[str] = []
-        rows = await self._database.read(FIRST_OWNER, {"site": site})
-        while rows:
-            owners.append(rows[0][0])
-            rows = await self._database.read(NEXT_OWNER, {"site": site, "owner": owners[-1]})
-        if not owners:
-            return []
-        load = {row[0]: row[1] for row in await self._database.read(OPEN_BY_OWNER, {"site": site})}
-        at_work: dict[str, int] | None = None  # at all sites
-        candidates: list[tuple[int, int, str, Attempt]] = []
-        for owner in owners:
-            params = {"site": site, "owner": owner, "now": now, "free": free}
-            for rank, row in enumerate(await self._database.read(OLDEST_OF_OWNER, params)):
-                attempt = attempt_of(row)
-                if attempt.owner_slots is not None:
-                    if at_work is None:
-                        at_work = {row[0]: row[1] for row in await self._database.read(AT_WORK_OF_OWNERS, {})}
-                    if at_work.get(owner, 0) + rank >= attempt.owner_slots:
-                        break
-                candidates.append((load.get(owner, 0) + rank, attempt.created, attempt.job_id, attempt))
-        candidates.sort(key=lambda candidate: candidate[:3])
-        return [attempt for *_, attempt in candidates[:free]]
 
     async def at_work(self, owner: str) -> int:
         """Return the number of an owner's attempts at sites."""

@@ -14,7 +14,7 @@ from uws_service.domain.events import EventKind
 from uws_service.domain.job import FINAL, Job, JobRef, Phase
 from uws_service.store import queries
 from uws_service.store.access import AccessStore
-from uws_service.store.attempts import Attempts, move_attempt, put_attempt, unwant_attempts
+from uws_service.store.attempts import Attempts, Take, begin_attempt, move_attempt, unwant_attempts
 from uws_service.store.database import Database, Transaction
 from uws_service.store.feed import Feed
 from uws_service.store.garbage import Garbage, add_garbage
@@ -22,6 +22,7 @@ from uws_service.store.grants import Grant, GrantStore, end_grants, put_grant
 from uws_service.store.history import History
 from uws_service.store.meta import get_or_set
 from uws_service.store.postgresql import PostgreSQL
+from uws_service.store.queue import Queue
 from uws_service.store.rows import Glance, glance_of, job_of, job_values, ref_of
 from uws_service.store.schema import SQLITE_PREFIX, is_postgresql, prepare
 from uws_service.store.site_states import SiteStates
@@ -56,6 +57,7 @@ class Store:
         self.feed = feed
         self.history = History(database, notify=isinstance(database, PostgreSQL))
         self.attempts = Attempts(database, self.history)
+        self.queue = Queue(database)
         self.garbage = Garbage(database)
         self.site_states = SiteStates(database)
         self.access = AccessStore(database)
@@ -194,7 +196,7 @@ class Store:
                 tx.change(queries.INSERT_JOB, {**job_values(job), **columns})
                 self._record(tx, job, EventKind.CREATED, actor, origin)
                 if attempt is not None:
-                    put_attempt(tx, attempt)
+                    self.attempts.put(tx, attempt)
                 for grant in grants:
                     put_grant(tx, grant)
             return first.id, True
@@ -233,6 +235,7 @@ class Store:
         detail: Mapping[str, Any] | None = None,
         attempts: Sequence[Attempt] = (),
         move: tuple[Attempt, str] | None = None,
+        take: tuple[Attempt, Take] | None = None,
         discard: bool = False,
         grants: Sequence[Grant] = (),
     ) -> Job:
@@ -246,13 +249,15 @@ class Store:
             INFO writes no event: nobody waits for progress.
         move
             An attempt that was not yet handed to its site, and the site that it goes to instead.
+        take
+            A waiting attempt of the network, and the site that takes it.
         discard
             The job's files become garbage.
 
         Raises
         ------
         StaleJob
-            Another writer changed or deleted the job first; nothing was written.
+            Another writer changed or deleted the job first, or its attempt; nothing was written.
         """
         saved = replace(after, version=before.version + 1)
         values = job_values(saved)
@@ -262,13 +267,15 @@ class Store:
             if changed != 1:
                 raise StaleJob("The job was changed by somebody else at the same moment.")
             for attempt in attempts:
-                put_attempt(tx, attempt)
+                self.attempts.put(tx, attempt)
             for grant in grants:
                 put_grant(tx, grant)
             if after.phase in FINAL and before.phase not in FINAL:
                 end_grants(tx, before.id)
             if move is not None and not move_attempt(tx, *move):
                 raise StaleJob("The attempt was handed to its site at the same moment.")
+            if take is not None and not begin_attempt(tx, *take):
+                raise StaleJob("The attempt can't be taken by this site now.")
             if discard:
                 add_garbage(tx, before.id)
             if kind is not EventKind.INFO:

@@ -138,7 +138,7 @@ def glance_of(row: Row) -> Glance:
 ATTEMPT_COLUMNS = (
     "job_id", "number", "site", "application", "owner", "group", "wanted", "state", "created", "submitted", "started",
     "ended", "not_before", "exit_code", "reason", "message", "cpu_requested", "memory_requested", "wall", "cpu",
-    "peak_memory", "bytes_in", "bytes_out", "claimed", "report", "owner_slots", "handle",
+    "peak_memory", "bytes_in", "bytes_out", "claimed", "report", "owner_slots", "handle", "network", "lot",
 )  # fmt: skip
 
 
@@ -161,6 +161,9 @@ def attempt_values(attempt: Attempt) -> dict[str, Any]:
         "owner_slots": attempt.owner_slots,
         "handle": attempt.handle or None,
         "launch": None if attempt.launch is None else launch_text(attempt.launch),
+        "network": attempt.network,
+        "lot": attempt.lot,
+        "wish": attempt.wish or None,
     }
 
 
@@ -216,8 +219,17 @@ def attempt_of(row: Row) -> Attempt:
     values["state"] = _STATES[values["state"]]
     report = _report_of(row[24]) if row[24] else None
     usage = Usage(*row[18:23])
-    claimed, _, owner_slots, handle = row[23:27]
-    return Attempt(**values, usage=usage, claimed=claimed, report=report, owner_slots=owner_slots, handle=handle or "")
+    claimed, _, owner_slots, handle, network, lot = row[23:29]
+    return Attempt(
+        **values,
+        usage=usage,
+        claimed=claimed,
+        report=report,
+        owner_slots=owner_slots,
+        handle=handle or "",
+        network=bool(network),
+        lot=lot,
+    )
 
 
 class SiteState(NamedTuple):

@@ -6,7 +6,7 @@ job is read by one look-up and changed by one compare-and-set. Instants are mill
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, Text, text
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, Text, false, text
 from sqlmodel import Field, SQLModel
 
 
@@ -104,7 +104,7 @@ class AttemptRow(SQLModel, table=True):
         Index(
             "attempt_waiting",
             "site",
-            "owner",
+            "lot",
             "created",
             "job_id",
             sqlite_where=text("state = 'WAITING'"),
@@ -159,6 +159,23 @@ class AttemptRow(SQLModel, table=True):
     """The site's own id of it."""
     launch: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
     """What it runs, as JSON; empty once it is closed."""
+    network: bool = Field(sa_column=Column(Boolean, nullable=False, server_default=false()))
+    """Whether it waits for any site of the network; ``site`` is empty then."""
+    lot: str = Field(sa_column=Column(Text, nullable=False, server_default=text("''")))
+    """What it has in common with others that are taken in the order of their age."""
+    wish: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
+    """What it needs of a site, as JSON; empty once it is closed."""
+
+
+class UseRow(SQLModel, table=True):
+    """What the jobs of an owner in a group have used, in seconds of cores, as it counted at an instant."""
+
+    __tablename__ = "fair_use"
+
+    group: str = Field(primary_key=True)
+    owner: str = Field(primary_key=True)
+    amount: float
+    at: int = Field(sa_column=_instant())
 
 
 class EventRow(SQLModel, table=True):

@@ -1,0 +1,201 @@
+"""Late binding: who takes what from the network's queue, on both databases."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+
+from tests.store.samples import attempt, job
+from uws_service.domain.attempt import Attempt, AttemptState, LotKey
+from uws_service.domain.events import EventKind
+from uws_service.domain.job import Phase
+from uws_service.placement.access import Access
+from uws_service.placement.model import DataNeed, SiteView, Way, Wish, wish_text
+from uws_service.placement.patience import Patience
+from uws_service.placement.placer import Placer
+from uws_service.placement.settings import Placement
+from uws_service.placement.shares import FairShares, GroupShare
+from uws_service.sites.local.settings import LocalSite
+from uws_service.sites.network import COURTESY_MS, Network, SiteQueue
+from uws_service.store import StaleJob, Store
+from uws_service.store.attempts import Take
+
+pytestmark = pytest.mark.anyio
+NOW = 10_000_000
+
+
+class Sites(Placer):
+    """The sites of the settings, with facts about their storage that no setting gives yet."""
+
+    storage: Mapping[str, dict[str, Way]] = MappingProxyType({})
+
+    async def views(self) -> Mapping[str, SiteView]:
+        views = await super().views()
+        return {name: replace(view, storage=self.storage.get(name, {})) for name, view in views.items()}
+
+
+def network(store: Store, slots: dict[str, int], settings: Placement | None = None, **access: Access) -> Network:
+    sites = [LocalSite(name=name, slots=count, access=access.get(name, Access())) for name, count in slots.items()]
+    return Network(store, Sites(store, sites, near=list(slots)), settings or Placement())
+
+
+async def wait(store: Store, number: int = 1, wish: Wish | None = None, *, priority: int = 0, **fields: Any) -> None:
+    """Let jobs wait in the network."""
+    wish = wish or Wish("app")
+    kind = f"{wish.application}|{wish.group}|{wish.data}"
+    for _ in range(number):
+        name = f"job{next(NAMES):05}"
+        owner = str(fields.get("owner", ""))
+        item = attempt(
+            name, network=True, lot=LotKey(kind, wish.group, owner, priority).text, wish=wish_text(wish),
+            **{"site": "", "group": wish.group, "created": NOW - COURTESY_MS, **fields},
+        )  # fmt: skip
+        await store.create(job(name, phase=Phase.QUEUED, owner=owner or None), actor="me", attempt=item)
+
+
+NAMES = iter(range(10**6))
+
+
+async def take(store: Store, taken: Attempt, site: str, *, driver: str = "") -> bool:
+    """Take an attempt as the site's submitter does."""
+    current = await store.get(taken.job_id)
+    assert current is not None
+    after = replace(current, info=replace(current.info, site=site))
+    try:
+        await store.save(current, after, kind=EventKind.SITE, actor="site", take=(taken, Take(site, NOW, driver)))
+    except StaleJob:
+        return False
+    return True
+
+
+async def test_an_attempt_goes_to_one_site(store: Store, peer: Store) -> None:
+    """However many sites and processes try at once: the others change nothing, not even the job."""
+    await wait(store, 30)
+    queues = [SiteQueue(network(one, {"a": 30, "b": 30}), site) for one in (store, peer) for site in "ab"]
+    tries = []
+    for queue in queues:
+        for taken in await queue.next(30, NOW):
+            tries.append((queue.site, taken.attempt.job_id, take(queue.network.store, taken.attempt, queue.site)))
+    assert len(tries) == 120
+    results = await asyncio.gather(*(attempt for *_, attempt in tries))
+    winners = {name: site for (site, name, _), won in zip(tries, results, strict=True) if won}
+    assert len(winners) == sum(results) == 30
+    for name, site in winners.items():
+        (row,) = await store.attempts.of(name)
+        saved = await store.get(name)
+        assert saved is not None and (row.site, row.state, saved.info.site) == (site, AttemptState.SUBMITTED, site)
+        assert [event.kind for event in await store.history.of(name)].count(EventKind.SITE) == 1
+    assert not [taken for queue in queues for taken in await queue.next(30, NOW)]
+
+
+async def test_what_was_given_back_is_the_networks_again(store: Store) -> None:
+    await wait(store)
+    sites = network(store, {"a": 1, "b": 1})
+    (taken,) = await SiteQueue(sites, "a").next(5, NOW)
+    assert await take(store, taken.attempt, "a")
+    assert not await SiteQueue(sites, "b").next(5, NOW)
+    (row,) = await store.attempts.of(taken.attempt.job_id)
+    await store.attempts.give_back(row, NOW + 5)
+    assert not await SiteQueue(sites, "b").next(5, NOW + 4)
+    (again,) = await SiteQueue(sites, "b").next(5, NOW + 5)
+    assert again.attempt.job_id == taken.attempt.job_id and again.attempt.site == ""
+
+
+async def test_a_young_attempt_is_left_to_the_idler_site(store: Store) -> None:
+    """So a burst spreads over sites that are as good; nothing waits for one that does not come."""
+    sites = network(store, {"a": 4, "b": 4, "c": 2})
+    await wait(store, 5, created=NOW)
+    shares = Counter({site: len(await SiteQueue(sites, site).next(4, NOW)) for site in "abc"})
+    assert shares == {"a": 2, "b": 2, "c": 1}
+    assert len(await SiteQueue(sites, "a").next(4, NOW + COURTESY_MS)) == 4
+
+
+async def test_data_decide_while_there_is_room(store: Store) -> None:
+    """A job waits for its data's site as long as moving them would take, and no longer than the bound."""
+    sites = network(store, {"near": 2, "far": 2}, Placement(patience=Patience(maximum=600)))
+    assert isinstance(sites.placer, Sites)
+    sites.placer.storage = {"near": {"lake": Way.MOUNT}, "far": {"lake": Way.STAGE}}
+    await wait(store, 3, Wish("app", data=(DataNeed("ska:cube", 10**12, ("lake",)),)), created=NOW)
+    far, near = SiteQueue(sites, "far"), SiteQueue(sites, "near")
+    assert not await far.next(2, NOW)
+    taken = await near.next(2, NOW)
+    assert len(taken) == 2 and "data are there" in taken[0].reason
+    for one in taken:
+        assert await take(store, one.attempt, "near")
+    sites.placer._at = -1e9  # the loads are read anew
+    assert not await far.next(2, NOW + 599_000)
+    (late,) = await far.next(2, NOW + 3_600_000)
+    assert late.reason.startswith("it had room: ") and "near" in late.reason
+    assert late.table[0].site == "far" and any("to move from lake" in cost.words for cost in late.table[0].costs)
+
+
+async def test_who_may_not_run_there_is_never_taken(store: Store) -> None:
+    sites = network(store, {"a": 9, "b": 9, "c": 9}, a=Access(applications=("other",)), b=Access(groups=("g",)))
+    await wait(store, 4, Wish("app", group="g"))
+    await wait(store, 2, Wish("app"))
+    assert not await SiteQueue(sites, "a").next(9, NOW)
+    assert {taken.attempt.group for taken in await SiteQueue(sites, "b").next(9, NOW)} == {"g"}
+    assert len(await SiteQueue(sites, "c").next(9, NOW)) == 6
+
+
+async def test_groups_get_their_shares(store: Store) -> None:
+    """Of what closed and running jobs have used, and of what is taken now."""
+    groups = {"gold": GroupShare(share=60), "silver": GroupShare(share=30), "bronze": GroupShare(share=10)}
+    sites = network(store, {"a": 100, "b": 1}, Placement(shares=FairShares(groups=groups)))
+    for group in groups:
+        await wait(store, 70, Wish("app", group=group), owner=f"o-{group}")
+    queue = SiteQueue(sites, "a")
+    counts = Counter(taken.attempt.group for taken in await queue.next(100, NOW))
+    assert abs(counts["gold"] - 60) <= 5 and abs(counts["silver"] - 30) <= 5 and abs(counts["bronze"] - 10) <= 5
+    # What gold has used counts against it, less and less.
+    (row, *_) = [taken.attempt for taken in await queue.next(100, NOW) if taken.attempt.group == "gold"]
+    assert await take(store, row, "a")
+    (row,) = await store.attempts.of(row.job_id)
+    used = replace(row.usage, wall=1e6)
+    closed = replace(row, state=AttemptState.CLOSED, usage=used, ended=NOW, cpu_requested=1.0, wanted=False)
+    await store.attempts.save(closed)
+    await store.attempts.save(closed)  # counted once
+    (use,) = await store.queue.uses()
+    assert (use.group, use.owner) == ("gold", "o-gold") and use.amount == pytest.approx(1e6)
+    counts = Counter(taken.attempt.group for taken in await queue.next(40, NOW))
+    assert counts["gold"] == 0 and counts["silver"] > counts["bronze"] > 0
+    counts = Counter(taken.attempt.group for taken in await queue.next(40, NOW + 400 * 86_400_000))
+    assert counts["gold"] > counts["silver"]
+
+
+async def test_priority_orders_an_owners_own_jobs(store: Store) -> None:
+    sites = network(store, {"a": 2, "b": 2})
+    await wait(store, 2, owner="me", created=NOW - 9000)
+    await wait(store, 1, owner="me", priority=5)
+    await wait(store, 1, owner="you", priority=-5)
+    taken = await SiteQueue(sites, "a").next(2, NOW)
+    assert {(one.attempt.owner, LotKey.parse(one.attempt.lot).priority) for one in taken} == {("me", 5), ("you", -5)}
+
+
+async def test_a_limit_of_the_owner_holds_over_the_network(store: Store) -> None:
+    sites = network(store, {"a": 9, "b": 9})
+    await wait(store, 5, owner="me", owner_slots=2)
+    first, second = SiteQueue(sites, "a"), SiteQueue(sites, "b")
+    taken = await first.next(9, NOW)
+    assert len(taken) == 2
+    tries = [(one.attempt, queue.site) for queue in (first, second) for one in await queue.next(9, NOW)]
+    results = [await take(store, item, site) for item, site in tries]
+    assert sum(results) == 2 and await store.attempts.at_work("me") == 2
+    assert not await first.next(9, NOW)
+
+
+async def test_the_own_queue_has_its_turn(store: Store) -> None:
+    """What can run here alone waits beside what may run anywhere."""
+    sites = network(store, {"a": 4, "b": 4})
+    await wait(store, 10, owner="net")
+    for number in range(10):
+        await store.attempts.save(attempt(f"own{number}", site="a", owner="pinned"))
+    owners = Counter(taken.attempt.owner for taken in await SiteQueue(sites, "a").next(4, NOW))
+    assert owners == {"net": 2, "pinned": 2}
+    assert {taken.attempt.owner for taken in await SiteQueue(sites, "b").next(4, NOW)} == {"net"}

@@ -1,0 +1,276 @@
+"""Late binding: which waiting attempts a site takes.
+
+A waiting attempt of the network belongs to no site. A site that has room takes it if `placement.patience` says that it
+need not wait for a better one, and in the order of `placement.shares`. Attempts that can run at this site alone wait in
+the site's own queue, and have their turn among the others.
+
+Taking is one transaction of the store: however many sites and processes look at the same queue, one of them gets an
+attempt.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from uws_service.domain.attempt import Attempt, LotKey
+from uws_service.domain.placement import Candidate
+from uws_service.placement.choice import choose, shortened, table_of
+from uws_service.placement.model import SiteView, Wish, parse_wish
+from uws_service.placement.patience import NEVER_MS, Prospects, decide, enough_ms, expected_wait, prospects
+from uws_service.placement.placer import Placer
+from uws_service.placement.settings import Placement
+from uws_service.placement.shares import Ledger, Lot, Use, added, plan
+from uws_service.store import Store
+from uws_service.store.attempts import MIN_CPU
+from uws_service.store.queue import NETWORK
+
+JOB_SECONDS = 600.0
+"""What a job is taken to need where nothing else is known of it."""
+COURTESY_MS = 2_000
+"""A younger attempt is left to a site that is as good and has less to do."""
+MAX_PLANS = 8
+"""Plans for one round: the next one is made when lots had fewer attempts than the last one took from them."""
+MAX_READ = 1_000
+Key = tuple[str, int]
+
+
+class Taken(NamedTuple):
+    """A waiting attempt that a site takes, why it runs there, and what was considered."""
+
+    attempt: Attempt
+    reason: str = ""
+    table: tuple[Candidate, ...] = ()
+
+
+@dataclass(slots=True)
+class Network:
+    """What the queues of all sites of one process share.
+
+    Parameters
+    ----------
+    store, placer
+        The rows, and what is known of the sites.
+    settings
+        Patience and shares.
+    """
+
+    store: Store
+    placer: Placer
+    settings: Placement = field(default_factory=Placement)
+    beginning: set[Key] = field(default_factory=set)
+    """Attempts that one of the sites is about to take: the others need not try."""
+    _wishes: dict[str, Wish] = field(default_factory=dict)
+    _prospects: dict[str, Prospects] = field(default_factory=dict)
+    _generation: int = 0
+    latest_views: Mapping[str, SiteView] = field(default_factory=dict)
+
+    async def views(self) -> Mapping[str, SiteView]:
+        """Return what is known of the sites."""
+        self.latest_views = await self.placer.views()
+        if self.placer.generation != self._generation:
+            self._generation = self.placer.generation
+            self._prospects.clear()
+        return self.latest_views
+
+    async def wish(self, queue: str, lot: str, kind: str) -> Wish | None:
+        """Return what the jobs of a lot need, all of one kind alike; None if nothing was recorded."""
+        known = self._wishes.get(kind)
+        if known is None and kind:
+            text = await self.store.queue.wish(queue, lot)
+            if text is None:
+                return None
+            if len(self._wishes) > 10_000:
+                self._wishes.clear()
+            known = self._wishes[kind] = parse_wish(text)
+        return known
+
+    def outlook(self, kind: str, wish: Wish, now: int) -> Prospects:
+        """Return what jobs of a kind cost at each site."""
+        outlook = self._prospects.get(kind)
+        if outlook is None:
+            outlook = prospects(self.latest_views, wish, now, self.placer.weights)
+            self._prospects[kind] = outlook
+        return outlook
+
+    async def ledger(self, now: int) -> Ledger:
+        """Return what groups and owners have used, with what their running jobs are expected to use."""
+        half_life = self.settings.shares.half_life
+        groups: dict[str, Use] = {}
+        owners: dict[tuple[str, str], Use] = {}
+
+        def add(group: str, owner: str, amount: float, at: int) -> None:
+            groups[group] = added(groups.get(group, Use(0.0, at)), amount, at, half_life)
+            owners[group, owner] = added(owners.get((group, owner), Use(0.0, at)), amount, at, half_life)
+
+        for use in sorted(await self.store.queue.uses(), key=lambda use: use.at):
+            add(*use)
+        for work in await self.store.queue.at_work():
+            add(work.group, work.owner, JOB_SECONDS * max(work.cores, MIN_CPU * work.attempts), now)
+        return Ledger(groups, owners)
+
+
+class _Source(NamedTuple):
+    """A lot of one of the queues that a site takes from."""
+
+    queue: str
+    lot: Lot
+    """Its ``class_key`` is the stored key of the lot."""
+    wish: Wish | None
+    before: int
+    """Attempts that were made later wait for a better site."""
+
+
+class SiteQueue:
+    """What one site takes from the network, and from its own queue.
+
+    Parameters
+    ----------
+    network
+        What it shares with the other sites' queues.
+    site
+        The site's name.
+    """
+
+    def __init__(self, network: Network, site: str) -> None:
+        self.network = network
+        self.site = site
+        self._turn = 0
+
+    async def next(self, free: int, now: int) -> list[Taken]:
+        """Return the attempts that the site takes now, at most ``free``."""
+        if free <= 0:
+            return []
+        sources = await self._sources(now)
+        attempts = await self._pick(sources, free, now) if sources else []
+        self._turn += len(attempts)
+        return self._with_reasons(attempts, sources, now)
+
+    async def _sources(self, now: int) -> list[_Source]:
+        """Return the lots that the site may take from now."""
+        views = await self.network.views()
+        waits = _waits(views)
+        sources = [source async for source in self._lots(self.site, now)]
+        if self.site in views:
+            async for source in self._lots(NETWORK, now):
+                if source.wish is None:
+                    continue
+                outlook = self.network.outlook(LotKey.parse(source.lot.class_key).kind, source.wish, now)
+                enough = enough_ms(self.site, outlook, waits, self.network.settings.patience)
+                if enough != NEVER_MS and source.lot.oldest_ms <= now - enough:
+                    sources.append(source._replace(before=now - enough))
+        return sources
+
+    async def _lots(self, queue: str, now: int) -> AsyncIterator[_Source]:
+        for key, oldest in await self.network.store.queue.lots(queue, now):
+            kind, group, owner, priority = LotKey.parse(key)
+            wish = await self.network.wish(queue, key, kind)
+            seconds = JOB_SECONDS * max(wish.cpu if wish is not None else 0.0, MIN_CPU)
+            yield _Source(queue, Lot(key, group, owner, oldest, 0, priority, seconds), wish, now)
+
+    async def _pick(self, sources: Sequence[_Source], free: int, now: int) -> list[Attempt]:
+        """Return the attempts that have their turn.
+
+        How many a lot has is known once it is read: what it lacks goes to the others in a further plan.
+        """
+        ledger = await self.network.ledger(now) if len(sources) > 1 else Ledger()
+        at_work = await self._at_work_of_owners()
+        room = [free] * len(sources)
+        rows: dict[int, list[Attempt]] = {}
+        picks: list[tuple[int, int]] = []
+        for _ in range(MAX_PLANS):
+            lots = {replace(source.lot, count=room[n]): n for n, source in enumerate(sources) if room[n]}
+            planned = plan(lots, ledger, self.network.settings.shares, now_ms=now, room=free, turn=self._turn)
+            picks = [(lots[pick.lot], pick.count) for pick in planned]
+            unread = {number for number, _ in picks if number not in rows}
+            for number in unread:
+                rows[number] = await self._read(sources[number], free, now, at_work)
+                room[number] = len(rows[number])
+            if not unread:
+                break
+        attempts: list[Attempt] = []
+        for number, count in picks:
+            attempts += rows[number][:count]
+            del rows[number][:count]
+        return attempts[:free]
+
+    async def _at_work_of_owners(self) -> Mapping[str, int]:
+        """Return how many attempts of each owner are at sites."""
+        owners: dict[str, int] = defaultdict(int)
+        for work in await self.network.store.queue.at_work():
+            owners[work.owner] += work.attempts
+        return owners
+
+    async def _read(self, source: _Source, free: int, now: int, at_work: Mapping[str, int]) -> list[Attempt]:
+        """Return the oldest attempts of a lot that nobody is about to take, within their owner's limit."""
+        beginning = self.network.beginning
+        sites = len(self.network.latest_views) if source.queue == NETWORK else 1  # some are left to each of them
+        limit = min(free * sites, MAX_READ) + len(beginning)
+        key = source.lot.class_key
+        oldest = await self.network.store.queue.oldest(source.queue, key, now, limit, before=source.before)
+        attempts = [attempt for attempt in oldest if (attempt.job_id, attempt.number) not in beginning]
+        if source.queue == NETWORK:
+            attempts = self._leave_to_others(attempts, source, now)
+        if attempts and (slots := attempts[0].owner_slots) is not None:
+            attempts = attempts[: max(0, slots - at_work.get(attempts[0].owner, 0))]
+        return attempts[:free]
+
+    def _leave_to_others(self, attempts: Sequence[Attempt], source: _Source, now: int) -> list[Attempt]:
+        """Return the attempts without those that a site which is as good and has less to do will take at once."""
+        views = self.network.latest_views
+        assert source.wish is not None
+        outlook = self.network.outlook(LotKey.parse(source.lot.class_key).kind, source.wish, now)
+        here = outlook.costs[self.site]
+        margin = self.network.settings.patience.margin
+        busy = {
+            name: views[name].running + views[name].waiting
+            for name, cost in outlook.costs.items()
+            if abs(cost - here) <= margin and views[name].running + views[name].waiting < views[name].slots
+        }
+        busy.setdefault(self.site, views[self.site].running)
+        mine = []
+        for attempt in attempts:
+            idle = min(busy, key=lambda name: (busy[name] / views[name].slots, name))
+            if idle == self.site or now - attempt.created >= COURTESY_MS:
+                mine.append(attempt)
+                idle = self.site
+            busy[idle] += 1
+        return mine
+
+    def _with_reasons(self, attempts: Sequence[Attempt], sources: Sequence[_Source], now: int) -> list[Taken]:
+        """Return the attempts with why they run here, which jobs of one kind share."""
+        wishes = {source.lot.class_key: source.wish for source in sources}
+        reasons: dict[str, tuple[str, tuple[Candidate, ...]]] = {}
+        taken = []
+        for attempt in attempts:
+            wish = wishes.get(attempt.lot)
+            if not attempt.network or wish is None:
+                taken.append(Taken(attempt))
+                continue
+            kind = LotKey.parse(attempt.lot).kind
+            if kind not in reasons:
+                reasons[kind] = self._reason(attempt, kind, wish, now)
+            taken.append(Taken(attempt, *reasons[kind]))
+        return taken
+
+    def _reason(self, attempt: Attempt, kind: str, wish: Wish, now: int) -> tuple[str, tuple[Candidate, ...]]:
+        views = tuple(self.network.latest_views.values())
+        choice = choose(views, wish, now_ms=now, weights=self.network.placer.weights)
+        if choice.site == self.site:
+            return choice.sentence, shortened(choice.table)
+        waits = _waits(self.network.latest_views)
+        outlook = self.network.outlook(kind, wish, now)
+        decision = decide(self.site, outlook, now - attempt.created, waits, self.network.settings.patience)
+        table = table_of(views, wish, self.site, now_ms=now, weights=self.network.placer.weights)
+        return f"it had room: {decision.reason}", shortened(table)
+
+
+def _waits(views: Mapping[str, SiteView]) -> dict[str, float]:
+    """Return how long jobs wait at each site, in seconds."""
+    waits = {}
+    for name, view in views.items():
+        free = view.slots - view.running - view.waiting
+        waits[name] = expected_wait(view.slots, free, view.waiting * JOB_SECONDS, JOB_SECONDS)
+    return waits
