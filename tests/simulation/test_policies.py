@@ -182,7 +182,7 @@ def test_no_job_waits_beyond_the_bound_of_its_age(tmp_path: Path, aged: float, l
         "aged": aged,
     }
     scenario = Scenario.model_validate(content)
-    network = Network(scenario, read_load(scenario))
+    network = Network(*read_load(scenario))
     simulation = Watched(network)
     simulation.run(POLICIES["ours"](simulation))
     late = next(now for job, _, now in simulation.starts if network.load.arrival[job] == 100)
@@ -194,7 +194,7 @@ def test_no_job_waits_beyond_the_bound_of_its_age(tmp_path: Path, aged: float, l
 def test_ours_is_near_the_best_in_bytes_and_in_waits(name: str) -> None:
     """At most 1.2 times the oracle's bytes, and 1.3 times the least 95 % wait of all policies."""
     scenario = read_scenario(name, {"arrivals.jobs": 30_000})
-    network = Network(scenario, read_load(scenario))
+    network = Network(*read_load(scenario))
     figures = {policy: simulate(network, policy) for policy in scenario.policies}
     ours = figures.pop("ours")
     assert ours.moved_bytes <= 1.2 * figures.pop("oracle").moved_bytes
