@@ -133,7 +133,7 @@ def expected_wait(slots: int, free: int, queued_seconds: float, job_seconds: flo
     """
     if free > 0:
         return 0.0
-    return (queued_seconds + job_seconds) / slots
+    return (queued_seconds + job_seconds) / max(1, slots)
 
 
 def enough_ms(site: str, outlook: Prospects, waits: Mapping[str, float], patience: Patience) -> int:
