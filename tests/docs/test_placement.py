@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
+
+import pytest
 
 from uws_service.domain.placement import Candidate
 from uws_service.placement.choice import choose
@@ -11,6 +14,9 @@ from uws_service.placement.model import DataNeed, SiteView, Way, Wish
 from uws_service.placement.objections import OBJECTIONS
 from uws_service.placement.patience import Prospects, decide
 from uws_service.placement.ranks import RANKS
+from uws_service.simulation.figures import Figures
+from uws_service.simulation.files import PUBLISHED
+from uws_service.simulation.report import markdown
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "placement.md"
 
@@ -53,3 +59,16 @@ def test_the_decision_about_a_waiting_job_is_a_real_one() -> None:
     for waited_seconds, waits in ((120, {}), (520, {}), (0, {"edinburgh": 1500.0})):
         reason = decide("granada", outlook, waited_seconds * 1000, waits).reason
         assert reason in page, reason
+
+
+@pytest.mark.parametrize("load", PUBLISHED)
+def test_the_figures_of_the_simulator_are_what_the_page_says(load: str) -> None:
+    """The tables are those of the figures, and what is claimed of all loads holds for each."""
+    folder = PAGE.parent / "simulation" / load
+    stored = json.loads((folder / "figures.json").read_text(encoding="utf-8"))["figures"]
+    figures = {item["policy"]: Figures(**item, cpu_seconds=0.0) for item in stored}
+    assert (folder / "table.md").read_text(encoding="utf-8") == markdown(list(figures.values()))
+    assert f"simulation/{load}/table.md" in (PAGE.parent / "simulation.md").read_text(encoding="utf-8")
+    ours, oracle = figures.pop("ours"), figures.pop("oracle")
+    assert ours.moved_bytes <= 1.135 * oracle.moved_bytes
+    assert ours.wait_p95 <= 1.255 * min(ours.wait_p95, *(item.wait_p95 for item in figures.values()))

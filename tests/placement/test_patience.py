@@ -109,6 +109,19 @@ def test_each_of_several_best_sites_is_the_best_of_some_classes() -> None:
     assert best == [Prospects.of(dict(reversed(costs.items())), f"class {number}").best for number in range(60)]
 
 
+@given(outlooks, st.floats(0, 1000))
+def test_homes_are_as_good_as_the_best(outlook: Prospects, margin: float) -> None:
+    """They are those that take such an attempt at once, whatever else waits for them."""
+    homes = outlook.homes(margin)
+    assert homes[0] == outlook.best or outlook.costs[homes[0]] == outlook.costs[outlook.best]
+    patience = Patience(margin=margin)
+    crowded = dict.fromkeys("abcde", 1e9)
+    for site in outlook.costs:
+        at_once = enough_ms(site, outlook, {**crowded, outlook.best: 0.0}, patience) == 0
+        assert (site in homes) == at_once
+    assert Prospects.of({}).homes(margin) == ()
+
+
 def test_classes_have_no_identifiers_in_them() -> None:
     """Jobs over as many data sets as there are share a few classes; what some site asks for is in them."""
     wishes = [

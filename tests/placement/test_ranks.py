@@ -24,13 +24,13 @@ READER = Wish("app", data=(CUBE, TABLE))
 sites = st.builds(
     SiteView,
     st.sampled_from("abcd"),
-    st.integers(1, 1000),
+    st.integers(0, 1000),
     waiting=st.integers(0, 1000),
     running=st.integers(0, 1000),
     reachable=st.booleans(),
     drained=st.sampled_from(["", "new disks"]),
     storage=st.dictionaries(st.sampled_from("xyz"), st.sampled_from(Way)),
-    bandwidth=st.dictionaries(st.sampled_from("xyz"), st.floats(1e6, 1e10)),
+    bandwidth=st.dictionaries(st.sampled_from("xyz"), st.just(0.0) | st.floats(1e6, 1e10)),
     waits=st.dictionaries(
         st.just(""), st.builds(Waits, st.integers(0, 99), st.integers(0, 10**9), st.integers(0, 10**9))
     ),
@@ -38,7 +38,10 @@ sites = st.builds(
     price=st.none() | st.floats(0, 1000),
 )
 needs = st.builds(
-    DataNeed, st.text("ab", max_size=3), st.integers(0, 10**15), st.lists(st.sampled_from("xyz"), max_size=3).map(tuple)
+    DataNeed,
+    st.text("ab", max_size=3),
+    st.integers(-1, 10**15),
+    st.lists(st.sampled_from("xyz"), max_size=3).map(tuple),
 )
 wishes = st.builds(
     Wish,
@@ -137,6 +140,19 @@ def test_a_busy_site_beside_the_data_beats_an_idle_one_far_away() -> None:
 )
 def test_what_speaks_against_a_site(site: SiteView, wish: Wish, reason: str) -> None:
     assert objections(site, wish, NOW_MS)[0].words == reason
+
+
+def test_a_job_without_a_limit_does_not_start_shortly_before_a_downtime() -> None:
+    site = SiteView("a", 1, downtimes=(Window(NOW_MS + HOUR_MS, NOW_MS + 2 * HOUR_MS),))
+    assert "the job has no time limit" in objections(site, Wish("app"), NOW_MS)[0].words
+    assert objections(site, Wish("app"), NOW_MS - 48 * HOUR_MS) == ()
+
+
+def test_a_link_that_is_cut_is_no_way() -> None:
+    """Facts may say 0, and a catalogue a size below it."""
+    site = SiteView("a", 1, storage={"disk": Way.STAGE}, bandwidth={"disk": 0.0})
+    assert "it can't read ska:table" in objections(site, Wish("app", data=(TABLE,)), 0)[0].words
+    assert transfer(REMOTE, (DataNeed("x:y", -5, ("disk",)),)).bytes == 0
 
 
 def test_a_job_that_ends_before_a_downtime_still_starts() -> None:

@@ -15,6 +15,7 @@ from uws_service.placement.shares import (
     FairShares,
     GroupShare,
     Ledger,
+    Limits,
     Lot,
     Pick,
     Use,
@@ -24,6 +25,7 @@ from uws_service.placement.shares import (
     position,
     position_words,
     priority_of,
+    queue_room,
     settled,
 )
 
@@ -112,6 +114,34 @@ def test_what_a_site_leaves_is_not_taken(lots: list[Lot], ledger: Ledger, room: 
     aged = FairShares(aged=0)
     (pick, *_) = plan([Lot("x", "a", "o", 0)], ledger, aged, now_ms=1, room=1, accepts=lambda lot: False)
     assert pick.lot.class_key == "x"
+
+
+@given(
+    lots_of,
+    ledgers,
+    st.integers(0, 30),
+    st.builds(
+        Limits,
+        st.dictionaries(st.sampled_from("abc"), st.integers(0, 5)),
+        st.dictionaries(st.sampled_from("mn"), st.integers(0, 5)),
+    ),
+)
+def test_limits_of_groups_and_owners_are_kept(lots: list[Lot], ledger: Ledger, room: int, limits: Limits) -> None:
+    """Quotas hold for aged attempts too; who has room is served although others have none."""
+    picks = plan(lots, ledger, SIXTY_THIRTY_TEN, now_ms=10 * HOUR_MS, room=room, limits=limits)
+    groups = Counter(lot.group for lot in taken(picks))
+    owners = Counter(lot.owner for lot in taken(picks))
+    assert all(groups[group] <= limit for group, limit in limits.groups.items())
+    assert all(owners[owner] <= limit for owner, limit in limits.owners.items())
+    free = [lot for lot in lots if lot.group not in limits.groups and lot.owner not in limits.owners]
+    assert sum(pick.count for pick in picks) >= min(room, sum(lot.count for lot in free))
+
+
+def test_a_queue_of_a_site_gets_a_margin_for_each_group() -> None:
+    """A group with a long queue gets no more, the others do."""
+    assert queue_room(10, {"a": 0, "b": 0}, 2) == (14, Limits({"a": 12, "b": 12}))
+    assert queue_room(0, {"a": 2, "b": 1}, 2) == (1, Limits({"a": 0, "b": 1}))
+    assert queue_room(-5, {"a": 9}, 2) == (0, Limits({"a": 0}))
 
 
 def test_owners_share_inside_their_group() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -12,9 +14,14 @@ import yaml
 
 from tests.simulation.networks import SMALL
 from uws_service import cli
+from uws_service.domain.attempt import Attempt, AttemptState, Usage
 from uws_service.domain.errors import ConfigurationError
+from uws_service.domain.events import EventKind
+from uws_service.domain.ids import new_id
+from uws_service.domain.job import Job, Phase
 from uws_service.simulation.files import PUBLISHED, read_load, read_scenario
 from uws_service.simulation.jobs import Load
+from uws_service.store import Store
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,7 +49,7 @@ def as_records(load: Load) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 def test_a_trace_is_the_jobs_that_it_lists(tmp_path: Path, form: str) -> None:
-    drawn = read_load(read_scenario(written(tmp_path)))
+    _, drawn = read_load(read_scenario(written(tmp_path)))
     records = as_records(drawn)
     trace = tmp_path / f"trace.{form}"
     if form == "csv":
@@ -52,16 +59,20 @@ def test_a_trace_is_the_jobs_that_it_lists(tmp_path: Path, form: str) -> None:
             writer.writerows(reversed(records))
     else:
         trace.write_text("".join(json.dumps(record) + "\n" for record in reversed(records)))
-    read = read_load(read_scenario(written(tmp_path, kinds=None, arrivals=None, trace=trace.name)))
-    assert as_records(read) == [{**record, "owner": record["owner"]} for record in renumbered(records)]
+    _, read = read_load(read_scenario(written(tmp_path, kinds=None, arrivals=None, trace=trace.name)))
+    assert as_records(read) == renumbered(records)
     assert read.sets == drawn.sets
 
 
 def renumbered(records: list[dict[str, str]]) -> list[dict[str, str]]:
-    """Return records with owners numbered as they come."""
+    """Return records with owners numbered as they come, from the first arrival on."""
     numbers: dict[tuple[str, str], int] = {}
     return [
-        {**record, "owner": f"owner{numbers.setdefault((record['group'], record['owner']), len(numbers))}"}
+        {
+            **record,
+            "arrival": repr(float(record["arrival"]) - float(records[0]["arrival"])),
+            "owner": f"owner{numbers.setdefault((record['group'], record['owner']), len(numbers))}",
+        }
         for record in records
     ]
 
@@ -73,6 +84,9 @@ def renumbered(records: list[dict[str, str]]) -> list[dict[str, str]]:
         ('{"arrival": 1, "seconds": -1}', "trace.jsonl:1: seconds='-1' must be a number of seconds"),
         ('{"arrival": "soon", "seconds": 1}', "arrival='soon' must be a number of seconds"),
         ('{"arrival": NaN, "seconds": 1}', "arrival='nan' must be a number of seconds"),
+        ('{"created": "today", "wall": 1}', "created='today' is no instant"),
+        ('{"created": "2026-11-01T00:00:00Z", "wall": "long"}', "seconds='long' must be a number of seconds"),
+        ('{"created": "2026-11-01T00:00:00Z", "number": 2, "wall": 1}', "there are no jobs"),
         ('{"arrival": 1, "seconds": 1, "group": "x"}', "group: there is no 'x'; there are: g1, g2"),
         ('{"arrival": 1, "seconds": 1, "data": "cube:99"}', "data: there is no data set 'cube:99'"),
         ("[1]", "must be a JSON object"),
@@ -86,6 +100,41 @@ def test_what_is_wrong_with_a_trace_is_told(tmp_path: Path, line: str, message: 
     with pytest.raises(ConfigurationError) as error:
         read_load(scenario)
     assert message in error.value.message
+
+
+def test_the_service_s_own_history_is_a_trace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What `usage --records` prints of real attempts; groups are those of the trace."""
+    data = tmp_path / "data"
+    data.mkdir()
+    asyncio.run(with_history(f"sqlite:///{data}/uws.db"))
+    for form in ("csv", "json"):
+        assert cli.run(["usage", "--records", f"--{form}", "--data", str(data)]) == 0
+        (tmp_path / f"trace.{form}").write_text(capsys.readouterr().out)
+        scenario, load = read_load(
+            read_scenario(written(tmp_path, kinds=None, arrivals=None, groups=None, trace=f"trace.{form}"))
+        )
+        assert [group.name for group in scenario.groups] == ["", "lines"]
+        assert (list(load.arrival), list(load.seconds)) == ([0.0, 60.0], [30.0, 31.0])
+        assert [load.groups[load.owners[owner]] for owner in load.owner] == ["", "lines"]
+
+
+async def with_history(url: str) -> None:
+    """Make a database with two jobs that ran, the first one twice, and one that never ran."""
+    store = await Store.open(url, create=True)
+    begin = 1_795_000_000_000
+    for number, group in enumerate(("", "lines", "lines")):
+        at = begin + 60_000 * number
+        job = Job(new_id(at), "sleep", None, Phase.QUEUED, at, 60, None)
+        usage = Usage(wall=30.0 + number if number < 2 else 0.0)
+        attempts = [
+            Attempt(job.id, attempt, "local", "sleep", "", group, created=at, usage=usage)
+            for attempt in range(1, 3 if number == 0 else 2)
+        ]
+        await store.create(job, actor="test", attempt=attempts[0])
+        job = await store.get(job.id) or job
+        ends = [replace(attempt, state=AttemptState.CLOSED, ended=at + 40_000) for attempt in attempts]
+        await store.save(job, replace(job, phase=Phase.COMPLETED), kind=EventKind.PHASE, actor="test", attempts=ends)
+    await store.close()
 
 
 @pytest.mark.parametrize(

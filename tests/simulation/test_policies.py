@@ -165,6 +165,35 @@ def test_groups_get_their_shares_within_five_points() -> None:
         assert 100 * seconds / whole == pytest.approx(share, abs=5)
 
 
+def test_a_group_that_comes_late_starts_with_the_next_free_slot(tmp_path: Path) -> None:
+    """Three groups have filled the network and have more work than it can do; the fourth has used nothing."""
+    jobs = [
+        {"arrival": number / 10, "seconds": 300 + number % 100, "group": group, "owner": f"o{number % 4}"}
+        for number in range(2000)
+        for group in ("a", "b", "c")
+    ]
+    jobs += [{"arrival": 3600, "seconds": 300, "group": "late"}] * 5
+    (tmp_path / "trace.jsonl").write_text("".join(json.dumps(job) + "\n" for job in jobs))
+    scenario = Scenario.model_validate(
+        {
+            "sites": [{"name": "x", "slots": 60}, {"name": "y", "slots": 40}],
+            "groups": [
+                {"name": name, "share": share} for name, share in (("a", 60), ("b", 30), ("c", 10), ("late", 5))
+            ],
+            "trace": str(tmp_path / "trace.jsonl"),
+            "aged": 1800,
+        }
+    )
+    network = Network(*read_load(scenario))
+    simulation = Watched(network)
+    simulation.run(POLICIES["ours"](simulation))
+    load = network.load
+    starts = sorted(now for job, _, now in simulation.starts if load.groups[load.owners[load.owner[job]]] == "late")
+    usual = sorted(simulation.waits)[len(load) // 2]
+    assert starts[0] - 3600 < 30
+    assert starts[-1] - 3600 < usual / 4
+
+
 @pytest.mark.parametrize(("aged", "latest"), [(1200, 1300 + 11 * 60), (1e9, None)])
 def test_no_job_waits_beyond_the_bound_of_its_age(tmp_path: Path, aged: float, latest: float | None) -> None:
     """A job of a group with next to no share, while another group always has more work.
@@ -182,7 +211,7 @@ def test_no_job_waits_beyond_the_bound_of_its_age(tmp_path: Path, aged: float, l
         "aged": aged,
     }
     scenario = Scenario.model_validate(content)
-    network = Network(scenario, read_load(scenario))
+    network = Network(*read_load(scenario))
     simulation = Watched(network)
     simulation.run(POLICIES["ours"](simulation))
     late = next(now for job, _, now in simulation.starts if network.load.arrival[job] == 100)
@@ -194,7 +223,7 @@ def test_no_job_waits_beyond_the_bound_of_its_age(tmp_path: Path, aged: float, l
 def test_ours_is_near_the_best_in_bytes_and_in_waits(name: str) -> None:
     """At most 1.2 times the oracle's bytes, and 1.3 times the least 95 % wait of all policies."""
     scenario = read_scenario(name, {"arrivals.jobs": 30_000})
-    network = Network(scenario, read_load(scenario))
+    network = Network(*read_load(scenario))
     figures = {policy: simulate(network, policy) for policy in scenario.policies}
     ours = figures.pop("ours")
     assert ours.moved_bytes <= 1.2 * figures.pop("oracle").moved_bytes

@@ -58,7 +58,8 @@ def simulate(
     if policies:
         changes["policies"] = policies
     content = read_scenario(scenario, changes)
-    network = Network(content, read_load(content))
+    content, load = read_load(content)
+    network = Network(content, load)
     figures = []
     for policy in content.policies:
         figures.append(simulate_policy(network, policy))

@@ -32,7 +32,10 @@ def best_replica(site: SiteView, need: DataNeed) -> tuple[str, float] | None:
             continue
         if way is Way.MOUNT:
             return area, 0.0
-        seconds = need.bytes / site.bandwidth.get(area, site.any_bandwidth)
+        rate = site.bandwidth.get(area, site.any_bandwidth)
+        if rate <= 0:  # a link that is cut
+            continue
+        seconds = max(0, need.bytes) / rate
         if best is None or seconds < best[1]:
             best = area, seconds
     return best
@@ -49,7 +52,7 @@ def transfer(site: SiteView, needs: Sequence[DataNeed]) -> Transfer:
     for need in needs:
         replica = best_replica(site, need)
         if replica is not None and site.storage[replica[0]] is not Way.MOUNT:
-            total += need.bytes
+            total += max(0, need.bytes)
             seconds += replica[1]
             areas.append(replica[0])
     return Transfer(total, seconds, tuple(areas))

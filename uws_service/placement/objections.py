@@ -13,6 +13,9 @@ from uws_service.placement.locality import unreadable
 from uws_service.placement.model import SiteView, Wish
 from uws_service.placement.wording import at_instant, in_memory, in_time
 
+UNLIMITED_MS = 86_400_000
+"""A job without a time limit does not start so shortly before a downtime."""
+
 Check = Callable[[SiteView, Wish, int], str]
 """``(site, job, now in ms) -> reason``."""
 
@@ -96,8 +99,9 @@ def _downtime(site: SiteView, wish: Wish, now_ms: int) -> str:
         if window.start_ms <= now_ms:
             return f"it is down until {at_instant(window.end_ms)}{why}"
         longest = wish.duration_ms or wish.expected_ms
-        if now_ms + longest > window.start_ms:
-            return f"it goes down at {at_instant(window.start_ms)}{why}, and the job may take {in_time(longest / 1000)}"
+        if now_ms + (longest or UNLIMITED_MS) > window.start_ms:
+            takes = f"may take {in_time(longest / 1000)}" if longest else "has no time limit"
+            return f"it goes down at {at_instant(window.start_ms)}{why}, and the job {takes}"
     return ""
 
 

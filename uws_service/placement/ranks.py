@@ -56,7 +56,7 @@ class Rank(NamedTuple):
 
 
 def _load(site: SiteView, wish: Wish, now_ms: int) -> float:
-    return (site.waiting + site.running) / site.slots
+    return (site.waiting + site.running) / max(1, site.slots)
 
 
 def _load_words(site: SiteView, wish: Wish, now_ms: int) -> str:

@@ -122,6 +122,35 @@ class Pick:
     count: int
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many more attempts groups and owners may have at work; those that are not named have no limit."""
+
+    groups: Mapping[str, int] = field(default_factory=dict)
+    owners: Mapping[str, int] = field(default_factory=dict)
+
+
+_UNLIMITED = Limits()
+
+
+def queue_room(free: int, queued: Mapping[str, int], margin: int) -> tuple[int, Limits]:
+    """Return the room of a site with a queue of its own, and what it is for each group.
+
+    Room is what is free there and a margin for each group, so that the fair sharing of the site has something to choose
+    from, and no more.
+
+    Parameters
+    ----------
+    free
+        Attempts that could start there now.
+    queued
+        Attempts that wait in the site's own queue, for each group that has work, 0 too.
+    """
+    free = max(0, free)
+    room = free + margin * len(queued) - sum(queued.values())
+    return max(0, room), Limits({group: max(0, free + margin - count) for group, count in queued.items()})
+
+
 def priority_of(text: str) -> int:
     """Return the value of the parameter PRIORITY.
 
@@ -151,6 +180,7 @@ def plan(
     room: int,
     turn: int = 0,
     accepts: Callable[[Lot], bool] | None = None,
+    limits: Limits | None = None,
 ) -> tuple[Pick, ...]:
     """Return which attempts a site takes, in order.
 
@@ -161,12 +191,14 @@ def plan(
     accepts
         Whether it takes the oldest attempt of a lot now (`uws_service.placement.patience.enough_ms`); asked only for
         lots whose turn it is. Aged attempts are taken in their turns whatever it says. None: it takes all.
+    limits
+        How many more attempts groups and owners may have at work.
     room
         How many attempts it can take.
     turn
         How many it has taken so far: any counter that grows with each.
     """
-    order = _Order(lots, ledger, shares, now_ms, accepts)
+    order = _Order(lots, ledger, shares, now_ms, accepts, limits or _UNLIMITED)
     picks: list[Lot] = []
     for number in range(turn, turn + room):
         lot = order.pop_aged() if number % shares.aged_every == 0 else None
@@ -212,8 +244,11 @@ class _Order:
         shares: FairShares,
         now_ms: int,
         accepts: Callable[[Lot], bool] | None,
+        limits: Limits,
     ) -> None:
         self._shares = shares
+        self._group_room = dict(limits.groups)
+        self._owner_room = dict(limits.owners)
         self._accepts = accepts
         self._accepted: set[int] = set()
         by_owner: dict[tuple[str, str], list[tuple[int, int, int, Lot]]] = defaultdict(list)
@@ -258,13 +293,10 @@ class _Order:
     def pop_aged(self) -> Lot | None:
         """Remove the oldest aged attempt, and return its lot."""
         while self._aged:
-            _, number, lot = self._aged[0]
-            if not self._counts[number]:
-                heapq.heappop(self._aged)
-                continue
-            # Of those behind the oldest of the lot only the creation is unknown: they come in later rounds.
-            heapq.heappop(self._aged)
-            return self._count(number, lot)
+            # Of a lot's further attempts the age is not known: they come in later rounds.
+            _, number, lot = heapq.heappop(self._aged)
+            if self._counts[number] and self._has_room(lot):
+                return self._count(number, lot)
         return None
 
     def _pop_of(self, group: str) -> Lot | None:
@@ -278,11 +310,15 @@ class _Order:
             entries = self._by_owner[group, owner]
             while entries:
                 *_, number, lot = entries[0]
-                if self._counts[number] and self._takes(number, lot):
+                if self._counts[number] and self._has_room(lot) and self._takes(number, lot):
                     return self._count(number, lot)
                 heapq.heappop(entries)
             heapq.heappop(owners)
         return None
+
+    def _has_room(self, lot: Lot) -> bool:
+        """Return whether its group and its owner may have one more attempt at work."""
+        return self._group_room.get(lot.group, 1) > 0 and self._owner_room.get(lot.owner, 1) > 0
 
     def _takes(self, number: int, lot: Lot) -> bool:
         """Return whether the site takes a lot; it is asked once."""
@@ -296,6 +332,10 @@ class _Order:
     def _count(self, number: int, lot: Lot) -> Lot:
         """Count an attempt as taken."""
         self._counts[number] -= 1
+        if lot.group in self._group_room:
+            self._group_room[lot.group] -= 1
+        if lot.owner in self._owner_room:
+            self._owner_room[lot.owner] -= 1
         self._owner_use[lot.group, lot.owner] += lot.seconds
         self._group_use[lot.group] += lot.seconds
         return lot

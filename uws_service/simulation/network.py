@@ -66,16 +66,15 @@ class Network:
 
     def _class_of(self, need: Sequence[int]) -> JobClass:
         key = tuple(sorted(self._keys[number] for number in need))
-        found = self._by_key.get(key)
-        if found is None:
+        job_class = self._by_key.get(key)
+        if job_class is None:
             sets = tuple(_need_of(self.load.sets[number]) for number in need)
             outlook = prospects(self.views, Wish("job", data=sets), 0, self.scenario.weights)
-            limit = outlook.costs[outlook.best] + self.scenario.patience.margin
             costs = tuple(outlook.costs[name] for name in self.names)
-            homes = [number for number, seconds in enumerate(costs) if seconds <= limit]
-            homes.sort(key=lambda number: costs[number])
-            found = self._by_key[key] = JobClass(len(self._by_key), outlook, costs, tuple(homes))
-        return found
+            homes = sorted(map(self.names.index, outlook.homes(self.scenario.patience.margin)))
+            homes.sort(key=costs.__getitem__)
+            job_class = self._by_key[key] = JobClass(len(self._by_key), outlook, costs, tuple(homes))
+        return job_class
 
 
 def _need_of(item: DataSet) -> DataNeed:
