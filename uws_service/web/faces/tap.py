@@ -68,8 +68,7 @@ class TapHandlers(FaceHandlers):
         call = call_of(request)
         form = posted(request, self.backend.uploads, self.backend.limits, new_id(self.backend.service.clock()))
         answer = Answer(self.backend, request, application, form)
-        caller = call.identity.owner or f"address {call.origin}"
-        spool = Spool(self.backend.queries[application.name].temporary, caller)
+        spool = Spool(self.backend.queries[application.name].temporary, answer.caller)
         filling = asyncio.create_task(answer.fill(spool, self._counted(call.identity, call.origin)))
         try:
             await spool.start()  # raises what is wrong with the query
@@ -179,6 +178,7 @@ class Answer:
         self, backend: Backend, request: Request, application: Application, form: AbstractAsyncContextManager[Posted]
     ) -> None:
         self.backend, self.request, self.application, self.form = backend, request, application, form
+        self.caller = _caller(request)
         self.media_type = "application/octet-stream"
         self.notes: tuple[str, ...] = ()
 
@@ -211,9 +211,7 @@ class Answer:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds  # of all that follows, however many steps it takes
         question = await self._question(checked, queries, stack)
-        call = call_of(self.request)
-        caller = call.identity.owner or f"address {call.origin}"
-        process = await stack.enter_async_context(queries.pool.process(caller, deadline - loop.time()))
+        process = await stack.enter_async_context(queries.pool.process(self.caller, deadline - loop.time()))
         question["seconds"] = max(1, math.ceil(deadline + process.start_seconds - loop.time()))
         process.limit(question["seconds"] + GRACE_SECONDS)
         await self._asked(process, question)
@@ -270,7 +268,13 @@ class Answer:
             "timeout": min(fetch.timeout, seconds),
         }
         size = self.application.uploads.size if self.application.uploads is not None else 0
-        await fetch_upload(name, url, path, max_size=size, policy=policy, seconds=seconds / 2)
+        await fetch_upload(name, url, path, max_size=size, policy=policy, seconds=seconds / 2, caller=self.caller)
+
+
+def _caller(request: Request) -> str:
+    """Return the name under which a caller shares places and room with others."""
+    call = call_of(request)
+    return call.identity.owner or f"address {call.origin}"
 
 
 def _tables_document(queries: Queries, *, columns: bool) -> bytes:
