@@ -134,7 +134,7 @@ class BadTokens:
         seconds = self._buckets.take(name, self._rate, size, now)
         if seconds:
             raise TooManyRequests(
-                "Too many bad tokens came from your address; this one was not looked at. Wait, then send a good one.",
+                "Too many bad tokens or logins came from your address; this one was not looked at. Try again later.",
                 retry_after=max(1, math.ceil(seconds)),
             )
         try:
