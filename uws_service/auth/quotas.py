@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from uws_service.auth.identity import Identity
 from uws_service.auth.settings import Quota
 from uws_service.domain.errors import Forbidden, ServiceUnavailable, TooManyRequests
 from uws_service.domain.job import Phase
@@ -143,6 +144,11 @@ class BadTokens:
             self._buckets.give_back(name)
             raise
         self._buckets.give_back(name)
+
+
+def party_of(identity: Identity, address: str) -> str:
+    """Return whom a request counts for: its owner, or the network that it came from."""
+    return identity.owner or f"address {network_of(address)}"
 
 
 def network_of(address: str) -> str:

@@ -24,6 +24,7 @@ from uws_service.applications import Application, Checked, check
 from uws_service.applications.parameters import single_value
 from uws_service.auth import Identity
 from uws_service.auth.policy import Policy
+from uws_service.auth.quotas import party_of
 from uws_service.domain.errors import NotFound, ServiceUnavailable, TooManyRequests, UsageError
 from uws_service.domain.ids import new_id
 from uws_service.domain.job import Job, Parameter, Phase
@@ -86,7 +87,7 @@ class TapHandlers(FaceHandlers):
     async def _counted(self, identity: Identity, origin: str) -> AsyncIterator[None]:
         """Count the block as one of the caller's running jobs."""
         quota = self.backend.rules.quota(identity).running if self.backend.rules.has_quotas else None
-        caller = identity.owner or f"address {origin}"
+        caller = party_of(identity, origin)
         if quota is not None:
             totals = await self.backend.service.views.holding(identity.owner)
             jobs = totals.get(Phase.EXECUTING.value, (0, 0))[0]
@@ -274,7 +275,7 @@ class Answer:
 def _caller(request: Request) -> str:
     """Return the name under which a caller shares places and room with others."""
     call = call_of(request)
-    return call.identity.owner or f"address {call.origin}"
+    return party_of(call.identity, call.origin)
 
 
 def _tables_document(queries: Queries, *, columns: bool) -> bytes:
