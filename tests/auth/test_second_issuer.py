@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 import pytest
@@ -362,6 +362,28 @@ def test_a_flood_of_bad_tokens(tmp_path: Path, nano: NanoIdp) -> None:
         server.stop()
 
 
+def test_a_flood_of_bad_logins(tmp_path: Path, nano: NanoIdp) -> None:
+    """An answer to a login that was begun once makes the service ask the issuer a few times only."""
+    auth = {"issuers": [nano.settings(client_id=CLIENT, client_secret=SECRET)], "bad_tokens": 0.05}
+    server = Server(tmp_path, {"UWS_AUTH": json.dumps(auth)})
+    server.start()
+    log = nano.folder / "nanoidp.log"
+    try:
+        with httpx2.Client(base_url=server.url, timeout=60) as http:
+            start = http.get("/login/start/0")
+            state = parse_qs(urlsplit(start.headers["location"]).query)["state"][0]
+            before = log.read_text().count("Authorization code not found")
+            answers = [
+                http.get("/login/callback", params={"state": state, "code": f"c{number}", "iss": nano.url})
+                for number in range(6)
+            ]
+        assert [answer.status_code for answer in answers] == [401, 401, 401, 429, 429, 429]
+        assert "Log in again" in answers[0].text and int(answers[-1].headers["retry-after"]) >= 1
+        assert log.read_text().count("Authorization code not found") - before == 3
+    finally:
+        server.stop()
+
+
 # --- logins -------------------------------------------------------------------------------------------------------
 
 
@@ -385,7 +407,7 @@ def test_each_issuer_has_a_callback_of_its_own(secured: Server, nano: NanoIdp, p
         answer = httpx2.get(secured.url + path, params=query, cookies=cookies)
         assert answer.status_code == 401 and words in answer.text, (path, query, answer.text)
     answer = httpx2.get(secured.url + paths[1], params=answer_query, cookies=cookies)
-    assert answer.status_code == 503 and "in at" in answer.text  # it went to the issuer, which knows no such code
+    assert answer.status_code == 401 and "issuer does not know this login" in answer.text  # it was asked
 
 
 def test_cookies_that_no_other_host_can_set(secured: Server, nano: NanoIdp) -> None:

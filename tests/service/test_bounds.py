@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from urllib.parse import urlencode
 
 import httpx2
 import pytest
@@ -21,7 +22,10 @@ from tests.server import Server
 from tests.service.conftest import PROBE
 
 MB = 1_000_000
-QUOTAS = {"owners": {"ada": {"running": 1}, "ben": {"stored": MB}, "none": {"running": 0}, "tim": {"stored": 100_000}}}
+QUOTAS = {
+    "anonymous": {"rate": 2, "running": 1},
+    "owners": {"ada": {"running": 1}, "ben": {"stored": MB}, "none": {"running": 0}, "tim": {"stored": 100_000}},
+}
 UWS = "{http://www.ivoa.net/xml/UWS/v1.0}"
 
 
@@ -343,3 +347,32 @@ def test_parameters_count_as_they_are_stored(server: Server, way: str, kind: str
                 answer = http.post(f"{job}/parameters", data=data)
             http.delete(job)
     assert answer.status_code == 403 and "100000 are allowed" in answer.text, answer.text[:300]
+
+
+def from_address(server: Server, address: str, path: str, **query: str) -> httpx2.Response:
+    """Send a request as a proxy does for somebody without a name."""
+    return httpx2.get(server.url + path, params=query, headers={"X-Forwarded-For": address}, timeout=60)
+
+
+def test_a_network_of_ipv6_addresses_is_one_caller(server: Server) -> None:
+    """One customer has 2^64 of them: rates and queries count for all together."""
+    statuses = [from_address(server, f"2001:db8::{number:x}", "/probe/async").status_code for number in range(1, 60)]
+    assert statuses[0] == 200 and statuses[-1] == 429, statuses
+    assert from_address(server, "2001:db8:0:1::1", "/probe/async").status_code == 200
+    assert from_address(server, "192.0.2.1", "/probe/async").status_code == 200
+
+
+def test_queries_of_a_network_count_together(server: Server) -> None:
+    """They are those of one caller."""
+    slow = "SELECT COUNT(*) FROM openngc.objects a, openngc.objects b, openngc.objects c WHERE a.ra + b.ra > c.ra"
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        path = "/tap/sync?" + urlencode({"LANG": "ADQL", "QUERY": slow})
+        head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 2001:db8:7::1\r\n\r\n"
+        connection.sendall(head.encode())
+        end = time.monotonic() + 40
+        query = {"LANG": "ADQL", "QUERY": "SELECT TOP 1 name FROM openngc.objects"}
+        while "1 queries that run" not in (answer := from_address(server, "2001:db8:7::2", "/tap/sync", **query)).text:
+            assert time.monotonic() < end, answer.text
+            time.sleep(0.7)
+        assert answer.status_code == 429
+        assert from_address(server, "2001:db8:8::1", "/tap/sync", **query).status_code == 200

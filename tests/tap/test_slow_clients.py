@@ -20,10 +20,11 @@ import requests
 
 from tests.server import Server
 from tests.tap.test_access_to_tap import QUICK, SLOW, until, workers
-from uws_service.domain.errors import ServiceUnavailable
+from uws_service.domain.errors import ServiceUnavailable, StorageFull
 from uws_service.tap import spool as spool_module
 from uws_service.tap.shares import FairPlaces
 from uws_service.tap.spool import Spool
+from uws_service.tap.upload_fetch import fetch_upload
 
 WIDE = "SELECT TOP 300000 a.name, a.ra, a.dec, b.identifier FROM openngc.objects a, openngc.identifiers b"
 PROMPT_SECONDS = 15.0
@@ -123,6 +124,23 @@ def test_slow_uploads(service: Server, slow_url: str) -> None:
     assert [item.status_code for item in answers] == [400] * 4
     assert all("did not come within" in item.text for item in answers)
     assert not list((service.folder / "data").rglob("upload-*"))
+
+
+def test_slow_uploads_of_one_caller(service: Server, slow_url: str, web: str, table: Path) -> None:
+    """They do not hold up another caller's, however many they are."""
+    query = "SELECT COUNT(*) AS n FROM TAP_UPLOAD.mine"
+    threads = [
+        threading.Thread(target=lambda: ask(service, query, "192.0.2.21", UPLOAD=f"mine,{slow_url}")) for _ in range(12)
+    ]
+    for item in threads:
+        item.start()
+    time.sleep(2)
+    began = time.monotonic()
+    answer = ask(service, query, "192.0.2.22", UPLOAD=f"mine,{web}/{table.name}", RESPONSEFORMAT="csv")
+    assert answer.status_code == 200 and answer.text.split() == ["n", "3"]
+    assert time.monotonic() - began < PROMPT_SECONDS
+    for item in threads:
+        item.join(120)
 
 
 def test_a_caller_who_asks_for_much(service: Server) -> None:
@@ -294,3 +312,19 @@ async def test_a_caller_who_fills_the_disk(tmp_path: Path, monkeypatch: pytest.M
     for spool in [*greedy, modest]:
         spool.close()
     assert Spool.total_file_bytes == Spool.total_memory_bytes == 0 and not os.listdir(tmp_path)
+
+
+@pytest.mark.anyio
+async def test_a_full_disk_is_told(tmp_path: Path, web: str, table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is nobody's fault: 507, for answers that wait and for uploads that are fetched."""
+    monkeypatch.setattr(spool_module, "_new_file", lambda _: os.fdopen(os.open("/dev/full", os.O_WRONLY), "wb"))
+    monkeypatch.setattr(spool_module, "MEMORY_BYTES", 1000)
+    spool = Spool(tmp_path)
+    with pytest.raises(StorageFull, match="No space left"):
+        await spool.write(b"x" * 2000)
+    spool.close()
+    policy = {"allow_private": False, "allow_hosts": ["localhost"], "timeout": 20}
+    with pytest.raises(StorageFull, match="full"):
+        url = f"{web}/{table.name}"
+        await fetch_upload("mine", url, Path("/dev/full"), max_size=9999, policy=policy, seconds=60, caller="ada")
+    assert Spool.total_file_bytes == 0

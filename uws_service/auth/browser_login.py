@@ -100,6 +100,8 @@ async def finish(
         metadata = await issuer.metadata()
         answer = await tokens.post(issuer, metadata.endpoint("token_endpoint"), form, settings.client_id)
     except IssuerFault as error:
+        if error.refusal == "invalid_grant":
+            raise AuthenticationRequired("The issuer does not know this login, or no longer. Log in again.") from None
         raise _unavailable(issuer, error) from None
     claims = await _id_claims(tokens, issuer, answer.get("id_token"), nonce, now)
     access = answer.get("access_token")

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from uws_service.auth.identity import Identity
 from uws_service.auth.settings import Quota
 from uws_service.domain.errors import Forbidden, ServiceUnavailable, TooManyRequests
 from uws_service.domain.job import Phase
@@ -134,7 +135,7 @@ class BadTokens:
         seconds = self._buckets.take(name, self._rate, size, now)
         if seconds:
             raise TooManyRequests(
-                "Too many bad tokens came from your address; this one was not looked at. Wait, then send a good one.",
+                "Too many bad tokens or logins came from your address; this one was not looked at. Try again later.",
                 retry_after=max(1, math.ceil(seconds)),
             )
         try:
@@ -143,6 +144,11 @@ class BadTokens:
             self._buckets.give_back(name)
             raise
         self._buckets.give_back(name)
+
+
+def party_of(identity: Identity, address: str) -> str:
+    """Return whom a request counts for: its owner, or the network that it came from."""
+    return identity.owner or f"address {network_of(address)}"
 
 
 def network_of(address: str) -> str:

@@ -247,8 +247,8 @@ class Auth(BaseModel):
     bad_tokens: float | None = Field(
         2.0,
         gt=0,
-        description="Tokens a second from one address that may turn out to be bad, a minute's worth at once; more are "
-        "answered 429 before they are looked at. null: they are not counted.",
+        description="Tokens and logins a second from one address that may turn out to be bad, a minute's worth at "
+        "once; more are answered 429 before they are looked at. null: they are not counted.",
     )
     access: ApplicationAccess | None = Field(
         None,

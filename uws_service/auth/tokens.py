@@ -11,7 +11,7 @@ import base64
 import hashlib
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any
 from urllib.parse import quote
 
@@ -130,8 +130,12 @@ class Tokens:
         ServiceUnavailable
             The issuer can't be asked now.
         """
-        with self._bad_tokens.counted(address, self._clock()):
+        with self.counted(address):
             return await self._verify(token, issuer)
+
+    def counted(self, address: str) -> AbstractContextManager[None]:
+        """Count what is tried inside as a bad token of an address, unless it turns out to be good."""
+        return self._bad_tokens.counted(address, self._clock())
 
     async def _verify(self, token: str, issuer: IssuerKeys | None) -> tuple[Identity, float]:
         key = hashlib.sha256(token.encode()).digest()

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 
 from uws_service.auth.identity import Identity
 from uws_service.auth.policy import Rules
-from uws_service.auth.quotas import network_of
+from uws_service.auth.quotas import party_of
 from uws_service.depot import Depot
 from uws_service.domain.errors import Forbidden, ServiceUnavailable, TooManyRequests
 from uws_service.service.limits import Limits
@@ -28,7 +28,7 @@ class Account:
     def __init__(self, uploads: Uploads, identity: Identity, origin: str) -> None:
         self._uploads = uploads
         self._identity = identity
-        self.caller = identity.owner or f"address {network_of(origin)}"
+        self.caller = party_of(identity, origin)
         self.memory = 0
         self._allowed: int | None = None
         self._has_quota = False

@@ -22,12 +22,15 @@ class FairPlaces:
     ----------
     size
         How many there are.
+    limit
+        How many one caller gets, also when nobody else comes; None: all.
     clock
         Seconds.
     """
 
-    def __init__(self, size: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, size: int, clock: Callable[[], float] = time.monotonic, *, limit: int | None = None) -> None:
         self.size = size
+        self.limit = limit
         self._clock = clock
         self._counts: Counter[str] = Counter()
         self._queues: dict[str, deque[asyncio.Future[None]]] = {}
@@ -74,7 +77,7 @@ class FairPlaces:
         """
         while self._queues and self._counts.total() < self.size:
             caller = min(self._queues, key=lambda name: self._counts[name])
-            if self._counts[caller] >= self._max_places(caller):
+            if self._counts[caller] >= self._max_places(caller):  # nor may those who have more
                 return
             queue = self._queues.pop(caller)
             queue.popleft().set_result(None)
@@ -85,4 +88,5 @@ class FairPlaces:
     def _max_places(self, caller: str) -> int:
         """Return a caller's limit: one place stays free for others."""
         company = any(name != caller for name in self._present) or any(name != caller for name in self._counts)
-        return max(1, self.size - 1) if company else self.size
+        places = max(1, self.size - 1) if company else self.size
+        return places if self.limit is None else min(places, self.limit)

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import IO, ClassVar
 
-from uws_service.domain.errors import ServiceUnavailable
+from uws_service.domain.errors import ServiceUnavailable, StorageFull
 
 MEMORY_BYTES = 4 * 1024**2
 """Bytes of one answer in memory."""
@@ -87,11 +87,16 @@ class Spool:
         self._changed.set()
 
     async def _write_file(self, part: bytes) -> None:
-        if self._file is None:
-            self._file = await asyncio.to_thread(_new_file, self.folder)
-            self._began_file = asyncio.get_running_loop().time()
-            Spool._with_files.add(self)
-        await asyncio.to_thread(_put, self._file.fileno(), part, self._written)
+        try:
+            if self._file is None:
+                self._file = await asyncio.to_thread(_new_file, self.folder)
+                self._began_file = asyncio.get_running_loop().time()
+                Spool._with_files.add(self)
+            await asyncio.to_thread(_put, self._file.fileno(), part, self._written)
+        except OSError as error:
+            raise StorageFull(
+                f"The answer can't be stored until it is taken: {error.strerror}.", retry_after=60
+            ) from error
         self._written += len(part)
         Spool.total_file_bytes += len(part)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import sys
@@ -15,21 +16,27 @@ from pathlib import Path
 from typing import Any
 
 from uws_service.agent.fetch import FetchError, Policy, fetch
-from uws_service.domain.errors import ServiceUnavailable, UsageError
+from uws_service.domain.errors import ServiceUnavailable, StorageFull, UsageError
+from uws_service.tap.shares import FairPlaces
 
 MAX_FETCHES = 8
 """Fetches of one process of the service."""
 ENVIRONMENT = frozenset({"PATH", "HOME", "LANG", "PYTHONPATH", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR"})
-_slots = asyncio.Semaphore(MAX_FETCHES)
+FULL = 28
+"""Exit code for a disk without room: it is not the fault of who named the file."""
+_places = FairPlaces(MAX_FETCHES, limit=MAX_FETCHES // 2)
 
 
 async def fetch_upload(
-    name: str, url: str, path: Path, *, max_size: int, policy: dict[str, Any], seconds: float
+    name: str, url: str, path: Path, *, max_size: int, policy: dict[str, Any], seconds: float, caller: str
 ) -> None:
-    """Fetch a file; `UsageError` if that fails or takes too long."""
+    """Fetch a file; `UsageError` if that fails or takes too long.
+
+    ``caller`` has half of the places at most: slow servers of one caller do not hold up others.
+    """
     task = {"url": url, "path": str(path), "max_size": max_size, "policy": policy}
     try:
-        async with asyncio.timeout(seconds), _slots:
+        async with asyncio.timeout(seconds), _places.place(caller, seconds):
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
@@ -47,6 +54,8 @@ async def fetch_upload(
                     await asyncio.shield(process.wait())
     except TimeoutError:
         raise UsageError(f"UPLOAD {name}: the file did not come within {seconds:.0f} s.") from None
+    if process.returncode == FULL:
+        raise StorageFull("The disk for uploads to queries is full.", retry_after=60)
     if process.returncode:
         raise ServiceUnavailable("The file of an UPLOAD could not be fetched; the service's log says why.")
     if answer:
@@ -61,6 +70,8 @@ def main() -> None:
     try:
         fetch(task["url"], Path(task["path"]), max_size=task["max_size"], policy=allowed)
     except FetchError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOSPC, errno.EDQUOT):
+            sys.exit(FULL)
         print(error, end="")
 
 

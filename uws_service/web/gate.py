@@ -18,7 +18,7 @@ from uws_service.auth.credentials import refuse_in_query, token_of
 from uws_service.auth.identity import is_global
 from uws_service.auth.permissions import PermissionsApi
 from uws_service.auth.policy import Policy
-from uws_service.auth.quotas import Rates
+from uws_service.auth.quotas import Rates, party_of
 from uws_service.auth.signed_cookies import cookie_value
 from uws_service.domain.errors import Forbidden
 from uws_service.protocol import negotiation
@@ -133,8 +133,7 @@ class Gate:
         assert self.rates is not None
         quota = self.rules.quota(call.identity)
         if quota.rate is not None:
-            caller = call.identity.owner or f"address {call.origin}"
-            self.rates.take(caller, quota.rate, time.monotonic())
+            self.rates.take(party_of(call.identity, call.origin), quota.rate, time.monotonic())
 
     def _refuse_foreign_page(self, scope: Scope, call: Call) -> None:
         """Refuse requests of other sites' pages (CSRF).

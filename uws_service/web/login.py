@@ -140,15 +140,16 @@ class Login:
         if "code" not in query:
             reason = query.get("error_description") or query.get("error") or "no code"
             raise AuthenticationRequired(f"The issuer did not let you in: {reason[:200]}")
-        identity = await finish(
-            self.tokens,
-            issuer,
-            code=query["code"],
-            nonce=state["nonce"],
-            verifier=state["verifier"],
-            redirect_uri=call.base + path,
-            now=time.time(),
-        )
+        with self.tokens.counted(call.origin):  # each code makes us ask the issuer, with our own credentials
+            identity = await finish(
+                self.tokens,
+                issuer,
+                code=query["code"],
+                nonce=state["nonce"],
+                verifier=state["verifier"],
+                redirect_uri=call.base + path,
+                now=time.time(),
+            )
         call.identity, call.by = self.rules.ranked(identity), "session"
         response = Response(status_code=303, headers={"location": call.base + _path(state["next"]), **NO_STORE})
         set_cookie(response, call.base, STARTED, "", 0)

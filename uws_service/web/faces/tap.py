@@ -25,6 +25,7 @@ from uws_service.applications.parameters import single_value
 from uws_service.applications.provenance import unknown_parameters
 from uws_service.auth import Identity
 from uws_service.auth.policy import Policy
+from uws_service.auth.quotas import party_of
 from uws_service.domain.errors import NotFound, ServiceUnavailable, TooManyRequests, UsageError
 from uws_service.domain.ids import new_id
 from uws_service.domain.job import Job, Parameter, Phase
@@ -69,8 +70,7 @@ class TapHandlers(FaceHandlers):
         call = call_of(request)
         form = posted(request, self.backend.uploads, self.backend.limits, new_id(self.backend.service.clock()))
         answer = Answer(self.backend, request, application, form)
-        caller = call.identity.owner or f"address {call.origin}"
-        spool = Spool(self.backend.queries[application.name].temporary, caller)
+        spool = Spool(self.backend.queries[application.name].temporary, answer.caller)
         filling = asyncio.create_task(answer.fill(spool, self._counted(call.identity, call.origin)))
         try:
             await spool.start()  # raises what is wrong with the query
@@ -88,7 +88,7 @@ class TapHandlers(FaceHandlers):
     async def _counted(self, identity: Identity, origin: str) -> AsyncIterator[None]:
         """Count the block as one of the caller's running jobs."""
         quota = self.backend.rules.quota(identity).running if self.backend.rules.has_quotas else None
-        caller = identity.owner or f"address {origin}"
+        caller = party_of(identity, origin)
         if quota is not None:
             totals = await self.backend.service.views.holding(identity.owner)
             jobs = totals.get(Phase.EXECUTING.value, (0, 0))[0]
@@ -180,6 +180,7 @@ class Answer:
         self, backend: Backend, request: Request, application: Application, form: AbstractAsyncContextManager[Posted]
     ) -> None:
         self.backend, self.request, self.application, self.form = backend, request, application, form
+        self.caller = _caller(request)
         self.media_type = "application/octet-stream"
         self.notes: tuple[str, ...] = ()
 
@@ -212,9 +213,7 @@ class Answer:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds  # of all that follows, however many steps it takes
         question = await self._question(checked, queries, stack)
-        call = call_of(self.request)
-        caller = call.identity.owner or f"address {call.origin}"
-        process = await stack.enter_async_context(queries.pool.process(caller, deadline - loop.time()))
+        process = await stack.enter_async_context(queries.pool.process(self.caller, deadline - loop.time()))
         question["seconds"] = max(1, math.ceil(deadline + process.start_seconds - loop.time()))
         process.limit(question["seconds"] + GRACE_SECONDS)
         await self._asked(process, question)
@@ -271,7 +270,13 @@ class Answer:
             "timeout": min(fetch.timeout, seconds),
         }
         size = self.application.uploads.size if self.application.uploads is not None else 0
-        await fetch_upload(name, url, path, max_size=size, policy=policy, seconds=seconds / 2)
+        await fetch_upload(name, url, path, max_size=size, policy=policy, seconds=seconds / 2, caller=self.caller)
+
+
+def _caller(request: Request) -> str:
+    """Return the name under which a caller shares places and room with others."""
+    call = call_of(request)
+    return party_of(call.identity, call.origin)
 
 
 def _tables_document(queries: Queries, *, columns: bool) -> bytes:
