@@ -258,7 +258,7 @@ class Agents:
         if not isinstance(entries, Sequence) or isinstance(entries, str) or len(entries) > OUTPUTS_MAX:
             raise UsageError(f"outputs: must be a list of at most {OUTPUTS_MAX}.")
         media_types = {result.media_type for result in plan.results}
-        outputs = []
+        outputs: list[Output] = []
         settled = []
         for entry in entries:
             try:
