@@ -6,6 +6,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from astropy.io import fits
 from astropy.io.votable import from_table
@@ -15,8 +17,11 @@ from hypothesis import HealthCheck, example, given, settings
 
 from tests.tap.readers.tables import COLUMNS, FORMS, ROWS, Row, astropy_votable, read_rows, same
 from tests.tiers import require
+from uws_service.domain.errors import UsageError
 from uws_service.tables import read_table
 from uws_service.tap import readers
+from uws_service.tap.answer import QueryRequest, QueryRunner
+from uws_service.tap.tables_source import TablesSource
 
 CORNERS: list[Row] = [
     (2**63 - 1, 2**31 - 1, -(2**15) + 1, True, 0.1, 0.25, "x 007", "é ☉", [1.0, None, -0.5], [1, 2]),
@@ -120,3 +125,30 @@ def test_masks_beside_their_columns_are_told(form: str, tmp_path: Path) -> None:
     table.write(tmp_path / "t", format=form, serialize_method="data_mask")
     source = readers.read_table(tmp_path / "t")
     assert source.notes == ("values of the column 'm' that 'm.mask' marks as missing are read as they stand",)
+
+
+NAMES = ["a\0b", "x\x01<&\n", "\x7f", "\ufffe", "é" * 100, "]]>'\"", "a_b"]
+
+
+@pytest.mark.parametrize("form", ["votable", "votable/b2", "fits", "csv", "tsv", "parquet"])
+def test_names_of_any_kind(form: str, tmp_path: Path) -> None:
+    """Characters that no engine takes in a name are replaced; the table is read and queried in every format."""
+    table = pa.table([pa.array([number]) for number in range(len(NAMES))], names=NAMES)
+    pyarrow.parquet.write_table(table, tmp_path / "up.parquet")
+    (tmp_path / "tables").mkdir()
+    runner = QueryRunner(TablesSource(str(tmp_path / "tables"), "", ()), tmp_path)
+    request = QueryRequest("SELECT * FROM TAP_UPLOAD.t", form, 9, {"t": tmp_path / "up.parquet"}, 60, 1 << 30)
+    (tmp_path / "out").write_bytes(b"".join(runner.answer(request)))
+    assert read_rows(tmp_path / "out") == [tuple(range(len(NAMES)))]
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_nul_in_a_text_is_refused(form: str, tmp_path: Path) -> None:
+    """Formats that end texts with it would cut the value."""
+    words = [*(["x" * 100] * 100), "a\0b"]
+    if form == "csv":
+        (tmp_path / "t").write_text("\n".join(["word", *words, ""]))
+    else:
+        pyarrow.parquet.write_table(pa.table({"word": words}), tmp_path / "t")
+    with pytest.raises(UsageError, match="column 'word' has a NUL"):
+        read_rows(tmp_path / "t")

@@ -17,6 +17,8 @@ from uws_service.adql.model import Column
 from uws_service.domain.errors import UsageError
 
 MAX_COLUMNS = 2000
+_CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\ud800-\\udfff\\ufffe\\uffff]")
+"""Characters that no engine or format takes in a name."""
 FIRST_ONLY = "the file has several tables, of which the first is read"
 FORMATS = ("votable", "fits", "ecsv", "csv", "parquet")
 
@@ -145,7 +147,7 @@ def _unique(columns: tuple[Column, ...]) -> tuple[Column, ...]:
     used_names: set[str] = set()
     unique = []
     for number, column in enumerate(columns, 1):
-        stem = " ".join(column.name.split())[:60] or f"col{number}"
+        stem = _CONTROL.sub("_", " ".join(column.name.split()))[:60] or f"col{number}"
         name, count = stem, 1
         while name.lower() in used_names:
             count += 1
