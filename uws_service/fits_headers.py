@@ -11,7 +11,8 @@ from typing import Any
 
 RECORD_BYTES = 2880
 """A FITS file is made of such records (FITS 4.0 §3.1)."""
-MAX_DIMENSIONS = 999
+MAX_NUMBER = 999
+"""Of what keywords are numbered by: dimensions and columns (FITS 4.0 §4.4.1, §7.3.1)."""
 MAX_HEADER_BYTES = 16 << 20
 _END = b"END".ljust(80)
 _FIRST = b"SIMPLE  ", b"XTENSION"
@@ -57,9 +58,11 @@ def _header_bytes(file: Any) -> bytes:
 
 def _data_bytes(header: Any) -> int:
     """Return the size of the data behind a header (FITS 4.0 §4.4.1, §6.1, §7.1)."""
+    for key in ("NAXIS", "TFIELDS", "ZNAXIS"):
+        number = int(header[key] if key == "NAXIS" else header.get(key, 0))
+        if not 0 <= number <= MAX_NUMBER:
+            raise ValueError(f"a header has {key} = {number}; it is from 0 to {MAX_NUMBER}")
     dimensions = int(header["NAXIS"])
-    if not 0 <= dimensions <= MAX_DIMENSIONS:
-        raise ValueError(f"a header has NAXIS = {dimensions}; it is from 0 to {MAX_DIMENSIONS}")
     axes = [int(header[f"NAXIS{number}"]) for number in range(1, dimensions + 1)]
     if axes and axes[0] == 0 and header.get("GROUPS") is True:
         axes = axes[1:]

@@ -185,6 +185,18 @@ async def test_reports_that_make_no_sense(agents: Agents, store: Store, content:
 
 
 @pytest.mark.anyio
+async def test_texts_that_no_document_can_hold(agents: Agents, store: Store, job: Job) -> None:
+    """Half characters and control characters of an agent's texts are left out, so the job can still be shown."""
+    await agents.claim(pod())
+    await agents.progress(pod(), 0.5, "a\ud800b\0c\x1b[31m")
+    shown = await store.get(job.id)
+    assert shown is not None and shown.info.message == "abc[31m"
+    await agents.report(pod(), {"reason": "StageOut", "message": "a\udfffb\0"})
+    (attempt,) = await store.attempts.of(job.id)
+    assert attempt.report is not None and attempt.report.message == "ab"
+
+
+@pytest.mark.anyio
 @pytest.mark.usefixtures("job")
 async def test_many_outputs_have_one_bound(agents: Agents, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever has an attempt's token can't fill the depot, neither by bytes nor by names."""

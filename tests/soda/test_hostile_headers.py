@@ -42,6 +42,15 @@ SIP = (
     *(("SIMPLE", "T"), ("BITPIX", 8), ("NAXIS", 2), ("NAXIS1", 4), ("NAXIS2", 4), ("CRPIX1", 1), ("CRPIX2", 1)),
     *(("CTYPE1", "'RA---TAN-SIP'"), ("CTYPE2", "'DEC--TAN-SIP'"), ("A_ORDER", 20_000), ("B_ORDER", 20_000)),
 )
+TABLE = (
+    ("XTENSION", "'BINTABLE'"),
+    ("BITPIX", 8),
+    ("NAXIS", 2),
+    ("NAXIS1", 0),
+    ("NAXIS2", 0),
+    ("PCOUNT", 0),
+    ("GCOUNT", 1),
+)
 HOSTILE = {
     "dimensions": (cards(("SIMPLE", "T"), ("BITPIX", 8), ("NAXIS", 10**8)), "NAXIS = 100000000"),
     "dimensions of an extension": (
@@ -54,6 +63,11 @@ HOSTILE = {
             ("XTENSION", "'IMAGE   '"), ("BITPIX", 8), ("NAXIS", 1), ("NAXIS1", 2880), ("PCOUNT", -8640), ("GCOUNT", 1)
         ),
         "negative size",
+    ),
+    "columns": (FIRST + cards(*TABLE, ("TFIELDS", 10**8)), "TFIELDS = 100000000"),
+    "dimensions of a compressed image": (
+        FIRST + cards(*TABLE, ("TFIELDS", 0), ("ZIMAGE", "T"), ("ZNAXIS", 10**8)),
+        "ZNAXIS = 100000000",
     ),
     "no end": (FIRST + b"XTENSION= 'IMAGE   '".ljust(300 << 20), "no END"),
     "orders of distortions": (cards(*SIP) + b"\0" * 2880, "A_ORDER = 20000"),

@@ -185,6 +185,27 @@ def test_fits() -> None:
     assert list(table["point"][1]) == [3.5, -4.0] and np.all(np.isnan(np.ma.getdata(table["point"][2])))
 
 
+def test_characters_beyond_ascii() -> None:
+    """Every format has them, those beyond two bytes too; FITS, which can't, says so."""
+    column = Column("word", "unicodeChar", "*")
+    batch = pa.RecordBatch.from_arrays([pa.array(["é😀", "x"])], names=["c1"])
+    for form, writer in WRITERS.items():
+        content = b"".join(writer(Document((column,)), Rows([batch], (column,), 10)))
+        if form == "fits":
+            comments = " ".join(fits.getheader(io.BytesIO(content), 1)["COMMENT"])
+            assert "beyond ASCII are replaced in word" in comments
+        elif form.startswith("votable"):
+            assert list(parse(io.BytesIO(content)).get_first_table().array["word"]) == ["é😀", "x"]
+    longer = pa.RecordBatch.from_arrays([pa.array(["½ ﬁ …", "x"])], names=["c1"])
+    for size in ("*", "5"):
+        wide = (Column("word", "unicodeChar", size),)
+        content = b"".join(WRITERS["fits"](Document(wide), Rows([longer], wide, 10)))
+        assert fits.getdata(io.BytesIO(content), 1)["word"][0] == "1?2 fi ..."
+    plain = pa.RecordBatch.from_arrays([pa.array(["e", "x"])], names=["c1"])
+    content = b"".join(WRITERS["fits"](Document((column,)), Rows([plain], (column,), 10)))
+    assert "COMMENT" not in fits.getheader(io.BytesIO(content), 1)
+
+
 def test_parquet(tmp_path: Path) -> None:
     """Arrow's reader sees the same values, and metadata."""
     (tmp_path / "t.parquet").write_bytes(written("parquet"))

@@ -16,6 +16,7 @@ from typing import Any
 
 import structlog
 
+from uws_service.agent import folder as layout
 from uws_service.applications import Application
 from uws_service.auth.data_tokens import DataAccess, tell_waiting
 from uws_service.depot import Depot, Stored
@@ -224,7 +225,7 @@ class Agents:
             job = await self.store.get(agent.job_id)
             if job is None or job.phase not in (Phase.QUEUED, Phase.EXECUTING):
                 return
-            info = replace(job.info, progress=min(1.0, max(0.0, fraction)), message=text[:200])
+            info = replace(job.info, progress=min(1.0, max(0.0, fraction)), message=layout.clean(text, 200))
             try:
                 await self.store.save(job, replace(job, info=info), kind=EventKind.INFO, actor="agent")
                 return
@@ -285,7 +286,7 @@ class Agents:
             tuple(outputs),
             tuple(settled),
             reason,
-            str(content.get("message", ""))[:2000],
+            layout.clean(str(content.get("message", "")), 2000),
             int(_number(content, "bytes_in")),
             float(_number(content, "cpu")),
             int(_number(content, "peak_memory")),

@@ -118,8 +118,9 @@ def require_sizes(batch: Any, columns: Sequence[Column]) -> None:
         size = 1 if is_text and not column.arraysize else fixed_size(column)
         if size is None or not (is_text or is_array(column)):
             continue
-        if is_text:  # a char is a byte
-            lengths = pc.binary_length(array) if column.datatype == "char" else pc.utf8_length(array)
+        if is_text:  # a char is a byte, a unicodeChar two
+            pairs = pc.count_substring_regex(array, "[\\x{10000}-\\x{10FFFF}]")
+            lengths = pc.binary_length(array) if column.datatype == "char" else pc.add(pc.utf8_length(array), pairs)
             wrong = pc.greater(lengths, size)
         else:
             lengths = pc.list_value_length(array)

@@ -17,6 +17,9 @@ from uws_service.adql.model import Column
 from uws_service.domain.errors import UsageError
 
 MAX_COLUMNS = 2000
+_CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\ud800-\\udfff\\ufffe\\uffff]")
+"""Characters that no engine or format takes in a name."""
+FIRST_ONLY = "the file has several tables, of which the first is read"
 FORMATS = ("votable", "fits", "ecsv", "csv", "parquet")
 OTHER_TEXTS = (
     (re.compile(rb"<(!doctype\s+html|html|head|body)\b", re.IGNORECASE), "an HTML page"),
@@ -77,7 +80,18 @@ def read_table(path: Path, form: str | None = None) -> Source:
         else:
             from uws_service.tap.readers.delimited import read
         source = read(path)
-    return replace(source, columns=_unique(source.columns), batches=_normalised(source, form, holder))
+    columns = _unique(source.columns)
+    notes = (*source.notes, *_masks(columns))
+    return replace(source, columns=columns, batches=_normalised(source, form, holder), notes=notes)
+
+
+def _masks(columns: tuple[Column, ...]) -> Iterator[str]:
+    """Yield notes on columns whose missing values another column tells, as astropy's ``data_mask`` writes them."""
+    names = {column.name for column in columns}
+    for column in columns:
+        name = column.name.removesuffix(".mask")
+        if column.datatype == "boolean" and name != column.name and name in names:
+            yield f"values of the column {name!r} that {column.name!r} marks as missing are read as they stand"
 
 
 def detect_format(path: Path) -> str:
@@ -141,7 +155,7 @@ def _unique(columns: tuple[Column, ...]) -> tuple[Column, ...]:
     used_names: set[str] = set()
     unique = []
     for number, column in enumerate(columns, 1):
-        stem = " ".join(column.name.split())[:60] or f"col{number}"
+        stem = _CONTROL.sub("_", " ".join(column.name.split()))[:60] or f"col{number}"
         name, count = stem, 1
         while name.lower() in used_names:
             count += 1

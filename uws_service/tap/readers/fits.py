@@ -16,7 +16,7 @@ import numpy as np
 
 from uws_service import fits_headers
 from uws_service.adql.model import Column
-from uws_service.tap.readers import Source, Unreadable, check_column_count
+from uws_service.tap.readers import FIRST_ONLY, Source, Unreadable, check_column_count
 from uws_service.tap.readers.fits_cells import BITS, STORED, Stored, Values
 from uws_service.tap.types import arrow_schema
 
@@ -31,7 +31,7 @@ def read(path: Path) -> Source:
 
     Columns without a form in VOTable are left out.
     """
-    header, data_offset = _header(path)
+    header, data_offset, has_more = _header(path)
     count = int(header["TFIELDS"])
     check_column_count(count)
     width, rows = int(header["NAXIS1"]), int(header["NAXIS2"])
@@ -48,7 +48,7 @@ def read(path: Path) -> Source:
     heap = np.memmap(path, np.uint8, "r", begin, (extra - gap,)) if extra > gap else np.zeros(0, np.uint8)
     columns: list[Column] = []
     values: list[Values] = []
-    notes: list[str] = []
+    notes = [FIRST_ONLY] if has_more else []
     offset = 0
     for number in range(1, count + 1):
         stored = _stored(header, number, offset)
@@ -72,19 +72,26 @@ def read(path: Path) -> Source:
                   notes=tuple(notes))  # fmt: skip
 
 
-def _header(path: Path) -> tuple[Any, int]:
-    """Return the table's header, and the offset of its rows."""
+def _header(path: Path) -> tuple[Any, int, bool]:
+    """Return the table's header, the offset of its rows, and whether further tables follow."""
+    table: tuple[Any, int] | None = None
     with warnings.catch_warnings(), path.open("rb") as file:
         warnings.simplefilter("ignore")  # old files have harmless oddities
         try:
             for header, offset, _ in fits_headers.walk(file):
+                if str(header.get("XTENSION", "")).strip() != "BINTABLE" or header.get("ZIMAGE") is True:
+                    continue
+                if table is not None:
+                    return *table, True
                 if header.get("ZTABLE") is True:  # its columns hold compressed bytes (FITS 4.0 §10.3)
                     raise Unreadable("The FITS table is compressed (ZTABLE); decompress it with funpack.")
-                if str(header.get("XTENSION", "")).strip() == "BINTABLE" and header.get("ZIMAGE") is not True:
-                    return header, offset
-        except ValueError as error:
-            raise Unreadable(f"The FITS file can't be read: {error}.") from None
-    raise Unreadable("The FITS file has no binary table.")
+                table = header, offset
+        except (ValueError, KeyError) as error:
+            if table is None:
+                raise Unreadable(f"The FITS file can't be read: {error}.") from None
+    if table is None:
+        raise Unreadable("The FITS file has no binary table.")
+    return *table, False
 
 
 def _stored(header: Any, number: int, offset: int) -> Stored:

@@ -25,10 +25,12 @@ def without_fillers(batch: Any, columns: Sequence[Column]) -> Any:
     Raises
     ------
     Unreadable
-        An array does not have the declared number of elements.
+        An array does not have the declared number of elements, or a text has a NUL.
     """
     arrays = [missing_as_null(array) for array in batch.columns]
     for array, column in zip(arrays, columns, strict=True):
+        if pa.types.is_string(array.type) and pc.any(pc.match_substring(array, "\0")).as_py():
+            raise Unreadable(f"A text of the column {column.name!r} has a NUL, which ends texts in other formats.")
         size = fixed_size(column) if is_array(column) else None
         if size is None:
             continue

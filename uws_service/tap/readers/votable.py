@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from lxml import etree
 
 from uws_service.adql.model import Column
-from uws_service.tap.readers import Source, Unreadable, check_column_count
+from uws_service.tap.readers import FIRST_ONLY, Source, Unreadable, check_column_count
 from uws_service.tap.readers.binary import BATCH_ROWS, Table
 from uws_service.tap.readers.fields import Field, field_of
 from uws_service.tap.readers.text_values import typed
@@ -29,8 +29,11 @@ from uws_service.tap.types import TEXTS, arrow_schema
 
 BATCH_CHARACTERS = 8 << 20
 _CHUNK_BYTES = 1 << 20
-PARSED_TAGS = [f"{{*}}{name}" for name in ("TABLE", "FIELD", "DESCRIPTION", "DATA", "TABLEDATA", "BINARY", "BINARY2",
-                                     "FITS", "STREAM", "TR")]  # fmt: skip
+_TABLE_START = re.compile(rb"<(?:[A-Za-z_][\w.-]{0,30}:)?TABLE[\s>/]")
+_TABLE_START_BYTES = 40
+"""Bytes before the end of a piece that may begin a tag."""
+PARSED_TAGS = [f"{{*}}{name}" for name in ("TABLE", "FIELD", "DESCRIPTION", "DATA", "TABLEDATA", "BINARY", "BINARY2", "FITS",
+                                     "STREAM", "TR")]  # fmt: skip
 """Elements that the parser reports; cells come with their row."""
 
 
@@ -52,7 +55,8 @@ def read(path: Path) -> Source:
             description = " ".join((element.text or "").split())
         elif event == "start" and tag in ("TABLEDATA", "BINARY", "BINARY2"):
             source = _tabledata(path, events, fields) if tag == "TABLEDATA" else _binary(events, fields, tag)
-            return replace(source, description=description, name=name)
+            notes = (*source.notes, *_further_tables(path))
+            return replace(source, description=description, name=name, notes=notes)
         elif event == "start" and tag == "FITS":
             raise Unreadable("The VOTable has its rows in a FITS file; send the FITS file itself.")
         elif event == "end" and tag == "DATA":  # of another form, as astropy's votable.parquet; else it would be empty
@@ -60,7 +64,8 @@ def read(path: Path) -> Source:
                 if form != "INFO":
                     raise Unreadable(f"The VOTable has its rows as {form}; TABLEDATA, BINARY and BINARY2 are read.")
         elif event == "end" and tag == "TABLE":
-            return Source(_columns(fields, set()), iter(()), 0, description, name, _notes(fields))
+            notes = (*_notes(fields), *_further_tables(path))
+            return Source(_columns(fields, set()), iter(()), 0, description, name, notes)
     raise Unreadable("The VOTable has no table.")
 
 
@@ -138,6 +143,19 @@ def _columns(fields: Sequence[Field], wide: set[int]) -> tuple[Column, ...]:
 
 def _notes(fields: Sequence[Field]) -> tuple[str, ...]:
     return tuple(f"the column {field.name!r} is left out: {field.reason}" for field in fields if field.column is None)
+
+
+def _further_tables(path: Path) -> tuple[str, ...]:
+    """Return a note if the document has further tables; they are not parsed for it."""
+    count, last = 0, b""
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            starts = [match.end() for match in _TABLE_START.finditer(last + chunk)]
+            count += sum(end > len(last) for end in starts)
+            last = (last + chunk)[-_TABLE_START_BYTES:]
+            if count > 1:
+                return (FIRST_ONLY,)
+    return ()
 
 
 def _tabledata(path: Path, events: Iterator[tuple[str, Any]], fields: Sequence[Field]) -> Source:

@@ -121,7 +121,7 @@ def _fixed_lists(array: Any, column: Column, size: int) -> Bytes:
 
 
 def _text_cells(array: Any, column: Column) -> Cells:
-    """Encode texts: UTF-8, or two bytes per unicodeChar.
+    """Encode texts: UTF-8, or UTF-16 for unicodeChar (VOTable 1.5 §2.1), which 1.4 has without pairs.
 
     They are cut or padded where the size is fixed.
     """
@@ -129,9 +129,8 @@ def _text_cells(array: Any, column: Column) -> Cells:
     unit = 1
     if column.datatype == "unicodeChar":
         unit = 2
-        # A unicodeChar has two bytes; other characters become question marks.
-        plain = pc.replace_substring_regex(pc.fill_null(array, ""), "[^\\x{0}-\\x{FFFF}]", "?")
-        encoded = pa.array([text.encode("utf-16-be") for text in plain.to_pylist()], pa.binary())
+        plain = pc.fill_null(array, "").to_pylist()
+        encoded = pa.array([text.encode("utf-16-be") for text in plain], pa.binary())
     size = fixed_size(column) if column.arraysize else 1
     if size is not None:
         width = size * unit

@@ -45,11 +45,17 @@ class Shape:
     lowest: int | None = None
     highest: int | None = None
     nulls: bool = False
+    wide: bool = False
+    """Whether a text has characters beyond ASCII."""
 
     def observe(self, array: Any, column: Column) -> None:
         """Take the next values into account."""
         if column.datatype in TEXTS:
-            self.width = max(self.width, pc.max(pc.utf8_length(array)).as_py() or 0)
+            if pc.all(pc.string_is_ascii(array)).as_py() is False:
+                self.wide = True  # some characters become several, such as "½"
+                self.width = max(self.width, *(len(_ascii(text or "")) for text in array.to_pylist()))
+            else:
+                self.width = max(self.width, pc.max(pc.utf8_length(array)).as_py() or 0)
         if is_array(column):
             self.width = max(self.width, pc.max(pc.list_value_length(array)).as_py() or 0)
             # A missing array of no fixed size is an empty one; a fixed size is filled with nulls.
@@ -152,6 +158,7 @@ class FitsColumn:
         self.lacks_null = self.null is None and shape.nulls and column.datatype in _INTEGERS
         """Whether values are missing and both ends of the type are taken."""
         self.column = column
+        self.wide = shape.wide
         self.heap = 0
         self.text = column.datatype in TEXTS
         fixed = fixed_size(column)
@@ -159,7 +166,7 @@ class FitsColumn:
         self.count = 1
         self.size = 1 if self.text or column.datatype == "boolean" else np.dtype(BIG_ENDIAN[column.datatype]).itemsize
         if self.text:
-            self.count = max(fixed or shape.width, 1)
+            self.count = max(fixed or 0, shape.width, 1)
             self.form = f"{self.count}A"
         elif self.is_variable:
             self.form = f"1Q{_CODES[column.datatype]}({shape.width})"
@@ -235,7 +242,9 @@ def _header(document: Document, columns: Sequence[FitsColumn], result: Rows, hea
         cards += [(f"TCOMM{number}", column.description, "")] if column.description else []
         cards += [(f"TUCD{number}", column.ucd, "")] if column.ucd else []
     cards.append(("QSTATUS", "OVERFLOW" if result.overflow else "OK", "status of the query"))
-    for name, text in document.infos:
+    lossy = [packed.column.name for packed in columns if packed.wide]
+    notes = [("NOTE", f"characters beyond ASCII are replaced in {', '.join(lossy)}; other formats have them")]
+    for name, text in (*document.infos, *(notes if lossy else [])):
         cards += [("COMMENT", line, "") for line in textwrap.wrap(_printable(f"{name}: {text}"), 72)]
     return _cards(cards)
 
