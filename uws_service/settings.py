@@ -7,6 +7,7 @@ With no settings at all the service runs embedded: SQLite, a local folder, local
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
@@ -16,6 +17,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from uws_service import settings_checks, settings_messages
 from uws_service.auth.settings import Auth
+from uws_service.data.catalogues import KINDS as CATALOGUE_KINDS
+from uws_service.data.catalogues import Datasets
 from uws_service.domain.errors import ConfigurationError
 from uws_service.service.limits import Limits
 from uws_service.sites.kinds import KINDS
@@ -86,6 +89,7 @@ class Settings(BaseSettings):
         "callers whom their address or a proxy lets in; their jobs are made from the service's own pages.",
     )
     limits: Limits = Field(default_factory=Limits, description="Limits of requests.")
+    datasets: Datasets = Field(default_factory=Datasets, description="Data sets as inputs of jobs.")
     fetch: Fetch = Field(default_factory=Fetch, description="What jobs may fetch from the network.")
     auto_migrate: bool | None = Field(
         None, description="Bring the database's schema up to date at start. Unset: only for SQLite."
@@ -240,13 +244,13 @@ class _FileSource(PydanticBaseSettingsSource):
         return dict(self.values)
 
 
-def _path_fields(site: dict[str, Any]) -> list[str]:
-    """Return the site's settings that are paths."""
-    kind = KINDS.get(str(site.get("kind", "local")))
+def _path_fields(section: dict[str, Any], kinds: Mapping[str, Any], usual: str = "") -> list[str]:
+    """Return the settings of a site or catalogue that are paths."""
+    kind = kinds.get(str(section.get("kind", usual)))
     fields = kind.settings.model_fields if kind is not None else {}
     return [
         name
-        for name, value in site.items()
+        for name, value in section.items()
         if isinstance(value, str) and name in fields and fields[name].annotation in (Path, Path | None)
     ]
 
@@ -280,10 +284,13 @@ def _read(config: Path) -> tuple[dict[str, Any], yaml.Node | None]:
     for name in ("data", "work", "catalogues"):
         if isinstance(content.get(name), str):
             content[name] = str(config.parent / content[name])
-    for site in content["sites"] if isinstance(content.get("sites"), list) else ():
-        if isinstance(site, dict):
-            for name in _path_fields(site):
-                site[name] = str(config.parent / site[name])
+    datasets = content.get("datasets")
+    catalogues = datasets.get("catalogues") if isinstance(datasets, dict) else None
+    for sections, kinds, usual in ((content.get("sites"), KINDS, "local"), (catalogues, CATALOGUE_KINDS, "")):
+        for section in sections if isinstance(sections, list) else ():
+            if isinstance(section, dict):
+                for name in _path_fields(section, kinds, usual):
+                    section[name] = str(config.parent / section[name])
     if isinstance(content.get("applications"), list):
         content["applications"] = [str(config.parent / str(path)) for path in content["applications"]]
     return content, document

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,26 +21,7 @@ from uws_service.applications.model import (
     UploadSpec,
 )
 from uws_service.applications.standard import Standard
-
-_SIZES = {"": 1, "B": 1, "K": 10**3, "KB": 10**3, "KIB": 2**10, "M": 10**6, "MB": 10**6, "MIB": 2**20,
-          "G": 10**9, "GB": 10**9, "GIB": 2**30, "T": 10**12, "TB": 10**12, "TIB": 2**40}  # fmt: skip
-_SECONDS = {"": 1, "s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-
-
-def parse_size(value: int | str) -> int:
-    """Return bytes of a number or a text like 512MiB."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", str(value))
-    if match is None or match[2].upper() not in _SIZES:
-        raise ValueError(value)
-    return int(float(match[1]) * _SIZES[match[2].upper()])
-
-
-def parse_seconds(value: int | str) -> int:
-    """Return seconds of a number or a text like 2h."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", str(value))
-    if match is None or match[2] not in _SECONDS:
-        raise ValueError(value)
-    return int(float(match[1]) * _SECONDS[match[2]])
+from uws_service.units import parse_seconds, parse_size
 
 
 def _text(value: Any) -> str:
@@ -56,6 +36,8 @@ def _parameter(raw: Mapping[str, Any]) -> ParameterSpec:
         values["default"] = _text(raw["default"])
     if "arraysize" in raw:
         values["arraysize"] = str(raw["arraysize"])
+    if "size" in raw:
+        values["size"] = parse_size(raw["size"])
     return ParameterSpec(**values)
 
 

@@ -16,11 +16,13 @@ from uws_service.domain.attempt import (
     ExpectedResult,
     Input,
     Launch,
+    Mount,
     Output,
     Reason,
     Report,
     Usage,
 )
+from uws_service.domain.dataset import data_parameters_of
 from uws_service.domain.job import ErrorSummary, Job, JobRef, Parameter, Phase, Result
 from uws_service.domain.jobinfo import JobInfo
 from uws_service.store.database import Row
@@ -178,10 +180,17 @@ def launch_of(text: str) -> Launch:
             **values,
             "command": tuple(values["command"]),
             "passed": tuple(values["passed"]),
-            "inputs": tuple(Input(**item) for item in values["inputs"]),
+            "inputs": tuple(_input_of(item) for item in values["inputs"]),
+            "data": data_parameters_of(values.get("data", ())),
             "results": tuple(ExpectedResult(**item) for item in values["results"]),
         }
     )
+
+
+def _input_of(item: dict[str, Any]) -> Input:
+    """Return an input; fields that an older version did not write have their defaults."""
+    mount = item.get("mount")
+    return Input(**{**item, "urls": tuple(item.get("urls", ())), "mount": Mount(**mount) if mount else None})
 
 
 def stored_bytes(job: Job) -> int:
