@@ -25,6 +25,7 @@ from uws_service.auth.groups import GroupNames
 from uws_service.auth.permissions import PermissionsApi
 from uws_service.auth.policy import Rules
 from uws_service.auth.tokens import Tokens
+from uws_service.data.catalogues import Catalogues
 from uws_service.depot import Depot, renewal
 from uws_service.domain.attempt import Attempt
 from uws_service.domain.errors import ConfigurationError, UwsError
@@ -32,6 +33,7 @@ from uws_service.domain.ids import now_ms
 from uws_service.placement.placer import Placer
 from uws_service.service.backend import Backend, FetchRules
 from uws_service.service.jobs import Service
+from uws_service.service.lookups import DataLookups
 from uws_service.service.reaper import Reaper
 from uws_service.service.sessions import Sessions
 from uws_service.service.uploads import Uploads
@@ -74,6 +76,8 @@ class Runtime:
     agents: Agents
     uploads: Uploads
     rules: Rules
+    catalogues: Catalogues
+    """Of data sets."""
     sessions: Sessions | None = None
     """None: nobody can log in."""
     cookie_key: bytes = b""
@@ -221,7 +225,7 @@ def _resolve_groups(settings: Settings, applications: Mapping[str, Application])
 def _wants_data(settings: Settings, applications: Mapping[str, Application]) -> bool:
     """Return whether any job may get a token for what it fetches."""
     has_token = any(application.data_token is not None for application in applications.values())
-    return bool(settings.auth.issuers and (settings.auth.data_access or has_token))
+    return bool(settings.auth.issuers and (settings.auth.data_access or has_token or _caller_catalogues(settings)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +242,7 @@ class Loop:
 LOOPS = (
     Loop("depot", lambda runtime: [runtime.depot.watch()]),
     Loop("data access", lambda runtime: [runtime.data.run()] if runtime.data is not None else []),
+    Loop("look-ups", lambda runtime: [_lookups(runtime).run()]),
     Loop("sites", lambda runtime: [leader.run() for leader in runtime.leaders], controllers_only=True),
     Loop("reaper", lambda runtime: [_reaper(runtime).run()], controllers_only=True),
 )
@@ -321,6 +326,7 @@ async def _assemble(
         agents,
         Uploads(depot, store, rules, settings.limits.unfinished),
         rules,
+        await _catalogues(settings, stack),
         sessions=Sessions(store.access, cookie_key, service.clock, rules.issuers) if user_tokens is not None else None,
         cookie_key=cookie_key,
         user_tokens=user_tokens,
@@ -346,7 +352,31 @@ async def _open_sites(
     for executor in executors.values():
         stack.push_async_callback(executor.close)
     verifiers = verifiers_of(executors, settings.sites)
-    return executors, Agents(store, depot, applications, settings.fetch, data, verifiers, tokens)
+    storage = {site.name: site.storage_areas() for site in settings.sites}
+    return executors, Agents(store, depot, applications, settings.fetch, data, verifiers, tokens, storage)
+
+
+async def _catalogues(settings: Settings, stack: contextlib.AsyncExitStack) -> Catalogues:
+    """Return the catalogues of data; a static one that is wrong stops the start."""
+    catalogues = Catalogues(settings.datasets)
+    stack.push_async_callback(catalogues.close)
+    await catalogues.start()
+    return catalogues
+
+
+def _lookups(runtime: Runtime) -> DataLookups:
+    takes_data = any(
+        parameter.dataset for application in runtime.applications.values() for parameter in application.parameters
+    )
+    return DataLookups(
+        runtime.store,
+        runtime.catalogues,
+        runtime.applications,
+        runtime.placer,
+        runtime.data,
+        clock=runtime.service.clock,
+        is_idle=not takes_data,
+    )
 
 
 def _reaper(runtime: Runtime) -> Reaper:
@@ -411,7 +441,16 @@ def _data_access(
     else:
         make_data_folder(settings.data)
         key = key_in(settings.data / "sealing.key")
-    return DataAccess(settings.auth, tokens, store, key, clock)
+    return DataAccess(settings.auth, tokens, store, key, clock, _caller_catalogues(settings))
+
+
+def _caller_catalogues(settings: Settings) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Return audience and scopes of the catalogues that are asked in the callers' names."""
+    return {
+        catalogue.name: (catalogue.audience, catalogue.token_scopes)
+        for catalogue in settings.datasets.catalogues
+        if catalogue.audience is not None
+    }
 
 
 async def _prepare_sites(runtime: Runtime, stack: contextlib.AsyncExitStack) -> None:

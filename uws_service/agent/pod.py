@@ -197,14 +197,19 @@ class Agent:
             raise Problem(f"{item['name']}: {error.strerror or error}") from None
 
     def _fetch(self, item: Mapping[str, Any], path: str) -> None:
-        from uws_service.agent.fetch import FetchError, Policy, fetch  # TLS: slow to import, and seldom wanted
+        from uws_service.agent.fetch import FetchError, Policy  # TLS: slow to import, and seldom wanted
+        from uws_service.agent.replicas import fetch_input
 
         policy = self.launch["fetch"]
         allowed = Policy(
             allow_private=policy["allow_private"], allow_hosts=tuple(policy["allow_hosts"]), timeout=policy["timeout"]
         )
         try:
-            fetch(item["url"], path, max_size=item["max_size"], policy=allowed, tokens=self.launch["data"]["tokens"])
+            for problem in fetch_input(item, path, allowed, self.launch["data"]["tokens"]):
+                say(f"{item['name']}: {problem}")
+                with contextlib.suppress(Unreachable, Refused):
+                    text = f"another replica was taken: {problem}"
+                    self.upstream.post("progress", {"fraction": 0.0, "text": text[:200]})
         except FetchError as error:
             raise Problem(f"{item['name']}: {error}") from None
 

@@ -12,6 +12,9 @@ from enum import StrEnum
 
 from uws_service.domain.dataset import DataParameter
 
+AWAITS_DATA = 2**61
+"""An attempt whose ``not_before`` is this waits for its data sets to be looked up."""
+
 
 class AttemptState(StrEnum):
     """The recorded state of an attempt."""
@@ -204,8 +207,8 @@ class Launch:
     gpus: int = 0
     group: str = ""  # of the owner, whose share it counts to
     passed: tuple[str, ...] = ()  # environment variables, such as URLs with passwords, that each site has of its own
-    data: tuple[DataParameter, ...] = ()  # its data sets; `data.replicas.bind` makes inputs of them at a site
     token_variable: str = ""  # the environment variable with the name of the file with a data token; "": there is none
+    data: tuple[DataParameter, ...] = ()  # its data sets; `data.replicas.bind` makes inputs of them at a site
 
 
 class Seen(StrEnum):

@@ -9,7 +9,7 @@ from uws_service.applications.bounds import clamp_destruction, clamp_duration, q
 from uws_service.applications.provenance import chosen_values, unknown_parameters, versions
 from uws_service.auth.data_tokens import DataAccess
 from uws_service.auth.policy import Rules
-from uws_service.domain.attempt import Attempt, Reason
+from uws_service.domain.attempt import AWAITS_DATA, Attempt, Reason
 from uws_service.domain.errors import Forbidden, UsageError
 from uws_service.domain.job import Action, ErrorSummary, Job, Phase, apply
 from uws_service.domain.jobinfo import JobInfo
@@ -19,6 +19,8 @@ from uws_service.service.caller import Caller
 from uws_service.service.requests import Request
 from uws_service.store import NewJob
 from uws_service.store.grants import Grant
+
+LOOK_UP = "looking up where its data are"
 
 
 def pending_job(
@@ -74,7 +76,7 @@ class Starter:
             site=site,
             site_reason=reason,
             attempt=number,
-            waiting=f"waiting for a free slot at {site}",
+            waiting=LOOK_UP if checked.data else f"waiting for a free slot at {site}",
             defaults=chosen_values(application, job.parameters, checked.format, checked.maxrec),
             versions=versions(application, image=self.placer.runs_containers(site)),
         )
@@ -86,6 +88,7 @@ class Starter:
             owner=job.owner or "",
             group=caller.identity.group,
             created=now,
+            not_before=AWAITS_DATA if checked.data else 0,
             cpu_requested=application.resources.cpu,
             memory_requested=application.resources.memory,
             owner_slots=self.rules.quota(caller.identity).running if self.rules.has_quotas else None,
@@ -95,7 +98,9 @@ class Starter:
 
     async def _grants(self, job: Job, application: Application, checked: Checked, caller: Caller) -> tuple[Grant, ...]:
         if self.data is not None:
-            return await self.data.obtain(job, application, checked.inputs, caller.identity, caller.token)
+            return await self.data.obtain(
+                job, application, checked.inputs, caller.identity, caller.token, has_data=bool(checked.data)
+            )
         if application.data_token is not None:
             raise Forbidden(f"The application {application.name!r} needs access to data, and no issuer gives it here.")
         return ()

@@ -44,7 +44,9 @@ def open_sites(sites: Iterable[SiteSettings], parts: SiteParts) -> dict[str, Exe
 
 def _open(site: SiteSettings, parts: SiteParts) -> Executor:
     try:
-        return kind_of(site).open(site, parts)
+        executor = kind_of(site).open(site, parts)
+        executor.storage = site.storage_areas()
+        return executor
     except UwsError:
         raise
     except Exception as error:  # whatever a kind of another package does

@@ -8,6 +8,7 @@ from typing import ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from uws_service.data.replicas import Storage
 from uws_service.placement.access import Access
 from uws_service.units import FractionalSeconds
 
@@ -45,6 +46,10 @@ class SiteSettings(BaseModel):
     kind: str = Field(description="What the site is.")
     slots: int = Field(1, ge=1, description="How many jobs run at once.")
     access: Access = Field(default_factory=Access, description="Which jobs the site takes.")
+
+    def storage_areas(self) -> tuple[Storage, ...]:
+        """Return the storage areas that the site has."""
+        return ()
 
     @property
     def absence(self) -> Absence:

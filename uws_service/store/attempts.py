@@ -13,6 +13,7 @@ from uws_service.domain.events import EventKind
 from uws_service.store import queries
 from uws_service.store.database import Database, Query, Transaction
 from uws_service.store.history import History
+from uws_service.store.lookups import put_lookup
 from uws_service.store.rows import ATTEMPT_COLUMNS, attempt_of, attempt_values, glance_of, launch_of, report_text
 from uws_service.store.sites import is_held
 from uws_service.store.tables import AttemptRow
@@ -156,6 +157,7 @@ USAGE = Query(
 def put_attempt(tx: Transaction, attempt: Attempt) -> None:
     """Insert or update an attempt within a transaction."""
     tx.change(UPSERT_ATTEMPT, {f"v_{name}": value for name, value in attempt_values(attempt).items()})
+    put_lookup(tx, attempt)
 
 
 def unwant_attempts(tx: Transaction, job_id: str) -> None:

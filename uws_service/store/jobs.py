@@ -20,6 +20,7 @@ from uws_service.store.feed import Feed
 from uws_service.store.garbage import Garbage, add_garbage
 from uws_service.store.grants import Grant, GrantStore, end_grants, put_grant
 from uws_service.store.history import History
+from uws_service.store.lookups import Lookups, resolve_attempt
 from uws_service.store.meta import get_or_set
 from uws_service.store.postgresql import PostgreSQL
 from uws_service.store.rows import Glance, glance_of, job_of, job_values, ref_of
@@ -61,6 +62,7 @@ class Store:
         self.access = AccessStore(database)
         self.grants = GrantStore(database)
         self.owners = SiteStore(database)
+        self.lookups = Lookups(database)
 
     @classmethod
     async def open(cls, url: str, *, create: bool = False) -> Store:
@@ -233,6 +235,7 @@ class Store:
         detail: Mapping[str, Any] | None = None,
         attempts: Sequence[Attempt] = (),
         move: tuple[Attempt, str] | None = None,
+        resolved: Attempt | None = None,
         discard: bool = False,
         grants: Sequence[Grant] = (),
     ) -> Job:
@@ -246,6 +249,8 @@ class Store:
             INFO writes no event: nobody waits for progress.
         move
             An attempt that was not yet handed to its site, and the site that it goes to instead.
+        resolved
+            An attempt that waited for its data, with its site and its launch now.
         discard
             The job's files become garbage.
 
@@ -269,6 +274,8 @@ class Store:
                 end_grants(tx, before.id)
             if move is not None and not move_attempt(tx, *move):
                 raise StaleJob("The attempt was handed to its site at the same moment.")
+            if resolved is not None and not resolve_attempt(tx, resolved):
+                raise StaleJob("The attempt does not wait for its data any more.")
             if discard:
                 add_garbage(tx, before.id)
             if kind is not EventKind.INFO:
