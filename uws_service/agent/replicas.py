@@ -29,6 +29,8 @@ RETRIES = 5
 PAUSE_SECONDS = 0.5
 """Before a stream goes on; doubled each time."""
 POLL_SECONDS = 0.05
+STOP_SECONDS = 3.0
+"""So long streams that are stopped may take to end; one that still dials then reads nothing any more."""
 TEMPORARY = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -59,6 +61,8 @@ class Transfer:
         self.error: BaseException | None = None
         self._lock = threading.Lock()
         self._next = 0
+        self._running = 0
+        self._ended = threading.Event()
         self._stopped = False
         self._sockets: set[socket.socket] = set()
         self._tag = ""
@@ -66,23 +70,20 @@ class Transfer:
 
     def run(self, digests: Digests) -> None:
         """Fetch all pieces, and feed the digests in order; raise `FetchError`."""
-        threads = [threading.Thread(target=self._work, daemon=True) for _ in range(min(STREAMS, len(self.pieces)))]
+        self._running = min(STREAMS, len(self.pieces))
         # Signals are for the main thread, which may raise because of them.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
-            for thread in threads:
-                thread.start()
+            for _ in range(self._running):
+                threading.Thread(target=self._work, daemon=True).start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         try:
-            while any(thread.is_alive() for thread in threads):
-                for thread in threads:
-                    thread.join(POLL_SECONDS / len(threads))
+            while not self._ended.wait(POLL_SECONDS):
                 digests.follow(self.file, self._frontier())
         finally:
             self._stop()
-            for thread in threads:
-                thread.join()
+            self._ended.wait(STOP_SECONDS)
         if self.error is not None:
             raise self.error
         digests.follow(self.file, self.size)
@@ -102,19 +103,26 @@ class Transfer:
                     open_socket.shutdown(socket.SHUT_RDWR)
 
     def _work(self) -> None:
-        while True:
-            with self._lock:
-                if self._stopped or self._next >= len(self.pieces):
-                    return
-                index = self._next
-                self._next += 1
-            try:
+        try:
+            while (index := self._take()) is not None:
                 self._fetch_piece(index)
-            except BaseException as error:
-                with self._lock:
-                    self.error = self.error or error
-                self._stop()
-                return
+        except BaseException as error:
+            with self._lock:
+                self.error = self.error or error
+            self._stop()
+        finally:
+            with self._lock:
+                self._running -= 1
+                if not self._running:
+                    self._ended.set()
+
+    def _take(self) -> int | None:
+        """Return the index of the next piece to fetch; None if there is none."""
+        with self._lock:
+            if self._stopped or self._next >= len(self.pieces):
+                return None
+            self._next += 1
+            return self._next - 1
 
     def _fetch_piece(self, index: int) -> None:
         """Fetch a piece; go on where it was cut."""
