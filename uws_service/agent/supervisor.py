@@ -144,7 +144,7 @@ class Attempt:
 
         The others lie there already.
         """
-        remote = [item for item in self.spec["inputs"] if item["url"]]
+        remote = [item for item in self.spec["inputs"] if item["url"] and not item.get("mount")]
         if remote:
             self.status.write()
             with _interruptible(self.spec["duration"]):

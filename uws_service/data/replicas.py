@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
@@ -171,11 +172,11 @@ class Storage:
 
     area: str
     volume: str = ""
-    """The name of the pod's volume that holds it; empty at a site without pods."""
+    """The name of the pod's volume that holds it, or its folder at a site without pods; empty: it is only near."""
     path: str = ""
-    """Its folder: absolute at a site without pods, below the volume else."""
-    mounted: bool = False
-    """Whether the site's jobs can have its files mounted."""
+    """Its folder below the volume."""
+    mounts_max: int = 0
+    """So many files can be mounted for one job, 0: any number; the others are fetched."""
 
 
 def bind(launch: Launch, storage: Sequence[Storage]) -> Launch:
@@ -191,13 +192,17 @@ def bind(launch: Launch, storage: Sequence[Storage]) -> Launch:
     """
     if not launch.data or any(parameter.sets is None for parameter in launch.data):
         return launch
-    inputs = []
+    inputs: list[Input] = []
     paths = {}
+    mounts: Counter[str] = Counter()
     for parameter in launch.data:
         folder = f"data/{parameter.name}"
         single = not parameter.several and parameter.sets is not None and parameter.sets[0].is_file
         for file in parameter.files():
-            inputs.append(_input(parameter, file, f"{folder}/{file_name(file.name)}", storage))
+            open_areas = [entry for entry in storage if not entry.mounts_max or mounts[entry.area] < entry.mounts_max]
+            path = f"{folder}/{file_name(file.name)}"
+            inputs.append(_input(parameter, file, path, _mount(file, open_areas), storage))
+            mounts.update([inputs[-1].mount.area] if inputs[-1].mount is not None else [])
         paths[parameter.name.upper()] = inputs[-1].path if single else folder
     return replace(
         launch, command=tuple(_expand(word, paths) for word in launch.command), inputs=(*launch.inputs, *inputs)
@@ -218,23 +223,32 @@ def _expand(word: str, paths: Mapping[str, str]) -> str:
     )
 
 
-def _input(parameter: DataParameter, file: DataFile, path: str, storage: Sequence[Storage]) -> Input:
+def _input(
+    parameter: DataParameter, file: DataFile, path: str, mount: Mount | None, storage: Sequence[Storage]
+) -> Input:
     label = f"{parameter.name}: {file.name}"
-    if (mount := _mount(file, storage)) is not None:
-        return Input(label, path, size=file.size, mount=mount)
     urls = _urls(file, {entry.area for entry in storage})
-    if not urls:
+    if mount is None and not urls:
         raise UsageError(f"{label} can be neither mounted nor fetched at this site.")
-    size = parameter.max_size if file.size is None else file.size
-    return Input(label, path, url=urls[0], max_size=size, size=file.size, checksums=dict(file.checksums), urls=urls[1:])
+    return Input(
+        label,
+        path,
+        url=urls[0] if urls else None,
+        max_size=parameter.max_size if file.size is None else file.size,
+        size=file.size,
+        checksums=dict(file.checksums),
+        urls=urls[1:],
+        mount=mount,
+    )
 
 
 def _mount(file: DataFile, storage: Sequence[Storage]) -> Mount | None:
     """Return where the site has a file, by the order of its areas."""
     for entry in storage:
         for replica in file.replicas:
-            if entry.mounted and replica.area == entry.area and replica.path:
-                return Mount(entry.volume, str(PurePosixPath(entry.path) / checked_path(replica.path, file.name)))
+            if entry.volume and replica.area == entry.area and replica.path:
+                path = PurePosixPath(entry.path) / checked_path(replica.path, file.name)
+                return Mount(entry.volume, str(path), entry.area)
     return None
 
 

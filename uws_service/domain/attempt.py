@@ -149,9 +149,11 @@ class Mount:
     """Where a site has a file that it need not fetch."""
 
     volume: str
-    """The name of the pod's volume; empty at a site without pods."""
+    """The name of the pod's volume; the folder of the storage area at a site without pods."""
     path: str
-    """Absolute at a site without pods, below the volume else."""
+    """Its path below that."""
+    area: str = ""
+    """The storage area."""
 
 
 @dataclass(frozen=True, slots=True)

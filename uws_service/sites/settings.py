@@ -29,6 +29,22 @@ class Fetch(BaseModel):
     timeout: FractionalSeconds = Field(60.0, gt=0, description="Seconds without a byte after which a fetch fails.")
 
 
+class StorageSettings(BaseModel):
+    """A storage area that a site has, as catalogues of data name it.
+
+    Each kind of site has a class of its own below this one, with the way to the files.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    area: str = Field(
+        min_length=1,
+        max_length=200,
+        description="The area's name in the catalogues: a storage element of Rucio, the id of an SRCNet storage area, "
+        "or a name of a static catalogue.",
+    )
+
+
 class SiteSettings(BaseModel):
     """The settings of one site.
 
