@@ -71,7 +71,8 @@ def ended(user: Uws, job: str) -> dict[str, Any]:
 
 
 def files_of(user: Uws, job: str) -> dict[str, Any]:
-    assert (content := ended(user, job))["phase"] == "COMPLETED", content
+    content = ended(user, job)
+    assert content["phase"] == "COMPLETED", content["errorSummary"]
     answer: dict[str, Any] = user.http.get(f"{job}/results/result", follow_redirects=True).json()
     return answer
 

@@ -121,8 +121,10 @@ class DataAccess:
                     grants.append(await self._obtain(job.id, str(index), about, identity.issuer, token))
         for name, (audience, scopes) in self.catalogues.items() if has_data else ():
             about = {"hosts": [], "audience": audience, "scopes": scopes}
-            with contextlib.suppress(Forbidden):  # the catalogue is passed over, and the job's error says why
+            try:
                 grants.append(await self._obtain(job.id, f"{CATALOGUE}{name}", about, identity.issuer, token))
+            except Forbidden as error:  # the catalogue is passed over; if the job needs it, its error says so
+                log.info("no token for a catalogue", job=job.id, catalogue=name, reason=error.message)
         if spec is not None:
             about = {"hosts": [], "audience": spec.audience, "scopes": spec.scopes}
             grants.append(await self._obtain(job.id, COMMAND, about, identity.issuer, token))

@@ -170,8 +170,8 @@ def storage_area_paths(storages: Any, areas: Any) -> dict[str, str]:
         name = str(area["id"])
         base = bases.get(str(area.get("associated_storage_id") or owners.get(name, "")))
         if base is not None:
-            relative = str(area.get("relative_path") or "").strip("/")
-            paths[name] = f"/{base.strip('/')}/{relative}/".replace("//", "/")
+            parts = (base.strip("/"), str(area.get("relative_path") or "").strip("/"))
+            paths[name] = "".join(f"/{part}" for part in parts if part) + "/"
     return paths
 
 
