@@ -7,9 +7,8 @@ With no settings at all the service runs embedded: SQLite, a local folder, local
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args
 
 import yaml
 from pydantic import Field, ValidationError, field_validator
@@ -244,15 +243,15 @@ class _FileSource(PydanticBaseSettingsSource):
         return dict(self.values)
 
 
-def _path_fields(section: dict[str, Any], kinds: Mapping[str, Any], usual: str = "") -> list[str]:
-    """Return the settings of a site or catalogue that are paths."""
-    kind = kinds.get(str(section.get("kind", usual)))
-    fields = kind.settings.model_fields if kind is not None else {}
-    return [
-        name
-        for name, value in section.items()
-        if isinstance(value, str) and name in fields and fields[name].annotation in (Path, Path | None)
-    ]
+def _make_absolute(section: Any, model: Any, folder: Path) -> None:
+    """Make the paths of a settings group absolute, those of the groups in its lists too."""
+    for name, field in model.model_fields.items() if isinstance(section, dict) else ():
+        value = section.get(name)
+        if isinstance(value, str) and field.annotation in (Path, Path | None):
+            section[name] = str(folder / value)
+        elif isinstance(value, list) and (members := get_args(field.annotation)):
+            for item in value if hasattr(members[0], "model_fields") else ():
+                _make_absolute(item, members[0], folder)
 
 
 def _read(config: Path) -> tuple[dict[str, Any], yaml.Node | None]:
@@ -288,9 +287,9 @@ def _read(config: Path) -> tuple[dict[str, Any], yaml.Node | None]:
     catalogues = datasets.get("catalogues") if isinstance(datasets, dict) else None
     for sections, kinds, usual in ((content.get("sites"), KINDS, "local"), (catalogues, CATALOGUE_KINDS, "")):
         for section in sections if isinstance(sections, list) else ():
-            if isinstance(section, dict):
-                for name in _path_fields(section, kinds, usual):
-                    section[name] = str(config.parent / section[name])
+            kind = kinds.get(str(section.get("kind", usual))) if isinstance(section, dict) else None
+            if kind is not None:
+                _make_absolute(section, kind.settings, config.parent)
     if isinstance(content.get("applications"), list):
         content["applications"] = [str(config.parent / str(path)) for path in content["applications"]]
     return content, document

@@ -24,9 +24,9 @@ class LocalStorage(StorageSettings):
     @field_validator("path")
     @classmethod
     def _path(cls, value: Path | None) -> Path | None:
-        if value is not None and (not value.is_absolute() or ".." in value.parts):
-            raise ValueError("must be an absolute path without '..'")
-        return value
+        if value is not None and ".." in value.parts:
+            raise ValueError("must be a path without '..'")
+        return value.absolute() if value is not None else None
 
 
 class LocalSite(SiteSettings):
