@@ -43,6 +43,7 @@ from uws_service.sites.attempt_tokens import SECRET, AttemptTokens
 from uws_service.sites.controller import Controller
 from uws_service.sites.executor import Executor
 from uws_service.sites.kinds import SiteParts, kind_of, open_sites, verifiers_of
+from uws_service.sites.lake import Lake
 from uws_service.sites.lease import FolderLease, Leader, Lease, ProcessLease
 from uws_service.store import Store
 from uws_service.store.reserve import Reserve
@@ -364,6 +365,16 @@ async def _catalogues(settings: Settings, stack: contextlib.AsyncExitStack) -> C
     return catalogues
 
 
+def _lake(runtime: Runtime) -> Lake | None:
+    """Return what takes results for the data lake, if the settings name a catalogue that registers them."""
+    name = runtime.settings.datasets.results
+    if name is None:
+        return None
+    catalogue = next(entry for entry in runtime.catalogues.catalogues if entry.name == name)
+    storage = {site.name: site.storage_areas() for site in runtime.settings.sites}
+    return Lake(catalogue, runtime.depot, storage, runtime.data)
+
+
 def _lookups(runtime: Runtime) -> DataLookups:
     takes_data = any(
         parameter.dataset for application in runtime.applications.values() for parameter in application.parameters
@@ -460,6 +471,9 @@ async def _prepare_sites(runtime: Runtime, stack: contextlib.AsyncExitStack) -> 
 
     A local site's lease belongs to the work folder of its jobs, which is opened here.
     """
+    lake = _lake(runtime)
+    if lake is not None:
+        stack.push_async_callback(lake.close)
     for site in runtime.settings.sites:
         executor = runtime.executors[site.name]
         lease: Lease = ProcessLease(runtime.store, site.name)
@@ -476,6 +490,7 @@ async def _prepare_sites(runtime: Runtime, stack: contextlib.AsyncExitStack) -> 
             absence=site.absence,
             data=runtime.data,
             notice=runtime.depot.notice,
+            lake=lake,
         )
         runtime.leaders.append(Leader(lease, executor, controller, is_started=not kind_of(site).leased))
 

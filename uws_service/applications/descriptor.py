@@ -49,6 +49,13 @@ def _bound(raw: Mapping[str, Any] | None, fallback: Bound) -> Bound:
     return Bound(min(default, highest) if highest and "default" not in raw else default, highest)
 
 
+def _result(raw: Mapping[str, Any]) -> ResultSpec:
+    values = {"required": True, **raw}
+    if "lake" in raw:
+        values["lake"] = raw["lake"]["scope"]
+    return ResultSpec(**values)
+
+
 def _data_token(raw: Mapping[str, Any]) -> DataTokenSpec:
     return DataTokenSpec(raw["variable"], raw["audience"], tuple(raw.get("scopes", ())))
 
@@ -97,7 +104,7 @@ def build_application(raw: Mapping[str, Any], standard: Standard) -> Application
             attempts=limits.get("attempts", usual_limits.attempts),
             sync_duration=parse_seconds(limits.get("sync_duration", usual_limits.sync_duration)),
         ),
-        results=tuple(ResultSpec(**{"required": True, **result}) for result in raw["results"]),
+        results=tuple(_result(result) for result in raw["results"]),
         maxrec=MaxrecSpec(**raw["maxrec"]) if "maxrec" in raw else None,
         examples=tuple(
             Example(

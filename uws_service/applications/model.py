@@ -66,6 +66,8 @@ class ResultSpec:
     path: str
     media_type: str
     required: bool = True
+    lake: str = ""
+    """The scope in the data lake that it goes to; empty: it stays here."""
     formats: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -91,16 +91,21 @@ async def _refusal(answer: httpx2.Response) -> str:
     return "".join(character for character in text if character.isprintable())[:200]
 
 
-async def read_json(http: httpx2.AsyncClient, method: str, url: str, **options: Any) -> Any:
-    """Return the JSON value of an answer."""
+async def read_body(http: httpx2.AsyncClient, method: str, url: str, **options: Any) -> bytes:
+    """Return the body of an answer."""
     body = bytearray()
     async with answer_of(http, method, url, **options) as answer:
         async for chunk in answer.aiter_raw():
             body += chunk
             if len(body) > ANSWER_MAX_BYTES:
                 raise TooMuch(f"{answer.url.host} answers with more than {ANSWER_MAX_BYTES} bytes", transient=False)
+    return bytes(body)
+
+
+async def read_json(http: httpx2.AsyncClient, method: str, url: str, **options: Any) -> Any:
+    """Return the JSON value of an answer."""
     try:
-        return json.loads(body)
+        return json.loads(await read_body(http, method, url, **options))
     except (ValueError, RecursionError):
         raise CatalogueFault(f"{httpx2.URL(url).host} does not answer with JSON") from None
 

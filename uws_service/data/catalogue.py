@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from uws_service.data.answers import CatalogueFault
 from uws_service.data.identifiers import Did, Form, Identifier, parse_did
 from uws_service.data.settings import CatalogueSettings
 from uws_service.domain.dataset import DataSet
@@ -52,6 +53,22 @@ class Catalogue(ABC):
             There is no usable answer.
         """
 
+    async def upload_url(self, area: str, did: Did, token: str | None) -> str:
+        """Return where a storage area takes a new file; raise `CatalogueFault`."""
+        raise CatalogueFault(f"the catalogue {self.name} registers no files", transient=False)
+
+    async def register(
+        self, area: str, did: Did, size: int, checksums: Mapping[str, str], dataset: Did, token: str | None
+    ) -> None:
+        """Register a file at a storage area, in a dataset; nothing happens if it is there with this checksum.
+
+        Raises
+        ------
+        CatalogueFault
+            It does not take it.
+        """
+        raise CatalogueFault(f"the catalogue {self.name} registers no files", transient=False)
+
     async def start(self) -> None:  # noqa: B027 -- nothing to do for most
         """Read what must be there at the start; raise `ConfigurationError`."""
 
@@ -68,6 +85,8 @@ class CatalogueKind:
     """The class of its settings; the ``Literal`` type of its ``kind`` is the name."""
     open: Callable[[Any], Catalogue]
     """Make a catalogue from its settings; it connects to nothing yet."""
+    registers: bool = False
+    """Whether it can register results."""
 
     def __post_init__(self) -> None:
         """Check that the settings name this kind."""

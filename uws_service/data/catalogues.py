@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Union
 
 import structlog
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from uws_service.byte_cache import ByteCache
 from uws_service.data.answers import CatalogueFault
@@ -51,6 +51,9 @@ class Datasets(BaseModel):
         (), description="Catalogues of data, asked in this order; the first that has an identifier counts."
     )
     files: int = Field(10_000, ge=1, le=100_000, description="Most files of the data of one parameter.")
+    results: str | None = Field(
+        None, description="The catalogue that registers results for the data lake, by its name; of the kind `rucio`."
+    )
     urls: bool = Field(True, description="Take http(s) URLs that no catalogue has as data of one file.")
 
     @field_validator("catalogues")
@@ -60,6 +63,19 @@ class Datasets(BaseModel):
         if len(set(names)) != len(names):
             raise ValueError("two catalogues have the same name")
         return value
+
+    @model_validator(mode="after")
+    def _registers(self) -> Datasets:
+        if self.results is None:
+            return self
+        kinds = {catalogue.name: catalogue.kind for catalogue in self.catalogues}
+        if self.results not in kinds:
+            raise ValueError(
+                f"results: there is no catalogue {self.results!r}; there are: {', '.join(kinds) or 'none'}"
+            )
+        if not KINDS[kinds[self.results]].registers:
+            raise ValueError(f"results: the catalogue {self.results!r} can't register files")
+        return self
 
 
 class Catalogues:

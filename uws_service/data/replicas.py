@@ -175,6 +175,8 @@ class Storage:
     """The name of the pod's volume that holds it, or its folder at a site without pods; empty: it is only near."""
     path: str = ""
     """Its folder below the volume."""
+    takes_results: bool = False
+    """Whether results for the data lake are put there."""
     mounts_max: int = 0
     """So many files can be mounted for one job, 0: any number; the others are fetched."""
 

@@ -6,14 +6,15 @@ have no files. What the server says is checked: a name, size or checksum that ma
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from pydantic import Field, SecretStr, model_validator
 
-from uws_service.data.answers import CatalogueFault, TooMuch, open_client, read_json, read_lines
+from uws_service.data.answers import CatalogueFault, TooMuch, open_client, read_body, read_json, read_lines
 from uws_service.data.catalogue import Absent, Catalogue, CatalogueKind, Outcome, did_of
 from uws_service.data.identifiers import Did, Identifier, parse_did
 from uws_service.data.replicas import REPLICAS_MAX, checked_checksums, checked_path, checked_size
@@ -172,6 +173,70 @@ class RucioCatalogue(Catalogue):
             replicas.append(Replica(area, pfn, await self._path(area, pfn, token)))
         return DataFile(did.name, size, checksums, tuple(replicas))
 
+    async def upload_url(self, area: str, did: Did, token: str | None) -> str:
+        """Return where a storage element takes a new file."""
+        lfn = f"{did.scope}:{did.name}"
+        for scheme in self.settings.schemes:
+            query = urlencode({"lfn": lfn, "operation": "write", "domain": "wan", "scheme": scheme})
+            url = f"{self.settings.url}/rses/{quote(area, safe='')}/lfns2pfns?{query}"
+            try:
+                answer = await self._call(token, "GET", url)
+            except CatalogueFault as error:
+                if error.status in (400, 404, 500) and scheme != self.settings.schemes[-1]:
+                    continue  # the element has no protocol of this scheme
+                raise
+            if isinstance(answer, dict) and isinstance(answer.get(lfn), str):
+                return str(answer[lfn])
+        raise CatalogueFault(f"{self.name} names no place for files at {area}", transient=False)
+
+    async def register(
+        self, area: str, did: Did, size: int, checksums: Mapping[str, str], dataset: Did, token: str | None
+    ) -> None:
+        """Register a file at a storage element, in a dataset that is made if need be."""
+        digests = {kind: text for kind, text in checksums.items() if kind in ("md5", "adler32")}
+        file = {"scope": did.scope, "name": did.name, "bytes": size, **digests}
+        url = self.settings.url
+        replica = {"rse": area, "files": [file], "ignore_availability": True}
+        await self._create(token, f"{url}/replicas", replica)
+        await self._require_same(area, did, size, digests, token)  # what was there is left as it is, without an error
+        place = f"{url}/dids/{quote(dataset.scope, safe='')}/{quote(dataset.name, safe='')}"
+        await self._create(token, place, {"type": "DATASET"})
+        await self._create(token, f"{place}/dids", {"dids": [{"scope": did.scope, "name": did.name}]})
+
+    async def _create(self, token: str | None, url: str, body: Mapping[str, Any]) -> bool:
+        """Return whether something was made; False if it was there."""
+        try:
+            await self._call(token, "POST", url, body)
+        except CatalogueFault as error:
+            if error.status == 409:
+                return False
+            raise
+        return True
+
+    async def _require_same(
+        self, area: str, did: Did, size: int, checksums: Mapping[str, str], token: str | None
+    ) -> None:
+        """Raise unless the server has the very same file there."""
+        outcome = (await self._find_bulk([did], token))[did]
+        for file in outcome.files if isinstance(outcome, DataSet) else ():
+            is_there = any(replica.area == area for replica in file.replicas)
+            agree = all(checksums.get(kind, text) == text for kind, text in file.checksums.items())
+            if is_there and agree and file.size == size:
+                return
+        raise CatalogueFault(f"{did.scope}:{did.name} is registered already, with other bytes", transient=False)
+
+    async def _call(self, token: str | None, method: str, url: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Return the JSON of an answer; None if it is none."""
+
+        async def ask(headers: dict[str, str]) -> Any:
+            text = await read_body(self.http, method, url, headers=headers, json=body)
+            try:
+                return json.loads(text)
+            except ValueError:
+                return None
+
+        return await self.login.call(token, ask)
+
     async def _path(self, area: str, pfn: str, token: str | None) -> str:
         """Return a replica's path below its storage element; empty if that can't be told."""
         parts = urlsplit(pfn)
@@ -244,4 +309,4 @@ def _renamed(outcome: Outcome, text: str) -> Outcome:
     return DataSet(text, outcome.files, outcome.is_file) if isinstance(outcome, DataSet) else outcome
 
 
-RUCIO = CatalogueKind("rucio", RucioCatalogueSettings, RucioCatalogue)
+RUCIO = CatalogueKind("rucio", RucioCatalogueSettings, RucioCatalogue, registers=True)

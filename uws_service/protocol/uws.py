@@ -306,7 +306,7 @@ def _add_results(parent: etree._Element, job: Job, urls: JobUrls) -> None:
     for result in job.results:
         attributes = {
             "id": xml_text(result.id),
-            _HREF: urls.result(job.id, result.id),
+            _HREF: result.location or urls.result(job.id, result.id),
             "size": str(result.size),
             "mime-type": xml_text(result.media_type),
         }
@@ -462,7 +462,7 @@ def job_json(job: Job, *, urls: JobUrls, info: JobInfoView | None = None) -> dic
         "results": [
             {
                 "id": result.id,
-                "href": urls.result(job.id, result.id),
+                "href": result.location or urls.result(job.id, result.id),
                 "size": result.size,
                 "mime-type": result.media_type,
                 "sha256": result.sha256,

@@ -43,6 +43,9 @@ class StorageSettings(BaseModel):
         description="The area's name in the catalogues: a storage element of Rucio, the id of an SRCNet storage area, "
         "or a name of a static catalogue.",
     )
+    results: bool = Field(
+        False, description="Put results here that applications want in the data lake; the first such area is taken."
+    )
 
 
 class SiteSettings(BaseModel):

@@ -79,7 +79,7 @@ def job_values(job: Job) -> dict[str, Any]:
         "destruction": job.destruction,
         "duration": job.duration,
         "parameters": json_text([[p.name, p.value, p.upload, p.media_type, p.size] for p in job.parameters]),
-        "results": json_text([[r.id, r.key, r.media_type, r.size, r.sha256] for r in job.results]),
+        "results": json_text([_result_fields(result) for result in job.results]),
         "error": None
         if error is None
         else json_text([error.message, error.transient, str(error.reason), error.detail]),
@@ -193,9 +193,16 @@ def _input_of(item: dict[str, Any]) -> Input:
     return Input(**{**item, "urls": tuple(item.get("urls", ())), "mount": Mount(**mount) if mount else None})
 
 
+def _result_fields(result: Result) -> list[Any]:
+    fields = [result.id, result.key, result.media_type, result.size, result.sha256]
+    return [*fields, result.location] if result.location else fields
+
+
 def stored_bytes(job: Job) -> int:
     """Return the bytes of a job's parameters, uploads and results."""
-    return sum(len(p.value) + (p.size or 0) for p in job.parameters) + sum(r.size for r in job.results)
+    return sum(len(p.value) + (p.size or 0) for p in job.parameters) + sum(
+        r.size for r in job.results if not r.location
+    )
 
 
 def report_text(report: Report) -> str:

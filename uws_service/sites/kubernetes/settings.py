@@ -144,7 +144,13 @@ class KubernetesSite(SiteSettings):
     def storage_areas(self) -> tuple[Storage, ...]:
         """Return the storage areas that the site has."""
         return tuple(
-            Storage(entry.area, volume_name(number) if entry.volume and entry.mounts else "", entry.path, entry.mounts)
+            Storage(
+                entry.area,
+                volume_name(number) if entry.volume and entry.mounts else "",
+                entry.path,
+                takes_results=entry.results,
+                mounts_max=entry.mounts,
+            )
             for number, entry in enumerate(self.storage)
         )
 

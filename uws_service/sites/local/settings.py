@@ -46,7 +46,10 @@ class LocalSite(SiteSettings):
 
     def storage_areas(self) -> tuple[Storage, ...]:
         """Return the storage areas that the site has."""
-        return tuple(Storage(entry.area, str(entry.path) if entry.path is not None else "") for entry in self.storage)
+        return tuple(
+            Storage(entry.area, str(entry.path) if entry.path is not None else "", takes_results=entry.results)
+            for entry in self.storage
+        )
 
     @property
     def absence(self) -> Absence:
