@@ -102,6 +102,7 @@ lock: $(VENV)/.dev ## Pin the newest versions in requirements/*.txt
 	$(LOCK) --all-extras pyproject.toml requirements/build.in -o requirements/dev.txt
 	$(LOCK) --extra apps --extra demo -c requirements/dev.txt pyproject.toml requirements/build.in -o requirements/demo.txt
 	$(LOCK) --extra apps -c requirements/dev.txt pyproject.toml requirements/build.in -o requirements/runtime.txt
+	$(LOCK) --no-annotate tests/rucio/requirements.in -o tests/rucio/requirements.txt
 
 clean: ## Remove what the targets above made in the checkout, the virtual environment too
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -7,6 +7,7 @@ The drawing of the life cycle comes from the same table as the page beside it.
 from __future__ import annotations
 
 import argparse
+import copy
 import inspect
 import re
 import sys
@@ -93,29 +94,45 @@ def settings_page() -> str:
 
 
 def _fields(model: Any, prefix: tuple[str, ...]) -> list[tuple[tuple[str, ...], Any]]:
+    """Return the fields of a group, with those of the groups inside it."""
     fields: list[tuple[tuple[str, ...], Any]] = []
     for name, field in model.model_fields.items():
-        inner, is_list = _model_in(field.annotation)
+        inner, is_list = _models_in(field.annotation)
         path = (*prefix, name + ("[]" if is_list else ""))
-        if inner is None or is_list:
+        if not inner or is_list:
             fields.append(((*prefix, name), field))
-        if inner is not None:
-            fields += _fields(inner, path)
+        fields += _fields_of_kinds(inner, path)
     return fields
 
 
-def _model_in(annotation: Any) -> tuple[Any, bool]:
-    """Return the settings group inside a type.
+def _fields_of_kinds(models: list[Any], prefix: tuple[str, ...]) -> list[tuple[tuple[str, ...], Any]]:
+    """Return the fields of a group of several kinds: what all have stands first, the others name their kind."""
+    if len(models) == 1:
+        return _fields(models[0], prefix)
+    fields: dict[tuple[tuple[str, ...], str], Any] = {}
+    for model in models:
+        kind = typing.get_args(model.model_fields["kind"].annotation)[0]
+        for path, field in _fields(model, prefix):
+            is_common = all(path[len(prefix)].removesuffix("[]") in other.model_fields for other in models)
+            if is_common and path[len(prefix) :] != ("kind",):
+                fields.setdefault((path, ""), field)
+            else:
+                described = copy.copy(field)
+                if path[-1] != "kind":
+                    described.description = f"Kind `{kind}`: {field.description}"
+                fields[path, kind] = described
+    return [(path, field) for (path, _), field in fields.items()]
 
-    With it comes whether the type is a list of them.
+
+def _models_in(annotation: Any) -> tuple[list[Any], bool]:
+    """Return the settings groups inside a type.
+
+    With them comes whether the type is a list of them.
     """
     if inspect.isclass(annotation) and hasattr(annotation, "model_fields"):
-        return annotation, False
-    for part in typing.get_args(annotation):
-        inner, _ = _model_in(part)
-        if inner is not None:
-            return inner, typing.get_origin(annotation) in (tuple, list)
-    return None, False
+        return [annotation], False
+    models = [model for part in typing.get_args(annotation) for model in _models_in(part)[0]]
+    return models, bool(models) and typing.get_origin(annotation) in (tuple, list)
 
 
 WORDS = {"str": "text", "int": "whole number", "float": "number", "bool": "true or false", "Path": "path"}
@@ -126,7 +143,7 @@ def _type(annotation: Any) -> str:
     if origin is typing.Literal:
         return " or ".join(f"`{argument}`" for argument in arguments)
     if origin in (tuple, list):
-        return f"list of {_type(arguments[0])}"
+        return "list of groups" if _models_in(arguments[0])[0] else f"list of {_type(arguments[0])}"
     if origin in (typing.Union, types.UnionType):
         return " or ".join(_type(argument) for argument in arguments if argument is not type(None))
     if hasattr(annotation, "model_fields"):

@@ -25,6 +25,7 @@ from uws_service.auth.groups import GroupNames
 from uws_service.auth.permissions import PermissionsApi
 from uws_service.auth.policy import Rules
 from uws_service.auth.tokens import Tokens
+from uws_service.data.catalogues import Catalogues
 from uws_service.depot import Depot, renewal
 from uws_service.domain.attempt import Attempt
 from uws_service.domain.errors import ConfigurationError, UwsError
@@ -32,6 +33,7 @@ from uws_service.domain.ids import now_ms
 from uws_service.placement.placer import Placer
 from uws_service.service.backend import Backend, FetchRules
 from uws_service.service.jobs import Service
+from uws_service.service.lookups import DataLookups
 from uws_service.service.reaper import Reaper
 from uws_service.service.sessions import Sessions
 from uws_service.service.uploads import Uploads
@@ -41,6 +43,7 @@ from uws_service.sites.attempt_tokens import SECRET, AttemptTokens
 from uws_service.sites.controller import Controller
 from uws_service.sites.executor import Executor
 from uws_service.sites.kinds import SiteParts, kind_of, open_sites, start_on_machine, verifiers_of
+from uws_service.sites.lake import Lake
 from uws_service.sites.lease import FolderLease, Leader, Lease, ProcessLease
 from uws_service.sites.network import Network
 from uws_service.store import Store
@@ -75,6 +78,8 @@ class Runtime:
     agents: Agents
     uploads: Uploads
     rules: Rules
+    catalogues: Catalogues
+    """Of data sets."""
     sessions: Sessions | None = None
     """None: nobody can log in."""
     cookie_key: bytes = b""
@@ -222,7 +227,7 @@ def _resolve_groups(settings: Settings, applications: Mapping[str, Application])
 def _wants_data(settings: Settings, applications: Mapping[str, Application]) -> bool:
     """Return whether any job may get a token for what it fetches."""
     has_token = any(application.data_token is not None for application in applications.values())
-    return bool(settings.auth.issuers and (settings.auth.data_access or has_token))
+    return bool(settings.auth.issuers and (settings.auth.data_access or has_token or _caller_catalogues(settings)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +244,7 @@ class Loop:
 LOOPS = (
     Loop("depot", lambda runtime: [runtime.depot.watch()]),
     Loop("data access", lambda runtime: [runtime.data.run()] if runtime.data is not None else []),
+    Loop("look-ups", lambda runtime: [_lookups(runtime).run()]),
     Loop("sites", lambda runtime: [leader.run() for leader in runtime.leaders], controllers_only=True),
     Loop("reaper", lambda runtime: [_reaper(runtime).run()], controllers_only=True),
 )
@@ -324,6 +330,7 @@ async def _assemble(
         agents,
         Uploads(depot, store, rules, settings.limits),
         rules,
+        await _catalogues(settings, stack),
         sessions=Sessions(store.access, cookie_key, service.clock, rules.issuers) if user_tokens is not None else None,
         cookie_key=cookie_key,
         user_tokens=user_tokens,
@@ -349,7 +356,41 @@ async def _open_sites(
     for executor in executors.values():
         stack.push_async_callback(executor.close)
     verifiers = verifiers_of(executors, settings.sites)
-    return executors, Agents(store, depot, applications, settings.fetch, data, verifiers, tokens)
+    storage = {site.name: site.storage_areas() for site in settings.sites}
+    return executors, Agents(store, depot, applications, settings.fetch, data, verifiers, tokens, storage)
+
+
+async def _catalogues(settings: Settings, stack: contextlib.AsyncExitStack) -> Catalogues:
+    """Return the catalogues of data; a static one that is wrong stops the start."""
+    catalogues = Catalogues(settings.datasets)
+    stack.push_async_callback(catalogues.close)
+    await catalogues.start()
+    return catalogues
+
+
+def _lake(runtime: Runtime) -> Lake | None:
+    """Return what takes results for the data lake, if the settings name a catalogue that registers them."""
+    name = runtime.settings.datasets.results
+    if name is None:
+        return None
+    catalogue = next(entry for entry in runtime.catalogues.catalogues if entry.name == name)
+    storage = {site.name: site.storage_areas() for site in runtime.settings.sites}
+    return Lake(catalogue, runtime.depot, storage, runtime.data)
+
+
+def _lookups(runtime: Runtime) -> DataLookups:
+    takes_data = any(
+        parameter.dataset for application in runtime.applications.values() for parameter in application.parameters
+    )
+    return DataLookups(
+        runtime.store,
+        runtime.catalogues,
+        runtime.applications,
+        runtime.placer,
+        runtime.data,
+        clock=runtime.service.clock,
+        is_idle=not takes_data,
+    )
 
 
 def _reaper(runtime: Runtime) -> Reaper:
@@ -414,7 +455,16 @@ def _data_access(
     else:
         make_data_folder(settings.data)
         key = key_in(settings.data / "sealing.key")
-    return DataAccess(settings.auth, tokens, store, key, clock)
+    return DataAccess(settings.auth, tokens, store, key, clock, _caller_catalogues(settings))
+
+
+def _caller_catalogues(settings: Settings) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Return audience and scopes of the catalogues that are asked in the callers' names."""
+    return {
+        catalogue.name: (catalogue.audience, catalogue.token_scopes)
+        for catalogue in settings.datasets.catalogues
+        if catalogue.audience is not None
+    }
 
 
 async def _prepare_sites(runtime: Runtime, stack: contextlib.AsyncExitStack) -> None:
@@ -425,6 +475,9 @@ async def _prepare_sites(runtime: Runtime, stack: contextlib.AsyncExitStack) -> 
     A local site's lease belongs to the work folder of its jobs, which is opened here.
     """
     network = Network(runtime.store, runtime.placer, runtime.settings.placement)
+    lake = _lake(runtime)
+    if lake is not None:
+        stack.push_async_callback(lake.close)
     for site in runtime.settings.sites:
         executor = runtime.executors[site.name]
         lease: Lease = ProcessLease(runtime.store, site.name)
@@ -440,6 +493,7 @@ async def _prepare_sites(runtime: Runtime, stack: contextlib.AsyncExitStack) -> 
             absence=site.absence,
             data=runtime.data,
             notice=runtime.depot.notice,
+            lake=lake,
         )
         runtime.leaders.append(Leader(lease, executor, controller, is_started=not kind_of(site).leased))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args
 
 import yaml
 from pydantic import Field, ValidationError, field_validator
@@ -16,6 +16,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from uws_service import settings_checks, settings_messages
 from uws_service.auth.settings import Auth
+from uws_service.data.catalogues import KINDS as CATALOGUE_KINDS
+from uws_service.data.catalogues import Datasets
 from uws_service.domain.errors import ConfigurationError
 from uws_service.placement.settings import Placement
 from uws_service.service.limits import Limits
@@ -88,6 +90,7 @@ class Settings(BaseSettings):
         "callers whom their address or a proxy lets in; their jobs are made from the service's own pages.",
     )
     limits: Limits = Field(default_factory=Limits, description="Limits of requests.")
+    datasets: Datasets = Field(default_factory=Datasets, description="Data sets as inputs of jobs.")
     fetch: Fetch = Field(default_factory=Fetch, description="What jobs may fetch from the network.")
     auto_migrate: bool | None = Field(
         None, description="Bring the database's schema up to date at start. Unset: only for SQLite."
@@ -242,15 +245,15 @@ class _FileSource(PydanticBaseSettingsSource):
         return dict(self.values)
 
 
-def _path_fields(site: dict[str, Any]) -> list[str]:
-    """Return the site's settings that are paths."""
-    kind = KINDS.get(str(site.get("kind", "local")))
-    fields = kind.settings.model_fields if kind is not None else {}
-    return [
-        name
-        for name, value in site.items()
-        if isinstance(value, str) and name in fields and fields[name].annotation in (Path, Path | None)
-    ]
+def _make_absolute(section: Any, model: Any, folder: Path) -> None:
+    """Make the paths of a settings group absolute, those of the groups in its lists too."""
+    for name, field in model.model_fields.items() if isinstance(section, dict) else ():
+        value = section.get(name)
+        if isinstance(value, str) and field.annotation in (Path, Path | None):
+            section[name] = str(folder / value)
+        elif isinstance(value, list) and (members := get_args(field.annotation)):
+            for item in value if hasattr(members[0], "model_fields") else ():
+                _make_absolute(item, members[0], folder)
 
 
 def _read(config: Path) -> tuple[dict[str, Any], yaml.Node | None]:
@@ -282,10 +285,13 @@ def _read(config: Path) -> tuple[dict[str, Any], yaml.Node | None]:
     for name in ("data", "work", "catalogues"):
         if isinstance(content.get(name), str):
             content[name] = str(config.parent / content[name])
-    for site in content["sites"] if isinstance(content.get("sites"), list) else ():
-        if isinstance(site, dict):
-            for name in _path_fields(site):
-                site[name] = str(config.parent / site[name])
+    datasets = content.get("datasets")
+    catalogues = datasets.get("catalogues") if isinstance(datasets, dict) else None
+    for sections, kinds, usual in ((content.get("sites"), KINDS, "local"), (catalogues, CATALOGUE_KINDS, "")):
+        for section in sections if isinstance(sections, list) else ():
+            kind = kinds.get(str(section.get("kind", usual))) if isinstance(section, dict) else None
+            if kind is not None:
+                _make_absolute(section, kind.settings, config.parent)
     if isinstance(content.get("applications"), list):
         content["applications"] = [str(config.parent / str(path)) for path in content["applications"]]
     return content, document

@@ -38,6 +38,7 @@ DOCS = ROOT / "docs"
 PAGES = (
     "tutorial/first-job.md",
     "howto/write-an-application.md",
+    "howto/data.md",
     "howto/operate.md",
     "howto/authenticate.md",
     "howto/publish-images.md",

@@ -88,7 +88,7 @@ def test_no_merge_marks_and_no_stray_files() -> None:
     assert not stray + marks, stray + marks
 
 
-@pytest.mark.parametrize("lock", LOCKS)
+@pytest.mark.parametrize("lock", [*LOCKS, "tests/rucio/requirements.txt"])
 def test_locks_are_pinned_with_hashes_and_without_addresses(lock: str) -> None:
     """Requirements have versions and hashes.
 

@@ -20,10 +20,12 @@ from uws_service.domain.attempt import (
     ExpectedResult,
     Input,
     Launch,
+    Mount,
     Observation,
     Reason,
     Seen,
 )
+from uws_service.domain.dataset import DataFile, DataParameter, DataSet, Replica
 from uws_service.domain.decisions import Execute, Retry, Wait
 from uws_service.domain.errors import NotFound
 from uws_service.domain.ids import now_ms
@@ -43,9 +45,22 @@ from uws_service.web.faces.registry import STANDARDS
 
 LAUNCH = Launch(
     "a", 1, "app", "me", ("run", "\ud800 \0 é"), "image", {"UWS_PARAM_A": "nul \0"}, '{"A": "\\u0000"}',
-    (Input("A", "files/A", "jobs/a/A", max_size=3), Input("B", "files/B", url="https://example.org/b")),
+    (
+        Input("A", "files/A", "jobs/a/A", max_size=3),
+        Input("B", "files/B", url="https://example.org/b", size=3, checksums={"md5": "0"}, urls=("https://c.example/",)),
+        Input("C", "data/C", mount=Mount("lake", "a/b")),
+    ),
     (ExpectedResult("result", "*.csv", "text/csv", required=False),), 60, 0.5, 2**40,
     10, 20, 1, "g", ("DATABASE",), "T",
+    (
+        DataParameter("D", ("ska:a",), 10, True),
+        DataParameter(
+            "E", ("ska:b",), 5,
+            sets=(
+                DataSet("ska:b", (DataFile("b", 5, {"md5": "0"}, (Replica("n", "https://n.example/b", "b"),)),), True),
+            ),
+        ),
+    ),
 )  # fmt: skip
 DESCRIPTOR = """
 name: reader

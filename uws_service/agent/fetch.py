@@ -83,7 +83,7 @@ def fetch(url: str, path: str | Path, *, max_size: int, policy: Policy, tokens: 
     token_host = authority(url)
     token = (tokens or {}).get(token_host) if token_host is not None else None
     for _ in range(policy.max_redirects + 1):
-        connection, target = _connect(url, policy)
+        connection, target = connect(url, policy)
         try:
             headers = {"Accept": "*/*", "User-Agent": "uws-service"}
             if token is not None and authority(url) == token_host:
@@ -91,31 +91,31 @@ def fetch(url: str, path: str | Path, *, max_size: int, policy: Policy, tokens: 
             connection.request("GET", target, headers=headers)
             with connection.getresponse() as answer:
                 if answer.status in REDIRECTS and answer.headers.get("Location"):
-                    url = _redirected(url, answer.headers["Location"])
+                    url = redirected(url, answer.headers["Location"])
                     continue
                 if answer.status != 200:
-                    raise FetchError(f"{_shown(url)} answered {answer.status} {answer.reason}.")
+                    raise FetchError(f"{shown(url)} answered {answer.status} {answer.reason}.")
                 return _save(answer, Path(path), max_size, url)
         except (OSError, http.client.HTTPException) as error:
             cause = getattr(error, "strerror", None) or error or type(error).__name__  # without a path of ours
-            raise FetchError(f"{_shown(url)} could not be fetched: {cause}.") from error
+            raise FetchError(f"{shown(url)} could not be fetched: {cause}.") from error
         finally:
             connection.close()
-    raise FetchError(f"{_shown(url)}: more than {policy.max_redirects} redirects.")
+    raise FetchError(f"{shown(url)}: more than {policy.max_redirects} redirects.")
 
 
-def _redirected(url: str, location: str) -> str:
+def redirected(url: str, location: str) -> str:
     try:
         return urljoin(url, location)
     except ValueError as error:
-        raise FetchError(f"{_shown(url)} leads to something that is not a URL: {error}.") from error
+        raise FetchError(f"{shown(url)} leads to something that is not a URL: {error}.") from error
 
 
 def _save(answer: http.client.HTTPResponse, path: Path, max_size: int, url: str) -> int:
     size = 0
     length = answer.length  # None if the server did not say
     if length is not None and length > max_size:
-        raise FetchError(f"{_shown(url)} has {length} bytes; at most {max_size} are allowed.")
+        raise FetchError(f"{shown(url)} has {length} bytes; at most {max_size} are allowed.")
     decode = _decoder(answer, url)
     written = 0
     with path.open("wb") as file:
@@ -124,12 +124,12 @@ def _save(answer: http.client.HTTPResponse, path: Path, max_size: int, url: str)
             for part in decode(chunk):
                 written += len(part)
                 if written > max_size:
-                    raise FetchError(f"{_shown(url)} is larger than the {max_size} bytes that are allowed.")
+                    raise FetchError(f"{shown(url)} is larger than the {max_size} bytes that are allowed.")
                 file.write(part)
         if length is not None and size != length:
-            raise FetchError(f"{_shown(url)} was cut short: {size} of {length} bytes.")
+            raise FetchError(f"{shown(url)} was cut short: {size} of {length} bytes.")
         if size and any(decode(b"")):
-            raise FetchError(f"{_shown(url)} was cut short: its gzip coding has no end.")
+            raise FetchError(f"{shown(url)} was cut short: its gzip coding has no end.")
     return written
 
 
@@ -149,7 +149,7 @@ def _decoder(answer: http.client.HTTPResponse, url: str) -> Callable[[bytes], It
         return lambda chunk: iter((chunk,) if chunk else ())
     if len(codings) > 1 or codings[0] not in ("gzip", "x-gzip", "deflate"):
         names = ", ".join(codings)[:80]
-        raise FetchError(f"{_shown(url)} comes in the content coding {names!r}; gzip and deflate are undone.")
+        raise FetchError(f"{shown(url)} comes in the content coding {names!r}; gzip and deflate are undone.")
     return _Inflater(codings[0] != "deflate", url).decode
 
 
@@ -177,10 +177,10 @@ class _Inflater:
             while not self._engine.eof and (part := self._engine.decompress(b"", CHUNK_BYTES)):
                 yield part
         except zlib.error as error:
-            raise FetchError(f"{_shown(self._url)} is not in the content coding that it declares: {error}.") from None
+            raise FetchError(f"{shown(self._url)} is not in the content coding that it declares: {error}.") from None
 
 
-def _shown(url: str) -> str:
+def shown(url: str) -> str:
     """Return a URL as an error may show it.
 
     Without user, password and query.
@@ -189,7 +189,7 @@ def _shown(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"[:200]
 
 
-def _connect(url: str, policy: Policy) -> tuple[http.client.HTTPConnection, str]:
+def connect(url: str, policy: Policy) -> tuple[http.client.HTTPConnection, str]:
     """Return a connection to a checked address, and the request's target."""
     try:
         parts = urlsplit(url)
@@ -198,7 +198,7 @@ def _connect(url: str, policy: Policy) -> tuple[http.client.HTTPConnection, str]
         # Nothing of it is shown: without its parts nobody knows where a password ends.
         raise FetchError(f"A URL that was given can't be read: {error}.") from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise FetchError(f"{_shown(url)} is not allowed: only http and https URLs are fetched.")
+        raise FetchError(f"{shown(url)} is not allowed: only http and https URLs are fetched.")
     if any(character <= " " or character == "\x7f" for character in url):
         raise FetchError("A URL must not contain spaces or control characters.")
     host = parts.hostname
@@ -214,7 +214,7 @@ def _connect(url: str, policy: Policy) -> tuple[http.client.HTTPConnection, str]
             ssl.create_default_context().wrap_socket(plain, server_hostname=host) if parts.scheme == "https" else plain
         )
     except OSError as error:
-        raise FetchError(f"{_shown(url)} could not be reached: {error}.") from error
+        raise FetchError(f"{shown(url)} could not be reached: {error}.") from error
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return connection, quote(target, safe="%/:=&?~#+!$,;'@()*[]|^`{}\"\\<>")  # only what is not ASCII
 

@@ -14,6 +14,7 @@ import contextlib
 import os
 import shutil
 import signal
+import stat
 import sys
 import time
 from collections.abc import Mapping
@@ -186,6 +187,9 @@ class Agent:
         if not path.startswith(os.path.realpath(self.input) + "/"):
             raise Problem(f"{item['name']}: the path {item['path']!r} leaves the input folder.")
         os.makedirs(os.path.dirname(path), exist_ok=True)
+        if item.get("mount"):
+            self._link(index, item, path)
+            return
         try:
             if item["url"]:
                 self._fetch(item, path)
@@ -196,15 +200,27 @@ class Agent:
         except OSError as error:
             raise Problem(f"{item['name']}: {error.strerror or error}") from None
 
+    def _link(self, index: int, item: Mapping[str, Any], path: str) -> None:
+        """Link a mounted file into the input folder, where the cluster's own mounts would be in the agent's way."""
+        source = os.path.join(self.root, folder.DATA, str(index))
+        _check_mount(item, source)
+        with contextlib.suppress(FileExistsError):  # by an earlier start of this agent
+            os.symlink(source, path)
+
     def _fetch(self, item: Mapping[str, Any], path: str) -> None:
-        from uws_service.agent.fetch import FetchError, Policy, fetch  # TLS: slow to import, and seldom wanted
+        from uws_service.agent.fetch import FetchError, Policy  # TLS: slow to import, and seldom wanted
+        from uws_service.agent.replicas import fetch_input
 
         policy = self.launch["fetch"]
         allowed = Policy(
             allow_private=policy["allow_private"], allow_hosts=tuple(policy["allow_hosts"]), timeout=policy["timeout"]
         )
         try:
-            fetch(item["url"], path, max_size=item["max_size"], policy=allowed, tokens=self.launch["data"]["tokens"])
+            for problem in fetch_input(item, path, allowed, self.launch["data"]["tokens"]):
+                say(f"{item['name']}: {problem}")
+                with contextlib.suppress(Unreachable, Refused):
+                    text = f"another replica was taken: {problem}"
+                    self.upstream.post("progress", {"fraction": 0.0, "text": text[:200]})
         except FetchError as error:
             raise Problem(f"{item['name']}: {error}") from None
 
@@ -326,6 +342,19 @@ class Problem(Exception):
 
     The text is for the job's owner.
     """
+
+
+def _check_mount(item: Mapping[str, Any], path: str) -> None:
+    """Raise `Problem` unless a file is mounted as the catalogue describes it."""
+    place = f"the storage area {item['mount'].get('area')}"
+    try:
+        entry = os.stat(path)
+    except OSError as error:
+        raise Problem(f"{item['name']} can't be had from {place}: {error.strerror or error}") from None
+    if not stat.S_ISREG(entry.st_mode):  # what is not there is made as a folder by the cluster's own mount
+        raise Problem(f"{item['name']} is no file at {place}.")
+    if item.get("size") is not None and entry.st_size != item["size"]:
+        raise Problem(f"{item['name']} has {entry.st_size} bytes instead of {item['size']} at {place}.")
 
 
 def usage(path: str) -> dict[str, float]:

@@ -112,6 +112,7 @@ class Attempt:
         self.code: int | None = None  # as `os.waitpid` gives it
         self.peak = 0
         self.bytes_in = 0
+        self.warnings: list[str] = []  # what was wrong with replicas, although others were good
         self.error: dict[str, str] | None = None  # what the command itself says went wrong
         self.incomplete: set[outputs.Identity] = set()
         self.began = 0.0
@@ -143,7 +144,7 @@ class Attempt:
 
         The others lie there already.
         """
-        remote = [item for item in self.spec["inputs"] if item["url"]]
+        remote = [item for item in self.spec["inputs"] if item["url"] and not item.get("mount")]
         if remote:
             self.status.write()
             with _interruptible(self.spec["duration"]):
@@ -155,23 +156,19 @@ class Attempt:
         self.bytes_in = outputs.measure([self.input], 0)[0]
 
     def _fetch(self, item: Mapping[str, Any]) -> None:
-        from uws_service.agent.fetch import FetchError, Policy, fetch  # TLS and HTTP: slow to import
+        from uws_service.agent.fetch import FetchError, Policy  # TLS and HTTP: slow to import
+        from uws_service.agent.replicas import fetch_input
 
         policy = self.spec["fetch"]
         path = os.path.join(self.input, item["path"])
         os.makedirs(os.path.dirname(path), exist_ok=True)
         try:
-            fetch(
-                item["url"],
-                path,
-                max_size=item["max_size"],
-                policy=Policy(
-                    allow_private=policy["allow_private"],
-                    allow_hosts=tuple(policy["allow_hosts"]),
-                    timeout=policy["timeout"],
-                ),
-                tokens=self.secrets.get("tokens"),
+            allowed = Policy(
+                allow_private=policy["allow_private"],
+                allow_hosts=tuple(policy["allow_hosts"]),
+                timeout=policy["timeout"],
             )
+            self.warnings += fetch_input(item, path, allowed, self.secrets.get("tokens") or {})
         except FetchError as error:
             raise Ended("StageIn", f"{item['name']}: {error}") from None
         except OSError as error:
@@ -387,6 +384,7 @@ class Attempt:
             message=message,
             **({"error": self.error} if self.error else {}),
             outputs=files,
+            warning=" ".join(self.warnings)[:1000],
             log_tail=layout.log_tail(self.work),
             usage=usage,
         )

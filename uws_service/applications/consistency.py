@@ -12,6 +12,7 @@ from uws_service.applications.model import PLACEHOLDER, Application, Bound, Exam
 from uws_service.applications.parameters import check
 from uws_service.applications.provenance import STANDARD, UWS_WORDS
 from uws_service.applications.standard import PLAIN
+from uws_service.data.identifiers import parse_identifier
 from uws_service.domain.errors import UsageError
 from uws_service.domain.job import Parameter
 
@@ -71,6 +72,8 @@ def _parameter(spec: ParameterSpec) -> Iterator[tuple[str, str]]:
             )
     elif spec.xtype in ("timestamp", "uri") and spec.datatype not in TEXTS:
         yield "xtype", f"{spec.xtype!r} needs the datatype char, not {spec.datatype}"
+    if spec.dataset:
+        yield from _dataset(spec)
     if spec.file and spec.repeated:
         yield "repeated", "a file parameter takes one file; declare several parameters, or take tables as uploads"
     if spec.file and spec.default is not None and not spec.default.lower().startswith(("http://", "https://")):
@@ -85,15 +88,29 @@ def _parameter(spec: ParameterSpec) -> Iterator[tuple[str, str]]:
             yield field, error.message
 
 
+def _dataset(spec: ParameterSpec) -> Iterator[tuple[str, str]]:
+    """Yield fields that contradict a parameter for data sets."""
+    if spec.file:
+        yield "dataset", "a parameter is a file or a data set, not both"
+    if spec.datatype not in TEXTS:
+        yield "datatype", f"identifiers of data need the datatype char, not {spec.datatype}"
+    if spec.default is not None:
+        try:
+            parse_identifier(spec.default, spec.name)
+        except UsageError as error:
+            yield "default", error.message
+
+
 def _command(application: Application) -> Iterator[Problem]:
     values = {spec.name.upper() for spec in application.parameters if not spec.file}
-    files = {spec.name.upper() for spec in application.parameters if spec.file}
+    files = {spec.name.upper() for spec in application.parameters if spec.file or spec.dataset}
+    only_files = {spec.name.upper() for spec in application.parameters if spec.file}
     scripts = _scripts(application.command)
     for index, element in enumerate(application.command):
         for kind, name in PLACEHOLDER.findall(element):
             if kind and name.upper() not in files and application.uploads is None:
                 yield ["command", index], f"{{INPUT:{name}}} is no file; files: {', '.join(sorted(files)) or 'none'}"
-            elif not kind and name.upper() in files:
+            elif not kind and name.upper() in only_files:
                 yield ["command", index], f"{{{name}}} is a file; write {{INPUT:{name}}}"
             elif not kind and name.upper() not in values:
                 yield ["command", index], f"{{{name}}} is not declared; declared: {', '.join(sorted(values)) or 'none'}"

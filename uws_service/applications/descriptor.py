@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,26 +21,7 @@ from uws_service.applications.model import (
     UploadSpec,
 )
 from uws_service.applications.standard import Standard
-
-_SIZES = {"": 1, "B": 1, "K": 10**3, "KB": 10**3, "KIB": 2**10, "M": 10**6, "MB": 10**6, "MIB": 2**20,
-          "G": 10**9, "GB": 10**9, "GIB": 2**30, "T": 10**12, "TB": 10**12, "TIB": 2**40}  # fmt: skip
-_SECONDS = {"": 1, "s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-
-
-def parse_size(value: int | str) -> int:
-    """Return bytes of a number or a text like 512MiB."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", str(value))
-    if match is None or match[2].upper() not in _SIZES:
-        raise ValueError(value)
-    return int(float(match[1]) * _SIZES[match[2].upper()])
-
-
-def parse_seconds(value: int | str) -> int:
-    """Return seconds of a number or a text like 2h."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", str(value))
-    if match is None or match[2] not in _SECONDS:
-        raise ValueError(value)
-    return int(float(match[1]) * _SECONDS[match[2]])
+from uws_service.units import parse_seconds, parse_size
 
 
 def _text(value: Any) -> str:
@@ -56,6 +36,8 @@ def _parameter(raw: Mapping[str, Any]) -> ParameterSpec:
         values["default"] = _text(raw["default"])
     if "arraysize" in raw:
         values["arraysize"] = str(raw["arraysize"])
+    if "size" in raw:
+        values["size"] = parse_size(raw["size"])
     return ParameterSpec(**values)
 
 
@@ -65,6 +47,13 @@ def _bound(raw: Mapping[str, Any] | None, fallback: Bound) -> Bound:
     highest = parse_seconds(raw["maximum"]) if "maximum" in raw else fallback.maximum
     default = parse_seconds(raw["default"]) if "default" in raw else fallback.default
     return Bound(min(default, highest) if highest and "default" not in raw else default, highest)
+
+
+def _result(raw: Mapping[str, Any]) -> ResultSpec:
+    values = {"required": True, **raw}
+    if "lake" in raw:
+        values["lake"] = raw["lake"]["scope"]
+    return ResultSpec(**values)
 
 
 def _data_token(raw: Mapping[str, Any]) -> DataTokenSpec:
@@ -115,7 +104,7 @@ def build_application(raw: Mapping[str, Any], standard: Standard) -> Application
             attempts=limits.get("attempts", usual_limits.attempts),
             sync_duration=parse_seconds(limits.get("sync_duration", usual_limits.sync_duration)),
         ),
-        results=tuple(ResultSpec(**{"required": True, **result}) for result in raw["results"]),
+        results=tuple(_result(result) for result in raw["results"]),
         maxrec=MaxrecSpec(**raw["maxrec"]) if "maxrec" in raw else None,
         examples=tuple(
             Example(

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from uws_service.applications.model import PLACEHOLDER, Application
 from uws_service.applications.parameters import LONGEST_WORD, Checked, main_result
+from uws_service.data.replicas import data_path
 from uws_service.domain.attempt import ExpectedResult, Launch
 from uws_service.domain.job import Job
 
@@ -36,6 +37,7 @@ def launch(application: Application, job: Job, checked: Checked, number: int) ->
         parameters=json.dumps(described),
         inputs=checked.inputs,
         results=_results(application, checked),
+        data=checked.data,
         duration=application.limits.execution_duration.maximum,  # the job's own may still be changed
         cpu=application.resources.cpu,
         memory=application.resources.memory,
@@ -56,6 +58,7 @@ def render(command: tuple[str, ...], checked: Checked) -> tuple[str, ...]:
     # A table may have the name of a file parameter; the declared one counts.
     staged = sorted(checked.inputs, key=lambda staged_input: staged_input.path.startswith("files/"))
     paths = {staged_input.name.upper(): f"${{UWS_INPUT_DIR}}/{staged_input.path}" for staged_input in staged}
+    paths |= {parameter.name.upper(): data_path(parameter.name) for parameter in checked.data}
     values = {name.upper(): value for name, value in checked.values.items()}
     rendered: list[str] = []
     for element in command:

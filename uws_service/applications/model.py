@@ -12,14 +12,15 @@ from uws_service.applications.standard import PLAIN, Standard
 Scalar = str | int | float | bool
 
 PLACEHOLDER = re.compile(r"(?<!\$)\{(?:(INPUT):)?([A-Za-z][A-Za-z0-9_]*)\}")
-"""In a command: ``{NAME}`` a parameter's value, ``{INPUT:NAME}`` the path of a staged file."""
+"""In a command: ``{NAME}`` a parameter's value, ``{INPUT:NAME}`` the path of a staged file or folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParameterSpec:
     """A parameter, described as in VOTable and DALI.
 
-    ``minimum`` and ``maximum`` bound each number of the value; ``file`` takes an uploaded file or an http(s) URL.
+    ``minimum`` and ``maximum`` bound each number of the value; ``file`` takes an uploaded file or an http(s) URL;
+    ``dataset`` takes data identifiers, whose files have ``size`` bytes at most.
     """
 
     name: str
@@ -37,6 +38,8 @@ class ParameterSpec:
     options: tuple[str, ...] = ()
     default: str | None = None
     file: bool = False
+    dataset: bool = False
+    size: int = 100 * 1024**3
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,8 @@ class ResultSpec:
     path: str
     media_type: str
     required: bool = True
+    lake: str = ""
+    """The scope in the data lake that it goes to; empty: it stays here."""
     formats: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -10,7 +10,9 @@ from urllib.parse import urlsplit
 from uws_service.applications.literals import check_literal
 from uws_service.applications.model import PLACEHOLDER, Application, ParameterSpec, ResultSpec
 from uws_service.applications.provenance import unknown_parameters
+from uws_service.data.identifiers import parse_identifier
 from uws_service.domain.attempt import Input
+from uws_service.domain.dataset import DataParameter
 from uws_service.domain.errors import UsageError
 from uws_service.domain.job import Parameter
 
@@ -18,6 +20,8 @@ _TABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}")
 _MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+( ?; ?[\w.+-]+=([\w.+-]+|\"[\w .:/+-]*\"))*", re.ASCII)
 LONGEST_WORD = 100_000
 """Bytes; the kernel takes no argument and no variable above 128 KiB."""
+IDENTIFIERS_MAX = 1000
+"""Data sets of one parameter."""
 ALIASES = {
     "votable": ("application/x-votable+xml", "text/xml"),
     "csv": ("text/csv",),
@@ -34,7 +38,7 @@ ALIASES = {
 class Checked:
     """Valid parameters.
 
-    Values as text by declared name, files to bring, format and row limit.
+    Values as text by declared name, files to bring, format, row limit and data sets to look up.
     """
 
     values: Mapping[str, tuple[str, ...]]
@@ -42,6 +46,7 @@ class Checked:
     format: str | None = None
     media_type: str | None = None
     maxrec: int | None = None
+    data: tuple[DataParameter, ...] = ()
 
 
 def single_value(name: str, values: Sequence[str]) -> str | None:
@@ -68,6 +73,7 @@ def check(application: Application, parameters: Sequence[Parameter]) -> Checked:
         by_name.setdefault(parameter.name.upper(), []).append(parameter)
     values: dict[str, tuple[str, ...]] = {}
     inputs: list[Input] = []
+    data: list[DataParameter] = []
     for spec in application.parameters:
         sent = [
             parameter
@@ -90,9 +96,11 @@ def check(application: Application, parameters: Sequence[Parameter]) -> Checked:
             inputs.append(_file(spec, sent[0], application))
         else:
             values[spec.name] = tuple(_value(spec, parameter, application) for parameter in sent)
+        if spec.dataset and spec.name in values:
+            data.append(_data(spec, values[spec.name]))
     inputs += _uploads(application, by_name)
     name, media_type = _format(application, by_name)
-    return Checked(values, tuple(inputs), name, media_type, _maxrec(application, by_name))
+    return Checked(values, tuple(inputs), name, media_type, _maxrec(application, by_name), tuple(data))
 
 
 def _value(spec: ParameterSpec, parameter: Parameter, application: Application) -> str:
@@ -103,6 +111,14 @@ def _value(spec: ParameterSpec, parameter: Parameter, application: Application) 
     if length > LONGEST_WORD and spec.name.upper() in in_command(application):
         raise UsageError(f"{spec.name} has {length} bytes; at most {LONGEST_WORD} fit into the command.")
     return parameter.value
+
+
+def _data(spec: ParameterSpec, values: Sequence[str]) -> DataParameter:
+    """Return the data sets of a parameter, each of them once."""
+    identifiers = tuple(dict.fromkeys(parse_identifier(value, spec.name).text for value in values))
+    if len(identifiers) > IDENTIFIERS_MAX:
+        raise UsageError(f"{spec.name} names {len(identifiers)} data sets; at most {IDENTIFIERS_MAX} are taken.")
+    return DataParameter(spec.name, identifiers, max_size=spec.size, several=spec.repeated)
 
 
 def in_command(application: Application) -> set[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -32,6 +32,8 @@ from uws_service.store.grants import Grant
 
 log = structlog.get_logger(__name__)
 
+CATALOGUE = "catalogue:"
+"""What the target of a token for a catalogue of data begins with; its name follows."""
 COMMAND = "command"
 """The target of the token for the command itself."""
 RENEW_BEFORE_SECONDS = 120.0
@@ -54,19 +56,40 @@ class DataAccess:
         What tokens are encrypted with.
     clock
         The present instant in milliseconds.
+    catalogues
+        Audience and scopes of the tokens for catalogues that are asked in the callers' names, by their names.
     """
 
-    def __init__(self, settings: Auth, tokens: Tokens, store: Store, key: bytes, clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        settings: Auth,
+        tokens: Tokens,
+        store: Store,
+        key: bytes,
+        clock: Callable[[], int],
+        catalogues: Mapping[str, tuple[str, tuple[str, ...]]] | None = None,
+    ) -> None:
         self.settings = settings
+        self.catalogues = catalogues or {}
         self._tokens = tokens
         self._store = store
         self._key = key
         self._clock = clock
 
     async def obtain(
-        self, job: Job, application: Application, inputs: Sequence[Input], identity: Identity, token: str | None
+        self,
+        job: Job,
+        application: Application,
+        inputs: Sequence[Input],
+        identity: Identity,
+        token: str | None,
+        *,
+        has_data: bool = False,
     ) -> tuple[Grant, ...]:
         """Return tokens for all that the job will fetch.
+
+        With ``has_data`` it has data sets: where their files are is not known yet, so there are tokens for all
+        catalogues and hosts to which the issuer gives access.
 
         There are none if the caller sent no token or is not the job's owner: an administrator who starts another's job
         must not lend it what only they may read.
@@ -90,10 +113,18 @@ class DataAccess:
         input_hosts = {authority(entry.url) for entry in inputs if entry.url}
         grants = []
         for index, access in enumerate(self.settings.data_access):
-            hosts = [host for host in access.hosts if host in input_hosts]
+            named = [host for host in access.hosts if host in input_hosts]
+            hosts = list(access.hosts) if has_data else named
             if hosts and (access.issuer is None or access.issuer.rstrip("/") == identity.issuer.rstrip("/")):
                 about = {"hosts": hosts, "audience": access.audience, "scopes": access.scopes}
-                grants.append(await self._obtain(job.id, str(index), about, identity.issuer, token))
+                with contextlib.nullcontext() if named else contextlib.suppress(Forbidden):
+                    grants.append(await self._obtain(job.id, str(index), about, identity.issuer, token))
+        for name, (audience, scopes) in self.catalogues.items() if has_data else ():
+            about = {"hosts": [], "audience": audience, "scopes": scopes}
+            try:
+                grants.append(await self._obtain(job.id, f"{CATALOGUE}{name}", about, identity.issuer, token))
+            except Forbidden as error:  # the catalogue is passed over; if the job needs it, its error says so
+                log.info("no token for a catalogue", job=job.id, catalogue=name, reason=error.message)
         if spec is not None:
             about = {"hosts": [], "audience": spec.audience, "scopes": spec.scopes}
             grants.append(await self._obtain(job.id, COMMAND, about, identity.issuer, token))
@@ -147,6 +178,8 @@ class DataAccess:
         command = None
         allowed = {host for access in self.settings.data_access for host in access.hosts}
         for grant in await self._store.grants.of(job_id):
+            if grant.target.startswith(CATALOGUE):
+                continue
             fresh = await self._renewed(grant) if grant.renew <= self._clock() else grant
             content = self._content(fresh)
             if fresh.expires < self._clock() + MIN_USABLE_SECONDS * 1000:
@@ -158,6 +191,16 @@ class DataAccess:
                 command = content["access"]
             tokens |= {host: content["access"] for host in content["hosts"] if host in allowed}
         return {"tokens": tokens, "command": command}
+
+    async def catalogue_tokens(self, job_id: str) -> dict[str, str]:
+        """Return the usable tokens for catalogues, by their names; raise `ServiceUnavailable`."""
+        tokens = {}
+        for grant in await self._store.grants.of(job_id):
+            if grant.target.startswith(CATALOGUE):
+                fresh = await self._renewed(grant) if grant.renew <= self._clock() else grant
+                if fresh.expires >= self._clock() + MIN_USABLE_SECONDS * 1000:
+                    tokens[grant.target.removeprefix(CATALOGUE)] = self._content(fresh)["access"]
+        return tokens
 
     async def _renewed(self, grant: Grant) -> Grant:
         """Renew a grant; return the old one while it is good and no new one comes."""

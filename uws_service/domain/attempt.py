@@ -12,6 +12,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
+from uws_service.domain.dataset import DataParameter
+
+AWAITS_DATA = 2**61
+"""An attempt whose ``not_before`` is this waits for its data sets to be looked up."""
+
 
 class AttemptState(StrEnum):
     """The recorded state of an attempt."""
@@ -32,6 +37,7 @@ class Reason(StrEnum):
     TOO_MANY_PROCESSES = "TooManyProcesses"  # more processes at once than the site allows
     DEADLINE = "Deadline"  # executionDuration exceeded
     STAGE_IN = "StageIn"  # an input could not be fetched
+    DATA = "Data"  # a data set is unknown, forbidden or has no replica
     STAGE_OUT = "StageOut"  # a result is missing or could not be stored
     COMMAND = "Command"  # the command could not be started at all
     IMAGE = "Image"  # the container image can't be had
@@ -170,8 +176,20 @@ class LotKey(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Mount:
+    """Where a site has a file that it need not fetch."""
+
+    volume: str
+    """The name of the pod's volume; the folder of the storage area at a site without pods."""
+    path: str
+    """Its path below that."""
+    area: str = ""
+    """The storage area."""
+
+
+@dataclass(frozen=True, slots=True)
 class Input:
-    """A file to stage in, from the depot (``depot_key``) or the network (``url``).
+    """A file to stage in: from the depot (``depot_key``), the network (``url``), or the site (``mount``).
 
     ``path`` is where it lies, relative to ``UWS_INPUT_DIR``; ``max_size`` in bytes.
     """
@@ -181,6 +199,10 @@ class Input:
     depot_key: str | None = None
     url: str | None = None
     max_size: int = 0
+    size: int | None = None  # bytes, where they are known
+    checksums: Mapping[str, str] = field(default_factory=dict)  # hexadecimal, by md5, adler32, sha256
+    urls: tuple[str, ...] = ()  # further places that have the same file
+    mount: Mount | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +241,7 @@ class Launch:
     group: str = ""  # of the owner, whose share it counts to
     passed: tuple[str, ...] = ()  # environment variables, such as URLs with passwords, that each site has of its own
     token_variable: str = ""  # the environment variable with the name of the file with a data token; "": there is none
+    data: tuple[DataParameter, ...] = ()  # its data sets; `data.replicas.bind` makes inputs of them at a site
 
 
 class Seen(StrEnum):

@@ -14,6 +14,7 @@ class EventKind(StrEnum):
     DESTRUCTION = "DESTRUCTION"
     PHASE = "PHASE"
     SITE = "SITE"  # moved to another site before it was handed to the first
+    DATA = "DATA"  # its data sets were looked up
     INFO = "INFO"  # jobInfo alone, such as progress: the history does not record it
     REPORT = "REPORT"  # an agent reported the end of an attempt
     RESULTS = "RESULTS"  # results of an aborted job were stored

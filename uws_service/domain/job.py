@@ -153,7 +153,8 @@ class Parameter:
 class Result:
     """A result (U-081).
 
-    ``key`` names it in the depot, ``size`` is in bytes, ``sha256`` in lower-case hex.
+    ``key`` names it in the depot, ``size`` is in bytes, ``sha256`` in lower-case hex. One with a ``location``, an
+    http(s) URL, is there and no longer in the depot.
     """
 
     id: str
@@ -161,6 +162,7 @@ class Result:
     media_type: str
     size: int
     sha256: str
+    location: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from uws_service.domain.dataset import DataParameter
 from uws_service.placement.model import DataNeed, SiteView, Way
 
 BANDS_PER_DOUBLING = 2
@@ -27,8 +28,8 @@ def best_replica(site: SiteView, need: DataNeed) -> tuple[str, float] | None:
     """Return the area to read a data set from, and the seconds that takes; None if no replica can be read."""
     best: tuple[str, float] | None = None
     for area in need.replicas:
-        way = site.storage.get(area)
-        if way is None:
+        way = site.storage.get(area, site.any_way)
+        if way is None or (way is Way.STAGE and area in need.only_mounted):
             continue
         if way is Way.MOUNT:
             return area, 0.0
@@ -51,7 +52,7 @@ def transfer(site: SiteView, needs: Sequence[DataNeed]) -> Transfer:
     total, seconds, areas = 0, 0.0, []
     for need in needs:
         replica = best_replica(site, need)
-        if replica is not None and site.storage[replica[0]] is not Way.MOUNT:
+        if replica is not None and site.storage.get(replica[0], site.any_way) is not Way.MOUNT:
             total += max(0, need.bytes)
             seconds += replica[1]
             areas.append(replica[0])
@@ -69,8 +70,26 @@ def data_key(needs: Sequence[DataNeed]) -> str:
     It has where the replicas are and how large they are, in bands, and no identifier: a million data sets in two
     copies at 20 sites make a few thousand keys.
     """
-    parts = sorted(f"{'+'.join(sorted(set(need.replicas)))}~{_band(need.bytes)}" for need in needs)
-    return " ".join(parts)
+    parts = []
+    for need in needs:
+        areas = sorted({f"{area}!" if area in need.only_mounted else area for area in need.replicas})
+        parts.append(f"{'+'.join(areas)}~{_band(need.bytes)}")
+    return " ".join(sorted(parts))
+
+
+def needs_of(parameters: Iterable[DataParameter]) -> tuple[DataNeed, ...]:
+    """Return what a job's data sets need of a site; the files of one set that lie at the same areas are one need."""
+    needs = []
+    for parameter in parameters:
+        for data_set in parameter.sets or ():
+            sizes: dict[tuple[tuple[str, ...], tuple[str, ...]], int] = {}
+            for file in data_set.files:
+                areas = tuple(sorted({replica.area for replica in file.replicas}))
+                fetched = {replica.area for replica in file.replicas if replica.url}
+                key = areas, tuple(area for area in areas if area not in fetched)
+                sizes[key] = sizes.get(key, 0) + (file.size or 0)
+            needs += [DataNeed(data_set.identifier, size, *key) for key, size in sizes.items()]
+    return tuple(needs)
 
 
 def _band(size: int) -> int:

@@ -49,7 +49,9 @@ class SiteView:
     drained, put_aside
         Why it gets no new jobs now, in words; empty if it does.
     storage
-        How jobs there read each storage area that they can read. An area that is not in it can't be read.
+        How jobs there read each storage area that they can read.
+    any_way
+        How they read areas that are not in ``storage``; None: not at all.
     bandwidth
         Bytes per second from each storage area to the site; ``any_bandwidth`` for areas that are not in it.
     waits
@@ -78,6 +80,7 @@ class SiteView:
     put_aside: str = ""
     downtimes: tuple[Window, ...] = ()
     storage: Mapping[str, Way] = field(default_factory=dict)
+    any_way: Way | None = None
     bandwidth: Mapping[str, float] = field(default_factory=dict)
     any_bandwidth: float = 50e6
     waits: Mapping[str, Waits] = field(default_factory=dict)
@@ -96,12 +99,13 @@ class SiteView:
 class DataNeed:
     """A data set that a job reads.
 
-    ``replicas`` are the storage areas that hold it.
+    ``replicas`` are the storage areas that hold it; from those in ``only_mounted`` it can't be fetched.
     """
 
     identifier: str
     bytes: int
     replicas: tuple[str, ...]
+    only_mounted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +141,10 @@ def wish_text(wish: Wish) -> str:
 def parse_wish(text: str) -> Wish:
     """Return a wish from its JSON; fields of a newer version are left out."""
     values = {name: value for name, value in json.loads(text).items() if name in _WISH_FIELDS}
-    data = tuple(DataNeed(**{**need, "replicas": tuple(need["replicas"])}) for need in values.pop("data", ()))
+    data = tuple(
+        DataNeed(need["identifier"], need["bytes"], tuple(need["replicas"]), tuple(need.get("only_mounted", ())))
+        for need in values.pop("data", ())
+    )
     return Wish(**{**values, "data": data, "preferred": tuple(values.get("preferred", ()))})
 
 

@@ -118,7 +118,7 @@ OBJECTIONS: tuple[Rule, ...] = (
     Rule("cpu", _cpu, True),
     Rule("memory", _memory, True),
     Rule("gpus", _gpus, True),
-    Rule("data", _data, False),
+    Rule("data", _data, True),
     Rule("reachable", _silent, False),
     Rule("drained", _drained, False),
     Rule("aside", _put_aside, False),

@@ -9,11 +9,15 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol
 
 from uws_service.applications import Application
-from uws_service.domain.attempt import LotKey
+from uws_service.data.replicas import Storage
+from uws_service.domain.attempt import Attempt, LotKey
+from uws_service.domain.dataset import DataParameter
 from uws_service.domain.job import Job
+from uws_service.domain.jobinfo import JobInfo
 from uws_service.placement.access import Access
-from uws_service.placement.choice import Choice, choose
-from uws_service.placement.model import SiteView, Wish, size_class, wish_text
+from uws_service.placement.choice import Choice, choose, shortened
+from uws_service.placement.locality import needs_of
+from uws_service.placement.model import SiteView, Way, Wish, size_class, wish_text
 from uws_service.placement.patience import class_key
 from uws_service.placement.ranks import DEFAULT_WEIGHTS, PlacementWeights
 from uws_service.placement.shares import priority_of
@@ -33,6 +37,9 @@ class PlacedSite(Protocol):
     access: Access
     runs_images: ClassVar[bool]
 
+    def storage_areas(self) -> tuple[Storage, ...]:
+        """Return the storage areas that the site has."""
+
 
 @dataclass(frozen=True, slots=True)
 class Placement:
@@ -43,6 +50,22 @@ class Placement:
     lot: str
     wish: str
     """What it needs of a site, as JSON."""
+
+    def applied(self, attempt: Attempt) -> Attempt:
+        """Return the attempt as it waits there."""
+        site = self.choice.site
+        return replace(attempt, site=site, network=not site, lot=self.lot, wish=self.wish)
+
+    def described(self, info: JobInfo) -> JobInfo:
+        """Return jobInfo of a job that waits there."""
+        sites = self.choice.site or " or ".join(self.choice.willing)
+        return replace(
+            info,
+            site=self.choice.site,
+            site_reason=self.choice.sentence,
+            placement=shortened(self.choice.table),
+            waiting=f"waiting for a free slot at {sites}",
+        )
 
 
 class Placer:
@@ -102,15 +125,19 @@ class Placer:
                 for view in self._views
             ]
 
-    async def place(self, job: Job, application: Application, *, group: str = "") -> Placement:
-        """Return where a new job waits: for the one site that may run it, or for the first site of the network.
+    async def place(
+        self, job: Job, application: Application, *, group: str = "", data: Sequence[DataParameter] = ()
+    ) -> Placement:
+        """Return where a job waits: for the one site that may run it, or for the first site of the network.
+
+        ``data`` are its data sets, if they are looked up already.
 
         Raises
         ------
         UsageError
             No site takes such a job; the message says why not, site by site.
         """
-        wish = wish_of(job, application, group)
+        wish = replace(wish_of(job, application, group), data=needs_of(data))
         choice = await self._choose(wish)
         key = LotKey(self._kind(wish), group, wish.owner, priority_of_job(job)).text
         if wish.site is None and len(choice.willing) > 1:
@@ -192,4 +219,6 @@ def _view(site: PlacedSite, load: tuple[int, int], reachable: bool) -> SiteView:
         memory=access.memory,
         gpus=access.gpus,
         runs_images=site.runs_images,
+        storage={entry.area: Way.MOUNT if entry.volume else Way.STAGE for entry in site.storage_areas()},
+        any_way=Way.STAGE,
     )

@@ -9,17 +9,18 @@ from uws_service.applications.bounds import clamp_destruction, clamp_duration, q
 from uws_service.applications.provenance import chosen_values, unknown_parameters, versions
 from uws_service.auth.data_tokens import DataAccess
 from uws_service.auth.policy import Rules
-from uws_service.domain.attempt import Attempt, Reason
+from uws_service.domain.attempt import AWAITS_DATA, Attempt, Reason
 from uws_service.domain.errors import Forbidden, UsageError
 from uws_service.domain.job import Action, ErrorSummary, Job, Phase, apply
 from uws_service.domain.jobinfo import JobInfo
 from uws_service.offload import offload
-from uws_service.placement.choice import shortened
 from uws_service.placement.placer import Placer
 from uws_service.service.caller import Caller
 from uws_service.service.requests import Request
 from uws_service.store import NewJob
 from uws_service.store.grants import Grant
+
+LOOK_UP = "looking up where its data are"
 
 
 def pending_job(
@@ -70,15 +71,12 @@ class Starter:
         grants = await self._grants(job, application, checked, caller)
         queued = apply(job, Action.RUN, now)
         plan = await offload(weight, launch, application, queued, checked, number)
-        choice = placement.choice
-        site = choice.site
+        site = placement.choice.site
+        described = placement.described(job.info)
         info = replace(
-            job.info,
-            site=site,
-            site_reason=choice.sentence,
-            placement=shortened(choice.table),
+            described,
             attempt=number,
-            waiting=f"waiting for a free slot at {site or ' or '.join(choice.willing)}",
+            waiting=LOOK_UP if checked.data else described.waiting,
             defaults=chosen_values(application, job.parameters, checked.format, checked.maxrec),
             versions=versions(application, image=bool(site) and self.placer.runs_containers(site)),
         )
@@ -90,19 +88,19 @@ class Starter:
             owner=job.owner or "",
             group=caller.identity.group,
             created=now,
+            not_before=AWAITS_DATA if checked.data else 0,
             cpu_requested=application.resources.cpu,
             memory_requested=application.resources.memory,
             owner_slots=self.rules.quota(caller.identity).running if self.rules.has_quotas else None,
             launch=replace(plan, group=caller.identity.group),
-            network=not site,
-            lot=placement.lot,
-            wish=placement.wish,
         )
-        return replace(queued, quote=quote(queued, now), info=info), attempt, grants
+        return replace(queued, quote=quote(queued, now), info=info), placement.applied(attempt), grants
 
     async def _grants(self, job: Job, application: Application, checked: Checked, caller: Caller) -> tuple[Grant, ...]:
         if self.data is not None:
-            return await self.data.obtain(job, application, checked.inputs, caller.identity, caller.token)
+            return await self.data.obtain(
+                job, application, checked.inputs, caller.identity, caller.token, has_data=bool(checked.data)
+            )
         if application.data_token is not None:
             raise Forbidden(f"The application {application.name!r} needs access to data, and no issuer gives it here.")
         return ()

@@ -19,6 +19,7 @@ import structlog
 from uws_service.agent import folder as layout
 from uws_service.applications import Application
 from uws_service.auth.data_tokens import DataAccess, tell_waiting
+from uws_service.data.replicas import Storage
 from uws_service.depot import Depot, Stored
 from uws_service.domain.agent import AgentIdentity
 from uws_service.domain.attempt import Attempt, AttemptState, Launch, Output, Reason, Report
@@ -65,7 +66,10 @@ class Agents:
         data: DataAccess | None = None,
         verifiers: Sequence[AgentVerifier] = (),
         tokens: AttemptTokens | None = None,
+        storage: Mapping[str, Sequence[Storage]] | None = None,
     ) -> None:
+        self.storage = storage or {}
+        """The storage areas of each site."""
         self.store = store
         self.depot = depot
         self.applications = applications
@@ -308,7 +312,9 @@ class Agents:
         if job is None or attempt.state is AttemptState.CLOSED:
             raise Forbidden("This attempt has ended or was given up.")
         try:
-            return attempt, await launch_of(self.store, self.applications, job, attempt)
+            return attempt, await launch_of(
+                self.store, self.applications, job, attempt, self.storage.get(attempt.site, ())
+            )
         except NotFound as error:
             raise Forbidden(error.message) from None
 

@@ -27,6 +27,7 @@ from uws_service.domain.ids import now_ms
 from uws_service.domain.job import FINAL
 from uws_service.placement.choice import shortened
 from uws_service.sites.executor import Executor, Health
+from uws_service.sites.lake import Lake
 from uws_service.sites.live import Key, LiveAttempts
 from uws_service.sites.network import Network, SiteQueue
 from uws_service.sites.recorder import ACTOR, Postponed, Recorder
@@ -68,6 +69,8 @@ class Controller:
         The jobs' access to data, which must be good when a job is handed over.
     notice
         Called when files can't be stored: why that is, or nothing.
+    lake
+        Takes results that applications want in the data lake.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class Controller:
         absence: Absence | None = None,
         data: DataAccess | None = None,
         notice: Callable[[], str] = str,
+        lake: Lake | None = None,
     ) -> None:
         self.store = store
         self.executor = executor
@@ -94,7 +98,7 @@ class Controller:
         self.status = SiteStatus(store, executor.site)
         self.live = LiveAttempts(store, executor.site)
         self.removals = Removals(executor)
-        self.recorder = Recorder(store, executor, applications, self.placer, clock, self._closed, notice)
+        self.recorder = Recorder(store, executor, applications, self.placer, clock, self._closed, notice, lake)
         self.submitter = Submitter(store, executor, applications, self.recorder, self.live, clock, data, network)
         self.driver = ""
         """The holder of the site's lease, if there is one: it must be held when an attempt begins."""

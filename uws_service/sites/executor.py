@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from uws_service.data.replicas import Storage
 from uws_service.domain.attempt import Attempt, Launch, Observation
 from uws_service.domain.errors import ServiceUnavailable, UwsError
 from uws_service.domain.job import Result
@@ -77,6 +79,9 @@ class Executor(ABC):
     """How many attempts may be at the site at once."""
     streams: tuple[str, ...] = ("stdout",)
     """The logs that it has of a command: ``stdout``, ``stderr``, or both in one as ``stdout``."""
+
+    storage: Sequence[Storage] = ()
+    """The storage areas that the site has."""
 
     identity: WorkFolder | None = None
     """The work folder in which its jobs run, once it is started, for a site that belongs to one machine."""

@@ -60,6 +60,7 @@ def _open(site: SiteSettings, parts: SiteParts) -> Executor:
         raise ConfigurationError(message) from error
     if problem := _incomplete(executor, site):
         raise ConfigurationError(f"site {site.name}: the kind {site.kind!r} does not open it: {problem}")
+    executor.storage = site.storage_areas()
     return executor
 
 

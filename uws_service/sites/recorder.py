@@ -37,6 +37,7 @@ from uws_service.domain.jobinfo import JobInfo, LogFile, LostAttempt
 from uws_service.placement.choice import shortened
 from uws_service.placement.placer import Placer
 from uws_service.sites.executor import Collected, Executor
+from uws_service.sites.lake import Lake
 from uws_service.store import Store
 
 log = structlog.get_logger(__name__)
@@ -76,6 +77,8 @@ class Recorder:
         Called with an attempt's job id and number once its end is recorded.
     notice
         Called when files can't be stored for a while: why the depot can't be used, or nothing.
+    lake
+        Takes the results that applications want there; None: there is none.
     """
 
     def __init__(
@@ -87,7 +90,9 @@ class Recorder:
         clock: Callable[[], int],
         on_closed: Callable[[tuple[str, int]], None],
         notice: Callable[[], str] = str,
+        lake: Lake | None = None,
     ) -> None:
+        self.lake = lake
         self.store = store
         self.executor = executor
         self.applications = applications
@@ -185,17 +190,33 @@ class Recorder:
         if collected.problem:  # it can't be had at a later try either
             await self.fail(job, attempt, observation, Reason.STAGE_OUT, collected.problem)
             return
+        job, results, problems = await self._deposit(job, attempt, collected.results)
         after = apply(
             job,
             Action.COMPLETE,
             self.clock(),
             started=observation.started,
             ended=observation.ended,
-            results=tuple(collected.results),
+            results=results,
         )
-        message = observation.warning or observation.progress_text or job.info.message
+        message = " ".join(problems) or observation.warning or observation.progress_text or job.info.message
         info = replace(_info(job, collected.logs), progress=1.0, message=message)
         await self._finish(job, replace(after, info=info), _closed(attempt, observation, None, "", self.clock()))
+        if self.lake is not None:
+            await self.lake.discard(results)
+
+    async def _deposit(
+        self, job: Job, attempt: Attempt, results: tuple[Result, ...]
+    ) -> tuple[Job, tuple[Result, ...], tuple[str, ...]]:
+        """Put results into the data lake that the application wants there; what is refused stays in the depot."""
+        application = self.applications.get(job.application)
+        if application is None or not any(spec.lake for spec in application.results):
+            return job, results, ()
+        if self.lake is None:
+            return job, results, ("The results are kept here: this service knows no data lake (datasets.results).",)
+        await tell_waiting(self.store, job.id, "its results are put into the data lake", begun=True)
+        places, problems = await self.lake.deposit(job, application, attempt.site, results)
+        return await self.store.get(job.id) or job, places, problems
 
     async def fail(
         self, job: Job, attempt: Attempt, observation: Observation | None, reason: Reason, message: str

@@ -8,6 +8,7 @@ from typing import ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from uws_service.data.replicas import Storage
 from uws_service.placement.access import Access
 from uws_service.units import FractionalSeconds
 
@@ -28,6 +29,25 @@ class Fetch(BaseModel):
     timeout: FractionalSeconds = Field(60.0, gt=0, description="Seconds without a byte after which a fetch fails.")
 
 
+class StorageSettings(BaseModel):
+    """A storage area that a site has, as catalogues of data name it.
+
+    Each kind of site has a class of its own below this one, with the way to the files.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    area: str = Field(
+        min_length=1,
+        max_length=200,
+        description="The area's name in the catalogues: a storage element of Rucio, the id of an SRCNet storage area, "
+        "or a name of a static catalogue.",
+    )
+    results: bool = Field(
+        False, description="Put results here that applications want in the data lake; the first such area is taken."
+    )
+
+
 class SiteSettings(BaseModel):
     """The settings of one site.
 
@@ -45,6 +65,10 @@ class SiteSettings(BaseModel):
     kind: str = Field(description="What the site is.")
     slots: int = Field(1, ge=1, description="How many jobs run at once.")
     access: Access = Field(default_factory=Access, description="Which jobs the site takes.")
+
+    def storage_areas(self) -> tuple[Storage, ...]:
+        """Return the storage areas that the site has."""
+        return ()
 
     @property
     def absence(self) -> Absence:

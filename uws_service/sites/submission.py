@@ -142,7 +142,7 @@ class Submitter:
             self.live.touch(attempt.job_id)
             return
         try:
-            launch = await launch_of(self.store, self.applications, job, attempt)
+            launch = await launch_of(self.store, self.applications, job, attempt, self.executor.storage)
         except NotFound as error:
             await self.recorder.fail(job, attempt, None, Reason.COMMAND, error.message)
             return

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from uws_service.applications.descriptor import parse_size
 from uws_service.applications.model import Application
 from uws_service.applications.standard import Standard
 from uws_service.domain.job import Job
+from uws_service.units import parse_size
 
 PAGE_PREVIEWS = 20
 """Pictures of a job's first cutouts, for its page."""

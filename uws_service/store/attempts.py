@@ -13,6 +13,7 @@ from uws_service.domain.events import EventKind
 from uws_service.store import queries
 from uws_service.store.database import Database, Query, Transaction
 from uws_service.store.history import History
+from uws_service.store.lookups import put_lookup
 from uws_service.store.queue import StoredUse, add_use
 from uws_service.store.rows import ATTEMPT_COLUMNS, attempt_of, attempt_values, glance_of, launch_of, report_text
 from uws_service.store.sites import is_held
@@ -199,6 +200,7 @@ class Attempts:
                 amount = attempt.usage.wall * max(attempt.cpu_requested, MIN_CPU)
                 add_use(tx, StoredUse(attempt.group, attempt.owner, amount, attempt.ended), self.half_life_ms)
         tx.change(UPSERT_ATTEMPT, {f"v_{name}": value for name, value in attempt_values(attempt).items()})
+        put_lookup(tx, attempt)
 
     async def of(self, job_id: str) -> list[Attempt]:
         """Return the attempts of a job, first to last."""

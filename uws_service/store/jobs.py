@@ -20,6 +20,7 @@ from uws_service.store.feed import Feed
 from uws_service.store.garbage import Garbage, add_garbage
 from uws_service.store.grants import Grant, GrantStore, end_grants, put_grant
 from uws_service.store.history import History
+from uws_service.store.lookups import Lookups, resolve_attempt
 from uws_service.store.meta import get_or_set
 from uws_service.store.postgresql import PostgreSQL
 from uws_service.store.queue import Queue
@@ -63,6 +64,7 @@ class Store:
         self.access = AccessStore(database)
         self.grants = GrantStore(database)
         self.owners = SiteStore(database)
+        self.lookups = Lookups(database)
 
     @classmethod
     async def open(cls, url: str, *, create: bool = False) -> Store:
@@ -236,6 +238,7 @@ class Store:
         attempts: Sequence[Attempt] = (),
         move: tuple[Attempt, str] | None = None,
         take: tuple[Attempt, Take] | None = None,
+        resolved: Attempt | None = None,
         discard: bool = False,
         grants: Sequence[Grant] = (),
     ) -> Job:
@@ -251,6 +254,8 @@ class Store:
             An attempt that was not yet handed to its site, and the site that it goes to instead.
         take
             A waiting attempt of the network, and the site that takes it.
+        resolved
+            An attempt that waited for its data, with its site and its launch now.
         discard
             The job's files become garbage.
 
@@ -276,6 +281,8 @@ class Store:
                 raise StaleJob("The attempt was handed to its site at the same moment.")
             if take is not None and not begin_attempt(tx, *take):
                 raise StaleJob("The attempt can't be taken by this site now.")
+            if resolved is not None and not resolve_attempt(tx, resolved):
+                raise StaleJob("The attempt does not wait for its data any more.")
             if discard:
                 add_garbage(tx, before.id)
             if kind is not EventKind.INFO:

@@ -16,11 +16,13 @@ from uws_service.domain.attempt import (
     ExpectedResult,
     Input,
     Launch,
+    Mount,
     Output,
     Reason,
     Report,
     Usage,
 )
+from uws_service.domain.dataset import data_parameters_of
 from uws_service.domain.job import ErrorSummary, Job, JobRef, Parameter, Phase, Result
 from uws_service.domain.jobinfo import JobInfo
 from uws_service.store.database import Row
@@ -78,11 +80,12 @@ def job_values(job: Job) -> dict[str, Any]:
         "destruction": job.destruction,
         "duration": job.duration,
         "parameters": parameters,
-        "results": json_text([[r.id, r.key, r.media_type, r.size, r.sha256] for r in job.results]),
+        "results": json_text([_result_fields(result) for result in job.results]),
         "error": None if error is None else _error_text(error),
         "info": json_text(job.info.to_json()),
         "listed": job.listed,
-        "stored": _stored_bytes(job.parameters, parameters) + sum(result.size for result in job.results),
+        "stored": _stored_bytes(job.parameters, parameters)
+        + sum(result.size for result in job.results if not result.location),
     }
 
 
@@ -180,10 +183,22 @@ def launch_of(text: str) -> Launch:
             **values,
             "command": tuple(values["command"]),
             "passed": tuple(values["passed"]),
-            "inputs": tuple(Input(**item) for item in values["inputs"]),
+            "inputs": tuple(_input_of(item) for item in values["inputs"]),
+            "data": data_parameters_of(values.get("data", ())),
             "results": tuple(ExpectedResult(**item) for item in values["results"]),
         }
     )
+
+
+def _input_of(item: dict[str, Any]) -> Input:
+    """Return an input; fields that an older version did not write have their defaults."""
+    mount = item.get("mount")
+    return Input(**{**item, "urls": tuple(item.get("urls", ())), "mount": Mount(**mount) if mount else None})
+
+
+def _result_fields(result: Result) -> list[Any]:
+    fields = [result.id, result.key, result.media_type, result.size, result.sha256]
+    return [*fields, result.location] if result.location else fields
 
 
 def parameters_text(parameters: Sequence[Parameter]) -> str:

@@ -280,3 +280,17 @@ class GrantRow(SQLModel, table=True):
     expires: int = Field(sa_column=_instant())
     renew: int = Field(sa_column=_instant())
     busy: int = Field(sa_column=_instant())
+
+
+class LookupRow(SQLModel, table=True):
+    """A waiting attempt whose data sets are to be looked up."""
+
+    __tablename__ = "lookup"
+    __table_args__ = (Index("lookup_due", "due"),)
+
+    job_id: str = Field(primary_key=True)
+    number: int
+    owner: str
+    due: int = Field(sa_column=_instant())
+    """When to look, or to look again."""
+    tries: int

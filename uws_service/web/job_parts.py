@@ -129,6 +129,8 @@ class JobParts(JobHandlers):
         result = next((result for result in job.results if result.id == name), None)
         if result is None:
             raise _missing_result(job, name)
+        if result.location:
+            return see_other(result.location)
         return await file_response(
             request,
             self.backend.depot,

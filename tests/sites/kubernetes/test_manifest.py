@@ -16,12 +16,42 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from uws_service.data.replicas import bind, data_path
 from uws_service.domain.attempt import ExpectedResult, Input, Launch
+from uws_service.domain.dataset import DataFile, DataParameter, DataSet, Replica
 from uws_service.domain.errors import UsageError
 from uws_service.sites.kubernetes.manifest import attempt_of_pod, job_manifest, job_name, merge_patch
 from uws_service.sites.kubernetes.settings import KubernetesSite
 
 GOLDEN = Path(__file__).parent / "golden"
+DATA = (
+    DataParameter(
+        "MS",
+        ("ska:night-1", "ska:night-2"),
+        2**40,
+        several=True,
+        sets=(
+            DataSet(
+                "ska:night-1",
+                (
+                    DataFile(
+                        "a.ms", 5 * 2**30, {"md5": "0" * 32},
+                        (Replica("ES", "davs://es.example.org/a.ms", "ska/a.ms"), Replica("UK", "", "ska/aa/bb/a.ms")),
+                    ),
+                ),
+            ),
+            DataSet("ska:night-2", (DataFile("b.ms", 7, {}, (Replica("ES", "davs://es.example.org/b.ms", "b.ms"),)),)),
+        ),
+    ),
+    DataParameter(
+        "SKY", ("ska:sky.fits",), 100,
+        sets=(DataSet("ska:sky.fits", (DataFile("x/sky.fits", 9, {}, (Replica("UK", "", "sky.fits"),)),), True),),
+    ),
+)  # fmt: skip
+STORAGE = (
+    {"area": "FAR"},
+    {"area": "UK", "volume": {"persistentVolumeClaim": {"claimName": "lake", "readOnly": True}}, "path": "/pool/uk/"},
+)
 JOB = "0192f0c1a2b37abc8def0123456789ab"
 SITE = KubernetesSite(
     name="a", kind="kubernetes", namespace="jobs", agent_url="https://uws.example.org/", agent_image="uws-service:1"
@@ -43,11 +73,19 @@ LAUNCH = Launch(
     max_output=100 * 2**20,
     disk=2**30,
 )
+AT_STORAGE = KubernetesSite.model_validate({**SITE.model_dump(), "storage": STORAGE})
 CASES: dict[str, tuple[Launch, KubernetesSite]] = {
     "plain": (LAUNCH, SITE),
     "queue": (
         replace(LAUNCH, group="survey", gpus=2, duration=0),
         SITE.model_copy(update={"queue": "astro", "priority_classes": {"group:survey": "high"}, "cpu_limit": True}),
+    ),
+    "data": (
+        bind(
+            replace(LAUNCH, data=DATA, command=("run", data_path("MS"), f"--sky={data_path('SKY')}")),
+            AT_STORAGE.storage_areas(),
+        ),
+        AT_STORAGE,
     ),
     "everything": (
         replace(LAUNCH, image="registry.example.org/astro/app:3", owner=""),
@@ -197,3 +235,50 @@ def test_names() -> None:
     for wrong in (job_name(JOB, 1), f"x{job_name(JOB, 1)}-abcde", f"uws-{JOB[:-1]}-1-abcde", f"uws-{JOB}-0-abcde", ""):
         assert attempt_of_pod(wrong) is None
     assert len(f"{job_name(JOB, 9999)}-abcde") <= 63
+
+
+def test_data_are_mounted_file_by_file_and_nothing_else_of_their_area() -> None:
+    """Both containers have the site's own files, read-only, below the area's folder alone; others are fetched."""
+    launch, site = CASES["data"]
+    pod = job_manifest(launch, site, "0a1b2c")["spec"]["template"]["spec"]
+    for container in (*pod["initContainers"], *pod["containers"]):
+        mounts = {
+            mount["mountPath"]: mount["subPath"]
+            for mount in container["volumeMounts"]
+            if mount["name"].startswith("storage-")
+        }
+        assert mounts == {
+            "/uws/data/1": "pool/uk/ska/aa/bb/a.ms",
+            "/uws/data/3": "pool/uk/sky.fits",
+        }
+        assert all(mount["readOnly"] for mount in container["volumeMounts"] if mount["name"].startswith("storage-"))
+    assert [volume["name"] for volume in pod["volumes"] if volume["name"].startswith("storage-")] == ["storage-1"]
+    (fetched,) = [item for item in launch.inputs if item.mount is None and item.url]
+    assert (fetched.path, fetched.url) == ("data/MS/b.ms", "https://es.example.org/b.ms")
+    size = next(volume["emptyDir"]["sizeLimit"] for volume in pod["volumes"] if volume["name"] == "input")
+    assert int(size) < 2**30, "what is mounted takes no room"
+
+
+@pytest.mark.parametrize("path", ["../other", "a/../../other", "a/./b", "a//b"])
+def test_data_never_come_from_outside_their_area(path: str) -> None:
+    with pytest.raises(ValueError, match="below the storage area"):
+        KubernetesSite.model_validate(
+            {**SITE.model_dump(), "storage": [{"area": "UK", "volume": {"hostPath": {"path": "/x"}}, "path": path}]}
+        )
+    parameter = DataParameter(
+        "A", ("ska:a",), 9, sets=(DataSet("ska:a", (DataFile("a", 1, {}, (Replica("UK", "", path),)),), is_file=True),)
+    )
+    with pytest.raises(ValueError, match="below the storage area"):
+        bind(replace(LAUNCH, data=(parameter,)), AT_STORAGE.storage_areas())
+
+
+def test_more_files_than_can_be_mounted_are_fetched() -> None:
+    files = tuple(
+        DataFile(f"f{number}", 1, {}, (Replica("UK", f"https://uk.example.org/f{number}", f"f{number}"),))
+        for number in range(300)
+    )
+    parameter = DataParameter("A", ("ska:a",), 1000, sets=(DataSet("ska:a", files),))
+    launch = bind(replace(LAUNCH, data=(parameter,), command=("run", data_path("A"))), AT_STORAGE.storage_areas())
+    assert sum(item.mount is not None for item in launch.inputs) == 200
+    assert launch.command == ("run", "${UWS_INPUT_DIR}/data/A")
+    assert len(job_manifest(launch, AT_STORAGE, "0a1b2c")["spec"]["template"]["spec"]["containers"]) == 1

@@ -48,7 +48,7 @@ def job_json(job: Job, *, urls: JobUrls, info: JobInfoView | None = None) -> dic
         "results": [
             {
                 "id": result.id,
-                "href": urls.result(job.id, result.id),
+                "href": result.location or urls.result(job.id, result.id),
                 "size": result.size,
                 "mime-type": result.media_type,
                 "sha256": result.sha256,

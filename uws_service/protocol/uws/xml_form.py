@@ -80,7 +80,7 @@ def _add_results(parent: etree._Element, job: Job, urls: JobUrls) -> None:
     for result in job.results:
         attributes = {
             "id": xml_text(result.id),
-            _HREF: urls.result(job.id, result.id),
+            _HREF: result.location or urls.result(job.id, result.id),
             "size": str(result.size),
             "mime-type": xml_text(result.media_type),
         }

@@ -21,7 +21,7 @@ from uws_service.agent import folder
 from uws_service.agent.environment import Folders, command_environment
 from uws_service.domain.attempt import Launch
 from uws_service.domain.errors import UsageError
-from uws_service.sites.kubernetes.settings import KubernetesSite
+from uws_service.sites.kubernetes.settings import KubernetesSite, volume_name
 
 JOB, ATTEMPT, APPLICATION, OWNER = (f"uws-service/{name}" for name in ("job", "attempt", "application", "owner"))
 INSTANCE = "uws-service/instance"
@@ -30,6 +30,7 @@ COMMAND, AGENT = "job", "agent"
 """Names of the two containers."""
 ROOT = "/uws"
 INPUT, OUTPUT, SCRATCH, PROGRESS = (f"{ROOT}/{name}" for name in ("input", "output", "scratch", "progress"))
+DATA = f"{ROOT}/{folder.DATA}"
 LAUNCHER, USAGE = f"{ROOT}/bin/{folder.LAUNCHER}", f"{PROGRESS}/{folder.USAGE}"
 FOLDERS = Folders(INPUT, OUTPUT, SCRATCH, f"{PROGRESS}/progress")
 TOKEN_FOLDER = "/var/run/uws-service"
@@ -194,7 +195,13 @@ def _restricted(site: KubernetesSite) -> dict[str, Any]:
 
 def _pod(launch: Launch, site: KubernetesSite) -> dict[str, Any]:
     room = launch.disk or launch.max_output
-    inputs = sum(item.max_size for item in launch.inputs)
+    inputs = sum(item.max_size for item in launch.inputs if item.mount is None)
+    mounted = {item.mount.volume for item in launch.inputs if item.mount is not None}
+    storage_volumes = [
+        {"name": volume_name(number), **(entry.volume or {})}
+        for number, entry in enumerate(site.storage)
+        if volume_name(number) in mounted
+    ]
     optional: dict[str, Any] = {}
     if site.node_selector:
         optional["nodeSelector"] = dict(site.node_selector)
@@ -231,6 +238,7 @@ def _pod(launch: Launch, site: KubernetesSite) -> dict[str, Any]:
             {"name": "agent", "emptyDir": {"sizeLimit": str(2**20)}},
             {"name": "bin", "emptyDir": {"sizeLimit": str(4 * 2**20)}},
             {"name": "token", "projected": {"defaultMode": 0o440, "sources": token}},
+            *storage_volumes,
             *extra_volumes,
         ],
         **optional,
@@ -270,6 +278,7 @@ def _agent(launch: Launch, site: KubernetesSite) -> dict[str, Any]:
             {"name": "agent", "mountPath": f"{ROOT}/agent"},
             {"name": "bin", "mountPath": f"{ROOT}/bin"},
             {"name": "token", "mountPath": TOKEN_FOLDER, "readOnly": True},
+            *_data_mounts(launch),
         ],
     }
 
@@ -308,9 +317,19 @@ def _command(launch: Launch, site: KubernetesSite) -> dict[str, Any]:
             {"name": "scratch", "mountPath": "/tmp"},
             {"name": "progress", "mountPath": PROGRESS},
             {"name": "bin", "mountPath": f"{ROOT}/bin", "readOnly": True},
+            *_data_mounts(launch),
             *({"name": volume["name"], "mountPath": volume["mountPath"], "readOnly": True} for volume in site.volumes),
         ],
     }
+
+
+def _data_mounts(launch: Launch) -> list[dict[str, Any]]:
+    """Return the mounts of data that the site has: each file alone, and nothing else of its storage area."""
+    return [
+        {"name": item.mount.volume, "mountPath": f"{DATA}/{number}", "subPath": item.mount.path, "readOnly": True}
+        for number, item in enumerate(launch.inputs)
+        if item.mount is not None
+    ]
 
 
 def _secret(name: str) -> dict[str, str]:

@@ -6,10 +6,46 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from uws_service.sites.settings import SITE_NAME, Absence, SiteSettings
+from uws_service.data.replicas import Storage, checked_path
+from uws_service.sites.settings import SITE_NAME, Absence, SiteSettings, StorageSettings
 from uws_service.units import Seconds
+
+MOUNTS_MAX = 200
+"""Files of one job that are mounted one by one; an object of the cluster must stay small."""
+
+
+def volume_name(number: int) -> str:
+    """Return the name of the pod's volume for a storage area, by its place in the settings."""
+    return f"storage-{number}"
+
+
+class KubernetesStorage(StorageSettings):
+    """A storage area that a site's pods can mount."""
+
+    volume: dict[str, Any] | None = Field(
+        None,
+        description="The source of a volume, as in a pod's `volumes` but without a name, such as "
+        "`{persistentVolumeClaim: {claimName: lake}}`: files of the area are mounted read-only by `subPath`. Unset: "
+        "the area is only near, and fetched from first.",
+    )
+    path: str = Field("", description="Where in the volume the area begins. Empty: at its root.")
+    mounts: int = Field(
+        MOUNTS_MAX, ge=0, le=1000, description="Most files of one job that are mounted; more are fetched."
+    )
+
+    @field_validator("volume")
+    @classmethod
+    def _volume(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if value is not None and (len(value) != 1 or "name" in value):
+            raise ValueError("must be one source of a volume, such as {persistentVolumeClaim: {claimName: lake}}")
+        return value
+
+    @field_validator("path")
+    @classmethod
+    def _path(cls, value: str) -> str:
+        return checked_path(value.strip("/"), "path")
 
 
 class KubernetesSite(SiteSettings):
@@ -70,6 +106,9 @@ class KubernetesSite(SiteSettings):
         description="More volumes of the pods, such as shared data: a pod's `volumes` entries, each with a "
         "`mountPath`, mounted read-only into the command's container.",
     )
+    storage: tuple[KubernetesStorage, ...] = Field(
+        (), description="Storage areas whose files the site's pods can mount, or that are near."
+    )
     user: int = Field(65534, ge=1, description="User and group id of the containers.")
     grace: Seconds = Field(
         30, ge=2, le=600, description="Seconds between SIGTERM and SIGKILL for a command that is aborted."
@@ -101,6 +140,19 @@ class KubernetesSite(SiteSettings):
         description="Seconds without the site after which its jobs are given up there and tried elsewhere.",
     )
     qps: float = Field(100.0, gt=0, description="Most requests a second to the API server, watches not counted.")
+
+    def storage_areas(self) -> tuple[Storage, ...]:
+        """Return the storage areas that the site has."""
+        return tuple(
+            Storage(
+                entry.area,
+                volume_name(number) if entry.volume and entry.mounts else "",
+                entry.path,
+                takes_results=entry.results,
+                mounts_max=entry.mounts,
+            )
+            for number, entry in enumerate(self.storage)
+        )
 
     @property
     def absence(self) -> Absence:

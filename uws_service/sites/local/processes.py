@@ -47,6 +47,7 @@ def observation(key: Key, status: dict[str, Any]) -> Observation:
             outputs=tuple(Output(**output) for output in status.get("outputs", ())),
             log_tail=status.get("log_tail", ""),
             usage=Usage(**status.get("usage", {})),
+            warning=str(status.get("warning", "")),
             error=CommandError(**status["error"]) if status.get("error") else None,
         )
     except (TypeError, ValueError):

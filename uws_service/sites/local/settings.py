@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from uws_service.sites.settings import SITE_NAME, Absence, SiteSettings
+from uws_service.data.replicas import Storage
+from uws_service.sites.settings import SITE_NAME, Absence, SiteSettings, StorageSettings
 from uws_service.units import Seconds
+
+
+class LocalStorage(StorageSettings):
+    """A storage area that a site of this machine has."""
+
+    path: Path | None = Field(
+        None,
+        description="The folder that holds the area: its files are linked into the jobs' inputs. Unset: it is only "
+        "near, and fetched from first.",
+    )
+
+    @field_validator("path")
+    @classmethod
+    def _path(cls, value: Path | None) -> Path | None:
+        if value is not None and ".." in value.parts:
+            raise ValueError("must be a path without '..'")
+        return value.absolute() if value is not None else None
 
 
 class LocalSite(SiteSettings):
@@ -17,12 +36,20 @@ class LocalSite(SiteSettings):
     kind: Literal["local"] = Field("local", description="`local`: processes on this machine.")
     slots: int = Field(4, ge=1, description="How many jobs run at once.")
     processes: int = Field(1000, ge=1, description="How many processes one job may have at once.")
+    storage: tuple[LocalStorage, ...] = Field((), description="Storage areas whose files the site has, or has near.")
     lost_after: Seconds = Field(
         3600,
         ge=60,
         description="With several processes on one database: seconds after which another one takes the site over, "
         "although jobs of the process that drove it may still run on its machine.",
     )
+
+    def storage_areas(self) -> tuple[Storage, ...]:
+        """Return the storage areas that the site has."""
+        return tuple(
+            Storage(entry.area, str(entry.path) if entry.path is not None else "", takes_results=entry.results)
+            for entry in self.storage
+        )
 
     @property
     def absence(self) -> Absence:

@@ -8,17 +8,22 @@ from __future__ import annotations
 import asyncio
 import os
 import site
+import stat
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+
+import structlog
 
 import uws_service
 from uws_service.agent import folder as layout
 from uws_service.depot import Depot
-from uws_service.domain.attempt import Input, Launch
+from uws_service.domain.attempt import Input, Launch, Mount
 from uws_service.domain.errors import NotFound, UsageError
 from uws_service.sites.local.processes import remove
+
+log = structlog.get_logger(__name__)
 
 
 async def place(folder: Path, launch: Launch, depot: Depot, surroundings: Mapping[str, Any]) -> None:
@@ -36,26 +41,55 @@ async def place(folder: Path, launch: Launch, depot: Depot, surroundings: Mappin
     await asyncio.to_thread(remove, folder)
     for path in (layout.INPUT, layout.OUTPUT, layout.SCRATCH, layout.LOG):
         (folder / path).mkdir(parents=True, mode=0o700)
-    for item in launch.inputs:
-        await _bring(folder / layout.INPUT, item, depot)
+    inputs = [await _bring(folder / layout.INPUT, item, depot) for item in launch.inputs]
     (folder / layout.INPUT / "parameters.json").write_text(launch.parameters, encoding="utf-8")
     passed = {name: os.environ[name] for name in launch.passed if name in os.environ}
-    spec = asdict(launch) | {"environment": {**launch.environment, **passed}, **surroundings}
+    environment = {**launch.environment, **passed}
+    spec = asdict(replace(launch, inputs=tuple(inputs), data=())) | {"environment": environment, **surroundings}
     layout.write_json(str(folder / layout.SPEC), spec)
 
 
-async def _bring(inputs: Path, item: Input, depot: Depot) -> None:
+async def _bring(inputs: Path, item: Input, depot: Depot) -> Input:
+    """Bring what the depot or the site has; return the input, which has a URL only if the agent is to fetch it."""
     path = Path(item.path)
     if path.is_absolute() or ".." in path.parts or not path.parts:
         raise UsageError(f"{item.name}: the path {item.path!r} leaves the input folder.")
-    if item.depot_key is None:
-        return  # the agent fetches it
     target = inputs / path
+    if item.mount is not None:
+        return await asyncio.to_thread(_link, target, item, item.mount)
+    if item.depot_key is None:
+        return item  # the agent fetches it
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         await depot.get_file(item.depot_key, target)
     except NotFound as error:
         raise NotFound(f"{item.name}: {error.message}") from None
+    return item
+
+
+def _link(target: Path, item: Input, mount: Mount) -> Input:
+    """Link a file of a storage area; one that is not there as it should be is fetched, if it can be."""
+    root = os.path.realpath(mount.volume)
+    source = os.path.realpath(os.path.join(root, mount.path))
+    problem = ""
+    try:
+        entry = os.stat(source)
+        if not source.startswith(f"{root}/") or not stat.S_ISREG(entry.st_mode):
+            problem = "is no file of the storage area"
+        elif item.size is not None and entry.st_size != item.size:
+            problem = f"has {entry.st_size} bytes there instead of {item.size}"
+        elif not os.access(source, os.R_OK):
+            problem = "can't be read there"
+    except OSError as error:
+        problem = f"is not there: {error.strerror or error}"
+    if not problem:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to(source)
+        return replace(item, url=None)
+    if item.url is None:
+        raise NotFound(f"{item.name} {problem} (storage area {mount.area}).")
+    log.warning("data of a storage area are fetched instead", area=mount.area, file=mount.path, problem=problem)
+    return replace(item, mount=None)
 
 
 def search_paths(python: str) -> dict[str, str]:

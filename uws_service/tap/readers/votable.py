@@ -32,8 +32,8 @@ _CHUNK_BYTES = 1 << 20
 _TABLE_START = re.compile(rb"<(?:[A-Za-z_][\w.-]{0,30}:)?TABLE[\s>/]")
 _TABLE_START_BYTES = 40
 """Bytes before the end of a piece that may begin a tag."""
-PARSED_TAGS = [f"{{*}}{name}" for name in ("TABLE", "FIELD", "DESCRIPTION", "DATA", "TABLEDATA", "BINARY", "BINARY2", "FITS",
-                                     "STREAM", "TR")]  # fmt: skip
+PARSED_TAGS = [f"{{*}}{name}" for name in ("TABLE", "FIELD", "DESCRIPTION", "DATA", "TABLEDATA", "BINARY", "BINARY2",
+                                     "FITS", "STREAM", "TR")]  # fmt: skip
 """Elements that the parser reports; cells come with their row."""
 
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from starlette.background import BackgroundTask
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from uws_service import applications
 from uws_service.applications import Application
@@ -68,6 +68,8 @@ class PlainHandlers(FaceHandlers):
             result = self._result(ended)
             if not self.has_content(result):
                 return Response(status_code=204, headers=notes, background=forget)
+            if result.location:
+                return RedirectResponse(result.location, 303, background=forget)
             response = await file_response(
                 request,
                 self.backend.depot,

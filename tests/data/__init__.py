@@ -1,0 +1,1 @@
+"""Data sets: identifiers, catalogues, replicas."""

@@ -1,0 +1,94 @@
+"""Data that a site of this machine has already, and the agent's look at what a pod has mounted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.data.test_jobs import ended, files_of, run, service, show
+from tests.server import Server
+from tests.service.client import Uws
+from uws_service.agent.pod import Problem, _check_mount
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a storage area with files, and an index of them beside it."""
+    top = tmp_path_factory.mktemp("lake")
+    area = top / "area"
+    (area / "obs").mkdir(parents=True)
+    (area / "obs" / "a.fits").write_bytes(b"a" * 1000)
+    (area / "obs" / "short.fits").write_bytes(b"s" * 10)
+    (area / "obs" / "folder").mkdir()
+    (top / "secret").write_text("of somebody else")
+    (area / "obs" / "out").symlink_to(top / "secret")
+    (area / "obs" / "inner").symlink_to("a.fits")
+    rows = ["identifier,file,size,area,path,url"]
+    for name, path, size in (
+        ("a", "obs/a.fits", 1000), ("inner", "obs/inner", 1000), ("gone", "obs/gone", 1), ("out", "obs/out", ""),
+        ("short", "obs/short.fits", 1000), ("folder", "obs/folder", ""),
+    ):  # fmt: skip
+        rows.append(f"lake:{name},,{size},here,{path},")
+    rows.append("lake:elsewhere,,5,there,obs/a.fits,")
+    (top / "index.csv").write_text("\n".join(rows) + "\n")
+    return top
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory: pytest.TempPathFactory, lake: Path) -> Iterator[Server]:
+    catalogues = [{"name": "index", "kind": "static", "index": str(lake / "index.csv")}]
+    sites = [{"name": "local", "storage": [{"area": "near"}, {"area": "here", "path": str(lake / "area")}]}]
+    server = service(tmp_path_factory.mktemp("service"), catalogues, UWS_SITES=json.dumps(sites))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def user(ready: Server) -> Iterator[Uws]:
+    with Uws(ready.url, "reader") as client:
+        yield client
+
+
+@pytest.mark.parametrize("name", ["a", "inner"])
+def test_files_of_an_area_are_linked(user: Uws, name: str) -> None:
+    found = files_of(user, run(user, {"DATA": f"lake:{name}"}))
+    assert [size for size, _ in found["files"].values()] == [1000]
+    assert list(found["files"]) == [f"data/DATA/{name}"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("gone", "is not there"),
+        ("out", "is no file of the storage area"),
+        ("folder", "is no file of the storage area"),
+        ("short", "has 10 bytes there instead of 1000"),
+        ("elsewhere", "neither mounted nor fetched"),
+    ],
+)
+def test_what_can_not_be_had_is_a_reason(user: Uws, name: str, words: str) -> None:
+    """Neither a file that is missing, nor a link that leads out of the area."""
+    content = ended(user, run(user, {"DATA": f"lake:{name}"}))
+    assert content["phase"] == "ERROR"
+    assert words in content["errorSummary"]["message"], show(user, content["jobId"])
+
+
+@pytest.mark.parametrize(("size", "words"), [(None, ""), (3, ""), (4, "has 3 bytes instead of 4")])
+def test_agent_looks_at_what_is_mounted(tmp_path: Path, size: int | None, words: str) -> None:
+    """The cluster makes a folder of what is not there."""
+    item: dict[str, Any] = {"name": "DATA: a", "size": size, "mount": {"area": "UK"}}
+    (tmp_path / "a").write_bytes(b"abc")
+    (tmp_path / "folder").mkdir()
+    if words:
+        with pytest.raises(Problem, match=words):
+            _check_mount(item, str(tmp_path / "a"))
+    else:
+        _check_mount(item, str(tmp_path / "a"))
+    for name in ("folder", "gone"):
+        with pytest.raises(Problem, match="storage area UK"):
+            _check_mount(item, str(tmp_path / name))

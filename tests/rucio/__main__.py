@@ -1,0 +1,8 @@
+"""Build the environment of Rucio: ``python -m tests.rucio``."""
+
+from __future__ import annotations
+
+from tests.rucio.environment import build
+
+if __name__ == "__main__":
+    print(build())

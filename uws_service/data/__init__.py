@@ -1,0 +1,1 @@
+"""Data sets as inputs of jobs: identifiers, catalogues, replicas."""
