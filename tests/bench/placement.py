@@ -12,16 +12,15 @@ from tests.bench.__main__ import Figure
 from uws_service.placement.choice import choose
 from uws_service.placement.model import DataNeed, SiteView, Waits, Way, Wish
 from uws_service.placement.patience import (
-    DEFAULT_PATIENCE,
     LOTS_PER_OWNER,
     OTHER_SITES,
     Prospects,
     class_key,
-    enough_ms,
     prospects,
 )
 from uws_service.placement.ranks import DEFAULT_WEIGHTS
-from uws_service.placement.shares import FairShares, Ledger, Lot, plan
+from uws_service.placement.rounds import Situation, take
+from uws_service.placement.shares import Lot
 
 SITES = 20
 WAITING = 100_000
@@ -100,26 +99,25 @@ async def measure(folder: Path) -> list[Figure]:
     home = waiting.heads(["s00"])
     others = waiting.heads(sorted(waits, key=waits.__getitem__)[-OTHER_SITES:])
 
-    def at_home() -> object:
-        return plan(home, Ledger(), FairShares(), now_ms=HOUR_MS, room=20)
+    situation = Situation(waiting.outlooks, waits)
 
-    def elsewhere() -> object:
-        def accepts(lot: Lot) -> bool:
-            outlook = waiting.outlooks[lot.class_key]
-            return enough_ms("s00", outlook, waits, DEFAULT_PATIENCE) <= HOUR_MS - lot.oldest_ms
-
-        return plan(others, Ledger(), FairShares(), now_ms=HOUR_MS, room=20, accepts=accepts)
+    def round_over(lots: list[Lot]) -> Callable[[], object]:
+        return lambda: take("s00", lots, situation, now_ms=HOUR_MS, room=20)
 
     lots = sum(len(lots) for owners in waiting.lots.values() for lots in owners.values())
     return [
         Figure.most("choice of a site", 1e6 * choice, 1000, f"one job among {SITES} sites, with all words", "µs"),
         Figure.plain("classes", len(waiting.outlooks), f"of {WAITING} waiting attempts, in {lots} lots", "classes"),
         Figure.most(
-            "round, own work", 1e3 * median_of(at_home), 20, f"20 of {len(home)} lots that are best there", "ms"
+            "round, own work",
+            1e3 * median_of(round_over(home)),
+            20,
+            f"20 of {len(home)} lots that are best there",
+            "ms",
         ),
         Figure.most(
             "round, work of others",
-            1e3 * median_of(elsewhere),
+            1e3 * median_of(round_over(others)),
             50,
             f"20 of {len(others)} lots that are best elsewhere",
             "ms",

@@ -15,7 +15,8 @@ from uws_service.placement.objections import OBJECTIONS
 from uws_service.placement.patience import Prospects, decide
 from uws_service.placement.ranks import RANKS
 from uws_service.simulation.figures import Figures
-from uws_service.simulation.files import PUBLISHED
+from uws_service.simulation.files import PUBLISHED, read_scenario
+from uws_service.simulation.plots import bytes_svg, waits_svg
 from uws_service.simulation.report import markdown
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "placement.md"
@@ -68,6 +69,9 @@ def test_the_figures_of_the_simulator_are_what_the_page_says(load: str) -> None:
     stored = json.loads((folder / "figures.json").read_text(encoding="utf-8"))["figures"]
     figures = {item["policy"]: Figures(**item, cpu_seconds=0.0) for item in stored}
     assert (folder / "table.md").read_text(encoding="utf-8") == markdown(list(figures.values()))
+    title = read_scenario(load).title
+    assert (folder / "bytes.svg").read_text(encoding="utf-8") == bytes_svg(list(figures.values()), title)
+    assert (folder / "waits.svg").read_text(encoding="utf-8") == waits_svg(list(figures.values()), title)
     assert f"simulation/{load}/table.md" in (PAGE.parent / "simulation.md").read_text(encoding="utf-8")
     ours, oracle = figures.pop("ours"), figures.pop("oracle")
     assert ours.moved_bytes <= 1.135 * oracle.moved_bytes

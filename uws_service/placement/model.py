@@ -44,8 +44,8 @@ class SiteView:
 
     Parameters
     ----------
-    answers
-        Whether it answers at the moment (``reachable``).
+    reachable
+        Whether it answers at the moment.
     drained, put_aside
         Why it gets no new jobs now, in words; empty if it does.
     storage

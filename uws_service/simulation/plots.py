@@ -8,7 +8,6 @@ from xml.sax.saxutils import escape
 
 from uws_service.placement.wording import in_bytes
 from uws_service.simulation.figures import BARS, Figures
-from uws_service.simulation.report import in_duration
 
 COLOURS = {
     "least-loaded": "#9467bd",
@@ -19,6 +18,10 @@ COLOURS = {
 }
 WIDTH, LEFT, RIGHT, TOP = 760, 110, 130, 34
 BAR_HEIGHT, PLOT_HEIGHT = 26, 260
+TICKS = (
+    (1, "1 s"), (10, "10 s"), (60, "1 min"), (600, "10 min"), (3600, "1 h"), (36_000, "10 h"), (86_400, "1 d"),
+    (864_000, "10 d"), (8_640_000, "100 d"), (86_400_000, "1000 d"),
+)  # fmt: skip
 SHORTEST_SECONDS = 1.0
 
 
@@ -43,16 +46,17 @@ def bytes_svg(figures: Sequence[Figures], title: str) -> str:
 def waits_svg(figures: Sequence[Figures], title: str) -> str:
     """Return the part of jobs that start within a time, which is logarithmic."""
     longest = max([SHORTEST_SECONDS * 10, *(item.wait_quantiles[-1] for item in figures)])
-    decades = math.ceil(math.log10(longest / SHORTEST_SECONDS))
+    ticks = [tick for number, tick in enumerate(TICKS) if not number or TICKS[number - 1][0] < longest]
+    decades = math.log10(max(longest, ticks[-1][0]) / SHORTEST_SECONDS)
     span, bottom = WIDTH - LEFT - RIGHT, TOP + PLOT_HEIGHT
 
     def place(seconds: float) -> float:
         return LEFT + span * math.log10(max(SHORTEST_SECONDS, seconds) / SHORTEST_SECONDS) / decades
 
     parts = []
-    for decade in range(decades + 1):
-        x = place(SHORTEST_SECONDS * 10**decade)
-        parts += [_line(x, TOP, x, bottom), _text(x, bottom + 18, in_duration(SHORTEST_SECONDS * 10**decade), "middle")]
+    for seconds, name in ticks:
+        x = place(seconds)
+        parts += [_line(x, TOP, x, bottom), _text(x, bottom + 18, name, "middle")]
     for percent in (0, 50, 95, 100):
         y = bottom - PLOT_HEIGHT * percent / 100
         parts += [_line(LEFT, y, LEFT + span, y), _text(LEFT - 8, y + 4, f"{percent} %", "end")]

@@ -1,0 +1,87 @@
+"""One round of a site's loop, and what a waiting job says meanwhile: patience and shares together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from uws_service.placement.patience import DEFAULT_PATIENCE, Patience, Prospects, enough_ms
+from uws_service.placement.shares import FairShares, Ledger, Limits, Lot, Pick, plan
+from uws_service.placement.wording import in_time
+
+NO_SITE = "no site takes it at the moment"
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What a round knows of the network.
+
+    ``prospects`` are those of each class, ``waits`` the expected waits at the sites in seconds.
+    """
+
+    prospects: Mapping[str, Prospects]
+    waits: Mapping[str, float] = field(default_factory=dict)
+    ledger: Ledger = field(default_factory=Ledger)
+    shares: FairShares = field(default_factory=FairShares)
+    patience: Patience = DEFAULT_PATIENCE
+
+
+def take(
+    site: str,
+    lots: Iterable[Lot],
+    situation: Situation,
+    *,
+    now_ms: int,
+    room: int,
+    turn: int = 0,
+    limits: Limits | None = None,
+) -> tuple[Pick, ...]:
+    """Return which attempts a site takes now, in order.
+
+    Lots whose class may not run there are left out. Of each pick the oldest attempts count that have waited long enough
+    (`uws_service.placement.patience.enough_ms`); what takes them has to repeat that.
+    """
+    candidates = [lot for lot in lots if site in situation.prospects[lot.class_key].costs]
+    enough: dict[str, int] = {}
+
+    def accepts(lot: Lot) -> bool:
+        if lot.class_key not in enough:
+            outlook = situation.prospects[lot.class_key]
+            enough[lot.class_key] = enough_ms(site, outlook, situation.waits, situation.patience)
+        return now_ms - lot.oldest_ms >= enough[lot.class_key]
+
+    return plan(
+        candidates,
+        situation.ledger,
+        situation.shares,
+        now_ms=now_ms,
+        room=room,
+        turn=turn,
+        accepts=accepts,
+        limits=limits,
+    )
+
+
+def waiting_words(
+    outlook: Prospects, waited_ms: int, waits: Mapping[str, float], patience: Patience = DEFAULT_PATIENCE
+) -> str:
+    """Return for which site a job waits, and which one takes it next if it has room: a sentence for its owner."""
+    if not outlook.costs:
+        return NO_SITE
+    best = outlook.best
+    wait = waits.get(best, 0.0)
+    words = f"waits for a free slot at {best}" + (f", in about {in_time(wait)}" if wait else "")
+    homes = outlook.homes(patience.margin)
+    if len(homes) > 1:
+        others = len(homes) - 1
+        words = f"waits for a free slot at {best} or {others} other site{'s' if others > 1 else ''} as good as that"
+    later = [
+        (max(0, enough_ms(site, outlook, waits, patience) - waited_ms), site)
+        for site in outlook.costs
+        if site not in homes
+    ]
+    if not later:
+        return words
+    left_ms, site = min(later)
+    when = f"in {in_time(left_ms / 1000)}" if left_ms else "now"
+    return f"{words}; {site} takes it {when} if it has room"
