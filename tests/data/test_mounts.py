@@ -68,7 +68,7 @@ def test_files_of_an_area_are_linked(user: Uws, name: str) -> None:
         ("out", "is no file of the storage area"),
         ("folder", "is no file of the storage area"),
         ("short", "has 10 bytes there instead of 1000"),
-        ("elsewhere", "neither mounted nor fetched"),
+        ("elsewhere", "it can't read lake:elsewhere"),
     ],
 )
 def test_what_can_not_be_had_is_a_reason(user: Uws, name: str, words: str) -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from uws_service.domain.errors import UsageError
 from uws_service.placement.choice import choose
 from uws_service.placement.locality import data_key, transfer
 from uws_service.placement.model import DataNeed, SiteView, Waits, Way, Window, Wish, size_class
@@ -58,12 +59,18 @@ def test_a_choice_is_the_cheapest_of_those_that_are_ready(
     network: list[SiteView], wish: Wish, weights: PlacementWeights
 ) -> None:
     """Nothing that speaks against a site is overlooked, and the sentence is never empty."""
+    willing = [site for site in network if not any(item.lasting for item in objections(site, wish, NOW_MS))]
+    if not willing:
+        with pytest.raises(UsageError, match="No site takes this job"):
+            choose(network, wish, now_ms=NOW_MS, weights=weights)
+        return
     choice = choose(network, wish, now_ms=NOW_MS, weights=weights)
+    assert choice.willing == tuple(site.name for site in willing)
     ready = [site for site in network if not objections(site, wish, NOW_MS)]
     best = next(site for site in network if site.name == choice.site)
     if ready:
         assert best in ready
-    for site in ready or network:
+    for site in ready or willing:
         assert total(best, wish, NOW_MS, weights) <= total(site, wish, NOW_MS, weights)
     assert choice.sentence
     assert choice.table[0].site == choice.site

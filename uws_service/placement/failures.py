@@ -44,6 +44,7 @@ FAULTS: Mapping[Reason, Fault] = {
     Reason.STAGE_OUT: Fault.USER,  # a result that the command should have written is missing
     Reason.STAGE_IN: Fault.DATA,
     Reason.UNAVAILABLE: Fault.DATA,
+    Reason.DATA: Fault.DATA,
     Reason.IMAGE: Fault.SITE,
     Reason.REFUSED: Fault.SITE,
     Reason.UNSCHEDULABLE: Fault.SITE,
