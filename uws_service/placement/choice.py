@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from uws_service.domain.errors import UsageError
+from uws_service.domain.errors import NoSite, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,8 @@ class Wish:
     cpu: float = 0.0
     memory: int = 0
     gpus: int = 0
+    refusals: Mapping[str, str] = field(default_factory=dict)
+    """Why sites can't take this very job, by name."""
 
 
 class Choice(NamedTuple):
@@ -59,8 +61,10 @@ def choose(sites: Sequence[SiteView], wish: Wish, *, without: str | None = None)
 
     Raises
     ------
-    UsageError
+    NoSite
         No site takes such a job; the message says why not, site by site.
+    UsageError
+        There is no site of that name.
     """
     names = [site.name for site in sites]
     if wish.site is not None and wish.site not in names:
@@ -72,7 +76,7 @@ def choose(sites: Sequence[SiteView], wish: Wish, *, without: str | None = None)
         reasons = (
             "; ".join(f"{name}: {objection}" for name, objection in objections.items()) or "there is no other site"
         )
-        raise UsageError(f"No site takes this job. {reasons or 'there is no other site'}.")
+        raise NoSite(f"No site takes this job. {reasons or 'there is no other site'}.")
     answering = [site for site in willing if site.reachable]
     best = min(answering or willing, key=lambda site: ((site.waiting + site.running) / site.slots, site.name))
     return Choice(best.name, _reason(best, wish, sites, willing, answering))
@@ -80,6 +84,8 @@ def choose(sites: Sequence[SiteView], wish: Wish, *, without: str | None = None)
 
 def _objection(site: SiteView, wish: Wish) -> str:
     """Return why a site does not take a job; empty if it does."""
+    if refusal := wish.refusals.get(site.name):
+        return refusal
     if site.applications and wish.application not in site.applications:
         return f"the application {wish.application} is not available there"
     allowed = (site.owners and wish.owner in site.owners) or (site.groups and wish.group in site.groups)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar, Protocol
 
 from uws_service.applications import Application
+from uws_service.domain.attempt import Launch
 from uws_service.domain.job import Job
 from uws_service.placement.access import Access
 from uws_service.placement.choice import Choice, SiteView, Wish, choose
@@ -23,9 +24,13 @@ class PlacedSite(Protocol):
     """The settings of a site that the choice reads."""
 
     name: str
+    kind: str
     slots: int
     access: Access
     runs_images: ClassVar[bool]
+
+    def objection(self, launch: Launch) -> str:
+        """Return why the site can't take a launch; empty if it can."""
 
 
 class Placer:
@@ -49,18 +54,31 @@ class Placer:
         self._views: list[SiteView] = []
 
     async def choose(
-        self, job: Job, application: Application, *, group: str = "", without: str | None = None
+        self,
+        job: Job,
+        application: Application,
+        *,
+        group: str = "",
+        without: str | None = None,
+        launch: Launch | None = None,
     ) -> Choice:
-        """Return a job's site, or raise `UsageError`."""
+        """Return a job's site, or raise `UsageError`.
+
+        Parameters
+        ----------
+        launch
+            What the job runs, if that is known; else it needs what its application says.
+        """
         names = [item.value.strip() for item in job.parameters if item.name.upper() == "SITE" and item.value.strip()]
         wish = Wish(
             application=application.name,
             owner=job.owner or "",
             group=group,
             site=names[-1] if names else None,
-            cpu=application.resources.cpu,
-            memory=application.resources.memory,
-            gpus=application.resources.gpus,
+            cpu=launch.cpu if launch is not None else application.resources.cpu,
+            memory=launch.memory if launch is not None else application.resources.memory,
+            gpus=launch.gpus if launch is not None else application.resources.gpus,
+            refusals=_refusals(self.configured.values(), launch) if launch is not None else {},
         )
         choice = choose(await self._load_views(), wish, without=without)
         # Jobs that were placed since then count too, or a burst would go to a single site.
@@ -69,10 +87,12 @@ class Placer:
         ]
         return choice
 
-    def runs_containers(self, site: str) -> bool:
-        """Return whether a site runs images."""
+    def image_at(self, site: str, application: Application, launch: Launch | None) -> str:
+        """Return the image in which a job runs at a site; empty if that runs no images."""
+        if launch is not None and launch.needs_image:
+            return launch.image
         configured = self.configured.get(site)
-        return configured is not None and configured.runs_images
+        return application.image if configured is not None and configured.runs_images else ""
 
     async def reachable(self) -> Mapping[str, bool]:
         """Return which sites answer."""
@@ -92,6 +112,19 @@ class Placer:
                 self._views.append(_view(site, loads.get(name, (0, 0)), name in self.near or answers))
             self._at = time.monotonic()
         return self._views
+
+
+def _refusals(sites: Iterable[PlacedSite], launch: Launch) -> dict[str, str]:
+    """Return why sites can't take a launch, by name."""
+    refusals = {}
+    for site in sites:
+        if launch.sites and site.name not in launch.sites:
+            refusals[site.name] = f"the image {launch.image} is not allowed there"
+        elif launch.site_kind and site.kind != launch.site_kind:
+            refusals[site.name] = f"it is of the kind {site.kind}, not {launch.site_kind[:40]}"
+        elif objection := site.objection(launch):
+            refusals[site.name] = objection
+    return refusals
 
 
 def _view(site: PlacedSite, load: tuple[int, int], reachable: bool) -> SiteView:

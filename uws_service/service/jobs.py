@@ -18,11 +18,13 @@ from uws_service.applications.provenance import unknown_parameters
 from uws_service.auth.data_tokens import DataAccess
 from uws_service.auth.policy import Rules
 from uws_service.auth.settings import Auth
+from uws_service.containers import Containers
 from uws_service.domain.attempt import Reason
 from uws_service.domain.errors import AuthenticationRequired, Forbidden, NotFound, UsageError
 from uws_service.domain.events import EventKind
 from uws_service.domain.ids import new_id, now_ms
 from uws_service.domain.job import FINAL, Action, ErrorSummary, Job, Parameter, Phase, apply
+from uws_service.offload import offload
 from uws_service.placement.placer import Placer
 from uws_service.service.access import JobAccess, compare_and_set
 from uws_service.service.caller import Caller
@@ -63,6 +65,8 @@ class Service:
         What one request, job or client may ask for.
     reserve
         Room that an abort or a deletion may use on a full disk.
+    containers
+        Which images jobs may name themselves.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class Service:
         clock: Callable[[], int] = now_ms,
         limits: Limits | None = None,
         reserve: Reserve | None = None,
+        containers: Containers | None = None,
     ) -> None:
         self.store = store
         self.applications = applications
@@ -88,7 +93,7 @@ class Service:
         self.views = Views(store, self.rules)
         self.waiters = Waiters(self.access, self.limits.waiters)
         self._quotas = Quotas(store.access, self.rules)
-        self._starter = Starter(placer, self.rules, data)
+        self._starter = Starter(placer, self.rules, data, containers)
 
     def application(self, name: str) -> Application:
         """Return an application, or raise `NotFound`."""
@@ -104,6 +109,15 @@ class Service:
     async def glance(self, application: str, job_id: str, caller: Caller, *, write: bool = False) -> tuple[int, Phase]:
         """Return version and phase; see `JobAccess.glance`."""
         return await self.access.glance(application, job_id, caller, write=write)
+
+    async def require_possible(self, application: Application, parameters: Sequence[Parameter], caller: Caller) -> None:
+        """Raise for parameters with which a job would end in ERROR at RUN, before there is a job."""
+        weight = sum(len(parameter.value) for parameter in parameters)
+        await offload(weight, self._starter.require_possible, application, parameters, caller)
+
+    async def find(self, application: str, caller: Caller, key: str) -> str | None:
+        """Return the id of the job that the caller made with an idempotency key."""
+        return await self.store.by_key(application, caller.owner, key)
 
     # --- new jobs -------------------------------------------------------------------------------------------------
 

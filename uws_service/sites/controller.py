@@ -236,8 +236,11 @@ class Controller:
         application = self.applications.get(attempt.application)
         if job is None or application is None or job.phase in FINAL:
             return
+        launch = await self.store.attempts.launch(attempt.job_id, attempt.number)
         try:
-            site, _ = await self.placer.choose(job, application, group=attempt.group, without=attempt.site)
+            site, _ = await self.placer.choose(
+                job, application, group=attempt.group, without=attempt.site, launch=launch
+            )
         except UsageError:
             return
         if not (await self.placer.reachable()).get(site):
@@ -248,7 +251,7 @@ class Controller:
             site=site,
             site_reason=reason,
             waiting=f"waiting for a free slot at {site}",
-            versions=versions(application, image=self.placer.runs_containers(site)),
+            versions=versions(application, self.placer.image_at(site, application, launch)),
         )
         await self.store.save(job, replace(job, info=info), kind=EventKind.SITE, actor=ACTOR, move=(attempt, site))
         log.info("job moved", job=job.id, attempt=attempt.number, to=site, why=health.message)

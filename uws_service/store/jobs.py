@@ -97,6 +97,12 @@ class Store:
         """Raise unless the database answers."""
         await self._database.read(queries.PING, {})
 
+    async def by_key(self, application: str, owner: str | None, key: str) -> str | None:
+        """Return the id of the job that an owner made with an idempotency key."""
+        params = {"application": application, "owner_key": owner or "", "key": key}
+        rows = await self._database.read(queries.BY_IDEMPOTENCY, params)
+        return rows[0][0] if rows else None
+
     # --- jobs -----------------------------------------------------------------------------------------------------
 
     async def glance(self, job_id: str) -> Glance | None:

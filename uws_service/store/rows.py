@@ -178,6 +178,8 @@ def launch_of(text: str) -> Launch:
             **values,
             "command": tuple(values["command"]),
             "passed": tuple(values["passed"]),
+            "sites": tuple(values.get("sites", ())),
+            "mounts": tuple(values.get("mounts", ())),
             "inputs": tuple(Input(**item) for item in values["inputs"]),
             "results": tuple(ExpectedResult(**item) for item in values["results"]),
         }
