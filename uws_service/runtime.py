@@ -335,10 +335,6 @@ async def _assemble(
     if permissions is not None:
         stack.push_async_callback(permissions.close)
     data = _data_access(settings, applications, user_tokens, store, now)
-    reserve = None
-    if settings.database is None:
-        reserve = Reserve(settings.data)
-        reserve.hold()
     service = Service(
         store,
         applications,
@@ -347,7 +343,7 @@ async def _assemble(
         data=data,
         clock=now,
         limits=settings.limits,
-        reserve=reserve,
+        reserve=_reserve(settings),
         containers=settings.containers,
     )
     executors, agents = await _open_sites(settings, applications, store, depot, data, stack)
@@ -371,6 +367,15 @@ async def _assemble(
         data=data,
         up_since=now_ms(),
     )
+
+
+def _reserve(settings: Settings) -> Reserve | None:
+    """Return room on the disk of the embedded database; None: the database is elsewhere."""
+    if settings.database is not None:
+        return None
+    reserve = Reserve(settings.data)
+    reserve.hold()
+    return reserve
 
 
 async def _open_sites(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import httpx2
 import pytest
@@ -42,7 +41,7 @@ def settings(issuer: NanoIdp, store: ImageStore) -> dict[str, object]:
             "issuers": [issuer.settings()],
             "bad_tokens": None,
             "administrator_groups": ["/ska/uws/admin"],
-            "quotas": {"owners": {}},
+            "quotas": {"groups": {"/ska/uws/admin": {"running": 0}}},
         },
     }
 
@@ -95,8 +94,3 @@ def http_of(server: Server, issuer: NanoIdp) -> Iterator[Callable[[str], httpx2.
     yield client
     for opened in clients.values():
         opened.close()
-
-
-def log_folder(server: Server) -> Path:
-    """Return where the service has its data."""
-    return server.folder / "data"

@@ -43,7 +43,7 @@ def test_a_job_from_submission_to_its_logs(broker_of: Brokers, http_of: Clients)
     logs = job.logs()
     assert "registry.example.org/tools/app:1" in logs and "a=b, c" in logs
     status = job.raw_status()
-    assert [event["phase"] for event in status["events"]][0] == "QUEUED"
+    assert status["events"][0]["phase"] == "QUEUED"
     assert status["progress"]["stage"] == "finished"
     (result,) = status["details"]["results"]
     uws = http_of("alice").get(status["details"]["uws_job"], headers={"accept": "application/json"}).json()
