@@ -31,7 +31,10 @@ def ended(http: httpx2.Client, **form: object) -> dict[str, object]:
 def test_files_come_and_results_go(http_of: Clients, broker_of: Brokers) -> None:
     """Words stay words; inputs lie where they should; patterns choose results."""
     http = http_of("alice")
-    script = 'cat ${UWS_INPUT_DIR}/in/a.txt > $UWS_OUTPUT_DIR/b.txt; echo "$0|$1" > $UWS_OUTPUT_DIR/c.log; id -u; touch $UWS_OUTPUT_DIR/x'
+    script = (
+        "cat ${UWS_INPUT_DIR}/in/a.txt > $UWS_OUTPUT_DIR/b.txt; "
+        'echo "$0|$1" > $UWS_OUTPUT_DIR/c.log; touch $UWS_OUTPUT_DIR/x'
+    )
     job = ended(
         http,
         IMAGE=TOOL,

@@ -40,7 +40,7 @@ class AllowedImage(BaseModel):
         below = value.endswith("/*")
         path = value.removesuffix("/*")
         registry = path.partition("/")[0]
-        if not ("." in registry or ":" in registry or registry == "localhost") or "@" in path:
+        if not ("." in registry or ":" in registry or registry == "localhost") or "@" in path or "/" not in value:
             raise ValueError("must begin with a registry, and have neither tag nor digest: ghcr.io/skao/tool")
         try:
             if not below:
