@@ -39,7 +39,8 @@ def test_references_are_written_out(text: str, written_out: str) -> None:
     [
         "", " busybox", "busybox ", "-v", "--privileged", "Busybox", "ghcr.io/Skao/tool", "ghcr.io//tool", "ghcr.io/",
         "ghcr.io/../etc", "ghcr.io/a/./b", "http://ghcr.io/skao/tool", "ghcr.io/a:", "ghcr.io/a:b:c", "ghcr.io/a:-b",
-        "ghcr.io/a@sha256:abc", f"ghcr.io/a@{DIGEST.upper()}", f"ghcr.io/a@{DIGEST}@{DIGEST}", f"ghcr.io/a@sha512:{'0' * 128}",
+        "ghcr.io/a@sha256:abc", f"ghcr.io/a@{DIGEST.upper()}", f"ghcr.io/a@{DIGEST}@{DIGEST}",
+        f"ghcr.io/a@sha512:{'0' * 128}",
         "user:password@ghcr.io/a", "ghcr.io/a\n", "ghcr.io/a\0", "ghcr.io/ä", "g\u0131thub.com/a", "a" * 600, "-x.io/a",
         "ghcr.io:port/a",
     ],

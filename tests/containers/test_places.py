@@ -9,9 +9,12 @@ import pytest
 from tests.sites.test_launches import Nowhere
 from uws_service.applications import CONTAINER, Application, load_applications
 from uws_service.auth.identity import Identity
+from uws_service.auth.policy import Rules
+from uws_service.auth.settings import Auth
 from uws_service.containers import Containers
 from uws_service.domain.attempt import Observation, Reason, Seen
 from uws_service.domain.decisions import Complete, Execute, Retry
+from uws_service.domain.errors import IdempotencyConflict, QueueFull
 from uws_service.domain.ids import now_ms
 from uws_service.domain.job import Job, Parameter, Phase
 from uws_service.placement.placer import Placer
@@ -72,6 +75,25 @@ async def test_groups_of_the_caller_count(store: Store, applications: dict[str, 
     assert refused.phase is Phase.ERROR and refused.error is not None and refused.error.reason == Reason.USAGE
     job = await started(store, applications, placer, "ghcr.io/skao/team:1", frozenset({"/team"}))
     assert job.info.site == "a"
+
+
+@pytest.mark.anyio
+async def test_a_repeat_is_not_refused_by_a_quota(
+    store: Store, applications: dict[str, Application], placer: Placer
+) -> None:
+    """The job is there: whoever lost its answer is led to it, and only a new one is too much."""
+    rules = Rules(Auth.model_validate({"quotas": {"default": {"queued": 1}, "anonymous": {"queued": 1}}}))
+    containers = Containers.model_validate({"images": RULES})
+    service = Service(store, applications, placer, rules=rules, containers=containers)
+    parameters = (Parameter("IMAGE", "ghcr.io/skao/tool:1"), Parameter("COMMAND", "run"))
+    request, caller = Request(parameters=parameters, run=True), Caller(Identity(owner="alice"))
+    job, fresh = await service.create(applications["container"], caller, request, idempotency=("k", "f"))
+    again, repeated = await service.create(applications["container"], caller, request, idempotency=("k", "f"))
+    assert (fresh, repeated, again.id) == (True, False, job.id)
+    with pytest.raises(IdempotencyConflict):
+        await service.create(applications["container"], caller, request, idempotency=("k", "other"))
+    with pytest.raises(QueueFull):
+        await service.create(applications["container"], caller, request, idempotency=("k2", "f"))
 
 
 @pytest.mark.anyio

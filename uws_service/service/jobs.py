@@ -145,6 +145,10 @@ class Service:
                 f"The Idempotency-Key of an unknown caller must have at least {MIN_SECRET_KEY_LENGTH} random "
                 "characters: whoever repeats the request with it is led to the job."
             )
+        if idempotency is not None:  # a repeat makes nothing, so no quota is in its way
+            earlier = await self.store.earlier_job(application.name, caller.owner, idempotency)
+            if earlier is not None:
+                return earlier, False
         now = self.clock()
         job = pending_job(application, caller, request, job_id or new_id(now), now, listed=listed)
         new: NewJob = (job, None, ())

@@ -43,6 +43,11 @@ NewJob = tuple[Job, Attempt | None, Sequence[Grant]]
 _NO_KEY = {"idempotency_key": None, "fingerprint": None}
 
 
+def _require_same(stored: str | None, fingerprint: str | None) -> None:
+    if stored != fingerprint:
+        raise IdempotencyConflict("This Idempotency-Key was used for another request; use a new one.")
+
+
 class Store:
     """Jobs, and the other parts of the store.
 
@@ -102,6 +107,21 @@ class Store:
         params = {"application": application, "owner_key": owner or "", "key": key}
         rows = await self._database.read(queries.BY_IDEMPOTENCY, params)
         return rows[0][0] if rows else None
+
+    async def earlier_job(self, application: str, owner: str | None, idempotency: tuple[str, str]) -> Job | None:
+        """Return the job that the same request has made before.
+
+        Raises
+        ------
+        IdempotencyConflict
+            The key was used for another request.
+        """
+        params = {"application": application, "owner_key": owner or "", "key": idempotency[0]}
+        rows = await self._database.read(queries.BY_IDEMPOTENCY, params)
+        if not rows:
+            return None
+        _require_same(rows[0][1], idempotency[1])
+        return await self.get(rows[0][0])
 
     # --- jobs -----------------------------------------------------------------------------------------------------
 
@@ -192,8 +212,7 @@ class Store:
                     {"application": first.application, "owner_key": first.owner or "", "key": key},
                 )
                 if rows:
-                    if rows[0][1] != fingerprint:
-                        raise IdempotencyConflict("This Idempotency-Key was used for another request; use a new one.")
+                    _require_same(rows[0][1], fingerprint)
                     return rows[0][0], False
             for job, attempt, grants in jobs:
                 columns = {"idempotency_key": key, "fingerprint": fingerprint} if job is first else _NO_KEY

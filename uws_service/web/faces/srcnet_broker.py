@@ -112,7 +112,8 @@ class BrokerHandlers(PlainHandlers):
         body = await _body(request)
         submission = await offload(len(body), parse_submission, body)
         _require_declared(application, submission)
-        await self.service.require_possible(application, submission.parameters, call.caller)
+        if await self.service.find(application.name, call.caller, KEY + submission.job_id) is None:
+            await self.service.require_possible(application, submission.parameters, call.caller)
         job_request = JobRequest(
             parameters=submission.parameters,
             run=True,
