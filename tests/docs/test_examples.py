@@ -43,6 +43,7 @@ PAGES = (
     "howto/publish-images.md",
     "howto/publish-a-catalogue.md",
     "howto/check-a-server.md",
+    "howto/srcnet-broker.md",
     "howto/extend.md",
 )
 CHECKOUT_PAGES = frozenset({"howto/extend.md"})
