@@ -291,7 +291,8 @@ _READERS: Mapping[str, Callable[[str, str], Pairs]] = {
 
 def _metadata(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Return what is only kept with the job, and the data sets."""
-    params = dict(_object(document.get("workflow_params") or {}, "workflow_params"))
+    posted_params = document.get("workflow_params")
+    params = dict(_object(posted_params, "workflow_params")) if posted_params is not None else {}
     datasets = params.pop("rucio_dids", [])
     if not isinstance(datasets, list) or len(datasets) > MAX_DATASETS:
         raise UsageError(f"rucio_dids must be a list of at most {MAX_DATASETS} data identifiers, scope:name each.")

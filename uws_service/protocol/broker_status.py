@@ -17,13 +17,13 @@ PHASES_OF_STATES: Mapping[str, frozenset[Phase]] = {
     "CANCEL_REQUESTED": frozenset(),
     "SUBMITTED": frozenset({Phase.QUEUED, Phase.SUSPENDED, Phase.UNKNOWN}),
     "RUNNING": frozenset({Phase.EXECUTING, Phase.UNKNOWN}),
-    "COMPLETE": frozenset({Phase.COMPLETED, Phase.ARCHIVED}),
-    "FAILED": frozenset({Phase.ERROR, Phase.ABORTED, Phase.ARCHIVED}),
-    "CANCELED": frozenset({Phase.ABORTED, Phase.ARCHIVED}),
-    "EXECUTOR_ERROR": frozenset({Phase.ERROR, Phase.ARCHIVED}),
-    "SYSTEM_ERROR": frozenset({Phase.ERROR, Phase.ARCHIVED}),
+    "COMPLETE": frozenset({Phase.COMPLETED}),
+    "FAILED": frozenset({Phase.ERROR, Phase.ABORTED}),
+    "CANCELED": frozenset({Phase.ABORTED}),
+    "EXECUTOR_ERROR": frozenset({Phase.ERROR}),
+    "SYSTEM_ERROR": frozenset({Phase.ERROR}),
 }
-"""Phases that jobs of a state may have; jobs are never in a state that has none."""
+"""Phases that listed jobs of a state may have; jobs are never in a state that has none."""
 
 _BY_COMMAND = frozenset(
     {
@@ -62,7 +62,7 @@ class State(NamedTuple):
 def state_of(job: Job, attempt: Attempt | None) -> State:
     """Return the state of a job.
 
-    ``attempt`` is its latest one.
+    ``attempt`` is the latest one of a job that is QUEUED.
     """
     match job.phase:
         case Phase.PENDING:
@@ -81,7 +81,7 @@ def state_of(job: Job, attempt: Attempt | None) -> State:
             return State("COMPLETE")
     if job.error is None:
         return State("COMPLETE" if job.phase is Phase.ARCHIVED else "CANCELED")
-    return _failed(job.error)
+    return _failed(job.error, has_run=job.started is not None)
 
 
 def _queued(job: Job, attempt: Attempt | None) -> State:
@@ -92,10 +92,10 @@ def _queued(job: Job, attempt: Attempt | None) -> State:
     return State("PENDING")
 
 
-def _failed(error: ErrorSummary) -> State:
+def _failed(error: ErrorSummary, *, has_run: bool) -> State:
     if error.reason == Reason.ABORTED:
         return State("CANCELED", "canceled")
-    if error.reason in _BY_COMMAND:
+    if error.reason in _BY_COMMAND or (has_run and error.reason == Reason.USAGE):  # the command's own word then
         return State("EXECUTOR_ERROR", "executor_error")
     if error.reason in _FAILURES:
         return State("FAILED", _FAILURES[Reason(error.reason)])
@@ -109,7 +109,6 @@ def _snake(word: str) -> str:
 def summary_json(job: Job, attempt: Attempt | None, backend: Mapping[str, str]) -> dict[str, Any]:
     """Return a job as lists and answers to a submission show it."""
     state = state_of(job, attempt)
-    has_run = attempt is not None
     return {
         "job_id": job.info.client_id or job.id,
         "state": state.name,
@@ -121,7 +120,7 @@ def summary_json(job: Job, attempt: Attempt | None, backend: Mapping[str, str]) 
         "started": format_instant(job.started) if job.started is not None else None,
         "ended": format_instant(job.ended) if job.ended is not None else None,
         "dispatch_attempts": job.info.attempt or 0,
-        "backend_details": dict(backend) if has_run else {},
+        "backend_details": dict(backend),
         "progress": _progress(job, state),
     }
 

@@ -48,7 +48,7 @@ from uws_service.web.resource import ErrorBody, Resource
 MAX_BODY_BYTES = 2 * 2**20
 MAX_LIMIT = 500
 MAX_OFFSET = 10_000
-MAX_LOOKED_AT = 2_000
+MAX_LOOKED_AT = 1_000
 """Jobs of a list that are looked at for those in a state."""
 LOG_BYTES = 2**20
 """Of each log, its end."""
@@ -86,7 +86,7 @@ class BrokerHandlers(PlainHandlers):
         self.backend.rules.require_list(application, caller.identity)
         if caller.owner is None and not self.backend.rules.lists_anonymous():
             raise AuthenticationRequired("Send a token: jobs of unknown callers have no names of their own.")
-        located = {"application": application.name}
+        located = {**path, "application": application.name}
         if (client_id := path.get("client_id")) is not None:
             job_id = await self.service.find(application.name, caller, KEY + client_id)
             if job_id is None and not is_own_id(client_id):
@@ -170,17 +170,17 @@ class BrokerHandlers(PlainHandlers):
             job = await self.service.get(self.application_name, job_id, caller)
         except NotFound:
             return None
-        attempt = await self._attempt(job)
-        return summary_json(job, attempt, self._place(job, attempt))
+        attempt = await self._attempt(job) if job.phase is Phase.QUEUED else None
+        return summary_json(job, attempt, self._place(job))
 
     async def status(self, request: Request) -> Response:
         """GET /v1/jobs/{id}."""
         call = call_of(request)
         job = await self._job(request)
-        attempt = await self._attempt(job)
+        attempt = await self._attempt(job) if job.phase is Phase.QUEUED else None
         events = await self.service.views.events(job.id)
         base = f"{call.base}/{job.application}/async/{job.id}"
-        return JSONResponse(status_json(job, attempt, self._place(job, attempt), events, base), headers=NO_STORE)
+        return JSONResponse(status_json(job, attempt, self._place(job), events, base), headers=NO_STORE)
 
     async def cancel(self, request: Request) -> Response:
         """POST /v1/jobs/{id}/cancel; of a canceled job it changes nothing, of another ended one it is 409."""
@@ -197,13 +197,13 @@ class BrokerHandlers(PlainHandlers):
     async def logs(self, request: Request) -> Response:
         """GET /v1/jobs/{id}/logs: what the command printed, or the end of it."""
         job = await self._job(request)
-        attempt = await self._attempt(job)
+        attempt = await self._attempt(job) if job.phase not in FINAL else None
         base = f"{call_of(request).base}/{job.application}/async/{job.id}/logs"
         streams = {name: await self._log(job, attempt, name, f"{base}/{name}") for name in ("stdout", "stderr")}
         document = {
             "job_id": job.info.client_id or job.id,
             **streams,
-            "backend_details": self._place(job, attempt),
+            "backend_details": self._place(job),
             "task_logs": [],
         }
         return JSONResponse(document, headers=NO_STORE)
@@ -215,16 +215,14 @@ class BrokerHandlers(PlainHandlers):
         return await self.service.get(path["application"], path["job_id"], call_of(request).caller)
 
     async def _attempt(self, job: Job) -> Attempt | None:
-        """Return the latest attempt, where the state depends on it or it can be seen."""
-        if job.phase in (Phase.PENDING, Phase.ARCHIVED) or job.info.attempt is None:
-            return None
+        """Return the latest attempt."""
         attempts = await self.service.views.attempts(job.id)
         return attempts[-1] if attempts else None
 
-    def _place(self, job: Job, attempt: Attempt | None) -> Mapping[str, str]:
-        if attempt is None:
-            return {}
-        return self.backend.site_details(attempt.site, job.id, attempt.number)
+    def _place(self, job: Job) -> Mapping[str, str]:
+        """Return where the latest attempt is, or was."""
+        number = job.info.attempt
+        return self.backend.site_details(job.info.site, job.id, number) if number is not None else {}
 
     async def _log(self, job: Job, attempt: Attempt | None, name: str, path: str) -> dict[str, Any]:
         depot, key = self.backend.depot, f"jobs/{job.id}/logs/{name}"
@@ -233,7 +231,7 @@ class BrokerHandlers(PlainHandlers):
             start = max(0, stored.size - LOG_BYTES)
             content = b"".join([chunk async for chunk in depot.read(key, start, stored.size)]) if stored.size else b""
             return log_json(content, path, stored.size)
-        live = await self.backend.live_log(attempt, name) if attempt is not None and job.phase not in FINAL else None
+        live = await self.backend.live_log(attempt, name) if attempt is not None else None
         return log_json(live, path, None)
 
     RESOURCES: ClassVar[Mapping[str, Resource]] = {
