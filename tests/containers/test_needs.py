@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import kubernetes_validate
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -145,6 +146,7 @@ def test_the_pod_is_as_restricted_as_any(application: Application) -> None:
     plan = launched(
         application, ("CPU", "2"), ("MEMORY", "512MiB"), ("INPUT_MOUNT", "/srcnet/input"), ("ENV", "A=$(HOME)")
     )
+    kubernetes_validate.validate(job_manifest(plan, CLUSTER, "instance"), "1.34", strict=True)
     usual = job_manifest(samples_launch(), CLUSTER, "instance")["spec"]["template"]["spec"]
     pod = job_manifest(plan, CLUSTER, "instance")["spec"]["template"]["spec"]
     (command,), (usual_command,) = pod["containers"], usual["containers"]
