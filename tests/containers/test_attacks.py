@@ -17,7 +17,7 @@ Brokers = Callable[[str], Broker]
 Clients = Callable[[str], httpx2.Client]
 
 
-def document(job_id: str = "x", **changes: object) -> dict[str, object]:
+def document(job_id: object = "x", **changes: object) -> dict[str, object]:
     """Return what the client posts, with changes."""
     engine = {"--image": TOOL, "--cmd": "true", "--cpu": "1", "--memory": "64", "--gpu": "0", "--clean": "always"}
     usual: dict[str, object] = {

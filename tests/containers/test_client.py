@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import httpx2
 import pytest
@@ -168,11 +169,11 @@ def test_an_image_that_can_not_be_had(broker_of: Brokers) -> None:
         ({"image": "Not An Image"}, "IMAGE='Not An Image' is no image's reference"),
     ],
 )
-def test_what_is_not_possible_is_refused(broker_of: Brokers, call: dict[str, object], detail: str) -> None:
+def test_what_is_not_possible_is_refused(broker_of: Brokers, call: dict[str, Any], detail: str) -> None:
     """Nothing is left out in silence, and no job is made."""
     broker = broker_of("root")
     with pytest.raises(requests.HTTPError) as error:
-        broker.run("true", **call)  # type: ignore[arg-type]
+        broker.run("true", **call)
     status, text = refusal(error)
     assert status == 400 and text.startswith(detail), text
     assert broker.jobs() == []

@@ -128,8 +128,8 @@ def test_sites_of_all_rules_that_match() -> None:
         {"repository": "ghcr.io/a", "groups": ["/all"]},
     )
     image = Reference("ghcr.io/a", "1")
-    assert containers.sites_for(image, frozenset()) == {"one"}
-    assert containers.sites_for(image, frozenset({"/team"})) == {"one", "two"}
+    assert containers.sites_for(image, frozenset()) == frozenset({"one"})
+    assert containers.sites_for(image, frozenset({"/team"})) == frozenset({"one", "two"})
     assert containers.sites_for(image, frozenset({"/all"})) is None
     with pytest.raises(UsageError, match=r"allowed for you: ghcr\.io/a at one\.$"):
         containers.sites_for(Reference("ghcr.io/b", "1"), frozenset())

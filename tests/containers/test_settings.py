@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from uws_service.applications.model import Resources
+from uws_service.applications.model import Application, Resources
 from uws_service.containers.descriptor import maximum_of
 from uws_service.domain.errors import ConfigurationError
 from uws_service.runtime import applications_of
@@ -21,7 +21,7 @@ protocol: container
 """
 
 
-def offered(folder: Path, text: str, descriptor: str = "") -> dict[str, object]:
+def offered(folder: Path, text: str, descriptor: str = "") -> dict[str, Application]:
     """Return the applications of a settings file, beside a descriptor."""
     file = folder / "service.yaml"
     file.write_text(text)
@@ -71,9 +71,9 @@ def test_a_descriptor_of_ones_own(tmp_path: Path) -> None:
     descriptor = OWN + "resources: {cpu: 2}\nmaximum: {cpu: 64, memory: 1TiB, gpus: 4}"
     applications = offered(tmp_path, f"containers: {{application: false, images: [{RULE}]}}", descriptor)
     mine = applications["mine"]
-    maximum = maximum_of(mine)  # type: ignore[arg-type]
+    maximum = maximum_of(mine)
     assert (maximum.cpu, maximum.memory, maximum.gpus) == (64, 2**40, 4)
-    assert mine.resources == Resources(2, 2**30, 2**30, 0)  # type: ignore[attr-defined]
+    assert mine.resources == Resources(2, 2**30, 2**30, 0)
 
 
 def test_names_of_the_face_are_reserved(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import httpx2
 from ska_src_ef_broker_client import Broker
@@ -15,9 +16,8 @@ Clients = Callable[[str], httpx2.Client]
 JSON = {"accept": "application/json"}
 
 
-def ended(http: httpx2.Client, **form: object) -> dict[str, object]:
+def ended(http: httpx2.Client, files: dict[str, Any] | None = None, **form: str | list[str]) -> dict[str, Any]:
     """Run a job to its end; return its document."""
-    files = form.pop("files", None)
     answer = http.post("/container/async", data={"PHASE": "RUN", **form}, files=files)
     assert answer.status_code == 303, answer.text
     job = answer.headers["location"]
@@ -46,9 +46,9 @@ def test_files_come_and_results_go(http_of: Clients, broker_of: Brokers) -> None
         files={"mine": ("anything.txt", b"from the client\n")},
     )
     assert job["phase"] == "COMPLETED", job
-    results = {result["id"]: http.get(result["href"]).text for result in job["results"]}  # type: ignore[attr-defined]
+    results = {result["id"]: http.get(result["href"]).text for result in job["results"]}
     assert results == {"b.txt": "from the client\n", "c.log": "two words|$HOME; false\n"}
-    assert not job["jobInfo"]["notices"]  # type: ignore[index]
+    assert not job["jobInfo"]["notices"]
     status = broker_of("alice").job(str(job["jobId"])).raw_status()
     assert (status["job_id"], status["state"]) == (job["jobId"], "COMPLETE")
     assert [result["id"] for result in status["details"]["results"]] == ["b.txt", "c.log"]
@@ -58,20 +58,20 @@ def test_an_image_that_is_not_allowed_is_an_error_of_the_job(http_of: Clients) -
     """UWS has it so: the error says what is allowed."""
     job = ended(http_of("bob"), IMAGE=TEAM_TOOL, COMMAND="true")
     assert job["phase"] == "ERROR"
-    message = job["errorSummary"]["message"]  # type: ignore[index]
+    message = job["errorSummary"]["message"]
     assert "is not allowed here; allowed for you: registry.example.org/tools/*;" in message
 
 
 def test_a_result_that_is_missing(http_of: Clients) -> None:
     job = ended(http_of("alice"), IMAGE=TOOL, COMMAND="true", OUTPUT="*.fits")
     assert job["phase"] == "ERROR"
-    assert "did not write the result" in job["errorSummary"]["message"]  # type: ignore[index]
+    assert "did not write the result" in job["errorSummary"]["message"]
 
 
 def test_at_another_path_no_local_site_has_inputs(http_of: Clients) -> None:
     job = ended(http_of("alice"), IMAGE=TOOL, COMMAND="true", INPUT_MOUNT="/data")
     assert job["phase"] == "ERROR"
-    assert "shows inputs at the path of the input folder alone" in job["errorSummary"]["message"]  # type: ignore[index]
+    assert "shows inputs at the path of the input folder alone" in job["errorSummary"]["message"]
 
 
 def test_a_job_that_was_not_started(http_of: Clients, broker_of: Brokers) -> None:

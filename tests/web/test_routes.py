@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,10 @@ def test_every_verb_has_a_sentence() -> None:
 async def test_the_service_has_what_is_declared(tmp_path: Path) -> None:
     """All of it with an issuer and the broker's face; no login and no broker without them."""
     auth = {"issuers": [{"url": "https://iam.example.org", "audience": "uws-api"}]}
-    broker = {"containers": {"images": [{"repository": "ghcr.io/skao/*"}]}, "srcnet_broker": "container"}
+    broker: dict[str, Any] = {
+        "containers": {"images": [{"repository": "ghcr.io/skao/*"}]},
+        "srcnet_broker": "container",
+    }
     paths = [path for path, _, _ in declared()]
     assert len(paths) == len(set(paths))
     async with running(Settings.load(data=tmp_path / "a", controller=False, auth=auth, **broker)) as runtime:

@@ -24,10 +24,13 @@ class PlacedSite(Protocol):
     """The settings of a site that the choice reads."""
 
     name: str
-    kind: str
     slots: int
     access: Access
     runs_images: ClassVar[bool]
+
+    @property
+    def kind(self) -> str:
+        """Return the name of the site's kind."""
 
     def objection(self, launch: Launch) -> str:
         """Return why the site can't take a launch; empty if it can."""
