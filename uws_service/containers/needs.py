@@ -19,7 +19,7 @@ MAX_WORDS_BYTES = 512 * 1024
 MAX_ENVIRONMENT_BYTES = 128 * 1024
 MAX_VALUE_BYTES = 64 * 1024
 MAX_OUTPUTS = 50
-MIN_MEMORY = 4 * 2**20
+MIN_MEMORY_BYTES = 4 * 2**20
 OWN_VARIABLES = ("UWS_", "LD_", "GLIBC_", "KUBERNETES_")
 """Beginnings of names that the service, the loader of programs and the cluster give a meaning."""
 FIXED_FOLDERS = ("uws", "tmp", "proc", "sys", "dev", "etc", "var/run", "run")
@@ -76,7 +76,7 @@ def needs_of(values: Values, default: Resources, maximum: Maximum) -> Needs:
         outputs=_outputs(values.get("OUTPUT", ())),
         resources=Resources(
             cpu=_number(values, "CPU", default.cpu, maximum.cpu, "cores"),
-            memory=_size(values, "MEMORY", default.memory, maximum.memory, MIN_MEMORY),
+            memory=_size(values, "MEMORY", default.memory, maximum.memory, MIN_MEMORY_BYTES),
             disk=_size(values, "DISK", default.disk, maximum.disk, 0),
             gpus=int(_number(values, "GPUS", default.gpus, maximum.gpus, "GPUs")),
         ),

@@ -18,7 +18,7 @@ from uws_service.domain.job import MAX_DURATION, Parameter
 
 INPUT_MOUNT = "/srcnet/input"
 """Where a command finds its input area, by the broker's contract."""
-MEGABYTE = 2**20
+MEGABYTE_BYTES = 2**20
 """Of ``--memory``, as HTCondor and Slurm count."""
 MAX_DATASETS = 1000
 MAX_METADATA_BYTES = 64 * 1024
@@ -212,7 +212,7 @@ def _cores(name: str, value: str) -> Pairs:
 def _memory(name: str, value: str) -> Pairs:
     if not _NUMBER.fullmatch(value) or float(value) == 0:
         raise UsageError(f"{name}={value[:40]!r} must be a number of megabytes above 0, without a unit.")
-    return [("MEMORY", str(int(float(value) * MEGABYTE)))]
+    return [("MEMORY", str(int(float(value) * MEGABYTE_BYTES)))]
 
 
 def _gpus(name: str, value: str) -> Pairs:

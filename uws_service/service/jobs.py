@@ -117,7 +117,16 @@ class Service:
 
     async def find(self, application: str, caller: Caller, key: str) -> str | None:
         """Return the id of the job that the caller made with an idempotency key."""
-        return await self.store.by_key(application, caller.owner, key)
+        keyed = await self.store.repeats.find(application, caller.owner, key)
+        return keyed.job_id if keyed is not None else None
+
+    async def _repeated(self, application: Application, caller: Caller, idempotency: tuple[str, str]) -> Job | None:
+        """Return the job that the same request has made before."""
+        keyed = await self.store.repeats.find(application.name, caller.owner, idempotency[0])
+        if keyed is None:
+            return None
+        keyed.require_same(idempotency[1])
+        return await self.store.get(keyed.job_id)
 
     # --- new jobs -------------------------------------------------------------------------------------------------
 
@@ -146,7 +155,7 @@ class Service:
                 "characters: whoever repeats the request with it is led to the job."
             )
         if idempotency is not None:  # a repeat makes nothing, so no quota is in its way
-            earlier = await self.store.earlier_job(application.name, caller.owner, idempotency)
+            earlier = await self._repeated(application, caller, idempotency)
             if earlier is not None:
                 return earlier, False
         now = self.clock()

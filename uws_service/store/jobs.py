@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from uws_service.domain.attempt import Attempt
-from uws_service.domain.errors import ConfigurationError, IdempotencyConflict, NotFound, UwsError
+from uws_service.domain.errors import ConfigurationError, NotFound, UwsError
 from uws_service.domain.events import EventKind
 from uws_service.domain.job import FINAL, Job, JobRef, Phase
 from uws_service.store import queries
@@ -22,6 +22,7 @@ from uws_service.store.grants import Grant, GrantStore, end_grants, put_grant
 from uws_service.store.history import History
 from uws_service.store.meta import get_or_set
 from uws_service.store.postgresql import PostgreSQL
+from uws_service.store.repeats import Keyed, Repeats
 from uws_service.store.rows import Glance, glance_of, job_of, job_values, ref_of
 from uws_service.store.schema import SQLITE_PREFIX, is_postgresql, prepare
 from uws_service.store.site_states import SiteStates
@@ -43,11 +44,6 @@ NewJob = tuple[Job, Attempt | None, Sequence[Grant]]
 _NO_KEY = {"idempotency_key": None, "fingerprint": None}
 
 
-def _require_same(stored: str | None, fingerprint: str | None) -> None:
-    if stored != fingerprint:
-        raise IdempotencyConflict("This Idempotency-Key was used for another request; use a new one.")
-
-
 class Store:
     """Jobs, and the other parts of the store.
 
@@ -66,6 +62,7 @@ class Store:
         self.access = AccessStore(database)
         self.grants = GrantStore(database)
         self.owners = SiteStore(database)
+        self.repeats = Repeats(database)
 
     @classmethod
     async def open(cls, url: str, *, create: bool = False) -> Store:
@@ -101,27 +98,6 @@ class Store:
     async def ping(self) -> None:
         """Raise unless the database answers."""
         await self._database.read(queries.PING, {})
-
-    async def by_key(self, application: str, owner: str | None, key: str) -> str | None:
-        """Return the id of the job that an owner made with an idempotency key."""
-        params = {"application": application, "owner_key": owner or "", "key": key}
-        rows = await self._database.read(queries.BY_IDEMPOTENCY, params)
-        return rows[0][0] if rows else None
-
-    async def earlier_job(self, application: str, owner: str | None, idempotency: tuple[str, str]) -> Job | None:
-        """Return the job that the same request has made before.
-
-        Raises
-        ------
-        IdempotencyConflict
-            The key was used for another request.
-        """
-        params = {"application": application, "owner_key": owner or "", "key": idempotency[0]}
-        rows = await self._database.read(queries.BY_IDEMPOTENCY, params)
-        if not rows:
-            return None
-        _require_same(rows[0][1], idempotency[1])
-        return await self.get(rows[0][0])
 
     # --- jobs -----------------------------------------------------------------------------------------------------
 
@@ -212,7 +188,7 @@ class Store:
                     {"application": first.application, "owner_key": first.owner or "", "key": key},
                 )
                 if rows:
-                    _require_same(rows[0][1], fingerprint)
+                    Keyed(*rows[0]).require_same(fingerprint)
                     return rows[0][0], False
             for job, attempt, grants in jobs:
                 columns = {"idempotency_key": key, "fingerprint": fingerprint} if job is first else _NO_KEY
