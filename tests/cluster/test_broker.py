@@ -73,7 +73,7 @@ def test_a_job_in_a_pod(broker_of: Brokers, broker_service: tuple[ClusterServer,
     )["items"]
     (container,) = pod["spec"]["containers"]
     assert container["image"] == images.SERVICE
-    assert container["resources"]["limits"]["memory"] == "96Mi"
+    assert container["resources"]["limits"]["memory"] == str(96 * 2**20)
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
     summary = job.wait(timeout=120, poll=1)
     assert (summary["state"], summary["run_site_id"]) == ("COMPLETE", "a"), summary
