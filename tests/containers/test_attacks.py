@@ -153,7 +153,10 @@ def test_other_types_verbs_and_queries(http_of: Clients) -> None:
         assert answer.status_code == 400 and "detail" in answer.json(), query
     page = bob.get("/v1/jobs/absent", headers={"accept": "text/html"})
     assert page.status_code == 404 and page.json() == {"detail": "You have no job 'absent'."}
-    assert bob.get("/v1/jobs/" + "a" * 5000).status_code == 404
+    for name in ("a" * 5000, "%00", "a%00b", "%ff", "..%2f..%2fasync", "%27%3b--", "%0d%0aX:1"):
+        answer = bob.get(f"/v1/jobs/{name}")
+        assert answer.status_code == 404, answer.text
+        assert bob.post(f"/v1/jobs/{name}/cancel").status_code == 404
 
 
 def test_a_quota_is_402(http_of: Clients) -> None:

@@ -82,6 +82,11 @@ def parse_submission(body: bytes) -> Submission:
     return Submission(_client_id(document), tuple(parameters), duration, notices)
 
 
+def is_client_id(text: str) -> bool:
+    """Return whether a text has the form of a client's ids, or of this service's own."""
+    return _CLIENT_ID.fullmatch(text) is not None
+
+
 def is_own_id(text: str) -> bool:
     """Return whether a text has the form of this service's own job ids."""
     return _OWN_ID.fullmatch(text) is not None

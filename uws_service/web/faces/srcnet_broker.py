@@ -33,7 +33,7 @@ from uws_service.domain.errors import (
 from uws_service.domain.ids import new_id
 from uws_service.domain.job import FINAL, Job, Phase
 from uws_service.offload import offload
-from uws_service.protocol.broker_request import Submission, is_own_id, parse_submission
+from uws_service.protocol.broker_request import Submission, is_client_id, is_own_id, parse_submission
 from uws_service.protocol.broker_status import PHASES_OF_STATES, log_json, state_of, status_json, summary_json
 from uws_service.service.backend import Backend
 from uws_service.service.caller import Caller
@@ -88,7 +88,9 @@ class BrokerHandlers(PlainHandlers):
             raise AuthenticationRequired("Send a token: jobs of unknown callers have no names of their own.")
         located = {**path, "application": application.name}
         if (client_id := path.get("client_id")) is not None:
-            job_id = await self.service.find(application.name, caller, KEY + client_id)
+            job_id = None
+            if is_client_id(client_id):  # other texts may be none that a database takes
+                job_id = await self.service.find(application.name, caller, KEY + client_id)
             if job_id is None and not is_own_id(client_id):
                 raise NotFound(f"You have no job {client_id[:64]!r}.")
             located["job_id"] = job_id or client_id
