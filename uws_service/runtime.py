@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 
 from uws_service import telemetry
-from uws_service.applications import Application, load_applications
+from uws_service.applications import CONTAINER, Application, load_applications
 from uws_service.auth.data_tokens import DataAccess
 from uws_service.auth.encryption import key_in
 from uws_service.auth.groups import GroupNames
@@ -55,7 +55,7 @@ from uws_service.web.faces.registry import STANDARDS
 
 log = structlog.get_logger(__name__)
 
-RESERVED = frozenset({"static", "metrics", "livez", "readyz", "agent", "login", "logout"})
+RESERVED = frozenset({"static", "metrics", "livez", "readyz", "healthz", "v1", "agent", "login", "logout"})
 """Names that no application can have: the service's own resources have them."""
 CHECK_SECONDS = 5.0
 """How long the answer of a health check is used again."""
@@ -140,6 +140,11 @@ class Runtime:
         executor = self.executors.get(attempt.site)
         return await executor.read_log(attempt.job_id, attempt.number, name) if executor is not None else None
 
+    def site_details(self, site: str, job_id: str, number: int) -> Mapping[str, str]:
+        """Return where an attempt runs, in words of its site."""
+        configured = next((item for item in self.settings.sites if item.name == site), None)
+        return configured.details(job_id, number) if configured is not None else {}
+
     def backend(self) -> Backend:
         """Return what the web may see of all this."""
         fetch = self.settings.fetch
@@ -164,6 +169,8 @@ class Runtime:
             permissions=self.permissions,
             queries=self.queries,
             cors_origins=self.settings.cors_origins,
+            srcnet_broker=self.settings.srcnet_broker,
+            site_details=self.site_details,
         )
 
     def drain(self) -> None:
@@ -180,7 +187,9 @@ def applications_of(settings: Settings) -> dict[str, Application]:
 
     Wrong ones stop the start with file, line and field.
     """
-    applications = load_applications(settings.applications, STANDARDS, builtin=settings.builtin_applications)
+    shipped = [CONTAINER] if settings.containers is not None and settings.containers.application else []
+    files = [*shipped, *settings.applications]
+    applications = load_applications(files, STANDARDS, builtin=settings.builtin_applications)
     if not applications:
         raise ConfigurationError("No application is declared; name files or folders in `applications`.")
     applications = {
@@ -193,6 +202,7 @@ def applications_of(settings: Settings) -> dict[str, Application]:
         raise ConfigurationError(
             f"settings: auth.applications: there is no application {name!r}; there are: {', '.join(applications)}"
         )
+    _check_containers(settings, applications)
     _resolve_groups(settings, applications)
     if (
         _wants_data(settings, applications)
@@ -204,6 +214,28 @@ def applications_of(settings: Settings) -> dict[str, Application]:
             "the same key to encrypt them; give 32 characters or more"
         )
     return applications
+
+
+def _check_containers(settings: Settings, applications: Mapping[str, Application]) -> None:
+    """Raise if jobs name images and none is allowed, or settings name what is not there."""
+    named = [name for name, application in applications.items() if application.standard.names_image]
+    if named and settings.containers is None:
+        raise ConfigurationError(
+            f"settings: containers.images is missing: jobs of {', '.join(named)} name container images, and the "
+            "service needs the list of those that may run"
+        )
+    sites = {site.name for site in settings.sites}
+    for rule in settings.containers.images if settings.containers is not None else ():
+        for site in set(rule.sites) - sites:
+            raise ConfigurationError(
+                f"settings: containers.images: {rule.repository}: there is no site {site!r}; there are: "
+                f"{', '.join(sorted(sites))}"
+            )
+    if settings.srcnet_broker is not None and settings.srcnet_broker not in named:
+        raise ConfigurationError(
+            f"settings: srcnet_broker: {settings.srcnet_broker!r} is no application whose jobs name their image; "
+            f"there are: {', '.join(named) or 'none (`containers` offers one)'}"
+        )
 
 
 def _resolve_groups(settings: Settings, applications: Mapping[str, Application]) -> Settings:
@@ -219,9 +251,11 @@ def _resolve_groups(settings: Settings, applications: Mapping[str, Application])
         for site in settings.sites:
             where = f"settings: sites: {site.name}"
             sites.append(site.with_groups(names.resolve))
+        where = "settings: containers.images"
+        containers = settings.containers.with_groups(names.resolve) if settings.containers is not None else None
     except ValueError as error:
         raise ConfigurationError(f"{where}: {error}") from None
-    return settings.model_copy(update={"sites": tuple(sites)})
+    return settings.model_copy(update={"sites": tuple(sites), "containers": containers})
 
 
 def _wants_data(settings: Settings, applications: Mapping[str, Application]) -> bool:
@@ -310,12 +344,16 @@ async def _assemble(
     if permissions is not None:
         stack.push_async_callback(permissions.close)
     data = _data_access(settings, applications, user_tokens, store, now)
-    reserve = None
-    if settings.database is None:
-        reserve = Reserve(settings.data)
-        reserve.hold()
     service = Service(
-        store, applications, placer, rules=rules, data=data, clock=now, limits=settings.limits, reserve=reserve
+        store,
+        applications,
+        placer,
+        rules=rules,
+        data=data,
+        clock=now,
+        limits=settings.limits,
+        reserve=_reserve(settings),
+        containers=settings.containers,
     )
     executors, agents = await _open_sites(settings, applications, store, depot, data, stack)
     cookie_key = await store.access.secret("cookies") if user_tokens is not None else b""
@@ -339,6 +377,15 @@ async def _assemble(
         data=data,
         up_since=now_ms(),
     )
+
+
+def _reserve(settings: Settings) -> Reserve | None:
+    """Return room on the disk of the embedded database; None: the database is elsewhere."""
+    if settings.database is not None:
+        return None
+    reserve = Reserve(settings.data)
+    reserve.hold()
+    return reserve
 
 
 async def _open_sites(

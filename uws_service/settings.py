@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from uws_service import settings_checks, settings_messages
 from uws_service.auth.settings import Auth
+from uws_service.containers import Containers
 from uws_service.data.catalogues import KINDS as CATALOGUE_KINDS
 from uws_service.data.catalogues import Datasets
 from uws_service.domain.errors import ConfigurationError
@@ -82,6 +83,14 @@ class Settings(BaseSettings):
         "answers requests.",
     )
     builtin_applications: bool = Field(True, description="Offer the applications that ship with the service.")
+    containers: Containers | None = Field(
+        None, description="Applications in which a job names its own container image. Unset: there are none."
+    )
+    srcnet_broker: str | None = Field(
+        None,
+        description="The application, such as `container`, that SRCNet's client of a computing broker drives at "
+        "`/v1/jobs`. Unset: there is nothing at those paths.",
+    )
     sites: tuple[Site, ...] = Field((LocalSite(),), min_length=1, description="Where jobs run.")
     placement: Placement = Field(default_factory=Placement, description="How the site of a job is chosen.")
     cors_origins: tuple[str, ...] = Field(

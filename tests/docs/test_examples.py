@@ -44,6 +44,7 @@ PAGES = (
     "howto/publish-images.md",
     "howto/publish-a-catalogue.md",
     "howto/check-a-server.md",
+    "howto/srcnet-broker.md",
     "howto/extend.md",
     "explanation/simulation.md",
 )

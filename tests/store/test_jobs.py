@@ -233,3 +233,13 @@ async def test_other_databases_are_refused(unknown: str) -> None:
     """With what is allowed."""
     with pytest.raises(ConfigurationError, match=r"use sqlite:////… or postgresql://…"):
         await Store.open(unknown, create=True)
+
+
+@pytest.mark.anyio
+async def test_ids_that_no_database_can_hold(store: Store) -> None:
+    """There is no such job: a client that writes a NUL into a path is no fault of the service."""
+    assert await store.get("a\0b") is None
+    assert await store.glance("a\0b") is None
+    assert await store.repeats.find("app", None, "a\0b") is None
+    assert [page async for page in store.list_jobs("app", owner=None, run_id="a\0b")] == []
+    assert await store.get("absent") is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,12 +21,18 @@ def test_every_verb_has_a_sentence() -> None:
 
 @pytest.mark.anyio
 async def test_the_service_has_what_is_declared(tmp_path: Path) -> None:
-    """All of it with an issuer; no login without one."""
+    """All of it with an issuer and the broker's face; no login and no broker without them."""
     auth = {"issuers": [{"url": "https://iam.example.org", "audience": "uws-api"}]}
+    broker: dict[str, Any] = {
+        "containers": {"images": [{"repository": "ghcr.io/skao/*"}]},
+        "srcnet_broker": "container",
+    }
     paths = [path for path, _, _ in declared()]
     assert len(paths) == len(set(paths))
-    async with running(Settings.load(data=tmp_path / "a", controller=False, auth=auth)) as runtime:
+    async with running(Settings.load(data=tmp_path / "a", controller=False, auth=auth, **broker)) as runtime:
         assert list(resources(runtime.backend())) == paths
     async with running(Settings.load(data=tmp_path / "b", controller=False)) as runtime:
         absent = set(paths) - set(resources(runtime.backend()))
-    assert absent == {"/login", "/login/start/{number:int}", "/login/callback", "/login/callback/{issuer}", "/logout"}
+    login = {"/login", "/login/start/{number:int}", "/login/callback", "/login/callback/{issuer}", "/logout"}
+    jobs = {f"/v1/jobs{part}" for part in ("", "/{client_id}", "/{client_id}/logs", "/{client_id}/cancel")}
+    assert absent == login | jobs | {"/healthz"}

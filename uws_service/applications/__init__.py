@@ -1,6 +1,6 @@
 """Applications: declared in YAML, checked, prepared for sites."""
 
-from uws_service.applications.files import load_applications
+from uws_service.applications.files import CONTAINER, load_applications
 from uws_service.applications.launch import launch
 from uws_service.applications.model import (
     AccessSpec,
@@ -19,6 +19,7 @@ from uws_service.applications.reference import descriptor_reference
 from uws_service.applications.standard import PLAIN, Standard
 
 __all__ = [
+    "CONTAINER",
     "PLAIN",
     "AccessSpec",
     "Application",

@@ -32,6 +32,7 @@ def inconsistencies(application: Application) -> Iterator[Problem]:
         problems += [(["access", name], f"{name} means nothing beside anonymous: true") for name in closed]
     if application.access is not None and application.access.anonymous and application.data_token is not None:
         problems.append((["data_token"], "data_token needs a caller who is known; access says anonymous: true"))
+    problems += application.standard.problems(application)
     yield from problems
     if not problems:
         for index, example in enumerate(application.examples):
@@ -188,7 +189,7 @@ def _example(application: Application, example: Example) -> Iterator[Problem]:
     parts = [
         pair.partition(",")[2]
         for parameter in parameters
-        if parameter.name.upper() == "UPLOAD"
+        if parameter.name.upper() in application.standard.part_parameters
         for pair in parameter.value.split(";")
     ]
     parameters += [Parameter(uri[6:], "file", upload="example") for uri in parts if uri.startswith("param:")]

@@ -21,6 +21,8 @@ from uws_service.plugins import PACKAGE_HINT
 
 PACKAGE = Path(__file__).resolve().parent.parent
 BUILTIN = PACKAGE / "apps"
+CONTAINER = BUILTIN / "container" / "container.yaml"
+"""Ships too, but is offered only where the settings allow images."""
 
 
 class _Loader(yaml.SafeLoader):

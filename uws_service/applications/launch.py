@@ -26,7 +26,7 @@ def launch(application: Application, job: Job, checked: Checked, number: int) ->
         environment["UWS_MAXREC"] = str(checked.maxrec)
     environment |= application.standard.environment(application, job)
     described = {name: values[0] if len(values) == 1 else list(values) for name, values in checked.values.items()}
-    return Launch(
+    plan = Launch(
         job_id=job.id,
         number=number,
         application=application.name,
@@ -47,6 +47,7 @@ def launch(application: Application, job: Job, checked: Checked, number: int) ->
         passed=application.standard.passed_variables(application),
         token_variable=application.data_token.variable if application.data_token is not None else "",
     )
+    return application.standard.shape(application, checked, plan)
 
 
 def render(command: tuple[str, ...], checked: Checked) -> tuple[str, ...]:

@@ -99,6 +99,8 @@ def check(application: Application, parameters: Sequence[Parameter]) -> Checked:
         if spec.dataset and spec.name in values:
             data.append(_data(spec, values[spec.name]))
     inputs += _uploads(application, by_name)
+    inputs += application.standard.inputs(application, by_name)
+    application.standard.check(application, values)
     name, media_type = _format(application, by_name)
     return Checked(values, tuple(inputs), name, media_type, _maxrec(application, by_name), tuple(data))
 
@@ -137,7 +139,8 @@ def _single(by_name: Mapping[str, list[Parameter]], name: str) -> str | None:
     return single_value(name, [value for parameter in by_name.get(name, []) if (value := parameter.value.strip())])
 
 
-def _url(url: str, place: str) -> str:
+def input_url(url: str, place: str) -> str:
+    """Return the URL of a file, or raise `UsageError`."""
     try:
         scheme = urlsplit(url).scheme.lower()
     except ValueError as error:
@@ -154,7 +157,7 @@ def _file(spec: ParameterSpec, parameter: Parameter, application: Application) -
         if parameter.size is not None and parameter.size > limit:
             raise UsageError(f"{spec.name}: the file has {parameter.size} bytes; at most {limit} are taken.")
         return Input(spec.name, path, depot_key=parameter.upload, max_size=limit)
-    return Input(spec.name, path, url=_url(parameter.value, spec.name), max_size=limit)
+    return Input(spec.name, path, url=input_url(parameter.value, spec.name), max_size=limit)
 
 
 def _uploads(application: Application, by_name: Mapping[str, list[Parameter]]) -> list[Input]:
@@ -181,22 +184,28 @@ def _uploads(application: Application, by_name: Mapping[str, list[Parameter]]) -
             raise UsageError(f"UPLOAD names the table {name!r} twice.")
         path = f"uploads/{name}"
         if uri.startswith("param:"):
-            inputs.append(Input(name, path, depot_key=_part(by_name, uri[6:], spec.size), max_size=spec.size))
+            inputs.append(
+                Input(name, path, depot_key=upload_of(by_name, uri[6:], spec.size, "UPLOAD"), max_size=spec.size)
+            )
         else:
-            inputs.append(Input(name, path, url=_url(uri, f"UPLOAD={name}"), max_size=spec.size))
+            inputs.append(Input(name, path, url=input_url(uri, f"UPLOAD={name}"), max_size=spec.size))
     if len(inputs) < spec.minimum:
         hint = "UPLOAD=name,param:part with a file part, or UPLOAD=name,URL"
         raise UsageError(f"At least {spec.minimum} uploaded table is needed: {hint}.")
     return inputs
 
 
-def _part(by_name: Mapping[str, list[Parameter]], part: str, limit: int) -> str:
+def upload_of(by_name: Mapping[str, Sequence[Parameter]], part: str, limit: int, name: str) -> str:
+    """Return the depot's key of a file part.
+
+    ``name`` is that of the parameter that refers to it.
+    """
     for parameter in by_name.get(part.upper(), []):
         if parameter.upload is not None:
             if parameter.size is not None and parameter.size > limit:
                 raise UsageError(f"The uploaded file {part!r} has {parameter.size} bytes; at most {limit} are taken.")
             return parameter.upload
-    raise UsageError(f"UPLOAD refers to the file part {part[:80]!r}, which was not sent.")
+    raise UsageError(f"{name} refers to the file part {part[:80]!r}, which was not sent.")
 
 
 def main_result(application: Application) -> ResultSpec | None:

@@ -40,7 +40,7 @@ def unknown_parameters(application: Application, parameters: Sequence[Parameter]
     }
     if not names:
         return ()
-    parts = _upload_parts(parameters)
+    parts = _upload_parts(parameters, application.standard.part_parameters)
     unknown = [parameter for name, parameter in reversed(names.items()) if name not in parts]
     sentences = [_sentence(application, parameter) for parameter in unknown[:_MAX_NOTICES]]
     if len(unknown) > _MAX_NOTICES:
@@ -48,11 +48,9 @@ def unknown_parameters(application: Application, parameters: Sequence[Parameter]
     return tuple(sentences)
 
 
-def _upload_parts(parameters: Sequence[Parameter]) -> set[str]:
-    """Return names of form parts that UPLOAD refers to."""
-    pairs = [
-        pair for parameter in parameters if parameter.name.upper() == "UPLOAD" for pair in parameter.value.split(";")
-    ]
+def _upload_parts(parameters: Sequence[Parameter], names: Sequence[str]) -> set[str]:
+    """Return names of form parts that parameters such as UPLOAD refer to."""
+    pairs = [pair for parameter in parameters if parameter.name.upper() in names for pair in parameter.value.split(";")]
     return {uri.strip()[6:].upper() for pair in pairs if (uri := pair.partition(",")[2]).strip().startswith("param:")}
 
 
@@ -97,14 +95,14 @@ def _number(text: str | None) -> int | None:
     return int(text) if text is not None and text.strip().isdigit() else None
 
 
-def versions(application: Application, *, image: bool) -> dict[str, str]:
+def versions(application: Application, image: str) -> dict[str, str]:
     """Return the versions of what runs the job.
 
-    ``image`` where the site runs containers.
+    ``image`` is empty where the site runs no containers.
     """
     values: Mapping[str, str] = {
         "service": __version__,
         "application": application.version,
-        "image": application.image if image else "",
+        "image": image,
     }
     return {name: version for name, version in values.items() if version}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from uws_service.applications.model import Application
-    from uws_service.domain.job import Job
+    from uws_service.applications.parameters import Checked
+    from uws_service.domain.attempt import Input, Launch
+    from uws_service.domain.job import Job, Parameter
 
 _MERGED_SECTIONS = ("uploads", "maxrec", "resources", "limits")
 
@@ -33,6 +35,10 @@ class Standard:
     """The JSON Schema of that section; None if the schema of descriptors holds it already."""
     format_parameters: tuple[str, ...] = ("RESPONSEFORMAT",)
     """Names of the parameter that chooses the format of the result; the first one that has a value counts."""
+    part_parameters: tuple[str, ...] = ("UPLOAD",)
+    """Parameters whose values name file parts of the form, as ``…,param:part``."""
+    names_image: bool = False
+    """Whether each job names the container image that it runs in."""
 
     def complete(self, raw: Mapping[str, Any]) -> dict[str, Any]:
         """Return the descriptor with the template's fields.
@@ -55,6 +61,21 @@ class Standard:
         Those of a descriptor are relative to its folder.
         """
         return application
+
+    def problems(self, application: Application) -> Iterable[tuple[list[Any], str]]:
+        """Return what a schema can't say about the standard's section."""
+        return ()
+
+    def check(self, application: Application, values: Mapping[str, tuple[str, ...]]) -> None:
+        """Raise `UsageError` for values that are at odds with each other or with the section."""
+
+    def inputs(self, application: Application, by_name: Mapping[str, Sequence[Parameter]]) -> Sequence[Input]:
+        """Return files to bring beside those of file parameters and UPLOAD."""
+        return ()
+
+    def shape(self, application: Application, checked: Checked, launch: Launch) -> Launch:
+        """Return the launch as the job's own parameters want it."""
+        return launch
 
     def environment(self, application: Application, job: Job) -> Mapping[str, str]:
         """Return environment variables of a job's command."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from uws_service.auth.identity import Identity
 from uws_service.auth.settings import Quota
-from uws_service.domain.errors import Forbidden, ServiceUnavailable, TooManyRequests
+from uws_service.domain.errors import QueueFull, QuotaExceeded, ServiceUnavailable, TooManyRequests
 from uws_service.domain.job import Phase
 
 BURST_SECONDS = 10.0
@@ -41,15 +41,15 @@ def require_room(quota: Quota, holding: Holding, *, run: bool, new: bool, jobs: 
 
     Raises
     ------
-    TooManyRequests
+    QueueFull
         The request succeeds after other jobs: 429 with Retry-After.
-    Forbidden
+    QuotaExceeded
         Something must be deleted first.
     """
     full = quota.stored is not None and (holding.stored >= quota.stored or holding.stored + size > quota.stored)
     if new and full:
         addition = f", and {size} more would come" if size else ""
-        raise Forbidden(
+        raise QuotaExceeded(
             f"Your jobs hold {holding.stored} bytes of parameters, uploads and results{addition}; {quota.stored} are "
             "allowed. Delete jobs that are no longer needed."
         )
@@ -57,13 +57,13 @@ def require_room(quota: Quota, holding: Holding, *, run: bool, new: bool, jobs: 
         return
     queued = holding.phases.get(Phase.QUEUED, 0)
     if quota.queued is not None and jobs > max(1, quota.queued):
-        raise Forbidden(f"These are {jobs} jobs at once; {quota.queued} of yours may wait to run.")
+        raise QuotaExceeded(f"These are {jobs} jobs at once; {quota.queued} of yours may wait to run.")
     if quota.queued is not None and queued + jobs > quota.queued:
-        raise TooManyRequests(
+        raise QueueFull(
             f"You have {queued} jobs that wait to run; {quota.queued} are allowed.", retry_after=RETRY_SECONDS
         )
     if quota.running == 0:
-        raise Forbidden("You may store jobs here, but none of yours may run.")
+        raise QuotaExceeded("You may store jobs here, but none of yours may run.")
 
 
 class Buckets:

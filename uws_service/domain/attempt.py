@@ -31,6 +31,7 @@ class Reason(StrEnum):
     """Why an attempt failed, as error documents and metrics show it."""
 
     USAGE = "Usage"  # the parameters are not valid
+    NO_SITE = "NoSite"  # no site takes such a job
     EXIT_CODE = "ExitCode"  # the user's command ended with a code other than 0
     OUT_OF_MEMORY = "OutOfMemory"  # more memory than the application may have
     OUTPUT_TOO_LARGE = "OutputTooLarge"  # more output than the application may write
@@ -242,6 +243,10 @@ class Launch:
     passed: tuple[str, ...] = ()  # environment variables, such as URLs with passwords, that each site has of its own
     token_variable: str = ""  # the environment variable with the name of the file with a data token; "": there is none
     data: tuple[DataParameter, ...] = ()  # its data sets; `data.replicas.bind` makes inputs of them at a site
+    needs_image: bool = False  # whether the command exists in its image alone
+    sites: tuple[str, ...] = ()  # where it may run; empty: at any site
+    site_kind: str = ""  # the kind of site that it must run at; "": any
+    mounts: tuple[str, ...] = ()  # paths at which the command finds the input folder too
 
 
 class Seen(StrEnum):
@@ -278,3 +283,4 @@ class Observation:
     gone: bool = False  # nothing of it runs any more, its agent included
     handle: str = ""  # the site's own id of it
     error: CommandError | None = None  # what the command itself says went wrong
+    image: str = ""  # the image that it really runs in, with its digest

@@ -2,6 +2,7 @@
 
     UwsError                       500  a fault of the service itself
     ├── UsageError                 400  the request is malformed: what, what is allowed, where
+    │   ├── NoSite                 400  no site takes such a job
     │   ├── Misdirected            421  a foreign name in the Host header of a service at a loopback address
     │   ├── TooLarge               413  a body, upload or count over its limit
     │   ├── UnsupportedMediaType   415  a body of a type or coding that the resource does not take
@@ -9,10 +10,12 @@
     │   └── MultiValuedParamNotSupported  400  several values where one is possible (SODA 1.0, S-003)
     ├── AuthenticationRequired     401  the caller must say who it is
     ├── Forbidden                  403  not the caller's, or illegal in the job's phase (U-002, U-161)
+    │   └── QuotaExceeded          403  the caller's quota allows no more
     ├── NotFound                   404  no such job or child (U-001, D-042)
     ├── MethodNotAllowed           405  the resource does not take this verb; with Allow (U-042)
     ├── Conflict                   409  the job changed at the same moment, more often than we retry
     ├── TooManyRequests            429  with Retry-After
+    │   └── QueueFull              429  the caller's quota of waiting jobs
     ├── ServiceUnavailable         503  database or depot can't be reached; with Retry-After
     ├── StorageFull                507  no room left on the disk
     └── ConfigurationError              the service can't start: file, line and field
@@ -69,6 +72,10 @@ class UsageError(UwsError):
         super().__init__(shortened(message), detail=detail, retry_after=retry_after)
 
 
+class NoSite(UsageError):
+    """No site takes such a job."""
+
+
 class Misdirected(UsageError):
     status = 421
 
@@ -108,6 +115,10 @@ class Forbidden(UwsError):
     title = "AuthorizationError"
 
 
+class QuotaExceeded(Forbidden):
+    """The caller's quota has no room until something is deleted or a limit is raised."""
+
+
 class NotFound(UwsError):
     status = 404
     title = "NotFound"
@@ -135,6 +146,10 @@ class Conflict(UwsError):
 class TooManyRequests(UwsError):
     status = 429
     title = "ServiceUnavailable"
+
+
+class QueueFull(TooManyRequests):
+    """So many of the caller's jobs wait as its quota allows."""
 
 
 class ServiceUnavailable(UwsError):

@@ -60,6 +60,8 @@ class JobInfo:
     """Parameters that the service chose: defaults, limits."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Versions of service, application and image."""
+    client_id: str = ""
+    """The id by which its client calls the job; empty: the job's own."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Stored keys that this version does not know, kept as they are."""
 
@@ -95,7 +97,7 @@ class JobInfo:
 
     def provenance(self) -> JobInfo:
         """Return what an archived job keeps."""
-        return JobInfo(notices=self.notices, defaults=self.defaults, versions=self.versions)
+        return JobInfo(notices=self.notices, defaults=self.defaults, versions=self.versions, client_id=self.client_id)
 
 
 def _decode_logs(stored: list[dict[str, Any]]) -> tuple[LogFile, ...]:

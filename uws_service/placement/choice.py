@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from uws_service.domain.errors import UsageError
+from uws_service.domain.errors import NoSite, UsageError
 from uws_service.domain.placement import Candidate
 from uws_service.placement.model import SiteView, Wish
 from uws_service.placement.objections import Objection, objections
@@ -67,8 +67,10 @@ def choose(
 
     Raises
     ------
-    UsageError
+    NoSite
         No site takes such a job; the message says why not, site by site.
+    UsageError
+        There is no site of that name.
     """
     names = [site.name for site in sites]
     if wish.site is not None and wish.site not in names:
@@ -78,7 +80,7 @@ def choose(
     willing = [site for site in candidates if not any(objection.lasting for objection in against[site.name])]
     if not willing:
         reasons = "; ".join(f"{name}: {reason[0].words}" for name, reason in against.items())
-        raise UsageError(f"No site takes this job. {reasons or NOWHERE_ELSE}.")
+        raise NoSite(f"No site takes this job. {reasons or NOWHERE_ELSE}.")
     ready = [site for site in willing if not against[site.name]]
     sums = {site.name: total(site, wish, now_ms, weights) for site in ready or willing}
     best = min(ready or willing, key=lambda site: (sums[site.name], site.name))

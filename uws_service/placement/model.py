@@ -131,6 +131,8 @@ class Wish:
     duration_ms: int = 0
     expected_ms: int = 0
     preferred: tuple[str, ...] = ()
+    refusals: Mapping[str, str] = field(default_factory=dict)
+    """Why sites can't take this very job, by name."""
 
 
 def wish_text(wish: Wish) -> str:

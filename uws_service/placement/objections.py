@@ -38,6 +38,10 @@ class Objection(NamedTuple):
     lasting: bool
 
 
+def _refusal(site: SiteView, wish: Wish, now_ms: int) -> str:
+    return wish.refusals.get(site.name, "")
+
+
 def _application(site: SiteView, wish: Wish, now_ms: int) -> str:
     if site.applications and wish.application not in site.applications:
         return f"the application {wish.application} is not available there"
@@ -112,6 +116,7 @@ def _too_much(unit: str, demand: float, maximum: float | None) -> str:
 
 
 OBJECTIONS: tuple[Rule, ...] = (
+    Rule("refusal", _refusal, True),
     Rule("application", _application, True),
     Rule("permission", _permission, True),
     Rule("images", _images, True),

@@ -117,6 +117,7 @@ def class_key(wish: Wish, named_owners: Collection[str] = ()) -> str:
         f"{wish.cpu:g}/{wish.memory}/{wish.gpus}/{wish.duration_ms}/{wish.expected_ms}",
         "image" if wish.needs_image else "",
         ",".join(wish.preferred),
+        ",".join(f"{site}:{words}" for site, words in sorted(wish.refusals.items())),
         data_key(wish.data),
     )
     return "|".join(parts)

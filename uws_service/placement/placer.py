@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol
 
 from uws_service.applications import Application
 from uws_service.data.replicas import Storage
-from uws_service.domain.attempt import Attempt, LotKey
-from uws_service.domain.dataset import DataParameter
+from uws_service.domain.attempt import Attempt, Launch, LotKey
 from uws_service.domain.job import Job
 from uws_service.domain.jobinfo import JobInfo
 from uws_service.placement.access import Access
@@ -39,6 +38,13 @@ class PlacedSite(Protocol):
 
     def storage_areas(self) -> tuple[Storage, ...]:
         """Return the storage areas that the site has."""
+
+    @property
+    def kind(self) -> str:
+        """Return the name of the site's kind."""
+
+    def objection(self, launch: Launch) -> str:
+        """Return why the site can't take a launch; empty if it can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +106,22 @@ class Placer:
         """Grows when the sites' states are read anew."""
 
     async def choose(
-        self, job: Job, application: Application, *, group: str = "", without: str | None = None
+        self,
+        job: Job,
+        application: Application,
+        *,
+        group: str = "",
+        without: str | None = None,
+        launch: Launch | None = None,
     ) -> Choice:
-        """Return a job's site, or raise `UsageError`."""
-        choice = await self._choose(wish_of(job, application, group), without)
+        """Return a job's site, or raise `UsageError`.
+
+        Parameters
+        ----------
+        launch
+            What the job runs, if that is known; else it needs what its application says.
+        """
+        choice = await self._choose(self._wish(job, application, group, launch), without)
         self._count(choice.site, waiting=1)
         return choice
 
@@ -125,19 +143,17 @@ class Placer:
                 for view in self._views
             ]
 
-    async def place(
-        self, job: Job, application: Application, *, group: str = "", data: Sequence[DataParameter] = ()
-    ) -> Placement:
+    async def place(self, job: Job, application: Application, launch: Launch | None, *, group: str = "") -> Placement:
         """Return where a job waits: for the one site that may run it, or for the first site of the network.
-
-        ``data`` are its data sets, if they are looked up already.
 
         Raises
         ------
-        UsageError
+        NoSite
             No site takes such a job; the message says why not, site by site.
+        UsageError
+            There is no site of that name, or the priority is none.
         """
-        wish = replace(wish_of(job, application, group), data=needs_of(data))
+        wish = self._wish(job, application, group, launch)
         choice = await self._choose(wish)
         key = LotKey(self._kind(wish), group, wish.owner, priority_of_job(job)).text
         if wish.site is None and len(choice.willing) > 1:
@@ -154,10 +170,19 @@ class Placer:
         """Return what is known of the sites."""
         return {view.name: view for view in await self._load_views()}
 
-    def runs_containers(self, site: str) -> bool:
-        """Return whether a site runs images."""
+    def _wish(self, job: Job, application: Application, group: str, launch: Launch | None) -> Wish:
+        """Return what a job needs of a site; with what speaks against its launch at some of them."""
+        wish = wish_of(job, application, group, launch)
+        if launch is None:
+            return wish
+        return replace(wish, refusals=_refusals(self.configured.values(), launch))
+
+    def image_at(self, site: str, application: Application, launch: Launch | None) -> str:
+        """Return the image in which a job runs at a site; empty if that runs no images."""
+        if launch is not None and launch.needs_image:
+            return launch.image
         configured = self.configured.get(site)
-        return configured is not None and configured.runs_images
+        return application.image if configured is not None and configured.runs_images else ""
 
     async def reachable(self) -> Mapping[str, bool]:
         """Return which sites answer."""
@@ -187,10 +212,10 @@ def priority_of_job(job: Job) -> int:
     return priority_of(values[-1]) if values else 0
 
 
-def wish_of(job: Job, application: Application, group: str = "") -> Wish:
-    """Return what a job needs of a site."""
+def wish_of(job: Job, application: Application, group: str = "", launch: Launch | None = None) -> Wish:
+    """Return what a job needs of a site; without its launch, what its application says."""
     names = [item.value.strip() for item in job.parameters if item.name.upper() == "SITE" and item.value.strip()]
-    needs = application.resources
+    needs = launch if launch is not None else application.resources
     return Wish(
         application=application.name,
         owner=job.owner or "",
@@ -201,7 +226,21 @@ def wish_of(job: Job, application: Application, group: str = "") -> Wish:
         gpus=needs.gpus,
         size_class=size_class(needs.cpu, needs.memory, needs.gpus, job.duration * 1000),
         duration_ms=job.duration * 1000,
+        data=needs_of(launch.data) if launch is not None else (),
     )
+
+
+def _refusals(sites: Iterable[PlacedSite], launch: Launch) -> dict[str, str]:
+    """Return why sites can't take a launch, by name."""
+    refusals = {}
+    for site in sites:
+        if launch.sites and site.name not in launch.sites:
+            refusals[site.name] = f"the image {launch.image} is not allowed there"
+        elif launch.site_kind and site.kind != launch.site_kind:
+            refusals[site.name] = f"it is of the kind {site.kind}, not {launch.site_kind[:40]}"
+        elif objection := site.objection(launch):
+            refusals[site.name] = objection
+    return refusals
 
 
 def _view(site: PlacedSite, load: tuple[int, int], reachable: bool) -> SiteView:

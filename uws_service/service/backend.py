@@ -62,5 +62,9 @@ class Backend:
     permissions: PermissionsApi | None = None
     queries: Mapping[str, Queries] = field(default_factory=dict)
     """The TAP applications' tables and warm processes, by name."""
+    srcnet_broker: str | None = None
+    """The application that SRCNet's client of a computing broker drives; None: that face is off."""
+    site_details: Callable[[str, str, int], Mapping[str, str]] = lambda site, job_id, number: {}
+    """Where an attempt runs, by site, job id and number."""
     cors_origins: tuple[str, ...] = ()
     """Origins whose pages may call the service from a browser."""

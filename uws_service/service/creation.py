@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from uws_service.applications import Application, Checked, check, launch
@@ -9,9 +10,10 @@ from uws_service.applications.bounds import clamp_destruction, clamp_duration, q
 from uws_service.applications.provenance import chosen_values, unknown_parameters, versions
 from uws_service.auth.data_tokens import DataAccess
 from uws_service.auth.policy import Rules
-from uws_service.domain.attempt import AWAITS_DATA, Attempt, Reason
-from uws_service.domain.errors import Forbidden, UsageError
-from uws_service.domain.job import Action, ErrorSummary, Job, Phase, apply
+from uws_service.containers import Containers, Reference, parse_reference
+from uws_service.domain.attempt import AWAITS_DATA, Attempt, Launch, Reason
+from uws_service.domain.errors import Forbidden, NoSite, UsageError
+from uws_service.domain.job import Action, ErrorSummary, Job, Parameter, Phase, apply
 from uws_service.domain.jobinfo import JobInfo
 from uws_service.offload import offload
 from uws_service.placement.placer import Placer
@@ -42,19 +44,31 @@ def pending_job(
         destruction=destruction,
         run_id=request.run_id,
         parameters=request.parameters,
-        info=JobInfo(notices=unknown_parameters(application, request.parameters)),
+        info=JobInfo(
+            client_id=request.client_id,
+            notices=(*request.notices, *unknown_parameters(application, request.parameters)),
+        ),
         listed=listed,
     )
     return replace(job, quote=quote(job, now))
 
 
 class Starter:
-    """Starts jobs: parameters, site, access to data."""
+    """Starts jobs: parameters, site, access to data.
 
-    def __init__(self, placer: Placer, rules: Rules, data: DataAccess | None) -> None:
+    Parameters
+    ----------
+    containers
+        Which images jobs may name themselves; None: no image at all.
+    """
+
+    def __init__(
+        self, placer: Placer, rules: Rules, data: DataAccess | None, containers: Containers | None = None
+    ) -> None:
         self.placer = placer
         self.rules = rules
         self.data = data
+        self.containers = containers
 
     async def start(self, job: Job, application: Application, caller: Caller, number: int, now: int) -> NewJob:
         """Return a started job, its attempt and grants.
@@ -64,13 +78,14 @@ class Starter:
         try:
             weight = sum(len(parameter.value) for parameter in job.parameters)
             checked = await offload(weight, check, application, job.parameters)
-            placement = await self.placer.place(job, application, group=caller.identity.group)
+            plan = await offload(weight, self._plan, job, application, checked, number, caller)
+            placement = await self.placer.place(job, application, plan, group=caller.identity.group)
         except UsageError as error:
-            summary = ErrorSummary(error.message, transient=False, reason=Reason.USAGE, detail=error.detail)
+            reason = Reason.NO_SITE if isinstance(error, NoSite) else Reason.USAGE
+            summary = ErrorSummary(error.message, transient=False, reason=reason, detail=error.detail)
             return apply(job, Action.REFUSE, now, error=summary), None, ()
         grants = await self._grants(job, application, checked, caller)
         queued = apply(job, Action.RUN, now)
-        plan = await offload(weight, launch, application, queued, checked, number)
         site = placement.choice.site
         described = placement.described(job.info)
         info = replace(
@@ -78,7 +93,7 @@ class Starter:
             attempt=number,
             waiting=LOOK_UP if checked.data else described.waiting,
             defaults=chosen_values(application, job.parameters, checked.format, checked.maxrec),
-            versions=versions(application, image=bool(site) and self.placer.runs_containers(site)),
+            versions=versions(application, self.placer.image_at(site, application, plan)),
         )
         attempt = Attempt(
             job_id=job.id,
@@ -89,12 +104,31 @@ class Starter:
             group=caller.identity.group,
             created=now,
             not_before=AWAITS_DATA if checked.data else 0,
-            cpu_requested=application.resources.cpu,
-            memory_requested=application.resources.memory,
+            cpu_requested=plan.cpu,
+            memory_requested=plan.memory,
             owner_slots=self.rules.quota(caller.identity).running if self.rules.has_quotas else None,
             launch=replace(plan, group=caller.identity.group),
         )
         return replace(queued, quote=quote(queued, now), info=info), placement.applied(attempt), grants
+
+    def require_possible(self, application: Application, parameters: Sequence[Parameter], caller: Caller) -> None:
+        """Raise `UsageError` for parameters with which a job would end in ERROR at RUN, whatever the sites are."""
+        checked = check(application, parameters)
+        if application.standard.names_image:
+            self._sites_of(parse_reference(checked.values["IMAGE"][0]), caller)
+
+    def _plan(self, job: Job, application: Application, checked: Checked, number: int, caller: Caller) -> Launch:
+        """Return what the job runs, and where it may."""
+        plan = launch(application, job, checked, number)
+        if not application.standard.names_image:
+            return plan
+        return replace(plan, sites=self._sites_of(parse_reference(plan.image), caller))
+
+    def _sites_of(self, image: Reference, caller: Caller) -> tuple[str, ...]:
+        """Return the sites at which a caller may run an image; empty: all."""
+        if self.containers is None:
+            raise UsageError("No image is allowed here: the service has no list of images.")
+        return tuple(sorted(self.containers.sites_for(image, caller.identity.groups) or ()))
 
     async def _grants(self, job: Job, application: Application, checked: Checked, caller: Caller) -> tuple[Grant, ...]:
         if self.data is not None:

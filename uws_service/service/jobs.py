@@ -18,6 +18,7 @@ from uws_service.applications.provenance import unknown_parameters
 from uws_service.auth.data_tokens import DataAccess
 from uws_service.auth.policy import Rules
 from uws_service.auth.settings import Auth
+from uws_service.containers import Containers
 from uws_service.domain.attempt import Reason
 from uws_service.domain.errors import AuthenticationRequired, Forbidden, NotFound, UsageError
 from uws_service.domain.events import EventKind
@@ -64,6 +65,8 @@ class Service:
         What one request, job or client may ask for.
     reserve
         Room that an abort or a deletion may use on a full disk.
+    containers
+        Which images jobs may name themselves.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class Service:
         clock: Callable[[], int] = now_ms,
         limits: Limits | None = None,
         reserve: Reserve | None = None,
+        containers: Containers | None = None,
     ) -> None:
         self.store = store
         self.applications = applications
@@ -89,7 +93,7 @@ class Service:
         self.views = Views(store, self.rules)
         self.waiters = Waiters(self.access, self.limits.waiters)
         self._quotas = Quotas(store.access, self.rules)
-        self._starter = Starter(placer, self.rules, data)
+        self._starter = Starter(placer, self.rules, data, containers)
 
     def application(self, name: str) -> Application:
         """Return an application, or raise `NotFound`."""
@@ -105,6 +109,24 @@ class Service:
     async def glance(self, application: str, job_id: str, caller: Caller, *, write: bool = False) -> tuple[int, Phase]:
         """Return version and phase; see `JobAccess.glance`."""
         return await self.access.glance(application, job_id, caller, write=write)
+
+    async def require_possible(self, application: Application, parameters: Sequence[Parameter], caller: Caller) -> None:
+        """Raise for parameters with which a job would end in ERROR at RUN, before there is a job."""
+        weight = sum(len(parameter.value) for parameter in parameters)
+        await offload(weight, self._starter.require_possible, application, parameters, caller)
+
+    async def find(self, application: str, caller: Caller, key: str) -> str | None:
+        """Return the id of the job that the caller made with an idempotency key."""
+        keyed = await self.store.repeats.find(application, caller.owner, key)
+        return keyed.job_id if keyed is not None else None
+
+    async def _repeated(self, application: Application, caller: Caller, idempotency: tuple[str, str]) -> Job | None:
+        """Return the job that the same request has made before."""
+        keyed = await self.store.repeats.find(application.name, caller.owner, idempotency[0])
+        if keyed is None:
+            return None
+        keyed.require_same(idempotency[1])
+        return await self.store.get(keyed.job_id)
 
     # --- new jobs -------------------------------------------------------------------------------------------------
 
@@ -132,6 +154,10 @@ class Service:
                 f"The Idempotency-Key of an unknown caller must have at least {MIN_SECRET_KEY_LENGTH} random "
                 "characters: whoever repeats the request with it is led to the job."
             )
+        if idempotency is not None:  # a repeat makes nothing, so no quota is in its way
+            earlier = await self._repeated(application, caller, idempotency)
+            if earlier is not None:
+                return earlier, False
         now = self.clock()
         job = pending_job(application, caller, request, job_id or new_id(now), now, listed=listed)
         new: NewJob = (job, None, ())

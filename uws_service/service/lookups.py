@@ -186,7 +186,7 @@ class DataLookups:
         resolved, info = replace(attempt, launch=replace(launch, data=parameters)), job.info
         if application is not None:
             try:
-                placement = await self.placer.place(job, application, group=attempt.group, data=parameters)
+                placement = await self.placer.place(job, application, resolved.launch, group=attempt.group)
             except UsageError as error:
                 await self._fail(lookup, job, attempt, error.message)
                 return

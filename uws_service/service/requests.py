@@ -21,6 +21,10 @@ class Request:
     run_id: str | None = None
     duration: int | None = None
     destruction: int | None = None
+    client_id: str = ""
+    """The id by which its client calls the job, where a face has such ids."""
+    notices: tuple[str, ...] = ()
+    """What the face has to say about the request."""
 
 
 def fingerprint(request: Request, digests: Sequence[str]) -> str:

@@ -59,6 +59,10 @@ class Views:
             return replace(info, waiting=f"{attempt.owner_slots} of your jobs run; more of them wait")
         return info
 
+    async def events(self, job_id: str) -> list[tuple[int, str, str]]:
+        """Return instant, kind and phase of a job's history, first to last."""
+        return [(event.at, event.kind, event.phase) for event in await self._store.history.of(job_id)]
+
     async def phase_counts(self) -> Mapping[tuple[str, str], int]:
         """Return numbers of jobs by application and phase."""
         return await self._store.phase_counts()

@@ -245,8 +245,11 @@ class Controller:
         application = self.applications.get(attempt.application)
         if job is None or application is None or job.phase in FINAL:
             return
+        launch = await self.store.attempts.launch(attempt.job_id, attempt.number)
         try:
-            choice = await self.placer.choose(job, application, group=attempt.group, without=attempt.site)
+            choice = await self.placer.choose(
+                job, application, group=attempt.group, without=attempt.site, launch=launch
+            )
         except UsageError:
             return
         site = choice.site
@@ -259,7 +262,7 @@ class Controller:
             site_reason=reason,
             placement=shortened(choice.table),
             waiting=f"waiting for a free slot at {site}",
-            versions=versions(application, image=self.placer.runs_containers(site)),
+            versions=versions(application, self.placer.image_at(site, application, launch)),
         )
         await self.store.save(job, replace(job, info=info), kind=EventKind.SITE, actor=ACTOR, move=(attempt, site))
         log.info("job moved", job=job.id, attempt=attempt.number, to=site, why=health.message)

@@ -108,7 +108,7 @@ class Recorder:
         """Carry out a step that changes the job's row."""
         match step:
             case Execute(started):
-                await self._execute(job, _with_handle(attempt, observation), started)
+                await self._execute(_with_image(job, observation), _with_handle(attempt, observation), started)
             case Progress(fraction, text):
                 await self._save_progress(job, attempt, fraction, text)
             case Wait(cause, place):
@@ -187,6 +187,7 @@ class Recorder:
 
     async def _complete(self, job: Job, attempt: Attempt, observation: Observation) -> None:
         job, collected = await self._collect(job, observation, attempt)
+        job = _with_image(job, observation)
         if collected.problem:  # it can't be had at a later try either
             await self.fail(job, attempt, observation, Reason.STAGE_OUT, collected.problem)
             return
@@ -226,6 +227,7 @@ class Recorder:
         detail = ""
         if observation is not None:
             job, collected = await self._collect(job, observation, attempt)
+            job = _with_image(job, observation)
             logs, detail = collected.logs, collected.tail
         if reason is Reason.EXIT_CODE and observation is not None and observation.error is not None:
             reason, message, detail = (
@@ -265,20 +267,20 @@ class Recorder:
         site = attempt.site
         site_reason, placement = job.info.site_reason, job.info.placement
         application = self.applications.get(attempt.application)
+        launch = await self.store.attempts.launch(job.id, attempt.number)
         avoided = attempt.site if reason is Reason.SITE_LOST else None
         network = attempt.network and avoided is None
         if network:
             site, site_reason = "", ""
         elif application is not None:
             try:
-                choice = await self.placer.choose(job, application, group=attempt.group, without=avoided)
+                choice = await self.placer.choose(job, application, group=attempt.group, without=avoided, launch=launch)
                 site, site_reason, placement = choice.site, choice.sentence, shortened(choice.table)
             except UsageError:
                 if avoided is not None:  # no other site takes it: it is UNKNOWN until this one is back
                     if job.phase is not Phase.UNKNOWN:
                         await self._change(job, Action.LOSE, waiting=message)
                     return Postponed(self.clock() + NO_SITE_MS)
-        launch = await self.store.attempts.launch(job.id, attempt.number)
         following = Attempt(
             job_id=job.id,
             number=attempt.number + 1,
@@ -343,6 +345,13 @@ def _with_handle(attempt: Attempt, observation: Observation | None) -> Attempt:
     if observation is None or not observation.handle or observation.handle == attempt.handle:
         return attempt
     return replace(attempt, handle=observation.handle)
+
+
+def _with_image(job: Job, observation: Observation | None) -> Job:
+    """Return the job with the digest of the image that it really runs in, if its site says so."""
+    if observation is None or not observation.image:
+        return job
+    return replace(job, info=replace(job.info, versions={**job.info.versions, "digest": observation.image}))
 
 
 def _info(job: Job, logs: tuple[Result, ...]) -> JobInfo:

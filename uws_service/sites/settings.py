@@ -9,6 +9,7 @@ from typing import ClassVar, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from uws_service.data.replicas import Storage
+from uws_service.domain.attempt import Launch
 from uws_service.placement.access import Access
 from uws_service.units import FractionalSeconds
 
@@ -74,6 +75,14 @@ class SiteSettings(BaseModel):
     def absence(self) -> Absence:
         """Return how long the site may be silent."""
         return Absence()
+
+    def objection(self, launch: Launch) -> str:
+        """Return why the site can't take a launch; empty if it can."""
+        return "it runs no container images" if launch.needs_image and not self.runs_images else ""
+
+    def details(self, job_id: str, number: int) -> dict[str, str]:
+        """Return where an attempt runs, in words of the site's kind."""
+        return {"execution_backend": self.kind}
 
     def with_groups(self, resolve: Callable[[str], Iterable[str]]) -> Self:
         """Return the settings with the names of groups replaced by the groups that they mean."""

@@ -85,21 +85,26 @@ class Submitter:
         job, application = await self.store.get(attempt.job_id), self.applications.get(attempt.application)
         if job is None or job.phase in FINAL:
             return False
-        runs_containers = self.network.placer.runs_containers(take.site)
+        placer, image = self.network.placer, ""
+        if application is not None:
+            launch = None  # it is read for those alone whose image it names
+            if application.standard.names_image:
+                launch = await self.store.attempts.launch(attempt.job_id, attempt.number)
+            image = placer.image_at(take.site, application, launch)
         info = replace(
             job.info,
             site=take.site,
             site_reason=taken.reason,
             placement=taken.table,
             waiting=f"handed to {take.site}",
-            versions=versions(application, image=runs_containers) if application is not None else job.info.versions,
+            versions=versions(application, image) if application is not None else job.info.versions,
         )
         event, after = EventKind.SITE, replace(job, info=info)
         try:
             await self.store.save(job, after, kind=event, actor=ACTOR, take=(attempt, take))
         except StaleJob:
             return False
-        self.network.placer.count(take.site)
+        placer.count(take.site)
         return True
 
     async def _has_data(self, attempt: Attempt) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from uws_service.domain.attempt import Attempt
-from uws_service.domain.errors import ConfigurationError, IdempotencyConflict, NotFound, UwsError
+from uws_service.domain.errors import ConfigurationError, NotFound, UwsError
 from uws_service.domain.events import EventKind
 from uws_service.domain.job import FINAL, Job, JobRef, Phase
 from uws_service.store import queries
@@ -24,6 +24,7 @@ from uws_service.store.lookups import Lookups, resolve_attempt
 from uws_service.store.meta import get_or_set
 from uws_service.store.postgresql import PostgreSQL
 from uws_service.store.queue import Queue
+from uws_service.store.repeats import Keyed, Repeats
 from uws_service.store.rows import Glance, glance_of, job_of, job_values, ref_of
 from uws_service.store.schema import SQLITE_PREFIX, is_postgresql, prepare
 from uws_service.store.site_states import SiteStates
@@ -65,6 +66,7 @@ class Store:
         self.grants = GrantStore(database)
         self.owners = SiteStore(database)
         self.lookups = Lookups(database)
+        self.repeats = Repeats(database)
 
     @classmethod
     async def open(cls, url: str, *, create: bool = False) -> Store:
@@ -190,8 +192,7 @@ class Store:
                     {"application": first.application, "owner_key": first.owner or "", "key": key},
                 )
                 if rows:
-                    if rows[0][1] != fingerprint:
-                        raise IdempotencyConflict("This Idempotency-Key was used for another request; use a new one.")
+                    Keyed(*rows[0]).require_same(fingerprint)
                     return rows[0][0], False
             for job, attempt, grants in jobs:
                 columns = {"idempotency_key": key, "fingerprint": fingerprint} if job is first else _NO_KEY

@@ -97,6 +97,10 @@ class PostgreSQL:
                     connection = None
                     connection = await self._connect()
                     return await _fetch(connection, query, values)
+            except psycopg.DataError:
+                if any(isinstance(value, str) and "\0" in value for value in values.values()):
+                    return ()  # its texts hold no NUL, so nothing can be equal to one
+                raise
             finally:
                 usable = connection is not None and not connection.closed
                 self._readers.put_nowait(connection if usable else None)

@@ -185,6 +185,8 @@ def launch_of(text: str) -> Launch:
             "passed": tuple(values["passed"]),
             "inputs": tuple(_input_of(item) for item in values["inputs"]),
             "data": data_parameters_of(values.get("data", ())),
+            "sites": tuple(values.get("sites", ())),
+            "mounts": tuple(values.get("mounts", ())),
             "results": tuple(ExpectedResult(**item) for item in values["results"]),
         }
     )

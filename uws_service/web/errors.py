@@ -43,6 +43,9 @@ def _in_form(error: UwsError, request: Request, call: Call) -> Response:
     if isinstance(error, MethodNotAllowed):
         headers["allow"] = ", ".join(error.allow)
     accept = request.headers.get("accept")
+    if call.resource is not None and call.resource.own_errors and call.resource.error_form is not None:
+        body = call.resource.error_form(error, request)
+        return Response(body.content, body.status or error.status, headers, body.media_type)
     form = negotiation.choose(accept, ("text", "json", "html"))
     if form == "html":
         account, here = account_of(request), request.scope["path"] if request.method in ("GET", "HEAD") else ""
@@ -53,7 +56,7 @@ def _in_form(error: UwsError, request: Request, call: Call) -> Response:
         return JSONResponse(document, error.status, headers)
     if call.resource is not None and call.resource.error_form is not None:
         body = call.resource.error_form(error, request)
-        return Response(body.content, error.status, headers, body.media_type)
+        return Response(body.content, body.status or error.status, headers, body.media_type)
     if accept and "votable" in accept:
         return Response(dali.error_votable(error.message, error.detail), error.status, headers, VOTABLE)
     return Response(dali.error_text(error.message, error.detail), error.status, headers, "text/plain")

@@ -73,6 +73,8 @@ class Gate:
             self._refuse_foreign_page(scope, call)
         if self.rates is not None:
             self._count(call)
+        if resource.locate is not None:
+            scope["path_params"] = await resource.locate(call.caller, scope["path_params"])
         path = scope["path_params"]
         if policy is Policy.READ:
             _take_share(scope, call)

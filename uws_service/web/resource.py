@@ -26,10 +26,16 @@ class ErrorBody(NamedTuple):
 
     content: str | bytes
     media_type: str
+    status: int | None = None
+    """None: that of the error."""
 
 
 ErrorForm = Callable[..., ErrorBody]
 """Takes an error and the request, after its object if it is a method that is not bound yet."""
+
+
+Locate = Callable[..., Awaitable[dict[str, Any]]]
+"""Takes a caller and the parameters of a path, after its object; returns those of the job or application meant."""
 
 
 class Verb(NamedTuple):
@@ -55,6 +61,10 @@ class Resource:
         Whether a GET runs something, as one of ``/sync`` does: pages of other sites must not cause it.
     error_form
         The form of its errors for programs, if it has one of its own.
+    own_errors
+        Whether all of its errors have that form, whatever a client accepts.
+    locate
+        Finds the application and the job of a path that names them in another way.
     verbs
         What it does, by the verb in lower case.
     """
@@ -67,6 +77,8 @@ class Resource:
         *,
         get_runs: bool = False,
         error_form: ErrorForm | None = None,
+        own_errors: bool = False,
+        locate: Locate | None = None,
         **verbs: Verb | tuple[Handler, str],
     ) -> None:
         self.__name__ = name
@@ -74,6 +86,8 @@ class Resource:
         """The template of its path, once it is in the routes table."""
         self.get_runs = get_runs
         self.error_form = error_form
+        self.own_errors = own_errors
+        self.locate = locate
         self.handlers: dict[str, Handler] = {verb.upper(): handler for verb, (handler, _) in verbs.items()}
         self.sentences: Mapping[str, str] = {verb.upper(): sentence for verb, (_, sentence) in verbs.items()}
         self.policies = {verb: read if verb == "GET" else write or read for verb in self.handlers}
@@ -81,7 +95,9 @@ class Resource:
             self.handlers["HEAD"], self.policies["HEAD"] = self.handlers["GET"], read
         self.allow = (*self.handlers, "OPTIONS")
         self.light = frozenset(
-            verb for verb, policy in self.policies.items() if verb in SAFE_VERBS and policy in _LIGHT_POLICIES
+            verb
+            for verb, policy in self.policies.items()
+            if verb in SAFE_VERBS and policy in _LIGHT_POLICIES and locate is None
         )
         """Verbs that an idle gate has nothing to say about."""
 
@@ -96,6 +112,7 @@ class Resource:
         bound.__dict__.update(self.__dict__)
         bound.handlers = {verb: _bound(handler, owner) for verb, handler in self.handlers.items()}
         bound.error_form = _bound(self.error_form, owner)
+        bound.locate = _bound(self.locate, owner)
         return bound
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -116,7 +116,7 @@ def _owners(backend: Backend, faces: Faces) -> dict[type, object]:
     with_faces: tuple[Callable[[Backend, Faces], object], ...] = (JobResources, JobList, JobParts, Sync, Meta)
     without: tuple[Callable[[Backend], object], ...] = (Sharing, Bulk, AgentResources)
     owners = [make(backend, faces) for make in with_faces] + [make(backend) for make in without]
-    owners += faces.handlers.values()
+    owners += [handlers for handlers in faces.handlers.values() if handlers.has_resources]
     if backend.sessions is not None:  # else nobody can log in
         owners.append(Login(backend))
     return {type(owner): owner for owner in owners}

@@ -11,7 +11,6 @@ only the agent has a token: one for this service, which the cluster's own API do
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 import re
 from collections.abc import Mapping
@@ -172,7 +171,7 @@ def _literal(text: str) -> str:
 
 def _image(launch: Launch, site: KubernetesSite) -> str:
     image = launch.image or site.image or site.agent_image
-    if launch.image and not any(fnmatch.fnmatchcase(image, pattern) for pattern in site.images):
+    if launch.image and not site.allows_image(image):
         raise UsageError(
             f"The image {image!r} of the application {launch.application!r} is not allowed at the site {site.name}; "
             f"allowed: {', '.join(site.images)}."
@@ -318,6 +317,7 @@ def _command(launch: Launch, site: KubernetesSite) -> dict[str, Any]:
             {"name": "progress", "mountPath": PROGRESS},
             {"name": "bin", "mountPath": f"{ROOT}/bin", "readOnly": True},
             *_data_mounts(launch),
+            *({"name": "input", "mountPath": path, "readOnly": True} for path in launch.mounts),
             *({"name": volume["name"], "mountPath": volume["mountPath"], "readOnly": True} for volume in site.volumes),
         ],
     }

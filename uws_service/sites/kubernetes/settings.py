@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -9,6 +10,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, field_validator
 
 from uws_service.data.replicas import Storage, checked_path
+from uws_service.domain.attempt import Launch
 from uws_service.sites.settings import SITE_NAME, Absence, SiteSettings, StorageSettings
 from uws_service.units import Seconds
 
@@ -158,6 +160,23 @@ class KubernetesSite(SiteSettings):
     def absence(self) -> Absence:
         """Return how long the site may be silent."""
         return Absence(self.unknown_after * 1000, self.lost_after * 1000)
+
+    def allows_image(self, image: str) -> bool:
+        """Return whether the site's patterns allow an image."""
+        return any(fnmatch.fnmatchcase(image, pattern) for pattern in self.images)
+
+    def objection(self, launch: Launch) -> str:
+        """Return why the site can't take a launch; empty if it can."""
+        if launch.needs_image and not self.allows_image(launch.image):
+            return f"the image {launch.image} is not allowed there; allowed: {', '.join(self.images)}"
+        return ""
+
+    def details(self, job_id: str, number: int) -> dict[str, str]:
+        """Return where an attempt runs."""
+        from uws_service.sites.kubernetes.manifest import job_name
+
+        names = {"kubernetes_namespace": self.namespace, "kubernetes_job_name": job_name(job_id, number)}
+        return {**super().details(job_id, number), **names}
 
     def with_groups(self, resolve: Callable[[str], Iterable[str]]) -> Self:
         """Return the settings with the names of groups replaced by the groups that they mean."""

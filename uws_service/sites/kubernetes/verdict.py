@@ -97,7 +97,7 @@ def observe(
     if pod is None:
         return Observation(*key, Seen.STARTING, waiting="the site is making a pod for it")
     if pod.started is not None:  # a pod that is being deleted runs until the Job says how that ended
-        return Observation(*key, Seen.RUNNING, started=pod.started, reports=True)
+        return Observation(*key, Seen.RUNNING, started=pod.started, reports=True, image=pod.image)
     return _starting(key, pod, now, patience, first_stuck)
 
 
@@ -125,6 +125,7 @@ def _ended(key: Key, pod: PodView, has_ended: bool) -> Observation:
         "exit_code": pod.exit_code,
         "reports": True,
         "gone": has_ended,
+        "image": pod.image,
     }
     out_of_memory = pod.exit_reason == "OOMKilled" or pod.exit_message.startswith(CHILD_KILLED)
     if pod.exit_code == 0:

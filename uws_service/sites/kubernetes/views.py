@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -64,6 +65,7 @@ class PodView:
     exit_reason: str = ""
     exit_message: str = ""
     agent_ended: bool = False
+    image: str = ""  # the digest of the command's image
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,14 @@ def pod_view(document: Mapping[str, Any]) -> PodView | None:
         exit_reason=ended.get("reason", ""),
         exit_message=ended.get("message", ""),
         agent_ended=agent_ended is not None and status.get("phase") in ("Succeeded", "Failed"),
+        image=_digest(command.get("imageID", "")),
     )
+
+
+def _digest(image_id: str) -> str:
+    """Return the digest of ``registry/repository@sha256:…``, or of a bare one; empty if it has none."""
+    digest = image_id.rpartition("@")[2]
+    return digest if re.fullmatch(r"sha256:[0-9a-f]{64}", digest) else ""
 
 
 def _leaving(meta: Mapping[str, Any], disruption: Mapping[str, Any]) -> int | None:

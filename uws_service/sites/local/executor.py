@@ -40,6 +40,7 @@ from uws_service.sites.local.attempts import ENDED, AttemptFolders
 from uws_service.sites.local.bell import Bell
 from uws_service.sites.local.cgroups import Cgroups, prepare
 from uws_service.sites.local.collection import collect
+from uws_service.sites.local.containment import contained
 from uws_service.sites.local.processes import (
     Key,
     identity_of,
@@ -86,6 +87,8 @@ class LocalExecutor(Executor):
         Where tokens for the jobs' data come from.
     processes
         How many processes one command may have at once.
+    runner
+        Words before a command that runs in a container image; none: there are no images here.
     """
 
     streams: tuple[str, ...] = ("stdout", "stderr")
@@ -103,6 +106,7 @@ class LocalExecutor(Executor):
         fetch_timeout: float = 60.0,
         data: DataAccess | None = None,
         processes: int = 1000,
+        runner: tuple[str, ...] = (),
     ) -> None:
         self.site = site
         self.capacity = capacity
@@ -125,6 +129,7 @@ class LocalExecutor(Executor):
         self._killing: dict[Key, asyncio.Task[None]] = {}
         self._lock = -1
         self.processes = processes
+        self.runner = runner
         self.groups = Cgroups(None)
         self.folders = AttemptFolders(self.work, lambda name: self.groups.kill(name))
 
@@ -207,11 +212,17 @@ class LocalExecutor(Executor):
         """Begin to deliver an attempt.
 
         Nothing happens if it is here already.
+
+        Raises
+        ------
+        Refused
+            It needs a container image, and nothing here runs images.
         """
         key = launch.job_id, launch.number
         if key in self._deliveries or key in self._agents or layout.is_claimed(str(self.folders.path(*key))):
             return
-        self._deliveries[key] = asyncio.create_task(self._deliver(key, launch))
+        planned = contained(launch, self.runner, self.site) if launch.needs_image else launch
+        self._deliveries[key] = asyncio.create_task(self._deliver(key, planned))
 
     async def _deliver(self, key: Key, launch: Launch) -> None:
         """Place the files, then start the agent.

@@ -24,6 +24,7 @@ def _open(site: LocalSite, parts: SiteParts) -> Executor:
         fetch_timeout=parts.fetch.timeout,
         data=parts.data,
         processes=site.processes,
+        runner=site.runner,
     )
 
 

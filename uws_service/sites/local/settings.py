@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from uws_service.data.replicas import Storage
+from uws_service.domain.attempt import Launch
 from uws_service.sites.settings import SITE_NAME, Absence, SiteSettings, StorageSettings
 from uws_service.units import Seconds
 
@@ -50,6 +51,30 @@ class LocalSite(SiteSettings):
             Storage(entry.area, str(entry.path) if entry.path is not None else "", takes_results=entry.results)
             for entry in self.storage
         )
+
+    runner: tuple[str, ...] = Field(
+        (),
+        description="Words of a command that runs what follows them inside the container image `{IMAGE}`, in its own "
+        "process group, with the working folder and the folders `${UWS_INPUT_DIR}` and `${UWS_OUTPUT_DIR}` at the same "
+        "paths. Unset: jobs that name an image do not run here.",
+    )
+
+    @field_validator("runner")
+    @classmethod
+    def _runner(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if value and not any("{IMAGE}" in word for word in value):
+            raise ValueError("must have {IMAGE} in one of its words")
+        if value and not value[0].startswith("/"):
+            raise ValueError("must begin with the absolute path of a program")
+        return value
+
+    def objection(self, launch: Launch) -> str:
+        """Return why the site can't take a launch; empty if it can."""
+        if launch.needs_image and not self.runner:
+            return "it runs no container images (its setting `runner` is not set)"
+        if launch.mounts:
+            return "its runner shows inputs at the path of the input folder alone"
+        return ""
 
     @property
     def absence(self) -> Absence:

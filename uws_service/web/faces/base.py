@@ -38,6 +38,11 @@ class FaceHandlers:
         self.backend = backend
         self.service = backend.service
 
+    @property
+    def has_resources(self) -> bool:
+        """Return whether the settings let the face have its own resources."""
+        return True
+
     async def answer_sync(self, request: Request, application: Application) -> Response:
         """Answer GET and POST of ``/{application}/sync`` (D-015)."""
         raise NotImplementedError

@@ -13,11 +13,12 @@ from uws_service.service.backend import Backend
 from uws_service.web.faces.base import Face, FaceHandlers
 from uws_service.web.faces.plain import PLAIN
 from uws_service.web.faces.soda import SODA
+from uws_service.web.faces.srcnet_broker import SRCNET_BROKER
 from uws_service.web.faces.tap import TAP
 
 __all__ = ["FACES", "STANDARDS", "Face", "FaceHandlers", "Faces"]
 
-FACES: Mapping[str, Face] = load_plugins("uws_service.faces", (PLAIN, TAP, SODA), Face)
+FACES: Mapping[str, Face] = load_plugins("uws_service.faces", (PLAIN, TAP, SODA, SRCNET_BROKER), Face)
 """Every face, by the name of its standard."""
 STANDARDS: Mapping[str, Standard] = {name: face.standard for name, face in FACES.items() if face is not PLAIN}
 """What ``protocol`` may be in a descriptor."""
