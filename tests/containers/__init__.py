@@ -27,6 +27,8 @@ class ImageStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.lake = folder / "lake"
+        """A storage area of the site."""
 
     def add(self, image: str) -> None:
         """Make an image that holds busybox alone, and the libraries that it needs."""

@@ -25,7 +25,12 @@ def settings(issuer: NanoIdp, store: ImageStore) -> dict[str, object]:
     """Return the settings of the tests' service."""
     return {
         "sites": [
-            {"name": "local", "slots": 3, "runner": store.runner},
+            {
+                "name": "local",
+                "slots": 3,
+                "runner": store.runner,
+                "storage": [{"area": "lake", "path": str(store.lake)}],
+            },
             {"name": "bare", "slots": 3, "access": {"applications": ["sleep", "container"]}},
         ],
         "containers": {
@@ -36,6 +41,7 @@ def settings(issuer: NanoIdp, store: ImageStore) -> dict[str, object]:
             ]
         },
         "srcnet_broker": "container",
+        "datasets": {"catalogues": [{"name": "lake", "kind": "static", "index": str(store.lake / "index.csv")}]},
         "reap_interval": 0.3,
         "auth": {
             "issuers": [issuer.settings()],
@@ -60,6 +66,9 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> ImageStore:
     """Return the images of the local site."""
     require_namespaces()
     store = ImageStore(tmp_path_factory.mktemp("images"))
+    store.lake.mkdir()
+    (store.lake / "words").write_text("from the lake")
+    (store.lake / "index.csv").write_text("identifier,file,size,area,path\nlake:words,,13,lake,words\n")
     for image in (TOOL, TEAM_TOOL, ELSEWHERE):
         store.add(image)
     return store

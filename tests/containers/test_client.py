@@ -147,6 +147,17 @@ def test_no_site_takes_a_job(broker_of: Brokers) -> None:
     assert "local: it is of the kind local, not slurm" in summary["last_error"]
 
 
+def test_data_sets_are_inputs(broker_of: Brokers) -> None:
+    """One that this machine has, one that nobody knows."""
+    broker = broker_of("alice")
+    job = broker.run('cat "$UWS_INPUT_DIR"/data/DATASET/*', dids=["lake:words"])
+    assert job.wait(timeout=120, poll=1)["state"] == "COMPLETE", job.raw_status()
+    assert "from the lake" in job.logs()
+    summary = broker.run("true", dids=["lake:words", "lake:nothing"]).wait(timeout=120, poll=1)
+    assert (summary["state"], summary["status_reason"]) == ("FAILED", "preselection_failed")
+    assert "lake:nothing" in summary["last_error"]
+
+
 def test_an_image_that_can_not_be_had(broker_of: Brokers) -> None:
     summary = broker_of("alice").run("true", image=ABSENT).wait(timeout=60, poll=1)
     assert summary["state"] == "EXECUTOR_ERROR"
@@ -160,7 +171,7 @@ def test_an_image_that_can_not_be_had(broker_of: Brokers) -> None:
         ({"memory": 10**6}, "MEMORY='1048576000000' is 1048576000000 bytes; a job may have"),
         ({"output_url": "dav://storm.example.org/sa"}, "--output is not supported: results are taken from"),
         ({"input_url": "dav://storm.example.org/sa"}, "--input='dav://storm.example.org/sa' is not supported"),
-        ({"dids": "ska:product"}, "rucio_dids is not supported: the application 'container' takes no data sets."),
+        ({"dids": "product"}, "rucio_dids: 'product' is no data identifier, which is scope:name."),
         ({"extra_params": {"--dask": "true"}}, "--dask is not supported: there are no Dask clusters here"),
         ({"extra_params": {"--fast": "1"}}, "'--fast' is not known; supported: --image, --cmd"),
         ({"env": {"LD_PRELOAD": "/x"}}, "ENV: LD_PRELOAD is not for jobs to set"),

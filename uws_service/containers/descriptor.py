@@ -38,6 +38,13 @@ _TEMPLATE: Mapping[str, Any] = {
             "part of the same form.",
             repeated=True,
         ),
+        _parameter(
+            "DATASET",
+            "A data set, such as scope:name, whose files lie in ${UWS_INPUT_DIR}/data/DATASET.",
+            repeated=True,
+            dataset=True,
+            size="50GiB",
+        ),
         _parameter("INPUT_MOUNT", "An absolute path in the container at which the input folder appears too."),
         _parameter(
             "OUTPUT",

@@ -41,6 +41,7 @@ _FAILURES = {
     Reason.USAGE: "submit_failed",
     Reason.REFUSED: "submit_failed",
     Reason.NO_SITE: "no_compatible_sites",
+    Reason.DATA: "preselection_failed",
     Reason.UNSCHEDULABLE: "resource_exhausted",
     Reason.DEADLINE: "timeout",
 }

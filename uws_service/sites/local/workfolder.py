@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import site
 import stat
 from collections.abc import Mapping
@@ -41,7 +42,8 @@ async def place(folder: Path, launch: Launch, depot: Depot, surroundings: Mappin
     await asyncio.to_thread(remove, folder)
     for path in (layout.INPUT, layout.OUTPUT, layout.SCRATCH, layout.LOG):
         (folder / path).mkdir(parents=True, mode=0o700)
-    inputs = [await _bring(folder / layout.INPUT, item, depot) for item in launch.inputs]
+    # A command in an image sees the input folder and nothing that links lead to.
+    inputs = [await _bring(folder / layout.INPUT, item, depot, copies=launch.needs_image) for item in launch.inputs]
     (folder / layout.INPUT / "parameters.json").write_text(launch.parameters, encoding="utf-8")
     passed = {name: os.environ[name] for name in launch.passed if name in os.environ}
     environment = {**launch.environment, **passed}
@@ -49,14 +51,14 @@ async def place(folder: Path, launch: Launch, depot: Depot, surroundings: Mappin
     layout.write_json(str(folder / layout.SPEC), spec)
 
 
-async def _bring(inputs: Path, item: Input, depot: Depot) -> Input:
+async def _bring(inputs: Path, item: Input, depot: Depot, *, copies: bool) -> Input:
     """Bring what the depot or the site has; return the input, which has a URL only if the agent is to fetch it."""
     path = Path(item.path)
     if path.is_absolute() or ".." in path.parts or not path.parts:
         raise UsageError(f"{item.name}: the path {item.path!r} leaves the input folder.")
     target = inputs / path
     if item.mount is not None:
-        return await asyncio.to_thread(_link, target, item, item.mount)
+        return await asyncio.to_thread(_link, target, item, item.mount, copies=copies)
     if item.depot_key is None:
         return item  # the agent fetches it
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -67,8 +69,8 @@ async def _bring(inputs: Path, item: Input, depot: Depot) -> Input:
     return item
 
 
-def _link(target: Path, item: Input, mount: Mount) -> Input:
-    """Link a file of a storage area; one that is not there as it should be is fetched, if it can be."""
+def _link(target: Path, item: Input, mount: Mount, *, copies: bool) -> Input:
+    """Link or copy a file of a storage area; one that is not there as it should be is fetched, if it can be."""
     root = os.path.realpath(mount.volume)
     source = os.path.realpath(os.path.join(root, mount.path))
     problem = ""
@@ -84,7 +86,10 @@ def _link(target: Path, item: Input, mount: Mount) -> Input:
         problem = f"is not there: {error.strerror or error}"
     if not problem:
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.symlink_to(source)
+        if copies:
+            shutil.copyfile(source, target)
+        else:
+            target.symlink_to(source)
         return replace(item, url=None)
     if item.url is None:
         raise NotFound(f"{item.name} {problem} (storage area {mount.area}).")

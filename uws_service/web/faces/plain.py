@@ -117,7 +117,7 @@ class PlainHandlers(FaceHandlers):
             summary = job.error
             if summary is None:
                 raise ServiceUnavailable(f"The job ended in phase {job.phase.value}.", retry_after=10)
-            if summary.reason in (Reason.USAGE, Reason.NO_SITE):
+            if summary.reason in (Reason.USAGE, Reason.NO_SITE, Reason.DATA):
                 raise UsageError(summary.message, detail=summary.detail)
             if not summary.transient:
                 raise JobFailed(summary.message, detail=summary.detail)
