@@ -335,7 +335,7 @@ async def _assemble(
     depot = Depot.open(settings.depot_url)
     depot.renewal = renewal(settings.orphan_age)
     near = [site.name for site in settings.sites if not kind_of(site).leased]
-    placer = Placer(store, settings.sites, near, settings.placement.weights)
+    placer = Placer(store, settings.sites, near, settings.placement)
     rules = Rules(settings.auth)
     user_tokens = Tokens(settings.auth, rank=rules.ranked, clock=clock) if settings.auth.issuers else None
     if user_tokens is not None:
@@ -521,7 +521,7 @@ async def _prepare_sites(runtime: Runtime, stack: contextlib.AsyncExitStack) -> 
 
     A local site's lease belongs to the work folder of its jobs, which is opened here.
     """
-    network = Network(runtime.store, runtime.placer, runtime.settings.placement)
+    network = Network(runtime.store, runtime.placer)
     lake = _lake(runtime)
     if lake is not None:
         stack.push_async_callback(lake.close)

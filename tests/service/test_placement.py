@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +30,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Uws]:
     server = Server(tmp_path_factory.mktemp("network"), {"UWS_SITES": json.dumps(SITES)})
     server.start()
     with Uws(server.url, "sleep") as client:
+        client.folder = server.folder  # type: ignore[attr-defined]
         yield client
     server.stop()
 
@@ -53,3 +61,48 @@ def test_sites_that_do_not_exist_are_told(network: Uws) -> None:
     assert network.wait(job) == "ERROR"
     summary = network.get(job, headers={"accept": "application/json"}).json()["errorSummary"]
     assert "SITE='moon' is not known; sites: a, b, c." in summary["message"]
+
+
+def sites(network: Uws, *words: str) -> None:
+    """Run the operator's command on the service's own database."""
+    folder = str(Path(network.folder) / "data")  # type: ignore[attr-defined]
+    command = [sys.executable, "-m", "uws_service", "sites", *words, "--data", folder]
+    environment = {**os.environ, "UWS_SITES": json.dumps(SITES)}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stderr
+
+
+def info_of(network: Uws, job: str) -> dict[str, Any]:
+    content: dict[str, Any] = network.get(job, headers={"accept": "application/json"}).json()
+    return content["jobInfo"] | {"phase": content["phase"]}
+
+
+def test_a_drained_site_starts_nothing(network: Uws) -> None:
+    """Whether a job may go elsewhere or not: it waits, says why, and starts when it can."""
+    try:
+        sites(network, "drain", "a", "--reason", "new switches")
+        time.sleep(1.5)  # views of sites are used for a second
+        job = network.create({"SECONDS": "0", "PHASE": "RUN"})
+        assert network.wait(job) == "COMPLETED"
+        assert info_of(network, job)["site"] == "b"
+        pinned = network.create({"SECONDS": "0", "SITE": "a", "PHASE": "RUN"})
+        sites(network, "drain", "b")
+        time.sleep(1.5)
+        free = network.create({"SECONDS": "0", "PHASE": "RUN"})
+        waiting = info_of(network, free)
+        assert (waiting["phase"], waiting["site"]) == ("QUEUED", None)
+        assert waiting["waiting"] == (
+            "no site takes it at the moment (a: it takes no new jobs: new switches; "
+            "b: it takes no new jobs: it is drained for maintenance; c: the application sleep is not available there)"
+        )
+        assert info_of(network, pinned)["waiting"] == "a starts no such job now: it takes no new jobs: new switches"
+        assert info_of(network, pinned)["phase"] == "QUEUED"
+        sites(network, "undrain", "b")
+        assert network.wait(free) == "COMPLETED" and info_of(network, free)["site"] == "b"
+        assert info_of(network, pinned)["phase"] == "QUEUED"
+        sites(network, "undrain", "a")
+        assert network.wait(pinned) == "COMPLETED" and info_of(network, pinned)["site"] == "a"
+    finally:
+        for name in "ab":
+            with contextlib.suppress(AssertionError):
+                sites(network, "undrain", name)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
@@ -16,6 +18,7 @@ from uws_service.domain.attempt import Attempt, AttemptState, LotKey
 from uws_service.domain.events import EventKind
 from uws_service.domain.job import Phase
 from uws_service.placement.access import Access
+from uws_service.placement.facts import Downtime, SiteFacts
 from uws_service.placement.model import DataNeed, SiteView, Way, Wish, wish_text
 from uws_service.placement.patience import Patience
 from uws_service.placement.placer import Placer
@@ -42,7 +45,7 @@ class Sites(Placer):
 
 def network(store: Store, slots: dict[str, int], settings: Placement | None = None, **access: Access) -> Network:
     sites = [LocalSite(name=name, slots=count, access=access.get(name, Access())) for name, count in slots.items()]
-    return Network(store, Sites(store, sites, near=list(slots)), settings or Placement())
+    return Network(store, Sites(store, sites, list(slots), settings or Placement()))
 
 
 async def wait(store: Store, number: int = 1, wish: Wish | None = None, *, priority: int = 0, **fields: Any) -> None:
@@ -199,3 +202,29 @@ async def test_the_own_queue_has_its_turn(store: Store) -> None:
     owners = Counter(taken.attempt.owner for taken in await SiteQueue(sites, "a").next(4, NOW))
     assert owners == {"net": 2, "pinned": 2}
     assert {taken.attempt.owner for taken in await SiteQueue(sites, "b").next(4, NOW)} == {"net"}
+
+
+async def test_no_job_starts_that_may_run_into_a_downtime(store: Store) -> None:
+    """Neither of the network nor of the site's own queue; a short one still does."""
+    now = time.time_ns() // 1_000_000
+    start = datetime.fromtimestamp(now / 1000 + 600, UTC)
+    facts = SiteFacts(downtimes=(Downtime(start=start, end=start + timedelta(hours=1), reason="power"),))
+    near = [LocalSite(name="a", slots=9, facts=facts), LocalSite(name="b", slots=9)]
+    sites = Network(store, Placer(store, near, ["a", "b"]))
+    await wait(store, 2, Wish("app", duration_ms=3_600_000), created=now - COURTESY_MS)
+    await wait(store, 3, Wish("short", duration_ms=60_000), created=now - COURTESY_MS)
+    wish = wish_text(Wish("app", site="a", duration_ms=3_600_000))
+    pinned = attempt("pinned", site="a", owner="me", wish=wish, lot=LotKey("long", "", "me", 0).text)
+    await store.attempts.save(pinned)
+    assert {taken.attempt.job_id for taken in await SiteQueue(sites, "a").next(9, now)} == await waiting(store, "short")
+    assert len(await SiteQueue(sites, "b").next(9, now)) == 5
+    words = await sites.placer.waiting_words(pinned, wish)
+    assert words.startswith("a starts no such job now: it goes down at ") and "(power), and the job may take" in words
+
+
+async def waiting(store: Store, application: str) -> set[str]:
+    """Return the jobs of an application that wait in the network."""
+    lots = await store.queue.lots("", time.time_ns() // 1_000_000)
+    keys = [lot.lot for lot in lots if LotKey.parse(lot.lot).kind.startswith(application)]
+    rows = [row for key in keys for row in await store.queue.oldest("", key, 2**50, 99, before=2**50)]
+    return {row.job_id for row in rows}

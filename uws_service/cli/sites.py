@@ -1,7 +1,4 @@
-"""The command ``sites``.
-
-Which process drives each site, for the operator.
-"""
+"""The commands ``sites``, for the operator: which process drives each site, and whether jobs start there."""
 
 from __future__ import annotations
 
@@ -14,10 +11,19 @@ from uws_service.cli.operator_commands import ConfigOption, DatabaseOption, Data
 
 if TYPE_CHECKING:
     from uws_service.settings import Settings
+    from uws_service.sites.settings import SiteSettings
     from uws_service.store import SiteOwner
 
+REASON_LENGTH = 200
 
+
+group = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
+NameArgument = Annotated[str, typer.Argument(metavar="SITE", help="The site's name.", show_default=False)]
+
+
+@group.callback()
 def sites(
+    context: typer.Context,
     release: Annotated[
         str | None,
         typer.Option(
@@ -32,7 +38,12 @@ def sites(
     data: DataOption = None,
     database: DatabaseOption = None,
 ) -> None:
-    """Print which process drives each site, and how many jobs are there."""
+    """Print which process drives each site, how many jobs are there, and what keeps jobs from it.
+
+    Options stand before the name of a further command.
+    """
+    if context.invoked_subcommand is not None:
+        return
     import asyncio
 
     from uws_service.settings import Settings
@@ -41,19 +52,26 @@ def sites(
     if release is not None:
         asyncio.run(_release(settings, release))
         return
-    owners = asyncio.run(_owners(settings))
+    owners, drains = asyncio.run(_owners(settings))
+    downtimes = {site.name: _next_downtime(site) for site in settings.sites}
     if as_json:
-        print_json([{"site": name, **_described(owner)} for name, owner in owners.items()])
+        print_json(
+            [
+                {"site": name, **_described(owner), "drained": drains.get(name), "downtime": downtimes[name] or None}
+                for name, owner in owners.items()
+            ]
+        )
         return
     from rich.table import Table
 
     table = Table(box=None)
-    for heading in ("site", "state", "machine", "folder", "jobs there"):
+    for heading in ("site", "state", "machine", "folder", "jobs there", "new jobs"):
         table.add_column(heading, overflow="fold")
     for name, owner in owners.items():
         described = _described(owner)
+        news = f"none: {drains[name]}" if name in drains else downtimes[name] or "yes"
         table.add_row(
-            name, described["state"], described["machine"] or "–", described["folder"] or "–", str(owner.attempts)
+            name, described["state"], described["machine"] or "–", described["folder"] or "–", str(owner.attempts), news
         )
     console().print(table)
 
@@ -69,22 +87,94 @@ def _described(owner: SiteOwner) -> dict[str, Any]:
     }
 
 
-async def _owners(settings: Settings) -> dict[str, SiteOwner]:
+def _next_downtime(site: SiteSettings) -> str:
+    """Return the next or present time in which a site is down, in words; empty if there is none."""
+    from datetime import UTC, datetime
+
+    now = datetime.now(UTC)
+    coming = sorted((entry for entry in site.facts.downtimes if entry.end > now), key=lambda entry: entry.start)
+    if not coming:
+        return ""
+    first = coming[0]
+    why = f" ({first.reason})" if first.reason else ""
+    return f"down from {first.start:%Y-%m-%dT%H:%MZ} to {first.end:%Y-%m-%dT%H:%MZ}{why}"
+
+
+async def _owners(settings: Settings) -> tuple[dict[str, SiteOwner], dict[str, str]]:
     from uws_service.store import Store
 
     store = await Store.open(settings.database_url)
     try:
-        return {site.name: await store.owners.owner(site.name) for site in settings.sites}
+        owners = {site.name: await store.owners.owner(site.name) for site in settings.sites}
+        return owners, await store.site_states.drains()
     finally:
         await store.close()
+
+
+@group.command()
+def drain(
+    site: NameArgument,
+    reason: Annotated[
+        str, typer.Option("--reason", help="Why: the owners of waiting jobs read it.", show_default=False)
+    ] = "",
+    config: ConfigOption = None,
+    data: DataOption = None,
+    database: DatabaseOption = None,
+) -> None:
+    """Let no new jobs start at a site. Those that run there go on, waiting ones may go elsewhere."""
+    import asyncio
+
+    from uws_service.settings import Settings
+
+    settings = Settings.load(config, data=data, database=database)
+    _require_site(settings, site)
+    asyncio.run(_drain(settings, site, reason[:REASON_LENGTH] or "it is drained for maintenance"))
+    note(f"site {site}: no new jobs start there; `uws-service sites undrain {site}` lets them again")
+
+
+@group.command()
+def undrain(
+    site: NameArgument,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    database: DatabaseOption = None,
+) -> None:
+    """Let jobs start at a site again."""
+    import asyncio
+
+    from uws_service.settings import Settings
+
+    settings = Settings.load(config, data=data, database=database)
+    _require_site(settings, site)
+    if not asyncio.run(_drain(settings, site, None)):
+        raise Stop(EXIT_FAILURE, f"site {site} is not drained")
+    note(f"site {site}: jobs start there again")
+
+
+async def _drain(settings: Settings, site: str, reason: str | None) -> bool:
+    from uws_service.domain.ids import now_ms
+    from uws_service.store import Store
+
+    store = await Store.open(settings.database_url)
+    try:
+        if reason is None:
+            return await store.site_states.undrain(site)
+        await store.site_states.drain(site, reason, now_ms())
+        return True
+    finally:
+        await store.close()
+
+
+def _require_site(settings: Settings, site: str) -> None:
+    names = [entry.name for entry in settings.sites]
+    if site not in names:
+        raise Stop(EXIT_USAGE, f"there is no site {site!r} in the settings; there are: {', '.join(names)}")
 
 
 async def _release(settings: Settings, site: str) -> None:
     from uws_service.store import Store
 
-    names = [site.name for site in settings.sites]
-    if site not in names:
-        raise Stop(EXIT_USAGE, f"there is no site {site!r} in the settings; there are: {', '.join(names)}")
+    _require_site(settings, site)
     store = await Store.open(settings.database_url)
     try:
         before = await store.owners.release(site)
@@ -101,5 +191,5 @@ async def _release(settings: Settings, site: str) -> None:
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(sites)
+    """Add the commands."""
+    app.add_typer(group, name="sites")

@@ -131,6 +131,15 @@ OBJECTIONS: tuple[Rule, ...] = (
 )
 
 
+def passing_objection(site: SiteView, wish: Wish, now_ms: int) -> str:
+    """Return what speaks for the moment against starting a job at the site that it waits for; empty if nothing does.
+
+    That the site does not answer is none of it: it can't start anything then.
+    """
+    passing = (rule for rule in OBJECTIONS if not rule.lasting and rule.name != "reachable")
+    return next((words for rule in passing if (words := rule.check(site, wish, now_ms))), "")
+
+
 def objections(site: SiteView, wish: Wish, now_ms: int) -> tuple[Objection, ...]:
     """Return all that speaks against a job at a site."""
     return tuple(Objection(words, rule.lasting) for rule in OBJECTIONS if (words := rule.check(site, wish, now_ms)))

@@ -15,10 +15,13 @@ from uws_service.domain.job import Job
 from uws_service.domain.jobinfo import JobInfo
 from uws_service.placement.access import Access
 from uws_service.placement.choice import Choice, choose, shortened
+from uws_service.placement.facts import SiteFacts
 from uws_service.placement.locality import needs_of
-from uws_service.placement.model import SiteView, Way, Wish, size_class, wish_text
-from uws_service.placement.patience import class_key
-from uws_service.placement.ranks import DEFAULT_WEIGHTS, PlacementWeights
+from uws_service.placement.model import SiteView, Way, Wish, parse_wish, size_class, wish_text
+from uws_service.placement.objections import objections, passing_objection
+from uws_service.placement.patience import class_key, prospects
+from uws_service.placement.rounds import expected_waits, waiting_words
+from uws_service.placement.settings import DEFAULT_PLACEMENT, Placement
 from uws_service.placement.shares import priority_of
 from uws_service.store import Store
 
@@ -34,6 +37,7 @@ class PlacedSite(Protocol):
     name: str
     slots: int
     access: Access
+    facts: SiteFacts
     runs_images: ClassVar[bool]
 
     def storage_areas(self) -> tuple[Storage, ...]:
@@ -48,8 +52,8 @@ class PlacedSite(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Placement:
-    """Where a new job waits."""
+class Destination:
+    """Where a job waits: for a site, or for the network."""
 
     choice: Choice
     """Its site is empty for a job of the network."""
@@ -85,8 +89,8 @@ class Placer:
         The sites of the settings.
     near
         The names of those on this machine, which are always reachable.
-    weights
-        What counts how much.
+    settings
+        What counts how much, and how long jobs wait for better sites.
     """
 
     def __init__(
@@ -94,12 +98,13 @@ class Placer:
         store: Store,
         configured: Sequence[PlacedSite],
         near: Collection[str] = (),
-        weights: PlacementWeights = DEFAULT_WEIGHTS,
+        settings: Placement = DEFAULT_PLACEMENT,
     ) -> None:
         self.store = store
         self.configured = {site.name: site for site in configured}
         self.near = frozenset(near)
-        self.weights = weights
+        self.settings = settings
+        self.weights = settings.weights
         self._at = -FRESH_SECONDS
         self._views: list[SiteView] = []
         self.generation = 0
@@ -143,7 +148,7 @@ class Placer:
                 for view in self._views
             ]
 
-    async def place(self, job: Job, application: Application, launch: Launch | None, *, group: str = "") -> Placement:
+    async def place(self, job: Job, application: Application, launch: Launch | None, *, group: str = "") -> Destination:
         """Return where a job waits: for the one site that may run it, or for the first site of the network.
 
         Raises
@@ -159,7 +164,7 @@ class Placer:
         if wish.site is None and len(choice.willing) > 1:
             choice = replace(choice, site="", sentence="")
         self._count(choice.site, waiting=1)
-        return Placement(choice, key, wish_text(wish))
+        return Destination(choice, key, wish_text(wish))
 
     def _kind(self, wish: Wish) -> str:
         """Return the kind of a job: a digest of what its place depends on."""
@@ -189,21 +194,41 @@ class Placer:
         return {view.name: view.reachable for view in await self._load_views()}
 
     async def _load_views(self) -> list[SiteView]:
-        if len(self.configured) == 1:  # nothing to choose
-            self._views = self._views or [_view(site, (0, 0), True) for site in self.configured.values()]
-            return self._views
         if time.monotonic() - self._at > FRESH_SECONDS or not self._views:
-            loads = await self.store.attempts.loads()
-            states = await self.store.site_states.all()
+            drains = await self.store.site_states.drains()
+            loads, states = {}, {}
+            if len(self.configured) > 1:  # with one there is nothing to choose
+                loads, states = await self.store.attempts.loads(), await self.store.site_states.all()
             now = time.time() * 1000
             self._views = []
             for name, site in self.configured.items():
                 state = states.get(name)
                 answers = state is not None and state.reachable and now - state.updated < STALE_MS
-                self._views.append(_view(site, loads.get(name, (0, 0)), name in self.near or answers))
+                reachable = len(self.configured) == 1 or name in self.near or answers
+                self._views.append(_view(site, loads.get(name, (0, 0)), reachable, drains.get(name, "")))
             self.generation += 1
             self._at = time.monotonic()
         return self._views
+
+    async def waiting_words(self, attempt: Attempt, wish: str) -> str:
+        """Return why a waiting attempt has not started, as far as its place is the reason; empty if it is not.
+
+        ``wish`` is what it needs of a site, as JSON.
+        """
+        now_ms = time.time_ns() // 1_000_000
+        views = await self.views()
+        needs = parse_wish(wish) if wish else Wish(attempt.application)
+        if not attempt.network:
+            view = views.get(attempt.site)
+            words = passing_objection(view, needs, now_ms) if view is not None else ""
+            return f"{attempt.site} starts no such job now: {words}" if words else ""
+        outlook = prospects(views, needs, now_ms, self.weights)
+        if outlook.costs:
+            waited = max(0, now_ms - attempt.created)
+            return waiting_words(outlook, waited, expected_waits(views), self.settings.patience)
+        against = {name: objections(view, needs, now_ms) for name, view in views.items()}
+        reasons = "; ".join(f"{name}: {reason[0].words}" for name, reason in against.items() if reason)
+        return f"no site takes it at the moment ({reasons})"
 
 
 def priority_of_job(job: Job) -> int:
@@ -243,8 +268,8 @@ def _refusals(sites: Iterable[PlacedSite], launch: Launch) -> dict[str, str]:
     return refusals
 
 
-def _view(site: PlacedSite, load: tuple[int, int], reachable: bool) -> SiteView:
-    access = site.access
+def _view(site: PlacedSite, load: tuple[int, int], reachable: bool, drained: str) -> SiteView:
+    access, facts = site.access, site.facts
     return SiteView(
         name=site.name,
         slots=site.slots,
@@ -260,4 +285,11 @@ def _view(site: PlacedSite, load: tuple[int, int], reachable: bool) -> SiteView:
         runs_images=site.runs_images,
         storage={entry.area: Way.MOUNT if entry.volume else Way.STAGE for entry in site.storage_areas()},
         any_way=Way.STAGE,
+        drained=drained,
+        downtimes=tuple(entry.window for entry in facts.downtimes),
+        bandwidth=facts.bandwidth,
+        any_bandwidth=facts.any_bandwidth,
+        carbon=facts.carbon,
+        price=facts.price,
+        preference=facts.preference,
     )

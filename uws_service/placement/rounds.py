@@ -5,11 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from uws_service.placement.patience import DEFAULT_PATIENCE, Patience, Prospects, enough_ms
+from uws_service.placement.model import SiteView
+from uws_service.placement.patience import DEFAULT_PATIENCE, Patience, Prospects, enough_ms, expected_wait
 from uws_service.placement.shares import FairShares, Ledger, Limits, Lot, Pick, plan
 from uws_service.placement.wording import in_time
 
 NO_SITE = "no site takes it at the moment"
+JOB_SECONDS = 600.0
+"""What a job is taken to need where nothing else is known of it."""
+
+
+def expected_waits(views: Mapping[str, SiteView]) -> dict[str, float]:
+    """Return how long jobs wait at each site, in seconds."""
+    waits = {}
+    for name, view in views.items():
+        free = view.slots - view.running - view.waiting
+        waits[name] = expected_wait(view.slots, free, view.waiting * JOB_SECONDS, JOB_SECONDS)
+    return waits
 
 
 @dataclass(frozen=True, slots=True)

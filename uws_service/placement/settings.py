@@ -24,3 +24,6 @@ class Placement(BaseModel):
     shares: FairShares = Field(
         default_factory=FairShares, description="In which order waiting jobs are taken: the parts of groups and owners."
     )
+
+
+DEFAULT_PLACEMENT = Placement()

@@ -90,7 +90,7 @@ class Service:
         self.reserve = reserve
         self.access = JobAccess(store, clock)
         self.shares = Shares(self.access, self.rules.groups)
-        self.views = Views(store, self.rules)
+        self.views = Views(store, self.rules, placer)
         self.waiters = Waiters(self.access, self.limits.waiters)
         self._quotas = Quotas(store.access, self.rules)
         self._starter = Starter(placer, self.rules, data, containers)

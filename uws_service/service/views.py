@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 
 from uws_service.auth.policy import Rules
-from uws_service.domain.attempt import Attempt, AttemptState
+from uws_service.domain.attempt import AWAITS_DATA, Attempt, AttemptState
 from uws_service.domain.job import Job, JobRef, Phase
 from uws_service.domain.jobinfo import JobInfo
+from uws_service.placement.placer import Placer
 from uws_service.service.caller import Caller
 from uws_service.store import Store
 
@@ -19,8 +20,9 @@ MAX_AHEAD = 1000
 class Views:
     """Reads for pages and documents; changes nothing."""
 
-    def __init__(self, store: Store, rules: Rules) -> None:
+    def __init__(self, store: Store, rules: Rules, placer: Placer) -> None:
         self._store = store
+        self._placer = placer
         self._rules = rules
 
     def jobs(
@@ -57,7 +59,10 @@ class Views:
         info = replace(job.info, ahead=await self._store.attempts.waiting_ahead(attempt, cap=MAX_AHEAD))
         if attempt.owner_slots is not None and await self._store.attempts.at_work(attempt.owner) >= attempt.owner_slots:
             return replace(info, waiting=f"{attempt.owner_slots} of your jobs run; more of them wait")
-        return info
+        if attempt.not_before >= AWAITS_DATA:
+            return info
+        wish = await self._store.attempts.wish(job.id, attempt.number)
+        return replace(info, waiting=await self._placer.waiting_words(attempt, wish) or info.waiting)
 
     async def events(self, job_id: str) -> list[tuple[int, str, str]]:
         """Return instant, kind and phase of a job's history, first to last."""

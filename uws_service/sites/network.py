@@ -19,21 +19,21 @@ from uws_service.domain.attempt import Attempt, LotKey
 from uws_service.domain.placement import Candidate
 from uws_service.placement.choice import choose, shortened, table_of
 from uws_service.placement.model import SiteView, Wish, parse_wish
-from uws_service.placement.patience import NEVER_MS, Prospects, decide, enough_ms, expected_wait, prospects
+from uws_service.placement.objections import passing_objection
+from uws_service.placement.patience import NEVER_MS, Prospects, decide, enough_ms, prospects
 from uws_service.placement.placer import Placer
-from uws_service.placement.settings import Placement
+from uws_service.placement.rounds import JOB_SECONDS, expected_waits
 from uws_service.placement.shares import Ledger, Lot, Use, added, plan
 from uws_service.store import Store
 from uws_service.store.attempts import MIN_CPU
 from uws_service.store.queue import NETWORK
 
-JOB_SECONDS = 600.0
-"""What a job is taken to need where nothing else is known of it."""
 COURTESY_MS = 2_000
 """A younger attempt is left to a site that is as good and has less to do."""
 MAX_PLANS = 8
 """Plans for one round: the next one is made when lots had fewer attempts than the last one took from them."""
 MAX_READ = 1_000
+NO_WISH = Wish("")
 Key = tuple[str, int]
 
 
@@ -53,13 +53,10 @@ class Network:
     ----------
     store, placer
         The rows, and what is known of the sites.
-    settings
-        Patience and shares.
     """
 
     store: Store
     placer: Placer
-    settings: Placement = field(default_factory=Placement)
     beginning: set[Key] = field(default_factory=set)
     """Attempts that one of the sites is about to take: the others need not try."""
     _wishes: dict[str, Wish] = field(default_factory=dict)
@@ -97,7 +94,7 @@ class Network:
 
     async def ledger(self, now: int) -> Ledger:
         """Return what groups and owners have used, with what their running jobs are expected to use."""
-        half_life = self.settings.shares.half_life
+        half_life = self.placer.settings.shares.half_life
         groups: dict[str, Use] = {}
         owners: dict[tuple[str, str], Use] = {}
 
@@ -151,14 +148,18 @@ class SiteQueue:
     async def _sources(self, now: int) -> list[_Source]:
         """Return the lots that the site may take from now."""
         views = await self.network.views()
-        waits = _waits(views)
-        sources = [source async for source in self._lots(self.site, now)]
+        waits = expected_waits(views)
+        sources = []
+        async for source in self._lots(self.site, now):
+            view = views.get(self.site)
+            if view is None or not passing_objection(view, source.wish or NO_WISH, now):
+                sources.append(source)
         if self.site in views:
             async for source in self._lots(NETWORK, now):
                 if source.wish is None:
                     continue
                 outlook = self.network.outlook(LotKey.parse(source.lot.class_key).kind, source.wish, now)
-                enough = enough_ms(self.site, outlook, waits, self.network.settings.patience)
+                enough = enough_ms(self.site, outlook, waits, self.network.placer.settings.patience)
                 if enough != NEVER_MS and source.lot.oldest_ms <= now - enough:
                     sources.append(source._replace(before=now - enough))
         return sources
@@ -182,7 +183,7 @@ class SiteQueue:
         picks: list[tuple[int, int]] = []
         for _ in range(MAX_PLANS):
             lots = {replace(source.lot, count=room[n]): n for n, source in enumerate(sources) if room[n]}
-            planned = plan(lots, ledger, self.network.settings.shares, now_ms=now, room=free, turn=self._turn)
+            planned = plan(lots, ledger, self.network.placer.settings.shares, now_ms=now, room=free, turn=self._turn)
             picks = [(lots[pick.lot], pick.count) for pick in planned]
             unread = {number for number, _ in picks if number not in rows}
             for number in unread:
@@ -223,7 +224,7 @@ class SiteQueue:
         assert source.wish is not None
         outlook = self.network.outlook(LotKey.parse(source.lot.class_key).kind, source.wish, now)
         here = outlook.costs[self.site]
-        margin = self.network.settings.patience.margin
+        margin = self.network.placer.settings.patience.margin
         busy = {
             name: views[name].running + views[name].waiting
             for name, cost in outlook.costs.items()
@@ -260,17 +261,8 @@ class SiteQueue:
         choice = choose(views, wish, now_ms=now, weights=self.network.placer.weights)
         if choice.site == self.site:
             return choice.sentence, shortened(choice.table)
-        waits = _waits(self.network.latest_views)
+        waits = expected_waits(self.network.latest_views)
         outlook = self.network.outlook(kind, wish, now)
-        decision = decide(self.site, outlook, now - attempt.created, waits, self.network.settings.patience)
+        decision = decide(self.site, outlook, now - attempt.created, waits, self.network.placer.settings.patience)
         table = table_of(views, wish, self.site, now_ms=now, weights=self.network.placer.weights)
         return f"it had room: {decision.reason}", shortened(table)
-
-
-def _waits(views: Mapping[str, SiteView]) -> dict[str, float]:
-    """Return how long jobs wait at each site, in seconds."""
-    waits = {}
-    for name, view in views.items():
-        free = view.slots - view.running - view.waiting
-        waits[name] = expected_wait(view.slots, free, view.waiting * JOB_SECONDS, JOB_SECONDS)
-    return waits

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from uws_service.data.replicas import Storage
 from uws_service.domain.attempt import Launch
 from uws_service.placement.access import Access
+from uws_service.placement.facts import SiteFacts
 from uws_service.units import FractionalSeconds
 
 SITE_NAME = r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$"
@@ -66,6 +67,9 @@ class SiteSettings(BaseModel):
     kind: str = Field(description="What the site is.")
     slots: int = Field(1, ge=1, description="How many jobs run at once.")
     access: Access = Field(default_factory=Access, description="Which jobs the site takes.")
+    facts: SiteFacts = Field(
+        default_factory=SiteFacts, description="What counts when sites are compared: down times, links, costs."
+    )
 
     def storage_areas(self) -> tuple[Storage, ...]:
         """Return the storage areas that the site has."""

@@ -231,6 +231,16 @@ class SiteRow(SQLModel, table=True):
     updated: int = Field(sa_column=_instant())
 
 
+class DrainRow(SQLModel, table=True):
+    """A site at which an operator lets no new jobs start."""
+
+    __tablename__ = "site_drain"
+
+    name: str = Field(primary_key=True)
+    reason: str = Field(sa_column=Column(Text, nullable=False))
+    since: int = Field(sa_column=_instant())
+
+
 class MetaRow(SQLModel, table=True):
     """A value of the database itself, by name."""
 
