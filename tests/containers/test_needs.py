@@ -186,7 +186,7 @@ def test_sites_object(application: Application) -> None:
     assert runner.objection(plan) == ""
     assert runner.objection(mounted) == "its runner shows inputs at the path of the input folder alone"
     assert CLUSTER.objection(mounted) == ""
-    assert closed.objection(plan).startswith("the image ghcr.io/skao/tool:1 is not allowed there")
+    assert closed.objection(plan).startswith("its image is not allowed there")
     assert bare.objection(samples_launch()) == ""
 
 

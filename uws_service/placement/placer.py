@@ -260,7 +260,7 @@ def _refusals(sites: Iterable[PlacedSite], launch: Launch) -> dict[str, str]:
     refusals = {}
     for site in sites:
         if launch.sites and site.name not in launch.sites:
-            refusals[site.name] = f"the image {launch.image} is not allowed there"
+            refusals[site.name] = "its image is not allowed there"
         elif launch.site_kind and site.kind != launch.site_kind:
             refusals[site.name] = f"it is of the kind {site.kind}, not {launch.site_kind[:40]}"
         elif objection := site.objection(launch):

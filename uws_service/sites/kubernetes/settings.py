@@ -168,7 +168,7 @@ class KubernetesSite(SiteSettings):
     def objection(self, launch: Launch) -> str:
         """Return why the site can't take a launch; empty if it can."""
         if launch.needs_image and not self.allows_image(launch.image):
-            return f"the image {launch.image} is not allowed there; allowed: {', '.join(self.images)}"
+            return f"its image is not allowed there; allowed: {', '.join(self.images)}"
         return ""
 
     def details(self, job_id: str, number: int) -> dict[str, str]:
