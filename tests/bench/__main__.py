@@ -54,7 +54,7 @@ Scenario = Callable[[Path], Awaitable[list[Figure]]]
 
 def scenarios() -> dict[str, Scenario]:
     """Return the measurements by name, in order."""
-    from tests.bench import auth, http, listing, site, waiters
+    from tests.bench import auth, data, http, listing, site, waiters
 
     return {
         "http": http.measure,
@@ -62,6 +62,7 @@ def scenarios() -> dict[str, Scenario]:
         "list": listing.measure,
         "wait": waiters.measure,
         "site": site.measure,
+        "data": data.measure,
     }
 
 
@@ -69,9 +70,9 @@ def show(figures: list[Figure]) -> None:
     """Print the table for a person."""
     table = Table("what", "value", "unit", "target", "met", "how")
     for figure in figures:
-        verdict = "" if figure.met is None else "yes" if figure.met else "NO"
+        verdict = "" if figure.verdict is None else "yes" if figure.verdict else "NO"
         target = "" if figure.target is None else f"{figure.target:g}"
-        table.add_row(figure.name, f"{figure.value:g}", figure.unit, target, verdict, figure.how)
+        table.add_row(figure.name, f"{figure.value:g}", figure.unit, target, verdict, figure.description)
     Console(width=180).print(table)
 
 
