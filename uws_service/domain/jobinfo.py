@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from uws_service.domain.dataset import Spread, spread_of
+
 
 @dataclass(frozen=True, slots=True)
 class LogFile:
@@ -56,6 +58,8 @@ class JobInfo:
     """Parameters that the service chose: defaults, limits."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Versions of service, application and image."""
+    data: tuple[Spread, ...] = ()
+    """Where its data sets are, once they are looked up."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Stored keys that this version does not know, kept as they are."""
 
@@ -113,11 +117,20 @@ def _encode_lost(attempts: tuple[LostAttempt, ...]) -> list[dict[str, Any]]:
     ]
 
 
+def _decode_data(stored: list[dict[str, Any]]) -> tuple[Spread, ...]:
+    return tuple(spread_of(item) for item in stored)
+
+
+def _encode_data(data: tuple[Spread, ...]) -> list[dict[str, object]]:
+    return [item.to_json() for item in data]
+
+
 _DECODERS: Mapping[str, Callable[[Any], Any]] = {
     "streams": tuple,
     "notices": tuple,
     "logs": _decode_logs,
     "lost_attempts": _decode_lost,
+    "data": _decode_data,
 }
 _ENCODERS: Mapping[str, Callable[[Any], Any]] = {
     "streams": list,
@@ -126,6 +139,7 @@ _ENCODERS: Mapping[str, Callable[[Any], Any]] = {
     "versions": dict,
     "logs": _encode_logs,
     "lost_attempts": _encode_lost,
+    "data": _encode_data,
 }
 _EMPTY = JobInfo()
 _DEFAULTS: Mapping[str, Any] = {

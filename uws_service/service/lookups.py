@@ -20,7 +20,7 @@ from uws_service.auth.data_tokens import DataAccess, tell_waiting
 from uws_service.data.catalogue import Absent, Outcome
 from uws_service.data.catalogues import Catalogues
 from uws_service.data.identifiers import parse_identifier
-from uws_service.data.replicas import Unusable, check_parameter
+from uws_service.data.replicas import Unusable, check_parameter, spread
 from uws_service.domain.attempt import Attempt, AttemptState, Launch, Reason
 from uws_service.domain.dataset import DataParameter, DataSet
 from uws_service.domain.errors import Forbidden, ServiceUnavailable, UsageError, UwsError
@@ -201,7 +201,8 @@ class DataLookups:
             except UsageError as error:
                 await self._fail(lookup, job, attempt, error.message)
                 return
-        info = replace(job.info, site=site, site_reason=reason, waiting=f"waiting for a free slot at {site}")
+        waiting = f"waiting for a free slot at {site}"
+        info = replace(job.info, site=site, site_reason=reason, waiting=waiting, data=spread(parameters))
         resolved = replace(attempt, site=site, launch=replace(launch, data=parameters))
         await self.store.save(job, replace(job, info=info), kind=EventKind.DATA, actor=ACTOR, resolved=resolved)
 
