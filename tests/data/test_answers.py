@@ -41,6 +41,7 @@ class Liar(ThreadingHTTPServer):
         self.replicas: list[Any] = [LINE]
         self.files: list[Any] = [{"scope": "s", "name": "a", "parent_scope": "s", "parent_name": "a"}]
         self.requests: list[str] = []
+        self.status = 200
         self.ended = threading.Event()
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -93,7 +94,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._rucio(name, body)
 
     def _rucio(self, name: str, body: bytes) -> None:
-        self._head(200)
+        self._head(self.server.status)
         lines = {"dids/bulkfiles": self.server.files, "replicas/list": self.server.replicas}.get(name, ["{}"])
         if lines == ["many"]:
             names = [did["name"] for did in json.loads(body)["dids"]]
@@ -214,6 +215,18 @@ async def test_answer_that_is_too_large_is_asked_for_in_parts(liar: Liar, monkey
     found = await catalogues.find([parse_identifier(name) for name in names])
     await catalogues.close()
     assert all(isinstance(answer, Absent) and not answer.transient for answer in found.values())
+
+
+@pytest.mark.parametrize("status", [302, 400, 404, 418])
+async def test_wrong_url_is_the_operators_fault(liar: Liar, status: int) -> None:
+    """The jobs wait until it is mended."""
+    liar.status = status
+    catalogues = rucio_at(liar.url)
+    answer = (await catalogues.find([parse_identifier("s:a")]))["s:a"]
+    await catalogues.close()
+    assert isinstance(answer, Absent)
+    assert answer.transient
+    assert f"answers {status}" in answer.reason
 
 
 async def test_slow_catalogue_does_not_hold_up_what_another_knows(liar: Liar) -> None:
