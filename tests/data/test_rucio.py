@@ -123,9 +123,7 @@ async def test_check_config_tries_the_catalogues(rucio: Network, tmp_path: Path)
     gone = settings_of("http://127.0.0.1:1", name="gone")
     settings = Settings.load(
         data=tmp_path / "data",
-        datasets={
-            "catalogues": [settings_of(rucio.server.url), settings_of("http://127.0.0.1:1", name="gone"), static]
-        },
+        datasets={"catalogues": [settings_of(rucio.server.url), gone, static]},
     )
     checks = {check.part: check for check in await check_online(settings)}
     assert checks["catalogue lake"].problem == ""
