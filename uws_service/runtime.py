@@ -204,6 +204,11 @@ def applications_of(settings: Settings) -> dict[str, Application]:
         )
     _check_containers(settings, applications)
     _resolve_groups(settings, applications)
+    if (names := sorted(_caller_catalogues(settings))) and not any(entry.client_id for entry in settings.auth.issuers):
+        raise ConfigurationError(
+            f"settings: datasets.catalogues: {', '.join(names)}: asked in the callers' names, which needs an issuer "
+            "with client_id in auth.issuers: their tokens are exchanged there"
+        )
     if (
         _wants_data(settings, applications)
         and settings.auth.sealing_key is None

@@ -54,7 +54,7 @@ Scenario = Callable[[Path], Awaitable[list[Figure]]]
 
 def scenarios() -> dict[str, Scenario]:
     """Return the measurements by name, in order."""
-    from tests.bench import auth, http, listing, placement, site, waiters
+    from tests.bench import auth, data, http, listing, placement, site, waiters
 
     return {
         "http": http.measure,
@@ -63,6 +63,7 @@ def scenarios() -> dict[str, Scenario]:
         "wait": waiters.measure,
         "site": site.measure,
         "placement": placement.measure,
+        "data": data.measure,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -166,6 +167,34 @@ def test_job_waits_for_a_catalogue_that_is_down(tmp_path: Path, rucio: Network) 
             user.made.clear()
     finally:
         server.stop()
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_service_that_ends_in_the_middle_of_a_look_up(tmp_path: Path, rucio: Network, end: str) -> None:
+    """A catalogue is asked and says nothing; the next service asks again."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(50)
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        server = service(tmp_path / "service", [settings_of(url, timeout=600)])
+        server.start()
+        try:
+            with Uws(server.url, "reader") as user:
+                jobs = [run(user, {"DATA": f"survey:{name}"}) for name in ("night-1", "obs-1.fits")]
+                silent.settimeout(60)
+                connection, _ = silent.accept()
+                began = time.monotonic()
+                getattr(server, end)()
+                connection.close()
+                server.settings["UWS_DATASETS"] = json.dumps({"catalogues": [settings_of(rucio.server.url)]})
+                server.start()
+                for job in jobs:
+                    assert ended(user, job)["phase"] == "COMPLETED"
+                if end == "stop":
+                    assert time.monotonic() - began < 55, "nothing waits for a lease to end"
+                user.made.clear()
+        finally:
+            server.stop()
 
 
 def test_aborted_while_it_waits(tmp_path: Path) -> None:

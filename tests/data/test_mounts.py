@@ -12,7 +12,8 @@ import pytest
 from tests.data.test_jobs import ended, files_of, run, service, show
 from tests.server import Server
 from tests.service.client import Uws
-from uws_service.agent.pod import Problem, _check_mount
+from uws_service.agent.pod import Agent, Problem, _check_mount
+from uws_service.agent.upstream import Upstream
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +77,20 @@ def test_what_can_not_be_had_is_a_reason(user: Uws, name: str, words: str) -> No
     content = ended(user, run(user, {"DATA": f"lake:{name}"}))
     assert content["phase"] == "ERROR"
     assert words in content["errorSummary"]["message"], show(user, content["jobId"])
+
+
+def test_agent_links_what_is_mounted(tmp_path: Path) -> None:
+    """The cluster mounts beside the input folder, so that the agent can write there; a second start changes nothing."""
+    for name in ("input", "output", "data"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "data" / "4").write_bytes(b"abc")
+    agent = Agent(str(tmp_path), Upstream("http://127.0.0.1:1", "/dev/null"), "")
+    item = {"name": "DATA: a", "path": "data/DATA/a", "url": None, "size": 3, "mount": {"area": "UK"}}
+    for _ in range(2):
+        agent._bring(4, item)
+        assert (tmp_path / "input" / "data" / "DATA" / "a").read_bytes() == b"abc"
+    with pytest.raises(Problem, match="leaves the input folder"):
+        agent._bring(4, {**item, "path": "../a"})
 
 
 @pytest.mark.parametrize(("size", "words"), [(None, ""), (3, ""), (4, "has 3 bytes instead of 4")])

@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from tests.rucio.network import CONTENTS, Network
 from tests.rucio.server import ACCOUNT, PASSWORD, USER, path_of
 from tests.server import free_port
+from uws_service.cli.online_checks import check_online
 from uws_service.data.catalogue import Absent
 from uws_service.data.catalogues import Catalogues, Datasets
 from uws_service.data.identifiers import parse_identifier
 from uws_service.domain.dataset import DataSet
+from uws_service.settings import Settings
 
 pytestmark = pytest.mark.anyio
 
@@ -111,3 +114,21 @@ async def test_server_that_is_down_is_asked_again_later() -> None:
     assert isinstance(answer, Absent)
     assert answer.transient
     assert "lake" in answer.reason
+
+
+async def test_check_config_tries_the_catalogues(rucio: Network, tmp_path: Path) -> None:
+    index = tmp_path / "index.csv"
+    index.write_text("identifier,file,url\n")
+    static = {"name": "index", "kind": "static", "index": str(index)}
+    gone = settings_of("http://127.0.0.1:1", name="gone")
+    settings = Settings.load(
+        data=tmp_path / "data",
+        datasets={"catalogues": [settings_of(rucio.server.url), gone, static]},
+    )
+    checks = {check.part: check for check in await check_online(settings)}
+    assert checks["catalogue lake"].problem == ""
+    assert checks["catalogue index"].problem == ""
+    assert "can't be asked now" in checks["catalogue gone"].problem
+    index.write_text("nonsense\n")
+    checks = {check.part: check for check in await check_online(settings)}
+    assert "index.csv:1" in checks["catalogue index"].problem

@@ -21,6 +21,9 @@ from uws_service.data.catalogue import Absent
 from uws_service.data.catalogues import Catalogues, Datasets
 from uws_service.data.identifiers import parse_identifier
 from uws_service.domain.dataset import DataSet
+from uws_service.domain.errors import ConfigurationError
+from uws_service.runtime import applications_of
+from uws_service.settings import Settings
 
 AUDIENCE = "https://data.example.org"
 
@@ -147,6 +150,13 @@ async def test_places_sizes_and_lies(srcnet: SrcNet, rucio: Network) -> None:
     finally:
         srcnet.may_see, srcnet.lies, srcnet.capabilities_down = may_see, {}, False
         await catalogues.close()
+
+
+def test_callers_names_need_an_issuer(tmp_path: Path, srcnet: SrcNet) -> None:
+    """Without it every look-up would fail."""
+    settings = Settings.load(data=tmp_path, datasets={"catalogues": [settings_of(srcnet)]})
+    with pytest.raises(ConfigurationError, match=r"datasets\.catalogues: dm: .* client_id"):
+        applications_of(settings)
 
 
 def test_storage_path_of_nonsense(tmp_path: Path) -> None:

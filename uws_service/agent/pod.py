@@ -183,8 +183,10 @@ class Agent:
             raise Problem(f"The image of the site's agent is not complete: {error}") from None
 
     def _bring(self, index: int, item: Mapping[str, Any]) -> None:
-        path = os.path.realpath(os.path.join(self.input, item["path"]))
-        if not path.startswith(os.path.realpath(self.input) + "/"):
+        # An earlier start may have left a link in the file's place.
+        head, name = os.path.split(os.path.join(self.input, item["path"]))
+        path = os.path.join(os.path.realpath(head), name)
+        if name in ("", ".", "..") or not path.startswith(os.path.realpath(self.input) + "/"):
             raise Problem(f"{item['name']}: the path {item['path']!r} leaves the input folder.")
         os.makedirs(os.path.dirname(path), exist_ok=True)
         if item.get("mount"):

@@ -16,6 +16,10 @@ import httpx2
 
 from uws_service.auth.keys import IssuerFault, IssuerKeys
 from uws_service.auth.settings import Auth, Issuer
+from uws_service.data.catalogue import Absent
+from uws_service.data.catalogues import Catalogues, Datasets
+from uws_service.data.identifiers import parse_identifier
+from uws_service.data.settings import CatalogueSettings
 from uws_service.depot import Depot
 from uws_service.domain.errors import ConfigurationError, UwsError
 from uws_service.settings import Settings
@@ -25,6 +29,8 @@ from uws_service.sites.settings import SiteSettings
 from uws_service.store import Store
 
 CHECK_SECONDS = 30.0
+PROBE = "uws-service:probe"
+"""Looked up to try a catalogue; it need not be there."""
 SQLITE_PREFIX = "sqlite:///"
 
 
@@ -48,6 +54,8 @@ def _parts(settings: Settings) -> Iterator[tuple[str, str, Awaitable[str]]]:
     yield "depot", mask_secrets(settings.depot_url), _depot(settings.depot_url)
     for issuer in settings.auth.issuers:
         yield "issuer", issuer.url, _issuer(issuer, settings.auth)
+    for catalogue in settings.datasets.catalogues:
+        yield f"catalogue {catalogue.name}", catalogue.kind, _catalogue(catalogue)
     for site in settings.sites:
         yield f"site {site.name}", site.kind, _site(site, settings)
 
@@ -97,6 +105,20 @@ async def _issuer(issuer: Issuer, auth: Auth) -> str:
     async with httpx2.AsyncClient(timeout=auth.timeout, follow_redirects=False, trust_env=False) as http:
         keys = await IssuerKeys(issuer, http, time.monotonic, stale=0).fetch_all()
     return f"{keys} key{'' if keys == 1 else 's'} for signatures"
+
+
+async def _catalogue(settings: CatalogueSettings) -> str:
+    catalogues = Catalogues(Datasets(catalogues=(settings,)))
+    try:
+        await catalogues.start()
+        if settings.audience is not None:
+            return "is asked in its callers' names, and was not tried"
+        answer = (await catalogues.find([parse_identifier(PROBE)]))[PROBE]
+    finally:
+        await catalogues.close()
+    if isinstance(answer, Absent) and answer.transient:
+        raise UwsError(answer.reason)
+    return ""
 
 
 async def _site(site: SiteSettings, settings: Settings) -> str:

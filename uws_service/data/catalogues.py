@@ -151,10 +151,10 @@ class Catalogues:
             fresh = await catalogue.find(unknown, token)
         except CatalogueFault as error:
             log.warning("a catalogue can't be asked", catalogue=catalogue.name, problem=str(error))
-            reason = f"the catalogue {catalogue.name} can't be asked now: {error}"
-            if not error.transient:
-                reason = f"the catalogue {catalogue.name} does not answer: {error}"
-            fault = Absent(reason, transient=error.transient)
+            # What is neither the caller's right nor the size of the answer is a fault that an operator can mend.
+            is_refusal = not error.transient and error.status in (0, 401, 403)
+            action = "does not answer" if is_refusal else "can't be asked now"
+            fault = Absent(f"the catalogue {catalogue.name} {action}: {error}", transient=not is_refusal)
             return answer | {identifier.text: fault for identifier in unknown if identifier.form is not Form.URL}
         until = now + catalogue.settings.cache
         for text, outcome in fresh.items():

@@ -10,11 +10,13 @@ from pathlib import PurePosixPath
 
 from uws_service.data.identifiers import file_name
 from uws_service.domain.attempt import Input, Launch, Mount
-from uws_service.domain.dataset import CHECKSUMS, DataFile, DataParameter, Replica
+from uws_service.domain.dataset import CHECKSUMS, DataFile, DataParameter, Replica, Spread
 from uws_service.domain.errors import UsageError
 
 SIZE_MAX = 2**60
 """Bytes of one file; a catalogue that says more is wrong."""
+SPREADS_MAX = 64
+"""Entries that say where the files of a job are."""
 REPLICAS_MAX = 50
 """Replicas of one file that are kept."""
 DIGITS = {"sha256": 64, "md5": 32, "adler32": 8}
@@ -147,19 +149,47 @@ def bytes_by_area(parameters: Iterable[DataParameter]) -> dict[str, int]:
     return sums
 
 
-def locality(parameters: Iterable[DataParameter], storage: Sequence[Storage]) -> Locality:
-    """Return how much of the data is at a site with these storage areas."""
-    areas = {entry.area for entry in storage}
-    files = files_here = total = total_here = 0
-    reachable = True
+def spread(parameters: Iterable[DataParameter]) -> tuple[Spread, ...]:
+    """Return where a job's files are, in few entries: one for all files that have the same places.
+
+    If there are very many different places, those of the least bytes share an entry that has what is common to them.
+    """
+    counts: dict[tuple[frozenset[str], frozenset[str], bool], tuple[int, int]] = {}
     for parameter in parameters:
         for file in parameter.files():
-            files += 1
-            total += file.size or 0
-            if any(replica.area in areas and is_usable(replica) for replica in file.replicas):
-                files_here += 1
-                total_here += file.size or 0
-            reachable = reachable and (_mount(file, storage) is not None or bool(_urls(file, areas)))
+            usable = [replica for replica in file.replicas if is_usable(replica)]
+            areas = frozenset(replica.area for replica in usable if replica.area)
+            mountable = frozenset(replica.area for replica in usable if replica.area and replica.path)
+            key = areas, mountable, any(fetch_url(replica.url) for replica in usable)
+            files, size = counts.get(key, (0, 0))
+            counts[key] = files + 1, size + (file.size or 0)
+    entries = sorted((Spread(*key, *count) for key, count in counts.items()), key=lambda entry: -entry.bytes)
+    rest = entries[SPREADS_MAX - 1 :]
+    if len(rest) < 2:
+        return tuple(entries)
+    common = Spread(
+        frozenset.intersection(*(entry.areas for entry in rest)),
+        frozenset.intersection(*(entry.mountable for entry in rest)),
+        all(entry.fetchable for entry in rest),
+        sum(entry.files for entry in rest),
+        sum(entry.bytes for entry in rest),
+    )
+    return (*entries[: SPREADS_MAX - 1], common)
+
+
+def locality(data: Iterable[Spread], storage: Sequence[Storage]) -> Locality:
+    """Return how much of a job's data is at a site with these storage areas."""
+    areas = {entry.area for entry in storage}
+    volumes = {entry.area for entry in storage if entry.volume}
+    files = files_here = total = total_here = 0
+    reachable = True
+    for entry in data:
+        files += entry.files
+        total += entry.bytes
+        if entry.areas & areas:
+            files_here += entry.files
+            total_here += entry.bytes
+        reachable = reachable and (entry.fetchable or bool(entry.mountable & volumes))
     return Locality(files, files_here, total, total_here, reachable)
 
 

@@ -119,7 +119,8 @@ class RucioCatalogue(Catalogue):
             if parent is not None and child is not None:
                 contents.setdefault(parent, []).append(child)
         replicas: dict[Did, DataFile | str] = {}
-        question = {"dids": body, "schemes": list(self.settings.schemes), "resolve_archives": False}
+        existing = [{"scope": did.scope, "name": did.name} for did in dids if did in contents]
+        question = {"dids": existing, "schemes": list(self.settings.schemes), "resolve_archives": False}
         if contents:
             for line in await self._lines("replicas/list", question, token):
                 if (did := _did(line)) is not None:

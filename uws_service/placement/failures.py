@@ -34,6 +34,7 @@ class Fault(StrEnum):
 
 FAULTS: Mapping[Reason, Fault] = {
     Reason.USAGE: Fault.USER,
+    Reason.NO_SITE: Fault.USER,
     Reason.EXIT_CODE: Fault.USER,
     Reason.OUT_OF_MEMORY: Fault.USER,
     Reason.OUTPUT_TOO_LARGE: Fault.USER,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from uws_service.domain.dataset import DataParameter
 from uws_service.placement.model import DataNeed, SiteView, Way
 
+NEEDS_MAX = 64
 BANDS_PER_DOUBLING = 2
 """Sizes within a factor of √2 count as equal."""
 
@@ -78,18 +80,28 @@ def data_key(needs: Sequence[DataNeed]) -> str:
 
 
 def needs_of(parameters: Iterable[DataParameter]) -> tuple[DataNeed, ...]:
-    """Return what a job's data sets need of a site; the files of one set that lie at the same areas are one need."""
-    needs = []
+    """Return what a job's data sets need of a site: one need for all files that can be had in the same ways.
+
+    If there are very many ways, the files of the least bytes share a need that has what is common to them.
+    """
+    needs: dict[tuple[tuple[str, ...], tuple[str, ...]], DataNeed] = {}
     for parameter in parameters:
         for data_set in parameter.sets or ():
-            sizes: dict[tuple[tuple[str, ...], tuple[str, ...]], int] = {}
             for file in data_set.files:
                 areas = tuple(sorted({replica.area for replica in file.replicas}))
                 fetched = {replica.area for replica in file.replicas if replica.url}
                 key = areas, tuple(area for area in areas if area not in fetched)
-                sizes[key] = sizes.get(key, 0) + (file.size or 0)
-            needs += [DataNeed(data_set.identifier, size, *key) for key, size in sizes.items()]
-    return tuple(needs)
+                need = needs.get(key) or DataNeed(data_set.identifier, 0, *key)
+                needs[key] = replace(need, bytes=need.bytes + (file.size or 0))
+    largest = sorted(needs.values(), key=lambda need: (-need.bytes, need.replicas))
+    if len(largest) <= NEEDS_MAX:
+        return tuple(largest)
+    rest = largest[NEEDS_MAX - 1 :]
+    common = set.intersection(*(set(need.replicas) for need in rest))
+    only_mounted = {area for need in rest for area in need.only_mounted} & common
+    size = sum(need.bytes for need in rest)
+    joint = DataNeed(rest[0].identifier, size, tuple(sorted(common)), tuple(sorted(only_mounted)))
+    return (*largest[: NEEDS_MAX - 1], joint)
 
 
 def _band(size: int) -> int:

@@ -7,7 +7,8 @@ unknown, forbidden or without a replica is the job's end, with a reason.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from uws_service.auth.data_tokens import DataAccess, tell_waiting
 from uws_service.data.catalogue import Absent, Outcome
 from uws_service.data.catalogues import Catalogues
 from uws_service.data.identifiers import parse_identifier
-from uws_service.data.replicas import Unusable, check_parameter
+from uws_service.data.replicas import Unusable, check_parameter, spread
 from uws_service.domain.attempt import Attempt, AttemptState, Launch, Reason
 from uws_service.domain.dataset import DataParameter, DataSet
 from uws_service.domain.errors import Forbidden, ServiceUnavailable, UsageError, UwsError
@@ -35,8 +36,9 @@ ACTOR = "look-up"
 PAGE = 200
 """Jobs that are looked up together."""
 PAGES_AT_ONCE = 4
-LEASE_MS = 300_000
-"""After this time a process that has not ended a look-up counts as dead."""
+LEASE_MS = 60_000
+"""After this time a process that has not ended a look-up counts as dead. If it only was slow, the same is looked up
+twice, and recorded once."""
 IDLE_SECONDS = 30.0
 FIRST_PAUSE_MS, PAUSE_MAX_MS = 2_000, 120_000
 """Before a look-up is tried again; doubled each time."""
@@ -116,14 +118,23 @@ class DataLookups:
             task.add_done_callback(self._tasks.discard)
         return bool(lookups)
 
-    async def _look_up_page(self, lookups: Iterable[Lookup]) -> None:
-        """Look up the data of some jobs, those of one owner together."""
+    async def _look_up_page(self, lookups: Sequence[Lookup]) -> None:
+        """Look up the data of some jobs, those of one owner together.
+
+        What is not looked up when the service ends is there for the next one at once.
+        """
         by_owner: dict[str, list[Lookup]] = {}
         for lookup in lookups:
             by_owner.setdefault(lookup.owner, []).append(lookup)
-        answers = await asyncio.gather(
+        work = asyncio.gather(
             *(self._look_up_owner(owner, group) for owner, group in by_owner.items()), return_exceptions=True
         )
+        try:
+            answers = await work
+        except asyncio.CancelledError:
+            with contextlib.suppress(UwsError):
+                await self.store.lookups.release(lookups, self.clock())
+            raise
         for answer in answers:
             if isinstance(answer, Exception):
                 log.error("a look-up failed", error=repr(answer))
@@ -191,7 +202,7 @@ class DataLookups:
                 await self._fail(lookup, job, attempt, error.message)
                 return
             resolved = placement.applied(resolved)
-            info = placement.described(info)
+            info = placement.described(replace(info, data=spread(parameters)))
         await self.store.save(job, replace(job, info=info), kind=EventKind.DATA, actor=ACTOR, resolved=resolved)
 
     async def _postpone(self, lookup: Lookup, reason: str) -> None:

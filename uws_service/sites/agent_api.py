@@ -19,7 +19,7 @@ import structlog
 from uws_service.agent import folder as layout
 from uws_service.applications import Application
 from uws_service.auth.data_tokens import DataAccess, tell_waiting
-from uws_service.data.replicas import Storage
+from uws_service.data.replicas import Storage, bind
 from uws_service.depot import Depot, Stored
 from uws_service.domain.agent import AgentIdentity
 from uws_service.domain.attempt import Attempt, AttemptState, Launch, Output, Reason, Report
@@ -130,6 +130,7 @@ class Agents:
             Another pod of it counts as running, or its access to data can't be renewed now; ask again.
         """
         attempt, plan = await self._plan(agent)
+        plan = await asyncio.to_thread(bind, plan, self.storage.get(attempt.site, ()))
         job = await self.store.get(agent.job_id)
         running = job is not None and job.phase in (Phase.EXECUTING, Phase.UNKNOWN)
         if running and attempt.claimed not in ("", agent.uid):
@@ -312,9 +313,7 @@ class Agents:
         if job is None or attempt.state is AttemptState.CLOSED:
             raise Forbidden("This attempt has ended or was given up.")
         try:
-            return attempt, await launch_of(
-                self.store, self.applications, job, attempt, self.storage.get(attempt.site, ())
-            )
+            return attempt, await launch_of(self.store, self.applications, job, attempt)
         except NotFound as error:
             raise Forbidden(error.message) from None
 

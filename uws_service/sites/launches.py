@@ -5,6 +5,7 @@ The launch that was made at RUN and is kept with it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -21,9 +22,9 @@ async def launch_of(
     applications: Mapping[str, Application],
     job: Job,
     attempt: Attempt,
-    storage: Sequence[Storage] = (),
+    storage: Sequence[Storage] | None = None,
 ) -> Launch:
-    """Return the launch of an attempt, with the files of its data sets as inputs at a site with this storage.
+    """Return the launch of an attempt; with storage areas, the files of its data sets are inputs at a site with these.
 
     For one of an older version, which kept none, make it from the job.
 
@@ -40,5 +41,5 @@ async def launch_of(
         raise NotFound(f"There is no application {job.application!r} now.")
     stored = await store.attempts.launch(attempt.job_id, attempt.number)
     if stored is not None:
-        return bind(stored, storage)
+        return stored if storage is None or not stored.data else await asyncio.to_thread(bind, stored, storage)
     return replace(launch(application, job, check(application, job.parameters), attempt.number), group=attempt.group)

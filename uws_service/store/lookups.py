@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import bindparam, delete, literal_column, select, update
@@ -108,10 +109,21 @@ class Lookups:
 
         def operation(tx: Transaction) -> list[Lookup]:
             return [
-                row for row in rows if tx.change(_TAKE, {"key": row.job_id, "before": row.due, "until": until}) == 1
+                row._replace(due=until)
+                for row in rows
+                if tx.change(_TAKE, {"key": row.job_id, "before": row.due, "until": until}) == 1
             ]
 
         return await self._database.write(operation)
+
+    async def release(self, lookups: Sequence[Lookup], now: int) -> None:
+        """Let anybody have look-ups that were taken, unless they are postponed or ended already."""
+
+        def operation(tx: Transaction) -> None:
+            for lookup in lookups:
+                tx.change(_TAKE, {"key": lookup.job_id, "before": lookup.due, "until": now})
+
+        await self._database.write(operation)
 
     async def postpone(self, lookup: Lookup, at: int) -> None:
         """Look again then."""

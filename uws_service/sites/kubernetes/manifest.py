@@ -37,6 +37,8 @@ AGENT_CPU = 0.01
 AGENT_REQUEST_BYTES, AGENT_LIMIT_BYTES = 32 * 2**20, 128 * 2**20
 SLACK_SECONDS = 3600
 """Seconds beyond executionDuration after which Kubernetes itself ends a Job: it counts image pull and stage-in too."""
+DATA_BYTES_PER_SECOND = 10**7
+"""Data sets count as fetched at least so fast when that time is reckoned."""
 PREEMPTIONS = 1000
 """How often Kueue may put a job back before Kubernetes takes that for a failure."""
 LOG_BYTES = 64 * 2**20
@@ -95,7 +97,8 @@ def job_manifest(launch: Launch, site: KubernetesSite, instance: str) -> dict[st
     """
     labels = labels_of(launch, instance)
     annotations = {"uws-service/owner": launch.owner or "anonymous"}
-    deadline = {"activeDeadlineSeconds": launch.duration + SLACK_SECONDS} if launch.duration else {}
+    patience = SLACK_SECONDS + _data_bytes(launch) // DATA_BYTES_PER_SECOND
+    deadline = {"activeDeadlineSeconds": launch.duration + patience} if launch.duration else {}
     priority = _priority(launch.application, launch.group, site)
     job_labels = dict(labels)
     if site.queue is not None:
@@ -292,8 +295,9 @@ def _command(launch: Launch, site: KubernetesSite) -> dict[str, Any]:
     if launch.memory:
         requests["memory"] = limits["memory"] = str(launch.memory)
     if room and site.request_disk:
-        requests["ephemeral-storage"] = str(launch.max_output + room)
-        limits["ephemeral-storage"] = str(launch.max_output + room + LOG_BYTES)
+        files = launch.max_output + room + _data_bytes(launch)
+        requests["ephemeral-storage"] = str(files)
+        limits["ephemeral-storage"] = str(files + LOG_BYTES)
     if launch.gpus:
         limits[site.gpu_resource] = str(launch.gpus)
     return {
@@ -321,6 +325,11 @@ def _command(launch: Launch, site: KubernetesSite) -> dict[str, Any]:
             *({"name": volume["name"], "mountPath": volume["mountPath"], "readOnly": True} for volume in site.volumes),
         ],
     }
+
+
+def _data_bytes(launch: Launch) -> int:
+    """Return the bytes of data sets that are fetched into the pod."""
+    return sum(item.size or 0 for item in launch.inputs if item.mount is None)
 
 
 def _data_mounts(launch: Launch) -> list[dict[str, Any]]:
