@@ -345,9 +345,7 @@ async def _assemble(
     user_tokens = Tokens(settings.auth, rank=rules.ranked, clock=clock) if settings.auth.issuers else None
     if user_tokens is not None:
         stack.push_async_callback(user_tokens.close)
-    permissions = PermissionsApi(settings.auth.permissions) if settings.auth.permissions is not None else None
-    if permissions is not None:
-        stack.push_async_callback(permissions.close)
+    permissions = _permissions(settings, stack)
     data = _data_access(settings, applications, user_tokens, store, now)
     service = Service(
         store,
@@ -382,6 +380,15 @@ async def _assemble(
         data=data,
         up_since=now_ms(),
     )
+
+
+def _permissions(settings: Settings, stack: contextlib.AsyncExitStack) -> PermissionsApi | None:
+    """Return SRCNet's Permissions API, if the settings ask it."""
+    if settings.auth.permissions is None:
+        return None
+    permissions = PermissionsApi(settings.auth.permissions)
+    stack.push_async_callback(permissions.close)
+    return permissions
 
 
 def _reserve(settings: Settings) -> Reserve | None:

@@ -46,6 +46,18 @@ NewJob = tuple[Job, Attempt | None, Sequence[Grant]]
 _NO_KEY = {"idempotency_key": None, "fingerprint": None}
 
 
+def _change_place(
+    tx: Transaction, move: tuple[Attempt, str] | None, take: tuple[Attempt, Take] | None, resolved: Attempt | None
+) -> None:
+    """Change where an attempt waits or is, or raise `StaleJob`."""
+    if move is not None and not move_attempt(tx, *move):
+        raise StaleJob("The attempt was handed to its site at the same moment.")
+    if take is not None and not begin_attempt(tx, *take):
+        raise StaleJob("The attempt can't be taken by this site now.")
+    if resolved is not None and not resolve_attempt(tx, resolved):
+        raise StaleJob("The attempt does not wait for its data any more.")
+
+
 class Store:
     """Jobs, and the other parts of the store.
 
@@ -278,12 +290,7 @@ class Store:
                 put_grant(tx, grant)
             if after.phase in FINAL and before.phase not in FINAL:
                 end_grants(tx, before.id)
-            if move is not None and not move_attempt(tx, *move):
-                raise StaleJob("The attempt was handed to its site at the same moment.")
-            if take is not None and not begin_attempt(tx, *take):
-                raise StaleJob("The attempt can't be taken by this site now.")
-            if resolved is not None and not resolve_attempt(tx, resolved):
-                raise StaleJob("The attempt does not wait for its data any more.")
+            _change_place(tx, move, take, resolved)
             if discard:
                 add_garbage(tx, before.id)
             if kind is not EventKind.INFO:
