@@ -46,18 +46,7 @@ def build() -> Path:
         if not (target / ".complete").exists():
             shutil.rmtree(target, ignore_errors=True)
             subprocess.run([sys.executable, "-m", "venv", target], check=True, timeout=BUILD_SECONDS)
-            uv = Path(sys.executable).with_name("uv")
-            command: list[str | Path] = [
-                uv,
-                "pip",
-                "install",
-                "--quiet",
-                "--require-hashes",
-                "--python",
-                python(),
-                "-r",
-                LOCK,
-            ]
-            subprocess.run(command, check=True, timeout=BUILD_SECONDS)
+            pip: list[str | Path] = [python(), "-m", "pip", "--quiet", "--disable-pip-version-check"]
+            subprocess.run([*pip, "install", "--require-hashes", "-r", LOCK], check=True, timeout=BUILD_SECONDS)
             (target / ".complete").touch()
     return target
