@@ -397,3 +397,28 @@ def test_answers_of_the_api_server(status: int, message: str, kind: type[Excepti
         assert error.retry_after == 7 and not error.sent
     if isinstance(error, UwsError):
         assert message.split()[0] in error.message or "credentials" in error.message
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason", "message", "words"),
+    [
+        ("QuotaReserved", "WaitingForQuota", "insufficient unused quota for cpu in flavor default, 1 more needed",
+         "waiting for 1 more CPU in the queue q"),
+        ("QuotaReserved", "ExceedsMaxQuota", "cpu 99 > maximum capacity 64",
+         "it asks for more than the site ever has in the queue q: cpu 99 > maximum capacity 64"),
+        ("QuotaReserved", "WaitingForPreemptedWorkloads", "any text", "room is being made for it in the queue q"),
+        ("QuotaReserved", "AdmissionGated", "", "held until what it needs is there in the queue q"),
+        ("QuotaReserved", "Pending", "insufficient unused quota for cpu in flavor default, 2 more needed",
+         "waiting for 2 more CPUs in the queue q"),
+        ("Admitted", "UnsatisfiedAdmissionChecks", "checks", "it has its place; machines are being made ready for it"),
+    ],
+)  # fmt: skip
+def test_kueues_typed_reasons(kind: str, reason: str, message: str, words: str) -> None:
+    """The reason comes before the text, which may change; older versions have the text alone."""
+    workload = a_workload(
+        **({"QuotaReserved": ("True", "")} if kind == "Admitted" else {}), **{kind: ("False", message)}
+    )
+    for condition in workload["status"]["conditions"]:
+        if condition["type"] == kind:
+            condition["reason"] = reason
+    assert waiting_words(workload_view(workload), "q").startswith(words)

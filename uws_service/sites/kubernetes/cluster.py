@@ -9,6 +9,7 @@ cluster may have. What the client gives us is authentication (kubeconfig, exec p
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -247,6 +248,8 @@ class Cluster(Connection):
 
     _kueue = "v1beta1"
     """The version of Kueue's API, until it is found out."""
+    _visibility = "v1beta1"
+    """The same for its queues' places, an API group of its own."""
 
     async def create(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
         """Make a Job.
@@ -355,14 +358,17 @@ class Cluster(Connection):
             group = await self._ask("GET", "/apis/kueue.x-k8s.io")
         except Missing:
             raise SiteDown(f"site {self.site.name}: there is no Kueue in the cluster.", sent=False) from None
-        self._kueue = group["preferredVersion"]["version"]
+        self._kueue = self._visibility = group["preferredVersion"]["version"]
+        with contextlib.suppress(Missing):  # places are not shown then
+            group = await self._ask("GET", f"/apis/visibility.{KUEUE}")
+            self._visibility = group["preferredVersion"]["version"]
 
     async def places(self, queue: str) -> dict[str, int]:
         """Return the places in a local queue, by Job.
 
         That is how many are before it, as Kueue's visibility API has it.
         """
-        path = f"/apis/visibility.{KUEUE}/{self._kueue}/namespaces/{self.site.namespace}/localqueues/{queue}"
+        path = f"/apis/visibility.{KUEUE}/{self._visibility}/namespaces/{self.site.namespace}/localqueues/{queue}"
         answer = await self._ask("GET", f"{path}/pendingworkloads", query=[("limit", "1000")])
         places = {}
         for item in answer.get("items") or ():

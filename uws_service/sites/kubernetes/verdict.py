@@ -10,7 +10,7 @@ for what the pods no longer can tell. ``FailureTarget`` and ``SuccessCriteriaMet
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -261,12 +261,35 @@ def _starting(key: Key, pod: PodView, now: int, patience: Patience, first_stuck:
     return Observation(*key, Seen.STARTING, waiting=waiting)
 
 
+KUEUE_REASONS: Mapping[str, str] = {
+    "ExceedsMaxQuota": "it asks for more than the site ever has",
+    "NoMatchingFlavor": "the site has no machine of the kind that it needs",
+    "TopologyPlacementFailed": "waiting for machines that are near each other",
+    "WaitingForPreemptedWorkloads": "room is being made for it",
+    "Misconfigured": "the queue is not set up as it should be, which the site's operators can mend",
+    "Inadmissible": "the queue can't take it, which the site's operators can mend",
+    "Suspended": "the site has stopped its queue",
+    "PendingEvaluation": "the site has not looked at it yet",
+    "WaitingForPodsReady": "the site starts one job after another",
+    "AdmissionGated": "held until what it needs is there",
+    "OnHold": "held until what it needs is there",
+    "UnsatisfiedAdmissionChecks": "it has its place; machines are being made ready for it",
+    "PendingDelayedTopologyRequests": "it has its place; machines are being made ready for it",
+}
+"""Words for the typed reasons of Kueue 0.19; the text of ``WaitingForQuota`` says what is lacking."""
+WITH_DETAILS = ("ExceedsMaxQuota", "NoMatchingFlavor", "Misconfigured", "Inadmissible")
+"""Reasons of which the owner should read what Kueue says itself."""
+
+
 def waiting_words(workload: WorkloadView | None, queue: str) -> str:
     """Return why Kueue holds a job, in plain words."""
     place_words = f" in the queue {queue}" if queue else ""
     if workload is None:
         return f"the site has not looked at it yet{place_words}"
     text = workload.waiting
+    if words := KUEUE_REASONS.get(workload.waiting_reason):
+        detail = f": {text}" if text and workload.waiting_reason in WITH_DETAILS else ""
+        return f"{words}{place_words}{detail}"
     shortage = re.search(r"insufficient (?:unused )?quota for (\S+?) in flavor ([^,\s]+), (\S+) more needed", text)
     if shortage is not None:
         return f"waiting for {_amount(shortage[1], shortage[3])}{place_words}"

@@ -75,6 +75,7 @@ class WorkloadView:
     job: str  # the Job's name
     queue: str = ""
     waiting: str = ""
+    waiting_reason: str = ""  # Kueue's own word for it; older ones than 0.19 say no more than "Pending"
     evicted: str = ""
 
 
@@ -193,11 +194,14 @@ def workload_view(document: Mapping[str, Any]) -> WorkloadView | None:
         return None
     conditions = _conditions(document.get("status", {}))
     by_type = {condition["type"]: condition for condition in document.get("status", {}).get("conditions") or ()}
-    reserved = by_type.get("QuotaReserved", {})
+    held = by_type.get("QuotaReserved", {})
+    if "QuotaReserved" in conditions:  # it has its place, and waits for what the site's checks want
+        held = by_type.get("Admitted", {}) if "Admitted" not in conditions else {}
     return WorkloadView(
         job=job,
         queue=document.get("spec", {}).get("queueName", ""),
-        waiting=str(reserved.get("message", "")) if "QuotaReserved" not in conditions else "",
+        waiting=str(held.get("message", "")),
+        waiting_reason=str(held.get("reason", "")),
         evicted=str(conditions["Evicted"].get("message", "")) if "Evicted" in conditions else "",
     )
 
