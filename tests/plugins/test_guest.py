@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.patience import SECONDS
 from tests.plugins.conftest import install
 from tests.plugins.packages import write_package
 from tests.plugins.test_errors import start
@@ -150,3 +152,34 @@ def test_site_goes_on_after_faults_of_its_kind(guest: Path, tmp_path: Path) -> N
     for message, times in (("the site can't be started", 1), ("controller round failed", 2)):
         lines = [line for line in log.splitlines() if message in line]
         assert len(lines) == times and all("site=far" in line for line in lines), log
+
+
+def test_what_one_site_can_not_do_another_does(guest: Path, tmp_path: Path) -> None:
+    """Faults of a site are tried elsewhere, and a site that has nothing else gets no new jobs for a while."""
+    (tmp_path / "polly.yaml").write_text(json.dumps(POLLY), encoding="utf-8")
+    sites = "sites: [{name: head, kind: memory, slots: 2}, {name: bed, kind: sick, slots: 50}]\n"
+    running = Server(tmp_path, {"PYTHONPATH": f"{ROOT}:{guest}"}, config=f"{sites}applications: [polly.yaml]\n")
+    running.start()
+    try:
+        with Uws(running.url, "polly") as polly:
+            infos = []
+            for _ in range(4):
+                jobs = [polly.create({"PHASE": "RUN", "PHRASE": "ill"}) for _ in range(10)]
+                assert {polly.wait(job) for job in jobs} == {"COMPLETED"}
+                infos += [polly.get(job, headers={"Accept": "application/json"}).json()["jobInfo"] for job in jobs]
+            assert {info["site"] for info in infos} == {"head"}
+            lost = [item for info in infos for item in info["lost"]]
+            assert lost and {(item["site"], item["reason"]) for item in lost} == {("bed", "Refused")}
+            assert "Its disks are broken." in lost[0]["message"]
+            pinned = polly.create({"PHASE": "RUN", "PHRASE": "ill", "SITE": "bed"})
+            deadline = time.monotonic() + SECONDS
+            waiting = ""
+            while "site bed fails" not in waiting:
+                assert time.monotonic() < deadline, waiting
+                info = polly.get(pinned, headers={"Accept": "application/json"}).json()
+                waiting = info["jobInfo"]["waiting"] or ""
+                if info["phase"] == "ERROR":  # it came before the site was put aside
+                    pinned = polly.create({"PHASE": "RUN", "PHRASE": "ill", "SITE": "bed"})
+            assert "with Refused; it gets no new jobs until" in waiting
+    finally:
+        running.stop()

@@ -57,6 +57,7 @@ HOT: dict[str, tuple[Query, dict[str, Any]]] = {
     "GARBAGE": (garbage.GARBAGE, {"page": 100}),
     "REFERENCED": (garbage.REFERENCED, {"id": JOB}),
     "USAGE": (attempts.USAGE, SPAN),
+    "OUTCOMES": (attempts.OUTCOMES, {"since": ROWS - 50}),
 }
 BIG = {"job", "attempt", "event"}
 

@@ -8,14 +8,17 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol
 
+import structlog
+
 from uws_service.applications import Application
 from uws_service.data.replicas import Storage
-from uws_service.domain.attempt import Attempt, Launch, LotKey
+from uws_service.domain.attempt import Attempt, Launch, LotKey, Reason
 from uws_service.domain.job import Job
 from uws_service.domain.jobinfo import JobInfo
 from uws_service.placement.access import Access
 from uws_service.placement.choice import Choice, choose, shortened
 from uws_service.placement.facts import SiteFacts
+from uws_service.placement.failures import DEFAULT_BURST, Aside, Outcome, put_aside
 from uws_service.placement.locality import needs_of
 from uws_service.placement.model import SiteView, Way, Wish, parse_wish, size_class, wish_text
 from uws_service.placement.objections import objections, passing_objection
@@ -25,8 +28,14 @@ from uws_service.placement.settings import DEFAULT_PLACEMENT, Placement
 from uws_service.placement.shares import priority_of
 from uws_service.store import Store
 
+log = structlog.get_logger(__name__)
+
 FRESH_SECONDS = 1.0
 """Age up to which the loads of all sites are used again."""
+OUTCOMES_MS = 5_000
+"""Age up to which the counts of outcomes are used again."""
+MAX_OUTCOMES = 200
+"""Outcomes of one kind that are looked at."""
 STALE_MS = 60_000
 """A site counts as unreachable when its state is older."""
 
@@ -107,6 +116,10 @@ class Placer:
         self.weights = settings.weights
         self._at = -FRESH_SECONDS
         self._views: list[SiteView] = []
+        self._outcomes: Sequence[Outcome] = ()
+        self._outcomes_at = -OUTCOMES_MS
+        self._asides: dict[str, tuple[Aside | None, int]] = {}
+        """Until when sites are put aside, and how often they were without a success since."""
         self.generation = 0
         """Grows when the sites' states are read anew."""
 
@@ -126,9 +139,21 @@ class Placer:
         launch
             What the job runs, if that is known; else it needs what its application says.
         """
-        choice = await self._choose(self._wish(job, application, group, launch), without)
+        choice = await self.find(job, application, group=group, without=without, launch=launch)
         self._count(choice.site, waiting=1)
         return choice
+
+    async def find(
+        self,
+        job: Job,
+        application: Application,
+        *,
+        group: str = "",
+        without: str | None = None,
+        launch: Launch | None = None,
+    ) -> Choice:
+        """Return the site that would be chosen now; see `choose`."""
+        return await self._choose(self._wish(job, application, group, launch), without)
 
     async def _choose(self, wish: Wish, without: str | None = None) -> Choice:
         views = await self._load_views()
@@ -200,15 +225,43 @@ class Placer:
             if len(self.configured) > 1:  # with one there is nothing to choose
                 loads, states = await self.store.attempts.loads(), await self.store.site_states.all()
             now = time.time() * 1000
+            outcomes = await self._latest_outcomes(int(now))
             self._views = []
             for name, site in self.configured.items():
                 state = states.get(name)
                 answers = state is not None and state.reachable and now - state.updated < STALE_MS
                 reachable = len(self.configured) == 1 or name in self.near or answers
-                self._views.append(_view(site, loads.get(name, (0, 0)), reachable, drains.get(name, "")))
+                view = _view(site, loads.get(name, (0, 0)), reachable, drains.get(name, ""))
+                self._views.append(replace(view, put_aside=self._aside(name, outcomes, int(now))))
             self.generation += 1
             self._at = time.monotonic()
         return self._views
+
+    async def _latest_outcomes(self, now_ms: int) -> Sequence[Outcome]:
+        """Return how attempts at all sites have ended lately; they are counted every few seconds."""
+        if len(self.configured) > 1 and now_ms - self._outcomes_at >= OUTCOMES_MS:
+            counts = await self.store.attempts.outcomes(now_ms - DEFAULT_BURST.window_ms)
+            self._outcomes_at = now_ms
+            self._outcomes = [
+                Outcome(row.site, row.application, row.latest, Reason(row.reason) if row.reason else None)
+                for row in counts
+                for _ in range(min(row.count, MAX_OUTCOMES))
+            ]
+        return self._outcomes
+
+    def _aside(self, site: str, outcomes: Sequence[Outcome], now_ms: int) -> str:
+        """Return why a site gets no new jobs after a burst of failures of its own; empty if it gets them."""
+        aside, pauses = self._asides.get(site, (None, 0))
+        if aside is not None and now_ms < aside.until_ms:
+            return aside.sentence
+        again = put_aside(site, outcomes, now_ms, pauses=pauses)
+        if again is None:
+            if any(outcome.site == site and outcome.reason is None for outcome in outcomes):
+                self._asides.pop(site, None)
+            return ""
+        self._asides[site] = again, pauses + 1
+        log.warning("a site is put aside", site=site, why=again.sentence)
+        return again.sentence
 
     async def waiting_words(self, attempt: Attempt, wish: str) -> str:
         """Return why a waiting attempt has not started, as far as its place is the reason; empty if it is not.

@@ -35,6 +35,7 @@ from uws_service.domain.events import EventKind
 from uws_service.domain.job import Action, ErrorSummary, Job, Phase, Result, apply
 from uws_service.domain.jobinfo import JobInfo, LogFile, LostAttempt
 from uws_service.placement.choice import shortened
+from uws_service.placement.failures import FAULTS, Fault
 from uws_service.placement.placer import Placer
 from uws_service.sites.executor import Collected, Executor
 from uws_service.sites.lake import Lake
@@ -222,7 +223,13 @@ class Recorder:
     async def fail(
         self, job: Job, attempt: Attempt, observation: Observation | None, reason: Reason, message: str
     ) -> None:
-        """End the job in ERROR, with the last lines of its log as the detail."""
+        """End the job in ERROR, with the last lines of its log as the detail.
+
+        If the fault is the site's alone, it is tried at another one instead.
+        """
+        if await self._may_run_elsewhere(job, attempt, reason):
+            await self._retry(job, attempt, observation, reason, message, self.clock())
+            return
         logs: tuple[Result, ...] = ()
         detail = ""
         if observation is not None:
@@ -260,6 +267,18 @@ class Recorder:
         self._progress_saved.pop(key, None)
         self.on_closed(key)
 
+    async def _may_run_elsewhere(self, job: Job, attempt: Attempt, reason: Reason) -> bool:
+        """Return whether another site may do what this one could not, and takes the job."""
+        application = self.applications.get(attempt.application)
+        if FAULTS[reason] is not Fault.SITE or application is None or attempt.number >= application.limits.attempts:
+            return False
+        launch = await self.store.attempts.launch(job.id, attempt.number)
+        try:
+            choice = await self.placer.find(job, application, group=attempt.group, without=attempt.site, launch=launch)
+        except UsageError:
+            return False
+        return (await self.placer.reachable()).get(choice.site, False)
+
     async def _retry(
         self, job: Job, attempt: Attempt, observation: Observation | None, reason: Reason, message: str, not_before: int
     ) -> Recorded | Postponed:
@@ -268,7 +287,7 @@ class Recorder:
         site_reason, placement = job.info.site_reason, job.info.placement
         application = self.applications.get(attempt.application)
         launch = await self.store.attempts.launch(job.id, attempt.number)
-        avoided = attempt.site if reason is Reason.SITE_LOST else None
+        avoided = attempt.site if FAULTS[reason] is Fault.SITE else None
         network = attempt.network and avoided is None
         if network:
             site, site_reason = "", ""

@@ -136,6 +136,11 @@ OPEN_COUNTS = Query(
     .group_by(attempt.site)
 )
 
+OUTCOMES = Query(
+    select(attempt.site, attempt.application, attempt.reason, func.count(), func.max(attempt.ended))
+    .where(attempt.state == literal_column("'CLOSED'"), attempt.ended >= p("since"))
+    .group_by(attempt.site, attempt.application, attempt.reason)
+)
 UPSERT_ATTEMPT = Query(_upsert_attempt(sqlite), _upsert_attempt(postgresql))
 _USAGE_KEY = (attempt.ended, attempt.job_id, attempt.number)
 USAGE = Query(
@@ -161,6 +166,16 @@ def move_attempt(tx: Transaction, attempt: Attempt, site: str) -> bool:
     """Move a waiting attempt to another site; False if it no longer waits."""
     values = {"job_id": attempt.job_id, "number": attempt.number, "at": attempt.site, "to": site}
     return tx.change(MOVE, values) == 1
+
+
+class OutcomeCount(NamedTuple):
+    """How often attempts at a site ended alike, and when the latest did."""
+
+    site: str
+    application: str
+    reason: str | None
+    count: int  # type: ignore[assignment]
+    latest: int
 
 
 class Take(NamedTuple):
@@ -290,6 +305,10 @@ class Attempts:
     async def at_work(self, owner: str) -> int:
         """Return the number of an owner's attempts at sites."""
         return int((await self._database.read(AT_WORK_OF_OWNER, {"owner": owner}))[0][0])
+
+    async def outcomes(self, since: int) -> list[OutcomeCount]:
+        """Return how attempts have ended since an instant."""
+        return [OutcomeCount(*row) for row in await self._database.read(OUTCOMES, {"since": since})]
 
     async def waiting_ahead(self, attempt: Attempt, cap: int = 1000) -> int:
         """Return the number of attempts that wait before this one, up to ``cap``."""

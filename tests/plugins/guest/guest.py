@@ -17,7 +17,7 @@ from uws_service.domain.errors import NotFound, UwsError
 from uws_service.domain.job import Result
 from uws_service.protocol import vosi
 from uws_service.service.backend import Backend
-from uws_service.sites.executor import Collected, Executor, result_key
+from uws_service.sites.executor import Collected, Executor, Refused, result_key
 from uws_service.sites.kind import Kind, SiteParts
 from uws_service.sites.settings import SiteSettings
 from uws_service.web.faces.base import Face
@@ -69,6 +69,23 @@ class MemoryExecutor(Executor):
 
 
 MEMORY = Kind("memory", MemorySite, MemoryExecutor)
+
+
+class SickSite(SiteSettings):
+    """The settings of a site that can't run anything."""
+
+    kind: Literal["sick"] = "sick"
+
+
+class SickExecutor(MemoryExecutor):
+    """Refuses each attempt."""
+
+    async def submit(self, launch: Launch) -> None:
+        """Refuse an attempt."""
+        raise Refused("Its disks are broken.")
+
+
+SICK = Kind("sick", SickSite, SickExecutor)
 
 
 class ParrotHandlers(PlainHandlers):
