@@ -66,7 +66,8 @@ def serve(
 def check_config(
     config: ConfigOption = None,
     online: Annotated[
-        bool, typer.Option("--online", help="Try the database, the depot, the issuers, the catalogues and the sites too.")
+        bool,
+        typer.Option("--online", help="Try the database, the depot, the issuers, the catalogues and the sites too."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
