@@ -242,3 +242,22 @@ async def test_slow_catalogue_does_not_hold_up_what_another_knows(liar: Liar) ->
     assert isinstance(found["s:b"], Absent)
     assert found["s:b"].transient, "it may be in the catalogue that is down"
     assert isinstance(found["https://x.example/"], DataSet)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"url": "http://rucio.example.org"}, "https://"),
+        ({"url": "ftp://rucio.example.org"}, "https://"),
+        ({"auth_url": "http://rucio.example.org"}, "https://"),
+        ({"token": None}, "give one of"),
+        ({"caller_audience": "x"}, "give one of"),
+        ({"token": None, "username": "u"}, "password"),
+        ({"ivo": ["ska://x"]}, "ivo://"),
+        ({"schemes": ["srm"]}, "schemes"),
+        ({"name": "A b"}, "name"),
+    ],
+)
+async def test_settings_say_what_is_allowed(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        rucio_at(**{"url": "https://rucio.example.org", **changes})

@@ -82,6 +82,12 @@ def expected(folder: str, *names: str) -> dict[str, Any]:
     return {f"{folder}/{name}": [len(CONTENTS[name]), hashlib.sha256(CONTENTS[name]).hexdigest()] for name in names}
 
 
+def test_page_says_what_an_identifier_is(user: Uws) -> None:
+    page = user.http.get(user.base, headers={"accept": "text/html"}).text
+    assert "data set" in page
+    assert "An identifier of data: scope:name, ivo://authority/path?key or an http(s) URL." in page
+
+
 def test_dataset_is_a_folder_of_its_files(user: Uws) -> None:
     found = files_of(user, run(user, {"DATA": "survey:night-1"}))
     assert found == {"files": expected("data/DATA", *CONTENTS), "value": "survey:night-1"}

@@ -12,14 +12,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 from urllib.parse import quote, urlencode, urlsplit
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from uws_service.data.answers import CatalogueFault, TooMuch, open_client, read_body, read_json, read_lines
 from uws_service.data.catalogue import Absent, Catalogue, CatalogueKind, Outcome, did_of
 from uws_service.data.identifiers import Did, Identifier, parse_did
 from uws_service.data.replicas import REPLICAS_MAX, checked_checksums, checked_path, checked_size
 from uws_service.data.rucio_login import RucioLogin
-from uws_service.data.settings import RemoteCatalogue
+from uws_service.data.settings import RemoteCatalogue, check_remote_url
 from uws_service.domain.dataset import DataFile, DataSet, Replica
 
 BULK = 500
@@ -53,6 +53,11 @@ class RucioCatalogueSettings(RemoteCatalogue):
         description="Schemes of the replicas that are asked for. What is neither https nor "
         "davs nor http nor dav can only be mounted.",
     )
+
+    @field_validator("auth_url")
+    @classmethod
+    def _auth_url(cls, value: str | None) -> str | None:
+        return check_remote_url(value) if value is not None else None
 
     @model_validator(mode="after")
     def _one_way(self) -> RucioCatalogueSettings:

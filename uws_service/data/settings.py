@@ -10,6 +10,13 @@ from uws_service.units import FractionalSeconds
 CATALOGUE_NAME = r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$"
 
 
+def check_remote_url(url: str) -> str:
+    """Return the base URL of a server to which secrets may be sent, without a slash at its end."""
+    if not url.startswith(("https://", "http://")) or not is_secure(url):
+        raise ValueError("must begin with https:// (http:// is taken for this machine alone)")
+    return url.rstrip("/")
+
+
 class CatalogueSettings(BaseModel):
     """The settings of one catalogue.
 
@@ -52,9 +59,7 @@ class RemoteCatalogue(CatalogueSettings):
     @field_validator("url")
     @classmethod
     def _url(cls, value: str) -> str:
-        if not value.startswith(("https://", "http://")) or not is_secure(value):
-            raise ValueError("must begin with https:// (http:// is taken for this machine alone)")
-        return value.rstrip("/")
+        return check_remote_url(value)
 
     @field_validator("ivo")
     @classmethod

@@ -18,9 +18,8 @@ from uws_service.data.answers import CatalogueFault, open_client, read_json
 from uws_service.data.catalogue import Absent, Catalogue, CatalogueKind, Outcome, did_of
 from uws_service.data.identifiers import Did, Identifier, file_name
 from uws_service.data.replicas import REPLICAS_MAX, checked_checksums, checked_path, checked_size
-from uws_service.data.settings import RemoteCatalogue
+from uws_service.data.settings import RemoteCatalogue, check_remote_url
 from uws_service.domain.dataset import DataFile, DataSet, Replica
-from uws_service.settings_checks import is_secure
 
 log = structlog.get_logger(__name__)
 
@@ -51,9 +50,7 @@ class SrcNetSettings(RemoteCatalogue):
     @field_validator("capabilities")
     @classmethod
     def _capabilities(cls, value: str | None) -> str | None:
-        if value is not None and (not value.startswith(("https://", "http://")) or not is_secure(value)):
-            raise ValueError("must begin with https:// (http:// is taken for this machine alone)")
-        return value.rstrip("/") if value is not None else None
+        return check_remote_url(value) if value is not None else None
 
     @property
     def audience(self) -> str | None:

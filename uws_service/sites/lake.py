@@ -68,14 +68,16 @@ class Lake:
         """Return the results, those in the lake with their location, and why others are not there."""
         places: list[Result] = []
         problems: list[str] = []
+        pauses: Sequence[float] = PAUSES_SECONDS
         for result in results:
             spec = spec_of(application, result.id)
             if spec is None or not spec.lake:
                 places.append(result)
                 continue
             try:
-                places.append(await self._insist(job, spec.lake, site, result))
+                places.append(await self._insist(job, spec.lake, site, result, pauses))
             except (CatalogueFault, UwsError, ValueError) as error:
+                pauses = ()  # a lake that is down is waited for once, not for each result
                 problem = getattr(error, "message", str(error)).rstrip(".")
                 log.warning("a result is not in the lake", job=job.id, result=result.id, problem=problem)
                 problems.append(f"The result {result.id} is not in the data lake, but kept here: {problem}.")
@@ -91,8 +93,8 @@ class Lake:
                 except UwsError as error:  # it goes with the job
                     log.info("a copy of a result stays", key=result.key, reason=error.message)
 
-    async def _insist(self, job: Job, scope: str, site: str, result: Result) -> Result:
-        for pause in PAUSES_SECONDS:
+    async def _insist(self, job: Job, scope: str, site: str, result: Result, pauses: Sequence[float]) -> Result:
+        for pause in pauses:
             try:
                 return await self._deposit(job, scope, site, result)
             except CatalogueFault as error:

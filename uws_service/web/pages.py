@@ -18,6 +18,7 @@ from markupsafe import Markup
 from uws_service.applications import Application
 from uws_service.applications.model import Example, ParameterSpec
 from uws_service.auth import Identity
+from uws_service.data.identifiers import FORMS
 from uws_service.domain.attempt import Attempt, AttemptState, Reason
 from uws_service.domain.job import PHASE_MEANING, Action, Job, Phase, allowed_actions
 from uws_service.protocol.uws import JobInfoView, JobRefLike, JobUrls, format_instant, is_reference, numbered, xml_text
@@ -131,6 +132,8 @@ def _datatype(spec: ParameterSpec) -> str:
     """Return a short type: ``double``, ``char[*]``, ``double[3] circle``."""
     if spec.file:
         return "file"
+    if spec.dataset:
+        return "data set"
     size = f"[{spec.arraysize}]" if spec.arraysize else ""
     return f"{spec.datatype}{size}{' ' + spec.xtype if spec.xtype else ''}"
 
@@ -162,6 +165,8 @@ def _field(spec: ParameterSpec) -> Field:
     )
     if spec.file:
         return field._replace(kind="file", value="")
+    if spec.dataset and not spec.options:
+        return field._replace(hint=f"{spec.description} An identifier of data: {FORMS}.".strip())
     if spec.name == "QUERY":
         return field._replace(kind="textarea")
     if spec.options:
