@@ -10,7 +10,6 @@ attempt.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -177,7 +176,6 @@ class SiteQueue:
         How many a lot has is known once it is read: what it lacks goes to the others in a further plan.
         """
         ledger = await self.network.ledger(now) if len(sources) > 1 else Ledger()
-        at_work = await self._at_work_of_owners()
         room = [free] * len(sources)
         rows: dict[int, list[Attempt]] = {}
         picks: list[tuple[int, int]] = []
@@ -187,7 +185,7 @@ class SiteQueue:
             picks = [(lots[pick.lot], pick.count) for pick in planned]
             unread = {number for number, _ in picks if number not in rows}
             for number in unread:
-                rows[number] = await self._read(sources[number], free, now, at_work)
+                rows[number] = await self._read(sources[number], free, now)
                 room[number] = len(rows[number])
             if not unread:
                 break
@@ -197,14 +195,7 @@ class SiteQueue:
             del rows[number][:count]
         return attempts[:free]
 
-    async def _at_work_of_owners(self) -> Mapping[str, int]:
-        """Return how many attempts of each owner are at sites."""
-        owners: dict[str, int] = defaultdict(int)
-        for work in await self.network.store.queue.at_work():
-            owners[work.owner] += work.attempts
-        return owners
-
-    async def _read(self, source: _Source, free: int, now: int, at_work: Mapping[str, int]) -> list[Attempt]:
+    async def _read(self, source: _Source, free: int, now: int) -> list[Attempt]:
         """Return the oldest attempts of a lot that nobody is about to take, within their owner's limit."""
         beginning = self.network.beginning
         sites = len(self.network.latest_views) if source.queue == NETWORK else 1  # some are left to each of them
@@ -215,7 +206,8 @@ class SiteQueue:
         if source.queue == NETWORK:
             attempts = self._leave_to_others(attempts, source, now)
         if attempts and (slots := attempts[0].owner_slots) is not None:
-            attempts = attempts[: max(0, slots - at_work.get(attempts[0].owner, 0))]
+            present = await self.network.store.attempts.at_work(attempts[0].owner)
+            attempts = attempts[: max(0, slots - present)]
         return attempts[:free]
 
     def _leave_to_others(self, attempts: Sequence[Attempt], source: _Source, now: int) -> list[Attempt]:

@@ -33,7 +33,6 @@ _UNWANTED = and_(attempt.site == p("site"), attempt.wanted.is_(False), attempt.s
 LIVE_ATTEMPTS = Query(select(*_ATTEMPT).where(_OPEN).union(select(*_ATTEMPT).where(_UNWANTED)))
 _WAITING = and_(attempt.site == p("site"), attempt.state == literal_column("'WAITING'"))
 _AT_WORK = attempt.state.in_([literal_column("'SUBMITTED'"), literal_column("'RUNNING'")])
-AT_WORK_OF_OWNERS = Query(select(attempt.owner, func.count()).where(_AT_WORK).group_by(attempt.owner))
 AT_WORK_OF_OWNER = Query(select(func.count()).where(_AT_WORK, attempt.owner == p("owner")))
 # Two processes that begin attempts of one owner do so one after the other. SQLite has one writer at a time.
 LOCK_OWNER = Query(
