@@ -26,10 +26,11 @@ from uws_service.applications import check, launch
 from uws_service.auth.claims import _segment
 from uws_service.auth.encryption import key_in, lock, unlock
 from uws_service.auth.settings import Auth
+from uws_service.configuration import applications_of
 from uws_service.domain.agent import AgentIdentity
 from uws_service.domain.errors import ConfigurationError, Forbidden
 from uws_service.domain.job import Parameter
-from uws_service.runtime import applications_of, running
+from uws_service.runtime import running
 from uws_service.service.caller import Caller
 from uws_service.service.requests import Request
 from uws_service.settings import Settings

@@ -16,8 +16,8 @@ from uws_service.auth.claims import identity_of
 from uws_service.auth.groups import GroupNames, remarks
 from uws_service.auth.policy import Rules
 from uws_service.auth.settings import Auth
+from uws_service.configuration import applications_of
 from uws_service.domain.errors import ConfigurationError, Forbidden, UsageError
-from uws_service.runtime import applications_of
 from uws_service.settings import Settings
 
 FIRST, SECOND, THIRD = "iam.example.org", "sso.example.org/realms/x", "third.example.org"

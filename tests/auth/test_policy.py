@@ -13,10 +13,10 @@ from uws_service.auth.quotas import MAX_BUCKETS, Buckets, Holding, Rates, requir
 from uws_service.auth.settings import Auth, Quota
 from uws_service.auth.signed_cookies import cookie_value, pack, seal, unpack, unseal
 from uws_service.cli.operator_commands import shown_settings
+from uws_service.configuration import applications_of
 from uws_service.domain.errors import AuthenticationRequired, ConfigurationError, Forbidden, TooManyRequests
 from uws_service.domain.job import Phase
 from uws_service.protocol.challenges import challenges, quoted
-from uws_service.runtime import applications_of
 from uws_service.settings import Settings
 from uws_service.telemetry import scrubbed
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from uws_service.applications.model import Application, Resources
+from uws_service.configuration import applications_of
 from uws_service.containers.descriptor import maximum_of
 from uws_service.domain.errors import ConfigurationError
-from uws_service.runtime import applications_of
 from uws_service.settings import Settings
 
 RULE = "{repository: ghcr.io/skao/tool}"

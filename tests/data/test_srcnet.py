@@ -17,12 +17,12 @@ from tests.rucio.srcnet import SrcNet
 from tests.server import Server
 from tests.service.client import Uws
 from uws_service.auth.claims import _segment
+from uws_service.configuration import applications_of
 from uws_service.data.catalogue import Absent
 from uws_service.data.catalogues import Catalogues, Datasets
 from uws_service.data.identifiers import parse_identifier
 from uws_service.domain.dataset import DataSet
 from uws_service.domain.errors import ConfigurationError
-from uws_service.runtime import applications_of
 from uws_service.settings import Settings
 
 AUDIENCE = "https://data.example.org"

@@ -77,7 +77,7 @@ def check_config(
     Nothing is changed. An error names file, line and field, and the exit code is 2. With --online whatever the settings
     name is tried: the depot by an object that is written and deleted; if something does not work the exit code is 3.
     """
-    from uws_service.runtime import applications_of
+    from uws_service.configuration import applications_of
     from uws_service.settings import Settings
 
     settings = Settings.load(config)

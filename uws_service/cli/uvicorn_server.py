@@ -26,9 +26,10 @@ from uvicorn.supervisors import Multiprocess
 
 from uws_service.cli.common import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, Stop, complain, note
 from uws_service.cli.connections import BoundedProtocol, most_connections, raise_descriptor_limit
+from uws_service.configuration import applications_of
 from uws_service.domain.errors import UwsError
 from uws_service.process_exit import leave_process
-from uws_service.runtime import applications_of, create_app, make_data_folder
+from uws_service.runtime import create_app, make_data_folder
 from uws_service.settings import Settings
 from uws_service.store import Store
 from uws_service.web.app import App

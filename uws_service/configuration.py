@@ -1,0 +1,111 @@
+"""The settings and the applications together: what contradicts each other stops the start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from uws_service.applications import CONTAINER, Application, load_applications
+from uws_service.auth.groups import GroupNames
+from uws_service.domain.errors import ConfigurationError
+from uws_service.settings import Settings
+from uws_service.tap import with_catalogue_folder
+from uws_service.web.faces.registry import STANDARDS
+
+RESERVED = frozenset({"static", "metrics", "livez", "readyz", "healthz", "v1", "agent", "login", "logout"})
+"""Names that no application can have: the service's own resources have them."""
+
+
+def applications_of(settings: Settings) -> dict[str, Application]:
+    """Return the declared applications.
+
+    Wrong ones stop the start with file, line and field.
+    """
+    shipped = [CONTAINER] if settings.containers is not None and settings.containers.application else []
+    files = [*shipped, *settings.applications]
+    applications = load_applications(files, STANDARDS, builtin=settings.builtin_applications)
+    if not applications:
+        raise ConfigurationError("No application is declared; name files or folders in `applications`.")
+    applications = {
+        name: with_catalogue_folder(application, settings.catalogue_folder)
+        for name, application in applications.items()
+    }
+    for name in RESERVED & applications.keys():
+        raise ConfigurationError(f"An application can't be called {name!r}: the service uses that path itself.")
+    for name in settings.auth.applications.keys() - applications.keys():
+        raise ConfigurationError(
+            f"settings: auth.applications: there is no application {name!r}; there are: {', '.join(applications)}"
+        )
+    _check_containers(settings, applications)
+    resolve_groups(settings, applications)
+    if (names := sorted(caller_catalogues(settings))) and not any(entry.client_id for entry in settings.auth.issuers):
+        raise ConfigurationError(
+            f"settings: datasets.catalogues: {', '.join(names)}: asked in the callers' names, which needs an issuer "
+            "with client_id in auth.issuers: their tokens are exchanged there"
+        )
+    if (
+        wants_data(settings, applications)
+        and settings.auth.sealing_key is None
+        and not settings.database_url.startswith("sqlite")
+    ):
+        raise ConfigurationError(
+            "settings: auth.sealing_key is missing: jobs get tokens for data, and with PostgreSQL all processes need "
+            "the same key to encrypt them; give 32 characters or more"
+        )
+    return applications
+
+
+def _check_containers(settings: Settings, applications: Mapping[str, Application]) -> None:
+    """Raise if jobs name images and none is allowed, or settings name what is not there."""
+    named = [name for name, application in applications.items() if application.standard.names_image]
+    if named and settings.containers is None:
+        raise ConfigurationError(
+            f"settings: containers.images is missing: jobs of {', '.join(named)} name container images, and the "
+            "service needs the list of those that may run"
+        )
+    sites = {site.name for site in settings.sites}
+    for rule in settings.containers.images if settings.containers is not None else ():
+        for site in set(rule.sites) - sites:
+            raise ConfigurationError(
+                f"settings: containers.images: {rule.repository}: there is no site {site!r}; there are: "
+                f"{', '.join(sorted(sites))}"
+            )
+    if settings.srcnet_broker is not None and settings.srcnet_broker not in named:
+        raise ConfigurationError(
+            f"settings: srcnet_broker: {settings.srcnet_broker!r} is no application whose jobs name their image; "
+            f"there are: {', '.join(named) or 'none (`containers` offers one)'}"
+        )
+
+
+def resolve_groups(settings: Settings, applications: Mapping[str, Application]) -> Settings:
+    """Return the settings with the groups of sites resolved; raise if a site or application names one wrongly."""
+    names = GroupNames.of(settings.auth)
+    where = ""
+    try:
+        for name, application in applications.items():
+            where = f"application {name}: access.groups"
+            for group in application.access.groups if application.access is not None else ():
+                names.resolve(group)
+        sites = []
+        for site in settings.sites:
+            where = f"settings: sites: {site.name}"
+            sites.append(site.with_groups(names.resolve))
+        where = "settings: containers.images"
+        containers = settings.containers.with_groups(names.resolve) if settings.containers is not None else None
+    except ValueError as error:
+        raise ConfigurationError(f"{where}: {error}") from None
+    return settings.model_copy(update={"sites": tuple(sites), "containers": containers})
+
+
+def wants_data(settings: Settings, applications: Mapping[str, Application]) -> bool:
+    """Return whether any job may get a token for what it fetches."""
+    has_token = any(application.data_token is not None for application in applications.values())
+    return bool(settings.auth.issuers and (settings.auth.data_access or has_token or caller_catalogues(settings)))
+
+
+def caller_catalogues(settings: Settings) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Return audience and scopes of the catalogues that are asked in the callers' names."""
+    return {
+        catalogue.name: (catalogue.audience, catalogue.token_scopes)
+        for catalogue in settings.datasets.catalogues
+        if catalogue.audience is not None
+    }
