@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 from uws_service.domain.dataset import DataParameter
@@ -170,10 +171,11 @@ class LotKey(NamedTuple):
         """Return it as it is stored."""
         return json.dumps(self, ensure_ascii=False, separators=(",", ":"))
 
-    @classmethod
-    def parse(cls, text: str) -> LotKey:
+    @staticmethod
+    @lru_cache(maxsize=50_000)
+    def parse(text: str) -> LotKey:
         """Read what `text` gave."""
-        return cls(*json.loads(text))
+        return LotKey(*json.loads(text))
 
 
 @dataclass(frozen=True, slots=True)

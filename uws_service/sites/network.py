@@ -10,6 +10,7 @@ attempt.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -32,6 +33,7 @@ COURTESY_MS = 2_000
 MAX_PLANS = 8
 """Plans for one round: the next one is made when lots had fewer attempts than the last one took from them."""
 MAX_READ = 1_000
+SPARE = 4
 NO_WISH = Wish("")
 Key = tuple[str, int]
 
@@ -112,6 +114,7 @@ class _Source(NamedTuple):
     """A lot of one of the queues that a site takes from."""
 
     queue: str
+    kind: str
     lot: Lot
     """Its ``class_key`` is the stored key of the lot."""
     wish: Wish | None
@@ -154,13 +157,17 @@ class SiteQueue:
             if view is None or not passing_objection(view, source.wish or NO_WISH, now):
                 sources.append(source)
         if self.site in views:
+            enough: dict[str, int] = {}
             async for source in self._lots(NETWORK, now):
                 if source.wish is None:
                     continue
-                outlook = self.network.outlook(LotKey.parse(source.lot.class_key).kind, source.wish, now)
-                enough = enough_ms(self.site, outlook, waits, self.network.placer.settings.patience)
-                if enough != NEVER_MS and source.lot.oldest_ms <= now - enough:
-                    sources.append(source._replace(before=now - enough))
+                if source.kind not in enough:
+                    outlook = self.network.outlook(source.kind, source.wish, now)
+                    patience = self.network.placer.settings.patience
+                    enough[source.kind] = enough_ms(self.site, outlook, waits, patience)
+                before = now - enough[source.kind]
+                if enough[source.kind] != NEVER_MS and source.lot.oldest_ms <= before:
+                    sources.append(source._replace(before=before))
         return sources
 
     async def _lots(self, queue: str, now: int) -> AsyncIterator[_Source]:
@@ -168,7 +175,7 @@ class SiteQueue:
             kind, group, owner, priority = LotKey.parse(key)
             wish = await self.network.wish(queue, key, kind)
             seconds = JOB_SECONDS * max(wish.cpu if wish is not None else 0.0, MIN_CPU)
-            yield _Source(queue, Lot(key, group, owner, oldest, 0, priority, seconds), wish, now)
+            yield _Source(queue, kind, Lot(key, group, owner, oldest, 0, priority, seconds), wish, now)
 
     async def _pick(self, sources: Sequence[_Source], free: int, now: int) -> list[Attempt]:
         """Return the attempts that have their turn.
@@ -183,9 +190,12 @@ class SiteQueue:
             lots = {replace(source.lot, count=room[n]): n for n, source in enumerate(sources) if room[n]}
             planned = plan(lots, ledger, self.network.placer.settings.shares, now_ms=now, room=free, turn=self._turn)
             picks = [(lots[pick.lot], pick.count) for pick in planned]
-            unread = {number for number, _ in picks if number not in rows}
-            for number in unread:
-                rows[number] = await self._read(sources[number], free, now)
+            unread: Counter[int] = Counter()
+            for number, count in picks:
+                if number not in rows:
+                    unread[number] += count
+            for number, count in unread.items():
+                rows[number] = await self._read(sources[number], count, free, now)
                 room[number] = len(rows[number])
             if not unread:
                 break
@@ -195,11 +205,15 @@ class SiteQueue:
             del rows[number][:count]
         return attempts[:free]
 
-    async def _read(self, source: _Source, free: int, now: int) -> list[Attempt]:
-        """Return the oldest attempts of a lot that nobody is about to take, within their owner's limit."""
+    async def _read(self, source: _Source, count: int, free: int, now: int) -> list[Attempt]:
+        """Return the oldest attempts of a lot that nobody is about to take, within their owner's limit.
+
+        ``count`` are planned; some more are read, because other lots may have fewer than were planned of them.
+        """
         beginning = self.network.beginning
-        sites = len(self.network.latest_views) if source.queue == NETWORK else 1  # some are left to each of them
-        limit = min(free * sites, MAX_READ) + len(beginning)
+        limit = min(free, 2 * count + SPARE) + len(beginning)
+        if source.queue == NETWORK and now - source.lot.oldest_ms < COURTESY_MS:  # some are left to each of the sites
+            limit = min(free * len(self.network.latest_views), MAX_READ) + len(beginning)
         key = source.lot.class_key
         oldest = await self.network.store.queue.oldest(source.queue, key, now, limit, before=source.before)
         attempts = [attempt for attempt in oldest if (attempt.job_id, attempt.number) not in beginning]
@@ -214,7 +228,7 @@ class SiteQueue:
         """Return the attempts without those that a site which is as good and has less to do will take at once."""
         views = self.network.latest_views
         assert source.wish is not None
-        outlook = self.network.outlook(LotKey.parse(source.lot.class_key).kind, source.wish, now)
+        outlook = self.network.outlook(source.kind, source.wish, now)
         here = outlook.costs[self.site]
         margin = self.network.placer.settings.patience.margin
         busy = {
