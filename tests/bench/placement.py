@@ -1,31 +1,27 @@
-"""The choice of a site among 20, and a round of a site's loop over 100,000 waiting attempts: the pure parts."""
+"""The choice of a site among 20, and a round of a site's loop over 100,000 waiting attempts."""
 
 from __future__ import annotations
 
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.bench.__main__ import Figure
+from uws_service.domain.attempt import Attempt, LotKey
 from uws_service.placement.choice import choose
-from uws_service.placement.model import DataNeed, SiteView, Waits, Way, Wish
-from uws_service.placement.patience import (
-    LOTS_PER_OWNER,
-    OTHER_SITES,
-    Prospects,
-    class_key,
-    prospects,
-)
-from uws_service.placement.ranks import DEFAULT_WEIGHTS
-from uws_service.placement.rounds import Situation, take
-from uws_service.placement.shares import Lot
+from uws_service.placement.model import DataNeed, SiteView, Waits, Way, Wish, wish_text
+from uws_service.placement.placer import Placer
+from uws_service.sites.local.settings import LocalSite
+from uws_service.sites.network import Network, SiteQueue
+from uws_service.store import Store, migrate
+from uws_service.store.database import Transaction
 
 SITES = 20
 WAITING = 100_000
 ROUNDS = 30
-HOUR_MS = 3_600_000
+PAGE = 5_000
 
 
 def network() -> dict[str, SiteView]:
@@ -65,27 +61,47 @@ def median_of(work: Callable[[], object], rounds: int = ROUNDS) -> float:
     return statistics.median(times)
 
 
-class Waiting:
-    """What a store would hold of waiting attempts: lots by best site and owner, the oldest first."""
+async def waiting_store(folder: Path) -> Store:
+    """Return a store of 100,000 attempts that wait in the network: of 20 kinds, 50 owners and 5 groups."""
+    url = f"sqlite:///{folder / 'waiting.db'}"
+    migrate(url)
+    store = await Store.open(url)
 
-    def __init__(self, sites: dict[str, SiteView]) -> None:
-        generator = random.Random(1)
-        self.outlooks: dict[str, Prospects] = {}
-        self.lots: dict[str, dict[str, list[Lot]]] = {}
-        counts: dict[tuple[str, str, str], int] = {}
-        for _ in range(WAITING):
-            job = wish_of(generator)
-            key = class_key(job)
-            if key not in self.outlooks:
-                self.outlooks[key] = prospects(sites, job, 0, DEFAULT_WEIGHTS)
-            counts[key, job.group, job.owner] = counts.get((key, job.group, job.owner), 0) + 1
-        for age, ((key, group, owner), count) in enumerate(counts.items()):
-            owners = self.lots.setdefault(self.outlooks[key].best, {})
-            owners.setdefault(owner, []).append(Lot(key, group, owner, age, count))
+    def put(first: int) -> Callable[[Transaction], None]:
+        def operation(tx: Transaction) -> None:
+            for number in range(first, first + PAGE):
+                kind, owner = f"app{number % 20}", f"o{number // 20 % 50}"
+                group = f"g{number // 20 % 5}"
+                wish = wish_text(Wish(kind, owner=owner, group=group, cpu=1))
+                lot = LotKey(kind, group, owner, 0).text
+                attempt = Attempt(f"j{number:06}", 1, "", kind, owner, group, created=number, network=True, lot=lot,
+                                  wish=wish)  # fmt: skip
+                store.attempts.put(tx, attempt)
 
-    def heads(self, best: Iterable[str]) -> list[Lot]:
-        """Return what a round reads: the first lots of each owner for some best sites."""
-        return [lot for site in best for lots in self.lots[site].values() for lot in lots[:LOTS_PER_OWNER]]
+        return operation
+
+    for first in range(0, WAITING, PAGE):
+        await store._database.write(put(first))
+    return store
+
+
+async def rounds(folder: Path) -> tuple[float, float]:
+    """Return the median seconds of a round of a site with room for 64 attempts, and for one."""
+    store = await waiting_store(folder)
+    names = [f"s{number:02}" for number in range(SITES)]
+    placer = Placer(store, [LocalSite(name=name, slots=200) for name in names], names)
+    queue = SiteQueue(Network(store, placer), names[3])
+    medians = []
+    for room in (64, 1):
+        times = []
+        for _ in range(ROUNDS):
+            began = time.perf_counter()
+            taken = await queue.next(room, 10**12)
+            times.append(time.perf_counter() - began)
+            assert len(taken) == room
+        medians.append(statistics.median(times))
+    await store.close()
+    return medians[0], medians[1]
 
 
 async def measure(folder: Path) -> list[Figure]:
@@ -94,32 +110,10 @@ async def measure(folder: Path) -> list[Figure]:
     views = list(sites.values())
     wish = wish_of(random.Random(2))
     choice = median_of(lambda: choose(views, wish, now_ms=0), 300)
-    waiting = Waiting(sites)
-    waits = {name: 60.0 * number for number, name in enumerate(sites)}
-    home = waiting.heads(["s00"])
-    others = waiting.heads(sorted(waits, key=waits.__getitem__)[-OTHER_SITES:])
-
-    situation = Situation(waiting.outlooks, waits)
-
-    def round_over(lots: list[Lot]) -> Callable[[], object]:
-        return lambda: take("s00", lots, situation, now_ms=HOUR_MS, room=20)
-
-    lots = sum(len(lots) for owners in waiting.lots.values() for lots in owners.values())
+    many, single = await rounds(folder)
+    text = f"of a site among {SITES}, with {WAITING} waiting attempts in 1,000 lots (SQLite)"
     return [
         Figure.most("choice of a site", 1e6 * choice, 1000, f"one job among {SITES} sites, with all words", "µs"),
-        Figure.plain("classes", len(waiting.outlooks), f"of {WAITING} waiting attempts, in {lots} lots", "classes"),
-        Figure.most(
-            "round, own work",
-            1e3 * median_of(round_over(home)),
-            20,
-            f"20 of {len(home)} lots that are best there",
-            "ms",
-        ),
-        Figure.most(
-            "round, work of others",
-            1e3 * median_of(round_over(others)),
-            50,
-            f"20 of {len(others)} lots that are best elsewhere",
-            "ms",
-        ),
+        Figure.most("round, room for 64", 1e3 * many, 50, text, "ms"),
+        Figure.most("round, room for 1", 1e3 * single, 20, text, "ms"),
     ]

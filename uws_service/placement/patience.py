@@ -8,21 +8,9 @@ comes from elsewhere queues behind it, so a busy network does not trade places f
 
 All attempts of one *class* (`class_key`: application, needs, group, where the replicas are and how large) cost the
 same at every site, and a site takes an attempt the sooner the longer it has waited. So a class is one number at a site,
-the wait that is enough (`enough_ms`), whatever its attempts' ages are, and `uws_service.placement.shares.plan` asks for
-it only when it is the turn of such a lot.
-
-What a store needs for that, so that a round of a site costs milliseconds with 100,000 waiting attempts:
-
-- the class as a column of the attempt, and a table of its *homes*: a row for each site that is as good as the best one
-  (`Prospects.homes`; a row without a site if all are), with an index on ``(site, group, owner, priority DESC,
-  created)``. Rows are written with the attempt, deleted when it is taken, and written anew when the facts about sites
-  change. One home alone would not do: in the simulator's bursts, data in two places would then move 40 % more bytes;
-- a round reads *lots* (`uws_service.placement.shares.Lot`), the first ``LOTS_PER_OWNER`` of each group and owner in
-  that order. Those whose home it is come first, and need no decision. If they leave room, those of a few other homes
-  follow: the one with the longest expected wait, and others in turn from round to round. Owners are read by a loose
-  index scan (a recursive query that seeks the next one), so it does not grow with what waits;
-- the oldest attempts of all, by an index on ``created``, for the turns of aged ones;
-- the transaction that takes attempts repeats the conditions on the state (``WAITING``) and the age.
+the wait that is enough (`enough_ms`), whatever its attempts' ages are. The store keeps the class of an attempt with its
+group, owner and priority as its *lot*, in an index with its age (`uws_service.store.queue`): a round reads lots by a
+loose index scan, and of those whose turn it is the oldest attempts (`uws_service.sites.network`).
 """
 
 from __future__ import annotations
@@ -42,10 +30,6 @@ from uws_service.placement.wording import in_time
 from uws_service.units import Seconds
 
 NEVER_MS = 2**62
-LOTS_PER_OWNER = 20
-"""Lots of one owner that a round reads for one home."""
-OTHER_SITES = 3
-"""Other homes whose lots a round reads."""
 
 
 class Patience(BaseModel):

@@ -1,13 +1,11 @@
-"""One round of a site's loop, and what a waiting job says meanwhile: patience and shares together."""
+"""How long jobs wait at sites that are full, and what a waiting job says."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 
 from uws_service.placement.model import SiteView
 from uws_service.placement.patience import DEFAULT_PATIENCE, Patience, Prospects, enough_ms, expected_wait
-from uws_service.placement.shares import FairShares, Ledger, Limits, Lot, Pick, plan
 from uws_service.placement.wording import in_time
 
 NO_SITE = "no site takes it at the moment"
@@ -22,56 +20,6 @@ def expected_waits(views: Mapping[str, SiteView]) -> dict[str, float]:
         free = view.slots - view.running - view.waiting
         waits[name] = expected_wait(view.slots, free, view.waiting * JOB_SECONDS, JOB_SECONDS)
     return waits
-
-
-@dataclass(frozen=True, slots=True)
-class Situation:
-    """What a round knows of the network.
-
-    ``prospects`` are those of each class, ``waits`` the expected waits at the sites in seconds.
-    """
-
-    prospects: Mapping[str, Prospects]
-    waits: Mapping[str, float] = field(default_factory=dict)
-    ledger: Ledger = field(default_factory=Ledger)
-    shares: FairShares = field(default_factory=FairShares)
-    patience: Patience = DEFAULT_PATIENCE
-
-
-def take(
-    site: str,
-    lots: Iterable[Lot],
-    situation: Situation,
-    *,
-    now_ms: int,
-    room: int,
-    turn: int = 0,
-    limits: Limits | None = None,
-) -> tuple[Pick, ...]:
-    """Return which attempts a site takes now, in order.
-
-    Lots whose class may not run there are left out. Of each pick the oldest attempts count that have waited long enough
-    (`uws_service.placement.patience.enough_ms`); what takes them has to repeat that.
-    """
-    candidates = [lot for lot in lots if site in situation.prospects[lot.class_key].costs]
-    enough: dict[str, int] = {}
-
-    def accepts(lot: Lot) -> bool:
-        if lot.class_key not in enough:
-            outlook = situation.prospects[lot.class_key]
-            enough[lot.class_key] = enough_ms(site, outlook, situation.waits, situation.patience)
-        return now_ms - lot.oldest_ms >= enough[lot.class_key]
-
-    return plan(
-        candidates,
-        situation.ledger,
-        situation.shares,
-        now_ms=now_ms,
-        room=room,
-        turn=turn,
-        accepts=accepts,
-        limits=limits,
-    )
 
 
 def waiting_words(
