@@ -152,7 +152,10 @@ def undrain(
 
 
 async def _drain(settings: Settings, site: str, reason: str | None) -> bool:
+    import asyncio
+
     from uws_service.domain.ids import now_ms
+    from uws_service.placement.placer import FRESH_SECONDS
     from uws_service.store import Store
 
     store = await Store.open(settings.database_url)
@@ -160,6 +163,7 @@ async def _drain(settings: Settings, site: str, reason: str | None) -> bool:
         if reason is None:
             return await store.site_states.undrain(site)
         await store.site_states.drain(site, reason, now_ms())
+        await asyncio.sleep(2 * FRESH_SECONDS)  # until no process starts jobs by what it read before
         return True
     finally:
         await store.close()
