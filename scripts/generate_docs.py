@@ -75,7 +75,9 @@ def settings_page() -> str:
 
     rows: list[tuple[str, ...]] = []
     for path, field in _fields(Settings, ()):
-        variable = "UWS_" + "__".join(path).upper() if "[]" not in "".join(path) else "(in the JSON of its list)"
+        variable = "UWS_" + "__".join(path).upper()
+        if "[]" in variable or NAME in path:
+            variable = "(in the JSON of its list)" if "[]" in variable else "(in the JSON of its mapping)"
         described = f"`{variable}`" if variable.startswith("UWS_") else variable
         rows.append(
             (f"`{'.'.join(path)}`", described, _type(field.annotation), _default(field), field.description or "")
@@ -87,8 +89,8 @@ def settings_page() -> str:
         "processes, all under `uws-data`.",
         "In the environment, lists and nested values are JSON (`UWS_APPLICATIONS='[\"apps\"]'`); a field of a group "
         "may also have a variable of its own with two underscores (`UWS_LIMITS__BODY=1000000`). In the YAML file the "
-        "names are written as in the first column, nested; relative paths count from the file's folder. A name that "
-        "is not in this table stops the start.",
+        "names are written as in the first column, nested, with a name of a group, owner or application for `NAME`; "
+        "relative paths count from the file's folder. A name that is not in this table stops the start.",
         table(("setting", "variable", "type", "default", "meaning"), rows),
     )
 
@@ -97,10 +99,10 @@ def _fields(model: Any, prefix: tuple[str, ...]) -> list[tuple[tuple[str, ...], 
     """Return the fields of a group, with those of the groups inside it."""
     fields: list[tuple[tuple[str, ...], Any]] = []
     for name, field in model.model_fields.items():
-        inner, is_list = _models_in(field.annotation)
-        path = (*prefix, name + ("[]" if is_list else ""))
-        if not inner or is_list:
+        inner, container = _models_in(field.annotation)
+        if not inner or container is not None:
             fields.append(((*prefix, name), field))
+        path = (*prefix, name, NAME) if container is Mapping else (*prefix, name + ("[]" if container else ""))
         fields += _fields_of_kinds(inner, path)
     return fields
 
@@ -124,24 +126,34 @@ def _fields_of_kinds(models: list[Any], prefix: tuple[str, ...]) -> list[tuple[t
     return [(path, field) for (path, _), field in fields.items()]
 
 
-def _models_in(annotation: Any) -> tuple[list[Any], bool]:
+def _models_in(annotation: Any) -> tuple[list[Any], Any]:
     """Return the settings groups inside a type.
 
-    With them comes whether the type is a list of them.
+    With them comes what holds them: a tuple, a list or a mapping; None if there is one at most.
     """
     if inspect.isclass(annotation) and hasattr(annotation, "model_fields"):
-        return [annotation], False
+        return [annotation], None
     models = [model for part in typing.get_args(annotation) for model in _models_in(part)[0]]
-    return models, bool(models) and typing.get_origin(annotation) in (tuple, list)
+    origin = typing.get_origin(annotation)
+    return models, origin if models and origin in (tuple, list, Mapping) else None
 
 
-WORDS = {"str": "text", "int": "whole number", "float": "number", "bool": "true or false", "Path": "path"}
+NAME = "NAME"
+"""What stands in a path for the keys of a mapping."""
+WORDS = {
+    "str": "text", "int": "whole number", "float": "number", "bool": "true or false", "Path": "path",
+    "datetime": "instant", "SecretStr": "text", "dict": "mapping", "Mapping": "mapping",
+}  # fmt: skip
 
 
 def _type(annotation: Any) -> str:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return _type(arguments[0])
     if origin is typing.Literal:
         return " or ".join(f"`{argument}`" for argument in arguments)
+    if origin is Mapping and _models_in(annotation)[0]:
+        return "mapping of groups"
     if origin in (tuple, list):
         return "list of groups" if _models_in(arguments[0])[0] else f"list of {_type(arguments[0])}"
     if origin in (typing.Union, types.UnionType):

@@ -184,7 +184,7 @@ def test_sizes_and_durations_are_those_of_descriptors(tmp_path: Path, monkeypatc
     file.write_text(
         "limits: {body: 1GB, wait: 40s}\norphan_age: 2h\nreap_interval: 0.5\nevent_retention: 30d\n"
         "auth: {session: 8h, timeout: '2.5', quotas: {default: {stored: 5 GB}}}\nfetch: {timeout: 5m}\n"
-        "sites: [{lost_after: 5m}]\n"
+        "sites: [{lost_after: 5m, access: {memory: 16GiB}}]\n"
     )
     settings = Settings.load(file)
     limits, auth = settings.limits, settings.auth
@@ -192,6 +192,7 @@ def test_sizes_and_durations_are_those_of_descriptors(tmp_path: Path, monkeypatc
     assert (settings.orphan_age, settings.reap_interval, settings.event_retention) == (7200.0, 0.5, 30 * 86400)
     assert (auth.session, auth.timeout, auth.quotas.default.stored) == (8 * 3600, 2.5, 5 * 10**9)
     assert settings.fetch.timeout == 300.0 and settings.sites[0].absence.lost == 300_000
+    assert settings.sites[0].access.memory == 16 * 2**30
 
 
 @pytest.mark.parametrize(

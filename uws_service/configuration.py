@@ -77,7 +77,7 @@ def _check_containers(settings: Settings, applications: Mapping[str, Application
 
 
 def resolve_groups(settings: Settings, applications: Mapping[str, Application]) -> Settings:
-    """Return the settings with the groups of sites resolved; raise if a site or application names one wrongly."""
+    """Return the settings with the groups of sites and shares resolved; raise if a name of a group is wrong."""
     names = GroupNames.of(settings.auth)
     where = ""
     try:
@@ -91,9 +91,12 @@ def resolve_groups(settings: Settings, applications: Mapping[str, Application]) 
             sites.append(site.with_groups(names.resolve))
         where = "settings: containers.images"
         containers = settings.containers.with_groups(names.resolve) if settings.containers is not None else None
+        where = "settings: placement.shares.groups"
+        shares = settings.placement.shares.with_groups(names.resolve)
     except ValueError as error:
         raise ConfigurationError(f"{where}: {error}") from None
-    return settings.model_copy(update={"sites": tuple(sites), "containers": containers})
+    placement = settings.placement.model_copy(update={"shares": shares})
+    return settings.model_copy(update={"sites": tuple(sites), "containers": containers, "placement": placement})
 
 
 def wants_data(settings: Settings, applications: Mapping[str, Application]) -> bool:

@@ -18,6 +18,7 @@ from uws_service.auth.policy import Rules
 from uws_service.auth.settings import Auth
 from uws_service.configuration import applications_of
 from uws_service.domain.errors import ConfigurationError, Forbidden, UsageError
+from uws_service.runtime import running
 from uws_service.settings import Settings
 
 FIRST, SECOND, THIRD = "iam.example.org", "sso.example.org/realms/x", "third.example.org"
@@ -137,6 +138,27 @@ def test_sites_that_name_an_issuer_that_is_not_trusted() -> None:
     sites[0]["access"] = {"groups": ["/a@none"]}
     with pytest.raises(ConfigurationError, match="sites: here: the group '/a@none' names the issuer 'none'"):
         applications_of(Settings.load(auth={"issuers": issuers}, sites=sites))
+
+
+@pytest.mark.anyio
+async def test_shares_of_groups_are_those_of_issuers(tmp_path: Path) -> None:
+    """A share that is named without an issuer counts for the jobs of the issuer's group."""
+    issuers = auth(FIRST, SECOND).model_dump()["issuers"]
+
+    def settings(**groups: float) -> Settings:
+        shares = {"groups": {name: {"share": share} for name, share in groups.items()}}
+        return Settings.load(
+            auth={"issuers": issuers}, placement={"shares": shares}, data=tmp_path / "data", controller=False
+        )
+
+    async with running(settings(**{"team": 60, f"/team@{SECOND}": 30, "*": 10})) as runtime:
+        shares = runtime.placer.settings.shares
+    groups = [caller(FIRST, "team").group, caller(SECOND, "team").group, caller(FIRST, "others").group, ""]
+    assert [shares.share(group) for group in groups] == [60, 30, 10, 10]
+    with pytest.raises(ConfigurationError, match=r"placement\.shares\.groups: the group '/a@none' names the issuer"):
+        applications_of(settings(**{"/a@none": 1}))
+    with pytest.raises(ConfigurationError, match=f"the group /team@{FIRST} has more than one share; 'team' is the sec"):
+        applications_of(settings(**{"/team": 1, "team": 2}))
 
 
 def test_an_issuer_with_an_at() -> None:

@@ -117,7 +117,7 @@ def test_our_own_writer_is_understood() -> None:
     The two agree on jobInfo.
     """
     result = Result("r", "key", "text/csv", 12, "ab" * 32)
-    info = JobInfo(waiting="waiting for a free slot", ahead=3, site="local")
+    info = JobInfo(waiting="waiting for a free slot", ahead=3, site="local", site_reason="its data are there")
     value = Job("42", "probe", "me", Phase.QUEUED, 1000, 60, 2000, run_id="x", results=(result,), info=info)
     urls = JobUrls("https://example.org/svc/async")
     document = parse_job(job_xml(value, urls=urls, info=JobInfoView.of(value, urls)), URL)
@@ -129,6 +129,7 @@ def test_our_own_writer_is_understood() -> None:
         2000,
     )
     assert (document.message, document.site) == ("waiting for a free slot (3 ahead)", "local")
+    assert document.site_reason == "its data are there"
     assert document.results == (JobResult("r", f"{URL}/results/r", "text/csv", 12, "ab" * 32),)
 
 

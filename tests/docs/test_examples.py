@@ -40,6 +40,7 @@ PAGES = (
     "howto/write-an-application.md",
     "howto/data.md",
     "howto/operate.md",
+    "howto/run-a-network.md",
     "howto/authenticate.md",
     "howto/publish-images.md",
     "howto/publish-a-catalogue.md",

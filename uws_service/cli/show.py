@@ -93,6 +93,7 @@ def print_job(out: Console, job: JobDocument, detail: str = "") -> None:
     if job.duration is not None:
         row("duration", f"{job.duration} s" if job.duration else "no limit")
     row("site", job.site)
+    row("why there", job.site_reason)
     row("progress", progress_text(job))
     for parameter in job.parameters:
         row(f"  {one_line(parameter.name, 40)}", parameter.value)

@@ -10,6 +10,7 @@ from uws_service.cli.common import EXIT_FAILURE, EXIT_USAGE, JsonOption, Stop, c
 from uws_service.cli.operator_commands import ConfigOption, DatabaseOption, DataOption
 
 if TYPE_CHECKING:
+    from uws_service.placement.model import Window
     from uws_service.settings import Settings
     from uws_service.sites.settings import SiteSettings
     from uws_service.store import SiteOwner
@@ -54,10 +55,11 @@ def sites(
         return
     owners, drains = asyncio.run(_owners(settings))
     downtimes = {site.name: _next_downtime(site) for site in settings.sites}
+    words = {name: _downtime_words(entry) for name, entry in downtimes.items()}
     if as_json:
         print_json(
             [
-                {"site": name, **_described(owner), "drained": drains.get(name), "downtime": downtimes[name] or None}
+                {"site": name, **_described(owner), "drained": drains.get(name), "downtime": words[name] or None}
                 for name, owner in owners.items()
             ]
         )
@@ -69,7 +71,7 @@ def sites(
         table.add_column(heading, overflow="fold")
     for name, owner in owners.items():
         described = _described(owner)
-        news = f"none: {drains[name]}" if name in drains else downtimes[name] or "yes"
+        news = f"none: {drains[name]}" if name in drains else _news(downtimes[name])
         table.add_row(
             name, described["state"], described["machine"] or "–", described["folder"] or "–", str(owner.attempts), news
         )
@@ -87,17 +89,32 @@ def _described(owner: SiteOwner) -> dict[str, Any]:
     }
 
 
-def _next_downtime(site: SiteSettings) -> str:
-    """Return the next or present time in which a site is down, in words; empty if there is none."""
-    from datetime import UTC, datetime
+def _next_downtime(site: SiteSettings) -> Window | None:
+    """Return the next or present time in which a site is down."""
+    from uws_service.domain.ids import now_ms
 
-    now = datetime.now(UTC)
-    coming = sorted((entry for entry in site.facts.downtimes if entry.end > now), key=lambda entry: entry.start)
-    if not coming:
+    now = now_ms()
+    windows = (entry.window for entry in site.facts.downtimes)
+    return min((window for window in windows if window.end_ms > now), default=None)
+
+
+def _downtime_words(window: Window | None) -> str:
+    """Return a down time in words; empty if there is none."""
+    from uws_service.placement.wording import at_instant
+
+    if window is None:
         return ""
-    first = coming[0]
-    why = f" ({first.reason})" if first.reason else ""
-    return f"down from {first.start:%Y-%m-%dT%H:%MZ} to {first.end:%Y-%m-%dT%H:%MZ}{why}"
+    why = f" ({window.reason})" if window.reason else ""
+    return f"down from {at_instant(window.start_ms)} to {at_instant(window.end_ms)}{why}"
+
+
+def _news(window: Window | None) -> str:
+    """Return whether new jobs start at a site, as far as down times tell."""
+    from uws_service.domain.ids import now_ms
+
+    if window is None:
+        return "yes"
+    return f"{'none' if window.start_ms <= now_ms() else 'yes'}; {_downtime_words(window)}"
 
 
 async def _owners(settings: Settings) -> tuple[dict[str, SiteOwner], dict[str, str]]:
@@ -152,7 +169,10 @@ def undrain(
 
 
 async def _drain(settings: Settings, site: str, reason: str | None) -> bool:
+    import asyncio
+
     from uws_service.domain.ids import now_ms
+    from uws_service.placement.placer import FRESH_SECONDS
     from uws_service.store import Store
 
     store = await Store.open(settings.database_url)
@@ -160,6 +180,7 @@ async def _drain(settings: Settings, site: str, reason: str | None) -> bool:
         if reason is None:
             return await store.site_states.undrain(site)
         await store.site_states.drain(site, reason, now_ms())
+        await asyncio.sleep(2 * FRESH_SECONDS)  # until no process starts jobs by what it read before
         return True
     finally:
         await store.close()

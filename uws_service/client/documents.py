@@ -94,6 +94,8 @@ class JobDocument:
     message: str = ""
     """What the job says of its progress, or why it waits."""
     site: str | None = None
+    site_reason: str = ""
+    """Why it is that site, in the server's words."""
     logs: tuple[JobLog, ...] = ()
     notices: tuple[str, ...] = ()
     """What may be wrong with the request, in the server's words."""
@@ -154,6 +156,7 @@ def parse_job(content: bytes, url: str, media_type: str = "") -> JobDocument:
         progress=info.progress,
         message=next((message for message in info.messages if message), ""),
         site=info.site,
+        site_reason=info.site_reason,
         logs=tuple(info.logs),
         notices=tuple(info.notices),
         defaults=tuple(info.defaults),
@@ -376,6 +379,7 @@ class _Info:
     progress: float | None = None
     messages: list[str] = field(default_factory=list)
     site: str | None = None
+    site_reason: str = ""
     logs: list[JobLog] = field(default_factory=list)
     checksums: dict[str, str] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
@@ -398,7 +402,7 @@ def _job_info(element: Element | None, url: str) -> _Info:
             ahead = descendant.get("ahead")
             info.messages.append(f"{text} ({ahead} ahead)" if ahead else text)
         elif name == "site":
-            info.site = text
+            info.site, info.site_reason = text, descendant.get("reason", "")
         elif name == "checksum" and descendant.get("algorithm") == "SHA-256":
             info.checksums[descendant.get("result", "")] = text.lower()
         elif name == "notice":

@@ -48,12 +48,16 @@ class SiteFacts(BaseModel):
     )
     bandwidth: Mapping[str, Bytes] = Field(
         default_factory=dict,
-        description="Bytes a second from storage areas to the site, such as `{archive: 1GB}`. 0: nothing comes from "
-        "there.",
+        description="Bytes a second from storage areas to the site, such as `{archive: 1GB}`; also from its own areas "
+        "that it does not mount. 0: nothing comes from there.",
     )
     any_bandwidth: Bytes = Field(50_000_000, gt=0, description="The same for all other storage areas.")
-    carbon: float | None = Field(None, ge=0, description="Grams of CO2e for an hour of a core.")
-    price: float | None = Field(None, ge=0, description="Units of money for an hour of a core.")
+    carbon: float | None = Field(
+        None, ge=0, description="Grams of CO2e for an hour of a core; counts only with `placement.weights.energy`."
+    )
+    price: float | None = Field(
+        None, ge=0, description="Units of money for an hour of a core; counts only with `placement.weights.price`."
+    )
     preference: Mapping[str, float] = Field(
         default_factory=dict,
         description='Seconds that the site costs more, or less if they are negative, by application; `""`: all others.',

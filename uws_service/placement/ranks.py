@@ -27,16 +27,23 @@ class PlacementWeights(BaseModel):
         600.0, ge=0, description="Seconds for one job that waits or runs there for each slot of the site."
     )
     wait: float = Field(
-        1.0, ge=0, description="Seconds for each second that such jobs usually waited there (the median)."
+        1.0,
+        ge=0,
+        description="Seconds for each second that such jobs usually waited there. The service does not measure it yet.",
     )
     data: float = Field(1.0, ge=0, description="Seconds for each second that it takes to move the job's data there.")
     share: float = Field(
         600.0,
         ge=0,
-        description="Seconds for each time that the group has used its share there beyond the share itself.",
+        description="Seconds for each time that the group has used its share there beyond the share itself. No kind of "
+        "site says so yet.",
     )
-    energy: float = Field(0.0, ge=0, description="Seconds for each gram of CO2e that the job causes there.")
-    price: float = Field(0.0, ge=0, description="Seconds for each unit of money that the job costs there.")
+    energy: float = Field(
+        0.0, ge=0, description="Seconds for each gram of CO2e that the job causes there if it takes its time limit."
+    )
+    price: float = Field(
+        0.0, ge=0, description="Seconds for each unit of money that the job costs there if it takes its time limit."
+    )
     preference: float = Field(
         1.0, ge=0, description="Seconds for each second of the operator's and the owner's preferences."
     )

@@ -13,7 +13,7 @@ import heapq
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -43,7 +43,8 @@ class FairShares(BaseModel):
 
     groups: Mapping[str, GroupShare] = Field(
         default_factory=dict,
-        description="Shares of groups (`group`, or `group@issuer`); `*` is for groups that are not named.",
+        description="Shares of groups (`group`, or `group@issuer`): a job counts for the group that its owner's usage "
+        "is counted under (`auth.accounting_groups`). `*` is for each group that is not named.",
     )
     half_life: Seconds = Field(7 * 86400, gt=0, description="Time in which the use of a group counts half as much.")
     aged: Seconds = Field(
@@ -58,6 +59,22 @@ class FairShares(BaseModel):
     def owner_share(self, group: str, owner: str) -> float:
         """Return the share of an owner inside the group."""
         return self._of(group).owners.get(owner, 1.0)
+
+    def with_groups(self, resolve: Callable[[str], Iterable[str]]) -> Self:
+        """Return the shares with the names of groups replaced by the groups that they mean.
+
+        Raises
+        ------
+        ValueError
+            Two names mean the same group, or the name has an issuer that is not trusted.
+        """
+        shares: dict[str, GroupShare] = {}
+        for name, share in self.groups.items():
+            for group in [name] if name in ("", "*") else resolve(name):
+                if group in shares:
+                    raise ValueError(f"the group {group} has more than one share; {name!r} is the second")
+                shares[group] = share
+        return self.model_copy(update={"groups": shares})
 
     def _of(self, group: str) -> GroupShare:
         return self.groups.get(group) or self.groups.get("*") or _EQUAL
