@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.store.samples import attempt, job
-from uws_service.domain.attempt import Attempt, AttemptState, LotKey
+from uws_service.domain.attempt import Attempt, AttemptState, LotKey, Reason
 from uws_service.domain.events import EventKind
 from uws_service.domain.job import Phase
 from uws_service.placement.access import Access
@@ -77,6 +77,15 @@ async def take(store: Store, taken: Attempt, site: str, *, driver: str = "") -> 
     return True
 
 
+async def abort(store: Store, name: str, rows: Sequence[Attempt]) -> None:
+    """Abort a job, whose attempts were read earlier, as its owner does."""
+    before = await store.get(name)
+    assert before is not None
+    after = replace(before, phase=Phase.ABORTED)
+    unwanted = [replace(row, wanted=False) for row in rows]
+    await store.save(before, after, kind=EventKind.PHASE, actor="me", attempts=unwanted)
+
+
 async def test_an_attempt_goes_to_one_site(store: Store, peer: Store) -> None:
     """However many sites and processes try at once: the others change nothing, not even the job."""
     await wait(store, 30)
@@ -108,6 +117,45 @@ async def test_what_was_given_back_is_the_networks_again(store: Store) -> None:
     assert not await SiteQueue(sites, "b").next(5, NOW + 4)
     (again,) = await SiteQueue(sites, "b").next(5, NOW + 5)
     assert again.attempt.job_id == taken.attempt.job_id and again.attempt.site == ""
+
+
+@pytest.mark.parametrize("site", ["", "a", "removed"])
+async def test_what_waits_is_closed_when_nobody_wants_it(store: Store, site: str) -> None:
+    """No site looks after what waits in the network: it would stay in the queue, and the job's files in the depot."""
+    await wait(store, 2, site=site)
+    aborted, deleted = [attempt.job_id for attempt in await store.attempts.waiting_at(site, 10)][-2:]
+    await abort(store, aborted, await store.attempts.of(aborted))
+    before = await store.get(deleted)
+    assert before is not None
+    await store.delete(before, actor="me")
+    for name in (aborted, deleted):
+        (row,) = await store.attempts.of(name)
+        assert (row.state, row.wanted, row.reason) == (AttemptState.CLOSED, False, Reason.ABORTED) and row.ended
+        assert await store.attempts.launch(name, 1) is None
+    assert await store.garbage.removable(10) == [deleted]
+    assert not await store.queue.lots(site, NOW) and await store.attempts.loads() == {}
+
+
+async def test_what_a_site_has_begun_is_not_closed_by_an_older_row(store: Store) -> None:
+    """Whoever aborts may have read the attempt before it was handed to its site, which then has to end it."""
+    await wait(store, site="a")
+    (waiting,) = await store.attempts.waiting_at("a", 1)
+    assert await store.attempts.begin(waiting, Take("a", NOW))
+    await abort(store, waiting.job_id, [waiting])
+    (row,) = await store.attempts.live("a")
+    assert (row.state, row.wanted) == (AttemptState.SUBMITTED, False)
+
+
+async def test_what_nobody_wants_is_not_given_back(store: Store) -> None:
+    """It stays at the site, which closes it; in the network nobody would."""
+    await wait(store)
+    (taken,) = await SiteQueue(network(store, {"a": 1, "b": 1}), "a").next(1, NOW)
+    assert await take(store, taken.attempt, "a")
+    (row,) = await store.attempts.of(taken.attempt.job_id)
+    await abort(store, row.job_id, [row])
+    assert not await store.attempts.give_back(row, NOW)
+    (row,) = await store.attempts.live("a")
+    assert (row.state, row.wanted) == (AttemptState.SUBMITTED, False)
 
 
 async def test_a_young_attempt_is_left_to_the_idler_site(store: Store) -> None:
