@@ -10,14 +10,9 @@ from pathlib import Path
 
 from tests.bench.__main__ import Figure
 from uws_service.placement.choice import choose
+from uws_service.placement.lots import LOTS_PER_OWNER
 from uws_service.placement.model import DataNeed, SiteView, Waits, Way, Wish
-from uws_service.placement.patience import (
-    LOTS_PER_OWNER,
-    OTHER_SITES,
-    Prospects,
-    class_key,
-    prospects,
-)
+from uws_service.placement.patience import OTHER_SITES, Prospects, class_key, prospects
 from uws_service.placement.ranks import DEFAULT_WEIGHTS
 from uws_service.placement.rounds import Situation, take
 from uws_service.placement.shares import Lot

@@ -19,6 +19,7 @@ from uws_service.domain.events import EventKind
 from uws_service.domain.job import Phase
 from uws_service.placement.access import Access
 from uws_service.placement.facts import Downtime, SiteFacts
+from uws_service.placement.lots import LOTS_PER_OWNER
 from uws_service.placement.model import DataNeed, SiteView, Way, Wish, wish_text
 from uws_service.placement.patience import Patience
 from uws_service.placement.placer import Placer
@@ -28,6 +29,7 @@ from uws_service.sites.local.settings import LocalSite
 from uws_service.sites.network import COURTESY_MS, Network, SiteQueue
 from uws_service.store import StaleJob, Store
 from uws_service.store.attempts import Take
+from uws_service.store.queue import WaitingLot
 
 pytestmark = pytest.mark.anyio
 NOW = 10_000_000
@@ -239,6 +241,56 @@ async def test_a_limit_of_the_owner_holds_over_the_network(store: Store) -> None
     results = [await take(store, item, site) for item, site in tries]
     assert sum(results) == 2 and await store.attempts.at_work("me") == 2
     assert not await first.next(9, NOW)
+
+
+async def test_one_owners_many_kinds_do_not_slow_down_the_others(store: Store) -> None:
+    """Each time limit makes a lot of its own; a round looks at some of them, and each has its turn."""
+    kinds = 5 * LOTS_PER_OWNER
+    await wait(store, wish=Wish("app", owner="b"), owner="b")
+    for number in range(kinds):
+        only_at = "b" if number % LOTS_PER_OWNER else "a"  # where the others are, they keep none of these from a
+        wish = Wish(f"app{number}", owner="many", site=only_at)
+        await wait(store, wish=wish, owner="many", priority=0 if only_at == "a" else 9)
+    site = SiteQueue(network(store, {"a": 1, "b": 1}), "a")
+    site.network.placer.settings = Placement(shares=FairShares(aged=10**9))
+    looked_at = set()
+    for _ in range(20):
+        lots = [lot async for lot in site._lots("", NOW)]
+        assert len(lots) <= LOTS_PER_OWNER + 1 and any(lot.lot.owner == "b" for lot in lots)
+        looked_at |= {lot.lot.class_key for lot in lots}
+        await site.next(1, NOW)
+    assert len(looked_at) == kinds + 1
+    taken = set()
+    for _ in range(20):
+        for item in await site.next(1, NOW):
+            assert await take(store, item.attempt, "a")
+            taken.add(item.attempt.owner)
+        if len(taken) == 2:
+            break
+    assert taken == {"b", "many"}
+
+
+async def test_many_lots_are_not_read_for_each_round(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What many lots cost is shared by the sites and bounded in time; few are read each time."""
+    sites = network(store, {"a": 4, "b": 4})
+    reads = []
+    read = store.queue.lots
+
+    async def counted(queue: str, now: int) -> list[WaitingLot]:
+        reads.append(queue)
+        return await read(queue, now)
+
+    monkeypatch.setattr(store.queue, "lots", counted)
+    for number in range(4):
+        await wait(store, wish=Wish(f"app{number}"))
+    for _ in range(3):
+        await sites.lots("", NOW)
+    assert len(reads) == 3
+    monkeypatch.setattr("uws_service.sites.network.MANY_LOTS", 3)
+    monkeypatch.setattr("uws_service.sites.network.MANY_LOTS_SECONDS", 3600.0)
+    for _ in range(3):
+        assert len(await SiteQueue(sites, "a").next(4, NOW)) == 4
+    assert reads.count("") == 4
 
 
 async def test_the_own_queue_has_its_turn(store: Store) -> None:

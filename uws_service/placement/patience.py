@@ -17,10 +17,11 @@ What a store needs for that, so that a round of a site costs milliseconds with 1
   (`Prospects.homes`; a row without a site if all are), with an index on ``(site, group, owner, priority DESC,
   created)``. Rows are written with the attempt, deleted when it is taken, and written anew when the facts about sites
   change. One home alone would not do: in the simulator's bursts, data in two places would then move 40 % more bytes;
-- a round reads *lots* (`uws_service.placement.shares.Lot`), the first ``LOTS_PER_OWNER`` of each group and owner in
-  that order. Those whose home it is come first, and need no decision. If they leave room, those of a few other homes
-  follow: the one with the longest expected wait, and others in turn from round to round. Owners are read by a loose
-  index scan (a recursive query that seeks the next one), so it does not grow with what waits;
+- a round reads *lots* (`uws_service.placement.shares.Lot`), the first ``LOTS_PER_OWNER``
+  (`uws_service.placement.lots`) of each group and owner in that order. Those whose home it is come first, and need no
+  decision. If they leave room, those of a few other homes follow: the one with the longest expected wait, and others
+  in turn from round to round. Owners are read by a loose index scan (a recursive query that seeks the next one), so
+  it does not grow with what waits;
 - the oldest attempts of all, by an index on ``created``, for the turns of aged ones;
 - the transaction that takes attempts repeats the conditions on the state (``WAITING``) and the age.
 """
@@ -42,8 +43,6 @@ from uws_service.placement.wording import in_time
 from uws_service.units import Seconds
 
 NEVER_MS = 2**62
-LOTS_PER_OWNER = 20
-"""Lots of one owner that a round reads for one home."""
 OTHER_SITES = 3
 """Other homes whose lots a round reads."""
 

@@ -10,6 +10,7 @@ attempt.
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from typing import NamedTuple
 from uws_service.domain.attempt import Attempt, LotKey
 from uws_service.domain.placement import Candidate
 from uws_service.placement.choice import choose, shortened, table_of
+from uws_service.placement.lots import Lots, bounded, lots_by_owner
 from uws_service.placement.model import SiteView, Wish, parse_wish
 from uws_service.placement.objections import passing_objection
 from uws_service.placement.patience import NEVER_MS, Prospects, decide, enough_ms, prospects
@@ -33,6 +35,9 @@ COURTESY_MS = 2_000
 MAX_PLANS = 8
 """Plans for one round: the next one is made when lots had fewer attempts than the last one took from them."""
 MAX_READ = 1_000
+MANY_LOTS = 1_000
+"""So many lots of one queue are not read for each round of each site."""
+MANY_LOTS_SECONDS = 1.0
 NO_WISH = Wish("")
 Key = tuple[str, int]
 
@@ -63,6 +68,20 @@ class Network:
     _prospects: dict[str, Prospects] = field(default_factory=dict)
     _generation: int = 0
     latest_views: Mapping[str, SiteView] = field(default_factory=dict)
+    _lots: dict[str, tuple[float, Lots]] = field(default_factory=dict)
+
+    async def lots(self, queue: str, now: int) -> Lots:
+        """Return the lots of a queue that have attempts which may start now; if there are many, as of late."""
+        until, lots = self._lots.get(queue, (0.0, {}))
+        began = time.monotonic()
+        if began < until:
+            return lots
+        rows = await self.store.queue.lots(queue, now)
+        lots, ended = lots_by_owner(rows), time.monotonic()
+        # However many there are, most of the time goes into other work.
+        pause = MANY_LOTS_SECONDS + 4 * (ended - began) if len(rows) > MANY_LOTS else 0.0
+        self._lots[queue] = ended + pause, lots
+        return lots
 
     async def views(self) -> Mapping[str, SiteView]:
         """Return what is known of the sites."""
@@ -135,11 +154,13 @@ class SiteQueue:
         self.network = network
         self.site = site
         self._turn = 0
+        self._round = 0
 
     async def next(self, free: int, now: int) -> list[Taken]:
         """Return the attempts that the site takes now, at most ``free``."""
         if free <= 0:
             return []
+        self._round += 1
         sources = await self._sources(now)
         attempts = await self._pick(sources, free, now) if sources else []
         self._turn += len(attempts)
@@ -165,8 +186,8 @@ class SiteQueue:
         return sources
 
     async def _lots(self, queue: str, now: int) -> AsyncIterator[_Source]:
-        for key, oldest in await self.network.store.queue.lots(queue, now):
-            kind, group, owner, priority = LotKey.parse(key)
+        lots = await self.network.lots(queue, now)
+        for (kind, group, owner, priority), key, oldest in bounded(lots, self._round):
             wish = await self.network.wish(queue, key, kind)
             seconds = JOB_SECONDS * max(wish.cpu if wish is not None else 0.0, MIN_CPU)
             yield _Source(queue, Lot(key, group, owner, oldest, 0, priority, seconds), wish, now)
