@@ -197,6 +197,35 @@ async def test_who_may_not_run_there_is_never_taken(store: Store) -> None:
     assert len(await SiteQueue(sites, "c").next(9, NOW)) == 6
 
 
+async def test_who_is_named_since_counts_alone(store: Store) -> None:
+    """Attempts wait on while the settings change: their kinds were made when no site named an owner."""
+    for owner in ("alice", "bob", "alice"):
+        await wait(store, wish=Wish("app", owner=owner), owner=owner)
+    sites = network(store, {"a": 9, "b": 9}, a=Access(owners=("alice",)), b=Access(owners=("bob",)))
+    for site, owner in (("a", "alice"), ("b", "bob"), ("a", "alice")):
+        taken = await SiteQueue(sites, site).next(9, NOW)
+        assert {item.attempt.owner for item in taken} == {owner}
+
+
+async def test_a_site_that_is_put_aside_during_its_round_takes_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another site's round reads what is known of the sites meanwhile."""
+    await wait(store, 3)
+    sites = network(store, {"a": 4, "b": 4})
+    read = store.queue.oldest
+
+    async def drained(*args: Any, **options: Any) -> list[Attempt]:
+        await store.site_states.drain("a", "for a test", NOW)
+        sites.placer._at = -1e9
+        await sites.views()
+        return await read(*args, **options)
+
+    monkeypatch.setattr(store.queue, "oldest", drained)
+    assert await SiteQueue(sites, "a").next(4, NOW) == []
+    assert len(await SiteQueue(sites, "b").next(4, NOW)) == 3
+
+
 async def test_groups_get_their_shares(store: Store) -> None:
     """Of what closed and running jobs have used, and of what is taken now."""
     groups = {"gold": GroupShare(share=60), "silver": GroupShare(share=30), "bronze": GroupShare(share=10)}

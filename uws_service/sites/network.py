@@ -91,20 +91,28 @@ class Network:
             self._prospects.clear()
         return self.latest_views
 
-    async def wish(self, queue: str, lot: str, kind: str) -> Wish | None:
+    def kind_of(self, key: LotKey) -> str:
+        """Return the kind of a lot's jobs by the settings of now: those of before may have named other owners."""
+        named = any(key.owner in site.access.owners for site in self.placer.configured.values())
+        return f"{key.kind} {key.owner}" if named else key.kind
+
+    async def wish(self, queue: str, lot: str) -> Wish | None:
         """Return what the jobs of a lot need, all of one kind alike; None if nothing was recorded."""
-        known = self._wishes.get(kind)
-        if known is None and kind:
+        key = LotKey.parse(lot)
+        kind = self.kind_of(key)
+        wish = self._wishes.get(kind)
+        if wish is None and key.kind:
             text = await self.store.queue.wish(queue, lot)
             if text is None:
                 return None
             if len(self._wishes) > 10_000:
                 self._wishes.clear()
-            known = self._wishes[kind] = parse_wish(text)
-        return known
+            wish = self._wishes[kind] = parse_wish(text)
+        return wish
 
-    def outlook(self, kind: str, wish: Wish, now: int) -> Prospects:
-        """Return what jobs of a kind cost at each site."""
+    def outlook(self, lot: str, wish: Wish, now: int) -> Prospects:
+        """Return what jobs of a lot cost at each site."""
+        kind = self.kind_of(LotKey.parse(lot))
         outlook = self._prospects.get(kind)
         if outlook is None:
             outlook = prospects(self.latest_views, wish, now, self.placer.weights)
@@ -179,7 +187,7 @@ class SiteQueue:
             async for source in self._lots(NETWORK, now):
                 if source.wish is None:
                     continue
-                outlook = self.network.outlook(LotKey.parse(source.lot.class_key).kind, source.wish, now)
+                outlook = self.network.outlook(source.lot.class_key, source.wish, now)
                 enough = enough_ms(self.site, outlook, waits, self.network.placer.settings.patience)
                 if enough != NEVER_MS and source.lot.oldest_ms <= now - enough:
                     sources.append(source._replace(before=now - enough))
@@ -187,8 +195,8 @@ class SiteQueue:
 
     async def _lots(self, queue: str, now: int) -> AsyncIterator[_Source]:
         lots = await self.network.lots(queue, now)
-        for (kind, group, owner, priority), key, oldest in bounded(lots, self._round):
-            wish = await self.network.wish(queue, key, kind)
+        for (_, group, owner, priority), key, oldest in bounded(lots, self._round):
+            wish = await self.network.wish(queue, key)
             seconds = JOB_SECONDS * max(wish.cpu if wish is not None else 0.0, MIN_CPU)
             yield _Source(queue, Lot(key, group, owner, oldest, 0, priority, seconds), wish, now)
 
@@ -243,8 +251,10 @@ class SiteQueue:
         """Return the attempts without those that a site which is as good and has less to do will take at once."""
         views = self.network.latest_views
         assert source.wish is not None
-        outlook = self.network.outlook(LotKey.parse(source.lot.class_key).kind, source.wish, now)
-        here = outlook.costs[self.site]
+        outlook = self.network.outlook(source.lot.class_key, source.wish, now)
+        here = outlook.costs.get(self.site)
+        if here is None:  # what is known of the sites has changed since the lots were read
+            return []
         margin = self.network.placer.settings.patience.margin
         busy = {
             name: views[name].running + views[name].waiting
@@ -271,19 +281,19 @@ class SiteQueue:
             if not attempt.network or wish is None:
                 taken.append(Taken(attempt))
                 continue
-            kind = LotKey.parse(attempt.lot).kind
+            kind = self.network.kind_of(LotKey.parse(attempt.lot))
             if kind not in reasons:
-                reasons[kind] = self._reason(attempt, kind, wish, now)
+                reasons[kind] = self._reason(attempt, wish, now)
             taken.append(Taken(attempt, *reasons[kind]))
         return taken
 
-    def _reason(self, attempt: Attempt, kind: str, wish: Wish, now: int) -> tuple[str, tuple[Candidate, ...]]:
+    def _reason(self, attempt: Attempt, wish: Wish, now: int) -> tuple[str, tuple[Candidate, ...]]:
         views = tuple(self.network.latest_views.values())
         choice = choose(views, wish, now_ms=now, weights=self.network.placer.weights)
         if choice.site == self.site:
             return choice.sentence, shortened(choice.table)
         waits = expected_waits(self.network.latest_views)
-        outlook = self.network.outlook(kind, wish, now)
+        outlook = self.network.outlook(attempt.lot, wish, now)
         decision = decide(self.site, outlook, now - attempt.created, waits, self.network.placer.settings.patience)
         table = table_of(views, wish, self.site, now_ms=now, weights=self.network.placer.weights)
         return f"it had room: {decision.reason}", shortened(table)
