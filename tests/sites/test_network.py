@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 
 from tests.store.samples import attempt, job
-from uws_service.domain.attempt import Attempt, AttemptState, LotKey
+from uws_service.domain.attempt import Attempt, AttemptState, LotKey, Reason
 from uws_service.domain.events import EventKind
 from uws_service.domain.job import Phase
 from uws_service.placement.access import Access
 from uws_service.placement.facts import Downtime, SiteFacts
+from uws_service.placement.lots import LOTS_PER_OWNER
 from uws_service.placement.model import DataNeed, SiteView, Way, Wish, wish_text
 from uws_service.placement.patience import Patience
 from uws_service.placement.placer import Placer
@@ -28,6 +29,7 @@ from uws_service.sites.local.settings import LocalSite
 from uws_service.sites.network import COURTESY_MS, Network, SiteQueue
 from uws_service.store import StaleJob, Store
 from uws_service.store.attempts import Take
+from uws_service.store.queue import WaitingLot
 
 pytestmark = pytest.mark.anyio
 NOW = 10_000_000
@@ -77,6 +79,15 @@ async def take(store: Store, taken: Attempt, site: str, *, driver: str = "") -> 
     return True
 
 
+async def abort(store: Store, name: str, rows: Sequence[Attempt]) -> None:
+    """Abort a job, whose attempts were read earlier, as its owner does."""
+    before = await store.get(name)
+    assert before is not None
+    after = replace(before, phase=Phase.ABORTED)
+    unwanted = [replace(row, wanted=False) for row in rows]
+    await store.save(before, after, kind=EventKind.PHASE, actor="me", attempts=unwanted)
+
+
 async def test_an_attempt_goes_to_one_site(store: Store, peer: Store) -> None:
     """However many sites and processes try at once: the others change nothing, not even the job."""
     await wait(store, 30)
@@ -108,6 +119,45 @@ async def test_what_was_given_back_is_the_networks_again(store: Store) -> None:
     assert not await SiteQueue(sites, "b").next(5, NOW + 4)
     (again,) = await SiteQueue(sites, "b").next(5, NOW + 5)
     assert again.attempt.job_id == taken.attempt.job_id and again.attempt.site == ""
+
+
+@pytest.mark.parametrize("site", ["", "a", "removed"])
+async def test_what_waits_is_closed_when_nobody_wants_it(store: Store, site: str) -> None:
+    """No site looks after what waits in the network: it would stay in the queue, and the job's files in the depot."""
+    await wait(store, 2, site=site)
+    aborted, deleted = [attempt.job_id for attempt in await store.attempts.waiting_at(site, 10)][-2:]
+    await abort(store, aborted, await store.attempts.of(aborted))
+    before = await store.get(deleted)
+    assert before is not None
+    await store.delete(before, actor="me")
+    for name in (aborted, deleted):
+        (row,) = await store.attempts.of(name)
+        assert (row.state, row.wanted, row.reason) == (AttemptState.CLOSED, False, Reason.ABORTED) and row.ended
+        assert await store.attempts.launch(name, 1) is None
+    assert await store.garbage.removable(10) == [deleted]
+    assert not await store.queue.lots(site, NOW) and await store.attempts.loads() == {}
+
+
+async def test_what_a_site_has_begun_is_not_closed_by_an_older_row(store: Store) -> None:
+    """Whoever aborts may have read the attempt before it was handed to its site, which then has to end it."""
+    await wait(store, site="a")
+    (waiting,) = await store.attempts.waiting_at("a", 1)
+    assert await store.attempts.begin(waiting, Take("a", NOW))
+    await abort(store, waiting.job_id, [waiting])
+    (row,) = await store.attempts.live("a")
+    assert (row.state, row.wanted) == (AttemptState.SUBMITTED, False)
+
+
+async def test_what_nobody_wants_is_not_given_back(store: Store) -> None:
+    """It stays at the site, which closes it; in the network nobody would."""
+    await wait(store)
+    (taken,) = await SiteQueue(network(store, {"a": 1, "b": 1}), "a").next(1, NOW)
+    assert await take(store, taken.attempt, "a")
+    (row,) = await store.attempts.of(taken.attempt.job_id)
+    await abort(store, row.job_id, [row])
+    assert not await store.attempts.give_back(row, NOW)
+    (row,) = await store.attempts.live("a")
+    assert (row.state, row.wanted) == (AttemptState.SUBMITTED, False)
 
 
 async def test_a_young_attempt_is_left_to_the_idler_site(store: Store) -> None:
@@ -145,6 +195,35 @@ async def test_who_may_not_run_there_is_never_taken(store: Store) -> None:
     assert not await SiteQueue(sites, "a").next(9, NOW)
     assert {taken.attempt.group for taken in await SiteQueue(sites, "b").next(9, NOW)} == {"g"}
     assert len(await SiteQueue(sites, "c").next(9, NOW)) == 6
+
+
+async def test_who_is_named_since_counts_alone(store: Store) -> None:
+    """Attempts wait on while the settings change: their kinds were made when no site named an owner."""
+    for owner in ("alice", "bob", "alice"):
+        await wait(store, wish=Wish("app", owner=owner), owner=owner)
+    sites = network(store, {"a": 9, "b": 9}, a=Access(owners=("alice",)), b=Access(owners=("bob",)))
+    for site, owner in (("a", "alice"), ("b", "bob"), ("a", "alice")):
+        taken = await SiteQueue(sites, site).next(9, NOW)
+        assert {item.attempt.owner for item in taken} == {owner}
+
+
+async def test_a_site_that_is_put_aside_during_its_round_takes_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another site's round reads what is known of the sites meanwhile."""
+    await wait(store, 3)
+    sites = network(store, {"a": 4, "b": 4})
+    read = store.queue.oldest
+
+    async def drained(*args: Any, **options: Any) -> list[Attempt]:
+        await store.site_states.drain("a", "for a test", NOW)
+        sites.placer._at = -1e9
+        await sites.views()
+        return await read(*args, **options)
+
+    monkeypatch.setattr(store.queue, "oldest", drained)
+    assert await SiteQueue(sites, "a").next(4, NOW) == []
+    assert len(await SiteQueue(sites, "b").next(4, NOW)) == 3
 
 
 async def test_groups_get_their_shares(store: Store) -> None:
@@ -191,6 +270,56 @@ async def test_a_limit_of_the_owner_holds_over_the_network(store: Store) -> None
     results = [await take(store, item, site) for item, site in tries]
     assert sum(results) == 2 and await store.attempts.at_work("me") == 2
     assert not await first.next(9, NOW)
+
+
+async def test_one_owners_many_kinds_do_not_slow_down_the_others(store: Store) -> None:
+    """Each time limit makes a lot of its own; a round looks at some of them, and each has its turn."""
+    kinds = 5 * LOTS_PER_OWNER
+    await wait(store, wish=Wish("app", owner="b"), owner="b")
+    for number in range(kinds):
+        only_at = "b" if number % LOTS_PER_OWNER else "a"  # where the others are, they keep none of these from a
+        wish = Wish(f"app{number}", owner="many", site=only_at)
+        await wait(store, wish=wish, owner="many", priority=0 if only_at == "a" else 9)
+    site = SiteQueue(network(store, {"a": 1, "b": 1}), "a")
+    site.network.placer.settings = Placement(shares=FairShares(aged=10**9))
+    looked_at = set()
+    for _ in range(20):
+        lots = [lot async for lot in site._lots("", NOW)]
+        assert len(lots) <= LOTS_PER_OWNER + 1 and any(lot.lot.owner == "b" for lot in lots)
+        looked_at |= {lot.lot.class_key for lot in lots}
+        await site.next(1, NOW)
+    assert len(looked_at) == kinds + 1
+    taken = set()
+    for _ in range(20):
+        for item in await site.next(1, NOW):
+            assert await take(store, item.attempt, "a")
+            taken.add(item.attempt.owner)
+        if len(taken) == 2:
+            break
+    assert taken == {"b", "many"}
+
+
+async def test_many_lots_are_not_read_for_each_round(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What many lots cost is shared by the sites and bounded in time; few are read each time."""
+    sites = network(store, {"a": 4, "b": 4})
+    reads = []
+    read = store.queue.lots
+
+    async def counted(queue: str, now: int) -> list[WaitingLot]:
+        reads.append(queue)
+        return await read(queue, now)
+
+    monkeypatch.setattr(store.queue, "lots", counted)
+    for number in range(4):
+        await wait(store, wish=Wish(f"app{number}"))
+    for _ in range(3):
+        await sites.lots("", NOW)
+    assert len(reads) == 3
+    monkeypatch.setattr("uws_service.sites.network.MANY_LOTS", 3)
+    monkeypatch.setattr("uws_service.sites.network.MANY_LOTS_SECONDS", 3600.0)
+    for _ in range(3):
+        assert len(await SiteQueue(sites, "a").next(4, NOW)) == 4
+    assert reads.count("") == 4
 
 
 async def test_the_own_queue_has_its_turn(store: Store) -> None:

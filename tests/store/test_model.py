@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 
 from tests.store.queues import next_attempts
 from tests.store.samples import attempt, job
-from uws_service.domain.attempt import Attempt, AttemptState
+from uws_service.domain.attempt import Attempt, AttemptState, Reason
 from uws_service.domain.errors import IdempotencyConflict
 from uws_service.domain.events import EventKind
 from uws_service.domain.job import Job, Phase
@@ -32,6 +32,15 @@ from uws_service.store import StaleJob, Store
 T = TypeVar("T")
 RANK = [AttemptState.WAITING, AttemptState.SUBMITTED, AttemptState.RUNNING, AttemptState.CLOSED]
 _names = itertools.count()
+GIVEN_UP = -1
+"""The end of an attempt at a time of the store's."""
+
+
+def given_up(item: Attempt) -> Attempt:
+    """Return the attempt as it is stored: one that waits and nobody wants is closed, at a time of the store's."""
+    if item.wanted or item.state is not AttemptState.WAITING:
+        return item
+    return replace(item, state=AttemptState.CLOSED, reason=Reason.ABORTED.value, ended=GIVEN_UP)
 
 
 class Model(RuleBasedStateMachine):
@@ -58,17 +67,22 @@ class Model(RuleBasedStateMachine):
         """Save an attempt as the store promises: never back."""
         old = self.attempts.get((item.job_id, item.number))
         if old is None:
-            self.attempts[item.job_id, item.number] = item
+            self.attempts[item.job_id, item.number] = given_up(item)
             return
         is_wanted = old.wanted and item.wanted
         if old.state is AttemptState.CLOSED:
             item = old
-        elif (old.state, item.state) == (AttemptState.RUNNING, AttemptState.SUBMITTED):
+        elif old.state in RANK[1:3] and RANK.index(item.state) < RANK.index(old.state):
             item = replace(item, state=old.state)
-        self.attempts[item.job_id, item.number] = replace(item, wanted=is_wanted)
+        self.attempts[item.job_id, item.number] = given_up(replace(item, wanted=is_wanted))
 
     def attempts_of(self, job_id: str) -> list[Attempt]:
         return [item for place, item in sorted(self.attempts.items()) if place[0] == job_id]
+
+    def stored(self, job_id: str) -> list[Attempt]:
+        rows = self.do(self.store.attempts.of(job_id))
+        assert all(row.ended for row in rows if row.state is AttemptState.CLOSED)
+        return [replace(row, ended=GIVEN_UP) if row.reason == Reason.ABORTED else row for row in rows]
 
     @rule(
         target=jobs,
@@ -132,7 +146,7 @@ class Model(RuleBasedStateMachine):
             self.put(item)
         if not silent:
             self.events[before.id].append(("PARAMETERS", saved.version))
-        assert self.do(self.store.attempts.of(before.id)) == self.attempts_of(before.id)
+        assert self.stored(before.id) == self.attempts_of(before.id)
         return saved
 
     def attempt(self, of: Job, number: int, state: AttemptState, wanted: bool) -> Attempt:
@@ -146,7 +160,7 @@ class Model(RuleBasedStateMachine):
         item = self.attempt(of, number, state, wanted)
         self.do(self.store.attempts.save(item))
         self.put(item)
-        assert self.do(self.store.attempts.of(of.id)) == self.attempts_of(of.id)
+        assert self.stored(of.id) == self.attempts_of(of.id)
 
     @rule(before=jobs)
     def delete(self, before: Job) -> None:
@@ -162,7 +176,7 @@ class Model(RuleBasedStateMachine):
         self.events[before.id].append(("DELETED", before.version + 1))
         for place, item in self.attempts.items():
             if place[0] == before.id:
-                self.attempts[place] = replace(item, wanted=False)
+                self.attempts[place] = given_up(replace(item, wanted=False))
 
     @rule(selected=jobs)
     def collect(self, selected: Job) -> None:
@@ -225,7 +239,7 @@ class Model(RuleBasedStateMachine):
         assert (glance and (glance.version, glance.phase)) == (current and (current.version, current.phase))
         history = self.do(self.store.history.of(selected.id))
         assert [(item.kind, item.version) for item in history] == self.events[selected.id]
-        assert self.do(self.store.attempts.of(selected.id)) == self.attempts_of(selected.id)
+        assert self.stored(selected.id) == self.attempts_of(selected.id)
         earlier = self.do(self.store.garbage.referenced([selected.id]))
         assert (selected.id in earlier) == (selected.id in self.rows or selected.id in self.garbage)
 

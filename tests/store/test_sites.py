@@ -152,6 +152,18 @@ async def test_only_the_driver_begins_attempts(store: Store, peer: Store) -> Non
     assert await peer.attempts.begin(waiting, Take(waiting.site, 5, str(FOLDER_B)))
 
 
+async def test_only_the_driver_gives_attempts_back(store: Store, peer: Store) -> None:
+    """The next driver may have handed an attempt over that never came to the site from the former one."""
+    assert await store.owners.own("here", FOLDER_A, TTL_MS, LOST_MS) is None
+    begun = attempt(state=S.SUBMITTED, site="here", network=True)
+    await store.create(job(), actor="me", attempt=begun)
+    await let_pass(store, lease_of("here"), LOST_MS + TTL_MS + 1)
+    assert await peer.owners.own("here", FOLDER_B, TTL_MS, LOST_MS) is None
+    assert not await store.attempts.give_back(begun, 5, str(FOLDER_A))
+    assert [row.state for row in await store.attempts.live("here")] == [S.SUBMITTED]
+    assert await peer.attempts.give_back(begun, 5, str(FOLDER_B))
+
+
 async def test_taking_over_while_an_attempt_begins(store: Store, url: str) -> None:
     """The two exclude each other, whichever comes first."""
     if url.startswith("sqlite"):

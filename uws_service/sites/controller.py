@@ -100,8 +100,6 @@ class Controller:
         self.removals = Removals(executor)
         self.recorder = Recorder(store, executor, applications, self.placer, clock, self._closed, notice, lake)
         self.submitter = Submitter(store, executor, applications, self.recorder, self.live, clock, data, network)
-        self.driver = ""
-        """The holder of the site's lease, if there is one: it must be held when an attempt begins."""
         self.may_drive: Callable[[], bool] = lambda: True
         """Whether the lease is certainly held now."""
         self.last_round: float | None = None
@@ -182,7 +180,7 @@ class Controller:
         if free > 0:
             for taken in await self.queue.next(free, now):
                 key = taken.attempt.job_id, taken.attempt.number
-                self.live.start_step(key, self.submitter.begin(taken, self.driver))
+                self.live.start_step(key, self.submitter.begin(taken))
         telemetry.SITE_RUNNING.labels(self.executor.site).set(at_site)
 
     async def _remove_orphan(self, key: Key, observation: Observation) -> None:

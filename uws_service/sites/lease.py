@@ -123,7 +123,7 @@ class Leader:
         """Whether it is known if this process drives the site."""
         self._refusal = ""
         self._good_until = 0.0
-        controller.driver = lease.holder
+        controller.submitter.driver = lease.holder
         controller.may_drive = lambda: _uptime() < self._good_until
         telemetry.SITE_LEADER.labels(executor.site).set(0)
 

@@ -10,6 +10,7 @@ attempt.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from typing import NamedTuple
 from uws_service.domain.attempt import Attempt, LotKey
 from uws_service.domain.placement import Candidate
 from uws_service.placement.choice import choose, shortened, table_of
+from uws_service.placement.lots import Lots, bounded, lots_by_owner
 from uws_service.placement.model import SiteView, Wish, parse_wish
 from uws_service.placement.objections import passing_objection
 from uws_service.placement.patience import NEVER_MS, Prospects, decide, enough_ms, prospects
@@ -34,6 +36,9 @@ MAX_PLANS = 8
 """Plans for one round: the next one is made when lots had fewer attempts than the last one took from them."""
 MAX_READ = 1_000
 SPARE = 4
+MANY_LOTS = 1_000
+"""So many lots of one queue are not read for each round of each site."""
+MANY_LOTS_SECONDS = 1.0
 NO_WISH = Wish("")
 Key = tuple[str, int]
 
@@ -64,6 +69,20 @@ class Network:
     _prospects: dict[str, Prospects] = field(default_factory=dict)
     _generation: int = 0
     latest_views: Mapping[str, SiteView] = field(default_factory=dict)
+    _lots: dict[str, tuple[float, Lots]] = field(default_factory=dict)
+
+    async def lots(self, queue: str, now: int) -> Lots:
+        """Return the lots of a queue that have attempts which may start now; if there are many, as of late."""
+        until, lots = self._lots.get(queue, (0.0, {}))
+        began = time.monotonic()
+        if began < until:
+            return lots
+        rows = await self.store.queue.lots(queue, now)
+        lots, ended = lots_by_owner(rows), time.monotonic()
+        # However many there are, most of the time goes into other work.
+        pause = MANY_LOTS_SECONDS + 4 * (ended - began) if len(rows) > MANY_LOTS else 0.0
+        self._lots[queue] = ended + pause, lots
+        return lots
 
     async def views(self) -> Mapping[str, SiteView]:
         """Return what is known of the sites."""
@@ -73,20 +92,28 @@ class Network:
             self._prospects.clear()
         return self.latest_views
 
-    async def wish(self, queue: str, lot: str, kind: str) -> Wish | None:
+    def kind_of(self, key: LotKey) -> str:
+        """Return the kind of a lot's jobs by the settings of now: those of before may have named other owners."""
+        named = any(key.owner in site.access.owners for site in self.placer.configured.values())
+        return f"{key.kind} {key.owner}" if named else key.kind
+
+    async def wish(self, queue: str, lot: str) -> Wish | None:
         """Return what the jobs of a lot need, all of one kind alike; None if nothing was recorded."""
-        known = self._wishes.get(kind)
-        if known is None and kind:
+        key = LotKey.parse(lot)
+        kind = self.kind_of(key)
+        wish = self._wishes.get(kind)
+        if wish is None and key.kind:
             text = await self.store.queue.wish(queue, lot)
             if text is None:
                 return None
             if len(self._wishes) > 10_000:
                 self._wishes.clear()
-            known = self._wishes[kind] = parse_wish(text)
-        return known
+            wish = self._wishes[kind] = parse_wish(text)
+        return wish
 
-    def outlook(self, kind: str, wish: Wish, now: int) -> Prospects:
-        """Return what jobs of a kind cost at each site."""
+    def outlook(self, lot: str, wish: Wish, now: int) -> Prospects:
+        """Return what jobs of a lot cost at each site."""
+        kind = self.kind_of(LotKey.parse(lot))
         outlook = self._prospects.get(kind)
         if outlook is None:
             outlook = prospects(self.latest_views, wish, now, self.placer.weights)
@@ -114,7 +141,6 @@ class _Source(NamedTuple):
     """A lot of one of the queues that a site takes from."""
 
     queue: str
-    kind: str
     lot: Lot
     """Its ``class_key`` is the stored key of the lot."""
     wish: Wish | None
@@ -137,11 +163,13 @@ class SiteQueue:
         self.network = network
         self.site = site
         self._turn = 0
+        self._round = 0
 
     async def next(self, free: int, now: int) -> list[Taken]:
         """Return the attempts that the site takes now, at most ``free``."""
         if free <= 0:
             return []
+        self._round += 1
         sources = await self._sources(now)
         attempts = await self._pick(sources, free, now) if sources else []
         self._turn += len(attempts)
@@ -157,25 +185,25 @@ class SiteQueue:
             if view is None or not passing_objection(view, source.wish or NO_WISH, now):
                 sources.append(source)
         if self.site in views:
-            enough: dict[str, int] = {}
+            patience = self.network.placer.settings.patience
+            enough: dict[int, int] = {}  # by the outlook, which jobs of one kind share
             async for source in self._lots(NETWORK, now):
                 if source.wish is None:
                     continue
-                if source.kind not in enough:
-                    outlook = self.network.outlook(source.kind, source.wish, now)
-                    patience = self.network.placer.settings.patience
-                    enough[source.kind] = enough_ms(self.site, outlook, waits, patience)
-                before = now - enough[source.kind]
-                if enough[source.kind] != NEVER_MS and source.lot.oldest_ms <= before:
+                outlook = self.network.outlook(source.lot.class_key, source.wish, now)
+                if id(outlook) not in enough:
+                    enough[id(outlook)] = enough_ms(self.site, outlook, waits, patience)
+                before = now - enough[id(outlook)]
+                if enough[id(outlook)] != NEVER_MS and source.lot.oldest_ms <= before:
                     sources.append(source._replace(before=before))
         return sources
 
     async def _lots(self, queue: str, now: int) -> AsyncIterator[_Source]:
-        for key, oldest in await self.network.store.queue.lots(queue, now):
-            kind, group, owner, priority = LotKey.parse(key)
-            wish = await self.network.wish(queue, key, kind)
+        lots = await self.network.lots(queue, now)
+        for (_, group, owner, priority), key, oldest in bounded(lots, self._round):
+            wish = await self.network.wish(queue, key)
             seconds = JOB_SECONDS * max(wish.cpu if wish is not None else 0.0, MIN_CPU)
-            yield _Source(queue, kind, Lot(key, group, owner, oldest, 0, priority, seconds), wish, now)
+            yield _Source(queue, Lot(key, group, owner, oldest, 0, priority, seconds), wish, now)
 
     async def _pick(self, sources: Sequence[_Source], free: int, now: int) -> list[Attempt]:
         """Return the attempts that have their turn.
@@ -228,8 +256,10 @@ class SiteQueue:
         """Return the attempts without those that a site which is as good and has less to do will take at once."""
         views = self.network.latest_views
         assert source.wish is not None
-        outlook = self.network.outlook(source.kind, source.wish, now)
-        here = outlook.costs[self.site]
+        outlook = self.network.outlook(source.lot.class_key, source.wish, now)
+        here = outlook.costs.get(self.site)
+        if here is None:  # what is known of the sites has changed since the lots were read
+            return []
         margin = self.network.placer.settings.patience.margin
         busy = {
             name: views[name].running + views[name].waiting
@@ -256,19 +286,19 @@ class SiteQueue:
             if not attempt.network or wish is None:
                 taken.append(Taken(attempt))
                 continue
-            kind = LotKey.parse(attempt.lot).kind
+            kind = self.network.kind_of(LotKey.parse(attempt.lot))
             if kind not in reasons:
-                reasons[kind] = self._reason(attempt, kind, wish, now)
+                reasons[kind] = self._reason(attempt, wish, now)
             taken.append(Taken(attempt, *reasons[kind]))
         return taken
 
-    def _reason(self, attempt: Attempt, kind: str, wish: Wish, now: int) -> tuple[str, tuple[Candidate, ...]]:
+    def _reason(self, attempt: Attempt, wish: Wish, now: int) -> tuple[str, tuple[Candidate, ...]]:
         views = tuple(self.network.latest_views.values())
         choice = choose(views, wish, now_ms=now, weights=self.network.placer.weights)
         if choice.site == self.site:
             return choice.sentence, shortened(choice.table)
         waits = expected_waits(self.network.latest_views)
-        outlook = self.network.outlook(kind, wish, now)
+        outlook = self.network.outlook(attempt.lot, wish, now)
         decision = decide(self.site, outlook, now - attempt.created, waits, self.network.placer.settings.patience)
         table = table_of(views, wish, self.site, now_ms=now, weights=self.network.placer.weights)
         return f"it had room: {decision.reason}", shortened(table)

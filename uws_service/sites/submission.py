@@ -57,14 +57,16 @@ class Submitter:
         self.clock = clock
         self.data = data
         self.network = network
+        self.driver = ""
+        """The holder of the site's lease, if there is one: it must be held when an attempt begins or is given back."""
         self.current = 0
         """How many are being begun now."""
 
-    async def begin(self, taken: Taken, driver: str) -> None:
+    async def begin(self, taken: Taken) -> None:
         """Record that the attempt goes to the site, then hand it over: in this order, so that nothing is lost."""
         attempt = taken.attempt
         key = attempt.job_id, attempt.number
-        take = Take(self.executor.site, self.clock(), driver)
+        take = Take(self.executor.site, self.clock(), self.driver)
         self.current += 1
         self.network.beginning.add(key)
         try:
@@ -129,8 +131,11 @@ class Submitter:
 
     async def _give_back(self, attempt: Attempt, error: ServiceUnavailable) -> None:
         """Let an attempt that certainly is not at the site wait once more, there or at another site."""
-        await self.store.attempts.give_back(attempt, self.clock() + (error.retry_after or 1) * 1000)
-        self.live.drop((attempt.job_id, attempt.number))
+        not_before = self.clock() + (error.retry_after or 1) * 1000
+        if await self.store.attempts.give_back(attempt, not_before, self.driver):
+            self.live.drop((attempt.job_id, attempt.number))
+        else:
+            self.live.touch(attempt.job_id)
 
     async def submit(self, attempt: Attempt) -> None:
         """Hand an attempt over.

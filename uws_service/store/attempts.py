@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import and_, bindparam, case, func, literal_column, null, or_, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from uws_service.domain.attempt import Attempt, AttemptState, Launch, Report
+from uws_service.domain.attempt import Attempt, AttemptState, Launch, Reason, Report
 from uws_service.domain.events import EventKind
+from uws_service.domain.ids import now_ms
 from uws_service.store import queries
 from uws_service.store.database import Database, Query, Transaction
 from uws_service.store.history import History
@@ -45,6 +46,18 @@ AHEAD = Query(
     )
 )
 UNWANT = Query(update(AttemptRow).where(attempt.job_id == p("key")).values(wanted=literal_column("false")))
+# Nothing of it is at any site, and no site looks after what waits in the network.
+CLOSE_WAITING = Query(
+    update(AttemptRow)
+    .where(attempt.job_id == p("key"), attempt.wanted.is_(False), attempt.state == literal_column("'WAITING'"))
+    .values(
+        state=literal_column("'CLOSED'"),
+        ended=p("now"),
+        reason=func.coalesce(attempt.reason, literal_column(f"'{Reason.ABORTED.value}'")),
+        launch=null(),
+        wish=null(),
+    )
+)
 
 
 def _upsert_attempt(kind: Any) -> Any:
@@ -68,7 +81,10 @@ def _upsert_attempt(kind: Any) -> Any:
         fields[name] = case((or_(closed, new.state == literal_column("'CLOSED'")), null()), else_=attempt[name])
     fields["wanted"] = and_(attempt.wanted, new.wanted)
     started = and_(attempt.state == literal_column("'RUNNING'"), new.state == literal_column("'SUBMITTED'"))
-    fields["state"] = case((or_(closed, started), attempt.state), else_=new.state)
+    begun = and_(
+        attempt.state.in_(map(literal_column, ("'SUBMITTED'", "'RUNNING'"))), new.state == literal_column("'WAITING'")
+    )
+    fields["state"] = case((or_(closed, started, begun), attempt.state), else_=new.state)
     return statement.on_conflict_do_update(index_elements=["job_id", "number"], set_=fields)
 
 
@@ -85,7 +101,7 @@ BEGIN = Query(
 )
 GIVE_BACK = Query(
     update(AttemptRow)
-    .where(_KEY, attempt.site == p("at"), attempt.state == literal_column("'SUBMITTED'"))
+    .where(_KEY, attempt.site == p("at"), attempt.state == literal_column("'SUBMITTED'"), attempt.wanted.is_(True))
     .values(
         state=literal_column("'WAITING'"),
         submitted=null(),
@@ -157,8 +173,9 @@ USAGE = Query(
 
 
 def unwant_attempts(tx: Transaction, job_id: str) -> None:
-    """Mark all attempts of a job as unwanted."""
+    """Mark all attempts of a job as unwanted; those that wait are closed."""
     tx.change(UNWANT, {"key": job_id})
+    tx.change(CLOSE_WAITING, {"key": job_id, "now": now_ms()})
 
 
 def move_attempt(tx: Transaction, attempt: Attempt, site: str) -> bool:
@@ -214,6 +231,8 @@ class Attempts:
                 amount = attempt.usage.wall * max(attempt.cpu_requested, MIN_CPU)
                 add_use(tx, StoredUse(attempt.group, attempt.owner, amount, attempt.ended), self.half_life_ms)
         tx.change(UPSERT_ATTEMPT, {f"v_{name}": value for name, value in attempt_values(attempt).items()})
+        if attempt.state is not AttemptState.CLOSED and not attempt.wanted:
+            tx.change(CLOSE_WAITING, {"key": attempt.job_id, "now": now_ms()})
         put_lookup(tx, attempt)
 
     async def of(self, job_id: str) -> list[Attempt]:
@@ -245,10 +264,18 @@ class Attempts:
         """
         return await self._database.write(lambda tx: begin_attempt(tx, attempt, take))
 
-    async def give_back(self, attempt: Attempt, not_before: int) -> None:
-        """Mark an attempt as waiting that never reached its site."""
+    async def give_back(self, attempt: Attempt, not_before: int, driver: str = "") -> bool:
+        """Mark an attempt as waiting that never reached its site.
+
+        Returns False if nobody wants it any more, or if the ``driver`` no longer holds the site's lease: the next one
+        may have handed it over since.
+        """
         values = {"job_id": attempt.job_id, "number": attempt.number, "at": attempt.site, "not_before": not_before}
-        await self._database.write(lambda tx: tx.change(GIVE_BACK, values))
+
+        def operation(tx: Transaction) -> bool:
+            return (not driver or is_held(tx, attempt.site, driver)) and tx.change(GIVE_BACK, values) == 1
+
+        return await self._database.write(operation)
 
     async def claim(self, job_id: str, number: int, pod: str) -> bool:
         """Let a pod's agent speak for an attempt; False if it is unwanted."""
