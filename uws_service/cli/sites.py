@@ -39,7 +39,7 @@ def sites(
     data: DataOption = None,
     database: DatabaseOption = None,
 ) -> None:
-    """Print which process drives each site, how many jobs are there, and what keeps jobs from it.
+    """Print whether a process drives each site, how many jobs are there, and what keeps jobs from it.
 
     `drain` and `undrain` have options of their own, which stand after their names.
     """
