@@ -111,12 +111,17 @@ def _fields_of_kinds(models: list[Any], prefix: tuple[str, ...]) -> list[tuple[t
     """Return the fields of a group of several kinds: what all have stands first, the others name their kind."""
     if len(models) == 1:
         return _fields(models[0], prefix)
+    of_kinds = {
+        typing.get_args(model.model_fields["kind"].annotation)[0]: dict(_fields(model, prefix)) for model in models
+    }
     fields: dict[tuple[tuple[str, ...], str], Any] = {}
-    for model in models:
-        kind = typing.get_args(model.model_fields["kind"].annotation)[0]
-        for path, field in _fields(model, prefix):
-            is_common = all(path[len(prefix)].removesuffix("[]") in other.model_fields for other in models)
-            if is_common and path[len(prefix) :] != ("kind",):
+    for kind, own in of_kinds.items():
+        for path, field in own.items():
+            meaning = (field.description, _default(field))
+            if all(
+                path in other and meaning == (other[path].description, _default(other[path]))
+                for other in of_kinds.values()
+            ):
                 fields.setdefault((path, ""), field)
             else:
                 described = copy.copy(field)

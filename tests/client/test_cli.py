@@ -429,6 +429,7 @@ def test_a_service_without_logs(capsys: Capture) -> None:
 def test_the_reference_has_everything() -> None:
     """Each command and each option is there."""
     text = cli_reference()
+    assert "`--release`" in text.split("### uws-service sites\n")[1].split("\n### ")[0]  # a group that does something
     for name, command in commands_of(_command()):
         section = text.split(f"### uws-service {name}\n")[1].split("\n### ")[0]
         for parameter in command.params:

@@ -15,6 +15,7 @@ import pytest
 
 from tests.server import Server
 from tests.service.client import Uws
+from uws_service.cli import run
 
 SITES = [
     {"name": "a", "kind": "local", "slots": 1},
@@ -69,6 +70,17 @@ def sites(network: Uws, *words: str) -> None:
     environment = {**os.environ, "UWS_SITES": json.dumps(SITES)}
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.parametrize("options", [["--config", "other.yaml"], ["--data", "other"], ["--json"]])
+def test_options_that_a_command_would_not_heed_are_refused(
+    options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before the name of `drain` they would be left unread, and another database be changed."""
+    assert run(["sites", *options, "drain", "a"]) == 2
+    assert capsys.readouterr().err == (
+        "uws-service: options of drain stand after its name: uws-service sites drain SITE …\n"
+    )
 
 
 def info_of(network: Uws, job: str) -> dict[str, Any]:

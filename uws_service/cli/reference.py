@@ -36,11 +36,13 @@ def reference(command: Any, program: str) -> str:
 def commands_of(command: Any) -> list[tuple[str, Any]]:
     """Return the commands.
 
-    Those of a group with its name before theirs.
+    Those of a group with its name before theirs, and the group if it does something by itself.
     """
     commands: list[tuple[str, Any]] = []
     for name, subcommand in command.commands.items():
-        below = commands_of(subcommand) if hasattr(subcommand, "commands") else [("", subcommand)]
+        below = commands_of(subcommand) if hasattr(subcommand, "commands") else []
+        if not below or subcommand.invoke_without_command:
+            below = [("", subcommand), *below]
         commands += [(f"{name} {word}".strip(), subcommand_below) for word, subcommand_below in below]
     return commands
 

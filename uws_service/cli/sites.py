@@ -39,11 +39,14 @@ def sites(
     data: DataOption = None,
     database: DatabaseOption = None,
 ) -> None:
-    """Print which process drives each site, how many jobs are there, and what keeps jobs from it.
+    """Print whether a process drives each site, how many jobs are there, and what keeps jobs from it.
 
-    Options stand before the name of a further command.
+    `drain` and `undrain` have options of their own, which stand after their names.
     """
-    if context.invoked_subcommand is not None:
+    if (command := context.invoked_subcommand) is not None:
+        sources = [context.get_parameter_source(name) for name in context.params]
+        if any(source is not None and source.name == "COMMANDLINE" for source in sources):
+            raise Stop(EXIT_USAGE, f"options of {command} stand after its name: uws-service sites {command} SITE …")
         return
     import asyncio
 
