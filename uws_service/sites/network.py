@@ -25,7 +25,7 @@ from uws_service.placement.objections import passing_objection
 from uws_service.placement.patience import NEVER_MS, Prospects, decide, enough_ms, prospects
 from uws_service.placement.placer import Placer
 from uws_service.placement.rounds import JOB_SECONDS, expected_waits
-from uws_service.placement.shares import Ledger, Lot, Use, added, plan
+from uws_service.placement.shares import Ledger, Limits, Lot, Use, added, plan
 from uws_service.store import Store
 from uws_service.store.attempts import MIN_CPU
 from uws_service.store.queue import NETWORK
@@ -210,21 +210,33 @@ class SiteQueue:
         room = [free] * len(sources)
         rows: dict[int, list[Attempt]] = {}
         picks: list[tuple[int, int]] = []
+        owners: dict[str, int] = {}
         for _ in range(MAX_PLANS):
             lots = {replace(source.lot, count=room[n]): n for n, source in enumerate(sources) if room[n]}
-            planned = plan(lots, ledger, self.network.placer.settings.shares, now_ms=now, room=free, turn=self._turn)
+            planned = plan(
+                lots,
+                ledger,
+                self.network.placer.settings.shares,
+                now_ms=now,
+                room=free,
+                turn=self._turn,
+                limits=Limits(owners=owners),
+            )
             picks = [(lots[pick.lot], pick.count) for pick in planned]
             unread = {number for number, _ in picks if number not in rows}
             for number in unread:
-                rows[number] = await self._read(sources[number], free, now, at_work)
-                room[number] = len(rows[number])
+                rows[number] = attempts = await self._read(sources[number], free, now, at_work)
+                room[number] = len(attempts)
+                if attempts and (slots := attempts[0].owner_slots) is not None:  # for all lots of the owner together
+                    owner = attempts[0].owner
+                    owners[owner] = slots - at_work.get(owner, 0)
             if not unread:
                 break
-        attempts: list[Attempt] = []
+        chosen: list[Attempt] = []
         for number, count in picks:
-            attempts += rows[number][:count]
+            chosen += rows[number][:count]
             del rows[number][:count]
-        return attempts[:free]
+        return chosen[:free]
 
     async def _at_work_of_owners(self) -> Mapping[str, int]:
         """Return how many attempts of each owner are at sites."""
