@@ -45,6 +45,7 @@ from uws_service.sites.executor import Executor
 from uws_service.sites.kinds import SiteParts, kind_of, open_sites, start_on_machine, verifiers_of
 from uws_service.sites.lake import Lake
 from uws_service.sites.lease import FolderLease, Leader, Lease, ProcessLease
+from uws_service.sites.moves import AbsentSites
 from uws_service.sites.network import Network
 from uws_service.store import Store
 from uws_service.store.reserve import Reserve
@@ -195,6 +196,11 @@ LOOPS = (
     Loop("data access", lambda runtime: [runtime.data.run()] if runtime.data is not None else []),
     Loop("look-ups", lambda runtime: [_lookups(runtime).run()]),
     Loop("sites", lambda runtime: [leader.run() for leader in runtime.leaders], controllers_only=True),
+    Loop(
+        "absent sites",
+        lambda runtime: [AbsentSites(runtime.store, runtime.placer, runtime.applications).run()],
+        controllers_only=True,
+    ),
     Loop("reaper", lambda runtime: [_reaper(runtime).run()], controllers_only=True),
 )
 """The loops of the service, in the order in which they start; they end in the opposite one."""

@@ -131,6 +131,8 @@ def test_wishes_that_are_at_odds(application: Application) -> None:
         ((("ENV", "A=1"), ("ENV", "A=2")), "ENV sets A twice"),
         ((("INPUT", "a,https://x.org/a"), ("INPUT", "a,https://x.org/b")), "INPUT: 'a' and 'a' are the same file"),
         ((("INPUT", "a,https://x.org/a"), ("INPUT", "a/b,https://x.org/b")), "INPUT: 'a/b' and 'a' are the same"),
+        ((("DATASET", "a:b"), ("INPUT", "data,https://x.org/a")), "INPUT: 'data' is where the files of DATASET lie"),
+        ((("DATASET", "a:b"), ("INPUT", "data/DATASET/b,https://x.org/a")), "INPUT: 'data/DATASET/b' is where"),
         (tuple(("ENV", f"V{n}={'x' * 60_000}") for n in range(3)), "ENV has 180"),
         (tuple(("COMMAND", "x" * 90_000) for _ in range(6)), "COMMAND has 540"),
         (tuple(("INPUT", f"{n},https://x.org/a") for n in range(51)), "INPUT is there 51 times"),

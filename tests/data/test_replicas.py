@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,13 +12,16 @@ from uws_service.data.replicas import (
     Locality,
     Storage,
     Unusable,
+    bind,
     bytes_by_area,
     check_parameter,
     fetch_url,
     locality,
     spread,
 )
+from uws_service.domain.attempt import Input, Launch
 from uws_service.domain.dataset import DataFile, DataParameter, DataSet, Replica, Spread
+from uws_service.domain.errors import UsageError
 from uws_service.domain.jobinfo import JobInfo
 
 
@@ -99,3 +103,16 @@ def test_very_many_places_share_an_entry() -> None:
 )
 def test_only_https_and_webdav_are_fetched(url: str, result: str) -> None:
     assert fetch_url(url) == result
+
+
+@pytest.mark.parametrize("path", ["data", "data/D", "data/D/a", "data/D/a/b", "data/D/./a"])
+def test_no_other_input_lies_where_the_data_do(path: str) -> None:
+    """A site would try to put both there again and again."""
+    launch = Launch(
+        "j", 1, "app", "", ("true",), "", {}, "{}", (Input("I", path, url="https://example.org/i"),), (), 0, 1, 1, 1,
+        data=(parameter(at("a", 1, "N")),),
+    )  # fmt: skip
+    with pytest.raises(UsageError, match="are the job's data"):
+        bind(launch, ())
+    apart = replace(launch, inputs=(Input("I", "data/E", url="https://example.org/i"),))
+    assert [item.path for item in bind(apart, ()).inputs] == ["data/E", "data/D/a"]

@@ -37,6 +37,7 @@ from uws_service.service.requests import Request
 from uws_service.sites.executor import Collected, Executor
 from uws_service.sites.launches import launch_of
 from uws_service.sites.local.settings import LocalSite
+from uws_service.sites.moves import AbsentSites
 from uws_service.sites.recorder import Postponed, Recorded, Recorder
 from uws_service.store import Store
 from uws_service.store.rows import launch_text
@@ -245,3 +246,24 @@ async def test_the_id_that_the_site_has(store: Store, applications: dict[str, Ap
     await recorder.record(fresh, row, running, Execute(now_ms()))
     (row,) = await store.attempts.of(job.id)
     assert (row.handle, row.state) == ("uid-2", AttemptState.RUNNING)
+
+
+@pytest.mark.anyio
+async def test_jobs_of_a_site_with_another_name_now(store: Store, applications: dict[str, Application]) -> None:
+    """What waits goes to the sites that there are; what names the site says what it waits for."""
+    job, attempt = await new_job(store, applications, Placer(store, (LocalSite(name="old"),), ["old"]))
+    assert attempt.site == "old"
+    placer = Placer(store, (LocalSite(name="a"), LocalSite(name="b")), ["a", "b"])
+    words = await placer.waiting_words(attempt, await store.attempts.wish(job.id, 1))
+    assert words == "waits for old, which this service does not have any more"
+    await AbsentSites(store, placer, applications).look()
+    (moved,) = await store.attempts.of(job.id)
+    after = await store.get(job.id)
+    assert after is not None and moved.state is AttemptState.WAITING and moved.site in ("a", "b")
+    assert (after.info.site, after.info.site_reason) == (
+        moved.site,
+        "moved here because old is not in the settings",
+    )
+    assert await store.attempts.loads() == {moved.site: (1, 0)}
+    await AbsentSites(store, placer, applications).look()
+    assert await store.get(job.id) == after

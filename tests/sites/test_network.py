@@ -322,6 +322,15 @@ async def test_many_lots_are_not_read_for_each_round(store: Store, monkeypatch: 
     assert reads.count("") == 4
 
 
+async def test_a_limit_of_the_owner_holds_over_all_kinds(store: Store) -> None:
+    """What the owner may not begin now takes no turn of anybody else's."""
+    for number in range(5):
+        await wait(store, wish=Wish(f"app{number}", owner="many"), owner="many", owner_slots=1)
+    await wait(store, 3, wish=Wish("app", owner="b"), owner="b")
+    taken = await SiteQueue(network(store, {"a": 4, "b": 1}), "a").next(4, NOW)
+    assert Counter(item.attempt.owner for item in taken) == {"many": 1, "b": 3}
+
+
 async def test_the_own_queue_has_its_turn(store: Store) -> None:
     """What can run here alone waits beside what may run anywhere."""
     sites = network(store, {"a": 4, "b": 4})

@@ -37,6 +37,8 @@ def inputs_of(by_name: Mapping[str, Sequence[Parameter]], max_size: int) -> list
                 f"INPUT={text[:80]!r} must be a path, a comma and a URL, or param: and a file part's name."
             )
         _check_path(path)
+        if by_name.get("DATASET") and (path == "data" or f"{path}/".startswith("data/DATASET/")):
+            raise UsageError(f"INPUT: {path[:80]!r} is where the files of DATASET lie; choose another path.")
         for other in (item.path for item in inputs):
             if f"{other}/".startswith(f"{path}/") or f"{path}/".startswith(f"{other}/"):
                 raise UsageError(f"INPUT: {path[:80]!r} and {other[:80]!r} are the same file, or one is a folder.")

@@ -220,7 +220,7 @@ def bind(launch: Launch, storage: Sequence[Storage]) -> Launch:
     Raises
     ------
     UsageError
-        A file can be neither mounted nor fetched at this site.
+        A file can be neither mounted nor fetched at this site, or another input lies at its path.
     """
     if not launch.data or any(parameter.sets is None for parameter in launch.data):
         return launch
@@ -236,9 +236,20 @@ def bind(launch: Launch, storage: Sequence[Storage]) -> Launch:
             inputs.append(_input(parameter, file, path, _mount(file, open_areas), storage))
             mounts.update([inputs[-1].mount.area] if inputs[-1].mount is not None else [])
         paths[parameter.name.upper()] = inputs[-1].path if single else folder
+    _require_apart(launch.inputs, inputs)
     return replace(
         launch, command=tuple(_expand(word, paths) for word in launch.command), inputs=(*launch.inputs, *inputs)
     )
+
+
+def _require_apart(others: Iterable[Input], data: Iterable[Input]) -> None:
+    """Raise `UsageError` if an input is where a file of the data is, or a folder of either."""
+    files = {item.path for item in data}
+    occupied = files | {str(folder) for path in files for folder in PurePosixPath(path).parents}
+    for item in others:
+        path = PurePosixPath(item.path)
+        if str(path) in occupied or any(str(folder) in files for folder in path.parents):
+            raise UsageError(f"{item.name}: at the path {item.path[:80]!r} are the job's data; choose another one.")
 
 
 _DATA_PATH = re.compile(r"\$\{UWS_DATA:([A-Za-z][A-Za-z0-9_]*)\}")

@@ -273,7 +273,9 @@ class Placer:
         needs = parse_wish(wish) if wish else Wish(attempt.application)
         if not attempt.network:
             view = views.get(attempt.site)
-            words = passing_objection(view, needs, now_ms) if view is not None else ""
+            if view is None:
+                return f"waits for {attempt.site}, which this service does not have any more"
+            words = passing_objection(view, needs, now_ms)
             return f"{attempt.site} starts no such job now: {words}" if words else ""
         outlook = prospects(views, needs, now_ms, self.weights)
         if outlook.costs:

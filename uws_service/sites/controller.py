@@ -11,26 +11,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 import structlog
 
 from uws_service import telemetry
 from uws_service.applications import Application
-from uws_service.applications.provenance import versions
 from uws_service.auth.data_tokens import DataAccess
 from uws_service.domain.attempt import Attempt, AttemptState, Observation, Seen
 from uws_service.domain.decisions import Close, Kill, Submit, decide, decide_unreachable
-from uws_service.domain.errors import UsageError, UwsError
-from uws_service.domain.events import EventKind
+from uws_service.domain.errors import UwsError
 from uws_service.domain.ids import now_ms
-from uws_service.domain.job import FINAL
-from uws_service.placement.choice import shortened
 from uws_service.sites.executor import Executor, Health
 from uws_service.sites.lake import Lake
 from uws_service.sites.live import Key, LiveAttempts
+from uws_service.sites.moves import move_attempt
 from uws_service.sites.network import Network, SiteQueue
-from uws_service.sites.recorder import ACTOR, Postponed, Recorder
+from uws_service.sites.recorder import Postponed, Recorder
 from uws_service.sites.removals import Removals
 from uws_service.sites.settings import Absence
 from uws_service.sites.site_status import SiteStatus
@@ -239,31 +235,8 @@ class Controller:
 
         If there is none it waits here.
         """
-        job = await self.store.get(attempt.job_id)
-        application = self.applications.get(attempt.application)
-        if job is None or application is None or job.phase in FINAL:
-            return
-        launch = await self.store.attempts.launch(attempt.job_id, attempt.number)
-        try:
-            choice = await self.placer.choose(
-                job, application, group=attempt.group, without=attempt.site, launch=launch
-            )
-        except UsageError:
-            return
-        site = choice.site
-        if not (await self.placer.reachable()).get(site):
-            return
-        reason = f"moved here because {attempt.site} can't be reached"
-        info = replace(
-            job.info,
-            site=site,
-            site_reason=reason,
-            placement=shortened(choice.table),
-            waiting=f"waiting for a free slot at {site}",
-            versions=versions(application, self.placer.image_at(site, application, launch)),
-        )
-        await self.store.save(job, replace(job, info=info), kind=EventKind.SITE, actor=ACTOR, move=(attempt, site))
-        log.info("job moved", job=job.id, attempt=attempt.number, to=site, why=health.message)
+        if await move_attempt(self.store, self.placer, self.applications, attempt, "can't be reached"):
+            log.info("a job left a site that does not answer", site=self.executor.site, why=health.message)
 
     # -- steps -----------------------------------------------------------------------------------------------------
 

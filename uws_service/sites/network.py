@@ -25,7 +25,7 @@ from uws_service.placement.objections import passing_objection
 from uws_service.placement.patience import NEVER_MS, Prospects, decide, enough_ms, prospects
 from uws_service.placement.placer import Placer
 from uws_service.placement.rounds import JOB_SECONDS, expected_waits
-from uws_service.placement.shares import Ledger, Lot, Use, added, plan
+from uws_service.placement.shares import Ledger, Limits, Lot, Use, added, plan
 from uws_service.store import Store
 from uws_service.store.attempts import MIN_CPU
 from uws_service.store.queue import NETWORK
@@ -214,27 +214,42 @@ class SiteQueue:
         room = [free] * len(sources)
         rows: dict[int, list[Attempt]] = {}
         picks: list[tuple[int, int]] = []
+        owners: dict[str, int] = {}
         for _ in range(MAX_PLANS):
             lots = {replace(source.lot, count=room[n]): n for n, source in enumerate(sources) if room[n]}
-            planned = plan(lots, ledger, self.network.placer.settings.shares, now_ms=now, room=free, turn=self._turn)
+            planned = plan(
+                lots,
+                ledger,
+                self.network.placer.settings.shares,
+                now_ms=now,
+                room=free,
+                turn=self._turn,
+                limits=Limits(owners=owners),
+            )
             picks = [(lots[pick.lot], pick.count) for pick in planned]
             unread: Counter[int] = Counter()
             for number, count in picks:
                 if number not in rows:
                     unread[number] += count
             for number, count in unread.items():
-                rows[number] = await self._read(sources[number], count, free, now)
-                room[number] = len(rows[number])
+                attempts = await self._read(sources[number], count, free, now)
+                if attempts and (slots := attempts[0].owner_slots) is not None:  # for all lots of the owner together
+                    owner = attempts[0].owner
+                    if owner not in owners:
+                        owners[owner] = max(0, slots - await self.network.store.attempts.at_work(owner))
+                    attempts = attempts[: owners[owner]]
+                rows[number] = attempts
+                room[number] = len(attempts)
             if not unread:
                 break
-        attempts: list[Attempt] = []
+        chosen: list[Attempt] = []
         for number, count in picks:
-            attempts += rows[number][:count]
+            chosen += rows[number][:count]
             del rows[number][:count]
-        return attempts[:free]
+        return chosen[:free]
 
     async def _read(self, source: _Source, count: int, free: int, now: int) -> list[Attempt]:
-        """Return the oldest attempts of a lot that nobody is about to take, within their owner's limit.
+        """Return the oldest attempts of a lot that nobody is about to take.
 
         ``count`` are planned; some more are read, because other lots may have fewer than were planned of them.
         """
@@ -247,9 +262,6 @@ class SiteQueue:
         attempts = [attempt for attempt in oldest if (attempt.job_id, attempt.number) not in beginning]
         if source.queue == NETWORK:
             attempts = self._leave_to_others(attempts, source, now)
-        if attempts and (slots := attempts[0].owner_slots) is not None:
-            present = await self.network.store.attempts.at_work(attempts[0].owner)
-            attempts = attempts[: max(0, slots - present)]
         return attempts[:free]
 
     def _leave_to_others(self, attempts: Sequence[Attempt], source: _Source, now: int) -> list[Attempt]:

@@ -24,6 +24,15 @@ from uws_service.sites.recorder import ACTOR, Recorder
 from uws_service.store import StaleJob, Store
 from uws_service.store.attempts import Take
 
+PAUSE_PART = 20
+"""The part of its wait after which an attempt that can't be handed over is tried again: each try is an event."""
+PAUSE_MAX_MS = 60_000
+
+
+def pause_ms(waited_ms: int, retry_after: int | None) -> int:
+    """Return how long an attempt that can't be handed over waits before it is tried again."""
+    return max((retry_after or 1) * 1000, min(waited_ms // PAUSE_PART, PAUSE_MAX_MS))
+
 
 class Submitter:
     """Hands the attempts of one site over.
@@ -131,7 +140,8 @@ class Submitter:
 
     async def _give_back(self, attempt: Attempt, error: ServiceUnavailable) -> None:
         """Let an attempt that certainly is not at the site wait once more, there or at another site."""
-        not_before = self.clock() + (error.retry_after or 1) * 1000
+        now = self.clock()
+        not_before = now + pause_ms(now - attempt.created, error.retry_after)
         if await self.store.attempts.give_back(attempt, not_before, self.driver):
             self.live.drop((attempt.job_id, attempt.number))
         else:

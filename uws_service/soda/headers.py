@@ -8,6 +8,7 @@ axis of the whole image is pixel ``(p - 1 - start) / step + 1`` of the part (FIT
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -116,10 +117,9 @@ def _drop_repeated(header: fits.Header) -> None:
 
     It counts for wcslib; astropy would change the first.
     """
-    keys = [card.keyword for card in header.cards]
-    for key in {key for key in keys if keys.count(key) > 1} if len(set(keys)) < len(keys) else set():
-        if _PIXELS.fullmatch(key):
-            value = header[(key, keys.count(key) - 1)]
+    for key, count in Counter(card.keyword for card in header.cards).items():
+        if count > 1 and _PIXELS.fullmatch(key):
+            value = header[(key, count - 1)]
             header.remove(key, remove_all=True)
             header[key] = value
 
