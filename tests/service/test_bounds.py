@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlencode
@@ -356,8 +357,12 @@ def from_address(server: Server, address: str, path: str, **query: str) -> httpx
 
 def test_a_network_of_ipv6_addresses_is_one_caller(server: Server) -> None:
     """One customer has 2^64 of them: rates and queries count for all together."""
-    statuses = [from_address(server, f"2001:db8::{number:x}", "/probe/async").status_code for number in range(1, 60)]
-    assert statuses[0] == 200 and statuses[-1] == 429, statuses
+    addresses = [f"2001:db8::{number:x}" for number in range(1, 60)]
+    statuses = [from_address(server, addresses[0], "/probe/async").status_code]
+    with ThreadPoolExecutor(20) as pool:
+        while 429 not in statuses and len(statuses) < 5_000:  # however slow the machine is beside the rate
+            statuses += pool.map(lambda address: from_address(server, address, "/probe/async").status_code, addresses)
+    assert statuses[0] == 200 and set(statuses) == {200, 429}, statuses
     assert from_address(server, "2001:db8:0:1::1", "/probe/async").status_code == 200
     assert from_address(server, "192.0.2.1", "/probe/async").status_code == 200
 
