@@ -83,7 +83,7 @@ def expected(folder: str, *names: str) -> dict[str, Any]:
 
 
 def test_page_says_what_an_identifier_is(user: Uws) -> None:
-    page = user.http.get(user.base, headers={"accept": "text/html"}).text
+    page = user.http.get(user.base, headers={"accept": "text/html,application/xhtml+xml"}).text
     assert "data set" in page
     assert "An identifier of data: scope:name, ivo://authority/path?key or an http(s) URL." in page
 

@@ -63,7 +63,11 @@ SPOILED: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "flat": ("polynomial", _replace(b"'RA---TAN-SIP'", b"'LINEAR'"), "Unmatched celestial axes"),
     "scale": ("polynomial", _replace(b"CDELT1  =                -0.01", b"CDELT1  =                  0.0"), "scale"),
     "place": ("beams", _replace(b"CRPIX1  =                 30.5", b"CRPIX1  = 'centre'"), "CRPIX1"),
-    "size": ("beams", _replace(b"NAXIS1  =                   60", b"NAXIS1  =                  -60"), "-60 pixels"),
+    "size": (
+        "beams",
+        _replace(b"NAXIS1  =                   60", b"NAXIS1  =                  -60"),
+        "a negative size",
+    ),
     "bits": ("beams", _replace(b"BITPIX  =                  -32", b"BITPIX  =                  -33"), "BITPIX = -33"),
     "velocity": ("beams", _replace(b"'FREQ    '", b"'VELO-XYZ'"), "velocity"),
     "tiles": ("compressed", _replace(b"'RICE_1  '", b"'RICE_9  '"), "tiles"),
