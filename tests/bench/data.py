@@ -16,9 +16,10 @@ from uws_service.agent.replicas import fetch_input
 from uws_service.data.catalogues import Catalogues, Datasets
 from uws_service.data.identifiers import parse_identifier
 from uws_service.data.replicas import Storage as Area
-from uws_service.data.replicas import bind, locality, spread
+from uws_service.data.replicas import bind
 from uws_service.domain.attempt import Launch
 from uws_service.domain.dataset import DataParameter, DataSet
+from uws_service.placement.locality import needs_of
 
 COUNT = 1000
 FILE_BYTES = 256 * 2**20
@@ -61,14 +62,14 @@ def _way(sets: tuple[DataSet, ...]) -> list[Figure]:
     parameter = DataParameter("D", tuple(NAMES), 2**60, several=True, sets=sets)
     launch = Launch("j", 1, "a", "o", ("run",), "", {}, "{}", (), (), 0, 1.0, 1, 1, data=(parameter,))
     areas = [Area(f"site-{number}", f"v-{number}") for number in range(19)] + [Area("north", "v")]
-    places = spread([parameter])
+    needs = needs_of([parameter])
     began = time.perf_counter()
-    assert locality(places, areas).files_here == COUNT
+    assert len(needs) == 1
     middle = time.perf_counter()
     assert len(bind(launch, areas).inputs) == COUNT
     end = time.perf_counter()
     return [
-        Figure.plain("locality of 1,000 files at a site", (middle - began) * 1e6, "20 storage areas", "µs"),
+        Figure.plain("needs of 1,000 files", (middle - began) * 1e6, "for the choice of a site", "µs"),
         Figure.plain("inputs of 1,000 files at a site", (end - middle) * 1000, "20 storage areas", "ms"),
     ]
 

@@ -20,6 +20,7 @@ from uws_service.domain.attempt import AWAITS_DATA, Attempt
 from uws_service.domain.events import EventKind
 from uws_service.domain.ids import now_ms
 from uws_service.domain.job import Job, Parameter, Phase
+from uws_service.placement.model import parse_wish
 from uws_service.runtime import Runtime, running
 from uws_service.service.caller import Caller
 from uws_service.service.requests import Request
@@ -83,10 +84,8 @@ async def test_agent_is_given_mounts_and_urls(tmp_path: Path) -> None:
     async with service(tmp_path) as runtime:
         job, attempt = await settled(runtime, await run(runtime, "lake:night"))
         assert job.phase is Phase.QUEUED
-        assert {(tuple(sorted(entry.areas)), entry.bytes) for entry in job.info.data} == {
-            (("here",), 3),
-            (("near", "there"), 7),
-        }
+        wish = parse_wish(await runtime.store.attempts.wish(job.id, 1))
+        assert {(need.replicas, need.bytes) for need in wish.data} == {(("here",), 3), (("near", "there"), 7)}
         plan = await claim(runtime, attempt)
     first, second = plan["inputs"]
     assert first["path"] == "data/DATA/a.fits"

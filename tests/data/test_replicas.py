@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from uws_service.data.replicas import (
-    Locality,
-    Storage,
     Unusable,
     bind,
-    bytes_by_area,
     check_parameter,
     fetch_url,
-    locality,
-    spread,
 )
 from uws_service.domain.attempt import Input, Launch
-from uws_service.domain.dataset import DataFile, DataParameter, DataSet, Replica, Spread
+from uws_service.domain.dataset import DataFile, DataParameter, DataSet, Replica
 from uws_service.domain.errors import UsageError
-from uws_service.domain.jobinfo import JobInfo
 
 
 def parameter(*files: DataFile, **changes: Any) -> DataParameter:
@@ -52,39 +45,6 @@ def test_bounds(files: tuple[DataFile, ...], words: str) -> None:
 
 def test_sizes_up_to_the_bounds_are_taken() -> None:
     check_parameter(parameter(at("a", 500, "N"), at("b", 500, "N"), at("c", None, "N")), 3)
-
-
-def test_bytes_by_area() -> None:
-    data = parameter(at("a", 5, "N", "S"), at("b", 7, "S", "S"), at("c", None, "N"))
-    assert bytes_by_area([data, data]) == {"N": 10, "S": 24}
-
-
-def test_locality() -> None:
-    data = parameter(at("a", 5, "N", "S"), at("b", 7, "S"), at("c", 9, "T", url=""))
-    places = spread([data])
-    assert locality(places, [Storage("N"), Storage("T", "volume")]) == Locality(3, 2, 21, 14, reachable=True)
-    assert locality(places, [Storage("S")]) == Locality(3, 2, 21, 12, reachable=False), "c is nowhere but in T"
-    assert locality(places, [Storage("T")]).reachable is False, "T is near, but can't be mounted"
-    assert locality(places, [Storage("S")]).bytes_to_move == 9
-    assert locality([], []) == Locality()
-
-
-def test_files_at_the_same_places_are_one_entry() -> None:
-    many = parameter(*(at(f"f{number}", 2, "N", "S") for number in range(400)), at("o", 5, "N"))
-    assert spread([many]) == (
-        Spread(frozenset({"N", "S"}), frozenset({"N", "S"}), True, 400, 800),
-        Spread(frozenset({"N"}), frozenset({"N"}), True, 1, 5),
-    )
-
-
-def test_very_many_places_share_an_entry() -> None:
-    data = parameter(*(at(f"f{number}", 1 + number, "N", f"A{number}") for number in range(400)))
-    places = spread([data])
-    assert len(places) == 64
-    assert sum(entry.bytes for entry in places) == data.sets[0].size if data.sets else 0
-    assert places[-1].areas == frozenset({"N"})
-    assert locality(places, [Storage("N")]).files_here == 400
-    assert JobInfo.from_json(json.loads(json.dumps(JobInfo(data=places).to_json()))).data == places
 
 
 @pytest.mark.parametrize(

@@ -22,11 +22,7 @@ from uws_service.placement.shares import (
     added,
     decayed,
     plan,
-    position,
-    position_words,
     priority_of,
-    queue_room,
-    settled,
 )
 
 HOUR_MS = 3_600_000
@@ -96,26 +92,6 @@ def test_the_group_with_the_least_use_for_its_share_comes_first() -> None:
     assert [lot.group for lot in taken(plan(lots, ledger, SIXTY_THIRTY_TEN, now_ms=0, room=3, turn=1))] == list("bac")
 
 
-@given(lots_of, ledgers, st.integers(0, 30), st.sets(st.sampled_from("xyz")))
-def test_what_a_site_leaves_is_not_taken(lots: list[Lot], ledger: Ledger, room: int, classes: set[str]) -> None:
-    """Each lot is asked for once at most; aged attempts are taken whatever the answer is."""
-    asked: list[Lot] = []
-
-    def accepts(lot: Lot) -> bool:
-        asked.append(lot)
-        return lot.class_key in classes
-
-    shares = FairShares(aged=10**9)
-    picks = plan(lots, ledger, shares, now_ms=10 * HOUR_MS, room=room, accepts=accepts)
-    open_lots = [lot for lot in lots if lot.class_key in classes]
-    assert sum(pick.count for pick in picks) == min(room, sum(lot.count for lot in open_lots))
-    assert {pick.lot.class_key for pick in picks} <= classes
-    assert max(Counter(map(id, asked)).values(), default=0) <= 1
-    aged = FairShares(aged=0)
-    (pick, *_) = plan([Lot("x", "a", "o", 0)], ledger, aged, now_ms=1, room=1, accepts=lambda lot: False)
-    assert pick.lot.class_key == "x"
-
-
 @given(
     lots_of,
     ledgers,
@@ -137,13 +113,6 @@ def test_limits_of_groups_and_owners_are_kept(lots: list[Lot], ledger: Ledger, r
     assert sum(pick.count for pick in picks) >= min(room, sum(lot.count for lot in free))
 
 
-def test_a_queue_of_a_site_gets_a_margin_for_each_group() -> None:
-    """A group with a long queue gets no more, the others do."""
-    assert queue_room(10, {"a": 0, "b": 0}, 2) == (14, Limits({"a": 12, "b": 12}))
-    assert queue_room(0, {"a": 2, "b": 1}, 2) == (1, Limits({"a": 0, "b": 1}))
-    assert queue_room(-5, {"a": 9}, 2) == (0, Limits({"a": 0}))
-
-
 def test_owners_share_inside_their_group() -> None:
     """An owner with many jobs does not displace the others of the group."""
     lots = [Lot("x", "a", "many", 0, count=100), Lot("x", "a", "few", 50, count=2)]
@@ -152,6 +121,14 @@ def test_owners_share_inside_their_group() -> None:
     twice = FairShares(groups={"*": GroupShare(owners={"many": 3})})
     order = taken(plan([lots[0], Lot("x", "a", "few", 50, count=9)], Ledger(), twice, now_ms=100, room=8, turn=1))
     assert Counter(lot.owner for lot in order) == {"many": 6, "few": 2}
+
+
+def settled(ledger: Ledger, lot: Lot, amount: float, now_ms: int, half_life: float) -> Ledger:
+    """Return the ledger with what one attempt of a lot has used."""
+    groups, owners, key = dict(ledger.groups), dict(ledger.owners), (lot.group, lot.owner)
+    groups[lot.group] = added(groups.get(lot.group, Use()), amount, now_ms, half_life)
+    owners[key] = added(owners.get(key, Use()), amount, now_ms, half_life)
+    return Ledger(groups, owners)
 
 
 def simulated(arrivals: dict[str, int], steps: int, shares: FairShares) -> Counter[str]:
@@ -215,16 +192,6 @@ def test_nobody_starves(data: st.DataObject) -> None:
             if pick.lot in waiting:
                 waiting.remove(pick.lot)
     pytest.fail("the aged attempt has not started")
-
-
-def test_positions() -> None:
-    """Use beside the share; a group without use is below."""
-    ledger = Ledger({"a": Use(60, 0), "b": Use(60, 0), "c": Use(12, 0)})
-    positions = [position(group, ledger, SIXTY_THIRTY_TEN, 0, "abc") for group in "abc"]
-    assert positions == ["below", "above", "at"]
-    assert position("d", ledger, SIXTY_THIRTY_TEN, 0, "abc") == "below"
-    assert position("a", Ledger(), SIXTY_THIRTY_TEN, 0, "abc") == "below"
-    assert position_words("a", ledger, FairShares(), 0, "abc") == "a: above the share (use counts half after 7 days)"
 
 
 @pytest.mark.parametrize("text", ["11", "-11", "1.5", "", "high"])

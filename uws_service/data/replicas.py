@@ -10,13 +10,11 @@ from pathlib import PurePosixPath
 
 from uws_service.data.identifiers import file_name
 from uws_service.domain.attempt import Input, Launch, Mount
-from uws_service.domain.dataset import CHECKSUMS, DataFile, DataParameter, Replica, Spread
+from uws_service.domain.dataset import CHECKSUMS, DataFile, DataParameter, Replica
 from uws_service.domain.errors import UsageError
 
 SIZE_MAX = 2**60
 """Bytes of one file; a catalogue that says more is wrong."""
-SPREADS_MAX = 64
-"""Entries that say where the files of a job are."""
 REPLICAS_MAX = 50
 """Replicas of one file that are kept."""
 DIGITS = {"sha256": 64, "md5": 32, "adler32": 8}
@@ -119,78 +117,6 @@ def is_usable(replica: Replica) -> bool:
 
 
 # --- where the bytes are ------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Locality:
-    """How much of a job's data a site has."""
-
-    files: int = 0
-    files_here: int = 0
-    bytes: int = 0
-    bytes_here: int = 0
-    """Bytes with a replica at the site's storage areas."""
-    reachable: bool = True
-    """Whether every file can be mounted or fetched there."""
-
-    @property
-    def bytes_to_move(self) -> int:
-        """Return the bytes that would come from elsewhere."""
-        return self.bytes - self.bytes_here
-
-
-def bytes_by_area(parameters: Iterable[DataParameter]) -> dict[str, int]:
-    """Return how many bytes each storage area has."""
-    sums: dict[str, int] = {}
-    for parameter in parameters:
-        for file in parameter.files():
-            for area in {replica.area for replica in file.replicas if replica.area and is_usable(replica)}:
-                sums[area] = sums.get(area, 0) + (file.size or 0)
-    return sums
-
-
-def spread(parameters: Iterable[DataParameter]) -> tuple[Spread, ...]:
-    """Return where a job's files are, in few entries: one for all files that have the same places.
-
-    If there are very many different places, those of the least bytes share an entry that has what is common to them.
-    """
-    counts: dict[tuple[frozenset[str], frozenset[str], bool], tuple[int, int]] = {}
-    for parameter in parameters:
-        for file in parameter.files():
-            usable = [replica for replica in file.replicas if is_usable(replica)]
-            areas = frozenset(replica.area for replica in usable if replica.area)
-            mountable = frozenset(replica.area for replica in usable if replica.area and replica.path)
-            key = areas, mountable, any(fetch_url(replica.url) for replica in usable)
-            files, size = counts.get(key, (0, 0))
-            counts[key] = files + 1, size + (file.size or 0)
-    entries = sorted((Spread(*key, *count) for key, count in counts.items()), key=lambda entry: -entry.bytes)
-    rest = entries[SPREADS_MAX - 1 :]
-    if len(rest) < 2:
-        return tuple(entries)
-    common = Spread(
-        frozenset.intersection(*(entry.areas for entry in rest)),
-        frozenset.intersection(*(entry.mountable for entry in rest)),
-        all(entry.fetchable for entry in rest),
-        sum(entry.files for entry in rest),
-        sum(entry.bytes for entry in rest),
-    )
-    return (*entries[: SPREADS_MAX - 1], common)
-
-
-def locality(data: Iterable[Spread], storage: Sequence[Storage]) -> Locality:
-    """Return how much of a job's data is at a site with these storage areas."""
-    areas = {entry.area for entry in storage}
-    volumes = {entry.area for entry in storage if entry.volume}
-    files = files_here = total = total_here = 0
-    reachable = True
-    for entry in data:
-        files += entry.files
-        total += entry.bytes
-        if entry.areas & areas:
-            files_here += entry.files
-            total_here += entry.bytes
-        reachable = reachable and (entry.fetchable or bool(entry.mountable & volumes))
-    return Locality(files, files_here, total, total_here, reachable)
 
 
 # --- the way to the data at a site --------------------------------------------------------------------------------

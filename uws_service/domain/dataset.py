@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 CHECKSUMS = ("sha256", "md5", "adler32")
 """The kinds of checksum, the strongest first."""
@@ -66,36 +65,6 @@ class DataParameter:
         """Yield the files of all sets."""
         for data_set in self.sets or ():
             yield from data_set.files
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """Files of a job that have replicas at the same places."""
-
-    areas: frozenset[str]
-    """Storage areas that have them."""
-    mountable: frozenset[str]
-    """Those of the areas below which their paths are known."""
-    fetchable: bool
-    """Whether they can be fetched from anywhere."""
-    files: int
-    bytes: int
-
-    def to_json(self) -> dict[str, object]:
-        """Return the JSON object to store."""
-        return {
-            "areas": sorted(self.areas),
-            "mountable": sorted(self.mountable),
-            "fetchable": self.fetchable,
-            "files": self.files,
-            "bytes": self.bytes,
-        }
-
-
-def spread_of(stored: Mapping[str, Any]) -> Spread:
-    """Return the value of a stored JSON object."""
-    areas, mountable = frozenset(stored["areas"]), frozenset(stored["mountable"])
-    return Spread(areas, mountable, stored["fetchable"], stored["files"], stored["bytes"])
 
 
 def data_parameters_of(stored: object) -> tuple[DataParameter, ...]:

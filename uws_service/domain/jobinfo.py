@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from uws_service.domain.dataset import Spread, spread_of
 from uws_service.domain.placement import Candidate, decode_candidates, encode_candidates
 
 
@@ -63,8 +62,6 @@ class JobInfo:
     """Versions of service, application and image."""
     client_id: str = ""
     """The id by which its client calls the job; empty: the job's own."""
-    data: tuple[Spread, ...] = ()
-    """Where its data sets are, once they are looked up."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Stored keys that this version does not know, kept as they are."""
 
@@ -122,21 +119,12 @@ def _encode_lost(attempts: tuple[LostAttempt, ...]) -> list[dict[str, Any]]:
     ]
 
 
-def _decode_data(stored: list[dict[str, Any]]) -> tuple[Spread, ...]:
-    return tuple(spread_of(item) for item in stored)
-
-
-def _encode_data(data: tuple[Spread, ...]) -> list[dict[str, object]]:
-    return [item.to_json() for item in data]
-
-
 _DECODERS: Mapping[str, Callable[[Any], Any]] = {
     "streams": tuple,
     "notices": tuple,
     "logs": _decode_logs,
     "lost_attempts": _decode_lost,
     "placement": decode_candidates,
-    "data": _decode_data,
 }
 _ENCODERS: Mapping[str, Callable[[Any], Any]] = {
     "streams": list,
@@ -146,7 +134,6 @@ _ENCODERS: Mapping[str, Callable[[Any], Any]] = {
     "logs": _encode_logs,
     "lost_attempts": _encode_lost,
     "placement": encode_candidates,
-    "data": _encode_data,
 }
 _EMPTY = JobInfo()
 _DEFAULTS: Mapping[str, Any] = {

@@ -1,12 +1,11 @@
-"""What follows from a failed attempt: for the job, for its memory, and for the site.
+"""Whose fault a failed attempt is, and what follows for its site.
 
-The classes say whose fault a failure is. The user's own are never tried again; what is the site's, the node's or the
-data's is tried with something else: another site, another node, another replica.
+The user's own failures are never tried again, those of a site at another one. A site with a burst of failures of its
+own is put aside for a while.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,12 +13,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from uws_service.domain.attempt import Reason
-from uws_service.placement.model import MIN_SAMPLES
 from uws_service.placement.wording import at_instant
-
-LEARNED_FACTOR = 1.25
-"""Memory beyond what nearly all earlier jobs of the kind had at most."""
-LEARNED_FRACTION = 0.95
 
 
 class Fault(StrEnum):
@@ -57,72 +51,6 @@ FAULTS: Mapping[Reason, Fault] = {
     Reason.ABORTED: Fault.NOBODY,
 }
 """Every reason has its class."""
-
-
-class Retry(NamedTuple):
-    """What comes after a failed attempt."""
-
-    again: bool
-    avoid_site: bool = False
-    """Only another site will do."""
-    avoid_replica: bool = False
-    """Another replica is read if there is one."""
-    reason: str = ""
-
-
-def retry_after(reason: Reason, *, attempts: int, most_attempts: int, other_sites: int, replicas: int) -> Retry:
-    """Return whether a job is tried again, and how.
-
-    Parameters
-    ----------
-    attempts
-        How many it has had.
-    other_sites
-        How many other sites take it.
-    replicas
-        How many replicas of the data set that failed have not failed yet; 0 for inputs that are no data sets.
-    """
-    fault = FAULTS[reason]
-    if fault in (Fault.USER, Fault.NOBODY):
-        return Retry(False, reason="it would fail again" if fault is Fault.USER else "it was ended on purpose")
-    if attempts >= most_attempts:
-        return Retry(False, reason=f"it was tried {attempts} times")
-    if fault is Fault.NODE:
-        return Retry(True, reason="another machine may do")
-    if fault is Fault.SITE:
-        if not other_sites:
-            return Retry(False, reason="no other site takes it")
-        return Retry(True, avoid_site=True, reason="another site may do")
-    if replicas:
-        return Retry(True, avoid_replica=True, reason="another replica may do")
-    return Retry(False, reason="there is no other replica")
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryRule:
-    """How much memory an application's jobs get, in bytes: at first, and once more when that was not enough."""
-
-    default: int
-    factor: float = 1.0
-    """By how much a job gets more when it is tried again; 1: it is not."""
-    maximum: int = 0
-    """The most that it ever gets; 0: the default."""
-
-
-def more_memory(rule: MemoryRule, limit: int, *, tried_with_more: bool) -> int | None:
-    """Return the bytes to try once more with after a job ran out of ``limit`` bytes; None if it is not tried again."""
-    if tried_with_more or rule.factor <= 1:
-        return None
-    larger = min(math.ceil(limit * rule.factor), max(rule.maximum, rule.default))
-    return larger if larger > limit else None
-
-
-def learned_memory(rule: MemoryRule, peaks: Sequence[int]) -> int:
-    """Return the bytes for a job whose like had these peaks: enough for 19 of 20, and the default while few ran."""
-    if len(peaks) < MIN_SAMPLES:
-        return rule.default
-    usual = sorted(peaks)[math.ceil(LEARNED_FRACTION * len(peaks)) - 1]
-    return max(rule.default, min(math.ceil(usual * LEARNED_FACTOR), max(rule.maximum, rule.default)))
 
 
 class Outcome(NamedTuple):

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from uws_service.data.replicas import fetch_url, is_usable
 from uws_service.domain.dataset import DataParameter
 from uws_service.placement.model import DataNeed, SiteView, Way
 
 NEEDS_MAX = 64
+"""Needs of one job; each is looked at for each site."""
 BANDS_PER_DOUBLING = 2
 """Sizes within a factor of √2 count as equal."""
 
@@ -88,8 +90,9 @@ def needs_of(parameters: Iterable[DataParameter]) -> tuple[DataNeed, ...]:
     for parameter in parameters:
         for data_set in parameter.sets or ():
             for file in data_set.files:
-                areas = tuple(sorted({replica.area for replica in file.replicas}))
-                fetched = {replica.area for replica in file.replicas if replica.url}
+                usable = [replica for replica in file.replicas if is_usable(replica)]
+                areas = tuple(sorted({replica.area for replica in usable}))
+                fetched = {replica.area for replica in usable if fetch_url(replica.url)}
                 key = areas, tuple(area for area in areas if area not in fetched)
                 need = needs.get(key) or DataNeed(data_set.identifier, 0, *key)
                 needs[key] = replace(need, bytes=need.bytes + (file.size or 0))

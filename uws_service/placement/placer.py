@@ -131,6 +131,7 @@ class Placer:
         group: str = "",
         without: str | None = None,
         launch: Launch | None = None,
+        counts: bool = True,
     ) -> Choice:
         """Return a job's site, or raise `UsageError`.
 
@@ -138,22 +139,13 @@ class Placer:
         ----------
         launch
             What the job runs, if that is known; else it needs what its application says.
+        counts
+            Whether the job waits there from now on, for the choices that follow.
         """
-        choice = await self.find(job, application, group=group, without=without, launch=launch)
-        self._count(choice.site, waiting=1)
+        choice = await self._choose(self._wish(job, application, group, launch), without)
+        if counts:
+            self._count(choice.site, waiting=1)
         return choice
-
-    async def find(
-        self,
-        job: Job,
-        application: Application,
-        *,
-        group: str = "",
-        without: str | None = None,
-        launch: Launch | None = None,
-    ) -> Choice:
-        """Return the site that would be chosen now; see `choose`."""
-        return await self._choose(self._wish(job, application, group, launch), without)
 
     async def _choose(self, wish: Wish, without: str | None = None) -> Choice:
         views = await self._load_views()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import heapq
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -21,8 +21,6 @@ from uws_service.domain.errors import UsageError
 from uws_service.units import Seconds
 
 MIN_PRIORITY, MAX_PRIORITY = -10, 10
-AT_SHARE_BAND = 0.1
-"""A group is at its share when its use differs from it by no more than this part."""
 
 
 class GroupShare(BaseModel):
@@ -150,24 +148,6 @@ class Limits:
 _UNLIMITED = Limits()
 
 
-def queue_room(free: int, queued: Mapping[str, int], margin: int) -> tuple[int, Limits]:
-    """Return the room of a site with a queue of its own, and what it is for each group.
-
-    Room is what is free there and a margin for each group, so that the fair sharing of the site has something to choose
-    from, and no more.
-
-    Parameters
-    ----------
-    free
-        Attempts that could start there now.
-    queued
-        Attempts that wait in the site's own queue, for each group that has work, 0 too.
-    """
-    free = max(0, free)
-    room = free + margin * len(queued) - sum(queued.values())
-    return max(0, room), Limits({group: max(0, free + margin - count) for group, count in queued.items()})
-
-
 def priority_of(text: str) -> int:
     """Return the value of the parameter PRIORITY.
 
@@ -196,7 +176,6 @@ def plan(
     now_ms: int,
     room: int,
     turn: int = 0,
-    accepts: Callable[[Lot], bool] | None = None,
     limits: Limits | None = None,
 ) -> tuple[Pick, ...]:
     """Return which attempts a site takes, in order.
@@ -205,9 +184,6 @@ def plan(
     ----------
     lots
         What the site may run.
-    accepts
-        Whether it takes the oldest attempt of a lot now (`uws_service.placement.patience.enough_ms`); asked only for
-        lots whose turn it is. Aged attempts are taken in their turns whatever it says. None: it takes all.
     limits
         How many more attempts groups and owners may have at work.
     room
@@ -215,7 +191,7 @@ def plan(
     turn
         How many it has taken so far: any counter that grows with each.
     """
-    order = _Order(lots, ledger, shares, now_ms, accepts, limits or _UNLIMITED)
+    order = _Order(lots, ledger, shares, now_ms, limits or _UNLIMITED)
     picks: list[Lot] = []
     for number in range(turn, turn + room):
         lot = order.pop_aged() if number % shares.aged_every == 0 else None
@@ -224,31 +200,6 @@ def plan(
             break
         picks.append(lot)
     return _merged(picks)
-
-
-def position(group: str, ledger: Ledger, shares: FairShares, now_ms: int, present: Sequence[str]) -> str:
-    """Return ``below``, ``at`` or ``above``: a group's use beside its share.
-
-    ``present`` are the groups that have had or want work; shares of others are theirs to use.
-    """
-    names = {*present, group}
-    uses = {name: decayed(ledger.groups.get(name, NO_USE), now_ms, shares.half_life) for name in names}
-    whole, parts = sum(uses.values()), sum(shares.share(name) for name in names)
-    if not whole:
-        return "below"
-    ratio = uses[group] / whole / (shares.share(group) / parts)
-    if abs(ratio - 1) <= AT_SHARE_BAND:
-        return "at"
-    return "below" if ratio < 1 else "above"
-
-
-def position_words(group: str, ledger: Ledger, shares: FairShares, now_ms: int, present: Sequence[str]) -> str:
-    """Return the sentence for the members of a group."""
-    days = shares.half_life / 86400
-    return (
-        f"{group or 'Jobs without a group'}: {position(group, ledger, shares, now_ms, present)} the share "
-        f"(use counts half after {days:g} days)"
-    )
 
 
 class _Order:
@@ -260,14 +211,11 @@ class _Order:
         ledger: Ledger,
         shares: FairShares,
         now_ms: int,
-        accepts: Callable[[Lot], bool] | None,
         limits: Limits,
     ) -> None:
         self._shares = shares
         self._group_room = dict(limits.groups)
         self._owner_room = dict(limits.owners)
-        self._accepts = accepts
-        self._accepted: set[int] = set()
         by_owner: dict[tuple[str, str], list[tuple[int, int, int, Lot]]] = defaultdict(list)
         aged = []
         for number, lot in enumerate(lots):
@@ -327,7 +275,7 @@ class _Order:
             entries = self._by_owner[group, owner]
             while entries:
                 *_, number, lot = entries[0]
-                if self._counts[number] and self._has_room(lot) and self._takes(number, lot):
+                if self._counts[number] and self._has_room(lot):
                     return self._count(number, lot)
                 heapq.heappop(entries)
             heapq.heappop(owners)
@@ -336,15 +284,6 @@ class _Order:
     def _has_room(self, lot: Lot) -> bool:
         """Return whether its group and its owner may have one more attempt at work."""
         return self._group_room.get(lot.group, 1) > 0 and self._owner_room.get(lot.owner, 1) > 0
-
-    def _takes(self, number: int, lot: Lot) -> bool:
-        """Return whether the site takes a lot; it is asked once."""
-        if self._accepts is None or number in self._accepted:
-            return True
-        if self._accepts(lot):
-            self._accepted.add(number)
-            return True
-        return False
 
     def _count(self, number: int, lot: Lot) -> Lot:
         """Count an attempt as taken."""
@@ -367,16 +306,3 @@ def _merged(lots: Sequence[Lot]) -> tuple[Pick, ...]:
         else:
             picks.append(Pick(lot, 1))
     return tuple(picks)
-
-
-def settled(ledger: Ledger, lot: Lot, amount: float, now_ms: int, half_life_seconds: float) -> Ledger:
-    """Return the ledger with what one attempt of a lot used; negative amounts take back what was expected."""
-    key = lot.group, lot.owner
-    return replace(
-        ledger,
-        groups={
-            **ledger.groups,
-            lot.group: added(ledger.groups.get(lot.group, NO_USE), amount, now_ms, half_life_seconds),
-        },
-        owners={**ledger.owners, key: added(ledger.owners.get(key, NO_USE), amount, now_ms, half_life_seconds)},
-    )

@@ -20,7 +20,7 @@ from uws_service.auth.data_tokens import DataAccess, tell_waiting
 from uws_service.data.catalogue import Absent, Outcome
 from uws_service.data.catalogues import Catalogues
 from uws_service.data.identifiers import parse_identifier
-from uws_service.data.replicas import Unusable, check_parameter, spread
+from uws_service.data.replicas import Unusable, check_parameter
 from uws_service.domain.attempt import Attempt, AttemptState, Launch, Reason
 from uws_service.domain.dataset import DataParameter, DataSet
 from uws_service.domain.errors import Forbidden, ServiceUnavailable, UsageError, UwsError
@@ -202,7 +202,7 @@ class DataLookups:
                 await self._fail(lookup, job, attempt, error.message)
                 return
             resolved = placement.applied(resolved)
-            info = placement.described(replace(info, data=spread(parameters)))
+            info = placement.described(info)
         await self.store.save(job, replace(job, info=info), kind=EventKind.DATA, actor=ACTOR, resolved=resolved)
 
     async def _postpone(self, lookup: Lookup, reason: str) -> None:

@@ -274,7 +274,9 @@ class Recorder:
             return False
         launch = await self.store.attempts.launch(job.id, attempt.number)
         try:
-            choice = await self.placer.find(job, application, group=attempt.group, without=attempt.site, launch=launch)
+            choice = await self.placer.choose(
+                job, application, group=attempt.group, without=attempt.site, launch=launch, counts=False
+            )
         except UsageError:
             return False
         return (await self.placer.reachable()).get(choice.site, False)

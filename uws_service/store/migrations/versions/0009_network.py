@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import sqlalchemy as sa
 from alembic import op
-
-from uws_service.domain.attempt import LotKey
 
 revision = "0009"
 down_revision = "0008"
@@ -33,7 +33,7 @@ def upgrade() -> None:
         op.execute(
             attempt.update()
             .where(attempt.c.state == "WAITING", attempt.c.group == group, attempt.c.owner == owner)
-            .values(lot=LotKey("", group, owner, 0).text)
+            .values(lot=json.dumps(["", group, owner, 0], ensure_ascii=False, separators=(",", ":")))
         )
     op.drop_index("attempt_waiting", table_name="attempt")
     columns = ["site", "lot", "created", "job_id"]
