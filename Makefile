@@ -16,7 +16,7 @@ WORKERS ?= $(if $(filter-out -%,$(ARGS)),0,$(shell expr $$(nproc) + 1))
 BESIDE := --dist loadgroup --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick cluster cluster-down test-cluster check format bench bench-cluster bench-tap simulate soak soak-fuzz soak-cluster docs generate lock clean conformance conformance-matrix conformance-peers
+.PHONY: $(shell awk -F: '/^[a-z-]+:.*## / {print $$1}' $(firstword $(MAKEFILE_LIST)))
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,13 @@ bench: $(VENV)/.dev ## Measure against a bare app in the same run; table and bui
 bench-cluster: $(VENV)/.dev ## Measure jobs on a real cluster against raw Kubernetes calls; build/bench-cluster.json
 	$(BIN)/python -m tests.bench cluster
 
+bench-sites: $(VENV)/.dev ## Measure jobs on a real HTCondor pool and Slurm cluster against raw ones, and what a runner adds; build/bench-sites.json (root, mmdebstrap)
+	$(BIN)/python -m tests.batch build
+	$(BIN)/python -m tests.bench sites
+
+bench-pages: $(VENV)/.dev ## Measure pages in a browser with many jobs in the store; build/bench-pages.json (chromium)
+	$(BIN)/python -m tests.bench pages
+
 bench-tap: $(VENV)/.dev ## Measure TAP queries, beside DaCHS if `make conformance-peers` has it; build/bench-tap.json
 	PYTHONPATH=.:conformance:conformance/tests $(BIN)/python -m tests.bench tap
 
@@ -70,8 +77,11 @@ SIMULATED := many-small few-large bursts
 simulate: $(VENV)/.dev ## Simulate the published loads and write tables and plots of the docs (three minutes)
 	for load in $(SIMULATED); do $(BIN)/uws-service simulate $$load --output docs/explanation/simulation/$$load $(ARGS) || exit; done
 
-soak: $(VENV)/.dev ## Kill the service again and again with jobs in flight, and look for lost ones (ROUNDS=3)
-	for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; $(BIN)/python -m pytest tests/crash $(ARGS) || exit; done
+soak: $(VENV)/.dev ## Kill the service, and catalogues of data, again and again with jobs in flight, and look for lost ones (ROUNDS=3)
+	for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; UWS_TEST_DATA_JOBS=8 UWS_TEST_DATA_KILLS=6 $(BIN)/python -m pytest tests/crash tests/data/test_kills.py $(ARGS) || exit; done
+
+soak-records: $(VENV)/.dev ## Kill the service a thousand times on each database, and count the records of its attempts (KILLS=1000)
+	$(BIN)/python -m tests.crash --kills $(or $(KILLS),1000) $(ARGS)
 
 conformance: $(VENV)/.dev ## Check a UWS server (ARGS="https://host/tap/async --profile tap")
 	PYTHONPATH=conformance $(BIN)/python -m uws_conformance $(ARGS)
@@ -87,12 +97,28 @@ docs: $(VENV)/.dev ## Generate the reference pages from the code and build build
 	$(BIN)/python -m sphinx -W --keep-going -n -q -b html docs build/docs
 	@echo "Open build/docs/index.html"
 
+check-links: $(VENV)/.dev ## Ask every outside address of the docs whether it is still there (needs a network)
+	$(BIN)/python -m sphinx -n -q -b linkcheck docs build/links
+
+NAME ?= own_service
+recipe: $(VENV)/.dev ## Start a system of the study from packages and print its figures (NAME=diracx_service, …)
+	PYTHONPATH=. $(BIN)/python docs/study/recipes/$(NAME).py $(ARGS)
+
+soak-day: $(VENV)/.dev ## A day's load: a million jobs beside 10,000 waiters and 100 list readers (UWS_DAY_JOBS=10000: fewer)
+	$(BIN)/python -m tests.bench day
+
+soak-model: $(VENV)/.dev ## Visit every state of the model of attempts, with two controllers (some minutes)
+	$(BIN)/python -m tests.model.explore 2
+
 soak-fuzz: $(VENV)/.dev ## Feed random inputs to everything that reads strangers' words (INPUTS=100000 for each of the readers)
 	$(BIN)/python -m tests.fuzz --inputs $(or $(INPUTS),100000) $(ARGS)
 
 soak-cluster: $(VENV)/.dev ## Kill everything with 200 jobs in flight, 100 jobs in full queues, all of the conformance suite, on real clusters
-	UWS_TEST_CHAOS_JOBS=200 UWS_TEST_QUEUED_JOBS=100 UWS_TEST_CONFORMANCE=all $(BIN)/python -m pytest -s \
-		tests/cluster/test_chaos.py tests/cluster/test_queues.py tests/cluster/test_conformance.py $(ARGS)
+	UWS_TEST_CHAOS_JOBS=200 UWS_TEST_QUEUED_JOBS=100 UWS_TEST_LAKE_JOBS=40 UWS_TEST_CONFORMANCE=all $(BIN)/python -m pytest -s \
+		tests/cluster/test_chaos.py tests/cluster/test_queues.py tests/cluster/test_lake.py tests/cluster/test_conformance.py $(ARGS)
+
+soak-sites: $(VENV)/.dev ## Kill parts of a pool, a cluster and a runner with jobs in flight; build/soak-sites.jsonl (JOBS=200 KILLS=40 SITES="htcondor slurm remote"; root)
+	$(BIN)/python -m tests.batch soak $(SITES) --jobs $(or $(JOBS),200) --kills $(or $(KILLS),40) $(ARGS)
 
 generate: $(VENV)/.dev ## Only generate the reference pages from the code
 	$(BIN)/python scripts/generate_docs.py
@@ -101,8 +127,19 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 lock: $(VENV)/.dev ## Pin the newest versions in requirements/*.txt
 	$(LOCK) --all-extras pyproject.toml requirements/build.in -o requirements/dev.txt
 	$(LOCK) --extra apps --extra demo -c requirements/dev.txt pyproject.toml requirements/build.in -o requirements/demo.txt
-	$(LOCK) --extra apps -c requirements/dev.txt pyproject.toml requirements/build.in -o requirements/runtime.txt
+	$(LOCK) --extra apps --extra htcondor -c requirements/dev.txt pyproject.toml requirements/build.in -o requirements/runtime.txt
 	$(LOCK) --no-annotate tests/rucio/requirements.in -o tests/rucio/requirements.txt
+	$(LOCK) --no-annotate tests/judges/requirements.in -o tests/judges/requirements.txt
+	for name in diracx sapporo toil alienpy; do \
+		$(LOCK) --no-annotate docs/study/recipes/$$name.in -o docs/study/recipes/$$name.txt || exit 1; \
+	done
+	$(LOCK) --no-annotate tests/cwl/requirements.in -o tests/cwl/requirements.txt
+
+soak-image: $(VENV)/.dev ## Build the image twice, and compare the bytes (root, buildah, mmdebstrap; ten minutes)
+	$(BIN)/python -m tests.release same
+
+release: $(VENV)/.dev ## Put wheels, sdists, chart, bill of materials and checksums into dist/ (IMAGE=1: the image too, with buildah)
+	$(BIN)/python scripts/release.py $(if $(IMAGE),--image) $(ARGS)
 
 clean: ## Remove what the targets above made in the checkout, the virtual environment too
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -2,7 +2,7 @@
 
 ``report.py again FIRST`` prints the ids of the tests that failed, one a line, for ``pytest @FILE``.
 ``report.py verdict FIRST AGAIN`` prints a line for each: FLAKY with the reason of the first failure if it passed alone,
-FAILED if it failed again or was not run. It ends with 1 if any is FAILED.
+FAILED with both reasons if it failed again or was not run. It ends with 1 if any is FAILED.
 """
 
 from __future__ import annotations
@@ -58,10 +58,12 @@ def main(words: list[str]) -> int:
         print("\n".join(failures(Path(words[1]))))
         return 0
     if len(words) == 3 and words[0] == "verdict":
-        first = failures(Path(words[1]))
+        first, second = failures(Path(words[1])), failures(Path(words[2]))
         good = passed(Path(words[2])) - unfinished(Path(words[1]))
         for test, reason in first.items():
             print(f"{'FLAKY' if test in good else 'FAILED'} {test}: {reason}")
+            if test in second:
+                print(f"       and then: {second[test]}")
         return int(not first.keys() <= good)
     print(__doc__, file=sys.stderr)
     return 2

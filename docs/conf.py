@@ -21,5 +21,5 @@ html_title = f"uws-service {release}"
 html_static_path = []
 # furo's icons and fonts come with the theme; no page asks another host for anything.
 html_theme_options = {"navigation_with_keys": True}
-exclude_patterns = ["_build", "explanation/simulation/*"]  # tables that a page includes
+exclude_patterns = ["_build", "explanation/simulation/*", "study/comparison.md"]  # tables that a page includes
 suppress_warnings: list[str] = []

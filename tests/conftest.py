@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import signal
 from collections.abc import AsyncIterator, Iterator
+from functools import cache
 from pathlib import Path
 
+import httpcore2
 import pytest
 
 from tests import databases
@@ -18,9 +20,11 @@ LEFT_OUT = pytest.StashKey[int]()
 
 def pytest_configure() -> None:
     """Let interrupts reach the programs that tests start, though a shell ignores them for what it runs behind it."""
-    for number in (signal.SIGINT, signal.SIGQUIT):
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    # Each client of the tests would read the system's certificate authorities anew, for some 30 ms of processor time.
+    httpcore2.default_ssl_context = cache(httpcore2.default_ssl_context)
 
 
 @pytest.fixture(scope="session")

@@ -20,10 +20,21 @@ from requests.adapters import HTTPAdapter
 FAILED = pytest.StashKey[bool]()
 
 
+IMPORTS = 20
+"""So many new modules make collections slow enough to leave their objects out of later ones."""
+_modules = 0
+
+
 def pytest_collection_finish() -> None:
     """Leave out of each later collection what the imports made, which makes it take a few milliseconds."""
     gc.collect()
+    _freeze()
+
+
+def _freeze() -> None:
+    global _modules
     gc.freeze()
+    _modules = len(sys.modules)
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +69,8 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
 
     with patch.object(sys, "unraisablehook", note):
         gc.collect()
+    if len(sys.modules) > _modules + IMPORTS:  # some tests import much only when they run
+        _freeze()
     if unraisable:
         pytest.fail("left to the garbage collector:\n" + "\n".join(unraisable), pytrace=False)
 

@@ -17,13 +17,18 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tests.sample_catalogue import put_into
+from tests.warm_starts import WarmProcess, WarmStarts
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
 PORTS = range(10_000, 32_768)
 """Below those that Linux gives to outgoing connections: a server that starts later would find such a port taken."""
 WORKERS = 16
+PROGRAM = ("-m", "uws_service", "serve")
 _used_ports: set[int] = set()
+_warm_starts = WarmStarts()
 _chance = random.SystemRandom()  # Hypothesis seeds the other one, alike in all workers
 
 
@@ -60,6 +65,8 @@ class Server:
         The text of a settings file, in which ``PORT`` stands for the port.
     program
         What Python runs.
+    warm
+        Whether it may be forked from a process that has done the imports (`tests.warm_starts`).
     """
 
     def __init__(
@@ -69,7 +76,8 @@ class Server:
         *,
         host: str = "127.0.0.1",
         config: str = "",
-        program: Sequence[str] = ("-m", "uws_service", "serve"),
+        program: Sequence[str] = PROGRAM,
+        warm: bool = True,
     ) -> None:
         self.folder = folder
         self.port = free_port()
@@ -77,26 +85,29 @@ class Server:
         self.url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{self.port}"
         self.config = config
         self.program = program
+        self.warm = warm and program == PROGRAM and all(key.startswith("UWS_") for key in settings or ())
+        self.executable = sys.executable
         self.settings = {"UWS_DATA": str(folder / "data"), **(settings or {})}
         self.log = folder / "service.log"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | WarmProcess | None = None
 
     def start(self, timeout: float = 180) -> None:
         """Start, and return once the service says that it is ready."""
         self.folder.mkdir(parents=True, exist_ok=True)
         clean = {key: value for key, value in os.environ.items() if not key.startswith("UWS_")}
-        command = [sys.executable, *self.program, "--host", self.host, "--port", str(self.port)]
+        command = [self.executable, *self.program, "--host", self.host, "--port", str(self.port)]
         if self.config:
             (self.folder / "service.yaml").write_text(self.config.replace("PORT", str(self.port)))
             command += ["--config", str(self.folder / "service.yaml")]
+        environment = {**clean, "PYTHONPATH": str(ROOT), **self.settings}
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                command,
-                env={**clean, "PYTHONPATH": str(ROOT), **self.settings},
-                stdout=log,
-                stderr=log,
-                cwd=self.folder,
-            )
+            if self.warm and self.executable == sys.executable:
+                is_usual = self.settings["UWS_DATA"] == str(self.folder / "data")
+                if is_usual and "UWS_BUILTIN_APPLICATIONS" not in self.settings:  # else no catalogue belongs there
+                    put_into(self.folder / "data")
+                self.process = _warm_starts.start(command[3:], environment, self.folder, log.fileno())
+            else:
+                self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=self.folder)
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             if self.process.poll() is not None:

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
+from uws_service.accounting import meter_of
+from uws_service.accounting.identities import Outside, Pseudonyms, SiteName
 from uws_service.applications import CONTAINER, Application, load_applications
+from uws_service.applications.files import BUILTIN
 from uws_service.auth.groups import GroupNames
 from uws_service.domain.errors import ConfigurationError
+from uws_service.domain.meter import Meter
 from uws_service.settings import Settings
 from uws_service.tap import with_catalogue_folder
 from uws_service.web.faces.registry import STANDARDS
 
-RESERVED = frozenset({"static", "metrics", "livez", "readyz", "healthz", "v1", "agent", "login", "logout"})
+RESERVED = frozenset(
+    {
+        *("agent", "events", "feed", "healthz", "jobs", "livez", "login", "logout", "metrics", "notifications"),
+        *("provsap", "readyz", "runner", "sites", "static", "usage", "v1"),
+    }
+)
 """Names that no application can have: the service's own resources have them."""
 
 
@@ -22,7 +32,7 @@ def applications_of(settings: Settings) -> dict[str, Application]:
     """
     shipped = [CONTAINER] if settings.containers is not None and settings.containers.application else []
     files = [*shipped, *settings.applications]
-    applications = load_applications(files, STANDARDS, builtin=settings.builtin_applications)
+    applications = load_applications([*_shipped(settings), *files], STANDARDS, builtin=False)
     if not applications:
         raise ConfigurationError("No application is declared; name files or folders in `applications`.")
     applications = {
@@ -35,8 +45,20 @@ def applications_of(settings: Settings) -> dict[str, Application]:
         raise ConfigurationError(
             f"settings: auth.applications: there is no application {name!r}; there are: {', '.join(applications)}"
         )
+    for site in settings.sites:
+        if site.facts.compute and settings.site_capabilities is None:
+            raise ConfigurationError(
+                f"settings: sites: {site.name}: facts: compute names an element of Site Capabilities, and "
+                "site_capabilities is missing"
+            )
+        if any(entry.brings for entry in site.storage_areas()) and not settings.datasets.brings:
+            raise ConfigurationError(
+                f"settings: sites: {site.name}: storage: bring: there is no catalogue that can bring data; one of the "
+                "kind rucio can (datasets.catalogues)"
+            )
     _check_containers(settings, applications)
     resolve_groups(settings, applications)
+    meter(settings)
     if (names := sorted(caller_catalogues(settings))) and not any(entry.client_id for entry in settings.auth.issuers):
         raise ConfigurationError(
             f"settings: datasets.catalogues: {', '.join(names)}: asked in the callers' names, which needs an issuer "
@@ -52,6 +74,25 @@ def applications_of(settings: Settings) -> dict[str, Application]:
             "the same key to encrypt them; give 32 characters or more"
         )
     return applications
+
+
+NOT_FOR_THE_PUBLIC = frozenset({"sleep"})
+"""Applications that ship and are for trying things out."""
+
+
+def _shipped(settings: Settings) -> list[Path]:
+    """Return the descriptors of the applications that ship and are to be offered."""
+    files = {path.stem: path for path in sorted(BUILTIN.glob("*.yaml"))}
+    wanted_names = settings.builtin_applications
+    if isinstance(wanted_names, bool):
+        hidden_names = NOT_FOR_THE_PUBLIC if settings.is_public else frozenset()
+        return [path for name, path in files.items() if wanted_names and name not in hidden_names]
+    if unknown := [name for name in wanted_names if name not in files]:
+        raise ConfigurationError(
+            f"settings: builtin_applications: {', '.join(unknown)}: no such application ships; "
+            f"there are: {', '.join(files)}"
+        )
+    return [path for name, path in files.items() if name in wanted_names]
 
 
 def _check_containers(settings: Settings, applications: Mapping[str, Application]) -> None:
@@ -97,6 +138,40 @@ def resolve_groups(settings: Settings, applications: Mapping[str, Application]) 
         raise ConfigurationError(f"{where}: {error}") from None
     placement = settings.placement.model_copy(update={"shares": shares})
     return settings.model_copy(update={"sites": tuple(sites), "containers": containers, "placement": placement})
+
+
+def meter(settings: Settings) -> Meter:
+    """Return the rules by which attempts are accounted for."""
+    sites = {site.name: (site.kind, site.accounting) for site in settings.sites}
+    for index, prices in enumerate(settings.accounting.prices):
+        if unknown := set(prices.sites) - sites.keys():
+            raise ConfigurationError(
+                f"settings: accounting.prices[{index}].sites: {', '.join(sorted(unknown))}: no such site; "
+                f"there are: {', '.join(sites)}"
+            )
+    resolve = GroupNames.of(settings.auth).resolve
+    try:
+        for group, managers in settings.accounting.managers.items():
+            for name in (group, *(manager for manager in managers if manager.startswith("/"))):
+                resolve(name)
+        return meter_of(settings.accounting, sites, resolve)
+    except ValueError as error:
+        raise ConfigurationError(f"settings: accounting: {error}") from None
+
+
+def outside_of(settings: Settings, pseudonyms: Pseudonyms) -> Outside:
+    """Return what readers of accounts get to know, and how."""
+    return Outside(
+        settings.base_url or "http://localhost",
+        {
+            site.name: SiteName(site.accounting.name or site.name, site.accounting.infrastructure)
+            for site in settings.sites
+        },
+        settings.accounting.identities,
+        pseudonyms,
+        GroupNames.of(settings.auth).default_hosts,
+        settings.accounting.default_vo,
+    )
 
 
 def wants_data(settings: Settings, applications: Mapping[str, Application]) -> bool:

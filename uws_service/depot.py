@@ -14,8 +14,8 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -256,36 +256,14 @@ class Depot:
                     if entry["path"].startswith(prefix):
                         yield entry["path"], int(entry["size"])
 
-    @asynccontextmanager
-    async def held(self, prefix: str) -> AsyncIterator[Callable[[], None]]:
-        """Show to every process that a prefix is in use.
+    def hold(self, prefix: str) -> Hold:
+        """Return what shows to every process that a prefix is in use."""
+        return Hold(self, prefix)
 
-        While the block runs nothing below it is taken for an orphan.
-
-        What it gives is called with the first object that is put there. From then on a small object beside it is
-        written anew every `renewal` seconds, so its age by the depot's own clock tells whether anybody is there.
-        """
-        key = f"{prefix}.open-{uuid.uuid4().hex}"
-        tasks: list[asyncio.Task[None]] = []
-        written = False
-
-        async def renew() -> None:
-            nonlocal written
-            while True:
-                await asyncio.sleep(self.renewal)
-                written = True
-                with contextlib.suppress(UwsError), _translated(key):
-                    await obstore.put_async(self._store, key, b"")
-
-        try:
-            yield lambda: tasks.append(asyncio.create_task(renew())) if not tasks else None
-        finally:
-            for task in tasks:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
-                if written:
-                    with contextlib.suppress(UwsError, TimeoutError):  # it goes with the job, or with the orphans
-                        await asyncio.wait_for(self.delete(key), CHECK_SECONDS)
+    async def touch(self, key: str) -> None:
+        """Write an empty object anew, so that its age tells that somebody is there; errors are left aside."""
+        with contextlib.suppress(UwsError), _translated(key):
+            await obstore.put_async(self._store, key, b"")
 
     async def now(self) -> float:
         """Return the present instant by the depot's own clock, in seconds since the epoch."""
@@ -430,3 +408,38 @@ def _folder(prefix: str) -> str:
     The listing goes by whole path segments: it is the part of the prefix up to its last slash.
     """
     return prefix.rpartition("/")[0]
+
+
+class Hold:
+    """Shows to every process that a prefix is in use: nothing below it is taken for an orphan.
+
+    From `begin`, with the first object that is put there, until `release`, a small object beside it is written anew
+    every `Depot.renewal` seconds, so its age by the depot's own clock tells whether anybody is there.
+    """
+
+    def __init__(self, depot: Depot, prefix: str) -> None:
+        self._depot = depot
+        self.prefix = prefix
+        self._key = ""
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Show it from now on."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._renew())
+
+    async def release(self) -> None:
+        """Show it no more."""
+        if self._task is None:
+            return
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        if self._key:
+            with contextlib.suppress(UwsError, TimeoutError):  # it goes with the job, or with the orphans
+                await asyncio.wait_for(self._depot.delete(self._key), CHECK_SECONDS)
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(self._depot.renewal)
+            self._key = self._key or f"{self.prefix}.open-{uuid.uuid4().hex}"
+            await self._depot.touch(self._key)

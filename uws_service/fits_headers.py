@@ -44,7 +44,10 @@ def walk(file: Any) -> Iterator[tuple[Any, int, int]]:
 
 
 def _header_bytes(file: Any) -> bytes:
-    """Read the records of a header; none where there is no header."""
+    """Read the records of a header.
+
+    None where there is no header.
+    """
     content = bytearray()
     while len(content) < MAX_HEADER_BYTES:
         record = file.read(RECORD_BYTES)

@@ -19,7 +19,9 @@ _executor = ThreadPoolExecutor(THREADS, "offload")
 
 
 async def offload(size: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a function; use a thread if its input is large.
+    """Call a function.
+
+    Use a thread if its input is large.
 
     Parameters
     ----------

@@ -20,7 +20,10 @@ def end_process(code: int) -> NoReturn:
 
 
 def leave_process(code: int) -> NoReturn:
-    """Flush the streams and end; the last that a handler of `atexit` can do."""
+    """Flush the streams and end.
+
+    The last that a handler of `atexit` can do.
+    """
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or its reader has gone
             stream.flush()

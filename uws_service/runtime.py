@@ -1,56 +1,58 @@
-"""The parts of one running service.
-
-They are made from its settings, started and stopped in order.
-"""
+"""One running service: its parts are put together, started and stopped in order."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import structlog
 
-from uws_service import telemetry
+from uws_service import parts, telemetry
+from uws_service.accounting.identities import PSEUDONYMS, Pseudonyms
+from uws_service.accounting.publisher import AccountLoop, Publisher
 from uws_service.applications import Application
+from uws_service.applications.changes import changes_of
 from uws_service.auth.data_tokens import DataAccess
-from uws_service.auth.encryption import key_in
 from uws_service.auth.permissions import PermissionsApi
 from uws_service.auth.policy import Rules
 from uws_service.auth.tokens import Tokens
-from uws_service.configuration import applications_of, caller_catalogues, resolve_groups, wants_data
+from uws_service.configuration import applications_of, meter, outside_of, resolve_groups
 from uws_service.data.catalogues import Catalogues
-from uws_service.depot import Depot, renewal
+from uws_service.depot import Depot
 from uws_service.domain.attempt import Attempt
 from uws_service.domain.errors import ConfigurationError, UwsError
 from uws_service.domain.ids import now_ms
+from uws_service.domain.usage_record import month_of
 from uws_service.placement.placer import Placer
+from uws_service.service.accounts import Accounts
 from uws_service.service.backend import Backend, FetchRules
+from uws_service.service.capabilities import CapabilitiesPoll
+from uws_service.service.deliveries import Deliveries
 from uws_service.service.jobs import Service
 from uws_service.service.lookups import DataLookups
+from uws_service.service.mailer import Mailer
+from uws_service.service.notifications import Notices
 from uws_service.service.reaper import Reaper
 from uws_service.service.sessions import Sessions
 from uws_service.service.uploads import Uploads
 from uws_service.settings import Settings
 from uws_service.sites.agent_api import Agents
-from uws_service.sites.attempt_tokens import SECRET, AttemptTokens
 from uws_service.sites.controller import Controller
 from uws_service.sites.executor import Executor
-from uws_service.sites.kinds import SiteParts, kind_of, open_sites, start_on_machine, verifiers_of
+from uws_service.sites.kinds import desks_of, kind_of, start_on_machine
 from uws_service.sites.lake import Lake
 from uws_service.sites.lease import FolderLease, Leader, Lease, ProcessLease
 from uws_service.sites.moves import AbsentSites
 from uws_service.sites.network import Network
+from uws_service.sites.remote.desk import Runners
 from uws_service.store import Store
-from uws_service.store.reserve import Reserve
 from uws_service.tap import Queries
-from uws_service.tap.descriptor import catalogue_of
+from uws_service.viewer import Viewers
 from uws_service.web.app import App
 
 log = structlog.get_logger(__name__)
@@ -67,17 +69,23 @@ class Runtime:
     """The parts of a running service."""
 
     settings: Settings
-    applications: Mapping[str, Application]
+    applications: dict[str, Application]
+    """All parts have this one mapping, which `reload` changes."""
     store: Store
     depot: Depot
     placer: Placer
     service: Service
     executors: Mapping[str, Executor]
     agents: Agents
+    runners: Runners
     uploads: Uploads
     rules: Rules
     catalogues: Catalogues
     """Of data sets."""
+    pseudonyms: Pseudonyms
+    """Hide owners in accounts."""
+    notices: Notices
+    """Subscriptions of callers."""
     sessions: Sessions | None = None
     """None: nobody can log in."""
     cookie_key: bytes = b""
@@ -86,10 +94,12 @@ class Runtime:
     permissions: PermissionsApi | None = None
     queries: Mapping[str, Queries] = field(default_factory=dict)
     """The TAP applications' tables and warm processes, by name."""
+    viewers: Viewers | None = None
     data: DataAccess | None = None
     """None: no job gets a token for what it fetches."""
     leaders: list[Leader] = field(default_factory=list)
     up_since: int = 0
+    described_since: int = 0
     draining: bool = False
     _checked: tuple[float, list[str]] = (0.0, [])
 
@@ -152,24 +162,52 @@ class Runtime:
             depot=self.depot,
             uploads=self.uploads,
             agents=self.agents,
+            runners=self.runners,
             rules=self.rules,
             auth=self.settings.auth,
             limits=self.settings.limits,
+            accounts=Accounts(self.store, self.rules, self.settings.accounting, self.pseudonyms),
             fetch=FetchRules(fetch.allow_private, fetch.allow_hosts, fetch.timeout),
             live_log=self.live_log,
             problems=self.problems,
             remarks=self.remarks,
             drain=self.drain,
+            reload=self.reload,
+            described_since=lambda: self.described_since,
             up_since=self.up_since,
             cookie_key=self.cookie_key,
             sessions=self.sessions,
             user_tokens=self.user_tokens,
             permissions=self.permissions,
+            notices=self.notices,
             queries=self.queries,
+            viewers=self.viewers,
+            presentation=self.settings.presentation,
+            publishing=self.settings.provenance,
+            public_network=self.settings.public_network,
             cors_origins=self.settings.cors_origins,
             srcnet_broker=self.settings.srcnet_broker,
             site_details=self.site_details,
         )
+
+    async def reload(self) -> None:
+        """Read the descriptors again: new jobs run by the new ones.
+
+        Attempts keep what they were made with. If anything is wrong, all stays as it is, and the log says why.
+        """
+        try:
+            applications = await asyncio.to_thread(applications_of, self.settings)
+        except ConfigurationError as error:
+            log.error("the applications stay as they are", problem=error.message)
+            return
+        changes = changes_of(self.applications, applications)
+        for name in changes.removed:
+            del self.applications[name]
+        self.applications.update(changes.current)
+        self.described_since = now_ms()
+        log.info("applications were read again", added=changes.added, changed=changes.changed, removed=changes.removed)
+        if changes.postponed:
+            log.warning("applications need a restart for what has changed in them", applications=changes.postponed)
 
     def drain(self) -> None:
         """Answer every waiting request now.
@@ -178,6 +216,8 @@ class Runtime:
         """
         self.draining = True
         self.service.waiters.drain()
+        self.service.streams.drain()
+        self.runners.drain()
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +234,7 @@ class Loop:
 LOOPS = (
     Loop("depot", lambda runtime: [runtime.depot.watch()]),
     Loop("data access", lambda runtime: [runtime.data.run()] if runtime.data is not None else []),
+    Loop("site capabilities", lambda runtime: _capabilities(runtime)),
     Loop("look-ups", lambda runtime: [_lookups(runtime).run()]),
     Loop("sites", lambda runtime: [leader.run() for leader in runtime.leaders], controllers_only=True),
     Loop(
@@ -201,6 +242,8 @@ LOOPS = (
         lambda runtime: [AbsentSites(runtime.store, runtime.placer, runtime.applications).run()],
         controllers_only=True,
     ),
+    Loop("accounts", lambda runtime: [_accounts(runtime).run()], controllers_only=True),
+    Loop("notices", lambda runtime: [_deliveries(runtime).run()], controllers_only=True),
     Loop("reaper", lambda runtime: [_reaper(runtime).run()], controllers_only=True),
 )
 """The loops of the service, in the order in which they start; they end in the opposite one."""
@@ -218,13 +261,16 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
     applications = applications_of(settings)
     settings = resolve_groups(settings, applications)
     if settings.database is None or settings.depot is None:
-        make_data_folder(settings.data)
+        parts.make_data_folder(settings.data)
     async with contextlib.AsyncExitStack() as stack:
         store = await Store.open(settings.database_url, create=settings.migrate_at_start)
         stack.push_async_callback(store.close)
         store.attempts.half_life_ms = settings.placement.shares.half_life * 1000.0
         await store.feed.start()
         stack.push_async_callback(store.feed.stop)
+        store.attempts.meter = meter(settings)
+        await store.usage.declare_methods(store.attempts.meter.methods())
+        await store.usage.prepare_partitions(month_of(now_ms()))
         runtime = await _assemble(settings, applications, store, clock, stack)
         if settings.controller:
             await _prepare_sites(runtime, stack)
@@ -240,29 +286,22 @@ async def running(settings: Settings, *, clock: Callable[[], float] = time.time)
 
 async def _assemble(
     settings: Settings,
-    applications: Mapping[str, Application],
+    applications: dict[str, Application],
     store: Store,
     clock: Callable[[], float],
     stack: contextlib.AsyncExitStack,
 ) -> Runtime:
-    """Make the parts.
-
-    Each knows those that it needs; nothing runs yet.
-    """
+    """Make the parts; nothing runs yet."""
 
     def now() -> int:
         return int(clock() * 1000)
 
-    depot = Depot.open(settings.depot_url)
-    depot.renewal = renewal(settings.orphan_age)
+    depot = parts.open_depot(settings)
     near = [site.name for site in settings.sites if not kind_of(site).leased]
     placer = Placer(store, settings.sites, near, settings.placement)
     rules = Rules(settings.auth)
-    user_tokens = Tokens(settings.auth, rank=rules.ranked, clock=clock) if settings.auth.issuers else None
-    if user_tokens is not None:
-        stack.push_async_callback(user_tokens.close)
-    permissions = _permissions(settings, stack)
-    data = _data_access(settings, applications, user_tokens, store, now)
+    user_tokens = parts.open_user_tokens(settings, rules, clock, stack)
+    data = parts.make_data_access(settings, applications, user_tokens, store, now)
     service = Service(
         store,
         applications,
@@ -271,11 +310,13 @@ async def _assemble(
         data=data,
         clock=now,
         limits=settings.limits,
-        reserve=_reserve(settings),
+        reserve=parts.hold_reserve(settings),
         containers=settings.containers,
+        meter=store.attempts.meter,
     )
-    executors, agents = await _open_sites(settings, applications, store, depot, data, stack)
+    executors, agents = await parts.open_executors(settings, applications, store, depot, data, stack)
     cookie_key = await store.access.secret("cookies") if user_tokens is not None else b""
+    sessions = Sessions(store.access, cookie_key, service.clock, rules.issuers) if user_tokens is not None else None
     return Runtime(
         settings,
         applications,
@@ -285,62 +326,22 @@ async def _assemble(
         service,
         executors,
         agents,
+        Runners(desks_of(executors, settings.sites), agents, user_tokens),
         Uploads(depot, store, rules, settings.limits),
         rules,
-        await _catalogues(settings, stack),
-        sessions=Sessions(store.access, cookie_key, service.clock, rules.issuers) if user_tokens is not None else None,
+        await parts.open_catalogues(settings, stack),
+        Pseudonyms(await store.access.secret(PSEUDONYMS)),
+        parts.make_notices(settings, service),
+        sessions=sessions,
         cookie_key=cookie_key,
         user_tokens=user_tokens,
-        permissions=permissions,
-        queries=await _queries(settings, applications, stack),
+        permissions=parts.open_permissions(settings, stack),
+        queries=await parts.open_queries(settings, applications, stack),
+        viewers=await parts.open_viewers(settings, depot, stack),
         data=data,
         up_since=now_ms(),
+        described_since=now_ms(),
     )
-
-
-def _permissions(settings: Settings, stack: contextlib.AsyncExitStack) -> PermissionsApi | None:
-    """Return SRCNet's Permissions API, if the settings ask it."""
-    if settings.auth.permissions is None:
-        return None
-    permissions = PermissionsApi(settings.auth.permissions)
-    stack.push_async_callback(permissions.close)
-    return permissions
-
-
-def _reserve(settings: Settings) -> Reserve | None:
-    """Return room on the disk of the embedded database; None: the database is elsewhere."""
-    if settings.database is not None:
-        return None
-    reserve = Reserve(settings.data)
-    reserve.hold()
-    return reserve
-
-
-async def _open_sites(
-    settings: Settings,
-    applications: Mapping[str, Application],
-    store: Store,
-    depot: Depot,
-    data: DataAccess | None,
-    stack: contextlib.AsyncExitStack,
-) -> tuple[dict[str, Executor], Agents]:
-    """Return the sites' executors, and the agents' part."""
-    tokens = AttemptTokens(await store.access.secret(SECRET), now_ms)
-    parts = SiteParts(depot, settings.work_folder, await store.name(), settings.fetch, data, tokens.issue)
-    executors = open_sites(settings.sites, parts)
-    for executor in executors.values():
-        stack.push_async_callback(executor.close)
-    verifiers = verifiers_of(executors, settings.sites)
-    storage = {site.name: site.storage_areas() for site in settings.sites}
-    return executors, Agents(store, depot, applications, settings.fetch, data, verifiers, tokens, storage)
-
-
-async def _catalogues(settings: Settings, stack: contextlib.AsyncExitStack) -> Catalogues:
-    """Return the catalogues of data; a static one that is wrong stops the start."""
-    catalogues = Catalogues(settings.datasets)
-    stack.push_async_callback(catalogues.close)
-    await catalogues.start()
-    return catalogues
 
 
 def _lake(runtime: Runtime) -> Lake | None:
@@ -350,7 +351,14 @@ def _lake(runtime: Runtime) -> Lake | None:
         return None
     catalogue = next(entry for entry in runtime.catalogues.catalogues if entry.name == name)
     storage = {site.name: site.storage_areas() for site in runtime.settings.sites}
-    return Lake(catalogue, runtime.depot, storage, runtime.data)
+    base = (runtime.settings.base_url or "").rstrip("/") if runtime.settings.provenance.lake else ""
+    return Lake(catalogue, runtime.depot, storage, runtime.data, base)
+
+
+def _capabilities(runtime: Runtime) -> list[Coroutine[Any, Any, None]]:
+    """Return the loop that reads what is published of the sites, if the settings name a place for that."""
+    settings = runtime.settings.site_capabilities
+    return [CapabilitiesPoll(settings, runtime.store, runtime.placer).run()] if settings is not None else []
 
 
 def _lookups(runtime: Runtime) -> DataLookups:
@@ -368,6 +376,12 @@ def _lookups(runtime: Runtime) -> DataLookups:
     )
 
 
+def _accounts(runtime: Runtime) -> AccountLoop:
+    settings = runtime.settings
+    publisher = Publisher(runtime.store, outside_of(settings, runtime.pseudonyms), runtime.service.clock)
+    return AccountLoop(runtime.store, settings.accounting, publisher, runtime.pseudonyms)
+
+
 def _reaper(runtime: Runtime) -> Reaper:
     settings = runtime.settings
     return Reaper(
@@ -382,55 +396,10 @@ def _reaper(runtime: Runtime) -> Reaper:
     )
 
 
-async def _queries(
-    settings: Settings, applications: Mapping[str, Application], stack: contextlib.AsyncExitStack
-) -> dict[str, Queries]:
-    """Return the tables of each TAP application, ready to be queried."""
-    prepared = {}
-    for name, application in applications.items():
-        if (catalogue := catalogue_of(application)) is not None:
-            folder = settings.work_folder / "queries" / name
-            queries = Queries(catalogue, folder, settings.query_processes)
-            await asyncio.to_thread(queries.prepare)
-            stack.push_async_callback(queries.close)
-            prepared[name] = queries
-    return prepared
-
-
-def make_data_folder(folder: Path) -> None:
-    """Make the data folder, for the service's user alone.
-
-    One that was open to others is closed.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        entry = folder.stat()
-        if entry.st_mode & 0o077 and entry.st_uid == os.geteuid():
-            folder.chmod(0o700)
-            log.warning("the data folder was open to others; it is closed now", folder=str(folder))
-    except OSError as error:
-        raise ConfigurationError(f"settings: data: {folder}: {error.strerror or error}") from None
-
-
-def _data_access(
-    settings: Settings,
-    applications: Mapping[str, Application],
-    tokens: Tokens | None,
-    store: Store,
-    clock: Callable[[], int],
-) -> DataAccess | None:
-    """Return the jobs' access to data.
-
-    None unless the settings or an application ask for it.
-    """
-    if tokens is None or not wants_data(settings, applications):
-        return None
-    if settings.auth.sealing_key is not None:
-        key = settings.auth.sealing_key.get_secret_value().encode()
-    else:
-        make_data_folder(settings.data)
-        key = key_in(settings.data / "sealing.key")
-    return DataAccess(settings.auth, tokens, store, key, clock, caller_catalogues(settings))
+def _deliveries(runtime: Runtime) -> Deliveries:
+    mail = runtime.settings.notifications.mail
+    mailer = Mailer(mail) if mail is not None else None
+    return Deliveries(runtime.store, runtime.notices, mailer, clock=runtime.service.clock)
 
 
 async def _prepare_sites(runtime: Runtime, stack: contextlib.AsyncExitStack) -> None:

@@ -6,26 +6,34 @@ With no settings at all the service runs embedded: SQLite, a local folder, local
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from uws_service import settings_checks, settings_messages
+from uws_service.accounting.settings import Accounting
 from uws_service.auth.settings import Auth
 from uws_service.containers import Containers
 from uws_service.data.catalogues import KINDS as CATALOGUE_KINDS
 from uws_service.data.catalogues import Datasets
+from uws_service.data.settings import SiteCapabilities
 from uws_service.domain.errors import ConfigurationError
 from uws_service.placement.settings import Placement
 from uws_service.service.limits import Limits
+from uws_service.service.notification_settings import NotificationSettings
+from uws_service.service.presentation import Presentation
+from uws_service.service.publishing import Publishing
 from uws_service.sites.kinds import KINDS
 from uws_service.sites.local.settings import LocalSite
 from uws_service.sites.settings import Fetch, SiteSettings
 from uws_service.units import FractionalSeconds, Seconds
+from uws_service.viewer.settings import ViewerSettings
 
 if TYPE_CHECKING:
     Site = SiteSettings
@@ -82,7 +90,16 @@ class Settings(BaseSettings):
         description="Most warm processes for synchronous queries, for each TAP application and each process that "
         "answers requests.",
     )
-    builtin_applications: bool = Field(True, description="Offer the applications that ship with the service.")
+    viewers: ViewerSettings = Field(default_factory=ViewerSettings, description="Looking into results on pages.")
+    builtin_applications: bool | tuple[str, ...] = Field(
+        True,
+        description="Offer the applications that ship with the service: `true`, `false`, or a list of their names. "
+        "With `true`, `sleep` is left out where `base_url` says that the service is public: it is for trials.",
+    )
+    presentation: Presentation = Field(
+        default_factory=Presentation,
+        description="What the service says of itself: title, contact, banner, terms, logo.",
+    )
     containers: Containers | None = Field(
         None, description="Applications in which a job names its own container image. Unset: there are none."
     )
@@ -92,14 +109,31 @@ class Settings(BaseSettings):
         "`/v1/jobs`. Unset: there is nothing at those paths.",
     )
     sites: tuple[Site, ...] = Field((LocalSite(),), min_length=1, description="Where jobs run.")
+    public_network: bool = Field(
+        False,
+        description="Whether everybody may read the page `/network`: sites, what waits and runs there, failures. "
+        "False: administrators alone.",
+    )
     placement: Placement = Field(default_factory=Placement, description="How the site of a job is chosen.")
+    accounting: Accounting = Field(
+        default_factory=Accounting, description="Accounts: identities, prices, budgets, publication, retention."
+    )
     cors_origins: tuple[str, ...] = Field(
         (),
         description="Origins whose pages may call the service from a browser; none by default. `*`: any, but for "
         "callers whom their address or a proxy lets in; their jobs are made from the service's own pages.",
     )
     limits: Limits = Field(default_factory=Limits, description="Limits of requests.")
+    site_capabilities: SiteCapabilities | None = Field(
+        None,
+        description="SRCNet's Site Capabilities API, which is asked for down times and storage areas of the sites "
+        "whose `facts` name their compute element there.",
+    )
+    notifications: NotificationSettings = Field(
+        default_factory=NotificationSettings, description="How callers learn of events."
+    )
     datasets: Datasets = Field(default_factory=Datasets, description="Data sets as inputs of jobs.")
+    provenance: Publishing = Field(default_factory=Publishing, description="Provenance and crates of jobs.")
     fetch: Fetch = Field(default_factory=Fetch, description="What jobs may fetch from the network.")
     auto_migrate: bool | None = Field(
         None, description="Bring the database's schema up to date at start. Unset: only for SQLite."
@@ -235,6 +269,15 @@ class Settings(BaseSettings):
         return (self.catalogues or self.data / "catalogues").absolute()
 
     @property
+    def is_public(self) -> bool:
+        """Return whether ``base_url`` names a place that others reach: no private address, and not this machine."""
+        host = (urlsplit(self.base_url).hostname or "") if self.base_url else ""
+        try:
+            return not ipaddress.ip_address(host).is_private
+        except ValueError:
+            return host not in ("", "localhost")
+
+    @property
     def migrate_at_start(self) -> bool:
         """Return whether `serve` migrates the database."""
         if self.auto_migrate is not None:
@@ -254,7 +297,7 @@ class _FileSource(PydanticBaseSettingsSource):
         return dict(self.values)
 
 
-def _make_absolute(section: Any, model: Any, folder: Path) -> None:
+def make_absolute(section: Any, model: Any, folder: Path) -> None:
     """Make the paths of a settings group absolute, those of the groups in its lists too."""
     for name, field in model.model_fields.items() if isinstance(section, dict) else ():
         value = section.get(name)
@@ -262,7 +305,19 @@ def _make_absolute(section: Any, model: Any, folder: Path) -> None:
             section[name] = str(folder / value)
         elif isinstance(value, list) and (members := get_args(field.annotation)):
             for item in value if hasattr(members[0], "model_fields") else ():
-                _make_absolute(item, members[0], folder)
+                make_absolute(item, members[0], folder)
+
+
+def _make_accounting_absolute(content: dict[str, Any], folder: Path) -> None:
+    """Make the paths in the sections ``accounting`` absolute."""
+    sites = content.get("sites")
+    owners = [(content, "publish", "folder")]
+    owners += [(site, "carbon", "file") for site in (sites if isinstance(sites, list) else ())]
+    for owner, group, name in owners:
+        accounting = owner.get("accounting") if isinstance(owner, dict) else None
+        section = accounting.get(group) if isinstance(accounting, dict) else None
+        if isinstance(section, dict) and isinstance(section.get(name), str):
+            section[name] = str(folder / section[name])
 
 
 def _read(config: Path) -> tuple[dict[str, Any], yaml.Node | None]:
@@ -291,6 +346,7 @@ def _read(config: Path) -> tuple[dict[str, Any], yaml.Node | None]:
         for path in settings_messages.repeated_fields(document)
     ]:
         raise ConfigurationError("\n".join(repeated))
+    make_absolute(content.get("presentation"), Presentation, config.parent)
     for name in ("data", "work", "catalogues"):
         if isinstance(content.get(name), str):
             content[name] = str(config.parent / content[name])
@@ -300,7 +356,8 @@ def _read(config: Path) -> tuple[dict[str, Any], yaml.Node | None]:
         for section in sections if isinstance(sections, list) else ():
             kind = kinds.get(str(section.get("kind", usual))) if isinstance(section, dict) else None
             if kind is not None:
-                _make_absolute(section, kind.settings, config.parent)
+                make_absolute(section, kind.settings, config.parent)
+    _make_accounting_absolute(content, config.parent)
     if isinstance(content.get("applications"), list):
         content["applications"] = [str(config.parent / str(path)) for path in content["applications"]]
     return content, document

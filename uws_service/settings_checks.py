@@ -69,10 +69,16 @@ def check_public_url(url: str) -> str:
 def is_secure(url: str) -> bool:
     """Return whether what goes to a URL can't be read on its way: https, or this very machine."""
     parts = urlsplit(url)
-    if parts.scheme == "https" or parts.hostname == "localhost":
-        return bool(parts.hostname)
+    host = parts.hostname or ""
+    return bool(host) and (parts.scheme == "https" or is_loopback(host))
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a name or an address is that of this very machine."""
+    if host == "localhost":
+        return True
     try:
-        return ipaddress.ip_address(parts.hostname or "").is_loopback
+        return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
 

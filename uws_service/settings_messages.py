@@ -151,7 +151,10 @@ def _requirement(problem: ErrorDetails, path: FieldPath, context: Mapping[str, A
 
 
 def _may_be_shown(path: FieldPath, value: Any) -> bool:
-    """Return whether a message may repeat a value: sections and keys may hold secrets."""
+    """Return whether a message may repeat a value.
+
+    Sections and keys may hold secrets.
+    """
     is_secret = any(word in str(part) for part in path for word in ("secret", "key", "token", "password"))
     return not is_secret and not isinstance(value, dict | list | tuple)
 
@@ -195,7 +198,10 @@ def field_name(path: Iterable[str | int]) -> str:
 
 
 def line_of(node: yaml.Node | None, path: FieldPath) -> int:
-    """Return the line of a field; that of the nearest field around it if it is missing."""
+    """Return the line of a field.
+
+    That of the nearest field around it if it is missing.
+    """
     line = 1
     for part in path:
         if isinstance(node, yaml.MappingNode):
@@ -210,7 +216,10 @@ def line_of(node: yaml.Node | None, path: FieldPath) -> int:
 
 
 def repeated_fields(node: yaml.Node | None, path: FieldPath = ()) -> Iterator[FieldPath]:
-    """Yield the fields that a mapping has twice: YAML would take the last one in silence."""
+    """Yield the fields that a mapping has twice.
+
+    YAML would take the last one in silence.
+    """
     if isinstance(node, yaml.MappingNode):
         names = [str(key.value) for key, _ in node.value]
         for index, (_, value) in enumerate(node.value):

@@ -109,7 +109,10 @@ def _astropy_column(column: Column, values: Any) -> Any:
 
 
 def main() -> int:
-    """Convert a user's table; exit with 2 if it is none."""
+    """Convert a user's table.
+
+    Exit with 2 if it is none.
+    """
     parser = argparse.ArgumentParser(prog="python -m uws_service.tables", description="Convert a user's table safely.")
     parser.add_argument("file", type=Path, help="the table, in any of the formats")
     parser.add_argument("--input-format", choices=FORMATS, help="the file's format; found by its content if not set")

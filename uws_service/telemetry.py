@@ -23,6 +23,9 @@ REQUEST_SECONDS = Histogram(
 )
 WAITERS = Gauge("uws_waiters", "Requests that block in WAIT now.", registry=REGISTRY)
 WAKE_UPS = Counter("uws_wait_wakeups", "WAIT requests answered, by why.", ["why"], registry=REGISTRY)
+STREAMS = Gauge("uws_streams", "Clients that follow events now.", registry=REGISTRY)
+STREAMS_ENDED = Counter("uws_streams_ended", "Streams of events that ended, by why.", ["why"], registry=REGISTRY)
+NOTICES = Counter("uws_notices", "Notices of events, by kind and outcome.", ["kind", "outcome"], registry=REGISTRY)
 PHASES = Counter("uws_phase_changes", "Phases that jobs came to.", ["application", "phase"], registry=REGISTRY)
 JOBS = Gauge("uws_jobs", "Jobs in the store.", ["application", "phase"], registry=REGISTRY)
 QUEUE_WAIT = Histogram(
@@ -39,11 +42,30 @@ CONTROLLER_LAG = Gauge(
     "uws_controller_lag_seconds", "Time since a site's controller last finished a round.", ["site"], registry=REGISTRY
 )
 SITE_RUNNING = Gauge("uws_site_attempts", "Attempts at a site.", ["site"], registry=REGISTRY)
-SITE_WAITING = Gauge("uws_site_waiting", "Attempts that wait to be handed to a site.", ["site"], registry=REGISTRY)
+NETWORK_WAITING = Gauge(
+    "uws_network_waiting", "Attempts that wait for any site of the network with room.", registry=REGISTRY
+)
+SITE_WAITING = Gauge("uws_site_waiting", "Attempts that wait for one site alone.", ["site"], registry=REGISTRY)
 SITE_REACHABLE = Gauge("uws_site_reachable", "1 if the site can be asked, 0 if not.", ["site"], registry=REGISTRY)
 SITE_LEADER = Gauge("uws_site_leader", "1 in the process that drives the site.", ["site"], registry=REGISTRY)
 SITE_CREATE = Histogram("uws_site_create_seconds", "Time in which a cluster took a Job.", ["site"], registry=REGISTRY)
 ATTEMPTS = Counter("uws_attempts", "Attempts that ended, by why; Done if well.", ["site", "reason"], registry=REGISTRY)
+
+PUBLICATION_LAG = Gauge(
+    "uws_accounting_lag_seconds",
+    "Time since accounts were last published whose month has changed since; 0: all is published.",
+    ["form"],
+    registry=REGISTRY,
+)
+ENERGY = Counter(
+    "uws_energy_watt_hours", "Estimated energy of attempts that ended.", ["site", "application"], registry=REGISTRY
+)
+CO2E = Counter(
+    "uws_co2e_grams",
+    "Estimated CO2e of attempts that ended; waste is empty where nothing was lost.",
+    ["site", "application", "waste"],
+    registry=REGISTRY,
+)
 
 TOKENS = Counter("uws_tokens", "Tokens looked at that were not remembered, by outcome.", ["outcome"], registry=REGISTRY)
 

@@ -29,7 +29,10 @@ def parse_seconds(value: int | str) -> int:
 
 
 def _bytes(value: Any) -> Any:
-    """Return a size in bytes; what is no text is left as it is."""
+    """Return a size in bytes.
+
+    What is no text is left as it is.
+    """
     if not isinstance(value, str):
         return value
     try:
@@ -39,7 +42,10 @@ def _bytes(value: Any) -> Any:
 
 
 def _seconds(value: Any) -> Any:
-    """Return a duration in seconds; what is no text is left as it is."""
+    """Return a duration in seconds.
+
+    What is no text is left as it is.
+    """
     if not isinstance(value, str):
         return value
     text = value.strip()

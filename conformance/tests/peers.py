@@ -1,9 +1,9 @@
 """Conformance of other servers: ``make conformance-peers``.
 
-They are DaCHS, from Debian, and Daiquiri, from the package index. Each runs as a user without rights, with a database
-of its own, on free ports of this machine. Packages are unpacked and installed below ``build/peers``; PostgreSQL with
-pgsphere and q3c must be installed. Nothing is written elsewhere, and everything is stopped at the end. The reports
-are ``build/peers/NAME.json`` and ``.html``.
+They are DaCHS, from Debian, and Daiquiri and fornax-cutouts, from the package index. Each runs as a user without
+rights, with a database of its own, on free ports of this machine. Packages are unpacked and installed below
+``build/peers``; for the first two PostgreSQL with pgsphere and q3c must be installed. Nothing is written elsewhere,
+and everything is stopped at the end. The reports are ``build/peers/NAME.json`` and ``.html``.
 """
 
 from __future__ import annotations
@@ -21,8 +21,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
+import numpy as np
+from astropy.io import fits
+from astropy.wcs import WCS
 from uws_conformance.cli import main as check
 
+from tests import debian_postgresql
 from tests.server import free_port
 
 BUILD = Path(__file__).resolve().parents[2] / "build" / "peers"
@@ -64,26 +68,24 @@ def unpack_dachs() -> Path:
 
 
 def postgresql() -> Path:
-    """Return the newest PostgreSQL with DaCHS's extensions."""
-    for folder in sorted(Path("/usr/lib/postgresql").glob("*"), reverse=True):
-        extensions = Path("/usr/share/postgresql") / folder.name / "extension"
-        if all((extensions / f"{name}.control").exists() for name in ("pg_sphere", "q3c")):
-            return folder / "bin"
+    """Return the programs of the PostgreSQL with DaCHS's extensions."""
+    if debian_postgresql.has_sky_extensions():
+        return debian_postgresql.programs()
     raise SystemExit(
         "PostgreSQL with pgsphere and q3c is missing: apt-get install postgresql-15-pgsphere postgresql-15-q3c"
     )
 
 
 class Peer:
-    """Another server with a database of its own.
+    """Another server, which runs from ``with`` on, as a user without rights."""
 
-    Both run from ``with`` on, as a user without rights.
-    """
+    jobs = "/tap/async"
+    """The path of its job list."""
+    ready = "/tap/availability"
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.port, self.database = folder, free_port(), free_port()
+        self.folder, self.port = folder, free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.bin = postgresql()
         self.environment: dict[str, str] = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "LC_ALL": "C.UTF-8"}
         self.server: subprocess.Popen[bytes] | None = None
 
@@ -115,15 +117,6 @@ class Peer:
         if os.geteuid() == 0:
             run("chown", "-R", f"{UNPRIVILEGED}:nogroup", str(self.folder))
 
-    def start_database(self, user: str, *names: str) -> None:
-        """Start PostgreSQL with empty databases."""
-        self.own()
-        self.do(str(self.bin / "initdb"), "-D", "pg", "-A", "trust", "-U", user)
-        options = f"-p {self.database} -k {self.folder} -c listen_addresses=127.0.0.1"
-        self.do(str(self.bin / "pg_ctl"), "-D", "pg", "-o", options, "-l", "pg.log", "-w", "start")
-        for name in names:
-            self.do(str(self.bin / "createdb"), "-h", "127.0.0.1", "-p", str(self.database), "-U", user, name)
-
     def start(self) -> None:
         """Prepare and start the server, and await its answer."""
         serve = self.command(*self.prepare())
@@ -132,7 +125,7 @@ class Peer:
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and self.server.poll() is None:
             try:
-                with urllib.request.urlopen(f"{self.url}/tap/availability", timeout=5):
+                with urllib.request.urlopen(f"{self.url}{self.ready}", timeout=5):
                     return
             except (urllib.error.URLError, OSError):
                 time.sleep(0.2)
@@ -150,15 +143,37 @@ class Peer:
         self.stop()
 
     def stop(self) -> None:
-        """Stop the server, then its database."""
+        """Stop the server."""
         if self.server is not None:
             self.server.terminate()
             self.server.wait(120)
+
+
+class DatabasePeer(Peer):
+    """A server with a PostgreSQL of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.database = free_port()
+        self.bin = postgresql()
+
+    def start_database(self, user: str, *names: str) -> None:
+        """Start PostgreSQL with empty databases."""
+        self.own()
+        self.do(str(self.bin / "initdb"), "-D", "pg", "-A", "trust", "-U", user)
+        options = f"-p {self.database} -k {self.folder} -c listen_addresses=127.0.0.1"
+        self.do(str(self.bin / "pg_ctl"), "-D", "pg", "-o", options, "-l", "pg.log", "-w", "start")
+        for name in names:
+            self.do(str(self.bin / "createdb"), "-h", "127.0.0.1", "-p", str(self.database), "-U", user, name)
+
+    def stop(self) -> None:
+        """Stop the server, then its database."""
+        super().stop()
         if (self.folder / "pg" / "postmaster.pid").exists():
             self.do(str(self.bin / "pg_ctl"), "-D", "pg", "-m", "fast", "-w", "stop")
 
 
-class Dachs(Peer):
+class Dachs(DatabasePeer):
     """DaCHS, from the packages below ``root``."""
 
     def __init__(self, root: Path, folder: Path) -> None:
@@ -220,7 +235,7 @@ application = get_wsgi_application()
 }
 
 
-class Daiquiri(Peer):
+class Daiquiri(DatabasePeer):
     """Daiquiri in a virtual environment below ``build/peers``."""
 
     def __init__(self, environment: Path, folder: Path) -> None:
@@ -263,9 +278,110 @@ def daiquiri_installed() -> Path:
     return environment
 
 
+FORNAX = {
+    "sources/demo.py": """
+from pathlib import Path
+
+from fornax_cutouts.models.cutouts import FilenameLookupResponse, FilenameWithMetadata
+from fornax_cutouts.sources import cutout_registry
+from fornax_cutouts.sources.base import AbstractMissionSource, MissionMetadata
+
+FILES = [FilenameWithMetadata(filename=str(Path(__file__).parents[1] / "image.fits"))]
+
+
+@cutout_registry.register_source
+class Demo(AbstractMissionSource):
+    metadata = MissionMetadata(name="demo", pixel_size=1.0, max_cutout_size=500, filter=["r"], survey=["s"])
+
+    def get_filenames(self, position, filter, **others):
+        return [FilenameLookupResponse(mission="demo", target=target, filenames=FILES) for target in position]
+""",
+    # Each ends with the others: the last is the server that is asked.
+    "serve.sh": """
+set -eu
+trap 'kill $(jobs -p)' EXIT
+trap exit TERM
+"$1/bin/python" redis_server.py "$CUTOUTS__REDIS__PORT" &
+until python3 -c 'import os, socket; socket.create_connection(("127.0.0.1", int(os.environ["CUTOUTS__REDIS__PORT"])))' \
+    2>/dev/null; do sleep 0.2; done
+"$1/bin/fornax-cutouts" worker --concurrency 1 &
+"$1/bin/fornax-cutouts" api --host 127.0.0.1 --port "$2" &
+wait -n
+""",
+    "redis_server.py": """
+import sys
+
+from fakeredis import TcpFakeServer
+
+TcpFakeServer(("127.0.0.1", int(sys.argv[1])), server_type="redis").serve_forever()
+""",
+    "profile.yaml": """
+short: {position: "150 2.2", size: "10", demo.filter: r, demo.survey: s}
+long: null
+failing: {position: "150 2.2", size: "10", demo.filter: none, demo.survey: s}
+parameter: {size: "20"}
+chapters: [UWS 1.1, DALI 1.1, VOSI 1.1, Clients]
+""",
+}
+
+
+class Fornax(Peer):
+    """fornax-cutouts in a virtual environment below ``build/peers``, with one source and one worker.
+
+    Its jobs are in the server of `fakeredis`, since Redis with its JSON commands can't be had from Debian.
+    """
+
+    jobs = "/api/v0/cutouts/async"
+    ready = "/openapi.json"
+
+    def __init__(self, environment: Path, folder: Path) -> None:
+        super().__init__(folder)
+        self.programs = environment
+        self.environment |= {
+            "CUTOUTS__SOURCE_PATH": str(folder / "sources"), "CUTOUTS__STORAGE__PREFIX": str(folder / "results"),
+            "CUTOUTS__REDIS__HOST": "127.0.0.1", "CUTOUTS__REDIS__PORT": str(free_port()),
+        }  # fmt: skip
+
+    def prepare(self) -> list[str]:
+        """Create an image and its source."""
+        for name, text in FORNAX.items():
+            path = self.folder / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+        write_image(self.folder / "image.fits")
+        self.own()
+        return ["bash", "serve.sh", str(self.programs), str(self.port)]
+
+
+def write_image(path: Path) -> None:
+    """Write an image of 100 arcsec around the position that the profile asks for."""
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.crpix = ["RA---TAN", "DEC--TAN"], [150.0, 2.2], [50.5, 50.5]
+    wcs.wcs.cdelt = [-1 / 3600, 1 / 3600]
+    fits.PrimaryHDU(np.ones((100, 100), np.float32), wcs.to_header()).writeto(path)
+
+
+def fornax_installed() -> Path:
+    """Install fornax-cutouts where it is missing.
+
+    It asks for Python 3.12 but runs with 3.11, and does not start with newer versions of fastapi.
+    """
+    environment = BUILD / "fornax"
+    pip = [str(environment / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    if not (environment / "complete").exists():
+        run(sys.executable, "-m", "venv", "--clear", str(environment))
+        run(*pip, "--no-deps", "--ignore-requires-python", "fornax-cutouts==0.1.1")
+        listed = "import importlib.metadata as m; print('\\n'.join(m.requires('fornax-cutouts')))"
+        lines = run(str(environment / "bin" / "python"), "-c", listed).splitlines()
+        run(*pip, *(line for line in lines if "extra ==" not in line), "fastapi==0.125", "fakeredis[json,lua]")
+        (environment / "complete").touch()
+    return environment
+
+
 PEERS: dict[str, tuple[str, Callable[[Path], Peer]]] = {
     "dachs": ("dachs", lambda folder: Dachs(unpack_dachs(), folder)),
     "daiquiri": ("tap", lambda folder: Daiquiri(daiquiri_installed(), folder)),
+    "fornax": ("profile.yaml", lambda folder: Fornax(fornax_installed(), folder)),
 }
 
 
@@ -282,7 +398,9 @@ def main(names: Sequence[str] = ()) -> int:
         with tempfile.TemporaryDirectory() as folder:
             Path(folder).chmod(0o755)  # the server's user must be able to enter
             with make(Path(folder)) as peer:
-                status = max(status, check([f"{peer.url}/tap/async", "--profile", profile, "--quiet", *reports]) & 2)
+                if profile.endswith(".yaml"):  # one of the peer's own
+                    profile = str(peer.folder / profile)
+                status = max(status, check([peer.url + peer.jobs, "--profile", profile, "--quiet", *reports]) & 2)
         print(f"the reports on {name} are {BUILD / name}.json and .html")
     return status
 

@@ -13,6 +13,7 @@ import psycopg
 import pyarrow as pa
 from psycopg import sql
 
+from tests import debian_postgresql
 from tests.databases import PostgreSQLServer, new_postgresql
 from tests.tiers import lacking
 from uws_service.adql import Column, Table, Translation, translate
@@ -24,7 +25,6 @@ from uws_service.tap.engines.duckdb import DuckDBEngine
 from uws_service.tap.engines.parquet import write_table
 from uws_service.tap.engines.postgresql import _TYPES, PostgreSQLEngine
 
-DEBIAN = Path("/usr/lib/postgresql/15/bin")
 BOUNDS = Bounds(1000, 20, 500_000_000)
 NAN = math.nan
 
@@ -197,11 +197,10 @@ def sky_postgresql(*extensions: str) -> str:
     Debian's server has them; skips the test where it is missing.
     """
     global _debian
-    control = Path("/usr/share/postgresql/15/extension")
-    if not (DEBIAN / "initdb").exists() or not (control / "q3c.control").exists():
+    if not debian_postgresql.has_sky_extensions():
         lacking("postgresql-15 with postgresql-15-pgsphere and postgresql-15-q3c is not installed")
     if _debian is None:
-        _debian = PostgreSQLServer(DEBIAN)
+        _debian = PostgreSQLServer(debian_postgresql.programs())
     name = f"sky_{uuid.uuid4().hex}"
     with psycopg.connect(_debian.url, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))

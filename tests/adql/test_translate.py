@@ -195,6 +195,11 @@ def test_large_and_deep_queries_are_bounded(query: str, dialect: Dialect) -> Non
     assert sys.getrecursionlimit() == limit
 
 
+def test_the_number_of_tokens_is_bounded() -> None:
+    with pytest.raises(AdqlError, match="the query has 150001 words and marks"):
+        translate("SELECT" + ";" * 150_000, ALL, "duckdb")
+
+
 @pytest.mark.parametrize("query", ["{}", "SELECT {}", "SELECT {}(1)", "SELECT id FROM {}", "SELECT CAST(1 AS {})"])
 def test_errors_are_short(query: str) -> None:
     """A message repeats the beginning of a long word, not all of it."""

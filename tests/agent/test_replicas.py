@@ -1,4 +1,7 @@
-"""Files fetched from replicas: several streams, cuts, wrong bytes, and tokens."""
+"""Files fetched from replicas.
+
+Several streams, cuts, wrong bytes, and tokens.
+"""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from tests.sites.local.agents import Work
 from uws_service.agent import folder as layout
 from uws_service.applications import check, launch, load_applications
 from uws_service.domain.job import Job, Parameter, Phase
-from uws_service.sites.local.workfolder import search_paths
+from uws_service.sites.local.search_path import search_paths
 from uws_service.web.faces.registry import STANDARDS
 
 APPLICATIONS = load_applications([], STANDARDS)

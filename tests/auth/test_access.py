@@ -17,25 +17,49 @@ from uws_service.auth.policy import Policy
 from uws_service.runtime import running
 from uws_service.settings import Settings
 from uws_service.web.resource import Resource
-from uws_service.web.routes import routes
+from uws_service.web.routes import resources, routes
 
 POLICIES: dict[str, dict[str, Policy]] = {
     "/": {"GET": Policy.OPEN},
     "/livez": {"GET": Policy.PROBE},
     "/readyz": {"GET": Policy.PROBE},
     "/metrics": {"GET": Policy.OPERATE},
+    "/sites": {"GET": Policy.ADMINISTER},
+    "/sites/{name}": {"GET": Policy.ADMINISTER},
+    "/sites/{name}/drain": {"POST": Policy.ADMINISTER, "DELETE": Policy.ADMINISTER},
     "/static/{name}": {"GET": Policy.PROBE},
     "/login": {"GET": Policy.OPEN, "POST": Policy.OPEN},
     "/login/start/{number:int}": {"GET": Policy.OPEN},
     "/login/callback": {"GET": Policy.OPEN},
     "/login/callback/{issuer}": {"GET": Policy.OPEN},
+    "/usage": {"GET": Policy.ACCOUNT},
+    "/network": {"GET": Policy.OPEN, "POST": Policy.ADMINISTER},
+    "/{application}/query": {"GET": Policy.USE, "POST": Policy.USE},
+    "/{application}/async/{job_id}/results/{name}/view": {"GET": Policy.READ},
+    "/{application}/async/{job_id}/results/{name}/rows": {"GET": Policy.READ},
+    "/{application}/async/{job_id}/results/{name}/overview": {"GET": Policy.READ},
+    "/{application}/async/{job_id}/results/{name}/sky": {"GET": Policy.READ},
+    "/{application}/async/{job_id}/results/{name}/picture": {"GET": Policy.READ},
     "/logout": {"POST": Policy.OPEN},
     "/agent/v1/claim": {"POST": Policy.AGENT},
     "/agent/v1/inputs/{index:int}": {"GET": Policy.AGENT},
+    "/agent/v1/logs/{name}": {"PUT": Policy.AGENT},
     "/agent/v1/outputs/{name}": {"PUT": Policy.AGENT},
     "/agent/v1/progress": {"POST": Policy.AGENT},
     "/agent/v1/token": {"POST": Policy.AGENT},
     "/agent/v1/report": {"POST": Policy.AGENT},
+    "/runner/v1/{site}/session": {"POST": Policy.RUNNER, "DELETE": Policy.RUNNER},
+    "/runner/v1/{site}/orders": {"POST": Policy.RUNNER},
+    "/runner/v1/{site}/report": {"POST": Policy.RUNNER},
+    "/runner/v1/{site}/attempts/{job_id}/{number:int}/inputs/{index:int}": {"GET": Policy.RUNNER},
+    "/runner/v1/{site}/attempts/{job_id}/{number:int}/data": {"POST": Policy.RUNNER},
+    "/runner/v1/{site}/attempts/{job_id}/{number:int}/logs/{name}": {"PUT": Policy.RUNNER},
+    "/runner/v1/{site}/attempts/{job_id}/{number:int}/live/{name}": {"PUT": Policy.RUNNER},
+    "/runner/v1/{site}/attempts/{job_id}/{number:int}/agents/{voice}/claim": {"POST": Policy.RUNNER},
+    "/runner/v1/{site}/attempts/{job_id}/{number:int}/agents/{voice}/inputs/{index:int}": {"GET": Policy.RUNNER},
+    "/runner/v1/{site}/attempts/{job_id}/{number:int}/agents/{voice}/outputs/{name}": {"PUT": Policy.RUNNER},
+    "/runner/v1/{site}/attempts/{job_id}/{number:int}/agents/{voice}/progress": {"POST": Policy.RUNNER},
+    "/runner/v1/{site}/attempts/{job_id}/{number:int}/agents/{voice}/report": {"POST": Policy.RUNNER},
     "/{application}": {"GET": Policy.OPEN},
     "/{application}/availability": {"GET": Policy.PROBE},
     "/{application}/capabilities": {"GET": Policy.OPEN},
@@ -47,6 +71,18 @@ POLICIES: dict[str, dict[str, Policy]] = {
     "/{application}/links": {"GET": Policy.USE, "POST": Policy.USE},
     "/{application}/async": {"GET": Policy.LIST, "POST": Policy.USE},
     "/{application}/async/{job_id}": {"GET": Policy.READ, "POST": Policy.WRITE, "DELETE": Policy.WRITE},
+    "/{application}/async/events": {"GET": Policy.LIST},
+    "/{application}/async/{job_id}/events": {"GET": Policy.READ},
+    "/events": {"GET": Policy.OWN},
+    "/feed": {"GET": Policy.OPEN},
+    "/jobs": {"GET": Policy.OWN, "POST": Policy.OWN},
+    "/{application}/async/{job_id}/name": {"GET": Policy.READ, "POST": Policy.WRITE},
+    "/{application}/async/{job_id}/extend": {"POST": Policy.WRITE},
+    "/{application}/async/{job_id}/download": {"GET": Policy.READ},
+    "/notifications": {"GET": Policy.OWN, "POST": Policy.OWN},
+    "/notifications/{notification_id}": {"GET": Policy.OWN, "POST": Policy.OWN, "DELETE": Policy.OWN},
+    "/{application}/async/{job_id}/notifications": {"GET": Policy.WRITE, "POST": Policy.WRITE},
+    "/{application}/async/{job_id}/notifications/{notification_id}": {"DELETE": Policy.WRITE},
     "/{application}/async/{job_id}/phase": {"GET": Policy.READ, "POST": Policy.WRITE},
     "/{application}/async/{job_id}/results": {"GET": Policy.READ},
     "/{application}/async/{job_id}/results/{name}": {"GET": Policy.READ},
@@ -58,8 +94,20 @@ POLICIES: dict[str, dict[str, Policy]] = {
     "/{application}/async/{job_id}/owner": {"GET": Policy.READ},
     "/{application}/async/{job_id}/error": {"GET": Policy.READ},
     "/{application}/async/{job_id}/logs/{name}": {"GET": Policy.READ},
+    "/{application}/async/{job_id}/provenance": {"GET": Policy.READ},
+    "/{application}/async/{job_id}/crate": {"GET": Policy.READ},
+    "/{application}/async/{job_id}/crate.zip": {"GET": Policy.READ},
+    "/{application}/async/{job_id}/rerun": {"GET": Policy.READ, "POST": Policy.READ},
+    "/provsap": {"GET": Policy.OPEN},
     "/{application}/async/{job_id}/shares": {"GET": Policy.WRITE, "POST": Policy.WRITE},
-    "/{application}/async/{job_id}/shares/{share_id}": {"DELETE": Policy.WRITE},
+    "/{application}/async/{job_id}/shares/{share_id}": {"DELETE": Policy.WRITE, "POST": Policy.WRITE},
+    "/{application}/async/{job_id}/copy": {"GET": Policy.READ, "POST": Policy.READ},
+    "/{application}/new": {"GET": Policy.USE, "POST": Policy.USE},
+    "/{application}/check": {"POST": Policy.USE},
+    "/agent/v1/live/{name}": {"PUT": Policy.AGENT},
+    "/runner/v1/{site}/attempts/{job_id}/{number:int}/agents/{voice}/heartbeat": {"POST": Policy.RUNNER},
+    "/runner/v1/{site}/attempts/{job_id}/{number:int}/agents/{voice}/logs/{name}": {"PUT": Policy.RUNNER},
+    "/account": {"GET": Policy.OWN},
 }
 """What every route asks of its callers, written down a second time: a change must be made on purpose."""
 
@@ -70,7 +118,7 @@ async def test_every_route_states_its_policy(tmp_path: Path) -> None:
     auth = {"issuers": [{"url": "https://iam.example.org", "audience": "uws-api"}]}
     settings = Settings.load(data=tmp_path, controller=False, auth=auth)
     async with running(settings) as runtime:
-        table = routes(runtime.backend())
+        table = routes(resources(runtime.backend()))
         policies: dict[str, dict[str, Policy]] = {}
         for route in table:
             resource: Any = getattr(route, "endpoint", None)
@@ -99,22 +147,43 @@ def requests_of(path: str) -> list[tuple[str, Policy]]:
 def filled(path: str, job: str) -> str:
     application = {"/{application}/links": "cutout"}.get(path, "tap" if "/tables" in path else "probe")
     values = {"application": application, "job_id": job, "name": "stdout", "share_id": "none", "issuer": "x"}
+    values["notification_id"] = "none"
+    values |= {"site": "far", "voice": "site"}
     return path.replace("{number:int}", "0").replace("{index:int}", "0").format(**values)
 
 
+def answered(http: httpx2.Client, verb: str, url: str, **options: Any) -> httpx2.Response:
+    """Return an answer.
+
+    Of a stream of events, which has no end, the head alone.
+    """
+    with http.stream(verb, url, **options) as answer:
+        if answer.headers.get("content-type", "").startswith("text/event-stream"):
+            return httpx2.Response(answer.status_code, headers=answer.headers)
+        answer.read()
+        return answer
+
+
 def expected(policy: Policy, path: str, caller: str) -> set[int] | None:
-    """Return the allowed statuses; None: any but 401 and 403."""
-    if policy is Policy.AGENT:
+    """Return the allowed statuses.
+
+    None: any but 401 and 403.
+    """
+    if policy in (Policy.AGENT, Policy.RUNNER):
         return {401}
     if policy is Policy.PROBE:
         return None
-    if path.startswith("/login/callback"):
+    if path.startswith("/login/callback") or (path == "/feed" and caller == "nobody"):
         return {401}
+    if path == "/network":  # for everybody where the settings say so
+        policy = Policy.ADMINISTER
     if policy in (Policy.OPEN, Policy.OPERATE):  # the tests come from this machine, which may read the metrics
         return None
     if caller == "nobody":
         return {401}
-    if policy in (Policy.USE, Policy.LIST) or caller in ("alice", "root"):
+    if policy is Policy.ADMINISTER:  # root asks for a site that there is not
+        return {404} if caller == "root" and "{name}" in path else None if caller == "root" else {403}
+    if policy in (Policy.USE, Policy.LIST, Policy.ACCOUNT, Policy.OWN) or caller in ("alice", "root"):
         return None
     if caller == "carol" and policy is Policy.READ:
         return None
@@ -130,27 +199,27 @@ def test_matrix(path: str, callers: dict[str, Caller], secured: Server) -> None:
             if job:
                 share = callers["alice"].http.post(f"{callers['alice'].jobs}/{job}/shares", data={"GROUP": "ska/team"})
                 assert share.status_code == 201, share.text
-            answer = caller.http.request(verb, secured.url + filled(path, job))
+            answer = answered(caller.http, verb, secured.url + filled(path, job))
             statuses = expected(policy, path, name)
             details = (name, verb, path, answer.status_code, answer.text[:200])
             assert answer.status_code not in (401, 403) if statuses is None else answer.status_code in statuses, details
             assert answer.status_code < 500, details
             if answer.status_code == 401:
                 assert answer.headers.get_list("www-authenticate"), details
-            if policy in (Policy.PROBE, Policy.AGENT) or name == "nobody":
+            if policy in (Policy.PROBE, Policy.AGENT, Policy.RUNNER) or name == "nobody":
                 assert "x-vo-authenticated" not in answer.headers, details
             else:
                 assert answer.headers["x-vo-authenticated"].startswith(f"{name}@127.0.0.1"), details
 
 
-@pytest.mark.parametrize("path", [path for path in POLICIES if not path.startswith("/agent")])
+@pytest.mark.parametrize("path", [path for path in POLICIES if not path.startswith(("/agent", "/runner"))])
 def test_matrix_of_bad_tokens(path: str, nano: NanoIdp, secured: Server, callers: dict[str, Caller]) -> None:
     """A bad token is 401, also where none is needed."""
     job = callers["alice"].create().rpartition("/")[2]
     for fault, (token, words) in bad_tokens(nano).items():
         for verb, policy in requests_of(path):
             headers = {"Authorization": f"Bearer {token}"}
-            bad = callers["nobody"].http.request(verb, secured.url + filled(path, job), headers=headers)
+            bad = answered(callers["nobody"].http, verb, secured.url + filled(path, job), headers=headers)
             details = (fault, verb, path, bad.status_code, bad.text[:200])
             if policy is Policy.PROBE:
                 assert bad.status_code != 401, details
@@ -286,6 +355,10 @@ def test_challenges(secured: Server, nano: NanoIdp, provider: OidcProvider) -> N
     schemes = [value.partition(" ")[0] for value in page.headers.get_list("www-authenticate")]
     assert page.status_code == 401 and "Basic" not in schemes
     assert "/login?next=/probe/async" in page.text
+    of_script = {"Accept": "application/json", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Site": "same-origin"}
+    answer = httpx2.post(f"{secured.url}/probe/check", headers=of_script)
+    schemes = [value.partition(" ")[0] for value in answer.headers.get_list("www-authenticate")]
+    assert answer.status_code == 401 and schemes[0] == "Bearer" and "Basic" not in schemes
 
 
 def test_security_methods(secured: Server) -> None:
@@ -343,6 +416,51 @@ def test_access_by_group(secured: Server, callers: dict[str, Caller]) -> None:
     refused = callers["bob"].http.post(url)
     assert refused.status_code == 403 and "/ska/team" in refused.text
     assert callers["nobody"].http.post(url).status_code == 401
+
+
+def test_records_of_others(secured: Server, callers: dict[str, Caller]) -> None:
+    """P-011: a record is for those who may read the job, and a graph holds no job that is not; a rerun is one's own."""
+    alice, bob, carol, nobody = (callers[name].http for name in ("alice", "bob", "carol", "nobody"))
+    job = callers["alice"].create(TAG="private", PHASE="RUN")
+    assert callers["alice"].wait(job) == "COMPLETED"
+    follower = callers["bob"].create(UPLOAD=f"mine,{job}/results/result", PHASE="RUN")
+    assert callers["bob"].wait(follower) == "ERROR"  # it may not fetch the result, but its record names it
+    for path in ("provenance", "crate", "crate.zip", "rerun"):
+        statuses = {name: caller.http.get(f"{job}/{path}").status_code for name, caller in callers.items()}
+        assert statuses == {"alice": 200, "root": 200, "bob": 403, "carol": 403, "nobody": 401}, path
+    graph = f"{secured.url}/provsap"
+    for http, status in ((alice, 200), (bob, 403), (nobody, 401)):
+        assert http.get(graph, params={"ID": job}).status_code == status
+    everything = {"DEPTH": "ALL"}
+    forward = alice.get(graph, params={"ID": job, "DIRECTION": "FORWARD", **everything})
+    assert forward.status_code == 200 and follower.rpartition("/")[2] not in forward.text
+    back = bob.get(graph, params={"ID": follower, **everything})
+    assert back.status_code == 200 and job.rpartition("/")[2] in back.text and "private" not in back.text
+    assert "private" in callers["root"].http.get(graph, params={"ID": follower, **everything}).text
+    assert bob.post(f"{job}/rerun").status_code == 403 and nobody.post(f"{job}/rerun").status_code == 401
+    assert alice.post(f"{job}/shares", data={"GROUP": "ska/team"}).status_code == 201
+    created = carol.post(f"{job}/rerun")
+    assert created.status_code == 303, created.text
+    copy = created.headers["location"]
+    assert carol.get(f"{copy}/owner").text.startswith("carol@")
+    assert alice.get(copy).status_code == 403
+    link = alice.post(f"{job}/shares").json()["link"]
+    assert nobody.get(link.replace("?", "/provenance?")).status_code == 200
+    assert nobody.post(link.replace("?", "/rerun?")).status_code == 401  # a link lets nobody run anything
+    origin = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
+    assert alice.post(f"{job}/rerun", headers=origin).status_code == 403
+
+
+def test_a_rerun_tells_nothing_of_others(secured: Server, callers: dict[str, Caller]) -> None:
+    """Whether another's result is there, is gone or never was: the plan says the same."""
+    job = callers["alice"].create(PHASE="RUN")
+    assert callers["alice"].wait(job) == "COMPLETED"
+    plans = []
+    for source in (f"{job}/results/result", f"{job[:-4]}0000/results/result"):
+        own = callers["bob"].create(UPLOAD=f"mine,{source}", PHASE="RUN")
+        assert callers["bob"].wait(own) == "ERROR"
+        plans.append(callers["bob"].http.get(f"{own}/rerun").json()["missing"])
+    assert plans[0] == [sentence.replace(f"{job[:-4]}0000", job) for sentence in plans[1]] != []
 
 
 def test_an_error_for_dali_sync(secured: Server) -> None:

@@ -1,4 +1,7 @@
-"""What browsers send by themselves: cookies, forms of other sites, logins."""
+"""What browsers send by themselves.
+
+Cookies, forms of other sites, logins.
+"""
 
 from __future__ import annotations
 
@@ -71,6 +74,28 @@ def test_login_with_a_token_and_logout(secured: Server, nano: NanoIdp, callers: 
         assert crossing.status_code == 403
         assert http.post(f"{secured.url}/logout").status_code == 200
         assert httpx2.get(job, headers=stolen).status_code == 401
+
+
+def test_log_out_everywhere(secured: Server, nano: NanoIdp) -> None:
+    """All sessions of the caller end, whoever asks for it; those of others go on."""
+
+    def log_in(http: httpx2.Client, name: str) -> None:
+        assert http.post("/login", data={"password": nano.token(name)}).status_code == 200
+        assert http.get("/account").status_code == 200
+
+    first, second, other = (httpx2.Client(base_url=secured.url) for _ in range(3))
+    with first, second, other:
+        for http, name in ((first, "alice"), (second, "alice"), (other, "bob")):
+            log_in(http, name)
+        assert "Log out everywhere" in first.get("/account", headers={"accept": "text/html,application/xhtml+xml"}).text
+        nobody = httpx2.post(f"{secured.url}/logout", data={"EVERYWHERE": "1"})
+        assert nobody.status_code == 200 and first.get("/account").status_code == 200
+        assert first.post("/logout", data={"EVERYWHERE": "1"}).status_code == 200
+        assert [http.get("/account").status_code for http in (first, second, other)] == [401, 401, 200]
+        log_in(first, "alice")
+        by_token = {"authorization": f"Bearer {nano.token('alice')}"}
+        assert httpx2.post(f"{secured.url}/logout", data={"EVERYWHERE": "1"}, headers=by_token).status_code == 200
+        assert first.get("/account").status_code == 401
 
 
 def test_where_a_login_leads(secured: Server, nano: NanoIdp) -> None:

@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import stat
 import subprocess
 import sys
@@ -18,11 +17,11 @@ from pathlib import Path
 import httpx2
 import pytest
 import requests
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 from pyvo.auth import AuthSession
 from pyvo.dal import AsyncTAPJob, DALServiceError, TAPService
 
-from tests.clients.test_browser import FLAGS
+from tests.chromium import chromium
 from tests.clients.test_tools import run
 from tests.issuers import NanoIdp, OidcProvider
 from tests.server import ROOT, Server
@@ -228,13 +227,10 @@ def test_cookie_by_challenge(secured: Server, nano: NanoIdp) -> None:
 @pytest.fixture
 def page() -> Iterator[Page]:
     """Yield a page of a fresh browser."""
-    require("chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+    with chromium() as browser:
         opened = browser.new_page()
         opened.set_default_timeout(180_000)
         yield opened
-        browser.close()
 
 
 @pytest.mark.parametrize("issuer", ["Nano", "Provider"])
@@ -282,6 +278,34 @@ def test_browser_with_a_token(secured: Server, nano: NanoIdp, page: Page) -> Non
     page.get_by_role("button", name="Log in").click()
     page.wait_for_url(f"{secured.url}/probe")
     assert "bob@" in page.inner_text("header")
+
+
+def test_a_login_half_way_through_a_form(secured: Server, nano: NanoIdp, page: Page) -> None:
+    """A session that has ended loses no entries: the login leads back to the form, which has them."""
+
+    def log_in() -> None:
+        page.get_by_label("Access token").fill(nano.token("bob"))
+        page.get_by_role("button", name="Log in").click()
+
+    page.goto(f"{secured.url}/login?next=/probe/new")
+    log_in()
+    page.get_by_label("Name of the job").fill("half-way")
+    page.locator("[name=TAG]").first.fill("one & two")
+    page.get_by_role("button", name="Add another").first.click()
+    page.locator("[name=TAG]").nth(1).fill("three")
+    page.locator("[name=OUTPUT]").fill("64")
+    page.context.clear_cookies()
+    page.get_by_role("button", name="Create and run").click()
+    page.get_by_role("main").get_by_role("link", name="Log in").click()
+    log_in()
+    page.wait_for_url(f"{secured.url}/probe/new")
+    entries = [page.locator("[name=TAG]").nth(place).input_value() for place in (0, 1)]
+    assert entries == ["one & two", "three"] and page.locator("[name=OUTPUT]").input_value() == "64"
+    page.get_by_role("button", name="Create and run").click()
+    page.wait_for_url("**/probe/async/*")
+    assert "half-way" in page.inner_text("h1")
+    page.goto(f"{secured.url}/probe/new")
+    assert page.locator("[name=OUTPUT]").input_value() != "64", "entries that were sent are not there for ever"
 
 
 def test_a_form_of_another_site_in_a_browser(secured: Server, nano: NanoIdp, page: Page, tmp_path: Path) -> None:

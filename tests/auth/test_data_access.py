@@ -130,7 +130,7 @@ def service(folder: Path, issuer: OidcProvider, archive: Archive, **changes: Any
         "UWS_LOG_LEVEL": "debug",
         "UWS_AUTH": json.dumps(auth),
     }
-    server = Server(folder, settings)
+    server = Server(folder, settings, warm=False)  # a test looks at its environment
     server.start()
     try:
         yield server
@@ -293,7 +293,7 @@ def test_a_job_that_waits_longer_than_its_token(
 
     All the while the database holds no token that can be read.
     """
-    issuer = OidcProvider(tmp_path / "issuer", redirects=REDIRECTS, data_ttl=8, data_refresh=refresh)
+    issuer = OidcProvider(tmp_path / "issuer", redirects=REDIRECTS, data_ttl=20, data_refresh=refresh)
     issuer.start()
     try:
         with service(tmp_path, issuer, archive) as server:
@@ -309,7 +309,7 @@ def test_a_job_that_waits_longer_than_its_token(
             eventually(lambda: {row[0]: row for row in grants(server)}[job_id][2] != rows[job_id][2])
             httpx2.delete(first, headers=user.headers)
             assert user.wait(second) == "COMPLETED", user.get(f"{second}/error").text
-            assert user.wait(third) == "COMPLETED"
+            assert user.wait(third) == "COMPLETED", user.get(f"{third}/error").text
             assert not grants(server)
             if not refresh:
                 return  # what follows would be the same

@@ -1,4 +1,7 @@
-"""Trusted proxies and access to jobs: U-160 to U-163."""
+"""Trusted proxies and access to jobs.
+
+U-160 to U-163.
+"""
 
 from __future__ import annotations
 

@@ -142,3 +142,24 @@ def test_an_outage(guarded: Server, nano: NanoIdp, api: Api) -> None:
         api.awake.set()
     log = Path(guarded.log).read_text()
     assert "can't be asked" in log and token.rpartition(".")[2] not in log
+
+
+def test_a_rerun_is_a_new_job(guarded: Server, nano: NanoIdp, api: Api) -> None:
+    """Who may read a job and make none does not make one by its record."""
+    alice, root = (httpx2.Client(headers={"Authorization": f"Bearer {nano.token(name)}"}) for name in ("alice", "root"))
+    with alice, root:
+        job = alice.post(f"{guarded.url}/probe/async", data={"PHASE": "RUN"}).headers["location"]
+        while alice.get(f"{job}/phase").text in ("QUEUED", "EXECUTING"):
+            alice.get(f"{job}?WAIT=5")
+        assert root.get(f"{job}/provenance").status_code == 200
+        assert root.get(f"{guarded.url}/provsap", params={"ID": job}).status_code == 200
+        api.questions.clear()
+        api.answer = (200, b'{"is_authorised": false}')
+        try:
+            refused = root.post(f"{job}/rerun")
+        finally:
+            api.answer = (200, b'{"is_authorised": true}')
+        assert refused.status_code == 403, refused.text
+        asked = [(route, method) for _, route, method, _ in api.questions]
+        assert asked == [("/{application}/async", "POST")]
+        assert root.post(f"{job}/rerun").status_code == 303

@@ -54,16 +54,20 @@ Scenario = Callable[[Path], Awaitable[list[Figure]]]
 
 def scenarios() -> dict[str, Scenario]:
     """Return the measurements by name, in order."""
-    from tests.bench import auth, data, http, listing, placement, site, waiters
+    from tests.bench import accounting, auth, data, http, latency, listing, placement, site, start, streams, waiters
 
     return {
         "http": http.measure,
         "auth": auth.measure,
         "list": listing.measure,
         "wait": waiters.measure,
+        "streams": streams.measure,
         "site": site.measure,
+        "latency": latency.measure,
+        "start": start.measure,
         "placement": placement.measure,
         "data": data.measure,
+        "accounting": accounting.measure,
     }
 
 
@@ -89,6 +93,18 @@ async def run(names: list[str]) -> list[Figure]:
         from tests.bench import tap
 
         selection["tap"] = tap.measure
+    if "pages" in names:
+        from tests.bench import pages
+
+        selection["pages"] = pages.measure
+    if "day" in names:  # hours
+        from tests.bench import day
+
+        selection["day"] = day.measure
+    if "sites" in names:
+        from tests.bench import pool
+
+        selection["sites"] = pool.measure
     for name, measure in selection.items():
         if names and name not in names:
             continue
@@ -101,14 +117,19 @@ async def run(names: list[str]) -> list[Figure]:
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("names", nargs="*", help=f"only these: {', '.join(scenarios())}; or cluster (root, Go), or tap")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        help=f"only these: {', '.join(scenarios())}; or cluster (root, Go), tap, sites (root), pages, day",
+    )
     names = parser.parse_args().names
-    possible = [*scenarios(), "cluster", "tap"]
+    by_name = ["cluster", "tap", "sites", "pages", "day"]
+    possible = [*scenarios(), *by_name]
     if unknown := set(names) - set(possible):
         parser.error(f"unknown: {', '.join(unknown)}; there are: {', '.join(possible)}")
     figures = asyncio.run(run(names))
     show(figures)
-    target = ROOT / "build" / (f"bench-{names[0]}.json" if names in (["cluster"], ["tap"]) else "bench.json")
+    target = ROOT / "build" / (f"bench-{names[0]}.json" if len(names) == 1 and names[0] in by_name else "bench.json")
     target.parent.mkdir(exist_ok=True)
     target.write_text(json.dumps([asdict(figure) for figure in figures], indent=1) + "\n")
     print(f"written: {target.relative_to(ROOT)}")

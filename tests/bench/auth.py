@@ -27,8 +27,8 @@ async def measure(folder: Path) -> list[Figure]:
     """Measure remembered tokens and new ones."""
     issuer = NanoIdp(folder / "issuer")
     issuer.start()
-    plain = Server(folder / "plain")
-    secured = Server(folder / "secured", {"UWS_AUTH": json.dumps({"issuers": [issuer.settings()]})})
+    plain = Server(folder / "plain", warm=False)
+    secured = Server(folder / "secured", {"UWS_AUTH": json.dumps({"issuers": [issuer.settings()]})}, warm=False)
     plain.start()
     secured.start()
     try:

@@ -15,7 +15,7 @@ from tests.bench.crowd import live, many
 from tests.cluster.service import NAMESPACE, ClusterServer, job_id, settings_of
 from tests.rig import images
 from tests.rig.site import Site
-from uws_service.sites.kubernetes import Cluster
+from uws_service.sites.kubernetes.cluster import Cluster
 from uws_service.sites.kubernetes.settings import KubernetesSite
 
 ROUNDS = 7

@@ -18,7 +18,7 @@ from tests.rig.site import Site
 from uws_service.applications import check, launch
 from uws_service.applications.files import load_application
 from uws_service.domain.job import Job, Parameter, Phase
-from uws_service.sites.kubernetes import Cluster
+from uws_service.sites.kubernetes.cluster import Cluster
 from uws_service.sites.kubernetes.manifest import job_manifest
 from uws_service.sites.kubernetes.settings import KubernetesSite
 from uws_service.web.faces.registry import STANDARDS

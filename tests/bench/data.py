@@ -1,4 +1,7 @@
-"""Data sets: bulk look-ups, the way to the files, and a fetch with its checksum."""
+"""Data sets.
+
+Bulk look-ups, the way to the files, and a fetch with its checksum.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import time
 from pathlib import Path
 
 from tests.bench.__main__ import Figure
-from tests.rucio.environment import folder as rucio_folder
+from tests.rucio.environment import RUCIO
 from tests.rucio.network import Network, network
 from tests.rucio.server import ACCOUNT, PASSWORD, USER, Storage, register
 from uws_service.agent.fetch import Policy
@@ -36,7 +39,7 @@ async def measure(folder: Path) -> list[Figure]:
         Figure.plain("look-up of 1,000 identifiers, static", seconds * 1000, "from a CSV file in memory", "ms"),
         *_way(sets),
     ]
-    if (rucio_folder() / ".complete").exists():
+    if RUCIO.is_built:
         with network(folder / "rucio") as running:
             figures += await _in_rucio(running, folder)
     return figures

@@ -43,7 +43,7 @@ SCANNED = 0.1
 
 async def measure(folder: Path) -> list[Figure]:
     """Return all figures."""
-    server = Server(folder / "service")
+    server = Server(folder / "service", warm=False)
     catalogue = folder / "service" / "data" / "catalogues"
     await asyncio.to_thread(_publish, folder, catalogue)
     server.start()

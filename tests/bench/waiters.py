@@ -37,7 +37,7 @@ async def measure(folder: Path) -> list[Figure]:
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 60_000), hard))
-    server = Server(folder, {"UWS_LIMITS__WAIT": "600"})
+    server = Server(folder, {"UWS_LIMITS__WAIT": "600"}, warm=False)
     server.start()
     try:
         return await _measured(server)

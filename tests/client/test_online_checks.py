@@ -1,4 +1,7 @@
-"""`check-config --online`: what works and what does not, tried with real databases, stores, issuers and clusters."""
+"""`check-config --online`.
+
+What works and what does not, tried with real databases, stores, issuers and clusters.
+"""
 
 from __future__ import annotations
 

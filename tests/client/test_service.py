@@ -141,7 +141,7 @@ def test_wait_is_prompt_and_shows_progress(jobs: str) -> None:
     The application's progress comes through.
     """
     with UwsClient(jobs) as client:
-        job = client.create(jobs, [("SECONDS", "2")])
+        job = client.create(jobs, [("SECONDS", "5")])
         client.run(job)
         fractions: list[float | None] = []
         document = client.wait(job, interval=1, on_change=lambda document: fractions.append(document.progress))

@@ -1,40 +1,30 @@
-"""A person with a browser: headless Chromium runs a job."""
+"""A person with a browser.
+
+Headless Chromium runs a job.
+"""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import Dialog, Page, sync_playwright
+from playwright.sync_api import Dialog, Page
 
+from tests.chromium import SHOTS, chromium
 from tests.server import Server
-from tests.tiers import require
-
-SHOTS = Path(__file__).resolve().parent.parent.parent / "build" / "screenshots"
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
-    """Yield a page; any error on its console fails."""
-    require("chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+    """Yield a page.
+
+    Any error on its console fails.
+    """
+    with chromium() as browser:
         context = browser.new_context(viewport={"width": 1100, "height": 900})
         opened = context.new_page()
         opened.set_default_timeout(180_000)
         yield opened
-        browser.close()
 
 
 def test_a_job_from_the_first_page_to_its_end(server: Server, page: Page) -> None:
@@ -47,6 +37,8 @@ def test_a_job_from_the_first_page_to_its_end(server: Server, page: Page) -> Non
     page.screenshot(path=SHOTS / "root.png", full_page=True)
     page.get_by_role("link", name="probe").or_(page.get_by_role("link", name="A probe for tests")).first.click()
     page.wait_for_url("**/probe")
+    page.get_by_role("link", name="New job").first.click()
+    page.wait_for_url("**/probe/new")
     page.screenshot(path=SHOTS / "application.png", full_page=True)
     page.locator("[name=SECONDS]").fill("8")
     page.locator("[name=OUTPUT]").fill("2048")
@@ -55,20 +47,22 @@ def test_a_job_from_the_first_page_to_its_end(server: Server, page: Page) -> Non
     job = page.url
     page.get_by_text("COMPLETED").first.wait_for(timeout=240_000)
     page.screenshot(path=SHOTS / "job.png", full_page=True)
+    page.get_by_text("Python, checksum").first.click()
     body = page.inner_text("body")
     for words in (job.rpartition("/")[2], "2048", "SECONDS", "SHA-256", "result"):
         assert words.lower() in body.lower(), words
     # Colours of the phase badge come from the style sheet: it was loaded and applied.
     assert page.evaluate("getComputedStyle(document.querySelector('h1')).fontFamily") != "Times New Roman"
-    page.get_by_role("button", name="Delete").click()
-    page.wait_for_url("**/probe/async*")
+    page.get_by_text("Delete …").click()
+    page.get_by_role("button", name="Delete it").click()
+    page.wait_for_url("**/probe/async")
     assert job.rpartition("/")[2] not in page.inner_text("body")
     assert not problems
 
 
 def test_a_failed_job_says_why(server: Server, page: Page) -> None:
     """The reason and the log's end are shown."""
-    page.goto(f"{server.url}/probe")
+    page.goto(f"{server.url}/probe/new")
     page.locator("[name=EXIT]").fill("4")
     page.get_by_role("button", name="Create and run").click()
     page.wait_for_url("**/probe/async/*")

@@ -120,6 +120,23 @@ def test_failures_and_refusals(broker_of: Brokers) -> None:
     assert status == 400 and detail.endswith("allowed for you: docker.io/local/uws-service:test at a.")
 
 
+def test_the_list_of_jobs_in_pods(broker_of: Brokers) -> None:
+    """One's own jobs, newest first, by state, with where they ran."""
+    broker = broker_of("carol")
+    states = {"true": "COMPLETE", "exit 3": "EXECUTOR_ERROR", "sleep 600": "RUNNING"}
+    jobs = []
+    for command, state in states.items():  # in turn: the machine has no room for three
+        jobs.append(broker.run(command))
+        assert until(jobs[-1], state) == state
+    assert [item["job_id"] for item in broker.jobs()] == [job.job_id for job in reversed(jobs)]
+    for job, state in zip(jobs, states.values(), strict=True):
+        (item,) = broker.jobs(state=state)
+        assert (item["job_id"], item["state"]) == (job.job_id, state)
+    assert not any(item["job_id"] == jobs[0].job_id for item in broker_of("bob").jobs())
+    assert jobs[2].cancel()["state"] == "CANCELED"
+    assert [item["job_id"] for item in broker.jobs(state="CANCELED")] == [jobs[2].job_id]
+
+
 def test_a_job_in_a_pod_is_canceled(broker_of: Brokers, site_a: Site) -> None:
     job = broker_of("bob").run("sleep 600")
     assert until(job, "RUNNING") == "RUNNING"

@@ -5,10 +5,12 @@ What it makes is valid, wrong values are refused, and installed on a real cluste
 
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from configparser import ConfigParser
 from contextlib import contextmanager
 from ipaddress import IPv6Address, ip_address, ip_network
 from pathlib import Path
@@ -30,7 +32,7 @@ from uws_service.web.faces.registry import STANDARDS
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "k8s" / "uws-service"
 EXAMPLES = ROOT / "k8s" / "examples"
-FOREIGN = ("ServiceMonitor", "HTTPRoute")
+FOREIGN = ("ServiceMonitor", "HTTPRoute", "PrometheusRule")
 """Kinds of operators that are not on the test clusters."""
 OPEN = ["anonymous=true", "site.allowHttp=true"]
 """The least that a trial must say."""
@@ -39,9 +41,13 @@ ALL_VALUES = [
     *ISSUER, "replicas=3", "database.existingSecret=db", "depot.url=s3://bucket/p?endpoint=https://s3",
     "depot.existingSecret=s3", "ingress.enabled=true", "ingress.host=uws.example.org", "ingress.tlsSecret=tls",
     "gateway.enabled=true", "gateway.parentRefs[0].name=edge", "serviceMonitor.enabled=true",
+    "serviceMonitor.from[0]=10.244.0.0/16", "prometheusRule.enabled=true", "autoscaling.enabled=true",
+    "extraVolumes[0].name=more", "extraVolumes[0].emptyDir.sizeLimit=1Mi", "extraVolumeMounts[0].name=more",
+    "extraVolumeMounts[0].mountPath=/more", "extraContainers[0].name=proxy", "extraContainers[0].image=proxy:1",
+    "podLabels.team=astro", "priorityClassName=high",
     "dashboard.enabled=true", "site.queue=astro", "site.namespace=jobs", "kubeconfigs.existingSecret=sites",
     "applications.mine\\.yaml=name: mine", "networkPolicy.from[0].podSelector.matchLabels.app=edge",
-    "image.pullSecrets[0]=registry",
+    "image.pullSecrets[0]=registry", "apel.enabled=true", "apel.image=ghcr.io/apel/ssm:1", "apel.existingSecret=host",
 ]  # fmt: skip
 
 
@@ -115,6 +121,153 @@ def test_examples(file: Path) -> None:
 def test_wrong_values_are_refused(value: str, words: str) -> None:
     complaint = template(*OPEN, value, check=False)
     assert "Error" in complaint and words in complaint
+
+
+NETWORK = ["replicas=2", "database.existingSecret=db", "depot.url=s3://bucket/p?endpoint=https://s3"]
+"""Several replicas whose state is elsewhere."""
+
+
+@pytest.mark.parametrize(
+    ("values", "url"),
+    [
+        (["ingress.tlsSecret=tls"], "https://uws.example.org"),
+        (["ingress.https=true", "ingress.path=/uws/"], "https://uws.example.org/uws"),
+        (["ingress.path=/"], "http://uws.example.org"),
+        (["ingress.tlsSecret=tls", "settings.base_url=https://other.example.org"], "https://other.example.org"),
+    ],
+)
+def test_links_are_those_of_the_ingress(values: list[str], url: str) -> None:
+    """Links in documents are the ones that callers can follow."""
+    assert settings_of(*OPEN, "ingress.enabled=true", "ingress.host=uws.example.org", *values)["base_url"] == url
+
+
+def test_links_are_those_of_the_gateway() -> None:
+    """Its first host name counts."""
+    gateway = ["gateway.enabled=true", "gateway.parentRefs[0].name=edge", "gateway.hostnames[0]=uws.example.org"]
+    assert settings_of(*OPEN, *gateway)["base_url"] == "https://uws.example.org"
+    assert settings_of(*OPEN, *gateway, "gateway.https=false")["base_url"] == "http://uws.example.org"
+    assert "base_url" not in settings_of(*OPEN)
+
+
+@pytest.mark.parametrize(
+    "change", ["applications.mine\\.yaml=name: mine", "settings.log_level=debug", "database.url=postgresql://db/two"]
+)
+def test_what_is_read_at_start_starts_new_pods(change: str) -> None:
+    """A changed application is one."""
+    pods = [deployment_of(*OPEN, *values)["spec"]["template"] for values in ([], [change])]
+    assert pods[0]["metadata"]["annotations"] != pods[1]["metadata"]["annotations"]
+
+
+def deployment_of(*values: str) -> dict[str, Any]:
+    """Return the chart's Deployment."""
+    (deployment,) = (document for document in objects_of(*values) if document["kind"] == "Deployment")
+    return deployment
+
+
+def test_no_volume_where_all_state_is_elsewhere() -> None:
+    """Replicas at different nodes could not share it."""
+    kinds = {document["kind"] for document in objects_of(*OPEN, *NETWORK)}
+    assert "PersistentVolumeClaim" not in kinds and "Deployment" in kinds
+    assert not any("persistentVolumeClaim" in volume for volume in volumes_of(*OPEN, *NETWORK))
+    assert any("persistentVolumeClaim" in volume for volume in volumes_of(*OPEN))
+    shared = [*NETWORK[:2], "persistence.accessModes[0]=ReadWriteMany"]
+    assert any("persistentVolumeClaim" in volume for volume in volumes_of(*OPEN, *shared))
+
+
+def volumes_of(*values: str) -> list[dict[str, Any]]:
+    """Return the volumes of the service's pods."""
+    volumes: list[dict[str, Any]] = deployment_of(*values)["spec"]["template"]["spec"]["volumes"]
+    return volumes
+
+
+def test_prometheus_may_read() -> None:
+    """Its addresses are in the settings, or the chart says that they are missing."""
+    values = [*ISSUER, "site.agentUrl=https://uws.example.org", "serviceMonitor.enabled=true"]
+    assert "Prometheus would get 401" in template(*values, check=False)
+    settings = settings_of(*values, "serviceMonitor.from[0]=10.244.0.0/16")
+    assert settings["auth"]["metrics_from"] == ["127.0.0.1", "::1", "10.244.0.0/16"]
+    assert settings["auth"]["issuers"], "what the operator says beside stays"
+
+
+def test_replicas_by_load() -> None:
+    """They are not set by the Deployment then, and go to different nodes."""
+    values = [*OPEN, *NETWORK[1:], "autoscaling.enabled=true"]
+    spec = deployment_of(*values)["spec"]
+    assert "replicas" not in spec and spec["template"]["spec"]["topologySpreadConstraints"]
+    kinds = {document["kind"] for document in objects_of(*values)}
+    assert {"HorizontalPodAutoscaler", "PodDisruptionBudget"} <= kinds
+    assert "need PostgreSQL" in template(*OPEN, "autoscaling.enabled=true", check=False)
+
+
+APEL = ["apel.enabled=true", "apel.image=registry.example.org/ssm@sha256:0", "apel.existingSecret=host-certificate"]
+
+
+def test_messages_for_apel_are_sent_by_a_cron_job() -> None:
+    """ACC-042: the service writes into a folder without subfolders, from which ssmsend takes; off unless asked for."""
+    assert "CronJob" not in {document["kind"] for document in objects_of(*OPEN, *NETWORK)}
+    documents = objects_of(*OPEN, *NETWORK, *APEL, "apel.months=3", "apel.host=msg.example.org")
+    (job,) = (document for document in documents if document["kind"] == "CronJob")
+    spec = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    (messages,), (sender,) = spec["initContainers"], spec["containers"]
+    words = messages["args"]
+    assert words[:2] == ["usage", "publish"] and words[words.index("--months") + 1] == "3"
+    folder = words[words.index("--folder") + 1]
+    assert not spec["automountServiceAccountToken"] and sender["securityContext"]["readOnlyRootFilesystem"]
+    assert sender["image"] == "registry.example.org/ssm@sha256:0"
+    assert "env" not in sender, "it gets the messages and the certificate alone"
+    (config,) = (document for document in documents if "sender.cfg" in document.get("data", {}))
+    parser = ConfigParser()
+    parser.read_string(config["data"]["sender.cfg"])
+    assert parser["messaging"]["path"] == folder and parser["messaging"]["path_type"] == "directory"
+    assert parser["broker"]["host"] == "msg.example.org"
+    mounts = {mount["mountPath"] for mount in sender["volumeMounts"]}
+    assert str(Path(parser["certificates"]["key"]).parent) in mounts and str(Path(folder).parent) in mounts
+    volumes = {volume["name"] for volume in spec["volumes"]}
+    for container in (messages, sender):
+        assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (APEL, "apel needs PostgreSQL"),
+        ([*NETWORK, APEL[0], APEL[2]], "apel.image must name an image"),
+        ([*NETWORK, APEL[0], APEL[2], "apel.image=registry:5000/ssm"], "apel.image must name an image"),
+        ([*NETWORK, *APEL[:2]], "apel.existingSecret must name a Secret"),
+        ([*NETWORK, *APEL, "apel.form=csv"], "form"),
+    ],
+)
+def test_what_apel_lacks(values: list[str], words: str) -> None:
+    complaint = template(*OPEN, *values, check=False)
+    assert "Error" in complaint and words in complaint, complaint
+
+
+def test_images_by_digest() -> None:
+    """It wins over the tag, for jobs' agents too."""
+    digest = "sha256:" + "0123456789abcdef" * 4
+    values = [*OPEN, f"image.digest={digest}", "image.tag=v1"]
+    (container,) = deployment_of(*values)["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == settings_of(*values)["sites"][0]["agent_image"] == f"uws-service@{digest}"
+
+
+def test_alerts_are_of_metrics_that_exist_and_have_a_runbook() -> None:
+    """What fires at night says what to do."""
+    (rule,) = (
+        document
+        for document in objects_of(*OPEN, "prometheusRule.enabled=true", "prometheusRule.runbook=https://docs/operate")
+        if document["kind"] == "PrometheusRule"
+    )
+    metrics = (ROOT / "docs" / "reference" / "metrics.md").read_text(encoding="utf-8")
+    runbook = (ROOT / "docs" / "howto" / "operate.md").read_text(encoding="utf-8")
+    alerts = rule["spec"]["groups"][0]["rules"]
+    assert len(alerts) == len(yaml.safe_load((CHART / "alerts.yaml").read_text(encoding="utf-8"))["alerts"])
+    for alert in alerts:
+        names = re.findall(r"uws_[a-z_]+?(?=_bucket|\{|\))", alert["expr"])
+        assert names or alert["alert"] == "UwsDown"
+        assert all(f"`{name}`" in metrics for name in names), alert["expr"]
+        assert 'job="uws"' in alert["expr"] and "JOB" not in alert["expr"]
+        assert f"### {alert['alert']}\n" in runbook
+        assert alert["annotations"]["runbook_url"] == f"https://docs/operate#{alert['alert'].lower()}"
 
 
 def test_secrets_lie_in_secrets() -> None:

@@ -5,8 +5,11 @@ Sites that are stopped, that were half started, whose starter or whose files are
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -39,16 +42,44 @@ def name() -> Iterator[str]:
     Site.remove(NAME)
 
 
+def of_another_site(interface: str) -> bool:
+    """Return whether a network interface belongs to a site that other tests start and stop meanwhile."""
+    return re.fullmatch(r"uws\d+-.+", interface) is not None and not interface.endswith(f"-{NAME}")
+
+
+def other_networks() -> list[ipaddress.IPv4Network]:
+    """Return the addresses of the sites that others have."""
+    networks = []
+    for record in paths.state_folder().glob("*/site.json"):
+        with contextlib.suppress(FileNotFoundError):  # it has just gone
+            if record.parent.name != NAME:
+                networks.append(ipaddress.IPv4Network(json.loads(record.read_text())["network"]))
+    return networks
+
+
+def routes() -> list[str]:
+    """Return where this machine has ways to, but for those to sites of others."""
+    listed = json.loads(subprocess.check_output(["ip", "-j", "-4", "route"]))
+    others = other_networks()
+    return [
+        route["dst"]
+        for route in listed
+        if route["dst"] == "default"
+        or not any(ipaddress.IPv4Network(route["dst"]).subnet_of(network) for network in others)
+    ]
+
+
 def traces() -> dict[str, object]:
     """Return everything that a site could leave on this machine, but for files."""
     folder = str(paths.state_folder() / NAME)
     ip = ["ip", "-j", "-4"]
+    interfaces = [load["ifname"] for load in json.loads(subprocess.check_output([*ip, "link"]))]
     return {
         "processes": [words for _, words in command_lines() if any(folder in word for word in words)],
         "mounts": sorted(line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()),
         "namespaces": subprocess.run(["ip", "netns"], capture_output=True, text=True, check=True).stdout,
-        "interfaces": [load["ifname"] for load in json.loads(subprocess.check_output([*ip, "link"]))],
-        "routes": [route["dst"] for route in json.loads(subprocess.check_output([*ip, "route"]))],
+        "interfaces": [interface for interface in interfaces if not of_another_site(interface)],
+        "routes": routes(),
         "control groups": [str(path) for top in cgroups.hierarchies() for path in top.glob(f"uws*-{NAME}")],
         "parameters": [Path("/proc/sys", parameter).read_text() for parameter in PARAMETERS],
         "folders": [str(path) for path in (Path("/run/netns"), Path("/run/containerd"), Path("/var/lib/kubelet"))

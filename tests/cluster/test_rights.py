@@ -18,8 +18,7 @@ from tests.cluster.service import settings_of, until
 from tests.cluster.test_chart import OPEN, template
 from tests.rig import images
 from tests.rig.site import Site
-from uws_service.sites.kubernetes import Cluster
-from uws_service.sites.kubernetes.cluster import Exists, SiteDown
+from uws_service.sites.kubernetes.cluster import Cluster, Exists, SiteDown
 from uws_service.sites.kubernetes.settings import KubernetesSite
 
 ACCOUNT = "service"

@@ -107,8 +107,9 @@ def test_cut_off_for_ever(site_a: Site, site_b: Site, folder: Path) -> None:
     server = _started(folder, site_a, site_b, lost_after=8)
     try:
         with server.client() as client:
-            urls = [client.script(WORK.format(15)) for _ in range(4)]
-            pinned = client.script(WORK.format(15), SITE="b")
+            # With a preference some are at `b`, whichever site is quicker to take them.
+            urls = [client.script(WORK.format(25), PREFER="ba"[index % 2]) for index in range(4)]
+            pinned = client.script(WORK.format(25), SITE="b")
             for url in [*urls, pinned]:
                 client.wait(url, "EXECUTING")
             moved = [url for url in urls if client.json(url)["jobInfo"]["site"] == "b"]

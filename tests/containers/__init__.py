@@ -1,4 +1,7 @@
-"""Images that local jobs run in: a real container of Linux namespaces, without any daemon."""
+"""Images that local jobs run in.
+
+A real container of Linux namespaces, without any daemon.
+"""
 
 from __future__ import annotations
 

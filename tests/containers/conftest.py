@@ -43,6 +43,11 @@ def settings(issuer: NanoIdp, store: ImageStore) -> dict[str, object]:
         "srcnet_broker": "container",
         "datasets": {"catalogues": [{"name": "lake", "kind": "static", "index": str(store.lake / "index.csv")}]},
         "reap_interval": 0.3,
+        "accounting": {
+            "currency": "EUR",
+            "prices": [{"core_hour": 36, "groups": ["/ska/poor"]}],
+            "budgets": [{"group": "/ska/poor", "amount": 0.01, "period": "total"}],
+        },
         "auth": {
             "issuers": [issuer.settings()],
             "bad_tokens": None,

@@ -53,6 +53,18 @@ def test_a_job_from_submission_to_its_logs(broker_of: Brokers, http_of: Clients)
     assert http_of("alice").get(result["href"]).text == "42\n"
 
 
+def test_a_budget_is_402(broker_of: Brokers) -> None:
+    """The group of this user has a cent: the client gets what is missing, and no job is left."""
+    broker = broker_of("dave")
+    for _ in range(2):
+        with pytest.raises(requests.HTTPError) as refused:
+            broker.run("true")
+        status, detail = refusal(refused)
+        assert status == 402
+        assert "has 0.01 EUR left" in detail and "EUR are missing" in detail
+    assert broker.jobs() == []
+
+
 def test_the_list(broker_of: Brokers) -> None:
     """Newest first, by state, in parts."""
     broker = broker_of("carol")

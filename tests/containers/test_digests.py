@@ -52,3 +52,4 @@ def test_the_end_tells_the_digest(image_id: str, digest: str) -> None:
     ended = {"exitCode": 0, "startedAt": "2026-01-01T00:00:01Z", "finishedAt": "2026-01-01T00:00:02Z"}
     observation = seen(image_id, {"terminated": ended})
     assert (observation.seen, observation.image) == (Seen.SUCCEEDED, digest)
+    assert observation.pulled == (f"ghcr.io/skao/tool@{DIGEST}" if digest and "@" in image_id else "")

@@ -1,4 +1,7 @@
-"""Where a job of an image goes: at RUN, and again after its site was lost."""
+"""Where a job of an image goes.
+
+At RUN, and again after its site was lost.
+"""
 
 from __future__ import annotations
 

@@ -17,7 +17,10 @@ JSON = {"accept": "application/json"}
 
 
 def ended(http: httpx2.Client, files: dict[str, Any] | None = None, **form: str | list[str]) -> dict[str, Any]:
-    """Run a job to its end; return its document."""
+    """Run a job to its end.
+
+    Return its document.
+    """
     answer = http.post("/container/async", data={"PHASE": "RUN", **form}, files=files)
     assert answer.status_code == 303, answer.text
     job = answer.headers["location"]

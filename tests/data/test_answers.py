@@ -1,4 +1,7 @@
-"""Catalogues that are slow, or answer with nonsense: every answer is bounded, and every fault has its words."""
+"""Catalogues that are slow, or answer with nonsense.
+
+Every answer is bounded, and every fault has its words.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""From RUN to an agent's claim: the look-up in the database, and what the agent is given."""
+"""From RUN to an agent's claim.
+
+The look-up in the database, and what the agent is given.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ from uws_service.domain.ids import now_ms
 from uws_service.domain.job import Job, Parameter, Phase
 from uws_service.placement.model import parse_wish
 from uws_service.runtime import Runtime, running
+from uws_service.service import lookups
 from uws_service.service.caller import Caller
 from uws_service.service.requests import Request
 from uws_service.settings import Settings
@@ -119,6 +123,38 @@ async def test_no_site_gets_an_attempt_whose_data_are_not_looked_up(tmp_path: Pa
         assert [attempt.job_id for attempt in await next_attempts(runtime.store, "local", 10, now_ms())] == [job.id]
 
 
+async def test_look_up_that_takes_long_stays_with_its_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is held anew while it goes on, so that one of a process that is dead need not be waited for as long."""
+    monkeypatch.setattr(lookups, "LEASE_MS", 2_000)
+    monkeypatch.setattr(lookups, "RENEW_SECONDS", 0.1)
+    async with service(tmp_path) as runtime:
+        real = runtime.catalogues.find
+        calls = 0
+        answer = asyncio.Event()
+
+        async def find(*arguments: Any, **options: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            await answer.wait()
+            return await real(*arguments, **options)
+
+        runtime.catalogues.find = find  # type: ignore[method-assign]
+        job = await run(runtime, "lake:night")
+        first = 0
+        for _ in range(600):
+            (due,) = await _dues(runtime)
+            first = first or (due if due > now_ms() else 0)
+            if first and now_ms() > first + 1_000:
+                break
+            if first:
+                assert await runtime.store.lookups.take(now_ms(), now_ms() + 1, 10) == []
+            await asyncio.sleep(0.02)
+        assert calls == 1
+        answer.set()
+        await settled(runtime, job)
+        assert await _pending(runtime) == 0
+
+
 @pytest.mark.parametrize("action", ["abort", "delete"])
 async def test_job_that_ends_while_it_is_looked_up(tmp_path: Path, action: str) -> None:
     """What comes of the look-up changes nothing any more, and no look-up stays."""
@@ -142,6 +178,12 @@ async def test_look_up_is_recorded_once(tmp_path: Path) -> None:
         with pytest.raises(StaleJob):
             await runtime.store.save(job, job, kind=EventKind.DATA, actor="x", resolved=replace(attempt, launch=launch))
         assert (await runtime.store.get(job.id)) == job
+
+
+async def _dues(runtime: Runtime) -> list[int]:
+    """Return when look-ups are anybody's again."""
+    with contextlib.closing(sqlite3.connect(runtime.settings.data / "uws.db")) as database:
+        return [due for (due,) in database.execute("SELECT due FROM lookup")]
 
 
 async def _pending(runtime: Runtime) -> int:

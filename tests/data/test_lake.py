@@ -1,4 +1,7 @@
-"""Results into the data lake: uploaded by WebDAV, registered in a real Rucio."""
+"""Results into the data lake.
+
+Uploaded by WebDAV, registered in a real Rucio.
+"""
 
 from __future__ import annotations
 
@@ -48,6 +51,31 @@ def ready(tmp_path_factory: pytest.TempPathFactory, rucio: Network) -> Iterator[
 
 def results_of(content: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {result["id"]: result for result in content["results"]}
+
+
+def test_provenance_lies_beside_the_results(rucio: Network, tmp_path: Path) -> None:
+    """It is a file of the same data set, and says where the others are."""
+    server = service(tmp_path, settings_of(rucio.server.url), [{"area": "NORTH", "results": True}])
+    server.settings |= {"UWS_PROVENANCE__LAKE": "true", "UWS_BASE_URL": "https://uws.example.org/x"}
+    server.start()
+    try:
+        with Uws(server.url, "writer") as user:
+            answer = user.http.post(user.jobs, data={"TEXT": "z", "PHASE": "RUN"})
+            job_id = answer.headers["location"].rpartition("/")[2]
+            content = ended(user, f"{user.jobs}/{job_id}")
+        assert content["phase"] == "COMPLETED", content["errorSummary"]
+        dataset = f"writer-{job_id}"
+        names = [item["name"] for item in rucio.server.operate(("list_files", ["survey", dataset]))[0]]
+        assert f"{dataset}-provenance.json" in names and len(names) == 3
+        stored = rucio.north.files / path_of("survey", f"{dataset}-provenance.json")
+        document = json.loads(stored.read_bytes())
+        (activity,) = document["activity"].values()
+        assert activity["uws:phase"] == "COMPLETED" and activity["prov:endTime"]
+        places = {name.rpartition("/")[2]: entity for name, entity in document["entity"].items() if "/results/" in name}
+        assert places["a.bin"]["voprov:location"] == f"{rucio.north.url}/{path_of('survey', f'{dataset}-a.bin')}"
+        assert places["result"]["voprov:location"].startswith("https://uws.example.org/x/writer/async/")
+    finally:
+        server.stop()
 
 
 def test_results_are_registered_replicas_with_right_checksums(ready: Server, rucio: Network) -> None:

@@ -12,8 +12,12 @@ import pytest
 from tests.data.test_jobs import ended, files_of, run, service, show
 from tests.server import Server
 from tests.service.client import Uws
+from uws_service.agent.confined import open_below
 from uws_service.agent.pod import Agent, Problem, _check_mount
 from uws_service.agent.upstream import Upstream
+from uws_service.domain.attempt import Input, Mount
+from uws_service.domain.errors import NotFound
+from uws_service.sites.local import workfolder
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +111,26 @@ def test_agent_looks_at_what_is_mounted(tmp_path: Path, size: int | None, words:
     for name in ("folder", "gone"):
         with pytest.raises(Problem, match="storage area UK"):
             _check_mount(item, str(tmp_path / name))
+
+
+def test_copied_file_is_the_one_that_was_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job in an image gets a copy: what is put into the file's place after the look does not count."""
+    area = tmp_path / "area"
+    area.mkdir()
+    (area / "a").write_bytes(b"abc")
+    (tmp_path / "secret").write_bytes(b"xyz")
+
+    def open_and_swap(folder: str, path: str) -> int:
+        descriptor = open_below(folder, path)
+        (area / "a").unlink()
+        (area / "a").symlink_to(tmp_path / "secret")
+        return descriptor
+
+    monkeypatch.setattr(workfolder, "open_below", open_and_swap)
+    item = Input("DATA: a", "data/DATA/a", size=3, mount=Mount(str(area), "a", "here"))
+    workfolder._link(tmp_path / "input" / "a", item, item.mount or Mount("", ""), copies=True)
+    assert (tmp_path / "input" / "a").read_bytes() == b"abc"
+    (area / "a").unlink()
+    (area / "a").symlink_to(tmp_path / "secret")
+    with pytest.raises(NotFound, match="is no file of the storage area"):
+        workfolder._link(tmp_path / "input" / "b", item, item.mount or Mount("", ""), copies=True)

@@ -1,4 +1,7 @@
-"""Decisions about data sets: bounds, and which bytes are where."""
+"""Decisions about data sets.
+
+Bounds, and which bytes are where.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,10 @@ from typing import Any
 import pytest
 
 from uws_service.data.replicas import (
+    Storage,
     Unusable,
     bind,
+    brought_bytes,
     check_parameter,
     fetch_url,
 )
@@ -76,3 +81,16 @@ def test_no_other_input_lies_where_the_data_do(path: str) -> None:
         bind(launch, ())
     apart = replace(launch, inputs=(Input("I", "data/E", url="https://example.org/i"),))
     assert [item.path for item in bind(apart, ()).inputs] == ["data/E", "data/D/a"]
+
+
+def test_what_is_moved_to_a_site() -> None:
+    """Files of none of its storage areas are fetched from elsewhere; those that came there since were brought."""
+    areas = (Storage("S"), Storage("T"))
+    before = (parameter(at("a", 1, "N"), at("b", 20, "N", "T"), at("c", 300, "N"), at("d", None, "N")),)
+    launch = Launch("j", 1, "app", "", ("true",), "", {}, "{}", (), (), 0, 1, 1, 1, data=before)
+    assert bind(launch, areas).away == ("data/D/a", "data/D/c", "data/D/d")
+    assert bind(launch, (*areas, Storage("N"))).away == ()
+    now = (parameter(at("a", 1, "N", "S"), at("b", 20, "T"), at("c", 300, "N"), at("d", None, "S")),)
+    assert brought_bytes(before, now, areas) == 1
+    assert brought_bytes(before * 2, now * 2, areas) == 1, "a file that two parameters name is brought once"
+    assert brought_bytes(before, before, areas) == 0

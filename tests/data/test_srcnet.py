@@ -1,4 +1,7 @@
-"""SRCNet's catalogue, in the callers' names: tokens of a real issuer, a real Rucio behind."""
+"""SRCNet's catalogue, in the callers' names.
+
+Tokens of a real issuer, a real Rucio behind.
+"""
 
 from __future__ import annotations
 

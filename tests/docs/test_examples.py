@@ -37,17 +37,23 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = (
     "tutorial/first-job.md",
+    "tutorial/first-application.md",
     "howto/write-an-application.md",
     "howto/data.md",
+    "howto/cite-and-repeat.md",
     "howto/operate.md",
+    "howto/accounts.md",
     "howto/run-a-network.md",
+    "howto/run-behind-a-firewall.md",
     "howto/authenticate.md",
     "howto/publish-images.md",
     "howto/publish-a-catalogue.md",
     "howto/check-a-server.md",
     "howto/srcnet-broker.md",
+    "howto/follow-jobs.md",
     "howto/extend.md",
     "explanation/simulation.md",
+    "study/together.md",
 )
 CHECKOUT_PAGES = frozenset({"howto/extend.md"})
 """Pages that change the service itself, in a copy of its sources."""
@@ -149,6 +155,7 @@ class Reader:
         if checkout:
             copy_sources(folder)
             sources = folder
+        (folder / ".config").mkdir()  # astropy warns of one that is not there
         clean = {name: value for name, value in os.environ.items() if not name.startswith("UWS_")}
         programs = install_checker(folder / ".bin")
         install_pip(programs, folder / ".site")
@@ -158,6 +165,7 @@ class Reader:
             "PATH": path,
             "COLUMNS": "120",
             "NO_COLOR": "1",
+            "XDG_CONFIG_HOME": str(folder / ".config"),
             "PYTHONPATH": f"{sources}:{sources / 'conformance'}:{folder / '.site'}",
             "PYTEST_PLUGINS": "uws_conformance.pytest_plugin",
         }

@@ -11,12 +11,13 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml
 
 from uws_service.domain.job import TRANSITIONS, Action, Phase
 from uws_service.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-REFERENCE = ROOT / "docs" / "reference"
+DOCS = ROOT / "docs"
 
 
 def load() -> ModuleType:
@@ -34,19 +35,20 @@ GENERATOR = load()
 @pytest.mark.parametrize("name", sorted(GENERATOR.PAGES))
 def test_committed_page_is_what_the_code_says(name: str) -> None:
     """The reference follows the code."""
-    committed = (REFERENCE / name).read_text(encoding="utf-8")
-    assert committed == GENERATOR.PAGES[name](), f"docs/reference/{name} is out of date: run `make docs`"
+    committed = (DOCS / name).read_text(encoding="utf-8")
+    assert committed == GENERATOR.PAGES[name](), f"docs/{name} is out of date: run `make docs`"
 
 
 def test_check_notices_a_changed_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison itself must be able to fail."""
     for name in GENERATOR.PAGES:
-        (tmp_path / name).write_text((REFERENCE / name).read_text(encoding="utf-8"), encoding="utf-8")
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text((DOCS / name).read_text(encoding="utf-8"), encoding="utf-8")
     monkeypatch.setattr(GENERATOR, "FOLDER", tmp_path)
     assert GENERATOR.outdated() == []
-    page = tmp_path / "phases.md"
+    page = tmp_path / "reference" / "phases.md"
     page.write_text(page.read_text(encoding="utf-8").replace("`QUEUED`", "`WAITING`", 1), encoding="utf-8")
-    assert GENERATOR.outdated() == ["phases.md"]
+    assert GENERATOR.outdated() == ["reference/phases.md"]
 
 
 def test_drawing_shows_every_transition() -> None:
@@ -74,3 +76,20 @@ def test_every_setting_is_documented() -> None:
     """A setting without a meaning can't be set."""
     for path, field in GENERATOR._fields(Settings, ()):
         assert field.description, ".".join(path)
+
+
+def test_every_value_of_the_chart_is_documented() -> None:
+    """The page has each value, and says what it means or what its section does."""
+
+    def paths(values: dict[str, object], above: str = "") -> set[str]:
+        nested = {
+            path
+            for key, value in values.items()
+            if isinstance(value, dict) and value and key not in ("labels", "requests", "limits")
+            for path in paths(value, f"{above}{key}.")
+        }
+        return nested | {above + key for key in values}
+
+    values = yaml.safe_load((ROOT / "k8s" / "uws-service" / "values.yaml").read_text(encoding="utf-8"))
+    rows = {path: (default, text) for path, default, text in GENERATOR._chart_values()}
+    assert set(rows) == paths(values)

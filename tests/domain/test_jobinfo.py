@@ -44,6 +44,7 @@ infos = st.builds(
     waiting=texts,
     place=counts,
     site=texts,
+    data=texts,
     attempt=counts,
     row=counts,
     streams=st.none() | st.lists(texts, max_size=2).map(tuple),
@@ -84,4 +85,4 @@ def test_nothing_is_stored_of_an_empty_value() -> None:
 
 def test_an_archived_job_keeps_its_provenance_alone() -> None:
     archived = JobInfo.from_json(STORED).provenance()
-    assert set(archived.to_json()) == {"notices", "defaults", "versions"}
+    assert set(archived.to_json()) == {"notices", "defaults", "versions", "site", "attempt", "lost"}

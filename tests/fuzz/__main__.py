@@ -8,11 +8,15 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import sys
+import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
 from pathlib import Path
 
-from tests.fuzz.run import Outcome, feed
-from tests.fuzz.targets import TARGETS
+from tests.fuzz.run import Outcome, Progress, feed, inputs_of, saved
+from tests.fuzz.targets import TARGETS, Target
 
 FOLDER = Path("build/fuzz")
 
@@ -36,18 +40,38 @@ def main() -> int:
     broken = 0
     for name in names:
         start = time.monotonic()
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            outcome: Outcome = pool.apply(feed, (name, arguments.inputs, arguments.seed, FOLDER))
+        outcome, aborts = fed(by_name[name], arguments.inputs, arguments.seed)
         broken += len(outcome.faults)
         print(
             f"{name:8} {outcome.inputs} inputs, {outcome.answers} answers, {outcome.refusals} refusals, "
-            f"{len(outcome.faults)} faults; slowest {outcome.slowest_seconds:.3f} s, "
+            f"{aborts} aborts, {len(outcome.faults)} faults; slowest {outcome.slowest_seconds:.3f} s, "
             f"memory at most +{outcome.peak_bytes >> 20} MiB; {time.monotonic() - start:.0f} s",
             flush=True,
         )
         for fault in outcome.faults:
             print(f"    {fault}")
     return 1 if broken else 0
+
+
+def fed(target: Target, number: int, seed: int) -> tuple[Outcome, int]:
+    """Feed a target in processes of their own; return what happened, and how many of them a library has ended."""
+    aborts = 0
+    lines: list[str] = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "progress")
+        while True:
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+                try:
+                    outcome = pool.submit(feed, target.name, number, seed, FOLDER, path).result()
+                    break
+                except BrokenProcessPool:
+                    aborts += 1
+            reached = Progress(path).load()
+            data = next(islice(inputs_of(target, number, seed), reached.inputs - 1, None))
+            if not target.may_abort:
+                lines.append(f"the process died [{saved(target.name, data, FOLDER)}]")
+    outcome.faults += lines
+    return outcome, aborts
 
 
 if __name__ == "__main__":

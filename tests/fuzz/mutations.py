@@ -1,4 +1,7 @@
-"""Inputs near good ones: seeds with bytes, numbers, words and blocks changed at random."""
+"""Inputs near good ones.
+
+Seeds with bytes, numbers, words and blocks changed at random.
+"""
 
 from __future__ import annotations
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import os
 import random
 import re
 import signal
+import struct
 import time
 import warnings
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 from tests.fuzz.mutations import mutations
-from tests.fuzz.targets import TARGETS, is_refusal
+from tests.fuzz.targets import TARGETS, Target, is_refusal
 
 MAX_SECONDS = 1.0
 """Of processor time for one input."""
@@ -45,21 +49,51 @@ class Outcome:
     faults: list[str] = field(default_factory=list)
 
 
-def feed(name: str, number: int, seed: int, folder: Path | None = None) -> Outcome:
-    """Feed a target with its seeds and that many inputs made from them."""
+class Progress:
+    """What was fed, in a file, so that it outlives a process that a library ends."""
+
+    FORM = struct.Struct("<QQQdQ")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT)
+
+    def load(self) -> Outcome:
+        """Return what was fed until now."""
+        content = os.pread(self._file, self.FORM.size, 0)
+        return Outcome(*self.FORM.unpack(content)) if content else Outcome()
+
+    def save(self, outcome: Outcome) -> None:
+        """Write the counts."""
+        counts = outcome.inputs, outcome.answers, outcome.refusals, outcome.slowest_seconds, outcome.peak_bytes
+        os.pwrite(self._file, self.FORM.pack(*counts), 0)
+
+
+def inputs_of(target: Target, number: int, seed: int) -> Iterator[bytes]:
+    """Yield a target's seeds and that many inputs made from them, the same each time."""
+    return mutations(list(target.seeds()), number, random.Random(f"{target.name} {seed}"))
+
+
+def feed(name: str, number: int, seed: int, folder: Path | None = None, progress: Path | None = None) -> Outcome:
+    """Feed a target with its seeds and that many inputs made from them.
+
+    With a file of progress it goes on behind the last input that was fed.
+    """
     target = next(target for target in TARGETS if target.name == name)
-    outcome = Outcome()
+    counts = Progress(progress) if progress is not None else None
+    outcome = counts.load() if counts is not None else Outcome()
     before = signal.signal(signal.SIGPROF, _stop)
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
-    seeds = list(target.seeds())
-    for data in seeds:  # what is imported at first use is no input's fault
+    for data in target.seeds():  # what is imported at first use is no input's fault
         with contextlib.suppress(Exception):
             target.read(data)
-    for data in mutations(seeds, number, random.Random(f"{name} {seed}")):
+    for data in islice(inputs_of(target, number, seed), outcome.inputs, None):
+        if counts is not None:
+            counts.save(replace(outcome, inputs=outcome.inputs + 1))
         fault = _fault(target.read, data, outcome)
         if fault:
-            outcome.faults.append(f"{fault} [{_saved(name, data, folder)}]")
+            outcome.faults.append(f"{fault} [{saved(name, data, folder)}]")
             if len(outcome.faults) >= MAX_FAULTS:
                 break
     signal.signal(signal.SIGPROF, before)
@@ -67,7 +101,10 @@ def feed(name: str, number: int, seed: int, folder: Path | None = None) -> Outco
 
 
 def _fault(read: object, data: bytes, outcome: Outcome) -> str:
-    """Return what is wrong with a target's behaviour; nothing if it answers or refuses as it should."""
+    """Return what is wrong with a target's behaviour.
+
+    Nothing if it answers or refuses as it should.
+    """
     outcome.inputs += 1
     memory, start = _peak_bytes(), time.process_time()
     problem = ""
@@ -99,7 +136,7 @@ def _peak_bytes() -> int:
     return int(match[1]) * 1024 if match else 0
 
 
-def _saved(name: str, data: bytes, folder: Path | None) -> str:
+def saved(name: str, data: bytes, folder: Path | None) -> str:
     if folder is None:
         return repr(data[:100])
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,7 @@
-"""Readers of strangers' inputs: each answers, or refuses with an error for the sender."""
+"""Readers of strangers' inputs.
+
+Each answers, or refuses with an error for the sender.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,8 @@ class Target:
     name: str
     seeds: Callable[[], Sequence[bytes]]
     read: Callable[[bytes], object]
+    may_abort: bool = False
+    """Whether the library may end the process, which the service has for this alone: the job's error says so."""
 
 
 def is_refusal(error: BaseException) -> bool:
@@ -68,7 +73,10 @@ class NoSink:
 
 
 def read_forms(data: bytes) -> object:
-    """Read a form; the head stands before the first empty line, the body comes in pieces."""
+    """Read a form.
+
+    The head stands before the first empty line, the body comes in pieces.
+    """
     from uws_service.web.forms import FormLimits, read_form
 
     head, _, body = data.partition(b"\n\n")
@@ -226,7 +234,10 @@ def tokens() -> list[bytes]:
 
 
 def read_tokens(data: bytes) -> object:
-    """Verify a token with the issuer's key; what begins with a brace is signed first, as a hostile issuer would."""
+    """Verify a token with the issuer's key.
+
+    What begins with a brace is signed first, as a hostile issuer would.
+    """
     import json
 
     from joserfc import jwt
@@ -260,7 +271,7 @@ TARGETS = (
     Target("votable", votables, read_tables),
     Target("csv", texts, read_tables),
     Target("fits", lambda: [written("fits", example()["id", "ra", "flag", "pair"])], read_tables),
-    Target("parquet", parquets, read_tables),
+    Target("parquet", parquets, read_tables, may_abort=True),
     Target("adql", queries, read_queries),
     Target("soda", lambda: CUTOUTS, read_cutouts),
     Target("tokens", tokens, read_tokens),

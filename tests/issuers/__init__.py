@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ USERS: dict[str, list[str]] = {
     "bob": ["/ska/users"],
     "carol": ["/ska/users", "/ska/team"],
     "root": ["/ska/uws/admin"],
+    "dave": ["/ska/poor"],
 }
 """The people of nanoidp, with their groups; a password is the name and ``-password``."""
 
@@ -100,7 +102,10 @@ class NanoIdp:
         return grant
 
     def rotate(self) -> None:
-        """Make a new key to sign with; the old one stays published."""
+        """Make a new key to sign with.
+
+        The old one stays published.
+        """
         httpx2.post(f"{self.url}/api/keys/rotate").raise_for_status()
 
     @property
@@ -117,7 +122,7 @@ class NanoIdp:
         usual = {"iss": self.url, "sub": "alice", "aud": AUDIENCE, "iat": now, "nbf": now, "exp": now + 600}
         content = {name: value for name, value in {**usual, **claims}.items() if value is not None}
         head = {"alg": "RS256", "kid": self.key_id, "typ": "JWT", **(header or {})}
-        key = RSAKey.import_key((self.folder / "keys" / "rsa_private.pem").read_bytes())
+        key = _private_key((self.folder / "keys" / "rsa_private.pem").read_bytes())
         return jwt.encode({name: value for name, value in head.items() if value is not None}, content, key)
 
     def public_key(self) -> bytes:
@@ -134,6 +139,12 @@ class NanoIdp:
     def settings(self, **changes: Any) -> dict[str, Any]:
         """Return this issuer's settings for the service."""
         return {"url": self.url, "audience": AUDIENCE, "title": "Nano", **changes}
+
+
+@lru_cache(maxsize=8)
+def _private_key(pem: bytes) -> RSAKey:
+    """Return a key, whose import checks its primes each time: a tenth of a second of processor time."""
+    return RSAKey.import_key(pem)
 
 
 class OidcProvider:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from uws_service.domain.errors import UsageError
+from uws_service.domain.errors import NoSite, UsageError
 from uws_service.placement.choice import choose, shortened
-from uws_service.placement.model import SiteView, Wish
+from uws_service.placement.model import DataNeed, SiteView, Way, Wish
 
 A, B = SiteView("a", 4), SiteView("b", 4)
 ANY = Wish("app")
@@ -112,3 +112,16 @@ def test_lasting_reasons_alone_are_told_when_a_job_is_refused() -> None:
 def test_named_sites_override_what_passes() -> None:
     busy = SiteView("a", 1, waiting=99, drained="new disks")
     assert choose([busy, B], Wish("app", site="a")).site == "a"
+
+
+def test_data_at_a_site_that_may_not_run_the_application() -> None:
+    """They can be mounted there alone: each site has its own reason."""
+    need = DataNeed("survey:cube", 10**12, ("DISK",), only_mounted=("DISK",))
+    beside = SiteView("beside", 4, applications=("other",), storage={"DISK": Way.MOUNT})
+    distant = SiteView("distant", 4, any_way=Way.STAGE)
+    with pytest.raises(NoSite) as raised:
+        choose([beside, distant], Wish("app", data=(need,)))
+    assert raised.value.message == (
+        "No site takes this job. beside: the application app is not available there; distant: it can't read "
+        "survey:cube, which is at DISK."
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -20,6 +21,7 @@ from uws_service.placement.patience import (
     prospects,
 )
 from uws_service.placement.ranks import PlacementWeights
+from uws_service.placement.rounds import expected_waits, waiting_words
 
 PATIENCE = Patience(factor=1, maximum=3600, margin=30)
 OUTLOOK = Prospects.of({"near": 0.0, "next": 20.0, "far": 600.0, "moon": 90_000.0})
@@ -100,6 +102,24 @@ def test_prospects_leave_out_sites_with_objections() -> None:
     assert outlook == Prospects({"near": 0.0, "far": 100.0}, "near")
     assert prospects(sites, Wish("app", site="far", data=(need,)), 0, PlacementWeights()).costs == {"far": 100.0}
     assert prospects({}, Wish("app"), 0, PlacementWeights()).best == ""
+
+
+@pytest.mark.parametrize("awaited", [True, False])
+def test_a_short_silence_moves_no_data(awaited: bool) -> None:
+    """While it is short, the site is waited for as one that is full is; then others take its jobs at once."""
+    need = DataNeed("ska:cube", 10**12, ("disk",))
+    sites = {
+        "near": SiteView("near", 1, storage={"disk": Way.MOUNT}, reachable=False, awaited=awaited),
+        "far": SiteView("far", 1, storage={"disk": Way.STAGE}, bandwidth={"disk": 1e9}),
+    }
+    outlook = prospects(sites, Wish("app", data=(need,)), 0, PlacementWeights())
+    assert enough_ms("far", outlook, expected_waits(sites), Patience()) == (1_000_000 if awaited else 0)
+    words = waiting_words(outlook, 0, expected_waits(sites))
+    assert words.startswith("waits for near, which does not answer at the moment") == awaited, words
+    drained = replace(sites["near"], drained="new disks")
+    assert "near" not in prospects({"near": drained}, Wish("app", data=(need,)), 0, PlacementWeights()).costs
+    small = prospects(sites, Wish("app"), 0, PlacementWeights())
+    assert enough_ms("far", small, expected_waits(sites), Patience()) == 0, "nothing is gained by waiting"
 
 
 def test_each_of_several_best_sites_is_the_best_of_some_classes() -> None:

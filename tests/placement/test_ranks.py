@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -130,7 +132,6 @@ def test_a_busy_site_beside_the_data_beats_an_idle_one_far_away() -> None:
     [
         (SiteView("a", 1, drained="new disks"), Wish("app"), "it takes no new jobs: new disks"),
         (SiteView("a", 1, put_aside="site a fails"), Wish("app"), "site a fails"),
-        (SiteView("a", 1, runs_images=False), Wish("app", needs_image=True), "it runs no container images"),
         (SiteView("a", 1), READER, "it can't read ska:cube and 1 more data sets, which is at tape, disk"),
         (SiteView("a", 1), Wish("app", data=(DataNeed("x:y", 1, ()),)), "there is no replica of x:y"),
         (
@@ -176,12 +177,17 @@ def test_few_samples_say_nothing_of_waits() -> None:
 
 
 def test_other_ranks() -> None:
-    """Energy and price count for the core hours of the job, shares beyond the share alone."""
-    site = SiteView("a", 1, carbon=300, price=2, standing={"g": 1.5}, preference={"app": 30, "": 60})
-    wish = Wish("app", group="g", cpu=2, expected_ms=HOUR_MS // 2, preferred=("b", "a"))
+    """Energy and price count for the core hours of the job, preferences by the place in the owner's order.
+
+    No site is preferred for its grid unless the settings say so (N-008).
+    """
+    site = SiteView("a", 1, carbon=300, price=2, preference={"app": 30, "": 60})
+    wish = Wish("app", group="g", cpu=2, duration_ms=HOUR_MS // 2, preferred=("b", "a"))
     weights = PlacementWeights(energy=0.1, price=10)
     rows = {cost.rank: cost.seconds for cost in costs(site, wish, 0, weights)}
-    assert rows == {"load": 0, "share": 300, "energy": 30, "price": 20, "preference": 330}
+    assert rows == {"load": 0, "energy": 30, "price": 20, "preference": 330}
+    clean = replace(site, carbon=0.0)
+    assert total(clean, wish, 0, PlacementWeights()) == total(site, wish, 0, PlacementWeights())
 
 
 @given(st.lists(needs, max_size=3), st.lists(needs, max_size=3))

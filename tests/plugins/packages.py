@@ -1,4 +1,7 @@
-"""Packages as an installer leaves them: a module, and beside it what says of its entry points."""
+"""Packages as an installer leaves them.
+
+A module, and beside it what says of its entry points.
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from tests.patience import SECONDS
@@ -153,6 +155,66 @@ def test_site_goes_on_after_faults_of_its_kind(guest: Path, tmp_path: Path) -> N
     for message, times in (("the site can't be started", 1), ("controller round failed", 2)):
         lines = [line for line in log.splitlines() if message in line]
         assert len(lines) == times and all("site=far" in line for line in lines), log
+
+
+AWAY = """
+import asyncio
+from typing import Literal
+
+from guest import MemoryExecutor, MemorySite
+from uws_service.sites.executor import Health
+from uws_service.sites.kind import Kind
+
+class AwaySite(MemorySite):
+    kind: Literal["away"] = "away"
+
+class AwayExecutor(MemoryExecutor):
+    def __init__(self, settings, parts):
+        super().__init__(settings, parts)
+        self.news = asyncio.Event()
+        self.is_there = True
+
+    def health(self):
+        return Health(self.is_there, 0, "" if self.is_there else "gone")
+
+    async def observe(self):
+        self.news.clear()
+        self.is_there = False
+        self.news.set()  # that it is away is news
+        return await super().observe()
+
+    async def wait_change(self, timeout):
+        await self.news.wait()
+
+AWAY = Kind("away", AwaySite, AwayExecutor)
+"""
+WATCHED_SECONDS = 3.0
+MOST_ROUNDS = 20
+"""In so many seconds; a loop without pauses makes thousands."""
+
+
+def test_a_site_that_went_away_is_asked_now_and_then(guest: Path, tmp_path: Path) -> None:
+    """Its last news, which nobody can take any more, does not keep its controller busy."""
+    write_package(tmp_path / "site", "away", AWAY, {"uws_service.sites": {"away": "away:AWAY"}})
+    path = f"{ROOT}:{guest}:{tmp_path / 'site'}"
+    server = Server(tmp_path, {"PYTHONPATH": path}, config="sites: [{name: far, kind: away}]\n")
+    server.start()
+
+    def rounds() -> float:
+        text = httpx2.get(f"{server.url}/metrics").text
+        count = re.search(r'^uws_controller_round_seconds_count{site="far"} (.*)$', text, re.MULTILINE)
+        return float(count[1]) if count else 0.0
+
+    try:
+        deadline = time.monotonic() + SECONDS
+        while rounds() < 2:
+            assert time.monotonic() < deadline, server.tail()
+            time.sleep(0.1)
+        before = rounds()
+        time.sleep(WATCHED_SECONDS)
+        assert rounds() - before <= MOST_ROUNDS
+    finally:
+        server.stop()
 
 
 def test_what_one_site_can_not_do_another_does(guest: Path, tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""Jobs for tests of documents: a full one, and any."""
+"""Jobs for tests of documents.
+
+A full one, and any.
+"""
 
 from __future__ import annotations
 
@@ -74,6 +77,8 @@ infos = st.builds(
     ahead=st.none() | st.integers(0, 1000),
     site=texts,
     site_reason=texts,
+    data=texts,
+    share=texts,
     attempt=st.none() | st.integers(1, 9),
 )
 jobs = st.builds(

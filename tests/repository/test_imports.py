@@ -6,6 +6,8 @@ The other layers are checked by ``lint-imports``, where the packages that are fo
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,3 +64,43 @@ def test_only_the_standard_library(package: str) -> None:
 )
 def test_other_imports_are_noticed(line: str) -> None:
     assert foreign(ast.parse(line), "uws_service.domain")
+
+
+HEAVY = (
+    "PIL aiohttp alembic astropy cdshealpix cryptography duckdb jinja2 joserfc kubernetes mako matplotlib numpy pandas "
+    "psycopg psycopg_pool pyarrow pyongc scipy sqlglot"
+).split()
+"""What a service with sites of its own machine alone needs not before somebody asks for it."""
+STARTED = """
+import asyncio, sys
+from uws_service.cli import uvicorn_server
+from uws_service.runtime import running
+from uws_service.settings import Settings
+
+async def main():
+    async with running(Settings.load()) as runtime:
+        runtime.backend()
+        print(*(name for name in {heavy!r} if name in sys.modules))
+
+asyncio.run(main())
+"""
+
+
+def test_what_a_service_imports_as_it_starts(tmp_path: Path) -> None:
+    """A start takes a second as long as it imports no more than this; the first one makes the database's tables."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("UWS_")}
+    environment = {**clean, "UWS_DATA": str(tmp_path / "data"), "UWS_LOG_LEVEL": "error", "PYTHONPATH": str(ROOT)}
+    lines = []
+    for _ in range(2):
+        started = subprocess.run(
+            [sys.executable, "-c", STARTED.format(heavy=HEAVY)],
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert started.returncode == 0, started.stderr
+        lines.append(started.stdout.split())
+    first, second = lines
+    assert "alembic" in first and second == []

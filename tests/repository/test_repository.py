@@ -88,7 +88,10 @@ def test_no_merge_marks_and_no_stray_files() -> None:
     assert not stray + marks, stray + marks
 
 
-@pytest.mark.parametrize("lock", [*LOCKS, "tests/rucio/requirements.txt"])
+RECIPE_LOCKS = sorted(f"docs/study/recipes/{path.name}" for path in (ROOT / "docs/study/recipes").glob("*.txt"))
+
+
+@pytest.mark.parametrize("lock", [*LOCKS, "tests/rucio/requirements.txt", *RECIPE_LOCKS])
 def test_locks_are_pinned_with_hashes_and_without_addresses(lock: str) -> None:
     """Requirements have versions and hashes.
 
@@ -135,10 +138,12 @@ PARSERS = {
     "conformance/uws_conformance/checks/tap_2_resources.py",
     "conformance/uws_conformance/documents.py",
     "uws_service/applications/files.py",
+    "uws_service/kit/comparison.py",
     "uws_service/soda/companions.py",
     "uws_service/soda/image.py",
     "uws_service/soda/preview.py",
     "uws_service/tap/readers/votable.py",
+    "uws_service/web/document_pages.py",
 }
 DANGEROUS = """
 import pickle

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -107,7 +108,9 @@ def remove(layout: Layout) -> None:
         if not first.wait(30):
             raise ClusterError(f"the first process of site {layout.name}, {first.pid}, does not end")
     cgroups.remove(layout.label)
-    # The interface goes with the namespace; the kernel takes a moment.
+    # The interface goes with the namespace, which any process that is still in it keeps.
+    if Path("/sys/class/net", layout.label).exists():
+        subprocess.run(["ip", "link", "del", layout.label], capture_output=True)
     wait_for("removal of the network interface", lambda: not Path("/sys/class/net", layout.label).exists(), 30)
     network.unfence(layout.block)
     last = state_folder() / "last" / layout.name

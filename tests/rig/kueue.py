@@ -108,6 +108,8 @@ def configuration() -> dict[str, Any]:
         "internalCertManagement": {"enable": False},
         "clientConnection": {"qps": 200, "burst": 400},
         "integrations": {"frameworks": ["batch/job"]},
+        # For cluster queues that ask for it: who has used less, for the weight of its local queue, comes first.
+        "admissionFairSharing": {"usageHalfLifeTime": "1h", "usageSamplingInterval": "5m"},
     }
 
 

@@ -60,8 +60,12 @@ def service(name: str, shell: list[Entry]) -> Path:
 
     With a shell, which the applications of tests use.
     """
-    layers = [_interpreter_layer(), _shell_layer(shell), _packages_layer(), _code_layer()]
-    return _image(name, layers, ["-m", "uws_service"])
+    return _image(name, service_layers(shell), ["-m", "uws_service"])
+
+
+def service_layers(shell: list[Entry]) -> list[Layer]:
+    """Return what the service's image is made of, lowest first."""
+    return [_interpreter_layer(), _shell_layer(shell), _packages_layer(), _code_layer()]
 
 
 def agent(name: str) -> Path:

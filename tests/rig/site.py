@@ -184,7 +184,10 @@ class Site(Cluster):
         self._wait_ready(component, 90)
 
     def kill(self, component: str, signal: int = signal.SIGKILL) -> None:
-        """Send a component a signal; after SIGKILL it has ended when this returns."""
+        """Send a component a signal.
+
+        After SIGKILL it has ended when this returns.
+        """
         process = self._running(component)
         process.send(signal)
         if signal == 9 and not process.wait(10):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.rucio.environment import build
+from tests.rucio.environment import RUCIO
 
 if __name__ == "__main__":
-    print(build())
+    print(RUCIO.build())

@@ -24,9 +24,13 @@ class Network:
 
 
 @contextmanager
-def network(folder: Path) -> Iterator[Network]:
-    """Yield a network with a scope, a dataset of all files, a container of it, and an empty dataset."""
-    server, north, south = RucioServer(folder / "rucio"), Storage(folder / "n", "NORTH"), Storage(folder / "s", "SOUTH")
+def network(folder: Path, host: str = "127.0.0.1") -> Iterator[Network]:
+    """Yield a network with a scope, a dataset of all files, a container of it, and an empty dataset.
+
+    ``host`` is the address of this machine at which the storage elements are reached.
+    """
+    server = RucioServer(folder / "rucio")
+    north, south = (Storage(folder / name[0].lower(), name, host) for name in ("NORTH", "SOUTH"))
     processes = (north, south, server)
     try:
         for process in processes:

@@ -9,17 +9,18 @@ import signal
 import subprocess
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx2
 
-from tests.rucio.environment import require_rucio
+from tests.rucio.environment import RUCIO
 from tests.server import free_port
 
 FOLDER = Path(__file__).parent
 START_SECONDS = 180
+TRANSFER_SECONDS = 300
 ACCOUNT, USER, PASSWORD = "root", "ops", "ops-password"
 
 ALEMBIC = """
@@ -71,6 +72,9 @@ request_retries = 1
 [policy]
 permission = generic
 schema = generic
+[conveyor]
+scheme = file
+transfertool = mock
 [api]
 endpoints_remove = dirac
 [cache]
@@ -123,15 +127,16 @@ class Process:
 
 
 class Storage(Process):
-    """A storage element: a folder behind a WebDAV server."""
+    """A storage element: a folder behind a WebDAV server, at an address of this machine."""
 
-    def __init__(self, folder: Path, name: str) -> None:
-        python = require_rucio()
+    def __init__(self, folder: Path, name: str, host: str = "127.0.0.1") -> None:
+        python = RUCIO.require()
         self.name = name
+        self.host = host
         self.files = folder / "files"
         self.files.mkdir(parents=True)
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http://{host}:{self.port}"
         program = [
             python,
             "-m",
@@ -139,7 +144,7 @@ class Storage(Process):
             "--auth",
             "anonymous",
             "--host",
-            "127.0.0.1",
+            host,
             "--no-config",
         ]
         super().__init__(folder, [*program, "--port", self.port, "--root", self.files], {}, self.url)
@@ -149,7 +154,7 @@ class RucioServer(Process):
     """A Rucio server."""
 
     def __init__(self, folder: Path) -> None:
-        self.python = require_rucio()
+        self.python = RUCIO.require()
         folder.mkdir(parents=True)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -157,7 +162,7 @@ class RucioServer(Process):
         values = {
             "folder": folder,
             "url": self.url,
-            "database": f"sqlite:///{folder}/rucio.db",
+            "database": f"sqlite:///{folder}/rucio.db?timeout=60",  # its daemons write too
             "packages": next((home / "lib").glob("python3*")) / "site-packages",
             "templates": home / "rucio" / "etc" / "mail_templates",
             "user": USER,
@@ -183,6 +188,28 @@ class RucioServer(Process):
         answers: list[Any] = json.loads(done.stdout)
         return answers
 
+    def connect(self, *storages: Storage) -> None:
+        """Let data be copied between storage elements, both ways."""
+        pairs = [(one, other) for one in storages for other in storages if one is not other]
+        self.operate(*(("add_distance", [one.name, other.name, {"distance": 1}]) for one, other in pairs))
+
+    def transfer(self, target: Storage, sources: Sequence[Storage], paths: Iterable[str]) -> None:
+        """Do what rules have asked for: copy files to a storage element, then let the conveyor see to the rules."""
+        for path in paths:
+            copy = target.files / path
+            if not copy.exists():
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                source = next(entry.files / path for entry in sources if (entry.files / path).exists())
+                copy.write_bytes(source.read_bytes())
+        done = subprocess.run(
+            [self.python, FOLDER / "transfer.py"],
+            env={**os.environ, **self.settings},
+            capture_output=True,
+            text=True,
+            timeout=TRANSFER_SECONDS,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+
     def add_storage(self, *storages: Storage) -> None:
         """Make storage elements."""
         calls: list[Any] = []
@@ -190,15 +217,19 @@ class RucioServer(Process):
             reads = {"read": 1, "write": 1, "delete": 1}
             protocol = {
                 "scheme": "http",
-                "hostname": "127.0.0.1",
+                "hostname": storage.host,
                 "port": storage.port,
                 "prefix": "/",
                 "impl": "rucio.rse.protocols.webdav.Default",
                 "domains": {"lan": reads, "wan": reads},
             }
+            # Its mock transfer tool copies between `file` alone, and no bytes: see `transfer`.
+            copies = {"third_party_copy_read": 1, "third_party_copy_write": 1}
+            copier = {**protocol, "scheme": "file", "domains": {"lan": {}, "wan": copies}}
             calls += [
                 ("add_rse", [storage.name], {"deterministic": True}),
                 ("add_protocol", [storage.name, protocol]),
+                ("add_protocol", [storage.name, copier]),
                 ("set_local_account_limit", ["root", storage.name, 10**15]),
             ]
         self.operate(*calls)

@@ -56,7 +56,10 @@ class Uws:
         return self.request("POST", url, data=data, **options)
 
     def create(self, data: dict[str, Any] | None = None, **options: Any) -> str:
-        """Create a job by a 303 (U-021, U-120); return its URL."""
+        """Create a job by a 303 (U-021, U-120).
+
+        Return its URL.
+        """
         answer = self.post(self.jobs, data, **options)
         assert answer.status_code == 303, answer.text
         job = answer.headers["location"]
@@ -81,7 +84,7 @@ class Uws:
         targets = phases or ("COMPLETED", "ERROR", "ABORTED")
         deadline = time.monotonic() + timeout
         while (phase := self.phase(job)) not in targets:
-            assert time.monotonic() < deadline, f"still {phase}, not {targets}"
+            assert time.monotonic() < deadline, f"still {phase}, not {targets}:\n{self.get(job).text}"
             self.get(f"{job}?WAIT=2&PHASE={phase}")
         return phase
 
@@ -92,7 +95,10 @@ class Uws:
 
 
 def text(document: Any, name: str) -> str | None:
-    """Return the text of a job's child; None if nil or absent."""
+    """Return the text of a job's child.
+
+    None if nil or absent.
+    """
     element = document.find(UWS + name)
     return None if element is None or element.get(NIL) == "true" else element.text
 

@@ -126,7 +126,10 @@ class Upload:
         return True
 
     def answer(self) -> str:
-        """Return the response; empty if the connection is closed."""
+        """Return the response.
+
+        Empty if the connection is closed.
+        """
         try:
             return self.socket.recv(65_536).decode()
         except OSError:

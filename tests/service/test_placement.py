@@ -1,4 +1,7 @@
-"""Why a job is where it is: JSON, page and jobInfo of a service with several sites."""
+"""Why a job is where it is.
+
+JSON, page and jobInfo of a service with several sites.
+"""
 
 from __future__ import annotations
 

@@ -139,11 +139,12 @@ async def test_a_form_that_is_open_in_another_process(store: Store, shared: Call
     other_depot = shared()
     job_id = new_id(now_ms() - 3_600_000)
     cleaner = searching(store, shared())
-    async with other_depot.held(f"jobs/{job_id}/uploads/x") as begin:
-        begin()
-        await other_depot.put(f"jobs/{job_id}/uploads/x-0", content(), max_size=100)
-        await searched(cleaner, 5)
-        assert await other_depot.head(f"jobs/{job_id}/uploads/x-0") is not None
+    hold = other_depot.hold(f"jobs/{job_id}/uploads/x")
+    hold.begin()
+    await other_depot.put(f"jobs/{job_id}/uploads/x-0", content(), max_size=100)
+    await searched(cleaner, 5)
+    assert await other_depot.head(f"jobs/{job_id}/uploads/x-0") is not None
+    await hold.release()
     end = time.monotonic() + 60
     while await other_depot.head(f"jobs/{job_id}/uploads/x-0") is not None:  # its process was killed
         assert time.monotonic() < end
@@ -156,16 +157,17 @@ async def test_a_clock_that_jumps(store: Store, shared: Callable[[], Depot]) -> 
     job_id = new_id(now_ms() - 1000)
     ahead = 0
     cleaner = searching(store, shared(), clock=lambda: now_ms() + ahead)
-    async with depot.held(f"jobs/{job_id}/uploads/x") as begin:
-        begin()
-        await depot.put(f"jobs/{job_id}/uploads/x-0", content(), max_size=100)
-        for ahead in (0, YEAR * 1000):
-            if ahead and depot.folder is not None:  # a folder's clock is the machine's: all that is there gets old
-                for path in (depot.folder / "jobs" / job_id).rglob("*"):
-                    os.utime(path, (time.time() - YEAR,) * 2)
-                os.utime(depot.folder / "jobs" / job_id, (time.time() - YEAR,) * 2)
-            await searched(cleaner, 3)
-            assert await depot.head(f"jobs/{job_id}/uploads/x-0") is not None
+    hold = depot.hold(f"jobs/{job_id}/uploads/x")
+    hold.begin()
+    await depot.put(f"jobs/{job_id}/uploads/x-0", content(), max_size=100)
+    for ahead in (0, YEAR * 1000):
+        if ahead and depot.folder is not None:  # a folder's clock is the machine's: all that is there gets old
+            for path in (depot.folder / "jobs" / job_id).rglob("*"):
+                os.utime(path, (time.time() - YEAR,) * 2)
+            os.utime(depot.folder / "jobs" / job_id, (time.time() - YEAR,) * 2)
+        await searched(cleaner, 3)
+        assert await depot.head(f"jobs/{job_id}/uploads/x-0") is not None
+    await hold.release()
 
 
 async def test_young_objects_of_an_old_id(store: Store, shared: Callable[[], Depot]) -> None:

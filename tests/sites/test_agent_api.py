@@ -72,10 +72,11 @@ async def test_from_claim_to_report(agents: Agents, store: Store, job: Job) -> N
     assert plan["results"][0]["id"] == "result" and plan["inputs"] == [] and "SECONDS" in plan["parameters"]
     body = await hand_over(agents, pod())
     for _ in range(2):  # an answer that was lost is asked for again
-        await agents.report(pod(), {**body, "bytes_in": 3, "cpu": 1.5, "peak_memory": 4096})
+        await agents.report(pod(), {**body, "bytes_in": 3, "bytes_moved": 2, "cpu": 1.5, "peak_memory": 4096})
     (attempt,) = await store.attempts.of(job.id)
     report = attempt.report
-    assert report is not None and report.reason is None and report.settled == ("result",) and report.bytes_in == 3
+    assert report is not None and report.reason is None and report.settled == ("result",)
+    assert (report.bytes_in, report.bytes_moved) == (3, 2)
     assert (attempt.usage.cpu, attempt.usage.peak_memory) == (1.5, 4096)
     older = replace(attempt, state=AttemptState.CLOSED, usage=Usage(wall=2.0))  # by who has not seen the report
     await store.attempts.save(older)
@@ -172,6 +173,7 @@ async def test_not_wanted_but_still_heard(agents: Agents, store: Store, job: Job
         {"cpu": -1},
         {"peak_memory": "much"},
         {"bytes_in": 2**60},
+        {"bytes_moved": -1},
     ],
 )
 @pytest.mark.usefixtures("job")

@@ -1,4 +1,7 @@
-"""The loops of the service: each is one line, starts with it and ends with it."""
+"""The loops of the service.
+
+Each is one line, starts with it and ends with it.
+"""
 
 from __future__ import annotations
 

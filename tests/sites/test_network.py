@@ -1,4 +1,7 @@
-"""Late binding: who takes what from the network's queue, on both databases."""
+"""Late binding.
+
+Who takes what from the network's queue, on both databases.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.store.samples import attempt, job
-from uws_service.domain.attempt import Attempt, AttemptState, LotKey, Reason
+from uws_service.domain.attempt import AWAITS_DATA, Attempt, AttemptState, LotKey, Reason
 from uws_service.domain.events import EventKind
 from uws_service.domain.job import Phase
 from uws_service.placement.access import Access
@@ -26,8 +29,8 @@ from uws_service.placement.placer import Placer
 from uws_service.placement.settings import Placement
 from uws_service.placement.shares import FairShares, GroupShare
 from uws_service.sites.local.settings import LocalSite
-from uws_service.sites.network import COURTESY_MS, Network, SiteQueue
-from uws_service.store import StaleJob, Store
+from uws_service.sites.network import COURTESY_MS, Margin, Network, SiteQueue
+from uws_service.store import SiteState, StaleJob, Store
 from uws_service.store.attempts import Take
 from uws_service.store.queue import WaitingLot
 
@@ -39,10 +42,14 @@ class Sites(Placer):
     """The sites of the settings, with facts about their storage that no setting gives yet."""
 
     storage: Mapping[str, dict[str, Way]] = MappingProxyType({})
+    bringing: frozenset[str] = frozenset()
 
     async def views(self) -> Mapping[str, SiteView]:
         views = await super().views()
-        return {name: replace(view, storage=self.storage.get(name, {})) for name, view in views.items()}
+        return {
+            name: replace(view, storage=self.storage.get(name, {}), brings=name in self.bringing)
+            for name, view in views.items()
+        }
 
 
 def network(store: Store, slots: dict[str, int], settings: Placement | None = None, **access: Access) -> Network:
@@ -67,13 +74,15 @@ async def wait(store: Store, number: int = 1, wish: Wish | None = None, *, prior
 NAMES = iter(range(10**6))
 
 
-async def take(store: Store, taken: Attempt, site: str, *, driver: str = "") -> bool:
+async def take(store: Store, pick: Attempt, site: str, *, driver: str = "", brings: bool = False) -> bool:
     """Take an attempt as the site's submitter does."""
-    current = await store.get(taken.job_id)
+    current = await store.get(pick.job_id)
     assert current is not None
     after = replace(current, info=replace(current.info, site=site))
     try:
-        await store.save(current, after, kind=EventKind.SITE, actor="site", take=(taken, Take(site, NOW, driver)))
+        await store.save(
+            current, after, kind=EventKind.SITE, actor="site", take=(pick, Take(site, NOW, driver, brings))
+        )
     except StaleJob:
         return False
     return True
@@ -91,11 +100,11 @@ async def abort(store: Store, name: str, rows: Sequence[Attempt]) -> None:
 async def test_an_attempt_goes_to_one_site(store: Store, peer: Store) -> None:
     """However many sites and processes try at once: the others change nothing, not even the job."""
     await wait(store, 30)
-    queues = [SiteQueue(network(one, {"a": 30, "b": 30}), site) for one in (store, peer) for site in "ab"]
+    queues = [SiteQueue(network(opened, {"a": 30, "b": 30}), site) for opened in (store, peer) for site in "ab"]
     tries = []
     for queue in queues:
-        for taken in await queue.next(30, NOW):
-            tries.append((queue.site, taken.attempt.job_id, take(queue.network.store, taken.attempt, queue.site)))
+        for pick in await queue.next(30, NOW):
+            tries.append((queue.site, pick.attempt.job_id, take(queue.network.store, pick.attempt, queue.site)))
     assert len(tries) == 120
     results = await asyncio.gather(*(attempt for *_, attempt in tries))
     winners = {name: site for (site, name, _), won in zip(tries, results, strict=True) if won}
@@ -105,20 +114,40 @@ async def test_an_attempt_goes_to_one_site(store: Store, peer: Store) -> None:
         saved = await store.get(name)
         assert saved is not None and (row.site, row.state, saved.info.site) == (site, AttemptState.SUBMITTED, site)
         assert [event.kind for event in await store.history.of(name)].count(EventKind.SITE) == 1
-    assert not [taken for queue in queues for taken in await queue.next(30, NOW)]
+    assert not [pick for queue in queues for pick in await queue.next(30, NOW)]
+
+
+async def test_sites_that_have_not_answered_yet_are_waited_for(store: Store) -> None:
+    """Of two sites one answers first after a start: it takes no jobs whose data are at the other."""
+    need = DataNeed("ska:cube", 10**12, ("DISK",))
+    await wait(store, wish=Wish("app", data=(need,)))
+    await wait(store, wish=Wish("app"), created=NOW - COURTESY_MS - 10)
+
+    async def creations(silence: int) -> list[int]:
+        settings = Placement(patience=Patience(silence=silence))
+        sites = network(store, {"a": 5, "b": 5}, settings)
+        assert isinstance(sites.placer, Sites)
+        sites.placer.near = frozenset()
+        sites.placer.storage = {"a": {"DISK": Way.STAGE}, "b": {"DISK": Way.MOUNT}}
+        await store.site_states.put(SiteState("a", True, 1, "", time.time_ns() // 1_000_000))
+        return [pick.attempt.created for pick in await SiteQueue(sites, "a").next(5, NOW)]
+
+    without_data, with_data = NOW - COURTESY_MS - 10, NOW - COURTESY_MS
+    assert await creations(60) == [without_data]
+    assert sorted(await creations(0)) == [without_data, with_data]
 
 
 async def test_what_was_given_back_is_the_networks_again(store: Store) -> None:
     await wait(store)
     sites = network(store, {"a": 1, "b": 1})
-    (taken,) = await SiteQueue(sites, "a").next(5, NOW)
-    assert await take(store, taken.attempt, "a")
+    (pick,) = await SiteQueue(sites, "a").next(5, NOW)
+    assert await take(store, pick.attempt, "a")
     assert not await SiteQueue(sites, "b").next(5, NOW)
-    (row,) = await store.attempts.of(taken.attempt.job_id)
+    (row,) = await store.attempts.of(pick.attempt.job_id)
     await store.attempts.give_back(row, NOW + 5)
     assert not await SiteQueue(sites, "b").next(5, NOW + 4)
     (again,) = await SiteQueue(sites, "b").next(5, NOW + 5)
-    assert again.attempt.job_id == taken.attempt.job_id and again.attempt.site == ""
+    assert again.attempt.job_id == pick.attempt.job_id and again.attempt.site == ""
 
 
 @pytest.mark.parametrize("site", ["", "a", "removed"])
@@ -151,9 +180,9 @@ async def test_what_a_site_has_begun_is_not_closed_by_an_older_row(store: Store)
 async def test_what_nobody_wants_is_not_given_back(store: Store) -> None:
     """It stays at the site, which closes it; in the network nobody would."""
     await wait(store)
-    (taken,) = await SiteQueue(network(store, {"a": 1, "b": 1}), "a").next(1, NOW)
-    assert await take(store, taken.attempt, "a")
-    (row,) = await store.attempts.of(taken.attempt.job_id)
+    (pick,) = await SiteQueue(network(store, {"a": 1, "b": 1}), "a").next(1, NOW)
+    assert await take(store, pick.attempt, "a")
+    (row,) = await store.attempts.of(pick.attempt.job_id)
     await abort(store, row.job_id, [row])
     assert not await store.attempts.give_back(row, NOW)
     (row,) = await store.attempts.live("a")
@@ -177,10 +206,10 @@ async def test_data_decide_while_there_is_room(store: Store) -> None:
     await wait(store, 3, Wish("app", data=(DataNeed("ska:cube", 10**12, ("lake",)),)), created=NOW)
     far, near = SiteQueue(sites, "far"), SiteQueue(sites, "near")
     assert not await far.next(2, NOW)
-    taken = await near.next(2, NOW)
-    assert len(taken) == 2 and "data are there" in taken[0].reason
-    for one in taken:
-        assert await take(store, one.attempt, "near")
+    picks = await near.next(2, NOW)
+    assert len(picks) == 2 and "data are there" in picks[0].reason
+    for pick in picks:
+        assert await take(store, pick.attempt, "near")
     sites.placer._at = -1e9  # the loads are read anew
     assert not await far.next(2, NOW + 599_000)
     (late,) = await far.next(2, NOW + 3_600_000)
@@ -188,12 +217,39 @@ async def test_data_decide_while_there_is_room(store: Store) -> None:
     assert late.table[0].site == "far" and any("to move from lake" in cost.words for cost in late.table[0].costs)
 
 
+async def test_data_are_brought_for_no_more_jobs_than_there_are_slots(store: Store) -> None:
+    """Such jobs wait at the site without a slot, one site alone gets them, and jobs without data go on."""
+    sites = network(store, {"a": 2, "b": 2})
+    assert isinstance(sites.placer, Sites)
+    sites.placer.bringing = frozenset("a")
+    await wait(store, 4, Wish("app", data=(DataNeed("ska:cube", 10**6, ("lake",), lake=True),)))
+    queue = SiteQueue(sites, "a")
+    picks = await queue.next(2, NOW)
+    assert [entry.brings for entry in picks] == [True, True]
+    assert "to bring from lake" in str(picks[0].table)
+    for entry in picks:
+        assert await take(store, entry.attempt, "a", brings=True)
+        assert not await take(store, entry.attempt, "b"), "another site was slower"
+        (row,) = await store.attempts.of(entry.attempt.job_id)
+        assert (row.site, row.state, row.network) == ("a", AttemptState.WAITING, False)
+        assert row.not_before >= AWAITS_DATA
+    assert await store.lookups.brought_to("a") == 2
+    assert not await queue.next(2, NOW)
+    await wait(store, 1)
+    (other,) = await queue.next(2, NOW)
+    assert not other.brings
+    first, *_ = await store.lookups.take(NOW, NOW + 1000, 10)
+    assert (first.site, first.since) == ("a", NOW)
+    await store.lookups.end(first)
+    assert any(entry.brings for entry in await queue.next(2, NOW))
+
+
 async def test_who_may_not_run_there_is_never_taken(store: Store) -> None:
     sites = network(store, {"a": 9, "b": 9, "c": 9}, a=Access(applications=("other",)), b=Access(groups=("g",)))
     await wait(store, 4, Wish("app", group="g"))
     await wait(store, 2, Wish("app"))
     assert not await SiteQueue(sites, "a").next(9, NOW)
-    assert {taken.attempt.group for taken in await SiteQueue(sites, "b").next(9, NOW)} == {"g"}
+    assert {pick.attempt.group for pick in await SiteQueue(sites, "b").next(9, NOW)} == {"g"}
     assert len(await SiteQueue(sites, "c").next(9, NOW)) == 6
 
 
@@ -203,8 +259,8 @@ async def test_who_is_named_since_counts_alone(store: Store) -> None:
         await wait(store, wish=Wish("app", owner=owner), owner=owner)
     sites = network(store, {"a": 9, "b": 9}, a=Access(owners=("alice",)), b=Access(owners=("bob",)))
     for site, owner in (("a", "alice"), ("b", "bob"), ("a", "alice")):
-        taken = await SiteQueue(sites, site).next(9, NOW)
-        assert {item.attempt.owner for item in taken} == {owner}
+        picks = await SiteQueue(sites, site).next(9, NOW)
+        assert {item.attempt.owner for item in picks} == {owner}
 
 
 async def test_a_site_that_is_put_aside_during_its_round_takes_nothing(
@@ -233,10 +289,10 @@ async def test_groups_get_their_shares(store: Store) -> None:
     for group in groups:
         await wait(store, 70, Wish("app", group=group), owner=f"o-{group}")
     queue = SiteQueue(sites, "a")
-    counts = Counter(taken.attempt.group for taken in await queue.next(100, NOW))
+    counts = Counter(pick.attempt.group for pick in await queue.next(100, NOW))
     assert abs(counts["gold"] - 60) <= 5 and abs(counts["silver"] - 30) <= 5 and abs(counts["bronze"] - 10) <= 5
     # What gold has used counts against it, less and less.
-    (row, *_) = [taken.attempt for taken in await queue.next(100, NOW) if taken.attempt.group == "gold"]
+    (row, *_) = [pick.attempt for pick in await queue.next(100, NOW) if pick.attempt.group == "gold"]
     assert await take(store, row, "a")
     (row,) = await store.attempts.of(row.job_id)
     used = replace(row.usage, wall=1e6)
@@ -245,10 +301,21 @@ async def test_groups_get_their_shares(store: Store) -> None:
     await store.attempts.save(closed)  # counted once
     (use,) = await store.queue.uses()
     assert (use.group, use.owner) == ("gold", "o-gold") and use.amount == pytest.approx(1e6)
-    counts = Counter(taken.attempt.group for taken in await queue.next(40, NOW))
+    counts = Counter(pick.attempt.group for pick in await queue.next(40, NOW))
     assert counts["gold"] == 0 and counts["silver"] > counts["bronze"] > 0
-    counts = Counter(taken.attempt.group for taken in await queue.next(40, NOW + 400 * 86_400_000))
+    counts = Counter(pick.attempt.group for pick in await queue.next(40, NOW + 400 * 86_400_000))
     assert counts["gold"] > counts["silver"]
+
+
+async def test_margin_of_a_site_with_a_queue_of_its_own_is_for_each_group(store: Store) -> None:
+    """It has something of each group to choose from, and no more than that."""
+    sites = network(store, {"a": 100, "b": 1})
+    for group in ("gold", "silver", ""):
+        await wait(store, 20, Wish("app", group=group), owner=f"o-{group}")
+    queue = SiteQueue(sites, "a")
+    picks = await queue.next(100, NOW, Margin(5, {"gold": 3, "silver": 9}))
+    assert Counter(entry.attempt.group for entry in picks) == {"gold": 2, "": 5}
+    assert len(await queue.next(100, NOW)) == 60
 
 
 async def test_priority_orders_an_owners_own_jobs(store: Store) -> None:
@@ -256,17 +323,17 @@ async def test_priority_orders_an_owners_own_jobs(store: Store) -> None:
     await wait(store, 2, owner="me", created=NOW - 9000)
     await wait(store, 1, owner="me", priority=5)
     await wait(store, 1, owner="you", priority=-5)
-    taken = await SiteQueue(sites, "a").next(2, NOW)
-    assert {(one.attempt.owner, LotKey.parse(one.attempt.lot).priority) for one in taken} == {("me", 5), ("you", -5)}
+    picks = await SiteQueue(sites, "a").next(2, NOW)
+    assert {(pick.attempt.owner, LotKey.parse(pick.attempt.lot).priority) for pick in picks} == {("me", 5), ("you", -5)}
 
 
 async def test_a_limit_of_the_owner_holds_over_the_network(store: Store) -> None:
     sites = network(store, {"a": 9, "b": 9})
     await wait(store, 5, owner="me", owner_slots=2)
     first, second = SiteQueue(sites, "a"), SiteQueue(sites, "b")
-    taken = await first.next(9, NOW)
-    assert len(taken) == 2
-    tries = [(one.attempt, queue.site) for queue in (first, second) for one in await queue.next(9, NOW)]
+    picks = await first.next(9, NOW)
+    assert len(picks) == 2
+    tries = [(pick.attempt, queue.site) for queue in (first, second) for pick in await queue.next(9, NOW)]
     results = [await take(store, item, site) for item, site in tries]
     assert sum(results) == 2 and await store.attempts.at_work("me") == 2
     assert not await first.next(9, NOW)
@@ -289,14 +356,14 @@ async def test_one_owners_many_kinds_do_not_slow_down_the_others(store: Store) -
         looked_at |= {lot.lot.class_key for lot in lots}
         await site.next(1, NOW)
     assert len(looked_at) == kinds + 1
-    taken = set()
+    picks = set()
     for _ in range(20):
         for item in await site.next(1, NOW):
             assert await take(store, item.attempt, "a")
-            taken.add(item.attempt.owner)
-        if len(taken) == 2:
+            picks.add(item.attempt.owner)
+        if len(picks) == 2:
             break
-    assert taken == {"b", "many"}
+    assert picks == {"b", "many"}
 
 
 async def test_many_lots_are_not_read_for_each_round(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,8 +394,8 @@ async def test_a_limit_of_the_owner_holds_over_all_kinds(store: Store) -> None:
     for number in range(5):
         await wait(store, wish=Wish(f"app{number}", owner="many"), owner="many", owner_slots=1)
     await wait(store, 3, wish=Wish("app", owner="b"), owner="b")
-    taken = await SiteQueue(network(store, {"a": 4, "b": 1}), "a").next(4, NOW)
-    assert Counter(item.attempt.owner for item in taken) == {"many": 1, "b": 3}
+    picks = await SiteQueue(network(store, {"a": 4, "b": 1}), "a").next(4, NOW)
+    assert Counter(item.attempt.owner for item in picks) == {"many": 1, "b": 3}
 
 
 async def test_the_own_queue_has_its_turn(store: Store) -> None:
@@ -337,9 +404,9 @@ async def test_the_own_queue_has_its_turn(store: Store) -> None:
     await wait(store, 10, owner="net")
     for number in range(10):
         await store.attempts.save(attempt(f"own{number}", site="a", owner="pinned"))
-    owners = Counter(taken.attempt.owner for taken in await SiteQueue(sites, "a").next(4, NOW))
+    owners = Counter(pick.attempt.owner for pick in await SiteQueue(sites, "a").next(4, NOW))
     assert owners == {"net": 2, "pinned": 2}
-    assert {taken.attempt.owner for taken in await SiteQueue(sites, "b").next(4, NOW)} == {"net"}
+    assert {pick.attempt.owner for pick in await SiteQueue(sites, "b").next(4, NOW)} == {"net"}
 
 
 async def test_no_job_starts_that_may_run_into_a_downtime(store: Store) -> None:
@@ -354,7 +421,7 @@ async def test_no_job_starts_that_may_run_into_a_downtime(store: Store) -> None:
     wish = wish_text(Wish("app", site="a", duration_ms=3_600_000))
     pinned = attempt("pinned", site="a", owner="me", wish=wish, lot=LotKey("long", "", "me", 0).text)
     await store.attempts.save(pinned)
-    assert {taken.attempt.job_id for taken in await SiteQueue(sites, "a").next(9, now)} == await waiting(store, "short")
+    assert {pick.attempt.job_id for pick in await SiteQueue(sites, "a").next(9, now)} == await waiting(store, "short")
     assert len(await SiteQueue(sites, "b").next(9, now)) == 5
     words = await sites.placer.waiting_words(pinned, wish)
     assert words.startswith("a starts no such job now: it goes down at ") and "(power), and the job may take" in words

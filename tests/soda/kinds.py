@@ -202,7 +202,10 @@ def implicit() -> fits.HDUList:
 
 
 def repeated() -> fits.HDUList:
-    """Return an image with CRPIX1 twice; the last counts."""
+    """Return an image with CRPIX1 twice.
+
+    The last counts.
+    """
     hdu = image()
     hdu.header.append(("CRPIX1", 20.5), end=True)
     return fits.HDUList([hdu])

@@ -41,7 +41,10 @@ def header(
 
 
 def numbered(*shape: int, dtype: Any = np.float32) -> Any:
-    """Return pixels that all differ; ``shape`` as in numpy."""
+    """Return pixels that all differ.
+
+    ``shape`` as in numpy.
+    """
     return np.arange(int(np.prod(shape)), dtype=np.int64).reshape(shape).astype(dtype)
 
 

@@ -1,4 +1,7 @@
-"""Headers that claim what no file has: a refusal at once, in little memory, in a process with a limit."""
+"""Headers that claim what no file has.
+
+A refusal at once, in little memory, in a process with a limit.
+"""
 
 from __future__ import annotations
 

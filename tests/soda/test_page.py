@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page
 
-from tests.clients.test_browser import SHOTS, page
+from tests.chromium import SHOTS
+from tests.clients.test_browser import page
 from tests.server import Server
 from tests.soda.conftest import DID
 
@@ -16,9 +17,10 @@ def test_the_job_page_shows_the_cutout(server: Server, page: Page) -> None:
     """The browser loads previews under the page's policy."""
     problems: list[str] = []
     page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-    page.goto(f"{server.url}/images")
+    page.goto(f"{server.url}/images/new")
     page.locator("[name=ID]").first.fill(f"{DID}?meridian")
     page.locator("[name=CIRCLE]").first.fill("0 5 0.1")
+    page.get_by_role("button", name="Add another CIRCLE").click()
     page.locator("[name=CIRCLE]").nth(1).fill("0.1 5.1 0.05")
     page.get_by_role("button", name="Create and run").click()
     page.wait_for_url("**/images/async/*")

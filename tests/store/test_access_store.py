@@ -34,7 +34,10 @@ async def test_sessions(store: Store) -> None:
     assert await store.access.session("other", secret, 4999) is None
     assert await store.access.session("session", secret, 5000) is None
     assert await store.access.session("session", hashed(secret), 2000) is None
-    await store.access.open_session("session", "bob", 6000, 7000)
+    await store.access.open_session("session", "bob", 6000, 7000, "bob")
+    third = await store.access.open_session("session", "eve", 6000, 7000, "eve")
+    assert await store.access.end_sessions("bob") == 1 and await store.access.end_sessions("bob") == 0
+    assert await store.access.session("session", third, 6001) == ("eve", 7000)
     assert not await store.access.end_session(secret)
     second = await store.access.open_session("session", "bob", 6000, 7000)
     assert await store.access.end_session(second)

@@ -1,4 +1,7 @@
-"""Attempts in the store: fairness, no way back, the accounts."""
+"""Attempts in the store.
+
+Fairness, no way back, the accounts.
+"""
 
 from __future__ import annotations
 

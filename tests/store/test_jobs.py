@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from tests.store.samples import CLOSED_ATTEMPT, FULL, attempt, job
 from uws_service.domain.attempt import AttemptState
 from uws_service.domain.errors import ConfigurationError, IdempotencyConflict
 from uws_service.domain.events import EventKind
-from uws_service.domain.job import Phase, Result
+from uws_service.domain.job import Parameter, Phase, Result
 from uws_service.domain.jobinfo import JobInfo
 from uws_service.store import StaleJob, Store
 
@@ -243,3 +244,55 @@ async def test_ids_that_no_database_can_hold(store: Store) -> None:
     assert await store.repeats.find("app", None, "a\0b") is None
     assert [page async for page in store.list_jobs("app", owner=None, run_id="a\0b")] == []
     assert await store.get("absent") is None
+
+
+HARD = 'nul \0, 𝄞, \ud800, "],[\\ ]'
+LARGE = tuple(Parameter(f"P{number}", HARD * 80_000) for number in range(3))
+"""Together larger than what is read in one go, by both bounds."""
+
+
+async def test_large_jobs(store: Store, peer: Store) -> None:
+    """Many MiB of values come back; changes of other things leave them, and what the owner holds is counted."""
+    before, _ = await store.create(job(owner="me", parameters=LARGE), actor="me")
+    assert await peer.get("a") == before
+    text = sum(len(json.dumps([item.name, item.value, None, None, None])) for item in LARGE)
+    holding = (await store.access.holding("me"))[Phase.PENDING][1]
+    assert text * 0.9 < holding < text * 1.1
+    results = (
+        Result("r", "k", "text/csv", 1000, "0" * 64),
+        Result("s", "", "text/csv", 50, "", "https://lake.example"),
+    )
+    with_results = await store.save(before, replace(before, results=results), kind=EventKind.PHASE, actor="me")
+    assert await peer.get("a") == with_results and with_results.parameters == LARGE
+    assert (await store.access.holding("me"))[Phase.PENDING][1] == holding + 1000
+    shorter = await store.save(
+        with_results, replace(with_results, parameters=LARGE[:1], results=()), kind=EventKind.PARAMETERS, actor="me"
+    )
+    assert await peer.get("a") == shorter and shorter.parameters == LARGE[:1]
+    assert (await store.access.holding("me"))[Phase.PENDING][1] < holding / 2
+    assert [item.id for item in await store.due(10_000, 5)] == ["a"]
+
+
+async def test_changes_at_once(store: Store, peer: Store) -> None:
+    """Of many changes that may share a transaction those that fail leave nothing, the others all."""
+    await store.create(job("twice"), actor="me")
+    current = await store.get("twice")
+    assert current is not None
+
+    async def create(name: str) -> str:
+        await store.create(job(name), actor="me")
+        return name
+
+    async def abort() -> str:
+        changed = replace(current, phase=Phase.ABORTED)
+        return str((await store.save(current, changed, kind=EventKind.PHASE, actor="me")).version)
+
+    names = [f"n{number}" for number in range(30)]
+    outcomes = await asyncio.gather(
+        *(create(name) for name in names), create("twice"), abort(), abort(), return_exceptions=True
+    )
+    assert outcomes[:30] == names and isinstance(outcomes[30], Exception)
+    assert sorted(type(outcome).__name__ for outcome in outcomes[31:]) == ["StaleJob", "str"]
+    assert sorted(await listed(peer)) == sorted([*names, "twice"])
+    events = {name: [event.kind for event in await peer.history.of(name)] for name in [*names, "twice"]}
+    assert events == {**{name: ["CREATED"] for name in names}, "twice": ["CREATED", "PHASE"]}

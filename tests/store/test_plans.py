@@ -13,10 +13,11 @@ from sqlalchemy import select
 
 from tests import databases
 from uws_service.domain.attempt import LotKey
-from uws_service.store import attempts, garbage, history, migrate, queries, queue
+from uws_service.domain.search import Sort
+from uws_service.store import attempts, garbage, history, job_search, migrate, notifications, overview, queries, queue
 from uws_service.store.database import Query
 from uws_service.store.schema import SQLITE_PREFIX, is_postgresql
-from uws_service.store.tables import AttemptRow, EventRow, JobRow
+from uws_service.store.tables import ATTEMPT_TABLE, EVENT_TABLE, JOB_TABLE
 
 ROWS = 20_000
 PHASES = ("COMPLETED", "COMPLETED", "COMPLETED", "ERROR", "ARCHIVED", "PENDING")
@@ -31,6 +32,19 @@ LIST = {
 SPAN = {"since": 5000, "until": 6000, "last_ended": 4999, "last_id": "", "last_number": 0, "page": 100}
 JOB = "job00000100"
 LOT = {"queue": "local", "lot": LotKey("", "", "o3", 0).text}
+SEARCH = {"owner_key": "o7", "application": "app", "run_id": "r", "after": 5, "before": 9000, "name": "n", "text": "t",
+          "site": "s", "instant": 9000, "last": JOB, "scan": 2000, "page": 50}  # fmt: skip
+SHAPES: dict[str, job_search.Shape] = {
+    "all": (Sort.CREATED_LAST, None, frozenset({"cursor"})),
+    "the oldest": (Sort.CREATED_FIRST, None, frozenset({"cursor"})),
+    "the last ended": (Sort.ENDED_LAST, None, frozenset({"cursor"})),
+    "an application": (Sort.CREATED_LAST, None, frozenset({"cursor", "application"})),
+    "phases": (Sort.CREATED_LAST, frozenset({"ERROR", "PENDING"}), frozenset({"cursor"})),
+    "phases of an application": (Sort.CREATED_LAST, frozenset({"ERROR"}), frozenset({"cursor", "application"})),
+    "a text": (Sort.CREATED_LAST, None, frozenset({"cursor", "text", "name", "site"})),
+    "a run": (Sort.CREATED_LAST, None, frozenset({"cursor", "run_id"})),
+    "a span": (Sort.CREATED_FIRST, None, frozenset({"after", "before"})),
+}
 HOT: dict[str, tuple[Query, dict[str, Any]]] = {
     "GLANCE": (queries.GLANCE, {"id": JOB}),
     "GET_JOB": (queries.GET_JOB, {"id": JOB}),
@@ -41,6 +55,12 @@ HOT: dict[str, tuple[Query, dict[str, Any]]] = {
     "list AFTER": (queries.list_jobs(None, True, True), LIST),
     "list of one phase": (queries.list_jobs(frozenset({"PENDING"}), False, False), LIST),
     "list of phases": (queries.list_jobs(frozenset({"PENDING", "ERROR"}), True, True), LIST),
+    **{
+        f"{what} of {name}": (statement(shape), SEARCH)
+        for name, shape in SHAPES.items()
+        for what, statement in (("rows", job_search.rows_query), ("end", job_search.end_query))
+    },
+    "next_due": (notifications._IS_DUE, {}),
     "ATTEMPTS": (attempts.ATTEMPTS, {"job_id": JOB}),
     "LIVE_ATTEMPTS": (attempts.LIVE_ATTEMPTS, {"site": "local"}),
     "LOTS": (queue.LOTS, {"queue": "local", "now": 10**6}),
@@ -50,6 +70,13 @@ HOT: dict[str, tuple[Query, dict[str, Any]]] = {
     "UNWANT": (attempts.UNWANT, {"key": JOB}),
     "EVENTS": (history.EVENTS, {"job_id": JOB}),
     "LAST_EVENT": (history.LAST_EVENT, {}),
+    "FIRST_EVENT": (history.FIRST_EVENT, {}),
+    "EVENTS_OF_JOB": (history.EVENTS_OF_JOB, {"job_id": JOB, "since": 5, "page": 100}),
+    "EVENTS_OF_OWNER": (history.EVENTS_OF_OWNER, {"owner_key": "o7", "since": 5, "final": ROWS, "page": 100}),
+    "FINISHED": (overview.FINISHED, LIST),
+    "standings": (overview.standings(False), LIST),
+    "standings of an application": (overview.standings(True), LIST),
+    "INFOS": (overview.INFOS, {f"id{number}": JOB for number in range(overview.PROGRESS_JOBS)}),
     "EVENTS_SINCE": (history.EVENTS_SINCE, {"since": ROWS - 5, "page": 1000}),
     "EVENTS_BETWEEN": (history.EVENTS_BETWEEN, {"first": ROWS - 9, "final": ROWS - 5}),
     "TRIM_EVENTS": (history.TRIM_EVENTS, {"before": 5}),
@@ -69,23 +96,23 @@ def rows() -> Iterator[tuple[Any, dict[str, Any]]]:
         phase = PHASES[number % len(PHASES)] if number % 50 != 7 else PHASES[number // 50 % len(PHASES)]
         filled = {"parameters": "[]", "results": "[]", "info": "{}", "version": 1, "duration": 60, "listed": True}
         yield (
-            JobRow,
+            JOB_TABLE,
             {"id": job_id, "application": "app", "owner": owner, "owner_key": owner, "phase": phase, "created": number,
-             "destruction": 10**6 + number, "idempotency_key": f"k{number}", **filled},
+             "ended": number, "destruction": 10**6 + number, "idempotency_key": f"k{number}", **filled},
         )  # fmt: skip
         state = "WAITING" if number % 400 == 0 else "RUNNING" if number % 401 == 0 else "CLOSED"
         zeros = dict.fromkeys(("cpu_requested", "memory_requested", "wall", "cpu", "peak_memory"), 0)
         yield (
-            AttemptRow,
+            ATTEMPT_TABLE,
             {"job_id": job_id, "number": 1, "site": "local", "application": "app", "owner": owner, "group": "",
              "lot": LotKey("", "", owner, 0).text, "network": False,
              "wanted": True, "state": state, "created": number, "ended": number if state == "CLOSED" else None,
              "not_before": 0, "message": "", "bytes_in": 0, "bytes_out": 0, "claimed": "", **zeros},
         )  # fmt: skip
         yield (
-            EventRow,
+            EVENT_TABLE,
             {"job_id": job_id, "at": number, "kind": "CREATED", "phase": "PENDING", "version": 1, "actor": "me",
-             "origin": ""},
+             "origin": "", "application": "app", "owner_key": owner},
         )  # fmt: skip
 
 
@@ -97,8 +124,8 @@ def fill(execute: Any, mark: str) -> None:
     for table, rows_of_table in tables.items():
         names = list(rows_of_table[0])
         columns = ", ".join(f'"{name}"' for name in names)
-        statement = f"INSERT INTO {table.__tablename__} ({columns}) VALUES ({', '.join([mark] * len(names))})"
-        execute(statement, [tuple(scanned.values()) for scanned in rows_of_table])
+        statement = f"INSERT INTO {table.name} ({columns}) VALUES ({', '.join([mark] * len(names))})"
+        execute(statement, [tuple(values.values()) for values in rows_of_table])
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])

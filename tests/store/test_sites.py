@@ -22,10 +22,10 @@ async def let_pass(store: Store, name: str, milliseconds: int) -> None:
     from sqlalchemy import bindparam, update
 
     from uws_service.store.database import Query
-    from uws_service.store.tables import LeaseRow
+    from uws_service.store.tables import LEASE_TABLE
 
-    table = LeaseRow.__table__.c  # type: ignore[attr-defined]
-    statement = update(LeaseRow).where(table.name == bindparam("key")).values(until=table.until - bindparam("less"))
+    table = LEASE_TABLE.c
+    statement = update(LEASE_TABLE).where(table.name == bindparam("key")).values(until=table.until - bindparam("less"))
     await store._database.write(lambda tx: tx.change(Query(statement), {"key": name, "less": milliseconds}))
 
 
@@ -180,6 +180,9 @@ async def test_taking_over_while_an_attempt_begins(store: Store, url: str) -> No
 
             def change(self, query, params):
                 return connection.execute(query.postgresql, {**query.defaults, **params}).rowcount
+
+            def together(self, joint, params):
+                raise AssertionError("nothing ends here")
 
         assert is_held(Slow(), "here", str(FOLDER_A))
         taking = asyncio.create_task(store.owners.own("here", FOLDER_B, TTL_MS, LOST_MS))

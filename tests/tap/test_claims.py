@@ -1,4 +1,7 @@
-"""Hostile uploads: false claims, and SQL in names and values."""
+"""Hostile uploads.
+
+False claims, and SQL in names and values.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Common clients on the real service: pyvo, STILTS, astroquery."""
+"""Common clients on the real service.
+
+Pyvo, STILTS, astroquery.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Sizes that columns declare: every format has the same values, whatever a query joins or a file says."""
+"""Sizes that columns declare.
+
+Every format has the same values, whatever a query joins or a file says.
+"""
 
 from __future__ import annotations
 

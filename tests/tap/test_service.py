@@ -315,7 +315,8 @@ def test_a_job(server: Server, table: Path) -> None:
     """The result is called result (T-020); uploads work too."""
     query = f"SELECT o.name, ra, dec FROM openngc.objects AS o WHERE {CONE} ORDER BY name"
     url = job(server, query, RESPONSEFORMAT="votable/b2")
-    assert requests.get(f"{url}/quote", timeout=180).text  # T-024
+    pending = job(server, query, PHASE=None)
+    assert requests.get(f"{pending}/quote", timeout=180).text  # T-024
     assert finished(url) == "COMPLETED", requests.get(f"{url}/error", timeout=180).text
     answer = requests.get(f"{url}/results/result", timeout=180)
     assert answer.headers["content-type"] == "application/x-votable+xml;serialization=binary2"

@@ -26,6 +26,7 @@ SETTINGS = {
         "UWS_IDENTITY_HEADER": HEADER,
         "UWS_CORS_ORIGINS": '["https://friend.example.org"]',
         "UWS_BASE_URL": "https://jobs.example.org/uws",
+        "UWS_BUILTIN_APPLICATIONS": '["crossmatch", "sleep"]',
         "UWS_HOSTS": '["jobs-behind-a-proxy.example.org"]',
     },
 }

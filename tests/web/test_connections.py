@@ -1,4 +1,7 @@
-"""Connections too large, too slow or too many: others go on."""
+"""Connections too large, too slow or too many.
+
+Others go on.
+"""
 
 from __future__ import annotations
 
@@ -215,3 +218,27 @@ def test_answers_that_many_do_not_take(server: Server) -> None:
         time.sleep(0.5)
     for taker in takers:
         taker.close()
+
+
+def test_waiters_may_be_more_than_half_of_the_connections(server: Server) -> None:
+    """Who waits for a job needs no file beside the connection: three fifths of the descriptors may wait."""
+    with httpx2.Client(base_url=server.url, timeout=PROMPT_SECONDS) as client:
+        job = client.post("/sleep/async").headers["location"]
+        request = b"GET %s?WAIT=50&PHASE=PENDING HTTP/1.1\r\nHost: localhost\r\n\r\n" % httpx2.URL(job).raw_path
+        connections = [connect(server, request) for _ in range(460)]
+        try:
+            deadline = time.monotonic() + 30
+            while "\nuws_waiters 460.0\n" not in (metrics := client.get("/metrics").text):
+                assert time.monotonic() < deadline, metrics
+                time.sleep(0.1)
+            surplus = [connect(server, request) for _ in range(5)]
+            assert all(connection.recv(12) == b"HTTP/1.1 200" for connection in surplus)  # early (U-156)
+            connections += surplus
+            require_service(server)
+            assert client.post(f"{job}/phase", data={"PHASE": "ABORT"}).status_code == 303
+            for connection in connections[:460]:
+                connection.settimeout(30)
+                assert connection.recv(12) == b"HTTP/1.1 200"
+        finally:
+            for connection in connections:
+                connection.close()

@@ -1,9 +1,14 @@
-"""Expensive requests: the event loop goes on for others."""
+"""Expensive requests.
+
+The event loop goes on for others.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 import httpx2
 import pytest
@@ -15,11 +20,27 @@ from tests.watched import longest_pauses
 MIB = 1 << 20
 SITES = '[{"name": "local", "slots": 1}]'
 MOST_CPU_SECONDS = 0.25
+"""On a machine that does the work of `seconds_of_work` in `WORK_SECONDS`."""
+MOST_CHANGE_SECONDS = 0.1
+"""For a change of a large job: what is large of it is read and written beside the loop."""
+WORK_SECONDS = 0.045
 MOST_SECONDS = 3.0
 """The machine does other things too."""
 JOBS = "/probe/async"
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 ACCEPT = {"xml": "text/xml", "json": "application/json", "html": "text/html,application/xhtml+xml"}
+
+
+def seconds_of_work() -> float:
+    """Return the CPU seconds of a fixed piece of work now.
+
+    A core that it shares with another hardware thread, or that is throttled, takes more of them for the same.
+    """
+    start = time.thread_time()
+    for _ in range(3):
+        escape("<&\r" * (MIB // 3))
+        sum(number & 7 for number in range(200_000))
+    return time.thread_time() - start
 
 
 class Watched:
@@ -35,12 +56,14 @@ class Watched:
         }
         self.server = Server(folder, settings, program=("-m", "tests.watched", "serve"))
 
-    def require_swift(self, answer: httpx2.Response, *statuses: int) -> None:
+    def require_swift(self, answer: httpx2.Response, *statuses: int, limit: float = MOST_CPU_SECONDS) -> None:
         """Check the status, and that the event loop went on."""
         httpx2.get(f"{self.server.url}/livez", timeout=60)  # by then the watch has written down the last pause
         cpu, wall = longest_pauses(self.watch)
         assert answer.status_code in statuses, answer.text[:300]
-        assert cpu < MOST_CPU_SECONDS and wall < MOST_SECONDS, (cpu, wall)
+        if cpu >= limit:  # too long here, or a slow machine at this moment
+            cpu *= WORK_SECONDS / max(WORK_SECONDS, seconds_of_work())
+        assert cpu < limit and wall < MOST_SECONDS, (cpu, wall, answer.request.method, answer.request.url)
 
 
 @pytest.fixture(scope="module")
@@ -111,8 +134,8 @@ def test_documents_of_large_jobs(watched: Watched, client: httpx2.Client, value:
         for accept in ACCEPT.values():
             watched.require_swift(client.get(job + path, headers={"accept": accept}), 200)
     assert client.get(f"{job}/parameters/P3").content == value
-    watched.require_swift(client.post(f"{job}/parameters", data={"P3": "1"}), 303)
-    watched.require_swift(client.post(f"{job}/phase", data={"PHASE": "RUN"}), 303)
+    watched.require_swift(client.post(f"{job}/parameters", data={"P3": "1"}), 303, limit=MOST_CHANGE_SECONDS)
+    watched.require_swift(client.post(f"{job}/phase", data={"PHASE": "RUN"}), 303, limit=MOST_CHANGE_SECONDS)
 
 
 def test_a_page_shows_the_beginning_of_a_long_value(client: httpx2.Client) -> None:

@@ -1,4 +1,7 @@
-"""Texts of callers in paths, queries and headers: an answer or a refusal, and no header of theirs."""
+"""Texts of callers in paths, queries and headers.
+
+An answer or a refusal, and no header of theirs.
+"""
 
 from __future__ import annotations
 

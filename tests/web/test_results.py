@@ -23,9 +23,12 @@ def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.Client]:
     server.stop()
 
 
-def ended(http: httpx2.Client, abort: bool = False, **parameters: str) -> tuple[str, str]:
-    """Run a job to its end; return path and phase."""
-    response = http.post("/sleep/async", data={"PHASE": "RUN", **parameters})
+def ended(http: httpx2.Client, application: str = "sleep", abort: bool = False, **parameters: str) -> tuple[str, str]:
+    """Run a job to its end.
+
+    Return path and phase.
+    """
+    response = http.post(f"/{application}/async", data={"PHASE": "RUN", **parameters})
     job = response.headers["location"]
     if abort:
         assert http.post(f"{job}/phase", data={"PHASE": "ABORT"}).status_code == 303
@@ -59,3 +62,19 @@ def test_a_result_that_was_never_declared(http: httpx2.Client) -> None:
     assert phase == "COMPLETED"
     response = http.get(f"{job}/results/absent")
     assert (response.status_code, "it has: result" in response.text) == (404, True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "ending"), [("votable", "-result.vot"), ("csv", "-result.csv"), ("fits", "-result.fits")]
+)
+def test_saved_files_have_an_ending(http: httpx2.Client, kind: str, ending: str) -> None:
+    """A double click opens what was downloaded."""
+    query = "SELECT TOP 1 name FROM openngc.objects"
+    job, _ = ended(http, "tap", LANG="ADQL", QUERY=query, RESPONSEFORMAT=kind)
+    assert http.get(f"{job}/results/result").headers["content-disposition"].endswith(ending)
+
+
+def test_an_unknown_type_has_no_ending(http: httpx2.Client) -> None:
+    job, _ = ended(http, SECONDS="0")
+    result = http.get(http.get(job, headers={"accept": "application/json"}).json()["results"][0]["href"])
+    assert result.headers["content-disposition"].endswith("-result")

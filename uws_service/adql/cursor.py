@@ -6,8 +6,9 @@ It looks at the next one, takes it, or says what was expected instead.
 from __future__ import annotations
 
 from uws_service.adql.errors import Fault, nearest
+from uws_service.adql.names import RESERVED
 from uws_service.adql.syntax import Name
-from uws_service.adql.tokens import RESERVED, Kind, Token, tokenize
+from uws_service.adql.tokens import Kind, Token, tokenize
 
 MAX_DEPTH = 60  # brackets and subqueries within each other
 
@@ -77,7 +78,10 @@ class Cursor:
         return False
 
     def accept_by(self, word: str) -> bool:
-        """Go past ``word BY``; the word alone is a fault."""
+        """Go past ``word BY``.
+
+        The word alone is a fault.
+        """
         if not self.accept(word):
             return False
         self.expect("BY", f" after {word}")

@@ -14,9 +14,10 @@ from uws_service.adql.conditions import Conditions
 from uws_service.adql.errors import Fault
 from uws_service.adql.joins import join_columns
 from uws_service.adql.model import Table
+from uws_service.adql.names import needs_quotes
 from uws_service.adql.outputs import Output, TranslatedQuery, named_subquery, refuse_duplicates
 from uws_service.adql.physical import bare, column_names, identifier, table_sql
-from uws_service.adql.scope import Field, Origin, Relation, Scope, Visible, find_table, matches, needs_quotes
+from uws_service.adql.scope import Field, Origin, Relation, Scope, Visible, find_table, matches
 from uws_service.adql.syntax import Condition, Derived, Join, Name, Query, Select, Source, TableName
 from uws_service.adql.translated import Sql
 from uws_service.adql.types import type_of
@@ -25,7 +26,10 @@ _MAX_SOURCES = 64
 
 
 class FromClause(Conditions):
-    """Translates what a query reads from; what a subquery is, `queries` knows."""
+    """Translates what a query reads from.
+
+    What a subquery is, `queries` knows.
+    """
 
     def __init__(self, sql: Sql, tables: Sequence[Table]) -> None:
         super().__init__(sql)

@@ -174,7 +174,10 @@ def must_be_grouped(value: Translated, scope: Scope) -> None:
 
 
 def sort_key(sql: Sql, value: Translated, term: Order) -> str:
-    """Return a term of ORDER BY; NULL is the greatest value."""
+    """Return a term of ORDER BY.
+
+    NULL is the greatest value.
+    """
     if value.type in ("other", *types.GEOMETRIES):
         raise Fault(f"ORDER BY can't sort {in_words(value.type)}", term.at)
     # As in PostgreSQL's own indexes.

@@ -33,7 +33,10 @@ _MAX_CHAIN = 64
 
 
 def parse(text: str) -> Query:
-    """Parse a text of exactly one query; raises `Fault`."""
+    """Parse a text of exactly one query.
+
+    Raises `Fault`.
+    """
     parser = Parser(text)
     if parser.at_end():
         raise Fault("the query is empty", 0, "Write SELECT … FROM …")

@@ -12,6 +12,7 @@ from dataclasses import replace
 from uws_service.adql.errors import Fault
 from uws_service.adql.from_clause import FromClause
 from uws_service.adql.model import Column
+from uws_service.adql.names import needs_quotes
 from uws_service.adql.outputs import (
     Output,
     TranslatedQuery,
@@ -27,7 +28,7 @@ from uws_service.adql.outputs import (
     with_types,
 )
 from uws_service.adql.physical import identifier
-from uws_service.adql.scope import Field, Scope, Visible, matches, needs_quotes
+from uws_service.adql.scope import Field, Scope, Visible, matches
 from uws_service.adql.syntax import (
     Body,
     ColumnName,

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 from uws_service.adql.errors import Fault, nearest
 from uws_service.adql.model import Column, Table
+from uws_service.adql.names import needs_quotes
 from uws_service.adql.physical import bare, identifier
 from uws_service.adql.syntax import ColumnName, Name
-from uws_service.adql.tokens import RESERVED
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,18 +142,6 @@ def matches(name: Name, text: str, delimited: bool) -> bool:
     if name.delimited:
         return name.text == text
     return not delimited and name.text.lower() == text.lower()
-
-
-def needs_quotes(published: str) -> bool:
-    """Return whether a name must stand in quotes."""
-    name = bare(published)
-    return (
-        name != published
-        or not name.isascii()
-        or not name.replace("_", "a").isalnum()
-        or not name[:1].isalpha()
-        or name.upper() in RESERVED
-    )
 
 
 def column_hint(name: Name, fields: Sequence[Field]) -> str:

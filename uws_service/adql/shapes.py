@@ -86,6 +86,11 @@ def box(sql: Sql, at: int, arguments: list[Translated]) -> Translated:
             raise Fault(f"a side of the BOX is {size.number:g} degrees", size.at, "It is between 0 and 180.")
     if constant is not None:
         corners = sphere.box(constant[0], constant[1], constant[2], constant[3])
+        try:
+            sphere.polygon(corners)
+        except ValueError:
+            hint = "Its centre is a position in degrees; its sides are longer than 1e-11 degrees."
+            raise Fault("the BOX has no four corners that differ", at, hint) from None
         return geometry(sql, "polygon", at, [constant_number(sql, c, at) for c in corners])
     a, b, w, h = (sql.double(n) for n in (lon, lat, width, height))
     numbers: list[Translated] = []
@@ -163,7 +168,10 @@ def check_latitude(number: Translated) -> None:
 
 
 def located(function: Callable[..., T], at: int, *arguments: object) -> T:
-    """Call a function; turn its `ValueError` into a fault."""
+    """Call a function.
+
+    Turn its `ValueError` into a fault.
+    """
     try:
         return function(*arguments)
     except ValueError as error:

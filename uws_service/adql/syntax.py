@@ -82,7 +82,10 @@ class Sign:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """``+ - * / ||``; ``at`` is the operator's place."""
+    """``+ - * / ||``.
+
+    ``at`` is the operator's place.
+    """
 
     operator: str
     lhs: Value

@@ -26,11 +26,12 @@ class Folders(NamedTuple):
     progress_file: str
 
     def expand(self, word: str) -> str:
-        """Return a word with the two folders' names put in.
+        """Return a word with the names of folders and of the progress file put in.
 
         Nothing else is a variable.
         """
-        return word.replace("${UWS_INPUT_DIR}", self.input).replace("${UWS_OUTPUT_DIR}", self.output)
+        word = word.replace("${UWS_INPUT_DIR}", self.input).replace("${UWS_OUTPUT_DIR}", self.output)
+        return word.replace("${UWS_PROGRESS_FILE}", self.progress_file)
 
 
 def command_environment(

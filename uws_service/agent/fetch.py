@@ -209,7 +209,7 @@ def connect(url: str, policy: Policy) -> tuple[http.client.HTTPConnection, str]:
     else:
         connection = http.client.HTTPConnection(host, port, timeout=policy.timeout)
     try:
-        plain = _dial(_resolve(host, port, policy), port, policy.timeout)
+        plain = _dial(resolve(host, port, policy), port, policy.timeout)
         connection.sock = (
             ssl.create_default_context().wrap_socket(plain, server_hostname=host) if parts.scheme == "https" else plain
         )
@@ -227,7 +227,7 @@ def _dial(addresses: list[str], port: int, timeout: float) -> socket.socket:
     return socket.create_connection((addresses[-1], port), timeout=timeout)
 
 
-def _resolve(host: str, port: int, policy: Policy) -> list[str]:
+def resolve(host: str, port: int, policy: Policy) -> list[str]:
     """Return the addresses of the host.
 
     Every one of them must be allowed.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import glob
+import itertools
 import os
 import stat
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -20,6 +21,10 @@ MAX_FILES = 100_000
 """More files than this are too much output, however small they are."""
 MAX_MATCHES = 1_000
 """A pattern may give so many results."""
+MAX_LISTED = 8
+MAX_LISTED_LENGTH = 60
+MAX_LISTED_DEPTH = 2
+"""So many names, each of so many characters, are told where a result is missing."""
 MAX_NAME_LENGTH = 200
 _ENDING_LENGTH = 40
 """Of a name that is shortened."""
@@ -130,7 +135,8 @@ def collect_results(
         try:
             paths = _matches(work, want["path"])
             if not paths and want["required"]:
-                raise StageOutError(f"The command did not write the result {want['id']!r} ({want['path']}).")
+                what = f"The command did not write the result {want['id']!r} ({want['path']})."
+                raise StageOutError(f"{what} {files_there(work)}".rstrip())
             for path in paths:
                 name = _unique(_name(path) if "*" in want["path"] else want["id"], names)
                 entry = describe(work, path, {"id": name, "media_type": want["media_type"]}, incomplete or (), deliver)
@@ -141,6 +147,38 @@ def collect_results(
             if incomplete is None:
                 raise
     return results
+
+
+def files_there(work: str) -> str:
+    """Return what lies in the output and the working folder, for the error of a result that does not.
+
+    A folder that can't be read, as the working folder of a pod can't by its agent, is not spoken of.
+    """
+    sentences = []
+    for words, name in (("output folder", layout.OUTPUT), ("working folder", layout.SCRATCH)):
+        try:
+            names = _some_files(os.path.join(work, name))
+        except OSError:
+            continue
+        sentences.append(f"The {words} has: {', '.join(names)}." if names else f"The {words} is empty.")
+    return " ".join(sentences)
+
+
+def _some_files(path: str, above: int | None = None, depth: int = 0) -> list[str]:
+    """Return a few of the files below a folder; links are not followed, whenever the command makes them."""
+    names: list[str] = []
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=above)
+    with contextlib.closing(_Folder(folder)), os.scandir(folder) as entries:
+        for entry in sorted(itertools.islice(entries, MAX_MATCHES), key=lambda entry: entry.name):
+            name = " ".join(layout.clean(entry.name, MAX_LISTED_LENGTH).split())
+            if not entry.is_dir(follow_symlinks=False):
+                names.append(name)
+            elif depth < MAX_LISTED_DEPTH:
+                with contextlib.suppress(OSError):
+                    names += [f"{name}/{inner}" for inner in _some_files(entry.name, folder, depth + 1)]
+            if len(names) > MAX_LISTED:
+                return [*names[:MAX_LISTED], "…"]
+    return names
 
 
 def describe_logs(work: str) -> list[dict[str, Any]]:
@@ -163,7 +201,8 @@ def _matches(work: str, pattern: str) -> list[str]:
         path = os.path.join(output, *parts)
         return [path] if os.path.lexists(path) else []
     escaped = "*".join(glob.escape(part) for part in pattern.split("*"))
-    names = [name for name in glob.glob(escaped, root_dir=output) if not os.path.isdir(os.path.join(output, name))]
+    matches = glob.glob(os.path.join(glob.escape(output), escaped))  # Python 3.9 has no `root_dir`
+    names = [os.path.relpath(path, output) for path in matches if not os.path.isdir(path)]
     if len(names) > MAX_MATCHES:
         raise StageOutError(f"{len(names)} files match {pattern!r}; at most {MAX_MATCHES} may.")
     return [os.path.join(output, name) for name in sorted(names)]

@@ -20,7 +20,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from uws_service.agent import closed_files, confined, folder, outputs
+from uws_service.agent import closed_files, confined, digests, folder, outputs
 from uws_service.agent.supervisor import Progress
 from uws_service.agent.upstream import Refused, Unreachable, Upstream
 
@@ -78,6 +78,9 @@ class Agent:
         self.early: dict[str, Mapping[str, Any]] = {}
         """What was handed over already, by result id."""
         self._handed_at: dict[str, float] = {}
+        self.staged: list[dict[str, Any]] = []
+        self.bytes_moved = 0
+        """What was fetched, with digests."""
         self.stopping = False
         self.launch: Mapping[str, Any] = {}
 
@@ -225,6 +228,10 @@ class Agent:
                     self.upstream.post("progress", {"fraction": 0.0, "text": text[:200]})
         except FetchError as error:
             raise Problem(f"{item['name']}: {error}") from None
+        if item["path"] in self.launch.get("away", ()):
+            self.bytes_moved += os.stat(path).st_size
+        if digests.is_to_be_described(item):
+            self.staged.append(digests.described(item, path))
 
     # -- while the command runs ------------------------------------------------------------------------------------
 
@@ -334,6 +341,8 @@ class Agent:
                 "reason": reason,
                 "message": message,
                 "bytes_in": outputs.measure([self.input], 0)[0],
+                "bytes_moved": self.bytes_moved,
+                "inputs": self.staged,
                 **usage(os.path.join(self.root, "progress", folder.USAGE)),
             },
         )

@@ -79,7 +79,7 @@ def spawn(
             if group is not None:
                 with contextlib.suppress(OSError):  # gone, as when the service was moved: as on a machine without
                     cgroup.enter(group)
-            _enter(parent, folder, stdout, stderr, file_size)
+            enter(parent, folder, stdout, stderr, file_size)
             os.execvpe(arguments[0], arguments, environment)
         except OSError as error:
             os.write(notify, (error.strerror or str(error)).encode())
@@ -96,14 +96,26 @@ def spawn(
     return child
 
 
-def _enter(parent: int, folder: str, stdout: str, stderr: str, file_size: int) -> None:
-    """Prepare the child, between fork and exec."""
-    os.setsid()
+def die_with(parent: int) -> None:
+    """Let this process be killed when its parent dies; end at once if that has happened."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # the agent died before it could matter to us
+    if os.getppid() != parent:
         os._exit(127)
-    # Without this a setuid program could outlive the agent, and nobody could kill it.
+
+
+def renounce_rights() -> None:
+    """Gain no rights by exec from now on.
+
+    A setuid program could outlive the agent, and nobody could kill it.
+    """
     _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+def enter(parent: int, folder: str, stdout: str, stderr: str, file_size: int) -> None:
+    """Prepare a child of the agent for its command."""
+    os.setsid()
+    die_with(parent)
+    renounce_rights()
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
         score.write("500")  # a machine without memory shall lose the job, not the service
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

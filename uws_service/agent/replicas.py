@@ -125,7 +125,10 @@ class Transfer:
             return self._next - 1
 
     def _fetch_piece(self, index: int) -> None:
-        """Fetch a piece; go on where it was cut."""
+        """Fetch a piece.
+
+        Go on where it was cut.
+        """
         failures = 0
         while not self._stopped:
             before = self.progress[index]
@@ -141,7 +144,10 @@ class Transfer:
                     time.sleep(POLL_SECONDS)
 
     def _stream(self, index: int) -> None:
-        """Read one answer into the file; `Cut` if it ends early."""
+        """Read one answer into the file.
+
+        `Cut` if it ends early.
+        """
         start, end = self.progress[index], self.pieces[index][1]
         in_ranges = start > 0 or end < self.size
         headers = {"Range": f"bytes={start}-{end - 1}"} if in_ranges else {}
@@ -195,7 +201,10 @@ class Transfer:
 
     @contextlib.contextmanager
     def _answer(self, headers: Mapping[str, str]) -> Iterator[http.client.HTTPResponse]:
-        """Yield the answer to a request, redirects followed; the token goes to the first host alone."""
+        """Yield the answer to a request, redirects followed.
+
+        The token goes to the first host alone.
+        """
         url, host = self.url, authority(self.url)
         token = self.tokens.get(host) if host is not None else None
         for _ in range(self.policy.max_redirects + 1):
@@ -291,7 +300,9 @@ class Digests:
 
 
 def fetch_input(item: Mapping[str, Any], path: str, policy: Policy, tokens: Mapping[str, str]) -> list[str]:
-    """Write an input that has a URL; return what was wrong with replicas that were not taken.
+    """Write an input that has a URL.
+
+    Return what was wrong with replicas that were not taken.
 
     A file of a data set has replicas, a size or checksums; anything else is what its URL gives.
     """

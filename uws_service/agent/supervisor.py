@@ -16,11 +16,14 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from uws_service.agent import cgroup, confined, error_file, outputs, processes
+from uws_service.agent import cgroup, confined, digests, error_file, outputs, processes
 from uws_service.agent import folder as layout
 from uws_service.agent.environment import Folders, command_environment
+
+if TYPE_CHECKING:
+    from uws_service.agent.prepared import PreparedCommand
 
 STOP = (signal.SIGTERM, signal.SIGINT)
 GRACE_SECONDS = 2.0
@@ -97,11 +100,21 @@ class Progress:
 
 
 class Attempt:
-    """One attempt and its processes."""
+    """One attempt and its processes.
 
-    def __init__(self, work: str, spec: Mapping[str, Any], secrets: Mapping[str, Any] | None = None) -> None:
+    ``prepared`` is a child that may become the command.
+    """
+
+    def __init__(
+        self,
+        work: str,
+        spec: Mapping[str, Any],
+        secrets: Mapping[str, Any] | None = None,
+        prepared: PreparedCommand | None = None,
+    ) -> None:
         self.work, self.spec = work, spec
         self.secrets = secrets or {}
+        self.prepared = prepared
         self.status = Status(work, spec["bell"])
         self.input = os.path.join(work, layout.INPUT)
         self.output = os.path.join(work, layout.OUTPUT)
@@ -112,11 +125,14 @@ class Attempt:
         self.code: int | None = None  # as `os.waitpid` gives it
         self.peak = 0
         self.bytes_in = 0
+        self.bytes_moved = 0
+        self.staged: list[dict[str, Any]] = []  # what was fetched, with digests
         self.warnings: list[str] = []  # what was wrong with replicas, although others were good
         self.error: dict[str, str] | None = None  # what the command itself says went wrong
         self.incomplete: set[outputs.Identity] = set()
         self.began = 0.0
         self.group: str | None = spec.get("group_folder")
+        self.grace = GRACE_SECONDS
 
     def run(self) -> None:
         """Run up to the final status."""
@@ -127,27 +143,28 @@ class Attempt:
             self._kill_all()
             self._judge(exit_code)
             self.status.write(step="stage-out")
-            results = outputs.collect_results(self.work, self.spec["results"])
+            results = self._collect()
             self._finish("SUCCEEDED", results, exit_code=exit_code, reason=None, message="")
         except Ended as end:
             results = []
             self._kill_all()
             if end.reason in ("Aborted", "Deadline"):
                 self.status.write(step="stage-out")
-                results = outputs.collect_results(self.work, self.spec["results"], incomplete=self.incomplete)
+                results = self._collect(incomplete=self.incomplete)
             self._finish("FAILED", results, exit_code=end.exit_code, reason=end.reason, message=end.message)
         except outputs.StageOutError as error:
             self._finish("FAILED", [], exit_code=0, reason="StageOut", message=str(error))
 
-    def _stage_in(self) -> None:
-        """Fetch the inputs that have a URL.
+    def _collect(self, incomplete: set[outputs.Identity] | None = None) -> list[dict[str, Any]]:
+        """Return the results that are there; see `outputs.collect_results`."""
+        return outputs.collect_results(self.work, self.spec["results"], incomplete=incomplete)
 
-        The others lie there already.
-        """
+    def _stage_in(self) -> None:
+        """Fetch the inputs that have a URL; the others lie there already."""
         remote = [item for item in self.spec["inputs"] if item["url"] and not item.get("mount")]
         if remote:
             self.status.write()
-            with _interruptible(self.spec["duration"]):
+            with interruptible(self.spec["duration"]):
                 for item in remote:
                     self._fetch(item)
         if self.secrets.get("command"):
@@ -169,6 +186,10 @@ class Attempt:
                 timeout=policy["timeout"],
             )
             self.warnings += fetch_input(item, path, allowed, self.secrets.get("tokens") or {})
+            if item["path"] in self.spec.get("away", ()):
+                self.bytes_moved += os.stat(path).st_size
+            if digests.is_to_be_described(item):
+                self.staged.append(digests.described(item, path))
         except FetchError as error:
             raise Ended("StageIn", f"{item['name']}: {error}") from None
         except OSError as error:
@@ -179,10 +200,13 @@ class Attempt:
         if signal.sigtimedwait(STOP, 0):
             raise Ended("Aborted", "Stopped before the command started.")
         environment = self._environment()
-        command = [self.folders.expand(word) for word in spec["command"]]
+        command = self._words()
+        start = processes.spawn
+        if self.prepared is not None and self.prepared.takes(command):
+            start = self.prepared.start
         self.began = time.monotonic()
         try:
-            self.command = processes.spawn(
+            self.command = start(
                 command,
                 environment,
                 folder=self.scratch,
@@ -196,11 +220,12 @@ class Attempt:
             raise Ended("Command", str(error)) from None
         self.status.write(state="RUNNING", step="command", started=_now())
 
-    def _environment(self) -> dict[str, str]:
-        """Return what the command gets.
+    def _words(self) -> list[str]:
+        """Return the command with the names of its folders."""
+        return [self.folders.expand(word) for word in self.spec["command"]]
 
-        Nothing of the service's own environment.
-        """
+    def _environment(self) -> dict[str, str]:
+        """Return what the command gets; nothing of the service's own environment."""
         return command_environment(
             self.spec["job_id"],
             self.folders,
@@ -210,10 +235,7 @@ class Attempt:
         )
 
     def _watch(self) -> int:
-        """Return the command's exit code once it has ended.
-
-        Raise `Ended` if a limit or a signal ends it.
-        """
+        """Return the command's exit code once it has ended; raise `Ended` if a limit or a signal ends it."""
         spec = self.spec
         deadline = self.began + spec["duration"] if spec["duration"] else float("inf")
         look_at_disk = self.began + WATCH_PAUSE_SECONDS
@@ -294,10 +316,7 @@ class Attempt:
         return True
 
     def _judge(self, exit_code: int) -> None:
-        """Raise unless the command ended well.
-
-        Nothing of it runs any more.
-        """
+        """Raise unless the command ended well; nothing of it runs any more."""
         self._look_at_disk()
         if exit_code == 0:
             return
@@ -317,14 +336,11 @@ class Attempt:
         raise Ended("ExitCode", f"{message}: {last[:300]}" if last else f"{message}.", exit_code)
 
     def _stop_softly(self) -> None:
-        """Ask everything to end, wait a little, then kill.
-
-        Remember first what is only half written.
-        """
+        """Ask everything to end, wait a little, then kill; remember first what is only half written."""
         pids = processes.descendants(os.getpid())
         self.incomplete = processes.being_written(pids)
         processes.signal_all(pids, signal.SIGTERM)
-        end = time.monotonic() + GRACE_SECONDS
+        end = time.monotonic() + self.grace
         while self._reap() and time.monotonic() < end:
             signal.sigtimedwait((signal.SIGCHLD,), 0.05)
         self._kill_all()
@@ -367,14 +383,6 @@ class Attempt:
         if last is not None:
             self.status.content.update(progress=last[0], progress_text=last[1])
         files = [*results, *outputs.describe_logs(self.work)]
-        children = resource.getrusage(resource.RUSAGE_CHILDREN)
-        usage = {
-            "wall": round(time.monotonic() - self.began, 3) if self.began else 0.0,
-            "cpu": round(children.ru_utime + children.ru_stime, 3),
-            "peak_memory": self._peak(),
-            "bytes_in": self.bytes_in,
-            "bytes_out": sum(file["size"] for file in files),
-        }
         self.status.write(
             state=state,
             step="ended",
@@ -383,15 +391,29 @@ class Attempt:
             reason=reason,
             message=message,
             **({"error": self.error} if self.error else {}),
+            **({"inputs": self.staged} if self.staged else {}),
             outputs=files,
             warning=" ".join(self.warnings)[:1000],
             log_tail=layout.log_tail(self.work),
-            usage=usage,
+            usage=usage_of(self, files),
         )
 
 
+def usage_of(attempt: Attempt, files: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what an attempt used: seconds, bytes; ``files`` are those that come of it."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {
+        "wall": round(time.monotonic() - attempt.began, 3) if attempt.began else 0.0,
+        "cpu": round(children.ru_utime + children.ru_stime, 3),
+        "peak_memory": attempt._peak(),
+        "bytes_in": attempt.bytes_in,
+        "bytes_out": sum(file["size"] for file in files),
+        "bytes_moved": attempt.bytes_moved,
+    }
+
+
 @contextmanager
-def _interruptible(seconds: int) -> Iterator[None]:
+def interruptible(seconds: int) -> Iterator[None]:
     """Let SIGTERM end what is inside at once, as `Ended`.
 
     So does the job's limit of time, unless it is 0.
@@ -443,10 +465,10 @@ def _secrets() -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def main(work: str) -> int:
+def main(work: str, prepared: PreparedCommand | None = None) -> int:
     """Look after the attempt in a work folder.
 
-    0 also if somebody else does or did so already.
+    0 also if somebody else does or did so already. ``prepared`` is a child that may become its command.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, (*STOP, signal.SIGCHLD))
     os.umask(0o077)
@@ -458,7 +480,7 @@ def main(work: str) -> int:
     if spec is None:
         return 2
     processes.become_reaper()
-    attempt = Attempt(work, spec, secrets)
+    attempt = Attempt(work, spec, secrets, prepared)
     try:
         attempt.run()
     except Exception as error:  # a fault here or of the machine (a full disk): say so while we can

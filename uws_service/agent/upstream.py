@@ -5,11 +5,13 @@ HTTP with the pod's own token. Standard library only.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
 import ssl
 import time
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -63,14 +65,29 @@ class Upstream:
         """Return the token, renewed if it is time for that."""
         if self._renew_at is not None and time.monotonic() >= self._renew_at:
             self.renew_token(RENEWAL_PAUSE_SECONDS)  # if it fails; and this request must not renew it once more
-            try:
-                fresh = self.post("token", {})
-                write_secret(self.token, fresh["token"])
-                self.renew_token(float(fresh["renew_after"]))
-            except (Unreachable, Refused, OSError, KeyError, TypeError, ValueError):
-                pass  # the token is good for much longer; and if the attempt is closed, so says the next answer
+            # It is good for much longer; and if the attempt is closed, so says the next answer.
+            with contextlib.suppress(Unreachable, Refused, OSError, KeyError, TypeError, ValueError):
+                self.fetch_token()
+        return self._read_token()
+
+    def fetch_token(self) -> None:
+        """Ask for a fresh token now.
+
+        Raises
+        ------
+        Refused
+            The attempt is closed, or somebody else speaks for it.
+        """
+        fresh = self.post("token", {})
+        self._write_token(fresh["token"])
+        self.renew_token(float(fresh["renew_after"]))
+
+    def _read_token(self) -> str:
         with open(self.token, encoding="ascii") as file:
             return file.read().strip()
+
+    def _write_token(self, token: str) -> None:
+        write_secret(self.token, token)
 
     def post(self, path: str, body: Any) -> Any:
         """Send JSON, and the JSON that comes back."""
@@ -96,6 +113,16 @@ class Upstream:
                 raise Unreachable(f"{path}: cut short")
         os.replace(draft, target)
 
+    def put(self, path: str, content: bytes, sha256: str) -> None:
+        """Upload a few bytes."""
+        headers = {
+            "Content-Length": str(len(content)),
+            "Content-Type": "application/octet-stream",
+            "X-Content-SHA256": sha256,
+        }
+        with _Answer(self, "PUT", path, headers, content) as answer:
+            answer.read()
+
     def upload(self, path: str, content: Content, sha256: str) -> None:
         """Send an open file of a known size and digest; `Changed` if there is less of it now."""
         headers = {
@@ -105,6 +132,23 @@ class Upstream:
         }
         with _Answer(self, "PUT", path, headers, content) as answer:
             answer.read()
+
+
+class SecretUpstream(Upstream):
+    """The service for an agent whose token is in no file, where its command could read it."""
+
+    def _read_token(self) -> str:
+        return self.token
+
+    def _write_token(self, token: str) -> None:
+        self.token = token
+
+    def renew_token(self, after: float | None) -> None:
+        """Do nothing: whoever tells the service that the agent lives renews the token too."""
+
+    def exchange(self, answer: Mapping[str, Any]) -> None:
+        """Go on with the token of a claim's answer, in place of the ticket that was shown for it."""
+        self._write_token(answer["token"])
 
 
 class _Answer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from uws_service.applications.model import Application
-from uws_service.domain.job import MAX_DURATION, Job
+from uws_service.domain.job import MAX_DURATION
 
 
 def clamp_duration(application: Application, seconds: int) -> int:
@@ -27,9 +27,9 @@ def clamp_destruction(application: Application, created: int, instant: int, now:
     return max(min(instant, latest), now)
 
 
-def quote(job: Job, start: int) -> int | None:
-    """Return when the job will have ended at the latest.
+def quote(duration: int, start: int) -> int | None:
+    """Return when the job will have ended at the latest, if it began at ``start`` (U-140, T-024).
 
-    That is if it began at ``start`` (U-140, T-024).
+    While it is queued nobody knows when it begins: `uws_service.placement.history` tells what may be expected then.
     """
-    return start + job.duration * 1000 if job.duration else None
+    return start + duration * 1000 if duration else None

@@ -13,7 +13,7 @@ from uws_service.domain.job import Parameter
 
 MAX_LISTED_ROWS = 5
 """So many rows that are wrong are named."""
-ALSO = ("RESPONSEFORMAT", "MAXREC", "PRIORITY", "SITE")
+ALSO = ("RESPONSEFORMAT", "MAXREC", "PRIORITY", "PREFER", "SITE")
 """Standard parameters that may be columns too."""
 MAX_TOTAL_BYTES = 64 * 1024**2
 """Bytes of all parameters of all jobs: what they have in common is stored with each of them."""

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
 from uws_service.applications.literals import FLOATS, INTEGERS, TEXTS, check_literal
-from uws_service.applications.model import PLACEHOLDER, Application, Bound, Example, ParameterSpec
+from uws_service.applications.model import (
+    COMMAND_FOLDERS,
+    CONDITION,
+    PLACEHOLDER,
+    Application,
+    Bound,
+    Example,
+    ParameterSpec,
+)
 from uws_service.applications.parameters import check
 from uws_service.applications.provenance import STANDARD, UWS_WORDS
 from uws_service.applications.standard import PLAIN
@@ -25,7 +34,10 @@ SHAPES = {"point": ("2",), "circle": ("3",), "polygon": ("*",), "interval": ("2"
 
 
 def inconsistencies(application: Application) -> Iterator[Problem]:
-    """Yield every problem; none if the application is usable."""
+    """Yield every problem.
+
+    None if the application is usable.
+    """
     problems = [*_parameters(application), *_command(application), *_results(application), *_bounds(application)]
     if application.access is not None and application.access.anonymous:
         closed = [name for name in ("groups", "scopes") if getattr(application.access, name)]
@@ -75,6 +87,8 @@ def _parameter(spec: ParameterSpec) -> Iterator[tuple[str, str]]:
         yield "xtype", f"{spec.xtype!r} needs the datatype char, not {spec.datatype}"
     if spec.dataset:
         yield from _dataset(spec)
+    if spec.endings and not spec.file:
+        yield "endings", "only a file has an ending; say file: true too"
     if spec.file and spec.repeated:
         yield "repeated", "a file parameter takes one file; declare several parameters, or take tables as uploads"
     if spec.file and spec.default is not None and not spec.default.lower().startswith(("http://", "https://")):
@@ -103,13 +117,21 @@ def _dataset(spec: ParameterSpec) -> Iterator[tuple[str, str]]:
 
 
 def _command(application: Application) -> Iterator[Problem]:
-    values = {spec.name.upper() for spec in application.parameters if not spec.file}
+    values = {spec.name.upper() for spec in application.parameters if not spec.file} | _standard_values(application)
     files = {spec.name.upper() for spec in application.parameters if spec.file or spec.dataset}
     only_files = {spec.name.upper() for spec in application.parameters if spec.file}
     scripts = _scripts(application.command)
     for index, element in enumerate(application.command):
+        condition = CONDITION.fullmatch(element)
+        if condition is not None and condition[1].upper() not in values | files:
+            declared = ", ".join(sorted(values | files)) or "none"
+            yield ["command", index], f"{{{condition[1]}?…}} is not declared; declared: {declared}"
+        if index not in scripts:
+            yield from ((["command", index], message) for message in _variables(element))
         for kind, name in PLACEHOLDER.findall(element):
-            if kind and name.upper() not in files and application.uploads is None:
+            if kind == "OUTPUT":
+                yield from ((["command", index], message) for message in _output(application, name))
+            elif kind and name.upper() not in files and application.uploads is None:
                 yield ["command", index], f"{{INPUT:{name}}} is no file; files: {', '.join(sorted(files)) or 'none'}"
             elif not kind and name.upper() in only_files:
                 yield ["command", index], f"{{{name}}} is a file; write {{INPUT:{name}}}"
@@ -120,6 +142,34 @@ def _command(application: Application) -> Iterator[Problem]:
                     ["command", index],
                     (f'{{{name}}} inside a shell\'s script lets a user run anything; use "$UWS_PARAM_{name.upper()}"'),
                 )
+
+
+def _standard_values(application: Application) -> set[str]:
+    """Return the parameters of DALI that a command may name."""
+    has_formats = any(result.formats for result in application.results)
+    return {name for name, offered in (("RESPONSEFORMAT", has_formats), ("MAXREC", application.maxrec)) if offered}
+
+
+def _output(application: Application, result_id: str) -> Iterator[str]:
+    """Yield what is wrong with ``{OUTPUT:ID}``."""
+    result = next((result for result in application.results if result.id == result_id), None)
+    if result is None:
+        ids = ", ".join(result.id for result in application.results) or "none"
+        yield f"{{OUTPUT:{result_id}}} is no result; results: {ids}"
+    elif "*" in result.path:
+        yield f"{{OUTPUT:{result_id}}} stands for many files ({result.path}); write ${{UWS_OUTPUT_DIR}}/… yourself"
+    elif "/" in result.path:
+        yield f"{{OUTPUT:{result_id}}} lies in a folder ({result.path}) that is not there yet; use a path without one"
+
+
+def _variables(word: str) -> Iterator[str]:
+    """Yield ``${UWS_…}`` that nobody replaces; a shell's script replaces its own."""
+    for name in re.findall(r"\$\{(UWS_\w+)\}", word):
+        if name not in COMMAND_FOLDERS:
+            close = difflib.get_close_matches(name, COMMAND_FOLDERS, 1, 0.7)
+            guess = f"; did you mean ${{{close[0]}}}?" if close else ";"
+            allowed = ", ".join(f"${{{folder}}}" for folder in COMMAND_FOLDERS)
+            yield f"${{{name}}} is not replaced here{guess} replaced: {allowed}"
 
 
 def _scripts(command: tuple[str, ...]) -> set[int]:
@@ -165,6 +215,14 @@ def _bounds(application: Application) -> Iterator[Problem]:
         if bound.maximum and (bound.default > bound.maximum or bound.default == 0):
             default = f"{bound.default} s" if bound.default else "0 (no limit)"
             yield ["limits", name, "default"], f"{default} is above the maximum of {bound.maximum} s"
+    needs = application.resources
+    if needs.memory_maximum:
+        if needs.memory_retry <= 1:
+            yield ["resources", "memory", "retry"], f"{needs.memory_retry:g}x is no more than before; use 2x or so"
+        if needs.memory_maximum <= needs.memory:
+            yield ["resources", "memory", "maximum"], "must be above the default"
+        if application.limits.attempts < 2:
+            yield ["resources", "memory", "retry"], "limits.attempts allows a single try"
     if application.maxrec is not None and application.maxrec.default > application.maxrec.maximum:
         yield (
             ["maxrec", "default"],

@@ -36,9 +36,20 @@ def _parameter(raw: Mapping[str, Any]) -> ParameterSpec:
         values["default"] = _text(raw["default"])
     if "arraysize" in raw:
         values["arraysize"] = str(raw["arraysize"])
+    values["endings"] = tuple(ending.lower() for ending in raw.get("endings", ()))
     if "size" in raw:
         values["size"] = parse_size(raw["size"])
     return ParameterSpec(**values)
+
+
+def _memory(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {"memory": parse_size(value)}
+    return {
+        "memory": parse_size(value["default"]),
+        "memory_retry": float(value["retry"].removesuffix("x")),
+        "memory_maximum": parse_size(value["maximum"]),
+    }
 
 
 def _bound(raw: Mapping[str, Any] | None, fallback: Bound) -> Bound:
@@ -93,9 +104,9 @@ def build_application(raw: Mapping[str, Any], standard: Standard) -> Application
         ),
         resources=Resources(
             cpu=float(resources.get("cpu", usual.cpu)),
-            memory=parse_size(resources.get("memory", usual.memory)),
             disk=parse_size(resources.get("disk", usual.disk)),
             gpus=resources.get("gpus", usual.gpus),
+            **_memory(resources.get("memory", usual.memory)),
         ),
         limits=Limits(
             execution_duration=_bound(limits.get("execution_duration"), usual_limits.execution_duration),

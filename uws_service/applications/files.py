@@ -44,15 +44,15 @@ for _tag, _form, _first in (
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_form})$"), list(_first))
 
 
-def schema_path() -> Path:
+def schema_path(name: str = "application.schema.json") -> Path:
     """Return the path of the JSON Schema.
 
     It is beside the package in a checkout, inside it when installed.
     """
     for folder in (PACKAGE / "schemas", PACKAGE.parent / "schemas"):
-        if (folder / "application.schema.json").is_file():
-            return folder / "application.schema.json"
-    raise ConfigurationError("The JSON Schema of applications is not installed.")
+        if (folder / name).is_file():
+            return folder / name
+    raise ConfigurationError(f"The JSON Schema {name} is not installed.")
 
 
 @cache
@@ -122,6 +122,34 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
 
 def load_application(file: Path, standards: Mapping[str, Standard]) -> Application:
     """Return the application of one descriptor."""
+    content, node = _read(file, "name, title, description, command, results")
+    problems = _violations(content, _schema(standards.values()), standards)
+    problems += [(path, f"{path[-1]} is there twice") for path in _twice(node, [])]
+    if not problems:
+        standard = standards.get(content.get("protocol", ""), PLAIN)
+        application = standard.locate(build_application(content, standard), file.parent)
+        problems = list(inconsistencies(application))
+    _raise(file, node, problems)
+    return application
+
+
+def load_document(file: Path, schema_name: str) -> dict[str, Any]:
+    """Return the mapping in another YAML file, which fits a JSON Schema; errors are as those of a descriptor."""
+    schema: dict[str, Any] = json.loads(schema_path(schema_name).read_text(encoding="utf-8"))
+    content, node = _read(file, ", ".join(schema["properties"]))
+    problems = _violations(content, schema, {})
+    problems += [(path, f"{path[-1]} is there twice") for path in _twice(node, [])]
+    _raise(file, node, problems)
+    return content
+
+
+def read_yaml(file: Path, fields: str) -> dict[str, Any]:
+    """Return the mapping in a YAML file of any kind; ``fields`` are named if it is none."""
+    return _read(file, fields)[0]
+
+
+def _read(file: Path, fields: str) -> tuple[dict[str, Any], yaml.Node | None]:
+    """Return the mapping in a YAML file, and its nodes."""
     try:
         text = file.read_text(encoding="utf-8")
         node = yaml.compose(text, Loader=_Loader)
@@ -136,22 +164,20 @@ def load_application(file: Path, standards: Mapping[str, Standard]) -> Applicati
     if (cycle_line := _line_of_cycle(node, ())) is not None:
         raise ConfigurationError(f"{file}:{cycle_line}: a part of the descriptor holds itself by an alias")
     if not isinstance(content, dict):
-        raise ConfigurationError(f"{file}:1: must be a mapping with name, title, description, command, results")
-    problems = _violations(content, standards)
-    problems += [(path, f"{path[-1]} is there twice") for path in _twice(node, [])]
-    if not problems:
-        standard = standards.get(content.get("protocol", ""), PLAIN)
-        application = standard.locate(build_application(content, standard), file.parent)
-        problems = list(inconsistencies(application))
+        raise ConfigurationError(f"{file}:1: must be a mapping with {fields}")
+    return content, node
+
+
+def _raise(file: Path, node: yaml.Node | None, problems: list[Problem]) -> None:
+    """Raise `ConfigurationError` if there are problems, each with its line."""
     if problems:
         lines = sorted((_line(node, path), f"{_field(path)}: {message}") for path, message in problems)
         raise ConfigurationError("\n".join(f"{file}:{line}: {text}" for line, text in lines))
-    return application
 
 
-def _violations(content: Any, standards: Mapping[str, Standard]) -> list[Problem]:
+def _violations(content: Any, schema: Mapping[str, Any], standards: Mapping[str, Standard]) -> list[Problem]:
     """Return everything that does not fit the schema."""
-    validator = jsonschema.Draft202012Validator(_schema(standards.values()))
+    validator = jsonschema.Draft202012Validator(schema)
     owners = {standard.section: f"only `protocol: {standard.name}` has one" for standard in standards.values()}
     return [problem for error in validator.iter_errors(content) for problem in _said(error, owners)]
 

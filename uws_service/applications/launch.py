@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 
-from uws_service.applications.model import PLACEHOLDER, Application
+from uws_service.applications.model import CONDITION, PLACEHOLDER, TRUE_WORDS, Application
 from uws_service.applications.parameters import LONGEST_WORD, Checked, main_result
 from uws_service.data.replicas import data_path
 from uws_service.domain.attempt import ExpectedResult, Launch
@@ -31,7 +31,7 @@ def launch(application: Application, job: Job, checked: Checked, number: int) ->
         number=number,
         application=application.name,
         owner=job.owner or "",
-        command=render(application.command, checked),
+        command=render(application, checked),
         image=application.image,
         environment=environment,
         parameters=json.dumps(described),
@@ -50,7 +50,7 @@ def launch(application: Application, job: Job, checked: Checked, number: int) ->
     return application.standard.shape(application, checked, plan)
 
 
-def render(command: tuple[str, ...], checked: Checked) -> tuple[str, ...]:
+def render(application: Application, checked: Checked) -> tuple[str, ...]:
     """Return the command with its placeholders filled.
 
     An element whose parameter has no value is left out; one with several values is repeated. A value is always part
@@ -60,18 +60,40 @@ def render(command: tuple[str, ...], checked: Checked) -> tuple[str, ...]:
     staged = sorted(checked.inputs, key=lambda staged_input: staged_input.path.startswith("files/"))
     paths = {staged_input.name.upper(): f"${{UWS_INPUT_DIR}}/{staged_input.path}" for staged_input in staged}
     paths |= {parameter.name.upper(): data_path(parameter.name) for parameter in checked.data}
-    values = {name.upper(): value for name, value in checked.values.items()}
+    values = {name.upper(): value for name, value in checked.values.items()} | _standard_values(checked)
+    files = {name: (path,) for name, path in paths.items()}
+    outputs = {result.id: (f"${{UWS_OUTPUT_DIR}}/{result.path}",) for result in application.results}
     rendered: list[str] = []
-    for element in command:
-        names = [(kind, name.upper()) for kind, name in PLACEHOLDER.findall(element)]
-        files = {name: (path,) for name, path in paths.items()}
-        choices = [files.get(name, ()) if kind else values.get(name, ()) for kind, name in names]
+    for element in application.command:
+        if (condition := CONDITION.fullmatch(element)) is not None:
+            name, word = condition[1].upper(), condition[2]
+            if files.get(name) or _holds(application, name, values.get(name, ())):
+                rendered.append(word)
+            continue
+        choices = [
+            outputs.get(name, ()) if kind == "OUTPUT" else (files if kind else values).get(name.upper(), ())
+            for kind, name in PLACEHOLDER.findall(element)
+        ]
         if any(not choice for choice in choices):
             continue
         for index in range(max((len(choice) for choice in choices), default=1)):
             picked = iter([choice[min(index, len(choice) - 1)] for choice in choices])
             rendered.append(_filled(element, picked))
     return tuple(rendered)
+
+
+def _standard_values(checked: Checked) -> dict[str, tuple[str, ...]]:
+    """Return the values of DALI's parameters that a command may name."""
+    chosen = {"RESPONSEFORMAT": checked.format, "MAXREC": checked.maxrec}
+    return {name: (str(value),) for name, value in chosen.items() if value is not None}
+
+
+def _holds(application: Application, name: str, values: tuple[str, ...]) -> bool:
+    """Return whether a parameter has a value; a boolean one: whether that is true."""
+    spec = application.parameter(name)
+    if spec is not None and spec.datatype == "boolean":
+        return any(value.lower() in TRUE_WORDS for value in values)
+    return bool(values)
 
 
 def _filled(element: str, values: Iterator[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,8 +12,17 @@ from uws_service.applications.standard import PLAIN, Standard
 
 Scalar = str | int | float | bool
 
-PLACEHOLDER = re.compile(r"(?<!\$)\{(?:(INPUT):)?([A-Za-z][A-Za-z0-9_]*)\}")
-"""In a command: ``{NAME}`` a parameter's value, ``{INPUT:NAME}`` the path of a staged file or folder."""
+PLACEHOLDER = re.compile(
+    r"(?<!\$)\{(?:(INPUT|OUTPUT):)?((?<=OUTPUT:)[A-Za-z0-9][A-Za-z0-9._-]*|[A-Za-z][A-Za-z0-9_]*)\}"
+)
+"""In a command: ``{NAME}`` a parameter's value, ``{INPUT:NAME}`` the path of a staged file or folder, ``{OUTPUT:ID}``
+the path at which a result is expected."""
+CONDITION = re.compile(r"\{([A-Za-z][A-Za-z0-9_]*)\?([^{}]+)\}")
+"""A whole word of a command, ``{NAME?WORD}``: WORD if the parameter has a value, of a boolean one if that is true."""
+COMMAND_FOLDERS = ("UWS_INPUT_DIR", "UWS_OUTPUT_DIR", "UWS_PROGRESS_FILE")
+"""Written ``${UWS_INPUT_DIR}`` in words of a command, they are replaced by paths."""
+TRUE_WORDS = frozenset({"true", "t", "1"})
+"""Values of a boolean parameter that are true, in lower case (DALI 1.1 §3.3.3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +49,10 @@ class ParameterSpec:
     default: str | None = None
     file: bool = False
     dataset: bool = False
+    endings: tuple[str, ...] = ()
+    """Endings that its file may have, in lower case with the dot; the first one for a file without any of them."""
+    secret: bool = False
+    """Whether its values stay out of provenance and crates, which are passed on."""
     size: int = 100 * 1024**3
 
 
@@ -81,17 +95,32 @@ class MaxrecSpec:
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """The needs of a job: cores, bytes, bytes, devices."""
+    """The needs of a job.
+
+    Cores, bytes, bytes, devices.
+    """
 
     cpu: float = 1.0
     memory: int = 1024**3
     disk: int = 1024**3
     gpus: int = 0
+    memory_retry: float = 1.0
+    """How many times as much memory a try has after one that ran out of it; 1: it is not tried again."""
+    memory_maximum: int = 0
+    """The most memory of any try, in bytes."""
+
+    def memory_after(self, memory: int) -> int:
+        """Return the memory of the next try, after one for which so much was not enough; 0: there is none."""
+        more = min(int(memory * self.memory_retry), self.memory_maximum)
+        return more if more > memory else 0
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A default and a maximum in seconds; 0: none."""
+    """A default and a maximum in seconds.
+
+    0: none.
+    """
 
     default: int
     maximum: int
@@ -175,6 +204,16 @@ class Application:
     """The standard's own section of the descriptor, as its `Standard.read_section` returned it."""
     data_token: DataTokenSpec | None = None
     """None: the command gets no token."""
+
+    def result(self, result_id: str) -> ResultSpec | None:
+        """Return the declared result that a result belongs to; one with a pattern has the ids of its files."""
+        for spec in self.results:
+            if spec.id == result_id:
+                return spec
+        for spec in self.results:
+            if "*" in spec.path and fnmatch.fnmatchcase(result_id, spec.path.rpartition("/")[2]):
+                return spec
+        return None
 
     def parameter(self, name: str) -> ParameterSpec | None:
         """Return the parameter of a name (D-020).

@@ -128,7 +128,7 @@ def in_command(application: Application) -> set[str]:
 
     Their names are in upper case.
     """
-    return {name.upper() for word in application.command for kind, name in PLACEHOLDER.findall(word) if kind != "INPUT"}
+    return {name.upper() for word in application.command for kind, name in PLACEHOLDER.findall(word) if not kind}
 
 
 def _single(by_name: Mapping[str, list[Parameter]], name: str) -> str | None:
@@ -152,12 +152,19 @@ def input_url(url: str, place: str) -> str:
 
 def _file(spec: ParameterSpec, parameter: Parameter, application: Application) -> Input:
     limit = application.uploads.size if application.uploads is not None else 512 * 1024**2
-    path = f"files/{spec.name}"
+    path = f"files/{spec.name}{_ending(spec, parameter)}"
     if parameter.upload is not None:
         if parameter.size is not None and parameter.size > limit:
             raise UsageError(f"{spec.name}: the file has {parameter.size} bytes; at most {limit} are taken.")
         return Input(spec.name, path, depot_key=parameter.upload, max_size=limit)
     return Input(spec.name, path, url=input_url(parameter.value, spec.name), max_size=limit)
+
+
+def _ending(spec: ParameterSpec, parameter: Parameter) -> str:
+    """Return the ending of a file: that of the client's name or URL if it is declared, else the first declared one."""
+    name = parameter.value if parameter.upload is not None else urlsplit(parameter.value).path
+    fitting = [ending for ending in spec.endings if name.lower().endswith(ending)]
+    return max(fitting, key=len) if fitting else next(iter(spec.endings), "")
 
 
 def _uploads(application: Application, by_name: Mapping[str, list[Parameter]]) -> list[Input]:

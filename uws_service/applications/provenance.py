@@ -6,25 +6,32 @@ Names that nobody declared, values that the service chose, versions.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
 
 from uws_service import __version__
 from uws_service.applications.model import Application
+from uws_service.domain.attempt import Input
+from uws_service.domain.dataset import DataParameter, DataSet
 from uws_service.domain.job import Parameter
+from uws_service.domain.record import InputRecord
+from uws_service.domain.redaction import bare_url
 
-STANDARD = frozenset(
-    {"RESPONSEFORMAT", "FORMAT", "MAXREC", "UPLOAD", "RUNID", "REQUEST", "VERSION", "LANG", "PRIORITY", "SITE"}
-)
+STANDARD = frozenset("RESPONSEFORMAT FORMAT MAXREC UPLOAD RUNID REQUEST VERSION LANG PRIORITY PREFER SITE".split())
 """Names that DALI or older clients give a meaning of their own."""
 UWS_WORDS = frozenset({"PHASE", "DESTRUCTION", "EXECUTIONDURATION", "ACTION"})
 """Names that mean something to UWS itself when they are posted."""
 _CLIENTS = frozenset({"WAIT", "TAPCLIENT", "JOBNAME"})
 """What clients send beside; the last two are astroquery's."""
+_MEANINGFUL = STANDARD | UWS_WORDS | _CLIENTS
 _GUESSABLE = ("RESPONSEFORMAT", "MAXREC", "RUNID", "PHASE", "DESTRUCTION", "EXECUTIONDURATION")
 _MAX_NOTICES = 10
 _MAX_GUESS_LENGTH = 64
 """Characters; a guess takes time that grows with the square of the length."""
 _MAX_LISTED = 20
+_MAX_RECORDS = 100
+"""Files of data sets that a record lists one by one."""
 
 
 def unknown_parameters(application: Application, parameters: Sequence[Parameter]) -> tuple[str, ...]:
@@ -32,11 +39,10 @@ def unknown_parameters(application: Application, parameters: Sequence[Parameter]
 
     It has a guess at what was meant.
     """
-    meaningful = STANDARD | UWS_WORDS | _CLIENTS | {spec.name.upper() for spec in application.parameters}
     names = {
-        parameter.name.upper(): parameter
+        name: parameter
         for parameter in reversed(parameters)
-        if parameter.name.upper() not in meaningful
+        if (name := parameter.name.upper()) not in _MEANINGFUL and application.parameter(name) is None
     }
     if not names:
         return ()
@@ -106,3 +112,50 @@ def versions(application: Application, image: str) -> dict[str, str]:
         "image": image,
     }
     return {name: version for name, version in values.items() if version}
+
+
+def input_records(
+    inputs: Iterable[Input], digests: Mapping[str, str], parameters: Sequence[Parameter]
+) -> tuple[InputRecord, ...]:
+    """Return what a job's record says of its files before any is fetched.
+
+    ``digests`` are those of uploads, by their keys in the depot.
+    """
+    sizes = {parameter.upload: parameter.size for parameter in parameters if parameter.upload is not None}
+    return tuple(
+        InputRecord(
+            item.name,
+            item.path,
+            bare_url(item.url) if item.url is not None else "",
+            size=sizes.get(item.depot_key or ""),
+            checksums={"sha256": digest} if (digest := digests.get(item.depot_key or "")) else {},
+        )
+        for item in inputs
+    )
+
+
+def data_records(data: Iterable[DataParameter]) -> tuple[InputRecord, ...]:
+    """Return what a job's record says of data sets that were looked up.
+
+    Of many files it has one line for each set, of many sets one for each parameter.
+    """
+    parameters = tuple(data)
+    pairs = [(parameter, entry) for parameter in parameters for entry in parameter.sets or ()]
+    if sum(len(entry.files) for _, entry in pairs) <= _MAX_RECORDS:
+        return tuple(
+            InputRecord(parameter.name, file.name, bare_url(entry.identifier), file.size, dict(file.checksums), True)
+            for parameter, entry in pairs
+            for file in entry.files
+        )
+    if len(pairs) <= _MAX_RECORDS:
+        return tuple(_summary(parameter.name, bare_url(entry.identifier), (entry,)) for parameter, entry in pairs)
+    return tuple(
+        _summary(parameter.name, f"{len(parameter.sets or ())} data sets", parameter.sets or ())
+        for parameter in parameters
+    )
+
+
+def _summary(name: str, source: str, sets: Sequence[DataSet]) -> InputRecord:
+    files = sorted([file.name, file.size, dict(file.checksums)] for entry in sets for file in entry.files)
+    digest = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+    return InputRecord(name, "", source, sum(entry.size for entry in sets), {"list": digest}, True)

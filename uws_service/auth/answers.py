@@ -15,7 +15,10 @@ TIMEOUT_FACTOR = 3
 
 
 class BadAnswer(Exception):
-    """An answer that can't be used; the message says why."""
+    """An answer that can't be used.
+
+    The message says why.
+    """
 
 
 class Answer(NamedTuple):

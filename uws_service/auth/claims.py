@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +20,8 @@ from uws_service.auth.settings import Issuer
 from uws_service.domain.errors import Forbidden
 
 MAX_GROUPS = 1000
+EMAIL = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})*")
+"""Plain addresses alone: nothing that could be a header, a list or a route (RFC 5321 §4.1.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +174,14 @@ def scopes_of(claims: Mapping[str, Any]) -> frozenset[str]:
     return frozenset([*_words(claims.get("scope")), *_words(claims.get("scp"))])
 
 
+def _verified_email(claims: Mapping[str, Any]) -> str:
+    """Return the address of a caller, if their issuer says that it is theirs (OpenID Connect Core §5.1)."""
+    address = claims.get("email")
+    if claims.get("email_verified") is not True or not isinstance(address, str):
+        return ""
+    return address if len(address) <= 254 and EMAIL.fullmatch(address) else ""
+
+
 def identity_of(claims: Mapping[str, Any], issuer: Issuer) -> Identity:
     """Return the caller that a verified token identifies.
 
@@ -193,5 +204,6 @@ def identity_of(claims: Mapping[str, Any], issuer: Issuer) -> Identity:
         groups=frozenset(groups[:MAX_GROUPS]),
         scopes=scopes_of(claims),
         issuer=issuer.url,
+        email=_verified_email(claims),
         challenged=True,
     )

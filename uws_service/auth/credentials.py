@@ -57,7 +57,10 @@ def password_of(value: str) -> str:
 
 
 def checked(token: str) -> str:
-    """Return the token; raise if it can't be one."""
+    """Return the token.
+
+    Raise if it can't be one.
+    """
     if not token:
         raise invalid("The Authorization header holds no token.")
     if len(token) > MAX_TOKEN_CHARACTERS:

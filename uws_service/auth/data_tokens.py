@@ -203,7 +203,10 @@ class DataAccess:
         return tokens
 
     async def _renewed(self, grant: Grant) -> Grant:
-        """Renew a grant; return the old one while it is good and no new one comes."""
+        """Renew a grant.
+
+        Return the old one while it is good and no new one comes.
+        """
         now = self._clock()
         good = grant.expires >= now + MIN_USABLE_SECONDS * 1000
         if not await self._store.grants.take(grant, now, now + int(RENEWAL_SECONDS * 1000)):

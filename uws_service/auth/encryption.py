@@ -12,21 +12,26 @@ import secrets
 from hashlib import sha256
 from pathlib import Path
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 _NONCE_BYTES = 12
 
 
 def lock(key: bytes, purpose: str, value: str) -> str:
     """Encrypt a value to text."""
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # only where jobs have tokens
+
     nonce = os.urandom(_NONCE_BYTES)
     hidden = AESGCM(_derived(key)).encrypt(nonce, value.encode(), purpose.encode())
     return base64.urlsafe_b64encode(nonce + hidden).decode()
 
 
 def unlock(key: bytes, purpose: str, locked: str) -> str | None:
-    """Decrypt a value; None if key or purpose is another."""
+    """Decrypt a value.
+
+    None if key or purpose is another.
+    """
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
     with contextlib.suppress(InvalidTag, ValueError):
         raw = base64.urlsafe_b64decode(locked)
         return AESGCM(_derived(key)).decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], purpose.encode()).decode()

@@ -55,7 +55,10 @@ async def exchange(tokens: Tokens, issuer: IssuerKeys, subject: str, audience: s
 
 
 async def refresh(tokens: Tokens, issuer: IssuerKeys, token: str, audience: str, scopes: tuple[str, ...]) -> Granted:
-    """Renew a token by its refresh token; raise as `exchange`."""
+    """Renew a token by its refresh token.
+
+    Raise as `exchange`.
+    """
     form = {"grant_type": "refresh_token", "refresh_token": token}
     return await _ask(tokens, issuer, form, audience, scopes)
 
@@ -77,7 +80,10 @@ async def _ask(
 
 
 def _granted(answer: Mapping[str, Any], host: str, audience: str, scopes: tuple[str, ...]) -> Granted:
-    """Read the answer (RFC 8693 §2.2.1); refuse broader tokens."""
+    """Read the answer (RFC 8693 §2.2.1).
+
+    Refuse broader tokens.
+    """
     access, kind, lasts = (
         answer.get("access_token"),
         answer.get("token_type"),

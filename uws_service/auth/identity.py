@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from uws_service.domain.errors import AuthenticationRequired, ConfigurationError, Forbidden, UsageError
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+MAX_ADDRESSES = 4096
+"""Addresses about which an answer is remembered: each request asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,8 @@ class Identity:
     groups: frozenset[str] = frozenset()
     scopes: frozenset[str] = frozenset()
     issuer: str = ""
+    email: str = ""
+    """The address that the issuer has verified, if it tells any."""
     admin: bool = False
     challenged: bool = False
     """Whether the caller, being anonymous, could have logged in: 401 and not 403 is then the answer."""
@@ -65,6 +71,7 @@ def is_trusted(client: str | None, trusted: tuple[Network, ...]) -> bool:
     return any(address in network for network in trusted)
 
 
+@lru_cache(MAX_ADDRESSES)
 def is_global(address: str) -> bool:
     """Return whether an address is of the public Internet."""
     try:

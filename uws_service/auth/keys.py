@@ -13,21 +13,22 @@ import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import httpx2
 import structlog
-from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, OKPKey, RSAKey, import_key
 
 from uws_service.auth.answers import BadAnswer, fetch_answer
 from uws_service.auth.settings import Issuer
 from uws_service.domain.errors import ServiceUnavailable
 
-log = structlog.get_logger(__name__)
+if TYPE_CHECKING:
+    from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-Key = RSAKey | ECKey | OKPKey
+    Key = RSAKey | ECKey | OKPKey
+
+log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 10.0
 """Until then neither a missing key is looked for again, nor an issuer asked that failed."""
@@ -43,7 +44,9 @@ _MAX_AGE = re.compile(r"max-age\s*=\s*\"?(\d{1,9})")
 
 
 class IssuerFault(Exception):
-    """The issuer gave no usable answer; the message says why.
+    """The issuer gave no usable answer.
+
+    The message says why.
 
     ``refusal`` is its error code (RFC 6749 §5.2) if it did answer, and the answer was no.
     """
@@ -85,6 +88,9 @@ def usable_keys(document: Any) -> dict[str, list[Key]]:
 
     Symmetric, weak, oversized and unreadable keys are left out, and those for other uses.
     """
+    from joserfc.errors import JoseError  # with all of cryptography, which a service without issuers never needs
+    from joserfc.jwk import ECKey, OKPKey, RSAKey, import_key
+
     listed = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(listed, list):
         raise IssuerFault("its key set has no list of keys")
@@ -220,7 +226,9 @@ class IssuerKeys:
         return self._issuer_name(), keys
 
     async def fetch_all(self) -> int:
-        """Fetch the discovery document and the keys; return how many keys can be used.
+        """Fetch the discovery document and the keys.
+
+        Return how many keys can be used.
 
         Raises
         ------
@@ -271,7 +279,10 @@ class IssuerKeys:
             self._running = None
 
     async def _get(self, url: str) -> tuple[Any, float]:
-        """Fetch a JSON document; return it and for how long it may be cached."""
+        """Fetch a JSON document.
+
+        Return it and for how long it may be cached.
+        """
         try:
             answer = await fetch_answer(self.http, "GET", url)
             if answer.status != 200:

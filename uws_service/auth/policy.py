@@ -25,22 +25,30 @@ class Policy(StrEnum):
     PROBE = "PROBE"
     OPEN = "OPEN"
     LIST = "LIST"
+    OWN = "OWN"
     USE = "USE"
     READ = "READ"
     WRITE = "WRITE"
+    ACCOUNT = "ACCOUNT"
     OPERATE = "OPERATE"
+    ADMINISTER = "ADMINISTER"
     AGENT = "AGENT"
+    RUNNER = "RUNNER"
 
 
 POLICY_MEANING: Mapping[Policy, str] = {
     Policy.PROBE: "Everybody; nobody is asked who they are.",
     Policy.OPEN: "Everybody; but a token that is shown must be good.",
     Policy.LIST: "Whoever may have jobs of the application; shows their own alone.",
+    Policy.OWN: "Whoever is known, for their own jobs alone; without issuers everybody, for the jobs of nobody.",
     Policy.USE: "Whoever has access to the application.",
     Policy.READ: "The job's owner, those it is shared with, administrators; of an anonymous job: all who know its id.",
     Policy.WRITE: "The job's owner, administrators; of an anonymous job: all who know its id.",
+    Policy.ACCOUNT: "Whoever is known; shows their own, of groups that they manage all, and all to administrators.",
     Policy.OPERATE: "Administrators, and the networks that the settings name.",
+    Policy.ADMINISTER: "Administrators alone.",
     Policy.AGENT: "An agent at a site, with the token of its pod.",
+    Policy.RUNNER: "The runner of a site, with the site's key or a token of its client.",
 }
 
 
@@ -61,6 +69,8 @@ class Rules:
         self.settings = settings
         self.has_issuers = bool(settings.issuers)
         self.issuers = frozenset(issuer.url for issuer in settings.issuers)
+        self._set = {name: _spec(access) for name, access in settings.applications.items()}
+        self._access = AccessSpec(anonymous=not self.has_issuers) if settings.access is None else _spec(settings.access)
         self._administrators = frozenset(settings.administrators)
         self.groups = GroupNames.of(settings)
         self._administrator_groups = frozenset(self._resolved(settings.administrator_groups))
@@ -99,14 +109,7 @@ class Rules:
 
         The setting for the application wins over its descriptor, and that over the setting for all.
         """
-        setting = self.settings.applications.get(application.name)
-        if setting is not None:
-            return _spec(setting)
-        if application.access is not None:
-            return application.access
-        if self.settings.access is not None:
-            return _spec(self.settings.access)
-        return AccessSpec(anonymous=not self.has_issuers)
+        return self._set.get(application.name) or application.access or self._access
 
     def require_use(self, application: Application, identity: Identity) -> None:
         """Raise unless the caller may use the application."""
@@ -131,6 +134,20 @@ class Rules:
         if identity.owner is None and not self.access(application).anonymous:
             self.require_use(application, identity)
 
+    def require_account(self, identity: Identity) -> None:
+        """Raise unless the caller has accounts.
+
+        Is known, or all anonymous callers share theirs.
+        """
+        if identity.owner is None and not self.lists_anonymous():
+            raise AuthenticationRequired("Accounts are of known users; log in, or send a token.")
+
+    def require_owner(self, identity: Identity) -> None:
+        """Raise unless the caller can have a list of their own jobs over all applications."""
+        if identity.owner is not None or self.lists_anonymous():
+            return
+        raise AuthenticationRequired("This is about your own jobs; log in, or send a token.")
+
     def require_operator(self, identity: Identity, client: str | None, *, direct: bool) -> None:
         """Raise unless the caller may operate the service."""
         if identity.admin or (direct and is_trusted(client, self._metrics)):
@@ -138,6 +155,20 @@ class Rules:
         if identity.owner is None and self.has_issuers:
             raise AuthenticationRequired("This is for administrators; send a token.")
         raise Forbidden("This is for administrators, and for the addresses that `auth.metrics_from` names.")
+
+    def require_administrator(self, identity: Identity) -> None:
+        """Raise unless the caller is an administrator.
+
+        Networks and callers without a token never are.
+        """
+        if identity.admin:
+            return
+        if identity.owner is None and self.has_issuers:
+            raise AuthenticationRequired("This is for administrators; send a token.")
+        raise Forbidden(
+            "This is for administrators, whom `auth.administrators` and `auth.administrator_groups` name; on a machine "
+            "of the service there is `uws-service sites`."
+        )
 
     def lists_anonymous(self) -> bool:
         """Return whether anonymous callers see all anonymous jobs.

@@ -10,8 +10,9 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 
-from uws_service.auth.identity import Identity
+from uws_service.auth.identity import MAX_ADDRESSES, Identity
 from uws_service.auth.settings import Quota
 from uws_service.domain.errors import QueueFull, QuotaExceeded, ServiceUnavailable, TooManyRequests
 from uws_service.domain.job import Phase
@@ -76,7 +77,10 @@ class Buckets:
         self._buckets: dict[str, tuple[float, float]] = {}
 
     def take(self, name: str, rate: float, size: float, now: float) -> float:
-        """Take one from a bucket; return 0, or the seconds to wait."""
+        """Take one from a bucket.
+
+        Return 0, or the seconds to wait.
+        """
         level, filled = self._buckets.pop(name, (size, now))
         level = min(size, level + max(0.0, now - filled) * rate)  # a clock may be set back
         if level < 1:
@@ -123,7 +127,9 @@ class BadTokens:
 
     @contextmanager
     def counted(self, address: str, now: float) -> Iterator[None]:
-        """Count the token that is verified inside; raise `TooManyRequests`.
+        """Count the token that is verified inside.
+
+        Raise `TooManyRequests`.
 
         An issuer that can't be asked is not the caller's fault, but such tokens count as long as they wait for it.
         """
@@ -147,10 +153,14 @@ class BadTokens:
 
 
 def party_of(identity: Identity, address: str) -> str:
-    """Return whom a request counts for: its owner, or the network that it came from."""
+    """Return whom a request counts for.
+
+    Its owner, or the network that it came from.
+    """
     return identity.owner or f"address {network_of(address)}"
 
 
+@lru_cache(MAX_ADDRESSES)
 def network_of(address: str) -> str:
     """Return what an address is counted under.
 

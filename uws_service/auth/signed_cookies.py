@@ -16,7 +16,10 @@ def seal(key: bytes, purpose: str, value: str) -> str:
 
 
 def unseal(key: bytes, purpose: str, sealed: str) -> str | None:
-    """Return a signed value; None if key or purpose is another."""
+    """Return a signed value.
+
+    None if key or purpose is another.
+    """
     value, _, mark = sealed.rpartition(".")
     if not value or not hmac.compare_digest(_mark(key, purpose, value).encode(), mark.encode("utf-8", "replace")):
         return None

@@ -17,8 +17,6 @@ from urllib.parse import quote
 
 import httpx2
 import structlog
-from joserfc import jwt
-from joserfc.errors import JoseError
 
 from uws_service import telemetry
 from uws_service.auth.answers import BadAnswer, fetch_answer
@@ -168,7 +166,13 @@ class Tokens:
         return identity_of(claims, issuer.settings), ends
 
     async def verified_claims(self, issuer: IssuerKeys, token: str, key_id: str) -> tuple[Mapping[str, Any], str]:
-        """Verify the signature; return the claims and the issuer's name."""
+        """Verify the signature.
+
+        Return the claims and the issuer's name.
+        """
+        from joserfc import jwt  # with all of cryptography, which a service without issuers never needs
+        from joserfc.errors import JoseError
+
         issuer_name, keys = await issuer.keys(key_id)
         if not keys:
             raise invalid(f"The token is signed with a key that {issuer.settings.host} does not have.")
@@ -211,7 +215,10 @@ class Tokens:
 
     @asynccontextmanager
     async def _introspection(self, issuer: IssuerKeys) -> AsyncIterator[None]:
-        """Hold one of the issuer's places; raise `IssuerFault` if none is free in time."""
+        """Hold one of the issuer's places.
+
+        Raise `IssuerFault` if none is free in time.
+        """
         places = self._introspections[issuer.settings.url.rstrip("/")]
         try:
             async with asyncio.timeout(self.settings.timeout):

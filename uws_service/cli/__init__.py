@@ -17,7 +17,25 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from uws_service import __version__
-from uws_service.cli import bulk, catalogue, files, images, jobs, login, operator_commands, simulate, sites, usage
+from uws_service.cli import (
+    applications,
+    bulk,
+    catalogue,
+    completion,
+    files,
+    follow,
+    images,
+    jobs,
+    login,
+    operator_commands,
+    reruns,
+    runner,
+    services,
+    simulate,
+    sites,
+    translate,
+    usage,
+)
 from uws_service.cli.common import (
     EXIT_CODES,
     EXIT_FAILURE,
@@ -63,7 +81,9 @@ def root(
 
 
 operator_commands.register(app)
+applications.register(app)
 jobs.register(app)
+reruns.register(app)
 bulk.register(app)
 files.register(app)
 login.register(app)
@@ -71,13 +91,19 @@ images.register(app)
 catalogue.register(app)
 usage.register(app)
 sites.register(app)
+runner.register(app)
 simulate.register(app)
+translate.register(app)
+services.register(app)
+follow.register(app)
+completion.register(app)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; the exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     set_debugging(False)
+    completion.prepare()
     try:
         code = _command().main(arguments or ["--help"], prog_name=PROGRAM, standalone_mode=False)
         sys.stdout.flush()

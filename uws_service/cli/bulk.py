@@ -15,15 +15,18 @@ from uws_service.cli.common import (
     EXIT_TIMEOUT,
     HeaderOption,
     HttpTimeoutOption,
+    JsonOption,
     Stop,
     TokenOption,
     console,
     guarded,
     note,
     open_client,
+    print_json,
 )
 from uws_service.cli.jobs import TimeoutOption
-from uws_service.cli.values import pair, url_of
+from uws_service.cli.services import url_of
+from uws_service.cli.values import pair
 
 if TYPE_CHECKING:
     from uws_service.client import UwsClient
@@ -46,6 +49,7 @@ def bulk(
     run_id: Annotated[
         str | None, typer.Option(metavar="TEXT", help="A name for all of the jobs.", show_default=False)
     ] = None,
+    as_json: JsonOption = False,
     header: HeaderOption = None,
     token: TokenOption = None,
     http_timeout: HttpTimeoutOption = 120.0,
@@ -57,18 +61,25 @@ def bulk(
     if wait and not run:
         raise typer.BadParameter("--wait makes no sense with --no-run")
     fields = [pair(word) for word in parameters or []]
-    with guarded(), open_client(url_of(url), header, http_timeout, token) as client:
-        listed = client.create_many(url_of(url), table, fields, run=run, run_id=run_id)
-        print(listed, flush=True)
+    place = url_of(url)
+    with guarded(), open_client(place, header, http_timeout, token) as client:
+        listed = client.create_many(place, table, fields, run=run, run_id=run_id)
+        if not as_json:
+            print(listed, flush=True)
+        phases: Counter[str] = Counter()
         if wait:
-            _wait(client, listed, timeout)
+            phases = _wait(client, listed, timeout)
+        elif as_json:
+            phases.update(job.phase for job in client.jobs(listed).jobs)
+        if as_json:
+            print_json({"jobs": listed, "phases": dict(sorted(phases.items()))})
+    if wait and phases["COMPLETED"] != phases.total():
+        words = ", ".join(f"{count} {phase}" for phase, count in sorted(phases.items()))
+        raise Stop(EXIT_JOB, f"not all ended well: {words}")
 
 
-def _wait(client: UwsClient, listed: str, timeout: float | None) -> None:
-    """Look at the list until all have ended.
-
-    1 as exit code if not all are COMPLETED.
-    """
+def _wait(client: UwsClient, listed: str, timeout: float | None) -> Counter[str]:
+    """Look at the list until all have ended; how many are in each phase."""
     from rich.progress import Progress
 
     end = time.monotonic() + timeout if timeout is not None else None
@@ -88,8 +99,7 @@ def _wait(client: UwsClient, listed: str, timeout: float | None) -> None:
             if end is not None and time.monotonic() > end:
                 raise Stop(EXIT_TIMEOUT, f"not all have ended: {words}")
             time.sleep(PAUSE_SECONDS)
-    if phases["COMPLETED"] != phases.total():
-        raise Stop(EXIT_JOB, f"not all ended well: {words}")
+    return phases
 
 
 def register(app: typer.Typer) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from uws_service.applications import Application
 from uws_service.settings import Settings
-from uws_service.sites.local.workfolder import search_paths
+from uws_service.sites.local.search_path import search_paths
 
 
 def command_remarks(settings: Settings, applications: Mapping[str, Application]) -> Iterator[str]:
@@ -19,7 +19,8 @@ def command_remarks(settings: Settings, applications: Mapping[str, Application])
     if all(site.runs_images for site in settings.sites):
         return
     runs_images = any(site.runs_images for site in settings.sites)
-    path = search_paths(sys.executable)["PATH"]
+    folders = [folder for site in settings.sites for folder in getattr(site, "path", ())]
+    path = search_paths(sys.executable, folders)["PATH"]
     for name, application in applications.items():
         word = application.command[0]
         if "{" in word or (runs_images and application.image):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 EXIT_OK, EXIT_JOB, EXIT_USAGE, EXIT_FAILURE, EXIT_TIMEOUT, EXIT_INTERRUPTED = 0, 1, 2, 3, 4, 130
 EXIT_CODES = {
     EXIT_OK: "all went well",
-    EXIT_JOB: "the job ended in ERROR or ABORTED, or waits for somebody to start it",
+    EXIT_JOB: "the job ended in ERROR or ABORTED, waits for somebody to start it, or gave other results anew",
     EXIT_USAGE: "the command line or the configuration is wrong",
     EXIT_FAILURE: "the server or the network failed, or the server refused",
     EXIT_TIMEOUT: "the time given with --timeout is over, the job goes on",
@@ -81,9 +81,26 @@ def _header(value: str) -> str:
     return value
 
 
-JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="URL of the job.", show_default=False)]
+def _complete_application(incomplete: str) -> list[str]:
+    from uws_service.cli.services import complete_place
+
+    return complete_place(incomplete)
+
+
+JobArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="JOB", help="URL of the job, or APPLICATION/ID at the service in use (`use`).", show_default=False
+    ),
+]
 JobsArgument = Annotated[
-    str, typer.Argument(metavar="URL", help="URL of the job list (often ends in /async).", show_default=False)
+    str,
+    typer.Argument(
+        metavar="URL",
+        help="URL of the job list (often ends in /async) or of the application; or its name at the service in use.",
+        show_default=False,
+        autocompletion=_complete_application,
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text for people.")]
 HeaderOption = Annotated[

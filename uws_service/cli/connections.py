@@ -17,6 +17,8 @@ import httptools
 import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from uws_service.telemetry import REGISTRY
+
 log = structlog.get_logger(__name__)
 
 MOST_HEAD_BYTES = 64 * 1024
@@ -56,15 +58,30 @@ def raise_descriptor_limit() -> int:
     return MAX_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
 
 
-def most_connections() -> int:
-    """Return how many connections this process may have.
-
-    Each may need a file beside it, and the rest of the service some.
-    """
+def free_descriptors() -> int:
+    """Return how many file descriptors connections and their files may have; the rest of the service needs some."""
     descriptors = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], MAX_DESCRIPTORS)
     if descriptors < 0:  # no limit
         descriptors = MAX_DESCRIPTORS
-    return max(descriptors - RESERVED_DESCRIPTORS, descriptors // 2) // 2
+    return max(descriptors - RESERVED_DESCRIPTORS, descriptors // 2)
+
+
+def most_blocked() -> int:
+    """Return how many connections may wait for jobs and events: three quarters of all that there may be then."""
+    return max(1, free_descriptors() * 3 // 5)
+
+
+def most_connections(blocked: int) -> int:
+    """Return how many connections this process may have.
+
+    Each may need a file beside it, but for the ``blocked`` ones that wait for jobs and events.
+    """
+    return (free_descriptors() + blocked) // 2
+
+
+def blocked_connections() -> int:
+    """Return how many connections wait for jobs and events now."""
+    return int(sum(REGISTRY.get_sample_value(name) or 0 for name in ("uws_waiters", "uws_streams")))
 
 
 IDLE, HEAD, BODY, ANSWERING, REFUSED = "idle", "head", "body", "answering", "refused"
@@ -76,17 +93,11 @@ class TooLargeHead(Exception):
 
 
 class Sweeper:
-    """Ends the connections of one process that take too long, or are too many.
+    """Ends the connections of one process that take too long, or are too many."""
 
-    Parameters
-    ----------
-    most
-        How many there may be.
-    """
-
-    def __init__(self, connections: set[BoundedProtocol], limit: int) -> None:
+    def __init__(self, connections: set[BoundedProtocol]) -> None:
         self.connections = connections
-        self.limit = limit
+        self._least = most_connections(0)
         self._warned = float("-inf")
         self._loop = asyncio.get_running_loop()
         self._loop.call_later(SWEEP_SECONDS, self._sweep)
@@ -117,17 +128,23 @@ class Sweeper:
                 break
         log.warning("answers that nobody takes need too much memory", most_bytes=MAX_UNREAD_BYTES, ended=ended)
 
+    @property
+    def has_too_many(self) -> bool:
+        """Return whether there are more connections than there may be."""
+        return len(self.connections) > self._least and len(self.connections) > most_connections(blocked_connections())
+
     def make_room(self, latest: BoundedProtocol) -> bool:
         """Return whether there is room for the connection that has just come, if need be at the cost of others."""
         now = self._loop.time()
         lagging = [(connection.behind(now), connection) for connection in self.connections if connection is not latest]
         waiting = sorted(((lag, connection) for lag, connection in lagging if lag > 0), key=lambda pair: -pair[0])
-        for _, connection in waiting[: max(1, self.limit // 16)]:
+        surplus = waiting[: max(1, self._least // 16)]
+        for _, connection in surplus:
             self.connections.discard(connection)
             connection.transport.abort()
         if now - self._warned > 10:
             self._warned = now
-            log.warning("too many connections", most=self.limit, ended=min(len(waiting), max(1, self.limit // 16)))
+            log.warning("too many connections", most=len(self.connections), ended=len(surplus))
         return bool(waiting)
 
 
@@ -156,8 +173,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self.state, self.since = HEAD, self.loop.time()
         sweeper = self.sweeper
         if sweeper is None or sweeper.connections is not self.connections:
-            sweeper = BoundedProtocol.sweeper = Sweeper(self.connections, most_connections())  # type: ignore[arg-type]
-        if len(self.connections) > sweeper.limit and not sweeper.make_room(self):
+            sweeper = BoundedProtocol.sweeper = Sweeper(self.connections)  # type: ignore[arg-type]
+        if sweeper.has_too_many and not sweeper.make_room(self):
             self._refuse(503, "The service has too many connections; try again in a few seconds.")
 
     def data_received(self, data: bytes) -> None:

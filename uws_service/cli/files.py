@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import mimetypes
 import re
 import sys
 from pathlib import Path
@@ -29,21 +28,17 @@ from uws_service.cli.common import (
     open_client,
     print_json,
 )
-from uws_service.cli.values import url_of
+from uws_service.cli.log_tail import LogTail
+from uws_service.cli.services import url_of
+from uws_service.protocol.file_names import with_ending
 
 if TYPE_CHECKING:
     from uws_service.client import JobDocument, JobLog, JobResult, UwsClient
 
-SUFFIXES = {
-    "application/x-votable+xml": ".vot",
-    "application/fits": ".fits",
-    "image/fits": ".fits",
-    "text/csv": ".csv",
-    "text/tab-separated-values": ".tsv",
-    "text/plain": ".txt",
-    "application/json": ".json",
-}
 _STEERING = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
+LAST_PHASES = frozenset({"COMPLETED", "ERROR", "ABORTED", "ARCHIVED"})
+FOLLOW_SECONDS = 2
+"""Between two looks at a log that grows."""
 
 
 def results(
@@ -67,8 +62,9 @@ def results(
     A file is named after the result's id. It appears only when all of it has arrived, with the size (and the SHA-256,
     if the server tells it) of the job's document.
     """
-    with guarded(), open_client(url_of(job), header, http_timeout, token) as client:
-        document = client.job(job)
+    url = url_of(job)
+    with guarded(), open_client(url, header, http_timeout, token) as client:
+        document = client.job(url)
         results = _chosen(document, ids or [])
         if output is None:
             _list(results, as_json=as_json)
@@ -128,10 +124,7 @@ def _names(results: list[JobResult], folder: Path) -> list[Path]:
     files = []
     for result in results:
         name = re.sub(r"[^A-Za-z0-9._+-]+", "_", result.id).lstrip(".-")[:150] or "result"
-        kind = (result.media_type or "").partition(";")[0].strip().lower()
-        suffix = SUFFIXES.get(kind) or (mimetypes.guess_extension(kind) if kind else None) or ""
-        if not Path(name).suffix and kind != "application/octet-stream":
-            name += suffix
+        name = with_ending(name, result.media_type or "")
         base, number = Path(name), 1
         while name.lower() in used_names:
             number += 1
@@ -175,6 +168,9 @@ def _download(client: UwsClient, results: list[JobResult], files: list[Path]) ->
 def logs(
     job: JobArgument,
     stream: Annotated[str, typer.Option("--stream", metavar="NAME", help="stdout, stderr, or both.")] = "both",
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on while the job runs, and print what it adds.")
+    ] = False,
     header: HeaderOption = None,
     token: TokenOption = None,
     http_timeout: HttpTimeoutOption = 30.0,
@@ -185,12 +181,39 @@ def logs(
     """
     if stream not in ("stdout", "stderr", "both"):
         raise typer.BadParameter(f"{stream!r} must be stdout, stderr or both")
-    with guarded(), open_client(url_of(job), header, http_timeout, token) as client:
-        document = client.job(job)
+    url = url_of(job)
+    with guarded(), open_client(url, header, http_timeout, token) as client:
+        document = client.job(url)
+        if follow:
+            tails = {name: LogTail() for name in ("stdout", "stderr") if stream in (name, "both")}
+            while document.phase not in LAST_PHASES:
+                _print_news(client, document, tails)
+                document = client.job(url, wait=FOLLOW_SECONDS, phase=document.phase)
+            _print_news(client, document, tails)
+            return
         links = [link for link in _links(document) if stream in (link.name, "both")]
         printed = [_print_log(client, result) for result in links]
     if not any(printed):
         raise Stop(EXIT_FAILURE, f"{document.url} has no logs; its phase is {document.phase}")
+
+
+def _print_news(client: UwsClient, job: JobDocument, tails: dict[str, LogTail]) -> None:
+    """Print what the logs have now and had not at the last look."""
+    from uws_service.client import ServerError
+
+    for link in _links(job):
+        tail = tails.get(link.name)
+        if tail is None:
+            continue
+        try:
+            news = tail.news(b"".join(client.read(link.href)))
+        except ServerError as error:
+            if error.status != 404:
+                raise
+            continue
+        sink = sys.stderr if link.name == "stderr" else sys.stdout
+        sink.buffer.write(_STEERING.sub(b"?", news) if sink.isatty() else news)
+        sink.flush()
 
 
 def _links(job: JobDocument) -> list[JobLog]:

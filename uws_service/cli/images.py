@@ -103,7 +103,10 @@ def remove(
     ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Identifiers of images.")],
     index: IndexOption = Path("images.jsonl"),
 ) -> None:
-    """Take images out of an index; their files stay."""
+    """Take images out of an index.
+
+    Their files stay.
+    """
     from uws_service.soda.index import Index
 
     book = Index(str(index))

@@ -27,8 +27,9 @@ from uws_service.cli.common import (
     open_client,
     print_json,
 )
+from uws_service.cli.services import at_job_list, complete_place, current_service, url_of
 from uws_service.cli.show import ended, job_json, print_job, print_list, watch
-from uws_service.cli.values import after_instant, destruction_instant, duration_seconds, pair, url_of
+from uws_service.cli.values import after_instant, destruction_instant, duration_seconds, pair
 
 if TYPE_CHECKING:
     from uws_service.client import JobDocument, Upload, UwsClient
@@ -90,7 +91,11 @@ def submit(
     seconds = duration_seconds(duration) if duration is not None else None
     instant = destruction_instant(destruction) if destruction is not None else None
     with guarded(), open_client(url, header, http_timeout, token) as client:
-        job = client.create(url, fields, uploads, run_id=run_id, idempotency_key=idempotency_key)
+        job = at_job_list(
+            client,
+            url,
+            lambda place: client.create(place, fields, uploads, run_id=run_id, idempotency_key=idempotency_key),
+        )
         with guarded(after=f"; the job was made: {job}"):
             _prepare(client, job, seconds, instant, run=run)
         document = client.job(job) if as_json and not wait else None
@@ -175,11 +180,18 @@ def _wait(client: UwsClient, job: str, timeout: float | None, *, as_json: bool) 
 
 
 def run(
-    job: JobArgument, header: HeaderOption = None, token: TokenOption = None, http_timeout: HttpTimeoutOption = 30.0
+    job: JobArgument,
+    as_json: JsonOption = False,
+    header: HeaderOption = None,
+    token: TokenOption = None,
+    http_timeout: HttpTimeoutOption = 30.0,
 ) -> None:
     """Start a job that was made with --no-run."""
-    with guarded(), open_client(url_of(job), header, http_timeout, token) as client:
-        client.run(job)
+    url = url_of(job)
+    with guarded(), open_client(url, header, http_timeout, token) as client:
+        client.run(url)
+        if as_json:
+            print_json(job_json(client.job(url)))
 
 
 def wait(
@@ -195,12 +207,21 @@ def wait(
     The server is asked to answer when the phase changes (WAIT with PHASE); a server of UWS 1.0, which can't do that, is
     asked at growing intervals.
     """
-    with guarded(), open_client(url_of(job), header, http_timeout, token) as client:
-        _wait(client, job, timeout, as_json=as_json)
+    url = url_of(job)
+    with guarded(), open_client(url, header, http_timeout, token) as client:
+        _wait(client, url, timeout, as_json=as_json)
 
 
 def list_jobs(
-    url: JobsArgument,
+    url: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[URL]",
+            help="URL of the job list or of the application; by default all your jobs at the service in use.",
+            show_default=False,
+            autocompletion=complete_place,
+        ),
+    ] = None,
     phase: Annotated[
         list[str] | None, typer.Option(metavar="PHASE", help="Only jobs in this phase; may be repeated.")
     ] = None,
@@ -220,8 +241,17 @@ def list_jobs(
 ) -> None:
     """List jobs."""
     instant = after_instant(after) if after is not None else None
-    with guarded(), open_client(url_of(url), header, http_timeout, token) as client:
-        listing = client.jobs(url, phases=phase or (), after=instant, last=last)
+    from uws_service.client.all_jobs import all_jobs
+
+    root = current_service() if url is None else ""
+    place = f"{root}/jobs" if url is None else url_of(url)
+    with guarded(), open_client(place, header, http_timeout, token) as client:
+        if url is None:
+            listing = all_jobs(client.http, place, phases=phase or (), after=instant, last=last)
+        else:
+            listing = at_job_list(
+                client, place, lambda place: client.jobs(place, phases=phase or (), after=instant, last=last)
+            )
     print_list(listing, as_json=as_json)
 
 
@@ -233,8 +263,9 @@ def show(
     http_timeout: HttpTimeoutOption = 30.0,
 ) -> None:
     """Show a job: phase, times, parameters, results, error."""
-    with guarded(), open_client(url_of(job), header, http_timeout, token) as client:
-        document = client.job(job)
+    url = url_of(job)
+    with guarded(), open_client(url, header, http_timeout, token) as client:
+        document = client.job(url)
         detail = client.error_text(document) if document.error is not None and document.error.has_detail else ""
     if as_json:
         print_json(job_json(document))
@@ -243,24 +274,39 @@ def show(
 
 
 def abort(
-    job: JobArgument, header: HeaderOption = None, token: TokenOption = None, http_timeout: HttpTimeoutOption = 30.0
-) -> None:
-    """Stop a job; it stays in the list as ABORTED."""
-    with guarded(), open_client(url_of(job), header, http_timeout, token) as client:
-        client.abort(job)
-
-
-def delete(
-    jobs: Annotated[list[str], typer.Argument(metavar="JOB", help="URLs of jobs.", show_default=False)],
+    job: JobArgument,
+    as_json: JsonOption = False,
     header: HeaderOption = None,
     token: TokenOption = None,
     http_timeout: HttpTimeoutOption = 30.0,
 ) -> None:
-    """Delete jobs with their results; a running job is stopped."""
-    for job in jobs:
-        with guarded(), open_client(url_of(job), header, http_timeout, token) as client:
-            client.delete(job)
-        note(f"deleted {job}")
+    """Stop a job; it stays in the list as ABORTED."""
+    url = url_of(job)
+    with guarded(), open_client(url, header, http_timeout, token) as client:
+        client.abort(url)
+        if as_json:
+            print_json(job_json(client.job(url)))
+
+
+def delete(
+    jobs: Annotated[list[str], typer.Argument(metavar="JOB", help="URLs of jobs.", show_default=False)],
+    as_json: JsonOption = False,
+    header: HeaderOption = None,
+    token: TokenOption = None,
+    http_timeout: HttpTimeoutOption = 30.0,
+) -> None:
+    """Delete jobs with their results.
+
+    A running job is stopped.
+    """
+    urls = [url_of(job) for job in jobs]
+    for url in urls:
+        with guarded(), open_client(url, header, http_timeout, token) as client:
+            client.delete(url)
+        if not as_json:
+            note(f"deleted {url}")
+    if as_json:
+        print_json({"deleted": urls})
 
 
 def register(app: typer.Typer) -> None:

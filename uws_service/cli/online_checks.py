@@ -60,6 +60,11 @@ def _parts(settings: Settings) -> Iterator[tuple[str, str, Awaitable[str]]]:
         yield f"site {site.name}", site.kind, _site(site, settings)
 
 
+async def check_site(site: SiteSettings, settings: Settings) -> Check:
+    """Try one site."""
+    return await _timed(f"site {site.name}", site.kind, _site(site, settings))
+
+
 async def _timed(part: str, address: str, attempt: Awaitable[str]) -> Check:
     try:
         return Check(part, address, remark=await asyncio.wait_for(attempt, CHECK_SECONDS))

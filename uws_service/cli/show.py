@@ -6,6 +6,8 @@ Tables for people, JSON for machines, a moving line while one waits.
 from __future__ import annotations
 
 import sys
+import textwrap
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -56,31 +58,55 @@ def print_list(listing: JobList, *, as_json: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False)
-    for heading in ("phase", "created", "run id", "owner", "job"):
-        table.add_column(heading, no_wrap=True)
+    out = console()
+    columns = [("phase", "created", "run id", "owner")]
     for job in listing.jobs:
-        phase = Text(one_line(job.phase), style=COLOURS.get(job.phase, ""))
         created = format_instant(job.created) if job.created is not None else ""
-        table.add_row(phase, created, one_line(job.run_id or ""), one_line(job.owner or ""), one_line(job.url, 4000))
-    console(width=WIDE_COLUMNS).print(table)
+        columns.append((one_line(job.phase), created, one_line(job.run_id or ""), one_line(job.owner or "")))
+    widths = [max(map(len, cells)) for cells in zip(*columns, strict=True)]
+    longest = max((len(job.url) for job in listing.jobs), default=0)
+    # Where a URL does not fit beside the rest, it has a line of its own: one that is broken can't be copied.
+    is_narrow = out.is_terminal and sum(widths) + 2 * len(widths) + longest > out.width
+    if is_narrow:
+        _print_narrow(out, listing, columns, widths)
+    else:
+        table = Table(box=None, pad_edge=False)
+        for heading in (*columns[0], "job"):
+            table.add_column(heading, no_wrap=True)
+        for job, (phase, *cells) in zip(listing.jobs, columns[1:], strict=True):
+            table.add_row(Text(phase, style=COLOURS.get(job.phase, "")), *cells, one_line(job.url, 4000))
+        console(width=WIDE_COLUMNS).print(table)
     note(f"{len(listing.jobs)} job{'s' if len(listing.jobs) != 1 else ''}")
+
+
+def _print_narrow(out: Console, listing: JobList, columns: Sequence[tuple[str, ...]], widths: list[int]) -> None:
+    """Print two lines for each job.
+
+    What is known of it, and its URL, whole.
+    """
+    from rich.text import Text
+
+    def line(cells: tuple[str, ...]) -> str:
+        text = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+        return text if len(text) <= out.width else text[: out.width - 1] + "…"
+
+    out.print(Text(line(columns[0]), style="bold"), soft_wrap=True)
+    for job, cells in zip(listing.jobs, columns[1:], strict=True):
+        out.print(Text(line(cells), style=COLOURS.get(job.phase, "")), soft_wrap=True)
+        out.print(Text(f"  {one_line(job.url, 4000)}"), soft_wrap=True)
 
 
 def print_job(out: Console, job: JobDocument, detail: str = "") -> None:
     """Print one job in full on standard output."""
-    from rich.table import Table
     from rich.text import Text
 
     from uws_service.client import format_instant
 
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column("name", style="bold", no_wrap=True)
-    table.add_column("value", overflow="fold")
+    rows: list[tuple[str, str, str]] = []
 
     def row(name: str, value: str | None, style: str = "") -> None:
         if value:
-            table.add_row(name, Text(one_line(value, 4000), style=style))
+            rows.append((name, one_line(value, 4000), style))
 
     row("job", job.url)
     row("phase", job.phase, COLOURS.get(job.phase, ""))
@@ -94,6 +120,8 @@ def print_job(out: Console, job: JobDocument, detail: str = "") -> None:
         row("duration", f"{job.duration} s" if job.duration else "no limit")
     row("site", job.site)
     row("why there", job.site_reason)
+    row("data", job.data)
+    row("share", job.share)
     row("progress", progress_text(job))
     for parameter in job.parameters:
         row(f"  {one_line(parameter.name, 40)}", parameter.value)
@@ -114,7 +142,14 @@ def print_job(out: Console, job: JobDocument, detail: str = "") -> None:
     if job.error is not None:
         row("error", f"{job.error.message} ({'transient' if job.error.transient else 'fatal'})", "red")
         row("detail", detail if detail != job.error.message else "")
-    out.print(table)
+    width = max(len(name) for name, _, _ in rows)
+    for name, value, style in rows:
+        lines = [value]
+        if out.is_terminal and "://" not in value:  # a URL is left to the terminal, which wraps and copies it whole
+            lines = textwrap.wrap(value, max(20, out.width - width - 2)) or [""]
+        for number, line in enumerate(lines):
+            heading = "" if number else name
+            out.print(Text.assemble((heading.ljust(width), "bold"), "  ", (line, style)), soft_wrap=True)
 
 
 def progress_text(job: JobDocument) -> str:

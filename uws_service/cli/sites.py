@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,6 +13,7 @@ from uws_service.cli.operator_commands import ConfigOption, DatabaseOption, Data
 if TYPE_CHECKING:
     from uws_service.placement.model import Window
     from uws_service.settings import Settings
+    from uws_service.sites.kind import Finding
     from uws_service.sites.settings import SiteSettings
     from uws_service.store import SiteOwner
 
@@ -41,21 +43,27 @@ def sites(
 ) -> None:
     """Print whether a process drives each site, how many jobs are there, and what keeps jobs from it.
 
-    `drain` and `undrain` have options of their own, which stand after their names.
+    Its commands have options of their own, which stand after their names.
     """
     if (command := context.invoked_subcommand) is not None:
         sources = [context.get_parameter_source(name) for name in context.params]
         if any(source is not None and source.name == "COMMANDLINE" for source in sources):
             raise Stop(EXIT_USAGE, f"options of {command} stand after its name: uws-service sites {command} SITE …")
         return
-    import asyncio
-
     from uws_service.settings import Settings
 
     settings = Settings.load(config, data=data, database=database)
     if release is not None:
+        import asyncio
+
         asyncio.run(_release(settings, release))
         return
+    _print_sites(settings, as_json=as_json)
+
+
+def _print_sites(settings: Settings, *, as_json: bool) -> None:
+    import asyncio
+
     owners, drains = asyncio.run(_owners(settings))
     downtimes = {site.name: _next_downtime(site) for site in settings.sites}
     words = {name: _downtime_words(entry) for name, entry in downtimes.items()}
@@ -102,7 +110,10 @@ def _next_downtime(site: SiteSettings) -> Window | None:
 
 
 def _downtime_words(window: Window | None) -> str:
-    """Return a down time in words; empty if there is none."""
+    """Return a down time in words.
+
+    Empty if there is none.
+    """
     from uws_service.placement.wording import at_instant
 
     if window is None:
@@ -140,6 +151,7 @@ def drain(
     config: ConfigOption = None,
     data: DataOption = None,
     database: DatabaseOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Let no new jobs start at a site. Those that run there go on, waiting ones may go elsewhere."""
     import asyncio
@@ -148,7 +160,11 @@ def drain(
 
     settings = Settings.load(config, data=data, database=database)
     _require_site(settings, site)
-    asyncio.run(_drain(settings, site, reason[:REASON_LENGTH] or "it is drained for maintenance"))
+    reason = reason[:REASON_LENGTH] or "it is drained for maintenance"
+    asyncio.run(_drain(settings, site, reason))
+    if as_json:
+        print_json({"site": site, "drained": reason})
+        return
     note(f"site {site}: no new jobs start there; `uws-service sites undrain {site}` lets them again")
 
 
@@ -158,6 +174,7 @@ def undrain(
     config: ConfigOption = None,
     data: DataOption = None,
     database: DatabaseOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Let jobs start at a site again."""
     import asyncio
@@ -168,7 +185,57 @@ def undrain(
     _require_site(settings, site)
     if not asyncio.run(_drain(settings, site, None)):
         raise Stop(EXIT_FAILURE, f"site {site} is not drained")
+    if as_json:
+        print_json({"site": site, "drained": None})
+        return
     note(f"site {site}: jobs start there again")
+
+
+@group.command("list")
+def list_sites(
+    as_json: JsonOption = False, config: ConfigOption = None, data: DataOption = None, database: DatabaseOption = None
+) -> None:
+    """Print what `uws-service sites` prints."""
+    from uws_service.settings import Settings
+
+    _print_sites(Settings.load(config, data=data, database=database), as_json=as_json)
+
+
+@group.command()
+def facts(
+    site: Annotated[
+        str | None, typer.Argument(metavar="SITE", help="The site's name. None: all sites.", show_default=False)
+    ] = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    database: DatabaseOption = None,
+) -> None:
+    """Print what counts when sites are compared, as JSON: limits, storage, links, down times, costs, loads."""
+    import asyncio
+
+    from uws_service.settings import Settings
+
+    settings = Settings.load(config, data=data, database=database)
+    if site is not None:
+        _require_site(settings, site)
+    described = asyncio.run(_facts(settings))
+    print_json([entry for entry in described if site in (None, entry["site"])])
+
+
+async def _facts(settings: Settings) -> list[dict[str, Any]]:
+    from uws_service.domain.ids import now_ms
+    from uws_service.placement.placer import Placer
+    from uws_service.service.site_control import SiteControl
+    from uws_service.sites.kinds import kind_of
+    from uws_service.store import Store
+
+    store = await Store.open(settings.database_url)
+    try:
+        near = [site.name for site in settings.sites if not kind_of(site).leased]
+        placer = Placer(store, settings.sites, near, settings.placement)
+        return await SiteControl(store, placer, now_ms).all()
+    finally:
+        await store.close()
 
 
 async def _drain(settings: Settings, site: str, reason: str | None) -> bool:
@@ -187,6 +254,65 @@ async def _drain(settings: Settings, site: str, reason: str | None) -> bool:
         return True
     finally:
         await store.close()
+
+
+@group.command()
+def check(
+    site: NameArgument,
+    image: Annotated[
+        str,
+        typer.Option("--image", help="Try this image, if the site has a program for images.", show_default=False),
+    ] = "",
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    database: DatabaseOption = None,
+) -> None:
+    """Try a site end to end: credentials, queue, one small job, its way to the service, images, storage.
+
+    Each line says what was tried and what is wrong with it. The exit code is 3 if anything is.
+    """
+    import asyncio
+
+    from uws_service.cli.site_trial import try_site
+    from uws_service.settings import Settings
+
+    settings = Settings.load(config, data=data, database=database)
+    _require_site(settings, site)
+    findings = asyncio.run(try_site(settings, site, image, None if as_json else _print_finding))
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+    if any(finding.problem for finding in findings):
+        raise Stop(EXIT_FAILURE, f"site {site}: not all of it works")
+
+
+def _print_finding(finding: Finding) -> None:
+    """Print a line at once: a job may wait for minutes."""
+    verdict = "wrong" if finding.problem else "good"
+    words = finding.problem or finding.remark
+    console().print(f"{verdict:5}  {finding.thing}: {words}", markup=False, highlight=False, soft_wrap=True)
+
+
+@group.command()
+def rights(
+    site: NameArgument,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    database: DatabaseOption = None,
+) -> None:
+    """Print what the operator of a site has to set there: users, rights, queues, tokens."""
+    from uws_service.settings import Settings
+    from uws_service.sites.kinds import kind_of
+
+    settings = Settings.load(config, data=data, database=database)
+    _require_site(settings, site)
+    (entry,) = (entry for entry in settings.sites if entry.name == site)
+    kind = kind_of(entry)
+    if kind.rights is None:
+        note(f"site {site}: nothing has to be set for a site of the kind {kind.name}")
+        return
+    blocks = (f"# --- {right.place}\n{right.text.rstrip()}\n" for right in kind.rights(entry))
+    print("\n".join(blocks), end="")
 
 
 def _require_site(settings: Settings, site: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import fcntl
 import logging
 import os
@@ -25,11 +26,12 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from uws_service.cli.common import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, Stop, complain, note
-from uws_service.cli.connections import BoundedProtocol, most_connections, raise_descriptor_limit
+from uws_service.cli.connections import BoundedProtocol, most_blocked, raise_descriptor_limit
 from uws_service.configuration import applications_of
 from uws_service.domain.errors import UwsError
+from uws_service.parts import make_data_folder
 from uws_service.process_exit import leave_process
-from uws_service.runtime import create_app, make_data_folder
+from uws_service.runtime import create_app
 from uws_service.settings import Settings
 from uws_service.store import Store
 from uws_service.web.app import App
@@ -66,6 +68,7 @@ class Process:
             has_answered = True
             if message["type"] == "lifespan.startup.complete":
                 _drain_on_signals(self.app)
+                _reload_on_signal(self.app)
             if message["type"].endswith(".failed"):
                 message = {"type": message["type"], "message": ""}  # we say in one line why
             await send(message)
@@ -79,10 +82,7 @@ class Process:
 
 
 def _drain_on_signals(app: App) -> None:
-    """Answer every WAIT before the server handles a signal.
-
-    Answer every WAIT now (C-26).
-    """
+    """Answer every WAIT before the server handles a signal (C-26)."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         before = signal.getsignal(number)
@@ -93,6 +93,24 @@ def _drain_on_signals(app: App) -> None:
                 before(received, frame)
 
         signal.signal(number, handle)
+
+
+def _reload_on_signal(app: App) -> None:
+    """Read the applications again at SIGHUP.
+
+    A service in a terminal still ends with it.
+    """
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_DFL or os.isatty(0):
+        return
+    loop = asyncio.get_running_loop()
+    tasks: set[asyncio.Task[None]] = set()
+
+    def begin() -> None:
+        task = loop.create_task(app.reload())
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    loop.add_signal_handler(signal.SIGHUP, begin)
 
 
 def serve(
@@ -172,12 +190,10 @@ def _serve_one(settings: Settings, listener: socket.socket) -> int:
 
 
 def _fitting(settings: Settings) -> Settings:
-    """Bound waiters by the number of connections.
-
-    Requests that block in WAIT leave a quarter of the connections to others.
-    """
-    waiters = min(settings.limits.waiters, max(1, most_connections() * 3 // 4))
-    return settings.model_copy(update={"limits": settings.limits.model_copy(update={"waiters": waiters})})
+    """Bound waiters and streams, together, by the number of connections."""
+    limits = settings.limits
+    bounded = {"blocked": min(limits.blocked, most_blocked())}
+    return settings.model_copy(update={"limits": limits.model_copy(update=bounded)})
 
 
 def _told_by_us(record: logging.LogRecord) -> bool:
@@ -193,8 +209,21 @@ def _serve_many(
     asyncio.run(_try_store(settings))
     settings.work_folder.mkdir(parents=True, exist_ok=True)
     factory = partial(_worker, config, dict(overrides))
-    Multiprocess(uvicorn.Config(factory, factory=True, **_options(workers)), sockets=[listener]).run()
+    _Workers(uvicorn.Config(factory, factory=True, **_options(workers)), sockets=[listener]).run()
     return EXIT_OK
+
+
+class _Workers(Multiprocess):
+    """The processes that answer requests.
+
+    SIGHUP is for each of them. To start them anew, as uvicorn would, may leave none that drives the sites.
+    """
+
+    def handle_hup(self) -> None:
+        for process in self.processes:
+            if process.pid is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGHUP)
 
 
 async def _try_store(settings: Settings) -> None:

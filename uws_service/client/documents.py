@@ -96,6 +96,10 @@ class JobDocument:
     site: str | None = None
     site_reason: str = ""
     """Why it is that site, in the server's words."""
+    data: str = ""
+    """How its data came there, in the server's words."""
+    share: str = ""
+    """Whether its group is below, at or above its share, in the server's words."""
     logs: tuple[JobLog, ...] = ()
     notices: tuple[str, ...] = ()
     """What may be wrong with the request, in the server's words."""
@@ -157,6 +161,8 @@ def parse_job(content: bytes, url: str, media_type: str = "") -> JobDocument:
         message=next((message for message in info.messages if message), ""),
         site=info.site,
         site_reason=info.site_reason,
+        data=info.data,
+        share=info.share,
         logs=tuple(info.logs),
         notices=tuple(info.notices),
         defaults=tuple(info.defaults),
@@ -380,6 +386,8 @@ class _Info:
     messages: list[str] = field(default_factory=list)
     site: str | None = None
     site_reason: str = ""
+    data: str = ""
+    share: str = ""
     logs: list[JobLog] = field(default_factory=list)
     checksums: dict[str, str] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
@@ -403,6 +411,10 @@ def _job_info(element: Element | None, url: str) -> _Info:
             info.messages.append(f"{text} ({ahead} ahead)" if ahead else text)
         elif name == "site":
             info.site, info.site_reason = text, descendant.get("reason", "")
+        elif name == "data":
+            info.data = text
+        elif name == "share":
+            info.share = text
         elif name == "checksum" and descendant.get("algorithm") == "SHA-256":
             info.checksums[descendant.get("result", "")] = text.lower()
         elif name == "notice":

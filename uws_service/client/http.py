@@ -141,7 +141,10 @@ class Http:
     def stream(
         self, method: str, url: str, *, timeout: float | None = None, **options: Any
     ) -> Iterator[httpx2.Response]:
-        """Send a request; the body is yet to be read."""
+        """Send a request.
+
+        The body is yet to be read.
+        """
         seconds = timeout or self.timeout
         url = _bare(url)
         first_url = url

@@ -215,7 +215,7 @@ class UwsClient:
         except NetworkError:
             time.sleep(FIRST_PAUSE_SECONDS)
             answer = self._post(url, fields, uploads, headers)
-        return _job_url(answer)
+        return job_url_of(answer)
 
     def create_many(
         self, url: str, table: Path, parameters: Pairs = (), *, run: bool = True, run_id: str | None = None
@@ -234,7 +234,7 @@ class UwsClient:
         except NetworkError:
             time.sleep(FIRST_PAUSE_SECONDS)
             answer = self._post(f"{base}/bulk", fields, [upload], headers)
-        return _job_url(answer)
+        return job_url_of(answer)
 
     def _post(self, url: str, fields: Pairs, uploads: Sequence[Upload], headers: Mapping[str, str]) -> Answer:
         if not uploads:
@@ -387,7 +387,7 @@ def _filtered(jobs: Iterable[JobEntry], phases: Sequence[str], after: int | None
     return matches
 
 
-def _job_url(answer: Answer) -> str:
+def job_url_of(answer: Answer) -> str:
     """Return the URL of the job that was made.
 
     The Location, or what the document in the answer says.

@@ -33,7 +33,10 @@ Values = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class Maximum:
-    """The most that one job may ask for: cores, bytes, bytes, devices; and bytes of one input."""
+    """The most that one job may ask for.
+
+    Cores, bytes, bytes, devices; and bytes of one input.
+    """
 
     cpu: float = 4.0
     memory: int = 16 * 1024**3
@@ -129,7 +132,10 @@ def _environment(pairs: Iterable[str]) -> dict[str, str]:
 
 
 def _outputs(patterns: Sequence[str]) -> tuple[ExpectedResult, ...]:
-    """Return the results of patterns; without any, all files of the output folder itself."""
+    """Return the results of patterns.
+
+    Without any, all files of the output folder itself.
+    """
     if not patterns:
         return (ExpectedResult("output", "*", "application/octet-stream", required=False),)
     if len(patterns) > MAX_OUTPUTS:

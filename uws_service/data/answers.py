@@ -20,15 +20,18 @@ TEMPORARY = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class CatalogueFault(Exception):
-    """A catalogue gave no usable answer; the message says why.
+    """A catalogue gave no usable answer.
 
-    ``transient``: it may give one later.
+    The message says why.
+
+    ``transient``: it may give one later. ``location``: where it leads instead.
     """
 
-    def __init__(self, message: str, *, transient: bool = True, status: int = 0) -> None:
+    def __init__(self, message: str, *, transient: bool = True, status: int = 0, location: str = "") -> None:
         super().__init__(message)
         self.transient = transient
         self.status = status
+        self.location = location
 
 
 class TooMuch(CatalogueFault):
@@ -48,7 +51,10 @@ def open_client(timeout: float, connections: int = 10) -> httpx2.AsyncClient:
 
 @asynccontextmanager
 async def answer_of(http: httpx2.AsyncClient, method: str, url: str, **options: Any) -> AsyncIterator[httpx2.Response]:
-    """Send a request; raise `CatalogueFault` unless the answer is good and not compressed."""
+    """Send a request.
+
+    Raise `CatalogueFault` unless the answer is good and not compressed.
+    """
     headers = {**options.pop("headers", {}), "accept-encoding": "identity"}
     silence = http.timeout.read or 60.0
     host = httpx2.URL(url).host
@@ -65,6 +71,7 @@ async def answer_of(http: httpx2.AsyncClient, method: str, url: str, **options: 
                     f"{host} answers {answer.status_code}{': ' + text if text else ''}",
                     transient=answer.status_code in TEMPORARY,
                     status=answer.status_code,
+                    location=answer.headers.get("location", ""),
                 )
             yield answer
     except httpx2.HTTPError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 from uws_service.data.answers import CatalogueFault
 from uws_service.data.identifiers import Did, Form, Identifier, parse_did
@@ -23,6 +23,18 @@ class Absent:
 
 
 Outcome = DataSet | Absent
+
+
+class Brought(NamedTuple):
+    """How far the lake is with the copies of a data set at a storage area."""
+
+    here: int
+    """Files that are there."""
+    files: int
+    """Files that will be there; 0: the lake does not know yet."""
+    complete: bool = False
+    problem: str = ""
+    """What keeps the others from there now, in words."""
 
 
 class Catalogue(ABC):
@@ -69,8 +81,21 @@ class Catalogue(ABC):
         """
         raise CatalogueFault(f"the catalogue {self.name} registers no files", transient=False)
 
+    async def bring(self, area: str, identifier: Identifier, token: str | None) -> Brought:
+        """Ask for copies at a storage area, and return how far they are; may be called again and again.
+
+        Raises
+        ------
+        CatalogueFault
+            It is refused, or can't be asked.
+        """
+        raise CatalogueFault(f"the catalogue {self.name} brings no data", transient=False)
+
     async def start(self) -> None:  # noqa: B027 -- nothing to do for most
-        """Read what must be there at the start; raise `ConfigurationError`."""
+        """Read what must be there at the start.
+
+        Raise `ConfigurationError`.
+        """
 
     async def close(self) -> None:  # noqa: B027 -- nothing to do for some
         """Close all connections."""
@@ -87,6 +112,8 @@ class CatalogueKind:
     """Make a catalogue from its settings; it connects to nothing yet."""
     registers: bool = False
     """Whether it can register results."""
+    brings: bool = False
+    """Whether it can have copies of data made at other storage areas."""
 
     def __post_init__(self) -> None:
         """Check that the settings name this kind."""
@@ -95,7 +122,9 @@ class CatalogueKind:
 
 
 def did_of(identifier: Identifier, prefixes: Sequence[str]) -> Did | None:
-    """Return scope and name of an identifier; None if it has none.
+    """Return scope and name of an identifier.
+
+    None if it has none.
 
     An IVOID has them after one of the prefixes.
     """

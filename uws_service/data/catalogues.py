@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Union
 
 import structlog
@@ -24,6 +25,7 @@ from uws_service.data.srcnet import SRCNET
 from uws_service.data.static import STATIC
 from uws_service.domain.dataset import DataFile, DataSet, Replica
 from uws_service.plugins import load_plugins
+from uws_service.units import Seconds
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +56,9 @@ class Datasets(BaseModel):
     results: str | None = Field(
         None, description="The catalogue that registers results for the data lake, by its name; of the kind `rucio`."
     )
+    bring_patience: Seconds = Field(
+        86400, ge=1, description="How long a job waits for data that are brought to its site; then it fetches them."
+    )
     urls: bool = Field(True, description="Take http(s) URLs that no catalogue has as data of one file.")
 
     @field_validator("catalogues")
@@ -63,6 +68,11 @@ class Datasets(BaseModel):
         if len(set(names)) != len(names):
             raise ValueError("two catalogues have the same name")
         return value
+
+    @property
+    def brings(self) -> bool:
+        """Return whether any catalogue can bring data to other storage areas."""
+        return any(KINDS[catalogue.kind].brings for catalogue in self.catalogues)
 
     @model_validator(mode="after")
     def _registers(self) -> Datasets:
@@ -100,7 +110,12 @@ class Catalogues:
         await asyncio.gather(*(catalogue.close() for catalogue in self.catalogues))
 
     async def find(
-        self, identifiers: Iterable[Identifier], *, owner: str = "", tokens: Mapping[str, str] | None = None
+        self,
+        identifiers: Iterable[Identifier],
+        *,
+        owner: str = "",
+        tokens: Mapping[str, str] | None = None,
+        fresh: Collection[str] = (),
     ) -> dict[str, Outcome]:
         """Return what is at each identifier, by its text; never raise for a catalogue's fault.
 
@@ -110,13 +125,16 @@ class Catalogues:
             The caller in whose name the tokens are; empty: unknown.
         tokens
             The caller's tokens by catalogue.
+        fresh
+            Identifiers of which no earlier answer is used: something has changed.
         """
         pending = {identifier.text: identifier for identifier in identifiers}
         outcomes: dict[str, Outcome] = {}
         for catalogue in self.catalogues:
             if not pending:
                 break
-            answer = await self._ask(catalogue, list(pending.values()), owner, (tokens or {}).get(catalogue.name))
+            token = (tokens or {}).get(catalogue.name)
+            answer = await self._ask(catalogue, list(pending.values()), owner, token, fresh)
             outcomes |= {text: outcome for text, outcome in answer.items() if text in pending}
             # What is missing there may be in the next catalogue; what can't be asked now may not be passed over.
             for text, outcome in answer.items():
@@ -129,8 +147,17 @@ class Catalogues:
                 outcomes[text] = Absent(f"{text} is in no catalogue of this service")
         return outcomes
 
+    def named(self, name: str) -> Catalogue | None:
+        """Return the catalogue of that name, if there is one."""
+        return next((catalogue for catalogue in self.catalogues if catalogue.name == name), None)
+
     async def _ask(
-        self, catalogue: Catalogue, identifiers: Sequence[Identifier], owner: str, token: str | None
+        self,
+        catalogue: Catalogue,
+        identifiers: Sequence[Identifier],
+        owner: str,
+        token: str | None,
+        fresh: Collection[str],
     ) -> dict[str, Outcome]:
         caller = owner if catalogue.settings.audience is not None else ""
         if catalogue.settings.audience is not None and token is None:
@@ -141,14 +168,14 @@ class Catalogues:
         unknown = []
         for identifier in identifiers:
             entry = self._cache.get((catalogue.name, caller, identifier.text))
-            if entry is not None and entry[0] > now:
+            if entry is not None and entry[0] > now and identifier.text not in fresh:
                 answer[identifier.text] = entry[1]
             else:
                 unknown.append(identifier)
         if not unknown:
             return answer
         try:
-            fresh = await catalogue.find(unknown, token)
+            latest = await catalogue.find(unknown, token)
         except CatalogueFault as error:
             log.warning("a catalogue can't be asked", catalogue=catalogue.name, problem=str(error))
             # What is neither the caller's right nor the size of the answer is a fault that an operator can mend.
@@ -157,10 +184,16 @@ class Catalogues:
             fault = Absent(f"the catalogue {catalogue.name} {action}: {error}", transient=not is_refusal)
             return answer | {identifier.text: fault for identifier in unknown if identifier.form is not Form.URL}
         until = now + catalogue.settings.cache
-        for text, outcome in fresh.items():
+        if KINDS[catalogue.settings.kind].brings:
+            latest = {text: _of_lake(outcome, catalogue.name) for text, outcome in latest.items()}
+        for text, outcome in latest.items():
             if isinstance(outcome, DataSet) and catalogue.settings.cache:
                 self._cache.put((catalogue.name, caller, text), (until, outcome), _size(outcome))
-        return answer | dict(fresh)
+        return answer | dict(latest)
+
+
+def _of_lake(outcome: Outcome, name: str) -> Outcome:
+    return replace(outcome, lake=name) if isinstance(outcome, DataSet) else outcome
 
 
 def _size(data_set: DataSet) -> int:

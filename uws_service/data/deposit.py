@@ -89,7 +89,10 @@ class _Sender:
 async def _put(
     http: httpx2.AsyncClient, url: str, read: Callable[[], AsyncIterator[bytes]], size: int, headers: Mapping[str, str]
 ) -> tuple[httpx2.Response, Deposited]:
-    """Send the file, redirects followed: storages lead to the machine that has the room."""
+    """Send the file, redirects followed.
+
+    Storages lead to the machine that has the room.
+    """
     first = authority(url)
     for _ in range(REDIRECTS_MAX + 1):
         sender = _Sender(read)

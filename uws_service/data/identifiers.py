@@ -50,7 +50,9 @@ class Did(NamedTuple):
 
 
 def parse_identifier(text: str, place: str = "") -> Identifier:
-    """Return an identifier; raise `UsageError` if it is none.
+    """Return an identifier.
+
+    Raise `UsageError` if it is none.
 
     Parameters
     ----------

@@ -27,7 +27,10 @@ Path_ = tuple[Any, ...]
 
 
 class Wrong(Exception):
-    """A field that is wrong; the message says what is allowed."""
+    """A field that is wrong.
+
+    The message says what is allowed.
+    """
 
     def __init__(self, path: Path_, message: str) -> None:
         super().__init__(message)
@@ -129,7 +132,10 @@ def _check_columns(path: Path, columns: Any) -> None:
 
 
 def _from_rows(path: Path, rows: Iterator[tuple[int, Mapping[str, Any]]]) -> Index:
-    """Return the index of a table; rows with one identifier and file are replicas of that file."""
+    """Return the index of a table.
+
+    Rows with one identifier and file are replicas of that file.
+    """
     sets: dict[str, dict[str, DataFile]] = {}
     single: dict[str, bool] = {}
     for line, row in rows:

@@ -23,7 +23,10 @@ _SCHEMES = {"https": "https", "davs": "https", "http": "http", "dav": "http"}
 
 
 class Unusable(Exception):
-    """Data that a job can't have; the message says why."""
+    """Data that a job can't have.
+
+    The message says why.
+    """
 
 
 # --- what catalogues say ------------------------------------------------------------------------------------------
@@ -72,7 +75,10 @@ def checked_path(text: str, place: str) -> str:
 
 
 def fetch_url(url: str) -> str:
-    """Return a replica's URL as http or https; empty if it can't be fetched so."""
+    """Return a replica's URL as http or https.
+
+    Empty if it can't be fetched so.
+    """
     scheme, separator, rest = url.partition("://")
     name = _SCHEMES.get(scheme.lower())
     if not separator or name is None or any(character <= " " or character == "\x7f" for character in url):
@@ -116,9 +122,6 @@ def is_usable(replica: Replica) -> bool:
     return bool(fetch_url(replica.url) or (replica.area and replica.path))
 
 
-# --- where the bytes are ------------------------------------------------------------------------------------------
-
-
 # --- the way to the data at a site --------------------------------------------------------------------------------
 
 
@@ -133,6 +136,8 @@ class Storage:
     """Its folder below the volume."""
     takes_results: bool = False
     """Whether results for the data lake are put there."""
+    brings: bool = False
+    """Whether copies of data that the site does not have are made there."""
     mounts_max: int = 0
     """So many files can be mounted for one job, 0: any number; the others are fetched."""
 
@@ -151,6 +156,7 @@ def bind(launch: Launch, storage: Sequence[Storage]) -> Launch:
     if not launch.data or any(parameter.sets is None for parameter in launch.data):
         return launch
     inputs: list[Input] = []
+    away: list[str] = []
     paths = {}
     mounts: Counter[str] = Counter()
     for parameter in launch.data:
@@ -161,11 +167,36 @@ def bind(launch: Launch, storage: Sequence[Storage]) -> Launch:
             path = f"{folder}/{file_name(file.name)}"
             inputs.append(_input(parameter, file, path, _mount(file, open_areas), storage))
             mounts.update([inputs[-1].mount.area] if inputs[-1].mount is not None else [])
+            away += [] if is_near(file, storage) else [path]
         paths[parameter.name.upper()] = inputs[-1].path if single else folder
     _require_apart(launch.inputs, inputs)
-    return replace(
-        launch, command=tuple(_expand(word, paths) for word in launch.command), inputs=(*launch.inputs, *inputs)
-    )
+    command = tuple(_expand(word, paths) for word in launch.command)
+    return replace(launch, command=command, inputs=(*launch.inputs, *inputs), away=tuple(away))
+
+
+def is_near(file: DataFile, storage: Iterable[Storage]) -> bool:
+    """Return whether a storage area of a site has a file."""
+    areas = {entry.area for entry in storage}
+    return any(replica.area in areas for replica in file.replicas)
+
+
+def brought_bytes(before: Iterable[DataParameter], now: Iterable[DataParameter], storage: Sequence[Storage]) -> int:
+    """Return the bytes of files that a site's storage areas have now and had not before, each file once."""
+    missing = {
+        (data_set.identifier, file.name)
+        for parameter in before
+        for data_set in parameter.sets or ()
+        for file in data_set.files
+        if not is_near(file, storage)
+    }
+    sizes = {
+        (data_set.identifier, file.name): file.size or 0
+        for parameter in now
+        for data_set in parameter.sets or ()
+        for file in data_set.files
+        if is_near(file, storage)
+    }
+    return sum(size for key, size in sizes.items() if key in missing)
 
 
 def _require_apart(others: Iterable[Input], data: Iterable[Input]) -> None:

@@ -15,12 +15,14 @@ from urllib.parse import quote, urlencode, urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from uws_service.data.answers import CatalogueFault, TooMuch, open_client, read_body, read_json, read_lines
-from uws_service.data.catalogue import Absent, Catalogue, CatalogueKind, Outcome, did_of
+from uws_service.data.catalogue import Absent, Brought, Catalogue, CatalogueKind, Outcome, did_of
 from uws_service.data.identifiers import Did, Identifier, parse_did
 from uws_service.data.replicas import REPLICAS_MAX, checked_checksums, checked_path, checked_size
 from uws_service.data.rucio_login import RucioLogin
+from uws_service.data.rucio_rules import RucioRules
 from uws_service.data.settings import RemoteCatalogue, check_remote_url
 from uws_service.domain.dataset import DataFile, DataSet, Replica
+from uws_service.units import Seconds
 
 BULK = 500
 """Identifiers of one request."""
@@ -52,6 +54,12 @@ class RucioCatalogueSettings(RemoteCatalogue):
         min_length=1,
         description="Schemes of the replicas that are asked for. What is neither https nor "
         "davs nor http nor dav can only be mounted.",
+    )
+
+    rule_lifetime: Seconds = Field(
+        7 * 86400,
+        ge=3600,
+        description="How long data stay that are brought to a site, from the start of the latest job that needs them.",
     )
 
     @field_validator("auth_url")
@@ -88,6 +96,7 @@ class RucioCatalogue(Catalogue):
         super().__init__(settings)
         self.http = open_client(settings.timeout)
         self.login = RucioLogin(self.http, settings)
+        self.rules = RucioRules(self.http, self.login, settings.url, settings.account, settings.rule_lifetime)
         self._prefixes: dict[str, tuple[float, tuple[tuple[str, str, str], ...]]] = {}
 
     async def close(self) -> None:
@@ -195,6 +204,13 @@ class RucioCatalogue(Catalogue):
                 return str(answer[lfn])
         raise CatalogueFault(f"{self.name} names no place for files at {area}", transient=False)
 
+    async def bring(self, area: str, identifier: Identifier, token: str | None) -> Brought:
+        """Ask for copies at a storage element, by a rule of the account that asks."""
+        did = did_of(identifier, self.settings.ivo)
+        if did is None:
+            raise CatalogueFault(f"{identifier.text} has no scope and name in {self.name}", transient=False)
+        return await self.rules.bring(area, did, token)
+
     async def register(
         self, area: str, did: Did, size: int, checksums: Mapping[str, str], dataset: Did, token: str | None
     ) -> None:
@@ -210,7 +226,10 @@ class RucioCatalogue(Catalogue):
         await self._create(token, f"{place}/dids", {"dids": [{"scope": did.scope, "name": did.name}]})
 
     async def _create(self, token: str | None, url: str, body: Mapping[str, Any]) -> bool:
-        """Return whether something was made; False if it was there."""
+        """Return whether something was made.
+
+        False if it was there.
+        """
         try:
             await self._call(token, "POST", url, body)
         except CatalogueFault as error:
@@ -232,7 +251,10 @@ class RucioCatalogue(Catalogue):
         raise CatalogueFault(f"{did.scope}:{did.name} is registered already, with other bytes", transient=False)
 
     async def _call(self, token: str | None, method: str, url: str, body: Mapping[str, Any] | None = None) -> Any:
-        """Return the JSON of an answer; None if it is none."""
+        """Return the JSON of an answer.
+
+        None if it is none.
+        """
 
         async def ask(headers: dict[str, str]) -> Any:
             text = await read_body(self.http, method, url, headers=headers, json=body)
@@ -244,7 +266,10 @@ class RucioCatalogue(Catalogue):
         return await self.login.call(token, ask)
 
     async def _path(self, area: str, pfn: str, token: str | None) -> str:
-        """Return a replica's path below its storage element; empty if that can't be told."""
+        """Return a replica's path below its storage element.
+
+        Empty if that can't be told.
+        """
         parts = urlsplit(pfn)
         for scheme, host, prefix in await self._area(area, token):
             if parts.scheme == scheme and (parts.hostname or "") == host and parts.path.startswith(prefix):
@@ -315,4 +340,4 @@ def _renamed(outcome: Outcome, text: str) -> Outcome:
     return DataSet(text, outcome.files, outcome.is_file) if isinstance(outcome, DataSet) else outcome
 
 
-RUCIO = CatalogueKind("rucio", RucioCatalogueSettings, RucioCatalogue, registers=True)
+RUCIO = CatalogueKind("rucio", RucioCatalogueSettings, RucioCatalogue, registers=True, brings=True)

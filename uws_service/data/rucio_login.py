@@ -40,7 +40,10 @@ class RucioLogin:
         self._lock = asyncio.Lock()
 
     async def call(self, caller_token: str | None, ask: Callable[[dict[str, str]], Awaitable[T]]) -> T:
-        """Ask with a token; log in anew once if the service's own is refused."""
+        """Ask with a token.
+
+        Log in anew once if the service's own is refused.
+        """
         if caller_token is not None:
             return await ask({TOKEN: caller_token})
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from uws_service.settings_checks import is_secure
 from uws_service.units import FractionalSeconds
@@ -36,7 +36,10 @@ class CatalogueSettings(BaseModel):
 
     @property
     def audience(self) -> str | None:
-        """Return the audience of the callers' tokens; None: the catalogue is not asked in their names."""
+        """Return the audience of the callers' tokens.
+
+        None: the catalogue is not asked in their names.
+        """
         return None
 
     @property
@@ -68,3 +71,18 @@ class RemoteCatalogue(CatalogueSettings):
             if not prefix.lower().startswith("ivo://") or len(prefix) < 9:
                 raise ValueError(f"{prefix[:100]!r} must begin with ivo:// and an authority")
         return value
+
+
+class SiteCapabilities(BaseModel):
+    """SRCNet's Site Capabilities API as a source of facts about sites."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    url: str = Field(description="Its base URL, such as `https://site-capabilities.srcnet.skao.int/api/v1`.")
+    token: SecretStr | None = Field(None, description="The service's token for it.")
+    interval: FractionalSeconds = Field(300.0, gt=0, description="Seconds between two looks.")
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        return check_remote_url(value)

@@ -64,7 +64,10 @@ class SrcNetSettings(RemoteCatalogue):
 
 
 class SrcNetCatalogue(Catalogue):
-    """The data of SRCNet; a storage area has the name of its id there."""
+    """The data of SRCNet.
+
+    A storage area has the name of its id there.
+    """
 
     settings: SrcNetSettings
 

@@ -57,7 +57,10 @@ class StaticCatalogue(Catalogue):
         self._lock = asyncio.Lock()
 
     async def start(self) -> None:
-        """Read the file; raise `ConfigurationError` with file, line and field."""
+        """Read the file.
+
+        Raise `ConfigurationError` with file, line and field.
+        """
         await self._refresh()
 
     async def find(self, identifiers: Sequence[Identifier], token: str | None) -> Mapping[str, Outcome]:

@@ -19,6 +19,10 @@ class AgentIdentity:
     """Of its pod or process: an attempt may have several after another, of which one speaks for it."""
     renewable: bool = False
     """Whether its token is one of this service's, which the agent must renew itself."""
+    heartbeat: int = 0
+    """Seconds between two signs of life of an agent that runs the command itself; 0: somebody else runs it."""
+    ticket: bool = False
+    """Whether it shows a ticket: good for one claim, which exchanges it for a token."""
 
     @property
     def folder(self) -> str:
@@ -32,8 +36,10 @@ class AgentApi(Protocol):
     async def identify(self, token: str) -> AgentIdentity:
         """Return a token's agent, or raise `AuthenticationRequired`."""
 
-    async def claim(self, agent: AgentIdentity) -> dict[str, Any]:
+    async def claim(self, agent: AgentIdentity, start: Mapping[str, Any]) -> dict[str, Any]:
         """Let an agent speak for its attempt.
+
+        ``start`` is what one with a ticket says of itself.
 
         Returns what it needs to know, as JSON values.
         """
@@ -48,6 +54,16 @@ class AgentApi(Protocol):
         self, agent: AgentIdentity, result_id: str, chunks: AsyncIterator[bytes], size: int, sha256: str
     ) -> None:
         """Take one output."""
+
+    async def put_log(
+        self, agent: AgentIdentity, name: str, chunks: AsyncIterator[bytes], size: int, sha256: str
+    ) -> None:
+        """Take stdout or stderr of the command."""
+
+    async def put_live_log(
+        self, agent: AgentIdentity, name: str, chunks: AsyncIterator[bytes], size: int, sha256: str
+    ) -> None:
+        """Take the end of stdout or stderr while the command runs."""
 
     async def progress(self, agent: AgentIdentity, fraction: float, text: str) -> None:
         """Put the command's own words into jobInfo."""

@@ -14,6 +14,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from uws_service.domain.dataset import DataParameter
+from uws_service.domain.price import Hold
+from uws_service.domain.record import StagedFile
 
 AWAITS_DATA = 2**61
 """An attempt whose ``not_before`` is this waits for its data sets to be looked up."""
@@ -68,6 +70,7 @@ class Usage:
     peak_memory: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
+    bytes_moved: int = 0  # of the data sets among bytes_in, fetched from other places than its site's storage areas
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,19 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class CommandEnd:
+    """How a command ended, from the agent that ran it; nobody else at its site knows."""
+
+    ended: int
+    started: int | None = None  # None: it never was
+    exit_code: int | None = None
+    logs: tuple[Output, ...] = ()
+    tail: str = ""  # the end of what the command said
+    warning: str = ""
+    error: CommandError | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """The report of an agent that hands over files itself, at the end of its attempt.
 
@@ -116,6 +132,9 @@ class Report:
     bytes_in: int = 0
     cpu: float = 0.0  # both are kept in the attempt's usage
     peak_memory: int = 0
+    inputs: tuple[StagedFile, ...] = ()
+    bytes_moved: int = 0
+    end: CommandEnd | None = None  # from an agent that ran the command itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,15 +162,20 @@ class Attempt:
     message: str = ""
     cpu_requested: float = 0.0  # cores
     memory_requested: int = 0  # bytes
+    gpus: int = 0
+    bytes_moved: int = 0  # of its data sets, from other places to its site
     owner_slots: int | None = None  # how many attempts of its owner may run at once; None: any number
     usage: Usage = field(default_factory=Usage)
     claimed: str = ""  # which pod's agent speaks for it; the last one to claim it
+    alive_until: int = 0  # before this instant its agent is to be heard again, if it runs the command itself
     report: Report | None = None  # what that agent said at its end
     handle: str = ""  # the site's own id of it, such as the uid of a Kubernetes Job
     launch: Launch | None = None  # what it runs; set where the attempt is made, afterwards read by `Attempts.launch`
     network: bool = False
     lot: str = ""  # attempts of one lot wait for the same sites and have the same turn; see `LotKey`
     wish: str = ""  # what it needs of a site, as JSON; set where the attempt is made, afterwards read by `Queue.wish`
+    size_class: str = ""  # jobs of one class wait alike
+    holds: tuple[Hold, ...] = ()  # what is held in budgets for its job; set where the job is started
 
     def __post_init__(self) -> None:
         if not self.lot:
@@ -249,6 +273,7 @@ class Launch:
     sites: tuple[str, ...] = ()  # where it may run; empty: at any site
     site_kind: str = ""  # the kind of site that it must run at; "": any
     mounts: tuple[str, ...] = ()  # paths at which the command finds the input folder too
+    away: tuple[str, ...] = ()  # paths of inputs that are in no storage area of its site; set by `data.replicas.bind`
 
 
 class Seen(StrEnum):
@@ -286,3 +311,5 @@ class Observation:
     handle: str = ""  # the site's own id of it
     error: CommandError | None = None  # what the command itself says went wrong
     image: str = ""  # the image that it really runs in, with its digest
+    pulled: str = ""  # the same as a registry names it, if it came from one
+    inputs: tuple[StagedFile, ...] = ()  # what its agent fetched

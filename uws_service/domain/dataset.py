@@ -11,7 +11,10 @@ CHECKSUMS = ("sha256", "md5", "adler32")
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """A copy of a file: at a storage area, by URL, or both."""
+    """A copy of a file.
+
+    At a storage area, by URL, or both.
+    """
 
     area: str = ""
     """The storage area that holds it; empty: none that has a name."""
@@ -41,6 +44,8 @@ class DataSet:
     files: tuple[DataFile, ...] = ()
     is_file: bool = False
     """Whether the identifier is that of a single file."""
+    lake: str = ""
+    """The catalogue that can bring it to another storage area; empty: none."""
 
     @property
     def size(self) -> int:
@@ -86,4 +91,4 @@ def _data_set(item: Mapping[str, object]) -> DataSet:
         DataFile(file["name"], file["size"], file["checksums"], tuple(Replica(**entry) for entry in file["replicas"]))
         for file in item["files"]  # type: ignore[attr-defined]
     )
-    return DataSet(str(item["identifier"]), files, bool(item["is_file"]))
+    return DataSet(str(item["identifier"]), files, bool(item["is_file"]), str(item.get("lake") or ""))

@@ -38,7 +38,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """It waits, for a new reason; ``place`` is its place in the site's queue."""
+    """It waits, for a new reason.
+
+    ``place`` is its place in the site's queue.
+    """
 
     message: str
     place: int | None = None
@@ -126,13 +129,17 @@ Step = (
 def decide(
     job: Job | None, attempt: Attempt, observation: Observation | None, now: int, *, attempts: int
 ) -> Step | None:
-    """Return the next step of an attempt; None: none for now.
+    """Return the next step of an attempt.
+
+    None: none for now.
 
     ``attempts`` is how many attempts the application allows. The job is None when it was deleted.
     """
     if job is None or not attempt.wanted or job.phase in FINAL:
         return _unwanted(job, attempt, observation)
     if observation is None:
+        if now < attempt.alive_until:
+            return None  # the site has forgotten it, but its agent is alive, and will report
         if attempt.state is AttemptState.RUNNING or attempt.claimed:
             return _failed(attempt, Reason.AGENT_LOST, "Nothing is left of the attempt at its site.", now, attempts)
         return Submit()
@@ -186,13 +193,15 @@ def _succeeded(attempt: Attempt, observation: Observation, now: int, attempts: i
         return Complete()
     report = attempt.report
     if report is None:
+        if now < attempt.alive_until:
+            return None  # this was a second start of the job, which was refused: the first one's agent is alive
         if observation.gone and now >= (observation.ended or now) + REPORT_MS:
             return _failed(attempt, Reason.AGENT_LOST, "The results were not handed over.", now, attempts)
         return None
     return Complete() if report.reason is None else Fail(report.reason, report.message)
 
 
-def _ended_badly(attempt: Attempt, observation: Observation, now: int, attempts: int) -> Step:
+def _ended_badly(attempt: Attempt, observation: Observation, now: int, attempts: int) -> Step | None:
     reason = observation.reason or Reason.AGENT_LOST
     if reason is Reason.DEADLINE:
         return Stop()
@@ -200,6 +209,8 @@ def _ended_badly(attempt: Attempt, observation: Observation, now: int, attempts:
         reason = Reason.AGENT_LOST
     if attempt.report is not None and attempt.report.reason is Reason.STAGE_IN:
         return Fail(Reason.STAGE_IN, attempt.report.message)
+    if reason in RETRYABLE and attempt.report is None and now < attempt.alive_until:
+        return None  # the site has given it up, but its agent was heard: nothing may run beside it
     return _failed(attempt, reason, observation.message, now, attempts)
 
 
@@ -212,6 +223,8 @@ def _starting(job: Job, attempt: Attempt, observation: Observation, now: int, at
         return Fail(Reason.STAGE_IN, attempt.report.message)
     if job.phase is Phase.UNKNOWN:
         return Requeue()
+    if now < attempt.alive_until:
+        return None  # the site is to show soon that it runs, or means to run it twice, which its agent refuses
     if job.phase is Phase.EXECUTING and observation.waiting:  # its pod was replaced, and the new one has not begun
         return Suspend(observation.waiting)
     return _waiting(job, observation)

@@ -9,6 +9,7 @@
     │   ├── IdempotencyConflict    422  one Idempotency-Key for two different requests
     │   └── MultiValuedParamNotSupported  400  several values where one is possible (SODA 1.0, S-003)
     ├── AuthenticationRequired     401  the caller must say who it is
+    ├── BudgetExceeded             402  a budget has not enough left for the job
     ├── Forbidden                  403  not the caller's, or illegal in the job's phase (U-002, U-161)
     │   └── QuotaExceeded          403  the caller's quota allows no more
     ├── NotFound                   404  no such job or child (U-001, D-042)
@@ -108,6 +109,17 @@ class AuthenticationRequired(UwsError):
     def __init__(self, message: str, *, error: str = "") -> None:
         super().__init__(message)
         self.error = error
+
+
+class BudgetExceeded(UwsError):
+    """A budget has not enough left for a job; ``missing`` in millionths of the currency."""
+
+    status = 402
+    title = "BudgetExceeded"
+
+    def __init__(self, message: str, *, detail: str = "", missing: int = 0) -> None:
+        super().__init__(message, detail=detail)
+        self.missing = missing
 
 
 class Forbidden(UwsError):

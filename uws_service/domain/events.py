@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class EventKind(StrEnum):
@@ -21,3 +23,34 @@ class EventKind(StrEnum):
     SHARED = "SHARED"
     UNSHARED = "UNSHARED"
     DELETED = "DELETED"
+
+
+EVENT_NAMES: Mapping[str, str] = {
+    EventKind.CREATED: "phase",
+    EventKind.PHASE: "phase",
+    EventKind.PARAMETERS: "parameters",
+    EventKind.DURATION: "parameters",
+    EventKind.DESTRUCTION: "parameters",
+    EventKind.SITE: "attempt",
+    EventKind.REPORT: "attempt",
+    EventKind.DATA: "waiting",
+    EventKind.RESULTS: "result",
+    EventKind.DELETED: "deleted",
+}
+"""What clients call each kind (E-002); with whom a job is shared is told to nobody."""
+
+
+class JobEvent(NamedTuple):
+    """An event as clients may know it.
+
+    ``at`` in milliseconds, ``owner_key`` empty for anonymous jobs.
+    """
+
+    seq: int
+    job_id: str
+    version: int
+    at: int
+    kind: str
+    phase: str
+    application: str
+    owner_key: str

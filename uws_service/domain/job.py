@@ -54,7 +54,10 @@ BLOCKING = frozenset({Phase.PENDING, Phase.QUEUED, Phase.EXECUTING})
 
 
 class Action(StrEnum):
-    """What may happen to a job; clients send RUN and ABORT alone."""
+    """What may happen to a job.
+
+    Clients send RUN and ABORT alone.
+    """
 
     RUN = "RUN"
     ABORT = "ABORT"
@@ -255,6 +258,17 @@ def apply(
     if action is Action.ARCHIVE:
         changes["results"] = ()
     return replace(job, **changes)
+
+
+class Standing(NamedTuple):
+    """Where a job stands, among all of an owner's."""
+
+    id: str
+    application: str
+    phase: Phase
+    version: int
+    run_id: str | None
+    created: int
 
 
 class JobRef(NamedTuple):

@@ -7,6 +7,16 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from uws_service.domain.placement import Candidate, decode_candidates, encode_candidates
+from uws_service.domain.record import (
+    InputRecord,
+    Original,
+    ResultRecord,
+    decode_inputs,
+    decode_original,
+    decode_results,
+    encode_original,
+    encode_records,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +54,10 @@ class JobInfo:
     """Jobs before it in the service's queue; counted when it is read."""
     site: str = ""
     site_reason: str = ""
+    data: str = ""
+    """How its data came to its site, if they were brought there: a sentence."""
+    share: str = ""
+    """Whether its group is below, at or above its share of the network: a sentence, made when it is read."""
     placement: tuple[Candidate, ...] = ()
     """What spoke for each site and against it, the chosen one first."""
     attempt: int | None = None
@@ -60,8 +74,24 @@ class JobInfo:
     """Parameters that the service chose: defaults, limits."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Versions of service, application and image."""
+    estimate: Mapping[str, str] = field(default_factory=dict)
+    """What the job costs at most: `price` in `currency`, `wh`, `gco2e`."""
     client_id: str = ""
     """The id by which its client calls the job; empty: the job's own."""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of uploaded files, by their keys in the depot."""
+    image: str = ""
+    """The image that it ran in, as any site can pull it: with its digest."""
+    secret_names: tuple[str, ...] = ()
+    """Parameters whose values stay out of what is passed on of the job."""
+    inputs: tuple[InputRecord, ...] = ()
+    """The files that the job has as its input, from RUN on."""
+    results: tuple[ResultRecord, ...] = ()
+    """What the results were, once an archived job has them no more."""
+    archived: int | None = None
+    """When the results were removed, in milliseconds since the epoch."""
+    original: Original | None = None
+    """The job that this one does anew."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Stored keys that this version does not know, kept as they are."""
 
@@ -83,6 +113,8 @@ class JobInfo:
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object to store, without defaults."""
+        if self == _EMPTY:  # as of each new job
+            return {}
         stored = dict(self.extra)
         for name, default in _DEFAULTS.items():
             value = getattr(self, name)
@@ -97,7 +129,21 @@ class JobInfo:
 
     def provenance(self) -> JobInfo:
         """Return what an archived job keeps."""
-        return JobInfo(notices=self.notices, defaults=self.defaults, versions=self.versions, client_id=self.client_id)
+        return JobInfo(
+            site=self.site,
+            attempt=self.attempt,
+            lost_attempts=self.lost_attempts,
+            notices=self.notices,
+            defaults=self.defaults,
+            versions=self.versions,
+            client_id=self.client_id,
+            image=self.image,
+            secret_names=self.secret_names,
+            inputs=self.inputs,
+            results=self.results,
+            archived=self.archived,
+            original=self.original,
+        )
 
 
 def _decode_logs(stored: list[dict[str, Any]]) -> tuple[LogFile, ...]:
@@ -125,15 +171,25 @@ _DECODERS: Mapping[str, Callable[[Any], Any]] = {
     "logs": _decode_logs,
     "lost_attempts": _decode_lost,
     "placement": decode_candidates,
+    "secret_names": tuple,
+    "inputs": decode_inputs,
+    "results": decode_results,
+    "original": decode_original,
 }
 _ENCODERS: Mapping[str, Callable[[Any], Any]] = {
     "streams": list,
     "notices": list,
     "defaults": dict,
     "versions": dict,
+    "estimate": dict,
     "logs": _encode_logs,
     "lost_attempts": _encode_lost,
     "placement": encode_candidates,
+    "digests": dict,
+    "secret_names": list,
+    "inputs": encode_records,
+    "results": encode_records,
+    "original": encode_original,
 }
 _EMPTY = JobInfo()
 _DEFAULTS: Mapping[str, Any] = {

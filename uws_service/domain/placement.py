@@ -18,7 +18,10 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A site that was considered: its objections, or its costs."""
+    """A site that was considered.
+
+    Its objections, or its costs.
+    """
 
     site: str
     objections: tuple[str, ...] = ()

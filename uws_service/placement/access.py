@@ -8,7 +8,10 @@ from uws_service.units import Bytes
 
 
 class Access(BaseModel):
-    """The jobs of a site; empty fields allow all."""
+    """The jobs of a site.
+
+    Empty fields allow all.
+    """
 
     model_config = ConfigDict(extra="forbid")
 

@@ -43,6 +43,12 @@ class SiteFacts(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    compute: str = Field(
+        "",
+        max_length=200,
+        description="The id of the site's compute element in SRCNet's Site Capabilities (`site_capabilities`): its "
+        "down times and its storage areas count too, and no jobs start while it is disabled there.",
+    )
     downtimes: tuple[Downtime, ...] = Field(
         (), description="When the site is down: no job starts there that might run into such a time."
     )

@@ -54,7 +54,10 @@ FAULTS: Mapping[Reason, Fault] = {
 
 
 class Outcome(NamedTuple):
-    """How an attempt ended; ``reason`` is None if it ended well."""
+    """How an attempt ended.
+
+    ``reason`` is None if it ended well.
+    """
 
     site: str
     application: str

@@ -28,12 +28,30 @@ class Transfer(NamedTuple):
 NO_TRANSFER = Transfer()
 
 
+def way_of(site: SiteView, need: DataNeed, area: str) -> Way | None:
+    """Return how jobs at a site read a data set that a storage area holds; None: not at all."""
+    if area in site.storage:
+        way: Way | None = site.storage[area]
+    else:
+        way = Way.BRING if site.brings and need.lake else site.any_way
+    return None if way is Way.STAGE and area in need.only_mounted else way
+
+
+def to_bring(site: SiteView, needs: Iterable[DataNeed]) -> tuple[DataNeed, ...]:
+    """Return what the data lake has to copy to a site before a job can start there: what no area of its own has."""
+    if not site.brings:
+        return ()
+    return tuple(
+        need for need in needs if need.lake and need.replicas and site.storage.keys().isdisjoint(need.replicas)
+    )
+
+
 def best_replica(site: SiteView, need: DataNeed) -> tuple[str, float] | None:
     """Return the area to read a data set from, and the seconds that takes; None if no replica can be read."""
     best: tuple[str, float] | None = None
     for area in need.replicas:
-        way = site.storage.get(area, site.any_way)
-        if way is None or (way is Way.STAGE and area in need.only_mounted):
+        way = way_of(site, need, area)
+        if way is None:
             continue
         if way is Way.MOUNT:
             return area, 0.0
@@ -77,7 +95,7 @@ def data_key(needs: Sequence[DataNeed]) -> str:
     parts = []
     for need in needs:
         areas = sorted({f"{area}!" if area in need.only_mounted else area for area in need.replicas})
-        parts.append(f"{'+'.join(areas)}~{_band(need.bytes)}")
+        parts.append(f"{'+'.join(areas)}~{_band(need.bytes)}{'^' if need.lake else ''}")
     return " ".join(sorted(parts))
 
 
@@ -86,14 +104,14 @@ def needs_of(parameters: Iterable[DataParameter]) -> tuple[DataNeed, ...]:
 
     If there are very many ways, the files of the least bytes share a need that has what is common to them.
     """
-    needs: dict[tuple[tuple[str, ...], tuple[str, ...]], DataNeed] = {}
+    needs: dict[tuple[tuple[str, ...], tuple[str, ...], bool], DataNeed] = {}
     for parameter in parameters:
         for data_set in parameter.sets or ():
             for file in data_set.files:
                 usable = [replica for replica in file.replicas if is_usable(replica)]
                 areas = tuple(sorted({replica.area for replica in usable}))
                 fetched = {replica.area for replica in usable if fetch_url(replica.url)}
-                key = areas, tuple(area for area in areas if area not in fetched)
+                key = areas, tuple(area for area in areas if area not in fetched), bool(data_set.lake)
                 need = needs.get(key) or DataNeed(data_set.identifier, 0, *key)
                 needs[key] = replace(need, bytes=need.bytes + (file.size or 0))
     largest = sorted(needs.values(), key=lambda need: (-need.bytes, need.replicas))
@@ -103,7 +121,8 @@ def needs_of(parameters: Iterable[DataParameter]) -> tuple[DataNeed, ...]:
     common = set.intersection(*(set(need.replicas) for need in rest))
     only_mounted = {area for need in rest for area in need.only_mounted} & common
     size = sum(need.bytes for need in rest)
-    joint = DataNeed(rest[0].identifier, size, tuple(sorted(common)), tuple(sorted(only_mounted)))
+    in_lake = all(need.lake for need in rest)
+    joint = DataNeed(rest[0].identifier, size, tuple(sorted(common)), tuple(sorted(only_mounted)), in_lake)
     return (*largest[: NEEDS_MAX - 1], joint)
 
 

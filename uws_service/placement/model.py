@@ -20,6 +20,7 @@ class Way(StrEnum):
 
     MOUNT = "mount"  # in place, nothing is copied
     STAGE = "stage"  # the agent fetches a copy
+    BRING = "bring"  # the data lake makes a copy at the site before the job starts
 
 
 class Waits(NamedTuple):
@@ -46,22 +47,28 @@ class SiteView:
     ----------
     reachable
         Whether it answers at the moment.
+    awaited
+        Whether it has been silent for so short a time that jobs wait for it as for one that is full.
     drained, put_aside
         Why it gets no new jobs now, in words; empty if it does.
     storage
         How jobs there read each storage area that they can read.
     any_way
         How they read areas that are not in ``storage``; None: not at all.
+    brings
+        Whether the data lake makes copies at the site of what none of the areas in ``storage`` has.
     bandwidth
         Bytes per second from each storage area to the site; ``any_bandwidth`` for areas that are not in it.
     waits
         Waits by size class.
-    standing
-        Use over share of each group there: 1 is its share, 0 is no use. Only at sites that share by themselves.
+    job_seconds
+        What a job there usually takes.
     carbon, price
         gCO2e, and units of money, for an hour of a core.
     preference
         Seconds that the operator adds to the costs of the site for each application; ``""`` is for all the others.
+    contradictions
+        Where settings and published facts say different things, for operators.
     """
 
     name: str
@@ -69,25 +76,27 @@ class SiteView:
     waiting: int = 0
     running: int = 0
     reachable: bool = True
+    awaited: bool = False
     applications: tuple[str, ...] = ()
     owners: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     cpu: float | None = None
     memory: int | None = None
     gpus: int | None = None
-    runs_images: bool = True
     drained: str = ""
     put_aside: str = ""
     downtimes: tuple[Window, ...] = ()
     storage: Mapping[str, Way] = field(default_factory=dict)
     any_way: Way | None = None
+    brings: bool = False
     bandwidth: Mapping[str, float] = field(default_factory=dict)
     any_bandwidth: float = 50e6
     waits: Mapping[str, Waits] = field(default_factory=dict)
-    standing: Mapping[str, float] = field(default_factory=dict)
+    job_seconds: float = 600.0
     carbon: float | None = None
     price: float | None = None
     preference: Mapping[str, float] = field(default_factory=dict)
+    contradictions: tuple[str, ...] = ()
 
     def expected_waits(self, size_class: str) -> Waits | None:
         """Return the waits of a size class, if there are enough of them."""
@@ -99,13 +108,15 @@ class SiteView:
 class DataNeed:
     """A data set that a job reads.
 
-    ``replicas`` are the storage areas that hold it; from those in ``only_mounted`` it can't be fetched.
+    ``replicas`` are the storage areas that hold it; from those in ``only_mounted`` it can't be fetched. What is of a
+    ``lake`` can be brought to other areas.
     """
 
     identifier: str
     bytes: int
     replicas: tuple[str, ...]
     only_mounted: tuple[str, ...] = ()
+    lake: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +124,7 @@ class Wish:
     """The needs of a job, in cores and bytes.
 
     ``group`` has its issuer in its name (``group@issuer``) where there are several. ``duration_ms`` is the most time
-    that the job may take, 0 if there is no limit; ``expected_ms`` is what such jobs usually take, 0 if nobody knows.
-    ``preferred`` are sites in the order in which the owner or the application prefers them.
+    that the job may take, 0 if there is no limit. ``preferred`` are sites in the order in which the owner prefers them.
     """
 
     application: str
@@ -125,11 +135,9 @@ class Wish:
     cpu: float = 0.0
     memory: int = 0
     gpus: int = 0
-    needs_image: bool = False
     data: tuple[DataNeed, ...] = ()
     size_class: str = ""
     duration_ms: int = 0
-    expected_ms: int = 0
     preferred: tuple[str, ...] = ()
     refusals: Mapping[str, str] = field(default_factory=dict)
     """Why sites can't take this very job, by name."""
@@ -141,10 +149,19 @@ def wish_text(wish: Wish) -> str:
 
 
 def parse_wish(text: str) -> Wish:
-    """Return a wish from its JSON; fields of a newer version are left out."""
+    """Return a wish from its JSON.
+
+    Fields of a newer version are left out.
+    """
     values = {name: value for name, value in json.loads(text).items() if name in _WISH_FIELDS}
     data = tuple(
-        DataNeed(need["identifier"], need["bytes"], tuple(need["replicas"]), tuple(need.get("only_mounted", ())))
+        DataNeed(
+            need["identifier"],
+            need["bytes"],
+            tuple(need["replicas"]),
+            tuple(need.get("only_mounted", ())),
+            bool(need.get("lake")),
+        )
         for need in values.pop("data", ())
     )
     return Wish(**{**values, "data": data, "preferred": tuple(values.get("preferred", ()))})

@@ -53,10 +53,6 @@ def _permission(site: SiteView, wish: Wish, now_ms: int) -> str:
     return "its owner may not use it" if (site.owners or site.groups) and not allowed else ""
 
 
-def _images(site: SiteView, wish: Wish, now_ms: int) -> str:
-    return "it runs no container images" if wish.needs_image and not site.runs_images else ""
-
-
 def _cpu(site: SiteView, wish: Wish, now_ms: int) -> str:
     return _too_much("CPUs", wish.cpu, site.cpu)
 
@@ -95,14 +91,17 @@ def _put_aside(site: SiteView, wish: Wish, now_ms: int) -> str:
 
 
 def _downtime(site: SiteView, wish: Wish, now_ms: int) -> str:
-    """Drain a site in time: no job starts that may run into a window."""
+    """Drain a site in time.
+
+    No job starts that may run into a window.
+    """
     for window in site.downtimes:
         if window.end_ms <= now_ms:
             continue
         why = f" ({window.reason})" if window.reason else ""
         if window.start_ms <= now_ms:
             return f"it is down until {at_instant(window.end_ms)}{why}"
-        longest = wish.duration_ms or wish.expected_ms
+        longest = wish.duration_ms
         if now_ms + (longest or UNLIMITED_MS) > window.start_ms:
             takes = f"may take {in_time(longest / 1000)}" if longest else "has no time limit"
             return f"it goes down at {at_instant(window.start_ms)}{why}, and the job {takes}"
@@ -119,7 +118,6 @@ OBJECTIONS: tuple[Rule, ...] = (
     Rule("refusal", _refusal, True),
     Rule("application", _application, True),
     Rule("permission", _permission, True),
-    Rule("images", _images, True),
     Rule("cpu", _cpu, True),
     Rule("memory", _memory, True),
     Rule("gpus", _gpus, True),
@@ -138,6 +136,13 @@ def passing_objection(site: SiteView, wish: Wish, now_ms: int) -> str:
     """
     passing = (rule for rule in OBJECTIONS if not rule.lasting and rule.name != "reachable")
     return next((words for rule in passing if (words := rule.check(site, wish, now_ms))), "")
+
+
+def is_possible(site: SiteView, wish: Wish, now_ms: int) -> bool:
+    """Return whether jobs may wait for the site: nothing speaks against it but a short silence."""
+    return not any(
+        rule.check(site, wish, now_ms) for rule in OBJECTIONS if not (site.awaited and rule.name == "reachable")
+    )
 
 
 def objections(site: SiteView, wish: Wish, now_ms: int) -> tuple[Objection, ...]:

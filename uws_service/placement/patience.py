@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from uws_service.placement.locality import data_key
 from uws_service.placement.model import SiteView, Wish
-from uws_service.placement.objections import objections
+from uws_service.placement.objections import is_possible
 from uws_service.placement.ranks import FIXED_RANKS, PlacementWeights, total
 from uws_service.placement.wording import in_time
 from uws_service.units import Seconds
@@ -44,6 +44,11 @@ class Patience(BaseModel):
     )
     maximum: Seconds = Field(3600, ge=0, description="Longest wait for a better site; then any site takes the job.")
     margin: float = Field(1.0, ge=0, description="Seconds by which sites may differ and still be as good.")
+    silence: Seconds = Field(
+        60,
+        ge=0,
+        description="How long a silent site is waited for as if it were full, so that a short silence moves no data.",
+    )
 
 
 DEFAULT_PATIENCE = Patience()
@@ -56,9 +61,11 @@ class Prospects:
     costs: Mapping[str, float]
     best: str
     """The site with the lowest costs; empty if no site may run them."""
+    silent: frozenset[str] = frozenset()
+    """Sites that do not answer at the moment."""
 
     @staticmethod
-    def of(costs: Mapping[str, float], key: str = "") -> Prospects:
+    def of(costs: Mapping[str, float], key: str = "", silent: Collection[str] = ()) -> Prospects:
         """Return the prospects with these costs.
 
         Of several best sites, classes with different keys get different ones: each site is the best of some.
@@ -67,7 +74,7 @@ class Prospects:
         def place(site: str) -> tuple[float, bytes]:
             return costs[site], hashlib.sha256(f"{key} {site}".encode()).digest()
 
-        return Prospects(costs, min(costs, key=place) if costs else "")
+        return Prospects(costs, min(costs, key=place) if costs else "", frozenset(silent))
 
     def homes(self, margin: float) -> tuple[str, ...]:
         """Return the sites that are as good as the best one, the best first."""
@@ -98,8 +105,7 @@ def class_key(wish: Wish, named_owners: Collection[str] = ()) -> str:
         wish.group,
         wish.owner if wish.owner in named_owners else "",
         wish.site or "",
-        f"{wish.cpu:g}/{wish.memory}/{wish.gpus}/{wish.duration_ms}/{wish.expected_ms}",
-        "image" if wish.needs_image else "",
+        f"{wish.cpu:g}/{wish.memory}/{wish.gpus}/{wish.duration_ms}",
         ",".join(wish.preferred),
         ",".join(f"{site}:{words}" for site, words in sorted(wish.refusals.items())),
         data_key(wish.data),
@@ -108,14 +114,14 @@ def class_key(wish: Wish, named_owners: Collection[str] = ()) -> str:
 
 
 def prospects(sites: Mapping[str, SiteView], wish: Wish, now_ms: int, weights: PlacementWeights) -> Prospects:
-    """Return what jobs like this one cost at each site that may run them now."""
+    """Return what jobs like this one cost at each site that may run them now, or as soon as it answers again."""
+    possible = {
+        name: site for name, site in sites.items() if wish.site in (None, name) and is_possible(site, wish, now_ms)
+    }
     return Prospects.of(
-        {
-            name: total(site, wish, now_ms, weights, FIXED_RANKS)
-            for name, site in sites.items()
-            if wish.site in (None, name) and not objections(site, wish, now_ms)
-        },
+        {name: total(site, wish, now_ms, weights, FIXED_RANKS) for name, site in possible.items()},
         data_key(wish.data),
+        [name for name, site in possible.items() if not site.reachable],
     )
 
 

@@ -19,14 +19,18 @@ from uws_service.placement.access import Access
 from uws_service.placement.choice import Choice, choose, shortened
 from uws_service.placement.facts import SiteFacts
 from uws_service.placement.failures import DEFAULT_BURST, Aside, Outcome, put_aside
-from uws_service.placement.locality import needs_of
-from uws_service.placement.model import SiteView, Way, Wish, parse_wish, size_class, wish_text
+from uws_service.placement.history import NO_EXPERIENCE, Experience, Past, learned
+from uws_service.placement.model import SiteView, Way, Wish, parse_wish, wish_text
 from uws_service.placement.objections import objections, passing_objection
 from uws_service.placement.patience import class_key, prospects
-from uws_service.placement.rounds import expected_waits, waiting_words
+from uws_service.placement.published import Published
+from uws_service.placement.rounds import JOB_SECONDS, expected_waits, waiting_words
 from uws_service.placement.settings import DEFAULT_PLACEMENT, Placement
-from uws_service.placement.shares import priority_of
-from uws_service.store import Store
+from uws_service.placement.shares import Ledger
+from uws_service.placement.standing import standing_words
+from uws_service.placement.uses import read_ledger
+from uws_service.placement.wishes import priority_of_job, require_known_sites, wish_of
+from uws_service.store import SiteState, Store
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +38,14 @@ FRESH_SECONDS = 1.0
 """Age up to which the loads of all sites are used again."""
 OUTCOMES_MS = 5_000
 """Age up to which the counts of outcomes are used again."""
+HISTORY_MS = 30 * 86_400_000
+"""Jobs that ended longer ago teach nothing."""
+HISTORY_PAGE = 5_000
+"""Most of the latest jobs that are looked at."""
+LEARN_MS = 60_000
+"""Age up to which what was learned from them is used again."""
+LEDGER_MS = 5_000
+"""Age up to which the uses of groups are told again."""
 MAX_OUTCOMES = 200
 """Outcomes of one kind that are looked at."""
 STALE_MS = 60_000
@@ -57,23 +69,30 @@ class PlacedSite(Protocol):
         """Return the name of the site's kind."""
 
     def objection(self, launch: Launch) -> str:
-        """Return why the site can't take a launch; empty if it can."""
+        """Return why the site can't take a launch.
+
+        Empty if it can.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where a job waits: for a site, or for the network."""
+    """Where a job waits.
+
+    For a site, or for the network.
+    """
 
     choice: Choice
     """Its site is empty for a job of the network."""
     lot: str
     wish: str
     """What it needs of a site, as JSON."""
+    size_class: str = ""
 
     def applied(self, attempt: Attempt) -> Attempt:
         """Return the attempt as it waits there."""
         site = self.choice.site
-        return replace(attempt, site=site, network=not site, lot=self.lot, wish=self.wish)
+        return replace(attempt, site=site, network=not site, lot=self.lot, wish=self.wish, size_class=self.size_class)
 
     def described(self, info: JobInfo) -> JobInfo:
         """Return jobInfo of a job that waits there."""
@@ -114,12 +133,18 @@ class Placer:
         self.near = frozenset(near)
         self.settings = settings
         self.weights = settings.weights
+        self._began_ms = time.time_ns() // 1_000_000
         self._at = -FRESH_SECONDS
         self._views: list[SiteView] = []
         self._outcomes: Sequence[Outcome] = ()
         self._outcomes_at = -OUTCOMES_MS
         self._asides: dict[str, tuple[Aside | None, int]] = {}
         """Until when sites are put aside, and how often they were without a success since."""
+        self._published = Published()
+        self._experience = NO_EXPERIENCE
+        self._learned_at = -LEARN_MS
+        self._ledger = Ledger()
+        self._ledger_at = -LEDGER_MS
         self.generation = 0
         """Grows when the sites' states are read anew."""
 
@@ -173,18 +198,22 @@ class Placer:
         NoSite
             No site takes such a job; the message says why not, site by site.
         UsageError
-            There is no site of that name, or the priority is none.
+            There is no site of that name, or of one that is preferred, or the priority is none.
         """
+        require_known_sites(job, self.configured)
         wish = self._wish(job, application, group, launch)
         choice = await self._choose(wish)
         key = LotKey(self._kind(wish), group, wish.owner, priority_of_job(job)).text
         if wish.site is None and len(choice.willing) > 1:
             choice = replace(choice, site="", sentence="")
         self._count(choice.site, waiting=1)
-        return Destination(choice, key, wish_text(wish))
+        return Destination(choice, key, wish_text(wish), wish.size_class)
 
     def _kind(self, wish: Wish) -> str:
-        """Return the kind of a job: a digest of what its place depends on."""
+        """Return the kind of a job.
+
+        A digest of what its place depends on.
+        """
         named = {owner for site in self.configured.values() for owner in site.access.owners}
         return hashlib.sha256(class_key(wish, named).encode()).hexdigest()[:16]
 
@@ -193,8 +222,11 @@ class Placer:
         return {view.name: view for view in await self._load_views()}
 
     def _wish(self, job: Job, application: Application, group: str, launch: Launch | None) -> Wish:
-        """Return what a job needs of a site; with what speaks against its launch at some of them."""
-        wish = wish_of(job, application, group, launch)
+        """Return what a job needs of a site.
+
+        With what speaks against its launch at some of them.
+        """
+        wish = wish_of(job, application, group, launch, self.configured)
         if launch is None:
             return wish
         return replace(wish, refusals=_refusals(self.configured.values(), launch))
@@ -204,7 +236,65 @@ class Placer:
         if launch is not None and launch.needs_image:
             return launch.image
         configured = self.configured.get(site)
-        return application.image if configured is not None and configured.runs_images else ""
+        image = launch.image if launch is not None else application.image
+        return image if configured is not None and configured.runs_images else ""
+
+    def kind_of(self, site: str) -> str:
+        """Return the kind of a site."""
+        return self.configured[site].kind
+
+    def forget_views(self) -> None:
+        """Read the sites' states anew when they are next looked at."""
+        self._at = -FRESH_SECONDS
+
+    def publish(self, published: Published) -> None:
+        """Let what is published of the sites count from now on."""
+        self._published = published
+        self.forget_views()
+
+    def contradictions(self, site: PlacedSite) -> tuple[str, ...]:
+        """Return where the settings of a site say other things than what is published."""
+        if not site.facts.compute:
+            return ()
+        return self._published.contradictions(site.facts.compute, [entry.area for entry in site.storage_areas()])
+
+    def _with_published(self, view: SiteView, site: PlacedSite) -> SiteView:
+        """Return what is known of a site, with what is published of it."""
+        compute = self._published.computes.get(site.facts.compute)
+        if compute is None:
+            return replace(view, contradictions=self.contradictions(site))
+        near = dict.fromkeys(self._published.areas_of(compute.site), Way.STAGE)
+        return replace(
+            view,
+            downtimes=(*view.downtimes, *compute.windows),
+            drained=view.drained or ("it is disabled in Site Capabilities" if compute.is_disabled else ""),
+            storage={**near, **view.storage},
+            contradictions=self.contradictions(site),
+        )
+
+    async def experience(self) -> Experience:
+        """Return what is expected of jobs by those that ended lately."""
+        now_ms = time.time_ns() // 1_000_000
+        if now_ms - self._learned_at >= LEARN_MS:
+            self._learned_at = now_ms
+            rows = await self.store.attempts.latest(now_ms - HISTORY_MS, HISTORY_PAGE)
+            self._experience = learned(Past(*row) for row in rows)
+        return self._experience
+
+    async def ledger(self, now_ms: int) -> Ledger:
+        """Return what groups and owners have used, with what their running jobs are expected to use."""
+        experience = await self.experience()
+        return await read_ledger(self.store.queue, self.settings.shares.half_life, now_ms, experience)
+
+    async def standing_words(self, group: str) -> str:
+        """Return where a group is beside its share.
+
+        The uses are counted every few seconds.
+        """
+        now_ms = time.time_ns() // 1_000_000
+        if now_ms - self._ledger_at >= LEDGER_MS:
+            self._ledger, self._ledger_at = await self.ledger(now_ms), now_ms
+        return standing_words(group, self._ledger, self.settings.shares, now_ms)
 
     async def reachable(self) -> Mapping[str, bool]:
         """Return which sites answer."""
@@ -218,13 +308,24 @@ class Placer:
                 loads, states = await self.store.attempts.loads(), await self.store.site_states.all()
             now = time.time() * 1000
             outcomes = await self._latest_outcomes(int(now))
+            experience = await self.experience()
             self._views = []
             for name, site in self.configured.items():
                 state = states.get(name)
                 answers = state is not None and state.reachable and now - state.updated < STALE_MS
                 reachable = len(self.configured) == 1 or name in self.near or answers
+                silent_ms = now - max(self._began_ms, _last_answer(state))
                 view = _view(site, loads.get(name, (0, 0)), reachable, drains.get(name, ""))
-                self._views.append(replace(view, put_aside=self._aside(name, outcomes, int(now))))
+                view = self._with_published(view, site)
+                self._views.append(
+                    replace(
+                        view,
+                        awaited=not reachable and silent_ms < 1000 * self.settings.patience.silence,
+                        put_aside=self._aside(name, outcomes, int(now)),
+                        waits=experience.waits.get(name, {}),
+                        job_seconds=experience.site_lengths.get(name, JOB_SECONDS),
+                    )
+                )
             self.generation += 1
             self._at = time.monotonic()
         return self._views
@@ -278,28 +379,11 @@ class Placer:
         return f"no site takes it at the moment ({reasons})"
 
 
-def priority_of_job(job: Job) -> int:
-    """Return the priority that the parameter PRIORITY gives a job among its owner's."""
-    values = [item.value.strip() for item in job.parameters if item.name.upper() == "PRIORITY" and item.value.strip()]
-    return priority_of(values[-1]) if values else 0
-
-
-def wish_of(job: Job, application: Application, group: str = "", launch: Launch | None = None) -> Wish:
-    """Return what a job needs of a site; without its launch, what its application says."""
-    names = [item.value.strip() for item in job.parameters if item.name.upper() == "SITE" and item.value.strip()]
-    needs = launch if launch is not None else application.resources
-    return Wish(
-        application=application.name,
-        owner=job.owner or "",
-        group=group,
-        site=names[-1] if names else None,
-        cpu=needs.cpu,
-        memory=needs.memory,
-        gpus=needs.gpus,
-        size_class=size_class(needs.cpu, needs.memory, needs.gpus, job.duration * 1000),
-        duration_ms=job.duration * 1000,
-        data=needs_of(launch.data) if launch is not None else (),
-    )
+def _last_answer(state: SiteState | None) -> int:
+    """Return when (milliseconds) a site has answered last, as far as its state tells; 0: it never did."""
+    if state is None:
+        return 0
+    return state.updated if state.reachable else state.since
 
 
 def _refusals(sites: Iterable[PlacedSite], launch: Launch) -> dict[str, str]:
@@ -329,9 +413,9 @@ def _view(site: PlacedSite, load: tuple[int, int], reachable: bool, drained: str
         cpu=access.cpu,
         memory=access.memory,
         gpus=access.gpus,
-        runs_images=site.runs_images,
         storage={entry.area: Way.MOUNT if entry.volume else Way.STAGE for entry in site.storage_areas()},
         any_way=Way.STAGE,
+        brings=any(entry.brings for entry in site.storage_areas()),
         drained=drained,
         downtimes=tuple(entry.window for entry in facts.downtimes),
         bandwidth=facts.bandwidth,

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from uws_service.domain.placement import Cost
-from uws_service.placement.locality import transfer
+from uws_service.placement.locality import to_bring, transfer
 from uws_service.placement.model import SiteView, Wish
 from uws_service.placement.wording import in_bytes, in_time
 
@@ -29,15 +29,9 @@ class PlacementWeights(BaseModel):
     wait: float = Field(
         1.0,
         ge=0,
-        description="Seconds for each second that such jobs usually waited there. The service does not measure it yet.",
+        description="Seconds for each second that such jobs usually waited there, from the hand-over to the start.",
     )
     data: float = Field(1.0, ge=0, description="Seconds for each second that it takes to move the job's data there.")
-    share: float = Field(
-        600.0,
-        ge=0,
-        description="Seconds for each time that the group has used its share there beyond the share itself. No kind of "
-        "site says so yet.",
-    )
     energy: float = Field(
         0.0, ge=0, description="Seconds for each gram of CO2e that the job causes there if it takes its time limit."
     )
@@ -91,20 +85,12 @@ def _data_words(site: SiteView, wish: Wish, now_ms: int) -> str:
     if not move.bytes:
         return "its data are there"
     areas = ", ".join(dict.fromkeys(move.areas))
-    return f"{in_bytes(move.bytes)} to move from {areas}, which takes {in_time(move.seconds)}"
-
-
-def _share(site: SiteView, wish: Wish, now_ms: int) -> float:
-    return max(0.0, site.standing.get(wish.group, 0.0) - 1.0)
-
-
-def _share_words(site: SiteView, wish: Wish, now_ms: int) -> str:
-    standing = site.standing.get(wish.group, 0.0)
-    return f"the group has used {standing:.1f} times its share there" if standing > 1 else ""
+    action = "bring" if to_bring(site, wish.data) else "move"
+    return f"{in_bytes(move.bytes)} to {action} from {areas}, which takes {in_time(move.seconds)}"
 
 
 def _core_hours(wish: Wish) -> float:
-    return wish.cpu * (wish.expected_ms or wish.duration_ms) / 3_600_000
+    return wish.cpu * wish.duration_ms / 3_600_000
 
 
 def _energy(site: SiteView, wish: Wish, now_ms: int) -> float:
@@ -141,14 +127,13 @@ RANKS: tuple[Rank, ...] = (
     Rank("data", _data, _data_words),
     Rank("load", _load, _load_words),
     Rank("wait", _wait, _wait_words),
-    Rank("share", _share, _share_words),
     Rank("energy", _energy, _energy_words),
     Rank("price", _price, _price_words),
     Rank("preference", _preference, _preference_words),
 )
 """Each name is also that of its weight in `PlacementWeights`."""
 
-FIXED_RANKS = tuple(rank for rank in RANKS if rank.name not in ("load", "wait", "share"))
+FIXED_RANKS = tuple(rank for rank in RANKS if rank.name not in ("load", "wait"))
 """Those that do not depend on how busy a site is: what late binding weighs against waiting."""
 
 

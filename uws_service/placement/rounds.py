@@ -10,7 +10,7 @@ from uws_service.placement.wording import in_time
 
 NO_SITE = "no site takes it at the moment"
 JOB_SECONDS = 600.0
-"""What a job is taken to need where nothing else is known of it."""
+"""What a job is taken to need where no history tells."""
 
 
 def expected_waits(views: Mapping[str, SiteView]) -> dict[str, float]:
@@ -18,7 +18,7 @@ def expected_waits(views: Mapping[str, SiteView]) -> dict[str, float]:
     waits = {}
     for name, view in views.items():
         free = view.slots - view.running - view.waiting
-        waits[name] = expected_wait(view.slots, free, view.waiting * JOB_SECONDS, JOB_SECONDS)
+        waits[name] = expected_wait(view.slots, free, view.waiting * view.job_seconds, view.job_seconds)
     return waits
 
 
@@ -32,7 +32,9 @@ def waiting_words(
     wait = waits.get(best, 0.0)
     words = f"waits for a free slot at {best}" + (f", in about {in_time(wait)}" if wait else "")
     homes = outlook.homes(patience.margin)
-    if len(homes) > 1:
+    if best in outlook.silent:
+        words = f"waits for {best}, which does not answer at the moment"
+    elif len(homes) > 1:
         others = len(homes) - 1
         words = f"waits for a free slot at {best} or {others} other site{'s' if others > 1 else ''} as good as that"
     later = [

@@ -203,7 +203,10 @@ def plan(
 
 
 class _Order:
-    """The queue of one round: heaps of groups, of owners inside them, and of each owner's lots."""
+    """The queue of one round.
+
+    Heaps of groups, of owners inside them, and of each owner's lots.
+    """
 
     def __init__(
         self,

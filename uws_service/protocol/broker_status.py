@@ -174,7 +174,10 @@ def _progress(job: Job, state: State) -> dict[str, Any]:
 
 
 def log_json(content: bytes | None, path: str, size: int | None) -> dict[str, Any]:
-    """Return one log: its end, and where all of it is."""
+    """Return one log.
+
+    Its end, and where all of it is.
+    """
     text = content.decode("utf-8", "replace") if content is not None else ""
     shown = size is None or content is None or len(content) >= size
     return {"available": content is not None, "content": text, "path": path, "truncated": not shown}

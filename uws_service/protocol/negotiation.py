@@ -46,6 +46,12 @@ def names(accept: str | None, media_type: str) -> bool:
     return accept is not None and _parsed(accept[:_MAX_HEADER_CHARACTERS]).get(media_type, 0.0) > 0
 
 
+def best(accept: str | None, offered: tuple[str, ...]) -> str:
+    """Return the media type that the client likes best of those it names; the first if it names none."""
+    weights = _parsed(accept[:_MAX_HEADER_CHARACTERS]) if accept else {}
+    return max(offered, key=lambda media_type: weights.get(media_type, 0.0))
+
+
 def choose(accept: str | None, offered: tuple[str, ...]) -> str:
     """Return one of the offered forms.
 

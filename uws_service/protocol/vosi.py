@@ -32,7 +32,10 @@ def http_date(ms: int) -> str:
 
 
 def availability_xml(available: bool, *, up_since: int | None = None, notes: tuple[str, ...] = ()) -> bytes:
-    """Return the availability: since when, and what is wrong (V-020)."""
+    """Return the availability.
+
+    Since when, and what is wrong (V-020).
+    """
     prefix = f"{{{AVAILABILITY_NS}}}"
     root = etree.Element(prefix + "availability", nsmap={"vosi": AVAILABILITY_NS})
     etree.SubElement(root, prefix + "available").text = "true" if available else "false"
@@ -87,7 +90,9 @@ def capability(
     methods: tuple[str, ...] = (),
     **attributes: str,
 ) -> etree._Element:
-    """Add a capability with one interface; return the interface.
+    """Add a capability with one interface.
+
+    Return the interface.
 
     Where one may log in the URL is a ``base``: pyvo then sends its credentials to all that is below it, not only to
     this very URL (T-002, A-012).

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from uws_service.auth import require_access
 from uws_service.domain.errors import Conflict, NotFound, StorageFull, UwsError
 from uws_service.domain.events import EventKind
 from uws_service.domain.job import Job, Phase
+from uws_service.domain.price import Hold
 from uws_service.service.caller import Caller
 from uws_service.store import StaleJob, Store
 from uws_service.store.access import hashed
@@ -91,15 +92,27 @@ class JobAccess:
         kind: EventKind,
         decide: Callable[[Job], Job],
         detail: Mapping[str, Any] | None = None,
+        holds: Callable[[Job, Job], Awaitable[Sequence[Hold]]] | None = None,
     ) -> Job:
-        """Save the job that ``decide`` returns, unless it is the same object."""
+        """Save the job that ``decide`` returns, unless it is the same object.
+
+        ``holds`` returns what is to be held in budgets for the change.
+        """
 
         async def save() -> Job:
             job = await self.get(application, job_id, caller, write=True)
             after = decide(job)
             if after is job:
                 return job
-            return await self.store.save(job, after, kind=kind, actor=caller.actor, origin=caller.origin, detail=detail)
+            return await self.store.save(
+                job,
+                after,
+                kind=kind,
+                actor=caller.actor,
+                origin=caller.origin,
+                detail=detail,
+                holds=await holds(job, after) if holds is not None else (),
+            )
 
         return await compare_and_set(save)
 

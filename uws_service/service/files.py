@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Protocol
 
@@ -28,6 +27,20 @@ class FileInfo(Protocol):
         """Return its size in bytes."""
 
 
+class FilesHold(Protocol):
+    """Marks a prefix as in use, for every process."""
+
+    @property
+    def prefix(self) -> str:
+        """Return the prefix."""
+
+    def begin(self) -> None:
+        """Mark it from now on, with the first file that is stored there."""
+
+    async def release(self) -> None:
+        """Mark it no more."""
+
+
 class Files(Protocol):
     """The files of jobs in the depot, by key."""
 
@@ -46,14 +59,17 @@ class Files(Protocol):
     def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """Yield the bytes of a file, or a range of them."""
 
-    def held(self, prefix: str) -> AbstractAsyncContextManager[Callable[[], None]]:
-        """Mark a prefix as in use while the block runs, for every process.
-
-        The block calls its value with the first file that it stores there.
-        """
+    def hold(self, prefix: str) -> FilesHold:
+        """Return what marks a prefix as in use, for every process."""
 
     def notice(self) -> str:
-        """Return what does not work now; empty if all is well."""
+        """Return what does not work now.
+
+        Empty if all is well.
+        """
 
     async def delete_prefix(self, prefix: str) -> int:
-        """Remove everything below a prefix; return the number of files."""
+        """Remove everything below a prefix.
+
+        Return the number of files.
+        """

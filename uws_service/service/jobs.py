@@ -24,15 +24,21 @@ from uws_service.domain.errors import AuthenticationRequired, Forbidden, NotFoun
 from uws_service.domain.events import EventKind
 from uws_service.domain.ids import new_id, now_ms
 from uws_service.domain.job import FINAL, Action, ErrorSummary, Job, Parameter, Phase, apply
+from uws_service.domain.meter import Meter
 from uws_service.offload import offload
 from uws_service.placement.placer import Placer
 from uws_service.service.access import JobAccess, compare_and_set
+from uws_service.service.blocked import Blocked
+from uws_service.service.budgets import Budgets
 from uws_service.service.caller import Caller
 from uws_service.service.creation import Starter, pending_job
 from uws_service.service.limits import Limits
 from uws_service.service.quotas import Quotas
 from uws_service.service.requests import Request, merge, require_fitting
 from uws_service.service.shares import Shares
+from uws_service.service.site_control import SiteControl
+from uws_service.service.streams import Streams
+from uws_service.service.upkeep import Upkeep
 from uws_service.service.views import Views
 from uws_service.service.waiters import Waiters
 from uws_service.store import NewJob, Store, stored_bytes
@@ -67,6 +73,8 @@ class Service:
         Room that an abort or a deletion may use on a full disk.
     containers
         Which images jobs may name themselves.
+    meter
+        What jobs cost, and from which budgets they are paid.
     """
 
     def __init__(
@@ -81,6 +89,7 @@ class Service:
         limits: Limits | None = None,
         reserve: Reserve | None = None,
         containers: Containers | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self.store = store
         self.applications = applications
@@ -91,9 +100,14 @@ class Service:
         self.access = JobAccess(store, clock)
         self.shares = Shares(self.access, self.rules.groups)
         self.views = Views(store, self.rules, placer)
-        self.waiters = Waiters(self.access, self.limits.waiters)
+        self.sites = SiteControl(store, placer, clock)
+        blocked = Blocked(self.limits)
+        self.waiters = Waiters(self.access, blocked)
+        self._budgets = Budgets(store, meter or Meter())
+        self.streams = Streams(self.access, self.limits, blocked)
+        self.upkeep = Upkeep(self.access, self.applications)
         self._quotas = Quotas(store.access, self.rules)
-        self._starter = Starter(placer, self.rules, data, containers)
+        self._starter = Starter(placer, self.rules, data, containers, meter)
 
     def application(self, name: str) -> Application:
         """Return an application, or raise `NotFound`."""
@@ -160,6 +174,7 @@ class Service:
                 return earlier, False
         now = self.clock()
         job = pending_job(application, caller, request, job_id or new_id(now), now, listed=listed)
+        job = self._starter.estimated(job, application, caller.identity.group)
         new: NewJob = (job, None, ())
         size = await self._size(job.parameters)
         async with self._quotas.room(caller, run=request.run, new=True, size=size):
@@ -285,9 +300,13 @@ class Service:
             if job.phase in FINAL:
                 raise Forbidden(f"The job has ended ({job.phase.value}); its executionDuration can't be changed.")
             after = replace(job, duration=clamp_duration(self.application(application), seconds))
-            return replace(after, quote=quote(after, job.started or job.queued or job.created))
+            if job.phase is Phase.QUEUED:  # when it will start is known from history alone
+                return after
+            return replace(after, quote=quote(after.duration, job.started or job.created))
 
-        return await self.access.change(application, job_id, caller, EventKind.DURATION, decide)
+        return await self.access.change(
+            application, job_id, caller, EventKind.DURATION, decide, holds=self._budgets.further_holds
+        )
 
     async def set_destruction(self, application: str, job_id: str, caller: Caller, instant: int) -> Job:
         """Set DESTRUCTION, within the application's limits (U-031, U-134)."""
@@ -310,7 +329,12 @@ class Service:
             parameters = merge(self.application(application), job.parameters, request.parameters)
             require_fitting(parameters, self.limits)
             run_id = request.run_id if request.run_id is not None else job.run_id
-            info = replace(job.info, notices=unknown_parameters(self.application(application), parameters))
+            info = replace(
+                job.info,
+                notices=unknown_parameters(self.application(application), parameters),
+                digests={**job.info.digests, **request.digests},
+                original=None,  # with other parameters it is a job of its own
+            )
             return replace(job, parameters=parameters, run_id=run_id, info=info)
 
         size = await self._size(request.parameters)

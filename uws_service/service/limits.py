@@ -45,4 +45,11 @@ class Limits(BaseModel):
         "a quarter of it for one caller. Forms below 64 KiB are always taken.",
     )
     wait: Seconds = Field(50, ge=1, description="Longest WAIT, in seconds; keep it below every proxy's read timeout.")
+    streams: int = Field(10_000, ge=0, description="Most streams of events at once in one process.")
+    streams_each: int = Field(20, ge=0, description="Most streams of events at once of one caller in one process.")
+    blocked: int = Field(
+        60_000,
+        ge=1,
+        description="Most requests of both kinds at once; fewer where there are too few file descriptors.",
+    )
     waiters: int = Field(50_000, ge=1, description="Most requests that may block in WAIT at once; more return early.")

@@ -21,6 +21,7 @@ from uws_service.domain.errors import UwsError
 from uws_service.domain.events import EventKind
 from uws_service.domain.ids import id_instant, now_ms
 from uws_service.domain.job import FINAL, Action, ErrorSummary, Job, apply
+from uws_service.domain.record import ResultRecord
 from uws_service.store import StaleJob, Store
 from uws_service.store.reserve import Reserve
 
@@ -72,7 +73,10 @@ class Reaper:
         self._suspects: dict[str, float] = {}
 
     async def run(self) -> None:
-        """Loop until cancelled; retry in the next round what fails."""
+        """Loop until cancelled.
+
+        Retry in the next round what fails.
+        """
         next_search = 0.0
         loop = asyncio.get_running_loop()
         while True:
@@ -122,7 +126,8 @@ class Reaper:
             return False
         archived = replace(apply(job, Action.ARCHIVE, self.clock()), destruction=None)
         # The sweep removes the files, also when the depot can't be reached just now.
-        archived = replace(archived, info=job.info.provenance())
+        results = tuple(ResultRecord(item.id, item.media_type, item.size, item.sha256) for item in job.results)
+        archived = replace(archived, info=replace(job.info.provenance(), results=results, archived=self.clock()))
         await self.store.save(job, archived, kind=EventKind.PHASE, actor=ACTOR, discard=True)
         log.info("job archived", job=job.id)
         return True
@@ -159,7 +164,9 @@ class Reaper:
         self._suspects = suspects
 
     async def _remove_orphans(self, ids: list[str], now: float) -> dict[str, float]:
-        """Remove orphans that are confirmed; return the other suspects.
+        """Remove orphans that are confirmed.
+
+        Return the other suspects.
 
         The value is the (monotonic) time from which an id is suspect.
         """

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from uws_service.applications import Application
 from uws_service.domain.errors import TooLarge, UsageError
 from uws_service.domain.job import Parameter
+from uws_service.domain.record import Original
 from uws_service.service.limits import Limits
 
 
@@ -25,6 +26,10 @@ class Request:
     """The id by which its client calls the job, where a face has such ids."""
     notices: tuple[str, ...] = ()
     """What the face has to say about the request."""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of uploaded files, by their keys in the depot."""
+    original: Original | None = None
+    """The job that is done anew."""
 
 
 def fingerprint(request: Request, digests: Sequence[str]) -> str:

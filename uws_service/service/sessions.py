@@ -43,8 +43,11 @@ class Sessions:
         self._cache: ByteCache[str, tuple[Identity, float]] = ByteCache(CACHE_BYTES)
 
     async def open(self, identity: Identity, ends: int) -> str:
-        """Open a session until an instant; return the cookie's value."""
-        secret = await self._store.open_session("session", _encode(identity), self._clock(), ends)
+        """Open a session until an instant.
+
+        Return the cookie's value.
+        """
+        secret = await self._store.open_session("session", _encode(identity), self._clock(), ends, identity.owner)
         return seal(self._key, COOKIE, secret)
 
     async def find(self, cookie: bytes, name: str = COOKIE) -> tuple[Identity, str] | None:
@@ -76,6 +79,11 @@ class Sessions:
         self._cache.drop(secret)
         await self._store.end_session(secret)
 
+    async def end_all(self, owner: str) -> int:
+        """Log out everywhere; return how many sessions were ended."""
+        self._cache.clear()
+        return await self._store.end_sessions(owner)
+
 
 def _encode(identity: Identity) -> str:
     return json.dumps(
@@ -86,6 +94,7 @@ def _encode(identity: Identity) -> str:
             "groups": sorted(identity.groups),
             "scopes": sorted(identity.scopes),
             "issuer": identity.issuer,
+            "email": identity.email,
             "group_issuers": True,
         }
     )
@@ -103,5 +112,6 @@ def _decode(text: str) -> Identity:
         groups=frozenset(normal_group(name, host) if host else name for name in groups),
         scopes=frozenset(values["scopes"]),
         issuer=values["issuer"],
+        email=values.get("email", ""),
         challenged=True,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import replace
 
 from uws_service.auth.groups import GroupNames
@@ -15,6 +16,8 @@ from uws_service.service.caller import Caller
 from uws_service.store.access import hashed
 
 MAX_SHARE_SECONDS = 365 * 86400
+MAX_LISTED = 1000
+"""Shares of all jobs of an owner, in one list."""
 MAX_SHARES = 100
 """Shares of one job: whoever reads it by a link or as a member of a group has all of them looked through."""
 
@@ -58,6 +61,12 @@ class Shares:
         """Return the present shares of a job."""
         await self.access.glance(application, job_id, caller, write=True)
         return await self.access.store.access.shares(job_id, self.access.clock())
+
+    async def of_owner(self, caller: Caller) -> Sequence[tuple[Share, str, str | None]]:
+        """Return the present shares of all the caller's jobs, with application and RUNID."""
+        if caller.owner is None:
+            return []
+        return await self.access.store.access.shares_of(caller.owner, self.access.clock(), MAX_LISTED)
 
     async def end(self, application: str, job_id: str, caller: Caller, share_id: str) -> None:
         """End a share at once."""

@@ -6,8 +6,6 @@ Files count for the caller's quota and the disk, the rest of a form for the memo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from uws_service.auth.identity import Identity
 from uws_service.auth.policy import Rules
@@ -28,11 +26,18 @@ class Account:
     def __init__(self, uploads: Uploads, identity: Identity, origin: str) -> None:
         self._uploads = uploads
         self._identity = identity
+        self.owner = identity.owner or ""
         self.caller = party_of(identity, origin)
         self.memory = 0
         self._allowed: int | None = None
         self._has_quota = False
         self.size = 0
+
+    def __enter__(self) -> Account:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._uploads.settle(self)
 
     async def spend(self, size: int) -> None:
         """Count the next bytes.
@@ -84,23 +89,22 @@ class Uploads:
         self._rules = rules
         self._open: Counter[str] = Counter()
 
-    @asynccontextmanager
-    async def account(self, identity: Identity, origin: str) -> AsyncIterator[Account]:
-        """Count uploads and memory while the block runs.
+    def account(self, identity: Identity, origin: str) -> Account:
+        """Return what counts uploads and memory while a ``with`` block runs.
 
         At its end files are stored, or removed, and values forgotten.
         """
-        account = Account(self, identity, origin)
-        try:
-            yield account
-        finally:
-            owner = identity.owner or ""
-            self._open[owner] -= account.size
-            if self._open[owner] <= 0:
-                del self._open[owner]
-            self._memory[account.caller] -= max(0, account.memory - SMALL_BYTES)
-            if self._memory[account.caller] <= 0:
-                del self._memory[account.caller]
+        return Account(self, identity, origin)
+
+    def settle(self, account: Account) -> None:
+        """Count the bytes of a request that has ended no more."""
+        owner = account.owner
+        self._open[owner] -= account.size
+        if self._open[owner] <= 0:
+            del self._open[owner]
+        self._memory[account.caller] -= max(0, account.memory - SMALL_BYTES)
+        if self._memory[account.caller] <= 0:
+            del self._memory[account.caller]
 
     async def allowed(self, identity: Identity) -> int | None:
         """Return the bytes that a caller may still store; None: any number."""

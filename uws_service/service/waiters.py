@@ -6,6 +6,7 @@ import asyncio
 
 from uws_service.domain.job import BLOCKING, FINAL, Job, Phase
 from uws_service.service.access import JobAccess
+from uws_service.service.blocked import Blocked
 from uws_service.service.caller import Caller
 from uws_service.telemetry import WAKE_UPS
 
@@ -15,15 +16,14 @@ class Waiters:
 
     Parameters
     ----------
-    limit
-        Requests that may block in WAIT at once.
+    blocked
+        The count of waiters and of streams.
     """
 
-    def __init__(self, access: JobAccess, limit: int) -> None:
+    def __init__(self, access: JobAccess, blocked: Blocked) -> None:
         self.access = access
         self.store = access.store
-        self.limit = limit
-        self.count = 0
+        self.blocked = blocked
         self._draining = asyncio.Event()
 
     def drain(self) -> None:
@@ -42,12 +42,12 @@ class Waiters:
         version, current = await self.access.glance(application, job_id, caller)
         if seconds <= 0 or current not in BLOCKING or (phase is not None and phase is not current):
             return
-        if self.count >= self.limit:  # early return under load is allowed (U-156)
+        if not self.blocked.has_room_for_waiter():  # early return under load is allowed (U-156)
             WAKE_UPS.labels("full").inc()
             return
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
-        self.count += 1
+        self.blocked.waiters += 1
         try:
             while (remaining := deadline - loop.time()) > 0 and not self._draining.is_set():
                 await self.store.feed.wait_change(job_id, version, remaining)
@@ -58,10 +58,13 @@ class Waiters:
                 version = row.version
             WAKE_UPS.labels("shutdown" if self._draining.is_set() else "timeout").inc()
         finally:
-            self.count -= 1
+            self.blocked.waiters -= 1
 
     async def wait_final(self, job: Job, seconds: float) -> Job | None:
-        """Return the job once it has ended; None: not in time."""
+        """Return the job once it has ended.
+
+        None: not in time.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         current: Job | None = job

@@ -15,7 +15,10 @@ Bind = Callable[[int], int]
 
 
 class EarlyBinding:
-    """A queue at each site; owners take turns there, as they do at real sites."""
+    """A queue at each site.
+
+    Owners take turns there, as they do at real sites.
+    """
 
     next_round = math.inf
 

@@ -22,7 +22,9 @@ MIN_CONTENDED_SECONDS = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The outcome of one policy; waits and the makespan are in seconds.
+    """The outcome of one policy.
+
+    Waits and the makespan are in seconds.
 
     ``used`` is the part of all slots' time until the makespan in which commands ran, ``jain`` Jain's index over the
     groups' use for their shares while all of them had jobs waiting (1: exactly as the shares say).

@@ -49,7 +49,10 @@ def read_scenario(name: str, changes: Mapping[str, Any] | None = None) -> Scenar
 
 
 def _set(content: Any, field: str, value: Any, origin: str) -> None:
-    """Set a value deep inside; parts that are not there are made."""
+    """Set a value deep inside.
+
+    Parts that are not there are made.
+    """
     *path, last = field.split(".")
     for part in path:
         if isinstance(content, list) and part.isdigit() and int(part) < len(content):

@@ -126,7 +126,10 @@ def draw_load(scenario: Scenario) -> Load:
 
 
 def draw_arrivals(scenario: Scenario, generator: random.Random) -> Iterator[float]:
-    """Yield the seconds at which jobs arrive: a Poisson process, faster in bursts."""
+    """Yield the seconds at which jobs arrive.
+
+    A Poisson process, faster in bursts.
+    """
     arrivals = scenario.arrivals
     if arrivals is None:
         return

@@ -49,7 +49,10 @@ class Link(Model):
 
 
 class Spread(Model):
-    """A lognormal distribution by its median; sigma 0 is a constant."""
+    """A lognormal distribution by its median.
+
+    Sigma 0 is a constant.
+    """
 
     median: float = Field(gt=0)
     sigma: float = Field(0.0, ge=0, le=3)
@@ -72,7 +75,10 @@ class DataSets(Model):
 
 
 class Kind(Model):
-    """Jobs of one kind: how long they run, and what they read."""
+    """Jobs of one kind.
+
+    How long they run, and what they read.
+    """
 
     name: str = Field(min_length=1)
     part: float = Field(1.0, gt=0)
@@ -100,7 +106,10 @@ class Bursts(Model):
 
 
 class Arrivals(Model):
-    """How many jobs arrive, and how fast: so that the sites are busy for ``load`` of the time on average."""
+    """How many jobs arrive, and how fast.
+
+    So that the sites are busy for ``load`` of the time on average.
+    """
 
     jobs: int = Field(gt=0)
     load: float = Field(0.8, gt=0, le=3)

@@ -17,7 +17,10 @@ MAX_JOBS = 20_000_000
 
 
 class Job(NamedTuple):
-    """A job of a trace; ``data`` are the numbers of its data sets."""
+    """A job of a trace.
+
+    ``data`` are the numbers of its data sets.
+    """
 
     arrival: float
     seconds: float
@@ -59,7 +62,10 @@ def read_trace(scenario: Scenario) -> tuple[Scenario, Load]:
 
 
 def _fill(load: Load, jobs: Sequence[Job]) -> None:
-    """Add jobs as columns; time begins with the first one."""
+    """Add jobs as columns.
+
+    Time begins with the first one.
+    """
     owners: dict[tuple[str, str], int] = {}
     needs: dict[tuple[int, ...], int] = {}
     mean = sum(job.seconds for job in jobs) / len(jobs)
@@ -74,7 +80,10 @@ def _fill(load: Load, jobs: Sequence[Job]) -> None:
 
 
 def _job(place: str, record: Mapping[str, Any], numbers: Mapping[str, int]) -> Job | None:
-    """Return one job of a trace; None for what is no job of its own, such as a second attempt."""
+    """Return one job of a trace.
+
+    None for what is no job of its own, such as a second attempt.
+    """
     if "arrival" not in record and "created" in record:
         wall = record.get("wall")
         if str(record.get("number", 1)) != "1" or str(wall) in ("", "None", "0", "0.0"):

@@ -23,7 +23,10 @@ class Uses:
         self._base = 0.0
 
     def add(self, group: int, owner: int, amount: float, now: float) -> None:
-        """Count what an owner of a group uses; negative amounts take back what was expected."""
+        """Count what an owner of a group uses.
+
+        Negative amounts take back what was expected.
+        """
         doublings = (now - self._base) / self._half_life
         if doublings > MAX_HALF_LIVES:
             factor: float = 2.0**-doublings

@@ -9,7 +9,6 @@ records the report, so an attempt that was given up can't touch the results of t
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -22,7 +21,7 @@ from uws_service.auth.data_tokens import DataAccess, tell_waiting
 from uws_service.data.replicas import Storage, bind
 from uws_service.depot import Depot, Stored
 from uws_service.domain.agent import AgentIdentity
-from uws_service.domain.attempt import Attempt, AttemptState, Launch, Output, Reason, Report
+from uws_service.domain.attempt import Attempt, AttemptState, Launch
 from uws_service.domain.errors import (
     AuthenticationRequired,
     Forbidden,
@@ -30,12 +29,14 @@ from uws_service.domain.errors import (
     ServiceUnavailable,
     StorageFull,
     TooLarge,
-    UsageError,
     UwsError,
 )
 from uws_service.domain.events import EventKind
+from uws_service.domain.ids import now_ms
 from uws_service.domain.job import Phase
-from uws_service.sites.attempt_tokens import RENEWAL_SECONDS, AttemptTokens
+from uws_service.sites.agent_reports import LOGS, OUTPUTS_MAX, log_key, number, output_key, parse_report
+from uws_service.sites.attempt_tokens import RENEWAL_SECONDS, AttemptTokens, started
+from uws_service.sites.executor import LIVE_LOG_BYTES, live_key
 from uws_service.sites.kind import AgentVerifier, UnknownToken
 from uws_service.sites.launches import launch_of
 from uws_service.sites.settings import Fetch
@@ -43,15 +44,10 @@ from uws_service.store import StaleJob, Store
 
 log = structlog.get_logger(__name__)
 
-_RESULT = re.compile(r"[A-Za-z0-9._-]{1,220}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-REASONS = frozenset({Reason.STAGE_IN, Reason.STAGE_OUT, Reason.OUTPUT_TOO_LARGE})
-"""The ends that an agent can tell of; the command's own end is in its pod's status."""
+ALIVE_BEATS = 3
+"""So many signs of life may fail to come before an agent counts as dead."""
 NOTICE_SECONDS = 4.0
 """After this time without an end it is asked whether the depot still answers."""
-OUTPUTS_MAX = 1_000
-NUMBER_MAX = 2**53
-"""Of numbers in a report; more is nonsense, and databases do not hold much more."""
 
 
 class Agents:
@@ -115,12 +111,17 @@ class Agents:
             raise Forbidden("This attempt has ended or was given up.")
         if attempt.claimed:
             _require_voice(attempt, agent)
-        return {"token": self.tokens.renew(agent), "renew_after": RENEWAL_SECONDS}
+        if not agent.heartbeat:
+            return {"token": self.tokens.renew(agent), "renew_after": RENEWAL_SECONDS}
+        if not await self.store.attempts.alive(agent.job_id, agent.number, agent.uid, _alive_until(agent)):
+            raise Forbidden("This attempt has ended or was given up.")
+        return {"token": self.tokens.renew(agent), "renew_after": agent.heartbeat}
 
-    async def claim(self, agent: AgentIdentity) -> dict[str, Any]:
-        """Let this pod speak for its attempt.
+    async def claim(self, agent: AgentIdentity, start: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Let this agent speak for its attempt.
 
-        What it needs to know, as JSON values.
+        What it needs to know, as JSON values. ``start`` is what an agent with a ticket says of itself: its ``uid`` and
+        its ``heartbeat``. It gets a token in exchange, and the ticket is of no use to anybody else from then on.
 
         Raises
         ------
@@ -129,21 +130,22 @@ class Agents:
         ServiceUnavailable
             Another pod of it counts as running, or its access to data can't be renewed now; ask again.
         """
+        if agent.ticket:
+            agent = started(agent, start or {})
         attempt, plan = await self._plan(agent)
         plan = await asyncio.to_thread(bind, plan, self.storage.get(attempt.site, ()))
-        job = await self.store.get(agent.job_id)
-        running = job is not None and job.phase in (Phase.EXECUTING, Phase.UNKNOWN)
-        if running and attempt.claimed not in ("", agent.uid):
-            # Its earlier pod may have ended by itself; whether this one may begin is seen once the site was looked at.
-            raise ServiceUnavailable("Another pod of this attempt counts as running.", retry_after=1)
-        if not await self.store.attempts.claim(agent.job_id, agent.number, agent.uid):
-            raise Forbidden("This attempt has ended or was given up.")
+        if agent.heartbeat:
+            await self._claim_once(agent)
+        else:
+            await self._claim_in_turn(agent, attempt)
         return {
-            "renew_after": RENEWAL_SECONDS if agent.renewable else None,
+            **(self._instructions(agent, plan) if agent.heartbeat else {}),
+            "renew_after": agent.heartbeat or (RENEWAL_SECONDS if agent.renewable else None),
             "data": await self._data(agent.job_id),
             "inputs": [
                 {key: value for key, value in asdict(item).items() if key != "depot_key"} for item in plan.inputs
             ],
+            "away": list(plan.away),
             "parameters": plan.parameters,
             "results": [asdict(result) for result in plan.results],
             "max_output": plan.max_output,
@@ -153,6 +155,28 @@ class Agents:
                 "timeout": self.fetch.timeout,
             },
         }
+
+    async def _claim_in_turn(self, agent: AgentIdentity, attempt: Attempt) -> None:
+        """Let the newest pod of an attempt speak for it."""
+        job = await self.store.get(agent.job_id)
+        running = job is not None and job.phase in (Phase.EXECUTING, Phase.UNKNOWN)
+        if running and attempt.claimed not in ("", agent.uid):
+            # Its earlier pod may have ended by itself; whether this one may begin is seen once the site was looked at.
+            raise ServiceUnavailable("Another pod of this attempt counts as running.", retry_after=1)
+        if not await self.store.attempts.claim(agent.job_id, agent.number, agent.uid):
+            raise Forbidden("This attempt has ended or was given up.")
+
+    async def _claim_once(self, agent: AgentIdentity) -> None:
+        """Let the first start of an agent speak for an attempt, and no other ever."""
+        if not await self.store.attempts.claim_once(agent.job_id, agent.number, agent.uid, _alive_until(agent)):
+            raise Forbidden("This attempt is not wanted any more, or another start of it was claimed.")
+
+    def _instructions(self, agent: AgentIdentity, plan: Launch) -> dict[str, Any]:
+        """Return what an agent needs that runs the command itself."""
+        if self.tokens is None:
+            raise Forbidden("This service issues no tokens for agents.")
+        names = ("job_id", "command", "environment", "duration", "memory", "disk", "passed", "token_variable", "mounts")
+        return {"token": self.tokens.renew(agent), "run": {name: getattr(plan, name) for name in names}}
 
     async def _data(self, job_id: str) -> dict[str, Any]:
         """Return the tokens for the attempt's data.
@@ -192,16 +216,44 @@ class Agents:
         """
         attempt, plan = await self._plan(agent)
         _require_voice(attempt, agent)
-        key = _key(agent, result_id, sha256)
+        await self._put(agent, plan, output_key(agent, result_id, sha256), chunks, Stored(size, sha256))
+
+    async def put_log(
+        self, agent: AgentIdentity, name: str, chunks: AsyncIterator[bytes], size: int, sha256: str
+    ) -> None:
+        """Take stdout or stderr of the command, from an agent that ran it."""
+        attempt, plan = await self._plan(agent)
+        _require_voice(attempt, agent)
+        if name not in LOGS or not agent.heartbeat:
+            raise NotFound(f"There is no log {name[:64]!r} to hand over.")
+        await self._put(agent, plan, log_key(agent, name, sha256), chunks, Stored(size, sha256))
+
+    async def put_live_log(
+        self, agent: AgentIdentity, name: str, chunks: AsyncIterator[bytes], size: int, sha256: str
+    ) -> None:
+        """Take the end of a log as it is now, from an agent that runs the command itself."""
+        attempt, _ = await self._plan(agent)
+        _require_voice(attempt, agent)
+        if name not in LOGS or not agent.heartbeat:
+            raise NotFound(f"There is no log {name[:64]!r} to hand over.")
+        if size > LIVE_LOG_BYTES:
+            raise TooLarge(f"At most {LIVE_LOG_BYTES} bytes of a log are taken while its command runs.")
+        key = live_key(agent.job_id, agent.number, name)
+        await self.depot.put(key, chunks, max_size=size, expected=Stored(size, sha256))
+
+    async def _put(
+        self, agent: AgentIdentity, plan: Launch, key: str, chunks: AsyncIterator[bytes], expected: Stored
+    ) -> None:
+        size, name = expected.size, key.rpartition("/")[2]
         # Those that are there now: a request that ends late removes nothing that came after it began.
         stored = [entry async for entry in self.depot.list_sizes(f"{agent.folder}/")]
-        earlier_keys = [path for path, _ in stored if path.rpartition("/")[2] == result_id]
+        earlier_keys = [path for path, _ in stored if path.rpartition("/")[2] == name]
         if len(stored) - len(earlier_keys) >= OUTPUTS_MAX:
             raise TooLarge(f"There are {OUTPUTS_MAX} outputs of this attempt; more are not taken.")
         # Files that the command has removed or renamed since they were handed over may be among them: twice the limit.
         total = sum(others for path, others in stored if path not in earlier_keys)
         room = min(plan.max_output, 2 * plan.max_output - total) if plan.max_output else size
-        work = self.depot.put(key, chunks, max_size=max(room, 0), expected=Stored(size, sha256))
+        work = self.depot.put(key, chunks, max_size=max(room, 0), expected=expected)
         putting = asyncio.ensure_future(work)
         try:
             while not (await asyncio.wait((putting,), timeout=NOTICE_SECONDS))[0]:
@@ -251,53 +303,17 @@ class Agents:
         try:
             attempt, plan = await self._plan(agent)
         except Forbidden:
-            cpu, memory = float(_number(content, "cpu")), int(_number(content, "peak_memory"))
+            cpu, memory = float(number(content, "cpu")), int(number(content, "peak_memory"))
             await self.store.attempts.late_usage(agent.job_id, agent.number, agent.uid, cpu, memory)
             raise
         _require_voice(attempt, agent)
-        report = await self._parse_report(agent, plan, content)
+        report = await parse_report(self.depot, agent, plan, content)
         if not await self.store.attempts.report(agent.job_id, agent.number, agent.uid, report):
             raise Forbidden("This attempt was given up, or another pod speaks for it now.")
 
-    async def _parse_report(self, agent: AgentIdentity, plan: Launch, content: Mapping[str, Any]) -> Report:
-        entries = content.get("outputs", [])
-        if not isinstance(entries, Sequence) or isinstance(entries, str) or len(entries) > OUTPUTS_MAX:
-            raise UsageError(f"outputs: must be a list of at most {OUTPUTS_MAX}.")
-        media_types = {result.media_type for result in plan.results}
-        outputs: list[Output] = []
-        settled: list[str] = []
-        for entry in entries:
-            try:
-                size, sha256, kind = int(entry["size"]), str(entry["sha256"]), str(entry["media_type"])
-                key = _key(agent, str(entry["id"]), sha256)
-            except (KeyError, TypeError, ValueError, OverflowError):
-                raise UsageError("outputs: each needs id, media_type, size and sha256.") from None
-            if any(output.id == entry["id"] for output in outputs):
-                raise UsageError(f"outputs: {entry['id']} is named twice.")
-            if kind not in media_types:
-                raise UsageError(f"outputs: {entry['id']}: wrong media type.")
-            stored = await self.depot.head(key)
-            if stored is None or stored.size != size:
-                raise UsageError(f"outputs: {entry['id']} was not handed over with {size} bytes and this digest.")
-            outputs.append(Output(str(entry["id"]), key, kind, size, sha256))
-            if entry.get("settled") is True:
-                settled.append(str(entry["id"]))
-        reason = None
-        if content.get("reason") is not None:
-            if not isinstance(content["reason"], str) or content["reason"] not in REASONS:
-                raise UsageError(f"reason: must be one of {', '.join(sorted(REASONS))}, or null.")
-            reason = Reason(content["reason"])
-        return Report(
-            tuple(outputs),
-            tuple(settled),
-            reason,
-            layout.clean(str(content.get("message", "")), 2000),
-            int(_number(content, "bytes_in")),
-            float(_number(content, "cpu")),
-            int(_number(content, "peak_memory")),
-        )
-
     async def _attempt(self, agent: AgentIdentity) -> Attempt:
+        if agent.ticket:
+            raise Forbidden("A ticket is good for a claim alone.")
         for attempt in await self.store.attempts.of(agent.job_id):
             if attempt.number == agent.number and attempt.site in agent.sites:
                 return attempt
@@ -325,16 +341,6 @@ def _require_voice(attempt: Attempt, agent: AgentIdentity) -> None:
         raise Forbidden("This attempt has ended or was given up.")
 
 
-def _key(agent: AgentIdentity, result_id: str, sha256: str) -> str:
-    if not _RESULT.fullmatch(result_id) or not result_id.strip("."):
-        raise UsageError(f"{result_id[:64]!r} can't be the name of a result.")
-    if not _SHA256.fullmatch(sha256):
-        raise UsageError(f"{result_id}: its SHA-256 must be 64 hexadecimal digits.")
-    return f"{agent.folder}/{sha256}/{result_id}"
-
-
-def _number(content: Mapping[str, Any], name: str) -> float:
-    value = content.get(name, 0)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= NUMBER_MAX:
-        raise UsageError(f"{name}: must be a number from 0 to {NUMBER_MAX}.")
-    return value
+def _alive_until(agent: AgentIdentity) -> int:
+    """Return until when an agent counts as alive that was heard now."""
+    return now_ms() + ALIVE_BEATS * agent.heartbeat * 1000

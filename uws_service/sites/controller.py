@@ -21,11 +21,12 @@ from uws_service.domain.attempt import Attempt, AttemptState, Observation, Seen
 from uws_service.domain.decisions import Close, Kill, Submit, decide, decide_unreachable
 from uws_service.domain.errors import UwsError
 from uws_service.domain.ids import now_ms
+from uws_service.domain.reports import as_reported
 from uws_service.sites.executor import Executor, Health
 from uws_service.sites.lake import Lake
 from uws_service.sites.live import Key, LiveAttempts
 from uws_service.sites.moves import move_attempt
-from uws_service.sites.network import Network, SiteQueue
+from uws_service.sites.network import Margin, Network, SiteQueue
 from uws_service.sites.recorder import Postponed, Recorder
 from uws_service.sites.removals import Removals
 from uws_service.sites.settings import Absence
@@ -40,6 +41,8 @@ RECHECK_MS = 30_000
 SOON_MS = 1_000
 """The same for one that is about to end."""
 MOVE_PAGE = 200
+BURST_SECONDS = 0.2
+"""So much of the pauses between rounds may be owed to other work: a job alone waits for none of them."""
 SUBMISSIONS_AT_ONCE = 64
 """So many are handed to the site at a time, so that news of the others is not kept waiting."""
 
@@ -98,6 +101,8 @@ class Controller:
         self.submitter = Submitter(store, executor, applications, self.recorder, self.live, clock, data, network)
         self.may_drive: Callable[[], bool] = lambda: True
         """Whether the lease is certainly held now."""
+        self._has_observed = False
+        """Whether the last round has asked the site, which takes its news."""
         self.last_round: float | None = None
         """Monotonic time of the last complete round, for the readiness probe."""
 
@@ -108,6 +113,7 @@ class Controller:
         """
         self.live.follow()
         removing = asyncio.create_task(self.removals.run())
+        debt = 0.0
         try:
             while True:
                 self.live.step_ended.clear()
@@ -122,8 +128,11 @@ class Controller:
                     log.exception("controller round failed", site=self.executor.site)
                 duration = time.monotonic() - began
                 await self._pause()
-                # However much happens, other work in this process gets most of the time.
-                await asyncio.sleep(max(0.0, 4 * duration - (time.monotonic() - began)))
+                # However much happens, other work in this process gets most of the time; now and then a few rounds
+                # may follow each other at once.
+                debt = max(0.0, debt + 4 * duration - (time.monotonic() - began))
+                await asyncio.sleep(max(0.0, debt - BURST_SECONDS))
+                debt = min(debt, BURST_SECONDS)
         finally:
             removing.cancel()
             await self.live.stop()
@@ -136,9 +145,10 @@ class Controller:
         """
         waits = [
             asyncio.ensure_future(self.store.feed.wait_any(self.interval)),
-            asyncio.ensure_future(self.executor.wait_change(self.interval)),
             asyncio.ensure_future(self.live.step_ended.wait()),
         ]
+        if self._has_observed:  # else its news are still there, and would end each pause at once
+            waits.append(asyncio.ensure_future(self.executor.wait_change(self.interval)))
         try:
             await asyncio.wait(waits, timeout=self.interval, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -150,6 +160,7 @@ class Controller:
 
     async def _round(self) -> None:
         """Compare the site with the rows once."""
+        self._has_observed = False
         health = self.executor.health()
         await self.status.record(health, self.clock())
         await self.live.read()
@@ -159,6 +170,7 @@ class Controller:
         if not health.reachable:
             await self._unreachable(health, now)
             return
+        self._has_observed = True
         observations = {
             (observation.job_id, observation.number): observation for observation in await self.executor.observe()
         }
@@ -174,7 +186,9 @@ class Controller:
         at_site, leaving = self.live.occupied()
         free = min(self.executor.capacity - at_site - leaving, SUBMISSIONS_AT_ONCE - self.submitter.current)
         if free > 0:
-            for taken in await self.queue.next(free, now):
+            margin = self.executor.margin
+            held = Margin(margin, self.live.not_begun()) if margin is not None else None
+            for taken in await self.queue.next(free, now, held):
                 key = taken.attempt.job_id, taken.attempt.number
                 self.live.start_step(key, self.submitter.begin(taken))
         telemetry.SITE_RUNNING.labels(self.executor.site).set(at_site)
@@ -244,29 +258,30 @@ class Controller:
         application = self.applications.get(attempt.application)
         return application.limits.attempts if application is not None else 1
 
-    async def _advance(self, attempt: Attempt, observation: Observation | None) -> None:
-        """Carry out the next step of one live attempt."""
+    async def _advance(self, attempt: Attempt, shown: Observation | None) -> None:
+        """Carry out the next step of one live attempt, of which the site shows this."""
         job = await self.store.get(attempt.job_id)
         now = self.clock()
+        observation = as_reported(attempt, shown)
         step = decide(job, attempt, observation, now, attempts=self._max_attempts(attempt))
         match step:
             case None:
                 until = now + (SOON_MS if observation is not None and observation.gone else RECHECK_MS)
                 if job is not None and job.duration and job.started is not None:
                     until = min(until, job.started + job.duration * 1000)
-                self.live.rest(attempt, observation, until)
+                self.live.rest(attempt, shown, until)
                 return
             case Submit():
                 await self.submitter.submit(attempt)
             case Kill():
                 await self.executor.kill(attempt.job_id, attempt.number)
-                self.live.rest(attempt, observation, now + SOON_MS)
+                self.live.rest(attempt, shown, now + SOON_MS)
                 return
             case Close():
                 await self.recorder.close(attempt, observation)
             case _ if job is not None:
                 answer = await self.recorder.record(job, attempt, observation, step)
                 if isinstance(answer, Postponed):
-                    self.live.rest(attempt, observation, answer.until)
+                    self.live.rest(attempt, shown, answer.until)
                     return
         self.live.touch(attempt.job_id)

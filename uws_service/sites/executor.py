@@ -65,6 +65,14 @@ def log_key(job_id: str, name: str) -> str:
     return f"jobs/{job_id}/logs/{name}"
 
 
+def live_key(job_id: str, number: int, name: str) -> str:
+    """Return where the end of a log lies while its command runs, if the site hands it over."""
+    return f"jobs/{job_id}/site/{number}/live-{name}"
+
+
+LIVE_LOG_BYTES = 1024 * 1024
+
+
 class Executor(ABC):
     """One site.
 
@@ -79,6 +87,9 @@ class Executor(ABC):
     """How many attempts may be at the site at once."""
     streams: tuple[str, ...] = ("stdout",)
     """The logs that it has of a command: ``stdout``, ``stderr``, or both in one as ``stdout``."""
+
+    margin: int | None = None
+    """How many attempts of one group may be there that do not run yet, at a site that shares by itself; None: any."""
 
     storage: Sequence[Storage] = ()
     """The storage areas that the site has."""

@@ -5,7 +5,7 @@ Its settings, how it is opened, how its agents prove who they are, what routes i
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, get_args
@@ -15,13 +15,21 @@ from uws_service.domain.errors import AuthenticationRequired
 from uws_service.sites.settings import Fetch, SiteSettings
 
 if TYPE_CHECKING:
-    from uws_service.auth.data_tokens import DataAccess
     from uws_service.depot import Depot
     from uws_service.sites.executor import Executor
+    from uws_service.sites.remote.desk import Desk
+    from uws_service.store import Store
 
 
 IssueToken = Callable[[str, str, int], str]
 """Return a token for the agent of an attempt, from its site, job id and number; see `attempt_tokens`."""
+
+
+class DataTokens(Protocol):
+    """Where tokens for the jobs' data come from."""
+
+    async def held(self, job_id: str) -> dict[str, Any]:
+        """Return what the agent of a job gets, as JSON values."""
 
 
 class UnknownToken(AuthenticationRequired):
@@ -43,10 +51,14 @@ class SiteParts:
     """The name of the service's database: at a shared site only what carries it belongs to this service."""
     fetch: Fetch
     """What stage-in may fetch."""
-    data: DataAccess | None = None
+    data: DataTokens | None = None
     """Where tokens for the jobs' data come from, if there are any."""
     issue_token: IssueToken | None = None
     """Where tokens for agents come from, for sites that have none of their own to prove who an agent is."""
+    issue_ticket: IssueToken | None = None
+    """Where tickets for agents come from that run the command themselves, and may begin long after this."""
+    store: Store | None = None
+    """The rows, for sites that keep what their runners say there; None: at a site, where a runner opens it."""
 
 
 class AgentVerifier(Protocol):
@@ -82,6 +94,28 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Finding:
+    """What came of trying one thing at a site."""
+
+    thing: str
+    """What was tried, in few words."""
+    problem: str = ""
+    """What is wrong, and which setting or right would help; empty: nothing."""
+    remark: str = ""
+    """What was seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """What the operator of a site does in one place there."""
+
+    place: str
+    """Where, and as whom; one line."""
+    text: str
+    """Commands, or the content of a file."""
+
+
+@dataclass(frozen=True, slots=True)
 class Kind:
     """A kind of site."""
 
@@ -94,13 +128,21 @@ class Kind:
     """Whether any replica may drive such a site, the one that holds its lease; else it belongs to one machine."""
     agents: Callable[[Sequence[Any]], AgentVerifier] | None = None
     """Make what verifies the agents of all sites of this kind; None: its agents do not come over HTTP."""
+    tickets: bool = False
+    """Whether its agents run the command themselves, and begin with a ticket of whoever drives the site."""
     endpoints: Callable[[Sequence[Any]], Mapping[str, Endpoint]] | None = None
     """Make the routes that all sites of this kind share, by path."""
+    desks: Callable[[Sequence[Any]], Mapping[str, Desk]] | None = None
+    """Return where the runners of all sites of this kind call, by site; None: its sites have no runners."""
     check: Callable[[Any], Awaitable[str]] | None = None
     """Try a site without changing anything there, and return a remark; None: there is nothing but the work folder.
 
     Raises `UwsError` for a site that can't be used.
     """
+    trial: Callable[[Any, str], AsyncIterator[Finding]] | None = None
+    """Run a small job at a site, and an image if one is named, and yield what it shows; None: no job is tried."""
+    rights: Callable[[Any], Sequence[Right]] | None = None
+    """Return what the operator of a site has to set there for these settings; None: nothing."""
 
     def __post_init__(self) -> None:
         """Check that the settings name this kind."""

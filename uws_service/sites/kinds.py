@@ -8,15 +8,22 @@ A package of somebody else's adds a kind by an entry point of the group ``uws_se
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from uws_service.domain.errors import ConfigurationError, UwsError
 from uws_service.plugins import load_plugins
 from uws_service.sites.executor import Executor
+from uws_service.sites.htcondor.kind import HTCONDOR
 from uws_service.sites.kind import AgentVerifier, Endpoint, Kind, SiteParts
 from uws_service.sites.kubernetes.kind import KUBERNETES
 from uws_service.sites.local.kind import LOCAL
+from uws_service.sites.remote.kind import REMOTE
 from uws_service.sites.settings import SiteSettings
+from uws_service.sites.slurm.kind import SLURM
 from uws_service.store import WorkFolder
+
+if TYPE_CHECKING:
+    from uws_service.sites.remote.desk import Desk
 
 __all__ = [
     "KINDS",
@@ -24,13 +31,14 @@ __all__ = [
     "Endpoint",
     "Kind",
     "SiteParts",
+    "desks_of",
     "kind_of",
     "open_sites",
     "start_on_machine",
     "verifiers_of",
 ]
 
-KINDS: Mapping[str, Kind] = load_plugins("uws_service.sites", (LOCAL, KUBERNETES), Kind)
+KINDS: Mapping[str, Kind] = load_plugins("uws_service.sites", (LOCAL, KUBERNETES, HTCONDOR, SLURM, REMOTE), Kind)
 """Every kind of site, by the name that ``kind`` has in the settings."""
 
 
@@ -75,7 +83,9 @@ def _incomplete(executor: object, site: SiteSettings) -> str:
 
 
 async def start_on_machine(site: SiteSettings, executor: Executor) -> WorkFolder:
-    """Start a site that belongs to one machine; return its work folder.
+    """Start a site that belongs to one machine.
+
+    Return its work folder.
 
     Raises
     ------
@@ -102,8 +112,18 @@ def verifiers_of(executors: Mapping[str, Executor], sites: Iterable[SiteSettings
 
     There is one for each kind that has any.
     """
+    pairs = ((KINDS[kind].agents, members) for kind, members in _by_kind(executors, sites).items())
+    return [verifier(members) for verifier, members in pairs if verifier is not None]
+
+
+def desks_of(executors: Mapping[str, Executor], sites: Iterable[SiteSettings]) -> dict[str, Desk]:
+    """Return where the sites' runners call, by site."""
+    pairs = ((KINDS[kind].desks, members) for kind, members in _by_kind(executors, sites).items())
+    return {site: desk for make, members in pairs if make is not None for site, desk in make(members).items()}
+
+
+def _by_kind(executors: Mapping[str, Executor], sites: Iterable[SiteSettings]) -> dict[str, list[Executor]]:
     by_kind: dict[str, list[Executor]] = {}
     for site in sites:
         by_kind.setdefault(site.kind, []).append(executors[site.name])
-    pairs = ((KINDS[kind].agents, members) for kind, members in by_kind.items())
-    return [verifier(members) for verifier, members in pairs if verifier is not None]
+    return by_kind

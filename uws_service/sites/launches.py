@@ -24,7 +24,9 @@ async def launch_of(
     attempt: Attempt,
     storage: Sequence[Storage] | None = None,
 ) -> Launch:
-    """Return the launch of an attempt; with storage areas, the files of its data sets are inputs at a site with these.
+    """Return the launch of an attempt.
+
+    With storage areas, the files of its data sets are inputs at a site with these.
 
     For one of an older version, which kept none, make it from the job.
 

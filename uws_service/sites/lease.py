@@ -181,7 +181,9 @@ class Leader:
                 await self.executor.stop()
 
     async def _start(self) -> bool:
-        """Start the executor; what fails is in the log, and tried again.
+        """Start the executor.
+
+        What fails is in the log, and tried again.
 
         Until then the readiness probe says that the controller has not begun.
         """

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -156,6 +157,11 @@ class LiveAttempts:
         rows = [record.row for record in self._records.values()]
         at_site = sum(1 for row in rows if row is not None and row.state is not AttemptState.WAITING)
         return at_site, sum(1 for row in rows if row is None)
+
+    def not_begun(self) -> Counter[str]:
+        """Return how many attempts of each group are at the site and do not run yet."""
+        rows = [record.row for record in self._records.values()]
+        return Counter(row.group for row in rows if row is not None and row.state is AttemptState.SUBMITTED)
 
     # -- steps -----------------------------------------------------------------------------------------------------
 

@@ -28,7 +28,9 @@ LOOK_SECONDS = 30.0
 async def move_attempt(
     store: Store, placer: Placer, applications: Mapping[str, Application], attempt: Attempt, reason: str
 ) -> bool:
-    """Find another site for a waiting job; if there is none it waits on, and the answer is False.
+    """Find another site for a waiting job.
+
+    If there is none it waits on, and the answer is False.
 
     Raises
     ------

@@ -12,22 +12,23 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from uws_service.domain.attempt import Attempt, LotKey
 from uws_service.domain.placement import Candidate
 from uws_service.placement.choice import choose, shortened, table_of
+from uws_service.placement.locality import to_bring
 from uws_service.placement.lots import Lots, bounded, lots_by_owner
 from uws_service.placement.model import SiteView, Wish, parse_wish
 from uws_service.placement.objections import passing_objection
 from uws_service.placement.patience import NEVER_MS, Prospects, decide, enough_ms, prospects
 from uws_service.placement.placer import Placer
-from uws_service.placement.rounds import JOB_SECONDS, expected_waits
-from uws_service.placement.shares import Ledger, Limits, Lot, Use, added, plan
+from uws_service.placement.rounds import expected_waits
+from uws_service.placement.shares import Ledger, Limits, Lot, plan
 from uws_service.store import Store
-from uws_service.store.attempts import MIN_CPU
+from uws_service.store.ends import MIN_CPU
 from uws_service.store.queue import NETWORK
 
 COURTESY_MS = 2_000
@@ -49,6 +50,19 @@ class Taken(NamedTuple):
     attempt: Attempt
     reason: str = ""
     table: tuple[Candidate, ...] = ()
+    brings: bool = False
+    """Whether its data have to be brought there first."""
+
+
+class Margin(NamedTuple):
+    """How many attempts of one group may be at a site before they run, and how many are."""
+
+    most: int
+    held: Mapping[str, int]
+
+    def room(self, groups: Iterable[str]) -> dict[str, int]:
+        """Return how many more of each group the site takes."""
+        return {group: max(0, self.most - self.held.get(group, 0)) for group in groups}
 
 
 @dataclass(slots=True)
@@ -120,22 +134,6 @@ class Network:
             self._prospects[kind] = outlook
         return outlook
 
-    async def ledger(self, now: int) -> Ledger:
-        """Return what groups and owners have used, with what their running jobs are expected to use."""
-        half_life = self.placer.settings.shares.half_life
-        groups: dict[str, Use] = {}
-        owners: dict[tuple[str, str], Use] = {}
-
-        def add(group: str, owner: str, amount: float, at: int) -> None:
-            groups[group] = added(groups.get(group, Use(0.0, at)), amount, at, half_life)
-            owners[group, owner] = added(owners.get((group, owner), Use(0.0, at)), amount, at, half_life)
-
-        for use in sorted(await self.store.queue.uses(), key=lambda use: use.at):
-            add(*use)
-        for work in await self.store.queue.at_work():
-            add(work.group, work.owner, JOB_SECONDS * max(work.cores, MIN_CPU * work.attempts), now)
-        return Ledger(groups, owners)
-
 
 class _Source(NamedTuple):
     """A lot of one of the queues that a site takes from."""
@@ -146,6 +144,8 @@ class _Source(NamedTuple):
     wish: Wish | None
     before: int
     """Attempts that were made later wait for a better site."""
+    brings: bool = False
+    """Whether their data have to be brought to the site first."""
 
 
 class SiteQueue:
@@ -165,15 +165,27 @@ class SiteQueue:
         self._turn = 0
         self._round = 0
 
-    async def next(self, free: int, now: int) -> list[Taken]:
-        """Return the attempts that the site takes now, at most ``free``."""
+    async def next(self, free: int, now: int, margin: Margin | None = None) -> list[Taken]:
+        """Return the attempts that the site takes now, at most ``free``, and of each group what its margin lets."""
         if free <= 0:
             return []
         self._round += 1
-        sources = await self._sources(now)
-        attempts = await self._pick(sources, free, now) if sources else []
+        sources = await self._with_room(await self._sources(now))
+        attempts = await self._pick(sources, free, now, margin) if sources else []
         self._turn += len(attempts)
         return self._with_reasons(attempts, sources, now)
+
+    async def _with_room(self, sources: Sequence[_Source]) -> list[_Source]:
+        """Return the sources without those to bring, if data for as many jobs as the site has slots are on their way.
+
+        Jobs that wait for their data hold no slot; without a bound the first site with room would take them all.
+        """
+        if not any(source.brings for source in sources):
+            return list(sources)
+        slots = self.network.latest_views[self.site].slots
+        if await self.network.store.lookups.brought_to(self.site) < slots:
+            return list(sources)
+        return [source for source in sources if not source.brings]
 
     async def _sources(self, now: int) -> list[_Source]:
         """Return the lots that the site may take from now."""
@@ -200,21 +212,26 @@ class SiteQueue:
 
     async def _lots(self, queue: str, now: int) -> AsyncIterator[_Source]:
         lots = await self.network.lots(queue, now)
+        experience = await self.network.placer.experience()
         for (_, group, owner, priority), key, oldest in bounded(lots, self._round):
             wish = await self.network.wish(queue, key)
-            seconds = JOB_SECONDS * max(wish.cpu if wish is not None else 0.0, MIN_CPU)
-            yield _Source(queue, Lot(key, group, owner, oldest, 0, priority, seconds), wish, now)
+            usual = experience.job_seconds(wish.application if wish is not None else "")
+            seconds = usual * max(wish.cpu if wish is not None else 0.0, MIN_CPU)
+            view = self.network.latest_views.get(self.site)
+            brings = view is not None and wish is not None and bool(to_bring(view, wish.data))
+            yield _Source(queue, Lot(key, group, owner, oldest, 0, priority, seconds), wish, now, brings)
 
-    async def _pick(self, sources: Sequence[_Source], free: int, now: int) -> list[Attempt]:
+    async def _pick(self, sources: Sequence[_Source], free: int, now: int, margin: Margin | None) -> list[Attempt]:
         """Return the attempts that have their turn.
 
         How many a lot has is known once it is read: what it lacks goes to the others in a further plan.
         """
-        ledger = await self.network.ledger(now) if len(sources) > 1 else Ledger()
+        ledger = await self.network.placer.ledger(now) if len(sources) > 1 else Ledger()
         room = [free] * len(sources)
         rows: dict[int, list[Attempt]] = {}
         picks: list[tuple[int, int]] = []
         owners: dict[str, int] = {}
+        groups = margin.room({source.lot.group for source in sources}) if margin is not None else {}
         for _ in range(MAX_PLANS):
             lots = {replace(source.lot, count=room[n]): n for n, source in enumerate(sources) if room[n]}
             planned = plan(
@@ -224,7 +241,7 @@ class SiteQueue:
                 now_ms=now,
                 room=free,
                 turn=self._turn,
-                limits=Limits(owners=owners),
+                limits=Limits(groups, owners),
             )
             picks = [(lots[pick.lot], pick.count) for pick in planned]
             unread: Counter[int] = Counter()
@@ -276,7 +293,9 @@ class SiteQueue:
         busy = {
             name: views[name].running + views[name].waiting
             for name, cost in outlook.costs.items()
-            if abs(cost - here) <= margin and views[name].running + views[name].waiting < views[name].slots
+            if abs(cost - here) <= margin
+            and views[name].reachable
+            and views[name].running + views[name].waiting < views[name].slots
         }
         busy.setdefault(self.site, views[self.site].running)
         mine = []
@@ -290,24 +309,24 @@ class SiteQueue:
 
     def _with_reasons(self, attempts: Sequence[Attempt], sources: Sequence[_Source], now: int) -> list[Taken]:
         """Return the attempts with why they run here, which jobs of one kind share."""
-        wishes = {source.lot.class_key: source.wish for source in sources}
+        by_lot = {source.lot.class_key: source for source in sources}
         reasons: dict[str, tuple[str, tuple[Candidate, ...]]] = {}
         taken = []
         for attempt in attempts:
-            wish = wishes.get(attempt.lot)
-            if not attempt.network or wish is None:
+            _, _, wish, _, brings = by_lot[attempt.lot]
+            if wish is None or not (attempt.network or brings):
                 taken.append(Taken(attempt))
                 continue
             kind = self.network.kind_of(LotKey.parse(attempt.lot))
             if kind not in reasons:
                 reasons[kind] = self._reason(attempt, wish, now)
-            taken.append(Taken(attempt, *reasons[kind]))
+            taken.append(Taken(attempt, *reasons[kind], brings))
         return taken
 
     def _reason(self, attempt: Attempt, wish: Wish, now: int) -> tuple[str, tuple[Candidate, ...]]:
         views = tuple(self.network.latest_views.values())
         choice = choose(views, wish, now_ms=now, weights=self.network.placer.weights)
-        if choice.site == self.site:
+        if choice.site == self.site or not attempt.network:
             return choice.sentence, shortened(choice.table)
         waits = expected_waits(self.network.latest_views)
         outlook = self.network.outlook(attempt.lot, wish, now)

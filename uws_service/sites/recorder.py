@@ -15,7 +15,7 @@ from uws_service import telemetry
 from uws_service.applications import Application
 from uws_service.applications.bounds import quote
 from uws_service.auth.data_tokens import tell_waiting
-from uws_service.domain.attempt import RETRYABLE, Attempt, AttemptState, Observation, Reason, Seen, Usage
+from uws_service.domain.attempt import RETRYABLE, Attempt, AttemptState, Launch, Observation, Reason, Seen, Usage
 from uws_service.domain.decisions import (
     Complete,
     Execute,
@@ -34,11 +34,13 @@ from uws_service.domain.errors import ServiceUnavailable, StorageFull, UsageErro
 from uws_service.domain.events import EventKind
 from uws_service.domain.job import Action, ErrorSummary, Job, Phase, Result, apply
 from uws_service.domain.jobinfo import JobInfo, LogFile, LostAttempt
+from uws_service.domain.record import with_digests
 from uws_service.placement.choice import shortened
 from uws_service.placement.failures import FAULTS, Fault
 from uws_service.placement.placer import Placer
 from uws_service.sites.executor import Collected, Executor
 from uws_service.sites.lake import Lake
+from uws_service.sites.other_tries import Failure, other_try
 from uws_service.store import Store
 
 log = structlog.get_logger(__name__)
@@ -140,41 +142,18 @@ class Recorder:
                 await self._salvage(job, attempt, observation)
         return Recorded()
 
-    async def _collect(self, job: Job, observation: Observation, attempt: Attempt) -> tuple[Job, Collected]:
-        """Put the files into the depot.
-
-        What keeps them from there is in jobInfo and log within seconds.
-        """
-        work = asyncio.ensure_future(self.executor.collect(observation, attempt))
-        is_late = False
-        try:
-            while not (await asyncio.wait((work,), timeout=NOTICE_SECONDS))[0]:
-                if not is_late:
-                    log.warning("storing a job's files takes long", job=job.id, attempt=attempt.number)
-                is_late = True
-                await tell_waiting(self.store, job.id, self.notice() or "its files are being stored", begun=True)
-            collected = await work
-        except (ServiceUnavailable, StorageFull) as error:
-            await tell_waiting(self.store, job.id, f"its files can't be stored now: {error.message}", begun=True)
-            raise
-        finally:
-            work.cancel()
-        fresh = await self.store.get(job.id) if is_late else None
-        return fresh or job, collected
-
     async def _execute(self, job: Job, attempt: Attempt, started: int) -> None:
         after = job if job.phase is Phase.EXECUTING else apply(job, Action.EXECUTE, started, started=started)
         info = replace(job.info.without_waiting(), streams=tuple(self.executor.streams))
         running = replace(attempt, state=AttemptState.RUNNING, started=started)
-        after = replace(after, info=info, quote=quote(job, started))
+        after = replace(after, info=info, quote=quote(job.duration, started))
         await self.store.save(job, after, kind=EventKind.PHASE, actor=ACTOR, attempts=[running])
         telemetry.PHASES.labels(job.application, after.phase).inc()
 
     async def _change(self, job: Job, action: Action, *, waiting: str = "") -> None:
         """Change the phase; the attempt goes on."""
-        after = apply(job, action, self.clock())
-        info = replace(job.info, waiting=waiting, place=None)
-        await self.store.save(job, replace(after, info=info), kind=EventKind.PHASE, actor=ACTOR)
+        after = replace(apply(job, action, self.clock()), info=replace(job.info, waiting=waiting, place=None))
+        await self.store.save(job, after, kind=EventKind.PHASE, actor=ACTOR)
         telemetry.PHASES.labels(job.application, after.phase).inc()
 
     async def _save_progress(self, job: Job, attempt: Attempt, fraction: float | None, text: str) -> None:
@@ -187,12 +166,12 @@ class Recorder:
         await self.store.save(job, replace(job, info=info), kind=EventKind.INFO, actor=ACTOR)
 
     async def _complete(self, job: Job, attempt: Attempt, observation: Observation) -> None:
-        job, collected = await self._collect(job, observation, attempt)
-        job = _with_image(job, observation)
+        job, collected = await _collect(self, job, observation, attempt)
         if collected.problem:  # it can't be had at a later try either
             await self.fail(job, attempt, observation, Reason.STAGE_OUT, collected.problem)
             return
-        job, results, problems = await self._deposit(job, attempt, collected.results)
+        job, results, problems = await self._deposit(job, attempt, observation, collected.results)
+        job = _with_record(job, attempt, observation)
         after = apply(
             job,
             Action.COMPLETE,
@@ -208,7 +187,7 @@ class Recorder:
             await self.lake.discard(results)
 
     async def _deposit(
-        self, job: Job, attempt: Attempt, results: tuple[Result, ...]
+        self, job: Job, attempt: Attempt, observation: Observation, results: tuple[Result, ...]
     ) -> tuple[Job, tuple[Result, ...], tuple[str, ...]]:
         """Put results into the data lake that the application wants there; what is refused stays in the depot."""
         application = self.applications.get(job.application)
@@ -217,7 +196,10 @@ class Recorder:
         if self.lake is None:
             return job, results, ("The results are kept here: this service knows no data lake (datasets.results).",)
         await tell_waiting(self.store, job.id, "its results are put into the data lake", begun=True)
-        places, problems = await self.lake.deposit(job, application, attempt.site, results)
+        started, ended = observation.started, observation.ended
+        job = _with_record(job, attempt, observation)
+        recorded = apply(job, Action.COMPLETE, self.clock(), started=started, ended=ended, results=results)
+        places, problems = await self.lake.deposit(recorded, application, attempt.site, results)
         return await self.store.get(job.id) or job, places, problems
 
     async def fail(
@@ -230,11 +212,23 @@ class Recorder:
         if await self._may_run_elsewhere(job, attempt, reason):
             await self._retry(job, attempt, observation, reason, message, self.clock())
             return
+        application = self.applications.get(attempt.application)
+        launch = await self.store.attempts.launch(job.id, attempt.number)
+        following_try = await other_try(self.placer, application, job, attempt, launch, Failure(reason, message))
+        if following_try is not None:
+            following = following_try.destination.applied(_next_attempt(attempt, following_try.launch, self.clock()))
+            info = replace(
+                following_try.destination.described(job.info),
+                waiting=following_try.words,
+                data=following_try.data or job.info.data,
+            )
+            await self._follow(job, attempt, observation, reason, message, following, info)
+            return
         logs: tuple[Result, ...] = ()
         detail = ""
         if observation is not None:
-            job, collected = await self._collect(job, observation, attempt)
-            job = _with_image(job, observation)
+            job, collected = await _collect(self, job, observation, attempt)
+            job = _with_record(job, attempt, observation)
             logs, detail = collected.logs, collected.tail
         if reason is Reason.EXIT_CODE and observation is not None and observation.error is not None:
             reason, message, detail = (
@@ -302,34 +296,33 @@ class Recorder:
                     if job.phase is not Phase.UNKNOWN:
                         await self._change(job, Action.LOSE, waiting=message)
                     return Postponed(self.clock() + NO_SITE_MS)
-        following = Attempt(
-            job_id=job.id,
-            number=attempt.number + 1,
+        following = replace(
+            _next_attempt(attempt, launch, self.clock()),
             site=site,
-            application=attempt.application,
-            owner=attempt.owner,
-            group=attempt.group,
-            created=self.clock(),
             not_before=not_before,
-            cpu_requested=attempt.cpu_requested,
-            memory_requested=attempt.memory_requested,
-            owner_slots=attempt.owner_slots,
-            launch=replace(launch, number=attempt.number + 1) if launch is not None else None,
             network=network,
             lot=attempt.lot,
             wish=await self.store.attempts.wish(job.id, attempt.number),
         )
+        described = replace(job.info, site=site, site_reason=site_reason, placement=placement)
+        words = f"attempt {attempt.number} was lost ({message or reason.value}); another one follows"
+        await self._follow(job, attempt, observation, reason, message, following, replace(described, waiting=words))
+        return Recorded()
+
+    async def _follow(
+        self,
+        job: Job,
+        attempt: Attempt,
+        observation: Observation | None,
+        reason: Reason,
+        message: str,
+        following: Attempt,
+        info: JobInfo,
+    ) -> None:
+        """Record that an attempt has failed, and that another one follows."""
         after = job if job.phase is Phase.QUEUED else apply(job, Action.REQUEUE, self.clock())
         lost = LostAttempt(attempt.number, attempt.site, reason.value, message)
-        info = replace(
-            job.info,
-            attempt=following.number,
-            waiting=f"attempt {attempt.number} was lost ({message or reason.value}); another one follows",
-            site=site,
-            site_reason=site_reason,
-            placement=placement,
-            lost_attempts=(*job.info.lost_attempts, lost),
-        )
+        info = replace(info, attempt=following.number, lost_attempts=(*job.info.lost_attempts, lost))
         closed = _closed(attempt, observation, reason, message, self.clock())
         await self.store.save(
             job, replace(after, info=info), kind=EventKind.PHASE, actor=ACTOR, attempts=[closed, following]
@@ -337,14 +330,14 @@ class Recorder:
         telemetry.ATTEMPTS.labels(closed.site, reason.value).inc()
         log.warning("attempt lost", job=job.id, attempt=attempt.number, reason=reason, error=message)
         self._leave(closed)
-        return Recorded()
 
     async def _salvage(self, job: Job, attempt: Attempt, observation: Observation | None) -> None:
         """Keep what was complete of an aborted attempt."""
         last = observation or Observation(
             attempt.job_id, attempt.number, Seen.FAILED, started=attempt.started, reports=True, gone=True
         )
-        job, collected = await self._collect(job, last, attempt)
+        job, collected = await _collect(self, job, last, attempt)
+        job = _with_record(job, attempt, observation)
         after = replace(job, results=tuple(collected.results), info=_info(job, collected.logs))
         if job.started is None and last.started is not None:
             after = replace(after, started=min(max(last.started, job.created), job.ended or last.started))
@@ -361,6 +354,46 @@ class Recorder:
         self._leave(attempt)
 
 
+async def _collect(recorder: Recorder, job: Job, observation: Observation, attempt: Attempt) -> tuple[Job, Collected]:
+    """Put the files into the depot; what keeps them from there is in jobInfo and log within seconds."""
+    work = asyncio.ensure_future(recorder.executor.collect(observation, attempt))
+    is_late = False
+    try:
+        while not (await asyncio.wait((work,), timeout=NOTICE_SECONDS))[0]:
+            if not is_late:
+                log.warning("storing a job's files takes long", job=job.id, attempt=attempt.number)
+            is_late = True
+            await tell_waiting(recorder.store, job.id, recorder.notice() or "its files are being stored", begun=True)
+        collected = await work
+    except (ServiceUnavailable, StorageFull) as error:
+        await tell_waiting(recorder.store, job.id, f"its files can't be stored now: {error.message}", begun=True)
+        raise
+    finally:
+        work.cancel()
+    fresh = await recorder.store.get(job.id) if is_late else None
+    return fresh or job, collected
+
+
+def _next_attempt(attempt: Attempt, launch: Launch | None, now: int) -> Attempt:
+    """Return the attempt after one that has failed, of the same kind and owner; it has no place yet."""
+    number = attempt.number + 1
+    return Attempt(
+        job_id=attempt.job_id,
+        number=number,
+        site="",
+        application=attempt.application,
+        owner=attempt.owner,
+        group=attempt.group,
+        created=now,
+        cpu_requested=attempt.cpu_requested,
+        memory_requested=launch.memory if launch is not None else attempt.memory_requested,
+        gpus=attempt.gpus,
+        owner_slots=attempt.owner_slots,
+        size_class=attempt.size_class,
+        launch=replace(launch, number=number) if launch is not None else None,
+    )
+
+
 def _with_handle(attempt: Attempt, observation: Observation | None) -> Attempt:
     """Return the attempt with the id that its site has for it, if that is new."""
     if observation is None or not observation.handle or observation.handle == attempt.handle:
@@ -372,7 +405,19 @@ def _with_image(job: Job, observation: Observation | None) -> Job:
     """Return the job with the digest of the image that it really runs in, if its site says so."""
     if observation is None or not observation.image:
         return job
-    return replace(job, info=replace(job.info, versions={**job.info.versions, "digest": observation.image}))
+    versions = {**job.info.versions, "digest": observation.image}
+    return replace(job, info=replace(job.info, versions=versions, image=observation.pulled or job.info.image))
+
+
+def _with_record(job: Job, attempt: Attempt, observation: Observation | None) -> Job:
+    """Return the job with the digests of its image and of the files that its agent fetched."""
+    job = _with_image(job, observation)
+    staged = observation.inputs if observation is not None else ()
+    if attempt.report is not None:
+        staged = (*staged, *attempt.report.inputs)
+    if not staged or not job.info.inputs:
+        return job
+    return replace(job, info=replace(job.info, inputs=with_digests(job.info.inputs, staged)))
 
 
 def _info(job: Job, logs: tuple[Result, ...]) -> JobInfo:
@@ -399,6 +444,7 @@ def _closed(
             peak_memory=attempt.usage.peak_memory,
             bytes_in=report.bytes_in if report is not None else 0,
             bytes_out=sum(output.size for output in report.outputs) if report is not None else 0,
+            bytes_moved=report.bytes_moved if report is not None else 0,
         )
     return replace(
         _with_handle(attempt, observation),
@@ -410,4 +456,5 @@ def _closed(
         reason=reason,
         message=message,
         usage=usage,
+        bytes_moved=attempt.bytes_moved + usage.bytes_moved,
     )

@@ -8,6 +8,7 @@ from typing import ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from uws_service.accounting.settings import SiteAccounting
 from uws_service.data.replicas import Storage
 from uws_service.domain.attempt import Launch
 from uws_service.placement.access import Access
@@ -48,6 +49,11 @@ class StorageSettings(BaseModel):
     results: bool = Field(
         False, description="Put results here that applications want in the data lake; the first such area is taken."
     )
+    bring: bool = Field(
+        False,
+        description="Have the data lake (a catalogue of the kind `rucio`) copy here what a job reads and none of the "
+        "site's areas has, before the job starts; the first such area is taken.",
+    )
 
 
 class SiteSettings(BaseModel):
@@ -71,6 +77,10 @@ class SiteSettings(BaseModel):
         default_factory=SiteFacts, description="What counts when sites are compared: down times, links, costs."
     )
 
+    accounting: SiteAccounting = Field(
+        default_factory=SiteAccounting, description="What accounts need to know: name, benchmark, energy, grid."
+    )
+
     def storage_areas(self) -> tuple[Storage, ...]:
         """Return the storage areas that the site has."""
         return ()
@@ -81,7 +91,10 @@ class SiteSettings(BaseModel):
         return Absence()
 
     def objection(self, launch: Launch) -> str:
-        """Return why the site can't take a launch; empty if it can."""
+        """Return why the site can't take a launch.
+
+        Empty if it can.
+        """
         return "it runs no container images" if launch.needs_image and not self.runs_images else ""
 
     def details(self, job_id: str, number: int) -> dict[str, str]:

@@ -7,6 +7,7 @@ import time
 from uws_service import telemetry
 from uws_service.sites.executor import Health
 from uws_service.store import SiteState, Store
+from uws_service.store.queue import NETWORK
 
 REPEAT_SECONDS = 10.0
 """How often the state is recorded while it does not change."""
@@ -35,8 +36,9 @@ class SiteStatus:
             SiteState(self.site, health.reachable, self.since, health.message[:MESSAGE_LENGTH], now)
         )
         self._recorded_at, self._reachable = time.monotonic(), health.reachable
-        waiting, _ = (await self.store.attempts.loads()).get(self.site, (0, 0))
-        telemetry.SITE_WAITING.labels(self.site).set(waiting)
+        loads = await self.store.attempts.loads()
+        telemetry.SITE_WAITING.labels(self.site).set(loads.get(self.site, (0, 0))[0])
+        telemetry.NETWORK_WAITING.set(loads.get(NETWORK, (0, 0))[0])
         telemetry.SITE_REACHABLE.labels(self.site).set(1 if health.reachable else 0)
 
     async def _since(self, health: Health, now: int) -> int:

@@ -75,11 +75,14 @@ class Submitter:
         """Record that the attempt goes to the site, then hand it over: in this order, so that nothing is lost."""
         attempt = taken.attempt
         key = attempt.job_id, attempt.number
-        take = Take(self.executor.site, self.clock(), self.driver)
+        take = Take(self.executor.site, self.clock(), self.driver, taken.brings)
         self.current += 1
         self.network.beginning.add(key)
         try:
-            if not await (self._take(taken, take) if attempt.network else self.store.attempts.begin(attempt, take)):
+            with_reason = attempt.network or taken.brings
+            if not await (self._take(taken, take) if with_reason else self.store.attempts.begin(attempt, take)):
+                return
+            if taken.brings:
                 return
             submitted = replace(attempt, site=take.site, state=AttemptState.SUBMITTED, submitted=take.now)
             self.live.put(submitted)
@@ -99,7 +102,7 @@ class Submitter:
         placer, image = self.network.placer, ""
         if application is not None:
             launch = None  # it is read for those alone whose image it names
-            if application.standard.names_image:
+            if application.standard.names_image or job.info.original is not None:
                 launch = await self.store.attempts.launch(attempt.job_id, attempt.number)
             image = placer.image_at(take.site, application, launch)
         info = replace(
@@ -107,7 +110,7 @@ class Submitter:
             site=take.site,
             site_reason=taken.reason,
             placement=taken.table,
-            waiting=f"handed to {take.site}",
+            waiting=f"its data are brought to {take.site}" if take.brings else f"handed to {take.site}",
             versions=versions(application, image) if application is not None else job.info.versions,
         )
         event, after = EventKind.SITE, replace(job, info=info)
@@ -115,7 +118,8 @@ class Submitter:
             await self.store.save(job, after, kind=event, actor=ACTOR, take=(attempt, take))
         except StaleJob:
             return False
-        placer.count(take.site)
+        if not take.brings:
+            placer.count(take.site)
         return True
 
     async def _has_data(self, attempt: Attempt) -> bool:

@@ -48,7 +48,10 @@ class Pick:
         return (self.start, self.stop, self.step) == (0, self.size, 1)
 
     def place(self, pixel: float) -> float:
-        """Return a pixel's number in the part; both count from 1."""
+        """Return a pixel's number in the part.
+
+        Both count from 1.
+        """
         return (pixel - 1 - self.start) / self.step + 1
 
     @property

@@ -64,8 +64,33 @@ def main() -> int:
     return 0
 
 
+def preload() -> None:
+    """Import what cutouts need that is imported late.
+
+    For a process that jobs are forked from.
+    """
+    from PIL import Image
+
+    from uws_service.soda import cutout, preview, sources  # noqa: F401
+
+    Image.preinit()
+
+
+def warm_up() -> None:
+    """Do what every cutout does the first time.
+
+    In the process that waits for its job.
+    """
+    from astropy.coordinates import SkyCoord
+
+    SkyCoord([10.0], [20.0], unit="deg").transform_to("fk5").spherical_offsets_to(SkyCoord(10, 20, unit="deg").fk5)
+
+
 def _fail(folder: Path, error: CutoutError, detail: str = "") -> int:
-    """Report why the job fails; return the exit code."""
+    """Report why the job fails.
+
+    Return the exit code.
+    """
     write_error(folder, error, detail)
     print(error, file=sys.stderr)
     return USAGE_EXIT_CODE if isinstance(error, Usage) else FAILURE_EXIT_CODE
@@ -102,7 +127,10 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _options() -> argparse.Namespace:
-    """Read the options; the service sets their defaults in the environment."""
+    """Read the options.
+
+    The service sets their defaults in the environment.
+    """
     variable = os.environ.get
     parser = _Parser(prog="cut", description=__doc__)
     parser.add_argument("--images", default=variable("UWS_IMAGES"), help="the collection's index")

@@ -72,7 +72,10 @@ def plan(image: Image, cut: Cut, coverage: Coverage, max_bytes: int) -> None:
 
 
 def _collect(image: Image, cut: Cut, coverage: Coverage) -> list[CutoutError]:
-    """Add the pieces of all images; return why some have none."""
+    """Add the pieces of all images.
+
+    Return why some have none.
+    """
     reasons: list[CutoutError] = []
     previous: tuple[Axes, tuple[Pick, ...] | None] | None = None
     for _, hdu in images(image):

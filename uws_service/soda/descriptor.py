@@ -60,7 +60,10 @@ _TEMPLATE: Mapping[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class ImagesSpec:
-    """The collection of a SODA service: its index, keys for S3, cutouts of a job at most, and their bytes."""
+    """The collection of a SODA service.
+
+    Its index, keys for S3, cutouts of a job at most, and their bytes.
+    """
 
     index: str
     keys: str = ""
@@ -69,7 +72,10 @@ class ImagesSpec:
 
 
 def images_of(application: Application) -> ImagesSpec | None:
-    """Return the collection of an application; None if it is no SODA service."""
+    """Return the collection of an application.
+
+    None if it is no SODA service.
+    """
     return application.section if isinstance(application.section, ImagesSpec) else None
 
 

@@ -186,7 +186,10 @@ def _move_physical(header: fits.Header, number: int, pick: Pick) -> None:
 
 
 def _cut_sections(part: fits.Header, header: fits.Header, picks: Sequence[Pick]) -> list[str]:
-    """Set the sections of CCDs; return those outside the part."""
+    """Set the sections of CCDs.
+
+    Return those outside the part.
+    """
     moved = sections.move_sections(header, picks)
     for key, text in moved.items():
         if text is not None:

@@ -188,7 +188,10 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_bound(value: Any) -> bool:
-    """Return whether a value bounds an interval; it may be infinite."""
+    """Return whether a value bounds an interval.
+
+    It may be infinite.
+    """
     return _is_number(value) or value in (math.inf, -math.inf)
 
 

@@ -61,7 +61,10 @@ class Celestial:
         self._latitude_first = wcs.wcs.lng == 1
 
     def to_sky(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
-        """Return ICRS degrees; NaN where the image shows no sky."""
+        """Return ICRS degrees.
+
+        NaN where the image shows no sky.
+        """
         lon, lat = (np.asarray(angles, float) for angles in self._ordered(*self.wcs.all_pix2world(x, y, 0)))
         bad = ~(np.isfinite(lon) & (np.abs(lat) <= 90))
         if not self._icrs and lon.size:
@@ -70,7 +73,10 @@ class Celestial:
         return np.where(bad, np.nan, lon % 360), np.where(bad, np.nan, lat)
 
     def to_pixels(self, lon: Floats, lat: Floats) -> tuple[Floats, Floats]:
-        """Return the pixels of points; NaN for invisible ones."""
+        """Return the pixels of points.
+
+        NaN for invisible ones.
+        """
         own_lon, own_lat = lon, lat
         if not self._icrs:
             position = SkyCoord(lon, lat, unit="deg", frame="icrs").transform_to(self.frame).spherical

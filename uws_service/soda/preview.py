@@ -69,7 +69,10 @@ def _read(hdu: Any, plane_index: tuple[int, ...], rows: int, columns: int, axes:
 
 
 def _grey(plane: Any) -> Any:
-    """Return bytes from 0 to 255; what is no number is black."""
+    """Return bytes from 0 to 255.
+
+    What is no number is black.
+    """
     good = np.isfinite(plane)
     if not good.any():
         return np.zeros(plane.shape, np.uint8)

@@ -22,7 +22,10 @@ _DETECTOR = re.compile(r"(?:CCDSEC|DETSEC|AMPSEC|[AC]SEC)([A-Z0-9]*)")
 
 
 def parse(text: object) -> Section | None:
-    """Parse a section; return None for any other value."""
+    """Parse a section.
+
+    Return None for any other value.
+    """
     match = _TEXT.fullmatch(text) if isinstance(text, str) else None
     if match is None:
         return None

@@ -1,9 +1,9 @@
 """The store: the only place that knows SQL.
 
 `Store` is what the rest of the service uses: jobs, and by name its parts (``attempts``, ``history``, ``garbage``,
-``site_states``, ``access``, ``grants``, ``owners``, ``lookups``). Tables are SQLModel classes (``tables``).
-Statements stand at the head of each part, those of jobs in ``queries``. There are two databases (``sqlite``,
-``postgresql``) behind one interface (``database``); ``feed`` follows the history.
+``site_states``, ``access``, ``grants``, ``owners``, ``runners``, ``lookups``). Tables are SQLModel classes
+(``tables``). Statements stand at the head of each part, those of jobs in ``queries``. There are two databases
+(``sqlite``, ``postgresql``) behind one interface (``database``); ``feed`` follows the history.
 """
 
 from uws_service.store.jobs import NewJob, StaleJob, Store

@@ -5,27 +5,27 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
-from sqlalchemy import and_, bindparam, case, func, literal_column, null, or_, select, tuple_, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import and_, bindparam, case, func, literal_column, null, select, tuple_, update
 
-from uws_service.domain.attempt import Attempt, AttemptState, Launch, Reason, Report
+from uws_service.domain.attempt import Attempt, AttemptState, Launch, Report
 from uws_service.domain.events import EventKind
 from uws_service.domain.ids import now_ms
+from uws_service.domain.meter import Meter
+from uws_service.domain.usage_record import UsageRecord, correction, month_of, total
 from uws_service.store import queries
+from uws_service.store.budgets import take_holds
 from uws_service.store.database import Database, Query, Transaction
+from uws_service.store.ends import UPSERT_ATTEMPT, close_attempt, close_waiting, settle_ended, upsert_values
 from uws_service.store.history import History
-from uws_service.store.lookups import put_lookup
-from uws_service.store.queue import StoredUse, add_use
-from uws_service.store.rows import ATTEMPT_COLUMNS, attempt_of, attempt_values, glance_of, launch_of, report_text
+from uws_service.store.lookups import bring_attempt, put_lookup
+from uws_service.store.rows import ATTEMPT_COLUMNS, attempt_of, glance_of, launch_of, report_text
 from uws_service.store.sites import is_held
-from uws_service.store.tables import AttemptRow
+from uws_service.store.tables import ATTEMPT_TABLE
+from uws_service.store.usage import put_record, records_of
 
 p = bindparam
 HALF_LIFE_MS = 7 * 86_400_000.0
-MIN_CPU = 0.1
-"""Of an attempt, as it counts for fair shares: one that asks for nothing uses something too."""
-AT_SITE = (AttemptState.SUBMITTED.value, AttemptState.RUNNING.value)
-attempt: Any = AttemptRow.__table__.c  # type: ignore[attr-defined]
+attempt: Any = ATTEMPT_TABLE.c
 _ATTEMPT = [attempt[name] for name in ATTEMPT_COLUMNS]
 
 ATTEMPTS = Query(select(*_ATTEMPT).where(attempt.job_id == p("job_id")).order_by(attempt.number))
@@ -45,62 +45,21 @@ AHEAD = Query(
         select(attempt.job_id).where(_WAITING, attempt.created < p("created")).limit(p("cap", required=True)).subquery()
     )
 )
-UNWANT = Query(update(AttemptRow).where(attempt.job_id == p("key")).values(wanted=literal_column("false")))
-# Nothing of it is at any site, and no site looks after what waits in the network.
-CLOSE_WAITING = Query(
-    update(AttemptRow)
-    .where(attempt.job_id == p("key"), attempt.wanted.is_(False), attempt.state == literal_column("'WAITING'"))
-    .values(
-        state=literal_column("'CLOSED'"),
-        ended=p("now"),
-        reason=func.coalesce(attempt.reason, literal_column(f"'{Reason.ABORTED.value}'")),
-        launch=null(),
-        wish=null(),
-    )
-)
-
-
-def _upsert_attempt(kind: Any) -> Any:
-    """Return the upsert of an attempt.
-
-    An unwanted attempt stays so, and a closed one stays closed: compare-and-set guards the job's row, these rules guard
-    attempts against a writer that read an older row.
-    """
-    statement = kind.insert(AttemptRow).values({name: p(f"v_{name}") for name in (*ATTEMPT_COLUMNS, "launch", "wish")})
-    new = statement.excluded
-    closed = attempt.state == literal_column("'CLOSED'")
-    by_agents = ("claimed", "report")  # what agents write has statements of its own
-    measured = ("cpu", "peak_memory")  # by agents, or by the site: who closes an attempt may not know of it yet
-    names = [name for name in ATTEMPT_COLUMNS[2:] if name not in by_agents]
-    fields: dict[str, Any] = {name: case((closed, attempt[name]), else_=new[name]) for name in names}
-    for name in measured:
-        fields[name] = case((or_(closed, new[name] == literal_column("0")), attempt[name]), else_=new[name])
-    fields["handle"] = func.coalesce(new.handle, attempt.handle)
-    # Both are written once, and go with the attempt's end: the row outlives the job, whose parameters they hold.
-    for name in ("launch", "wish"):
-        fields[name] = case((or_(closed, new.state == literal_column("'CLOSED'")), null()), else_=attempt[name])
-    fields["wanted"] = and_(attempt.wanted, new.wanted)
-    started = and_(attempt.state == literal_column("'RUNNING'"), new.state == literal_column("'SUBMITTED'"))
-    begun = and_(
-        attempt.state.in_(map(literal_column, ("'SUBMITTED'", "'RUNNING'"))), new.state == literal_column("'WAITING'")
-    )
-    fields["state"] = case((or_(closed, started, begun), attempt.state), else_=new.state)
-    return statement.on_conflict_do_update(index_elements=["job_id", "number"], set_=fields)
+UNWANT = Query(update(ATTEMPT_TABLE).where(attempt.job_id == p("key")).values(wanted=literal_column("false")))
 
 
 _OPEN_STATE = attempt.state != literal_column("'CLOSED'")
 _KEY = and_(attempt.job_id == p("job_id"), attempt.number == p("number"))
-STATE = Query(select(attempt.state).where(_KEY), select(attempt.state).where(_KEY).with_for_update())
 WISH = Query(select(attempt.wish).where(_KEY))
 LAUNCH = Query(select(attempt.launch).where(_KEY))
 # Hand a waiting attempt to its site, give it back, or to another site: only one of several writers can.
 BEGIN = Query(
-    update(AttemptRow)
+    update(ATTEMPT_TABLE)
     .where(_KEY, attempt.site == p("at"), attempt.state == literal_column("'WAITING'"), attempt.wanted.is_(True))
     .values(state=literal_column("'SUBMITTED'"), submitted=p("now"), site=p("to"))
 )
 GIVE_BACK = Query(
-    update(AttemptRow)
+    update(ATTEMPT_TABLE)
     .where(_KEY, attempt.site == p("at"), attempt.state == literal_column("'SUBMITTED'"), attempt.wanted.is_(True))
     .values(
         state=literal_column("'WAITING'"),
@@ -110,23 +69,34 @@ GIVE_BACK = Query(
     )
 )
 MOVE = Query(
-    update(AttemptRow)
+    update(ATTEMPT_TABLE)
     .where(_KEY, attempt.site == p("at"), attempt.state == literal_column("'WAITING'"), attempt.wanted.is_(True))
     .values(site=p("to"))
 )
 # The last pod to claim an attempt speaks for it; what an earlier one said is void.
 CLAIM = Query(
-    update(AttemptRow)
+    update(ATTEMPT_TABLE)
     .where(_KEY, _OPEN_STATE, attempt.wanted.is_(True))
     .values(claimed=p("pod"), report=case((attempt.claimed == p("pod"), attempt.report), else_=None))
 )
+# A ticket is good for one start of an agent: whoever comes second is refused, whatever became of the first.
+CLAIM_ONCE = Query(
+    update(ATTEMPT_TABLE)
+    .where(_KEY, _OPEN_STATE, attempt.wanted.is_(True), attempt.claimed.in_([literal_column("''"), p("pod")]))
+    .values(claimed=p("pod"), alive_until=p("alive_until"))
+)
+ALIVE = Query(
+    update(ATTEMPT_TABLE)
+    .where(_KEY, _OPEN_STATE, attempt.wanted.is_(True), attempt.claimed == p("pod"))
+    .values(alive_until=p("alive_until"))
+)
 REPORT = Query(
-    update(AttemptRow)
+    update(ATTEMPT_TABLE)
     .where(_KEY, _OPEN_STATE, attempt.claimed == p("pod"))
     .values(report=p("report"), cpu=p("cpu"), peak_memory=p("peak_memory"))
 )
 LATE_USAGE = Query(
-    update(AttemptRow)
+    update(ATTEMPT_TABLE)
     .where(
         _KEY,
         attempt.state == literal_column("'CLOSED'"),
@@ -135,6 +105,7 @@ LATE_USAGE = Query(
         attempt.peak_memory == literal_column("0"),
     )
     .values(cpu=p("cpu"), peak_memory=p("peak_memory"))
+    .returning(attempt.ended)
 )
 WAITING_AT = Query(
     select(*_ATTEMPT)
@@ -156,7 +127,26 @@ OUTCOMES = Query(
     .where(attempt.state == literal_column("'CLOSED'"), attempt.ended >= p("since"))
     .group_by(attempt.site, attempt.application, attempt.reason)
 )
-UPSERT_ATTEMPT = Query(_upsert_attempt(sqlite), _upsert_attempt(postgresql))
+HISTORY = Query(
+    select(
+        attempt.site,
+        attempt.application,
+        attempt.size_class,
+        attempt.created,
+        attempt.submitted,
+        attempt.started,
+        attempt.ended,
+        attempt.reason.is_(None),
+    )
+    .where(
+        attempt.state == literal_column("'CLOSED'"),
+        attempt.ended >= p("since"),
+        attempt.started.is_not(None),
+        attempt.submitted.is_not(None),
+    )
+    .order_by(attempt.ended.desc())
+    .limit(p("page", required=True))
+)
 _USAGE_KEY = (attempt.ended, attempt.job_id, attempt.number)
 USAGE = Query(
     select(*_ATTEMPT)
@@ -172,14 +162,11 @@ USAGE = Query(
 )
 
 
-def unwant_attempts(tx: Transaction, job_id: str) -> None:
-    """Mark all attempts of a job as unwanted; those that wait are closed."""
-    tx.change(UNWANT, {"key": job_id})
-    tx.change(CLOSE_WAITING, {"key": job_id, "now": now_ms()})
-
-
 def move_attempt(tx: Transaction, attempt: Attempt, site: str) -> bool:
-    """Move a waiting attempt to another site; False if it no longer waits."""
+    """Move a waiting attempt to another site.
+
+    False if it no longer waits.
+    """
     values = {"job_id": attempt.job_id, "number": attempt.number, "at": attempt.site, "to": site}
     return tx.change(MOVE, values) == 1
 
@@ -200,6 +187,8 @@ class Take(NamedTuple):
     site: str
     now: int
     driver: str = ""
+    brings: bool = False
+    """Whether the attempt waits at the site until its data are brought there."""
 
 
 def begin_attempt(tx: Transaction, attempt: Attempt, take: Take) -> bool:
@@ -207,6 +196,8 @@ def begin_attempt(tx: Transaction, attempt: Attempt, take: Take) -> bool:
     values = {"job_id": attempt.job_id, "number": attempt.number, "at": attempt.site, "to": take.site, "now": take.now}
     if take.driver and not is_held(tx, take.site, take.driver):
         return False
+    if take.brings:
+        return bring_attempt(tx, attempt, take.site, take.now)
     if attempt.owner_slots is not None:
         tx.rows(LOCK_OWNER, {"owner": attempt.owner})
         if tx.rows(AT_WORK_OF_OWNER, {"owner": attempt.owner})[0][0] >= attempt.owner_slots:
@@ -222,18 +213,30 @@ class Attempts:
         self._history = history
         self.half_life_ms = HALF_LIFE_MS
         """Time in which what groups and owners have used counts half as much."""
+        self.meter = Meter()
+        """The rules by which attempts that end are accounted for."""
 
-    def put(self, tx: Transaction, attempt: Attempt) -> None:
-        """Insert or update an attempt within a transaction; the use of one that ends is counted, once."""
-        if attempt.state is AttemptState.CLOSED and attempt.ended is not None:
-            rows = tx.rows(STATE, {"job_id": attempt.job_id, "number": attempt.number})
-            if rows and rows[0][0] in AT_SITE:
-                amount = attempt.usage.wall * max(attempt.cpu_requested, MIN_CPU)
-                add_use(tx, StoredUse(attempt.group, attempt.owner, amount, attempt.ended), self.half_life_ms)
-        tx.change(UPSERT_ATTEMPT, {f"v_{name}": value for name, value in attempt_values(attempt).items()})
-        if attempt.state is not AttemptState.CLOSED and not attempt.wanted:
-            tx.change(CLOSE_WAITING, {"key": attempt.job_id, "now": now_ms()})
-        put_lookup(tx, attempt)
+    def put(self, tx: Transaction, *attempts: Attempt) -> None:
+        """Insert or update attempts within a transaction.
+
+        Each that ends gets its record, once.
+        """
+        ended: list[UsageRecord] = []
+        for attempt in attempts:
+            if attempt.state is AttemptState.CLOSED:
+                ended += close_attempt(tx, attempt, self.meter, self.half_life_ms)
+            else:
+                tx.change(UPSERT_ATTEMPT, upsert_values(attempt))
+                ended += close_waiting(tx, attempt.job_id, self.meter) if not attempt.wanted else []
+            put_lookup(tx, attempt)
+            if attempt.holds:
+                take_holds(tx, attempt.job_id, attempt.holds)
+        settle_ended(tx, ended, self.meter)
+
+    def unwant(self, tx: Transaction, job_id: str) -> None:
+        """Mark all attempts of a job as unwanted within a transaction; those that wait are closed."""
+        tx.change(UNWANT, {"key": job_id})
+        settle_ended(tx, close_waiting(tx, job_id, self.meter), self.meter)
 
     async def of(self, job_id: str) -> list[Attempt]:
         """Return the attempts of a job, first to last."""
@@ -253,7 +256,7 @@ class Attempts:
         return rows[0][0] or "" if rows else ""
 
     async def save(self, attempt: Attempt) -> None:
-        """Insert or update an attempt; see `_upsert_attempt`."""
+        """Insert or update an attempt; see `uws_service.store.ends`."""
         await self._database.write(lambda tx: self.put(tx, attempt))
 
     async def begin(self, attempt: Attempt, take: Take) -> bool:
@@ -278,9 +281,25 @@ class Attempts:
         return await self._database.write(operation)
 
     async def claim(self, job_id: str, number: int, pod: str) -> bool:
-        """Let a pod's agent speak for an attempt; False if it is unwanted."""
+        """Let a pod's agent speak for an attempt.
+
+        False if it is unwanted.
+        """
         values = {"job_id": job_id, "number": number, "pod": pod}
         return await self._database.write(lambda tx: tx.change(CLAIM, values)) == 1
+
+    async def claim_once(self, job_id: str, number: int, start: str, alive_until: int) -> bool:
+        """Let one start of an agent speak for an attempt; False if it is unwanted, or another start does."""
+        values = {"job_id": job_id, "number": number, "pod": start, "alive_until": alive_until}
+        return await self._database.write(lambda tx: tx.change(CLAIM_ONCE, values)) == 1
+
+    async def alive(self, job_id: str, number: int, start: str, alive_until: int) -> bool:
+        """Record a sign of life of an agent.
+
+        False if its attempt is unwanted, or it does not speak for it.
+        """
+        values = {"job_id": job_id, "number": number, "pod": start, "alive_until": alive_until}
+        return await self._database.write(lambda tx: tx.change(ALIVE, values)) == 1
 
     async def report(self, job_id: str, number: int, pod: str, report: Report) -> bool:
         """Record an agent's report.
@@ -303,15 +322,24 @@ class Attempts:
             if rows:
                 glance = glance_of(rows[0])
                 event = (job_id, EventKind.REPORT, glance.phase, glance.version)
-                self._history.append(tx, *event, actor="agent")
+                self._history.append(tx, *event, application=glance.application, owner=glance.owner, actor="agent")
             return True
 
         return await self._database.write(operation)
 
     async def late_usage(self, job_id: str, number: int, pod: str, cpu: float, peak_memory: int) -> None:
-        """Record the usage of a closed attempt, unless it is recorded already."""
+        """Record the usage of a closed attempt, unless it is recorded already; its account gets a correction."""
         values = {"job_id": job_id, "number": number, "pod": pod, "cpu": cpu, "peak_memory": peak_memory}
-        await self._database.write(lambda tx: tx.change(LATE_USAGE, values))
+
+        def operation(tx: Transaction) -> None:
+            for (ended,) in tx.rows(LATE_USAGE, values):
+                # An attempt that was closed without an end is in the month in which that was done.
+                month = month_of(ended if ended is not None else now_ms())
+                if records := records_of(tx, month, job_id, number):
+                    right = self.meter.corrected(total(records), cpu=cpu, peak_memory=peak_memory)
+                    put_record(tx, correction(records, right, now_ms()))
+
+        await self._database.write(operation)
 
     async def waiting_at(self, site: str, limit: int) -> list[Attempt]:
         """Return the attempts that wait for a site, oldest first."""
@@ -319,7 +347,10 @@ class Attempts:
         return [attempt_of(row) for row in rows]
 
     async def loads(self) -> dict[str, tuple[int, int]]:
-        """Return numbers of attempts by site: waiting, and at the site."""
+        """Return numbers of attempts by site.
+
+        Waiting, and at the site.
+        """
         waiting = {row[0]: int(row[1]) for row in await self._database.read(WAITING_COUNTS, {})}
         present = {row[0]: int(row[1]) for row in await self._database.read(OPEN_COUNTS, {})}
         return {site: (waiting.get(site, 0), present.get(site, 0)) for site in waiting.keys() | present.keys()}
@@ -335,6 +366,14 @@ class Attempts:
     async def outcomes(self, since: int) -> list[OutcomeCount]:
         """Return how attempts have ended since an instant."""
         return [OutcomeCount(*row) for row in await self._database.read(OUTCOMES, {"since": since})]
+
+    async def latest(self, since: int, limit: int) -> list[tuple[str, str, str, int, int, int, int, bool]]:
+        """Return what ran and ended since an instant, the latest first.
+
+        Site, application, size class, the instants of creation, hand-over, start and end, and whether it ended well.
+        """
+        rows = await self._database.read(HISTORY, {"since": since, "page": limit})
+        return [(*row[:7], bool(row[7])) for row in rows]
 
     async def waiting_ahead(self, attempt: Attempt, cap: int = 1000) -> int:
         """Return the number of attempts that wait before this one, up to ``cap``."""

@@ -10,20 +10,40 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+from typing import cast as typed
+
+from sqlalchemy import cast, func, select
+from sqlalchemy.types import BigInteger, Text
 
 from uws_service.domain.errors import UwsError
+from uws_service.domain.events import JobEvent
 from uws_service.store import queries
-from uws_service.store.database import Database
+from uws_service.store.database import Database, Query
 from uws_service.store.history import CHANNEL, EVENTS_BETWEEN, EVENTS_SINCE, LAST_EVENT
-from uws_service.store.postgresql import PostgreSQL
+from uws_service.store.order import MAX_GAP, Order
 from uws_service.store.sqlite import SQLite
+
+if TYPE_CHECKING:
+    from uws_service.store.postgresql import PostgreSQL
 
 PAGE_SIZE = 1000
 POLL_SQLITE_SECONDS = 0.05
 POLL_POSTGRESQL_SECONDS = 1.0
 GAP_SECONDS = 30.0
 """How long to look for a missing number: a transaction may commit after a later one."""
+GAP_POLL_SECONDS = 0.05
+Listener = Callable[[Sequence[JobEvent]], None]
+
+
+def _transaction(name: str) -> Query:
+    """Return the statement for a bound of the transactions that run now (PostgreSQL)."""
+    snapshot = getattr(func, f"pg_snapshot_{name}")(func.pg_current_snapshot())
+    return Query(select(cast(cast(snapshot, Text), BigInteger)))
+
+
+OLDEST_TRANSACTION, NEXT_TRANSACTION = _transaction("xmin"), _transaction("xmax")
 
 
 class Feed:
@@ -33,10 +53,10 @@ class Feed:
         self._waiters: dict[str, dict[asyncio.Future[None], int]] = {}  # with the version that each has read
         self._anybody: set[asyncio.Future[None]] = set()
         self._followers: list[set[str]] = []
+        self._listeners: list[Listener] = []
         self._bell = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._last = 0
-        self._gaps: dict[int, float] = {}
+        self._order = Order(has_gaps=False)
         self._database: Database | None = None
 
     def bind(self, database: Database) -> None:
@@ -44,16 +64,23 @@ class Feed:
         self._database = database
 
     def ring(self) -> None:
-        """Look for new events now: this process has committed."""
+        """Look for new events now.
+
+        This process has committed.
+        """
         self._bell.set()
 
     async def start(self) -> None:
         """Start to follow, from the newest event on."""
         assert self._database is not None
-        self._last = int((await self._database.read(LAST_EVENT, {}))[0][0])
+        last = int((await self._database.read(LAST_EVENT, {}))[0][0])
+        self._order = Order(has_gaps=not isinstance(self._database, SQLite))
+        recent = {"first": last - MAX_GAP, "final": last}
+        rows = await self._database.read(EVENTS_BETWEEN, recent) if self._order.has_gaps else ()
+        self._order.begin(last, (row[0] for row in rows), time.monotonic())
         self._tasks.append(asyncio.create_task(self._follow()))
-        if isinstance(self._database, PostgreSQL):
-            self._tasks.append(asyncio.create_task(self._listen(self._database)))
+        if not isinstance(self._database, SQLite):
+            self._tasks.append(asyncio.create_task(self._listen(typed("PostgreSQL", self._database))))
 
     async def stop(self) -> None:
         """Stop, and wake every waiter."""
@@ -78,6 +105,15 @@ class Feed:
     def unfollow(self, follower: set[str]) -> None:
         """Stop adding to a set."""
         self._followers = [item for item in self._followers if item is not follower]
+
+    @property
+    def horizon(self) -> int:
+        """Return the number up to which all events have been told to listeners, or could have been."""
+        return self._order.horizon
+
+    def listen(self, listener: Listener) -> None:
+        """Call a function with all events from now on, each once and in the order of their numbers."""
+        self._listeners.append(listener)
 
     async def wait_change(self, job_id: str, version: int, timeout: float) -> None:
         """Wait for the next event of a job above ``version``.
@@ -117,7 +153,7 @@ class Feed:
                 await self._read()
             while not self._bell.is_set():
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(pause):
+                    async with asyncio.timeout(GAP_POLL_SECONDS if self._order.gaps else pause):
                         await self._bell.wait()
                 if sqlite is None:
                     break
@@ -129,24 +165,36 @@ class Feed:
 
     async def _read(self) -> None:
         assert self._database is not None
-        if self._gaps:
-            first, final = min(self._gaps), max(self._gaps)
-            rows = await self._database.read(EVENTS_BETWEEN, {"first": first, "final": final})
-            for seq, job_id, version in rows:
-                if self._gaps.pop(seq, None) is not None:
-                    self._wake(job_id, version)
-            oldest = time.monotonic() - GAP_SECONDS
-            self._gaps = {seq: since for seq, since in self._gaps.items() if since > oldest}
+        if self._order.gaps:
+            await self._fill_gaps(self._database)
         while True:
-            rows = await self._database.read(EVENTS_SINCE, {"since": self._last, "page": PAGE_SIZE})
-            for seq, job_id, version in rows:
-                if seq > self._last + 1:
-                    now = time.monotonic()
-                    self._gaps.update(dict.fromkeys(range(max(self._last + 1, seq - PAGE_SIZE), seq), now))
-                self._last = seq
-                self._wake(job_id, version)
+            rows = await self._database.read(EVENTS_SINCE, {"since": self._order.last, "page": PAGE_SIZE})
+            self._take([JobEvent(*row) for row in rows])
             if len(rows) < PAGE_SIZE:
-                return
+                break
+        if self._order.gaps:
+            self._order.set_bound(int((await self._database.read(NEXT_TRANSACTION, {}))[0][0]))
+
+    async def _fill_gaps(self, database: Database) -> None:
+        """Look for missing numbers.
+
+        Those whose transactions have ended without them are given up.
+        """
+        oldest = int((await database.read(OLDEST_TRANSACTION, {}))[0][0])
+        first, final = min(self._order.gaps), max(self._order.gaps)
+        rows = await database.read(EVENTS_BETWEEN, {"first": first, "final": final})
+        self._take([JobEvent(*row) for row in rows if row[0] in self._order.gaps])
+        self._publish(self._order.close(oldest, time.monotonic() - GAP_SECONDS))
+
+    def _take(self, events: Sequence[JobEvent]) -> None:
+        for event in events:
+            self._wake(event.job_id, event.version)
+        self._publish(self._order.add(events, time.monotonic()))
+
+    def _publish(self, events: Sequence[JobEvent]) -> None:
+        if events:
+            for listener in self._listeners:
+                listener(events)
 
     def _wake(self, job_id: str, version: int) -> None:
         for follower in self._followers:

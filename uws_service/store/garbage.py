@@ -10,18 +10,21 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from uws_service.domain.ids import now_ms
 from uws_service.store.database import Database, Query, Transaction
-from uws_service.store.tables import AttemptRow, GarbageRow, JobRow
+from uws_service.store.tables import ATTEMPT_TABLE, GARBAGE_TABLE, JOB_TABLE
 
 p = bindparam
-job: Any = JobRow.__table__.c  # type: ignore[attr-defined]
-attempt: Any = AttemptRow.__table__.c  # type: ignore[attr-defined]
-garbage: Any = GarbageRow.__table__.c  # type: ignore[attr-defined]
+job: Any = JOB_TABLE.c
+attempt: Any = ATTEMPT_TABLE.c
+garbage: Any = GARBAGE_TABLE.c
 
 
 def _insert_garbage(kind: Any) -> Any:
-    """Return the insertion; a deleted job may be garbage already."""
+    """Return the insertion.
+
+    A deleted job may be garbage already.
+    """
     values: dict[str, Any] = {"job_id": p("job_id"), "since": p("since")}
-    return kind.insert(GarbageRow).values(values).on_conflict_do_nothing(index_elements=["job_id"])
+    return kind.insert(GARBAGE_TABLE).values(values).on_conflict_do_nothing(index_elements=["job_id"])
 
 
 INSERT_GARBAGE = Query(_insert_garbage(sqlite), _insert_garbage(postgresql))
@@ -35,7 +38,7 @@ GARBAGE = Query(
     .order_by(garbage.since)
     .limit(p("page", required=True))
 )
-GARBAGE_DONE = Query(delete(GarbageRow).where(garbage.job_id == p("key")))
+GARBAGE_DONE = Query(delete(GARBAGE_TABLE).where(garbage.job_id == p("key")))
 REFERENCED = Query(
     select(job.id).where(job.id == p("id")).union_all(select(garbage.job_id).where(garbage.job_id == p("id")))
 )

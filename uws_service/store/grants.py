@@ -8,15 +8,15 @@ from typing import Any
 from sqlalchemy import bindparam, delete, insert, select, update
 
 from uws_service.store.database import Database, Query, Transaction
-from uws_service.store.tables import GrantRow
+from uws_service.store.tables import GRANT_TABLE
 
 p = bindparam
-_grant: Any = GrantRow.__table__.c  # type: ignore[attr-defined]
+_grant: Any = GRANT_TABLE.c
 _NAMES = ("job_id", "target", "locked", "expires", "renew", "busy")
 _KEY = (_grant.job_id == p("job"), _grant.target == p("target"))
 
-_INSERT = Query(insert(GrantRow).values({name: p(f"v_{name}") for name in _NAMES}))
-_END = Query(delete(GrantRow).where(_grant.job_id == p("job")))
+_INSERT = Query(insert(GRANT_TABLE).values({name: p(f"v_{name}") for name in _NAMES}))
+_END = Query(delete(GRANT_TABLE).where(_grant.job_id == p("job")))
 _OF = Query(select(*[_grant[name] for name in _NAMES]).where(_grant.job_id == p("job")).order_by(_grant.target))
 _DUE = Query(
     select(*[_grant[name] for name in _NAMES])
@@ -25,10 +25,10 @@ _DUE = Query(
     .limit(100)
 )
 _TAKE = Query(
-    update(GrantRow).where(*_KEY, _grant.locked == p("before"), _grant.busy <= p("now")).values(busy=p("until"))
+    update(GRANT_TABLE).where(*_KEY, _grant.locked == p("before"), _grant.busy <= p("now")).values(busy=p("until"))
 )
 _PUT = Query(
-    update(GrantRow)
+    update(GRANT_TABLE)
     .where(*_KEY, _grant.locked == p("before"))
     .values(locked=p("locked"), expires=p("expires"), renew=p("renew"), busy=p("busy"))
 )
@@ -36,7 +36,10 @@ _PUT = Query(
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """An encrypted token of a job; instants in milliseconds."""
+    """An encrypted token of a job.
+
+    Instants in milliseconds.
+    """
 
     job_id: str
     target: str
@@ -74,7 +77,9 @@ class GrantStore:
         return [Grant(*row) for row in await self._database.read(_DUE, {"now": now})]
 
     async def take(self, grant: Grant, now: int, until: int) -> bool:
-        """Reserve a token for renewal until then; False if another process did.
+        """Reserve a token for renewal until then.
+
+        False if another process did.
 
         A refresh token must not be used twice.
         """
@@ -82,7 +87,10 @@ class GrantStore:
         return await self._database.write(lambda tx: tx.change(_TAKE, values)) == 1
 
     async def put(self, before: Grant, after: Grant) -> bool:
-        """Replace a token; False if its job has ended."""
+        """Replace a token.
+
+        False if its job has ended.
+        """
         values = {
             "job": before.job_id,
             "target": before.target,

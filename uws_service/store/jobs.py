@@ -12,24 +12,42 @@ from uws_service.domain.attempt import Attempt
 from uws_service.domain.errors import ConfigurationError, NotFound, UwsError
 from uws_service.domain.events import EventKind
 from uws_service.domain.job import FINAL, Job, JobRef, Phase
+from uws_service.domain.price import Hold
+from uws_service.offload import offload
 from uws_service.store import queries
 from uws_service.store.access import AccessStore
-from uws_service.store.attempts import Attempts, Take, begin_attempt, move_attempt, unwant_attempts
+from uws_service.store.attempts import Attempts, Take, begin_attempt, move_attempt
+from uws_service.store.batched import BatchedReads
+from uws_service.store.budgets import BudgetStore, take_holds
 from uws_service.store.database import Database, Transaction
 from uws_service.store.feed import Feed
 from uws_service.store.garbage import Garbage, add_garbage
 from uws_service.store.grants import Grant, GrantStore, end_grants, put_grant
 from uws_service.store.history import History
+from uws_service.store.job_search import JobSearch
 from uws_service.store.lookups import Lookups, resolve_attempt
 from uws_service.store.meta import get_or_set
-from uws_service.store.postgresql import PostgreSQL
+from uws_service.store.notifications import Notifications
+from uws_service.store.overview import Overview
 from uws_service.store.queue import Queue
 from uws_service.store.repeats import Keyed, Repeats
-from uws_service.store.rows import Glance, glance_of, job_of, job_values, ref_of
+from uws_service.store.rows import (
+    JOB_COLUMNS,
+    Glance,
+    glance_of,
+    job_of,
+    job_values,
+    ref_of,
+    results_bytes,
+    values_beside_parameters,
+)
+from uws_service.store.runners import RunnerStore
 from uws_service.store.schema import SQLITE_PREFIX, is_postgresql, prepare
 from uws_service.store.site_states import SiteStates
 from uws_service.store.sites import SiteStore
+from uws_service.store.sources import Sources, put_sources, replace_sources
 from uws_service.store.sqlite import SQLite
+from uws_service.store.usage import UsageStore
 
 T = TypeVar("T")
 COUNT_SECONDS = 5.0
@@ -43,7 +61,32 @@ class StaleJob(UwsError):
 
 NewJob = tuple[Job, Attempt | None, Sequence[Grant]]
 """A new job; its first attempt and its access to data, if it is to run."""
+_PARAMETERS = JOB_COLUMNS.index("parameters")
 _NO_KEY = {"idempotency_key": None, "fingerprint": None}
+
+
+def _update(tx: Transaction, before: Job, after: Job) -> bool:
+    """Write a job's row; return whether it had the version of ``before``.
+
+    Parameters that are the same are not written again: they may be many MiB.
+    """
+    key = {"key": before.id, "expected": before.version}
+    if after.parameters is before.parameters:
+        more = results_bytes(after) - results_bytes(before)
+        values = {**values_beside_parameters(after), **key, "more": more}
+        return tx.change(queries.UPDATE_BESIDE_PARAMETERS, values) == 1
+    return tx.change(queries.UPDATE_JOB, {**job_values(after), **key}) == 1
+
+
+def _follow(tx: Transaction, before: Job, after: Job) -> None:
+    """Change what hangs on a job.
+
+    Its access to data ends with it, its sources go with its parameters.
+    """
+    if after.phase in FINAL and before.phase not in FINAL:
+        end_grants(tx, before.id)
+    if after.parameters != before.parameters:
+        replace_sources(tx, before, after)
 
 
 def _change_place(
@@ -58,6 +101,17 @@ def _change_place(
         raise StaleJob("The attempt does not wait for its data any more.")
 
 
+def _change_grants(tx: Transaction, before: Job, after: Job, grants: Sequence[Grant]) -> None:
+    """Store access to data.
+
+    A job that ends keeps none.
+    """
+    for grant in grants:
+        put_grant(tx, grant)
+    if after.phase in FINAL and before.phase not in FINAL:
+        end_grants(tx, before.id)
+
+
 class Store:
     """Jobs, and the other parts of the store.
 
@@ -68,8 +122,9 @@ class Store:
     def __init__(self, database: Database, feed: Feed) -> None:
         self._database = database
         self._counts: tuple[float, dict[tuple[str, str], int]] = (-COUNT_SECONDS, {})
+        self._glances = None if isinstance(database, SQLite) else BatchedReads(database, queries.GLANCES)
         self.feed = feed
-        self.history = History(database, notify=isinstance(database, PostgreSQL))
+        self.history = History(database)
         self.attempts = Attempts(database, self.history)
         self.queue = Queue(database)
         self.garbage = Garbage(database)
@@ -77,8 +132,15 @@ class Store:
         self.access = AccessStore(database)
         self.grants = GrantStore(database)
         self.owners = SiteStore(database)
+        self.runners = RunnerStore(database)
         self.lookups = Lookups(database)
+        self.overview = Overview(database)
+        self.search = JobSearch(database)
+        self.notifications = Notifications(database)
         self.repeats = Repeats(database)
+        self.usage = UsageStore(database)
+        self.budgets = BudgetStore(database)
+        self.sources = Sources(database)
 
     @classmethod
     async def open(cls, url: str, *, create: bool = False) -> Store:
@@ -95,6 +157,8 @@ class Store:
         feed = Feed()
         database: Database
         if is_postgresql(url):
+            from uws_service.store.postgresql import PostgreSQL  # with its driver
+
             postgresql = PostgreSQL(url)
             await postgresql.open()
             database = postgresql
@@ -119,13 +183,18 @@ class Store:
 
     async def glance(self, job_id: str) -> Glance | None:
         """Return version, application, owner and phase."""
+        if self._glances is not None:
+            row = await self._glances.get(job_id)
+            return glance_of(row) if row is not None else None
         rows = await self._database.read(queries.GLANCE, {"id": job_id})
         return glance_of(rows[0]) if rows else None
 
     async def get(self, job_id: str) -> Job | None:
         """Return a job, or None if there is none."""
         rows = await self._database.read(queries.GET_JOB, {"id": job_id})
-        return job_of(rows[0]) if rows else None
+        if rows and rows[0][_PARAMETERS] is None:
+            rows = await self._database.read_large(queries.GET_WHOLE_JOB, {"id": job_id})
+        return await offload(len(rows[0][_PARAMETERS]), job_of, rows[0]) if rows else None
 
     async def list_jobs(
         self,
@@ -190,7 +259,9 @@ class Store:
         origin: str = "",
         idempotency: tuple[str, str] | None = None,
     ) -> tuple[Job, bool]:
-        """Insert all of these jobs or none; see `create`.
+        """Insert all of these jobs or none.
+
+        See `create`.
 
         The key and what is returned are those of the first one.
         """
@@ -209,7 +280,8 @@ class Store:
             for job, attempt, grants in jobs:
                 columns = {"idempotency_key": key, "fingerprint": fingerprint} if job is first else _NO_KEY
                 tx.change(queries.INSERT_JOB, {**job_values(job), **columns})
-                self._record(tx, job, EventKind.CREATED, actor, origin)
+                put_sources(tx, job)
+                self.history.record(tx, job, EventKind.CREATED, actor, origin)
                 if attempt is not None:
                     self.attempts.put(tx, attempt)
                 for grant in grants:
@@ -230,13 +302,9 @@ class Store:
 
         The later one meets the unique index, and finds the row at its second try.
         """
-        import sqlite3
-
-        import psycopg
-
         try:
             return await self._database.write(operation)
-        except (sqlite3.IntegrityError, psycopg.errors.UniqueViolation):
+        except self._database.duplicate:
             return await self._database.write(operation)
 
     async def save(
@@ -254,10 +322,11 @@ class Store:
         resolved: Attempt | None = None,
         discard: bool = False,
         grants: Sequence[Grant] = (),
+        holds: Sequence[Hold] = (),
     ) -> Job:
-        """Save a job with event, attempts and grants.
+        """Save a job if its row still has the version of ``before``.
 
-        The row must still have the version of ``before`` (compare-and-set). A job that ends keeps no access to data.
+        A job that ends keeps no access to data.
 
         Parameters
         ----------
@@ -269,32 +338,29 @@ class Store:
             A waiting attempt of the network, and the site that takes it.
         resolved
             An attempt that waited for its data, with its site and its launch now.
-        discard
-            The job's files become garbage.
+        holds
+            What is to be held in budgets beyond what is held already.
 
         Raises
         ------
-        StaleJob
-            Another writer changed or deleted the job first, or its attempt; nothing was written.
+        StaleJob, BudgetExceeded
+            Another writer was first; a budget has not enough left. Nothing was written.
         """
         saved = replace(after, version=before.version + 1)
-        values = job_values(saved)
 
         def operation(tx: Transaction) -> Job:
-            changed = tx.change(queries.UPDATE_JOB, {**values, "key": before.id, "expected": before.version})
-            if changed != 1:
+            if not _update(tx, before, saved):
                 raise StaleJob("The job was changed by somebody else at the same moment.")
-            for attempt in attempts:
-                self.attempts.put(tx, attempt)
+            self.attempts.put(tx, *attempts)
+            take_holds(tx, before.id, holds)
             for grant in grants:
                 put_grant(tx, grant)
-            if after.phase in FINAL and before.phase not in FINAL:
-                end_grants(tx, before.id)
+            _follow(tx, before, after)
             _change_place(tx, move, take, resolved)
             if discard:
                 add_garbage(tx, before.id)
             if kind is not EventKind.INFO:
-                self._record(tx, saved, kind, actor, origin, detail)
+                self.history.record(tx, saved, kind, actor, origin, detail)
             return saved
 
         return await self._database.write(operation)
@@ -308,27 +374,19 @@ class Store:
         def operation(tx: Transaction) -> None:
             if tx.change(queries.DELETE_JOB, {"key": before.id, "expected": before.version}) != 1:
                 raise StaleJob("The job was changed by somebody else at the same moment.")
-            unwant_attempts(tx, before.id)
+            self.attempts.unwant(tx, before.id)
             end_grants(tx, before.id)
+            replace_sources(tx, before, None)
             add_garbage(tx, before.id)
-            self._record(tx, replace(before, version=before.version + 1), EventKind.DELETED, actor, origin)
+            self.history.record(tx, replace(before, version=before.version + 1), EventKind.DELETED, actor, origin)
 
         await self._database.write(operation)
 
-    def _record(
-        self,
-        tx: Transaction,
-        job: Job,
-        kind: EventKind,
-        actor: str,
-        origin: str,
-        detail: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.history.append(tx, job.id, kind, job.phase, job.version, actor=actor, origin=origin, detail=detail)
-
     async def due(self, now: int, limit: int) -> list[Job]:
         """Return jobs whose destruction time has come (U-133)."""
-        return [job_of(row) for row in await self._database.read(queries.DUE, {"now": now, "page": limit})]
+        rows = await self._database.read_large(queries.DUE, {"now": now, "page": limit})
+        size = sum(len(row[_PARAMETERS]) for row in rows)
+        return await offload(size, lambda: [job_of(row) for row in rows])
 
     async def phase_counts(self) -> dict[tuple[str, str], int]:
         """Return numbers of jobs by application and phase.

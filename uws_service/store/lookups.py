@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import bindparam, delete, literal_column, select, update
+from sqlalchemy import bindparam, delete, func, literal_column, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from uws_service.domain.attempt import AWAITS_DATA, Attempt
 from uws_service.store.database import Database, Query, Transaction
 from uws_service.store.rows import launch_text
-from uws_service.store.tables import AttemptRow, LookupRow
+from uws_service.store.tables import ATTEMPT_TABLE, LOOKUP_TABLE
 
 p = bindparam
-_lookup: Any = LookupRow.__table__.c  # type: ignore[attr-defined]
-_attempt: Any = AttemptRow.__table__.c  # type: ignore[attr-defined]
-_NAMES = ("job_id", "number", "owner", "due", "tries")
+_lookup: Any = LOOKUP_TABLE.c
+_attempt: Any = ATTEMPT_TABLE.c
+_NAMES = ("job_id", "number", "owner", "due", "tries", "site", "since")
 
 
 def _insert(kind: Any) -> Any:
     """Return the insertion of a look-up, unless it is there."""
-    statement = kind.insert(LookupRow).values({name: p(f"v_{name}") for name in _NAMES})
+    statement = kind.insert(LOOKUP_TABLE).values({name: p(f"v_{name}") for name in _NAMES})
     return statement.on_conflict_do_nothing(index_elements=["job_id"])
 
 
@@ -32,15 +32,15 @@ _DUE = Query(
     .order_by(_lookup.due, _lookup.job_id)
     .limit(p("page", required=True))
 )
-_TAKE = Query(update(LookupRow).where(_lookup.job_id == p("key"), _lookup.due == p("before")).values(due=p("until")))
+_TAKE = Query(update(LOOKUP_TABLE).where(_lookup.job_id == p("key"), _lookup.due == p("before")).values(due=p("until")))
 _POSTPONE = Query(
-    update(LookupRow)
+    update(LOOKUP_TABLE)
     .where(_lookup.job_id == p("key"), _lookup.number == p("number"))
     .values(due=p("at"), tries=p("count"))
 )
-_END = Query(delete(LookupRow).where(_lookup.job_id == p("key"), _lookup.number == p("number")))
+_END = Query(delete(LOOKUP_TABLE).where(_lookup.job_id == p("key"), _lookup.number == p("number")))
 _RESOLVE = Query(
-    update(AttemptRow)
+    update(ATTEMPT_TABLE)
     .where(
         _attempt.job_id == p("key"),
         _attempt.number == p("at_number"),
@@ -55,18 +55,49 @@ _RESOLVE = Query(
         lot=p("in_lot"),
         wish=p("needs"),
         not_before=literal_column("0"),
+        bytes_moved=p("moved"),
     )
 )
 
 
+# A site has room for an attempt, and none of its data: it waits there until they are brought.
+_BRING = Query(
+    update(ATTEMPT_TABLE)
+    .where(
+        _attempt.job_id == p("key"),
+        _attempt.number == p("at_number"),
+        _attempt.site == p("at"),
+        _attempt.state == literal_column("'WAITING'"),
+        _attempt.wanted.is_(True),
+        _attempt.not_before < p("awaits"),
+    )
+    .values(site=p("to"), network=literal_column("false"), not_before=p("awaits"))
+)
+_BROUGHT_TO = Query(select(func.count()).where(_lookup.site == p("site")))
+
+
 class Lookup(NamedTuple):
-    """An attempt whose data sets are to be looked up; ``due`` in milliseconds."""
+    """An attempt whose data sets are to be looked up; ``due`` and ``since`` in milliseconds."""
 
     job_id: str
     number: int
     owner: str
     due: int
     tries: int
+    site: str = ""
+    """The site to which they are brought first; empty: none."""
+    since: int = 0
+    """From when on they are brought."""
+
+
+def bring_attempt(tx: Transaction, attempt: Attempt, site: str, now: int) -> bool:
+    """Let a waiting attempt wait at a site for its data, within a transaction; False if another site was faster."""
+    values = {"key": attempt.job_id, "at_number": attempt.number, "at": attempt.site, "to": site, "awaits": AWAITS_DATA}
+    if tx.change(_BRING, values) != 1:
+        return False
+    lookup = Lookup(attempt.job_id, attempt.number, attempt.owner, now, 0, site, now)
+    tx.change(_INSERT, {f"v_{name}": value for name, value in lookup._asdict().items()})
+    return True
 
 
 def put_lookup(tx: Transaction, attempt: Attempt) -> None:
@@ -88,6 +119,7 @@ def resolve_attempt(tx: Transaction, attempt: Attempt) -> bool:
         "of_network": attempt.network,
         "in_lot": attempt.lot,
         "needs": attempt.wish or None,
+        "moved": attempt.bytes_moved,
     }
     if tx.change(_RESOLVE, values) != 1:
         return False
@@ -116,6 +148,18 @@ class Lookups:
 
         return await self._database.write(operation)
 
+    async def renew(self, lookups: Sequence[Lookup], until: int) -> list[Lookup]:
+        """Return look-ups that were taken and are not postponed or ended; nobody else gets them before ``until``."""
+
+        def operation(tx: Transaction) -> list[Lookup]:
+            return [
+                lookup._replace(due=until)
+                for lookup in lookups
+                if tx.change(_TAKE, {"key": lookup.job_id, "before": lookup.due, "until": until}) == 1
+            ]
+
+        return await self._database.write(operation)
+
     async def release(self, lookups: Sequence[Lookup], now: int) -> None:
         """Let anybody have look-ups that were taken, unless they are postponed or ended already."""
 
@@ -129,6 +173,10 @@ class Lookups:
         """Look again then."""
         values = {"key": lookup.job_id, "number": lookup.number, "at": at, "count": lookup.tries + 1}
         await self._database.write(lambda tx: tx.change(_POSTPONE, values))
+
+    async def brought_to(self, site: str) -> int:
+        """Return for how many attempts data are brought to a site now."""
+        return int((await self._database.read(_BROUGHT_TO, {"site": site}))[0][0])
 
     async def end(self, lookup: Lookup) -> None:
         """Forget a look-up whose job has ended, or is deleted."""

@@ -14,10 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import psycopg
+from psycopg.adapt import AdaptersMap
+from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from uws_service.domain.errors import ServiceUnavailable, StorageFull
-from uws_service.store.database import Params, Query, Row, Transaction
+from uws_service.store.database import Joint, Params, Query, Row, Transaction
 
 T = TypeVar("T")
 READERS = 6
@@ -25,7 +27,24 @@ WRITERS = 8
 CONNECTION_WAIT_SECONDS = 5.0
 """How long to wait for a free connection."""
 MAX_TRIES = 5
+SUMS_MEMORY_MIB = 128
+"""What the server may use for each step of a long statement."""
 _Reader = psycopg.AsyncConnection[tuple[Any, ...]]
+
+
+def _adapters() -> AdaptersMap:
+    """Return how values are sent: whole numbers always as ``bigint``.
+
+    The driver prepares a statement for each combination of types, and would choose the type by each number's size: a
+    statement of many numbers would be parsed and planned nearly every time.
+    """
+    adapters = AdaptersMap(psycopg.adapters)
+    adapters.register_dumper(int, Int8Dumper)
+    adapters.register_dumper(int, Int8BinaryDumper)
+    return adapters
+
+
+_ADAPTERS = _adapters()
 
 
 async def _fetch(connection: _Reader, query: Query, params: Params) -> Sequence[Row]:
@@ -53,9 +72,16 @@ class _Tx:
     def change(self, query: Query, params: Params) -> int:
         return self._connection.execute(query.postgresql, {**query.defaults, **params}).rowcount
 
+    def together(self, joint: Joint, params: Params) -> None:
+        text, names = joint.postgresql
+        values = {**joint.defaults, **params}
+        psycopg.RawCursor(self._connection).execute(text, [values[name] for name in names])
+
 
 class PostgreSQL:
     """One database, by its URL."""
+
+    duplicate: type[Exception] = psycopg.errors.UniqueViolation
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -69,7 +95,7 @@ class PostgreSQL:
 
     async def open(self) -> None:
         """Open the pools, or raise `ServiceUnavailable`."""
-        options = {"autocommit": True, "prepare_threshold": 2, "connect_timeout": 5}
+        options = {"prepare_threshold": 2, "connect_timeout": 5, "context": _ADAPTERS}
         with _translated():
             self._writers = ConnectionPool(
                 self.url,
@@ -105,11 +131,39 @@ class PostgreSQL:
                 usable = connection is not None and not connection.closed
                 self._readers.put_nowait(connection if usable else None)
 
+    async def pages(self, query: Query, params: Params, size: int) -> AsyncIterator[Sequence[Row]]:
+        """Yield the rows of a statement page by page, as the server makes them, through a connection of its own.
+
+        A cursor of the server would bar it from working on the statement with several processes.
+        """
+        with _translated():
+            connection = await psycopg.AsyncConnection.connect(self.url, connect_timeout=5, context=_ADAPTERS)
+            async with connection, connection.cursor() as cursor:
+                # So that sums over many groups are made in memory rather than by sorting all rows.
+                await cursor.execute(f"SET LOCAL work_mem = '{SUMS_MEMORY_MIB}MB'")
+                page: list[Row] = []
+                async for row in cursor.stream(query.postgresql, {**query.defaults, **params}):
+                    page.append(row)
+                    if len(page) == size:
+                        yield page
+                        page = []
+                if page:
+                    yield page
+
+    async def read_large(self, query: Query, params: Params) -> Sequence[Row]:
+        """Return rows; they arrive in parts, between which the event loop goes on."""
+        return await self.read(query, params)
+
     async def _connect(self) -> _Reader:
-        return await psycopg.AsyncConnection.connect(self.url, autocommit=True, prepare_threshold=2, connect_timeout=5)
+        return await psycopg.AsyncConnection.connect(
+            self.url, autocommit=True, prepare_threshold=2, connect_timeout=5, context=_ADAPTERS
+        )
 
     async def write(self, operation: Callable[[Transaction], T]) -> T:
-        """Run the operation in a transaction; retry if it met another."""
+        """Run the operation in a transaction.
+
+        Retry if it met another.
+        """
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._write, operation)
 
     def _write(self, operation: Callable[[Transaction], T]) -> T:

@@ -5,13 +5,27 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import and_, bindparam, delete, func, insert, literal_column, or_, select, update
+from sqlalchemy import (
+    ARRAY,
+    Text,
+    and_,
+    any_,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from uws_service.store.database import Query
 from uws_service.store.rows import JOB_COLUMNS
-from uws_service.store.tables import JobRow
+from uws_service.store.tables import JOB_TABLE
 
-job: Any = JobRow.__table__.c  # type: ignore[attr-defined]
+job: Any = JOB_TABLE.c
 
 _COLUMNS = [job[name] for name in JOB_COLUMNS]
 _REF = [job.id, job.phase, job.run_id, job.owner, job.created]
@@ -19,19 +33,39 @@ _REF = [job.id, job.phase, job.run_id, job.owner, job.created]
 p = bindparam
 
 GLANCE = Query(select(job.version, job.application, job.owner, job.phase).where(job.id == p("id")))
-GET_JOB = Query(select(*_COLUMNS).where(job.id == p("id")))
+_KEYS = bindparam("keys", type_=ARRAY(Text))
+GLANCES = Query(select(job.id, job.version, job.application, job.owner, job.phase).where(job.id == any_(_KEYS)))
+"""The same for many ids (PostgreSQL)."""
+LARGE_BYTES = 2 * 1024 * 1024
+"""A job with more of parameters and files is read in two steps: its row may have tens of MiB."""
+_PARAMETERS = case((job.stored <= literal_column(str(LARGE_BYTES)), job.parameters), else_=None).label("parameters")
+_SMALL = [_PARAMETERS if column.name == "parameters" else column for column in _COLUMNS]
+GET_WHOLE_JOB = Query(select(*_COLUMNS).where(job.id == p("id")))
+GET_JOB = Query(select(*_SMALL).where(job.id == p("id")))
+"""The same, without the parameters of a large job: SQLite reads it on the event loop."""
 INSERT_JOB = Query(
-    insert(JobRow).values(
+    insert(JOB_TABLE).values(
         {name: p(name) for name in (*JOB_COLUMNS, "owner_key", "idempotency_key", "fingerprint", "stored")}
     )
 )
 _CHANGED = [name for name in JOB_COLUMNS if name not in ("id", "application", "owner", "created", "listed", "version")]
 UPDATE_JOB = Query(
-    update(JobRow)
+    update(JOB_TABLE)
     .where(job.id == p("key"), job.version == p("expected"))
     .values({**{name: p(name) for name in (*_CHANGED, "stored")}, "version": p("version")})
 )
-DELETE_JOB = Query(delete(JobRow).where(job.id == p("key"), job.version == p("expected")))
+UPDATE_BESIDE_PARAMETERS = Query(
+    update(JOB_TABLE)
+    .where(job.id == p("key"), job.version == p("expected"))
+    .values(
+        {
+            **{name: p(name) for name in _CHANGED if name != "parameters"},
+            "version": p("version"),
+            "stored": job.stored + p("more"),
+        }
+    )
+)
+DELETE_JOB = Query(delete(JOB_TABLE).where(job.id == p("key"), job.version == p("expected")))
 BY_IDEMPOTENCY = Query(
     select(job.id, job.fingerprint).where(
         job.application == p("application"), job.owner_key == p("owner_key"), job.idempotency_key == p("key")

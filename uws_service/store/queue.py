@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from sqlalchemy import bindparam, func, literal_column, select
+from sqlalchemy import Double, bindparam, cast, func, literal_column, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from uws_service.domain.attempt import Attempt
-from uws_service.store.database import Database, Query, Transaction
+from uws_service.store.database import Database, Query
 from uws_service.store.rows import ATTEMPT_COLUMNS, attempt_of
-from uws_service.store.tables import AttemptRow, UseRow
+from uws_service.store.tables import ATTEMPT_TABLE, USE_TABLE
 
 p = bindparam
-_attempt: Any = AttemptRow.__table__  # type: ignore[attr-defined]
-_use: Any = UseRow.__table__.c  # type: ignore[attr-defined]
+_attempt: Any = ATTEMPT_TABLE
+_use: Any = USE_TABLE.c
 NETWORK = ""
 """The queue of the network; those of sites have their names."""
 
@@ -28,7 +28,10 @@ def _ready(rows: Any) -> Any:
 
 
 def _lots() -> Any:
-    """Return the query of lots: one seek in the index for each, however many attempts it has."""
+    """Return the query of lots.
+
+    One seek in the index for each, however many attempts it has.
+    """
     first, later, head = (_attempt.alias(name) for name in ("first", "later", "head"))
     lots = select(func.min(first.c.lot).label("lot")).where(_waiting(first)).cte("lots", recursive=True)
     following = select(func.min(later.c.lot)).where(_waiting(later), later.c.lot > lots.c.lot).scalar_subquery()
@@ -53,26 +56,28 @@ OLDEST_OF_LOT = Query(
 WISH = Query(select(_attempt.c.wish).where(_waiting(_attempt), _attempt.c.lot == p("lot")).limit(p("page", 1)))
 _AT_WORK = _attempt.c.state.in_([literal_column("'SUBMITTED'"), literal_column("'RUNNING'")])
 AT_WORK = Query(
-    select(_attempt.c.group, _attempt.c.owner, func.count(), func.sum(_attempt.c.cpu_requested))
+    select(_attempt.c.group, _attempt.c.owner, _attempt.c.application, func.count(), func.sum(_attempt.c.cpu_requested))
     .where(_AT_WORK)
-    .group_by(_attempt.c.group, _attempt.c.owner)
+    .group_by(_attempt.c.group, _attempt.c.owner, _attempt.c.application)
 )
 USES = Query(select(_use.group, _use.owner, _use.amount, _use.at))
-USE = Query(
-    select(_use.amount, _use.at).where(_use.group == p("group"), _use.owner == p("owner")),
-    select(_use.amount, _use.at).where(_use.group == p("group"), _use.owner == p("owner")).with_for_update(),
-)
-TRIM_USES = Query(UseRow.__table__.delete().where(_use.at < p("before")))  # type: ignore[attr-defined]
+TRIM_USES = Query(USE_TABLE.delete().where(_use.at < p("before")))
 
 
-def _upsert(kind: Any) -> Any:
-    values: dict[str, Any] = {name: p(f"v_{name}") for name in ("group", "owner", "amount", "at")}
-    statement = kind.insert(UseRow).values(values)
-    new = {"amount": statement.excluded.amount, "at": statement.excluded.at}
-    return statement.on_conflict_do_update(index_elements=["group", "owner"], set_=new)
+def _add(kind: Any, greatest: Any) -> Any:
+    """Return the addition to a use, which has decayed since its instant; one round trip at each end of an attempt."""
+    values: dict[str, Any] = {name: p(f"u_{name}") for name in ("group", "owner", "amount", "at")}
+    statement = kind.insert(USE_TABLE).values(values)
+    new = statement.excluded
+    age = greatest(literal_column("0"), new.at - _use.at)
+    # PostgreSQL takes a power that is too small for a number as an error.
+    exponent = greatest(-age / cast(p("half_life_ms"), Double), literal_column("-900.0"))
+    decay: Any = func.pow(literal_column("2.0"), exponent)
+    sums = {"amount": _use.amount * decay + new.amount, "at": greatest(_use.at, new.at)}
+    return statement.on_conflict_do_update(index_elements=["group", "owner"], set_=sums)
 
 
-UPSERT_USE = Query(_upsert(sqlite), _upsert(postgresql))
+ADD_USE = Query(_add(sqlite, func.max), _add(postgresql, func.greatest))
 
 
 class WaitingLot(NamedTuple):
@@ -83,10 +88,11 @@ class WaitingLot(NamedTuple):
 
 
 class AtWork(NamedTuple):
-    """The attempts of an owner in a group that are at sites, and their cores together."""
+    """The attempts of an owner in a group that are at sites, of one application, and their cores together."""
 
     group: str
     owner: str
+    application: str
     attempts: int
     cores: float
 
@@ -100,13 +106,9 @@ class StoredUse(NamedTuple):
     at: int
 
 
-def add_use(tx: Transaction, use: StoredUse, half_life_ms: float) -> None:
-    """Add what an attempt has used to what its owner and group had used before, which has decayed meanwhile."""
-    rows = tx.rows(USE, {"group": use.group, "owner": use.owner})
-    amount, at = (rows[0][0], rows[0][1]) if rows else (0.0, use.at)
-    amount = amount * 2.0 ** (-max(0, use.at - at) / half_life_ms) + use.amount
-    values = {"v_group": use.group, "v_owner": use.owner, "v_amount": amount, "v_at": max(at, use.at)}
-    tx.change(UPSERT_USE, values)
+def use_values(use: StoredUse, half_life_ms: float) -> dict[str, Any]:
+    """Return a use as parameters of its addition to what its owner and group had used before, which has decayed."""
+    return {f"u_{name}": value for name, value in zip(use._fields, use, strict=True)} | {"half_life_ms": half_life_ms}
 
 
 class Queue:
@@ -136,7 +138,10 @@ class Queue:
     async def at_work(self) -> list[AtWork]:
         """Return what runs or begins now at all sites."""
         rows = await self._database.read(AT_WORK, {})
-        return [AtWork(group, owner, int(attempts), float(cores)) for group, owner, attempts, cores in rows]
+        return [
+            AtWork(group, owner, application, int(attempts), float(cores))
+            for group, owner, application, attempts, cores in rows
+        ]
 
     async def uses(self) -> list[StoredUse]:
         """Return what closed attempts have used."""

@@ -1,19 +1,21 @@
-"""Versions of the schema: Alembic migrations."""
+"""Versions of the schema: Alembic migrations.
+
+Alembic itself is imported where something is to be migrated: a start with a current schema does without.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sqlalchemy
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
 from uws_service.domain.errors import ConfigurationError, ServiceUnavailable
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 SQLITE_PREFIX = "sqlite:///"
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -35,21 +37,32 @@ def _engine(url: str) -> sqlalchemy.Engine:
 
 
 def _config() -> Config:
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     return config
 
 
 def head() -> str:
-    """Return the version that this code needs."""
-    return str(ScriptDirectory.from_config(_config()).get_current_head())
+    """Return the version that this code needs.
+
+    The migrations are numbered in their order.
+    """
+    return max(path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*_*.py"))
 
 
 def migrate(url: str) -> tuple[str | None, str]:
-    """Migrate the schema; return the versions before and after.
+    """Migrate the schema.
+
+    Return the versions before and after.
 
     A schema that is newer than this code stays as it is.
     """
+    from alembic import command
+    from alembic.migration import MigrationContext
+    from alembic.util import CommandError
+
     engine = _engine(url)
     before = None
     try:
@@ -80,7 +93,10 @@ def _revision(url: str) -> str | None:
     engine = _engine(url)
     try:
         with engine.connect() as connection:
-            return MigrationContext.configure(connection).get_current_revision()
+            if not sqlalchemy.inspect(connection).has_table("alembic_version"):
+                return None
+            revision = connection.scalar(sqlalchemy.text("SELECT version_num FROM alembic_version"))
+            return str(revision) if revision is not None else None
     except DBAPIError as error:
         raise _unreachable(error) from error
     finally:
@@ -92,7 +108,9 @@ async def prepare(url: str, *, upgrade: bool) -> None:
 
     Raises `ConfigurationError` if it is not.
     """
-    revision = (await asyncio.to_thread(migrate, url))[1] if upgrade else await asyncio.to_thread(_revision, url)
+    revision = await asyncio.to_thread(_revision, url)
+    if upgrade and revision != head():
+        revision = (await asyncio.to_thread(migrate, url))[1]
     if revision != head():
         raise ConfigurationError(
             f"The database's schema is {revision or 'empty'}, this version wants {head()}; run `uws-service migrate`."

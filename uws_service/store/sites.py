@@ -12,20 +12,20 @@ from sqlalchemy import bindparam, func, literal_column, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from uws_service.store.database import Database, Query, Transaction
-from uws_service.store.tables import AttemptRow, LeaseRow
+from uws_service.store.tables import ATTEMPT_TABLE, LEASE_TABLE
 
 p = bindparam
-_lease: Any = LeaseRow.__table__.c  # type: ignore[attr-defined]
-_attempt: Any = AttemptRow.__table__.c  # type: ignore[attr-defined]
+_lease: Any = LEASE_TABLE.c
+_attempt: Any = ATTEMPT_TABLE.c
 
-_CLOCK = Query(
+CLOCK = Query(
     select(literal_column("CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)")),
     select(literal_column("CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)")),
 )
 
 
 def _insert(kind: Any) -> Any:
-    statement = kind.insert(LeaseRow).values(
+    statement = kind.insert(LEASE_TABLE).values(
         name=p("name"), holder=literal_column("''"), until=literal_column("0"), fencing=literal_column("0")
     )
     return statement.on_conflict_do_nothing(index_elements=["name"])
@@ -39,12 +39,12 @@ _FENCING = Query(
     .with_for_update(read=True)  # nobody takes the lease before this transaction ends
 )
 _UPDATE = Query(
-    update(LeaseRow)
+    update(LEASE_TABLE)
     .where(_lease.name == p("key"), _lease.fencing == p("expected"), _lease.holder == p("before"))
     .values(holder=p("holder"), until=p("until"), fencing=p("fencing"))
 )
 _RELEASE = Query(
-    update(LeaseRow).where(_lease.name == p("key"), _lease.holder == p("before")).values(until=literal_column("0"))
+    update(LEASE_TABLE).where(_lease.name == p("key"), _lease.holder == p("before")).values(until=literal_column("0"))
 )
 _OPEN = Query(
     select(func.count()).where(
@@ -61,7 +61,10 @@ def lease_of(site: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class WorkFolder:
-    """The work folder of a local site: a random id, machine and path."""
+    """The work folder of a local site.
+
+    A random id, machine and path.
+    """
 
     id: str
     host: str = ""
@@ -114,14 +117,16 @@ class SiteStore:
         self._database = database
 
     async def acquire_lease(self, name: str, holder: str, ttl_ms: int) -> int | None:
-        """Take or renew a lease; return its fencing number.
+        """Take or renew a lease.
+
+        Return its fencing number.
 
         None: another holder has it.
         """
 
         def operation(tx: Transaction) -> int | None:
             tx.change(_INSERT, {"name": name})
-            now, (current, until, fencing) = _now(tx), tx.rows(_GET, {"key": name})[0]
+            now, (current, until, fencing) = now_of(tx), tx.rows(_GET, {"key": name})[0]
             if current != holder and until > now:
                 return None
             number = fencing if current == holder and until > now else fencing + 1
@@ -146,7 +151,7 @@ class SiteStore:
 
         def operation(tx: Transaction) -> SiteOwner | None:
             tx.change(_INSERT, {"name": name})
-            now, (current, until, fencing) = _now(tx), tx.rows(_GET, {"key": name})[0]
+            now, (current, until, fencing) = now_of(tx), tx.rows(_GET, {"key": name})[0]
             owner = WorkFolder.parse(current)
             moves = owner.id != folder.id
             if until > now and (moves or owner.host != folder.host):
@@ -174,10 +179,12 @@ class SiteStore:
     def _owner(tx: Transaction, site: str) -> SiteOwner:
         rows = tx.rows(_GET, {"key": lease_of(site)})
         holder, until = rows[0][:2] if rows else ("", 0)
-        return SiteOwner(holder, until - _now(tx), int(tx.rows(_OPEN, {"site": site})[0][0]))
+        return SiteOwner(holder, until - now_of(tx), int(tx.rows(_OPEN, {"site": site})[0][0]))
 
     async def release(self, site: str) -> SiteOwner:
-        """Release a site whose owner has stopped; return that owner.
+        """Release a site whose owner has stopped.
+
+        Return that owner.
 
         A site that is driven now keeps its owner.
         """
@@ -193,8 +200,9 @@ class SiteStore:
         return await self._database.write(operation)
 
 
-def _now(tx: Transaction) -> int:
-    return int(tx.rows(_CLOCK, {})[0][0])
+def now_of(tx: Transaction) -> int:
+    """Return the database's clock, in milliseconds since the epoch."""
+    return int(tx.rows(CLOCK, {})[0][0])
 
 
 def _take(tx: Transaction, name: str, before: str, expected: int, after: tuple[str, int, int]) -> bool:

@@ -6,7 +6,7 @@ job is read by one look-up and changed by one compare-and-set. Instants are mill
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, Text, false, text
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, Table, Text, false, text
 from sqlmodel import Field, SQLModel
 
 
@@ -46,10 +46,37 @@ class JobRow(SQLModel, table=True):
             postgresql_where=text("destruction IS NOT NULL AND phase != 'ARCHIVED'"),
         ),
         Index("job_phases", "application", "phase"),
+        # What has ended, the latest first.
+        Index(
+            "job_ended",
+            "owner_key",
+            "ended",
+            "id",
+            sqlite_where=text("ended IS NOT NULL"),
+            postgresql_where=text("ended IS NOT NULL"),
+        ),
+        # Lists of one owner over all applications.
+        Index(
+            "job_all",
+            "owner_key",
+            "created",
+            "id",
+            sqlite_where=text("listed IS 1"),
+            postgresql_where=text("listed IS true"),
+        ),
+        # The same, of one phase.
+        Index(
+            "job_all_phase",
+            "owner_key",
+            "phase",
+            "created",
+            "id",
+            sqlite_where=text("listed IS 1"),
+            postgresql_where=text("listed IS true"),
+        ),
         # The jobs of one RUNID.
         Index(
             "job_run",
-            "application",
             "owner_key",
             "run_id",
             "created",
@@ -97,7 +124,10 @@ class JobRow(SQLModel, table=True):
 
 
 class AttemptRow(SQLModel, table=True):
-    """An attempt of a job at a site; the accounts need it after the job."""
+    """An attempt of a job at a site.
+
+    The accounts need it after the job.
+    """
 
     __tablename__ = "attempt"
     __table_args__ = (
@@ -165,6 +195,13 @@ class AttemptRow(SQLModel, table=True):
     """What it has in common with others that are taken in the order of their age."""
     wish: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
     """What it needs of a site, as JSON; empty once it is closed."""
+    size_class: str = Field(sa_column=Column(Text, nullable=False, server_default=text("''")))
+    """What it has in common with others that wait alike."""
+    gpus: int = Field(sa_column=Column(Integer, nullable=False, server_default="0"))
+    bytes_moved: int = Field(sa_column=Column(BigInteger, nullable=False, server_default="0"))
+    """Of its data sets, from other places to its site."""
+    alive_until: int = Field(sa_column=Column(BigInteger, nullable=False, server_default="0"))
+    """When its agent is to be heard again at the latest, if that runs the command itself."""
 
 
 class UseRow(SQLModel, table=True):
@@ -179,10 +216,18 @@ class UseRow(SQLModel, table=True):
 
 
 class EventRow(SQLModel, table=True):
-    """An event of a job; the growing number makes the table a feed."""
+    """An event of a job.
+
+    The growing number makes the table a feed.
+    """
 
     __tablename__ = "event"
-    __table_args__ = (Index("event_job", "job_id", "seq"), Index("event_at", "at"), {"sqlite_autoincrement": True})
+    __table_args__ = (
+        Index("event_job", "job_id", "seq"),
+        Index("event_owner", "owner_key", "seq"),
+        Index("event_at", "at"),
+        {"sqlite_autoincrement": True},
+    )
 
     seq: int | None = Field(
         default=None,
@@ -196,6 +241,9 @@ class EventRow(SQLModel, table=True):
     actor: str
     origin: str
     detail: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
+    application: str = Field(sa_column=Column(Text, nullable=False, server_default=text("''")))
+    owner_key: str = Field(sa_column=Column(Text, nullable=False, server_default=text("''")))
+    """Those of the job, which is no longer there when its deletion is told."""
 
 
 class GarbageRow(SQLModel, table=True):
@@ -254,13 +302,14 @@ class SessionRow(SQLModel, table=True):
     """A session (kind ``session``) or a login in progress (``login``), by the hash of its secret."""
 
     __tablename__ = "session"
-    __table_args__ = (Index("session_expires", "expires"),)
+    __table_args__ = (Index("session_expires", "expires"), Index("session_owner", "owner"))
 
     key: str = Field(primary_key=True)
     kind: str
     content: str = Field(sa_column=Column(Text, nullable=False))
     created: int = Field(sa_column=_instant())
     expires: int = Field(sa_column=_instant())
+    owner: str | None = None
 
 
 class ShareRow(SQLModel, table=True):
@@ -292,6 +341,16 @@ class GrantRow(SQLModel, table=True):
     busy: int = Field(sa_column=_instant())
 
 
+class SourceRow(SQLModel, table=True):
+    """A job that names a result of another one, the source, among its inputs."""
+
+    __tablename__ = "job_source"
+    __table_args__ = (Index("job_source_job", "job_id"),)
+
+    source: str = Field(primary_key=True)
+    job_id: str = Field(primary_key=True)
+
+
 class LookupRow(SQLModel, table=True):
     """A waiting attempt whose data sets are to be looked up."""
 
@@ -304,3 +363,126 @@ class LookupRow(SQLModel, table=True):
     due: int = Field(sa_column=_instant())
     """When to look, or to look again."""
     tries: int
+    site: str = Field(sa_column=Column(Text, nullable=False, server_default=text("''")))
+    """The site to which the data are brought; empty: they are only looked up."""
+    since: int = Field(sa_column=Column(BigInteger, nullable=False, server_default=text("0")))
+    """From when on they are brought."""
+
+
+class SubscriptionRow(SQLModel, table=True):
+    """Who wants to be told of which events, and how; lists are words between commas, empty ones mean all."""
+
+    __tablename__ = "subscription"
+    __table_args__ = (Index("subscription_owner", "owner", "job_id"), Index("subscription_job", "job_id"))
+
+    id: str = Field(primary_key=True)
+    kind: str
+    owner: str
+    job_id: str
+    target: str = Field(sa_column=Column(Text, nullable=False))
+    events: str = Field(sa_column=Column(Text, nullable=False))
+    phases: str = Field(sa_column=Column(Text, nullable=False))
+    applications: str = Field(sa_column=Column(Text, nullable=False))
+    base: str = Field(sa_column=Column(Text, nullable=False))
+    created: int = Field(sa_column=_instant())
+    locked: str = Field(sa_column=Column(Text, nullable=False))
+    previous: str = Field(sa_column=Column(Text, nullable=False))
+    previous_until: int = Field(sa_column=_instant())
+    delay: int = Field(sa_column=_instant())
+    failing_since: int | None = Field(default=None, sa_column=_instant(nullable=True))
+    disabled: int | None = Field(default=None, sa_column=_instant(nullable=True))
+    message: str = Field(sa_column=Column(Text, nullable=False))
+
+
+class DeliveryRow(SQLModel, table=True):
+    """A notice that is to be sent, written in the transaction of its event."""
+
+    __tablename__ = "delivery"
+    __table_args__ = (Index("delivery_due", "due"), Index("delivery_turn", "subscription_id", "due", "number"))
+
+    subscription_id: str = Field(primary_key=True)
+    number: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    payload: str = Field(sa_column=Column(Text, nullable=False))
+    due: int = Field(sa_column=_instant())
+    tries: int
+    created: int = Field(sa_column=_instant())
+
+
+class RunnerRow(SQLModel, table=True):
+    """A site that only calls out, with the session of the runner that speaks for it."""
+
+    __tablename__ = "site_runner"
+
+    site: str = Field(primary_key=True)
+    runner: str
+    """The id of the runner's folder; empty: there was none yet."""
+    host: str
+    """Where it runs, in its own words."""
+    bound: bool
+    """Whether its jobs belong to its machine, so that no other runner can go on with them."""
+    epoch: int = Field(sa_column=_instant())
+    """Grows with each session: an earlier one is refused."""
+    sequence: int = Field(sa_column=_instant())
+    """Number of the session's last report."""
+    orders: int = Field(sa_column=_instant())
+    """Number of the last order."""
+    stamp: int = Field(sa_column=_instant())
+    """Grows with each report that changes anything."""
+    contact: int = Field(sa_column=_instant())
+    """When it last called."""
+    until: int = Field(sa_column=_instant())
+    """The end of its lease."""
+    complete: bool
+    """Whether this session has reported everything that is at the site."""
+    problem: str = Field(sa_column=Column(Text, nullable=False))
+    """Why the runner can't see its site now."""
+    announced: str = Field(sa_column=Column(Text, nullable=False))
+    """What it says of itself, as JSON."""
+
+
+class RemoteAttemptRow(SQLModel, table=True):
+    """An attempt at a site that only calls out: what its runner is to do, and what that has reported."""
+
+    __tablename__ = "remote_attempt"
+    __table_args__ = (
+        Index(
+            "remote_attempt_orders", "site", "order", sqlite_where=text("done IS 0"), postgresql_where=text("NOT done")
+        ),
+    )
+
+    site: str = Field(primary_key=True)
+    job_id: str = Field(primary_key=True)
+    number: int = Field(primary_key=True)
+    verb: str
+    order: int = Field(sa_column=_instant())
+    done: bool
+    launch: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
+    """What it runs, as JSON; empty once it is to be forgotten."""
+    report: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
+    """What the runner last said of it, as JSON."""
+    absent: bool
+    """Whether the runner has carried out an order and sees nothing of the attempt."""
+    log_until: int = Field(sa_column=_instant())
+    """Somebody reads its log until then."""
+
+
+METADATA = SQLModel.metadata
+"""All tables."""
+JOB_TABLE: Table = JobRow.__table__  # type: ignore[attr-defined]
+ATTEMPT_TABLE: Table = AttemptRow.__table__  # type: ignore[attr-defined]
+USE_TABLE: Table = UseRow.__table__  # type: ignore[attr-defined]
+EVENT_TABLE: Table = EventRow.__table__  # type: ignore[attr-defined]
+GARBAGE_TABLE: Table = GarbageRow.__table__  # type: ignore[attr-defined]
+LEASE_TABLE: Table = LeaseRow.__table__  # type: ignore[attr-defined]
+SITE_TABLE: Table = SiteRow.__table__  # type: ignore[attr-defined]
+DRAIN_TABLE: Table = DrainRow.__table__  # type: ignore[attr-defined]
+META_TABLE: Table = MetaRow.__table__  # type: ignore[attr-defined]
+SESSION_TABLE: Table = SessionRow.__table__  # type: ignore[attr-defined]
+SHARE_TABLE: Table = ShareRow.__table__  # type: ignore[attr-defined]
+GRANT_TABLE: Table = GrantRow.__table__  # type: ignore[attr-defined]
+SOURCE_TABLE: Table = SourceRow.__table__  # type: ignore[attr-defined]
+LOOKUP_TABLE: Table = LookupRow.__table__  # type: ignore[attr-defined]
+SUBSCRIPTION_TABLE: Table = SubscriptionRow.__table__  # type: ignore[attr-defined]
+DELIVERY_TABLE: Table = DeliveryRow.__table__  # type: ignore[attr-defined]
+RUNNER_TABLE: Table = RunnerRow.__table__  # type: ignore[attr-defined]
+REMOTE_ATTEMPT_TABLE: Table = RemoteAttemptRow.__table__  # type: ignore[attr-defined]

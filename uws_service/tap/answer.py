@@ -17,6 +17,7 @@ from uws_service.adql.model import Dialect
 from uws_service.domain.errors import UsageError, UwsError
 from uws_service.tap.catalogue import NAME
 from uws_service.tap.engines.base import Bounds, Engine
+from uws_service.tap.overview import Overview
 from uws_service.tap.readers import read_table
 from uws_service.tap.tables_source import Tables, TablesSource
 from uws_service.tap.writers import WRITERS, Document, Rows, Watch
@@ -71,6 +72,24 @@ class QueryRunner:
         UwsError
             The query, an upload or a limit is at fault; the message is for people.
         """
+        document, rows = self._result(request, watch)
+        return WRITERS[request.form](document, rows)
+
+    def overview(self, request: QueryRequest, first_rows: int) -> dict[str, Any]:
+        """Return the result as a page shows it: its first rows, and what stands for all of them.
+
+        Raises
+        ------
+        UwsError
+            As for `answer`.
+        """
+        document, rows = self._result(request, None)
+        overview = Overview(document.columns, first_rows)
+        overview.watch(iter(rows))
+        return {**overview.as_dict(), "overflow": rows.overflow}
+
+    def _result(self, request: QueryRequest, watch: Watch | None) -> tuple[Document, Rows]:
+        """Return the result's metadata and rows, once the first rows are there."""
         tables = self.tables.all()
         faults: list[UsageError] = []
         read = {name: _uploaded(name, path, faults) for name, path in request.uploads.items()}
@@ -83,17 +102,15 @@ class QueryRunner:
         infos = tuple(("UPLOAD_NOTE", note) for note in self.notes)
         document = Document(translation.columns, request.query, infos)
         if request.maxrec == 0:
-            rows = Rows((), translation.columns, 0)
-        else:
-            bounds = Bounds(request.maxrec, request.seconds, request.memory)
-            batches = iter(engine.query(translation, bounds, uploads))
-            try:
-                first = next(batches, None)
-            except UwsError as error:  # a fault in an upload comes back as the engine's failure
-                raise (faults[0] if faults else error) from None
-            batches = itertools.chain([first], batches) if first is not None else iter(())
-            rows = Rows(batches, translation.columns, request.maxrec, watch)
-        return WRITERS[request.form](document, rows)
+            return document, Rows((), translation.columns, 0)
+        bounds = Bounds(request.maxrec, request.seconds, request.memory)
+        batches = iter(engine.query(translation, bounds, uploads))
+        try:
+            first = next(batches, None)
+        except UwsError as error:  # a fault in an upload comes back as the engine's failure
+            raise (faults[0] if faults else error) from None
+        batches = itertools.chain([first], batches) if first is not None else iter(())
+        return document, Rows(batches, translation.columns, request.maxrec, watch)
 
     def _opened(self, tables: tuple[Table, ...]) -> Engine:
         """Return an engine for the tables published now."""

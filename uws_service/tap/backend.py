@@ -49,7 +49,10 @@ class Queries:
         self.pool: Pool = Pool(self.source, self.temporary, processes)
 
     def prepare(self) -> None:
-        """Prepare the work folder and the sample; `ConfigurationError` if impossible."""
+        """Prepare the work folder and the sample.
+
+        `ConfigurationError` if impossible.
+        """
         from uws_service.tap.catalogue import Folder
         from uws_service.tap.tables_source import has_sample
 

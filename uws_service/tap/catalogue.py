@@ -101,7 +101,10 @@ class Folder:
         return self.path / f"{table.full_name.lower()}-{secrets.token_hex(4)}"
 
     def describe(self, table: Table, rows: int, folder_of_rows: Path) -> None:
-        """Publish a table whose rows are written; replace earlier rows."""
+        """Publish a table whose rows are written.
+
+        Replace earlier rows.
+        """
         before = self._find(table.full_name)
         path = self._description(table)
         draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")

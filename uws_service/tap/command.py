@@ -18,6 +18,7 @@ from uws_service.process_exit import end_process
 from uws_service.tap.answer import QueryRequest, QueryRunner
 from uws_service.tap.preview_write import Preview
 from uws_service.tap.tables_source import TablesSource, prepare
+from uws_service.tap.tap_schema import TABLES
 
 
 def progress(fraction: float, text: str) -> None:
@@ -55,13 +56,42 @@ def with_sample(source: TablesSource) -> TablesSource:
     return source
 
 
+def preload() -> None:
+    """Import what queries need late, and do what needs no thread once: for a process that jobs are forked from."""
+    import pyarrow as pa
+
+    from uws_service.adql import translate
+    from uws_service.adql.model import Column
+    from uws_service.tap.engines import duckdb, parquet, postgresql, sandbox  # noqa: F401
+    from uws_service.tap.readers import binary, compression, delimited, ecsv, fits, votable  # noqa: F401
+    from uws_service.tap.writers import WRITERS, Document, Rows
+
+    translate("SELECT TOP 1 table_name FROM TAP_SCHEMA.tables WHERE table_index = 1", TABLES, "duckdb")
+    sandbox.prepare_spare()
+    columns = (Column("text", "char", "*"), Column("number", "double"))
+    batch = pa.record_batch([["x"], [1.5]], ["text", "number"])
+    for form in ("votable", "votable/b2", "csv"):
+        rows = Rows(iter([batch]), columns, 1, Preview().watch)
+        b"".join(WRITERS[form](Document(columns, "", ()), rows))
+
+
+def warm_up() -> None:
+    """Do what every query does the first time.
+
+    In the process that waits for its job.
+    """
+    from uws_service.tap.engines import sandbox
+
+    sandbox.warm_spare()
+
+
 def main() -> int:
     """Run the job's query."""
     environment = dict(os.environ)
     output = Path(environment["UWS_OUTPUT_DIR"])
-    runner = None
     try:
         request = read_request(environment)
+        # Never closed: the process ends, and what it leaves on disk lies in the job's own folder.
         runner = QueryRunner(
             with_sample(TablesSource.from_environment(environment)), Path(tempfile.mkdtemp(prefix="query-"))
         )
@@ -82,9 +112,6 @@ def main() -> int:
         (output / "result").unlink(missing_ok=True)
         print(error.message, file=sys.stderr)
         return 2
-    finally:
-        if runner is not None:
-            runner.close()
     return 0
 
 

@@ -72,7 +72,10 @@ class CatalogueSpec:
 
 
 def catalogue_of(application: Application) -> CatalogueSpec | None:
-    """Return where the tables of an application are; None if it is no TAP service."""
+    """Return where the tables of an application are.
+
+    None if it is no TAP service.
+    """
     return application.section if isinstance(application.section, CatalogueSpec) else None
 
 
@@ -88,7 +91,10 @@ class TapStandard(Standard):
         )
 
     def environment(self, application: Application, job: Job) -> Mapping[str, str]:
-        """Say where the tables are, for `uws_service.tap.tables_source`; of a database only its variable's name."""
+        """Say where the tables are, for `uws_service.tap.tables_source`.
+
+        Of a database only its variable's name.
+        """
         spec = catalogue_of(application) or CatalogueSpec()
         variables = {
             "UWS_CATALOGUE": spec.folder,

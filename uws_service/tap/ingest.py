@@ -11,19 +11,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from uws_service.adql.model import Column, Table
-from uws_service.adql.scope import needs_quotes
+from uws_service.adql.names import needs_quotes
 from uws_service.domain.errors import UsageError
 from uws_service.tap.catalogue import Folder, check_name
 from uws_service.tap.database import position_of
 from uws_service.tap.engines.parquet import write_table
+from uws_service.tap.position_names import columns_named, is_angle
 from uws_service.tap.readers import read_table
 
 UCDS = {"ra": "pos.eq.ra;meta.main", "dec": "pos.eq.dec;meta.main"}
-_NAMES = {
-    "ra": r"_?raj2000|ra|ra_?deg|right_?ascension|ra_?icrs|radeg\w*|alpha\w*",
-    "dec": r"_?dej2000|dec|dec_?deg|de_?deg|declination|de_?icrs|dedeg\w*|decdeg\w*|delta\w*",
-}
-_DEGREES = frozenset({None, "deg", "degree", "degrees"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +80,10 @@ def ingest(
 def _with_positions(
     columns: tuple[Column, ...], options: IngestOptions
 ) -> tuple[tuple[Column, ...], tuple[str, str] | None, list[str]]:
-    """Mark the position columns; return warnings on guesses too."""
+    """Mark the position columns.
+
+    Return warnings on guesses too.
+    """
     warnings: list[str] = []
     names: dict[str, str] = {}
     for axis, name in (("ra", options.ra), ("dec", options.dec)):
@@ -95,11 +94,7 @@ def _with_positions(
         return columns, position, warnings
     for axis in ("ra", "dec"):
         if axis not in names:
-            candidates = [
-                column.name
-                for column in columns
-                if re.fullmatch(_NAMES[axis], column.name.lower()) and _is_angle(column)
-            ]
+            candidates = [columns[number].name for number in columns_named(axis, columns)]
             if candidates:
                 names[axis] = candidates[0]
     if len(names) < 2:
@@ -119,17 +114,13 @@ def _with_positions(
 def _named_column(columns: Sequence[Column], name: str) -> str:
     for column in columns:
         if column.name.lower() == name.lower():
-            if not _is_angle(column):
+            if not is_angle(column):
                 unit = f" in {column.unit}" if column.unit else ""
                 raise UsageError(
                     f"The column {column.name!r} ({column.datatype}{unit}) does not hold degrees as numbers."
                 )
             return column.name
     raise UsageError(f"There is no column {name!r}; there are: {', '.join(column.name for column in columns)[:500]}.")
-
-
-def _is_angle(column: Column) -> bool:
-    return column.datatype in ("float", "double") and column.arraysize is None and column.unit in _DEGREES
 
 
 def _metadata_gaps(table: Table) -> Iterator[str]:

@@ -7,7 +7,6 @@ time. One that takes too long is killed, as is one whose client has gone; the ne
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import socket
@@ -21,6 +20,7 @@ from typing import Any
 import structlog
 
 from uws_service.domain.errors import ServiceUnavailable, UsageError, UwsError
+from uws_service.subprocesses import kill
 from uws_service.tap.frames import HEAD, Kind, json_frame, parse_head
 from uws_service.tap.shares import FairPlaces
 from uws_service.tap.tables_source import TablesSource
@@ -33,9 +33,20 @@ GRACE_SECONDS = 10.0
 
 
 class QueryFailed(UwsError):
-    """A query that failed: the client's fault in DALI's terms (D-045)."""
+    """A query that failed.
+
+    The client's fault in DALI's terms (D-045).
+    """
 
     status = 422
+
+
+class QueryBounded(UsageError):
+    """A query that needs more time or memory than it has here."""
+
+
+class PoolBusy(ServiceUnavailable):
+    """All processes answer others."""
 
 
 class Unreachable(ServiceUnavailable):
@@ -63,8 +74,7 @@ class Process:
         self._watchdog = asyncio.get_running_loop().call_later(seconds, self._expire) if seconds is not None else None
 
     def _expire(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            self.process.kill()
+        kill(self.process)
 
     async def ready(self) -> None:
         """Wait until the process is ready."""
@@ -73,7 +83,10 @@ class Process:
             raise ConnectionError(kind)
 
     async def ask(self, request: dict[str, Any]) -> None:
-        """Send a query; return when it has started, else raise its error."""
+        """Send a query.
+
+        Return when it has started, else raise its error.
+        """
         self.writer.write(json_frame(Kind.QUERY, request))
         await self.writer.drain()
         kind, content = await self._read()
@@ -84,7 +97,10 @@ class Process:
         self.notes = tuple(json.loads(content)) if content else ()
 
     async def parts(self) -> AsyncIterator[bytes]:
-        """Yield the result; an error in the middle is raised."""
+        """Yield the result.
+
+        An error in the middle is raised.
+        """
         while True:
             kind, content = await self._read()
             if kind is Kind.END:
@@ -100,8 +116,7 @@ class Process:
     async def kill(self) -> None:
         """Kill the process."""
         self.writer.close()
-        with contextlib.suppress(ProcessLookupError):
-            self.process.kill()
+        kill(self.process)
         await self.process.wait()
 
 
@@ -110,6 +125,8 @@ def _fault(content: bytes) -> UwsError:
     status = fault["status"]
     if status == ServiceUnavailable.status:
         return Unreachable(fault["message"], detail=fault["detail"], retry_after=30)
+    if fault["bounded"]:
+        return QueryBounded(fault["message"], detail=fault["detail"])
     kind = UsageError if 400 <= status < 500 else QueryFailed
     return kind(fault["message"], detail=fault["detail"])
 
@@ -143,7 +160,7 @@ class Pool:
             try:
                 await stack.enter_async_context(self._places.place(caller, seconds))
             except TimeoutError:
-                raise ServiceUnavailable(
+                raise PoolBusy(
                     "All query processes are busy. Try again, or use /async, which waits in a queue.", retry_after=10
                 ) from None
             began = asyncio.get_running_loop().time()
@@ -183,23 +200,27 @@ class Pool:
         log.error("a query process ended", code=process.process.returncode, error=repr(error))
         return QueryFailed("The query ended its process; it may have needed too much memory. Use /async for it.")
 
+    def _program(self) -> tuple[list[str], dict[str, str]]:
+        """Return the module with its options, and the variables that it needs beside the usual ones."""
+        options = ["--folder", self.source.folder, "--postgresql", self.source.postgresql]
+        options += ["--schemas", " ".join(self.source.schemas), "--temporary", str(self.temporary)]
+        secret = {name: os.environ[name] for name in (self.source.postgresql,) if name in os.environ}
+        return ["uws_service.tap.worker", *options], secret
+
     async def _start(self) -> Process:
         service_socket, process_socket = socket.socketpair()
         with process_socket:
-            arguments = [
-                "--socket", str(process_socket.fileno()), "--temporary", str(self.temporary),
-                "--folder", self.source.folder,
-                "--postgresql", self.source.postgresql, "--schemas", " ".join(self.source.schemas),
-            ]  # fmt: skip
-            inherited = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH", self.source.postgresql)
+            words, variables = self._program()
+            inherited = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH")
             subprocess = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "uws_service.tap.worker",
-                *arguments,
+                *words,
+                "--socket",
+                str(process_socket.fileno()),
                 pass_fds=(process_socket.fileno(),),
                 stdin=asyncio.subprocess.DEVNULL,
-                env={name: value for name, value in os.environ.items() if name in inherited},
+                env={name: value for name, value in os.environ.items() if name in inherited} | variables,
             )
         reader, writer = await asyncio.open_connection(sock=service_socket, limit=1 << 21)
         process = Process(subprocess, reader, writer)

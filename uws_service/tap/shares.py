@@ -38,7 +38,10 @@ class FairPlaces:
 
     @asynccontextmanager
     async def place(self, caller: str, seconds: float) -> AsyncIterator[None]:
-        """Hold a place for the caller; `TimeoutError` if none is free in time."""
+        """Hold a place for the caller.
+
+        `TimeoutError` if none is free in time.
+        """
         await self._enter(caller, seconds)
         try:
             yield
@@ -86,7 +89,10 @@ class FairPlaces:
                 self._queues[caller] = queue  # at the end: callers take turns
 
     def _max_places(self, caller: str) -> int:
-        """Return a caller's limit: one place stays free for others."""
+        """Return a caller's limit.
+
+        One place stays free for others.
+        """
         company = any(name != caller for name in self._present) or any(name != caller for name in self._counts)
         places = max(1, self.size - 1) if company else self.size
         return places if self.limit is None else min(places, self.limit)

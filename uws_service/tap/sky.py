@@ -15,12 +15,66 @@ WIDE_DEGREES = 60.0
 
 
 def sky_svg(positions: Sequence[Position]) -> str:
-    """Draw positions in degrees; return an empty text for none."""
+    """Draw positions in degrees.
+
+    Return an empty text for none.
+    """
     if not positions:
         return ""
     middle = _middle(positions)
     reach = max(_distance(middle, position) for position in positions)
     return _whole_sky(positions) if reach > WIDE_DEGREES / 2 else _region(positions, middle, max(reach * 1.15, 1 / 60))
+
+
+def pixels_per_degree(positions: Sequence[Position]) -> float:
+    """Return the scale of the picture that positions get."""
+    middle = _middle(positions)
+    reach = max(_distance(middle, position) for position in positions)
+    if reach > WIDE_DEGREES / 2:
+        return 2 * 340 * math.sqrt(2) / 360  # at the middle of the map
+    return math.radians(150 / math.tan(math.radians(max(reach * 1.15, 1 / 60))))
+
+
+def cells_svg(positions: Sequence[Position], levels: Sequence[int], steps: int, edge: float, total: int) -> str:
+    """Draw cells of the sky by their density.
+
+    Parameters
+    ----------
+    positions
+        The middles of the cells, in degrees.
+    levels
+        The density of each cell, from 0 to below ``steps``.
+    edge
+        The side of a cell, in degrees.
+    total
+        How many positions the cells hold, for the title.
+    """
+    middle = _middle(positions)
+    reach = max(_distance(middle, position) for position in positions)
+    if reach > WIDE_DEGREES / 2:
+        scale = pixels_per_degree(positions)
+        points = [_hammer(lon % 360, lat) for lon, lat in positions]
+        return _svg(720, 360, [*_grid(), *_squares(points, levels, steps, edge * scale), *_grid_labels()],
+                    f"{total} positions on the whole sky, counted in {len(positions)} cells")  # fmt: skip
+    reach = max(reach * 1.15, edge, 1 / 60)
+    scale = 150 / math.tan(math.radians(reach))
+    points = [_tangent(position, middle, scale) for position in positions]
+    squares = _squares(points, levels, steps, scale * math.radians(edge))
+    words, size = _region_frame(middle, reach)
+    title = f"{total} positions around {size}, counted in {len(positions)} cells"
+    return _svg(360, 360, [*words[:2], *squares, *words[2:]], title)
+
+
+def _squares(points: Sequence[Position], levels: Sequence[int], steps: int, side: float) -> Iterator[str]:
+    """Yield one path for each level of density."""
+    side = min(max(side, 1.2), 40)
+    for level in range(steps):
+        places = [point for point, number in zip(points, levels, strict=True) if number == level]
+        if places:
+            path = "".join(
+                f"M{x - side / 2:.1f} {y - side / 2:.1f}h{side:.1f}v{side:.1f}h-{side:.1f}z" for x, y in places
+            )
+            yield f'<path d="{path}" fill="#1f77b4" fill-opacity="{0.35 + 0.65 * level / max(1, steps - 1):.2f}"/>'
 
 
 def _vector(position: Position) -> tuple[float, float, float]:
@@ -46,12 +100,18 @@ def _hammer(lon: float, lat: float) -> Position:
 
 
 def _whole_sky(positions: Sequence[Position]) -> str:
-    lines = [_path([_hammer(lon, lat) for lat in range(-90, 91, 5)]) for lon in range(0, 361, 30)]
-    lines += [_path([_hammer(lon, lat) for lon in range(0, 361, 5)]) for lat in range(-60, 61, 30)]
-    labels = [_label(*_hammer(lon, 0), f"{lon}°") for lon in range(0, 360, 60)]
-    labels += [_label(*_hammer(180, lat), f"{lat:+d}°") for lat in (-60, -30, 30, 60)]
     dots = [_dot(*_hammer(lon % 360, lat)) for lon, lat in positions]
-    return _svg(720, 360, [*lines, *dots, *labels], f"{len(positions)} positions on the whole sky")
+    return _svg(720, 360, [*_grid(), *dots, *_grid_labels()], f"{len(positions)} positions on the whole sky")
+
+
+def _grid() -> list[str]:
+    lines = [_path([_hammer(lon, lat) for lat in range(-90, 91, 5)]) for lon in range(0, 361, 30)]
+    return lines + [_path([_hammer(lon, lat) for lon in range(0, 361, 5)]) for lat in range(-60, 61, 30)]
+
+
+def _grid_labels() -> list[str]:
+    labels = [_label(*_hammer(lon, 0), f"{lon}°") for lon in range(0, 360, 60)]
+    return labels + [_label(*_hammer(180, lat), f"{lat:+d}°") for lat in (-60, -30, 30, 60)]
 
 
 def _region(positions: Sequence[Position], middle: Position, reach: float) -> str:
@@ -59,26 +119,34 @@ def _region(positions: Sequence[Position], middle: Position, reach: float) -> st
 
     The circle has the radius that is written below it.
     """
-    lon0, lat0 = map(math.radians, middle)
-    dots = []
     scale = 150 / math.tan(math.radians(reach))
-    for lon, lat in positions:
-        along, phi = math.radians(lon) - lon0, math.radians(lat)
-        depth = math.sin(lat0) * math.sin(phi) + math.cos(lat0) * math.cos(phi) * math.cos(along)
-        x = math.cos(phi) * math.sin(along) / depth
-        y = (math.cos(lat0) * math.sin(phi) - math.sin(lat0) * math.cos(phi) * math.cos(along)) / depth
-        dots.append(_dot(180 - scale * x, 180 - scale * y, 2.5))
+    dots = [_dot(*_tangent(position, middle, scale), 2.5) for position in positions]
+    words, size = _region_frame(middle, reach)
+    return _svg(360, 360, [*words[:2], *dots, *words[2:]], f"{len(positions)} positions around {size}")
+
+
+def _tangent(position: Position, middle: Position, scale: float) -> Position:
+    """Project to the tangent plane, on a map of 360 by 360."""
+    lon0, lat0 = map(math.radians, middle)
+    along, phi = math.radians(position[0]) - lon0, math.radians(position[1])
+    depth = math.sin(lat0) * math.sin(phi) + math.cos(lat0) * math.cos(phi) * math.cos(along)
+    x = math.cos(phi) * math.sin(along) / depth
+    y = (math.cos(lat0) * math.sin(phi) - math.sin(lat0) * math.cos(phi) * math.cos(along)) / depth
+    return 180 - scale * x, 180 - scale * y
+
+
+def _region_frame(middle: Position, reach: float) -> tuple[list[str], str]:
+    """Return circle, cross and words of a region, and its place as words."""
     size = f"{reach:.2g}°" if reach >= 1 else f"{reach * 60:.2g} arcmin"
-    centre = f"{middle[0]:.4f}° {middle[1]:+.4f}°"
+    place = f"{middle[0]:.4f}° {middle[1]:+.4f}°, radius {size}"
     parts = [
         '<circle cx="180" cy="180" r="150" fill="none" stroke="currentColor" stroke-opacity="0.4"/>',
         '<path d="M180 170v20M170 180h20" fill="none" stroke="currentColor" stroke-opacity="0.4"/>',
-        *dots,
-        _label(180, 346, f"{centre}, radius {size}"),
+        _label(180, 346, place),
         _label(16, 184, "E"),
         _label(180, 24, "N"),
     ]
-    return _svg(360, 360, parts, f"{len(positions)} positions around {centre}, radius {size}")
+    return parts, place
 
 
 def _path(points: Sequence[Position]) -> str:

@@ -65,7 +65,9 @@ class Spool:
         self._lock = asyncio.Lock()
 
     async def write(self, part: bytes) -> None:
-        """Append a part; wait only while the buffer is full.
+        """Append a part.
+
+        Wait only while the buffer is full.
 
         Raises
         ------
@@ -149,7 +151,10 @@ class Spool:
         self._changed.set()
 
     async def start(self) -> None:
-        """Wait for the first part or the end; raise an early error."""
+        """Wait for the first part or the end.
+
+        Raise an early error.
+        """
         while not self._ready and self._written == self._read and not self._complete:
             self._changed.clear()
             await self._changed.wait()

@@ -107,7 +107,10 @@ class Tables:
         return self._published
 
     def all(self) -> tuple[Table, ...]:
-        """Return all tables; the same object while nothing changes."""
+        """Return all tables.
+
+        The same object while nothing changes.
+        """
         self.published()
         return self._all
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from uws_service.adql.model import Column, ForeignKey, Table
-from uws_service.adql.scope import needs_quotes
+from uws_service.adql.names import needs_quotes
 from uws_service.tap.catalogue import schemas_of
 
 SCHEMA = "TAP_SCHEMA"

@@ -7,7 +7,6 @@ server holds no query process.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import json
 import os
@@ -17,6 +16,7 @@ from typing import Any
 
 from uws_service.agent.fetch import FetchError, Policy, fetch
 from uws_service.domain.errors import ServiceUnavailable, StorageFull, UsageError
+from uws_service.subprocesses import kill
 from uws_service.tap.shares import FairPlaces
 
 MAX_FETCHES = 8
@@ -30,7 +30,9 @@ _places = FairPlaces(MAX_FETCHES, limit=MAX_FETCHES // 2)
 async def fetch_upload(
     name: str, url: str, path: Path, *, max_size: int, policy: dict[str, Any], seconds: float, caller: str
 ) -> None:
-    """Fetch a file; `UsageError` if that fails or takes too long.
+    """Fetch a file.
+
+    `UsageError` if that fails or takes too long.
 
     ``caller`` has half of the places at most: slow servers of one caller do not hold up others.
     """
@@ -49,8 +51,7 @@ async def fetch_upload(
                 answer, _ = await process.communicate(json.dumps(task).encode())
             finally:
                 if process.returncode is None:
-                    with contextlib.suppress(ProcessLookupError):
-                        process.kill()
+                    kill(process)
                     await asyncio.shield(process.wait())
     except TimeoutError:
         raise UsageError(f"UPLOAD {name}: the file did not come within {seconds:.0f} s.") from None
@@ -63,7 +64,10 @@ async def fetch_upload(
 
 
 def main() -> None:
-    """Fetch what standard input describes; print an error, if any."""
+    """Fetch what standard input describes.
+
+    Print an error, if any.
+    """
     task = json.load(sys.stdin)
     policy = task["policy"]
     allowed = Policy(policy["allow_private"], tuple(policy["allow_hosts"]), timeout=policy["timeout"])

@@ -14,12 +14,14 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from uws_service.domain.errors import UwsError
 from uws_service.tap.answer import QueryRequest, QueryRunner
+from uws_service.tap.engines.errors import QueryTooLarge
 from uws_service.tap.frames import HEAD, MAX_FRAME_BYTES, Kind, frame, json_frame, parse_head
 from uws_service.tap.tables_source import TablesSource
 
@@ -58,8 +60,15 @@ def bind_memory(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
-def serve(connection: socket.socket, runner: QueryRunner) -> None:
-    """Answer queries until the service disconnects."""
+Answer = Callable[[dict[str, Any]], Iterator[bytes]]
+"""Takes a request; yields the frames of its answer, BEGIN first."""
+
+
+def serve(connection: socket.socket, answer: Answer) -> None:
+    """Answer requests until the service disconnects.
+
+    Each says how much memory it may need.
+    """
     connection.sendall(frame(Kind.READY))
     is_limited = False
     while True:
@@ -73,17 +82,18 @@ def serve(connection: socket.socket, runner: QueryRunner) -> None:
                 bind_memory(2 * request["memory"])  # the engine has one half
                 is_limited = True
             pending = b""  # a small result goes out in one piece
-            for part in _answer(request, runner):
+            for part in answer(request):
                 if pending:
                     connection.sendall(pending)
                 pending = part
             connection.sendall(pending + frame(Kind.END))
         except UwsError as error:
             fault = {"status": error.status, "message": error.message, "detail": error.detail}
+            fault["bounded"] = isinstance(error, QueryTooLarge)
             connection.sendall(json_frame(Kind.FAULT, fault))
 
 
-def _answer(request: dict[str, Any], runner: QueryRunner) -> Iterator[bytes]:
+def _answer(runner: QueryRunner, request: dict[str, Any]) -> Iterator[bytes]:
     """Yield frames of the result, BEGIN first.
 
     BEGIN is sent once the query has started; small parts are joined.
@@ -92,14 +102,18 @@ def _answer(request: dict[str, Any], runner: QueryRunner) -> Iterator[bytes]:
     query = QueryRequest(
         request["query"], request["form"], request["maxrec"], uploads, request["seconds"], request["memory"]
     )
-    parts = runner.answer(query)
+    if "first_rows" in request:
+        parts = iter([json.dumps(runner.overview(query, request["first_rows"])).encode()])
+    else:
+        parts = runner.answer(query)
     head = json_frame(Kind.BEGIN, runner.notes) if runner.notes else frame(Kind.BEGIN)
-    for part in _gathered(parts):
+    for part in gathered(parts):
         yield head + frame(Kind.DATA, part)
         head = b""
 
 
-def _gathered(parts: Iterator[bytes]) -> Iterator[bytes]:
+def gathered(parts: Iterator[bytes]) -> Iterator[bytes]:
+    """Join small parts, and cut what does not fit into a frame."""
     pending = bytearray()
     for part in parts:
         pending += part
@@ -122,7 +136,7 @@ def main() -> int:
     source = TablesSource(options.folder, options.postgresql, tuple(options.schemas.split()))
     runner = QueryRunner(source, options.temporary)
     with contextlib.suppress(Disconnected, ConnectionError), socket.socket(fileno=options.socket) as connection:
-        serve(connection, runner)
+        serve(connection, partial(_answer, runner))
     runner.close()
     return 0
 

@@ -5,20 +5,18 @@ They are no part of UWS, and of no use without a pod's token.
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Mapping
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import ClassVar
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from uws_service.auth.policy import Policy
 from uws_service.domain.agent import AgentIdentity
-from uws_service.domain.errors import AuthenticationRequired, TooLarge, UsageError
+from uws_service.domain.errors import AuthenticationRequired, UsageError
+from uws_service.request_bodies import announced, chunks_of, json_of
 from uws_service.service.backend import Backend
 from uws_service.web.resource import Resource
-
-MAX_JSON_BYTES = 1024 * 1024
 
 
 class AgentResources:
@@ -32,7 +30,8 @@ class AgentResources:
 
         The answer says what the agent has to fetch and to collect.
         """
-        instructions = await self.agents.claim(await self._agent(request))
+        agent = await self._agent(request)
+        instructions = await self.agents.claim(agent, await json_of(request))
         return JSONResponse(instructions, headers={"cache-control": "no-store"})
 
     async def renew(self, request: Request) -> Response:
@@ -48,17 +47,31 @@ class AgentResources:
     async def put_output(self, request: Request) -> Response:
         """PUT: one output; headers have size and SHA-256."""
         agent = await self._agent(request)
-        length, digest = request.headers.get("content-length", ""), request.headers.get("x-content-sha256", "")
-        if not (length.isascii() and length.isdigit() and len(length) < 19):
-            raise UsageError("The Content-Length header is missing.")
-        chunks = self._chunks(request)
-        await self.agents.put_output(agent, request.path_params["name"], chunks, int(length), digest.lower())
+        size, digest = announced(request)
+        await self.agents.put_output(agent, request.path_params["name"], chunks_of(request), size, digest)
+        return Response(status_code=204)
+
+    async def put_log(self, request: Request) -> Response:
+        """PUT: stdout or stderr of a command.
+
+        Headers have size and SHA-256.
+        """
+        agent = await self._agent(request)
+        size, digest = announced(request)
+        await self.agents.put_log(agent, request.path_params["name"], chunks_of(request), size, digest)
+        return Response(status_code=204)
+
+    async def put_live_log(self, request: Request) -> Response:
+        """PUT: the end of a log while the command runs, with its size and SHA-256."""
+        agent = await self._agent(request)
+        size, digest = announced(request)
+        await self.agents.put_live_log(agent, request.path_params["name"], chunks_of(request), size, digest)
         return Response(status_code=204)
 
     async def progress(self, request: Request) -> Response:
         """POST ``{"fraction": 0.5, "text": "…"}``."""
         agent = await self._agent(request)
-        body = await _json(request)
+        body = await json_of(request)
         try:
             fraction = float(body["fraction"])
         except (KeyError, TypeError, ValueError, OverflowError):
@@ -69,7 +82,7 @@ class AgentResources:
     async def report(self, request: Request) -> Response:
         """POST: the agent's last word."""
         agent = await self._agent(request)
-        await self.agents.report(agent, await _json(request))
+        await self.agents.report(agent, await json_of(request))
         return Response(status_code=204)
 
     async def _agent(self, request: Request) -> AgentIdentity:
@@ -77,12 +90,6 @@ class AgentResources:
         if scheme.lower() != "bearer" or not token:
             raise AuthenticationRequired("These resources are for agents in pods, with their service-account token.")
         return await self.agents.identify(token.strip())
-
-    @staticmethod
-    async def _chunks(request: Request) -> AsyncIterator[bytes]:
-        async for chunk in request.stream():
-            if chunk:
-                yield chunk
 
     RESOURCES: ClassVar[Mapping[str, Resource]] = {
         "/agent/v1/claim": Resource(
@@ -97,21 +104,12 @@ class AgentResources:
         "/agent/v1/outputs/{name}": Resource(
             "agent", Policy.AGENT, put=(put_output, "For agents: store one output, with its size and its SHA-256.")
         ),
+        "/agent/v1/logs/{name}": Resource(
+            "agent", Policy.AGENT, put=(put_log, "For agents: store stdout or stderr of a command that they ran.")
+        ),
+        "/agent/v1/live/{name}": Resource(
+            "agent", Policy.AGENT, put=(put_live_log, "For agents: the end of a log while the command runs.")
+        ),
         "/agent/v1/progress": Resource("agent", Policy.AGENT, post=(progress, "For agents: how far the command is.")),
         "/agent/v1/report": Resource("agent", Policy.AGENT, post=(report, "For agents: how the attempt ended.")),
     }
-
-
-async def _json(request: Request) -> Any:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_JSON_BYTES:
-            raise TooLarge(f"The body is larger than {MAX_JSON_BYTES} bytes.")
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"The body is not JSON: {error}.") from None
-    if not isinstance(value, dict):
-        raise UsageError("The body must be a JSON object.")
-    return value

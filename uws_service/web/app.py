@@ -9,14 +9,14 @@ from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
-from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from uws_service.domain.errors import NotFound
 from uws_service.service.backend import Backend
 from uws_service.web.edge import Edge
 from uws_service.web.gate import Gate
-from uws_service.web.routes import routes
+from uws_service.web.router import JobsFirst
+from uws_service.web.routes import JOBS, resources, routes
 from uws_service.web.settings import WebSettings
 
 
@@ -46,7 +46,7 @@ class App:
     def __init__(self, settings: WebSettings, open_backend: Callable[[], AbstractAsyncContextManager[Backend]]) -> None:
         self._open_backend = open_backend
         self.backend: Backend | None = None
-        self._router = Router(lifespan=self._lifespan, default=_no_route, redirect_slashes=False)
+        self._router = JobsFirst(self._lifespan, _no_route)
         self._inner = Edge(self._router, settings)
         edge: ASGIApp = self._inner
         if settings.cors_origins:
@@ -67,8 +67,14 @@ class App:
         async with self._open_backend() as backend:
             self.backend = backend
             self._inner.gate = Gate(backend)
-            self._router.routes[:] = routes(backend)
+            table = resources(backend)
+            self._router.set_routes(routes(table), table, JOBS)
             yield
+
+    async def reload(self) -> None:
+        """Read the descriptors of applications again."""
+        if self.backend is not None:
+            await self.backend.reload()
 
     def drain(self) -> None:
         """Answer all waiting requests; the server stops soon."""

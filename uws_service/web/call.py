@@ -5,6 +5,7 @@ The edge makes it, the gate completes it, the resources read it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -73,7 +74,15 @@ class Gate(Protocol):
     """Whether a token that is no good is refused."""
 
     async def admit(self, scope: Scope, policy: Policy) -> None:
-        """Identify the caller; raise unless the policy admits it."""
+        """Identify the caller.
+
+        Raise unless the policy admits it.
+        """
+
+    async def require_also(
+        self, scope: Scope, policy: Policy, path: str, method: str, parameters: Mapping[str, str]
+    ) -> None:
+        """Raise unless the Permissions API allows what a request does beside the resource in its path."""
 
     def challenges(self, scope: Scope, *, error: str = "", message: str = "") -> list[str]:
         """Return values for WWW-Authenticate headers."""

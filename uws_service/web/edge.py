@@ -22,6 +22,7 @@ from uws_service.domain.errors import UnsupportedMediaType, UsageError, UwsError
 from uws_service.web.call import Call, Gate
 from uws_service.web.errors import error_response
 from uws_service.web.hosts import LocalNames
+from uws_service.web.presented import PRESENTATION
 from uws_service.web.resource import SAFE_VERBS
 from uws_service.web.settings import EdgeSettings
 
@@ -43,6 +44,7 @@ class Edge:
         self.root_path = settings.root_path
         self.trusted: tuple[Network, ...] = networks(settings.trusted_proxies)
         self.identity_header = settings.identity_header.lower().encode() if settings.identity_header else None
+        self.presentation = settings.presentation
         self.gate: Gate | None = None
         self.local_names = LocalNames(settings)
         self._trust: dict[str | None, bool] = {}
@@ -54,6 +56,7 @@ class Edge:
             await self.app(scope, receive, send)
             return
         began = time.perf_counter()
+        PRESENTATION.set(self.presentation)
         status = 0
         call = scope["uws.call"] = Call(ANONYMOUS, self.base_url or "", "", gate=self.gate)
 
@@ -157,7 +160,8 @@ class Edge:
         scope["path"] = path
         scope["root_path"] = ""
         # No page of another name has a token that is good here; where none is looked at, it could send any.
-        if authorization is None or not (path.startswith("/agent/v1/") or (self.gate and self.gate.verifies_tokens)):
+        is_ours = path.startswith(("/agent/v1/", "/runner/v1/")) or (self.gate and self.gate.verifies_tokens)
+        if authorization is None or not is_ours:
             self.local_names.require(scope, called_host)
         if coding:
             _require_plain(coding.decode("latin-1"))
@@ -210,7 +214,10 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"
 
 @lru_cache(4096)
 def _require_plain(coding: str) -> None:
-    """Refuse a body in a coding: its bytes would pass for a value (RFC 9110 §8.4)."""
+    """Refuse a body in a coding.
+
+    Its bytes would pass for a value (RFC 9110 §8.4).
+    """
     if coding.lower() != "identity":
         raise UnsupportedMediaType(f"A body with Content-Encoding {coding[:40]!r} is not taken; send it as it is.")
 

@@ -31,6 +31,17 @@ def error_response(error: UwsError, request: Request) -> Response:
     return response
 
 
+def _page_path(request: Request, call: Call) -> str:
+    """Return the path of the page that somebody is at, where a login leads back to.
+
+    A form that was sent is on the page that the browser names, which it does for pages of ours alone.
+    """
+    if request.method in ("GET", "HEAD"):
+        return str(request.scope["path"])
+    page = request.headers.get("referer", "").partition("?")[0]
+    return page.removeprefix(call.base) if page.startswith(f"{call.base}/") else ""
+
+
 def _in_form(error: UwsError, request: Request, call: Call) -> Response:
     """Return an error in a form that the client reads.
 
@@ -48,8 +59,8 @@ def _in_form(error: UwsError, request: Request, call: Call) -> Response:
         return Response(body.content, body.status or error.status, headers, body.media_type)
     form = negotiation.choose(accept, ("text", "json", "html"))
     if form == "html":
-        account, here = account_of(request), request.scope["path"] if request.method in ("GET", "HEAD") else ""
-        page = pages.error_page(error.status, error.title, error.message, error.detail, call.base, account, here)
+        account, path = account_of(request), _page_path(request, call)
+        page = pages.error_page(error.status, error.title, error.message, error.detail, call.base, account, path)
         return Response(page, error.status, {**headers, **pages.HEADERS}, "text/html")
     if form == "json":
         document = {"status": error.status, "error": error.title, "message": error.message, "detail": error.detail}

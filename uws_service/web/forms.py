@@ -339,7 +339,10 @@ class _Multipart:
             raise UsageError(f"The multipart form can't be read: {error}.") from None
 
     async def read(self, stream: AsyncIterator[bytes]) -> Form:
-        """Return the form; on any error, undo all sinks."""
+        """Return the form.
+
+        On any error, undo all sinks.
+        """
         try:
             started = False
             async for chunk in stream:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from urllib.parse import parse_qsl, urlsplit
 
@@ -32,6 +33,8 @@ from uws_service.web.resource import SAFE_VERBS, Resource
 
 _SECRET = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """The form of a link's secret; nothing else is looked up, or put into a cookie."""
+_OWN_CREDENTIALS = frozenset({Policy.PROBE, Policy.AGENT, Policy.RUNNER})
+"""Policies of resources that ask for nothing, or look at credentials that are no caller's."""
 UNKNOWN = Identity(challenged=True)
 """An anonymous caller who could log in."""
 
@@ -47,7 +50,9 @@ class Gate:
         self.sessions = backend.sessions
         self.permissions = backend.permissions
         reads = backend.auth.permissions is not None and backend.auth.permissions.reads
-        self.asked_policies = frozenset({Policy.USE, Policy.WRITE, *((Policy.READ, Policy.LIST) if reads else ())})
+        self.asked_policies = frozenset(
+            {Policy.USE, Policy.WRITE, *((Policy.READ, Policy.LIST, Policy.OWN) if reads else ())}
+        )
         self.audits = self.rules.has_issuers
         self.realm = backend.auth.realm
         self.origins = frozenset(backend.cors_origins)
@@ -62,7 +67,7 @@ class Gate:
 
         READ is decided where the job is read; WRITE here, before a body is read, and there once more.
         """
-        if policy is Policy.PROBE or policy is Policy.AGENT:
+        if policy in _OWN_CREDENTIALS:
             return
         call: Call = scope["uws.call"]
         resource = call.resource
@@ -84,10 +89,36 @@ class Gate:
             self.rules.require_use(self.service.application(path["application"]), call.identity)
         elif policy is Policy.LIST:
             self.rules.require_list(self.service.application(path["application"]), call.identity)
+        elif policy is Policy.ACCOUNT:
+            self.rules.require_account(call.identity)
+        elif policy is Policy.OWN:
+            self.rules.require_owner(call.identity)
         elif policy is Policy.OPERATE:
             self.rules.require_operator(call.identity, call.origin or None, direct=call.direct)
-        if self.permissions is not None and policy in self.asked_policies and call.identity.owner is not None:
+        elif policy is Policy.ADMINISTER:
+            self.rules.require_administrator(call.identity)
+        asked = policy in self.asked_policies or (policy is Policy.OWN and scope["method"] not in SAFE_VERBS)
+        if self.permissions is not None and asked and call.identity.owner is not None:
             await self._ask(self.permissions, scope, call, resource, policy)
+
+    async def require_also(
+        self, scope: Scope, policy: Policy, path: str, method: str, parameters: Mapping[str, str]
+    ) -> None:
+        """Raise unless the Permissions API allows what a request does beside the resource in its path.
+
+        What the service itself decides is decided where the job is read or made.
+
+        Parameters
+        ----------
+        path, method
+            The template and the verb of the resource that does the same.
+        """
+        call: Call = scope["uws.call"]
+        if self.permissions is None or policy not in self.asked_policies or call.identity.owner is None:
+            return
+        if call.by != "token" or call.authorization is None:
+            raise Forbidden("The Permissions API decides by token; send one in the Authorization header.")
+        await self.permissions.require(token_of(call.authorization), path, method, dict(parameters))
 
     async def _ask(
         self, permissions: PermissionsApi, scope: Scope, call: Call, resource: Resource, policy: Policy
@@ -186,11 +217,13 @@ class Gate:
     def challenges(self, scope: Scope, *, error: str = "", message: str = "") -> list[str]:
         """Return values for WWW-Authenticate headers.
 
-        A browser gets no Basic: it would ask for a password by itself.
+        A browser gets no Basic, neither for a page nor for a request of a script: it would ask for a password by
+        itself.
         """
         call: Call = scope["uws.call"]
-        accept = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"accept"), None)
-        basic = negotiation.choose(accept, ("text", "html")) != "html"
+        headers = dict(scope["headers"])
+        accept = headers[b"accept"].decode("latin-1") if b"accept" in headers else None
+        basic = negotiation.choose(accept, ("text", "html")) != "html" and b"sec-fetch-mode" not in headers
         url = f"{call.base}/login"
         return challenges(self.realm, url, self.discovery, error=error, message=message, basic=basic)
 

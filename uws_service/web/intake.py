@@ -9,9 +9,9 @@ import asyncio
 import contextlib
 import re
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.requests import Request as HttpRequest
 
@@ -19,6 +19,7 @@ from uws_service.applications.parameters import single_value
 from uws_service.domain.errors import UsageError, UwsError
 from uws_service.domain.job import Parameter
 from uws_service.protocol.uws import parse_duration, parse_instant
+from uws_service.service.files import FilesHold
 from uws_service.service.limits import Limits
 from uws_service.service.requests import Request
 from uws_service.service.uploads import Uploads
@@ -39,6 +40,8 @@ class Posted:
     fields: tuple[tuple[str, str], ...]
     files: tuple[Parameter, ...] = ()
     digests: tuple[str, ...] = ()
+    digests_by_key: Mapping[str, str] = field(default_factory=dict)
+    """The same by the files' keys in the depot."""
 
     @property
     def weight(self) -> int:
@@ -50,7 +53,8 @@ class Posted:
 
         Its case does not matter.
         """
-        return single_value(name, [value for key, value in self.fields if key.upper() == name])
+        values = [value for key, value in self.fields if key.upper() == name]
+        return single_value(name, values) if values else None
 
 
 @asynccontextmanager
@@ -63,31 +67,23 @@ async def posted(
 
     ``leave_out_empty``: a page's form sends the fields that its user left empty too; they count as not given.
     """
-    prefix = f"jobs/{job_id}/uploads/{secrets.token_hex(6)}"
     keys: list[str] = []
     depot, call = uploads.depot, call_of(request)
-    # However long the form is open, nobody takes its files for orphans.
-    async with uploads.account(call.identity, call.origin) as account, depot.held(prefix) as begin:
+    hold: FilesHold | None = None
+
+    with uploads.account(call.identity, call.origin) as account:
 
         def open_file(number: int) -> DepotSink:
-            begin()
-            keys.append(f"{prefix}-{number}")
+            nonlocal hold
+            if hold is None:  # however long the form is open, nobody takes its files for orphans
+                hold = depot.hold(f"jobs/{job_id}/uploads/{secrets.token_hex(6)}")
+                hold.begin()
+            keys.append(f"{hold.prefix}-{number}")
             return DepotSink(depot, keys[-1], limits.upload, account.spend)
 
         try:
             form = await read_form(
-                request.headers,
-                request.stream(),
-                limits=FormLimits(
-                    body=limits.body,
-                    fields=limits.parameters,
-                    field_size=limits.value,
-                    files=limits.files,
-                    file_size=limits.upload,
-                    text=limits.text,
-                ),
-                open_file=open_file,
-                hold=account.hold,
+                request.headers, request.stream(), limits=_form_limits(limits), open_file=open_file, hold=account.hold
             )
             pairs = [pair for pair in form.fields if pair[1] or not leave_out_empty]
             fields = [*request.query_params.multi_items(), *pairs]
@@ -99,12 +95,28 @@ async def posted(
             files = tuple(_file(part, key) for part, key in parts)
             for key in set(keys) - {key for _, key in parts}:
                 await depot.delete_prefix(key)
-            yield Posted(tuple(fields), files, tuple(part.stored.sha256 for part, _ in parts))
+            digests = {key: part.stored.sha256 for part, key in parts}
+            yield Posted(tuple(fields), files, tuple(digests.values()), digests)
         except Exception:  # a cancelled request may already be recorded; the search for orphans sees to its files
             for key in keys:
                 with contextlib.suppress(UwsError, TimeoutError):
                     await asyncio.wait_for(depot.delete_prefix(key), PATIENCE_SECONDS)
             raise
+        finally:
+            if hold is not None:
+                await hold.release()
+
+
+def _form_limits(limits: Limits) -> FormLimits:
+    """Return what a form with the parameters of a job may hold."""
+    return FormLimits(
+        body=limits.body,
+        fields=limits.parameters,
+        field_size=limits.value,
+        files=limits.files,
+        file_size=limits.upload,
+        text=limits.text,
+    )
 
 
 def _file(part: FilePart, key: str) -> Parameter:
@@ -170,12 +182,11 @@ def job_request(form: Posted, *, creating: bool = True, run: bool | None = None)
         Whether the job starts at once; None: as PHASE says.
     """
     control = ("PHASE", "DESTRUCTION", "EXECUTIONDURATION", "RUNID") if creating else ("RUNID",)
-    words = {name: form.word(name) for name in control if name != "PHASE" or run is None}
-    phase = words.get("PHASE")
+    phase = form.word("PHASE") if creating and run is None else None
     if phase is not None and phase.upper() != "RUN":
         raise UsageError(f"PHASE={phase[:32]!r} is not possible when a job is made; possible: RUN.")
     run_id = run_id_of(form)
-    duration, destruction = words.get("EXECUTIONDURATION"), words.get("DESTRUCTION")
+    duration, destruction = (form.word("EXECUTIONDURATION"), form.word("DESTRUCTION")) if creating else (None, None)
     values = [Parameter(name, value) for name, value in form.fields if name.upper() not in control]
     return Request(
         parameters=(*values, *form.files),
@@ -183,6 +194,7 @@ def job_request(form: Posted, *, creating: bool = True, run: bool | None = None)
         run_id=run_id,
         duration=parse_duration(duration) if duration is not None else None,
         destruction=parse_instant(destruction) if destruction is not None else None,
+        digests=form.digests_by_key,
     )
 
 

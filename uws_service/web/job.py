@@ -23,11 +23,15 @@ from uws_service.web.cookies import SHARE_COOKIE, set_cookie
 from uws_service.web.faces.base import VOTABLE
 from uws_service.web.faces.registry import Faces
 from uws_service.web.job_handlers import JobHandlers, JobPath, query_value, query_values
+from uws_service.web.job_overview import JobOverview
+from uws_service.web.job_page import job_page
 from uws_service.web.job_view import info_view, job_urls
 from uws_service.web.replies import (
     NO_STORE,
     TEXT,
-    XML,
+    TEXT_BYTES,
+    XML_BYTES,
+    PlainReply,
     html_reply,
     instant_reply,
     job_weight,
@@ -49,6 +53,7 @@ class JobResources(JobHandlers):
 
     def __init__(self, backend: Backend, faces: Faces) -> None:
         super().__init__(backend, faces)
+        self.overview = JobOverview(backend, faces)
         self._documents: ByteCache[tuple[str, str], tuple[int, bytes]] = ByteCache(CACHE_BYTES, MAX_CACHED_BYTES)
 
     async def show(self, request: Request) -> Response:
@@ -59,18 +64,15 @@ class JobResources(JobHandlers):
             await self._wait(request, call, name, job_id)
         form = negotiation.choose(request.headers.get("accept"), ("xml", "json", "html"))
         if form == "xml":
-            return Response(await self._document(call, name, job_id), 200, NO_STORE, XML)
+            return PlainReply(await self._document(call, name, job_id), XML_BYTES)
         job = await self.service.get(name, job_id, call.caller)
         urls = job_urls(call, name)
         job, view = await info_view(self.service, job, urls)
         if form == "json":
-            return await offload(job_weight(job), json_reply, partial(uws.job_json, job, urls=urls, info=view))
-        application = self.service.application(name)
-        attempts = await self.service.views.attempts(job_id)
-        section = await self.faces.of(application).job_section(job)
-        page = partial(
-            pages.job_page, job, application, attempts, urls, self.service.clock(), account_of(request), section
-        )
+            listed_job = await self.opus.added(job, call.base)
+            return await offload(job_weight(job), json_reply, partial(uws.job_json, listed_job, urls=urls, info=view))
+        overview = await self.overview.view(job, call, urls)
+        page = partial(job_page, job, overview, urls, self.service.clock(), account_of(request))
         response = html_reply(await offload(job_weight(job), page))
         if call.share and call.share == call.identity.share:  # the page's own links do not carry it
             set_cookie(
@@ -108,7 +110,8 @@ class JobResources(JobHandlers):
         job = await self.service.get(name, job_id, call.caller)
         urls = job_urls(call, name)
         job, view = await info_view(self.service, job, urls)
-        document = await offload(job_weight(job), uws.job_xml, job, urls=urls, info=view)
+        listed_job = await self.opus.added(job, call.base)
+        document = await offload(job_weight(job), uws.job_xml, listed_job, urls=urls, info=view)
         self._documents.put(key, (job.version, document), len(document) + len(job_id) + 4 * len(call.base))
         return document
 
@@ -144,7 +147,7 @@ class JobResources(JobHandlers):
         """GET {job}/phase: exactly the word (U-025, C-15)."""
         path = request.path_params
         _, phase = await self.service.glance(path["application"], path["job_id"], call_of(request).caller)
-        return Response(phase, 200, NO_STORE, TEXT)
+        return PlainReply(phase.encode(), TEXT_BYTES)
 
     async def duration(self, request: Request) -> Response:
         """GET {job}/executionduration: U-028."""

@@ -8,13 +8,17 @@ from typing import NamedTuple
 from starlette.requests import Request
 
 from uws_service.applications.parameters import single_value
+from uws_service.auth.policy import Policy
 from uws_service.domain.job import Job
 from uws_service.service.backend import Backend
 from uws_service.web.call import call_of
 from uws_service.web.faces.registry import Faces
 from uws_service.web.intake import Posted, posted
+from uws_service.web.opus import OpusResults
 
 SMALL_FORM_BYTES = 65536
+NEW_JOBS = "/{application}/async"
+"""The resource that makes jobs."""
 
 
 class JobPath(NamedTuple):
@@ -37,6 +41,7 @@ class JobHandlers:
         self.faces = faces
         self.service = backend.service
         self.limits = backend.limits
+        self.opus = OpusResults(backend)
 
     async def _job(self, request: Request, *, write: bool = False) -> Job:
         """Return a request's job, if its caller may read it.
@@ -45,6 +50,13 @@ class JobHandlers:
         """
         path = JobPath.of(request)
         return await self.service.get(path.application, path.job_id, call_of(request).caller, write=write)
+
+    async def _require_new_jobs(self, request: Request) -> None:
+        """Raise unless the caller may make jobs of the application, too, at the rates for new jobs."""
+        gate = call_of(request).gate
+        assert gate is not None, "the gate has admitted the request"
+        application = JobPath.of(request).application
+        await gate.require_also(request.scope, Policy.USE, NEW_JOBS, "POST", {"application": application})
 
     def _small_form(self, request: Request, job_id: str) -> AbstractAsyncContextManager[Posted]:
         """Open a form of control words, without files."""

@@ -16,7 +16,7 @@ from uws_service.domain.job import JobRef
 from uws_service.offload import offload
 from uws_service.protocol import negotiation, uws
 from uws_service.service.requests import fingerprint
-from uws_service.web import pages
+from uws_service.web import list_page
 from uws_service.web.call import account_of, call_of
 from uws_service.web.intake import idempotency_key, job_request, posted
 from uws_service.web.job_handlers import JobHandlers, query_value, query_values
@@ -45,14 +45,14 @@ class JobList(JobHandlers):
         run_id = query_value(query, "RUNID")  # our own, for the jobs of one table
         form = negotiation.choose(request.headers.get("accept"), ("xml", "json", "html"))
         if form == "html":
-            last = min(last or PAGE_JOBS, pages.MAX_JOBS)
+            last = min(last or PAGE_JOBS, list_page.MAX_JOBS)
         parts = self.service.views.jobs(
             application.name, call.caller, phases=phases, after=after, last=last, run_id=run_id
         )
         urls = job_urls(call, application.name)
         if form == "html":
             refs = [ref async for part in parts for ref in part]
-            page = partial(pages.jobs_page, application, refs, urls, phases, last, account_of(request))
+            page = partial(list_page.jobs_page, application, refs, urls, phases, last, account_of(request))
             return html_reply(await offload(REF_BYTES * len(refs), page))
         first: list[JobRef] = await anext(aiter(parts), [])
         if form == "json":

@@ -12,16 +12,19 @@ from starlette.responses import Response
 
 from uws_service.auth.policy import Policy
 from uws_service.domain.errors import Forbidden, NotFound, UsageError
-from uws_service.domain.job import Job, Parameter, Phase
+from uws_service.domain.job import Job, Parameter, Phase, Result
 from uws_service.offload import offload
 from uws_service.protocol import negotiation, uws
+from uws_service.protocol.file_names import with_ending
 from uws_service.service.uploads import Account
-from uws_service.web.call import Call, call_of
+from uws_service.web import document_pages
+from uws_service.web.call import Call, account_of, call_of
 from uws_service.web.downloads import file_response
 from uws_service.web.intake import Posted, job_request, posted
 from uws_service.web.job_handlers import JobHandlers
 from uws_service.web.job_view import job_urls
-from uws_service.web.replies import NO_STORE, TEXT, XML, job_weight, json_reply, see_other, text_reply
+from uws_service.web.provenance import provenance_link
+from uws_service.web.replies import NO_STORE, TEXT, XML, html_reply, job_weight, json_reply, see_other, text_reply
 from uws_service.web.resource import Resource
 
 
@@ -91,7 +94,7 @@ class JobParts(JobHandlers):
         """PUT {job}/parameters/{name}: the body is the value (U-039)."""
         job = await self._pending(request)
         call = call_of(request)
-        async with self.backend.uploads.account(call.identity, call.origin) as account:
+        with self.backend.uploads.account(call.identity, call.origin) as account:
             await self._put(request, call, job, account)
         return see_other(job_urls(call, job.application).job(job.id))
 
@@ -116,21 +119,32 @@ class JobParts(JobHandlers):
 
     async def results(self, request: Request) -> Response:
         """GET {job}/results: U-034, U-082."""
-        job = await self._job(request)
+        job = await self.opus.added(await self._job(request), call_of(request).base)
         urls = job_urls(call_of(request), job.application)
-        if negotiation.choose(request.headers.get("accept"), ("xml", "json")) == "json":
+        form = negotiation.choose(request.headers.get("accept"), ("xml", "json", "html"))
+        if form == "html":
+            base, application = call_of(request).base, self.service.application(job.application)
+            return html_reply(document_pages.results_page(job, application, urls, base, account_of(request)))
+        if form == "json":
             return await offload(job_weight(job), json_reply, lambda: uws.job_json(job, urls=urls)["results"])
         return Response(await offload(job_weight(job), uws.results_xml, job, urls=urls), 200, NO_STORE, XML)
 
     async def result(self, request: Request) -> Response:
         """GET {job}/results/{id}: U-035, D-041."""
-        job = await self._job(request)
+        job = await self.opus.added(await self._job(request), call_of(request).base)
         name = request.path_params["name"]
         result = next((result for result in job.results if result.id == name), None)
         if result is None:
             raise _missing_result(job, name)
         if result.location:
-            return see_other(result.location)
+            response = see_other(result.location)
+        else:
+            response = await self._file(request, job, result)
+        urls = job_urls(call_of(request), job.application)
+        response.headers["link"] = provenance_link(urls.job(job.id), urls.result(job.id, result.id))  # P-032
+        return response
+
+    async def _file(self, request: Request, job: Job, result: Result) -> Response:
         return await file_response(
             request,
             self.backend.depot,
@@ -138,7 +152,7 @@ class JobParts(JobHandlers):
             size=result.size,
             media_type=result.media_type,
             etag=result.sha256,
-            filename=f"{job.id}-{result.id}",
+            filename=with_ending(f"{job.id}-{result.id}", result.media_type),
         )
 
     async def log(self, request: Request) -> Response:

@@ -157,9 +157,12 @@ class Login:
         return response
 
     async def leave(self, request: Request) -> Response:
-        """POST /logout: end the session, and with it its cookies."""
-        call = call_of(request)
-        if call.session is not None:
+        """POST /logout: end the session, and with it its cookies; with EVERYWHERE all sessions of the caller."""
+        call, form = call_of(request), await _form(request)
+        owner = call.caller.owner
+        if form.get("everywhere") and owner is not None:
+            await self.sessions.end_all(owner)
+        elif call.session is not None:
             await self.sessions.end(call.session)
         if _wants_page(request):
             response = Response(status_code=303, headers={"location": f"{call.base}/", **NO_STORE})
@@ -196,7 +199,11 @@ class Login:
         f"{CALLBACK}/{{issuer}}": Resource(
             "login", Policy.OPEN, get=(callback, "Back from there, from another issuer.")
         ),
-        "/logout": Resource("logout", Policy.OPEN, post=(leave, "End the session.")),
+        "/logout": Resource(
+            "logout",
+            Policy.OPEN,
+            post=(leave, "End the session; with `EVERYWHERE=1` all sessions of the caller."),
+        ),
     }
 
 

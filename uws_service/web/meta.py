@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from importlib.resources import files as package_files
 from typing import ClassVar
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
-from uws_service import __version__, telemetry
+from uws_service import telemetry
 from uws_service.applications import Application
 from uws_service.auth.policy import Policy
 from uws_service.domain.errors import NotFound
 from uws_service.protocol import negotiation, vosi
 from uws_service.protocol.challenges import security_methods
 from uws_service.service.backend import Backend
-from uws_service.web import pages
+from uws_service.service.presentation import LOGO_TYPES
+from uws_service.web import document_pages, pages
 from uws_service.web.call import account_of, call_of
 from uws_service.web.faces.registry import Faces
 from uws_service.web.resource import Resource
 
 XML = "text/xml"
-STATIC_TYPES = {".css": "text/css", ".svg": "image/svg+xml", ".png": "image/png"}
+STATIC_TYPES = {
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".txt": "text/plain",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+}
 
 
 class Meta:
@@ -32,32 +40,20 @@ class Meta:
     def __init__(self, backend: Backend, faces: Faces) -> None:
         self.backend = backend
         self.faces = faces
-        self.applications = backend.applications
 
     def _application(self, request: Request) -> Application:
         return self.backend.service.application(request.path_params["application"])
 
-    async def root(self, request: Request) -> Response:
-        """GET /: the applications, as a page or as JSON."""
-        base = call_of(request).base
-        if negotiation.choose(request.headers.get("accept"), ("json", "html")) == "html":
-            return _html(pages.root_page(tuple(self.applications.values()), base, account_of(request)))
-        listed = [_described(application, base) for application in self.applications.values()]
-        return JSONResponse({"service": "uws-service", "version": __version__, "applications": listed})
-
-    async def application(self, request: Request) -> Response:
-        """GET /{application}: what it does and takes."""
-        application, base = self._application(request), call_of(request).base
-        if negotiation.choose(request.headers.get("accept"), ("json", "html")) == "html":
-            return _html(pages.application_page(application, base, account_of(request)))
-        return JSONResponse(_described(application, base))
-
     async def availability(self, request: Request) -> Response:
         """GET /{application}/availability: always anonymous (V-002, V-020)."""
-        self._application(request)
+        application = self._application(request)
         problems = await self.backend.problems()
-        document = vosi.availability_xml(not problems, up_since=self.backend.up_since, notes=tuple(problems))
-        return Response(document, 200, {"cache-control": "no-store"}, XML)
+        notes = [*problems, *([self.backend.presentation.banner] if self.backend.presentation.banner else [])]
+        if _is_browser(request):
+            page = document_pages.availability_page(application, problems, self.backend.up_since, call_of(request).base)
+            return _html(page)
+        document = vosi.availability_xml(not problems, up_since=self.backend.up_since, notes=tuple(notes))
+        return Response(document, 200, {"cache-control": "no-store", "vary": "accept"}, XML)
 
     async def capabilities(self, request: Request) -> Response:
         """GET /{application}/capabilities: V-010…V-013."""
@@ -66,7 +62,9 @@ class Meta:
         methods = security_methods(anonymous=rules.access(application).anonymous) if rules.has_issuers else ()
         base = f"{call.base}/{application.name}"
         document = await self.faces.of(application).capabilities(application, base, methods)
-        headers = {"last-modified": vosi.http_date(self.backend.up_since)}  # V-011: applications are read at start
+        if _is_browser(request):
+            return _html(document_pages.capabilities_page(application, document, call.base, account_of(request)))
+        headers = {"vary": "accept", "last-modified": vosi.http_date(self.backend.described_since())}  # V-011
         response = Response(document, 200, headers, XML)
         if rules.has_issuers and call.identity.owner is None:  # A-003: one may log in
             assert call.gate is not None
@@ -80,8 +78,10 @@ class Meta:
         if not application.examples:
             raise NotFound(f"The application {application.name!r} has no examples.")
         base = f"{call_of(request).base}/{application.name}"
+        if _is_browser(request):
+            return _html(document_pages.examples_page(application, call_of(request).base, account_of(request)))
         document = self.faces.of(application).examples(application, base)
-        return Response(document, 200, media_type="application/xhtml+xml")
+        return Response(document, 200, {"vary": "accept"}, "application/xhtml+xml")
 
     async def live(self, request: Request) -> Response:
         """GET /livez: the process answers."""
@@ -103,16 +103,20 @@ class Meta:
     async def static(self, request: Request) -> Response:
         """GET /static/{name}: the pages' style."""
         name = request.path_params["name"]
+        headers = {"cache-control": "public, max-age=3600"}
+        logo = self.backend.presentation.logo
+        if name == "logo" and logo is not None:
+            content = await asyncio.to_thread(logo.read_bytes)
+            headers["content-security-policy"] = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
+            return Response(content, 200, headers, LOGO_TYPES[logo.suffix.lower()])
         folder = package_files("uws_service.web").joinpath("static")
         matches = [entry for entry in folder.iterdir() if entry.name == name and entry.is_file()]
         if not matches:
             raise NotFound(f"There is no file {name!r}.")
         media_type = STATIC_TYPES.get(name[name.rfind(".") :], "application/octet-stream")
-        headers = {"cache-control": "public, max-age=3600"}
         return Response(matches[0].read_bytes(), 200, headers, media_type)
 
     RESOURCES: ClassVar[Mapping[str, Resource]] = {
-        "/": Resource("root", Policy.OPEN, get=(root, "The applications: a page for people, JSON for programs.")),
         "/livez": Resource("livez", Policy.PROBE, get=(live, "200 as long as the process answers.")),
         "/readyz": Resource(
             "readyz",
@@ -123,7 +127,7 @@ class Meta:
             ),
         ),
         "/metrics": Resource("metrics", Policy.OPERATE, get=(metrics, "[Metrics](metrics.md) for Prometheus.")),
-        "/static/{name}": Resource("static", Policy.PROBE, get=(static, "The style of the pages.")),
+        "/static/{name}": Resource("static", Policy.PROBE, get=(static, "Style and scripts of the pages.")),
         "/{application}/availability": Resource(
             "availability", Policy.PROBE, get=(availability, "VOSI availability; the parts were really tried.")
         ),
@@ -131,37 +135,12 @@ class Meta:
         "/{application}/examples": Resource(
             "examples", Policy.OPEN, get=(examples, "DALI examples; 404 if there are none.")
         ),
-        "/{application}": Resource(
-            "application", Policy.OPEN, get=(application, "What the application does and takes.")
-        ),
     }
 
 
-def _described(application: Application, base: str) -> dict[str, object]:
-    root = f"{base}/{application.name}"
-    return {
-        "name": application.name,
-        "title": application.title,
-        "description": application.description,
-        "async": f"{root}/async",
-        "sync": f"{root}/sync",
-        "availability": f"{root}/availability",
-        "capabilities": f"{root}/capabilities",
-        "examples": f"{root}/examples" if application.examples else None,
-        "parameters": [
-            {
-                "name": parameter.name,
-                "datatype": parameter.datatype,
-                "unit": parameter.unit,
-                "ucd": parameter.ucd,
-                "required": parameter.required,
-                "repeated": parameter.repeated,
-                "description": parameter.description,
-                "default": parameter.default,
-            }
-            for parameter in application.parameters
-        ],
-    }
+def _is_browser(request: Request) -> bool:
+    """Return whether a person asks; programs get the document."""
+    return negotiation.choose(request.headers.get("accept"), ("xml", "html")) == "html"
 
 
 def _html(page: str) -> Response:

@@ -14,8 +14,21 @@ from uws_service.web import pages
 NO_STORE = {"cache-control": "no-store"}  # C-27
 XML = "text/xml"
 TEXT = "text/plain"
+XML_BYTES = b"text/xml; charset=utf-8"
+TEXT_BYTES = b"text/plain; charset=utf-8"
+_NO_STORE = (b"cache-control", b"no-store")
 REF_BYTES = 500
 """Of one job in a list, roughly."""
+
+
+class PlainReply(Response):
+    """An answer of 200 that is not stored anywhere; its headers are made without further work."""
+
+    def __init__(self, body: bytes, content_type: bytes) -> None:
+        self.status_code = 200
+        self.body = body
+        self.background = None
+        self.raw_headers = [_NO_STORE, (b"content-type", content_type), (b"content-length", b"%d" % len(body))]
 
 
 def see_other(url: str) -> Response:

@@ -15,6 +15,7 @@ from uws_service.domain.errors import MethodNotAllowed
 from uws_service.web.call import Call
 
 SAFE_VERBS = frozenset({"GET", "HEAD", "OPTIONS"})
+_AGENTS = frozenset({Policy.AGENT, Policy.RUNNER})
 _LIGHT_POLICIES = frozenset({Policy.PROBE, Policy.OPEN, Policy.READ})
 
 Handler = Callable[..., Awaitable[Response]]
@@ -103,8 +104,8 @@ class Resource:
 
     @property
     def is_for_agents(self) -> bool:
-        """Return whether agents use it instead of people."""
-        return Policy.AGENT in self.policies.values()
+        """Return whether agents or runners use it instead of people."""
+        return not _AGENTS.isdisjoint(self.policies.values())
 
     def bind(self, owner: object) -> Resource:
         """Return the resource with handlers bound to an object."""

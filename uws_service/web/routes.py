@@ -16,30 +16,64 @@ from uws_service.auth.policy import Policy
 from uws_service.domain.errors import ConfigurationError, UwsError
 from uws_service.plugins import load_functions
 from uws_service.service.backend import Backend
+from uws_service.web.account import AccountResource
 from uws_service.web.agent import AgentResources
+from uws_service.web.all_jobs import AllJobs
 from uws_service.web.bulk import Bulk
+from uws_service.web.events import Events
 from uws_service.web.faces.registry import FACES, Faces
+from uws_service.web.home import Home
 from uws_service.web.job import JobResources
+from uws_service.web.job_copy import JobCopy
+from uws_service.web.job_extras import JobExtras
 from uws_service.web.job_list import JobList
 from uws_service.web.job_parts import JobParts
 from uws_service.web.login import Login
 from uws_service.web.meta import Meta
+from uws_service.web.network import NetworkPage
+from uws_service.web.new_job import NewJob
+from uws_service.web.notifications import Notifications
+from uws_service.web.provenance import Provenance
+from uws_service.web.provsap import ProvSap
+from uws_service.web.rerun import Rerun
 from uws_service.web.resource import Resource
+from uws_service.web.runner import RunnerResources
 from uws_service.web.sharing import Sharing
+from uws_service.web.site_control import SiteResources
 from uws_service.web.sync import Sync
+from uws_service.web.tap_pages import TapPages
+from uws_service.web.usage import Usage
+from uws_service.web.viewer import ResultViewer
 
 JOBS = "/{application}/async"
 CORE: tuple[tuple[str, type, Mapping[str, Resource]], ...] = (
+    ("", SiteResources, SiteResources.RESOURCES),  # before those of applications: a site may be called async
+    ("", Events, Events.RESOURCES),  # its /async/events comes before the jobs, whose ids never read so
     (JOBS, JobResources, JobResources.RESOURCES),
     (JOBS, JobList, JobList.RESOURCES),
     (JOBS, JobParts, JobParts.RESOURCES),
+    (JOBS, ResultViewer, ResultViewer.RESOURCES),
     (JOBS, Sharing, Sharing.RESOURCES),
+    (JOBS, Provenance, Provenance.RESOURCES),
+    (JOBS, Rerun, Rerun.RESOURCES),
+    (JOBS, JobCopy, JobCopy.RESOURCES),
+    ("", ProvSap, ProvSap.RESOURCES),
+    ("", AllJobs, AllJobs.RESOURCES),
+    (JOBS, JobExtras, JobExtras.RESOURCES),
+    ("", Notifications, Notifications.RESOURCES),
     ("", Sync, Sync.RESOURCES),
     ("", Bulk, Bulk.RESOURCES),
+    ("", NewJob, NewJob.RESOURCES),
     *(("", face.handlers, face.handlers.RESOURCES) for face in FACES.values()),
+    ("", TapPages, TapPages.RESOURCES),
     ("", AgentResources, AgentResources.RESOURCES),
+    ("", RunnerResources, RunnerResources.RESOURCES),
     ("", Login, Login.RESOURCES),
+    ("", Usage, Usage.RESOURCES),
+    ("", NetworkPage, NetworkPage.RESOURCES),
+    ("", AccountResource, AccountResource.RESOURCES),
     ("", Meta, Meta.RESOURCES),
+    ("", Home, Home.RESOURCES),
 )
 """What comes before each path, the class of the handlers, its resources; those that are used most come first."""
 
@@ -53,7 +87,10 @@ PATH_NAMES: Mapping[Policy, tuple[str, ...]] = {
 
 
 class PathNumber(IntegerConvertor):
-    """A number in a path; none has more digits (Python converts 4300 at most)."""
+    """A number in a path.
+
+    None has more digits (Python converts 4300 at most).
+    """
 
     regex = "[0-9]{1,9}"
 
@@ -113,8 +150,35 @@ def unroutable(path: str, resource: Resource) -> str:
 
 def _owners(backend: Backend, faces: Faces) -> dict[type, object]:
     """Return an object of each class of handlers."""
-    with_faces: tuple[Callable[[Backend, Faces], object], ...] = (JobResources, JobList, JobParts, Sync, Meta)
-    without: tuple[Callable[[Backend], object], ...] = (Sharing, Bulk, AgentResources)
+    with_faces: tuple[Callable[[Backend, Faces], object], ...] = (
+        JobResources,
+        JobList,
+        JobParts,
+        ResultViewer,
+        Provenance,
+        Rerun,
+        JobCopy,
+        JobExtras,
+        NewJob,
+        Sync,
+        TapPages,
+        Meta,
+    )
+    without: tuple[Callable[[Backend], object], ...] = (
+        SiteResources,
+        Home,
+        AllJobs,
+        Events,
+        Notifications,
+        Sharing,
+        ProvSap,
+        Bulk,
+        AgentResources,
+        RunnerResources,
+        Usage,
+        NetworkPage,
+        AccountResource,
+    )
     owners = [make(backend, faces) for make in with_faces] + [make(backend) for make in without]
     owners += [handlers for handlers in faces.handlers.values() if handlers.has_resources]
     if backend.sessions is not None:  # else nobody can log in
@@ -122,6 +186,6 @@ def _owners(backend: Backend, faces: Faces) -> dict[type, object]:
     return {type(owner): owner for owner in owners}
 
 
-def routes(backend: Backend) -> list[BaseRoute]:
+def routes(table: Mapping[str, Resource]) -> list[BaseRoute]:
     """Return the routes of all resources."""
-    return [Route(path, endpoint=resource, name=path) for path, resource in resources(backend).items()]
+    return [Route(path, endpoint=resource, name=path) for path, resource in table.items()]

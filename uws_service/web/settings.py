@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from uws_service.service.presentation import Presentation
+
 
 class EdgeSettings(Protocol):
     """The settings that the edge reads."""
@@ -26,6 +28,10 @@ class EdgeSettings(Protocol):
     @property
     def identity_header(self) -> str | None:
         """Return the header in which a proxy names the user."""
+
+    @property
+    def presentation(self) -> Presentation:
+        """Return what the service says of itself."""
 
     @property
     def hosts(self) -> tuple[str, ...]:

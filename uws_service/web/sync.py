@@ -23,7 +23,10 @@ class Sync:
         self.faces = faces
 
     async def answer(self, request: Request) -> Response:
-        """GET and POST (D-015): 200 or an error (D-045)."""
+        """GET and POST (D-015).
+
+        200 or an error (D-045).
+        """
         application = self.service.application(request.path_params["application"])
         return await self.faces.of(application).answer_sync(request, application)
 

@@ -28,6 +28,7 @@ from uws_service.domain.errors import ConfigurationError
 from uws_service.sites.executor import Collected, Executor, NotNow
 from uws_service.sites.kind import Kind, SiteParts
 from uws_service.sites.local import collection, processes, workfolder
+from uws_service.sites.local.search_path import search_paths
 from uws_service.sites.settings import SiteSettings
 from uws_service.store import WorkFolder
 
@@ -51,7 +52,7 @@ class NiceExecutor(Executor):
         self.work = (parts.work / settings.name).resolve()
         self.depot, self.data = parts.depot, parts.data
         self.surroundings = {
-            "base_environment": workfolder.search_paths(sys.executable),
+            "base_environment": search_paths(sys.executable),
             "fetch": parts.fetch.model_dump(mode="json"),
             "bell": str(self.work / ".bell"),  # nobody listens: this site is looked at every second
         }

@@ -16,7 +16,11 @@ app.kubernetes.io/component: service
 {{- end -}}
 
 {{- define "uws.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end -}}
 {{- end -}}
 
 {{- define "uws.jobsNamespace" -}}
@@ -27,10 +31,29 @@ app.kubernetes.io/component: service
 {{- if or .Values.database.url .Values.database.existingSecret -}}yes{{- end -}}
 {{- end -}}
 
+{{/* Whether anything is kept in the folder /data: SQLite, or the folder depot. */}}
+{{- define "uws.hasVolume" -}}
+{{- if and .Values.persistence.enabled (not (and (include "uws.hasDatabase" .) .Values.depot.url)) -}}yes{{- end -}}
+{{- end -}}
+
+{{/* The address that callers use: the Ingress' or the Gateway's. A proxy's own word for it would need trusted_proxies. */}}
+{{- define "uws.baseUrl" -}}
+{{- if and .Values.ingress.enabled .Values.ingress.host -}}
+{{- $scheme := ternary "https" "http" (or .Values.ingress.https (ne .Values.ingress.tlsSecret "")) -}}
+{{- printf "%s://%s%s" $scheme .Values.ingress.host (.Values.ingress.path | trimSuffix "/") -}}
+{{- else if and .Values.gateway.enabled .Values.gateway.hostnames -}}
+{{- printf "%s://%s" (ternary "https" "http" .Values.gateway.https) (first .Values.gateway.hostnames) -}}
+{{- end -}}
+{{- end -}}
+
 {{/* The settings file: what follows from the values, and what the operator says beside or instead. */}}
 {{- define "uws.settings" -}}
 {{- $settings := dict "log_format" "json" "data" "/data" "auto_migrate" (not (include "uws.hasDatabase" .)) -}}
 {{- if .Values.depot.url }}{{ $_ := set $settings "depot" .Values.depot.url }}{{ end -}}
+{{- with include "uws.baseUrl" . }}{{ $_ := set $settings "base_url" . }}{{ end -}}
+{{- if and .Values.serviceMonitor.enabled .Values.serviceMonitor.from -}}
+{{- $_ := set $settings "auth" (dict "metrics_from" (concat (list "127.0.0.1" "::1") .Values.serviceMonitor.from)) -}}
+{{- end -}}
 {{- if .Values.applications }}{{ $_ := set $settings "applications" (list "/etc/uws-service/applications") }}{{ end -}}
 {{- if .Values.site.enabled -}}
 {{- $site := dict "name" .Values.site.name "kind" "kubernetes" "namespace" (include "uws.jobsNamespace" .)
@@ -47,8 +70,8 @@ app.kubernetes.io/component: service
 {{- define "uws.agentUrl" -}}
 {{- if .Values.site.agentUrl -}}
 {{- .Values.site.agentUrl -}}
-{{- else if and .Values.ingress.enabled .Values.ingress.tlsSecret (not .Values.site.allowHttp) -}}
-{{- printf "https://%s%s" .Values.ingress.host (.Values.ingress.path | trimSuffix "/") -}}
+{{- else if and .Values.ingress.enabled (or .Values.ingress.tlsSecret .Values.ingress.https) (not .Values.site.allowHttp) -}}
+{{- include "uws.baseUrl" . -}}
 {{- else -}}
 {{- $port := ternary "" (printf ":%v" .Values.service.port) (eq (int .Values.service.port) 80) -}}
 {{- printf "http://%s.%s.svc%s" (include "uws.name" .) .Release.Namespace $port -}}
@@ -74,6 +97,12 @@ app.kubernetes.io/component: service
 {{- end -}}
 {{- if and $hasIssuers .Values.anonymous -}}
 {{- fail "anonymous: true contradicts settings.auth.issuers; to open applications to unknown callers set settings.auth.access.anonymous" -}}
+{{- end -}}
+{{- if and .Values.serviceMonitor.enabled (not .Values.serviceMonitor.from) (not (dig "metrics_from" list $auth)) -}}
+{{- fail "Prometheus would get 401: name its addresses or networks in serviceMonitor.from, such as the cluster's network of pods" -}}
+{{- end -}}
+{{- if and .Values.autoscaling.enabled (not (and (include "uws.hasDatabase" .) .Values.depot.url)) -}}
+{{- fail "autoscaling makes several replicas, which need PostgreSQL (database.url or database.existingSecret) and S3 (depot.url)" -}}
 {{- end -}}
 {{- $sites := list -}}
 {{- with fromYaml (include "uws.settings" .) }}{{ $sites = dig "sites" list . }}{{ end -}}

@@ -282,3 +282,23 @@ def test_more_files_than_can_be_mounted_are_fetched() -> None:
     assert sum(item.mount is not None for item in launch.inputs) == 200
     assert launch.command == ("run", "${UWS_INPUT_DIR}/data/A")
     assert len(job_manifest(launch, AT_STORAGE, "0a1b2c")["spec"]["template"]["spec"]["containers"]) == 1
+
+
+def test_groups_have_queues_of_their_own() -> None:
+    """So that Kueue's fair sharing, which is between LocalQueues, is between groups."""
+    site = KubernetesSite.model_validate(
+        {**SITE.model_dump(), "queue": "astro", "queues": {"survey": "survey-queue", "both": "b"}, "margin": 3}
+    )
+    named = site.with_groups(lambda name: [f"{name}@x", f"{name}@y"] if name == "both" else [name])
+    queues = {
+        group: job_manifest(replace(LAUNCH, group=group), named, "i")["metadata"]["labels"]["kueue.x-k8s.io/queue-name"]
+        for group in ("survey", "both@y", "both", "")
+    }
+    assert queues == {"survey": "survey-queue", "both@y": "b", "both": "astro", "": "astro"}
+    assert named.all_queues == ("astro", "survey-queue", "b")
+
+
+@pytest.mark.parametrize("fields", [{"queues": {"survey": "s"}}, {"margin": 3}])
+def test_queues_need_one_for_the_others(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="need a queue"):
+        KubernetesSite.model_validate({**SITE.model_dump(), **fields})

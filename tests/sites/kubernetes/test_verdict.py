@@ -118,6 +118,10 @@ def test_conditions_that_only_announce_are_left_alone() -> None:
         (a_job(), a_pod(ended(1, message="uws-launch: not so")), Reason.EXIT_CODE, "exit code 1"),
         (a_job(), a_pod({"waiting": {"reason": "CreateContainerConfigError", "message": "why"}}, phase="Pending"),
          Reason.COMMAND, "why"),
+        (a_job(), a_pod({"waiting": {"reason": "CreateContainerConfigError",
+                                     "message": 'failed to create subPath directory for volumeMount "storage-0"'}},
+                        phase="Pending"),
+         Reason.STAGE_IN, "data can't be mounted"),
         (a_job(), a_pod({"waiting": {"reason": "ErrImageNeverPull", "message": "no image"}}, phase="Pending"),
          Reason.IMAGE, "no image"),
         (a_job(Failed=("DeadlineExceeded", "")), a_pod(RUNNING), Reason.DEADLINE, ""),
@@ -316,6 +320,24 @@ def test_patience_with_images_and_nodes() -> None:
     since = 1_795_428_005_000
     assert seen(a_job(), no_node, now=since + 9_000, patience=Patience(schedule=10)).seen is Seen.STARTING
     assert seen(a_job(), no_node, now=since + 10_000, patience=Patience(schedule=10)).reason is Reason.UNSCHEDULABLE
+
+
+def test_patience_with_volumes() -> None:
+    """A volume that is not there shows in nothing but a pod that never gets ready for its containers."""
+    placed = {"type": "PodScheduled", "status": "True", "lastTransitionTime": STARTED}
+    unready = {"type": "PodReadyToStartContainers", "status": "False"}
+    pod = a_pod(phase="Pending", conditions=[placed, unready], initContainerStatuses=[])
+    since, patience = 1_795_428_005_000, Patience(volumes=10)
+    assert seen(a_job(), pod, now=since + 9_000, patience=patience).seen is Seen.STARTING
+    late = seen(a_job(), pod, now=since + 10_000, patience=patience)
+    assert late.reason is Reason.UNSCHEDULABLE and "its volumes and its network ready in 10 s" in late.message
+    pod["spec"]["volumes"] = [{"name": "input"}, {"name": "storage-0"}]
+    assert seen(a_job(), pod, now=since + 10_000, patience=patience).reason is Reason.STAGE_IN
+    assert seen(a_job(), pod, now=since + 10_000, patience=Patience(volumes=0)).seen is Seen.STARTING
+    pod["status"]["conditions"][1]["status"] = "True"  # its image may take longer
+    assert seen(a_job(), pod, now=since + 10_000, patience=patience).seen is Seen.STARTING
+    pod["status"]["conditions"] = [placed]  # an older cluster does not say
+    assert seen(a_job(), pod, now=since + 10_000, patience=patience).seen is Seen.STARTING
 
 
 def a_workload(**conditions: tuple[str, str]) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""VOTable and FITS: bits, arrays, complex and scaled numbers."""
+"""VOTable and FITS.
+
+Bits, arrays, complex and scaled numbers.
+"""
 
 from __future__ import annotations
 

@@ -195,6 +195,7 @@ def packed(content: bytes) -> bytes:
         (b"# %ECSV 1.0\n# ---\n# datatype:\n# - {name: a, datatype: int16}\na\n70000\n", "'a' is no short: '70000'"),
         (b"# %ECSV 1.0\n# ---\n# datatype:\n# - {name: a, datatype: bool}\na\nmaybe\n", "'a' is no boolean: 'maybe'"),
         (b"# %ECSV 1.0\n# ---\n# meta: {}\na\n1\n", "no list 'datatype'"),
+        (b"# %ECSV 1.0\n# ---\n# datatype:\n# - " + b"{name: " * 40_000 + b"\na\n1\n", "more than 64 deep"),
         (bytes(range(128, 256)), "no text in UTF-8, ISO 8859-1 or windows-1252"),
         (b"<!DOCTYPE html>\n<html><body>Log in</body></html>", "an HTML page"),
         (b"\n<HTML lang='en'><body>Log in</body></HTML>", "an HTML page"),

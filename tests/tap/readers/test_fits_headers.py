@@ -1,4 +1,7 @@
-"""Headers of FITS files: what they claim costs nothing, and whatever stands before the table is passed over."""
+"""Headers of FITS files.
+
+What they claim costs nothing, and whatever stands before the table is passed over.
+"""
 
 from __future__ import annotations
 

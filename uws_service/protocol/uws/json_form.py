@@ -91,6 +91,8 @@ def _info_json(info: JobInfoView) -> dict[str, Any]:
         "ahead": info.ahead,
         "site": info.site or None,
         "siteReason": info.site_reason or None,
+        "data": info.data or None,
+        "share": info.share or None,
         "placement": [_candidate_json(candidate) for candidate in info.placement],
         "attempt": info.attempt,
         "row": info.row,
@@ -102,4 +104,5 @@ def _info_json(info: JobInfoView) -> dict[str, Any]:
         "notices": list(info.notices),
         "defaults": dict(info.defaults),
         "versions": dict(info.versions),
+        "estimate": dict(info.estimate),
     }

@@ -72,6 +72,10 @@ class JobInfoView:
     ahead: int | None = None
     site: str = ""
     site_reason: str = ""
+    data: str = ""
+    """How its data came to its site."""
+    share: str = ""
+    """Whether its group is below, at or above its share."""
     placement: tuple[Candidate, ...] = ()
     """What spoke for each site and against it, the chosen one first; in JSON and on the page alone."""
     attempt: int | None = None
@@ -85,6 +89,8 @@ class JobInfoView:
     """Names and values of the parameters that the service chose: defaults, limits."""
     versions: tuple[tuple[str, str], ...] = ()
     """Versions of service, application and image."""
+    estimate: tuple[tuple[str, str], ...] = ()
+    """What the job costs at most: `price` in `currency`, `wh`, `gco2e`."""
 
     @staticmethod
     def of(job: Job, urls: JobUrls) -> JobInfoView:
@@ -101,6 +107,8 @@ class JobInfoView:
             ahead=info.ahead if info.place is None else info.place,
             site=info.site,
             site_reason=info.site_reason,
+            data=info.data,
+            share=info.share,
             placement=info.placement,
             attempt=info.attempt,
             row=info.row,
@@ -109,6 +117,7 @@ class JobInfoView:
             notices=info.notices,
             defaults=tuple(info.defaults.items()),
             versions=tuple(info.versions.items()),
+            estimate=tuple(info.estimate.items()),
         )
 
 

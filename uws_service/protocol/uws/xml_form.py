@@ -106,6 +106,9 @@ def _add_info(root: etree._Element, info: JobInfoView, job: Job) -> None:
         if info.site_reason:
             site.set("reason", xml_text(info.site_reason))
         site.text = xml_text(info.site)
+    for name, words in (("data", info.data), ("share", info.share)):
+        if words:
+            etree.SubElement(element, _I + name).text = xml_text(words)
     if info.attempt is not None:
         etree.SubElement(element, _I + "attempt").text = str(info.attempt)
     if info.row is not None:
@@ -132,6 +135,8 @@ def _add_info(root: etree._Element, info: JobInfoView, job: Job) -> None:
         etree.SubElement(element, _I + "default", {"name": xml_text(name)}).text = xml_text(value)
     for name, version in info.versions:
         etree.SubElement(element, _I + "version", {"of": name}).text = xml_text(version)
+    for name, value in info.estimate:
+        etree.SubElement(element, _I + "estimate", {"of": name}).text = xml_text(value)
 
 
 def parameters_xml(job: Job, *, urls: JobUrls) -> bytes:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -38,6 +39,8 @@ PAGE = 500
 KUEUE = "kueue.x-k8s.io"
 RELOAD_SECONDS = 10.0
 """Credentials are read anew at most this often."""
+_NO_LOG = re.compile(rb"unable to retrieve container logs for [a-z-]+://[0-9a-f]{64}\s*")
+"""The kubelet's answer for a container that is gone (kubernetes/kubernetes, kuberuntime_container.go)."""
 
 
 class SiteDown(NotNow):
@@ -76,7 +79,10 @@ class Exists(Exception):
 
 
 class Connection:
-    """The connection to one API server: with its credentials, and no faster than it may be."""
+    """The connection to one API server.
+
+    With its credentials, and no faster than it may be.
+    """
 
     def __init__(self, site: KubernetesSite) -> None:
         self.site = site
@@ -332,6 +338,11 @@ class Cluster(Connection):
         """Yield what a container printed.
 
         At most ``limit`` bytes of it; with ``tail`` only so many of its last lines.
+
+        Raises
+        ------
+        Missing
+            The container is gone, which the kubelet tells in the place of a log, with status 200.
         """
         query = [("container", container), ("limitBytes", str(limit))]
         if tail is not None:
@@ -339,7 +350,11 @@ class Cluster(Connection):
         if stream is not None:
             query.append(("stream", stream))
         async with self._response("GET", f"{self._path('pods')}/{pod}/log", query=query) as response:
+            is_first = True
             async for chunk in _pieces(response):
+                if is_first and _NO_LOG.fullmatch(chunk):
+                    raise Missing(chunk.decode())
+                is_first = False
                 yield chunk
 
     async def ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:

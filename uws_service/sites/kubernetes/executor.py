@@ -51,6 +51,7 @@ class KubernetesExecutor(Executor):
     def __init__(self, site: KubernetesSite, depot: Depot, instance: str, cluster: Cluster) -> None:
         self.site = site.name
         self.capacity = site.slots
+        self.margin = site.margin
         self.settings = site
         self.instance = instance
         self.cluster = cluster

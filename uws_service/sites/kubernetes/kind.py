@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from uws_service.domain.errors import ConfigurationError
 from uws_service.settings_checks import is_secure
-from uws_service.sites.kind import AgentVerifier, Kind, SiteParts
+from uws_service.sites.kind import AgentVerifier, Kind, Right, SiteParts
 from uws_service.sites.kubernetes.settings import KubernetesSite
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ async def _check(site: KubernetesSite) -> str:
         await cluster.all("pods", "uws-service/job")
         if site.queue:
             await cluster.find_kueue()
-            await cluster.places(site.queue)
+            for queue in site.all_queues:
+                await cluster.places(queue)
     except (Missing, Expired) as error:
         raise ConfigurationError(
             f"site {site.name}: {error or 'the API server does not know what was looked for'}"
@@ -60,4 +61,10 @@ async def _check(site: KubernetesSite) -> str:
     return f"namespace {site.namespace}" + (f", queue {site.queue}" if site.queue else "")
 
 
-KUBERNETES = Kind("kubernetes", KubernetesSite, _open, agents=_agents, check=_check)
+def _rights(site: KubernetesSite) -> Sequence[Right]:
+    from uws_service.sites.kubernetes.rights import rights
+
+    return rights(site)
+
+
+KUBERNETES = Kind("kubernetes", KubernetesSite, _open, agents=_agents, check=_check, rights=_rights)

@@ -102,7 +102,7 @@ def job_manifest(launch: Launch, site: KubernetesSite, instance: str) -> dict[st
     priority = _priority(launch.application, launch.group, site)
     job_labels = dict(labels)
     if site.queue is not None:
-        job_labels[QUEUE] = site.queue
+        job_labels[QUEUE] = site.queue_of(launch.group) or site.queue
         if priority:
             job_labels[PRIORITY] = priority
     pod = _pod(launch, site)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -49,7 +49,7 @@ class Namespace:
     def __init__(self, site: KubernetesSite, instance: str, cluster: Cluster) -> None:
         self.settings = site
         self.cluster = cluster
-        self.patience = Patience(site.image_patience, site.schedule_patience)
+        self.patience = Patience(site.image_patience, site.schedule_patience, site.volume_patience)
         selector = manifest.selector(instance)
         self._jobs: Mirror[JobView] = Mirror(cluster, "jobs", selector, job_view, self._job_changed)
         self._pods: Mirror[PodView] = Mirror(cluster, "pods", selector, pod_view, self._pod_changed)
@@ -70,8 +70,8 @@ class Namespace:
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:
         """Return what must run while the namespace is followed."""
-        queue = self.settings.queue
-        return [*(mirror.run() for mirror in self.mirrors), *([self._follow_queue(queue)] if queue else [])]
+        queues = self.settings.all_queues
+        return [*(mirror.run() for mirror in self.mirrors), *([self._follow_queues(queues)] if queues else [])]
 
     @property
     def is_complete(self) -> bool:
@@ -113,7 +113,11 @@ class Namespace:
     def observe(self) -> list[Observation]:
         """Return everything of ours, from the copies."""
         now = int(time.time() * 1000)
-        impatient = {pod.key for pod in self._pods.views.values() if pod.stuck or pod.unschedulable}
+        impatient = {
+            pod.key
+            for pod in self._pods.views.values()
+            if pod.stuck or pod.unschedulable or pod.unready_since is not None
+        }
         impatient |= {key for key, since in self.created.items() if since is not None}
         for key in self._dirty | impatient:
             self._observe(key, now)
@@ -190,7 +194,7 @@ class Namespace:
         if job is not None:
             self.touch(job.key)
 
-    async def _follow_queue(self, queue: str) -> None:
+    async def _follow_queues(self, queues: Sequence[str]) -> None:
         """Ask Kueue for the places of what it holds.
 
         A cluster need not give them.
@@ -198,14 +202,15 @@ class Namespace:
         while True:
             pause = PLACES_SECONDS
             if any(job.suspended for job in self.jobs.values()):
-                places: Mapping[str, int] = {}
+                places: dict[str, int] = {}
                 try:
-                    places = await self.cluster.places(queue)
+                    for queue in queues:
+                        places |= await self.cluster.places(queue)
                 except (UwsError, Missing, SiteRefuses, LookupError, ValueError) as error:
                     log.debug("no places in the queue", site=self.settings.name, error=str(error))
                     pause = NO_PLACES_SECONDS
                 for name in places.keys() | self._places.keys():
                     if places.get(name) != self._places.get(name):
                         self._touch_job(name)
-                self._places = dict(places)
+                self._places = places
             await asyncio.sleep(pause)

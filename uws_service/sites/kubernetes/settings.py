@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from uws_service.data.replicas import Storage, checked_path
 from uws_service.domain.attempt import Launch
@@ -18,9 +18,13 @@ MOUNTS_MAX = 200
 """Files of one job that are mounted one by one; an object of the cluster must stay small."""
 
 
+STORAGE_VOLUME = "storage-"
+"""What the names of pods' volumes for storage areas begin with."""
+
+
 def volume_name(number: int) -> str:
     """Return the name of the pod's volume for a storage area, by its place in the settings."""
-    return f"storage-{number}"
+    return f"{STORAGE_VOLUME}{number}"
 
 
 class KubernetesStorage(StorageSettings):
@@ -90,6 +94,16 @@ class KubernetesSite(SiteSettings):
     service_account: str = Field("default", description="Service account of the pods; it needs no rights at all.")
     audience: str = Field("uws-service", min_length=1, description="Audience of the tokens that agents show.")
     queue: str | None = Field(None, description="Kueue LocalQueue of the namespace. Unset: Jobs start without Kueue.")
+    queues: dict[str, str] = Field(
+        {},
+        description="LocalQueues of groups, by their names: Kueue shares between these. `queue` is for all others.",
+    )
+    margin: int | None = Field(
+        None,
+        ge=1,
+        description="How many Jobs of one group may wait in the cluster's queues at once, so that Kueue has something "
+        "to choose from; further ones wait in the network. Unset: as many as `slots`.",
+    )
     priority_classes: dict[str, str] = Field(
         {},
         description="PriorityClass (with a queue: WorkloadPriorityClass) by `application:NAME`, `group:NAME` or `*`.",
@@ -135,6 +149,12 @@ class KubernetesSite(SiteSettings):
     schedule_patience: Seconds = Field(
         0, ge=0, description="Seconds that a pod may wait for a node before the job fails; 0: for ever."
     )
+    volume_patience: Seconds = Field(
+        600,
+        ge=0,
+        description="Seconds that a machine may take to make a pod's volumes and network ready before the job goes on "
+        "elsewhere or fails: a volume that is not there shows in nothing else; 0: for ever.",
+    )
     unknown_after: Seconds = Field(30, ge=1, description="Seconds without the site after which its jobs are UNKNOWN.")
     lost_after: Seconds = Field(
         6 * 3600,
@@ -142,6 +162,12 @@ class KubernetesSite(SiteSettings):
         description="Seconds without the site after which its jobs are given up there and tried elsewhere.",
     )
     qps: float = Field(100.0, gt=0, description="Most requests a second to the API server, watches not counted.")
+
+    @model_validator(mode="after")
+    def _queues(self) -> Self:
+        if self.queue is None and (self.queues or self.margin is not None):
+            raise ValueError("queues and margin need a queue, that of all other groups")
+        return self
 
     def storage_areas(self) -> tuple[Storage, ...]:
         """Return the storage areas that the site has."""
@@ -151,6 +177,7 @@ class KubernetesSite(SiteSettings):
                 volume_name(number) if entry.volume and entry.mounts else "",
                 entry.path,
                 takes_results=entry.results,
+                brings=entry.bring,
                 mounts_max=entry.mounts,
             )
             for number, entry in enumerate(self.storage)
@@ -166,7 +193,10 @@ class KubernetesSite(SiteSettings):
         return any(fnmatch.fnmatchcase(image, pattern) for pattern in self.images)
 
     def objection(self, launch: Launch) -> str:
-        """Return why the site can't take a launch; empty if it can."""
+        """Return why the site can't take a launch.
+
+        Empty if it can.
+        """
         if launch.needs_image and not self.allows_image(launch.image):
             return f"its image is not allowed there; allowed: {', '.join(self.images)}"
         return ""
@@ -184,4 +214,15 @@ class KubernetesSite(SiteSettings):
         for key, name in self.priority_classes.items():
             kind, _, group = key.partition(":")
             classes |= dict.fromkeys([f"group:{each}" for each in resolve(group)] if kind == "group" else [key], name)
-        return super().with_groups(resolve).model_copy(update={"priority_classes": classes})
+        queues = {group: queue for name, queue in self.queues.items() for group in resolve(name)}
+        update = {"priority_classes": classes, "queues": queues}
+        return super().with_groups(resolve).model_copy(update=update)
+
+    def queue_of(self, group: str) -> str | None:
+        """Return the LocalQueue of a group's Jobs."""
+        return self.queues.get(group, self.queue)
+
+    @property
+    def all_queues(self) -> tuple[str, ...]:
+        """Return the LocalQueues of all groups, each once."""
+        return tuple(dict.fromkeys([*([self.queue] if self.queue else []), *self.queues.values()]))

@@ -28,6 +28,8 @@ ERROR_FILE = "uws-launch: error.json\n"
 """What comes before the content of the command's ``error.json``."""
 BY_KUBELET = frozenset({"Evicted", "NodeLost", "NodeShutdown", "Terminated", "Preempting", "DeadlineExceeded"})
 """A pod's reasons if its machine has ended it."""
+NO_SUBPATH = "subPath"
+"""Of the kubelet's words for a file that is not there in a volume that can't be written to."""
 INCOMPLETE = (
     "A process of the command was killed, as it used more memory than the application may have; the command itself "
     "ended well, but its results may lack something."
@@ -39,11 +41,12 @@ DELETED = "Somebody removed the job at its site."
 class Patience:
     """How long a pod may be stuck, in seconds.
 
-    0 for the second one: for ever.
+    0 for all but the first: for ever.
     """
 
     image: int = 300
     schedule: int = 0
+    volumes: int = 600
 
 
 def observe(
@@ -97,7 +100,7 @@ def observe(
     if pod is None:
         return Observation(*key, Seen.STARTING, waiting="the site is making a pod for it")
     if pod.started is not None:  # a pod that is being deleted runs until the Job says how that ended
-        return Observation(*key, Seen.RUNNING, started=pod.started, reports=True, image=pod.image)
+        return Observation(*key, Seen.RUNNING, started=pod.started, reports=True, image=pod.image, pulled=pod.pulled)
     return _starting(key, pod, now, patience, first_stuck)
 
 
@@ -126,6 +129,7 @@ def _ended(key: Key, pod: PodView, has_ended: bool) -> Observation:
         "reports": True,
         "gone": has_ended,
         "image": pod.image,
+        "pulled": pod.pulled,
     }
     out_of_memory = pod.exit_reason == "OOMKilled" or pod.exit_message.startswith(CHILD_KILLED)
     if pod.exit_code == 0:
@@ -239,6 +243,9 @@ def _suspended(
 
 def _starting(key: Key, pod: PodView, now: int, patience: Patience, first_stuck: int | None) -> Observation:
     """Return a pod whose command has not begun."""
+    if pod.stuck in CANNOT_START and NO_SUBPATH in pod.stuck_message:
+        message = f"Its data can't be mounted at the site: {pod.stuck_message}"
+        return Observation(*key, Seen.FAILED, reason=Reason.STAGE_IN, message=message)
     if pod.stuck in CANNOT_START:
         message = f"The command could not be started: {pod.stuck_message or pod.stuck}"
         return Observation(*key, Seen.FAILED, reason=Reason.COMMAND, message=message)
@@ -257,6 +264,11 @@ def _starting(key: Key, pod: PodView, now: int, patience: Patience, first_stuck:
         return Observation(*key, Seen.STARTING, waiting=f"waiting for a machine with room: {words}")
     if not pod.node:
         return Observation(*key, Seen.STARTING, waiting="waiting for a machine")
+    if pod.unready_since is not None and patience.volumes and now - pod.unready_since >= patience.volumes * 1000:
+        what = "the storage that its data are read from" if pod.has_storage else "its volumes and its network"
+        message = f"The machine did not get {what} ready in {patience.volumes} s."
+        reason = Reason.STAGE_IN if pod.has_storage else Reason.UNSCHEDULABLE
+        return Observation(*key, Seen.FAILED, reason=reason, message=message)
     waiting = "starting" if pod.staged else "its image and its inputs are being brought"
     return Observation(*key, Seen.STARTING, waiting=waiting)
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from uws_service.sites.kubernetes import manifest
+from uws_service.sites.kubernetes.settings import STORAGE_VOLUME
 
 Key = tuple[str, int]
 
@@ -52,6 +53,8 @@ class PodView:
     leaving: int | None = None  # since when it must go
     reason: str = ""
     message: str = ""
+    unready_since: int | None = None  # since when its machine has been making its volumes and its network ready
+    has_storage: bool = False  # it mounts files of a storage area
     unschedulable: str = ""
     unschedulable_since: int | None = None
     disruption: str = ""
@@ -66,6 +69,7 @@ class PodView:
     exit_message: str = ""
     agent_ended: bool = False
     image: str = ""  # the digest of the command's image
+    pulled: str = ""  # the image with its digest, as a registry gives it; empty for one that came another way
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +155,11 @@ def pod_view(document: Mapping[str, Any]) -> PodView | None:
         leaving=_leaving(meta, disruption),
         reason=status.get("reason", ""),
         message=status.get("message", ""),
+        unready_since=_unready_since(conditions, scheduled),
+        has_storage=any(
+            str(volume.get("name", "")).startswith(STORAGE_VOLUME)
+            for volume in document.get("spec", {}).get("volumes") or ()
+        ),
         unschedulable=scheduled.get("message", "") if refused else "",
         unschedulable_since=_ms(scheduled.get("lastTransitionTime")) if refused else None,
         disruption=disruption.get("reason", ""),
@@ -165,7 +174,24 @@ def pod_view(document: Mapping[str, Any]) -> PodView | None:
         exit_message=ended.get("message", ""),
         agent_ended=agent_ended is not None and status.get("phase") in ("Succeeded", "Failed"),
         image=_digest(command.get("imageID", "")),
+        pulled=_pulled(command.get("imageID", "")),
     )
+
+
+def _unready_since(conditions: Sequence[Mapping[str, Any]], scheduled: Mapping[str, Any]) -> int | None:
+    """Return since when a pod has had a machine and no sandbox; None if it has one, or the cluster does not say."""
+    ready: Mapping[str, Any] = next((entry for entry in conditions if entry["type"] == "PodReadyToStartContainers"), {})
+    is_placed = scheduled.get("status") == "True"
+    return _ms(scheduled.get("lastTransitionTime")) if is_placed and ready.get("status") == "False" else None
+
+
+def _pulled(image_id: str) -> str:
+    """Return ``registry/repository@sha256:…``, which any site can pull.
+
+    A bare id names what one node has.
+    """
+    repository, at, _ = image_id.rpartition("://")[2].rpartition("@")
+    return f"{repository}@{_digest(image_id)}" if at and repository and _digest(image_id) else ""
 
 
 def _digest(image_id: str) -> str:

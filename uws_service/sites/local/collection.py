@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 from pathlib import Path
@@ -12,12 +13,15 @@ from uws_service.agent import confined
 from uws_service.agent import folder as layout
 from uws_service.depot import Depot, Stored, check_key
 from uws_service.domain.attempt import Observation, Output
-from uws_service.domain.errors import NotFound, UsageError
+from uws_service.domain.errors import NotFound, UsageError, UwsError
 from uws_service.domain.job import Result
 from uws_service.sites.executor import Collected, log_key, result_key
 from uws_service.sites.local.processes import chunks_of
 
 log = structlog.get_logger(__name__)
+
+FILES_AT_ONCE = 4
+"""So many files of one attempt go to the depot at a time: each waits for a disk or a network."""
 
 
 async def collect(folder: Path, observation: Observation, depot: Depot) -> Collected:
@@ -25,17 +29,35 @@ async def collect(folder: Path, observation: Observation, depot: Depot) -> Colle
     results: list[Result] = []
     logs: list[Result] = []
     problem = ""
-    for output in observation.outputs:
-        is_log = output.source.startswith(f"{layout.LOG}/")
-        key = (log_key if is_log else result_key)(observation.job_id, output.id)
-        try:
-            await _store(folder, output, key, depot)
-        except NotFound as error:
+    places = asyncio.Semaphore(FILES_AT_ONCE)
+
+    async def store(output: Output) -> UwsError | None:
+        async with places:
+            try:
+                await _store(folder, output, _key(observation, output), depot)
+            except UwsError as error:
+                return error
+        return None
+
+    errors = await asyncio.gather(*(store(output) for output in observation.outputs))
+    for output, error in zip(observation.outputs, errors, strict=True):
+        if error is None:
+            stored = Result(output.id, _key(observation, output), output.media_type, output.size, output.sha256)
+            (logs if _is_log(output) else results).append(stored)
+        elif isinstance(error, NotFound):
             log.warning("a file is lost", job=observation.job_id, attempt=observation.number, error=error.message)
-            problem = problem or ("" if is_log else error.message)
-            continue
-        (logs if is_log else results).append(Result(output.id, key, output.media_type, output.size, output.sha256))
+            problem = problem or ("" if _is_log(output) else error.message)
+        else:
+            raise error
     return Collected(tuple(results), tuple(logs), observation.log_tail, problem)
+
+
+def _is_log(output: Output) -> bool:
+    return output.source.startswith(f"{layout.LOG}/")
+
+
+def _key(observation: Observation, output: Output) -> str:
+    return (log_key if _is_log(output) else result_key)(observation.job_id, output.id)
 
 
 async def _store(folder: Path, output: Output, key: str, depot: Depot) -> None:

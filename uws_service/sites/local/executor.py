@@ -25,7 +25,6 @@ from pathlib import Path
 import structlog
 
 from uws_service.agent import folder as layout
-from uws_service.auth.data_tokens import DataAccess
 from uws_service.depot import Depot
 from uws_service.domain.attempt import Attempt, Launch, Observation, Reason, Seen
 from uws_service.domain.errors import (
@@ -35,12 +34,14 @@ from uws_service.domain.errors import (
     UwsError,
 )
 from uws_service.sites.executor import Collected, Executor
+from uws_service.sites.kind import DataTokens
 from uws_service.sites.local.agents import AgentProcesses
 from uws_service.sites.local.attempts import ENDED, AttemptFolders
 from uws_service.sites.local.bell import Bell
 from uws_service.sites.local.cgroups import Cgroups, prepare
 from uws_service.sites.local.collection import collect
 from uws_service.sites.local.containment import contained
+from uws_service.sites.local.fork_servers import ForkServers
 from uws_service.sites.local.processes import (
     Key,
     identity_of,
@@ -49,7 +50,9 @@ from uws_service.sites.local.processes import (
     remove,
     signal_agent,
 )
-from uws_service.sites.local.workfolder import place, search_paths
+from uws_service.sites.local.search_path import search_paths
+from uws_service.sites.local.settings import PRELOADED
+from uws_service.sites.local.workfolder import place
 from uws_service.store import WorkFolder
 
 log = structlog.get_logger(__name__)
@@ -89,6 +92,10 @@ class LocalExecutor(Executor):
         How many processes one command may have at once.
     runner
         Words before a command that runs in a container image; none: there are no images here.
+    preloaded
+        Modules of Python whose commands are forked from a process that has imported them.
+    path
+        Folders in which commands are looked for, after that of ``python``.
     """
 
     streams: tuple[str, ...] = ("stdout", "stderr")
@@ -104,9 +111,11 @@ class LocalExecutor(Executor):
         allow_private: bool = False,
         allow_hosts: tuple[str, ...] = (),
         fetch_timeout: float = 60.0,
-        data: DataAccess | None = None,
+        data: DataTokens | None = None,
         processes: int = 1000,
         runner: tuple[str, ...] = (),
+        preloaded: tuple[str, ...] = PRELOADED,
+        path: tuple[Path, ...] = (),
     ) -> None:
         self.site = site
         self.capacity = capacity
@@ -115,8 +124,9 @@ class LocalExecutor(Executor):
         self.data = data
         self.python = python
         self.bell = Bell(self.work / ".bell")
+        paths = search_paths(python, path)
         self.surroundings = {
-            "base_environment": search_paths(python),
+            "base_environment": paths,
             "fetch": {"allow_private": allow_private, "allow_hosts": list(allow_hosts), "timeout": fetch_timeout},
             "bell": str(self.bell.path),
             "processes": processes,
@@ -126,6 +136,7 @@ class LocalExecutor(Executor):
         """The work folder as the database knows it, once it is taken."""
         self._deliveries: dict[Key, asyncio.Task[None]] = {}
         self._agents = AgentProcesses(python, self._agent_ended)
+        self.fork_servers = ForkServers(python, paths, preloaded)
         self._killing: dict[Key, asyncio.Task[None]] = {}
         self._lock = -1
         self.processes = processes
@@ -185,6 +196,7 @@ class LocalExecutor(Executor):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self.fork_servers.close()
         self._agents.release()
         self.bell.close()
         if self._lock >= 0:
@@ -196,15 +208,6 @@ class LocalExecutor(Executor):
         """Return when there is something new since the last `observe`, or after so many seconds."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.bell.rung.wait(), timeout)
-
-    @contextlib.contextmanager
-    def _disk(self) -> Iterator[None]:
-        """Raise faults of the work folder's disk as errors that pass."""
-        try:
-            yield
-        except OSError as error:
-            kind = StorageFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else ServiceUnavailable
-            raise kind(f"work folder {self.work}: {error.strerror or error}", retry_after=5) from None
 
     # -- deliver an attempt --------------------------------------------------------------------------------------
 
@@ -238,9 +241,8 @@ class LocalExecutor(Executor):
                     if not (folder / layout.SPEC).exists():
                         group = self.groups.make(folder.name, processes=self.processes, memory=launch.memory)
                         await place(folder, launch, self.depot, {**self.surroundings, "group_folder": group})
-                    self._agents.start(
-                        key, folder, await self.data.held(launch.job_id) if self.data is not None else None
-                    )
+                    secrets = await self.data.held(launch.job_id) if self.data is not None else None
+                    await self._agents.start(key, folder, secrets, self.fork_servers.of(launch))
                     return
                 except (ServiceUnavailable, StorageFull, OSError) as error:
                     log.warning("attempt can't be delivered yet", job=key[0], attempt=key[1], error=str(error))
@@ -255,6 +257,7 @@ class LocalExecutor(Executor):
 
     def _agent_ended(self, key: Key) -> None:
         """See that an attempt does not hang whose agent has ended before it took it."""
+        self._agents.adopt(key, self.folders.path(*key))  # another one, which has taken it
         if self.folders.path(*key).exists() and not layout.is_claimed(str(self.folders.path(*key))):
             self._deliveries[key] = asyncio.create_task(self._give_up(key))
         self.bell.rung.set()
@@ -282,7 +285,7 @@ class LocalExecutor(Executor):
         """
         self.bell.rung.clear()
         deliveries = set(self._deliveries)
-        with self._disk():
+        with _disk(self.work):
             observations = await asyncio.to_thread(self.folders.observe, deliveries.union(self._agents.keys()))
         # Those whose folder was not there yet when we looked, and that nobody has stopped since.
         current = {*self._deliveries, *self._agents.keys()}
@@ -345,7 +348,7 @@ class LocalExecutor(Executor):
         await self._end_agent(folder)
         moved = self.work / f".trash-{folder.name}-{time.time_ns()}"
         # Moved away first: an agent that starts late finds no folder, never a half-empty one.
-        with self._disk(), contextlib.suppress(FileNotFoundError):
+        with _disk(self.work), contextlib.suppress(FileNotFoundError):
             folder.rename(moved)
             await asyncio.to_thread(remove, moved)
 
@@ -361,3 +364,13 @@ class LocalExecutor(Executor):
         if was_killed:
             await asyncio.to_thread(kill_leftovers, folder)
         await asyncio.to_thread(self.groups.remove, folder.name)
+
+
+@contextlib.contextmanager
+def _disk(work: Path) -> Iterator[None]:
+    """Raise faults of the work folder's disk as errors that pass."""
+    try:
+        yield
+    except OSError as error:
+        kind = StorageFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else ServiceUnavailable
+        raise kind(f"work folder {work}: {error.strerror or error}", retry_after=5) from None

@@ -25,6 +25,8 @@ def _open(site: LocalSite, parts: SiteParts) -> Executor:
         data=parts.data,
         processes=site.processes,
         runner=site.runner,
+        preloaded=site.preloaded,
+        path=site.path,
     )
 
 

@@ -20,6 +20,7 @@ from typing import Any
 from uws_service.agent import confined
 from uws_service.agent import folder as layout
 from uws_service.domain.attempt import CommandError, Observation, Output, Reason, Seen, Usage
+from uws_service.domain.record import StagedFile
 
 Key = tuple[str, int]
 """Job id and number of an attempt."""
@@ -49,6 +50,7 @@ def observation(key: Key, status: dict[str, Any]) -> Observation:
             usage=Usage(**status.get("usage", {})),
             warning=str(status.get("warning", "")),
             error=CommandError(**status["error"]) if status.get("error") else None,
+            inputs=tuple(StagedFile(**entry) for entry in status.get("inputs", ())),
         )
     except (TypeError, ValueError):
         return Observation(*key, Seen.FAILED, reason=Reason.AGENT_LOST, message="The status file can't be read.")

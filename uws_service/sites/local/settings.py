@@ -12,6 +12,14 @@ from uws_service.domain.attempt import Launch
 from uws_service.sites.settings import SITE_NAME, Absence, SiteSettings, StorageSettings
 from uws_service.units import Seconds
 
+PRELOADED = (
+    "uws_service.apps.crossmatch",
+    "uws_service.apps.sleep",
+    "uws_service.soda.command",
+    "uws_service.tap.command",
+)
+"""The modules of the applications that ship with the service."""
+
 
 class LocalStorage(StorageSettings):
     """A storage area that a site of this machine has."""
@@ -38,6 +46,18 @@ class LocalSite(SiteSettings):
     slots: int = Field(4, ge=1, description="How many jobs run at once.")
     processes: int = Field(1000, ge=1, description="How many processes one job may have at once.")
     storage: tuple[LocalStorage, ...] = Field((), description="Storage areas whose files the site has, or has near.")
+    preloaded: tuple[str, ...] = Field(
+        PRELOADED,
+        description="Modules of Python whose commands, `python -m MODULE …`, are forked from a process that has "
+        "imported the module, and so begin at once. A module must have a function `main` that returns the exit code, "
+        "start no thread while it is imported, and keep nothing that is not for all jobs alike. Empty: every command "
+        "is started as a program.",
+    )
+    path: tuple[Path, ...] = Field(
+        (),
+        description="Absolute folders in which commands are looked for, such as the `bin` of an application's own "
+        "virtual environment: after the folder of the service's Python, before `/usr/local/bin`.",
+    )
     lost_after: Seconds = Field(
         3600,
         ge=60,
@@ -45,10 +65,23 @@ class LocalSite(SiteSettings):
         "although jobs of the process that drove it may still run on its machine.",
     )
 
+    @field_validator("path")
+    @classmethod
+    def _folders(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
+        for folder in value:
+            if not folder.is_absolute() or ":" in str(folder):
+                raise ValueError(f"{folder} must be an absolute path without ':'")
+        return value
+
     def storage_areas(self) -> tuple[Storage, ...]:
         """Return the storage areas that the site has."""
         return tuple(
-            Storage(entry.area, str(entry.path) if entry.path is not None else "", takes_results=entry.results)
+            Storage(
+                entry.area,
+                str(entry.path) if entry.path is not None else "",
+                takes_results=entry.results,
+                brings=entry.bring,
+            )
             for entry in self.storage
         )
 
@@ -69,7 +102,10 @@ class LocalSite(SiteSettings):
         return value
 
     def objection(self, launch: Launch) -> str:
-        """Return why the site can't take a launch; empty if it can."""
+        """Return why the site can't take a launch.
+
+        Empty if it can.
+        """
         if launch.needs_image and not self.runner:
             return "it runs no container images (its setting `runner` is not set)"
         if launch.mounts:

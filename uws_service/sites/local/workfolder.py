@@ -6,9 +6,9 @@ Everything that its agent needs, in an order that a crash can't spoil.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
-import site
 import stat
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -17,8 +17,8 @@ from typing import Any
 
 import structlog
 
-import uws_service
 from uws_service.agent import folder as layout
+from uws_service.agent.confined import open_below
 from uws_service.depot import Depot
 from uws_service.domain.attempt import Input, Launch, Mount
 from uws_service.domain.errors import NotFound, UsageError
@@ -52,7 +52,10 @@ async def place(folder: Path, launch: Launch, depot: Depot, surroundings: Mappin
 
 
 async def _bring(inputs: Path, item: Input, depot: Depot, *, copies: bool) -> Input:
-    """Bring what the depot or the site has; return the input, which has a URL only if the agent is to fetch it."""
+    """Bring what the depot or the site has.
+
+    Return the input, which has a URL only if the agent is to fetch it.
+    """
     path = Path(item.path)
     if path.is_absolute() or ".." in path.parts or not path.parts:
         raise UsageError(f"{item.name}: the path {item.path!r} leaves the input folder.")
@@ -70,40 +73,50 @@ async def _bring(inputs: Path, item: Input, depot: Depot, *, copies: bool) -> In
 
 
 def _link(target: Path, item: Input, mount: Mount, *, copies: bool) -> Input:
-    """Link or copy a file of a storage area; one that is not there as it should be is fetched, if it can be."""
+    """Link or copy a file of a storage area; one that is not there as it should be is fetched, if it can be.
+
+    What is looked at and what is copied is one open file, whatever is put into its place meanwhile.
+    """
     root = os.path.realpath(mount.volume)
     source = os.path.realpath(os.path.join(root, mount.path))
-    problem = ""
-    try:
-        entry = os.stat(source)
-        if not source.startswith(f"{root}/") or not stat.S_ISREG(entry.st_mode):
-            problem = "is no file of the storage area"
-        elif item.size is not None and entry.st_size != item.size:
-            problem = f"has {entry.st_size} bytes there instead of {item.size}"
-        elif not os.access(source, os.R_OK):
-            problem = "can't be read there"
-    except OSError as error:
-        problem = f"is not there: {error.strerror or error}"
+    problem = "" if source.startswith(f"{root}/") else "is no file of the storage area"
     if not problem:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if copies:
-            shutil.copyfile(source, target)
+        try:
+            descriptor = open_below(root, os.path.relpath(source, root))
+        except OSError as error:
+            problem = "can't be read there" if error.errno == errno.EACCES else _absence(error)
         else:
-            target.symlink_to(source)
-        return replace(item, url=None)
+            try:
+                problem = _mismatch(os.fstat(descriptor), item)
+                if not problem:
+                    _put(target, source, descriptor if copies else None)
+                    return replace(item, url=None)
+            finally:
+                os.close(descriptor)
     if item.url is None:
         raise NotFound(f"{item.name} {problem} (storage area {mount.area}).")
     log.warning("data of a storage area are fetched instead", area=mount.area, file=mount.path, problem=problem)
     return replace(item, mount=None)
 
 
-def search_paths(python: str) -> dict[str, str]:
-    """Return where commands are found.
+def _absence(error: OSError) -> str:
+    return f"is not there: {error.strerror or error}"
 
-    The interpreter's folder first, so that ``python`` is the one that runs us.
-    """
-    paths = {"PATH": f"{Path(python).parent}:/usr/local/bin:/usr/bin:/bin"}
-    root = str(Path(uws_service.__file__).parents[1])
-    if root not in [*site.getsitepackages(), site.getusersitepackages()]:
-        paths["PYTHONPATH"] = root  # run from a source tree: the applications that ship must be found
-    return paths
+
+def _mismatch(entry: os.stat_result, item: Input) -> str:
+    """Return why a file is not what the catalogue describes; empty if it is."""
+    if not stat.S_ISREG(entry.st_mode):
+        return "is no file of the storage area"
+    if item.size is not None and entry.st_size != item.size:
+        return f"has {entry.st_size} bytes there instead of {item.size}"
+    return ""
+
+
+def _put(target: Path, source: str, descriptor: int | None) -> None:
+    """Copy an open file to its place among the inputs; None: link to where it is."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if descriptor is None:
+        target.symlink_to(source)
+        return
+    with open(descriptor, "rb", closefd=False) as file, target.open("xb") as copy:
+        shutil.copyfileobj(file, copy)

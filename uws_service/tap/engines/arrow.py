@@ -49,7 +49,10 @@ def schema(columns: Sequence[Column], names: Sequence[str]) -> pa.Schema:
 
 
 def conform(batches: Iterable[pa.RecordBatch], schema: pa.Schema, label: str) -> Iterator[pa.RecordBatch]:
-    """Yield batches cast to a schema; `UsageError` names the column."""
+    """Yield batches cast to a schema.
+
+    `UsageError` names the column.
+    """
     for batch in batches:
         if batch.num_columns != len(schema):
             raise UsageError(f"{label} has rows of {batch.num_columns} columns instead of {len(schema)}.")

@@ -33,7 +33,10 @@ class Deadline:
                 self._stop()
 
     def call_off(self) -> None:
-        """Cancel the call; wait if it is being made."""
+        """Cancel the call.
+
+        Wait if it is being made.
+        """
         with self._lock:
             self._stop = None
 

@@ -13,7 +13,7 @@ import structlog
 
 from uws_service.adql.model import Dialect, Table, Translation
 from uws_service.adql.physical import bare, column_names, identifier, table_name, table_sql
-from uws_service.domain.errors import UwsError
+from uws_service.domain.errors import UsageError, UwsError
 from uws_service.tap.engines.arrow import Stream, conform, schema
 from uws_service.tap.engines.base import Bounds
 from uws_service.tap.engines.deadlines import Deadlines
@@ -57,6 +57,8 @@ class DuckDBEngine:
         self._temporary_bytes = temporary_bytes
         self._threads = threads or os.cpu_count() or 1
         self._databases: dict[int, duckdb.DuckDBPyConnection] = {}
+        self._missing: dict[int, dict[str, tuple[Table, Path | pa.Table]]] = {}
+        """Tables that a database does not have yet, by its memory and their full names."""
         self._lock = threading.Lock()
         self._deadlines = Deadlines()
 
@@ -68,7 +70,7 @@ class DuckDBEngine:
     ) -> Iterator[pa.RecordBatch]:
         """See `Engine.query`."""
         with self._lock:
-            cursor = self._database(bounds.memory).cursor()
+            cursor = self._database(bounds.memory, translation.tables).cursor()
         with self._deadlines.within(bounds.seconds, cursor.interrupt) as deadline:
             try:
                 yield from self._run(cursor, translation, bounds, uploads)
@@ -91,10 +93,13 @@ class DuckDBEngine:
             cursor.register("arriving", stream.reader)
             try:
                 cursor.execute(f"CREATE TEMP TABLE {table_sql(table)} AS SELECT * FROM arriving")
-            except duckdb.Error:
+            except duckdb.Error as error:
                 if stream.error is not None:
                     raise stream.error from None
-                raise
+                if isinstance(error, duckdb.InterruptException | duckdb.OutOfMemoryException):
+                    raise
+                # What a library of the reader has thrown, which reaches no Python.
+                raise UsageError(f"The table {table.full_name} can't be read: {str(error)[:200]}") from None
             cursor.unregister("arriving")
         result_schema = schema(translation.columns, [c.name for c in translation.columns])
         remaining = bounds.rows + 1
@@ -109,29 +114,34 @@ class DuckDBEngine:
             if remaining <= 0:
                 return
 
-    def _database(self, memory: int) -> duckdb.DuckDBPyConnection:
-        cached = self._databases.get(memory)
-        if cached is not None:
-            return cached
-        self._temporary.mkdir(parents=True, exist_ok=True)
-        folders = [rows_or_folder for _, rows_or_folder in self._published if isinstance(rows_or_folder, Path)]
-        database = open_sandbox(folders, memory, self._temporary, self._temporary_bytes, self._threads)
-        for table, rows_or_folder in self._published:
-            if isinstance(rows_or_folder, Path):
-                path = str(rows_or_folder.resolve() / FILE).replace("'", "''")
-                database.execute(f"CREATE SCHEMA IF NOT EXISTS {identifier(bare(table.schema))}")
-                database.execute(f"CREATE VIEW {table_sql(table)} AS SELECT * FROM read_parquet('{path}')")
-            else:
-                table_schema = schema(table.columns, column_names(table, self.dialect))
-                rows = pa.Table.from_batches(
-                    conform(rows_or_folder.to_batches(), table_schema, table.full_name), table_schema
-                )
-                database.register("arriving", rows)
-                database.execute(f"CREATE TABLE {identifier(table_name(table))} AS SELECT * FROM arriving")
-                database.unregister("arriving")
-        lock(database)
-        self._databases[memory] = database
+    def _database(self, memory: int, names: Iterable[str]) -> duckdb.DuckDBPyConnection:
+        """Return a database that has the tables of these names: each is made when a query first reads it."""
+        database = self._databases.get(memory)
+        if database is None:
+            self._temporary.mkdir(parents=True, exist_ok=True)
+            folders = [rows_or_folder for _, rows_or_folder in self._published if isinstance(rows_or_folder, Path)]
+            database = open_sandbox(folders, memory, self._temporary, self._temporary_bytes, self._threads)
+            lock(database)
+            self._databases[memory] = database
+            self._missing[memory] = {table.full_name: (table, rows) for table, rows in self._published}
+        missing = self._missing[memory]
+        for name in names:
+            if name in missing:
+                self._create(database, *missing[name])
+                del missing[name]
         return database
+
+    def _create(self, database: duckdb.DuckDBPyConnection, table: Table, rows_or_folder: Path | pa.Table) -> None:
+        if isinstance(rows_or_folder, Path):
+            path = str(rows_or_folder.resolve() / FILE).replace("'", "''")
+            database.execute(f"CREATE SCHEMA IF NOT EXISTS {identifier(bare(table.schema))}")
+            database.execute(f"CREATE VIEW {table_sql(table)} AS SELECT * FROM read_parquet('{path}')")
+            return
+        table_schema = schema(table.columns, column_names(table, self.dialect))
+        rows = pa.Table.from_batches(conform(rows_or_folder.to_batches(), table_schema, table.full_name), table_schema)
+        database.register("arriving", rows)
+        database.execute(f"CREATE TABLE {identifier(table_name(table))} AS SELECT * FROM arriving")
+        database.unregister("arriving")
 
     def close(self) -> None:
         """See `Engine.close`."""
@@ -139,6 +149,7 @@ class DuckDBEngine:
             for database in self._databases.values():
                 database.close()
             self._databases.clear()
+            self._missing.clear()
 
 
 def _translated_error(error: Exception, bounds: Bounds, out_of_time: bool) -> UwsError:

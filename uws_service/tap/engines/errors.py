@@ -49,7 +49,10 @@ _EXPLANATIONS = (
 
 
 def bad_value(message: str) -> UsageError | None:
-    """Translate an engine's error about a value; None for others."""
+    """Translate an engine's error about a value.
+
+    None for others.
+    """
     for pattern, explanation in _EXPLANATIONS:
         if re.search(pattern, message, re.IGNORECASE):
             return UsageError(f"The query can't be answered: it has {explanation}.")

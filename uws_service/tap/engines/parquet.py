@@ -30,7 +30,9 @@ def write_table(
     folder: Path,
     progress: Callable[[int], None] | None = None,
 ) -> int:
-    """Write a table's rows into a new folder; return their number.
+    """Write a table's rows into a new folder.
+
+    Return their number.
 
     The batches have the columns of the table in its order. ``progress`` hears how many rows were read so far. Sorting
     takes at most 1 GB of memory, and disk space beside the folder. Raises `UsageError` when a value

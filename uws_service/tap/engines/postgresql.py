@@ -109,7 +109,10 @@ class PostgreSQLEngine:
                         connection.execute(sql.SQL("DROP TABLE IF EXISTS pg_temp.{}").format(sql.Identifier(name)))
 
     def _load_small_tables(self, connection: Connection, translation: Translation) -> None:
-        """Load the small tables of a query; they live as long as the connection."""
+        """Load the small tables of a query.
+
+        They live as long as the connection.
+        """
         loaded = self._loaded.setdefault(connection, set())
         for name in translation.tables:
             if name in self._small_tables and name not in loaded:
@@ -163,7 +166,10 @@ def _extensions(connection: Connection) -> dict[str, str]:
 
 
 def _load(connection: Connection, table: Table, batches: Iterable[pa.RecordBatch]) -> str:
-    """Create a temporary table of rows; return its name."""
+    """Create a temporary table of rows.
+
+    Return its name.
+    """
     name = table_name(table)
     names = column_names(table, "postgresql")
     types = [_TYPES.get(type_of(c)) or _TYPES.get(c.datatype, "bytea") + "[]" for c in table.columns]

@@ -5,6 +5,7 @@ Its configuration, and the functions of geometry.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,20 @@ import pyarrow as pa
 from uws_service.adql import sphere
 from uws_service.tap.engines.healpix import healpix
 
+_CONFIGURATION = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "allow_community_extensions": "false",
+    "python_enable_replacements": "false",
+    # Division by zero, roots of negative numbers and logarithms of zero are errors, as in PostgreSQL.
+    "ieee_floating_point_ops": "false",
+    "default_null_order": "nulls_last",
+    "preserve_insertion_order": "true",
+}
+_spare: list[duckdb.DuckDBPyConnection] = []
+"""A database that was opened before its bounds were known; see `prepare_spare`."""
+ASYNC_THREADS = 8
+"""Threads that read files ahead; DuckDB's own default."""
 _SQUARE_DEGREES = (180 / np.pi) ** 2
 
 
@@ -24,28 +39,43 @@ def open_sandbox(
 ) -> duckdb.DuckDBPyConnection:
     """Open a database in memory that may read these folders.
 
-    Call `lock` once the views are created.
+    Call `lock` before any query.
     """
-    connection = duckdb.connect(
-        ":memory:",
-        config={
-            "threads": str(threads),
-            "memory_limit": f"{memory}B",
-            "temp_directory": str(temporary),
-            "max_temp_directory_size": f"{temporary_bytes}B",
-            "autoinstall_known_extensions": "false",
-            "autoload_known_extensions": "false",
-            "allow_community_extensions": "false",
-            "python_enable_replacements": "false",
-            # Division by zero, roots of negative numbers and logarithms of zero are errors, as in PostgreSQL.
-            "ieee_floating_point_ops": "false",
-            "default_null_order": "nulls_last",
-            "preserve_insertion_order": "true",
-        },
-    )
-    quoted = ", ".join("'" + str(f.resolve()).replace("'", "''") + "/'" for f in folders)
+    connection = _spare.pop() if _spare else _opened({})
+    connection.execute(f"SET memory_limit = {_literal(f'{memory}B')}")
+    connection.execute(f"SET temp_directory = {_literal(str(temporary))}")
+    connection.execute(f"SET max_temp_directory_size = {_literal(f'{temporary_bytes}B')}")
+    connection.execute(f"SET threads = {threads}")
+    connection.execute(f"SET async_threads = {ASYNC_THREADS}")
+    quoted = ", ".join(_literal(f"{folder.resolve()}/") for folder in folders)
     connection.execute(f"SET allowed_directories = [{quoted}]")
     connection.execute("SET enable_external_access = false")
+    return connection
+
+
+def prepare_spare() -> None:
+    """Open an empty database that the next `open_sandbox` takes: for a process that queries are forked from.
+
+    It has no thread of its own, and holds nothing.
+    """
+    _spare.append(_opened({"threads": "1", "async_threads": "0"}))
+
+
+def warm_spare() -> None:
+    """Start the threads of such a database, and let it answer, before there is a query for it."""
+    for connection in _spare:
+        connection.execute(f"SET threads = {os.cpu_count() or 1}")
+        connection.execute(f"SET async_threads = {ASYNC_THREADS}")
+        connection.sql("SELECT 'x' AS x, 1.5e0 AS y FROM range(3)").to_arrow_reader(10).read_all()
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _opened(configuration: dict[str, str]) -> duckdb.DuckDBPyConnection:
+    """Return an empty database with the functions of geometry."""
+    connection = duckdb.connect(":memory:", config={**_CONFIGURATION, **configuration})
     for name, function, kinds, result in (
         ("adql_contains", _relation(sphere.contains), ["DOUBLE[]", "DOUBLE[]"], "BOOLEAN"),
         ("adql_intersects", _relation(sphere.intersects), ["DOUBLE[]", "DOUBLE[]"], "BOOLEAN"),
@@ -85,7 +115,10 @@ def _rows(values: Any) -> list[Any]:
 
 
 def _points_in_one(points: list[Any], polygons: list[Any]) -> pa.Array | None:
-    """Test many points against one polygon; None for other input."""
+    """Test many points against one polygon.
+
+    None for other input.
+    """
     first = polygons[0]
     if first is None or len(first) < 6 or any(p is None or len(p) != 2 for p in points):
         return None

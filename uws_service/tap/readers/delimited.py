@@ -45,7 +45,10 @@ class Layout:
 
 
 def read(path: Path) -> Source:
-    """Open a table; detect the separator unless it is declared."""
+    """Open a table.
+
+    Detect the separator unless it is declared.
+    """
     encoding = _encoding(path)
     comments = _comments(path, encoding)
     head = None

@@ -21,6 +21,8 @@ _TYPES = {"bool": "boolean", "uint8": "unsignedByte", "int8": "short", "int16": 
           "string": "char"}  # fmt: skip
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MAX_HEAD_CHARACTERS = 8 << 20
+MAX_DEPTH = 64
+"""Of collections in one another; a parser needs time with the square of it, and a stack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ def read_head(text: str) -> Head:
     if len(text) > MAX_HEAD_CHARACTERS:
         raise Unreadable(f"The head of the ECSV is longer than {MAX_HEAD_CHARACTERS} characters.")
     try:
+        _check_depth(text)
         node = yaml.compose(text, Loader=_LOADER)
     except yaml.YAMLError as error:
         raise Unreadable(f"The head of the ECSV can't be read: {' '.join(str(error).split())[:200]}") from None
@@ -70,6 +73,17 @@ def read_head(text: str) -> Head:
     if delimiter not in (" ", ","):
         raise Unreadable(f"The delimiter {delimiter[:10]!r} of the ECSV is neither a space nor a comma.")
     return Head(delimiter, tuple(map(_declared, columns.value)))
+
+
+def _check_depth(text: str) -> None:
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise Unreadable(f"The head of the ECSV has collections in one another, more than {MAX_DEPTH} deep.")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 def _declared(node: Any) -> Declared:
@@ -138,7 +152,9 @@ def _pairs(node: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _text(node: Any) -> str:
-    """Return a scalar's text; of a mapping, its unit's name.
+    """Return a scalar's text.
+
+    Of a mapping, its unit's name.
 
     Tags such as ``!astropy.units.Unit`` are ignored.
     """

@@ -36,7 +36,10 @@ class Field:
 
 
 def field_of(element: Any, description: str, null: str | None) -> Field:
-    """Parse a FIELD; ValueError for unknown types or sizes."""
+    """Parse a FIELD.
+
+    ValueError for unknown types or sizes.
+    """
     name = element.get("name") or element.get("ID") or ""
     datatype = (element.get("datatype") or "char").strip()
     if datatype not in BYTES:
@@ -69,7 +72,10 @@ def field_of(element: Any, description: str, null: str | None) -> Field:
 
 
 def _column_datatype(datatype: str, null: str | None, scalar: bool) -> str:
-    """Return the column's datatype: an array with missing bytes needs a wider one."""
+    """Return the column's datatype.
+
+    An array with missing bytes needs a wider one.
+    """
     if datatype == "unsignedByte" and not scalar and null is not None and null.strip():
         return "short"
     return _BECOMES.get(datatype, datatype)

@@ -179,7 +179,10 @@ class Values:
         return pa.array(native, mask=mask).cast(kind)
 
     def _bits(self, elements: Any, counts: Any) -> Any:
-        """Unpack bits, the first one highest; each row begins a byte."""
+        """Unpack bits, the first one highest.
+
+        Each row begins a byte.
+        """
         if not self.stored.pointer:
             packed = elements.reshape(len(counts), -1)
             return np.unpackbits(packed, axis=1)[:, : self.stored.count].reshape(-1)

@@ -24,7 +24,10 @@ def is_nested(kind: Any) -> bool:
 
 
 def flat_type(kind: Any, arrays: Iterable[Any]) -> Any:
-    """Return the type of the flattened lists; ValueError if they are irregular."""
+    """Return the type of the flattened lists.
+
+    ValueError if they are irregular.
+    """
     shapes = {shape for array in arrays if (shape := _inner_shape(array)) is not None}
     if len(shapes) > 1:
         raise ValueError("its inner lists differ in length")
@@ -54,7 +57,10 @@ def leaves(array: Any) -> Any:
 
 
 def _inner_shape(array: Any) -> tuple[int, ...] | None:
-    """Return the lengths of inner lists by level; None if there is no inner list."""
+    """Return the lengths of inner lists by level.
+
+    None if there is no inner list.
+    """
     values, shape = array.flatten(), []
     if not len(values):
         return None

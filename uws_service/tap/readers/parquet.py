@@ -29,7 +29,10 @@ MAX_BATCH_BYTES = 512 << 20
 
 
 def read(path: Path) -> Source:
-    """Open a table; columns without a VOTable type are left out."""
+    """Open a table.
+
+    Columns without a VOTable type are left out.
+    """
     plain = pyarrow.parquet.ParquetFile(path)
     texts = [field.name for field in plain.schema_arrow if _is_text(field.type)]
     file = pyarrow.parquet.ParquetFile(path, read_dictionary=texts)

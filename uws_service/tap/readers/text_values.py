@@ -44,7 +44,10 @@ def typed(texts: Any, column: Column, null: str | None = None) -> Any:
 
 
 def scalars(texts: Any, column: Column, kind: Any, null: str | None = None) -> Any:
-    """Parse single values of an Arrow type; blank texts are null."""
+    """Parse single values of an Arrow type.
+
+    Blank texts are null.
+    """
     words = pc.utf8_trim_whitespace(texts)
     words = pc.if_else(pc.equal(pc.binary_length(words), 0), pa.scalar(None, words.type), words)
     if pa.types.is_boolean(kind):

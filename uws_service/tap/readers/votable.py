@@ -38,7 +38,10 @@ PARSED_TAGS = [f"{{*}}{name}" for name in ("TABLE", "FIELD", "DESCRIPTION", "DAT
 
 
 def read(path: Path) -> Source:
-    """Open a table; rows are read when they are iterated."""
+    """Open a table.
+
+    Rows are read when they are iterated.
+    """
     events = _events(path)
     fields: list[Field] = []
     name = description = ""

@@ -35,41 +35,49 @@ class Cells:
     sizes: Any = None
     counts: Any = None
 
-    def width(self) -> Any:
-        """Return the bytes of each value, its count included."""
-        return self.fixed.shape[1] if self.fixed is not None else self.sizes + 4
-
 
 def rows(batch: Any, columns: Sequence[Column]) -> bytes:
     """Encode all rows of a batch."""
     number = batch.num_rows
     if not number:
         return b""
-    cells = [Cells(fixed=_flags(batch)), *map(cells_of, batch.columns, columns)]
-    if all(column_cells.fixed is not None for column_cells in cells):
-        return np.hstack([column_cells.fixed for column_cells in cells]).tobytes()
-    widths = [np.broadcast_to(np.asarray(column_cells.width(), np.int64), (number,)) for column_cells in cells]
-    total = np.sum(widths, axis=0)
-    offsets = np.cumsum(total) - total
-    out = np.zeros(int(total.sum()), np.uint8)
-    for column_cells, width in zip(cells, widths, strict=True):
-        if column_cells.fixed is not None:
-            out[offsets[:, None] + np.arange(column_cells.fixed.shape[1])] = column_cells.fixed
-        else:
-            _put_variable(out, offsets, column_cells)
-        offsets = offsets + width
-    return out.tobytes()
+    pieces: list[Any] = []
+    block = [_flags(batch)]  # columns of one width that stand beside each other
+    for array, column in zip(batch.columns, columns, strict=True):
+        cells = cells_of(array, column)
+        if cells.fixed is not None:
+            block.append(cells.fixed)
+            continue
+        block.append(np.ascontiguousarray(cells.counts, ">i4").view(np.uint8).reshape(-1, 4))
+        pieces += [_block(block), _variable(cells)]
+        block = []
+    if not pieces:
+        return np.hstack(block).tobytes()
+    if block:
+        pieces.append(_block(block))
+    _, offsets, data = pc.binary_join_element_wise(*pieces, pa.scalar(b"", pa.large_binary())).buffers()
+    return bytes(memoryview(data)[: memoryview(offsets).cast("q")[number]])
 
 
-def _put_variable(out: Bytes, offsets: Any, cells: Cells) -> None:
-    counts = np.ascontiguousarray(cells.counts, ">i4").view(np.uint8).reshape(-1, 4)
-    out[offsets[:, None] + np.arange(4)] = counts
-    begins = np.cumsum(cells.sizes) - cells.sizes
-    out[np.repeat(offsets + 4 - begins, cells.sizes) + np.arange(len(cells.variable))] = cells.variable
+def _block(columns: Sequence[Bytes]) -> Any:
+    """Return columns of fixed width as one value for each row."""
+    joined = np.ascontiguousarray(np.hstack(columns))
+    width = joined.shape[1]
+    fixed = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(joined), [None, pa.py_buffer(joined)])
+    return fixed.cast(pa.large_binary())
+
+
+def _variable(cells: Cells) -> Any:
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(cells.sizes, dtype=np.int64)])
+    content = np.ascontiguousarray(cells.variable)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(content)]
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(cells.sizes), buffers)
 
 
 def _flags(batch: Any) -> Bytes:
     """Return the null bits, the first column highest."""
+    if not any(array.null_count for array in batch.columns):
+        return np.zeros((batch.num_rows, -(-batch.num_columns // 8)), np.uint8)
     nulls = np.column_stack([pc.is_null(array).to_numpy(zero_copy_only=False) for array in batch.columns])
     return np.packbits(nulls, axis=1)
 
@@ -99,14 +107,19 @@ def _numbers(array: Any, datatype: str, null: int = 0) -> Bytes:
         letters[values == True, 0] = ord("T")  # noqa: E712 -- an array of objects where there are nulls
         letters[values == False, 0] = ord("F")  # noqa: E712
         return letters
-    filler = float("nan") if pa.types.is_floating(array.type) else null
-    values = pc.fill_null(array, pa.scalar(filler, array.type)).to_numpy(zero_copy_only=False)
+    if array.null_count:
+        filler = float("nan") if pa.types.is_floating(array.type) else null
+        array = pc.fill_null(array, pa.scalar(filler, array.type))
+    values = array.to_numpy(zero_copy_only=False)
     kind = np.dtype(BIG_ENDIAN[datatype])
     return np.ascontiguousarray(values.astype(kind)).view(np.uint8).reshape(-1, kind.itemsize)
 
 
 def _fixed_lists(array: Any, column: Column, size: int) -> Bytes:
-    """Encode lists of one declared length; fill null ones."""
+    """Encode lists of one declared length.
+
+    Fill null ones.
+    """
     lengths = pc.fill_null(pc.list_value_length(array), size)
     if pc.any(pc.not_equal(lengths, size)).as_py():
         raise ValueError(f"a value of the column {column.name!r} has not the declared {size} numbers")

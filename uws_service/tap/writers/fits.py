@@ -23,6 +23,7 @@ from uws_service.domain.errors import UwsError
 from uws_service.tap.types import TEXTS, arrow_schema, arrow_type, fixed_size, is_array
 from uws_service.tap.writers.base import Document, Rows
 from uws_service.tap.writers.binary import BIG_ENDIAN
+from uws_service.tap.writers.text import content
 
 BLOCK_BYTES = 2880
 _CODES = {"boolean": "L", "unsignedByte": "B", "short": "I", "int": "J", "long": "K", "float": "E", "double": "D"}
@@ -178,8 +179,7 @@ class FitsColumn:
     def cells(self, array: Any, heap_offset: int) -> tuple[Any, int]:
         """Return bytes (rows, width), and the heap offset after them."""
         if self.text:
-            words = [_ascii(value or "")[: self.count].ljust(self.count, b"\0") for value in array.to_pylist()]
-            return np.frombuffer(b"".join(words), np.uint8).reshape(-1, self.width), heap_offset
+            return self._text_cells(array), heap_offset
         if self.is_variable:
             lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy().astype(np.int64)
             begins = np.cumsum(lengths * self.size) - lengths * self.size + heap_offset
@@ -194,6 +194,14 @@ class FitsColumn:
             ).flatten()
             return np.frombuffer(self.elements(flat), np.uint8).reshape(-1, self.width), heap_offset
         return np.frombuffer(self.elements(array), np.uint8).reshape(-1, self.width), heap_offset
+
+    def _text_cells(self, array: Any) -> Any:
+        if self.wide:
+            words = [_ascii(value or "")[: self.count].ljust(self.count, b"\0") for value in array.to_pylist()]
+            return np.frombuffer(b"".join(words), np.uint8).reshape(-1, self.width)
+        # No value is longer than `count`, and each character is a byte.
+        padded = pc.ascii_rpad(pc.fill_null(array, ""), width=self.count, padding="\0")
+        return np.frombuffer(content(padded), np.uint8).reshape(-1, self.width)
 
     def elements(self, array: Any) -> bytes:
         """Encode single values."""

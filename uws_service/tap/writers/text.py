@@ -12,7 +12,9 @@ import pyarrow.compute as pc
 
 
 def texts(array: Any, null: str = "", element: str = "null") -> Any:
-    """Format values as VOTable and DALI do; null as ``null``.
+    """Format values as VOTable and DALI do.
+
+    Null as ``null``.
 
     An array is numbers with spaces between them. ``element`` stands for a missing integer in it; a float is NaN there,
     and a boolean ``?``.

@@ -102,7 +102,10 @@ def _cells(array: Any, column: Column) -> Any:
 
 
 def binary2(document: Document, result: Rows) -> Iterator[bytes]:
-    """Write a VOTable for programs: base64 rows with null flags."""
+    """Write a VOTable for programs.
+
+    Base64 rows with null flags.
+    """
     yield (head(document) + '<DATA><BINARY2><STREAM encoding="base64">\n').encode()
     error, remainder = "", b""
     try:

@@ -23,6 +23,7 @@ from uws_service.domain.attempt import Reason
 from uws_service.domain.errors import NotFound, ServiceUnavailable, UsageError, UwsError
 from uws_service.domain.ids import new_id
 from uws_service.domain.job import Job, Phase, Result
+from uws_service.protocol.file_names import with_ending
 from uws_service.web.call import Call, call_of
 from uws_service.web.downloads import file_response
 from uws_service.web.faces.base import Face, FaceHandlers
@@ -62,7 +63,7 @@ class PlainHandlers(FaceHandlers):
         notes = note_header(job.info.notices)
         forget = BackgroundTask(self._forget, call, application.name, job_id)
         try:
-            async with self.backend.uploads.account(call.identity, call.origin) as account:
+            with self.backend.uploads.account(call.identity, call.origin) as account:
                 account.hold(form.weight)
                 ended = await self._ended(request, job, application.limits.sync_duration)
             result = self._result(ended)
@@ -77,7 +78,7 @@ class PlainHandlers(FaceHandlers):
                 size=result.size,
                 media_type=result.media_type,
                 etag=result.sha256,
-                filename=f"{application.name}-{result.id}",
+                filename=with_ending(f"{application.name}-{result.id}", result.media_type),
             )
         except BaseException:
             await asyncio.shield(forget())

@@ -75,7 +75,10 @@ class SodaHandlers(PlainHandlers):
             raise UsageError(f"ID={request.ids[0][:200]!r}: there is no such image in this collection.")
 
     async def links(self, request: Request) -> Response:
-        """GET and POST: DataLink of the images with these ids."""
+        """GET and POST.
+
+        DataLink of the images with these ids.
+        """
         application = self.service.application(request.path_params["application"])
         if application.name not in self._indexes:
             raise NotFound(f"The application {application.name!r} has no links.")
@@ -95,7 +98,7 @@ class SodaHandlers(PlainHandlers):
 
     async def _posted(self, request: Request) -> list[tuple[str, str]]:
         call, limits = call_of(request), replace(_LIMITS, body=self._body)
-        async with self.backend.uploads.account(call.identity, call.origin) as account:
+        with self.backend.uploads.account(call.identity, call.origin) as account:
             form = await read_form(
                 request.headers, request.stream(), limits=limits, open_file=_no_file, hold=account.hold
             )

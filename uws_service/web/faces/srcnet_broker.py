@@ -19,6 +19,7 @@ from uws_service.containers import CONTAINER
 from uws_service.domain.attempt import Attempt
 from uws_service.domain.errors import (
     AuthenticationRequired,
+    BudgetExceeded,
     Conflict,
     Forbidden,
     IdempotencyConflict,
@@ -69,9 +70,12 @@ class BrokerHandlers(PlainHandlers):
         return bool(self.application_name)
 
     def own_error(self, error: UwsError, request: Request) -> ErrorBody:
-        """Return an error as the client reads it; a quota's is 402."""
+        """Return an error as the client reads it.
+
+        A quota's is 402.
+        """
         detail = f"{error.message}\n{error.detail}" if error.detail else error.message
-        status = 402 if isinstance(error, QuotaExceeded | QueueFull) else None
+        status = 402 if isinstance(error, QuotaExceeded | QueueFull | BudgetExceeded) else None
         return ErrorBody(json.dumps({"detail": detail}), "application/json", status)
 
     async def locate(self, caller: Caller, path: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,7 +171,10 @@ class BrokerHandlers(PlainHandlers):
         return summaries, state is not None and number >= MAX_LOOKED_AT
 
     async def _summary(self, job_id: str, caller: Caller) -> dict[str, Any] | None:
-        """Return a job of a list; None if it was deleted a moment ago."""
+        """Return a job of a list.
+
+        None if it was deleted a moment ago.
+        """
         try:
             job = await self.service.get(self.application_name, job_id, caller)
         except NotFound:
@@ -276,7 +283,10 @@ class BrokerHandlers(PlainHandlers):
 
 
 def _require_declared(application: Application, submission: Submission) -> None:
-    """Refuse parameters that the application does not have: they would only be a note."""
+    """Refuse parameters that the application does not have.
+
+    They would only be a note.
+    """
     for parameter in submission.parameters:
         if application.parameter(parameter.name) is None:
             raise UsageError(

@@ -7,40 +7,34 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
-import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from pathlib import Path
+from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
 import structlog
 from markupsafe import Markup
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from uws_service.applications import Application, Checked, check
+from uws_service.applications import Application
 from uws_service.applications.parameters import single_value
-from uws_service.applications.provenance import unknown_parameters
 from uws_service.auth import Identity
 from uws_service.auth.policy import Policy
 from uws_service.auth.quotas import party_of
-from uws_service.domain.errors import NotFound, ServiceUnavailable, TooManyRequests, UsageError
+from uws_service.domain.errors import NotFound, ServiceUnavailable, TooManyRequests, UsageError, UwsError
 from uws_service.domain.ids import new_id
-from uws_service.domain.job import Job, Parameter, Phase
-from uws_service.offload import offload
-from uws_service.protocol import dali
+from uws_service.domain.job import Job, Phase
+from uws_service.protocol import dali, negotiation
 from uws_service.service.backend import Backend
 from uws_service.tap import Queries, descriptor, documents
-from uws_service.tap.pool import GRACE_SECONDS, Process
 from uws_service.tap.preview_read import MAX_PREVIEW_BYTES, parse_preview
 from uws_service.tap.spool import Spool
-from uws_service.tap.upload_fetch import fetch_upload
-from uws_service.web import pages
-from uws_service.web.call import call_of
+from uws_service.web import pages, table_pages
+from uws_service.web.call import account_of, call_of
 from uws_service.web.faces.base import Face, FaceHandlers
-from uws_service.web.intake import Posted, disconnected, posted, run_id_of
+from uws_service.web.faces.tap_answer import Answer
+from uws_service.web.intake import Posted, posted
 from uws_service.web.note_header import note_header
 from uws_service.web.resource import Resource
 
@@ -53,7 +47,9 @@ HEADERS = {
 XML = "text/xml"
 TAKE_SECONDS = 3600.0
 """For a client to take its answer, which lies on our disk meanwhile."""
-CONTROL = frozenset({"PHASE", "RUNID", "DESTRUCTION", "EXECUTIONDURATION"})
+VARY = {"vary": "accept"}
+SAMPLE_ROWS, SAMPLE_SECONDS = 5, 3
+"""Of a table's page: how many rows it shows, and how long it waits for them."""
 
 
 class TapHandlers(FaceHandlers):
@@ -71,7 +67,7 @@ class TapHandlers(FaceHandlers):
         form = posted(request, self.backend.uploads, self.backend.limits, new_id(self.backend.service.clock()))
         answer = Answer(self.backend, request, application, form)
         spool = Spool(self.backend.queries[application.name].temporary, answer.caller)
-        filling = asyncio.create_task(answer.fill(spool, self._counted(call.identity, call.origin)))
+        filling = asyncio.create_task(answer.fill(spool, self.counted(call.identity, call.origin)))
         try:
             await spool.start()  # raises what is wrong with the query
         except BaseException:
@@ -85,7 +81,7 @@ class TapHandlers(FaceHandlers):
         return StreamingResponse(_delivered(spool, filling), 200, headers)
 
     @asynccontextmanager
-    async def _counted(self, identity: Identity, origin: str) -> AsyncIterator[None]:
+    async def counted(self, identity: Identity, origin: str) -> AsyncIterator[None]:
         """Count the block as one of the caller's running jobs."""
         quota = self.backend.rules.quota(identity).running if self.backend.rules.has_quotas else None
         caller = party_of(identity, origin)
@@ -114,24 +110,52 @@ class TapHandlers(FaceHandlers):
         return application
 
     async def tables(self, request: Request) -> Response:
-        """GET /tables: with columns unless ``detail=min`` (V-030, V-031)."""
+        """GET /tables: with columns unless ``detail=min`` (V-030, V-031); a page for people."""
         application = self._application(request)
+        form = negotiation.choose(request.headers.get("accept"), ("xml", "json", "html"))
+        if form != "xml":
+            published = await asyncio.to_thread(self.backend.queries[application.name].published)
+            if form == "json":
+                return JSONResponse({"tables": table_pages.tables_json(published)}, headers=NO_CACHE | VARY)
+            call = call_of(request)
+            page = table_pages.tables_page(application, published, call.base, account_of(request))
+            return Response(page, 200, {**NO_CACHE, **table_pages.HEADERS}, "text/html")
         values = [value.lower() for name, value in request.query_params.multi_items() if name.upper() == "DETAIL"]
         detail = single_value("DETAIL", values) or "max"
         if detail not in ("min", "max"):
             raise UsageError(f"DETAIL={detail[:20]!r} is not known; allowed: min, max.")
         queries = self.backend.queries[application.name]
         document = await asyncio.to_thread(_tables_document, queries, columns=detail == "max")
-        return Response(document, 200, NO_CACHE, XML)
+        return Response(document, 200, NO_CACHE | VARY, XML)
 
     async def table(self, request: Request) -> Response:
-        """GET /tables/{name}: one table in full (V-031)."""
+        """GET /tables/{name}: one table in full (V-031); a page for people, with some of its rows."""
         application = self._application(request)
         published = await asyncio.to_thread(self.backend.queries[application.name].published)
-        document = await asyncio.to_thread(documents.table_xml, published, request.path_params["name"])
+        name = request.path_params["name"]
+        document = await asyncio.to_thread(documents.table_xml, published, name)
         if document is None:
-            raise NotFound(f"There is no table {request.path_params['name'][:140]!r}; /tables lists them.")
-        return Response(document, 200, NO_CACHE, XML)
+            raise NotFound(f"There is no table {name[:140]!r}; /tables lists them.")
+        if negotiation.choose(request.headers.get("accept"), ("xml", "html")) == "html":
+            entry = table_pages.find(published, name)
+            rows = await self._first_rows(request, application, entry)
+            page = table_pages.table_page(application, entry, rows, call_of(request).base, account_of(request))
+            return Response(page, 200, {**NO_CACHE, **table_pages.HEADERS}, "text/html")
+        return Response(document, 200, NO_CACHE | VARY, XML)
+
+    async def _first_rows(
+        self, request: Request, application: Application, entry: table_pages.TableEntry
+    ) -> dict[str, Any] | None:
+        """Return some rows of a table; None if they can't be read quickly."""
+        call = call_of(request)
+        form = Posted((("LANG", "ADQL"), ("QUERY", table_pages.sample_query(entry, SAMPLE_ROWS))))
+        counted = self.counted(call.identity, call.origin)
+        call.waited = True
+        try:
+            return await Answer(self.backend, request, application).overview(form, counted, SAMPLE_SECONDS, SAMPLE_ROWS)
+        except (UwsError, TimeoutError) as error:
+            log.info("no sample of a table", table=entry.table.full_name, error=str(error))
+            return None
 
     async def capabilities(self, application: Application, base: str, methods: tuple[str, ...]) -> bytes:
         """Return the capabilities of TAPRegExt (T-002…T-004)."""
@@ -167,118 +191,6 @@ def _preview_section(content: bytes) -> Markup:
     return pages.preview_section(preview) if preview is not None else Markup()
 
 
-class Answer:
-    """One synchronous query on its way.
-
-    Parameters
-    ----------
-    form
-        What the client posts, not read yet.
-    """
-
-    def __init__(
-        self, backend: Backend, request: Request, application: Application, form: AbstractAsyncContextManager[Posted]
-    ) -> None:
-        self.backend, self.request, self.application, self.form = backend, request, application, form
-        self.caller = _caller(request)
-        self.media_type = "application/octet-stream"
-        self.notes: tuple[str, ...] = ()
-
-    async def fill(self, spool: Spool, counted: AbstractAsyncContextManager[None]) -> None:
-        """Put the result, or what went wrong, into the spool.
-
-        The process is free again when all of it is there.
-        """
-        try:
-            async with AsyncExitStack() as stack:
-                await stack.enter_async_context(counted)
-                await self._fill(spool, stack)
-        except Exception as error:
-            spool.end(error)
-        except BaseException:
-            spool.end(ServiceUnavailable("The service is about to end."))
-            raise
-        else:
-            spool.end()
-
-    async def _fill(self, spool: Spool, stack: AsyncExitStack) -> None:
-        seconds = self.application.limits.sync_duration
-        queries = self.backend.queries[self.application.name]
-        form = await stack.enter_async_context(self.form)
-        if form.files:
-            folder = str(form.files[0].upload).partition("/uploads/")[0] + "/"
-            stack.push_async_callback(self.backend.depot.delete_prefix, folder)
-        checked, notices = await offload(form.weight, _checked, self.application, form)
-        self.media_type = str(checked.media_type)
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + seconds  # of all that follows, however many steps it takes
-        question = await self._question(checked, queries, stack)
-        process = await stack.enter_async_context(queries.pool.process(self.caller, deadline - loop.time()))
-        question["seconds"] = max(1, math.ceil(deadline + process.start_seconds - loop.time()))
-        process.limit(question["seconds"] + GRACE_SECONDS)
-        await self._asked(process, question)
-        self.notes = (*notices, *process.notes)
-        async for part in process.parts():
-            await spool.write(part)
-
-    async def _asked(self, process: Process, question: dict[str, Any]) -> None:
-        """Ask the process; give up when the client disconnects."""
-        answer = asyncio.ensure_future(process.ask(question))
-        answered, _ = await asyncio.wait((answer,), timeout=0.25)
-        if not answered:
-            departure = asyncio.ensure_future(disconnected(self.request))
-            try:
-                await asyncio.wait((answer, departure), return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                departure.cancel()
-                if not answer.done():
-                    answer.cancel()
-        await answer
-
-    async def _question(self, checked: Checked, queries: Queries, stack: AsyncExitStack) -> dict[str, Any]:
-        """Return the message for the process.
-
-        Files of uploads are there by then.
-        """
-        files = {}
-        for file_input in checked.inputs:
-            draft = queries.temporary / f"upload-{secrets.token_hex(8)}"
-            if file_input.url is None and self.backend.depot.folder is not None:
-                files[file_input.name] = str(self.backend.depot.folder / str(file_input.depot_key))
-                continue
-            stack.callback(draft.unlink, missing_ok=True)
-            files[file_input.name] = str(draft)
-            if file_input.url is not None:
-                await self._fetch(file_input.name, file_input.url, draft)
-            else:
-                with draft.open("wb") as file:
-                    async for chunk in self.backend.depot.read(str(file_input.depot_key)):
-                        await asyncio.to_thread(file.write, chunk)
-        return {
-            "query": checked.values["QUERY"][0],
-            "form": checked.format,
-            "maxrec": checked.maxrec,
-            "files": files,
-            "memory": self.application.resources.memory // 2,
-        }
-
-    async def _fetch(self, name: str, url: str, path: Path) -> None:
-        seconds, fetch = self.application.limits.sync_duration, self.backend.fetch
-        policy = {
-            "allow_private": fetch.allow_private,
-            "allow_hosts": list(fetch.allow_hosts),
-            "timeout": min(fetch.timeout, seconds),
-        }
-        size = self.application.uploads.size if self.application.uploads is not None else 0
-        await fetch_upload(name, url, path, max_size=size, policy=policy, seconds=seconds / 2, caller=self.caller)
-
-
-def _caller(request: Request) -> str:
-    """Return the name under which a caller shares places and room with others."""
-    call = call_of(request)
-    return party_of(call.identity, call.origin)
-
-
 def _tables_document(queries: Queries, *, columns: bool) -> bytes:
     return documents.tables_xml(queries.published(), columns=columns)
 
@@ -303,16 +215,6 @@ async def _stop(filling: asyncio.Task[None], spool: Spool) -> None:
     with contextlib.suppress(asyncio.CancelledError):
         await filling
     spool.close()
-
-
-def _checked(application: Application, form: Posted) -> tuple[Checked, tuple[str, ...]]:
-    """Return the checked parameters, and a sentence for each unknown one."""
-    fields = [Parameter(name, value) for name, value in form.fields if name.upper() not in CONTROL]
-    run_id = run_id_of(form)
-    if run_id is not None:
-        log.info("query", application=application.name, run_id=run_id)  # D-027
-    parameters = [*fields, *form.files]
-    return check(application, parameters), unknown_parameters(application, parameters)
 
 
 TAP = Face(descriptor.TAP, TapHandlers)

@@ -1,0 +1,1 @@
+"""Readers of provenance that others wrote, in an environment of their own."""

@@ -1,0 +1,15 @@
+"""A pool as the service's only site."""
+
+from __future__ import annotations
+
+from tests.batch.condor import CondorPool
+from tests.batch.service import BatchServer
+from tests.batch.trials import conformance, crossmatch
+
+
+def test_crossmatch_by_pyvo(server_with_image: BatchServer[CondorPool]) -> None:
+    crossmatch(server_with_image, server_with_image.system.name)
+
+
+def test_conformance(server_with_image: BatchServer[CondorPool]) -> None:
+    conformance(server_with_image)
