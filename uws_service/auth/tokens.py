@@ -77,7 +77,7 @@ class Tokens:
         }
         self._bad_tokens = BadTokens(settings.bad_tokens)
         self._verified: ByteCache[bytes, tuple[Identity, float]] = ByteCache(CACHE_BYTES, MAX_IDENTITY_BYTES)
-        self._headers: ByteCache[bytes, tuple[Identity, float]] = ByteCache(CACHE_BYTES, MAX_IDENTITY_BYTES)
+        self._headers: ByteCache[bytes, tuple[Identity, float, str]] = ByteCache(CACHE_BYTES, MAX_IDENTITY_BYTES)
         self._refused: dict[bytes, float] = {}
         self._introspections = {url: asyncio.Semaphore(MAX_INTROSPECTIONS) for url in self.issuers}
 
@@ -91,16 +91,16 @@ class Tokens:
         self._verified.clear()
         self._headers.clear()
 
-    def cached_header(self, header: bytes) -> Identity | None:
-        """Return the cached identity of an Authorization header."""
+    def cached_header(self, header: bytes) -> tuple[Identity, str] | None:
+        """Return the cached identity of an Authorization header, and the token in it."""
         entry = self._headers.get(hashlib.sha256(header).digest())
-        return entry[0] if entry is not None and self._clock() < entry[1] else None
+        return (entry[0], entry[2]) if entry is not None and self._clock() < entry[1] else None
 
     def cache_header(self, header: bytes, token: str) -> None:
         """Cache a header as long as the verified token in it."""
         entry = self._verified.get(hashlib.sha256(token.encode()).digest())
         if entry is not None:
-            self._headers.put(hashlib.sha256(header).digest(), entry, _size(entry[0]))
+            self._headers.put(hashlib.sha256(header).digest(), (*entry, token), _size(entry[0]) + len(token))
 
     def cached(self, token: str) -> Identity | None:
         """Return the cached identity of a token."""

@@ -13,7 +13,6 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from uws_service.auth import Identity
-from uws_service.auth.credentials import token_of
 from uws_service.auth.policy import Policy
 from uws_service.service.caller import Caller
 from uws_service.web.pages import Account
@@ -38,6 +37,8 @@ class Call:
     """Whether no proxy says that it handed the request on."""
     by: str = ""
     """Where the identity comes from: ``token``, ``session``, or neither."""
+    token: str | None = None
+    """The token that the caller was verified by; None for browsers' sessions and anonymous callers."""
     session: str | None = None
     """The secret of the browser's session, if the identity came from one."""
     share: str = ""
@@ -48,14 +49,6 @@ class Call:
     """What the request was routed to; None if there is nothing at its path."""
     waited: bool = False
     """Whether the answer waited for a job or a query: how long it took tells nothing of the service's speed."""
-
-    @property
-    def token(self) -> str | None:
-        """Return the token that the caller was verified by.
-
-        None for browsers' sessions and anonymous callers.
-        """
-        return token_of(self.authorization) if self.by == "token" and self.authorization is not None else None
 
     @property
     def caller(self) -> Caller:

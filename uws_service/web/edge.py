@@ -222,6 +222,7 @@ def _require_plain(coding: str) -> None:
         raise UnsupportedMediaType(f"A body with Content-Encoding {coding[:40]!r} is not taken; send it as it is.")
 
 
+@lru_cache(4096)
 def _shown(owner: str) -> bytes:
     return quote(owner, _HEADER_SAFE).encode()
 

@@ -116,9 +116,7 @@ class Gate:
         call: Call = scope["uws.call"]
         if self.permissions is None or policy not in self.asked_policies or call.identity.owner is None:
             return
-        if call.by != "token" or call.authorization is None:
-            raise Forbidden("The Permissions API decides by token; send one in the Authorization header.")
-        await self.permissions.require(token_of(call.authorization), path, method, dict(parameters))
+        await self.permissions.require(_required_token(call), path, method, dict(parameters))
 
     async def _ask(
         self, permissions: PermissionsApi, scope: Scope, call: Call, resource: Resource, policy: Policy
@@ -127,11 +125,10 @@ class Gate:
         path = scope["path_params"]
         if policy is Policy.READ:
             await self.service.glance(path["application"], path["job_id"], call.caller)
-        if call.by != "token" or call.authorization is None:
-            raise Forbidden("The Permissions API decides by token; send one in the Authorization header.")
+        token = _required_token(call)
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         parameters = {name: str(value) for name, value in path.items()}
-        await permissions.require(token_of(call.authorization), resource.path, method, parameters)
+        await permissions.require(token, resource.path, method, parameters)
 
     async def _identify(self, scope: Scope, call: Call) -> None:
         """Identify the caller by the request's credentials.
@@ -143,15 +140,15 @@ class Gate:
             refuse_in_query(scope["query_string"])
         if call.authorization is not None:
             call.by = "token"
-            identity = self.tokens.cached_header(call.authorization[0]) if len(call.authorization) == 1 else None
-            if identity is not None:
-                call.identity = identity
+            cached = self.tokens.cached_header(call.authorization[0]) if len(call.authorization) == 1 else None
+            if cached is not None:
+                call.identity, call.token = cached
                 return
             token = token_of(call.authorization)
             identity = self.tokens.cached(token)
             if identity is None:
                 identity, _ = await self.tokens.verify(token, address=call.origin)
-            call.identity = identity
+            call.identity, call.token = identity, token
             self.tokens.cache_header(call.authorization[0], token)
             return
         session = None
@@ -226,6 +223,13 @@ class Gate:
         basic = negotiation.choose(accept, ("text", "html")) != "html" and b"sec-fetch-mode" not in headers
         url = f"{call.base}/login"
         return challenges(self.realm, url, self.discovery, error=error, message=message, basic=basic)
+
+
+def _required_token(call: Call) -> str:
+    """Return the token that the Permissions API is asked with."""
+    if call.token is None:
+        raise Forbidden("The Permissions API decides by token; send one in the Authorization header.")
+    return call.token
 
 
 def _take_share(scope: Scope, call: Call) -> None:

@@ -81,16 +81,13 @@ class JobResources(JobHandlers):
         return response
 
     async def _wait(self, request: Request, call: Call, name: str, job_id: str) -> None:
-        query = query_values(request)
-        wait = query_value(query, "WAIT")
-        if wait is None:
-            return  # PHASE alone means nothing here (U-157)
-        seconds = uws.parse_wait(wait)
-        phases = query.get("PHASE", [])
-        phase = next(iter(uws.parse_phases(phases[:1]) or ()), None)
+        asked = _asked_wait(request)
+        if asked is None:
+            return
+        seconds, phase = asked
         limit = self.limits.wait
         seconds = limit if seconds < 0 else min(seconds, limit)
-        call_of(request).waited = True
+        call.waited = True
         telemetry.WAITERS.inc()
         try:
             await self.service.waiters.wait(name, job_id, call.caller, seconds=seconds, phase=phase)
@@ -274,3 +271,16 @@ class JobResources(JobHandlers):
             ),
         ),
     }
+
+
+def _asked_wait(request: Request) -> tuple[float, Phase | None] | None:
+    """Return the seconds and the phase of a request that wants to wait.
+
+    The parsed query ends here: thousands of requests wait at once.
+    """
+    query = query_values(request)
+    wait = query_value(query, "WAIT")
+    if wait is None:
+        return None  # PHASE alone means nothing here (U-157)
+    phases = query.get("PHASE", [])
+    return uws.parse_wait(wait), next(iter(uws.parse_phases(phases[:1]) or ()), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple
+from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
@@ -67,7 +68,8 @@ class JobHandlers:
 def query_values(request: Request) -> dict[str, list[str]]:
     """Return the query's parameters by upper-case name (D-020)."""
     values: dict[str, list[str]] = {}
-    for name, value in request.query_params.multi_items():
+    # Not starlette's `query_params`, which the request would keep as long as it waits.
+    for name, value in parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True):
         values.setdefault(name.upper(), []).append(value)
     return values
 
