@@ -43,6 +43,9 @@ Send = Callable[[Message], Awaitable[None]]
 GRACE_SECONDS = 5
 WORKER_ANSWER_SECONDS = 60
 """A worker that is silent for longer is replaced; one that only starts is silent for seconds on a loaded machine."""
+UNSENT_BYTES = 128 * 1024
+"""What the kernel holds for a client beyond what is on its way to it: readers that do not read hold no megabytes each,
+and are noticed sooner."""
 
 
 class Process:
@@ -149,6 +152,8 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise Stop(EXIT_USAGE, f"{host} is not an address to listen at: {error.strerror}") from None
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # each connection inherits it
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
     try:
         listener.bind(address)
     except OSError as error:
