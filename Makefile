@@ -78,7 +78,7 @@ simulate: $(VENV)/.dev ## Simulate the published loads and write tables and plot
 	for load in $(SIMULATED); do $(BIN)/uws-service simulate $$load --output docs/explanation/simulation/$$load $(ARGS) || exit; done
 
 soak: $(VENV)/.dev ## Kill the service, and catalogues of data, again and again with jobs in flight, and look for lost ones (ROUNDS=3)
-	for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; UWS_TEST_DATA_JOBS=8 UWS_TEST_DATA_KILLS=6 $(BIN)/python -m pytest tests/crash tests/data/test_kills.py $(ARGS) || exit; done
+	for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; UWS_TEST_KILLS=20 UWS_TEST_IN_FLIGHT=200 UWS_TEST_DATA_JOBS=8 UWS_TEST_DATA_KILLS=6 $(BIN)/python -m pytest --timeout=3600 tests/crash tests/data/test_kills.py $(ARGS) || exit; done
 
 soak-records: $(VENV)/.dev ## Kill the service a thousand times on each database, and count the records of its attempts (KILLS=1000)
 	$(BIN)/python -m tests.crash --kills $(or $(KILLS),1000) $(ARGS)
@@ -113,9 +113,13 @@ soak-model: $(VENV)/.dev ## Visit every state of the model of attempts, with two
 soak-fuzz: $(VENV)/.dev ## Feed random inputs to everything that reads strangers' words (INPUTS=100000 for each of the readers)
 	$(BIN)/python -m tests.fuzz --inputs $(or $(INPUTS),100000) $(ARGS)
 
-soak-cluster: $(VENV)/.dev ## Kill everything with 200 jobs in flight, 100 jobs in full queues, all of the conformance suite, on real clusters
-	UWS_TEST_CHAOS_JOBS=200 UWS_TEST_QUEUED_JOBS=100 UWS_TEST_LAKE_JOBS=40 UWS_TEST_CONFORMANCE=all $(BIN)/python -m pytest -s \
-		tests/cluster/test_chaos.py tests/cluster/test_queues.py tests/cluster/test_lake.py tests/cluster/test_conformance.py $(ARGS)
+soak-cluster: $(VENV)/.dev ## Run all tests on real clusters, with 200 jobs in flight when everything is killed and full queues (an hour)
+	UWS_TEST_SOAK=1 UWS_TEST_CHAOS_JOBS=200 UWS_TEST_QUEUED_JOBS=100 UWS_TEST_LAKE_JOBS=40 UWS_TEST_CONFORMANCE=all \
+		$(BIN)/python -m pytest --timeout=3600 tests/cluster $(ARGS)
+
+soak-tests: $(VENV)/.dev ## Run the tests that `make test` leaves out since they take long, such as all recipes of the study
+	for name in diracx_service sapporo_server; do PYTHONPATH=. $(BIN)/python docs/study/recipes/$$name.py --build || exit; done
+	$(BIN)/python -m pytest --timeout=3600 -m "soak and not cluster" $(ARGS)
 
 soak-sites: $(VENV)/.dev ## Kill parts of a pool, a cluster and a runner with jobs in flight; build/soak-sites.jsonl (JOBS=200 KILLS=40 SITES="htcondor slurm remote"; root)
 	$(BIN)/python -m tests.batch soak $(SITES) --jobs $(or $(JOBS),200) --kills $(or $(KILLS),40) $(ARGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from functools import cache
@@ -15,7 +16,8 @@ from tests.s3 import S3Server
 from uws_service.store import Store
 
 CLUSTER = Path(__file__).resolve().parent / "cluster"
-LEFT_OUT = pytest.StashKey[int]()
+LEFT_OUT = pytest.StashKey[dict[str, int]]()
+"""The number of tests that a run leaves out, by marker."""
 
 
 def pytest_configure() -> None:
@@ -37,22 +39,27 @@ def anyio_backend() -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests on real clusters.
+    """Leave out the tests on real clusters, and those that take long for what they add.
 
-    They run when they are asked for by path or by marker.
+    They run when they are asked for: by path, by marker, or by ``UWS_TEST_SOAK=1`` all that take long.
     """
     for item in items:
         if CLUSTER in item.path.parents:
             item.add_marker("cluster")
-    named_paths = (
-        Path(config.invocation_params.dir, argument.partition("::")[0]).resolve() for argument in config.args
-    )
-    if config.option.markexpr or any(path == CLUSTER or CLUSTER in path.parents for path in named_paths):
+    if config.option.markexpr:
         return
-    left_out = [item for item in items if item.get_closest_marker("cluster")]
-    items[:] = [item for item in items if not item.get_closest_marker("cluster")]
-    config.hook.pytest_deselected(items=left_out)
-    config.stash[LEFT_OUT] = len(left_out)
+    named = [argument.partition("::") for argument in config.args]
+    folders = [Path(config.invocation_params.dir, path).resolve() for path, _, _ in named]
+    left_out = set()
+    if not any(path == CLUSTER or CLUSTER in path.parents for path in folders):
+        left_out.add("cluster")
+    if os.environ.get("UWS_TEST_SOAK") != "1" and not all(test for _, _, test in named):
+        left_out.add("soak")
+    without = [item for item in items if any(item.get_closest_marker(marker) for marker in left_out)]
+    items[:] = [item for item in items if item not in set(without)]
+    config.hook.pytest_deselected(items=without)
+    in_cluster = [item for item in without if "cluster" in left_out and item.get_closest_marker("cluster")]
+    config.stash[LEFT_OUT] = {"cluster": len(in_cluster), "soak": len(without) - len(in_cluster)}
 
 
 def pytest_sessionfinish() -> None:
@@ -62,10 +69,15 @@ def pytest_sessionfinish() -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say what was left out, and how to run it."""
-    if number := config.stash.get(LEFT_OUT, 0):
+    left_out = config.stash.get(LEFT_OUT, {})
+    if number := left_out.get("cluster"):
         terminalreporter.write_line(
             f"{number} tests on real Kubernetes clusters were not run: `make test-cluster` runs them (as root, with Go "
             "and containerd; see tests/rig/README.md)"
+        )
+    if number := left_out.get("soak"):
+        terminalreporter.write_line(
+            f"{number} tests that take long were not run: `make soak-tests` and `make soak-cluster` run them"
         )
 
 

@@ -18,13 +18,13 @@ from tests.rig.site import Site
 
 APPLICATIONS = ("sleep", "tap", "cutout", "crossmatch")
 IS_COMPLETE = os.environ.get("UWS_TEST_CONFORMANCE") == "all"
-"""`make soak-cluster` checks every application in both ways; otherwise each is checked in one of them."""
+"""`make soak-cluster` checks every application in both ways, and others two of them with tokens."""
 
 
 @pytest.mark.parametrize(
     ("kind", "names"),
     [
-        ("open", APPLICATIONS if IS_COMPLETE else ("sleep", "cutout")),
+        pytest.param("open", APPLICATIONS if IS_COMPLETE else ("sleep", "cutout"), marks=pytest.mark.soak),
         ("tokens", APPLICATIONS if IS_COMPLETE else ("tap", "crossmatch")),
     ],
 )

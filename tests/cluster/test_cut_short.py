@@ -82,10 +82,10 @@ def _is_leaving(site: Site, pod: str) -> bool:
     ("put_out", "reasons"),
     [
         pytest.param(_evict, {"Evicted"}, id="evicted"),
-        pytest.param(_drain, {"Evicted"}, id="drained"),
-        pytest.param(_taint, {"NodeLost"}, id="tainted"),
+        pytest.param(_drain, {"Evicted"}, id="drained", marks=pytest.mark.soak),
+        pytest.param(_taint, {"NodeLost"}, id="tainted", marks=pytest.mark.soak),
         pytest.param(_delete_pod, {"Deleted"}, id="pod deleted"),
-        pytest.param(_delete_job, {"Deleted"}, id="Job deleted"),
+        pytest.param(_delete_job, {"Deleted"}, id="Job deleted", marks=pytest.mark.soak),
     ],
 )
 def test_put_out(shell: Client, site_a: Site, put_out: Callable[[Site, str], None], reasons: set[str]) -> None:

@@ -74,6 +74,7 @@ def our_order(number: int) -> Counter[str]:
     return counts
 
 
+@pytest.mark.soak
 def test_kueue_and_the_service_agree(site: Site, namespace: str) -> None:
     """All groups wait with the same jobs before the queue opens."""
     waiting = []

@@ -34,6 +34,7 @@ def namespace(site: Site) -> Iterator[str]:
     yield from temporary_namespace(site)
 
 
+@pytest.mark.soak
 def test_jobs_on_fake_nodes_complete(site: Site, namespace: str) -> None:
     """Twenty Jobs complete on fake nodes.
 

@@ -116,6 +116,7 @@ def test_up_uses_what_runs_and_starts_what_does_not(name: str) -> None:
 
 
 @pytest.mark.parametrize("moment", ["site.json", "first.pid", "etcd.pid", "kubelet.pid"])
+@pytest.mark.soak
 def test_starter_is_killed(name: str, moment: str) -> None:
     """However far a start had come when its process was killed, everything can be removed, or started anew."""
     before = traces()
@@ -134,6 +135,7 @@ def test_starter_is_killed(name: str, moment: str) -> None:
     assert traces() == before
 
 
+@pytest.mark.soak
 def test_folder_is_lost(name: str) -> None:
     """A site without its folder is stopped."""
     before = traces()

@@ -79,6 +79,7 @@ def test_service_killed(server: ClusterServer, site_a: Site) -> None:
             _once(site_a, url)
 
 
+@pytest.mark.soak
 def test_credentials_expire(site_a: Site, folder: Path) -> None:
     """An expired token is told in words.
 
@@ -122,6 +123,7 @@ def test_credentials_expire(site_a: Site, folder: Path) -> None:
         server.stop()
 
 
+@pytest.mark.soak
 def test_node_gone(server: ClusterServer, site_a: Site) -> None:
     """The machine dies and is taken out of the cluster: a second attempt, told as what it is."""
     with server.client() as client:

@@ -101,7 +101,7 @@ def test_why_it_waits(core: Client) -> None:
     assert core.phase(blockers[0]) == "ABORTED"
 
 
-@pytest.mark.parametrize("code", [0, 1])
+@pytest.mark.parametrize("code", [0, pytest.param(1, marks=pytest.mark.soak)])
 def test_preempted(server: ClusterServer, core: Client, site_k: Site, code: int) -> None:
     """EXECUTING, SUSPENDED, EXECUTING again under the same attempt, and one set of results; whatever it answers."""
     heeding = f"trap 'exit {code}' TERM; sleep 15 & wait $!; echo $UWS_JOB_ID > $UWS_OUTPUT_DIR/result"
@@ -115,7 +115,7 @@ def test_preempted(server: ClusterServer, core: Client, site_k: Site, code: int)
         until(partial(_waits, core, put_back[0], "put back"), "it to say so", 180)
         document = urgent.ended(urgent_job)
         assert document["phase"] == "COMPLETED", document["errorSummary"]
-    core.wait(put_back[0], "EXECUTING")
+    core.wait(put_back[0], "EXECUTING", "COMPLETED")
     for url in low:
         document = core.ended(url)
         assert document["phase"] == "COMPLETED", document["errorSummary"]
@@ -124,6 +124,7 @@ def test_preempted(server: ClusterServer, core: Client, site_k: Site, code: int)
         until(partial(is_gone, site_k, url), "the Job to go")
 
 
+@pytest.mark.soak
 def test_three_owners_two_sites(site_k: Site, site_l: Site, folder: Path) -> None:
     """More than the queues hold.
 

@@ -1,6 +1,4 @@
-"""``kill -9`` of the service at random moments.
-
-With 200 jobs in flight, 20 times over.
+"""``kill -9`` of the service at random moments, again and again with jobs in flight.
 
 Each job writes its id into one file, so a command that ran twice shows. The client submits with idempotency keys and
 repeats what got no answer, so a job that was made twice shows too.
@@ -9,6 +7,7 @@ repeats what got no answer, so a job that was made twice shows too.
 from __future__ import annotations
 
 import json
+import os
 import random
 import threading
 import time
@@ -24,8 +23,9 @@ from tests.server import Server
 
 pytestmark = pytest.mark.xdist_group  # each in a worker of its own
 
-KILLS = 20
-IN_FLIGHT = 200
+KILLS = int(os.environ.get("UWS_TEST_KILLS", "6"))
+IN_FLIGHT = int(os.environ.get("UWS_TEST_IN_FLIGHT", "60"))
+"""`make soak` has 20 kills with 200 jobs in flight."""
 
 APPLICATION = """
 name: ledger

@@ -64,7 +64,13 @@ BY_HAND = {
 """Recipes that no test runs, with the reason."""
 
 
-@pytest.mark.parametrize("name", REQUIRED)
+IN_EVERY_RUN = ("own_service", "htcondor_pool")
+"""Recipes that need little beside what other tests need too; `make soak-tests` runs all of them."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in IN_EVERY_RUN else pytest.mark.soak) for name in REQUIRED]
+)
 def test_a_recipe_prints_its_figures(name: str) -> None:
     REQUIRED[name]()
     done = subprocess.run(

@@ -20,6 +20,8 @@ XLINK = "{http://www.w3.org/1999/xlink}"
 NIL = "{http://www.w3.org/2001/XMLSchema-instance}nil"
 Pairs = Sequence[tuple[str, str]]
 
+ENDED = ("COMPLETED", "ERROR", "ABORTED")
+
 
 class Uws:
     """A user of an application."""
@@ -80,10 +82,14 @@ class Uws:
         return etree.fromstring(answer.content)
 
     def wait(self, job: str, *phases: str, timeout: float = 240) -> str:
-        """Wait for phases, by default the final ones."""
-        targets = phases or ("COMPLETED", "ERROR", "ABORTED")
+        """Wait for phases, by default the final ones.
+
+        Fails at once when the job has ended in another one.
+        """
+        targets = phases or ENDED
         deadline = time.monotonic() + timeout
         while (phase := self.phase(job)) not in targets:
+            assert phase not in ENDED, f"it is {phase}, and was to be {targets}:\n{self.get(job).text}"
             assert time.monotonic() < deadline, f"still {phase}, not {targets}:\n{self.get(job).text}"
             self.get(f"{job}?WAIT=2&PHASE={phase}")
         return phase
