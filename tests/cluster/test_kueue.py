@@ -16,6 +16,8 @@ from tests.rig import images, kueue
 from tests.rig.processes import wait_for
 from tests.rig.site import Site
 
+pytestmark = pytest.mark.soak  # the tests of the service in queues need the same of it
+
 ONE_CPU = {"requests": {"cpu": "1"}}
 
 

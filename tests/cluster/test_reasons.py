@@ -121,6 +121,7 @@ def _second_attempt(client: Client, url: str, reason: str) -> Any:
     return document
 
 
+@pytest.mark.soak
 def test_pod_deleted(shell: Client, site_a: Site) -> None:
     """Somebody deletes the pod.
 
@@ -135,6 +136,7 @@ def test_pod_deleted(shell: Client, site_a: Site) -> None:
     assert shell.ended(url)["phase"] == "COMPLETED"
 
 
+@pytest.mark.soak
 def test_job_deleted(shell: Client, site_a: Site) -> None:
     """Somebody deletes the Job."""
     url = shell.script(LONGER)

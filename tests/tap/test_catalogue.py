@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
-import sys
 import warnings
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -13,19 +14,17 @@ import pytest
 import requests
 from astropy.table import Table
 
-from tests.server import ROOT, Server
+from tests.server import Server
+from uws_service.cli import run
 
 
 def command(*arguments: object, ok: bool = True) -> subprocess.CompletedProcess[str]:
-    completed = subprocess.run(
-        [sys.executable, "-m", "uws_service", "catalogue", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=ROOT,
-    )
-    assert (completed.returncode == 0) is ok, completed.stdout + completed.stderr
-    return completed
+    """Run ``uws-service catalogue`` in this process: as a program of its own each start would take seconds."""
+    words = ["catalogue", *map(str, arguments)]
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        code = run(words)
+    assert (code == 0) is ok, out.getvalue() + err.getvalue()
+    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
 
 
 def stars() -> Table:
