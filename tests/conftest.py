@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpcore2
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import databases
 from tests.s3 import S3Server
@@ -18,6 +19,11 @@ from uws_service.store import Store
 CLUSTER = Path(__file__).resolve().parent / "cluster"
 LEFT_OUT = pytest.StashKey[dict[str, int]]()
 """The number of tests that a run leaves out, by marker."""
+
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 
 def pytest_configure() -> None:

@@ -75,7 +75,7 @@ def test_individual() -> None:
 
 
 def test_without_a_benchmark() -> None:
-    """ACC-011, ACC-062: version 0.4 can't do without one, so it is version 0.3; none is guessed."""
+    """ACC-011, ACC-061, ACC-062: version 0.4 can't do without one, so it is version 0.3; none is guessed."""
     (message,) = individual([record(site="west")], OUTSIDE)
     header, (row,) = apel_reader.read(message)
     assert header.endswith("v0.3") and "ServiceLevel" not in row and row["InfrastructureType"] == "local"

@@ -134,7 +134,7 @@ def test_what_the_corpus_becomes(dialect: Dialect) -> None:
 _WORDS = sorted({word for entries in CORPUS.values() for e in entries for word in re.findall(r"\w+|\W", e["query"])})
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(st.lists(st.sampled_from(_WORDS) | st.text(max_size=5), max_size=30), st.sampled_from(DIALECTS))
 def test_any_text_is_answered_or_refused_with_its_place(words: list[str], dialect: Dialect) -> None:
     text = " ".join(["SELECT", *words])
@@ -148,7 +148,7 @@ def test_any_text_is_answered_or_refused_with_its_place(words: list[str], dialec
         _check_output(sql, dialect)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(max_size=40).filter(lambda t: "\0" not in t))
 def test_strings_and_names_stay_what_they_are(text: str) -> None:
     quoted, delimited = text.replace("'", "''"), text.replace('"', '""')

@@ -166,7 +166,6 @@ def test_no_difference_from_the_model(server: Server) -> None:
     Bound.TestCase.settings = settings(
         max_examples=25,
         stateful_step_count=25,
-        deadline=None,
         suppress_health_check=list(HealthCheck),
         print_blob=True,
     )

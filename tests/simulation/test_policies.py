@@ -24,7 +24,7 @@ from uws_service.simulation.scenario import Scenario
 from uws_service.simulation.uses import Uses
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(scenarios, st.sampled_from(sorted(POLICIES)))
 def test_every_job_starts_once_where_there_is_room(scenario: Scenario, policy: str) -> None:
     """Nothing is lost, nothing runs twice, nothing starts before it arrives, and nothing waits at the end."""
@@ -37,7 +37,7 @@ def test_every_job_starts_once_where_there_is_room(scenario: Scenario, policy: s
     assert sum(simulation.command_seconds) == pytest.approx(sum(network.load.seconds))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(scenarios)
 def test_nobody_moves_less_than_the_oracle(scenario: Scenario) -> None:
     """Its bytes are a bound; the policy that looks at data alone reaches it, whatever that costs."""

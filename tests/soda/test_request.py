@@ -114,7 +114,7 @@ def test_ids_that_are_none(wrong: str) -> None:
         parse({"ID": [wrong]})
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(["CIRCLE", "POLYGON", "POS", "BAND", "TIME", "POL"]), st.text(max_size=80))
 def test_any_text_is_understood_or_refused(name: str, text: str) -> None:
     """The only error is `Usage`, of one line."""
@@ -127,7 +127,7 @@ def test_any_text_is_understood_or_refused(name: str, text: str) -> None:
 numbers = st.floats() | st.sampled_from([0.0, 90.0, -90.0, 360.0, 180.0, 1e-300, 1e300])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(["CIRCLE", "RANGE", "POLYGON"]), st.lists(numbers, min_size=3, max_size=8))
 def test_any_numbers_are_understood_or_refused(word: str, values: list[float]) -> None:
     """What is accepted is a region of the sky."""

@@ -270,7 +270,6 @@ def test_store_does_what_the_model_does(url: str) -> None:
                 settings=settings(
                     max_examples=30,
                     stateful_step_count=40,
-                    deadline=None,
                     suppress_health_check=list(HealthCheck),
                     database=None,
                 ),

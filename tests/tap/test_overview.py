@@ -11,7 +11,7 @@ import re
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
@@ -80,7 +80,6 @@ def test_cells_of_a_small_field() -> None:
     assert cells > 10 and "whole sky" not in picture
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(NUMBERS, NUMBERS), max_size=20), st.booleans())
 def test_any_numbers_make_a_plot(points: list[tuple[float | None, float | None]], upside_down: bool) -> None:
     """No number is too large or too small; each point is within the frame."""

@@ -267,7 +267,7 @@ def test_cut_in_two_anywhere(client: str) -> None:
         assert read(kind, [body[:position], body[position:]]).shown == expected, position
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(client=st.sampled_from(sorted(CLIENT_FORMS)), data=st.data())
 def test_cut_into_any_pieces(client: str, data: st.DataObject) -> None:
     """Also single bytes and empty pieces."""
@@ -294,7 +294,7 @@ def part(name: str, value: str = "v", extra: str = "", end: str = "--b--\r\n") -
     return f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n{extra}\r\n{value}\r\n{end}'.encode()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     values=st.lists(
         st.tuples(
@@ -329,7 +329,7 @@ def test_any_content(values: Sequence[tuple[str, bytes, bool]], step: int) -> No
     assert [(file[0], file[3]) for file in files(outcome)] == [file[:2] for file in values if file[2]]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(body=st.binary(max_size=200) | st.text('-b\r\n:;=" anmef', max_size=200).map(str.encode))
 @example(b"--b\r\n\r\n\r\n--b--")
 @example(b"--b--")
@@ -427,7 +427,6 @@ def test_urlencoded(body: bytes, expected: list[tuple[str, str]]) -> None:
         assert fields(read(kind, [body[n : n + 1] for n in range(len(body))])) == expected
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.text(min_size=1, max_size=9), st.text(max_size=30)), max_size=20))
 def test_urlencoded_round_trip(pairs: list[tuple[str, str]]) -> None:
     """What urllib writes is read as the same texts."""

@@ -197,7 +197,7 @@ def test_a_running_job_says_for_how_long() -> None:
     assert "for 1 h 2 min" in text
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(jobs)
 def test_any_job_has_a_page(job: Job) -> None:
     """Whatever a job holds is shown and never run."""

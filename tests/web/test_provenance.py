@@ -182,7 +182,10 @@ def test_voprov_reads_the_classes_of_ivoa(http: httpx2.Client, crossmatch: str, 
 
 
 def test_forms_and_links(http: httpx2.Client, crossmatch: str) -> None:
-    """P-030, P-032: RESPONSEFORMAT and Accept, and a Link on each result."""
+    """P-030, P-032: RESPONSEFORMAT and Accept, and a Link on each result.
+
+    PROV-XML is made by readers of ours (P-023), and nothing reads a VOTable of provenance (P-024).
+    """
     for form, media_type in {
         "PROV-JSON": "application/json",
         "prov-n": "text/provenance-notation",
@@ -191,8 +194,9 @@ def test_forms_and_links(http: httpx2.Client, crossmatch: str) -> None:
     }.items():
         answer = http.get(f"{crossmatch}/provenance", params={"RESPONSEFORMAT": form})
         assert answer.headers["content-type"].partition(";")[0] == media_type
-    refused = http.get(f"{crossmatch}/provenance", params={"RESPONSEFORMAT": "PROV-XML"})
-    assert refused.status_code == 400 and "PROV-N (text/provenance-notation)" in refused.text
+    for form in ("PROV-XML", "VOTABLE", "application/x-votable+xml"):
+        refused = http.get(f"{crossmatch}/provenance", params={"RESPONSEFORMAT": form})
+        assert refused.status_code == 400 and "PROV-N (text/provenance-notation)" in refused.text
     link = http.head(f"{crossmatch}/results/result").headers["link"]
     assert link == f'<{crossmatch}/provenance>; rel="{HAS_PROVENANCE}"; anchor="{crossmatch}/results/result"'
     pending = http.post("/sleep/async").headers["location"]
@@ -278,7 +282,8 @@ def test_jobs_that_use_results_of_others(http: httpx2.Client, crossmatch: str) -
 
 
 def test_the_parameters_of_provsap(http: httpx2.Client, crossmatch: str) -> None:
-    """What they leave out, and errors in DALI's form (P-030)."""
+    """What they leave out, and errors in DALI's form (P-030); nothing claims a standard that is none (P-031)."""
+    assert "provsap" not in http.get("/crossmatch/capabilities").text.lower()
     full = http.get("/provsap", params={"ID": crossmatch}).json()
     assert "agent" in full
     lean = {"AGENTS": "0", "DESCRIPTIONS": "0", "CONFIGURATION": "0", "MEMBERS": "0", "MODEL": "W3C"}

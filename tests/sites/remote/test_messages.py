@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from uws_service.domain.attempt import CommandError, Observation, Reason, Seen, Usage
@@ -97,7 +97,6 @@ NAMES = st.sampled_from(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(NAMES, VALUES | st.lists(st.dictionaries(NAMES, VALUES, max_size=5), max_size=3), max_size=7))
 def test_any_json_is_read_or_refused(content: dict[str, Any]) -> None:
     try:

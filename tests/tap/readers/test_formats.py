@@ -31,7 +31,7 @@ CORNERS: list[Row] = [
 
 
 @pytest.mark.parametrize("form", FORMS)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(rows=ROWS)
 @example(rows=CORNERS)
 @example(rows=[(None,) * len(COLUMNS)])
