@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import select
 import socket
 import threading
 import time
@@ -373,14 +374,18 @@ def test_a_network_of_ipv6_addresses_is_one_caller(server: Server) -> None:
 def test_queries_of_a_network_count_together(server: Server) -> None:
     """They are those of one caller."""
     slow = "SELECT COUNT(*) FROM openngc.objects a, openngc.objects b, openngc.objects c WHERE a.ra + b.ra > c.ra"
-    with socket.create_connection(("127.0.0.1", server.port)) as connection:
-        path = "/tap/sync?" + urlencode({"LANG": "ADQL", "QUERY": slow})
-        head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 2001:db8:7::1\r\n\r\n"
-        connection.sendall(head.encode())
-        end = time.monotonic() + 40
-        query = {"LANG": "ADQL", "QUERY": "SELECT TOP 1 name FROM openngc.objects"}
+    path = "/tap/sync?" + urlencode({"LANG": "ADQL", "QUERY": slow})
+    head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 2001:db8:7::1\r\n\r\n"
+    query = {"LANG": "ADQL", "QUERY": "SELECT TOP 1 name FROM openngc.objects"}
+    end = time.monotonic() + 60
+    with contextlib.ExitStack() as stack:
+        connection: socket.socket | None = None
         while "1 queries that run" not in (answer := from_address(server, "2001:db8:7::2", "/tap/sync", **query)).text:
             assert time.monotonic() < end, answer.text
+            # Answered already: it came while the short query ran, and was refused itself.
+            if connection is None or select.select([connection], [], [], 0)[0]:
+                connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+                connection.sendall(head.encode())
             time.sleep(0.7)
         assert answer.status_code == 429
         assert from_address(server, "2001:db8:8::1", "/tap/sync", **query).status_code == 200

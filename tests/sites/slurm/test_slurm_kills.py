@@ -17,7 +17,7 @@ from tests.batch.soak import soak
 from tests.batch.trials import cut_for_ever
 from tests.batch.victims import ClusterVictim
 from tests.runner.programs import Wire
-from tests.service.client import Uws, job_id
+from tests.service.client import ENDED, Uws, job_id
 
 JOBS = 12
 KILLS = 6
@@ -72,7 +72,12 @@ def test_slurmctld_killed_at_random_moments(service: BatchServer[SlurmCluster]) 
             time.sleep(moments.uniform(0.1, 3))  # the random moment is what is tested
             assert cluster.kill("slurmctld") == 1
             cluster.start_controller()
-        cluster.resume_nodes()  # a node with a job that slurmctld does not know takes no more
+
+        def have_ended() -> bool:
+            cluster.resume_nodes()  # a node with a job that slurmctld does not know takes no more
+            return all(user.phase(job) in ENDED for job in jobs)
+
+        wait_until(have_ended, "all jobs have ended", 240)
         expect_one_run_each(service, user, jobs)
 
 
