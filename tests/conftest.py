@@ -56,16 +56,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     named = [argument.partition("::") for argument in config.args]
     folders = [Path(config.invocation_params.dir, path).resolve() for path, _, _ in named]
-    left_out = set()
+    unwanted = set()
     if not any(path == CLUSTER or CLUSTER in path.parents for path in folders):
-        left_out.add("cluster")
+        unwanted.add("cluster")
     if os.environ.get("UWS_TEST_SOAK") != "1" and not all(test for _, _, test in named):
-        left_out.add("soak")
-    without = [item for item in items if any(item.get_closest_marker(marker) for marker in left_out)]
-    items[:] = [item for item in items if item not in set(without)]
-    config.hook.pytest_deselected(items=without)
-    in_cluster = [item for item in without if "cluster" in left_out and item.get_closest_marker("cluster")]
-    config.stash[LEFT_OUT] = {"cluster": len(in_cluster), "soak": len(without) - len(in_cluster)}
+        unwanted.add("soak")
+    kept: list[pytest.Item] = []
+    left_out: dict[str, list[pytest.Item]] = {"cluster": [], "soak": []}
+    for item in items:
+        marker = next((marker for marker in sorted(unwanted) if item.get_closest_marker(marker)), None)
+        (kept if marker is None else left_out[marker]).append(item)
+    items[:] = kept
+    config.hook.pytest_deselected(items=[*left_out["cluster"], *left_out["soak"]])
+    config.stash[LEFT_OUT] = {marker: len(tests) for marker, tests in left_out.items()}
 
 
 def pytest_sessionfinish() -> None:
