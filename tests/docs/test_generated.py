@@ -20,16 +20,16 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 
 
-def load() -> ModuleType:
-    """Return the generator script as a module."""
-    spec = importlib.util.spec_from_file_location("generate_docs", ROOT / "scripts" / "generate_docs.py")
+def load(name: str) -> ModuleType:
+    """Return a script as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-GENERATOR = load()
+GENERATOR, DRAWING, FIELDS = load("generate_docs"), load("phases_drawing"), load("settings_fields")
 
 
 @pytest.mark.parametrize("name", sorted(GENERATOR.PAGES))
@@ -53,7 +53,7 @@ def test_check_notices_a_changed_page(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_drawing_shows_every_transition() -> None:
     """U-101, U-102: what is not drawn would seem to be impossible."""
-    root = ElementTree.fromstring(GENERATOR.phases_svg())
+    root = ElementTree.fromstring(DRAWING.phases_svg())
     texts = [node.text or "" for node in root.iter("{http://www.w3.org/2000/svg}text")]
     assert {str(phase) for phase in Phase} <= set(texts)
     words = {word for text in texts for word in text.split(", ")}
@@ -64,17 +64,17 @@ def test_drawing_shows_every_transition() -> None:
     pairs = {(source, target) for (source, _), target in TRANSITIONS.items()}
     merged = {
         (frame, target)
-        for frame, inner in GENERATOR._inside().items()
-        for target in GENERATOR.PLACES
+        for frame, inner in DRAWING.inside().items()
+        for target in DRAWING.PLACES
         if target not in inner and all((Phase(state), Phase(target)) in pairs for state in inner)
     }
-    covered = {(Phase(state), Phase(target)) for frame, target in merged for state in GENERATOR._inside()[frame]}
+    covered = {(Phase(state), Phase(target)) for frame, target in merged for state in DRAWING.inside()[frame]}
     assert lines == len(pairs - covered) + len({target for _, target in merged})
 
 
 def test_every_setting_is_documented() -> None:
     """A setting without a meaning can't be set."""
-    for path, field in GENERATOR._fields(Settings, ()):
+    for path, field in FIELDS.fields_of(Settings, ()):
         assert field.description, ".".join(path)
 
 
