@@ -75,6 +75,7 @@ def test_from_the_first_query_to_a_plot(service: Server, page: Page) -> None:
     editor.click()
     page.keyboard.type("SELECT name, ra, dec, bmag, vmg FROM openngc.obj")
     page.get_by_role("option", name="objects").wait_for()
+    page.wait_for_timeout(150)  # the editor takes no choice in the first 75 ms of its list
     page.keyboard.press("Enter")
     page.keyboard.type(" WHERE vmag < 12")
     page.locator(".cm-lintRange-error", has_text="vmg").wait_for()

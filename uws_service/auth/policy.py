@@ -102,6 +102,8 @@ class Rules:
         group = identity.group
         if self._accounting:
             group = next((name for name in self._accounting if name in identity.groups), "")
+        if admin == identity.admin and group == identity.group:
+            return identity
         return replace(identity, admin=admin, group=group)
 
     def access(self, application: Application) -> AccessSpec:

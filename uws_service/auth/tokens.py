@@ -43,6 +43,7 @@ REFUSED_SECONDS = 10.0
 """For so long a refusal is cached, so that nobody can make us ask the issuer all the time."""
 MAX_INTROSPECTIONS = 20
 """Introspections at once at one issuer."""
+_VERIFIED = telemetry.TOKENS.labels("verified")
 MAX_CONNECTIONS = 30
 """Connections to one issuer: introspection leaves some for its keys and for logins."""
 
@@ -76,7 +77,7 @@ class Tokens:
             for issuer in settings.issuers
         }
         self._bad_tokens = BadTokens(settings.bad_tokens)
-        self._verified: ByteCache[bytes, tuple[Identity, float]] = ByteCache(CACHE_BYTES, MAX_IDENTITY_BYTES)
+        self._verified: ByteCache[bytes, tuple[Identity, float, int]] = ByteCache(CACHE_BYTES, MAX_IDENTITY_BYTES)
         self._headers: ByteCache[bytes, tuple[Identity, float, str]] = ByteCache(CACHE_BYTES, MAX_IDENTITY_BYTES)
         self._refused: dict[bytes, float] = {}
         self._introspections = {url: asyncio.Semaphore(MAX_INTROSPECTIONS) for url in self.issuers}
@@ -100,7 +101,8 @@ class Tokens:
         """Cache a header as long as the verified token in it."""
         entry = self._verified.get(hashlib.sha256(token.encode()).digest())
         if entry is not None:
-            self._headers.put(hashlib.sha256(header).digest(), (*entry, token), _size(entry[0]) + len(token))
+            identity, until, size = entry
+            self._headers.put(hashlib.sha256(header).digest(), (identity, until, token), size + len(token))
 
     def cached(self, token: str) -> Identity | None:
         """Return the cached identity of a token."""
@@ -147,9 +149,10 @@ class Tokens:
         except Exception as error:
             telemetry.TOKENS.labels("unavailable" if isinstance(error, ServiceUnavailable) else "refused").inc()
             raise
-        telemetry.TOKENS.labels("verified").inc()
+        _VERIFIED.inc()
         identity = self._rank(identity)
-        self._verified.put(key, (identity, until), _size(identity))
+        size = _size(identity)
+        self._verified.put(key, (identity, until, size), size)
         return identity, ends
 
     async def _verify_jwt(self, token: str, only: IssuerKeys | None) -> tuple[Identity, float]:
