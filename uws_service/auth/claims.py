@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from uws_service.auth.credentials import invalid
@@ -49,6 +50,10 @@ def _segment(part: str) -> dict[str, Any]:
     return value
 
 
+_head = lru_cache(256)(_segment)
+"""Headers are alike: they name the key and the algorithm."""
+
+
 def peek(token: str) -> tuple[Peek, str]:
     """Read header and issuer of an unverified token, and its ``typ``.
 
@@ -59,7 +64,7 @@ def peek(token: str) -> tuple[Peek, str]:
     """
     try:
         head, body, _ = token.split(".")
-        header, payload = _segment(head), _segment(body)
+        header, payload = _head(head), _segment(body)
     except (ValueError, RecursionError):
         raise invalid("The token can't be read: it is not a signed JWT.") from None
     if "crit" in header or "enc" in header or str(header.get("cty", "")).lower() == "jwt":

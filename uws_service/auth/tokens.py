@@ -97,12 +97,23 @@ class Tokens:
         entry = self._headers.get(hashlib.sha256(header).digest())
         return (entry[0], entry[2]) if entry is not None and self._clock() < entry[1] else None
 
-    def cache_header(self, header: bytes, token: str) -> None:
-        """Cache a header as long as the verified token in it."""
-        entry = self._verified.get(hashlib.sha256(token.encode()).digest())
+    async def identify(self, header: bytes, token: str, *, address: str) -> Identity:
+        """Return the identity of the token in an Authorization header, and cache it by the header.
+
+        Raises what `verify` raises.
+        """
+        key = hashlib.sha256(token.encode()).digest()
+        entry = self._verified.get(key)
+        if entry is None or self._clock() >= entry[1]:
+            with self.counted(address):
+                identity, _ = await self._verify(token, key, None)
+            entry = self._verified.get(key)  # none if it was too large
+        else:
+            identity = entry[0]
         if entry is not None:
-            identity, until, size = entry
+            _, until, size = entry
             self._headers.put(hashlib.sha256(header).digest(), (identity, until, token), size + len(token))
+        return identity
 
     def cached(self, token: str) -> Identity | None:
         """Return the cached identity of a token."""
@@ -131,14 +142,13 @@ class Tokens:
             The issuer can't be asked now.
         """
         with self.counted(address):
-            return await self._verify(token, issuer)
+            return await self._verify(token, hashlib.sha256(token.encode()).digest(), issuer)
 
     def counted(self, address: str) -> AbstractContextManager[None]:
         """Count what is tried inside as a bad token of an address, unless it turns out to be good."""
         return self._bad_tokens.counted(address, self._clock())
 
-    async def _verify(self, token: str, issuer: IssuerKeys | None) -> tuple[Identity, float]:
-        key = hashlib.sha256(token.encode()).digest()
+    async def _verify(self, token: str, key: bytes, issuer: IssuerKeys | None) -> tuple[Identity, float]:
         try:
             if is_jwt(token):
                 identity, ends = await self._verify_jwt(token, issuer)

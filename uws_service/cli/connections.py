@@ -151,6 +151,9 @@ class Sweeper:
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's protocol, with bounds."""
 
+    # With more than thirty attributes in its dictionary each connection would have keys of its own, over a kilobyte.
+    __slots__ = ("_body_bytes", "_full", "_now", "_progress", "_silent_bytes", "_unread", "since", "state")
+
     sweeper: ClassVar[Sweeper | None] = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

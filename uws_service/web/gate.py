@@ -145,11 +145,8 @@ class Gate:
                 call.identity, call.token = cached
                 return
             token = token_of(call.authorization)
-            identity = self.tokens.cached(token)
-            if identity is None:
-                identity, _ = await self.tokens.verify(token, address=call.origin)
-            call.identity, call.token = identity, token
-            self.tokens.cache_header(call.authorization[0], token)
+            call.identity = await self.tokens.identify(call.authorization[0], token, address=call.origin)
+            call.token = token
             return
         session = None
         if call.cookie is not None and self.sessions:
