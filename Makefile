@@ -113,7 +113,7 @@ soak-model: $(VENV)/.dev ## Visit every state of the model of attempts, with two
 soak-fuzz: $(VENV)/.dev ## Feed random inputs to everything that reads strangers' words (INPUTS=100000 for each of the readers)
 	$(BIN)/python -m tests.fuzz --inputs $(or $(INPUTS),100000) $(ARGS)
 
-soak-cluster: $(VENV)/.dev ## Run all tests on real clusters, with 200 jobs in flight when everything is killed and full queues (an hour)
+soak-cluster: $(VENV)/.dev ## Run all tests on real clusters, those that take long too, with 200 jobs in flight when everything is killed and full queues
 	UWS_TEST_SOAK=1 UWS_TEST_CHAOS_JOBS=200 UWS_TEST_QUEUED_JOBS=100 UWS_TEST_LAKE_JOBS=40 UWS_TEST_CONFORMANCE=all \
 		$(BIN)/python -m pytest --timeout=3600 tests/cluster $(ARGS)
 

@@ -245,7 +245,7 @@ def test_a_reader_that_does_not_read(small: Server) -> None:
             reader = threading.Thread(target=lambda: messages.extend(until_aborted(quick, len(jobs))))
             reader.start()
             sent = 0.0
-            while sent < FOR_THE_DEAF:
+            while sent < MORE_EVENTS_THAN_ARE_HELD:
                 send = rate(small.url, lambda n: changes[n % len(jobs)], seconds=0.5, connections=len(jobs), expect=303)
                 sent += 0.5 * asyncio.run(send)
             eventually(
@@ -261,7 +261,7 @@ def test_a_reader_that_does_not_read(small: Server) -> None:
 
 
 CHANGED_AT_ONCE = 4
-FOR_THE_DEAF = 2500
+MORE_EVENTS_THAN_ARE_HELD = 2500
 """Events that are more than the kernel (128 KiB), the connection (64 KiB) and the queue (512 events) hold."""
 
 

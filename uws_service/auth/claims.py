@@ -50,8 +50,8 @@ def _segment(part: str) -> dict[str, Any]:
     return value
 
 
-_head = lru_cache(256)(_segment)
-"""Headers are alike: they name the key and the algorithm."""
+_header_segment = lru_cache(256)(_segment)
+"""Headers of an issuer's tokens are alike, as they name its key and algorithm; nobody changes what is returned."""
 
 
 def peek(token: str) -> tuple[Peek, str]:
@@ -64,7 +64,7 @@ def peek(token: str) -> tuple[Peek, str]:
     """
     try:
         head, body, _ = token.split(".")
-        header, payload = _head(head), _segment(body)
+        header, payload = _header_segment(head), _segment(body)
     except (ValueError, RecursionError):
         raise invalid("The token can't be read: it is not a signed JWT.") from None
     if "crit" in header or "enc" in header or str(header.get("cty", "")).lower() == "jwt":

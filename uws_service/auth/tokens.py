@@ -43,9 +43,9 @@ REFUSED_SECONDS = 10.0
 """For so long a refusal is cached, so that nobody can make us ask the issuer all the time."""
 MAX_INTROSPECTIONS = 20
 """Introspections at once at one issuer."""
-_VERIFIED = telemetry.TOKENS.labels("verified")
 MAX_CONNECTIONS = 30
 """Connections to one issuer: introspection leaves some for its keys and for logins."""
+_VERIFIED = telemetry.TOKENS.labels("verified")
 
 
 class Tokens:

@@ -32,11 +32,11 @@ def test_abort(far: Far, cluster: SlurmCluster) -> None:
     behind_trials.abort(far, ClusterVictim(cluster, far.server).leftovers)
 
 
-@pytest.mark.soak  # the same runner as before a pool
+@pytest.mark.soak  # test_behind_runner.py has the same for HTCondor, in every run
 def test_results_of_a_cut(far: Far, cluster: SlurmCluster) -> None:
     behind_trials.results_of_a_cut(far, cluster.shared)
 
 
-@pytest.mark.soak  # the same runner as before a pool
+@pytest.mark.soak  # test_behind_runner.py has the same for HTCondor, in every run
 def test_kills(far: Far, cluster: SlurmCluster) -> None:
     behind_trials.kills(far, cluster, ClusterVictim(cluster, far.server).leftovers)
